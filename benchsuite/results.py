@@ -1,0 +1,157 @@
+"""The judged types: what analysis and economics conclude from facts. Values only.
+
+Missing is None, never 0. Money is US dollars. `concurrency` is the number of virtual users of a closed loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its interval. low and high are None when there is none; `method` then says why."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Per-request values of a point: n, mean and observed percentiles (inverse of the empirical CDF).
+
+    All None when n is 0. A table of aggregated points knows the mean alone.
+    """
+
+    n: int
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+    def stat(self, name: str) -> float | None:
+        """The statistic called `name` ('mean', 'p50', ... 'max')."""
+        value: float | None = getattr(self, name)
+        return value
+
+
+EMPTY = Distribution(n=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Something a reader must know before trusting a number: a stable code, the finding, the remedy."""
+
+    code: str
+    finding: str
+    remedy: str
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SteadyWindow:
+    """The part of the runs with all virtual users busy: from the N-th completion to the last send.
+
+    duration_s is summed over repeats; the rates are ratios of sums. ttft_s: requests that start inside.
+    """
+
+    duration_s: float
+    output_tok_s: float | None
+    request_per_s: float | None
+    ttft_s: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class PointSummary:
+    """One concurrency level over its repeats. docs/METHODS.md defines every figure.
+
+    Counts and token sums are over all repeats; wall_s and cost_usd are per run of the set (mean over repeats);
+    rates are ratios of sums, so output_tok_s = output_tokens / (wall_s * repeat_count).
+    """
+
+    model: str | None
+    concurrency: int
+    repeat_count: int
+    n_ok: int
+    n_failed: int
+    failures: dict[str, int]
+    error_rate: float | None
+    wall_s: float | None
+    ttft_s: Distribution
+    ttfa_s: Distribution
+    tpot_s: Distribution
+    e2e_s: Distribution
+    chunk_gap_s: Distribution
+    dispatch_s: Distribution
+    throughput_paper_tok_s: float | None
+    decode_tok_s: float | None
+    request_e2e_tok_s: Distribution
+    request_decode_tok_s: Distribution
+    output_tok_s: float | None
+    total_tok_s: float | None
+    request_per_s: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    steady: SteadyWindow | None
+    occupancy: float | None
+    max_in_flight: int | None
+    little_error: float | None
+    tokens_wasted: int | None = None
+    warnings: tuple[Warn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PointCost:
+    """What one point costs at an hourly price. None where the point lacks the denominator."""
+
+    usd_per_hour: float
+    cost_usd: float | None
+    usd_per_1m_output_tokens: float | None
+    usd_per_1m_total_tokens: float | None
+    usd_per_request: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A point with its cost and the SLO limits that it misses (as text, e.g. 'throughput 12.8 > 20 tok/s')."""
+
+    point: PointSummary
+    cost: PointCost
+    misses: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def meets_slo(self) -> bool:
+        """True when every limit is known to hold."""
+        return not self.misses and not self.unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """The cheapest level that meets the SLO. `binding`: the limit that stops the next level up, or why none does."""
+
+    kind: Literal["optimum"] = field(default="optimum", init=False)
+    model: str | None
+    choice: Judged
+    runner_up: Judged | None
+    binding: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoFeasiblePoint:
+    """No level meets the SLO; `nearest` misses by the least (relative to its limits)."""
+
+    kind: Literal["none"] = field(default="none", init=False)
+    model: str | None
+    nearest: Judged | None
+    reason: str
+
+
+Decision = Optimum | NoFeasiblePoint

@@ -1,0 +1,196 @@
+"""What is asked for: a sweep's specification. One frozen value; nobody edits it, overrides make a new one.
+
+From TOML plus flags, checked as a whole: every mistake is named at once, with a suggestion for a mistyped key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from benchsuite.errors import SloError, SpecError
+from benchsuite.slo import PAPER_SLO, Slo, parse_slo
+
+ProfileName = Literal["auto", "vllm", "tgi", "ollama", "llamacpp", "transformers", "openai"]
+DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSpec(_Part):
+    """The server under test."""
+
+    base_url: str
+    model: str | None = None
+    profile: ProfileName = "auto"
+    endpoint: Literal["chat", "completions"] = "chat"
+    stream: bool = True
+    api_key_env: str = "OPENAI_API_KEY"
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    insecure: bool = False
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1")
+        if parts.username or parts.password:
+            raise ValueError("a base URL carries no user or password; put an API key in the environment")
+        value = value.rstrip("/")
+        return value.removesuffix("/v1")
+
+
+class WorkloadSpec(_Part):
+    """The request set. source: 'wineval' (generated) or a JSONL file."""
+
+    source: str = "wineval"
+    requests: int | None = Field(default=None, ge=1)
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    fixed_length: bool = False
+    cache_bust: Literal["auto", "field", "prompt", "off"] = "auto"
+    save_text: bool = False
+
+
+class LoadSpec(_Part):
+    """How the set is sent. warmup_*, cooldown_*: None lets benchsuite choose (docs/METHODS.md, Protocol)."""
+
+    concurrency: tuple[int, ...] = DEFAULT_LEVELS
+    repeats: int = Field(default=1, ge=1)
+    seed: int = 0
+    warmup_requests: int | None = Field(default=None, ge=0)
+    warmup_min_s: float | None = Field(default=None, ge=0)
+    cooldown_min_s: float | None = Field(default=None, ge=0)
+    cooldown_max_s: float = Field(default=300.0, ge=0)
+
+    @field_validator("concurrency", mode="before")
+    @classmethod
+    def _levels(cls, value: Any) -> Any:
+        if isinstance(value, int):
+            value = [value]
+        levels = list(value)
+        for level in levels:
+            if isinstance(level, bool) or not isinstance(level, int) or level < 1:
+                raise ValueError(f"a concurrency level is a whole number of at least 1, not {level!r}")
+        if not levels:
+            raise ValueError("at least one concurrency level")
+        if len(set(levels)) != len(levels):
+            raise ValueError("a concurrency level appears twice")
+        return tuple(sorted(levels))
+
+
+class TimeoutSpec(_Part):
+    """When a request is given up: connecting, without any byte, in all (seconds)."""
+
+    connect_s: float = Field(default=10.0, gt=0)
+    idle_s: float = Field(default=300.0, gt=0)
+    request_s: float = Field(default=1800.0, gt=0)
+
+
+class PriceSpec(_Part):
+    """What an hour costs: usd_per_hour for one GPU, or a bundled preset; times gpus."""
+
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    preset: str | None = None
+    gpus: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> PriceSpec:
+        if self.usd_per_hour is not None and self.preset is not None:
+            raise ValueError("give usd_per_hour or preset, not both")
+        return self
+
+
+class SweepSpec(_Part):
+    """Everything that decides what a sweep does; saved word for word in the manifest."""
+
+    server: ServerSpec
+    workload: WorkloadSpec = WorkloadSpec()
+    load: LoadSpec = LoadSpec()
+    timeouts: TimeoutSpec = TimeoutSpec()
+    price: PriceSpec = PriceSpec()
+    slo: str = PAPER_SLO
+
+    @field_validator("slo")
+    @classmethod
+    def _slo(cls, value: str) -> str:
+        try:
+            parse_slo(value)
+        except SloError as error:
+            raise ValueError(f"{error.what} ({error.given}); expected {error.expected}") from None
+        return value
+
+    @property
+    def limits(self) -> Slo:
+        """The parsed SLO."""
+        return parse_slo(self.slo)
+
+
+def load_spec(path: Path | None, overrides: dict[str, Any]) -> SweepSpec:
+    """The spec in `path` (TOML; None: nothing) with `overrides` on top: dotted keys, None means not given.
+
+    Raises SpecError listing every mistake.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise SpecError("the spec file does not exist", where=str(path), expected="a TOML file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError("the spec file cannot be read", where=str(path), given=str(error)) from None
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError("the spec is not valid TOML", where=str(path), given=str(error)) from None
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise SpecError(f"{parent!r} is a table", where=str(path), given=repr(node))
+        node[leaf] = value
+    return parse_spec(tree, where=str(path) if path else "flags")
+
+
+def parse_spec(tree: dict[str, Any], *, where: str) -> SweepSpec:
+    """A SweepSpec from plain data. Raises SpecError listing every mistake."""
+    try:
+        return SweepSpec.model_validate(tree)
+    except ValidationError as error:
+        mistakes = [_explain(item) for item in error.errors()]
+    raise SpecError(
+        f"the sweep spec has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:\n    " + "\n    ".join(mistakes),
+        where=where,
+        expected="the keys and types of docs/METHODS.md, Sweep specification",
+    )
+
+
+def _explain(item: Any) -> str:
+    path = ".".join(str(step) for step in item["loc"]) or "spec"
+    if item["type"] == "missing":
+        hint = " (--base-url URL)" if path in ("server", "server.base_url") else ""
+        return f"{path}: required but missing{hint}"
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1]), 1)
+        return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
+    given = "" if isinstance(item["input"], dict) else f" (given {item['input']!r})"
+    return f"{path}: {item['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _keys_at(path: tuple[Any, ...]) -> list[str]:
+    node: type[BaseModel] = SweepSpec
+    for step in path:
+        annotation = node.model_fields[step].annotation if step in node.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        node = annotation
+    return list(node.model_fields)
