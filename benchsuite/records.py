@@ -12,9 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 SCHEMA_VERSION = 1
 
-Status = Literal[
-    "ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"
-]
+Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"]
 STATUSES: tuple[str, ...] = get_args(Status)
 TokenSource = Literal["usage", "tokenizer", "chunks"]
 StampSource = Literal["kernel", "user"]

@@ -1,0 +1,82 @@
+"""The command line: `benchsuite VERB`. Each verb is a thin module, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from benchsuite import __version__
+from benchsuite.errors import BenchsuiteError
+
+VERBS = {
+    "sweep": "Measure a server at several concurrency levels and decide.",
+    "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
+    "cost": "The hourly cost of a GPU, owned or rented, and its parts.",
+    "workload": "Make or describe a request set.",
+    "report": "Write the report of a run.",
+    "serve": "Start a server to measure: the embedded engine.",
+    "tiny-model": "Make the tiny random-weight model of the embedded engine.",
+}
+
+
+class _Verbs(click.Group):
+    """Lists every verb without importing any: `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"benchsuite.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], VERBS, 1) if args else []
+            if close:
+                error.message += f" Did you mean {close[0]!r}?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="benchsuite")
+def cli() -> None:
+    """Which model, on which GPU, at which concurrency, at what cost, under which latency promise: measured.
+
+    Exit codes: 0 done (and the SLO met, where one was judged), 1 the run failed, 2 bad input, 3 measured, but no
+    level meets the SLO.
+    """
+
+
+def main() -> None:
+    """Entry point: every BenchsuiteError becomes one message on stderr and its exit code."""
+    try:
+        code = cli(standalone_mode=False)
+    except BenchsuiteError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Abort:
+        click.echo("aborted", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
