@@ -1,0 +1,150 @@
+"""The native JSONL format, the content hash and `take`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchsuite.errors import WorkloadError
+from benchsuite.workload.prompts import Prompt, Workload, content_hash, make_workload, parse_jsonl, take, to_jsonl
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+FILLED = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+MESSAGE = st.builds(
+    lambda role, content: {"role": role, "content": content},
+    st.sampled_from(["system", "developer", "user", "assistant"]),
+    TEXT,
+)
+
+
+@st.composite
+def prompts(draw: st.DrawFn, prompt_id: str) -> Prompt:
+    """Any valid prompt called prompt_id."""
+    chat = draw(st.booleans())
+    return Prompt(
+        prompt_id=prompt_id,
+        scenario=draw(st.none() | FILLED),
+        messages=tuple(draw(st.lists(MESSAGE, min_size=1, max_size=3))) if chat else None,
+        prompt=None if chat else draw(FILLED),
+        max_output_tokens=draw(st.none() | st.integers(1, 100_000)),
+        reference=draw(st.none() | FILLED),
+        scorer=draw(st.none() | FILLED),
+        arrival_s=draw(st.none() | st.floats(0, 1e9).map(lambda x: x + 0.0)),
+        tags=tuple(draw(st.lists(FILLED, max_size=2))),
+    )
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> Workload:
+    """Any valid workload."""
+    ids = draw(st.lists(FILLED, min_size=1, max_size=4, unique=True))
+    return make_workload("any", [draw(prompts(name)) for name in ids])
+
+
+def simple(*ids: str) -> Workload:
+    """Prompts of one word each."""
+    return make_workload("simple", [Prompt(name, None, None, "hi", None) for name in ids])
+
+
+@given(workloads())
+def test_round_trip(workload: Workload) -> None:
+    """Writing a workload and reading it again gives the same workload, hash included."""
+    assert workload == parse_jsonl(list(to_jsonl(workload)), where="any")
+
+
+def test_canonical_line() -> None:
+    """A line has the keys in one order, readable Chinese, and nothing that is empty, and the hash is of these bytes."""
+    prompt = Prompt(
+        "a", "triage", ({"content": "头痛", "role": "user"},), None, 16, "B", "choice", arrival_s=0.5, tags=("zh",)
+    )
+
+    assert list(to_jsonl([prompt])) == [
+        '{"id": "a", "scenario": "triage", "messages": [{"role": "user", "content": "头痛"}], '
+        '"max_output_tokens": 16, "reference": "B", "scorer": "choice", "arrival_s": 0.5, "tags": ["zh"]}'
+    ]
+    assert list(to_jsonl(simple("a"))) == ['{"id": "a", "prompt": "hi"}']
+    # printf '{"id": "a", "prompt": "hi"}\n' | sha256sum
+    assert content_hash(simple("a").prompts) == "165d516f82438be7e9c7382af5c1da6b7052198e8779db0f00139f14a4c8cae3"
+
+
+def test_defaults() -> None:
+    """What is left out or null is None, blank lines are skipped, and an id is made from the line number."""
+    workload = parse_jsonl(["", '{"prompt": "hi", "reference": null}', "  \n"], where="set.jsonl")
+
+    assert (Prompt("line-2", None, None, "hi", None),) == workload.prompts
+    assert workload.name == "set.jsonl"
+    assert parse_jsonl(['{"prompt": "hi"}'], where="set.jsonl", name="mine").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{", "the line is not valid JSON"),
+        ("[" * 100_000, "the line is not valid JSON"),
+        (r'{"prompt": "\ud800"}', "the line is not valid JSON"),
+        ("[]", "the line is not an object"),
+        ('{"prompt": "a", "max_tokens": 3}', "unknown key 'max_tokens'; did you mean 'max_output_tokens'?"),
+        ('{"prompt": "a", "zzz": 3}', "unknown key 'zzz'\n"),
+        ('{"prompt": "a", "messages": [{"role": "user", "content": "a"}]}', "messages and prompt are both given"),
+        ('{"id": "a"}', "neither messages nor prompt is given"),
+        ('{"prompt": ""}', "prompt is not a text"),
+        ('{"messages": []}', "messages is not a list of messages"),
+        ('{"messages": ["a"]}', "a message is not an object"),
+        ('{"messages": [{"role": "boss", "content": "a"}]}', "a message has no known role"),
+        ('{"messages": [{"role": ["user"], "content": "a"}]}', "a message has no known role"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "a message's content is not a text"),
+        ('{"messages": [{"role": "user"}]}', "a message's content is not a text"),
+        ('{"messages": [{"role": "user", "contents": "a"}]}', "unknown key 'contents'; did you mean 'content'?"),
+        ('{"prompt": "a", "id": 3}', "id is not a text"),
+        ('{"prompt": "a", "max_output_tokens": -1}', "max_output_tokens is not a count"),
+        ('{"prompt": "a", "max_output_tokens": 1.5}', "max_output_tokens is not a count"),
+        ('{"prompt": "a", "max_output_tokens": true}', "max_output_tokens is not a count"),
+        ('{"prompt": "a", "arrival_s": -0.1}', "arrival_s is not a time"),
+        ('{"prompt": "a", "arrival_s": NaN}', "arrival_s is not a time"),
+        ('{"prompt": "a", "arrival_s": "3"}', "arrival_s is not a time"),
+        ('{"prompt": "a", "arrival_s": 1' + "0" * 400 + "}", "arrival_s is not a time"),
+        ('{"prompt": "a", "tags": "en"}', "tags is not a list of texts"),
+        ('{"id": "first", "prompt": "a"}', "the id is used before, on line 1"),
+    ],
+)
+def test_mistakes(line: str, what: str) -> None:
+    """Every mistake is named with the file and the line."""
+    with pytest.raises(WorkloadError) as caught:
+        parse_jsonl(['{"id": "first", "prompt": "a"}', line], where="set.jsonl")
+
+    assert str(caught.value).startswith(what)
+    assert caught.value.where == "set.jsonl:2"
+    assert caught.value.expected is not None
+
+
+def test_empty_set() -> None:
+    """A set without any prompt is refused."""
+    with pytest.raises(WorkloadError, match="the workload is empty"):
+        parse_jsonl(["", "\n"], where="set.jsonl")
+
+
+def test_take() -> None:
+    """take gives the first n, and starts the set again under distinct ids when n is larger."""
+    workload = simple("a", "b", "c")
+
+    assert workload is take(workload, 3)
+    assert [p.prompt_id for p in take(workload, 2).prompts] == ["a", "b"]
+    assert [p.prompt_id for p in take(workload, 7).prompts] == ["a", "b", "c", "a#2", "b#2", "c#2", "a#3"]
+    assert take(workload, 2).content_hash == simple("a", "b").content_hash
+    with pytest.raises(WorkloadError):
+        take(workload, 0)
+
+
+def test_take_keeps_ids_distinct() -> None:
+    """Copies do not collide with prompts that already look like copies."""
+    assert [p.prompt_id for p in take(simple("a", "a#2"), 4).prompts] == ["a", "a#2", "a##2", "a#2##2"]
+
+
+def test_take_forgets_arrivals_of_copies() -> None:
+    """A copy of a traced prompt has no arrival time."""
+    workload = parse_jsonl([json.dumps({"prompt": "hi", "arrival_s": 3})], where="trace")
+
+    assert [p.arrival_s for p in take(workload, 2).prompts] == [3.0, None]
