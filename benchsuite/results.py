@@ -72,14 +72,15 @@ class PointSummary:
     """One concurrency level over its repeats. docs/METHODS.md defines every figure.
 
     Counts and token sums are over all repeats; wall_s and cost_usd are per run of the set (mean over repeats);
-    rates are ratios of sums, so output_tok_s = output_tokens / (wall_s * repeat_count).
+    rates are ratios of sums, so output_tok_s = output_tokens / (wall_s * repeat_count). n_failed is None in a table of
+    aggregated points that does not tell.
     """
 
     model: str | None
     concurrency: int
     repeat_count: int
     n_ok: int
-    n_failed: int
+    n_failed: int | None
     failures: dict[str, int]
     error_rate: float | None
     wall_s: float | None
@@ -108,9 +109,12 @@ class PointSummary:
 
 @dataclass(frozen=True, slots=True)
 class PointCost:
-    """What one point costs at an hourly price. None where the point lacks the denominator."""
+    """What one point costs. usd_per_hour: all GPUs together, None if no price is known; then all are None.
 
-    usd_per_hour: float
+    cost_usd: one run of the set. None too where the point lacks the denominator.
+    """
+
+    usd_per_hour: float | None
     cost_usd: float | None
     usd_per_1m_output_tokens: float | None
     usd_per_1m_total_tokens: float | None
@@ -119,7 +123,10 @@ class PointCost:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A point with its cost and the SLO limits that it misses (as text, e.g. 'throughput 12.8 > 20 tok/s')."""
+    """A point with its cost and the SLO limits that it misses, or whose value is unknown, as text:
+
+    'throughput > 20 tok/s missed: 12.77 tok/s', 'ttft_mean < 1 s unknown'.
+    """
 
     point: PointSummary
     cost: PointCost
@@ -134,7 +141,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The cheapest level that meets the SLO. `binding`: the limit that stops the next level up, or why none does."""
+    """The cheapest level that meets the SLO. runner_up: the second cheapest that does.
+
+    binding: the limit that stops a cheaper level, e.g. 'throughput > 20 tok/s', or 'no limit: ...' and why none does.
+    """
 
     kind: Literal["optimum"] = field(default="optimum", init=False)
     model: str | None

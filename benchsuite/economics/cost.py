@@ -1,0 +1,45 @@
+"""What a measured point costs at an hourly price (equation 4): C = c T / 3600."""
+
+from __future__ import annotations
+
+import math
+
+from benchsuite.errors import PriceError
+from benchsuite.results import PointCost, PointSummary
+
+SECONDS_PER_HOUR = 3600.0
+
+
+def total_usd_per_hour(usd_per_hour: float, gpus: int = 1) -> float:
+    """The price of the whole machine: one GPU's times the number of GPUs. Raises PriceError for nonsense."""
+    if not math.isfinite(usd_per_hour) or usd_per_hour < 0:
+        raise PriceError("a price makes no sense", where="usd_per_hour", given=usd_per_hour, expected="at least 0")
+    if gpus < 1:
+        raise PriceError("a number of GPUs makes no sense", where="gpus", given=gpus, expected="at least 1")
+    return usd_per_hour * gpus
+
+
+def point_cost(point: PointSummary, usd_per_hour_total: float | None) -> PointCost:
+    """The cost of one run of the set at this point, and of its products.
+
+    usd_per_hour_total: all GPUs together; None if no price is known, then every cost is None. Failed requests keep
+    their time in the cost and are not among the products.
+    """
+    if usd_per_hour_total is None or point.wall_s is None:
+        return PointCost(usd_per_hour_total, None, None, None, None)
+    cost_usd = usd_per_hour_total * point.wall_s / SECONDS_PER_HOUR
+    all_runs_usd = cost_usd * point.repeat_count
+
+    def per(count: int | None, unit: float) -> float | None:
+        return all_runs_usd / count * unit if count else None
+
+    tokens = (
+        None if point.input_tokens is None or point.output_tokens is None else point.input_tokens + point.output_tokens
+    )
+    return PointCost(
+        usd_per_hour=usd_per_hour_total,
+        cost_usd=cost_usd,
+        usd_per_1m_output_tokens=per(point.output_tokens, 1e6),
+        usd_per_1m_total_tokens=per(tokens, 1e6),
+        usd_per_request=per(point.n_ok, 1.0),
+    )

@@ -1,0 +1,127 @@
+"""What an owned GPU costs per hour. Knows money and physics of a socket, nothing of models or requests."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from benchsuite.errors import PriceError
+
+HOURS_PER_YEAR = 8760
+CostMode = Literal["eq5", "note", "full"]
+COST_MODES: tuple[str, ...] = get_args(CostMode)
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """One bought GPU. Money is in `currency`; `fx_per_usd` units of it are one US dollar.
+
+    utilisation: share of all hours with billable work, in (0, 1]; not the driver's "GPU utilisation".
+    power_kw: mean electric power while working, before PUE. idle_kw: while idle; None takes power_kw (an upper bound).
+    maintenance_ratio: share of the price per year. salvage: resale value after `years`. hosting_per_hour: host
+    server, rack, network, labour. idle_kw, salvage and hosting_per_hour need mode 'full'.
+    """
+
+    purchase_price: float
+    years: float
+    power_kw: float
+    electricity_per_kwh: float
+    currency: str = "USD"
+    fx_per_usd: float = 1.0
+    utilisation: float = 1.0
+    pue: float = 1.5
+    maintenance_ratio: float = 0.03
+    idle_kw: float | None = None
+    salvage: float | None = None
+    hosting_per_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyCost:
+    """US dollars per useful GPU-hour and the parts that add up to it. hosting is None outside mode 'full'."""
+
+    usd_per_hour: float
+    depreciation_usd_per_hour: float
+    power_usd_per_hour: float
+    maintenance_usd_per_hour: float
+    hosting_usd_per_hour: float | None
+    mode: CostMode
+
+    def parts(self) -> dict[str, float]:
+        """The parts by name, without those that the mode leaves out."""
+        named = {
+            "depreciation_usd_per_hour": self.depreciation_usd_per_hour,
+            "power_usd_per_hour": self.power_usd_per_hour,
+            "maintenance_usd_per_hour": self.maintenance_usd_per_hour,
+            "hosting_usd_per_hour": self.hosting_usd_per_hour,
+        }
+        return {name: usd for name, usd in named.items() if usd is not None}
+
+
+def hourly_cost(owned: Ownership, mode: CostMode = "eq5") -> HourlyCost:
+    """The cost of one useful hour, with P price, Y years, m maintenance, u utilisation, S salvage, H hosting:
+
+    eq5   [P/(8760 Y u) + kW PUE E + P m/8760] / fx: only depreciation bears idleness (equation 5 as written)
+    note  eq5 at u = 1, all of it / u (the note under the same equation; the two disagree when u < 1)
+    full  [(P-S)/(8760 Y) + P m/8760 + H + PUE E (u kW + (1-u) kW_idle)] / u / fx: what an idle GPU really costs
+
+    Raises PriceError naming the parameter that makes no sense or that the mode would silently leave out.
+    Source: equations 5 to 7 and Appendix A of arXiv 2510.26136.
+    """
+    _check(owned, mode)
+    u, usd = owned.utilisation, 1 / owned.fx_per_usd
+    price, life_hours = owned.purchase_price, owned.years * HOURS_PER_YEAR
+    depreciation = (price - (owned.salvage or 0.0)) / life_hours / u
+    maintenance = price * owned.maintenance_ratio / HOURS_PER_YEAR
+    per_kw = owned.pue * owned.electricity_per_kwh
+    power, hosting = owned.power_kw * per_kw, None
+    if mode == "full":
+        idle_kw = owned.power_kw if owned.idle_kw is None else owned.idle_kw
+        power = (u * owned.power_kw + (1 - u) * idle_kw) * per_kw
+        hosting = (owned.hosting_per_hour or 0.0) / u * usd
+    if mode != "eq5":
+        power, maintenance = power / u, maintenance / u
+    parts = depreciation * usd, power * usd, maintenance * usd
+    return HourlyCost(sum(parts) + (hosting or 0.0), *parts, hosting_usd_per_hour=hosting, mode=mode)
+
+
+def _check(owned: Ownership, mode: str) -> None:
+    def demand(key: str, holds: bool, expected: str) -> None:
+        value = getattr(owned, key)
+        if not (isinstance(value, int | float) and math.isfinite(value) and holds):
+            raise PriceError("a cost parameter makes no sense", where=key, given=value, expected=expected)
+
+    if mode not in COST_MODES:
+        raise PriceError("unknown cost mode", where="mode", given=mode, expected=" or ".join(COST_MODES))
+    demand("purchase_price", owned.purchase_price >= 0, "a price of at least 0")
+    demand("years", owned.years > 0, "a service life above 0 years")
+    demand("power_kw", owned.power_kw >= 0, "kilowatts, at least 0")
+    demand("electricity_per_kwh", owned.electricity_per_kwh >= 0, "a price of at least 0 per kWh")
+    demand("fx_per_usd", owned.fx_per_usd > 0, "units of the currency per US dollar, above 0")
+    demand("utilisation", 0 < owned.utilisation <= 1, "a share of all hours, above 0 and at most 1")
+    demand("pue", owned.pue >= 1, "power usage effectiveness, at least 1")
+    demand("maintenance_ratio", 0 <= owned.maintenance_ratio <= 1, "a share of the price per year, from 0 to 1")
+    for key in ("idle_kw", "salvage", "hosting_per_hour"):
+        value = getattr(owned, key)
+        if value is None:
+            continue
+        demand(key, value >= 0, "at least 0")
+        if mode != "full":
+            raise PriceError(f"mode {mode!r} leaves {key} out", where=key, given=value, expected="mode 'full' with it")
+    if owned.salvage is not None:
+        demand("salvage", owned.salvage <= owned.purchase_price, "at most the purchase price")
+    if owned.currency == "USD" and owned.fx_per_usd != 1:
+        raise PriceError(
+            "US dollars have an exchange rate of 1",
+            where="fx_per_usd",
+            given=owned.fx_per_usd,
+            expected="1, or a currency",
+        )
+    if owned.currency != "USD" and owned.fx_per_usd == 1:
+        raise PriceError(
+            f"{owned.currency} needs an exchange rate",
+            where="fx_per_usd",
+            given=1,
+            expected=f"{owned.currency} per US dollar",
+        )

@@ -1,0 +1,142 @@
+"""The decision: the cheapest measured level that meets the SLO, what stops a cheaper one, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchsuite.economics.cost import point_cost
+from benchsuite.results import Decision, Judged, NoFeasiblePoint, Optimum, PointCost, PointSummary
+from benchsuite.slo import LATENCIES, Limit, Slo
+
+MAX_ERROR_RATE = Limit("error_rate", None, "<=", 0.01)
+
+
+def measured(point: PointSummary, limit: Limit) -> float | None:
+    """The figure of `point` that `limit` speaks of, in the limit's unit. None if it is not known."""
+    if limit.metric in LATENCIES:
+        fields = {"ttft": "ttft_s", "ttfa": "ttfa_s", "tpot": "tpot_s", "e2e": "e2e_s", "gap": "chunk_gap_s"}
+        value: float | None = getattr(point, fields[limit.metric]).stat(limit.stat or "mean")
+        return value
+    match limit.metric:
+        case "throughput":
+            return point.throughput_paper_tok_s
+        case "decode":
+            return point.decode_tok_s
+        case "output":
+            return point.output_tok_s
+        case "requests":
+            return point.request_per_s
+        case "error_rate":
+            return point.error_rate
+    raise ValueError(f"no figure for the limit {limit}")
+
+
+def judge(point: PointSummary, cost: PointCost, slo: Slo) -> Judged:
+    """`point` held against every limit. A figure that is not known proves nothing: its limit is listed as unknown.
+
+    Failing requests shorten a run and so make it look cheap: a point with more than 1 % of them misses, whatever the
+    SLO, unless the SLO has its own error_rate limit. A points table without an error rate is taken at its word.
+    """
+    misses, unknown = [], []
+    for limit in _limits(slo):
+        value = measured(point, limit)
+        if value is not None and not limit.holds(value):
+            misses.append(f"{limit} missed: {limit.show(value)}")
+        elif value is None and limit is not MAX_ERROR_RATE:
+            unknown.append(f"{limit} unknown")
+    return Judged(point, cost, tuple(misses), tuple(unknown))
+
+
+def judge_points(points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: float | None) -> list[Judged]:
+    """Every point with its cost at the price of the whole machine, held against the SLO."""
+    return [judge(point, point_cost(point, usd_per_hour_total), slo) for point in points]
+
+
+def decide(judged: Sequence[Judged], slo: Slo) -> Decision:
+    """The cheapest level of one model (and one machine) that meets the SLO, the lower level if two cost the same.
+
+    Without a price the shortest run is the cheapest. A level whose feasibility is in doubt is not chosen, and the
+    reason says so. With no feasible level: the one that misses by least, relative to its limits.
+    """
+    model = judged[0].point.model if judged else None
+    feasible = sorted((j for j in judged if j.meets_slo and _expense(j) is not None), key=_order)
+    if not feasible:
+        return _none(model, judged, slo)
+    choice = feasible[0]
+    binding = _binding(choice, judged, slo)
+    return Optimum(
+        model=model,
+        choice=choice,
+        runner_up=feasible[1] if len(feasible) > 1 else None,
+        binding=binding,
+        reason=_reason(choice, judged, binding),
+    )
+
+
+def _limits(slo: Slo) -> tuple[Limit, ...]:
+    own = any(limit.metric == "error_rate" for limit in slo.limits)
+    return slo.limits if own else (*slo.limits, MAX_ERROR_RATE)
+
+
+def _expense(j: Judged) -> float | None:
+    return j.point.wall_s if j.cost.cost_usd is None else j.cost.cost_usd
+
+
+def _order(j: Judged) -> tuple[float, int]:
+    expense = _expense(j)
+    return (float("inf") if expense is None else expense), j.point.concurrency
+
+
+def _cheaper(choice: Judged, judged: Sequence[Judged]) -> list[Judged]:
+    """Levels that would cost less than `choice` but are not proven feasible: those above it first, nearest first."""
+    level = choice.point.concurrency
+    found = [j for j in judged if not j.meets_slo and _order(j)[0] < _order(choice)[0]]
+    return sorted(found, key=lambda j: (j.point.concurrency < level, abs(j.point.concurrency - level)))
+
+
+def _binding(choice: Judged, judged: Sequence[Judged], slo: Slo) -> str:
+    stopped = _cheaper(choice, judged)
+    if stopped:
+        point = stopped[0].point
+        missed = [limit for limit in _limits(slo) if _miss(point, limit)]
+        if missed:
+            return str(max(missed, key=lambda limit: _miss(point, limit) or 0.0))
+        return "; ".join(stopped[0].unknown)
+    if choice.point.concurrency == max(j.point.concurrency for j in judged):
+        return "no limit: the highest level measured is feasible; measure higher"
+    return "no limit: every other level measured costs more"
+
+
+def _miss(point: PointSummary, limit: Limit) -> float | None:
+    value = measured(point, limit)
+    return None if value is None else limit.miss(value)
+
+
+def _reason(choice: Judged, judged: Sequence[Judged], binding: str) -> str:
+    level = choice.point.concurrency
+    said = [f"{level} is the cheapest of the levels that meet the SLO"]
+    stopped = _cheaper(choice, judged)
+    if stopped:
+        first = stopped[0]
+        said.append(f"{first.point.concurrency} would be cheaper but: {', '.join(first.misses or first.unknown)}")
+    else:
+        said.append(binding)
+    doubtful = [j for j in judged if j.unknown and not j.misses]
+    said += [f"{j.point.concurrency} is not proven feasible: {', '.join(j.unknown)}" for j in doubtful]
+    return "; ".join(dict.fromkeys(said))
+
+
+def _none(model: str | None, judged: Sequence[Judged], slo: Slo) -> NoFeasiblePoint:
+    if not judged:
+        return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
+
+    def distance(j: Judged) -> tuple[float, int, tuple[float, int]]:
+        return max((_miss(j.point, limit) or 0.0 for limit in _limits(slo)), default=0.0), len(j.unknown), _order(j)
+
+    nearest = min(judged, key=distance)
+    doubts = (*nearest.misses, *nearest.unknown) or ("it has no duration",)
+    return NoFeasiblePoint(
+        model=model,
+        nearest=nearest,
+        reason=f"no level meets the SLO; the nearest is {nearest.point.concurrency}: {', '.join(doubts)}",
+    )
