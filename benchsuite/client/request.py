@@ -1,0 +1,176 @@
+"""One request, from its finished exchange to its row. Pure: the times are in the exchange, no clock is read here."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from benchsuite.client.sse import StreamFacts, error_message, read_whole, stream_steps
+from benchsuite.client.wire import Exchange, WireError
+from benchsuite.records import RequestRecord, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prompt made ready to send: its bytes on the wire, and what its row needs to know of it."""
+
+    wire: bytes
+    prompt_id: str
+    scenario: str | None
+    asked_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PointContext:
+    """What all rows of one point and worker share."""
+
+    run_id: str
+    point_id: str
+    concurrency: int
+    repeat: int
+    worker: int
+    origin_ns: int
+    streaming: bool
+    keep_text: bool = False
+
+
+def record_steps(
+    exchange: Exchange, prepared: Prepared, context: PointContext, out: list[RequestRecord]
+) -> Iterator[None]:
+    """Parse a finished exchange and append its row to `out`, yielding now and then during a long parse."""
+    facts = StreamFacts()
+    error = exchange.error
+    try:
+        exchange.feed()
+    except WireError as found:
+        error = error or found
+    body = b"".join(exchange.body_parts)
+    # A server may answer a streaming request with one JSON object: then there are no token times.
+    streamed = context.streaming and body.lstrip()[:1] != b"{"
+    if exchange.status == 200 and body:
+        if streamed:
+            yield from stream_steps(facts, body, exchange.body_ends, exchange.stamps, keep_text=context.keep_text)
+        else:
+            facts = read_whole(body, keep_text=context.keep_text)
+    status, message = _outcome(exchange, facts, body, error, context.streaming)
+    out.append(_row(exchange, prepared, context, facts, status, message, streamed))
+    exchange.release()
+
+
+def _outcome(
+    exchange: Exchange, facts: StreamFacts, body: bytes, error: WireError | None, streaming: bool
+) -> tuple[Status, str | None]:
+    if error is not None and error.status in ("timeout", "connect_error", "cancelled"):
+        return error.status, error.message  # type: ignore[return-value]
+    if exchange.status and exchange.status != 200:
+        return "http_error", f"HTTP {exchange.status}: {error_message(body)}"
+    if facts.server_error is not None:
+        return "stream_error", facts.server_error
+    if facts.malformed is not None:
+        return "stream_error", facts.malformed
+    if error is not None and not (error.status == "truncated" and facts.finish_reason):
+        return error.status, error.message  # type: ignore[return-value]
+    if facts.finish_reason is None:
+        if not body:
+            return "truncated", "HTTP 200 with an empty body"
+        how = "with [DONE] but " if facts.done and streaming else ""
+        return "truncated", f"the response ended {how}without a finish_reason"
+    return "ok", None
+
+
+def _row(
+    exchange: Exchange,
+    prepared: Prepared,
+    context: PointContext,
+    facts: StreamFacts,
+    status: Status,
+    message: str | None,
+    streamed: bool,
+) -> RequestRecord:
+    origin_ns = context.origin_ns
+
+    def seconds(at_ns: int | None) -> float | None:
+        return (at_ns - origin_ns) / 1e9 if at_ns else None
+
+    token_ns = facts.token_ns
+    n_chunks = len(token_ns)
+    usage = _Usage(facts.usage)
+    output_tokens, source = usage.output, "usage" if usage.output is not None else None
+    if output_tokens is None and n_chunks and status == "ok":
+        output_tokens, source = n_chunks, "chunks"
+    last_ns: int | None = token_ns[-1] if n_chunks else None
+    if not streamed and status == "ok":
+        last_ns = exchange.closed_ns
+    kernel = exchange.kernel_stamped and len(exchange.stamps) > 0
+    lag_us = max(map(int.__sub__, exchange.user_stamps, exchange.stamps), default=0) // 1000 if kernel else None
+    return RequestRecord(
+        run_id=context.run_id,
+        point_id=context.point_id,
+        concurrency=context.concurrency,
+        repeat=context.repeat,
+        request_id=f"{context.point_id}-{exchange.index:05d}",
+        prompt_id=prepared.prompt_id,
+        scenario=prepared.scenario,
+        worker=context.worker,
+        scheduled_s=(exchange.scheduled_ns - origin_ns) / 1e9,
+        sent_s=seconds(exchange.sent_ns),
+        headers_s=seconds(exchange.headers_ns),
+        first_token_s=seconds(token_ns[0]) if n_chunks else None,
+        first_answer_s=seconds(facts.first_answer_ns),
+        last_token_s=seconds(last_ns),
+        closed_s=seconds(exchange.closed_ns),
+        chunk_gap_us=_gaps_us(token_ns),
+        input_tokens=usage.input,
+        cached_tokens=usage.cached,
+        output_tokens=output_tokens,
+        reasoning_tokens=usage.reasoning,
+        asked_output_tokens=prepared.asked_output_tokens,
+        n_chunks=n_chunks,
+        n_empty_chunks=facts.n_empty,
+        n_reads=len(exchange.stamps),
+        merged_reads=facts.merged_reads,
+        self_lag_max_us=lag_us,
+        connection_reused=exchange.reused,
+        stale_retries=exchange.retries,
+        token_source=source,  # type: ignore[arg-type]
+        stamp_source="kernel" if kernel else "user",
+        finish_reason=facts.finish_reason,
+        status=status,
+        http_status=exchange.status or None,
+        error=message,
+        response_id=facts.response_id,
+        text="".join(facts.text) if context.keep_text else None,
+    )
+
+
+def _gaps_us(token_ns: array[int]) -> array[int]:
+    """Gaps in whole microseconds whose running sum never strays from the stamps by more than half of one."""
+    if len(token_ns) < 2:
+        return array("i")
+    first = token_ns[0]
+    at_us = [(ns - first + 500) // 1000 for ns in token_ns]
+    return array("i", [b - a for a, b in pairwise(at_us)])
+
+
+class _Usage:
+    """Token counts out of a usage object; None for what it does not say or says as nonsense."""
+
+    __slots__ = ("cached", "input", "output", "reasoning")
+
+    def __init__(self, usage: dict[str, Any] | None) -> None:
+        usage = usage or {}
+        self.input = _count(usage.get("prompt_tokens"))
+        self.output = _count(usage.get("completion_tokens"))
+        self.cached = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
+        self.reasoning = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
+
+
+def _detail(details: Any, key: str) -> int | None:
+    return _count(details.get(key)) if isinstance(details, dict) else None

@@ -1,0 +1,517 @@
+"""The measuring client's sockets: one kept-alive HTTP/1.1 connection per virtual user, stamped by the kernel.
+
+Every read is stamped twice, by the kernel (when the bytes came in) and by us (when we got to them), before anything
+looks at the bytes. While a response runs, only its end is looked for; the parsing is `request.py`'s, after the end.
+A busy event loop therefore delays our own stamp, never the kernel's: their difference is this client's lag.
+
+This module is the only one that reads the clock for a request. It knows HTTP/1.1 framing and TLS records; it does not
+know SSE, JSON, prompts or results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import sys
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httptools
+
+from benchsuite.clock import now_ns, realtime_offset_ns
+
+_READ_BYTES = 65536
+_MAX_HEADER_BYTES = 65536
+_SO_TIMESTAMPING = 37
+_RX_SOFTWARE_STAMPS = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
+_TIMESPEC = struct.Struct("=qq")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(48) if hasattr(socket, "CMSG_SPACE") else 0
+
+_AT_ONCE_NS = 100_000_000
+_NO_ANCILLARY: list[tuple[int, int, bytes]] = []
+
+# What a response's framing still needs before it is complete.
+_HEADERS, _CHUNKED, _COUNTED, _UNTIL_CLOSE, _ENDED = range(5)
+
+
+class WireError(Exception):
+    """A request failed on the wire. status and message go into its row; stale: worth one more try, see `Connection`."""
+
+    def __init__(self, status: str, message: str, *, stale: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.message, self.stale = status, message, stale
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect: a resolved address, and TLS if the URL says https."""
+
+    family: int
+    address: tuple[str, int] | tuple[str, int, int, int]
+    host: str
+    tls: ssl.SSLContext | None = None
+    kernel_stamps: bool = True
+    max_response_bytes: int = 64 * 1024 * 1024
+
+
+class Link:
+    """What all connections to one server share.
+
+    offset_ns: CLOCK_REALTIME minus CLOCK_MONOTONIC, for the kernel's stamps; clock_steps: jumps of the wall clock.
+    closes_after_response: the server was seen to close kept-alive connections, so each request gets a fresh one.
+    """
+
+    __slots__ = ("clock_steps", "closes_after_response", "connect_timeout_s", "loop", "offset_ns", "opened", "target")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, target: Target, connect_timeout_s: float) -> None:
+        self.loop, self.target, self.connect_timeout_s = loop, target, connect_timeout_s
+        self.offset_ns = realtime_offset_ns()
+        self.clock_steps = 0
+        self.opened = 0
+        self.closes_after_response = False
+
+    def refresh_offset(self) -> None:
+        """Measure the clocks' offset anew; to be called about once a second."""
+        offset_ns = realtime_offset_ns(5)
+        if abs(offset_ns - self.offset_ns) > 1_000_000:
+            self.clock_steps += 1
+        self.offset_ns = offset_ns
+
+
+class Exchange:
+    """One request on the wire and the stamped bytes of its response.
+
+    stamps, user_stamps: (n_reads,) monotonic ns, kernel's and ours (equal without kernel stamps). ends: (n_reads,)
+    offset in `data` after each read. All of it raw: headers and chunk framing included.
+    """
+
+    __slots__ = (
+        "body_bytes",
+        "body_ends",
+        "body_parts",
+        "chunked",
+        "closed_ns",
+        "content_encoding",
+        "content_length",
+        "data",
+        "ends",
+        "error",
+        "headers_ns",
+        "index",
+        "keep_alive",
+        "kernel_stamped",
+        "message_complete",
+        "mode",
+        "on_done",
+        "parser",
+        "retries",
+        "reused",
+        "scheduled_ns",
+        "sent_ns",
+        "stamps",
+        "status",
+        "user_stamps",
+    )
+
+    def __init__(self, index: int, scheduled_ns: int) -> None:
+        self.index = index
+        self.scheduled_ns = scheduled_ns
+        self.sent_ns = 0
+        self.retries = 0
+        self.reused = False
+        self.error: WireError | None = None
+        self.closed_ns = 0
+        self.on_done: Callable[[Exchange], None] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the response: before the first try and before a retry."""
+        self.stamps = array("q")
+        self.user_stamps = array("q")
+        self.ends = array("q")
+        self.data = bytearray()
+        self.mode = _HEADERS
+        self.kernel_stamped = True
+        self.status = 0
+        self.headers_ns = 0
+        self.chunked = False
+        self.keep_alive = True
+        self.content_length: int | None = None
+        self.content_encoding: str | None = None
+        self.message_complete = False
+        self.body_parts: list[bytes] = []
+        self.body_bytes = 0
+        self.body_ends = array("q")
+        self.parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    # httptools' callbacks
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"transfer-encoding":
+            self.chunked = value.lower().rsplit(b",", 1)[-1].strip() == b"chunked"
+        elif name == b"content-length":
+            self.content_length = int(value)
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            self.content_encoding = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        assert self.parser is not None
+        self.status = self.parser.get_status_code()
+        self.keep_alive = self.parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        self.body_parts.append(body)
+        self.body_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        if self.status >= 200:
+            self.message_complete = True
+
+    def feed(self) -> None:
+        """Give the HTTP parser the reads that it has not seen, one by one; `body_ends` then has one entry a read.
+
+        Raises WireError on bytes that are no HTTP.
+        """
+        assert self.parser is not None
+        first = len(self.body_ends)
+        start = self.ends[first - 1] if first else 0
+        try:
+            with memoryview(self.data) as view:
+                for end in self.ends[first:]:
+                    self.parser.feed_data(view[start:end])
+                    self.body_ends.append(self.body_bytes)
+                    start = end
+        except httptools.HttpParserError as error:
+            raise WireError("stream_error", f"not an HTTP/1.1 response: {error}") from None
+        except ValueError as error:
+            raise WireError("stream_error", f"malformed response header: {error}") from None
+
+    def release(self) -> None:
+        """Drop the parser, which refers back to this exchange, so that memory goes without the garbage collector."""
+        self.parser = None
+        self.on_done = None
+
+    def _look_for_end(self) -> bool:
+        """True once the response is complete. Called after each read; cheap while chunks stream in."""
+        data = self.data
+        mode = self.mode
+        if mode == _CHUNKED:
+            # Only a chunked body whose tail is CR LF CR LF can be at its end. "\r\n0\r\n\r\n" is the plain last
+            # chunk and is believed (request.py parses all of it afterwards); any other such tail (trailers, an SSE
+            # stream with CRLF line ends) is put to the real parser.
+            if not data.endswith(b"\r\n\r\n"):
+                return False
+            if data.endswith(b"\r\n0\r\n\r\n"):
+                self.mode = _ENDED
+                return True
+            self.feed()
+            return self.message_complete
+        if mode == _HEADERS:
+            self.feed()
+            if self.status == 0 or 100 <= self.status < 200:
+                if len(data) > _MAX_HEADER_BYTES:
+                    raise WireError("stream_error", f"response headers longer than {_MAX_HEADER_BYTES} bytes")
+                return False
+            self.headers_ns = self.stamps[-1]
+            if self.content_encoding:
+                raise WireError("stream_error", f"unasked content-encoding {self.content_encoding!r}")
+            if self.message_complete:
+                return True
+            if self.chunked:
+                self.mode = _CHUNKED
+            elif self.content_length is not None:
+                self.mode = _COUNTED
+            else:
+                self.mode = _UNTIL_CLOSE
+            return False
+        if mode == _COUNTED:
+            self.feed()
+            return self.message_complete
+        return False
+
+    @property
+    def by_close(self) -> bool:
+        """True if the end of the connection is a legal end of this response."""
+        return self.mode == _UNTIL_CLOSE
+
+
+class Connection:
+    """One virtual user's connection: at most one exchange at a time, kept alive between them.
+
+    A server may close a kept-alive connection at any time, also in the moment in which we send. A request that fails
+    so on a *reused* connection before the first byte of its response is sent once more on a fresh one
+    (`Exchange.retries` counts it). A server that is seen to close after its responses, whatever its headers promise,
+    gets a fresh connection for every request from then on, so that such retries do not recur.
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_finished_ns",
+        "_incoming",
+        "_link",
+        "_loop",
+        "_outgoing",
+        "_sock",
+        "_ssl",
+        "_stamping",
+        "_unsent",
+        "served",
+    )
+
+    def __init__(self, link: Link) -> None:
+        self._link, self._loop = link, link.loop
+        self._sock: socket.socket | None = None
+        self._ssl: ssl.SSLObject | None = None
+        self._incoming: ssl.MemoryBIO | None = None
+        self._outgoing: ssl.MemoryBIO | None = None
+        self._exchange: Exchange | None = None
+        self._unsent: memoryview | None = None
+        self._stamping = False
+        self._finished_ns = 0
+        self.served = 0
+
+    @property
+    def is_open(self) -> bool:
+        """True while there is a connection that may be reused."""
+        return self._sock is not None
+
+    async def open(self) -> None:
+        """Connect (and shake hands). Raises WireError(connect_error or timeout)."""
+        self.close()
+        target = self._link.target
+        sock = socket.socket(target.family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._stamping = target.kernel_stamps and _ask_for_kernel_stamps(sock)
+            async with asyncio.timeout(self._link.connect_timeout_s):
+                await self._loop.sock_connect(sock, target.address)
+                if target.tls is not None:
+                    await self._handshake(sock, target.tls)
+        except TimeoutError:
+            sock.close()
+            raise WireError("timeout", f"no connection within {self._link.connect_timeout_s:g} s") from None
+        except (OSError, ssl.SSLError) as error:
+            sock.close()
+            raise WireError("connect_error", _describe(error)) from None
+        except BaseException:
+            sock.close()
+            raise
+        self._sock = sock
+        self.served = 0
+        self._link.opened += 1
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    async def _handshake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self._link.target.host)
+        while True:
+            try:
+                self._ssl.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                done = False
+            if self._outgoing.pending:
+                await self._loop.sock_sendall(sock, self._outgoing.read())
+            if done:
+                return
+            received = await self._loop.sock_recv(sock, _READ_BYTES)
+            if not received:
+                raise ConnectionResetError("the server closed the connection during the TLS handshake")
+            self._incoming.write(received)
+
+    def close(self) -> None:
+        """Close the connection, if there is one; an exchange in flight is not told."""
+        sock, self._sock = self._sock, None
+        self._ssl = self._incoming = self._outgoing = None
+        if sock is not None:
+            self._loop.remove_reader(sock.fileno())
+            if self._unsent is not None:
+                self._loop.remove_writer(sock.fileno())
+                self._unsent = None
+            sock.close()
+
+    # sending
+    def send(self, request: bytes, exchange: Exchange) -> None:
+        """Hand `request` to the socket now, stamped just before. Needs an open, idle connection."""
+        assert self._sock is not None
+        exchange.reused = self.served > 0
+        self._exchange = exchange
+        if self._ssl is not None:
+            assert self._outgoing is not None
+            self._ssl.write(request)
+            request = self._outgoing.read()
+        exchange.sent_ns = now_ns()
+        try:
+            n = self._sock.send(request)
+        except BlockingIOError:
+            n = 0
+        except OSError as error:
+            self._fail(error)
+            return
+        if n < len(request):
+            self._unsent = memoryview(request)[n:]
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        assert self._sock is not None
+        assert self._unsent is not None
+        try:
+            n = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        self._unsent = self._unsent[n:]
+        if not self._unsent:
+            self._unsent = None
+            self._loop.remove_writer(self._sock.fileno())
+
+    # receiving: the hot path
+    def _readable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            if self._stamping:
+                received, ancillary, _, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+            else:
+                received, ancillary = sock.recv(_READ_BYTES), _NO_ANCILLARY
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        user_ns = now_ns()
+        exchange = self._exchange
+        if not received or exchange is None:
+            self._ended_by_server(user_ns, bool(received))
+            return
+        stamp_ns = user_ns
+        if ancillary:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+            stamp_ns = min(seconds * 1_000_000_000 + nanoseconds - self._link.offset_ns, user_ns)
+        else:
+            exchange.kernel_stamped = False
+        if self._ssl is not None:
+            received = self._decrypt(received)
+            if not received:
+                return
+        exchange.stamps.append(stamp_ns)
+        exchange.user_stamps.append(user_ns)
+        data = exchange.data
+        data += received
+        exchange.ends.append(len(data))
+        try:
+            complete = exchange._look_for_end()
+            if len(data) > self._link.target.max_response_bytes:
+                raise WireError("stream_error", f"response longer than {self._link.target.max_response_bytes} bytes")
+        except WireError as error:
+            self._finish(exchange, error)
+            return
+        if complete:
+            self._finish(exchange, None)
+
+    def _decrypt(self, received: bytes) -> bytes:
+        assert self._ssl is not None
+        assert self._incoming is not None
+        self._incoming.write(received)
+        plain = []
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while piece := self._ssl.read(_READ_BYTES):
+                plain.append(piece)
+        return b"".join(plain)
+
+    def _ended_by_server(self, user_ns: int, unasked: bool) -> None:
+        """The server closed (or spoke out of turn on an idle connection)."""
+        exchange = self._exchange
+        if exchange is None:
+            if not unasked:
+                self._learn_if_closed_at_once(user_ns)
+            self.close()
+        elif exchange.by_close:
+            exchange.closed_ns = user_ns
+            self._finish(exchange, None)
+        elif not exchange.stamps:
+            self._finish(exchange, self._stale("the server closed the connection before a response"))
+        else:
+            self._finish(exchange, WireError("truncated", "the server closed the connection within its response"))
+
+    def _fail(self, error: OSError) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.close()
+        elif not exchange.stamps:
+            self._finish(exchange, self._stale(_describe(error)))
+        else:
+            self._finish(exchange, WireError("stream_error", _describe(error)))
+
+    def _stale(self, message: str) -> WireError:
+        self._learn_if_closed_at_once(self._exchange.sent_ns if self._exchange else now_ns())
+        return WireError("stream_error", message, stale=self.served > 0)
+
+    def _learn_if_closed_at_once(self, at_ns: int) -> None:
+        # A server that closes idle connections after some seconds keeps its word; one that closes right behind a
+        # response will do so after every response.
+        if self.served > 0 and at_ns - self._finished_ns < _AT_ONCE_NS:
+            self._link.closes_after_response = True
+
+    def _finish(self, exchange: Exchange, error: WireError | None) -> None:
+        self._exchange = None
+        self.served += 1
+        self._finished_ns = now_ns()
+        exchange.error = error
+        if not exchange.closed_ns and exchange.stamps:
+            exchange.closed_ns = exchange.stamps[-1]
+        if error is not None or not exchange.keep_alive or exchange.by_close or self._link.closes_after_response:
+            self.close()
+        if exchange.on_done is not None:
+            exchange.on_done(exchange)
+
+    def abort(self, status: str, message: str) -> None:
+        """End the exchange in flight, if any, as `status`; the connection is closed."""
+        exchange = self._exchange
+        if exchange is None:
+            self.close()
+        else:
+            exchange.closed_ns = now_ns()
+            self._finish(exchange, WireError(status, message))
+
+    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
+        """Why the exchange in flight should be given up, or None. Limits in ns: without any byte, in all."""
+        exchange = self._exchange
+        if exchange is None:
+            return None
+        if at_ns - exchange.sent_ns > whole_ns:
+            return f"not finished within {whole_ns / 1e9:g} s"
+        last_ns = exchange.user_stamps[-1] if exchange.user_stamps else exchange.sent_ns
+        if at_ns - last_ns > idle_ns:
+            return f"no byte for {idle_ns / 1e9:g} s"
+        return None
+
+
+def resolve(host: str, port: int, tls: ssl.SSLContext | None) -> list[Target]:
+    """The addresses of host:port, in the resolver's order. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [Target(family, address, host, tls) for family, _, _, _, address in found]  # type: ignore[arg-type]
+
+
+def _ask_for_kernel_stamps(sock: socket.socket) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _RX_SOFTWARE_STAMPS)
+    except OSError:
+        return False
+    return True
+
+
+def _describe(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS certificate not trusted: {error.verify_message}"
+    return f"{type(error).__name__}: {error.strerror or error}"
