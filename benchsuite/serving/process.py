@@ -1,0 +1,152 @@
+"""Any server as a child process: start it, wait until it answers, stop it, whatever happens in between."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchsuite.errors import EngineError
+
+LOOPBACK = "127.0.0.1"
+_POLL_S = 0.02
+_TAIL_LINES = 25
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A running child. Its stdin is a pipe that closes when this process ends, however it ends."""
+
+    command: tuple[str, ...]
+    log_path: Path
+    _child: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """The process id of the child, which leads its own process group."""
+        return self._child.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number if a signal ended it."""
+        return self._child.poll()
+
+    def wait(self) -> int:
+        """Block until it ends by itself; returns its exit code."""
+        return self._child.wait()
+
+    def log_tail(self, lines: int = _TAIL_LINES) -> str:
+        """The last lines of what it wrote; empty if nothing."""
+        text = self.log_path.read_text("utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def died(self, what: str) -> EngineError:
+        """An EngineError saying `what`, with the exit code, the command and the end of the log."""
+        tail = self.log_tail().replace("\n", "\n    ")
+        return EngineError(
+            what,
+            where=" ".join(self.command),
+            given=f"exit code {self.exit_code()}; the end of its log:\n    {tail or '(it wrote nothing)'}",
+        )
+
+
+@contextlib.contextmanager
+def running_server(
+    command: Sequence[str],
+    *,
+    ready_url: str,
+    log_path: Path,
+    env: Mapping[str, str] | None = None,
+    ready_timeout_s: float = 60.0,
+    stop_timeout_s: float = 10.0,
+) -> Iterator[ServerProcess]:
+    """Run `command` while the block runs; enter it when `ready_url` answers 200.
+
+    env: on top of this process's environment. stdout and stderr go to `log_path`. At the end, also after an exception
+    or Ctrl-C: SIGTERM, after `stop_timeout_s` SIGKILL, and SIGKILL to what is left of its process group.
+    Raises EngineError when it cannot be started, dies, or is not ready in time; the message ends with its log.
+    """
+    with log_path.open("wb") as log:
+        try:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
+            )
+        except OSError as error:
+            raise EngineError("the server cannot be started", where=" ".join(command), given=str(error)) from error
+    server = ServerProcess(tuple(command), log_path, child)
+    try:
+        _wait_until_ready(server, ready_url, ready_timeout_s)
+        yield server
+    finally:
+        _stop(child, stop_timeout_s)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free_port(port: int) -> None:
+    """Raises EngineError if `port` of 127.0.0.1 is taken: its owner would answer in our server's place."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            raise EngineError(
+                f"port {port} cannot be used", where=LOOPBACK, given=str(error), hint="another --port"
+            ) from error
+
+
+def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not _answers(url):
+        if server.exit_code() is not None:
+            raise server.died("the server ended before it was ready")
+        if time.monotonic() > deadline:
+            raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
+        time.sleep(_POLL_S)
+    if server.exit_code() is not None:
+        raise server.died(f"the server ended, and something else answers at {url}")
+
+
+def _answers(url: str) -> bool:
+    # http.client, because a proxy set in the environment must not be asked about a local server
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or LOOPBACK, parts.port, timeout=2.0)
+    try:
+        connection.request("GET", parts.path or "/")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(child: subprocess.Popen[bytes], timeout_s: float) -> None:
+    try:
+        child.terminate()
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
