@@ -1,0 +1,57 @@
+"""`benchsuite serve llamacpp`: the embedded engine in the foreground."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from benchsuite.serving.engines import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, TINY_MODEL_NAME, llamacpp
+
+
+@click.command("llamacpp")
+@click.option("--port", default=8080, show_default=True, help="Port of 127.0.0.1.")
+@click.option("--slots", default=DEFAULT_SLOTS, show_default=True, help="Replies at once; more requests queue.")
+@click.option(
+    "--ctx", "context_tokens", default=DEFAULT_CONTEXT_TOKENS, show_default=True, help="Tokens for each slot."
+)
+@click.option("--threads", default=1, show_default=True, help="Compute threads.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="A GGUF file, or a folder with a model.gguf. Default: the tiny model.",
+)
+@click.option("--name", default=TINY_MODEL_NAME, show_default=True, help="The model's name in requests.")
+@click.option("--log", "log_path", type=click.Path(dir_okay=False, path_type=Path), help="Where the server logs.")
+def command(
+    port: int,
+    slots: int,
+    context_tokens: int,
+    threads: int,
+    model: Path | None,
+    name: str,
+    log_path: Path | None,
+) -> None:
+    """Serve llama.cpp until Ctrl-C or SIGTERM. When it is ready, one line says where and which model."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with llamacpp(
+            model=model,
+            name=name,
+            port=port,
+            slots=slots,
+            context_tokens=context_tokens,
+            threads=threads,
+            log_path=log_path,
+        ) as engine:
+            click.echo(f"ready: {engine.base_url} model {engine.model}")
+            engine.process.wait()
+            raise engine.process.died("the server ended by itself")
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+    raise KeyboardInterrupt
