@@ -1,0 +1,65 @@
+"""What a sweep will do, decided before it starts: the order of points, of prompts, the warm-ups. Pure; seeded.
+
+Randomised complete blocks: every repeat visits all levels in an order of its own. Within a repeat all levels send the
+prompts in the same shuffled order (common random numbers), a new shuffle per repeat. docs/METHODS.md, Protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchsuite.spec import LoadSpec
+
+# Sets of this size or more are real measurements and get the full protocol; smaller ones are a quick look.
+_FULL_SET = 1000
+_FULL_MIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PointPlan:
+    """One level in one repeat. order: (n_requests,) indices into the workload, in sending order."""
+
+    point_id: str
+    concurrency: int
+    repeat: int
+    order: tuple[int, ...]
+    warmup_requests: int
+    warmup_min_s: float
+    cooldown_min_s: float
+    cooldown_max_s: float
+    salt: str
+    warmup_salt: str
+
+
+def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]:
+    """The points of a sweep in the order in which they are measured."""
+    levels = np.array(load.concurrency)
+    floor_s = _FULL_MIN_S if n_requests >= _FULL_SET else 0.0
+    points = []
+    for repeat in range(load.repeats):
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([load.seed, repeat])))
+        order = tuple(rng.permutation(n_requests).tolist())
+        for level in rng.permutation(levels).tolist():
+            point_id = f"c{level:04d}-r{repeat}"
+            points.append(
+                PointPlan(
+                    point_id=point_id,
+                    concurrency=level,
+                    repeat=repeat,
+                    order=order,
+                    warmup_requests=max(2 * level, 64) if load.warmup_requests is None else load.warmup_requests,
+                    warmup_min_s=floor_s if load.warmup_min_s is None else load.warmup_min_s,
+                    cooldown_min_s=floor_s if load.cooldown_min_s is None else load.cooldown_min_s,
+                    cooldown_max_s=load.cooldown_max_s,
+                    salt=_salt(run_id, point_id, "measured"),
+                    warmup_salt=_salt(run_id, point_id, "warm-up"),
+                )
+            )
+    return points
+
+
+def _salt(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
