@@ -58,13 +58,15 @@ class Warn:
 class SteadyWindow:
     """The part of the runs with all virtual users busy: from the N-th completion to the last send.
 
-    duration_s is summed over repeats; the rates are ratios of sums. ttft_s: requests that start inside.
+    duration_s is summed over repeats; rates are ratios of sums. output_tok_s counts tokens by when their chunk came,
+    not by when their request ended. ttft_s: requests that start inside. occupancy: share of the slots in use.
     """
 
     duration_s: float
     output_tok_s: float | None
     request_per_s: float | None
     ttft_s: Distribution
+    occupancy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
