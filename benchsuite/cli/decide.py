@@ -1,0 +1,141 @@
+"""`benchsuite decide`: the cheapest level that meets the SLO, from run folders or from a table of points."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+NOT_MET = 3  # exit code: measured, but no level meets the SLO
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
+@click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")
+@click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
+@click.option("--preset", help="A bundled price; see `benchsuite cost --list-presets`.")
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
+@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+def command(
+    runs: tuple[Path, ...],
+    points: Path | None,
+    slo: str | None,
+    usd_per_hour: float | None,
+    preset: str | None,
+    gpus: int | None,
+    as_json: bool,
+) -> int:
+    """Decide again, from what is already measured: another SLO, another price, no server needed."""
+    from benchsuite.errors import PointsError
+
+    if bool(runs) == (points is not None):
+        raise PointsError(
+            "nothing to decide on, or too much", given=len(runs), expected="run folders, or --points FILE"
+        )
+    if points is not None:
+        found = _from_table(points, slo, _unit_price(usd_per_hour, preset), gpus or 1)
+    else:
+        price = _unit_price(usd_per_hour, preset)
+        found = [_from_run(folder, slo, price, gpus) for folder in runs]
+    click.echo(json.dumps([_plain(*one) for one in found], indent=2)) if as_json else _print(found)
+    return 0 if any(decision.kind == "optimum" for _, decision, _ in found) else NOT_MET
+
+
+def _unit_price(usd_per_hour: float | None, name: str | None) -> float | None:
+    from benchsuite.economics.prices import preset
+    from benchsuite.errors import PriceError
+
+    if name is None:
+        return usd_per_hour
+    if usd_per_hour is not None:
+        raise PriceError("two prices", given="--usd-per-hour and --preset", expected="one of them")
+    return preset(name).usd_per_hour
+
+
+def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: int) -> list[tuple[str, Any, Any]]:
+    from benchsuite.analysis.points_table import parse_points
+    from benchsuite.economics.cost import total_usd_per_hour
+    from benchsuite.economics.optimum import decide, judge_points
+    from benchsuite.errors import PointsError
+    from benchsuite.slo import PAPER_SLO, parse_slo
+
+    limits = parse_slo(slo or PAPER_SLO)
+    total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, gpus)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PointsError("the points table cannot be read", where=str(path), given=error) from None
+    judged = judge_points(parse_points(text, where=str(path)), limits, total)
+    found = []
+    for model in dict.fromkeys(j.point.model for j in judged):
+        own = [j for j in judged if j.point.model == model]
+        found.append((model or "-", decide(own, limits), own))
+    return found
+
+
+def _from_run(folder: Path, slo: str | None, usd_per_hour: float | None, gpus: int | None) -> tuple[str, Any, Any]:
+    from benchsuite.analysis.metrics import summarise_points
+    from benchsuite.economics.cost import total_usd_per_hour
+    from benchsuite.economics.optimum import decide, judge_points
+    from benchsuite.slo import parse_slo
+    from benchsuite.spec import parse_spec
+    from benchsuite.store import read_run
+
+    run = read_run(folder)
+    spec = parse_spec(run.manifest["spec"], where=str(folder))
+    limits = parse_slo(slo) if slo else spec.limits
+    if usd_per_hour is None:
+        usd_per_hour = _unit_price(spec.price.usd_per_hour, spec.price.preset)
+    total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, gpus or spec.price.gpus)
+    model = run.manifest.get("model") or spec.server.model
+    points = summarise_points(run.requests, model=model, fixed_length=spec.workload.fixed_length)
+    judged = judge_points(points, limits, total)
+    return model or str(folder), decide(judged, limits), judged
+
+
+def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:
+    from benchsuite.report.export import decision_json
+
+    plain = decision_json(decision)
+    optimum = plain["optimum"] or {}
+    return {
+        "model": model,
+        "optimum_concurrency": optimum.get("concurrency"),
+        "cost_usd": optimum.get("cost_usd"),
+        "usd_per_1m_output_tokens": optimum.get("usd_per_1m_output_tokens"),
+        "binding": optimum.get("binding"),
+        "runner_up": optimum.get("runner_up"),
+        "reason": decision.reason,
+        "nearest": (plain["no_feasible"] or {}).get("nearest"),
+        "warnings": [f"{warn.code}: {warn.finding}; {warn.remedy}" for one in judged for warn in one.point.warnings],
+    }
+
+
+def _print(found: list[tuple[str, Any, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Cheapest level that meets the SLO", title_justify="left")
+    for name in ("model", "optimum", "USD/run", "USD/1M output", "runner-up", "stopped by"):
+        table.add_column(name, justify="left" if name in ("model", "stopped by") else "right")
+    for one in found:
+        row = _plain(*one)
+        second = row["runner_up"] or {}
+        cells = (
+            row["optimum_concurrency"],
+            row["cost_usd"],
+            row["usd_per_1m_output_tokens"],
+            second.get("concurrency"),
+        )
+        shown = ["-" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells]
+        table.add_row(row["model"], *shown, row["binding"] or row["reason"])
+    console = Console()
+    console.print(table)
+    for one in found:
+        row = _plain(*one)
+        console.print(f"{row['model']}: {row['reason']}", highlight=False, markup=False)
+        for text in row["warnings"]:
+            console.print(f"  warning {text}", highlight=False, markup=False)
