@@ -1,0 +1,222 @@
+"""The simulator's law: when each token of each request is due. Pure: time comes in, due times go out, in integer ns.
+
+Paced mode: write i of a stream is due at received + T0 + i*D, whatever else happens. With `sync`, the first one is
+rounded up to the next multiple of D of the clock, so that all streams of one D step together.
+
+Engine mode: S slots, FIFO. A request waits until a slot and its KV tokens (input + most output) are free; is prefilled
+for t0 + uncached_input_tokens / rate; then gives one chunk per step. A step lasts a + b * active.
+    sync (as batch engines do): one step for all. A step that starts with n streams ends a + b*n later and gives one
+        chunk to each of the n, and the first chunk to every request whose prefill ended meanwhile. On an idle engine
+        the first chunk comes as the prefill ends, and a step starts.
+    not sync: each stream steps alone, a + b * (streams decoding when its step starts).
+Answers on paper: one request alone has TTFT = t0 + input/rate and ITL = a + b; n <= S that decode together have
+ITL = a + b*n and n / (a + b*n) chunks/s, whose limit is 1/b; with n > S the rest wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from benchsuite.clock import NS_PER_S
+from benchsuite.errors import SpecError
+
+PREFIX_BLOCK_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The numbers of the law. `mode` says which half of them holds.
+
+    ttft_s, itl_s: T0 and D of the paced mode; itl_s is the gap between chunks, 0 means as fast as it can.
+    sync: streams step together. None: as the mode usually is (engine yes, paced no).
+    prefill_tokens_per_s: None is infinitely fast. prefill_serial: one prefill at a time instead of one per slot.
+    kv_tokens: most input + output tokens of all running requests. None is no limit.
+    Raises SpecError for a negative time, no slot, a rate that is not positive.
+    """
+
+    mode: Literal["paced", "engine"] = "paced"
+    ttft_s: float = 0.0
+    itl_s: float = 0.0
+    sync: bool | None = None
+    slots: int = 64
+    prefill_tokens_per_s: float | None = None
+    prefill_fixed_s: float = 0.0
+    prefill_serial: bool = False
+    step_base_s: float = 0.0
+    step_per_active_s: float = 0.0
+    kv_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("paced", "engine"):
+            raise SpecError("no such simulator mode", given=self.mode, expected="paced or engine")
+        for name in ("ttft_s", "itl_s", "prefill_fixed_s", "step_base_s", "step_per_active_s"):
+            if not 0 <= getattr(self, name) < 1e6:
+                raise SpecError(f"simulator {name} is not a time", given=getattr(self, name), expected="0 or more")
+        for name in ("slots", "prefill_tokens_per_s", "kv_tokens"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise SpecError(f"simulator {name} must be positive", given=value)
+
+    @property
+    def steps_together(self) -> bool:
+        """Whether streams step together."""
+        return self.mode == "engine" if self.sync is None else self.sync
+
+    def prefill_ns(self, input_tokens: int, cached_tokens: int = 0) -> int:
+        """How long the prefill of a request lasts, ns."""
+        tokens_s = (
+            0.0 if self.prefill_tokens_per_s is None else (input_tokens - cached_tokens) / self.prefill_tokens_per_s
+        )
+        return round((self.prefill_fixed_s + tokens_s) * NS_PER_S)
+
+    def step_ns(self, active: int) -> int:
+        """How long a step with `active` streams lasts, ns: the ITL at that batch size."""
+        return round((self.step_base_s + self.step_per_active_s * active) * NS_PER_S)
+
+
+def first_due_ns(received_ns: int, ttft_s: float, itl_s: float, sync: bool) -> int:
+    """When the first chunk of a paced stream is due; with `sync`, on the grid of multiples of itl_s."""
+    due_ns = received_ns + round(ttft_s * NS_PER_S)
+    grid_ns = round(itl_s * NS_PER_S)
+    return due_ns if not sync or grid_ns == 0 else -(-due_ns // grid_ns) * grid_ns
+
+
+@dataclass(slots=True)
+class _Job:
+    key: int
+    input_tokens: int
+    cached_tokens: int
+    kv_tokens: int
+    steps_left: int
+
+
+class Engine:
+    """The engine mode as a state machine. Feed it arrivals and the time; it says who is given a chunk, and when.
+
+    Time must not run backwards. Keys are the caller's and unique while their request lives.
+    """
+
+    def __init__(self, law: Law) -> None:
+        self.law = law
+        self.waiting: deque[_Job] = deque()
+        self.running: dict[int, _Job] = {}
+        self.admitted: list[tuple[int, int]] = []  # (key, at_ns), for the caller to take away
+        self.kv_used_tokens = 0
+        self._events: list[tuple[int, int, int]] = []  # (due_ns, order, key): a prefill ends, or a lone step
+        self._order = 0
+        self._decoding: dict[int, _Job] = {}
+        self._prefilled: list[_Job] = []
+        self._step_end_ns: int | None = None
+        self._prefill_free_ns = 0
+
+    def arrive(self, key: int, now_ns: int, input_tokens: int, output_tokens: int, steps: int, cached: int = 0) -> None:
+        """Queue a request that will take `steps` chunks and hold input + output tokens of KV while it runs."""
+        self.waiting.append(_Job(key, input_tokens, cached, input_tokens + output_tokens, steps))
+        self._admit(now_ns)
+
+    def cancel(self, key: int, now_ns: int) -> None:
+        """Forget a request, wherever it is; its slot goes to the next. An unknown key is ignored."""
+        self.waiting = deque(job for job in self.waiting if job.key != key)
+        if key in self.running:
+            self._release(key)
+            self._prefilled = [job for job in self._prefilled if job.key != key]
+        self._admit(now_ns)
+
+    @property
+    def next_ns(self) -> int | None:
+        """When `advance` has next something to do. None when nothing runs."""
+        due_ns = self._events[0][0] if self._events else None
+        if self._step_end_ns is None or (due_ns is not None and due_ns <= self._step_end_ns):
+            return due_ns
+        return self._step_end_ns
+
+    def advance(self, now_ns: int) -> list[tuple[int, int]]:
+        """All chunks due up to now, as (due_ns, key) in order."""
+        given: list[tuple[int, int]] = []
+        while (at_ns := self.next_ns) is not None and at_ns <= now_ns:
+            arrivals = self._pop_events(at_ns)
+            if not self.law.steps_together:
+                for job in arrivals:
+                    self._decoding[job.key] = job
+                for job in arrivals:
+                    if self._give(job, at_ns, given):
+                        self._push(at_ns + self.law.step_ns(len(self._decoding)), job.key)
+                self._admit(at_ns)
+                continue
+            self._prefilled += arrivals
+            if self._step_end_ns is None or self._step_end_ns == at_ns:
+                self._end_step(at_ns, given)
+        return given
+
+    def _end_step(self, at_ns: int, given: list[tuple[int, int]]) -> None:
+        for job in self._prefilled:
+            self._decoding[job.key] = job
+        self._prefilled = []
+        for job in list(self._decoding.values()):
+            self._give(job, at_ns, given)
+        active = len(self._decoding)
+        self._step_end_ns = at_ns + self.law.step_ns(active) if active else None
+        self._admit(at_ns)
+
+    def _give(self, job: _Job, at_ns: int, given: list[tuple[int, int]]) -> bool:
+        given.append((at_ns, job.key))
+        job.steps_left -= 1
+        if job.steps_left > 0:
+            return True
+        self._release(job.key)
+        return False
+
+    def _release(self, key: int) -> None:
+        self.kv_used_tokens -= self.running.pop(key).kv_tokens
+        self._decoding.pop(key, None)
+
+    def _admit(self, now_ns: int) -> None:
+        limit = self.law.kv_tokens
+        while self.waiting and len(self.running) < self.law.slots:
+            job = self.waiting[0]
+            # A request larger than the whole cache is let in when it is alone: it must not block the queue for ever.
+            if limit is not None and self.running and self.kv_used_tokens + job.kv_tokens > limit:
+                return
+            self.waiting.popleft()
+            self.running[job.key] = job
+            self.admitted.append((job.key, now_ns))
+            self.kv_used_tokens += job.kv_tokens
+            start_ns = max(now_ns, self._prefill_free_ns) if self.law.prefill_serial else now_ns
+            self._prefill_free_ns = start_ns + self.law.prefill_ns(job.input_tokens, job.cached_tokens)
+            self._push(self._prefill_free_ns, job.key)
+
+    def _push(self, due_ns: int, key: int) -> None:
+        self._order += 1
+        heapq.heappush(self._events, (due_ns, self._order, key))
+
+    def _pop_events(self, at_ns: int) -> list[_Job]:
+        jobs = []
+        while self._events and self._events[0][0] == at_ns:
+            key = heapq.heappop(self._events)[2]
+            if key in self.running:
+                jobs.append(self.running[key])
+        return jobs
+
+
+class PrefixCache:
+    """Which prompt prefixes were seen, in blocks of 16 tokens; unbounded until it is reset."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def cached_tokens(self, tokens: list[str]) -> int:
+        """How many leading tokens were seen before (whole blocks, never the last token); remembers all of them."""
+        cached, prefix, hit = 0, 0, True
+        for start in range(0, len(tokens) - PREFIX_BLOCK_TOKENS + 1, PREFIX_BLOCK_TOKENS):
+            prefix = hash((prefix, *tokens[start : start + PREFIX_BLOCK_TOKENS]))
+            hit = hit and prefix in self._seen
+            cached += PREFIX_BLOCK_TOKENS * hit
+            self._seen.add(prefix)
+        return min(cached, max(0, len(tokens) - 1))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._seen.clear()
