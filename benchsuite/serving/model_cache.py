@@ -9,15 +9,15 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 
-from benchsuite import __version__
 from benchsuite.errors import EngineError
 from benchsuite.serving.extras import missing_extra
 from benchsuite.serving.tiny_model import TinyModelSpec, make_tiny_model
-from benchsuite.serving.tiny_tokenizer import training_text
 
 _LIBRARIES = ("gguf", "numpy", "safetensors", "tokenizers")
+_RECIPE = ("tiny_model.py", "tiny_tokenizer.py", "gguf_file.py", "training_text.txt")
 
 
 def cache_dir() -> Path:
@@ -56,10 +56,12 @@ def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None =
 
 
 def _key(spec: TinyModelSpec) -> str:
-    """A digest of everything that decides the model's bytes."""
+    """A digest of everything that decides the model's bytes: the spec, the libraries, and our own recipe."""
     try:
         libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     except importlib.metadata.PackageNotFoundError as error:
         raise missing_extra(str(error.name), "making the tiny model") from error
-    facts = {"spec": asdict(spec), "benchsuite": __version__, "libraries": libraries, "text": training_text()}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([asdict(spec), libraries], sort_keys=True).encode())
+    for name in _RECIPE:
+        digest.update((files("benchsuite.serving") / name).read_bytes())
+    return digest.hexdigest()[:16]

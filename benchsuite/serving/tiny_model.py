@@ -1,8 +1,9 @@
 """A tiny random-weight Llama, made here: small enough for any laptop, real enough for any engine.
 
 Which tokens it can say is decided in its weights, because no request field decides it on every server. Dimension 0 of
-the residual stream is 1 for every token and no layer writes to it, so column 0 of the output head is one bias a token
-(scaled by the final norm, which divides by a root mean square of about 1). A bias of -60 makes a token impossible.
+the residual stream is 1 for every token and no layer writes to it, so column 0 of the output head is one bias a token.
+(The final norm divides by a root mean square that stays near 1, because layers write little.) A bias of -60 makes a
+token impossible.
 
 By default the end of sequence, the special tokens and all pieces that are not readable ASCII are impossible. Every
 server then generates exactly `max_tokens` tokens, and each is a visible piece of text.
@@ -30,8 +31,8 @@ Weights = dict[str, NDArray[np.float32]]
 
 GGUF_NAME = "model.gguf"
 _IMPOSSIBLE = -60.0
-_LAYER_STD = 0.08
-_HEAD_STD = 0.15
+_LOGIT_STD = 1.7
+_WRITE_STD = 0.1  # of what all attention, or all MLP, blocks together add to a residual of 1
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -46,7 +47,7 @@ class TinyModelSpec:
 
     vocab_size: rows of the embedding; rows that the tokenizer does not fill are never produced. context_tokens: what
     config.json promises (random weights work at any length). eos_every: mean reply length in tokens when sampled at
-    temperature 1 (about; greedy decoding knows no mean); None: a reply never ends by itself. any_bytes: also let
+    temperature 1 with no top-k, top-p or min-p (about; greedy decoding knows no mean); None: a reply never ends by itself. any_bytes: also let
     pieces of UTF-8 characters through (U+FFFD in the text, fewer chunks than tokens). Raises SpecError.
     """
 
@@ -143,12 +144,14 @@ def _weights(spec: TinyModelSpec, producible: list[int]) -> Weights:
     # RandomState, not default_rng: numpy promises that its stream never changes (NEP 19)
     draw = np.random.RandomState(spec.seed)
 
-    def normal(rows: int, columns: int, std: float = _LAYER_STD) -> NDArray[np.float32]:
-        return (std * draw.standard_normal((rows, columns))).astype(np.float32)
+    def normal(rows: int, columns: int, std: float = 1.0) -> NDArray[np.float32]:
+        """A matrix whose product with a vector of root mean square 1 has standard deviation `std`."""
+        return (std / math.sqrt(columns) * draw.standard_normal((rows, columns))).astype(np.float32)
 
     hidden, attention = spec.hidden_size, spec.heads * spec.head_size
+    write_std = _WRITE_STD / math.sqrt(spec.layers)
     ones = np.ones(hidden, np.float32)
-    embedding = normal(spec.vocab_size, hidden, std=1.0)
+    embedding = normal(spec.vocab_size, hidden, std=math.sqrt(hidden))
     embedding[:, 0] = 1.0
     weights: Weights = {"model.embed_tokens.weight": embedding, "model.norm.weight": ones}
     for index in range(spec.layers):
@@ -156,16 +159,16 @@ def _weights(spec: TinyModelSpec, producible: list[int]) -> Weights:
             "self_attn.q_proj": normal(attention, hidden),
             "self_attn.k_proj": normal(spec.kv_heads * spec.head_size, hidden),
             "self_attn.v_proj": normal(spec.kv_heads * spec.head_size, hidden),
-            "self_attn.o_proj": normal(hidden, attention),
+            "self_attn.o_proj": normal(hidden, attention, std=write_std),
             "mlp.gate_proj": normal(spec.intermediate_size, hidden),
             "mlp.up_proj": normal(spec.intermediate_size, hidden),
-            "mlp.down_proj": normal(hidden, spec.intermediate_size),
+            "mlp.down_proj": normal(hidden, spec.intermediate_size, std=write_std),
             "input_layernorm": ones,
             "post_attention_layernorm": ones,
         }
         layer["self_attn.o_proj"][0] = layer["mlp.down_proj"][0] = 0.0  # nothing writes to the bias channel
         weights |= {f"model.layers.{index}.{name}.weight": tensor for name, tensor in layer.items()}
-    weights["lm_head.weight"] = _head(normal(spec.vocab_size, hidden, std=_HEAD_STD), spec, producible)
+    weights["lm_head.weight"] = _head(normal(spec.vocab_size, hidden, std=_LOGIT_STD), spec, producible)
     return weights
 
 
@@ -178,7 +181,7 @@ def _head(head: NDArray[np.float32], spec: TinyModelSpec, producible: list[int])
     head[impossible, 0] = _IMPOSSIBLE
     if spec.eos_every is not None:
         # the other logits are about N(0, s^2): the sum of their exponentials is about n e^(s^2 / 2)
-        log_others = math.log(len(producible)) + _HEAD_STD**2 * spec.hidden_size / 2
+        log_others = math.log(len(producible)) + _LOGIT_STD**2 / 2
         head[tt.SPECIAL_IDS[tt.EOS], 0] = log_others - math.log(spec.eos_every - 1)
     return head
 
