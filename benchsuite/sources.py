@@ -1,0 +1,81 @@
+"""Where a workload comes from and goes to: a native JSONL file, or the generated clinical set.
+
+The pure workload package never opens a file; this does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from benchsuite.errors import WorkloadError
+from benchsuite.workload.prompts import Workload, parse_jsonl, take, to_jsonl
+
+WINEVAL = "wineval"
+
+
+def read_workload(source: str, requests: int | None, seed: int) -> Workload:
+    """The workload called `source`: 'wineval' (generated with `seed`) or the path of a native JSONL file.
+
+    requests: how many; None is all of them (2,993 for wineval). A file with fewer starts again under new ids; a file
+    is read in its own order whatever the seed. Raises WorkloadError for a file that is missing, not UTF-8, or not the
+    format (FILE:LINE).
+    """
+    if source == WINEVAL:
+        from benchsuite.workload.wineval import REQUESTS, make_wineval
+
+        return make_wineval(REQUESTS if requests is None else requests, seed)
+    path = Path(source)
+    # Not splitlines(): it also splits at U+2028 and others, which JSON allows inside a string.
+    workload = parse_jsonl(_text(path).split("\n"), where=source, name=path.stem)
+    return workload if requests is None else take(workload, requests)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise WorkloadError(
+            "the workload file does not exist",
+            where=str(path),
+            expected=f"a JSONL file, or {WINEVAL!r}",
+            hint="benchsuite workload make wineval --output FILE",
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise WorkloadError(
+            "the workload file is not UTF-8 text",
+            where=f"{path}:{line}",
+            given=f"byte 0x{error.object[error.start]:02x} at offset {error.start}",
+            expected="UTF-8",
+        ) from None
+    except OSError as error:
+        raise WorkloadError("the workload file cannot be read", where=str(path), given=error.strerror) from None
+
+
+def write_workload(workload: Workload, output: str, *, force: bool = False) -> None:
+    """Writes native JSONL to the file `output` (folders are made), or to stdout for '-'.
+
+    Raises WorkloadError if the file exists and not `force`, or cannot be written.
+    """
+    data = "".join(f"{line}\n" for line in to_jsonl(workload)).encode()
+    if output == "-":
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # The reader (head, less) has enough; without this Python complains again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    path = Path(output)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb" if force else "xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise WorkloadError(
+            "the file exists already", where=output, expected="a new file", hint="--force to write over it"
+        ) from None
+    except OSError as error:
+        raise WorkloadError("the workload cannot be written", where=output, given=error.strerror) from None

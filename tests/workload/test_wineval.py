@@ -1,0 +1,149 @@
+"""The generated clinical request set."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from benchsuite.errors import WorkloadError
+from benchsuite.workload.describe import describe
+from benchsuite.workload.prompts import Prompt, Workload
+from benchsuite.workload.wineval import SCENARIOS, make_wineval
+from benchsuite.workload.wineval_en import ENGLISH
+from benchsuite.workload.wineval_language import NUMBERS, Language
+from benchsuite.workload.wineval_zh import CHINESE
+
+
+@pytest.fixture(scope="module")
+def whole() -> Workload:
+    """The set of the paper's size."""
+    return make_wineval()
+
+
+def user(prompt: Prompt) -> str:
+    """What the user says."""
+    assert prompt.messages is not None
+    return prompt.messages[1]["content"]
+
+
+def test_size_and_lengths_of_the_paper(whole: Workload) -> None:
+    """2,993 requests, about 450 input tokens and 203 tokens of output cap on average, and a long tail."""
+    total = describe(whole)[-1]
+
+    assert total.n == 2993
+    assert total.input_tokens.mean == pytest.approx(450, abs=5)
+    assert total.max_output_tokens.mean == pytest.approx(203, abs=5)
+    assert total.input_tokens.p95 == pytest.approx(1117, abs=30)
+    assert total.input_tokens.max == pytest.approx(3072, abs=40)
+    assert total.max_output_tokens.max == 1024
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_lengths_for_any_seed(seed: int) -> None:
+    """Another seed gives another set with the same lengths on average."""
+    total = describe(make_wineval(1000, seed))[-1]
+
+    assert total.input_tokens.mean == pytest.approx(450, rel=0.04)
+    assert total.max_output_tokens.mean == pytest.approx(203, rel=0.04)
+
+
+def test_shares(whole: Workload) -> None:
+    """Each scenario is a tenth of the set, and 30 % of it is English."""
+    assert {row.n for row in describe(whole)[:-1]} == {299, 300}
+    for row in describe(whole):
+        assert row.language_share == {"zh": pytest.approx(0.7, abs=0.004), "en": pytest.approx(0.3, abs=0.004)}
+
+
+@pytest.mark.parametrize("requests", [1, 7, 10, 64])
+def test_small_sets_are_balanced(requests: int) -> None:
+    """In a set of any size no scenario has two requests more than another."""
+    workload = make_wineval(requests)
+
+    counts = Counter(prompt.scenario for prompt in workload.prompts)
+    assert len(workload.prompts) == requests
+    assert max(counts.values()) - min(counts[s.name] for s in SCENARIOS) <= 1
+
+
+def test_four_scenarios_are_of_the_paper() -> None:
+    """The scenarios that the paper names are told from those that we added."""
+    assert [s.name for s in SCENARIOS if s.in_paper] == [
+        "licensing_exam",
+        "clinical_diagnosis",
+        "record_quality_control",
+        "text_correction",
+    ]
+    assert len(SCENARIOS) == 10
+
+
+def test_prompts_differ_early(whole: Workload) -> None:
+    """No two requests have one id, and no two start alike beyond the system message: prefix caches find nothing."""
+    texts = sorted(user(prompt) for prompt in whole.prompts)
+
+    assert len({prompt.prompt_id for prompt in whole.prompts}) == 2993
+    assert not [a for a, b in pairwise(texts) if a[:40] == b[:40]]
+
+
+def test_deterministic() -> None:
+    """The same arguments give the same bytes on every machine; another seed gives others."""
+    assert make_wineval(64).content_hash == "4d693d9d536b7aae9013e4a6c26191e9d56d8df713defdda690154ddc4a65df1"
+    assert make_wineval(64, seed=1).content_hash != make_wineval(64).content_hash
+
+
+def test_choices_have_their_answer(whole: Workload) -> None:
+    """Exams and triage offer five different options with one reference letter; nothing else is scored."""
+    diseases = {d.name: d for language in (CHINESE, ENGLISH) for d in language.diseases}
+    letters: Counter[str] = Counter()
+    for prompt in whole.prompts:
+        if prompt.scenario not in ("licensing_exam", "triage"):
+            assert (prompt.reference, prompt.scorer) == (None, None)
+            continue
+        options = dict(re.findall(r"^([A-E])\. (.+)$", user(prompt), re.M))
+        assert len(set(options.values())) == 5
+        assert prompt.reference is not None
+        answer = options[prompt.reference]
+        right = [d for d in diseases.values() if answer in (d.name, d.department)]
+        assert any(d.complaint in user(prompt) for d in right)
+        assert prompt.scorer == "choice"
+        letters[prompt.reference] += 1
+    assert all(count == pytest.approx(598 / 5, rel=0.25) for count in letters.values())
+
+
+def test_no_field_is_left(whole: Workload) -> None:
+    """No template field is left unfilled."""
+    assert not [user(prompt) for prompt in whole.prompts if "{" in user(prompt) or "}" in user(prompt)]
+
+
+@pytest.mark.parametrize("language", [CHINESE, ENGLISH])
+def test_language_is_complete(language: Language) -> None:
+    """Each language has all ten tasks, every field that it uses and no word that it does not use."""
+    templates = [line for lines in language.lines.values() for line in lines]
+    templates += [finding for disease in language.diseases for finding in disease.findings]
+    templates += [opening for task in language.tasks.values() for opening in task.opening]
+    fields = set(re.findall(r"\{(\w+)\}", " ".join(templates)))
+
+    assert list(language.tasks) == [scenario.name for scenario in SCENARIOS]
+    assert {kind for task in language.tasks.values() for kind in task.kinds + task.later} <= set(language.lines)
+    assert fields <= {*language.words, *NUMBERS, "sex", "age", "complaint", "date", "clock"}
+    assert set(language.words) <= fields
+
+
+@pytest.mark.parametrize(("requests", "seed"), [(0, 0), (5, -1)])
+def test_refusals(requests: int, seed: int) -> None:
+    """An empty set and a negative seed are refused."""
+    with pytest.raises(WorkloadError):
+        make_wineval(requests, seed)
+
+
+def test_imports_are_light() -> None:
+    """Making a workload needs neither pandas, pyarrow nor scipy."""
+    code = (
+        "import sys, benchsuite.workload.wineval, benchsuite.workload.describe, benchsuite.sources;"
+        "print(sorted({'pandas', 'pyarrow', 'scipy', 'asyncio', 'click'} & set(sys.modules)))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
