@@ -206,10 +206,10 @@ def _read_parts(path: Path) -> pa.Table:
 def read_journal(path: Path) -> pa.Table:
     """Every whole batch of a journal; a torn tail is left out."""
     batches: list[pa.RecordBatch] = []
-    with pa.OSFile(str(path)) as source:
-        # the suppressed errors are the tail that a crash tore, or a journal without even a schema
-        with contextlib.suppress(OSError, pa.ArrowInvalid):
-            batches.extend(pa.ipc.open_stream(source))
+    source = pa.py_buffer(path.read_bytes())
+    # the suppressed errors are the tail that a crash tore, or a journal without even a schema
+    with contextlib.suppress(OSError, pa.ArrowInvalid):
+        batches.extend(pa.ipc.open_stream(source))
     return pa.Table.from_batches(batches, schema=SCHEMA)
 
 

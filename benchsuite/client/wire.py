@@ -128,8 +128,15 @@ class Exchange:
         self.on_done: Callable[[Exchange], None] | None = None
         self.reset()
 
+    def reset_for_retry(self) -> None:
+        """Make ready to be sent once more."""
+        self.retries += 1
+        self.error = None
+        self.closed_ns = 0
+        self.reset()
+
     def reset(self) -> None:
-        """Forget the response: before the first try and before a retry."""
+        """Forget the response."""
         self.stamps = array("q")
         self.user_stamps = array("q")
         self.ends = array("q")
@@ -246,11 +253,12 @@ class Connection:
     so on a *reused* connection before the first byte of its response is sent once more on a fresh one
     (`Exchange.retries` counts it). A server that is seen to close after its responses, whatever its headers promise,
     gets a fresh connection for every request from then on, so that such retries do not recur.
+
+    free_ns: when its last exchange ended (0: none yet). served: exchanges on the present connection.
     """
 
     __slots__ = (
         "_exchange",
-        "_finished_ns",
         "_incoming",
         "_link",
         "_loop",
@@ -259,6 +267,7 @@ class Connection:
         "_ssl",
         "_stamping",
         "_unsent",
+        "free_ns",
         "served",
     )
 
@@ -271,7 +280,7 @@ class Connection:
         self._exchange: Exchange | None = None
         self._unsent: memoryview | None = None
         self._stamping = False
-        self._finished_ns = 0
+        self.free_ns = 0
         self.served = 0
 
     @property
@@ -458,13 +467,13 @@ class Connection:
     def _learn_if_closed_at_once(self, at_ns: int) -> None:
         # A server that closes idle connections after some seconds keeps its word; one that closes right behind a
         # response will do so after every response.
-        if self.served > 0 and at_ns - self._finished_ns < _AT_ONCE_NS:
+        if self.served > 0 and at_ns - self.free_ns < _AT_ONCE_NS:
             self._link.closes_after_response = True
 
     def _finish(self, exchange: Exchange, error: WireError | None) -> None:
         self._exchange = None
         self.served += 1
-        self._finished_ns = now_ns()
+        self.free_ns = now_ns()
         exchange.error = error
         if not exchange.closed_ns and exchange.stamps:
             exchange.closed_ns = exchange.stamps[-1]

@@ -1,0 +1,286 @@
+"""The virtual users of one point in one process: a closed loop with zero think time.
+
+Each user owns one connection and takes the next index of a shared cursor the moment its last response ended. Callbacks,
+not tasks: the next request leaves in the same turn of the loop in which the last response was completed; parsing and
+rows come after, in slices of half a millisecond, so that no stream waits for another one's bookkeeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.wire import Connection, Exchange, Link, WireError
+from benchsuite.clock import now_ns
+from benchsuite.records import RequestRecord
+from benchsuite.telemetry.host import CpuMark, Histogram
+
+_TICK_NS = 10_000_000
+_PARSE_SLICE_NS = 500_000
+_WATCH_EVERY_TICKS = 10
+_SECOND_EVERY_TICKS = 100
+# what a user's task may raise after its point was aborted
+_CANCELLED = WireError("cancelled", "the run was stopped")
+
+
+class Sink(Protocol):
+    """Where finished rows go; `tick` is called every 10 ms."""
+
+    def append(self, row: RequestRecord) -> None: ...
+
+    def tick(self, at_ns: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a request is given up (ns): without any byte, in all."""
+
+    idle_ns: int
+    request_ns: int
+
+
+@dataclass(slots=True)
+class ClientState:
+    """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second."""
+
+    self_lag: Histogram = field(default_factory=Histogram)
+    loop_lag: Histogram = field(default_factory=Histogram)
+    dispatch_lag: Histogram = field(default_factory=Histogram)
+    n_reads: int = 0
+    merged_reads: int = 0
+    n_chunks: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    cpu_max_share: float = 0.0
+    steal_s: float | None = None
+    clock_steps: int = 0
+    connections_opened: int = 0
+
+
+class PointLoad:
+    """Runs one point's users to the end of the cursor. stop() drains; abort() gives up what is in flight."""
+
+    def __init__(
+        self,
+        link: Link,
+        requests: Sequence[Prepared],
+        context: PointContext,
+        take: Callable[[], int | None],
+        n_users: int,
+        limits: Limits,
+        sink: Sink,
+    ) -> None:
+        self.link, self.requests, self.context, self.sink = link, requests, context, sink
+        self._limits = limits
+        self._take = take
+        self._stopping = False
+        self._users = [_User(self, Connection(link)) for _ in range(n_users)]
+        self._busy = 0
+        self._finished: deque[Exchange] = deque()
+        self._parsing: Iterator[None] | None = None
+        self._rows: list[RequestRecord] = []
+        self._drain_scheduled = False
+        self._done: asyncio.Event = asyncio.Event()
+        self.state = ClientState()
+
+    async def connect(self) -> None:
+        """Open every user's connection before the start, so that all can send at once. Failures show as rows later."""
+        await asyncio.gather(*(user.connection.open() for user in self._users), return_exceptions=True)
+
+    async def run(self, start_ns: int) -> ClientState:
+        """Start all users at `start_ns` and return when the last has left and every row is in the sink."""
+        loop = self.link.loop
+        delay_s = (start_ns - now_ns()) / 1e9
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+        gc.collect()
+        gc.freeze()
+        ticker = _Ticker(self, loop)
+        try:
+            self._busy = len(self._users)
+            if not self._busy:
+                self._done.set()
+            for user in self._users:
+                user.next(start_ns)
+            await self._done.wait()
+            while self._finished or self._parsing:
+                self._drain(whole=True)
+        finally:
+            ticker.stop(self.state)
+            for user in self._users:
+                user.connection.close()
+            gc.unfreeze()
+        return self.state
+
+    def stop(self) -> None:
+        """Send nothing new; what is in flight may finish."""
+        self._stopping = True
+
+    def abort(self, status: str = "cancelled", message: str = "the run was stopped") -> None:
+        """Send nothing new and give up what is in flight."""
+        self._stopping = True
+        for user in self._users:
+            user.abort(status, message)
+
+    # for the users
+    def take(self) -> int | None:
+        """The next index, or None when there is none or the load is stopping."""
+        return None if self._stopping else self._take()
+
+    def finished(self, exchange: Exchange) -> None:
+        """A user hands over an exchange that ended."""
+        self._finished.append(exchange)
+        if not self._drain_scheduled:
+            self._drain_scheduled = True
+            self.link.loop.call_soon(self._drain)
+
+    def left(self) -> None:
+        """A user has no more to do."""
+        self._busy -= 1
+        if self._busy == 0:
+            self._done.set()
+
+    # parsing, in slices
+    def _drain(self, whole: bool = False) -> None:
+        self._drain_scheduled = False
+        until_ns = now_ns() + _PARSE_SLICE_NS
+        while self._parsing or self._finished:
+            if self._parsing is None:
+                self._parsing = self._record(self._finished.popleft())
+            if next(self._parsing, False) is False:
+                self._parsing = None
+            if not whole and now_ns() > until_ns:
+                if (self._parsing or self._finished) and not self._drain_scheduled:
+                    self._drain_scheduled = True
+                    self.link.loop.call_soon(self._drain)
+                return
+
+    def _record(self, exchange: Exchange) -> Iterator[None]:
+        state, rows = self.state, self._rows
+        if exchange.kernel_stamped:
+            add = state.self_lag.add
+            for user_ns, stamp_ns in zip(exchange.user_stamps, exchange.stamps, strict=True):
+                add(user_ns - stamp_ns)
+        if exchange.sent_ns:
+            state.dispatch_lag.add(exchange.sent_ns - exchange.scheduled_ns)
+        yield from record_steps(exchange, self.requests[exchange.index], self.context, rows)
+        row = rows.pop()
+        state.n_reads += row.n_reads
+        state.merged_reads += row.merged_reads
+        state.n_chunks += row.n_chunks
+        self.sink.append(row)
+
+    def watch(self, at_ns: int) -> None:
+        """Give up what is overdue."""
+        for user in self._users:
+            why = user.connection.overdue(at_ns, self._limits.idle_ns, self._limits.request_ns)
+            if why is not None:
+                user.connection.abort("timeout", why)
+
+
+class _User:
+    """One virtual user."""
+
+    __slots__ = ("_load", "_task", "connection")
+
+    def __init__(self, load: PointLoad, connection: Connection) -> None:
+        self._load, self.connection = load, connection
+        self._task: asyncio.Task[None] | None = None
+
+    def next(self, free_ns: int) -> None:
+        """Take the next request and send it; leave when there is none."""
+        load = self._load
+        index = load.take()
+        if index is None:
+            load.left()
+            return
+        exchange = Exchange(index, free_ns)
+        exchange.on_done = self._ended
+        self._send(exchange)
+
+    def _send(self, exchange: Exchange) -> None:
+        if self.connection.is_open:
+            self.connection.send(self._load.requests[exchange.index].wire, exchange)
+        else:
+            self._task = self._load.link.loop.create_task(self._open_and_send(exchange))
+
+    async def _open_and_send(self, exchange: Exchange) -> None:
+        try:
+            await self.connection.open()
+        except WireError as error:
+            exchange.error = error
+        except asyncio.CancelledError:
+            exchange.error = _CANCELLED
+        if exchange.error is not None:
+            self._ended(exchange)
+        else:
+            self.connection.send(self._load.requests[exchange.index].wire, exchange)
+
+    def _ended(self, exchange: Exchange) -> None:
+        self._task = None
+        if exchange.error is not None and exchange.error.stale and exchange.retries == 0:
+            exchange.reset_for_retry()
+            self._send(exchange)
+            return
+        self._load.finished(exchange)
+        self.next(self.connection.free_ns or now_ns())
+
+    def abort(self, status: str, message: str) -> None:
+        """Give up what is in flight, also a connection that is being made."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self.connection.abort(status, message)
+
+
+class _Ticker:
+    """Every 10 ms: how late the loop is, the sink's turn; every 100 ms: timeouts; every second: clocks and CPU."""
+
+    def __init__(self, load: PointLoad, loop: asyncio.AbstractEventLoop) -> None:
+        self._load, self._loop = load, loop
+        self._n = 0
+        self._due_ns = now_ns() + _TICK_NS
+        self._started = self._last = CpuMark.now()
+        self._opened = load.link.opened
+        self._steps = load.link.clock_steps
+        self._handle = loop.call_later(_TICK_NS / 1e9, self._tick)
+
+    def _tick(self) -> None:
+        at_ns = now_ns()
+        load = self._load
+        load.state.loop_lag.add(at_ns - self._due_ns)
+        load.sink.tick(at_ns)
+        self._n += 1
+        if self._n % _WATCH_EVERY_TICKS == 0:
+            load.watch(at_ns)
+        if self._n % _SECOND_EVERY_TICKS == 0:
+            load.link.refresh_offset()
+            self._note_cpu()
+        self._due_ns = max(self._due_ns + _TICK_NS, at_ns)
+        self._handle = self._loop.call_later((self._due_ns - now_ns()) / 1e9, self._tick)
+
+    def _note_cpu(self) -> None:
+        mark = CpuMark.now()
+        wall_s = mark.at_s - self._last.at_s
+        if wall_s > 0:
+            share = (mark.process_s - self._last.process_s) / wall_s
+            self._load.state.cpu_max_share = max(self._load.state.cpu_max_share, share)
+        self._last = mark
+
+    def stop(self, state: ClientState) -> None:
+        """End the ticking and sum up."""
+        self._handle.cancel()
+        mark = CpuMark.now()
+        state.cpu_s = mark.process_s - self._started.process_s
+        state.wall_s = mark.at_s - self._started.at_s
+        if state.wall_s >= 0.1 and not state.cpu_max_share:
+            state.cpu_max_share = state.cpu_s / state.wall_s
+        if mark.steal_s is not None and self._started.steal_s is not None:
+            state.steal_s = mark.steal_s - self._started.steal_s
+        state.clock_steps = self._load.link.clock_steps - self._steps
+        state.connections_opened = self._load.link.opened - self._opened

@@ -1,0 +1,369 @@
+"""Measuring processes: the virtual users of a point spread over workers that share one cursor.
+
+The parent conducts and draws; only workers touch the server under load. They share two integers (the cursor, a stop
+signal) and a row of progress numbers each; no row of data passes between processes: every worker writes its own
+journal. A run is exact for any number of workers, since each index is taken once whoever takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import ssl
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from benchsuite.client.request import PointContext, Prepared
+from benchsuite.client.servers import BodyPlan, http_request
+from benchsuite.client.wire import Link, Target
+from benchsuite.clock import now_ns
+from benchsuite.errors import RunError
+from benchsuite.load.generator import ClientState, Limits, PointLoad
+from benchsuite.records import RequestRecord
+from benchsuite.spec import TimeoutSpec
+from benchsuite.store import Journal
+from benchsuite.workload.prompts import Prompt
+
+_RUN, _DRAIN, _ABORT = 0, 1, 2
+_SYNC_NS = 1_000_000_000
+_START_DELAY_NS = 20_000_000
+_CLOSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the requests go. insecure: the TLS certificate is not checked."""
+
+    family: int
+    address: tuple[Any, ...]
+    host: str
+    host_header: str
+    path: str
+    tls: bool
+    insecure: bool = False
+    api_key: str | None = None
+
+    def target(self) -> Target:
+        """The connection target, with a TLS context made here (it cannot cross processes)."""
+        context = None
+        if self.tls:
+            context = ssl.create_default_context()
+            if self.insecure:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+        return Target(self.family, self.address, self.host, context)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a worker needs to know once."""
+
+    endpoint: Endpoint
+    prompts: tuple[Prompt, ...]
+    timeouts: TimeoutSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PointOrder:
+    """One point, or its warm-up (journal None): then requests repeat until `at_least` are sent and `min_s` is over."""
+
+    context: PointContext
+    plan: BodyPlan
+    order: tuple[int, ...]
+    n_users: int
+    journal: Path | None
+    closes_after_response: bool = False
+    at_least: int = 0
+    min_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """How one worker's part of a point went. The rows are in its journal."""
+
+    worker: int
+    n_ok: int
+    n_failed: int
+    output_tokens: int
+    first_error: str | None
+    state: ClientState
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Live figures of a running point, summed over workers. ttft_s: mean so far, None before the first token."""
+
+    done: int
+    failed: int
+    output_tokens: int
+    ttft_s: float | None
+
+
+class _RowSink:
+    """Takes finished rows: counts them where the parent can see, and journals them when the point is measured."""
+
+    def __init__(self, journal: Journal | None, show: Callable[[list[float]], None]) -> None:
+        self._journal, self._show = journal, show
+        self.on_tick: Callable[[], None] = lambda: None
+        self._ttft_sum_s, self._ttft_n = 0.0, 0
+        self._synced_ns = now_ns()
+        self._syncer = ThreadPoolExecutor(1) if journal else None
+        self.n_ok = self.n_failed = self.output_tokens = 0
+        self.first_error: str | None = None
+
+    def append(self, row: RequestRecord) -> None:
+        if row.status == "ok":
+            self.n_ok += 1
+        else:
+            self.n_failed += 1
+            self.first_error = self.first_error or f"{row.status}: {row.error}"
+        self.output_tokens += row.output_tokens or 0
+        if row.first_token_s is not None and row.sent_s is not None:
+            self._ttft_sum_s += row.first_token_s - row.sent_s
+            self._ttft_n += 1
+        if self._journal is not None:
+            self._journal.append(row)
+
+    def tick(self, at_ns: int) -> None:
+        self._show([self.n_ok, self.n_failed, self.output_tokens, self._ttft_sum_s, self._ttft_n])
+        if self._journal is not None and self._syncer is not None:
+            self._journal.flush_if_due(at_ns)
+            if at_ns - self._synced_ns > _SYNC_NS:
+                self._synced_ns = at_ns
+                self._syncer.submit(self._journal.sync)
+        self.on_tick()
+
+    def close(self) -> None:
+        self.tick(now_ns())
+        if self._syncer is not None:
+            self._syncer.shutdown()
+        if self._journal is not None:
+            self._journal.close()
+
+
+def prepare(order: Sequence[int], prompts: Sequence[Prompt], plan: BodyPlan, endpoint: Endpoint) -> list[Prepared]:
+    """The requests of `order` as bytes on the wire."""
+    prepared: dict[int, Prepared] = {}
+    for i in set(order):
+        prompt = prompts[i]
+        wire = http_request(
+            endpoint.path, endpoint.host_header, plan.body(prompt), api_key=endpoint.api_key, stream=plan.stream
+        )
+        prepared[i] = Prepared(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
+    return [prepared[i] for i in order]
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A uvloop loop where uvloop is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class _Worker:
+    """The body of a measuring process."""
+
+    def __init__(self, setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, progress: Any, worker: int) -> None:
+        self._setup, self._pipe, self._cursor, self._signal = setup, pipe, cursor, signal_
+        self._progress = progress
+        self._worker = worker
+        self._parent = os.getppid()
+        self._loop = new_event_loop()
+        asyncio.set_event_loop(self._loop)
+
+    def serve(self) -> None:
+        """Run the points that the parent orders until it hangs up."""
+        with contextlib.suppress(EOFError):
+            while True:
+                order = self._pipe.recv()
+                self._pipe.send(self._loop.run_until_complete(self._point(order)))
+
+    async def _point(self, order: PointOrder) -> WorkerReport:
+        setup = self._setup
+        requests = prepare(order.order, setup.prompts, order.plan, setup.endpoint)
+        link = Link(self._loop, setup.endpoint.target(), setup.timeouts.connect_s)
+        link.closes_after_response = order.closes_after_response
+        limits = Limits(int(setup.timeouts.idle_s * 1e9), int(setup.timeouts.request_s * 1e9))
+        sink = _RowSink(Journal(order.journal) if order.journal else None, self._show)
+        try:
+            take = self._take_once(len(requests)) if order.journal else self._take_warmup(len(requests), order)
+            load = PointLoad(link, requests, order.context, take, order.n_users, limits, sink)
+
+            def heed() -> None:
+                wanted = self._signal.value
+                if wanted == _DRAIN:
+                    load.stop()
+                elif wanted == _ABORT or os.getppid() != self._parent:
+                    load.abort()
+
+            sink.on_tick = heed
+            await load.connect()
+            self._pipe.send("ready")
+            start_ns: int = self._pipe.recv()
+            state = await load.run(start_ns)
+        finally:
+            sink.close()
+        return WorkerReport(self._worker, sink.n_ok, sink.n_failed, sink.output_tokens, sink.first_error, state)
+
+    def _show(self, numbers: list[float]) -> None:
+        self._progress[self._worker * 5 : self._worker * 5 + 5] = numbers
+
+    def _next(self) -> int:
+        with self._cursor.get_lock():
+            index: int = self._cursor.value
+            self._cursor.value = index + 1
+        return index
+
+    def _take_once(self, n: int) -> Callable[[], int | None]:
+        def take() -> int | None:
+            index = self._next()
+            return index if index < n else None
+
+        return take
+
+    def _take_warmup(self, n: int, order: PointOrder) -> Callable[[], int | None]:
+        until_ns: int | None = None
+
+        def take() -> int | None:
+            nonlocal until_ns
+            at_ns = now_ns()
+            until_ns = until_ns or at_ns + int(order.min_s * 1e9)
+            index = self._next()
+            return index % n if index < order.at_least or at_ns < until_ns else None
+
+        return take
+
+
+def _worker_main(setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, progress: Any, worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the parent decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _Worker(setup, pipe, cursor, signal_, progress, worker).serve()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            pipe.send(RunError("a measuring process failed", where=f"worker {worker}", given=traceback.format_exc()))
+
+
+class Fleet:
+    """The measuring processes of a run. Use as a context manager."""
+
+    def __init__(self, setup: WorkerSetup, n_workers: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._cursor = context.Value("q", 0)
+        self._signal = context.Value("i", _RUN, lock=False)
+        self._progress = context.Array("d", 5 * n_workers, lock=False)
+        self._pipes: list[Pipe] = []
+        self._processes = []
+        for worker in range(n_workers):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_worker_main,
+                args=(setup, theirs, self._cursor, self._signal, self._progress, worker),
+                name=f"benchsuite-worker-{worker}",
+                daemon=True,
+            )
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(_CLOSE_S)
+            if process.is_alive():
+                process.terminate()
+                process.join(_CLOSE_S)
+
+    @property
+    def n_workers(self) -> int:
+        """How many processes there are."""
+        return len(self._processes)
+
+    def share_users(self, n_users: int) -> list[int]:
+        """How many of `n_users` each worker gets."""
+        whole, rest = divmod(n_users, self.n_workers)
+        return [whole + (i < rest) for i in range(self.n_workers)]
+
+    def run_point(
+        self, orders: Sequence[PointOrder], on_progress: Callable[[Progress], None] = lambda _: None
+    ) -> list[WorkerReport]:
+        """Run one order per worker together, from a common start to the last row. Raises RunError if a worker dies."""
+        self._cursor.value = 0
+        for i in range(len(self._progress)):
+            self._progress[i] = 0.0
+        for pipe, order in zip(self._pipes, orders, strict=True):
+            pipe.send(order)
+        for answer in self._gather(on_progress):
+            assert answer == "ready"
+        start_ns = now_ns() + _START_DELAY_NS
+        for pipe in self._pipes:
+            pipe.send(start_ns)
+        return self._gather(on_progress)
+
+    def _gather(self, on_progress: Callable[[Progress], None]) -> list[Any]:
+        answers: dict[int, Any] = {}
+        while len(answers) < self.n_workers:
+            waiting = {self._pipes[i]: i for i in range(self.n_workers) if i not in answers}
+            sentinels = {self._processes[i].sentinel: i for i in waiting.values()}
+            for ready in wait([*waiting, *sentinels], timeout=0.25):
+                if isinstance(ready, Pipe):
+                    answers[waiting[ready]] = self._receive(waiting[ready])
+                elif sentinels[ready] not in answers and not self._pipes[sentinels[ready]].poll():  # type: ignore[index]
+                    raise self._death(sentinels[ready])  # type: ignore[index]
+            on_progress(self.progress())
+        return [answers[i] for i in range(self.n_workers)]
+
+    def _receive(self, worker: int) -> Any:
+        try:
+            answer = self._pipes[worker].recv()
+        except EOFError:
+            raise self._death(worker) from None
+        if isinstance(answer, RunError):
+            raise answer
+        return answer
+
+    def _death(self, worker: int) -> RunError:
+        self._processes[worker].join(_CLOSE_S)
+        code = self._processes[worker].exitcode
+        return RunError(
+            "a measuring process died; its finished rows are kept",
+            where=f"worker {worker}",
+            given=f"exit code {code}",
+            hint="measure this point again",
+        )
+
+    def progress(self) -> Progress:
+        """The live figures."""
+        numbers = list(self._progress)
+        done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::5]) for k in range(5))
+        return Progress(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
+
+    def drain(self) -> None:
+        """Send nothing new; what is in flight may finish."""
+        self._signal.value = max(self._signal.value, _DRAIN)
+
+    def abort(self) -> None:
+        """Give up what is in flight."""
+        self._signal.value = _ABORT
+
+    @property
+    def stopping(self) -> bool:
+        """True after drain or abort."""
+        return bool(self._signal.value != _RUN)
