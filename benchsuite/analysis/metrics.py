@@ -87,7 +87,7 @@ def _machine(rows: Rows) -> _Machine:
         return _Machine(None, 0, 0.0, None, None)
     # Little's law, X W' = L: the left side from counts and durations, the right side from the step function.
     durations_s = (rows.closed_s - rows.sent_s)[sent & closed]
-    left = np.count_nonzero(sent) / wall_s * float(durations_s.mean()) if len(durations_s) else None
+    left = float(np.count_nonzero(sent) / wall_s * durations_s.mean()) if len(durations_s) else None
     right = busy_s / wall_s
     error = abs(left - right) / right if left is not None and right > 0 else None
     return _Machine(wall_s, timed, busy_s, most, error)

@@ -91,7 +91,7 @@ def _from_run(folder: Path, slo: str | None, usd_per_hour: float | None, gpus: i
         usd_per_hour = _unit_price(spec.price.usd_per_hour, spec.price.preset)
     total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, gpus or spec.price.gpus)
     model = run.manifest.get("model") or spec.server.model
-    points = summarise_points(run.requests, model=model, fixed_length=spec.workload.fixed_length)
+    points = summarise_points(run.table, model=model, fixed_length=spec.workload.fixed_length)
     judged = judge_points(points, limits, total)
     return model or str(folder), decide(judged, limits), judged
 

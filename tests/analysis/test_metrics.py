@@ -1,0 +1,244 @@
+"""Every figure of a point against a table worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from rows_for_tests import frame, row
+
+from benchsuite.analysis.metrics import summarise_points
+from benchsuite.errors import PointsError
+from benchsuite.records import RequestRecord
+from benchsuite.results import EMPTY
+
+# Two users, four requests: A 0..4 and D 4..7 by the one, B 0..2 and C 2..6 by the other.
+A = row(0.0, 1.0, [1.0, 1.0, 1.0], concurrency=2)  # 4 tokens
+B = row(0.0, 0.5, [0.5, 1.0], concurrency=2)  # 3 tokens
+C = row(2.0, 2.0, [2.0], concurrency=2, scheduled_s=1.9)  # 2 tokens
+D = row(4.0, 1.0, [0.5, 0.5, 0.5, 0.25], tail_s=0.25, concurrency=2)  # 5 tokens
+HAND = frame(A, B, C, D)
+
+
+def point(table=HAND, **how):  # type: ignore[no-untyped-def]
+    (found,) = summarise_points(table, model="m", **how)
+    return found
+
+
+def test_counts_and_time():
+    """n, T = last close - first send, token sums."""
+    p = point()
+    assert (p.model, p.concurrency, p.repeat_count, p.n_ok, p.n_failed, p.failures) == ("m", 2, 1, 4, 0, {})
+    assert (p.wall_s, p.error_rate, p.input_tokens, p.output_tokens, p.tokens_wasted) == (7.0, 0.0, 40, 14, 0)
+
+
+def test_latencies():
+    """TTFT from the first token, E2E to the last, TPOT over the tokens after the first."""
+    p = point()
+    assert p.ttft_s.mean == pytest.approx((1 + 0.5 + 2 + 1) / 4)
+    assert (p.ttft_s.n, p.ttft_s.p50, p.ttft_s.p99, p.ttft_s.max) == (4, 1.0, 2.0, 2.0)
+    assert p.ttfa_s == p.ttft_s
+    assert p.e2e_s.mean == pytest.approx((4 + 2 + 4 + 2.75) / 4)
+    assert p.tpot_s.mean == pytest.approx((1 + 0.75 + 2 + 1.75 / 4) / 4)
+    assert p.chunk_gap_s.n == 10
+    assert p.chunk_gap_s.mean == pytest.approx((3 + 1.5 + 2 + 1.75) / 10)
+    assert p.chunk_gap_s.max == pytest.approx(2.0)
+    assert p.dispatch_s.mean == pytest.approx(0.1 / 4)
+    assert p.dispatch_s.max == pytest.approx(0.1)
+
+
+def test_throughputs():
+    """The paper's, the decode speed weighted by tokens, per request, and of the system."""
+    p = point()
+    assert p.throughput_paper_tok_s == pytest.approx(14 / (7 * 2))
+    assert p.decode_tok_s == pytest.approx((3 + 2 + 1 + 4) / (3 + 1.5 + 2 + 1.75))
+    assert p.request_e2e_tok_s.mean == pytest.approx((4 / 4 + 3 / 2 + 2 / 4 + 5 / 2.75) / 4)
+    assert p.request_decode_tok_s.max == pytest.approx(4 / 1.75)
+    assert p.output_tok_s == pytest.approx(2.0)
+    assert p.total_tok_s == pytest.approx(54 / 7)
+    assert p.request_per_s == pytest.approx(4 / 7)
+
+
+def test_in_flight():
+    """C is sent the moment B closes and D when A does: never three; the slots are used 13 of 14 seconds."""
+    p = point()
+    assert p.max_in_flight == 2
+    assert p.occupancy == pytest.approx((4 + 2 + 4 + 3) / 14)
+    assert p.little_error == pytest.approx(0.0, abs=1e-12)
+
+
+def test_no_steady_window_when_the_last_send_is_the_second_completion():
+    """The 2nd completion is at 4, and so is the last send: nothing lies between."""
+    assert point().steady is None
+
+
+def test_steady_window_counts_tokens_when_they_come():
+    """Window from the 1st completion (2 s) to the last send (6 s); 2 of the long one's 4 tokens are inside."""
+    table = frame(
+        row(0.0, 1.0, [1.0]),  # tokens at 1, 2: before
+        row(2.0, 1.0, [1.0]),  # tokens at 3, 4: inside
+        row(4.0, 1.0, [0.5], output_tokens=6),  # 6 tokens in two chunks at 5, 5.5: inside
+        row(5.0, 0.5, [0.25, 0.5, 0.25], concurrency=1),  # chunks at 5.5, 5.75 inside; 6.25, 6.5 after
+        row(6.0, 0.5, [0.5]),  # after
+    )
+    steady = point(table).steady
+    assert steady is not None
+    assert steady.duration_s == pytest.approx(4.0)
+    assert steady.output_tok_s == pytest.approx((2 + 6 + 2) / 4)
+    assert steady.request_per_s == pytest.approx(10 / 4 / (16 / 5))
+    assert (steady.ttft_s.n, steady.ttft_s.max) == (4, 1.0)
+
+
+def test_repeats_pool_counts_and_average_time():
+    """Two equal runs: twice the counts, the same time and rates; two runs never overlap each other."""
+    again = [r._replace(repeat=1) for r in (A, B, C, D)]
+    one, two = point(), point(frame(A, B, C, D, *again))
+    assert (two.repeat_count, two.n_ok, two.output_tokens, two.ttft_s.n) == (2, 8, 28, 8)
+    for name in ("wall_s", "output_tok_s", "request_per_s", "throughput_paper_tok_s", "occupancy", "max_in_flight"):
+        assert getattr(two, name) == pytest.approx(getattr(one, name)), name
+
+
+def test_a_failed_request_keeps_its_time_and_has_no_latency():
+    """A timeout at 10 s lengthens the run; its two tokens are wasted, not output."""
+    failed = row(7.0, 1.0, [1.0], concurrency=2, status="timeout", closed_s=10.0, token_source="chunks")
+    p = point(frame(A, B, C, D, failed))
+    assert (p.n_ok, p.n_failed, p.failures, p.error_rate) == (4, 1, {"timeout": 1}, 0.2)
+    assert (p.wall_s, p.output_tokens, p.tokens_wasted, p.ttft_s.n) == (10.0, 14, 2, 4)
+    assert p.occupancy == pytest.approx(16 / 20)
+    assert "errors" in codes(p)
+
+
+def test_nothing_connected():
+    """All requests refused: counts and nothing else, no division by zero."""
+    p = point(frame(row(None, None, [], status="connect_error", output_tokens=None, closed_s=0.1)))
+    assert (p.n_ok, p.n_failed, p.error_rate, p.wall_s, p.output_tok_s) == (0, 1, 1.0, None, None)
+    assert (p.ttft_s, p.occupancy, p.max_in_flight, p.tokens_wasted) == (EMPTY, None, None, None)
+
+
+def test_without_streaming_only_whole_answers_are_timed():
+    """TTFT and TPOT are missing, not 0; E2E ends when the response does."""
+    p = point(frame(row(0.0, None, [], closed_s=2.0, output_tokens=8, n_chunks=0)))
+    assert (p.ttft_s, p.tpot_s, p.chunk_gap_s, p.decode_tok_s) == (EMPTY, EMPTY, EMPTY, None)
+    assert (p.e2e_s.mean, p.request_e2e_tok_s.mean, p.output_tok_s) == (2.0, 4.0, 4.0)
+    assert "burst" not in codes(p)
+
+
+def test_one_token_has_no_tpot_and_a_burst_neither():
+    """o = 1: E2E = TTFT. A burst of 5 tokens: no pace, and a warning."""
+    burst = row(1.0, 1.0, [], output_tokens=5)
+    p = point(frame(row(0.0, 1.0, []), burst))
+    assert (p.tpot_s, p.decode_tok_s, p.request_decode_tok_s) == (EMPTY, None, EMPTY)
+    assert (p.ttft_s.n, p.e2e_s.mean) == (2, 1.0)
+    assert "burst" in codes(p)
+
+
+def test_an_empty_answer_is_ok_but_has_no_latency():
+    """o = 0 counts as ok, with a warning, and does not make latencies look good."""
+    p = point(frame(row(0.0, None, [], closed_s=0.01, output_tokens=0), row(0.01, 1.0, [1.0])))
+    assert (p.n_ok, p.e2e_s.n, p.e2e_s.mean) == (2, 1, pytest.approx(2.0))
+    assert "empty" in codes(p)
+
+
+def test_reasoning_counts_for_ttft_and_not_for_ttfa():
+    """The first token is a thought, the first answer token comes 2 s later."""
+    p = point(frame(row(0.0, 1.0, [2.0, 1.0], first_answer_s=3.0)))
+    assert (p.ttft_s.mean, p.ttfa_s.mean) == (1.0, 3.0)
+
+
+def test_unknown_tokens_are_left_out_and_said():
+    """A missing count is not a 0: sums hold the others, with a warning."""
+    p = point(frame(A, B._replace(output_tokens=None), C, D))
+    assert p.output_tokens == 11
+    assert "output_tokens_unknown" in codes(p)
+    assert point(frame(A._replace(output_tokens=None))).output_tokens is None
+
+
+def codes(p):  # type: ignore[no-untyped-def]
+    return {warn.code for warn in p.warnings}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"token_source": "chunks"}, "tokens_estimated"),
+        ({"finish_reason": "length"}, "cut_by_length"),
+        ({"merged_reads": 1, "n_reads": 10}, "merged_reads"),
+        ({"concurrency": 3}, "in_flight"),
+        ({"closed_s": None}, "open_end"),
+        ({"input_tokens": None}, "input_tokens_unknown"),
+    ],
+)
+def test_a_doubtful_row_gives_its_warning(change, code):
+    """One cause, one code, with the level and a remedy."""
+    changed = frame(*(r._replace(**change) for r in (A, B, C, D)))
+    (found,) = [warn for warn in point(changed).warnings if warn.code == code]
+    assert found.concurrency == change.get("concurrency", 2)
+    assert found.remedy
+    assert code not in codes(point())
+
+
+def test_fixed_length_expects_what_natural_length_warns_of():
+    """Ending by length is right when a length was asked for; another length is then wrong."""
+    rows = [r._replace(finish_reason="length", asked_output_tokens=r.output_tokens) for r in (A, B, C, D)]
+    assert not codes(point(frame(*rows), fixed_length=True)) & {"cut_by_length", "length_not_kept"}
+    rows[0] = rows[0]._replace(output_tokens=3)
+    assert "length_not_kept" in codes(point(frame(*rows), fixed_length=True))
+    assert "length_not_kept" not in codes(point(frame(*rows)))
+
+
+def test_lost_rows_break_littles_law():
+    """A request without an end is sent but never counted as in flight: the two sides differ."""
+    p = point(frame(A, B, C._replace(closed_s=None), D))
+    assert p.little_error == pytest.approx(1 / 3)
+    assert "little" in codes(p)
+
+
+def test_idle_users_inside_the_steady_window():
+    """One user that rests 1 s after each 1 s request: busy half of the window."""
+    p = point(frame(*(row(2.0 * k, 0.5, [0.5]) for k in range(5))))
+    assert p.steady is not None
+    assert p.steady.occupancy == pytest.approx(3 / 7)
+    assert "idle_slots" in codes(p)
+
+
+def test_levels_come_apart_in_ascending_order():
+    """One summary per concurrency."""
+    table = frame(A, B, C, D, row(0.0, 1.0, [1.0]))
+    assert [p.concurrency for p in summarise_points(table, model=None)] == [1, 2]
+
+
+def test_arrow_and_pandas_agree():
+    """The same rows as a pyarrow Table give the same point."""
+    assert point(pa.Table.from_pandas(HAND)) == point()
+
+
+def test_no_rows_no_points_and_missing_columns_are_named():
+    """An empty table is fine, a strange one is refused."""
+    assert summarise_points(HAND.iloc[:0], model=None) == []
+    with pytest.raises(PointsError, match="closed_s, chunk_gap_us"):
+        summarise_points(HAND.drop(columns=["closed_s", "chunk_gap_us"]), model=None)
+
+
+def test_every_figure_is_a_plain_number():
+    """No numpy scalars and no NaN reach the results."""
+
+    def walk(value):  # type: ignore[no-untyped-def]
+        if isinstance(value, dict):
+            for item in value.values():
+                walk(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                walk(item)
+        else:
+            assert value is None or type(value) in (int, float, str), type(value)
+            assert not (isinstance(value, float) and math.isnan(value))
+
+    walk(dataclasses.asdict(point()))
+
+
+def test_all_columns_are_of_the_record():
+    """What the metrics read is what the record has."""
+    assert set(pd.DataFrame(HAND).columns) == set(RequestRecord._fields)
