@@ -77,23 +77,20 @@ def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: i
 
 
 def _from_run(folder: Path, slo: str | None, usd_per_hour: float | None, gpus: int | None) -> tuple[str, Any, Any]:
-    from benchsuite.analysis.metrics import summarise_points
     from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.economics.optimum import decide, judge_points
-    from benchsuite.slo import parse_slo
-    from benchsuite.spec import parse_spec
+    from benchsuite.report.judgement import judge_run
+    from benchsuite.spec import PriceSpec, parse_spec
     from benchsuite.store import read_run
 
     run = read_run(folder)
-    spec = parse_spec(run.manifest["spec"], where=str(folder))
-    limits = parse_slo(slo) if slo else spec.limits
-    if usd_per_hour is None:
-        usd_per_hour = _unit_price(spec.price.usd_per_hour, spec.price.preset)
-    total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, gpus or spec.price.gpus)
-    model = run.manifest.get("model") or spec.server.model
-    points = summarise_points(run.table, model=model, fixed_length=spec.workload.fixed_length)
-    judged = judge_points(points, limits, total)
-    return model or str(folder), decide(judged, limits), judged
+    price = parse_spec(run.manifest["spec"], where=str(folder)).price
+    if usd_per_hour is not None:
+        total_usd_per_hour(usd_per_hour)  # refuses nonsense with a message that names the flag
+        price = PriceSpec(usd_per_hour=usd_per_hour, gpus=price.gpus)
+    if gpus is not None:
+        price = price.model_copy(update={"gpus": gpus})
+    judgement = judge_run(run, slo=slo, price=price)
+    return judgement.model or str(folder), judgement.decision, judgement.judged
 
 
 def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _row(**fields: Any) -> RequestRecord:
     return RequestRecord(**(blank | fields))
 
 
-def _fake_run(_path: Path) -> SimpleNamespace:
+def _fake_run(path: Path) -> SimpleNamespace:
     """Two users: 10 tokens in 0.4 s each; one user: 10 tokens in 0.3 s."""
     rows = []
     for level, took_s in ((1, 0.3), (2, 0.4)):
@@ -96,7 +96,8 @@ def _fake_run(_path: Path) -> SimpleNamespace:
         "price": {"usd_per_hour": 1.8, "gpus": 2},
         "slo": "throughput>20",
     }
-    return SimpleNamespace(manifest={"run_id": "r", "spec": spec}, table=table)
+    points = [{"point_id": "p", "status": "complete"}]
+    return SimpleNamespace(path=path, manifest={"run_id": "r", "spec": spec, "points": points}, table=table)
 
 
 def test_run_folder_with_its_own_price_and_slo(monkeypatch):
