@@ -18,6 +18,8 @@ PAD, BOS, EOS, IM_START, IM_END = SPECIAL_TOKENS = ("<|pad|>", "<|bos|>", "<|eos
 SPECIAL_IDS = {token: index for index, token in enumerate(SPECIAL_TOKENS)}
 SMALLEST_VOCAB = len(SPECIAL_TOKENS) + 256
 
+_CHINESE_WEIGHT = 4
+
 # Byte-level BPE writes a space as U+0120 and a newline as U+010A; printable ASCII stands for itself.
 _READABLE = frozenset(chr(code) for code in range(0x21, 0x7F)) | {"\u0120", "\u010a"}
 
@@ -47,7 +49,7 @@ def train_tokenizer(vocab_size: int) -> Tokenizer:
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(_both_spellings(training_text()), trainer)
+    tokenizer.train_from_iterator(_as_written(training_text()), trainer)
     return tokenizer
 
 
@@ -59,7 +61,11 @@ def readable_ids(tokenizer: Tokenizer) -> list[int]:
     )
 
 
-def _both_spellings(text: str) -> list[str]:
-    # an English word mostly follows a space, a Chinese one never does; both get their merges
+def _as_written(text: str) -> list[str]:
+    """English words follow a space, Chinese ones do not; weighted, so that Chinese characters get their merges first.
+
+    A missing English merge costs one token a word, a missing Chinese one two tokens a character.
+    """
     words = text.split()
-    return [text, *(word for word in words if not word.isascii())]
+    english = "".join(f" {word}" for word in words if word.isascii())
+    return [english, *(word for word in words if not word.isascii() for _ in range(_CHINESE_WEIGHT))]

@@ -65,13 +65,13 @@ def test_info_tells_what_was_written(tmp_path: Path) -> None:
 
 
 def test_chinese_costs_about_one_token_a_character(model: Path) -> None:
-    """A clinical sentence of 34 characters takes 33 tokens, and comes back unchanged."""
+    """A clinical sentence of 34 characters takes 27 tokens, and comes back unchanged."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     ids = tokenizer.encode(SENTENCE).ids
 
-    assert (len(SENTENCE), len(ids)) == (34, 33)
+    assert (len(SENTENCE), len(ids)) == (34, 27)
     assert tokenizer.decode(ids) == SENTENCE
 
 
