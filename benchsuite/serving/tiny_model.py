@@ -46,9 +46,10 @@ class TinyModelSpec:
     """Sizes and seed of a tiny model; one spec is one model, byte for byte.
 
     vocab_size: rows of the embedding; rows that the tokenizer does not fill are never produced. context_tokens: what
-    config.json promises (random weights work at any length). eos_every: mean reply length in tokens when sampled at
-    temperature 1 with no top-k, top-p or min-p (about; greedy decoding knows no mean); None: a reply never ends by itself. any_bytes: also let
-    pieces of UTF-8 characters through (U+FFFD in the text, fewer chunks than tokens). Raises SpecError.
+    config.json promises (random weights work at any length). eos_every: about the mean reply length in tokens when
+    sampled at temperature 1 with no top-k, top-p or min-p (greedy decoding knows no mean); None: a reply never ends by
+    itself. any_bytes: also let pieces of UTF-8 characters through (U+FFFD in the text, fewer chunks than tokens).
+    Raises SpecError.
     """
 
     hidden_size: int = 128
