@@ -68,10 +68,12 @@ class Limit:
         return abs(value - self.value) / self.value
 
     def show(self, value: float) -> str:
-        """`value` in the limit's unit with its unit, for people."""
-        if self.unit == "%":
-            return f"{value * 100:.3g} %"
-        return f"{value:.4g} {self.unit}"
+        """`value` in the limit's unit with its unit, for people; never rounded across the limit."""
+        factor = 100 if self.unit == "%" else 1
+        digits = 4
+        while digits < 17 and self.holds(float(f"{value:.{digits}g}")) != self.holds(value):
+            digits += 1
+        return f"{value * factor:.{digits}g} {self.unit}"
 
     def __str__(self) -> str:
         return f"{self.name} {self.op} {self.show(self.value)}"

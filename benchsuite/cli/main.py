@@ -11,6 +11,7 @@ from benchsuite import __version__
 from benchsuite.errors import BenchsuiteError
 
 VERBS = {
+    "demo": "See it work: sweep a real engine on this machine.",
     "sweep": "Measure a server at several concurrency levels and decide.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
     "cost": "The hourly cost of a GPU, owned or rented, and its parts.",

