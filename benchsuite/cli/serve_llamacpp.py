@@ -10,14 +10,23 @@ import click
 
 from benchsuite.serving.engines import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, TINY_MODEL_NAME, llamacpp
 
+_COUNT = click.IntRange(min=1)
+
 
 @click.command("llamacpp")
-@click.option("--port", default=8080, show_default=True, help="Port of 127.0.0.1.")
-@click.option("--slots", default=DEFAULT_SLOTS, show_default=True, help="Replies at once; more requests queue.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of 127.0.0.1.")
 @click.option(
-    "--ctx", "context_tokens", default=DEFAULT_CONTEXT_TOKENS, show_default=True, help="Tokens for each slot."
+    "--slots", type=_COUNT, default=DEFAULT_SLOTS, show_default=True, help="Replies at once; more requests queue."
 )
-@click.option("--threads", default=1, show_default=True, help="Compute threads.")
+@click.option(
+    "--ctx",
+    "context_tokens",
+    type=_COUNT,
+    default=DEFAULT_CONTEXT_TOKENS,
+    show_default=True,
+    help="Tokens for each slot.",
+)
+@click.option("--threads", type=_COUNT, default=1, show_default=True, help="Compute threads.")
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

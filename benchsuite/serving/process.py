@@ -73,8 +73,8 @@ def running_server(
     or Ctrl-C: SIGTERM, after `stop_timeout_s` SIGKILL, and SIGKILL to what is left of its process group.
     Raises EngineError when it cannot be started, dies, or is not ready in time; the message ends with its log.
     """
-    with log_path.open("wb") as log:
-        try:
+    try:
+        with log_path.open("wb") as log:
             child = subprocess.Popen(
                 list(command),
                 stdin=subprocess.PIPE,
@@ -83,8 +83,8 @@ def running_server(
                 env={**os.environ, **(env or {})},
                 start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
             )
-        except OSError as error:
-            raise EngineError("the server cannot be started", where=" ".join(command), given=str(error)) from error
+    except OSError as error:
+        raise EngineError("the server cannot be started", where=" ".join(command), given=str(error)) from error
     server = ServerProcess(tuple(command), log_path, child)
     try:
         _wait_until_ready(server, ready_url, ready_timeout_s)

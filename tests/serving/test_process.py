@@ -54,22 +54,30 @@ def test_a_server_that_dies_tells_its_last_words(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_never_ready_is_stopped(tmp_path: Path) -> None:
-    """Past the deadline the error says so, and the process is gone."""
-    pid_file = tmp_path / "pid"
-    program = f"import os, signal; open({str(pid_file)!r}, 'w').write(str(os.getpid())); signal.pause()"
+    """Past the deadline the error says so, and no child is left."""
+    before = psutil.Process().children()
 
     with (
-        pytest.raises(EngineError, match=r"not ready after 1 s"),
+        pytest.raises(EngineError, match=r"not ready after 0.1 s"),
         running_server(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", "import signal; signal.pause()"],
             ready_url=f"http://127.0.0.1:{free_port()}/",
             log_path=tmp_path / "log",
-            ready_timeout_s=1.0,
+            ready_timeout_s=0.1,
         ),
     ):
         pytest.fail("the block must not run")
 
-    assert not psutil.pid_exists(int(pid_file.read_text()))
+    assert psutil.Process().children() == before
+
+
+def test_a_log_that_cannot_be_written_is_an_engine_error(tmp_path: Path) -> None:
+    """A log path in a folder that does not exist is named, and nothing is started."""
+    with (
+        pytest.raises(EngineError, match=r"(?s)cannot be started.*nowhere"),
+        running_server(["true"], ready_url="http://127.0.0.1:1/", log_path=tmp_path / "nowhere" / "log"),
+    ):
+        pytest.fail("the block must not run")
 
 
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
