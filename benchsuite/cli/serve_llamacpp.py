@@ -15,16 +15,14 @@ _COUNT = click.IntRange(min=1)
 
 @click.command("llamacpp")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of 127.0.0.1.")
-@click.option(
-    "--slots", type=_COUNT, default=DEFAULT_SLOTS, show_default=True, help="Replies at once; more requests queue."
-)
+@click.option("--slots", type=_COUNT, default=DEFAULT_SLOTS, show_default=True, help="Replies at once; more queue.")
 @click.option(
     "--ctx",
     "context_tokens",
     type=_COUNT,
     default=DEFAULT_CONTEXT_TOKENS,
     show_default=True,
-    help="Tokens for each slot.",
+    help="Tokens per slot.",
 )
 @click.option("--threads", type=_COUNT, default=1, show_default=True, help="Compute threads.")
 @click.option(
