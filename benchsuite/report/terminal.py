@@ -1,0 +1,113 @@
+"""A judged run on the terminal: the table of levels, the decision in a sentence, the warnings with their remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchsuite.report.console import safe, say
+from benchsuite.report.judgement import Judgement
+from benchsuite.report.live import SweepView
+from benchsuite.report.words import (
+    DASH,
+    asides,
+    best_tail,
+    count,
+    grouped_warnings,
+    headline,
+    limit_name,
+    ms,
+    number,
+    tail,
+    usd,
+    warning_text,
+)
+from benchsuite.results import Decision, Judged
+from benchsuite.slo import Slo
+
+__all__ = ["SweepView", "final_table", "print_judgement"]
+
+_WIDE = 100  # columns of terminal; below, some of the table is left out
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table. wide: only where there is room."""
+
+    head: str
+    show: Callable[[Judged], str]
+    wide: bool = False
+
+
+def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, console: Console | None = None) -> None:
+    """Print a judged run and where its files are. quiet: the decision's line alone."""
+    console = console or Console()
+    if quiet:
+        say(console, headline(judgement.decision, judgement.judged))
+        return
+    final_table(judgement.judged, judgement.decision, judgement.slo, console=console, title=judgement.model)
+    say(console, f"files in {path}: report.html, summary.json, requests.parquet, manifest.json", style="dim")
+
+
+def final_table(
+    judged: Sequence[Judged], decision: Decision, slo: Slo, *, console: Console | None = None, title: str | None = None
+) -> None:
+    """Print one row per level, the decision, and every warning.
+
+    Times in milliseconds. A p99 is shown where n >= 1000, else the p95 where n >= 200, else an en dash.
+    """
+    console = console or Console()
+    console.print()
+    if title:
+        say(console, f"{title}    SLO: {slo}", style="bold")
+    if judged:
+        console.print(_table(judged, decision, console))
+    say(console, headline(decision, judged), style="bold green" if decision.kind == "optimum" else "bold red", indent=2)
+    for text in asides(decision, judged):
+        say(console, text, indent=2)
+    for warn, levels in grouped_warnings(judged):
+        say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
+
+
+def _columns(stat: str) -> tuple[_Column, ...]:
+    return (
+        _Column("users", lambda j: str(j.point.concurrency)),
+        _Column("ok/\nfailed", lambda j: f"{j.point.n_ok}/{DASH if j.point.n_failed is None else j.point.n_failed}"),
+        _Column("wall\ns", lambda j: number(j.point.wall_s)),
+        _Column("TTFT\nmean ms", lambda j: ms(j.point.ttft_s.mean)),
+        _Column(f"TTFT\n{stat} ms", lambda j: ms(tail(j.point.ttft_s, stat)), wide=True),
+        _Column("TPOT\nms", lambda j: ms(j.point.tpot_s.mean)),
+        _Column("tok/s\n/user", lambda j: number(j.point.throughput_paper_tok_s)),
+        _Column("output\ntok/s", lambda j: number(j.point.output_tok_s)),
+        _Column("output\ntokens", lambda j: count(j.point.output_tokens), wide=True),
+        _Column("$ per\nrun", lambda j: usd(j.cost.cost_usd)),
+        _Column("$/1M\noutput", lambda j: usd(j.cost.usd_per_1m_output_tokens)),
+        _Column("SLO\nmisses", slo_cell),
+    )
+
+
+def slo_cell(judged: Judged) -> str:
+    """The limits that are missed, those that are not proven with a question mark; 'none' when the SLO is met."""
+    doubts = [limit_name(miss) for miss in judged.misses] + [f"{limit_name(doubt)}?" for doubt in judged.unknown]
+    return ", ".join(doubts) or "none"
+
+
+def _table(judged: Sequence[Judged], decision: Decision, console: Console) -> Table:
+    columns = [c for c in _columns(best_tail(judged)) if not c.wide or console.width >= _WIDE]
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    for column in columns:
+        last = column is columns[-1]
+        table.add_column(
+            column.head, justify="left" if last else "right", no_wrap=not last, vertical="top", overflow="fold"
+        )
+    for one in judged:
+        chosen = decision.kind == "optimum" and one is decision.choice
+        style = "bold green" if chosen else "" if one.meets_slo else "dim"
+        cells = [safe(console, column.show(one)) for column in columns]
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+    return table

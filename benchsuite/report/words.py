@@ -1,0 +1,145 @@
+"""What people read, terminal and page alike: numbers as text, the decision as a sentence. Pure.
+
+Base units come in (seconds, dollars, ratios); units for people go out. Missing is an en dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from benchsuite.results import Decision, Distribution, Judged, Warn
+
+DASH = "\u2013"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` with at least `digits` significant digits, whole from there on: 0.0123, 4.57, 12,345."""
+    if value is None:
+        return DASH
+    if value == 0:
+        return "0"
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    if whole >= digits:
+        return f"{value:,.0f}"
+    if whole:
+        return f"{value:.{digits - whole}f}"
+    return f"{value:#.{digits}g}"
+
+
+def ms(value_s: float | None) -> str:
+    """Seconds as milliseconds, without the unit."""
+    return number(None if value_s is None else value_s * 1000)
+
+
+def usd(value: float | None) -> str:
+    """Dollars with their sign: cents from a dollar up, significant digits below."""
+    if value is None:
+        return DASH
+    return f"${value:,.2f}" if value >= 1 else f"${number(value)}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands separators."""
+    return DASH if value is None else f"{value:,}"
+
+
+def percent(ratio: float | None) -> str:
+    """A ratio as a percentage with its sign."""
+    return DASH if ratio is None else f"{number(ratio * 100)} %"
+
+
+def tail(values_s: Distribution, stat: str) -> float | None:
+    """The percentile called `stat` in seconds, or None where fewer than ten observations lie beyond it.
+
+    So p99 needs n >= 1000 and p95 n >= 200: below, it is hardly more than the largest value seen.
+    """
+    return values_s.stat(stat) if values_s.n * (100 - int(stat[1:])) >= 1000 else None
+
+
+def best_tail(judged: Iterable[Judged]) -> str:
+    """The highest of p99 and p95 that any level's TTFT supports."""
+    return "p99" if any(tail(j.point.ttft_s, "p99") is not None for j in judged) else "p95"
+
+
+def set_size(judged: Judged) -> int | None:
+    """Requests in one run of the set; None in a table of points that does not tell."""
+    point = judged.point
+    return None if point.n_failed is None else round((point.n_ok + point.n_failed) / point.repeat_count)
+
+
+def limit_name(doubt: str) -> str:
+    """`throughput` of 'throughput > 20 tok/s missed: 18.2 tok/s'."""
+    return doubt.split(" ", 1)[0]
+
+
+def headline(decision: Decision, judged: Sequence[Judged]) -> str:
+    """The decision in one sentence, without a full stop."""
+    if decision.kind == "none":
+        return _no_level(decision.nearest)
+    choice = decision.choice
+    return f"optimum {choice.point.concurrency}: {price_text(choice)}; {_next_level(choice, judged)}"
+
+
+def price_text(judged: Judged) -> str:
+    """'$0.0012 per run of 64 requests, $3.20/1M output tokens'; without a price, how long the run took."""
+    size, cost = set_size(judged), judged.cost
+    run = "run" if size is None else f"run of {size:,} requests"
+    if cost.cost_usd is None:
+        return f"{number(judged.point.wall_s)} s per {run} (no price given)"
+    per_1m = cost.usd_per_1m_output_tokens
+    return f"{usd(cost.cost_usd)} per {run}" + ("" if per_1m is None else f", {usd(per_1m)}/1M output tokens")
+
+
+def _no_level(nearest: Judged | None) -> str:
+    if nearest is None:
+        return "no level meets the SLO: none was measured"
+    doubts = doubt_text(nearest) or "has no duration"
+    return f"no level meets the SLO; nearest: {nearest.point.concurrency} {doubts}"
+
+
+def doubt_text(judged: Judged) -> str:
+    """'misses throughput > 20 tok/s (18.2 tok/s)'; '' when every limit holds."""
+    misses = [f"{limit} ({value})" for limit, _, value in (miss.partition(" missed: ") for miss in judged.misses)]
+    said = [f"misses {' and '.join(misses)}"] if misses else []
+    if judged.unknown:
+        said.append("is not proven: " + ", ".join(judged.unknown))
+    return ", and ".join(said)
+
+
+def _next_level(choice: Judged, judged: Sequence[Judged]) -> str:
+    above = [j for j in judged if j.point.concurrency > choice.point.concurrency]
+    if not above:
+        return "it is the highest level measured, so measure higher"
+    following = min(above, key=lambda j: j.point.concurrency)
+    reason = doubt_text(following) or f"costs more ({price_text(following)})"
+    return f"next level {following.point.concurrency} {reason}"
+
+
+def asides(decision: Decision, judged: Sequence[Judged]) -> list[str]:
+    """What the headline leaves out: the runner-up, the SLO's near-sure doubts, and what the figures cannot say."""
+    said = []
+    if decision.kind == "optimum" and decision.runner_up is not None:
+        second = decision.runner_up
+        said.append(f"runner-up {second.point.concurrency}: {price_text(second)}")
+    if judged and all(j.point.repeat_count == 1 for j in judged):
+        said.append("one run per level: no interval, so close levels may swap places")
+    if judged and all(j.cost.usd_per_hour is None for j in judged):
+        said.append("no price: levels are ranked by the run's duration; give --usd-per-hour or --preset")
+    return said
+
+
+def grouped_warnings(judged: Iterable[Judged]) -> list[tuple[Warn, tuple[int, ...]]]:
+    """Every warning, those of one code and remedy together: the first, and the levels that it concerns."""
+    groups: dict[tuple[str, str], list[Warn]] = {}
+    for one in judged:
+        for warn in one.point.warnings:
+            groups.setdefault((warn.code, warn.remedy), []).append(warn)
+    return [(found[0], tuple(w.concurrency for w in found if w.concurrency is not None)) for found in groups.values()]
+
+
+def warning_text(warn: Warn, levels: Sequence[int]) -> str:
+    """'at 8 (and 16, 32): finding; remedy'."""
+    if not levels:
+        return f"{warn.finding}; {warn.remedy}"
+    others = f" (likewise {', '.join(str(level) for level in levels[1:])})" if len(levels) > 1 else ""
+    return f"at {levels[0]}{others}: {warn.finding}; {warn.remedy}"
