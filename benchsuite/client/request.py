@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from benchsuite.client.sse import StreamFacts, error_message, read_whole, stream_steps
+from benchsuite.client.sse import StreamFacts, clean_text, count, error_message, read_whole, stream_steps
 from benchsuite.client.wire import Exchange, WireError
 from benchsuite.records import RequestRecord, Status
+
+_MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def record_steps(
         exchange.feed()
     except WireError as found:
         error = error or found
+        exchange.body_ends.append(exchange.body_bytes)  # what the failed read gave before it failed
     body = b"".join(exchange.body_parts)
     # A server may answer a streaming request with one JSON object: then there are no token times.
     streamed = context.streaming and body.lstrip()[:1] != b"{"
@@ -142,7 +145,7 @@ def _row(
         http_status=exchange.status or None,
         error=message,
         response_id=facts.response_id,
-        text="".join(facts.text) if context.keep_text else None,
+        text=clean_text("".join(facts.text)) if context.keep_text else None,
     )
 
 
@@ -152,7 +155,7 @@ def _gaps_us(token_ns: array[int]) -> array[int]:
         return array("i")
     first = token_ns[0]
     at_us = [(ns - first + 500) // 1000 for ns in token_ns]
-    return array("i", [b - a for a, b in pairwise(at_us)])
+    return array("i", [min(b - a, _MAX_GAP_US) for a, b in pairwise(at_us)])
 
 
 class _Usage:
@@ -162,15 +165,11 @@ class _Usage:
 
     def __init__(self, usage: dict[str, Any] | None) -> None:
         usage = usage or {}
-        self.input = _count(usage.get("prompt_tokens"))
-        self.output = _count(usage.get("completion_tokens"))
+        self.input = count(usage.get("prompt_tokens"))
+        self.output = count(usage.get("completion_tokens"))
         self.cached = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
         self.reasoning = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
-
-
 def _detail(details: Any, key: str) -> int | None:
-    return _count(details.get(key)) if isinstance(details, dict) else None
+    return count(details.get(key)) if isinstance(details, dict) else None

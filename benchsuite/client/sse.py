@@ -14,11 +14,39 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_loads: Callable[[bytes], Any] = json.loads
+_fast_loads: Callable[[bytes], Any] = json.loads
 with contextlib.suppress(ImportError):  # the extra `fast`
-    from orjson import loads as _loads
+    from orjson import loads as _fast_loads
 
 _EVENTS_PER_STEP = 128
+_BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
+_MAX_COUNT = 2**31  # a token count beyond it is nonsense, and no int32
+
+
+def _loads(data: bytes) -> Any:
+    """The JSON in `data`. Raises ValueError. What counts as JSON does not depend on whether orjson is installed."""
+    try:
+        return _fast_loads(data)
+    except ValueError:  # orjson is the stricter of the two: it takes no half of a surrogate pair
+        pass
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def clean_text(text: str) -> str:
+    """`text` as what UTF-8 can carry: surrogate halves that meet are joined, lone ones become U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def count(value: Any) -> int | None:
+    """A token count as a server gives it, None if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
 
 
 @dataclass(slots=True)
@@ -96,16 +124,20 @@ def error_message(body: bytes, limit: int = 300) -> str:
     for key in ("error", "detail", "message"):
         while isinstance(tree, dict) and key in tree:
             tree = tree[key]
-    text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
-    return " ".join(text.split())[:limit]
+    try:
+        text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
+    except RecursionError:
+        text = body.decode("utf-8", "replace")
+    return clean_text(" ".join(text.split()))[:limit]
 
 
 def _events(body: bytes) -> Iterator[tuple[bytes, int]]:
     """(payload, offset behind the event) of each SSE event with data, comments and other fields left out."""
+    end = len(_BOM) if body.startswith(_BOM) else 0
+    body = body[end:]
     if b"\r" in body:
-        yield from _events_by_line(body)
+        yield from _events_by_line(body, end)
         return
-    end = 0
     *whole, rest = body.split(b"\n\n")
     for event in whole:
         end += len(event) + 2
@@ -117,10 +149,9 @@ def _events(body: bytes) -> Iterator[tuple[bytes, int]]:
         yield payload, end + len(rest)
 
 
-def _events_by_line(body: bytes) -> Iterator[tuple[bytes, int]]:
+def _events_by_line(body: bytes, end: int) -> Iterator[tuple[bytes, int]]:
     """The same for line ends CR LF or CR, which SSE allows."""
     lines: list[bytes] = []
-    end = 0
     for raw in body.splitlines(keepends=True):  # bytes split at \n, \r and \r\n only
         end += len(raw)
         line = raw.rstrip(b"\r\n")
@@ -154,17 +185,16 @@ class _Noter:
     """Takes one event's payload into the facts. Returns 2 for an answer token, 1 for a reasoning token, 0 for an
     event without tokens, -1 for what is no completion event (`[DONE]`, an error, malformed)."""
 
-    __slots__ = ("_facts", "_keep_text", "_loads")
+    __slots__ = ("_facts", "_keep_text")
 
     def __init__(self, facts: StreamFacts, keep_text: bool) -> None:
         self._facts, self._keep_text = facts, keep_text
-        self._loads: Callable[[bytes], Any] = _loads
 
     def note(self, payload: bytes) -> int:
         facts = self._facts
         try:
-            event = self._loads(payload)
-        except (ValueError, RecursionError):
+            event = _loads(payload)
+        except ValueError:
             return self._not_json(payload)
         if not isinstance(event, dict):
             if event is not None:
@@ -178,7 +208,7 @@ class _Noter:
             facts.server_error = facts.server_error or error_message(payload)
             return -1
         if facts.response_id is None and isinstance(event.get("id"), str):
-            facts.response_id = event["id"] or None
+            facts.response_id = clean_text(event["id"]) or None
         kind = 0
         choices = event.get("choices")
         if isinstance(choices, list):
@@ -189,13 +219,13 @@ class _Noter:
 
     def _usage(self, usage: dict[str, Any]) -> None:
         # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.
-        if usage.get("completion_tokens") or (self._facts.usage is None and usage.get("prompt_tokens")):
+        if count(usage.get("completion_tokens")) or (self._facts.usage is None and count(usage.get("prompt_tokens"))):
             self._facts.usage = usage
 
     def _choice(self, choice: dict[str, Any]) -> int:
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
-            self._facts.finish_reason = reason
+            self._facts.finish_reason = clean_text(reason)
         delta = choice.get("delta")
         if delta is None:
             delta = choice.get("message")
