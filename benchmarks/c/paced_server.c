@@ -29,8 +29,8 @@ typedef struct Conn {
     char in[65536]; size_t in_len;
     char first[1024], middle[512], last[512]; int first_len, middle_len, last_len;  // HTTP chunks with stamp holes
     int first_at[2], middle_at, last_at;
-    char tail[1024]; int tail_len;
-    char rest[1024]; int rest_len;   // what a full socket did not take
+    char tail[2048]; int tail_len;
+    char rest[4096]; int rest_len;   // what a full socket did not take
     int tokens, sent; int64_t first_ns, itl_ns;
 } Conn;
 

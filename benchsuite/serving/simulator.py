@@ -53,18 +53,30 @@ def listen(config: SimulatorConfig) -> socket.socket:
 
 
 def run(config: SimulatorConfig, sock: socket.socket, leash: IO[bytes] | None = None) -> None:
-    """Serve on the socket of `listen` until SIGTERM, SIGINT, or the end of `leash` (a pipe from the parent)."""
+    """Serve on the socket of `listen` until SIGTERM, SIGINT, or the end of `leash` (a pipe from the parent).
+
+    Raises EngineError when `leash` is no pipe.
+    """
     with contextlib.suppress(OSError, AttributeError):
         # Linux: wake-ups of this thread to the microsecond instead of up to 50 us late. Elsewhere it stays as it is.
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
-    server = Server(config, None if config.refuse else sock, leash)
-    before = {number: signal.signal(number, lambda *_: server.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    woken, wake = socket.socketpair()
+    wake.setblocking(False)
+    try:
+        server = Server(config, None if config.refuse else sock, (woken,) if leash is None else (woken, leash))
+    except PermissionError:  # epoll's word for a file or /dev/null
+        raise EngineError("the simulator can wait for the end of a pipe only", given="standard input") from None
+    # A handler alone would not end select(), which Python takes up again after a signal; the wake-up socket does.
+    before_fd = signal.set_wakeup_fd(wake.fileno())
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        sock.close()
+        signal.set_wakeup_fd(before_fd)
+        for end in (woken, wake, sock):
+            end.close()
 
 
 @contextlib.contextmanager

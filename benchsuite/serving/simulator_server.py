@@ -6,7 +6,6 @@ the way: a write is a bytearray whose stamp hole is overwritten just before its 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import heapq
 import select
@@ -31,9 +30,11 @@ _STAMP_BYTES = len(STAMP_HOLE)
 
 
 class Server:
-    """A simulator on a listening socket (None: refuse everybody). `run` returns after `stop`, or as `leash` ends."""
+    """A simulator on a listening socket (None: refuse everybody). `run` returns when a leash is readable, or ends."""
 
-    def __init__(self, config: SimulatorConfig, sock: socket.socket | None, leash: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, config: SimulatorConfig, sock: socket.socket | None, leashes: tuple[IO[bytes] | socket.socket, ...] = ()
+    ) -> None:
         self.config = config
         self.state = State(config)
         self.streams = self.state.streams
@@ -41,15 +42,11 @@ class Server:
         self.stopped = False
         self._heap: list[tuple[int, int, Stream]] = []
         self._order = 0
-        self._listener, self._leash = sock, leash
+        self._listener = sock
         self._selector = selectors.DefaultSelector()
-        for source in (sock, leash):
+        for source in (sock, *leashes):
             if source is not None:
                 self._selector.register(source, selectors.EVENT_READ, None)
-
-    def stop(self) -> None:
-        """End `run` at its next turn."""
-        self.stopped = True
 
     def run(self) -> None:
         """Serve until stopped."""
@@ -73,8 +70,7 @@ class Server:
             if due is None or due - now > spin_ns:
                 timeout_s = 1.0 if due is None else min(1.0, (due - now - spin_ns) / NS_PER_S)
                 # select() on the selector's own descriptor sleeps to the microsecond; epoll alone would round to ms.
-                with contextlib.suppress(InterruptedError):
-                    select.select([self._selector], [], [], timeout_s)
+                select.select([self._selector], [], [], timeout_s)
                 self._poll()
                 polled_ns = now_ns()
                 continue
@@ -105,10 +101,10 @@ class Server:
     def _poll(self) -> None:
         for key, events in self._selector.select(0):
             if key.data is None:
-                if key.fileobj is self._leash:
-                    self.stopped = True
-                else:
+                if key.fileobj is self._listener:
                     self._accept()
+                else:
+                    self.stopped = True
                 continue
             if events & selectors.EVENT_WRITE:
                 self._flush(key.data)
@@ -254,8 +250,9 @@ class Server:
         stream.conn.stream = None
         del self.streams[stream.key]
         self.state.counters.finish(stream.sent, reason, now)
-        if self.engine is not None:
-            self.engine.cancel(stream.key, now)  # a fault may have ended it before the engine did
+        if self.engine is not None and stream.steps_done < stream.plan.steps:
+            self._step_engine(now)
+            self.engine.cancel(stream.key, now)
             self.state.count_admissions()
 
     def _say(self, conn: Connection, data: bytes) -> None:

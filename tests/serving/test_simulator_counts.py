@@ -1,0 +1,176 @@
+"""Counters, true times, and the life of the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from simulator_fixture import CHAT, COMPLETIONS, Client, chat, events, request_bytes
+
+from benchsuite.errors import SpecError
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+
+
+def metric(client: Client, name: str) -> float:
+    text = client.ask("/metrics")[2].decode()
+    found = re.search(rf"^vllm:{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+def test_counters_are_exact_and_reset():
+    """Two requests of 2 input tokens, 3 and 5 output tokens: 4 and 8; after /reset nothing."""
+    with simulator() as sim, Client(sim) as client:
+        client.ask(CHAT, chat(3))
+        client.ask(CHAT, chat(5, sim={"tokens_per_chunk": 2}))
+
+        assert metric(client, "prompt_tokens_total") == 4
+        assert metric(client, "generation_tokens_total") == 8
+        assert metric(client, "time_to_first_token_seconds_count") == 2
+        assert metric(client, "inter_token_latency_seconds_count") == 2 + 2
+        assert metric(client, "request_queue_time_seconds_count") == 2
+        assert b'finished_reason="length"} 2.0' in client.ask("/metrics")[2]
+        assert client.ask("/reset", {})[0] == 200
+        assert metric(client, "generation_tokens_total") == 0
+        assert json.loads(client.ask("/stats")[2])["responses"] == []
+
+
+def test_gauges_and_abort():
+    """One slot: of two endless requests one runs, one waits, KV is counted; hanging up frees both."""
+    law = Law(mode="engine", slots=1, step_base_s=0.01, kv_tokens=40_000)
+    with simulator(SimulatorConfig(law=law)) as sim, Client(sim) as watcher:
+        with Client(sim) as first, Client(sim) as second:
+            for client in (first, second):
+                client.sock.sendall(request_bytes(CHAT, chat(9998)))
+                client._until(b"\r\n\r\n")
+
+            assert metric(watcher, "num_requests_running") == 1
+            assert metric(watcher, "num_requests_waiting") == 1
+            assert metric(watcher, "kv_cache_usage_perc") == 0.25
+        while metric(watcher, "num_requests_running") or metric(watcher, "num_requests_waiting"):
+            pass
+        assert b'finished_reason="abort"} 2.0' in watcher.ask("/metrics")[2]
+        assert metric(watcher, "kv_cache_usage_perc") == 0
+
+
+def test_stats_tell_the_stamps_of_the_wire():
+    """/stats has the very send times that the chunks carried, none before it was due."""
+    with simulator(SimulatorConfig(law=Law(ttft_s=0.005, itl_s=0.002))) as sim, Client(sim) as client:
+        got = events(client.ask(CHAT, chat(4, sim={"role": "none"}))[2])[:-1]
+        (row,) = json.loads(client.ask("/stats")[2])["responses"]
+
+    assert row["id"] == got[0]["id"]
+    assert row["sent_ns"] == [int(event["system_fingerprint"]) for event in got]
+    assert [due - row["received_ns"] for due in row["due_ns"]] == [5_000_000, 7_000_000, 9_000_000, 11_000_000]
+    assert all(sent >= due for sent, due in zip(row["sent_ns"], row["due_ns"], strict=True))
+    assert (row["input_tokens"], row["output_tokens"], row["finished"]) == (2, 4, "length")
+
+
+def test_sync_puts_streams_on_one_grid():
+    """With sync every chunk is due at a multiple of the step."""
+    with simulator(SimulatorConfig(law=Law(itl_s=0.004, sync=True))) as sim, Client(sim) as client:
+        client.ask(CHAT, chat(3))
+        (row,) = json.loads(client.ask("/stats")[2])["responses"]
+
+    assert [due % 4_000_000 for due in row["due_ns"]] == [0, 0, 0]
+
+
+def test_engine_law_holds_on_the_wire():
+    """A lone request of 20 tokens at 1000 tokens/s, a + b = 3 ms: due 20, 23, 26 ms after it was read."""
+    law = Law(mode="engine", prefill_tokens_per_s=1000, step_base_s=0.002, step_per_active_s=0.001)
+    with simulator(SimulatorConfig(law=law)) as sim, Client(sim) as client:
+        client.ask(COMPLETIONS, {"prompt": "w " * 20, "max_tokens": 3, "stream": True})
+        (row,) = json.loads(client.ask("/stats")[2])["responses"]
+
+    assert [due - row["received_ns"] for due in row["due_ns"]] == [20_000_000, 23_000_000, 26_000_000]
+
+
+def test_prefix_cache_is_told_and_reset():
+    """The second time, 32 of 40 prompt tokens are cached; after /reset_prefix_cache none."""
+    with simulator(SimulatorConfig(prefix_cache=True)) as sim, Client(sim) as client:
+        ask = {"prompt": " ".join(map(str, range(40))), "max_tokens": 1}
+        cached = []
+        for _ in range(2):
+            usage = json.loads(client.ask(COMPLETIONS, ask)[2])["usage"]
+            cached.append(usage.get("prompt_tokens_details", {}).get("cached_tokens"))
+        client.ask("/reset_prefix_cache", {})
+
+        assert cached == [None, 32]
+        assert "prompt_tokens_details" not in json.loads(client.ask(COMPLETIONS, ask)[2])["usage"]
+        assert metric(client, "prefix_cache_hits_total") == 32
+
+
+def test_many_streams_at_once_all_end():
+    """64 connections, 50 chunks each, as fast as it can: every byte arrives."""
+    with simulator() as sim:
+        clients = [Client(sim) for _ in range(64)]
+        for client in clients:
+            client.sock.sendall(request_bytes(CHAT, chat(50)))
+        lengths = {len(events(client.take()[2])) for client in clients}
+        for client in clients:
+            client.sock.close()
+
+    assert lengths == {52}
+
+
+def test_a_slow_reader_gets_everything():
+    """A stream larger than the socket's buffers waits for its reader and loses nothing."""
+    with simulator(SimulatorConfig(max_model_len=10**6)) as sim, Client(sim) as client, Client(sim) as other:
+        client.sock.sendall(request_bytes(CHAT, chat(50_000)))
+        assert other.ask(CHAT, chat())[0] == 200  # the blocked stream holds nobody up
+        got = client.take()[2]
+
+    assert got.count(b"data: ") == 50_002
+
+
+def test_configuration_survives_json():
+    """What the parent says is what the process hears."""
+    config = SimulatorConfig(law=Law(itl_s=0.5), shape=Shape(crlf=True), faults=(Fault("reset"),), reject_fields=("a",))
+
+    assert SimulatorConfig.from_json(config.to_json()) == config
+    with pytest.raises(SpecError):
+        SimulatorConfig.from_json('{"nonsense": 1}')
+
+
+def test_ends_with_its_parent():
+    """When the process that started it is killed, the simulator ends by itself."""
+    code = (
+        "import time\nfrom benchsuite.serving.simulator import simulator\n"
+        "with simulator() as sim:\n    print(sim.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+
+    assert gone(pid)
+
+
+def test_sigterm_ends_it():
+    """SIGTERM is enough."""
+    with simulator() as sim:
+        os.kill(sim.pid, signal.SIGTERM)
+        assert gone(sim.pid)
+
+
+def gone(pid: int) -> bool:
+    """Whether the process ends (or is a zombie) within 5 s."""
+    for _ in range(500):
+        try:
+            with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+                if stat.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
