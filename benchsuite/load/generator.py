@@ -89,7 +89,12 @@ class PointLoad:
         self.state = ClientState()
 
     async def connect(self) -> None:
-        """Open every user's connection before the start, so that all can send at once. Failures show as rows later."""
+        """Open every user's connection before the start, so that all can send at once. Failures show as rows later.
+
+        Also clears the garbage collector's table, which stays frozen until the end of `run`.
+        """
+        gc.collect()
+        gc.freeze()
         await asyncio.gather(*(user.connection.open() for user in self._users), return_exceptions=True)
 
     async def run(self, start_ns: int) -> ClientState:
@@ -98,8 +103,6 @@ class PointLoad:
         delay_s = (start_ns - now_ns()) / 1e9
         if delay_s > 0:
             await asyncio.sleep(delay_s)
-        gc.collect()
-        gc.freeze()
         ticker = _Ticker(self, loop)
         try:
             self._busy = len(self._users)

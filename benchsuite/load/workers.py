@@ -30,7 +30,7 @@ from benchsuite.errors import RunError
 from benchsuite.load.generator import ClientState, Limits, PointLoad
 from benchsuite.records import RequestRecord
 from benchsuite.spec import TimeoutSpec
-from benchsuite.store import Journal
+from benchsuite.store import Journal, keep_pandas_out
 from benchsuite.workload.prompts import Prompt
 
 _RUN, _DRAIN, _ABORT = 0, 1, 2
@@ -250,6 +250,7 @@ def _worker_main(setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, prog
     # Ctrl-C reaches the whole process group; the parent decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        keep_pandas_out()
         _Worker(setup, pipe, cursor, signal_, progress, worker).serve()
     except BaseException:
         with contextlib.suppress(OSError):
