@@ -70,9 +70,9 @@ def level_chart(
         *_shades(levels, x, infeasible),
         *y_axis(ticks, y, y_label),
         *_x_axis(levels, x, x_label),
-        *_legend([one.name for one in series] if len(series) > 1 else []),
+        *_legend([one.name for one in series] if len(series) > 1 else [], near, y_label),
         *_optimum(optimum, levels, x, y, infeasible, series[0]),
-        *(part for limit in near for part in _limit_line(limit, y)),
+        *(_limit_line(limit, y) for limit in near),
         *(part for i, one in enumerate(series) for part in _points(one, i, x, y)),
         *_far_limits([limit for limit in limits if limit not in near]),
     ]
@@ -95,13 +95,14 @@ def ecdf_chart(
     if not curves:
         return svg(title, "nothing to draw", [text(LEFT, HEIGHT / 2, "no value is known")])
     low, high = min(v[0] for _, v in curves), max(v[-1] for _, v in curves)
-    ticks = log_ticks(low, high * (1 + 1e-6))
-    x = Scale(ticks[0], ticks[-1], LEFT, RIGHT - 6, log=True)
+    inside = [tick for tick in log_ticks(low, high) if low <= tick <= high]
+    ticks = inside if len(inside) > 1 else log_ticks(low, high * (1 + 1e-6))
+    x = Scale(min(low, ticks[0]), max(high, ticks[-1]), LEFT, RIGHT - 6, log=True)
     y = Scale(0.0, 1.0, BOTTOM, TOP - 18)
     body = [
-        *y_axis([0.0, 0.25, 0.5, 0.75, 1.0], y, "share of requests"),
+        *y_axis([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], y, "share of requests"),
         *_value_axis(ticks, x, x_label, TOP - 18),
-        *(part for limit in limits if ticks[0] < limit.y < ticks[-1] for part in _upright(limit, x)),
+        *(part for limit in limits if x.low < limit.y < x.high for part in _upright(limit, x)),
         *(_curve(name, values, _ramp(i, len(curves)), x, y) for i, (name, values) in enumerate(curves)),
         *(_curve_label(name, values, i, len(curves), x, y) for i, (name, values) in enumerate(curves)),
     ]
@@ -131,13 +132,17 @@ def _value_axis(ticks: Sequence[float], x: Scale, label: str, top: float) -> lis
     return [*parts, text((LEFT + RIGHT) / 2, HEIGHT - 8, label, anchor="middle")]
 
 
-def _legend(names: Sequence[str]) -> list[str]:
-    parts, right = [], float(RIGHT)
-    for i, name in reversed(list(enumerate(names))):
-        left = right - len(name) * CHARACTER - 22
-        parts.append(f'<circle cx="{left + 6:.1f}" cy="10" r="4" fill="var(--s{i % 4})"/>')
-        parts.append(text(left + 15, 14, name))
-        right = left - 4
+def _legend(names: Sequence[str], limits: Sequence[Limit], y_label: str) -> list[str]:
+    """Series and limits named in the row of the axis label, from the right, as far as there is room."""
+    entries = [(name, f'<circle cx="6" cy="10" r="4" fill="var(--s{i % 4})"/>') for i, name in enumerate(names)]
+    entries += [(limit.label, stroke(0, 10, 13, 10, "limit")) for limit in limits]
+    parts, right, taken = [], float(RIGHT), len(y_label) * CHARACTER * 1.1
+    for name, mark in reversed(entries):
+        left = right - len(name) * CHARACTER - 19
+        if left < taken:
+            break
+        parts.append(f'<g transform="translate({left:.1f} 0)">{mark}{text(17, 14, name)}</g>')
+        right = left - 10
     return parts
 
 
@@ -162,9 +167,9 @@ def _shades(levels: Sequence[float], x: Scale, infeasible: Sequence[float]) -> l
         f'<rect x="{left:.1f}" y="{TOP - 18}" width="{right - left:.1f}" height="{BOTTOM - TOP + 18}" class="bad"/>'
         for left, right in areas
     ]
-    label = "misses the SLO"
-    roomy = [area for area in areas if area[1] - area[0] > len(label) * CHARACTER]
-    return parts + [text((left + right) / 2, TOP - 6, label, anchor="middle") for left, right in roomy[:1]]
+    widest = max(areas, key=lambda area: area[1] - area[0], default=(0.0, 0.0))
+    label = next((t for t in ("misses the SLO", "misses") if len(t) * CHARACTER < widest[1] - widest[0]), "")
+    return [*parts, text(sum(widest) / 2, TOP - 6, label, anchor="middle")] if label else parts
 
 
 def _optimum(
@@ -184,13 +189,9 @@ def _optimum(
     return parts
 
 
-def _limit_line(limit: Limit, y: Scale) -> list[str]:
-    at = y.at(limit.y)
-    below = at < TOP + 14
-    return [
-        stroke(LEFT, at, RIGHT, at, "limit"),
-        text(RIGHT - 4, at + (14 if below else -5), limit.label, "limit-text halo", "end"),
-    ]
+def _limit_line(limit: Limit, y: Scale) -> str:
+    line = stroke(LEFT, y.at(limit.y), RIGHT, y.at(limit.y), "limit")
+    return f"<g>{line}<title>{escape(limit.label)}</title></g>"
 
 
 def _far_limits(limits: Sequence[Limit]) -> list[str]:

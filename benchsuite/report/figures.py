@@ -13,7 +13,7 @@ from benchsuite.economics.optimum import measured
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.words import number, tail, usd
-from benchsuite.results import Decision, Judged
+from benchsuite.results import Decision, Distribution, Judged
 from benchsuite.slo import Limit, Slo
 
 
@@ -26,13 +26,13 @@ class Figure:
 
 
 def level_figures(judged: Sequence[Judged], decision: Decision, slo: Slo) -> list[Figure]:
-    """TTFT, per-user throughput, output and (with a price) cost over the concurrency level."""
-    found = [
+    """TTFT, TPOT, per-user throughput and system output over the concurrency level."""
+    return [
         ttft_figure(judged, decision, slo),
+        _tpot(judged, decision, slo),
         _throughput(judged, decision, slo),
         _output(judged, decision, slo),
     ]
-    return [*found, cost_figure(judged, decision)] if _priced(judged) else found
 
 
 def picture(judged: Sequence[Judged], decision: Decision) -> Figure:
@@ -87,13 +87,28 @@ def _finite_ms(values_s: Any) -> list[float]:
 
 def ttft_figure(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
     """Mean and, where n supports it, 95th percentile of the time to first token."""
-    mean = _series("mean", judged, lambda j: _ms(j.point.ttft_s.mean))
-    p95 = _series("p95", judged, lambda j: _ms(tail(j.point.ttft_s, "p95")))
+    return _latency("ttft", "TTFT", lambda j: j.point.ttft_s, judged, decision, slo)
+
+
+def _tpot(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
+    return _latency("tpot", "TPOT", lambda j: j.point.tpot_s, judged, decision, slo)
+
+
+def _latency(
+    metric: str,
+    what: str,
+    values: Callable[[Judged], Distribution],
+    judged: Sequence[Judged],
+    decision: Decision,
+    slo: Slo,
+) -> Figure:
+    mean = _series("mean", judged, lambda j: _ms(values(j).mean))
+    p95 = _series("p95", judged, lambda j: _ms(tail(values(j), "p95")))
     shown = [mean, *([p95] if any(p.y is not None for p in p95.points) else [])]
-    limits = [limit for limit in slo.limits if limit.metric == "ttft"]
-    title = _against("TTFT", limits, judged) or _course("mean TTFT", mean, "ms")
+    limits = [limit for limit in slo.limits if limit.metric == metric]
+    title = _against(what, limits, judged) or _course(f"mean {what}", mean, "ms")
     marks = [charts.Limit(limit.value * 1000, str(limit)) for limit in limits]
-    return _figure(title, shown, "TTFT (ms)", judged, decision, marks)
+    return _figure(title, shown, f"{what} (ms)", judged, decision, marks)
 
 
 def _throughput(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
@@ -168,7 +183,7 @@ def _against(what: str, limits: Sequence[Limit], judged: Sequence[Judged]) -> st
         return f"{what} keeps {limit} at every {'known ' * unknown}level"
     if len(missing) == len(values):
         return f"{what} misses {limit} at every level"
-    if all(level in missing for level, _ in values if level >= missing[0]):
+    if len(missing) > 1 and all(level in missing for level, _ in values if level >= missing[0]):
         return f"{what} misses {limit} from {missing[0]} up"
     return f"{what} misses {limit} at {', '.join(str(level) for level in missing)}"
 

@@ -126,7 +126,7 @@ class SweepView:
             if step.index + 1 < step.n_points:
                 self._draw(f"[{step.index + 2}/{step.n_points}] waiting for the server to be idle")
         else:
-            named = ", ".join(f"{name} {cell}" for (name, _), cell in zip(_COLUMNS, cells, strict=True))
+            named = ", ".join(f"{name} {cell}" for (name, _), cell in zip(_COLUMNS[2:], cells[2:], strict=True))
             say(self._console, f"{_place(step)} done: {named}")
 
     def note(self, text: str) -> None:

@@ -50,7 +50,6 @@ def render(run: Run) -> str:
 
 def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     judged, decision = judgement.judged, judgement.decision
-    sentence = headline(decision, judged)
     requests = whole_points(run)
     return {
         "css": CSS,
@@ -58,15 +57,15 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
         "model": judgement.model or "unnamed model",
         "slo": str(judgement.slo),
         "feasible": decision.kind == "optimum",
-        "headline": sentence[:1].upper() + sentence[1:] + ".",
-        "asides": [text[:1].upper() + text[1:] + "." for text in asides(decision, judged)],
+        "headline": _sentence(headline(decision, judged)),
+        "asides": [_sentence(text) for text in asides(decision, judged)],
         "status": run.manifest.get("status"),
         "picture": picture(judged, decision),
-        "figures": _rest(level_figures(judged, decision, judgement.slo), picture(judged, decision).title),
+        "figures": level_figures(judged, decision, judgement.slo),
         "distributions": distribution_figures(requests, judgement.slo) if judged else [],
         "point_head": _point_head(judged),
         "points": [(_point_row(j, best_tail(judged)), j.meets_slo, _chosen(j, judgement)) for j in judged],
-        "warnings": grouped_warnings(judged),
+        "warnings": [(_sentence(w.finding), w.code, _sentence(w.remedy), at) for w, at in grouped_warnings(judged)],
         "client_head": _CLIENT_HEAD,
         "client": [_client_row(point) for point in run.manifest.get("points", []) if point.get("client")],
         "facts": _facts(run, judgement),
@@ -74,8 +73,8 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _rest(figures: Sequence[Any], shown: str) -> list[Any]:
-    return [figure for figure in figures if figure.title != shown]
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
 
 
 def _chosen(judged: Judged, judgement: Judgement) -> bool:
