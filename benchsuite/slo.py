@@ -9,6 +9,7 @@ is read too, as a limit on the mean. Upper limits are for latencies and error_ra
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -20,9 +21,15 @@ RATES = {"throughput": "tok/s", "decode": "tok/s", "output": "tok/s", "requests"
 STATS = ("mean", "p50", "p90", "p95", "p99", "max")
 Op = Literal["<", "<=", ">", ">="]
 
-_UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+_UNITS_PER_S = {"s": 1.0, "ms": 1e3, "us": 1e6}  # divided by: 50000us is 0.05 s to the last bit
+_RATE_UNITS = {
+    "tok/s": ("", "/s", "tok/s", "tokens/s", "t/s", "tps"),
+    "req/s": ("", "/s", "req/s", "requests/s", "rps"),
+}
 _ALIASES = {"e2el": "e2e", "itl": "gap", "latency": "e2e", "errors": "error_rate", "rps": "requests"}
-_LIMIT = re.compile(r"^\s*([a-z0-9_]+)\s*(<=|>=|<|>|=|:)\s*([0-9.]+(?:e-?[0-9]+)?)\s*([a-z%/]*)\s*$", re.I)
+_LIMIT = re.compile(r"^\s*([a-z0-9_]+)\s*(<=|>=|<|>|=|:)\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z%/]*)\s*$", re.I)
+# commas and semicolons part limits, and so does a space before the next limit's name, but not one before a unit
+_PARTS = re.compile(r"[,;]|\s+(?=[a-z][a-z0-9_]*\s*(?:<=|>=|<|>|=|:))", re.I)
 _EXPECTED = "limits such as 'ttft_mean<1s', 'ttft_p99<=500ms', 'tpot_mean<50ms', 'throughput>20', 'error_rate<1%'"
 
 
@@ -76,7 +83,11 @@ class Limit:
         return f"{value * factor:.{digits}g} {self.unit}"
 
     def __str__(self) -> str:
-        return f"{self.name} {self.op} {self.show(self.value)}"
+        """The limit as `parse_slo` reads it back, to the last digit."""
+        text = f"{self.name} {self.op} {self.show(self.value)}"
+        if _parse_limit(text, "").value == self.value:
+            return text
+        return f"{self.name} {self.op} {self.value!r}" + (f" {self.unit}" if self.unit != "%" else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,7 @@ PAPER_SLO = "ttft_mean<1s,throughput>20"
 
 def parse_slo(text: str, *, where: str = "--slo") -> Slo:
     """The limits written in `text`. Raises SloError naming the part that does not parse."""
-    parts = [part for part in re.split(r"[,;]|\s+(?=[a-z])", text.strip()) if part.strip()]
+    parts = [part for part in _PARTS.split(text.strip()) if part.strip()]
     if not parts:
         raise SloError("the SLO is empty", where=where, given=repr(text), expected=_EXPECTED)
     limits = tuple(_parse_limit(part, where) for part in parts)
@@ -117,6 +128,8 @@ def _parse_limit(part: str, where: str) -> Limit:
         value = float(number)
     except ValueError:
         raise refuse(f"{number!r} is not a number") from None
+    if not math.isfinite(value):
+        raise refuse(f"{number!r} is beyond all numbers")
     metric, stat = _split_name(name)
     if metric in LATENCIES:
         return _latency_limit(metric, stat, op, value, unit, refuse)
@@ -132,7 +145,7 @@ def _parse_limit(part: str, where: str) -> Limit:
     if metric in RATES:
         if op not in (">", ">="):
             raise refuse(f"{metric} takes a lower limit", f"{metric}>20")
-        if unit not in ("", "tok/s", "t/s", "tps", "req/s", "rps", "/s"):
+        if unit not in _RATE_UNITS[RATES[metric]]:
             raise refuse(f"{metric} is per second; unit {unit!r} does not fit", f"{metric}>20")
         return Limit(metric, None, ">" if op == ">" else ">=", value)
     known = [f"{m}_{s}" for m in LATENCIES for s in STATS] + [*LATENCIES, *RATES, "error_rate"]
@@ -147,6 +160,7 @@ def _split_name(name: str) -> tuple[str, str | None]:
         head = _ALIASES.get(head, head)
         if tail in STATS and (head in LATENCIES or head in RATES):
             return head, tail
+        tail = _ALIASES.get(tail, tail)
         if head in STATS and tail in LATENCIES:  # p99_ttft, as some peers write it
             return tail, head
     return name, None
@@ -158,8 +172,8 @@ def _latency_limit(metric: str, stat: str | None, op: str, value: float, unit: s
         raise refuse(f"{metric} takes an upper limit", f"{metric}_mean<1s")
     if op == ":":  # vLLM's and SGLang's --goodput form is in milliseconds
         unit = unit or "ms"
-    if unit not in _UNITS_S:
+    if unit not in _UNITS_PER_S:
         raise refuse(f"{metric} needs a unit" if not unit else f"unknown unit {unit!r}", "s, ms or us")
     if value <= 0:
         raise refuse(f"a limit on {metric} is above 0")
-    return Limit(metric, stat or "mean", "<" if op == "<" else "<=", value * _UNITS_S[unit])
+    return Limit(metric, stat or "mean", "<" if op == "<" else "<=", value / _UNITS_PER_S[unit])

@@ -21,7 +21,7 @@ DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ServerSpec(_Part):
@@ -39,9 +39,16 @@ class ServerSpec(_Part):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1")
+        form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"{form}: {error}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+            raise ValueError(form)
+        if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
+            raise ValueError(form + "; without spaces, ? or #")
         if parts.username or parts.password:
             raise ValueError("a base URL carries no user or password; put an API key in the environment")
         value = value.rstrip("/")
@@ -64,7 +71,7 @@ class LoadSpec(_Part):
 
     concurrency: tuple[int, ...] = DEFAULT_LEVELS
     repeats: int = Field(default=1, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     warmup_requests: int | None = Field(default=None, ge=0)
     warmup_min_s: float | None = Field(default=None, ge=0)
     cooldown_min_s: float | None = Field(default=None, ge=0)
@@ -73,9 +80,7 @@ class LoadSpec(_Part):
     @field_validator("concurrency", mode="before")
     @classmethod
     def _levels(cls, value: Any) -> Any:
-        if isinstance(value, int):
-            value = [value]
-        levels = list(value)
+        levels = list(value) if isinstance(value, list | tuple) else [value]
         for level in levels:
             if isinstance(level, bool) or not isinstance(level, int) or level < 1:
                 raise ValueError(f"a concurrency level is a whole number of at least 1, not {level!r}")

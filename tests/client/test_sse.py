@@ -43,13 +43,15 @@ REAL = [
     ("llamacpp_chat_stream", 8, 496, 496, 3, 36, 8, "length", True, "chatcmpl-mhdBFdXNHXQcKniHkAflDMmmkFSq90QA"),
     ("llamacpp_chat_stream_ping", 1, 496, 496, 1, None, None, None, False, "chatcmpl-ERSleUBUWNxEDhTUPndpaKpTw1n7PQNB"),
     ("llamacpp_completions_stream", 8, 237, 237, 1, 12, 8, "length", True, "chatcmpl-cHDFJt8LKWb16tVWr4AoCxKgEqCXWcAu"),
-    ("llamacpp_completions_stream_2prompts", 4, 250, 250, 3, 5, 2, "length", True, "chatcmpl-O7P33Q2cYHN3pKP7550I9wQgE2tDC9h7"),
+    ("llamacpp_completions_stream_2prompts", 4, 250, 250, 3, 5, 2, "length", True,
+     "chatcmpl-O7P33Q2cYHN3pKP7550I9wQgE2tDC9h7"),
     ("llamacpp_utf8_stream_body", 60, 237, 237, 1, 3, 60, "length", True, "chatcmpl-mxqPHlwwNAjVIUy7l6ojUPCudEM0B6yX"),
     ("transformers_chat_stream", 8, 445, 445, 2, 36, 8, "length", False, "5cebaafe-3fdc-463e-ac8c-cb1f7b57bb0d"),
     ("transformers_completions_stream", 8, 179, 179, 1, 12, 8, "length", False, "2552c4b8-f2f5-415e-a6f5-855017c34056"),
     ("transformers_cb_chat_stream", 8, 445, 445, 2, 36, 8, "length", False, "91791061-f305-41bc-be7f-f51c3c86a0e5"),
     ("transformers517cb_chat_stream", 8, 445, 445, 2, 36, 8, "length", False, "e634e0ba-de26-4841-a58f-d6ddfec0f8a1"),
-    ("llamacpppython_chat_stream", 8, 487, 487, 2, None, None, "length", True, "chatcmpl-dba8002c-9999-411d-802f-ac3ebf41d7f6"),
+    ("llamacpppython_chat_stream", 8, 487, 487, 2, None, None, "length", True,
+     "chatcmpl-dba8002c-9999-411d-802f-ac3ebf41d7f6"),
     ("tgi_chat_stream", 5, 276, 276, 1, 41, 5, "length", True, None),
     ("tgi_chat_stream_eos", 5, 276, 276, 2, 41, 6, "stop", True, None),
     ("tgi_chat_stream_keepalive", 5, 279, 279, 1, 41, 5, "length", True, None),
@@ -335,31 +337,15 @@ def test_what_counts_as_json_does_not_depend_on_the_parser():
     assert (len(facts.token_ns), facts.malformed) == (1, None)
 
 
+COUNTS = ["completion_tokens", "prompt_tokens", "prompt_tokens_details", "cached_tokens"]
+TEXTS = ["content", "text", "reasoning", "tool_calls", "id", "finish_reason", "x"]
+KEYS = ["choices", "delta", "message", "usage", "error", *TEXTS, *COUNTS]
 SCRAPS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "choices",
-                    "delta",
-                    "message",
-                    "content",
-                    "text",
-                    "usage",
-                    "error",
-                    "id",
-                    "finish_reason",
-                    "tool_calls",
-                    "completion_tokens",
-                    "prompt_tokens",
-                    "prompt_tokens_details",
-                    "cached_tokens",
-                    "reasoning",
-                    "x",
-                ]
-            ),  # fmt: skip
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )

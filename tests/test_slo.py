@@ -1,0 +1,152 @@
+"""The SLO grammar: what each form means, what is refused and how, and that what is written can be read back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchsuite.errors import SloError
+from benchsuite.slo import LATENCIES, PAPER_SLO, RATES, STATS, Limit, Slo, parse_slo
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("ttft<1s", [("ttft", "mean", "<", 1.0)]),
+        ("ttft_mean<=1s", [("ttft", "mean", "<=", 1.0)]),
+        ("ttft_p99 = 500 ms", [("ttft", "p99", "<=", 0.5)]),
+        ("TTFT_P95<1S", [("ttft", "p95", "<", 1.0)]),
+        ("tpot_p50<50000us", [("tpot", "p50", "<", 0.05)]),
+        ("p99_ttft<2s", [("ttft", "p99", "<", 2.0)]),
+        ("p99_itl<40ms", [("gap", "p99", "<", 0.04)]),
+        ("itl<40ms", [("gap", "mean", "<", 0.04)]),
+        ("e2el_p90<10s", [("e2e", "p90", "<", 10.0)]),
+        ("latency<1e1s", [("e2e", "mean", "<", 10.0)]),
+        ("latency<1e+1s", [("e2e", "mean", "<", 10.0)]),
+        ("ttft:500 tpot:50", [("ttft", "mean", "<=", 0.5), ("tpot", "mean", "<=", 0.05)]),
+        ("ttft:2s", [("ttft", "mean", "<=", 2.0)]),
+        ("throughput>20", [("throughput", None, ">", 20.0)]),
+        ("throughput>=20 tok/s", [("throughput", None, ">=", 20.0)]),
+        ("decode>20tokens/s", [("decode", None, ">", 20.0)]),
+        ("rps>5", [("requests", None, ">", 5.0)]),
+        ("requests>5 req/s", [("requests", None, ">", 5.0)]),
+        ("error_rate<1%", [("error_rate", None, "<", 0.01)]),
+        ("errors<=0.01", [("error_rate", None, "<=", 0.01)]),
+        ("ttft<1s, throughput>20", [("ttft", "mean", "<", 1.0), ("throughput", None, ">", 20.0)]),
+        ("ttft < 1 s ; throughput > 20 tok/s", [("ttft", "mean", "<", 1.0), ("throughput", None, ">", 20.0)]),
+        ("TTFT<1s TPOT<50ms", [("ttft", "mean", "<", 1.0), ("tpot", "mean", "<", 0.05)]),
+        ("ttft_p50<1s,ttft_p99<3s", [("ttft", "p50", "<", 1.0), ("ttft", "p99", "<", 3.0)]),
+    ],
+)
+def test_forms(text, limits):
+    """Every form is these limits, in seconds, ratios and per second."""
+    assert parse_slo(text) == Slo(tuple(Limit(*limit) for limit in limits))
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "given", "expected"),
+    [
+        ("", "the SLO is empty", "''", "ttft_mean<1s"),
+        (" , ", "the SLO is empty", "' , '", "ttft_mean<1s"),
+        ("ttft", "an SLO limit does not parse", "'ttft'", "ttft_mean<1s"),
+        ("ttft<-1s", "an SLO limit does not parse", "'ttft<-1s'", "ttft_mean<1s"),
+        ("throughput>20,tfft<1s", "unknown metric 'tfft'; did you mean 'ttft'?", "'tfft<1s'", "ttft_mean<1s"),
+        ("ttft_p97<1s", "unknown metric 'ttft_p97'; did you mean 'ttft_p9", "'ttft_p97<1s'", "ttft_mean<1s"),
+        ("quality>1", "unknown metric 'quality'", "'quality>1'", "ttft_mean<1s"),
+        ("ttft<1", "ttft needs a unit", "'ttft<1'", "s, ms or us"),
+        ("ttft<1min", "unknown unit 'min'", "'ttft<1min'", "s, ms or us"),
+        ("ttft<1.2.3s", "'1.2.3' is not a number", "'ttft<1.2.3s'", "ttft_mean<1s"),
+        ("ttft<1e999s", "'1e999' is beyond all numbers", "'ttft<1e999s'", "ttft_mean<1s"),
+        ("ttft>1s", "ttft takes an upper limit", "'ttft>1s'", "ttft_mean<1s"),
+        ("ttft<0s", "a limit on ttft is above 0", "'ttft<0s'", "ttft_mean<1s"),
+        ("throughput<20", "throughput takes a lower limit", "'throughput<20'", "throughput>20"),
+        ("throughput>20ms", "throughput is per second; unit 'ms' does not fit", "'throughput>20ms'", "throughput>20"),
+        (
+            "throughput>20req/s",
+            "throughput is per second; unit 'req/s' does not fit",
+            "'throughput>20req/s'",
+            "through",
+        ),
+        (
+            "throughput_p99>20",
+            "throughput is a figure of the whole point and has no p99",
+            "'throughput_p",
+            "throughput",
+        ),
+        ("error_rate>1%", "error_rate takes an upper limit", "'error_rate>1%'", "error_rate<1%"),
+        ("error_rate<2", "error_rate is a ratio from 0 to 1, or a percentage", "'error_rate<2'", "error_rate<1%"),
+        ("ttft<1s,ttft_mean<2s", "the SLO limits ttft_mean twice", "ttft<1s,ttft_mean<2s", "one limit a metric"),
+    ],
+)
+def test_refusals(text, what, given, expected):
+    """A limit that means nothing is refused with what is wrong, the part that it is in, and what would do."""
+    with pytest.raises(SloError) as refused:
+        parse_slo(text, where="sweep.toml")
+    assert refused.value.what.startswith(what)
+    assert refused.value.given.startswith(given)
+    assert expected in refused.value.expected
+    assert refused.value.where == "sweep.toml"
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (PAPER_SLO, "ttft_mean < 1 s, throughput > 20 tok/s"),
+        ("ttft_p99<=450ms", "ttft_p99 <= 0.45 s"),
+        ("error_rate<1%", "error_rate < 1 %"),
+        ("error_rate<0.012345", "error_rate < 0.012345"),
+        ("tpot<12.3456ms", "tpot_mean < 0.0123456 s"),
+        ("requests>5", "requests > 5 req/s"),
+    ],
+)
+def test_written(text, written):
+    """An SLO is written in one way, without losing a digit."""
+    assert str(parse_slo(text)) == written
+
+
+def positive(most: float) -> st.SearchStrategy[float]:
+    return st.floats(1e-9, most, allow_nan=False)
+
+
+LATENCY = st.builds(
+    Limit, st.sampled_from(LATENCIES), st.sampled_from(STATS), st.sampled_from(["<", "<="]), positive(1e9)
+)
+RATE = st.builds(Limit, st.sampled_from(list(RATES)), st.none(), st.sampled_from([">", ">="]), positive(1e30))
+ERRORS = st.builds(Limit, st.just("error_rate"), st.none(), st.sampled_from(["<", "<="]), st.floats(0, 1))
+
+
+@given(st.lists(LATENCY | RATE | ERRORS, min_size=1, unique_by=lambda limit: limit.name))
+def test_round_trip(limits):
+    """What is written of an SLO is read back as the same SLO."""
+    slo = Slo(tuple(limits))
+    assert parse_slo(str(slo)) == slo
+    assert str(parse_slo(str(slo))) == str(slo)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "holds", "miss"),
+    [
+        ("ttft<1s", 0.999, True, 0.0),
+        ("ttft<1s", 1.0, False, 0.0),
+        ("ttft<=1s", 1.0, True, 0.0),
+        ("ttft<1s", 1.5, False, 0.5),
+        ("throughput>20", 20.0, False, 0.0),
+        ("throughput>=20", 20.0, True, 0.0),
+        ("throughput>20", 15.0, False, 0.25),
+        ("error_rate<=0", 0.5, False, float("inf")),
+        ("ttft<1s", float("nan"), False, None),
+    ],
+)
+def test_holds(text, value, holds, miss):
+    """A limit holds strictly or not as it is written, and says by what part of itself it is missed."""
+    (limit,) = parse_slo(text).limits
+    assert limit.holds(value) is holds
+    if miss is not None:
+        assert limit.miss(value) == miss
+
+
+def test_no_limits():
+    """An SLO without limits says so."""
+    assert str(Slo(())) == "none"

@@ -1,0 +1,175 @@
+"""The sweep specification: all mistakes at once, with what, where, given and expected."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchsuite.errors import SpecError
+from benchsuite.spec import DEFAULT_LEVELS, SweepSpec, load_spec, parse_spec
+
+SERVER = {"base_url": "http://127.0.0.1:8000"}
+
+
+def mistakes(tree: dict) -> list[str]:
+    """The lines of the refusal, without the head."""
+    with pytest.raises(SpecError) as refused:
+        parse_spec(tree, where="sweep.toml")
+    assert refused.value.where == "sweep.toml"
+    assert refused.value.exit_code == 2
+    head, *lines = refused.value.what.splitlines()
+    assert head == f"the sweep spec has {len(lines)} mistake{'s' * (len(lines) > 1)}:"
+    return [line.strip() for line in lines]
+
+
+def test_defaults():
+    """A spec with no more than a server has the paper's levels and SLO."""
+    spec = parse_spec({"server": SERVER}, where="flags")
+    assert spec.load.concurrency == (8, 16, 32, 48, 64, 128) == DEFAULT_LEVELS
+    assert (spec.slo, str(spec.limits)) == ("ttft_mean<1s,throughput>20", "ttft_mean < 1 s, throughput > 20 tok/s")
+    assert (spec.server.profile, spec.server.endpoint, spec.server.stream) == ("auto", "chat", True)
+    assert (spec.load.repeats, spec.load.seed, spec.price.gpus, spec.price.usd_per_hour) == (1, 0, 1, None)
+
+
+def test_every_mistake_at_once():
+    """All mistakes are named together, each with its key, and a mistyped key with the likely one."""
+    assert mistakes(
+        {
+            "server": {"base_url": "127.0.0.1:8000", "profil": "vllm", "endpoint": "chats"},
+            "load": {"concurency": [8], "repeats": 0},
+            "slo": "ttft<1",
+            "wokload": {},
+        }
+    ) == [
+        "server.base_url: expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1 "
+        "(given '127.0.0.1:8000')",
+        "server.endpoint: Input should be 'chat' or 'completions' (given 'chats')",
+        "server.profil: unknown key; did you mean 'profile'?",
+        "load.repeats: Input should be greater than or equal to 1 (given 0)",
+        "load.concurency: unknown key; did you mean 'concurrency'?",
+        "slo: ttft needs a unit ('ttft<1'); expected s, ms or us (given 'ttft<1')",
+        "wokload: unknown key; did you mean 'workload'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tree", "mistake"),
+    [
+        ({}, "server: required but missing (--base-url URL)"),
+        ({"server": {}}, "server.base_url: required but missing (--base-url URL)"),
+        ({"server": {**SERVER, "zzz": 1}}, "server.zzz: unknown key"),
+        (
+            {"server": SERVER, "price": {"usd_per_hour": 1, "preset": "x"}},
+            "price: give usd_per_hour or preset, not both",
+        ),
+        (
+            {"server": SERVER, "price": {"usd_per_hour": float("inf")}},
+            "price.usd_per_hour: Input should be a finite number (given inf)",
+        ),
+        (
+            {"server": SERVER, "timeouts": {"request_s": float("inf")}},
+            "timeouts.request_s: Input should be a finite number (given inf)",
+        ),
+        (
+            {"server": SERVER, "load": {"seed": -1}},
+            "load.seed: Input should be greater than or equal to 0 (given -1)",
+        ),
+        (
+            {"server": SERVER, "workload": {"requests": 0}},
+            "workload.requests: Input should be greater than or equal to 1 (given 0)",
+        ),
+    ],
+)
+def test_one_mistake(tree, mistake):
+    """A mistake is one line that names the key, what is wrong and what was given."""
+    assert mistakes(tree) == [mistake]
+
+
+@pytest.mark.parametrize(
+    ("levels", "why"),
+    [
+        ([], "at least one concurrency level"),
+        ([8, 8], "a concurrency level appears twice"),
+        (0, "a concurrency level is a whole number of at least 1, not 0"),
+        ([8, 0], "a concurrency level is a whole number of at least 1, not 0"),
+        ([True], "a concurrency level is a whole number of at least 1, not True"),
+        (8.0, "a concurrency level is a whole number of at least 1, not 8.0"),
+        ("8,16", "a concurrency level is a whole number of at least 1, not '8,16'"),
+        ({"a": 1}, "a concurrency level is a whole number of at least 1, not {'a': 1}"),
+        (None, "a concurrency level is a whole number of at least 1, not None"),
+    ],
+)
+def test_levels_refused(levels, why):
+    """A level is a whole number of at least 1, once."""
+    (line,) = mistakes({"server": SERVER, "load": {"concurrency": levels}})
+    assert line.startswith(f"load.concurrency: {why}")
+
+
+@pytest.mark.parametrize(("levels", "kept"), [(8, (8,)), ([32, 8, 16], (8, 16, 32)), ((2,), (2,))])
+def test_levels(levels, kept):
+    """Levels are kept in ascending order; one level needs no list."""
+    assert parse_spec({"server": SERVER, "load": {"concurrency": levels}}, where="x").load.concurrency == kept
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000"),
+        ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
+        ("https://h/proxy/v1", "https://h/proxy"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+    ],
+)
+def test_base_urls(url, kept):
+    """A base URL is kept without /v1 and without a last slash."""
+    assert parse_spec({"server": {"base_url": url}}, where="x").server.base_url == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8000", "ftp://h", "http://", "http:///v1", "http://u:p@h", "http://h:99999", "http://h:x", "http://h:0",
+     "http://[::1", "http://a b", "http://h/?q=1", "http://h/#f", "http://h/\n", "http://h\u00e9llo"],
+)  # fmt: skip
+def test_base_urls_refused(url):
+    """What is no plain http(s) URL is refused before anything is sent to it."""
+    (line,) = mistakes({"server": {"base_url": url}})
+    assert line.startswith("server.base_url: ")
+
+
+def test_file_and_overrides(tmp_path):
+    """Flags go over the file; a flag that was not given changes nothing."""
+    path = tmp_path / "sweep.toml"
+    path.write_text('slo = "ttft<2s"\n[server]\nbase_url = "http://h:1/v1"\nmodel = "m"\n[load]\nrepeats = 3\n')
+    spec = load_spec(path, {"server.model": "n", "load.repeats": None, "price.usd_per_hour": 1.5, "slo": None})
+    assert (spec.server.base_url, spec.server.model) == ("http://h:1", "n")
+    assert (spec.load.repeats, spec.price.usd_per_hour, spec.slo) == (3, 1.5, "ttft<2s")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "the spec file does not exist"),
+        (b"[server\n", "the spec is not valid TOML"),
+        (b"\xff\xfe", "the spec file cannot be read"),
+        (b'server = "http://h"\n', "'server' is a table"),
+    ],
+)
+def test_files_refused(tmp_path, content, what):
+    """A spec file that cannot be read is refused by name."""
+    path = tmp_path / "sweep.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SpecError) as refused:
+        load_spec(path, {"server.model": "m"})
+    assert refused.value.what.startswith(what)
+    assert refused.value.where == str(path)
+
+
+def test_a_spec_is_frozen_and_survives_json():
+    """Nobody edits a spec, and the one in a manifest is the same spec."""
+    spec = parse_spec({"server": SERVER, "load": {"concurrency": [4, 2]}}, where="x")
+    with pytest.raises(ValueError, match="frozen"):
+        spec.slo = "ttft<1s"
+    assert SweepSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert parse_spec(spec.model_dump(mode="json"), where="x") == spec
