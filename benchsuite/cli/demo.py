@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-_LEVELS, _REQUESTS, _TOKENS = [1, 2, 4, 8, 16, 32], 128, 32
+_LEVELS, _REQUESTS, _TOKENS = [1, 2, 4, 8, 16, 32], 96, 96
 _USD_PER_HOUR = 0.10
 
 

@@ -17,7 +17,7 @@ VERBS = {
     "cost": "The hourly cost of a GPU, owned or rented, and its parts.",
     "workload": "Make or describe a request set.",
     "report": "Write the report of a run.",
-    "serve": "Start a server to measure: the embedded engine.",
+    "serve": "Start a server to measure: the embedded engine, the simulator.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",
 }
 

@@ -8,6 +8,7 @@ import click
 
 ENGINES = {
     "llamacpp": "llama.cpp's own server with a tiny model: real continuous batching on any laptop.",
+    "simulator": "A server with a law that knows when it sent what: for calibration and faults.",
 }
 
 

@@ -105,8 +105,8 @@ def command(spec: Path | None, workers: int, output: Path | None, quiet: bool, *
         result = sweep(asked, requests, output, workers, view)
     judgement = judge_run(read_run(result.path))
     write_json(result.path / SUMMARY, judgement.summary())
-    write_report(result.path)
     print_judgement(judgement, result.path, quiet=quiet)
+    write_report(result.path)
     if not result.complete:
         return FAILED
     return 0 if judgement.decision.kind == "optimum" else NOT_MET

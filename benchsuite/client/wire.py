@@ -14,22 +14,17 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
-import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import httptools
 
+from benchsuite.client import stamps
 from benchsuite.clock import now_ns, realtime_offset_ns
 
 _READ_BYTES = 65536
 _MAX_HEADER_BYTES = 65536
-_SO_TIMESTAMPING = 37
-_RX_SOFTWARE_STAMPS = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
-_TIMESPEC = struct.Struct("=qq")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(48) if hasattr(socket, "CMSG_SPACE") else 0
 
 _AT_ONCE_NS = 100_000_000
 _NO_ANCILLARY: list[tuple[int, int, bytes]] = []
@@ -197,6 +192,21 @@ class Exchange:
         except ValueError as error:
             raise WireError("stream_error", f"malformed response header: {error}") from None
 
+    def note_body(self, piece: bytes, stamp_ns: int) -> None:
+        """Take body bytes from a client that does its own HTTP (drivers.py), stamped in user space."""
+        self.stamps.append(stamp_ns)
+        self.user_stamps.append(stamp_ns)
+        self.ends.append(0)
+        self.on_body(piece)
+        self.body_ends.append(self.body_bytes)
+
+    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
+        """Why this exchange should be given up, or None."""
+        if at_ns - self.sent_ns > whole_ns:
+            return f"not finished within {whole_ns / 1e9:g} s"
+        last_ns = self.user_stamps[-1] if self.user_stamps else self.sent_ns
+        return f"no byte for {idle_ns / 1e9:g} s" if at_ns - last_ns > idle_ns else None
+
     def release(self) -> None:
         """Drop the parser, which refers back to this exchange, so that memory goes without the garbage collector."""
         self.parser = None
@@ -296,7 +306,7 @@ class Connection:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._stamping = target.kernel_stamps and _ask_for_kernel_stamps(sock)
+            self._stamping = target.kernel_stamps and stamps.ask(sock)
             async with asyncio.timeout(self._link.connect_timeout_s):
                 await self._loop.sock_connect(sock, target.address)
                 if target.tls is not None:
@@ -393,7 +403,7 @@ class Connection:
             return
         try:
             if self._stamping:
-                received, ancillary, _, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+                received, ancillary, _, _ = sock.recvmsg(_READ_BYTES, stamps.ANCILLARY_BYTES)
             else:
                 received, ancillary = sock.recv(_READ_BYTES), _NO_ANCILLARY
         except (BlockingIOError, InterruptedError):
@@ -408,8 +418,7 @@ class Connection:
             return
         stamp_ns = user_ns
         if ancillary:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-            stamp_ns = min(seconds * 1_000_000_000 + nanoseconds - self._link.offset_ns, user_ns)
+            stamp_ns = min(stamps.realtime_ns(ancillary) - self._link.offset_ns, user_ns)
         else:
             exchange.kernel_stamped = False
         if self._ssl is not None:
@@ -498,31 +507,13 @@ class Connection:
 
     def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
         """Why the exchange in flight should be given up, or None. Limits in ns: without any byte, in all."""
-        exchange = self._exchange
-        if exchange is None:
-            return None
-        if at_ns - exchange.sent_ns > whole_ns:
-            return f"not finished within {whole_ns / 1e9:g} s"
-        last_ns = exchange.user_stamps[-1] if exchange.user_stamps else exchange.sent_ns
-        if at_ns - last_ns > idle_ns:
-            return f"no byte for {idle_ns / 1e9:g} s"
-        return None
+        return self._exchange.overdue(at_ns, idle_ns, whole_ns) if self._exchange else None
 
 
 def resolve(host: str, port: int, tls: ssl.SSLContext | None) -> list[Target]:
     """The addresses of host:port, in the resolver's order. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [Target(family, address, host, tls) for family, _, _, _, address in found]  # type: ignore[arg-type]
-
-
-def _ask_for_kernel_stamps(sock: socket.socket) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _RX_SOFTWARE_STAMPS)
-    except OSError:
-        return False
-    return True
 
 
 def _describe(error: OSError) -> str:

@@ -14,7 +14,8 @@ import socket
 import struct
 from typing import IO
 
-from benchsuite.clock import NS_PER_S, now_ns
+from benchsuite.client import stamps
+from benchsuite.clock import NS_PER_S, now_ns, realtime_offset_ns
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_events import STAMP_HOLE, response_id
 from benchsuite.serving.simulator_http import HttpError, HttpRequest, error_response, take_request
@@ -42,6 +43,7 @@ class Server:
         self.stopped = False
         self._heap: list[tuple[int, int, Stream]] = []
         self._order = 0
+        self._offset_ns, self._offset_at_ns = realtime_offset_ns(), now_ns()
         self._listener = sock
         self._selector = selectors.DefaultSelector()
         for source in (sock, *leashes):
@@ -111,6 +113,14 @@ class Server:
             if events & selectors.EVENT_READ:
                 self._read(key.data)
 
+    def _arrival_ns(self, ancillary: list[tuple[int, int, bytes]], read_ns: int) -> int:
+        """When the request's last bytes came in: by the kernel's stamp, so that our own reading late is no error."""
+        if not ancillary or self.engine is not None:  # the engine's steps count from when it could know of the request
+            return read_ns
+        if read_ns - self._offset_at_ns > NS_PER_S:
+            self._offset_ns, self._offset_at_ns = realtime_offset_ns(5), read_ns
+        return min(read_ns, stamps.realtime_ns(ancillary) - self._offset_ns)
+
     def _accept(self) -> None:
         assert self._listener is not None
         while True:
@@ -120,22 +130,24 @@ class Server:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stamps.ask(sock)
             self.state.counters.connections += 1
             self._selector.register(sock, selectors.EVENT_READ, Connection(sock))
 
     def _read(self, conn: Connection) -> None:
         if conn.sock.fileno() < 0:
             return
-        received_ns = now_ns()
+        read_ns = now_ns()
+        ancillary: list[tuple[int, int, bytes]] = []
         try:
-            data = conn.sock.recv(1 << 18)
+            data, ancillary, _, _ = conn.sock.recvmsg(1 << 18, stamps.ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if data:
             conn.inbox += data
-            self._serve(conn, received_ns)
+            self._serve(conn, self._arrival_ns(ancillary, read_ns))
         else:
             self._close(conn)
 
