@@ -18,7 +18,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return DASH
     if value == 0:
         return "0"
-    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    rounded = abs(float(f"{value:.{digits}g}"))  # 9.999 has two whole digits once it is written
+    whole = len(str(int(rounded))) if rounded >= 1 else 0
     if whole >= digits:
         return f"{value:,.0f}"
     if whole:

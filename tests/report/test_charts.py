@@ -1,0 +1,101 @@
+"""Charts: well-formed, escaped, and showing what they were given."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchsuite.report.charts import Limit, Point, Series, ecdf_chart, level_chart
+
+HOSTILE = '<script>alert("x")</script>&'
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def line(*values: float | None) -> Series:
+    return Series("mean", tuple(Point(2.0**i, value) for i, value in enumerate(values)))
+
+
+def texts(chart: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(chart).iter(f"{SVG}text")]
+
+
+@given(st.text(max_size=30).filter(lambda t: t.isprintable()))
+def test_any_text_is_escaped(text: str):
+    """Titles, labels, names and limits come back from the XML as they went in."""
+    series = [Series(text, line(1, 2).points), line(2, 3)]
+    chart = level_chart(series, title=text, y_label=text, limits=[Limit(2, text)])
+    root = ElementTree.fromstring(chart)
+    assert root.findtext(f"{SVG}title") == text
+    assert ElementTree.fromstring(ecdf_chart([(text, [1, 2])], title=text, x_label=text)) is not None
+
+
+def test_no_markup_gets_through():
+    """A hostile name makes no element."""
+    chart = level_chart([Series(HOSTILE, line(1, 2).points)], title=HOSTILE, y_label=HOSTILE)
+    assert "<script" not in chart
+
+
+def test_the_finding_is_drawn():
+    """The optimum has a ring, infeasible levels one shade, points their value, the limit its name."""
+    chart = level_chart(
+        [line(10, 20, 30, 90, 95)],
+        title="t",
+        y_label="TTFT (ms)",
+        limits=[Limit(50, "ttft_mean < 0.05 s")],
+        infeasible=[8, 16],
+        optimum=4,
+    )
+    assert chart.count('class="ring"') == 1
+    assert chart.count('class="bad"') == 1
+    assert {"optimum 4", "misses the SLO", "TTFT (ms)", "ttft_mean < 0.05 s", "1", "16", "100"} <= set(texts(chart))
+    assert "<title>mean at 4: 30.0</title>" in chart
+    assert "<desc>TTFT (ms). mean: 10.0 at 1, 20.0 at 2, 30.0 at 4, 90.0 at 8, 95.0 at 16</desc>" in chart
+
+
+def test_a_missing_value_is_not_drawn_as_zero():
+    """Three levels, one unknown: two points, three ticks."""
+    chart = level_chart([line(10, None, 30)], title="t", y_label="y")
+    assert chart.count("<circle") == 2 * 2
+    assert {"1", "2", "4"} <= set(texts(chart))
+
+
+def test_a_far_limit_does_not_flatten_the_data():
+    """A limit of 1000 over data up to 30 is named, and the axis ends at 30."""
+    chart = level_chart([line(10, 30)], title="t", y_label="y", limits=[Limit(1000, "far")])
+    assert "far: far above" in texts(chart)
+    assert "1,000" not in texts(chart)
+
+
+@pytest.mark.parametrize("series", [[], [line(None, None)], [line()]])
+def test_nothing_known(series: list[Series]):
+    """No values: a chart that says so."""
+    assert "no value is known" in texts(level_chart(series, title="t", y_label="y"))
+    assert "no value is known" in texts(ecdf_chart([("8", [])], title="t", x_label="x"))
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=8))
+def test_everything_stays_on_the_canvas(values: list[float]):
+    """Every point lies inside the view box."""
+    chart = level_chart([line(*values)], title="t", y_label="y")
+    for x, y in re.findall(r'cx="([\d.-]+)" cy="([\d.-]+)" r="4"', chart):
+        assert 0 <= float(x) <= 460
+        assert 0 <= float(y) <= 290
+
+
+def test_an_interval_is_a_bar():
+    """low and high make one upright line of the series' colour."""
+    series = Series("s", (Point(1, 5, 4, 6), Point(2, 5)))
+    assert level_chart([series], title="t", y_label="y").count('stroke="var(--s0)" stroke-width="2"') == 1
+
+
+def test_an_ecdf_is_small_whatever_its_sample():
+    """100,000 values become at most 200 steps, and the curve ends at 1."""
+    chart = ecdf_chart([("8", [1 + i / 1e5 for i in range(100_000)])], title="t", x_label="x")
+    assert chart.count("H") <= 201
+    assert len(chart) < 8000
+    assert "<title>8: median 1.50, n 100000</title>" in chart
