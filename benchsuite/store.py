@@ -139,16 +139,19 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if (path / MANIFEST).exists():
+        ours = (MANIFEST, REQUESTS, SUMMARY, REPORT, _JOURNALS, _POINTS)
+        taken = [name for name in ours if (path / name).exists()]
+        if taken:
             raise InputError(
                 "the output folder already holds a run; nothing measured is ever overwritten",
                 where=str(path),
+                given=f"a folder with {taken[0]}",
                 expected="a new folder",
                 hint="leave --output out, or name another folder",
             )
         try:
-            (path / _JOURNALS).mkdir(parents=True, exist_ok=True)
-            (path / _POINTS).mkdir(exist_ok=True)
+            (path / _JOURNALS).mkdir(parents=True)
+            (path / _POINTS).mkdir()
         except OSError as error:
             raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
 
@@ -217,8 +220,11 @@ def read_run(path: Path) -> Run:
 
 
 def _read_parts(path: Path) -> pa.Table:
-    parts = [pq.read_table(part) for part in sorted((path / _POINTS).glob("*.parquet"))]
-    parts += [read_journal(journal) for journal in sorted((path / _JOURNALS).glob("*.arrows"))]
+    points = sorted((path / _POINTS).glob("*.parquet"))
+    compacted = {point.stem for point in points}  # its journals may still be there, if a crash came between
+    parts = [pq.read_table(point) for point in points]
+    journals = sorted((path / _JOURNALS).glob("*.arrows"))
+    parts += [read_journal(journal) for journal in journals if journal.name.partition(".")[0] not in compacted]
     return pa.concat_tables([SCHEMA.empty_table(), *parts])
 
 

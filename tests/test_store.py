@@ -1,0 +1,344 @@
+"""The run folder: what was flushed is never lost, what was measured is never overwritten."""
+
+from __future__ import annotations
+
+import json
+from array import array
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchsuite.errors import InputError, PointsError, StoreError
+from benchsuite.records import SCHEMA_VERSION, RequestRecord
+from benchsuite.store import SCHEMA, Journal, RunFolder, read_journal, read_run, write_json, write_parquet
+
+
+def row(i: int = 0, **changes: object) -> RequestRecord:
+    """Row i, with three chunks."""
+    made = RequestRecord(
+        run_id="run",
+        point_id="c0008-r0",
+        concurrency=8,
+        repeat=0,
+        request_id=f"c0008-r0-{i:05d}",
+        prompt_id=f"p{i}",
+        scenario=None,
+        worker=0,
+        scheduled_s=float(i),
+        sent_s=i + 0.001,
+        headers_s=i + 0.002,
+        first_token_s=i + 0.003,
+        first_answer_s=i + 0.003,
+        last_token_s=i + 0.005,
+        closed_s=i + 0.005,
+        chunk_gap_us=array("i", [1000, 1000]),
+        input_tokens=9,
+        cached_tokens=None,
+        output_tokens=3,
+        reasoning_tokens=None,
+        asked_output_tokens=None,
+        n_chunks=3,
+        n_empty_chunks=1,
+        n_reads=4,
+        merged_reads=0,
+        self_lag_max_us=None,
+        connection_reused=True,
+        stale_retries=0,
+        token_source="usage",
+        stamp_source="kernel",
+        finish_reason="stop",
+        status="ok",
+        http_status=200,
+        error=None,
+        response_id="x",
+        text=None,
+    )
+    return made._replace(**changes)
+
+
+FAILED = row(
+    7,
+    sent_s=None,
+    headers_s=None,
+    first_token_s=None,
+    first_answer_s=None,
+    last_token_s=None,
+    closed_s=None,
+    chunk_gap_us=array("i"),
+    input_tokens=None,
+    output_tokens=None,
+    n_chunks=0,
+    n_reads=0,
+    token_source=None,
+    stamp_source="user",
+    finish_reason=None,
+    status="connect_error",
+    http_status=None,
+    error="refused 拒绝",
+    response_id=None,
+)
+
+
+def journal_of(path, *batches):
+    """A closed journal whose batches hold these rows."""
+    journal = Journal(path)
+    for batch in batches:
+        for each in batch:
+            journal.append(each)
+        journal.flush()
+    journal.close()
+
+
+def as_rows(table: pa.Table) -> list[RequestRecord]:
+    """A table's rows as they were appended."""
+    rows = [RequestRecord(**values) for values in table.to_pylist()]
+    return [each._replace(chunk_gap_us=array("i", each.chunk_gap_us)) for each in rows]
+
+
+def ids(table: pa.Table) -> list[str]:
+    return table["prompt_id"].to_pylist()
+
+
+# the schema
+def test_schema_is_the_record():
+    """The columns are RequestRecord's fields, in its order, with these types."""
+    expected = {
+        "string": "run_id point_id request_id prompt_id scenario token_source stamp_source finish_reason status error "
+        "response_id text",
+        "double": "scheduled_s sent_s headers_s first_token_s first_answer_s last_token_s closed_s",
+        "int32": "concurrency repeat worker input_tokens cached_tokens output_tokens reasoning_tokens "
+        "asked_output_tokens n_chunks n_empty_chunks n_reads merged_reads self_lag_max_us stale_retries http_status",
+        "list<item: int32>": "chunk_gap_us",
+        "bool": "connection_reused",
+    }
+    types = {name: str(SCHEMA.field(name).type) for name in SCHEMA.names}
+    assert types == {name: kind for kind, names in expected.items() for name in names.split()}
+    assert tuple(SCHEMA.names) == RequestRecord._fields
+    assert SCHEMA.metadata == {b"benchsuite.schema": str(SCHEMA_VERSION).encode()}
+
+
+def test_parquet_keeps_schema_and_rows(tmp_path):
+    """A Parquet file holds the very rows, types and schema version that were given to it."""
+    journal_of(tmp_path / "j", [row(0), FAILED])
+    table = read_journal(tmp_path / "j")
+    write_parquet(tmp_path / "t.parquet", table)
+    back = pq.read_table(tmp_path / "t.parquet")
+    assert back.schema.equals(SCHEMA, check_metadata=False)
+    assert back.schema.metadata[b"benchsuite.schema"] == b"1"
+    assert as_rows(back) == [row(0), FAILED]
+    assert [f.name for f in tmp_path.iterdir() if f.name.startswith(".")] == []
+
+
+# journals
+def test_journal_round_trip(tmp_path):
+    """Rows come back as they were appended, over any number of batches, empty ones too."""
+    rows = [row(0), FAILED, row(1, text="a\u2028b\U0001f600", chunk_gap_us=array("i", [-5, 2**31 - 1]))]
+    journal_of(tmp_path / "j", rows[:2], [], rows[2:])
+    assert as_rows(read_journal(tmp_path / "j")) == rows
+
+
+def test_flush_when_due(tmp_path):
+    """20 rows wait no longer than 10 ms, fewer no longer than 250 ms, none writes nothing."""
+    journal = Journal(tmp_path / "j")
+
+    def written() -> int:
+        return read_journal(tmp_path / "j").num_rows
+
+    journal.flush_if_due(10**12)
+    journal.append(row(0))
+    journal.flush_if_due(10**12)
+    assert written() == 1
+    journal.append(row(1))
+    journal.flush_if_due(10**12 + 250_000_000)
+    assert written() == 1
+    journal.flush_if_due(10**12 + 250_000_001)
+    assert written() == 2
+    for i in range(20):
+        journal.append(row(i))
+    journal.flush_if_due(10**12 + 260_000_001)
+    assert written() == 2
+    journal.flush_if_due(10**12 + 260_000_002)
+    assert written() == 22
+    journal.close()
+
+
+def test_a_torn_journal_keeps_its_whole_batches(tmp_path):
+    """Cut at any byte, a journal gives back every batch that is whole, and nothing else."""
+    path = tmp_path / "j"
+    journal = Journal(path)
+    sizes = []
+    for i in range(3):
+        journal.append(row(2 * i))
+        journal.append(row(2 * i + 1))
+        journal.flush()
+        sizes.append(path.stat().st_size)
+    content = path.read_bytes()
+    journal.close()
+    torn = tmp_path / "torn"
+    for cut in range(len(content) + 1):
+        torn.write_bytes(content[:cut])
+        whole = sum(size <= cut for size in sizes)
+        assert ids(read_journal(torn)) == [f"p{i}" for i in range(2 * whole)], cut
+
+
+def test_a_journal_with_a_hole_behind_it(tmp_path):
+    """Zeros or noise behind the last batch, as a crashed file system leaves them, lose no whole batch."""
+    journal = Journal(tmp_path / "j")
+    journal.append(row(0))
+    journal.flush()
+    content = (tmp_path / "j").read_bytes()
+    journal.close()
+    for noise in (bytes(512), b"\xff" * 512, b"\xff\xff\xff\xff\x10\x00\x00\x00" + bytes(100), b"hello" * 99):
+        (tmp_path / "torn").write_bytes(content + noise)
+        assert ids(read_journal(tmp_path / "torn")) == ["p0"]
+
+
+def test_a_journal_is_never_overwritten(tmp_path):
+    """A journal that exists is refused."""
+    journal_of(tmp_path / "j", [row(0)])
+    with pytest.raises(StoreError) as refused:
+        Journal(tmp_path / "j")
+    assert refused.value.where == str(tmp_path / "j")
+    assert ids(read_journal(tmp_path / "j")) == ["p0"]
+
+
+# the folder
+def manifest(status: str = "running", **more: object) -> dict:
+    return {"schema": SCHEMA_VERSION, "status": status, **more}
+
+
+def test_points_and_run(tmp_path):
+    """Journals become the point's file, sorted by schedule, and the points' files become requests.parquet."""
+    folder = RunFolder(tmp_path / "run")
+    folder.write_manifest(manifest())
+    journal_of(folder.journal_path("c0008-r0", 0), [row(2), row(0)])
+    journal_of(folder.journal_path("c0008-r0", 1), [row(1)])
+    assert ids(folder.finish_point("c0008-r0")) == ["p0", "p1", "p2"]
+    assert sorted(p.name for p in (tmp_path / "run" / "journal").iterdir()) == []
+    journal_of(folder.journal_path("c0016-r0", 0), [row(3)])
+    folder.finish_point("c0016-r0")
+    assert ids(read_run(tmp_path / "run").table) == ["p0", "p1", "p2", "p3"]
+    folder.finish()
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["manifest.json", "requests.parquet"]
+    run = read_run(tmp_path / "run")
+    assert (ids(run.table), run.manifest["status"]) == (["p0", "p1", "p2", "p3"], "running")
+    assert list(run.requests.columns) == list(RequestRecord._fields)
+
+
+def test_a_point_without_rows(tmp_path):
+    """A point that gave no row is an empty table, not an error."""
+    folder = RunFolder(tmp_path / "run")
+    assert folder.finish_point("c0008-r0").num_rows == 0
+    folder.finish()
+    folder.write_manifest(manifest())
+    assert read_run(tmp_path / "run").table.schema.names == list(RequestRecord._fields)
+
+
+def test_point_names_do_not_run_into_each_other(tmp_path):
+    """Point c0001-r1 takes its own journals, not those of c0001-r10."""
+    folder = RunFolder(tmp_path / "run")
+    journal_of(folder.journal_path("c0001-r1", 0), [row(0)])
+    journal_of(folder.journal_path("c0001-r10", 0), [row(1)])
+    assert ids(folder.finish_point("c0001-r1")) == ["p0"]
+
+
+def test_a_run_cut_short(tmp_path):
+    """A killed run gives back its finished points and every flushed row of the running one, torn tail and all."""
+    folder = RunFolder(tmp_path / "run")
+    folder.write_manifest(manifest())
+    journal_of(folder.journal_path("c0008-r0", 0), [row(0)])
+    folder.finish_point("c0008-r0")
+    cut = folder.journal_path("c0016-r0", 0)
+    journal_of(cut, [row(1)], [row(2)])
+    cut.write_bytes(cut.read_bytes()[:-40])
+    folder.journal_path("c0016-r0", 1).write_bytes(b"")
+    assert ids(read_run(tmp_path / "run").table) == ["p0", "p1"]
+
+
+def test_a_crash_between_compaction_and_cleaning_up_doubles_no_row(tmp_path):
+    """A point whose journals are still there beside its Parquet file counts once."""
+    folder = RunFolder(tmp_path / "run")
+    folder.write_manifest(manifest())
+    path = folder.journal_path("c0008-r0", 0)
+    journal_of(path, [row(0)])
+    content = path.read_bytes()
+    folder.finish_point("c0008-r0")
+    path.write_bytes(content)
+    assert ids(read_run(tmp_path / "run").table) == ["p0"]
+    folder.finish()
+    assert ids(read_run(tmp_path / "run").table) == ["p0"]
+
+
+OURS = ["manifest.json", "requests.parquet", "summary.json", "report.html", "points", "journal"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_run_is_never_overwritten(tmp_path, name):
+    """A folder that holds anything of a run is refused and left as it is."""
+    (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError) as refused:
+        RunFolder(tmp_path)
+    assert (refused.value.where, refused.value.given) == (str(tmp_path), f"a folder with {name}")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    """A file in the way of the output folder is said."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as refused:
+        RunFolder(tmp_path / "file" / "run")
+    assert refused.value.what == "the output folder cannot be made"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "not a run folder: it has no manifest.json"),
+        ("{", "the manifest cannot be read"),
+        ("[]", "the run was written by another version of benchsuite"),
+        ('{"schema": 2}', "the run was written by another version of benchsuite"),
+        ('{"schema": "1"}', "the run was written by another version of benchsuite"),
+    ],
+)
+def test_runs_refused(tmp_path, content, what):
+    """What is no run, or a newer benchsuite's, is refused with the reason."""
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(PointsError) as refused:
+        read_run(tmp_path)
+    assert refused.value.what == what
+
+
+def test_broken_rows_are_refused(tmp_path):
+    """A requests.parquet that is none is refused by name."""
+    (tmp_path / "manifest.json").write_text('{"schema": 1}')
+    (tmp_path / "requests.parquet").write_bytes(b"PAR1 not")
+    with pytest.raises(PointsError) as refused:
+        read_run(tmp_path)
+    assert refused.value.what == "the rows cannot be read"
+
+
+# JSON
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_nan_in_json(tmp_path, value):
+    """NaN and infinity are refused, and the file that was there stays."""
+    path = tmp_path / "m.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": value})
+    assert json.loads(path.read_text("utf-8")) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_json_is_readable(tmp_path):
+    """JSON is UTF-8, indented, and ends with a newline."""
+    write_json(tmp_path / "m.json", {"a": "é"})
+    assert (tmp_path / "m.json").read_bytes() == '{\n "a": "é"\n}\n'.encode()
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    """A folder that is gone is a StoreError that names the file."""
+    with pytest.raises(StoreError) as failed:
+        write_json(tmp_path / "gone" / "m.json", {})
+    assert failed.value.where == str(tmp_path / "gone" / "m.json")
