@@ -17,6 +17,7 @@ from benchsuite.errors import SloError, SpecError
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 
 ProfileName = Literal["auto", "vllm", "tgi", "ollama", "llamacpp", "transformers", "openai"]
+DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
 
 
@@ -76,6 +77,21 @@ class LoadSpec(_Part):
     warmup_min_s: float | None = Field(default=None, ge=0)
     cooldown_min_s: float | None = Field(default=None, ge=0)
     cooldown_max_s: float = Field(default=300.0, ge=0)
+    workers: int | Literal["auto"] = 1
+    driver: DriverName = "wire"
+    max_rps: float | None = Field(default=None, gt=0)
+
+    @field_validator("workers")
+    @classmethod
+    def _workers(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("at least one worker, or auto")
+        return value
+
+    @property
+    def n_workers(self) -> int:
+        """The measuring processes: as asked, or one for every 64 virtual users of the highest level."""
+        return self.workers if isinstance(self.workers, int) else 1 + (max(self.concurrency) - 1) // 64
 
     @field_validator("concurrency", mode="before")
     @classmethod

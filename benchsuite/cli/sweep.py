@@ -19,6 +19,10 @@ def _levels(_: click.Context, __: click.Parameter, value: str | None) -> list[in
         raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 8,16,32") from None
 
 
+def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+
+
 # flag -> dotted key of the spec
 _KEYS = {
     "base_url": "server.base_url",
@@ -40,6 +44,9 @@ _KEYS = {
     "warmup_requests": "load.warmup_requests",
     "warmup_min_s": "load.warmup_min_s",
     "cooldown_min_s": "load.cooldown_min_s",
+    "workers": "load.workers",
+    "driver": "load.driver",
+    "max_rps": "load.max_rps",
     "request_timeout_s": "timeouts.request_s",
     "usd_per_hour": "price.usd_per_hour",
     "preset": "price.preset",
@@ -81,10 +88,12 @@ Examples:
 @click.option("--preset", help="A bundled price instead; see `benchsuite cost --list-presets`.")
 @click.option("--gpus", type=int, help="GPUs that serve the model.  [default: 1]")
 @click.option("--slo", help="Limits that must hold.  [default: ttft_mean<1s,throughput>20]")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Measuring processes.")
+@click.option("--workers", callback=_workers, help="Measuring processes, or auto.  [default: 1]")
+@click.option("--driver", help="wire; or httpx, httpx-shared, openai to cross-check.  [default: wire]")
+@click.option("--max-rps", type=float, help="Never send more requests a second than this.")
 @click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: results/<run_id>]")
 @click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
-def command(spec: Path | None, workers: int, output: Path | None, quiet: bool, **flags: Any) -> int:
+def command(spec: Path | None, output: Path | None, quiet: bool, **flags: Any) -> int:
     """Measure a server at several concurrency levels, and find the cheapest that meets the SLO.
 
     Leaves a run folder with manifest.json, requests.parquet, summary.json and report.html. Exit codes: 0 the SLO is
@@ -102,7 +111,7 @@ def command(spec: Path | None, workers: int, output: Path | None, quiet: bool, *
     unit_price(asked.price)
     requests = read_workload(asked.workload.source, asked.workload.requests, asked.load.seed)
     with SweepView(quiet=quiet) as view:
-        result = sweep(asked, requests, output, workers, view)
+        result = sweep(asked, requests, output, view)
     judgement = judge_run(read_run(result.path))
     write_json(result.path / SUMMARY, judgement.summary())
     print_judgement(judgement, result.path, quiet=quiet)

@@ -413,6 +413,13 @@ class Connection:
             return
         user_ns = now_ns()
         exchange = self._exchange
+        if received and exchange is None and self._ssl is not None:
+            # TLS itself speaks on idle connections: session tickets, key updates
+            try:
+                if not self._decrypt(received):
+                    return
+            except ssl.SSLError:
+                pass
         if not received or exchange is None:
             self._ended_by_server(user_ns, bool(received))
             return
@@ -422,7 +429,11 @@ class Connection:
         else:
             exchange.kernel_stamped = False
         if self._ssl is not None:
-            received = self._decrypt(received)
+            try:
+                received = self._decrypt(received)
+            except ssl.SSLError as error:
+                self._fail(error)
+                return
             if not received:
                 return
         exchange.stamps.append(stamp_ns)
@@ -491,7 +502,9 @@ class Connection:
         exchange.error = error
         if not exchange.closed_ns:
             exchange.closed_ns = exchange.stamps[-1] if error is None else self.free_ns
-        if error is not None or not exchange.keep_alive or exchange.by_close or self._link.closes_after_response:
+        unsent = self._unsent is not None  # answered before it had all: the rest would run into the next request
+        done_with = not exchange.keep_alive or exchange.by_close or self._link.closes_after_response
+        if error is not None or unsent or done_with:
             self.close()
         if exchange.on_done is not None:
             exchange.on_done(exchange)

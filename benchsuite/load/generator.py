@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from benchsuite.client.request import PointContext, Prepared, record_steps
-from benchsuite.client.wire import Connection, Exchange, Link, WireError
+from benchsuite.client.wire import Exchange, Link, WireError
 from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord
 from benchsuite.telemetry.host import CpuMark, Histogram
@@ -34,6 +34,25 @@ class Sink(Protocol):
     def append(self, row: RequestRecord) -> None: ...
 
     def tick(self, at_ns: int) -> None: ...
+
+
+class Driver(Protocol):
+    """What a virtual user sends through, one exchange at a time: `wire.Connection`, or one of client/drivers.py."""
+
+    free_ns: int
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def open(self) -> None: ...
+
+    def send(self, request: bytes, exchange: Exchange) -> None: ...
+
+    def abort(self, status: str, message: str) -> None: ...
+
+    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +82,10 @@ class ClientState:
 
 
 class PointLoad:
-    """Runs one point's users to the end of the cursor. stop() drains; abort() gives up what is in flight."""
+    """Runs one point's users to the end of the cursor. stop() drains; abort() gives up what is in flight.
+
+    drivers: one a user. pause: awaited before each request, where a rate is capped; None sends at once.
+    """
 
     def __init__(
         self,
@@ -71,15 +93,17 @@ class PointLoad:
         requests: Sequence[Prepared],
         context: PointContext,
         take: Callable[[], int | None],
-        n_users: int,
+        drivers: Sequence[Driver],
         limits: Limits,
         sink: Sink,
+        pause: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.link, self.requests, self.context, self.sink = link, requests, context, sink
         self._limits = limits
         self._take = take
-        self._stopping = False
-        self._users = [_User(self, Connection(link)) for _ in range(n_users)]
+        self.stopping = False
+        self.pause = pause
+        self._users = [_User(self, driver) for driver in drivers]
         self._busy = 0
         self._finished: deque[Exchange] = deque()
         self._parsing: Iterator[None] | None = None
@@ -95,7 +119,7 @@ class PointLoad:
         """
         gc.collect()
         gc.freeze()
-        await asyncio.gather(*(user.connection.open() for user in self._users), return_exceptions=True)
+        await asyncio.gather(*(user.driver.open() for user in self._users), return_exceptions=True)
 
     async def run(self, start_ns: int) -> ClientState:
         """Start all users at `start_ns` and return when the last has left and every row is in the sink."""
@@ -116,24 +140,24 @@ class PointLoad:
         finally:
             ticker.stop(self.state)
             for user in self._users:
-                user.connection.close()
+                user.driver.close()
             gc.unfreeze()
         return self.state
 
     def stop(self) -> None:
         """Send nothing new; what is in flight may finish."""
-        self._stopping = True
+        self.stopping = True
 
     def abort(self, status: str = "cancelled", message: str = "the run was stopped") -> None:
         """Send nothing new and give up what is in flight."""
-        self._stopping = True
+        self.stopping = True
         for user in self._users:
             user.abort(status, message)
 
     # for the users
     def take(self) -> int | None:
         """The next index, or None when there is none or the load is stopping."""
-        return None if self._stopping else self._take()
+        return None if self.stopping else self._take()
 
     def finished(self, exchange: Exchange) -> None:
         """A user hands over an exchange that ended."""
@@ -181,18 +205,18 @@ class PointLoad:
     def watch(self, at_ns: int) -> None:
         """Give up what is overdue."""
         for user in self._users:
-            why = user.connection.overdue(at_ns, self._limits.idle_ns, self._limits.request_ns)
+            why = user.driver.overdue(at_ns, self._limits.idle_ns, self._limits.request_ns)
             if why is not None:
-                user.connection.abort("timeout", why)
+                user.driver.abort("timeout", why)
 
 
 class _User:
     """One virtual user."""
 
-    __slots__ = ("_load", "_task", "connection")
+    __slots__ = ("_load", "_task", "driver")
 
-    def __init__(self, load: PointLoad, connection: Connection) -> None:
-        self._load, self.connection = load, connection
+    def __init__(self, load: PointLoad, driver: Driver) -> None:
+        self._load, self.driver = load, driver
         self._task: asyncio.Task[None] | None = None
 
     def next(self, free_ns: int) -> None:
@@ -207,39 +231,46 @@ class _User:
         self._send(exchange)
 
     def _send(self, exchange: Exchange) -> None:
-        if self.connection.is_open:
-            self.connection.send(self._load.requests[exchange.index].wire, exchange)
+        if self.driver.is_open and self._load.pause is None:
+            self.driver.send(self._load.requests[exchange.index].wire, exchange)
         else:
-            self._task = self._load.link.loop.create_task(self._open_and_send(exchange))
+            self._task = self._load.link.loop.create_task(self._send_when_ready(exchange))
 
-    async def _open_and_send(self, exchange: Exchange) -> None:
+    async def _send_when_ready(self, exchange: Exchange) -> None:
+        """Wait for the rate's leave and for a connection, then send."""
+        load = self._load
         try:
-            await self.connection.open()
+            if load.pause is not None:
+                await load.pause()
+                if load.stopping:
+                    raise _CANCELLED
+            if not self.driver.is_open:
+                await self.driver.open()
         except WireError as error:
             exchange.error = error
         except asyncio.CancelledError:
             exchange.error = _CANCELLED
+        self._task = None
         if exchange.error is not None:
-            exchange.closed_ns = self.connection.free_ns
+            exchange.closed_ns = self.driver.free_ns
             self._ended(exchange)
         else:
-            self.connection.send(self._load.requests[exchange.index].wire, exchange)
+            self.driver.send(load.requests[exchange.index].wire, exchange)
 
     def _ended(self, exchange: Exchange) -> None:
-        self._task = None
         if exchange.error is not None and exchange.error.stale and exchange.retries == 0:
             exchange.reset_for_retry()
             self._send(exchange)
             return
         self._load.finished(exchange)
-        self.next(self.connection.free_ns or now_ns())
+        self.next(self.driver.free_ns or now_ns())
 
     def abort(self, status: str, message: str) -> None:
         """Give up what is in flight, also a connection that is being made."""
         if self._task is not None:
             self._task.cancel()
         else:
-            self.connection.abort(status, message)
+            self.driver.abort(status, message)
 
 
 class _Ticker:

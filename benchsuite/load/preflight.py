@@ -206,6 +206,7 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
         host_header=parts.netloc,
         path=parts.path + plan.path,
         tls=parts.scheme == "https",
+        base_url=spec.server.base_url,
         insecure=spec.server.insecure,
         api_key=api_key(spec),
     )

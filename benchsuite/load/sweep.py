@@ -68,14 +68,14 @@ class SweepResult:
     complete: bool
 
 
-def sweep(spec: SweepSpec, workload: Workload, output: Path | None, n_workers: int, view: View) -> SweepResult:
+def sweep(spec: SweepSpec, workload: Workload, output: Path | None, view: View) -> SweepResult:
     """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay."""
     check_levels(spec, workload)
     with control_client(spec) as control:
         found = preflight(spec, control, workload.prompts)
         run_id = new_run_id(found.model)
         folder = RunFolder(output or Path("results") / run_id)
-        return _Sweep(spec, workload, folder, run_id, found, control, view).run(n_workers)
+        return _Sweep(spec, workload, folder, run_id, found, control, view).run()
 
 
 def check_levels(spec: SweepSpec, workload: Workload) -> None:
@@ -134,15 +134,19 @@ class _Sweep:
             "points": [],
         }
 
-    def run(self, n_workers: int) -> SweepResult:
+    def run(self) -> SweepResult:
         points = plan_points(self._spec.load, len(self._workload.prompts), self._run_id)
+        n_workers = self._spec.load.n_workers
         self._manifest["workers"] = n_workers
         self._manifest["planned_points"] = [point.point_id for point in points]
         self._folder.write_manifest(self._manifest)
         self._view.begun(self._run_id, self._folder.path, self._found)
         status = "failed"
         try:
-            setup = WorkerSetup(self._found.endpoint, self._workload.prompts, self._spec.timeouts)
+            load = self._spec.load
+            setup = WorkerSetup(
+                self._found.endpoint, self._workload.prompts, self._spec.timeouts, load.driver, load.max_rps
+            )
             with Fleet(setup, n_workers) as fleet, self._signals(fleet):
                 for i, plan in enumerate(points):
                     self._point(fleet, Step(i, len(points), plan, "measuring", len(plan.order)))

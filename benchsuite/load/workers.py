@@ -14,7 +14,7 @@ import os
 import signal
 import ssl
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
@@ -22,14 +22,16 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from asyncio_throttle.throttler import Throttler
+
 from benchsuite.client.request import PointContext, Prepared
 from benchsuite.client.servers import BodyPlan, http_request
-from benchsuite.client.wire import Link, Target
+from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
-from benchsuite.load.generator import ClientState, Limits, PointLoad
+from benchsuite.load.generator import ClientState, Driver, Limits, PointLoad
 from benchsuite.records import RequestRecord
-from benchsuite.spec import TimeoutSpec
+from benchsuite.spec import DriverName, TimeoutSpec
 from benchsuite.store import Journal, keep_pandas_out
 from benchsuite.workload.prompts import Prompt
 
@@ -49,6 +51,7 @@ class Endpoint:
     host_header: str
     path: str
     tls: bool
+    base_url: str
     insecure: bool = False
     api_key: str | None = None
 
@@ -70,6 +73,8 @@ class WorkerSetup:
     endpoint: Endpoint
     prompts: tuple[Prompt, ...]
     timeouts: TimeoutSpec
+    driver: DriverName = "wire"
+    max_rps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,7 @@ class _Worker:
     """The body of a measuring process."""
 
     def __init__(self, setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, progress: Any, worker: int) -> None:
+        self._n_workers = len(progress) // 5
         self._setup, self._pipe, self._cursor, self._signal = setup, pipe, cursor, signal_
         self._progress = progress
         self._worker = worker
@@ -199,7 +205,8 @@ class _Worker:
         sink = _RowSink(Journal(order.journal) if order.journal else None, self._show)
         try:
             take = self._take_once(len(requests)) if order.journal else self._take_warmup(len(requests), order)
-            load = PointLoad(link, requests, order.context, take, order.n_users, limits, sink)
+            drivers = self._drivers(link, order.n_users)
+            load = PointLoad(link, requests, order.context, take, drivers, limits, sink, self._pause())
 
             def heed() -> None:
                 wanted = self._signal.value
@@ -216,6 +223,31 @@ class _Worker:
         finally:
             sink.close()
         return WorkerReport(self._worker, sink.n_ok, sink.n_failed, sink.output_tokens, sink.first_error, state)
+
+    def _drivers(self, link: Link, n_users: int) -> list[Driver]:
+        endpoint = self._setup.endpoint
+        if self._setup.driver == "wire":
+            return [Connection(link) for _ in range(n_users)]
+        # imported only here: a measuring process that uses its own sockets carries no other HTTP library
+        from benchsuite.client.drivers import HttpxDriver, OpenAIDriver, httpx_client, openai_client
+
+        match self._setup.driver:
+            case "httpx":
+                return [HttpxDriver(link, endpoint.base_url) for _ in range(n_users)]
+            case "httpx-shared":
+                client = httpx_client(link)
+                return [HttpxDriver(link, endpoint.base_url, client) for _ in range(n_users)]
+            case "openai":
+                sdk = openai_client(endpoint.base_url, endpoint.api_key)
+                return [OpenAIDriver(link, sdk) for _ in range(n_users)]
+
+    def _pause(self) -> Callable[[], Awaitable[object]] | None:
+        """The wait before each request that keeps all workers together under max_rps."""
+        if self._setup.max_rps is None:
+            return None
+        # one at a time, evenly: with a larger allowance the throttler would let bursts through
+        period_s = self._n_workers / self._setup.max_rps
+        return Throttler(rate_limit=1, period=period_s, retry_interval=min(0.01, period_s / 4)).acquire
 
     def _show(self, numbers: list[float]) -> None:
         self._progress[self._worker * 5 : self._worker * 5 + 5] = numbers
