@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-_LEVELS, _REQUESTS, _TOKENS = [1, 2, 4, 8, 16, 32], 96, 96
+_LEVELS, _REQUESTS, _TOKENS = [1, 4, 8, 16, 32, 64], 96, 96
+_SLO = "ttft_mean<1s,throughput>50"
 _USD_PER_HOUR = 0.10
 
 
@@ -30,8 +31,10 @@ def command(ctx: click.Context, output: Path | None, quiet: bool) -> int:
             profile="llamacpp",
             requests=_REQUESTS,
             max_output_tokens=_TOKENS,
+            fixed_length=True,
             concurrency=_LEVELS,
             usd_per_hour=_USD_PER_HOUR,
+            slo=_SLO,
             output=output,
             quiet=quiet,
         )

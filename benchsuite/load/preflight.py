@@ -311,4 +311,10 @@ def _server_facts(client: httpx.Client, profile: ServerProfile) -> dict[str, Any
         return {}
     if not isinstance(tree, dict):
         return {}
-    return {k: v for k, v in tree.items() if isinstance(v, str | int | float | bool) and len(str(v)) < 300}
+    # paths of the server's machine and its templates are nobody's business in a report
+    private = ("path", "template", "token", "marker", "key")
+    return {
+        key: value
+        for key, value in tree.items()
+        if isinstance(value, str | int | float) and len(str(value)) < 300 and not any(word in key for word in private)
+    }

@@ -37,11 +37,11 @@ _WIDE = 100  # columns of terminal; below, some of the table is left out
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the table. wide: only where there is room."""
+    """A column of the table. wide: only where there is room (True), only where there is not (False)."""
 
     head: str
     show: Callable[[Judged], str]
-    wide: bool = False
+    wide: bool | None = None
 
 
 def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, console: Console | None = None) -> None:
@@ -87,7 +87,8 @@ def _columns(stat: str) -> tuple[_Column, ...]:
         _Column("output\ntokens", lambda j: count(j.point.output_tokens), wide=True),
         _Column("$ per\nrun", lambda j: usd(j.cost.cost_usd)),
         _Column("$/1M\noutput", lambda j: usd(j.cost.usd_per_1m_output_tokens)),
-        _Column("SLO\nmisses", slo_cell),
+        _Column("SLO\nmet", lambda j: "yes" if j.meets_slo else "no" if j.misses else "?", wide=False),
+        _Column("SLO\nmisses", slo_cell, wide=True),
     )
 
 
@@ -98,7 +99,7 @@ def slo_cell(judged: Judged) -> str:
 
 
 def _table(judged: Sequence[Judged], decision: Decision, console: Console) -> Table:
-    columns = [c for c in _columns(best_tail(judged)) if not c.wide or console.width >= _WIDE]
+    columns = [c for c in _columns(best_tail(judged)) if c.wide is None or c.wide == (console.width >= _WIDE)]
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for column in columns:
         last = column is columns[-1]

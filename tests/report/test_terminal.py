@@ -54,7 +54,7 @@ def test_the_row_of_a_level(tmp_path: Path):
     """TTFT 80 ms, TPOT 16 ms; 16 requests of 11 tokens in 4 waves of 0.24 s, at $3.6 an hour."""
     text = judged_text(tmp_path, console(80))
     row = next(line.split() for line in text.splitlines() if line.split()[:1] == ["4"])
-    assert row == ["4", "16/0", "0.960", "80.0", "16.0", "45.8", "183", "$0.000960", "$5.45", "none"]
+    assert row == ["4", "16/0", "0.960", "80.0", "16.0", "45.8", "183", "$0.000960", "$5.45", "yes"]
     assert "optimum 4: $0.000960 per run of 16 requests, $5.45/1M output tokens" in " ".join(text.split())
     assert "next level 8 misses throughput > 30 tok/s (25 tok/s)" in " ".join(text.split())
     assert "one run per level: no interval" in text
@@ -82,7 +82,7 @@ def test_without_a_price_costs_are_dashes(tmp_path: Path):
     """Missing is an en dash, never 0."""
     text = judged_text(tmp_path, console(80), price=False)
     row = next(line.split() for line in text.splitlines() if line.split()[:1] == ["4"])
-    assert row[-3:] == ["–", "–", "none"]
+    assert row[-3:] == ["–", "–", "yes"]
 
 
 def test_ascii_where_the_encoding_is(tmp_path: Path):
