@@ -1,6 +1,7 @@
 # Everything a newcomer needs: `make demo` to see it work, `make test` to see that it does.
 # Needs Python 3.11 or newer, git and make; uses uv where it is installed, venv and pip where not.
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+    $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -10,8 +11,8 @@ READY := $(VENV)/.ready
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	    || { echo "benchsuite needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "benchsuite needs Python 3.11 or newer with venv; none was found." \
+	    "Try: make PYTHON=/path/to/python3.11"; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 	    echo "setting up $(VENV) with uv"; \
 	    uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) \

@@ -40,8 +40,11 @@ def command(
     else:
         price = _unit_price(usd_per_hour, preset)
         found = [_from_run(folder, slo, price, gpus) for folder in runs]
-    click.echo(json.dumps([_plain(*one) for one in found], indent=2)) if as_json else _print(found)
-    return 0 if any(decision.kind == "optimum" for _, decision, _ in found) else NOT_MET
+    if as_json:
+        click.echo(json.dumps([_plain(*one[:3]) for one in found], indent=2))
+    else:
+        _print(found, each_level=points is None)
+    return 0 if any(decision.kind == "optimum" for _, decision, _, _ in found) else NOT_MET
 
 
 def _unit_price(usd_per_hour: float | None, name: str | None) -> float | None:
@@ -55,7 +58,7 @@ def _unit_price(usd_per_hour: float | None, name: str | None) -> float | None:
     return preset(name).usd_per_hour
 
 
-def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: int) -> list[tuple[str, Any, Any]]:
+def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: int) -> list[tuple[str, Any, Any, Any]]:
     from benchsuite.analysis.points_table import parse_points
     from benchsuite.economics.cost import total_usd_per_hour
     from benchsuite.economics.optimum import decide, judge_points
@@ -72,11 +75,11 @@ def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: i
     found = []
     for model in dict.fromkeys(j.point.model for j in judged):
         own = [j for j in judged if j.point.model == model]
-        found.append((model or "-", decide(own, limits), own))
+        found.append((model or "-", decide(own, limits), own, limits))
     return found
 
 
-def _from_run(folder: Path, slo: str | None, usd_per_hour: float | None, gpus: int | None) -> tuple[str, Any, Any]:
+def _from_run(folder: Path, slo: str | None, usd_per_hour: float | None, gpus: int | None) -> tuple[str, Any, Any, Any]:
     from benchsuite.economics.cost import total_usd_per_hour
     from benchsuite.report.judgement import judge_run
     from benchsuite.spec import PriceSpec, parse_spec
@@ -90,7 +93,7 @@ def _from_run(folder: Path, slo: str | None, usd_per_hour: float | None, gpus: i
     if gpus is not None:
         price = price.model_copy(update={"gpus": gpus})
     judgement = judge_run(run, slo=slo, price=price)
-    return judgement.model or str(folder), judgement.decision, judgement.judged
+    return judgement.model or str(folder), judgement.decision, judgement.judged, judgement.slo
 
 
 def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:
@@ -111,28 +114,37 @@ def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:
     }
 
 
-def _print(found: list[tuple[str, Any, Any]]) -> None:
+def _print(found: list[tuple[str, Any, Any, Any]], each_level: bool) -> None:
+    """A row a model; each_level: a row a level of every model before it."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Cheapest level that meets the SLO", title_justify="left")
-    for name in ("model", "optimum", "USD/run", "USD/1M output", "runner-up", "stopped by"):
-        table.add_column(name, justify="left" if name in ("model", "stopped by") else "right")
-    for one in found:
-        row = _plain(*one)
-        second = row["runner_up"] or {}
-        cells = (
-            row["optimum_concurrency"],
-            row["cost_usd"],
-            row["usd_per_1m_output_tokens"],
-            second.get("concurrency"),
-        )
-        shown = ["-" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells]
-        table.add_row(row["model"], *shown, row["binding"] or row["reason"])
+    from benchsuite.report.console import say
+    from benchsuite.report.terminal import final_table
+    from benchsuite.report.words import grouped_warnings, usd, warning_text
+
     console = Console()
+    if each_level:
+        for model, decision, judged, slo in found:
+            final_table(judged, decision, slo, console=console, title=model)
+        if len(found) == 1:
+            return
+    table = Table(title="Cheapest level that meets the SLO", title_justify="left", box=None, pad_edge=False)
+    for name in ("model", "optimum", "$ per run", "$/1M output", "runner-up", "stopped by"):
+        table.add_column(name, justify="left" if name in ("model", "stopped by") else "right")
+    for model, decision, judged, _ in found:
+        row = _plain(model, decision, judged)
+        table.add_row(
+            model,
+            str(row["optimum_concurrency"] or "none"),
+            usd(row["cost_usd"]),
+            usd(row["usd_per_1m_output_tokens"]),
+            str((row["runner_up"] or {}).get("concurrency", "")),
+            row["binding"] or row["reason"],
+        )
     console.print(table)
-    for one in found:
-        row = _plain(*one)
-        console.print(f"{row['model']}: {row['reason']}", highlight=False, markup=False)
-        for text in row["warnings"]:
-            console.print(f"  warning {text}", highlight=False, markup=False)
+    if not each_level:
+        for model, decision, judged, _ in found:
+            say(console, f"{model}: {decision.reason}")
+            for warn, levels in grouped_warnings(judged):
+                say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)

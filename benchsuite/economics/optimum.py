@@ -87,21 +87,27 @@ def _order(j: Judged) -> tuple[float, int]:
     return (float("inf") if expense is None else expense), j.point.concurrency
 
 
-def _cheaper(choice: Judged, judged: Sequence[Judged]) -> list[Judged]:
-    """Levels that would cost less than `choice` but are not proven feasible: those above it first, nearest first."""
+def stopped_level(choice: Judged, judged: Sequence[Judged]) -> Judged | None:
+    """The level that the SLO keeps from being chosen: one that would cost less, else the next one up; None if neither.
+
+    Of several that would cost less, those above `choice` first, the nearest first.
+    """
     level = choice.point.concurrency
-    found = [j for j in judged if not j.meets_slo and _order(j)[0] < _order(choice)[0]]
-    return sorted(found, key=lambda j: (j.point.concurrency < level, abs(j.point.concurrency - level)))
+    cheaper = [j for j in judged if not j.meets_slo and _order(j)[0] < _order(choice)[0]]
+    if cheaper:
+        return min(cheaper, key=lambda j: (j.point.concurrency < level, abs(j.point.concurrency - level)))
+    above = min((j for j in judged if j.point.concurrency > level), key=lambda j: j.point.concurrency, default=None)
+    return above if above is not None and not above.meets_slo else None
 
 
 def _binding(choice: Judged, judged: Sequence[Judged], slo: Slo) -> str:
-    stopped = _cheaper(choice, judged)
-    if stopped:
-        point = stopped[0].point
+    stopped = stopped_level(choice, judged)
+    if stopped is not None:
+        point = stopped.point
         missed = [limit for limit in _limits(slo) if _miss(point, limit)]
         if missed:
             return str(max(missed, key=lambda limit: _miss(point, limit) or 0.0))
-        return "; ".join(stopped[0].unknown)
+        return "; ".join(stopped.unknown)
     if choice.point.concurrency == max(j.point.concurrency for j in judged):
         return "no limit: the highest level measured is feasible; measure higher"
     return "no limit: every other level measured costs more"
@@ -115,10 +121,10 @@ def _miss(point: PointSummary, limit: Limit) -> float | None:
 def _reason(choice: Judged, judged: Sequence[Judged], binding: str) -> str:
     level = choice.point.concurrency
     said = [f"{level} is the cheapest of the levels that meet the SLO"]
-    stopped = _cheaper(choice, judged)
-    if stopped:
-        first = stopped[0]
-        said.append(f"{first.point.concurrency} would be cheaper but: {', '.join(first.misses or first.unknown)}")
+    stopped = stopped_level(choice, judged)
+    if stopped is not None:
+        how = "would be cheaper" if _order(stopped)[0] < _order(choice)[0] else "is the next level"
+        said.append(f"{stopped.point.concurrency} {how} but: {', '.join(stopped.misses or stopped.unknown)}")
     else:
         said.append(binding)
     doubtful = [j for j in judged if j.unknown and not j.misses]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from benchsuite.economics.optimum import stopped_level
 from benchsuite.results import Decision, Distribution, Judged, Warn
 
 DASH = "\u2013"
@@ -108,7 +109,10 @@ def doubt_text(judged: Judged) -> str:
 
 
 def _next_level(choice: Judged, judged: Sequence[Judged]) -> str:
+    stopped = stopped_level(choice, judged)
     above = [j for j in judged if j.point.concurrency > choice.point.concurrency]
+    if stopped is not None and stopped is not min(above, key=lambda j: j.point.concurrency, default=None):
+        return f"{stopped.point.concurrency} would cost less but {doubt_text(stopped)}"
     if not above:
         return "it is the highest level measured, so measure higher"
     following = min(above, key=lambda j: j.point.concurrency)
