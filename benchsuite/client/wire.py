@@ -519,8 +519,16 @@ class Connection:
             self._finish(exchange, WireError(status, message))
 
     def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
-        """Why the exchange in flight should be given up, or None. Limits in ns: without any byte, in all."""
-        return self._exchange.overdue(at_ns, idle_ns, whole_ns) if self._exchange else None
+        """Why the exchange in flight should be given up, or None. Limits in ns: without any byte, in all.
+
+        Looks first for what the loop did not tell: uvloop forgets a socket whose reset came together with data.
+        """
+        exchange, seen = self._exchange, -1
+        while exchange is not None and self._exchange is exchange and len(exchange.stamps) > seen:
+            seen = len(exchange.stamps)
+            self._readable()
+        exchange = self._exchange
+        return exchange.overdue(at_ns, idle_ns, whole_ns) if exchange else None
 
 
 def resolve(host: str, port: int, tls: ssl.SSLContext | None) -> list[Target]:

@@ -380,6 +380,24 @@ async def test_overdue(listener):
     stage.connection.close()
 
 
+@pytest.mark.parametrize("loop_tells", [True, False])
+async def test_a_reset_together_with_data(listener, loop_tells):
+    """Data and a reset that come in one are both seen, also by a loop that tells of the data only, as uvloop does."""
+    stage = Stage(listener)
+    peer = await stage.open()
+    exchange = stage.ask()
+    peer.recv(len(REQUEST), socket.MSG_WAITALL)
+    if not loop_tells:
+        stage.link.loop.remove_reader(stage.connection._sock.fileno())
+    peer.sendall(CHUNKED + b"5\r\nhello\r\n")
+    reset(peer)
+    if not loop_tells:
+        assert stage.connection.overdue(now_ns(), 10**18, 10**18) is None
+    await until(lambda: stage.ended)
+    assert failure(exchange) == ("stream_error", "ConnectionResetError: Connection reset by peer")
+    assert body_of(exchange) == b"hello"
+
+
 async def test_no_connection(listener):
     """A port where nobody listens is a connect_error."""
     stage = Stage(listener)
