@@ -12,6 +12,7 @@ import gc
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from benchsuite.client.request import PointContext, Prepared, record_steps
@@ -65,7 +66,10 @@ class Limits:
 
 @dataclass(slots=True)
 class ClientState:
-    """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second."""
+    """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second.
+
+    parse_s: wall seconds spent on finished responses, from their bytes to their rows in the sink.
+    """
 
     self_lag: Histogram = field(default_factory=Histogram)
     loop_lag: Histogram = field(default_factory=Histogram)
@@ -74,6 +78,7 @@ class ClientState:
     merged_reads: int = 0
     n_chunks: int = 0
     cpu_s: float = 0.0
+    parse_s: float = 0.0
     wall_s: float = 0.0
     cpu_max_share: float = 0.0
     steal_s: float | None = None
@@ -175,7 +180,8 @@ class PointLoad:
     # parsing, in slices
     def _drain(self, whole: bool = False) -> None:
         self._drain_scheduled = False
-        until_ns = now_ns() + _PARSE_SLICE_NS
+        began_ns = now_ns()
+        until_ns = began_ns + _PARSE_SLICE_NS
         while self._parsing or self._finished:
             if self._parsing is None:
                 self._parsing = self._record(self._finished.popleft())
@@ -185,7 +191,8 @@ class PointLoad:
                 if (self._parsing or self._finished) and not self._drain_scheduled:
                     self._drain_scheduled = True
                     self.link.loop.call_soon(self._drain)
-                return
+                break
+        self.state.parse_s += (now_ns() - began_ns) / 1e9
 
     def _record(self, exchange: Exchange) -> Iterator[None]:
         state, rows = self.state, self._rows
@@ -235,6 +242,14 @@ class _User:
             self.driver.send(self._load.requests[exchange.index].wire, exchange)
         else:
             self._task = self._load.link.loop.create_task(self._send_when_ready(exchange))
+            self._task.add_done_callback(partial(self._never_began, exchange))
+
+    def _never_began(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs no line of its own: its request is a row all the same."""
+        if task.cancelled():
+            self._task = None
+            exchange.error = _CANCELLED
+            self._ended(exchange)
 
     async def _send_when_ready(self, exchange: Exchange) -> None:
         """Wait for the rate's leave and for a connection, then send."""

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import ssl
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,7 @@ class Endpoint:
     base_url: str
     insecure: bool = False
     api_key: str | None = None
+    kernel_stamps: bool = True
 
     def target(self) -> Target:
         """The connection target, with a TLS context made here (it cannot cross processes)."""
@@ -63,7 +65,7 @@ class Endpoint:
             if self.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-        return Target(self.family, self.address, self.host, context)
+        return Target(self.family, self.address, self.host, context, self.kernel_stamps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,13 +318,20 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        """End all workers, at once and together; each gives up what is in flight and closes its journal."""
+        if any(process.is_alive() for process in self._processes):
+            self.abort()
         for pipe in self._pipes:
             pipe.close()
+        deadline_s = time.monotonic() + _CLOSE_S
         for process in self._processes:
-            process.join(_CLOSE_S)
+            process.join(max(0.0, deadline_s - time.monotonic()))
             if process.is_alive():
-                process.terminate()
-                process.join(_CLOSE_S)
+                process.kill()  # it may wait for a lock whose owner is dead
+                process.join()
 
     @property
     def n_workers(self) -> int:
@@ -341,14 +350,22 @@ class Fleet:
         self._cursor.value = 0
         for i in range(len(self._progress)):
             self._progress[i] = 0.0
-        for pipe, order in zip(self._pipes, orders, strict=True):
-            pipe.send(order)
-        for answer in self._gather(on_progress):
-            assert answer == "ready"
-        start_ns = now_ns() + _START_DELAY_NS
-        for pipe in self._pipes:
-            pipe.send(start_ns)
-        return self._gather(on_progress)
+        try:
+            self._send(orders)
+            for answer in self._gather(on_progress):
+                assert answer == "ready"
+            self._send([now_ns() + _START_DELAY_NS] * self.n_workers)
+            return self._gather(on_progress)
+        except BaseException:
+            self._end()  # before anyone reads the journals
+            raise
+
+    def _send(self, what: Sequence[Any]) -> None:
+        for worker, (pipe, item) in enumerate(zip(self._pipes, what, strict=True)):
+            try:
+                pipe.send(item)
+            except OSError:
+                raise self._death(worker) from None
 
     def _gather(self, on_progress: Callable[[Progress], None]) -> list[Any]:
         answers: dict[int, Any] = {}

@@ -1,0 +1,83 @@
+"""A whole sweep in a few lines, and what its folder says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchsuite.load.sweep import Step, SweepResult, sweep
+from benchsuite.load.workers import Progress
+from benchsuite.spec import SweepSpec, parse_spec
+from benchsuite.store import Run, read_run
+from benchsuite.workload.prompts import Prompt, Workload, make_workload
+
+
+class Watcher:
+    """A View that remembers what it was told; on_progress may act in the middle of a point."""
+
+    def __init__(self, on_progress: Any = None) -> None:
+        self.done: list[tuple[str, int]] = []
+        self.notes: list[str] = []
+        self._on_progress = on_progress
+
+    def begun(self, run_id: str, path: Path, found: Any) -> None:
+        self.path, self.found = path, found
+
+    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None:
+        if self._on_progress is not None and step.phase == "measuring":
+            self._on_progress(step, progress)
+
+    def point_done(self, step: Step, rows: Any, wall_s: float) -> None:
+        self.done.append((step.plan.point_id, rows.num_rows))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def prompts(n: int, tokens: int | None = None) -> Workload:
+    """n prompts p0, p1, ... that ask for `tokens` tokens, or for 1, 2, ... 8, 1, ... of them."""
+    made = [
+        Prompt(f"p{i}", "triage", ({"role": "user", "content": f"question {i}"},), None, tokens or 1 + i % 8)
+        for i in range(n)
+    ]
+    return make_workload("test", made)
+
+
+def spec_of(base_url: str, levels: list[int], *, workers: int = 1, **more: Any) -> SweepSpec:
+    """A spec without warm-up or pauses. more: tables to merge in."""
+    tree: dict[str, Any] = {
+        "server": {"base_url": base_url},
+        "load": {"concurrency": levels, "workers": workers, "warmup_requests": 0, "warmup_min_s": 0},
+    }
+    tree["load"]["cooldown_max_s"] = 0
+    for table, values in more.items():
+        tree[table] = tree.get(table, {}) | values
+    return parse_spec(tree, where="test")
+
+
+def run(spec: SweepSpec, workload: Workload, path: Path, view: Watcher | None = None) -> tuple[SweepResult, Run]:
+    """Sweep, and read what it left."""
+    result = sweep(spec, workload, path, view or Watcher())
+    return result, read_run(path)
+
+
+def column(found: Run, name: str, point: str | None = None) -> list[Any]:
+    """A column, of one point or of all."""
+    rows = found.table.select(["point_id", name]).to_pylist()
+    return [row[name] for row in rows if point in (None, row["point_id"])]
+
+
+def each_once(found: Run, point: str, n: int) -> bool:
+    """True if every one of n prompts has exactly one row in the point."""
+    return Counter(column(found, "prompt_id", point)) == Counter(f"p{i}" for i in range(n))
+
+
+def most_in_flight(found: Run, point: str) -> int:
+    """The most requests between their send and their close at any time."""
+    sent, closed = column(found, "sent_s", point), column(found, "closed_s", point)
+    at, most = 0, 0
+    for _, change in sorted([(s, 1) for s in sent] + [(c, -1) for c in closed]):
+        at += change
+        most = max(most, at)
+    return most

@@ -1,0 +1,176 @@
+"""The virtual users of one process against a peer that the test plays itself."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from benchsuite.client.request import PointContext, Prepared
+from benchsuite.client.wire import Connection, Link, Target
+from benchsuite.clock import now_ns
+from benchsuite.load.generator import Limits, PointLoad
+from benchsuite.records import RequestRecord
+
+BODY = b'{"choices":[{"text":"a","finish_reason":"stop"}]}'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+FOREVER = Limits(10**18, 10**18)
+
+
+class Rows:
+    """A sink; on_tick is called every 10 ms."""
+
+    def __init__(self) -> None:
+        self.rows: list[RequestRecord] = []
+        self.on_tick: Callable[[], None] = lambda: None
+
+    def append(self, row: RequestRecord) -> None:
+        self.rows.append(row)
+
+    def tick(self, at_ns: int) -> None:
+        self.on_tick()
+
+
+def load_of(address: object, n: int, users: int, limits: Limits = FOREVER) -> tuple[PointLoad, Rows]:
+    """n requests and some users; the rows go to Rows."""
+    link = Link(asyncio.get_running_loop(), Target(socket.AF_INET, address, "127.0.0.1"), 5.0)
+    wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+    requests = [Prepared(wire, f"p{i}", None, None) for i in range(n)]
+    context = PointContext("run", "c0001-r0", users, 0, 0, now_ns(), False)
+    indices = iter(range(n))
+    rows = Rows()
+    drivers = [Connection(link) for _ in range(users)]
+    return PointLoad(link, requests, context, lambda: next(indices, None), drivers, limits, rows), rows
+
+
+class Peer:
+    """Answers request k of connection c with answers[c][k]; None closes; '...' says nothing. Then it closes."""
+
+    def __init__(self, *answers: list[bytes | None]) -> None:
+        self._answers = iter(answers)
+        self.n_connections = 0
+
+    async def __aenter__(self) -> object:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = self._server.sockets[0].getsockname()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.n_connections += 1
+        for answer in next(self._answers, []):
+            await reader.readuntil(b"\r\n\r\n")
+            if answer is None:
+                break
+            writer.write(answer)
+            await writer.drain()
+        else:
+            await reader.read()
+        writer.close()
+
+
+async def finish(load: PointLoad) -> None:
+    """Run a load to its end; a bug ends the wait after 10 s."""
+    async with asyncio.timeout(10):
+        await load.connect()
+        await load.run(now_ns())
+
+
+def told(rows: Rows) -> list[tuple]:
+    return [(r.prompt_id, r.status, r.stale_retries, r.connection_reused) for r in rows.rows]
+
+
+async def test_a_stale_connection_is_tried_once_more():
+    """A request that finds its kept-alive connection closed is sent again on a fresh one, and its row says so."""
+    async with Peer([OK, None], [OK]) as peer:
+        load, rows = load_of(peer.address, 2, 1)
+        await finish(load)
+    assert told(rows) == [("p0", "ok", 0, False), ("p1", "ok", 1, False)]
+    assert peer.n_connections == 2
+
+
+async def test_and_only_once():
+    """A second connection that ends before a byte is the request's failure."""
+    async with Peer([OK, None], [None], [OK]) as peer:
+        load, rows = load_of(peer.address, 3, 1)
+        await finish(load)
+    assert told(rows) == [("p0", "ok", 0, False), ("p1", "stream_error", 1, False), ("p2", "ok", 0, False)]
+
+
+async def test_one_connection_for_all():
+    """A user keeps its connection as long as the server does."""
+    async with Peer([OK] * 5) as peer:
+        load, rows = load_of(peer.address, 5, 1)
+        await finish(load)
+    assert [row.connection_reused for row in rows.rows] == [False, True, True, True, True]
+    assert (peer.n_connections, load.state.connections_opened) == (1, 0)
+    for before, after in zip(rows.rows, rows.rows[1:], strict=False):
+        assert before.closed_s <= after.scheduled_s <= after.sent_s
+
+
+async def test_nobody_listens():
+    """Without a server each request has its row, and each is scheduled behind the one before."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = closed.getsockname()
+    load, rows = load_of(address, 4, 2)
+    await finish(load)
+    assert sorted(row.prompt_id for row in rows.rows) == ["p0", "p1", "p2", "p3"]
+    assert {(row.status, row.sent_s, row.http_status) for row in rows.rows} == {("connect_error", None, None)}
+    assert all(row.scheduled_s <= row.closed_s for row in rows.rows)
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [(Limits(0, 10**18), "no byte for 0 s"), (Limits(10**18, 0), "not finished within 0 s")],
+)
+async def test_silence_is_a_timeout(limits, error):
+    """A request that is not answered in time is given up, and its user goes on."""
+    async with Peer([b""], [b""]) as peer:
+        load, rows = load_of(peer.address, 2, 1, limits)
+        await finish(load)
+    assert [(row.status, row.error) for row in rows.rows] == [("timeout", error)] * 2
+
+
+async def test_stop_lets_what_is_in_flight_finish():
+    """A load that is stopped sends nothing new."""
+    async with Peer([OK] * 9) as peer:
+        load, rows = load_of(peer.address, 9, 1)
+        load.stop()
+        await finish(load)
+    assert rows.rows == []
+
+
+async def test_abort_gives_up_what_is_in_flight():
+    """A load that is aborted ends at once, with a row for what it had sent."""
+    async with Peer([b""], [b""]) as peer:
+        load, rows = load_of(peer.address, 9, 2)
+        rows.on_tick = load.abort
+        await finish(load)
+    assert sorted(told(rows)) == [("p0", "cancelled", 0, False), ("p1", "cancelled", 0, False)]
+
+
+async def test_abort_while_connections_are_made():
+    """An abort in the very turn in which a user begins to connect still ends that user, with its row."""
+    async with Peer([OK] * 9) as peer:
+        load, rows = load_of(peer.address, 3, 1)
+        take = load._take
+
+        def take_and_abort() -> int | None:
+            load.link.loop.call_soon(load.abort)  # comes before the first step of a task made after it
+            return take()
+
+        load._take = take_and_abort
+        async with asyncio.timeout(10):
+            await load.run(now_ns())  # no connect(): the user must open its connection
+    assert told(rows) == [("p0", "cancelled", 0, False)]
+
+
+async def test_no_users():
+    """A worker that got no users of a small level ends at once."""
+    load, rows = load_of(("127.0.0.1", 1), 3, 0)
+    await finish(load)
+    assert rows.rows == []
