@@ -41,8 +41,15 @@ class Preflight:
 
 
 def api_key(spec: SweepSpec) -> str | None:
-    """The key in the environment variable that the spec names, or None."""
-    return os.environ.get(spec.server.api_key_env) or None
+    """The key in the environment variable that the spec names, or None. Raises InputError if no header can carry it."""
+    key = os.environ.get(spec.server.api_key_env, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            "the API key holds a character that no HTTP header can carry",
+            where=f"${spec.server.api_key_env}",
+            expected="printable ASCII on one line",
+        )
+    return key or None
 
 
 def control_client(spec: SweepSpec) -> httpx.Client:
@@ -209,6 +216,7 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
         base_url=spec.server.base_url,
         insecure=spec.server.insecure,
         api_key=api_key(spec),
+        kernel_stamps=spec.load.kernel_stamps,
     )
 
 

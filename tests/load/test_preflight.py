@@ -1,0 +1,251 @@
+"""What the preflight finds out before anything is measured, and what it refuses."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sweeps_for_tests import prompts, spec_of
+
+from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable
+from benchsuite.load.preflight import Preflight, control_client, preflight
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
+from benchsuite.spec import SweepSpec
+
+
+def found(spec: SweepSpec) -> Preflight:
+    """The preflight of a spec."""
+    with control_client(spec) as client:
+        return preflight(spec, client, prompts(2).prompts)
+
+
+def refusal(spec: SweepSpec, kind: type[BenchsuiteError]) -> BenchsuiteError:
+    """The error of a preflight that must fail."""
+    with pytest.raises(kind) as refused:
+        found(spec)
+    return refused.value
+
+
+@contextmanager
+def simulated(**config: object) -> Iterator[str]:
+    with simulator(SimulatorConfig(**config)) as server:
+        yield server.base_url
+
+
+@contextmanager
+def fake(routes: dict[str, tuple[int, object]], server: str = "fake") -> Iterator[str]:
+    """A server whose paths answer (status, JSON or text); asked bodies are in fake.asked."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server_version, sys_version = server, ""
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, body = routes.get(self.path, (404, {"detail": "Not Found"}))
+            content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.daemon_threads = True
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.server_port}"
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+def models(*names: str, owner: str = "me") -> tuple[int, object]:
+    return 200, {"data": [{"id": name, "owned_by": owner} for name in names]}
+
+
+WHOLE = {"id": "x", "choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}
+
+
+def test_a_server_that_does_all():
+    """A server that streams, counts and obeys is told so."""
+    with simulated() as url:
+        result = found(spec_of(url, [1], server={"profile": "vllm"}))
+    assert (result.model, result.profile.name, result.plan.dropped) == ("simulator", "vllm", ())
+    assert (result.endpoint.path, result.closes_after_response) == ("/v1/chat/completions", False)
+    facts = {k: v for k, v in result.facts.items() if k not in ("stamp_source", "server")}
+    assert facts == {
+        "profile": "vllm",
+        "model": "simulator",
+        "models_listed": ["simulator"],
+        "streams": True,
+        "reports_usage": True,
+        "asked_output_tokens": 1,
+        "got_output_tokens": 1,
+        "finish_reason": "length",
+        "fields_refused": [],
+        "cache_bust": "field",
+        "closes_after_response": False,
+        "requests": 2,
+        "output_tokens": 2,
+    }
+
+
+def test_fields_that_are_refused_by_name():
+    """A field that the server refuses by name is left out from then on, and the manifest says so."""
+    with simulated(reject_fields=("cache_salt", "min_tokens")) as url:
+        spec = spec_of(url, [1], server={"profile": "vllm"}, workload={"fixed_length": True})
+        result = found(spec)
+    assert sorted(result.plan.dropped) == sorted(result.facts["fields_refused"]) == ["cache_salt", "min_tokens"]
+    body = result.plan.body(prompts(1).prompts[0])
+    assert ("cache_salt" in body, "min_tokens" in body, body["ignore_eos"]) == (False, False, True)
+
+
+def test_a_field_that_must_stay():
+    """A field that the sweep cannot do without is not left out: the refusal is told."""
+    with simulated(reject_fields=("max_tokens",)) as url:
+        error = refusal(spec_of(url, [1]), ServerRefused)
+    assert error.given == "http_error: HTTP 422: Unexpected fields in the request: max_tokens"
+
+
+@pytest.mark.parametrize(("shape", "key"), [(Shape(usage="none"), "reports_usage")])
+def test_no_usage(shape, key):
+    """A server that counts no tokens is found out."""
+    with simulated(shape=shape) as url:
+        assert found(spec_of(url, [1])).facts[key] is False
+
+
+def test_not_streaming():
+    """A server that answers a stream request with one JSON object is found out."""
+    with fake({"/v1/models": models("m"), "/v1/chat/completions": (200, WHOLE)}) as url:
+        facts = found(spec_of(url, [1])).facts
+    assert (facts["streams"], facts["reports_usage"], facts["finish_reason"]) == (False, False, "stop")
+
+
+def test_a_server_that_hangs_up():
+    """A server that closes each connection behind its response is learned before the first point."""
+    with simulated(shape=Shape(keep_alive=False)) as url:
+        result = found(spec_of(url, [1]))
+    assert result.facts["requests"] == 2
+
+
+def test_an_unknown_model():
+    """A model that the server does not list is refused with those that it does."""
+    with simulated() as url:
+        error = refusal(spec_of(url, [1], server={"model": "gpt", "profile": "vllm"}), ServerRefused)
+    assert (error.what, error.given, error.expected) == (
+        "the server does not have the model",
+        "gpt",
+        "one of simulator",
+    )
+    assert (error.where, error.exit_code) == (f"{url}/v1/models", 1)
+
+
+def test_an_unknown_model_of_a_server_that_may_not_list_it():
+    """Where the list does not bind, the trial request finds the model missing."""
+    with simulated() as url:
+        error = refusal(spec_of(url, [1], server={"model": "gpt", "profile": "openai"}), ServerRefused)
+    assert error.given == "http_error: HTTP 404: The model `gpt` does not exist. Valid aliases: simulator."
+
+
+@pytest.mark.parametrize(
+    ("listed", "given"), [((), "the server lists none"), (("a", "b"), "the server lists 2")], ids=["none", "two"]
+)
+def test_no_model_named(listed, given):
+    """Without --model the server must list exactly one."""
+    with fake({"/v1/models": models(*listed)}) as url:
+        error = refusal(spec_of(url, [1]), InputError)
+    assert error.what == f"which model? {given}"
+    assert error.expected == ("one of a, b" if listed else "the model's name as the server knows it")
+
+
+def test_nobody_there():
+    """A port where nobody listens is told with the address."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    error = refusal(spec_of(url, [1]), ServerUnreachable)
+    assert (error.what, error.where) == ("the server cannot be reached", f"{url}/v1/models")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("key", "said"), [(None, "no key"), ("secret", "a key")])
+def test_a_key_that_is_not_accepted(monkeypatch, status, key, said):
+    """A key that is missing or wrong is told with its variable, never with its value."""
+    monkeypatch.delenv("TEST_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("TEST_KEY", key)
+    with fake({"/v1/models": (status, {"error": "no"})}) as url:
+        error = refusal(spec_of(url, [1], server={"api_key_env": "TEST_KEY"}), ServerRefused)
+    assert error.given == f"HTTP {status}; {said} from $TEST_KEY"
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(("key", "sent"), [("secret\n", "secret"), ("  ", None), ("", None)])
+def test_keys_are_stripped(monkeypatch, key, sent):
+    """A line end behind a key, as `export KEY=$(cat FILE)` in some shells leaves it, is not part of it."""
+    monkeypatch.setenv("TEST_KEY", key)
+    with simulated() as url:
+        assert found(spec_of(url, [1], server={"api_key_env": "TEST_KEY"})).endpoint.api_key == sent
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "schlüssel", "a\x7fb"])
+def test_keys_that_no_header_can_carry(monkeypatch, key):
+    """A key with a control or non-ASCII character is refused before it is sent, and is not shown."""
+    monkeypatch.setenv("TEST_KEY", key)
+    error = refusal(spec_of("http://127.0.0.1:9", [1], server={"api_key_env": "TEST_KEY"}), InputError)
+    assert error.where == "$TEST_KEY"
+    assert key not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("routes", "server", "profile"),
+    [
+        ({"/v1/models": models("m", owner="vllm")}, "uvicorn", "vllm"),
+        ({"/v1/models": models("m", owner="llamacpp")}, "llama.cpp", "llamacpp"),
+        ({"/v1/models": models("m", owner="library"), "/api/version": (200, {"version": "1"})}, "x", "ollama"),
+        ({"/v1/models": models("m"), "/info": (200, {"max_concurrent_requests": 128})}, "x", "tgi"),
+        ({"/v1/models": models("m"), "/metrics": (200, "vllm:num_requests_running 0\n")}, "x", "vllm"),
+        ({"/v1/models": (500, "Internal Server Error")}, "uvicorn", "transformers"),
+        ({"/v1/models": (200, "<html>")}, "nginx", "openai"),
+        ({"/v1/models": (200, {"data": None})}, "nginx", "openai"),
+        ({"/v1/models": (200, {"data": [{"no": "id"}]})}, "nginx", "openai"),
+        ({}, "nginx", "openai"),
+    ],
+)
+def test_which_server_it_is(routes, server, profile):
+    """A server is known by who owns its models, by its own paths, or by its headers; else it is plain OpenAI."""
+    with fake(routes | {"/v1/chat/completions": (200, WHOLE)}, server) as url:
+        assert found(spec_of(url, [1], server={"model": "m"})).facts["profile"] == profile
+
+
+def test_a_request_that_does_not_work_once():
+    """A request like the sweep's own that fails is refused with the server's words."""
+    with simulated(faults=(Fault("http_500"),)) as url:
+        error = refusal(spec_of(url, [1]), ServerRefused)
+    assert error.what == "the server does not answer the sweep's own request"
+    assert error.given == "http_error: HTTP 500: simulated"
+
+
+def test_no_field_for_the_salt():
+    """A cache key that the server has no field for cannot be asked for."""
+    with simulated() as url:
+        error = refusal(spec_of(url, [1], server={"profile": "openai"}, workload={"cache_bust": "field"}), InputError)
+    assert (error.where, error.expected) == ("workload.cache_bust", "prompt, off or auto")
+
+
+def test_a_path_before_v1():
+    """A base URL with a path keeps it, for the models and for the requests."""
+    with fake({"/proxy/v1/models": models("m"), "/proxy/v1/chat/completions": (200, WHOLE)}) as url:
+        result = found(spec_of(f"{url}/proxy/v1/", [1]))
+    assert (result.endpoint.path, result.model) == ("/proxy/v1/chat/completions", "m")
