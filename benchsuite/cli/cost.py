@@ -21,7 +21,13 @@ import click
 @click.option("--maintenance", "maintenance_ratio", type=float, default=0.03, show_default=True, help="Share a year.")
 @click.option("--salvage", type=float, help="Resale value at the end (mode full).")
 @click.option("--hosting", "hosting_per_hour", type=float, help="Host, rack, network, labour per hour (mode full).")
-@click.option("--mode", type=click.Choice(["eq5", "note", "full"]), default="eq5", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["eq5", "note", "full"]),
+    default="eq5",
+    show_default=True,
+    help="How idle hours are paid: as the paper's equation 5, as its note below it, or with all parts given.",
+)
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs in the machine.")
 @click.option("--preset", help="A bundled price; see --list-presets.")
 @click.option("--usd-per-hour", type=float, help="A rented GPU's price.")

@@ -1,0 +1,217 @@
+"""Who may import whom (DESIGN section 3): walks the imports and names the line that breaks a rule.
+
+words      errors, clock, records, results, slo, spec: the standard library, pydantic in spec, and each other.
+core       workload, load.plan, client.sse, client.servers, client.request (but for the types of client.wire), analysis,
+           economics, and what report draws with: words but the clock, and core; never a socket, a file, a clock, a
+           process or a terminal. economics.prices may read the price table that is bundled with it.
+edges      client.wire, client.drivers, client.stamps, telemetry, serving, store, sources: words and core; no conductor.
+conductors load: all of the above.
+judgement  analysis, economics, report never import what measures (client, load, telemetry, serving), nor the reverse.
+face       cli: all. Nobody imports cli but cli.
+Each outside library has its places. In client, only wire reads clocks, and drivers, which stand in wire's place.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "benchsuite"
+
+WORDS = ("errors", "clock", "records", "results", "slo", "spec")
+DRAWING = ("report.axes", "report.charts", "report.export", "report.figures", "report.svg", "report.words")
+CORE = ("workload", "load.plan", "client.sse", "client.servers", "client.request", "analysis", "economics", *DRAWING)
+MEASURES = ("client", "load", "telemetry", "serving", "store", "sources")
+JUDGES = ("analysis", "economics", "report")
+
+IMPURE = {
+    "asyncio", "concurrent", "ctypes", "datetime", "fcntl", "glob", "http", "logging", "multiprocessing", "os",
+    "pathlib", "select", "selectors", "shutil", "signal", "socket", "ssl", "subprocess", "sys",
+    "tempfile", "threading", "time",
+}  # fmt: skip
+IMPURE_CALLS = {"open", "input", "print"}
+
+LIBRARIES = {
+    "asyncio_throttle": ("load.workers",),
+    "click": ("cli",),
+    "gguf": ("serving",),
+    "httptools": ("client.wire",),
+    "httpx": ("client.drivers", "load", "telemetry.server"),
+    "jinja2": ("report.page",),
+    "numpy": ("workload", "load.plan", "analysis", "economics", "report", "serving"),
+    "openai": ("client.drivers",),
+    "orjson": ("client.sse",),
+    "pandas": ("analysis",),
+    "prometheus_client": ("telemetry",),
+    "psutil": ("telemetry",),
+    "pyarrow": ("analysis", "load", "report", "store"),
+    "pydantic": ("spec",),
+    "pynvml": ("telemetry",),
+    "rich": ("cli", "report"),
+    "safetensors": ("serving",),
+    "scipy": ("analysis", "economics"),
+    "tokenizers": ("serving",),
+    "uvloop": ("load.workers",),
+    "xllamacpp": ("serving",),
+}
+
+
+def within(module: str, places: tuple[str, ...]) -> bool:
+    """True if the module is one of the places, or inside one."""
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+class File:
+    """One source file: its module without `benchsuite.`, and what it imports and calls, with line numbers."""
+
+    def __init__(self, path: Path) -> None:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        self.module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        self.path = path.relative_to(ROOT.parent)
+        self.ours: list[tuple[int, str]] = []
+        self.outside: list[tuple[int, str]] = []
+        self.calls: list[tuple[int, str]] = []
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    self._imported(node.lineno, alias.name)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.path}:{node.lineno}: a relative import"
+                name = node.module or ""
+                if name == "benchsuite" or (ROOT.parent / name.replace(".", "/")).is_dir():
+                    for alias in node.names:  # `from benchsuite.client import stamps` imports a module
+                        self._imported(node.lineno, f"{name}.{alias.name}")
+                else:
+                    self._imported(node.lineno, name)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                self.calls.append((node.lineno, node.func.id))
+
+    def _imported(self, line: int, name: str) -> None:
+        if name.startswith("benchsuite."):
+            self.ours.append((line, name.removeprefix("benchsuite.")))
+        elif name != "benchsuite":
+            self.outside.append((line, name))
+
+    def offence(self, line: int, what: str) -> str:
+        return f"{self.path}:{line}: {self.module} {what}"
+
+
+FILES = [File(path) for path in sorted(ROOT.rglob("*.py"))]
+
+
+def offences(rule: object) -> list[str]:
+    """What a rule finds in all files."""
+    return [found for file in FILES for found in rule(file)]
+
+
+def words_know_only_words(file: File) -> Iterator[str]:
+    if within(file.module, WORDS):
+        for line, name in file.ours:
+            if not within(name, WORDS):
+                yield file.offence(line, f"is a word and imports {name}")
+
+
+def core_knows_words_and_core(file: File) -> Iterator[str]:
+    if within(file.module, CORE):
+        for line, name in file.ours:
+            types_of_the_wire = file.module == "client.request" and name == "client.wire"
+            if name == "clock" or not (within(name, (*WORDS, *CORE)) or types_of_the_wire):
+                yield file.offence(line, f"is core and imports {name}")
+
+
+def core_touches_nothing(file: File) -> Iterator[str]:
+    if within(file.module, CORE):
+        for line, name in file.outside:
+            if name.split(".")[0] in IMPURE:
+                yield file.offence(line, f"is core and imports {name}")
+            if name.startswith("importlib") and file.module != "economics.prices":
+                yield file.offence(line, f"is core and imports {name}")
+        for line, name in file.calls:
+            if name in IMPURE_CALLS:
+                yield file.offence(line, f"is core and calls {name}()")
+
+
+def edges_know_no_conductor(file: File) -> Iterator[str]:
+    if within(file.module, ("client", "telemetry", "serving", "store", "sources")):
+        for line, name in file.ours:
+            if within(name, ("load",)):
+                yield file.offence(line, f"is an edge and imports {name}")
+
+
+def clients_know_only_clients(file: File) -> Iterator[str]:
+    if within(file.module, ("client",)):
+        for line, name in file.ours:
+            if not within(name, (*WORDS, "workload", "client")):
+                yield file.offence(line, f"imports {name}")
+
+
+def what_measures_judges_nothing(file: File) -> Iterator[str]:
+    if within(file.module, MEASURES):
+        for line, name in file.ours:
+            if within(name, (*JUDGES, "cli")):
+                yield file.offence(line, f"measures and imports {name}")
+
+
+def what_judges_measures_nothing(file: File) -> Iterator[str]:
+    if within(file.module, JUDGES):
+        for line, name in file.ours:
+            if within(name, ("client", "load", "telemetry", "serving", "sources", "cli")):
+                yield file.offence(line, f"judges and imports {name}")
+
+
+def nobody_knows_the_face(file: File) -> Iterator[str]:
+    if not within(file.module, ("cli",)):
+        for line, name in file.ours:
+            if within(name, ("cli",)):
+                yield file.offence(line, f"imports {name}")
+
+
+def one_place_reads_the_clock(file: File) -> Iterator[str]:
+    if within(file.module, ("client",)) and file.module not in ("client.wire", "client.drivers"):
+        for line, name in [*file.ours, *file.outside]:
+            if name.split(".")[0] in ("clock", "time", "datetime"):
+                yield file.offence(line, f"imports {name}; only client/wire.py reads clocks for requests")
+
+
+def libraries_have_their_places(file: File) -> Iterator[str]:
+    for line, name in file.outside:
+        library = name.split(".")[0]
+        if library not in sys.stdlib_module_names and not within(file.module, LIBRARIES.get(library, ())):
+            yield file.offence(line, f"imports {name}")
+
+
+RULES = (
+    words_know_only_words,
+    core_knows_words_and_core,
+    core_touches_nothing,
+    edges_know_no_conductor,
+    clients_know_only_clients,
+    what_measures_judges_nothing,
+    what_judges_measures_nothing,
+    nobody_knows_the_face,
+    one_place_reads_the_clock,
+    libraries_have_their_places,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_layers(rule):
+    """No import breaks the rule."""
+    assert offences(rule) == []
+
+
+def test_the_walk_sees_imports():
+    """The walk finds imports in functions too, of modules as of names, with their lines."""
+    (wire,) = [file for file in FILES if file.module == "client.wire"]
+    assert "clock" in [name for _, name in wire.ours]
+    assert "httptools" in [name for _, name in wire.outside]
+    (workers,) = [file for file in FILES if file.module == "load.workers"]
+    assert "client.drivers.HttpxDriver" not in [name for _, name in workers.ours]
+    assert "client.drivers" in [name for _, name in workers.ours]
+    (sources,) = [file for file in FILES if file.module == "sources"]
+    assert all(line > 1 for line, _ in sources.ours)
+    assert [name for _, name in sources.ours if name == "workload.wineval"] == ["workload.wineval"]
