@@ -459,6 +459,7 @@ async def secure(stage: Stage, certificate) -> ssl.SSLSocket:
         await stage.connection.open()
     finally:
         await asyncio.wait([accepting])
+        accepting.exception()  # looked at, so that asyncio does not complain: the client's word is the one that counts
     return accepting.result()
 
 
