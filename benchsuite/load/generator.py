@@ -115,6 +115,7 @@ class PointLoad:
         self._rows: list[RequestRecord] = []
         self._drain_scheduled = False
         self._done: asyncio.Event = asyncio.Event()
+        self._error: Exception | None = None
         self.state = ClientState()
 
     async def connect(self) -> None:
@@ -127,7 +128,10 @@ class PointLoad:
         await asyncio.gather(*(user.driver.open() for user in self._users), return_exceptions=True)
 
     async def run(self, start_ns: int) -> ClientState:
-        """Start all users at `start_ns` and return when the last has left and every row is in the sink."""
+        """Start all users at `start_ns` and return when the last has left and every row is in the sink.
+
+        Raises what the sink raised, if it failed.
+        """
         loop = self.link.loop
         delay_s = (start_ns - now_ns()) / 1e9
         if delay_s > 0:
@@ -147,6 +151,8 @@ class PointLoad:
             for user in self._users:
                 user.driver.close()
             gc.unfreeze()
+        if self._error is not None:
+            raise self._error
         return self.state
 
     def stop(self) -> None:
@@ -158,6 +164,11 @@ class PointLoad:
         self.stopping = True
         for user in self._users:
             user.abort(status, message)
+
+    def fail(self, error: Exception) -> None:
+        """Give up; `run` raises `error`."""
+        self._error = self._error or error
+        self.abort()
 
     # for the users
     def take(self) -> int | None:
@@ -304,7 +315,11 @@ class _Ticker:
         at_ns = now_ns()
         load = self._load
         load.state.loop_lag.add(at_ns - self._due_ns)
-        load.sink.tick(at_ns)
+        try:
+            load.sink.tick(at_ns)
+        except Exception as error:  # rows cannot be kept: measuring on would be in vain
+            load.fail(error)
+            return
         self._n += 1
         if self._n % _WATCH_EVERY_TICKS == 0:
             load.watch(at_ns)

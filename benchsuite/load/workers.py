@@ -286,6 +286,9 @@ def _worker_main(setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, prog
     try:
         keep_pandas_out()
         _Worker(setup, pipe, cursor, signal_, progress, worker).serve()
+    except RunError as error:
+        with contextlib.suppress(OSError):
+            pipe.send(error)
     except BaseException:
         with contextlib.suppress(OSError):
             pipe.send(RunError("a measuring process failed", where=f"worker {worker}", given=traceback.format_exc()))

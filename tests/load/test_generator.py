@@ -11,6 +11,7 @@ import pytest
 from benchsuite.client.request import PointContext, Prepared
 from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
+from benchsuite.errors import StoreError
 from benchsuite.load.generator import Limits, PointLoad
 from benchsuite.records import RequestRecord
 
@@ -166,6 +167,20 @@ async def test_abort_while_connections_are_made():
         load._take = take_and_abort
         async with asyncio.timeout(10):
             await load.run(now_ns())  # no connect(): the user must open its connection
+    assert told(rows) == [("p0", "cancelled", 0, False)]
+
+
+async def test_a_sink_that_fails_ends_the_load():
+    """When rows cannot be kept the load gives up at once and raises the sink's error."""
+    async with Peer([b""]) as peer:
+        load, rows = load_of(peer.address, 9, 1)
+
+        def full() -> None:
+            raise StoreError("a journal cannot be written")
+
+        rows.on_tick = full
+        with pytest.raises(StoreError):
+            await finish(load)
     assert told(rows) == [("p0", "cancelled", 0, False)]
 
 
