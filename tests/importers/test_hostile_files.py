@@ -1,0 +1,66 @@
+"""Whatever a file holds, an importer returns points or raises PointsError that names the file: nothing else."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchsuite.errors import PointsError
+from benchsuite.importers import aiperf, guidellm, vllm_bench
+from benchsuite.importers.run import imported_run, with_levels
+from tests.importers.files_for_tests import AIPERF, GUIDELLM, VLLM
+
+TREES = {
+    vllm_bench.parse: [json.loads(VLLM.read_text("utf-8"))],
+    guidellm.parse: [json.loads(GUIDELLM.read_text("utf-8"))],
+    aiperf.parse: [json.loads(line) for line in AIPERF.read_text("utf-8").splitlines()],
+}
+HOSTILE = [None, True, -1, 0, 1.5, 10**400, 2**63, "", "x", [], [None], [[]], {}, {"value": None}, {"type_": 3}]
+PARSERS = [vllm_bench.parse, guidellm.parse, aiperf.parse]
+
+
+def check(parse: Any, text: str) -> None:
+    try:
+        points = parse(text, where="theirs.json")
+        imported_run(with_levels([p for p in points if p.concurrency is None], [8]) or points, run_id="r")
+    except PointsError as error:
+        assert "theirs.json" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@given(text=st.text())
+def test_any_text(parse, text):
+    """Random text."""
+    check(parse, text)
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@pytest.mark.parametrize("text", ["NaN", "[" * 100_000, "null", "1e999", '"x"', "{", '{"metadata": NaN}', "9" * 5000])
+def test_nasty_json(parse, text):
+    """Constants that are no JSON, depth, numbers without end."""
+    check(parse, text)
+
+
+@pytest.mark.parametrize("parse", PARSERS)
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_value_anywhere(parse, data):
+    """A real file with one value, anywhere in it, replaced or taken out."""
+    trees = copy.deepcopy(TREES[parse])
+    node: Any = data.draw(st.sampled_from(trees))
+    while True:
+        keys = list(node) if isinstance(node, dict) else range(len(node))
+        key = data.draw(st.sampled_from(keys))
+        inner = node[key]
+        if not isinstance(inner, dict | list) or not inner or data.draw(st.integers(0, 3)) == 0:
+            break
+        node = inner
+    if data.draw(st.booleans()):
+        node[key] = data.draw(st.sampled_from(HOSTILE))
+    else:
+        del node[key]
+
+    check(parse, "\n".join(json.dumps(tree) for tree in trees))
