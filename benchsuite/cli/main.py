@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 
 import click
@@ -14,6 +15,7 @@ VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
     "sweep": "Measure a server at several concurrency levels and decide.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
+    "import": "Make a run folder of result files of vllm bench, GuideLLM or AIPerf.",
     "cost": "The hourly cost of a GPU, owned or rented, and its parts.",
     "workload": "Make or describe a request set.",
     "report": "Write the report of a run.",
@@ -31,7 +33,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         if name not in VERBS:
             return None
-        module = importlib.import_module(f"benchsuite.cli.{name.replace('-', '_')}")
+        file = name.replace("-", "_") + "_" * keyword.iskeyword(name)
+        module = importlib.import_module(f"benchsuite.cli.{file}")
         command: click.Command = module.command
         return command
 
