@@ -80,6 +80,7 @@ class LoadSpec(_Part):
     workers: int | Literal["auto"] = 1
     driver: DriverName = "wire"
     max_rps: float | None = Field(default=None, gt=0)
+    kernel_stamps: bool = True
 
     @field_validator("workers")
     @classmethod

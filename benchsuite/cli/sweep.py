@@ -10,7 +10,7 @@ import click
 NOT_MET, FAILED = 3, 1
 
 
-def _levels(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
+def whole_numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
     if value is None:
         return None
     try:
@@ -77,7 +77,7 @@ Examples:
 @click.option("--fixed-length", is_flag=True, default=None, help="Make every output exactly as long as its cap.")
 @click.option("--cache-bust", help="auto, field, prompt or off: how prompts are made new to prefix caches.")
 @click.option("--save-text", is_flag=True, default=None, help="Keep the generated texts in requests.parquet.")
-@click.option("--concurrency", callback=_levels, help="Levels, such as 8,16.  [default: 8,16,32,48,64,128]")
+@click.option("--concurrency", callback=whole_numbers, help="Levels, such as 8,16.  [default: 8,16,32,48,64,128]")
 @click.option("--repeats", type=int, help="Times that each level is measured.  [default: 1]")
 @click.option("--seed", type=int, help="Seed of the request set, its order and the levels' order.  [default: 0]")
 @click.option("--warmup-requests", type=int, help="Discarded requests before each point.  [default: max(2N, 64)]")

@@ -31,6 +31,7 @@ from benchsuite.load.workers import Fleet, PointOrder, Progress, WorkerReport, W
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.spec import SweepSpec
 from benchsuite.store import RunFolder
+from benchsuite.telemetry.calibration import read_calibration
 from benchsuite.telemetry.host import Histogram, describe_host
 from benchsuite.telemetry.server import ServerState, read_state, wait_until_idle
 from benchsuite.workload.prompts import Workload
@@ -130,6 +131,7 @@ class _Sweep:
                 "origin_wall_ns": self._origin.wall_ns,
             },
             "host": describe_host(),
+            "calibration": read_calibration(),
             "preflight": found.facts,
             "points": [],
         }
@@ -286,7 +288,9 @@ def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
         "merged_reads": merged_reads,
         "merged_read_share": merged_reads / n_reads if n_reads else None,
         "n_chunks": sum(state.n_chunks for state in states),
+        "wall_s": max((state.wall_s for state in states), default=None),
         "cpu_s": sum(state.cpu_s for state in states),
+        "parse_s": sum(state.parse_s for state in states),
         "cpu_share_mean": max((s.cpu_s / s.wall_s for s in states if s.wall_s), default=None),
         "cpu_share_max_1s": max((state.cpu_max_share for state in states), default=None),
         "steal_s": max(steals, default=None),

@@ -1,0 +1,75 @@
+"""`benchsuite calibrate`: what the measuring client adds to the truth, on this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from benchsuite.cli.sweep import whole_numbers
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite calibrate
+  benchsuite calibrate --concurrency 128 --tok-s 100 --driver all
+"""
+)
+@click.option("--concurrency", callback=whole_numbers, default="8,32,128", show_default=True, help="Levels.")
+@click.option("--tok-s", callback=whole_numbers, default="20,50,100", show_default=True, help="Tokens/s of a stream.")
+@click.option("--driver", default="wire", show_default=True, help="wire, httpx, httpx-shared, openai or all.")
+@click.option("--together", is_flag=True, help="All streams step at the same instants, as batch engines send.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Measuring processes.")
+@click.option("--user-stamps", is_flag=True, help="Without the kernel's receive stamps.")
+@click.option("--ceiling/--no-ceiling", default=True, help="Also the most chunks/s.  [default: yes]")
+@click.option("--seconds", type=float, default=4.0, show_default=True, help="Length of each point.")
+@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+def command(
+    concurrency: list[int],
+    tok_s: list[int],
+    driver: str,
+    together: bool,
+    workers: int,
+    user_stamps: bool,
+    ceiling: bool,
+    seconds: float,
+    as_json: bool,
+) -> int:
+    """Run the measuring client against a server that knows its own send times, and compare.
+
+    Prints the added error of TTFT, of the gaps between chunks and of the send instant, CPU per chunk and loop lag, and
+    keeps the result for the manifests of the runs that this machine makes.
+    """
+    from benchsuite.load.calibrate import Setting, run_setting
+    from benchsuite.report.calibration import calibration_row, print_calibration
+    from benchsuite.telemetry.calibration import keep_calibration
+
+    settings = [
+        Setting(level, rate, together, name, workers, not user_stamps, seconds)
+        for name in _drivers(driver)
+        for level in concurrency
+        for rate in [*tok_s, *([None] if ceiling and level == max(concurrency) else [])]
+    ]
+    rows: list[dict[str, Any]] = []
+    for i, setting in enumerate(settings):
+        click.echo(f"[{i + 1}/{len(settings)}] {setting.driver} {setting.concurrency} users", err=True)
+        rows.append(calibration_row(run_setting(setting)))
+    kept = keep_calibration(rows)
+    if as_json:
+        click.echo(json.dumps(kept, indent=1))
+    else:
+        print_calibration(rows)
+    return 0
+
+
+def _drivers(name: str) -> list[Any]:
+    from benchsuite.errors import SpecError
+
+    known = ["wire", "httpx", "httpx-shared", "openai"]
+    if name == "all":
+        return known
+    if name not in known:
+        raise SpecError("no such driver", where="--driver", given=name, expected=f"{', '.join(known)} or all")
+    return [name]

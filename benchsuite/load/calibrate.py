@@ -1,0 +1,146 @@
+"""The measuring client against a server that knows when it sent what: whole sweeps, with journal and progress.
+
+Leaves the comparison to `analysis.fidelity`; here only the runs are made. On two or more cores the server is pinned to
+one and the client to the others, so that what is measured is the client and not their quarrel over a core.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+
+from benchsuite.load.sweep import Step, sweep
+from benchsuite.load.workers import Progress
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+from benchsuite.spec import DriverName, parse_spec
+from benchsuite.store import read_run
+from benchsuite.workload.prompts import Prompt, make_workload
+
+_TTFT_S = 0.1
+_REQUEST_S = 1.3
+_CEILING_TOKENS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One point of a calibration. tok_s: chunks a second of each stream; None: as fast as the server can.
+
+    together: all streams step at the same instants, as batch engines send.
+    """
+
+    concurrency: int
+    tok_s: float | None
+    together: bool = False
+    driver: DriverName = "wire"
+    workers: int = 1
+    kernel_stamps: bool = True
+    seconds: float = 4.0
+
+    @property
+    def output_tokens(self) -> int:
+        """So many that a request takes a bit over a second."""
+        return _CEILING_TOKENS if self.tok_s is None else max(2, round(self.tok_s * (_REQUEST_S - _TTFT_S)))
+
+    @property
+    def requests(self) -> int:
+        """So many that the point takes about `seconds`; at the ceiling, about two million chunks at most."""
+        rounds = 8 if self.tok_s is None else max(2, round(self.seconds / _REQUEST_S))
+        return self.concurrency * rounds
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRun:
+    """What a setting left: the rows, the server's record by response id, and the client's state (manifest form)."""
+
+    setting: Setting
+    rows: pa.Table
+    origin_monotonic_ns: int
+    truth: dict[str, dict[str, Any]]
+    client: dict[str, Any]
+
+
+def run_setting(setting: Setting) -> CalibrationRun:
+    """Run one setting through a whole sweep in a temporary folder."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    server_cpus, client_cpus = (set(cpus[:1]), set(cpus[1:])) if len(cpus) > 1 else (None, None)
+    law = Law(
+        ttft_s=_TTFT_S if setting.tok_s else 0.0,
+        itl_s=1 / setting.tok_s if setting.tok_s else 0.0,
+        sync=setting.together,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="benchsuite-calibrate-"))
+    try:
+        with _on_cpus(server_cpus) as free, simulator(SimulatorConfig(law=law)) as server:
+            free(client_cpus)
+            sweep(_spec(setting, server.base_url), _prompts(setting), folder / "run", _Silent())
+            truth = httpx.get(f"{server.base_url}/stats", timeout=120).json()["responses"]
+        run = read_run(folder / "run")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return CalibrationRun(
+        setting,
+        run.table,
+        run.manifest["clock"]["origin_monotonic_ns"],
+        {response["id"]: response for response in truth},
+        run.manifest["points"][0]["client"],
+    )
+
+
+def _spec(setting: Setting, base_url: str) -> Any:
+    load = {
+        "concurrency": [setting.concurrency],
+        "warmup_requests": setting.concurrency,
+        "warmup_min_s": 0.0,
+        "cooldown_min_s": 0.0,
+        "workers": setting.workers,
+        "driver": setting.driver,
+        "kernel_stamps": setting.kernel_stamps,
+    }
+    return parse_spec({"server": {"base_url": base_url, "profile": "vllm"}, "load": load}, where="calibrate")
+
+
+def _prompts(setting: Setting) -> Any:
+    message = {"role": "user", "content": "How long is a token on its way?"}
+    return make_workload(
+        "calibration",
+        tuple(Prompt(f"p{i}", None, (message,), None, setting.output_tokens) for i in range(setting.requests)),
+    )
+
+
+@contextmanager
+def _on_cpus(cpus: set[int] | None) -> Iterator[Any]:
+    """Run on `cpus` (None: all), and let the block move to others; what this process starts inherits them."""
+    before = os.sched_getaffinity(0) if cpus else set()
+
+    def move(to: set[int] | None) -> None:
+        if to:
+            os.sched_setaffinity(0, to)
+
+    move(cpus)
+    try:
+        yield move
+    finally:
+        move(before)
+
+
+class _Silent:
+    """A view that shows nothing."""
+
+    def begun(self, run_id: str, path: Path, found: Any) -> None: ...
+
+    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None: ...
+
+    def point_done(self, step: Step, rows: pa.Table, wall_s: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
