@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.analysis.client_checks import ClientVerdict, judge_client
 from benchsuite.analysis.metrics import summarise_points
 from benchsuite.economics.cost import total_usd_per_hour
 from benchsuite.economics.optimum import decide, judge_points
 from benchsuite.economics.prices import preset
 from benchsuite.report.export import summary_json
-from benchsuite.results import Decision, Judged
+from benchsuite.results import Decision, Judged, PointSummary
 from benchsuite.slo import Slo, parse_slo
 from benchsuite.spec import PriceSpec, parse_spec
 from benchsuite.store import Run
@@ -18,7 +20,7 @@ from benchsuite.store import Run
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A run's points, judged. usd_per_hour: one GPU's, None if no price is known."""
+    """A run's points, judged. usd_per_hour: one GPU's, None if no price is known. clients: verdict by level."""
 
     run_id: str
     model: str | None
@@ -27,10 +29,11 @@ class Judgement:
     gpus: int
     judged: tuple[Judged, ...]
     decision: Decision
+    clients: dict[int, ClientVerdict]
 
     def summary(self) -> dict[str, Any]:
         """The content of summary.json."""
-        return summary_json(
+        summary = summary_json(
             run_id=self.run_id,
             model=self.model,
             judged=self.judged,
@@ -39,6 +42,10 @@ class Judgement:
             usd_per_hour=self.usd_per_hour,
             gpus=self.gpus,
         )
+        for point in summary["points"]:
+            verdict = self.clients.get(point["concurrency"])
+            point["client"] = None if verdict is None else dataclasses.asdict(verdict)
+        return summary
 
 
 def unit_price(price: PriceSpec) -> float | None:
@@ -54,6 +61,8 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     usd_per_hour = unit_price(price)
     model = run.manifest.get("model") or spec.server.model
     points = summarise_points(whole_points(run), model=model, fixed_length=spec.workload.fixed_length)
+    clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
+    points = [_with_client_warning(point, clients.get(point.concurrency)) for point in points]
     total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
     judged = judge_points(points, limits, total)
     return Judgement(
@@ -64,7 +73,29 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
         gpus=price.gpus,
         judged=tuple(judged),
         decision=decide(judged, limits),
+        clients=clients,
     )
+
+
+def _client(run: Run, point: PointSummary) -> ClientVerdict | None:
+    """The verdict on the client at the point's level; None where the manifest has none of its state (imported runs)."""
+    states = [
+        entry["client"]
+        for entry in run.manifest.get("points", [])
+        if entry["concurrency"] == point.concurrency and entry["status"] == "complete" and entry.get("client")
+    ]
+    if not states:
+        return None
+    return judge_client(states, point.chunk_gap_s.p50, "user" not in run.table["stamp_source"].unique().to_pylist())
+
+
+def _with_client_warning(point: PointSummary, verdict: ClientVerdict | None) -> PointSummary:
+    warning = verdict.warning(point.concurrency) if verdict else None
+    if warning is None:
+        return point
+    # the client's verdict says what the rows' own warning on merged reads says, and why
+    others = tuple(warn for warn in point.warnings if warn.code != "merged_reads")
+    return dataclasses.replace(point, warnings=(*others, warning))
 
 
 def whole_points(run: Run) -> Any:

@@ -1,0 +1,61 @@
+"""The verdict on the measuring client."""
+
+from typing import Any
+
+import pytest
+
+from benchsuite.analysis.client_checks import judge_client
+
+
+def state(**over: Any) -> dict[str, Any]:
+    lag = {"n": 1000, "p50_us": 20.0, "p99_us": 100.0, "max_us": 900.0}
+    quiet = {"merged_read_share": 0.0, "cpu_share_max_1s": 0.2, "steal_s": 0.0}
+    return quiet | {"self_lag": lag, "loop_lag": lag, "dispatch_lag": lag} | over
+
+
+def lag(p99_us: float) -> dict[str, Any]:
+    return {"n": 9, "p50_us": 1.0, "p99_us": p99_us, "max_us": p99_us}
+
+
+@pytest.mark.parametrize(
+    ("over", "kernel", "verdict"),
+    [
+        ({}, True, "ok"),
+        ({"merged_read_share": 0.001}, True, "ok"),
+        ({"merged_read_share": 0.0011}, True, "degraded"),
+        ({"merged_read_share": 0.011}, True, "client-bound"),
+        ({"cpu_share_max_1s": 0.61}, True, "degraded"),
+        ({"cpu_share_max_1s": 0.81}, True, "client-bound"),
+        ({"self_lag": lag(5000)}, True, "ok"),  # half of a gap of 10 ms
+        ({"self_lag": lag(9000)}, True, "degraded"),
+        ({"self_lag": lag(11000)}, True, "client-bound"),
+        ({"loop_lag": lag(9000)}, True, "ok"),  # with kernel stamps the loop's lag is no error
+        ({"loop_lag": lag(900)}, False, "degraded"),
+        ({"loop_lag": lag(1100)}, False, "client-bound"),
+        ({"dispatch_lag": lag(20_000)}, True, "degraded"),
+        ({"merged_read_share": None, "cpu_share_max_1s": None, "self_lag": None}, True, "ok"),
+    ],
+)
+def test_limits(over: dict[str, Any], kernel: bool, verdict: str) -> None:
+    """Each limit of the table in the module's docstring, with a median gap of 10 ms."""
+    assert judge_client([state(**over)], 0.010, kernel).verdict == verdict
+
+
+def test_the_worst_repeat_counts() -> None:
+    """Two repeats, one of them bad: bad."""
+    found = judge_client([state(), state(cpu_share_max_1s=0.95)], 0.010, True)
+
+    assert found.verdict == "client-bound"
+    assert found.reasons == ("a process used 95% of a core",)
+    assert found.figures["cpu_share_max_1s"] == 0.95
+
+
+def test_a_warning_names_the_remedy() -> None:
+    """Code, finding and remedy; none when all is well."""
+    warning = judge_client([state(merged_read_share=0.02)], 0.010, True).warning(8)
+
+    assert judge_client([state()], 0.010, True).warning(8) is None
+    assert warning is not None
+    assert (warning.code, warning.concurrency) == ("client_bound", 8)
+    assert warning.finding == "the measuring client was too busy: 2.00% of reads held several events"
+    assert "--workers" in warning.remedy
