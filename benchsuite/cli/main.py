@@ -18,6 +18,7 @@ VERBS = {
     "import": "Make a run folder of result files of vllm bench, GuideLLM or AIPerf.",
     "cost": "The hourly cost of a GPU, owned or rented, and its parts.",
     "workload": "Make or describe a request set.",
+    "calibrate": "What the measuring client adds to the truth, on this machine.",
     "report": "Write the report of a run.",
     "serve": "Start a server to measure: the embedded engine, the simulator.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",

@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
 
 from benchsuite.client.wire import Exchange, Link, WireError
 from benchsuite.clock import now_ns
+
+_STOPPED = WireError("cancelled", "the run was stopped")
 
 
 class _TaskDriver:
@@ -40,6 +43,12 @@ class _TaskDriver:
         """Send `request`, whose head the library makes anew."""
         self._exchange = exchange
         self._task = self._link.loop.create_task(self._run(request, exchange))
+        self._task.add_done_callback(partial(self._never_began, exchange))
+
+    def _never_began(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs no line of its own: its request ends here."""
+        if task.cancelled():
+            self._end(exchange, self._abort or _STOPPED)
 
     async def _run(self, request: bytes, exchange: Exchange) -> None:
         head, _, body = request.partition(b"\r\n\r\n")
@@ -49,17 +58,20 @@ class _TaskDriver:
             headers.pop(name, None)
         error: WireError | None = None
         try:
-            exchange.kernel_stamped = False
             exchange.sent_ns = now_ns()
             await self._stream(path, headers, body, exchange)
         except asyncio.CancelledError:
-            error = self._abort or WireError("cancelled", "the run was stopped")
+            error = self._abort or _STOPPED
         except WireError as found:
             error = found
         except Exception as found:  # whatever the library raises is this request's failure, never the run's
             error = _failure(found)
-        self._task = self._exchange = None
+        self._end(exchange, error)
+
+    def _end(self, exchange: Exchange, error: WireError | None) -> None:
+        self._task = self._exchange = self._abort = None
         self.free_ns = now_ns()
+        exchange.kernel_stamped = False
         exchange.error = error
         exchange.closed_ns = self.free_ns if error or not exchange.stamps else exchange.stamps[-1]
         if exchange.on_done is not None:

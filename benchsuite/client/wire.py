@@ -202,6 +202,8 @@ class Exchange:
 
     def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
         """Why this exchange should be given up, or None."""
+        if not self.sent_ns:  # not yet on its way
+            return None
         if at_ns - self.sent_ns > whole_ns:
             return f"not finished within {whole_ns / 1e9:g} s"
         last_ns = self.user_stamps[-1] if self.user_stamps else self.sent_ns

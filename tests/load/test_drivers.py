@@ -1,0 +1,83 @@
+"""The cross-check drivers give the rows that the wire client gives, up to their stamps."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sweeps_for_tests import Watcher
+
+from benchsuite.client.drivers import HttpxDriver, httpx_client
+from benchsuite.client.wire import Exchange, Link, Target
+from benchsuite.load.sweep import sweep
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
+from benchsuite.spec import parse_spec
+from benchsuite.store import read_run
+from benchsuite.workload.prompts import Prompt, make_workload
+
+PROMPTS = make_workload(
+    "drivers", tuple(Prompt(f"p{i}", "s", ({"role": "user", "content": f"q {i}"},), None, 5) for i in range(24))
+)
+SAME = ("prompt_id", "status", "output_tokens", "input_tokens", "n_chunks", "finish_reason", "reasoning_tokens")
+
+
+def rows(config: SimulatorConfig, driver: str, folder: Path, **load: object) -> list[dict[str, object]]:
+    with simulator(config) as server:
+        tree = {
+            "server": {"base_url": server.base_url, "profile": "vllm"},
+            "load": {"concurrency": [6], "warmup_requests": 0, "driver": driver, **load},
+        }
+        sweep(parse_spec(tree, where="test"), PROMPTS, folder, Watcher())
+    return sorted(read_run(folder).table.to_pylist(), key=lambda row: str(row["prompt_id"]))
+
+
+@pytest.mark.parametrize("driver", ["httpx", "httpx-shared", "openai"])
+def test_same_rows_as_the_wire(driver: str, tmp_path: Path) -> None:
+    """Tokens, chunks, usage and ends are the same; the stamps are made in user space and say so."""
+    config = SimulatorConfig(shape=Shape(reasoning_tokens=2))
+    wire, other = rows(config, "wire", tmp_path / "a"), rows(config, driver, tmp_path / "b")
+
+    assert [[row[key] for key in SAME] for row in other] == [[row[key] for key in SAME] for row in wire]
+    assert {row["stamp_source"] for row in other} == {"user"}
+    assert {row["self_lag_max_us"] for row in other} == {None}
+
+
+@pytest.mark.parametrize("driver", ["httpx", "openai"])
+def test_failures_are_rows(driver: str, tmp_path: Path) -> None:
+    """A 503 is an http_error, whatever the library raises for it; nothing is sent twice."""
+    config = SimulatorConfig(faults=(Fault("http_503", probability=0.3),), seed=1)
+    found = rows(config, driver, tmp_path / "a")
+
+    assert len(found) == 24
+    assert {row["status"] for row in found} == {"ok", "http_error"}
+    assert all("503" in str(row["error"]) for row in found if row["status"] == "http_error")
+
+
+def test_a_rate_cap_holds(tmp_path: Path) -> None:
+    """--max-rps 100: no two sends are closer than 10 ms, less the clock's own grain, in any driver's loop."""
+    sends = sorted(float(str(row["sent_s"])) for row in rows(SimulatorConfig(), "wire", tmp_path / "a", max_rps=100.0))
+
+    assert min(b - a for a, b in pairwise(sends)) > 0.009
+
+
+async def test_given_up_before_it_began() -> None:
+    """An exchange that is given up before its task ran a line ends all the same, once, as what it was given up for."""
+    import asyncio
+    import socket
+
+    loop = asyncio.get_running_loop()
+    link = Link(loop, Target(socket.AF_INET, ("127.0.0.1", 9), "127.0.0.1"), 1.0)
+    driver = HttpxDriver(link, "http://127.0.0.1:9", httpx_client(link))
+    ended: list[Exchange] = []
+    exchange = Exchange(0, 1)
+    exchange.on_done = ended.append
+    driver.send(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n\r\n{}", exchange)
+
+    assert driver.overdue(10**18, 1, 1) is None
+    driver.abort("timeout", "too long")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert ended == [exchange]
+    assert exchange.error is not None
+    assert (exchange.error.status, exchange.error.message) == ("timeout", "too long")
