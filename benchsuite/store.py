@@ -14,12 +14,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchsuite import __version__
 from benchsuite.errors import InputError, PointsError, StoreError
 from benchsuite.records import SCHEMA_VERSION, RequestRecord
 
@@ -178,6 +180,23 @@ class RunFolder:
         write_parquet(self.path / REQUESTS, _read_parts(self.path))
         shutil.rmtree(self.path / _POINTS)
         shutil.rmtree(self.path / _JOURNALS)
+
+
+def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
+    """Leave a run that was measured elsewhere; its manifest last, since a folder without one is no run.
+
+    rows: dicts with the columns of requests.parquet. Refuses a folder that holds anything.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = next(path.iterdir(), None)
+    except OSError as error:
+        raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
+    if taken is not None:
+        raise InputError("the output folder is not empty", where=str(path), expected="a new folder")
+    write_parquet(path / REQUESTS, pa.Table.from_pylist(list(rows), schema=SCHEMA).sort_by("sent_s"))
+    stamp = {"created": datetime.now(UTC).isoformat(), "benchsuite": __version__}
+    write_json(path / MANIFEST, stamp | manifest)
 
 
 @dataclass(frozen=True, slots=True)

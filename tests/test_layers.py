@@ -24,7 +24,17 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = ("errors", "clock", "records", "results", "slo", "spec")
 DRAWING = ("report.axes", "report.charts", "report.export", "report.figures", "report.svg", "report.words")
-CORE = ("workload", "load.plan", "client.sse", "client.servers", "client.request", "analysis", "economics", *DRAWING)
+CORE = (
+    "workload",
+    "load.plan",
+    "client.sse",
+    "client.servers",
+    "client.request",
+    "analysis",
+    "economics",
+    "importers",
+    *DRAWING,
+)
 MEASURES = ("client", "load", "telemetry", "serving", "store", "sources")
 JUDGES = ("analysis", "economics", "report")
 

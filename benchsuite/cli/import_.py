@@ -60,7 +60,7 @@ def command(
     from benchsuite.report.page import write_report
     from benchsuite.report.terminal import print_judgement
     from benchsuite.spec import load_spec
-    from benchsuite.store import SUMMARY, read_run, write_json
+    from benchsuite.store import SUMMARY, read_run, write_json, write_whole_run
 
     price = {f"price.{key}": flags[key] for key in ("usd_per_hour", "preset", "gpus")}
     points = with_levels([point for path in files for point in _read(tool, path)], concurrency)
@@ -68,7 +68,7 @@ def command(
     plain = imported_run(points, run_id=new_run_id(name), model=model)
     spec = load_spec(None, {**plain.spec, **price, "slo": flags["slo"]})
     unit_price(spec.price)
-    _write(output, plain.manifest | {"spec": spec.model_dump(mode="json")}, plain.rows)
+    write_whole_run(output, plain.manifest | {"spec": spec.model_dump(mode="json")}, plain.rows)
     judgement = judge_run(read_run(output))
     write_json(output / SUMMARY, judgement.summary())
     write_report(output)
@@ -100,25 +100,3 @@ def _read(tool: str, path: Path) -> list[Any]:
         dataclasses.replace(point, facts={"file": path.name, "sha256": sha256} | point.facts)
         for point in parse(text, where=str(path))
     ]
-
-
-def _write(output: Path, manifest: dict[str, Any], rows: tuple[dict[str, Any], ...]) -> None:
-    """The run folder, its manifest last: without it a folder is no run."""
-    from datetime import UTC, datetime
-
-    import pyarrow as pa
-
-    from benchsuite import __version__
-    from benchsuite.errors import InputError
-    from benchsuite.store import MANIFEST, REQUESTS, SCHEMA, write_json, write_parquet
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        taken = next(output.iterdir(), None)
-    except OSError as error:
-        raise InputError("the output folder cannot be made", where=str(output), given=str(error)) from None
-    if taken is not None:
-        raise InputError("the output folder is not empty", where=str(output), expected="a new folder")
-    now = datetime.now(UTC).isoformat()
-    write_parquet(output / REQUESTS, pa.Table.from_pylist(list(rows), schema=SCHEMA).sort_by("sent_s"))
-    write_json(output / MANIFEST, {"created": now, "benchsuite": __version__} | manifest)

@@ -81,9 +81,9 @@ def run_setting(setting: Setting) -> CalibrationRun:
     )
     folder = Path(tempfile.mkdtemp(prefix="benchsuite-calibrate-"))
     try:
-        with _on_cpus(server_cpus) as free, simulator(SimulatorConfig(law=law)) as server:
+        with on_cpus(server_cpus) as free, simulator(SimulatorConfig(law=law)) as server:
             free(client_cpus)
-            sweep(_spec(setting, server.base_url), _prompts(setting), folder / "run", _Silent())
+            sweep(_spec(setting, server.base_url), _prompts(setting), folder / "run", Silent())
             truth = httpx.get(f"{server.base_url}/stats", timeout=120).json()["responses"]
         run = read_run(folder / "run")
     finally:
@@ -119,7 +119,7 @@ def _prompts(setting: Setting) -> Any:
 
 
 @contextmanager
-def _on_cpus(cpus: set[int] | None) -> Iterator[Any]:
+def on_cpus(cpus: set[int] | None) -> Iterator[Any]:
     """Run on `cpus` (None: all), and let the block move to others; what this process starts inherits them."""
     before = os.sched_getaffinity(0) if cpus else set()
 
@@ -134,7 +134,7 @@ def _on_cpus(cpus: set[int] | None) -> Iterator[Any]:
         move(before)
 
 
-class _Silent:
+class Silent:
     """A view that shows nothing."""
 
     def begun(self, run_id: str, path: Path, found: Any) -> None: ...

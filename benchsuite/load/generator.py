@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from benchsuite.client.request import PointContext, Prepared, record_steps
 from benchsuite.client.wire import Exchange, Link, WireError
 from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord
-from benchsuite.telemetry.host import CpuMark, Histogram
+from benchsuite.telemetry.host import CpuMark, Histogram, rss_bytes
 
 _TICK_NS = 10_000_000
 _PARSE_SLICE_NS = 500_000
@@ -68,7 +69,8 @@ class Limits:
 class ClientState:
     """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second.
 
-    parse_s: wall seconds spent on finished responses, from their bytes to their rows in the sink.
+    parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
+    the process at the start and the end of the point, None where the system does not tell.
     """
 
     self_lag: Histogram = field(default_factory=Histogram)
@@ -84,6 +86,8 @@ class ClientState:
     steal_s: float | None = None
     clock_steps: int = 0
     connections_opened: int = 0
+    rss_start_bytes: int | None = None
+    rss_end_bytes: int | None = None
 
 
 class PointLoad:
@@ -191,8 +195,8 @@ class PointLoad:
     # parsing, in slices
     def _drain(self, whole: bool = False) -> None:
         self._drain_scheduled = False
-        began_ns = now_ns()
-        until_ns = began_ns + _PARSE_SLICE_NS
+        cpu_ns = time.thread_time_ns()
+        until_ns = now_ns() + _PARSE_SLICE_NS
         while self._parsing or self._finished:
             if self._parsing is None:
                 self._parsing = self._record(self._finished.popleft())
@@ -203,7 +207,7 @@ class PointLoad:
                     self._drain_scheduled = True
                     self.link.loop.call_soon(self._drain)
                 break
-        self.state.parse_s += (now_ns() - began_ns) / 1e9
+        self.state.parse_s += (time.thread_time_ns() - cpu_ns) / 1e9
 
     def _record(self, exchange: Exchange) -> Iterator[None]:
         state, rows = self.state, self._rows
@@ -307,6 +311,7 @@ class _Ticker:
         self._n = 0
         self._due_ns = now_ns() + _TICK_NS
         self._started = self._last = CpuMark.now()
+        load.state.rss_start_bytes = rss_bytes()
         self._opened = load.link.opened
         self._steps = load.link.clock_steps
         self._handle = loop.call_later(_TICK_NS / 1e9, self._tick)
@@ -347,5 +352,6 @@ class _Ticker:
             state.cpu_max_share = state.cpu_s / state.wall_s
         if mark.steal_s is not None and self._started.steal_s is not None:
             state.steal_s = mark.steal_s - self._started.steal_s
+        state.rss_end_bytes = rss_bytes()
         state.clock_steps = self._load.link.clock_steps - self._steps
         state.connections_opened = self._load.link.opened - self._opened

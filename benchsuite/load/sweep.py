@@ -10,7 +10,7 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -295,8 +295,15 @@ def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
         "cpu_share_max_1s": max((state.cpu_max_share for state in states), default=None),
         "steal_s": max(steals, default=None),
         "clock_steps": max((state.clock_steps for state in states), default=0),
+        "rss_start_bytes": _sum(state.rss_start_bytes for state in states),
+        "rss_end_bytes": _sum(state.rss_end_bytes for state in states),
         "connections_opened": sum(state.connections_opened for state in states),
     }
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _server_entry(before: ServerState | None, after: ServerState | None) -> dict[str, Any]:

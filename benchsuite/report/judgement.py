@@ -82,7 +82,7 @@ def _client(run: Run, point: PointSummary) -> ClientVerdict | None:
     states = [
         entry["client"]
         for entry in run.manifest.get("points", [])
-        if entry["concurrency"] == point.concurrency and entry["status"] == "complete" and entry.get("client")
+        if entry.get("concurrency") == point.concurrency and entry["status"] == "complete" and entry.get("client")
     ]
     if not states:
         return None

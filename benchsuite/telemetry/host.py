@@ -92,6 +92,15 @@ def _steal_s() -> float | None:
         return None
 
 
+def rss_bytes() -> int | None:
+    """Memory that this process has resident now; None where /proc does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
+            return int(statm.readline().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def describe_host() -> dict[str, Any]:
     """What the client runs on: names and versions, for the manifest."""
     return {

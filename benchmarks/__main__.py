@@ -1,0 +1,49 @@
+"""`python -m benchmarks [NAME...]`: run the benchmarks, print their tables, write build/bench.json.
+
+All ratios are of one run of this program, with the server pinned to one core and the client to another. Names:
+fidelity (default), ceiling, requests, memory, cpu; `all` runs every one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import clients, extremes
+from benchsuite.telemetry.host import describe_host
+
+BENCHMARKS = {
+    "fidelity": clients.fidelity_table,
+    "ceiling": extremes.ceiling,
+    "requests": extremes.request_path,
+    "memory": extremes.memory,
+}
+OUT = Path(__file__).parent.parent / "build" / "bench.json"
+
+
+def main(names: list[str]) -> None:
+    """Run the named benchmarks, or all."""
+    wanted = names or list(BENCHMARKS)
+    unknown = [name for name in wanted if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    if len(os.sched_getaffinity(0)) < 2:
+        print("only one core: server and client share it, and these figures say little", file=sys.stderr)
+    results: dict[str, Any] = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": describe_host(),
+    }
+    for name in wanted:
+        print(f"\n== {name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}", flush=True)
+        results[name] = BENCHMARKS[name]()
+        OUT.parent.mkdir(exist_ok=True)
+        OUT.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    print(f"\nwritten to {OUT.relative_to(Path.cwd()) if OUT.is_relative_to(Path.cwd()) else OUT}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
