@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 
-from benchsuite.client.wire import Exchange, Link, WireError
+from benchsuite.client.exchange import Exchange, WireError
+from benchsuite.client.wire import Link
 from benchsuite.clock import now_ns
 
 _STOPPED = WireError("cancelled", "the run was stopped")

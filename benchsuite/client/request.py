@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.sse import StreamFacts, clean_text, count, error_message, read_whole, stream_steps
-from benchsuite.client.wire import Exchange, WireError
 from benchsuite.records import RequestRecord, Status
 
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
-from benchsuite.client.wire import Exchange, Link, WireError
+from benchsuite.client.wire import Link
 from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord
 from benchsuite.telemetry.host import CpuMark, Histogram, rss_bytes

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
 from benchsuite.client.servers import PROFILES, BodyPlan, CacheBust, ServerProfile, http_request
-from benchsuite.client.wire import Connection, Exchange, Link, WireError, resolve
+from benchsuite.client.wire import Connection, Link, resolve
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load.workers import Endpoint

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchsuite.client import request
+from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
-from benchsuite.client.wire import Exchange, WireError
 from benchsuite.records import RequestRecord
 
 ORIGIN_NS = 1_000_000_000_000

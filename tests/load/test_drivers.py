@@ -7,7 +7,8 @@ import pytest
 from sweeps_for_tests import Watcher
 
 from benchsuite.client.drivers import HttpxDriver, httpx_client
-from benchsuite.client.wire import Exchange, Link, Target
+from benchsuite.client.exchange import Exchange
+from benchsuite.client.wire import Link, Target
 from benchsuite.load.sweep import sweep
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig

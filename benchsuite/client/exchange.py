@@ -1,0 +1,205 @@
+"""One request and the stamped bytes of its response: HTTP/1.1 framing, found out with as little work as possible. Pure.
+
+While a response streams in, only its end is looked for; the HTTP parser proper goes over the bytes after the end.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+import httptools
+
+_MAX_HEADER_BYTES = 65536
+
+# What a response's framing still needs before it is complete.
+_HEADERS, _CHUNKED, _COUNTED, _UNTIL_CLOSE, _ENDED = range(5)
+
+
+class WireError(Exception):
+    """A request failed on the wire. status and message go into its row; stale: worth one more try, see `Connection`."""
+
+    def __init__(self, status: str, message: str, *, stale: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.message, self.stale = status, message, stale
+
+
+class Exchange:
+    """One request on the wire and the stamped bytes of its response.
+
+    stamps, user_stamps: (n_reads,) monotonic ns, kernel's and ours (equal without kernel stamps). ends: (n_reads,)
+    offset in `data` after each read. All of it raw: headers and chunk framing included.
+    """
+
+    __slots__ = (
+        "body_bytes",
+        "body_ends",
+        "body_parts",
+        "chunked",
+        "closed_ns",
+        "content_encoding",
+        "content_length",
+        "data",
+        "ends",
+        "error",
+        "headers_ns",
+        "index",
+        "keep_alive",
+        "kernel_stamped",
+        "message_complete",
+        "mode",
+        "on_done",
+        "parser",
+        "retries",
+        "reused",
+        "scheduled_ns",
+        "sent_ns",
+        "stamps",
+        "status",
+        "user_stamps",
+    )
+
+    def __init__(self, index: int, scheduled_ns: int) -> None:
+        self.index = index
+        self.scheduled_ns = scheduled_ns
+        self.sent_ns = 0
+        self.retries = 0
+        self.reused = False
+        self.error: WireError | None = None
+        self.closed_ns = 0
+        self.on_done: Callable[[Exchange], None] | None = None
+        self.reset()
+
+    def reset_for_retry(self) -> None:
+        """Make ready to be sent once more."""
+        self.retries += 1
+        self.error = None
+        self.closed_ns = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the response."""
+        self.stamps = array("q")
+        self.user_stamps = array("q")
+        self.ends = array("q")
+        self.data = bytearray()
+        self.mode = _HEADERS
+        self.kernel_stamped = True
+        self.status = 0
+        self.headers_ns = 0
+        self.chunked = False
+        self.keep_alive = True
+        self.content_length: int | None = None
+        self.content_encoding: str | None = None
+        self.message_complete = False
+        self.body_parts: list[bytes] = []
+        self.body_bytes = 0
+        self.body_ends = array("q")
+        self.parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    # httptools' callbacks
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"transfer-encoding":
+            self.chunked = value.lower().rsplit(b",", 1)[-1].strip() == b"chunked"
+        elif name == b"content-length":
+            self.content_length = int(value)
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            self.content_encoding = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        assert self.parser is not None
+        self.status = self.parser.get_status_code()
+        self.keep_alive = self.parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        self.body_parts.append(body)
+        self.body_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        if self.status >= 200:
+            self.message_complete = True
+
+    def feed(self) -> None:
+        """Give the HTTP parser the reads that it has not seen, one by one; `body_ends` then has one entry a read.
+
+        Raises WireError on bytes that are no HTTP.
+        """
+        assert self.parser is not None
+        first = len(self.body_ends)
+        start = self.ends[first - 1] if first else 0
+        try:
+            with memoryview(self.data) as view:
+                for end in self.ends[first:]:
+                    self.parser.feed_data(view[start:end])
+                    self.body_ends.append(self.body_bytes)
+                    start = end
+        except httptools.HttpParserError as error:
+            raise WireError("stream_error", f"not an HTTP/1.1 response: {error}") from None
+        except ValueError as error:
+            raise WireError("stream_error", f"malformed response header: {error}") from None
+
+    def note_body(self, piece: bytes, stamp_ns: int) -> None:
+        """Take body bytes from a client that does its own HTTP (drivers.py), stamped in user space."""
+        self.stamps.append(stamp_ns)
+        self.user_stamps.append(stamp_ns)
+        self.ends.append(0)
+        self.on_body(piece)
+        self.body_ends.append(self.body_bytes)
+
+    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
+        """Why this exchange should be given up, or None."""
+        if not self.sent_ns:  # not yet on its way
+            return None
+        if at_ns - self.sent_ns > whole_ns:
+            return f"not finished within {whole_ns / 1e9:g} s"
+        last_ns = self.user_stamps[-1] if self.user_stamps else self.sent_ns
+        return f"no byte for {idle_ns / 1e9:g} s" if at_ns - last_ns > idle_ns else None
+
+    def release(self) -> None:
+        """Drop the parser, which refers back to this exchange, so that memory goes without the garbage collector."""
+        self.parser = None
+        self.on_done = None
+
+    def look_for_end(self) -> bool:
+        """True once the response is complete. Called after each read; cheap while chunks stream in."""
+        data = self.data
+        mode = self.mode
+        if mode == _CHUNKED:
+            # Only a chunked body whose tail is CR LF CR LF can be at its end. "\r\n0\r\n\r\n" is the plain last
+            # chunk and is believed (request.py parses all of it afterwards); any other such tail (trailers, an SSE
+            # stream with CRLF line ends) is put to the real parser.
+            if not data.endswith(b"\r\n\r\n"):
+                return False
+            if data.endswith(b"\r\n0\r\n\r\n"):
+                self.mode = _ENDED
+                return True
+            self.feed()
+            return self.message_complete
+        if mode == _HEADERS:
+            self.feed()
+            if self.status == 0 or 100 <= self.status < 200:
+                if len(data) > _MAX_HEADER_BYTES:
+                    raise WireError("stream_error", f"response headers longer than {_MAX_HEADER_BYTES} bytes")
+                return False
+            self.headers_ns = self.stamps[-1]
+            if self.content_encoding:
+                raise WireError("stream_error", f"unasked content-encoding {self.content_encoding!r}")
+            if self.message_complete:
+                return True
+            if self.chunked:
+                self.mode = _CHUNKED
+            elif self.content_length is not None:
+                self.mode = _COUNTED
+            else:
+                self.mode = _UNTIL_CLOSE
+            return False
+        if mode == _COUNTED:
+            self.feed()
+            return self.message_complete
+        return False
+
+    @property
+    def by_close(self) -> bool:
+        """True if the end of the connection is a legal end of this response."""
+        return self.mode == _UNTIL_CLOSE
