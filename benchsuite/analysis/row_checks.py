@@ -98,7 +98,7 @@ def _answers(rows: Rows, fixed_length: bool, n_bursts: int) -> Iterator[_Finding
         yield (
             "burst",
             f"{n_bursts} of {n_ok} answers came in one piece and have no TPOT",
-            "the server or a proxy does not stream: turn its buffering off",
+            "turn buffering off in server and proxy; on a machine shared with the server, give the client its own core",
         )
     asked = rows.ok & ~np.isnan(rows.asked_tokens) & ~np.isnan(rows.output_tokens)
     wrong = int(np.count_nonzero(asked & (rows.output_tokens != rows.asked_tokens)))
@@ -107,6 +107,13 @@ def _answers(rows: Rows, fixed_length: bool, n_bursts: int) -> Iterator[_Finding
             "length_not_kept",
             f"{wrong} of {n_ok} answers have not the length that was asked for",
             "the server does not honour a fixed length: choose its profile, or do not compare levels by time",
+        )
+    over = int(np.count_nonzero(asked & (rows.output_tokens > rows.asked_tokens)))
+    if over:
+        yield (
+            "usage_over_cap",
+            f"{over} of {n_ok} answers report more output tokens than max_tokens allows",
+            "the server's usage is wrong, or it ignores max_tokens: trust neither its tokens nor $ per token",
         )
     by_length = int(np.count_nonzero(rows.ok & rows.ended_by_length))
     if not fixed_length and by_length > MAX_LENGTH_SHARE * n_ok:

@@ -242,3 +242,12 @@ def test_every_figure_is_a_plain_number():
 def test_all_columns_are_of_the_record():
     """What the metrics read is what the record has."""
     assert set(pd.DataFrame(HAND).columns) == set(RequestRecord._fields)
+
+
+def test_more_tokens_than_were_allowed_is_a_wrong_usage():
+    """Asked for one token less than usage says: named; where usage keeps the cap, no word of it."""
+    kept = [r._replace(asked_output_tokens=r.output_tokens) for r in (A, B, C, D)]
+    over = [kept[0]._replace(asked_output_tokens=kept[0].output_tokens - 1), *kept[1:]]
+
+    assert "usage_over_cap" in codes(point(frame(*over)))
+    assert "usage_over_cap" not in codes(point(frame(*kept)))
