@@ -1,4 +1,4 @@
-"""Per-request files of AIPerf: profile_export.jsonl, one JSON object a line (AIPerf 0.2 to 0.13). Pure.
+"""Per-request files of AIPerf: profile_export.jsonl, one JSON object a line, as AIPerf 0.13 has it. Pure.
 
 Its start and end are nanoseconds since 1970, set on the wall clock once and moved by perf_counter_ns; its latencies
 have a unit of their own each. The file names neither model nor concurrency.

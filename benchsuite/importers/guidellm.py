@@ -1,4 +1,4 @@
-"""Result files of GuideLLM: benchmarks.json, report schema 2 (GuideLLM 0.5 to 0.8). Pure.
+"""Result files of GuideLLM: benchmarks.json, report schema 2, as GuideLLM 0.8.1 has it. Pure.
 
 One file holds a benchmark per strategy. Its times are seconds since 1970 by time.time().
 """
