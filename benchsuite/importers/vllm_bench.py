@@ -1,6 +1,7 @@
 """Result files of `vllm bench serve --save-result --save-detailed`. Pure.
 
-The keys are those of vLLM 0.32 (vllm/benchmarks/serve.py); older files lack latencies and queue_times. Its clock is perf_counter; seconds, but *_ms.
+The keys are those of vLLM 0.32 (vllm/benchmarks/serve.py); older files lack latencies and queue_times.
+Its clock is perf_counter; seconds, but *_ms.
 """
 
 from __future__ import annotations
