@@ -10,11 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchsuite.load.calibrate import Setting, run_setting
+from benchsuite.load.calibrate import Setting, law_of, run_setting
 from benchsuite.report.calibration import calibration_row
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 3
@@ -60,19 +59,18 @@ def _ours(setting: Setting) -> dict[str, Any]:
     }
 
 
-def c_client(streams: int, tok_s: float, together: bool, *, ttft_s: float = 0.1) -> dict[str, Any] | None:
+def c_client(streams: int, tok_s: float, together: bool) -> dict[str, Any] | None:
     """The C client with kernel stamps on the same streams; None without a C compiler."""
     program = built("epoll_client")
     if program is None:
         return None
     setting = Setting(streams, tok_s, together)
     cpus = sorted(os.sched_getaffinity(0))
-    law = Law(ttft_s=ttft_s, itl_s=1 / tok_s, sync=together)
     command = [str(program), "-n", str(streams), "-r", str(setting.requests // streams), "-k", "-w", "0"]
     command += ["-m", str(setting.output_tokens), "-p"]
     os.sched_setaffinity(0, {cpus[0]})
     try:
-        with simulator(SimulatorConfig(law=law)) as server:
+        with simulator(SimulatorConfig(law=law_of(setting))) as server:
             os.sched_setaffinity(0, {cpus[-1]})
             said = subprocess.run([*command, str(server.port)], capture_output=True, text=True, timeout=120, check=True)
     finally:

@@ -45,7 +45,16 @@ class Link:
     closes_after_response: the server was seen to close kept-alive connections, so each request gets a fresh one.
     """
 
-    __slots__ = ("clock_steps", "closes_after_response", "connect_timeout_s", "loop", "offset_ns", "opened", "target")
+    __slots__ = (
+        "_turn_ns",
+        "clock_steps",
+        "closes_after_response",
+        "connect_timeout_s",
+        "loop",
+        "offset_ns",
+        "opened",
+        "target",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target: Target, connect_timeout_s: float) -> None:
         self.loop, self.target, self.connect_timeout_s = loop, target, connect_timeout_s
@@ -53,6 +62,20 @@ class Link:
         self.clock_steps = 0
         self.opened = 0
         self.closes_after_response = False
+        self._turn_ns = 0
+
+    def turn_ns(self) -> int:
+        """When the loop's present turn began to read: the stamp of every read of the turn, where the kernel gives none.
+
+        What is read in a turn was there when it began; the later reads of a long turn need not wait for the earlier.
+        """
+        if not self._turn_ns:
+            self._turn_ns = now_ns()
+            self.loop.call_soon(self._end_turn)
+        return self._turn_ns
+
+    def _end_turn(self) -> None:
+        self._turn_ns = 0
 
     def refresh_offset(self) -> None:
         """Measure the clocks' offset anew; to be called about once a second."""
@@ -234,6 +257,7 @@ class Connection:
             stamp_ns = min(stamps.realtime_ns(ancillary) - self._link.offset_ns, user_ns)
         else:
             exchange.kernel_stamped = False
+            stamp_ns = user_ns = self._link.turn_ns()
         if self._ssl is not None:
             try:
                 received = self._decrypt(received)

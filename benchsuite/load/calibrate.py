@@ -74,11 +74,7 @@ def run_setting(setting: Setting) -> CalibrationRun:
     """Run one setting through a whole sweep in a temporary folder."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     server_cpus, client_cpus = (set(cpus[:1]), set(cpus[1:])) if len(cpus) > 1 else (None, None)
-    law = Law(
-        ttft_s=_TTFT_S if setting.tok_s else 0.0,
-        itl_s=1 / setting.tok_s if setting.tok_s else 0.0,
-        sync=setting.together,
-    )
+    law = law_of(setting)
     folder = Path(tempfile.mkdtemp(prefix="benchsuite-calibrate-"))
     try:
         with on_cpus(server_cpus) as free, simulator(SimulatorConfig(law=law)) as server:
@@ -94,6 +90,16 @@ def run_setting(setting: Setting) -> CalibrationRun:
         run.manifest["clock"]["origin_monotonic_ns"],
         {response["id"]: response for response in truth},
         run.manifest["points"][0]["client"],
+    )
+
+
+def law_of(setting: Setting) -> Law:
+    """The simulator's law for a setting: paced, the streams' phases spread evenly unless they step together."""
+    return Law(
+        ttft_s=_TTFT_S if setting.tok_s else 0.0,
+        itl_s=1 / setting.tok_s if setting.tok_s else 0.0,
+        ttft_spread_s=1 / setting.tok_s if setting.tok_s and not setting.together else 0.0,
+        sync=setting.together,
     )
 
 

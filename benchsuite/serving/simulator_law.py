@@ -24,6 +24,7 @@ from benchsuite.clock import NS_PER_S
 from benchsuite.errors import SpecError
 
 PREFIX_BLOCK_TOKENS = 16
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Law:
     """The numbers of the law. `mode` says which half of them holds.
 
     ttft_s, itl_s: T0 and D of the paced mode; itl_s is the gap between chunks, 0 means as fast as it can.
+    ttft_spread_s: request k's T0 is later by this times the fraction of k * golden ratio: evenly spread phases for
+        streams that would otherwise keep the phase of their common start. Paced mode only.
     sync: streams step together. None: as the mode usually is (engine yes, paced no).
     prefill_tokens_per_s: None is infinitely fast. prefill_serial: one prefill at a time instead of one per slot.
     kv_tokens: most input + output tokens of all running requests. None is no limit.
@@ -40,6 +43,7 @@ class Law:
     mode: Literal["paced", "engine"] = "paced"
     ttft_s: float = 0.0
     itl_s: float = 0.0
+    ttft_spread_s: float = 0.0
     sync: bool | None = None
     slots: int = 64
     prefill_tokens_per_s: float | None = None
@@ -52,7 +56,7 @@ class Law:
     def __post_init__(self) -> None:
         if self.mode not in ("paced", "engine"):
             raise SpecError("no such simulator mode", given=self.mode, expected="paced or engine")
-        for name in ("ttft_s", "itl_s", "prefill_fixed_s", "step_base_s", "step_per_active_s"):
+        for name in ("ttft_s", "itl_s", "ttft_spread_s", "prefill_fixed_s", "step_base_s", "step_per_active_s"):
             if not 0 <= getattr(self, name) < 1e6:
                 raise SpecError(f"simulator {name} is not a time", given=getattr(self, name), expected="0 or more")
         for name in ("slots", "prefill_tokens_per_s", "kv_tokens"):
@@ -64,6 +68,10 @@ class Law:
     def steps_together(self) -> bool:
         """Whether streams step together."""
         return self.mode == "engine" if self.sync is None else self.sync
+
+    def later_s(self, sequence: int) -> float:
+        """How much later than T0 the first chunk of request number `sequence` is due."""
+        return self.ttft_spread_s * (sequence * _GOLDEN % 1.0)
 
     def prefill_ns(self, input_tokens: int, cached_tokens: int = 0) -> int:
         """How long the prefill of a request lasts, ns."""

@@ -176,7 +176,8 @@ class Server:
             self._say(conn, instead)
             return
         sent = Sent(response_id(sequence, received_ns), received_ns, reply.input_tokens)
-        first_ns = first_due_ns(received_ns, options.ttft_s, options.itl_s, options.sync)
+        ttft_s = options.ttft_s + self.config.law.later_s(sequence)
+        first_ns = first_due_ns(received_ns, ttft_s, options.itl_s, options.sync)
         stream = Stream(conn, plan(reply), sent, sequence, None if self.engine else first_ns, options)
         conn.stream = self.streams[sequence] = stream
         state.counters.responses.append(sent)
