@@ -196,6 +196,19 @@ class _Noter:
             event = _loads(payload)
         except ValueError:
             return self._not_json(payload)
+        try:  # nearly every event is this: one choice with a piece of text, and nothing else to learn
+            (choice,) = event["choices"]
+            if (
+                choice["delta"]["content"]
+                and choice.get("finish_reason") is None
+                and facts.response_id is not None
+                and not self._keep_text
+                and "usage" not in event
+                and "error" not in event
+            ):
+                return 2
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass
         if not isinstance(event, dict):
             if event is not None:
                 facts.malformed = facts.malformed or f"an event is not a JSON object: {payload[:80]!r}"
