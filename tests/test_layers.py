@@ -49,6 +49,7 @@ IMPURE_CALLS = {"open", "input", "print"}
 LIBRARIES = {
     "asyncio_throttle": ("load.workers",),
     "click": ("cli",),
+    "genai_prices": ("economics.prices",),
     "gguf": ("serving",),
     "httptools": ("client.exchange",),
     "httpx": ("client.drivers", "load", "telemetry.server"),

@@ -1,10 +1,10 @@
-"""What an owned GPU costs per hour. Knows money and physics of a socket, nothing of models or requests."""
+"""What a GPU costs per hour, and the formula for an owned one. Knows money and watts, nothing of models or requests."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from benchsuite.errors import PriceError
 
@@ -39,24 +39,31 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class HourlyCost:
-    """US dollars per useful GPU-hour and the parts that add up to it. hosting is None outside mode 'full'."""
+    """US dollars per useful GPU-hour, owned or rented, and the parts that add up to it; None: not in this mode.
+
+    mode: 'eq5', 'note', 'full' (owned), 'on-demand', 'spot', 'reserved', 'mixture' (rented).
+    assumptions: everything that it was computed from, as text.
+    """
 
     usd_per_hour: float
-    depreciation_usd_per_hour: float
-    power_usd_per_hour: float
-    maintenance_usd_per_hour: float
-    hosting_usd_per_hour: float | None
-    mode: CostMode
+    depreciation_usd_per_hour: float | None = None
+    power_usd_per_hour: float | None = None
+    maintenance_usd_per_hour: float | None = None
+    hosting_usd_per_hour: float | None = None
+    rent_usd_per_hour: float | None = None
+    redone_usd_per_hour: float | None = None
+    fallback_usd_per_hour: float | None = None
+    idle_usd_per_hour: float | None = None
+    mode: str = "eq5"
+    assumptions: tuple[str, ...] = field(default=(), compare=False)
 
     def parts(self) -> dict[str, float]:
         """The parts by name, without those that the mode leaves out."""
-        named = {
-            "depreciation_usd_per_hour": self.depreciation_usd_per_hour,
-            "power_usd_per_hour": self.power_usd_per_hour,
-            "maintenance_usd_per_hour": self.maintenance_usd_per_hour,
-            "hosting_usd_per_hour": self.hosting_usd_per_hour,
-        }
+        named = {name: getattr(self, name) for name in PARTS}
         return {name: usd for name, usd in named.items() if usd is not None}
+
+
+PARTS = tuple(name for name in HourlyCost.__dataclass_fields__ if name not in ("usd_per_hour", "mode", "assumptions"))
 
 
 def hourly_cost(owned: Ownership, mode: CostMode = "eq5") -> HourlyCost:
@@ -70,20 +77,57 @@ def hourly_cost(owned: Ownership, mode: CostMode = "eq5") -> HourlyCost:
     Source: equations 5 to 7 and Appendix A of arXiv 2510.26136.
     """
     _check(owned, mode)
+    depreciation, power, maintenance, hosting = owned_parts(owned, mode)
+    return HourlyCost(
+        depreciation + power + maintenance + hosting,
+        depreciation,
+        power,
+        maintenance,
+        hosting if mode == "full" else None,
+        mode=mode,
+        assumptions=_assumptions(owned, mode),
+    )
+
+
+def owned_parts(owned: Any, mode: CostMode) -> tuple[Any, Any, Any, Any]:
+    """Depreciation, power, maintenance and hosting in US dollars per useful hour, unchecked.
+
+    owned: an Ownership whose fields are numbers, or arrays of one shape; the parts are then arrays of it.
+    """
     u, usd = owned.utilisation, 1 / owned.fx_per_usd
-    price, life_hours = owned.purchase_price, owned.years * HOURS_PER_YEAR
-    depreciation = (price - (owned.salvage or 0.0)) / life_hours / u
-    maintenance = price * owned.maintenance_ratio / HOURS_PER_YEAR
-    per_kw = owned.pue * owned.electricity_per_kwh
-    power, hosting = owned.power_kw * per_kw, None
+    salvage = 0.0 if owned.salvage is None else owned.salvage
+    depreciation = (owned.purchase_price - salvage) / (owned.years * HOURS_PER_YEAR) / u
+    maintenance = owned.purchase_price * owned.maintenance_ratio / HOURS_PER_YEAR
+    power_kw, hosting = owned.power_kw, 0.0
     if mode == "full":
         idle_kw = owned.power_kw if owned.idle_kw is None else owned.idle_kw
-        power = (u * owned.power_kw + (1 - u) * idle_kw) * per_kw
-        hosting = (owned.hosting_per_hour or 0.0) / u * usd
+        power_kw = u * owned.power_kw + (1 - u) * idle_kw
+        hosting = 0.0 if owned.hosting_per_hour is None else owned.hosting_per_hour / u
+    power = power_kw * owned.pue * owned.electricity_per_kwh
     if mode != "eq5":
         power, maintenance = power / u, maintenance / u
-    parts = depreciation * usd, power * usd, maintenance * usd
-    return HourlyCost(sum(parts) + (hosting or 0.0), *parts, hosting_usd_per_hour=hosting, mode=mode)
+    return depreciation * usd, power * usd, maintenance * usd, hosting * usd
+
+
+def _assumptions(owned: Ownership, mode: str) -> tuple[str, ...]:
+    own = owned.currency
+    said = [
+        f"purchase price {owned.purchase_price:,.15g} {own}",
+        f"service life {owned.years:g} years of {HOURS_PER_YEAR} h",
+        f"utilisation {owned.utilisation:g} of all hours (mode {mode})",
+        f"power {owned.power_kw:g} kW x PUE {owned.pue:g} at {owned.electricity_per_kwh:g} {own}/kWh",
+        f"maintenance {owned.maintenance_ratio:g} of the price a year",
+    ]
+    if own != "USD":
+        said.append(f"{owned.fx_per_usd:g} {own} per US dollar")
+    if mode == "full":
+        idle = "the same as at work (an upper bound)" if owned.idle_kw is None else f"{owned.idle_kw:g} kW"
+        said.append(f"idle power {idle}")
+        said.append(f"resale value {owned.salvage or 0:,.15g} {own}")
+        said.append(f"host, rack, network, labour {owned.hosting_per_hour or 0:g} {own} per hour")
+    else:
+        said.append("no host, rack, network, labour or resale value (mode full has them)")
+    return tuple(said)
 
 
 def _check(owned: Ownership, mode: str) -> None:
