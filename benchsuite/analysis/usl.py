@@ -1,0 +1,110 @@
+"""How throughput grows with users: elasticity, the Universal Scalability Law, the knee. Pure; no money, no SLO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_LEVELS = 4  # three parameters, and one level more to be wrong about
+MAX_EXTRAPOLATION = 2.0  # a peak further out than this times the highest level is no finding
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Usl:
+    """X(N) = rate N / (1 + contention (N - 1) + coherency N (N - 1)): lambda, sigma, kappa of the law.
+
+    rate: output tokens/s of one user. n_max: users at the peak, sqrt((1 - sigma) / kappa); None: no peak in range, that
+    is up to twice the highest level. residuals: (fitted - measured) / measured by level, of the levels in order.
+    r_squared: of X, not of ln X; None where X does not vary.
+    """
+
+    rate_tok_s: float
+    contention: float
+    coherency: float
+    n_max: float | None
+    residuals: tuple[float, ...]
+    r_squared: float | None
+
+    def at(self, users: float) -> float:
+        """Output tokens/s at `users`."""
+        return float(_law(np.array([self.rate_tok_s, self.contention, self.coherency]), np.array([users]))[0])
+
+
+def elasticities(levels: Sequence[int], output_tok_s: Sequence[float]) -> list[float]:
+    """d ln X / d ln N of every level to the one before it: (n - 1,). levels ascending, rates above 0."""
+    pairs = zip(levels, levels[1:], output_tok_s, output_tok_s[1:], strict=False)
+    return [math.log(above / below) / math.log(high / low) for low, high, below, above in pairs]
+
+
+def fit_usl(levels: Sequence[int], output_tok_s: Sequence[float], *, robust: bool = True) -> Usl | None:
+    """The law through the levels; None with fewer than four. levels ascending, rates above 0.
+
+    robust: least squares of ln X with soft-L1 loss (scale 0.1), so that a bad run moves the curve little and stands out
+    in `residuals`; otherwise plain least squares of X. All parameters at least 0. Source: Gunther, Guerrilla Capacity
+    Planning (2007), ch. 4-5.
+    """
+    if len(levels) < MIN_LEVELS:
+        return None
+    from scipy.optimize import least_squares
+
+    n, x = np.asarray(levels, float), np.asarray(output_tok_s, float)
+    fastest = float(np.max(x / n))
+
+    def residuals(parameters: Floats) -> Floats:
+        fitted = _law(parameters, n)
+        return np.asarray(np.log(fitted) - np.log(x) if robust else fitted - x)
+
+    loss: dict[str, Any] = {"loss": "soft_l1", "f_scale": 0.1} if robust else {}
+    found = least_squares(
+        residuals,
+        [fastest, 0.05, 1e-4],
+        bounds=([fastest * 1e-9, 0.0, 0.0], np.inf),  # ln X needs a rate above 0
+        x_scale=[fastest, 1e-2, 1e-4],
+        xtol=1e-14,
+        ftol=1e-14,
+        gtol=1e-14,
+        **loss,
+    ).x
+    fitted, spread = _law(found, n), float(np.sum((x - x.mean()) ** 2))
+    rate, contention, coherency = (float(value) for value in found)
+    return Usl(
+        rate_tok_s=rate,
+        contention=contention,
+        coherency=coherency,
+        n_max=_peak(contention, coherency, levels[-1]),
+        residuals=tuple(float(value) for value in fitted / x - 1),
+        r_squared=1 - float(np.sum((fitted - x) ** 2)) / spread if spread > 0 else None,
+    )
+
+
+def _law(parameters: Floats, n: Floats) -> Floats:
+    rate, contention, coherency = parameters
+    return np.asarray(rate * n / (1 + contention * (n - 1) + coherency * n * (n - 1)))
+
+
+def _peak(contention: float, coherency: float, highest: int) -> float | None:
+    if coherency <= 0 or contention >= 1:
+        return None
+    peak = math.sqrt((1 - contention) / coherency)
+    return peak if peak <= MAX_EXTRAPOLATION * highest else None
+
+
+def knee(levels: Sequence[int], output_tok_s: Sequence[float]) -> int | None:
+    """The level furthest above the chord from the first to the last, both axes scaled to 0..1; a label, no decision.
+
+    None with fewer than three levels, where no level lies above the chord, or where X does not rise.
+    Source: Satopaa et al., "Finding a Kneedle in a Haystack" (2011), without its smoothing and sensitivity.
+    """
+    n, x = np.asarray(levels, float), np.asarray(output_tok_s, float)
+    if len(n) < 3 or x[-1] <= x[0]:
+        return None
+    above = (x - x[0]) / (x[-1] - x[0]) - (n - n[0]) / (n[-1] - n[0])
+    best = int(np.argmax(above))
+    return levels[best] if above[best] > 1e-9 else None
