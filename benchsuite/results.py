@@ -75,7 +75,7 @@ class PointSummary:
 
     Counts and token sums are over all repeats; wall_s and cost_usd are per run of the set (mean over repeats);
     rates are ratios of sums, so output_tok_s = output_tokens / (wall_s * repeat_count). n_failed is None in a table of
-    aggregated points that does not tell.
+    aggregated points that does not tell. intervals: by figure, empty for points of a table.
     """
 
     model: str | None
@@ -107,6 +107,7 @@ class PointSummary:
     little_error: float | None
     tokens_wasted: int | None = None
     warnings: tuple[Warn, ...] = ()
+    intervals: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +124,26 @@ class PointCost:
     usd_per_request: float | None
 
 
+SloVerdict = Literal["met", "not met", "undecided", "met in this run", "not met in this run", "unknown"]
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A point with its cost and the SLO limits that it misses, or whose value is unknown, as text:
 
     'throughput > 20 tok/s missed: 12.77 tok/s', 'ttft_mean < 1 s unknown'.
+
+    meets_slo is what was observed; slo_verdict is what it proves; p_met: the share of resampled runs that keep every
+    limit, None for one run. intervals: those of the point, and of its cost.
     """
 
     point: PointSummary
     cost: PointCost
     misses: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    slo_verdict: SloVerdict = "unknown"
+    p_met: float | None = None
+    intervals: dict[str, Estimate] = field(default_factory=dict)
 
     @property
     def meets_slo(self) -> bool:
@@ -146,6 +156,9 @@ class Optimum:
     """The cheapest level that meets the SLO. runner_up: the second cheapest that does.
 
     binding: the limit that stops a cheaper level, e.g. 'throughput > 20 tok/s', or 'no limit: ...' and why none does.
+    recommended: `choice`, or where that is not sure to be the cheapest (p_opt < 0.8) the lowest level that meets the
+    SLO and costs at most 5 % more. p_by_level: how often the rule picks each level when the runs are resampled, p_opt that
+    of `choice`; empty and None where a level has one run, and p_method says so.
     """
 
     kind: Literal["optimum"] = field(default="optimum", init=False)
@@ -154,16 +167,22 @@ class Optimum:
     runner_up: Judged | None
     binding: str | None
     reason: str
+    recommended: Judged
+    p_opt: float | None = None
+    p_by_level: dict[int, float] = field(default_factory=dict)
+    p_method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NoFeasiblePoint:
-    """No level meets the SLO; `nearest` misses by the least (relative to its limits)."""
+    """No level meets the SLO; `nearest` misses by the least (relative to its limits). p_*: as for Optimum."""
 
     kind: Literal["none"] = field(default="none", init=False)
     model: str | None
     nearest: Judged | None
     reason: str
+    p_by_level: dict[int, float] = field(default_factory=dict)
+    p_method: str = ""
 
 
 Decision = Optimum | NoFeasiblePoint

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchsuite.analysis.distribution import describe
-from benchsuite.analysis.in_flight import sweep
+from benchsuite.analysis.per_request import PerRequest, per_request
+from benchsuite.analysis.point_intervals import level_intervals
 from benchsuite.analysis.row_checks import check_rows
 from benchsuite.analysis.rows import Floats, Rows, as_table, levels, rows_of
+from benchsuite.analysis.runs import OneRun, runs_of
+from benchsuite.analysis.settling import check_settling
+from benchsuite.analysis.slo_sums import LevelSums, level_sums
 from benchsuite.analysis.steady import steady_window
 from benchsuite.results import PointSummary
+from benchsuite.slo import Limit
 
 
 def summarise_points(requests: Any, *, model: str | None, fixed_length: bool = False) -> list[PointSummary]:
@@ -22,41 +28,21 @@ def summarise_points(requests: Any, *, model: str | None, fixed_length: bool = F
     exactly `asked_output_tokens`, so ending by length is what should happen. No rows give no points. Raises
     PointsError if columns are missing.
     """
+    return [point for point, _ in summarise_for(requests, (), model=model, fixed_length=fixed_length)]
+
+
+def summarise_for(
+    requests: Any, limits: Sequence[Limit], *, model: str | None, fixed_length: bool = False
+) -> list[tuple[PointSummary, LevelSums]]:
+    """The same, and what it takes to resample each level against `limits`."""
     table = as_table(requests)
-    return [_summarise(rows_of(table, level), level, model, fixed_length) for level in levels(table)]
-
-
-@dataclass(frozen=True, slots=True)
-class _PerRequest:
-    """Derived per request: (n,) arrays, NaN where undefined, and for requests that failed."""
-
-    ttft_s: Floats
-    ttfa_s: Floats
-    e2e_s: Floats
-    tpot_s: Floats
-    decode_span_s: Floats  # last token minus first, where TPOT is defined
-    decode_tokens: Floats  # the tokens that came in it
-    n_bursts: int
-
-
-def _per_request(rows: Rows) -> _PerRequest:
-    nan = np.nan
-    tokens = rows.output_tokens
-    ok, empty, streamed = rows.ok, tokens == 0, ~np.isnan(rows.first_s)
-    timed = ok & ~empty
-    ends_s = np.where(streamed, rows.last_s, rows.closed_s)
-    span_s = rows.last_s - rows.first_s
-    several = timed & streamed & (tokens >= 2)
-    paced = several & (span_s > 0)  # one burst has no pace: TPOT 0 would read as endless speed
-    return _PerRequest(
-        ttft_s=np.where(timed, rows.first_s - rows.sent_s, nan),
-        ttfa_s=np.where(timed, rows.answer_s - rows.sent_s, nan),
-        e2e_s=np.where(timed, ends_s - rows.sent_s, nan),
-        tpot_s=np.where(paced, span_s, nan) / np.where(paced, tokens - 1, nan),
-        decode_span_s=np.where(paced, span_s, nan),
-        decode_tokens=np.where(paced, tokens - 1, nan),
-        n_bursts=int(np.count_nonzero(several & ~paced)),
-    )
+    found = []
+    for level in levels(table):  # one level at a time in memory
+        rows = rows_of(table, level)
+        each, runs = per_request(rows), runs_of(rows)
+        point = _summarise(rows, each, runs, level, model, fixed_length)
+        found.append((point, level_sums(rows, each, runs, level, limits)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +56,11 @@ class _Machine:
     little_error: float | None
 
 
-def _machine(rows: Rows) -> _Machine:
-    wall_s, busy_s, timed, most = 0.0, 0.0, 0, 0
+def _machine(rows: Rows, runs: Sequence[OneRun]) -> _Machine:
     sent, closed = ~np.isnan(rows.sent_s), ~np.isnan(rows.closed_s)
-    latest_s = np.fmax(np.fmax(rows.closed_s, rows.last_s), np.fmax(rows.first_s, rows.sent_s))
-    for repeat in np.unique(rows.repeat):
-        mine = rows.repeat == repeat
-        if not np.any(mine & sent):
-            continue
-        both = mine & sent & closed
-        flight = sweep(rows.sent_s[both], rows.closed_s[both])
-        wall_s += float(np.nanmax(latest_s[mine]) - np.nanmin(rows.sent_s[mine]))
-        busy_s += flight.integral_s
-        most, timed = max(most, flight.max_count), timed + 1
+    wall_s = sum(run.wall_s for run in runs)
+    busy_s = sum(run.flight.integral_s for run in runs)
+    most, timed = max((run.flight.max_count for run in runs), default=0), len(runs)
     if timed == 0 or wall_s <= 0:
         return _Machine(None, 0, 0.0, None, None)
     # Little's law, X W' = L: the left side from counts and durations, the right side from the step function.
@@ -93,8 +71,10 @@ def _machine(rows: Rows) -> _Machine:
     return _Machine(wall_s, timed, busy_s, most, error)
 
 
-def _summarise(rows: Rows, concurrency: int, model: str | None, fixed_length: bool) -> PointSummary:
-    each, machine = _per_request(rows), _machine(rows)
+def _summarise(
+    rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurrency: int, model: str | None, fixed_length: bool
+) -> PointSummary:
+    machine = _machine(rows, runs)
     n, n_ok = len(rows.ok), int(np.count_nonzero(rows.ok))
     wall_s = machine.wall_s
     input_tokens = _total(rows.input_tokens[rows.ok])
@@ -103,6 +83,16 @@ def _summarise(rows: Rows, concurrency: int, model: str | None, fixed_length: bo
     decode_s = float(np.nansum(each.decode_span_s))
     steady = steady_window(rows, concurrency, each.ttft_s)
     occupancy = None if wall_s is None else machine.busy_s / (wall_s * concurrency)
+    found = check_rows(
+        rows,
+        concurrency=concurrency,
+        fixed_length=fixed_length,
+        n_bursts=each.n_bursts,
+        max_in_flight=machine.max_in_flight,
+        little_error=machine.little_error,
+        occupancy=occupancy,
+        steady=steady,
+    )
     return PointSummary(
         model=model,
         concurrency=concurrency,
@@ -132,16 +122,8 @@ def _summarise(rows: Rows, concurrency: int, model: str | None, fixed_length: bo
         max_in_flight=machine.max_in_flight,
         little_error=machine.little_error,
         tokens_wasted=0 if n_ok == n else _total(rows.output_tokens[~rows.ok]),
-        warnings=check_rows(
-            rows,
-            concurrency=concurrency,
-            fixed_length=fixed_length,
-            n_bursts=each.n_bursts,
-            max_in_flight=machine.max_in_flight,
-            little_error=machine.little_error,
-            occupancy=occupancy,
-            steady=steady,
-        ),
+        warnings=(*found, *check_settling(rows, each, runs, concurrency)),
+        intervals=level_intervals(rows, each, runs, concurrency) if wall_s is not None else {},
     )
 
 

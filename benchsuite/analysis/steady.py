@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchsuite.analysis.distribution import describe
 from benchsuite.analysis.in_flight import overlap_s
@@ -19,13 +20,10 @@ def steady_window(rows: Rows, concurrency: int, ttft_s: Floats) -> SteadyWindow 
     inside = np.zeros(len(rows.ok), dtype=np.bool_)
     for repeat in np.unique(rows.repeat):
         mine = rows.repeat == repeat
-        ended_s = np.sort(rows.closed_s[mine & ~np.isnan(rows.closed_s)])
-        sent_s = rows.sent_s[mine & ~np.isnan(rows.sent_s)]
-        if len(ended_s) < concurrency or len(sent_s) == 0:
+        bounds = window(rows, np.flatnonzero(mine), concurrency)
+        if bounds is None:
             continue
-        start_s, end_s = float(ended_s[concurrency - 1]), float(sent_s.max())
-        if end_s <= start_s:
-            continue
+        start_s, end_s = bounds
         duration_s += end_s - start_s
         tokens += _tokens_within(rows, mine & rows.ok, start_s, end_s)
         known = mine & ~np.isnan(rows.sent_s) & ~np.isnan(rows.closed_s)
@@ -43,6 +41,16 @@ def steady_window(rows: Rows, concurrency: int, ttft_s: Floats) -> SteadyWindow 
         ttft_s=describe(ttft_s[inside]),
         occupancy=busy_s / (duration_s * concurrency),
     )
+
+
+def window(rows: Rows, places: NDArray[np.intp], concurrency: int) -> tuple[float, float] | None:
+    """From when to when the run whose rows are at `places` was steady; None if it never was."""
+    ended_s, sent_s = rows.closed_s[places], rows.sent_s[places]
+    ended_s, sent_s = np.sort(ended_s[~np.isnan(ended_s)]), sent_s[~np.isnan(sent_s)]
+    if len(ended_s) < concurrency or len(sent_s) == 0:
+        return None
+    start_s, end_s = float(ended_s[concurrency - 1]), float(sent_s.max())
+    return (start_s, end_s) if end_s > start_s else None
 
 
 def _tokens_within(rows: Rows, mine: Bools, start_s: float, end_s: float) -> float:

@@ -101,11 +101,18 @@ def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:
 
     plain = decision_json(decision)
     optimum = plain["optimum"] or {}
+    per_1m = decision.choice.intervals.get("usd_per_1m_output_tokens") if decision.kind == "optimum" else None
     return {
         "model": model,
         "optimum_concurrency": optimum.get("concurrency"),
         "cost_usd": optimum.get("cost_usd"),
         "usd_per_1m_output_tokens": optimum.get("usd_per_1m_output_tokens"),
+        "usd_per_1m_output_tokens_low": per_1m.low if per_1m else None,
+        "usd_per_1m_output_tokens_high": per_1m.high if per_1m else None,
+        "recommended_concurrency": optimum.get("recommended_concurrency"),
+        "p_opt": decision.p_opt if decision.kind == "optimum" else None,
+        "p_by_level": {str(level): p for level, p in decision.p_by_level.items()} or None,
+        "p_method": decision.p_method,
         "binding": optimum.get("binding"),
         "runner_up": optimum.get("runner_up"),
         "reason": decision.reason,
@@ -145,6 +152,6 @@ def _print(found: list[tuple[str, Any, Any, Any]], each_level: bool) -> None:
     console.print(table)
     if not each_level:
         for model, decision, judged, _ in found:
-            say(console, f"{model}: {decision.reason}")
+            say(console, f"{model}: {decision.reason} ({decision.p_method})")
             for warn, levels in grouped_warnings(judged):
                 say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)

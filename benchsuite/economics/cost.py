@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from benchsuite.errors import PriceError
-from benchsuite.results import PointCost, PointSummary
+from benchsuite.results import Estimate, PointCost, PointSummary
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -43,3 +44,27 @@ def point_cost(point: PointSummary, usd_per_hour_total: float | None) -> PointCo
         usd_per_1m_total_tokens=per(tokens, 1e6),
         usd_per_request=per(point.n_ok, 1.0),
     )
+
+
+def cost_intervals(cost: PointCost, intervals: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """`cost_usd` and `usd_per_1m_output_tokens`, from the intervals of the time and of the tokens per second.
+
+    Both are proportional to those at a fixed price: the price's own doubt is not in them. Empty where no cost is known.
+    """
+    found = {}
+    wall, rate = intervals.get("wall_s"), intervals.get("output_tok_s")
+    usd_per_s = None if cost.usd_per_hour is None else cost.usd_per_hour / SECONDS_PER_HOUR
+    if usd_per_s is not None and cost.cost_usd is not None and wall is not None:
+        found["cost_usd"] = Estimate(
+            cost.cost_usd, _times(wall.low, usd_per_s), _times(wall.high, usd_per_s), wall.n, wall.method
+        )
+    per_1m = cost.usd_per_1m_output_tokens
+    if usd_per_s is not None and per_1m is not None and rate is not None:
+        low = usd_per_s * 1e6 / rate.high if rate.high else None
+        high = usd_per_s * 1e6 / rate.low if rate.low else None
+        found["usd_per_1m_output_tokens"] = Estimate(per_1m, low, high, rate.n, rate.method)
+    return found
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchsuite.economics.cost import point_cost
-from benchsuite.results import Decision, Judged, NoFeasiblePoint, Optimum, PointCost, PointSummary
+from benchsuite.analysis.stats import ONE_RUN, none
+from benchsuite.economics.chances import NEARLY, NO_CHANCES, SURE, Chances, slo_verdict
+from benchsuite.economics.cost import cost_intervals, point_cost
+from benchsuite.results import Decision, Estimate, Judged, NoFeasiblePoint, Optimum, PointCost, PointSummary
 from benchsuite.slo import LATENCIES, Limit, Slo
 
 MAX_ERROR_RATE = Limit("error_rate", None, "<=", 0.01)
@@ -31,49 +33,87 @@ def measured(point: PointSummary, limit: Limit) -> float | None:
     raise ValueError(f"no figure for the limit {limit}")
 
 
-def judge(point: PointSummary, cost: PointCost, slo: Slo) -> Judged:
+def judge(point: PointSummary, cost: PointCost, slo: Slo, found: Chances = NO_CHANCES) -> Judged:
     """`point` held against every limit. A figure that is not known proves nothing: its limit is listed as unknown.
 
     Failing requests shorten a run and so make it look cheap: a point with more than 1 % of them misses, whatever the
     SLO, unless the SLO has its own error_rate limit. A points table without an error rate is taken at its word.
+    found: from resampling the runs, where there are runs.
     """
     misses, unknown = [], []
-    for limit in _limits(slo):
+    for limit in limits_of(slo):
         value = measured(point, limit)
         if value is not None and not limit.holds(value):
             misses.append(f"{limit} missed: {limit.show(value)}")
         elif value is None and limit is not MAX_ERROR_RATE:
             unknown.append(f"{limit} unknown")
-    return Judged(point, cost, tuple(misses), tuple(unknown))
+    intervals = point.intervals or _of_one_run(point)
+    return Judged(
+        point,
+        cost,
+        tuple(misses),
+        tuple(unknown),
+        slo_verdict=slo_verdict(point.concurrency, misses, unknown, found),
+        p_met=found.p_met.get(point.concurrency),
+        intervals=intervals | cost_intervals(cost, intervals),
+    )
 
 
-def judge_points(points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: float | None) -> list[Judged]:
+def _of_one_run(point: PointSummary) -> dict[str, Estimate]:
+    """For a level of a points table: what it tells, without intervals."""
+    told = {
+        "wall_s": point.wall_s,
+        "throughput_paper_tok_s": point.throughput_paper_tok_s,
+        "output_tok_s": point.output_tok_s,
+        "request_per_s": point.request_per_s,
+        "ttft_mean_s": point.ttft_s.mean,
+    }
+    return {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
+
+
+def judge_points(
+    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: float | None, found: Chances = NO_CHANCES
+) -> list[Judged]:
     """Every point with its cost at the price of the whole machine, held against the SLO."""
-    return [judge(point, point_cost(point, usd_per_hour_total), slo) for point in points]
+    return [judge(point, point_cost(point, usd_per_hour_total), slo, found) for point in points]
 
 
-def decide(judged: Sequence[Judged], slo: Slo) -> Decision:
+def decide(judged: Sequence[Judged], slo: Slo, found: Chances = NO_CHANCES) -> Decision:
     """The cheapest level of one model (and one machine) that meets the SLO, the lower level if two cost the same.
 
     Without a price the shortest run is the cheapest. A level whose feasibility is in doubt is not chosen, and the
-    reason says so. With no feasible level: the one that misses by least, relative to its limits.
+    reason says so. With no feasible level: the one that misses by least, relative to its limits. found: how often the
+    same rule picks each level when the runs are resampled.
     """
     model = judged[0].point.model if judged else None
     feasible = sorted((j for j in judged if j.meets_slo and _expense(j) is not None), key=_order)
     if not feasible:
-        return _none(model, judged, slo)
+        return _none(model, judged, slo, found)
     choice = feasible[0]
     binding = _binding(choice, judged, slo)
+    p_opt = None if found.p_by_level is None else found.p_by_level.get(choice.point.concurrency, 0.0)
     return Optimum(
         model=model,
         choice=choice,
         runner_up=feasible[1] if len(feasible) > 1 else None,
         binding=binding,
         reason=_reason(choice, judged, binding),
+        recommended=choice if p_opt is None or p_opt >= SURE else _safest(choice, feasible),
+        p_opt=p_opt,
+        p_by_level=found.p_by_level or {},
+        p_method=found.method,
     )
 
 
-def _limits(slo: Slo) -> tuple[Limit, ...]:
+def _safest(choice: Judged, feasible: Sequence[Judged]) -> Judged:
+    """The lowest level among those that meet the SLO at nearly the same cost."""
+    most = (_expense(choice) or 0.0) * NEARLY
+    near = [j for j in feasible if (_expense(j) or 0.0) <= most]
+    return min(near, key=lambda j: j.point.concurrency)
+
+
+def limits_of(slo: Slo) -> tuple[Limit, ...]:
+    """The limits that a level is held against: the SLO's, and at most 1 % errors where it does not limit them."""
     own = any(limit.metric == "error_rate" for limit in slo.limits)
     return slo.limits if own else (*slo.limits, MAX_ERROR_RATE)
 
@@ -104,7 +144,7 @@ def _binding(choice: Judged, judged: Sequence[Judged], slo: Slo) -> str:
     stopped = stopped_level(choice, judged)
     if stopped is not None:
         point = stopped.point
-        missed = [limit for limit in _limits(slo) if _miss(point, limit)]
+        missed = [limit for limit in limits_of(slo) if _miss(point, limit)]
         if missed:
             return str(max(missed, key=lambda limit: _miss(point, limit) or 0.0))
         return "; ".join(stopped.unknown)
@@ -132,12 +172,12 @@ def _reason(choice: Judged, judged: Sequence[Judged], binding: str) -> str:
     return "; ".join(dict.fromkeys(said))
 
 
-def _none(model: str | None, judged: Sequence[Judged], slo: Slo) -> NoFeasiblePoint:
+def _none(model: str | None, judged: Sequence[Judged], slo: Slo, found: Chances) -> NoFeasiblePoint:
     if not judged:
         return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
 
     def distance(j: Judged) -> tuple[float, int, tuple[float, int]]:
-        return max((_miss(j.point, limit) or 0.0 for limit in _limits(slo)), default=0.0), len(j.unknown), _order(j)
+        return max((_miss(j.point, limit) or 0.0 for limit in limits_of(slo)), default=0.0), len(j.unknown), _order(j)
 
     nearest = min(judged, key=distance)
     doubts = (*nearest.misses, *nearest.unknown) or ("it has no duration",)
@@ -145,4 +185,6 @@ def _none(model: str | None, judged: Sequence[Judged], slo: Slo) -> NoFeasiblePo
         model=model,
         nearest=nearest,
         reason=f"no level meets the SLO; the nearest is {nearest.point.concurrency}: {', '.join(doubts)}",
+        p_by_level=found.p_by_level or {},
+        p_method=found.method,
     )

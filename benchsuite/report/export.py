@@ -43,7 +43,14 @@ def point_json(judged: Judged) -> dict[str, Any]:
     warnings = point.pop("warnings")
     cost = dataclasses.asdict(judged.cost)
     del cost["usd_per_hour"], point["model"]
-    verdict = {"meets_slo": judged.meets_slo, "misses": [*judged.misses], "unknown": [*judged.unknown]}
+    verdict = {
+        "meets_slo": judged.meets_slo,
+        "misses": [*judged.misses],
+        "unknown": [*judged.unknown],
+        "slo_verdict": judged.slo_verdict,
+        "p_met": judged.p_met,
+        "intervals": {name: dataclasses.asdict(found) for name, found in judged.intervals.items()},
+    }
     cleaned: dict[str, Any] = _clean({**point, **cost, **verdict, "warnings": list(warnings)})
     return cleaned
 
@@ -59,10 +66,20 @@ def decision_json(decision: Decision) -> dict[str, Any]:
             "usd_per_1m_output_tokens": choice.cost.usd_per_1m_output_tokens,
             "runner_up": None if second is None else _short(second),
             "reason": decision.reason,
+            "recommended_concurrency": decision.recommended.point.concurrency,
+            "p_opt": decision.p_opt,
+            **_probabilities(decision),
         }
         return {"optimum": _clean(optimum), "no_feasible": None}
     nearest = None if decision.nearest is None else _short(decision.nearest)
-    return {"optimum": None, "no_feasible": _clean({"nearest": nearest, "reason": decision.reason})}
+    none = {"nearest": nearest, "reason": decision.reason, **_probabilities(decision)}
+    return {"optimum": None, "no_feasible": _clean(none)}
+
+
+def _probabilities(decision: Decision) -> dict[str, Any]:
+    """How often the rule picks each level; None without several runs of each. JSON has text keys alone."""
+    by_level = {str(level): p for level, p in decision.p_by_level.items()} or None
+    return {"p_by_level": by_level, "p_method": decision.p_method}
 
 
 def _short(judged: Judged) -> dict[str, Any]:

@@ -40,13 +40,16 @@ def picture(judged: Sequence[Judged], decision: Decision) -> Figure:
     if _priced(judged):
         return cost_figure(judged, decision)
     title = _least("the run is shortest", [(j, j.point.wall_s) for j in judged], lambda v: f"{number(v)} s")
-    return _figure(title, [_series("wall time", judged, lambda j: j.point.wall_s)], "wall time (s)", judged, decision)
+    return _figure(
+        title, [_series("wall time", judged, lambda j: j.point.wall_s, "wall_s")], "wall time (s)", judged, decision
+    )
 
 
 def cost_figure(judged: Sequence[Judged], decision: Decision) -> Figure:
     """Dollars per million output tokens over the level."""
     costs = [(j, j.cost.usd_per_1m_output_tokens) for j in judged]
-    series = _series("cost", judged, lambda j: j.cost.usd_per_1m_output_tokens)
+    figure = "usd_per_1m_output_tokens"
+    series = _series("cost", judged, lambda j: j.cost.usd_per_1m_output_tokens, figure)
     title = _least("output costs least", costs, lambda v: f"{usd(v)} per 1M tokens")
     return _figure(title, [series], "cost of output (USD per 1M tokens)", judged, decision)
 
@@ -102,8 +105,8 @@ def _latency(
     decision: Decision,
     slo: Slo,
 ) -> Figure:
-    mean = _series("mean", judged, lambda j: _ms(values(j).mean))
-    p95 = _series("p95", judged, lambda j: _ms(tail(values(j), "p95")))
+    mean = _series("mean", judged, lambda j: _ms(values(j).mean), f"{metric}_mean_s", 1000)
+    p95 = _series("p95", judged, lambda j: _ms(tail(values(j), "p95")), f"{metric}_p95_s", 1000)
     shown = [mean, *([p95] if any(p.y is not None for p in p95.points) else [])]
     limits = [limit for limit in slo.limits if limit.metric == metric]
     title = _against(what, limits, judged) or _course(f"mean {what}", mean, "ms")
@@ -112,7 +115,8 @@ def _latency(
 
 
 def _throughput(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
-    series = _series("per-user throughput", judged, lambda j: j.point.throughput_paper_tok_s)
+    value = "throughput_paper_tok_s"
+    series = _series("per-user throughput", judged, lambda j: j.point.throughput_paper_tok_s, value)
     limits = [limit for limit in slo.limits if limit.metric == "throughput"]
     title = _against("per-user throughput", limits, judged) or _course("per-user throughput", series, "tok/s")
     marks = [charts.Limit(limit.value, str(limit)) for limit in limits]
@@ -120,7 +124,7 @@ def _throughput(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figur
 
 
 def _output(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
-    series = _series("output", judged, lambda j: j.point.output_tok_s)
+    series = _series("output", judged, lambda j: j.point.output_tok_s, "output_tok_s")
     limits = [limit for limit in slo.limits if limit.metric == "output"]
     known = [(p.y, p.x) for p in series.points if p.y is not None]
     best = max(known, default=None)
@@ -151,8 +155,19 @@ def _figure(
     return Figure(title, chart)
 
 
-def _series(name: str, judged: Sequence[Judged], value: Callable[[Judged], float | None]) -> Series:
-    return Series(name, tuple(Point(j.point.concurrency, value(j)) for j in judged))
+def _series(
+    name: str, judged: Sequence[Judged], value: Callable[[Judged], float | None], figure: str = "", scale: float = 1.0
+) -> Series:
+    """A point a level; `figure` names its interval in `Judged.intervals`, in units of 1 / scale."""
+
+    def at(j: Judged) -> Point:
+        found = j.intervals.get(figure)
+        if found is None:
+            return Point(j.point.concurrency, value(j))
+        low, high = (None if end is None else end * scale for end in (found.low, found.high))
+        return Point(j.point.concurrency, value(j), low, high)
+
+    return Series(name, tuple(at(j) for j in judged))
 
 
 def _ms(value_s: float | None) -> float | None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchsuite.analysis.client_checks import ClientVerdict, judge_client
-from benchsuite.analysis.metrics import summarise_points
+from benchsuite.analysis.metrics import summarise_for
+from benchsuite.economics.chances import chances
 from benchsuite.economics.cost import total_usd_per_hour
-from benchsuite.economics.optimum import decide, judge_points
+from benchsuite.economics.fragility import with_level_warnings
+from benchsuite.economics.optimum import decide, judge_points, limits_of
 from benchsuite.economics.prices import preset
 from benchsuite.report.export import summary_json
 from benchsuite.results import Decision, Judged, PointSummary
@@ -60,11 +62,14 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     price = price or spec.price
     usd_per_hour = unit_price(price)
     model = run.manifest.get("model") or spec.server.model
-    points = summarise_points(whole_points(run), model=model, fixed_length=spec.workload.fixed_length)
+    measured = summarise_for(whole_points(run), limits_of(limits), model=model, fixed_length=spec.workload.fixed_length)
+    points = [point for point, _ in measured]
     clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
     points = [_with_client_warning(point, clients.get(point.concurrency)) for point in points]
     total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
-    judged = judge_points(points, limits, total)
+    points = with_level_warnings(points, limits, total)
+    found = chances([sums for _, sums in measured], free=total == 0)
+    judged = judge_points(points, limits, total, found)
     return Judgement(
         run_id=run.manifest["run_id"],
         model=model,
@@ -72,7 +77,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
         usd_per_hour=usd_per_hour,
         gpus=price.gpus,
         judged=tuple(judged),
-        decision=decide(judged, limits),
+        decision=decide(judged, limits, found),
         clients=clients,
     )
 

@@ -10,13 +10,14 @@ from typing import Any
 from benchsuite.report.figures import distribution_figures, level_figures, picture
 from benchsuite.report.judgement import Judgement, judge_run, whole_points
 from benchsuite.report.svg import CSS
-from benchsuite.report.terminal import slo_cell
+from benchsuite.report.terminal import INTERVAL_COLUMNS, slo_cell
 from benchsuite.report.words import (
     DASH,
     asides,
     best_tail,
     count,
     grouped_warnings,
+    has_intervals,
     headline,
     ms,
     number,
@@ -66,6 +67,8 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
         "point_head": _point_head(judged),
         "points": [(_point_row(j, best_tail(judged)), j.meets_slo, _chosen(j, judgement)) for j in judged],
         "warnings": [(_sentence(w.finding), w.code, _sentence(w.remedy), at) for w, at in grouped_warnings(judged)],
+        "interval_head": [head for head, _ in INTERVAL_COLUMNS],
+        "intervals": [_interval_row(j, judgement) for j in judged] if has_intervals(judged) else [],
         "client_head": _CLIENT_HEAD,
         "client": [_client_row(point) for point in run.manifest.get("points", []) if point.get("client")],
         "facts": _facts(run, judgement),
@@ -79,6 +82,11 @@ def _sentence(text: str) -> str:
 
 def _chosen(judged: Judged, judgement: Judgement) -> bool:
     return judgement.decision.kind == "optimum" and judged is judgement.decision.choice
+
+
+def _interval_row(judged: Judged, judgement: Judgement) -> tuple[Row, bool, bool]:
+    cells = tuple(show(judged, judgement.decision) for _, show in INTERVAL_COLUMNS)
+    return cells, judged.meets_slo, _chosen(judged, judgement)
 
 
 def _point_head(judged: Sequence[Judged]) -> Row:

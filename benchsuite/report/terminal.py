@@ -17,9 +17,12 @@ from benchsuite.report.words import (
     DASH,
     asides,
     best_tail,
+    chance,
     count,
     grouped_warnings,
+    has_intervals,
     headline,
+    interval,
     limit_name,
     ms,
     number,
@@ -32,6 +35,17 @@ from benchsuite.slo import Slo
 
 __all__ = ["SweepView", "final_table", "print_judgement"]
 
+INTERVAL_COLUMNS: tuple[tuple[str, Callable[[Judged, Decision], str]], ...] = (
+    ("users", lambda j, _: str(j.point.concurrency)),
+    ("runs", lambda j, _: str(j.point.repeat_count)),
+    ("wall s", lambda j, _: interval(j.intervals.get("wall_s"), number)),
+    ("TTFT mean ms", lambda j, _: interval(j.intervals.get("ttft_mean_s"), number, 1000)),
+    ("tok/s per user", lambda j, _: interval(j.intervals.get("throughput_paper_tok_s"), number)),
+    ("$/1M output", lambda j, _: interval(j.intervals.get("usd_per_1m_output_tokens"), number)),
+    ("SLO", lambda j, _: j.slo_verdict),
+    ("P met", lambda j, _: chance(j.p_met)),
+    ("P opt", lambda j, decision: chance(decision.p_by_level.get(j.point.concurrency))),
+)
 _WIDE = 100  # columns of terminal; below, some of the table is left out
 
 
@@ -70,6 +84,8 @@ def final_table(
     say(console, headline(decision, judged), style="bold green" if decision.kind == "optimum" else "bold red", indent=2)
     for text in asides(decision, judged):
         say(console, text, indent=2)
+    if has_intervals(judged):
+        console.print(_interval_table(judged, decision, console))
     for warn, levels in grouped_warnings(judged):
         say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
 
@@ -90,6 +106,21 @@ def _columns(stat: str) -> tuple[_Column, ...]:
         _Column("SLO\nmet", lambda j: "yes" if j.meets_slo else "no" if j.misses else "?", wide=False),
         _Column("SLO\nmisses", slo_cell, wide=True),
     )
+
+
+def _interval_table(judged: Sequence[Judged], decision: Decision, console: Console) -> Table:
+    """What the runs' spread leaves open: 95 % intervals, the SLO's verdict, how often each level is the optimum."""
+    table = Table(
+        title="95 % intervals over runs", title_justify="left", box=None, padding=(0, 1), pad_edge=False,
+        header_style="bold",
+    )  # fmt: skip
+    columns = [one for one in INTERVAL_COLUMNS if console.width >= _WIDE or one[0] != "wall s"]
+    for head, _ in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for one in judged:
+        cells = [show(one, decision).replace(" [", "\n[") for _, show in columns]  # the interval below its value
+        table.add_row(*(Text("\n".join(safe(console, line) for line in cell.split("\n"))) for cell in cells))
+    return table
 
 
 def slo_cell(judged: Judged) -> str:

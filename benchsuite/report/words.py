@@ -5,10 +5,10 @@ Base units come in (seconds, dollars, ratios); units for people go out. Missing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from benchsuite.economics.optimum import stopped_level
-from benchsuite.results import Decision, Distribution, Judged, Warn
+from benchsuite.results import Decision, Distribution, Estimate, Judged, Warn
 
 DASH = "\u2013"
 
@@ -79,7 +79,43 @@ def headline(decision: Decision, judged: Sequence[Judged]) -> str:
     if decision.kind == "none":
         return _no_level(decision.nearest)
     choice = decision.choice
-    return f"optimum {choice.point.concurrency}: {price_text(choice)}; {_next_level(choice, judged)}"
+    sure = chance_text(decision)
+    return f"optimum {choice.point.concurrency}{sure}: {price_text(choice)}; {_next_level(choice, judged)}"
+
+
+def chance_text(decision: Decision) -> str:
+    """' (P = 0.61; 16: 0.39)': how often the rule picks the optimum, and what else it picks; '' with one run."""
+    by_level = decision.p_by_level
+    if not by_level:
+        return ""
+    own = decision.choice.point.concurrency if decision.kind == "optimum" else None
+    others = [f"{level}: {p:.2f}" for level, p in by_level.items() if level != own and p >= 0.005]
+    none = 1 - sum(by_level.values())
+    others += [f"none: {none:.2f}"] * (none >= 0.005)
+    if own is not None:
+        others.insert(0, f"P = {by_level[own]:.2f}")
+    return f" ({'; '.join(others)})"
+
+
+def chance(p: float | None) -> str:
+    """A probability with two digits after the point."""
+    return DASH if p is None else f"{p:.2f}"
+
+
+def interval(estimate: Estimate | None, show: Callable[[float | None], str], scale: float = 1.0) -> str:
+    """'4.57 [4.40, 4.75]', an end that is not known as an en dash; the value alone without an interval."""
+    if estimate is None or estimate.value is None:
+        return DASH
+    value = show(estimate.value * scale)
+    if estimate.low is None and estimate.high is None:
+        return value
+    low, high = (None if end is None else end * scale for end in (estimate.low, estimate.high))
+    return f"{value} [{show(low)}, {show(high)}]"
+
+
+def has_intervals(judged: Iterable[Judged]) -> bool:
+    """True if any level has the interval of its wall time: several runs."""
+    return any((found := j.intervals.get("wall_s")) is not None and found.low is not None for j in judged)
 
 
 def price_text(judged: Judged) -> str:
@@ -89,7 +125,11 @@ def price_text(judged: Judged) -> str:
     if cost.cost_usd is None:
         return f"{number(judged.point.wall_s)} s per {run} (no price given)"
     per_1m = cost.usd_per_1m_output_tokens
-    return f"{usd(cost.cost_usd)} per {run}" + ("" if per_1m is None else f", {usd(per_1m)}/1M output tokens")
+    if per_1m is None:
+        return f"{usd(cost.cost_usd)} per {run}"
+    found = judged.intervals.get("usd_per_1m_output_tokens")
+    ends = "" if found is None or found.low is None else f" [{number(found.low)}, {number(found.high)}]"
+    return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends}"
 
 
 def _no_level(nearest: Judged | None) -> str:
@@ -126,10 +166,25 @@ def asides(decision: Decision, judged: Sequence[Judged]) -> list[str]:
     if decision.kind == "optimum" and decision.runner_up is not None:
         second = decision.runner_up
         said.append(f"runner-up {second.point.concurrency}: {price_text(second)}")
+    said += _advice(decision)
     if judged and all(j.point.repeat_count == 1 for j in judged):
         said.append("one run per level: no interval, so close levels may swap places")
     if judged and all(j.cost.usd_per_hour is None for j in judged):
         said.append("no price: levels are ranked by the run's duration; give --usd-per-hour or --preset")
+    return said
+
+
+def _advice(decision: Decision) -> list[str]:
+    """The safer level where the cheapest is not sure, and why there is no probability where there is none."""
+    said = []
+    if decision.kind == "optimum" and decision.recommended is not decision.choice:
+        safer = decision.recommended
+        said.append(
+            f"recommended {safer.point.concurrency}: {decision.choice.point.concurrency} is not sure to be the cheapest"
+            f" level that meets the SLO, and the lower one costs at most 5 % more ({price_text(safer)})"
+        )
+    if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
+        said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
     return said
 
 

@@ -43,7 +43,9 @@ def test_keys_and_optimum():
     assert optimum["concurrency"] == 64
     assert round(optimum["cost_usd"], 2) == 0.25
     assert optimum["runner_up"]["concurrency"] == 32
-    assert set(optimum) == {"concurrency", "binding", "cost_usd", "usd_per_1m_output_tokens", "runner_up", "reason"}
+    keys = {"concurrency", "binding", "cost_usd", "usd_per_1m_output_tokens", "runner_up", "reason"}
+    assert set(optimum) == keys | {"recommended_concurrency", "p_opt", "p_by_level", "p_method"}
+    assert (optimum["p_opt"], optimum["p_by_level"], optimum["p_method"]) == (None, None, "no interval: one run")
 
 
 def test_missing_is_null_and_unknown_is_said():
