@@ -192,6 +192,9 @@ class _Noter:
 
     def note(self, payload: bytes) -> int:
         facts = self._facts
+        if payload == b"[DONE]":
+            facts.done = True
+            return -1
         try:
             event = _loads(payload)
         except ValueError:
@@ -257,11 +260,9 @@ class _Noter:
 
     def _not_json(self, payload: bytes) -> int:
         facts = self._facts
-        if payload == b"[DONE]":
-            facts.done = True
-        elif not payload.strip():
+        if not payload.strip():
             return 0
-        elif payload.lstrip().startswith(b'{"error"'):
+        if payload.lstrip().startswith(b'{"error"'):
             facts.server_error = facts.server_error or error_message(payload)
         else:
             facts.malformed = facts.malformed or f"an event is not JSON: {payload[:80]!r}"

@@ -24,6 +24,7 @@ from benchsuite.records import RequestRecord
 from benchsuite.telemetry.host import CpuMark, Histogram, rss_bytes
 
 _TICK_NS = 10_000_000
+_MIN_BACKLOG = 64
 _LAGS_PER_REQUEST = 32
 _PARSE_SLICE_NS = 500_000
 _WATCH_EVERY_TICKS = 10
@@ -116,6 +117,7 @@ class PointLoad:
         self.pause = pause
         self._users = [_User(self, driver) for driver in drivers]
         self._busy = 0
+        self._backlog = max(_MIN_BACKLOG, 2 * len(self._users))
         self._finished: deque[Exchange] = deque()
         self._parsing: Iterator[None] | None = None
         self._rows: list[RequestRecord] = []
@@ -204,7 +206,8 @@ class PointLoad:
                 self._parsing = self._record(self._finished.popleft())
             if next(self._parsing, False) is False:
                 self._parsing = None
-            if not whole and now_ns() > until_ns:
+            # a backlog that grows is worked off at once: else a client at its limit would keep it all in memory
+            if not whole and len(self._finished) <= self._backlog and now_ns() > until_ns:
                 if (self._parsing or self._finished) and not self._drain_scheduled:
                     self._drain_scheduled = True
                     self.link.loop.call_soon(self._drain)

@@ -255,8 +255,12 @@ class _Worker:
         self._progress[self._worker * 5 : self._worker * 5 + 5] = numbers
 
     def _next(self) -> int:
+        if self._n_workers == 1:  # nobody to share with
+            index: int = self._cursor.get_obj().value
+            self._cursor.get_obj().value = index + 1
+            return index
         with self._cursor.get_lock():
-            index: int = self._cursor.value
+            index = self._cursor.value
             self._cursor.value = index + 1
         return index
 
