@@ -66,8 +66,7 @@ def users_at_limit(
         return None
     n = 1 if runs is None else len(runs.values)
     if runs is None or n < MIN_RUNS:
-        why = "runs by themselves not known" if runs is None else f"fewer than {MIN_RUNS} repeats"
-        return Estimate(value, None, None, n, f"no interval: {why}")
+        return Estimate(value, None, None, n, f"no interval: fewer than {MIN_RUNS} repeats")
     drawn = _drawn(runs, seed)
     found = [_draw(levels, means, limit) for means in drawn]
     low, high = np.quantile(found, [0.025, 0.975], method="inverted_cdf")

@@ -19,7 +19,7 @@ def with_level_warnings(
 ) -> list[PointSummary]:
     """The points, each with what the other levels of its model, the SLO and the decision say against it.
 
-    Points of several models keep their order; warnings that a point has already stay in front.
+    Points of several models keep their order; warnings that a point has already stay in front, once.
     """
     found: dict[tuple[str | None, int], list[Warn]] = {}
     for model in dict.fromkeys(p.model for p in points):
@@ -27,7 +27,10 @@ def with_level_warnings(
         judged = judge_points(own, slo, usd_per_hour_total)
         for warn in [*check_levels(own), *fragile_optimum(judged, decide(judged, slo), slo)]:
             found.setdefault((model, warn.concurrency or 0), []).append(warn)
-    return [dataclasses.replace(p, warnings=(*p.warnings, *found.get((p.model, p.concurrency), ()))) for p in points]
+    return [
+        dataclasses.replace(p, warnings=tuple(dict.fromkeys((*p.warnings, *found.get((p.model, p.concurrency), ())))))
+        for p in points
+    ]
 
 
 def fragile_optimum(judged: Sequence[Judged], decision: Decision, slo: Slo) -> list[Warn]:

@@ -159,7 +159,7 @@ def test_the_crossing_lies_within_the_levels(values, limit):
 def test_interval_needs_three_runs():
     """With fewer, the words say why there is none."""
     alone = users_at_limit([4, 16], [30.0, 10.0], THROUGHPUT)
-    assert (alone.low, alone.high, alone.method) == (None, None, "no interval: runs by themselves not known")
+    assert (alone.low, alone.high, alone.method) == (None, None, "no interval: fewer than 3 repeats")
     two = Runs(np.array([[30.0, 10.0]] * 2), np.ones((2, 2)))
     assert users_at_limit([4, 16], [30.0, 10.0], THROUGHPUT, two).method == "no interval: fewer than 3 repeats"
 
