@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_LEVELS = 4  # three parameters, and one level more to be wrong about
+MIN_BULGE = 0.05  # of the scaled axis; what bends less is a straight line
 MAX_EXTRAPOLATION = 2.0  # a peak further out than this times the highest level is no finding
 
 Floats = NDArray[np.float64]
@@ -99,7 +100,7 @@ def _peak(contention: float, coherency: float, highest: int) -> float | None:
 def knee(levels: Sequence[int], output_tok_s: Sequence[float]) -> int | None:
     """The level furthest above the chord from the first to the last, both axes scaled to 0..1; a label, no decision.
 
-    None with fewer than three levels, where no level lies above the chord, or where X does not rise.
+    None with fewer than three levels, where none lies 0.05 above the chord, or where X does not rise.
     Source: Satopaa et al., "Finding a Kneedle in a Haystack" (2011), without its smoothing and sensitivity.
     """
     n, x = np.asarray(levels, float), np.asarray(output_tok_s, float)
@@ -107,4 +108,4 @@ def knee(levels: Sequence[int], output_tok_s: Sequence[float]) -> int | None:
         return None
     above = (x - x[0]) / (x[-1] - x[0]) - (n - n[0]) / (n[-1] - n[0])
     best = int(np.argmax(above))
-    return levels[best] if above[best] > 1e-9 else None
+    return levels[best] if above[best] > MIN_BULGE else None

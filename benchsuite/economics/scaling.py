@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchsuite.analysis.usl import Usl, elasticities, fit_usl, knee
@@ -26,6 +26,7 @@ from benchsuite.results import Decision, Estimate, Judged, PointSummary
 from benchsuite.slo import Slo
 
 ZONE_TOLERANCE = 0.10
+ZONE_P_MET = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class ScalingLevel:
 class Zone:
     """The levels that meet the SLO at an average cost within `tolerance` of the least that do: lowest to highest.
 
-    optimum_inside: False where the cheapest run of the set is not among them, because its answers were shorter.
+    optimum_inside: False where the cheapest run of the set is not among them: its answers were shorter, or it is not
+    sure to meet the SLO.
     """
 
     lowest: int
@@ -92,11 +94,13 @@ def scaling(
     usd_per_hour_total: float | None,
     *,
     repeats: Sequence[Sequence[PointSummary]] = (),
+    p_met: Mapping[int, float] | None = None,
     seed: int = 0,
 ) -> Scaling:
     """The principles on the levels of ONE model.
 
-    repeats: the points of each repeat by itself, where known: they give the boundary its interval. Levels without a
+    repeats: the points of each repeat by itself, where known: they give the boundary its interval. p_met: how sure each
+    level is to meet the SLO, where known: the zone takes those of 95 %, others as they were observed. Levels without a
     rate of output tokens are left out of all but the decision and the limits. The price changes no share and no zone.
     """
     ordered = sorted(points, key=lambda p: p.concurrency)
@@ -106,7 +110,7 @@ def scaling(
     numbers = [j.point.concurrency for j in rated]
     rates = [j.point.output_tok_s or 0.0 for j in rated]
     steps = elasticities(numbers, rates)
-    zone = _zone(rated, decision)
+    zone = _zone(rated, decision, p_met or {})
     limits = breakable_limits(ordered, slo)
     found = [limit_users(ordered, limit, repeats, seed) for limit in limits]
     known = [one.users for one in found if one.users is not None and one.users.value is not None]
@@ -160,9 +164,10 @@ def _levels(rated: Sequence[Judged], steps: Sequence[float], zone: Zone | None) 
     return found
 
 
-def _zone(rated: Sequence[Judged], decision: Decision) -> Zone | None:
+def _zone(rated: Sequence[Judged], decision: Decision, p_met: Mapping[int, float]) -> Zone | None:
     """At one hourly price the average cost is the inverse of the rate, so the zone needs no price."""
-    feasible = [(j.point.concurrency, j.point.output_tok_s or 0.0) for j in rated if j.meets_slo]
+    sure = [j for j in rated if j.meets_slo and p_met.get(j.point.concurrency, 1.0) >= ZONE_P_MET]
+    feasible = [(j.point.concurrency, j.point.output_tok_s or 0.0) for j in sure]
     if not feasible:
         return None
     least = max(rate for _, rate in feasible) / (1 + ZONE_TOLERANCE)

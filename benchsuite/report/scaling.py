@@ -101,10 +101,14 @@ def _returns(slope: Estimate) -> str:
 def _zone(found: Scaling) -> str:
     zone = found.zone
     if zone is None:
-        return "zone of best cost: none, no level meets the SLO"
+        return "zone of best cost: none, no level surely meets the SLO"
     span = str(zone.lowest) if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
     text = f"zone of best cost: {span} users, within {zone.tolerance:.0%} of the least $/1M that meets the SLO"
-    return text if zone.optimum_inside else text + f"; {found.optimum} costs less per run by shorter answers alone"
+    return (
+        text
+        if zone.optimum_inside
+        else text + f"; {found.optimum} costs less per run, but by shorter answers or not surely within the SLO"
+    )
 
 
 def _law(found: Scaling) -> str:
@@ -117,9 +121,13 @@ def _law(found: Scaling) -> str:
     worst = max(usl.residuals, key=abs)
     label = "" if found.knee is None else f"; knee {found.knee}, a label"
     return (
-        f"scaling law: {number(usl.rate_tok_s)} tok/s for one user, contention {usl.contention:.3g}, "
-        f"coherency {usl.coherency:.2g}, {peak}; off by {abs(worst):.0%} at most{label}"
+        f"scaling law: {number(usl.rate_tok_s)} tok/s for one user, contention {_small(usl.contention)}, "
+        f"coherency {_small(usl.coherency)}, {peak}; off by {abs(worst):.0%} at most{label}"
     )
+
+
+def _small(parameter: float) -> str:
+    return "0" if parameter < 1e-9 else f"{parameter:.2g}"
 
 
 def _limit(limit: str, users: Estimate | None, note: str) -> str:

@@ -94,9 +94,10 @@ def test_the_fit_finds_an_exact_law_again(rate, contention, coherency):
 
 
 def test_knee_is_a_label():
-    """48 for WiNGPT-2.7's throughput; none on a straight line, a falling curve, or two points."""
+    """48 for WiNGPT-2.7's throughput; none on a (nearly) straight line, a falling curve, or two points."""
     assert knee(LEVELS, rates("WiNGPT-2.7")) == 48
     assert knee([1, 2, 3], [1.0, 2.0, 3.0]) is None
+    assert knee([1, 2, 4, 8], [166.0, 332.0, 662.0, 1241.0]) is None
     assert knee([1, 2, 3], [3.0, 4.0, 2.0]) is None
     assert knee([1, 2], [1.0, 2.0]) is None
 

@@ -63,6 +63,14 @@ def test_the_zone(model, lowest, highest):
     assert {level.concurrency for level in FOUND[model].levels if level.in_zone} == set(zone.levels)
 
 
+def test_a_level_in_doubt_is_not_in_the_zone():
+    """gpt-oss at 64 with P_met .6 leaves 48 alone, and the optimum outside; with all in doubt there is no zone."""
+    points = [p for p in TABLE4 if p.model == "gpt-oss-20b-low"]
+    zone = scaling(points, SLO, 1.58, p_met={64: 0.6}).zone
+    assert (zone.levels, zone.optimum_inside) == ((48,), False)
+    assert scaling(points, SLO, 1.58, p_met=dict.fromkeys((8, 16, 32, 48, 64, 128), 0.5)).zone is None
+
+
 def test_no_level_meets_the_slo():
     """An empty zone is a legal result, and nothing has a cost at the boundary."""
     found = scaling([p for p in TABLE4 if p.model == "WiNGPT-2.7"], parse_slo("throughput>500"), 1.58)
