@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...]`: run the benchmarks, print their tables, write build/bench.json.
 
 All ratios are of one run of this program, with the server pinned to one core and the client to another. Without a name
-all are run: fidelity, ceiling, requests, memory, faults.
+all are run: fidelity, ceiling, requests, memory, faults, whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import clients, extremes, faults
+from benchmarks import clients, extremes, faults, whole_run
 from benchsuite.telemetry.host import describe_host
 
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "requests": extremes.request_path,
     "memory": extremes.memory,
     "faults": faults.fault_table,
+    "whole": whole_run.whole_run,
 }
 OUT = Path(__file__).parent.parent / "build" / "bench.json"
 

@@ -109,12 +109,12 @@ def _median(found: list[dict[str, Any]]) -> dict[str, Any]:
 def _print(rows: list[dict[str, Any]]) -> None:
     print("median of the runs; CPU without the parsing after the response; x: CPU as a multiple of the C client's")
     head = ("point", "client", "us CPU/chunk", "x", "parse us", "gap err p50", "p99", "p99.9", "max", "TTFT err p99 ms")
-    print("{:<18}{:<19}{:>12}{:>7}{:>9}{:>13}{:>9}{:>9}{:>9}{:>17}".format(*head))
+    print("{:<20}{:<19}{:>12}{:>7}{:>9}{:>13}{:>9}{:>9}{:>9}{:>17}".format(*head))
     c_cpu = {row["point"]: row["cpu_us_per_chunk"] for row in rows if row["client"] == "C epoll"}
     for row in rows:
         c = c_cpu.get(row["point"])
         print(
-            f"{row['point']:<18}{row['client']:<19}{row['cpu_us_per_chunk']:>12.1f}"
+            f"{row['point']:<20}{row['client']:<19}{row['cpu_us_per_chunk']:>12.1f}"
             f"{'-' if c is None else format(row['cpu_us_per_chunk'] / c, '.2f'):>7}"
             f"{_cell(row.get('parse_us_per_chunk'), '.2f'):>9}{_cell(row.get('gap_p50_ms')):>13}"
             f"{_cell(row.get('gap_p99_ms')):>9}{_cell(row.get('gap_p999_ms')):>9}"

@@ -15,7 +15,10 @@ from benchsuite.serving.simulator_law import Law
 
 ROOT = Path(__file__).parent.parent
 # what makes a command of the README small enough for a test; it stays the README's command
-SMALL = {"sweep": ["--requests", "64", "--max-output-tokens", "4", "--warmup-requests", "1"]}
+SMALL = {
+    "calibrate": ["--seconds", "1"],
+    "sweep": ["--requests", "64", "--max-output-tokens", "4", "--warmup-requests", "1"],
+}
 
 
 def commands() -> Iterator[str]:
@@ -31,6 +34,7 @@ def test_readme_command(command: str, tmp_path: Path, monkeypatch: pytest.Monkey
     shutil.copytree(ROOT / "results" / "examples", tmp_path / "results" / "examples")
     shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with simulator(SimulatorConfig(law=Law(ttft_s=0.01, itl_s=0.001))) as server:
         words = [word.replace("http://127.0.0.1:8000", server.base_url) for word in shlex.split(command)]
         monkeypatch.setattr("sys.argv", ["benchsuite", *words, *SMALL.get(words[0], [])])
