@@ -1,0 +1,198 @@
+"""What `plan` and `frontier` start from: judged curves, of run folders or of a table of points."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchsuite.results import Decision, Judged
+from benchsuite.slo import Slo
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One model's judged levels on one machine. run_walls_s: each repeat's duration at the chosen level.
+
+    facts: what must be alike for costs to be compared, as far as the run tells: workload, engine, its version, client.
+    """
+
+    model: str
+    source: str
+    judged: tuple[Judged, ...]
+    decision: Decision
+    slo: Slo
+    gpus: int
+    usd_per_hour_total: float | None
+    run_walls_s: tuple[float, ...] = ()
+    facts: dict[str, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The flags: one GPU's price, or a preset's, and the number of GPUs; None: the run's own."""
+
+    usd_per_hour: float | None
+    preset: str | None
+    gpus: int | None
+
+    def unit(self) -> float | None:
+        """One GPU-hour in dollars; None if no flag says so. Raises PriceError."""
+        from benchsuite.economics.cost import total_usd_per_hour
+        from benchsuite.economics.prices import preset
+        from benchsuite.errors import PriceError
+
+        if self.preset is not None and self.usd_per_hour is not None:
+            raise PriceError("two prices", given="--usd-per-hour and --preset", expected="one of them")
+        if self.preset is not None:
+            return preset(self.preset).usd_per_hour
+        return None if self.usd_per_hour is None else total_usd_per_hour(self.usd_per_hour)
+
+
+def read_curves(runs: Sequence[Path], points: Path | None, slo: str | None, price: Price) -> list[Curve]:
+    """A curve per run folder, or per model of the table. Raises PointsError for both or none, SloError, PriceError."""
+    from benchsuite.errors import PointsError
+
+    if bool(runs) == (points is not None):
+        raise PointsError(
+            "nothing to start from, or too much", given=len(runs), expected="run folders, or --points FILE"
+        )
+    if points is not None:
+        return _of_table(points, slo, price)
+    return [_of_run(folder, slo, price) for folder in runs]
+
+
+def only(curves: Sequence[Curve], model: str | None) -> Curve:
+    """The curve of `model`; without a name the only one. Raises PointsError with the nearest name."""
+    from benchsuite.errors import PointsError
+
+    names = [curve.model for curve in curves]
+    if model is None and len(curves) == 1:
+        return curves[0]
+    if model is not None and names.count(model) == 1:
+        return curves[names.index(model)]
+    close = difflib.get_close_matches(model or "", names, 1, cutoff=0.4)
+    raise PointsError(
+        "no one model is named" if model is None or model in names else "unknown model",
+        where="--model",
+        given=model,
+        expected="one of " + ", ".join(dict.fromkeys(names)),
+        hint=f"did you mean {close[0]!r}?" if close and model not in names else None,
+    )
+
+
+def read_text(path: Path, what: str) -> str:
+    """The file's text. Raises InputError naming it."""
+    from benchsuite.errors import InputError
+
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} cannot be read", where=str(path), given=error) from None
+
+
+def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
+    from benchsuite.analysis.points_table import parse_points
+    from benchsuite.economics.cost import total_usd_per_hour
+    from benchsuite.economics.optimum import decide, judge_points
+    from benchsuite.slo import PAPER_SLO, parse_slo
+
+    limits, unit, gpus = parse_slo(slo or PAPER_SLO), price.unit(), price.gpus or 1
+    total = None if unit is None else total_usd_per_hour(unit, gpus)
+    judged = judge_points(parse_points(read_text(path, "the points table"), where=str(path)), limits, total)
+    curves = []
+    for model in dict.fromkeys(j.point.model for j in judged):
+        own = tuple(j for j in judged if j.point.model == model)
+        curves.append(Curve(model or "-", str(path), own, decide(own, limits), limits, gpus, total))
+    return curves
+
+
+def _of_run(folder: Path, slo: str | None, price: Price) -> Curve:
+    from benchsuite.report.judgement import judge_run
+    from benchsuite.spec import PriceSpec, parse_spec
+    from benchsuite.store import read_run
+
+    run, unit = read_run(folder), price.unit()
+    own = parse_spec(run.manifest["spec"], where=str(folder)).price
+    if unit is not None:
+        own = PriceSpec(usd_per_hour=unit, gpus=own.gpus)
+    if price.gpus is not None:
+        own = own.model_copy(update={"gpus": price.gpus})
+    found = judge_run(run, slo=slo, price=own)
+    total = None if found.usd_per_hour is None else found.usd_per_hour * found.gpus
+    walls_s = _run_walls_s(run, found.decision.choice) if found.decision.kind == "optimum" else ()
+    return Curve(
+        model=found.model or str(folder),
+        source=str(folder),
+        judged=found.judged,
+        decision=found.decision,
+        slo=found.slo,
+        gpus=found.gpus,
+        usd_per_hour_total=total,
+        run_walls_s=walls_s,
+        facts=_facts(run.manifest),
+    )
+
+
+def _run_walls_s(run: Any, choice: Judged) -> tuple[float, ...]:
+    from benchsuite.analysis.rows import as_table, rows_of
+    from benchsuite.analysis.runs import runs_of
+    from benchsuite.report.judgement import whole_points
+
+    rows = rows_of(as_table(whole_points(run)), choice.point.concurrency)
+    return tuple(one.wall_s for one in runs_of(rows))
+
+
+def _facts(manifest: dict[str, Any]) -> dict[str, str | None]:
+    preflight = manifest.get("preflight") or {}
+    server = preflight.get("server") or {}
+    named = {
+        "workload": (manifest.get("workload") or {}).get("content_hash"),
+        "server": preflight.get("profile"),
+        "server version": server.get("version"),
+        "client host": (manifest.get("host") or {}).get("platform"),
+    }
+    return {key: None if value is None else str(value) for key, value in named.items()}
+
+
+def unlike(curves: Sequence[Curve]) -> list[str]:
+    """What differs between curves whose costs are compared, in words. Raises PointsError if the cost is of other work.
+
+    One set of requests and one SLO are demanded; another engine, version or host is a difference to be told.
+    """
+    from benchsuite.errors import PointsError
+    from benchsuite.report.words import set_size
+
+    by_slo = {str(curve.slo): curve.source for curve in curves}
+    if len(by_slo) > 1:
+        raise PointsError(
+            "the runs have different SLOs",
+            where="slo",
+            given="; ".join(f"{slo} ({source})" for slo, source in by_slo.items()),
+            expected="one for all: --slo",
+        )
+    sizes: dict[int | None, str] = {}
+    for curve in curves:
+        if curve.decision.kind == "optimum":
+            point = curve.decision.choice.point
+            size = set_size(curve.decision.choice) or round(point.n_ok / point.repeat_count)
+            sizes.setdefault(size, curve.model)
+    facts = [(curve, curve.facts) for curve in curves if curve.facts is not None]
+    workloads = {known["workload"]: curve.source for curve, known in facts if known["workload"]}
+    if len(sizes) > 1 or len(workloads) > 1:
+        told = [f"{size:,} requests ({model})" for size, model in sizes.items() if size is not None]
+        raise PointsError(
+            "the models ran different sets of requests, so a run's cost does not compare",
+            where="workload" if len(workloads) > 1 else "requests",
+            given=", ".join(told if len(workloads) <= 1 else workloads.values()),
+            expected="one set for all",
+        )
+    said = []
+    for key in ("server", "server version", "client host"):
+        values = {known[key] or "unknown": curve.source for curve, known in facts}
+        if len(values) > 1:
+            told = [f"{value} ({source})" for value, source in values.items()]
+            said.append(f"the runs differ in {key}: {', '.join(told)}; models are compared with that, not alone")
+    return said
