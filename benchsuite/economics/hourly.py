@@ -89,6 +89,11 @@ def hourly_cost(owned: Ownership, mode: CostMode = "eq5") -> HourlyCost:
     )
 
 
+def natural_mode(owned: Ownership) -> CostMode:
+    """'full' where a parameter is given that only it uses, else the paper's 'eq5'."""
+    return "eq5" if owned.idle_kw is None and owned.salvage is None and owned.hosting_per_hour is None else "full"
+
+
 def owned_parts(owned: Any, mode: CostMode) -> tuple[Any, Any, Any, Any]:
     """Depreciation, power, maintenance and hosting in US dollars per useful hour, unchecked.
 

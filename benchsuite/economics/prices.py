@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from benchsuite.economics.api_prices import ApiPrice, api_price, checked_date, litellm_prices
 from benchsuite.economics.cost import total_usd_per_hour
-from benchsuite.economics.hourly import Ownership, hourly_cost
+from benchsuite.economics.hourly import Ownership, hourly_cost, natural_mode
 from benchsuite.errors import PriceError
 
 _P = TypeVar("_P")
@@ -150,7 +150,9 @@ def _gpu_price(name: str, entry: Any, sources: Mapping[str, str], where: str) ->
             raise PriceError(f"a GPU price lacks {key}", where=at, given=", ".join(entry), expected=key)
     try:
         owned = Ownership(**entry["owned"]) if "owned" in entry else None
-        usd = hourly_cost(owned, "eq5").usd_per_hour if owned else total_usd_per_hour(entry["usd_per_hour"])
+        usd = (
+            hourly_cost(owned, natural_mode(owned)).usd_per_hour if owned else total_usd_per_hour(entry["usd_per_hour"])
+        )
         ranges = [{key: (ends[0], ends[1]) for key, ends in entry.get(k, {}).items()} for k in ("tornado", "uniform")]
     except TypeError as error:
         raise PriceError("a GPU price does not read", where=at, given=error, expected="numbers") from None
