@@ -1,0 +1,117 @@
+"""`benchsuite check`: runs that were disturbed, named; and how cost and speed scale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+FOUND = 4  # exit code of --strict: something was found
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite check results/RUN
+  benchsuite check --points docs/examples/paper_table4.csv --usd-per-hour 1.58
+  benchsuite check --points T.csv --scaling --json
+  benchsuite check results/RUN --strict && echo sound"""
+)
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
+@click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")
+@click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
+@click.option("--preset", help="A bundled price; see `benchsuite cost --list-presets`.")
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
+@click.option("--scaling", "with_scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
+@click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
+@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+def command(
+    runs: tuple[Path, ...],
+    points: Path | None,
+    slo: str | None,
+    usd_per_hour: float | None,
+    preset: str | None,
+    gpus: int | None,
+    with_scaling: bool,
+    strict: bool,
+    as_json: bool,
+) -> int:
+    """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
+
+    --json prints a list of {model, concurrency, code, finding, remedy}; with --scaling an object with the lists
+    `warnings` and `scaling`. Exit codes: 0 checked, whatever was found; 2 bad input; with --strict 4 if something was.
+    """
+    from benchsuite.cli.curves import Price, read_curves
+
+    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus))
+    found = [row for curve in curves for row in _warnings(curve)]
+    scaled = [_scaling(curve) for curve in curves] if with_scaling else []
+    if as_json:
+        click.echo(json.dumps(_plain(found, scaled) if with_scaling else found, indent=2, allow_nan=False))
+    else:
+        _print(found, [curve.model for curve in curves], scaled)
+    return FOUND if strict and found else 0
+
+
+def _warnings(curve: Any) -> list[dict[str, Any]]:
+    from benchsuite.economics.fragility import with_level_warnings
+
+    points = with_level_warnings([j.point for j in curve.judged], curve.slo, curve.usd_per_hour_total)
+    return [
+        {
+            "model": curve.model,
+            "concurrency": point.concurrency,
+            "code": warn.code,
+            "finding": warn.finding,
+            "remedy": warn.remedy,
+        }
+        for point in points
+        for warn in point.warnings
+    ]
+
+
+def _scaling(curve: Any) -> Any:
+    from benchsuite.economics.scaling import scaling
+    from benchsuite.report.scaling import points_by_repeat
+    from benchsuite.store import read_run
+
+    # the facts of a run are known of run folders alone
+    repeats = [] if curve.facts is None else points_by_repeat(read_run(Path(curve.source)), curve.model)
+    p_met = {j.point.concurrency: j.p_met for j in curve.judged if j.p_met is not None}
+    points = [j.point for j in curve.judged]
+    return scaling(points, curve.slo, curve.usd_per_hour_total, repeats=repeats, p_met=p_met)
+
+
+def _plain(found: list[dict[str, Any]], scaled: list[Any]) -> dict[str, Any]:
+    import dataclasses
+
+    return {"warnings": found, "scaling": [dataclasses.asdict(one) for one in scaled]}
+
+
+def _print(found: list[dict[str, Any]], models: list[str], scaled: list[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchsuite.report.console import safe, say
+    from benchsuite.report.scaling import print_scaling
+
+    console = Console()
+    for one in scaled:
+        print_scaling(one, console)
+    for model in models:
+        own = [row for row in found if row["model"] == model]
+        say(console, f"{model}: {len(own) or 'nothing'} found", style="bold" if own else "bold green")
+        if not own:
+            continue
+        table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+        for name in ("concurrency", "code", "finding"):
+            table.add_column(name, justify="right" if name == "concurrency" else "left", vertical="top")
+        for row in own:
+            table.add_row(*(safe(console, str(row[name])) for name in ("concurrency", "code", "finding")))
+        console.print(table)
+    for code in sorted({row["code"] for row in found}):
+        for remedy in dict.fromkeys(row["remedy"] for row in found if row["code"] == code):
+            say(console, f"{code}: {remedy}", style="yellow", indent=2)
