@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchsuite.load.calibrate import Setting, law_of, run_setting
+from benchsuite.load.calibrate import Setting, law_of, on_cpus, run_setting
 from benchsuite.report.calibration import calibration_row
-from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator import RunningSimulator, simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +41,7 @@ def fidelity_table() -> list[dict[str, Any]]:
         if (streams, tok_s, together) == POINTS[0]:
             for driver, seconds in OTHERS:
                 runs[driver] = [_ours(Setting(streams, tok_s, together, driver=driver, seconds=seconds))]  # type: ignore[arg-type]
+            runs["httpx, lines and json"] = [_httpx_lines(Setting(streams, tok_s, together, seconds=2.6))]
         rows += [{"point": point, "client": client, **_median(found)} for client, found in runs.items() if found]
     _print(rows)
     return rows
@@ -65,17 +69,9 @@ def c_client(streams: int, tok_s: float, together: bool) -> dict[str, Any] | Non
     if program is None:
         return None
     setting = Setting(streams, tok_s, together)
-    cpus = sorted(os.sched_getaffinity(0))
     command = [str(program), "-n", str(streams), "-r", str(setting.requests // streams), "-k", "-w", "0"]
-    command += ["-m", str(setting.output_tokens), "-p"]
-    os.sched_setaffinity(0, {cpus[0]})
-    try:
-        with simulator(SimulatorConfig(law=law_of(setting))) as server:
-            os.sched_setaffinity(0, {cpus[-1]})
-            said = subprocess.run([*command, str(server.port)], capture_output=True, text=True, timeout=120, check=True)
-    finally:
-        os.sched_setaffinity(0, cpus)
-    c = json.loads(said.stdout)
+    with _server_for(setting) as server:
+        c = _said([*command, "-m", str(setting.output_tokens), "-p", str(server.port)])
     return {
         "chunks": c["chunks"],
         "cpu_us_per_chunk": c["cpu_us_per_chunk"],
@@ -86,6 +82,28 @@ def c_client(streams: int, tok_s: float, together: bool) -> dict[str, Any] | Non
         "ttft_p99_ms": c["ttft_error_ms"]["p99"],
         "ttft_max_ms": c["ttft_error_ms"]["max"],
     }
+
+
+def _httpx_lines(setting: Setting) -> dict[str, Any]:
+    numbers = (setting.concurrency, setting.requests // setting.concurrency, setting.output_tokens)
+    with _server_for(setting) as server:
+        return _said([sys.executable, "-m", "benchmarks.httpx_lines", server.base_url, *map(str, numbers)])
+
+
+@contextmanager
+def _server_for(setting: Setting) -> Iterator[RunningSimulator]:
+    """The setting's server on the first core; what the block starts runs on the others."""
+    cpus = sorted(os.sched_getaffinity(0))
+    with on_cpus({cpus[0]}) as move, simulator(SimulatorConfig(law=law_of(setting))) as server:
+        move(set(cpus[1:]))
+        yield server
+
+
+def _said(command: list[str]) -> dict[str, Any]:
+    """The JSON that a client program prints."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=ROOT)
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 def built(name: str) -> Path | None:
@@ -109,12 +127,12 @@ def _median(found: list[dict[str, Any]]) -> dict[str, Any]:
 def _print(rows: list[dict[str, Any]]) -> None:
     print("median of the runs; CPU without the parsing after the response; x: CPU as a multiple of the C client's")
     head = ("point", "client", "us CPU/chunk", "x", "parse us", "gap err p50", "p99", "p99.9", "max", "TTFT err p99 ms")
-    print("{:<20}{:<19}{:>12}{:>7}{:>9}{:>13}{:>9}{:>9}{:>9}{:>17}".format(*head))
+    print("{:<20}{:<23}{:>12}{:>7}{:>9}{:>13}{:>9}{:>9}{:>9}{:>17}".format(*head))
     c_cpu = {row["point"]: row["cpu_us_per_chunk"] for row in rows if row["client"] == "C epoll"}
     for row in rows:
         c = c_cpu.get(row["point"])
         print(
-            f"{row['point']:<20}{row['client']:<19}{row['cpu_us_per_chunk']:>12.1f}"
+            f"{row['point']:<20}{row['client']:<23}{row['cpu_us_per_chunk']:>12.1f}"
             f"{'-' if c is None else format(row['cpu_us_per_chunk'] / c, '.2f'):>7}"
             f"{_cell(row.get('parse_us_per_chunk'), '.2f'):>9}{_cell(row.get('gap_p50_ms')):>13}"
             f"{_cell(row.get('gap_p99_ms')):>9}{_cell(row.get('gap_p999_ms')):>9}"
