@@ -32,23 +32,38 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The flags: one GPU's price, or a preset's, and the number of GPUs; None: the run's own."""
+    """The flags: one GPU's price, or a preset's, and the number of GPUs; None: the run's own. prices: a price file."""
 
     usd_per_hour: float | None
     preset: str | None
     gpus: int | None
+    prices: Path | None = None
 
     def unit(self) -> float | None:
         """One GPU-hour in dollars; None if no flag says so. Raises PriceError."""
+        from benchsuite.cli.price_flags import read_book
         from benchsuite.economics.cost import total_usd_per_hour
-        from benchsuite.economics.prices import preset
         from benchsuite.errors import PriceError
 
         if self.preset is not None and self.usd_per_hour is not None:
             raise PriceError("two prices", given="--usd-per-hour and --preset", expected="one of them")
         if self.preset is not None:
-            return preset(self.preset).usd_per_hour
+            return read_book(self.prices).gpu(self.preset).usd_per_hour
+        if self.prices is not None:
+            raise PriceError("a price file without a name", where="--preset", given="nothing", expected="a price of it")
         return None if self.usd_per_hour is None else total_usd_per_hour(self.usd_per_hour)
+
+    def told(self) -> str:
+        """Where one GPU's price is from, with its date, in words."""
+        from benchsuite.cli.price_flags import read_book
+        from benchsuite.report.words import usd
+
+        if self.preset is None:
+            return (
+                "the price of the run" if self.usd_per_hour is None else f"{usd(self.usd_per_hour)} a GPU-hour as given"
+            )
+        found = read_book(self.prices).gpu(self.preset)
+        return f"{usd(found.usd_per_hour)} a GPU-hour ({found.name}: {found.source}, {found.as_of})"
 
 
 def read_curves(runs: Sequence[Path], points: Path | None, slo: str | None, price: Price) -> list[Curve]:
@@ -96,12 +111,14 @@ def read_text(path: Path, what: str) -> str:
 def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
     from benchsuite.analysis.points_table import parse_points
     from benchsuite.economics.cost import total_usd_per_hour
+    from benchsuite.economics.fragility import with_level_warnings
     from benchsuite.economics.optimum import decide, judge_points
     from benchsuite.slo import PAPER_SLO, parse_slo
 
     limits, unit, gpus = parse_slo(slo or PAPER_SLO), price.unit(), price.gpus or 1
     total = None if unit is None else total_usd_per_hour(unit, gpus)
-    judged = judge_points(parse_points(read_text(path, "the points table"), where=str(path)), limits, total)
+    points = parse_points(read_text(path, "the points table"), where=str(path))
+    judged = judge_points(with_level_warnings(points, limits, total), limits, total)
     curves = []
     for model in dict.fromkeys(j.point.model for j in judged):
         own = tuple(j for j in judged if j.point.model == model)

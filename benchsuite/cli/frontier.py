@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from benchsuite.cli.curves import Curve
     from benchsuite.economics.frontier import Candidate, Placed
     from benchsuite.economics.scores import Score
+    from benchsuite.results import Warn
 
 NOT_MET = 3  # exit code: measured, but no model has a place
 
@@ -33,9 +34,13 @@ or a line per model and item: model, item, score from 0 to 1.
 @click.option("--scores", type=click.Path(path_type=Path), required=True, help="A CSV table of the models' scores.")
 @click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the runs', or that]")
 @click.option("--usd-per-hour", type=float, help="Price of one GPU-hour, for all models.  [default: the runs']")
-@click.option("--preset", help="A bundled price; see `benchsuite cost --list-presets`.")
+@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
+@click.option("--prices", type=click.Path(path_type=Path), help="Your own price file (TOML).")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the runs', or 1]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws behind the probabilities.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws behind the probabilities."
+)
+@click.option("--svg", type=click.Path(path_type=Path), help="Write the picture: bubbles as large as the models.")
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
 def command(
     runs: tuple[Path, ...],
@@ -44,8 +49,10 @@ def command(
     slo: str | None,
     usd_per_hour: float | None,
     preset: str | None,
+    prices: Path | None,
     gpus: int | None,
     seed: int,
+    svg: Path | None,
     as_json: bool,
 ) -> int:
     """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
@@ -53,19 +60,24 @@ def command(
     from benchsuite.economics.frontier import frontier
     from benchsuite.economics.scores import match_scores, parse_scores
 
-    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus))
+    price = Price(usd_per_hour, preset, gpus, prices)
+    curves = read_curves(runs, points, slo, price)
     _priced(curves)
     differences = unlike(curves)
     table = parse_scores(read_text(scores, "the table of scores"), where=str(scores))
     unmeasured = match_scores(table, [curve.model for curve in curves], where=str(scores))
     candidates = [_candidate(curve, table.get(curve.model)) for curve in curves]
     placed = frontier([*candidates, *(_unmeasured(table[name]) for name in unmeasured)], seed=seed)
+    if svg is not None:
+        from benchsuite.report.bubbles import frontier_chart
+
+        svg.write_text(frontier_chart(placed, title="Cost at each model's optimum against its score"), "utf-8")
     if as_json:
         for text in differences:
             click.echo(f"warning: {text}", err=True)
-        click.echo(json.dumps([_plain(one) for one in placed], indent=2))
+        click.echo(json.dumps([_plain(one, curves) for one in placed], indent=2))
     else:
-        _print(placed, curves, differences)
+        _print(placed, curves, price.told(), differences)
     return 0 if any(one.on_frontier for one in placed) else NOT_MET
 
 
@@ -103,13 +115,22 @@ def _unmeasured(score: Score) -> Candidate:
     return Candidate(score.model, None, None, score, reason="it has a score but was not measured")
 
 
-def _plain(one: Placed) -> dict[str, Any]:
+def _plain(one: Placed, curves: list[Curve]) -> dict[str, Any]:
     import dataclasses
 
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(one).items()}
+    tree = dataclasses.asdict(one)
+    tree["dominated_by"], tree["held_fixed"] = list(one.dominated_by), list(one.held_fixed)
+    return tree | {"warnings": [f"{warn.code}: {warn.finding}; {warn.remedy}" for warn in _warned(one, curves)]}
 
 
-def _print(placed: list[Placed], curves: list[Curve], differences: list[str]) -> None:
+def _warned(one: Placed, curves: list[Curve]) -> list[Warn]:
+    """What is said against the level that stands for the model."""
+    found = next((curve for curve in curves if curve.model == one.model), None)
+    decision = None if found is None else found.decision
+    return [] if decision is None or decision.kind == "none" else list(decision.choice.point.warnings)
+
+
+def _print(placed: list[Placed], curves: list[Curve], price: str, differences: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -149,12 +170,13 @@ def _print(placed: list[Placed], curves: list[Curve], differences: list[str]) ->
         say(console, f"taken as exact where so: {text}", indent=2)
     for text in differences:
         say(console, f"warning {text}", style="yellow", indent=2)
-    prices = sorted({usd(curve.usd_per_hour_total) for curve in curves})
-    say(
-        console,
-        f"assumed: {', '.join(prices)} an hour for the machine; SLO {curves[0].slo}; optima held fixed",
-        style="dim",
-    )
+    for one in placed:
+        for warn in _warned(one, curves):
+            said = f"warning {warn.code} {one.model} at {one.concurrency}: {warn.finding}; {warn.remedy}"
+            say(console, said, style="yellow", indent=2)
+    hourly = ", ".join(sorted({usd(curve.usd_per_hour_total) for curve in curves}))
+    said = f"assumed: {hourly} an hour for the machine, {price}; SLO {curves[0].slo}; optima held fixed"
+    say(console, said, style="dim")
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from benchsuite.cli.curves import Curve
+    from benchsuite.cli.curves import Curve, Price
     from benchsuite.economics.capacity import CapacityPlan
     from benchsuite.economics.demand import Demand
     from benchsuite.results import Judged
@@ -42,7 +42,8 @@ Examples:
 @click.option("--headroom", type=float, default=0.8, show_default=True, help="Share of the measured rate to plan with.")
 @click.option("--spare", type=int, default=1, show_default=True, help="Replicas beyond those that carry the peak.")
 @click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
-@click.option("--preset", help="A bundled price; see `benchsuite cost --list-presets`.")
+@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
+@click.option("--prices", type=click.Path(path_type=Path), help="Your own price file (TOML).")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs of a replica.  [default: the run's, or 1]")
 @click.option("--fit", "as_fit", is_flag=True, help="Memory instead: on which GPUs a model of this shape fits.")
 @click.option("--params-b", type=float, help="Fit: all parameters, in 1e9.")
@@ -81,7 +82,7 @@ def _capacity(run: Path | None, points: Path | None, flags: dict[str, Any], as_j
     from benchsuite.cli.curves import Price, only, read_curves
     from benchsuite.economics.capacity import plan
 
-    price = Price(flags["usd_per_hour"], flags["preset"], flags["gpus"])
+    price = Price(flags["usd_per_hour"], flags["preset"], flags["gpus"], flags["prices"])
     curve = only(read_curves([run] if run else [], points, flags["slo"], price), flags["model"])
     level = _level(curve, flags["level"])
     if level is None:
@@ -100,9 +101,9 @@ def _capacity(run: Path | None, points: Path | None, flags: dict[str, Any], as_j
         gpus_per_replica=curve.gpus,
     )
     if as_json:
-        click.echo(json.dumps(plain(found, curve), indent=2))
+        click.echo(json.dumps(plain(found, curve, price), indent=2))
     else:
-        _print(found, curve)
+        _print(found, curve, price)
     return 0
 
 
@@ -153,7 +154,7 @@ def _demand(level: Judged, flags: dict[str, Any]) -> Demand:
     return demand.per_day(flags["requests_per_day"], factor)
 
 
-def plain(found: CapacityPlan, curve: Curve) -> dict[str, Any]:
+def plain(found: CapacityPlan, curve: Curve, price: Price) -> dict[str, Any]:
     """The plan as plain data: its fields, the queue's figures and the assumptions."""
     import dataclasses
 
@@ -163,7 +164,13 @@ def plain(found: CapacityPlan, curve: Curve) -> dict[str, Any]:
         "mean_wait_s": found.queue.mean_wait_s,
         "p_wait_over_1s": found.queue.p_wait_over(1.0),
     }
-    return {**tree, "slo": str(curve.slo), "usd_per_hour_replica": curve.usd_per_hour_total, "assumptions": ASSUMPTIONS}
+    return {
+        **tree,
+        "slo": str(curve.slo),
+        "usd_per_hour_replica": curve.usd_per_hour_total,
+        "price": None if curve.usd_per_hour_total is None else price.told(),
+        "assumptions": ASSUMPTIONS,
+    }
 
 
 ASSUMPTIONS = [
@@ -187,7 +194,7 @@ def sentence(found: CapacityPlan) -> str:
     )
 
 
-def _print(found: CapacityPlan, curve: Curve) -> None:
+def _print(found: CapacityPlan, curve: Curve, price: Price) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -225,10 +232,7 @@ def _print(found: CapacityPlan, curve: Curve) -> None:
     for warn in found.warnings:
         at = () if warn.concurrency is None else (warn.concurrency,)
         say(console, f"warning {warn.code} {warning_text(warn, at)}", style="yellow", indent=2)
-    price = curve.usd_per_hour_total
-    rate = "no price given" if price is None else f"a replica costs {usd(price)} an hour"
-    say(
-        console,
-        f"assumed: {rate}; headroom {found.headroom_ratio:g}; SLO {curve.slo}; " + "; ".join(ASSUMPTIONS),
-        style="dim",
-    )
+    hourly = curve.usd_per_hour_total
+    rate = "no price given" if hourly is None else f"a replica costs {usd(hourly)} an hour, {price.told()}"
+    said = (rate, f"headroom {found.headroom_ratio:g}", f"SLO {curve.slo}", *ASSUMPTIONS)
+    say(console, "assumed: " + "; ".join(said), style="dim")

@@ -71,7 +71,8 @@ class CapacityPlan:
     raised_by_wait: replicas beyond the ratio of rates, needed to keep the waits within the SLO. queue: the working
     replicas at the peak. *_load_ratio: of what the working (peak) and of what all replicas (mean, idle hours included)
     could carry. usd_*: None without a price; per product at the mean load, so idle hours are in it. unchecked: limits
-    that a wait adds to but whose figure is not known. measured_levels: where the curve is known.
+    that a wait adds to but whose figure is not known. measured_levels: where the curve is known. warnings: the
+    level's own, and what the plan adds.
     """
 
     model: str | None
@@ -194,7 +195,7 @@ def _keeps(queue: Queue, point: PointSummary, limits: Sequence[Limit]) -> bool:
 
 def _warnings(level: Judged, judged: Sequence[Judged], demand: Demand, replicas: int, service_s: float) -> list[Warn]:
     low, high = _range(judged)
-    at, found = level.point.concurrency, []
+    at, found = level.point.concurrency, [*level.point.warnings]
     if not level.meets_slo:
         doubts = ", ".join((*level.misses, *level.unknown))
         found.append(Warn("misses_slo", f"the level does not keep the SLO: {doubts}", "plan at one that does", at))

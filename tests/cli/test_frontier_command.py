@@ -52,6 +52,26 @@ def test_table_for_people():
     assert "no P: one run per level and no n of the score" in text
 
 
+def test_a_picture_and_what_is_said_against_a_level(tmp_path):
+    """--svg writes the bubbles; Qwen3's optimum hangs on less than 1 %."""
+    picture = tmp_path / "frontier.svg"
+    found = placed(*PAPER, "--svg", str(picture))
+    assert picture.read_text("utf-8").startswith("<svg")
+    assert any(text.startswith("fragile_optimum") for text in found["Qwen3-30B"]["warnings"])
+    assert found["Mistral-Small"]["warnings"] == []
+
+
+def test_a_price_file(tmp_path):
+    """A price of one's own by name, with its source and date among the assumptions."""
+    prices = tmp_path / "p.toml"
+    prices.write_text('[presets.mine]\nusd_per_hour = 1.58\nsource = "a quote"\nas_of = "2026-11-01"\nnote = "n"\n')
+    flags = (*PAPER[:4], "--preset", "mine", "--prices", str(prices))
+    assert placed(*flags)["Mistral-Small"]["cost_usd"] == pytest.approx(0.2454, abs=1e-4)
+    assert "mine: a quote, 2026-11-01" in " ".join(run(*flags)[1].split())
+    with pytest.raises(BenchsuiteError, match="a price file without a name"):
+        run(*PAPER, "--prices", str(prices))
+
+
 def test_nobody_is_dropped(tmp_path):
     """Unscored, unmeasured and infeasible models are listed with a reason."""
     scores = tmp_path / "s.csv"
