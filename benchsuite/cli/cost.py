@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite cost --preset a800-owned --gpus 2
+  benchsuite cost --preset a800-owned --sensitivity --gpus 2 --output-tok-s 1029
+  benchsuite cost --usd-per-hour 0.9 --rent spot --interruptions-per-hour 0.05 --redo-hours 0.5
+  benchsuite cost --usd-per-hour 1.2 --rent reserved --utilisation 0.6
+  benchsuite cost --usd-per-hour 2.0 --reserved-usd-per-hour 1.2 --reserved-ratio 0.7 --utilisation 0.9
+"""
+)
 @click.option("--purchase-price", type=float, help="Price of one GPU, in --currency.")
 @click.option("--currency", default="USD", show_default=True, help="Currency of every price given here.")
 @click.option("--fx", "fx_per_usd", type=float, default=1.0, show_default=True, help="Units of it per US dollar.")
@@ -31,78 +42,78 @@ import click
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs in the machine.")
 @click.option("--preset", help="A bundled price; see --list-presets.")
 @click.option("--usd-per-hour", type=float, help="A rented GPU's price.")
+@click.option(
+    "--rent",
+    type=click.Choice(["on-demand", "spot", "reserved"]),
+    default="on-demand",
+    show_default=True,
+    help="How a rented GPU is paid: while used, while it lasts, or for all hours (over --utilisation).",
+)
+@click.option(
+    "--interruptions-per-hour", type=float, default=0.0, show_default=True, help="Spot: how often it is lost."
+)
+@click.option("--redo-hours", type=float, default=0.0, show_default=True, help="Spot: work and time lost for each.")
+@click.option("--fallback-ratio", type=float, default=0.0, show_default=True, help="Spot: share of hours without one.")
+@click.option("--fallback-usd-per-hour", type=float, help="Spot: the price paid in those.")
+@click.option("--reserved-usd-per-hour", type=float, help="Mixture: a reserved GPU's price, beside --usd-per-hour.")
+@click.option("--reserved-ratio", type=float, help="Mixture: share of the useful hours that it bears.")
+@click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
+@click.option("--today", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
+@click.option("--sensitivity", "vary", is_flag=True, help="How much each input moves the cost, alone and together.")
+@click.option("--range", "ranges", multiple=True, help="KEY=LOW:HIGH, repeatable: how far an input may be off.")
+@click.option("--samples", type=click.IntRange(min=100), default=20_000, show_default=True, help="Monte-Carlo draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option("--output-tok-s", type=float, help="Measured output tokens/s of all --gpus: gives dollars per 1M tokens.")
+@click.option("--against-usd-per-1m", type=float, help="Share of draws cheaper than this price of 1M output tokens.")
 @click.option("--list-presets", is_flag=True, help="Show the bundled prices with source and date.")
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
-def command(
-    mode: Any,
-    gpus: int,
-    preset: str | None,
-    usd_per_hour: float | None,
-    list_presets: bool,
-    as_json: bool,
-    **owned: Any,
-) -> None:
+@click.pass_context
+def command(context: click.Context, /, gpus: int, list_presets: bool, vary: bool, as_json: bool, **flags: Any) -> None:
     """What an hour costs and what it is made of.
 
     Give --purchase-price, --power-kw and --electricity for an owned GPU, or --preset, or --usd-per-hour.
     """
-    from benchsuite.economics.prices import presets
+    from benchsuite.cli.price_flags import read_book
 
+    book = read_book(flags["prices"])
     if list_presets:
-        _print_presets([*presets().values()], as_json)
+        _print_presets([*book.gpus.values()], as_json)
         return
-    found = _price(owned, mode, preset, usd_per_hour, gpus)
+    typed = {name for name in flags if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    found = _price(book, gpus, vary, flags, typed)
     click.echo(json.dumps(found, indent=2)) if as_json else _print(found)
 
 
-def _price(owned: dict[str, Any], mode: Any, name: str | None, usd_per_hour: float | None, gpus: int) -> dict[str, Any]:
+def _price(book: Any, gpus: int, vary: bool, flags: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+    from benchsuite.cli.hour_price import price_an_hour, sensitivity
+    from benchsuite.cli.price_flags import age_warnings
     from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.economics.hourly import Ownership, hourly_cost
-    from benchsuite.economics.prices import preset
     from benchsuite.errors import PriceError
 
-    ways = {"--purchase-price": owned["purchase_price"], "--preset": name, "--usd-per-hour": usd_per_hour}
-    given = [flag for flag, value in ways.items() if value is not None]
-    if len(given) != 1:
-        raise PriceError(
-            "exactly one way to name a price", given=" and ".join(given) or "none", expected="one of " + ", ".join(ways)
-        )
-    as_of = note = None
-    source = "--usd-per-hour"
-    if name is not None:
-        price = preset(name)
-        usd_per_hour, source, as_of, note = price.usd_per_hour, price.source, price.as_of, price.note
-        ownership = price.owned
-    elif usd_per_hour is None:
-        for key, flag in (("power_kw", "--power-kw"), ("electricity_per_kwh", "--electricity")):
-            if owned[key] is None:
-                raise PriceError(
-                    "an owned GPU's cost needs its power", where=flag, given="nothing", expected="a number"
-                )
-        source, ownership = "computed from the parameters given", Ownership(**owned)
-    else:
-        ownership = None
-    parts: dict[str, float] = {}
-    if ownership is not None:
-        hourly = hourly_cost(ownership, mode)
-        usd_per_hour, parts = hourly.usd_per_hour, hourly.parts()
-    assert usd_per_hour is not None
-    total = total_usd_per_hour(usd_per_hour, gpus)
+    hour = price_an_hour(book, flags, typed)
+    if not vary and (asked := typed & {"ranges", "output_tok_s", "against_usd_per_1m"}):
+        flag = {"ranges": "range"}.get(min(asked), min(asked)).replace("_", "-")
+        raise PriceError(f"--{flag} belongs to --sensitivity", where=f"--{flag}", expected="--sensitivity with it")
+    dated = {"name": hour.name, "as_of": hour.as_of, "source": hour.source}
     return {
-        "usd_per_hour": usd_per_hour,
-        "parts": parts,
+        "usd_per_hour": hour.cost.usd_per_hour,
+        "parts": hour.cost.parts(),
         "gpus": gpus,
-        "usd_per_hour_total": total,
-        "mode": mode if ownership is not None else None,
-        "source": source,
-        "as_of": as_of,
-        "note": note,
+        "usd_per_hour_total": total_usd_per_hour(hour.cost.usd_per_hour, gpus),
+        "mode": hour.cost.mode,
+        **dated,
+        "note": hour.note,
+        "assumptions": list(hour.cost.assumptions),
+        "warnings": age_warnings([dated], flags["today"]),
+        "sensitivity": sensitivity(hour, gpus, flags) if vary else None,
     }
 
 
 def _print(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from benchsuite.report.console import say
 
     table = Table(title="Cost of an hour (US dollars)", title_justify="left")
     table.add_column("part")
@@ -116,6 +127,49 @@ def _print(found: dict[str, Any]) -> None:
     for label in ("mode", "source", "as_of", "note"):
         if found[label]:
             console.print(f"{label}: {found[label]}", highlight=False, markup=False)
+    if found["sensitivity"]:
+        _print_sensitivity(found["sensitivity"], found["usd_per_hour"], console)
+    for text in found["assumptions"]:
+        say(console, text, style="dim", indent=2)
+    for text in found["warnings"]:
+        say(console, f"warning {text}", style="yellow", indent=2)
+
+
+def _print_sensitivity(found: dict[str, Any], usd_per_hour: float, console: Any) -> None:
+    from rich.table import Table
+
+    from benchsuite.report.console import say
+
+    total = found["sobol_total"]
+    title = f"One input at a time (USD per GPU-hour, {usd_per_hour:.3f} as it stands)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("input", "from", "to", "USD/h from", "to", "share of variance"):
+        table.add_column(name, justify="left" if name == "input" else "right")
+    for swing in found["tornado"]:
+        share = total.get(swing["key"])
+        table.add_row(
+            swing["key"],
+            f"{swing['low']:g}",
+            f"{swing['high']:g}",
+            f"{swing['usd_at_low']:.3f}",
+            f"{swing['usd_at_high']:.3f}",
+            "" if share is None else f"{share:.3f}",
+        )
+    console.print(table)
+    hour = found["usd_per_hour"]
+    say(console, f"all together, {hour['n']:,} draws, seed {found['seed']}: {_spread(hour, 'USD per GPU-hour')}")
+    if per_1m := found["usd_per_1m_output_tokens"]:
+        say(console, f"{per_1m['value']:.3f} USD/1M output tokens; {_spread(per_1m, 'with the price so unsure')}")
+    if found["share_below"] is not None:
+        say(console, f"cheaper than the price given in {found['share_below']:.1%} of the draws")
+    say(console, f"ranges: {found['ranges']}; drawn uniform and independent over", style="dim")
+    for key, (low, high) in found["uniform"].items():
+        say(console, f"  {key} {low:g} to {high:g}", style="dim")
+    say(console, "which level of one machine is cheapest does not depend on the hour's price; API or own does")
+
+
+def _spread(spread: dict[str, Any], what: str) -> str:
+    return f"p5 {spread['p5']:.3f}, p50 {spread['p50']:.3f}, p95 {spread['p95']:.3f} {what}"
 
 
 def _print_presets(prices: list[Any], as_json: bool) -> None:
@@ -126,7 +180,7 @@ def _print_presets(prices: list[Any], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Bundled prices of one GPU (not verified against vendors)", title_justify="left")
+    table = Table(title="Prices of one GPU (not verified against vendors)", title_justify="left")
     for name in ("preset", "USD/h", "as of", "source", "note"):
         table.add_column(name, justify="right" if name == "USD/h" else "left")
     for price in prices:

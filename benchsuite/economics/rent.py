@@ -106,7 +106,7 @@ def _assumptions(rent: Rent) -> tuple[str, ...]:
         case Reserved():
             return (f"reserved {price}, paid for all hours", f"utilisation {rent.utilisation:g} of all hours")
         case OnDemand():
-            return (f"on demand {price}, stopped when idle",)
+            return (f"{price} for each useful hour, stopped when idle",)
 
 
 def _check(rent: Rent) -> None:

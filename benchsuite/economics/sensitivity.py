@@ -132,6 +132,9 @@ def sobol_total(cost: Uncertain, ranges: Sequence[Range], *, n: int = 2**16, see
     d = len(ranges)
     if all(r.low == r.high for r in ranges):
         return {r.key: 0.0 for r in ranges}  # no variance to share
+    if d == 1:  # scipy stumbles over one input, which has all the variance
+        ends = _costs(cost, ranges, np.array([[0.0, 1.0]]))
+        return {ranges[0].key: float(ends[0] != ends[1])}
     a, b = np.random.default_rng(seed).random((2, d, n))
     mixed = np.repeat(a[None], d, axis=0)
     for i in range(d):

@@ -123,3 +123,6 @@ def test_nonsense_is_refused(ranges, message):
 def test_inputs_that_do_not_vary_share_nothing():
     """No variance: every index is 0, not undefined."""
     assert sobol_total(HOUR, [Range("pue", 1.5, 1.5)]) == {"pue": 0.0}
+    assert sobol_total(HOUR, [Range("pue", 1.2, 1.5)]) == {"pue": 1.0}
+    both = sobol_total(HOUR, [Range("pue", 1.5, 1.5), Range("years", 2, 5)])
+    assert both == {"pue": pytest.approx(0, abs=1e-12), "years": pytest.approx(1, abs=0.02)}
