@@ -69,9 +69,7 @@ def command(
     candidates = [_candidate(curve, table.get(curve.model)) for curve in curves]
     placed = frontier([*candidates, *(_unmeasured(table[name]) for name in unmeasured)], seed=seed)
     if svg is not None:
-        from benchsuite.report.bubbles import frontier_chart
-
-        svg.write_text(frontier_chart(placed, title="Cost at each model's optimum against its score"), "utf-8")
+        _write_picture(svg, placed)
     if as_json:
         for text in differences:
             click.echo(f"warning: {text}", err=True)
@@ -79,6 +77,16 @@ def command(
     else:
         _print(placed, curves, price.told(), differences)
     return 0 if any(one.on_frontier for one in placed) else NOT_MET
+
+
+def _write_picture(path: Path, placed: list[Placed]) -> None:
+    from benchsuite.errors import InputError
+    from benchsuite.report.bubbles import frontier_chart
+
+    try:
+        path.write_text(frontier_chart(placed, title="Cost at each model's optimum against its score"), "utf-8")
+    except OSError as error:
+        raise InputError("the picture cannot be written", where="--svg", given=error) from None
 
 
 def _priced(curves: list[Curve]) -> None:

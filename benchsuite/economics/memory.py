@@ -122,7 +122,8 @@ def fit(
     until each has one, beyond which they are copied. Raises InputError naming what makes no sense.
     """
     reserve = reserve or Reserve()
-    _check("context_tokens", context_tokens, above_zero=True)
+    if not (math.isfinite(context_tokens) and context_tokens >= 1):
+        raise InputError("a size makes no sense", where="context_tokens", given=context_tokens, expected="at least 1")
     _check("concurrency", concurrency, above_zero=True)
     _check("gpu_count", gpu_count, above_zero=True)
     _check("memory_gb", gpu.memory_gb, above_zero=True)

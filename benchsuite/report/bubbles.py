@@ -87,5 +87,5 @@ def _names(bubbles: Sequence[tuple[str, float, float, float]]) -> list[str]:
         free = [p for p in places if all(abs(p - t) >= 12 or start > r or start + width < lf for lf, r, t in taken)]
         height = free[0] if free else places[0]
         taken.append((start, start + width, height))
-        parts.append(text(start, height, name, "halo"))
+        parts.append(text(start if right else start + width, height, name, "halo", "start" if right else "end"))
     return parts

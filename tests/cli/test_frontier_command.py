@@ -150,6 +150,7 @@ def test_runs_of_different_slos(tmp_path):
         (("--points", TABLE4, "--scores", "no-such.csv", "--usd-per-hour", "1"), "scores cannot be read"),
         (("--points", "no-such.csv", "--scores", SCORES, "--usd-per-hour", "1"), "points table cannot be read"),
         (("--points", TABLE4, "--scores", SCORES, "--usd-per-hour", "-1"), "a price makes no sense"),
+        ((*PAPER, "--svg", "no-such-folder/f.svg"), "the picture cannot be written"),
         (("--points", TABLE4, "--scores", SCORES, "--usd-per-hour", "1", "--preset", "l4"), "two prices"),
         (("--points", TABLE4, "--scores", SCORES, "--usd-per-hour", "1", "--slo", "speed>2"), "unknown metric"),
     ],

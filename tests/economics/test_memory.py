@@ -103,6 +103,7 @@ def test_more_memory_and_shorter_context_never_hurt(params_b, memory_gb, gpu_cou
         ({"precision": "fp17"}, "precision"),
         ({"kv_precision": "int3"}, "kv_precision"),
         ({"context_tokens": 0}, "context_tokens"),
+        ({"context_tokens": 1e-320}, "context_tokens"),
         ({"concurrency": -1}, "concurrency"),
         ({"shape": ModelShape(-7, 1, 1, 1)}, "params_b"),
         ({"shape": ModelShape(7, 0, 1, 1)}, "layers"),
