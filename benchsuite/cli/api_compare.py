@@ -20,6 +20,7 @@ from benchsuite.economics.tco import (
     payback_months,
 )
 from benchsuite.errors import PriceError
+from benchsuite.report.words import number
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -221,6 +222,7 @@ def _blends(
         found["semantic_cache"] = dataclasses.asdict(cached)
     if hours is not None and own.tok_s is not None:
         usable = own.tok_s * flags["u_max"]
+        found["own_for_the_peak"] = dataclasses.asdict(blends.own_only(hours, usable, host))
         found["api_overflow"] = dataclasses.asdict(blends.best_overflow(hours, usable, host, per_1m))
         if flags["reserved_usd_per_hour"] is not None:
             reserved = flags["reserved_usd_per_hour"] * own.gpus
@@ -257,7 +259,7 @@ def _assumptions(own: _Own, host: SelfHost, flags: dict[str, Any]) -> list[str]:
     else:
         source = own.level if flags["capacity_tok_s"] is None else "--capacity-tok-s"
         said.append(
-            f"a replica serves {own.tok_s:,.4g} tokens/s, input and output, {flags['u_max']:g} of it used: {source}"
+            f"a replica serves {number(own.tok_s)} tokens/s, input and output, {flags['u_max']:g} of it used: {source}"
         )
     said.append(f"{host.spare} spare replicas; {host.fixed_usd_per_month:,.2f} USD a month at any demand")
     said.append(f"energy on top of the hour: {host.energy_usd_per_1m:g} USD/1M tokens")

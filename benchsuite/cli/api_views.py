@@ -83,7 +83,8 @@ def show_comparison(found: dict[str, Any]) -> None:
     for name in ("", "API", "own"):
         table.add_column(name, justify="left" if not name else "right")
     table.add_row("price", f"{usd(api['blended_usd_per_1m_tokens'])}/1M", f"{usd(own['usd_per_hour'])} per GPU-hour")
-    replica = f"{own['gpus_per_replica']} GPUs: {money(own['replica_usd_per_month'])}"
+    gpus = own["gpus_per_replica"]
+    replica = f"{gpus} GPU{'s' * (gpus != 1)}: {money(own['replica_usd_per_month'])}"
     table.add_row("one replica's month", DASH, replica)
     table.add_row("its capacity a month", DASH, tokens_text(own["capacity_tokens_per_month"]))
     if month is not None:
@@ -143,12 +144,14 @@ def _say_blends(console: Console, blends: dict[str, Any]) -> None:
     if cache := blends.get("semantic_cache"):
         replicas = f"{cache['replicas_without']} to {cache['replicas_with']} replicas"
         say(console, f"with the cache: {replicas}, {money(cache['usd_without'])} to {money(cache['usd_with'])} a month")
+    if peak := blends.get("own_for_the_peak"):
+        say(console, f"own GPUs alone for the busiest hour: {peak['replicas']} replicas, {money(peak['usd'])} a month")
     if over := blends.get("api_overflow"):
         share = percent(over["overflow_ratio"])
         say(console, f"cheapest blend: {over['replicas']} replicas, {share} to the API: {money(over['usd'])} a month")
     if base := blends.get("reserved_base"):
-        peak = f"{base['peak_replica_hours']:,.0f} replica-hours beside them"
-        say(console, f"cheapest rent: {base['reserved']} reserved replicas and {peak}: {money(base['usd'])} a month")
+        beside = f"{base['peak_replica_hours']:,.0f} replica-hours beside them"
+        say(console, f"cheapest rent: {base['reserved']} reserved replicas and {beside}: {money(base['usd'])} a month")
 
 
 def money(value: float | None) -> str:

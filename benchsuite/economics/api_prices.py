@@ -6,6 +6,7 @@ format says so (LiteLLM's does), and refused everywhere else.
 
 from __future__ import annotations
 
+import calendar
 import difflib
 import math
 import re
@@ -107,10 +108,10 @@ def litellm_prices(tree: Mapping[str, Any], where: str) -> dict[str, ApiPrice]:
 def checked_date(as_of: object, where: str) -> str:
     """'2026-11-10' or '2026-11'. Raises PriceError for anything else."""
     text = str(as_of)
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?", text):
-        raise PriceError(
-            "a date does not read", where=f"{where}: as_of", given=repr(as_of), expected="2026-11-10 or 2026-11"
-        )
+    found = re.fullmatch(r"([12]\d{3})-(0[1-9]|1[0-2])(?:-(\d{2}))?", text)
+    if found is None or not 1 <= int(found[3] or 1) <= calendar.monthrange(int(found[1]), int(found[2]))[1]:
+        expected = "2026-11-10 or 2026-11"
+        raise PriceError("a date does not read", where=f"{where}: as_of", given=repr(as_of), expected=expected)
     return text
 
 

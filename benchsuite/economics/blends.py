@@ -105,6 +105,11 @@ def overflow(load: TokenHours, replicas: int, replica_tok_s: float, host: SelfHo
     return Overflow(replicas, over / total, usd)
 
 
+def own_only(load: TokenHours, replica_tok_s: float, host: SelfHost) -> Overflow:
+    """Enough replicas for the busiest hour, and no API."""
+    return overflow(load, _replicas_for(max(load.tok_s), replica_tok_s), replica_tok_s, host, 0.0)
+
+
 def best_overflow(load: TokenHours, replica_tok_s: float, host: SelfHost, api_usd_per_1m: float) -> Overflow:
     """The cheapest number of replicas from none (all API) to enough for the peak (no API)."""
     most = _replicas_for(max(load.tok_s), replica_tok_s)

@@ -153,12 +153,19 @@ def _gpu_price(name: str, entry: Any, sources: Mapping[str, str], where: str) ->
         usd = (
             hourly_cost(owned, natural_mode(owned)).usd_per_hour if owned else total_usd_per_hour(entry["usd_per_hour"])
         )
-        ranges = [{key: (ends[0], ends[1]) for key, ends in entry.get(k, {}).items()} for k in ("tornado", "uniform")]
-    except TypeError as error:
+        ranges = [_ranges(entry.get(key, {})) for key in ("tornado", "uniform")]
+    except (TypeError, ValueError) as error:
         raise PriceError("a GPU price does not read", where=at, given=error, expected="numbers") from None
     source = str(entry["source"])
     dated = checked_date(entry["as_of"], at)
     return Price(name, float(usd), sources.get(source, source), dated, str(entry.get("note", "")), owned, *ranges)
+
+
+def _ranges(entry: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for key, (low, high) in entry.items():
+        found[key] = float(low), float(high)
+    return found
 
 
 def _named(name: str, known: Mapping[str, _P], what: str, where: str, hint: str) -> _P:

@@ -104,7 +104,10 @@ def test_blends(tmp_path):
     found = compared(*flags)
     assert found["tokens_per_month"] == pytest.approx(20 * 2.628e6)
     assert found["blends"]["semantic_cache"]["replicas_with"] == 1
-    assert found["blends"]["api_overflow"]["replicas"] in (0, 1, 2)
+    assert found["blends"]["own_for_the_peak"]["replicas"] == 2
+    assert found["blends"]["own_for_the_peak"]["usd"] == pytest.approx(2 * 1452.70 + 100)
+    over = found["blends"]["api_overflow"]
+    assert (over["replicas"], over["overflow_ratio"], over["usd"]) == (0, 1.0, pytest.approx(20 * 2.628 * 30))
     assert found["blends"]["reserved_base"]["reserved"] == 1
     assert found["month"]["own_usd"] == pytest.approx(1452.70 + 100)
     text = run(*flags)[1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,15 @@ def test_a_users_file_comes_first():
     assert book.api("me/model").cached_input_usd_per_1m_tokens is None
 
 
+def test_the_file_in_the_methods_reads():
+    """The example of docs/METHODS.md is a price file."""
+    text = (Path(__file__).parents[2] / "docs" / "METHODS.md").read_text("utf-8")
+    (example,) = [block for block in re.findall(r"```toml\n(.*?)```", text, re.S) if "[presets.mine]" in block]
+    book = parse_prices(example, "METHODS.md")
+    assert book.gpu("mine").usd_per_hour == 1.5
+    assert book.api("vendor/model").cached_input_usd_per_1m_tokens == 0.02
+
+
 def test_litellm_costs_are_per_token():
     """2.5e-06 per token is $2.50 per million; what is no language model or has no price is left out."""
     tree = {
@@ -95,6 +106,8 @@ def test_litellm_costs_that_are_not_per_token():
         ("output_usd_per_1m_tokens = 0.8", "", "lacks output_usd_per_1m_tokens"),
         ('as_of = "2026-11-01"', "", "lacks as_of"),
         ('as_of = "2026-11-01"', 'as_of = "last week"', "as_of"),
+        ("as_of = 2026-11-01", 'as_of = "2026-02-30"', "as_of"),
+        ("usd_per_hour = 1.5", "usd_per_hour = 1.5\ntornado = { usd_per_hour = [1] }", "does not read"),
         ("usd_per_hour = 1.5", "usd_per_hour = -1.5", "usd_per_hour"),
         ("usd_per_hour = 1.5", "usd_per_hour = 'dear'", "does not read"),
         ("usd_per_hour = 1.5", "usd_per_month = 1.5", "one number or its parameters"),

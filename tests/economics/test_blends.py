@@ -12,6 +12,7 @@ from benchsuite.economics.blends import (
     best_overflow,
     fine_tuning_usd_per_month,
     overflow,
+    own_only,
     semantic_cache,
     token_hours,
     training_usd,
@@ -55,6 +56,7 @@ def test_the_best_number_of_replicas():
     """A dear API is never asked, a cheap one does it all."""
     assert best_overflow(DAY, 30.0, HOST, 1000.0).replicas == 2
     assert best_overflow(DAY, 30.0, HOST, 1000.0).overflow_ratio == 0
+    assert own_only(DAY, 30.0, HOST) == best_overflow(DAY, 30.0, HOST, 1000.0)
     assert best_overflow(DAY, 30.0, HOST, 0.01).replicas == 0
     assert best_overflow(DAY, 30.0, HOST, 0.01).overflow_ratio == 1
 
