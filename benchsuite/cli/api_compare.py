@@ -18,6 +18,7 @@ from benchsuite.economics.tco import (
     capacity_tokens_per_month,
     npv_usd,
     payback_months,
+    require,
 )
 from benchsuite.errors import PriceError
 from benchsuite.report.words import number
@@ -138,10 +139,9 @@ def _host(own: _Own, flags: dict[str, Any]) -> SelfHost:
     from benchsuite.economics.cost import total_usd_per_hour
 
     hours = flags["hours_per_month"]
-    fixed = flags["fixed_usd_per_month"]
-    if flags["fine_tune_usd"] is not None:
-        first, again = flags["fine_tune_usd"], flags["retrain_usd_per_year"]
-        fixed += fine_tuning_usd_per_month(first, again, flags["fine_tune_years"])
+    first, again = flags["fine_tune_usd"] or 0.0, flags["retrain_usd_per_year"]
+    require("fixed_usd_per_month", flags["fixed_usd_per_month"], 0, float("inf"), "at least 0")
+    fixed = flags["fixed_usd_per_month"] + fine_tuning_usd_per_month(first, again, flags["fine_tune_years"])
     capacity = None
     if own.tok_s is not None:
         capacity = capacity_tokens_per_month(own.tok_s, flags["u_max"], hours_per_month=hours)

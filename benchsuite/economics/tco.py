@@ -161,6 +161,7 @@ def _scan(host: SelfHost, margin: float, capacity: float) -> tuple[tuple[Interva
 def payback_months(capex_usd: float, api_usd_per_month: float, opex_usd_per_month: float) -> float | None:
     """Months until what the API would have cost has paid for the machines; None: never."""
     require("capex_usd", capex_usd, 0, math.inf, "at least 0")
+    require("opex_usd_per_month", opex_usd_per_month, 0, math.inf, "at least 0")
     saved = api_usd_per_month - opex_usd_per_month
     return capex_usd / saved if saved > 0 else None
 

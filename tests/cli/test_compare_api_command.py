@@ -151,6 +151,8 @@ def test_the_bundled_apis_are_listed():
         ((*GPT4, "--tokens-per-month", "1e6", "--cache-hit-rate", "1.2"), "cache_hit_rate"),
         ((*GPT4, "--cache-hit-rate", "0.2"), "a cache needs a demand"),
         ((*GPT4, "--tokens-per-month", "1e6", "--capex-usd", "1"), "--opex-usd-per-month"),
+        ((*GPT4, "--retrain-usd-per-year", "nan"), "retrain_usd_per_year"),
+        ((*GPT4, "--fixed-usd-per-month", "-1"), "fixed_usd_per_month"),
         ((*GPT4, "--reserved-usd-per-hour", "1"), "a base load needs a histogram"),
         ((*GPT4, "--prices", "no-such-file.toml"), "cannot be read"),
         ((*GPT4, "--today", "tomorrow"), "--today"),
