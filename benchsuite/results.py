@@ -157,8 +157,8 @@ class Optimum:
 
     binding: the limit that stops a cheaper level, e.g. 'throughput > 20 tok/s', or 'no limit: ...' and why none does.
     recommended: `choice`, or where that is not sure to be the cheapest (p_opt < 0.8) the lowest level that meets the
-    SLO and costs at most 5 % more. p_by_level: how often the rule picks each level when the runs are resampled, p_opt that
-    of `choice`; empty and None where a level has one run, and p_method says so.
+    SLO and costs at most 5 % more. p_by_level: how often the rule picks each level when the runs are resampled, p_opt
+    that of `choice`; empty and None where a level has one run, and p_method says so.
     """
 
     kind: Literal["optimum"] = field(default="optimum", init=False)

@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from benchsuite.analysis.dependence import effective_size
+from benchsuite.analysis.dependence import block_length, effective_size
 from benchsuite.analysis.rows import Floats
 from benchsuite.analysis.stats import ALPHA, none, order_statistics
 from benchsuite.results import Estimate
@@ -49,6 +50,15 @@ def block_sums(columns: Floats, block: int, max_blocks: int = MAX_BLOCKS) -> Blo
     return BlockSums((running[block : block + n] - running[:n]) * (n / (n_blocks * block)), n_blocks)
 
 
+def block_for(values: Floats, concurrency: int) -> int:
+    """Rows a block: no shorter than a batch of the server, nor than twice the length of Politis and White.
+
+    values: (n,) in send order, no NaN. Twice, because theirs makes the error of a variance least, not the error of an
+    interval: with it a nominal 95 % holds 92 % of AR(1) 0.8, with twice it 94 to 96 %.
+    """
+    return max(concurrency, 2 * block_length(values))
+
+
 def ratio_interval(above: Floats, below: Floats, block: int, rng: np.random.Generator) -> Estimate:
     """sum(above) / sum(below) with the percentile interval of a joint block bootstrap.
 
@@ -63,26 +73,35 @@ def ratio_interval(above: Floats, below: Floats, block: int, rng: np.random.Gene
         return none(value, n, f"no interval: only {sums.n_blocks} blocks of {block} requests")
     drawn = sums.draw(rng, DRAWS)
     ratios = drawn[:, 0] / np.maximum(drawn[:, 1], np.finfo(float).tiny)
-    low, high = np.quantile(ratios, [ALPHA / 2, 1 - ALPHA / 2])
-    return Estimate(value, float(low), float(high), n, f"joint block bootstrap, {sums.n_blocks} blocks")
+    low, high = (float(end) for end in np.quantile(ratios, [ALPHA / 2, 1 - ALPHA / 2]))
+    low, high = _widened(value, low, high, sums.n_blocks)
+    return Estimate(value, low, high, n, f"joint block bootstrap, {sums.n_blocks} blocks")
+
+
+def _widened(value: float, low: float, high: float, n_blocks: int) -> tuple[float, float]:
+    """The percentile interval of few blocks, made as wide as Student's t of so many asks for. Never negative."""
+    factor = stats.t.ppf(1 - ALPHA / 2, n_blocks - 1) / stats.norm.ppf(1 - ALPHA / 2)
+    factor *= math.sqrt(n_blocks / (n_blocks - 1))
+    return max(float(value - factor * (value - low)), 0.0), float(value + factor * (high - value))
 
 
 def quantile_interval(values: Floats, p: float, block: int, rng: np.random.Generator) -> Estimate:
     """The p-quantile of one run: order statistics when its requests are independent, else the block bootstrap.
 
-    values: (n,) in send order, no NaN; block: rows, at least. Dependence is that of `value <= quantile`. Where n_eff is
-    below 5 / (1 - p), or blocks are fewer than ten, too little lies beyond the quantile to resample: order statistics
-    with n_eff.
+    values: (n,) in send order, no NaN; block: rows, at least. n_eff: of `value <= quantile`. Where it is below
+    5 / (1 - p), or blocks are fewer than ten, too little lies beyond the quantile to resample: order statistics with
+    n_eff.
     """
     plain = order_statistics(values, p)
     if plain.value is None:
         return plain
-    n_eff = effective_size((values <= plain.value).astype(np.float64))
-    if n_eff >= DEPENDENT_BELOW * len(values):
+    if effective_size(values) >= DEPENDENT_BELOW * len(values):
         return plain
+    n_eff = effective_size((values <= plain.value).astype(np.float64))
     if n_eff * min(p, 1 - p) < MIN_TAIL or len(values) < 10 * block:
         return order_statistics(values, p, n_eff)
     low, high, blocks = _resampled_quantile(values, p, block, n_eff, rng)
+    low, high = _widened(plain.value, low, high, blocks)
     method = f"circular block bootstrap, {blocks} blocks, n_eff {n_eff:.0f}"
     return Estimate(plain.value, low, high, len(values), method)
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from benchsuite.analysis.bootstrap import quantile_interval, ratio_interval
-from benchsuite.analysis.dependence import block_length
+from benchsuite.analysis.bootstrap import block_for, quantile_interval, ratio_interval
 from benchsuite.analysis.distribution import describe
 from benchsuite.analysis.per_request import PerRequest
 from benchsuite.analysis.rows import Floats, Rows
@@ -70,7 +69,7 @@ def _decode(each: PerRequest, runs: Sequence[OneRun], concurrency: int, rng: np.
     tokens, spans_s = np.nan_to_num(each.decode_tokens), np.nan_to_num(each.decode_span_s)
     if len(runs) == 1:
         order = runs[0].order[spans_s[runs[0].order] > 0]
-        block = max(concurrency, block_length(spans_s[order] / tokens[order]))
+        block = block_for(spans_s[order] / tokens[order], concurrency)
         return ratio_interval(tokens[order], spans_s[order], block, rng)
     sums = [(float(tokens[run.order].sum()), float(spans_s[run.order].sum())) for run in runs]
     above, below = (sum(part) for part in zip(*sums, strict=True))
@@ -102,7 +101,7 @@ def _quantile(
         return _over_runs(values, runs, observed)
     own = values[runs[0].order]
     own = own[~np.isnan(own)]
-    return quantile_interval(own, p, max(concurrency, block_length(own)), rng)
+    return quantile_interval(own, p, block_for(own, concurrency), rng)
 
 
 def _over_runs(values: Floats, runs: Sequence[OneRun], of: Callable[[Floats], float]) -> Estimate:

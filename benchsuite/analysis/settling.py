@@ -9,7 +9,7 @@ import numpy as np
 from benchsuite.analysis.per_request import PerRequest
 from benchsuite.analysis.rows import Floats, Rows
 from benchsuite.analysis.runs import OneRun
-from benchsuite.analysis.stationarity import drift, mser5
+from benchsuite.analysis.stationarity import drift, mser5, step
 from benchsuite.results import Warn
 
 # A sweep asks this of dozens of series, so one in a hundred would be an alarm a sweep.
@@ -47,10 +47,10 @@ def _by_completion(rows: Rows, values: Floats, run: OneRun) -> Floats:
 
 def _change(values: Floats) -> float | None:
     """How far the values drift after their cut, 0 if that is little or may be noise; None: they never settled."""
-    cut, whole = mser5(values), drift(values)
-    if cut is None or whole is None:
+    cut, halves = mser5(values), step(values)
+    if cut is None or halves is None:
         return 0.0
-    if not cut.steady and whole.p_value < HALF_SURE and abs(whole.change_ratio) > LEAST_CHANGE:
+    if not cut.steady and halves.p_value < HALF_SURE and abs(halves.change_ratio) > LEAST_CHANGE:
         return None
     after = drift(values[cut.index :])
     if after is None or after.p_value >= SURE or abs(after.change_ratio) <= LEAST_CHANGE:

@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchsuite.analysis.bootstrap import BlockSums, block_sums
-from benchsuite.analysis.dependence import block_length, effective_size
+from benchsuite.analysis.bootstrap import BlockSums, block_for, block_sums
+from benchsuite.analysis.dependence import effective_size
 from benchsuite.analysis.per_request import PerRequest
 from benchsuite.analysis.rows import Bools, Floats, Rows
 from benchsuite.analysis.runs import OneRun
 from benchsuite.slo import Limit
 
+_FAR = 50.0  # e^50 is beyond any limit
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -65,6 +66,16 @@ class LevelSums:
                     total[chosen] += run.draw(rng, len(chosen))
         return total
 
+    def stretched(self, total: Floats, factor: Floats) -> Floats:
+        """The draws with their distance from what was measured times `factor` (draws,), in logs; counts stay."""
+        measured = sum(run.sums.mean(axis=0) * run.n_blocks for run in self.runs)
+        counts = [limit.metric == "error_rate" or tail_share(limit) is not None for limit in self.limits]
+        fixed = np.array([False, *np.repeat(counts, 2)]) | (measured <= 0)
+        ratio = np.where(total > 0, total, measured) / np.where(measured > 0, measured, 1.0)
+        logs = np.clip(np.log(np.where(fixed, 1.0, ratio)) * factor[:, None], -_FAR, _FAR)
+        wider: Floats = np.where(fixed, total, measured * np.exp(logs))
+        return wider
+
     def kept(self, total: Floats) -> Bools:
         """(draws, limits): whether each limit holds in each draw. A figure without a value keeps nothing."""
         columns = []
@@ -90,7 +101,7 @@ def tail_share(limit: Limit) -> float | None:
 def level_sums(
     rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurrency: int, limits: Sequence[Limit]
 ) -> LevelSums:
-    """The block sums of one level. Blocks are at least N requests long, or what their dependence asks for."""
+    """The block sums of one level. Blocks are as long as TTFT, TPOT or duration ask for."""
     parts = [_columns(rows, each, limit) for limit in limits]
     durations_s = np.nan_to_num(rows.closed_s - rows.sent_s)
     found = []
@@ -102,7 +113,7 @@ def level_sums(
         for limit, (above, below) in zip(limits, parts, strict=True):
             columns += [above[run.order], _below(limit, wall_s, concurrency) if below is None else below[run.order]]
         known = [values[~np.isnan(values)] for values in (each.ttft_s[run.order], each.tpot_s[run.order], mine)]
-        block = max([concurrency, *(block_length(values) for values in known if len(values))])
+        block = max(block_for(values, concurrency) for values in known if len(values))
         found.append(block_sums(np.column_stack(columns), block))
     return LevelSums(
         concurrency=concurrency,

@@ -25,7 +25,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A straight line through the values. change_ratio: rise from its start to its end, relative to the mean."""
+    """How far the values moved. change_ratio: the rise from start to end, or half to half, relative to the mean."""
 
     change_ratio: float
     p_value: float
@@ -53,7 +53,7 @@ def mser5(values: Floats) -> Cut | None:
 
 
 def drift(values: Floats) -> Drift | None:
-    """The slope of `values` over their order, tested with n_eff of the residuals in place of n.
+    """The slope of `values` over their order, tested with n_eff in place of n.
 
     values: (n,) in time order, no NaN; None for fewer than 100, or where they do not vary or have mean 0.
     """
@@ -64,8 +64,39 @@ def drift(values: Floats) -> Drift | None:
     at = np.arange(n) - (n - 1) / 2
     width = float(np.dot(at, at))
     slope = float(np.dot(at, values)) / width
-    residuals = values - mean - slope * at
+    residuals = _within_halves(values)
     n_eff = max(effective_size(residuals), 3.0)
     error = math.sqrt(float(np.dot(residuals, residuals)) / (n_eff - 2) / (width * n_eff / n))
     p_value = 0.0 if error == 0 else 2 * float(stats.t.sf(abs(slope) / error, n_eff - 2))
     return Drift(change_ratio=slope * (n - 1) / mean, p_value=p_value)
+
+
+def step(values: Floats) -> Drift | None:
+    """The second half's mean against the first's, tested with the n_eff of what varies about a line in each.
+
+    values: (n,) in time order, no NaN; None as for `drift`.
+    """
+    n = len(values)
+    mean = float(values.mean()) if n else 0.0
+    if n < MIN_VALUES or mean == 0 or float(np.ptp(values)) == 0:
+        return None
+    half = n // 2
+    first, second = values[:half], values[half:]
+    rise = float(second.mean() - first.mean())
+    within = _within_halves(values)
+    n_eff = max(effective_size(within), 4.0)
+    error = 2 * math.sqrt(float(np.dot(within, within)) / n / (n_eff - 2))
+    p_value = 0.0 if error == 0 else 2 * float(stats.t.sf(abs(rise) / error, n_eff - 2))
+    return Drift(change_ratio=rise / mean, p_value=p_value)
+
+
+def _within_halves(values: Floats) -> Floats:
+    """What varies about a line in each half: the noise, of which a slope, a step or a bend is no part."""
+    half = len(values) // 2
+    return np.concatenate([_detrended(values[:half]), _detrended(values[half:])])
+
+
+def _detrended(values: Floats) -> Floats:
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    line: Floats = values.mean() + at * (np.dot(at, values) / np.dot(at, at))
+    return values - line
