@@ -61,6 +61,7 @@ def _unit_price(usd_per_hour: float | None, name: str | None) -> float | None:
 def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: int) -> list[tuple[str, Any, Any, Any]]:
     from benchsuite.analysis.points_table import parse_points
     from benchsuite.economics.cost import total_usd_per_hour
+    from benchsuite.economics.fragility import with_level_warnings
     from benchsuite.economics.optimum import decide, judge_points
     from benchsuite.errors import PointsError
     from benchsuite.slo import PAPER_SLO, parse_slo
@@ -71,7 +72,8 @@ def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: i
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PointsError("the points table cannot be read", where=str(path), given=error) from None
-    judged = judge_points(parse_points(text, where=str(path)), limits, total)
+    points = with_level_warnings(parse_points(text, where=str(path)), limits, total)
+    judged = judge_points(points, limits, total)
     found = []
     for model in dict.fromkeys(j.point.model for j in judged):
         own = [j for j in judged if j.point.model == model]
