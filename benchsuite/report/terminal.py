@@ -114,9 +114,11 @@ def _interval_table(judged: Sequence[Judged], decision: Decision, console: Conso
         title="95 % intervals over runs", title_justify="left", box=None, padding=(0, 1), pad_edge=False,
         header_style="bold",
     )  # fmt: skip
-    columns = [one for one in INTERVAL_COLUMNS if console.width >= _WIDE or one[0] != "wall s"]
+    columns = [one for one in INTERVAL_COLUMNS if console.width >= _WIDE or one[0] not in ("wall s", "runs")]
     for head, _ in columns:
-        table.add_column(head, justify="right", no_wrap=True)
+        # a narrow terminal: long heads on two lines, so that the intervals keep their room
+        words = head.rsplit(" ", 1)
+        table.add_column("\n".join(words) if len(head) > 4 else head, justify="right", no_wrap=True, vertical="top")
     for one in judged:
         cells = [show(one, decision).replace(" [", "\n[") for _, show in columns]  # the interval below its value
         table.add_row(*(Text("\n".join(safe(console, line) for line in cell.split("\n"))) for cell in cells))
