@@ -23,7 +23,8 @@ Examples:
 @click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
 @click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")
 @click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
-@click.option("--preset", help="A bundled price; see `benchsuite cost --list-presets`.")
+@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
+@click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
 @click.option("--scaling", "with_scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
@@ -34,6 +35,7 @@ def command(
     slo: str | None,
     usd_per_hour: float | None,
     preset: str | None,
+    prices: Path | None,
     gpus: int | None,
     with_scaling: bool,
     strict: bool,
@@ -46,7 +48,7 @@ def command(
     """
     from benchsuite.cli.curves import Price, read_curves
 
-    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus))
+    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices))
     found = [row for curve in curves for row in _warnings(curve)]
     scaled = [_scaling(curve) for curve in curves] if with_scaling else []
     if as_json:

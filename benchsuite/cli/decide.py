@@ -16,7 +16,8 @@ NOT_MET = 3  # exit code: measured, but no level meets the SLO
 @click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
 @click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")
 @click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
-@click.option("--preset", help="A bundled price; see `benchsuite cost --list-presets`.")
+@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
+@click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
 def command(
@@ -25,77 +26,20 @@ def command(
     slo: str | None,
     usd_per_hour: float | None,
     preset: str | None,
+    prices: Path | None,
     gpus: int | None,
     as_json: bool,
 ) -> int:
     """Decide again, from what is already measured: another SLO, another price, no server needed."""
-    from benchsuite.errors import PointsError
+    from benchsuite.cli.curves import Price, read_curves
 
-    if bool(runs) == (points is not None):
-        raise PointsError(
-            "nothing to decide on, or too much", given=len(runs), expected="run folders, or --points FILE"
-        )
-    if points is not None:
-        found = _from_table(points, slo, _unit_price(usd_per_hour, preset), gpus or 1)
-    else:
-        price = _unit_price(usd_per_hour, preset)
-        found = [_from_run(folder, slo, price, gpus) for folder in runs]
+    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices))
+    found: list[tuple[str, Any, Any, Any]] = [(one.model, one.decision, one.judged, one.slo) for one in curves]
     if as_json:
         click.echo(json.dumps([_plain(*one[:3]) for one in found], indent=2))
     else:
         _print(found, each_level=points is None)
     return 0 if any(decision.kind == "optimum" for _, decision, _, _ in found) else NOT_MET
-
-
-def _unit_price(usd_per_hour: float | None, name: str | None) -> float | None:
-    from benchsuite.economics.prices import preset
-    from benchsuite.errors import PriceError
-
-    if name is None:
-        return usd_per_hour
-    if usd_per_hour is not None:
-        raise PriceError("two prices", given="--usd-per-hour and --preset", expected="one of them")
-    return preset(name).usd_per_hour
-
-
-def _from_table(path: Path, slo: str | None, usd_per_hour: float | None, gpus: int) -> list[tuple[str, Any, Any, Any]]:
-    from benchsuite.analysis.points_table import parse_points
-    from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.economics.fragility import with_level_warnings
-    from benchsuite.economics.optimum import decide, judge_points
-    from benchsuite.errors import PointsError
-    from benchsuite.slo import PAPER_SLO, parse_slo
-
-    limits = parse_slo(slo or PAPER_SLO)
-    total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, gpus)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PointsError("the points table cannot be read", where=str(path), given=error) from None
-    points = with_level_warnings(parse_points(text, where=str(path)), limits, total)
-    judged = judge_points(points, limits, total)
-    found = []
-    for model in dict.fromkeys(j.point.model for j in judged):
-        own = [j for j in judged if j.point.model == model]
-        found.append((model or "-", decide(own, limits), own, limits))
-    return found
-
-
-def _from_run(folder: Path, slo: str | None, usd_per_hour: float | None, gpus: int | None) -> tuple[str, Any, Any, Any]:
-    from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.report.judgement import judge_run
-    from benchsuite.spec import PriceSpec, parse_spec
-    from benchsuite.store import read_run
-
-    run = read_run(folder)
-    price = parse_spec(run.manifest["spec"], where=str(folder)).price
-    if usd_per_hour is not None:
-        total_usd_per_hour(usd_per_hour)  # refuses nonsense with a message that names the flag
-        price = PriceSpec(usd_per_hour=usd_per_hour, gpus=price.gpus)
-    if gpus is not None:
-        price = price.model_copy(update={"gpus": gpus})
-    judgement = judge_run(run, slo=slo, price=price)
-    return judgement.model or str(folder), judgement.decision, judgement.judged, judgement.slo
 
 
 def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import benchsuite.store
 from benchsuite.cli.decide import command
-from benchsuite.errors import BenchsuiteError, PointsError, PriceError, SloError
+from benchsuite.errors import BenchsuiteError, InputError, PointsError, PriceError, SloError
 from benchsuite.records import RequestRecord
 
 TABLE4 = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
@@ -124,7 +124,7 @@ def test_run_folder_judged_anew(monkeypatch):
     [
         ((), PointsError),
         (("run", "--points", str(TABLE4)), PointsError),
-        (("--points", "no-such-file.csv"), PointsError),
+        (("--points", "no-such-file.csv"), InputError),
         (("no-such-folder",), PointsError),
         (("--points", str(TABLE4), "--slo", "speed>20"), SloError),
         (("--points", str(TABLE4), "--usd-per-hour", "-1"), PriceError),
