@@ -1,5 +1,7 @@
 """Was it the client? A verdict on the measuring processes of a point, from what they recorded of themselves. Pure.
 
+And: does the server's own count of tokens agree with ours?
+
 Limits: ok up to the first, degraded up to the second, client-bound beyond.
 
 merged reads (share of socket reads that held several events): 0.1 %, 1 %
@@ -15,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchsuite.results import Warn
+from benchsuite.results import PointSummary, Warn
 
 Verdict = Literal["ok", "degraded", "client-bound"]
 _VERDICTS: tuple[Verdict, ...] = ("ok", "degraded", "client-bound")
+MAX_TOKEN_IMBALANCE = 0.005
 _REMEDY = "give the client cores of its own (taskset), more --workers, and uvloop (the extra `fast`)"
 
 
@@ -60,6 +63,26 @@ def judge_client(states: Sequence[Mapping[str, Any]], gap_p50_s: float | None, k
     ]
     worst = max((rank for rank, _ in found), default=0)
     return ClientVerdict(_VERDICTS[worst], tuple(text for rank, text in found if rank), figures)
+
+
+def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]) -> Warn | None:
+    """Our output tokens against the server's own counter over the same runs: a warning when they are > 0.5 % apart.
+
+    counted_by_server: one count a run of the level. None where one of them is unknown, or where a request failed, whose
+    tokens the server may have counted and we not.
+    """
+    counts = [count for count in counted_by_server if count is not None]
+    if point.n_failed or point.output_tokens is None or not counts or len(counts) < len(counted_by_server):
+        return None
+    theirs = sum(counts)
+    if theirs <= 0 or abs(point.output_tokens - theirs) <= MAX_TOKEN_IMBALANCE * theirs:
+        return None
+    return Warn(
+        "token_balance",
+        f"{point.output_tokens:,} output tokens here, {theirs:,.0f} by the server's own counter",
+        "somebody else used the server, or its usage is wrong: tokens and $ per token are in doubt",
+        point.concurrency,
+    )
 
 
 def _against(value: float | None, ok: float, degraded: float, text: str) -> tuple[int, str]:

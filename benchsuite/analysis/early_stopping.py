@@ -1,4 +1,4 @@
-"""Tail limits by the MLPerf early-stopping test, and when to give a level up. Pure.
+"""Tail limits by the MLPerf early-stopping test. Pure.
 
 Source: MLPerf inference rules, "Early Stopping Criterion".
 """
@@ -9,13 +9,9 @@ import functools
 import math
 from typing import Literal
 
-import numpy as np
 from scipy import stats
 
-from benchsuite.analysis.rows import Floats
-
 CONFIDENCE = 0.99
-LOOK_CONFIDENCE = 1 - (1 - CONFIDENCE) / 4  # of each of the four looks at 25, 50, 75 and 100 % of a run
 TailVerdict = Literal["met", "not met", "undecided"]
 
 
@@ -61,19 +57,3 @@ def tail_verdict(n: int, violations: int, p: float, n_eff: float, confidence: fl
     if m and t and float(stats.binom.sf(t - 1, m, 1 - p)) <= 1 - confidence:
         return "not met"
     return "undecided"
-
-
-def hopeless(ttft_s: Floats, speed_tok_s: Floats, ttft_limit_s: float, speed_limit_tok_s: float, users: int) -> bool:
-    """True when a level is so far from its limits that measuring on cannot save it.
-
-    ttft_s, speed_tok_s: (n,) of the requests that ended so far, no NaN. After 10 per user: the 99.9 % lower bound of
-    the mean TTFT is beyond twice its limit, or the upper bound of the mean speed is below 0.8 of its limit.
-    """
-    if len(ttft_s) < 10 * users or len(ttft_s) < 2:
-        return False
-    return _bound(ttft_s, -1) > 2 * ttft_limit_s or _bound(speed_tok_s, 1) < 0.8 * speed_limit_tok_s
-
-
-def _bound(values: Floats, sign: int) -> float:
-    n = len(values)
-    return float(values.mean() + sign * stats.t.ppf(0.999, n - 1) * np.std(values, ddof=1) / math.sqrt(n))

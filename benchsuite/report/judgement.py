@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from benchsuite.analysis.client_checks import ClientVerdict, judge_client
+from benchsuite.analysis.client_checks import ClientVerdict, judge_client, token_balance
 from benchsuite.analysis.metrics import summarise_for
 from benchsuite.economics.chances import chances
 from benchsuite.economics.cost import total_usd_per_hour
@@ -65,7 +65,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     measured = summarise_for(whole_points(run), limits_of(limits), model=model, fixed_length=spec.workload.fixed_length)
     points = [point for point, _ in measured]
     clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
-    points = [_with_client_warning(point, clients.get(point.concurrency)) for point in points]
+    points = [_with_client_warning(_with_server_count(run, p), clients.get(p.concurrency)) for p in points]
     total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
     points = with_level_warnings(points, limits, total)
     found = chances([sums for _, sums in measured], free=total == 0)
@@ -82,13 +82,24 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     )
 
 
+def _entries(run: Run, point: PointSummary) -> list[dict[str, Any]]:
+    """What the manifest says of the point's whole runs."""
+    return [
+        entry
+        for entry in run.manifest.get("points", [])
+        if entry.get("concurrency") == point.concurrency and entry["status"] == "complete"
+    ]
+
+
+def _with_server_count(run: Run, point: PointSummary) -> PointSummary:
+    counts = [(entry.get("server") or {}).get("generated_tokens") for entry in _entries(run, point)]
+    warning = token_balance(point, counts)
+    return point if warning is None else dataclasses.replace(point, warnings=(*point.warnings, warning))
+
+
 def _client(run: Run, point: PointSummary) -> ClientVerdict | None:
     """The verdict on the client at the point's level; None where the manifest has none of its state (imported runs)."""
-    states = [
-        entry["client"]
-        for entry in run.manifest.get("points", [])
-        if entry.get("concurrency") == point.concurrency and entry["status"] == "complete" and entry.get("client")
-    ]
+    states = [entry["client"] for entry in _entries(run, point) if entry.get("client")]
     if not states:
         return None
     return judge_client(states, point.chunk_gap_s.p50, "user" not in run.table["stamp_source"].unique().to_pylist())

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from benchsuite.analysis.client_checks import judge_client
+from benchsuite.analysis.client_checks import judge_client, token_balance
+from benchsuite.analysis.points_table import parse_points
 
 
 def state(**over: Any) -> dict[str, Any]:
@@ -59,3 +60,18 @@ def test_a_warning_names_the_remedy() -> None:
     assert (warning.code, warning.concurrency) == ("client_bound", 8)
     assert warning.finding == "the measuring client was too busy: 2.00% of reads held several events"
     assert "--workers" in warning.remedy
+
+
+@pytest.mark.parametrize(
+    ("counts", "warned"),
+    [([500.0, 500.0], False), ([500.0, 504.0], False), ([500.0, 506.0], True), ([500.0, None], False), ([], False)],
+)
+def test_token_balance(counts: list[float | None], warned: bool) -> None:
+    """1,000 tokens here; up to half a percent apart is agreement, an unknown count is no verdict."""
+    (point,) = parse_points("model,concurrency,requests,time_s,output_tokens\nm,8,10,5,1000\n", where="t.csv")
+    found = token_balance(point, counts)
+
+    assert (found is not None) == warned
+    if found is not None:
+        assert (found.code, found.concurrency) == ("token_balance", 8)
+        assert found.finding == "1,000 output tokens here, 1,006 by the server's own counter"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rows_for_tests import frame, row
 
-from benchsuite.analysis.early_stopping import LOOK_CONFIDENCE, hopeless, max_violations, n_min, tail_verdict
+from benchsuite.analysis.early_stopping import max_violations, n_min, tail_verdict
 from benchsuite.analysis.metrics import summarise_points
 from benchsuite.analysis.stationarity import drift, mser5
 
@@ -33,21 +33,6 @@ def test_tail_verdicts():
     assert tail_verdict(2993, 17, 0.99, 1000) == "undecided"
     assert tail_verdict(100, 0, 0.99, 100) == "undecided"
     assert tail_verdict(0, 0, 0.99, 0) == "undecided"
-
-
-def test_four_looks_share_one_confidence():
-    """0.01 in four parts."""
-    assert pytest.approx(0.9975) == LOOK_CONFIDENCE
-    assert n_min(0.99, 0, LOOK_CONFIDENCE) == 597
-
-
-def test_hopeless():
-    """Mean TTFT 3 s against 1 s after ten rounds; not before, and not at 1.5 s."""
-    ttft_s, speed = 3 + np.linspace(-0.5, 0.5, 80), np.full(80, 30.0)
-    assert hopeless(ttft_s, speed, 1.0, 20.0, users=8)
-    assert not hopeless(ttft_s, speed, 1.0, 20.0, users=9)
-    assert not hopeless(ttft_s / 2, speed, 1.0, 20.0, users=8)
-    assert hopeless(ttft_s / 9, speed / 2, 1.0, 20.0, users=8)
 
 
 def test_mser_cuts_the_warming_up():
