@@ -86,7 +86,9 @@ def _slower(ordered: Sequence[PointSummary]) -> Iterator[Warn]:
     for (below, before_s), (above, after_s) in itertools.pairwise(timed):
         if _requests(below) != _requests(above) or after_s <= before_s * (1 + NOISE):
             continue
-        finding = f"the set takes {after_s:,.0f} s, longer than the {before_s:,.0f} s at {below.concurrency} users"
+        digits = 0 if before_s >= 100 else 2  # enough to see them apart
+        finding = f"the set takes {after_s:,.{digits}f} s, "
+        finding += f"longer than the {before_s:,.{digits}f} s at {below.concurrency} users"
         longer = _growth(_length(below), _length(above))
         if longer is not None and longer > NOISE:
             finding += f"; answers are {longer:.0%} longer"
