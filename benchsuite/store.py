@@ -235,7 +235,22 @@ def read_run(path: Path) -> Run:
         table = pq.read_table(path / REQUESTS) if (path / REQUESTS).exists() else _read_parts(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
+    lost = _points_without_rows(manifest, table)
+    if lost:
+        raise PointsError(
+            f"the rows of {len(lost)} measured points are missing",
+            where=str(path / REQUESTS),
+            given=", ".join(lost[:6]),
+            expected="the rows of every point that manifest.json calls complete",
+        )
     return Run(path, manifest, table)
+
+
+def _points_without_rows(manifest: dict[str, Any], table: pa.Table) -> list[str]:
+    points = manifest.get("points")
+    whole = [p.get("point_id") for p in points if p.get("status") == "complete"] if isinstance(points, list) else []
+    there = set(table["point_id"].unique().to_pylist())
+    return [str(point_id) for point_id in whole if point_id not in there]
 
 
 def _read_parts(path: Path) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -56,8 +57,13 @@ def _of_runs(rows: Rows, runs: Sequence[OneRun], concurrency: int) -> dict[str, 
         "throughput_paper_tok_s": over(tokens, concurrency),
         "output_tok_s": over(tokens),
         "request_per_s": over(n_ok),
-        "occupancy": over(busy_s, concurrency),
+        "occupancy": _share(over(busy_s, concurrency)),
     }
+
+
+def _share(estimate: Estimate) -> Estimate:
+    """A share's interval ends at 1."""
+    return estimate if estimate.high is None else dataclasses.replace(estimate, high=min(estimate.high, 1.0))
 
 
 def _sum(tokens: Floats) -> float:

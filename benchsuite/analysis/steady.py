@@ -44,13 +44,17 @@ def steady_window(rows: Rows, concurrency: int, ttft_s: Floats) -> SteadyWindow 
 
 
 def window(rows: Rows, places: NDArray[np.intp], concurrency: int) -> tuple[float, float] | None:
-    """From when to when the run whose rows are at `places` was steady; None if it never was."""
+    """From when to when the run whose rows are at `places` was steady; None if it never was.
+
+    A window shorter than the mean time of a request is the turn-round between two waves of them, not a steady state.
+    """
     ended_s, sent_s = rows.closed_s[places], rows.sent_s[places]
     ended_s, sent_s = np.sort(ended_s[~np.isnan(ended_s)]), sent_s[~np.isnan(sent_s)]
     if len(ended_s) < concurrency or len(sent_s) == 0:
         return None
     start_s, end_s = float(ended_s[concurrency - 1]), float(sent_s.max())
-    return (start_s, end_s) if end_s > start_s else None
+    took_s = rows.closed_s[places] - rows.sent_s[places]
+    return (start_s, end_s) if end_s - start_s > float(np.nanmean(took_s)) else None
 
 
 def _tokens_within(rows: Rows, mine: Bools, start_s: float, end_s: float) -> float:

@@ -76,6 +76,10 @@ def read_curves(runs: Sequence[Path], points: Path | None, slo: str | None, pric
         )
     if points is not None:
         return _of_table(points, slo, price)
+    folders = [folder.resolve() for folder in runs]
+    if len(set(folders)) < len(folders):
+        twice = next(str(runs[i]) for i, folder in enumerate(folders) if folder in folders[:i])
+        raise PointsError("a run is named twice", given=twice, expected="each run folder once")
     return [_of_run(folder, slo, price) for folder in runs]
 
 
@@ -115,7 +119,7 @@ def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
     from benchsuite.economics.optimum import decide, judge_points
     from benchsuite.slo import PAPER_SLO, parse_slo
 
-    limits, unit, gpus = parse_slo(slo or PAPER_SLO), price.unit(), price.gpus or 1
+    limits, unit, gpus = parse_slo(PAPER_SLO if slo is None else slo), price.unit(), price.gpus or 1
     total = None if unit is None else total_usd_per_hour(unit, gpus)
     points = parse_points(read_text(path, "the points table"), where=str(path))
     judged = judge_points(with_level_warnings(points, limits, total), limits, total)

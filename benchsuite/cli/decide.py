@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:
         "runner_up": optimum.get("runner_up"),
         "reason": decision.reason,
         "nearest": (plain["no_feasible"] or {}).get("nearest"),
-        "warnings": [f"{warn.code}: {warn.finding}; {warn.remedy}" for one in judged for warn in one.point.warnings],
+        "warnings": [dataclasses.asdict(warn) for one in judged for warn in one.point.warnings],
     }
 
 

@@ -67,7 +67,7 @@ def cli() -> None:
     """Which model, on which GPU, at which concurrency, at what cost, under which latency promise: measured.
 
     Exit codes: 0 done (and the SLO met, where one was judged), 1 the run failed, 2 bad input, 3 measured, but no
-    level meets the SLO.
+    level meets the SLO, 4 check --strict found something.
     """
 
 

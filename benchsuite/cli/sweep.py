@@ -112,7 +112,11 @@ def command(spec: Path | None, output: Path | None, quiet: bool, **flags: Any) -
     requests = read_workload(asked.workload.source, asked.workload.requests, asked.load.seed)
     with SweepView(quiet=quiet) as view:
         result = sweep(asked, requests, output, view)
-    judgement = judge_run(read_run(result.path))
+    run = read_run(result.path)
+    if not result.complete and not any(point["status"] == "complete" for point in run.manifest["points"]):
+        click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {result.path}")
+        return FAILED
+    judgement = judge_run(run)
     write_json(result.path / SUMMARY, judgement.summary())
     print_judgement(judgement, result.path, quiet=quiet)
     write_report(result.path)

@@ -119,7 +119,8 @@ def limits_of(slo: Slo) -> tuple[Limit, ...]:
 
 
 def _expense(j: Judged) -> float | None:
-    return j.point.wall_s if j.cost.cost_usd is None else j.cost.cost_usd
+    """What is to be least: the cost, or the duration where no price is known or the hour is free."""
+    return j.cost.cost_usd or j.point.wall_s
 
 
 def _order(j: Judged) -> tuple[float, int]:

@@ -48,7 +48,11 @@ def limit_users(
     users = users_at_limit(levels, values, limit, _runs(levels, limit, repeats), seed)
     if users is not None:
         return LimitUsers(str(limit), users, users.method)
-    return LimitUsers(str(limit), None, NONE_HOLDS if crossing(levels, values, limit) == 0 else ALL_HOLD)
+    if crossing(levels, values, limit) == 0:
+        return LimitUsers(str(limit), None, NONE_HOLDS)
+    missed = [str(level) for level, value in zip(levels, values, strict=True) if not limit.holds(value)]
+    told = f"missed at {', '.join(missed)} only, against the trend: repeat that level" if missed else ALL_HOLD
+    return LimitUsers(str(limit), None, told)
 
 
 def _runs(levels: Sequence[int], limit: Limit, repeats: Sequence[Sequence[PointSummary]]) -> Runs | None:

@@ -13,8 +13,9 @@ from benchsuite.economics.cost import total_usd_per_hour
 from benchsuite.economics.fragility import with_level_warnings
 from benchsuite.economics.optimum import decide, judge_points, limits_of
 from benchsuite.economics.prices import preset
+from benchsuite.errors import PointsError
 from benchsuite.report.export import summary_json
-from benchsuite.results import Decision, Judged, PointSummary
+from benchsuite.results import Decision, Judged, PointSummary, Warn
 from benchsuite.slo import Slo, parse_slo
 from benchsuite.spec import PriceSpec, parse_spec
 from benchsuite.store import Run
@@ -56,9 +57,13 @@ def unit_price(price: PriceSpec) -> float | None:
 
 
 def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = None) -> Judgement:
-    """Judge a run by its own SLO and price, or by others. Points that were cut short are left out."""
+    """Judge a run by its own SLO and price, or by others. Points that were cut short are left out, and said to be.
+
+    Raises PointsError when no level ran to its end.
+    """
+    _refuse_without_whole_points(run)
     spec = parse_spec(run.manifest["spec"], where=str(run.path))
-    limits = parse_slo(slo) if slo else spec.limits
+    limits = spec.limits if slo is None else parse_slo(slo)
     price = price or spec.price
     usd_per_hour = unit_price(price)
     model = run.manifest.get("model") or spec.server.model
@@ -67,7 +72,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
     points = [_with_client_warning(_with_server_count(run, p), clients.get(p.concurrency)) for p in points]
     total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
-    points = with_level_warnings(points, limits, total)
+    points = with_level_warnings(_with_cut_points(run, points), limits, total)
     found = chances([sums for _, sums in measured], free=total == 0)
     judged = judge_points(points, limits, total, found)
     return Judgement(
@@ -80,6 +85,33 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
         decision=decide(judged, limits, found),
         clients=clients,
     )
+
+
+def _refuse_without_whole_points(run: Run) -> None:
+    if not any(point["status"] == "complete" for point in run.manifest.get("points", [])):
+        raise PointsError(
+            "no level of the run was measured to its end, so there is nothing to judge",
+            where=str(run.path),
+            given=f"a run that is {run.manifest.get('status')}, {run.table.num_rows} rows kept",
+            hint="measure it again",
+        )
+
+
+def _with_cut_points(run: Run, points: list[PointSummary]) -> list[PointSummary]:
+    """The highest level tells which others are missing, where the run was cut short."""
+    planned = run.manifest.get("planned_points") or []
+    whole = {point["point_id"] for point in run.manifest.get("points", []) if point["status"] == "complete"}
+    cut = [point_id for point_id in planned if point_id not in whole]
+    if not cut or not points:
+        return points
+    last = points[-1]
+    warning = Warn(
+        "run_cut_short",
+        f"{len(cut)} of {len(planned)} points were not measured to their end and are not judged: {', '.join(cut[:6])}",
+        "measure them again: the optimum may be among them",
+        last.concurrency,
+    )
+    return [*points[:-1], dataclasses.replace(last, warnings=(*last.warnings, warning))]
 
 
 def _entries(run: Run, point: PointSummary) -> list[dict[str, Any]]:

@@ -126,6 +126,10 @@ class SimulatorConfig:
     seed: int = 0
     spin_us: float = 50.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise SpecError("no such port", where="port", given=self.port, expected="0 to 65535")
+
     def to_json(self) -> str:
         """The configuration as one line of JSON, for `from_json`."""
         return json.dumps(dataclasses.asdict(self))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,3 +138,55 @@ def test_bad_input_exits_2(flags, error):
         run(*flags)
     assert isinstance(caught.value, error)
     assert caught.value.exit_code == 2
+
+
+DEMO = TABLE4.parents[2] / "results" / "examples" / "demo"
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        ((str(DEMO), str(DEMO)), "a run is named twice"),
+        ((str(DEMO), "--slo", ""), "the SLO is empty"),
+    ],
+)
+def test_what_would_go_unnoticed_is_refused(flags, what):
+    """The same folder twice, an SLO of an unset shell variable."""
+    with pytest.raises(BenchsuiteError) as caught:
+        run(*flags)
+    assert caught.value.what == what
+    assert caught.value.exit_code == 2
+
+
+def test_lost_rows_are_no_verdict(tmp_path):
+    """A folder whose rows are gone says so; it does not say that no level meets the SLO."""
+    (tmp_path / "manifest.json").write_bytes((DEMO / "manifest.json").read_bytes())
+    with pytest.raises(PointsError) as caught:
+        run(str(tmp_path))
+    assert caught.value.what == "the rows of 6 measured points are missing"
+
+
+def test_a_run_cut_short_is_judged_by_what_is_whole(tmp_path):
+    """Levels that did not run to their end are left out and named; with none left there is nothing to judge."""
+    shutil.copytree(DEMO, tmp_path / "run")
+    manifest = json.loads((DEMO / "manifest.json").read_text("utf-8"))
+    for point in manifest["points"]:
+        point["status"] = "complete" if point["concurrency"] < 16 else "stopped"
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    _, (row,) = decided(str(tmp_path / "run"))
+    (told,) = [warn for warn in row["warnings"] if warn["code"] == "run_cut_short"]
+    assert told["finding"].startswith("3 of 6 points were not measured to their end")
+
+    for point in manifest["points"]:
+        point["status"] = "stopped"
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(PointsError) as caught:
+        run(str(tmp_path / "run"))
+    assert caught.value.what == "no level of the run was measured to its end, so there is nothing to judge"
+
+
+def test_a_free_hour_is_judged_by_time():
+    """At 0 $/hour every level costs nothing: the shortest run is the optimum, not the lowest level."""
+    _, (free,) = decided(str(DEMO), "--usd-per-hour", "0")
+    _, (paid,) = decided(str(DEMO))
+    assert free["optimum_concurrency"] == paid["optimum_concurrency"] == 16
