@@ -101,7 +101,9 @@ def _quantile(
     values: Floats, runs: Sequence[OneRun], name: str, p: float, concurrency: int, rng: np.random.Generator
 ) -> Estimate:
     def observed(own: Floats) -> float:
-        return describe(own).stat(name) or 0.0
+        value = describe(own).stat(name)
+        assert value is not None  # nobody asks for a percentile of nothing
+        return value
 
     if len(runs) > 1:
         return _over_runs(values, runs, observed)

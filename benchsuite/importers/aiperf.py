@@ -82,7 +82,7 @@ def _request(record: Node, start_ns: int) -> ImportedRequest:
     ttft_s, latency_s = _latency_s(metrics["time_to_first_token"]), _latency_s(metrics["request_latency"])
     ttfa_s = _latency_s(metrics["time_to_first_output_token"])
     gaps = metrics["inter_chunk_latency"]
-    gaps_us = tuple(gap_us((gap.duration() or 0.0) * _unit(gaps), gap) for gap in gaps["value"]) if gaps else None
+    gaps_us = tuple(gap_us(gap.required_duration() * _unit(gaps), gap) for gap in gaps["value"]) if gaps else None
     assert sent_s is not None  # _start_ns took it
     first_s = None if ttft_s is None else sent_s + ttft_s
     last_s = None if first_s is None or latency_s is None else sent_s + latency_s

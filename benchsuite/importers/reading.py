@@ -62,6 +62,12 @@ class Node:
             raise self.wrong("a duration, not negative")
         return number
 
+    def required_duration(self) -> float:
+        """A number that is not negative. Raises PointsError also where there is no value."""
+        duration = self.required().duration()
+        assert duration is not None  # required() saw a value
+        return duration
+
     def count(self) -> int | None:
         """A whole number from 0 to 2**31 - 1 (4.0 is one), or None."""
         number = self.number()

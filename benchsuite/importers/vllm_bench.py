@@ -77,7 +77,7 @@ def _request(columns: dict[str, list[Node]], i: int, paced: bool) -> ImportedReq
     start, error = columns["start_times"][i], columns["errors"][i].text()
     start_s, ttft_s = start.number(), columns["ttfts"][i].duration()
     queued_s = columns["queue_times"][i].duration() if paced and "queue_times" in columns else None
-    gaps_s = [(gap, gap.duration() or 0.0) for gap in columns["itls"][i]]
+    gaps_s = [(gap, gap.required_duration()) for gap in columns["itls"][i]]
     status: Status = "ok"
     http_status = None
     if error or not ttft_s:  # vLLM writes 0.0 for what a failed request never had
@@ -88,7 +88,7 @@ def _request(columns: dict[str, list[Node]], i: int, paced: bool) -> ImportedReq
     first_s = start_s + ttft_s if start_s is not None and ttft_s else None
     last_s = None if first_s is None else first_s + sum(gap_s for _, gap_s in gaps_s)
     if ok and start_s is not None and "latencies" in columns:
-        last_s = start_s + (columns["latencies"][i].required().duration() or 0.0)
+        last_s = start_s + columns["latencies"][i].required_duration()
     in_order(start, sent=start_s, last_token=None if last_s is None else last_s + 1e-6)
     return ImportedRequest(
         request_id=str(i),
