@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, get_args
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -34,6 +34,12 @@ class RequestRecord(NamedTuple):
     self_lag_max_us: greatest user-space stamp minus kernel stamp. None without kernel stamps.
     stale_retries: times the request was sent anew because the server had closed a kept-alive connection.
     status: see `Status`; http_status, error: None when there is nothing to say. text: only when asked for.
+
+    Since schema 2:
+    attempt: 0, or which renewed attempt at the point (after an interruption) this row belongs to.
+    endpoint: base URL of who answered (or was to). None in runs of schema 1.
+    server_queue_s, server_prefill_s, server_decode_s: what the server itself said of this request (durations in its
+        answer). None where it says nothing.
     """
 
     run_id: str
@@ -72,3 +78,87 @@ class RequestRecord(NamedTuple):
     error: str | None
     response_id: str | None
     text: str | None
+    attempt: int = 0
+    endpoint: str | None = None
+    server_queue_s: float | None = None
+    server_prefill_s: float | None = None
+    server_decode_s: float | None = None
+
+
+class GpuSample(NamedTuple):
+    """One reading of one GPU: one row of gpu.parquet. A counter or gauge that the part does not have is None.
+
+    at_s: when it was read, on the clock of the requests; wall_s: the same as Unix time. source: nvml or dcgm.
+    uuid: the card's (or MIG device's) UUID. util_ratio: share of the driver's last sample period in which any kernel
+        ran; memory_util_ratio: in which memory was read or written.
+    power_w: what the driver calls the power draw (a 1 s average on Ampere and later except GA100, else instantaneous);
+        power_average_w, power_instant_w: the explicit ones, where the part has them.
+    energy_j: total energy counter since the driver was loaded. throttle_reasons: the driver's bit mask, raw.
+    sm_active_ratio, tensor_active_ratio, dram_active_ratio: activity metrics (GPM, DCGM profiling).
+    n_processes: compute processes on the card; foreign_processes: those that are not the server's, None if unknown.
+    error: why the reading is missing or partial, in the driver's word.
+    """
+
+    at_s: float
+    wall_s: float
+    source: str
+    uuid: str
+    util_ratio: float | None = None
+    memory_util_ratio: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    power_w: float | None = None
+    power_average_w: float | None = None
+    power_instant_w: float | None = None
+    power_limit_w: float | None = None
+    energy_j: float | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    temperature_c: float | None = None
+    throttle_reasons: int | None = None
+    pcie_tx_bytes_per_s: float | None = None
+    pcie_rx_bytes_per_s: float | None = None
+    n_processes: int | None = None
+    foreign_processes: int | None = None
+    sm_active_ratio: float | None = None
+    tensor_active_ratio: float | None = None
+    dram_active_ratio: float | None = None
+    error: str | None = None
+
+
+class ServerSample(NamedTuple):
+    """One reading of a server's own metrics: one row of server.parquet. Missing is None.
+
+    at_s, wall_s: as for GpuSample. endpoint: base URL of the server. running, waiting: requests now.
+    kv_cache_ratio: share of the KV cache in use. Counters since the server started: prefix_cache_hits,
+    prefix_cache_queries (tokens), preemptions, prompt_tokens, generated_tokens, requests_done.
+    Pairs *_sum_s and *_count: cumulative histograms of the server's own queue, prefill, decode, inter-token, TTFT and
+    end-to-end times; a mean over a span is the difference of sums over the difference of counts.
+    error: why nothing could be read.
+    """
+
+    at_s: float
+    wall_s: float
+    endpoint: str
+    running: float | None = None
+    waiting: float | None = None
+    kv_cache_ratio: float | None = None
+    prefix_cache_hits: float | None = None
+    prefix_cache_queries: float | None = None
+    preemptions: float | None = None
+    prompt_tokens: float | None = None
+    generated_tokens: float | None = None
+    requests_done: float | None = None
+    queue_sum_s: float | None = None
+    queue_count: float | None = None
+    prefill_sum_s: float | None = None
+    prefill_count: float | None = None
+    decode_sum_s: float | None = None
+    decode_count: float | None = None
+    itl_sum_s: float | None = None
+    itl_count: float | None = None
+    ttft_sum_s: float | None = None
+    ttft_count: float | None = None
+    e2e_sum_s: float | None = None
+    e2e_count: float | None = None
+    error: str | None = None

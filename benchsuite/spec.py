@@ -130,6 +130,26 @@ class PriceSpec(_Part):
         return self
 
 
+class TelemetrySpec(_Part):
+    """What is recorded beside the requests. gpu: auto takes NVML where the driver is, else DCGM if dcgm_url is given.
+
+    gpu_ids: UUIDs (or NVML indices) of the GPUs that serve; empty finds out, or takes all. dcgm_interval_s: how often
+    the exporter collects. metrics_url: the server's metrics, if not at its usual path. idle_s: how long the idle power
+    is measured before the first point; None chooses. constant_kw: the power of all GPUs, where nothing measures.
+    """
+
+    gpu: Literal["auto", "nvml", "dcgm", "off"] = "auto"
+    gpu_hz: float = Field(default=1.0, gt=0, le=10)
+    gpu_ids: tuple[str, ...] = ()
+    dcgm_url: str | None = None
+    dcgm_interval_s: float = Field(default=30.0, gt=0)
+    server_metrics: bool = True
+    server_hz: float = Field(default=1.0, gt=0, le=10)
+    metrics_url: str | None = None
+    idle_s: float | None = Field(default=None, ge=0)
+    constant_kw: float | None = Field(default=None, gt=0)
+
+
 class SweepSpec(_Part):
     """Everything that decides what a sweep does; saved word for word in the manifest."""
 
@@ -138,6 +158,7 @@ class SweepSpec(_Part):
     load: LoadSpec = LoadSpec()
     timeouts: TimeoutSpec = TimeoutSpec()
     price: PriceSpec = PriceSpec()
+    telemetry: TelemetrySpec = TelemetrySpec()
     slo: str = PAPER_SLO
 
     @field_validator("slo")

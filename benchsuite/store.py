@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +24,10 @@ import pyarrow.parquet as pq
 
 from benchsuite import __version__
 from benchsuite.errors import InputError, PointsError, StoreError
-from benchsuite.records import SCHEMA_VERSION, RequestRecord
+from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 
 MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summary.json", "report.html"
+GPU, SERVER = "gpu", "server"
 _JOURNALS, _POINTS = "journal", "points"
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
@@ -38,6 +40,8 @@ _TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(["finish_reason", "status", "error", "response_id", "text"], pa.string()),
     **dict.fromkeys(["scheduled_s", "sent_s", "headers_s", "first_token_s", "first_answer_s"], pa.float64()),
     **dict.fromkeys(["last_token_s", "closed_s"], pa.float64()),
+    **dict.fromkeys(["server_queue_s", "server_prefill_s", "server_decode_s"], pa.float64()),
+    "endpoint": pa.string(),
     "chunk_gap_us": pa.list_(pa.int32()),
     "connection_reused": pa.bool_(),
 }
@@ -46,6 +50,18 @@ SCHEMA = pa.schema(
     metadata={"benchsuite.schema": str(SCHEMA_VERSION)},
 )
 _COLUMN_TYPES = [None if field.name == "chunk_gap_us" else field.type for field in SCHEMA]
+_SAMPLE_TYPES: dict[str, pa.DataType] = {
+    **dict.fromkeys(["source", "uuid", "endpoint", "error"], pa.string()),
+    **dict.fromkeys(["memory_used_bytes", "memory_total_bytes", "throttle_reasons"], pa.int64()),
+    **dict.fromkeys(["sm_clock_mhz", "memory_clock_mhz", "n_processes", "foreign_processes"], pa.int32()),
+}
+SAMPLE_SCHEMAS = {
+    name: pa.schema(
+        [pa.field(column, _SAMPLE_TYPES.get(column, pa.float64())) for column in record._fields],
+        metadata={"benchsuite.schema": str(SCHEMA_VERSION)},
+    )
+    for name, record in ((GPU, GpuSample), (SERVER, ServerSample))
+}
 _DICTIONARY_COLUMNS = [
     field.name for field in SCHEMA if field.type == pa.string() and field.name not in ("request_id", "response_id")
 ]
@@ -136,12 +152,47 @@ def _gap_array(gaps: Iterable[Any]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), from_pandas=False), values)
 
 
+class SampleLog:
+    """The samples of a whole run, gpu or server, flushed at once as they come; safe to use from threads."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._schema = path, SAMPLE_SCHEMAS[name]
+        self._lock = threading.Lock()
+        try:
+            self._file = path.open("xb", buffering=0)
+            self._writer = pa.ipc.new_stream(self._file, self._schema)
+        except OSError as error:
+            raise StoreError("a sample log cannot be written", where=str(path), given=str(error)) from None
+
+    def append(self, samples: Sequence[GpuSample | ServerSample]) -> None:
+        """Add samples taken together. Raises StoreError."""
+        if not samples:
+            return
+        columns = zip(*samples, strict=True)
+        arrays = [
+            pa.array(values, type=field.type, from_pandas=False)
+            for field, values in zip(self._schema, columns, strict=True)
+        ]
+        with self._lock:
+            try:
+                self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            except OSError as error:
+                raise StoreError("a sample log cannot be written", where=str(self._path), given=str(error)) from None
+
+    def close(self) -> None:
+        """End the stream and sync it."""
+        with self._lock:
+            self._writer.close()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
 class RunFolder:
     """A run being measured. Refuses a folder that already holds a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        ours = (MANIFEST, REQUESTS, SUMMARY, REPORT, _JOURNALS, _POINTS)
+        ours = (MANIFEST, REQUESTS, SUMMARY, REPORT, f"{GPU}.parquet", f"{SERVER}.parquet", _JOURNALS, _POINTS)
         taken = [name for name in ours if (path / name).exists()]
         if taken:
             raise InputError(
@@ -165,6 +216,10 @@ class RunFolder:
         """Where one worker journals one point."""
         return self.path / _JOURNALS / f"{point_id}.w{worker}.arrows"
 
+    def sample_log(self, name: str) -> SampleLog:
+        """A new log of the run's samples: `GPU` or `SERVER`."""
+        return SampleLog(self.path / _JOURNALS / f"{name}.samples", name)
+
     def finish_point(self, point_id: str) -> pa.Table:
         """Compact the journals of a point into its Parquet file, and return its rows."""
         journals = sorted((self.path / _JOURNALS).glob(f"{point_id}.w*.arrows"))
@@ -178,6 +233,10 @@ class RunFolder:
     def finish(self) -> None:
         """Make requests.parquet of the points' files."""
         write_parquet(self.path / REQUESTS, _read_parts(self.path))
+        for name in (GPU, SERVER):
+            samples = _read_samples(self.path, name)
+            if samples is not None:
+                write_parquet(self.path / f"{name}.parquet", samples)
         shutil.rmtree(self.path / _POINTS)
         shutil.rmtree(self.path / _JOURNALS)
 
@@ -201,11 +260,17 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run read back: its manifest and the rows of requests.parquet."""
+    """A run read back: its manifest and the rows of requests.parquet. gpu, server: its samples, None if none were kept.
+
+    Every column of the current schema is there (null where an older version did not write it); columns that this
+    version does not know are kept behind them.
+    """
 
     path: Path
     manifest: dict[str, Any]
     table: pa.Table
+    gpu: pa.Table | None = None
+    server: pa.Table | None = None
 
     @property
     def requests(self) -> Any:
@@ -233,8 +298,10 @@ def read_run(path: Path) -> Run:
         )
     try:
         table = pq.read_table(path / REQUESTS) if (path / REQUESTS).exists() else _read_parts(path)
+        gpu, server = _read_samples(path, GPU), _read_samples(path, SERVER)
     except (OSError, pa.ArrowInvalid) as error:
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
+    table = _at_current_schema(table, SCHEMA)
     lost = _points_without_rows(manifest, table)
     if lost:
         raise PointsError(
@@ -243,7 +310,25 @@ def read_run(path: Path) -> Run:
             given=", ".join(lost[:6]),
             expected="the rows of every point that manifest.json calls complete",
         )
-    return Run(path, manifest, table)
+    return Run(path, manifest, table, gpu, server)
+
+
+def _at_current_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with every column of `schema` in its order, null where it has none, and unknown ones kept behind."""
+    columns = {field.name: table[field.name] if field.name in table.column_names else None for field in schema}
+    filled = [pa.nulls(table.num_rows, schema.field(name).type) if c is None else c for name, c in columns.items()]
+    unknown = [name for name in table.column_names if name not in columns]
+    return pa.table([*filled, *(table[name] for name in unknown)], names=[*columns, *unknown]).replace_schema_metadata(
+        table.schema.metadata
+    )
+
+
+def _read_samples(path: Path, name: str) -> pa.Table | None:
+    """The run's gpu or server samples, finished or from its log; None if there are none."""
+    whole, log = path / f"{name}.parquet", path / _JOURNALS / f"{name}.samples"
+    if whole.exists():
+        return _at_current_schema(pq.read_table(whole), SAMPLE_SCHEMAS[name])
+    return read_journal(log, SAMPLE_SCHEMAS[name]) if log.exists() else None
 
 
 def _points_without_rows(manifest: dict[str, Any], table: pa.Table) -> list[str]:
@@ -262,14 +347,14 @@ def _read_parts(path: Path) -> pa.Table:
     return pa.concat_tables([SCHEMA.empty_table(), *parts])
 
 
-def read_journal(path: Path) -> pa.Table:
+def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
     """Every whole batch of a journal; a torn tail is left out."""
     batches: list[pa.RecordBatch] = []
     source = pa.py_buffer(path.read_bytes())
     # the suppressed errors are the tail that a crash tore, or a journal without even a schema
     with contextlib.suppress(OSError, pa.ArrowInvalid):
         batches.extend(pa.ipc.open_stream(source))
-    return pa.Table.from_batches(batches, schema=SCHEMA)
+    return pa.Table.from_batches(batches, schema=schema)
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -291,8 +376,10 @@ def write_parquet(path: Path, table: pa.Table) -> None:
             temporary,
             compression="zstd",
             compression_level=3,
-            use_dictionary=_DICTIONARY_COLUMNS,
-            column_encoding={"chunk_gap_us.list.element": "BYTE_STREAM_SPLIT"},
+            use_dictionary=[name for name in _DICTIONARY_COLUMNS if name in table.column_names],
+            column_encoding={"chunk_gap_us.list.element": "BYTE_STREAM_SPLIT"}
+            if "chunk_gap_us" in table.column_names
+            else None,
             row_group_size=50_000,
         )
 

@@ -1,0 +1,101 @@
+"""The recorder: samples land in their log whatever a sampler does, and nothing is sampled after the end."""
+
+from __future__ import annotations
+
+import time
+
+import pyarrow.parquet as pq
+
+from benchsuite.errors import StoreError
+from benchsuite.records import GpuSample
+from benchsuite.store import GPU, RunFolder, read_journal
+from benchsuite.telemetry.recorder import Recorder
+
+
+class Counting:
+    """A sampler that numbers its samples."""
+
+    period_s = 0.01
+
+    def __init__(self, words: tuple[str, ...] = ()) -> None:
+        self.n, self.closed, self._words = 0, False, words
+
+    def sample(self) -> list[GpuSample]:
+        self.n += 1
+        return [GpuSample(float(self.n), 0.0, "nvml", "GPU-1", power_w=100.0)]
+
+    def facts(self) -> dict[str, object]:
+        return {}
+
+    def problems(self) -> tuple[str, ...]:
+        return self._words
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Kept:
+    """A log in memory; full says that the disk is."""
+
+    def __init__(self, full: bool = False) -> None:
+        self.rows: list[GpuSample] = []
+        self._full = full
+
+    def append(self, samples) -> None:
+        if self._full:
+            raise StoreError("a sample log cannot be written", where="here", given="no space left")
+        self.rows.extend(samples)
+
+    def close(self) -> None:
+        self.rows.append("closed")
+
+
+def until(condition) -> None:
+    """Wait until it holds, 10 s at most."""
+    end_s = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.002)
+
+
+def test_every_sample_is_logged_and_marks_come_between():
+    """Each sample is in the log once and in order, those of mark() too; the end closes sampler and log."""
+    sampler, log = Counting(), Kept()
+    with Recorder([(sampler, log)]) as recorder:
+        until(lambda: sampler.n >= 3)
+        before = sampler.n
+        recorder.mark()
+        assert sampler.n > before
+    assert sampler.closed
+    assert [row.at_s for row in log.rows[:-1]] == [float(i) for i in range(1, sampler.n + 1)]
+    assert log.rows[-1] == "closed"
+    recorder.mark()
+    assert log.rows[-1] == "closed"
+
+
+def test_problems_are_told_once_each():
+    """A sampler's words reach the listener once however often it repeats them; so does a full disk, and none ends it."""
+    told: list[str] = []
+    sampler = Counting(("the driver is not loaded",))
+    with Recorder([(sampler, Kept(full=True))], told.append):
+        until(lambda: sampler.n >= 3)
+    assert sorted(told) == sorted({*told})
+    assert "the driver is not loaded" in told
+    assert any("no space left" in words for words in told)
+
+
+def test_samples_become_parquet(tmp_path):
+    """The run's sample log is readable while it grows, and becomes gpu.parquet when the run is finished."""
+    folder = RunFolder(tmp_path / "run")
+    log = folder.sample_log(GPU)
+    rows = [GpuSample(1.0, 2.0, "nvml", "GPU-1", throttle_reasons=2**40), GpuSample(2.0, 3.0, "nvml", "GPU-1")]
+    log.append(rows[:1])
+    log.append([])
+    (growing,) = (folder.path / "journal").glob("gpu.*")
+    assert read_journal(growing, log._schema).num_rows == 1
+    log.append(rows[1:])
+    log.close()
+    folder.finish()
+    table = pq.read_table(folder.path / "gpu.parquet")
+    assert [GpuSample(**row) for row in table.to_pylist()] == rows
+    assert not (folder.path / "server.parquet").exists()
