@@ -74,7 +74,7 @@ def test_every_sample_is_logged_and_marks_come_between():
 
 
 def test_problems_are_told_once_each():
-    """A sampler's words reach the listener once however often it repeats them; so does a full disk, and none ends it."""
+    """Words reach the listener once however often they are repeated; so does a full disk, and none ends it."""
     told: list[str] = []
     sampler = Counting(("the driver is not loaded",))
     with Recorder([(sampler, Kept(full=True))], told.append):
