@@ -69,14 +69,24 @@ class SweepResult:
     complete: bool
 
 
-def sweep(spec: SweepSpec, workload: Workload, output: Path | None, view: View) -> SweepResult:
-    """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay."""
+def sweep(
+    spec: SweepSpec,
+    workload: Workload,
+    output: Path | None,
+    view: View,
+    served: dict[str, Any] | None = None,
+    server_pids: tuple[int, ...] = (),
+) -> SweepResult:
+    """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay.
+
+    served, server_pids: facts and processes of a server that we started ourselves, for the manifest and the samplers.
+    """
     check_levels(spec, workload)
     with control_client(spec) as control:
         found = preflight(spec, control, workload.prompts)
         run_id = new_run_id(found.model)
         folder = RunFolder(output or Path("results") / run_id)
-        return _Sweep(spec, workload, folder, run_id, found, control, view).run()
+        return _Sweep(spec, workload, folder, run_id, found, control, view, served, server_pids).run()
 
 
 def check_levels(spec: SweepSpec, workload: Workload) -> None:
@@ -108,7 +118,10 @@ class _Sweep:
         found: Preflight,
         control: httpx.Client,
         view: View,
+        served: dict[str, Any] | None,
+        server_pids: tuple[int, ...],
     ) -> None:
+        self._server_pids = server_pids
         self._spec, self._workload, self._folder, self._run_id = spec, workload, folder, run_id
         self._found, self._control, self._view = found, control, view
         self._origin = Anchor.now()
@@ -133,6 +146,7 @@ class _Sweep:
             "host": describe_host(),
             "calibration": read_calibration(),
             "preflight": found.facts,
+            "served": served,
             "points": [],
         }
 
