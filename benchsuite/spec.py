@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -25,10 +25,59 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ServerSpec(_Part):
-    """The server under test."""
+class FallbackSpec(_Part):
+    """A paid API that takes what the own servers refuse.
+
+    on: which refusals go there: HTTP 429 (and an overload told in a stream), 503, or a queue of the own server longer
+    than max_waiting. Left out: 429 and 503, and the queue if max_waiting is given. usd_per_1m_*: its list prices, None
+    if not known. extra_body: None sends the own server's.
+    """
 
     base_url: str
+    model: str
+    api_key_env: str = "FALLBACK_API_KEY"
+    usd_per_1m_input: float | None = Field(default=None, ge=0)
+    usd_per_1m_output: float | None = Field(default=None, ge=0)
+    on: tuple[Literal["429", "503", "queue"], ...] = ("429", "503")
+    max_waiting: int | None = Field(default=None, ge=0)
+    extra_body: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _queue_where_limited(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("max_waiting") is not None and "on" not in value:
+            return value | {"on": ("429", "503", "queue")}
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return _checked_url(value)
+
+    @field_validator("on", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        return tuple(str(word) for word in value) if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _whole(self) -> FallbackSpec:
+        if not self.on:
+            raise ValueError("on names nothing; expected some of 429, 503, queue")
+        if ("queue" in self.on) != (self.max_waiting is not None):
+            raise ValueError("the reason queue (--fallback-on) and max_waiting (--fallback-max-waiting) go together")
+        if (self.usd_per_1m_input is None) != (self.usd_per_1m_output is None):
+            raise ValueError("give both usd_per_1m_input and usd_per_1m_output, or neither")
+        return self
+
+
+class ServerSpec(_Part):
+    """The server under test, or several of the same: base_url is the first, more_base_urls are the others.
+
+    base_url may be given as a list of all of them. fallback: an API for what they refuse.
+    """
+
+    base_url: str
+    more_base_urls: tuple[str, ...] = ()
     model: str | None = None
     profile: ProfileName = "auto"
     endpoint: Literal["chat", "completions"] = "chat"
@@ -36,24 +85,58 @@ class ServerSpec(_Part):
     api_key_env: str = "OPENAI_API_KEY"
     extra_body: dict[str, Any] = Field(default_factory=dict)
     insecure: bool = False
+    fallback: FallbackSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        urls = value.get("base_url") if isinstance(value, dict) else None
+        if not isinstance(urls, list | tuple):
+            return value
+        if not urls:
+            raise ValueError("base_url is an empty list; expected at least one URL")
+        if value.get("more_base_urls"):
+            raise ValueError("give all URLs in base_url, or the others in more_base_urls, not both")
+        return value | {"base_url": urls[0], "more_base_urls": tuple(urls[1:])}
 
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"{form}: {error}") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError(form)
-        if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
-            raise ValueError(form + "; without spaces, ? or #")
-        if parts.username or parts.password:
-            raise ValueError("a base URL carries no user or password; put an API key in the environment")
-        value = value.rstrip("/")
-        return value.removesuffix("/v1")
+        return _checked_url(value)
+
+    @field_validator("more_base_urls")
+    @classmethod
+    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_checked_url(url) for url in value)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> ServerSpec:
+        urls = [*self.base_urls, *([self.fallback.base_url] if self.fallback else [])]
+        twice = [url for i, url in enumerate(urls) if url in urls[:i]]
+        if twice:
+            raise ValueError(f"{twice[0]} appears twice among the base URLs (base_url, more_base_urls, fallback)")
+        return self
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """All own servers."""
+        return (self.base_url, *self.more_base_urls)
+
+
+def _checked_url(value: str) -> str:
+    form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{form}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(form)
+    if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
+        raise ValueError(form + "; without spaces, ? or #")
+    if parts.username or parts.password:
+        raise ValueError("a base URL carries no user or password; put an API key in the environment")
+    return value.rstrip("/").removesuffix("/v1")
 
 
 class WorkloadSpec(_Part):
@@ -233,7 +316,9 @@ def _keys_at(path: tuple[Any, ...]) -> list[str]:
     node: type[BaseModel] = SweepSpec
     for step in path:
         annotation = node.model_fields[step].annotation if step in node.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        parts = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
+        table = next((part for part in parts if issubclass(part, BaseModel)), None)
+        if table is None:
             return []
-        node = annotation
+        node = table
     return list(node.model_fields)

@@ -173,3 +173,43 @@ def test_a_spec_is_frozen_and_survives_json():
         spec.slo = "ttft<1s"
     assert SweepSpec.model_validate_json(spec.model_dump_json()) == spec
     assert parse_spec(spec.model_dump(mode="json"), where="x") == spec
+
+
+def test_several_base_urls():
+    """base_url takes one URL or a list; the first stays base_url, and what is written reads back the same."""
+    one = parse_spec({"server": {"base_url": "http://a:1/v1"}}, where="test").server
+    assert (one.base_url, one.more_base_urls, one.base_urls) == ("http://a:1", (), ("http://a:1",))
+    several = parse_spec({"server": {"base_url": ["http://a:1/v1", "http://b:2/"]}}, where="test")
+    assert several.server.base_urls == ("http://a:1", "http://b:2")
+    assert parse_spec(several.model_dump(mode="json"), where="test") == several
+
+
+@pytest.mark.parametrize(
+    ("server", "mistake"),
+    [
+        ({"base_url": []}, "an empty list"),
+        ({"base_url": ["http://a", "http://a/v1"]}, "http://a appears twice"),
+        ({"base_url": ["http://a", "b"]}, "expected http://HOST"),
+        ({"base_url": ["http://a", "http://b"], "more_base_urls": ["http://c"]}, "not both"),
+        ({"base_url": "http://a", "fallback": {"base_url": "http://a", "model": "m"}}, "http://a appears twice"),
+        ({"base_url": "http://a", "fallback": {"base_url": "http://b", "modle": "m"}}, "did you mean 'model'"),
+        ({"base_url": "http://a", "fallback": {"base_url": "http://b", "model": "m", "on": ["queue"]}}, "go together"),
+        ({"base_url": "http://a", "fallback": {"base_url": "http://b", "model": "m", "on": []}}, "on names nothing"),
+        (
+            {"base_url": "http://a", "fallback": {"base_url": "http://b", "model": "m", "usd_per_1m_input": 1.0}},
+            "give both usd_per_1m_input and usd_per_1m_output",
+        ),
+    ],
+)
+def test_servers_that_do_not_hold_together(server, mistake):
+    """URLs named twice, and a fallback that lacks its other half, are refused by name."""
+    with pytest.raises(SpecError, match=mistake):
+        parse_spec({"server": server}, where="test")
+
+
+def test_a_fallback_on_a_queue():
+    """A limit for the queue alone makes the queue a reason to fall back."""
+    server = {"base_url": "http://a", "fallback": {"base_url": "http://b/v1", "model": "m", "max_waiting": 4}}
+    fallback = parse_spec({"server": server}, where="test").server.fallback
+    assert fallback is not None
+    assert (fallback.base_url, fallback.on, fallback.max_waiting) == ("http://b", ("429", "503", "queue"), 4)
