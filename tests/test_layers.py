@@ -52,7 +52,7 @@ LIBRARIES = {
     "genai_prices": ("economics.prices",),
     "gguf": ("serving",),
     "httptools": ("client.exchange",),
-    "httpx": ("client.drivers", "load", "telemetry.server"),
+    "httpx": ("client.drivers", "load", "telemetry.scrape", "telemetry.server"),
     "jinja2": ("report.page",),
     "numpy": ("workload", "load.plan", "analysis", "economics", "report", "serving"),
     "openai": ("client.drivers",),

@@ -21,7 +21,6 @@ class ServerProfile:
 
     usage_option: it takes stream_options.include_usage. fixed_length: fields that make it generate exactly
     max_tokens ("$N" stands for that number). cache_salt_field: a request field that keys its prefix cache.
-    running, waiting, generated: names in its /metrics, newest first; empty when it has none.
     extra_fields: sent with every request.
     """
 
@@ -33,9 +32,6 @@ class ServerProfile:
     cache_salt_field: str | None = None
     cache_reset_path: str | None = None
     extra_fields: dict[str, Any] = field(default_factory=dict)
-    running: tuple[str, ...] = ()
-    waiting: tuple[str, ...] = ()
-    generated: tuple[str, ...] = ()
     lists_its_model: bool = True
 
 
@@ -47,23 +43,15 @@ PROFILES: dict[str, ServerProfile] = {
             fixed_length={"ignore_eos": True, "min_tokens": "$N"},
             cache_salt_field="cache_salt",
             cache_reset_path="/reset_prefix_cache",
-            running=("vllm:num_requests_running",),
-            waiting=("vllm:num_requests_waiting",),
-            generated=("vllm:generation_tokens_total",),
         ),
         ServerProfile(
             "tgi",
-            running=("tgi_batch_current_size",),
-            waiting=("tgi_queue_size",),
             lists_its_model=False,
         ),
         ServerProfile("ollama", health_path="/", metrics_path=None),
         ServerProfile(
             "llamacpp",
             fixed_length={"ignore_eos": True},
-            running=("llamacpp:requests_processing",),
-            waiting=("llamacpp:requests_deferred",),
-            generated=("llamacpp:tokens_predicted_total",),
         ),
         # refuses unknown fields with 422, always reports usage
         ServerProfile("transformers", metrics_path=None, usage_option=False, lists_its_model=False),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 from benchsuite.client.servers import ServerProfile
+from benchsuite.records import ServerSample
+from benchsuite.telemetry.metric_names import FAMILIES, ServerReading, read_server_page
+from benchsuite.telemetry.scrape import Scraper
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +27,8 @@ class ServerState:
     def idle(self) -> bool | None:
         """True when nothing runs or waits; None when the server does not tell."""
         if self.running is None:
-            return None
+            return False if self.waiting else None
         return self.running == 0 and not self.waiting
-
-
-def parse_metrics(text: str, profile: ServerProfile) -> ServerState:
-    """The state in a Prometheus text page: sums over labels (engines, models). Raises ValueError if it is none."""
-    totals: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
-
-    def first(names: tuple[str, ...]) -> float | None:
-        return next((totals[name] for name in names if name in totals), None)
-
-    return ServerState(first(profile.running), first(profile.waiting), first(profile.generated))
 
 
 def read_state(client: httpx.Client, profile: ServerProfile) -> ServerState | None:
@@ -46,9 +37,13 @@ def read_state(client: httpx.Client, profile: ServerProfile) -> ServerState | No
         return None
     try:
         answer = client.get(profile.metrics_path)
-        return parse_metrics(answer.text, profile) if answer.status_code == 200 else None
-    except (httpx.HTTPError, ValueError):
+    except httpx.HTTPError:
         return None
+    reading = read_server_page(answer.text) if answer.status_code == 200 else None
+    if reading is None or reading.family is None:
+        return None
+    told = reading.figures
+    return ServerState(told.get("running"), told.get("waiting"), told.get("generated_tokens"))
 
 
 def wait_until_idle(client: httpx.Client, profile: ServerProfile, min_s: float, max_s: float) -> tuple[float, bool]:
@@ -65,3 +60,77 @@ def wait_until_idle(client: httpx.Client, profile: ServerProfile, min_s: float, 
         if waited_s >= min_s and (seen_idle or unknown or waited_s >= max_s):
             return waited_s, seen_idle
         time.sleep(min(0.25, max(0.0, max_s - waited_s)) or 0.01)
+
+
+class ServerSampler:
+    """Samples one server's metrics page; a Sampler.
+
+    url: of the page (scrape.metrics_url makes it). endpoint: base URL of the server, as in the requests' rows.
+    headers, verify: as the requests have them, if the page is behind the same door.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        endpoint: str,
+        origin_ns: int,
+        hz: float = 1.0,
+        *,
+        headers: Mapping[str, str] | None = None,
+        verify: bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.period_s = 1.0 / hz
+        self._endpoint = endpoint
+        self._scraper = Scraper(url, origin_ns, headers=headers, verify=verify, transport=transport)
+        self._problems: dict[str, str] = {}
+        self._family: str | None = None
+        self._told: set[str] = set()
+
+    def sample(self) -> Sequence[ServerSample]:
+        """One row, whatever comes back."""
+        scrape = self._scraper.get()
+        if scrape.text is None:
+            self._problem(scrape.kind or "", f"server metrics: {scrape.problem}")
+            return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=scrape.problem),)
+        reading = read_server_page(scrape.text)
+        error = self._judge(reading)
+        return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=error, **reading.figures),)
+
+    def facts(self) -> dict[str, Any]:
+        """Where the page is, whose names it uses, which of that family's figures it has and lacks."""
+        known = FAMILIES.get(self._family or "", {})
+        return {
+            "url": self._scraper.url,
+            "endpoint": self._endpoint,
+            "family": self._family,
+            "period_s": self.period_s,
+            "figures": sorted(self._told),
+            "missing": sorted(set(known) - self._told),
+        }
+
+    def problems(self) -> Sequence[str]:
+        """What went wrong so far, each kind once."""
+        return tuple(self._problems.values())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._scraper.close()
+
+    def _judge(self, reading: ServerReading) -> str | None:
+        """Why a page has no figures, or not all; None if there is nothing to say."""
+        url = self._scraper.url
+        if reading.family is not None:
+            self._family = reading.family
+            self._told |= set(reading.figures)
+        if reading.odd is not None:
+            word = f"{url}: a line cannot be read: {reading.odd!r}"
+            return self._problem("odd line", f"server metrics: {word}") and word
+        if reading.family is None:
+            names = ", ".join(FAMILIES)
+            word = f"{url}: no metrics of a known server ({names})" if reading.n_named else f"{url}: no Prometheus text"
+            return self._problem("no figures", f"server metrics: {word}") and word
+        return None
+
+    def _problem(self, kind: str, words: str) -> str:
+        return self._problems.setdefault(kind, words)

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from benchsuite.client.servers import PROFILES
-from benchsuite.telemetry.server import ServerState, parse_metrics, read_state, wait_until_idle
+from benchsuite.telemetry.metric_names import read_server_page
+from benchsuite.telemetry.server import ServerState, read_state, wait_until_idle
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 
@@ -24,18 +25,19 @@ def page(name: str) -> str:
 )
 def test_real_pages(name, state):
     """A real server's page gives its running and waiting requests and its tokens."""
-    assert parse_metrics(page(name), PROFILES[name]) == state
+    with client(httpx.Response(200, text=page(name))) as http:
+        assert read_state(http, PROFILES[name]) == state
 
 
 def test_engines_add_up():
     """Samples of one name are summed over their labels."""
     text = 'vllm:num_requests_running{engine="0"} 2\nvllm:num_requests_running{engine="1"} 3\n'
-    assert parse_metrics(text, PROFILES["vllm"]) == ServerState(5.0, None, None)
+    assert read_server_page(text).figures == {"running": 5.0}
 
 
 @pytest.mark.parametrize(
     ("running", "waiting", "idle"),
-    [(None, None, None), (0.0, None, True), (0.0, 0.0, True), (0.0, 1.0, False), (1.0, 0.0, False)],
+    [(None, None, None), (None, 1.0, False), (0.0, None, True), (0.0, 0.0, True), (0.0, 1.0, False), (1.0, 0.0, False)],
 )
 def test_idle(running, waiting, idle):
     """A server is idle when nothing runs or waits; one that does not tell is neither."""
@@ -70,8 +72,10 @@ def test_profiles_without_metrics():
         assert wait_until_idle(http, PROFILES["ollama"], 0.0, 300.0)[1] is False
 
 
-@pytest.mark.parametrize(("running", "max_s", "seen"), [(0, 300.0, True), (1, 0.0, False)])
+@pytest.mark.parametrize(
+    ("running", "max_s", "seen"), [("0", 300.0, True), ("1", 0.0, False), ("NaN", 300.0, False), ("+Inf", 300.0, False)]
+)
 def test_wait_until_idle(running, max_s, seen):
-    """The wait ends as soon as the server is idle, or at its limit."""
+    """The wait ends as soon as the server is idle, or at its limit; at once if its gauge says nothing."""
     with client(httpx.Response(200, text=f"vllm:num_requests_running {running}\n")) as http:
         assert wait_until_idle(http, PROFILES["vllm"], 0.0, max_s)[1] is seen
