@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from array import array
 
 import pyarrow as pa
@@ -10,8 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchsuite.errors import InputError, PointsError, StoreError
-from benchsuite.records import SCHEMA_VERSION, RequestRecord
-from benchsuite.store import SCHEMA, Journal, RunFolder, read_journal, read_run, write_json, write_parquet
+from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord
+from benchsuite.store import (
+    SCHEMA,
+    Journal,
+    RunFolder,
+    read_journal,
+    read_run,
+    recover,
+    write_json,
+    write_parquet,
+)
 
 
 def row(i: int = 0, **changes: object) -> RequestRecord:
@@ -272,17 +282,128 @@ def test_a_crash_between_compaction_and_cleaning_up_doubles_no_row(tmp_path):
     assert ids(read_run(tmp_path / "run").table) == ["p0"]
 
 
-OURS = ["manifest.json", "requests.parquet", "summary.json", "report.html", "points", "journal"]
+OURS = ["requests.parquet", "summary.json", "report.html", "gpu.parquet", "server.parquet", "points/x", "journal/x"]
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_run_is_never_overwritten(tmp_path, name):
-    """A folder that holds anything of a run is refused and left as it is."""
-    (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).write_text("mine")
+def test_a_run_without_its_manifest_is_never_overwritten(tmp_path, name):
+    """A folder that holds anything of a run but no manifest is refused and left as it is."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
     with pytest.raises(InputError) as refused:
         RunFolder(tmp_path)
-    assert (refused.value.where, refused.value.given) == (str(tmp_path), f"a folder with {name}")
-    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert (refused.value.where, refused.value.given) == (str(tmp_path), f"a folder with {name.partition('/')[0]}")
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == [name]
+
+
+def test_a_folder_of_a_crash_before_the_first_row_is_new(tmp_path):
+    """Empty folders and no manifest are no run: the folder is taken."""
+    first = RunFolder(tmp_path / "run")
+    first.release()
+    assert RunFolder(tmp_path / "run").before is None
+
+
+def test_one_run_at_a_time(tmp_path):
+    """A folder that is being written is refused to everybody else, and free again when it is let go."""
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError) as refused:
+        RunFolder(tmp_path / "run")
+    assert refused.value.what == "another benchsuite is measuring into this folder"
+    folder.release()
+    RunFolder(tmp_path / "run").release()
+
+
+# a run taken up again
+def interrupted(path, rows: int = 3) -> None:
+    """A run killed in the second of its points: c0008-r0 whole, `rows` rows of c0016-r0 in a journal."""
+    folder = RunFolder(path)
+    points = [{"point_id": "c0008-r0", "status": "complete"}, {"point_id": "c0016-r0", "status": "running"}]
+    journal_of(folder.journal_path("c0008-r0", 0), [row(0)])
+    folder.finish_point("c0008-r0")
+    journal_of(folder.journal_path("c0016-r0", 0), [row(i, point_id="c0016-r0") for i in range(1, 1 + rows)])
+    log = folder.sample_log("gpu")
+    log.append([GpuSample(1.0, 2.0, "nvml", "GPU-1")])
+    folder.write_manifest(manifest(points=points))
+    folder.release()
+
+
+def test_recover(tmp_path):
+    """What a crash left becomes the usual files, with every flushed row; a second time nothing changes."""
+    interrupted(tmp_path / "run")
+    run = recover(tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["gpu.parquet", "manifest.json", "requests.parquet"]
+    assert (ids(run.table), run.gpu.num_rows) == (["p0", "p1", "p2", "p3"], 1)
+    assert [point["status"] for point in run.manifest["points"]] == ["complete", "interrupted"]
+    assert run.manifest["status"] == "interrupted"
+    assert ids(run.whole) == ["p0"]
+    before = (tmp_path / "run" / "requests.parquet").read_bytes()
+    recover(tmp_path / "run")
+    assert (tmp_path / "run" / "requests.parquet").read_bytes() == before
+
+
+def test_recover_not_while_it_is_measured(tmp_path):
+    """A run that somebody measures is not recovered under their feet."""
+    interrupted(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError):
+        recover(tmp_path / "run")
+    folder.release()
+    assert recover(tmp_path / "run").table.num_rows == 4
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+def test_a_run_goes_on(tmp_path, recovered):
+    """A new attempt at an interrupted point stands beside the old one, whose rows stay; only the new one is whole."""
+    interrupted(tmp_path / "run")
+    if recovered:
+        recover(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.before.table.num_rows == 4
+    again = [row(i, point_id="c0016-r0", attempt=1) for i in range(1, 5)]
+    journal_of(folder.journal_path("c0016-r0", 0, 1), again)
+    folder.finish_point("c0016-r0", 1)
+    log = folder.sample_log("gpu")
+    log.append([GpuSample(9.0, 2.0, "nvml", "GPU-1")])
+    log.close()
+    points = [
+        {"point_id": "c0008-r0", "status": "complete"},
+        {"point_id": "c0016-r0", "status": "abandoned"},
+        {"point_id": "c0016-r0", "status": "complete", "attempt": 1},
+    ]
+    folder.write_manifest(manifest("complete", points=points, sessions=[{}, {}]))
+    for _ in range(2):  # before and after the parts have become one file
+        run = read_run(tmp_path / "run")
+        assert (run.table.num_rows, sorted(ids(run.whole))) == (8, ["p0", "p1", "p2", "p3", "p4"])
+        assert run.gpu["at_s"].to_pylist() == [1.0, 9.0]
+        if (tmp_path / "run" / "points").exists():
+            folder.finish()
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["gpu.parquet", "manifest.json", "requests.parquet"]
+
+
+def test_a_crash_between_the_whole_and_its_parts_doubles_no_row(tmp_path):
+    """requests.parquet and gpu.parquet written, their parts not yet removed: each row and sample counts once."""
+    interrupted(tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    recover(tmp_path / "run")
+    for name in ("points", "journal"):
+        shutil.copytree(tmp_path / "copy" / name, tmp_path / "run" / name)
+    run = read_run(tmp_path / "run")
+    assert (ids(run.table), run.gpu.num_rows) == (["p0", "p1", "p2", "p3"], 1)
+
+
+def test_an_older_run_has_every_column(tmp_path):
+    """Columns that schema 1 did not have are null, its rows are of the first attempt, and unknown columns are kept."""
+    journal_of(tmp_path / "j", [row(0)])
+    old = read_journal(tmp_path / "j").drop_columns(["attempt", "endpoint", "server_queue_s"])
+    old = old.append_column("from_the_future", pa.array(["x"]))
+    (tmp_path / "run").mkdir()
+    pq.write_table(old, tmp_path / "run" / "requests.parquet")
+    write_json(tmp_path / "run" / "manifest.json", {"schema": 1, "points": []})
+    table = read_run(tmp_path / "run").table
+    assert table.schema.names == [*RequestRecord._fields, "from_the_future"]
+    assert table.select(["attempt", "endpoint", "server_queue_s", "from_the_future"]).to_pylist() == [
+        {"attempt": 0, "endpoint": None, "server_queue_s": None, "from_the_future": "x"}
+    ]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

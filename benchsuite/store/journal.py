@@ -1,0 +1,151 @@
+"""Rows and samples on their way to disk: Arrow IPC streams, readable up to their last whole batch whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from benchsuite.errors import StoreError
+from benchsuite.records import GpuSample, RequestRecord, ServerSample
+from benchsuite.store.schema import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA
+
+_FLUSH_ROWS = 20
+_FLUSH_NS = 250_000_000
+_FLUSH_FLOOR_NS = 10_000_000  # at thousands of rows a second, batches grow instead of getting more frequent
+
+
+class Journal:
+    """The rows of one point and worker, appended as they come; at most the last 250 ms are lost in a crash."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("xb", buffering=0)
+            self._writer = pa.ipc.new_stream(self._file, SCHEMA)
+        except OSError as error:
+            raise StoreError("a journal cannot be written", where=str(path), given=str(error)) from None
+        self._rows: list[RequestRecord] = []
+        self._flushed_ns = 0
+        self._synced_ns = 0
+
+    def append(self, row: RequestRecord) -> None:
+        """Add a row; it is on disk after the next flush."""
+        self._rows.append(row)
+
+    def flush_if_due(self, at_ns: int) -> None:
+        """Flush when 20 rows wait (at most every 10 ms) or the oldest may be 250 ms old."""
+        waited_ns = at_ns - self._flushed_ns
+        if self._rows and (waited_ns > _FLUSH_NS or (len(self._rows) >= _FLUSH_ROWS and waited_ns > _FLUSH_FLOOR_NS)):
+            self.flush()
+            self._flushed_ns = at_ns
+
+    def flush(self) -> None:
+        """Write the waiting rows as one batch."""
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        try:
+            self._writer.write_batch(_batch(rows))
+        except OSError as error:
+            raise StoreError("a journal cannot be written", where=str(self._path), given=str(error)) from None
+
+    def sync(self) -> None:
+        """Force what was flushed onto the disk; may block for milliseconds, so call it from a thread."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flush, end the stream, sync."""
+        self.flush()
+        self._writer.close()
+        self.sync()
+        self._file.close()
+
+
+def _batch(rows: Sequence[RequestRecord]) -> pa.RecordBatch:
+    columns = [
+        _gap_array(values) if type is None else pa.array(values, type=type, from_pandas=False)
+        for type, values in zip(COLUMN_TYPES, zip(*rows, strict=True), strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def keep_pandas_out() -> None:
+    """Let pyarrow find no pandas in this process: it would import it for the first row, 150 ms and 50 MB.
+
+    For measuring processes, which journal rows and never make a data frame.
+    """
+
+    class NoPandas:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002
+            if name == "pandas":
+                raise ModuleNotFoundError(name)
+
+    blocker: Any = NoPandas()
+    sys.meta_path.insert(0, blocker)
+    try:
+        pa.array(["any"], type=pa.string())  # pyarrow looks for pandas once, here
+    finally:
+        sys.meta_path.remove(blocker)
+
+
+def _gap_array(gaps: Iterable[Any]) -> pa.Array:
+    """A list<int32> array from arrays of C ints, without a Python object per gap."""
+    offsets, content = [0], bytearray()
+    for gap in gaps:
+        content += memoryview(gap).cast("B")
+        offsets.append(len(content) // 4)
+    values = pa.Array.from_buffers(pa.int32(), len(content) // 4, [None, pa.py_buffer(bytes(content))])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), from_pandas=False), values)
+
+
+class SampleLog:
+    """The samples of a whole run, gpu or server, flushed at once as they come; safe to use from threads."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._schema = path, SAMPLE_SCHEMAS[name]
+        self._lock = threading.Lock()
+        try:
+            self._file = path.open("xb", buffering=0)
+            self._writer = pa.ipc.new_stream(self._file, self._schema)
+        except OSError as error:
+            raise StoreError("a sample log cannot be written", where=str(path), given=str(error)) from None
+
+    def append(self, samples: Sequence[GpuSample | ServerSample]) -> None:
+        """Add samples taken together. Raises StoreError."""
+        if not samples:
+            return
+        columns = zip(*samples, strict=True)
+        arrays = [
+            pa.array(values, type=field.type, from_pandas=False)
+            for field, values in zip(self._schema, columns, strict=True)
+        ]
+        with self._lock:
+            try:
+                self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            except OSError as error:
+                raise StoreError("a sample log cannot be written", where=str(self._path), given=str(error)) from None
+
+    def close(self) -> None:
+        """End the stream and sync it."""
+        with self._lock:
+            self._writer.close()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
+    """Every whole batch of a journal; a torn tail is left out."""
+    batches: list[pa.RecordBatch] = []
+    source = pa.py_buffer(path.read_bytes())
+    # the suppressed errors are the tail that a crash tore, or a journal without even a schema
+    with contextlib.suppress(OSError, pa.ArrowInvalid):
+        batches.extend(pa.ipc.open_stream(source))
+    return pa.Table.from_batches(batches, schema=schema)

@@ -1,0 +1,129 @@
+"""A run folder read back: finished, cut short, or still being written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from benchsuite.errors import PointsError
+from benchsuite.records import SCHEMA_VERSION
+from benchsuite.store.journal import read_journal
+from benchsuite.store.names import JOURNALS, MANIFEST, POINTS, REQUESTS, SAMPLES, part_name, part_of_journal
+from benchsuite.store.schema import GPU, SAMPLE_SCHEMAS, SCHEMA, SERVER, at_current_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run read back: its manifest and the rows of requests.parquet. gpu, server: its samples, None if none were kept.
+
+    Every column of the current schema is there (null where an older version did not write it); columns that this
+    version does not know are kept behind them.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    table: pa.Table
+    gpu: pa.Table | None = None
+    server: pa.Table | None = None
+
+    @property
+    def requests(self) -> Any:
+        """The rows as a pandas DataFrame; missing is NaN, None or NA."""
+        return self.table.to_pandas()
+
+    @property
+    def complete_points(self) -> list[dict[str, Any]]:
+        """What the manifest says of the points that were measured to their end."""
+        return [point for point in self.manifest.get("points", []) if point.get("status") == "complete"]
+
+    @property
+    def whole(self) -> pa.Table:
+        """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
+        wanted = [part_name(str(p.get("point_id")), p.get("attempt", 0)) for p in self.complete_points]
+        return self.table.filter(pc.is_in(_parts(self.table), value_set=pa.array(wanted, pa.string())))
+
+
+def read_run(path: Path) -> Run:
+    """A run from its folder, finished, cut short or still growing. Raises PointsError."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        raise PointsError(
+            "not a run folder: it has no manifest.json", where=str(path), expected="results/<run_id>"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise PointsError("the manifest cannot be read", where=str(path / MANIFEST), given=str(error)) from None
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if isinstance(schema, bool) or not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        raise PointsError(
+            "the run was written by another version of benchsuite",
+            where=str(path / MANIFEST),
+            given=f"schema {schema!r}",
+            expected=f"schema {SCHEMA_VERSION} or older",
+        )
+    try:
+        table = read_rows(path)
+        gpu, server = read_samples(path, GPU), read_samples(path, SERVER)
+    except (OSError, pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
+    run = Run(path, manifest, table, gpu, server)
+    lost = _points_without_rows(run)
+    if lost:
+        raise PointsError(
+            f"the rows of {len(lost)} measured points are missing",
+            where=str(path / REQUESTS),
+            given=", ".join(lost[:6]),
+            expected="the rows of every point that manifest.json calls complete",
+        )
+    return run
+
+
+def read_rows(path: Path) -> pa.Table:
+    """All rows of a run folder: of requests.parquet, of points that are not in it yet, of journals in neither.
+
+    So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
+    """
+    whole = path / REQUESTS
+    tables = [at_current_schema(pq.read_table(whole), SCHEMA)] if whole.exists() else []
+    there = {str(part) for table in tables for part in _parts(table).unique().to_pylist()}
+    points = [point for point in sorted((path / POINTS).glob("*.parquet")) if point.stem not in there]
+    there |= {point.stem for point in points}
+    tables += [at_current_schema(pq.read_table(point), SCHEMA) for point in points]
+    journals = sorted((path / JOURNALS).glob("*.arrows"))
+    tables += [read_journal(journal) for journal in journals if part_of_journal(journal) not in there]
+    return pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
+
+
+def read_samples(path: Path, name: str) -> pa.Table | None:
+    """The run's samples, `GPU` or `SERVER`: of their file, and of the logs of sessions that are not in it yet."""
+    schema, file = SAMPLE_SCHEMAS[name], path / SAMPLES[name]
+    tables = [at_current_schema(pq.read_table(file), schema)] if file.exists() else []
+    logs = [read_journal(log, schema) for log in sorted((path / JOURNALS).glob(f"{name}.s*.samples"))]
+    if not tables and not logs:
+        return None
+    # the clock goes on from session to session, so what the file holds lies before what only a log holds
+    last_s = max((pc.max(table["at_s"]).as_py() for table in tables if table.num_rows), default=None)
+    tables += [log if last_s is None else log.filter(pc.greater(log["at_s"], last_s)) for log in logs]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _parts(table: pa.Table) -> pa.ChunkedArray:
+    """The part that each row belongs to, as `part_name` has it."""
+    attempts = pc.fill_null(table["attempt"], 0)
+    renewed = pc.binary_join_element_wise(table["point_id"], pc.cast(attempts, pa.string()), ".a")
+    return pc.if_else(pc.equal(attempts, 0), table["point_id"], renewed)
+
+
+def _points_without_rows(run: Run) -> list[str]:
+    points = run.manifest.get("points")
+    if not isinstance(points, list):
+        return []
+    there = set(_parts(run.table).unique().to_pylist())
+    wanted = [part_name(str(point.get("point_id")), point.get("attempt", 0)) for point in run.complete_points]
+    return [part for part in wanted if part not in there]
