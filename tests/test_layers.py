@@ -1,7 +1,7 @@
 """Who may import whom: walks the imports and names the line that breaks a rule.
 
 words      errors, clock, records, results, slo, spec: the standard library, pydantic in spec, and each other.
-core       workload, load.plan, client.sse, client.servers, client.request, client.exchange, analysis,
+core       workload, load.plan, client but for wire, drivers and stamps, analysis,
            economics, and what report draws with: words but the clock, and core; never a socket, a file, a clock, a
            process or a terminal. economics.prices may read the price table that is bundled with it.
 edges      client.wire, client.drivers, client.stamps, telemetry, serving, store, sources: words and core; no conductor.
@@ -22,12 +22,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
-WORDS = ("errors", "clock", "records", "results", "slo", "spec")
+WORDS = ("errors", "clock", "records", "results", "slo", "spec", "matrix_spec")
 DRAWING = ("report.axes", "report.charts", "report.export", "report.figures", "report.svg", "report.words")
 CORE = (
     "workload",
     "load.plan",
     "client.sse",
+    "client.facts",
+    "client.native",
+    "client.ndjson",
+    "client.reading",
+    "client.stream",
     "client.servers",
     "client.request",
     "client.exchange",
@@ -56,10 +61,10 @@ LIBRARIES = {
     "jinja2": ("report.page",),
     "numpy": ("workload", "load.plan", "analysis", "economics", "report", "serving"),
     "openai": ("client.drivers",),
-    "orjson": ("client.sse",),
+    "orjson": ("client.reading",),
     "pandas": ("analysis",),
     "prometheus_client": ("telemetry",),
-    "psutil": ("telemetry",),
+    "psutil": ("serving", "telemetry"),
     "pyarrow": ("analysis", "load", "report", "store"),
     "pydantic": ("spec",),
     "pynvml": ("telemetry",),

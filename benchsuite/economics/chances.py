@@ -48,22 +48,14 @@ def chances(levels: Sequence[LevelSums], *, free: bool = False, draws: int = DRA
     levels: ascending, with the same limits. free: the machine costs nothing, so the lowest level that meets the SLO is
     picked; otherwise the one with the shortest wall time, since all are paid by the hour.
     """
-    rng = np.random.default_rng(seed)
-    common = len({level.repeats for level in levels}) == 1
-    picks = _picks(levels[0], draws, rng) if levels and common else None
-    stretch = _stretch(len(levels[0].runs), draws, rng) if levels and common else None
+    drawn = resample(levels, draws=draws, seed=seed)
     p_met, p_steady, feasible, wall = {}, {}, [], []
-    for level in levels:
-        if len(level.runs) < 2:
-            continue
-        total = level.draw(_picks(level, draws, rng) if picks is None else picks, rng)
-        total = level.stretched(total, _stretch(len(level.runs), draws, rng) if stretch is None else stretch)
-        kept = level.kept(total)
-        steady = np.array([not _is_tail(limit.stat) for limit in level.limits], dtype=np.bool_)
-        p_met[level.concurrency] = float(kept.all(axis=1).mean())
-        p_steady[level.concurrency] = float(kept[:, steady].all(axis=1).mean())
-        feasible.append(kept.all(axis=1))
-        wall.append(np.zeros(draws) if free else total[:, 0] / len(level.runs))
+    for one in drawn:
+        steady = np.array([not _is_tail(limit.stat) for limit in one.level.limits], dtype=np.bool_)
+        p_met[one.level.concurrency] = float(one.feasible.mean())
+        p_steady[one.level.concurrency] = float(one.kept[:, steady].all(axis=1).mean())
+        feasible.append(one.feasible)
+        wall.append(np.zeros(draws) if free else one.wall_s)
     single = [level.concurrency for level in levels if len(level.runs) < 2]
     p_by_level, method = None, ONE_RUN if len(single) == len(levels) else f"{ONE_RUN} at {_list(single)}"
     if levels and not single:
@@ -72,6 +64,39 @@ def chances(levels: Sequence[LevelSums], *, free: bool = False, draws: int = DRA
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
     return Chances(p_met, p_steady, p_by_level, method, {level.concurrency: level for level in levels})
+
+
+@dataclass(frozen=True, slots=True)
+class LevelDraws:
+    """A level resampled. kept: (draws, limits), whether each limit holds. wall_s: (draws,) of one run of the set."""
+
+    level: LevelSums
+    kept: NDArray[np.bool_]
+    wall_s: NDArray[np.float64]
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """(draws,): every limit holds."""
+        return np.asarray(self.kept.all(axis=1), dtype=np.bool_)
+
+
+def resample(levels: Sequence[LevelSums], *, draws: int = DRAWS, seed: int = _SEED) -> list[LevelDraws]:
+    """The draws of every level that has several runs, as `chances` takes them; draw i of all levels belongs together.
+
+    levels: of one server, ascending, with the same limits.
+    """
+    rng = np.random.default_rng(seed)
+    common = len({level.repeats for level in levels}) == 1
+    picks = _picks(levels[0], draws, rng) if levels and common else None
+    stretch = _stretch(len(levels[0].runs), draws, rng) if levels and common else None
+    found = []
+    for level in levels:
+        if len(level.runs) < 2:
+            continue
+        total = level.draw(_picks(level, draws, rng) if picks is None else picks, rng)
+        total = level.stretched(total, _stretch(len(level.runs), draws, rng) if stretch is None else stretch)
+        found.append(LevelDraws(level, level.kept(total), total[:, 0] / len(level.runs)))
+    return found
 
 
 def _picks(level: LevelSums, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
