@@ -108,6 +108,8 @@ class HttpxDriver(_TaskDriver):
         async with self._client.stream("POST", self._base_url + path, headers=headers, content=body) as response:
             exchange.headers_ns = now_ns()
             exchange.status = response.status_code
+            for name, value in response.headers.raw:
+                exchange.note_header(name.lower(), value)
             async for piece in response.aiter_raw():
                 exchange.note_body(piece, now_ns())
 

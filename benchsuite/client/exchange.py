@@ -12,6 +12,19 @@ import httptools
 
 _MAX_HEADER_BYTES = 65536
 
+# Response headers that say something of the server: its own times and counts (TGI), and a paid API's limits.
+_KEPT_HEADERS = frozenset(
+    (
+        b"x-queue-time",
+        b"x-prompt-tokens",
+        b"x-generated-tokens",
+        b"x-ratelimit-limit-requests",
+        b"x-ratelimit-limit-tokens",
+    )
+)
+
+_NO_HEADERS: dict[str, str] = {}
+
 # What a response's framing still needs before it is complete.
 _HEADERS, _CHUNKED, _COUNTED, _UNTIL_CLOSE, _ENDED = range(5)
 
@@ -29,6 +42,7 @@ class Exchange:
 
     stamps, user_stamps: (n_reads,) monotonic ns, kernel's and ours (equal without kernel stamps). ends: (n_reads,)
     offset in `data` after each read. All of it raw: headers and chunk framing included.
+    ndjson: the body calls itself newline-delimited JSON. kept_headers: see _KEPT_HEADERS.
     """
 
     __slots__ = (
@@ -45,9 +59,11 @@ class Exchange:
         "headers_ns",
         "index",
         "keep_alive",
+        "kept_headers",
         "kernel_stamped",
         "message_complete",
         "mode",
+        "ndjson",
         "on_done",
         "parser",
         "retries",
@@ -91,6 +107,8 @@ class Exchange:
         self.keep_alive = True
         self.content_length: int | None = None
         self.content_encoding: str | None = None
+        self.ndjson = False
+        self.kept_headers: dict[str, str] = _NO_HEADERS
         self.message_complete = False
         self.body_parts: list[bytes] = []
         self.body_bytes = 0
@@ -106,6 +124,15 @@ class Exchange:
             self.content_length = int(value)
         elif name == b"content-encoding" and value.strip().lower() != b"identity":
             self.content_encoding = value.decode("latin-1")
+        else:
+            self.note_header(name, value)
+
+    def note_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, by its name in lower case, that is about the body and not its framing."""
+        if name == b"content-type":
+            self.ndjson = b"ndjson" in value.lower()
+        elif name in _KEPT_HEADERS:
+            self.kept_headers = self.kept_headers | {name.decode(): value.decode("latin-1").strip()}
 
     def on_headers_complete(self) -> None:
         assert self.parser is not None

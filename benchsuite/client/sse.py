@@ -1,137 +1,15 @@
-"""Stamped bytes to stamped deltas: what a streamed (or whole) completion says, and when each piece came. Pure.
-
-Rules (docs/METHODS.md, Stream semantics): a token-bearing event has non-empty content, text, reasoning or tool calls in
-any choice; role-only, null, empty, usage-only events and comments carry none. An event's time is the stamp of the read
-that carried its last byte. Usage is the last non-zero one seen in any event.
-"""
+"""Server-sent events: the framing of a streamed completion. Pure."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
-_fast_loads: Callable[[bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # the extra `fast`
-    from orjson import loads as _fast_loads
+from benchsuite.client.reading import is_json
 
-_EVENTS_PER_STEP = 128
 _BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
-_MAX_COUNT = 2**31  # a token count beyond it is nonsense, and no int32
 
 
-def _loads(data: bytes) -> Any:
-    """The JSON in `data`. Raises ValueError. What counts as JSON does not depend on whether orjson is installed."""
-    try:
-        return _fast_loads(data)
-    except ValueError:  # orjson is the stricter of the two: it takes no half of a surrogate pair
-        pass
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def clean_text(text: str) -> str:
-    """`text` as what UTF-8 can carry: surrogate halves that meet are joined, lone ones become U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def count(value: Any) -> int | None:
-    """A token count as a server gives it, None if it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
-
-
-@dataclass(slots=True)
-class StreamFacts:
-    """What one response said. Times are ns on the stamps' clock; None if the thing never came.
-
-    token_ns: one stamp a token-bearing event. malformed: why an event could not be read. server_error: the message of
-    an error event. done: `[DONE]` was seen.
-    """
-
-    token_ns: array[int] = field(default_factory=lambda: array("q"))
-    first_answer_ns: int | None = None
-    n_empty: int = 0
-    merged_reads: int = 0
-    usage: dict[str, Any] | None = None
-    finish_reason: str | None = None
-    response_id: str | None = None
-    done: bool = False
-    server_error: str | None = None
-    malformed: str | None = None
-    text: list[str] = field(default_factory=list)
-
-
-def read_stream(
-    body: bytes, body_ends: Sequence[int], stamps_ns: Sequence[int], *, keep_text: bool = False
-) -> StreamFacts:
-    """The facts of an SSE body. body_ends[i]: body bytes received up to read i, stamped stamps_ns[i]."""
-    facts = StreamFacts()
-    for _ in stream_steps(facts, body, body_ends, stamps_ns, keep_text=keep_text):
-        pass
-    return facts
-
-
-def stream_steps(
-    facts: StreamFacts, body: bytes, body_ends: Sequence[int], stamps_ns: Sequence[int], *, keep_text: bool = False
-) -> Iterator[None]:
-    """Fill `facts` from an SSE body, yielding now and then so that a long parse never holds up an event loop."""
-    read, last_token_read, merged_read, n = 0, -1, -1, 0
-    n_reads = len(body_ends)
-    token_ns, note = facts.token_ns, _Noter(facts, keep_text).note
-    for payload, end in _events(body):
-        n += 1
-        if n % _EVENTS_PER_STEP == 0:
-            yield
-        while read < n_reads - 1 and body_ends[read] < end:
-            read += 1
-        kind = note(payload)
-        if kind < 1:
-            facts.n_empty += kind == 0
-            continue
-        stamp_ns = stamps_ns[read]
-        token_ns.append(stamp_ns)
-        if kind == 2 and facts.first_answer_ns is None:
-            facts.first_answer_ns = stamp_ns
-        if read == last_token_read and read != merged_read:
-            merged_read = read
-            facts.merged_reads += 1
-        last_token_read = read
-
-
-def read_whole(body: bytes, *, keep_text: bool = False) -> StreamFacts:
-    """The facts of a non-streaming JSON body: no token times; `done` when the JSON is a completion."""
-    facts = StreamFacts()
-    kind = _Noter(facts, keep_text).note(body)
-    facts.done = facts.malformed is None and facts.server_error is None and kind >= 0
-    return facts
-
-
-def error_message(body: bytes, limit: int = 300) -> str:
-    """What an error body says, in one line of at most `limit` characters; every server words it differently."""
-    try:
-        tree = _loads(body)
-    except ValueError:
-        tree = body.decode("utf-8", "replace")
-    for key in ("error", "detail", "message"):
-        while isinstance(tree, dict) and key in tree:
-            tree = tree[key]
-    try:
-        text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
-    except RecursionError:
-        text = body.decode("utf-8", "replace")
-    return clean_text(" ".join(text.split()))[:limit]
-
-
-def _events(body: bytes) -> Iterator[tuple[bytes, int]]:
+def sse_events(body: bytes) -> Iterator[tuple[bytes, int]]:
     """(payload, offset behind the event) of each SSE event with data, comments and other fields left out."""
     end = len(_BOM) if body.startswith(_BOM) else 0
     body = body[end:]
@@ -145,7 +23,7 @@ def _events(body: bytes) -> Iterator[tuple[bytes, int]]:
             yield event[6:], end
         elif (payload := _payload(event.split(b"\n"))) is not None:
             yield payload, end
-    if rest and (payload := _payload(rest.split(b"\n"))) is not None and _is_complete(payload):
+    if rest and (payload := _payload(rest.split(b"\n"))) is not None and (payload == b"[DONE]" or is_json(payload)):
         yield payload, end + len(rest)
 
 
@@ -161,109 +39,10 @@ def _events_by_line(body: bytes, end: int) -> Iterator[tuple[bytes, int]]:
         if (payload := _payload(lines)) is not None:
             yield payload, end
         lines = []
-    if (payload := _payload(lines)) is not None and _is_complete(payload):
+    if (payload := _payload(lines)) is not None and (payload == b"[DONE]" or is_json(payload)):
         yield payload, end
 
 
 def _payload(lines: list[bytes]) -> bytes | None:
     data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
     return b"\n".join(data) if data else None
-
-
-def _is_complete(payload: bytes) -> bool:
-    """True if a last event without its blank line is all there; a torn one is no event, and no error either."""
-    if payload == b"[DONE]":
-        return True
-    try:
-        _loads(payload)
-    except ValueError:
-        return False
-    return True
-
-
-class _Noter:
-    """Takes one event's payload into the facts. Returns 2 for an answer token, 1 for a reasoning token, 0 for an
-    event without tokens, -1 for what is no completion event (`[DONE]`, an error, malformed)."""
-
-    __slots__ = ("_facts", "_keep_text")
-
-    def __init__(self, facts: StreamFacts, keep_text: bool) -> None:
-        self._facts, self._keep_text = facts, keep_text
-
-    def note(self, payload: bytes) -> int:
-        facts = self._facts
-        if payload == b"[DONE]":
-            facts.done = True
-            return -1
-        try:
-            event = _loads(payload)
-        except ValueError:
-            return self._not_json(payload)
-        try:  # nearly every event is this: one choice with a piece of text, and nothing else to learn
-            (choice,) = event["choices"]
-            if (
-                choice["delta"]["content"]
-                and choice.get("finish_reason") is None
-                and facts.response_id is not None
-                and not self._keep_text
-                and "usage" not in event
-                and "error" not in event
-            ):
-                return 2
-        except (KeyError, TypeError, ValueError, AttributeError):
-            pass
-        if not isinstance(event, dict):
-            if event is not None:
-                facts.malformed = facts.malformed or f"an event is not a JSON object: {payload[:80]!r}"
-                return -1
-            return 0
-        usage = event.get("usage")
-        if usage and isinstance(usage, dict):
-            self._usage(usage)
-        if event.get("error"):
-            facts.server_error = facts.server_error or error_message(payload)
-            return -1
-        if facts.response_id is None and isinstance(event.get("id"), str):
-            facts.response_id = clean_text(event["id"]) or None
-        kind = 0
-        choices = event.get("choices")
-        if isinstance(choices, list):
-            for choice in choices:
-                if isinstance(choice, dict):
-                    kind = max(kind, self._choice(choice))
-        return kind
-
-    def _usage(self, usage: dict[str, Any]) -> None:
-        # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.
-        if count(usage.get("completion_tokens")) or (self._facts.usage is None and count(usage.get("prompt_tokens"))):
-            self._facts.usage = usage
-
-    def _choice(self, choice: dict[str, Any]) -> int:
-        reason = choice.get("finish_reason")
-        if reason and isinstance(reason, str):
-            self._facts.finish_reason = clean_text(reason)
-        delta = choice.get("delta")
-        if delta is None:
-            delta = choice.get("message")
-        if not isinstance(delta, dict):
-            delta = choice
-        content = delta.get("content") or delta.get("text")
-        if content:
-            if self._keep_text and isinstance(content, str):
-                self._facts.text.append(content)
-            return 2
-        if delta.get("tool_calls"):
-            return 2
-        if delta.get("reasoning_content") or delta.get("reasoning"):
-            return 1
-        return 0
-
-    def _not_json(self, payload: bytes) -> int:
-        facts = self._facts
-        if not payload.strip():
-            return 0
-        if payload.lstrip().startswith(b'{"error"'):
-            facts.server_error = facts.server_error or error_message(payload)
-        else:
-            facts.malformed = facts.malformed or f"an event is not JSON: {payload[:80]!r}"
-        return -1
