@@ -43,12 +43,14 @@ class Histogram:
 class Sent:
     """The truth about one response, CLOCK_MONOTONIC ns: when its request was read and each token-bearing write sent.
 
-    due_ns: when the law wanted each write. finished: None while it runs, else length, stop, error or abort.
+    admitted_ns: when it was given a slot, None while it waits. due_ns: when the law wanted each write. finished: None
+    while it runs, else length, stop, error or abort.
     """
 
     response_id: str
     received_ns: int
     input_tokens: int
+    admitted_ns: int | None = None
     sent_ns: array[int] = field(default_factory=lambda: array("q"))
     due_ns: array[int] = field(default_factory=lambda: array("q"))
     output_tokens: int = 0
@@ -94,12 +96,27 @@ class Counters:
         self.finished = dict.fromkeys(("stop", "length", "abort", "error"), 0)
         self.ttft, self.itl = Histogram(_TTFT_S), Histogram(_ITL_S)
         self.queue, self.e2e = Histogram(_WAIT_S), Histogram(_WAIT_S)
+        self.prefill, self.decode = Histogram(_WAIT_S), Histogram(_WAIT_S)
+
+    def admit(self, sent: Sent, at_ns: int) -> None:
+        """A request was given a slot."""
+        sent.admitted_ns = at_ns
+        self.queue.observe((at_ns - sent.received_ns) / NS_PER_S)
+
+    def begin(self, sent: Sent, stamp_ns: int) -> None:
+        """A response's first token was sent."""
+        self.prompt_tokens += sent.input_tokens
+        self.ttft.observe((stamp_ns - sent.received_ns) / NS_PER_S)
+        if sent.admitted_ns is not None:
+            self.prefill.observe((stamp_ns - sent.admitted_ns) / NS_PER_S)
 
     def finish(self, sent: Sent, reason: str, now_ns: int) -> None:
         """A response ended; its gaps are counted now."""
         sent.finished = reason
         self.finished[reason] += 1
         self.e2e.observe((now_ns - sent.received_ns) / NS_PER_S)
+        if sent.sent_ns:
+            self.decode.observe((sent.sent_ns[-1] - sent.sent_ns[0]) / NS_PER_S)
         for before_ns, at_ns in pairwise(sent.sent_ns):
             self.itl.observe((at_ns - before_ns) / NS_PER_S)
 
@@ -123,6 +140,8 @@ class Counters:
         lines += self.ttft.lines("vllm:time_to_first_token_seconds", labels)
         lines += self.itl.lines("vllm:inter_token_latency_seconds", labels)
         lines += self.queue.lines("vllm:request_queue_time_seconds", labels)
+        lines += self.prefill.lines("vllm:request_prefill_time_seconds", labels)
+        lines += self.decode.lines("vllm:request_decode_time_seconds", labels)
         lines += self.e2e.lines("vllm:e2e_request_latency_seconds", labels)
         return "\n".join([*lines, ""])
 

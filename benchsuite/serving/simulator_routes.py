@@ -6,7 +6,6 @@ import random
 import time
 from typing import Any
 
-from benchsuite.clock import NS_PER_S
 from benchsuite.serving.simulator_config import Fault, RequestOptions, SimulatorConfig
 from benchsuite.serving.simulator_events import Reply
 from benchsuite.serving.simulator_http import HttpRequest, json_response, read_ask
@@ -30,20 +29,19 @@ class State:
         self.sequence = 0
 
     def count_admissions(self) -> None:
-        """Take the engine's admissions into the queue-time histogram."""
+        """Take the engine's admissions into the counters."""
         if self.engine is None:
             return
         for key, at_ns in self.engine.admitted:
             if key in self.streams:
-                self.counters.queue.observe((at_ns - self.streams[key].sent.received_ns) / NS_PER_S)
+                self.counters.admit(self.streams[key].sent, at_ns)
         self.engine.admitted.clear()
 
     def count_write(self, sent: Sent, stamp_ns: int, due_ns: int, tokens: int) -> None:
         """A token-bearing write was sent."""
         counters = self.counters
         if not sent.sent_ns:
-            counters.prompt_tokens += sent.input_tokens
-            counters.ttft.observe((stamp_ns - sent.received_ns) / NS_PER_S)
+            counters.begin(sent, stamp_ns)
         sent.sent_ns.append(stamp_ns)
         sent.due_ns.append(due_ns)
         sent.output_tokens += tokens

@@ -182,7 +182,7 @@ class Server:
         conn.stream = self.streams[sequence] = stream
         state.counters.responses.append(sent)
         if self.engine is None:
-            state.counters.queue.observe(0.0)
+            state.counters.admit(sent, received_ns)
         else:
             self._step_engine(received_ns)  # steps that ended before the request came must not see it
             arguments = (reply.input_tokens, reply.output_tokens, stream.plan.steps, reply.cached_tokens)

@@ -1,0 +1,192 @@
+"""GPUs of another machine, through NVIDIA's DCGM exporter: one page for all its cards, as old as it likes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import httpx
+
+from benchsuite.records import GpuSample
+from benchsuite.telemetry.dcgm_page import DcgmPage, Device, read_dcgm_page
+from benchsuite.telemetry.scrape import Scrape, Scraper, metrics_url
+
+DEFAULT_INTERVAL_S = 30.0  # dcgm-exporter collects every 30 s unless told otherwise
+_STANDING_S = 2.5
+_REMEDY = "start it with -c 1000 or DCGM_EXPORTER_INTERVAL=1000 (milliseconds)"
+
+
+class DcgmSampler:
+    """Samples a DCGM exporter; a Sampler.
+
+    url: of its page, or its host and port. interval_s: how often it collects, as far as is known; what is measured
+    goes before. gpu_ids: UUIDs (or their beginnings), instances (UUID/giN) or the exporter's indices; none: all.
+    hz: how often to ask, at least as often as it collects.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        origin_ns: int,
+        interval_s: float = DEFAULT_INTERVAL_S,
+        gpu_ids: Sequence[str] = (),
+        hz: float = 1.0,
+        *,
+        headers: Mapping[str, str] | None = None,
+        verify: bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.period_s = 1.0 / hz
+        self._given_s = interval_s
+        self._gpu_ids = tuple(gpu_ids)
+        self._scraper = Scraper(metrics_url("", url), origin_ns, headers=headers, verify=verify, transport=transport)
+        self._problems: dict[str, str] = {}
+        self._devices: dict[str, Device] = {}
+        self._driver: str | None = None
+        self._offsets_s: deque[float] = deque(maxlen=600)
+        self._beat = _Beat()
+
+    def sample(self) -> Sequence[GpuSample]:
+        """A row for each card and MIG instance; one row without a UUID where the page cannot be had."""
+        scrape = self._scraper.get()
+        if scrape.text is None:
+            self._problem(scrape.kind or "", f"DCGM exporter: {scrape.problem}")
+            return self._missing(scrape, scrape.problem)
+        if scrape.date_s is not None:
+            self._offsets_s.append(scrape.wall_s - scrape.date_s - 0.5)  # its clock shows whole seconds
+        page = read_dcgm_page(scrape.text)
+        if page.odd is not None:
+            self._problem("odd line", f"DCGM exporter: {self._scraper.url}: a line cannot be read: {page.odd!r}")
+        if not page.devices:
+            what = "no DCGM fields with a UUID" if page.n_named else "no Prometheus text"
+            self._problem("no fields", f"DCGM exporter: {self._scraper.url}: {what}")
+            return self._missing(scrape, what)
+        used = self._chosen(page)
+        self._driver = self._driver or page.driver
+        self._watch(scrape.at_s, page)
+        there = {device.uuid for device in used}
+        lost = [
+            GpuSample(scrape.at_s, scrape.wall_s, "dcgm", uuid, error="not on the exporter's page")
+            for uuid in self._devices
+            if uuid not in there
+        ]
+        for device in used:
+            self._devices.setdefault(device.uuid, device)
+            self._xid(device)
+        for row in lost:
+            self._problem(f"lost {row.uuid}", f"DCGM exporter: {row.uuid} is no longer on its page")
+        return [_row(scrape, device) for device in used] + lost
+
+    def facts(self) -> dict[str, Any]:
+        """The cards with their instances, and how old readings may be. Ask at the end: much is found out on the way.
+
+        interval_s: measured where the readings changed often enough to tell, else as given; interval_source says which.
+        clock_offset_s: this clock minus the exporter's, from its Date header (within half a second); nothing is shifted
+        by it, for samples are stamped when they are read.
+        """
+        measured_s = self._beat.interval_s
+        return {
+            "source": "dcgm",
+            "url": self._scraper.url,
+            "driver": self._driver,
+            "devices": [
+                {
+                    "uuid": device.uuid,
+                    "index": device.index,
+                    "name": device.name,
+                    "memory_total_bytes": device.figures.get("memory_total_bytes"),
+                    "power_limit_w": device.figures.get("power_limit_w"),
+                    "mig": device.mig_profile,
+                    "card": device.card,
+                }
+                for device in self._devices.values()
+            ],
+            "used": list(self._devices),
+            "interval_s": self._given_s if measured_s is None else measured_s,
+            "interval_source": "given" if measured_s is None else "measured",
+            "period_s": self.period_s,
+            "clock_offset_s": median(self._offsets_s) if self._offsets_s else None,
+            "clock_offset_error_s": 0.5 if self._offsets_s else None,
+        }
+
+    def problems(self) -> Sequence[str]:
+        """What went wrong so far, each kind once."""
+        return tuple(self._problems.values())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._scraper.close()
+
+    def _missing(self, scrape: Scrape, why: str | None) -> list[GpuSample]:
+        uuids = list(self._devices) or [""]
+        return [GpuSample(scrape.at_s, scrape.wall_s, "dcgm", uuid, error=why) for uuid in uuids]
+
+    def _chosen(self, page: DcgmPage) -> list[Device]:
+        if not self._gpu_ids:
+            return list(page.devices)
+        wanted = []
+        for gpu_id in self._gpu_ids:
+            own = [device for device in page.devices if _named(device, gpu_id)]
+            if not own and gpu_id not in self._devices:
+                there = ", ".join(device.uuid for device in page.devices)
+                self._problem(f"no {gpu_id}", f"DCGM exporter: no GPU {gpu_id} on its page; it has {there}")
+            wanted += own
+        chosen = {device.uuid for device in wanted}
+        cards = {device.card for device in wanted}  # power is the card's
+        return [device for device in page.devices if device.uuid in chosen | cards]
+
+    def _watch(self, at_s: float, page: DcgmPage) -> None:
+        figures = tuple(tuple(sorted(device.figures.items())) for device in page.devices)
+        standing_s = self._beat.see(at_s, figures)
+        if standing_s > max(_STANDING_S, 1.5 * self.period_s):
+            self._problem(
+                "old values",
+                f"DCGM exporter: its values stood still for {standing_s:.1f} s; it is said to collect every "
+                f"{self._given_s:g} s, so energy is that old at both edges of a point; {_REMEDY}",
+            )
+
+    def _xid(self, device: Device) -> None:
+        xid = int(device.figures.get("xid", 0))
+        if xid:
+            self._problem(f"xid {device.uuid} {xid}", f"{device.uuid}: the driver's last error is XID {xid}")
+
+    def _problem(self, kind: str, words: str) -> None:
+        self._problems.setdefault(kind, words)
+
+
+class _Beat:
+    """Tells from when the readings change how often the exporter collects."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._changed_s: float | None = None  # None until one change was seen: the first reading may be of any age
+        self._since_s: float | None = None
+        self._gaps_s: deque[float] = deque(maxlen=100)
+
+    def see(self, at_s: float, figures: object) -> float:
+        """Seconds since the readings last changed, as far as was seen."""
+        if self._since_s is None:
+            self._seen, self._since_s = figures, at_s
+        elif figures != self._seen:
+            if self._changed_s is not None:
+                self._gaps_s.append(at_s - self._changed_s)
+            self._seen, self._changed_s, self._since_s = figures, at_s, at_s
+        return at_s - self._since_s
+
+    @property
+    def interval_s(self) -> float | None:
+        """The median time between changes; None before two gaps were seen."""
+        return median(self._gaps_s) if len(self._gaps_s) > 1 else None
+
+
+def _named(device: Device, gpu_id: str) -> bool:
+    if gpu_id.isdigit():
+        return device.index == gpu_id
+    return device.uuid == gpu_id or device.card == gpu_id or (len(gpu_id) > 7 and device.card.startswith(gpu_id))
+
+
+def _row(scrape: Scrape, device: Device) -> GpuSample:
+    figures: dict[str, Any] = {name: value for name, value in device.figures.items() if name != "xid"}
+    return GpuSample(scrape.at_s, scrape.wall_s, "dcgm", device.uuid, **figures)
