@@ -3,6 +3,8 @@
 Each user owns one connection and takes the next index of a shared cursor the moment its last response ended. Callbacks,
 not tasks: the next request leaves in the same turn of the loop in which the last response was completed; parsing and
 rows come after, in slices of half a millisecond, so that no stream waits for another one's bookkeeping.
+
+Users may sit at different endpoints, and may have a second one to turn to when theirs refuses a request.
 """
 
 from __future__ import annotations
@@ -68,12 +70,44 @@ class Limits:
     request_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint as its users see it: its link, the requests as its bytes, and what its rows share."""
+
+    link: Link
+    requests: Sequence[Prepared]
+    context: PointContext
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """Where a user's request goes when its own endpoint refuses it.
+
+    refuses: whether an exchange that ended is a refusal. full: whether not even to try the user's own endpoint.
+    """
+
+    route: Route
+    driver: Driver
+    refuses: Callable[[Exchange], bool]
+    full: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What one virtual user sends through."""
+
+    route: Route
+    driver: Driver
+    spare: Spare | None = None
+
+
 @dataclass(slots=True)
 class ClientState:
     """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second.
 
     parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
-    the process at the start and the end of the point, None where the system does not tell.
+    the process at the start and the end of the point, None where the system does not tell. fallback_tries: requests
+    that their own endpoint refused and that went on to the spare one; fallback_skips: that went there untried.
     """
 
     self_lag: Histogram = field(default_factory=Histogram)
@@ -89,6 +123,8 @@ class ClientState:
     steal_s: float | None = None
     clock_steps: int = 0
     connections_opened: int = 0
+    fallback_tries: int = 0
+    fallback_skips: int = 0
     rss_start_bytes: int | None = None
     rss_end_bytes: int | None = None
 
@@ -96,29 +132,30 @@ class ClientState:
 class PointLoad:
     """Runs one point's users to the end of the cursor. stop() drains; abort() gives up what is in flight.
 
-    drivers: one a user. pause: awaited before each request, where a rate is capped; None sends at once.
+    seats: one a user. pause: awaited before each request, where a rate is capped; None sends at once. To be made
+    inside the loop that runs it.
     """
 
     def __init__(
         self,
-        link: Link,
-        requests: Sequence[Prepared],
-        context: PointContext,
+        seats: Sequence[Seat],
         take: Callable[[], int | None],
-        drivers: Sequence[Driver],
         limits: Limits,
         sink: Sink,
         pause: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        self.link, self.requests, self.context, self.sink = link, requests, context, sink
+        self.loop = asyncio.get_running_loop()
+        routes = [route for seat in seats for route in (seat.route, seat.spare and seat.spare.route) if route]
+        self.links = list(dict.fromkeys(route.link for route in routes))
+        self.sink = sink
         self._limits = limits
         self._take = take
         self.stopping = False
         self.pause = pause
-        self._users = [_User(self, driver) for driver in drivers]
+        self._users = [_User(self, seat) for seat in seats]
         self._busy = 0
         self._backlog = max(_MIN_BACKLOG, 2 * len(self._users))
-        self._finished: deque[Exchange] = deque()
+        self._finished: deque[tuple[Exchange, Route]] = deque()
         self._parsing: Iterator[None] | None = None
         self._rows: list[RequestRecord] = []
         self._drain_scheduled = False
@@ -129,6 +166,7 @@ class PointLoad:
     async def connect(self) -> None:
         """Open every user's connection before the start, so that all can send at once. Failures show as rows later.
 
+        Connections to spare endpoints are made when they are first needed, and kept.
         Also clears the garbage collector's table, which stays frozen until the end of `run`.
         """
         gc.collect()
@@ -140,11 +178,10 @@ class PointLoad:
 
         Raises what the sink raised, if it failed.
         """
-        loop = self.link.loop
         delay_s = (start_ns - now_ns()) / 1e9
         if delay_s > 0:
             await asyncio.sleep(delay_s)
-        ticker = _Ticker(self, loop)
+        ticker = _Ticker(self, self.loop)
         try:
             self._busy = len(self._users)
             if not self._busy:
@@ -157,7 +194,7 @@ class PointLoad:
         finally:
             ticker.stop(self.state)
             for user in self._users:
-                user.driver.close()
+                user.close()
             gc.unfreeze()
         if self._error is not None:
             raise self._error
@@ -183,12 +220,12 @@ class PointLoad:
         """The next index, or None when there is none or the load is stopping."""
         return None if self.stopping else self._take()
 
-    def finished(self, exchange: Exchange) -> None:
-        """A user hands over an exchange that ended."""
-        self._finished.append(exchange)
+    def finished(self, exchange: Exchange, route: Route) -> None:
+        """A user hands over an exchange that ended, and where it was."""
+        self._finished.append((exchange, route))
         if not self._drain_scheduled:
             self._drain_scheduled = True
-            self.link.loop.call_soon(self._drain)
+            self.loop.call_soon(self._drain)
 
     def left(self) -> None:
         """A user has no more to do."""
@@ -203,24 +240,24 @@ class PointLoad:
         until_ns = now_ns() + _PARSE_SLICE_NS
         while self._parsing or self._finished:
             if self._parsing is None:
-                self._parsing = self._record(self._finished.popleft())
+                self._parsing = self._record(*self._finished.popleft())
             if next(self._parsing, False) is False:
                 self._parsing = None
             # a backlog that grows is worked off at once: else a client at its limit would keep it all in memory
             if not whole and len(self._finished) <= self._backlog and now_ns() > until_ns:
                 if (self._parsing or self._finished) and not self._drain_scheduled:
                     self._drain_scheduled = True
-                    self.link.loop.call_soon(self._drain)
+                    self.loop.call_soon(self._drain)
                 break
         self.state.parse_s += (time.thread_time_ns() - cpu_ns) / 1e9
 
-    def _record(self, exchange: Exchange) -> Iterator[None]:
+    def _record(self, exchange: Exchange, route: Route) -> Iterator[None]:
         state, rows = self.state, self._rows
         if exchange.kernel_stamped:
             self._note_self_lag(exchange)
         if exchange.sent_ns:
             state.dispatch_lag.add(exchange.sent_ns - exchange.scheduled_ns)
-        yield from record_steps(exchange, self.requests[exchange.index], self.context, rows)
+        yield from record_steps(exchange, route.requests[exchange.index], route.context, rows)
         row = rows.pop()
         if row.self_lag_max_us is not None:
             state.self_lag.max_ns = max(state.self_lag.max_ns, row.self_lag_max_us * 1000)
@@ -245,12 +282,14 @@ class PointLoad:
 
 
 class _User:
-    """One virtual user."""
+    """One virtual user. driver, route: those of the request in flight, its own between requests."""
 
-    __slots__ = ("_load", "_task", "driver")
+    __slots__ = ("_first_sent_ns", "_load", "_route", "_seat", "_task", "driver")
 
-    def __init__(self, load: PointLoad, driver: Driver) -> None:
-        self._load, self.driver = load, driver
+    def __init__(self, load: PointLoad, seat: Seat) -> None:
+        self._load, self._seat = load, seat
+        self._route, self.driver = seat.route, seat.driver
+        self._first_sent_ns = 0
         self._task: asyncio.Task[None] | None = None
 
     def next(self, free_ns: int) -> None:
@@ -262,13 +301,17 @@ class _User:
             return
         exchange = Exchange(index, free_ns)
         exchange.on_done = self._ended
+        spare = self._seat.spare
+        if spare is not None and spare.full():
+            load.state.fallback_skips += 1
+            self._route, self.driver = spare.route, spare.driver
         self._send(exchange)
 
     def _send(self, exchange: Exchange) -> None:
         if self.driver.is_open and self._load.pause is None:
-            self.driver.send(self._load.requests[exchange.index].wire, exchange)
+            self.driver.send(self._route.requests[exchange.index].wire, exchange)
         else:
-            self._task = self._load.link.loop.create_task(self._send_when_ready(exchange))
+            self._task = self._load.loop.create_task(self._send_when_ready(exchange))
             self._task.add_done_callback(partial(self._never_began, exchange))
 
     def _never_began(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
@@ -282,7 +325,7 @@ class _User:
         """Wait for the rate's leave and for a connection, then send."""
         load = self._load
         try:
-            if load.pause is not None:
+            if load.pause is not None and not self._first_sent_ns:  # a refused request goes on at once
                 await load.pause()
                 if load.stopping:
                     raise _CANCELLED
@@ -297,15 +340,32 @@ class _User:
             exchange.closed_ns = self.driver.free_ns
             self._ended(exchange)
         else:
-            self.driver.send(load.requests[exchange.index].wire, exchange)
+            self.driver.send(self._route.requests[exchange.index].wire, exchange)
 
     def _ended(self, exchange: Exchange) -> None:
         if exchange.error is not None and exchange.error.stale and exchange.retries == 0:
             exchange.reset_for_retry()
             self._send(exchange)
             return
-        self._load.finished(exchange)
-        self.next(self.driver.free_ns or now_ns())
+        route, free_ns, spare = self._route, self.driver.free_ns, self._seat.spare
+        if spare is not None:
+            if self.driver is not spare.driver and spare.refuses(exchange):
+                self._turn_to(spare, exchange)
+                return
+            if self._first_sent_ns:  # for the user the request began with the try that was refused
+                exchange.sent_ns, self._first_sent_ns = self._first_sent_ns, 0
+            self._route, self.driver = self._seat.route, self._seat.driver
+        self._load.finished(exchange, route)
+        self.next(free_ns or now_ns())
+
+    def _turn_to(self, spare: Spare, exchange: Exchange) -> None:
+        """Send the same request to the spare endpoint, now."""
+        self._load.state.fallback_tries += 1
+        self._first_sent_ns = exchange.sent_ns
+        exchange.retries, exchange.error, exchange.closed_ns = 0, None, 0
+        exchange.reset()
+        self._route, self.driver = spare.route, spare.driver
+        self._send(exchange)
 
     def abort(self, status: str, message: str) -> None:
         """Give up what is in flight, also a connection that is being made."""
@@ -313,6 +373,12 @@ class _User:
             self._task.cancel()
         else:
             self.driver.abort(status, message)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._seat.driver.close()
+        if self._seat.spare is not None:
+            self._seat.spare.driver.close()
 
 
 class _Ticker:
@@ -324,8 +390,7 @@ class _Ticker:
         self._due_ns = now_ns() + _TICK_NS
         self._started = self._last = CpuMark.now()
         load.state.rss_start_bytes = rss_bytes()
-        self._opened = load.link.opened
-        self._steps = load.link.clock_steps
+        self._before = [(link, link.opened, link.clock_steps) for link in load.links]
         self._handle = loop.call_later(_TICK_NS / 1e9, self._tick)
 
     def _tick(self) -> None:
@@ -341,7 +406,8 @@ class _Ticker:
         if self._n % _WATCH_EVERY_TICKS == 0:
             load.watch(at_ns)
         if self._n % _SECOND_EVERY_TICKS == 0:
-            load.link.refresh_offset()
+            for link in load.links:
+                link.refresh_offset()
             self._note_cpu()
         self._due_ns = max(self._due_ns + _TICK_NS, at_ns)
         self._handle = self._loop.call_later((self._due_ns - now_ns()) / 1e9, self._tick)
@@ -365,5 +431,5 @@ class _Ticker:
         if mark.steal_s is not None and self._started.steal_s is not None:
             state.steal_s = mark.steal_s - self._started.steal_s
         state.rss_end_bytes = rss_bytes()
-        state.clock_steps = self._load.link.clock_steps - self._steps
-        state.connections_opened = self._load.link.opened - self._opened
+        state.clock_steps = max((link.clock_steps - steps for link, _, steps in self._before), default=0)
+        state.connections_opened = sum(link.opened - opened for link, opened, _ in self._before)

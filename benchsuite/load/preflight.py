@@ -20,9 +20,10 @@ from benchsuite.client.servers import PROFILES, BodyPlan, CacheBust, ServerProfi
 from benchsuite.client.wire import Connection, Link, resolve
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
-from benchsuite.load.workers import Endpoint
+from benchsuite.load.endpoints import Endpoint, Fallback
 from benchsuite.records import RequestRecord
 from benchsuite.spec import SweepSpec
+from benchsuite.telemetry.server import read_state
 from benchsuite.workload.prompts import Prompt
 
 _TRIAL_TOKENS = 8
@@ -31,7 +32,10 @@ _REFUSABLE = ("stream_options", "cache_salt", "min_tokens", "ignore_eos")
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What the server turned out to be. facts: the same for the manifest."""
+    """What the server turned out to be. facts: the same for the manifest.
+
+    endpoint: the first, more_endpoints: the other own servers, all alike. fallback: the API for what they refuse.
+    """
 
     profile: ServerProfile
     model: str
@@ -39,6 +43,31 @@ class Preflight:
     plan: BodyPlan
     closes_after_response: bool
     facts: dict[str, Any]
+    more_endpoints: tuple[Endpoint, ...] = ()
+    fallback: Fallback | None = None
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All own servers, in the order of the spec."""
+        return (self.endpoint, *self.more_endpoints)
+
+    @property
+    def roles(self) -> list[dict[str, str]]:
+        """Every base URL that rows may name, for the manifest: {base_url, role own or fallback, model}."""
+        own = [{"base_url": e.base_url, "role": "own", "model": self.model} for e in self.endpoints]
+        if self.fallback is None:
+            return own
+        api = self.fallback
+        return [*own, {"base_url": api.endpoint.base_url, "role": "fallback", "model": api.plan.model}]
+
+
+def spec_at(spec: SweepSpec, base_url: str) -> SweepSpec:
+    """The spec as for the one own server at base_url."""
+    return _with_server(spec, base_url=base_url, more_base_urls=(), fallback=None)
+
+
+def _with_server(spec: SweepSpec, **changes: Any) -> SweepSpec:
+    return spec.model_copy(update={"server": spec.server.model_copy(update=changes)})
 
 
 def api_key(spec: SweepSpec) -> str | None:
@@ -63,7 +92,90 @@ def control_client(spec: SweepSpec) -> httpx.Client:
 
 
 def preflight(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
-    """Find the server out and try the sweep's own requests. Raises ServerUnreachable, ServerRefused, InputError."""
+    """Find every server out and try the sweep's own requests. Raises ServerUnreachable, ServerRefused, InputError."""
+    found = _find_out(spec, client, prompts)
+    others = []
+    for url in spec.server.more_base_urls:
+        there = spec_at(spec, url)
+        with control_client(there) as other:
+            others.append(_find_out(there, other, prompts))
+        _refuse_unlike(found, others[-1])
+    fallback = _fallback(spec, found, prompts)
+    dropped = dict.fromkeys(name for one in (found, *others) for name in one.plan.dropped)
+    return replace(
+        found,
+        plan=replace(found.plan, dropped=tuple(dropped)),
+        closes_after_response=any(one.closes_after_response for one in (found, *others)),
+        facts=found.facts
+        | ({"more_endpoints": [one.facts | {"base_url": one.endpoint.base_url} for one in others]} if others else {}),
+        more_endpoints=tuple(one.endpoint for one in others),
+        fallback=fallback,
+    )
+
+
+def _refuse_unlike(first: Preflight, other: Preflight) -> None:
+    """Several endpoints are one service: the same model on the same kind of server."""
+    pairs = {
+        "model": (first.model, other.model),
+        "model_id": (first.facts["server"].get("model_id"), other.facts["server"].get("model_id")),
+        "kind of server": (first.profile.name, other.profile.name),
+    }
+    for what, (here, there) in pairs.items():
+        if here != there:
+            raise ServerRefused(
+                f"the base URLs do not lead to the same {what}",
+                where=f"{first.endpoint.base_url} and {other.endpoint.base_url}",
+                given=f"{here} and {there}",
+                expected="replicas of one server",
+                hint="measure them in sweeps of their own, or name --model and --profile",
+            )
+
+
+def _fallback(spec: SweepSpec, found: Preflight, prompts: tuple[Prompt, ...]) -> Fallback | None:
+    """The API for what the own servers refuse, tried as they were."""
+    asked = spec.server.fallback
+    if asked is None:
+        return None
+    if spec.load.driver == "openai":
+        raise InputError(
+            "the openai client does not show the answers that a fallback acts on",
+            where="load.driver (--driver)",
+            given="openai",
+            expected="wire, httpx or httpx-shared",
+        )
+    for url in spec.server.base_urls if "queue" in asked.on else ():
+        with control_client(spec_at(spec, url)) as own:
+            state = read_state(own, found.profile)
+        if state is None or state.waiting is None:
+            raise InputError(
+                "the server does not tell how many requests wait, so a full queue cannot be seen",
+                where="server.fallback.max_waiting (--fallback-max-waiting)",
+                given=f"{url} ({found.profile.name})",
+                expected="a server with that gauge in its /metrics (vLLM, TGI, llama.cpp with --metrics)",
+                hint="leave the queue out: 429 and 503 alone",
+            )
+    there = _with_server(
+        spec,
+        base_url=asked.base_url,
+        more_base_urls=(),
+        fallback=None,
+        model=asked.model,
+        profile="openai",
+        endpoint="completions" if spec.server.endpoint == "completions" else "chat",
+        api_key_env=asked.api_key_env,
+        extra_body=spec.server.extra_body if asked.extra_body is None else asked.extra_body,
+        insecure=False,
+    )
+    bust: CacheBust = "off" if found.plan.cache_bust == "off" else "prompt"
+    there = there.model_copy(update={"workload": there.workload.model_copy(update={"cache_bust": bust})})
+    with control_client(there) as api:
+        tried = _find_out(there, api, prompts)
+    statuses = frozenset(int(word) for word in asked.on if word != "queue")
+    return Fallback(tried.endpoint, tried.plan, statuses, asked.max_waiting, tried.closes_after_response)
+
+
+def _find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
+    """Find one server out and try the sweep's own requests."""
     listed, models_answer = _list_models(client, spec)
     profile = PROFILES[spec.server.profile] if spec.server.profile != "auto" else _detect(client, models_answer, listed)
     model = _choose_model(spec, profile, listed)

@@ -1,8 +1,9 @@
 """Measuring processes: the virtual users of a point spread over workers that share one cursor.
 
-The parent conducts and draws; only workers touch the server under load. They share two integers (the cursor, a stop
-signal) and a row of progress numbers each; no row of data passes between processes: every worker writes its own
-journal. A run is exact for any number of workers, since each index is taken once whoever takes it.
+The parent conducts and draws; only workers touch the server under load. They share a few integers (the cursor, a stop
+signal, the length of each server's queue) and a row of progress numbers each; no row of data passes between processes:
+every worker writes its own journal. A run is exact for any number of workers, since each index is taken once whoever
+takes it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import ssl
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableSequence, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -25,12 +27,13 @@ from typing import Any
 
 from asyncio_throttle.throttler import Throttler
 
-from benchsuite.client.request import PointContext, Prepared
-from benchsuite.client.servers import BodyPlan, http_request
-from benchsuite.client.wire import Connection, Link, Target
+from benchsuite.client.request import PointContext
+from benchsuite.client.servers import BodyPlan
+from benchsuite.client.wire import Connection, Link
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
-from benchsuite.load.generator import ClientState, Driver, Limits, PointLoad
+from benchsuite.load.endpoints import Endpoint, Fallback, prepare
+from benchsuite.load.generator import ClientState, Driver, Limits, PointLoad, Route, Seat, Spare
 from benchsuite.records import RequestRecord
 from benchsuite.spec import DriverName, TimeoutSpec
 from benchsuite.store import Journal, keep_pandas_out
@@ -43,45 +46,29 @@ _CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the requests go. insecure: the TLS certificate is not checked."""
-
-    family: int
-    address: tuple[Any, ...]
-    host: str
-    host_header: str
-    path: str
-    tls: bool
-    base_url: str
-    insecure: bool = False
-    api_key: str | None = None
-    kernel_stamps: bool = True
-
-    def target(self) -> Target:
-        """The connection target, with a TLS context made here (it cannot cross processes)."""
-        context = None
-        if self.tls:
-            context = ssl.create_default_context()
-            if self.insecure:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-        return Target(self.family, self.address, self.host, context, self.kernel_stamps)
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker needs to know once."""
+    """What a worker needs to know once. Virtual users are dealt out in turn to `endpoint` and `more_endpoints`."""
 
     endpoint: Endpoint
     prompts: tuple[Prompt, ...]
     timeouts: TimeoutSpec
     driver: DriverName = "wire"
     max_rps: float | None = None
+    more_endpoints: tuple[Endpoint, ...] = ()
+    fallback: Fallback | None = None
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All own endpoints."""
+        return (self.endpoint, *self.more_endpoints)
 
 
 @dataclass(frozen=True, slots=True)
 class PointOrder:
-    """One point, or its warm-up (journal None): then requests repeat until `at_least` are sent and `min_s` is over."""
+    """One point, or its warm-up (journal None): then requests repeat until `at_least` are sent and `min_s` is over.
+
+    first_user: the number of the worker's first virtual user among those of all workers (`Fleet.run_point` counts).
+    """
 
     context: PointContext
     plan: BodyPlan
@@ -91,6 +78,7 @@ class PointOrder:
     closes_after_response: bool = False
     at_least: int = 0
     min_s: float = 0.0
+    first_user: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +145,6 @@ class _RowSink:
             self._journal.close()
 
 
-def prepare(order: Sequence[int], prompts: Sequence[Prompt], plan: BodyPlan, endpoint: Endpoint) -> list[Prepared]:
-    """The requests of `order` as bytes on the wire."""
-    prepared: dict[int, Prepared] = {}
-    for i in set(order):
-        prompt = prompts[i]
-        wire = http_request(
-            endpoint.path, endpoint.host_header, plan.body(prompt), api_key=endpoint.api_key, stream=plan.stream
-        )
-        prepared[i] = Prepared(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
-    return [prepared[i] for i in order]
-
-
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """A uvloop loop where uvloop is installed, else asyncio's own."""
     try:
@@ -182,10 +158,10 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class _Worker:
     """The body of a measuring process."""
 
-    def __init__(self, setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, progress: Any, worker: int) -> None:
-        self._n_workers = len(progress) // 5
-        self._setup, self._pipe, self._cursor, self._signal = setup, pipe, cursor, signal_
-        self._progress = progress
+    def __init__(self, setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
+        self._n_workers = len(shared.progress) // 5
+        self._setup, self._pipe, self._cursor, self._signal = setup, pipe, shared.cursor, shared.signal
+        self._progress, self._waiting = shared.progress, shared.waiting
         self._worker = worker
         self._parent = os.getppid()
         self._loop = new_event_loop()
@@ -200,15 +176,13 @@ class _Worker:
 
     async def _point(self, order: PointOrder) -> WorkerReport:
         setup = self._setup
-        requests = prepare(order.order, setup.prompts, order.plan, setup.endpoint)
-        link = Link(self._loop, setup.endpoint.target(), setup.timeouts.connect_s)
-        link.closes_after_response = order.closes_after_response
+        seats = self._seats(order)
         limits = Limits(int(setup.timeouts.idle_s * 1e9), int(setup.timeouts.request_s * 1e9))
         sink = _RowSink(Journal(order.journal) if order.journal else None, self._show)
         try:
-            take = self._take_once(len(requests)) if order.journal else self._take_warmup(len(requests), order)
-            drivers = self._drivers(link, order.n_users)
-            load = PointLoad(link, requests, order.context, take, drivers, limits, sink, self._pause())
+            n = len(order.order)
+            take = self._take_once(n) if order.journal else self._take_warmup(n, order)
+            load = PointLoad(seats, take, limits, sink, self._pause())
 
             def heed() -> None:
                 wanted = self._signal.value
@@ -226,8 +200,36 @@ class _Worker:
             sink.close()
         return WorkerReport(self._worker, sink.n_ok, sink.n_failed, sink.output_tokens, sink.first_error, state)
 
-    def _drivers(self, link: Link, n_users: int) -> list[Driver]:
-        endpoint = self._setup.endpoint
+    def _seats(self, order: PointOrder) -> list[Seat]:
+        """Where each user sits: user i of all workers' users at endpoint i modulo their number."""
+        own = self._setup.endpoints
+        at = [(order.first_user + i) % len(own) for i in range(order.n_users)]
+        routes = {k: self._route(order, order.plan, own[k], order.closes_after_response) for k in sorted(set(at))}
+        drivers = {k: iter(self._drivers(route.link, own[k], at.count(k))) for k, route in routes.items()}
+        seats = [Seat(routes[k], next(drivers[k])) for k in at]
+        fallback = self._setup.fallback
+        if fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
+            return seats
+        plan = replace(fallback.plan, salt=order.plan.salt)
+        route = self._route(order, plan, fallback.endpoint, fallback.closes_after_response)
+        drivers_there = self._drivers(route.link, fallback.endpoint, len(seats))
+        return [
+            replace(seat, spare=Spare(route, driver, fallback.refuses(), self._full(k, fallback.max_waiting)))
+            for seat, driver, k in zip(seats, drivers_there, at, strict=True)
+        ]
+
+    def _route(self, order: PointOrder, plan: BodyPlan, endpoint: Endpoint, closes: bool) -> Route:
+        link = Link(self._loop, endpoint.target(), self._setup.timeouts.connect_s)
+        link.closes_after_response = closes
+        requests = prepare(order.order, self._setup.prompts, plan, endpoint)
+        return Route(link, requests, replace(order.context, endpoint=endpoint.base_url))
+
+    def _full(self, k: int, max_waiting: int | None) -> Callable[[], bool]:
+        """Whether more requests than that wait at own endpoint k, as the parent saw it last."""
+        waiting = self._waiting
+        return (lambda: False) if max_waiting is None else lambda: waiting[k] > max_waiting
+
+    def _drivers(self, link: Link, endpoint: Endpoint, n_users: int) -> list[Driver]:
         if self._setup.driver == "wire":
             return [Connection(link) for _ in range(n_users)]
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
@@ -284,12 +286,22 @@ class _Worker:
         return take
 
 
-def _worker_main(setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, progress: Any, worker: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all processes of a run share: the cursor, the stop signal, progress numbers, each own endpoint's queue."""
+
+    cursor: Any
+    signal: Any
+    progress: Any
+    waiting: Any
+
+
+def _worker_main(setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         keep_pandas_out()
-        _Worker(setup, pipe, cursor, signal_, progress, worker).serve()
+        _Worker(setup, pipe, shared, worker).serve()
     except RunError as error:
         with contextlib.suppress(OSError):
             pipe.send(error)
@@ -299,20 +311,31 @@ def _worker_main(setup: WorkerSetup, pipe: Pipe, cursor: Any, signal_: Any, prog
 
 
 class Fleet:
-    """The measuring processes of a run. Use as a context manager."""
+    """The measuring processes of a run. Use as a context manager.
 
-    def __init__(self, setup: WorkerSetup, n_workers: int) -> None:
+    watch: told where to put the number of requests that wait at each own endpoint; runs as long as the fleet does.
+    """
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        n_workers: int,
+        watch: Callable[[MutableSequence[int]], AbstractContextManager[object]] = lambda _: nullcontext(),
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._cursor = context.Value("q", 0)
         self._signal = context.Value("i", _RUN, lock=False)
         self._progress = context.Array("d", 5 * n_workers, lock=False)
+        waiting = context.Array("i", len(setup.endpoints), lock=False)
+        shared = Shared(self._cursor, self._signal, self._progress, waiting)
+        self._watch = watch(waiting)
         self._pipes: list[Pipe] = []
         self._processes = []
         for worker in range(n_workers):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_worker_main,
-                args=(setup, theirs, self._cursor, self._signal, self._progress, worker),
+                args=(setup, theirs, shared, worker),
                 name=f"benchsuite-worker-{worker}",
                 daemon=True,
             )
@@ -322,9 +345,11 @@ class Fleet:
             self._processes.append(process)
 
     def __enter__(self) -> Fleet:
+        self._watch.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._watch.__exit__(None, None, None)
         self._end()
 
     def _end(self) -> None:
@@ -355,6 +380,8 @@ class Fleet:
     ) -> list[WorkerReport]:
         """Run one order per worker together, from a common start to the last row. Raises RunError if a worker dies."""
         self._cursor.value = 0
+        firsts = [0, *accumulate(order.n_users for order in orders)]
+        orders = [replace(order, first_user=first) for order, first in zip(orders, firsts, strict=False)]
         for i in range(len(self._progress)):
             self._progress[i] = 0.0
         try:

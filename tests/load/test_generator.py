@@ -12,7 +12,7 @@ from benchsuite.client.request import PointContext, Prepared
 from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
-from benchsuite.load.generator import Limits, PointLoad
+from benchsuite.load.generator import Limits, PointLoad, Route, Seat
 from benchsuite.records import RequestRecord
 
 BODY = b'{"choices":[{"text":"a","finish_reason":"stop"}]}'
@@ -42,8 +42,9 @@ def load_of(address: object, n: int, users: int, limits: Limits = FOREVER) -> tu
     context = PointContext("run", "c0001-r0", users, 0, 0, now_ns(), False)
     indices = iter(range(n))
     rows = Rows()
-    drivers = [Connection(link) for _ in range(users)]
-    return PointLoad(link, requests, context, lambda: next(indices, None), drivers, limits, rows), rows
+    route = Route(link, requests, context)
+    seats = [Seat(route, Connection(link)) for _ in range(users)]
+    return PointLoad(seats, lambda: next(indices, None), limits, rows), rows
 
 
 class Peer:
@@ -161,7 +162,7 @@ async def test_abort_while_connections_are_made():
         take = load._take
 
         def take_and_abort() -> int | None:
-            load.link.loop.call_soon(load.abort)  # comes before the first step of a task made after it
+            load.loop.call_soon(load.abort)  # comes before the first step of a task made after it
             return take()
 
         load._take = take_and_abort
