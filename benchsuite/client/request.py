@@ -9,7 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from benchsuite.client.exchange import Exchange, WireError
-from benchsuite.client.sse import StreamFacts, clean_text, count, error_message, read_whole, stream_steps
+from benchsuite.client.facts import StreamFacts
+from benchsuite.client.reading import clean_text, count, error_message, seconds
+from benchsuite.client.stream import read_whole, stream_steps
 from benchsuite.records import RequestRecord, Status
 
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
@@ -38,6 +40,7 @@ class PointContext:
     streaming: bool
     keep_text: bool = False
     endpoint: str | None = None
+    attempt: int = 0
 
 
 def record_steps(
@@ -53,10 +56,17 @@ def record_steps(
         exchange.body_ends.append(exchange.body_bytes)  # what the failed read gave before it failed
     body = b"".join(exchange.body_parts)
     # A server may answer a streaming request with one JSON object: then there are no token times.
-    streamed = context.streaming and body.lstrip()[:1] != b"{"
+    streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{")
     if exchange.status == 200 and body:
         if streamed:
-            yield from stream_steps(facts, body, exchange.body_ends, exchange.stamps, keep_text=context.keep_text)
+            yield from stream_steps(
+                facts,
+                body,
+                exchange.body_ends,
+                exchange.stamps,
+                keep_text=context.keep_text,
+                ndjson=exchange.ndjson,
+            )
         else:
             facts = read_whole(body, keep_text=context.keep_text)
     status, message = _outcome(exchange, facts, body, error, context.streaming)
@@ -101,7 +111,7 @@ def _row(
 
     token_ns = facts.token_ns
     n_chunks = len(token_ns)
-    usage = _Usage(facts.usage)
+    usage = _Usage(facts, exchange.kept_headers)
     output_tokens, source = usage.output, "usage" if usage.output is not None else None
     if output_tokens is None and n_chunks and status == "ok":
         output_tokens, source = n_chunks, "chunks"
@@ -115,6 +125,7 @@ def _row(
         point_id=context.point_id,
         concurrency=context.concurrency,
         repeat=context.repeat,
+        attempt=context.attempt,
         request_id=f"{context.point_id}-{exchange.index:05d}",
         prompt_id=prepared.prompt_id,
         scenario=prepared.scenario,
@@ -148,6 +159,9 @@ def _row(
         response_id=facts.response_id,
         text=clean_text("".join(facts.text)) if context.keep_text else None,
         endpoint=context.endpoint,
+        server_queue_s=_queue_s(facts, exchange.kept_headers),
+        server_prefill_s=facts.prefill_s,
+        server_decode_s=facts.decode_s,
     )
 
 
@@ -161,17 +175,38 @@ def _gaps_us(token_ns: array[int]) -> array[int]:
 
 
 class _Usage:
-    """Token counts out of a usage object; None for what it does not say or says as nonsense."""
+    """Token counts out of a usage object, else of headers; None for what is not said, or said as nonsense."""
 
     __slots__ = ("cached", "input", "output", "reasoning")
 
-    def __init__(self, usage: dict[str, Any] | None) -> None:
-        usage = usage or {}
+    def __init__(self, facts: StreamFacts, headers: dict[str, str]) -> None:
+        usage = facts.usage or {}
         self.input = count(usage.get("prompt_tokens"))
         self.output = count(usage.get("completion_tokens"))
         self.cached = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
         self.reasoning = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
+        if self.cached is None:
+            self.cached = facts.cached_tokens
+        if headers:
+            self.input = _or_header(self.input, headers.get("x-prompt-tokens"))
+            self.output = _or_header(self.output, headers.get("x-generated-tokens"))
 
 
 def _detail(details: Any, key: str) -> int | None:
     return count(details.get(key)) if isinstance(details, dict) else None
+
+
+def _or_header(value: int | None, header: str | None) -> int | None:
+    return _whole(header) if value is None and header else value
+
+
+def _whole(header: str) -> int | None:
+    return count(int(header)) if header.isdecimal() and len(header) < 12 else None
+
+
+def _queue_s(facts: StreamFacts, headers: dict[str, str]) -> float | None:
+    """What the server says that the request waited: in its answer, or in TGI's header (milliseconds)."""
+    header = headers.get("x-queue-time")
+    if facts.queue_s is None and header:
+        return seconds(_whole(header), 1e3)
+    return facts.queue_s
