@@ -37,3 +37,39 @@ class Anchor:
         """An anchor taken at this instant."""
         mono = time.monotonic_ns()
         return cls(mono, mono + realtime_offset_ns())
+
+
+@dataclass(frozen=True, slots=True)
+class ClockMark:
+    """How the clocks stand to each other: what a suspended machine or a stepped wall clock changes.
+
+    suspended_ns: time spent suspended since boot (CLOCK_BOOTTIME minus CLOCK_MONOTONIC), None where that is unknown.
+    """
+
+    realtime_offset_ns: int
+    suspended_ns: int | None
+
+    @classmethod
+    def now(cls) -> ClockMark:
+        """The mark at this instant."""
+        suspended_ns = None
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            before = time.monotonic_ns()
+            boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            suspended_ns = boot_ns - (before + time.monotonic_ns()) // 2
+        return cls(realtime_offset_ns(), suspended_ns)
+
+    def suspended_since_s(self, earlier: ClockMark) -> float | None:
+        """Seconds that the machine was suspended since `earlier`; None where that is unknown."""
+        if self.suspended_ns is None or earlier.suspended_ns is None:
+            return None
+        return (self.suspended_ns - earlier.suspended_ns) / NS_PER_S
+
+    def stepped_since_s(self, earlier: ClockMark) -> float:
+        """By how much wall time was set forward since `earlier` (backward: negative), beside what suspension explains.
+
+        While a machine is suspended CLOCK_MONOTONIC stands still and wall time goes on: that is no step.
+        """
+        return (self.realtime_offset_ns - earlier.realtime_offset_ns) / NS_PER_S - (
+            self.suspended_since_s(earlier) or 0.0
+        )

@@ -11,7 +11,8 @@
         ├── ServerUnreachable           nothing answers at the base URL
         ├── ServerRefused               it answers, but not to what was asked (model, endpoint, field)
         ├── EngineError                 a server that we start did not start
-        └── StoreError                  facts could not be written or read
+        ├── StoreError                  facts could not be written or read
+        └── TelemetryError              GPUs cannot be sampled; a sweep goes on without and says so
 
 A request that fails while a point is measured is never an exception: it is a row (`RequestRecord.status`).
 """
@@ -87,3 +88,7 @@ class EngineError(RunError):
 
 class StoreError(RunError):
     """Facts could not be written or read."""
+
+
+class TelemetryError(RunError):
+    """GPUs cannot be sampled: no library, no driver, no such GPU. A sweep goes on without them and says so."""

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
-from benchsuite.load.sweep import Step, sweep
+from benchsuite.load.sweep import sweep
+from benchsuite.load.view import Step
 from benchsuite.load.workers import Progress
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig

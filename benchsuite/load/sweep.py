@@ -10,63 +10,44 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
-import pyarrow as pa
 
 from benchsuite import __version__
 from benchsuite.client.request import PointContext
-from benchsuite.clock import NS_PER_S, Anchor, now_ns
+from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, RunError
-from benchsuite.load.plan import PointPlan, plan_points
+from benchsuite.load.beside import Beside
+from benchsuite.load.plan import plan_points
+from benchsuite.load.point_facts import client_facts, server_entry
 from benchsuite.load.preflight import Preflight, control_client, preflight
+from benchsuite.load.resume import (
+    Remaining,
+    abandoned,
+    continued_origin,
+    found_facts,
+    identity,
+    identity_of,
+    refuse_differences,
+    remaining,
+)
+from benchsuite.load.view import Step, SweepResult, View
 from benchsuite.load.workers import Fleet, PointOrder, Progress, WorkerReport, WorkerSetup
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.spec import SweepSpec
 from benchsuite.store import RunFolder
 from benchsuite.telemetry.calibration import read_calibration
-from benchsuite.telemetry.host import Histogram, describe_host
-from benchsuite.telemetry.server import ServerState, read_state, wait_until_idle
+from benchsuite.telemetry.host import describe_host
+from benchsuite.telemetry.server import read_state, wait_until_idle
 from benchsuite.workload.prompts import Workload
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Where the sweep is: point `index` (from 0) of `n_points`, warming up or measuring `n_requests`."""
-
-    index: int
-    n_points: int
-    plan: PointPlan
-    phase: str
-    n_requests: int
-
-
-class View(Protocol):
-    """Is told what happens; must return at once."""
-
-    def begun(self, run_id: str, path: Path, found: Preflight) -> None: ...
-
-    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None: ...
-
-    def point_done(self, step: Step, rows: pa.Table, wall_s: float) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SweepResult:
-    """Where the facts are, and whether the sweep ran to its end."""
-
-    run_id: str
-    path: Path
-    complete: bool
+_SUSPENDED_S = 0.5
 
 
 def sweep(
@@ -79,14 +60,22 @@ def sweep(
 ) -> SweepResult:
     """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay.
 
-    served, server_pids: facts and processes of a server that we started ourselves, for the manifest and the samplers.
+    output: a new folder, or one with a run of the same spec: then only what it lacks is measured. None: a new one
+    under results/. served, server_pids: facts and processes of a server that we started ourselves.
     """
     check_levels(spec, workload)
-    with control_client(spec) as control:
-        found = preflight(spec, control, workload.prompts)
-        run_id = new_run_id(found.model)
-        folder = RunFolder(output or Path("results") / run_id)
-        return _Sweep(spec, workload, folder, run_id, found, control, view, served, server_pids).run()
+    folder = None if output is None else RunFolder(output)
+    try:
+        if folder is not None and folder.before is not None:
+            now = identity(spec, workload.content_hash, describe_host()["code_hash"], served)
+            refuse_differences(identity_of(folder.before.manifest), now, str(output))
+        with control_client(spec) as control:
+            found = preflight(spec, control, workload.prompts)
+            folder = folder or RunFolder(Path("results") / new_run_id(found.model))
+            return _Sweep(spec, workload, folder, found, control, view, served, server_pids).run()
+    finally:
+        if folder is not None:
+            folder.release()
 
 
 def check_levels(spec: SweepSpec, workload: Workload) -> None:
@@ -114,22 +103,32 @@ class _Sweep:
         spec: SweepSpec,
         workload: Workload,
         folder: RunFolder,
-        run_id: str,
         found: Preflight,
         control: httpx.Client,
         view: View,
         served: dict[str, Any] | None,
         server_pids: tuple[int, ...],
     ) -> None:
-        self._server_pids = server_pids
-        self._spec, self._workload, self._folder, self._run_id = spec, workload, folder, run_id
+        self._spec, self._workload, self._folder = spec, workload, folder
         self._found, self._control, self._view = found, control, view
-        self._origin = Anchor.now()
+        self._server_pids = server_pids
+        self._stopping = False
+        now = Anchor.now()
+        before = folder.before.manifest if folder.before else {}
+        self._origin = continued_origin(before, now) if before else now
+        self._run_id = before["run_id"] if before else new_run_id(found.model)
+        self._entries: list[dict[str, Any]] = abandoned(before.get("points", []))
+        self._session: dict[str, Any] = {
+            "monotonic_origin_ns": self._origin.monotonic_ns,
+            "started": _utc(now.wall_ns),
+            "ended": None,
+        }
+        created = before.get("created") or _utc(self._origin.wall_ns)
         self._manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
-            "run_id": run_id,
+            "run_id": self._run_id,
             "status": "running",
-            "created": datetime.fromtimestamp(self._origin.wall_ns / NS_PER_S, UTC).isoformat(),
+            "created": created,
             "benchsuite": __version__,
             "spec": spec.model_dump(mode="json"),
             "model": found.model,
@@ -143,69 +142,133 @@ class _Sweep:
                 "origin_monotonic_ns": self._origin.monotonic_ns,
                 "origin_wall_ns": self._origin.wall_ns,
             },
+            "sessions": [*(before.get("sessions") or ([{}] if before else [])), self._session],
             "host": describe_host(),
             "calibration": read_calibration(),
             "preflight": found.facts,
             "served": served,
-            "points": [],
+            "points": self._entries,
         }
 
     def run(self) -> SweepResult:
-        points = plan_points(self._spec.load, len(self._workload.prompts), self._run_id)
-        n_workers = self._spec.load.n_workers
+        spec, load = self._spec, self._spec.load
+        points = plan_points(load, len(self._workload.prompts), self._run_id)
+        todo = remaining(points, self._entries)
+        n_workers = load.n_workers
         self._manifest["workers"] = n_workers
         self._manifest["planned_points"] = [point.point_id for point in points]
-        self._folder.write_manifest(self._manifest)
-        self._view.begun(self._run_id, self._folder.path, self._found)
-        status = "failed"
+        measured, status = 0, "failed"
+        beside = Beside(
+            spec,
+            self._endpoints(),
+            self._found.endpoint.api_key,
+            self._folder,
+            self._origin.monotonic_ns,
+            self._server_pids,
+            self._view.note,
+        )
         try:
-            load = self._spec.load
-            setup = WorkerSetup(
-                self._found.endpoint, self._workload.prompts, self._spec.timeouts, load.driver, load.max_rps
-            )
-            with Fleet(setup, n_workers) as fleet, self._signals(fleet):
-                for i, plan in enumerate(points):
-                    self._point(fleet, Step(i, len(points), plan, "measuring", len(plan.order)))
-                    if fleet.stopping:
-                        break
-                status = "stopped" if fleet.stopping else "complete"
+            with beside:
+                self._note_telemetry(beside)
+                self._refuse_other_machines()
+                self._folder.write_manifest(self._manifest)
+                self._view.begun(self._run_id, self._folder.path, self._found)
+                if len(todo) < len(points):
+                    self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
+                setup = WorkerSetup(
+                    self._found.endpoint, self._workload.prompts, spec.timeouts, load.driver, load.max_rps
+                )
+                with Fleet(setup, n_workers) as fleet, self._signals(fleet):
+                    for i, one in enumerate(todo):
+                        step = Step(i, len(todo), one.plan, "measuring", len(one.plan.order))
+                        if i == 0:
+                            self._idle(beside, step)
+                        if not fleet.stopping:
+                            self._point(fleet, beside, step, one)
+                            measured += self._entries[-1]["status"] == "complete"
+                        if fleet.stopping:
+                            break
+                    status = "stopped" if fleet.stopping else "complete"
         finally:
-            end = Anchor.now()
-            self._manifest |= {"status": status}
-            self._manifest["clock"] |= {"end_monotonic_ns": end.monotonic_ns, "end_wall_ns": end.wall_ns}
-            self._folder.finish()
-            self._folder.write_manifest(self._manifest)
-        return SweepResult(self._run_id, self._folder.path, status == "complete")
+            self._end(status, beside)
+        return SweepResult(self._run_id, self._folder.path, status == "complete", measured)
 
-    def _point(self, fleet: Fleet, step: Step) -> None:
+    def _end(self, status: str, beside: Beside) -> None:
+        end = Anchor.now()
+        self._note_telemetry(beside)
+        self._manifest |= {"status": status}
+        self._manifest["clock"] |= {"end_monotonic_ns": end.monotonic_ns, "end_wall_ns": end.wall_ns}
+        self._session["ended"] = _utc(end.wall_ns)
+        self._folder.finish()
+        self._folder.write_manifest(self._manifest)
+
+    def _endpoints(self) -> list[str]:
+        """Base URLs of the servers under test."""
+        return [self._spec.server.base_url]
+
+    def _note_telemetry(self, beside: Beside) -> None:
+        self._manifest["telemetry"] = beside.facts()
+
+    def _refuse_other_machines(self) -> None:
+        """A run goes on only on the server and the GPUs that it began on."""
+        if self._folder.before is None:
+            return
+        now = found_facts(self._found.model, self._found.facts, self._manifest["telemetry"]["gpu"])
+        refuse_differences(identity_of(self._folder.before.manifest), now, str(self._folder.path))
+
+    def _idle(self, beside: Beside, step: Step) -> None:
+        """Let the samplers see the server with its model loaded and nothing to do."""
+        wanted_s = beside.idle_s(len(step.plan.order))
+        if not wanted_s:
+            return
+        wait_until_idle(self._control, self._found.profile, 0.0, self._spec.load.cooldown_max_s)
+        started_s = self._now_s()
+        self._wait(dataclasses.replace(step, phase="measuring idle power", n_requests=0), wanted_s)
+        if not self._stopping:
+            beside.idle = {"started_s": started_s, "ended_s": self._now_s()}
+
+    def _wait(self, step: Step, wanted_s: float) -> None:
+        started_s = time.monotonic()
+        while not self._stopping and (elapsed_s := time.monotonic() - started_s) < wanted_s:
+            self._view.progress(step, Progress(0, 0, 0, None), elapsed_s)
+            time.sleep(min(0.25, wanted_s - elapsed_s))
+
+    def _point(self, fleet: Fleet, beside: Beside, step: Step, one: Remaining) -> None:
         plan = step.plan
         entry: dict[str, Any] = {
             "point_id": plan.point_id,
+            "attempt": one.attempt,
             "concurrency": plan.concurrency,
             "repeat": plan.repeat,
             "status": "running",
             "cache_bust": self._found.plan.cache_bust,
             "salt": plan.salt,
         }
-        self._manifest["points"].append(entry)
+        self._entries.append(entry)
         if plan.warmup_requests or plan.warmup_min_s:
             warming = dataclasses.replace(step, phase="warming up", n_requests=plan.warmup_requests)
-            entry["warmup"] = self._warm_up(fleet, warming)
-        entry["cooldown"] = self._cool_down(plan)
+            entry["warmup"] = self._warm_up(fleet, warming, one.attempt)
+        entry["cooldown"] = self._cool_down(step)
         before = read_state(self._control, self._found.profile)
+        clocks = ClockMark.now()
+        beside.mark()
         entry["started_s"] = self._now_s()
         try:
-            reports = self._run_orders(fleet, step, self._found.plan, plan.salt, measured=True)
+            reports = self._run_orders(fleet, step, self._found.plan, plan.salt, one.attempt, measured=True)
         except RunError:
             entry["status"] = "failed"
-            self._folder.finish_point(plan.point_id)
+            self._folder.finish_point(plan.point_id, one.attempt)
             raise
         entry["ended_s"] = self._now_s()
-        rows = self._folder.finish_point(plan.point_id)
+        beside.mark()
+        entry["clocks"] = _clock_facts(clocks, ClockMark.now())
+        rows = self._folder.finish_point(plan.point_id, one.attempt)
         whole = not fleet.stopping and rows.num_rows == len(plan.order)
         entry["status"] = "complete" if whole else "stopped"
         entry["client"] = client_facts(reports)
-        entry["server"] = _server_entry(before, read_state(self._control, self._found.profile))
+        entry["server"] = server_entry(before, read_state(self._control, self._found.profile))
+        self._judge_clocks(entry)
+        self._note_telemetry(beside)
         self._folder.write_manifest(self._manifest)
         self._view.point_done(step, rows, entry["ended_s"] - entry["started_s"])
         if not fleet.stopping and not any(report.n_ok for report in reports):
@@ -217,9 +280,20 @@ class _Sweep:
                 hint="the points measured before are kept in " + str(self._folder.path),
             )
 
-    def _warm_up(self, fleet: Fleet, step: Step) -> dict[str, Any]:
+    def _judge_clocks(self, entry: dict[str, Any]) -> None:
+        """A point during which the machine slept measured the sleep: it is no measurement, and a resume renews it."""
+        suspended_s, stepped_s = entry["clocks"]["suspended_s"], entry["clocks"]["wall_step_s"]
+        if suspended_s and suspended_s > _SUSPENDED_S:
+            if entry["status"] == "complete":
+                entry["status"] = "invalid"
+            entry["invalid"] = f"the machine was suspended for {suspended_s:.1f} s"
+            self._view.note(f"{entry['point_id']} is invalid: {entry['invalid']}; measure it again with --resume")
+        if abs(stepped_s) > _SUSPENDED_S:
+            self._view.note(f"{entry['point_id']}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
+
+    def _warm_up(self, fleet: Fleet, step: Step, attempt: int) -> dict[str, Any]:
         started_s = self._now_s()
-        reports = self._run_orders(fleet, step, self._found.plan, step.plan.warmup_salt, measured=False)
+        reports = self._run_orders(fleet, step, self._found.plan, step.plan.warmup_salt, attempt, measured=False)
         return {
             "n_ok": sum(report.n_ok for report in reports),
             "n_failed": sum(report.n_failed for report in reports),
@@ -227,13 +301,21 @@ class _Sweep:
             "duration_s": self._now_s() - started_s,
         }
 
-    def _cool_down(self, plan: PointPlan) -> dict[str, Any]:
+    def _cool_down(self, step: Step) -> dict[str, Any]:
+        plan = step.plan
+        waiting = dataclasses.replace(step, phase="waiting until the server is idle", n_requests=0)
         waited_s, seen_idle = wait_until_idle(
-            self._control, self._found.profile, plan.cooldown_min_s, plan.cooldown_max_s
+            self._control,
+            self._found.profile,
+            plan.cooldown_min_s,
+            plan.cooldown_max_s,
+            lambda elapsed_s: self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s) or self._stopping,
         )
         return {"waited_s": waited_s, "seen_idle": seen_idle}
 
-    def _run_orders(self, fleet: Fleet, step: Step, body: Any, salt: str, *, measured: bool) -> list[WorkerReport]:
+    def _run_orders(
+        self, fleet: Fleet, step: Step, body: Any, salt: str, attempt: int, *, measured: bool
+    ) -> list[WorkerReport]:
         plan = step.plan
         orders = [
             PointOrder(
@@ -246,11 +328,12 @@ class _Sweep:
                     self._origin.monotonic_ns,
                     body.stream,
                     self._spec.workload.save_text,
+                    attempt=attempt,
                 ),
                 plan=dataclasses.replace(body, salt=salt),
                 order=plan.order,
                 n_users=n_users,
-                journal=self._folder.journal_path(plan.point_id, worker) if measured else None,
+                journal=self._folder.journal_path(plan.point_id, worker, attempt) if measured else None,
                 closes_after_response=self._found.closes_after_response,
                 at_least=plan.warmup_requests,
                 min_s=plan.warmup_min_s,
@@ -270,6 +353,7 @@ class _Sweep:
         """Ctrl-C once drains, twice stops at once; SIGTERM is as once."""
 
         def heed(number: int, _: FrameType | None) -> None:
+            self._stopping = True
             if number == signal.SIGINT and fleet.stopping:
                 fleet.abort()
                 self._view.note("stopping now")
@@ -285,44 +369,12 @@ class _Sweep:
                 signal.signal(number, handler)
 
 
-def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
-    """How the measuring processes fared, merged, for the manifest."""
-    lags = {name: Histogram() for name in ("self_lag", "loop_lag", "dispatch_lag")}
-    for report in reports:
-        for name, merged in lags.items():
-            merged.merge(getattr(report.state, name))
-    states = [report.state for report in reports]
-    n_reads = sum(state.n_reads for state in states)
-    merged_reads = sum(state.merged_reads for state in states)
-    steals = [state.steal_s for state in states if state.steal_s is not None]
+def _utc(wall_ns: int) -> str:
+    return datetime.fromtimestamp(wall_ns / NS_PER_S, UTC).isoformat()
+
+
+def _clock_facts(before: ClockMark, after: ClockMark) -> dict[str, Any]:
     return {
-        "workers": len(reports),
-        **{name: histogram.summary_us() for name, histogram in lags.items()},
-        "n_reads": n_reads,
-        "merged_reads": merged_reads,
-        "merged_read_share": merged_reads / n_reads if n_reads else None,
-        "n_chunks": sum(state.n_chunks for state in states),
-        "wall_s": max((state.wall_s for state in states), default=None),
-        "cpu_s": sum(state.cpu_s for state in states),
-        "parse_s": sum(state.parse_s for state in states),
-        "cpu_share_mean": max((s.cpu_s / s.wall_s for s in states if s.wall_s), default=None),
-        "cpu_share_max_1s": max((state.cpu_max_share for state in states), default=None),
-        "steal_s": max(steals, default=None),
-        "clock_steps": max((state.clock_steps for state in states), default=0),
-        "rss_start_bytes": _sum(state.rss_start_bytes for state in states),
-        "rss_end_bytes": _sum(state.rss_end_bytes for state in states),
-        "connections_opened": sum(state.connections_opened for state in states),
+        "suspended_s": after.suspended_since_s(before),
+        "wall_step_s": after.stepped_since_s(before),
     }
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _server_entry(before: ServerState | None, after: ServerState | None) -> dict[str, Any]:
-    """The server's own count of generated tokens over the point; None where it does not tell."""
-    delta = None
-    if before and after and before.generated_tokens is not None and after.generated_tokens is not None:
-        delta = after.generated_tokens - before.generated_tokens
-    return {"generated_tokens": delta}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
 import time
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 _BUCKETS_PER_OCTAVE = 8
@@ -111,8 +113,26 @@ def describe_host() -> dict[str, Any]:
         "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory_bytes": _memory_bytes(),
         "python": sys.version.split()[0],
+        "boot_id": _boot_id(),
+        "code_hash": code_hash(),
         "versions": {name: _version(name) for name in _NOTED},
     }
+
+
+def code_hash() -> str:
+    """A hash of benchsuite's own source: what tells two states of one version apart."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return None
 
 
 _NOTED = ("benchsuite", "httptools", "uvloop", "orjson", "pyarrow", "numpy", "pandas", "scipy", "xllamacpp", "openai")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +46,17 @@ def read_state(client: httpx.Client, profile: ServerProfile) -> ServerState | No
     return ServerState(told.get("running"), told.get("waiting"), told.get("generated_tokens"))
 
 
-def wait_until_idle(client: httpx.Client, profile: ServerProfile, min_s: float, max_s: float) -> tuple[float, bool]:
+def wait_until_idle(
+    client: httpx.Client,
+    profile: ServerProfile,
+    min_s: float,
+    max_s: float,
+    on_wait: Callable[[float], bool | None] = lambda _: None,
+) -> tuple[float, bool]:
     """Wait at least `min_s` and until the server is idle where that can be seen, at most `max_s`.
 
-    Returns (seconds waited, whether the server was seen idle).
+    on_wait: told the seconds so far a few times a second; True gives up. Returns (seconds waited, whether the server
+    was seen idle).
     """
     started_s = time.monotonic()
     while True:
@@ -58,6 +65,8 @@ def wait_until_idle(client: httpx.Client, profile: ServerProfile, min_s: float, 
         seen_idle = state is not None and state.idle is True
         unknown = state is None or state.idle is None
         if waited_s >= min_s and (seen_idle or unknown or waited_s >= max_s):
+            return waited_s, seen_idle
+        if on_wait(waited_s):
             return waited_s, seen_idle
         time.sleep(min(0.25, max(0.0, max_s - waited_s)) or 0.01)
 

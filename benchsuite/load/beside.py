@@ -1,0 +1,161 @@
+"""What is recorded beside the requests of a sweep: which samplers run, into which logs, and what they found.
+
+Nothing here can stop a sweep: what cannot be sampled is a word in the manifest and a note to the view.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchsuite.errors import TelemetryError
+from benchsuite.spec import SweepSpec
+from benchsuite.store import GPU, SERVER, RunFolder
+from benchsuite.telemetry.dcgm import DcgmSampler
+from benchsuite.telemetry.recorder import Log, Recorder, Sampler
+from benchsuite.telemetry.scrape import metrics_url
+from benchsuite.telemetry.server import ServerSampler
+
+_IDLE_S, _LONG_IDLE_S, _LONG_SET = 10.0, 60.0, 1000
+
+
+class Beside:
+    """The samplers of one sweep and what they say. Use as a context manager: inside it they sample.
+
+    endpoints: base URLs of the servers. server_pids: processes of a server that we started ourselves.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        endpoints: Sequence[str],
+        api_key: str | None,
+        folder: RunFolder,
+        origin_ns: int,
+        server_pids: Sequence[int],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        self._spec, self._on_problem = spec, on_problem
+        self._problems: list[str] = []
+        self._gpu = self._open_gpu(endpoints, origin_ns, server_pids)
+        self._servers = self._open_servers(endpoints, api_key, origin_ns)
+        self.idle: dict[str, float] | None = None
+        parts: list[tuple[Sampler, Log]] = []
+        if self._gpu is not None:
+            parts.append((self._gpu, folder.sample_log(GPU)))
+        if self._servers:
+            shared = _SharedLog(folder.sample_log(SERVER), len(self._servers))
+            parts += [(sampler, shared) for sampler in self._servers]
+        self._recorder = Recorder(parts, self._tell)
+
+    def __enter__(self) -> Beside:
+        self._recorder.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._recorder.__exit__(*error)
+
+    @property
+    def has_gpu(self) -> bool:
+        """True if a GPU is being sampled."""
+        return self._gpu is not None
+
+    def mark(self) -> None:
+        """Sample everything now: the edge of a point."""
+        self._recorder.mark()
+
+    def idle_s(self, n_requests: int) -> float:
+        """How long the idle power is to be measured: as asked; else 60 s for long sets and 10 s for short ones."""
+        if not self.has_gpu:
+            return 0.0
+        asked = self._spec.telemetry.idle_s
+        return asked if asked is not None else _LONG_IDLE_S if n_requests >= _LONG_SET else _IDLE_S
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest; null where nothing was sampled."""
+        return {
+            "gpu": self._gpu.facts() if self._gpu is not None else None,
+            "server": [sampler.facts() for sampler in self._servers] or None,
+            "idle": self.idle,
+            "problems": list(self._problems),
+        }
+
+    def _open_gpu(self, endpoints: Sequence[str], origin_ns: int, pids: Sequence[int]) -> Sampler | None:
+        asked = self._spec.telemetry
+        if asked.gpu == "off":
+            return None
+        if asked.gpu == "dcgm" or (asked.gpu == "auto" and asked.dcgm_url is not None):
+            if asked.dcgm_url is None:
+                self._tell("no GPU telemetry: --gpu dcgm needs --dcgm-url, such as http://HOST:9400/metrics")
+                return None
+            return DcgmSampler(asked.dcgm_url, origin_ns, asked.dcgm_interval_s, asked.gpu_ids, asked.gpu_hz)
+        if asked.gpu == "auto" and not pids and not all(is_this_machine(url) for url in endpoints):
+            self._tell("no GPU telemetry: the server is on another machine; --dcgm-url reads its exporter")
+            return None
+        try:
+            from benchsuite.telemetry.gpu import open_nvml
+        except ModuleNotFoundError:  # TEMPORARY
+            return None
+        try:
+            return open_nvml(origin_ns, asked.gpu_hz, asked.gpu_ids, pids)
+        except TelemetryError as error:
+            self._tell(f"no GPU telemetry: {error.what}" + (f" ({error.given})" if error.given else ""))
+            return None
+
+    def _open_servers(self, endpoints: Sequence[str], api_key: str | None, origin_ns: int) -> list[Sampler]:
+        asked = self._spec.telemetry
+        if not asked.server_metrics:
+            return []
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # a page that the user names may be anywhere: the server's key is not for it
+        urls = (
+            [(metrics_url(endpoints[0], asked.metrics_url), endpoints[0], {})]
+            if asked.metrics_url
+            else [(metrics_url(endpoint), endpoint, headers) for endpoint in endpoints]
+        )
+        verify = not self._spec.server.insecure
+        return [
+            ServerSampler(url, endpoint, origin_ns, asked.server_hz, headers=sent, verify=verify)
+            for url, endpoint, sent in urls
+        ]
+
+    def _tell(self, problem: str) -> None:
+        self._problems.append(problem)
+        self._on_problem(problem)
+
+
+class _SharedLog:
+    """One log for several samplers; the last that closes it closes it."""
+
+    def __init__(self, log: Log, owners: int) -> None:
+        self._log, self._owners = log, owners
+        self.append = log.append
+
+    def close(self) -> None:
+        self._owners -= 1
+        if self._owners == 0:
+            self._log.close()
+
+
+def is_this_machine(url: str) -> bool:
+    """True if the URL's host is this machine: then its GPUs are those that the driver here sees."""
+    host = urlsplit(url).hostname or ""
+    try:
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return any(ipaddress.ip_address(str(a).partition("%")[0]).is_loopback or _is_own(str(a)) for a in addresses)
+
+
+def _is_own(address: str) -> bool:
+    """True if a socket here can be bound to the address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
