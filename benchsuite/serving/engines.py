@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 from benchsuite.errors import EngineError
 from benchsuite.serving.extras import missing_extra
@@ -24,17 +28,51 @@ TINY_MODEL_NAME = "tiny-llama"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A server that is ready. base_url: without /v1. model: the name to ask for. version: of the engine."""
+    """A server that is ready. base_url: without /v1. model: the name to ask for. version: of the engine.
+
+    gpus: ids as CUDA_VISIBLE_DEVICES gives them; None where it does not. container_pid: on this host, of a container.
+    Whatever is not known is None.
+    """
 
     base_url: str
-    model: str
-    version: str
+    model: str | None
+    version: str | None
     process: ServerProcess
+    name: str = "llamacpp"
+    image: str | None = None
+    image_digest: str | None = None
+    quantisation: str | None = None
+    gpus: tuple[str, ...] | None = None
+    container_pid: int | None = None
 
     @property
     def pid(self) -> int:
-        """The server's process id."""
+        """The process id of what was started: the server, or the keeper that holds it."""
         return self.process.pid
+
+    def pids(self) -> tuple[int, ...]:
+        """The server's processes on this machine: what was started, its container's, and all their descendants."""
+        found: dict[int, None] = {}
+        for pid in (self.process.pid, self.container_pid):
+            if pid:
+                with contextlib.suppress(psutil.Error):
+                    process = psutil.Process(pid)
+                    found |= dict.fromkeys([process.pid, *(child.pid for child in process.children(recursive=True))])
+        return tuple(found)
+
+    def facts(self) -> dict[str, Any]:
+        """What was started, for the manifest (`served`). None: not known."""
+        return {
+            "engine": self.name,
+            "version": self.version,
+            "command": list(self.process.command),
+            "pid": self.process.pid,
+            "image": self.image,
+            "image_digest": self.image_digest,
+            "model": self.model,
+            "quantisation": self.quantisation,
+            "gpus": None if self.gpus is None else list(self.gpus),
+        }
 
     @property
     def log_path(self) -> Path:
@@ -79,6 +117,12 @@ def llamacpp(
         )
         version = f"xllamacpp {importlib.metadata.version('xllamacpp')}"
         yield Engine(base_url=base_url, model=name, version=version, process=process)
+
+
+def visible_gpus() -> tuple[str, ...] | None:
+    """The ids in CUDA_VISIBLE_DEVICES, which a server that we start inherits; None where it is not set."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if named is None else tuple(word.strip() for word in named.split(",") if word.strip())
 
 
 def _gguf_file(model: Path) -> Path:

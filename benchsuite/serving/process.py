@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from benchsuite.errors import EngineError
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.02
 _TAIL_LINES = 25
+_TAIL_BYTES = 64 * 1024
+_TELL_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,12 @@ class ServerProcess:
 
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
         """The last lines of what it wrote; empty if nothing."""
-        text = self.log_path.read_text("utf-8", errors="replace")
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                text = log.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
         return "\n".join(text.splitlines()[-lines:])
 
     def died(self, what: str) -> EngineError:
@@ -66,17 +74,22 @@ def running_server(
     env: Mapping[str, str] | None = None,
     ready_timeout_s: float = 60.0,
     stop_timeout_s: float = 10.0,
+    guarded: bool = False,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[ServerProcess]:
     """Run `command` while the block runs; enter it when `ready_url` answers 200.
 
     env: on top of this process's environment. stdout and stderr go to `log_path`. At the end, also after an exception
     or Ctrl-C: SIGTERM, after `stop_timeout_s` SIGKILL, and SIGKILL to what is left of its process group.
+    guarded: for a server that does not end when its stdin does: a keeper (serving/guard.py) ends it and all that it
+    started when this process is killed. on_wait: told every 5 s, until it is ready, the time so far and its last line.
     Raises EngineError when it cannot be started, dies, or is not ready in time; the message ends with its log.
     """
+    keeper = (sys.executable, "-m", "benchsuite.serving.guard", str(stop_timeout_s)) if guarded else ()
     try:
         with log_path.open("wb") as log:
             child = subprocess.Popen(
-                list(command),
+                [*keeper, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -87,7 +100,7 @@ def running_server(
         raise EngineError("the server cannot be started", where=" ".join(command), given=str(error)) from error
     server = ServerProcess(tuple(command), log_path, child)
     try:
-        _wait_until_ready(server, ready_url, ready_timeout_s)
+        _wait_until_ready(server, ready_url, ready_timeout_s, on_wait)
         yield server
     finally:
         _stop(child, stop_timeout_s)
@@ -113,14 +126,20 @@ def require_free_port(port: int) -> None:
             ) from error
 
 
-def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
+def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait: Callable[[str], None] | None) -> None:
+    began_s = told_s = time.monotonic()
+    poll_s = _POLL_S
     while not _answers(url):
+        now_s = time.monotonic()
         if server.exit_code() is not None:
             raise server.died("the server ended before it was ready")
-        if time.monotonic() > deadline:
+        if now_s - began_s > timeout_s:
             raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
-        time.sleep(_POLL_S)
+        if on_wait is not None and now_s - told_s >= _TELL_EVERY_S:
+            told_s = now_s
+            on_wait(f"{now_s - began_s:.0f} s: {server.log_tail(1).strip() or '(its log is empty)'}")
+        time.sleep(poll_s)
+        poll_s = min(0.5, poll_s * 1.05)  # an embedded engine is there in 0.2 s, a big model in minutes
     if server.exit_code() is not None:
         raise server.died(f"the server ended, and something else answers at {url}")
 

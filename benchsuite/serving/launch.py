@@ -1,0 +1,152 @@
+"""Start any server that benchsuite knows and hold it while it is measured: a process of this machine, or containers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchsuite import __version__
+from benchsuite.errors import EngineError
+from benchsuite.serving.ask import ask_json
+from benchsuite.serving.compose_start import running_containers
+from benchsuite.serving.engine_settings import llamacpp_settings
+from benchsuite.serving.engines import Engine, llamacpp, visible_gpus
+from benchsuite.serving.launch_plan import ENGINES, LaunchPlan, check_plan, parse_serve, plan_of
+from benchsuite.serving.local_start import local_start, package_version
+from benchsuite.serving.model_cache import cache_dir
+from benchsuite.serving.ollama_models import ensure_model, quantisation_of
+from benchsuite.serving.process import LOOPBACK, free_port, require_free_port, running_server
+
+__all__ = ["ENGINES", "LOG_NAME", "LaunchPlan", "check_plan", "keep_log", "launched", "parse_serve", "plan_of"]
+
+LOG_NAME = "serve.log"
+_KEPT_LOGS = 20
+_READY_TIMEOUT_S = {"llamacpp": 60.0, "simulator": 60.0}
+_SLOW_READY_TIMEOUT_S = 1800.0  # weights to download, graphs to capture
+_STOP_TIMEOUT_S = 30.0
+
+
+@contextlib.contextmanager
+def launched(
+    plan: LaunchPlan,
+    *,
+    log_path: Path | None = None,
+    ready_timeout_s: float | None = None,
+    on_wait: Callable[[str], None] = lambda _: None,
+) -> Iterator[Engine]:
+    """Run the server of `plan` while the block runs; enter it when the server answers.
+
+    It listens on 127.0.0.1 unless its own arguments say --host. log_path: None keeps the log in the cache folder, where
+    the last 20 stay. ready_timeout_s: None is 60 s for the embedded engines, else 1800. on_wait: told every 5 s what
+    the server last wrote. The server ends with the block, with an exception, and with this process however it ends.
+    Raises InputError (the plan), EngineError (not installed, died, not ready in time; with the end of its log).
+    """
+    check_plan(plan)
+    if plan.port is None:
+        port = free_port()
+    else:
+        port = plan.port
+        require_free_port(port)
+    log_path = log_path if log_path is not None else _new_log(plan.engine)
+    if ready_timeout_s is None:
+        ready_timeout_s = _READY_TIMEOUT_S.get(plan.engine, _SLOW_READY_TIMEOUT_S)
+    with contextlib.ExitStack() as stack:
+        try:
+            engine = stack.enter_context(_started(plan, port, log_path, ready_timeout_s, on_wait))
+        except EngineError as error:
+            if error.hint is None and log_path.exists():
+                raise EngineError(
+                    error.what,
+                    where=error.where,
+                    given=error.given,
+                    expected=error.expected,
+                    hint=f"the whole log is {log_path}",
+                ) from error
+            raise
+        yield engine
+
+
+def keep_log(engine: Engine, folder: Path) -> Path | None:
+    """Copy what the server wrote so far to serve.log in `folder`; None where that cannot be done. Raises nothing."""
+    try:
+        return Path(shutil.copyfile(engine.log_path, folder / LOG_NAME))
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _started(
+    plan: LaunchPlan, port: int, log_path: Path, ready_timeout_s: float, on_wait: Callable[[str], None]
+) -> Iterator[Engine]:
+    if plan.engine == "llamacpp":
+        settings = llamacpp_settings(plan.args)
+        with llamacpp(
+            model=Path(plan.model) if plan.model else settings.model,
+            name=settings.name,
+            port=port,
+            slots=settings.slots,
+            context_tokens=settings.ctx,
+            threads=settings.threads,
+            log_path=log_path,
+            ready_timeout_s=ready_timeout_s,
+        ) as engine:
+            yield engine
+        return
+    if plan.how == "docker":
+        with running_containers(plan, port, log_path, ready_timeout_s, on_wait) as engine:
+            yield _known(plan, engine, None, on_wait)
+        return
+    start = local_start(plan, port)
+    base_url = f"http://{LOOPBACK}:{port}"
+    with running_server(
+        start.command,
+        ready_url=base_url + start.ready_path,
+        log_path=log_path,
+        env=start.env,
+        ready_timeout_s=ready_timeout_s,
+        stop_timeout_s=_STOP_TIMEOUT_S,
+        guarded=plan.engine != "simulator",  # which ends with its standard input by itself
+        on_wait=on_wait,
+    ) as process:
+        engine = Engine(base_url, start.model, None, process, name=plan.engine, gpus=visible_gpus())
+        yield _known(plan, engine, start.python, on_wait)
+
+
+def _known(plan: LaunchPlan, engine: Engine, python: str | None, on_wait: Callable[[str], None]) -> Engine:
+    """The engine with its model loaded and what it says of itself."""
+    told: str | None = None
+    quantisation = plan.quantisation
+    match plan.engine:
+        case "vllm":
+            told = (ask_json(engine.base_url, "/version") or {}).get("version") or package_version(python, "vllm")
+        case "tgi":
+            told = (ask_json(engine.base_url, "/info") or {}).get("version")
+        case "simulator":
+            told = __version__
+        case "transformers":
+            told = package_version(python, "transformers")
+        case "ollama":
+            told = (ask_json(engine.base_url, "/api/version") or {}).get("version")
+            if plan.model:
+                ensure_model(engine.base_url, plan.model, on_wait)
+                quantisation = quantisation_of(engine.base_url, plan.model)
+    return replace(engine, version=f"{plan.engine} {told}" if told else None, quantisation=quantisation)
+
+
+def _new_log(engine: str) -> Path:
+    folder = cache_dir() / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        old = sorted(folder.glob("*.log"), key=lambda path: path.name)
+        for path in old[: max(0, len(old) - _KEPT_LOGS + 1)]:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EngineError(
+            "the server's log cannot be written", given=str(error), hint="--log FILE, or set XDG_CACHE_HOME"
+        ) from error
+    return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{engine}-{os.getpid()}.log"
