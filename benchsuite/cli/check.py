@@ -17,6 +17,7 @@ Examples:
   benchsuite check results/RUN
   benchsuite check --points docs/examples/paper_table4.csv --usd-per-hour 1.58
   benchsuite check --points T.csv --scaling --json
+  benchsuite check results/RUN --attribution
   benchsuite check results/RUN --strict && echo sound"""
 )
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
@@ -27,6 +28,7 @@ Examples:
 @click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
 @click.option("--scaling", "with_scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
+@click.option("--attribution", is_flag=True, help="Also where TTFT goes, and how full the server was, of run folders.")
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
 def command(
@@ -38,23 +40,28 @@ def command(
     prices: Path | None,
     gpus: int | None,
     with_scaling: bool,
+    attribution: bool,
     strict: bool,
     as_json: bool,
 ) -> int:
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
 
-    --json prints a list of {model, concurrency, code, finding, remedy}; with --scaling an object with the lists
-    `warnings` and `scaling`. Exit codes: 0 checked, whatever was found; 2 bad input; with --strict 4 if something was.
+    --json prints a list of {model, concurrency, code, finding, remedy}; with a further table an object with the lists
+    `warnings` and `scaling`, or `attribution` and `server_use`. Exit codes: 0 checked, whatever was found; 2 bad
+    input; with --strict 4 if something was.
     """
     from benchsuite.cli.curves import Price, read_curves
 
     curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices))
     found = [row for curve in curves for row in _warnings(curve)]
     scaled = [_scaling(curve) for curve in curves] if with_scaling else []
+    parts = _attribution(curves) if attribution else []
     if as_json:
-        click.echo(json.dumps(_plain(found, scaled) if with_scaling else found, indent=2, allow_nan=False))
+        tables = (_plain(scaled) if with_scaling else {}) | (_plain_parts(parts) if attribution else {})
+        click.echo(json.dumps({"warnings": found} | tables if tables else found, indent=2, allow_nan=False))
     else:
         _print(found, [curve.model for curve in curves], scaled)
+        _print_parts(parts)
     return FOUND if strict and found else 0
 
 
@@ -87,10 +94,37 @@ def _scaling(curve: Any) -> Any:
     return scaling(points, curve.slo, curve.usd_per_hour_total, repeats=repeats, p_met=p_met)
 
 
-def _plain(found: list[dict[str, Any]], scaled: list[Any]) -> dict[str, Any]:
+def _plain(scaled: list[Any]) -> dict[str, Any]:
     import dataclasses
 
-    return {"warnings": found, "scaling": [dataclasses.asdict(one) for one in scaled]}
+    return {"scaling": [dataclasses.asdict(one) for one in scaled]}
+
+
+def _attribution(curves: list[Any]) -> list[tuple[str, list[Any], list[Any]]]:
+    """(model, where TTFT goes, how full the server was) of each run folder. Raises PointsError for a table."""
+    from benchsuite.errors import PointsError
+    from benchsuite.report.attribution import attribution_of
+    from benchsuite.store import read_run
+
+    if any(curve.facts is None for curve in curves):  # the facts of a run are known of run folders alone
+        raise PointsError("a table of points has no requests", where="--attribution", expected="run folders")
+    return [(curve.model, *attribution_of(read_run(Path(curve.source)))) for curve in curves]
+
+
+def _plain_parts(parts: list[tuple[str, list[Any], list[Any]]]) -> dict[str, Any]:
+    import dataclasses
+
+    return {
+        "attribution": [{"model": model} | dataclasses.asdict(one) for model, found, _ in parts for one in found],
+        "server_use": [{"model": model} | dataclasses.asdict(one) for model, _, use in parts for one in use],
+    }
+
+
+def _print_parts(parts: list[tuple[str, list[Any], list[Any]]]) -> None:
+    from benchsuite.report.attribution import print_attribution
+
+    for model, found, use in parts:
+        print_attribution(model, found, use)
 
 
 def _print(found: list[dict[str, Any]], models: list[str], scaled: list[Any]) -> None:
