@@ -29,7 +29,7 @@ USAGE = {"stream_options": {"include_usage": True}}
         ("vllm", COMMON | USAGE | {"ignore_eos": True, "min_tokens": 100, "cache_salt": "abc123"}),
         ("tgi", COMMON | USAGE),
         ("ollama", COMMON | USAGE),
-        ("llamacpp", COMMON | USAGE | {"ignore_eos": True}),
+        ("llamacpp", COMMON | USAGE | {"ignore_eos": True, "cache_prompt": False}),
         ("transformers", COMMON),
         ("openai", COMMON | USAGE),
     ],
@@ -92,10 +92,70 @@ def test_dropped_and_extra_fields():
     assert plan.body(CHAT) == {**COMMON, "temperature": 0, "max_tokens": 5}
 
 
-@pytest.mark.parametrize(("endpoint", "path"), [("chat", "/v1/chat/completions"), ("completions", "/v1/completions")])
-def test_paths(endpoint, path):
+@pytest.mark.parametrize(
+    ("profile", "endpoint", "stream", "path"),
+    [
+        ("vllm", "chat", True, "/v1/chat/completions"),
+        ("vllm", "completions", True, "/v1/completions"),
+        ("tgi", "native", True, "/generate_stream"),
+        ("tgi", "native", False, "/generate"),
+        ("ollama", "native", True, "/api/chat"),
+        ("ollama", "native", False, "/api/chat"),
+    ],
+)
+def test_paths(profile, endpoint, stream, path):
     """Each endpoint has its path."""
-    assert replace(PLAN, endpoint=endpoint).path == path
+    assert replace(PLAN, profile=PROFILES[profile], endpoint=endpoint, stream=stream).path == path
+
+
+TGI = {"details": True, "do_sample": False}
+TGI_TEXT = "[abc123] system: Be brief.\n\nuser: Hi\n\nassistant:"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "extra", "sent"),
+    [
+        (CHAT, {}, {"inputs": TGI_TEXT, "parameters": {**TGI, "max_new_tokens": 100}}),
+        (TEXT, {}, {"inputs": "[abc123] Once", "parameters": TGI}),
+        (
+            TEXT,
+            {"parameters": {"do_sample": True, "temperature": 0.7}},
+            {"inputs": "[abc123] Once", "parameters": {"details": True, "do_sample": True, "temperature": 0.7}},
+        ),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_tgi_native(prompt, extra, sent, stream):
+    """TGI's own route gets text, greedy decoding and details; a person's parameters are added to ours."""
+    plan = replace(PLAN, profile=PROFILES["tgi"], endpoint="native", cache_bust="prompt", stream=stream)
+    assert replace(plan, extra_body=extra, fixed_length=True).body(prompt) == sent
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_ollama_native(stream):
+    """Ollama's own route gets messages and num_predict; the model file decides how tokens are drawn."""
+    plan = replace(PLAN, profile=PROFILES["ollama"], endpoint="native", stream=stream, extra_body={"think": False})
+    assert plan.body(CHAT) == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+        "options": {"num_predict": 100},
+        "stream": stream,
+        "think": False,
+    }
+    assert "options" not in plan.body(TEXT)
+
+
+def test_the_other_name_of_the_cap():
+    """A server that wants max_completion_tokens gets it in the place of max_tokens."""
+    body = replace(PLAN, limit_field="max_completion_tokens").body(CHAT)
+    assert (body["max_completion_tokens"], "max_tokens" in body) == (100, False)
+
+
+def test_tables_in_extra_fields_are_added_to_ours():
+    """continuous_usage_stats does not take include_usage away; null does."""
+    body = replace(PLAN, extra_body={"stream_options": {"continuous_usage_stats": True}}).body(CHAT)
+    assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    assert replace(PLAN, extra_body={"stream_options": None}).body(CHAT)["stream_options"] is None
 
 
 def test_http_request():
