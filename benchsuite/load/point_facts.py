@@ -37,6 +37,8 @@ def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
         "rss_start_bytes": _sum(state.rss_start_bytes for state in states),
         "rss_end_bytes": _sum(state.rss_end_bytes for state in states),
         "connections_opened": sum(state.connections_opened for state in states),
+        "fallback_tries": sum(state.fallback_tries for state in states),
+        "fallback_skips": sum(state.fallback_skips for state in states),
     }
 
 

@@ -27,6 +27,7 @@ from benchsuite.load.beside import Beside
 from benchsuite.load.plan import plan_points
 from benchsuite.load.point_facts import client_facts, server_entry
 from benchsuite.load.preflight import Preflight, control_client, preflight
+from benchsuite.load.queue_watch import watch_queues
 from benchsuite.load.resume import (
     Remaining,
     abandoned,
@@ -44,7 +45,7 @@ from benchsuite.spec import SweepSpec
 from benchsuite.store import RunFolder
 from benchsuite.telemetry.calibration import read_calibration
 from benchsuite.telemetry.host import describe_host
-from benchsuite.telemetry.server import read_state, wait_until_idle
+from benchsuite.telemetry.server import ServerState, read_state, wait_until_idle
 from benchsuite.workload.prompts import Workload
 
 _SUSPENDED_S = 0.5
@@ -146,6 +147,7 @@ class _Sweep:
             "host": describe_host(),
             "calibration": read_calibration(),
             "preflight": found.facts,
+            "endpoints": found.roles,
             "served": served,
             "points": self._entries,
         }
@@ -176,9 +178,15 @@ class _Sweep:
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 setup = WorkerSetup(
-                    self._found.endpoint, self._workload.prompts, spec.timeouts, load.driver, load.max_rps
+                    self._found.endpoint,
+                    self._workload.prompts,
+                    spec.timeouts,
+                    load.driver,
+                    load.max_rps,
+                    self._found.more_endpoints,
+                    self._found.fallback,
                 )
-                with Fleet(setup, n_workers) as fleet, self._signals(fleet):
+                with Fleet(setup, n_workers, watch_queues(spec, self._found)) as fleet, self._signals(fleet):
                     for i, one in enumerate(todo):
                         step = Step(i, len(todo), one.plan, "measuring", len(one.plan.order))
                         if i == 0:
@@ -204,7 +212,10 @@ class _Sweep:
 
     def _endpoints(self) -> list[str]:
         """Base URLs of the servers under test."""
-        return [self._spec.server.base_url]
+        return list(self._spec.server.base_urls)
+
+    def _server_state(self) -> ServerState | None:
+        return read_state(self._control, self._found.profile, self._endpoints())
 
     def _note_telemetry(self, beside: Beside) -> None:
         self._manifest["telemetry"] = beside.facts()
@@ -221,7 +232,8 @@ class _Sweep:
         wanted_s = beside.idle_s(len(step.plan.order))
         if not wanted_s:
             return
-        wait_until_idle(self._control, self._found.profile, 0.0, self._spec.load.cooldown_max_s)
+        most_s = self._spec.load.cooldown_max_s
+        wait_until_idle(self._control, self._found.profile, 0.0, most_s, base_urls=self._endpoints())
         started_s = self._now_s()
         self._wait(dataclasses.replace(step, phase="measuring idle power", n_requests=0), wanted_s)
         if not self._stopping:
@@ -249,7 +261,7 @@ class _Sweep:
             warming = dataclasses.replace(step, phase="warming up", n_requests=plan.warmup_requests)
             entry["warmup"] = self._warm_up(fleet, warming, one.attempt)
         entry["cooldown"] = self._cool_down(step)
-        before = read_state(self._control, self._found.profile)
+        before = self._server_state()
         clocks = ClockMark.now()
         beside.mark()
         entry["started_s"] = self._now_s()
@@ -266,7 +278,7 @@ class _Sweep:
         whole = not fleet.stopping and rows.num_rows == len(plan.order)
         entry["status"] = "complete" if whole else "stopped"
         entry["client"] = client_facts(reports)
-        entry["server"] = server_entry(before, read_state(self._control, self._found.profile))
+        entry["server"] = server_entry(before, self._server_state())
         self._judge_clocks(entry)
         self._note_telemetry(beside)
         self._folder.write_manifest(self._manifest)
@@ -310,6 +322,7 @@ class _Sweep:
             plan.cooldown_min_s,
             plan.cooldown_max_s,
             lambda elapsed_s: self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s) or self._stopping,
+            self._endpoints(),
         )
         return {"waited_s": waited_s, "seen_idle": seen_idle}
 

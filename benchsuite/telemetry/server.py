@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import httpx
@@ -31,12 +31,27 @@ class ServerState:
         return self.running == 0 and not self.waiting
 
 
-def read_state(client: httpx.Client, profile: ServerProfile) -> ServerState | None:
-    """The server's state now, or None if it cannot be had."""
+def read_state(client: httpx.Client, profile: ServerProfile, base_urls: Sequence[str] = ("",)) -> ServerState | None:
+    """The server's state now, or None if it cannot be had.
+
+    base_urls: of several like servers (empty: the client's own); then the sums, None where one of them does not tell.
+    """
+    states = [state for url in base_urls if (state := _read_one(client, profile, url)) is not None]
+    if not states or len(states) < len(base_urls):
+        return None
+    return ServerState(*(_sum(figures) for figures in zip(*map(astuple, states), strict=True)))
+
+
+def _sum(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if len(known) == len(figures) else None
+
+
+def _read_one(client: httpx.Client, profile: ServerProfile, base_url: str) -> ServerState | None:
     if profile.metrics_path is None:
         return None
     try:
-        answer = client.get(profile.metrics_path)
+        answer = client.get(base_url + profile.metrics_path)
     except httpx.HTTPError:
         return None
     reading = read_server_page(answer.text) if answer.status_code == 200 else None
@@ -52,15 +67,16 @@ def wait_until_idle(
     min_s: float,
     max_s: float,
     on_wait: Callable[[float], bool | None] = lambda _: None,
+    base_urls: Sequence[str] = ("",),
 ) -> tuple[float, bool]:
     """Wait at least `min_s` and until the server is idle where that can be seen, at most `max_s`.
 
-    on_wait: told the seconds so far a few times a second; True gives up. Returns (seconds waited, whether the server
-    was seen idle).
+    on_wait: told the seconds so far a few times a second; True gives up. base_urls: as for read_state; then all must
+    be idle. Returns (seconds waited, whether the server was seen idle).
     """
     started_s = time.monotonic()
     while True:
-        state = read_state(client, profile)
+        state = read_state(client, profile, base_urls)
         waited_s = time.monotonic() - started_s
         seen_idle = state is not None and state.idle is True
         unknown = state is None or state.idle is None
