@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import httpx
-
 from benchsuite.records import GpuSample
 from benchsuite.telemetry.dcgm_page import DcgmPage, Device, read_dcgm_page
-from benchsuite.telemetry.scrape import Scrape, Scraper, metrics_url
+from benchsuite.telemetry.scrape import Scrape, Scraper, Transport, metrics_url
 
 DEFAULT_INTERVAL_S = 30.0  # dcgm-exporter collects every 30 s unless told otherwise
 _STANDING_S = 2.5
@@ -36,7 +34,7 @@ class DcgmSampler:
         *,
         headers: Mapping[str, str] | None = None,
         verify: bool = True,
-        transport: httpx.BaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self.period_s = 1.0 / hz
         self._given_s = interval_s

@@ -12,6 +12,7 @@ import httpx
 
 from benchsuite.clock import NS_PER_S, now_ns
 
+Transport = httpx.BaseTransport
 MAX_BYTES = 16 * 1024 * 1024
 _TOTAL_S = 5.0  # a page that drips is given up, whatever each read takes
 
@@ -50,7 +51,7 @@ class Scraper:
         headers: Mapping[str, str] | None = None,
         verify: bool = True,
         timeout_s: float = 2.0,
-        transport: httpx.BaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self.url, self._origin_ns = url, origin_ns
         self._client = httpx.Client(headers=dict(headers or {}), verify=verify, timeout=timeout_s, transport=transport)
