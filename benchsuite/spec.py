@@ -5,6 +5,7 @@ From TOML plus flags, checked as a whole: every mistake is named at once, with a
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from pathlib import Path
@@ -295,12 +296,12 @@ class SweepSpec(_Part):
         return parse_slo(self.slo)
 
 
-def load_spec(path: Path | None, overrides: dict[str, Any]) -> SweepSpec:
-    """The spec in `path` (TOML; None: nothing) with `overrides` on top: dotted keys, None means not given.
+def load_spec(path: Path | None, overrides: dict[str, Any], base: dict[str, Any] | None = None) -> SweepSpec:
+    """The spec in `path` (TOML; None: `base`, or nothing) with `overrides` on top: dotted keys, None means not given.
 
     Raises SpecError listing every mistake.
     """
-    tree: dict[str, Any] = {}
+    tree: dict[str, Any] = copy.deepcopy(base) if base is not None else {}
     if path is not None:
         try:
             tree = tomllib.loads(path.read_text("utf-8"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.sweep import whole_numbers
+from benchsuite.cli.sweep_flags import whole_numbers
 
 
 @click.command(

@@ -14,6 +14,7 @@ from benchsuite.errors import BenchsuiteError
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
     "sweep": "Measure a server at several concurrency levels and decide.",
+    "matrix": "Sweep a server under several settings and name the cheapest.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
     "import": "Make a run folder of result files of vllm bench, GuideLLM or AIPerf.",
     "check": "Name disturbed runs and what limits trust; how cost and speed scale.",
@@ -24,6 +25,7 @@ VERBS = {
     "workload": "Make or describe a request set.",
     "calibrate": "What the measuring client adds to the truth, on this machine.",
     "report": "Write the report of a run.",
+    "recover": "Save what an interrupted run had measured.",
     "serve": "Start a server to measure: the embedded engine, the simulator.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",
 }

@@ -31,7 +31,9 @@ class Remaining:
     attempt: int
 
 
-def identity(spec: SweepSpec, content_hash: str, code: str, served: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def identity(
+    spec: SweepSpec, content_hash: str | None, code: str | None, served: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What makes two measurements the same before a server is asked, by words for a person.
 
     The address of a server that we start ourselves is left out: its port is new every time.

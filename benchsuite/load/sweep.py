@@ -316,12 +316,17 @@ class _Sweep:
     def _cool_down(self, step: Step) -> dict[str, Any]:
         plan = step.plan
         waiting = dataclasses.replace(step, phase="waiting until the server is idle", n_requests=0)
+
+        def on_wait(elapsed_s: float) -> bool:
+            self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s)
+            return self._stopping
+
         waited_s, seen_idle = wait_until_idle(
             self._control,
             self._found.profile,
             plan.cooldown_min_s,
             plan.cooldown_max_s,
-            lambda elapsed_s: self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s) or self._stopping,
+            on_wait,
             self._endpoints(),
         )
         return {"waited_s": waited_s, "seen_idle": seen_idle}

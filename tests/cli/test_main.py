@@ -196,16 +196,16 @@ def test_a_whole_sweep(monkeypatch, capsys, tmp_path, slo, code):
     assert ended == code, err
     assert out
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"manifest.json", "requests.parquet", "summary.json", "report.html"}
+    assert names == {"manifest.json", "requests.parquet", "server.parquet", "summary.json", "report.html"}
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "complete"
 
 
 def test_the_output_folder_is_taken(monkeypatch, capsys, tmp_path):
-    """A folder that holds a run is refused, and nothing in it changes."""
-    (tmp_path / "manifest.json").write_text("{}")
+    """A folder that holds files of a run that cannot be gone on with is refused, and nothing in it changes."""
+    (tmp_path / "requests.parquet").write_text("{}")
     with simulator(SimulatorConfig()) as server:
         flags = ("--base-url", server.base_url, "--concurrency", "1", "--requests", "2", "--output", str(tmp_path))
         code, _, err = run(monkeypatch, capsys, "sweep", *flags)
     assert code == 2
-    assert told(err)["given"] == "a folder with manifest.json"
-    assert (tmp_path / "manifest.json").read_text() == "{}"
+    assert told(err)["given"] == "a folder with requests.parquet"
+    assert (tmp_path / "requests.parquet").read_text() == "{}"

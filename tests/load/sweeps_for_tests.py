@@ -45,12 +45,13 @@ def prompts(n: int, tokens: int | None = None) -> Workload:
 
 
 def spec_of(base_url: str, levels: list[int], *, workers: int = 1, **more: Any) -> SweepSpec:
-    """A spec without warm-up or pauses. more: tables to merge in."""
+    """A spec without warm-up, pauses or GPUs. more: tables to merge in."""
     tree: dict[str, Any] = {
         "server": {"base_url": base_url},
         "load": {"concurrency": levels, "workers": workers, "warmup_requests": 0, "warmup_min_s": 0},
     }
     tree["load"]["cooldown_max_s"] = 0
+    tree["telemetry"] = {"gpu": "off"}
     for table, values in more.items():
         tree[table] = tree.get(table, {}) | values
     return parse_spec(tree, where="test")

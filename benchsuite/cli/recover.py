@@ -1,0 +1,41 @@
+"""`benchsuite recover`: what a crash left of a run, made whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite recover results/20261121T120000Z-my-model-1a2b
+  benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b
+"""
+)
+@click.argument("run", type=click.Path(path_type=Path))
+def command(run: Path) -> int:
+    """Save every row that an interrupted sweep had written down, and say which points are whole.
+
+    Reading a run does this too, in memory; here the journals become requests.parquet. `sweep --resume` measures the
+    rest.
+    """
+    from collections import Counter
+
+    from benchsuite.store import recover
+
+    found = recover(run)
+    rows = Counter(zip(found.table["point_id"].to_pylist(), found.table["attempt"].to_pylist(), strict=True))
+    for point in found.manifest.get("points", []):
+        key = point["point_id"], point.get("attempt", 0)
+        attempt = f" attempt {key[1] + 1}" if key[1] else ""
+        click.echo(f"{key[0]}{attempt}: {rows[key]} rows, {point['status']}")
+    whole, planned = {p["point_id"] for p in found.complete_points}, found.manifest.get("planned_points", [])
+    missing = [point_id for point_id in planned if point_id not in whole]
+    click.echo(
+        f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest['status']}"
+    )
+    if missing:
+        click.echo(f"measure the rest: benchsuite sweep --resume {run}")
+    return 0

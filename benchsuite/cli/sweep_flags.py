@@ -1,0 +1,159 @@
+"""The flags of `benchsuite sweep` that stand for keys of the sweep specification, by what they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+
+def whole_numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int] | None:
+    if value is None:
+        return None
+    try:
+        return [int(level) for level in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 8,16,32") from None
+
+
+def _workers(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    return int(value) if value is not None and value.lstrip("-").isdigit() else value
+
+
+def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [word.strip() for word in value.split(",") if word.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: its click declaration, the dotted key of the spec that it sets, what it says in --help."""
+
+    name: str
+    key: str
+    help: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameter(self) -> str:
+        """The name that click gives the value."""
+        return self.name.split("/")[0].lstrip("-").replace("-", "_")
+
+
+_INT: dict[str, Any] = {"type": int}
+_FLOAT: dict[str, Any] = {"type": float}
+_YES: dict[str, Any] = {"is_flag": True, "default": None}
+_EITHER: dict[str, Any] = {"default": None}
+
+GROUPS: dict[str, tuple[Flag, ...]] = {
+    "Server": (
+        Flag("--base-url", "server.base_url", "The server, with or without /v1."),
+        Flag("--model", "server.model", "As the server knows it.  [default: the only one that it lists]"),
+        Flag("--profile", "server.profile", "auto, vllm, tgi, ollama, llamacpp, transformers or openai."),
+        Flag("--endpoint", "server.endpoint", "chat, completions, or native (TGI, Ollama).  [default: chat]"),
+        Flag(
+            "--stream/--no-stream", "server.stream", "Ask for a stream of tokens.  [default: stream]", {"default": None}
+        ),
+        Flag("--api-key-env", "server.api_key_env", "Variable with the API key.  [default: OPENAI_API_KEY]"),
+        Flag("--insecure", "server.insecure", "Do not verify the server's TLS certificate.", _YES),
+    ),
+    "Requests": (
+        Flag("--workload", "workload.source", "'wineval', or a JSONL file of requests.  [default: wineval]"),
+        Flag("--requests", "workload.requests", "Size of the set.  [default: 2993 for wineval, else the file's]", _INT),
+        Flag("--max-output-tokens", "workload.max_output_tokens", "Cap on every request's output tokens.", _INT),
+        Flag("--fixed-length", "workload.fixed_length", "Make every output exactly as long as its cap.", _YES),
+        Flag("--cache-bust", "workload.cache_bust", "auto, field, prompt or off: how caches are kept out."),
+        Flag("--save-text", "workload.save_text", "Keep the generated texts in requests.parquet.", _YES),
+    ),
+    "Load": (
+        Flag(
+            "--concurrency",
+            "load.concurrency",
+            "Levels, such as 8,16.  [default: 8,16,32,48,64,128]",
+            {"callback": whole_numbers},
+        ),
+        Flag("--repeats", "load.repeats", "Times that each level is measured.  [default: 1]", _INT),
+        Flag("--seed", "load.seed", "Seed of the set, its order and the levels' order.  [default: 0]", _INT),
+        Flag("--warmup-requests", "load.warmup_requests", "Discarded before each point.  [default: max(2N, 64)]", _INT),
+        Flag(
+            "--warmup-min-s",
+            "load.warmup_min_s",
+            "Least warm-up.  [default: 30 for sets of 1000 or more, else 0]",
+            _FLOAT,
+        ),
+        Flag(
+            "--cooldown-min-s",
+            "load.cooldown_min_s",
+            "Least pause before each point.  [default: as for the warm-up]",
+            _FLOAT,
+        ),
+        Flag("--request-timeout-s", "timeouts.request_s", "When a request is given up.  [default: 1800]", _FLOAT),
+        Flag("--workers", "load.workers", "Measuring processes, or auto.  [default: 1]", {"callback": _workers}),
+        Flag("--driver", "load.driver", "wire; or httpx, httpx-shared, openai to cross-check.  [default: wire]"),
+        Flag("--max-rps", "load.max_rps", "Never send more requests a second than this.", _FLOAT),
+    ),
+    "Money and limits": (
+        Flag("--usd-per-hour", "price.usd_per_hour", "Price of one GPU-hour.", _FLOAT),
+        Flag("--preset", "price.preset", "A bundled price instead; see `benchsuite cost --list-presets`."),
+        Flag("--gpus", "price.gpus", "GPUs that serve the model, all servers together.  [default: 1]", _INT),
+        Flag("--slo", "slo", "Limits that must hold.  [default: ttft_mean<1s,throughput>20]"),
+    ),
+    "Telemetry": (
+        Flag("--gpu", "telemetry.gpu", "auto, nvml, dcgm or off: how GPUs are sampled.  [default: auto]"),
+        Flag("--gpu-hz", "telemetry.gpu_hz", "Samples a second, 10 at most.  [default: 1]", _FLOAT),
+        Flag(
+            "--gpu-ids",
+            "telemetry.gpu_ids",
+            "GPUs that serve: UUIDs or driver indices.  [default: found out]",
+            {"callback": _words},
+        ),
+        Flag("--dcgm-url", "telemetry.dcgm_url", "A DCGM exporter, for GPUs of another machine."),
+        Flag("--dcgm-interval-s", "telemetry.dcgm_interval_s", "How often it collects.  [default: 30]", _FLOAT),
+        Flag("--metrics-url", "telemetry.metrics_url", "The server's metrics, if not at /metrics."),
+        Flag(
+            "--server-metrics/--no-server-metrics",
+            "telemetry.server_metrics",
+            "Sample the server's metrics.  [default: yes]",
+            _EITHER,
+        ),
+        Flag(
+            "--idle-s",
+            "telemetry.idle_s",
+            "How long idle power is measured.  [default: 10; 60 for 1000+]",
+            _FLOAT,
+        ),
+        Flag("--constant-kw", "telemetry.constant_kw", "Power of all GPUs, where nothing measures it.", _FLOAT),
+    ),
+}
+_FLAGS = [flag for flags in GROUPS.values() for flag in flags]
+
+
+def spec_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every flag of the spec."""
+    for flag in reversed(_FLAGS):
+        command = click.option(flag.name, help=flag.help, **flag.options)(command)
+    return command
+
+
+def overrides(flags: dict[str, Any]) -> dict[str, Any]:
+    """The spec's keys that the flags set, as `load_spec` takes them; None: not given."""
+    return {flag.key: flags[flag.parameter] for flag in _FLAGS}
+
+
+def given(flags: dict[str, Any]) -> bool:
+    """True if any flag of the spec was given."""
+    return any(value is not None and value != () for value in overrides(flags).values())
+
+
+class GroupedCommand(click.Command):
+    """A command whose --help shows the spec's flags under what they are about."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = {p.name: record for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None}
+        for group, flags in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([records.pop(flag.parameter) for flag in flags])
+        if records:
+            with formatter.section("Run"):
+                formatter.write_dl(list(records.values()))

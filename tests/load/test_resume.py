@@ -1,0 +1,208 @@
+"""A run taken up again: only what is missing is measured, and only where it is the same measurement."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sweeps_for_tests import Watcher, column, prompts, run, spec_of
+
+from benchsuite.clock import Anchor, ClockMark
+from benchsuite.errors import InputError
+from benchsuite.load import sweep as conductor
+from benchsuite.load.plan import plan_points
+from benchsuite.load.resume import continued_origin, remaining
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+from benchsuite.spec import LoadSpec
+from benchsuite.store import read_run, recover
+
+LAW = Law(ttft_s=0.005, itl_s=0.002)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A fast simulator."""
+    with simulator(SimulatorConfig(law=LAW)) as running:
+        yield running
+
+
+def stopped_in_the_second_point(server, path: Path) -> None:
+    """Ctrl-C in the middle of the second of three points."""
+
+    def stop(step, progress):
+        if step.index == 1 and progress.done >= 4 and not pressed:
+            pressed.append(1)
+            signal.raise_signal(signal.SIGINT)
+
+    pressed: list[int] = []
+    result, _ = run(spec_of(server.base_url, [1, 2, 4]), prompts(60), path, Watcher(stop))
+    assert not result.complete
+
+
+def test_only_what_is_missing_is_measured(server, tmp_path):
+    """The stopped point is measured again whole, the next for the first time; the first point's rows are untouched."""
+    stopped_in_the_second_point(server, tmp_path / "run")
+    before = read_run(tmp_path / "run")
+    (done, cut) = [p["point_id"] for p in before.manifest["points"]]
+    n_cut = column(before, "point_id").count(cut)
+    assert 4 <= n_cut < 60
+    view = Watcher()
+    result, found = run(spec_of(server.base_url, [1, 2, 4]), prompts(60), tmp_path / "run", view)
+    assert (result.complete, result.measured, found.manifest["status"]) == (True, 2, "complete")
+    assert [point for point, _ in view.done] == [p for p in found.manifest["planned_points"] if p != done]
+    rows = Counter(zip(column(found, "point_id"), column(found, "attempt"), strict=True))
+    (new,) = set(found.manifest["planned_points"]) - {done, cut}
+    assert rows == {(done, 0): 60, (cut, 0): n_cut, (cut, 1): 60, (new, 0): 60}
+    entries = {(p["point_id"], p["attempt"]): p["status"] for p in found.manifest["points"]}
+    assert entries == {(done, 0): "complete", (cut, 0): "abandoned", (cut, 1): "complete", (new, 0): "complete"}
+    assert Counter(found.whole["point_id"].to_pylist()) == {done: 60, cut: 60, new: 60}
+    assert column(found, "sent_s", done) == column(before, "sent_s", done)
+    assert max(column(before, "closed_s")) < min(column(found, "sent_s", new))
+    salts = [p["salt"] for p in found.manifest["points"]]
+    assert len(set(salts)) == 4
+    assert len(found.manifest["sessions"]) == 2
+    assert found.manifest["run_id"] == before.manifest["run_id"]
+
+
+def test_a_whole_run_has_nothing_to_resume(server, tmp_path):
+    """The same sweep into the folder of a finished run measures nothing and changes no row."""
+    run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
+    rows = (tmp_path / "run" / "requests.parquet").read_bytes()
+    view = Watcher()
+    result, _ = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run", view)
+    assert (result.complete, result.measured, view.done) == (True, 0, [])
+    assert (tmp_path / "run" / "requests.parquet").read_bytes() == rows
+
+
+def test_levels_and_repeats_may_be_added(server, tmp_path):
+    """More levels and repeats, another price and SLO are the same measurement: only the new points are measured."""
+    run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
+    more = spec_of(server.base_url, [2, 4], load={"repeats": 2, "concurrency": [2, 4]}, price={"usd_per_hour": 2.0})
+    result, found = run(more, prompts(8), tmp_path / "run")
+    assert (result.complete, result.measured) == (True, 3)
+    assert Counter(column(found, "point_id")) == {"c0002-r0": 8, "c0002-r1": 8, "c0004-r0": 8, "c0004-r1": 8}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"load": {"seed": 3}}, "load.seed: 0 before, 3 now"),
+        ({"workload": {"max_output_tokens": 5}}, "workload.max_output_tokens: nothing before, 5 now"),
+        ({"server": {"endpoint": "completions"}}, "server.endpoint: chat before, completions now"),
+    ],
+)
+def test_another_measurement_is_refused(server, tmp_path, change, said):
+    """What would mix two measurements in one folder is refused, the difference named, before a server is asked."""
+    run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
+    with pytest.raises(InputError) as refused:
+        conductor.sweep(spec_of(server.base_url, [2, 4], **change), prompts(8), tmp_path / "run", Watcher())
+    assert said in refused.value.what
+    assert refused.value.where == str(tmp_path / "run")
+    assert read_run(tmp_path / "run").table.num_rows == 8
+
+
+def test_another_workload_code_server_or_gpu_is_refused(server, tmp_path):
+    """The requests' content, benchsuite's code, the server's version and the GPUs are compared too."""
+    path = tmp_path / "run"
+    run(spec_of(server.base_url, [2]), prompts(8), path)
+    spec = spec_of(server.base_url, [2, 4])
+    with pytest.raises(InputError, match="workload content: "):
+        conductor.sweep(spec, prompts(8, tokens=2), path, Watcher())
+    whole = json.loads((path / "manifest.json").read_text())
+    device = {"uuid": "GPU-1", "name": "H200"}
+    for key, value, said in (
+        ("host", {"code_hash": "0" * 16}, "benchsuite's code: 0000000000000000 before"),
+        ("preflight", {**whole["preflight"], "server": {"version": "0.1.2"}}, "server version: 0.1.2 before"),
+        ("telemetry", {"gpu": {"used": ["GPU-1"], "devices": [device]}}, "GPUs: H200 GPU-1 before, nothing now"),
+        ("model", "other", "model: other before"),
+    ):
+        (path / "manifest.json").write_text(json.dumps(whole | {key: value}))
+        with pytest.raises(InputError) as refused:
+            conductor.sweep(spec, prompts(8), path, Watcher())
+        assert said in refused.value.what
+    assert read_run(path).table.num_rows == 8
+
+
+def test_a_suspended_machine_makes_the_point_invalid(server, tmp_path, monkeypatch):
+    """A point during which the machine slept is marked, not judged, and renewed by the next sweep; steps are noted."""
+    marks = iter([ClockMark(0, 0), ClockMark(-1_000_000_000, 12_000_000_000), *[ClockMark(0, 0)] * 2])
+    monkeypatch.setattr(conductor.ClockMark, "now", classmethod(lambda cls: next(marks)))
+    view = Watcher()
+    result, found = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run", view)
+    (entry,) = found.manifest["points"]
+    assert (entry["status"], entry["invalid"]) == ("invalid", "the machine was suspended for 12.0 s")
+    assert entry["clocks"] == {"suspended_s": 12.0, "wall_step_s": -13.0}
+    assert [note for note in view.notes if "wall clock was set by -13.0 s" in note]
+    assert found.whole.num_rows == 0
+    result, found = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
+    assert (result.measured, found.whole.num_rows, found.table.num_rows) == (1, 8, 16)
+
+
+def test_clock_marks():
+    """Suspended time is no step of the wall clock; what goes beyond it is."""
+    slept = ClockMark(5_000_000_000, 5_000_000_000)
+    assert slept.suspended_since_s(ClockMark(0, 0)) == 5.0
+    assert slept.stepped_since_s(ClockMark(0, 0)) == 0.0
+    assert ClockMark(-2_000_000_000, None).stepped_since_s(ClockMark(0, None)) == -2.0
+    assert ClockMark(0, None).suspended_since_s(ClockMark(0, 0)) is None
+    now = ClockMark.now()
+    assert abs(ClockMark.now().stepped_since_s(now)) < 0.1
+
+
+def test_time_goes_on_after_a_reboot():
+    """The run's seconds follow wall time when the monotonic clock starts anew."""
+    manifest = {"clock": {"origin_wall_ns": 1_000_000_000_000, "origin_monotonic_ns": 77}}
+    origin = continued_origin(manifest, Anchor(5_000_000_000, 1_060_000_000_000))
+    assert origin == Anchor(5_000_000_000 - 60_000_000_000, 1_000_000_000_000)
+
+
+def test_what_remains():
+    """Points without a complete attempt remain, in their order, each with the next attempt and salts of its own."""
+    points = plan_points(LoadSpec(concurrency=(1, 2)), 8, "run")
+    first, second = points
+    entries = [
+        {"point_id": first.point_id, "status": "complete"},
+        {"point_id": second.point_id, "attempt": 0, "status": "interrupted"},
+        {"point_id": second.point_id, "attempt": 1, "status": "failed"},
+    ]
+    (left,) = remaining(points, entries)
+    assert (left.plan.point_id, left.attempt) == (second.point_id, 2)
+    assert len({left.plan.salt, second.salt, left.plan.warmup_salt, second.warmup_salt}) == 4
+    assert [(one.plan, one.attempt) for one in remaining(points, [])] == [(first, 0), (second, 0)]
+
+
+def test_kill_9_recover_and_resume(server, tmp_path):
+    """A sweep whose process is killed loses no flushed row, is recovered, and goes on from the command line."""
+    path = tmp_path / "run"
+    workload = tmp_path / "set.jsonl"
+    workload.write_text("".join(json.dumps({"prompt": f"q{i}", "max_output_tokens": 4}) + "\n" for i in range(300)))
+    flags = ["--base-url", server.base_url, "--workload", str(workload), "--concurrency", "2", "--warmup-requests", "0"]
+    command = [sys.executable, "-m", "benchsuite.cli.main", "sweep"]
+    child = subprocess.Popen([*command, *flags, "--gpu", "off", "--output", str(path)], stdout=subprocess.DEVNULL)
+    end_s = time.monotonic() + 60
+    while not (path / "manifest.json").exists() or read_run(path).table.num_rows < 20:
+        assert child.poll() is None
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    end_s = time.monotonic() + 10
+    while (n := read_run(path).table.num_rows) != (time.sleep(0.3) or read_run(path).table.num_rows):
+        assert time.monotonic() < end_s  # the orphaned worker notices, and ends
+    found = recover(path)
+    assert (found.table.num_rows, found.manifest["status"]) == (n, "interrupted")
+    assert 20 <= n < 300
+    resumed = subprocess.run([*command, "--resume", str(path), "--quiet"], capture_output=True, text=True, check=False)
+    assert resumed.returncode in (0, 3), resumed.stderr
+    whole = read_run(path)
+    assert (whole.whole.num_rows, whole.table.num_rows) == (300, 300 + n)
+    assert [p["status"] for p in whole.manifest["points"]] == ["abandoned", "complete"]
