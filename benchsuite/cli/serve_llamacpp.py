@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 
 import click
 
+from benchsuite.cli.foreground import until_stopped
 from benchsuite.serving.engines import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, TINY_MODEL_NAME, llamacpp
 
 _COUNT = click.IntRange(min=1)
@@ -42,9 +41,8 @@ def command(
     log_path: Path | None,
 ) -> None:
     """Serve llama.cpp until Ctrl-C or SIGTERM. When it is ready, one line says where and which model."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with llamacpp(
+    until_stopped(
+        llamacpp(
             model=model,
             name=name,
             port=port,
@@ -52,13 +50,5 @@ def command(
             context_tokens=context_tokens,
             threads=threads,
             log_path=log_path,
-        ) as engine:
-            click.echo(f"ready: {engine.base_url} model {engine.model}")
-            engine.process.wait()
-            raise engine.process.died("the server ended by itself")
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-    raise KeyboardInterrupt
+        )
+    )

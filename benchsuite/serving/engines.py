@@ -30,7 +30,8 @@ TINY_MODEL_NAME = "tiny-llama"
 class Engine:
     """A server that is ready. base_url: without /v1. model: the name to ask for. version: of the engine.
 
-    gpus: ids as CUDA_VISIBLE_DEVICES gives them; None where it does not. container_pid: on this host, of a container.
+    plan: what was asked for, as `parse_serve` reads it, without the port. gpus: ids as CUDA_VISIBLE_DEVICES gives them;
+    None where it does not. container_pid: on this host, of a container.
     Whatever is not known is None.
     """
 
@@ -39,6 +40,7 @@ class Engine:
     version: str | None
     process: ServerProcess
     name: str = "llamacpp"
+    plan: str | None = None
     image: str | None = None
     image_digest: str | None = None
     quantisation: str | None = None
@@ -64,6 +66,7 @@ class Engine:
         """What was started, for the manifest (`served`). None: not known."""
         return {
             "engine": self.name,
+            "plan": self.plan,
             "version": self.version,
             "command": list(self.process.command),
             "pid": self.process.pid,

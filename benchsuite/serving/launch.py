@@ -68,7 +68,7 @@ def launched(
                     hint=f"the whole log is {log_path}",
                 ) from error
             raise
-        yield engine
+        yield replace(engine, plan=replace(plan, port=None).text)
 
 
 def keep_log(engine: Engine, folder: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 DOCKER_ENGINES = ("vllm", "tgi", "ollama")
 MODEL_FLAGS = {"vllm": "--model", "tgi": "--model-id", "llamacpp": "--model", "simulator": "--model"}
 QUANTISATION_FLAGS = ("--quantization", "-q", "--quantize")
+_PARALLEL_FLAGS = (
+    ("--tensor-parallel-size", "-tp", "--num-shard"),
+    ("--pipeline-parallel-size", "-pp"),
+    ("--data-parallel-size", "-dp"),
+)
 _FORM = "ENGINE [MODEL] [--port P] [--python PY] [--image IMAGE] [--] [the server's own arguments]"
 _OWN = ("--port", "--python", "--image")
 
@@ -42,6 +48,16 @@ class LaunchPlan:
     def quantisation(self) -> str | None:
         """As the arguments ask for it; None where they do not."""
         return next((found for flag in QUANTISATION_FLAGS if (found := argument(self.args, flag))), None)
+
+    @property
+    def gpus(self) -> int | None:
+        """How many GPUs the arguments spread the model over; None where they do not say."""
+        found = [
+            int(value)
+            for flags in _PARALLEL_FLAGS
+            if (value := next((v for flag in flags if (v := argument(self.args, flag))), None)) and value.isdigit()
+        ]
+        return math.prod(found) if found else None
 
     @property
     def text(self) -> str:

@@ -45,6 +45,12 @@ class ServerProcess:
         """Block until it ends by itself; returns its exit code."""
         return self._child.wait()
 
+    def ended_within(self, timeout_s: float) -> bool:
+        """Whether it ended, waiting for that at most so long."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(timeout_s)
+        return self._child.poll() is not None
+
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
         """The last lines of what it wrote; empty if nothing."""
         try:

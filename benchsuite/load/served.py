@@ -1,0 +1,100 @@
+"""A sweep of a server that is started for it: its address into the spec, its facts into the manifest, its log kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from benchsuite.errors import EngineError, RunError
+from benchsuite.load.preflight import Preflight
+from benchsuite.load.sweep import sweep
+from benchsuite.load.view import Step, SweepResult, View
+from benchsuite.load.workers import Progress
+from benchsuite.serving.engines import Engine
+from benchsuite.serving.launch import keep_log, launched
+from benchsuite.serving.launch_plan import LaunchPlan
+from benchsuite.serving.local_start import served_name
+from benchsuite.serving.process import LOOPBACK, free_port
+from benchsuite.spec import SweepSpec
+from benchsuite.workload.prompts import Workload
+
+_DEATH_WAIT_S = 2.0
+
+
+def with_port(plan: LaunchPlan) -> LaunchPlan:
+    """The plan with a port, so that the server's address is known before it is started."""
+    return plan if plan.port is not None else dataclasses.replace(plan, port=free_port())
+
+
+def spec_keys(plan: LaunchPlan) -> dict[str, Any]:
+    """What a plan with a port says of the spec: dotted keys for `load_spec`; None where it says nothing."""
+    return {
+        "server.base_url": f"http://{LOOPBACK}:{plan.port}",
+        "server.model": served_name(plan),
+        "server.profile": None if plan.engine == "simulator" else plan.engine,
+        "price.gpus": plan.gpus,
+    }
+
+
+def sweep_served(
+    plan: LaunchPlan,
+    spec: SweepSpec,
+    workload: Workload,
+    output: Path | None,
+    view: View,
+    *,
+    ready_timeout_s: float | None = None,
+) -> SweepResult:
+    """Start the server of `plan`, sweep it, stop it. spec: with the plan's own address (`spec_keys`).
+
+    The server's log is kept as serve.log in the run folder. A server that dies on the way leaves failed rows; the
+    points finished before stand. Raises what `launched` and `sweep` raise, and EngineError when the server died, with
+    the end of its log.
+    """
+    seen = _Seen(view)
+    with launched(
+        plan, ready_timeout_s=ready_timeout_s, on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}")
+    ) as engine:
+        view.note(f"{engine.version or plan.engine} is ready at {engine.base_url}; its log: {engine.log_path}")
+        try:
+            result = sweep(spec, workload, output, seen, engine.facts(), engine.pids())
+        except RunError as error:
+            if engine.process.ended_within(_DEATH_WAIT_S):
+                raise _died(engine, seen.path, error.what) from error
+            raise
+        finally:
+            if seen.path is not None:
+                keep_log(engine, seen.path)
+        if engine.process.exit_code() is not None:
+            raise _died(engine, seen.path, None)
+        return result
+
+
+def _died(engine: Engine, path: Path | None, what: str | None) -> EngineError:
+    died = engine.process.died("the server died while it was measured" + (f": {what}" if what else ""))
+    kept = f"the points finished before are kept in {path}, its whole log in serve.log there"
+    return EngineError(died.what, where=died.where, given=died.given, hint=kept if path else None)
+
+
+class _Seen:
+    """Hands everything on to the view, and remembers where the run is."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.path: Path | None = None
+
+    def begun(self, run_id: str, path: Path, found: Preflight) -> None:
+        self.path = path
+        self._view.begun(run_id, path, found)
+
+    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None:
+        self._view.progress(step, progress, elapsed_s)
+
+    def point_done(self, step: Step, rows: pa.Table, wall_s: float) -> None:
+        self._view.point_done(step, rows, wall_s)
+
+    def note(self, text: str) -> None:
+        self._view.note(text)
