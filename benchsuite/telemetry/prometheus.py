@@ -48,8 +48,7 @@ def parse_page(text: str, wanted: Container[str]) -> Page:
         n_named += 1
         if name.group() in wanted:
             try:
-                # an OpenMetrics exemplar would be taken for a second value
-                (family,) = text_string_to_metric_families(line.split(" # ", 1)[0])
+                (family,) = text_string_to_metric_families(line)
                 found += [Reading(sample.name, sample.labels, _finite(sample.value)) for sample in family.samples]
             except (ValueError, IndexError, KeyError, OverflowError):
                 odd = odd or line[:120]

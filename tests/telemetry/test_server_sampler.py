@@ -1,0 +1,135 @@
+"""The sampler of a server's metrics: a row each time, and the reason where there is nothing in it."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchsuite.clock import now_ns
+from benchsuite.telemetry import scrape
+from benchsuite.telemetry.scrape import metrics_url
+from benchsuite.telemetry.server import ServerSampler
+
+PAGE = (Path(__file__).parents[1] / "data" / "metrics" / "vllm_0.8.txt").read_text()
+URL = "http://h:1/metrics"
+
+
+def answer(status: int, text: str | bytes = b"", **headers: str) -> Callable[[], httpx.Response]:
+    """Makes an answer with this body on the wire, whatever its headers promise."""
+    content = text.encode() if isinstance(text, str) else text
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda: httpx.Response(status, headers=named, stream=httpx.ByteStream(content))
+
+
+def sampler(*answers: Callable[[], httpx.Response] | Exception, origin_ns: int = 0) -> ServerSampler:
+    """A sampler of a server that gives these answers in turn, the last one for ever."""
+    left = list(answers)
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        now = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(now, Exception):
+            raise now
+        return now()
+
+    return ServerSampler(URL, "http://h:1", origin_ns, transport=httpx.MockTransport(handle))
+
+
+def test_a_row():
+    """A page becomes a row on the run's clock with the server's figures; facts tell what it has and lacks."""
+    origin_ns = now_ns()
+    one = sampler(answer(200, PAGE), origin_ns=origin_ns)
+    before_s = time.time()
+    (row,) = one.sample()
+    assert (row.endpoint, row.running, row.waiting, row.kv_cache_ratio, row.error) == ("http://h:1", 3, 7, 0.42, None)
+    assert 0 <= row.at_s <= (now_ns() - origin_ns) / 1e9
+    assert before_s - 0.01 <= row.wall_s <= time.time() + 0.01
+    assert one.problems() == ()
+    facts = one.facts()
+    assert (facts["url"], facts["family"], facts["period_s"], facts["missing"]) == (URL, "vllm", 1.0, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (answer(404), "answered 404 Not Found"),
+        (answer(307, location="/elsewhere"), "answered 307"),
+        (answer(200, "<html>hello</html>"), "no Prometheus text"),
+        (answer(200, "process_cpu_seconds_total 1\n"), "no metrics of a known server"),
+        (answer(200, "vllm:num_requests_running{ 1\n"), "a line cannot be read"),
+        (httpx.ConnectError("Connection refused"), "Connection refused"),
+        (httpx.ReadTimeout("slow"), "no whole page in time"),
+        (answer(200, b"not gzip", content_encoding="gzip"), "cannot be read"),
+    ],
+)
+def test_no_figures(given, word):
+    """Each way to fail is a row without figures and with the reason, told once however often it happens."""
+    one = sampler(given)
+    rows = [one.sample()[0] for _ in range(3)]
+    assert all(word in row.error and row.running is None and row.generated_tokens is None for row in rows)
+    (problem,) = one.problems()
+    assert problem.startswith("server metrics: http://h:1/metrics")
+    assert word in problem
+
+
+def test_it_comes_back():
+    """After a failure the next page is read as if nothing had been."""
+    one = sampler(httpx.ConnectError("no"), answer(200, PAGE))
+    assert [one.sample()[0].running for _ in range(2)] == [None, 3.0]
+
+
+def test_too_big(monkeypatch):
+    """A page beyond the limit is given up, also when it is small on the wire."""
+    monkeypatch.setattr(scrape, "MAX_BYTES", 1024 * 1024)
+    packed = gzip.compress(b"vllm:num_requests_running 1\n" + b"#" * 2_000_000)
+    for given in (answer(200, b"#" * 2_000_000), answer(200, packed, content_encoding="gzip")):
+        one = sampler(given)
+        assert one.sample()[0].running is None
+        assert "bigger than 1 MiB" in one.problems()[0]
+
+
+class Dripping(BaseHTTPRequestHandler):
+    """Sends a page a few bytes at a time, for ever."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        try:
+            for _ in range(1000):
+                self.wfile.write(b"# drip\n")
+                time.sleep(0.01)
+        except OSError:
+            pass
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_page_that_drips(monkeypatch):
+    """A page that never ends is given up, though every read brings something."""
+    monkeypatch.setattr(scrape, "_TOTAL_S", 0.1)
+    with HTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        one = ServerSampler(f"http://127.0.0.1:{server.server_port}/metrics", "e", now_ns())
+        assert one.sample()[0].error.endswith("no whole page in time")
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        (None, "http://s:8000/metrics"),
+        ("http://m:9090", "http://m:9090/metrics"),
+        ("http://m:9090/", "http://m:9090/metrics"),
+        ("http://m:9090/federate", "http://m:9090/federate"),
+    ],
+)
+def test_where_the_page_is(given, url):
+    """A host alone is completed by the usual path; a whole URL is taken as it is."""
+    assert metrics_url("http://s:8000", given) == url
