@@ -1,0 +1,140 @@
+"""The conductor of a matrix: for every setting, start its server, sweep it, stop it. It judges nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from benchsuite.errors import EngineError, RunError, StoreError
+from benchsuite.load.matrix_folder import MatrixFolder
+from benchsuite.load.sweep import check_levels, sweep
+from benchsuite.load.view import View
+from benchsuite.matrix_spec import MatrixSpec, Setting
+from benchsuite.serving.launch import launched, parse_serve
+from benchsuite.workload.prompts import Workload
+
+SERVER_LOG = "serve.log"
+_NO_MEMORY = re.compile(r"out of memory|outofmemory|no available memory|larger than the maximum number of tokens", re.I)
+_ERROR = re.compile(r"\w*(error|exception|fatal)\b", re.I)
+_LONGEST = 300
+
+Status = Literal["measured", "kept", "did not start", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a setting. kept: it was measured to its end before. path: its run or its log; reason: in words."""
+
+    setting: Setting
+    status: Status
+    path: Path
+    reason: str | None = None
+
+
+def check_matrix(matrix: MatrixSpec, workload: Workload) -> None:
+    """Refuse what cannot be started or measured, before anything is. Raises InputError."""
+    for setting in matrix.settings:
+        parse_serve(setting.serve)
+        check_levels(matrix.sweep_of(setting), workload)
+
+
+def measuring_order(matrix: MatrixSpec) -> list[Setting]:
+    """The settings in an order drawn from the sweep's seed: a machine that slows down does not favour the first."""
+    order = list(matrix.settings)
+    random.Random(matrix.sweep_of(order[0]).load.seed).shuffle(order)
+    return order
+
+
+def measure(
+    matrix: MatrixSpec, workload: Workload, folder: MatrixFolder, view: View, tell: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """Measure every setting that was not measured to its end before; its outcome as soon as it is there.
+
+    A server that does not start, or that ends under load, is an outcome, and the matrix goes on. Ctrl-C or SIGTERM
+    stops after what is in flight: the outcome is "stopped" and the last one. tell: is told in a line what comes next.
+    Raises InputError, StoreError.
+    """
+    order = measuring_order(matrix)
+    for number, setting in enumerate(order, 1):
+        gpus = f"{setting.gpus} GPU{'s' * (setting.gpus > 1)}"
+        place = f"[setting {number}/{len(order)}] {setting.name} ({gpus})"
+        kept = folder.kept_run(setting, matrix.sweep_of(setting))
+        if kept is not None:
+            tell(f"{place}: measured before, kept in {kept}")
+            yield Outcome(setting, "kept", kept)
+            continue
+        path = folder.next_attempt(setting)
+        tell(f"{place}: starting {setting.serve}")
+        outcome = _measure_one(matrix, setting, workload, path, view, tell)
+        if outcome.status != "measured":
+            tell(f"{place}: {outcome.status}" + (f": {outcome.reason}" if outcome.reason else ""))
+        yield outcome
+        if outcome.status == "stopped":
+            return
+
+
+def _measure_one(
+    matrix: MatrixSpec, setting: Setting, workload: Workload, path: Path, view: View, tell: Callable[[str], None]
+) -> Outcome:
+    log = path / SERVER_LOG
+    patience = {} if matrix.ready_timeout_s is None else {"ready_timeout_s": matrix.ready_timeout_s}
+    try:
+        with _sigterm_interrupts(), contextlib.ExitStack() as running:
+            try:
+                server = launched(parse_serve(setting.serve), log_path=log, on_wait=tell, **patience)
+                engine = running.enter_context(server)
+            except EngineError as error:
+                return Outcome(setting, "did not start", path, blame(_lines(log)) or _said(error))
+            spec = matrix.sweep_of(setting, engine.base_url, engine.model)
+            result = sweep(spec, workload, path, view, served=engine.facts(), server_pids=engine.pids())
+    except KeyboardInterrupt:
+        return Outcome(setting, "stopped", path, "while its server started or stopped")
+    except StoreError:
+        raise  # a full disk is no property of the setting
+    except RunError as error:
+        return Outcome(setting, "failed", path, _said(error))
+    return Outcome(setting, "measured" if result.complete else "stopped", path)
+
+
+def blame(lines: Sequence[str]) -> str | None:
+    """The line of a server's log that says best why it ended: on memory, else the last error, else the last line."""
+    told = [line.strip() for line in lines if line.strip()]
+    for pattern in (_NO_MEMORY, _ERROR):
+        found = [line for line in told if pattern.search(line)]
+        if found:
+            return found[-1][:_LONGEST]
+    return told[-1][:_LONGEST] if told else None
+
+
+def _lines(log: Path) -> list[str]:
+    try:
+        return log.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _said(error: RunError) -> str:
+    """The error on one line."""
+    given = "" if error.given is None else f": {str(error.given).strip().splitlines()[0][:_LONGEST]}"
+    return f"{error.what}{given}"
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C, so that the server is stopped in order; a sweep handles both itself while it runs."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
