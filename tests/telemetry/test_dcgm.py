@@ -33,7 +33,8 @@ def sample_at(monkeypatch: pytest.MonkeyPatch, one: DcgmSampler, *times_s: float
     """The rows of one scrape at each of these times."""
     rows = []
     for time_s in times_s:
-        monkeypatch.setattr("benchsuite.telemetry.scrape.now_ns", lambda at_ns=round(time_s * 1e9): at_ns)
+        at_ns = round(time_s * 1e9)
+        monkeypatch.setattr("benchsuite.telemetry.scrape.now_ns", lambda at_ns=at_ns: at_ns)
         rows.append(list(one.sample()))
     return rows
 
