@@ -14,20 +14,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from benchsuite.client.exchange import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared, record_steps
-from benchsuite.client.servers import PROFILES, BodyPlan, CacheBust, ServerProfile, http_request
-from benchsuite.client.wire import Connection, Link, resolve
-from benchsuite.clock import now_ns
+from benchsuite.client.servers import PROFILES, BodyPlan, CacheBust, ServerProfile
+from benchsuite.client.wire import resolve
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
+from benchsuite.load.capacity import capacity_facts, capacity_warnings
+from benchsuite.load.detect import detect, listed_models, server_facts
 from benchsuite.load.endpoints import Endpoint, Fallback
-from benchsuite.records import RequestRecord
+from benchsuite.load.trial import Trial, try_requests
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.server import read_state
 from benchsuite.workload.prompts import Prompt
-
-_TRIAL_TOKENS = 8
-_REFUSABLE = ("stream_options", "cache_salt", "min_tokens", "ignore_eos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +87,19 @@ def control_client(spec: SweepSpec) -> httpx.Client:
     )
 
 
-def preflight(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
-    """Find every server out and try the sweep's own requests. Raises ServerUnreachable, ServerRefused, InputError."""
+def preflight(
+    spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...], served: dict[str, Any] | None = None
+) -> Preflight:
+    """Find every server out and try the sweep's own requests. Raises ServerUnreachable, ServerRefused, InputError.
+
+    served: facts of a server that we started ourselves. facts["capacity"]: what the servers can take, and in
+    `warnings` the words for what the sweep asks beyond that.
+    """
     found = _find_out(spec, client, prompts)
+    capacity = capacity_facts(client, found.profile, found.facts, served)
+    n_endpoints = len(spec.server.base_urls)
+    share = [-(-level // n_endpoints) for level in spec.load.concurrency]
+    capacity["warnings"] = capacity_warnings(found.profile, share, capacity, found.facts["longest"])
     others = []
     for url in spec.server.more_base_urls:
         there = spec_at(spec, url)
@@ -104,9 +110,17 @@ def preflight(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]
     dropped = dict.fromkeys(name for one in (found, *others) for name in one.plan.dropped)
     return replace(
         found,
-        plan=replace(found.plan, dropped=tuple(dropped)),
+        plan=replace(
+            found.plan,
+            dropped=tuple(dropped),
+            # where one replica wants the newer name, all must know it: they are one service
+            limit_field=next(
+                (one.plan.limit_field for one in others if one.plan.limit_field != "max_tokens"), found.plan.limit_field
+            ),
+        ),
         closes_after_response=any(one.closes_after_response for one in (found, *others)),
         facts=found.facts
+        | {"capacity": capacity}
         | ({"more_endpoints": [one.facts | {"base_url": one.endpoint.base_url} for one in others]} if others else {}),
         more_endpoints=tuple(one.endpoint for one in others),
         fallback=fallback,
@@ -176,8 +190,11 @@ def _fallback(spec: SweepSpec, found: Preflight, prompts: tuple[Prompt, ...]) ->
 
 def _find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
     """Find one server out and try the sweep's own requests."""
-    listed, models_answer = _list_models(client, spec)
-    profile = PROFILES[spec.server.profile] if spec.server.profile != "auto" else _detect(client, models_answer, listed)
+    answer = _models_answer(client, spec)
+    listed = listed_models(answer)
+    auto = spec.server.profile == "auto"
+    profile = detect(client, answer, listed) if auto else PROFILES[spec.server.profile]
+    _check_endpoint(spec, profile)
     model = _choose_model(spec, profile, listed)
     bust: CacheBust = _cache_bust(spec, profile)
     plan = BodyPlan(
@@ -192,36 +209,57 @@ def _find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]
         extra_body=spec.server.extra_body,
     )
     endpoint = _endpoint(spec, plan)
-    trial = asyncio.run(_trial(endpoint, replace(plan, max_output_tokens=_trial_limit(plan)), spec, prompts[0]))
-    plan = replace(plan, dropped=trial.dropped)
-    row = trial.rows[-1]
-    tokens = sum(r.output_tokens or 0 for r in trial.rows)
-    facts = {
-        "profile": profile.name,
-        "model": model,
+    longest = max(prompts, key=_length)
+    much_longer = _length(longest) > 2 * _length(prompts[0])
+    trial = asyncio.run(try_requests(endpoint, plan, spec, prompts[0], longest if much_longer else None))
+    if auto and profile.name == "openai" and "Unexpected fields in the request" in str(trial.refusals):
+        profile = PROFILES["transformers"]  # its words; nothing else tells it from others while it lists its models
+    plan = replace(trial.plan, profile=profile)
+    facts = _facts(trial, listed) | {"server": server_facts(client, profile)}
+    facts["longest"] = _longest_facts(trial, longest if much_longer else prompts[0], plan)
+    return Preflight(profile, model, endpoint, plan, trial.closes_after_response, facts)
+
+
+def _facts(trial: Trial, listed: list[str] | None) -> dict[str, Any]:
+    plan, row = trial.plan, trial.rows[-1]
+    sent = [*trial.rows, *([trial.longest] if trial.longest else [])]
+    return {
+        "profile": plan.profile.name,
+        "model": plan.model,
         "models_listed": listed,
         "streams": row.first_token_s is not None,
         "reports_usage": row.token_source == "usage",
         "asked_output_tokens": row.asked_output_tokens,
         "got_output_tokens": row.output_tokens,
         "finish_reason": row.finish_reason,
-        "fields_refused": list(trial.dropped),
-        "cache_bust": bust,
+        "fields_refused": list(trial.refusals),
+        "limit_field": plan.limit_field,
+        "cache_bust": plan.cache_bust,
         "closes_after_response": trial.closes_after_response,
         "stamp_source": row.stamp_source,
-        "requests": len(trial.rows),
-        "output_tokens": tokens,
-        "server": _server_facts(client, profile),
+        "requests": len(sent),
+        "output_tokens": sum(r.output_tokens or 0 for r in sent),
+        "headers": trial.headers,
     }
-    return Preflight(profile, model, endpoint, plan, trial.closes_after_response, facts)
 
 
-def _trial_limit(plan: BodyPlan) -> int:
-    return min(_TRIAL_TOKENS, plan.max_output_tokens or _TRIAL_TOKENS)
+def _longest_facts(trial: Trial, prompt: Prompt, plan: BodyPlan) -> dict[str, Any]:
+    """The set's longest request: its tokens as the server counts them, the tokens it will ask for, its refusal."""
+    row = trial.longest or trial.rows[-1]
+    return {
+        "prompt_id": prompt.prompt_id,
+        "input_tokens": row.input_tokens,
+        "asked_output_tokens": plan.asked_output_tokens(prompt),
+        "refused": None if row.status == "ok" else f"{row.status}: {row.error}",
+    }
 
 
-def _list_models(client: httpx.Client, spec: SweepSpec) -> tuple[list[str] | None, Any]:
-    """Model ids of /v1/models, or None where the server does not list them; and the answer itself."""
+def _length(prompt: Prompt) -> int:
+    return len(prompt.prompt or "") + sum(len(message["content"]) for message in prompt.messages or ())
+
+
+def _models_answer(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
+    """The answer of /v1/models. Raises ServerUnreachable, ServerRefused (the API key)."""
     try:
         answer = client.get("/v1/models")
     except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -239,40 +277,28 @@ def _list_models(client: httpx.Client, spec: SweepSpec) -> tuple[list[str] | Non
             given=f"HTTP {answer.status_code}; {'a' if api_key(spec) else 'no'} key from ${spec.server.api_key_env}",
             hint=f"put the key into the environment variable {spec.server.api_key_env}",
         )
-    try:
-        tree = answer.json() if answer.status_code == 200 else None
-        models = [str(item["id"]) for item in tree["data"]] if tree else None
-    except (ValueError, KeyError, TypeError):
-        models = None
-    return models, answer
+    return answer
 
 
-def _detect(client: httpx.Client, answer: httpx.Response, listed: list[str] | None) -> ServerProfile:
-    """Which profile the server fits: by who owns its models, its own paths, its headers."""
-    text = answer.text if listed is not None else ""
-    if '"vllm"' in text:
-        return PROFILES["vllm"]
-    if '"llamacpp"' in text or "llama.cpp" in answer.headers.get("server", ""):
-        return PROFILES["llamacpp"]
-    if '"library"' in text and _answers(client, "/api/version"):
-        return PROFILES["ollama"]
-    if _answers(client, "/info", "max_concurrent_requests"):
-        return PROFILES["tgi"]
-    if _answers(client, "/api/version", "version"):
-        return PROFILES["ollama"]
-    if _answers(client, "/metrics", "vllm:"):
-        return PROFILES["vllm"]
-    if listed is None and "uvicorn" in answer.headers.get("server", ""):
-        return PROFILES["transformers"]
-    return PROFILES["openai"]
-
-
-def _answers(client: httpx.Client, path: str, needle: str = "") -> bool:
-    try:
-        answer = client.get(path)
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200 and needle in answer.text
+def _check_endpoint(spec: SweepSpec, profile: ServerProfile) -> None:
+    """Refuse the native route of a server that has none, and a client that cannot speak it."""
+    if spec.server.endpoint != "native":
+        return
+    if profile.native_path is None:
+        speak = [name for name, known in PROFILES.items() if known.native_path]
+        raise InputError(
+            f"the profile {profile.name} has no native route that benchsuite speaks",
+            where="--endpoint (server.endpoint)",
+            given="native",
+            expected=f"chat or completions; native for {' and '.join(speak)}",
+        )
+    if spec.load.driver == "openai":
+        raise InputError(
+            "the openai client speaks no native route",
+            where="--driver (load.driver)",
+            given="openai with --endpoint native",
+            expected="wire, httpx or httpx-shared",
+        )
 
 
 def _choose_model(spec: SweepSpec, profile: ServerProfile, listed: list[str] | None) -> str:
@@ -299,10 +325,10 @@ def _choose_model(spec: SweepSpec, profile: ServerProfile, listed: list[str] | N
 def _cache_bust(spec: SweepSpec, profile: ServerProfile) -> CacheBust:
     wanted = spec.workload.cache_bust
     if wanted == "auto":
-        return "field" if profile.cache_salt_field else "prompt"
-    if wanted == "field" and not profile.cache_salt_field:
+        return "field" if profile.cache_salt_field and spec.server.endpoint != "native" else "prompt"
+    if wanted == "field" and not (profile.cache_salt_field or profile.cache_off_fields):
         raise InputError(
-            f"the profile {profile.name} has no request field that keys its prefix cache",
+            f"the profile {profile.name} has no request field that keys its prefix cache, or switches it off",
             where="workload.cache_bust",
             given="field",
             expected="prompt, off or auto",
@@ -337,105 +363,3 @@ def _connects(family: int, address: tuple[Any, ...], timeout_s: float) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
         return sock.connect_ex(address) == 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    rows: list[RequestRecord]
-    dropped: tuple[str, ...]
-    closes_after_response: bool
-
-
-async def _trial(endpoint: Endpoint, plan: BodyPlan, spec: SweepSpec, prompt: Prompt) -> _Trial:
-    """Send the sweep's own kind of request without what the server refuses by name; twice, to learn its keep-alive."""
-    link = Link(asyncio.get_running_loop(), endpoint.target(), spec.timeouts.connect_s)
-    connection = Connection(link)
-    rows: list[RequestRecord] = []
-    dropped: list[str] = []
-    try:
-        while True:
-            row = await _send_one(connection, endpoint, replace(plan, dropped=tuple(dropped)), spec, prompt)
-            refused = _refused_field(row, dropped)
-            if refused:
-                dropped.append(refused)
-                continue
-            rows.append(row)
-            if row.status != "ok":
-                raise _refusal(row, endpoint, spec)
-            if len(rows) == 2:
-                return _Trial(rows, tuple(dropped), link.closes_after_response)
-    finally:
-        connection.close()
-
-
-async def _send_one(
-    connection: Connection, endpoint: Endpoint, plan: BodyPlan, spec: SweepSpec, prompt: Prompt
-) -> RequestRecord:
-    wire = http_request(
-        endpoint.path, endpoint.host_header, plan.body(prompt), api_key=endpoint.api_key, stream=plan.stream
-    )
-    context = PointContext("preflight", "preflight", 1, 0, 0, now_ns(), plan.stream)
-    exchange = Exchange(0, now_ns())
-    done = asyncio.Event()
-    exchange.on_done = lambda _: done.set()
-    for _ in range(2):
-        try:
-            if not connection.is_open:
-                await connection.open()
-            connection.send(wire, exchange)
-            async with asyncio.timeout(spec.timeouts.request_s):
-                await done.wait()
-        except WireError as error:
-            exchange.error = error
-        except TimeoutError:
-            connection.abort("timeout", f"no answer within {spec.timeouts.request_s:g} s")
-        if exchange.error is None or not exchange.error.stale:
-            break
-        exchange.reset_for_retry()
-        done.clear()
-    rows: list[RequestRecord] = []
-    prepared = Prepared(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
-    for _ in record_steps(exchange, prepared, context, rows):
-        pass
-    return rows[0]
-
-
-def _refused_field(row: RequestRecord, dropped: list[str]) -> str | None:
-    """The optional field that a 4xx answer names, if it is one that we may leave out."""
-    if row.status != "http_error" or row.http_status not in (400, 422):
-        return None
-    return next((name for name in _REFUSABLE if name not in dropped and name in (row.error or "")), None)
-
-
-def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec) -> Exception:
-    where = f"{spec.server.base_url} {endpoint.path}"
-    if row.status == "connect_error":
-        return ServerUnreachable("the server cannot be reached", where=where, given=row.error)
-    return ServerRefused(
-        "the server does not answer the sweep's own request",
-        where=where,
-        given=f"{row.status}: {row.error}",
-        expected="a complete chat completion" if spec.server.endpoint == "chat" else "a complete text completion",
-        hint="check --model and --profile; a request like those of the sweep must work once before it is measured",
-    )
-
-
-def _server_facts(client: httpx.Client, profile: ServerProfile) -> dict[str, Any]:
-    """What the server says of itself, kept as it says it; left out where it does not."""
-    paths = {"vllm": "/version", "llamacpp": "/props", "tgi": "/info", "ollama": "/api/version"}
-    path = paths.get(profile.name)
-    if path is None:
-        return {}
-    try:
-        tree = client.get(path).json()
-    except (httpx.HTTPError, ValueError):
-        return {}
-    if not isinstance(tree, dict):
-        return {}
-    # paths of the server's machine and its templates are nobody's business in a report
-    private = ("path", "template", "token", "marker", "key")
-    return {
-        key: value
-        for key, value in tree.items()
-        if isinstance(value, str | int | float) and len(str(value)) < 300 and not any(word in key for word in private)
-    }

@@ -84,7 +84,7 @@ def test_a_server_that_does_all():
         result = found(spec_of(url, [1], server={"profile": "vllm"}))
     assert (result.model, result.profile.name, result.plan.dropped) == ("simulator", "vllm", ())
     assert (result.endpoint.path, result.closes_after_response) == ("/v1/chat/completions", False)
-    facts = {k: v for k, v in result.facts.items() if k not in ("stamp_source", "server")}
+    facts = {k: v for k, v in result.facts.items() if k not in ("stamp_source", "server", "capacity")}
     assert facts == {
         "profile": "vllm",
         "model": "simulator",
@@ -95,10 +95,21 @@ def test_a_server_that_does_all():
         "got_output_tokens": 1,
         "finish_reason": "length",
         "fields_refused": [],
+        "limit_field": "max_tokens",
         "cache_bust": "field",
         "closes_after_response": False,
         "requests": 2,
         "output_tokens": 2,
+        "headers": {},
+        "longest": {"prompt_id": "p0", "input_tokens": 2, "asked_output_tokens": 1, "refused": None},
+    }
+    assert result.facts["capacity"] == {
+        "concurrent_requests": None,
+        "context_tokens": 131072,
+        "input_tokens": None,
+        "requests_per_period": None,
+        "tokens_per_period": None,
+        "warnings": [],
     }
 
 

@@ -1,0 +1,178 @@
+"""What the server can take, as far as it says, and the words for what a sweep asks beyond that.
+
+Sources: docs/METHODS.md, Servers, Capacity. Missing is None: a limit that nobody tells is not known to be met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from benchsuite.client.servers import BodyPlan, ServerProfile
+from benchsuite.load.detect import ask_json
+
+# vLLM's smallest default of --max-num-seqs; larger GPUs get more
+_VLLM_LEAST_SEQS = 256
+
+
+def capacity_facts(
+    client: httpx.Client, profile: ServerProfile, facts: dict[str, Any], served: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The limits that the server tells, None for what it does not: one entry each.
+
+    concurrent_requests: handled at a time. context_tokens: prompt and output of one request. input_tokens: prompt
+    alone. requests_per_period, tokens_per_period: of a paid API.
+    facts: the preflight's. served: facts of a server that we started, whose `command` holds its arguments.
+    """
+    found: dict[str, Any] = dict.fromkeys(("concurrent_requests", "context_tokens", "input_tokens"))
+    match profile.name:
+        case "tgi":
+            info = _table(ask_json(client, "/info"))
+            found["concurrent_requests"] = _whole(info.get("max_concurrent_requests"))
+            found["context_tokens"] = _whole(info.get("max_total_tokens"))
+            found["input_tokens"] = _whole(info.get("max_input_tokens", info.get("max_input_length")))
+        case "ollama":
+            found["context_tokens"] = _ollama_context(ask_json(client, "/api/ps"), facts["model"])
+        case "llamacpp":
+            props = _table(ask_json(client, "/props"))
+            found["concurrent_requests"] = _whole(props.get("total_slots"))
+            found["context_tokens"] = _whole(_table(props.get("default_generation_settings")).get("n_ctx"))
+        case "vllm":
+            found["concurrent_requests"] = _argument(served, "--max-num-seqs")
+            found["context_tokens"] = _listed_context(ask_json(client, "/v1/models"), facts["model"])
+    headers = facts.get("headers") or {}
+    for key, header in (("requests", "x-ratelimit-limit-requests"), ("tokens", "x-ratelimit-limit-tokens")):
+        value = headers.get(header, "")
+        found[f"{key}_per_period"] = int(value) if value.isdecimal() and len(value) < 12 else None
+    return found
+
+
+def capacity_warnings(
+    profile: ServerProfile, levels: Sequence[int], capacity: dict[str, Any], longest: dict[str, Any]
+) -> list[str]:
+    """Sentences for what the server cannot take, each with its remedy. Pure.
+
+    levels: virtual users at one server. longest: the set's longest request as the preflight found it: prompt_id,
+    input_tokens, asked_output_tokens, refused (the server's words, or None).
+    """
+    return [*_too_many(profile, max(levels), capacity), *_too_long(profile, capacity, longest)]
+
+
+def _too_many(profile: ServerProfile, highest: int, capacity: dict[str, Any]) -> list[str]:
+    limit, beyond = capacity["concurrent_requests"], f"level {highest}"
+    words = []
+    match profile.name:
+        case "tgi" if limit is not None and highest > limit:
+            words.append(
+                f"TGI refuses what is beyond max_concurrent_requests = {limit}, so {beyond} will fail in part; "
+                f"start it with --max-concurrent-requests {highest}"
+            )
+        case "llamacpp" if limit is not None and highest > limit:
+            words.append(
+                f"llama.cpp has {limit} slots: at {beyond} {highest - limit} requests wait, and TTFT shows it; "
+                f"start it with --parallel {highest} and enough context for them"
+            )
+        case "vllm" if limit is not None and highest > limit:
+            words.append(
+                f"vLLM runs max_num_seqs = {limit} requests at a time: at {beyond} {highest - limit} wait, and TTFT "
+                f"shows it; start it with --max-num-seqs {highest}"
+            )
+        case "vllm" if limit is None and highest > _VLLM_LEAST_SEQS:
+            words.append(
+                f"vLLM does not tell its max_num_seqs, whose default is {_VLLM_LEAST_SEQS} or more: {beyond} may "
+                f"queue; start it with --max-num-seqs {highest} to be sure"
+            )
+        case "ollama" if highest > 1:
+            words.append(
+                f"Ollama does not tell OLLAMA_NUM_PARALLEL, and its default is 1: then {beyond} is a queue of "
+                f"{highest - 1}; start it with OLLAMA_NUM_PARALLEL={highest} (and OLLAMA_MAX_QUEUE of at least that)"
+            )
+    per_period = capacity.get("requests_per_period")
+    if per_period is not None:
+        words.append(
+            f"the API allows {per_period} requests a period (x-ratelimit-limit-requests): what is beyond is refused "
+            "with 429; --max-rps keeps below it"
+        )
+    return words
+
+
+def _too_long(profile: ServerProfile, capacity: dict[str, Any], longest: dict[str, Any]) -> list[str]:
+    who = f"the longest request of the set ({longest['prompt_id']})"
+    if longest["refused"]:
+        return [f"{who} was refused and will be at every level: {longest['refused']}"]
+    tokens, asked = longest["input_tokens"], longest["asked_output_tokens"] or 0
+    context, most = capacity["context_tokens"], capacity["input_tokens"]
+    if tokens is None:
+        return []
+    if most is not None and tokens > most:
+        return [f"{who} has {tokens} prompt tokens, and the server takes {most} (max_input_tokens)"]
+    if context is None or tokens + asked <= context:
+        return []
+    does = {
+        "ollama": "Ollama cuts prompts and answers to it without a word; raise OLLAMA_CONTEXT_LENGTH",
+        "llamacpp": "llama.cpp ends such answers early; start it with a larger --ctx-size",
+        "vllm": "vLLM refuses such requests; lower --max-output-tokens or raise --max-model-len",
+        "tgi": "TGI refuses such requests; lower --max-output-tokens or raise --max-total-tokens",
+    }
+    limit = f"{who} needs {tokens} + {asked} tokens, and the context holds {context}"
+    return [f"{limit}: {does[profile.name]}" if profile.name in does else limit]
+
+
+def reset_prefix_cache(client: httpx.Client, plan: BodyPlan) -> str:
+    """Empty the server's prefix cache where it has a route for that; what came of it, in words for the manifest.
+
+    `reset`; `not offered` (no such route; vLLM has it only with VLLM_SERVER_DEV_MODE=1); `left warm` (cache_bust is
+    off: reuse is wanted); `failed: ...`. The salt stays on whatever this says: it is the sure way.
+    """
+    if plan.cache_bust == "off":
+        return "left warm"
+    path = plan.profile.cache_reset_path
+    if path is None:
+        return "not offered"
+    try:
+        answer = client.post(path)
+    except httpx.HTTPError as error:
+        return f"failed: {type(error).__name__}"
+    if answer.status_code in (404, 405):
+        return "not offered"
+    return "reset" if answer.status_code == 200 else f"failed: HTTP {answer.status_code}"
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _listed_context(tree: Any, model: str) -> int | None:
+    """max_model_len of the model in a list of models."""
+    items = _table(tree).get("data")
+    mine = [item for item in items if isinstance(item, dict) and item.get("id") == model] if items else []
+    return _whole(mine[0].get("max_model_len")) if mine else None
+
+
+def _ollama_context(tree: Any, model: str) -> int | None:
+    """context_length of the loaded model, known by its name with or without tag."""
+    items = _table(tree).get("models")
+    for item in items if isinstance(items, list) else []:
+        if isinstance(item, dict) and item.get("name") in (model, f"{model}:latest"):
+            return _whole(item.get("context_length"))
+    return None
+
+
+def _argument(served: dict[str, Any] | None, flag: str) -> int | None:
+    """The value of a flag in the command of a server that we started; the last one counts."""
+    words = _table(served).get("command")
+    words = words.split() if isinstance(words, str) else [str(word) for word in words or ()]
+    found = None
+    for i, word in enumerate(words):
+        value = word.removeprefix(f"{flag}=") if word.startswith(f"{flag}=") else None
+        if word == flag and i + 1 < len(words):
+            value = words[i + 1]
+        if value is not None and value.isdecimal():
+            found = _whole(int(value))
+    return found
