@@ -28,7 +28,9 @@ Examples:
 @spec_flags
 @click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: results/<run_id>]")
 @click.option("--resume", type=click.Path(path_type=Path), help="Measure what a run folder lacks, by its own spec.")
-@click.option("--serve", metavar="TEXT", help="Start this server, sweep it, stop it: 'vllm MODEL -- ARGS'; see `serve`.")
+@click.option(
+    "--serve", metavar="TEXT", help="Start this server, sweep it, stop it: 'vllm MODEL -- ARGS'; see `serve`."
+)
 @click.option("--serve-timeout-s", type=float, help="When starting it is given up.  [default: 1800]")
 @click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
 def command(
@@ -46,6 +48,7 @@ def command(
     server.parquet where there was something to sample. The same spec into the same folder measures only what is
     missing. Exit codes: 0 the SLO is met at some level, 3 at none, 2 bad input, 1 the run failed.
     """
+    from benchsuite.load.served import served_plan, sweep_served, with_server
     from benchsuite.load.sweep import sweep
     from benchsuite.report.judgement import judge_run, unit_price
     from benchsuite.report.page import write_report
@@ -56,12 +59,17 @@ def command(
 
     if resume is not None and output is not None and resume != output:
         raise click.UsageError("--resume names the run folder; leave --output out")
-    base = read_run(resume).manifest["spec"] if resume is not None else None
-    asked = load_spec(spec, overrides(flags), base)
+    before = read_run(resume).manifest if resume is not None else {}
+    keys = overrides(flags)
+    plan = served_plan(serve, before, keys)
+    asked = load_spec(spec, keys if plan is None else with_server(keys, plan, spec or resume), before.get("spec"))
     unit_price(asked.price)
     requests = read_workload(asked.workload.source, asked.workload.requests, asked.load.seed)
     with SweepView(quiet=quiet) as view:
-        result = sweep(asked, requests, resume or output, view)
+        if plan is None:
+            result = sweep(asked, requests, resume or output, view)
+        else:
+            result = sweep_served(plan, asked, requests, resume or output, view, ready_timeout_s=serve_timeout_s)
     run = read_run(result.path)
     if not result.complete and not any(point["status"] == "complete" for point in run.manifest["points"]):
         click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {result.path}")

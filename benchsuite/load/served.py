@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from benchsuite.errors import EngineError, RunError
+from benchsuite.errors import EngineError, InputError, RunError
 from benchsuite.load.preflight import Preflight
 from benchsuite.load.sweep import sweep
 from benchsuite.load.view import Step, SweepResult, View
 from benchsuite.load.workers import Progress
 from benchsuite.serving.engines import Engine
 from benchsuite.serving.launch import keep_log, launched
-from benchsuite.serving.launch_plan import LaunchPlan
+from benchsuite.serving.launch_plan import LaunchPlan, parse_serve
 from benchsuite.serving.local_start import served_name
 from benchsuite.serving.process import LOOPBACK, free_port
 from benchsuite.spec import SweepSpec
@@ -24,19 +25,39 @@ from benchsuite.workload.prompts import Workload
 _DEATH_WAIT_S = 2.0
 
 
-def with_port(plan: LaunchPlan) -> LaunchPlan:
-    """The plan with a port, so that the server's address is known before it is started."""
+def served_plan(text: str | None, before: Mapping[str, Any], keys: Mapping[str, Any]) -> LaunchPlan | None:
+    """The server to start, with a port: as `text` says, or again as the run's manifest `before` says; None: none.
+
+    keys: what the flags set. Raises InputError when they name a server too.
+    """
+    if keys.get("server.base_url"):
+        if text is not None:
+            raise InputError(
+                "a server is started or it has a base URL, not both",
+                where="--serve, --base-url",
+                given=text,
+                hint="leave --base-url out: the server that is started has an address of its own",
+            )
+        return None
+    text = text if text is not None else (before.get("served") or {}).get("plan")
+    if text is None:
+        return None
+    plan = parse_serve(text)
     return plan if plan.port is not None else dataclasses.replace(plan, port=free_port())
 
 
-def spec_keys(plan: LaunchPlan) -> dict[str, Any]:
-    """What a plan with a port says of the spec: dotted keys for `load_spec`; None where it says nothing."""
-    return {
+def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) -> dict[str, Any]:
+    """The spec's keys with what the plan says; what a flag set stays.
+
+    spec: a file or a run that says the number of GPUs itself; None: the plan's parallel arguments say it.
+    """
+    told = {
         "server.base_url": f"http://{LOOPBACK}:{plan.port}",
         "server.model": served_name(plan),
         "server.profile": None if plan.engine == "simulator" else plan.engine,
-        "price.gpus": plan.gpus,
+        "price.gpus": plan.gpus if spec is None else None,
     }
+    return {**keys, **{key: value for key, value in told.items() if keys.get(key) is None}}
 
 
 def sweep_served(
@@ -48,7 +69,7 @@ def sweep_served(
     *,
     ready_timeout_s: float | None = None,
 ) -> SweepResult:
-    """Start the server of `plan`, sweep it, stop it. spec: with the plan's own address (`spec_keys`).
+    """Start the server of `plan`, sweep it, stop it. spec: with the plan's own address (`with_server`).
 
     The server's log is kept as serve.log in the run folder. A server that dies on the way leaves failed rows; the
     points finished before stand. Raises what `launched` and `sweep` raise, and EngineError when the server died, with
