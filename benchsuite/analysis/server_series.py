@@ -22,24 +22,38 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One measured point on the run's clock. client: what the manifest says of the measuring processes."""
+    """One measured point on the run's clock.
+
+    started_s, ended_s: the sweep's own edges, where it samples. busy_s: first send and last close, what gauges are
+    averaged over, for the measuring processes may take a while to begin. client: what the manifest says of them.
+    """
 
     point_id: str
     concurrency: int
     started_s: float
     ended_s: float
+    busy_s: tuple[float, float]
     client: Mapping[str, Any] = field(default_factory=dict)
 
 
-def windows_of(manifest: Mapping[str, Any]) -> list[Window]:
-    """The points that were measured to their end and say when, in order; one measured anew counts once."""
+def windows_of(manifest: Mapping[str, Any], requests: pa.Table) -> list[Window]:
+    """The points that were measured to their end and say when, in order; one measured anew counts once.
+
+    requests: pyarrow Table with point_id, sent_s and closed_s.
+    """
+    busy = {
+        row["point_id"]: (row["sent_s_min"], row["closed_s_max"])
+        for row in requests.group_by("point_id").aggregate([("sent_s", "min"), ("closed_s", "max")]).to_pylist()
+    }
     found: dict[str, Window] = {}
     for entry in manifest.get("points") or []:
         started_s, ended_s = entry.get("started_s"), entry.get("ended_s")
         if entry.get("status") == "complete" and started_s is not None and ended_s is not None:
             name = str(entry["point_id"])
+            first_s, last_s = busy.get(name, (None, None))
+            edges = (started_s if first_s is None else first_s, ended_s if last_s is None else last_s)
             client = entry.get("client") or {}
-            found[name] = Window(name, int(entry.get("concurrency") or 0), started_s, ended_s, client)
+            found[name] = Window(name, int(entry.get("concurrency") or 0), started_s, ended_s, edges, client)
     return list(found.values())
 
 
@@ -113,21 +127,22 @@ class ServerSeries:
         return values[:, known[first]], after
 
     def gauge(self, name: str, window: Window, *, add: bool) -> tuple[float | None, float | None, int]:
-        """(time-weighted mean, maximum, samples) of a gauge strictly inside the window; over endpoints the sum or mean.
+        """(time-weighted mean, maximum, samples) of a gauge between first send and last close; over endpoints the sum
+        or mean.
 
-        The samples at the edges are left out, for there the server is idle by the sweep's own doing. Each sample stands
-        for the time that is nearer to it than to another. None where no sample is inside.
+        Each sample stands for the time that is nearer to it than to another. None where no sample is inside.
         """
+        first_s, last_s = window.busy_s
         means, greatest, n = [], [], 0
         for columns in self._columns.values():
             if name not in columns:
                 continue
             at_s, values = columns["at_s"], columns[name]
-            inside = np.flatnonzero((at_s > window.started_s) & (at_s < window.ended_s) & ~np.isnan(values))
+            inside = np.flatnonzero((at_s > first_s) & (at_s < last_s) & ~np.isnan(values))
             if not len(inside):
                 continue
             own_s, own = at_s[inside], values[inside]
-            borders = np.concatenate([[window.started_s], (own_s[1:] + own_s[:-1]) / 2, [window.ended_s]])
+            borders = np.concatenate([[first_s], (own_s[1:] + own_s[:-1]) / 2, [last_s]])
             means.append(float(np.average(own, weights=np.diff(borders))))
             greatest.append(float(own.max()))
             n += len(own)

@@ -47,7 +47,7 @@ def _level(series: ServerSeries | None, level: int, windows: Sequence[Window]) -
     reasons: dict[str, str] = {}
     n_samples = 0
     for name, mean_name, max_name, add in _GAUGES:
-        parts = [(series.gauge(name, window, add=add), window.ended_s - window.started_s) for window in windows]
+        parts = [(series.gauge(name, window, add=add), window.busy_s[1] - window.busy_s[0]) for window in windows]
         known = [(mean, most, seconds) for (mean, most, _), seconds in parts if mean is not None and most is not None]
         n_samples = max(n_samples, sum(n for (_, _, n), _ in parts))
         if not known:

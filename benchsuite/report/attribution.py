@@ -26,7 +26,7 @@ _PARTS = {
 
 def attribution_of(run: Run) -> tuple[list[Attribution], list[ServerUse]]:
     """Both, of the points of a run that ran to their end; empty where its manifest does not say when they ran."""
-    windows = windows_of(run.manifest)
+    windows = windows_of(run.manifest, run.table)
     series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
     return attribute(run.table, windows, series), server_use(series, windows)
 
@@ -43,13 +43,14 @@ def print_attribution(
         return
     rows = [
         (
-            count(one.concurrency), count(one.n), ms(one.ttft_s), ms(one.client_s), ms(one.network_s),
-            ms(one.queue_s), ms(one.prefill_s), ms(one.rest_s), ms(one.dispatch_s),
+            count(one.concurrency), count(one.n), ms(one.ttft_s), ms(one.client_s), _ms(one.network_s),
+            ms(one.queue_s), ms(one.prefill_s), _ms(one.rest_s), ms(one.dispatch_s),
         )
         for one in found
     ]  # fmt: skip
     heads = ("users", "n", "TTFT", "client", "network\n+ HTTP", "server\nqueue", "server\nprefill", "rest")
     console.print(_table((*heads, "before\nthe send"), rows, console))
+    say(console, "TTFT is the sum from client to rest; the wait before the send is not in it", style="dim", indent=2)
     for name, words in _PARTS.items():
         if name != "server_itl":
             _tell(console, words, [(one.concurrency, one.reasons.get(name)) for one in found])
@@ -75,6 +76,11 @@ def _use_row(one: Attribution, use: ServerUse) -> tuple[str, ...]:
         percent(use.kv_cache_mean_ratio), percent(use.kv_cache_max_ratio), percent(use.prefix_cache_hit_ratio),
         number(use.preemptions),
     )  # fmt: skip
+
+
+def _ms(value_s: float | None) -> str:
+    """Milliseconds; a difference below half a microsecond is rounding."""
+    return ms(0.0 if value_s is not None and abs(value_s) < 5e-7 else value_s)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> Table:
