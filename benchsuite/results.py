@@ -110,6 +110,88 @@ class PointSummary:
     intervals: dict[str, Estimate] = field(default_factory=dict)
 
 
+EnergyCode = Literal[
+    "energy_window_short",
+    "energy_counter_reset",
+    "energy_power_differs",
+    "energy_no_counter",
+    "energy_whole_card",
+    "energy_constant_power",
+    "energy_idle_unknown",
+    "gpu_lost",
+    "gpu_samples_missing",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A time-weighted mean over a level's windows, over its GPUs: the least, the mean and the greatest GPU."""
+
+    least: float
+    mean: float
+    greatest: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """What the GPUs did while a level was measured, over its repeats. GPUs only: the host is not in it.
+
+    power_w, power_limit_w: all GPUs together; None unless known of every GPU. coverage_ratio: share of the windows that
+    readings cover, of the GPU with the least. throttle_s: seconds by reason, of the GPU throttled longest; None: not
+    told, {}: told, and never. foreign_processes: most seen on one GPU.
+    """
+
+    source: str
+    uuids: tuple[str, ...]
+    n_samples: int
+    coverage_ratio: float
+    util_ratio: Spread | None = None
+    memory_ratio: Spread | None = None
+    sm_active_ratio: Spread | None = None
+    tensor_active_ratio: Spread | None = None
+    dram_active_ratio: Spread | None = None
+    sm_clock_mhz: Spread | None = None
+    memory_clock_mhz: Spread | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    temperature_max_c: float | None = None
+    throttle_s: dict[str, float] | None = None
+    foreign_processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PointEnergy:
+    """The energy of one run of the set at a level (mean over repeats), of all GPUs together. The host is NOT in it.
+
+    method: from the energy counter, from power over time, of both kinds of GPU, or from the user's constant. gross_j:
+    as drawn; net_j: less idle_w times the window; None where idle was not measured. mean_w: gross_j over the window, or
+    the sampled power where there is no gross_j. j_per_*: over what succeeded. error_ratio: bound of gross_j's error by
+    how old a reading may be at a window's edges. wall_j: gross_j times pue; electricity_usd, gco2_g: of wall_j, None
+    without a price or a carbon intensity. codes: what limits trust in the figures; Warn.code is an EnergyCode.
+    """
+
+    n_gpus: int
+    window_s: float
+    method: Literal["counter", "power", "mixed", "constant"] | None
+    gross_j: float | None
+    idle_w: float | None
+    net_j: float | None
+    mean_w: float | None
+    j_per_output_token: float | None
+    net_j_per_output_token: float | None
+    j_per_token: float | None
+    j_per_request: float | None
+    kwh: float | None
+    error_ratio: float | None
+    pue: float = 1.0
+    wall_j: float | None = None
+    gco2_g: float | None = None
+    gco2_g_per_1m_output_tokens: float | None = None
+    electricity_usd: float | None = None
+    electricity_usd_per_1m_output_tokens: float | None = None
+    codes: tuple[Warn, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class PointCost:
     """What one point costs. usd_per_hour: all GPUs together, None if no price is known; then all are None.
@@ -134,7 +216,7 @@ class Judged:
     'throughput > 20 tok/s missed: 12.77 tok/s', 'ttft_mean < 1 s unknown'.
 
     meets_slo is what was observed; slo_verdict is what it proves; p_met: the share of resampled runs that keep every
-    limit, None for one run. intervals: those of the point, and of its cost.
+    limit, None for one run. intervals: those of the point, and of its cost. energy, gpu: None where nothing measured.
     """
 
     point: PointSummary
@@ -144,6 +226,8 @@ class Judged:
     slo_verdict: SloVerdict = "unknown"
     p_met: float | None = None
     intervals: dict[str, Estimate] = field(default_factory=dict)
+    energy: PointEnergy | None = None
+    gpu: GpuUse | None = None
 
     @property
     def meets_slo(self) -> bool:

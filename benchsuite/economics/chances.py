@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,14 +39,22 @@ class Chances:
 NO_CHANCES = Chances()
 
 
-def chances(levels: Sequence[LevelSums], *, free: bool = False, draws: int = DRAWS, seed: int = _SEED) -> Chances:
+def chances(
+    levels: Sequence[LevelSums],
+    *,
+    free: bool = False,
+    hourly: Mapping[int, float] | None = None,
+    draws: int = DRAWS,
+    seed: int = _SEED,
+) -> Chances:
     """Resample repeats, then blocks of requests in each; all levels take the same repeats where they share them.
 
     Each draw's distance from the measured figures is stretched as Student's t is wider than the normal: three runs
     alone, resampled, show too little of what a fourth may do (86 % for nominal 95 %).
 
     levels: ascending, with the same limits. free: the machine costs nothing, so the lowest level that meets the SLO is
-    picked; otherwise the one with the shortest wall time, since all are paid by the hour.
+    picked; otherwise the one with the shortest wall time, since all are paid by the hour. hourly: the price by level,
+    where it differs: then the cheapest.
     """
     drawn = resample(levels, draws=draws, seed=seed)
     p_met, p_steady, feasible, wall = {}, {}, [], []
@@ -55,7 +63,8 @@ def chances(levels: Sequence[LevelSums], *, free: bool = False, draws: int = DRA
         p_met[one.level.concurrency] = float(one.feasible.mean())
         p_steady[one.level.concurrency] = float(one.kept[:, steady].all(axis=1).mean())
         feasible.append(one.feasible)
-        wall.append(np.zeros(draws) if free else one.wall_s)
+        usd_per_hour = 1.0 if hourly is None else hourly[one.level.concurrency]
+        wall.append(np.zeros(draws) if free else one.wall_s * usd_per_hour)
     single = [level.concurrency for level in levels if len(level.runs) < 2]
     p_by_level, method = None, ONE_RUN if len(single) == len(levels) else f"{ONE_RUN} at {_list(single)}"
     if levels and not single:

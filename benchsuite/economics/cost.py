@@ -9,6 +9,7 @@ from benchsuite.errors import PriceError
 from benchsuite.results import Estimate, PointCost, PointSummary
 
 SECONDS_PER_HOUR = 3600.0
+HourPrice = float | Mapping[int, float] | None  # one for all levels, or by level where it holds measured power
 
 
 def total_usd_per_hour(usd_per_hour: float, gpus: int = 1) -> float:
@@ -18,6 +19,16 @@ def total_usd_per_hour(usd_per_hour: float, gpus: int = 1) -> float:
     if gpus < 1:
         raise PriceError("a number of GPUs makes no sense", where="gpus", given=gpus, expected="at least 1")
     return usd_per_hour * gpus
+
+
+def hour_at(price: HourPrice, concurrency: int) -> float | None:
+    """The price of the whole machine's hour at a level; None if none is known. KeyError for a level without one."""
+    return price[concurrency] if isinstance(price, Mapping) else price
+
+
+def is_free(price: HourPrice) -> bool:
+    """True where an hour costs nothing."""
+    return all(usd == 0 for usd in price.values()) if isinstance(price, Mapping) else price == 0
 
 
 def point_cost(point: PointSummary, usd_per_hour_total: float | None) -> PointCost:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from benchsuite.analysis.checks import check_levels
+from benchsuite.economics.cost import HourPrice
 from benchsuite.economics.optimum import decide, judge_points, measured
 from benchsuite.results import Decision, Judged, PointSummary, Warn
 from benchsuite.slo import Limit, Slo
@@ -14,9 +15,7 @@ MARGIN = 0.01
 _REMEDY = "one run cannot tell: repeat this level, or decide whether the limit is meant that exactly"
 
 
-def with_level_warnings(
-    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: float | None
-) -> list[PointSummary]:
+def with_level_warnings(points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice) -> list[PointSummary]:
     """The points, each with what the other levels of its model, the SLO and the decision say against it.
 
     Points of several models keep their order; warnings that a point has already stay in front, once.
@@ -43,7 +42,7 @@ def fragile_optimum(judged: Sequence[Judged], decision: Decision, slo: Slo) -> l
                 found.append(
                     _warn(choice, f"the optimum keeps {limit} by {margin:.2%}: {limit.show(_value(choice, limit))}")
                 )
-        rivals = [j for j in judged if j.misses and _shorter(j, choice)]
+        rivals = [j for j in judged if j.misses and _cheaper(j, choice)]
     else:
         rivals = [] if decision.nearest is None or not decision.nearest.misses else [decision.nearest]
     for rival in rivals:
@@ -68,15 +67,22 @@ def _value(judged: Judged, limit: Limit) -> float:
     return value
 
 
-def _shorter(one: Judged, other: Judged) -> bool:
-    a, b = one.point.wall_s, other.point.wall_s
+def _expenses(one: Judged, other: Judged) -> tuple[float | None, float | None]:
+    """What both cost; how long they take where there is no price."""
+    if one.cost.cost_usd and other.cost.cost_usd:
+        return one.cost.cost_usd, other.cost.cost_usd
+    return one.point.wall_s, other.point.wall_s
+
+
+def _cheaper(one: Judged, other: Judged) -> bool:
+    a, b = _expenses(one, other)
     return a is not None and b is not None and a < b
 
 
 def _else(rival: Judged, decision: Decision) -> str:
     if decision.kind == "none":
         return "meet the SLO"
-    ours, theirs = rival.point.wall_s, decision.choice.point.wall_s
+    ours, theirs = _expenses(rival, decision.choice)
     assert ours is not None
     assert theirs is not None
     return f"cost {1 - ours / theirs:.0%} less than the optimum {decision.choice.point.concurrency}"

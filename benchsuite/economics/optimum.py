@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchsuite.analysis.stats import ONE_RUN, none
 from benchsuite.economics.chances import NEARLY, NO_CHANCES, SURE, Chances, slo_verdict
-from benchsuite.economics.cost import cost_intervals, point_cost
+from benchsuite.economics.cost import HourPrice, cost_intervals, hour_at, point_cost
 from benchsuite.results import Decision, Estimate, Judged, NoFeasiblePoint, Optimum, PointCost, PointSummary
 from benchsuite.slo import LATENCIES, Limit, Slo
 
@@ -72,10 +72,12 @@ def _of_one_run(point: PointSummary) -> dict[str, Estimate]:
 
 
 def judge_points(
-    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: float | None, found: Chances = NO_CHANCES
+    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: Chances = NO_CHANCES
 ) -> list[Judged]:
-    """Every point with its cost at the price of the whole machine, held against the SLO."""
-    return [judge(point, point_cost(point, usd_per_hour_total), slo, found) for point in points]
+    """Every point with its cost at the price of the whole machine (one, or its level's), held against the SLO."""
+    return [
+        judge(point, point_cost(point, hour_at(usd_per_hour_total, point.concurrency)), slo, found) for point in points
+    ]
 
 
 def decide(judged: Sequence[Judged], slo: Slo, found: Chances = NO_CHANCES) -> Decision:

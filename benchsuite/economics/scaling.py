@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchsuite.analysis.usl import Usl, elasticities, fit_usl, knee
+from benchsuite.economics.cost import HourPrice
 from benchsuite.economics.optimum import decide, judge_points
 from benchsuite.economics.slo_boundary import (
     NONE_HOLDS,
@@ -91,7 +92,7 @@ class Scaling:
 def scaling(
     points: Sequence[PointSummary],
     slo: Slo,
-    usd_per_hour_total: float | None,
+    usd_per_hour_total: HourPrice,
     *,
     repeats: Sequence[Sequence[PointSummary]] = (),
     p_met: Mapping[int, float] | None = None,
@@ -101,7 +102,7 @@ def scaling(
 
     repeats: the points of each repeat by itself, where known: they give the boundary its interval. p_met: how sure each
     level is to meet the SLO, where known: the zone takes those of 95 %, others as they were observed. Levels without a
-    rate of output tokens are left out of all but the decision and the limits. The price changes no share and no zone.
+    rate of output tokens are left out of all but the decision and the limits. One price changes no share and no zone.
     """
     ordered = sorted(points, key=lambda p: p.concurrency)
     judged = judge_points(ordered, slo, usd_per_hour_total)
@@ -165,9 +166,10 @@ def _levels(rated: Sequence[Judged], steps: Sequence[float], zone: Zone | None) 
 
 
 def _zone(rated: Sequence[Judged], decision: Decision, p_met: Mapping[int, float]) -> Zone | None:
-    """At one hourly price the average cost is the inverse of the rate, so the zone needs no price."""
+    """At one hourly price (or none) the average cost is the inverse of the rate, so the zone needs no price."""
     sure = [j for j in rated if j.meets_slo and p_met.get(j.point.concurrency, 1.0) >= ZONE_P_MET]
-    feasible = [(j.point.concurrency, j.point.output_tok_s or 0.0) for j in sure]
+    # tokens per dollar at prices that differ, per second at one
+    feasible = [(j.point.concurrency, (j.point.output_tok_s or 0.0) / (j.cost.usd_per_hour or 1.0)) for j in sure]
     if not feasible:
         return None
     least = max(rate for _, rate in feasible) / (1 + ZONE_TOLERANCE)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchsuite.analysis.boundary import FALLING, RISING, Runs, crossing, users_at_limit
-from benchsuite.economics.cost import SECONDS_PER_HOUR
+from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
 from benchsuite.economics.optimum import MAX_ERROR_RATE, measured
 from benchsuite.results import Decision, Estimate, PointSummary
 from benchsuite.slo import Limit, Slo
@@ -80,7 +80,7 @@ def boundary_users(points: Sequence[PointSummary], limits: Sequence[Limit]) -> f
 class BoundaryCost:
     """What the set of the optimum costs at any number of users: its tokens at the interpolated rate v(N) N."""
 
-    def __init__(self, points: Sequence[PointSummary], decision: Decision, usd_per_hour: float | None) -> None:
+    def __init__(self, points: Sequence[PointSummary], decision: Decision, usd_per_hour: HourPrice) -> None:
         self.usd_per_hour = usd_per_hour
         self.choice = decision.choice.point if decision.kind == "optimum" else None
         known = [(p.concurrency, p.output_tok_s / p.concurrency) for p in points if p.output_tok_s]
@@ -96,5 +96,16 @@ class BoundaryCost:
         speeds = isotonic_regression(np.asarray(self.speeds), increasing=False).x
         rate = float(np.interp(math.log(users), self.levels, speeds)) * users
         wall_s = choice.output_tokens / choice.repeat_count / rate
-        usd = None if self.usd_per_hour is None else self.usd_per_hour * wall_s / SECONDS_PER_HOUR
-        return usd, 1 - wall_s / choice.wall_s
+        hour = self.hour_at(users)
+        if hour is None:
+            return None, 1 - wall_s / choice.wall_s
+        usd = hour * wall_s / SECONDS_PER_HOUR
+        before = self.hour_at(choice.concurrency)
+        return usd, 1 - wall_s / choice.wall_s * (hour / before if before else 1.0)
+
+    def hour_at(self, users: float) -> float | None:
+        """The machine's hour, between levels straight in the logarithm of users."""
+        if not isinstance(self.usd_per_hour, Mapping):
+            return self.usd_per_hour
+        levels = sorted(self.usd_per_hour)
+        return float(np.interp(math.log(users), np.log(levels), [self.usd_per_hour[level] for level in levels]))

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchsuite.economics.cost import HourPrice
 from benchsuite.economics.optimum import decide, judge_points, measured
 from benchsuite.results import Optimum, PointSummary
 from benchsuite.slo import Limit, Slo
@@ -67,7 +68,7 @@ Boundary = Callable[[Slo], tuple[float | None, float | None]]  # users and cost_
 
 
 def slo_price(
-    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd_per_hour_total: float | None, boundary: Boundary
+    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd_per_hour_total: HourPrice, boundary: Boundary
 ) -> SloPrice:
     """What `limit`, one of `slo`, costs. points: of one model. A limit of zero has no price: 1 % of it is nothing."""
     if limit.value <= 0:
@@ -85,7 +86,7 @@ def with_limit(slo: Slo, limit: Limit, value: float) -> Slo:
     return Slo(tuple(dataclasses.replace(one, value=value) if one == limit else one for one in slo.limits))
 
 
-def _optimum(points: Sequence[PointSummary], slo: Slo, usd: float | None) -> Optimum | None:
+def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> Optimum | None:
     decision = decide(judge_points(points, slo, usd), slo)
     return decision if decision.kind == "optimum" else None
 
@@ -95,7 +96,7 @@ def _upper(limit: Limit) -> bool:
 
 
 def _steps(
-    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: float | None, now: Optimum | None
+    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, now: Optimum | None
 ) -> list[SloStep]:
     known = {value for p in points if (value := measured(p, limit)) is not None and value > 0}
     loosening = sorted(known, reverse=not _upper(limit))
@@ -130,7 +131,7 @@ def _level(decision: Optimum | None) -> int | None:
 
 
 def _scanned(
-    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: float | None, boundary: Boundary, looser: float
+    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, boundary: Boundary, looser: float
 ) -> SloScan:
     moved = limit.value * (1 + looser if _upper(limit) else 1 - looser)
     changed = with_limit(slo, limit, moved)

@@ -38,11 +38,17 @@ def summary_json(
 
 
 def point_json(judged: Judged) -> dict[str, Any]:
-    """One level: its figures, its cost, its verdict."""
+    """One level: its figures, its cost, its verdict; its energy and GPUs (of the GPUs alone, without the host)."""
     point: dict[str, Any] = dataclasses.asdict(judged.point)
     warnings = point.pop("warnings")
     cost = dataclasses.asdict(judged.cost)
-    del cost["usd_per_hour"], point["model"]
+    hourly = cost.pop("usd_per_hour")
+    del point["model"]
+    beside = {
+        "usd_per_hour_total": hourly,
+        "energy": None if judged.energy is None else dataclasses.asdict(judged.energy),
+        "gpu": None if judged.gpu is None else dataclasses.asdict(judged.gpu),
+    }
     verdict = {
         "meets_slo": judged.meets_slo,
         "misses": [*judged.misses],
@@ -51,7 +57,7 @@ def point_json(judged: Judged) -> dict[str, Any]:
         "p_met": judged.p_met,
         "intervals": {name: dataclasses.asdict(found) for name, found in judged.intervals.items()},
     }
-    cleaned: dict[str, Any] = _clean({**point, **cost, **verdict, "warnings": list(warnings)})
+    cleaned: dict[str, Any] = _clean({**point, **cost, **beside, **verdict, "warnings": list(warnings)})
     return cleaned
 
 

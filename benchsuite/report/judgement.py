@@ -9,12 +9,14 @@ from typing import Any
 from benchsuite.analysis.client_checks import ClientVerdict, judge_client, token_balance
 from benchsuite.analysis.metrics import summarise_for
 from benchsuite.economics.chances import chances
-from benchsuite.economics.cost import total_usd_per_hour
+from benchsuite.economics.cost import HourPrice, is_free, total_usd_per_hour
 from benchsuite.economics.fragility import with_level_warnings
 from benchsuite.economics.optimum import decide, judge_points, limits_of
+from benchsuite.economics.power import owned_usd_per_hour
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
 from benchsuite.report.export import summary_json
+from benchsuite.report.power import read_power
 from benchsuite.results import Decision, Judged, PointSummary, Warn
 from benchsuite.slo import Slo, parse_slo
 from benchsuite.spec import PriceSpec, parse_spec
@@ -23,7 +25,11 @@ from benchsuite.store import Run
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A run's points, judged. usd_per_hour: one GPU's, None if no price is known. clients: verdict by level."""
+    """A run's points, judged. clients: verdict by level.
+
+    usd_per_hour: one GPU's, None if no price is known; where the hour has measured power in it (owned GPUs) that of the
+    optimum, or of the nearest level, and hourly is the whole machine's by level.
+    """
 
     run_id: str
     model: str | None
@@ -33,6 +39,14 @@ class Judgement:
     judged: tuple[Judged, ...]
     decision: Decision
     clients: dict[int, ClientVerdict]
+    hourly: dict[int, float] | None = None
+
+    @property
+    def usd_per_hour_total(self) -> HourPrice:
+        """The whole machine's hour: one price, or by level."""
+        if self.hourly is not None:
+            return self.hourly
+        return None if self.usd_per_hour is None else total_usd_per_hour(self.usd_per_hour, self.gpus)
 
     def summary(self) -> dict[str, Any]:
         """The content of summary.json."""
@@ -52,7 +66,9 @@ class Judgement:
 
 
 def unit_price(price: PriceSpec) -> float | None:
-    """One GPU-hour in dollars: as given, or the preset's; None if neither. Raises PriceError."""
+    """One GPU-hour in dollars: as given, the preset's, or of owned GPUs; None if not known yet. Raises PriceError."""
+    if price.owned is not None:
+        return owned_usd_per_hour(price)
     return price.usd_per_hour if price.preset is None else preset(price.preset).usd_per_hour
 
 
@@ -67,14 +83,21 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     price = price or spec.price
     usd_per_hour = unit_price(price)
     model = run.manifest.get("model") or spec.server.model
-    measured = summarise_for(whole_points(run), limits_of(limits), model=model, fixed_length=spec.workload.fixed_length)
+    rows = whole_points(run)
+    measured = summarise_for(rows, limits_of(limits), model=model, fixed_length=spec.workload.fixed_length)
     points = [point for point, _ in measured]
     clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
     points = [_with_client_warning(_with_server_count(run, p), clients.get(p.concurrency)) for p in points]
-    total = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
-    points = with_level_warnings(_with_cut_points(run, points), limits, total)
-    found = chances([sums for _, sums in measured], free=total == 0)
-    judged = judge_points(points, limits, total, found)
+    power = read_power(run, rows, points, price, spec.telemetry.constant_kw)
+    total: HourPrice = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
+    hourly = power.hourly if price.owned is not None and usd_per_hour is None else None
+    total = hourly or total
+    points = with_level_warnings(_with_cut_points(run, power.warned(points)), limits, total)
+    found = chances([sums for _, sums in measured], free=is_free(total), hourly=hourly)
+    judged = power.beside(judge_points(points, limits, total, found))
+    decision = decide(judged, limits, found)
+    if hourly is not None:
+        usd_per_hour = hourly[_shown(decision)] / price.gpus
     return Judgement(
         run_id=run.manifest["run_id"],
         model=model,
@@ -82,9 +105,17 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
         usd_per_hour=usd_per_hour,
         gpus=price.gpus,
         judged=tuple(judged),
-        decision=decide(judged, limits, found),
+        decision=decision,
         clients=clients,
+        hourly=hourly,
     )
+
+
+def _shown(decision: Decision) -> int:
+    """The level whose hour stands for the machine's."""
+    level = decision.choice if decision.kind == "optimum" else decision.nearest
+    assert level is not None
+    return level.point.concurrency
 
 
 def _refuse_without_whole_points(run: Run) -> None:
