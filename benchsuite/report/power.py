@@ -56,7 +56,7 @@ def read_power(
     facts = gpu_facts(run.manifest.get("telemetry"), constant_kw, price.gpus)
     profile = (run.manifest.get("preflight") or {}).get("profile")
     series = None if run.server is None else ServerSeries(run.server)
-    servers = {use.concurrency: use for use in server_use(series, windows_of(run.manifest))}
+    servers = {use.concurrency: use for use in server_use(series, windows_of(run.manifest, rows))}
     energies: dict[int, PointEnergy | None] = {}
     uses: dict[int, GpuUse | None] = {}
     warnings: list[Warn] = []
