@@ -36,15 +36,14 @@ class Window:
     client: Mapping[str, Any] = field(default_factory=dict)
 
 
-def windows_of(manifest: Mapping[str, Any], requests: pa.Table) -> list[Window]:
+def windows_of(manifest: Mapping[str, Any], requests: pa.Table | None = None) -> list[Window]:
     """The points that were measured to their end and say when, in order; one measured anew counts once.
 
-    requests: pyarrow Table with point_id, sent_s and closed_s.
+    requests: pyarrow Table with point_id, sent_s and closed_s; None: busy_s is the edges.
     """
-    busy = {
-        row["point_id"]: (row["sent_s_min"], row["closed_s_max"])
-        for row in requests.group_by("point_id").aggregate([("sent_s", "min"), ("closed_s", "max")]).to_pylist()
-    }
+    ends = [("sent_s", "min"), ("closed_s", "max")]
+    rows = [] if requests is None else requests.group_by("point_id").aggregate(ends).to_pylist()
+    busy = {row["point_id"]: (row["sent_s_min"], row["closed_s_max"]) for row in rows}
     found: dict[str, Window] = {}
     for entry in manifest.get("points") or []:
         started_s, ended_s = entry.get("started_s"), entry.get("ended_s")
