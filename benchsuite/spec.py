@@ -317,7 +317,9 @@ def load_spec(path: Path | None, overrides: dict[str, Any], base: dict[str, Any]
         *parents, leaf = key.split(".")
         node = tree
         for parent in parents:
-            node = node.setdefault(parent, {})
+            if node.get(parent) is None:  # a saved spec says null where a table was left out
+                node[parent] = {}
+            node = node[parent]
             if not isinstance(node, dict):
                 raise SpecError(f"{parent!r} is a table", where=str(path), given=repr(node))
         node[leaf] = value

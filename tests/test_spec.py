@@ -42,7 +42,7 @@ def test_every_mistake_at_once():
     ) == [
         "server.base_url: expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1 "
         "(given '127.0.0.1:8000')",
-        "server.endpoint: Input should be 'chat' or 'completions' (given 'chats')",
+        "server.endpoint: Input should be 'chat', 'completions' or 'native' (given 'chats')",
         "server.profil: unknown key; did you mean 'profile'?",
         "load.repeats: Input should be greater than or equal to 1 (given 0)",
         "load.concurency: unknown key; did you mean 'concurrency'?",
@@ -213,3 +213,13 @@ def test_a_fallback_on_a_queue():
     fallback = parse_spec({"server": server}, where="test").server.fallback
     assert fallback is not None
     assert (fallback.base_url, fallback.on, fallback.max_waiting) == ("http://b", ("429", "503", "queue"), 4)
+
+
+def test_flags_reach_into_tables_that_were_left_out():
+    """A flag of a fallback makes its table, also on top of a saved spec that says null there."""
+    keys = {"server.base_url": "http://a", "server.fallback.base_url": "http://b", "server.fallback.model": "m"}
+    saved = parse_spec({"server": {"base_url": "http://a"}}, where="test").model_dump(mode="json")
+    for base in (None, saved):
+        fallback = load_spec(None, keys, base).server.fallback
+        assert fallback is not None
+        assert (fallback.base_url, fallback.model) == ("http://b", "m")

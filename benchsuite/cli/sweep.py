@@ -20,6 +20,9 @@ Examples:
   benchsuite sweep sweep.toml --concurrency 8,16,32 --repeats 3
   benchsuite sweep --serve "vllm Qwen/Qwen3-0.6B -- --max-num-seqs 64" --preset h100-low
   benchsuite sweep --serve "docker:tgi Qwen/Qwen3-0.6B" --preset h100-low
+  benchsuite sweep --base-url http://gpu1:8000 --base-url http://gpu2:8000 --usd-per-hour 1.99 --gpus 2
+  benchsuite sweep --base-url http://gpu1:8000 --fallback-url https://api.example.com --fallback-model big \\
+      --fallback-usd-per-1m-input 0.5 --fallback-usd-per-1m-output 1.5
   benchsuite sweep --base-url http://127.0.0.1:8000 --slo "ttft_p95<1s,tpot_mean<50ms" --preset h100-low
   benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b
 """,

@@ -26,6 +26,10 @@ def _words(_: click.Context, __: click.Parameter, value: str | None) -> list[str
     return None if value is None else [word.strip() for word in value.split(",") if word.strip()]
 
 
+def _urls(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> str | list[str] | None:
+    return None if not value else value[0] if len(value) == 1 else list(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """One flag: its click declaration, the dotted key of the spec that it sets, what it says in --help."""
@@ -48,7 +52,12 @@ _EITHER: dict[str, Any] = {"default": None}
 
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "Server": (
-        Flag("--base-url", "server.base_url", "The server, with or without /v1."),
+        Flag(
+            "--base-url",
+            "server.base_url",
+            "The server, with or without /v1; more than once for replicas.",
+            {"multiple": True, "callback": _urls},
+        ),
         Flag("--model", "server.model", "As the server knows it.  [default: the only one that it lists]"),
         Flag("--profile", "server.profile", "auto, vllm, tgi, ollama, llamacpp, transformers or openai."),
         Flag("--endpoint", "server.endpoint", "chat, completions, or native (TGI, Ollama).  [default: chat]"),
@@ -57,6 +66,39 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         ),
         Flag("--api-key-env", "server.api_key_env", "Variable with the API key.  [default: OPENAI_API_KEY]"),
         Flag("--insecure", "server.insecure", "Do not verify the server's TLS certificate.", _YES),
+    ),
+    "Fallback to a paid API": (
+        Flag("--fallback-url", "server.fallback.base_url", "Where requests go that the server refuses."),
+        Flag("--fallback-model", "server.fallback.model", "As the API knows it."),
+        Flag(
+            "--fallback-api-key-env",
+            "server.fallback.api_key_env",
+            "Variable with its key.  [default: FALLBACK_API_KEY]",
+        ),
+        Flag(
+            "--fallback-usd-per-1m-input",
+            "server.fallback.usd_per_1m_input",
+            "Its list price of input tokens.",
+            _FLOAT,
+        ),
+        Flag(
+            "--fallback-usd-per-1m-output",
+            "server.fallback.usd_per_1m_output",
+            "Its list price of output tokens.",
+            _FLOAT,
+        ),
+        Flag(
+            "--fallback-on",
+            "server.fallback.on",
+            "Which refusals: 429, 503, queue.  [default: 429,503]",
+            {"callback": _words},
+        ),
+        Flag(
+            "--fallback-max-waiting",
+            "server.fallback.max_waiting",
+            "Longest queue of the server before new requests go there.",
+            _INT,
+        ),
     ),
     "Requests": (
         Flag("--workload", "workload.source", "'wineval', or a JSONL file of requests.  [default: wineval]"),
@@ -97,6 +139,14 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("--usd-per-hour", "price.usd_per_hour", "Price of one GPU-hour.", _FLOAT),
         Flag("--preset", "price.preset", "A bundled price instead; see `benchsuite cost --list-presets`."),
         Flag("--gpus", "price.gpus", "GPUs that serve the model, all servers together.  [default: 1]", _INT),
+        Flag("--usd-per-kwh", "price.usd_per_kwh", "Price of electricity, for measured energy.", _FLOAT),
+        Flag(
+            "--pue",
+            "price.pue",
+            "Power usage effectiveness: energy at the wall per energy of GPUs.  [default: 1]",
+            _FLOAT,
+        ),
+        Flag("--gco2-per-kwh", "price.gco2_per_kwh", "Carbon intensity of the grid, grams a kWh.", _FLOAT),
         Flag("--slo", "slo", "Limits that must hold.  [default: ttft_mean<1s,throughput>20]"),
     ),
     "Telemetry": (
@@ -138,7 +188,10 @@ def spec_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def overrides(flags: dict[str, Any]) -> dict[str, Any]:
     """The spec's keys that the flags set, as `load_spec` takes them; None: not given."""
-    return {flag.key: flags[flag.parameter] for flag in _FLAGS}
+    keys = {flag.key: flags[flag.parameter] for flag in _FLAGS}
+    if keys["server.base_url"] is not None:
+        keys["server.more_base_urls"] = ()  # the flag names all servers, whatever a file or a run named
+    return keys
 
 
 def given(flags: dict[str, Any]) -> bool:

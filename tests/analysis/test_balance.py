@@ -1,0 +1,80 @@
+"""Requests by endpoint: counts, shares, and when like servers are not alike."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from rows_for_tests import frame, row
+
+from benchsuite.analysis.balance import balance
+
+OWN = [{"base_url": "http://a", "role": "own"}, {"base_url": "http://b", "role": "own"}]
+API = {"base_url": "http://api", "role": "fallback"}
+
+
+def table(*rows: object) -> pa.Table:
+    return pa.Table.from_pandas(frame(*rows), preserve_index=False)
+
+
+def at(
+    endpoint: str | None, sent_s: float, ttft_s: float, gaps_s: tuple[float, ...] = (0.1,), **other: object
+) -> object:
+    return row(sent_s, ttft_s, list(gaps_s), endpoint=endpoint, **{"concurrency": 2} | other)
+
+
+def test_a_level_by_endpoint():
+    """Each endpoint has its requests, failures, tokens, means and share of the time in flight, the API apart."""
+    (level,) = balance(
+        table(
+            at("http://a", 0.0, 0.2, (0.1, 0.1)),
+            at("http://a", 1.0, 0.4),
+            at("http://b", 0.0, 0.3),
+            at("http://b", 1.0, 0.3, status="http_error", output_tokens=None),
+            at("http://api", 2.0, 0.5, token_source="chunks"),
+        ),
+        [*OWN, API],
+    )
+    a, b, api = level.parts
+    assert [part.role for part in level.parts] == ["own", "own", "fallback"]
+    assert (a.requests, a.request_share, a.failures, a.output_tokens, a.input_tokens) == (2, 0.4, 0, 5, 20)
+    assert (a.ttft_s, a.tpot_s) == (pytest.approx(0.3), pytest.approx(0.1))
+    assert a.busy_share == pytest.approx(0.9 / 2.3)  # of 0.4 + 0.5 here, 0.4 + 0.4, 0.6
+    assert (b.requests, b.failures, b.output_tokens, b.n_ttft) == (2, 1, 2, 1)
+    assert (api.requests, api.tokens_unknown, a.tokens_unknown) == (1, 1, 0)
+    assert (level.imbalance, level.warnings, level.of("fallback")) == (1.0, (), (api,))
+
+
+def test_an_uneven_spread_is_named():
+    """An endpoint with 1.5 times the mean is a finding; the remedy depends on whether the users could be even."""
+    rows = [at("http://a", i, 0.2) for i in range(3)] + [at("http://b", 0.0, 0.2)]
+    (level,) = balance(table(*rows), OWN)
+    assert level.imbalance == 1.5
+    assert [(warn.code, warn.finding) for warn in level.warnings] == [
+        ("imbalance", "http://a got 3 requests and http://b 1: 1.50 times the mean")
+    ]
+    assert "slower" in level.warnings[0].remedy
+    (odd,) = balance(table(*(at(u, i, 0.2, concurrency=3) for i, u in enumerate(["http://a"] * 2 + ["http://b"]))), OWN)
+    assert "multiples of 2" in odd.warnings[0].remedy
+
+
+def test_a_slow_endpoint_is_named():
+    """An endpoint whose TTFT is more than 1.5 times that of the others is a finding; just so much is none."""
+    (level,) = balance(table(at("http://a", 0.0, 0.2), at("http://b", 0.0, 0.4)), OWN)
+    assert [(warn.code, warn.finding) for warn in level.warnings] == [
+        ("slow_endpoint", "mean TTFT 400 ms at http://b, 200 ms at the others")
+    ]
+    (level,) = balance(table(at("http://a", 0.0, 0.2), at("http://b", 0.0, 0.3)), OWN)
+    assert level.warnings == ()
+
+
+def test_endpoints_without_rows_and_rows_without_endpoint():
+    """An endpoint that got nothing is there with 0; a run that does not say has one part without a name."""
+    (level,) = balance(table(at("http://a", 0.0, 0.2, concurrency=1)), OWN)
+    assert [(p.endpoint, p.requests, p.ttft_s) for p in level.parts] == [
+        ("http://a", 1, pytest.approx(0.2)),
+        ("http://b", 0, None),
+    ]
+    assert level.imbalance == 2.0
+    (level,) = balance(table(at(None, 0.0, 0.2)), [])
+    assert [(p.endpoint, p.role, p.requests) for p in level.parts] == [(None, "own", 1)]
+    assert (level.imbalance, level.warnings) == (None, ())
