@@ -71,7 +71,7 @@ def sweep_served(
 ) -> SweepResult:
     """Start the server of `plan`, sweep it, stop it. spec: with the plan's own address (`with_server`).
 
-    The server's log is kept as serve.log in the run folder. A server that dies on the way leaves failed rows; the
+    The server's log is kept in the run folder (`keep_log`). A server that dies on the way leaves failed rows; the
     points finished before stand. Raises what `launched` and `sweep` raise, and EngineError when the server died, with
     the end of its log.
     """
@@ -87,8 +87,7 @@ def sweep_served(
                 raise _died(engine, seen.path, error.what) from error
             raise
         finally:
-            if seen.path is not None:
-                keep_log(engine, seen.path)
+            seen.keep_log(engine)
         if engine.process.exit_code() is not None:
             raise _died(engine, seen.path, None)
         return result
@@ -96,7 +95,7 @@ def sweep_served(
 
 def _died(engine: Engine, path: Path | None, what: str | None) -> EngineError:
     died = engine.process.died("the server died while it was measured" + (f": {what}" if what else ""))
-    kept = f"the points finished before are kept in {path}, its whole log in serve.log there"
+    kept = f"the points finished before are kept in {path}, and its whole log with them"
     return EngineError(died.what, where=died.where, given=died.given, hint=kept if path else None)
 
 
@@ -106,6 +105,10 @@ class _Seen:
     def __init__(self, view: View) -> None:
         self._view = view
         self.path: Path | None = None
+
+    def keep_log(self, engine: Engine) -> None:
+        if self.path is not None:
+            keep_log(engine, self.path)
 
     def begun(self, run_id: str, path: Path, found: Preflight) -> None:
         self.path = path

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,14 @@ import psutil  # type: ignore[import-untyped]
 from benchsuite.errors import EngineError
 from benchsuite.serving.extras import missing_extra
 from benchsuite.serving.model_cache import cached_tiny_model
-from benchsuite.serving.process import LOOPBACK, ServerProcess, free_port, require_free_port, running_server
+from benchsuite.serving.process import (
+    LOOPBACK,
+    ServerProcess,
+    free_port,
+    require_free_port,
+    running_server,
+    without_secrets,
+)
 from benchsuite.serving.tiny_model import GGUF_NAME
 
 DEFAULT_SLOTS = 32
@@ -63,12 +71,12 @@ class Engine:
         return tuple(found)
 
     def facts(self) -> dict[str, Any]:
-        """What was started, for the manifest (`served`). None: not known."""
+        """What was started, for the manifest (`served`), without keys and tokens. None: not known."""
         return {
             "engine": self.name,
-            "plan": self.plan,
+            "plan": self.plan and shlex.join(without_secrets(shlex.split(self.plan))),
             "version": self.version,
-            "command": list(self.process.command),
+            "command": without_secrets(self.process.command),
             "pid": self.process.pid,
             "image": self.image,
             "image_digest": self.image_digest,

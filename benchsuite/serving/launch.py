@@ -72,9 +72,14 @@ def launched(
 
 
 def keep_log(engine: Engine, folder: Path) -> Path | None:
-    """Copy what the server wrote so far to serve.log in `folder`; None where that cannot be done. Raises nothing."""
+    """Copy what the server wrote so far into `folder`; None where that cannot be done. Raises nothing.
+
+    The copy is serve.log; where there is one, of a run before it was resumed, serve-2.log and so on.
+    """
+    names = (LOG_NAME, *(f"serve-{number}.log" for number in range(2, 1000)))
+    free = next((folder / name for name in names if not (folder / name).exists()), folder / LOG_NAME)
     try:
-        return Path(shutil.copyfile(engine.log_path, folder / LOG_NAME))
+        return Path(shutil.copyfile(engine.log_path, free))
     except OSError:
         return None
 

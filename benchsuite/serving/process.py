@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ _POLL_S = 0.02
 _TAIL_LINES = 25
 _TAIL_BYTES = 64 * 1024
 _TELL_EVERY_S = 5.0
+_SECRET = re.compile(r"--?[\w-]*(api-key|token|secret|password)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class ServerProcess:
         tail = self.log_tail().replace("\n", "\n    ")
         return EngineError(
             what,
-            where=" ".join(self.command),
+            where=" ".join(without_secrets(self.command)),
             given=f"exit code {self.exit_code()}; the end of its log:\n    {tail or '(it wrote nothing)'}",
         )
 
@@ -103,13 +105,27 @@ def running_server(
                 start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
             )
     except OSError as error:
-        raise EngineError("the server cannot be started", where=" ".join(command), given=str(error)) from error
+        raise EngineError(
+            "the server cannot be started", where=" ".join(without_secrets(command)), given=str(error)
+        ) from error
     server = ServerProcess(tuple(command), log_path, child)
     try:
         _wait_until_ready(server, ready_url, ready_timeout_s, on_wait)
         yield server
     finally:
         _stop(child, stop_timeout_s)
+
+
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command with *** for what follows --api-key, --hf-token and the like."""
+    shown: list[str] = []
+    hide = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        secret = _SECRET.fullmatch(flag) is not None
+        shown.append("***" if hide else f"{flag}=***" if secret and equals else word)
+        hide = secret and not equals
+    return shown
 
 
 def free_port() -> int:
