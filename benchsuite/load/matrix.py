@@ -24,6 +24,7 @@ SERVER_LOG = "serve.log"
 _NO_MEMORY = re.compile(r"out of memory|outofmemory|no available memory|larger than the maximum number of tokens", re.I)
 _ERROR = re.compile(r"\w*(error|exception|fatal)\b", re.I)
 _LONGEST = 300
+_DEATH_WAIT_S = 2.0  # how long a server that stopped answering may take to end
 
 Status = Literal["measured", "kept", "did not start", "failed", "stopped"]
 
@@ -73,6 +74,8 @@ def measure(
         path = folder.next_attempt(setting)
         tell(f"{place}: starting {setting.serve}")
         outcome = _measure_one(matrix, setting, workload, path, view, tell)
+        if outcome.status == "failed":
+            folder.mark_failed(path, outcome.reason or "failed")
         if outcome.status != "measured":
             tell(f"{place}: {outcome.status}" + (f": {outcome.reason}" if outcome.reason else ""))
         yield outcome
@@ -93,14 +96,22 @@ def _measure_one(
             except EngineError as error:
                 return Outcome(setting, "did not start", path, blame(_lines(log)) or _said(error))
             spec = matrix.sweep_of(setting, engine.base_url, engine.model)
-            result = sweep(spec, workload, path, view, served=engine.facts(), server_pids=engine.pids())
+            try:
+                result = sweep(spec, workload, path, view, served=engine.facts(), server_pids=engine.pids())
+            except StoreError:
+                raise  # a full disk is no property of the setting
+            except RunError as error:
+                died = engine.process.ended_within(_DEATH_WAIT_S)
+                return Outcome(setting, "failed", path, _death(log) if died else _said(error))
+            if engine.process.exit_code() is not None:
+                return Outcome(setting, "failed", path, _death(log))
     except KeyboardInterrupt:
         return Outcome(setting, "stopped", path, "while its server started or stopped")
-    except StoreError:
-        raise  # a full disk is no property of the setting
-    except RunError as error:
-        return Outcome(setting, "failed", path, _said(error))
     return Outcome(setting, "measured" if result.complete else "stopped", path)
+
+
+def _death(log: Path) -> str:
+    return f"its server died while it was measured: {blame(_lines(log)) or 'it wrote nothing'}"
 
 
 def blame(lines: Sequence[str]) -> str | None:

@@ -14,9 +14,10 @@ from typing import Any
 from benchsuite.errors import BenchsuiteError, InputError
 from benchsuite.matrix_spec import Setting, differences
 from benchsuite.spec import SweepSpec, parse_spec
-from benchsuite.store import MANIFEST, read_run, write_json
+from benchsuite.store import MANIFEST, read_run, write_bytes, write_json
 
 MATRIX = "matrix.json"
+FAILED = "failed.txt"  # in an attempt whose server died: its manifest may still say complete
 _SCHEMA = 1
 _SHOWN = 6
 
@@ -44,6 +45,10 @@ class MatrixFolder:
             raise InputError("the output folder cannot be made", where=str(path), given=error) from None
         return path
 
+    def mark_failed(self, attempt: Path, reason: str) -> None:
+        """Note that the attempt does not count, whatever its rows say."""
+        write_bytes(attempt / FAILED, (reason + "\n").encode())
+
     def write(self, results: dict[str, Any]) -> None:
         """Put matrix.json in place: the plan and what is known so far."""
         write_json(self.path / MATRIX, {"schema": _SCHEMA, "plan": self.plan, **results})
@@ -66,7 +71,8 @@ class MatrixFolder:
         except (BenchsuiteError, KeyError):
             return False  # not ours, or of a version that this one cannot read: measure anew
         same_set = (manifest.get("workload") or {}).get("content_hash") == self.plan["workload_hash"]
-        return manifest.get("status") == "complete" and same_set and _asked(before) == _asked(spec)
+        ended_well = manifest.get("status") == "complete" and not (path / FAILED).exists()
+        return ended_well and same_set and _asked(before) == _asked(spec)
 
 
 def _asked(spec: SweepSpec) -> dict[str, Any]:

@@ -127,16 +127,18 @@ def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
     if second is None or second.best is None:
         said.append("no other setting meets it")
     else:
-        said.append(f"runner-up {_at(second, second.best)}{_dearer(found)}")
+        said.append(f"runner-up {_at(second, second.best, short=True)}{_dearer(found)}")
     p = found.p_winner
-    said.append(f"no probability ({found.p_method.removeprefix('no interval: ')})" if p is None else f"P = {p:.2f}")
+    said.append(f"{found.p_method.removeprefix('no interval: ')}: no probability" if p is None else f"P = {p:.2f}")
     return "; ".join(said)
 
 
-def _at(curve: SettingCurve, level: Judged) -> str:
+def _at(curve: SettingCurve, level: Judged, *, short: bool = False) -> str:
+    per_1m = level.cost.usd_per_1m_output_tokens
+    price = f"{usd(per_1m)}/1M" if short and per_1m is not None else price_text(level)
     users = f"{level.point.concurrency} user{'s' * (level.point.concurrency > 1)}"
     gpus = f" on {curve.gpus} GPUs" if curve.gpus > 1 else ""
-    return f"{curve.name} at {users}{gpus}, {price_text(level)}"
+    return f"{curve.name} at {users}{gpus}, {price}"
 
 
 def _dearer(found: SettingsDecision) -> str:
