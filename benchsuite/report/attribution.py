@@ -11,7 +11,7 @@ from benchsuite.analysis.attribution import Attribution, attribute
 from benchsuite.analysis.server_series import ServerSeries, windows_of
 from benchsuite.analysis.server_use import ServerUse, server_use
 from benchsuite.report.console import safe, say
-from benchsuite.report.words import count, ms, number, percent
+from benchsuite.report.words import count, ms, number
 from benchsuite.store import Run
 
 _PARTS = {
@@ -64,8 +64,8 @@ def print_attribution(
         _tell(console, _USE_WORDS.get(name, name), [(two.concurrency, two.reasons.get(name)) for two in use])
 
 
-_USE_HEADS = ("users", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV\nmean", "max",
-              "prefix\nhits", "pre-\nempted")  # fmt: skip
+_USE_HEADS = ("users", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
+              "prefix\nhits %", "pre-\nempted")  # fmt: skip
 _USE_WORDS = {"all": "server", "kv_cache_ratio": "KV", "prefix_cache": "prefix hits", "preemptions": "preempted"}
 
 
@@ -73,9 +73,13 @@ def _use_row(one: Attribution, use: ServerUse) -> tuple[str, ...]:
     return (
         count(one.concurrency), ms(one.server_itl_s), ms(one.client_itl_s),
         number(use.running_mean), number(use.running_max), number(use.waiting_mean), number(use.waiting_max),
-        percent(use.kv_cache_mean_ratio), percent(use.kv_cache_max_ratio), percent(use.prefix_cache_hit_ratio),
+        _hundredths(use.kv_cache_mean_ratio), _hundredths(use.kv_cache_max_ratio), _hundredths(use.prefix_cache_hit_ratio),
         number(use.preemptions),
     )  # fmt: skip
+
+
+def _hundredths(ratio: float | None) -> str:
+    return number(None if ratio is None else ratio * 100)
 
 
 def _ms(value_s: float | None) -> str:

@@ -1,0 +1,74 @@
+"""Whole sweeps against servers that know their own queue and prefill: the tables say what the server knows."""
+
+from __future__ import annotations
+
+import httpx
+import numpy as np
+import pytest
+from sweeps_for_tests import Watcher, prompts, run, spec_of
+
+from benchsuite.analysis.server_series import ServerSeries, windows_of
+from benchsuite.report.attribution import attribution_of
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+
+N = 48
+SLOTS = 4
+LAW = Law(mode="engine", slots=SLOTS, prefill_fixed_s=0.02, step_base_s=0.004, step_per_active_s=0.0005)
+
+
+def test_the_simulator(tmp_path):
+    """Queue, prefill and network add up to TTFT; the server's TTFT is the truth; only beyond the slots is a queue."""
+    view = Watcher()
+    with simulator(SimulatorConfig(law=LAW)) as server:
+        spec = spec_of(server.base_url, [2, 8], telemetry={"gpu": "off", "server_hz": 10.0})
+        _, found = run(spec, prompts(N, tokens=8), tmp_path / "run", view)
+        truth = {one["id"]: one for one in httpx.get(f"{server.base_url}/stats").json()["responses"]}
+    below, beyond = attribution_of(found)[0]
+    for one in (below, beyond):
+        assert (one.n, one.client_s, one.reasons, one.warnings) == (N, 0.0, {}, ())
+        true_s = [truth[row["response_id"]]["ttft_ns"] * 1e-9 for row in found.table.to_pylist()
+                  if row["concurrency"] == one.concurrency]  # fmt: skip
+        assert one.server_ttft_s == pytest.approx(np.mean(true_s), abs=1e-9)
+        assert one.server_ttft_s == pytest.approx(one.queue_s + one.prefill_s)
+        assert one.ttft_s == pytest.approx(one.network_s + one.queue_s + one.prefill_s)
+        assert one.rest_s == pytest.approx(0.0, abs=1e-9)
+        assert one.prefill_s >= LAW.prefill_fixed_s
+        assert one.network_s > 0
+    assert below.queue_s == 0.0
+    assert beyond.queue_s > LAW.prefill_fixed_s  # the second four wait for the first to be served
+    assert below.server_itl_s >= LAW.step_base_s + LAW.step_per_active_s
+    use = attribution_of(found)[1]
+    assert use[0].running_max <= 2
+    assert use[1].running_max == SLOTS
+    assert (use[0].waiting_max, use[1].waiting_max) == (0.0, SLOTS)
+    assert use[0].preemptions is None
+    (facts,) = found.manifest["telemetry"]["server"]
+    assert (facts["family"], facts["missing"]) == ("vllm", ["preemptions"])
+    assert view.notes == []
+
+
+def test_the_embedded_engine(tmp_path):
+    """What llama.cpp says of each request is what its metrics grew by; it tells of no queue, so that stays empty."""
+    pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
+    from benchsuite.serving.engines import llamacpp
+
+    with llamacpp(slots=2, context_tokens=512) as engine:
+        spec = spec_of(engine.base_url, [2], telemetry={"gpu": "off", "server_hz": 10.0})
+        _, found = run(spec, prompts(24, tokens=8), tmp_path / "run")
+    ((one,), (use,)) = attribution_of(found)
+    (window,) = windows_of(found.manifest, found.table)
+    grown = ServerSeries(found.server).growth(("prefill_sum_s", "decode_sum_s", "generated_tokens"), window, 8 * 24)
+    assert grown.values is not None
+    prefill_s, decode_s, tokens = grown.values
+    assert tokens == 8 * 24
+    assert (one.sources["prefill"], one.sources["server_itl"]) == ("each answer", "each answer")
+    assert one.server_itl_s == pytest.approx(decode_s / (7 * 24), rel=1e-4)
+    # its counter stops before the first token is sampled, its answer's duration after
+    assert 0 < prefill_s / 24 < one.prefill_s < one.ttft_s
+    assert one.rest_s == pytest.approx(one.ttft_s - one.prefill_s)
+    assert (one.queue_s, one.network_s) == (None, None)
+    assert one.reasons["queue"] == "the server does not tell"
+    assert use.running_max <= 2
+    assert use.prefix_cache_hit_ratio is not None
