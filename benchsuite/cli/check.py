@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from benchsuite.cli.price_flags import energy_price_flags
+
 FOUND = 4  # exit code of --strict: something was found
 
 
@@ -18,6 +20,7 @@ Examples:
   benchsuite check --points docs/examples/paper_table4.csv --usd-per-hour 1.58
   benchsuite check --points T.csv --scaling --json
   benchsuite check results/RUN --attribution
+  benchsuite check results/RUN --energy --usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380
   benchsuite check results/RUN --strict && echo sound"""
 )
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
@@ -29,6 +32,8 @@ Examples:
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
 @click.option("--scaling", "with_scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
 @click.option("--attribution", is_flag=True, help="Also where TTFT goes, and how full the server was, of run folders.")
+@click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use of run folders.")
+@energy_price_flags
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
 def command(
@@ -41,34 +46,38 @@ def command(
     gpus: int | None,
     with_scaling: bool,
     attribution: bool,
+    energy: bool,
     strict: bool,
     as_json: bool,
+    **energy_price: float | None,
 ) -> int:
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
 
     --json prints a list of {model, concurrency, code, finding, remedy}; with a further table an object with the lists
-    `warnings` and `scaling`, or `attribution` and `server_use`. Exit codes: 0 checked, whatever was found; 2 bad
-    input; with --strict 4 if something was.
+    `warnings` and `scaling`, `attribution` and `server_use`, or `energy`. Exit codes: 0 checked, whatever was found;
+    2 bad input; with --strict 4 if something was.
     """
     from benchsuite.cli.curves import Price, read_curves
 
-    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices))
+    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices, **energy_price))
     found = [row for curve in curves for row in _warnings(curve)]
     scaled = [_scaling(curve) for curve in curves] if with_scaling else []
     parts = _attribution(curves) if attribution else []
     if as_json:
         tables = (_plain(scaled) if with_scaling else {}) | (_plain_parts(parts) if attribution else {})
+        tables |= _plain_energy(curves) if energy else {}
         click.echo(json.dumps({"warnings": found} | tables if tables else found, indent=2, allow_nan=False))
     else:
         _print(found, [curve.model for curve in curves], scaled)
         _print_parts(parts)
+        _print_energy(curves if energy else [])
     return FOUND if strict and found else 0
 
 
 def _warnings(curve: Any) -> list[dict[str, Any]]:
     from benchsuite.economics.fragility import with_level_warnings
 
-    points = with_level_warnings([j.point for j in curve.judged], curve.slo, curve.usd_per_hour_total)
+    points = with_level_warnings([j.point for j in curve.judged], curve.slo, curve.hourly)
     return [
         {
             "model": curve.model,
@@ -91,13 +100,26 @@ def _scaling(curve: Any) -> Any:
     repeats = [] if curve.facts is None else points_by_repeat(read_run(Path(curve.source)), curve.model)
     p_met = {j.point.concurrency: j.p_met for j in curve.judged if j.p_met is not None}
     points = [j.point for j in curve.judged]
-    return scaling(points, curve.slo, curve.usd_per_hour_total, repeats=repeats, p_met=p_met)
+    return scaling(points, curve.slo, curve.hourly, repeats=repeats, p_met=p_met)
 
 
 def _plain(scaled: list[Any]) -> dict[str, Any]:
     import dataclasses
 
     return {"scaling": [dataclasses.asdict(one) for one in scaled]}
+
+
+def _plain_energy(curves: list[Any]) -> dict[str, Any]:
+    from benchsuite.report.energy import energy_rows
+
+    return {"energy": [{"model": curve.model} | row for curve in curves for row in energy_rows(curve.judged)]}
+
+
+def _print_energy(curves: list[Any]) -> None:
+    from benchsuite.report.energy import print_energy
+
+    for curve in curves:
+        print_energy(curve.model, curve.judged)
 
 
 def _attribution(curves: list[Any]) -> list[tuple[str, list[Any], list[Any]]]:

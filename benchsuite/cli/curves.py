@@ -11,12 +11,16 @@ from typing import Any
 from benchsuite.results import Decision, Judged
 from benchsuite.slo import Slo
 
+_ENERGY_PRICE = ("usd_per_kwh", "pue", "gco2_per_kwh")
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
     """One model's judged levels on one machine. run_walls_s: each repeat's duration at the chosen level.
 
-    facts: what must be alike for costs to be compared, as far as the run tells: workload, engine, its version, client.
+    usd_per_hour_total: the machine's; hourly (economics.cost.HourPrice): the same, by level where the hour has measured
+    power in it. facts: what must be alike for costs to be compared, as far as the run tells: workload, engine, its
+    version, client.
     """
 
     model: str
@@ -27,17 +31,24 @@ class Curve:
     gpus: int
     usd_per_hour_total: float | None
     run_walls_s: tuple[float, ...] = ()
+    hourly: Any = None
     facts: dict[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The flags: one GPU's price, or a preset's, and the number of GPUs; None: the run's own. prices: a price file."""
+    """The flags: one GPU's price, or a preset's, and the number of GPUs; None: the run's own. prices: a price file.
+
+    usd_per_kwh, pue, gco2_per_kwh: of measured energy, None: the run's own.
+    """
 
     usd_per_hour: float | None
     preset: str | None
     gpus: int | None
     prices: Path | None = None
+    usd_per_kwh: float | None = None
+    pue: float | None = None
+    gco2_per_kwh: float | None = None
 
     def unit(self) -> float | None:
         """One GPU-hour in dollars; None if no flag says so. Raises PriceError."""
@@ -126,21 +137,22 @@ def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
     curves = []
     for model in dict.fromkeys(j.point.model for j in judged):
         own = tuple(j for j in judged if j.point.model == model)
-        curves.append(Curve(model or "-", str(path), own, decide(own, limits), limits, gpus, total))
+        curves.append(Curve(model or "-", str(path), own, decide(own, limits), limits, gpus, total, hourly=total))
     return curves
 
 
 def _of_run(folder: Path, slo: str | None, price: Price) -> Curve:
     from benchsuite.report.judgement import judge_run
-    from benchsuite.spec import PriceSpec, parse_spec
+    from benchsuite.spec import parse_spec
     from benchsuite.store import read_run
 
     run, unit = read_run(folder), price.unit()
     own = parse_spec(run.manifest["spec"], where=str(folder)).price
     if unit is not None:
-        own = PriceSpec(usd_per_hour=unit, gpus=own.gpus)
+        own = own.model_copy(update={"usd_per_hour": unit, "preset": None, "owned": None})
     if price.gpus is not None:
         own = own.model_copy(update={"gpus": price.gpus})
+    own = _with_energy_price(own, price)
     found = judge_run(run, slo=slo, price=own)
     total = None if found.usd_per_hour is None else found.usd_per_hour * found.gpus
     walls_s = _run_walls_s(run, found.decision.choice) if found.decision.kind == "optimum" else ()
@@ -153,8 +165,19 @@ def _of_run(folder: Path, slo: str | None, price: Price) -> Curve:
         gpus=found.gpus,
         usd_per_hour_total=total,
         run_walls_s=walls_s,
+        hourly=found.usd_per_hour_total,
         facts=_facts(run.manifest),
     )
+
+
+def _with_energy_price(own: Any, price: Price) -> Any:
+    """The run's price with the flags about energy, which count for its owned GPUs too."""
+    told = {name: value for name in _ENERGY_PRICE if (value := getattr(price, name)) is not None}
+    if own.owned is not None:
+        mine = {"usd_per_kwh": "electricity_per_kwh", "pue": "pue"}
+        owned = own.owned.model_copy(update={mine[name]: None for name in told if name in mine})
+        own = own.model_copy(update={"owned": owned})
+    return own.model_copy(update=told)
 
 
 def _run_walls_s(run: Any, choice: Judged) -> tuple[float, ...]:

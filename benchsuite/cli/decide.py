@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from benchsuite.cli.price_flags import energy_price_flags
+
 NOT_MET = 3  # exit code: measured, but no level meets the SLO
 
 
@@ -20,6 +22,7 @@ NOT_MET = 3  # exit code: measured, but no level meets the SLO
 @click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
 @click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
+@energy_price_flags
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
 def command(
     runs: tuple[Path, ...],
@@ -30,11 +33,12 @@ def command(
     prices: Path | None,
     gpus: int | None,
     as_json: bool,
+    **energy_price: float | None,
 ) -> int:
     """Decide again, from what is already measured: another SLO, another price, no server needed."""
     from benchsuite.cli.curves import Price, read_curves
 
-    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices))
+    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices, **energy_price))
     found: list[tuple[str, Any, Any, Any]] = [(one.model, one.decision, one.judged, one.slo) for one in curves]
     if as_json:
         click.echo(json.dumps([_plain(*one[:3]) for one in found], indent=2))

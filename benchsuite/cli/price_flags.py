@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchsuite.economics.prices import PriceBook
+import click
+
+if TYPE_CHECKING:
+    from benchsuite.economics.prices import PriceBook
+
+
+def energy_price_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--usd-per-kwh, --pue, --gco2-per-kwh: what measured energy costs and emits."""
+    at_least = click.FloatRange(min=0)
+    for flag in (
+        click.option("--gco2-per-kwh", type=at_least, help="Grams of CO2 a kWh of the grid.  [default: the run's]"),
+        click.option("--pue", type=click.FloatRange(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
+        click.option("--usd-per-kwh", type=at_least, help="Price of electricity.  [default: the run's]"),
+    ):
+        command = flag(command)
+    return command
 
 
 def read_book(path: Path | None) -> PriceBook:

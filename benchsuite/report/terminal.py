@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchsuite.report.console import safe, say
+from benchsuite.report.energy import energy_line
 from benchsuite.report.judgement import Judgement
 from benchsuite.report.live import SweepView
 from benchsuite.report.words import (
@@ -82,15 +83,20 @@ def final_table(
     if judged:
         console.print(_table(judged, decision, console))
     say(console, headline(decision, judged), style="bold green" if decision.kind == "optimum" else "bold red", indent=2)
-    for text in asides(decision, judged):
-        say(console, text, indent=2)
+    for text in (*asides(decision, judged), energy_line(judged)):
+        if text:
+            say(console, text, indent=2)
     if has_intervals(judged):
         console.print(_interval_table(judged, decision, console))
     for warn, levels in grouped_warnings(judged):
         say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
 
 
-def _columns(stat: str) -> tuple[_Column, ...]:
+def _columns(stat: str, with_energy: bool) -> tuple[_Column, ...]:
+    energy = (
+        _Column("W", lambda j: number(j.energy.mean_w if j.energy else None), wide=True),
+        _Column("J/out\ntoken", lambda j: number(j.energy.j_per_output_token if j.energy else None), wide=True),
+    )
     return (
         _Column("users", lambda j: str(j.point.concurrency)),
         _Column("ok/\nfailed", lambda j: f"{j.point.n_ok}/{DASH if j.point.n_failed is None else j.point.n_failed}"),
@@ -103,6 +109,7 @@ def _columns(stat: str) -> tuple[_Column, ...]:
         _Column("output\ntokens", lambda j: count(j.point.output_tokens), wide=True),
         _Column("$ per\nrun", lambda j: usd(j.cost.cost_usd)),
         _Column("$/1M\noutput", lambda j: usd(j.cost.usd_per_1m_output_tokens)),
+        *(energy if with_energy else ()),
         _Column("SLO\nmet", lambda j: "yes" if j.meets_slo else "no" if j.misses else "?", wide=False),
         _Column("SLO\nmisses", slo_cell, wide=True),
     )
@@ -132,7 +139,10 @@ def slo_cell(judged: Judged) -> str:
 
 
 def _table(judged: Sequence[Judged], decision: Decision, console: Console) -> Table:
-    columns = [c for c in _columns(best_tail(judged)) if c.wide is None or c.wide == (console.width >= _WIDE)]
+    with_energy = any(j.energy is not None for j in judged)
+    columns = [
+        c for c in _columns(best_tail(judged), with_energy) if c.wide is None or c.wide == (console.width >= _WIDE)
+    ]
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for column in columns:
         last = column is columns[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -104,7 +103,7 @@ def _row(**fields: Any) -> RequestRecord:
     return RequestRecord(**(blank | fields))
 
 
-def _fake_run(path: Path) -> SimpleNamespace:
+def _fake_run(path: Path) -> benchsuite.store.Run:
     """Three repeats of 12 requests of 10 tokens: 0.30, 0.32, 0.34 s alone, 0.9 s three times as many users (disturbed),
     0.5 s at 6 users.
     """
@@ -120,7 +119,7 @@ def _fake_run(path: Path) -> SimpleNamespace:
     table = pa.Table.from_pylist([row._asdict() for row in rows])
     spec = {"server": {"base_url": "http://localhost:1", "model": "tiny"}, "slo": "throughput>25"}
     points = [{"point_id": "p", "status": "complete"}]
-    return SimpleNamespace(path=path, manifest={"run_id": "r", "spec": spec, "points": points}, table=table)
+    return benchsuite.store.Run(path, {"run_id": "r", "spec": spec, "points": points}, table)
 
 
 def test_a_run_folder(monkeypatch):

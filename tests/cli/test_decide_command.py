@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -82,7 +81,7 @@ def _row(**fields: Any) -> RequestRecord:
     return RequestRecord(**(blank | fields))
 
 
-def _fake_run(path: Path) -> SimpleNamespace:
+def _fake_run(path: Path) -> benchsuite.store.Run:
     """Two users: 10 tokens in 0.4 s each; one user: 10 tokens in 0.3 s."""
     rows = []
     for level, took_s in ((1, 0.3), (2, 0.4)):
@@ -98,7 +97,7 @@ def _fake_run(path: Path) -> SimpleNamespace:
         "slo": "throughput>20",
     }
     points = [{"point_id": "p", "status": "complete"}]
-    return SimpleNamespace(path=path, manifest={"run_id": "r", "spec": spec, "points": points}, table=table)
+    return benchsuite.store.Run(path, {"run_id": "r", "spec": spec, "points": points}, table)
 
 
 def test_run_folder_with_its_own_price_and_slo(monkeypatch):
