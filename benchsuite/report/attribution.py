@@ -64,6 +64,13 @@ def print_attribution(
         _tell(console, _USE_WORDS.get(name, name), [(two.concurrency, two.reasons.get(name)) for two in use])
 
 
+_USE_HEADS = (
+    "users", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
+    "prefix\nhits %", "pre-\nempted",
+)  # fmt: skip
+_USE_WORDS.get(name, name), [(two.concurrency, two.reasons.get(name)) for two in use])
+
+
 _USE_HEADS = ("users", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
               "prefix\nhits %", "pre-\nempted")  # fmt: skip
 _USE_WORDS = {"all": "server", "kv_cache_ratio": "KV", "prefix_cache": "prefix hits", "preemptions": "preempted"}
@@ -73,8 +80,8 @@ def _use_row(one: Attribution, use: ServerUse) -> tuple[str, ...]:
     return (
         count(one.concurrency), ms(one.server_itl_s), ms(one.client_itl_s),
         number(use.running_mean), number(use.running_max), number(use.waiting_mean), number(use.waiting_max),
-        _hundredths(use.kv_cache_mean_ratio), _hundredths(use.kv_cache_max_ratio), _hundredths(use.prefix_cache_hit_ratio),
-        number(use.preemptions),
+        _hundredths(use.kv_cache_mean_ratio), _hundredths(use.kv_cache_max_ratio),
+        _hundredths(use.prefix_cache_hit_ratio), number(use.preemptions),
     )  # fmt: skip
 
 

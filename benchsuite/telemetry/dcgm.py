@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -45,9 +46,16 @@ class DcgmSampler:
         self._driver: str | None = None
         self._offsets_s: deque[float] = deque(maxlen=600)
         self._beat = _Beat()
+        self._lock = threading.Lock()
+        self._asked = False
 
     def sample(self) -> Sequence[GpuSample]:
         """A row for each card and MIG instance; one row without a UUID where the page cannot be had."""
+        with self._lock:  # facts may ask from another thread
+            return self._sample()
+
+    def _sample(self) -> list[GpuSample]:
+        self._asked = True
         scrape = self._scraper.get()
         if scrape.text is None:
             self._problem(scrape.kind or "", f"DCGM exporter: {scrape.problem}")
@@ -78,12 +86,14 @@ class DcgmSampler:
         return [_row(scrape, device) for device in used] + lost
 
     def facts(self) -> dict[str, Any]:
-        """The cards with their instances, and how old readings may be. Ask at the end: much is found out on the way.
+        """The cards with their instances, and how old readings may be, as far as is known now; asks if nothing is.
 
         interval_s: measured where the readings changed often enough to tell, else as given; interval_source says which.
         clock_offset_s: this clock minus the exporter's, from its Date header (within half a second); nothing is shifted
         by it, for samples are stamped when they are read.
         """
+        if not self._asked:
+            self.sample()
         measured_s = self._beat.interval_s
         return {
             "source": "dcgm",

@@ -80,6 +80,11 @@ def test_facts():
     assert (facts["interval_s"], facts["interval_source"], facts["clock_offset_s"]) == (30.0, "given", None)
 
 
+def test_facts_at_the_start():
+    """The cards are known before the first sample, for a run that is taken up again must be on the same ones."""
+    assert sampler(H100, gpu_ids=("0",)).facts()["used"] == [FIRST]
+
+
 def test_an_older_or_newer_name():
     """The newest name wins, whatever the order on the page; DCGM's blank values and NaN are missing."""
     labels = f'{{gpu="0",UUID="{FIRST}"}}'
