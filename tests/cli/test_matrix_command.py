@@ -1,0 +1,241 @@
+"""`benchsuite matrix` from the file to the table, on simulators whose order of cost is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from benchsuite.cli.matrix import command
+from benchsuite.errors import InputError
+from benchsuite.load.matrix import blame, measure
+from benchsuite.load.matrix_folder import open_matrix
+from benchsuite.matrix_spec import parse_matrix
+from benchsuite.workload.prompts import Prompt, Workload, make_workload
+
+# a step takes 8 ms however many run in it: four slots do the work of four users in a quarter of the time
+FILE = """
+[serve]
+engine = "simulator --mode engine --step-base-s 0.008"
+[settings]
+slots = [1, 4]
+[[setting]]
+name = "broken"
+no-such-flag = true
+[sweep]
+slo = "ttft_mean<10s"
+[sweep.workload]
+requests = 16
+max_output_tokens = 6
+fixed_length = true
+[sweep.load]
+concurrency = [1, 4]
+warmup_requests = 0
+cooldown_max_s = 0
+[sweep.price]
+usd_per_hour = 3.6
+"""
+
+
+def matrix(file: Path, folder: Path, *flags: str) -> Any:
+    return CliRunner().invoke(command, [str(file), "--output", str(folder), *flags], standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    """A whole matrix: the file, the folder, what the command said."""
+    folder = tmp_path_factory.mktemp("matrix")
+    file = folder / "slots.toml"
+    file.write_text(FILE)
+    return file, folder / "out", matrix(file, folder / "out")
+
+
+def test_four_slots_are_cheapest(done):
+    """The wall time at 4 users, and so the cost, is least with 4 slots; 1 slot queues, and the broken one is a row."""
+    _, folder, said = done
+    assert said.return_value == 0
+    found = json.loads((folder / "matrix.json").read_text())
+    assert (found["status"], found["cheapest"], found["concurrency"]) == ("complete", "slots=4", 4)
+    assert found["runner_up"] == "slots=1"
+    by_name = {row["setting"]: row for row in found["settings"]}
+    assert by_name["broken"]["status"] == "did not start"
+    assert "no-such-flag" in by_name["broken"]["reason"]
+    # 16 requests of 6 tokens: 16 x 6 steps with one slot, 4 x 6 with four; the rest is the client's and the machine's
+    assert by_name["slots=1"]["wall_s"] > 16 * 5 * 0.008
+    assert by_name["slots=4"]["wall_s"] < by_name["slots=1"]["wall_s"]
+    assert by_name["slots=4"]["cost_usd"] == pytest.approx(by_name["slots=4"]["wall_s"] * 3.6 / 3600)
+
+
+def test_the_table_in_three_forms(done):
+    """The terminal, CSV and Markdown say the same sentence and rows."""
+    _, folder, said = done
+    assert "cheapest that meets the SLO: slots=4 at 4 users, $" in said.output
+    assert "one run: no probability" in said.output
+    assert "broken: did not start: " in said.output
+    table = list(csv.DictReader((folder / "matrix.csv").open()))
+    assert [(row["setting"], row["set_slots"], row["rank"]) for row in table] == [
+        ("slots=1", "1", "2"), ("slots=4", "4", "1"), ("broken", "", ""),
+    ]  # fmt: skip
+    markdown = (folder / "matrix.md").read_text()
+    assert "| slots=4 | 1 | 4 | $" in markdown
+    assert "**cheapest that meets the SLO: slots=4 at 4 users" in markdown
+
+
+def test_each_setting_leaves_a_whole_run(done):
+    """What was started is in the manifest; summary, report and the server's log lie beside the rows."""
+    _, folder, _ = done
+    run = folder / "slots-4"
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert (manifest["status"], manifest["served"]["engine"]) == ("complete", "simulator")
+    assert {"summary.json", "report.html", "requests.parquet", "serve.log"} <= {path.name for path in run.iterdir()}
+
+
+def test_again_measures_nothing_that_is_whole(done):
+    """The same command keeps what is there, tries the broken one once more, and gives the same answer as JSON."""
+    file, folder, _ = done
+    rows = (folder / "slots-4" / "requests.parquet").read_bytes()
+    said = matrix(file, folder, "--json")
+    assert said.return_value == 0
+    assert "[setting 1/3]" not in said.stdout
+    assert said.stderr.count("measured before, kept in") == 2
+    plain = json.loads(said.stdout)
+    assert plain["cheapest"] == "slots=4"
+    assert [row["status"] for row in plain["settings"]] == ["kept", "kept", "did not start"]
+    assert (folder / "slots-4" / "requests.parquet").read_bytes() == rows
+    assert not (folder / "slots-4--2").exists()
+    assert (folder / "broken--2").exists()
+
+
+def test_another_plan_is_refused_in_the_same_folder(done, tmp_path):
+    """One level more is another matrix; the difference is named."""
+    _, folder, _ = done
+    file = tmp_path / "other.toml"
+    file.write_text(FILE.replace("[1, 4]\nwarmup", "[1, 2, 4]\nwarmup"))
+    said = matrix(file, folder)
+    assert isinstance(said.exception, InputError)
+    assert said.exception.exit_code == 2
+    assert "sweep.load.concurrency: was [1, 4], is [1, 2, 4]" in str(said.exception)
+
+
+def test_a_dry_run_does_nothing(done, tmp_path):
+    """It lists each setting with its command, says what is there, and makes no folder."""
+    file, folder, _ = done
+    said = matrix(file, folder, "--dry-run")
+    assert said.return_value == 0
+    assert "slots-4" in said.output
+    assert matrix(file, tmp_path / "new", "--dry-run").return_value == 0
+    assert not (tmp_path / "new").exists()
+    plan = json.loads(matrix(file, tmp_path / "new", "--dry-run", "--json").output)
+    assert plan["settings"]["slots-4"]["serve"] == "simulator --mode engine --step-base-s 0.008 --slots 4"
+
+
+def test_none_starts(tmp_path):
+    """Exit code 1 where nothing could be measured."""
+    file = tmp_path / "none.toml"
+    file.write_text(FILE.replace("slots = [1, 4]\n", ""))
+    said = matrix(file, tmp_path / "out", "--quiet")
+    assert said.return_value == 1
+    assert said.output == "no setting was measured to its end\n"
+
+
+@pytest.mark.parametrize("bad", ["no such engine", "more virtual users than the set"])
+def test_bad_input_before_anything_starts(tmp_path, bad):
+    """An engine that does not exist and a level that the set cannot fill are refused at once."""
+    file = tmp_path / "bad.toml"
+    text = (
+        FILE.replace("simulator --mode", "simulater --mode")
+        if "engine" in bad
+        else FILE.replace("[1, 4]\nw", "[99]\nw")
+    )
+    file.write_text(text)
+    said = matrix(file, tmp_path / "out")
+    assert isinstance(said.exception, InputError)
+    assert bad in str(said.exception)
+    assert not (tmp_path / "out").exists()
+
+
+class Watcher:
+    """A view that may act in the middle of the first point."""
+
+    def __init__(self, act: Any = None) -> None:
+        self._act = act
+
+    def begun(self, run_id: str, path: Path, found: Any) -> None: ...
+
+    def progress(self, step: Any, progress: Any, elapsed_s: float) -> None:
+        if self._act is not None and progress.done:
+            act, self._act = self._act, None
+            act()
+
+    def point_done(self, step: Any, rows: Any, wall_s: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def small(requests: int = 24) -> tuple[Any, Workload]:
+    """One setting of a simulator that takes 0.1 s a request, and its set."""
+    text = (
+        FILE.replace("[1, 4]\n[[", "[2]\n[[")
+        .replace("0.008", "0.02")
+        .replace("concurrency = [1, 4]", "concurrency = [2]")
+    )
+    tree = tomllib.loads(text)
+    del tree["setting"]
+    prompts = [
+        Prompt(f"p{i}", "triage", ({"role": "user", "content": f"question {i}"},), None, 6) for i in range(requests)
+    ]
+    return parse_matrix(tree, where="test"), make_workload("test", prompts)
+
+
+def test_stopped_and_taken_up_again(tmp_path):
+    """Ctrl-C in a point ends the matrix; the attempt stays, and the next one has a folder of its own."""
+    spec, workload = small()
+    with open_matrix(tmp_path, spec.plan(workload.content_hash)) as folder:
+        stop = Watcher(lambda: os.kill(os.getpid(), signal.SIGINT))
+        outcomes = list(measure(spec, workload, folder, stop, lambda _: None))
+        assert [(one.status, one.path.name) for one in outcomes] == [("stopped", "slots-2")]
+        before = (tmp_path / "slots-2" / "requests.parquet").read_bytes()
+        again = list(measure(spec, workload, folder, Watcher(), lambda _: None))
+        assert [(one.status, one.path.name) for one in again] == [("measured", "slots-2--2")]
+        assert (tmp_path / "slots-2" / "requests.parquet").read_bytes() == before
+        kept = list(measure(spec, workload, folder, Watcher(), lambda _: None))
+        assert [(one.status, one.path.name) for one in kept] == [("kept", "slots-2--2")]
+        with pytest.raises(InputError, match="another benchsuite"), open_matrix(tmp_path, folder.plan):
+            pass
+
+
+def test_a_server_that_dies_is_a_failed_setting(tmp_path):
+    """Its rows are kept, the attempt does not count, and it is measured anew the next time."""
+    spec, workload = small()
+    with open_matrix(tmp_path, spec.plan(workload.content_hash)) as folder:
+
+        def kill() -> None:
+            served = json.loads((tmp_path / "slots-2" / "manifest.json").read_text())["served"]
+            os.kill(served["pid"], signal.SIGKILL)
+
+        (outcome,) = measure(spec, workload, folder, Watcher(kill), lambda _: None)
+        assert outcome.status == "failed"
+        assert outcome.reason.startswith("its server died while it was measured")
+        assert folder.kept_run(spec.settings[0], spec.sweep_of(spec.settings[0])) is None
+
+
+def test_the_line_that_says_why():
+    """Memory before errors before the last line; an empty log says nothing."""
+    log = [
+        "INFO start",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB",
+        "RuntimeError: see above",
+        "bye",
+        "",
+    ]
+    assert blame(log) == "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB"
+    assert blame([log[0], *log[2:]]) == "RuntimeError: see above"
+    assert blame(["one", "two", " "]) == "two"
+    assert blame([]) is None
