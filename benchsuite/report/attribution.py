@@ -68,11 +68,6 @@ _USE_HEADS = (
     "users", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
     "prefix\nhits %", "pre-\nempted",
 )  # fmt: skip
-_USE_WORDS.get(name, name), [(two.concurrency, two.reasons.get(name)) for two in use])
-
-
-_USE_HEADS = ("users", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
-              "prefix\nhits %", "pre-\nempted")  # fmt: skip
 _USE_WORDS = {"all": "server", "kv_cache_ratio": "KV", "prefix_cache": "prefix hits", "preemptions": "preempted"}
 
 
