@@ -19,6 +19,7 @@ from benchsuite.analysis.rows import Floats, as_table, levels, rows_of
 from benchsuite.results import Warn
 
 UNEVEN, SLOW = 1.2, 1.5  # most requests over their mean; an endpoint's TTFT over the others'
+SLOW_S = 0.01  # and so much longer: of a few milliseconds, half as much again is nobody's concern
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +68,29 @@ def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[
     """
     roles: dict[str | None, str] = {str(one["base_url"]): str(one["role"]) for one in endpoints}
     table = as_table(requests)
-    names = requests["endpoint"].cast(pa.string()) if "endpoint" in requests.column_names else None
+    told = "endpoint" in requests.column_names
+    names = requests["endpoint"].cast(pa.string()) if told else pa.nulls(table.num_rows, pa.string())
     found = []
     for level in levels(table):
         at = pc.equal(table["concurrency"], level)
-        here = names.filter(at).to_pylist() if names is not None else [None] * table.filter(at).num_rows
-        listed = list(dict.fromkeys([*roles, *here]) if any(here) else dict.fromkeys(here))
-        parts = _parts(table.filter(at), np.array(here, dtype=object), listed, roles, level)
+        parts = _parts(table.filter(at), names.filter(at), roles, level)
         own = [part for part in parts if part.role == "own"]
         imbalance = _imbalance(own)
         found.append(Balance(level, tuple(parts), imbalance, tuple(_warnings(level, own, imbalance))))
     return found
 
 
-def _parts(
-    table: pa.Table, here: Any, listed: Sequence[str | None], roles: Mapping[str | None, str], level: int
-) -> list[EndpointPart]:
+def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: int) -> list[EndpointPart]:
+    there = pc.unique(names).to_pylist()
+    listed = list(dict.fromkeys([*roles, *there])) if any(there) else there  # nobody is named in older runs
     whole = rows_of(table, level)
     busy_s = whole.closed_s - whole.sent_s
-    n, all_busy_s = len(here), float(np.nansum(busy_s))
+    n, all_busy_s = table.num_rows, float(np.nansum(busy_s))
     parts = []
     for endpoint in listed:
-        mine = np.array([name == endpoint for name in here], dtype=np.bool_)
-        rows = rows_of(table.filter(pa.array(mine)), level)
+        same = pc.is_null(names) if endpoint is None else pc.fill_null(pc.equal(names, endpoint), False)
+        mine = same.to_numpy(zero_copy_only=False)
+        rows = rows_of(table.filter(same), level)
         each = per_request(rows)
         told = rows.ok & rows.from_usage & ~np.isnan(rows.input_tokens) & ~np.isnan(rows.output_tokens)
         parts.append(
@@ -139,7 +140,7 @@ def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) 
         if part.ttft_s is None or not n:
             continue
         theirs_s = sum((other.ttft_s or 0.0) * other.n_ttft for other in others) / n
-        if part.ttft_s > SLOW * theirs_s:
+        if part.ttft_s > SLOW * theirs_s and part.ttft_s - theirs_s > SLOW_S:
             found.append(
                 Warn(
                     "slow_endpoint",

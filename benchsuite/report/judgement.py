@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.analysis.balance import Balance
 from benchsuite.analysis.client_checks import ClientVerdict, judge_client, token_balance
 from benchsuite.analysis.metrics import summarise_for
 from benchsuite.economics.chances import chances
@@ -15,6 +17,7 @@ from benchsuite.economics.optimum import decide, judge_points, limits_of
 from benchsuite.economics.power import owned_usd_per_hour
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
+from benchsuite.report.balance import RunBalance, balance_json, levels_by_endpoint, read_balance
 from benchsuite.report.export import summary_json
 from benchsuite.report.power import read_power
 from benchsuite.results import Decision, Judged, PointSummary, Warn
@@ -28,7 +31,8 @@ class Judgement:
     """A run's points, judged. clients: verdict by level.
 
     usd_per_hour: one GPU's, None if no price is known; where the hour has measured power in it (owned GPUs) that of the
-    optimum, or of the nearest level, and hourly is the whole machine's by level.
+    optimum, or of the nearest level, and hourly is the whole machine's by level. hourly too where a fallback to a paid
+    API was used: then with its bill in it. balance: who answered.
     """
 
     run_id: str
@@ -40,12 +44,15 @@ class Judgement:
     decision: Decision
     clients: dict[int, ClientVerdict]
     hourly: dict[int, float] | None = None
+    balance: RunBalance | None = None
 
     @property
     def usd_per_hour_total(self) -> HourPrice:
-        """The whole machine's hour: one price, or by level."""
+        """The whole machine's hour: one price, or by level; None too where an API's bill is not known."""
         if self.hourly is not None:
             return self.hourly
+        if self.balance is not None and self.balance.bill_unknown:
+            return None
         return None if self.usd_per_hour is None else total_usd_per_hour(self.usd_per_hour, self.gpus)
 
     def summary(self) -> dict[str, Any]:
@@ -62,6 +69,8 @@ class Judgement:
         for point in summary["points"]:
             verdict = self.clients.get(point["concurrency"])
             point["client"] = None if verdict is None else dataclasses.asdict(verdict)
+            if self.balance is not None:
+                point |= balance_json(self.balance, point["concurrency"])
         return summary
 
 
@@ -87,13 +96,19 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     measured = summarise_for(rows, limits_of(limits), model=model, fixed_length=spec.workload.fixed_length)
     points = [point for point, _ in measured]
     clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
-    points = [_with_client_warning(_with_server_count(run, p), clients.get(p.concurrency)) for p in points]
+    levels = levels_by_endpoint(run, rows)
+    points = [
+        _with_client_warning(_with_server_count(run, p, levels[p.concurrency]), clients.get(p.concurrency))
+        for p in points
+    ]
     power = read_power(run, rows, points, price, spec.telemetry.constant_kw)
     total: HourPrice = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
     hourly = power.hourly if price.owned is not None and usd_per_hour is None else None
-    total = hourly or total
-    points = with_level_warnings(_with_cut_points(run, power.warned(points)), limits, total)
-    found = chances([sums for _, sums in measured], free=is_free(total), hourly=hourly)
+    balance = read_balance(run, levels, points, hourly or total, price.gpus)
+    total = balance.hour
+    points = with_level_warnings(_with_cut_points(run, balance.warned(power.warned(points))), limits, total)
+    by_level = dict(total) if isinstance(total, Mapping) else None
+    found = chances([sums for _, sums in measured], free=is_free(total), hourly=by_level)
     judged = power.beside(judge_points(points, limits, total, found))
     decision = decide(judged, limits, found)
     if hourly is not None:
@@ -107,7 +122,8 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
         judged=tuple(judged),
         decision=decision,
         clients=clients,
-        hourly=hourly,
+        hourly=by_level,
+        balance=balance,
     )
 
 
@@ -154,9 +170,13 @@ def _entries(run: Run, point: PointSummary) -> list[dict[str, Any]]:
     ]
 
 
-def _with_server_count(run: Run, point: PointSummary) -> PointSummary:
+def _with_server_count(run: Run, point: PointSummary, level: Balance) -> PointSummary:
     counts = [(entry.get("server") or {}).get("generated_tokens") for entry in _entries(run, point)]
-    warning = token_balance(point, counts)
+    own = point
+    if any(part.requests for part in level.of("fallback")):  # what the API answered the server did not count
+        known = [part.output_tokens for part in level.of("own") if part.output_tokens is not None]
+        own = dataclasses.replace(point, output_tokens=sum(known))
+    warning = token_balance(own, counts)
     return point if warning is None else dataclasses.replace(point, warnings=(*point.warnings, warning))
 
 
