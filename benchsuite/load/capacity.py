@@ -50,18 +50,23 @@ def capacity_facts(
 
 
 def capacity_warnings(
-    profile: ServerProfile, levels: Sequence[int], capacity: dict[str, Any], longest: dict[str, Any]
+    profile: ServerProfile,
+    levels: Sequence[int],
+    capacity: dict[str, Any],
+    longest: dict[str, Any],
+    n_servers: int = 1,
 ) -> list[str]:
     """Sentences for what the server cannot take, each with its remedy. Pure.
 
-    levels: virtual users at one server. longest: the set's longest request as the preflight found it: prompt_id,
+    levels: of the sweep, shared evenly by n_servers alike. longest: the set's longest request as the preflight found it: prompt_id,
     input_tokens, asked_output_tokens, refused (the server's words, or None).
     """
-    return [*_too_many(profile, max(levels), capacity), *_too_long(profile, capacity, longest)]
+    return [*_too_many(profile, max(levels), n_servers, capacity), *_too_long(profile, capacity, longest)]
 
 
-def _too_many(profile: ServerProfile, highest: int, capacity: dict[str, Any]) -> list[str]:
-    limit, beyond = capacity["concurrent_requests"], f"level {highest}"
+def _too_many(profile: ServerProfile, level: int, n_servers: int, capacity: dict[str, Any]) -> list[str]:
+    limit, highest = capacity["concurrent_requests"], -(-level // n_servers)
+    beyond = f"level {level}" + (f" ({highest} at each of {n_servers} servers)" if n_servers > 1 else "")
     words = []
     match profile.name:
         case "tgi" if limit is not None and highest > limit:

@@ -97,9 +97,9 @@ def preflight(
     """
     found = _find_out(spec, client, prompts)
     capacity = capacity_facts(client, found.profile, found.facts, served)
-    n_endpoints = len(spec.server.base_urls)
-    share = [-(-level // n_endpoints) for level in spec.load.concurrency]
-    capacity["warnings"] = capacity_warnings(found.profile, share, capacity, found.facts["longest"])
+    capacity["warnings"] = capacity_warnings(
+        found.profile, spec.load.concurrency, capacity, found.facts["longest"], len(spec.server.base_urls)
+    )
     others = []
     for url in spec.server.more_base_urls:
         there = spec_at(spec, url)
@@ -215,13 +215,13 @@ def _find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]
     if auto and profile.name == "openai" and "Unexpected fields in the request" in str(trial.refusals):
         profile = PROFILES["transformers"]  # its words; nothing else tells it from others while it lists its models
     plan = replace(trial.plan, profile=profile)
-    facts = _facts(trial, listed) | {"server": server_facts(client, profile)}
+    facts = _facts(trial, plan, listed) | {"server": server_facts(client, profile)}
     facts["longest"] = _longest_facts(trial, longest if much_longer else prompts[0], plan)
     return Preflight(profile, model, endpoint, plan, trial.closes_after_response, facts)
 
 
-def _facts(trial: Trial, listed: list[str] | None) -> dict[str, Any]:
-    plan, row = trial.plan, trial.rows[-1]
+def _facts(trial: Trial, plan: BodyPlan, listed: list[str] | None) -> dict[str, Any]:
+    row = trial.rows[-1]
     sent = [*trial.rows, *([trial.longest] if trial.longest else [])]
     return {
         "profile": plan.profile.name,

@@ -1,0 +1,219 @@
+"""What servers can take: what they tell of it, the words for what is beyond it, and the prefix cache."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import httpx
+import pytest
+from fakes.ollama import FakeOllama
+from fakes.replay import Replay
+from fakes.tgi import FakeTgi
+from sweeps_for_tests import prompts, spec_of
+
+from benchsuite.client.servers import PROFILES, BodyPlan
+from benchsuite.load.capacity import capacity_facts, capacity_warnings, reset_prefix_cache
+from benchsuite.load.preflight import control_client, preflight
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.workload.prompts import Prompt
+
+NOTHING = dict.fromkeys(
+    ("concurrent_requests", "context_tokens", "input_tokens", "requests_per_period", "tokens_per_period")
+)
+LONGEST = {"prompt_id": "p7", "input_tokens": 3000, "asked_output_tokens": 500, "refused": None}
+PLAN = BodyPlan(PROFILES["vllm"], "m", "chat", True, False, None, "field", "s")
+
+
+def page(tree: object, status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\r\n{json.dumps(tree)}".encode()
+
+
+def facts_of(url: str, profile: str, served: dict | None = None, **facts: object) -> dict:
+    """What a server at `url` tells."""
+    with control_client(spec_of(url, [1])) as client:
+        return capacity_facts(client, PROFILES[profile], {"model": "tiny-llama", "headers": {}} | facts, served)
+
+
+SLOTS = {"total_slots": 4, "default_generation_settings": {"n_ctx": 2048, "params": {}}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "routes", "told"),
+    [
+        ("vllm", {"GET /v1/models": "vllm_get_models"}, {"context_tokens": 4096}),
+        ("llamacpp", {"GET /props": page(SLOTS)}, {"concurrent_requests": 4, "context_tokens": 2048}),
+        ("llamacpp", {"GET /props": page(SLOTS, "503 Service Unavailable")}, {}),
+        ("llamacpp", {"GET /props": page([1])}, {}),
+        ("llamacpp", {"GET /props": page({"total_slots": "4", "default_generation_settings": None})}, {}),
+        ("vllm", {"GET /v1/models": page({"data": [{"id": "other", "max_model_len": 1}, 5]})}, {}),
+        ("vllm", {"GET /v1/models": page({"data": None})}, {}),
+        ("ollama", {"GET /api/ps": page({"models": None})}, {}),
+        ("ollama", {"GET /api/ps": page({"models": [{"name": "tiny-llama"}]})}, {}),
+        ("transformers", {}, {}),
+        ("openai", {}, {}),
+    ],
+)
+def test_limits_that_servers_tell(profile, routes, told):
+    """Each server's limits come from where it tells them; what it does not tell is unknown."""
+    with Replay(routes) as fake:
+        assert facts_of(fake.base_url, profile) == NOTHING | told
+
+
+def test_limits_of_the_fakes():
+    """TGI tells all in /info, Ollama the context of a model that is loaded."""
+    with FakeTgi(max_concurrent=3, max_total_tokens=100) as fake:
+        told = {"concurrent_requests": 3, "context_tokens": 100, "input_tokens": 99}
+        assert facts_of(fake.base_url, "tgi") == NOTHING | told
+    with FakeOllama(model="tiny-llama:latest", context_length=64) as fake:
+        assert facts_of(fake.base_url, "ollama") == NOTHING
+        fake.loaded = True
+        assert facts_of(fake.base_url, "ollama") == NOTHING | {"context_tokens": 64}
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [
+        (["vllm", "serve", "M", "--max-num-seqs", "64"], 64),
+        (["vllm", "serve", "M", "--max-num-seqs=8", "--max-num-seqs", "16"], 16),
+        ("vllm serve M --max-num-seqs 64", 64),
+        (["vllm", "serve", "M", "--max-num-seqs"], None),
+        (["vllm", "serve", "M", "--max-num-seqs", "many"], None),
+        (["vllm", "serve", "M", "--max-num-seqs-not", "5"], None),
+        (None, None),
+    ],
+)
+def test_arguments_of_a_server_that_we_started(command, limit):
+    """vLLM does not tell its max_num_seqs, but its command line does when we wrote it."""
+    with Replay({}) as fake:
+        assert facts_of(fake.base_url, "vllm", {"command": command})["concurrent_requests"] == limit
+
+
+def test_limits_of_a_paid_api():
+    """Rate limits come from the headers of a real answer; nonsense there is nothing."""
+    headers = {"x-ratelimit-limit-requests": "500", "x-ratelimit-limit-tokens": "lots"}
+    with Replay({}) as fake:
+        assert facts_of(fake.base_url, "openai", headers=headers) == NOTHING | {"requests_per_period": 500}
+
+
+@pytest.mark.parametrize(
+    ("profile", "levels", "told", "words"),
+    [
+        ("tgi", [2, 129], {"concurrent_requests": 128}, ["TGI refuses what is beyond max_concurrent_requests = 128, so "
+         "level 129 will fail in part; start it with --max-concurrent-requests 129"]),
+        ("tgi", [128], {"concurrent_requests": 128}, []),
+        ("llamacpp", [4, 6], {"concurrent_requests": 4}, ["llama.cpp has 4 slots: at level 6 2 requests wait, and TTFT "
+         "shows it; start it with --parallel 6 and enough context for them"]),
+        ("llamacpp", [4], {"concurrent_requests": 4}, []),
+        ("vllm", [65], {"concurrent_requests": 64}, ["vLLM runs max_num_seqs = 64 requests at a time: at level 65 1 "
+         "wait, and TTFT shows it; start it with --max-num-seqs 65"]),
+        ("vllm", [256], {}, []),
+        ("vllm", [257], {}, ["vLLM does not tell its max_num_seqs, whose default is 256 or more: level 257 may queue; "
+         "start it with --max-num-seqs 257 to be sure"]),
+        ("ollama", [1], {}, []),
+        ("ollama", [8], {}, ["Ollama does not tell OLLAMA_NUM_PARALLEL, and its default is 1: then level 8 is a queue "
+         "of 7; start it with OLLAMA_NUM_PARALLEL=8 (and OLLAMA_MAX_QUEUE of at least that)"]),
+        ("openai", [8], {"requests_per_period": 500}, ["the API allows 500 requests a period "
+         "(x-ratelimit-limit-requests): what is beyond is refused with 429; --max-rps keeps below it"]),
+        ("transformers", [1000], {}, []),
+    ],
+)  # fmt: skip
+def test_levels_beyond_the_server(profile, levels, told, words):
+    """A level beyond what the server takes at a time is said with its remedy; an unknown one where it matters."""
+    assert capacity_warnings(PROFILES[profile], levels, NOTHING | told, LONGEST) == words
+
+
+WHO = "the longest request of the set (p7)"
+
+
+@pytest.mark.parametrize(
+    ("profile", "told", "longest", "words"),
+    [
+        ("vllm", {"context_tokens": 3500}, {}, []),
+        ("vllm", {"context_tokens": 3499}, {}, [f"{WHO} needs 3000 + 500 tokens, and the context holds 3499: vLLM "
+         "refuses such requests; lower --max-output-tokens or raise --max-model-len"]),
+        ("ollama", {"context_tokens": 2048}, {}, [f"{WHO} needs 3000 + 500 tokens, and the context holds 2048: Ollama "
+         "cuts prompts and answers to it without a word; raise OLLAMA_CONTEXT_LENGTH"]),
+        ("llamacpp", {"context_tokens": 3200}, {}, [f"{WHO} needs 3000 + 500 tokens, and the context holds 3200: "
+         "llama.cpp ends such answers early; start it with a larger --ctx-size"]),
+        ("tgi", {"context_tokens": 4096, "input_tokens": 2999}, {}, [f"{WHO} has 3000 prompt tokens, and the server "
+         "takes 2999 (max_input_tokens)"]),
+        ("vllm", {"context_tokens": 10}, {"input_tokens": None}, []),
+        ("vllm", {"context_tokens": 3000}, {"asked_output_tokens": None}, []),
+        ("openai", {}, {}, []),
+        ("openai", {}, {"refused": "http_error: HTTP 400: too long"},
+         [f"{WHO} was refused and will be at every level: http_error: HTTP 400: too long"]),
+    ],
+)  # fmt: skip
+def test_requests_beyond_the_context(profile, told, longest, words):
+    """The longest request is held against the context, as the server itself counts its tokens."""
+    assert capacity_warnings(PROFILES[profile], [1], NOTHING | told, LONGEST | longest) == words
+
+
+def test_the_preflight_warns():
+    """The words are in the preflight's facts; several servers share a level."""
+    short = Prompt("a", None, None, "one two", 5)
+    long = Prompt("b", None, None, "word " * 60, 5)
+    with FakeOllama(context_length=50) as one, FakeOllama(context_length=50) as two:
+        spec = spec_of(one.base_url, [9], server={"more_base_urls": [two.base_url], "endpoint": "native"})
+        with control_client(spec) as client:
+            facts = preflight(spec, client, (short, long)).facts
+    assert facts["longest"] == {"prompt_id": "b", "input_tokens": 50, "asked_output_tokens": 5, "refused": None}
+    assert (facts["requests"], facts["output_tokens"]) == (3, 15)
+    assert [words[:67] for words in facts["capacity"]["warnings"]] == [
+        "Ollama does not tell OLLAMA_NUM_PARALLEL, and its default is 1: the",
+        "the longest request of the set (b) needs 50 + 5 tokens, and the con",
+    ]
+    assert "level 9 (5 at each of 2 servers) is a queue of 4" in facts["capacity"]["warnings"][0]
+
+
+def test_a_longest_request_that_is_refused():
+    """It does not stop the sweep, whose other requests work; it is told before they run."""
+    long = Prompt("b", None, None, "word " * 200, 5)
+    with FakeTgi(max_total_tokens=100) as fake, control_client(spec := spec_of(fake.base_url, [1])) as client:
+        facts = preflight(spec, client, (prompts(1).prompts[0], long)).facts
+    (words,) = facts["capacity"]["warnings"]
+    assert words.startswith("the longest request of the set (b) was refused and will be at every level: stream_error: ")
+
+
+@pytest.mark.parametrize(
+    ("plan", "routes", "said", "posted"),
+    [
+        (PLAN, {"POST /reset_prefix_cache": page({})}, "reset", 1),
+        (PLAN, {}, "not offered", 1),
+        (PLAN, {"POST /reset_prefix_cache": page({}, "500 Internal Server Error")}, "failed: HTTP 500", 1),
+        (replace(PLAN, cache_bust="prompt"), {"POST /reset_prefix_cache": page({})}, "reset", 1),
+        (replace(PLAN, cache_bust="off"), {"POST /reset_prefix_cache": page({})}, "left warm", 0),
+        (replace(PLAN, profile=PROFILES["llamacpp"]), {}, "not offered", 0),
+    ],
+)
+def test_emptying_the_prefix_cache(plan, routes, said, posted):
+    """It is emptied where the server has a route for that and reuse is not wanted; what came of it is said."""
+    with Replay(routes) as fake:
+        with control_client(spec_of(fake.base_url, [1])) as client:
+            assert reset_prefix_cache(client, plan) == said
+        assert len(fake.bodies("/reset_prefix_cache")) == posted
+
+
+def test_emptying_the_prefix_cache_of_a_dead_server():
+    """A server that is gone is no reason to stop here."""
+    with Replay({}) as fake:
+        client = control_client(spec_of(fake.base_url, [1]))
+    with client:
+        assert reset_prefix_cache(client, PLAN) == "failed: ConnectError"
+
+
+def test_the_simulators_prefix_cache():
+    """The simulator's cache is really empty afterwards: the same prompt hits, and then misses."""
+    prompt = "word " * 64
+    body = {"prompt": prompt, "max_tokens": 1}
+    with simulator(SimulatorConfig(prefix_cache=True)) as server, httpx.Client(base_url=server.base_url) as client:
+
+        def cached() -> int:
+            usage = client.post("/v1/completions", json=body).json()["usage"]
+            return (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+
+        cold, warm = cached(), cached()
+        assert reset_prefix_cache(client, PLAN) == "reset"
+        assert (cold, warm > 0, cached()) == (0, True, 0)
