@@ -276,14 +276,15 @@ class _Sweep:
         entry["clocks"] = _clock_facts(clocks, ClockMark.now())
         rows = self._folder.finish_point(plan.point_id, one.attempt)
         whole = not fleet.stopping and rows.num_rows == len(plan.order)
-        entry["status"] = "complete" if whole else "stopped"
+        in_vain = not any(report.n_ok for report in reports)
+        entry["status"] = "stopped" if not whole else "failed" if in_vain else "complete"
         entry["client"] = client_facts(reports)
         entry["server"] = server_entry(before, self._server_state())
         self._judge_clocks(entry)
         self._note_telemetry(beside)
         self._folder.write_manifest(self._manifest)
         self._view.point_done(step, rows, entry["ended_s"] - entry["started_s"])
-        if not fleet.stopping and not any(report.n_ok for report in reports):
+        if in_vain and not fleet.stopping:
             first = next((report.first_error for report in reports if report.first_error), None)
             raise RunError(
                 "no request of the point succeeded; the sweep ends here",

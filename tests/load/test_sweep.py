@@ -133,6 +133,7 @@ def test_no_success_ends_the_sweep(tmp_path):
     assert failed.value.given.startswith("http_error: HTTP 503: ")
     found = read_run(tmp_path / "run")
     assert (column(found, "status"), found.manifest["status"]) == (["http_error"] * 8, "failed")
+    assert [p["status"] for p in found.manifest["points"]] == ["failed"]
 
 
 @pytest.mark.parametrize(("presses", "ends"), [(1, {"ok"}), (2, {"ok", "cancelled"})])
