@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchsuite.report.figures import Figure, picture, ttft_figure
 from benchsuite.report.judgement import judge_run
-from benchsuite.report.svg import CSS, HEIGHT, WIDTH
+from benchsuite.report.svg import CSS, SMALL
 from benchsuite.store import Run, read_run
 
 PAD, HEAD, FOOT = 16, 34, 30
@@ -25,19 +25,19 @@ def draw(run: Run) -> str:
         picture(judgement.judged, judgement.decision),
         ttft_figure(judgement.judged, judgement.decision, judgement.slo),
     ]
-    width, height = 2 * WIDTH + 3 * PAD, HEAD + HEIGHT + FOOT
+    width, height = 2 * SMALL.width + 3 * PAD, HEAD + SMALL.height + FOOT
     server = (run.manifest.get("preflight") or {}).get("profile")
     source = f"{judgement.model} on {server}, SLO {judgement.slo}, run {judgement.run_id}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
         f"<style>{CSS}\n.bs .head{{font-size:14px;font-weight:700;fill:var(--ink)}}</style>"
         f'<g class="bs"><rect width="{width}" height="{height}" rx="8" fill="var(--ground)"/>'
-        + "".join(_panel(figure, PAD + i * (WIDTH + PAD)) for i, figure in enumerate(panels))
+        + "".join(_panel(figure, PAD + i * (SMALL.width + PAD)) for i, figure in enumerate(panels))
         + f'<text x="{PAD}" y="{height - 10}">{escape(source)}</text></g></svg>\n'
     )
 
 
-def _panel(figure: Figure, left: int) -> str:
+def _panel(figure: Figure, left: float) -> str:
     title = f'<text x="4" y="24" class="head">{escape(figure.title)}</text>'
     return f'<g transform="translate({left} 0)">{title}<g transform="translate(0 {HEAD})">{figure.svg}</g></g>'
 

@@ -23,7 +23,10 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = ("errors", "clock", "records", "results", "slo", "spec", "matrix_spec")
-DRAWING = ("report.axes", "report.charts", "report.export", "report.figures", "report.svg", "report.words")
+DRAWING = (
+    "report.axes", "report.charts", "report.ecdf", "report.export", "report.figures", "report.svg", "report.timeline",
+    "report.tornado", "report.words", "report.xy",
+)  # fmt: skip
 CORE = (
     "workload",
     "load.plan",

@@ -16,8 +16,9 @@ def nice_ticks(low: float, high: float, n: int = 5) -> list[float]:
         raise ValueError(f"no ticks from {low} to {high}")
     if high - low <= max(abs(low), abs(high)) * 1e-9:
         high = low + (abs(low) or 1.0)
-    step = _nice_step((high - low) / max(n, 1))
+    step = _nice_step(max((high - low) / max(n, 1), 1e-300))  # a subnormal number has no power of ten
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
     # the power of ten is divided by where it is small: 3 / 10 is the float 0.3, 3 * 0.1 is not
     power = math.floor(math.log10(step) + 1e-9)
     factor = round(step / 10.0**power)
@@ -40,8 +41,10 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_text(tick: float, step: float) -> str:
-    """A tick with the decimals that its step needs."""
+    """A tick with the decimals that its step needs; the shortest form where those are more than eight."""
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
+    if decimals > 8:
+        return f"{tick:.3g}"
     return f"{tick:,.{decimals}f}"
 
 

@@ -1,4 +1,5 @@
-"""SVG charts as text: pure functions of values. Colours are CSS variables, so that a page can be dark.
+"""Charts over the concurrency level, as SVG text: pure functions of values. Colours are CSS variables, so that a page
+can be dark.
 
 Concurrency is on a log-2 axis with a tick at every measured level. Points carry their value as a hover title.
 """
@@ -8,13 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
-from benchsuite.report.axes import Scale, log_ticks, nice_ticks, spaced
-from benchsuite.report.svg import BOTTOM, CHARACTER, HEIGHT, LEFT, RIGHT, TOP, stroke, svg, text, y_axis
+from benchsuite.report.axes import Scale, log_ticks, nice_ticks
+from benchsuite.report.svg import (
+    CHARACTER,
+    SMALL,
+    Frame,
+    apart,
+    colour,
+    empty,
+    fitted,
+    hit,
+    marker,
+    stroke,
+    svg,
+    text,
+    x_axis,
+    y_axis,
+)
 from benchsuite.report.words import number
 
 _FAR = 2.5  # a limit beyond this many times the data is named, not drawn to scale
-_CURVE_POINTS = 200
+_LOG_FROM = 30.0  # the largest over the smallest value: from there on a linear axis hides the small ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +46,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points ascending in x, and their name in the legend."""
+    """Points ascending in x, and their name in the legend. dashed: a law, a line without points."""
 
     name: str
     points: tuple[Point, ...]
+    dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,196 +70,206 @@ def level_chart(
     limits: Sequence[Limit] = (),
     infeasible: Sequence[float] = (),
     optimum: float | None = None,
+    mark: str = "optimum",
+    zone: tuple[float, float] | None = None,
+    named: bool = False,
+    frame: Frame = SMALL,
 ) -> str:
-    """Lines with points over the concurrency level, from zero up.
+    """Lines with points over the concurrency level; from zero up, or on a log axis where values differ 30-fold.
 
-    infeasible: levels to shade. optimum: the level to mark, with a ring on the first series.
+    infeasible: levels to shade. optimum: the level to mark with the word `mark`, and a ring on the first series. zone:
+    levels from and to that are shaded as good. named: names at the lines' right ends, in the frame's right margin,
+    instead of a legend.
     """
-    levels = sorted({p.x for one in series for p in one.points})
-    tops = [v for one in series for p in one.points for v in (p.y, p.high) if v is not None]
-    if not levels or not tops:
-        return svg(title, "nothing to draw", [text(LEFT, HEIGHT / 2, "no value is known")])
-    top = max(tops)
-    near = [limit for limit in limits if limit.y <= _FAR * top]
-    ticks = nice_ticks(0.0, max([top, *(limit.y for limit in near)]) or 1.0)
-    x = Scale(levels[0], levels[-1], LEFT + 22, RIGHT - 22, log=True)
-    y = Scale(0.0, ticks[-1], BOTTOM, TOP)
+    levels = sorted({p.x for one in series if not one.dashed for p in one.points})
+    known = [v for one in series for p in one.points for v in (p.y, p.low, p.high) if v is not None]
+    if not levels or not known:
+        return empty(title, frame)
+    near = [limit for limit in limits if limit.y <= _FAR * max(known)]
+    ticks, y = _value_scale(known, [limit.y for limit in near], frame)
+    frame = fitted(frame, ticks, y)
+    x = Scale(levels[0], levels[-1], frame.left + 20, frame.right - 20, log=True)
     body = [
-        *_shades(levels, x, infeasible),
-        *y_axis(ticks, y, y_label),
-        *_x_axis(levels, x, x_label),
-        *_legend([one.name for one in series] if len(series) > 1 else [], near, y_label),
-        *_optimum(optimum, levels, x, y, infeasible, series[0]),
-        *(_limit_line(limit, y) for limit in near),
+        *_shades(levels, x, infeasible, frame),
+        *_zone(zone, levels, x, frame),
+        *y_axis(ticks, y, y_label, frame),
+        *x_axis([(level, f"{level:g}") for level in levels], x, x_label, frame),
+        *_legend(series if len(series) > 1 and not named else [], y_label, frame),
+        *_optimum(optimum, mark, levels, x, y, series[0], frame),
+        *(_limit_line(limit, y, frame) for limit in near),
         *(part for i, one in enumerate(series) for part in _points(one, i, x, y)),
-        *_far_limits([limit for limit in limits if limit not in near]),
+        *_limit_labels(near, series, x, y, frame),
+        *_far_limits([limit for limit in limits if limit not in near], frame),
+        *(_end_names(series, x, y, frame) if named else []),
     ]
-    return svg(title, _describe(series, y_label), body)
+    return svg(title, _describe(series, y_label), body, frame)
 
 
-def ecdf_chart(
-    samples: Sequence[tuple[str, Sequence[float]]],
-    *,
-    title: str,
-    x_label: str,
-    limits: Sequence[Limit] = (),
-) -> str:
-    """The share of requests at or below a value, a curve per sample, on a log axis. Values <= 0 are left out.
+def _value_scale(known: Sequence[float], limits: Sequence[float], frame: Frame) -> tuple[list[float], Scale]:
+    values = [*known, *limits]
+    if min(values) > 0 and max(known) / min(known) >= _LOG_FROM:
+        ticks = log_ticks(min(values), max(values) * (1 + 1e-6))
+        return _thinned(ticks), Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
+    ticks = nice_ticks(min(0.0, min(known)), max(values) or 1.0)
+    return ticks, Scale(ticks[0], ticks[-1], frame.bottom, frame.top)
 
-    limits: drawn upright at their `y`, which is on the value axis.
-    """
-    curves = [(name, sorted(v for v in values if v > 0)) for name, values in samples]
-    curves = [(name, values) for name, values in curves if values]
-    if not curves:
-        return svg(title, "nothing to draw", [text(LEFT, HEIGHT / 2, "no value is known")])
-    low, high = min(v[0] for _, v in curves), max(v[-1] for _, v in curves)
-    inside = [tick for tick in log_ticks(low, high) if low <= tick <= high]
-    ticks = inside if len(inside) > 1 else log_ticks(low, high * (1 + 1e-6))
-    x = Scale(min(low, ticks[0]), max(high, ticks[-1]), LEFT, RIGHT - 6, log=True)
-    y = Scale(0.0, 1.0, BOTTOM, TOP - 18)
-    body = [
-        *y_axis([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], y, "share of requests"),
-        *_value_axis(ticks, x, x_label, TOP - 18),
-        *(part for limit in limits if x.low < limit.y < x.high for part in _upright(limit, x)),
-        *(_curve(name, values, _ramp(i, len(curves)), x, y) for i, (name, values) in enumerate(curves)),
-        *(_curve_label(name, values, i, len(curves), x, y) for i, (name, values) in enumerate(curves)),
-    ]
-    return svg(title, f"{len(curves)} curves: {', '.join(name for name, _ in curves)}", body)
+
+def _thinned(ticks: list[float]) -> list[float]:
+    """Powers of ten alone where every step would be too many, and not all of those where they are."""
+    if len(ticks) <= 8:
+        return ticks
+    tens = [tick for tick in ticks if f"{tick:e}".startswith("1.000000e")]
+    return tens[:: -(-len(tens) // 8)] if len(tens) > 1 else ticks
 
 
 def _describe(series: Sequence[Series], y_label: str) -> str:
     lines = [
         f"{one.name}: " + ", ".join(f"{number(p.y)} at {p.x:g}" for p in one.points if p.y is not None)
         for one in series
+        if not one.dashed
     ]
     return f"{y_label}. " + "; ".join(lines)
 
 
-def _x_axis(levels: Sequence[float], x: Scale, label: str) -> list[str]:
-    parts = [stroke(LEFT, BOTTOM, RIGHT, BOTTOM, "axis")]
-    parts += [stroke(x.at(level), BOTTOM, x.at(level), BOTTOM + 4, "axis") for level in levels]
-    shown = spaced([x.at(level) for level in levels], 26)
-    parts += [text(x.at(levels[i]), BOTTOM + 18, f"{levels[i]:g}", anchor="middle") for i in shown]
-    return [*parts, text((LEFT + RIGHT) / 2, HEIGHT - 8, label, anchor="middle")]
-
-
-def _value_axis(ticks: Sequence[float], x: Scale, label: str, top: float) -> list[str]:
-    parts = [stroke(x.at(tick), BOTTOM, x.at(tick), top, "grid") for tick in ticks]
-    shown = spaced([x.at(tick) for tick in ticks], 34)
-    parts += [text(x.at(ticks[i]), BOTTOM + 18, f"{ticks[i]:,g}", anchor="middle") for i in shown]
-    return [*parts, text((LEFT + RIGHT) / 2, HEIGHT - 8, label, anchor="middle")]
-
-
-def _legend(names: Sequence[str], limits: Sequence[Limit], y_label: str) -> list[str]:
-    """Series and limits named in the row of the axis label, from the right, as far as there is room."""
-    entries = [(name, f'<circle cx="6" cy="10" r="4" fill="var(--s{i % 4})"/>') for i, name in enumerate(names)]
-    entries += [(limit.label, stroke(0, 10, 13, 10, "limit")) for limit in limits]
-    parts, right, taken = [], float(RIGHT), len(y_label) * CHARACTER * 1.1
-    for name, mark in reversed(entries):
-        left = right - len(name) * CHARACTER - 19
+def _legend(series: Sequence[Series], y_label: str, frame: Frame) -> list[str]:
+    """Series named in the row of the axis label, from the right, as far as there is room."""
+    parts, right, taken = [], frame.right, len(y_label) * CHARACTER * 1.1 + 8
+    for i, one in reversed(list(enumerate(series))):
+        left = right - len(one.name) * CHARACTER - 21
         if left < taken:
             break
-        parts.append(f'<g transform="translate({left:.1f} 0)">{mark}{text(17, 14, name)}</g>')
+        mark = f'<path d="M{left:.1f} 10h16" class="law" stroke="{colour(i)}"/>'
+        parts.append(mark if one.dashed else marker(left + 9, 10, i, colour(i)))
+        parts.append(text(left + 19, 14, one.name))
         right = left - 10
     return parts
 
 
-def _band(level: float, levels: Sequence[float], x: Scale) -> tuple[float, float]:
-    """From half way to the level below to half way to the level above, in pixels."""
-    i = levels.index(level)
-    here = x.at(level)
-    left = (x.at(levels[i - 1]) + here) / 2 if i else float(LEFT)
-    right = (x.at(levels[i + 1]) + here) / 2 if i + 1 < len(levels) else float(RIGHT)
+def _band(low: float, high: float, levels: Sequence[float], x: Scale, frame: Frame) -> tuple[float, float]:
+    """From half way below the level `low` to half way above the level `high`, in pixels."""
+    i, j = levels.index(low), levels.index(high)
+    left = (x.at(levels[i - 1]) + x.at(low)) / 2 if i else frame.left
+    right = (x.at(levels[j + 1]) + x.at(high)) / 2 if j + 1 < len(levels) else frame.right
     return left, right
 
 
-def _shades(levels: Sequence[float], x: Scale, infeasible: Sequence[float]) -> list[str]:
+def _shades(levels: Sequence[float], x: Scale, infeasible: Sequence[float], frame: Frame) -> list[str]:
     areas: list[tuple[float, float]] = []
     for level in (one for one in levels if one in infeasible):
-        left, right = _band(level, levels, x)
+        left, right = _band(level, level, levels, x, frame)
         if areas and areas[-1][1] >= left - 0.01:
             areas[-1] = (areas[-1][0], right)
         else:
             areas.append((left, right))
+    top = frame.top - 16
     parts = [
-        f'<rect x="{left:.1f}" y="{TOP - 18}" width="{right - left:.1f}" height="{BOTTOM - TOP + 18}" class="bad"/>'
+        f'<rect x="{left:.1f}" y="{top:g}" width="{right - left:.1f}" height="{frame.bottom - top:g}" class="bad"/>'
         for left, right in areas
     ]
     widest = max(areas, key=lambda area: area[1] - area[0], default=(0.0, 0.0))
-    label = next((t for t in ("misses the SLO", "misses") if len(t) * CHARACTER < widest[1] - widest[0]), "")
-    return [*parts, text(sum(widest) / 2, TOP - 6, label, anchor="middle")] if label else parts
+    said = ("misses the SLO", "misses")
+    label = next((t for t in said if len(t) * CHARACTER < widest[1] - widest[0] - 4), "")
+    return [*parts, text(sum(widest) / 2, frame.top - 4, label, anchor="middle")] if label else parts
+
+
+def _zone(zone: tuple[float, float] | None, levels: Sequence[float], x: Scale, frame: Frame) -> list[str]:
+    if zone is None or zone[0] not in levels or zone[1] not in levels:
+        return []
+    left, right = _band(zone[0], zone[1], levels, x, frame)
+    size = f'width="{right - left:.1f}" height="{frame.bottom - frame.top:g}"'
+    return [f'<rect x="{left:.1f}" y="{frame.top:g}" {size} class="zone"><title>zone of best cost</title></rect>']
 
 
 def _optimum(
-    level: float | None, levels: Sequence[float], x: Scale, y: Scale, infeasible: Sequence[float], first: Series
+    level: float | None, word: str, levels: Sequence[float], x: Scale, y: Scale, first: Series, frame: Frame
 ) -> list[str]:
     if level is None or level not in levels:
         return []
-    label, here = f"optimum {level:g}", x.at(level)
-    half = len(label) * CHARACTER / 2 + 4
-    # its neighbours' shades carry a label of their own at this height
-    middle = min(here, _band(level, levels, x)[1] - half) if any(one > level for one in infeasible) else here
-    middle = min(max(middle, LEFT + half), RIGHT - half)
-    parts = [stroke(here, TOP, here, BOTTOM, "best"), text(middle, TOP - 6, label, "best-text", "middle")]
+    label, here = f"{word} {level:g}", x.at(level)
+    half = len(label) * CHARACTER * 1.08 / 2
+    middle = min(max(here, 4 + half), frame.width - 4 - half)
+    parts = [
+        stroke(here, frame.top - 18, here, frame.bottom, "best"),
+        text(middle, frame.top - 22, label, "best-text", "middle"),
+    ]
     value = next((p.y for p in first.points if p.x == level), None)
     if value is not None:
         parts.append(f'<circle cx="{here:.1f}" cy="{y.at(value):.1f}" r="8.5" class="ring"/>')
     return parts
 
 
-def _limit_line(limit: Limit, y: Scale) -> str:
-    line = stroke(LEFT, y.at(limit.y), RIGHT, y.at(limit.y), "limit")
+def _limit_line(limit: Limit, y: Scale, frame: Frame) -> str:
+    line = stroke(frame.left, y.at(limit.y), frame.right, y.at(limit.y), "limit")
     return f"<g>{line}<title>{escape(limit.label)}</title></g>"
 
 
-def _far_limits(limits: Sequence[Limit]) -> list[str]:
+def _limit_labels(limits: Sequence[Limit], series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> list[str]:
+    """Each limit's name on its line, at the end and on the side where it is farthest from the data."""
+    parts = []
+    for limit in limits:
+        width, at = len(limit.label) * CHARACTER, y.at(limit.y)
+        places = []
+        for left, anchor in ((frame.right - 4 - width, "end"), (frame.left + 4, "start")):
+            for middle in (at - 9, at + 11):
+                if frame.top - 2 <= middle <= frame.bottom - 6:
+                    free = _clearance(series, x, y, left - 6, left + width + 6, middle)
+                    places.append((min(free, 16.0), left, anchor, middle))
+        best = max(places, key=lambda place: place[0], default=None)
+        if best is not None:
+            _, left, anchor, middle = best
+            at_x = left if anchor == "start" else left + width
+            parts.append(text(at_x, middle + 4, limit.label, "limit-text halo", anchor))
+    return parts
+
+
+def _clearance(series: Sequence[Series], x: Scale, y: Scale, left: float, right: float, middle: float) -> float:
+    """Pixels between the height `middle` and the nearest line from left to right."""
+    least = 1e9
+    for one in series:
+        drawn = [(x.at(p.x), y.at(p.y)) for p in one.points if p.y is not None]
+        for (x1, y1), (x2, y2) in pairwise(drawn):
+            for k in range(9):
+                at = x1 + (x2 - x1) * k / 8
+                if left <= at <= right:
+                    least = min(least, abs(y1 + (y2 - y1) * k / 8 - middle))
+    return least
+
+
+def _far_limits(limits: Sequence[Limit], frame: Frame) -> list[str]:
     return [
-        text(RIGHT - 4, TOP + 14 + 16 * i, f"{limit.label}: far above", "limit-text halo", "end")
+        text(frame.right - 4, frame.top + 14 + 16 * i, f"{limit.label}: far above", "limit-text halo", "end")
         for i, limit in enumerate(limits)
     ]
 
 
 def _points(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
-    colour = f"var(--s{index % 4})"
+    shade = colour(index)
     known = [(p, p.y) for p in one.points if p.y is not None]
     path = " ".join(f"{x.at(p.x):.1f},{y.at(value):.1f}" for p, value in known)
-    parts = [f'<polyline points="{path}" class="line" stroke="{colour}"/>']
+    parts = [f'<polyline points="{path}" class="{"law" if one.dashed else "line"}" stroke="{shade}"/>']
+    if one.dashed:
+        return parts
     for p, value in known:
+        at, ends = x.at(p.x), ""
         if p.low is not None and p.high is not None:
-            bar = f'x1="{x.at(p.x):.1f}" x2="{x.at(p.x):.1f}" y1="{y.at(p.low):.1f}" y2="{y.at(p.high):.1f}"'
-            parts.append(f'<line {bar} stroke="{colour}" stroke-width="2"/>')
-        said = escape(f"{one.name} at {p.x:g}: {number(value)}")
-        place = f'cx="{x.at(p.x):.1f}" cy="{y.at(value):.1f}"'
-        parts.append(f'<circle {place} r="4" fill="{colour}"/>')
-        parts.append(f'<circle {place} r="12" class="hit"><title>{said}</title></circle>')
+            low, high = (min(max(y.at(v), min(y.start, y.end)), max(y.start, y.end)) for v in (p.low, p.high))
+            d = f"M{at - 4:.1f} {low:.1f}h8M{at - 4:.1f} {high:.1f}h8M{at:.1f} {low:.1f}V{high:.1f}"
+            parts.append(f'<path d="{d}" class="bar" fill="none" stroke="{shade}"/>')
+            ends = f" [{number(p.low)}, {number(p.high)}]"
+        parts.append(marker(at, y.at(value), index, shade))
+        parts.append(hit(at, y.at(value), f"{one.name} at {p.x:g}: {number(value)}{ends}"))
     return parts
 
 
-def _upright(limit: Limit, x: Scale) -> list[str]:
-    at = x.at(limit.y)
-    return [
-        stroke(at, TOP - 18, at, BOTTOM, "limit"),
-        text(at - 4, TOP - 4, limit.label, "limit-text halo", "end"),
-    ]
-
-
-def _ramp(i: int, n: int) -> str:
-    return f"var(--r{round(5 * i / (n - 1)) if n > 1 else 3})"
-
-
-def _curve(name: str, values: Sequence[float], colour: str, x: Scale, y: Scale) -> str:
-    """A step curve through at most 200 quantiles of the ascending `values`."""
-    n = len(values)
-    ranks = sorted({round(k * (n - 1) / (_CURVE_POINTS - 1)) for k in range(_CURVE_POINTS)}) if n > 1 else [0]
-    steps = "".join(f"H{x.at(values[rank]):.1f}V{y.at((rank + 1) / n):.1f}" for rank in ranks)
-    path = f"M{x.at(values[0]):.1f} {y.at(0.0):.1f}{steps}"
-    middle = number(values[(n - 1) // 2])
-    said = escape(f"{name}: median {middle}, n {n}")
-    return f'<path d="{path}" class="curve" stroke="{colour}"><title>{said}</title></path>'
-
-
-def _curve_label(name: str, values: Sequence[float], i: int, n: int, x: Scale, y: Scale) -> str:
-    """The name on its own curve, each at a height of its own so that neighbours do not meet."""
-    share = 0.88 - 0.76 * i / (n - 1) if n > 1 else 0.5
-    value = values[min(len(values) - 1, int(share * len(values)))]
-    return text(x.at(value), y.at(share) + 4, name, "y halo", "middle")
+def _end_names(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> list[str]:
+    """The names beside the last points, moved apart, with a hairline to their point."""
+    last = [(i, one, [p for p in one.points if p.y is not None][-1:]) for i, one in enumerate(series)]
+    known = [(i, one.name, x.at(p.x), y.at(p.y)) for i, one, ends in last for p in ends if p.y is not None]
+    heights = apart([at for *_, at in known], 14, frame.top, frame.bottom - 4)
+    parts = []
+    for (i, name, at_x, at_y), height in zip(known, heights, strict=True):
+        start = frame.right + 6
+        parts.append(f'<path d="M{at_x + 6:.1f} {at_y:.1f}L{start:.1f} {height:.1f}" class="grid" fill="none"/>')
+        parts.append(marker(start + 6, height, i, colour(i)))
+        parts.append(text(start + 15, height + 4, name, "ink"))
+    return parts

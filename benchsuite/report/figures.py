@@ -1,100 +1,95 @@
-"""The figures of a report: which values, under which finding. Pure functions of a judgement and its rows."""
+"""The figures of a report over the concurrency level: which values, under which finding. Pure functions of a judgement.
+
+Every figure carries the table of what it draws.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from benchsuite.analysis.rows import Rows, as_table, levels, rows_of
-from benchsuite.economics.optimum import measured
+from benchsuite.economics.optimum import measured, stopped_level
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.words import number, tail, usd
+from benchsuite.report.svg import SMALL, Frame
+from benchsuite.report.words import number, percent, tail, usd
 from benchsuite.results import Decision, Distribution, Judged
 from benchsuite.slo import Limit, Slo
+
+Row = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart and the finding that is its title."""
+    """A chart, the finding that is its title, and its values as a table.
+
+    note: what it assumes, under it. narrow: the same chart for a narrow screen, where `svg` would be too small.
+    """
 
     title: str
     svg: str
+    head: Row = ()
+    rows: tuple[Row, ...] = ()
+    note: str = ""
+    narrow: str = ""
 
 
 def level_figures(judged: Sequence[Judged], decision: Decision, slo: Slo) -> list[Figure]:
-    """TTFT, TPOT, per-user throughput and system output over the concurrency level."""
+    """TTFT, per-user throughput, cost where a price is known, TPOT and system output over the level."""
     return [
         ttft_figure(judged, decision, slo),
-        _tpot(judged, decision, slo),
-        _throughput(judged, decision, slo),
-        _output(judged, decision, slo),
+        throughput_figure(judged, decision, slo),
+        *([run_cost_figure(judged, decision)] if priced(judged) else []),
+        _latency("tpot", "TPOT", lambda j: j.point.tpot_s, judged, decision, slo),
+        _latency("e2e", "E2E", lambda j: j.point.e2e_s, judged, decision, slo),
+        output_figure(judged, decision, slo),
     ]
 
 
-def picture(judged: Sequence[Judged], decision: Decision) -> Figure:
+def picture(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL) -> Figure:
     """The one chart beside the decision: what is made cheap, the duration of the run where no price is known."""
-    if _priced(judged):
-        return cost_figure(judged, decision)
-    title = _least("the run is shortest", [(j, j.point.wall_s) for j in judged], lambda v: f"{number(v)} s")
-    return _figure(
-        title, [_series("wall time", judged, lambda j: j.point.wall_s, "wall_s")], "wall time (s)", judged, decision
-    )
+    title = _choice(decision, judged)
+    if priced(judged):
+        return cost_figure(judged, decision, frame, title)
+    title = title or least("the run is shortest", [(j, j.point.wall_s) for j in judged], lambda v: f"{number(v)} s")
+    series = [level_series("wall time", judged, lambda j: j.point.wall_s, "wall_s")]
+    return level_figure(title, series, "wall time (s)", judged, decision, frame=frame)
 
 
-def cost_figure(judged: Sequence[Judged], decision: Decision) -> Figure:
+def _choice(decision: Decision, judged: Sequence[Judged]) -> str:
+    """'16 users cost least within the SLO; 32 would cost 5.6 % less but miss it'; '' where no level is chosen."""
+    if decision.kind == "none":
+        return ""
+    choice = decision.choice
+    level, own = choice.point.concurrency, choice.cost.usd_per_1m_output_tokens
+    said = f"{level} user{'s' * (level > 1)} cost{'s' * (level == 1)} least within the SLO"
+    stopped = stopped_level(choice, judged)
+    other = None if stopped is None else stopped.cost.usd_per_1m_output_tokens
+    if stopped is None or not own or not other or other >= own:
+        return said
+    return f"{said}; {stopped.point.concurrency} would cost {percent(1 - other / own)} less but miss it"
+
+
+def cost_figure(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL, title: str = "") -> Figure:
     """Dollars per million output tokens over the level."""
     costs = [(j, j.cost.usd_per_1m_output_tokens) for j in judged]
-    figure = "usd_per_1m_output_tokens"
-    series = _series("cost", judged, lambda j: j.cost.usd_per_1m_output_tokens, figure)
-    title = _least("output costs least", costs, lambda v: f"{usd(v)} per 1M tokens")
-    return _figure(title, [series], "cost of output (USD per 1M tokens)", judged, decision)
+    name = "usd_per_1m_output_tokens"
+    series = level_series("cost", judged, lambda j: j.cost.usd_per_1m_output_tokens, name)
+    title = title or least("output costs least", costs, lambda v: f"{usd(v)} per 1M tokens")
+    return level_figure(title, [series], "cost of output (USD per 1M tokens)", judged, decision, frame=frame)
 
 
-def distribution_figures(requests: Any, slo: Slo) -> list[Figure]:
-    """ECDFs of TTFT and TPOT, a curve per level. requests: as for analysis.summarise_points."""
-    table = as_table(requests)
-    names = [str(level) for level in levels(table)]
-    samples = [_latencies_ms(rows_of(table, level)) for level in levels(table)]
-    return [
-        _distribution("ttft", "TTFT", [(name, ttft) for name, (ttft, _) in zip(names, samples, strict=True)], slo),
-        _distribution("tpot", "TPOT", [(name, tpot) for name, (_, tpot) in zip(names, samples, strict=True)], slo),
-    ]
+def run_cost_figure(judged: Sequence[Judged], decision: Decision) -> Figure:
+    """Dollars per run of the set over the level, the paper's cost."""
+    costs = [(j, j.cost.cost_usd) for j in judged]
+    series = level_series("cost", judged, lambda j: j.cost.cost_usd, "cost_usd")
+    title = least("a run of the set costs least", costs, usd)
+    return level_figure(title, [series], "cost of a run of the set (USD)", judged, decision)
 
 
-def _distribution(metric: str, what: str, values: Sequence[tuple[str, Sequence[float]]], slo: Slo) -> Figure:
-    marks = [
-        charts.Limit(limit.value * 1000, str(limit))
-        for limit in slo.limits
-        if limit.metric == metric and limit.stat != "mean"  # a mean is no place on this axis
-    ]
-    title = _spread(what, values)
-    return Figure(title, charts.ecdf_chart(values, title=title, x_label=f"{what} (ms)", limits=marks))
-
-
-def _latencies_ms(rows: Rows) -> tuple[list[float], list[float]]:
-    """TTFT and TPOT of the requests that ended well (docs/METHODS.md), milliseconds."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ttft = (rows.first_s - rows.sent_s)[rows.ok & (rows.output_tokens > 0)]
-        span, steps = rows.last_s - rows.first_s, rows.output_tokens - 1
-        tpot = (span / steps)[rows.ok & (steps >= 1) & (span > 0)]
-    return _finite_ms(ttft), _finite_ms(tpot)
-
-
-def _finite_ms(values_s: Any) -> list[float]:
-    return [float(value) * 1000 for value in values_s[np.isfinite(values_s)]]
-
-
-def ttft_figure(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
+def ttft_figure(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
     """Mean and, where n supports it, 95th percentile of the time to first token."""
-    return _latency("ttft", "TTFT", lambda j: j.point.ttft_s, judged, decision, slo)
-
-
-def _tpot(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
-    return _latency("tpot", "TPOT", lambda j: j.point.tpot_s, judged, decision, slo)
+    return _latency("ttft", "TTFT", lambda j: j.point.ttft_s, judged, decision, slo, frame)
 
 
 def _latency(
@@ -104,27 +99,30 @@ def _latency(
     judged: Sequence[Judged],
     decision: Decision,
     slo: Slo,
+    frame: Frame = SMALL,
 ) -> Figure:
-    mean = _series("mean", judged, lambda j: _ms(values(j).mean), f"{metric}_mean_s", 1000)
-    p95 = _series("p95", judged, lambda j: _ms(tail(values(j), "p95")), f"{metric}_p95_s", 1000)
+    mean = level_series("mean", judged, lambda j: _ms(values(j).mean), f"{metric}_mean_s", 1000)
+    p95 = level_series("p95", judged, lambda j: _ms(tail(values(j), "p95")), f"{metric}_p95_s", 1000)
     shown = [mean, *([p95] if any(p.y is not None for p in p95.points) else [])]
     limits = [limit for limit in slo.limits if limit.metric == metric]
-    title = _against(what, limits, judged) or _course(f"mean {what}", mean, "ms")
+    title = against(what, limits, judged) or course(f"mean {what}", mean, "ms")
     marks = [charts.Limit(limit.value * 1000, str(limit)) for limit in limits]
-    return _figure(title, shown, f"{what} (ms)", judged, decision, marks)
+    return level_figure(title, shown, f"{what} (ms)", judged, decision, marks, frame)
 
 
-def _throughput(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
-    value = "throughput_paper_tok_s"
-    series = _series("per-user throughput", judged, lambda j: j.point.throughput_paper_tok_s, value)
+def throughput_figure(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
+    """The paper's throughput: output tokens / (wall time x users)."""
+    name = "throughput_paper_tok_s"
+    series = level_series("per-user throughput", judged, lambda j: j.point.throughput_paper_tok_s, name)
     limits = [limit for limit in slo.limits if limit.metric == "throughput"]
-    title = _against("per-user throughput", limits, judged) or _course("per-user throughput", series, "tok/s")
+    title = against("per-user throughput", limits, judged) or course("per-user throughput", series, "tok/s")
     marks = [charts.Limit(limit.value, str(limit)) for limit in limits]
-    return _figure(title, [series], "per-user throughput (tok/s)", judged, decision, marks)
+    return level_figure(title, [series], "per-user throughput (tok/s)", judged, decision, marks, frame)
 
 
-def _output(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
-    series = _series("output", judged, lambda j: j.point.output_tok_s, "output_tok_s")
+def output_figure(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
+    """Output tokens per second of the whole system."""
+    series = level_series("output", judged, lambda j: j.point.output_tok_s, "output_tok_s")
     limits = [limit for limit in slo.limits if limit.metric == "output"]
     known = [(p.y, p.x) for p in series.points if p.y is not None]
     best = max(known, default=None)
@@ -132,17 +130,22 @@ def _output(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
         "system output is not known" if best is None else f"system output peaks at {best[1]:g}: {number(best[0])} tok/s"
     )
     marks = [charts.Limit(limit.value, str(limit)) for limit in limits]
-    return _figure(title, [series], "system output (tok/s)", judged, decision, marks)
+    return level_figure(title, [series], "system output (tok/s)", judged, decision, marks)
 
 
-def _figure(
+def level_figure(
     title: str,
     series: Sequence[Series],
     y_label: str,
     judged: Sequence[Judged],
     decision: Decision,
     limits: Sequence[charts.Limit] = (),
+    frame: Frame = SMALL,
+    *,
+    zone: tuple[float, float] | None = None,
+    note: str = "",
 ) -> Figure:
+    """A figure over the levels of one curve, with its optimum and the levels that miss the SLO."""
     title = title[:1].upper() + title[1:]
     chart = charts.level_chart(
         series,
@@ -150,22 +153,62 @@ def _figure(
         y_label=y_label,
         limits=limits,
         infeasible=[j.point.concurrency for j in judged if not j.meets_slo],
-        optimum=decision.choice.point.concurrency if decision.kind == "optimum" else None,
+        optimum=decision.recommended.point.concurrency if decision.kind == "optimum" else None,
+        mark=mark_of(decision),
+        zone=zone,
+        frame=frame,
     )
-    return Figure(title, chart)
+    head, rows = series_table(series, y_label)
+    return Figure(title, chart, head, rows, note)
 
 
-def _series(
+def whole_percent(ratio: float) -> str:
+    """A share for a sentence: '34 %'."""
+    return f"{100 * ratio:.0f} %"
+
+
+def mark_of(decision: Decision) -> str:
+    """What the marked level is called: the safer one where the cheapest is not sure."""
+    safer = decision.kind == "optimum" and decision.recommended is not decision.choice
+    return "recommended" if safer else "optimum"
+
+
+def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, tuple[Row, ...]]:
+    """The values of lines over the level: head and rows, with the ends of intervals where any is known."""
+    lines = [one for one in series if not one.dashed]
+    with_ends = any(p.low is not None for one in lines for p in one.points)
+    head = ["users"]
+    for one in lines:
+        head.append(y_label if len(lines) == 1 else f"{one.name}, {y_label}")
+        head += ["95 % from", "to"] if with_ends else []
+    levels = sorted({p.x for one in lines for p in one.points})
+    rows = []
+    for level in levels:
+        cells = [f"{level:g}"]
+        for one in lines:
+            found = next((p for p in one.points if p.x == level), Point(level, None))
+            cells.append(number(found.y))
+            cells += [number(found.low), number(found.high)] if with_ends else []
+        rows.append(tuple(cells))
+    return tuple(head), tuple(rows)
+
+
+def level_series(
     name: str, judged: Sequence[Judged], value: Callable[[Judged], float | None], figure: str = "", scale: float = 1.0
 ) -> Series:
-    """A point a level; `figure` names its interval in `Judged.intervals`, in units of 1 / scale."""
+    """A point a level; `figure` names its interval in `Judged.intervals`, in units of 1 / scale.
+
+    An interval that does not hold the value shown is left out: it is of the steady window alone, the value of all.
+    """
 
     def at(j: Judged) -> Point:
-        found = j.intervals.get(figure)
-        if found is None:
-            return Point(j.point.concurrency, value(j))
-        low, high = (None if end is None else end * scale for end in (found.low, found.high))
-        return Point(j.point.concurrency, value(j), low, high)
+        found, shown = j.intervals.get(figure), value(j)
+        if found is None or found.low is None or found.high is None or shown is None:
+            return Point(j.point.concurrency, shown)
+        low, high = found.low * scale, found.high * scale
+        return (
+            Point(j.point.concurrency, shown, low, high) if low <= shown <= high else Point(j.point.concurrency, shown)
+        )
 
     return Series(name, tuple(at(j) for j in judged))
 
@@ -174,11 +217,13 @@ def _ms(value_s: float | None) -> float | None:
     return None if value_s is None else value_s * 1000
 
 
-def _priced(judged: Sequence[Judged]) -> bool:
+def priced(judged: Sequence[Judged]) -> bool:
+    """True if any level's tokens have a price."""
     return any(j.cost.usd_per_1m_output_tokens is not None for j in judged)
 
 
-def _least(said: str, values: Sequence[tuple[Judged, float | None]], show: Callable[[float], str]) -> str:
+def least(said: str, values: Sequence[tuple[Judged, float | None]], show: Callable[[float], str]) -> str:
+    """'output costs least at 32: $0.0180 per 1M tokens'."""
     known = [(value, j.point.concurrency) for j, value in values if value is not None]
     if not known:
         return f"where {said} is not known"
@@ -186,7 +231,7 @@ def _least(said: str, values: Sequence[tuple[Judged, float | None]], show: Calla
     return f"{said} at {level}: {show(value)}"
 
 
-def _against(what: str, limits: Sequence[Limit], judged: Sequence[Judged]) -> str | None:
+def against(what: str, limits: Sequence[Limit], judged: Sequence[Judged]) -> str | None:
     """'TTFT keeps ttft_mean < 1 s up to 16': how the levels stand to the first limit. None without a limit."""
     if not limits or not judged:
         return None
@@ -203,7 +248,8 @@ def _against(what: str, limits: Sequence[Limit], judged: Sequence[Judged]) -> st
     return f"{what} misses {limit} at {', '.join(str(level) for level in missing)}"
 
 
-def _course(what: str, series: Series, unit: str) -> str:
+def course(what: str, series: Series, unit: str) -> str:
+    """'mean TPOT goes from 10.0 ms at 2 to 30.0 ms at 8'."""
     known = [p for p in series.points if p.y is not None]
     if not known:
         return f"{what} is not known"
@@ -211,13 +257,3 @@ def _course(what: str, series: Series, unit: str) -> str:
     if first is last:
         return f"{what} at {first.x:g}: {number(first.y)} {unit}"
     return f"{what} goes from {number(first.y)} {unit} at {first.x:g} to {number(last.y)} {unit} at {last.x:g}"
-
-
-def _spread(what: str, values: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """How far apart the middle and the slow end lie at the highest level that has values."""
-    known = [(level, sorted(sample)) for level, sample in values if len(sample)]
-    if not known:
-        return f"{what} is not known"
-    level, sample = known[-1]
-    half, slow = sample[(len(sample) - 1) // 2], sample[-max(1, len(sample) // 10)]
-    return f"{what} at {level}: half within {number(half)} ms, nine in ten within {number(slow)} ms"

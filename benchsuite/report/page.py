@@ -1,34 +1,35 @@
-"""report.html: one self-contained file, from a run folder. No scripts, and nothing is fetched when it is read."""
+"""report.html: one self-contained file, from a run folder. Nothing is fetched when it is read.
+
+The page is complete without its script, which adds hover values in one style, the keyboard, and CSV downloads. The
+policy in its head allows that script and that style by their hashes, and nothing else.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchsuite.report.figures import distribution_figures, level_figures, picture
+from benchsuite.economics.prices import preset, price_book
+from benchsuite.economics.scaling import scaling
+from benchsuite.economics.sensitivity import Range
+from benchsuite.report.figures import level_figures, picture
 from benchsuite.report.judgement import Judgement, judge_run, whole_points
+from benchsuite.report.scaling import points_by_repeat, scaling_sentences
+from benchsuite.report.sections import distributions, levels, money, provenance
+from benchsuite.report.sections.answer import answer
+from benchsuite.report.sections.scaling import scaling_figures
+from benchsuite.report.sections.timeline import timeline_figure
 from benchsuite.report.svg import CSS
-from benchsuite.report.terminal import INTERVAL_COLUMNS, slo_cell
-from benchsuite.report.words import (
-    DASH,
-    asides,
-    best_tail,
-    count,
-    grouped_warnings,
-    has_intervals,
-    headline,
-    ms,
-    number,
-    percent,
-    tail,
-    usd,
-)
+from benchsuite.report.terminal import INTERVAL_COLUMNS
+from benchsuite.report.words import DASH, asides, best_tail, grouped_warnings, has_intervals
 from benchsuite.results import Judged
+from benchsuite.spec import parse_spec
 from benchsuite.store import REPORT, Run, read_run, write_bytes
 
-Row = tuple[str, ...]
+_IN_TILES = ("one run per level", "no price:")  # asides of the terminal that the page's tiles say already
 
 
 def write_report(run_dir: Path) -> Path:
@@ -40,131 +41,144 @@ def write_report(run_dir: Path) -> Path:
 
 def render(run: Run) -> str:
     """The page of a run."""
+    return render_template("report.html.j2", _content(run, judge_run(run)))
+
+
+def render_template(name: str, content: dict[str, Any]) -> str:
+    """A page of the template `name`, with the style, the script and the policy that allows these two alone."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    loader = PackageLoader("benchsuite.report")
     environment = Environment(
-        loader=PackageLoader("benchsuite.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["dash"] = DASH
-    return environment.get_template("report.html.j2").render(_content(run, judge_run(run)))
+    css = CSS + "\n" + loader.get_source(environment, "page.css")[0]
+    script = loader.get_source(environment, "page.js")[0]
+    policy = (
+        f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    frame = {"css": css, "script": script, "policy": policy}
+    return environment.get_template(name).render(content | frame)
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     judged, decision = judgement.judged, judgement.decision
-    requests = whole_points(run)
-    return {
-        "css": CSS,
-        "run_id": judgement.run_id,
+    requests, said = whole_points(run), answer(decision, judged, judgement.slo)
+    nearest = decision.recommended if decision.kind == "optimum" else decision.nearest
+    content: dict[str, Any] = {
+        "page_title": f"{judgement.model or 'unnamed model'}: {said.sentence}",
         "model": judgement.model or "unnamed model",
-        "slo": str(judgement.slo),
+        "about": _about(run, judgement),
         "feasible": decision.kind == "optimum",
-        "headline": _sentence(headline(decision, judged)),
-        "asides": [_sentence(text) for text in asides(decision, judged)],
+        "answer": said,
+        "asides": [_sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
         "status": run.manifest.get("status"),
         "picture": picture(judged, decision),
+        "found_warnings": [
+            (_sentence(w.finding), w.code, _sentence(w.remedy), at) for w, at in grouped_warnings(judged)
+        ],
         "figures": level_figures(judged, decision, judgement.slo),
-        "distributions": distribution_figures(requests, judgement.slo) if judged else [],
-        "point_head": _point_head(judged),
-        "points": [(_point_row(j, best_tail(judged)), j.meets_slo, _chosen(j, judgement)) for j in judged],
-        "warnings": [(_sentence(w.finding), w.code, _sentence(w.remedy), at) for w, at in grouped_warnings(judged)],
+        "point_head": provenance.point_head(judged),
+        "points": _marked([provenance.point_row(j, best_tail(judged)) for j in judged], judgement),
         "interval_head": [head for head, _ in INTERVAL_COLUMNS],
-        "intervals": [_interval_row(j, judgement) for j in judged] if has_intervals(judged) else [],
-        "client_head": _CLIENT_HEAD,
-        "client": [_client_row(point) for point in run.manifest.get("points", []) if point.get("client")],
-        "facts": _facts(run, judgement),
+        "intervals": _marked(provenance.interval_rows(judgement), judgement) if has_intervals(judged) else [],
+        "gpu": levels.gpu_figures(judged, decision),
+        "gpu_head": levels.GPU_HEAD,
+        "gpu_rows": levels.gpu_rows(judged),
+        "energy_head": levels.ENERGY_HEAD,
+        "energy_rows": levels.energy_rows(judged),
+        "distributions": distributions.distribution_figures(requests, judgement.slo) if judged else [],
+        "timeline": None
+        if nearest is None
+        else timeline_figure(requests, nearest.point.concurrency, run.gpu, run.server),
+        "money": _money(run, judgement, nearest),
+        "client_head": provenance.CLIENT_HEAD,
+        "client": provenance.client_rows(run, judgement),
+        "facts": provenance.facts(run, judgement),
         "spec": json.dumps(run.manifest.get("spec"), indent=1, ensure_ascii=False),
     }
+    content |= _scaling(run, judgement)
+    return content | {"sections": _sections(content)}
+
+
+def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """The parts that the page has, for its list of links."""
+    named = (
+        ("warnings", "Warnings", content["found_warnings"]),
+        ("levels", "Against concurrency", True),
+        ("points", "Points", True),
+        ("sure", "Intervals", content["intervals"]),
+        ("gpu", "GPUs and energy", content["gpu"] or content["gpu_rows"] or content["energy_rows"]),
+        ("scaling", "Scaling", content["scaling"]),
+        ("distributions", "Distributions", content["distributions"]),
+        ("timeline", "Over time", content["timeline"]),
+        ("money", "Cost", content["money"]),
+        ("client", "Client", content["client"]),
+        ("provenance", "Provenance", True),
+    )
+    return [(anchor, name) for anchor, name, there in named if there]
+
+
+def _about(run: Run, judgement: Judgement) -> list[str]:
+    """The line above the decision: what ran, where, when."""
+    found = run.manifest.get("preflight") or {}
+    server = " ".join(str(v) for v in (found.get("profile"), (found.get("server") or {}).get("version")) if v)
+    created = str(run.manifest.get("created") or "")[:10]
+    said = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
+    return [text for text in (*said, f"run {judgement.run_id}") if text]
+
+
+def _scaling(run: Run, judgement: Judgement) -> dict[str, Any]:
+    price = judgement.usd_per_hour
+    total = None if price is None else price * judgement.gpus
+    p_met = {j.point.concurrency: j.p_met for j in judgement.judged if j.p_met is not None}
+    found = scaling(
+        [j.point for j in judgement.judged],
+        judgement.slo,
+        total,
+        repeats=points_by_repeat(run, judgement.model),
+        p_met=p_met,
+    )
+    figures = scaling_figures(found, judgement.judged, judgement.decision)
+    return {"scaling": figures, "scaling_said": [_sentence(text) for text in scaling_sentences(found)]}
+
+
+def _money(run: Run, judgement: Judgement, level: Judged | None) -> list[Any]:
+    """Sensitivity, API or own, capacity, as far as price and tokens are known; none without a level that may be run."""
+    if level is None or judgement.decision.kind == "none":
+        return []
+    found = []
+    if judgement.usd_per_hour is not None:
+        spec = parse_spec(run.manifest["spec"], where=str(run.path)).price
+        price = None if spec.preset is None else preset(spec.preset)
+        owned = None if price is None else price.owned
+        alone = [Range(key, *ends) for key, ends in price.tornado.items()] if price is not None else []
+        found.append(
+            money.sensitivity_figure(
+                level, judgement.judged, judgement.usd_per_hour, judgement.gpus, owned=owned, alone=alone
+            )
+        )
+        total = judgement.usd_per_hour * judgement.gpus
+        found.append(money.api_figure(level, total, [*price_book().apis.values()]))
+    found.append(money.capacity_figure(level, judgement.judged, judgement.slo, judgement.gpus))
+    return [one for one in found if one is not None]
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
+    """With a capital, unless it begins with the name of a limit, and a full stop."""
+    first, _, rest = text.partition(" ")
+    named = "_" in first or rest[:1] in ("<", ">")
+    return (text if named else text[:1].upper() + text[1:]) + "."
 
 
-def _chosen(judged: Judged, judgement: Judgement) -> bool:
-    return judgement.decision.kind == "optimum" and judged is judgement.decision.choice
-
-
-def _interval_row(judged: Judged, judgement: Judgement) -> tuple[Row, bool, bool]:
-    cells = tuple(show(judged, judgement.decision) for _, show in INTERVAL_COLUMNS)
-    return cells, judged.meets_slo, _chosen(judged, judgement)
-
-
-def _point_head(judged: Sequence[Judged]) -> Row:
-    return (
-        "users", "runs", "ok", "failed", "wall s", "TTFT mean ms", f"TTFT {best_tail(judged)} ms", "TPOT mean ms",
-        "tok/s per user", "output tok/s", "output tokens", "$ per run", "$ per 1M output", "SLO misses",
-    )  # fmt: skip
-
-
-def _point_row(judged: Judged, stat: str) -> Row:
-    point, cost = judged.point, judged.cost
-    return (
-        str(point.concurrency),
-        str(point.repeat_count),
-        count(point.n_ok),
-        count(point.n_failed),
-        number(point.wall_s),
-        ms(point.ttft_s.mean),
-        ms(tail(point.ttft_s, stat)),
-        ms(point.tpot_s.mean),
-        number(point.throughput_paper_tok_s),
-        number(point.output_tok_s),
-        count(point.output_tokens),
-        usd(cost.cost_usd),
-        usd(cost.usd_per_1m_output_tokens),
-        slo_cell(judged),
-    )
-
-
-_CLIENT_HEAD = (
-    "point", "status", "read lag p99 µs", "read lag max µs", "loop lag p99 µs", "merged reads", "CPU mean",
-    "CPU max 1 s", "steal s", "chunks",
-)  # fmt: skip
-
-
-def _client_row(point: dict[str, Any]) -> Row:
-    client = point["client"]
-    lag, loop = client.get("self_lag") or {}, client.get("loop_lag") or {}
-    return (
-        point["point_id"],
-        point["status"],
-        number(lag.get("p99_us")),
-        number(lag.get("max_us")),
-        number(loop.get("p99_us")),
-        percent(client.get("merged_read_share")),
-        percent(client.get("cpu_share_mean")),
-        percent(client.get("cpu_share_max_1s")),
-        number(client.get("steal_s")),
-        count(client.get("n_chunks")),
-    )
-
-
-def _facts(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
-    manifest = run.manifest
-    workload, host = manifest.get("workload") or {}, manifest.get("host") or {}
-    found = manifest.get("preflight") or {}
-    versions = {name: version for name, version in (host.get("versions") or {}).items() if version}
-    price = "none given"
-    if judgement.usd_per_hour is not None:
-        gpus = f"{judgement.gpus} GPU{'s' * (judgement.gpus > 1)}"
-        price = f"{usd(judgement.usd_per_hour)} per GPU-hour, {gpus}"
-    facts = {
-        "run": judgement.run_id,
-        "status": manifest.get("status"),
-        "measured": manifest.get("created"),
-        "model": judgement.model,
-        "server": found.get("profile"),
-        **{f"server {name}": value for name, value in (found.get("server") or {}).items()},
-        "token counts": "from the server's usage" if found.get("reports_usage") else "not reported by the server",
-        "time stamps": found.get("stamp_source"),
-        "prefix caches": found.get("cache_bust"),
-        "workload": f"{workload.get('name')}, {count(workload.get('requests'))} requests",
-        "workload hash": workload.get("content_hash"),
-        "price": price,
-        "SLO": judgement.slo,
-        "measuring processes": manifest.get("workers"),
-        "client host": f"{host.get('platform')}, {host.get('cpu_model')}, {host.get('cpu_count')} CPUs",
-        "client Python": host.get("python"),
-        "client versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-    }
-    return [(name, DASH if value is None else str(value)) for name, value in facts.items()]
+def _marked(rows: list[Any], judgement: Judgement) -> list[tuple[Any, bool, bool]]:
+    """Rows of levels, with whether the level meets the SLO, and whether it is the one decided on."""
+    decision = judgement.decision
+    chosen = decision.recommended if decision.kind == "optimum" else None
+    return [(row, j.meets_slo, j is chosen) for row, j in zip(rows, judgement.judged, strict=True)]

@@ -59,5 +59,5 @@ def test_nobody_has_a_place():
 def test_names_do_not_meet():
     """Three models in one place: three heights."""
     near = frontier([place(name, 1 + i / 1000, 50 + i / 1000, 7) for i, name in enumerate("abc")])
-    heights = re.findall(r'y="([0-9.]+)" class="halo"', frontier_chart(near, title="t"))
+    heights = re.findall(r'y="([0-9.]+)" class="halo[ ink]*"', frontier_chart(near, title="t"))
     assert len({float(height) for height in heights}) == 3

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.report.charts import Limit, Point, Series, ecdf_chart, level_chart
+from benchsuite.report.charts import Limit, Point, Series, level_chart
+from benchsuite.report.ecdf import ecdf_chart
 
 HOSTILE = '<script>alert("x")</script>&'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -83,19 +84,22 @@ def test_everything_stays_on_the_canvas(values: list[float]):
     """Every point lies inside the view box."""
     chart = level_chart([line(*values)], title="t", y_label="y")
     for x, y in re.findall(r'cx="([\d.-]+)" cy="([\d.-]+)" r="4"', chart):
-        assert 0 <= float(x) <= 460
-        assert 0 <= float(y) <= 290
+        assert 0 <= float(x) <= 380
+        assert 0 <= float(y) <= 268
 
 
 def test_an_interval_is_a_bar():
     """low and high make one upright line of the series' colour."""
     series = Series("s", (Point(1, 5, 4, 6), Point(2, 5)))
-    assert level_chart([series], title="t", y_label="y").count('stroke="var(--s0)" stroke-width="2"') == 1
+    assert level_chart([series], title="t", y_label="y").count('class="bar" fill="none" stroke="var(--s0)"') == 1
 
 
 def test_an_ecdf_is_small_whatever_its_sample():
     """100,000 values become at most 200 steps, and the curve ends at 1."""
     chart = ecdf_chart([("8", [1 + i / 1e5 for i in range(100_000)])], title="t", x_label="x")
-    assert chart.count("H") <= 201
+    path = re.search(r'<path d="([^"]*)" class="curve"', chart)
+    assert path is not None
+    assert path[1].count("h") <= 200
     assert len(chart) < 8000
-    assert "<title>8: median 1.50, n 100000</title>" in chart
+    assert "<title>8 users: p99 1.99 ms</title>" in chart
+    assert "<title>8 users: median 1.50, n 100,000</title>" in chart

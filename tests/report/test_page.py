@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,19 +20,28 @@ HOSTILE = "<script>alert(1)</script><img src=http://x.invalid/a onerror=alert(2)
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and the text."""
+    """What a browser would see: tags with their attributes, and the text outside style and script."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.inside: dict[str, str] = {}
+        self.open = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.open = tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data + " "
+        if self.open in ("script", "style"):
+            self.inside[self.open] = self.inside.get(self.open, "") + data
+        else:
+            self.text += data + " "
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open = ""
 
 
 def page(folder: Path, **of: object) -> tuple[str, Page]:
@@ -39,19 +50,29 @@ def page(folder: Path, **of: object) -> tuple[str, Page]:
 
 
 def test_the_decision_comes_first(tmp_path: Path):
-    """One sentence, before every table, and the figures' titles state findings."""
+    """One sentence with cost and certainty before everything else; four answers; titles state findings."""
     html, seen = page(tmp_path)
     first = re.search(r"<h1>(.*?)</h1>", html)
     assert first is not None
-    assert first[1].startswith(
-        "Optimum 4: $0.000960 per run of 16 requests, $5.45/1M output tokens; next level 8 misses"
-    )
+    assert first[1] == "Run 4 users at once: $5.45 per 1M output tokens, within the SLO in this one run."
+    values = re.findall(r"<dt>(.*?)</dt><dd.*?><b>(.*?)</b>", html)
+    assert values == [
+        ("Concurrency", "4 users"),
+        ("Cost", "$5.45"),
+        ("Certainty", "one run"),
+        ("Limited by", "throughput &gt; 30 tok/s"),
+    ]
     for finding in (
-        "Output costs least at 8: $5.00 per 1M tokens",
+        "4 users cost least within the SLO; 8 would cost 8.33 % less but miss it",
         "TTFT keeps ttft_mean &lt; 1 s at every level",
         "Mean TPOT goes from 10.0 ms at 2 to 30.0 ms at 8",
         "Per-user throughput misses throughput &gt; 30 tok/s at 8",
+        "A run of the set costs least at 8: $0.000880",
         "TTFT at 8: half within 140 ms, nine in ten within 140 ms",
+        "E2E at 8: half within 440 ms, nine in ten within 440 ms",
+        "Zone of best cost: 4 users",
+        "At 4 users the server was steadily busy for 50 % of 0.960 s",
+        "The cost hangs most on the share of paid hours in use",
     ):
         assert f"<figcaption>{finding}</figcaption>" in html
     assert "abc123" in seen.text
@@ -59,32 +80,67 @@ def test_the_decision_comes_first(tmp_path: Path):
     assert "20260102T030405Z-m-beef" in seen.text
 
 
+def test_it_says_how_sure_with_several_runs(tmp_path: Path):
+    """The probability of the choice stands in the sentence and in its tile."""
+    html, _ = page(tmp_path, repeats=3)
+    assert "surely within the SLO, the cheapest in 100 % of resampled runs.</h1>" in html
+    assert "<dt>Certainty</dt><dd><b>P 1.00</b>" in html
+
+
 def test_it_is_self_contained(tmp_path: Path):
-    """Small, no script, no address that a browser would follow, and a policy that forbids any."""
+    """Small, no address that a browser would follow, and a policy that allows its own style and script by hash."""
     html, seen = page(tmp_path)
     assert len(html.encode()) < 300_000
-    assert not [tag for tag, _ in seen.tags if tag in ("script", "link", "img", "iframe", "a", "object")]
-    assert not [attrs for _, attrs in seen.tags if {"src", "href", "xlink:href"} & set(attrs)]
+    assert not [tag for tag, _ in seen.tags if tag in ("link", "img", "iframe", "object", "base", "form")]
+    assert [tag for tag, _ in seen.tags].count("script") == 1
+    assert not [attrs for _, attrs in seen.tags if {"src", "xlink:href", "style"} & set(attrs)]
+    targets = [attrs["href"] for _, attrs in seen.tags if "href" in attrs]
+    anchors = {f"#{attrs['id']}" for _, attrs in seen.tags if "id" in attrs}
+    assert targets
+    assert set(targets) <= anchors
+    assert not [name for _, attrs in seen.tags for name in attrs if name.startswith("on")]
     assert "url(" not in html
     policy = next(attrs["content"] for _, attrs in seen.tags if attrs.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    hashes = {
+        tag: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for tag, text in seen.inside.items()
+    }
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{hashes['style']}'; script-src 'sha256-{hashes['script']}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_every_chart_has_its_table_and_its_words(tmp_path: Path):
+    """A title and a description in each chart, and its values as a table that can be downloaded."""
+    html, seen = page(tmp_path)
+    charts = re.findall(r'<svg class="bs".*?</svg>', html, re.S)
+    assert len(charts) > 12
+    assert all(re.match(r"<svg [^>]*><title>[^<]+</title><desc>[^<]+</desc>", chart) for chart in charts)
+    figures = re.findall(r"<figure.*?</figure>", html, re.S)
+    assert len(figures) > 12
+    assert all("<table data-name=" in figure for figure in figures)
+    names = [attrs["data-name"] for _, attrs in seen.tags if "data-name" in attrs]
+    assert len(set(names)) == len(names)
 
 
 def test_a_hostile_model_name_is_text(tmp_path: Path):
     """It is shown, and makes no element."""
     html, seen = page(tmp_path, model=HOSTILE)
-    assert {tag for tag, _ in seen.tags}.isdisjoint({"script", "img"})
-    assert "<script" not in html
+    assert [tag for tag, _ in seen.tags].count("script") == 1
+    assert "alert" not in seen.inside["script"]
+    assert "img" not in {tag for tag, _ in seen.tags}
+    assert "<script>alert" not in html
     assert HOSTILE in seen.text
 
 
 def test_no_level_and_no_price(tmp_path: Path):
-    """The picture is then the run's duration, and every cost an en dash."""
+    """The picture is then the run's duration, every cost an en dash, and what would cost money is left out."""
     html, seen = page(tmp_path, slo="throughput>1000", price=False)
-    assert "No level meets the SLO; nearest: 2 misses throughput" in seen.text
+    assert "No level keeps the SLO; 2 users come nearest: it misses throughput" in seen.text
     assert "<figcaption>The run is shortest at 8: 0.880 s</figcaption>" in html
     assert 'class="ring"' not in html
     assert "<td>–</td>" in html
+    assert 'id="money"' not in html
 
 
 def test_many_long_samples_stay_small(tmp_path: Path):
