@@ -58,8 +58,8 @@ def capacity_warnings(
 ) -> list[str]:
     """Sentences for what the server cannot take, each with its remedy. Pure.
 
-    levels: of the sweep, shared evenly by n_servers alike. longest: the set's longest request as the preflight found it: prompt_id,
-    input_tokens, asked_output_tokens, refused (the server's words, or None).
+    levels: of the sweep, shared evenly by n_servers alike. longest: the set's longest request as the preflight found
+    it: prompt_id, input_tokens, asked_output_tokens, refused (the server's words, or None).
     """
     return [*_too_many(profile, max(levels), n_servers, capacity), *_too_long(profile, capacity, longest)]
 

@@ -6,14 +6,16 @@ import http.server
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from fakes.http import Answer, Fake, Request
 from sweeps_for_tests import prompts, spec_of
 
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable
 from benchsuite.load.preflight import Preflight, control_client, preflight
+from benchsuite.load.trial import refusal_words
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
 from benchsuite.spec import SweepSpec
@@ -121,6 +123,84 @@ def test_fields_that_are_refused_by_name():
     assert sorted(result.plan.dropped) == sorted(result.facts["fields_refused"]) == ["cache_salt", "min_tokens"]
     body = result.plan.body(prompts(1).prompts[0])
     assert ("cache_salt" in body, "min_tokens" in body, body["ignore_eos"]) == (False, False, True)
+
+
+class Picky(Fake):
+    """Refuses a field by name, in the words that `refuse` makes of the body; else answers with a whole completion."""
+
+    def __init__(self, field: str, refuse: Callable[[dict], tuple[int, object]]) -> None:
+        super().__init__()
+        self._field, self._refuse = field, refuse
+
+    async def handle(self, request: Request, answer: Answer) -> None:
+        if request.path == "/v1/models":
+            await answer.whole(200, {"data": [{"id": "m", "owned_by": "vllm"}]})
+        elif self._field in (request.json or {}):
+            status, said = self._refuse(request.json)
+            await answer.whole(status, said if isinstance(said, str) else json.dumps(said))
+        else:
+            await answer.whole(200, WHOLE)
+
+
+def _pydantic(body: dict) -> tuple[int, object]:
+    """FastAPI's own words: where, what, and the whole request as it came."""
+    return 422, {"detail": [{"type": "missing", "loc": ["body", "min_tokens"], "msg": "no", "input": body}]}
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda _: (400, {"error": {"message": "x" * 400 + " unsupported: min_tokens"}}),
+        lambda _: (400, "x" * 400 + " unsupported: min_tokens"),
+        lambda _: (422, {"error": {"message": "no", "param": "min_tokens"}}),
+        _pydantic,
+    ],
+    ids=["far behind", "far behind in text", "param", "the request quoted"],
+)
+def test_where_a_refused_field_is_named(refuse):
+    """It is found however long the error is, and never in the request that an error quotes."""
+    with Picky("min_tokens", refuse) as server:
+        result = found(spec_of(server.base_url, [1], workload={"fixed_length": True}))
+    assert result.plan.dropped == ("min_tokens",)
+
+
+def _newer(_: dict) -> tuple[int, object]:
+    words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    return 400, {"error": {"message": words, "type": "invalid_request_error", "param": "max_tokens"}}
+
+
+def test_the_newer_name_of_the_cap():
+    """A model that wants max_completion_tokens says so, and gets it from then on."""
+    with Picky("max_tokens", _newer) as server:
+        result = found(spec_of(server.base_url, [1], server={"profile": "openai"}))
+        assert [sorted(body) for body in server.bodies("/v1/chat/completions")] == [
+            ["max_tokens", "messages", "model", "stream", "stream_options"],
+            *[["max_completion_tokens", "messages", "model", "stream", "stream_options"]] * 2,
+        ]
+    assert (result.plan.limit_field, result.facts["limit_field"]) == ("max_completion_tokens",) * 2
+    assert (result.plan.dropped, result.facts["fields_refused"]) == ((), ["max_tokens"])
+
+
+def test_a_cap_that_is_refused_under_both_names():
+    """It is tried once under each name."""
+    with Picky("model", _newer) as server:
+        error = refusal(spec_of(server.base_url, [1]), ServerRefused)
+        assert len(server.bodies("/v1/chat/completions")) == 2
+    assert "Use 'max_completion_tokens' instead." in error.given
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 3000, b'{"a":' * 900 + b"1" + b"}" * 900, b"null", b"5"])
+def test_odd_errors_name_nothing(body):
+    """An error body of any shape gives words, never an exception."""
+    assert "min_tokens" not in refusal_words(body)
+
+
+def test_llamacpp_without_its_prompt_cache():
+    """cache_bust = field switches llama.cpp's prompt cache off, request by request; auto salts the prompt as ever."""
+    with simulated() as url:
+        for wanted, sent in (("field", False), ("auto", None), ("off", None)):
+            spec = spec_of(url, [1], server={"profile": "llamacpp"}, workload={"cache_bust": wanted})
+            assert found(spec).plan.body(prompts(1).prompts[0]).get("cache_prompt") is sent
 
 
 def test_a_field_that_must_stay():
