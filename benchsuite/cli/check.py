@@ -20,6 +20,7 @@ Examples:
   benchsuite check --points docs/examples/paper_table4.csv --usd-per-hour 1.58
   benchsuite check --points T.csv --scaling --json
   benchsuite check results/RUN --attribution
+  benchsuite check results/RUN --balance
   benchsuite check results/RUN --energy --usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380
   benchsuite check results/RUN --strict && echo sound"""
 )
@@ -32,6 +33,7 @@ Examples:
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
 @click.option("--scaling", "with_scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
 @click.option("--attribution", is_flag=True, help="Also where TTFT goes, and how full the server was, of run folders.")
+@click.option("--balance", is_flag=True, help="Also who answered: requests by endpoint, the fallback and its cost.")
 @click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use of run folders.")
 @energy_price_flags
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
@@ -46,6 +48,7 @@ def command(
     gpus: int | None,
     with_scaling: bool,
     attribution: bool,
+    balance: bool,
     energy: bool,
     strict: bool,
     as_json: bool,
@@ -54,8 +57,8 @@ def command(
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
 
     --json prints a list of {model, concurrency, code, finding, remedy}; with a further table an object with the lists
-    `warnings` and `scaling`, `attribution` and `server_use`, or `energy`. Exit codes: 0 checked, whatever was found;
-    2 bad input; with --strict 4 if something was.
+    `warnings` and `scaling`, `attribution` and `server_use`, `balance`, or `energy`. Exit codes: 0 checked, whatever
+    was found; 2 bad input; with --strict 4 if something was.
     """
     from benchsuite.cli.curves import Price, read_curves
 
@@ -63,14 +66,18 @@ def command(
     found = [row for curve in curves for row in _warnings(curve)]
     scaled = [_scaling(curve) for curve in curves] if with_scaling else []
     parts = _attribution(curves) if attribution else []
+    balances = [(curve.model, curve.balance) for curve in _runs_alone(curves, "--balance")] if balance else []
+    of_runs = _runs_alone(curves, "--energy") if energy else []
     if as_json:
         tables = (_plain(scaled) if with_scaling else {}) | (_plain_parts(parts) if attribution else {})
-        tables |= _plain_energy(curves) if energy else {}
+        tables |= _plain_balances(balances) if balance else {}
+        tables |= _plain_energy(of_runs) if energy else {}
         click.echo(json.dumps({"warnings": found} | tables if tables else found, indent=2, allow_nan=False))
     else:
         _print(found, [curve.model for curve in curves], scaled)
         _print_parts(parts)
-        _print_energy(curves if energy else [])
+        _print_balances(balances)
+        _print_energy(of_runs if energy else [])
     return FOUND if strict and found else 0
 
 
@@ -109,6 +116,14 @@ def _plain(scaled: list[Any]) -> dict[str, Any]:
     return {"scaling": [dataclasses.asdict(one) for one in scaled]}
 
 
+def _runs_alone(curves: list[Any], flag: str) -> list[Any]:
+    from benchsuite.errors import PointsError
+
+    if any(curve.facts is None for curve in curves):
+        raise PointsError("a table of points has no telemetry", where=flag, expected="run folders")
+    return curves
+
+
 def _plain_energy(curves: list[Any]) -> dict[str, Any]:
     from benchsuite.report.energy import energy_rows
 
@@ -120,6 +135,25 @@ def _print_energy(curves: list[Any]) -> None:
 
     for curve in curves:
         print_energy(curve.model, curve.judged)
+
+
+def _plain_balances(balances: list[tuple[str, Any]]) -> dict[str, Any]:
+    from benchsuite.report.balance import balance_json
+
+    return {
+        "balance": [
+            {"model": model, "concurrency": level} | balance_json(found, level)
+            for model, found in balances
+            for level in found.levels
+        ]
+    }
+
+
+def _print_balances(balances: list[tuple[str, Any]]) -> None:
+    from benchsuite.report.balance import print_balance
+
+    for model, found in balances:
+        print_balance(model, found)
 
 
 def _attribution(curves: list[Any]) -> list[tuple[str, list[Any], list[Any]]]:

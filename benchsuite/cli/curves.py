@@ -20,7 +20,7 @@ class Curve:
 
     usd_per_hour_total: the machine's; hourly (economics.cost.HourPrice): the same, by level where the hour has measured
     power in it. facts: what must be alike for costs to be compared, as far as the run tells: workload, engine, its
-    version, client.
+    version, client. balance: who answered (report.balance.RunBalance), of run folders.
     """
 
     model: str
@@ -33,6 +33,7 @@ class Curve:
     run_walls_s: tuple[float, ...] = ()
     hourly: Any = None
     facts: dict[str, str | None] | None = None
+    balance: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ def _of_run(folder: Path, slo: str | None, price: Price) -> Curve:
         run_walls_s=walls_s,
         hourly=found.usd_per_hour_total,
         facts=_facts(run.manifest),
+        balance=found.balance,
     )
 
 

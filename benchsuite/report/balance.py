@@ -144,10 +144,9 @@ def balance_lines(found: RunBalance) -> list[str]:
     return lines
 
 
-_HEADS = ("users", "endpoint", "role", "requests", "share", "failed", "output\ntokens", "TTFT\nmean ms", "TPOT\nms",
-          "busy")  # fmt: skip
-_COSTS = ("users", "to the\nAPI", "of it\nrefused", "untried", "requests", "output\ntokens", "API $", "own $",
-          "$/1M out\ntogether", "$/1M out\nown alone")  # fmt: skip
+_HEADS = ("users", "endpoint", "requests", "share", "failed", "output\ntokens", "TTFT\nms", "TPOT\nms", "busy")
+_COSTS = ("users", "re-\nfused", "un-\ntried", "share of\nrequests", "share of\ntokens", "API $", "own $",
+          "$/1M out\ntogether", "$/1M out\nown")  # fmt: skip
 
 
 def print_balance(model: str, found: RunBalance, console: Console | None = None) -> None:
@@ -169,25 +168,29 @@ def print_balance(model: str, found: RunBalance, console: Console | None = None)
 
 
 def _cells(part: EndpointPart) -> tuple[str, ...]:
+    where = DASH if part.endpoint is None else part.endpoint.removeprefix("http://").removeprefix("https://")
     return (
-        count(part.concurrency), part.endpoint or DASH, part.role, count(part.requests), percent(part.request_share),
-        count(part.failures), count(part.output_tokens), ms(part.ttft_s), ms(part.tpot_s), percent(part.busy_share),
+        count(part.concurrency), where if part.role == "own" else f"API {where}", count(part.requests),
+        percent(part.request_share), count(part.failures), count(part.output_tokens), ms(part.ttft_s), ms(part.tpot_s),
+        percent(part.busy_share),
     )  # fmt: skip
 
 
 def _cost_cells(use: FallbackUse) -> tuple[str, ...]:
     return (
-        count(use.concurrency), count(use.api_requests), count(use.tries), count(use.skips),
-        percent(use.request_share), percent(use.token_share), number(use.api_usd), number(use.own_usd),
-        number(use.usd_per_1m_output_tokens), number(use.own_usd_per_1m_output_tokens),
+        count(use.concurrency), count(use.tries), count(use.skips), percent(use.request_share),
+        percent(use.token_share), number(use.api_usd), number(use.own_usd), number(use.usd_per_1m_output_tokens),
+        number(use.own_usd_per_1m_output_tokens),
     )  # fmt: skip
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for head in heads:
-        left = head in ("endpoint", "role")
-        table.add_column(head, justify="left" if left else "right", overflow="fold", vertical="top")
+        if head == "endpoint":
+            table.add_column(head, overflow="fold", vertical="top")
+        else:
+            table.add_column(head, justify="right", no_wrap=True, vertical="top")
     for row in rows:
         table.add_row(*(Text(safe(console, cell)) for cell in row))
     return table

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchsuite.report.balance import balance_lines
 from benchsuite.report.console import safe, say
 from benchsuite.report.energy import energy_line
 from benchsuite.report.judgement import Judgement
@@ -66,6 +67,8 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
         say(console, headline(judgement.decision, judgement.judged))
         return
     final_table(judgement.judged, judgement.decision, judgement.slo, console=console, title=judgement.model)
+    for line in balance_lines(judgement.balance) if judgement.balance is not None else ():
+        say(console, line, indent=2)
     say(console, f"files in {path}: report.html, summary.json, requests.parquet, manifest.json", style="dim")
 
 
@@ -83,7 +86,7 @@ def final_table(
     if judged:
         console.print(_table(judged, decision, console))
     say(console, headline(decision, judged), style="bold green" if decision.kind == "optimum" else "bold red", indent=2)
-    for text in (*asides(decision, judged), energy_line(judged)):
+    for text in (*asides(decision, judged), energy_line(judged, in_columns=console.width >= _WIDE)):
         if text:
             say(console, text, indent=2)
     if has_intervals(judged):
