@@ -11,7 +11,7 @@ from benchsuite.analysis.attribution import Attribution, attribute
 from benchsuite.analysis.server_series import ServerSeries, windows_of
 from benchsuite.analysis.server_use import ServerUse, server_use
 from benchsuite.report.console import safe, say
-from benchsuite.report.words import count, ms, number
+from benchsuite.report.words import DASH, count, ms, number
 from benchsuite.store import Run
 
 _PARTS = {
@@ -81,7 +81,7 @@ def _use_row(one: Attribution, use: ServerUse) -> tuple[str, ...]:
 
 
 def _hundredths(ratio: float | None) -> str:
-    return number(None if ratio is None else ratio * 100)
+    return DASH if ratio is None else f"{ratio * 100:.1f}"
 
 
 def _ms(value_s: float | None) -> str:
