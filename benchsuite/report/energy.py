@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchsuite.analysis.energy import J_PER_KWH
 from benchsuite.report.console import safe, say
 from benchsuite.report.words import DASH, number, percent, usd, warning_text
 from benchsuite.results import GpuUse, Judged, PointEnergy, Spread, Warn
@@ -22,21 +23,21 @@ _ENERGY: tuple[tuple[str, _Show], ...] = (
     ("window\ns", lambda e: number(e.window_s)),
     ("mean\nW", lambda e: number(e.mean_w)),
     ("idle\nW", lambda e: number(e.idle_w)),
-    ("kJ\na run", lambda e: number(_kilo(e.gross_j))),
-    ("net\nkJ", lambda e: number(_kilo(e.net_j))),
-    ("J/out\ntoken", lambda e: number(e.j_per_output_token)),
-    ("net\nJ/out", lambda e: number(e.net_j_per_output_token)),
-    ("J/\ntoken", lambda e: number(e.j_per_token)),
-    ("J/\nrequest", lambda e: number(e.j_per_request)),
-    ("edges\n±", lambda e: percent(e.error_ratio)),
+    ("kJ\ngross", lambda e: number(_kilo(e.gross_j))),
+    ("kJ\nnet", lambda e: number(_kilo(e.net_j))),
+    ("J/out\ngross", lambda e: number(e.j_per_output_token)),
+    ("J/out\nnet", lambda e: number(e.net_j_per_output_token)),
+    ("edges\n± %", lambda e: number(None if e.error_ratio is None else e.error_ratio * 100)),
 )
 _MONEY: tuple[tuple[str, _Show], ...] = (
-    ("kWh\na run", lambda e: number(e.kwh)),
-    ("kWh\n× PUE", lambda e: number(None if e.wall_j is None else e.wall_j / 3.6e6)),
-    ("$\na run", lambda e: usd(e.electricity_usd)),
-    ("$/1M\noutput", lambda e: usd(e.electricity_usd_per_1m_output_tokens)),
-    ("gCO2\na run", lambda e: number(e.gco2_g)),
-    ("gCO2/1M\noutput", lambda e: number(e.gco2_g_per_1m_output_tokens)),
+    ("J per\ntoken", lambda e: number(e.j_per_token)),
+    ("J per\nrequest", lambda e: number(e.j_per_request)),
+    ("kWh", lambda e: number(e.kwh)),
+    ("kWh\n* PUE", lambda e: number(None if e.wall_j is None else e.wall_j / J_PER_KWH)),
+    ("elec-\ntricity", lambda e: usd(e.electricity_usd)),
+    ("per 1M\noutput", lambda e: usd(e.electricity_usd_per_1m_output_tokens)),
+    ("gCO2", lambda e: number(e.gco2_g)),
+    ("per 1M\noutput", lambda e: number(e.gco2_g_per_1m_output_tokens)),
 )
 _USE: tuple[tuple[str, Callable[[GpuUse], str]], ...] = (
     ("GPUs", lambda g: str(len(g.uuids))),
@@ -46,9 +47,8 @@ _USE: tuple[tuple[str, Callable[[GpuUse], str]], ...] = (
     ("tensor", lambda g: _spread(g.tensor_active_ratio)),
     ("DRAM", lambda g: _spread(g.dram_active_ratio)),
     ("SM\nMHz", lambda g: number(None if g.sm_clock_mhz is None else g.sm_clock_mhz.mean)),
-    ("W", lambda g: number(g.power_w)),
     ("limit\nW", lambda g: number(g.power_limit_w)),
-    ("°C\nmax", lambda g: number(g.temperature_max_c)),
+    ("max\nC", lambda g: number(g.temperature_max_c)),
     ("throt-\ntled s", lambda g: _throttled(g)),
     ("read", lambda g: percent(g.coverage_ratio)),
 )
@@ -70,7 +70,7 @@ def print_energy(model: str, judged: Sequence[Judged], console: Console | None =
     """Print energy, money and use per level, as far as they are known, and what limits trust in them."""
     console = console or Console()
     console.print()
-    say(console, f"{model}: energy per run of the set, {GPUS_ONLY}", style="bold")
+    say(console, f"{model}: energy per run of the set", style="bold")
     measured = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
     used = [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
     if not measured:
@@ -78,14 +78,12 @@ def print_energy(model: str, judged: Sequence[Judged], console: Console | None =
     else:
         console.print(_table(_ENERGY, measured, console))
         console.print(_table(_MONEY, measured, console))
-        say(
-            console,
-            f"× PUE {number(measured[0][1].pue)}; a rented hour has its electricity in it",
-            style="dim",
-            indent=2,
-        )
+        pue = number(measured[0][1].pue)
+        say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour has its electricity in it", style="dim", indent=2)
     if used:
-        say(console, f"{model}: GPU use, means over time (least–greatest of several GPUs)", style="bold")
+        say(
+            console, f"{model}: GPU use, means over time; of several GPUs also the least and the greatest", style="bold"
+        )
         console.print(_table(_USE, used, console))
     if said := _busy_early(used):
         say(console, said, style="dim", indent=2)
@@ -93,11 +91,13 @@ def print_energy(model: str, judged: Sequence[Judged], console: Console | None =
         say(console, f"{warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
 
 
-def energy_line(judged: Sequence[Judged]) -> str | None:
-    """Power and energy per output token of each level in a line; None without energy."""
+def energy_line(judged: Sequence[Judged], *, in_columns: bool) -> str | None:
+    """Power and energy per output token of each level, or what columns of them are of; None without energy."""
     told = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
     if not told:
         return None
+    if in_columns:
+        return f"W and J per output token are {GPUS_ONLY}"
     each = [f"{level}: {number(e.mean_w)} W, {number(e.j_per_output_token)} J" for level, e in told]
     return f"energy per output token, {GPUS_ONLY}: {'; '.join(each)}"
 
@@ -127,7 +127,7 @@ def _table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Sequence[t
     known = [i for i in range(len(columns)) if any(row[i] != DASH for row in cells)]
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for name in ("users", *(columns[i][0] for i in known)):
-        table.add_column(safe(at, name), justify="right", vertical="top")
+        table.add_column(name, justify="right", no_wrap=True, vertical="top")
     for (level, _), row in zip(rows, cells, strict=True):
         table.add_row(str(level), *(safe(at, row[i]) for i in known))
     return table
@@ -144,7 +144,7 @@ def _spread(spread: Spread | None) -> str:
 def _throttled(gpu: GpuUse) -> str:
     if gpu.throttle_s is None:
         return DASH
-    return ", ".join(f"{number(seconds)} {reason}" for reason, seconds in gpu.throttle_s.items()) or "0"
+    return number(max(gpu.throttle_s.values(), default=0))
 
 
 def _kilo(joules: float | None) -> float | None:
