@@ -39,7 +39,7 @@ def _ollama(facts: StreamFacts, event: dict[str, Any], keep_text: bool) -> int:
         said = {"content": event.get("response"), "thinking": event.get("thinking")}
     if event["done"] is True:
         reason = event.get("done_reason")
-        # releases before 0.1.45 end without a reason
+        # older releases end without a reason
         _end(facts, reason, event.get("prompt_eval_count"), event.get("eval_count"))
         facts.done = True
         _ollama_durations(facts, event)

@@ -13,7 +13,7 @@ import httpx
 from benchsuite.client.servers import BodyPlan, ServerProfile
 from benchsuite.load.detect import ask_json
 
-# vLLM's smallest default of --max-num-seqs; larger GPUs get more
+# vLLM's smallest default of --max-num-seqs on GPUs; large ones get 1024
 _VLLM_LEAST_SEQS = 256
 
 
@@ -76,18 +76,18 @@ def _too_many(profile: ServerProfile, level: int, n_servers: int, capacity: dict
             )
         case "llamacpp" if limit is not None and highest > limit:
             words.append(
-                f"llama.cpp has {limit} slots: at {beyond} {highest - limit} requests wait, and TTFT shows it; "
-                f"start it with --parallel {highest} and enough context for them"
+                f"llama.cpp has {limit} slots, so at {beyond} {highest - limit} of {highest} requests wait, and TTFT "
+                f"shows it; start it with {highest} slots (--parallel {highest}) and context for all of them"
             )
         case "vllm" if limit is not None and highest > limit:
             words.append(
-                f"vLLM runs max_num_seqs = {limit} requests at a time: at {beyond} {highest - limit} wait, and TTFT "
-                f"shows it; start it with --max-num-seqs {highest}"
+                f"vLLM runs max_num_seqs = {limit} requests at a time, so at {beyond} {highest - limit} of {highest} "
+                f"wait, and TTFT shows it; start it with --max-num-seqs {highest}"
             )
         case "vllm" if limit is None and highest > _VLLM_LEAST_SEQS:
             words.append(
-                f"vLLM does not tell its max_num_seqs, whose default is {_VLLM_LEAST_SEQS} or more: {beyond} may "
-                f"queue; start it with --max-num-seqs {highest} to be sure"
+                f"vLLM does not tell its max_num_seqs, whose default on GPUs is {_VLLM_LEAST_SEQS} or more: "
+                f"{beyond} may queue; start it with --max-num-seqs {highest} to be sure"
             )
         case "ollama" if highest > 1:
             words.append(
@@ -125,9 +125,10 @@ def _too_long(profile: ServerProfile, capacity: dict[str, Any], longest: dict[st
     return [f"{limit}: {does[profile.name]}" if profile.name in does else limit]
 
 
-def reset_prefix_cache(client: httpx.Client, plan: BodyPlan) -> str:
-    """Empty the server's prefix cache where it has a route for that; what came of it, in words for the manifest.
+def reset_prefix_cache(client: httpx.Client, plan: BodyPlan, base_urls: Sequence[str] = ("",)) -> str:
+    """Empty the prefix cache of each server that has a route for that; what came of it, in words for the manifest.
 
+    base_urls: of all servers; left out, the client's own. Where they do not agree, each is named with its own word.
     `reset`; `not offered` (no such route; vLLM has it only with VLLM_SERVER_DEV_MODE=1); `left warm` (cache_bust is
     off: reuse is wanted); `failed: ...`. The salt stays on whatever this says: it is the sure way.
     """
@@ -136,8 +137,15 @@ def reset_prefix_cache(client: httpx.Client, plan: BodyPlan) -> str:
     path = plan.profile.cache_reset_path
     if path is None:
         return "not offered"
+    said = {url: _reset(client, url + path) for url in base_urls}
+    if len(set(said.values())) == 1:
+        return said[base_urls[0]]
+    return "; ".join(f"{url}: {word}" for url, word in said.items())
+
+
+def _reset(client: httpx.Client, url: str) -> str:
     try:
-        answer = client.post(path)
+        answer = client.post(url)
     except httpx.HTTPError as error:
         return f"failed: {type(error).__name__}"
     if answer.status_code in (404, 405):

@@ -143,7 +143,7 @@ def test_ollama_durations_that_are_absent_or_odd(durations, expected):
 
 
 def test_an_end_without_a_reason():
-    """Ollama before 0.1.45, and TGI asked for no details, end without a reason: the reason is then `done`."""
+    """Older releases of Ollama, and TGI asked for no details, end without a reason: the reason is then `done`."""
     for end in ({"message": {"content": "a"}, "done": True}, {"generated_text": "a", "details": None}):
         facts = read_whole(json.dumps(end).encode())
         assert (facts.finish_reason, facts.usage) == ("done", None)

@@ -103,14 +103,14 @@ def test_limits_of_a_paid_api():
         ("tgi", [2, 129], {"concurrent_requests": 128}, ["TGI refuses what is beyond max_concurrent_requests = 128, so "
          "level 129 will fail in part; start it with --max-concurrent-requests 129"]),
         ("tgi", [128], {"concurrent_requests": 128}, []),
-        ("llamacpp", [4, 6], {"concurrent_requests": 4}, ["llama.cpp has 4 slots: at level 6 2 requests wait, and TTFT "
-         "shows it; start it with --parallel 6 and enough context for them"]),
+        ("llamacpp", [4, 6], {"concurrent_requests": 4}, ["llama.cpp has 4 slots, so at level 6 2 of 6 requests wait, "
+         "and TTFT shows it; start it with 6 slots (--parallel 6) and context for all of them"]),
         ("llamacpp", [4], {"concurrent_requests": 4}, []),
-        ("vllm", [65], {"concurrent_requests": 64}, ["vLLM runs max_num_seqs = 64 requests at a time: at level 65 1 "
-         "wait, and TTFT shows it; start it with --max-num-seqs 65"]),
+        ("vllm", [65], {"concurrent_requests": 64}, ["vLLM runs max_num_seqs = 64 requests at a time, so at level 65 1 "
+         "of 65 wait, and TTFT shows it; start it with --max-num-seqs 65"]),
         ("vllm", [256], {}, []),
-        ("vllm", [257], {}, ["vLLM does not tell its max_num_seqs, whose default is 256 or more: level 257 may queue; "
-         "start it with --max-num-seqs 257 to be sure"]),
+        ("vllm", [257], {}, ["vLLM does not tell its max_num_seqs, whose default on GPUs is 256 or more: level 257 may "
+         "queue; start it with --max-num-seqs 257 to be sure"]),
         ("ollama", [1], {}, []),
         ("ollama", [8], {}, ["Ollama does not tell OLLAMA_NUM_PARALLEL, and its default is 1: then level 8 is a queue "
          "of 7; start it with OLLAMA_NUM_PARALLEL=8 (and OLLAMA_MAX_QUEUE of at least that)"]),
@@ -194,6 +194,17 @@ def test_emptying_the_prefix_cache(plan, routes, said, posted):
         with control_client(spec_of(fake.base_url, [1])) as client:
             assert reset_prefix_cache(client, plan) == said
         assert len(fake.bodies("/reset_prefix_cache")) == posted
+
+
+def test_emptying_the_prefix_caches_of_several_servers():
+    """Each server is told; one word where they agree, each server's own where they do not."""
+    with Replay({"POST /reset_prefix_cache": page({})}) as one, Replay({}) as two, Replay({}) as three:
+        client = httpx.Client(base_url=one.base_url)
+        unlike = reset_prefix_cache(client, PLAN, (one.base_url, two.base_url))
+        alike = reset_prefix_cache(client, PLAN, (two.base_url, three.base_url))
+        client.close()
+        assert unlike == f"{one.base_url}: reset; {two.base_url}: not offered"
+        assert alike == "not offered"
 
 
 def test_emptying_the_prefix_cache_of_a_dead_server():
