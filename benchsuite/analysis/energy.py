@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from benchsuite.analysis import energy_codes as codes
 from benchsuite.analysis.gpu_series import Series, Window, growth, integral, series_by
-from benchsuite.analysis.gpu_use import POWER, coverage, mean_power_w, told
+from benchsuite.analysis.gpu_use import POWER, coverage, mean_power_w, tells_power, told
 from benchsuite.results import PointEnergy, PointSummary, Warn
 
 J_PER_KWH = 3.6e6
@@ -65,12 +65,14 @@ def point_energy(
     if total_s <= 0:
         return None
     gpus = {} if table is None else series_by(table, "uuid", facts.used)
-    if not any(len(one.known("energy_j", *POWER)[0]) for one in gpus.values()):
+    if not any(tells_power(one) for one in gpus.values()):
         if facts.constant_w is None:
             return None
         constant = _Drawn("constant", facts.constant_w * total_s, facts.constant_w)
         warn = _at(codes.constant(facts.constant_w), level)
         return _of(constant, facts.constant_gpus, windows, point, None, None, [warn])
+    if facts.mig:  # power is on one row of each card; its other slices have none of their own
+        gpus = {uuid: one for uuid, one in gpus.items() if tells_power(one)}
     each = [_gpu_energy(one, windows) for one in gpus.values()]
     drawn = _together(each, total_s)
     error = _error_ratio(drawn, windows, facts)

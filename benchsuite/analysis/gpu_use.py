@@ -30,10 +30,12 @@ THROTTLES: Mapping[str, int] = MappingProxyType(
 _ANY = ("util_ratio", *POWER, "energy_j", "memory_used_bytes")
 
 
-def gpu_use(table: pa.Table, windows: Sequence[Window], used: Sequence[str] = ()) -> GpuUse | None:
+def gpu_use(
+    table: pa.Table, windows: Sequence[Window], used: Sequence[str] = (), *, mig: bool = False
+) -> GpuUse | None:
     """The use of the GPUs `used` (UUIDs; empty: all in the table). None without a reading in the windows.
 
-    table: the columns of GpuSample. windows: `level_windows`.
+    table: the columns of GpuSample. windows: `level_windows`. mig: slices of cards, of which one each tells the power.
     """
     gpus = series_by(table, "uuid", used)
     inside = {uuid: series.inside(windows) for uuid, series in gpus.items()}
@@ -41,6 +43,7 @@ def gpu_use(table: pa.Table, windows: Sequence[Window], used: Sequence[str] = ()
     if n_samples == 0:
         return None
     each = list(gpus.values())
+    powered = [one for one in each if tells_power(one)] if mig else each
     sources = sorted({source for source in table["source"].to_pylist() if source is not None})
     return GpuUse(
         source=" and ".join(sources),
@@ -54,8 +57,8 @@ def gpu_use(table: pa.Table, windows: Sequence[Window], used: Sequence[str] = ()
         dram_active_ratio=_spread(each, windows, "dram_active_ratio"),
         sm_clock_mhz=_spread(each, windows, "sm_clock_mhz"),
         memory_clock_mhz=_spread(each, windows, "memory_clock_mhz"),
-        power_w=_total([mean_power_w(one, windows) for one in each]),
-        power_limit_w=_total([_mean(one, windows, "power_limit_w") for one in each]),
+        power_w=_total([mean_power_w(one, windows) for one in powered]),
+        power_limit_w=_total([_mean(one, windows, "power_limit_w") for one in powered]),
         temperature_max_c=_greatest(gpus, inside, "temperature_c"),
         throttle_s=_throttled(each, windows),
         foreign_processes=_whole(_greatest(gpus, inside, "foreign_processes")),
@@ -69,6 +72,11 @@ def coverage(series: Series, windows: Sequence[Window]) -> float:
         return 0.0
     at_s = series.at_s[told(series)]
     return integral(at_s, np.ones(len(at_s)), windows, series.max_gap_s).covered_s / length_s
+
+
+def tells_power(series: Series) -> bool:
+    """True where any reading of the run has power or energy."""
+    return bool(len(series.known("energy_j", *POWER)[0]))
 
 
 def mean_power_w(series: Series, windows: Sequence[Window]) -> float | None:

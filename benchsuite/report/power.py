@@ -65,7 +65,7 @@ def read_power(
         windows = level_windows(rows, level)
         energy = point_energy(run.gpu, windows, point, facts)
         energies[level] = None if energy is None else priced(energy, point, price)
-        uses[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used)
+        uses[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used, mig=facts.mig)
         warnings += [warn for warn in energy.codes if _counts(warn, energy)] if energy is not None else []
         warnings += check_telemetry(uses[level], servers.get(level), level, profile)
     hourly = None if price.owned is None else level_prices(price, energies)

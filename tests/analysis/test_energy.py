@@ -7,6 +7,7 @@ import pytest
 from samples_for_tests import a_point, every, gpu_table, steady
 
 from benchsuite.analysis.energy import GpuFacts, gpu_facts, point_energy
+from benchsuite.analysis.gpu_use import gpu_use
 from benchsuite.records import GpuSample
 
 SECONDS = [float(t) for t in range(0, 301)]
@@ -184,6 +185,19 @@ def test_a_mig_slice_is_told_to_be_the_whole_card():
     facts = gpu_facts({"gpu": {"source": "nvml", "used": ["GPU-a"], "devices": [{"uuid": "GPU-a", "mig": True}]}})
     energy = point_energy(gpu_table(*every(SECONDS, steady(300))), WINDOW, a_point(), facts)
     assert codes(energy) == ["energy_whole_card", "energy_idle_unknown"]
+
+
+def test_slices_of_one_card_are_counted_once():
+    """Two slices, the card's power on the first row: 30 kJ of one card, not of two, and nothing is missing."""
+    table = gpu_table(
+        *every(SECONDS, steady(300), uuid="MIG-a"), *every(SECONDS, lambda _: {"memory_used_bytes": 9}, uuid="MIG-b")
+    )
+    facts = gpu_facts({"gpu": {"source": "nvml", "used": ["MIG-a", "MIG-b"]}})
+    energy = point_energy(table, WINDOW, a_point(), facts)
+    assert (energy.n_gpus, energy.gross_j) == (1, pytest.approx(30_000))
+    assert codes(energy) == ["energy_whole_card", "energy_idle_unknown"]
+    assert gpu_use(table, WINDOW, facts.used, mig=True).power_w == pytest.approx(300)
+    assert gpu_use(table, WINDOW, facts.used).power_w is None
 
 
 @pytest.mark.parametrize("table", [None, gpu_table(*every(SECONDS, lambda _: {"error": "no power sensor"}))])
