@@ -98,7 +98,7 @@ def _told(run: Run, level: int, name: str) -> int | None:
         if entry.get("concurrency") == level and entry["status"] == "complete"
     ]
     known = [number for number in told if number is not None]
-    return sum(known) if len(known) == len(told) else None
+    return sum(known) if told and len(known) == len(told) else None
 
 
 def _fallback_warnings(use: FallbackUse, prices: tuple[float | None, float | None]) -> list[Warn]:
