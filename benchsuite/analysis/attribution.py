@@ -19,6 +19,10 @@ from benchsuite.results import Warn
 
 TOLERANCE = 0.02  # a server's count of requests may differ from ours by this share, else its mean is of others too
 _NEGATIVE_S = 0.001  # a rest below minus this, and below minus 2 % of TTFT, is said to be wrong
+_COLUMNS = (
+    "point_id", "status", "endpoint", "stamp_source", "scheduled_s", "sent_s", "first_token_s", "last_token_s",
+    "output_tokens", "server_queue_s", "server_prefill_s", "server_decode_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ def attribute(requests: Any, windows: Sequence[Window], series: ServerSeries | N
     requests: pyarrow Table with the columns of RequestRecord; only rows of the windows' points are read. series: the
     server's samples, None if there are none.
     """
+    requests = requests.select([name for name in _COLUMNS if name in requests.column_names])
     found = []
     for level in sorted({window.concurrency for window in windows}):
         own = [window for window in windows if window.concurrency == level]
@@ -73,7 +78,8 @@ class _Level:
     def __init__(self, table: pa.Table, windows: Sequence[Window], series: ServerSeries | None) -> None:
         ok = pc.fill_null(pc.equal(table["status"].cast(pa.string()), "ok"), False)
         self._table, self._windows, self._series = table.filter(ok), windows, series
-        self.points = np.asarray(self._table["point_id"].to_pylist(), dtype=object)
+        points = self._table["point_id"].cast(pa.string())
+        self._own = [np.asarray(pc.equal(points, window.point_id), dtype=bool) for window in windows]
         self.foreign = self._foreign()
 
     def column(self, name: str) -> Floats:
@@ -88,7 +94,8 @@ class _Level:
         if self._series is None or "endpoint" not in self._table.column_names:
             return 0
         known = self._series.endpoints
-        return sum(name is not None and name not in known for name in self._table["endpoint"].to_pylist())
+        counted = pc.value_counts(self._table["endpoint"].cast(pa.string())).to_pylist()
+        return sum(one["counts"] for one in counted if one["values"] is not None and one["values"] not in known)
 
     def mean(self, figure: str, expected: Floats, unit: str) -> tuple[float | None, str]:
         """The server's mean of a histogram, or None and why. expected: (n,), what each row adds to its count."""
@@ -97,8 +104,8 @@ class _Level:
         if self.foreign:
             return None, f"{self.foreign} requests were answered by a server that was not sampled"
         total_s = count = 0.0
-        for window in self._windows:
-            ours = float(np.nansum(expected[self.points == window.point_id]))
+        for window, own in zip(self._windows, self._own, strict=True):
+            ours = float(np.nansum(expected[own]))
             grown = self._series.growth((f"{figure}_sum_s", f"{figure}_count"), window, ours)
             if grown.values is None:
                 return None, grown.reason
@@ -112,8 +119,8 @@ class _Level:
         if self._series is None or self.foreign or not per > 0:
             return None, ""
         total_s = 0.0
-        for window in self._windows:
-            ours = float(np.nansum(tokens[self.points == window.point_id]))
+        for window, own in zip(self._windows, self._own, strict=True):
+            ours = float(np.nansum(tokens[own]))
             grown = self._series.growth((f"{figure}_sum_s", "generated_tokens"), window, ours)
             if grown.values is None:
                 return None, grown.reason
@@ -199,7 +206,7 @@ def _itl(rows: _Level, tokens: Floats, keep: Any) -> tuple[float | None, float |
 
 
 def _client(table: pa.Table) -> tuple[float | None, str]:
-    stamps = set(table["stamp_source"].cast(pa.string()).to_pylist())
+    stamps = set(pc.unique(table["stamp_source"].cast(pa.string())).to_pylist())
     if stamps == {"kernel"}:
         return 0.0, "kernel stamps: the client's own lag is not in TTFT"
     return None, "stamps of the client's own process: its lag is in the network's part or the rest"
