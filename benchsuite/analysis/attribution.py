@@ -144,7 +144,7 @@ def _level(level: int, table: pa.Table, windows: Sequence[Window], series: Serve
         return value
 
     ttft = _mean(ttft_s)
-    client = keep("client", *_client(table))
+    client = keep("client", *(_client(table) if n else (None, "no request succeeded")))
     queue = keep("queue", *_server_part(rows, "queue", each, tokens))
     prefill = keep("prefill", *_server_part(rows, "prefill", each, tokens))
     server_ttft = keep("server_ttft", *rows.mean("ttft", each, "first tokens"))

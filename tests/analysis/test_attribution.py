@@ -146,6 +146,15 @@ def test_failed_requests_are_left_out():
     assert (one.n, one.ttft_s, one.queue_s) == (N, pytest.approx(0.200), pytest.approx(0.030))
 
 
+def test_no_request_succeeded():
+    """A level of failures has no parts at all."""
+    (one,) = attribute(
+        requests(5, status="timeout"), [window()], series(sample(9.9, **BEFORE), sample(25.1, **after()))
+    )
+    assert (one.n, one.ttft_s, one.client_s, one.queue_s, one.rest_s) == (0, None, None, None, None)
+    assert one.reasons["rest"] == "no request succeeded"
+
+
 def test_a_server_that_was_not_sampled():
     """Answers of another server, an API for the overflow, are not explained by this one's histograms."""
     table = requests(endpoint="http://api")
