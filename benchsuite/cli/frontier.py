@@ -56,18 +56,13 @@ def command(
     as_json: bool,
 ) -> int:
     """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
-    from benchsuite.cli.curves import Price, read_curves, read_text, unlike
-    from benchsuite.economics.frontier import frontier
-    from benchsuite.economics.scores import match_scores, parse_scores
+    from benchsuite.cli.curves import Price, read_curves, unlike
 
     price = Price(usd_per_hour, preset, gpus, prices)
     curves = read_curves(runs, points, slo, price)
     _priced(curves)
     differences = unlike(curves)
-    table = parse_scores(read_text(scores, "the table of scores"), where=str(scores))
-    unmeasured = match_scores(table, [curve.model for curve in curves], where=str(scores))
-    candidates = [_candidate(curve, table.get(curve.model)) for curve in curves]
-    placed = frontier([*candidates, *(_unmeasured(table[name]) for name in unmeasured)], seed=seed)
+    placed = place(curves, scores, seed)
     if svg is not None:
         _write_picture(svg, placed)
     if as_json:
@@ -77,6 +72,19 @@ def command(
     else:
         _print(placed, curves, price.told(), differences)
     return 0 if any(one.on_frontier for one in placed) else NOT_MET
+
+
+def place(curves: list[Curve], scores: Path, seed: int = 0) -> list[Placed]:
+    """Every model's place in cost and score. Raises InputError if the scores do not fit, PriceError without a price."""
+    from benchsuite.cli.curves import read_text
+    from benchsuite.economics.frontier import frontier
+    from benchsuite.economics.scores import match_scores, parse_scores
+
+    _priced(curves)
+    table = parse_scores(read_text(scores, "the table of scores"), where=str(scores))
+    unmeasured = match_scores(table, [curve.model for curve in curves], where=str(scores))
+    candidates = [_candidate(curve, table.get(curve.model)) for curve in curves]
+    return frontier([*candidates, *(_unmeasured(table[name]) for name in unmeasured)], seed=seed)
 
 
 def _write_picture(path: Path, placed: list[Placed]) -> None:

@@ -36,12 +36,17 @@ _LOG_FROM = 30.0  # the largest over the smallest value: from there on a linear 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A value at a level, with its interval where it has one. y None: not known, so not drawn."""
+    """A value at a level, with its interval where it has one. y None: not known, so not drawn.
+
+    misses: drawn hollow. chosen: drawn with a ring.
+    """
 
     x: float
     y: float | None
     low: float | None = None
     high: float | None = None
+    misses: bool = False
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def _legend(series: Sequence[Series], y_label: str, frame: Frame) -> list[str]:
         if left < taken:
             break
         mark = f'<path d="M{left:.1f} 10h16" class="law" stroke="{colour(i)}"/>'
-        parts.append(mark if one.dashed else marker(left + 9, 10, i, colour(i)))
+        parts.append(mark if one.dashed else marker(left + 9, 10, i))
         parts.append(text(left + 19, 14, one.name))
         right = left - 10
     return parts
@@ -256,7 +261,9 @@ def _points(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
             d = f"M{at - 4:.1f} {low:.1f}h8M{at - 4:.1f} {high:.1f}h8M{at:.1f} {low:.1f}V{high:.1f}"
             parts.append(f'<path d="{d}" class="bar" fill="none" stroke="{shade}"/>')
             ends = f" [{number(p.low)}, {number(p.high)}]"
-        parts.append(marker(at, y.at(value), index, shade))
+        parts.append(marker(at, y.at(value), index, hollow=p.misses))
+        if p.chosen:
+            parts.append(f'<circle cx="{at:.1f}" cy="{y.at(value):.1f}" r="8" class="ring"/>')
         parts.append(hit(at, y.at(value), f"{one.name} at {p.x:g}: {number(value)}{ends}"))
     return parts
 
@@ -270,6 +277,6 @@ def _end_names(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> li
     for (i, name, at_x, at_y), height in zip(known, heights, strict=True):
         start = frame.right + 6
         parts.append(f'<path d="M{at_x + 6:.1f} {at_y:.1f}L{start:.1f} {height:.1f}" class="grid" fill="none"/>')
-        parts.append(marker(start + 6, height, i, colour(i)))
+        parts.append(marker(start + 6, height, i))
         parts.append(text(start + 15, height + 4, name, "ink"))
     return parts

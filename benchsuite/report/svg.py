@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from benchsuite.report.axes import Scale, tick_text
 
-CHARACTER = 6.5  # mean width at 12 px
+CHARACTER = 6.8  # mean width at 12 px
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +111,19 @@ def colour(i: int) -> str:
     return f"var(--s{i % 9})"
 
 
-def marker(x: float, y: float, i: int, fill: str) -> str:
+def marker(x: float, y: float, i: int, *, hollow: bool = False) -> str:
     """The i-th series' mark: circle, square, triangle, diamond, so that colour is not all that tells them apart."""
+    paint = f'fill="{colour(i)}"'
+    if hollow:
+        paint = f'fill="var(--ground)" stroke="{colour(i)}" stroke-width="1.6"'
     match i % 4:
         case 1:
-            return f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2" fill="{fill}"/>'
+            return f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2" {paint}/>'
         case 2:
-            return f'<path d="M{x:.1f} {y - 4.8:.1f}l4.6 8h-9.2z" fill="{fill}"/>'
+            return f'<path d="M{x:.1f} {y - 4.8:.1f}l4.6 8h-9.2z" {paint}/>'
         case 3:
-            return f'<path d="M{x:.1f} {y - 5.2:.1f}l5.2 5.2l-5.2 5.2l-5.2 -5.2z" fill="{fill}"/>'
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}"/>'
+            return f'<path d="M{x:.1f} {y - 5.2:.1f}l5.2 5.2l-5.2 5.2l-5.2 -5.2z" {paint}/>'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {paint}/>'
 
 
 def y_axis(ticks: Sequence[float], y: Scale, label: str, frame: Frame = SMALL) -> list[str]:
@@ -160,14 +163,16 @@ def x_axis(ticks: Sequence[tuple[float, str]], x: Scale, label: str, frame: Fram
 def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """`places` moved as little as it takes to lie `gap` apart, in their order, between low and high if they fit."""
     order = sorted(range(len(places)), key=lambda i: places[i])
-    moved = [min(max(places[i], low), high) for i in order]
-    for _ in range(60):  # relax: neighbours push each other apart by halves
-        for i in range(len(moved) - 1):
-            lack = gap - (moved[i + 1] - moved[i])
-            if lack > 0.01:
-                moved[i] = max(low, moved[i] - lack / 2)
-                moved[i + 1] = min(high, moved[i + 1] + lack / 2)
+    groups: list[tuple[float, int]] = []  # the middle and the size of each pile of neighbours
+    for i in order:
+        middle, size = places[i], 1
+        while groups and middle - groups[-1][0] < gap * (size + groups[-1][1]) / 2:
+            other, n = groups.pop()
+            middle, size = (middle * size + other * n) / (size + n), size + n
+        half = gap * (size - 1) / 2
+        groups.append((max(min(middle, high - half), low + half), size))
+    moved = [middle + gap * (k - (size - 1) / 2) for middle, size in groups for k in range(size)]
     found = [0.0] * len(places)
-    for rank, i in enumerate(order):
-        found[i] = moved[rank]
+    for i, place in zip(order, moved, strict=True):
+        found[i] = place
     return found
