@@ -136,7 +136,7 @@ def _judge_one(setting: Setting, outcome: Outcome | None, folder: Path) -> tuple
             if not (outcome.path / REPORT).exists():
                 write_report(outcome.path)
             curve = curve_of(setting.name, setting.gpus, run, judgement, problem)
-    where = "" if outcome is None else str(outcome.path.relative_to(folder))
+    where = "" if outcome is None or not outcome.path.exists() else str(outcome.path.relative_to(folder))
     return curve, SettingReport(setting.values, setting.serve, status, where, facts)
 
 

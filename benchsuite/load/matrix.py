@@ -94,7 +94,7 @@ def _measure_one(
                 server = launched(parse_serve(setting.serve), log_path=log, on_wait=tell, **patience)
                 engine = running.enter_context(server)
             except EngineError as error:
-                return Outcome(setting, "did not start", path, blame(_lines(log)) or _said(error))
+                return _not_started(setting, path, error)
             spec = matrix.sweep_of(setting, engine.base_url, engine.model)
             try:
                 result = sweep(spec, workload, path, view, served=engine.facts(), server_pids=engine.pids())
@@ -108,6 +108,16 @@ def _measure_one(
     except KeyboardInterrupt:
         return Outcome(setting, "stopped", path, "while its server started or stopped")
     return Outcome(setting, "measured" if result.complete else "stopped", path)
+
+
+def _not_started(setting: Setting, path: Path, error: EngineError) -> Outcome:
+    reason = blame(_lines(path / SERVER_LOG))
+    if reason is None:  # it never ran: the program is not there, say
+        with contextlib.suppress(OSError):
+            (path / SERVER_LOG).unlink(missing_ok=True)
+            path.rmdir()
+        reason = _said(error) + (f" ({error.hint})" if error.hint else "")
+    return Outcome(setting, "did not start", path, reason)
 
 
 def _death(log: Path) -> str:

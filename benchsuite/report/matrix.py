@@ -15,6 +15,8 @@ from benchsuite.report.words import DASH, chance, grouped_warnings, interval, ms
 
 _HEADS = ("setting", "GPUs", "users", "$ per\nrun", "$/1M\noutput", "output\ntok/s", "TTFT\nmean ms", "SLO")
 _LEFT = ("setting", "SLO")
+_NAME_WIDTH = 30
+_WIDE = 100  # columns of terminal; below, the cost of a run goes without its interval
 
 
 def verdict(curve: SettingCurve) -> str:
@@ -31,13 +33,15 @@ def _cells(found: SettingsDecision, place: int, report: SettingReport) -> dict[s
     p = None if found.p_cheapest is None else found.p_cheapest.get(place)
     chosen = level is not None and place in found.ranked
     bare = dict.fromkeys(_HEADS, DASH) | {"setting": curve.name, "GPUs": str(curve.gpus)}
-    bare |= {"SLO": report.status if curve.problem else verdict(curve), "P": chance(p), "J/output\ntoken": DASH}
+    bare |= {"SLO": report.status if curve.problem else verdict(curve), "P": chance(p)}
+    bare |= {"J/output\ntoken": DASH, "GPU-s\nper run": DASH}
     if level is None:
         return bare
-    energy = level.energy
+    energy, wall_s = level.energy, level.point.wall_s
     return bare | {
         "users": str(level.point.concurrency) if chosen else f"({level.point.concurrency})",
         "$ per\nrun": interval(level.intervals.get("cost_usd"), usd) if level.cost.cost_usd is not None else DASH,
+        "GPU-s\nper run": number(None if wall_s is None else wall_s * curve.gpus),
         "$/1M\noutput": interval(level.intervals.get("usd_per_1m_output_tokens"), number),
         "output\ntok/s": number(level.point.output_tok_s),
         "TTFT\nmean ms": ms(level.point.ttft_s.mean),
@@ -48,7 +52,10 @@ def _cells(found: SettingsDecision, place: int, report: SettingReport) -> dict[s
 def _heads(found: SettingsDecision) -> list[str]:
     measured = [j for curve in found.curves for j in curve.judged]
     energy = any(j.energy is not None and j.energy.j_per_output_token is not None for j in measured)
-    return [*_HEADS[:-1], *["J/output\ntoken"] * energy, _HEADS[-1], *["P"] * (found.p_cheapest is not None)]
+    paid = any(j.cost.cost_usd is not None for j in measured) or not measured
+    heads = [head for head in _HEADS[:-1] if paid or "$" not in head]
+    heads[3:3] = ["GPU-s\nper run"] * (not paid)
+    return [*heads, *["J/output\ntoken"] * energy, _HEADS[-1], *["P"] * (found.p_cheapest is not None)]
 
 
 def print_matrix(
@@ -60,15 +67,26 @@ def print_matrix(
     console.print()
     say(console, f"settings of the server    SLO: {slo}", style="bold")
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    longest = max(len(part) for curve in found.curves for part in ("setting", *curve.name.split()))
     for head in heads:
         left = head in _LEFT
-        table.add_column(head, justify="left" if left else "right", no_wrap=not left, vertical="top", overflow="fold")
+        table.add_column(
+            head,
+            justify="left" if left else "right",
+            no_wrap=not left,
+            vertical="top",
+            overflow="fold",
+            min_width=min(longest, _NAME_WIDTH) if head == "setting" and console.width >= _WIDE else None,
+        )
     for place, report in enumerate(reports):
         cells = _cells(found, place, report)
         style = "bold green" if found.ranked[:1] == (place,) else "" if place in found.ranked else "dim"
-        shown = [
-            "\n".join(safe(console, part) for part in cells[head].replace(" [", "\n[").split("\n")) for head in heads
-        ]
+        if all("=" in part for part in found.curves[place].name.split()):
+            cells["setting"] = cells["setting"].replace(" ", "\n")  # a line for each flag
+        cells |= {head: cell.replace(" [", "\n[") for head, cell in cells.items() if head != "setting"}
+        if console.width < _WIDE:
+            cells["$ per\nrun"] = cells["$ per\nrun"].partition("\n")[0]
+        shown = ["\n".join(safe(console, part) for part in cells[head].split("\n")) for head in heads]
         table.add_row(*(Text(cell) for cell in shown), style=style)
     console.print(table)
     if any(cells.startswith("(") for cells in (_cells(found, i, r)["users"] for i, r in enumerate(reports))):

@@ -18,6 +18,7 @@ from benchsuite.results import Judged
 from benchsuite.store import Run
 
 PENDING = ("stopped", "not measured yet")  # the same command goes on with these
+_MANY = 4  # settings with one thing said of them, from which they are counted and not named
 _HIGHEST = "no limit: the highest"
 
 
@@ -158,7 +159,13 @@ def _nothing(found: SettingsDecision) -> str:
 
 def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str]:
     """What the table leaves out: settings that are not chosen and why, and what the comparison cannot say."""
-    said = [f"{curve.name}: {text}" for curve in found.curves if (text := _against(curve))]
+    against: dict[str, list[str]] = {}
+    for curve in found.curves:
+        if text := _against(curve):
+            against.setdefault(text, []).append(curve.name)
+    said = [
+        f"{', '.join(names) if len(names) < _MANY else f'{len(names)} settings'}: {t}" for t, names in against.items()
+    ]
     best = found.winner.decision if found.winner is not None else None
     if best is not None and best.kind == "optimum" and (best.binding or "").startswith(_HIGHEST):
         said.append(
