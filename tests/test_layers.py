@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
-WORDS = ("errors", "clock", "records", "results", "slo", "spec", "matrix_spec")
+WORDS = ("errors", "clock", "records", "results", "slo", "spec", "matrix_spec", "matrix_reading")
 DRAWING = (
     "report.axes", "report.charts", "report.ecdf", "report.export", "report.figures", "report.svg", "report.timeline",
     "report.tornado", "report.words", "report.xy",

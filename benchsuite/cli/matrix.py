@@ -47,7 +47,7 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
 
     from benchsuite.load.matrix import check_matrix
     from benchsuite.load.matrix_folder import open_matrix
-    from benchsuite.matrix_spec import load_matrix
+    from benchsuite.matrix_reading import load_matrix
     from benchsuite.report.judgement import unit_price
     from benchsuite.sources import read_workload
 
