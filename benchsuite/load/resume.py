@@ -42,7 +42,7 @@ def identity(
     facts = {key: value for key, value in _flat(tree).items() if not _is_free(key)}
     if served is not None:
         facts = {key: value for key, value in facts.items() if not key.startswith("server.base_url")}
-        facts["served engine"] = served.get("engine")
+        facts["server started as"] = served.get("plan")
     return facts | {"workload content": content_hash, "benchsuite": __version__, "benchsuite's code": code}
 
 
@@ -87,9 +87,15 @@ def refuse_differences(before: Mapping[str, Any], now: Mapping[str, Any], where:
         )
 
 
-def remaining(points: Sequence[PointPlan], entries: Sequence[Mapping[str, Any]]) -> list[Remaining]:
-    """The planned points without a whole attempt, in their order. entries: the manifest's points so far."""
-    attempts: dict[str, int] = {}
+def remaining(
+    points: Sequence[PointPlan], entries: Sequence[Mapping[str, Any]], attempts: Mapping[str, int] | None = None
+) -> list[Remaining]:
+    """The planned points without a whole attempt, in their order.
+
+    entries: the manifest's points so far. attempts: the last attempt of each point that has rows, whatever the
+    manifest says: a new attempt never takes the number of rows that are there.
+    """
+    attempts = dict(attempts or {})
     whole = set()
     for entry in entries:
         point_id = str(entry.get("point_id"))

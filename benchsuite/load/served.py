@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.errors import EngineError, InputError, RunError
 from benchsuite.load.preflight import Preflight
 from benchsuite.load.sweep import sweep
@@ -20,9 +23,10 @@ from benchsuite.serving.launch_plan import LaunchPlan, parse_serve
 from benchsuite.serving.local_start import served_name
 from benchsuite.serving.process import LOOPBACK, free_port
 from benchsuite.spec import SweepSpec
+from benchsuite.store import MANIFEST, write_json
 from benchsuite.workload.prompts import Workload
 
-_DEATH_WAIT_S = 2.0
+_DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
 
 
 def served_plan(text: str | None, before: Mapping[str, Any], keys: Mapping[str, Any]) -> LaunchPlan | None:
@@ -80,17 +84,49 @@ def sweep_served(
         plan, ready_timeout_s=ready_timeout_s, on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}")
     ) as engine:
         view.note(f"{engine.version or plan.engine} is ready at {engine.base_url}; its log: {engine.log_path}")
+        death = _Death(engine)
         try:
             result = sweep(spec, workload, output, seen, engine.facts(), engine.pids())
         except RunError as error:
             if engine.process.ended_within(_DEATH_WAIT_S):
+                mark_invalid(seen.path, death.monotonic_ns, last=True)
                 raise _died(engine, seen.path, error.what) from error
             raise
         finally:
-            seen.keep_log(engine)
+            if seen.path is not None:
+                keep_log(engine, seen.path)
         if engine.process.exit_code() is not None:
+            mark_invalid(seen.path, death.monotonic_ns, last=False)
             raise _died(engine, seen.path, None)
         return result
+
+
+class _Death:
+    """When the server ended, on the run's clock; None while it lives."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.monotonic_ns: int | None = None
+        threading.Thread(target=self._wait, args=(engine,), daemon=True).start()
+
+    def _wait(self, engine: Engine) -> None:
+        engine.process.wait()
+        self.monotonic_ns = now_ns()
+
+
+def mark_invalid(path: Path | None, died_ns: int | None, *, last: bool) -> None:
+    """A point that the server did not live through is no measurement: its failed rows stay, a resume renews it.
+
+    last: the last point too, because nothing of it succeeded.
+    """
+    if path is None:
+        return
+    manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+    points, origin_ns = manifest["points"], manifest["clock"]["origin_monotonic_ns"]
+    for point in points:
+        outlived = died_ns is not None and point.get("ended_s", 0.0) > (died_ns - origin_ns) / NS_PER_S
+        if point["status"] == "complete" and (outlived or (last and point is points[-1])):
+            point |= {"status": "invalid", "invalid": "the server died while it was measured"}
+    write_json(path / MANIFEST, manifest)
 
 
 def _died(engine: Engine, path: Path | None, what: str | None) -> EngineError:
@@ -105,10 +141,6 @@ class _Seen:
     def __init__(self, view: View) -> None:
         self._view = view
         self.path: Path | None = None
-
-    def keep_log(self, engine: Engine) -> None:
-        if self.path is not None:
-            keep_log(engine, self.path)
 
     def begun(self, run_id: str, path: Path, found: Preflight) -> None:
         self.path = path

@@ -1,0 +1,138 @@
+"""`sweep --serve`: the server is started, swept, stopped; its death costs what it did not live through, no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from click.testing import CliRunner
+from sweeps_for_tests import Watcher, column, prompts, spec_of
+
+from benchsuite.cli.sweep import command
+from benchsuite.errors import EngineError, InputError
+from benchsuite.load.served import mark_invalid, served_plan, sweep_served, with_server
+from benchsuite.serving.launch import LaunchPlan
+from benchsuite.store import MANIFEST, read_run, write_json
+
+
+def statuses(path: Path) -> list[tuple[str, int, str]]:
+    """What became of each attempt at a point."""
+    return [(p["point_id"], p["attempt"], p["status"]) for p in read_run(path).manifest["points"]]
+
+
+def test_a_server_is_started_swept_and_stopped(tmp_path: Path) -> None:
+    """One command: the manifest says what was served, the log lies beside it, and no process is left."""
+    path = tmp_path / "run"
+    flags = [
+        "--profile",
+        "openai",
+        "--concurrency",
+        "1,2",
+        "--requests",
+        "24",
+        "--max-output-tokens",
+        "8",
+        "--gpu",
+        "off",
+    ]
+    flags += ["--warmup-requests", "1", "--output", str(path), "--serve", "simulator --ttft-s 0.001 --itl-s 0"]
+    result = CliRunner().invoke(command, flags, standalone_mode=False)
+    assert result.return_value == 0, result.output
+    manifest = read_run(path).manifest
+    served = manifest["served"]
+    assert (served["engine"], served["model"], manifest["model"]) == ("simulator", "simulator", "simulator")
+    assert served["plan"] == "simulator -- --ttft-s 0.001 --itl-s 0"
+    assert manifest["spec"]["server"]["base_url"].removeprefix("http://127.0.0.1:") in served["command"]
+    assert (path / "serve.log").read_text().startswith('{"port": ')
+    assert not psutil.pid_exists(served["pid"])
+
+
+@pytest.mark.engine
+def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
+    """What it did not live through is failed rows and an error with its last words; a resume measures that again."""
+    pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
+    path = tmp_path / "run"
+
+    class Killer(Watcher):
+        """Kills the server when the first point is done."""
+
+        def point_done(self, step: Any, rows: Any, wall_s: float) -> None:
+            if not self.done:
+                os.kill(read_run(path).manifest["served"]["pid"], signal.SIGKILL)
+            super().point_done(step, rows, wall_s)
+
+    def spec() -> tuple[LaunchPlan, Any]:
+        plan = served_plan("llamacpp --slots 2 --ctx 256", {}, {})
+        assert plan is not None
+        return plan, spec_of(f"http://127.0.0.1:{plan.port}", [1, 2])
+
+    plan, asked = spec()
+    with pytest.raises(EngineError, match=r"(?s)the server died while.*exit code -9; the end of its log") as died:
+        sweep_served(plan, asked, prompts(16), path, Killer())
+    assert died.value.exit_code == 1
+    assert str(path) in str(died.value.hint)
+    (first, _, _), (second, _, _) = statuses(path)
+    assert [status in ("failed", "invalid") for _, _, status in statuses(path)] == [False, True]
+    assert set(column(read_run(path), "status", first)) == {"ok"}
+    assert set(column(read_run(path), "status", second)) == {"connect_error"}
+    assert "listening on" in (path / "serve.log").read_text()
+
+    plan, asked = spec()
+    assert sweep_served(plan, asked, prompts(16), path, Watcher()).complete
+    assert statuses(path) == [(first, 0, "complete"), (second, 0, "abandoned"), (second, 1, "complete")]
+    assert read_run(path).whole.num_rows == 32
+    assert (path / "serve-2.log").exists()
+
+    other = served_plan("llamacpp --slots 4 --ctx 256", {}, {})
+    assert other is not None
+    with pytest.raises(InputError, match=r"(?s)server started as.*--slots 2.*before.*--slots 4"):
+        sweep_served(other, spec_of(f"http://127.0.0.1:{other.port}", [1, 2, 3]), prompts(16), path, Watcher())
+
+
+@pytest.mark.parametrize(
+    ("died_ns", "last", "expected"),
+    [
+        (12_500_000_000, False, ["complete", "invalid", "stopped"]),
+        (99_000_000_000, False, ["complete", "complete", "stopped"]),
+        (None, True, ["complete", "complete", "stopped"]),
+    ],
+)
+def test_points_that_end_after_the_server_did(
+    tmp_path: Path, died_ns: int | None, last: bool, expected: list[str]
+) -> None:
+    """On the run's clock, with its origin at 10 s: what ended at 2 s stands, what ended at 3 s outlived 2.5 s."""
+    points = [{"status": "complete", "ended_s": 2.0}, {"status": "complete", "ended_s": 3.0}, {"status": "stopped"}]
+    write_json(tmp_path / MANIFEST, {"clock": {"origin_monotonic_ns": 10_000_000_000}, "points": points})
+    mark_invalid(tmp_path, died_ns, last=last)
+    found = json.loads((tmp_path / MANIFEST).read_text())["points"]
+    assert [point["status"] for point in found] == expected
+    assert [point.get("invalid") is not None for point in found] == [status == "invalid" for status in expected]
+
+
+def test_what_the_plan_says_of_the_spec() -> None:
+    """Address, model, profile and GPUs come from the plan; what a flag says stays; a file says its GPUs itself."""
+    plan = LaunchPlan("vllm", ("-tp", "2", "--served-model-name", "s"), model="m", port=9000)
+    told = {"server.base_url": "http://127.0.0.1:9000", "server.model": "s", "server.profile": "vllm", "price.gpus": 2}
+    assert with_server({"server.model": None}, plan, None) == told
+    assert with_server({"server.model": "other", "price.gpus": 4}, plan, None) == told | {
+        "server.model": "other",
+        "price.gpus": 4,
+    }
+    assert with_server({}, plan, Path("sweep.toml"))["price.gpus"] is None
+
+
+def test_a_server_is_started_or_has_an_address() -> None:
+    """--serve with --base-url is refused; --base-url alone, and a run that started none, start nothing."""
+    with pytest.raises(InputError, match="not both"):
+        served_plan("llamacpp", {}, {"server.base_url": "http://h"})
+    before = {"served": {"plan": "llamacpp -- --slots 4"}}
+    assert served_plan(None, before, {"server.base_url": "http://h"}) is None
+    assert served_plan(None, {"served": None}, {}) is None
+    again = served_plan(None, before, {})
+    assert again is not None
+    assert (again.engine, again.args, again.port is None) == ("llamacpp", ("--slots", "4"), False)
