@@ -15,6 +15,7 @@ from benchsuite.economics.settings import SettingCurve, SettingsDecision
 from benchsuite.report.judgement import Judgement, whole_points
 from benchsuite.report.words import doubt_text, number, price_text, usd
 from benchsuite.results import Judged
+from benchsuite.spec import parse_spec
 from benchsuite.store import Run
 
 PENDING = ("stopped", "not measured yet")  # the same command goes on with these
@@ -35,13 +36,13 @@ class SettingReport:
 
 def curve_of(name: str, gpus: int, run: Run, judgement: Judgement, problem: str | None = None) -> SettingCurve:
     """The judged run of one setting, with what it takes to resample it."""
-    spec = run.manifest["spec"]
-    price = {key: value for key, value in (spec.get("price") or {}).items() if key != "gpus"}
+    spec = parse_spec(run.manifest["spec"], where=str(run.path))
+    price = spec.price.model_dump(mode="json", exclude={"gpus"})
     measured = summarise_for(
         whole_points(run),
         limits_of(judgement.slo),
         model=judgement.model,
-        fixed_length=bool((spec.get("workload") or {}).get("fixed_length")),
+        fixed_length=spec.workload.fixed_length,
     )
     return SettingCurve(
         name=name,
