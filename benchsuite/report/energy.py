@@ -96,10 +96,11 @@ def energy_line(judged: Sequence[Judged], *, in_columns: bool) -> str | None:
     told = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
     if not told:
         return None
+    given = ", of the power as given, not measured" if all(e.method == "constant" for _, e in told) else ""
     if in_columns:
-        return f"W and J per output token are {GPUS_ONLY}"
+        return f"W and J per output token are {GPUS_ONLY}{given}"
     each = [f"{level}: {number(e.mean_w)} W, {number(e.j_per_output_token)} J" for level, e in told]
-    return f"energy per output token, {GPUS_ONLY}: {'; '.join(each)}"
+    return f"energy per output token, {GPUS_ONLY}{given}: {'; '.join(each)}"
 
 
 def _busy_early(used: Sequence[tuple[int, GpuUse]]) -> str | None:

@@ -19,7 +19,7 @@ from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
 from benchsuite.report.balance import RunBalance, balance_json, levels_by_endpoint, read_balance
 from benchsuite.report.export import summary_json
-from benchsuite.report.power import read_power
+from benchsuite.report.power import own_points, read_power
 from benchsuite.results import Decision, Judged, PointSummary, Warn
 from benchsuite.slo import Slo, parse_slo
 from benchsuite.spec import PriceSpec, parse_spec
@@ -101,7 +101,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
         _with_client_warning(_with_server_count(run, p, levels[p.concurrency]), clients.get(p.concurrency))
         for p in points
     ]
-    power = read_power(run, rows, points, price, spec.telemetry.constant_kw)
+    power = read_power(run, rows, own_points(points, levels), price, spec.telemetry.constant_kw)
     total: HourPrice = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
     hourly = power.hourly if price.owned is not None and usd_per_hour is None else None
     balance = read_balance(run, levels, points, hourly or total, price.gpus)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.analysis.balance import Balance
 from benchsuite.analysis.energy import gpu_facts, point_energy
 from benchsuite.analysis.gpu_series import level_windows
 from benchsuite.analysis.gpu_use import gpu_use
@@ -49,10 +50,33 @@ class Power:
         ]
 
 
+def own_points(points: Sequence[PointSummary], levels: Mapping[int, Balance]) -> list[PointSummary]:
+    """The points with the requests and tokens of the own servers: what a paid API answered no GPU of ours did."""
+    return [_own(point, levels[point.concurrency]) for point in points]
+
+
+def _own(point: PointSummary, level: Balance) -> PointSummary:
+    if not any(part.requests for part in level.of("fallback")):
+        return point
+    own = level.of("own")
+    return dataclasses.replace(
+        point,
+        n_ok=sum(part.requests - part.failures for part in own),
+        input_tokens=_sum([part.input_tokens for part in own]),
+        output_tokens=_sum([part.output_tokens for part in own]),
+    )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    """Over the servers that know; None where none does."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
 def read_power(
     run: Run, rows: Any, points: Sequence[PointSummary], price: PriceSpec, constant_kw: float | None
 ) -> Power:
-    """rows, points: of the run's whole levels. constant_kw: of all GPUs, where nothing measured them."""
+    """rows, points (`own_points`): of the run's whole levels. constant_kw: of all GPUs, where nothing measured them."""
     facts = gpu_facts(run.manifest.get("telemetry"), constant_kw, price.gpus)
     profile = (run.manifest.get("preflight") or {}).get("profile")
     series = None if run.server is None else ServerSeries(run.server)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from array import array
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -122,6 +124,22 @@ def test_energy_reaches_the_judgement_and_summary_json(tmp_path):
     assert plain["energy"]["gross_j"] == eight.energy.gross_j
     assert (plain["energy"]["gco2_g"], plain["gpu"]["uuids"]) == (None, ["GPU-a"])
     assert plain["usd_per_hour_total"] == 3.6
+
+
+def test_what_a_paid_api_answered_took_no_energy_here(tmp_path):
+    """4 of 10 requests went to the fallback: 30 kJ are over the 600 tokens and 6 requests of the own server."""
+    run = make(tmp_path / "r", samples=gpu_samples(), price={})
+    rows = read_run(run).table
+    where = [{"base_url": "http://a", "role": "own"}, {"base_url": "http://api", "role": "fallback"}]
+    names = ["http://api" if int(q[1:]) < 4 else "http://a" for q in rows["request_id"].to_pylist()]
+    told = rows.set_column(rows.column_names.index("endpoint"), "endpoint", pa.array(names))
+    found = read_run(run)
+    found = dataclasses.replace(found, table=told, manifest=found.manifest | {"endpoints": where})
+    eight = judge_run(found).judged[0]
+
+    assert eight.energy.j_per_output_token == pytest.approx(50, rel=0.01)
+    assert eight.energy.j_per_request == pytest.approx(5000, rel=0.01)
+    assert eight.point.output_tokens == 1000
 
 
 def test_nothing_measured_is_null(tmp_path):
