@@ -155,7 +155,8 @@ class _Sweep:
     def run(self) -> SweepResult:
         spec, load = self._spec, self._spec.load
         points = plan_points(load, len(self._workload.prompts), self._run_id)
-        todo = remaining(points, self._entries)
+        before = self._folder.before
+        todo = remaining(points, self._entries, before.last_attempts if before else None)
         n_workers = load.n_workers
         self._manifest["workers"] = n_workers
         self._manifest["planned_points"] = [point.point_id for point in points]
@@ -257,6 +258,7 @@ class _Sweep:
             "salt": plan.salt,
         }
         self._entries.append(entry)
+        self._folder.write_manifest(self._manifest)
         if plan.warmup_requests or plan.warmup_min_s:
             warming = dataclasses.replace(step, phase="warming up", n_requests=plan.warmup_requests)
             entry["warmup"] = self._warm_up(fleet, warming, one.attempt)

@@ -43,6 +43,15 @@ class Run:
         return [point for point in self.manifest.get("points", []) if point.get("status") == "complete"]
 
     @property
+    def last_attempts(self) -> dict[str, int]:
+        """The highest attempt of each point that has rows."""
+        keys = zip(self.table["point_id"].to_pylist(), self.table["attempt"].to_pylist(), strict=True)
+        last: dict[str, int] = {}
+        for point_id, attempt in set(keys):
+            last[point_id] = max(last.get(point_id, 0), attempt or 0)
+        return last
+
+    @property
     def whole(self) -> pa.Table:
         """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
         wanted = [part_name(str(p.get("point_id")), p.get("attempt", 0)) for p in self.complete_points]

@@ -178,6 +178,7 @@ def test_what_remains():
     assert (left.plan.point_id, left.attempt) == (second.point_id, 2)
     assert len({left.plan.salt, second.salt, left.plan.warmup_salt, second.warmup_salt}) == 4
     assert [(one.plan, one.attempt) for one in remaining(points, [])] == [(first, 0), (second, 0)]
+    assert [one.attempt for one in remaining(points, [], {second.point_id: 4})] == [0, 5]
 
 
 def test_kill_9_recover_and_resume(server, tmp_path):
