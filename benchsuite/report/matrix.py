@@ -86,6 +86,7 @@ def print_matrix(
         cells |= {head: cell.replace(" [", "\n[") for head, cell in cells.items() if head != "setting"}
         if console.width < _WIDE:
             cells["$ per\nrun"] = cells["$ per\nrun"].partition("\n")[0]
+            cells["$/1M\noutput"] = cells["$/1M\noutput"].replace(", ", ",\n")
         shown = ["\n".join(safe(console, part) for part in cells[head].split("\n")) for head in heads]
         table.add_row(*(Text(cell) for cell in shown), style=style)
     console.print(table)

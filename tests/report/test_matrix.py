@@ -13,7 +13,7 @@ from benchsuite.economics.optimum import decide, judge_points
 from benchsuite.economics.settings import SettingCurve, decide_settings
 from benchsuite.report.matrix import print_matrix, to_markdown
 from benchsuite.report.matrix_words import SettingReport, headline, notes, rows, to_csv, to_json
-from benchsuite.results import PointEnergy
+from benchsuite.results import Estimate, PointEnergy
 from benchsuite.slo import parse_slo
 
 SLO = parse_slo("ttft_mean<1s,throughput>20")
@@ -105,3 +105,15 @@ def test_the_table():
     print_matrix(found, reports, str(SLO), Console(file=out, width=100))
     assert "(users): not chosen; the figures are of that level" in out.getvalue()
     assert "P = 0.90" in out.getvalue()
+
+
+def test_a_narrow_terminal_cuts_no_word():
+    """Long names take a line a flag, intervals two; verdicts stay whole in 80 columns."""
+    interval = {"usd_per_1m_output_tokens": Estimate(6.0, 5.111, 7.222, 3, "t")}
+    judged = tuple(replace(one, intervals=interval) for one in ONE.judged)
+    named = replace(ONE, name="tensor-parallel-size=1 max-num-seqs=64", judged=judged, decision=decide(judged, SLO))
+    found = replace(decide_settings([named, DEAD]), p_cheapest={0: 1.0})
+    out = io.StringIO()
+    print_matrix(found, [report(), report("did not start")], str(SLO), Console(file=out, width=80))
+    for said in ("max-num-seqs=64", "[5.11,", "7.22]", "this run", "1.00", "start"):
+        assert said in out.getvalue()
