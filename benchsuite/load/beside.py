@@ -95,14 +95,13 @@ class Beside:
         if asked.gpu == "auto" and not pids and not all(is_this_machine(url) for url in endpoints):
             self._tell("no GPU telemetry: the server is on another machine; --dcgm-url reads its exporter")
             return None
-        try:
-            from benchsuite.telemetry.gpu import open_nvml
-        except ModuleNotFoundError:  # TEMPORARY
-            return None
+        from benchsuite.telemetry.gpu import open_nvml  # its binding takes 0.1 s to import
+
         try:
             return open_nvml(origin_ns, asked.gpu_hz, asked.gpu_ids, pids)
         except TelemetryError as error:
-            self._tell(f"no GPU telemetry: {error.what}" + (f" ({error.given})" if error.given else ""))
+            given = f" ({error.given})" if error.given else ""
+            self._tell(f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else ""))
             return None
 
     def _open_servers(self, endpoints: Sequence[str], api_key: str | None, origin_ns: int) -> list[Sampler]:
