@@ -23,6 +23,7 @@ _KEPT_HEADERS = frozenset(
     )
 )
 
+_NOTED_HEADERS = _KEPT_HEADERS | {b"content-type"}
 _NO_HEADERS: dict[str, str] = {}
 
 # What a response's framing still needs before it is complete.
@@ -124,7 +125,7 @@ class Exchange:
             self.content_length = int(value)
         elif name == b"content-encoding" and value.strip().lower() != b"identity":
             self.content_encoding = value.decode("latin-1")
-        else:
+        elif name in _NOTED_HEADERS:
             self.note_header(name, value)
 
     def note_header(self, name: bytes, value: bytes) -> None:

@@ -159,7 +159,7 @@ def _row(
         response_id=facts.response_id,
         text=clean_text("".join(facts.text)) if context.keep_text else None,
         endpoint=context.endpoint,
-        server_queue_s=_queue_s(facts, exchange.kept_headers),
+        server_queue_s=_queue_s(facts, exchange.kept_headers) if exchange.kept_headers else facts.queue_s,
         server_prefill_s=facts.prefill_s,
         server_decode_s=facts.decode_s,
     )

@@ -113,7 +113,8 @@ def _too_long(profile: ServerProfile, capacity: dict[str, Any], longest: dict[st
         return []
     if most is not None and tokens > most:
         return [f"{who} has {tokens} prompt tokens, and the server takes {most} (max_input_tokens)"]
-    if context is None or tokens + asked <= context:
+    # a prompt that just fills the context leaves no room for a token, or is what Ollama left of a longer one
+    if context is None or (tokens < context and tokens + asked <= context):
         return []
     does = {
         "ollama": "Ollama cuts prompts and answers to it without a word; raise OLLAMA_CONTEXT_LENGTH",

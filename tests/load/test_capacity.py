@@ -140,7 +140,9 @@ WHO = "the longest request of the set (p7)"
         ("tgi", {"context_tokens": 4096, "input_tokens": 2999}, {}, [f"{WHO} has 3000 prompt tokens, and the server "
          "takes 2999 (max_input_tokens)"]),
         ("vllm", {"context_tokens": 10}, {"input_tokens": None}, []),
-        ("vllm", {"context_tokens": 3000}, {"asked_output_tokens": None}, []),
+        ("vllm", {"context_tokens": 3001}, {"asked_output_tokens": None}, []),
+        ("openai", {"context_tokens": 3000}, {"asked_output_tokens": None},
+         [f"{WHO} needs 3000 + 0 tokens, and the context holds 3000"]),
         ("openai", {}, {}, []),
         ("openai", {}, {"refused": "http_error: HTTP 400: too long"},
          [f"{WHO} was refused and will be at every level: http_error: HTTP 400: too long"]),
