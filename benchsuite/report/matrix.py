@@ -87,6 +87,7 @@ def print_matrix(
         if console.width < _WIDE:
             cells["$ per\nrun"] = cells["$ per\nrun"].partition("\n")[0]
             cells["$/1M\noutput"] = cells["$/1M\noutput"].replace(", ", ",\n")
+            cells["SLO"] = cells["SLO"].replace(" in this run", "\nin this run").replace("did not ", "did not\n")
         shown = ["\n".join(safe(console, part) for part in cells[head].split("\n")) for head in heads]
         table.add_row(*(Text(cell) for cell in shown), style=style)
     console.print(table)

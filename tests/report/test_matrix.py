@@ -108,12 +108,12 @@ def test_the_table():
 
 
 def test_a_narrow_terminal_cuts_no_word():
-    """Long names take a line a flag, intervals two; verdicts stay whole in 80 columns."""
+    """Names take a line a flag, intervals and verdicts two; all words stay whole in 80 columns."""
     interval = {"usd_per_1m_output_tokens": Estimate(6.0, 5.111, 7.222, 3, "t")}
     judged = tuple(replace(one, intervals=interval) for one in ONE.judged)
-    named = replace(ONE, name="tensor-parallel-size=1 max-num-seqs=64", judged=judged, decision=decide(judged, SLO))
+    named = replace(ONE, name="quantization=fp8 max-num-seqs=64", judged=judged, decision=decide(judged, SLO))
     found = replace(decide_settings([named, DEAD]), p_cheapest={0: 1.0})
     out = io.StringIO()
     print_matrix(found, [report(), report("did not start")], str(SLO), Console(file=out, width=80))
-    for said in ("max-num-seqs=64", "[5.11,", "7.22]", "this run", "1.00", "start"):
+    for said in ("\nmax-num-seqs=64 ", "\nquantization=fp8 ", "[5.11,", "7.22]", " in this run", "1.00", " start"):
         assert said in out.getvalue()
