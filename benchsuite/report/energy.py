@@ -128,7 +128,7 @@ def _table(columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Sequence[t
     known = [i for i in range(len(columns)) if any(row[i] != DASH for row in cells)]
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for name in ("users", *(columns[i][0] for i in known)):
-        table.add_column(name, justify="right", no_wrap=True, vertical="top")
+        table.add_column(name, justify="right", vertical="top", overflow="fold")
     for (level, _), row in zip(rows, cells, strict=True):
         table.add_row(str(level), *(safe(at, row[i]) for i in known))
     return table
