@@ -84,8 +84,7 @@ class NvmlSampler:
 
     def sample(self) -> Sequence[GpuSample]:
         """A row for each GPU; one that is lost has only its error. Never raises."""
-        lost_before = [card.lost is not None for card in self._cards]
-        if any(lost_before):
+        if any(card.lost is not None for card in self._cards):
             self._try_again()
         beat, self._beat = self._beat, self._beat + 1
         processes = beat % max(1, round(self._hz)) == 0
@@ -93,8 +92,6 @@ class NvmlSampler:
         for i, card in enumerate(self._cards):
             pcie = self._hz <= _PCIE_HIGHEST_HZ and (beat + i) % _PCIE_EVERY == 0
             rows.append(card.read(self._origin_ns, self._kin, processes=processes, pcie=pcie))
-            if lost_before[i] and card.lost is None:
-                self._notes.tell(f"{card.uuid}: answers again")
         if all(card.lost is None for card in self._cards):
             self._pause_s = self._next_pause_s = _RETRY_S
         self._notes.flush()

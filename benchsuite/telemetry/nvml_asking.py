@@ -26,28 +26,28 @@ class Gone(Exception):
 
 
 class Notes:
-    """Words for a person, each once and in order; `absent` gathers the fields that a model lacks into one line."""
+    """Words for a person, each once and in order; `empty` gathers the fields that have one reason into one line."""
 
     def __init__(self) -> None:
         self._told: dict[str, None] = {}
-        self._absent: dict[tuple[str, str], list[str]] = {}
+        self._empty: dict[tuple[str, str], list[str]] = {}
         self._seen: set[tuple[str, str, str]] = set()
 
     def tell(self, words: str) -> None:
         """Say it, unless it was said."""
         self._told.setdefault(words)
 
-    def absent(self, model: str, word: str, field: str) -> None:
-        """The field is null on this model, in NVML's word; said by the next `flush`, once."""
-        if (model, word, field) not in self._seen:
-            self._seen.add((model, word, field))
-            self._absent.setdefault((model, word), []).append(field)
+    def empty(self, whose: str, why: str, field: str) -> None:
+        """The field is empty, for all cards of a model or for one card; said by the next `flush`, once."""
+        if (whose, why, field) not in self._seen:
+            self._seen.add((whose, why, field))
+            self._empty.setdefault((whose, why), []).append(field)
 
     def flush(self) -> None:
-        """Turn what was found absent since the last flush into a line for each model and word."""
-        for (model, word), fields in self._absent.items():
-            self.tell(f"{model}: {word}: {', '.join(fields)} stay empty")
-        self._absent.clear()
+        """Turn what was found empty since the last flush into a line for each reason."""
+        for (whose, why), fields in self._empty.items():
+            self.tell(f"{whose}: {why}: {', '.join(fields)}")
+        self._empty.clear()
 
     def all(self) -> tuple[str, ...]:
         """What was said so far."""
@@ -57,15 +57,15 @@ class Notes:
 class Asker:
     """Asks one device, and remembers which functions its library does not have."""
 
-    def __init__(self, device: str, model: str, notes: Notes) -> None:
-        self._device, self._model, self._notes = device, model, notes
+    def __init__(self, model: str, notes: Notes) -> None:
+        self._model, self._notes = model, notes
         self._missing: set[tuple[str, int]] = set()
-        self.trouble: list[str] = []
+        self.trouble: dict[str, str] = {}
 
     def ask(self, field: str, *ways: Callable[[], T]) -> T | None:
         """The first way's answer that the library knows; None where it does not, or the part does not have it.
 
-        Any other error is None too, and goes to `trouble` (field and NVML's word). Raises Gone.
+        Any other error is None too, and goes to `trouble` (field to NVML's word). Raises Gone.
         """
         for i, way in enumerate(ways):
             if (field, i) in self._missing:
@@ -76,15 +76,14 @@ class Asker:
                 if error.value == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
                     self._missing.add((field, i))
                     if i + 1 == len(ways):
-                        self._notes.absent(self._model, "the driver's library lacks the function", field)
+                        self._notes.empty(self._model, "empty, the driver's library is too old", field)
                 elif error.value == pynvml.NVML_ERROR_NOT_SUPPORTED:
-                    self._notes.absent(self._model, "not supported", field)
+                    self._notes.empty(self._model, "empty, not supported", field)
                     return None
                 elif error.value in _GONE:
                     raise Gone(word_of(error)) from None
                 else:
-                    self.trouble.append(f"{field}: {word_of(error)}")
-                    self._notes.tell(f"{self._device}: {field} failed at times: {word_of(error)}")
+                    self.trouble[field] = word_of(error)
                     return None
         return None
 

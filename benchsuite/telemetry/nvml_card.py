@@ -27,8 +27,9 @@ class Card:
     ) -> None:
         self.uuid, self.slice_of = uuid, slice_of
         self.lost: str | None = None
+        self._was_lost = False
         self._model, self._notes, self._mig, self._counts_power = model, notes, mig, counts_power
-        self._asker = Asker(uuid, model, notes)
+        self._asker = Asker(model, notes)
         self._handle: Any = None
         self._card: Any = None
         self._activity: Activity | None = None
@@ -36,7 +37,7 @@ class Card:
     def bind(self) -> None:
         """Find the handle, also after NVML was initialised anew. Never raises: `lost` says why it cannot be read."""
         self.lost, self._handle = None, None
-        self._asker = Asker(self.uuid, self._model, self._notes)
+        self._asker = Asker(self._model, self._notes)
         try:
             handle = pynvml.nvmlDeviceGetHandleByUUID(self.uuid)
             card = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle) if self.slice_of else handle
@@ -51,7 +52,7 @@ class Card:
         if support is None:
             return None
         if not support.isSupportedDevice:
-            self._notes.absent(self._model, "not supported", "GPM activity (Hopper and later)")
+            self._notes.empty(self._model, "empty, not supported", "GPM activity (Hopper and later)")
             return None
         part = ask("MIG instance", lambda: pynvml.nvmlDeviceGetGpuInstanceId(self._handle)) if self.slice_of else None
         return ask("GPM activity", lambda: Activity(self._card, part))
@@ -94,11 +95,10 @@ class Card:
                 word = str(gone)
             except Exception as error:
                 word = word_of(error)
-        self.lost = word
         if word is not None:
             fields = {}
-            self._notes.tell(f"{self.uuid}: {word}; its readings are empty until it answers again")
-        why = word or "; ".join(self._asker.trouble) or None
+        self._say(word)
+        why = word or "; ".join(f"{field}: {what}" for field, what in self._asker.trouble.items()) or None
         return GpuSample((middle_ns - origin_ns) / 1e9, wall_s, "nvml", self.uuid, **fields, error=why)
 
     def _nothing_but_trouble(self, fields: dict[str, Any]) -> str | None:
@@ -106,7 +106,18 @@ class Card:
         trouble = self._asker.trouble
         if not trouble or any(value is not None for value in fields.values()):
             return None
-        return trouble[0].partition(": ")[2]
+        return next(iter(trouble.values()))
+
+    def _say(self, lost: str | None) -> None:
+        """Tell what changed since the last reading."""
+        if lost is None:
+            for field, what in self._asker.trouble.items():
+                self._notes.empty(self.uuid, f"empty at times, {what}", field)
+            if self._was_lost:
+                self._notes.tell(f"{self.uuid}: answers again")
+        elif not self._was_lost:
+            self._notes.tell(f"{self.uuid}: {lost}; its readings are empty until it answers again")
+        self.lost, self._was_lost = lost, lost is not None
 
     def _power(self) -> dict[str, Any]:
         ask, card = self._asker.ask, self._card

@@ -125,20 +125,23 @@ def test_missing_functions_leave_their_fields_empty(tmp_path):
     assert (row["energy_j"], row["power_average_w"], row["throttle_reasons"]) == (None, None, 8)
     assert (row["memory_used_bytes"], row["power_w"], row["error"]) == (2**30, 300.0, None)
     assert report["problems"] == [
-        "Fake H100: the driver's library lacks the function: GPM activity stay empty",
-        "Fake H100: the driver's library lacks the function: energy_j, power_average_w and power_instant_w stay empty",
+        "Fake H100: empty, the driver's library is too old: GPM activity",
+        "Fake H100: empty, the driver's library is too old: energy_j, power_average_w and power_instant_w",
     ]
 
 
 @needs_cc
 def test_what_fails_once_is_asked_again(fake):
     """A passing error empties one field of one row, which says so; what is not supported is no error."""
-    fields = {"rc__nvmlDeviceGetPowerUsage": 999, "rc__nvmlDeviceGetTotalEnergyConsumption": 3}
+    fields = {"gpm": 1, "rc__nvmlDeviceGetPowerUsage": 999, "rc__nvmlDeviceGetTotalEnergyConsumption": 3}
     report = play(fake(**fields), [{"sample": 1}, {"set": {"rc__nvmlDeviceGetPowerUsage": None}, "sample": 1}])
     (first,), (second,) = report["rows"]
     assert (first["power_w"], first["util_ratio"], first["error"]) == (None, 0.5, "power_w: Unknown Error")
     assert (second["power_w"], second["energy_j"], second["error"]) == (300.0, None, None)
-    assert f"{A}: power_w failed at times: Unknown Error" in report["problems"]
+    assert report["problems"] == [
+        "Fake H100: empty, not supported: energy_j",
+        f"{A}: empty at times, Unknown Error: power_w",
+    ]
 
 
 @needs_cc

@@ -39,6 +39,7 @@ class FakeNvml:
         self, folder: Path, built: Path | None = None, *, without: Sequence[str] = (), **knobs: object
     ) -> None:
         self.library = built or build(folder / "nvml", without)
+        folder.mkdir(parents=True, exist_ok=True)
         self.control = folder / "nvml.control"
         self.knobs: dict[str, object] = {}
         self.set(**knobs)

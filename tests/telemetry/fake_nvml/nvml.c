@@ -2,7 +2,7 @@
 // FAKE_NVML names the file, lines of key=value, read anew when it changes. Keys with N are of GPU N, or of all without it.
 //   gpus  init_rc  generation (a new one makes all handles stale until NVML is initialised again)
 //   nameN uuidN pciN migN (its MIG devices) pidsN (1,2,3) archN
-//   utilN mem_utilN usedN (bytes) wattsN avgN instantN (W) energyN (mJ, fixed; else follows the watts) energy_reset
+//   utilN mem_utilN usedN (bytes) wattsN avgN instantN (W; none: not supported) energyN (mJ, fixed; else follows the watts) energy_reset
 //   lostN=1  lost_afterN (calls)  throttleN  gpm=1  smN tensorN dramN (%)  rc.FUNCTION or rc.FUNCTION.N (error code)
 #include <stdint.h>
 #include <stdio.h>
@@ -187,9 +187,10 @@ rc_t nvmlDeviceGetFieldValues(device *d, int n, field *out) {
     GATE(d);
     for (int i = 0; i < n; i++) {
         const char *key = out[i].field == 185 ? "avg" : out[i].field == 186 ? "instant" : "";
-        out[i].rc = *key && word(key, d->gpu, NULL) ? 0 : 3;
+        const char *answer = *key ? word(key, d->gpu, word("watts", d->gpu, "300")) : "none";
+        out[i].rc = strcmp(answer, "none") ? 0 : 3;
         out[i].type = 1;
-        out[i].value.u = 1000 * number(key, d->gpu, 0);
+        out[i].value.u = 1000 * atof(answer);
     }
     return 0;
 }
