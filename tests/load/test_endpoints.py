@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fakes.tgi import FakeTgi
 from sweeps_for_tests import column, each_once, prompts, run, spec_of
 from test_generator import OK, Peer, Rows, finish
 
@@ -111,6 +112,19 @@ def test_refused_requests_go_to_the_api(api, tmp_path, kind, workers):
     assert (client["fallback_tries"], client["fallback_skips"]) == (13, 0)
     roles = [(e["base_url"], e["role"], e["model"]) for e in found.manifest["endpoints"]]
     assert roles == [(own.base_url, "own", "simulator"), (api, "fallback", "paid")]
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "native"])
+def test_an_overload_told_in_a_stream(api, tmp_path, endpoint):
+    """TGI refuses what is over its limit with a 200 and an error event: those requests go on to the API."""
+    with FakeTgi(max_concurrent=2, token_s=0.01) as own:
+        server = {"base_url": own.base_url, "endpoint": endpoint, "fallback": API | {"base_url": api}}
+        _, found = run(spec_of(own.base_url, [6], server=server), prompts(24, tokens=4), tmp_path / "run")
+    assert each_once(found, "c0006-r0", 24)
+    assert set(column(found, "status")) == {"ok"}
+    by = Counter(column(found, "endpoint"))
+    assert by[api] == found.manifest["points"][0]["client"]["fallback_tries"] > 0
+    assert by[own.base_url] == 24 - by[api] > 0
 
 
 def test_refusals_that_are_not_named_stay(api, tmp_path):
