@@ -137,12 +137,12 @@ def _describe(series: Sequence[Series], y_label: str) -> str:
 
 
 def _legend(series: Sequence[Series], y_label: str, frame: Frame) -> list[str]:
-    """Series named in the row of the axis label, from the right, as far as there is room."""
-    parts, right, taken = [], frame.right, len(y_label) * CHARACTER * 1.1 + 8
+    """Series named in the row of the axis label, from the right; none where there is no room for all."""
+    parts, right = [], frame.right
     for i, one in reversed(list(enumerate(series))):
         left = right - len(one.name) * CHARACTER - 21
-        if left < taken:
-            break
+        if left < len(y_label) * CHARACTER * 1.1 + 8:
+            return []
         mark = f'<path d="M{left:.1f} 10h16" class="law" stroke="{colour(i)}"/>'
         parts.append(mark if one.dashed else marker(left + 9, 10, i))
         parts.append(text(left + 19, 14, one.name))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from benchsuite.report.axes import Scale, log_ticks
+from benchsuite.report.axes import Scale, log_ticks, nice_ticks
 from benchsuite.report.charts import Limit
-from benchsuite.report.svg import SMALL, Frame, empty, hit, stroke, svg, text, x_axis, y_axis
+from benchsuite.report.svg import CHARACTER, SMALL, Frame, empty, hit, stroke, svg, text, x_axis, y_axis
 from benchsuite.report.words import number
 
 _ALL_POINTS = 1600  # of all curves together: the page stays small however many levels there are
@@ -35,6 +35,8 @@ def ecdf_chart(
         return empty(title, frame)
     low, high = min(v[0] for _, v in curves), max(v[-1] for _, v in curves)
     inside = [tick for tick in log_ticks(low, high) if low <= tick <= high]
+    if len(inside) < 4:  # less than a decade: round numbers at even steps
+        inside = [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high]
     ticks = inside if len(inside) > 1 else log_ticks(low, high * (1 + 1e-6))
     x = Scale(min(low, ticks[0]), max(high, ticks[-1]), frame.left, frame.right - 6, log=True)
     y = Scale(0.0, 1.0, frame.bottom, frame.top - 18)
@@ -93,7 +95,7 @@ def _told(name: str, values: Sequence[float], unit: str, x: Scale, y: Scale) -> 
 
 def _upright(limit: Limit, x: Scale, frame: Frame) -> list[str]:
     at, top = x.at(limit.y), frame.top - 18
-    near_left = at - frame.left < len(limit.label) * 6.5
+    near_left = at - frame.left < len(limit.label) * CHARACTER
     place = text(at + 5, top + 12, limit.label, "limit-text halo", "start")
     if not near_left:
         place = text(at - 5, top + 12, limit.label, "limit-text halo", "end")

@@ -12,7 +12,7 @@ from benchsuite.economics.optimum import measured, stopped_level
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.svg import SMALL, Frame
-from benchsuite.report.words import number, percent, tail, usd
+from benchsuite.report.words import number, tail, usd
 from benchsuite.results import Decision, Distribution, Judged
 from benchsuite.slo import Limit, Slo
 
@@ -67,7 +67,7 @@ def _choice(decision: Decision, judged: Sequence[Judged]) -> str:
     other = None if stopped is None else stopped.cost.usd_per_1m_output_tokens
     if stopped is None or not own or not other or other >= own:
         return said
-    return f"{said}; {stopped.point.concurrency} would cost {percent(1 - other / own)} less but miss it"
+    return f"{said}; {stopped.point.concurrency} would cost {whole_percent(1 - other / own)} less but miss it"
 
 
 def cost_figure(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL, title: str = "") -> Figure:
@@ -163,8 +163,8 @@ def level_figure(
 
 
 def whole_percent(ratio: float) -> str:
-    """A share for a sentence: '34 %'."""
-    return f"{100 * ratio:.0f} %"
+    """A share for a sentence: '34 %', which no line break parts."""
+    return f"{100 * ratio:.0f}\u00a0%"
 
 
 def mark_of(decision: Decision) -> str:

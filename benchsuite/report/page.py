@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from benchsuite.report.sections.scaling import scaling_figures
 from benchsuite.report.sections.timeline import timeline_figure
 from benchsuite.report.svg import CSS
 from benchsuite.report.terminal import INTERVAL_COLUMNS
-from benchsuite.report.words import DASH, asides, best_tail, grouped_warnings, has_intervals
-from benchsuite.results import Judged
+from benchsuite.report.words import DASH, asides, best_tail, has_intervals
+from benchsuite.results import Judged, Warn
 from benchsuite.spec import parse_spec
 from benchsuite.store import REPORT, Run, read_run, write_bytes
 
@@ -80,9 +81,7 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
         "asides": [_sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
         "status": run.manifest.get("status"),
         "picture": picture(judged, decision),
-        "found_warnings": [
-            (_sentence(w.finding), w.code, _sentence(w.remedy), at) for w, at in grouped_warnings(judged)
-        ],
+        "found_warnings": _warnings(judged),
         "figures": level_figures(judged, decision, judgement.slo),
         "point_head": provenance.point_head(judged),
         "points": _marked([provenance.point_row(j, best_tail(judged)) for j in judged], judgement),
@@ -105,6 +104,26 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     }
     content |= _scaling(run, judgement)
     return content | {"sections": _sections(content)}
+
+
+def _warnings(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """One entry a code: the first level's finding and remedy, all its levels, and where they differ each one's."""
+    by_code: dict[str, list[Warn]] = {}
+    for one in judged:
+        for warn in one.point.warnings:
+            by_code.setdefault(warn.code, []).append(warn)
+    return [
+        {
+            "code": code,
+            "finding": _sentence(found[0].finding),
+            "remedy": _sentence(found[0].remedy),
+            "levels": [warn.concurrency for warn in found if warn.concurrency is not None],
+            "others": [f"{warn.concurrency}: {warn.finding}; {warn.remedy}" for warn in found]
+            if len({warn.finding for warn in found}) > 1
+            else [],
+        }
+        for code, found in by_code.items()
+    ]
 
 
 def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:

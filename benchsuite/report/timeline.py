@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from benchsuite.report.axes import Scale, nice_ticks, tick_text
-from benchsuite.report.svg import Frame, colour, empty, stroke, svg, text, x_axis
+from benchsuite.report.svg import CHARACTER, Frame, colour, empty, stroke, svg, text, x_axis
 from benchsuite.report.words import number
 
 PANEL, GAP, HEAD, FOOT = 78.0, 36.0, 30.0, 44.0
@@ -79,7 +79,7 @@ def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
     for i, trace in reversed(list(enumerate(panel.traces))):
         parts.append(f'<path d="{_path(trace, x, y)}" class="curve" stroke="{colour(i)}"/>')
         if len(panel.traces) > 1:
-            right -= len(trace.name) * 6.5
+            right -= len(trace.name) * CHARACTER
             parts.append(text(right, top - 12, trace.name))
             right -= 18
             parts.append(f'<line x1="{right:.1f}" x2="{right + 13:.1f}" y1="{top - 16:.1f}" y2="{top - 16:.1f}" ')

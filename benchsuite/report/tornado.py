@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from benchsuite.report.axes import Scale, nice_ticks
-from benchsuite.report.svg import Frame, colour, empty, stroke, svg, text, x_axis
+from benchsuite.report.svg import CHARACTER, Frame, colour, empty, stroke, svg, text, x_axis
 
 _ROW = 44.0
 
@@ -28,12 +28,12 @@ def tornado_chart(
 ) -> str:
     """A bar per input from the cost at its low end to that at its high end, around the line of the base."""
     height = 34 + _ROW * len(bars) + 46
-    frame = Frame(width, height, 14, 14, 34, 46)
+    left, right = (12 + CHARACTER * max((len(_ends(bar)[k][1]) for bar in bars), default=0) for k in (0, 1))
+    frame = Frame(width, height, left, right, 34, 46)
     if not bars:
         return empty(title, frame)
     values = [base, *(v for bar in bars for v in (bar.at_low, bar.at_high))]
-    room = (max(values) - min(values)) * 0.18 or abs(base) * 0.1 or 1.0  # for the names of the ends
-    low, high = max(0.0, min(values) - room), max(values) + room
+    low, high = min(values), max(values)
     x = Scale(low, high, frame.left, frame.right)
     ticks = [tick for tick in nice_ticks(low, high, 4) if low <= tick <= high]
     body = x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
@@ -47,11 +47,15 @@ def tornado_chart(
     return svg(title, said, body, frame)
 
 
+def _ends(bar: Bar) -> list[tuple[float, str]]:
+    """Its costs with their names, the lower first."""
+    return sorted([(bar.at_low, bar.low_name), (bar.at_high, bar.high_name)])
+
+
 def _bar(bar: Bar, base: float, x: Scale, top: float, show: Callable[[float], str]) -> list[str]:
-    ends = sorted([(bar.at_low, bar.low_name), (bar.at_high, bar.high_name)])
-    (least, least_name), (most, most_name) = ends
+    (least, least_name), (most, most_name) = _ends(bar)
     said = escape(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
-    parts = [text(x.start, top + 12, bar.name, "ink halo")]
+    parts = [text(8, top + 12, bar.name, "ink halo")]
     for left, right, i in ((least, min(base, most), 2), (max(base, least), most, 1)):
         if right > left:
             width = x.at(right) - x.at(left)

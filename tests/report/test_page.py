@@ -63,7 +63,7 @@ def test_the_decision_comes_first(tmp_path: Path):
         ("Limited by", "throughput &gt; 30 tok/s"),
     ]
     for finding in (
-        "4 users cost least within the SLO; 8 would cost 8.33 % less but miss it",
+        "4 users cost least within the SLO; 8 would cost 8\u00a0% less but miss it",
         "TTFT keeps ttft_mean &lt; 1 s at every level",
         "Mean TPOT goes from 10.0 ms at 2 to 30.0 ms at 8",
         "Per-user throughput misses throughput &gt; 30 tok/s at 8",
@@ -71,7 +71,7 @@ def test_the_decision_comes_first(tmp_path: Path):
         "TTFT at 8: half within 140 ms, nine in ten within 140 ms",
         "E2E at 8: half within 440 ms, nine in ten within 440 ms",
         "Zone of best cost: 4 users",
-        "At 4 users the server was steadily busy for 50 % of 0.960 s",
+        "At 4 users the server was steadily busy for 50\u00a0% of 0.960 s",
         "The cost hangs most on the share of paid hours in use",
     ):
         assert f"<figcaption>{finding}</figcaption>" in html
@@ -83,7 +83,7 @@ def test_the_decision_comes_first(tmp_path: Path):
 def test_it_says_how_sure_with_several_runs(tmp_path: Path):
     """The probability of the choice stands in the sentence and in its tile."""
     html, _ = page(tmp_path, repeats=3)
-    assert "surely within the SLO, the cheapest in 100 % of resampled runs.</h1>" in html
+    assert "surely within the SLO, the cheapest in 100\u00a0% of resampled runs.</h1>" in html
     assert "<dt>Certainty</dt><dd><b>P 1.00</b>" in html
 
 

@@ -79,7 +79,7 @@ def _concurrency(decision: Optimum, judged: Sequence[Judged], slo: Slo) -> Tile:
     return Tile(
         "Concurrency",
         f"{point.concurrency} user{'s' * (point.concurrency > 1)}",
-        f"{what} of {kept} among {len(judged)} levels that keep {slo}. There: {there}",
+        f"{what} of the {kept} levels, of {len(judged)} measured, that keep {slo}. There: {there}",
     )
 
 

@@ -10,10 +10,10 @@ from benchsuite.report.words import DASH, number, percent
 from benchsuite.results import Decision, GpuUse, Judged, Spread
 
 _ACTIVITY: tuple[tuple[str, Callable[[GpuUse], Spread | None]], ...] = (
-    ("kernels running", lambda use: use.util_ratio),
-    ("SM active", lambda use: use.sm_active_ratio),
-    ("tensor cores", lambda use: use.tensor_active_ratio),
-    ("DRAM active", lambda use: use.dram_active_ratio),
+    ("any kernel", lambda use: use.util_ratio),
+    ("SM", lambda use: use.sm_active_ratio),
+    ("tensor", lambda use: use.tensor_active_ratio),
+    ("DRAM", lambda use: use.dram_active_ratio),
 )
 GPU_HEAD = (
     "users", "kernels running", "SM active", "tensor cores", "DRAM active", "memory in use", "power W", "limit W",
@@ -30,10 +30,8 @@ def gpu_figures(judged: Sequence[Judged], decision: Decision) -> list[Figure]:
     found = []
     series = [one for name, get in _ACTIVITY if (one := _activity(name, get, judged)) is not None]
     if series:
-        title = (
-            course("GPU use (kernels running)", series[0], "%") if series[0].name == "kernels running" else "GPU use"
-        )
-        note = "Kernels running is the driver's utilisation: near 100 % already at few users, so no measure of room."
+        title = course("GPU use (any kernel running)", series[0], "%") if series[0].name == "any kernel" else "GPU use"
+        note = "Any kernel running is the driver's utilisation: near 100 % already at few users, so no measure of room."
         found.append(level_figure(title, series, "GPU activity (%)", judged, decision, note=note))
     watts = _series("power", judged, lambda j: _watts(j))
     if any(p.y is not None for p in watts.points):

@@ -90,7 +90,7 @@ def _measured_bars(level: Judged, judged: Sequence[Judged]) -> list[Bar]:
     i = next(k for k, j in enumerate(ordered) if j.point.concurrency == point.concurrency)
     around = [ordered[k] for k in (i - 1, i + 1) if 0 <= k < len(ordered)]
     ends = [(j, j.cost.usd_per_1m_output_tokens) for j in around]
-    known = [(f"{j.point.concurrency}{'' if j.meets_slo else ' (misses SLO)'}", cost) for j, cost in ends if cost]
+    known = [(f"{j.point.concurrency}{'' if j.meets_slo else ' (misses)'}", cost) for j, cost in ends if cost]
     if known:
         (low_name, low), (high_name, high) = known[0], known[-1]
         if len(known) == 1:

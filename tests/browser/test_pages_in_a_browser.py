@@ -1,0 +1,225 @@
+"""The report in a real browser: quiet, self-sufficient, readable at every width, in the dark, on paper, by keyboard."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from big_run_for_tests import make_big_run
+from chromium_for_tests import PROGRAM, Browser
+from click.testing import CliRunner
+
+from benchsuite.cli.report import command
+from benchsuite.report.page import write_report
+
+pytestmark = pytest.mark.skipif(not PROGRAM, reason="no Chromium here")
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+# pairs of labels of one chart that overlap by more than a pixel either way, and labels that leave their chart
+CROWDED = """(() => {
+  const bad = [];
+  for (const svg of document.querySelectorAll("svg.bs")) {
+    const frame = svg.getBoundingClientRect();
+    if (!frame.width) continue;
+    const texts = [...svg.querySelectorAll("text")].map((t) => [t.textContent, t.getBoundingClientRect()]);
+    texts.forEach(([said, a], i) => {
+      if (a.left < frame.left - 1 || a.right > frame.right + 1) bad.push("outside: " + said);
+      for (const [other, b] of texts.slice(i + 1)) {
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (wide > 2 && high > 5) bad.push(said + " | " + other);
+      }
+    });
+  }
+  return bad;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    one = Browser(tmp_path_factory.mktemp("browser"))
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_big_run(tmp_path_factory.mktemp("big") / "run"))
+
+
+@pytest.fixture(scope="module")
+def paper_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("paper") / "paper.html"
+    words = ["--points", EXAMPLES / "paper_table4.csv", "--scores", EXAMPLES / "paper_scores.csv"]
+    given = [str(word) for word in [*words, "--usd-per-hour", 1.58, "--output", path]]
+    CliRunner().invoke(command, given, catch_exceptions=False, standalone_mode=False)
+    return path
+
+
+@pytest.fixture(params=["run", "paper"])
+def either(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(f"{request.param}_page")
+    return path
+
+
+def test_it_is_quiet_and_asks_for_nothing(browser: Browser, either: Path):
+    """No word in the console, no violation of its own policy, and no request but the file itself."""
+    browser.open(either)
+    browser.ask("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    said = [e for e in browser.events if e["method"] in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown")]
+    logged = [e["params"]["entry"]["text"] for e in browser.events if e["method"] == "Log.entryAdded"]
+    assert said == []
+    assert logged == []
+    asked = {e["params"]["request"]["url"] for e in browser.events if e["method"] == "Network.requestWillBeSent"}
+    assert asked == {either.as_uri()}
+
+
+def test_its_policy_stops_what_is_not_its_own(browser: Browser, run_page: Path):
+    """An injected script does not run, an injected picture is not fetched."""
+    browser.open(run_page)
+    browser.ask(
+        """(() => {
+          const script = document.createElement("script");
+          script.textContent = "window.injected = true";
+          document.body.append(script);
+          const picture = document.createElement("img");
+          picture.src = "http://127.0.0.1:9/x.png";
+          document.body.append(picture);
+        })()"""
+    )
+    assert browser.ask("window.injected") is None
+    blocked = browser.wait_for("Network.loadingFailed", blockedReason="csp")
+    assert blocked["params"]["blockedReason"] == "csp"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_wider_than_the_screen(browser: Browser, either: Path, width: int):
+    """At a phone's, a tablet's and a desk's width the page itself does not scroll sideways."""
+    browser.open(either, width=width)
+    browser.ask("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_label_hides_another(browser: Browser, either: Path, width: int):
+    """In every chart each text stands alone and inside; a text put onto another is found."""
+    browser.open(either, width=width)
+    assert browser.ask(CROWDED) == []
+    browser.ask(
+        """(() => {
+          const texts = [...document.querySelectorAll("svg.bs text")];
+          const seen = texts.find((one) => one.getBoundingClientRect().width);
+          seen.after(seen.cloneNode(true));
+        })()"""
+    )
+    assert len(browser.ask(CROWDED)) == 1
+
+
+def test_the_letters_of_charts_can_be_read_on_a_phone(browser: Browser, either: Path):
+    """At least 9 px at 360 px."""
+    browser.open(either, width=360)
+    smallest = browser.ask(
+        """Math.min(...[...document.querySelectorAll("svg.bs")].filter((s) => s.querySelector("text") && s.clientWidth)
+          .map((s) => 12 * s.clientWidth / s.viewBox.baseVal.width))"""
+    )
+    assert smallest >= 9
+
+
+def test_the_first_screen_answers(browser: Browser, run_page: Path):
+    """Sentence, four answers and picture end above the fold of a laptop."""
+    browser.open(run_page, width=1280, height=720)
+    assert browser.ask("document.querySelector('section.answer').getBoundingClientRect().bottom") <= 720
+    assert browser.ask("[...document.querySelectorAll('.tiles dt')].map((one) => one.textContent)") == [
+        "Concurrency",
+        "Cost",
+        "Certainty",
+        "Limited by",
+    ]
+
+
+def test_the_mouse_reads_values(browser: Browser, run_page: Path):
+    """Pointing at a point shows its value and interval; leaving hides it."""
+    browser.open(run_page)
+    mark = """(() => { const one = document.querySelector("section.answer .hit").getBoundingClientRect();
+      return [one.x + one.width / 2, one.y + one.height / 2]; })()"""
+    browser.point_at(*browser.ask(mark))
+    said = browser.ask("document.querySelector('.tip.seen').textContent")
+    assert said.startswith("cost at 8: ")
+    assert "[" in said
+    browser.point_at(2, 2)
+    assert browser.ask("document.querySelector('.tip.seen')") is None
+
+
+def test_the_keyboard_reads_values(browser: Browser, run_page: Path):
+    """Tab reaches a chart, the arrows walk through its points, Escape ends it; a live region says the value."""
+    browser.open(run_page)
+    browser.ask("document.querySelector('section.answer svg').focus()")
+    browser.key("ArrowRight")
+    browser.key("ArrowRight")
+    assert browser.ask("document.querySelector('.tip[role=status].seen').textContent").startswith("cost at 16: ")
+    browser.key("End")
+    assert browser.ask("document.querySelector('.tip.seen').textContent").startswith("cost at 128: ")
+    browser.key("Escape")
+    assert browser.ask("document.querySelector('.tip.seen')") is None
+    assert browser.ask("document.querySelector('section.answer svg').getAttribute('aria-label')")
+
+
+def test_the_data_can_be_taken_along(browser: Browser, run_page: Path, tmp_path: Path):
+    """The button below a table leaves its CSV."""
+    browser.open(run_page)
+    given = {"behavior": "allow", "downloadPath": str(tmp_path), "eventsEnabled": True}
+    browser.call("Browser.setDownloadBehavior", given, session=None)
+    browser.ask("document.querySelector('table[data-name=points]').closest('.wide').nextElementSibling.click()")
+    browser.wait_for("Browser.downloadProgress", state="completed")
+    lines = (tmp_path / "points.csv").read_text("utf-8").splitlines()
+    assert lines[0].startswith("users,runs,ok,failed,wall s,")
+    assert [line.split(",")[0] for line in lines[1:]] == ["8", "16", "32", "48", "64", "128"]
+
+
+def test_it_can_be_dark(browser: Browser, either: Path):
+    """The system's choice turns page and charts dark, with text that stands out from both."""
+    shades = """(() => { const of = (s, p) => getComputedStyle(document.querySelector(s))[p].match(/[0-9.]+/g)
+        .slice(0, 3).reduce((sum, v) => sum + Number(v), 0) / 3;
+      return [of("body", "backgroundColor"), of(".card", "backgroundColor"), of("h1", "color"), of(".bs .y", "fill")];
+    })()"""
+    browser.open(either, dark=True)
+    page, card, text, label = browser.ask(shades)
+    assert page < 40
+    assert card < 45
+    assert text > 200
+    assert label > 200
+    browser.open(either)
+    page, card, text, label = browser.ask(shades)
+    assert page > 230
+    assert card > 250
+    assert text < 60
+    assert label < 60
+
+
+def test_it_is_whole_without_its_script(browser: Browser, run_page: Path):
+    """Charts keep their titles and hover values, tables their rows."""
+    browser.open(run_page)
+    browser.call("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.events.clear()
+    browser.call("Page.navigate", {"url": run_page.as_uri()})
+    browser.wait_for("Page.loadEventFired")
+    root = browser.call("DOM.getDocument", {"depth": 0})["root"]["nodeId"]
+
+    def count(selector: str) -> int:
+        return len(browser.call("DOM.querySelectorAll", {"nodeId": root, "selector": selector})["nodeIds"])
+
+    assert count("svg.bs > title") == count("svg.bs") > 15
+    assert count(".hit > title") == count(".hit") > 200
+    assert count("table tbody tr") > 50
+    assert count(".tip") == 0
+
+
+def test_it_prints(browser: Browser, either: Path):
+    """On A4, in a few pages."""
+    browser.open(either)
+    paper = {"paperWidth": 8.27, "paperHeight": 11.69, "printBackground": True}
+    pdf = base64.b64decode(browser.call("Page.printToPDF", paper)["data"])
+    assert pdf.startswith(b"%PDF")
+    assert 2 <= pdf.count(b"/Type /Page\n") <= 9
