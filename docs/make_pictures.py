@@ -1,50 +1,136 @@
-"""Draw the README's figure from a run folder: python docs/make_pictures.py RUN_DIR docs/pictures/demo.svg
+"""Draw every picture of docs/pictures anew: python docs/make_pictures.py [--screenshots]
 
-One standalone SVG: cost and TTFT against concurrency, the optimum marked, the levels that miss the SLO shaded. The
-run, its model and its server are named in it.
+From the run in results/examples/demo: demo.svg, cost and TTFT against concurrency. From the paper's tables in
+docs/examples, through the same code: frontier.svg, its figure 1; paper_curves.svg, latency and cost of its Table 4.
+--screenshots also takes those of both reports in a headless Chromium, as WebP: desktop, phone, dark, print.
 """
 
 from __future__ import annotations
 
+import base64
 import sys
+import tempfile
+import textwrap
 from html import escape
 from pathlib import Path
+from typing import Any
 
+from benchsuite.cli.curves import Curve, Price, read_curves
+from benchsuite.cli.frontier import place
+from benchsuite.report.comparison import render_comparison
 from benchsuite.report.figures import Figure, picture, ttft_figure
 from benchsuite.report.judgement import judge_run
-from benchsuite.report.svg import CSS, SMALL
+from benchsuite.report.page import render
+from benchsuite.report.sections import compare
+from benchsuite.report.sections.compare import Contender
+from benchsuite.report.svg import CHARACTER, CSS, Frame
 from benchsuite.store import Run, read_run
 
-PAD, HEAD, FOOT = 16, 34, 30
+ROOT = Path(__file__).parents[1]
+PICTURES, EXAMPLES = ROOT / "docs" / "pictures", ROOT / "docs" / "examples"
+PAPER_USD_PER_HOUR = 1.58
+PAD, TITLE, LINE, FOOT = 16, 14, 19, 30
+PANEL, NAMED = Frame(430, 280), Frame(480, 330, 50, 140, 44, 44)
 
 
-def draw(run: Run) -> str:
-    """The figure of a run as SVG text."""
-    judgement = judge_run(run)
-    panels = [
-        picture(judgement.judged, judgement.decision),
-        ttft_figure(judgement.judged, judgement.decision, judgement.slo),
-    ]
-    width, height = 2 * SMALL.width + 3 * PAD, HEAD + SMALL.height + FOOT
+def demo(run: Run) -> str:
+    """Cost and TTFT of a run, which is named in it."""
+    found = judge_run(run)
     server = (run.manifest.get("preflight") or {}).get("profile")
-    source = f"{judgement.model} on {server}, SLO {judgement.slo}, run {judgement.run_id}"
+    panels = [
+        picture(found.judged, found.decision, PANEL),
+        ttft_figure(found.judged, found.decision, found.slo, PANEL),
+    ]
+    return draw(panels, PANEL, f"{found.model} on {server}, SLO {found.slo}, run {found.run_id}")
+
+
+def draw(panels: list[Figure], frame: Frame, source: str) -> str:
+    """Figures side by side under their titles, with their source below: one standalone SVG."""
+    titles = [textwrap.wrap(one.title, int(frame.width / CHARACTER / 1.25)) for one in panels]
+    head = PAD + LINE * max(len(lines) for lines in titles)
+    width = len(panels) * (frame.width + PAD) + PAD
+    sources = textwrap.wrap(source, int((width - 2 * PAD) / CHARACTER))
+    height = head + frame.height + FOOT + LINE * (len(sources) - 1)
+    body = ""
+    for i, (one, lines) in enumerate(zip(panels, titles, strict=True)):
+        said = "".join(
+            f'<text x="4" y="{PAD + 8 + LINE * k}" class="head">{escape(t)}</text>' for k, t in enumerate(lines)
+        )
+        left = PAD + i * (frame.width + PAD)
+        body += f'<g transform="translate({left:g} 0)">{said}<g transform="translate(0 {head})">{one.svg}</g></g>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-        f"<style>{CSS}\n.bs .head{{font-size:14px;font-weight:700;fill:var(--ink)}}</style>"
-        f'<g class="bs"><rect width="{width}" height="{height}" rx="8" fill="var(--ground)"/>'
-        + "".join(_panel(figure, PAD + i * (SMALL.width + PAD)) for i, figure in enumerate(panels))
-        + f'<text x="{PAD}" y="{height - 10}">{escape(source)}</text></g></svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
+        f'height="{height:g}"><style>{CSS}\n.bs .head{{font-size:{TITLE}px;font-weight:700;fill:var(--ink)}}</style>'
+        f'<g class="bs"><rect width="{width:g}" height="{height:g}" rx="8" fill="var(--ground)"/>{body}'
+        + "".join(
+            f'<text x="{PAD + 4}" y="{height - 11 - LINE * k:g}">{escape(line)}</text>'
+            for k, line in enumerate(reversed(sources))
+        )
+        + "</g></svg>\n"
     )
 
 
-def _panel(figure: Figure, left: float) -> str:
-    title = f'<text x="4" y="24" class="head">{escape(figure.title)}</text>'
-    return f'<g transform="translate({left} 0)">{title}<g transform="translate(0 {HEAD})">{figure.svg}</g></g>'
+def paper() -> tuple[list[Curve], list[Contender], Price]:
+    """The paper's nine models from its Table 4."""
+    price = Price(PAPER_USD_PER_HOUR, None, None)
+    curves = read_curves([], EXAMPLES / "paper_table4.csv", None, price)
+    models = [
+        Contender(one.model, "paper_table4.csv", one.judged, one.decision, one.slo, one.usd_per_hour_total)
+        for one in curves
+    ]
+    return curves, models, price
+
+
+def pictures() -> dict[str, str]:
+    """Every SVG by its file's name."""
+    curves, models, price = paper()
+    source = f"arXiv 2510.26136, {{}}; {models[0].slo}; {price.told()}"
+    placed = place(curves, EXAMPLES / "paper_scores.csv")
+    ttft, cost = compare.ttft_curves(models, NAMED), compare.cost_curves(models, NAMED)
+    return {
+        "demo.svg": demo(read_run(ROOT / "results" / "examples" / "demo")),
+        "frontier.svg": draw([compare.frontier_figure(placed)], compare.FRONTIER, source.format("its figure 1")),
+        "paper_curves.svg": draw([ttft, cost], NAMED, source.format("Table 4") + "; hollow: misses the SLO"),
+    }
+
+
+def pages() -> dict[str, str]:
+    """Both reports by name: of the demo and of the paper's tables."""
+    curves, models, price = paper()
+    placed = place(curves, EXAMPLES / "paper_scores.csv")
+    return {
+        "demo": render(read_run(ROOT / "results" / "examples" / "demo")),
+        "paper": render_comparison(models, placed, [], price.told()),
+    }
+
+
+def screenshots(folder: Path) -> None:
+    """report_NAME_{desktop,phone,dark,print}.webp of both reports."""
+    sys.path.insert(0, str(ROOT / "tests" / "browser"))
+    from chromium_for_tests import Browser
+
+    browser = Browser(folder / "profile")
+    shots: dict[str, dict[str, Any]] = {
+        "desktop": {"width": 1280, "height": 1000},
+        "dark": {"width": 1280, "height": 1000, "dark": True},
+        "phone": {"width": 360, "height": 1100},
+        "print": {"width": 794, "height": 1123},
+    }
+    for name, html in pages().items():
+        page = folder / f"{name}.html"
+        page.write_text(html, "utf-8")
+        for kind, size in shots.items():
+            browser.open(page, **size)
+            if kind == "print":
+                browser.call("Emulation.setEmulatedMedia", {"media": "print"})
+            taken = browser.call("Page.captureScreenshot", {"format": "webp", "quality": 82})
+            (PICTURES / f"report_{name}_{kind}.webp").write_bytes(base64.b64decode(taken["data"]))
+    browser.close()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    target = Path(sys.argv[2])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(draw(read_run(Path(sys.argv[1]))), "utf-8")
+    for file, text in pictures().items():
+        (PICTURES / file).write_text(text, "utf-8")
+    if "--screenshots" in sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as scratch:
+            screenshots(Path(scratch))

@@ -108,17 +108,21 @@ def _names(bubbles: Sequence[tuple[Placed, float, float, float]], frame: Frame) 
     parts = []
     for one, at_x, at_y, radius in bubbles:
         width = len(one.model) * CHARACTER
-        places = []
+        places: list[tuple[float, float, float, str, tuple[float, float, float, float]]] = []
         for step in (0, -14, 14, -28, 28, -42, 42):
-            for start in (at_x + radius + 4, at_x - radius - 4 - width, at_x - width / 2):
-                if start == at_x - width / 2 and abs(step) < radius + 8:
+            for x, start, anchor in (
+                (at_x + radius + 4, at_x + radius + 4, "start"),
+                (at_x - radius - 4, at_x - radius - 4 - width, "end"),
+                (at_x, at_x - width / 2, "middle"),
+            ):
+                if anchor == "middle" and abs(step) < radius + 8:
                     continue  # it would lie on its own bubble
                 box = (start, start + width, at_y + step - 7, at_y + step + 5)
                 outside = box[0] < frame.left or box[1] > frame.width - 2 or box[3] > frame.bottom
-                places.append((100 * outside + sum(_meet(box, other) for other in taken), abs(step), start, box))
-        _, _, start, box = min(places, key=lambda place: place[:2])
+                places.append((100 * outside + sum(_meet(box, other) for other in taken), abs(step), x, anchor, box))
+        _, _, x, anchor, box = min(places, key=lambda place: place[:2])
         taken.append(box)
-        parts.append(text(start, box[3] - 1, one.model, "halo ink" if surely(one) else "halo"))
+        parts.append(text(x, box[3] - 1, one.model, "halo ink" if surely(one) else "halo", anchor))
     return parts
 
 

@@ -104,7 +104,7 @@ def _sure(decision: Optimum) -> Tile:
     runs = level.point.repeat_count
     if p is None:
         if runs == 1:
-            detail = "no interval between runs, so close levels may swap places; repeat them (--repeats 3)"
+            detail = "no interval between runs, so close levels may swap places; measure each three times"
             return Tile("Certainty", "one run", detail)
         return Tile("Certainty", level.slo_verdict, decision.p_method or "the levels were not repeated alike")
     own = decision.p_by_level.get(level.point.concurrency, 0.0)
@@ -135,7 +135,7 @@ def _none(decision: NoFeasiblePoint, judged: Sequence[Judged], slo: Slo) -> Answ
     sentence = f"No level keeps the SLO; {users} user{'s' * (users > 1)} come{'s' * (users == 1)} nearest"
     picks = sum(decision.p_by_level.values())
     sure = (
-        Tile("Certainty", "one run", "no interval between runs; repeat the levels (--repeats 3)")
+        Tile("Certainty", "one run", "no interval between runs; measure each level three times")
         if not decision.p_by_level
         else Tile("Certainty", f"P {1 - picks:.2f}", "no level keeps the SLO in that share of resampled runs")
     )

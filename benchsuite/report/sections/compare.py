@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchsuite.economics.frontier import Placed
 from benchsuite.report import charts
+from benchsuite.report.bubbles import FRAME as FRONTIER
 from benchsuite.report.bubbles import NARROW, frontier_picture, surely
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.figures import Figure, Row, series_table
@@ -107,7 +108,7 @@ def frontier_figure(placed: Sequence[Placed]) -> Figure:
         for one in placed
     )
     note = "Each model at its own optimum under the SLO. Up and to the left is better."
-    wide, narrow = (frontier_picture(placed, title=title, **of) for of in ({}, {"frame": NARROW}))
+    wide, narrow = (frontier_picture(placed, title=title, **of) for of in ({"frame": FRONTIER}, {"frame": NARROW}))
     return Figure(title, wide, FRONTIER_HEAD, rows, note, narrow)
 
 
@@ -119,7 +120,7 @@ def curves(contenders: Sequence[Contender]) -> list[Figure]:
     return found
 
 
-def ttft_curves(contenders: Sequence[Contender]) -> Figure:
+def ttft_curves(contenders: Sequence[Contender], frame: Frame = WIDE) -> Figure:
     """Mean time to first token."""
     limits = _limits(contenders, "ttft", 1000)
     late = [
@@ -130,7 +131,7 @@ def ttft_curves(contenders: Sequence[Contender]) -> Figure:
     title = f"TTFT breaks its limit for {'; '.join(late)}" if late else "TTFT keeps its limit everywhere"
     if not limits:
         title = "TTFT over the levels"
-    return _curves(contenders, title, "mean TTFT (ms)", lambda j: _ms(j.point.ttft_s.mean), limits)
+    return _curves(contenders, title, "mean TTFT (ms)", lambda j: _ms(j.point.ttft_s.mean), limits, frame)
 
 
 def throughput_curves(contenders: Sequence[Contender]) -> Figure:
@@ -145,14 +146,14 @@ def throughput_curves(contenders: Sequence[Contender]) -> Figure:
     return _curves(contenders, title, "per-user throughput (tok/s)", lambda j: j.point.throughput_paper_tok_s, limits)
 
 
-def cost_curves(contenders: Sequence[Contender]) -> Figure:
+def cost_curves(contenders: Sequence[Contender], frame: Frame = WIDE) -> Figure:
     """Dollars per run of the set."""
     chosen = [one.decision.choice.cost.cost_usd for one in contenders if one.decision.kind == "optimum"]
     known = [cost for cost in chosen if cost]
     title = "cost of a run over the levels"
     if len(known) > 1:
         title = f"at their optima the runs cost {usd(min(known))} to {usd(max(known))}"
-    return _curves(contenders, title, "cost of a run of the set (USD)", lambda j: j.cost.cost_usd, ())
+    return _curves(contenders, title, "cost of a run of the set (USD)", lambda j: j.cost.cost_usd, (), frame)
 
 
 def token_cost_curves(contenders: Sequence[Contender]) -> Figure:
@@ -187,10 +188,11 @@ def _curves(
     y_label: str,
     value: Callable[[Judged], float | None],
     limits: Sequence[charts.Limit],
+    frame: Frame = WIDE,
 ) -> Figure:
     series = [_line(one, value) for one in contenders]
     title = title[:1].upper() + title[1:]
-    wide = charts.level_chart(series, title=title, y_label=y_label, limits=limits, named=True, frame=WIDE)
+    wide = charts.level_chart(series, title=title, y_label=y_label, limits=limits, named=True, frame=frame)
     narrow = charts.level_chart(series, title=title, y_label=y_label, limits=limits, frame=SMALL)
     return Figure(title, wide, *series_table(series, y_label), narrow=narrow)
 
