@@ -185,9 +185,8 @@ def _with_energy_price(own: Any, price: Price) -> Any:
 def _run_walls_s(run: Any, choice: Judged) -> tuple[float, ...]:
     from benchsuite.analysis.rows import as_table, rows_of
     from benchsuite.analysis.runs import runs_of
-    from benchsuite.report.judgement import whole_points
 
-    rows = rows_of(as_table(whole_points(run)), choice.point.concurrency)
+    rows = rows_of(as_table(run.whole), choice.point.concurrency)
     return tuple(one.wall_s for one in runs_of(rows))
 
 

@@ -24,6 +24,7 @@ from benchsuite.client.request import PointContext
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, RunError
 from benchsuite.load.beside import Beside
+from benchsuite.load.capacity import reset_prefix_cache
 from benchsuite.load.plan import plan_points
 from benchsuite.load.point_facts import client_facts, server_entry
 from benchsuite.load.preflight import Preflight, control_client, preflight
@@ -71,7 +72,7 @@ def sweep(
             now = identity(spec, workload.content_hash, describe_host()["code_hash"], served)
             refuse_differences(identity_of(folder.before.manifest), now, str(output))
         with control_client(spec) as control:
-            found = preflight(spec, control, workload.prompts)
+            found = preflight(spec, control, workload.prompts, served)
             folder = folder or RunFolder(Path("results") / new_run_id(found.model))
             return _Sweep(spec, workload, folder, found, control, view, served, server_pids).run()
     finally:
@@ -176,6 +177,8 @@ class _Sweep:
                 self._refuse_other_machines()
                 self._folder.write_manifest(self._manifest)
                 self._view.begun(self._run_id, self._folder.path, self._found)
+                for words in self._found.facts["capacity"]["warnings"]:
+                    self._view.note(words)
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 setup = WorkerSetup(
@@ -263,6 +266,7 @@ class _Sweep:
             warming = dataclasses.replace(step, phase="warming up", n_requests=plan.warmup_requests)
             entry["warmup"] = self._warm_up(fleet, warming, one.attempt)
         entry["cooldown"] = self._cool_down(step)
+        entry["cache_reset"] = reset_prefix_cache(self._control, self._found.plan, self._endpoints())
         before = self._server_state()
         clocks = ClockMark.now()
         beside.mark()

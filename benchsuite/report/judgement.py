@@ -92,7 +92,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     price = price or spec.price
     usd_per_hour = unit_price(price)
     model = run.manifest.get("model") or spec.server.model
-    rows = whole_points(run)
+    rows = run.whole
     measured = summarise_for(rows, limits_of(limits), model=model, fixed_length=spec.workload.fixed_length)
     points = [point for point, _ in measured]
     clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
@@ -195,12 +195,3 @@ def _with_client_warning(point: PointSummary, verdict: ClientVerdict | None) -> 
     # the client's verdict says what the rows' own warning on merged reads says, and why
     others = tuple(warn for warn in point.warnings if warn.code != "merged_reads")
     return dataclasses.replace(point, warnings=(*others, warning))
-
-
-def whole_points(run: Run) -> Any:
-    """The rows of the points that ran to their end: one with a hole in it has no wall time."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    whole = [point["point_id"] for point in run.manifest.get("points", []) if point["status"] == "complete"]
-    return run.table.filter(pc.is_in(run.table["point_id"], value_set=pa.array(whole, pa.string())))

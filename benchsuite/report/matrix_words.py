@@ -12,7 +12,7 @@ from typing import Any
 from benchsuite.analysis.metrics import summarise_for
 from benchsuite.economics.optimum import limits_of
 from benchsuite.economics.settings import SettingCurve, SettingsDecision
-from benchsuite.report.judgement import Judgement, whole_points
+from benchsuite.report.judgement import Judgement
 from benchsuite.report.words import doubt_text, number, price_text, usd
 from benchsuite.results import Judged
 from benchsuite.spec import parse_spec
@@ -39,7 +39,7 @@ def curve_of(name: str, gpus: int, run: Run, judgement: Judgement, problem: str 
     spec = parse_spec(run.manifest["spec"], where=str(run.path))
     price = spec.price.model_dump(mode="json", exclude={"gpus"})
     measured = summarise_for(
-        whole_points(run),
+        run.whole,
         limits_of(judgement.slo),
         model=judgement.model,
         fixed_length=spec.workload.fixed_length,

@@ -17,7 +17,7 @@ from benchsuite.economics.prices import preset, price_book
 from benchsuite.economics.scaling import scaling
 from benchsuite.economics.sensitivity import Range
 from benchsuite.report.figures import level_figures, picture
-from benchsuite.report.judgement import Judgement, judge_run, whole_points
+from benchsuite.report.judgement import Judgement, judge_run
 from benchsuite.report.scaling import points_by_repeat, scaling_sentences
 from benchsuite.report.sections import distributions, levels, money, provenance
 from benchsuite.report.sections.answer import answer
@@ -70,7 +70,7 @@ def _hash(text: str) -> str:
 
 def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     judged, decision = judgement.judged, judgement.decision
-    requests, said = whole_points(run), answer(decision, judged, judgement.slo)
+    requests, said = run.whole, answer(decision, judged, judgement.slo)
     nearest = decision.recommended if decision.kind == "optimum" else decision.nearest
     content: dict[str, Any] = {
         "page_title": f"{judgement.model or 'unnamed model'}: {said.sentence}",

@@ -11,7 +11,6 @@ from benchsuite.analysis.metrics import summarise_points
 from benchsuite.economics.scaling import Scaling
 from benchsuite.economics.slo_price import SloPrice, SloStep
 from benchsuite.report.console import safe, say
-from benchsuite.report.judgement import whole_points
 from benchsuite.report.words import DASH, number, usd
 from benchsuite.results import Estimate, PointSummary
 from benchsuite.store import Run
@@ -19,7 +18,7 @@ from benchsuite.store import Run
 
 def points_by_repeat(run: Run, model: str | None) -> list[list[PointSummary]]:
     """The points of each repeat by itself, of the points that ran to their end; [] where there is one repeat."""
-    rows = whole_points(run)
+    rows = run.whole
     repeats = sorted(pc.unique(rows["repeat"]).to_pylist())
     if len(repeats) < 2:
         return []

@@ -124,7 +124,7 @@ def read_samples(path: Path, name: str) -> pa.Table | None:
 
 def _parts(table: pa.Table) -> pa.ChunkedArray:
     """The part that each row belongs to, as `part_name` has it."""
-    attempts = pc.fill_null(table["attempt"], 0)
+    attempts = pc.fill_null(pc.cast(table["attempt"], pa.int32()), 0)
     renewed = pc.binary_join_element_wise(table["point_id"], pc.cast(attempts, pa.string()), ".a")
     return pc.if_else(pc.equal(attempts, 0), table["point_id"], renewed)
 
