@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchsuite.errors import TelemetryError
+from benchsuite.load.view import Latest
 from benchsuite.spec import SweepSpec
 from benchsuite.store import GPU, SERVER, RunFolder
 from benchsuite.telemetry.dcgm import DcgmSampler
@@ -43,11 +44,14 @@ class Beside:
         self._gpu = self._open_gpu(endpoints, origin_ns, server_pids)
         self._servers = self._open_servers(endpoints, api_key, origin_ns)
         self.idle: dict[str, float] | None = None
+        self.latest = Latest()
+        if self._gpu is None:
+            self.latest.no_gpu = self._problems[0] if self._problems else "no GPU telemetry: --gpu off"
         parts: list[tuple[Sampler, Log]] = []
         if self._gpu is not None:
-            parts.append((self._gpu, folder.sample_log(GPU)))
+            parts.append((self._gpu, self.latest.seen(folder.sample_log(GPU))))
         if self._servers:
-            shared = _SharedLog(folder.sample_log(SERVER), len(self._servers))
+            shared = self.latest.seen(_SharedLog(folder.sample_log(SERVER), len(self._servers)))
             parts += [(sampler, shared) for sampler in self._servers]
         self._recorder = Recorder(parts, self._tell)
 

@@ -10,7 +10,7 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,8 +191,12 @@ class _Sweep:
                     self._found.fallback,
                 )
                 with Fleet(setup, n_workers, watch_queues(spec, self._found)) as fleet, self._signals(fleet):
+                    levels = tuple(one.plan.concurrency for one in todo)
                     for i, one in enumerate(todo):
-                        step = Step(i, len(todo), one.plan, "measuring", len(one.plan.order))
+                        n_requests = len(one.plan.order)
+                        step = Step(
+                            i, len(todo), one.plan, "measuring", n_requests, levels=levels, latest=beside.latest
+                        )
                         if i == 0:
                             self._idle(beside, step)
                         if not fleet.stopping:
@@ -237,9 +241,11 @@ class _Sweep:
         if not wanted_s:
             return
         most_s = self._spec.load.cooldown_max_s
-        wait_until_idle(self._control, self._found.profile, 0.0, most_s, base_urls=self._endpoints())
+        on_wait = self._showing_wait(step, 0.0, most_s)
+        wait_until_idle(self._control, self._found.profile, 0.0, most_s, on_wait, self._endpoints())
         started_s = self._now_s()
-        self._wait(dataclasses.replace(step, phase="measuring idle power", n_requests=0), wanted_s)
+        idling = dataclasses.replace(step, phase="measuring idle power", n_requests=0, at_least_s=wanted_s)
+        self._wait(idling, wanted_s)
         if not self._stopping:
             beside.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
@@ -263,7 +269,9 @@ class _Sweep:
         self._entries.append(entry)
         self._folder.write_manifest(self._manifest)
         if plan.warmup_requests or plan.warmup_min_s:
-            warming = dataclasses.replace(step, phase="warming up", n_requests=plan.warmup_requests)
+            warming = dataclasses.replace(
+                step, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
+            )
             entry["warmup"] = self._warm_up(fleet, warming, one.attempt)
         entry["cooldown"] = self._cool_down(step)
         entry["cache_reset"] = reset_prefix_cache(self._control, self._found.plan, self._endpoints())
@@ -322,21 +330,26 @@ class _Sweep:
 
     def _cool_down(self, step: Step) -> dict[str, Any]:
         plan = step.plan
-        waiting = dataclasses.replace(step, phase="waiting until the server is idle", n_requests=0)
-
-        def on_wait(elapsed_s: float) -> bool:
-            self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s)
-            return self._stopping
-
         waited_s, seen_idle = wait_until_idle(
             self._control,
             self._found.profile,
             plan.cooldown_min_s,
             plan.cooldown_max_s,
-            on_wait,
+            self._showing_wait(step, plan.cooldown_min_s, plan.cooldown_max_s),
             self._endpoints(),
         )
         return {"waited_s": waited_s, "seen_idle": seen_idle}
+
+    def _showing_wait(self, step: Step, at_least_s: float, at_most_s: float) -> Callable[[float], bool]:
+        """What `wait_until_idle` tells its seconds to: the view; True when the sweep is to stop."""
+        phase = "waiting until the server is idle"
+        waiting = dataclasses.replace(step, phase=phase, n_requests=0, at_least_s=at_least_s, at_most_s=at_most_s)
+
+        def on_wait(elapsed_s: float) -> bool:
+            self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s)
+            return self._stopping
+
+        return on_wait
 
     def _run_orders(
         self, fleet: Fleet, step: Step, body: Any, salt: str, attempt: int, *, measured: bool
