@@ -22,10 +22,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
-WORDS = ("errors", "clock", "records", "results", "slo", "spec", "matrix_spec", "matrix_reading")
+WORDS = ("errors", "parsing", "clock", "records", "results", "slo", "spec", "matrix_spec", "matrix_reading")
 DRAWING = (
-    "report.axes", "report.charts", "report.ecdf", "report.export", "report.figures", "report.svg", "report.timeline",
-    "report.tornado", "report.words", "report.xy",
+    "report.axes", "report.charts", "report.ecdf", "report.export", "report.figures", "report.stack", "report.svg",
+    "report.timeline", "report.tornado", "report.words", "report.xy",
 )  # fmt: skip
 CORE = (
     "workload",

@@ -16,10 +16,12 @@ from typing import Any
 from benchsuite.economics.prices import preset, price_book
 from benchsuite.economics.scaling import scaling
 from benchsuite.economics.sensitivity import Range
+from benchsuite.report.attribution import attribution_of
+from benchsuite.report.balance import balance_lines
 from benchsuite.report.figures import level_figures, picture
 from benchsuite.report.judgement import Judgement, judge_run
 from benchsuite.report.scaling import points_by_repeat, scaling_sentences
-from benchsuite.report.sections import distributions, levels, money, provenance
+from benchsuite.report.sections import distributions, levels, money, provenance, server
 from benchsuite.report.sections.answer import answer
 from benchsuite.report.sections.scaling import scaling_figures
 from benchsuite.report.sections.timeline import timeline_figure
@@ -102,7 +104,7 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
         "facts": provenance.facts(run, judgement),
         "spec": json.dumps(run.manifest.get("spec"), indent=1, ensure_ascii=False),
     }
-    content |= _scaling(run, judgement)
+    content |= _scaling(run, judgement) | _server(run, judgement)
     return content | {"sections": _sections(content)}
 
 
@@ -134,6 +136,7 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("points", "Points", True),
         ("sure", "Intervals", content["intervals"]),
         ("gpu", "GPUs and energy", content["gpu"] or content["gpu_rows"] or content["energy_rows"]),
+        ("server", "Server", content["ttft_parts"] or content["use_rows"] or content["endpoint_rows"]),
         ("scaling", "Scaling", content["scaling"]),
         ("distributions", "Distributions", content["distributions"]),
         ("timeline", "Over time", content["timeline"]),
@@ -154,13 +157,11 @@ def _about(run: Run, judgement: Judgement) -> list[str]:
 
 
 def _scaling(run: Run, judgement: Judgement) -> dict[str, Any]:
-    price = judgement.usd_per_hour
-    total = None if price is None else price * judgement.gpus
     p_met = {j.point.concurrency: j.p_met for j in judgement.judged if j.p_met is not None}
     found = scaling(
         [j.point for j in judgement.judged],
         judgement.slo,
-        total,
+        judgement.usd_per_hour_total,
         repeats=points_by_repeat(run, judgement.model),
         p_met=p_met,
     )
@@ -168,22 +169,36 @@ def _scaling(run: Run, judgement: Judgement) -> dict[str, Any]:
     return {"scaling": figures, "scaling_said": [_sentence(text) for text in scaling_sentences(found)]}
 
 
+def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
+    """What the server told of itself, and who answered."""
+    found, use = attribution_of(run)
+    figure = server.ttft_figure(found)
+    return {
+        "ttft_parts": [] if figure is None else [figure],
+        "use_head": server.USE_HEAD,
+        "use_rows": server.use_rows(found, use),
+        "endpoint_head": server.ENDPOINT_HEAD,
+        "endpoint_rows": server.endpoint_rows(judgement.balance),
+        "balance_said": [] if judgement.balance is None else [_sentence(t) for t in balance_lines(judgement.balance)],
+    }
+
+
 def _money(run: Run, judgement: Judgement, level: Judged | None) -> list[Any]:
     """Sensitivity, API or own, capacity, as far as price and tokens are known; none without a level that may be run."""
     if level is None or judgement.decision.kind == "none":
         return []
     found = []
-    if judgement.usd_per_hour is not None:
+    total = level.cost.usd_per_hour
+    if total is not None:
         spec = parse_spec(run.manifest["spec"], where=str(run.path)).price
         price = None if spec.preset is None else preset(spec.preset)
         owned = None if price is None else price.owned
         alone = [Range(key, *ends) for key, ends in price.tornado.items()] if price is not None else []
         found.append(
             money.sensitivity_figure(
-                level, judgement.judged, judgement.usd_per_hour, judgement.gpus, owned=owned, alone=alone
+                level, judgement.judged, total / judgement.gpus, judgement.gpus, owned=owned, alone=alone
             )
         )
-        total = judgement.usd_per_hour * judgement.gpus
         found.append(money.api_figure(level, total, [*price_book().apis.values()]))
     found.append(money.capacity_figure(level, judgement.judged, judgement.slo, judgement.gpus))
     return [one for one in found if one is not None]

@@ -81,7 +81,8 @@ def _point(
         first_s = sent_s + ttft_s
         last_s = first_s + float(gaps.sum())
         free_s[user] = last_s + 0.0005
-        rows.append(_row(point_id, level, repeat, i, sent_s, first_s, last_s, gaps))
+        row = _row(point_id, level, repeat, i, sent_s, first_s, last_s, gaps)
+        rows.append(row._replace(server_queue_s=wait_s, server_prefill_s=0.9 * (ttft_s - wait_s)))
     return rows, max(row.closed_s or 0.0 for row in rows)
 
 
