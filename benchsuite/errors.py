@@ -38,8 +38,15 @@ class BenchsuiteError(Exception):
         lines = [what]
         for label, value in (("where", where), ("given", given), ("expected", expected), ("try", hint)):
             if value is not None:
-                lines.append(f"  {label + ':':<10}{value}")
+                lines.append(f"  {label + ':':<10}{_shown(value)}")
         super().__init__("\n".join(lines))
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 class InputError(BenchsuiteError):

@@ -6,13 +6,13 @@ import hashlib
 import itertools
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchsuite.errors import SpecError
 from benchsuite.matrix_spec import MatrixSpec, Setting, Value
+from benchsuite.parsing import read_toml
 
 PARALLEL_FLAGS = {
     "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--num-shard",
@@ -24,10 +24,10 @@ _PLACE = re.compile(r"\{([A-Za-z][\w-]*)\}")
 def load_matrix(path: Path) -> MatrixSpec:
     """The matrix in the TOML file `path`. Raises SpecError listing every mistake."""
     try:
-        tree = tomllib.loads(path.read_text("utf-8"))
+        tree = read_toml(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError("the matrix file cannot be read", where=str(path), given=error) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise SpecError("the matrix is not valid TOML", where=str(path), given=error) from None
     return parse_matrix(tree, where=str(path))
 
@@ -186,10 +186,10 @@ def serve_text(engine: str, values: Mapping[str, Value]) -> str:
 def implied_gpus(serve: str) -> int:
     """The GPUs that the server's parallel flags ask for: the product of their sizes, 1 without any."""
     count, words = 1, _words(serve)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         flag, _, value = word.partition("=")
         size = value or following
-        if flag in PARALLEL_FLAGS and size.isdigit():
+        if flag in PARALLEL_FLAGS and size.isdecimal() and len(size) < 10:
             count *= max(int(size), 1)
     return count
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-import tomllib
+import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchsuite.errors import SloError, SpecError
+from benchsuite.parsing import read_toml
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 
 ProfileName = Literal["auto", "vllm", "tgi", "ollama", "llamacpp", "transformers", "openai"]
@@ -152,7 +153,11 @@ class WorkloadSpec(_Part):
 
 
 class LoadSpec(_Part):
-    """How the set is sent. warmup_*, cooldown_*: None lets benchsuite choose (docs/METHODS.md, Protocol)."""
+    """How the set is sent. warmup_*, cooldown_*: None lets benchsuite choose (docs/METHODS.md, Protocol).
+
+    max_errors: how many requests of a point may fail, a number or a share such as "5%" of the set, before the point is
+    given up; None: any number. server_wait_s: how long a server that is gone may take to come back.
+    """
 
     concurrency: tuple[int, ...] = DEFAULT_LEVELS
     repeats: int = Field(default=1, ge=1)
@@ -165,6 +170,27 @@ class LoadSpec(_Part):
     driver: DriverName = "wire"
     max_rps: float | None = Field(default=None, gt=0)
     kernel_stamps: bool = True
+    max_errors: int | str | None = None
+    server_wait_s: float = Field(default=60.0, ge=0)
+
+    @field_validator("max_errors")
+    @classmethod
+    def _max_errors(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            return int(value)
+        if isinstance(value, str):
+            share = _share(value)
+            if share is None or not 0 <= share <= 1:
+                raise ValueError("a number of requests, or a share of them such as 5%")
+        elif value is not None and value < 0:
+            raise ValueError("a number of requests is not negative")
+        return value
+
+    def error_limit(self, n_requests: int) -> int | None:
+        """How many of `n_requests` may fail; None: any number."""
+        if isinstance(self.max_errors, str):
+            return math.floor((_share(self.max_errors) or 0.0) * n_requests + 1e-9)
+        return self.max_errors
 
     @field_validator("workers")
     @classmethod
@@ -192,10 +218,22 @@ class LoadSpec(_Part):
         return tuple(sorted(levels))
 
 
+def _share(text: str) -> float | None:
+    """The ratio that a percentage says: 0.05 for "5%". None if it is none."""
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else None
+    except ValueError:
+        return None
+
+
 class TimeoutSpec(_Part):
-    """When a request is given up: connecting, without any byte, in all (seconds)."""
+    """When a request is given up: connecting, without a token, without any byte, in all (seconds).
+
+    first_token_s: None takes idle_s.
+    """
 
     connect_s: float = Field(default=10.0, gt=0)
+    first_token_s: float | None = Field(default=None, gt=0)
     idle_s: float = Field(default=300.0, gt=0)
     request_s: float = Field(default=1800.0, gt=0)
 
@@ -304,12 +342,12 @@ def load_spec(path: Path | None, overrides: dict[str, Any], base: dict[str, Any]
     tree: dict[str, Any] = copy.deepcopy(base) if base is not None else {}
     if path is not None:
         try:
-            tree = tomllib.loads(path.read_text("utf-8"))
+            tree = read_toml(path.read_text("utf-8"))
         except FileNotFoundError:
             raise SpecError("the spec file does not exist", where=str(path), expected="a TOML file") from None
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError("the spec file cannot be read", where=str(path), given=str(error)) from None
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:
             raise SpecError("the spec is not valid TOML", where=str(path), given=str(error)) from None
     for key, value in overrides.items():
         if value is None:

@@ -93,7 +93,7 @@ def litellm_prices(tree: Mapping[str, Any], where: str) -> dict[str, ApiPrice]:
         cached = entry.get("cache_read_input_token_cost")
         try:
             per_1m = [None if cost is None else round(float(cost) * 1e6, 9) for cost in (costs[0], cached, costs[1])]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PriceError("a cost is not a number", where=f"{where}: {name}", given=costs) from None
         assert per_1m[0] is not None
         assert per_1m[2] is not None
@@ -117,8 +117,9 @@ def checked_date(as_of: object, where: str) -> str:
 
 def _check(key: str, value: Any, name: str) -> None:
     where = f"{name}: {key}"
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0:
+    # compared before anything makes a float of it: an integer may be beyond every float
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    if not number:
         raise PriceError("an API price makes no sense", where=where, given=value, expected="US dollars, at least 0")
     if value > MOST_USD_PER_1M:
         raise _other_unit(key, value, name, "of another unit")

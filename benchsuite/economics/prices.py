@@ -6,8 +6,6 @@ The only file of economics that reads files: its own data.
 from __future__ import annotations
 
 import difflib
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -17,6 +15,7 @@ from benchsuite.economics.api_prices import ApiPrice, api_price, checked_date, l
 from benchsuite.economics.cost import total_usd_per_hour
 from benchsuite.economics.hourly import Ownership, hourly_cost, natural_mode
 from benchsuite.errors import PriceError
+from benchsuite.parsing import read_json, read_toml
 
 _P = TypeVar("_P")
 GENAI = "genai:"
@@ -82,9 +81,9 @@ def parse_prices(text: str, where: str) -> PriceBook:
     """
     try:
         if text.lstrip().startswith("{"):
-            return PriceBook({}, litellm_prices(json.loads(text), where))
-        tree = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+            return PriceBook({}, litellm_prices(read_json(text), where))
+        tree = read_toml(text)
+    except ValueError as error:
         raise PriceError("the price file does not parse", where=where, given=error, expected="TOML or JSON") from None
     for key, table in tree.items():
         if key not in ("sources", "presets", "api") or not isinstance(table, dict):
@@ -154,7 +153,7 @@ def _gpu_price(name: str, entry: Any, sources: Mapping[str, str], where: str) ->
             hourly_cost(owned, natural_mode(owned)).usd_per_hour if owned else total_usd_per_hour(entry["usd_per_hour"])
         )
         ranges = [_ranges(entry.get(key, {})) for key in ("tornado", "uniform")]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PriceError("a GPU price does not read", where=at, given=error, expected="numbers") from None
     source = str(entry["source"])
     dated = checked_date(entry["as_of"], at)
@@ -162,6 +161,8 @@ def _gpu_price(name: str, entry: Any, sources: Mapping[str, str], where: str) ->
 
 
 def _ranges(entry: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    if not isinstance(entry, Mapping):
+        raise TypeError("tornado and uniform are tables of ranges")
     found = {}
     for key, (low, high) in entry.items():
         found[key] = float(low), float(high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from benchsuite.economics.demand import HOURS_PER_MONTH
 from benchsuite.economics.tco import SelfHost, break_even, require
 from benchsuite.errors import PriceError
+from benchsuite.parsing import read_toml
 
 _NUMBERS = ("requests_per_day", "tokens_per_request", "days", "api_usd_per_1m_tokens", "usd_per_hour", "gpus")
 _PRINTED = ("api_usd", "own_usd", "saving_ratio")
@@ -38,8 +38,8 @@ class Scenario:
 def parse_scenarios(text: str, where: str) -> tuple[Scenario, ...]:
     """A TOML file of [[scenario]] tables, worked out. Raises PriceError naming the scenario and the key."""
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        tree = read_toml(text)
+    except ValueError as error:
         raise PriceError("the scenarios do not parse", where=where, given=error, expected="TOML") from None
     entries = tree.get("scenario")
     if not isinstance(entries, list) or not entries:
@@ -47,7 +47,9 @@ def parse_scenarios(text: str, where: str) -> tuple[Scenario, ...]:
     return tuple(_scenario(entry, f"{where}: scenario {i}") for i, entry in enumerate(entries, 1))
 
 
-def _scenario(entry: Mapping[str, Any], where: str) -> Scenario:
+def _scenario(entry: Any, where: str) -> Scenario:
+    if not isinstance(entry, Mapping):
+        raise PriceError("a scenario is a table", where=where, given=entry, expected="[[scenario]] tables")
     known = (*_NUMBERS, "name", "what", "hours_per_month", "why", "printed")
     if unknown := [key for key in entry if key not in known]:
         raise PriceError(f"unknown key {unknown[0]!r}", where=where, given=unknown[0], expected=", ".join(known))
@@ -56,6 +58,8 @@ def _scenario(entry: Mapping[str, Any], where: str) -> Scenario:
             raise PriceError(f"a scenario lacks {key}", where=where, given=entry.get(key), expected="a number")
         require(f"{where}: {key}", entry[key], 0, float("inf"), "at least 0")
     printed = entry.get("printed", {})
+    if not isinstance(printed, Mapping):
+        raise PriceError("printed is a table", where=where, given=printed, expected=", ".join(_PRINTED))
     if unknown := [key for key in printed if key not in _PRINTED]:
         raise PriceError("unknown key", where=f"{where}: printed", given=unknown[0], expected=", ".join(_PRINTED))
     tokens = entry["requests_per_day"] * entry["tokens_per_request"] * entry["days"]

@@ -100,13 +100,11 @@ def _steps(
 ) -> list[SloStep]:
     known = {value for p in points if (value := measured(p, limit)) is not None and value > 0}
     loosening = sorted(known, reverse=not _upper(limit))
+    if not loosening:
+        return []  # the limit's figure is not known anywhere: no streaming, no tokens
     # between two neighbouring values every limit admits the same levels: one decision for each stretch
     ends = [loosening[0] * (0.5 if _upper(limit) else 2), *loosening, loosening[-1] * (2 if _upper(limit) else 0.5)]
-    found = (
-        [_optimum(points, with_limit(slo, limit, (a + b) / 2), usd) for a, b in itertools.pairwise(ends)]
-        if known
-        else []
-    )
+    found = [_optimum(points, with_limit(slo, limit, (a + b) / 2), usd) for a, b in itertools.pairwise(ends)]
     steps = []
     for value, tighter, looser in zip(loosening, found, found[1:], strict=False):
         if _level(tighter) == _level(looser):

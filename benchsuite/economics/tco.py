@@ -177,5 +177,9 @@ def npv_usd(capex_usd: float, saved_usd_per_month: float, rate_per_year: float, 
 
 def require(key: str, value: float, low: float, high: float, expected: str) -> None:
     """Raises PriceError naming `key` unless low <= value <= high and value is finite."""
-    if not (math.isfinite(value) and low <= value <= high):
+    try:
+        sensible = math.isfinite(value) and low <= value <= high
+    except OverflowError:  # an integer beyond every float
+        sensible = False
+    if not sensible:
         raise PriceError("a parameter makes no sense", where=key, given=value, expected=expected)

@@ -121,10 +121,9 @@ def _no_constant(name: str) -> Any:
 
 def gap_us(gap_s: float, node: Node) -> int:
     """Seconds as whole microseconds. Raises PointsError, naming `node`, beyond 32 bits (36 minutes)."""
-    rounded = round(gap_s * _US_PER_S)
-    if rounded > _INT32:
+    if gap_s > _INT32 / _US_PER_S:
         raise node.wrong("gaps of less than 36 minutes")
-    return rounded
+    return round(gap_s * _US_PER_S)
 
 
 def in_order(node: Node, **times_s: float | None) -> None:

@@ -158,21 +158,25 @@ def _table(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
 
 
 def _listed_context(tree: Any, model: str) -> int | None:
     """max_model_len of the model in a list of models."""
     items = _table(tree).get("data")
-    mine = [item for item in items if isinstance(item, dict) and item.get("id") == model] if items else []
+    mine = [item for item in _list(items) if isinstance(item, dict) and item.get("id") == model]
     return _whole(mine[0].get("max_model_len")) if mine else None
 
 
 def _ollama_context(tree: Any, model: str) -> int | None:
     """context_length of the loaded model, known by its name with or without tag."""
     items = _table(tree).get("models")
-    for item in items if isinstance(items, list) else []:
+    for item in _list(items):
         if isinstance(item, dict) and item.get("name") in (model, f"{model}:latest"):
             return _whole(item.get("context_length"))
     return None

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import httpx
 
+from benchsuite.client.reading import clean_text
 from benchsuite.client.servers import PROFILES, ServerProfile
+from benchsuite.parsing import read_json
 
 _SAYS_OF_ITSELF = {"vllm": "/version", "llamacpp": "/props", "tgi": "/info", "ollama": "/api/version"}
 # paths of the server's machine and its templates are nobody's business in a report
 _PRIVATE = ("path", "template", "token", "marker", "key")
+_MOST_MODELS, _MOST_FACTS, _LONGEST = 2_000, 100, 300
 
 
 def listed_models(answer: httpx.Response) -> list[str] | None:
-    """Model ids in an answer of /v1/models, or None where the server does not list them."""
+    """Model ids in an answer of /v1/models, or None where the server does not list them; absurdly many are cut."""
     try:
-        tree = answer.json() if answer.status_code == 200 else None
-        return [str(item["id"]) for item in tree["data"]] if tree else None
+        tree = read_json(answer.content) if answer.status_code == 200 else None
+        return [clean_text(str(item["id"]))[:_LONGEST] for item in tree["data"][:_MOST_MODELS]] if tree else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -48,20 +52,30 @@ def server_facts(client: httpx.Client, profile: ServerProfile) -> dict[str, Any]
     tree = ask_json(client, path) if path else None
     if not isinstance(tree, dict):
         return {}
-    return {
-        key: value
+    told = {
+        clean_text(key): clean_text(value) if isinstance(value, str) else value
         for key, value in tree.items()
-        if isinstance(value, str | int | float)
-        and len(str(value)) < 300
+        if _is_short(value)
+        and len(key) < _LONGEST
         and (key.startswith("max_") or not any(word in key for word in _PRIVATE))
     }
+    return dict(list(told.items())[:_MOST_FACTS])
+
+
+def _is_short(value: Any) -> bool:
+    """True for a text or a finite number that fits on a line or two."""
+    if isinstance(value, str):
+        return len(value) < _LONGEST
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def ask_json(client: httpx.Client, path: str) -> Any:
     """The JSON that a GET of `path` answers with status 200; None for anything else."""
     try:
         answer = client.get(path)
-        return answer.json() if answer.status_code == 200 else None
+        return read_json(answer.content) if answer.status_code == 200 else None
     except (httpx.HTTPError, ValueError):
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from benchsuite.errors import BenchsuiteError, InputError
 from benchsuite.matrix_spec import Setting, differences
+from benchsuite.parsing import read_json
 from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store import MANIFEST, read_run, write_bytes, write_json
 
@@ -108,7 +108,7 @@ def read_plan(path: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        tree = json.loads(file.read_text("utf-8"))
+        tree = read_json(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("the matrix's plan cannot be read", where=str(file), given=error) from None
     plan = tree.get("plan") if isinstance(tree, dict) else None

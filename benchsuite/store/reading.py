@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchsuite.errors import PointsError
+from benchsuite.parsing import read_json
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.store.journal import read_journal
 from benchsuite.store.names import JOURNALS, MANIFEST, POINTS, REQUESTS, SAMPLES, part_name, part_of_journal
@@ -61,12 +61,12 @@ class Run:
 def read_run(path: Path) -> Run:
     """A run from its folder, finished, cut short or still growing. Raises PointsError."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        manifest = read_json((path / MANIFEST).read_text("utf-8"))
     except FileNotFoundError:
         raise PointsError(
             "not a run folder: it has no manifest.json", where=str(path), expected="results/<run_id>"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise PointsError("the manifest cannot be read", where=str(path / MANIFEST), given=str(error)) from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if isinstance(schema, bool) or not isinstance(schema, int) or schema > SCHEMA_VERSION:

@@ -1,0 +1,110 @@
+"""`make fuzz`: a million hostile inputs for every parser of foreign bytes, and a table of what came of it.
+
+    python -m tests.fuzz.run [--inputs N] [--processes N] [--only WORD] [--out FOLDER]
+
+Inputs are made from seeds, so a run repeats. An input whose parser raised anything but a BenchsuiteError (or anything
+at all, for the parsers of a server's answers), or took longer than 10 s of CPU, is a finding; it is written to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.mutating import mutated
+from tests.fuzz.targets import TARGETS, escape_of
+
+BLOCK = 1000
+_LIMIT_S = 10.0
+_MEMORY_BYTES = 6 * 2**30
+
+
+class _TooSlow(BaseException):
+    pass
+
+
+def _too_slow(*_: object) -> None:
+    raise _TooSlow
+
+
+def block(name: str, number: int, size: int = BLOCK) -> tuple[int, float, dict[str, bytes]]:
+    """Inputs done, CPU seconds, and one input for each place that something escaped from."""
+    target, rng = TARGETS[name], random.Random(f"{name}/{number}")
+    seeds, found = target.seeds(), {}
+    began_s = time.process_time()
+    for _ in range(size):
+        data = mutated(rng, seeds)
+        signal.setitimer(signal.ITIMER_VIRTUAL, _LIMIT_S)
+        error = escape_of(target, data)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        if error is not None:
+            if isinstance(error, KeyboardInterrupt):
+                raise error
+            found.setdefault(_place(error), data)
+    return size, time.process_time() - began_s, found
+
+
+def _place(error: BaseException) -> str:
+    """The kind of error and the last line of ours that it went through."""
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if "benchsuite" in f.filename and "tests" not in f.filename]
+    at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "outside"
+    return f"{type(error).__name__} at {at}: {str(error)[:60]!r}".replace("\n", " ")
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGVTALRM, _too_slow)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    os.nice(5)
+
+
+def _work(job: tuple[str, int, int]) -> tuple[str, Any]:
+    return job[0], block(*job)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="for each parser")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="", help="parsers whose name holds this word")
+    parser.add_argument("--first", type=int, default=0, help="the block of 1,000 inputs to begin with")
+    parser.add_argument("--out", type=Path, default=Path("build/fuzz"), help="folder for inputs that were findings")
+    asked = parser.parse_args()
+    names = [name for name in TARGETS if asked.only in name]
+    print(f"{'parser':18} {'inputs':>10} {'findings':>8} {'CPU s':>8} {'s':>7}", flush=True)
+    total, began_s = 0, time.monotonic()
+    with multiprocessing.get_context("spawn").Pool(asked.processes, _begin) as pool:
+        for name in names:
+            started_s = time.monotonic()
+            numbers = range(asked.first, asked.first + -(-asked.inputs // BLOCK))
+            jobs = [(name, number, min(BLOCK, asked.inputs)) for number in numbers]
+            inputs, cpu_s, found = 0, 0.0, {}
+            for _, (n, seconds, there) in pool.imap_unordered(_work, jobs, chunksize=4):
+                inputs, cpu_s, found = inputs + n, cpu_s + seconds, there | found
+            total += len(found)
+            took_s = time.monotonic() - started_s
+            print(f"{name:18} {inputs:10,} {len(found):8} {cpu_s:8.1f} {took_s:7.1f}", flush=True)
+            for place, data in found.items():
+                print(f"    {place}: {_keep(asked.out, name, data)}", flush=True)
+    print(f"{total} findings, {time.monotonic() - began_s:.0f} s", flush=True)
+    return 1 if total else 0
+
+
+def _keep(folder: Path, name: str, data: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name.replace(' ', '-')}-{hashlib.sha256(data).hexdigest()[:12]}"
+    path.write_bytes(data)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
