@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,35 +66,41 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{found.name} of {found.python}, torch {found.torch}, on {hardware}")
     if not (cuda or fake):
         print("no CUDA device is used: this run says nothing of GPUs, their samples or their energy")
-    start = serve(found, cuda=cuda)
+    output = options.output or ROOT / "results" / f"smoke-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with tempfile.TemporaryDirectory(prefix="benchsuite-smoke-") as scratch:
-        levels = tuple(int(level) for level in options.levels.split(","))
-        plan = Sweep(
-            source=("--serve", start.text),
-            expected=Expected(
-                profile=found.name,
-                levels=levels,
-                requests=options.requests,
-                repeats=options.repeats,
-                max_output_tokens=options.max_output_tokens,
-                gpu=cuda or fake,
-                # transformers writes several events at once: that reads are merged is its own doing
-                quiet=cuda and found.name != "transformers" and not options.allow_client_bound,
-            ),
-            env={**start.env, **(fake_nvml(Path(scratch)) if fake else {})},
-            models=start.models,
-            gpu_hz=options.gpu_hz if cuda or fake else None,
-        )
-        output = options.output or ROOT / "results" / f"smoke-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        run, checks = sweep(plan, output)
+        env = fake_nvml(Path(scratch)) if fake else {}
+        run, checks = sweep(_plan(options, found, cuda, env), output)
     if run is not None:
         checks += against_baseline(run, checks, found.name, hardware, output, options)
+        (output / "checks.txt").write_text("".join(f"{check.line}\n" for check in checks), "utf-8")
     print(f"\n{found.name} on {hardware}")
     for check in checks:
         print(check.line)
-    wrong = sum(check.state == "WRONG" for check in checks)
-    print(f"{wrong} of {len(checks)} checks are wrong" if wrong else f"all {len(checks)} checks hold")
-    return 1 if wrong else 0
+    count = Counter(check.state for check in checks)
+    print(f"{count['ok']} checks hold, {count['WRONG']} are wrong, {count['note']} notes")
+    return 1 if count["WRONG"] else 0
+
+
+def _plan(options: argparse.Namespace, found: Found, cuda: bool, env: Mapping[str, str]) -> Sweep:
+    start = serve(found, cuda=cuda)
+    has_gpu = cuda or bool(env)
+    # transformers writes several events at once: that reads are merged is its own doing
+    quiet = cuda and found.name != "transformers" and not options.allow_client_bound
+    return Sweep(
+        source=("--serve", start.text),
+        expected=Expected(
+            profile=found.name,
+            levels=tuple(int(level) for level in options.levels.split(",")),
+            requests=options.requests,
+            repeats=options.repeats,
+            max_output_tokens=options.max_output_tokens,
+            gpu=has_gpu,
+            quiet=quiet,
+        ),
+        env={**start.env, **env},
+        models=start.models,
+        gpu_hz=options.gpu_hz if has_gpu else None,
+    )
 
 
 def choose(server: str, device: str) -> tuple[Found, bool]:

@@ -40,18 +40,23 @@ class Serve:
 
 
 def find(name: str) -> Found | None:
-    """vllm or transformers: as BENCHSUITE_..._PYTHON says, in the smoke runs' own environment, or on PATH."""
-    for python in _places(name):
-        script = python.parent / name
-        if not python.is_file() or not (script.is_file() or _imports(python, name)):
-            continue
-        try:
-            said = subprocess.run([python, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=120, check=True)
-        except (OSError, subprocess.SubprocessError):
-            continue  # no torch that works, so no server
-        version, gpu = [*said.stdout.splitlines(), "", ""][:2]
-        return Found(name, python, version, gpu or None)
-    return None
+    """vllm or transformers: as BENCHSUITE_..._PYTHON says, in the smoke runs' own environment, or on PATH.
+
+    Where there are several, the first whose torch sees a GPU, else the first.
+    """
+    found = [one for python in dict.fromkeys(_places(name)) if (one := _look(name, python))]
+    return next((one for one in found if one.gpu), found[0] if found else None)
+
+
+def _look(name: str, python: Path) -> Found | None:
+    if not python.is_file() or not ((python.parent / name).is_file() or _imports(python, name)):
+        return None
+    try:
+        said = subprocess.run([python, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=120, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None  # no torch that works, so no server
+    version, gpu = [*said.stdout.splitlines(), "", ""][:2]
+    return Found(name, python, version, gpu or None)
 
 
 def serve(found: Found, *, cuda: bool, name: str = "tiny-llama", model: Path | None = None) -> Serve:

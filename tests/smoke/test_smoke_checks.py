@@ -89,6 +89,21 @@ def test_a_row_that_is_wrong_is_seen(values: dict[str, Any], seen: list[str]) ->
     assert wrong(run) == seen
 
 
+@pytest.mark.parametrize(
+    ("theirs", "state"), [(1000, "ok"), (995, "note"), (994, "WRONG"), (1001, "WRONG"), (None, "note")]
+)
+def test_tokens_are_the_servers_to_the_token(theirs: int | None, state: str) -> None:
+    """Of 1,000: 5 that the server has not counted yet are told; 6, or one that we missed, are wrong."""
+    run = sound_run()
+    run.manifest["preflight"]["output_tokens"] = 1000 - 28
+    run.server[-1]["generated_tokens"] = theirs
+    for row in run.server[:-1]:
+        row["generated_tokens"] = None if theirs is None else 0.0
+    (check,) = [check for check in check_run(run, ASKED) if check.what == "tokens ours = the server's"]
+
+    assert check.state == state
+
+
 def test_lost_rows_and_another_server_are_seen() -> None:
     """A row less, a run that was cut short, a profile that was not found out."""
     run = sound_run()
