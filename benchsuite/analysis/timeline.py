@@ -40,7 +40,8 @@ def timeline(rows: Rows, repeat: int, bins: int = BINS) -> Timeline | None:
     edges_s = np.linspace(start_s, end_s, bins + 1)
     width_s = (end_s - start_s) / bins
     at_s, tokens = _tokens(rows, timed)
-    counted = np.histogram(at_s, edges_s, weights=tokens)[0]
+    # gaps are kept in whole microseconds, so that the very last chunk may seem to come after the end
+    counted = np.histogram(np.minimum(at_s, end_s), edges_s, weights=tokens)[0]
     return Timeline(
         start_s=start_s,
         end_s=end_s,

@@ -254,18 +254,18 @@ def _points(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
     parts = [f'<polyline points="{path}" class="{"law" if one.dashed else "line"}" stroke="{shade}"/>']
     if one.dashed:
         return parts
+    bars, marks = "", []
     for p, value in known:
-        at, ends = x.at(p.x), ""
+        at, height, ends = f"{x.at(p.x):.1f}", y.at(value), ""
         if p.low is not None and p.high is not None:
             low, high = (min(max(y.at(v), min(y.start, y.end)), max(y.start, y.end)) for v in (p.low, p.high))
-            d = f"M{at - 4:.1f} {low:.1f}h8M{at - 4:.1f} {high:.1f}h8M{at:.1f} {low:.1f}V{high:.1f}"
-            parts.append(f'<path d="{d}" class="bar" fill="none" stroke="{shade}"/>')
+            bars += f"M{at} {low:.1f}V{high:.1f}m-4 0h8M{at} {low:.1f}m-4 0h8"
             ends = f" [{number(p.low)}, {number(p.high)}]"
-        parts.append(marker(at, y.at(value), index, hollow=p.misses))
+        marks.append(marker(x.at(p.x), height, index, hollow=p.misses))
         if p.chosen:
-            parts.append(f'<circle cx="{at:.1f}" cy="{y.at(value):.1f}" r="8" class="ring"/>')
-        parts.append(hit(at, y.at(value), f"{one.name} at {p.x:g}: {number(value)}{ends}"))
-    return parts
+            marks.append(f'<circle cx="{at}" cy="{height:.1f}" r="8" class="ring"/>')
+        marks.append(hit(x.at(p.x), height, f"{one.name} at {p.x:g}: {number(value)}{ends}"))
+    return [*parts, *([f'<path d="{bars}" class="bar" stroke="{shade}"/>'] if bars else []), *marks]
 
 
 def _end_names(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> list[str]:

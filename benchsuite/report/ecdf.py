@@ -10,9 +10,10 @@ from benchsuite.report.charts import Limit
 from benchsuite.report.svg import CHARACTER, SMALL, Frame, empty, hit, stroke, svg, text, x_axis, y_axis
 from benchsuite.report.words import number
 
-_ALL_POINTS = 1600  # of all curves together: the page stays small however many levels there are
-_CURVE_POINTS = (40, 200)  # of one curve, at least and at most
+_ALL_POINTS = (1200, 640)  # of all curves together, where they are few and many: the page stays small
+_CURVE_POINTS = (20, 200)  # of one curve, at least and at most
 _TOLD = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # shares whose value can be pointed at
+_FEW = (0.5, 0.95)  # where the curves are many
 _MOST_NAMES = 8
 
 
@@ -40,7 +41,7 @@ def ecdf_chart(
     ticks = inside if len(inside) > 1 else log_ticks(low, high * (1 + 1e-6))
     x = Scale(min(low, ticks[0]), max(high, ticks[-1]), frame.left, frame.right - 6, log=True)
     y = Scale(0.0, 1.0, frame.bottom, frame.top - 18)
-    most = max(_CURVE_POINTS[0], min(_CURVE_POINTS[1], _ALL_POINTS // len(curves)))
+    most = max(_CURVE_POINTS[0], min(_CURVE_POINTS[1], _ALL_POINTS[len(curves) > _MOST_NAMES] // len(curves)))
     raised = Frame(frame.width, frame.height, frame.left, frame.right_margin, frame.top - 18, frame.bottom_margin)
     shades = [ramp(i, len(curves)) for i in range(len(curves))]
     named = range(0, len(curves), -(-len(curves) // _MOST_NAMES))
@@ -49,7 +50,7 @@ def ecdf_chart(
         *x_axis([(tick, f"{tick:,g}") for tick in ticks], x, x_label, raised, grid=True),
         *(part for limit in limits if x.low < limit.y < x.high for part in _upright(limit, x, frame)),
         *(_curve(name, values, shade, most, x, y) for (name, values), shade in zip(curves, shades, strict=True)),
-        *(part for name, values in curves for part in _told(name, values, unit, x, y)),
+        *(part for name, values in curves for part in _told(name, values, len(curves), unit, x, y)),
         *(_name(*curves[i], rank, len(named), x, y) for rank, i in enumerate(named)),
     ]
     return svg(title, f"{len(curves)} curves: {', '.join(name for name, _ in curves)}", body, frame)
@@ -82,12 +83,12 @@ def _curve(name: str, values: Sequence[float], colour: str, most: int, x: Scale,
     return f'<path d="{path}" class="curve" stroke="{colour}"><title>{said}</title></path>'
 
 
-def _told(name: str, values: Sequence[float], unit: str, x: Scale, y: Scale) -> list[str]:
+def _told(name: str, values: Sequence[float], n_curves: int, unit: str, x: Scale, y: Scale) -> list[str]:
     """Places on the curve that tell their percentile, as far as ten observations lie beyond it."""
     n = len(values)
-    shares = [share for share in _TOLD if min(share, 1 - share) * n >= 10] or [0.5]
+    shares = [share for share in (_TOLD if n_curves <= _MOST_NAMES else _FEW) if min(share, 1 - share) * n >= 10]
     parts = []
-    for share in shares:
+    for share in shares or [0.5]:
         value = quantile(values, share)
         parts.append(hit(x.at(value), y.at(share), f"{name} users: p{round(share * 100)} {number(value)} {unit}", 6))
     return parts

@@ -136,7 +136,7 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("points", "Points", True),
         ("sure", "Intervals", content["intervals"]),
         ("gpu", "GPUs and energy", content["gpu"] or content["gpu_rows"] or content["energy_rows"]),
-        ("server", "Server", content["ttft_parts"] or content["use_rows"] or content["endpoint_rows"]),
+        ("server", "Server", content["server_figures"] or content["use_rows"] or content["endpoint_rows"]),
         ("scaling", "Scaling", content["scaling"]),
         ("distributions", "Distributions", content["distributions"]),
         ("timeline", "Over time", content["timeline"]),
@@ -174,7 +174,10 @@ def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
     found, use = attribution_of(run)
     figure = server.ttft_figure(found)
     return {
-        "ttft_parts": [] if figure is None else [figure],
+        "server_figures": [
+            *([] if figure is None else [figure]),
+            *server.use_figures(use, judgement.judged, judgement.decision),
+        ],
         "use_head": server.USE_HEAD,
         "use_rows": server.use_rows(found, use),
         "endpoint_head": server.ENDPOINT_HEAD,

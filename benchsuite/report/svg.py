@@ -66,7 +66,7 @@ CSS = """
 .bs .limit-text{fill:var(--limit)} .bs .best{stroke:var(--best);stroke-dasharray:2 3;stroke-width:1.4}
 .bs .best-text{fill:var(--best);font-weight:600} .bs .ring{fill:none;stroke:var(--best);stroke-width:2.5}
 .bs .line{fill:none;stroke-width:2;stroke-linejoin:round} .bs .law{fill:none;stroke-width:1.6;stroke-dasharray:6 4}
-.bs .curve{fill:none;stroke-width:1.8} .bs .bar{stroke-width:1.6} .bs .hit{fill:transparent}
+.bs .curve{fill:none;stroke-width:1.8} .bs .bar{fill:none;stroke-width:1.6} .bs .hit{fill:transparent}
 .bs .hit:hover,.bs .hit.on{fill:var(--soft);fill-opacity:.2}
 """.strip()
 
@@ -93,7 +93,9 @@ def standalone(picture: str) -> str:
 
 def text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
     """A text element; `text` is escaped. kind: its CSS class."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>'
+    look = f' class="{kind}"' if kind else ""
+    look += f' text-anchor="{anchor}"' if anchor != "start" else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}"{look}>{escape(text)}</text>'
 
 
 def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -128,9 +130,9 @@ def marker(x: float, y: float, i: int, *, hollow: bool = False) -> str:
 
 def y_axis(ticks: Sequence[float], y: Scale, label: str, frame: Frame = SMALL) -> list[str]:
     """The upright axis: a grid line and a number per tick, the label above."""
-    parts = [text(4, 14, label, "y")]
+    lines = "".join(f"M{frame.left:.1f} {y.at(tick):.1f}H{frame.right:g}" for tick in ticks)
+    parts = [text(4, 14, label, "y"), f'<path d="{lines}" class="grid"/>']
     for tick, said in zip(ticks, _tick_texts(ticks, y), strict=True):
-        parts.append(stroke(frame.left, y.at(tick), frame.right, y.at(tick), "grid"))
         parts.append(text(frame.left - 6, y.at(tick) + 4, said, anchor="end"))
     return parts
 
@@ -148,9 +150,10 @@ def fitted(frame: Frame, ticks: Sequence[float], y: Scale) -> Frame:
 
 def x_axis(ticks: Sequence[tuple[float, str]], x: Scale, label: str, frame: Frame, *, grid: bool = False) -> list[str]:
     """The lower axis: a mark per tick, its text where there is room, the label below. grid: a line up from each."""
-    parts = [stroke(x.at(tick), frame.bottom, x.at(tick), frame.top, "grid") for tick, _ in ticks if grid]
-    parts.append(stroke(frame.left, frame.bottom, frame.right, frame.bottom, "axis"))
-    parts += [stroke(x.at(tick), frame.bottom, x.at(tick), frame.bottom + 4, "axis") for tick, _ in ticks]
+    lines = "".join(f"M{x.at(tick):.1f} {frame.bottom:g}V{frame.top:g}" for tick, _ in ticks)
+    marks = "".join(f"M{x.at(tick):.1f} {frame.bottom:g}v4" for tick, _ in ticks)
+    parts = [f'<path d="{lines}" class="grid"/>'] if grid else []
+    parts.append(f'<path d="M{frame.left:.1f} {frame.bottom:g}H{frame.right:g}{marks}" class="axis"/>')
     last = -1e9
     for tick, said in ticks:
         half = len(said) * CHARACTER / 2

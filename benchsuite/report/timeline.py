@@ -89,25 +89,25 @@ def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
 
 
 def _path(trace: Trace, x: Scale, y: Scale) -> str:
-    path, pen_up = "", True
+    path, pen_up, height = "", True, ""
     for at_s, value in zip(trace.at_s, trace.values, strict=True):
         if value is None:
             pen_up = True
             continue
-        place = f"{x.at(at_s):.1f} {y.at(value):.1f}"
+        at, before, height = f"{x.at(at_s):.1f}", height, f"{y.at(value):.1f}"
         if pen_up:
-            path += f"M{place}"
+            path += f"M{at} {height}"
         elif trace.step:
-            path += f"H{x.at(at_s):.1f}V{y.at(value):.1f}"
+            path += f"H{at}" + (f"V{height}" if height != before else "")
         else:
-            path += f"L{place}"
+            path += f"L{at} {height}" if height != before else f"H{at}"
         pen_up = False
     return path
 
 
 def _columns(panels: Sequence[Panel], x: Scale, frame: Frame) -> list[str]:
     """Upright strips that tell every quantity at their time: the hover values of all panels at once."""
-    n = 60 if frame.width > 600 else 30
+    n = 48 if frame.width > 600 else 24
     step = (x.high - x.low) / n
     parts = []
     for k in range(n):

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from big_run_for_tests import make_big_run
 from chromium_for_tests import PROGRAM, Browser
 from click.testing import CliRunner
 
 from benchsuite.cli.report import command
-from benchsuite.report.page import write_report
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="no Chromium here")
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -42,11 +40,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     one = Browser(tmp_path_factory.mktemp("browser"))
     yield one
     one.close()
-
-
-@pytest.fixture(scope="module")
-def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(make_big_run(tmp_path_factory.mktemp("big") / "run"))
 
 
 @pytest.fixture(scope="module")

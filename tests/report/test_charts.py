@@ -91,7 +91,7 @@ def test_everything_stays_on_the_canvas(values: list[float]):
 def test_an_interval_is_a_bar():
     """low and high make one upright line of the series' colour."""
     series = Series("s", (Point(1, 5, 4, 6), Point(2, 5)))
-    assert level_chart([series], title="t", y_label="y").count('class="bar" fill="none" stroke="var(--s0)"') == 1
+    assert level_chart([series], title="t", y_label="y").count('class="bar" stroke="var(--s0)"') == 1
 
 
 def test_an_ecdf_is_small_whatever_its_sample():

@@ -8,6 +8,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from runs_for_tests import make_run
@@ -141,6 +143,24 @@ def test_no_level_and_no_price(tmp_path: Path):
     assert 'class="ring"' not in html
     assert "<td>–</td>" in html
     assert 'id="money"' not in html
+
+
+def test_an_odd_run_has_a_page(tmp_path: Path):
+    """Without streaming, and without tokens: it says what is not known."""
+    for name, (columns, said) in {
+        "no-stream": (("first_token_s", "first_answer_s", "last_token_s"), "ttft_mean &lt; 1 s unknown"),
+        "no-tokens": (("input_tokens", "output_tokens"), "throughput &gt; 30 tok/s unknown"),
+    }.items():
+        run = make_run(tmp_path / name)
+        table = pq.read_table(run / "requests.parquet")
+        for column in columns:
+            at = table.column_names.index(column)
+            empty = pa.nulls(table.num_rows, table.field(at).type)
+            table = table.set_column(at, table.field(at), empty)
+        pq.write_table(table, run / "requests.parquet")
+        html = write_report(run).read_text("utf-8")
+        assert f"{said}.</h1>" in html
+        assert "no value is known" in html
 
 
 def test_many_long_samples_stay_small(tmp_path: Path):

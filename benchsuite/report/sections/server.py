@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchsuite.analysis.attribution import Attribution
 from benchsuite.analysis.server_use import ServerUse
 from benchsuite.report.balance import RunBalance
-from benchsuite.report.figures import Figure, Row
+from benchsuite.report.charts import Point, Series
+from benchsuite.report.figures import Figure, Row, level_figure
 from benchsuite.report.stack import stack_chart
 from benchsuite.report.words import DASH, count, ms, number, percent
+from benchsuite.results import Decision, Judged
 
 _PARTS = ("queue", "prefill", "network", "client", "rest")
 USE_HEAD = (
@@ -40,9 +42,9 @@ def ttft_figure(found: Sequence[Attribution]) -> Figure | None:
         )
         for one in known
     )  # fmt: skip
-    reasons = dict.fromkeys(f"{name}: {why}" for one in known for name, why in one.reasons.items())
-    note = "Means over successful requests; rest is what no source explains. "
-    return Figure(title, chart, head, rows, note + "; ".join(list(reasons)[:3]))
+    reasons = dict.fromkeys(f"{n}: {why}" for one in known for n, why in one.reasons.items() if n in _PARTS)
+    note = "Means over successful requests; rest is what no source explains."
+    return Figure(title, chart, head, rows, f"{note} {'; '.join(reasons)}".strip())
 
 
 def _title(last: Attribution) -> str:
@@ -55,6 +57,36 @@ def _title(last: Attribution) -> str:
 
 def _ms(value_s: float | None) -> float | None:
     return None if value_s is None else value_s * 1000
+
+
+def use_figures(use: Sequence[ServerUse], judged: Sequence[Judged], decision: Decision) -> list[Figure]:
+    """Requests that run and wait in the server, and its KV cache; what it does not tell is left out."""
+    running = _series("running", use, lambda one: one.running_mean)
+    waiting = _series("waiting", use, lambda one: one.waiting_mean)
+    cache = _series("mean", use, lambda one: None if one.kv_cache_mean_ratio is None else 100 * one.kv_cache_mean_ratio)
+    most = _series("most", use, lambda one: None if one.kv_cache_max_ratio is None else 100 * one.kv_cache_max_ratio)
+    found = []
+    queue = [one for one in (running, waiting) if _known(one)]
+    if queue:
+        queued = [one.concurrency for one in use if one.waiting_mean is not None and one.waiting_mean >= 1]
+        title = (
+            f"requests queue in the server from {queued[0]} users up" if queued else "no queue builds up in the server"
+        )
+        found.append(level_figure(title, queue, "requests in the server (mean)", judged, decision))
+    if _known(cache):
+        full = max((p.y, p.x) for p in (most if _known(most) else cache).points if p.y is not None)
+        title = f"the KV cache is {full[0]:.0f}\u00a0% full at most, at {full[1]:g} users"
+        shown = [cache, *([most] if _known(most) else [])]
+        found.append(level_figure(title, shown, "KV cache in use (%)", judged, decision))
+    return found
+
+
+def _series(name: str, use: Sequence[ServerUse], value: Callable[[ServerUse], float | None]) -> Series:
+    return Series(name, tuple(Point(one.concurrency, value(one)) for one in use))
+
+
+def _known(series: Series) -> bool:
+    return any(p.y is not None for p in series.points)
 
 
 def use_rows(found: Sequence[Attribution], use: Sequence[ServerUse]) -> list[Row]:

@@ -15,7 +15,7 @@ from benchsuite.report.figures import Figure, whole_percent
 from benchsuite.report.timeline import NARROW, Panel, Trace, timeline_chart
 from benchsuite.report.words import number
 
-_MOST_SAMPLES = 400  # of a trace
+_MOST_SAMPLES = 140  # of a trace
 
 
 def timeline_figure(requests: Any, level: int, gpu: pa.Table | None, server: pa.Table | None) -> Figure | None:
