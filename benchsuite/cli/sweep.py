@@ -74,6 +74,8 @@ def command(
         else:
             result = sweep_served(plan, asked, requests, resume or output, view, ready_timeout_s=serve_timeout_s)
     run = read_run(result.path)
+    for words in result.failures:
+        click.echo(f"error: {words}", err=True)
     if not result.complete and not any(point["status"] == "complete" for point in run.manifest["points"]):
         click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {result.path}")
         return FAILED
@@ -82,5 +84,6 @@ def command(
     print_judgement(judgement, result.path, quiet=quiet)
     write_report(result.path)
     if not result.complete:
+        click.echo(f"measure what is missing: benchsuite sweep --resume {result.path}", err=True)
         return FAILED
     return 0 if judgement.decision.kind == "optimum" else NOT_MET

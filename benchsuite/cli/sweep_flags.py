@@ -65,6 +65,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "--stream/--no-stream", "server.stream", "Ask for a stream of tokens.  [default: stream]", {"default": None}
         ),
         Flag("--api-key-env", "server.api_key_env", "Variable with the API key.  [default: OPENAI_API_KEY]"),
+        Flag("--api-key-file", "server.api_key_file", "File with the API key, instead."),
         Flag("--insecure", "server.insecure", "Do not verify the server's TLS certificate.", _YES),
     ),
     "Fallback to a paid API": (
@@ -75,6 +76,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "server.fallback.api_key_env",
             "Variable with its key.  [default: FALLBACK_API_KEY]",
         ),
+        Flag("--fallback-api-key-file", "server.fallback.api_key_file", "File with its key, instead."),
         Flag(
             "--fallback-usd-per-1m-input",
             "server.fallback.usd_per_1m_input",
@@ -130,7 +132,26 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             "Least pause before each point.  [default: as for the warm-up]",
             _FLOAT,
         ),
-        Flag("--request-timeout-s", "timeouts.request_s", "When a request is given up.  [default: 1800]", _FLOAT),
+        Flag("--connect-timeout-s", "timeouts.connect_s", "When a connection is given up.  [default: 10]", _FLOAT),
+        Flag(
+            "--first-token-timeout-s",
+            "timeouts.first_token_s",
+            "When a request without a token is given up.  [default: as for --idle-timeout-s]",
+            _FLOAT,
+        ),
+        Flag("--idle-timeout-s", "timeouts.idle_s", "When one without a byte is given up.  [default: 300]", _FLOAT),
+        Flag("--request-timeout-s", "timeouts.request_s", "When any request is given up.  [default: 1800]", _FLOAT),
+        Flag(
+            "--max-errors",
+            "load.max_errors",
+            "Failed requests (a number, or 5% of the set) beyond which a level is given up.  [default: any]",
+        ),
+        Flag(
+            "--server-wait-s",
+            "load.server_wait_s",
+            "How long a server that is gone may take to come back.  [default: 60]",
+            _FLOAT,
+        ),
         Flag("--workers", "load.workers", "Measuring processes, or auto.  [default: 1]", {"callback": _workers}),
         Flag("--driver", "load.driver", "wire; or httpx, httpx-shared, openai to cross-check.  [default: wire]"),
         Flag("--max-rps", "load.max_rps", "Never send more requests a second than this.", _FLOAT),

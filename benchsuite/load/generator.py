@@ -22,7 +22,9 @@ from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
 from benchsuite.client.wire import Link
 from benchsuite.clock import now_ns
+from benchsuite.load.first_token import has_token
 from benchsuite.records import RequestRecord
+from benchsuite.telemetry.descriptors import open_descriptors
 from benchsuite.telemetry.host import CpuMark, Histogram, rss_bytes
 
 _TICK_NS = 10_000_000
@@ -31,6 +33,8 @@ _LAGS_PER_REQUEST = 32
 _PARSE_SLICE_NS = 500_000
 _WATCH_EVERY_TICKS = 10
 _SECOND_EVERY_TICKS = 100
+# a user whose request found nobody waits before the next one: twice as long each time, 256 requests in a minute at most
+_BACK_OFF_S, _MOST_BACK_OFF_S = 0.02, 0.25
 # what a user's task may raise after its point was aborted
 _CANCELLED = WireError("cancelled", "the run was stopped")
 
@@ -64,10 +68,11 @@ class Driver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a request is given up (ns): without any byte, in all."""
+    """When a request is given up (ns): without any byte, in all, without a token (None: never for that alone)."""
 
     idle_ns: int
     request_ns: int
+    first_token_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,10 @@ class ClientState:
     """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second.
 
     parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
-    the process at the start and the end of the point, None where the system does not tell. fallback_tries: requests
-    that their own endpoint refused and that went on to the spare one; fallback_skips: that went there untried.
+    the process at the start and the end of the point; fds_*: its open file descriptors before the first connection
+    and after the last; None where the system does not tell. fallback_tries: requests that their own endpoint refused
+    and that went on to the spare one; fallback_skips: that went there untried. back_offs, back_off_s: pauses of users
+    whose request found nobody.
     """
 
     self_lag: Histogram = field(default_factory=Histogram)
@@ -127,6 +134,10 @@ class ClientState:
     fallback_skips: int = 0
     rss_start_bytes: int | None = None
     rss_end_bytes: int | None = None
+    fds_start: int | None = None
+    fds_end: int | None = None
+    back_offs: int = 0
+    back_off_s: float = 0.0
 
 
 class PointLoad:
@@ -161,7 +172,7 @@ class PointLoad:
         self._drain_scheduled = False
         self._done: asyncio.Event = asyncio.Event()
         self._error: Exception | None = None
-        self.state = ClientState()
+        self.state = ClientState(fds_start=open_descriptors())
 
     async def connect(self) -> None:
         """Open every user's connection before the start, so that all can send at once. Failures show as rows later.
@@ -195,6 +206,7 @@ class PointLoad:
             ticker.stop(self.state)
             for user in self._users:
                 user.close()
+            self.state.fds_end = open_descriptors()
             gc.unfreeze()
         if self._error is not None:
             raise self._error
@@ -275,8 +287,11 @@ class PointLoad:
 
     def watch(self, at_ns: int) -> None:
         """Give up what is overdue."""
+        limits = self._limits
         for user in self._users:
-            why = user.driver.overdue(at_ns, self._limits.idle_ns, self._limits.request_ns)
+            why = user.driver.overdue(at_ns, limits.idle_ns, limits.request_ns)
+            if why is None and limits.first_token_ns is not None:
+                why = user.tokenless(at_ns, limits.first_token_ns)
             if why is not None:
                 user.driver.abort("timeout", why)
 
@@ -284,13 +299,19 @@ class PointLoad:
 class _User:
     """One virtual user. driver, route: those of the request in flight, its own between requests."""
 
-    __slots__ = ("_first_sent_ns", "_load", "_route", "_seat", "_task", "driver")
+    __slots__ = (
+        "_exchange", "_first_sent_ns", "_load", "_pausing", "_route", "_seat", "_task", "_told_ns", "_vain", "driver"
+    )  # fmt: skip
 
     def __init__(self, load: PointLoad, seat: Seat) -> None:
         self._load, self._seat = load, seat
         self._route, self.driver = seat.route, seat.driver
         self._first_sent_ns = 0
         self._task: asyncio.Task[None] | None = None
+        self._exchange: Exchange | None = None
+        self._told_ns = 0  # when the request was sent that is known to have a token
+        self._vain = 0  # requests in a row that found nobody
+        self._pausing: asyncio.TimerHandle | None = None
 
     def next(self, free_ns: int) -> None:
         """Take the next request and send it; leave when there is none."""
@@ -299,7 +320,7 @@ class _User:
         if index is None:
             load.left()
             return
-        exchange = Exchange(index, free_ns)
+        exchange = self._exchange = Exchange(index, free_ns)
         exchange.on_done = self._ended
         spare = self._seat.spare
         if spare is not None and spare.full():
@@ -355,8 +376,38 @@ class _User:
             if self._first_sent_ns:  # for the user the request began with the try that was refused
                 exchange.sent_ns, self._first_sent_ns = self._first_sent_ns, 0
             self._route, self.driver = self._seat.route, self._seat.driver
+        self._exchange = None
         self._load.finished(exchange, route)
-        self.next(free_ns or now_ns())
+        if _found_nobody(exchange) and not self._load.stopping:
+            self._back_off()
+        else:
+            self._vain = 0
+            self.next(free_ns or now_ns())
+
+    def _back_off(self) -> None:
+        """Pause: a server that is not there fails thousands of requests a second, and none of them measures it."""
+        load = self._load
+        pause_s = min(_BACK_OFF_S * 2**self._vain, _MOST_BACK_OFF_S)
+        self._vain = min(self._vain + 1, 16)
+        load.state.back_offs += 1
+        load.state.back_off_s += pause_s
+        self._pausing = load.loop.call_later(pause_s, self._after_pause)
+
+    def _after_pause(self) -> None:
+        self._pausing = None
+        self.next(now_ns())  # it was not free before
+
+    def tokenless(self, at_ns: int, limit_ns: int) -> str | None:
+        """Why the request in flight should be given up for want of a token, or None."""
+        exchange = self._exchange
+        if exchange is None or self._task is not None or not exchange.sent_ns or not self._route.context.streaming:
+            return None
+        if at_ns - exchange.sent_ns <= limit_ns or self._told_ns == exchange.sent_ns:
+            return None
+        if has_token(exchange):
+            self._told_ns = exchange.sent_ns
+            return None
+        return f"no token for {limit_ns / 1e9:g} s"
 
     def _turn_to(self, spare: Spare, exchange: Exchange) -> None:
         """Send the same request to the spare endpoint, now."""
@@ -369,7 +420,11 @@ class _User:
 
     def abort(self, status: str, message: str) -> None:
         """Give up what is in flight, also a connection that is being made."""
-        if self._task is not None:
+        if self._pausing is not None:
+            self._pausing.cancel()
+            self._pausing = None
+            self._load.left()
+        elif self._task is not None:
             self._task.cancel()
         else:
             self.driver.abort(status, message)
@@ -379,6 +434,12 @@ class _User:
         self._seat.driver.close()
         if self._seat.spare is not None:
             self._seat.spare.driver.close()
+
+
+def _found_nobody(exchange: Exchange) -> bool:
+    """True if the request was refused a connection, or its connection ended before a byte of a response."""
+    error = exchange.error
+    return error is not None and not exchange.stamps and error.status in ("connect_error", "stream_error")
 
 
 class _Ticker:

@@ -86,7 +86,7 @@ def sweep_served(
         view.note(f"{engine.version or plan.engine} is ready at {engine.base_url}; its log: {engine.log_path}")
         death = _Death(engine)
         try:
-            result = sweep(spec, workload, output, seen, engine.facts(), engine.pids())
+            result = sweep(spec, workload, output, seen, engine.facts(), engine.pids(), death.seen)
         except RunError as error:
             if engine.process.ended_within(_DEATH_WAIT_S):
                 mark_invalid(seen.path, death.monotonic_ns, last=True)
@@ -107,6 +107,10 @@ class _Death:
     def __init__(self, engine: Engine) -> None:
         self.monotonic_ns: int | None = None
         threading.Thread(target=self._wait, args=(engine,), daemon=True).start()
+
+    def seen(self) -> bool:
+        """True once it has ended."""
+        return self.monotonic_ns is not None
 
     def _wait(self, engine: Engine) -> None:
         engine.process.wait()

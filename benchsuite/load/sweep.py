@@ -25,7 +25,7 @@ from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, RunError
 from benchsuite.load.beside import Beside
 from benchsuite.load.capacity import reset_prefix_cache
-from benchsuite.load.plan import plan_points
+from benchsuite.load.plan import PointPlan, plan_points
 from benchsuite.load.point_facts import client_facts, server_entry
 from benchsuite.load.preflight import Preflight, control_client, preflight
 from benchsuite.load.queue_watch import watch_queues
@@ -45,11 +45,14 @@ from benchsuite.records import SCHEMA_VERSION
 from benchsuite.spec import SweepSpec
 from benchsuite.store import RunFolder
 from benchsuite.telemetry.calibration import read_calibration
+from benchsuite.telemetry.descriptors import raise_limit
 from benchsuite.telemetry.host import describe_host
 from benchsuite.telemetry.server import ServerState, read_state, wait_until_idle
 from benchsuite.workload.prompts import Workload
 
 _SUSPENDED_S = 0.5
+_OTHER_DESCRIPTORS = 256  # of a measuring process beside its connections: pipes, journal, libraries
+_RETURN_POLL_S = 0.5
 
 
 def sweep(
@@ -59,13 +62,16 @@ def sweep(
     view: View,
     served: dict[str, Any] | None = None,
     server_pids: tuple[int, ...] = (),
+    server_ended: Callable[[], bool] = lambda: False,
 ) -> SweepResult:
     """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay.
 
     output: a new folder, or one with a run of the same spec: then only what it lacks is measured. None: a new one
-    under results/. served, server_pids: facts and processes of a server that we started ourselves.
+    under results/. served, server_pids, server_ended: facts and processes of a server that we started ourselves, and
+    whether it has ended.
     """
     check_levels(spec, workload)
+    check_descriptors(spec)
     folder = None if output is None else RunFolder(output)
     try:
         if folder is not None and folder.before is not None:
@@ -74,7 +80,7 @@ def sweep(
         with control_client(spec) as control:
             found = preflight(spec, control, workload.prompts, served)
             folder = folder or RunFolder(Path("results") / new_run_id(found.model))
-            return _Sweep(spec, workload, folder, found, control, view, served, server_pids).run()
+            return _Sweep(spec, workload, folder, found, control, view, served, server_pids, server_ended).run()
     finally:
         if folder is not None:
             folder.release()
@@ -90,6 +96,21 @@ def check_levels(spec: SweepSpec, workload: Workload) -> None:
             given=f"level {highest} with {len(workload.prompts)} requests",
             expected=f"at least {highest} requests; 10 times the level or more for a steady state",
             hint=f"--requests {10 * highest}, or lower levels",
+        )
+
+
+def check_descriptors(spec: SweepSpec) -> None:
+    """Raise the limit on open files to what the highest level needs; refuse what the system does not allow."""
+    users = -(-max(spec.load.concurrency) // spec.load.n_workers)
+    needed = users * (2 if spec.server.fallback else 1) + _OTHER_DESCRIPTORS
+    allowed = raise_limit(needed)
+    if allowed < needed:
+        raise InputError(
+            "a level needs more open files than this system lets one process have",
+            where="ulimit -n",
+            given=f"{allowed} for level {max(spec.load.concurrency)} over {spec.load.n_workers} measuring processes",
+            expected=f"{needed} or more",
+            hint=f"ulimit -Hn {needed} (as root), more --workers (each has its own limit), or lower levels",
         )
 
 
@@ -110,11 +131,13 @@ class _Sweep:
         view: View,
         served: dict[str, Any] | None,
         server_pids: tuple[int, ...],
+        server_ended: Callable[[], bool],
     ) -> None:
         self._spec, self._workload, self._folder = spec, workload, folder
         self._found, self._control, self._view = found, control, view
-        self._server_pids = server_pids
+        self._server_pids, self._server_ended = server_pids, server_ended
         self._stopping = False
+        self._failures: list[str] = []
         now = Anchor.now()
         before = folder.before.manifest if folder.before else {}
         self._origin = continued_origin(before, now) if before else now
@@ -202,12 +225,12 @@ class _Sweep:
                         if not fleet.stopping:
                             self._point(fleet, beside, step, one)
                             measured += self._entries[-1]["status"] == "complete"
-                        if fleet.stopping:
+                        if fleet.stopping or (self._failures and not self._server_is_back(step)):
                             break
-                    status = "stopped" if fleet.stopping else "complete"
+                    status = "stopped" if fleet.stopping else "failed" if self._failures else "complete"
         finally:
             self._end(status, beside)
-        return SweepResult(self._run_id, self._folder.path, status == "complete", measured)
+        return SweepResult(self._run_id, self._folder.path, status == "complete", measured, tuple(self._failures))
 
     def _end(self, status: str, beside: Beside) -> None:
         end = Anchor.now()
@@ -273,6 +296,10 @@ class _Sweep:
                 step, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
             )
             entry["warmup"] = self._warm_up(fleet, warming, one.attempt)
+            if (reason := self._given_up(fleet, plan)) is not None:
+                self._fail(entry, f"{reason}, during the warm-up")
+                self._folder.write_manifest(self._manifest)
+                return
         entry["cooldown"] = self._cool_down(step)
         entry["cache_reset"] = reset_prefix_cache(self._control, self._found.plan, self._endpoints())
         before = self._server_state()
@@ -292,13 +319,16 @@ class _Sweep:
         whole = not fleet.stopping and rows.num_rows == len(plan.order)
         in_vain = not any(report.n_ok for report in reports)
         entry["status"] = "stopped" if not whole else "failed" if in_vain else "complete"
+        reason = self._given_up(fleet, plan)
+        if reason is not None:
+            self._fail(entry, reason)
         entry["client"] = client_facts(reports)
         entry["server"] = server_entry(before, self._server_state())
         self._judge_clocks(entry)
         self._note_telemetry(beside)
         self._folder.write_manifest(self._manifest)
         self._view.point_done(step, rows, entry["ended_s"] - entry["started_s"])
-        if in_vain and not fleet.stopping:
+        if in_vain and reason is None and not fleet.stopping:
             first = next((report.first_error for report in reports if report.first_error), None)
             raise RunError(
                 "no request of the point succeeded; the sweep ends here",
@@ -306,6 +336,48 @@ class _Sweep:
                 given=first,
                 hint="the points measured before are kept in " + str(self._folder.path),
             )
+
+    def _given_up(self, fleet: Fleet, plan: PointPlan) -> str | None:
+        """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
+        breaker = fleet.breaker
+        if breaker.reason is None and breaker.streak >= plan.concurrency and not self._server_answers():
+            return f"the server is gone: the last {breaker.streak} requests found no connection"
+        return breaker.reason
+
+    def _fail(self, entry: dict[str, Any], reason: str) -> None:
+        entry |= {"status": "failed", "reason": reason}
+        words = f"{entry['point_id']} failed: {reason}"
+        self._failures.append(words)
+        self._view.note(f"{words}; measure it again with --resume")
+
+    def _server_is_back(self, step: Step) -> bool:
+        """After a point that failed: wait for the servers as long as load.server_wait_s says."""
+        if self._entries[-1]["status"] != "failed":
+            return True
+        most_s, started_s = self._spec.load.server_wait_s, time.monotonic()
+        phase = "waiting for the server to come back"
+        waiting = dataclasses.replace(step, phase=phase, n_requests=0, at_most_s=most_s)
+        while not self._server_answers():
+            elapsed_s = time.monotonic() - started_s
+            if self._stopping or self._server_ended() or elapsed_s >= most_s:
+                words = "the sweep ends here: the server " + (
+                    "has ended" if self._server_ended() else f"did not come back within {most_s:g} s (--server-wait-s)"
+                )
+                self._failures.append(words)
+                self._view.note(words)
+                return False
+            self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s)
+            time.sleep(_RETURN_POLL_S)
+        return True
+
+    def _server_answers(self) -> bool:
+        """True if every server answers, and not that it cannot serve."""
+        if self._server_ended():
+            return False
+        try:
+            return all(self._control.get(f"{url}/v1/models").status_code < 500 for url in self._endpoints())
+        except httpx.HTTPError:
+            return False
 
     def _judge_clocks(self, entry: dict[str, Any]) -> None:
         """A point during which the machine slept measured the sleep: it is no measurement, and a resume renews it."""
@@ -379,9 +451,14 @@ class _Sweep:
             for worker, n_users in enumerate(fleet.share_users(plan.concurrency))
         ]
         started_s = time.monotonic()
-        return fleet.run_point(
-            orders, lambda progress: self._view.progress(step, progress, time.monotonic() - started_s)
-        )
+
+        def on_progress(progress: Progress) -> None:
+            if self._server_ended():
+                fleet.breaker.trip()
+            self._view.progress(step, progress, time.monotonic() - started_s)
+
+        max_failed = self._spec.load.error_limit(len(plan.order)) if measured else None
+        return fleet.run_point(orders, on_progress, max_failed)
 
     def _now_s(self) -> float:
         return (now_ns() - self._origin.monotonic_ns) / NS_PER_S

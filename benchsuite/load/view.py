@@ -93,9 +93,13 @@ class View(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """Where the facts are, and whether the sweep ran to its end. measured: points measured in this session."""
+    """Where the facts are, and whether the sweep ran to its end. measured: points measured in this session.
+
+    failures: why points were given up, and why the sweep ended early, in words.
+    """
 
     run_id: str
     path: Path
     complete: bool
     measured: int = 0
+    failures: tuple[str, ...] = ()

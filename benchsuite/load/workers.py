@@ -32,6 +32,7 @@ from benchsuite.client.servers import BodyPlan
 from benchsuite.client.wire import Connection, Link
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
+from benchsuite.load.breaker import Breaker
 from benchsuite.load.endpoints import Endpoint, Fallback, prepare
 from benchsuite.load.generator import ClientState, Driver, Limits, PointLoad, Route, Seat, Spare
 from benchsuite.records import RequestRecord
@@ -43,6 +44,7 @@ _RUN, _DRAIN, _ABORT = 0, 1, 2
 _SYNC_NS = 1_000_000_000
 _START_DELAY_NS = 20_000_000
 _CLOSE_S = 5.0
+_START_S = 120.0  # for a worker to start and prepare its requests; connecting has its own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ class Progress:
 class _RowSink:
     """Takes finished rows: counts them where the parent can see, and journals them when the point is measured."""
 
-    def __init__(self, journal: Journal | None, show: Callable[[list[float]], None]) -> None:
-        self._journal, self._show = journal, show
+    def __init__(self, journal: Journal | None, show: Callable[[list[float]], None], breaker: Breaker) -> None:
+        self._journal, self._show, self._breaker = journal, show, breaker
         self.on_tick: Callable[[], None] = lambda: None
         self._ttft_sum_s, self._ttft_n = 0.0, 0
         self._synced_ns = now_ns()
@@ -125,6 +127,7 @@ class _RowSink:
         if row.first_token_s is not None and row.sent_s is not None:
             self._ttft_sum_s += row.first_token_s - row.sent_s
             self._ttft_n += 1
+        self._breaker.note(row)
         if self._journal is not None:
             self._journal.append(row)
 
@@ -161,7 +164,7 @@ class _Worker:
     def __init__(self, setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
         self._n_workers = len(shared.progress) // 5
         self._setup, self._pipe, self._cursor, self._signal = setup, pipe, shared.cursor, shared.signal
-        self._progress, self._waiting = shared.progress, shared.waiting
+        self._progress, self._waiting, self._breaker = shared.progress, shared.waiting, shared.breaker
         self._worker = worker
         self._parent = os.getppid()
         self._loop = new_event_loop()
@@ -177,8 +180,8 @@ class _Worker:
     async def _point(self, order: PointOrder) -> WorkerReport:
         setup = self._setup
         seats = self._seats(order)
-        limits = Limits(int(setup.timeouts.idle_s * 1e9), int(setup.timeouts.request_s * 1e9))
-        sink = _RowSink(Journal(order.journal) if order.journal else None, self._show)
+        limits = _limits(setup.timeouts)
+        sink = _RowSink(Journal(order.journal) if order.journal else None, self._show, self._breaker)
         try:
             n = len(order.order)
             take = self._take_once(n) if order.journal else self._take_warmup(n, order)
@@ -190,6 +193,8 @@ class _Worker:
                     load.stop()
                 elif wanted == _ABORT or os.getppid() != self._parent:
                     load.abort()
+                elif self._breaker.tripped:
+                    load.abort("cancelled", "the point was given up")
 
             sink.on_tick = heed
             await load.connect()
@@ -288,12 +293,18 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all processes of a run share: the cursor, the stop signal, progress numbers, each own endpoint's queue."""
+    """What all processes of a run share: cursor, stop signal, progress numbers, each own endpoint's queue, breaker."""
 
     cursor: Any
     signal: Any
     progress: Any
     waiting: Any
+    breaker: Breaker
+
+
+def _limits(timeouts: TimeoutSpec) -> Limits:
+    first_token_s = timeouts.idle_s if timeouts.first_token_s is None else timeouts.first_token_s
+    return Limits(int(timeouts.idle_s * 1e9), int(timeouts.request_s * 1e9), int(first_token_s * 1e9))
 
 
 def _worker_main(setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
@@ -327,7 +338,9 @@ class Fleet:
         self._signal = context.Value("i", _RUN, lock=False)
         self._progress = context.Array("d", 5 * n_workers, lock=False)
         waiting = context.Array("i", len(setup.endpoints), lock=False)
-        shared = Shared(self._cursor, self._signal, self._progress, waiting)
+        self.breaker = Breaker(context.Array("q", 5))
+        self._connect_s = setup.timeouts.connect_s
+        shared = Shared(self._cursor, self._signal, self._progress, waiting, self.breaker)
         self._watch = watch(waiting)
         self._pipes: list[Pipe] = []
         self._processes = []
@@ -376,17 +389,24 @@ class Fleet:
         return [whole + (i < rest) for i in range(self.n_workers)]
 
     def run_point(
-        self, orders: Sequence[PointOrder], on_progress: Callable[[Progress], None] = lambda _: None
+        self,
+        orders: Sequence[PointOrder],
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        max_failed: int | None = None,
     ) -> list[WorkerReport]:
-        """Run one order per worker together, from a common start to the last row. Raises RunError if a worker dies."""
+        """Run one order per worker together, from a common start to the last row. Raises RunError if a worker dies.
+
+        The point ends early when its server is gone, or when more than max_failed requests fail: see `breaker`.
+        """
         self._cursor.value = 0
+        self.breaker.arm(sum(order.n_users for order in orders), max_failed)
         firsts = [0, *accumulate(order.n_users for order in orders)]
         orders = [replace(order, first_user=first) for order, first in zip(orders, firsts, strict=False)]
         for i in range(len(self._progress)):
             self._progress[i] = 0.0
         try:
             self._send(orders)
-            for answer in self._gather(on_progress):
+            for answer in self._gather(on_progress, _START_S + self._connect_s):
                 assert answer == "ready"
             self._send([now_ns() + _START_DELAY_NS] * self.n_workers)
             return self._gather(on_progress)
@@ -401,9 +421,16 @@ class Fleet:
             except OSError:
                 raise self._death(worker) from None
 
-    def _gather(self, on_progress: Callable[[Progress], None]) -> list[Any]:
+    def _gather(self, on_progress: Callable[[Progress], None], most_s: float | None = None) -> list[Any]:
+        """One answer of each worker, in their order. most_s: how long that may take; None: as long as they live."""
         answers: dict[int, Any] = {}
+        began_s = time.monotonic()
         while len(answers) < self.n_workers:
+            if most_s is not None and time.monotonic() - began_s > most_s:
+                late = next(i for i in range(self.n_workers) if i not in answers)
+                raise RunError(
+                    "a measuring process does not start", where=f"worker {late}", given=f"nothing for {most_s:g} s"
+                )
             waiting = {self._pipes[i]: i for i in range(self.n_workers) if i not in answers}
             sentinels = {self._processes[i].sentinel: i for i in waiting.values()}
             for ready in wait([*waiting, *sentinels], timeout=0.25):
