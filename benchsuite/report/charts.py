@@ -31,6 +31,7 @@ from benchsuite.report.svg import (
 from benchsuite.report.words import number
 
 _FAR = 2.5  # a limit beyond this many times the data is named, not drawn to scale
+_WIDEST = 1.6  # times the largest value: an interval that ends beyond is cut at the edge
 _LOG_FROM = 30.0  # the largest over the smallest value: from there on a linear axis hides the small ones
 
 
@@ -87,11 +88,12 @@ def level_chart(
     instead of a legend.
     """
     levels = sorted({p.x for one in series if not one.dashed for p in one.points})
-    known = [v for one in series for p in one.points for v in (p.y, p.low, p.high) if v is not None]
+    known = [p.y for one in series for p in one.points if p.y is not None]
     if not levels or not known:
         return empty(title, frame)
     near = [limit for limit in limits if limit.y <= _FAR * max(known)]
-    ticks, y = _value_scale(known, [limit.y for limit in near], frame)
+    ends = [v for one in series for p in one.points for v in (p.low, p.high) if v is not None]
+    ticks, y = _value_scale(known, ends, [limit.y for limit in near], frame)
     frame = fitted(frame, ticks, y)
     x = Scale(levels[0], levels[-1], frame.left + 20, frame.right - 20, log=True)
     body = [
@@ -104,14 +106,18 @@ def level_chart(
         *(_limit_line(limit, y, frame) for limit in near),
         *(part for i, one in enumerate(series) for part in _points(one, i, x, y)),
         *_limit_labels(near, series, x, y, frame),
-        *_far_limits([limit for limit in limits if limit not in near], frame),
+        *_far_limits([limit for limit in limits if limit not in near], series[0], frame),
         *(_end_names(series, x, y, frame) if named else []),
     ]
     return svg(title, _describe(series, y_label), body, frame)
 
 
-def _value_scale(known: Sequence[float], limits: Sequence[float], frame: Frame) -> tuple[list[float], Scale]:
-    values = [*known, *limits]
+def _value_scale(
+    known: Sequence[float], ends: Sequence[float], limits: Sequence[float], frame: Frame
+) -> tuple[list[float], Scale]:
+    """Room for all values and limits, and for the ends of intervals as far as those leave the values to be seen."""
+    least, most = min(known), max(known)
+    values = [*known, *limits, *(min(max(end, least / 2), most * _WIDEST) for end in ends if least >= 0)]
     if min(values) > 0 and max(known) / min(known) >= _LOG_FROM:
         ticks = log_ticks(min(values), max(values) * (1 + 1e-6))
         return _thinned(ticks), Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
@@ -240,9 +246,13 @@ def _clearance(series: Sequence[Series], x: Scale, y: Scale, left: float, right:
     return least
 
 
-def _far_limits(limits: Sequence[Limit], frame: Frame) -> list[str]:
+def _far_limits(limits: Sequence[Limit], first: Series, frame: Frame) -> list[str]:
+    """Named in the upper corner from which the first line goes down."""
+    known = [p.y for p in first.points if p.y is not None]
+    rises = bool(known) and known[-1] > known[0]
+    x, anchor = (frame.left + 4, "start") if rises else (frame.right - 4, "end")
     return [
-        text(frame.right - 4, frame.top + 14 + 16 * i, f"{limit.label}: far above", "limit-text halo", "end")
+        text(x, frame.top + 14 + 16 * i, f"{limit.label}: far above", "limit-text halo", anchor)
         for i, limit in enumerate(limits)
     ]
 

@@ -237,6 +237,8 @@ def against(what: str, limits: Sequence[Limit], judged: Sequence[Judged]) -> str
         return None
     limit = limits[0]
     values = [(j.point.concurrency, measured(j.point, limit)) for j in judged]
+    if all(value is None for _, value in values):
+        return None
     missing = [level for level, value in values if value is not None and not limit.holds(value)]
     if not missing:
         unknown = any(value is None for _, value in values)

@@ -108,7 +108,8 @@ def _sure(decision: Optimum) -> Tile:
             return Tile("Certainty", "one run", detail)
         return Tile("Certainty", level.slo_verdict, decision.p_method or "the levels were not repeated alike")
     own = decision.p_by_level.get(level.point.concurrency, 0.0)
-    others = [f"{n}: {q:.2f}" for n, q in decision.p_by_level.items() if n != level.point.concurrency and q >= 0.005]
+    rivals = sorted(decision.p_by_level.items(), key=lambda pair: -pair[1])
+    others = [f"{n}: {q:.2f}" for n, q in rivals if n != level.point.concurrency and q >= 0.005][:3]
     none = 1 - sum(decision.p_by_level.values())
     others += [f"none: {none:.2f}"] * (none >= 0.005)
     rest = f" ({', '.join(others)})" if others else ""
