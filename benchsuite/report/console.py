@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.text import Text
 
-_PLAIN = {"\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u"}
+from benchsuite.foreign import masked
+
+_PLAIN = {
+    "\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u",
+    "\u00b0": " ",
+}  # fmt: skip
+
+_SPARKS, _ASCII_SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588", "_.-~=+*#"
+
+
+def spark(console: Console, values: Sequence[float | None]) -> str:
+    """One character a value, from 0 at the bottom to the greatest at the top; a blank where there is none."""
+    marks = _ASCII_SPARKS if console.options.ascii_only else _SPARKS
+    top = max((value for value in values if value is not None), default=0.0)
+    return "".join(
+        " " if value is None else marks[min(7, int(8 * max(0.0, value) / top))] if top > 0 else marks[0]
+        for value in values
+    )
+
+
+def bar(console: Console, ratio: float, width: int) -> str:
+    """`width` characters, of which `ratio` are full."""
+    full, empty = "=-" if console.options.ascii_only else "\u2501\u2500"
+    filled = round(width * min(1.0, max(0.0, ratio)))
+    return full * filled + empty * (width - filled)
 
 
 def safe(console: Console, text: str) -> str:
     """`text` without control characters, and in ASCII where the console's encoding is not Unicode."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
+    text = "".join(character if character.isprintable() else "?" for character in masked(text))
     if not console.options.ascii_only:
         return text
     for fancy, plain in _PLAIN.items():

@@ -1,20 +1,38 @@
-"""What a running sweep shows: one live line and a growing table, or plain lines where there is no terminal.
+"""What a running sweep shows: a few live lines under a growing table, or plain lines where there is no terminal.
 
 Drawn from the parent's own loop, never from a thread: the measuring processes are not disturbed.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
-from rich.control import Control
-from rich.segment import ControlType
 from rich.text import Text
 
 from benchsuite.report.console import safe, say
-from benchsuite.report.words import DASH, ms, number
+from benchsuite.report.eta import point_s, sweep_left_s
+from benchsuite.report.panel import (
+    ProgressLike,
+    StepLike,
+    Times,
+    clock,
+    gpu_lines,
+    panel,
+    point_left_s,
+    server_words,
+    span,
+    users_words,
+)
+from benchsuite.report.recent import Recent
+from benchsuite.report.region import Region
+from benchsuite.report.words import DASH, ms, number, tail
 from benchsuite.results import PointSummary
 
 if TYPE_CHECKING:
@@ -22,47 +40,12 @@ if TYPE_CHECKING:
 
 _TERMINAL_EVERY_S = 0.25
 _PLAIN_EVERY_S = 5.0
+_WIDE = 100
 _COLUMNS = (
     ("users", 6), ("repeat", 7), ("ok", 7), ("failed", 7), ("wall s", 8), ("TTFT ms", 9), ("TPOT ms", 9),
     ("tok/s/user", 11), ("out tok/s", 11),
 )  # fmt: skip
-
-
-class PointPlanLike(Protocol):
-    """The part of a planned point that is shown."""
-
-    @property
-    def concurrency(self) -> int: ...
-    @property
-    def repeat(self) -> int: ...
-
-
-class StepLike(Protocol):
-    """Where the sweep is; load.sweep.Step."""
-
-    @property
-    def index(self) -> int: ...
-    @property
-    def n_points(self) -> int: ...
-    @property
-    def plan(self) -> PointPlanLike: ...
-    @property
-    def phase(self) -> str: ...
-    @property
-    def n_requests(self) -> int: ...
-
-
-class ProgressLike(Protocol):
-    """Live figures; load.workers.Progress. done: requests that ended well."""
-
-    @property
-    def done(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def output_tokens(self) -> int: ...
-    @property
-    def ttft_s(self) -> float | None: ...
+_MORE_COLUMNS = (("TTFT p95 ms", 13), ("E2E s", 8), ("req/s", 8))
 
 
 class FoundLike(Protocol):
@@ -74,43 +57,91 @@ class FoundLike(Protocol):
     def facts(self) -> dict[str, Any]: ...
 
 
-class SweepView:
-    """Shows a sweep as it runs. quiet: nothing at all. Use as a context manager: leaving it clears the live line."""
+def is_plain(console: Console, environment: Mapping[str, str]) -> bool:
+    """True where lines are better than a live view: no terminal, TERM=dumb, NO_COLOR, or a CI job."""
+    ci = environment.get("CI", "").lower() not in ("", "0", "false")
+    return not console.is_terminal or console.is_dumb_terminal or ci or bool(environment.get("NO_COLOR"))
 
-    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+
+class SweepView:
+    """Shows a sweep as it runs. Use as a context manager: leaving it takes the live lines away.
+
+    quiet: nothing at all. plain: lines of text instead of live ones; None: where `is_plain` says so.
+    """
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        console: Console | None = None,
+        plain: bool | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console = console or Console()
-        self._quiet = quiet
-        self._on_line = False
+        self._quiet, self._now_s = quiet, now_s
+        self._plain = is_plain(self._console, os.environ) if plain is None else plain
+        self._region = Region(self._console)
+        self._notes: deque[str] = deque()
+        self._thread, self._drawing = threading.get_ident(), False
         self._shown: tuple[int, str] | None = None
         self._shown_at_s = 0.0
+        self._restart()
+
+    def _restart(self) -> None:
+        """Nothing is known of the sweep: a new one begins."""
+        self._shown = None
+        self._taken_s: dict[int, float] = {}
+        self._began_s: float | None = None
+        self._point_began_s = 0.0
+        self._recent = Recent()
 
     def __enter__(self) -> SweepView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._clear()
+        self._say_notes()
+        self._region.clear()
 
     def begun(self, run_id: str, path: Path, found: FoundLike) -> None:
         """The server answered; measuring starts."""
         if self._quiet:
             return
+        self._restart()
         counts = "reports its token counts" if found.facts.get("reports_usage") else "does not report token counts"
+        self._say_notes()
+        self._region.clear()
         say(self._console, f"run {run_id} in {path}")
         say(self._console, f"{found.model} on {found.facts.get('profile', 'a server')}, which {counts}")
-        if self._console.is_terminal:
-            self._row([name for name, _ in _COLUMNS], style="bold")
+        if not self._plain:
+            self._row([name for name, _ in self._columns()], style="bold")
 
     def progress(self, step: StepLike, progress: ProgressLike, elapsed_s: float) -> None:
         """Called often; draws at most 4 times a second, or a line every 5 s where there is no terminal."""
-        every_s = _TERMINAL_EVERY_S if self._console.is_terminal else _PLAIN_EVERY_S
+        if self._quiet:
+            return
+        every_s = _PLAIN_EVERY_S if self._plain else _TERMINAL_EVERY_S
         fresh = self._shown != (step.index, step.phase)
-        if self._quiet or (not fresh and elapsed_s - self._shown_at_s < every_s):
+        if fresh:
+            self._note_phase(step)
+        elif elapsed_s - self._shown_at_s < every_s:
+            if self._notes:
+                self._say_notes()
             return
         self._shown, self._shown_at_s = (step.index, step.phase), elapsed_s
-        if not self._console.is_terminal:
-            say(self._console, _started(step) if fresh else progress_line(step, progress, elapsed_s))
-        else:
-            self._draw(progress_line(step, progress, elapsed_s, bar=self._console.width >= 100))
+        ended = progress.done + progress.failed
+        self._recent.note(elapsed_s, progress.output_tokens, ended, (progress.ttft_s or 0.0) * ended)
+        self._drawing = True
+        try:
+            if self._plain:
+                self._say_notes(now=True)
+                self._plain_line(step, progress, elapsed_s, fresh)
+            else:
+                with self._console:
+                    self._say_notes(now=True)
+                    times = self._times(step, progress, elapsed_s)
+                    self._region.draw(panel(self._console, step, progress, elapsed_s, self._recent, times))
+        finally:
+            self._drawing = False
 
     def point_done(self, step: StepLike, rows: pa.Table, wall_s: float) -> None:
         """The point's row; its figures are computed from its rows as the report's are."""
@@ -119,79 +150,94 @@ class SweepView:
         from benchsuite.analysis.metrics import summarise_points
 
         points = summarise_points(rows, model=None)
-        self._clear()
+        self._taken_s[step.plan.concurrency] = self._now_s() - self._point_began_s
+        self._say_notes()
+        self._region.clear()
         cells = _cells(step, points[0] if points else None, wall_s)
-        if self._console.is_terminal:
-            self._row(cells)
-            if step.index + 1 < step.n_points:
-                self._draw(f"[{step.index + 2}/{step.n_points}] waiting for the server to be idle")
+        if not self._plain:
+            self._row(cells[: len(self._columns())])
         else:
-            named = ", ".join(f"{name} {cell}" for (name, _), cell in zip(_COLUMNS[2:], cells[2:], strict=True))
+            named = ", ".join(f"{name} {cell}" for (name, _), cell in zip(_COLUMNS[2:], cells[2:], strict=False))
             say(self._console, f"{_place(step)} done: {named}")
 
     def note(self, text: str) -> None:
-        """Something that the person at the terminal should know now."""
-        if not self._quiet:
-            self._clear()
-            say(self._console, text, style="yellow")
+        """Something that the person at the terminal should know now. From any thread; signal handlers too."""
+        if self._quiet:
+            return
+        self._notes.append(text)
+        if threading.get_ident() == self._thread and not self._drawing:
+            self._say_notes()
+
+    def _say_notes(self, *, now: bool = False) -> None:
+        """Print the notes that wait, above the live lines. Only the view's own thread prints."""
+        if self._drawing and not now:
+            return
+        while self._notes:
+            self._region.clear()
+            say(self._console, self._notes.popleft(), style="yellow")
+
+    def _note_phase(self, step: StepLike) -> None:
+        now_s = self._now_s()
+        if self._shown is None or self._shown[0] != step.index or self._shown[1] == "measuring idle power":
+            self._point_began_s = now_s
+        if self._began_s is None:
+            self._began_s = now_s
+        self._recent = Recent()
+
+    def _times(self, step: StepLike, progress: ProgressLike, elapsed_s: float) -> Times:
+        """What is known of the time left; the present point, once it is under way, counts as known too."""
+        now_s = self._now_s()
+        spent_s, level, known_s = now_s - self._point_began_s, step.plan.concurrency, dict(self._taken_s)
+        left_s = point_left_s(step, progress, elapsed_s)
+        if left_s is not None:
+            known_s[level] = spent_s + left_s
+        elif (whole_s := point_s(level, known_s)) is not None:
+            left_s = max(0.0, whole_s - spent_s)
+        began_s = now_s if self._began_s is None else self._began_s
+        return Times(now_s - began_s, sweep_left_s(step.levels[step.index + 1 :], known_s, left_s), left_s)
+
+    def _plain_line(self, step: StepLike, progress: ProgressLike, elapsed_s: float, fresh: bool) -> None:
+        if fresh and not step.n_requests and not step.at_least_s:
+            return  # a wait that is over at once, as a rule; if not, the line of the next 5 s tells
+        if fresh and step.n_requests:
+            say(self._console, f"{_place(step)}: {step.phase}, {step.n_requests} requests")
+        elif not step.n_requests:
+            say(self._console, f"{_place(step)}: {step.phase}, {span(step, elapsed_s)}")
+        else:
+            left_s = self._times(step, progress, elapsed_s).left_s if step.n_points > 1 else None
+            beside = [words for _, words, _ in gpu_lines(step.latest) if step.latest.gpus]
+            beside.append(server_words(step.latest.servers))
+            whole = "" if left_s is None else f", sweep {clock(left_s)}"
+            words = "".join(f"; {words}" for words in beside if words)
+            say(self._console, progress_line(step, progress, elapsed_s) + whole + words)
+
+    def _columns(self) -> tuple[tuple[str, int], ...]:
+        return (*_COLUMNS, *_MORE_COLUMNS) if self._console.width > _WIDE + 8 else _COLUMNS
 
     def _row(self, cells: list[str], style: str = "") -> None:
-        line = "".join(cell.rjust(width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True))
+        line = "".join(cell.rjust(width) for cell, (_, width) in zip(cells, self._columns(), strict=False))
         self._console.print(Text(safe(self._console, line), style=style), no_wrap=True, overflow="crop")
 
-    def _draw(self, text: str) -> None:
-        self._clear()
-        # one column less than there is: a full line would wrap, and then could not be erased
-        line = Text(safe(self._console, text), style="cyan")
-        line.truncate(self._console.width - 1)
-        self._console.print(line, end="")
-        self._on_line = True
 
-    def _clear(self) -> None:
-        if self._on_line:
-            self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
-            self._on_line = False
-
-
-def progress_line(step: StepLike, progress: ProgressLike, elapsed_s: float, *, bar: bool = False) -> str:
+def progress_line(step: StepLike, progress: ProgressLike, elapsed_s: float) -> str:
     """'[3/12] 16 users  48/64 done, 0 failed, 312 tok/s, TTFT 41 ms, ETA 0:12'. The ETA is the point's."""
     ended = progress.done + progress.failed
     rate = progress.output_tokens / elapsed_s if elapsed_s > 0 and ended else None
-    left_s = elapsed_s * (step.n_requests - ended) / ended if ended else None
-    drawn = f" {_bar(ended, step.n_requests)}" if bar else ""
     phase = "" if step.phase == "measuring" else f", {step.phase}"
     return (
-        f"{_place(step)}{phase}{drawn} {ended}/{max(step.n_requests, ended)} done, {progress.failed} failed, "
-        f"{number(rate)} tok/s, TTFT {ms(progress.ttft_s)} ms, ETA {_clock(left_s)}"
+        f"{_place(step)}{phase} {ended}/{max(step.n_requests, ended)} done, {progress.failed} failed, "
+        f"{number(rate)} tok/s, TTFT {ms(progress.ttft_s)} ms, ETA {clock(point_left_s(step, progress, elapsed_s))}"
     )
 
 
 def _place(step: StepLike) -> str:
-    users = f"{step.plan.concurrency} user{'s' * (step.plan.concurrency > 1)}"
-    return f"[{step.index + 1}/{step.n_points}] {users}" + (f", repeat {step.plan.repeat + 1}" * (step.plan.repeat > 0))
-
-
-def _started(step: StepLike) -> str:
-    return f"{_place(step)}: {step.phase}, {step.n_requests} requests"
-
-
-def _bar(done: int, of: int, width: int = 20) -> str:
-    filled = width if of < 1 else min(width, width * done // of)
-    return "[" + "=" * filled + " " * (width - filled) + "]"
-
-
-def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return DASH
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"[{step.index + 1}/{step.n_points}] {users_words(step)}"
 
 
 def _cells(step: StepLike, point: PointSummary | None, wall_s: float) -> list[str]:
     place = [str(step.plan.concurrency), str(step.plan.repeat + 1)]
     if point is None:
-        return [*place, "0", "0", number(wall_s), *[DASH] * 4]
+        return [*place, "0", "0", number(wall_s), *[DASH] * 7]
     return [
         *place,
         str(point.n_ok),
@@ -201,4 +247,7 @@ def _cells(step: StepLike, point: PointSummary | None, wall_s: float) -> list[st
         ms(point.tpot_s.mean),
         number(point.throughput_paper_tok_s),
         number(point.output_tok_s),
+        ms(tail(point.ttft_s, "p95")),
+        number(point.e2e_s.mean),
+        number(point.request_per_s),
     ]

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 from runs_for_tests import make_run
 
-from benchsuite.load.plan import PointPlan
-from benchsuite.load.sweep import Step, View
-from benchsuite.load.workers import Progress
 from benchsuite.report.judgement import judge_run
-from benchsuite.report.live import progress_line
-from benchsuite.report.terminal import SweepView, print_judgement
+from benchsuite.report.terminal import print_judgement
 from benchsuite.store import read_run
-
-FOUND: Any = SimpleNamespace(model="m", facts={"profile": "vllm", "reports_usage": True})
 
 
 def console(width: int = 80, terminal: bool = True, encoding: str = "utf-8") -> Console:
@@ -30,10 +23,6 @@ def console(width: int = 80, terminal: bool = True, encoding: str = "utf-8") -> 
 def printed(made: Console) -> str:
     made.file.flush()
     return made.file.buffer.getvalue().decode(made.encoding)  # type: ignore[attr-defined,no-any-return]
-
-
-def step(phase: str = "measuring", index: int = 0) -> Step:
-    return Step(index, 2, PointPlan("c0004-r0", 4, 0, (), 0, 0, 0, 0, "", ""), phase, 16)
 
 
 def judged_text(folder: Path, made: Console, quiet: bool = False, **of: Any) -> str:
@@ -91,61 +80,3 @@ def test_ascii_where_the_encoding_is(tmp_path: Path):
     assert text.isascii()
     assert "\x1b[2J" not in text
     assert "??[2Jx" in text
-
-
-def test_plain_lines_where_there_is_no_terminal(tmp_path: Path):
-    """A line as a phase starts, one every 5 s, one as the point ends; no control characters."""
-    made = console(80, terminal=False)
-    view: View
-    with SweepView(console=made) as shown:
-        view = shown
-        view.begun("r1", tmp_path, FOUND)
-        for tenth in range(120):
-            view.progress(step(), Progress(4, 1, 50, 0.08), tenth / 10)
-        view.point_done(step(), read_run(make_run(tmp_path / "run")).table.slice(16, 16), 1.0)
-    lines = printed(made).splitlines()
-    assert lines[2:] == [
-        "[1/2] 4 users: measuring, 16 requests",
-        "[1/2] 4 users 5/16 done, 1 failed, 10.0 tok/s, TTFT 80.0 ms, ETA 0:11",
-        "[1/2] 4 users 5/16 done, 1 failed, 5.00 tok/s, TTFT 80.0 ms, ETA 0:22",
-        "[1/2] 4 users done: ok 16, failed 0, wall s 0.960, TTFT ms 80.0, TPOT ms 16.0, tok/s/user 45.8, out tok/s 183",
-    ]
-    assert "\x1b" not in printed(made)
-
-
-def test_the_live_line_is_drawn_at_most_4_times_a_second():
-    """Ten seconds of progress every 10 ms: 40 drawings, each within the width."""
-    made = console(60)
-    view = SweepView(console=made)
-    for hundredth in range(1000):
-        view.progress(step(), Progress(4, 0, 50, 0.08), hundredth / 100)
-    drawn = printed(made).split("\r")
-    assert 30 <= len(drawn) <= 40
-    assert all(len(one.replace("\x1b[2K", "")) < 60 for one in drawn)
-
-
-def test_a_finished_point_stays_and_the_live_line_goes(tmp_path: Path):
-    """The last thing on the screen after leaving is the row."""
-    made = console(80)
-    with SweepView(console=made) as view:
-        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
-        view.point_done(step(), read_run(make_run(tmp_path / "run")).table.slice(16, 16), 1.0)
-    assert "     4      1     16      0   0.960     80.0     16.0       45.8        183\n" in printed(made)
-    assert printed(made).endswith("\r\x1b[2K")
-
-
-def test_a_quiet_sweep_says_nothing(tmp_path: Path):
-    """Nothing at all."""
-    made = console(80)
-    with SweepView(quiet=True, console=made) as view:
-        view.begun("r1", tmp_path, FOUND)
-        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
-        view.note("stop")
-        view.point_done(step(), read_run(make_run(tmp_path / "run")).table, 1.0)
-    assert printed(made) == ""
-
-
-def test_no_progress_yet():
-    """Before the first answer rates are unknown, not zero."""
-    line = progress_line(step("warming up"), Progress(0, 0, 0, None), 0.5)
-    assert line == "[1/2] 4 users, warming up 0/16 done, 0 failed, – tok/s, TTFT – ms, ETA –"

@@ -1,0 +1,389 @@
+"""The view of a running sweep: what is drawn, how often, in a real terminal too; and how its time left is estimated."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from runs_for_tests import make_run
+
+from benchsuite.load.plan import PointPlan
+from benchsuite.load.sweep import Step, View
+from benchsuite.load.view import Latest
+from benchsuite.load.workers import Progress
+from benchsuite.records import GpuSample, ServerSample
+from benchsuite.report.console import bar, spark
+from benchsuite.report.eta import point_s, sweep_left_s
+from benchsuite.report.live import SweepView, is_plain, progress_line
+from benchsuite.report.panel import clock, gpu_lines, server_words
+from benchsuite.report.recent import Recent
+from benchsuite.store import read_run
+
+FOUND: Any = SimpleNamespace(model="m", facts={"profile": "vllm", "reports_usage": True})
+NOTHING = Progress(0, 0, 0, None)
+
+
+def console(width: int = 80, terminal: bool = True, encoding: str = "utf-8", height: int = 24) -> Console:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
+    return Console(
+        width=width, height=height, file=file, force_terminal=terminal, color_system=None, legacy_windows=False
+    )
+
+
+def printed(made: Console) -> str:
+    made.file.flush()
+    return made.file.buffer.getvalue().decode(made.encoding)  # type: ignore[attr-defined,no-any-return]
+
+
+def screen(text: str) -> list[str]:
+    """The rows that a terminal shows after these bytes; only what a live view may send is understood."""
+    rows, at = [""], 0
+    while text:
+        code = next((code for code in ("\r", "\n", "\x1b[2K", "\x1b[1A") if text.startswith(code)), text[0])
+        assert code != "\x1b", repr(text[:10])
+        text = text.removeprefix(code)
+        if code == "\x1b[1A":
+            at -= 1
+        elif code == "\x1b[2K":
+            rows[at] = ""
+        elif code == "\n":
+            at += 1
+            rows += [""] * (at == len(rows))
+        elif code != "\r":
+            rows[at] += code
+    return rows
+
+
+def step(phase: str = "measuring", index: int = 0, **more: Any) -> Step:
+    n_requests = 0 if phase.startswith(("measuring idle", "waiting")) else 16
+    return Step(index, 2, PointPlan("c0004-r0", 4, 0, (), 0, 0, 0, 0, "", ""), phase, n_requests, **more)
+
+
+def rows_of_a_point(folder: Path) -> Any:
+    return read_run(make_run(folder / "run")).table.slice(16, 16)
+
+
+def test_plain_lines_where_there_is_no_terminal(tmp_path: Path):
+    """A line as a phase starts, one every 5 s, one as the point ends; no control characters."""
+    made = console(80, terminal=False)
+    view: View
+    with SweepView(console=made) as shown:
+        view = shown
+        view.begun("r1", tmp_path, FOUND)
+        for tenth in range(120):
+            view.progress(step(), Progress(4, 1, 50, 0.08), tenth / 10)
+        view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
+    lines = printed(made).splitlines()
+    assert lines[2:] == [
+        "[1/2] 4 users: measuring, 16 requests",
+        "[1/2] 4 users 5/16 done, 1 failed, 10.0 tok/s, TTFT 80.0 ms, ETA 0:11, sweep 0:11",
+        "[1/2] 4 users 5/16 done, 1 failed, 5.00 tok/s, TTFT 80.0 ms, ETA 0:22, sweep 0:22",
+        "[1/2] 4 users done: ok 16, failed 0, wall s 0.960, TTFT ms 80.0, TPOT ms 16.0, tok/s/user 45.8, out tok/s 183",
+    ]
+    assert "\x1b" not in printed(made)
+
+
+def test_plain_lines_of_the_phases_without_requests():
+    """Idle power says its length at once; a wait for the server only when it lasts, with its bounds."""
+    made = console(80, terminal=False)
+    with SweepView(console=made) as view:
+        view.progress(step("measuring idle power", at_least_s=10.0), NOTHING, 0.0)
+        waiting = step("waiting until the server is idle", at_most_s=300.0)
+        for second in range(7):
+            view.progress(waiting, NOTHING, float(second))
+    assert printed(made).splitlines() == [
+        "[1/2] 4 users: measuring idle power, 0:00 of 0:10",
+        "[1/2] 4 users: waiting until the server is idle, 0:05, at most 5:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "plain"),
+    [
+        (True, {}, False),
+        (False, {}, True),
+        (True, {"CI": "true"}, True),
+        (True, {"CI": "false"}, False),
+        (True, {"NO_COLOR": "1"}, True),
+    ],
+)
+def test_where_lines_are_better(terminal: bool, environment: dict[str, str], plain: bool):
+    """No terminal, a CI job and NO_COLOR get plain lines."""
+    assert is_plain(console(terminal=terminal), environment) is plain
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch):
+    """TERM=dumb cannot move its cursor."""
+    monkeypatch.setenv("TERM", "dumb")
+    assert is_plain(console(), {})
+
+
+def test_the_live_lines_are_drawn_at_most_4_times_a_second():
+    """Ten seconds of progress every 10 ms: 40 drawings, each within the width."""
+    made = console(60)
+    view = SweepView(console=made, plain=False)
+    for hundredth in range(1000):
+        view.progress(step(), Progress(4, 0, 50, 0.08), hundredth / 100)
+    drawn = printed(made).split("\r")
+    assert 30 <= len(drawn) <= 40
+    assert max(map(len, screen(printed(made)))) < 60
+
+
+def test_the_panel(tmp_path: Path):
+    """Every line of it, 4 s into a point whose requests take 1 s and have 10 tokens, in 2 of 16 a failure."""
+    made = console(80)
+    now_s = [100.0]
+    latest = Latest()
+    latest.note([
+        GpuSample(1.0, 1.0, "nvml", "a", util_ratio=0.97, power_w=612.4, power_limit_w=700.0, sm_clock_mhz=1980,
+                  memory_used_bytes=71 * 10**9, memory_total_bytes=141 * 10**9, temperature_c=61.0),
+        ServerSample(1.0, 1.0, "http://a", running=4.0, waiting=0.0, kv_cache_ratio=0.34),
+    ])  # fmt: skip
+    view = SweepView(console=made, plain=False, now_s=lambda: now_s[0])
+    with view:
+        for quarter in range(17):
+            now_s[0] = 100 + quarter / 4
+            done = 2 * (quarter // 4)
+            at = step(levels=(4, 4), latest=latest)
+            view.progress(at, Progress(done, int(done == 8), 10 * done, 0.08 if done else None), quarter / 4)
+        assert screen(printed(made)) == [
+            "point 1/2  ━━━━━━━━━━━━━━──────────  9/16  0:04, about 0:03 left",
+            "           4 users: measuring, 1 failed",
+            "sweep      ━━━━━━━─────────────────  0/2 done  0:04, about 0:10 left",
+            "out tok/s     20.0  ████",
+            "TTFT ms       80.0  ████",
+            "GPU        97 % busy, 612 of 700 W, 71.0 of 141.0 GB, 1,980 MHz, 61 °C",
+            "server     4 running, 0 waiting, KV cache 34 %",
+            "           Ctrl-C: finish what is in flight and stop; twice: stop at once",
+        ]
+    assert screen(printed(made)) == [""] * 8
+
+
+def test_a_finished_point_stays_and_the_live_lines_go(tmp_path: Path):
+    """The only thing on the screen after leaving is the row, on its own line."""
+    made = console(80)
+    with SweepView(console=made, plain=False) as view:
+        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
+        view.progress(step("warming up", 1), NOTHING, 0.1)
+    rows = [row for row in screen(printed(made)) if row]
+    assert rows == ["     4      1     16      0   0.960     80.0     16.0       45.8        183"]
+
+
+def test_a_small_terminal_gets_fewer_lines():
+    """In 5 rows only 4 lines are drawn, so that the screen never scrolls."""
+    made = console(80, height=5)
+    with SweepView(console=made, plain=False) as view:
+        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        assert len(screen(printed(made))) == 4
+
+
+def test_notes_of_other_threads_wait_for_the_views_own():
+    """A sampler's word is printed by the next progress, above the live lines, never from its thread."""
+    made = console(80)
+    with SweepView(console=made, plain=False) as view:
+        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        before = printed(made)
+        thread = threading.Thread(target=view.note, args=("GPU lost",))
+        thread.start()
+        thread.join()
+        assert printed(made) == before
+        view.progress(step(), Progress(5, 0, 60, 0.08), 0.6)
+        rows = screen(printed(made))
+    assert rows[0] == "GPU lost"
+    assert rows[1].startswith("point 1/2 ")
+
+
+def test_a_note_between_drawings_leaves_no_lines_over():
+    """After a note in the view's own thread the next drawing stands below it, once."""
+    made = console(80)
+    with SweepView(console=made, plain=False) as view:
+        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.note("finishing what is in flight")
+        view.progress(step(), Progress(5, 0, 60, 0.08), 0.6)
+        rows = screen(printed(made))
+    assert rows[0] == "finishing what is in flight"
+    assert sum(row.startswith("point") for row in rows) == 1
+
+
+def test_a_quiet_sweep_says_nothing(tmp_path: Path):
+    """Nothing at all."""
+    made = console(80)
+    with SweepView(quiet=True, console=made) as view:
+        view.begun("r1", tmp_path, FOUND)
+        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.note("stop")
+        view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
+    assert printed(made) == ""
+
+
+def test_no_progress_yet():
+    """Before the first answer rates are unknown, not zero."""
+    line = progress_line(step("warming up"), NOTHING, 0.5)
+    assert line == "[1/2] 4 users, warming up 0/16 done, 0 failed, – tok/s, TTFT – ms, ETA –"
+
+
+def test_ascii_terminals_get_ascii():
+    """Bars and sparklines have a form for encodings without block characters."""
+    made = console(encoding="ascii")
+    assert (bar(made, 0.5, 8), spark(made, [0.0, None, 4.0, 8.0])) == ("====----", "_ =#")
+    with SweepView(console=made, plain=False) as view:
+        view.progress(step(), Progress(4, 0, 50, 0.08), 1.0)
+    assert printed(made).isascii()
+
+
+def test_sparklines_start_at_zero():
+    """The greatest value is the full block, a half of it the middle one, nothing known a blank."""
+    assert spark(console(), [8.0, 4.0, 0.0, None]) == "█▅▁ "
+    assert spark(console(), [0.0, 0.0]) == "▁▁"
+
+
+def test_rates_of_requests_that_end_in_waves():
+    """4 users, requests of 1 s and 10 tokens: 40 tok/s in every second, though all end at once."""
+    recent = Recent()
+    for quarter in range(41):
+        ended = 4 * (quarter // 4)
+        recent.note(quarter / 4, 10 * ended, ended, 0.08 * ended)
+    assert recent.tok_s(4)[-5:] == [pytest.approx(40.0)] * 5
+    assert recent.ttft_s(4)[-5:] == [pytest.approx(0.08)] * 5
+
+
+def test_no_request_has_ended():
+    """No series without an end, and none of TTFT where nothing streams."""
+    recent = Recent()
+    recent.note(1.0, 0, 0, 0.0)
+    assert (recent.tok_s(4), recent.ttft_s(4)) == ([], [])
+    recent.note(2.0, 10, 1, 0.0)
+    assert recent.ttft_s(4) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "known_s", "expected_s"),
+    [
+        (8, {}, None),
+        (8, {8: 80.0}, 80.0),
+        (32, {8: 80.0}, 40.0),
+        (16, {8: 80.0, 32: 20.0}, 40.0),
+        (64, {16: 40.0, 32: 20.0}, 10.0),
+        (64, {16: 40.0, 32: 50.0}, 50.0),
+        (4, {16: 40.0, 32: 20.0}, 160.0),
+    ],
+)
+def test_how_long_a_point_will_take(level: int, known_s: dict[int, float], expected_s: float | None):
+    """As known; from one level by the root; between two on the line in logs; beyond, with a slope in [-1, 0]."""
+    found = point_s(level, known_s)
+    assert found == (None if expected_s is None else pytest.approx(expected_s))
+
+
+def test_how_long_the_sweep_will_take():
+    """5 s of this point, then a known level and one between; nothing where the present point's end is unknown."""
+    assert sweep_left_s((8, 16), {8: 80.0, 32: 20.0}, 5.0) == pytest.approx(125.0)
+    assert sweep_left_s((8, 16), {8: 80.0, 32: 20.0}, None) is None
+    assert sweep_left_s((8,), {}, 5.0) is None
+
+
+def test_words_of_gpus_and_servers():
+    """Many GPUs are one line; a throttled one is yellow; a lost one says so; servers are summed."""
+    latest = Latest()
+    latest.no_gpu = "no GPU telemetry: there is no library here (NVML Not Found); install the driver"
+    assert gpu_lines(latest) == [("GPU", "not sampled: there is no library here", "dim")]
+    latest.note([GpuSample(1, 1, "nvml", uuid, util_ratio=0.9, power_w=300.0) for uuid in "abc"])
+    assert gpu_lines(latest) == [("3 GPUs", "90 % busy, 900 W", "")]
+    latest.note([GpuSample(2, 2, "nvml", "b", util_ratio=0.5, power_w=400.0, throttle_reasons=4)])
+    assert gpu_lines(latest) == [("3 GPUs", "50-90 % busy, 1,000 W, throttled: sw_power_cap", "yellow")]
+    latest.note([GpuSample(3, 3, "nvml", "b", error="GPU is lost")])
+    assert gpu_lines(latest)[0][1] == "1 lost: GPU is lost, 90 % busy, 600 W"
+    two = [ServerSample(1, 1, "u", running=3.0, waiting=1.0), ServerSample(1, 1, "v", running=4.0, waiting=0.0)]
+    assert server_words(two) == "7 running, 1 waiting"
+    assert server_words([*two, ServerSample(1, 1, "w", error="404")]) == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "–"), (0.4, "0:00"), (75, "1:15"), (3723, "1:02:03")])
+def test_clock(seconds: float | None, text: str):
+    """Minutes and seconds; hours only where there are some."""
+    assert clock(seconds) == text
+
+
+TMUX = shutil.which("tmux")
+DRAWS = """
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from rich.console import Console
+from benchsuite.load.plan import PointPlan
+from benchsuite.load.view import Latest, Step
+from benchsuite.load.workers import Progress
+from benchsuite.report.live import SweepView
+
+def wait_for(name):
+    while not Path(name).exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+
+found = SimpleNamespace(model="m", facts={"profile": "vllm", "reports_usage": True})
+latest = Latest()
+latest.no_gpu = "no GPU telemetry: none here"
+with SweepView(plain=False) as view:
+    view.begun("r1", Path("somewhere"), found)
+    for i, level in enumerate((8, 4)):
+        step = Step(i, 2, PointPlan("p", level, 0, (), 0, 0, 0, 0, "", ""), "measuring", 64, 0, None, (8, 4), latest)
+        for k in range(3):
+            view.progress(step, Progress(16 * k, 0, 160 * k, 0.1), k + 1.0)
+        if i == 0:
+            view.note("a warning that is longer than the terminal is wide, " * 3)
+    view.progress(step, Progress(48, 0, 480, 0.1), 4.0)
+    wait_for("narrower")
+    view.progress(step, Progress(64, 0, 640, 0.1), 5.0)
+    wait_for("leave")
+print("the end", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(TMUX is None, reason="needs tmux")
+def test_in_a_real_terminal(tmp_path: Path):
+    """80x24, then made narrower while it runs: one panel each time, no row wrapped, and none left over at the end."""
+    script = tmp_path / "draws.py"
+    script.write_text(DRAWS)
+    server = ["tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null"]
+    clean = "env -u CI -u NO_COLOR -u COLUMNS -u LINES LC_ALL=C.UTF-8"
+    run = f"{clean} {shlex.quote(sys.executable)} {shlex.quote(str(script))} 2>&1"
+
+    def tmux(*words: str) -> str:
+        return subprocess.run([*server, *words], capture_output=True, text=True, check=True, timeout=20).stdout
+
+    def seen(needle: str) -> list[str]:
+        for _ in range(200):
+            text = tmux("capture-pane", "-p", "-S", "-")
+            if needle in text:
+                return text.rstrip("\n").splitlines()
+            time.sleep(0.1)
+        raise AssertionError(f"{needle!r} never came: {text}")
+
+    tmux("-u", "new-session", "-d", "-x", "80", "-y", "24", "-c", str(tmp_path), run)
+    try:
+        rows = seen("48/64")
+        panel = rows[next(i for i, row in enumerate(rows) if row.startswith("point")) :]
+        assert [row.split()[0] for row in panel] == ["point", "4", "sweep", "out", "TTFT", "GPU", "Ctrl-C:"]
+        assert "".join(rows).count("a warning that is longer") == 3
+        tmux("resize-window", "-x", "50", "-y", "24")
+        (tmp_path / "narrower").touch()
+        panel = seen("64/64")
+        panel = panel[next(i for i, row in enumerate(panel) if row.startswith("point")) :]
+        assert [row.split()[0] for row in panel] == ["point", "4", "sweep", "out", "TTFT", "GPU", "Ctrl-C:"]
+        assert max(map(len, panel)) < 50
+        (tmp_path / "leave").touch()
+        rows = seen("the end")
+        assert not any(row.startswith(("point", "sweep", "out tok/s")) for row in rows)
+    finally:
+        tmux("kill-server")
