@@ -11,18 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchsuite.errors import StoreError
+from benchsuite.foreign import masked_bytes, masked_tree
 from benchsuite.store.schema import DICTIONARY_COLUMNS
 
 
 def write_json(path: Path, tree: Any) -> None:
-    """Put `tree` at `path` as JSON, whole or not at all. NaN is refused."""
-    write_bytes(path, (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    """Put `tree` at `path` as JSON, whole or not at all, without our API keys. NaN is refused."""
+    write_bytes(path, (json.dumps(masked_tree(tree), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, whole or not at all."""
+    """Put `content` at `path`, whole or not at all, with our API keys starred out."""
     with _replacing(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(masked_bytes(content))
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -56,10 +57,30 @@ class _replacing:  # noqa: N801 - a context manager
             if isinstance(error, OSError):
                 raise StoreError("a file cannot be written", where=str(self._path), given=str(error)) from None
             return
-        descriptor = os.open(self._temporary, os.O_RDONLY)
+        try:
+            _sync(self._temporary)
+            self._temporary.replace(self._path)
+            _sync(self._path.parent)
+        except OSError as failed:  # some file systems say only now that they are full
+            self._temporary.unlink(missing_ok=True)
+            raise StoreError("a file cannot be written", where=str(self._path), given=str(failed)) from None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
         os.fsync(descriptor)
+    finally:
         os.close(descriptor)
-        self._temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+
+
+def drop_temporaries(folder: Path) -> None:
+    """Remove what a process that was killed left of files that never took their place. For the folder's one writer."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> None:
+    """Give a damaged file another name, so that it is not overwritten."""
+    n = sum(1 for _ in path.parent.glob(f"{path.name}.torn*"))
+    path.rename(path.with_name(f"{path.name}.torn" + (f"-{n + 1}" if n else "")))

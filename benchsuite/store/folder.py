@@ -21,10 +21,10 @@ import pyarrow as pa
 
 from benchsuite import __version__
 from benchsuite.errors import InputError, StoreError
-from benchsuite.store.files import write_json, write_parquet
+from benchsuite.store.files import drop_temporaries, put_aside, write_json, write_parquet
 from benchsuite.store.journal import SampleLog, read_journal
 from benchsuite.store.names import JOURNALS, MANIFEST, POINTS, REPORT, REQUESTS, SAMPLES, SUMMARY, part_name
-from benchsuite.store.reading import Run, read_rows, read_run, read_samples
+from benchsuite.store.reading import Run, is_torn, read_rows, read_run, read_samples
 from benchsuite.store.schema import SCHEMA
 
 
@@ -57,6 +57,8 @@ class RunFolder:
             self.before: Run | None = read_run(path) if holds_run else None
             for name in (JOURNALS, POINTS):
                 (path / name).mkdir(exist_ok=True)
+                drop_temporaries(path / name)
+            drop_temporaries(path)
         except OSError as error:
             self.release()
             raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
@@ -114,10 +116,15 @@ class RunFolder:
 
     def finish(self) -> None:
         """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
-        write_parquet(self.path / REQUESTS, read_rows(self.path))
+        rows = read_rows(self.path)
+        if is_torn(self.path / REQUESTS):
+            put_aside(self.path / REQUESTS)
+        write_parquet(self.path / REQUESTS, rows)
         for name, file in SAMPLES.items():
             samples = read_samples(self.path, name)
             if samples is not None:
+                if is_torn(self.path / file):
+                    put_aside(self.path / file)
                 write_parquet(self.path / file, samples)
         shutil.rmtree(self.path / POINTS)
         shutil.rmtree(self.path / JOURNALS)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchsuite.errors import StoreError
+from benchsuite.foreign import masked
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.store.schema import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA
 
@@ -21,15 +22,73 @@ _FLUSH_NS = 250_000_000
 _FLUSH_FLOOR_NS = 10_000_000  # at thousands of rows a second, batches grow instead of getting more frequent
 
 
+class _Stream:
+    """What an Arrow writer writes to: gathers bytes, and puts them into the file whole or not at all.
+
+    A disk that is full takes a part of a write. That part is cut off again, and the bytes wait for the next try: what
+    comes later is never behind a hole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("xb", buffering=0)
+        self._waiting = bytearray()
+        self._written = self._given = 0
+        self.closed = False
+
+    # what pyarrow asks of a file
+    def write(self, data: Any) -> int:
+        self._waiting += data
+        n = memoryview(data).nbytes
+        self._given += n
+        return n
+
+    def tell(self) -> int:
+        return self._given
+
+    def flush(self) -> None:
+        """Nothing: `push` writes."""
+
+    def push(self) -> None:
+        """Write what waits. Raises StoreError, and then nothing of it is in the file."""
+        try:
+            with memoryview(self._waiting) as waiting:
+                done = 0
+                while done < len(waiting):
+                    done += os.write(self._file.fileno(), waiting[done:])
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), self._written)
+                os.lseek(self._file.fileno(), self._written, os.SEEK_SET)
+            raise StoreError("a journal cannot be written", where=str(self._path), given=str(error)) from None
+        self._written += done
+        self._waiting = bytearray()
+
+    def sync(self) -> None:
+        """Force what was pushed onto the disk. Raises StoreError."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StoreError("a journal cannot be written", where=str(self._path), given=str(error)) from None
+
+    def close(self) -> None:
+        """Push, sync and close; closed in any case."""
+        try:
+            self.push()
+            self.sync()
+        finally:
+            self.closed = True
+            self._file.close()
+
+
 class Journal:
     """The rows of one point and worker, appended as they come; at most the last 250 ms are lost in a crash."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("xb", buffering=0)
-            self._writer = pa.ipc.new_stream(self._file, SCHEMA)
+            self._stream = _Stream(path)
+            self._writer = pa.ipc.new_stream(self._stream, SCHEMA)
         except OSError as error:
             raise StoreError("a journal cannot be written", where=str(path), given=str(error)) from None
         self._rows: list[RequestRecord] = []
@@ -48,25 +107,23 @@ class Journal:
             self._flushed_ns = at_ns
 
     def flush(self) -> None:
-        """Write the waiting rows as one batch."""
+        """Write the waiting rows as one batch. Raises StoreError; the rows are then kept for the next try."""
         rows, self._rows = self._rows, []
-        if not rows:
-            return
-        try:
+        if rows:
             self._writer.write_batch(_batch(rows))
-        except OSError as error:
-            raise StoreError("a journal cannot be written", where=str(self._path), given=str(error)) from None
+        self._stream.push()
 
     def sync(self) -> None:
         """Force what was flushed onto the disk; may block for milliseconds, so call it from a thread."""
-        os.fsync(self._file.fileno())
+        self._stream.sync()
 
     def close(self) -> None:
-        """Flush, end the stream, sync."""
-        self.flush()
-        self._writer.close()
-        self.sync()
-        self._file.close()
+        """Flush, end the stream, sync. Raises StoreError; what was flushed before stays."""
+        try:
+            self.flush()
+            self._writer.close()
+        finally:
+            self._stream.close()
 
 
 def _batch(rows: Sequence[RequestRecord]) -> pa.RecordBatch:
@@ -110,11 +167,11 @@ class SampleLog:
     """The samples of a whole run, gpu or server, flushed at once as they come; safe to use from threads."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self._path, self._schema = path, SAMPLE_SCHEMAS[name]
+        self._schema = SAMPLE_SCHEMAS[name]
         self._lock = threading.Lock()
         try:
-            self._file = path.open("xb", buffering=0)
-            self._writer = pa.ipc.new_stream(self._file, self._schema)
+            self._stream = _Stream(path)
+            self._writer = pa.ipc.new_stream(self._stream, self._schema)
         except OSError as error:
             raise StoreError("a sample log cannot be written", where=str(path), given=str(error)) from None
 
@@ -122,23 +179,26 @@ class SampleLog:
         """Add samples taken together. Raises StoreError."""
         if not samples:
             return
-        columns = zip(*samples, strict=True)
+        columns = zip(*(map(_masked, sample) for sample in samples), strict=True)
         arrays = [
             pa.array(values, type=field.type, from_pandas=False)
             for field, values in zip(self._schema, columns, strict=True)
         ]
         with self._lock:
-            try:
-                self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-            except OSError as error:
-                raise StoreError("a sample log cannot be written", where=str(self._path), given=str(error)) from None
+            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            self._stream.push()
 
     def close(self) -> None:
-        """End the stream and sync it."""
+        """End the stream and sync it. Raises StoreError; what was written before stays."""
         with self._lock:
-            self._writer.close()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            try:
+                self._writer.close()
+            finally:
+                self._stream.close()
+
+
+def _masked(value: Any) -> Any:
+    return masked(value) if isinstance(value, str) else value
 
 
 def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:

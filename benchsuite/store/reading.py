@@ -98,22 +98,44 @@ def read_rows(path: Path) -> pa.Table:
 
     So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
     """
-    whole = path / REQUESTS
-    tables = [at_current_schema(pq.read_table(whole), SCHEMA)] if whole.exists() else []
-    there = {str(part) for table in tables for part in _parts(table).unique().to_pylist()}
-    points = [point for point in sorted((path / POINTS).glob("*.parquet")) if point.stem not in there]
-    there |= {point.stem for point in points}
-    tables += [at_current_schema(pq.read_table(point), SCHEMA) for point in points]
     journals = sorted((path / JOURNALS).glob("*.arrows"))
+    points = sorted((path / POINTS).glob("*.parquet"))
+    whole = _read_whole(path / REQUESTS, SCHEMA, spare=bool(points or journals))
+    tables = [] if whole is None else [whole]
+    there = {str(part) for table in tables for part in _parts(table).unique().to_pylist()}
+    journaled = {part_of_journal(journal) for journal in journals}
+    for point in points:
+        if point.stem not in there:
+            table = _read_whole(point, SCHEMA, spare=point.stem in journaled)
+            if table is not None:
+                there.add(point.stem)
+                tables.append(table)
     tables += [read_journal(journal) for journal in journals if part_of_journal(journal) not in there]
     return pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
+
+
+def is_torn(file: Path) -> bool:
+    """True if the file is there and is no whole Parquet file."""
+    try:
+        return file.exists() and pq.read_metadata(file) is None
+    except (OSError, pa.ArrowInvalid):
+        return True
+
+
+def _read_whole(file: Path, schema: pa.Schema, *, spare: bool) -> pa.Table | None:
+    """A Parquet file at the current schema, None if there is none. spare: its rows lie in its parts too, which stand in
+    for it if it is torn (not by us, who put files in place whole, but by a disk)."""
+    if not file.exists() or (spare and is_torn(file)):
+        return None
+    return at_current_schema(pq.read_table(file), schema)
 
 
 def read_samples(path: Path, name: str) -> pa.Table | None:
     """The run's samples, `GPU` or `SERVER`: of their file, and of the logs of sessions that are not in it yet."""
     schema, file = SAMPLE_SCHEMAS[name], path / SAMPLES[name]
-    tables = [at_current_schema(pq.read_table(file), schema)] if file.exists() else []
     logs = [read_journal(log, schema) for log in sorted((path / JOURNALS).glob(f"{name}.s*.samples"))]
+    whole = _read_whole(file, schema, spare=bool(logs))
+    tables = [] if whole is None else [whole]
     if not tables and not logs:
         return None
     # the clock goes on from session to session, so what the file holds lies before what only a log holds
