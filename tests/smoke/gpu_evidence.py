@@ -180,7 +180,10 @@ def output_folder(asked: Path | None, hardware: str, scratch: Path | None) -> Pa
 
 
 def random_model(size: str) -> Path:
-    """A random-weight model of about that many parameters, kept in the cache folder; 4 to 30 GB on disk."""
+    """A random-weight model of about that many parameters, kept in the cache folder.
+
+    1b: 4 GB on disk and a minute or two to make; 8b: 28 GB, twice that of memory, and many minutes.
+    """
     folder = cache_dir() / f"random-{size}"
     if not (folder / "config.json").is_file():
         print(f"making a random-weight model of {size} in {folder}", flush=True)

@@ -10,7 +10,6 @@ tests, to try the checks without a GPU. Exit code 0: every check holds; 1: one d
 from __future__ import annotations
 
 import argparse
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from smoke.servers import ROOT, Found, find, serve
 from smoke.sweeping import Sweep, sweep
 
 from benchsuite.errors import BenchsuiteError
+from benchsuite.telemetry.host import describe_host
 
 SETUP = ROOT / "tests" / "smoke" / "setup_transformers.sh"
 
@@ -62,7 +62,9 @@ def _options() -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     found, cuda = choose(options.server, options.device)
     fake = options.device == "fake"
-    hardware = found.gpu if cuda and found.gpu else f"{'fake-nvml ' if fake else ''}cpu {platform.machine()}"
+    host = describe_host()
+    on_cpu = f"{'fake NVML, ' if fake else ''}CPU {host['cpu_model']} x {host['cpu_count']}"
+    hardware = found.gpu if cuda and found.gpu else on_cpu
     print(f"{found.name} of {found.python}, torch {found.torch}, on {hardware}")
     if not (cuda or fake):
         print("no CUDA device is used: this run says nothing of GPUs, their samples or their energy")
