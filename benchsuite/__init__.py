@@ -1,8 +1,28 @@
 """benchsuite: which model, which GPU, which concurrency, at what cost, under which promise, and how sure.
 
 A sweep turns a spec into files of raw facts; everything after is a pure function of those files.
+
+In a notebook: `run = benchsuite.read_run("results/RUN")`, then `run.requests`, `benchsuite.summarise(run)`,
+`benchsuite.find_optimum(run)` (benchsuite/api.py). Nothing heavy is imported before one of them is used.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchsuite.api import Run, columns, find_optimum, read_run, summarise, sweep
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = ["Run", "__version__", "columns", "find_optimum", "read_run", "summarise", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from benchsuite import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'benchsuite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
