@@ -24,6 +24,7 @@ from benchsuite.client.wire import Link
 from benchsuite.clock import now_ns
 from benchsuite.load.first_token import has_token
 from benchsuite.records import RequestRecord
+from benchsuite.spec import TimeoutSpec
 from benchsuite.telemetry.descriptors import open_descriptors
 from benchsuite.telemetry.host import CpuMark, Histogram, rss_bytes
 
@@ -68,11 +69,17 @@ class Driver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a request is given up (ns): without any byte, in all, without a token (None: never for that alone)."""
+    """When a request is given up (ns): without any byte, in all, without a token."""
 
     idle_ns: int
     request_ns: int
-    first_token_ns: int | None = None
+    first_token_ns: int = 2**62
+
+
+def limits_of(timeouts: TimeoutSpec) -> Limits:
+    """The spec's timeouts as limits; a first token may take as long as any silence unless it says otherwise."""
+    first_token_s = timeouts.idle_s if timeouts.first_token_s is None else timeouts.first_token_s
+    return Limits(int(timeouts.idle_s * 1e9), int(timeouts.request_s * 1e9), int(first_token_s * 1e9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +297,7 @@ class PointLoad:
         limits = self._limits
         for user in self._users:
             why = user.driver.overdue(at_ns, limits.idle_ns, limits.request_ns)
-            if why is None and limits.first_token_ns is not None:
-                why = user.tokenless(at_ns, limits.first_token_ns)
+            why = why or user.tokenless(at_ns, limits.first_token_ns)
             if why is not None:
                 user.driver.abort("timeout", why)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +15,14 @@ from benchsuite.client.wire import Connection, Link
 from benchsuite.clock import now_ns
 from benchsuite.errors import ServerRefused, ServerUnreachable
 from benchsuite.load.endpoints import Endpoint
+from benchsuite.load.first_token import has_token
+from benchsuite.load.generator import limits_of
 from benchsuite.records import RequestRecord
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.prompts import Prompt
 
 TRIAL_TOKENS = 8
+_LOOK_S = 0.1
 # what a request can do without, in the order in which it is left out
 _REFUSABLE = ("stream_options", "cache_salt", "cache_prompt", "min_tokens", "ignore_eos")
 _LONG_ERROR = 20_000
@@ -92,12 +96,9 @@ async def _send_one(
             if not connection.is_open:
                 await connection.open()
             connection.send(wire, exchange)
-            async with asyncio.timeout(spec.timeouts.request_s):
-                await done.wait()
+            await _until_done(connection, exchange, done, spec)
         except WireError as error:
             exchange.error = error
-        except TimeoutError:
-            connection.abort("timeout", f"no answer within {spec.timeouts.request_s:g} s")
         if exchange.error is None or not exchange.error.stale:
             break
         exchange.reset_for_retry()
@@ -107,6 +108,23 @@ async def _send_one(
     for _ in record_steps(exchange, prepared, context, rows):
         pass
     return rows[0], exchange
+
+
+async def _until_done(connection: Connection, exchange: Exchange, done: asyncio.Event, spec: SweepSpec) -> None:
+    """Wait for the end of the exchange, which the sweep's own limits bring about if the server does not."""
+    limits = limits_of(spec.timeouts)
+    told = not spec.server.stream
+    while not done.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await done.wait()
+        at_ns = now_ns()
+        why = connection.overdue(at_ns, limits.idle_ns, limits.request_ns)
+        if why is None and not told and not done.is_set() and at_ns - exchange.sent_ns > limits.first_token_ns:
+            told = has_token(exchange)
+            why = None if told else f"no token for {limits.first_token_ns / 1e9:g} s"
+        if why is not None:
+            connection.abort("timeout", why)
 
 
 def _without_refused(plan: BodyPlan, row: RequestRecord, exchange: Exchange) -> tuple[BodyPlan, str] | None:
