@@ -132,5 +132,5 @@ if __name__ == "__main__":
     for file, text in pictures().items():
         (PICTURES / file).write_text(text, "utf-8")
     if "--screenshots" in sys.argv[1:]:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             screenshots(Path(scratch))

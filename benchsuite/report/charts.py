@@ -268,8 +268,10 @@ def _points(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
     for p, value in known:
         at, height, ends = f"{x.at(p.x):.1f}", y.at(value), ""
         if p.low is not None and p.high is not None:
-            low, high = (min(max(y.at(v), min(y.start, y.end)), max(y.start, y.end)) for v in (p.low, p.high))
-            bars += f"M{at} {low:.1f}V{high:.1f}m-4 0h8M{at} {low:.1f}m-4 0h8"
+            low, high = max(p.low, y.low), min(p.high, y.high)
+            bars += f"M{at} {y.at(low):.1f}V{y.at(high):.1f}"
+            bars += "m-4 0h8" if high == p.high else ""  # no foot where the interval goes on beyond the chart
+            bars += f"M{at} {y.at(low):.1f}m-4 0h8" if low == p.low else ""
             ends = f" [{number(p.low)}, {number(p.high)}]"
         marks.append(marker(x.at(p.x), height, index, hollow=p.misses))
         if p.chosen:

@@ -44,8 +44,8 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def close(self) -> None:
-        """End the browser that this started."""
-        self._process.terminate()
+        """End the browser that this started, and its children with it."""
+        self.call("Browser.close", session=None)
         self._process.wait(20)
         os.close(self._write)
         os.close(self._read)
