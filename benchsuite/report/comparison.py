@@ -22,6 +22,8 @@ def render_comparison(
     """
     if not contenders:
         raise ValueError("nothing to compare")
+    if all(one.usd_per_hour_total is None for one in contenders):
+        price = "none given"
     said = compare.comparison(contenders, placed)
     figures = compare.curves(contenders)
     scored = any(one.on_frontier is not None for one in placed)

@@ -96,3 +96,22 @@ def test_labels_are_moved_apart():
     assert apart([10, 11, 50], 14, 0, 100) == [3.5, 17.5, 50]
     assert apart([98, 99, 40], 14, 0, 100) == [86, 100, 40]
     assert apart([], 14, 0, 100) == []
+
+
+def test_hostile_names_and_no_price(tmp_path: Path):
+    """A model's name is text wherever it stands; without a price the shorter run wins, and nothing costs anything."""
+    table = tmp_path / "points.csv"
+    name = "<script>alert(1)</script>"
+    table.write_text(
+        "model,concurrency,requests,time_s,ttft_s,input_tokens,output_tokens\n"
+        f"{name},8,100,60,0.2,5000,20000\n{name},16,100,40,0.3,5000,20000\nother,8,100,90,0.2,5000,20000\n"
+    )
+    path = tmp_path / "page.html"
+    report("--points", table, "--output", path)
+    html = path.read_text("utf-8")
+    assert "<script>alert" not in html
+    assert html.count("<script>") == 1
+    escaped = "&lt;script&gt;alert(1)&lt;/script&gt;"
+    assert f"<h1>{escaped} keeps the SLO in the shortest run: 16 users, 40.0 s per run of the set.</h1>" in html
+    assert "price: none given" in html
+    assert not re.findall(r"\$[0-9]", html)

@@ -44,7 +44,9 @@ def comparison(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Ans
         return Answer(f"None of {len(contenders)} keeps the SLO at any level", ())
     _, cheapest = min(kept, key=lambda pair: pair[0])
     best = [one for one in placed if one.on_frontier and surely(one)]
-    tiles = [Tile("Cheapest", cheapest.name, _at(cheapest))]
+    tiles = [
+        Tile("Cheapest" if cheapest.usd_per_hour_total is not None else "Shortest run", cheapest.name, _at(cheapest))
+    ]
     scored = [(one.score, one) for one in placed if one.score is not None and one.on_frontier is not None]
     if scored:
         score, top = max(scored, key=lambda pair: pair[0])
@@ -57,7 +59,8 @@ def comparison(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Ans
         names = ", ".join(one.model for one in sorted(best, key=lambda one: one.cost_usd or 0.0))
         sentence = f"{len(best)} of {len(scored)} models are worth their money: {names}"
     else:
-        sentence = f"{cheapest.name} keeps the SLO at the least cost: {_at(cheapest)}"
+        how = "in the shortest run" if cheapest.usd_per_hour_total is None else "at the least cost"
+        sentence = f"{cheapest.name} keeps the SLO {how}: {_at(cheapest)}"
     return Answer(sentence, tuple(tiles))
 
 
