@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -20,6 +21,9 @@ from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 
 ProfileName = Literal["auto", "vllm", "tgi", "ollama", "llamacpp", "transformers", "openai"]
 DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
+_SECRET = re.compile(
+    r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
+)
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
 
 
@@ -38,6 +42,7 @@ class FallbackSpec(_Part):
     base_url: str
     model: str
     api_key_env: str = "FALLBACK_API_KEY"
+    api_key_file: str | None = None
     usd_per_1m_input: float | None = Field(default=None, ge=0)
     usd_per_1m_output: float | None = Field(default=None, ge=0)
     on: tuple[Literal["429", "503", "queue"], ...] = ("429", "503")
@@ -85,6 +90,7 @@ class ServerSpec(_Part):
     endpoint: Literal["chat", "completions", "native"] = "chat"
     stream: bool = True
     api_key_env: str = "OPENAI_API_KEY"
+    api_key_file: str | None = None
     extra_body: dict[str, Any] = Field(default_factory=dict)
     insecure: bool = False
     fallback: FallbackSpec | None = None
@@ -112,6 +118,17 @@ class ServerSpec(_Part):
         return tuple(_checked_url(url) for url in value)
 
     @model_validator(mode="after")
+    def _no_secrets(self) -> ServerSpec:
+        bodies = [self.extra_body, (self.fallback.extra_body if self.fallback else None) or {}]
+        name = next((found for body in bodies if (found := _secret_in(body))), None)
+        if name:
+            raise ValueError(
+                f"extra_body has {name!r}, which names a secret, and extra_body is written into the run folder; "
+                "put the key into the environment (api_key_env) or a file (api_key_file)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _each_once(self) -> ServerSpec:
         urls = [*self.base_urls, *([self.fallback.base_url] if self.fallback else [])]
         twice = [url for i, url in enumerate(urls) if url in urls[:i]]
@@ -123,6 +140,21 @@ class ServerSpec(_Part):
     def base_urls(self) -> tuple[str, ...]:
         """All own servers."""
         return (self.base_url, *self.more_base_urls)
+
+
+def _secret_in(tree: Any, depth: int = 0) -> str | None:
+    """The first key of plain data that names a secret."""
+    if isinstance(tree, list) and depth < 20:
+        return next((found for item in tree if (found := _secret_in(item, depth + 1))), None)
+    if not isinstance(tree, dict) or depth >= 20:
+        return None
+    named = next((str(key) for key in tree if _SECRET.fullmatch(str(key))), None)
+    return named or next((found for item in tree.values() if (found := _secret_in(item, depth + 1))), None)
+
+
+def _without_secrets(given: str) -> str:
+    """What was given, without what an address may carry besides its host: user, password, query."""
+    return re.sub(r"\?[^'\"\s]*", "?***", re.sub(r"//[^/@\s]*@", "//***@", given)) if "//" in given else given
 
 
 def _checked_url(value: str) -> str:
@@ -385,7 +417,7 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1]), 1)
         return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
-    given = "" if isinstance(item["input"], dict) else f" (given {item['input']!r})"
+    given = "" if isinstance(item["input"], dict) else f" (given {_without_secrets(repr(item['input']))})"
     return f"{path}: {item['msg'].removeprefix('Value error, ')}{given}"
 
 

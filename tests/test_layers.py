@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
-WORDS = ("errors", "parsing", "clock", "records", "results", "slo", "spec", "matrix_spec", "matrix_reading")
+WORDS = ("errors", "parsing", "foreign", "clock", "records", "results", "slo", "spec", "matrix_spec", "matrix_reading")
 DRAWING = (
     "report.axes", "report.charts", "report.ecdf", "report.export", "report.figures", "report.stack", "report.svg",
     "report.timeline", "report.tornado", "report.words", "report.xy",
@@ -60,7 +60,8 @@ LIBRARIES = {
     "genai_prices": ("economics.prices",),
     "gguf": ("serving",),
     "httptools": ("client.exchange",),
-    "httpx": ("client.drivers", "load", "telemetry.scrape", "telemetry.server"),
+    "httpcore": ("telemetry.bounded",),
+    "httpx": ("client.drivers", "load", "telemetry.scrape", "telemetry.server", "telemetry.bounded"),
     "jinja2": ("report.page",),
     "numpy": ("workload", "load.plan", "analysis", "economics", "frames", "report", "serving"),
     "openai": ("client.drivers",),

@@ -112,6 +112,9 @@ class HttpxDriver(_TaskDriver):
                 exchange.note_header(name.lower(), value)
             async for piece in response.aiter_raw():
                 exchange.note_body(piece, now_ns())
+                if exchange.body_bytes > self._link.target.max_response_bytes:
+                    limit = self._link.target.max_response_bytes
+                    raise WireError("stream_error", f"response longer than {limit} bytes")
 
     def close(self) -> None:
         """Close a client of its own."""
@@ -120,7 +123,10 @@ class HttpxDriver(_TaskDriver):
 
 
 def httpx_client(link: Link) -> httpx.AsyncClient:
-    """An httpx client without pool limits (the default of 100 would silently cap the concurrency) or timeouts."""
+    """An httpx client without pool limits (the default of 100 would silently cap the concurrency) or timeouts.
+
+    Straight to the server: no proxy of the environment, no redirect.
+    """
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     verify: Any = link.target.tls or True
     return httpx.AsyncClient(limits=limits, timeout=None, verify=verify, trust_env=False)
@@ -150,11 +156,19 @@ class OpenAIDriver(_TaskDriver):
                 exchange.note_body(b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n", stamp_ns)
 
 
-def openai_client(base_url: str, api_key: str | None) -> Any:
-    """An AsyncOpenAI client without retries: a retry would hide a failure."""
-    from openai import AsyncOpenAI
+def openai_client(link: Link, base_url: str, api_key: str | None) -> Any:
+    """An AsyncOpenAI client without retries, proxies or redirects: each would hide what the server does."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-    return AsyncOpenAI(base_url=f"{base_url}/v1", api_key=api_key or "none", max_retries=0, timeout=None)
+    verify: Any = link.target.tls or True
+    http_client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
+    return AsyncOpenAI(
+        base_url=f"{base_url}/v1",
+        api_key=api_key or "none",
+        max_retries=0,
+        timeout=None,
+        http_client=http_client,
+    )
 
 
 def _failure(error: Exception) -> WireError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.facts import StreamFacts
 from benchsuite.client.reading import clean_text, count, error_message, seconds
 from benchsuite.client.stream import read_whole, stream_steps
+from benchsuite.foreign import masked, masked_bytes
 from benchsuite.records import RequestRecord, Status
 
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
@@ -21,7 +22,7 @@ _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 class Prepared:
     """A prompt made ready to send: its bytes on the wire, and what its row needs to know of it."""
 
-    wire: bytes
+    wire: bytes = field(repr=False)  # its head carries the API key
     prompt_id: str
     scenario: str | None
     asked_output_tokens: int | None
@@ -54,7 +55,7 @@ def record_steps(
     except WireError as found:
         error = error or found
         exchange.body_ends.append(exchange.body_bytes)  # what the failed read gave before it failed
-    body = b"".join(exchange.body_parts)
+    body = masked_bytes(b"".join(exchange.body_parts))
     # A server may answer a streaming request with one JSON object: then there are no token times.
     streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{")
     if exchange.status == 200 and body:
@@ -152,17 +153,22 @@ def _row(
         stale_retries=exchange.retries,
         token_source=source,  # type: ignore[arg-type]
         stamp_source="kernel" if kernel else "user",
-        finish_reason=facts.finish_reason,
+        finish_reason=_masked(facts.finish_reason),
         status=status,
         http_status=exchange.status or None,
-        error=message,
-        response_id=facts.response_id,
-        text=clean_text("".join(facts.text)) if context.keep_text else None,
+        error=_masked(message),
+        response_id=_masked(facts.response_id),
+        text=masked(clean_text("".join(facts.text))) if context.keep_text else None,
         endpoint=context.endpoint,
         server_queue_s=_queue_s(facts, exchange.kept_headers) if exchange.kept_headers else facts.queue_s,
         server_prefill_s=facts.prefill_s,
         server_decode_s=facts.decode_s,
     )
+
+
+def _masked(text: str | None) -> str | None:
+    """Once more after the parse: JSON escapes may have hidden a key."""
+    return None if text is None else masked(text)
 
 
 def _gaps_us(token_ns: array[int]) -> array[int]:

@@ -36,6 +36,7 @@ class Target:
     tls: ssl.SSLContext | None = None
     kernel_stamps: bool = True
     max_response_bytes: int = 64 * 1024 * 1024
+    max_held_bytes: int = 1024 * 1024 * 1024  # of all responses in flight together
 
 
 class Link:
@@ -50,6 +51,7 @@ class Link:
         "clock_steps",
         "closes_after_response",
         "connect_timeout_s",
+        "held_bytes",
         "loop",
         "offset_ns",
         "opened",
@@ -61,6 +63,7 @@ class Link:
         self.offset_ns = realtime_offset_ns()
         self.clock_steps = 0
         self.opened = 0
+        self.held_bytes = 0
         self.closes_after_response = False
         self._turn_ns = 0
 
@@ -271,10 +274,14 @@ class Connection:
         data = exchange.data
         data += received
         exchange.ends.append(len(data))
+        self._link.held_bytes += len(received)
         try:
             complete = exchange.look_for_end()
             if len(data) > self._link.target.max_response_bytes:
                 raise WireError("stream_error", f"response longer than {self._link.target.max_response_bytes} bytes")
+            if self._link.held_bytes > self._link.target.max_held_bytes:
+                limit = self._link.target.max_held_bytes
+                raise WireError("stream_error", f"responses in flight longer than {limit} bytes together")
         except WireError as error:
             self._finish(exchange, error)
             return
@@ -327,6 +334,7 @@ class Connection:
 
     def _finish(self, exchange: Exchange, error: WireError | None) -> None:
         self._exchange = None
+        self._link.held_bytes -= len(exchange.data)
         self.served += 1
         self.free_ns = now_ns()
         exchange.error = error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchsuite.client.exchange import Exchange
 from benchsuite.client.request import Prepared
 from benchsuite.client.servers import BodyPlan, http_request
 from benchsuite.client.wire import Target
+from benchsuite.foreign import remember_key
 from benchsuite.workload.prompts import Prompt
 
 _SHORT_BYTES = 2048  # an error is shorter than this; a longer stream is not searched for one
@@ -28,11 +29,12 @@ class Endpoint:
     tls: bool
     base_url: str
     insecure: bool = False
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     kernel_stamps: bool = True
 
     def target(self) -> Target:
         """The connection target, with a TLS context made here (it cannot cross processes)."""
+        remember_key(self.api_key)  # in the process that will store what the server says
         context = None
         if self.tls:
             context = ssl.create_default_context()

@@ -18,6 +18,7 @@ from benchsuite.load.sweep import check_levels, sweep
 from benchsuite.load.view import View
 from benchsuite.matrix_spec import MatrixSpec, Setting
 from benchsuite.serving.launch import launched, parse_serve
+from benchsuite.serving.launch_plan import refuse_secrets
 from benchsuite.workload.prompts import Workload
 
 SERVER_LOG = "serve.log"
@@ -42,7 +43,7 @@ class Outcome:
 def check_matrix(matrix: MatrixSpec, workload: Workload) -> None:
     """Refuse what cannot be started or measured, before anything is. Raises InputError."""
     for setting in matrix.settings:
-        parse_serve(setting.serve)
+        refuse_secrets(parse_serve(setting.serve))
         check_levels(matrix.sweep_of(setting), workload)
 
 

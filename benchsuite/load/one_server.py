@@ -15,7 +15,7 @@ from benchsuite.client.wire import resolve
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load.detect import detect, listed_models, server_facts
 from benchsuite.load.endpoints import Endpoint
-from benchsuite.load.found import Preflight, api_key
+from benchsuite.load.found import Preflight, api_key, key_source
 from benchsuite.load.trial import Trial, try_requests
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.prompts import Prompt
@@ -107,8 +107,8 @@ def _models_answer(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
         raise ServerRefused(
             "the server does not accept the API key",
             where=f"{spec.server.base_url}/v1/models",
-            given=f"HTTP {answer.status_code}; {'a' if api_key(spec) else 'no'} key from ${spec.server.api_key_env}",
-            hint=f"put the key into the environment variable {spec.server.api_key_env}",
+            given=f"HTTP {answer.status_code}; {'a' if api_key(spec) else 'no'} key from {key_source(spec)}",
+            hint=f"put the key into the environment variable {spec.server.api_key_env}, or name a file: --api-key-file",
         )
     return answer
 

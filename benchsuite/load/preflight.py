@@ -14,7 +14,7 @@ from benchsuite.client.servers import CacheBust
 from benchsuite.errors import InputError, ServerRefused
 from benchsuite.load.capacity import capacity_facts, capacity_warnings
 from benchsuite.load.endpoints import Fallback
-from benchsuite.load.found import Preflight, api_key, control_client, spec_at, with_server
+from benchsuite.load.found import Preflight, api_key, control_client, key_file_warnings, spec_at, with_server
 from benchsuite.load.one_server import find_out
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.server import read_state
@@ -36,6 +36,7 @@ def preflight(
     capacity["warnings"] = capacity_warnings(
         found.profile, spec.load.concurrency, capacity, found.facts["longest"], len(spec.server.base_urls)
     )
+    capacity["warnings"] += key_file_warnings(spec)
     others = []
     for url in spec.server.more_base_urls:
         there = spec_at(spec, url)
@@ -113,6 +114,7 @@ def _fallback(spec: SweepSpec, found: Preflight, prompts: tuple[Prompt, ...]) ->
         profile="openai",
         endpoint="completions" if spec.server.endpoint == "completions" else "chat",
         api_key_env=asked.api_key_env,
+        api_key_file=asked.api_key_file,
         extra_body=spec.server.extra_body if asked.extra_body is None else asked.extra_body,
         insecure=False,
     )

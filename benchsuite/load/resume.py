@@ -20,8 +20,8 @@ from benchsuite.spec import SweepSpec, parse_spec
 
 # keys of the spec that may differ: they change no measured figure, or only which points there are
 _FREE = (
-    "price", "slo", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env", "server.api_key_file", "load.max_errors",
-    "load.server_wait_s",
+    "price", "slo", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env", "server.api_key_file",
+    "load.max_errors", "load.server_wait_s",
 )  # fmt: skip
 _MISSING = "nothing"
 

@@ -19,7 +19,7 @@ from benchsuite.load.view import Step, SweepResult, View
 from benchsuite.load.workers import Progress
 from benchsuite.serving.engines import Engine
 from benchsuite.serving.launch import keep_log, launched
-from benchsuite.serving.launch_plan import LaunchPlan, parse_serve
+from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
 from benchsuite.serving.local_start import served_name
 from benchsuite.serving.process import LOOPBACK, free_port
 from benchsuite.spec import SweepSpec
@@ -46,7 +46,7 @@ def served_plan(text: str | None, before: Mapping[str, Any], keys: Mapping[str, 
     text = text if text is not None else (before.get("served") or {}).get("plan")
     if text is None:
         return None
-    plan = parse_serve(text)
+    plan = refuse_secrets(parse_serve(text))
     return plan if plan.port is not None else dataclasses.replace(plan, port=free_port())
 
 

@@ -34,7 +34,7 @@ from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.load.breaker import Breaker
 from benchsuite.load.endpoints import Endpoint, Fallback, prepare
-from benchsuite.load.generator import ClientState, Driver, Limits, PointLoad, Route, Seat, Spare
+from benchsuite.load.generator import ClientState, Driver, PointLoad, Route, Seat, Spare, limits_of
 from benchsuite.records import RequestRecord
 from benchsuite.spec import DriverName, TimeoutSpec
 from benchsuite.store import Journal, keep_pandas_out
@@ -180,7 +180,7 @@ class _Worker:
     async def _point(self, order: PointOrder) -> WorkerReport:
         setup = self._setup
         seats = self._seats(order)
-        limits = _limits(setup.timeouts)
+        limits = limits_of(setup.timeouts)
         sink = _RowSink(Journal(order.journal) if order.journal else None, self._show, self._breaker)
         try:
             n = len(order.order)
@@ -247,7 +247,7 @@ class _Worker:
                 client = httpx_client(link)
                 return [HttpxDriver(link, endpoint.base_url, client) for _ in range(n_users)]
             case "openai":
-                sdk = openai_client(endpoint.base_url, endpoint.api_key)
+                sdk = openai_client(link, endpoint.base_url, endpoint.api_key)
                 return [OpenAIDriver(link, sdk) for _ in range(n_users)]
 
     def _pause(self) -> Callable[[], Awaitable[object]] | None:
@@ -300,11 +300,6 @@ class Shared:
     progress: Any
     waiting: Any
     breaker: Breaker
-
-
-def _limits(timeouts: TimeoutSpec) -> Limits:
-    first_token_s = timeouts.idle_s if timeouts.first_token_s is None else timeouts.first_token_s
-    return Limits(int(timeouts.idle_s * 1e9), int(timeouts.request_s * 1e9), int(first_token_s * 1e9))
 
 
 def _worker_main(setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
@@ -444,7 +439,7 @@ class Fleet:
     def _receive(self, worker: int) -> Any:
         try:
             answer = self._pipes[worker].recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise self._death(worker) from None
         if isinstance(answer, RunError):
             raise answer

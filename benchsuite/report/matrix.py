@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchsuite.economics.settings import SettingCurve, SettingsDecision
+from benchsuite.foreign import markdown_cell
 from benchsuite.report.console import safe, say
 from benchsuite.report.matrix_words import SettingReport, headline, notes, shown_level
 from benchsuite.report.words import DASH, chance, grouped_warnings, interval, ms, number, usd, warning_text
@@ -110,9 +111,9 @@ def to_markdown(found: SettingsDecision, reports: Sequence[SettingReport], slo: 
     lines.append("|" + "|".join("---" if head in _LEFT else "---:" for head in heads) + "|")
     for place, report in enumerate(reports):
         cells = _cells(found, place, report)
-        lines.append(_line([cells[head].replace("|", "\\|").replace("\n", " ") for head in heads]))
-    lines += ["", f"**{headline(found, reports)}**", *[""] * bool(notes(found, reports))]
-    lines += [f"* {' '.join(text.split())}" for text in notes(found, reports)]
+        lines.append(_line([markdown_cell(cells[head]) for head in heads]))
+    lines += ["", f"**{markdown_cell(headline(found, reports))}**", *[""] * bool(notes(found, reports))]
+    lines += [f"* {markdown_cell(text)}" for text in notes(found, reports)]
     return "\n".join(lines) + "\n"
 
 

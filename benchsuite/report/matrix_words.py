@@ -12,6 +12,7 @@ from typing import Any
 from benchsuite.analysis.metrics import summarise_for
 from benchsuite.economics.optimum import limits_of
 from benchsuite.economics.settings import SettingCurve, SettingsDecision
+from benchsuite.foreign import csv_cell
 from benchsuite.report.judgement import Judgement
 from benchsuite.report.words import doubt_text, number, price_text, usd
 from benchsuite.results import Judged
@@ -214,11 +215,11 @@ def to_json(found: SettingsDecision, reports: Sequence[SettingReport], slo: str)
 
 
 def to_csv(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
-    """The rows as CSV; missing is an empty cell."""
+    """The rows as CSV; missing is an empty cell, and no text is a formula."""
     plain = rows(found, reports)
     out = io.StringIO()
     fields = list(dict.fromkeys(key for row in plain for key in row))
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(plain)
+    writer.writerows({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in plain)
     return out.getvalue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from benchsuite import __version__
 from benchsuite.errors import EngineError
+from benchsuite.foreign import masked_bytes
 from benchsuite.serving.ask import ask_json
 from benchsuite.serving.compose_start import running_containers
 from benchsuite.serving.engine_settings import llamacpp_settings
@@ -74,12 +74,15 @@ def launched(
 def keep_log(engine: Engine, folder: Path) -> Path | None:
     """Copy what the server wrote so far into `folder`; None where that cannot be done. Raises nothing.
 
-    The copy is serve.log; where there is one, of a run before it was resumed, serve-2.log and so on.
+    Our API keys are starred out. It is serve.log; where there is one, of a run before it was resumed, serve-2.log and
+    so on.
     """
     names = (LOG_NAME, *(f"serve-{number}.log" for number in range(2, 1000)))
     free = next((folder / name for name in names if not (folder / name).exists()), folder / LOG_NAME)
     try:
-        return Path(shutil.copyfile(engine.log_path, free))
+        with engine.log_path.open("rb") as log, free.open("wb") as copy:
+            copy.writelines(map(masked_bytes, log))
+        return free
     except OSError:
         return None
 

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from benchsuite.errors import InputError
 from benchsuite.serving.engine_settings import llamacpp_settings, ollama_environment
+from benchsuite.serving.process import without_secrets
 
 EngineName = Literal["llamacpp", "simulator", "vllm", "tgi", "ollama", "transformers"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -24,6 +25,9 @@ _PARALLEL_FLAGS = (
 )
 _FORM = "ENGINE [MODEL] [--port P] [--python PY] [--image IMAGE] [--] [the server's own arguments]"
 _OWN = ("--port", "--python", "--image")
+
+
+_KEY_VARIABLES = {"vllm": "VLLM_API_KEY or HF_TOKEN", "tgi": "API_KEY or HF_TOKEN", "llamacpp": "LLAMA_API_KEY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,19 @@ def parse_serve(text: str) -> LaunchPlan:
     if how not in ("", "local", "docker"):
         raise InputError("a server is local or docker", where="--serve", given=words[0], expected=_FORM)
     return plan_of(engine, words[1:], docker=how == "docker")
+
+
+def refuse_secrets(plan: LaunchPlan) -> LaunchPlan:
+    """The plan; for one that is written into a run folder. Raises InputError if its arguments hold a secret."""
+    if without_secrets(plan.args) != list(plan.args):
+        raise InputError(
+            "a secret among the server's arguments would be written into the run folder",
+            where="--serve",
+            given=" ".join(without_secrets(plan.args)),
+            expected="no --api-key, --hf-token or the like",
+            hint=f"put it into the server's environment: {_KEY_VARIABLES.get(plan.engine, 'see its manual')}",
+        )
+    return plan
 
 
 def plan_of(engine: str, words: Sequence[str], *, docker: bool = False) -> LaunchPlan:

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchsuite.clock import NS_PER_S, now_ns
+from benchsuite.telemetry.bounded import MAX_BYTES, bounded_client
 
 Transport = httpx.BaseTransport
-MAX_BYTES = 16 * 1024 * 1024
 _TOTAL_S = 5.0  # a page that drips is given up, whatever each read takes
 
 
@@ -54,7 +54,9 @@ class Scraper:
         transport: Transport | None = None,
     ) -> None:
         self.url, self._origin_ns = url, origin_ns
-        self._client = httpx.Client(headers=dict(headers or {}), verify=verify, timeout=timeout_s, transport=transport)
+        self._client = bounded_client(
+            headers=headers, verify=verify, timeout_s=timeout_s, total_s=_TOTAL_S, transport=transport
+        )
 
     def get(self) -> Scrape:
         """The page now. Never raises."""

@@ -103,7 +103,9 @@ def _toml_changed(rng: random.Random, data: bytes) -> bytes:
         return data
     if not isinstance(tree, dict):
         return data
-    return "\n".join(f"{json.dumps(str(key))} = {_toml(value)}" for key, value in tree.items()).encode("utf-8", "replace")
+    return "\n".join(f"{json.dumps(str(key))} = {_toml(value)}" for key, value in tree.items()).encode(
+        "utf-8", "replace"
+    )
 
 
 def _toml(value: Any) -> str:

@@ -56,7 +56,9 @@ def block(name: str, number: int, size: int = BLOCK) -> tuple[int, float, dict[s
 
 def _place(error: BaseException) -> str:
     """The kind of error and the last line of ours that it went through."""
-    ours = [f for f in traceback.extract_tb(error.__traceback__) if "benchsuite" in f.filename and "tests" not in f.filename]
+    ours = [
+        f for f in traceback.extract_tb(error.__traceback__) if "benchsuite" in f.filename and "tests" not in f.filename
+    ]
     at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "outside"
     return f"{type(error).__name__} at {at}: {str(error)[:60]!r}".replace("\n", " ")
 

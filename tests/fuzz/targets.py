@@ -210,14 +210,14 @@ MATRIX = [
 ]
 PRICES = [
     b'[sources]\nx = "http://x"\n[presets.a]\nusd_per_hour = 1.5\nsource = "x"\nas_of = "2026-01"\nnote = "n"\n'
-    b'[presets.a.tornado]\nyears = [1, 2]\n',
+    b"[presets.a.tornado]\nyears = [1, 2]\n",
     b'[presets.b]\nsource = "x"\nas_of = "2026-01-02"\n[presets.b.owned]\npurchase_price = 30000\nyears = 3\npower_kw = 0.7\n'
     b'electricity_per_kwh = 0.1\n[api.c]\ninput_usd_per_1m_tokens = 0.5\ncached_input_usd_per_1m_tokens = 0.1\noutput_usd_per_1m_tokens = 2.0\nsource = "x"\nas_of = "2026-01-02"\n',
     b'{"gpt-x": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "cache_read_input_token_cost": 1e-7}}',
 ]
 SCENARIOS = [
     b'[[scenario]]\nname = "n"\nrequests_per_day = 100\ntokens_per_request = 500\ndays = 30\napi_usd_per_1m_tokens = 2.5\n'
-    b'usd_per_hour = 1.5\ngpus = 1\n[scenario.printed]\napi_usd = 3.0\n'
+    b"usd_per_hour = 1.5\ngpus = 1\n[scenario.printed]\napi_usd = 3.0\n"
 ]
 POINTS = [
     b"model,concurrency,requests,time_s,ttft_s,input_tokens,output_tokens,total_tokens,throughput_tok_s\n"
@@ -250,9 +250,7 @@ TARGETS: dict[str, Target] = {
         raises=False,
     ),
     "workload JSONL": Target(lambda data: parse_jsonl(_text(data).split("\n"), where="w"), lambda: WORKLOAD),
-    "vllm bench": Target(
-        _importer(vllm_bench.parse), lambda: [(DATA / "importers/vllm_bench_0.32.json").read_bytes()]
-    ),
+    "vllm bench": Target(_importer(vllm_bench.parse), lambda: [(DATA / "importers/vllm_bench_0.32.json").read_bytes()]),
     "guidellm": Target(_importer(guidellm.parse), lambda: [(DATA / "importers/guidellm_0.8.json").read_bytes()]),
     "aiperf": Target(
         _importer(aiperf.parse),

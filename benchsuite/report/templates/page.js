@@ -48,7 +48,8 @@ for (const svg of document.querySelectorAll("svg.bs")) {
   });
 }
 addEventListener("scroll", hide, { passive: true });
-const cell = (text) => (/[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text);
+const tame = (text) => (/^[=+\-@\t\r]/.test(text) && isNaN(text) ? "'" + text : text); // no formula for a spreadsheet
+const cell = (raw, text = tame(raw)) => (/[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text);
 for (const table of document.querySelectorAll("table[data-name]")) {
   const button = document.createElement("button");
   button.type = "button";

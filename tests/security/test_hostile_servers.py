@@ -1,0 +1,160 @@
+"""A server cannot exhaust this machine's memory or patience, whatever it sends, under load or beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpx
+import pytest
+
+from benchsuite.client.exchange import Exchange
+from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.wire import Connection, Link, Target
+from benchsuite.clock import now_ns
+from benchsuite.load.detect import listed_models
+from benchsuite.telemetry import bounded
+from benchsuite.telemetry.bounded import bounded_client
+from benchsuite.telemetry.scrape import Scraper
+from tests.security.hostile_servers import OK, forever, rss_bytes, serving, whole
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a header without end": (OK + b"X-Big: ", b"a"),
+    "headers without end": (OK, b"X-Header: value\r\n"),
+    "interim answers without end": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a body without end": (OK + b"\r\n", b"a"),
+    "chunks without end": (CHUNKED, b"1\r\na\r\n"),
+    "a chunk's size without end": (CHUNKED, b"0"),
+    "a chunk's extension without end": (CHUNKED + b"1;", b"a"),
+    "trailers without end": (CHUNKED + b"0\r\n", b"X-Trailer: value\r\n"),
+    "an event without end": (CHUNKED + b"ffffffff\r\ndata: ", b"a"),
+    "a status line without end": (b"HTTP/1.1 200 ", b"a"),
+}
+
+
+async def _ask(url: str, limit_bytes: int, seconds: float, all_bytes: int = 2**30):
+    host, port = url.removeprefix("http://").split(":")
+    target = Target(2, (host, int(port)), host, max_response_bytes=limit_bytes, max_held_bytes=all_bytes)
+    link = Link(asyncio.get_running_loop(), target, 5.0)
+    connection, exchange, done = Connection(link), Exchange(0, now_ns()), asyncio.Event()
+    exchange.on_done = lambda _: done.set()
+    await connection.open()
+    connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", exchange)
+    until_s = time.monotonic() + 20
+    while not done.is_set() and time.monotonic() < until_s:
+        why = connection.overdue(now_ns(), int(seconds * 1e9), int(seconds * 1e9))
+        if why:
+            connection.abort("timeout", why)
+        await asyncio.sleep(0.005)
+    connection.close()
+    rows = []
+    for _ in record_steps(exchange, Prepared(b"", "p", None, None), PointContext("r", "p", 1, 0, 0, 0, True), rows):
+        pass
+    assert link.held_bytes == 0
+    return rows[0], len(exchange.data)
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_the_measuring_client_ends_an_endless_answer(name):
+    """At its limit on a response; memory stays near that limit, and the row says what happened."""
+    begin, piece = ENDLESS[name]
+    before = rss_bytes()
+    with serving(lambda sock, _: forever(sock, piece, begin)) as url:
+        row, n_bytes = await _ask(url, 4 * 2**20, 10.0)
+
+    assert row.status in ("stream_error", "timeout", "truncated", "http_error")
+    assert row.error
+    assert n_bytes <= 4 * 2**20 + 65536
+    assert rss_bytes() - before < 64 * 2**20
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_the_client_beside_the_load_ends_an_endless_answer(name, monkeypatch):
+    """The same of the client that asks for models, metrics and versions: an error that its callers take for no answer."""
+    monkeypatch.setattr(bounded, "MAX_BYTES", 2**19)
+    begin, piece = ENDLESS[name]
+    before = rss_bytes()
+    with (
+        serving(lambda sock, _: forever(sock, piece, begin)) as url,
+        bounded_client(url, timeout_s=5.0) as client,
+        pytest.raises(httpx.TransportError),
+    ):
+        client.get("/v1/models")
+    assert rss_bytes() - before < 64 * 2**20
+
+
+async def test_all_answers_together_have_a_limit_too():
+    """Many connections, each below its own limit, cannot fill the memory together; what is over is given back."""
+    with serving(lambda sock, _: forever(sock, b"a", OK + b"\r\n")) as url:
+        row, n_bytes = await _ask(url, 2**30, 10.0, all_bytes=2**20)
+
+    assert row.error == "responses in flight longer than 1048576 bytes together"
+    assert n_bytes <= 2**20 + 65536
+
+
+@pytest.mark.parametrize("begin", [b"", OK, OK + b"Content-Length: 100000\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_dripping_ends_by_its_time(begin):
+    """A byte now and then keeps every read alive, and the whole answer still has an end."""
+
+    def drip(sock, _):
+        sock.sendall(begin)
+        for _ in range(2000):
+            sock.sendall(b"a")
+            time.sleep(0.01)
+
+    with serving(drip) as url, bounded_client(url, timeout_s=5.0, total_s=0.3) as client:
+        started_s = time.monotonic()
+        with pytest.raises(httpx.TransportError):
+            client.get("/")
+        assert time.monotonic() - started_s < 10  # of the 20 s that it would go on
+
+
+async def test_dripping_headers_end_under_load_too():
+    """The measuring client's limit is on the whole request: bytes that come do not renew it."""
+
+    def drip(sock, _):
+        sock.sendall(OK)
+        for _ in range(2000):
+            sock.sendall(b"X")
+            time.sleep(0.01)
+
+    with serving(drip) as url:
+        row, _ = await _ask(url, 2**20, 0.3)
+    assert row.status == "timeout"
+    assert row.error == "not finished within 0.3 s"
+
+
+def test_a_bomb_is_not_unpacked():
+    """A compressed answer that nobody asked for is refused unread, by both clients."""
+    import gzip
+
+    bomb = whole(gzip.compress(b"\0" * 50_000_000), more=b"Content-Encoding: gzip\r\n")
+    with serving(lambda sock, _: sock.sendall(bomb)) as url:
+        with bounded_client(url) as client, pytest.raises(httpx.RemoteProtocolError, match="unasked content-encoding"):
+            client.get("/v1/models")
+        scraper = Scraper(f"{url}/metrics", 0)
+        assert "unasked content-encoding" in (scraper.get().problem or "")
+        scraper.close()
+        row, _ = asyncio.run(_ask(url, 2**20, 5.0))
+    assert row.error == "unasked content-encoding 'gzip'"
+
+
+def test_a_million_models_are_cut():
+    """A list of models is kept to its first 2,000, and each name to 300 characters."""
+    many = b",".join(b'{"id":"%s%d"}' % (b"m" * 400, i) for i in range(5000))
+    with (
+        serving(lambda sock, _: sock.sendall(whole(b'{"data":[%s]}' % many))) as url,
+        bounded_client(url) as client,
+    ):
+        found = listed_models(client.get("/v1/models"))
+    assert found is not None
+    assert len(found) == 2000
+    assert {len(name) for name in found} == {300}
+
+
+def test_json_without_bottom_is_no_list_of_models():
+    """Nesting deeper than Python's stack is no JSON, and no crash."""
+    deep = whole(b'{"data":' + b"[" * 500_000)
+    with serving(lambda sock, _: sock.sendall(deep)) as url, bounded_client(url) as client:
+        assert listed_models(client.get("/v1/models")) is None
