@@ -417,6 +417,10 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1]), 1)
         return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        close = difflib.get_close_matches(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"]), 1)
+        if close:
+            return f"{path}: {item['msg']} (given {item['input']!r}); did you mean {close[0]!r}?"
     given = "" if isinstance(item["input"], dict) else f" (given {_without_secrets(repr(item['input']))})"
     return f"{path}: {item['msg'].removeprefix('Value error, ')}{given}"
 
