@@ -18,6 +18,7 @@ import httpx
 from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.wire import Link
 from benchsuite.clock import now_ns
+from benchsuite.foreign import masked
 
 _STOPPED = WireError("cancelled", "the run was stopped")
 
@@ -173,7 +174,7 @@ def openai_client(link: Link, base_url: str, api_key: str | None) -> Any:
 
 def _failure(error: Exception) -> WireError:
     status = getattr(error, "status_code", None)
-    message = f"{type(error).__name__}: {error}"[:300]
+    message = masked(f"{type(error).__name__}: {error}")[:300]
     if status is not None:
         return WireError("http_error", message)
     if isinstance(error, httpx.ConnectError) or "Connection" in type(error).__name__:

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from benchsuite.foreign import masked
+
 _fast_loads: Callable[[bytes], Any] = json.loads
 with contextlib.suppress(ImportError):  # the extra `fast`
     from orjson import loads as _fast_loads
@@ -71,4 +73,4 @@ def error_message(body: bytes, limit: int = 300) -> str:
         text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
     except RecursionError:
         text = body.decode("utf-8", "replace")
-    return clean_text(" ".join(text.split()))[:limit]
+    return masked(clean_text(" ".join(text.split())))[:limit]  # masked before it is cut: half a key is one too

@@ -23,6 +23,7 @@ from benchsuite import __version__
 from benchsuite.client.request import PointContext
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, RunError
+from benchsuite.foreign import masked
 from benchsuite.load.beside import Beside
 from benchsuite.load.capacity import reset_prefix_cache
 from benchsuite.load.plan import PointPlan, plan_points
@@ -116,7 +117,7 @@ def check_descriptors(spec: SweepSpec) -> None:
 
 def new_run_id(model: str) -> str:
     """A name that sorts by time and says the model."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", model.rsplit("/", 1)[-1]).strip("-")[:40].lower() or "model"
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", masked(model).rsplit("/", 1)[-1]).strip("-")[:40].lower() or "model"
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchsuite.foreign import masked
+
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?=[{ \t])")
 
 
@@ -51,7 +53,7 @@ def parse_page(text: str, wanted: Container[str]) -> Page:
                 (family,) = text_string_to_metric_families(line)
                 found += [Reading(sample.name, sample.labels, _finite(sample.value)) for sample in family.samples]
             except (ValueError, IndexError, KeyError, OverflowError):
-                odd = odd or line[:120]
+                odd = odd or masked(line)[:120]
     return Page(tuple(found), n_named, odd)
 
 

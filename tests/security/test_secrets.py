@@ -1,0 +1,200 @@
+"""No API key leaves this program but to the server that it is for: not into files, tables, errors or command lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from benchsuite import foreign
+from benchsuite.errors import InputError, SpecError
+from benchsuite.load.found import api_key, key_file_warnings
+from benchsuite.load.served import served_plan
+from benchsuite.spec import parse_spec
+from tests.security.hostile_servers import serving, whole
+
+KEY = "sk-planted-0123456789abcdef"
+SPARE = "sk-fallback-fedcba9876543210"
+SPLIT = ('{"choices":[{"delta":{"content":"' + KEY[:9] + '"}}]}', '{"choices":[{"delta":{"content":"' + KEY[9:] + '"}}]}')
+LAST = '{"id":"%s","choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch):
+    monkeypatch.setattr(foreign, "_keys", [])
+
+
+def parrot():
+    """A server that says the key back wherever a server can say something; every fourth request is refused."""
+    count = iter(range(10**9))
+
+    def handle(sock, request):
+        said = next((line[22:] for line in request.split(b"\r\n") if line.lower().startswith(b"authorization: bearer ")), b"")
+        key = said.decode()
+        if request.startswith(b"GET /v1/models"):
+            listed = {"data": [{"id": f"model-{key}", "owned_by": "vllm"}]}
+            sock.sendall(whole(listed, more=b"Server: %s\r\n" % said))
+        elif request.startswith(b"GET /version"):
+            sock.sendall(whole({"version": f"0.32 {key}", key: key}))
+        elif request.startswith(b"GET /metrics"):
+            sock.sendall(whole(b'vllm:num_requests_running{model="%s" %s\n' % (said, said), kind=b"text/plain"))
+        elif request.startswith(b"GET"):
+            sock.sendall(whole(b"no " + said, b"404 Not Found"))
+        elif b'"stream"' in request and next(count) % 4 == 3:
+            error = {"error": {"message": "x" * 280 + key, "escaped": key}}
+            sock.sendall(whole(json.dumps(error).replace("sk-", "sk\\u002d").encode(), b"503 " + said))
+        else:
+            events = "".join(f"data: {event}\n\n" for event in (*SPLIT, LAST % key, "[DONE]"))
+            sock.sendall(whole(events.encode(), more=b"x-request-id: %s\r\n" % said, kind=b"text/event-stream"))
+
+    return serving(handle)
+
+
+def run(*args: str, cwd: Path, **env: str) -> tuple[subprocess.CompletedProcess, list[bytes]]:
+    """benchsuite as its users call it; and the command lines of all its processes while it ran."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchsuite.cli.main", *args],
+        cwd=cwd, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    seen: set[bytes] = set()
+
+    def watch() -> None:
+        while process.poll() is None:
+            for task in Path(f"/proc/{process.pid}/task").glob("*/children"):
+                for pid in [str(process.pid), *_text(task).decode().split()]:
+                    seen.add(_text(Path(f"/proc/{pid}/cmdline")))
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    out, err = process.communicate(timeout=100)
+    watcher.join()
+    return subprocess.CompletedProcess(args, process.returncode, out, err), sorted(seen)
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_sweep_leaves_no_key_anywhere(tmp_path):
+    """A whole sweep against servers that parrot both keys: no file, output, table or command line has either."""
+    with parrot() as url, parrot() as fallback:
+        done, lines = run(
+            "sweep", "--base-url", url, "--fallback-url", fallback, "--fallback-model", "big", "--concurrency", "2",
+            "--requests", "12", "--workers", "2", "--save-text", "--warmup-requests", "2", "--warmup-min-s", "0",
+            "--gpu", "off", "--usd-per-hour", "1", "--profile", "vllm", "--cooldown-min-s", "0", "--output", "run",
+            cwd=tmp_path, OPENAI_API_KEY=KEY, FALLBACK_API_KEY=SPARE, XDG_CACHE_HOME=str(tmp_path / "cache"),
+        )  # fmt: skip
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert (tmp_path / "run" / "manifest.json") in files, done.stderr
+    assert len(lines) >= 3, "the workers were seen"
+    rows = str(_rows(tmp_path / "run"))
+    assert "http_error" in rows
+    assert foreign.KEY_SHOWN in rows
+    everything = {"stdout": done.stdout.encode(), "stderr": done.stderr.encode(), "rows": rows.encode(), **files}
+    everything |= {f"command line {line[:60]!r}": line for line in lines}
+    for secret in (KEY, SPARE):
+        for where, content in everything.items():
+            assert secret.encode() not in content, where
+            assert secret.replace("-", "\\u002d").encode() not in content, where
+            assert secret[:20].encode() not in content, f"{where}: a piece of it"
+
+
+def _rows(path: Path) -> list[dict]:
+    from benchsuite.store import read_run
+
+    return read_run(path).table.select(["status", "error", "response_id", "text", "finish_reason"]).to_pylist()
+
+
+def test_a_refused_url_does_not_show_its_password(tmp_path):
+    """A URL with a password is refused without saying the password; so is a mistyped key's value."""
+    done, _ = run("sweep", "--base-url", f"http://me:{KEY}@127.0.0.1:1", "--concurrency", "1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert KEY not in done.stdout + done.stderr
+    assert "no user or password" in done.stderr
+    with pytest.raises(SpecError) as caught:
+        parse_spec({"server": {"base_url": f"http://h/?key={KEY}", "api_key": KEY}}, where="t")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["api_key", "API-Key", "Authorization", "access_token", "x-api-key", "password"])
+def test_a_secret_in_extra_body_is_refused(name):
+    """extra_body is stored with the run, so a key in it is refused by its name, however deep, unsaid."""
+    tree = {"server": {"base_url": "http://h", "extra_body": {"deep": [{name: KEY}]}}}
+    with pytest.raises(SpecError, match="names a secret") as caught:
+        parse_spec(tree, where="t")
+    assert KEY not in str(caught.value)
+
+
+def test_words_about_tokens_are_no_secrets():
+    """max_tokens, stop_token_ids and their like are what extra_body is for."""
+    body = {"max_tokens": 5, "stop_token_ids": [1], "min_tokens": 1, "token": 3, "skip_special_tokens": True}
+    assert parse_spec({"server": {"base_url": "http://h", "extra_body": body}}, where="t").server.extra_body == body
+
+
+def test_a_secret_among_a_servers_arguments_is_refused():
+    """The server's command is stored with the run; its key belongs into its environment."""
+    with pytest.raises(InputError, match="VLLM_API_KEY") as caught:
+        served_plan(f"vllm m -- --api-key {KEY}", {}, {})
+    assert KEY not in str(caught.value)
+
+
+def _spec(**server):
+    return parse_spec({"server": {"base_url": "http://h", **server}}, where="t")
+
+
+def test_a_key_from_a_file(tmp_path, monkeypatch):
+    """The file's one line, before what the environment says; readable by others, it is warned about."""
+    monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
+    file = tmp_path / "key"
+    file.write_text(f"{KEY}\n")
+    file.chmod(0o600)
+    spec = _spec(api_key_file=str(file))
+    assert api_key(spec) == KEY
+    assert key_file_warnings(spec) == []
+    file.chmod(0o644)
+    assert key_file_warnings(spec) == [f"others on this machine can read the API key in {file}; chmod 600 {file}"]
+    assert foreign.masked(f"a {KEY} b") == "a [API key] b"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe", b"two\nlines", b"x" * 5000, "schl\u00fcssel".encode()])
+def test_a_file_without_a_key_is_refused(tmp_path, content):
+    """Missing, empty, not text, several lines, endless: refused by its name, never by what is in it."""
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        api_key(_spec(api_key_file=str(file)))
+    assert str(file) in str(caught.value)
+    assert "two" not in str(caught.value)
+
+
+def test_short_words_are_no_keys():
+    """Local servers are given EMPTY or none for a key: taking those out would spoil what servers say."""
+    foreign.remember_key("EMPTY")
+    assert foreign.masked("EMPTY") == "EMPTY"
+
+
+def test_masking_bytes_moves_nothing():
+    """Offsets into a response stay true: a key is covered by as many stars."""
+    foreign.remember_key(KEY)
+    assert foreign.masked_bytes(b"a" + KEY.encode() + b"b") == b"a" + b"*" * len(KEY) + b"b"
+    assert foreign.masked_tree({KEY: [KEY, 1, None]}) == {"[API key]": ["[API key]", 1, None]}
+
+
+def test_no_repr_shows_a_key():
+    """What a traceback or a debugger prints of an endpoint or a request has no key in it."""
+    from benchsuite.client.request import Prepared
+    from benchsuite.load.endpoints import Endpoint
+
+    assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", "/", False, "http://h", api_key=KEY))
+    assert KEY not in repr(Prepared(KEY.encode(), "p", None, None))
