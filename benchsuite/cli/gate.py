@@ -1,0 +1,99 @@
+"""`benchsuite gate`: may this run be merged? Against limits, and against a baseline; for CI."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+PASSED, FAILED, INCONCLUSIVE = 0, 5, 6  # exit codes; 1 to 4 mean something else in other verbs
+
+
+def _levels(_: click.Context, __: click.Parameter, value: str | None) -> list[int]:
+    try:
+        return [int(level) for level in (value or "").split(",") if level.strip()]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of levels such as 8,16,32") from None
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite gate results/mine --slo 'ttft_p95<500ms,throughput>20' --levels 16
+  benchsuite gate results/new --baseline results/main --max-regression ttft_p95=10%,cost=5%
+  benchsuite gate results/new --baseline results/main --junit gate.xml --summary gate.md
+"""
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--slo", help="Limits that every level must keep.  [default: the run's; with --baseline errors alone]")
+@click.option("--baseline", type=click.Path(path_type=Path), help="The run folder to compare with.")
+@click.option(
+    "--max-regression",
+    "regressions",
+    help="How much worse figures may be: ttft_p95=10%,cost=5%.  [default: cost 5 %, TTFT 10 %]",
+)
+@click.option("--levels", callback=_levels, help="Only these concurrency levels: 8,16.  [default: all]")
+@click.option("--allow", help="What may differ from the baseline: machine,driver,model,workload,client,schema,levels.")
+@click.option("--strict", is_flag=True, help="Undecided counts as failed.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML there.")
+@click.option("--summary", type=click.Path(path_type=Path), help="Write Markdown there, not to $GITHUB_STEP_SUMMARY.")
+@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+def command(
+    run: Path,
+    slo: str | None,
+    baseline: Path | None,
+    regressions: str | None,
+    levels: list[int],
+    allow: str | None,
+    strict: bool,
+    junit: Path | None,
+    summary: Path | None,
+    as_json: bool,
+) -> int:
+    """Hold the run folder RUN against its SLO, or against a BASELINE run with margins.
+
+    Three results: pass (proven), fail (proven), inconclusive (neither: repeat; the message says how often). A baseline
+    of another machine, driver, model, workload or set of levels is refused. Exit codes: 0 pass, 5 fail,
+    6 inconclusive, 2 bad input.
+    """
+    from benchsuite.errors import InputError
+    from benchsuite.report.alike import GROUPS
+    from benchsuite.report.gate import gate
+    from benchsuite.report.gate_words import headline, lines, markdown, plain, workflow_commands
+    from benchsuite.report.junit import junit_xml
+    from benchsuite.report.regressions import parse_regressions
+    from benchsuite.store import read_run, write_bytes
+
+    if baseline is None and regressions is not None:
+        raise click.UsageError("--max-regression needs a --baseline.")
+    allowed = [word.strip() for word in (allow or "").split(",") if word.strip()]
+    for word in allowed:
+        if word not in GROUPS:
+            raise InputError("no such difference", where="--allow", given=word, expected=", ".join(GROUPS))
+    margins = parse_regressions(regressions) if regressions is not None else ()
+    result = gate(
+        read_run(run),
+        None if baseline is None else read_run(baseline),
+        slo=slo,
+        regressions=margins,
+        levels=levels,
+        allowed=allowed,
+    )
+    if junit is not None:
+        write_bytes(junit, junit_xml(result, strict=strict).encode())
+    if summary is not None:
+        write_bytes(summary, markdown(result).encode())
+    elif os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
+            file.write(markdown(result))
+    if as_json:
+        click.echo(json.dumps(plain(result), indent=2))
+    else:
+        click.echo("\n".join([*lines(result), headline(result)]))
+    if os.environ.get("GITHUB_ACTIONS"):
+        click.echo("\n".join(workflow_commands(result)), err=as_json)
+    if result.verdict == "inconclusive":
+        return FAILED if strict else INCONCLUSIVE
+    return FAILED if result.verdict == "fail" else PASSED
