@@ -113,6 +113,7 @@ class PointSummary:
 EnergyCode = Literal[
     "energy_window_short",
     "energy_counter_reset",
+    "energy_counter_still",
     "energy_power_differs",
     "energy_no_counter",
     "energy_whole_card",

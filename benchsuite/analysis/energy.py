@@ -78,7 +78,7 @@ def point_energy(
     error = _error_ratio(drawn, windows, facts)
     idle_w = None if facts.idle is None else _idle_w(list(gpus.values()), facts)
     found = [
-        *_losses(gpus, windows, drawn),
+        *_losses(gpus, windows, each),
         *_counters(each, error or 0.0),
         *codes.short_window(windows, error, facts.interval_s),
         *([codes.WHOLE_CARD] if facts.mig else []),
@@ -105,7 +105,8 @@ class _Gpu:
     joules: float | None
     sampled_j: float | None
     sampled_w: float | None
-    was_reset: bool
+    was_reset: bool = False
+    stood_still: bool = False
 
 
 def _gpu_energy(one: Series, windows: Sequence[Window]) -> _Gpu:
@@ -116,8 +117,10 @@ def _gpu_energy(one: Series, windows: Sequence[Window]) -> _Gpu:
     sampled_w = power.mean if whole else None
     at_s, counter = one.known("energy_j")
     if not len(at_s):
-        return _Gpu("power", sampled_j, sampled_j, sampled_w, was_reset=False)
+        return _Gpu("power", sampled_j, sampled_j, sampled_w)
     grown = growth(at_s, counter, windows, one.max_gap_s)
+    if grown.value == 0 and power.mean:  # an exporter that collects seldom repeats what it read
+        return _Gpu("power", sampled_j, sampled_j, sampled_w, stood_still=True)
     return _Gpu("counter", grown.value, sampled_j, sampled_w, grown.was_reset)
 
 
@@ -149,7 +152,7 @@ def _idle_w(gpus: Sequence[Series], facts: GpuFacts) -> float | None:
     found = []
     for one in gpus:
         joules = None if stale else growth(*one.known("energy_j"), [facts.idle], one.max_gap_s).value
-        found.append(mean_power_w(one, [facts.idle]) if joules is None else joules / (end_s - start_s))
+        found.append(joules / (end_s - start_s) if joules else mean_power_w(one, [facts.idle]))
     return _sum(found)
 
 
@@ -188,14 +191,14 @@ def _per(joules: float | None, count: float | None) -> float | None:
     return None if joules is None or not count else joules / count
 
 
-def _losses(gpus: Mapping[str, Series], windows: Sequence[Window], drawn: _Drawn) -> list[Warn]:
+def _losses(gpus: Mapping[str, Series], windows: Sequence[Window], each: Sequence[_Gpu]) -> list[Warn]:
     """GPUs that fell silent, with the driver's own word where it left one; and samples that were not taken."""
     found = []
-    for uuid, one in gpus.items():
+    for (uuid, one), gpu in zip(gpus.items(), each, strict=True):
         share, inside = coverage(one, windows), one.inside(windows)
-        silent = not inside.any() or bool((inside & ~told(one)).any())
-        if share >= MIN_COVERAGE and not (silent and drawn.joules is None):
+        if share >= MIN_COVERAGE and (gpu.joules is not None or gpu.was_reset):
             continue
+        silent = not inside.any() or bool((inside & ~told(one)).any())
         words = [word for word, own in zip(one.errors, inside, strict=True) if own and word]
         finding = f"readings of GPU {uuid} cover {share:.0%} of the time" + (f": {words[-1]}" if words else "")
         found.append(codes.lost(finding) if silent else codes.missing(finding))
@@ -204,7 +207,9 @@ def _losses(gpus: Mapping[str, Series], windows: Sequence[Window], drawn: _Drawn
 
 def _counters(each: Sequence[_Gpu], error: float) -> list[Warn]:
     found = [codes.RESET] if any(one.was_reset for one in each) else []
-    if any(one.method == "power" and one.joules is not None for one in each):
+    if any(one.stood_still for one in each):
+        found.append(codes.STOOD_STILL)
+    if any(one.method == "power" and one.joules is not None and not one.stood_still for one in each):
         found.append(codes.NO_COUNTER)
     counted = [one for one in each if one.method == "counter" and one.joules is not None and one.sampled_j is not None]
     found += codes.power_differs(sum(g.joules or 0.0 for g in counted), sum(g.sampled_j or 0.0 for g in counted), error)

@@ -54,6 +54,11 @@ def _warn(code: EnergyCode, finding: str, remedy: str) -> Warn:
 
 
 RESET = _warn("energy_counter_reset", "an energy counter started anew in the window: no energy", _REPEAT)
+STOOD_STILL = _warn(
+    "energy_counter_still",
+    "an energy counter stood still while its GPU drew power: power is integrated instead",
+    "longer runs; an exporter that collects every second (-c 1000)",
+)
 NO_COUNTER = _warn(
     "energy_no_counter",
     "no energy counter: power is integrated between samples",

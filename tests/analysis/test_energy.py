@@ -33,6 +33,38 @@ def test_constant_power_with_a_counter():
     assert codes(energy) == ["energy_idle_unknown"]
 
 
+def test_a_counter_that_stands_still_is_no_zero():
+    """An exporter's page that never changes: 300 W for 100 s are 30 kJ by the power, not 0 J, and it is said."""
+    table = gpu_table(*every(SECONDS, lambda _: {"power_w": 300.0, "energy_j": 5000.0}))
+    energy = point_energy(table, WINDOW, a_point(), GpuFacts(interval_s=30, idle=(0.0, 60.0)))
+    assert (energy.method, energy.gross_j, energy.idle_w) == ("power", pytest.approx(30_000), pytest.approx(300))
+    assert energy.net_j == pytest.approx(0)
+    assert codes(energy) == ["energy_counter_still", "energy_window_short"]
+
+    fresh = point_energy(table, WINDOW, a_point(), GpuFacts(interval_s=1, idle=(0.0, 60.0)))
+    assert fresh.idle_w == pytest.approx(300)
+
+
+def test_a_window_between_two_samples_lost_no_gpu():
+    """A window of 0.4 s without a sample inside: its edges are known, so nothing is lost, reset or not."""
+    window = ((100.2, 100.6),)
+    energy = point_energy(gpu_table(*every(SECONDS, steady(300))), window, a_point(), GpuFacts(idle=(0.0, 60.0)))
+    assert energy.gross_j == pytest.approx(120)
+    assert codes(energy) == ["energy_window_short"]
+
+    table = gpu_table(*every(SECONDS, lambda t: {"power_w": 300.0, "energy_j": 300 * (t if t < 100.5 else t - 100)}))
+    anew = point_energy(table, window, a_point(), GpuFacts(idle=(0.0, 60.0)))
+    assert (anew.gross_j, codes(anew)) == (None, ["energy_counter_reset"])
+
+
+def test_a_silent_gpu_blames_no_other():
+    """One of two cards is lost for the last seconds: only that one is named, and it even at 98 % of the time."""
+    lost = every(SECONDS, lambda t: steady(200)(t) if t < 198 else {"error": "GPU is lost"}, uuid="GPU-b")
+    energy = point_energy(gpu_table(*every(SECONDS, steady(300)), *lost), WINDOW, a_point(), GpuFacts())
+    assert (energy.gross_j, codes(energy)) == (None, ["gpu_lost"])
+    assert "GPU-b cover 97%" in energy.codes[0].finding
+
+
 def test_net_of_idle():
     """With 80 W idle, 22 kJ of 30 are the load's: 22 J per output token; nothing is left to warn of."""
     idle, busy = steady(80), steady(300, start_j=1000 - 220 * 80)
