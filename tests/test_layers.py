@@ -70,7 +70,7 @@ LIBRARIES = {
     "prometheus_client": ("telemetry",),
     "psutil": ("serving", "telemetry"),
     "pyarrow": ("analysis", "frames", "load", "report", "store"),
-    "pydantic": ("spec",),
+    "pydantic": ("spec", "cli.spec_template"),
     "pynvml": ("telemetry",),
     "rich": ("cli", "report"),
     "safetensors": ("serving",),

@@ -14,7 +14,14 @@ from benchsuite.cli.price_flags import energy_price_flags
 NOT_MET = 3  # exit code: measured, but no level meets the SLO
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite decide results/RUN --slo "ttft_p95<500ms,throughput>20"
+  benchsuite decide results/A results/B --preset h100-low --json
+  benchsuite decide --points docs/examples/paper_table4.csv --usd-per-hour 1.58
+""",
+)
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
 @click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")

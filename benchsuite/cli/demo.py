@@ -11,7 +11,13 @@ _SLO = "ttft_mean<1s,throughput>50"
 _USD_PER_HOUR = 0.10
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite demo
+  benchsuite demo --output results/first --quiet
+""",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: results/<run_id>]")
 @click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
 @click.pass_context

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import keyword
+import re
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from benchsuite import __version__
 from benchsuite.errors import BenchsuiteError
 
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
+    "init": "Write a commented sweep.toml for the server that is there.",
     "sweep": "Measure a server at several concurrency levels and decide.",
     "matrix": "Sweep a server under several settings and name the cheapest.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
@@ -26,8 +29,9 @@ VERBS = {
     "calibrate": "What the measuring client adds to the truth, on this machine.",
     "report": "Write the report of a run.",
     "recover": "Save what an interrupted run had measured.",
-    "serve": "Start a server to measure: the embedded engine, the simulator.",
+    "serve": "Start a server to measure: vLLM, TGI, Ollama, transformers, llama.cpp, a simulator.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",
+    "completion": "Print the completion script for bash, zsh or fish.",
 }
 
 
@@ -45,48 +49,77 @@ class _Verbs(click.Group):
         command: click.Command = module.command
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            close = difflib.get_close_matches(args[0], VERBS, 1) if args else []
-            if not close:
-                raise
-            raise click.UsageError(f"{error.format_message()} Did you mean {close[0]!r}?", ctx) from None
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        verbs = [CompletionItem(verb, help=text) for verb, text in VERBS.items() if verb.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  benchsuite demo
+  benchsuite init && benchsuite sweep sweep.toml
+  benchsuite sweep --base-url http://127.0.0.1:8000 --concurrency 8,16,32 --usd-per-hour 1.99
+  benchsuite decide results/RUN --slo "ttft_p95<500ms"
+
+\b
+Exit codes:
+    0  done, and the SLO is met where one was judged
+    1  the run failed
+    2  bad input
+    3  measured, but no level meets the SLO
+    4  check --strict found something
+    5  the gate failed
+    6  the gate cannot tell yet
+  130  interrupted
+
+\b
+Environment:
+  OPENAI_API_KEY       the server's API key (--api-key-env names another)
+  FALLBACK_API_KEY     the key of a fallback API
+  BENCHSUITE_*_PYTHON  where `serve vllm` and others find their engine
+All of both: docs/GUIDE.md.
+""",
+)
 @click.version_option(__version__, prog_name="benchsuite")
 def cli() -> None:
-    """Which model, on which GPU, at which concurrency, at what cost, under which latency promise: measured.
-
-    Exit codes: 0 done (and the SLO met, where one was judged), 1 the run failed, 2 bad input, 3 measured, but no
-    level meets the SLO, 4 check --strict found something.
-    """
+    """Which model, on which GPU, at which concurrency, at what cost, under which latency promise: measured."""
 
 
 def main() -> None:
     """Entry point: every BenchsuiteError becomes one message on stderr and its exit code."""
     try:
-        code = cli(standalone_mode=False)
+        code = cli(prog_name="benchsuite", standalone_mode=False)
     except BenchsuiteError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        _with_the_likely_one(error).show()
         sys.exit(2)
     except click.exceptions.Abort:
         click.echo("aborted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_the_likely_one(error: click.ClickException) -> click.ClickException:
+    """The error; of a command that is not there, with the one that was likely meant."""
+    group = error.ctx.command if isinstance(error, click.UsageError) and error.ctx else None
+    said = error.format_message()
+    wrong = re.match(r"No such command '(.*?)'", said)
+    if not isinstance(error, click.UsageError) or not isinstance(group, click.Group) or not wrong or "Did you" in said:
+        return error
+    import difflib
+
+    assert error.ctx is not None
+    close = difflib.get_close_matches(wrong[1], group.list_commands(error.ctx), 1)
+    return click.UsageError(f"{said} Did you mean {close[0]!r}?", error.ctx) if close else error
 
 
 if __name__ == "__main__":

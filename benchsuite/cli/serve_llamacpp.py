@@ -12,7 +12,14 @@ from benchsuite.serving.engines import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, TI
 _COUNT = click.IntRange(min=1)
 
 
-@click.command("llamacpp")
+@click.command(
+    "llamacpp",
+    epilog="""\b
+Examples:
+  benchsuite serve llamacpp --port 8000
+  benchsuite serve llamacpp --slots 4 --ctx 2048 --threads 2 --log llamacpp.log
+""",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of 127.0.0.1.")
 @click.option("--slots", type=_COUNT, default=DEFAULT_SLOTS, show_default=True, help="Replies at once; more queue.")
 @click.option(

@@ -91,7 +91,15 @@ def parse_fault(text: str) -> Fault:
         raise click.BadParameter(f"{text!r} is not KIND[:FIELD=VALUE...]; fields: {', '.join(types)}") from None
 
 
-@click.command("simulator")
+@click.command(
+    "simulator",
+    epilog="""\b
+Examples:
+  benchsuite serve simulator --port 8000
+  benchsuite serve simulator --port 8000 --ttft-s 0.2 --itl-s 0.02
+  benchsuite serve simulator --fault http_503:probability=0.1
+""",
+)
 @_options(Law, LAW_HELP)
 @_options(Shape, SHAPE_HELP)
 @_options(SimulatorConfig, SERVER_HELP)

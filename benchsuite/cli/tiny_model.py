@@ -11,7 +11,14 @@ from benchsuite.serving.tiny_model import TinyModelSpec, make_tiny_model
 _DEFAULT = TinyModelSpec()
 
 
-@click.command("tiny-model")
+@click.command(
+    "tiny-model",
+    epilog="""\b
+Examples:
+  benchsuite tiny-model models/tiny
+  benchsuite tiny-model models/ends --eos-every 50 --seed 7 --no-gguf
+""",
+)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--hidden", "hidden_size", default=_DEFAULT.hidden_size, show_default=True, help="Hidden size.")
 @click.option("--layers", default=_DEFAULT.layers, show_default=True, help="Number of layers.")

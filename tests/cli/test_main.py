@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -69,6 +72,74 @@ def test_every_verb_and_option_has_help(verb):
         for parameter in command.params:
             assert parameter.param_type_name == "argument" or parameter.help, (name, parameter.name)
         assert CliRunner().invoke(command, ["--help"]).exit_code == 0, name
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_examples(verb):
+    """Every verb, and every verb below it, shows how it is called."""
+    for name, command in with_subcommands(verb, cli.get_command(None, verb)):
+        if not isinstance(command, click.Group):
+            text = CliRunner().invoke(command, ["--help"]).output
+            assert "Example" in text, name
+            assert f"benchsuite {name}" in text, name
+
+
+def completions(words: list[str], folder: Path) -> list[str]:
+    """What bash would complete the last of `words` to, asked of the script as bash asks it."""
+    script = CliRunner().invoke(cli.get_command(None, "completion"), ["bash"]).output
+    (folder / "benchsuite").write_text(f'#!/bin/sh\nexec {sys.executable} -m benchsuite.cli.main "$@"\n')
+    (folder / "benchsuite").chmod(0o755)
+    (folder / "script").write_text(script)
+    asked = " ".join(f"'{word}'" for word in words)
+    done = subprocess.run(
+        ["bash", "-c", f"source {folder}/script 2>/dev/null; COMP_WORDS=({asked}); COMP_CWORD={len(words) - 1}; "
+         '_benchsuite_completion benchsuite; printf "%s\\n" "${COMPREPLY[@]}"'],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["benchsuite", "rec"], ["recover"]),
+        (["benchsuite", "sweep", "--fallback-us"], ["--fallback-usd-per-1m-input", "--fallback-usd-per-1m-output"]),
+        (["benchsuite", "serve", "sim"], ["simulator"]),
+        (["benchsuite", "completion", "z"], ["zsh"]),
+    ],
+)
+def test_bash_completes(tmp_path, words, told):
+    """The script completes verbs, their verbs, options and choices in a real bash."""
+    assert completions(words, tmp_path) == told
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_have_a_script(shell):
+    """The scripts of zsh and fish name the program."""
+    said = CliRunner().invoke(cli.get_command(None, "completion"), [shell])
+    assert said.exit_code == 0
+    assert f"_BENCHSUITE_COMPLETE={shell}_complete" in said.output
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("workload", "descibe"), "'describe'"),
+        (("serve", "vlm"), "'vllm'"),
+        (("decide", "--usd-per-our", "1"), "--usd-per-hour"),
+        (("sweep", "--base-url", "http://127.0.0.1:9", "--profile", "olama"), "did you mean 'ollama'?"),
+        (("sweep", "--base-url", "http://127.0.0.1:9", "--slo", "tftt_p95<1s"), "did you mean 'ttft_p95'?"),
+        (("sweep", "--base-url", "http://127.0.0.1:9", "--preset", "h10-low"), "did you mean 'h100-low'?"),
+    ],
+)
+def test_what_was_likely_meant(monkeypatch, capsys, tmp_path, words, hint):
+    """A mistyped verb below a verb, option, profile, metric or preset is answered with the likely one."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert code == 2
+    assert hint in err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,226 @@
+"""`benchsuite init`: a sweep.toml that loads, for the server that is there or for none."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tomllib
+from typing import Any, get_args
+
+import pytest
+from fakes.ollama import FakeOllama
+from fakes.replay import Replay
+from fakes.tgi import FakeTgi
+from pydantic import BaseModel
+
+from benchsuite.cli.init import command as init
+from benchsuite.cli.main import main
+from benchsuite.cli.spec_template import levels_for, spec_toml, words_for
+from benchsuite.load import look as looking
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+from benchsuite.spec import SweepSpec, load_spec, parse_spec
+
+KEY = re.compile(r"^(?:# )?(\w+) = ", re.M)
+
+
+def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """The exit code, stdout and stderr of `benchsuite ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["benchsuite", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    return ended.value.code or 0, said.out, said.err
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens(monkeypatch, tmp_path):
+    """No port of this machine is looked at, and files go to an empty folder."""
+    monkeypatch.setattr(looking, "PORTS", ())
+    monkeypatch.chdir(tmp_path)
+
+
+def keys_of(model: type[BaseModel], path: str = "") -> list[str]:
+    """Every dotted key of a specification, tables left out."""
+    found = []
+    for name, info in model.model_fields.items():
+        kinds = (info.annotation, *get_args(info.annotation))
+        table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        found += keys_of(table, f"{path}{name}.") if table else [f"{path}{name}"]
+    return found
+
+
+def keys_in(text: str) -> list[str]:
+    """Every dotted key of a file, those in comments too."""
+    table, found = "", []
+    for line in text.splitlines():
+        if header := re.match(r"(?:# )?\[([\w.]+)\]", line):
+            table = header[1] + "."
+        elif key := re.match(r"(?:# )?(\w+) = ", line):
+            found.append(table + key[1])
+    return found
+
+
+def test_without_a_server_it_is_a_template(monkeypatch, capsys, tmp_path):
+    """The template loads, has every key of the specification once, and says what to do."""
+    code, out, _ = run(monkeypatch, capsys, "init")
+    assert code == 0
+    assert "no server answers" in out
+    text = (tmp_path / "sweep.toml").read_text()
+    assert sorted(keys_in(text)) == sorted(keys_of(SweepSpec))
+    spec = load_spec(tmp_path / "sweep.toml", {})
+    assert (spec.server.base_url, spec.workload.requests) == ("http://127.0.0.1:8000", 1280)
+    assert spec.load == SweepSpec(server=spec.server).load
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def test_every_key_says_what_it_is():
+    """Every key has words, from its flag or its own; a new key of the specification wants some."""
+    assert [key for key in keys_of(SweepSpec) if key != "slo" and not words_for(key)] == []
+
+
+def test_every_comment_is_a_line_that_works():
+    """Taking the # away from any one key, or from a whole optional table, gives a file that loads."""
+    text = spec_toml("", {"server.base_url": "http://127.0.0.1:8000"})
+    lines = text.splitlines()
+    starts = [i for i, line in enumerate(lines) if re.match(r"# \[", line)]
+    optional = {i for start in starts for i in range(start, _end(lines, start))}
+    tried = 0
+    for i, line in enumerate(lines):
+        if i in optional or not re.match(r"# \w+ = ", line):
+            continue
+        parse_spec(tomllib.loads("\n".join([*lines[:i], line[2:], *lines[i + 1 :]])), where=line)
+        tried += 1
+    assert tried > 30
+    for start in starts:
+        table = [line.removeprefix("# ") for line in lines[start : _end(lines, start)]]
+        drop = ("api_key_file",) if "fallback" in table[0] else ()  # it stands instead of api_key_env
+        table = [line for line in table if not line.startswith(drop)] if drop else table
+        parse_spec(tomllib.loads("\n".join([*lines[:start], *table, *lines[_end(lines, start) :]])), where=table[0])
+
+
+def _end(lines: list[str], start: int) -> int:
+    return next((i for i in range(start, len(lines)) if not lines[i].strip()), len(lines))
+
+
+def test_defaults_are_those_of_the_specification():
+    """A commented key that has a default shows that one, unless it is an example."""
+    text = spec_toml("", {"server.base_url": "http://127.0.0.1:8000"})
+    spec = SweepSpec.model_validate({"server": {"base_url": "http://x"}})
+    shown = dict(re.findall(r"^# (\w+) = (\S+)", text, re.M))
+    assert json.loads(shown["cooldown_max_s"]) == spec.load.cooldown_max_s == 300.0
+    assert json.loads(shown["driver"]) == spec.load.driver == "wire"
+    assert json.loads(shown["gpu_hz"]) == spec.telemetry.gpu_hz == 1.0
+
+
+SLOTS = {"total_slots": 4, "default_generation_settings": {"n_ctx": 2048, "params": {}}, "build_info": "b1-\nx"}
+
+
+def page(tree: Any) -> bytes:
+    return f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{json.dumps(tree)}".encode()
+
+
+@pytest.mark.parametrize(
+    ("routes", "told"),
+    [
+        (
+            {"GET /v1/models": page({"data": [{"id": "m", "owned_by": "llamacpp"}]}), "GET /props": page(SLOTS)},
+            ("llamacpp", "m", (1, 2, 4), 100),
+        ),
+        ({"GET /v1/models": "vllm_get_models"}, ("vllm", None, (8, 16, 32, 48, 64, 128), 1280)),
+    ],
+)
+def test_the_file_fits_the_server(monkeypatch, capsys, tmp_path, routes, told):
+    """Profile, model, levels and the size of the set are those of the server that answers."""
+    with Replay(routes) as fake:
+        code, out, err = run(monkeypatch, capsys, "init", "--base-url", f"{fake.base_url}/v1")
+        assert code == 0, err
+        spec = load_spec(tmp_path / "sweep.toml", {})
+        assert spec.server.base_url == fake.base_url
+    assert f"found {'llama.cpp b1-?x' if told[0] == 'llamacpp' else 'vLLM'}" in out
+    profile, model, levels, requests = told
+    assert (spec.server.profile, spec.load.concurrency, spec.workload.requests) == (profile, levels, requests)
+    assert spec.server.model == model if model else spec.server.model
+    text = (tmp_path / "sweep.toml").read_text()
+    assert ("the server takes 4 at a time (slots)" in text) == (profile == "llamacpp")
+    assert sorted(keys_in(text)) == sorted(keys_of(SweepSpec))
+
+
+@pytest.mark.parametrize(("fake", "profile"), [(FakeOllama, "ollama"), (FakeTgi, "tgi")])
+def test_the_usual_ports_are_looked_at(monkeypatch, capsys, tmp_path, fake, profile):
+    """A server on a usual port is found without being named, and is shown no API key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    with fake() as server:
+        monkeypatch.setattr(looking, "PORTS", (int(server.base_url.rpartition(":")[2]),))
+        code, _, err = run(monkeypatch, capsys, "init")
+        assert code == 0, err
+        assert not [request for request in server.asked if "authorization" in request.headers]
+    spec = load_spec(tmp_path / "sweep.toml", {})
+    assert (spec.server.base_url, spec.server.profile) == (server.base_url, profile)
+    assert spec.server.model
+
+
+def test_a_file_that_is_there_stays(monkeypatch, capsys, tmp_path):
+    """Without --force nothing is written over; with it, the file is anew."""
+    (tmp_path / "sweep.toml").write_text("mine")
+    code, out, err = run(monkeypatch, capsys, "init")
+    assert (code, out) == (2, "")
+    assert "--force" in err
+    assert (tmp_path / "sweep.toml").read_text() == "mine"
+    assert run(monkeypatch, capsys, "init", "--force")[0] == 0
+    assert load_spec(tmp_path / "sweep.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "words"), [("nonsense", 2, "expected http://"), ("http://127.0.0.1:9", 1, "reach")]
+)
+def test_a_server_that_cannot_be(monkeypatch, capsys, tmp_path, url, code, words):
+    """What is no URL is bad input; a server that is not there failed; neither leaves a file."""
+    got, _, err = run(monkeypatch, capsys, "init", "--base-url", url)
+    assert got == code
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_models_cannot_break_the_file(monkeypatch, capsys, tmp_path):
+    """Quotes, newlines and lone surrogates in a model's name stay inside the string."""
+    names = ['a"\n[price]\nusd_per_hour = 0 #', "b\nc", "\ud800"]
+    listed = {"data": [{"id": name, "owned_by": "vllm"} for name in names]}
+    with Replay({"GET /v1/models": page(listed)}) as fake:
+        assert run(monkeypatch, capsys, "init", "--base-url", fake.base_url)[0] == 0
+    spec = load_spec(tmp_path / "sweep.toml", {})
+    assert (spec.server.model, spec.price.usd_per_hour) == (names[0], None)
+
+
+def test_what_it_writes_can_be_swept(monkeypatch, capsys, tmp_path):
+    """`init` and `sweep` of its file, with nothing said in between but how small it shall be."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with simulator(SimulatorConfig(law=Law(ttft_s=0.001, itl_s=0.001))) as server:
+        assert run(monkeypatch, capsys, "init", "--base-url", server.base_url)[0] == 0
+        small = ("--requests", "8", "--concurrency", "1,2", "--max-output-tokens", "2", "--warmup-requests", "0")
+        code, out, err = run(monkeypatch, capsys, "sweep", "sweep.toml", *small, "--gpu", "off")
+    assert code == 0, err
+    assert "optimum" in out
+
+
+@pytest.mark.parametrize(
+    ("slots", "levels"),
+    [
+        (None, [8, 16, 32, 48, 64, 128]),
+        (1, [1]),
+        (4, [1, 2, 4]),
+        (6, [1, 2, 4, 6]),
+        (32, [8, 16, 32]),
+        (256, [8, 16, 32, 48, 64, 128]),
+    ],
+)
+def test_levels_fit_the_slots(slots, levels):
+    """No level is above what the server works on at a time."""
+    assert levels_for(slots) == levels
+
+
+def test_init_is_light():
+    """Its module is imported for help without what it needs to run."""
+    assert init.help
