@@ -14,6 +14,7 @@ from benchsuite.errors import PointsError
 from benchsuite.parsing import read_json
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.store.journal import read_journal
+from benchsuite.store.manifest import check_manifest
 from benchsuite.store.names import JOURNALS, MANIFEST, POINTS, REQUESTS, SAMPLES, part_name, part_of_journal
 from benchsuite.store.schema import GPU, SAMPLE_SCHEMAS, SCHEMA, SERVER, at_current_schema
 
@@ -31,6 +32,12 @@ class Run:
     table: pa.Table
     gpu: pa.Table | None = None
     server: pa.Table | None = None
+
+    def said(self, key: str) -> Any:
+        """What the manifest says under `key`. Raises PointsError where it does not."""
+        if self.manifest.get(key) is None:
+            raise PointsError("the manifest lacks a key", where=str(self.path / MANIFEST), expected=key)
+        return self.manifest[key]
 
     @property
     def requests(self) -> Any:
@@ -76,6 +83,7 @@ def read_run(path: Path) -> Run:
             given=f"schema {schema!r}",
             expected=f"schema {SCHEMA_VERSION} or older",
         )
+    check_manifest(manifest, str(path / MANIFEST))
     try:
         table = read_rows(path)
         gpu, server = read_samples(path, GPU), read_samples(path, SERVER)
