@@ -17,6 +17,7 @@ VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
     "init": "Write a commented sweep.toml for the server that is there.",
     "sweep": "Measure a server at several concurrency levels and decide.",
+    "doctor": "Check this machine and a server before they are measured.",
     "matrix": "Sweep a server under several settings and name the cheapest.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
     "import": "Make a run folder of result files of vllm bench, GuideLLM or AIPerf.",

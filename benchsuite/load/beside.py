@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from benchsuite.errors import TelemetryError
 from benchsuite.load.view import Latest
-from benchsuite.spec import SweepSpec
+from benchsuite.spec import SweepSpec, TelemetrySpec
 from benchsuite.store import GPU, SERVER, RunFolder
 from benchsuite.telemetry.dcgm import DcgmSampler
 from benchsuite.telemetry.recorder import Log, Recorder, Sampler
@@ -41,8 +41,8 @@ class Beside:
     ) -> None:
         self._spec, self._on_problem = spec, on_problem
         self._problems: list[str] = []
-        self._gpu = self._open_gpu(endpoints, origin_ns, server_pids)
-        self._servers = self._open_servers(endpoints, api_key, origin_ns)
+        self._gpu = open_gpu(spec.telemetry, endpoints, origin_ns, server_pids, self._tell)
+        self._servers = open_servers(spec, endpoints, api_key, origin_ns)
         self.idle: dict[str, float] | None = None
         self.latest = Latest()
         if self._gpu is None:
@@ -87,47 +87,55 @@ class Beside:
             "problems": list(self._problems),
         }
 
-    def _open_gpu(self, endpoints: Sequence[str], origin_ns: int, pids: Sequence[int]) -> Sampler | None:
-        asked = self._spec.telemetry
-        if asked.gpu == "off":
-            return None
-        if asked.gpu == "dcgm" or (asked.gpu == "auto" and asked.dcgm_url is not None):
-            if asked.dcgm_url is None:
-                self._tell("no GPU telemetry: --gpu dcgm needs --dcgm-url, such as http://HOST:9400/metrics")
-                return None
-            return DcgmSampler(asked.dcgm_url, origin_ns, asked.dcgm_interval_s, asked.gpu_ids, asked.gpu_hz)
-        if asked.gpu == "auto" and not pids and not all(is_this_machine(url) for url in endpoints):
-            self._tell("no GPU telemetry: the server is on another machine; --dcgm-url reads its exporter")
-            return None
-        from benchsuite.telemetry.gpu import open_nvml  # its binding takes 0.1 s to import
-
-        try:
-            return open_nvml(origin_ns, asked.gpu_hz, asked.gpu_ids, pids)
-        except TelemetryError as error:
-            given = f" ({error.given})" if error.given else ""
-            self._tell(f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else ""))
-            return None
-
-    def _open_servers(self, endpoints: Sequence[str], api_key: str | None, origin_ns: int) -> list[Sampler]:
-        asked = self._spec.telemetry
-        if not asked.server_metrics:
-            return []
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        # a page that the user names may be anywhere: the server's key is not for it
-        urls = (
-            [(metrics_url(endpoints[0], asked.metrics_url), endpoints[0], {})]
-            if asked.metrics_url
-            else [(metrics_url(endpoint), endpoint, headers) for endpoint in endpoints]
-        )
-        verify = not self._spec.server.insecure
-        return [
-            ServerSampler(url, endpoint, origin_ns, asked.server_hz, headers=sent, verify=verify)
-            for url, endpoint, sent in urls
-        ]
-
     def _tell(self, problem: str) -> None:
         self._problems.append(problem)
         self._on_problem(problem)
+
+
+def open_gpu(
+    asked: TelemetrySpec, endpoints: Sequence[str], origin_ns: int, pids: Sequence[int], tell: Callable[[str], None]
+) -> Sampler | None:
+    """What samples the GPUs, as asked for; None where nothing can or shall, of which `tell` gets a word if it matters.
+
+    endpoints: base URLs of the servers. pids: processes of a server that we started.
+    """
+    if asked.gpu == "off":
+        return None
+    if asked.gpu == "dcgm" or (asked.gpu == "auto" and asked.dcgm_url is not None):
+        if asked.dcgm_url is None:
+            tell("no GPU telemetry: --gpu dcgm needs --dcgm-url, such as http://HOST:9400/metrics")
+            return None
+        return DcgmSampler(asked.dcgm_url, origin_ns, asked.dcgm_interval_s, asked.gpu_ids, asked.gpu_hz)
+    if asked.gpu == "auto" and not pids and not all(is_this_machine(url) for url in endpoints):
+        tell("no GPU telemetry: the server is on another machine; --dcgm-url reads its exporter")
+        return None
+    from benchsuite.telemetry.gpu import open_nvml  # its binding takes 0.1 s to import
+
+    try:
+        return open_nvml(origin_ns, asked.gpu_hz, asked.gpu_ids, pids)
+    except TelemetryError as error:
+        given = f" ({error.given})" if error.given else ""
+        tell(f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else ""))
+        return None
+
+
+def open_servers(spec: SweepSpec, endpoints: Sequence[str], api_key: str | None, origin_ns: int) -> list[ServerSampler]:
+    """What samples the servers' own metrics: one a server, or one for the page that the spec names."""
+    asked = spec.telemetry
+    if not asked.server_metrics:
+        return []
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    # a page that the user names may be anywhere: the server's key is not for it
+    urls = (
+        [(metrics_url(endpoints[0], asked.metrics_url), endpoints[0], {})]
+        if asked.metrics_url
+        else [(metrics_url(endpoint), endpoint, headers) for endpoint in endpoints]
+    )
+    verify = not spec.server.insecure
+    return [
+        ServerSampler(url, endpoint, origin_ns, asked.server_hz, headers=sent, verify=verify)
+        for url, endpoint, sent in urls
+    ]
 
 
 class _SharedLog:

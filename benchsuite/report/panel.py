@@ -166,7 +166,8 @@ def _point(console: Console, step: StepLike, progress: ProgressLike, elapsed_s: 
     counted = f"{bar(console, min(ended / total, by_time), width)}  {ended}/{max(total, ended)}  "
     if step.phase != _MEASURING:
         return counted + span(step, elapsed_s)
-    return f"{counted}{clock(elapsed_s)}, about {clock(times.point_left_s)} left"
+    left_s = times.point_left_s
+    return counted + clock(elapsed_s) + ("" if left_s is None else f", about {clock(left_s)} left")
 
 
 def _sweep(console: Console, step: StepLike, times: Times) -> str:

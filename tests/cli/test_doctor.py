@@ -1,0 +1,357 @@
+"""`benchsuite doctor`: what it finds of machines, GPUs and servers, with which verdict, remedy and exit code."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from benchsuite.cli.doctor import command
+from benchsuite.load.doctor_server import door, pace
+from benchsuite.records import GpuSample
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import Shape, SimulatorConfig
+from benchsuite.telemetry import machine, machine_clocks, machine_disk, machine_sockets
+from benchsuite.telemetry.findings import Finding
+
+sys.path.append(str(Path(__file__).parents[1] / "telemetry"))
+from fake_nvml import FakeNvml, compiler
+
+THROTTLES = {"sw_power_cap": 4, "hw_thermal": 64}
+
+
+def doctor(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the findings of `benchsuite doctor --json ARGUMENTS`, by area and name."""
+    done = CliRunner().invoke(command, [*arguments, "--json"], standalone_mode=False, catch_exceptions=False)
+    told = json.loads(done.output)
+    counts = {verdict: sum(one["verdict"] == verdict for one in told["findings"]) for verdict in ("ok", "warn", "fail")}
+    assert {verdict: told[verdict] for verdict in counts} == counts
+    return done.return_value, {f"{one['area']} {one['name']}": one for one in told["findings"]}
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        return int(closed.getsockname()[1])
+
+
+def test_a_good_server(tmp_path: Path):
+    """The simulator passes on every point, and the doctor leaves nothing behind."""
+    with simulator(SimulatorConfig()) as server:
+        code, found = doctor("--base-url", server.base_url, "--output", str(tmp_path / "new"), "--gpu", "off")
+    assert code == 0
+    told = {name.removeprefix("server "): one["found"] for name, one in found.items() if one["area"] == "server"}
+    timed = {name: told.pop(name) for name in ("reachable", "round trip", "metrics")}
+    assert told == {
+        "kind": "vllm",
+        "model": "simulator, of 1 listed",
+        "stream": "streams tokens",
+        "usage": "tells token counts",
+        "length": "8 tokens asked for, 8 came (length)",
+        "keep-alive": "kept",
+        "time stamps": "by the kernel",
+        "prefix cache": "kept out by the field cache_salt; POST /reset_prefix_cache before each point",
+        "capacity": "131072 tokens of context",
+    }
+    assert {found[f"server {name}"]["verdict"] for name in ("usage", "length", "metrics")} == {"ok"}
+    assert timed["metrics"].startswith(f"{server.base_url}/metrics: 20 figures by vllm's names")
+    assert found["gpu telemetry"]["found"] == "none: --gpu off"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_with_bad_habits():
+    """No usage, fields that are refused, a length that is not kept: each with its word."""
+    config = SimulatorConfig(
+        shape=Shape(usage="none"), reject_fields=("ignore_eos", "min_tokens"), natural_output_tokens=3
+    )
+    with simulator(config) as server:
+        code, found = doctor("--base-url", server.base_url, "--gpu", "off", "--concurrency", "4")
+    assert code == 0
+    verdicts = {name: one["verdict"] for name, one in found.items() if one["area"] == "server"}
+    assert {name for name, verdict in verdicts.items() if verdict == "warn"} == {"server usage", "server length"}
+    assert found["server length"]["found"] == "8 tokens asked for, 3 came (stop)"
+    assert found["server fields"]["found"] == "left out, since it refuses them: min_tokens, ignore_eos"
+
+
+@pytest.mark.parametrize(
+    ("header", "seen", "verdict"), [("", False, "ok"), ("close", False, "warn"), ("", True, "warn")]
+)
+def test_keep_alive(header: str, seen: bool, verdict: str):
+    """A server that says that it closes, and one that was seen to, make a connection for each request."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={}, headers={"connection": header}))
+    with httpx.Client(base_url="http://h", transport=transport) as client:
+        kept, round_trip = pace(client, seen)
+    assert (kept.name, kept.verdict) == ("keep-alive", verdict)
+    assert round_trip.found.endswith(" ms for GET /v1/models (median of 5)")
+
+
+def test_nothing_answers():
+    """A port where nobody listens is the only finding on the server, and exit code 1."""
+    url = f"http://127.0.0.1:{closed_port()}"
+    code, found = doctor("--base-url", url, "--gpu", "off")
+    assert code == 1
+    assert [name for name, one in found.items() if one["area"] == "server"] == ["server reachable"]
+    reachable = found["server reachable"]
+    assert reachable["verdict"] == "fail"
+    assert reachable["found"].startswith(f"{url}: ")
+    assert "--base-url" in reachable["remedy"]
+
+
+def test_a_model_that_is_not_there():
+    """What stops the preflight of a sweep is a failure here, with those that would do."""
+    with simulator(SimulatorConfig()) as server:
+        flags = ("--base-url", server.base_url, "--model", "gpt", "--profile", "vllm", "--gpu", "off")
+        code, found = doctor(*flags)
+    assert code == 1
+    assert found["server requests"]["found"] == "the server does not have the model: gpt"
+    assert found["server requests"]["remedy"] == "one of simulator"
+
+
+def test_text_for_people(monkeypatch):
+    """One line a finding under its area, remedies behind an arrow, the count at the end; bad input is exit code 2."""
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(command, ["--gpu", "off", "--concurrency", "2"], standalone_mode=False)
+    lines = done.output.splitlines()
+    assert (done.return_value, lines[0]) == (0, "machine")
+    assert any(line.startswith("  ok    ports:         ") for line in lines)
+    assert "gpu" in lines
+    assert lines[-1].endswith(" 0 failed")
+    run = [sys.executable, "-m", "benchsuite.cli.main", "doctor", "--base-url", "ftp://x"]
+    bad = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    assert bad.returncode == 2
+    assert "server.base_url: expected http://HOST" in bad.stderr
+
+
+def test_the_spec_of_a_sweep(tmp_path: Path):
+    """A sweep's own file is checked as it would run, flags on top."""
+    spec = tmp_path / "sweep.toml"
+    with simulator(SimulatorConfig()) as server:
+        spec.write_text(
+            f'[server]\nbase_url = "{server.base_url}"\n[load]\nconcurrency = [2]\n[telemetry]\ngpu = "off"\n'
+        )
+        code, found = doctor(str(spec), "--concurrency", "3")
+    assert code == 0
+    assert "needed for 3 users" in found["machine open files"]["found"]
+    assert found["server kind"]["found"] == "vllm"
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+def test_gpus(tmp_path: Path):
+    """Through NVML's binding: driver, cards, MIG, throttling, processes; not what is not told."""
+    fake = FakeNvml(tmp_path, gpus=2, watts=300, util=85, throttle0=4, mig1=2, pids0="1,2")
+    run = [sys.executable, "-m", "benchsuite.cli.main", "doctor", "--json"]
+    done = subprocess.run(run, env=fake.environment(), capture_output=True, text=True, timeout=60, check=False)
+    told = [one for one in json.loads(done.stdout)["findings"] if one["area"] == "gpu"]
+    assert done.returncode == 0
+    assert [(one["name"], one["verdict"]) for one in told] == [
+        ("driver", "ok"), ("GPU 0", "ok"), ("GPU 1", "warn"), ("GPU 0 now", "warn"), ("GPU 0 use", "warn"),
+        ("GPU 1 now", "ok"), ("GPU 1 use", "ok"), ("note", "ok"), ("not told", "ok"),
+    ]  # fmt: skip
+    assert told[1]["found"] == "Fake H100, 86 GB, limit 700 W; sampled (all)"
+    assert told[3]["found"].endswith("throttled: sw_power_cap")
+    assert told[4]["found"] == "2 compute processes on it"
+
+
+def test_no_gpus_where_they_are_wanted():
+    """--gpu nvml without a GPU fails; auto only warns, since a sweep goes on without."""
+    if "gpu driver" in doctor()[1]:
+        pytest.skip("there is a GPU here")
+    code, found = doctor("--gpu", "nvml")
+    assert (code, found["gpu telemetry"]["verdict"]) == (1, "fail")
+    assert found["gpu telemetry"]["remedy"]
+    assert doctor()[1]["gpu telemetry"]["verdict"] == "warn"
+
+
+class Exporter:
+    """A DCGM sampler with one card."""
+
+    period_s = 1.0
+
+    def __init__(self, error: str | None, every_s: float) -> None:
+        self._error, self._every_s = error, every_s
+
+    def sample(self) -> list[GpuSample]:
+        return [GpuSample(0, 0, "dcgm", "" if self._error else "GPU-1", power_w=70.0, error=self._error)]
+
+    def facts(self) -> dict[str, Any]:
+        cards = [] if self._error else [{"uuid": "GPU-1", "index": 3}]
+        facts = {"source": "dcgm", "url": "http://h/metrics", "devices": cards, "used": ["GPU-1"] if cards else []}
+        return facts | {"interval_s": self._every_s, "interval_source": "measured"}
+
+    def problems(self) -> list[str]:
+        return [f"DCGM exporter: {self._error}"] if self._error else []
+
+    def close(self) -> None: ...
+
+
+def test_dcgm_exporters():
+    """A page that cannot be had fails and is told once; one that is 30 s old warns."""
+    from benchsuite.telemetry.gpu_checkup import gpu_findings
+
+    (gone,) = gpu_findings(Exporter("connection refused", 30.0), THROTTLES, serving=True)
+    assert (gone.verdict, gone.found) == ("fail", "connection refused")
+    old, now = gpu_findings(Exporter(None, 30.0), THROTTLES, serving=True)
+    assert (old.verdict, old.found) == ("warn", "http://h/metrics: 1 GPU, collected every 30 s (measured)")
+    assert now == Finding("gpu", "GPU 3 now", "ok", "70 W")
+    assert [one.verdict for one in gpu_findings(Exporter(None, 1.0), THROTTLES, serving=True)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "verdict", "remedy"),
+    [
+        ((1024, 4096), "ok", None),
+        ((256, 4096), "fail", "ulimit -n 576"),
+        ((256, 512), "fail", "raise the hard limit (512) to 576, or --workers"),
+    ],
+)
+def test_open_files(limits: tuple[int, int], verdict: str, remedy: str | None):
+    """1,024 users in 2 processes need 512 files each, and 64 for the rest."""
+    found = machine.open_files(1024, 2, limits)
+    assert (found.verdict, found.remedy) == (verdict, remedy)
+    assert found.found == f"ulimit -n {limits[0]}; 576 needed for 1024 users in 2 processes"
+
+
+def test_what_proc_and_sys_say(tmp_path: Path):
+    """Governors, quotas of both cgroup versions, clock sources and port ranges, read from files with known words."""
+
+    def write(path: str, text: str) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    assert machine.governor(tmp_path) is None
+    assert machine.quota(1, tmp_path) is None
+    for core, name in enumerate(("performance", "powersave", "powersave")):
+        write(f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", f"{name}\n")
+    governor = machine.governor(tmp_path)
+    assert governor is not None
+    assert governor.found == "performance on 1 of 3 cores, powersave on 2 of 3 cores"
+    assert governor.verdict == "warn"
+    write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n")
+    write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
+    assert machine.quota(1, tmp_path) is None
+    write("sys/fs/cgroup/cpu.max", "150000 100000\n")
+    assert machine.quota(1, tmp_path) == Finding(
+        "machine", "CPU quota", "warn", "1.5 CPUs",
+        "the client is paused when its share is used up: start the container without --cpus, or with more",
+    )  # fmt: skip
+    write("sys/fs/cgroup/cpu.max", "max 100000\n")
+    assert machine.quota(1, tmp_path) is None
+    write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n")
+    assert machine_clocks.source(tmp_path, 40.0).verdict == "warn"
+    write("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n")
+    assert machine_clocks.source(tmp_path, 40.0).found == "tsc; a reading takes 40 ns"
+    assert machine_clocks.source(tmp_path, 1500.0).verdict == "warn"
+    write("proc/sys/net/ipv4/ip_local_port_range", "40000 40999\n")
+    assert machine_sockets.ports(100, tmp_path).verdict == "ok"
+    assert machine_sockets.ports(101, tmp_path).found == "1,000 for connections"
+    assert machine_sockets.ports(101, tmp_path).verdict == "warn"
+
+
+@pytest.mark.parametrize(
+    ("state", "stepped_s", "verdict", "found"),
+    [
+        (0, 0.0, "ok", "kept by NTP"),
+        (5, 0.0, "warn", "not kept by NTP"),
+        (None, 0.0, "ok", "not told"),
+        (0, -0.25, "warn", "kept by NTP; stepped by -250.0 ms just now"),
+    ],
+)
+def test_wall_time(state: int | None, stepped_s: float, verdict: str, found: str):
+    """NTP's word and a step while it was looked at."""
+    told = machine_clocks.wall_time(state, stepped_s)
+    assert (told.verdict, told.found) == (verdict, found)
+
+
+def test_cores_load_memory_packages():
+    """Too few cores, other work, little memory, a missing library; and none of these."""
+    assert [machine.cores(n, 2).verdict for n in (2, 3)] == ["warn", "ok"]
+    assert [machine.load(at, 4).verdict for at in (2.0, 2.1)] == ["ok", "warn"]
+    assert [machine.memory(n * 2**20).verdict for n in (1023, 1024)] == ["warn", "ok"]
+    fast = {"uvloop": "1", "httptools": "2", "orjson": "3"}
+    assert machine.packages("3.11", fast).found == "Python 3.11, uvloop 1, httptools 2, orjson 3"
+    slow = machine.packages("3.11", fast | {"uvloop": None})
+    assert (slow.verdict, slow.remedy) == ("warn", "pip install uvloop")
+
+
+def test_proxies(monkeypatch):
+    """A proxy that would take the server's figures is a warning; one that is kept from its host is not."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert machine.proxies(["http://gpu1:8000"]).found == "no proxy variables"
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    assert machine.proxies(["http://gpu1:8000"]).verdict == "warn"
+    assert machine.proxies([]).verdict == "ok"
+    monkeypatch.setenv("no_proxy", "gpu1")
+    assert machine.proxies(["http://gpu1:8000"]) == Finding("machine", "proxy", "ok", "set for http; not for gpu1")
+
+
+def test_disks(tmp_path: Path, monkeypatch):
+    """The nearest folder that is there is looked at; too little room fails; a folder that cannot be written fails."""
+    room, writing = machine_disk.disk_findings(tmp_path / "not" / "there")
+    assert room.found.endswith(f" in {tmp_path}")
+    assert writing.found.startswith("64 KiB are safe in ")
+    assert list(tmp_path.iterdir()) == []
+
+    def denied(_: Path) -> float:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(machine_disk, "_write_s", denied)
+    monkeypatch.setattr(machine_disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**8})())
+    room, writing = machine_disk.disk_findings(tmp_path)
+    assert (room.verdict, room.found) == ("fail", f"0.1 GB free in {tmp_path}")
+    assert (writing.verdict, writing.found) == ("fail", f"{tmp_path}: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("lags", "verdict", "found"),
+    [
+        ([9000] * 20, "ok", "20 of 20 reads on loopback stamped, 9 us before ours"),
+        ([9000] * 18, "warn", "18 of 20 reads on loopback stamped, 9 us before ours"),
+        ([9000] * 19 + [None], "warn", "1 of 20 stamps lie outside of the time in which the bytes came"),
+        ([], "warn", "the kernel gives no receive stamps"),
+    ],
+)
+def test_kernel_stamps(monkeypatch, lags: list[int | None], verdict: str, found: str):
+    """All stamped and possible; some not; none."""
+    monkeypatch.setattr(machine_sockets, "_try_stamps", lambda: lags)
+    told = machine_sockets.stamps()
+    assert (told.verdict, told.found) == (verdict, found)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
+def test_kernel_stamps_of_this_machine():
+    """Linux stamps what comes over loopback, and no stamp is impossible."""
+    lags = next(found for _ in range(5) if (found := machine_sockets._try_stamps()))
+    assert None not in lags
+
+
+def test_a_server_without_tls_behind_https():
+    """A door that does not speak TLS is a failure, or a warning with --insecure; a plain one has no line of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer() -> None:
+            while True:
+                try:
+                    peer, _ = listening.accept()
+                except OSError:
+                    return
+                with peer:
+                    peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        plain = list(door(f"http://127.0.0.1:{port}", 2.0, insecure=False))
+        strict = list(door(f"https://127.0.0.1:{port}", 2.0, insecure=False))
+        loose = list(door(f"https://127.0.0.1:{port}", 2.0, insecure=True))
+        listening.shutdown(socket.SHUT_RDWR)
+    assert [one.name for one in plain] == ["reachable"]
+    assert [(one.name, one.verdict) for one in strict] == [("reachable", "ok"), ("TLS", "fail")]
+    assert [(one.name, one.verdict) for one in loose] == [("reachable", "ok"), ("TLS", "warn")]
