@@ -19,6 +19,8 @@ _NAMES = {
     "transformers": "transformers serve",
     "openai": "an OpenAI-compatible server",
 }
+_ESTIMATED = 1.15  # tokens are estimated from the text; a server's own count may be higher
+_FEWEST = 64
 _SLOTS = {"vllm": "max_num_seqs", "tgi": "max_concurrent_requests", "llamacpp": "slots"}
 
 
@@ -95,12 +97,30 @@ def _choices(seen: Seen) -> tuple[dict[str, Any], dict[str, str]]:
         name = _SLOTS.get(seen.profile, "slots")
         said["load.concurrency"] = f"the server takes {seen.slots} at a time ({name}); above that requests wait"
     if seen.context_tokens is not None:
-        said["workload.max_output_tokens"] = (
-            f"tokens: caps every request's own; the server's context holds {seen.context_tokens:,} with the prompt"
-        )
+        _fit_context(seen.context_tokens, keys, said)
     if seen.gpus:
         said["price.gpus"] = f"that serve the model; in this machine: {_one_line(', '.join(_counted(seen.gpus)))}"
     return keys, said
+
+
+def _fit_context(context_tokens: int, keys: dict[str, Any], said: dict[str, str]) -> None:
+    """Cap the answers, where the longest prompts and their answers would not fit; and say what may still not."""
+    from benchsuite.sources import read_workload
+    from benchsuite.workload.describe import describe
+
+    (all_of_it,) = (row for row in describe(read_workload("wineval", keys["workload.requests"], 0)) if row.total)
+    longest, cap = round(all_of_it.input_tokens.max or 0), round(all_of_it.max_output_tokens.max or 0)
+    words = f"tokens: caps every request's own; the server's context holds {context_tokens:,} with the prompt"
+    if longest * _ESTIMATED + cap > context_tokens:
+        words += f", and the set's longest prompt has about {longest:,}"
+        left = int(context_tokens - longest * _ESTIMATED)
+        if left >= _FEWEST:
+            keys["workload.max_output_tokens"] = left
+        said["workload.source"] = (
+            f"wineval (generated), or a JSONL file; prompts beyond the server's context of {context_tokens:,} tokens "
+            "fail: a larger context, or shorter prompts"
+        )
+    said["workload.max_output_tokens"] = words
 
 
 def _said() -> dict[str, str]:

@@ -162,6 +162,17 @@ def test_the_usual_ports_are_looked_at(monkeypatch, capsys, tmp_path, fake, prof
     assert spec.server.model
 
 
+@pytest.mark.parametrize(("context", "cap"), [(32768, None), (4096, 557), (2048, None)])
+def test_answers_are_capped_to_the_context(monkeypatch, capsys, tmp_path, context, cap):
+    """Where the longest prompts leave little room, the cap on answers is what they leave, if that is worth having."""
+    listed = {"data": [{"id": "m", "owned_by": "llamacpp"}]}
+    slots = SLOTS | {"default_generation_settings": {"n_ctx": context}}
+    with Replay({"GET /v1/models": page(listed), "GET /props": page(slots)}) as fake:
+        assert run(monkeypatch, capsys, "init", "--base-url", fake.base_url)[0] == 0
+    assert load_spec(tmp_path / "sweep.toml", {}).workload.max_output_tokens == cap
+    assert ("fail: a larger context" in " ".join((tmp_path / "sweep.toml").read_text().split())) == (context < 32768)
+
+
 def test_a_file_that_is_there_stays(monkeypatch, capsys, tmp_path):
     """Without --force nothing is written over; with it, the file is anew."""
     (tmp_path / "sweep.toml").write_text("mine")
