@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchsuite.client.servers import ServerProfile
 from benchsuite.errors import TelemetryError
 from benchsuite.load.view import Latest
 from benchsuite.spec import SweepSpec, TelemetrySpec
@@ -26,12 +27,14 @@ _IDLE_S, _LONG_IDLE_S, _LONG_SET = 10.0, 60.0, 1000
 class Beside:
     """The samplers of one sweep and what they say. Use as a context manager: inside it they sample.
 
-    endpoints: base URLs of the servers. server_pids: processes of a server that we started ourselves.
+    profile: which server it is. endpoints: base URLs of the servers. server_pids: processes of a server that we
+    started ourselves.
     """
 
     def __init__(
         self,
         spec: SweepSpec,
+        profile: ServerProfile,
         endpoints: Sequence[str],
         api_key: str | None,
         folder: RunFolder,
@@ -42,7 +45,7 @@ class Beside:
         self._spec, self._on_problem = spec, on_problem
         self._problems: list[str] = []
         self._gpu = open_gpu(spec.telemetry, endpoints, origin_ns, server_pids, self._tell)
-        self._servers = open_servers(spec, endpoints, api_key, origin_ns)
+        self._servers = _with_page(spec, profile, open_servers(spec, endpoints, api_key, origin_ns))
         self.idle: dict[str, float] | None = None
         self.latest = Latest()
         if self._gpu is None:
@@ -136,6 +139,17 @@ def open_servers(spec: SweepSpec, endpoints: Sequence[str], api_key: str | None,
         ServerSampler(url, endpoint, origin_ns, asked.server_hz, headers=sent, verify=verify)
         for url, endpoint, sent in urls
     ]
+
+
+def _with_page(spec: SweepSpec, profile: ServerProfile, samplers: list[ServerSampler]) -> list[ServerSampler]:
+    """The samplers, unless the server has no page: one that is known to have none is not asked, an unknown one once."""
+    if profile.metrics_path is not None or spec.telemetry.metrics_url is not None:
+        return samplers
+    if profile.name == "openai" and any(sampler.has_page() for sampler in samplers):
+        return samplers
+    for sampler in samplers:
+        sampler.close()
+    return []
 
 
 class _SharedLog:

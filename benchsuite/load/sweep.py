@@ -188,6 +188,7 @@ class _Sweep:
         measured, status = 0, "failed"
         beside = Beside(
             spec,
+            self._found.profile,
             self._endpoints(),
             self._found.endpoint.api_key,
             self._folder,

@@ -122,6 +122,11 @@ class ServerSampler:
         error = self._judge(reading)
         return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=error, **reading.figures),)
 
+    def has_page(self) -> bool:
+        """Whether there is a page with figures of a known server now; nothing is remembered."""
+        text = self._scraper.get().text
+        return text is not None and read_server_page(text).family is not None
+
     def facts(self) -> dict[str, Any]:
         """Where the page is, whose names it uses, which of that family's figures it has and lacks."""
         known = FAMILIES.get(self._family or "", {})

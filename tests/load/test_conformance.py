@@ -9,7 +9,7 @@ from fakes.http import Answer, Fake, Request
 from fakes.ollama import FakeOllama
 from fakes.replay import FOLDER, Replay
 from fakes.tgi import FakeTgi
-from sweeps_for_tests import column, prompts, run, spec_of
+from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.errors import InputError, ServerRefused
 from benchsuite.load.preflight import Preflight, control_client, preflight
@@ -174,6 +174,29 @@ def test_a_sweep_through_ollamas_one_slot(tmp_path):
     assert sorted(round(wait * 1e9) for wait in waits) == sorted(fake.waited_ns[2:])
     assert max(waits) > 0.03
     assert column(kept, "server_decode_s") == [0.021] * 6
+
+
+@pytest.mark.parametrize("profile", ["auto", "openai"])
+def test_a_server_without_metrics_is_not_blamed_for_it(tmp_path, profile):
+    """Ollama has no page of metrics: none is asked for during the sweep and no note complains, nor of an unknown one's."""
+    view = Watcher()
+    with FakeOllama() as fake:
+        _, kept = run(spec_of(fake.base_url, [1], server={"profile": profile}), prompts(2), tmp_path / "run", view)
+    assert [note for note in view.notes if "metrics" in note] == []
+    assert kept.manifest["telemetry"]["server"] is None
+    assert kept.manifest["telemetry"]["problems"] == []
+
+
+def test_an_unknown_server_with_metrics_is_sampled(tmp_path):
+    """A page with a known server's names is used whatever the profile; one that the user names is asked in any case."""
+    view = Watcher()
+    with simulator(SimulatorConfig()) as served:
+        _, kept = run(spec_of(served.base_url, [1], server={"profile": "openai"}), prompts(2), tmp_path / "known")
+        named = {"metrics_url": f"{served.base_url}/nowhere"}
+        spec = spec_of(served.base_url, [1], server={"profile": "openai"}, telemetry=named)
+        run(spec, prompts(2), tmp_path / "named", view)
+    assert [facts["family"] for facts in kept.manifest["telemetry"]["server"]] == ["vllm"]
+    assert [note for note in view.notes if "answered 404" in note] != []
 
 
 REFUSED = [

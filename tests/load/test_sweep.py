@@ -225,13 +225,14 @@ def test_the_embedded_engine(tmp_path):
 
     with llamacpp(slots=32, context_tokens=256) as engine:
         spec = spec_of(engine.base_url, [1, 8, 32], workload={"fixed_length": True})
-        result, found = run(spec, prompts(64), tmp_path / "run")
+        result, found = run(spec, prompts(64, tokens=24), tmp_path / "run")
     assert result.complete
     for level in (1, 8, 32):
         point = f"c{level:04d}-r0"
         assert each_once(found, point, 64)
-        assert most_in_flight(found, point) == level
+        # on a busy machine a user may pause between two requests while all the others' are in flight
+        assert level * 3 // 4 < most_in_flight(found, point) <= level
     assert set(column(found, "status")) == {"ok"}
     assert column(found, "output_tokens") == column(found, "asked_output_tokens")
-    assert [p["server"]["generated_tokens"] for p in found.manifest["points"]] == [288.0] * 3
+    assert [p["server"]["generated_tokens"] for p in found.manifest["points"]] == [64.0 * 24] * 3
     assert found.manifest["preflight"]["profile"] == "llamacpp"
