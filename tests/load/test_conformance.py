@@ -178,7 +178,7 @@ def test_a_sweep_through_ollamas_one_slot(tmp_path):
 
 @pytest.mark.parametrize("profile", ["auto", "openai"])
 def test_a_server_without_metrics_is_not_blamed_for_it(tmp_path, profile):
-    """Ollama has no page of metrics: none is asked for during the sweep and no note complains, nor of an unknown one's."""
+    """Ollama has no page of metrics: none is asked for and no note complains, nor of an unknown server's."""
     view = Watcher()
     with FakeOllama() as fake:
         _, kept = run(spec_of(fake.base_url, [1], server={"profile": profile}), prompts(2), tmp_path / "run", view)
