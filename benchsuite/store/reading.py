@@ -87,7 +87,7 @@ def read_run(path: Path) -> Run:
     try:
         table = read_rows(path)
         gpu, server = read_samples(path, GPU), read_samples(path, SERVER)
-    except (OSError, pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
     run = Run(path, manifest, table, gpu, server)
     lost = _points_without_rows(run)

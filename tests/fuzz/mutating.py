@@ -9,18 +9,19 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-_MAX_BYTES = 16_384
+_MAX_BYTES = 40_000
 _LOOKS_LIKE_TOML = re.compile(rb"^\[\[?[a-z]+[].]", re.MULTILINE)
 
 TOKENS: tuple[bytes, ...] = (
-    b"", b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r\n\r\n", b"\n\n", b"\n", b"\r", b"\t", b"data: ", b"data:",
-    b"data: [DONE]\n\n", b": ping\n\n", b"event: error\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: -1\r\n",
-    b"Content-Length: 99999999999999999999\r\n", b"content-encoding: gzip\r\n", b"{", b"}", b"[", b"]", b'"', b"'", b",", b":",
-    b"null", b"true", b"NaN", b"Infinity", b"-Infinity", b"-0", b"1e999", b"-1", b"0", b"1e308", b"9" * 400, b"9" * 5000, b"4294967296",
-    b"9223372036854775808", b"0x10", b"1_0", b'"\\ud800"', b'{"error": 5}', b'{"choices": 3}', b'"a":', b"[[", b"]]", b" = ",
-    b"=", b"#", b"<", b"<=", b"%", b"ms", b"s", b"p99.9", b"goodput", b"[" * 3000, b'{"a":' * 3000, b"{a=\"", b"} 1\n", b"+Inf",
-    b"nan", b"1979-05-27T07:32:00Z", b"inf", b"\"\"\"", b"\x1b[2J", "\u2028\u0660\u00b2".encode(),
+    b"", b"\x00", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r\n\r\n", b"\n\n", b"\n", b"\r", b"\t", b"data: ",
+    b"data:", b"data: [DONE]\n\n", b": ping\n\n", b"event: error\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: -1\r\n", b"Content-Length: 99999999999999999999\r\n", b"content-encoding: gzip\r\n", b"{", b"}",
+    b"[", b"]", b'"', b"'", b",", b":", b"null", b"true", b"NaN", b"Infinity", b"-Infinity", b"-0", b"1e999", b"-1",
+    b"0", b"1e308", b"9" * 400, b"9" * 5000, b"4294967296", b"9223372036854775808", b"0x10", b"1_0", b'"\\ud800"',
+    b'{"error": 5}', b'{"choices": 3}', b'"a":', b"[[", b"]]", b" = ", b"=", b"#", b"<", b"<=", b"%", b"ms", b"s",
+    b"p99.9", b"goodput", b"[" * 3000, b'{"a":' * 3000, b"{a=\"", b"} 1\n", b"+Inf", b"nan", b"1979-05-27T07:32:00Z",
+    b"inf", b"\"\"\"", b"\x1b[2J", "\u2028\u0660\u00b2".encode(),
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 1.5, -0.5, 2**31, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "x", "1",

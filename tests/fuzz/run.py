@@ -87,8 +87,9 @@ def main() -> int:
     with multiprocessing.get_context("spawn").Pool(asked.processes, _begin) as pool:
         for name in names:
             started_s = time.monotonic()
-            numbers = range(asked.first, asked.first + -(-asked.inputs // BLOCK))
-            jobs = [(name, number, min(BLOCK, asked.inputs)) for number in numbers]
+            wanted = max(1, round(asked.inputs * TARGETS[name].share))
+            numbers = range(asked.first, asked.first + -(-wanted // BLOCK))
+            jobs = [(name, number, min(BLOCK, wanted)) for number in numbers]
             inputs, cpu_s, found = 0, 0.0, {}
             for _, (n, seconds, there) in pool.imap_unordered(_work, jobs, chunksize=4):
                 inputs, cpu_s, found = inputs + n, cpu_s + seconds, there | found

@@ -5,10 +5,14 @@ The parsers of a server's answers raise nothing at all: a request that cannot be
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import json
 import random
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,26 +35,33 @@ from benchsuite.load.capacity import capacity_facts
 from benchsuite.load.detect import detect, listed_models, server_facts
 from benchsuite.load.trial import refusal_words
 from benchsuite.matrix_reading import parse_matrix
-from benchsuite.parsing import read_toml
+from benchsuite.parsing import read_json, read_toml
 from benchsuite.slo import parse_slo
 from benchsuite.spec import parse_spec
+from benchsuite.store import read_run
 from benchsuite.store.journal import _batch
+from benchsuite.store.manifest import check_manifest
 from benchsuite.telemetry.dcgm_page import read_dcgm_page
 from benchsuite.telemetry.metric_names import read_server_page
 from benchsuite.workload.prompts import parse_jsonl
 
 DATA = Path(__file__).parents[1] / "data"
+RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v2"
 _CONTEXT = PointContext("run", "c0001-r0", 1, 0, 0, 0, streaming=True, keep_text=True)
 _PREPARED = Prepared(b"", "p", None, 8)
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """run: takes the bytes. seeds: what they are made of. raises: False where not even a BenchsuiteError may come."""
+    """run: takes the bytes. seeds: what they are made of. raises: False where not even a BenchsuiteError may come.
+
+    share: of the inputs that are asked for, where one takes milliseconds.
+    """
 
     run: Callable[[bytes], object]
     seeds: Callable[[], list[bytes]]
     raises: bool = True
+    share: float = 1.0
 
 
 def _text(data: bytes) -> str:
@@ -143,6 +154,43 @@ def _toml(parse: Callable[..., Any]) -> Callable[[bytes], None]:
     return run
 
 
+def manifest(data: bytes) -> None:
+    try:
+        tree = read_json(_text(data))
+    except ValueError:  # read_run tells it in its own words
+        return
+    check_manifest(tree, "manifest.json")
+
+
+_FILES = ("manifest.json", "requests.parquet", "gpu.parquet", "server.parquet")
+
+
+def run_folder(data: bytes) -> None:
+    """A run folder of which one file, named by the first byte, is the rest of the bytes; in memory if it can be."""
+    name = _FILES[data[0] % 4] if data else _FILES[0]
+    folder = _scratch()
+    (folder / name).write_bytes(data[1:])
+    try:
+        read_run(folder)
+    finally:
+        shutil.copyfile(RUN / name, folder / name)
+
+
+@lru_cache(1)
+def _scratch() -> Path:
+    memory = Path("/dev/shm")
+    made = tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
+    atexit.register(made.cleanup)
+    return Path(shutil.copytree(RUN, Path(made.name) / "run"))
+
+
+def _run_seeds() -> list[bytes]:
+    manifest = json.loads((RUN / "manifest.json").read_bytes())
+    small = {key: value for key, value in manifest.items() if key not in ("host", "calibration")}
+    plain = [b" " + json.dumps(small).encode()[:15_000]] * 3
+    return [*plain, *(bytes((i,)) + (RUN / name).read_bytes() for i, name in enumerate(_FILES))]
+
+
 def _captures(*words: str, limit: int = 3000) -> list[bytes]:
     found = [path.read_bytes() for path in sorted((DATA / "captures").glob("*.txt"))]
     return [data[:limit] for data in found if any(word.encode() in data for word in words)]
@@ -191,40 +239,8 @@ def _pages(*names: str) -> list[bytes]:
     return found
 
 
-WORKLOAD = [
-    b'{"id":"a","scenario":"s","messages":[{"role":"user","content":"hi"}],"max_output_tokens":5,"tags":["x"]}\n'
-    b'{"prompt":"q","reference":"r","scorer":"exact","arrival_s":0.5}\n\n',
-    b'{"id":"c","messages":[{"role":"system","content":""},{"role":"user","content":"\\u00e9"}]}',
-]
-SWEEP = [
-    b'slo = "ttft_p95<1s,throughput>20"\n[server]\nbase_url = "http://127.0.0.1:8000/v1"\nmodel = "m"\nprofile = "vllm"\n'
-    b'[server.extra_body]\ntemperature = 0.5\n[workload]\nsource = "wineval"\nrequests = 10\n[load]\nconcurrency = [1, 8]\n'
-    b'repeats = 2\nworkers = "auto"\n[price]\nusd_per_hour = 1.5\n[timeouts]\nidle_s = 3\n',
-    b'[server]\nbase_url = ["http://a:1", "http://b"]\n[server.fallback]\nbase_url = "https://c"\nmodel = "x"\n'
-    b'on = ["429", "queue"]\nmax_waiting = 3\n[price.owned]\npurchase_price = 1000\nyears = 3\nelectricity_per_kwh = 0.1\n[telemetry]\ngpu_hz = 2.0\n',
-]
-MATRIX = [
-    b'gpus = "tp"\n[serve]\nengine = "vllm M --x {tp}"\nready_timeout_s = 60\n[settings]\ntp = [1, 2]\nquant = ["none", "fp8"]\n'
-    b'[[settings.exclude]]\ntp = 1\nquant = "fp8"\n[sweep]\n[sweep.load]\nconcurrency = [1]\n',
-    b'[serve]\nengine = "llamacpp"\n[[setting]]\nname = "a"\nslots = 4\n[[setting]]\nname = "b"\nslots = 8\ngpus = 2\n',
-]
-PRICES = [
-    b'[sources]\nx = "http://x"\n[presets.a]\nusd_per_hour = 1.5\nsource = "x"\nas_of = "2026-01"\nnote = "n"\n'
-    b"[presets.a.tornado]\nyears = [1, 2]\n",
-    b'[presets.b]\nsource = "x"\nas_of = "2026-01-02"\n[presets.b.owned]\npurchase_price = 30000\nyears = 3\npower_kw = 0.7\n'
-    b'electricity_per_kwh = 0.1\n[api.c]\ninput_usd_per_1m_tokens = 0.5\ncached_input_usd_per_1m_tokens = 0.1\noutput_usd_per_1m_tokens = 2.0\nsource = "x"\nas_of = "2026-01-02"\n',
-    b'{"gpt-x": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "cache_read_input_token_cost": 1e-7}}',
-]
-SCENARIOS = [
-    b'[[scenario]]\nname = "n"\nrequests_per_day = 100\ntokens_per_request = 500\ndays = 30\napi_usd_per_1m_tokens = 2.5\n'
-    b"usd_per_hour = 1.5\ngpus = 1\n[scenario.printed]\napi_usd = 3.0\n"
-]
-POINTS = [
-    b"model,concurrency,requests,time_s,ttft_s,input_tokens,output_tokens,total_tokens,throughput_tok_s\n"
-    b"a,8,100,60.5,0.5,1000,2000,3000,4.1\na,16,100,40,0.7,1000,2000,3000,3.1\n"
-]
-SCORES = [b"model,score,n\na,0.8,100\nb,0.7,\n", b"model,item,score\na,1,1\na,2,0\nb,1,1\nb,2,1\n"]
-SLO = [b"ttft_mean<1s,throughput>20", b"ttft_p95<=500ms,tpot_p99<50ms,requests>5", b"e2e_p50<3s,error_rate<1%"]
+def _seeds(name: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((Path(__file__).parent / "seeds").glob(f"{name}_*"))]
 
 
 TARGETS: dict[str, Target] = {
@@ -249,20 +265,22 @@ TARGETS: dict[str, Target] = {
         lambda: _pages("metrics/dcgm_h100.txt", "metrics/dcgm_mig.txt"),
         raises=False,
     ),
-    "workload JSONL": Target(lambda data: parse_jsonl(_text(data).split("\n"), where="w"), lambda: WORKLOAD),
+    "workload JSONL": Target(lambda data: parse_jsonl(_text(data).split("\n"), where="w"), lambda: _seeds("workload")),
     "vllm bench": Target(_importer(vllm_bench.parse), lambda: [(DATA / "importers/vllm_bench_0.32.json").read_bytes()]),
     "guidellm": Target(_importer(guidellm.parse), lambda: [(DATA / "importers/guidellm_0.8.json").read_bytes()]),
     "aiperf": Target(
         _importer(aiperf.parse),
         lambda: [b"\n".join((DATA / "importers/aiperf_0.13_profile_export.jsonl").read_bytes().split(b"\n")[:2])],
     ),
-    "sweep TOML": Target(_toml(parse_spec), lambda: SWEEP),
-    "matrix TOML": Target(_toml(parse_matrix), lambda: MATRIX),
-    "prices": Target(lambda data: parse_prices(_text(data), "p"), lambda: PRICES),
-    "scenarios": Target(lambda data: parse_scenarios(_text(data), "s"), lambda: SCENARIOS),
-    "points CSV": Target(lambda data: parse_points(_text(data), where="p"), lambda: POINTS),
-    "scores CSV": Target(lambda data: parse_scores(_text(data), where="s"), lambda: SCORES),
-    "SLO": Target(lambda data: parse_slo(_text(data)), lambda: SLO),
+    "sweep TOML": Target(_toml(parse_spec), lambda: _seeds("sweep")),
+    "matrix TOML": Target(_toml(parse_matrix), lambda: _seeds("matrix")),
+    "prices": Target(lambda data: parse_prices(_text(data), "p"), lambda: _seeds("prices")),
+    "scenarios": Target(lambda data: parse_scenarios(_text(data), "s"), lambda: _seeds("scenarios")),
+    "points CSV": Target(lambda data: parse_points(_text(data), where="p"), lambda: _seeds("points")),
+    "scores CSV": Target(lambda data: parse_scores(_text(data), where="s"), lambda: _seeds("scores")),
+    "manifest": Target(manifest, lambda: [seed[1:] for seed in _run_seeds()[:1]]),
+    "run folder": Target(run_folder, _run_seeds, share=0.05),
+    "SLO": Target(lambda data: parse_slo(_text(data)), lambda: _seeds("slo")),
 }
 
 

@@ -71,7 +71,7 @@ async def test_the_measuring_client_ends_an_endless_answer(name):
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_the_client_beside_the_load_ends_an_endless_answer(name, monkeypatch):
-    """The same of the client that asks for models, metrics and versions: an error that its callers take for no answer."""
+    """The same of the client that asks for models and metrics: an error that its callers take for no answer."""
     monkeypatch.setattr(bounded, "MAX_BYTES", 2**19)
     begin, piece = ENDLESS[name]
     before = rss_bytes()

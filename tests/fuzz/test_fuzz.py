@@ -1,0 +1,53 @@
+"""The short form of `make fuzz`: every parser of foreign bytes, a thousand hostile inputs each, always the same."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.mutating import TOKENS, mutated
+from tests.fuzz.run import block
+from tests.fuzz.targets import TARGETS, Target, escape_of
+
+SHORT = {"run folder": 60, "DCGM page": 300}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_its_seeds_are_read(name):
+    """The real inputs that the hostile ones are made of are fine: else the fuzzer would only see the first check."""
+    for seed in TARGETS[name].seeds():
+        TARGETS[name].run(seed)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_escapes(name):
+    """Of mutated real inputs: a clear error, or a result. The parsers of a server's answers raise nothing at all."""
+    done, _, found = block(name, 0, SHORT.get(name, 1000))
+    assert done > 0
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "run folder"])
+@settings(max_examples=40)
+@given(pieces=st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=40)), max_size=12))
+@example(pieces=[])
+def test_nothing_escapes_of_anything(name, pieces):
+    """The same of bytes that hypothesis thinks of, and shrinks."""
+    assert escape_of(TARGETS[name], b"".join(pieces)) is None
+
+
+def test_the_fuzzer_sees_what_escapes():
+    """A parser with a hole is found, for each kind of promise; a clear error is no finding where one may come."""
+    from benchsuite.errors import InputError
+
+    def clear(_: bytes) -> None:
+        raise InputError("no")
+
+    broken = Target(lambda data: data.decode("ascii"), lambda: [b"abc"])
+    rng = random.Random(0)
+    assert any(escape_of(broken, mutated(rng, [b"abc"])) for _ in range(200))
+    assert escape_of(Target(clear, list), b"") is None
+    assert isinstance(escape_of(Target(clear, list, raises=False), b""), InputError)
