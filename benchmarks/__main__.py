@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...]`: run the benchmarks, print their tables, write build/bench.json.
 
 All ratios are of one run of this program, with the server pinned to one core and the client to another. Without a name
-all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, million, nvml.
+all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, gate, million, nvml.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import clients, coverage, extremes, faults, million, nvml_faults, whole_run
+from benchmarks import clients, coverage, extremes, faults, gate, million, nvml_faults, whole_run
 from benchsuite.telemetry.host import describe_host
 
 BENCHMARKS = {
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "faults": faults.fault_table,
     "whole": whole_run.whole_run,
     "coverage": coverage.coverage,
+    "gate": gate.gate,
     "million": million.million,
     "nvml": nvml_faults.nvml_table,
 }

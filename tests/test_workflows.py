@@ -34,9 +34,9 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
 
 
-def test_both_are_there() -> None:
-    """One workflow for any machine, one for a GPU."""
-    assert [path.stem for path in WORKFLOWS] == ["ci", "gpu-smoke"]
+def test_all_are_there() -> None:
+    """One workflow for any machine, two for a GPU; gate has tests of its own (test_gate_workflow.py)."""
+    assert [path.stem for path in WORKFLOWS] == ["ci", "gate", "gpu-smoke"]
 
 
 @pytest.mark.parametrize("name", ["ci", "gpu-smoke"])
