@@ -49,15 +49,20 @@ INTERVAL_COLUMNS: tuple[tuple[str, Callable[[Judged, Decision], str]], ...] = (
     ("P opt", lambda j, decision: chance(decision.p_by_level.get(j.point.concurrency))),
 )
 _WIDE = 100  # columns of terminal; below, some of the table is left out
+_WIDEST = 120  # with energy 20 more
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the table. wide: only where there is room (True), only where there is not (False)."""
+    """A column of the table. wide: only where there is room (True), only where there is not (False).
+
+    least: columns of terminal from which on it is shown.
+    """
 
     head: str
     show: Callable[[Judged], str]
     wide: bool | None = None
+    least: int = 0
 
 
 def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, console: Console | None = None) -> None:
@@ -100,6 +105,7 @@ def _columns(stat: str, with_energy: bool) -> tuple[_Column, ...]:
         _Column("W", lambda j: number(j.energy.mean_w if j.energy else None), wide=True),
         _Column("J/out\ntoken", lambda j: number(j.energy.j_per_output_token if j.energy else None), wide=True),
     )
+    widest = _WIDEST + 20 * with_energy
     return (
         _Column("users", lambda j: str(j.point.concurrency)),
         _Column("ok/\nfailed", lambda j: f"{j.point.n_ok}/{DASH if j.point.n_failed is None else j.point.n_failed}"),
@@ -110,6 +116,8 @@ def _columns(stat: str, with_energy: bool) -> tuple[_Column, ...]:
         _Column("tok/s\n/user", lambda j: number(j.point.throughput_paper_tok_s)),
         _Column("output\ntok/s", lambda j: number(j.point.output_tok_s)),
         _Column("output\ntokens", lambda j: count(j.point.output_tokens), wide=True),
+        _Column("E2E\nmean s", lambda j: number(j.point.e2e_s.mean), least=widest),
+        _Column("req/s", lambda j: number(j.point.request_per_s), least=widest),
         _Column("$ per\nrun", lambda j: usd(j.cost.cost_usd)),
         _Column("$/1M\noutput", lambda j: usd(j.cost.usd_per_1m_output_tokens)),
         *(energy if with_energy else ()),
@@ -144,7 +152,9 @@ def slo_cell(judged: Judged) -> str:
 def _table(judged: Sequence[Judged], decision: Decision, console: Console) -> Table:
     with_energy = any(j.energy is not None for j in judged)
     columns = [
-        c for c in _columns(best_tail(judged), with_energy) if c.wide is None or c.wide == (console.width >= _WIDE)
+        c
+        for c in _columns(best_tail(judged), with_energy)
+        if console.width >= c.least and (c.wide is None or c.wide == (console.width >= _WIDE))
     ]
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     for column in columns:

@@ -37,6 +37,7 @@ def test_no_line_is_wider_than_the_terminal(tmp_path: Path, width: int):
     text = judged_text(tmp_path, console(width), model="an-organisation/" + "long-name-" * 12)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert ("p95 ms" in text) == (width == 120)
+    assert ("req/s" in text) == (width == 120)
 
 
 def test_the_row_of_a_level(tmp_path: Path):
