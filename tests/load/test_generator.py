@@ -34,12 +34,14 @@ class Rows:
         self.on_tick()
 
 
-def load_of(address: object, n: int, users: int, limits: Limits = FOREVER) -> tuple[PointLoad, Rows]:
+def load_of(
+    address: object, n: int, users: int, limits: Limits = FOREVER, *, streaming: bool = False
+) -> tuple[PointLoad, Rows]:
     """n requests and some users; the rows go to Rows."""
     link = Link(asyncio.get_running_loop(), Target(socket.AF_INET, address, "127.0.0.1"), 5.0)
     wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
     requests = [Prepared(wire, f"p{i}", None, None) for i in range(n)]
-    context = PointContext("run", "c0001-r0", users, 0, 0, now_ns(), False)
+    context = PointContext("run", "c0001-r0", users, 0, 0, now_ns(), streaming)
     indices = iter(range(n))
     rows = Rows()
     route = Route(link, requests, context)

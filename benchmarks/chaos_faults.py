@@ -1,0 +1,116 @@
+"""Servers that fail in every way at once, and servers that go away: nobody hangs, every request is accounted for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chaos_kit import Row, keys_of, measure, prompts, requests_seen, server, spec_of, wait_for
+from benchsuite.serving.simulator_config import FAULT_KINDS, Fault, SimulatorConfig
+from benchsuite.serving.simulator_routes import drawn_fault
+from benchsuite.store import Run, read_run
+
+# what each kind becomes with the limits below
+BECOMES = {
+    "reset": "stream_error", "cut": "truncated", "truncated": "truncated", "stall": "timeout",
+    "error_event": "stream_error", "malformed": "stream_error", "huge_line": "ok", "wrong_usage": "ok",
+    "slow_headers": "timeout", "early_close": "stream_error", "garbage_status": "stream_error",
+    "http_429": "http_error", "http_500": "http_error", "http_503": "http_error",
+}  # fmt: skip
+_LIMITS = {"idle_s": 0.8, "request_s": 20.0}
+_PREFLIGHT = 2
+
+
+def all_faults(probability: float) -> tuple[Fault, ...]:
+    """Every kind; the silent ones silent for longer than the client waits."""
+    assert set(BECOMES) == set(FAULT_KINDS)
+    return tuple(Fault(kind, probability=probability, seconds=15.0, size_bytes=300_000) for kind in FAULT_KINDS)  # type: ignore[arg-type]
+
+
+def faults_together(n: int = 2560, users: int = 128, workers: int = 3, tries: int = 3) -> list[Row]:
+    """All kinds of faults in one point: sent = ok + each class of failure = the server's own count."""
+    rows, kept, wrong = 0, 0, []
+    faults = all_faults(0.04)
+    seeds = (s for s in range(10_000) if _spares_preflight(faults, s))
+    for seed, _ in zip(seeds, range(tries), strict=False):
+        with server(faults=faults, seed=seed) as running, tempfile.TemporaryDirectory(prefix="benchsuite-") as folder:
+            path = Path(folder) / "run"
+            measure(spec_of(running.base_url, [users], workers, timeouts=_LIMITS), prompts(n), path)
+            seen, run = requests_seen(running), read_run(path)
+        rows, kept = rows + n, kept + run.table.num_rows
+        wrong += what_is_wrong(run, faults, seed, seen)
+    named = f"all {len(FAULT_KINDS)} faults at once, {users} users, {workers} workers"
+    return [Row(named, tries, rows, kept, "; ".join(wrong) or "counts exact by class", not wrong and rows == kept)]
+
+
+def _spares_preflight(faults: tuple[Fault, ...], seed: int) -> bool:
+    config = SimulatorConfig(faults=faults, seed=seed)
+    return not any(drawn_fault(config, i) for i in range(_PREFLIGHT))
+
+
+def what_is_wrong(run: Run, faults: tuple[Fault, ...], seed: int, seen: int) -> list[str]:
+    """Holds the rows against what the server drew for each request that it took."""
+    config = SimulatorConfig(faults=faults, seed=seed)
+    drawn = [drawn_fault(config, i) for i in range(_PREFLIGHT, seen)]
+    expected = Counter("ok" if fault is None else BECOMES[fault.kind] for fault in drawn)
+    retries = sum(run.table["stale_retries"].to_pylist())
+    expected["stream_error"] -= retries  # a kept-alive connection that ended without a byte is tried once more
+    wrong = []
+    found = Counter(run.table["status"].to_pylist())
+    if found != expected:
+        wrong.append(f"statuses {dict(found)}, the server's {dict(expected)}")
+    if run.table.num_rows + retries != seen - _PREFLIGHT:
+        wrong.append(f"{run.table.num_rows} rows and {retries} retries, {seen - _PREFLIGHT} requests at the server")
+    client: dict[str, Any] = run.manifest["points"][0]["client"]
+    if client["fds_start"] != client["fds_end"]:
+        wrong.append(f"{client['fds_end']} open files after, {client['fds_start']} before")
+    return wrong
+
+
+def server_gone(n: int = 4000, users: int = 128, workers: int = 2, tries: int = 3) -> list[Row]:
+    """The server is killed in the middle of a point and comes back: the point fails in time, a resume measures it."""
+    expected, kept, wrong = 0, 0, []
+    for _ in range(tries):
+        with tempfile.TemporaryDirectory(prefix="benchsuite-") as folder:
+            path = Path(folder) / "run"
+            rows, stayed, words = one_server_gone(path, n, users, workers)
+        expected, kept, wrong = expected + rows, kept + stayed, wrong + words
+    said = "; ".join(wrong) or "point failed early, resumed, whole"
+    return [Row("server killed mid-point, then resumed", tries, expected, kept, said, not wrong and expected == kept)]
+
+
+def one_server_gone(path: Path, n: int, users: int, workers: int) -> tuple[int, int, list[str]]:
+    """(rows of the failed attempt, those still there after the resume, what is wrong)."""
+    wrong = []
+    with server() as running:
+        spec = spec_of(running.base_url, [users], workers, load={"server_wait_s": 0.2})
+        killer = threading.Thread(target=_kill_when_measuring, args=(path, running.pid))
+        killer.start()
+        result = measure(spec, prompts(n), path)
+        killer.join()
+    before = read_run(path)
+    entry = before.manifest["points"][0]
+    if result.complete or entry["status"] != "failed" or "the server is gone" not in entry.get("reason", ""):
+        wrong.append(f"entry {entry['status']}: {entry.get('reason')}")
+    if not users < before.table.num_rows < n:
+        wrong.append(f"{before.table.num_rows} rows")
+    with server(port=running.port):
+        done = measure(spec, prompts(n), path)
+    after = read_run(path)
+    if not done.complete or after.whole.num_rows != n:
+        wrong.append("the resume did not measure the point")
+    earlier = keys_of(before)
+    return before.table.num_rows, sum((earlier & keys_of(after)).values()), wrong
+
+
+def _kill_when_measuring(path: Path, pid: int) -> None:
+    def rows_flow() -> bool:
+        return any(j.stat().st_size > 20_000 for j in (path / "journal").glob("*.arrows"))
+
+    wait_for(rows_flow)
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,131 @@
+"""What the chaos tests share: small real sweeps, here and as processes to be killed, and what is left of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchsuite.load.calibrate import Silent
+from benchsuite.load.sweep import sweep
+from benchsuite.load.view import SweepResult
+from benchsuite.serving.simulator import RunningSimulator, simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+from benchsuite.spec import SweepSpec, parse_spec
+from benchsuite.store import Run, read_run
+from benchsuite.workload.prompts import Prompt, Workload, make_workload
+
+_NO_PAUSES = {"warmup_min_s": 0, "cooldown_min_s": 0, "cooldown_max_s": 0}
+FAST = Law(ttft_s=0.005, itl_s=0.002)
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: what was done how often, the rows that had to be there, those that were, and a word."""
+
+    fault: str
+    tried: int
+    expected: int
+    kept: int
+    outcome: str
+    good: bool
+
+
+def prompts(n: int, tokens: int = 3) -> Workload:
+    """n prompts of a few tokens."""
+    made = [Prompt(f"p{i}", None, ({"role": "user", "content": f"question {i}"},), None, tokens) for i in range(n)]
+    return make_workload("chaos", tuple(made))
+
+
+def spec_of(base_url: str, levels: Sequence[int], workers: int = 1, **more: Any) -> SweepSpec:
+    """A sweep without warm-up, pauses and samplers. more: tables to merge in."""
+    tree: dict[str, Any] = {
+        "server": {"base_url": base_url, "profile": "openai", "model": "simulator"},
+        "load": {"concurrency": list(levels), "workers": workers, "warmup_requests": 0} | _NO_PAUSES,
+        "telemetry": {"gpu": "off", "server_metrics": False},
+    }
+    for table, values in more.items():
+        tree[table] = tree.get(table, {}) | values
+    return parse_spec(tree, where="chaos")
+
+
+def measure(spec: SweepSpec, workload: Workload, path: Path) -> SweepResult:
+    """A sweep in this process (its workers have their own)."""
+    return sweep(spec, workload, path, Silent())
+
+
+@contextmanager
+def server(**more: Any) -> Iterator[RunningSimulator]:
+    """A simulator with a quick law; more: fields of its configuration."""
+    with simulator(SimulatorConfig(**({"law": FAST} | more))) as running:
+        yield running
+
+
+def start(base_url: str, path: Path, n: int, levels: Sequence[int], workers: int) -> subprocess.Popen[bytes]:
+    """The same sweep as `measure(spec_of(base_url, levels, workers), prompts(n), path)`, as a process to be killed."""
+    words = [base_url, str(path), str(n), ",".join(map(str, levels)), str(workers)]
+    command = [sys.executable, "-m", "benchmarks.chaos_kit", *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The measuring processes that it started (the resource tracker of Python is none)."""
+    try:
+        found = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def wait_for(found: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+    """Poll until `found()` is true; what it returned. Raises TimeoutError."""
+    end_s = time.monotonic() + timeout_s
+    while not (value := found()):
+        if time.monotonic() > end_s:
+            raise TimeoutError("it did not happen")
+        time.sleep(0.005)
+    return value
+
+
+def keys_of(run: Run) -> Counter[tuple[str, int, str]]:
+    """(point, attempt, request) of every row."""
+    columns = (run.table[name].to_pylist() for name in ("point_id", "attempt", "request_id"))
+    return Counter(zip(*columns, strict=True))
+
+
+def resumed_whole(base_url: str, path: Path, n: int, levels: Sequence[int], workers: int) -> str:
+    """Take the run up again; what is wrong then, "" if every request of every point is there just once."""
+    before = keys_of(read_run(path))
+    result = measure(spec_of(base_url, levels, workers), prompts(n), path)
+    run = read_run(path)
+    if not result.complete:
+        return "the resumed sweep did not end"
+    per_point = Counter(run.whole["point_id"].to_pylist())
+    if per_point != {f"c{level:04d}-r0": n for level in levels}:
+        return f"rows of points {dict(per_point)}"
+    if len(set(run.whole["request_id"].to_pylist())) != n * len(levels) or max(keys_of(run).values()) > 1:
+        return "a row is there twice"
+    return "" if not before - keys_of(run) else "earlier rows are gone"
+
+
+def requests_seen(running: RunningSimulator) -> int:
+    """How many requests the server has taken."""
+    count: int = httpx.get(f"{running.base_url}/stats?summary", timeout=30).json()["requests"]
+    return count
+
+
+if __name__ == "__main__":
+    base_url_, path_, n_, levels_, workers_ = sys.argv[1:]
+    asked = spec_of(base_url_, [int(level) for level in levels_.split(",")], int(workers_))
+    measure(asked, prompts(int(n_)), Path(path_))

@@ -1,0 +1,129 @@
+"""Long and wide: 200,000 requests through 128 streams, 10,000 streams at once; memory, files, error of the client."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+
+from benchmarks.chaos_kit import prompts, server, spec_of
+from benchsuite.load.calibrate import Silent
+from benchsuite.load.sweep import sweep
+from benchsuite.serving.simulator_law import Law
+from benchsuite.store import read_run
+from benchsuite.telemetry.descriptors import raise_limit
+
+REQUESTS, REPEATS, USERS, TOKENS = 50_000, 4, 128, 6
+LAW = Law(ttft_s=0.04, itl_s=0.01, ttft_spread_s=0.01)
+WIDE_LAW = Law(ttft_s=12.0, itl_s=2.0)
+_FIRST_S = 60.0
+
+
+class _Watch:
+    """Memory and open files of the measuring processes, once a second, in a thread."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[float, float, int]] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        me, began_s = psutil.Process(), time.monotonic()
+        while not self._ended.wait(1.0):
+            try:
+                workers = [p for p in me.children() if "spawn_main" in " ".join(p.cmdline())]
+                rss = sum(p.memory_info().rss for p in workers)
+                files = sum(p.num_fds() for p in workers)
+            except psutil.Error:
+                continue
+            if workers:
+                self.samples.append((time.monotonic() - began_s, rss / 2**20, files))
+
+
+class _Truth(Silent):
+    """After each point: how far the client's gaps are from the server's own."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self.errors_us: list[tuple[float, float]] = []
+        self.walls_s: list[float] = []
+
+    def point_done(self, step: Any, rows: Any, wall_s: float) -> None:  # noqa: ARG002 - a View's
+        sent = httpx.get(f"{self._base_url}/stats", timeout=300).json()["responses"]
+        httpx.post(f"{self._base_url}/reset", timeout=30)
+        truth = {one["id"]: one["sent_ns"] for one in sent[:: max(1, len(sent) // 10_000)]}
+        off = []
+        for name, gaps in zip(rows["response_id"].to_pylist(), rows["chunk_gap_us"], strict=True):
+            if name in truth:
+                off.append(np.abs(np.diff(truth[name]) / 1000 - gaps.values.to_numpy()))
+        errors = np.concatenate(off)
+        self.errors_us.append((float(np.quantile(errors, 0.5)), float(np.quantile(errors, 0.99))))
+        self.walls_s.append(wall_s)
+
+
+def soak(requests: int = REQUESTS) -> list[str]:
+    """Four points of 50,000 requests in the same measuring process."""
+    with server(law=LAW) as running, tempfile.TemporaryDirectory(prefix="benchsuite-soak-") as folder, _Watch() as seen:
+        truth = _Truth(running.base_url)
+        load = {"repeats": REPEATS, "warmup_min_s": 0, "cooldown_min_s": 0}
+        spec = spec_of(running.base_url, [USERS], 1, load=load)
+        began_s = time.monotonic()
+        sweep(spec, prompts(requests, TOKENS), Path(folder) / "run", truth)
+        took_s = time.monotonic() - began_s
+        run = read_run(Path(folder) / "run")
+    ok = run.table["status"].to_pylist().count("ok")
+    late = [(rss, files) for at_s, rss, files in seen.samples if at_s > _FIRST_S] or [s[1:] for s in seen.samples]
+    clients = [point["client"] for point in run.manifest["points"]]
+    files = [(client["fds_start"], client["fds_end"]) for client in clients]
+    rss_mb = [rss for rss, _ in late]
+    rates = ", ".join(f"{requests / wall_s:.0f}" for wall_s in truth.walls_s)
+    ends = ", ".join(f"{client['rss_end_bytes'] / 2**20:.0f}" for client in clients)
+    shares = ", ".join(f"{client['cpu_share_mean']:.0%}" for client in clients)
+    return [
+        f"**Soak**: {run.table.num_rows:,} requests ({ok:,} ok) of {TOKENS} tokens through {USERS} streams, one "
+        f"measuring process, {REPEATS} points, {took_s:.0f} s ({rates} requests/s).",
+        "",
+        f"* memory of the measuring process after the first minute: {min(rss_mb):.0f} to {max(rss_mb):.0f} MB "
+        f"(sampled each second); at the end of each point {ends} MB",
+        f"* open files before and after each point: {', '.join(f'{a} / {b}' for a, b in files)}",
+        "* error of the gaps (client minus server), p50 / p99, by point: "
+        + ", ".join(f"{p50:.1f} / {p99:.0f} us" for p50, p99 in truth.errors_us),
+        f"* CPU of the client: {shares} of a core",
+    ]
+
+
+def streams(users: int = 10_000, workers: int = 4) -> list[str]:
+    """So many streams open at the same time, all answered."""
+    raise_limit(users + 1000)  # the server's process inherits it
+    with server(law=WIDE_LAW) as running, tempfile.TemporaryDirectory(prefix="benchsuite-wide-") as folder:
+        load = {"warmup_min_s": 0, "cooldown_min_s": 0}
+        spec = spec_of(running.base_url, [users], workers, load=load, timeouts={"connect_s": 60.0})
+        began_s = time.monotonic()
+        sweep(spec, prompts(users, 4), Path(folder) / "run", Silent())
+        took_s = time.monotonic() - began_s
+        run = read_run(Path(folder) / "run")
+    ok = run.table["status"].to_pylist().count("ok")
+    sent, closed = (np.sort(run.table[name].to_numpy()) for name in ("sent_s", "closed_s"))
+    most = int(np.max(np.arange(1, len(sent) + 1) - np.searchsorted(closed, sent, side="right")))
+    client = run.manifest["points"][0]["client"]
+    return [
+        "",
+        f"**Wide**: {users:,} streams over {workers} measuring processes: {most:,} in flight at once, {ok:,} ok of "
+        f"{run.table.num_rows:,}, {took_s:.0f} s; open files {client['fds_start']} / {client['fds_end']}; "
+        f"{client['rss_end_bytes'] / 2**20:.0f} MB in all measuring processes; self-lag p99 "
+        f"{(client['self_lag']['p99_us'] or 0) / 1000:.1f} ms.",
+    ]
