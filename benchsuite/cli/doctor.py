@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 _NAMES = (
-    "--base-url", "--model", "--profile", "--endpoint", "--api-key-env", "--insecure", "--concurrency", "--workers",
+    "--base-url", "--model", "--profile", "--endpoint", "--api-key-env", "--api-key-file", "--insecure", "--concurrency", "--workers",
     "--gpu", "--gpu-ids", "--dcgm-url", "--metrics-url",
 )  # fmt: skip
 _FLAGS = [flag for flags in GROUPS.values() for flag in flags if flag.name in _NAMES]
