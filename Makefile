@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check smoke smoke-cuda smoke-all gpu-evidence bench lock clean
+.PHONY: setup demo test check fuzz smoke smoke-cuda smoke-all gpu-evidence bench lock clean
 
 setup: $(READY)
 
@@ -36,6 +36,12 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/security/audit.py
+
+# 1,000,000 hostile inputs for every parser of foreign bytes (half an hour of CPU); FUZZ_FLAGS="--only SSE --inputs 5000"
+FUZZ_FLAGS ?=
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)
 
 # a sweep against a real vLLM on the CPU: downloads about 3 GB the first time
 smoke: setup
