@@ -51,7 +51,7 @@ def look(base_url: str) -> Seen:
     spec = _spec(base_url)
     try:
         answer, seen = _ask(spec)
-    except (httpx.TransportError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerUnreachable(
             "the server cannot be reached",
             where=f"{spec.server.base_url}/v1/models",
