@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check fuzz smoke smoke-cuda smoke-all gpu-evidence bench lock clean
+.PHONY: setup demo test check fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock clean
 
 setup: $(READY)
 
@@ -63,6 +63,10 @@ smoke-all: setup
 # on a GPU machine: NVML beside nvidia-smi, a sweep of 8 to 128 users with energy, the decision, into results/gpu-NAME/
 gpu-evidence: setup
 	$(BIN)/python tests/smoke/gpu_evidence.py $(if $(OUTPUT),--output $(OUTPUT)) $(SMOKE_FLAGS)
+
+# breaks things on purpose and counts the rows: writes the table of docs/RELIABILITY.md
+chaos: setup
+	$(BIN)/python -m benchmarks.chaos
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -31,8 +31,10 @@ KINDS = ("the sweep's process", "a measuring process", "all its processes at onc
 _PREFLIGHT = 2
 
 
-def crashes(tries: int, seed: int = 0, requests: int = REQUESTS, levels: tuple[int, ...] = LEVELS) -> list[Row]:
-    """Kill `tries` sweeps with SIGKILL, each kind in turn, at times drawn from the seed."""
+def crashes(
+    tries: int, seed: int = 0, requests: int = REQUESTS, levels: tuple[int, ...] = LEVELS, resume_every: int = 1
+) -> list[Row]:
+    """Kill `tries` sweeps with SIGKILL, each kind in turn, at times drawn from the seed; resume each, or every n-th."""
     rng = random.Random(seed)
     found: dict[str, list[tuple[int, int, str]]] = {kind: [] for kind in KINDS}
     for i in range(tries):
@@ -40,6 +42,8 @@ def crashes(tries: int, seed: int = 0, requests: int = REQUESTS, levels: tuple[i
         with server() as running, tempfile.TemporaryDirectory(prefix="benchsuite-chaos-") as folder:
             workers = 1 + i % 2 if kind != KINDS[1] else 2
             one = _crash(running, Path(folder) / "run", kind, rng.random() ** 2 * 1.5, requests, levels, workers)
+            if not one[2] and i % resume_every == 0:
+                one = (*one[:2], resumed_whole(running.base_url, Path(folder) / "run", requests, levels, workers))
         found[kind].append(one)
     return [_row(f"SIGKILL of {kind}", tries) for kind, tries in found.items() if tries]
 
@@ -75,7 +79,7 @@ def _crash(
     else:
         expected, kept = len(before), len(before & set(rows))
     wrong = "a row is there twice" if max(rows.values(), default=1) > 1 else ""
-    return expected, kept, wrong or resumed_whole(running.base_url, path, n, levels, n_workers)
+    return expected, kept, wrong
 
 
 def _measuring(path: Path) -> bool:
