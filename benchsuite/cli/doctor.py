@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 FAILED = 1
 _NAMES = (
-    "--base-url", "--model", "--profile", "--endpoint", "--api-key-env", "--api-key-file", "--insecure", "--concurrency", "--workers",
-    "--gpu", "--gpu-ids", "--dcgm-url", "--metrics-url",
+    "--base-url", "--model", "--profile", "--endpoint", "--api-key-env", "--api-key-file", "--insecure",
+    "--concurrency", "--workers", "--gpu", "--gpu-ids", "--dcgm-url", "--metrics-url",
 )  # fmt: skip
 _FLAGS = [flag for flags in GROUPS.values() for flag in flags if flag.name in _NAMES]
 _NOWHERE = "http://127.0.0.1"
