@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from benchsuite import __version__
 from benchsuite.errors import BenchsuiteError
+from benchsuite.foreign import printable
 
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
@@ -29,6 +30,7 @@ VERBS = {
     "workload": "Make or describe a request set.",
     "calibrate": "What the measuring client adds to the truth, on this machine.",
     "report": "Write the report of a run.",
+    "gate": "May this run be merged? Against an SLO, and against a baseline; for CI.",
     "recover": "Save what an interrupted run had measured.",
     "serve": "Start a server to measure: vLLM, TGI, Ollama, transformers, llama.cpp, a simulator.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",
@@ -98,7 +100,7 @@ def main() -> None:
     try:
         code = cli(prog_name="benchsuite", standalone_mode=False)
     except BenchsuiteError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}"), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         _with_the_likely_one(error).show()

@@ -89,6 +89,4 @@ def _check(value: Any, shape: Any, where: str, path: str) -> None:
 
 
 def _wrong(value: Any, expected: str, where: str, path: str) -> PointsError:
-    return PointsError(
-        "the manifest is damaged", where=f"{where}: {path}", given=ascii(value)[:80], expected=expected
-    )
+    return PointsError("the manifest is damaged", where=f"{where}: {path}", given=ascii(value)[:80], expected=expected)
