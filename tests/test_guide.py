@@ -100,7 +100,7 @@ def _parsed(command: click.Command, words: list[str], parent: click.Context | No
     """Parse as click would, down to the last verb, and call nothing."""
     with command.make_context(command.name, list(words), parent=parent) as context:
         if isinstance(command, click.Group):
-            rest = [*context._protected_args, *context.args]
+            rest = [*getattr(context, "_protected_args", []), *context.args]
             _, found, left = command.resolve_command(context, rest)
             assert found is not None
             _parsed(found, left, context)
