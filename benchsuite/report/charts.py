@@ -33,6 +33,7 @@ from benchsuite.report.words import number
 _FAR = 2.5  # a limit beyond this many times the data is named, not drawn to scale
 _WIDEST = 1.6  # times the largest value: an interval that ends beyond is cut at the edge
 _LOG_FROM = 30.0  # the largest over the smallest value: from there on a linear axis hides the small ones
+_LEAST_LOG = 1e-300  # a subnormal number has no power of ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def _value_scale(
     """Room for all values and limits, and for the ends of intervals as far as those leave the values to be seen."""
     least, most = min(known), max(known)
     values = [*known, *limits, *(min(max(end, least / 2), most * _WIDEST) for end in ends if least >= 0)]
-    if min(values) > 0 and max(known) / min(known) >= _LOG_FROM:
+    if min(values) > _LEAST_LOG and max(known) / min(known) >= _LOG_FROM:
         ticks = log_ticks(min(values), max(values) * (1 + 1e-6))
         return _thinned(ticks), Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
     ticks = nice_ticks(min(0.0, min(known)), max(values) or 1.0)

@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchsuite.report.charts import Limit, Point, Series, level_chart
@@ -80,6 +80,7 @@ def test_nothing_known(series: list[Series]):
 
 @settings(max_examples=50)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=8))
+@example(values=[1.0, 5e-324])
 def test_everything_stays_on_the_canvas(values: list[float]):
     """Every point lies inside the view box."""
     chart = level_chart([line(*values)], title="t", y_label="y")
