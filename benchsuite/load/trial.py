@@ -26,6 +26,7 @@ _LOOK_S = 0.1
 # what a request can do without, in the order in which it is left out
 _REFUSABLE = ("stream_options", "cache_salt", "cache_prompt", "min_tokens", "ignore_eos")
 _LONG_ERROR = 20_000
+PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a server that is full, or still loads its model, is asked again
 _ENDPOINT_WORDS = {
     "chat": "a complete chat completion",
     "completions": "a complete text completion",
@@ -54,6 +55,7 @@ async def try_requests(
 ) -> Trial:
     """Send `prompt` without what the server refuses by name; twice, to learn its keep-alive; then `longest`.
 
+    A refusal for being busy is tried again for some seconds.
     `plan`: the sweep's own; the trial asks for no more than TRIAL_TOKENS tokens. Raises ServerUnreachable,
     ServerRefused when `prompt` fails; a `longest` that fails is only reported.
     """
@@ -62,6 +64,7 @@ async def try_requests(
     rows: list[RequestRecord] = []
     refusals: dict[str, str] = {}
     headers: dict[str, str] = {}
+    pauses_s = list(PAUSES_S)
     try:
         while len(rows) < 2:
             row, exchange = await _send_one(connection, endpoint, plan, spec, prompt)
@@ -69,6 +72,9 @@ async def try_requests(
             if found is not None:
                 plan, name = found
                 refusals[name] = row.error or ""
+                continue
+            if _is_busy(row) and pauses_s:
+                await asyncio.sleep(pauses_s.pop(0))
                 continue
             if row.status != "ok":
                 raise _refusal(row, endpoint, spec)
@@ -127,6 +133,12 @@ async def _until_done(connection: Connection, exchange: Exchange, done: asyncio.
             connection.abort("timeout", why)
 
 
+def _is_busy(row: RequestRecord) -> bool:
+    """True for 429 and 503; TGI tells of its overload inside a stream."""
+    overloaded = row.status == "stream_error" and "overloaded" in (row.error or "")
+    return overloaded or (row.status == "http_error" and row.http_status in (429, 503))
+
+
 def _without_refused(plan: BodyPlan, row: RequestRecord, exchange: Exchange) -> tuple[BodyPlan, str] | None:
     """The plan without the field that a 400 or 422 names, and that field; None if it names none that can go."""
     if row.status != "http_error" or row.http_status not in (400, 422):
@@ -159,10 +171,13 @@ def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec) -> Excepti
     where = f"{spec.server.base_url} {endpoint.path}"
     if row.status == "connect_error":
         return ServerUnreachable("the server cannot be reached", where=where, given=row.error)
+    hint = "check --model and --profile; a request like those of the sweep must work once before it is measured"
+    if _is_busy(row):
+        hint = "it says that it is busy: others use it, or it still loads; wait until it is free, then measure it alone"
     return ServerRefused(
         "the server does not answer the sweep's own request",
         where=where,
         given=f"{row.status}: {row.error}",
         expected=_ENDPOINT_WORDS[spec.server.endpoint],
-        hint="check --model and --profile; a request like those of the sweep must work once before it is measured",
+        hint=hint,
     )

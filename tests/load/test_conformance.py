@@ -12,6 +12,7 @@ from fakes.tgi import FakeTgi
 from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.errors import InputError, ServerRefused
+from benchsuite.load import trial
 from benchsuite.load.preflight import Preflight, control_client, preflight
 from benchsuite.load.trial import try_requests
 from benchsuite.records import RequestRecord
@@ -247,11 +248,38 @@ def test_real_refusals(server, capture, given):
          "maximum pending requests exceeded"),
     ],
 )  # fmt: skip
-def test_refusals_of_fakes(fake, server, given):
+def test_refusals_of_fakes(monkeypatch, fake, server, given):
     """A refusal, in a stream or not, before or within the answer, ends the preflight with the server's own words."""
+    monkeypatch.setattr(trial, "PAUSES_S", (0.0,))
     with fake, pytest.raises(ServerRefused) as refused:
         found(spec_of(fake.base_url, [1], server=server))
     assert refused.value.given == given
+    busy = any(word in given for word in ("429", "503", "overloaded"))
+    assert ("it says that it is busy" in refused.value.hint) is busy
+
+
+class _SoonFree(FakeOllama):
+    """Busy for the first requests."""
+
+    refusals = 3
+
+    async def handle(self, request: Request, answer: Answer) -> None:
+        if request.method == "POST" and self.refusals:
+            self.refusals -= 1
+            await answer.whole(503, {"error": {"message": "Loading model"}})
+        else:
+            await super().handle(request, answer)
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(monkeypatch):
+    """One refusal of a full or loading server does not end the preflight; more of them than there are pauses do."""
+    monkeypatch.setattr(trial, "PAUSES_S", (0.0, 0.0, 0.0))
+    with _SoonFree() as fake:
+        assert found(spec_of(fake.base_url, [1])).profile.name == "ollama"
+    monkeypatch.setattr(trial, "PAUSES_S", (0.0, 0.0))
+    with _SoonFree() as fake, pytest.raises(ServerRefused) as refused:
+        found(spec_of(fake.base_url, [1]))
+    assert refused.value.given == "http_error: HTTP 503: Loading model"
 
 
 def test_what_is_asked_on_the_native_routes():
