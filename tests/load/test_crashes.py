@@ -1,0 +1,122 @@
+"""Nothing lost: killed processes, full disks, torn files. `make chaos` does the same more often."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_store import ids, row
+
+from benchmarks import chaos_files
+from benchmarks.chaos import table, write_page
+from benchmarks.chaos_crashes import KINDS, crashes
+from benchsuite.errors import StoreError
+from benchsuite.store import Journal, read_journal
+
+ROOT = Path(__file__).parents[2]
+
+# a journal in a process that may write files of 20,000 bytes, then of any size
+_FULL = """
+import resource, sys
+sys.path.insert(0, "tests")
+from pathlib import Path
+from test_store import row
+from benchsuite.errors import StoreError
+from benchsuite.store import Journal
+
+journal = Journal(Path(sys.argv[1]))
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+n = failures = 0
+while failures < 3:
+    journal.append(row(n))
+    n += 1
+    try:
+        journal.flush()
+    except StoreError:
+        failures += 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+if sys.argv[2] == "close":
+    journal.close()
+print(n)
+"""
+
+
+def test_killed_sweeps():
+    """Eight sweeps killed at seeded times, by each kind in turn: every flushed row is recovered, a resume is whole."""
+    found = crashes(8, seed=3, requests=60, levels=(2, 4), resume_every=3)
+    assert [one.fault for one in found] == [f"SIGKILL of {kind}" for kind in KINDS]
+    assert [(one.tried, one.outcome) for one in found] == [(n, "recovered, resumed, whole") for n in (3, 3, 2)]
+    assert [one.kept - one.expected for one in found] == [0, 0, 0]
+    assert sum(one.kept for one in found) > 100
+
+
+@pytest.mark.parametrize("end", ["close", "die"])
+def test_a_full_disk_leaves_no_hole(tmp_path, end):
+    """Where a disk takes a part of a batch, the part is cut off again; with room the waiting rows follow, in order."""
+    command = [sys.executable, "-c", _FULL, str(tmp_path / "j.arrows"), end]
+    n = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout)
+    kept = ids(read_journal(tmp_path / "j.arrows"))
+    wanted = n if end == "close" else n - 3
+    assert n > 4
+    assert kept == [f"p{i}" for i in range(wanted)]
+
+
+def test_a_journal_says_that_its_disk_is_full(monkeypatch, tmp_path):
+    """The error names the journal; its rows wait for the next try."""
+    journal = Journal(tmp_path / "j.arrows")
+    journal.append(row(1))
+    real, full = os.write, OSError(28, "No space left on device")
+    monkeypatch.setattr("benchsuite.store.journal.os.write", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(StoreError) as failed:
+        journal.flush()
+    assert (failed.value.where, failed.value.given) == (str(tmp_path / "j.arrows"), str(full))
+    monkeypatch.setattr("benchsuite.store.journal.os.write", real)
+    journal.close()
+    assert ids(read_journal(tmp_path / "j.arrows")) == ["p1"]
+
+
+def test_torn_files(monkeypatch):
+    """A killed run's files cut anywhere: whole batches stay, torn files are replaced by their parts or refused."""
+    monkeypatch.setattr(chaos_files, "_CUTS", 8)
+    found = chaos_files.torn_files()
+    assert [(one.fault.split()[0], one.tried, one.good) for one in found] == [
+        ("journal", 8, True),
+        ("points/*.parquet", 4, True),
+        ("requests.parquet", 4, True),
+        ("temporary", 4, True),
+        ("manifest.json", 8, True),
+    ]
+
+
+def test_rows_before_a_cut(tmp_path):
+    """Batches of 2 and 3 rows: a cut within the second leaves 2, one behind it 5, one within the schema none."""
+    journal = Journal(tmp_path / "j")
+    sizes = []
+    for batch in ((0, 1), (2, 3, 4)):
+        for i in batch:
+            journal.append(row(i))
+        journal.flush()
+        sizes.append((tmp_path / "j").stat().st_size)
+    content = (tmp_path / "j").read_bytes()
+    cuts = (8, sizes[0], sizes[1] - 1, sizes[1])
+    assert [chaos_files.whole_rows_until(content, cut) for cut in cuts] == [0, 2, 2, 5]
+    journal.close()
+
+
+def test_the_table(tmp_path):
+    """A lost row is said in its line; the page keeps what is around the marks, and the section's last run."""
+    lost = {"fault": "f", "tried": 1200, "expected": 9, "kept": 8, "outcome": "why", "good": False}
+    assert table([lost])[2:] == ["| f | 1,200 | 9 | 8 | FAILED: why |"]
+    page = tmp_path / "page.md"
+    marks = [f"<!-- {mark}: made by make chaos -->\nold\n<!-- {mark}: end -->" for mark in ("table", "soak")]
+    page.write_text("before\n" + "\nbetween\n".join(marks) + "\nafter\n")
+    write_page({"gone": {"rows": [lost], "made": "2026-11-21", "seconds": 7}, "soak": {"lines": ["flat"]}}, page)
+    text = page.read_text()
+    assert [
+        word in text for word in ("before", "between", "after", "| f | 1,200 |", "gone 2026-11-21, 7 s", "flat")
+    ] == [True] * 6
+    assert "old" not in text
