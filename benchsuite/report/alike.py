@@ -100,4 +100,4 @@ def _joined(*parts: Any) -> str | None:
 
 
 def _said(value: Any) -> str:
-    return _MISSING if value is None else str(value)
+    return _MISSING if value is None else " ".join(str(value).split())

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.foreign import csv_cell, printable
 from benchsuite.report.words import asides, grouped_warnings, headline, interval, number, percent, usd
 from benchsuite.results import Decision, Distribution, Estimate, Judged
 from benchsuite.slo import Slo
 
-_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula
 _LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "chunk_gap")
 _STATS = ("mean", "p50", "p90", "p95", "p99", "max")
 _RATES = (
@@ -63,14 +63,14 @@ def as_markdown(runs: Sequence[Told]) -> str:
 
 
 def _section(one: Told) -> str:
-    facts = "; ".join(f"{key} {_cell(value)}" for key, value in (*one.facts, ("SLO", str(one.slo))))
-    said = [_cell(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]
+    facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*one.facts, ("SLO", str(one.slo))))
+    said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]
     warned = [
-        f"- `{warn.code}` at {', '.join(map(str, levels))}: {_cell(warn.finding)}"
+        f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(warn.finding)}"
         for warn, levels in grouped_warnings(one.judged)
     ]
     lines = [
-        f"### {_cell(one.model or one.source)}",
+        f"### {markdown_text(one.model or one.source)}",
         "",
         f"**{said[0]}**",
         "",
@@ -94,7 +94,9 @@ def _row(judged: Judged) -> list[str]:
 
     return [
         str(point.concurrency),
-        _cell(judged.slo_verdict if judged.slo_verdict != "unknown" else "met" if judged.meets_slo else "not known"),
+        markdown_text(
+            judged.slo_verdict if judged.slo_verdict != "unknown" else "met" if judged.meets_slo else "not known"
+        ),
         shown("ttft_mean_s", point.ttft_s.mean, number, 1e3),
         shown("ttft_p95_s", point.ttft_s.p95, number, 1e3),
         shown("tpot_mean_s", point.tpot_s.mean, number, 1e3),
@@ -114,8 +116,9 @@ def _interval_of(judged: Judged, name: str, value: float | None) -> Estimate | N
     return found
 
 
-def _cell(text: str) -> str:
-    """Text that stays in its cell and is no markup, HTML, mention or link."""
+def markdown_text(text: str) -> str:
+    """Text on one line that stays in its table cell and is no markup, HTML, mention or link."""
+    text = printable(text)
     for char, safe in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(char, safe)
     for char in "`|*_[]#":
@@ -184,6 +187,5 @@ def _neutral(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        value = "".join(char if char >= " " else " " for char in value)
-        return f"'{value}" if value.lstrip().startswith(_FORMULA) else value
+        return csv_cell(printable(" ".join(value.split())))
     return value

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from benchsuite.foreign import printable
 from benchsuite.report.criteria import Criterion, GateResult
+from benchsuite.report.formats import markdown_text
 
 _MARKS = {"pass": "\u2705", "fail": "\u274c", "inconclusive": "\u2754"}
 _ANNOTATED = {"fail": "error", "inconclusive": "warning"}
@@ -29,17 +31,19 @@ def lines(result: GateResult) -> list[str]:
     """A criterion with its finding below it, and what to know beside."""
     told = [(f"{one.verdict.upper():12} at {one.concurrency}: {one.asked}", one.said) for one in result.criteria]
     said = [line for asked, found in told for line in (asked, f"{'':13}{found}")]
-    return [*said, *(f"note: {note}" for note in result.notes)]
+    every = [*said, *(f"note: {note}" for note in result.notes)]
+    return [printable(line.replace("\n", " ")) for line in every]  # one line each: none can be a command to GitHub
 
 
 def markdown(result: GateResult) -> str:
     """A summary for a pull request or a job: the verdict, a table, the notes."""
     against = "" if result.baseline_id is None else f" against {_code(result.baseline_id)}"
     rows = [
-        f"| {_MARKS[one.verdict]} {one.verdict} | {one.concurrency} | {_cell(one.asked)} | {_cell(one.said)} |"
+        f"| {_MARKS[one.verdict]} {one.verdict} | {one.concurrency} | {asked} | {said} |"
         for one in result.criteria
+        for asked, said in [(markdown_text(one.asked), markdown_text(one.said))]
     ]
-    notes = [f"- {_cell(note)}" for note in result.notes]
+    notes = [f"- {markdown_text(note)}" for note in result.notes]
     said = headline(result)
     parts = [
         f"### {_MARKS[result.verdict]} benchsuite gate: {said}",
@@ -80,12 +84,5 @@ def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _cell(text: str) -> str:
-    """Text that stays one table cell and no markup."""
-    for special in "\\`|<>*_[]":
-        text = text.replace(special, {"<": "&lt;", ">": "&gt;"}.get(special, f"\\{special}"))
-    return " ".join(text.split())
-
-
 def _code(text: str) -> str:
-    return f"`{text.replace('`', '')}`"
+    return f"`{printable(' '.join(text.replace('`', '').split()))}`"

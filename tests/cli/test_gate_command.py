@@ -305,3 +305,15 @@ def test_summary_file(runs, tmp_path, monkeypatch):
 
     assert (tmp_path / "own.md").read_text().startswith("### ✅ benchsuite gate: pass: all 2 criteria are met\n")
     assert not (tmp_path / "step.md").exists()
+
+
+def test_names_from_elsewhere_are_no_commands(tmp_path, runs):
+    """A model name with a line of its own cannot give GitHub a command, move a cursor or leave its table cell."""
+    name = "m\n::error::x\x1b[2J|<img>"
+    other = make_run(tmp_path / "other", model=name)
+    _, text = gate(other, "--baseline", runs["base"], "--allow", "model", "--summary", tmp_path / "s.md")
+
+    assert not any(line.startswith("::") for line in text.splitlines())
+    assert "\x1b" not in text
+    assert "<img>" not in (tmp_path / "s.md").read_text()
+    assert "\x1b" not in (tmp_path / "s.md").read_text()

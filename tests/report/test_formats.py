@@ -59,12 +59,12 @@ def test_csv_has_units_in_its_names_and_the_figures_of_the_run():
     assert [row["tpot_mean_s"], row["j_per_output_token"], row["wall_s_low"]] == ["", "", ""]
 
 
-@pytest.mark.parametrize("name", ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1"])
+@pytest.mark.parametrize("name", ["=1+2", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", " =1"])
 def test_csv_neutralises_formulas(name):
     """A model name that a spreadsheet would run is text there; numbers stay numbers."""
     (row,) = csv.DictReader(io.StringIO(as_csv([told(name, occupancy=None)]), newline=""))
 
-    assert row["model"] == "'" + name.replace("\t", " ").replace("\r", " ")
+    assert row["model"] == f"'{name.strip()}"
     assert float(row["wall_s"]) == 10.0
 
 
