@@ -1,0 +1,43 @@
+"""The gate on sweeps of a server whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+from sweeps_for_tests import prompts, run, spec_of
+
+from benchsuite.cli.gate import command
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+
+
+def swept(path: Path, factor: float) -> Path:
+    """16 requests of 8 tokens by 8 users: TTFT 50 ms and TPOT 5 ms, times `factor`."""
+    with simulator(SimulatorConfig(law=Law(ttft_s=0.05 * factor, itl_s=0.005 * factor))) as server:
+        run(spec_of(server.base_url, [8], price={"usd_per_hour": 2.0}), prompts(16, 8), path)
+    return path
+
+
+def gated(*flags: Any) -> tuple[int, dict[str, Any]]:
+    done = CliRunner().invoke(command, [*map(str, flags), "--json"], catch_exceptions=False, standalone_mode=False)
+    return done.return_value, json.loads(done.output)
+
+
+def test_a_server_three_times_slower_fails_even_with_one_run_each(tmp_path: Path, monkeypatch: Any) -> None:
+    """Two servers, two sweeps: nothing is refused, the slower fails by what it is slower, the faster passes."""
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    base, slow = swept(tmp_path / "base", 1.0), swept(tmp_path / "slow", 3.0)
+    flags = ("--max-regression", "ttft=5%,cost=5%", "--allow", "client")  # a busy machine's client may be late
+
+    code, found = gated(slow, "--baseline", base, *flags)
+
+    ttft, cost = (one for one in found["criteria"] if one["kind"] == "regression")
+    assert code == 5
+    assert [ttft["verdict"], cost["verdict"]] == ["fail", "fail"]
+    assert ttft["value"] > 0.15 > ttft["baseline"] > 0.05
+    assert gated(base, "--baseline", slow, *flags)[0] == 0
