@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchsuite.economics.api_prices import ApiPrice
 from benchsuite.economics.scenarios import Scenario
-from benchsuite.report.console import say
+from benchsuite.report.console import plain, say
 from benchsuite.report.words import DASH, number, percent, usd
 
 _SHOWN_INTERVALS = 4
@@ -36,7 +36,7 @@ def show_scenarios(scenarios: Sequence[Scenario], as_json: bool) -> None:
             ("break-even", f"{tokens_text(one.break_even_tokens)} tokens", DASH),
         )
         for i, row in enumerate(rows):
-            table.add_row(*((one.name, tokens_text(one.tokens_per_month)) if i == 0 else ("", "")), *row)
+            table.add_row(*((plain(one.name), tokens_text(one.tokens_per_month)) if i == 0 else ("", "")), *row)
     console.print(table)
     for one in scenarios:
         say(console, f"{one.name} ({one.what}): {one.why}", indent=2)
@@ -57,7 +57,7 @@ def show_apis(prices: Sequence[ApiPrice], as_json: bool) -> None:
     for one in prices:
         cached = one.cached_input_usd_per_1m_tokens
         table.add_row(
-            one.name,
+            plain(one.name),
             f"{one.input_usd_per_1m_tokens:g}",
             DASH if cached is None else f"{cached:g}",
             f"{one.output_usd_per_1m_tokens:g}",

@@ -180,9 +180,12 @@ def _print_presets(prices: list[Any], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from benchsuite.report.console import plain
+
     table = Table(title="Prices of one GPU (not verified against vendors)", title_justify="left")
     for name in ("preset", "USD/h", "as of", "source", "note"):
         table.add_column(name, justify="right" if name == "USD/h" else "left")
     for price in prices:
-        table.add_row(price.name, f"{price.usd_per_hour:.4f}", price.as_of, price.source, price.note)
+        told = map(plain, (price.name, f"{price.usd_per_hour:.4f}", price.as_of, price.source, price.note))
+        table.add_row(*told)
     Console().print(table)

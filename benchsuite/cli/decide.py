@@ -84,7 +84,7 @@ def _print(found: list[tuple[str, Any, Any, Any]], each_level: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from benchsuite.report.console import say
+    from benchsuite.report.console import plain, say
     from benchsuite.report.terminal import final_table
     from benchsuite.report.words import grouped_warnings, usd, warning_text
 
@@ -100,12 +100,12 @@ def _print(found: list[tuple[str, Any, Any, Any]], each_level: bool) -> None:
     for model, decision, judged, _ in found:
         row = _plain(model, decision, judged)
         table.add_row(
-            model,
+            plain(model),
             str(row["optimum_concurrency"] or "none"),
             usd(row["cost_usd"]),
             usd(row["usd_per_1m_output_tokens"]),
             str((row["runner_up"] or {}).get("concurrency", "")),
-            row["binding"] or row["reason"],
+            plain(row["binding"] or row["reason"]),
         )
     console.print(table)
     if not each_level:

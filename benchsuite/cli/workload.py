@@ -78,8 +78,10 @@ def describe(source: str, requests: int | None, seed: int, as_json: bool) -> Non
 def _table(name: str, stats: list[ScenarioStats]) -> Table:
     from rich.table import Table
 
+    from benchsuite.report.console import plain
+
     # 80 columns must hold it, so no borders, no share and no median of the caps: --json has them.
-    table = Table(title=f"{name}: tokens per request", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=plain(f"{name}: tokens per request"), box=None, padding=(0, 1, 0, 0))
     table.add_column("\nscenario", no_wrap=True)
     for heading in ("\nn", "input*\nmean", "\np50", "\np95", "\nmax", "cap\nmean", "\np95", "\nmax", "\nzh %"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -87,7 +89,7 @@ def _table(name: str, stats: list[ScenarioStats]) -> Table:
     for row in stats:
         inputs, caps = row.input_tokens, row.max_output_tokens
         table.add_row(
-            "all" if row.total else row.scenario or "(none)",
+            plain("all" if row.total else row.scenario or "(none)"),
             str(row.n),
             *map(_cell, (inputs.mean, inputs.p50, inputs.p95, inputs.max, caps.mean, caps.p95, caps.max)),
             f"{row.language_share['zh'] * 100:.0f}",

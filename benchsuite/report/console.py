@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from benchsuite.foreign import masked
+from benchsuite.foreign import masked, printable
 
 _PLAIN = {
     "\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u",
@@ -42,6 +42,11 @@ def safe(console: Console, text: str) -> str:
     for fancy, plain in _PLAIN.items():
         text = text.replace(fancy, plain)
     return text.encode("ascii", "replace").decode("ascii")
+
+
+def plain(text: str) -> Text:
+    """A table's cell of what others wrote: no markup, no control characters."""
+    return Text(printable(text))
 
 
 def say(console: Console, text: str, *, style: str = "", indent: int = 0) -> None:

@@ -109,6 +109,37 @@ def test_an_error_cannot_move_the_cursor(capfd, monkeypatch):
     assert "?[2J" in err
 
 
+NASTY = "q\x1b[2J\x9b[/x]"
+
+
+@pytest.mark.parametrize(
+    ("verb", "text", "code"),
+    [
+        ("decide --usd-per-hour 1 --points", f"model,concurrency,requests,time_s,ttft_s\n{NASTY},8,9,60,0.5\n", 3),
+        ("workload describe", json.dumps({"scenario": NASTY, "prompt": "x"}), 0),
+        (
+            "cost --list-presets --prices",
+            f"[presets.{json.dumps(NASTY)}]\nusd_per_hour=1\nsource={json.dumps(NASTY)}\nas_of='2026-01-02'",
+            0,
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value[:1].islower() and " " in value else "",
+)
+def test_tables_show_names_as_they_are(verb, text, code, tmp_path, capfd, monkeypatch):
+    """A name of a file's that holds control sequences and rich's markup is shown as text in every table."""
+    from benchsuite.cli import main as face
+
+    file = tmp_path / "file"
+    file.write_text(text, "utf-8")
+    monkeypatch.setattr("sys.argv", ["benchsuite", *verb.split(), str(file)])
+    with pytest.raises(SystemExit) as ended:
+        face.main()
+    out, err = capfd.readouterr()
+    assert ended.value.code == code, err
+    assert not {"\x1b", "\x9b"} & set(out + err)
+    assert "q?[2J?" in out
+
+
 @pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b", "..", "", "c1\0", ".hidden", "x" * 300])
 def test_a_point_is_no_path(name, tmp_path):
     """A point's name in a manifest is a name: one that leads out of the folder is refused, also by recover."""
