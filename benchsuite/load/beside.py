@@ -17,6 +17,7 @@ from benchsuite.load.view import Latest
 from benchsuite.spec import SweepSpec, TelemetrySpec
 from benchsuite.store import GPU, SERVER, RunFolder
 from benchsuite.telemetry.dcgm import DcgmSampler
+from benchsuite.telemetry.kin import listeners
 from benchsuite.telemetry.recorder import Log, Recorder, Sampler
 from benchsuite.telemetry.scrape import metrics_url
 from benchsuite.telemetry.server import ServerSampler
@@ -115,7 +116,7 @@ def open_gpu(
     from benchsuite.telemetry.gpu import open_nvml  # its binding takes 0.1 s to import
 
     try:
-        return open_nvml(origin_ns, asked.gpu_hz, asked.gpu_ids, pids)
+        return open_nvml(origin_ns, asked.gpu_hz, asked.gpu_ids, pids, () if pids else listeners(_own_ports(endpoints)))
     except TelemetryError as error:
         given = f" ({error.given})" if error.given else ""
         tell(f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else ""))
@@ -173,6 +174,12 @@ def is_this_machine(url: str) -> bool:
     except OSError:
         return False
     return any(ipaddress.ip_address(str(a).partition("%")[0]).is_loopback or _is_own(str(a)) for a in addresses)
+
+
+def _own_ports(urls: Sequence[str]) -> list[int]:
+    """The ports of those that are on this machine."""
+    parts = [urlsplit(url) for url in urls if is_this_machine(url)]
+    return [part.port or (443 if part.scheme == "https" else 80) for part in parts]
 
 
 def _is_own(address: str) -> bool:

@@ -21,16 +21,27 @@ _RETRY_S, _LONGEST_RETRY_S = 10.0, 160.0
 _PCIE_EVERY, _PCIE_HIGHEST_HZ = 10, 2.0  # one answer takes 20 ms and more, for each direction
 
 
-def open_nvml(origin_ns: int, hz: float, gpu_ids: Sequence[str] = (), server_pids: Sequence[int] = ()) -> NvmlSampler:
+def open_nvml(
+    origin_ns: int,
+    hz: float,
+    gpu_ids: Sequence[str] = (),
+    server_pids: Sequence[int] = (),
+    listening_pids: Sequence[int] = (),
+) -> NvmlSampler:
     """A sampler of the GPUs that the server uses: gpu_ids, else what its processes tell, else all.
 
     origin_ns: the run's zero on the monotonic clock. gpu_ids: UUIDs of cards or MIG devices, their beginnings, or NVML
-    indices. server_pids: processes of the server. Raises TelemetryError, with the remedy, where nothing can be sampled.
+    indices. server_pids: processes of the server. listening_pids: those that listen on its port, which may be a proxy's
+    or a container's: taken for the server's if they, or what they started, run on a GPU. Raises TelemetryError, with
+    the remedy, where nothing can be sampled.
     """
     start_nvml()
     try:
-        notes, kin = Notes(), Kin(server_pids)
+        notes = Notes()
         gpus = find_gpus(notes.tell)
+        kin = Kin(server_pids)
+        if not server_pids and listening_pids and _busy(gpus, listening := Kin(listening_pids)):
+            kin = listening
         choice = choose(gpus, gpu_ids, kin.environments() if not gpu_ids else (), _busy(gpus, kin))
         for doubt in choice.doubts:
             notes.tell(doubt)

@@ -8,6 +8,17 @@ from collections.abc import Iterable, Sequence
 import psutil  # type: ignore[import-untyped]
 
 
+def listeners(ports: Iterable[int]) -> tuple[int, ...]:
+    """The processes that listen on TCP ports of this machine, as far as this user may know. Raises nothing."""
+    wanted = set(ports)
+    try:
+        sockets = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return ()
+    found = [one.pid for one in sockets if one.status == psutil.CONN_LISTEN and one.laddr.port in wanted and one.pid]
+    return tuple(dict.fromkeys(found))
+
+
 class Kin:
     """A server's processes. pids: those known to be its; none: then of no process it is known whose it is."""
 

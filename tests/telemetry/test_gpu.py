@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from fake_nvml.session import play
 
 from benchsuite.errors import TelemetryError
 from benchsuite.telemetry.gpu_choice import Gpu, Mig, choose
-from benchsuite.telemetry.kin import Kin
+from benchsuite.telemetry.kin import Kin, listeners
 
 needs_cc = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 A = "GPU-00000000-aaaa-bbbb-cccc-dddddddddddd"
@@ -180,6 +181,29 @@ def test_the_servers_processes_tell_its_gpus(fake):
         assert (report["rows"][0][0]["n_processes"], report["rows"][0][0]["foreign_processes"]) == (2, 1)
     finally:
         child.communicate(b"\n")
+
+
+@needs_cc
+def test_who_listens_on_the_servers_port_tells_its_gpus(fake):
+    """A listener on a GPU is the server, though we did not start it; a proxy, which is on none, is not."""
+    me, stranger = os.getpid(), os.getppid()
+    on_a_gpu = fake(gpus=2, pids0=f"{stranger}", pids1=f"{me},{stranger}")
+    report = play(on_a_gpu, [{"sample": 1}], listening_pids=[me])
+    assert (report["facts"]["used"], report["facts"]["used_how"]) == ([B], "the server's processes")
+    assert report["rows"][0][0]["foreign_processes"] == 1
+
+    on_a_gpu.set(pids1=stranger)
+    report = play(on_a_gpu, [{"sample": 1}], listening_pids=[me])
+    assert (report["facts"]["used"], report["facts"]["used_how"]) == ([A, B], "all")
+    assert report["rows"][0][0]["foreign_processes"] is None
+
+
+def test_listeners():
+    """The process that listens on a port is found; of a port where nobody listens there is none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert listeners([port]) == (os.getpid(),)
+    assert listeners([port]) == ()
 
 
 @needs_cc

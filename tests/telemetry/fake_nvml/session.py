@@ -1,7 +1,7 @@
 """`python session.py PLAN`: a sampler on the fake NVML goes through the steps of a JSON plan; what it said, as JSON.
 
-PLAN: {control, library, knobs, hz, gpu_ids, server_pids, steps}; a step has "sample": n, "set": knobs, "wait_s": s or
-"later_s": s, which turns on the clock of the attempts to start NVML again. `play` does it in a process of its own.
+PLAN: {control, library, knobs, hz, gpu_ids, server_pids, listening_pids, steps}; a step has "sample": n,
+"set": knobs, "wait_s": s or "later_s": s, which turns on the clock of the attempts to start NVML again. `play` does it in a process of its own.
 """
 
 from __future__ import annotations
@@ -41,9 +41,8 @@ def _session(plan: dict[str, Any]) -> dict[str, Any]:
     control = Path(plan["control"])
     fake = FakeNvml(control.parent, Path(plan["library"]), **plan["knobs"])
     try:
-        sampler = open_nvml(
-            time.monotonic_ns(), plan.get("hz", 1.0), plan.get("gpu_ids", ()), plan.get("server_pids", ())
-        )
+        pids = (plan.get("server_pids", ()), plan.get("listening_pids", ()))
+        sampler = open_nvml(time.monotonic_ns(), plan.get("hz", 1.0), plan.get("gpu_ids", ()), *pids)
     except TelemetryError as error:
         return {"error": error.what, "given": error.given, "expected": error.expected, "hint": error.hint}
     now_s = [1000.0]
