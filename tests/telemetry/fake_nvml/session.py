@@ -1,7 +1,8 @@
 """`python session.py PLAN`: a sampler on the fake NVML goes through the steps of a JSON plan; what it said, as JSON.
 
 PLAN: {control, library, knobs, hz, gpu_ids, server_pids, listening_pids, steps}; a step has "sample": n,
-"set": knobs, "wait_s": s or "later_s": s, which turns on the clock of the attempts to start NVML again. `play` does it in a process of its own.
+"set": knobs, "wait_s": s or "later_s": s, which turns on the clock of the attempts to start NVML again. `play` does it
+in a process of its own.
 """
 
 from __future__ import annotations
