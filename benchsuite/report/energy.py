@@ -76,8 +76,10 @@ def print_energy(model: str, judged: Sequence[Judged], console: Console | None =
     if not measured:
         say(console, "no GPU's power was read and no --constant-kw was given: energy is not known", indent=2)
     else:
-        console.print(_table(_ENERGY, measured, console))
-        console.print(_table(_MONEY, measured, console))
+        for columns in (_ENERGY, _MONEY):
+            table = _table(columns, measured, console)
+            if len(table.columns) > 1:
+                console.print(table)
         pue = number(measured[0][1].pue)
         say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour has its electricity in it", style="dim", indent=2)
     if used:

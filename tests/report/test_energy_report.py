@@ -239,6 +239,16 @@ def test_check_energy(tmp_path):
     assert "energy is not known" in CliRunner().invoke(check, [str(bare), "--energy"], standalone_mode=False).stdout
 
 
+def test_tables_without_a_figure_are_left_out(tmp_path):
+    """A GPU that was lost before the first level leaves no energy, so no table of what it costs: no bare column."""
+    lost = [GpuSample(float(k), 1e9 + k, "nvml", "GPU-a", error="GPU is lost") for k in range(90, 400)]
+    run = make(tmp_path / "r", samples=[*gpu_samples()[:90], *lost], price={})
+    lines = CliRunner().invoke(check, [str(run), "--energy"], standalone_mode=False).stdout.splitlines()
+    energy = lines[lines.index("m: energy per run of the set") :]
+    assert [line.split()[1] for line in energy if line.startswith("users")] == ["s"]
+    assert any(line.startswith("gpu_lost at 8") for line in energy)
+
+
 def test_decide_with_another_price_of_electricity(tmp_path):
     """--usd-per-kwh counts for owned GPUs, over what the run said; --usd-per-hour replaces them."""
     run = make(tmp_path / "r", samples=gpu_samples(), price={"owned": OWNED | {"electricity_per_kwh": 0.2}})
