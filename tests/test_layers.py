@@ -55,7 +55,7 @@ IMPURE = {
 IMPURE_CALLS = {"open", "input", "print"}
 
 LIBRARIES = {
-    "asyncio_throttle": ("load.workers",),
+    "asyncio_throttle": ("load.worker",),
     "click": ("cli",),
     "genai_prices": ("economics.prices",),
     "gguf": ("serving",),
@@ -76,7 +76,7 @@ LIBRARIES = {
     "safetensors": ("serving",),
     "scipy": ("analysis", "economics"),
     "tokenizers": ("serving",),
-    "uvloop": ("load.workers",),
+    "uvloop": ("load.worker",),
     "xllamacpp": ("serving",),
 }
 
@@ -229,7 +229,7 @@ def test_the_walk_sees_imports():
     (wire,) = [file for file in FILES if file.module == "client.wire"]
     assert "clock" in [name for _, name in wire.ours]
     assert "socket" in [name for _, name in wire.outside]
-    (workers,) = [file for file in FILES if file.module == "load.workers"]
+    (workers,) = [file for file in FILES if file.module == "load.worker"]
     assert "client.drivers.HttpxDriver" not in [name for _, name in workers.ours]
     assert "client.drivers" in [name for _, name in workers.ours]
     (sources,) = [file for file in FILES if file.module == "sources"]

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
+from benchsuite.load.orders import Progress
 from benchsuite.load.sweep import sweep
 from benchsuite.load.view import Step
-from benchsuite.load.workers import Progress
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law

@@ -14,19 +14,16 @@ import gc
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
-from benchsuite.client.exchange import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared, record_steps
-from benchsuite.client.wire import Link
+from benchsuite.client.exchange import Exchange
+from benchsuite.client.request import record_steps
 from benchsuite.clock import now_ns
-from benchsuite.load.first_token import has_token
+from benchsuite.load.seats import ClientState, Limits, Route, Seat
+from benchsuite.load.user import User
 from benchsuite.records import RequestRecord
-from benchsuite.spec import TimeoutSpec
 from benchsuite.telemetry.descriptors import open_descriptors
-from benchsuite.telemetry.host import CpuMark, Histogram, rss_bytes
+from benchsuite.telemetry.host import CpuMark, rss_bytes
 
 _TICK_NS = 10_000_000
 _MIN_BACKLOG = 64
@@ -34,10 +31,6 @@ _LAGS_PER_REQUEST = 32
 _PARSE_SLICE_NS = 500_000
 _WATCH_EVERY_TICKS = 10
 _SECOND_EVERY_TICKS = 100
-# a user whose request found nobody waits before the next one: twice as long each time, 256 requests in a minute at most
-_BACK_OFF_S, _MOST_BACK_OFF_S = 0.02, 0.25
-# what a user's task may raise after its point was aborted
-_CANCELLED = WireError("cancelled", "the run was stopped")
 
 
 class Sink(Protocol):
@@ -46,105 +39,6 @@ class Sink(Protocol):
     def append(self, row: RequestRecord) -> None: ...
 
     def tick(self, at_ns: int) -> None: ...
-
-
-class Driver(Protocol):
-    """What a virtual user sends through, one exchange at a time: `wire.Connection`, or one of client/drivers.py."""
-
-    free_ns: int
-
-    @property
-    def is_open(self) -> bool: ...
-
-    async def open(self) -> None: ...
-
-    def send(self, request: bytes, exchange: Exchange) -> None: ...
-
-    def abort(self, status: str, message: str) -> None: ...
-
-    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a request is given up (ns): without any byte, in all, without a token."""
-
-    idle_ns: int
-    request_ns: int
-    first_token_ns: int = 2**62
-
-
-def limits_of(timeouts: TimeoutSpec) -> Limits:
-    """The spec's timeouts as limits; a first token may take as long as any silence unless it says otherwise."""
-    first_token_s = timeouts.idle_s if timeouts.first_token_s is None else timeouts.first_token_s
-    return Limits(int(timeouts.idle_s * 1e9), int(timeouts.request_s * 1e9), int(first_token_s * 1e9))
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One endpoint as its users see it: its link, the requests as its bytes, and what its rows share."""
-
-    link: Link
-    requests: Sequence[Prepared]
-    context: PointContext
-
-
-@dataclass(frozen=True, slots=True)
-class Spare:
-    """Where a user's request goes when its own endpoint refuses it.
-
-    refuses: whether an exchange that ended is a refusal. full: whether not even to try the user's own endpoint.
-    """
-
-    route: Route
-    driver: Driver
-    refuses: Callable[[Exchange], bool]
-    full: Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """What one virtual user sends through."""
-
-    route: Route
-    driver: Driver
-    spare: Spare | None = None
-
-
-@dataclass(slots=True)
-class ClientState:
-    """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second.
-
-    parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
-    the process at the start and the end of the point; fds_*: its open file descriptors before the first connection
-    and after the last; None where the system does not tell. fallback_tries: requests that their own endpoint refused
-    and that went on to the spare one; fallback_skips: that went there untried. back_offs, back_off_s: pauses of users
-    whose request found nobody.
-    """
-
-    self_lag: Histogram = field(default_factory=Histogram)
-    loop_lag: Histogram = field(default_factory=Histogram)
-    dispatch_lag: Histogram = field(default_factory=Histogram)
-    n_reads: int = 0
-    merged_reads: int = 0
-    n_chunks: int = 0
-    cpu_s: float = 0.0
-    parse_s: float = 0.0
-    wall_s: float = 0.0
-    cpu_max_share: float = 0.0
-    steal_s: float | None = None
-    clock_steps: int = 0
-    connections_opened: int = 0
-    fallback_tries: int = 0
-    fallback_skips: int = 0
-    rss_start_bytes: int | None = None
-    rss_end_bytes: int | None = None
-    fds_start: int | None = None
-    fds_end: int | None = None
-    back_offs: int = 0
-    back_off_s: float = 0.0
 
 
 class PointLoad:
@@ -170,7 +64,7 @@ class PointLoad:
         self._take = take
         self.stopping = False
         self.pause = pause
-        self._users = [_User(self, seat) for seat in seats]
+        self._users = [User(self, seat) for seat in seats]
         self._busy = 0
         self._backlog = max(_MIN_BACKLOG, 2 * len(self._users))
         self._finished: deque[tuple[Exchange, Route]] = deque()
@@ -300,152 +194,6 @@ class PointLoad:
             why = why or user.tokenless(at_ns, limits.first_token_ns)
             if why is not None:
                 user.driver.abort("timeout", why)
-
-
-class _User:
-    """One virtual user. driver, route: those of the request in flight, its own between requests."""
-
-    __slots__ = (
-        "_exchange", "_first_sent_ns", "_load", "_pausing", "_route", "_seat", "_task", "_told_ns", "_vain", "driver"
-    )  # fmt: skip
-
-    def __init__(self, load: PointLoad, seat: Seat) -> None:
-        self._load, self._seat = load, seat
-        self._route, self.driver = seat.route, seat.driver
-        self._first_sent_ns = 0
-        self._task: asyncio.Task[None] | None = None
-        self._exchange: Exchange | None = None
-        self._told_ns = 0  # when the request was sent that is known to have a token
-        self._vain = 0  # requests in a row that found nobody
-        self._pausing: asyncio.TimerHandle | None = None
-
-    def next(self, free_ns: int) -> None:
-        """Take the next request and send it; leave when there is none."""
-        load = self._load
-        index = load.take()
-        if index is None:
-            load.left()
-            return
-        exchange = self._exchange = Exchange(index, free_ns)
-        exchange.on_done = self._ended
-        spare = self._seat.spare
-        if spare is not None and spare.full():
-            load.state.fallback_skips += 1
-            self._route, self.driver = spare.route, spare.driver
-        self._send(exchange)
-
-    def _send(self, exchange: Exchange) -> None:
-        if self.driver.is_open and self._load.pause is None:
-            self.driver.send(self._route.requests[exchange.index].wire, exchange)
-        else:
-            self._task = self._load.loop.create_task(self._send_when_ready(exchange))
-            self._task.add_done_callback(partial(self._never_began, exchange))
-
-    def _never_began(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first step runs no line of its own: its request is a row all the same."""
-        if task.cancelled():
-            self._task = None
-            exchange.error = _CANCELLED
-            self._ended(exchange)
-
-    async def _send_when_ready(self, exchange: Exchange) -> None:
-        """Wait for the rate's leave and for a connection, then send."""
-        load = self._load
-        try:
-            if load.pause is not None and not self._first_sent_ns:  # a refused request goes on at once
-                await load.pause()
-                if load.stopping:
-                    raise _CANCELLED
-            if not self.driver.is_open:
-                await self.driver.open()
-        except WireError as error:
-            exchange.error = error
-        except asyncio.CancelledError:
-            exchange.error = _CANCELLED
-        self._task = None
-        if exchange.error is not None:
-            exchange.closed_ns = self.driver.free_ns
-            self._ended(exchange)
-        else:
-            self.driver.send(self._route.requests[exchange.index].wire, exchange)
-
-    def _ended(self, exchange: Exchange) -> None:
-        if exchange.error is not None and exchange.error.stale and exchange.retries == 0:
-            exchange.reset_for_retry()
-            self._send(exchange)
-            return
-        route, free_ns, spare = self._route, self.driver.free_ns, self._seat.spare
-        if spare is not None:
-            if self.driver is not spare.driver and spare.refuses(exchange):
-                self._turn_to(spare, exchange)
-                return
-            if self._first_sent_ns:  # for the user the request began with the try that was refused
-                exchange.sent_ns, self._first_sent_ns = self._first_sent_ns, 0
-            self._route, self.driver = self._seat.route, self._seat.driver
-        self._exchange = None
-        self._load.finished(exchange, route)
-        if _found_nobody(exchange) and not self._load.stopping:
-            self._back_off()
-        else:
-            self._vain = 0
-            self.next(free_ns or now_ns())
-
-    def _back_off(self) -> None:
-        """Pause: a server that is not there fails thousands of requests a second, and none of them measures it."""
-        load = self._load
-        pause_s = min(_BACK_OFF_S * 2**self._vain, _MOST_BACK_OFF_S)
-        self._vain = min(self._vain + 1, 16)
-        load.state.back_offs += 1
-        load.state.back_off_s += pause_s
-        self._pausing = load.loop.call_later(pause_s, self._after_pause)
-
-    def _after_pause(self) -> None:
-        self._pausing = None
-        self.next(now_ns())  # it was not free before
-
-    def tokenless(self, at_ns: int, limit_ns: int) -> str | None:
-        """Why the request in flight should be given up for want of a token, or None."""
-        exchange = self._exchange
-        if exchange is None or self._task is not None or not exchange.sent_ns or not self._route.context.streaming:
-            return None
-        if at_ns - exchange.sent_ns <= limit_ns or self._told_ns == exchange.sent_ns:
-            return None
-        if has_token(exchange):
-            self._told_ns = exchange.sent_ns
-            return None
-        return f"no token for {limit_ns / 1e9:g} s"
-
-    def _turn_to(self, spare: Spare, exchange: Exchange) -> None:
-        """Send the same request to the spare endpoint, now."""
-        self._load.state.fallback_tries += 1
-        self._first_sent_ns = exchange.sent_ns
-        exchange.retries, exchange.error, exchange.closed_ns = 0, None, 0
-        exchange.reset()
-        self._route, self.driver = spare.route, spare.driver
-        self._send(exchange)
-
-    def abort(self, status: str, message: str) -> None:
-        """Give up what is in flight, also a connection that is being made."""
-        if self._pausing is not None:
-            self._pausing.cancel()
-            self._pausing = None
-            self._load.left()
-        elif self._task is not None:
-            self._task.cancel()
-        else:
-            self.driver.abort(status, message)
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._seat.driver.close()
-        if self._seat.spare is not None:
-            self._seat.spare.driver.close()
-
-
-def _found_nobody(exchange: Exchange) -> bool:
-    """True if the request was refused a connection, or its connection ended before a byte of a response."""
-    error = exchange.error
-    return error is not None and not exchange.stamps and error.status in ("connect_error", "stream_error")
 
 
 class _Ticker:

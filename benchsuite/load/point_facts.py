@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from benchsuite.load.workers import WorkerReport
+from benchsuite.load.orders import WorkerReport
 from benchsuite.telemetry.host import Histogram
 from benchsuite.telemetry.server import ServerState
 

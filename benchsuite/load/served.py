@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.errors import EngineError, InputError, RunError
+from benchsuite.load.orders import Progress
 from benchsuite.load.preflight import Preflight
 from benchsuite.load.sweep import sweep
 from benchsuite.load.view import Step, SweepResult, View
-from benchsuite.load.workers import Progress
 from benchsuite.serving.engines import Engine
 from benchsuite.serving.launch import keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets

@@ -26,6 +26,7 @@ from benchsuite.errors import InputError, RunError
 from benchsuite.foreign import masked
 from benchsuite.load.beside import Beside
 from benchsuite.load.capacity import reset_prefix_cache
+from benchsuite.load.orders import PointOrder, Progress, WorkerReport, WorkerSetup
 from benchsuite.load.plan import PointPlan, plan_points
 from benchsuite.load.point_facts import client_facts, server_entry
 from benchsuite.load.preflight import Preflight, control_client, preflight
@@ -41,7 +42,7 @@ from benchsuite.load.resume import (
     remaining,
 )
 from benchsuite.load.view import Step, SweepResult, View
-from benchsuite.load.workers import Fleet, PointOrder, Progress, WorkerReport, WorkerSetup
+from benchsuite.load.workers import Fleet
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.spec import SweepSpec
 from benchsuite.store import RunFolder

@@ -16,7 +16,7 @@ from benchsuite.clock import now_ns
 from benchsuite.errors import ServerRefused, ServerUnreachable
 from benchsuite.load.endpoints import Endpoint
 from benchsuite.load.first_token import has_token
-from benchsuite.load.generator import limits_of
+from benchsuite.load.seats import limits_of
 from benchsuite.records import RequestRecord
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.prompts import Prompt

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from benchsuite.load.orders import Progress
 from benchsuite.load.plan import PointPlan
 from benchsuite.load.preflight import Preflight
-from benchsuite.load.workers import Progress
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.telemetry.recorder import Log
 

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchsuite.load.orders import Progress
 from benchsuite.load.sweep import Step, SweepResult, sweep
-from benchsuite.load.workers import Progress
 from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store import Run, read_run
 from benchsuite.workload.prompts import Prompt, Workload, make_workload

@@ -23,8 +23,9 @@ from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load.endpoints import Endpoint, Fallback
-from benchsuite.load.generator import Limits, PointLoad, Route, Seat, Spare
+from benchsuite.load.generator import PointLoad
 from benchsuite.load.queue_watch import QueueWatch
+from benchsuite.load.seats import Limits, Route, Seat, Spare
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, SimulatorConfig
 from benchsuite.serving.simulator_law import Law

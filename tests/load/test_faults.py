@@ -15,7 +15,7 @@ from benchmarks.chaos_faults import all_faults, faults_together, one_server_gone
 from benchsuite.errors import InputError, ServerRefused, SpecError
 from benchsuite.load import sweep as conductor
 from benchsuite.load.breaker import Breaker, found_nobody
-from benchsuite.load.generator import Limits
+from benchsuite.load.seats import Limits
 from benchsuite.records import RequestRecord
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, SimulatorConfig

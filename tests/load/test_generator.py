@@ -12,7 +12,8 @@ from benchsuite.client.request import PointContext, Prepared
 from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
-from benchsuite.load.generator import Limits, PointLoad, Route, Seat
+from benchsuite.load.generator import PointLoad
+from benchsuite.load.seats import Limits, Route, Seat
 from benchsuite.records import RequestRecord
 
 BODY = b'{"choices":[{"text":"a","finish_reason":"stop"}]}'

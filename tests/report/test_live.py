@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 from runs_for_tests import make_run
 
+from benchsuite.load.orders import Progress
 from benchsuite.load.plan import PointPlan
 from benchsuite.load.sweep import Step, View
 from benchsuite.load.view import Latest
-from benchsuite.load.workers import Progress
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.report.console import bar, spark
 from benchsuite.report.eta import point_s, sweep_left_s
@@ -322,7 +322,7 @@ from types import SimpleNamespace
 from rich.console import Console
 from benchsuite.load.plan import PointPlan
 from benchsuite.load.view import Latest, Step
-from benchsuite.load.workers import Progress
+from benchsuite.load.orders import Progress
 from benchsuite.report.live import SweepView
 
 def wait_for(name):
