@@ -64,7 +64,7 @@ def command(
         raise click.UsageError("--resume names the run folder; leave --output out")
     before = read_run(resume).manifest if resume is not None else {}
     keys = overrides(flags)
-    plan = served_plan(serve, before, keys)
+    plan = served_plan(serve, before, keys, resume or output)
     asked = load_spec(spec, keys if plan is None else with_server(keys, plan, spec or resume), before.get("spec"))
     unit_price(asked.price)
     requests = read_workload(asked.workload.source, asked.workload.requests, asked.load.seed)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -21,7 +22,7 @@ from benchsuite.serving.engines import Engine
 from benchsuite.serving.launch import keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
 from benchsuite.serving.local_start import served_name
-from benchsuite.serving.process import LOOPBACK, free_port
+from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
 from benchsuite.spec import SweepSpec
 from benchsuite.store import MANIFEST, write_json
 from benchsuite.workload.prompts import Workload
@@ -29,10 +30,13 @@ from benchsuite.workload.prompts import Workload
 _DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
 
 
-def served_plan(text: str | None, before: Mapping[str, Any], keys: Mapping[str, Any]) -> LaunchPlan | None:
+def served_plan(
+    text: str | None, before: Mapping[str, Any], keys: Mapping[str, Any], folder: Path | None = None
+) -> LaunchPlan | None:
     """The server to start, with a port: as `text` says, or again as the run's manifest `before` says; None: none.
 
-    keys: what the flags set. Raises InputError when they name a server too.
+    keys: what the flags set. folder: of the run, which may be there already: then the port is the same as before if it
+    is free, for a server at another address would count as another one. Raises InputError when keys name a server too.
     """
     if keys.get("server.base_url"):
         if text is not None:
@@ -47,7 +51,20 @@ def served_plan(text: str | None, before: Mapping[str, Any], keys: Mapping[str, 
     if text is None:
         return None
     plan = refuse_secrets(parse_serve(text))
-    return plan if plan.port is not None else dataclasses.replace(plan, port=free_port())
+    return plan if plan.port is not None else dataclasses.replace(plan, port=_port_before(folder) or free_port())
+
+
+def _port_before(folder: Path | None) -> int | None:
+    """The port of the server that was started for the run in `folder`; None without one, or if it is taken now."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8")) if folder is not None else {}
+        url = manifest["spec"]["server"]["base_url"] if manifest.get("served") else ""
+        port = urlsplit(url).port
+        if port is not None:
+            require_free_port(port)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EngineError):
+        return None  # what a folder holds is read, and refused, where it is taken up
+    return port
 
 
 def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) -> dict[str, Any]:

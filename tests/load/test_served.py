@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,27 @@ def test_a_server_is_started_swept_and_stopped(tmp_path: Path) -> None:
     assert manifest["spec"]["server"]["base_url"].removeprefix("http://127.0.0.1:") in served["command"]
     assert (path / "serve.log").read_text().startswith('{"port": ')
     assert not psutil.pid_exists(served["pid"])
+
+
+def test_a_run_taken_up_again_finds_its_server_at_the_same_address(tmp_path: Path) -> None:
+    """One server started twice is one endpoint: its port is taken again, and a new one only where that is in use."""
+    path = tmp_path / "run"
+    path.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as owner:
+        port = owner.getsockname()[1]
+        manifest = {"served": {"plan": "simulator"}, "spec": {"server": {"base_url": f"http://127.0.0.1:{port}"}}}
+        write_json(path / MANIFEST, manifest)
+        taken = served_plan("simulator", {}, {}, path)
+    again, resumed = served_plan("simulator", {}, {}, path), served_plan(None, manifest, {}, path)
+    assert taken is not None
+    assert taken.port != port
+    assert again is not None
+    assert resumed is not None
+    assert (again.port, resumed.port) == (port, port)
+    write_json(path / MANIFEST, {"served": None, "spec": {"server": {"base_url": f"http://127.0.0.1:{port}"}}})
+    other = served_plan("simulator --port 4321", {}, {}, path)
+    assert other is not None
+    assert other.port == 4321
 
 
 @pytest.mark.engine
