@@ -26,9 +26,10 @@ _PARTS = {
 
 def attribution_of(run: Run) -> tuple[list[Attribution], list[ServerUse]]:
     """Both, of the points of a run that ran to their end; empty where its manifest does not say when they ran."""
-    windows = windows_of(run.manifest, run.table)
+    rows = run.whole  # a point that was given up and measured again has rows of both attempts under one name
+    windows = windows_of(run.manifest, rows)
     series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
-    return attribute(run.table, windows, series), server_use(series, windows)
+    return attribute(rows, windows, series), server_use(series, windows)
 
 
 def print_attribution(

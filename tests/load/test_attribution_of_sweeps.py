@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sweeps_for_tests import Watcher, prompts, run, spec_of
 
@@ -12,6 +16,7 @@ from benchsuite.report.attribution import attribution_of
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
+from benchsuite.store import Run
 
 N = 48
 SLOTS = 4
@@ -47,6 +52,21 @@ def test_the_simulator(tmp_path):
     (facts,) = found.manifest["telemetry"]["server"]
     assert (facts["family"], facts["missing"]) == ("vllm", ["preemptions"])
     assert view.notes == []
+    assert attribution_of(_with_an_abandoned_attempt(found)) == attribution_of(found)
+
+
+def _with_an_abandoned_attempt(found: Run) -> Run:
+    """The run with all its rows once more, a minute earlier, of attempts that were given up."""
+    earlier = found.table
+    for name in ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "closed_s"):
+        moved = pc.subtract(earlier[name], 60.0)
+        earlier = earlier.set_column(earlier.schema.get_field_index(name), earlier.schema.field(name), moved)
+    attempt = earlier.schema.get_field_index("attempt")
+    given_up = pc.add(earlier["attempt"], 1).cast(earlier.schema.field(attempt).type)
+    earlier = earlier.set_column(attempt, earlier.schema.field(attempt), given_up)
+    entries = [entry | {"attempt": 1, "status": "abandoned"} for entry in found.manifest["points"]]
+    manifest = found.manifest | {"points": [*entries, *found.manifest["points"]]}
+    return dataclasses.replace(found, table=pa.concat_tables([earlier, found.table]), manifest=manifest)
 
 
 def test_the_embedded_engine(tmp_path):
