@@ -21,6 +21,7 @@ J_PER_KWH = 3.6e6
 COUNTER_REFRESH_S = 0.1  # the driver renews its counter every 20 to 100 ms
 POWER_AVERAGE_S = 1.0  # and averages power over a second on most parts
 MIN_COVERAGE = 0.9
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,8 @@ def _of(
     n, total_s = len(windows), sum(end_s - start_s for start_s, end_s in windows)
     gross = drawn.joules
     net = None if gross is None or idle_w is None else gross - idle_w * total_s
+    if net is not None and gross is not None and abs(net) < _ROUNDING * gross:
+        net = 0.0  # an idle GPU's net is not the rounding of two products
     tokens = (point.input_tokens, point.output_tokens)
     return PointEnergy(
         n_gpus=n_gpus,
