@@ -55,7 +55,7 @@ def command(
     is met at some level, 3 at none, 2 bad input.
     """
     from benchsuite.importers.run import imported_run, with_levels
-    from benchsuite.load.sweep import new_run_id
+    from benchsuite.load.manifest import new_run_id
     from benchsuite.report.judgement import judge_run, unit_price
     from benchsuite.report.page import write_report
     from benchsuite.report.terminal import print_judgement

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.load.orders import Progress
-from benchsuite.load.sweep import Step, SweepResult, sweep
+from benchsuite.load.sweep import sweep
+from benchsuite.load.view import Step, SweepResult
 from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store import Run, read_run
 from benchsuite.workload.prompts import Prompt, Workload, make_workload

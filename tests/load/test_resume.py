@@ -135,7 +135,7 @@ def test_another_workload_code_server_or_gpu_is_refused(server, tmp_path):
 def test_a_suspended_machine_makes_the_point_invalid(server, tmp_path, monkeypatch):
     """A point during which the machine slept is marked, not judged, and renewed by the next sweep; steps are noted."""
     marks = iter([ClockMark(0, 0), ClockMark(-1_000_000_000, 12_000_000_000), *[ClockMark(0, 0)] * 2])
-    monkeypatch.setattr(conductor.ClockMark, "now", classmethod(lambda cls: next(marks)))
+    monkeypatch.setattr(ClockMark, "now", classmethod(lambda cls: next(marks)))
     view = Watcher()
     result, found = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run", view)
     (entry,) = found.manifest["points"]
