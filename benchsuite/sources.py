@@ -1,6 +1,6 @@
-"""Where a workload comes from and goes to: a native JSONL file, or the generated clinical set.
+"""Files that people give: a request set (a native JSONL file, or the generated clinical set), tables, prices.
 
-The pure workload package never opens a file; this does.
+The pure packages never open a file; this does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchsuite.errors import WorkloadError
+from benchsuite.errors import InputError, WorkloadError
 from benchsuite.workload.prompts import Workload, parse_jsonl, take, to_jsonl
 
 WINEVAL = "wineval"
@@ -79,3 +79,11 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
         ) from None
     except OSError as error:
         raise WorkloadError("the workload cannot be written", where=output, given=error.strerror) from None
+
+
+def read_text(path: Path, what: str) -> str:
+    """The file's text. what: how to call it. Raises InputError naming it."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{what} cannot be read", where=str(path), given=error) from None

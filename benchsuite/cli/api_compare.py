@@ -156,9 +156,9 @@ def _hours(own: _Own, flags: dict[str, Any]) -> Any:
         return None
     if flags["tokens_per_month"] is not None:
         raise PriceError("two demands", given="--hours and --tokens-per-month", expected="one of them")
-    from benchsuite.cli.curves import read_text
     from benchsuite.economics.blends import token_hours
     from benchsuite.economics.demand import parse_hours
+    from benchsuite.sources import read_text
 
     per_request = flags["tokens_per_request"] if flags["tokens_per_request"] is not None else own.tokens_per_request
     if per_request is None:

@@ -65,8 +65,8 @@ def command(scenarios: Path | None, list_apis: bool, as_json: bool, **flags: Any
     from benchsuite.cli import api_views as views
 
     if scenarios is not None:
-        from benchsuite.cli.curves import read_text
         from benchsuite.economics.scenarios import parse_scenarios
+        from benchsuite.sources import read_text
 
         views.show_scenarios(parse_scenarios(read_text(scenarios, "the scenarios"), str(scenarios)), as_json)
         return 0

@@ -114,16 +114,6 @@ def only(curves: Sequence[Curve], model: str | None) -> Curve:
     )
 
 
-def read_text(path: Path, what: str) -> str:
-    """The file's text. Raises InputError naming it."""
-    from benchsuite.errors import InputError
-
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} cannot be read", where=str(path), given=error) from None
-
-
 def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
     from benchsuite.analysis.points_table import parse_points
     from benchsuite.economics.cost import total_usd_per_hour
@@ -133,6 +123,8 @@ def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
 
     limits, unit, gpus = parse_slo(PAPER_SLO if slo is None else slo), price.unit(), price.gpus or 1
     total = None if unit is None else total_usd_per_hour(unit, gpus)
+    from benchsuite.sources import read_text
+
     points = parse_points(read_text(path, "the points table"), where=str(path))
     judged = judge_points(with_level_warnings(points, limits, total), limits, total)
     curves = []

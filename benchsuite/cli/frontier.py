@@ -76,9 +76,9 @@ def command(
 
 def place(curves: list[Curve], scores: Path, seed: int = 0) -> list[Placed]:
     """Every model's place in cost and score. Raises InputError if the scores do not fit, PriceError without a price."""
-    from benchsuite.cli.curves import read_text
     from benchsuite.economics.frontier import frontier
     from benchsuite.economics.scores import match_scores, parse_scores
+    from benchsuite.sources import read_text
 
     _priced(curves)
     table = parse_scores(read_text(scores, "the table of scores"), where=str(scores))

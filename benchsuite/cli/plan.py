@@ -123,10 +123,10 @@ def _level(curve: Curve, asked: int | None) -> Judged | None:
 
 
 def _demand(level: Judged, flags: dict[str, Any]) -> Demand:
-    from benchsuite.cli.curves import read_text
     from benchsuite.economics import demand
     from benchsuite.economics.capacity import service_time_s, tokens_per_request
     from benchsuite.errors import InputError
+    from benchsuite.sources import read_text
 
     ways = {name: flags[name] for name in ("requests_per_day", "users", "tokens_per_month", "hours")}
     given = [name for name, value in ways.items() if value is not None]

@@ -26,8 +26,8 @@ def energy_price_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def read_book(path: Path | None) -> PriceBook:
     """The bundled prices and the user's file over them. Raises InputError."""
-    from benchsuite.cli.curves import read_text
     from benchsuite.economics.prices import price_book
+    from benchsuite.sources import read_text
 
     return price_book() if path is None else price_book(read_text(path, "the price file"), str(path))
 
