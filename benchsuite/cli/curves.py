@@ -120,11 +120,10 @@ def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
     from benchsuite.economics.fragility import with_level_warnings
     from benchsuite.economics.optimum import decide, judge_points
     from benchsuite.slo import PAPER_SLO, parse_slo
+    from benchsuite.sources import read_text
 
     limits, unit, gpus = parse_slo(PAPER_SLO if slo is None else slo), price.unit(), price.gpus or 1
     total = None if unit is None else total_usd_per_hour(unit, gpus)
-    from benchsuite.sources import read_text
-
     points = parse_points(read_text(path, "the points table"), where=str(path))
     judged = judge_points(with_level_warnings(points, limits, total), limits, total)
     curves = []
