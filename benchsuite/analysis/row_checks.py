@@ -83,7 +83,7 @@ def _loop(
         yield (
             "drain",
             f"slots were in use {occupancy:.1%} of the run: time and throughput include filling and draining",
-            f"use about {100 * concurrency} requests at this level, or read the steady window's figures",
+            f"use about {100 * concurrency:,} requests at this level, or read the steady window's figures",
         )
 
 

@@ -122,7 +122,8 @@ def _value_scale(
     if min(values) > _LEAST_LOG and max(known) / min(known) >= _LOG_FROM:
         ticks = log_ticks(min(values), max(values) * (1 + 1e-6))
         return _thinned(ticks), Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
-    ticks = nice_ticks(min(0.0, min(known)), max(values) or 1.0)
+    floor = min(known) if min(known) < -max(values) / 1000 else 0.0  # a rest of rounding opens no axis below zero
+    ticks = nice_ticks(floor, max(values) or 1.0)
     return ticks, Scale(ticks[0], ticks[-1], frame.bottom, frame.top)
 
 

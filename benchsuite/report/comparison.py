@@ -9,6 +9,7 @@ from benchsuite.economics.frontier import Placed
 from benchsuite.report.page import render_template
 from benchsuite.report.sections import compare
 from benchsuite.report.sections.compare import Contender
+from benchsuite.report.sections.warnings import cards
 from benchsuite.report.svg import marker
 from benchsuite.report.words import DASH, usd
 
@@ -28,7 +29,7 @@ def render_comparison(
     figures = compare.curves(contenders)
     scored = any(one.on_frontier is not None for one in placed)
     points_head, points = compare.all_levels(contenders)
-    warnings = _warnings(contenders)
+    warnings = cards((one.name, j) for one in contenders for j in one.judged)
     content: dict[str, Any] = {
         "page_title": said.sentence,
         "count": len(contenders),
@@ -46,7 +47,7 @@ def render_comparison(
         "points": points,
         "facts": _facts(contenders, price),
     }
-    named = (("optima", "Side by side"), ("levels", "Against concurrency"), ("warnings", "Warnings"))
+    named = (("optima", "Side by side"), ("levels", "Against concurrency"), ("warnings", f"Warnings ({len(warnings)})"))
     rest = (("points", "All levels"), ("provenance", "Provenance"))
     sections = [one for one in (*named, *rest) if one[0] != "warnings" or warnings]
     return render_template("comparison.html.j2", content | {"sections": sections})
@@ -54,16 +55,6 @@ def render_comparison(
 
 def _swatch(i: int) -> str:
     return f'<svg class="bs swatch" viewBox="0 0 14 14" aria-hidden="true">{marker(7, 7, i)}</svg>'
-
-
-def _warnings(contenders: Sequence[Contender]) -> list[tuple[str, ...]]:
-    """Every finding, a row each."""
-    return [
-        (one.name, str(j.point.concurrency), warn.code, warn.finding, warn.remedy)
-        for one in contenders
-        for j in one.judged
-        for warn in j.point.warnings
-    ]
 
 
 def _facts(contenders: Sequence[Contender], price: str) -> list[tuple[str, str]]:

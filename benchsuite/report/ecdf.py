@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -35,10 +36,7 @@ def ecdf_chart(
     if not curves:
         return empty(title, frame)
     low, high = min(v[0] for _, v in curves), max(v[-1] for _, v in curves)
-    inside = [tick for tick in log_ticks(low, high) if low <= tick <= high]
-    if len(inside) < 4:  # less than a decade: round numbers at even steps
-        inside = [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high]
-    ticks = inside if len(inside) > 1 else log_ticks(low, high * (1 + 1e-6))
+    ticks = _ticks(low, high)
     x = Scale(min(low, ticks[0]), max(high, ticks[-1]), frame.left, frame.right - 6, log=True)
     y = Scale(0.0, 1.0, frame.bottom, frame.top - 18)
     most = max(_CURVE_POINTS[0], min(_CURVE_POINTS[1], _ALL_POINTS[len(curves) > _MOST_NAMES] // len(curves)))
@@ -54,6 +52,17 @@ def ecdf_chart(
         *(_name(*curves[i], rank, len(named), x, y) for rank, i in enumerate(named)),
     ]
     return svg(title, f"{len(curves)} curves: {', '.join(name for name, _ in curves)}", body, frame)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from low to high; about even steps where all lie within a decade, ones around them at need."""
+    inside = [tick for tick in log_ticks(low, high) if low <= tick <= high]
+    if len(inside) < 4 and high >= 10 * low:  # powers of ten alone are few here
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        inside = [tick for power in powers for f in (1, 2, 5) if low <= (tick := f * 10.0**power) <= high]
+    elif len(inside) < 4:
+        inside = [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high]
+    return inside if len(inside) > 1 else log_ticks(low, high * (1 + 1e-6))
 
 
 def quantile(ascending: Sequence[float], share: float) -> float:

@@ -12,7 +12,7 @@ from benchsuite.economics.optimum import measured, stopped_level
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.svg import SMALL, Frame
-from benchsuite.report.words import number, tail, usd
+from benchsuite.report.words import limit_name, number, tail, usd
 from benchsuite.results import Decision, Distribution, Judged
 from benchsuite.slo import Limit, Slo
 
@@ -46,14 +46,29 @@ def level_figures(judged: Sequence[Judged], decision: Decision, slo: Slo) -> lis
     ]
 
 
-def picture(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL) -> Figure:
-    """The one chart beside the decision: what is made cheap, the duration of the run where no price is known."""
+def picture(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL, *, slo: Slo | None = None) -> Figure:
+    """The one chart beside the decision: what is made cheap, the duration of the run where no price is known.
+
+    Where no level keeps the `slo`, what the nearest one misses.
+    """
+    if slo is not None and (missed := _missed(judged, decision, slo, frame)) is not None:
+        return missed
     title = _choice(decision, judged)
     if priced(judged):
         return cost_figure(judged, decision, frame, title)
     title = title or least("the run is shortest", [(j, j.point.wall_s) for j in judged], lambda v: f"{number(v)} s")
     series = [level_series("wall time", judged, lambda j: j.point.wall_s, "wall_s")]
     return level_figure(title, series, "wall time (s)", judged, decision, frame=frame)
+
+
+def _missed(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame) -> Figure | None:
+    """The figure of the limit that the nearest level misses; None if a level is chosen, or it has no figure."""
+    if decision.kind != "none" or decision.nearest is None or not decision.nearest.misses:
+        return None
+    missed = next((one for one in slo.limits if one.name == limit_name(decision.nearest.misses[0])), None)
+    if missed is None or missed.metric not in ("ttft", "throughput"):
+        return None
+    return (ttft_figure if missed.metric == "ttft" else throughput_figure)(judged, decision, slo, frame)
 
 
 def _choice(decision: Decision, judged: Sequence[Judged]) -> str:
@@ -88,7 +103,7 @@ def run_cost_figure(judged: Sequence[Judged], decision: Decision) -> Figure:
 
 
 def ttft_figure(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
-    """Mean and, where n supports it, 95th percentile of the time to first token."""
+    """Mean time to first token, and the percentile that the SLO names or, where n supports it, the 95th."""
     return _latency("ttft", "TTFT", lambda j: j.point.ttft_s, judged, decision, slo, frame)
 
 
@@ -102,12 +117,21 @@ def _latency(
     frame: Frame = SMALL,
 ) -> Figure:
     mean = level_series("mean", judged, lambda j: _ms(values(j).mean), f"{metric}_mean_s", 1000)
-    p95 = level_series("p95", judged, lambda j: _ms(tail(values(j), "p95")), f"{metric}_p95_s", 1000)
-    shown = [mean, *([p95] if any(p.y is not None for p in p95.points) else [])]
     limits = [limit for limit in slo.limits if limit.metric == metric]
+    promised = next((limit.stat for limit in limits if limit.stat not in (None, "mean")), None)
+
+    def high(j: Judged) -> float | None:
+        """Of the percentile in the SLO what the level is judged by, else the 95th where n supports it."""
+        return _ms(tail(values(j), "p95") if promised is None else values(j).stat(promised))
+
+    stat = promised or "p95"
+    tails = level_series(stat, judged, high, f"{metric}_{stat}_s", 1000)
+    shown = [mean, *([tails] if any(p.y is not None for p in tails.points) else [])]
     title = against(what, limits, judged) or course(f"mean {what}", mean, "ms")
     marks = [charts.Limit(limit.value * 1000, str(limit)) for limit in limits]
-    return level_figure(title, shown, f"{what} (ms)", judged, decision, marks, frame)
+    return level_figure(
+        title, shown, f"{what} (ms)" if len(shown) > 1 else f"mean {what} (ms)", judged, decision, marks, frame
+    )
 
 
 def throughput_figure(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
@@ -258,4 +282,6 @@ def course(what: str, series: Series, unit: str) -> str:
     first, last = known[0], known[-1]
     if first is last:
         return f"{what} at {first.x:g}: {number(first.y)} {unit}"
+    if len({number(p.y) for p in known}) == 1:
+        return f"{what} stays at {number(first.y)} {unit}"
     return f"{what} goes from {number(first.y)} {unit} at {first.x:g} to {number(last.y)} {unit} at {last.x:g}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,11 @@ from benchsuite.report.sections import distributions, levels, money, provenance,
 from benchsuite.report.sections.answer import answer
 from benchsuite.report.sections.scaling import scaling_figures
 from benchsuite.report.sections.timeline import timeline_figure
+from benchsuite.report.sections.warnings import cards
 from benchsuite.report.svg import CSS
 from benchsuite.report.terminal import INTERVAL_COLUMNS
-from benchsuite.report.words import DASH, asides, best_tail, has_intervals
-from benchsuite.results import Judged, Warn
+from benchsuite.report.words import DASH, asides, best_tail, has_intervals, sentence, spaced
+from benchsuite.results import Judged
 from benchsuite.spec import parse_spec
 from benchsuite.store import REPORT, Run, read_run, write_bytes
 
@@ -74,19 +74,25 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     judged, decision = judgement.judged, judgement.decision
     requests, said = run.whole, answer(decision, judged, judgement.slo)
     nearest = decision.recommended if decision.kind == "optimum" else decision.nearest
+    shown = picture(judged, decision, slo=judgement.slo)
     content: dict[str, Any] = {
         "page_title": f"{judgement.model or 'unnamed model'}: {said.sentence}",
         "model": judgement.model or "unnamed model",
         "about": _about(run, judgement),
         "feasible": decision.kind == "optimum",
         "answer": said,
-        "asides": [_sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
+        "asides": [sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
         "status": run.manifest.get("status"),
-        "picture": picture(judged, decision),
-        "found_warnings": _warnings(judged),
-        "figures": level_figures(judged, decision, judgement.slo),
+        "picture": shown,
+        "found_warnings": cards(("", one) for one in judged),
+        "figures": [
+            one
+            for one in level_figures(judged, decision, judgement.slo)
+            if (one.title, one.head) != (shown.title, shown.head)
+        ],
         "point_head": provenance.point_head(judged),
         "points": _marked([provenance.point_row(j, best_tail(judged)) for j in judged], judgement),
+        "point_note": provenance.point_note(judged),
         "interval_head": [head for head, _ in INTERVAL_COLUMNS],
         "intervals": _marked(provenance.interval_rows(judgement), judgement) if has_intervals(judged) else [],
         "gpu": levels.gpu_figures(judged, decision),
@@ -108,30 +114,10 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     return content | {"sections": _sections(content)}
 
 
-def _warnings(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """One entry a code: the first level's finding and remedy, all its levels, and where they differ each one's."""
-    by_code: dict[str, list[Warn]] = {}
-    for one in judged:
-        for warn in one.point.warnings:
-            by_code.setdefault(warn.code, []).append(warn)
-    return [
-        {
-            "code": code,
-            "finding": _sentence(found[0].finding),
-            "remedy": _sentence(found[0].remedy),
-            "levels": [warn.concurrency for warn in found if warn.concurrency is not None],
-            "others": [f"{warn.concurrency}: {warn.finding}; {warn.remedy}" for warn in found]
-            if len({warn.finding for warn in found}) > 1
-            else [],
-        }
-        for code, found in by_code.items()
-    ]
-
-
 def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
     """The parts that the page has, for its list of links."""
     named = (
-        ("warnings", "Warnings", content["found_warnings"]),
+        ("warnings", f"Warnings ({len(content['found_warnings'])})", content["found_warnings"]),
         ("levels", "Against concurrency", True),
         ("points", "Points", True),
         ("sure", "Intervals", content["intervals"]),
@@ -166,7 +152,7 @@ def _scaling(run: Run, judgement: Judgement) -> dict[str, Any]:
         p_met=p_met,
     )
     figures = scaling_figures(found, judgement.judged, judgement.decision)
-    return {"scaling": figures, "scaling_said": [_sentence(text) for text in scaling_sentences(found)]}
+    return {"scaling": figures, "scaling_said": [spaced(sentence(text)) for text in scaling_sentences(found)]}
 
 
 def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
@@ -182,7 +168,7 @@ def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
         "use_rows": server.use_rows(found, use),
         "endpoint_head": server.ENDPOINT_HEAD,
         "endpoint_rows": server.endpoint_rows(judgement.balance),
-        "balance_said": [] if judgement.balance is None else [_sentence(t) for t in balance_lines(judgement.balance)],
+        "balance_said": [] if judgement.balance is None else [sentence(t) for t in balance_lines(judgement.balance)],
     }
 
 
@@ -205,13 +191,6 @@ def _money(run: Run, judgement: Judgement, level: Judged | None) -> list[Any]:
         found.append(money.api_figure(level, total, [*price_book().apis.values()]))
     found.append(money.capacity_figure(level, judgement.judged, judgement.slo, judgement.gpus))
     return [one for one in found if one is not None]
-
-
-def _sentence(text: str) -> str:
-    """With a capital, unless it begins with the name of a limit, and a full stop."""
-    first, _, rest = text.partition(" ")
-    named = "_" in first or rest[:1] in ("<", ">")
-    return (text if named else text[:1].upper() + text[1:]) + "."
 
 
 def _marked(rows: list[Any], judgement: Judgement) -> list[tuple[Any, bool, bool]]:

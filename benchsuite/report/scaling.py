@@ -53,7 +53,7 @@ def scaling_sentences(found: Scaling) -> list[str]:
     if found.boundary_saving is not None and found.optimum is not None:
         more = "less" if found.boundary_saving >= 0 else "more"
         said.append(
-            f"at that boundary the set of {found.optimum} users would cost {abs(found.boundary_saving):.0%} {more}"
+            f"at that boundary the set of {found.optimum} users would cost {_whole(abs(found.boundary_saving))} {more}"
         )
     return said + [text for price in found.prices if (text := price_sentence(price, found.optimum))]
 
@@ -81,7 +81,11 @@ def price_sentence(price: SloPrice, optimum: int | None) -> str:
 
 
 def _cost(step: SloStep) -> str:
-    return DASH if step.cost_change is None else f"{abs(step.cost_change):.0%}"
+    return DASH if step.cost_change is None else _whole(abs(step.cost_change))
+
+
+def _whole(ratio: float) -> str:
+    return f"{100 * ratio:.0f} %"
 
 
 def _share(change: float) -> str:
@@ -102,7 +106,7 @@ def _zone(found: Scaling) -> str:
     if zone is None:
         return "zone of best cost: none, no level surely meets the SLO"
     span = str(zone.lowest) if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
-    text = f"zone of best cost: {span} users, within {zone.tolerance:.0%} of the least $/1M that meets the SLO"
+    text = f"zone of best cost: {span} users, within {_whole(zone.tolerance)} of the least $/1M that meets the SLO"
     return (
         text
         if zone.optimum_inside
@@ -121,7 +125,7 @@ def _law(found: Scaling) -> str:
     label = "" if found.knee is None else f"; knee {found.knee}, a label"
     return (
         f"scaling law: {number(usl.rate_tok_s)} tok/s for one user, contention {_small(usl.contention)}, "
-        f"coherency {_small(usl.coherency)}, {peak}; off by {abs(worst):.0%} at most{label}"
+        f"coherency {_small(usl.coherency)}, {peak}; off by {_whole(abs(worst))} at most{label}"
     )
 
 

@@ -5,6 +5,7 @@ Base units come in (seconds, dollars, ratios); units for people go out. Missing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from benchsuite.economics.optimum import stopped_level
@@ -186,6 +187,18 @@ def _advice(decision: Decision) -> list[str]:
     if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
         said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
     return said
+
+
+def sentence(text: str) -> str:
+    """With a capital, unless it begins with the name of a limit, and a full stop."""
+    first, _, rest = text.partition(" ")
+    named = "_" in first or rest[:1] in ("<", ">")
+    return (text if named else text[:1].upper() + text[1:]) + "."
+
+
+def spaced(text: str) -> str:
+    """Percentages as everywhere on the page: '5 %' for '5%', which no line break parts."""
+    return re.sub(r"(?<=\d) ?%", "\u00a0%", text)
 
 
 def grouped_warnings(judged: Iterable[Judged]) -> list[tuple[Warn, tuple[int, ...]]]:

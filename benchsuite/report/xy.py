@@ -58,22 +58,25 @@ def xy_chart(
             body.append(text(frame.left - 6, y.at(tick) + 4, show_y(tick), anchor="end"))
             last = y.at(tick)
     body += x_axis(inside, x, x_label, frame)
-    body += _rulers(rulers, y, frame)
+    ruled, names = _rulers(rulers, y, frame)
+    body += ruled
     for i, line in enumerate(lines):
         body += _line(line, i, x, y, show_x, show_y)
+    body += names
     body += _legend([line.name for line in lines], frame)
     said = "; ".join(f"{one.name} {show_y(one.y)}" for one in rulers)
     return svg(title, f"{y_label} over {x_label}. {said}", body, frame)
 
 
-def _rulers(rulers: Sequence[Ruler], y: Scale, frame: Frame) -> list[str]:
+def _rulers(rulers: Sequence[Ruler], y: Scale, frame: Frame) -> tuple[list[str], list[str]]:
+    """The level lines, and their names, which are to be drawn above the curves."""
     heights = apart([y.at(one.y) - 5 for one in rulers], 14, frame.top, frame.bottom - 4)
-    parts = []
+    lines, names = [], []
     for one, height in zip(rulers, heights, strict=True):
         line = stroke(frame.left, y.at(one.y), frame.right, y.at(one.y), "ruler")
-        parts.append(f"<g>{line}<title>{escape(one.name)}</title></g>")
-        parts.append(text(frame.right - 2, height, one.name, "ink halo", "end"))
-    return parts
+        lines.append(f"<g>{line}<title>{escape(one.name)}</title></g>")
+        names.append(text(frame.right - 2, height, one.name, "ink halo", "end"))
+    return lines, names
 
 
 def _line(

@@ -89,7 +89,7 @@ def test_scaling_for_people():
     """The sentence of the price of the SLO: 0.69 % looser saves 32 %."""
     _, text = run("--points", str(TABLE4), "--usd-per-hour", "1.58", "--scaling")
     said = " ".join(text.split())
-    assert "throughput > 20 tok/s: 0.69 % looser saves 32% (32 users)" in said
+    assert "throughput > 20 tok/s: 0.69 % looser saves 32 % (32 users)" in said
     assert "throughput > 20 tok/s holds up to 31.5 users" in said
     assert "average cost falls in 4 of 5 steps" in said
     assert "zone of best cost: 48 to 64 users" in said

@@ -104,3 +104,35 @@ def test_an_ecdf_is_small_whatever_its_sample():
     assert len(chart) < 8000
     assert "<title>8 users: p99 1.99 ms</title>" in chart
     assert "<title>8 users: median 1.50, n 100,000</title>" in chart
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (7.0, 4000.0, ["10", "20", "50", "100", "200", "500", "1,000"]),
+        (20.0, 3000.0, ["20", "50", "100", "200", "500", "1,000", "2,000"]),
+        (300.0, 900.0, ["400", "600", "800"]),
+        (0.05, 20000.0, ["0.1", "1", "10", "100", "1,000", "10,000"]),
+    ],
+)
+def test_a_distribution_has_ticks_over_its_whole_axis(low: float, high: float, ticks: list[str]):
+    """Round numbers in each decade, also where the powers of ten are few."""
+    chart = ecdf_chart([("8", [low, high])], title="t", x_label="x")
+    shown = [one for one in texts(chart) if one.replace(",", "").replace(".", "").isdigit()]
+    assert [one for one in shown if one in ticks and one != "8"] == ticks
+
+
+def test_two_lines_have_their_legend_in_the_server_chart():
+    """A legend needs room beside the label of the axis: the server's label leaves it."""
+    chart = level_chart(
+        [Series("running", line(4, 8).points), Series("waiting", line(0, 3).points)],
+        title="t",
+        y_label="requests in the server",
+    )
+    assert {"running", "waiting"} <= set(texts(chart))
+
+
+def test_a_rest_of_rounding_opens_no_axis_below_zero():
+    """-0.0001 J beside 0.6 J is zero on the axis; -0.1 J is not."""
+    assert "-0.2" not in texts(level_chart([line(0.6, -0.0001)], title="t", y_label="J"))
+    assert "-0.2" in texts(level_chart([line(0.6, -0.1)], title="t", y_label="J"))

@@ -65,6 +65,17 @@ def test_the_curves_state_findings(paper: str):
     assert len(paper.encode()) < 300_000
 
 
+def test_warnings_of_many_models_are_few_cards(paper: str):
+    """One a code, with each model's levels, and every finding behind it."""
+    cards = re.findall(r"<li><strong>(.*?)</strong>.*?<code>(.*?)</code>", paper, re.S)
+    codes = [where.split(" at ")[0] for _, where in cards]
+    assert len(codes) == len(set(codes)) == 8
+    assert ("fragile_optimum at WiNGPT-2.7 (32), medgemma-27b (32), Qwen3-30B (64)") in [where for _, where in cards]
+    assert cards[0][0].startswith("WiNGPT-2.7 at 32: misses throughput &gt; 20 tok/s by 0.69\u00a0%: 19.86 tok/s")
+    assert cards[0][0].endswith(" (and 2 more).")
+    assert "<li>medgemma-27b at 32: the optimum keeps throughput &gt; 20 tok/s by 0.23\u00a0%" in paper
+
+
 def test_two_runs_without_scores(tmp_path: Path):
     """The cheaper one is named; the runs stand under the names of their folders where the model is the same."""
     a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b", slo="ttft_mean<1s,throughput>30")

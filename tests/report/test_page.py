@@ -136,13 +136,46 @@ def test_a_hostile_model_name_is_text(tmp_path: Path):
 
 
 def test_no_level_and_no_price(tmp_path: Path):
-    """The picture is then the run's duration, every cost an en dash, and what would cost money is left out."""
+    """The picture is then what the nearest level misses, every cost an en dash, and what would cost money left out."""
     html, seen = page(tmp_path, slo="throughput>1000", price=False)
-    assert "No level keeps the SLO; 2 users come nearest: it misses throughput" in seen.text
-    assert "<figcaption>The run is shortest at 8: 0.880 s</figcaption>" in html
+    assert "No level keeps the SLO; the nearest, 2 users, misses throughput" in seen.text
+    first, *rest = re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    assert first == "Per-user throughput misses throughput &gt; 1000 tok/s at every level"
+    assert first not in rest
     assert 'class="ring"' not in html
     assert "<td>–</td>" in html
     assert 'id="money"' not in html
+
+
+def test_a_run_without_a_price_is_pictured_by_its_duration(tmp_path: Path):
+    """Where a level keeps the SLO, the shortest run is what is chosen by."""
+    html, _ = page(tmp_path, price=False)
+    assert "cost of output" not in html
+    assert 'aria-label="wall time' in html or "wall time (s)" in html
+
+
+def test_a_promised_percentile_is_drawn_and_its_absence_explained(tmp_path: Path):
+    """16 requests show no p95 of their own accord; what an SLO judges by is drawn all the same, under its name."""
+    html, seen = page(tmp_path)
+    assert "TTFT p95 is shown from 200 answered requests a level on: ten must lie beyond it." in seen.text
+    assert "mean TTFT (ms)" in html
+    promised, _ = page(tmp_path / "other", slo="ttft_p99<0.1s")
+    ttft = re.findall(r"<figure.*?</figure>", promised, re.S)[1]
+    assert "TTFT misses ttft_p99 &lt; 0.1 s at 8" in ttft
+    assert "<title>p99 at 8: 140" in ttft
+    assert "mean TTFT" not in ttft
+
+
+def test_the_first_screen_tells_of_warnings_on_its_level(tmp_path: Path):
+    """How many there are stands in the tile of certainty; a card tells each code once, with its levels."""
+    html, seen = page(tmp_path)
+    cards = re.findall(r"<li><strong>.*?<code>(.*?)</code>", html, re.S)
+    assert cards
+    own = [one for one in cards if re.search(r"\b4\b", one)]
+    n = len(own)
+    assert re.search(rf"; {n} warnings? on this level, below", seen.text)
+    assert f">Warnings ({len(cards)})</a>" in html
+    assert not re.search(r"\d%", "".join(re.findall(r"<ul class=.warnings.*?</ul>", html, re.S)))
 
 
 def test_an_odd_run_has_a_page(tmp_path: Path):

@@ -9,6 +9,8 @@ import pytest
 
 from benchsuite.analysis.points_table import parse_points
 from benchsuite.economics.optimum import decide, judge_points
+from benchsuite.report.charts import Point, Series
+from benchsuite.report.figures import course
 from benchsuite.report.words import asides, grouped_warnings, headline, ms, number, percent, tail, usd, warning_text
 from benchsuite.results import Distribution, Judged, PointCost, Warn
 from benchsuite.slo import parse_slo
@@ -88,3 +90,11 @@ def test_warnings_of_a_kind_come_together():
     noted = [replace(p, warnings=(Warn("x", f"{p.concurrency} bad", "fix", p.concurrency),)) for p in MISTRAL[:2]]
     ((warn, levels),) = grouped_warnings(Judged(point, none, ()) for point in noted)
     assert warning_text(warn, levels) == "at 8 (likewise 16): 8 bad; fix"
+
+
+def test_a_course_that_does_not_move_stays():
+    """310 W at every level is not said to go from 310 W to 310 W."""
+    flat = Series("power", (Point(4, 310.0), Point(8, 310.2)))
+    assert course("GPU power", flat, "W") == "GPU power stays at 310 W"
+    moved = Series("power", (Point(4, 310.0), Point(8, 320.0)))
+    assert course("GPU power", moved, "W") == "GPU power goes from 310 W at 4 to 320 W at 8"

@@ -105,8 +105,9 @@ def _sure(decision: Optimum) -> Tile:
     if p is None:
         if runs == 1:
             detail = "no interval between runs, so close levels may swap places; measure each three times"
-            return Tile("Certainty", "one run", detail)
-        return Tile("Certainty", level.slo_verdict, decision.p_method or "the levels were not repeated alike")
+            return Tile("Certainty", "one run", detail + _warned(level))
+        detail = decision.p_method or "the levels were not repeated alike"
+        return Tile("Certainty", level.slo_verdict, detail + _warned(level))
     own = decision.p_by_level.get(level.point.concurrency, 0.0)
     rivals = sorted(decision.p_by_level.items(), key=lambda pair: -pair[1])
     others = [f"{n}: {q:.2f}" for n, q in rivals if n != level.point.concurrency and q >= 0.005][:3]
@@ -114,7 +115,13 @@ def _sure(decision: Optimum) -> Tile:
     others += [f"none: {none:.2f}"] * (none >= 0.005)
     rest = f" ({', '.join(others)})" if others else ""
     detail = f"the cheapest in that share of resampled runs{rest}; SLO {level.slo_verdict}, P met {chance(level.p_met)}"
-    return Tile("Certainty", f"P {own:.2f}", f"{detail}; {runs} runs a level")
+    return Tile("Certainty", f"P {own:.2f}", f"{detail}; {runs} runs a level{_warned(level)}")
+
+
+def _warned(level: Judged) -> str:
+    """'; 2 warnings on this level, below'; '' without."""
+    n = len(level.point.warnings)
+    return f"; {n} warning{'s' * (n > 1)} on this level, below" if n else ""
 
 
 def _limit(decision: Optimum, judged: Sequence[Judged]) -> Tile:
@@ -133,7 +140,7 @@ def _none(decision: NoFeasiblePoint, judged: Sequence[Judged], slo: Slo) -> Answ
     if nearest is None:
         return Answer("No level keeps the SLO: none was measured", ())
     users = nearest.point.concurrency
-    sentence = f"No level keeps the SLO; {users} user{'s' * (users > 1)} come{'s' * (users == 1)} nearest"
+    sentence = f"No level keeps the SLO; the nearest, {users} user{'s' * (users > 1)},"
     picks = sum(decision.p_by_level.values())
     sure = (
         Tile("Certainty", "one run", "no interval between runs; measure each level three times")
@@ -146,7 +153,7 @@ def _none(decision: NoFeasiblePoint, judged: Sequence[Judged], slo: Slo) -> Answ
         sure,
         Tile("Limited by", _worst(nearest), doubt_text(nearest) or "it has no duration"),
     )
-    return Answer(f"{sentence}: it {doubt_text(nearest) or 'has no duration'}", tiles)
+    return Answer(f"{sentence} {doubt_text(nearest) or 'has no duration'}", tiles)
 
 
 def _worst(nearest: Judged) -> str:

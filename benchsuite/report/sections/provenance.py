@@ -47,6 +47,14 @@ def point_row(judged: Judged, stat: str) -> Row:
     )
 
 
+def point_note(judged: Sequence[Judged]) -> str:
+    """Why a column of percentiles has no value; '' where one has."""
+    stat = best_tail(judged)
+    if any(tail(j.point.ttft_s, stat) is not None for j in judged):
+        return ""
+    return f"TTFT {stat} is shown from 200 answered requests a level on: ten must lie beyond it."
+
+
 def interval_rows(judgement: Judgement) -> list[Row]:
     """One level a row, its intervals and chances."""
     return [tuple(show(j, judgement.decision) for _, show in INTERVAL_COLUMNS) for j in judgement.judged]
@@ -54,7 +62,8 @@ def interval_rows(judgement: Judgement) -> list[Row]:
 
 def client_rows(run: Run, judgement: Judgement) -> list[Row]:
     """One measured point a row, with the level's verdict."""
-    return [_client_row(point, judgement) for point in run.manifest.get("points", []) if point.get("client")]
+    known = [point for point in run.manifest.get("points", []) if point.get("client")]
+    return [_client_row(point, judgement) for point in sorted(known, key=lambda point: str(point["point_id"]))]
 
 
 def _client_row(point: dict[str, Any], judgement: Judgement) -> Row:

@@ -72,10 +72,12 @@ def use_figures(use: Sequence[ServerUse], judged: Sequence[Judged], decision: De
         title = (
             f"requests queue in the server from {queued[0]} users up" if queued else "no queue builds up in the server"
         )
-        found.append(level_figure(title, queue, "requests in the server (mean)", judged, decision))
+        found.append(level_figure(title, queue, "requests in the server", judged, decision))
     if _known(cache):
         full = max((p.y, p.x) for p in (most if _known(most) else cache).points if p.y is not None)
-        title = f"the KV cache is {full[0]:.0f}\u00a0% full at most, at {full[1]:g} users"
+        title = "the KV cache stays empty"
+        if full[0]:
+            title = f"the KV cache is {full[0]:.0f}\u00a0% full at most, at {full[1]:g} users"
         shown = [cache, *([most] if _known(most) else [])]
         found.append(level_figure(title, shown, "KV cache in use (%)", judged, decision))
     return found

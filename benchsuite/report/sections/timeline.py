@@ -51,8 +51,9 @@ def timeline_figure(requests: Any, level: int, gpu: pa.Table | None, server: pa.
         (number(bounds[i]), number(bounds[i + 1]), number(found.in_flight[i]), number(found.output_tok_s[i]))
         for i in range(len(middles))
     )
+    which = "The run" if len(repeats) == 1 else f"Run {repeats.index(repeat) + 1} of {len(repeats)}"
     note = (
-        f"Repeat {repeat} at {level} users, in {len(middles)} parts of {number(length_s / len(middles))} s. Green: the "
+        f"{which} at {level} users, in {len(middles)} parts of {number(length_s / len(middles))} s. Green: the "
         f"steady window. Shown: {', '.join(dict.fromkeys(trace.name for trace in known))}."
     )
     if len(panels) == 2:
