@@ -15,13 +15,13 @@ from fakes.tgi import FakeTgi
 from sweeps_for_tests import column, each_once, prompts, run, spec_of
 from test_generator import OK, Peer, Rows, finish
 
-import benchsuite.load.sweep as conductor
 from benchsuite.client.exchange import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared
 from benchsuite.client.servers import PROFILES
 from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
+from benchsuite.load import conductor
 from benchsuite.load.endpoints import Endpoint, Fallback
 from benchsuite.load.generator import PointLoad
 from benchsuite.load.queue_watch import QueueWatch
