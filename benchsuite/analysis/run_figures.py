@@ -70,6 +70,11 @@ def figure_name(text: str, *, where: str) -> str:
     raise InputError("no such figure", where=where, given=text, expected="for example ttft_p95, tpot, cost", hint=hint)
 
 
+def short_name(name: str) -> str:
+    """How a person asks for a name of NAMES: 'cost', 'ttft_p95'."""
+    return next((short for short, long in _SHORT.items() if long == name), name.removesuffix("_s"))
+
+
 def more_is_better(name: str) -> bool:
     """True of rates, False of times and costs."""
     return name in _RATES

@@ -58,6 +58,8 @@ def command(
     of another machine, driver, model, workload or set of levels is refused. Exit codes: 0 pass, 5 fail,
     6 inconclusive, 2 bad input.
     """
+    import difflib
+
     from benchsuite.errors import InputError
     from benchsuite.report.alike import GROUPS
     from benchsuite.report.gate import gate
@@ -71,7 +73,9 @@ def command(
     allowed = [word.strip() for word in (allow or "").split(",") if word.strip()]
     for word in allowed:
         if word not in GROUPS:
-            raise InputError("no such difference", where="--allow", given=word, expected=", ".join(GROUPS))
+            close = difflib.get_close_matches(word, GROUPS, 1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else None
+            raise InputError("no such difference", where="--allow", given=word, expected=", ".join(GROUPS), hint=hint)
     margins = parse_regressions(regressions) if regressions is not None else ()
     result = gate(
         read_run(run),
@@ -91,7 +95,7 @@ def command(
     if as_json:
         click.echo(json.dumps(plain(result), indent=2))
     else:
-        click.echo("\n".join([*lines(result), headline(result)]))
+        click.echo("\n".join([*lines(result), headline(result, strict=strict)]))
     if os.environ.get("GITHUB_ACTIONS"):
         click.echo("\n".join(workflow_commands(result)), err=as_json)
     if result.verdict == "inconclusive":

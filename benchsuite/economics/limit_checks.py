@@ -97,7 +97,7 @@ def _within_runs(sums: LevelSums, draws: LevelDraws | None, i: int) -> tuple[Ver
         if verdict == "inconclusive":
             wanted = n_min(share, math.ceil(tail.violations * tail.n_eff / tail.n))
             said += (
-                f"; {wanted:,} independent ones would prove it with as many, there are {tail.n_eff:,.0f}"
+                f"; a pass needs {wanted:,} independent requests with no more beyond, these count as {tail.n_eff:,.0f}"
                 if wanted > tail.n_eff
                 else "; too close to the limit to tell"
             )

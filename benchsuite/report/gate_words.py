@@ -13,8 +13,8 @@ _MARKS = {"pass": "\u2705", "fail": "\u274c", "inconclusive": "\u2754"}
 _ANNOTATED = {"fail": "error", "inconclusive": "warning"}
 
 
-def headline(result: GateResult) -> str:
-    """'fail: 1 of 6 criteria failed, 2 are undecided'."""
+def headline(result: GateResult, *, strict: bool = False) -> str:
+    """'fail: 1 of 6 criteria failed, 2 are undecided'. strict: undecided counts as failed, which is said."""
     counts = {verdict: sum(one.verdict == verdict for one in result.criteria) for verdict in _MARKS}
     total = len(result.criteria)
     if result.verdict == "pass":
@@ -24,7 +24,8 @@ def headline(result: GateResult) -> str:
         undecided = counts["inconclusive"]
         of = "" if said else f" of {total} criteria"
         said.append(f"{undecided}{of} {'is' if undecided == 1 else 'are'} undecided")
-    return f"{result.verdict}: {', '.join(said)}"
+    counted = ", which --strict counts as failed" if strict and result.verdict == "inconclusive" else ""
+    return f"{result.verdict}: {', '.join(said)}{counted}"
 
 
 def lines(result: GateResult) -> list[str]:

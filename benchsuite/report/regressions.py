@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchsuite.analysis.compare import Change, Verdict, change, log_margin, repeats_needed, verdicts
-from benchsuite.analysis.run_figures import LevelRuns, by_run, figure_name, is_tail, more_is_better
+from benchsuite.analysis.run_figures import LevelRuns, by_run, figure_name, is_tail, more_is_better, short_name
 from benchsuite.economics.cost import hour_at
 from benchsuite.errors import InputError
 from benchsuite.report.criteria import Criterion
 from benchsuite.report.judgement import Judgement
-from benchsuite.report.words import number, usd
+from benchsuite.report.words import ms, number, usd
+from benchsuite.slo import LATENCIES
 
 MARGIN, MARGIN_TAIL = 0.05, 0.10
+_UNITS: dict[str, tuple[Callable[[float], str], str]] = {
+    "cost_usd": (usd, "a run"),
+    "usd_per_1m_output_tokens": (usd, "per 1M output tokens"),
+    "wall_s": (number, "s"),
+    "throughput_paper_tok_s": (number, "tok/s per user"),
+    "decode_tok_s": (number, "tok/s"),
+    "output_tok_s": (number, "tok/s"),
+    "request_per_s": (number, "requests/s"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +113,27 @@ def _of_change(
     level: int, one: Regression, figures: Any, found: Change | None, margin: float, verdict: Verdict, criteria: int
 ) -> Criterion:
     less = more_is_better(one.name)
-    asked = f"{one.name} at most {one.margin * 100:.4g} % {'lower' if less else 'higher'}"
+    asked = f"{short_name(one.name)} at most {one.margin * 100:.4g} % {'lower' if less else 'higher'}"
     if found is None:
         return Criterion("regression", one.name, level, asked, verdict, "not known in every run, or 0")
     sign = -1 if less else 1
     ratio, low, high = (math.expm1(sign * end) for end in (found.theta, found.low, found.high))
     low, high = min(low, high), max(low, high)
     value, baseline = (float(np.exp(np.log(side).mean())) for side in figures)
-    show = usd if "usd" in one.name else number
-    said = f"{show(value)} against {show(baseline)}: {ratio:+.1%} [{low:+.1%}, {high:+.1%}], {found.method}"
+    ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
+    said = f"{_against(one.name, value, baseline)}: {100 * ratio:+.1f} % [{ends}], {found.method}"
     if verdict == "inconclusive":
         said += _needed(found, margin, criteria)
     return Criterion("regression", one.name, level, asked, verdict, said, value, baseline, ratio, low, high)
+
+
+def _against(name: str, value: float, baseline: float) -> str:
+    """'15.2 against 14.1 ms', '$1.09 against $1.05 per 1M output tokens'."""
+    if name in _UNITS:
+        show, unit = _UNITS[name]
+    else:
+        show, unit = (ms, "ms") if name.partition("_")[0] in LATENCIES else (number, "")
+    return f"{show(value)} against {show(baseline)} {unit}".rstrip()
 
 
 def _needed(found: Change, margin: float, criteria: int) -> str:

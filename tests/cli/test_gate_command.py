@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,10 @@ def test_twenty_percent_slower_fails(runs):
     tpot, output = by_name["tpot_mean_s"], by_name["output_tok_s"]
     assert tpot["change_low"] < 0.2 < tpot["change_high"]
     assert output["change_low"] < 1 / 1.2 - 1 < output["change_high"] < 0
-    assert tpot["asked"] == "tpot_mean_s at most 5 % higher"
-    assert output["asked"] == "output_tok_s at most 5 % lower"
+    assert tpot["asked"] == "tpot_mean at most 5 % higher"
+    assert re.match(r"12\.\d against 9\.\d+ ms: \+2\d\.\d % \[", tpot["said"])
+    assert re.search(r" tok/s: -1\d\.\d % \[", output["said"])
+    assert output["asked"] == "output at most 5 % lower"
 
 
 def test_faster_passes(runs):
@@ -146,7 +149,9 @@ def test_strict_makes_undecided_a_fail(runs, tmp_path):
 
     assert gate(*flags)[0] == 6
     lax = ET.parse(tmp_path / "j.xml").getroot()
-    assert gate(*flags, "--strict")[0] == 5
+    code, text = gate(*flags, "--strict")
+    assert code == 5
+    assert text.splitlines()[-1] == "inconclusive: 1 of 2 criteria is undecided, which --strict counts as failed"
     strict = ET.parse(tmp_path / "j.xml").getroot()
 
     assert [lax.get(key) for key in ("tests", "failures", "skipped")] == ["2", "0", "1"]
@@ -161,7 +166,7 @@ def test_junit_has_a_case_per_criterion_and_level(runs, tmp_path):
 
     assert [(case.get("classname"), case.get("name")) for case in cases] == [
         ("benchsuite.slo", "error_rate <= 1 % at 2"),
-        ("benchsuite.regression", "tpot_mean_s at most 5 % higher at 2"),
+        ("benchsuite.regression", "tpot_mean at most 5 % higher at 2"),
     ]
     failure = cases[1].find("failure")
     assert failure is not None
@@ -191,7 +196,7 @@ def test_a_tail_limit_wants_enough_requests(runs):
     code, found = gated(runs["base"], "--slo", "ttft_p99<1s")
 
     assert code == 6
-    assert "459 independent ones would prove it" in found["criteria"][0]["said"]
+    assert "a pass needs 459 independent requests with no more beyond" in found["criteria"][0]["said"]
     assert gated(runs["base"], "--slo", "ttft_p90<1s")[0] == 0
 
 
@@ -273,6 +278,7 @@ def test_a_client_at_its_limit_proves_no_fail(tmp_path, runs):
         (("--max-regression", ","), "for example ttft_p95=5%"),
         (("--max-regression", "ttft=5%,ttft_mean=4%"), "two margins"),
         (("--allow", "weather"), "machine, driver"),
+        (("--allow", "mashine"), "did you mean 'machine'?"),
     ],
 )
 def test_bad_flags_name_themselves(runs, flags, expected):
@@ -292,9 +298,9 @@ def test_github_gets_summary_and_annotations(runs, tmp_path, monkeypatch):
     _, text = gate(runs["slow"], "--baseline", runs["base"], "--max-regression", "tpot=5%")
     summary = (tmp_path / "step.md").read_text()
 
-    assert "::error title=benchsuite gate%3A tpot_mean_s at most 5 %25 higher at 2::" in text
+    assert "::error title=benchsuite gate%3A tpot_mean at most 5 %25 higher at 2::" in text
     assert summary.startswith("before\n### ")
-    assert "| ❌ fail | 2 | tpot\\_mean\\_s at most 5 % higher | " in summary
+    assert "| ❌ fail | 2 | tpot\\_mean at most 5 % higher | " in summary
     assert "error\\_rate &lt;= 1 %" in summary
 
 
