@@ -96,7 +96,11 @@ class _Reader:
         return found
 
     def _setting(self, values: dict[str, Value], entry: Mapping[str, Any], engine: str) -> Setting:
-        engine, name = entry.get("engine", engine), entry.get("name")
+        own, name = entry.get("engine", engine), entry.get("name")
+        if isinstance(own, str):
+            engine = own
+        else:
+            self.mistakes.append(f"setting.engine: a text, as [serve] engine is (given {own!r})")
         if not values and not name:
             self.mistakes.append("setting: it sets nothing and has no name")
         for key, value in values.items():

@@ -141,6 +141,7 @@ def test_every_mistake_is_named_at_once():
         ('serve.engine = "x"\nsettings.a = [1]\n[[setting]]\na = 1', "starts the same server as another"),
         ('serve.engine = "x"\nsettings.a = [1]\n[[setting]]\na = 2\nname = "A=1"', "has the name of another"),
         ('gpus = 0\nserve.engine = "x"\nsettings.a = [1]', "gpus: a whole number"),
+        ('serve.engine = "x"\n[[setting]]\na = 1\nengine = 0', "setting.engine: a text"),
     ],
 )
 def test_one_mistake(text, said):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
+
 from benchsuite.analysis.balance import Balance
 from benchsuite.analysis.client_checks import ClientVerdict, judge_client, token_balance
 from benchsuite.analysis.metrics import summarise_for
@@ -185,7 +187,10 @@ def _client(run: Run, point: PointSummary) -> ClientVerdict | None:
     states = [entry["client"] for entry in _entries(run, point) if entry.get("client")]
     if not states:
         return None
-    return judge_client(states, point.chunk_gap_s.p50, "user" not in run.table["stamp_source"].unique().to_pylist())
+    rows = run.whole  # what got no answer has no kernel stamps, and an abandoned attempt is not judged
+    answered = rows.filter(pc.equal(rows["status"], "ok"))
+    kernel = "user" not in answered["stamp_source"].unique().to_pylist()
+    return judge_client(states, point.chunk_gap_s.p50, kernel)
 
 
 def _with_client_warning(point: PointSummary, verdict: ClientVerdict | None) -> PointSummary:
