@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from array import array
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from benchsuite.store import (
     write_json,
     write_parquet,
 )
+from benchsuite.store.journal import wait_for_writers
 
 
 def row(i: int = 0, **changes: object) -> RequestRecord:
@@ -465,3 +467,52 @@ def test_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(StoreError) as failed:
         write_json(tmp_path / "gone" / "m.json", {})
     assert failed.value.where == str(tmp_path / "gone" / "m.json")
+
+
+def test_a_journal_of_another_version(tmp_path):
+    """Columns that it lacks are null, those that nobody knows stay, and its rows go into the whole with the others."""
+    folder = RunFolder(tmp_path)
+    folder.write_manifest(manifest())
+    journal_of(tmp_path / "now.arrows", [row(1)])
+    older = read_journal(tmp_path / "now.arrows").drop_columns(["server_decode_s", "endpoint"])
+    older = older.append_column("mood", pa.array(["calm"]))
+    with pa.OSFile(str(folder.journal_path("c0008-r0", 0)), "wb") as file, pa.ipc.new_stream(file, older.schema) as out:
+        out.write_table(older)
+    journal_of(folder.journal_path("c0008-r0", 1), [row(2)])
+    folder.release()
+    found = recover(tmp_path).table
+    assert ids(found) == ["p1", "p2"]
+    assert found["endpoint"].to_pylist() == [None, row().endpoint]
+    assert found["mood"].to_pylist() == ["calm", None]
+
+
+def test_not_while_a_process_of_a_killed_sweep_still_writes(tmp_path, monkeypatch):
+    """Its journal would be removed under it: recovering waits, then refuses; with the process gone it has every row."""
+    folder = RunFolder(tmp_path)
+    folder.write_manifest(manifest())
+    journal = Journal(folder.journal_path("c0008-r0", 0))
+    folder.release()  # as its death does
+    monkeypatch.setattr("benchsuite.store.folder.wait_for_writers", partial(wait_for_writers, most_s=0.03))
+    with pytest.raises(InputError, match="a measuring process of a sweep that was killed still writes"):
+        recover(tmp_path)
+    journal.append(row(1))
+    journal.close()
+    assert ids(recover(tmp_path).table) == ["p1"]
+
+
+def test_samples_after_a_clock_was_set_back(tmp_path):
+    """A later session whose seconds lie before an earlier one's keeps its samples; a crash doubles none."""
+    sample = GpuSample(**dict.fromkeys(GpuSample._fields) | {"source": "nvml", "uuid": "GPU-1"})
+    for session, at_s in ((0, 50.0), (1, 20.0)):
+        folder = RunFolder(tmp_path)
+        log = folder.sample_log("gpu")
+        log.append([sample._replace(at_s=at_s, wall_s=at_s)])
+        log.close()
+        folder.write_manifest(manifest(sessions=[{}] * (session + 1)))
+        saved = tmp_path.parent / f"log-{session}"
+        shutil.copytree(tmp_path / "journal", saved)
+        folder.finish()
+        folder.release()
+    assert read_run(tmp_path).gpu["at_s"].to_pylist() == [50.0, 20.0]
+    shutil.copytree(saved, tmp_path / "journal")  # as a crash behind the last file leaves it
+    assert read_run(tmp_path).gpu["at_s"].to_pylist() == [50.0, 20.0]

@@ -22,7 +22,7 @@ import pyarrow as pa
 from benchsuite import __version__
 from benchsuite.errors import InputError, StoreError
 from benchsuite.store.files import drop_temporaries, put_aside, write_json, write_parquet
-from benchsuite.store.journal import SampleLog, read_journal
+from benchsuite.store.journal import SampleLog, read_journal, wait_for_writers
 from benchsuite.store.names import JOURNALS, MANIFEST, POINTS, REPORT, REQUESTS, SAMPLES, SUMMARY, part_name
 from benchsuite.store.reading import Run, is_torn, read_rows, read_run, read_samples
 from benchsuite.store.schema import SCHEMA
@@ -38,22 +38,23 @@ class RunFolder:
         self.path = path
         self._lock: int | None = None
         ours = (MANIFEST, REQUESTS, SUMMARY, REPORT, *SAMPLES.values(), JOURNALS, POINTS)
-        holds_run = (path / MANIFEST).exists()
-        taken = [name for name in ours if _holds_something(path / name)]
-        if taken and not holds_run:
-            raise InputError(
-                "the output folder holds files of a run but no manifest; nothing measured is ever overwritten",
-                where=str(path),
-                given=f"a folder with {taken[0]}",
-                expected="a new folder, or a run folder to go on with",
-                hint="name another folder",
-            )
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
         self._take_lock()
         try:
+            holds_run = (path / MANIFEST).exists()
+            taken = [name for name in ours if _holds_something(path / name)]
+            if taken and not holds_run:
+                raise InputError(
+                    "the output folder holds files of a run but no manifest; nothing measured is ever overwritten",
+                    where=str(path),
+                    given=f"a folder with {taken[0]}",
+                    expected="a new folder, or a run folder to go on with",
+                    hint="name another folder",
+                )
+            self._refuse_living_writers()
             self.before: Run | None = read_run(path) if holds_run else None
             for name in (JOURNALS, POINTS):
                 (path / name).mkdir(exist_ok=True)
@@ -85,6 +86,16 @@ class RunFolder:
                 self.release()
                 raise InputError("the output folder cannot be used", where=str(self.path), given=str(error)) from None
 
+    def _refuse_living_writers(self) -> None:
+        journal = wait_for_writers(self.path / JOURNALS)
+        if journal is not None:
+            raise InputError(
+                "a measuring process of a sweep that was killed still writes into this folder",
+                where=str(journal),
+                expected="that it ends by itself, within milliseconds",
+                hint="look for processes of benchsuite that are stopped or hang, and end them",
+            )
+
     def release(self) -> None:
         """Let others write to the folder."""
         if self._lock is not None:
@@ -107,7 +118,7 @@ class RunFolder:
         """Compact the journals of an attempt into its Parquet file, and return its rows."""
         part = part_name(point_id, attempt)
         journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
-        table = pa.concat_tables([SCHEMA.empty_table(), *(read_journal(path) for path in journals)])
+        table = pa.concat_tables([SCHEMA.empty_table(), *map(read_journal, journals)], promote_options="default")
         table = table.sort_by("scheduled_s")
         write_parquet(self.path / POINTS / f"{part}.parquet", table)
         for path in journals:

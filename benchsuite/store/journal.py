@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
 from benchsuite.errors import StoreError
 from benchsuite.foreign import masked
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
-from benchsuite.store.schema import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA
+from benchsuite.store.schema import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA, at_current_schema
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
 _FLUSH_FLOOR_NS = 10_000_000  # at thousands of rows a second, batches grow instead of getting more frequent
+_WRITERS_S = 10.0
 
 
 class _Stream:
@@ -32,6 +36,7 @@ class _Stream:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("xb", buffering=0)
+        _lock(self._file, fcntl.LOCK_EX)  # until the process ends, however: see `wait_for_writers`
         self._waiting = bytearray()
         self._written = self._given = 0
         self.closed = False
@@ -202,10 +207,39 @@ def _masked(value: Any) -> Any:
 
 
 def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
-    """Every whole batch of a journal; a torn tail is left out."""
+    """Every whole batch of a journal, at the current schema whatever version wrote it; a torn tail is left out."""
     batches: list[pa.RecordBatch] = []
     source = pa.py_buffer(path.read_bytes())
     # the suppressed errors are the tail that a crash tore, or a journal without even a schema
     with contextlib.suppress(OSError, pa.ArrowInvalid):
         batches.extend(pa.ipc.open_stream(source))
-    return pa.Table.from_batches(batches, schema=schema)
+    written = batches[0].schema if batches else schema
+    table = pa.Table.from_batches(batches, schema=written)
+    return table if written.equals(schema) else at_current_schema(table, schema)
+
+
+def wait_for_writers(folder: Path, most_s: float = _WRITERS_S) -> Path | None:
+    """Wait until nobody writes to the journals of `folder`; one that is still written to after most_s, None if none is.
+
+    The measuring processes of a sweep that was killed live on for some milliseconds, to write down what was in flight.
+    """
+    until_s = time.monotonic() + most_s
+    for path in sorted([*folder.glob("*.arrows"), *folder.glob("*.samples")]):
+        with path.open("rb") as journal:
+            while not _lock(journal, fcntl.LOCK_SH):
+                if time.monotonic() > until_s:
+                    return path
+                time.sleep(0.01)
+    return None
+
+
+def _lock(file: IO[bytes], kind: int) -> bool:
+    """False if somebody else has the lock; file systems that know none have all locks free."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+    return True

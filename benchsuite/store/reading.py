@@ -146,9 +146,9 @@ def read_samples(path: Path, name: str) -> pa.Table | None:
     tables = [] if whole is None else [whole]
     if not tables and not logs:
         return None
-    # the clock goes on from session to session, so what the file holds lies before what only a log holds
-    last_s = max((pc.max(table["at_s"]).as_py() for table in tables if table.num_rows), default=None)
-    tables += [log if last_s is None else log.filter(pc.greater(log["at_s"], last_s)) for log in logs]
+    if whole is not None:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
+        logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
+    tables += logs
     return pa.concat_tables(tables, promote_options="default")
 
 
