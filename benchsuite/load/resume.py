@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchsuite import __version__
-from benchsuite.clock import Anchor
+from benchsuite.clock import NS_PER_S, Anchor
 from benchsuite.errors import InputError
 from benchsuite.load.plan import PointPlan
 from benchsuite.spec import SweepSpec, parse_spec
 
-# keys of the spec that may differ: they change no measured figure, or only which points there are
+# keys of the spec that may differ: they change no measured figure, or only which points there are, or (the name of the
+# workload's file) what they name is compared itself
 _FREE = (
     "price", "slo", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env", "server.api_key_file",
-    "load.max_errors", "load.server_wait_s",
+    "load.max_errors", "load.server_wait_s", "workload.source",
 )  # fmt: skip
 _MISSING = "nothing"
 
@@ -126,9 +127,20 @@ def abandoned(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def continued_origin(manifest: Mapping[str, Any], now: Anchor) -> Anchor:
-    """The run's origin on this boot's monotonic clock: seconds go on where wall time says they are."""
-    wall_ns = int(manifest["clock"]["origin_wall_ns"])
-    return Anchor(now.monotonic_ns - (now.wall_ns - wall_ns), wall_ns)
+    """The run's origin on this boot's monotonic clock: seconds go on where wall time says they are, and never go back.
+
+    A wall clock that was set back in between would lay this session over an earlier one, whose samples and rows stay.
+    """
+    clock = manifest["clock"]
+    wall_ns, origin_ns, end_ns = (
+        clock.get(key) for key in ("origin_wall_ns", "origin_monotonic_ns", "end_monotonic_ns")
+    )
+    passed_ns = now.wall_ns - wall_ns
+    if isinstance(end_ns, int) and isinstance(origin_ns, int):
+        passed_ns = max(passed_ns, end_ns - origin_ns)
+    for point in manifest.get("points") or []:
+        passed_ns = max(passed_ns, int((point.get("ended_s") or 0) * NS_PER_S))
+    return Anchor(now.monotonic_ns - passed_ns, wall_ns)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
