@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchsuite.cli.long_running import long_running
 from benchsuite.cli.sweep_flags import GroupedCommand, overrides, spec_flags
 
 NOT_MET, FAILED = 3, 1
@@ -36,6 +37,7 @@ Examples:
 )
 @click.option("--serve-timeout-s", type=float, help="When starting it is given up.  [default: 1800]")
 @click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
+@long_running()
 def command(
     spec: Path | None,
     output: Path | None,

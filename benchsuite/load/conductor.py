@@ -21,7 +21,7 @@ from benchsuite.errors import RunError
 from benchsuite.load.beside import Beside
 from benchsuite.load.capacity import reset_prefix_cache
 from benchsuite.load.manifest import new_manifest, utc
-from benchsuite.load.orders import PointOrder, Progress, WorkerReport, WorkerSetup
+from benchsuite.load.orders import GROUP_SIGNALS, PointOrder, Progress, WorkerReport, WorkerSetup
 from benchsuite.load.plan import PointPlan, plan_points
 from benchsuite.load.point_facts import client_facts, server_entry
 from benchsuite.load.preflight import Preflight
@@ -345,7 +345,7 @@ class Conductor:
 
     @contextmanager
     def _signals(self, fleet: Fleet) -> Iterator[None]:
-        """Ctrl-C once drains, twice stops at once; SIGTERM is as once."""
+        """Ctrl-C once drains, twice stops at once; SIGTERM and a lost terminal are as once (not under nohup)."""
 
         def heed(number: int, _: FrameType | None) -> None:
             self._stopping = True
@@ -356,7 +356,8 @@ class Conductor:
                 fleet.drain()
                 self._view.note("finishing what is in flight; press Ctrl-C again to stop at once")
 
-        before = {number: signal.signal(number, heed) for number in (signal.SIGINT, signal.SIGTERM)}
+        heeded = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, heed) for number in heeded}
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from benchsuite.spec import DriverName, TimeoutSpec
 from benchsuite.workload.prompts import Prompt
 
 RUN, DRAIN, ABORT = 0, 1, 2  # what the shared signal says
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what whole process groups are sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from benchsuite.errors import RunError
 from benchsuite.load.breaker import Breaker
 from benchsuite.load.endpoints import Endpoint, prepare
 from benchsuite.load.generator import PointLoad
-from benchsuite.load.orders import ABORT, DRAIN, PointOrder, Shared, WorkerReport, WorkerSetup
+from benchsuite.load.orders import ABORT, DRAIN, GROUP_SIGNALS, PointOrder, Shared, WorkerReport, WorkerSetup
 from benchsuite.load.seats import Driver, Route, Seat, Spare, limits_of
 from benchsuite.records import RequestRecord
 from benchsuite.store import Journal, keep_pandas_out
@@ -216,8 +216,10 @@ class _Worker:
 
 
 def worker_main(setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what it means
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, a lost terminal and a job's end reach the whole process group; the parent decides what they mean
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
         keep_pandas_out()
         _Worker(setup, pipe, shared, worker).serve()

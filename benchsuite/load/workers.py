@@ -9,9 +9,10 @@ takes it.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
-from collections.abc import Callable, MutableSequence, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import accumulate
 from multiprocessing.connection import Connection as Pipe
@@ -21,12 +22,32 @@ from typing import Any
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.load.breaker import Breaker
-from benchsuite.load.orders import ABORT, DRAIN, RUN, PointOrder, Progress, Shared, WorkerReport, WorkerSetup
+from benchsuite.load.orders import (
+    ABORT,
+    DRAIN,
+    GROUP_SIGNALS,
+    RUN,
+    PointOrder,
+    Progress,
+    Shared,
+    WorkerReport,
+    WorkerSetup,
+)
 from benchsuite.load.worker import worker_main
 
 _START_DELAY_NS = 20_000_000
 _CLOSE_S = 5.0
 _START_S = 120.0  # for a worker to start and prepare its requests; connecting has its own limit
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """What is started here gets no signal of the group before it says that it takes none; ours come afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Fleet:
@@ -42,28 +63,34 @@ class Fleet:
         watch: Callable[[MutableSequence[int]], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        self._cursor = context.Value("q", 0)
-        self._signal = context.Value("i", RUN, lock=False)
-        self._progress = context.Array("d", 5 * n_workers, lock=False)
-        waiting = context.Array("i", len(setup.endpoints), lock=False)
-        self.breaker = Breaker(context.Array("q", 5))
+        with _signals_held_back():  # from the process too with which Python tracks what is shared
+            self._cursor = context.Value("q", 0)
+            self._signal = context.Value("i", RUN, lock=False)
+            self._progress = context.Array("d", 5 * n_workers, lock=False)
+            waiting = context.Array("i", len(setup.endpoints), lock=False)
+            self.breaker = Breaker(context.Array("q", 5))
         self._connect_s = setup.timeouts.connect_s
         shared = Shared(self._cursor, self._signal, self._progress, waiting, self.breaker)
         self._watch = watch(waiting)
         self._pipes: list[Pipe] = []
         self._processes = []
-        for worker in range(n_workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=worker_main,
-                args=(setup, theirs, shared, worker),
-                name=f"benchsuite-worker-{worker}",
-                daemon=True,
-            )
-            process.start()
-            theirs.close()
-            self._pipes.append(ours)
-            self._processes.append(process)
+        try:
+            for worker in range(n_workers):
+                ours, theirs = context.Pipe()
+                process = context.Process(
+                    target=worker_main,
+                    args=(setup, theirs, shared, worker),
+                    name=f"benchsuite-worker-{worker}",
+                    daemon=True,
+                )
+                with _signals_held_back():
+                    process.start()
+                    theirs.close()
+                    self._pipes.append(ours)
+                    self._processes.append(process)
+        except BaseException:  # Ctrl-C too: no worker is left that waits for orders
+            self._end()
+            raise
 
     def __enter__(self) -> Fleet:
         self._watch.__enter__()

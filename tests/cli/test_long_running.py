@@ -1,0 +1,68 @@
+"""A sweep outlives its readers, and ends well when its whole process group is told to."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchsuite.cli.long_running import long_running
+from benchsuite.serving.simulator import simulator
+from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.serving.simulator_law import Law
+from benchsuite.store import read_run
+
+
+def test_writing_to_nobody(monkeypatch):
+    """Text for a pipe whose reader left goes nowhere; the stream that was there comes back."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    stdout = io.TextIOWrapper(io.FileIO(writes, "wb"), "utf-8")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with long_running():
+        print("to nobody", flush=True)
+    assert sys.stdout is stdout
+    with pytest.raises(BrokenPipeError):
+        print("to nobody", flush=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), writes)  # for what it still holds
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_before_there_is_anything_to_drain(number):
+    """The signal is an exception, so that what is open is closed; afterwards it is what it was."""
+    with pytest.raises(SystemExit) as ended, long_running():
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_lost_terminal(tmp_path):
+    """Its output's reader leaves, then its process group is hung up: what is in flight is finished, and all is kept."""
+    path = tmp_path / "run"
+    with simulator(SimulatorConfig(law=Law(ttft_s=0.02, itl_s=0.01))) as server:
+        command = [
+            sys.executable, "-m", "benchsuite.cli.main", "sweep", "--base-url", server.base_url, "--profile", "openai",
+            "--concurrency", "2", "--requests", "2000", "--max-output-tokens", "4", "--warmup-requests", "0",
+            "--warmup-min-s", "0", "--cooldown-min-s", "0", "--gpu", "off", "--output", str(path), "--workers", "2",
+        ]  # fmt: skip
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        child.stdout.close()
+        end_s = time.monotonic() + 60
+        while not (path / "manifest.json").exists() or read_run(path).table.num_rows < 5:
+            assert child.poll() is None, child.stderr.read()
+            assert time.monotonic() < end_s
+            time.sleep(0.02)
+        os.killpg(child.pid, signal.SIGHUP)
+        assert child.wait(60) == 1, child.stderr.read()
+        assert b"Traceback" not in child.stderr.read()
+        child.stderr.close()
+    found = read_run(path)
+    assert found.manifest["status"] == "stopped"
+    assert set(found.table["status"].to_pylist()) == {"ok"}
+    assert not (path / "journal").exists()
