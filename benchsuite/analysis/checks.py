@@ -75,7 +75,7 @@ def _falling(rated: Sequence[_Rated]) -> Iterator[Warn]:
         if above.output_tok_s < below.output_tok_s * (1 - NOISE):
             yield Warn(
                 "output_rate_falls",
-                f"{above.output_tok_s:,.0f} output tok/s, less than {below.output_tok_s:,.0f} at {below.level} users",
+                f"{above.output_tok_s:,.0f} output tok/s, less than {below.output_tok_s:,.0f} at {_users(below.level)}",
                 "repeat the level; if it stays so, the server is past its peak",
                 above.level,
             )
@@ -88,7 +88,7 @@ def _slower(ordered: Sequence[PointSummary]) -> Iterator[Warn]:
             continue
         digits = 0 if before_s >= 100 else 2  # enough to see them apart
         finding = f"the set takes {after_s:,.{digits}f} s, "
-        finding += f"longer than the {before_s:,.{digits}f} s at {below.concurrency} users"
+        finding += f"longer than the {before_s:,.{digits}f} s at {_users(below.concurrency)}"
         longer = _growth(_length(below), _length(above))
         if longer is not None and longer > NOISE:
             finding += f"; answers are {longer:.0%} longer"
@@ -141,3 +141,7 @@ def _growth(before: float | None, after: float | None) -> float | None:
 def _requests(p: PointSummary) -> float:
     """Requests of one run of the set."""
     return (p.n_ok + (p.n_failed or 0)) / p.repeat_count
+
+
+def _users(level: int) -> str:
+    return "1 user" if level == 1 else f"{level} users"

@@ -144,6 +144,9 @@ def _choose_model(spec: SweepSpec, profile: ServerProfile, listed: list[str] | N
             where="--model (server.model)",
             given="nothing",
             expected=f"one of {', '.join(listed)}" if listed else "the model's name as the server knows it",
+            hint=None
+            if listed
+            else f"check the URL: none at {spec.server.base_url}/v1/models; or name it with --model",
         )
     if listed and profile.lists_its_model and wanted not in listed and f"{wanted}:latest" not in listed:
         raise ServerRefused(

@@ -89,7 +89,7 @@ class SweepView:
 
     def _restart(self) -> None:
         """Nothing is known of the sweep: a new one begins."""
-        self._shown = None
+        self._shown, self._headed = None, False
         self._taken_s: dict[int, float] = {}
         self._began_s: float | None = None
         self._point_began_s = 0.0
@@ -112,8 +112,6 @@ class SweepView:
         self._region.clear()
         say(self._console, f"run {run_id} in {path}")
         say(self._console, f"{found.model} on {found.facts.get('profile', 'a server')}, which {counts}")
-        if not self._plain:
-            self._row([name for name, _ in self._columns()], style="bold")
 
     def progress(self, step: StepLike, progress: ProgressLike, elapsed_s: float) -> None:
         """Called often; draws at most 4 times a second, or a line every 5 s where there is no terminal."""
@@ -155,6 +153,9 @@ class SweepView:
         self._region.clear()
         cells = _cells(step, points[0] if points else None, wall_s)
         if not self._plain:
+            if not self._headed:  # above the first row, so that notes of the start do not part them
+                self._row([name for name, _ in self._columns()], style="bold")
+            self._headed = True
             self._row(cells[: len(self._columns())])
         else:
             named = ", ".join(f"{name} {cell}" for (name, _), cell in zip(_COLUMNS[2:], cells[2:], strict=False))

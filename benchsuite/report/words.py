@@ -196,9 +196,9 @@ def sentence(text: str) -> str:
     return (text if named else text[:1].upper() + text[1:]) + "."
 
 
-def spaced(text: str) -> str:
-    """Percentages as everywhere on the page: '5 %' for '5%', which no line break parts."""
-    return re.sub(r"(?<=\d) ?%", "\u00a0%", text)
+def spaced(text: str, space: str = "\u00a0") -> str:
+    """Percentages as everywhere else: '5 %' for '5%', which on a page no line break parts."""
+    return re.sub(r"(?<=\d) ?%", f"{space}%", text)
 
 
 def grouped_warnings(judged: Iterable[Judged]) -> list[tuple[Warn, tuple[int, ...]]]:
@@ -212,7 +212,8 @@ def grouped_warnings(judged: Iterable[Judged]) -> list[tuple[Warn, tuple[int, ..
 
 def warning_text(warn: Warn, levels: Sequence[int]) -> str:
     """'at 8 (and 16, 32): finding; remedy'."""
+    said = spaced(f"{warn.finding}; {warn.remedy}", " ")
     if not levels:
-        return f"{warn.finding}; {warn.remedy}"
+        return said
     others = f" (likewise {', '.join(str(level) for level in levels[1:])})" if len(levels) > 1 else ""
-    return f"at {levels[0]}{others}: {warn.finding}; {warn.remedy}"
+    return f"at {levels[0]}{others}: {said}"

@@ -62,4 +62,6 @@ def ports(level: int, root: Path = Path("/")) -> Finding:
         low, high = 32768, 60999  # Linux's default
     n_ports = high - low + 1
     remedy = 'sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
-    return judged("machine", "ports", f"{n_ports:,} for connections", (n_ports < 10 * level, "warn", remedy))
+    return judged(
+        "machine", "ports", f"{n_ports:,} for connections of {level:,} users", (n_ports < 10 * level, "warn", remedy)
+    )

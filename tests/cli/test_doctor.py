@@ -250,7 +250,7 @@ def test_what_proc_and_sys_say(tmp_path: Path):
     assert machine_clocks.source(tmp_path, 1500.0).verdict == "warn"
     write("proc/sys/net/ipv4/ip_local_port_range", "40000 40999\n")
     assert machine_sockets.ports(100, tmp_path).verdict == "ok"
-    assert machine_sockets.ports(101, tmp_path).found == "1,000 for connections"
+    assert machine_sockets.ports(101, tmp_path).found == "1,000 for connections of 101 users"
     assert machine_sockets.ports(101, tmp_path).verdict == "warn"
 
 

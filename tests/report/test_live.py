@@ -19,8 +19,7 @@ from runs_for_tests import make_run
 
 from benchsuite.load.orders import Progress
 from benchsuite.load.plan import PointPlan
-from benchsuite.load.sweep import Step, View
-from benchsuite.load.view import Latest
+from benchsuite.load.view import Latest, Step, View
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.report.console import bar, spark
 from benchsuite.report.eta import point_s, sweep_left_s
@@ -170,14 +169,17 @@ def test_the_panel(tmp_path: Path):
 
 
 def test_a_finished_point_stays_and_the_live_lines_go(tmp_path: Path):
-    """The only thing on the screen after leaving is the row, on its own line."""
+    """The only things on the screen after leaving are the head, which comes with the first row, and the row."""
     made = console(80)
     with SweepView(console=made, plain=False) as view:
         view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
         view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
         view.progress(step("warming up", 1), NOTHING, 0.1)
     rows = [row for row in screen(printed(made)) if row]
-    assert rows == ["     4      1     16      0   0.960     80.0     16.0       45.8        183"]
+    assert rows == [
+        " users repeat     ok failed  wall s  TTFT ms  TPOT ms tok/s/user  out tok/s",
+        "     4      1     16      0   0.960     80.0     16.0       45.8        183",
+    ]
 
 
 def test_a_small_terminal_gets_fewer_lines():

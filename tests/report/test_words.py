@@ -11,7 +11,18 @@ from benchsuite.analysis.points_table import parse_points
 from benchsuite.economics.optimum import decide, judge_points
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.figures import course
-from benchsuite.report.words import asides, grouped_warnings, headline, ms, number, percent, tail, usd, warning_text
+from benchsuite.report.words import (
+    asides,
+    grouped_warnings,
+    headline,
+    ms,
+    number,
+    percent,
+    spaced,
+    tail,
+    usd,
+    warning_text,
+)
 from benchsuite.results import Distribution, Judged, PointCost, Warn
 from benchsuite.slo import parse_slo
 
@@ -98,3 +109,10 @@ def test_a_course_that_does_not_move_stays():
     assert course("GPU power", flat, "W") == "GPU power stays at 310 W"
     moved = Series("power", (Point(4, 310.0), Point(8, 320.0)))
     assert course("GPU power", moved, "W") == "GPU power goes from 310 W at 4 to 320 W at 8"
+
+
+def test_percentages_are_spaced_alike():
+    """In a finding as in every table, on a page with a space that no line break parts."""
+    warn = Warn("drain", "slots were in use 91.3% of the run", "less than 5 % is fine", 8)
+    assert warning_text(warn, [8]) == "at 8: slots were in use 91.3 % of the run; less than 5 % is fine"
+    assert spaced("89.7% and 5 %") == "89.7\u00a0% and 5\u00a0%"
