@@ -171,6 +171,7 @@ def _write_comparison(path: Path, runs: tuple[Path, ...], points: Path | None, f
             curve.decision,
             curve.slo,
             curve.usd_per_hour_total,
+            curve.model,
         )
         for curve in curves
     ]

@@ -32,13 +32,13 @@ def render_comparison(
     warnings = cards((one.name, j) for one in contenders for j in one.judged)
     content: dict[str, Any] = {
         "page_title": said.sentence,
-        "count": len(contenders),
+        "counted": compare.counted(contenders),
         "about": [f"SLO {contenders[0].slo}", f"price: {price}"],
         "feasible": any(one.decision.kind == "optimum" for one in contenders),
         "answer": said,
         "notes": list(notes),
         "picture": compare.frontier_figure(placed) if scored else figures[-1],
-        "head": compare.HEAD,
+        "head": compare.head_of(contenders),
         "optima": compare.side_by_side(contenders),
         "legend": [(one.name, _swatch(i)) for i, one in enumerate(contenders)],
         "figures": figures if scored else figures[:-1],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchsuite.foreign import csv_cell, printable
-from benchsuite.report.words import asides, grouped_warnings, headline, interval, number, percent, usd
+from benchsuite.report.words import asides, grouped_warnings, headline, interval, number, percent, spaced, tail, usd
 from benchsuite.results import Decision, Distribution, Estimate, Judged
 from benchsuite.slo import Slo
 
@@ -66,7 +66,7 @@ def _section(one: Told) -> str:
     facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*one.facts, ("SLO", str(one.slo))))
     said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]
     warned = [
-        f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(warn.finding)}"
+        f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(spaced(warn.finding))}"
         for warn, levels in grouped_warnings(one.judged)
     ]
     lines = [
@@ -98,7 +98,7 @@ def _row(judged: Judged) -> list[str]:
             judged.slo_verdict if judged.slo_verdict != "unknown" else "met" if judged.meets_slo else "not known"
         ),
         shown("ttft_mean_s", point.ttft_s.mean, number, 1e3),
-        shown("ttft_p95_s", point.ttft_s.p95, number, 1e3),
+        shown("ttft_p95_s", tail(point.ttft_s, "p95"), number, 1e3),
         shown("tpot_mean_s", point.tpot_s.mean, number, 1e3),
         shown("output_tok_s", point.output_tok_s, number),
         shown("throughput_paper_tok_s", point.throughput_paper_tok_s, number),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -84,6 +85,34 @@ def test_two_runs_without_scores(tmp_path: Path):
     html = path.read_text("utf-8")
     assert "<h1>a keeps the SLO at the least cost: 4 users, $0.000960 per run of the set, $5.45" in html
     assert "<td>b</td><td>4</td><td>$0.000960</td>" in html
+
+
+def test_runs_that_do_not_differ_are_not_told_apart(tmp_path: Path):
+    """Of three repeats each, alike to the last digit: the page says so, names them runs, and draws their intervals."""
+    a, b = make_run(tmp_path / "a", repeats=3), make_run(tmp_path / "b", repeats=3)
+    report(a, b, "--output", tmp_path / "both.html")
+    html = (tmp_path / "both.html").read_text("utf-8")
+    assert "<p><strong>2 runs of m</strong></p>" in html
+    assert '<th scope="col">run</th>' in html
+    assert "<h1>a keeps the SLO at the least cost, not told apart from b: 4 users" in html
+    assert (
+        "<dt>Certainty</dt><dd><b>3 runs</b><span>a level; the 95 % interval of a overlaps that of the next, b" in html
+    )
+    assert re.search(r"<title>a at 4: 80\.0 \[80\.0, 80\.0\]</title>", html)
+    assert "Per-user throughput keeps its limit up to 4 users" in html
+
+
+def test_runs_that_lie_apart_are_told_so(tmp_path: Path):
+    """One at half the price: its interval lies below the other's, and the sentence has no doubt."""
+    a = make_run(tmp_path / "a", repeats=3)
+    b = make_run(tmp_path / "b", repeats=3, slo="ttft_mean<1s,throughput>30")
+    manifest = json.loads((a / "manifest.json").read_text("utf-8"))
+    manifest["spec"]["price"] = {"usd_per_hour": 1.8}
+    (a / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    report(a, b, "--output", tmp_path / "both.html")
+    html = (tmp_path / "both.html").read_text("utf-8")
+    assert "<h1>a keeps the SLO at the least cost: 4 users" in html
+    assert "the 95 % interval of a lies below that of the next, b<" in html
 
 
 def test_runs_of_different_promises_are_refused(tmp_path: Path):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchsuite.economics.frontier import Placed
 from benchsuite.report import charts
 from benchsuite.report.bubbles import FRAME as FRONTIER
 from benchsuite.report.bubbles import NARROW, frontier_picture, surely
-from benchsuite.report.charts import Point, Series
-from benchsuite.report.figures import Figure, Row, series_table
+from benchsuite.report.charts import Series
+from benchsuite.report.figures import Figure, Row, level_series, series_table
 from benchsuite.report.sections.answer import Answer, Tile
 from benchsuite.report.svg import SMALL, Frame
 from benchsuite.report.words import DASH, chance, count, limit_name, ms, number, usd
@@ -27,7 +27,10 @@ FRONTIER_HEAD = ("model", "users", "$ per run", "score", "10^9 parameters", "on 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One model's judged curve. source: where it was read from. usd_per_hour_total: the machine's, None if unknown."""
+    """One model's judged curve. source: where it was read from. usd_per_hour_total: the machine's, None if unknown.
+
+    model: where the name is another, for several runs of one model.
+    """
 
     name: str
     source: str
@@ -35,6 +38,20 @@ class Contender:
     decision: Decision
     slo: Slo
     usd_per_hour_total: float | None
+    model: str | None = None
+
+
+def counted(contenders: Sequence[Contender]) -> str:
+    """'9 models', '2 runs of gpt-oss-20b', '3 runs of 2 models'."""
+    models = {one.model or one.name for one in contenders}
+    if len(models) == len(contenders):
+        return f"{len(models)} model{'s' * (len(models) > 1)}"
+    return f"{len(contenders)} runs of {models.pop() if len(models) == 1 else f'{len(models)} models'}"
+
+
+def head_of(contenders: Sequence[Contender]) -> Row:
+    """The columns of `side_by_side`."""
+    return ("model" if "runs of" not in counted(contenders) else "run", *HEAD[1:])
 
 
 def comparison(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Answer:
@@ -42,7 +59,8 @@ def comparison(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Ans
     kept = [(_expense(one), one) for one in contenders if one.decision.kind == "optimum"]
     if not kept:
         return Answer(f"None of {len(contenders)} keeps the SLO at any level", ())
-    _, cheapest = min(kept, key=lambda pair: pair[0])
+    cheapest, second, *_ = [one for _, one in sorted(kept, key=lambda pair: pair[0])] + [None, None]
+    assert cheapest is not None
     best = [one for one in placed if one.on_frontier and surely(one)]
     tiles = [
         Tile("Cheapest" if cheapest.usd_per_hour_total is not None else "Shortest run", cheapest.name, _at(cheapest))
@@ -54,13 +72,14 @@ def comparison(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Ans
         out = [one.model for one in placed if one.on_frontier is False]
         what = f"{len(best)} of {len(scored)}"
         tiles.append(Tile("Worth their money", what, f"dominated: {', '.join(out) or 'none'}"))
-    tiles.append(_certainty(contenders, placed))
+    tiles.append(_certainty(contenders, placed, cheapest, second))
     if best:
         names = ", ".join(one.model for one in sorted(best, key=lambda one: one.cost_usd or 0.0))
         sentence = f"{len(best)} of {len(scored)} models are worth their money: {names}"
     else:
         how = "in the shortest run" if cheapest.usd_per_hour_total is None else "at the least cost"
-        sentence = f"{cheapest.name} keeps the SLO {how}: {_at(cheapest)}"
+        tied = "" if second is None or _apart(cheapest, second) is not False else f", not told apart from {second.name}"
+        sentence = f"{cheapest.name} keeps the SLO {how}{tied}: {_at(cheapest)}"
     return Answer(sentence, tuple(tiles))
 
 
@@ -82,7 +101,23 @@ def _at(one: Contender) -> str:
     )
 
 
-def _certainty(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Tile:
+def _ends(one: Contender) -> tuple[float, float] | None:
+    """The interval of what the cheapest is chosen by; None with one run."""
+    assert one.decision.kind == "optimum"
+    choice = one.decision.choice
+    found = choice.intervals.get("wall_s" if choice.cost.cost_usd is None else "cost_usd")
+    return None if found is None or found.low is None or found.high is None else (found.low, found.high)
+
+
+def _apart(cheapest: Contender, second: Contender) -> bool | None:
+    """Whether their intervals lie apart; None where one has none."""
+    ends, others = _ends(cheapest), _ends(second)
+    return None if ends is None or others is None else ends[1] < others[0]
+
+
+def _certainty(
+    contenders: Sequence[Contender], placed: Sequence[Placed], cheapest: Contender, second: Contender | None
+) -> Tile:
     unsure = [one for one in placed if one.p_on_frontier is not None]
     if unsure:
         told = ", ".join(f"{one.model} {one.p_on_frontier:.2f}" for one in unsure[:6] if one.p_on_frontier is not None)
@@ -90,7 +125,14 @@ def _certainty(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Til
     runs = {j.point.repeat_count for one in contenders for j in one.judged}
     if runs == {1}:
         return Tile("Certainty", "one run", "a level was run once: costs and places have no interval")
-    return Tile("Certainty", f"{min(runs)} to {max(runs)} runs", "of each level; see the intervals in the charts")
+    said = f"{max(runs)} runs" if len(runs) == 1 else f"{min(runs)} to {max(runs)} runs"
+    apart = None if second is None else _apart(cheapest, second)
+    if second is None or apart is None:
+        return Tile("Certainty", said, "of each level; the charts show their intervals")
+    how = "lies below that" if apart else "overlaps that"
+    end = "" if apart else ": they may swap places"
+    detail = f"a level; the 95 % interval of {cheapest.name} {how} of the next, {second.name}{end}"
+    return Tile("Certainty", said, detail)
 
 
 def frontier_figure(placed: Sequence[Placed]) -> Figure:
@@ -134,7 +176,9 @@ def ttft_curves(contenders: Sequence[Contender], frame: Frame = WIDE) -> Figure:
     title = f"TTFT breaks its limit for {'; '.join(late)}" if late else "TTFT keeps its limit everywhere"
     if not limits:
         title = "TTFT over the levels"
-    return _curves(contenders, title, "mean TTFT (ms)", lambda j: _ms(j.point.ttft_s.mean), limits, frame)
+    return _curves(
+        contenders, title, "mean TTFT (ms)", lambda j: _ms(j.point.ttft_s.mean), limits, frame, "ttft_mean_s", 1000
+    )
 
 
 def throughput_curves(contenders: Sequence[Contender]) -> Figure:
@@ -145,8 +189,14 @@ def throughput_curves(contenders: Sequence[Contender]) -> Figure:
     ]
     title = "per-user throughput over the levels"
     if limits:
-        title = f"per-user throughput keeps its limit up to {min(kept)} to {max(kept)} users"
-    return _curves(contenders, title, "per-user throughput (tok/s)", lambda j: j.point.throughput_paper_tok_s, limits)
+        span = str(kept[0]) if len(set(kept)) == 1 else f"{min(kept)} to {max(kept)}"
+        title = f"per-user throughput keeps its limit up to {span} users"
+        if not any(_misses(j, "throughput") for one in contenders for j in one.judged):
+            title = "per-user throughput keeps its limit at every level"
+    name = "throughput_paper_tok_s"
+    return _curves(
+        contenders, title, "per-user throughput (tok/s)", lambda j: j.point.throughput_paper_tok_s, limits, figure=name
+    )
 
 
 def cost_curves(contenders: Sequence[Contender], frame: Frame = WIDE) -> Figure:
@@ -156,7 +206,9 @@ def cost_curves(contenders: Sequence[Contender], frame: Frame = WIDE) -> Figure:
     title = "cost of a run over the levels"
     if len(known) > 1:
         title = f"at their optima the runs cost {usd(min(known))} to {usd(max(known))}"
-    return _curves(contenders, title, "cost of a run of the set (USD)", lambda j: j.cost.cost_usd, (), frame)
+    return _curves(
+        contenders, title, "cost of a run of the set (USD)", lambda j: j.cost.cost_usd, (), frame, "cost_usd"
+    )
 
 
 def token_cost_curves(contenders: Sequence[Contender]) -> Figure:
@@ -164,7 +216,10 @@ def token_cost_curves(contenders: Sequence[Contender]) -> Figure:
     title = "cost of a million output tokens falls with every user that is added"
     if any(b > a for one in contenders for a, b in zip(_token_costs(one), _token_costs(one)[1:], strict=False)):
         title = "cost of a million output tokens falls with users, with exceptions"
-    return _curves(contenders, title, "USD per 1M output tokens", lambda j: j.cost.usd_per_1m_output_tokens, ())
+    name = "usd_per_1m_output_tokens"
+    return _curves(
+        contenders, title, "USD per 1M output tokens", lambda j: j.cost.usd_per_1m_output_tokens, (), figure=name
+    )
 
 
 def _token_costs(one: Contender) -> list[float]:
@@ -192,21 +247,24 @@ def _curves(
     value: Callable[[Judged], float | None],
     limits: Sequence[charts.Limit],
     frame: Frame = WIDE,
+    figure: str = "",
+    scale: float = 1.0,
 ) -> Figure:
-    series = [_line(one, value) for one in contenders]
+    series = [_line(one, value, figure, scale) for one in contenders]
     title = title[:1].upper() + title[1:]
     wide = charts.level_chart(series, title=title, y_label=y_label, limits=limits, named=True, frame=frame)
     narrow = charts.level_chart(series, title=title, y_label=y_label, limits=limits, frame=SMALL)
     return Figure(title, wide, *series_table(series, y_label), narrow=narrow)
 
 
-def _line(one: Contender, value: Callable[[Judged], float | None]) -> Series:
+def _line(one: Contender, value: Callable[[Judged], float | None], figure: str, scale: float) -> Series:
     chosen = one.decision.choice.point.concurrency if one.decision.kind == "optimum" else None
+    found = level_series(one.name, one.judged, value, figure, scale).points
     return Series(
         one.name,
         tuple(
-            Point(j.point.concurrency, value(j), misses=not j.meets_slo, chosen=j.point.concurrency == chosen)
-            for j in one.judged
+            replace(point, misses=not j.meets_slo, chosen=j.point.concurrency == chosen)
+            for point, j in zip(found, one.judged, strict=True)
         ),
     )
 
