@@ -162,6 +162,8 @@ class Exchange:
                     self.parser.feed_data(view[start:end])
                     self.body_ends.append(self.body_bytes)
                     start = end
+        except httptools.HttpParserUpgrade:  # which is no HttpParserError
+            raise WireError("stream_error", "the server switches to a protocol that nobody asked for") from None
         except httptools.HttpParserError as error:
             raise WireError("stream_error", f"not an HTTP/1.1 response: {error}") from None
         except ValueError as error:

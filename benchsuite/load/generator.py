@@ -214,16 +214,16 @@ class _Ticker:
         load.state.loop_lag.add(at_ns - self._due_ns)
         try:
             load.sink.tick(at_ns)
-        except Exception as error:  # rows cannot be kept: measuring on would be in vain
+            self._n += 1
+            if self._n % _WATCH_EVERY_TICKS == 0:
+                load.watch(at_ns)
+            if self._n % _SECOND_EVERY_TICKS == 0:
+                for link in load.links:
+                    link.refresh_offset()
+                self._note_cpu()
+        except Exception as error:  # rows cannot be kept, or nobody would look for timeouts any more
             load.fail(error)
             return
-        self._n += 1
-        if self._n % _WATCH_EVERY_TICKS == 0:
-            load.watch(at_ns)
-        if self._n % _SECOND_EVERY_TICKS == 0:
-            for link in load.links:
-                link.refresh_offset()
-            self._note_cpu()
         self._due_ns = max(self._due_ns + _TICK_NS, at_ns)
         self._handle = self._loop.call_later((self._due_ns - now_ns()) / 1e9, self._tick)
 

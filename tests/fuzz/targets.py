@@ -210,7 +210,10 @@ def _chunked(data: bytes) -> bytes:
 
 def _http_seeds() -> list[bytes]:
     bodies = _captures("data:", "{", limit=1200)
-    return [_whole(body) for body in bodies] + [_chunked(body) for body in bodies]
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    interim = [first + _whole(bodies[0]) for first in (switch, hint)]
+    return [_whole(body) for body in bodies] + [_chunked(body) for body in bodies] + interim
 
 
 def _body_seeds() -> list[bytes]:

@@ -193,3 +193,13 @@ async def test_no_users():
     load, rows = load_of(("127.0.0.1", 1), 3, 0)
     await finish(load)
     assert rows.rows == []
+
+
+async def test_when_nobody_can_look_for_timeouts():
+    """An error in the 10 ms turn ends the point with that error: without the turn nothing would ever be given up."""
+    async with Peer([]) as peer:
+        load, rows = load_of(peer.address, n=1, users=1)
+        load.watch = lambda _: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(load.run(now_ns()), 20)
+    assert [row.status for row in rows.rows] == ["cancelled"]

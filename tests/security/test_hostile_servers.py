@@ -140,6 +140,15 @@ def test_a_bomb_is_not_unpacked():
     assert row.error == "unasked content-encoding 'gzip'"
 
 
+@pytest.mark.parametrize("more", [b"", b"x" * 5000])
+async def test_an_upgrade_that_nobody_asked_for(more):
+    """A server that switches protocols is an error of its request at once, not of the program."""
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n" + more
+    with serving(lambda sock, _: sock.sendall(switch)) as url:
+        row, _ = await _ask(url, 2**20, seconds=15)
+    assert (row.status, row.http_status) == ("http_error", 101)
+
+
 def test_a_million_models_are_cut():
     """A list of models is kept to its first 2,000, and each name to 300 characters."""
     many = b",".join(b'{"id":"%s%d"}' % (b"m" * 400, i) for i in range(5000))
