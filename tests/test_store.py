@@ -6,6 +6,7 @@ import json
 import shutil
 from array import array
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -467,6 +468,18 @@ def test_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(StoreError) as failed:
         write_json(tmp_path / "gone" / "m.json", {})
     assert failed.value.where == str(tmp_path / "gone" / "m.json")
+
+
+def test_a_file_system_that_is_read_only(tmp_path, monkeypatch):
+    """It is a StoreError too, where not even the temporary file can be removed."""
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StoreError, match="Read-only file system"):
+        write_json(tmp_path / "m.json", {})
 
 
 def test_a_journal_of_another_version(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -53,7 +54,7 @@ class _replacing:  # noqa: N801 - a context manager
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if kind is not None:
-            self._temporary.unlink(missing_ok=True)
+            self._drop()
             if isinstance(error, OSError):
                 raise StoreError("a file cannot be written", where=str(self._path), given=str(error)) from None
             return
@@ -62,8 +63,12 @@ class _replacing:  # noqa: N801 - a context manager
             self._temporary.replace(self._path)
             _sync(self._path.parent)
         except OSError as failed:  # some file systems say only now that they are full
-            self._temporary.unlink(missing_ok=True)
+            self._drop()
             raise StoreError("a file cannot be written", where=str(self._path), given=str(failed)) from None
+
+    def _drop(self) -> None:
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing can be removed either
+            self._temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
