@@ -71,7 +71,9 @@ def _explain(item: Any) -> str:
         close = difflib.get_close_matches(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"]), 1)
         if close:
             return f"{path}: {item['msg']} (given {item['input']!r}); did you mean {close[0]!r}?"
-    given = "" if isinstance(item["input"], dict) else f" (given {without_secrets(repr(item['input']))})"
+    if isinstance(item["input"], dict) or path.endswith("api_key_env"):
+        return f"{path}: {item['msg'].removeprefix('Value error, ')}"
+    given = f" (given {without_secrets(repr(item['input']))})"
     return f"{path}: {item['msg'].removeprefix('Value error, ')}{given}"
 
 

@@ -46,6 +46,11 @@ class FallbackSpec(Part):
     def _url(cls, value: str) -> str:
         return _checked_url(value)
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str) -> str:
+        return _checked_variable(value)
+
     @field_validator("on", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
@@ -97,6 +102,11 @@ class ServerSpec(Part):
     def _url(cls, value: str) -> str:
         return _checked_url(value)
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str) -> str:
+        return _checked_variable(value)
+
     @field_validator("more_base_urls")
     @classmethod
     def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -140,6 +150,24 @@ def _secret_in(tree: Any, depth: int = 0) -> str | None:
 def without_secrets(given: str) -> str:
     """What was given, without what an address may carry besides its host: user, password, query."""
     return re.sub(r"\?[^'\"\s]*", "?***", re.sub(r"//[^/@\s]*@", "//***@", given)) if "//" in given else given
+
+
+def _checked_variable(value: str) -> str:
+    """The name of an environment variable, or "" for none. A key put here would get into the run folder."""
+    if not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", value):
+        raise ValueError("expected the name of the environment variable that holds the key, not the key itself")
+    return value
+
+
+def url_without_user(value: str) -> str:
+    """A URL as it is. Raises ValueError if it carries a user or a password: URLs are written into the run folder."""
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise ValueError(f"expected a URL: {error}") from None
+    if parts.username or parts.password:
+        raise ValueError("this URL must carry no user or password: it is written into the run folder")
+    return value
 
 
 def _checked_url(value: str) -> str:

@@ -11,7 +11,7 @@ from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.spec.load import LoadSpec, TimeoutSpec, WorkloadSpec
 from benchsuite.spec.part import Part
 from benchsuite.spec.price import PriceSpec
-from benchsuite.spec.server import ServerSpec
+from benchsuite.spec.server import ServerSpec, url_without_user
 
 
 class TelemetrySpec(Part):
@@ -32,6 +32,11 @@ class TelemetrySpec(Part):
     metrics_url: str | None = None
     idle_s: float | None = Field(default=None, ge=0)
     constant_kw: float | None = Field(default=None, gt=0)
+
+    @field_validator("dcgm_url", "metrics_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        return None if value is None else url_without_user(value)
 
 
 class SweepSpec(Part):

@@ -135,6 +135,23 @@ def test_a_refused_url_does_not_show_its_password(capfd, monkeypatch):
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"telemetry": {"metrics_url": f"http://me:{KEY}@h/metrics"}},
+        {"telemetry": {"dcgm_url": f"http://{KEY}@h:9400"}},
+        {"server": {"base_url": "http://h", "api_key_env": KEY}},
+        {"server": {"base_url": "http://h", "fallback": {"base_url": "http://f", "model": "m", "api_key_env": KEY}}},
+    ],
+)
+def test_a_key_in_the_wrong_place_is_refused(changed):
+    """What the manifest would keep: a password in any URL, a key given where its variable's name belongs."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec({"server": {"base_url": "http://h"}} | changed, where="t")
+    assert KEY not in str(caught.value)
+    assert "run folder" in str(caught.value) or "not the key itself" in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["api_key", "API-Key", "Authorization", "access_token", "x-api-key", "password"])
 def test_a_secret_in_extra_body_is_refused(name):
     """extra_body is stored with the run, so a key in it is refused by its name, however deep, unsaid."""
