@@ -21,7 +21,7 @@ from benchsuite.report.comparison import render_comparison
 from benchsuite.report.figures import Figure, picture, ttft_figure
 from benchsuite.report.judgement import judge_run
 from benchsuite.report.page import render
-from benchsuite.report.sections import compare
+from benchsuite.report.sections import compare_figures
 from benchsuite.report.sections.compare import Contender
 from benchsuite.report.svg import CHARACTER, CSS, Frame
 from benchsuite.store import Run, read_run
@@ -86,10 +86,12 @@ def pictures() -> dict[str, str]:
     curves, models, price = paper()
     source = f"arXiv 2510.26136, {{}}; {models[0].slo}; {price.told()}"
     placed = place(curves, EXAMPLES / "paper_scores.csv")
-    ttft, cost = compare.ttft_curves(models, NAMED), compare.cost_curves(models, NAMED)
+    ttft, cost = compare_figures.ttft_curves(models, NAMED), compare_figures.cost_curves(models, NAMED)
     return {
         "demo.svg": demo(read_run(ROOT / "results" / "examples" / "demo")),
-        "frontier.svg": draw([compare.frontier_figure(placed)], compare.FRONTIER, source.format("its figure 1")),
+        "frontier.svg": draw(
+            [compare_figures.frontier_figure(placed)], compare_figures.FRONTIER, source.format("its figure 1")
+        ),
         "paper_curves.svg": draw([ttft, cost], NAMED, source.format("Table 4") + "; hollow: misses the SLO"),
     }
 

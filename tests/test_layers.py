@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 WORDS = ("errors", "parsing", "foreign", "clock", "records", "results", "slo", "spec", "matrix_spec", "matrix_reading")
 DRAWING = (
     "report.axes", "report.charts", "report.ecdf", "report.export", "report.figures", "report.stack", "report.svg",
-    "report.timeline", "report.tornado", "report.words", "report.xy",
+    "report.timeline", "report.titles", "report.tornado", "report.words", "report.xy",
 )  # fmt: skip
 CORE = (
     "workload",

@@ -71,9 +71,7 @@ class Price:
         from benchsuite.report.words import usd
 
         if self.preset is None:
-            return (
-                "the price of the run" if self.usd_per_hour is None else f"{usd(self.usd_per_hour)} a GPU-hour as given"
-            )
+            return "that of each run" if self.usd_per_hour is None else f"{usd(self.usd_per_hour)} a GPU-hour as given"
         found = read_book(self.prices).gpu(self.preset)
         return f"{usd(found.usd_per_hour)} a GPU-hour ({found.name}: {found.source}, {found.as_of})"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchsuite.economics.frontier import Placed
 from benchsuite.report.page import render_template
-from benchsuite.report.sections import compare
+from benchsuite.report.sections import compare, compare_figures
 from benchsuite.report.sections.compare import Contender
 from benchsuite.report.sections.warnings import cards
 from benchsuite.report.svg import marker
@@ -26,7 +26,7 @@ def render_comparison(
     if all(one.usd_per_hour_total is None for one in contenders):
         price = "none given"
     said = compare.comparison(contenders, placed)
-    figures = compare.curves(contenders)
+    figures = compare_figures.curves(contenders)
     scored = any(one.on_frontier is not None for one in placed)
     points_head, points = compare.all_levels(contenders)
     warnings = cards((one.name, j) for one in contenders for j in one.judged)
@@ -37,7 +37,7 @@ def render_comparison(
         "feasible": any(one.decision.kind == "optimum" for one in contenders),
         "answer": said,
         "notes": list(notes),
-        "picture": compare.frontier_figure(placed) if scored else figures[-1],
+        "picture": compare_figures.frontier_figure(placed) if scored else figures[-1],
         "head": compare.head_of(contenders),
         "optima": compare.side_by_side(contenders),
         "legend": [(one.name, _swatch(i)) for i, one in enumerate(contenders)],

@@ -10,7 +10,7 @@ import pytest
 from benchsuite.analysis.points_table import parse_points
 from benchsuite.economics.optimum import decide, judge_points
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.figures import course
+from benchsuite.report.titles import course
 from benchsuite.report.words import (
     asides,
     grouped_warnings,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchsuite.economics.optimum import stopped_level
-from benchsuite.report.figures import whole_percent
+from benchsuite.report.titles import whole_percent
 from benchsuite.report.words import chance, doubt_text, ms, number, price_text, set_size, usd
 from benchsuite.results import Decision, Judged, NoFeasiblePoint, Optimum
 from benchsuite.slo import Slo

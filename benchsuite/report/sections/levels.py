@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.figures import Figure, Row, course, least, level_figure
+from benchsuite.report.figures import Figure, Row, level_figure
+from benchsuite.report.titles import course, least
 from benchsuite.report.words import DASH, number, percent
 from benchsuite.results import Decision, GpuUse, Judged, Spread
 

@@ -14,8 +14,9 @@ from benchsuite.economics.rent import Reserved
 from benchsuite.economics.sensitivity import Range, Uncertain, owned_hour, ranges_about, rented_hour, tornado
 from benchsuite.economics.tco import SelfHost, TokenMix, blended_usd_per_1m, break_even, capacity_tokens_per_month
 from benchsuite.errors import InputError
-from benchsuite.report.figures import Figure, whole_percent
+from benchsuite.report.figures import Figure
 from benchsuite.report.svg import Frame
+from benchsuite.report.titles import whole_percent
 from benchsuite.report.tornado import Bar, tornado_chart
 from benchsuite.report.words import DASH, number, usd
 from benchsuite.report.xy import Line, Ruler, xy_chart

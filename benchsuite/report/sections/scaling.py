@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from benchsuite.economics.scaling import Scaling
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.figures import Figure, Row, level_figure, level_series, whole_percent
+from benchsuite.report.figures import Figure, Row, level_figure, level_series
+from benchsuite.report.titles import whole_percent
 from benchsuite.report.words import DASH, number, usd
 from benchsuite.results import Decision, Judged
 

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from benchsuite.analysis.rows import as_table, rows_of
 from benchsuite.analysis.steady import window
 from benchsuite.analysis.timeline import timeline
-from benchsuite.report.figures import Figure, whole_percent
+from benchsuite.report.figures import Figure
 from benchsuite.report.timeline import NARROW, Panel, Trace, timeline_chart
+from benchsuite.report.titles import whole_percent
 from benchsuite.report.words import number
 
 _MOST_SAMPLES = 140  # of a trace
