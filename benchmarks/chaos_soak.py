@@ -55,23 +55,30 @@ class _Watch:
 
 
 class _Truth(Silent):
-    """After the point: how far the client's gaps are from the server's own, in each quarter of it."""
+    """How far the client's gaps are from the server's own, in each quarter of the point.
 
-    def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
+    The server keeps its last 65,536 responses, so it is asked at the end of each quarter.
+    """
+
+    def __init__(self, base_url: str, requests: int) -> None:
+        self._base_url, self._size = base_url, -(-requests // QUARTERS)
+        self._truth: list[dict[str, Any]] = []
         self.errors_us: list[tuple[float, float]] = []
         self.wall_s = 0.0
 
+    def _ask(self) -> None:
+        sent = httpx.get(f"{self._base_url}/stats", timeout=300).json()["responses"][-self._size :]
+        self._truth.append({one["id"]: one["sent_ns"] for one in sent[:: max(1, len(sent) // 10_000)]})
+
+    def progress(self, step: Any, progress: Any, elapsed_s: float) -> None:  # noqa: ARG002 - a View's
+        if progress.done >= self._size * (len(self._truth) + 1) and len(self._truth) < QUARTERS - 1:
+            self._ask()
+
     def point_done(self, step: Any, rows: Any, wall_s: float) -> None:  # noqa: ARG002 - a View's
-        sent = httpx.get(f"{self._base_url}/stats", timeout=300).json()["responses"]
-        truth = {one["id"]: one["sent_ns"] for one in sent[:: max(1, len(sent) // 40_000)]}
-        size = -(-rows.num_rows // QUARTERS)
-        for at in range(0, rows.num_rows, size):  # rows are in the order of their schedule
-            part = rows.slice(at, size)
-            off = []
-            for name, gaps in zip(part["response_id"].to_pylist(), part["chunk_gap_us"], strict=True):
-                if name in truth:
-                    off.append(np.abs(np.diff(truth[name]) / 1000 - gaps.values.to_numpy()))
+        self._ask()
+        ours = dict(zip(rows["response_id"].to_pylist(), rows["chunk_gap_us"], strict=True))
+        for truth in self._truth:
+            off = [np.abs(np.diff(ns) / 1000 - ours[name].values.to_numpy()) for name, ns in truth.items()]
             errors = np.concatenate(off)
             self.errors_us.append((float(np.quantile(errors, 0.5)), float(np.quantile(errors, 0.99))))
         self.wall_s = wall_s
@@ -80,7 +87,7 @@ class _Truth(Silent):
 def soak(requests: int = REQUESTS) -> list[str]:
     """One point of 200,000 requests in one measuring process."""
     with server(law=LAW) as running, tempfile.TemporaryDirectory(prefix="benchsuite-soak-") as folder, _Watch() as seen:
-        truth = _Truth(running.base_url)
+        truth = _Truth(running.base_url, requests)
         load = {"warmup_min_s": 0, "cooldown_min_s": 0}
         spec = spec_of(running.base_url, [USERS], 1, load=load)
         sweep(spec, prompts(requests, TOKENS), Path(folder) / "run", truth)
