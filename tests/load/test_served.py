@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from click.testing import CliRunner
 from sweeps_for_tests import Watcher, column, prompts, spec_of
 
 from benchsuite.cli.sweep import command
-from benchsuite.errors import EngineError, InputError
+from benchsuite.errors import EngineError, InputError, PointsError
 from benchsuite.load.served import mark_invalid, served_plan, sweep_served, with_server
 from benchsuite.serving.launch import LaunchPlan
 from benchsuite.store import MANIFEST, read_run, write_json
@@ -114,6 +118,52 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
     assert other is not None
     with pytest.raises(InputError, match=r"(?s)server started as.*--slots 2.*before.*--slots 4"):
         sweep_served(other, spec_of(f"http://127.0.0.1:{other.port}", [1, 2, 3]), prompts(16), path, Watcher())
+
+
+@pytest.mark.engine
+def test_killed_mid_point_and_resumed_from_the_command_line(tmp_path: Path) -> None:
+    """The engine dies within the second of three levels: `--resume RUN --serve ...` measures that and the third."""
+    pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
+    path, workload = tmp_path / "run", tmp_path / "set.jsonl"
+    lines = [json.dumps({"prompt": f"question {i}", "max_output_tokens": 16}) + "\n" for i in range(40)]
+    workload.write_text("".join(lines))
+    serve = ["--serve", "llamacpp --slots 3 --ctx 512"]
+    flags = ["--workload", str(workload), "--concurrency", "1,2,3", "--gpu", "off", "--output", str(path)]
+    flags += ["--warmup-requests", "1", "--warmup-min-s", "0", "--cooldown-min-s", "0", "--fixed-length"]
+
+    def kill_in_the_second_point() -> None:
+        while True:
+            with contextlib.suppress(PointsError):
+                found = read_run(path)
+                entries = found.manifest["points"]
+                if len(entries) == 2 and found.table.num_rows > len(lines):
+                    os.kill(found.manifest["served"]["pid"], signal.SIGKILL)
+                    return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_in_the_second_point, daemon=True)
+    killer.start()
+    died = CliRunner().invoke(command, [*flags, *serve], standalone_mode=False)
+    killer.join(10)
+    assert isinstance(died.exception, EngineError), died.output
+    before = read_run(path)
+    (first, _, whole), (second, _, lost) = statuses(path)
+    third = next(point for point in before.manifest["planned_points"] if point not in (first, second))
+    assert (whole, lost in ("failed", "invalid")) == ("complete", True)
+    n_ok = column(before, "status", second).count("ok")
+    assert 0 < n_ok < len(lines)
+
+    resumed = CliRunner().invoke(command, ["--resume", str(path), *serve, "--quiet"], standalone_mode=False)
+    assert resumed.return_value in (0, 3), resumed.output
+    assert statuses(path) == [
+        (first, 0, "complete"),
+        (second, 0, "abandoned"),
+        (second, 1, "complete"),
+        (third, 0, "complete"),
+    ]
+    found = read_run(path)
+    assert Counter(column(found, "status")) - Counter(column(before, "status")) == {"ok": 2 * len(lines)}
+    assert Counter(found.whole["point_id"].to_pylist()) == {point: len(lines) for point in (first, second, third)}
 
 
 @pytest.mark.parametrize(
