@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,10 @@ def gate(
         pairs = {level: (runs[level], theirs[level]) for level in wanted}
         compared = compare_levels(pairs, regressions or default_regressions(pairs), (judgement, other), paired)
     checked = _checked(run, limits, {level: runs[level] for level in wanted})
-    criteria = sorted([*checked, *compared], key=lambda one: (one.concurrency, one.kind != "slo"))
+    criteria = sorted(
+        [*checked, *compared, *([] if levels else _unmeasured(run, runs))],
+        key=lambda one: (one.concurrency, one.kind != "slo"),
+    )
     if "client" not in allowed:
         criteria = [_doubted(one, _client_bound(judgement), _client_bound(other)) for one in criteria]
     notes += [*_warned(judgement, wanted, "the run"), *_warned(other, wanted, "the baseline")]
@@ -89,6 +93,21 @@ def _seed(run: Run) -> Any:
     return (run.manifest["spec"].get("load") or {}).get("seed"), (run.manifest.get("workload") or {}).get(
         "content_hash"
     )
+
+
+def _unmeasured(run: Run, runs: Collection[int]) -> list[Criterion]:
+    """Levels that the run was to measure and did not to their end: what it did measure cannot pass for them."""
+    found = {}
+    status = {point["point_id"]: point["status"] for point in run.manifest.get("points", [])}
+    for point_id in run.manifest.get("planned_points") or []:
+        named = re.fullmatch(r"c(\d+)-r\d+", str(point_id))
+        if named is not None and (level := int(named[1])) not in runs:
+            found[level] = status.get(point_id, "not begun")
+    hint = "`benchsuite sweep --resume` measures what is missing; --levels judges the others alone"
+    return [
+        Criterion("slo", "measured", level, "measured to its end", "inconclusive", f"{said}; {hint}")
+        for level, said in found.items()
+    ]
 
 
 def _checked(run: Run, limits: Slo, runs: dict[int, LevelRuns]) -> list[Criterion]:

@@ -158,6 +158,21 @@ def test_strict_makes_undecided_a_fail(runs, tmp_path):
     assert [strict.get(key) for key in ("tests", "failures", "skipped")] == ["2", "1", "0"]
 
 
+def test_a_run_cut_short_does_not_pass(tmp_path):
+    """A level that was planned and not measured to its end is undecided; --levels leaves it out by intent."""
+    cut = make_run(tmp_path / "cut", repeats=5, planned_points=["c0002-r0", "c0004-r0", "c0008-r0"])
+    manifest = json.loads((cut / "manifest.json").read_text("utf-8"))
+    manifest["points"].append({"point_id": "c0004-r0", "concurrency": 4, "repeat": 0, "status": "stopped"})
+    (cut / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+
+    code, found = gated(cut)
+
+    assert (code, found["verdict"]) == (6, "inconclusive")
+    told = {one["concurrency"]: one["said"].split(";")[0] for one in found["criteria"] if one["name"] == "measured"}
+    assert told == {4: "stopped", 8: "not begun"}
+    assert gated(cut, "--levels", "2")[0] == 0
+
+
 def test_junit_has_a_case_per_criterion_and_level(runs, tmp_path):
     """A failing criterion is a failure whose message says what was found; notes are kept."""
     gate(runs["slow"], "--baseline", runs["base"], "--max-regression", "tpot=5%", "--junit", tmp_path / "j.xml")

@@ -178,6 +178,12 @@ def test_the_first_screen_tells_of_warnings_on_its_level(tmp_path: Path):
     assert not re.search(r"\d%", "".join(re.findall(r"<ul class=.warnings.*?</ul>", html, re.S)))
 
 
+def test_one_level_is_no_choice(tmp_path: Path):
+    """Where one level alone keeps the SLO it is the only one, not the cheapest of one."""
+    _, seen = page(tmp_path, slo="ttft_mean<0.06s")
+    assert "the only one of 3 levels that keeps ttft_mean < 0.06 s. There: TTFT 50.0 ms" in seen.text
+
+
 def test_an_odd_run_has_a_page(tmp_path: Path):
     """Without streaming, and without tokens: it says what is not known."""
     for name, (columns, said) in {

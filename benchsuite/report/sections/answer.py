@@ -69,6 +69,11 @@ def _concurrency(decision: Optimum, judged: Sequence[Judged], slo: Slo) -> Tile:
     level = decision.recommended
     kept = sum(j.meets_slo for j in judged)
     what = "the cheapest" if level is decision.choice else "the safer"
+    which = f"{what} of the {kept} levels, of {len(judged)} measured, that keep {slo}"
+    if kept <= 1:
+        which = (
+            f"the only one of {len(judged)} levels that keeps {slo}" if len(judged) > 1 else "the only level measured"
+        )
     point = level.point
     speeds = [
         f"TTFT {ms(point.ttft_s.mean)} ms" if point.ttft_s.mean is not None else "",
@@ -79,7 +84,7 @@ def _concurrency(decision: Optimum, judged: Sequence[Judged], slo: Slo) -> Tile:
     return Tile(
         "Concurrency",
         f"{point.concurrency} user{'s' * (point.concurrency > 1)}",
-        f"{what} of the {kept} levels, of {len(judged)} measured, that keep {slo}. There: {there}",
+        f"{which}. There: {there}",
     )
 
 
