@@ -78,8 +78,9 @@ class _Truth(Silent):
         self._ask()
         ours = dict(zip(rows["response_id"].to_pylist(), rows["chunk_gap_us"], strict=True))
         for truth in self._truth:
-            off = [np.abs(np.diff(ns) / 1000 - ours[name].values.to_numpy()) for name, ns in truth.items()]
-            errors = np.concatenate(off)
+            pairs = [(np.diff(ns) / 1000, ours[name].values.to_numpy()) for name, ns in truth.items() if name in ours]
+            # what was still being sent when the server was asked is left out
+            errors = np.concatenate([np.abs(sent - seen) for sent, seen in pairs if len(sent) == len(seen)])
             self.errors_us.append((float(np.quantile(errors, 0.5)), float(np.quantile(errors, 0.99))))
         self.wall_s = wall_s
 
