@@ -306,6 +306,34 @@ def test_a_folder_of_a_crash_before_the_first_row_is_new(tmp_path):
     assert RunFolder(tmp_path / "run").before is None
 
 
+def test_a_folder_of_a_crash_before_the_manifest_is_new(tmp_path):
+    """Samples taken before there was a manifest are of no run; with rows beside them nothing is touched."""
+    folder = RunFolder(tmp_path)
+    folder.sample_log("server").close()
+    folder.release()
+    RunFolder(tmp_path).release()
+    assert list((tmp_path / "journal").iterdir()) == []
+    folder = RunFolder(tmp_path)
+    folder.sample_log("server").close()
+    journal_of(folder.journal_path("c0008-r0", 0), [row(1)])
+    folder.release()
+    with pytest.raises(InputError, match="no manifest"):
+        RunFolder(tmp_path)
+    assert len(list((tmp_path / "journal").iterdir())) == 2
+
+
+def test_a_session_that_is_in_no_manifest(tmp_path):
+    """A resume that was killed before it wrote its manifest does not stand in the next one's way."""
+    folder = RunFolder(tmp_path)
+    folder.write_manifest(manifest(sessions=[{}]))
+    folder.release()
+    for names in (["gpu.s1.samples"], ["gpu.s1.samples", "gpu.s2.samples"]):
+        folder = RunFolder(tmp_path)
+        folder.sample_log("gpu").close()
+        folder.release()
+        assert sorted(path.name for path in (tmp_path / "journal").iterdir()) == names
+
+
 def test_one_run_at_a_time(tmp_path):
     """A folder that is being written is refused to everybody else, and free again when it is let go."""
     folder = RunFolder(tmp_path / "run")

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ class RunFolder:
             raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
         self._take_lock()
         try:
+            self._refuse_living_writers()
             holds_run = (path / MANIFEST).exists()
-            taken = [name for name in ours if _holds_something(path / name)]
+            samples = [] if holds_run else self._samples_alone()
+            taken = [name for name in ours if _holds_something(path / name) and not (samples and name == JOURNALS)]
             if taken and not holds_run:
                 raise InputError(
                     "the output folder holds files of a run but no manifest; nothing measured is ever overwritten",
@@ -54,7 +57,8 @@ class RunFolder:
                     expected="a new folder, or a run folder to go on with",
                     hint="name another folder",
                 )
-            self._refuse_living_writers()
+            for log in samples:
+                log.unlink()
             self.before: Run | None = read_run(path) if holds_run else None
             for name in (JOURNALS, POINTS):
                 (path / name).mkdir(exist_ok=True)
@@ -96,6 +100,11 @@ class RunFolder:
                 hint="look for processes of benchsuite that are stopped or hang, and end them",
             )
 
+    def _samples_alone(self) -> list[Path]:
+        """The logs of samples, if there are no rows with them: a sweep ended before it had written its manifest."""
+        journals = list((self.path / JOURNALS).iterdir()) if (self.path / JOURNALS).is_dir() else []
+        return journals if all(path.suffix == ".samples" for path in journals) else []
+
     def release(self) -> None:
         """Let others write to the folder."""
         if self._lock is not None:
@@ -112,7 +121,8 @@ class RunFolder:
 
     def sample_log(self, name: str) -> SampleLog:
         """A new log of this session's samples: `GPU` or `SERVER`."""
-        return SampleLog(self.path / JOURNALS / f"{name}.s{self._sessions}.samples", name)
+        paths = (self.path / JOURNALS / f"{name}.s{session}.samples" for session in count(self._sessions))
+        return SampleLog(next(path for path in paths if not path.exists()), name)  # a killed one may be in no manifest
 
     def finish_point(self, point_id: str, attempt: int = 0) -> pa.Table:
         """Compact the journals of an attempt into its Parquet file, and return its rows."""
