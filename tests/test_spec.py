@@ -40,8 +40,8 @@ def test_every_mistake_at_once():
             "wokload": {},
         }
     ) == [
-        "server.base_url: expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1 "
-        "(given '127.0.0.1:8000')",
+        "server.base_url: expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1; "
+        "did you mean http://127.0.0.1:8000? (given '127.0.0.1:8000')",
         "server.endpoint: Input should be 'chat', 'completions' or 'native' (given 'chats'); did you mean 'chat'?",
         "server.profil: unknown key; did you mean 'profile'?",
         "load.repeats: Input should be greater than or equal to 1 (given 0)",

@@ -14,6 +14,7 @@ ProfileName = Literal["auto", "vllm", "tgi", "ollama", "llamacpp", "transformers
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
 )
+_HOST = re.compile(r"[\w.-]+:\d{1,5}(/v1)?/?", re.ASCII)
 
 
 class FallbackSpec(Part):
@@ -178,7 +179,7 @@ def _checked_url(value: str) -> str:
     except ValueError as error:
         raise ValueError(f"{form}: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(form)
+        raise ValueError(form + (f"; did you mean http://{value}?" if _HOST.fullmatch(value) else ""))
     if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
         raise ValueError(form + "; without spaces, ? or #")
     if parts.username or parts.password:
