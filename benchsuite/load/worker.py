@@ -8,7 +8,7 @@ import os
 import signal
 import traceback
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 
@@ -38,6 +38,7 @@ class _RowSink:
         self._ttft_sum_s, self._ttft_n = 0.0, 0
         self._synced_ns = now_ns()
         self._syncer = ThreadPoolExecutor(1) if journal else None
+        self._syncing: Future[None] | None = None
         self.n_ok = self.n_failed = self.output_tokens = 0
         self.first_error: str | None = None
 
@@ -59,17 +60,24 @@ class _RowSink:
         self._show([self.n_ok, self.n_failed, self.output_tokens, self._ttft_sum_s, self._ttft_n])
         if self._journal is not None and self._syncer is not None:
             self._journal.flush_if_due(at_ns)
-            if at_ns - self._synced_ns > _SYNC_NS:
+            if self._syncing is not None and self._syncing.done():
+                syncing, self._syncing = self._syncing, None
+                syncing.result()  # the system tells of a failed write once, and not again when the journal is closed
+            if self._syncing is None and at_ns - self._synced_ns > _SYNC_NS:
                 self._synced_ns = at_ns
-                self._syncer.submit(self._journal.sync)
+                self._syncing = self._syncer.submit(self._journal.sync)
         self.on_tick()
 
     def close(self) -> None:
-        self.tick(now_ns())
-        if self._syncer is not None:
-            self._syncer.shutdown()
-        if self._journal is not None:
-            self._journal.close()
+        try:
+            self.tick(now_ns())
+            if self._syncing is not None:
+                self._syncing.result()
+        finally:
+            if self._syncer is not None:
+                self._syncer.shutdown()
+            if self._journal is not None:
+                self._journal.close()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -59,9 +59,9 @@ class _replacing:  # noqa: N801 - a context manager
                 raise StoreError("a file cannot be written", where=str(self._path), given=str(error)) from None
             return
         try:
-            _sync(self._temporary)
+            sync(self._temporary)
             self._temporary.replace(self._path)
-            _sync(self._path.parent)
+            sync(self._path.parent)
         except OSError as failed:  # some file systems say only now that they are full
             self._drop()
             raise StoreError("a file cannot be written", where=str(self._path), given=str(failed)) from None
@@ -71,7 +71,8 @@ class _replacing:  # noqa: N801 - a context manager
             self._temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file, or what a folder holds, onto the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

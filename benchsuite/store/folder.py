@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from benchsuite import __version__
 from benchsuite.errors import InputError, StoreError
-from benchsuite.store.files import drop_temporaries, put_aside, write_json, write_parquet
+from benchsuite.store.files import drop_temporaries, put_aside, sync, write_json, write_parquet
 from benchsuite.store.journal import SampleLog, read_journal, wait_for_writers
 from benchsuite.store.names import JOURNALS, MANIFEST, POINTS, REPORT, REQUESTS, SAMPLES, SUMMARY, part_name
 from benchsuite.store.reading import Run, is_torn, read_rows, read_run, read_samples
@@ -43,6 +44,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
+        with suppress(OSError):  # a folder that may not be read is no concern of ours
+            sync(path.absolute().parent)
         self._take_lock()
         try:
             self._refuse_living_writers()

@@ -18,6 +18,7 @@ import pyarrow as pa
 from benchsuite.errors import StoreError
 from benchsuite.foreign import masked
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
+from benchsuite.store.files import sync
 from benchsuite.store.schema import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA, at_current_schema
 
 _FLUSH_ROWS = 20
@@ -36,6 +37,7 @@ class _Stream:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("xb", buffering=0)
+        sync(path.parent)  # that there is such a file must outlive a power cut too
         _lock(self._file, fcntl.LOCK_EX)  # until the process ends, however: see `wait_for_writers`
         self._waiting = bytearray()
         self._written = self._given = 0

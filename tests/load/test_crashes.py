@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from test_store import ids, row
 from benchmarks import chaos_files
 from benchmarks.chaos import table, write_page
 from benchmarks.chaos_crashes import KINDS, crashes
+from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
+from benchsuite.load.breaker import Breaker
+from benchsuite.load.worker import _RowSink
 from benchsuite.store import Journal, read_journal
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +81,29 @@ def test_a_journal_says_that_its_disk_is_full(monkeypatch, tmp_path):
     monkeypatch.setattr("benchsuite.store.journal.os.write", real)
     journal.close()
     assert ids(read_journal(tmp_path / "j.arrows")) == ["p1"]
+
+
+@pytest.mark.parametrize("at", ["the next turn", "the end"])
+def test_a_disk_that_failed_to_sync_is_told(at):
+    """The system says once that what was written is not on the disk: the next turn, or the end, says it on."""
+
+    class Lost:
+        def sync(self):
+            raise StoreError("a journal cannot be written", where="j", given="Input/output error")
+
+        def flush_if_due(self, at_ns):
+            pass
+
+        def close(self):
+            closed.append(True)
+
+    closed: list[bool] = []
+    sink = _RowSink(Lost(), lambda _: None, Breaker(multiprocessing.Array("q", 5)))
+    sink.tick(now_ns() + 1_100_000_000)
+    sink._syncer.shutdown()
+    with pytest.raises(StoreError, match="Input/output error"):
+        sink.tick(now_ns()) if at == "the next turn" else sink.close()
+    assert closed == ([] if at == "the next turn" else [True])
 
 
 def test_torn_files(monkeypatch):
