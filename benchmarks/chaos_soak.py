@@ -97,14 +97,15 @@ def soak(requests: int = REQUESTS) -> list[str]:
     late = [(rss, files) for at_s, rss, files in seen.samples if at_s > _FIRST_S] or [s[1:] for s in seen.samples]
     (point,) = run.manifest["points"]
     client = point["client"]
-    rss_mb, files = [rss for rss, _ in late], [n for _, n in late]
+    rss_mb = [rss for rss, _ in late]
+    files = sorted({n for _, n in late if n > USERS})  # the last sample may come when the connections are closed
     return [
         f"**Soak**: {run.table.num_rows:,} requests ({ok:,} ok) of {TOKENS} tokens through {USERS} streams, one "
         f"measuring process, {truth.wall_s:.0f} s ({requests / truth.wall_s:.0f} requests/s).",
         "",
         f"* memory of the measuring process after the first minute: {min(rss_mb):.1f} to {max(rss_mb):.1f} MB "
         "(sampled each second)",
-        f"* open files after the first minute: {min(files)} to {max(files)}; before and after the point "
+        f"* open files after the first minute, while the point ran: {', '.join(map(str, files))}; before and after it "
         f"{client['fds_start']} / {client['fds_end']}",
         "* error of the gaps (client minus server), p50 / p99, by quarter: "
         + ", ".join(f"{p50:.1f} / {p99:.0f} us" for p50, p99 in truth.errors_us),
