@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchsuite.cli.long_running import long_running
+
 if TYPE_CHECKING:
     from benchsuite.economics.settings import SettingCurve, SettingsDecision
     from benchsuite.load.matrix import Outcome
@@ -38,6 +40,7 @@ matrix.csv, matrix.md and matrix.json.
 @click.option("--dry-run", is_flag=True, help="Print what would be started and measured, and do nothing.")
 @click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout; progress goes to stderr.")
+@long_running()
 def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json: bool) -> int:
     """Start a server under each setting, sweep it, stop it; one table out, and the cheapest setting that meets the SLO.
 

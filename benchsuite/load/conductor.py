@@ -198,6 +198,10 @@ class Conductor:
                 self._folder.write_manifest(self._manifest)
                 return
         entry["cooldown"] = self._cool_down(step)
+        if fleet.stopping:  # nothing of it is measured yet
+            entry["status"] = "stopped"
+            self._folder.write_manifest(self._manifest)
+            return
         entry["cache_reset"] = reset_prefix_cache(self._control, self._found.plan, self._endpoints())
         before = self._server_state()
         clocks = ClockMark.now()

@@ -159,6 +159,24 @@ def test_ctrl_c(tmp_path, presses, ends):
     assert max(Counter(column(found, "prompt_id")).values()) == 1
 
 
+def test_stopped_in_the_warm_up(tmp_path):
+    """Nothing of the point is measured then: no row, and only what the warm-up had sent was asked of the server."""
+
+    class Stop(Watcher):
+        def progress(self, step, progress, elapsed_s):
+            if step.phase == "warming up" and progress.done and not self.notes:
+                signal.raise_signal(signal.SIGTERM)
+
+    with simulator(SimulatorConfig(law=Law(ttft_s=0.02, itl_s=0.01))) as server:
+        spec = spec_of(server.base_url, [2], load={"warmup_requests": 500})
+        result, found = run(spec, prompts(8), tmp_path / "run", Stop())
+    assert (result.complete, found.manifest["status"], found.table.num_rows) == (False, "stopped", 0)
+    (point,) = found.manifest["points"]
+    assert point["status"] == "stopped"
+    assert 0 < point["warmup"]["n_ok"] < 500
+    assert "started_s" not in point
+
+
 def test_a_killed_worker(tmp_path):
     """A measuring process that is killed ends the run with an error, keeps finished rows, and hangs nothing."""
     killed = []
