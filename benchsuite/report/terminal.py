@@ -74,7 +74,9 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
     final_table(judgement.judged, judgement.decision, judgement.slo, console=console, title=judgement.model)
     for line in balance_lines(judgement.balance) if judgement.balance is not None else ():
         say(console, line, indent=2)
-    say(console, f"files in {path}: report.html, summary.json, requests.parquet, manifest.json", style="dim")
+    samples = [name for name in ("gpu.parquet", "server.parquet", "serve.log") if (path / name).exists()]
+    files = ", ".join(["report.html", "summary.json", "requests.parquet", *samples, "manifest.json"])
+    say(console, f"files in {path}: {files}", style="dim")
 
 
 def final_table(
