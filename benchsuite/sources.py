@@ -40,7 +40,7 @@ def _text(path: Path) -> str:
             "the workload file does not exist",
             where=str(path),
             expected=f"a JSONL file, or {WINEVAL!r}",
-            hint="benchsuite workload make wineval --output FILE",
+            hint="--workload FILE where it moved, or make one: benchsuite workload make wineval --output FILE",
         ) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
