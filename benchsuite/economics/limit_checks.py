@@ -81,8 +81,11 @@ def _check(point: PointSummary, sums: LevelSums, draws: LevelDraws | None, i: in
 
 
 def _errors(point: PointSummary, limit: Limit) -> tuple[Verdict, str]:
-    failed, n = point.n_failed or 0, point.n_ok + (point.n_failed or 0)
-    if limit.holds(point.error_rate or 0.0):
+    failed = point.n_failed
+    if failed is None or point.error_rate is None:
+        return "inconclusive", "how many requests failed is not known"
+    n = point.n_ok + failed
+    if limit.holds(point.error_rate):
         return "pass", f"{failed} of {n:,} requests failed"
     p = float(stats.binom.sf(failed - 1, n, limit.value))
     return ("fail" if p <= ALPHA else "inconclusive"), f"{failed} of {n:,} requests failed"
