@@ -83,6 +83,24 @@ def test_a_whole_run_has_nothing_to_resume(server, tmp_path):
     assert (tmp_path / "run" / "requests.parquet").read_bytes() == rows
 
 
+def test_a_whole_run_needs_no_server(tmp_path):
+    """Where nothing is missing no server is asked; a new price is kept for the judgement, and no row changes."""
+    with simulator(SimulatorConfig(law=LAW)) as gone:
+        run(spec_of(gone.base_url, [2]), prompts(8), tmp_path / "run")
+    before = read_run(tmp_path / "run")
+    priced = spec_of(gone.base_url, [2], price={"usd_per_hour": 2.0})
+    view = Watcher()
+    result, found = run(priced, prompts(8), tmp_path / "run", view)
+    assert (result.complete, result.measured, view.notes) == (
+        True, 0, ["every point is measured already; it is judged anew"],
+    )  # fmt: skip
+    assert found.table.equals(before.table)
+    assert found.manifest["spec"]["price"]["usd_per_hour"] == 2.0
+    assert found.manifest["points"] == before.manifest["points"]
+    names = {"manifest.json", "requests.parquet", "server.parquet"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names
+
+
 def test_levels_and_repeats_may_be_added(server, tmp_path):
     """More levels and repeats, another price and SLO are the same measurement: only the new points are measured."""
     run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
