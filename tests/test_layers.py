@@ -22,7 +22,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
-WORDS = ("errors", "parsing", "foreign", "clock", "records", "results", "slo", "spec", "matrix_spec", "matrix_reading")
+WORDS = (
+    "errors", "parsing", "foreign", "clock", "records", "results", "slo", "strict_model", "spec", "matrix_spec",
+    "matrix_reading",
+)  # fmt: skip
 DRAWING = (
     "report.axes", "report.charts", "report.ecdf", "report.export", "report.figures", "report.stack", "report.svg",
     "report.timeline", "report.titles", "report.tornado", "report.words", "report.xy",
@@ -70,7 +73,7 @@ LIBRARIES = {
     "prometheus_client": ("telemetry",),
     "psutil": ("serving", "telemetry"),
     "pyarrow": ("analysis", "frames", "load", "report", "store"),
-    "pydantic": ("spec", "cli.spec_template"),
+    "pydantic": ("strict_model", "spec", "cli.spec_template", "simulator"),
     "pynvml": ("telemetry",),
     "rich": ("cli", "report"),
     "safetensors": ("serving",),

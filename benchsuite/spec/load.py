@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from benchsuite.spec.part import Part
+from benchsuite.strict_model import StrictModel
 
 DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
 
 
-class WorkloadSpec(Part):
+class WorkloadSpec(StrictModel):
     """The request set. source: 'wineval' (generated) or a JSONL file."""
 
     source: str = "wineval"
@@ -24,7 +24,7 @@ class WorkloadSpec(Part):
     save_text: bool = False
 
 
-class LoadSpec(Part):
+class LoadSpec(StrictModel):
     """How the set is sent. warmup_*, cooldown_*: None lets benchsuite choose (docs/METHODS.md, Protocol).
 
     max_errors: how many requests of a point may fail, a number or a share such as "5%" of the set, before the point is
@@ -98,7 +98,7 @@ def _share(text: str) -> float | None:
         return None
 
 
-class TimeoutSpec(Part):
+class TimeoutSpec(StrictModel):
     """When a request is given up: connecting, without a token, without any byte, in all (seconds).
 
     first_token_s: None takes idle_s.

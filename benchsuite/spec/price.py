@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from benchsuite.spec.part import Part
+from benchsuite.strict_model import StrictModel
 
 
-class OwnedSpec(Part):
+class OwnedSpec(StrictModel):
     """GPUs that were bought: what one costs an hour, by economics.hourly.Ownership, whose names these are.
 
     power_kw: of one GPU at work; None takes what is measured at each level. electricity_per_kwh, in `currency`: None
@@ -31,7 +31,7 @@ class OwnedSpec(Part):
     mode: Literal["eq5", "note", "full"] | None = None
 
 
-class PriceSpec(Part):
+class PriceSpec(StrictModel):
     """What an hour costs: usd_per_hour for one GPU, a bundled preset, or `owned`; times gpus.
 
     usd_per_kwh, pue (power usage effectiveness), gco2_per_kwh: what measured energy costs and emits. A rented hour has

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from benchsuite.errors import SpecError
 from benchsuite.parsing import read_toml
-from benchsuite.spec.server import without_secrets
 from benchsuite.spec.sweep import SweepSpec
+from benchsuite.strict_model import mistakes
+
+_IF_MISSING = dict.fromkeys(("server", "server.base_url"), "--base-url URL")
 
 
 def load_spec(path: Path | None, overrides: dict[str, Any], base: dict[str, Any] | None = None) -> SweepSpec:
@@ -51,39 +51,8 @@ def parse_spec(tree: dict[str, Any], *, where: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(tree)
     except ValidationError as error:
-        mistakes = [_explain(item) for item in error.errors()]
-    raise SpecError(
-        f"the sweep spec has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:\n    " + "\n    ".join(mistakes),
-        where=where,
-        expected="the keys and types of docs/METHODS.md, Sweep specification",
-    )
-
-
-def _explain(item: Any) -> str:
-    path = ".".join(str(step) for step in item["loc"]) or "spec"
-    if item["type"] == "missing":
-        hint = " (--base-url URL)" if path in ("server", "server.base_url") else ""
-        return f"{path}: required but missing{hint}"
-    if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1]), 1)
-        return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        close = difflib.get_close_matches(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"]), 1)
-        if close:
-            return f"{path}: {item['msg']} (given {item['input']!r}); did you mean {close[0]!r}?"
-    if isinstance(item["input"], dict) or path.endswith("api_key_env"):
-        return f"{path}: {item['msg'].removeprefix('Value error, ')}"
-    given = f" (given {without_secrets(repr(item['input']))})"
-    return f"{path}: {item['msg'].removeprefix('Value error, ')}{given}"
-
-
-def _keys_at(path: tuple[Any, ...]) -> list[str]:
-    node: type[BaseModel] = SweepSpec
-    for step in path:
-        annotation = node.model_fields[step].annotation if step in node.model_fields else None
-        parts = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
-        table = next((part for part in parts if issubclass(part, BaseModel)), None)
-        if table is None:
-            return []
-        node = table
-    return list(node.model_fields)
+        raise SpecError(
+            mistakes("the sweep spec", error, SweepSpec, _IF_MISSING),
+            where=where,
+            expected="the keys and types of docs/METHODS.md, Sweep specification",
+        ) from None

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from benchsuite.spec.part import Part
+from benchsuite.strict_model import StrictModel
 
 ProfileName = Literal["auto", "vllm", "tgi", "ollama", "llamacpp", "transformers", "openai"]
 _SECRET = re.compile(
@@ -17,7 +17,7 @@ _SECRET = re.compile(
 _HOST = re.compile(r"[\w.-]+:\d{1,5}(/v1)?/?", re.ASCII)
 
 
-class FallbackSpec(Part):
+class FallbackSpec(StrictModel):
     """A paid API that takes what the own servers refuse.
 
     on: which refusals go there: HTTP 429 (and an overload told in a stream), 503, or a queue of the own server longer
@@ -68,7 +68,7 @@ class FallbackSpec(Part):
         return self
 
 
-class ServerSpec(Part):
+class ServerSpec(StrictModel):
     """The server under test, or several of the same: base_url is the first, more_base_urls are the others.
 
     base_url may be given as a list of all of them. fallback: an API for what they refuse.
@@ -146,11 +146,6 @@ def _secret_in(tree: Any, depth: int = 0) -> str | None:
         return None
     named = next((str(key) for key in tree if _SECRET.fullmatch(str(key))), None)
     return named or next((found for item in tree.values() if (found := _secret_in(item, depth + 1))), None)
-
-
-def without_secrets(given: str) -> str:
-    """What was given, without what an address may carry besides its host: user, password, query."""
-    return re.sub(r"\?[^'\"\s]*", "?***", re.sub(r"//[^/@\s]*@", "//***@", given)) if "//" in given else given
 
 
 def _checked_variable(value: str) -> str:

@@ -9,12 +9,12 @@ from pydantic import Field, field_validator
 from benchsuite.errors import SloError
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.spec.load import LoadSpec, TimeoutSpec, WorkloadSpec
-from benchsuite.spec.part import Part
 from benchsuite.spec.price import PriceSpec
 from benchsuite.spec.server import ServerSpec, url_without_user
+from benchsuite.strict_model import StrictModel
 
 
-class TelemetrySpec(Part):
+class TelemetrySpec(StrictModel):
     """What is recorded beside the requests. gpu: auto takes NVML where the driver is, else DCGM if dcgm_url is given.
 
     gpu_ids: UUIDs (or NVML indices) of the GPUs that serve; empty finds out, or takes all. dcgm_interval_s: how often
@@ -39,7 +39,7 @@ class TelemetrySpec(Part):
         return None if value is None else url_without_user(value)
 
 
-class SweepSpec(Part):
+class SweepSpec(StrictModel):
     """Everything that decides what a sweep does; saved word for word in the manifest."""
 
     server: ServerSpec

@@ -1,0 +1,69 @@
+"""A person's file as frozen pydantic models that take no unknown key, and its mistakes as text."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class StrictModel(BaseModel):
+    """A frozen table that knows its keys and takes no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def mistakes(
+    what: str, error: ValidationError, model: type[BaseModel], if_missing: Mapping[str, str] | None = None
+) -> str:
+    """`WHAT has 2 mistakes:` and a line for each: its place, what is wrong, what was given, and the nearest valid key.
+
+    if_missing: by place, what to do where a required key is missing.
+    """
+    lines = [_mistake(item, model, if_missing or {}) for item in error.errors()]
+    return f"{what} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n    " + "\n    ".join(lines)
+
+
+def without_url_secrets(given: str) -> str:
+    """What was given, without what a URL may carry besides its host: user, password, query."""
+    return re.sub(r"\?[^'\"\s]*", "?***", re.sub(r"//[^/@\s]*@", "//***@", given)) if "//" in given else given
+
+
+def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -> str:
+    path = ".".join(str(step) for step in item["loc"]) or "top level"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        hint = f" ({if_missing[path]})" if path in if_missing else ""
+        return f"{path}: required but missing{hint}"
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1], model), 1)
+        return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        close = difflib.get_close_matches(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"]), 1)
+        if close:
+            return f"{path}: {message} (given {item['input']!r}); did you mean {close[0]!r}?"
+    if isinstance(item["input"], dict) or path.endswith("api_key_env"):
+        return f"{path}: {message}"
+    return f"{path}: {message} (given {without_url_secrets(repr(item['input']))})"
+
+
+def _keys_at(path: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
+    """The keys of the table at `path`; numbers in it count the items of a list of tables."""
+    for step in path:
+        if isinstance(step, int):
+            continue
+        field = model.model_fields.get(step)
+        table = _table_in(field.annotation) if field else None
+        if table is None:
+            return []
+        model = table
+    return list(model.model_fields)
+
+
+def _table_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((table for part in get_args(annotation) if (table := _table_in(part))), None)
