@@ -1,0 +1,271 @@
+"""Run folders for tests, written as a sweep writes them: through the journals and logs of the store.
+
+A server of `law` answers `requests` requests per level and repeat in a closed loop. Without `noise` every figure can
+be worked out by hand; with it, the same seed gives the same rows on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
+from benchsuite.store import GPU, SERVER, Journal, RunFolder
+
+# level -> seconds to the first token, seconds between tokens
+LAW = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}
+BASE_URL = "http://127.0.0.1:1"
+SLO = "ttft_mean<1s,throughput>30"
+CLIENT = {
+    "self_lag": {"n": 9, "p50_us": 10.0, "p99_us": 77.5, "max_us": 400.0},
+    "loop_lag": {"n": 9, "p50_us": 90.0, "p99_us": 410.0, "max_us": 900.0},
+    "merged_read_share": 0.0,
+    "cpu_share_mean": 0.12,
+    "cpu_share_max_1s": 0.3,
+    "steal_s": None,
+    "n_chunks": 176,
+}
+IDLE_W, FULL_W = 110.0, 640.0
+SAMPLE_S = 0.25  # between two samples of a GPU or a server
+
+
+def run_folder(
+    path: Path,
+    *,
+    levels: Sequence[int] = tuple(LAW),
+    repeats: int = 1,
+    requests: int = 16,
+    law: Mapping[int, tuple[float, float]] = LAW,
+    tokens: int = 11,
+    slots: int | None = None,
+    noise: float = 0.0,
+    faults: Mapping[str, int] | None = None,
+    gpu: bool = False,
+    server: bool = False,
+    model: str = "m",
+    slo: str | None = SLO,
+    usd_per_hour: float | None = 3.6,
+    spec: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write a run folder and return its path.
+
+    tokens: of every answer; with noise their median. slots: requests that the server answers at once, the others
+    wait. noise: relative standard deviation of every time, and a third of it between repeats. faults: status -> how
+    many of each point's requests end with it. gpu, server: with samples. spec: tables to merge into the sweep's;
+    manifest: keys to replace.
+    """
+    rng = random.Random(seed)
+    run, measured, points, start_s = RunFolder(path), [], [], 5.0
+    for repeat in range(repeats):
+        for level in levels:
+            point_id = f"c{level:04d}-r{repeat}"
+            speed = math.exp(noise / 3 * rng.gauss(0, 1)) if noise else 1.0
+            times = _Times(*law[level], tokens=tokens, speed=speed, noise=noise, rng=rng)
+            rows = _point(point_id, level, repeat, requests, start_s, slots or level, times, dict(faults or {}))
+            journal = Journal(run.journal_path(point_id, 0))
+            for row in rows:
+                journal.append(row)
+            journal.close()
+            run.finish_point(point_id)
+            end_s = max(row.closed_s or row.scheduled_s for row in rows)
+            points.append(_entry(point_id, level, repeat, start_s, end_s))
+            measured += rows
+            start_s = end_s + 4.0
+    for name, wanted, samples in ((GPU, gpu, _gpu_samples), (SERVER, server, _server_samples)):
+        if wanted:
+            log = run.sample_log(name)
+            log.append(samples(measured, start_s, slots or max(levels)))
+            log.close()
+    run.finish()
+    run.write_manifest(
+        {
+            "schema": SCHEMA_VERSION,
+            "run_id": "20260102T030405Z-m-beef",
+            "status": "complete",
+            "created": "2026-01-02T03:04:05+00:00",
+            "model": model,
+            "spec": _spec(levels, repeats, requests, model, slo, usd_per_hour, spec or {}),
+            "workload": {"name": "w", "requests": requests, "content_hash": "abc123"},
+            "preflight": {"profile": "vllm", "reports_usage": True, "server": {"version": "0.0"}},
+            "host": {"platform": "here", "versions": {"numpy": "2", "uvloop": None}},
+            **({"telemetry": _TELEMETRY} if gpu else {}),
+            "workers": 1,
+            "points": points,
+            **(manifest or {}),
+        }
+    )
+    run.release()
+    return path
+
+
+class _Times:
+    """How long the parts of an answer take."""
+
+    def __init__(
+        self, ttft_s: float, gap_s: float, *, tokens: int, speed: float, noise: float, rng: random.Random
+    ) -> None:
+        self._ttft_s, self._gap_s, self._tokens = ttft_s * speed, gap_s * speed, tokens
+        self._noise, self._rng = noise, rng
+
+    def ttft_s(self) -> float:
+        return self._ttft_s * self._factor()
+
+    def gaps_us(self) -> array[int]:
+        tokens = max(2, round(self._tokens * self._factor()))
+        return array("i", [round(1e6 * self._gap_s * self._factor()) for _ in range(tokens - 1)])
+
+    def _factor(self) -> float:
+        return math.exp(self._noise * self._rng.gauss(0, 1)) if self._noise else 1.0
+
+
+def _point(
+    point_id: str,
+    level: int,
+    repeat: int,
+    requests: int,
+    start_s: float,
+    slots: int,
+    times: _Times,
+    faults: dict[str, int],
+) -> list[RequestRecord]:
+    """Every user sends its next request when its last one has ended; what finds no slot waits in the server."""
+    statuses = [status for status, count in faults.items() for _ in range(count)]
+    users, free, rows = [start_s] * level, [start_s] * slots, []
+    for i in range(requests):
+        user = users.index(min(users))
+        sent_s = users[user]
+        slot = free.index(min(free))
+        queue_s = max(0.0, free[slot] - sent_s)
+        prefill_s, gaps_us = times.ttft_s(), times.gaps_us()
+        first_s = sent_s + queue_s + prefill_s
+        last_s = first_s + sum(gaps_us) / 1e6
+        status = statuses[i] if i < len(statuses) else "ok"
+        row = _row(point_id, level, repeat, i, sent_s, first_s, last_s, gaps_us)
+        row = row._replace(server_queue_s=queue_s, server_prefill_s=0.9 * prefill_s)
+        rows.append(row if status == "ok" else _failed(row, status))
+        users[user] = free[slot] = rows[-1].closed_s or sent_s
+    return rows
+
+
+def _row(
+    point_id: str, level: int, repeat: int, i: int, sent_s: float, first_s: float, last_s: float, gaps_us: array[int]
+) -> RequestRecord:
+    tokens = len(gaps_us) + 1
+    return RequestRecord(
+        run_id="r", point_id=point_id, concurrency=level, repeat=repeat, request_id=f"q{i}", prompt_id=f"p{i}",
+        scenario=None, worker=0, scheduled_s=sent_s, sent_s=sent_s, headers_s=first_s, first_token_s=first_s,
+        first_answer_s=first_s, last_token_s=last_s, closed_s=last_s, chunk_gap_us=gaps_us, input_tokens=5,
+        cached_tokens=None, output_tokens=tokens, reasoning_tokens=None, asked_output_tokens=64,
+        n_chunks=tokens, n_empty_chunks=1, n_reads=tokens, merged_reads=0, self_lag_max_us=9,
+        connection_reused=True, stale_retries=0, token_source="usage", stamp_source="kernel", finish_reason="stop",
+        status="ok", http_status=200, error=None, response_id=None, text=None, endpoint=BASE_URL,
+    )  # fmt: skip
+
+
+def _failed(row: RequestRecord, status: str) -> RequestRecord:
+    """The same request as it looks when it failed: before its first token, or (truncated) after its last."""
+    row = row._replace(status=status, finish_reason=None, error=f"{status} of the test")  # type: ignore[arg-type]
+    if status == "truncated":
+        return row
+    return row._replace(
+        headers_s=None, first_token_s=None, first_answer_s=None, last_token_s=None, chunk_gap_us=array("i"),
+        output_tokens=None, token_source=None, n_chunks=0, n_empty_chunks=0, n_reads=0, server_queue_s=None,
+        server_prefill_s=None, http_status=503 if status == "http_error" else None,
+    )  # fmt: skip
+
+
+def _entry(point_id: str, level: int, repeat: int, start_s: float, end_s: float) -> dict[str, Any]:
+    return {
+        "point_id": point_id, "concurrency": level, "repeat": repeat, "status": "complete", "client": CLIENT,
+        "started_s": start_s - 0.5, "ended_s": end_s + 0.5,
+    }  # fmt: skip
+
+
+def _spec(
+    levels: Sequence[int],
+    repeats: int,
+    requests: int,
+    model: str,
+    slo: str | None,
+    usd_per_hour: float | None,
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    tree: dict[str, Any] = {
+        "server": {"base_url": BASE_URL, "model": model},
+        "load": {"concurrency": list(levels), "repeats": repeats},
+        "price": {} if usd_per_hour is None else {"usd_per_hour": usd_per_hour},
+    }
+    if slo is not None:
+        tree["slo"] = slo
+    for key, value in more.items():
+        tree[key] = {**tree.get(key, {}), **value} if isinstance(value, Mapping) else value
+    return tree
+
+
+def _flight(rows: list[RequestRecord], end_s: float) -> list[tuple[float, int]]:
+    """How many requests are open, at every time of a sample."""
+    sent = sorted(row.sent_s or 0.0 for row in rows)
+    closed = sorted(row.closed_s or 0.0 for row in rows)
+    at = [i * SAMPLE_S for i in range(int(end_s / SAMPLE_S) + 1)]
+    return [(at_s, bisect_right(sent, at_s) - bisect_right(closed, at_s)) for at_s in at]
+
+
+def _gpu_samples(rows: list[RequestRecord], end_s: float, slots: int) -> list[GpuSample]:
+    samples, energy_j = [], 0.0
+    for at_s, flight in _flight(rows, end_s):
+        load = min(flight, slots) / slots
+        power_w = IDLE_W + (FULL_W - IDLE_W) * (0.35 * (flight > 0) + 0.65 * load)
+        energy_j += power_w * SAMPLE_S
+        samples.append(
+            GpuSample(
+                at_s, 1.8e9 + at_s, "nvml", "GPU-0000", util_ratio=(0.93 + 0.07 * load) * (flight > 0),
+                memory_used_bytes=72_000_000_000, memory_total_bytes=80_000_000_000, power_w=power_w,
+                power_limit_w=700.0, energy_j=energy_j, sm_clock_mhz=1980, temperature_c=48.0 + 20 * load,
+                throttle_reasons=0, n_processes=1, foreign_processes=0,
+                sm_active_ratio=0.15 * (flight > 0) + 0.5 * load, dram_active_ratio=0.25 * (flight > 0) + 0.4 * load,
+            )
+        )  # fmt: skip
+    return samples
+
+
+def _server_samples(rows: list[RequestRecord], end_s: float, slots: int) -> list[ServerSample]:
+    samples = []
+    for at_s, flight in _flight(rows, end_s):
+        done = [row for row in rows if row.status == "ok" and (row.closed_s or 0.0) <= at_s]
+        sums = {
+            "queue_sum_s": [row.server_queue_s for row in done],
+            "prefill_sum_s": [row.server_prefill_s for row in done],
+            "ttft_sum_s": [row.first_token_s - row.sent_s - 0.001 for row in done],
+            "e2e_sum_s": [row.closed_s - row.sent_s - 0.001 for row in done],
+            "itl_sum_s": [gap / 1e6 for row in done for gap in row.chunk_gap_us],
+        }
+        counts = {name.replace("_sum_s", "_count"): float(len(values)) for name, values in sums.items()}
+        samples.append(
+            ServerSample(
+                at_s, 1.8e9 + at_s, BASE_URL, running=float(min(flight, slots)), waiting=float(max(flight - slots, 0)),
+                kv_cache_ratio=0.9 * min(flight, slots) / slots, preemptions=0.0, requests_done=float(len(done)),
+                prefix_cache_hits=2.0 * len(done), prefix_cache_queries=5.0 * len(done),
+                generated_tokens=float(sum(row.output_tokens for row in done)), prompt_tokens=5.0 * len(done),
+                **{name: math.fsum(values) for name, values in sums.items()}, **counts,
+            )
+        )  # fmt: skip
+    return samples
+
+
+_TELEMETRY = {
+    "gpu": {
+        "source": "nvml",
+        "devices": [{"uuid": "GPU-0000", "name": "Made-up GPU", "power_limit_w": 700.0}],
+        "used": ["GPU-0000"],
+    },
+    "server": None,
+    "idle": {"started_s": 0.0, "ended_s": 4.5},
+    "problems": [],
+}

@@ -1,0 +1,340 @@
+"""What users see, frozen: one snapshot for each surface, made in this process through the command line's entry.
+
+A change of words or tables is made here by `pytest tests/test_surfaces.py --snapshot-update`; look at the diff of
+tests/__snapshots__/ before it is committed. Words are pinned nowhere else: other tests compare codes and fields.
+
+The figures of every surface in JSON are kept in tests/figures.json and compared to 1e-9. The update takes new names
+of figures and more of them, but it refuses to change or lose one: who means that removes its line there by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from bisect import bisect_left
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from factory import LAW, run_folder
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+from benchsuite.cli.main import VERBS, main
+from benchsuite.cli.main import cli as cli_group
+
+ROOT = Path(__file__).parent.parent
+FIGURES = Path(__file__).parent / "figures.json"
+DAY = "2026-11-21"
+
+PAPER = "--points paper_table4.csv --usd-per-hour 1.58"
+API = "compare-api --api article/gpt-4 --preset h100-low --today 2026-11-21"
+SCORES = "--scores paper_scores.csv"
+FIT = "plan --fit --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32"
+ENERGY = "--usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380"
+RUNS = ("demo", "v1", "v2", "telemetry", "faulty", "repeated")
+
+# name -> the command; a file that it writes behind >
+SURFACES = {
+    "help": "--help",
+    "decide_demo": "decide demo",
+    "decide_repeated": "decide repeated",
+    "decide_paper": f"decide {PAPER}",
+    "decide_not_met": "decide repeated --slo throughput>5000",
+    "check_demo": "check demo --scaling --attribution --balance --energy",
+    "check_telemetry": f"check telemetry --scaling --attribution --balance --energy {ENERGY}",
+    "check_faulty": "check faulty --strict --scaling --attribution --balance --energy",
+    "check_paper": f"check {PAPER} --scaling",
+    "report_demo_page": "report demo > demo/report.html",
+    "report_telemetry_page": "report telemetry > telemetry/report.html",
+    "report_faulty_page": "report faulty > faulty/report.html",
+    "report_paper_page": f"report {PAPER} {SCORES} --output paper.html > paper.html",
+    "report_two_page": f"report demo repeated {SCORES} --output two.html > two.html",
+    "report_csv": "report repeated telemetry --format csv",
+    "report_paper_csv": f"report {PAPER} --format csv",
+    "report_md": "report telemetry --format md",
+    "report_faulty_md": "report faulty --format md",
+    "report_paper_md": f"report {PAPER} --format md",
+    "report_vllm": "report faulty --format vllm --output vllm > vllm/*",
+    "gate_slo": "gate repeated --slo ttft_p95<1s,throughput>20",
+    "gate_failed": "gate slower --baseline repeated --max-regression ttft_p95=10%,cost=5%",
+    "gate_inconclusive": "gate demo --baseline demo",
+    "gate_markdown": "gate slower --baseline repeated --summary gate.md > gate.md",
+    "gate_junit": "gate slower --baseline repeated --junit gate.xml > gate.xml",
+    "gate_refused": "gate demo --baseline repeated",
+    "frontier_paper": f"frontier {PAPER} {SCORES}",
+    "frontier_svg": f"frontier {PAPER} {SCORES} --svg frontier.svg > frontier.svg",
+    "api_demand": f"{API} --capacity-tok-s 100 --tokens-per-month 30e6",
+    "api_run": "compare-api repeated --api openai/gpt-4o-mini --tokens-per-month 2e9 --preset h100-low --today " + DAY,
+    "api_list": f"compare-api --list-apis --today {DAY}",
+    "api_scenarios": "compare-api --scenarios article_scenarios.toml",
+    "plan_demand": "plan repeated --requests-per-day 2000000",
+    "plan_paper": "plan --points paper_table4.csv --model Qwen3-30B --users 500 --usd-per-hour 0.79 --gpus 2",
+    "plan_fit": FIT,
+    "cost_preset": f"cost --preset a800-owned --gpus 2 --today {DAY}",
+    "cost_sensitivity": f"cost --preset a800-owned --sensitivity --gpus 2 --output-tok-s 1029 --today {DAY}",
+    "cost_spot": "cost --usd-per-hour 0.9 --rent spot --interruptions-per-hour 0.05 --redo-hours 0.5",
+    "cost_list": f"cost --list-presets --today {DAY}",
+    "matrix_plan": "matrix matrix.toml --output matrix --dry-run",
+    "matrix_table": "matrix matrix.toml --output matrix",
+    "matrix_csv": "matrix matrix.toml --output matrix > matrix/matrix.csv",
+    "matrix_md": "matrix matrix.toml --output matrix > matrix/matrix.md",
+}
+# those that are also looked at in a wide terminal
+WIDE = [name for name in SURFACES if name.startswith(("decide_", "check_", "matrix_table"))]
+
+# name -> the command; what it prints is JSON
+DATA = {
+    **{f"summary_{run}": f"report {run} --format json" for run in RUNS},
+    **{f"decide_{run}": f"decide {run} --json" for run in RUNS},
+    "decide_paper": f"decide {PAPER} --json",
+    **{f"check_{run}": f"check {run} --scaling --attribution --balance --energy {ENERGY} --json" for run in RUNS},
+    "check_paper": f"check {PAPER} --scaling --json",
+    "gate_slo": "gate repeated --slo ttft_p95<1s,throughput>20 --json",
+    "gate_failed": "gate slower --baseline repeated --json",
+    "frontier_paper": f"frontier {PAPER} {SCORES} --json",
+    "api_demand": f"{API} --capacity-tok-s 100 --tokens-per-month 30e6 --json",
+    "api_run": f"{SURFACES['api_run']} --json",
+    "plan_demand": "plan repeated --requests-per-day 2000000 --json",
+    "plan_fit": f"{FIT} --json",
+    "cost_sensitivity": f"{SURFACES['cost_sensitivity']} --json",
+    "matrix": "matrix matrix.toml --output matrix --json",
+}
+# for a snapshot of what stands in it beside its figures; the others have the same shape
+SHOWN = [
+    name
+    for name in DATA
+    if name in ("summary_faulty", "check_telemetry") or not name.endswith(("_paper", *(f"_{run}" for run in RUNS)))
+]
+
+MATRIX = """
+[serve]
+engine = "simulator"
+[settings]
+slots = [1, 4]
+[sweep]
+slo = "ttft_mean<10s"
+[sweep.workload]
+requests = 16
+[sweep.load]
+concurrency = [2, 4]
+repeats = 3
+[sweep.price]
+usd_per_hour = 3.6
+"""
+
+
+class _Text(SingleFileSnapshotExtension):
+    """A text file for each surface: its diff can be read, and two changes seldom meet in one."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "txt"
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every run and table that the commands name."""
+    root = tmp_path_factory.mktemp("surfaces")
+    shutil.copytree(ROOT / "results" / "examples" / "demo", root / "demo")
+    for run in (ROOT / "tests" / "fixtures" / "runs").iterdir():
+        shutil.copytree(run, root / run.name)
+    for table in (ROOT / "docs" / "examples").glob("*.*"):
+        shutil.copy(table, root)
+    noisy: dict[str, Any] = {"repeats": 4, "requests": 32, "noise": 0.05}
+    run_folder(root / "telemetry", gpu=True, server=True, slots=4, noise=0.1, requests=48, repeats=2, seed=1)
+    run_folder(root / "faulty", faults={"timeout": 2, "http_error": 1, "truncated": 1}, noise=0.4, seed=2)
+    run_folder(root / "repeated", **noisy, seed=3)
+    slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LAW.items()}
+    run_folder(root / "slower", **noisy, law=slower, seed=4)
+    (root / "matrix.toml").write_text(MATRIX)
+    _measured_matrix(root)
+    return root
+
+
+def _measured_matrix(root: Path) -> None:
+    """Both settings as if they had been measured, so that the verb keeps them."""
+    said = CliRunner().invoke(cli_group, ["matrix", str(root / "matrix.toml"), "--dry-run", "--json"])
+    plan = json.loads(said.stdout)
+    for i, (slug, setting) in enumerate(plan["settings"].items()):
+        run_folder(
+            root / "matrix" / slug,
+            levels=(2, 4),
+            repeats=3,
+            noise=0.05,
+            slots=(1, 4)[i],
+            slo=None,
+            spec=plan["sweep"] | {"server": {"model": None}, "price": {"usd_per_hour": 3.6, "gpus": setting["gpus"]}},
+            manifest={"workload": {"name": "w", "requests": 16, "content_hash": plan["workload_hash"]}},
+            seed=5 + i,
+        )
+
+
+class Cli:
+    """Runs commands in this process, in the folder of the stored runs."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._folder, self._patch, self._capsys = folder, monkeypatch, capsys
+
+    def __call__(self, command: str) -> str:
+        """What the command wrote, and its exit code where that is not 0."""
+        command, _, file = command.partition(" > ")
+        self._patch.setattr("sys.argv", ["benchsuite", *command.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = self._capsys.readouterr()
+        parts = [out]
+        if file:
+            parts += [f"--- {path.relative_to(self._folder)}\n{_readable(path)}" for path in self._files(file)]
+        if err:
+            parts.append(f"--- stderr\n{err}")
+        if ended.value.code:
+            parts.append(f"--- exit code {ended.value.code}\n")
+        return "".join(parts)
+
+    def _files(self, pattern: str) -> list[Path]:
+        return sorted(self._folder.glob(pattern))
+
+
+@pytest.fixture
+def cli(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Cli]:
+    """The command line with nothing around it that a snapshot could show."""
+    monkeypatch.chdir(stored)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_COLOR", "NO_COLOR", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return Cli(stored, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_surface(name: str, cli: Cli, snapshot: SnapshotAssertion) -> None:
+    """In a terminal of 80 columns, or as a file, each surface reads as it did."""
+    assert _normal(cli(SURFACES[name])) == snapshot(extension_class=_Text)
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_surface(name: str, cli: Cli, snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the tables in one of 120 columns."""
+    monkeypatch.setenv("COLUMNS", "120")
+    assert _normal(cli(SURFACES[name])) == snapshot(extension_class=_Text)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(verb: str, cli: Cli, snapshot: SnapshotAssertion) -> None:
+    """--help of each verb, and of what stands below it."""
+    command = cli_group.get_command(click.Context(cli_group), verb)
+    below = command.commands if isinstance(command, click.Group) else {}
+    pages = [cli(f"{verb} {name} --help") for name in ("", *below)]
+    assert "\n".join(pages) == snapshot(extension_class=_Text)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_data(name: str, cli: Cli, snapshot: SnapshotAssertion) -> None:
+    """JSON: every key and word, and the figures to four digits."""
+    found = json.loads(cli(DATA[name]).partition("--- ")[0])
+    assert _normal(json.dumps(_rounded(found), indent=1)) == snapshot(extension_class=_Text)
+
+
+def test_figures(cli: Cli, pytestconfig: pytest.Config) -> None:
+    """Every figure of every surface in JSON is what it was, to 1e-9; a run without figures has none to lose."""
+    found = {name: dict(_figures(json.loads(cli(command).partition("--- ")[0]))) for name, command in DATA.items()}
+    assert all(found.values())
+    before = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    if pytestconfig.option.update_snapshots:
+        changed = {name: _lost(figures, found.get(name, {})) for name, figures in before.items()}
+        assert {name: lost for name, lost in changed.items() if lost} == {}
+        FIGURES.write_text(json.dumps(found, indent=0) + "\n", "utf-8")
+        return
+    for name, figures in before.items():
+        assert found[name] == pytest.approx(figures, rel=1e-9, abs=1e-12), name
+    assert found.keys() == before.keys()
+
+
+def _figures(tree: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _figures(value, f"{path}.{key}" if path else key)
+    elif isinstance(tree, list):
+        for i, value in enumerate(tree):
+            yield from _figures(value, f"{path}[{i}]")
+    elif isinstance(tree, int | float) and not isinstance(tree, bool):
+        yield path, tree
+
+
+def _lost(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+    """The figures of before that are nowhere among those of now, whatever they are called there."""
+    left, lost = sorted(now.values()), {}
+    for path, figure in before.items():
+        at = bisect_left(left, figure - 1e-9 * abs(figure) - 1e-12)
+        if at < len(left) and math.isclose(left[at], figure, rel_tol=1e-9, abs_tol=1e-12):
+            del left[at]
+        else:
+            lost[path] = figure
+    return lost
+
+
+def _rounded(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _rounded(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_rounded(value) for value in tree]
+    return float(f"{tree:.4g}") if isinstance(tree, float) else tree
+
+
+def _normal(text: str) -> str:
+    """Without the version, trailing blanks and runs of blank lines."""
+    text = re.sub(r"\bbenchsuite[ /]0\.\d+\.\d+\b", "benchsuite VERSION", text)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M))
+
+
+def _readable(path: Path) -> str:
+    text = path.read_text("utf-8")
+    if path.suffix not in (".html", ".svg"):
+        return text
+    page = _Page()
+    page.feed(text)
+    return page.text()
+
+
+class _Page(HTMLParser):
+    """The words of a page, a block a line and the cells of a table side by side: no tags, ids, styles or scripts."""
+
+    _UNSEEN = ("script", "style")
+    _INLINE = ("a", "b", "i", "em", "strong", "code", "span", "sub", "sup", "abbr", "small", "tspan", "kbd", "button")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[str] = []
+        self._unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self._unseen += tag in self._UNSEEN
+        self._cut(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unseen -= tag in self._UNSEEN
+        self._cut(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._unseen:
+            self._parts.append(re.sub(r"\s+", " ", data))
+
+    def _cut(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._parts.append("\t")
+        elif tag not in self._INLINE:
+            self._parts.append("\n")
+
+    def text(self) -> str:
+        lines = "".join(self._parts).split("\n")
+        cells = [[cell.strip() for cell in line.split("\t")] for line in lines]
+        joined = [" | ".join(cell for cell in line if cell) for line in cells]
+        return "\n".join(line for line in joined if line) + "\n"
