@@ -23,7 +23,7 @@ from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
 from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store import Run, read_run
-from benchsuite.workload.prompts import Prompt, Workload, make_workload
+from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 _NO_PAUSES = {"warmup_min_s": 0, "cooldown_min_s": 0, "cooldown_max_s": 0}
 FAST = Law(ttft_s=0.005, itl_s=0.002)

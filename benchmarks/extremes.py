@@ -20,7 +20,7 @@ from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
 from benchsuite.spec import parse_spec
 from benchsuite.store import Run, read_run
-from benchsuite.workload.prompts import Prompt, make_workload
+from benchsuite.workload.dataset import Prompt, make_workload
 
 
 def ceiling() -> list[dict[str, Any]]:

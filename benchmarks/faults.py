@@ -15,7 +15,7 @@ from benchsuite.serving.simulator_config import FAULT_KINDS, Fault, SimulatorCon
 from benchsuite.serving.simulator_law import Law
 from benchsuite.spec import parse_spec
 from benchsuite.store import read_run
-from benchsuite.workload.prompts import Prompt, make_workload
+from benchsuite.workload.dataset import Prompt, make_workload
 
 REQUESTS, USERS, SHARE = 640, 128, 0.25
 # what the simulator is told for kinds that need a number: longer than the client waits

@@ -18,7 +18,7 @@ from benchsuite.serving.model_cache import cached_tiny_model
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.workload.prompts import Prompt, make_workload, to_jsonl
+from benchsuite.workload.dataset import Prompt, make_workload, to_jsonl
 
 REQUESTS, USERS, TOKENS = 2000, 128, 128
 VLLM = ROOT / ".venv-vllm" / "bin" / "vllm"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from benchsuite.errors import InputError, WorkloadError
-from benchsuite.workload.prompts import Workload, parse_jsonl, take, to_jsonl
+from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 WINEVAL = "wineval"
 
@@ -26,9 +26,10 @@ def read_workload(source: str, requests: int | None, seed: int) -> Workload:
         from benchsuite.workload.wineval import REQUESTS, make_wineval
 
         return make_wineval(REQUESTS if requests is None else requests, seed)
+    from benchsuite.workload.formats import parse_workload
+
     path = Path(source)
-    # Not splitlines(): it also splits at U+2028 and others, which JSON allows inside a string.
-    workload = parse_jsonl(_text(path).split("\n"), where=source, name=path.stem)
+    workload = parse_workload(_text(path), where=source, name=path.stem)
     return workload if requests is None else take(workload, requests)
 
 
@@ -59,7 +60,7 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
 
     Raises WorkloadError if the file exists and not `force`, or cannot be written.
     """
-    data = "".join(f"{line}\n" for line in to_jsonl(workload)).encode()
+    data = "".join(f"{line}\n" for line in to_jsonl(workload.prompts)).encode()
     if output == "-":
         try:
             sys.stdout.buffer.write(data)

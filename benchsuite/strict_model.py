@@ -23,8 +23,15 @@ def mistakes(
 
     if_missing: by place, what to do where a required key is missing.
     """
-    lines = [_mistake(item, model, if_missing or {}) for item in error.errors()]
+    lines = mistake_lines(error, model, if_missing)
     return f"{what} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n    " + "\n    ".join(lines)
+
+
+def mistake_lines(
+    error: ValidationError, model: type[BaseModel], if_missing: Mapping[str, str] | None = None
+) -> list[str]:
+    """A line for each mistake, as in `mistakes`."""
+    return [_mistake(item, model, if_missing or {}) for item in error.errors(include_url=False)]
 
 
 def without_url_secrets(given: str) -> str:
@@ -47,7 +54,11 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
             return f"{path}: {message} (given {item['input']!r}); did you mean {close[0]!r}?"
     if isinstance(item["input"], dict) or path.endswith("api_key_env"):
         return f"{path}: {message}"
-    return f"{path}: {message} (given {without_url_secrets(repr(item['input']))})"
+    try:
+        given = repr(item["input"])
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        given = "a number of thousands of digits"
+    return f"{path}: {message} (given {without_url_secrets(given if len(given) <= 200 else given[:197] + '...')})"
 
 
 def _keys_at(path: tuple[Any, ...], model: type[BaseModel]) -> list[str]:

@@ -106,7 +106,7 @@ def _choices(seen: Seen) -> tuple[dict[str, Any], dict[str, str]]:
 def _fit_context(context_tokens: int, keys: dict[str, Any], said: dict[str, str]) -> None:
     """Cap the answers, where the longest prompts and their answers would not fit; and say what may still not."""
     from benchsuite.sources import read_workload
-    from benchsuite.workload.describe import describe
+    from benchsuite.workload.dataset import describe
 
     (all_of_it,) = (row for row in describe(read_workload("wineval", keys["workload.requests"], 0)) if row.total)
     longest, cap = round(all_of_it.input_tokens.max or 0), round(all_of_it.max_output_tokens.max or 0)

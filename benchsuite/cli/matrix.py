@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchsuite.load.matrix_folder import MatrixFolder
     from benchsuite.matrix_spec import MatrixSpec, Setting
     from benchsuite.report.matrix_words import SettingReport
-    from benchsuite.workload.prompts import Workload
+    from benchsuite.workload.dataset import Workload
 
 NOT_MET, FAILED = 3, 1
 _KEPT = ("measured", "kept")

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from benchsuite.workload.describe import ScenarioStats
+    from benchsuite.workload.dataset import ScenarioStats
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -56,7 +56,7 @@ def describe(source: str, requests: int | None, seed: int, as_json: bool) -> Non
       benchsuite workload describe workloads/wineval-64.jsonl --json
     """
     from benchsuite.sources import read_workload
-    from benchsuite.workload.describe import describe as stats_of
+    from benchsuite.workload.dataset import describe as stats_of
 
     workload = read_workload(source, requests, seed)
     if as_json:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 Endpoint = Literal["chat", "completions", "native"]
 LimitField = Literal["max_tokens", "max_completion_tokens"]

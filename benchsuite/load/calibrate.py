@@ -26,7 +26,7 @@ from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
 from benchsuite.spec import DriverName, parse_spec
 from benchsuite.store import read_run
-from benchsuite.workload.prompts import Prompt, make_workload
+from benchsuite.workload.dataset import Prompt, make_workload
 
 _TTFT_S = 0.1
 _REQUEST_S = 1.3

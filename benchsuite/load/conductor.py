@@ -39,7 +39,7 @@ from benchsuite.load.workers import Fleet
 from benchsuite.spec import SweepSpec
 from benchsuite.store import RunFolder
 from benchsuite.telemetry.server import ServerState, read_state, wait_until_idle
-from benchsuite.workload.prompts import Workload
+from benchsuite.workload.dataset import Workload
 
 _SUSPENDED_S = 0.5
 _IDLE = "waiting until the server is idle"

@@ -19,7 +19,7 @@ from benchsuite.load.preflight import Preflight, api_key, control_client, prefli
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.findings import Finding, judged
 from benchsuite.telemetry.server import ServerSampler
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 _TOKENS = 8
 _TRIES = 5

@@ -12,7 +12,7 @@ from benchsuite.client.request import Prepared
 from benchsuite.client.servers import BodyPlan, http_request
 from benchsuite.client.wire import Target
 from benchsuite.foreign import remember_key
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 _SHORT_BYTES = 2048  # an error is shorter than this; a longer stream is not searched for one
 

@@ -17,7 +17,7 @@ from benchsuite.records import SCHEMA_VERSION
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.calibration import read_calibration
 from benchsuite.telemetry.host import describe_host
-from benchsuite.workload.prompts import Workload
+from benchsuite.workload.dataset import Workload
 
 
 def new_run_id(model: str) -> str:

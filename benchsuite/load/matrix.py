@@ -19,7 +19,7 @@ from benchsuite.load.view import View
 from benchsuite.matrix_spec import MatrixSpec, Setting
 from benchsuite.serving.launch import launched, parse_serve
 from benchsuite.serving.launch_plan import refuse_secrets
-from benchsuite.workload.prompts import Workload
+from benchsuite.workload.dataset import Workload
 
 SERVER_LOG = "serve.log"
 _NO_MEMORY = re.compile(r"out of memory|outofmemory|no available memory|larger than the maximum number of tokens", re.I)

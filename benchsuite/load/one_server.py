@@ -18,7 +18,7 @@ from benchsuite.load.endpoints import Endpoint
 from benchsuite.load.found import Preflight, api_key, key_source
 from benchsuite.load.trial import Trial, try_requests
 from benchsuite.spec import SweepSpec
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 
 def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:

@@ -13,7 +13,7 @@ from benchsuite.load.breaker import Breaker
 from benchsuite.load.endpoints import Endpoint, Fallback
 from benchsuite.load.seats import ClientState
 from benchsuite.spec import DriverName, TimeoutSpec
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 RUN, DRAIN, ABORT = 0, 1, 2  # what the shared signal says
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what whole process groups are sent

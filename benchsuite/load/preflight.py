@@ -18,7 +18,7 @@ from benchsuite.load.found import Preflight, api_key, control_client, key_file_w
 from benchsuite.load.one_server import find_out
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.server import read_state
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 __all__ = ["Preflight", "api_key", "control_client", "preflight", "spec_at"]
 

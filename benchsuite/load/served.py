@@ -25,7 +25,7 @@ from benchsuite.serving.local_start import served_name
 from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
 from benchsuite.spec import SweepSpec
 from benchsuite.store import MANIFEST, write_json
-from benchsuite.workload.prompts import Workload
+from benchsuite.workload.dataset import Workload
 
 _DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
 

@@ -22,7 +22,7 @@ from benchsuite.spec import SweepSpec
 from benchsuite.store import Run, RunFolder
 from benchsuite.telemetry.descriptors import raise_limit
 from benchsuite.telemetry.host import describe_host
-from benchsuite.workload.prompts import Workload
+from benchsuite.workload.dataset import Workload
 
 _OTHER_DESCRIPTORS = 256  # of a measuring process beside its connections: pipes, journal, libraries
 

@@ -19,7 +19,7 @@ from benchsuite.load.first_token import has_token
 from benchsuite.load.seats import limits_of
 from benchsuite.records import RequestRecord
 from benchsuite.spec import SweepSpec
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 TRIAL_TOKENS = 8
 _LOOK_S = 0.1

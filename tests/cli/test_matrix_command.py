@@ -18,7 +18,7 @@ from benchsuite.errors import InputError
 from benchsuite.load.matrix import blame, measure
 from benchsuite.load.matrix_folder import open_matrix
 from benchsuite.matrix_reading import parse_matrix
-from benchsuite.workload.prompts import Prompt, Workload, make_workload
+from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 # a step takes 8 ms however many run in it: four slots do the work of four users in a quarter of the time
 FILE = """

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchsuite.client.servers import PROFILES, BodyPlan, http_request
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 CHAT = Prompt("p1", None, ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}), None, 100)
 TEXT = Prompt("p2", None, None, "Once", None)

@@ -43,7 +43,7 @@ from benchsuite.store.journal import _batch
 from benchsuite.store.manifest import check_manifest
 from benchsuite.telemetry.dcgm_page import read_dcgm_page
 from benchsuite.telemetry.metric_names import read_server_page
-from benchsuite.workload.prompts import parse_jsonl
+from benchsuite.workload.formats import parse_workload
 
 DATA = Path(__file__).parents[1] / "data"
 RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v2"
@@ -268,7 +268,7 @@ TARGETS: dict[str, Target] = {
         lambda: _pages("metrics/dcgm_h100.txt", "metrics/dcgm_mig.txt"),
         raises=False,
     ),
-    "workload JSONL": Target(lambda data: parse_jsonl(_text(data).split("\n"), where="w"), lambda: _seeds("workload")),
+    "workload JSONL": Target(lambda data: parse_workload(_text(data), where="w"), lambda: _seeds("workload")),
     "vllm bench": Target(_importer(vllm_bench.parse), lambda: [(DATA / "importers/vllm_bench_0.32.json").read_bytes()]),
     "guidellm": Target(_importer(guidellm.parse), lambda: [(DATA / "importers/guidellm_0.8.json").read_bytes()]),
     "aiperf": Target(

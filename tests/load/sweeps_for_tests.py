@@ -11,7 +11,7 @@ from benchsuite.load.sweep import sweep
 from benchsuite.load.view import Step, SweepResult
 from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store import Run, read_run
-from benchsuite.workload.prompts import Prompt, Workload, make_workload
+from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 
 class Watcher:

@@ -19,7 +19,7 @@ from benchsuite.records import RequestRecord
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.spec import SweepSpec
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 SIX = Prompt("six", None, ({"role": "user", "content": "one two three four five six"},), None, 5)
 

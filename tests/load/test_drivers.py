@@ -14,7 +14,7 @@ from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
 from benchsuite.spec import parse_spec
 from benchsuite.store import read_run
-from benchsuite.workload.prompts import Prompt, make_workload
+from benchsuite.workload.dataset import Prompt, make_workload
 
 PROMPTS = make_workload(
     "drivers", tuple(Prompt(f"p{i}", "s", ({"role": "user", "content": f"q {i}"},), None, 5) for i in range(24))

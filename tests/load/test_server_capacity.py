@@ -17,7 +17,7 @@ from benchsuite.load.capacity import capacity_facts, capacity_warnings, reset_pr
 from benchsuite.load.preflight import control_client, preflight
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 
 NOTHING = dict.fromkeys(
     ("concurrent_requests", "context_tokens", "input_tokens", "requests_per_period", "tokens_per_period")

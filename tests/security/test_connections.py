@@ -19,7 +19,7 @@ from benchsuite.load.found import control_client
 from benchsuite.load.preflight import preflight
 from benchsuite.spec import parse_spec
 from benchsuite.telemetry.scrape import Scraper
-from benchsuite.workload.prompts import Prompt
+from benchsuite.workload.dataset import Prompt
 from tests.security.hostile_servers import serving, whole
 
 KEY = "sk-planted-0123456789abcdef"

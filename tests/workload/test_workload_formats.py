@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchsuite.errors import WorkloadError
-from benchsuite.workload.prompts import Prompt, Workload, content_hash, make_workload, parse_jsonl, take, to_jsonl
+from benchsuite.workload.dataset import Prompt, Workload, content_hash, make_workload, take, to_jsonl
+from benchsuite.workload.formats import MISTAKES_SHOWN, parse_workload
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FILLED = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -52,7 +53,7 @@ def simple(*ids: str) -> Workload:
 @given(workloads())
 def test_round_trip(workload: Workload) -> None:
     """Writing a workload and reading it again gives the same workload, hash included."""
-    assert workload == parse_jsonl(list(to_jsonl(workload)), where="any")
+    assert workload == parse_workload("\n".join(to_jsonl(workload.prompts)), where="any")
 
 
 def test_canonical_line() -> None:
@@ -65,65 +66,85 @@ def test_canonical_line() -> None:
         '{"id": "a", "scenario": "triage", "messages": [{"role": "user", "content": "头痛"}], '
         '"max_output_tokens": 16, "reference": "B", "scorer": "choice", "arrival_s": 0.5, "tags": ["zh"]}'
     ]
-    assert list(to_jsonl(simple("a"))) == ['{"id": "a", "prompt": "hi"}']
+    assert list(to_jsonl(simple("a").prompts)) == ['{"id": "a", "prompt": "hi"}']
     # printf '{"id": "a", "prompt": "hi"}\n' | sha256sum
     assert content_hash(simple("a").prompts) == "165d516f82438be7e9c7382af5c1da6b7052198e8779db0f00139f14a4c8cae3"
 
 
 def test_defaults() -> None:
     """What is left out or null is None, blank lines are skipped, and an id is made from the line number."""
-    workload = parse_jsonl(["", '{"prompt": "hi", "reference": null}', "  \n"], where="set.jsonl")
+    workload = parse_workload('\n{"prompt": "hi", "reference": null}\n  \n', where="set.jsonl")
 
     assert (Prompt("line-2", None, None, "hi", None),) == workload.prompts
     assert workload.name == "set.jsonl"
-    assert parse_jsonl(['{"prompt": "hi"}'], where="set.jsonl", name="mine").name == "mine"
+    assert parse_workload('{"prompt": "hi"}', where="set.jsonl", name="mine").name == "mine"
 
 
 @pytest.mark.parametrize(
-    ("line", "what"),
+    ("line", "mistake"),
     [
-        ("{", "the line is not valid JSON"),
-        ("[" * 100_000, "the line is not valid JSON"),
-        (r'{"prompt": "\ud800"}', "the line is not valid JSON"),
-        ("[]", "the line is not an object"),
-        ('{"prompt": "a", "max_tokens": 3}', "unknown key 'max_tokens'; did you mean 'max_output_tokens'?"),
-        ('{"prompt": "a", "zzz": 3}', "unknown key 'zzz'\n"),
-        ('{"prompt": "a", "messages": [{"role": "user", "content": "a"}]}', "messages and prompt are both given"),
-        ('{"id": "a"}', "neither messages nor prompt is given"),
-        ('{"prompt": ""}', "prompt is not a text"),
-        ('{"messages": []}', "messages is not a list of messages"),
-        ('{"messages": ["a"]}', "a message is not an object"),
-        ('{"messages": [{"role": "boss", "content": "a"}]}', "a message has no known role"),
-        ('{"messages": [{"role": ["user"], "content": "a"}]}', "a message has no known role"),
-        ('{"messages": [{"role": "user", "content": 3}]}', "a message's content is not a text"),
-        ('{"messages": [{"role": "user"}]}', "a message's content is not a text"),
-        ('{"messages": [{"role": "user", "contents": "a"}]}', "unknown key 'contents'; did you mean 'content'?"),
-        ('{"prompt": "a", "id": 3}', "id is not a text"),
-        ('{"prompt": "a", "max_output_tokens": -1}', "max_output_tokens is not a count"),
-        ('{"prompt": "a", "max_output_tokens": 1.5}', "max_output_tokens is not a count"),
-        ('{"prompt": "a", "max_output_tokens": true}', "max_output_tokens is not a count"),
-        ('{"prompt": "a", "arrival_s": -0.1}', "arrival_s is not a time"),
-        ('{"prompt": "a", "arrival_s": NaN}', "arrival_s is not a time"),
-        ('{"prompt": "a", "arrival_s": "3"}', "arrival_s is not a time"),
-        ('{"prompt": "a", "arrival_s": 1' + "0" * 400 + "}", "arrival_s is not a time"),
-        ('{"prompt": "a", "tags": "en"}', "tags is not a list of texts"),
-        ('{"id": "first", "prompt": "a"}', "the id is used before, on line 1"),
+        ("{", "top level: Invalid JSON"),
+        ("[" * 100_000, "top level: Invalid JSON"),
+        (r'{"prompt": "\ud800"}', "top level: Invalid JSON"),
+        ('{"prompt": "a", "max_output_tokens": ' + "9" * 6000 + "}", "top level: Invalid JSON"),
+        ("[]", "top level: Input should be an object"),
+        ('{"prompt": "a", "max_tokens": 3}', "max_tokens: unknown key; did you mean 'max_output_tokens'?"),
+        ('{"prompt": "a", "zzz": 3}', "zzz: unknown key"),
+        ('{"prompt": "a", "messages": [{"role": "user", "content": "a"}]}', "top level: exactly one of messages"),
+        ('{"id": "a"}', "top level: exactly one of messages"),
+        ('{"prompt": ""}', "prompt:"),
+        ('{"messages": []}', "messages:"),
+        ('{"messages": ["a"]}', "messages.0:"),
+        ('{"messages": [{"role": "boss", "content": "a"}]}', "messages.0.role:"),
+        ('{"messages": [{"role": ["user"], "content": "a"}]}', "messages.0.role:"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "messages.0.content:"),
+        ('{"messages": [{"role": "user"}]}', "messages.0.content: required but missing"),
+        (
+            '{"messages": [{"role": "user", "content": "", "contents": "a"}]}',
+            "messages.0.contents: unknown key; did you mean 'content'?",
+        ),
+        ('{"prompt": "a", "id": 3}', "id:"),
+        ('{"prompt": "a", "max_output_tokens": -1}', "max_output_tokens:"),
+        ('{"prompt": "a", "max_output_tokens": 1.5}', "max_output_tokens:"),
+        ('{"prompt": "a", "max_output_tokens": true}', "max_output_tokens:"),
+        ('{"prompt": "a", "arrival_s": -0.1}', "arrival_s:"),
+        ('{"prompt": "a", "arrival_s": NaN}', "arrival_s:"),
+        ('{"prompt": "a", "arrival_s": "3"}', "arrival_s:"),
+        ('{"prompt": "a", "arrival_s": 1' + "0" * 400 + "}", "arrival_s:"),
+        ('{"prompt": "a", "tags": "en"}', "tags:"),
+        ('{"id": "first", "prompt": "a"}', "id: 'first' is used before, on line 1"),
     ],
 )
-def test_mistakes(line: str, what: str) -> None:
-    """Every mistake is named with the file and the line."""
+def test_mistakes(line: str, mistake: str) -> None:
+    """Every mistake is named with the file, the line and the key."""
     with pytest.raises(WorkloadError) as caught:
-        parse_jsonl(['{"id": "first", "prompt": "a"}', line], where="set.jsonl")
+        parse_workload('{"id": "first", "prompt": "a"}\n' + line, where="set.jsonl")
 
-    assert str(caught.value).startswith(what)
+    (header, found) = caught.value.what.split("\n")
+    assert header.startswith("the request set has 1 mistake")
+    assert found.strip().startswith(f"line 2: {mistake}")
     assert caught.value.where == "set.jsonl:2"
     assert caught.value.expected is not None
+
+
+def test_all_mistakes_at_once() -> None:
+    """A set with several mistakes names them all, of one line and of several, up to a screenful."""
+    two = '{"prompt": "", "maxtokens": 1}'
+    with pytest.raises(WorkloadError) as caught:
+        parse_workload(f'{{"prompt": "a"}}\n{two}\n[]', where="set.jsonl")
+    with pytest.raises(WorkloadError) as many:
+        parse_workload("[]\n" * 100, where="set.jsonl")
+
+    lines = [line.split(": ")[0].strip() for line in caught.value.what.split("\n")[1:]]
+    assert lines == ["line 2", "line 2", "line 3"]
+    assert caught.value.where == "set.jsonl:2"
+    assert len(many.value.what.split("\n")) == MISTAKES_SHOWN + 2
 
 
 def test_empty_set() -> None:
     """A set without any prompt is refused."""
     with pytest.raises(WorkloadError, match="the workload is empty"):
-        parse_jsonl(["", "\n"], where="set.jsonl")
+        parse_workload("\n\n", where="set.jsonl")
 
 
 def test_take() -> None:
@@ -145,6 +166,6 @@ def test_take_keeps_ids_distinct() -> None:
 
 def test_take_forgets_arrivals_of_copies() -> None:
     """A copy of a traced prompt has no arrival time."""
-    workload = parse_jsonl([json.dumps({"prompt": "hi", "arrival_s": 3})], where="trace")
+    workload = parse_workload(json.dumps({"prompt": "hi", "arrival_s": 3}), where="trace")
 
     assert [p.arrival_s for p in take(workload, 2).prompts] == [3.0, None]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchsuite.workload.synthetic import Draw, LengthMix, lengths
+from benchsuite.workload.lengths import LengthDistribution, RandomStream
 
-MIX = LengthMix(median=100, sigma=0.5, low=20, high=2000, tail_share=0.1, tail_from=300, tail_alpha=2.0)
+MIX = LengthDistribution(median=100, sigma=0.5, low=20, high=2000, tail_share=0.1, tail_from=300, tail_alpha=2.0)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_quantiles(u: float, length: int) -> None:
 
 def test_lengths_follow_the_distribution() -> None:
     """Stratified lengths have the distribution's shares: 45 % below the median of the body, 10 % in the tail."""
-    drawn = lengths(MIX, 1000, Draw(7))
+    drawn = MIX.sample(1000, RandomStream(7))
 
     assert sum(length < 100 for length in drawn) == pytest.approx(450, abs=8)
     assert sum(length >= 300 for length in drawn) == pytest.approx(110, abs=10)
@@ -36,16 +36,16 @@ def test_lengths_follow_the_distribution() -> None:
 
 def test_same_seed_same_draws() -> None:
     """A seed and stream give the same numbers for ever, and another stream gives others."""
-    draw = Draw(0, 1)
+    stream = RandomStream(0, 1)
 
-    assert [draw.integer(1, 6) for _ in range(8)] == [2, 6, 4, 6, 5, 3, 2, 4]
-    assert lengths(MIX, 5, Draw(0, 1)) != lengths(MIX, 5, Draw(0, 2))
+    assert [stream.integer(1, 6) for _ in range(8)] == [2, 6, 4, 6, 5, 3, 2, 4]
+    assert MIX.sample(5, RandomStream(0, 1)) != MIX.sample(5, RandomStream(0, 2))
 
 
-def test_some_takes_each_item_once() -> None:
-    """some never repeats an item, and gives all when asked for more than there are."""
-    assert sorted(Draw(3).some([1, 2, 3], 9)) == [1, 2, 3]
-    assert len(set(Draw(3).some(range(100), 40))) == 40
+def test_sample_takes_each_item_once() -> None:
+    """sample never repeats an item, and gives all when asked for more than there are."""
+    assert sorted(RandomStream(3).sample([1, 2, 3], 9)) == [1, 2, 3]
+    assert len(set(RandomStream(3).sample(range(100), 40))) == 40
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_some_takes_each_item_once() -> None:
 )
 def test_refuses_what_is_no_distribution(wrong: dict[str, float]) -> None:
     """Parameters that describe no distribution are refused."""
-    with pytest.raises(ValueError, match="LengthMix"):
-        LengthMix(**{"median": 100, "sigma": 0.5, "low": 20, "high": 2000, **wrong})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="LengthDistribution"):
+        LengthDistribution(**{"median": 100, "sigma": 0.5, "low": 20, "high": 2000, **wrong})  # type: ignore[arg-type]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchsuite.workload.describe import LengthStats, describe
-from benchsuite.workload.prompts import Prompt, make_workload
-from benchsuite.workload.tokens import estimate_input_tokens, estimate_tokens
+from benchsuite.workload.dataset import LengthStats, Prompt, describe, estimate_input_tokens, make_workload
 
 
 @pytest.mark.parametrize(
@@ -15,7 +13,7 @@ from benchsuite.workload.tokens import estimate_input_tokens, estimate_tokens
 )
 def test_estimate(text: str, tokens: int) -> None:
     """A token is 1.5 Chinese characters, with their punctuation, or 4 others."""
-    assert tokens == estimate_tokens(text)
+    assert tokens == estimate_input_tokens(Prompt("a", None, None, text, None))
 
 
 def test_estimate_of_messages() -> None:

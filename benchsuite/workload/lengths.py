@@ -1,4 +1,4 @@
-"""Length distributions with a long tail, and the seeded draws that synthetic text is made of.
+"""Length distributions with a long tail, and the seeded random numbers that synthetic text is made of.
 
 Only uniform numbers are taken from numpy, as its other draws may change between versions: the same seed must give the
 same bytes on every machine.
@@ -18,8 +18,40 @@ T = TypeVar("T")
 _NORMAL = NormalDist()
 
 
+class RandomStream:
+    """A stream of seeded draws: PCG64 seeded by SeedSequence([seed, *stream]). The one thing here with a state."""
+
+    def __init__(self, seed: int, *stream: int) -> None:
+        self._rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *stream])))
+        self._block: list[float] = []
+
+    def uniform(self) -> float:
+        """A number in [0, 1)."""
+        if not self._block:
+            self._block = self._rng.random(4096).tolist()
+        return self._block.pop()
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number in low..high, both included."""
+        return low + int(self.uniform() * (high - low + 1))
+
+    def choice(self, items: Sequence[T]) -> T:
+        """One of the items."""
+        return items[int(self.uniform() * len(items))]
+
+    def sample(self, items: Sequence[T], n: int) -> list[T]:
+        """n different items (by place) in random order; all of them if there are fewer."""
+        left = list(items)
+        return [left.pop(int(self.uniform() * len(left))) for _ in range(min(n, len(left)))]
+
+    def stratified(self, n: int) -> list[float]:
+        """n numbers in (0, 1), one in each of n equal strips, in random order: a sample with little luck in it."""
+        edges = [(i + max(self.uniform(), 1e-9)) / n for i in range(n)]
+        return self.sample(edges, n)
+
+
 @dataclass(frozen=True, slots=True)
-class LengthMix:
+class LengthDistribution:
     """A lognormal body with a Pareto tail, clipped: how long texts are in the real world (tokens).
 
     body: exp(Normal(ln median, sigma)), with probability 1 - tail_share.
@@ -50,39 +82,6 @@ class LengthMix:
             length = self.tail_from * (1 - (u - body) / self.tail_share) ** (-1 / self.tail_alpha)
         return round(min(max(length, self.low), self.high))
 
-
-class Draw:
-    """A stream of seeded draws: PCG64 seeded by SeedSequence([seed, *stream]). The one thing here with a state."""
-
-    def __init__(self, seed: int, *stream: int) -> None:
-        self._rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *stream])))
-        self._block: list[float] = []
-
-    def uniform(self) -> float:
-        """A number in [0, 1)."""
-        if not self._block:
-            self._block = self._rng.random(4096).tolist()
-        return self._block.pop()
-
-    def integer(self, low: int, high: int) -> int:
-        """A whole number in low..high, both included."""
-        return low + int(self.uniform() * (high - low + 1))
-
-    def pick(self, items: Sequence[T]) -> T:
-        """One of the items."""
-        return items[int(self.uniform() * len(items))]
-
-    def some(self, items: Sequence[T], n: int) -> list[T]:
-        """n different items (by place) in random order; all of them if there are fewer."""
-        left = list(items)
-        return [left.pop(int(self.uniform() * len(left))) for _ in range(min(n, len(left)))]
-
-    def strata(self, n: int) -> list[float]:
-        """n numbers in (0, 1), one in each of n equal strips, in random order: a sample with little luck in it."""
-        edges = [(i + max(self.uniform(), 1e-9)) / n for i in range(n)]
-        return self.some(edges, n)
-
-
-def lengths(mix: LengthMix, n: int, draw: Draw) -> list[int]:
-    """n lengths from `mix`, stratified: their histogram follows the distribution even for small n."""
-    return [mix.at(u) for u in draw.strata(n)]
+    def sample(self, n: int, stream: RandomStream) -> list[int]:
+        """n lengths, stratified: their histogram follows the distribution even for small n."""
+        return [self.at(u) for u in stream.stratified(n)]

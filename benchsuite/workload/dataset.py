@@ -1,0 +1,178 @@
+"""Request sets as values: `Prompt`, `Workload`, canonical JSONL with its content hash, and length statistics.
+
+Knows no file and no format but its own; `benchsuite.workload.formats` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from benchsuite.errors import WorkloadError
+
+LANGUAGE_TAGS = ("zh", "en")
+CHARS_PER_TOKEN_CJK = 1.5
+CHARS_PER_TOKEN_OTHER = 4.0
+_CJK = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request of a set. Exactly one of messages and prompt is given. Fields are in the order of canonical JSONL.
+
+    messages: ({"role": ..., "content": ...}, ...). max_output_tokens: None leaves the length to the server.
+    reference, scorer: what a good answer is and how to compare; None when unscored. arrival_s: seconds after the
+    start, for traces; None in closed loops.
+    """
+
+    prompt_id: str
+    scenario: str | None
+    messages: tuple[dict[str, str], ...] | None
+    prompt: str | None
+    max_output_tokens: int | None
+    reference: str | None = None
+    scorer: str | None = None
+    arrival_s: float | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A request set in its own order. content_hash: sha256 of its canonical JSONL."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    content_hash: str
+
+
+def make_workload(name: str, prompts: Iterable[Prompt]) -> Workload:
+    """The prompts, in their order, as a workload with its content hash."""
+    kept = tuple(prompts)
+    return Workload(name=name, prompts=kept, content_hash=content_hash(kept))
+
+
+def take(workload: Workload, n: int) -> Workload:
+    """The first n prompts; beyond the end the set starts again, its copies called `ID#2`, `ID#3`, ...
+
+    prompt_id stays distinct. A copy has arrival_s None: a trace says nothing about a second round.
+    Raises WorkloadError if n < 1.
+    """
+    if n < 1:
+        raise WorkloadError("a workload has at least one request", given=n, expected="1 or more")
+    if n == len(workload.prompts):
+        return workload
+    rounds = range(2, -(-n // len(workload.prompts)) + 1)
+    taken = {prompt.prompt_id for prompt in workload.prompts}
+    mark = "#"
+    while any(f"{name}{mark}{k}" in taken for name in taken for k in rounds):
+        mark += "#"
+    prompts = list(workload.prompts[:n])
+    for k in rounds:
+        prompts += [replace(p, prompt_id=f"{p.prompt_id}{mark}{k}", arrival_s=None) for p in workload.prompts]
+    return make_workload(workload.name, prompts[:n])
+
+
+def content_hash(prompts: Iterable[Prompt]) -> str:
+    """sha256 (hex) of the canonical JSONL, each line ended by a newline, in UTF-8."""
+    digest = hashlib.sha256()
+    for line in to_jsonl(prompts):
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
+
+
+def to_jsonl(prompts: Iterable[Prompt]) -> Iterator[str]:
+    """One canonical JSON line per prompt, without newline: keys in Prompt's order, nothing that is None or empty."""
+    names = [field.name for field in fields(Prompt)]
+    for prompt in prompts:
+        values = {name.removeprefix("prompt_"): getattr(prompt, name) for name in names}
+        if prompt.messages:
+            values["messages"] = [{key: message[key] for key in ("role", "content")} for message in prompt.messages]
+        yield json.dumps({k: v for k, v in values.items() if v not in (None, ())}, ensure_ascii=False)
+
+
+def token_weight(text: str) -> float:
+    """The unrounded token estimate: one per 1.5 CJK characters (with their punctuation), one per 4 others. Additive.
+
+    A rule of thumb for when no tokenizer is at hand, never a measurement: metrics and costs are made of the server's
+    own count (`usage`).
+    """
+    other = len(_CJK.sub("", text))
+    return (len(text) - other) / CHARS_PER_TOKEN_CJK + other / CHARS_PER_TOKEN_OTHER
+
+
+def estimate_input_tokens(prompt: Prompt) -> int:
+    """About how many input tokens the prompt has (`token_weight`, rounded); a chat template is not counted."""
+    texts = [prompt.prompt or ""] if prompt.messages is None else [m["content"] for m in prompt.messages]
+    return round(sum(map(token_weight, texts)))
+
+
+@dataclass(frozen=True, slots=True)
+class LengthStats:
+    """Lengths in tokens: mean and observed percentiles (inverse of the empirical CDF). None when n is 0."""
+
+    n: int
+    mean: float | None
+    p50: int | None
+    p95: int | None
+    max: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioStats:
+    """One scenario, or the whole set (`total`).
+
+    scenario: None for requests that name none. share: of the set's requests, ratio. input_tokens: estimated from the
+    text. max_output_tokens: of the requests that have one. language_share: ratio per language tag.
+    histogram: (bins,) counts of input_tokens between the edges that were asked for.
+    """
+
+    scenario: str | None
+    total: bool
+    n: int
+    share: float
+    input_tokens: LengthStats
+    max_output_tokens: LengthStats
+    language_share: dict[str, float]
+    histogram: tuple[int, ...]
+
+
+def describe(workload: Workload, *, bins: int = 16) -> list[ScenarioStats]:
+    """Statistics per scenario, in the order in which scenarios first appear, then of the whole set.
+
+    All histograms share `bins` bins, equal in the logarithm, from the shortest to the longest prompt of the set.
+    """
+    groups: dict[str | None, list[Prompt]] = defaultdict(list)
+    for prompt in workload.prompts:
+        groups[prompt.scenario].append(prompt)
+    inputs = [estimate_input_tokens(prompt) for prompt in workload.prompts]
+    edges = np.geomspace(max(min(inputs, default=1), 1), max(max(inputs, default=1), 2), bins + 1)
+
+    def stats(scenario: str | None, prompts: Sequence[Prompt], *, total: bool = False) -> ScenarioStats:
+        inputs = [estimate_input_tokens(prompt) for prompt in prompts]
+        bin_of = np.searchsorted(edges[1:-1], inputs, side="right")
+        return ScenarioStats(
+            scenario=scenario,
+            total=total,
+            n=len(prompts),
+            share=len(prompts) / len(workload.prompts),
+            input_tokens=_length_stats(inputs),
+            max_output_tokens=_length_stats(p.max_output_tokens for p in prompts if p.max_output_tokens is not None),
+            language_share={tag: sum(tag in p.tags for p in prompts) / len(prompts) for tag in LANGUAGE_TAGS},
+            histogram=tuple(int(count) for count in np.bincount(bin_of, minlength=bins)),
+        )
+
+    return [*(stats(name, prompts) for name, prompts in groups.items()), stats(None, workload.prompts, total=True)]
+
+
+def _length_stats(lengths: Iterable[int]) -> LengthStats:
+    tokens = np.array(list(lengths), dtype=np.int64)
+    if not len(tokens):
+        return LengthStats(0, None, None, None, None)
+    p50, p95 = np.quantile(tokens, [0.5, 0.95], method="inverted_cdf")
+    return LengthStats(len(tokens), float(tokens.mean()), int(p50), int(p95), int(tokens.max()))

@@ -1,0 +1,103 @@
+"""Formats of request sets: each a function from a file's text to prompts, and an entry in FORMATS.
+
+Native is one JSON object per line, with the keys of `NativeLine`. All but messages/prompt may be left out; null is the
+same as left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from benchsuite.errors import WorkloadError
+from benchsuite.strict_model import StrictModel, mistake_lines
+from benchsuite.workload.dataset import Prompt, Workload, make_workload
+
+MISTAKES_SHOWN = 20
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Message(StrictModel):
+    model_config = ConfigDict(strict=True)
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str
+
+
+class NativeLine(StrictModel):
+    """One line of native JSONL."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: Text | None = None
+    scenario: Text | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    prompt: Text | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    reference: Text | None = None
+    scorer: Text | None = None
+    arrival_s: Annotated[float, Field(ge=0)] | None = None
+    tags: list[Text] | None = None
+
+    @model_validator(mode="after")
+    def _chat_or_completion(self) -> NativeLine:
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("exactly one of messages (chat) and prompt (completions) is required")
+        return self
+
+
+def read_native(text: str, where: str) -> list[Prompt]:
+    """The prompts of native JSONL. Blank lines are skipped; a prompt without id is called `line-N`."""
+    prompts: list[Prompt] = []
+    lines_of_ids: dict[str, int] = {}
+    mistakes: list[tuple[int, str]] = []
+    # Not splitlines(): it also splits at U+2028 and others, which JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            item = NativeLine.model_validate_json(line)
+        except ValidationError as error:
+            mistakes += [(number, mistake) for mistake in mistake_lines(error, NativeLine)]
+            continue
+        prompt_id = item.id or f"line-{number}"
+        if lines_of_ids.setdefault(prompt_id, number) != number:
+            mistakes.append((number, f"id: {prompt_id!r} is used before, on line {lines_of_ids[prompt_id]}"))
+        prompts.append(
+            Prompt(
+                prompt_id=prompt_id,
+                scenario=item.scenario,
+                messages=tuple(m.model_dump() for m in item.messages) if item.messages else None,
+                prompt=item.prompt,
+                max_output_tokens=item.max_output_tokens,
+                reference=item.reference,
+                scorer=item.scorer,
+                arrival_s=None if item.arrival_s is None else item.arrival_s + 0.0,  # -0.0 becomes 0.0
+                tags=tuple(item.tags or ()),
+            )
+        )
+    if mistakes:
+        shown = "".join(f"\n    line {number}: {mistake}" for number, mistake in mistakes[:MISTAKES_SHOWN])
+        more = f"\n    and {len(mistakes) - MISTAKES_SHOWN} more" if len(mistakes) > MISTAKES_SHOWN else ""
+        raise WorkloadError(
+            f"the request set has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:{shown}{more}",
+            where=f"{where}:{mistakes[0][0]}",
+            expected="one JSON object per line, with the keys " + ", ".join(NativeLine.model_fields),
+        )
+    return prompts
+
+
+FORMATS: dict[str, Callable[[str, str], list[Prompt]]] = {"native": read_native}
+
+
+def parse_workload(text: str, *, where: str, name: str | None = None, format_name: str = "native") -> Workload:
+    """The workload in a file's text. where: the file, for errors; name: None takes `where`.
+
+    Raises WorkloadError naming every mistake with its line, or if there is no prompt at all.
+    """
+    prompts = FORMATS[format_name](text, where)
+    if not prompts:
+        raise WorkloadError("the workload is empty", where=where, expected="at least one request")
+    return make_workload(name if name is not None else where, prompts)
