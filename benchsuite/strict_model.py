@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+MISTAKES_SHOWN = 20
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
@@ -23,15 +26,35 @@ def mistakes(
 
     if_missing: by place, what to do where a required key is missing.
     """
-    lines = mistake_lines(error, model, if_missing)
-    return f"{what} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n    " + "\n    ".join(lines)
+    return mistake_text(what, [_mistake(item, model, if_missing or {}) for item in error.errors()])
 
 
-def mistake_lines(
-    error: ValidationError, model: type[BaseModel], if_missing: Mapping[str, str] | None = None
-) -> list[str]:
-    """A line for each mistake, as in `mistakes`."""
-    return [_mistake(item, model, if_missing or {}) for item in error.errors(include_url=False)]
+def mistake_text(what: str, lines: Sequence[str]) -> str:
+    """`WHAT has 2 mistakes:` and the first of them, a line each."""
+    more = [f"and {len(lines) - MISTAKES_SHOWN} more"] if len(lines) > MISTAKES_SHOWN else []
+    return "\n    ".join([f"{what} has {len(lines)} mistake{'s' * (len(lines) > 1)}:", *lines[:MISTAKES_SHOWN], *more])
+
+
+def parse_json_lines(
+    text: str, model: type[Model], read: Callable[[str, type[Model]], Model]
+) -> tuple[dict[int, Model], list[str]]:
+    """The objects of a text with one on each line, by line number, and every mistake after its `line N: `.
+
+    Blank lines are skipped. read: one line as a model; raises ValueError, or ValidationError.
+    """
+    items: dict[int, Model] = {}
+    mistakes: list[str] = []
+    # Not splitlines(): it also splits at U+2028 and others, which JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            items[number] = read(line, model)
+        except ValidationError as error:
+            mistakes += [f"line {number}: {_mistake(item, model, {})}" for item in error.errors()]
+        except ValueError as error:
+            mistakes.append(f"line {number}: not valid JSON: {error}")
+    return items, mistakes
 
 
 def without_url_secrets(given: str) -> str:

@@ -73,7 +73,7 @@ LIBRARIES = {
     "prometheus_client": ("telemetry",),
     "psutil": ("serving", "telemetry"),
     "pyarrow": ("analysis", "frames", "load", "report", "store"),
-    "pydantic": ("strict_model", "spec", "cli.spec_template", "simulator", "workload.formats"),
+    "pydantic": ("strict_model", "spec", "cli.spec_template", "simulator", "workload.formats", "importers"),
     "pynvml": ("telemetry",),
     "rich": ("cli", "report"),
     "safetensors": ("serving",),

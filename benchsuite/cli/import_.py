@@ -54,7 +54,7 @@ def command(
     its repeats. What a file lacks stays empty. vllm bench needs --save-result --save-detailed. Exit codes: 0 the SLO
     is met at some level, 3 at none, 2 bad input.
     """
-    from benchsuite.importers.run import imported_run, with_levels
+    from benchsuite.importers.imported_run import imported_run, with_levels
     from benchsuite.load.manifest import new_run_id
     from benchsuite.report.judgement import judge_run, unit_price
     from benchsuite.report.page import write_report

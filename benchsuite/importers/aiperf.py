@@ -6,10 +6,15 @@ have a unit of their own each. The file names neither model nor concurrency.
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
 from benchsuite.errors import PointsError
-from benchsuite.importers.point import ImportedPoint, ImportedRequest, status_of_error
-from benchsuite.importers.reading import Node, gap_us, in_order, parse_json
-from benchsuite.records import Status, TokenSource
+from benchsuite.importers.imported_run import ImportedPoint, ImportedRequest, status_of_error
+from benchsuite.importers.result_file import US_PER_S, Count, Duration, Gap, ResultModel, at, check_order, read_result
+from benchsuite.records import Status
+from benchsuite.strict_model import mistake_text, parse_json_lines
 
 TOOL = "aiperf"
 DEFINITIONS = (
@@ -20,116 +25,122 @@ DEFINITIONS = (
     "its inter-token latency is our TPOT (less the first chunk's tokens under --per-chunk-usage)",
     "warm-up requests are left out",
 )
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
-_NS = 1e-9
+_S_PER_UNIT = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+_S_PER_NS = 1e-9
+
+
+def _seconds(metric: Any) -> Any:
+    """The seconds in {"value": a number or a list of them, "unit": ...}."""
+    factor = _S_PER_UNIT.get(str(metric.get("unit"))) if isinstance(metric, dict) else None
+    if factor is None:
+        raise ValueError("should be a value with a unit of time: " + ", ".join(_S_PER_UNIT))
+    value = metric.get("value")
+    numbers = value if isinstance(value, list) else [] if value is None else [value]
+    if any(type(number) not in (int, float) or abs(number) > 1e15 for number in numbers):
+        raise ValueError("should hold numbers")
+    return [number * factor for number in numbers] if isinstance(value, list) else value and value * factor
+
+
+_Nanoseconds = Annotated[int, Field(ge=0, le=2**63 - 1)]
+_Latency = Annotated[Duration | None, BeforeValidator(_seconds)]
+
+
+class _Record(ResultModel):
+    benchmark_phase: str | None = at("metadata.benchmark_phase")
+    request_id: str | None = at("metadata.x_request_id")
+    was_cancelled: bool = at("metadata.was_cancelled", default=False)
+    issued_ns: _Nanoseconds | None = at("metadata.credit_issued_ns")
+    start_ns: _Nanoseconds = at("metadata.request_start_ns", default=...)
+    ack_ns: _Nanoseconds | None = at("metadata.request_ack_ns")
+    end_ns: _Nanoseconds | None = at("metadata.request_end_ns")
+    ttft_s: _Latency = at("metrics.time_to_first_token")
+    ttfa_s: _Latency = at("metrics.time_to_first_output_token")
+    latency_s: _Latency = at("metrics.request_latency")
+    gaps_s: Annotated[list[Gap] | None, BeforeValidator(_seconds)] = at("metrics.inter_chunk_latency")
+    input_tokens: Count | None = at(
+        "metrics.usage_prompt_tokens.value", "metrics.input_sequence_length.value", "metrics.error_isl.value"
+    )
+    cached_tokens: Count | None = at("metrics.usage_prompt_cache_read_tokens.value")
+    usage_tokens: Count | None = at("metrics.usage_completion_tokens.value")
+    counted_tokens: Count | None = at("metrics.output_sequence_length.value")
+    reasoning_tokens: Count | None = at("metrics.usage_reasoning_tokens.value", "metrics.reasoning_token_count.value")
+    error: dict[str, Any] | None = None
+    error_type: str | None = at("error.type")
+    error_message: str | None = at("error.message")
+    error_code: Count | None = at("error.code")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Record:
+        check_order(start=self.start_ns * _S_PER_NS, end=None if self.end_ns is None else self.end_ns * _S_PER_NS)
+        check_order(time_to_first_token=self.ttft_s, request_latency=self.latency_s)
+        return self
 
 
 def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
     """The one point of a file. Raises PointsError, naming line and key, also for the aggregated .json file."""
-    lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines or '"metadata"' not in lines[0][1]:
+    if '"metadata"' not in text.lstrip().partition("\n")[0]:
         raise PointsError(
             "not a file of single requests",
             where=where,
             expected="profile_export.jsonl, one request a line",
             hint="take that file instead of profile_export_aiperf.json, which has totals alone",
         )
-    records = [parse_json(line, where=f"{where}:{i}") for i, line in lines]
-    kept = [record for record in records if record["metadata"].required()["benchmark_phase"].text() != "warmup"]
+    records, mistakes = parse_json_lines(text, _Record, read_result)
+    if mistakes:
+        raise PointsError(mistake_text("the result file", mistakes), where=where)
+    kept = {number: record for number, record in records.items() if record.benchmark_phase != "warmup"}
     if not kept:
         raise PointsError("the file has no requests but warm-up", where=where)
-    start_ns = min(_start_ns(record) for record in kept)  # whole nanoseconds since 1970 exceed a float's precision
+    first_ns = min(record.start_ns for record in kept.values())
     return (
         ImportedPoint(
             tool=TOOL,
             where=where,
             model=None,
             concurrency=None,
-            requests=tuple(_request(record, start_ns) for record in kept),
+            requests=tuple(_request(record, str(number), first_ns) for number, record in kept.items()),
             definitions=DEFINITIONS,
             facts={"warmup_requests": len(records) - len(kept)},
         ),
     )
 
 
-def _start_ns(record: Node) -> int:
-    start = record["metadata"]["request_start_ns"].required()
-    start.duration()
-    return int(start.value)
+def _request(record: _Record, line: str, first_ns: int) -> ImportedRequest:
+    def since_first_s(at_ns: int | None) -> float | None:
+        # Subtracted as whole numbers: nanoseconds since 1970 exceed a float's precision.
+        return None if at_ns is None else (at_ns - first_ns) * _S_PER_NS
 
-
-def _seconds_after(node: Node, start_ns: int) -> float | None:
-    return None if node.number() is None else (int(node.value) - start_ns) * _NS
-
-
-def _latency_s(metric: Node) -> float | None:
-    value = metric["value"].duration()
-    return None if value is None else value * _unit(metric)
-
-
-def _unit(metric: Node) -> float:
-    unit = metric["unit"].required()
-    if unit.text() not in _SECONDS:
-        raise unit.wrong("a unit of time: " + ", ".join(_SECONDS))
-    return _SECONDS[unit.value]
-
-
-def _request(record: Node, start_ns: int) -> ImportedRequest:
-    about, metrics = record["metadata"], record["metrics"]
-    sent_s, closed_s = (_seconds_after(about[f"request_{name}_ns"], start_ns) for name in ("start", "end"))
-    in_order(about, request_start_ns=sent_s, request_end_ns=closed_s)
+    sent_s = (record.start_ns - first_ns) * _S_PER_NS
     status, http_status, error = _failure(record)
-    ttft_s, latency_s = _latency_s(metrics["time_to_first_token"]), _latency_s(metrics["request_latency"])
-    ttfa_s = _latency_s(metrics["time_to_first_output_token"])
-    gaps = metrics["inter_chunk_latency"]
-    gaps_us = tuple(gap_us(gap.required_duration() * _unit(gaps), gap) for gap in gaps["value"]) if gaps else None
-    assert sent_s is not None  # _start_ns took it
-    first_s = None if ttft_s is None else sent_s + ttft_s
-    last_s = None if first_s is None or latency_s is None else sent_s + latency_s
-    in_order(metrics, time_to_first_token=first_s, request_latency=last_s)
-    tokens, source = _output_tokens(metrics)
+    gaps_s, ttft_s = record.gaps_s, record.ttft_s
     return ImportedRequest(
-        request_id=about["x_request_id"].text() or record.where.rpartition(":")[2],
+        request_id=record.request_id or line,
         status=status,
-        scheduled_s=_seconds_after(about["credit_issued_ns"], start_ns),
+        scheduled_s=since_first_s(record.issued_ns),
         sent_s=sent_s,
-        headers_s=_seconds_after(about["request_ack_ns"], start_ns),
-        first_token_s=first_s,
-        first_answer_s=None if ttfa_s is None else sent_s + ttfa_s,
-        last_token_s=last_s,
-        closed_s=closed_s,
-        chunk_gap_us=gaps_us,
-        n_chunks=None if gaps_us is None else len(gaps_us) + 1,
-        input_tokens=_tokens(metrics, "usage_prompt_tokens", "input_sequence_length", "error_isl"),
-        cached_tokens=_tokens(metrics, "usage_prompt_cache_read_tokens"),
-        output_tokens=tokens,
-        reasoning_tokens=_tokens(metrics, "usage_reasoning_tokens", "reasoning_token_count"),
-        token_source=source,
+        headers_s=since_first_s(record.ack_ns),
+        first_token_s=None if ttft_s is None else sent_s + ttft_s,
+        first_answer_s=None if record.ttfa_s is None else sent_s + record.ttfa_s,
+        last_token_s=None if ttft_s is None or record.latency_s is None else sent_s + record.latency_s,
+        closed_s=since_first_s(record.end_ns),
+        chunk_gap_us=None if gaps_s is None else tuple(round(gap_s * US_PER_S) for gap_s in gaps_s),
+        n_chunks=None if gaps_s is None else len(gaps_s) + 1,
+        input_tokens=record.input_tokens,
+        cached_tokens=record.cached_tokens,
+        output_tokens=record.counted_tokens if record.usage_tokens is None else record.usage_tokens,
+        reasoning_tokens=record.reasoning_tokens,
+        token_source=None if record.usage_tokens is None else "usage",
         http_status=http_status,
         error=error,
     )
 
 
-def _failure(record: Node) -> tuple[Status, int | None, str | None]:
-    error = record["error"]
-    message = ": ".join(filter(None, (error["type"].text(), error["message"].text()))) or None
-    if record["metadata"]["was_cancelled"].value is True:
+def _failure(record: _Record) -> tuple[Status, int | None, str | None]:
+    message = ": ".join(filter(None, (record.error_type, record.error_message))) or None
+    if record.was_cancelled:
         return "cancelled", None, message
-    if not error:
+    if record.error is None:
         return "ok", None, None
-    code = error["code"].count()
-    if code is not None and 400 <= code < 600:
-        return "http_error", code, message
-    status, http_status = status_of_error(message)
-    return status, http_status, message
-
-
-def _tokens(metrics: Node, *names: str) -> int | None:
-    return next((metrics[name]["value"].count() for name in names if metrics[name]), None)
-
-
-def _output_tokens(metrics: Node) -> tuple[int | None, TokenSource | None]:
-    usage = _tokens(metrics, "usage_completion_tokens")
-    if usage is not None:
-        return usage, "usage"
-    return _tokens(metrics, "output_sequence_length"), None
+    if record.error_code is not None and 400 <= record.error_code < 600:
+        return "http_error", record.error_code, message
+    return *status_of_error(message), message

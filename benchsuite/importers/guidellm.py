@@ -5,9 +5,13 @@ One file holds a benchmark per strategy. Its times are seconds since 1970 by tim
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
 from benchsuite.errors import PointsError
-from benchsuite.importers.point import ImportedPoint, ImportedRequest, status_of_error
-from benchsuite.importers.reading import Node, in_order, parse_json
+from benchsuite.importers.imported_run import ImportedPoint, ImportedRequest, status_of_error
+from benchsuite.importers.result_file import Count, Duration, Level, Number, ResultModel, at, check_order, parse_result
 from benchsuite.records import Status
 
 TOOL = "guidellm"
@@ -24,94 +28,91 @@ DEFINITIONS = (
 _OPEN_LOOP = ("constant", "poisson", "async", "trace")
 
 
+class _Request(ResultModel):
+    """Named as in ImportedRequest."""
+
+    request_id: str | None = at("request_id", "info.request_id")
+    response_id: str | None = None
+    scheduled_s: Number | None = at("info.timings.targeted_start")
+    sent_s: Number | None = at("info.timings.request_start")
+    first_token_s: Number | None = at("info.timings.first_token_iteration")
+    first_answer_s: Number | None = at("info.timings.first_output_token_iteration")
+    last_token_s: Number | None = at("info.timings.last_token_iteration")
+    closed_s: Number | None = at("info.timings.request_end")
+    n_chunks: Count | None = at("info.timings.token_iterations")
+    input_tokens: Count | None = at("input_metrics.text_tokens")
+    cached_tokens: Count | None = at("input_metrics.cached_tokens")
+    output_tokens: Count | None = at("output_metrics.total_tokens", "output_metrics.text_tokens")
+    error: str | None = at("info.error")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Request:
+        check_order(sent=self.sent_s, first_token=self.first_token_s, last_token=self.last_token_s)
+        check_order(sent=self.sent_s, closed=self.closed_s)
+        return self
+
+
+class _Benchmark(ResultModel):
+    strategy: str = at("config.strategy.type_", default=...)
+    streams: Level | None = at("config.strategy.streams", "config.strategy.max_concurrency")
+    model: str | None = at("config.backend.model")
+    duration: Duration | None = None
+    total_requests: Count | None = at("metrics.request_totals.total")
+    successful: list[_Request] = at("requests.successful", default=[])
+    incomplete: list[_Request] = at("requests.incomplete", default=[])
+    errored: list[_Request] = at("requests.errored", default=[])
+
+
+class _File(ResultModel):
+    schema_version: Literal[2] | None = at("metadata.version")
+    version: str | None = at("metadata.guidellm_version")
+    benchmarks: Annotated[list[_Benchmark], Field(min_length=1)]
+
+
 def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
     """A point per benchmark in the file. Raises PointsError, naming file and key."""
-    root = parse_json(text, where=where)
-    version = root["metadata"]["version"]
-    if version and version.count() != 2:
-        raise version.wrong("report schema 2")
-    points = [_point(benchmark, root["metadata"]) for benchmark in root["benchmarks"].required()]
-    if not points:
-        raise root["benchmarks"].wrong("at least one benchmark")
-    return tuple(points)
+    file = parse_result(text, _File, where=where)
+    return tuple(_point(item, file.version, where, i) for i, item in enumerate(file.benchmarks))
 
 
-def _point(benchmark: Node, metadata: Node) -> ImportedPoint:
-    strategy = benchmark["config"].required()["strategy"].required()
-    kind = strategy["type_"].required().text() or ""
-    found = benchmark["requests"].required()
-    groups: tuple[tuple[str, Status | None], ...] = (
-        ("successful", "ok"),
-        ("incomplete", "cancelled"),
-        ("errored", None),
-    )
-    requests = [
-        _request(item, status, kind)
-        for key, status in groups
-        for item in found[key]
-        if item["info"].required()["timings"]["request_start"] or status != "cancelled"
-    ]
-    _refuse_sample(benchmark, sum(1 for key, _ in groups for _ in found[key]))
-    if not requests:
-        raise PointsError("the benchmark has no requests", where=f"{found.where}: {found.path}")
-    return ImportedPoint(
-        tool=TOOL,
-        where=benchmark.where,
-        model=benchmark["config"]["backend"]["model"].text(),
-        concurrency=1
-        if kind == "synchronous"
-        else (strategy["streams"].level() or strategy["max_concurrency"].level()),
-        requests=tuple(requests),
-        definitions=DEFINITIONS,
-        facts={
-            "version": metadata["guidellm_version"].text(),
-            "strategy": kind,
-            "duration": benchmark["duration"].duration(),
-        },
-    )
-
-
-def _refuse_sample(benchmark: Node, n_rows: int) -> None:
-    """Rates of a reservoir sample would be those of another run."""
-    total = benchmark["metrics"]["request_totals"]["total"].count()
-    if total is not None and n_rows < total:
+def _point(benchmark: _Benchmark, version: str | None, where: str, i: int) -> ImportedPoint:
+    n_rows = len(benchmark.successful) + len(benchmark.incomplete) + len(benchmark.errored)
+    if n_rows < (benchmark.total_requests or 0):  # rates of a reservoir sample would be those of another run
         raise PointsError(
             "the file keeps a sample of its requests only, so no rate can be recomputed",
-            where=f"{benchmark.where}: {benchmark.path}.requests",
-            given=f"{n_rows} of {total}",
+            where=f"{where}: benchmarks.{i}.requests",
+            given=f"{n_rows} of {benchmark.total_requests}",
             expected="all requests: GuideLLM run without a sample size",
         )
-
-
-def _request(item: Node, status: Status | None, kind: str) -> ImportedRequest:
-    info = item["info"].required()
-    timings = info["timings"].required()
-    error, http_status = info["error"].text(), None
-    if status is None:
-        status, http_status = status_of_error(error)
-    at_s = {name: timings[name].number() for name in ("request_start", "request_end", "targeted_start")}
-    first_s, last_s = timings["first_token_iteration"].number(), timings["last_token_iteration"].number()
-    in_order(timings, request_start=at_s["request_start"], first_token_iteration=first_s, last_token_iteration=last_s)
-    in_order(timings, request_start=at_s["request_start"], request_end=at_s["request_end"])
-    chunks = timings["token_iterations"].count() if first_s is not None else None
-    tokens = item["output_metrics"]["total_tokens"].count()
-    if tokens is None:
-        tokens = item["output_metrics"]["text_tokens"].count()
-    return ImportedRequest(
-        request_id=item["request_id"].text() or info["request_id"].text() or item.path,
-        status=status,
-        scheduled_s=at_s["targeted_start"] if kind in _OPEN_LOOP else None,
-        sent_s=at_s["request_start"],
-        first_token_s=first_s,
-        first_answer_s=timings["first_output_token_iteration"].number(),
-        last_token_s=last_s,
-        closed_s=at_s["request_end"],
-        n_chunks=chunks,
-        input_tokens=item["input_metrics"]["text_tokens"].count(),
-        cached_tokens=item["input_metrics"]["cached_tokens"].count(),
-        output_tokens=tokens if tokens is not None else chunks,
-        token_source="chunks" if tokens is None and chunks is not None else None,
-        http_status=http_status,
-        error=error,
-        response_id=item["response_id"].text(),
+    groups: tuple[tuple[list[_Request], Status | None], ...] = (
+        (benchmark.successful, "ok"),
+        ([request for request in benchmark.incomplete if request.sent_s is not None], "cancelled"),
+        (benchmark.errored, None),
     )
+    open_loop = benchmark.strategy in _OPEN_LOOP
+    requests = [_request(request, status, open_loop) for items, status in groups for request in items]
+    if not requests:
+        raise PointsError("the benchmark has no requests", where=f"{where}: benchmarks.{i}.requests")
+    return ImportedPoint(
+        tool=TOOL,
+        where=where,
+        model=benchmark.model,
+        concurrency=1 if benchmark.strategy == "synchronous" else benchmark.streams,
+        requests=tuple(requests),
+        definitions=DEFINITIONS,
+        facts={"version": version, "strategy": benchmark.strategy, "duration": benchmark.duration},
+    )
+
+
+def _request(item: _Request, status: Status | None, open_loop: bool) -> ImportedRequest:
+    http_status = None
+    if status is None:
+        status, http_status = status_of_error(item.error)
+    facts = item.model_dump()
+    if not open_loop:
+        facts["scheduled_s"] = None
+    if item.first_token_s is None:
+        facts["n_chunks"] = None
+    if item.output_tokens is None and facts["n_chunks"] is not None:
+        facts |= {"output_tokens": item.n_chunks, "token_source": "chunks"}
+    return ImportedRequest(**facts, status=status, http_status=http_status)

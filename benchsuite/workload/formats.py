@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from benchsuite.errors import WorkloadError
-from benchsuite.strict_model import StrictModel, mistake_lines
+from benchsuite.strict_model import StrictModel, mistake_text, parse_json_lines
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
-MISTAKES_SHOWN = 20
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -50,21 +49,13 @@ class NativeLine(StrictModel):
 
 def read_native(text: str, where: str) -> list[Prompt]:
     """The prompts of native JSONL. Blank lines are skipped; a prompt without id is called `line-N`."""
+    items, mistakes = parse_json_lines(text, NativeLine, lambda line, model: model.model_validate_json(line))
     prompts: list[Prompt] = []
     lines_of_ids: dict[str, int] = {}
-    mistakes: list[tuple[int, str]] = []
-    # Not splitlines(): it also splits at U+2028 and others, which JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            item = NativeLine.model_validate_json(line)
-        except ValidationError as error:
-            mistakes += [(number, mistake) for mistake in mistake_lines(error, NativeLine)]
-            continue
+    for number, item in items.items():
         prompt_id = item.id or f"line-{number}"
         if lines_of_ids.setdefault(prompt_id, number) != number:
-            mistakes.append((number, f"id: {prompt_id!r} is used before, on line {lines_of_ids[prompt_id]}"))
+            mistakes.append(f"line {number}: id: {prompt_id!r} is used before, on line {lines_of_ids[prompt_id]}")
         prompts.append(
             Prompt(
                 prompt_id=prompt_id,
@@ -79,11 +70,9 @@ def read_native(text: str, where: str) -> list[Prompt]:
             )
         )
     if mistakes:
-        shown = "".join(f"\n    line {number}: {mistake}" for number, mistake in mistakes[:MISTAKES_SHOWN])
-        more = f"\n    and {len(mistakes) - MISTAKES_SHOWN} more" if len(mistakes) > MISTAKES_SHOWN else ""
         raise WorkloadError(
-            f"the request set has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:{shown}{more}",
-            where=f"{where}:{mistakes[0][0]}",
+            mistake_text("the request set", mistakes),
+            where=where,
             expected="one JSON object per line, with the keys " + ", ".join(NativeLine.model_fields),
         )
     return prompts

@@ -30,7 +30,7 @@ from benchsuite.economics.scenarios import parse_scenarios
 from benchsuite.economics.scores import parse_scores
 from benchsuite.errors import BenchsuiteError
 from benchsuite.importers import aiperf, guidellm, vllm_bench
-from benchsuite.importers.run import imported_run, with_levels
+from benchsuite.importers.imported_run import imported_run, with_levels
 from benchsuite.load.capacity import capacity_facts
 from benchsuite.load.detect import detect, listed_models, server_facts
 from benchsuite.load.trial import refusal_words

@@ -67,30 +67,30 @@ def test_the_aggregated_file_is_refused_with_the_remedy(text):
 
 
 @pytest.mark.parametrize(
-    ("break_it", "names"),
+    ("break_it", "key"),
     [
-        (lambda r: r["metadata"].pop("request_start_ns"), "x:2: metadata.request_start_ns"),
-        (lambda r: r["metadata"].update(request_start_ns=-1), "x:2: metadata.request_start_ns"),
-        (lambda r: r["metadata"].update(request_end_ns=0), "x:2: metadata"),
-        (lambda r: r["metrics"]["time_to_first_token"].update(unit="hours"), "x:2: metrics.time_to_first_token.unit"),
-        (lambda r: r["metrics"]["time_to_first_token"].update(value="1"), "x:2: metrics.time_to_first_token.value"),
-        (
-            lambda r: r["metrics"]["inter_chunk_latency"].update(value=[-1]),
-            r"x:2: metrics.inter_chunk_latency.value\[0\]",
-        ),
-        (lambda r: r["metrics"].update(time_to_first_token=[]), "x:2: metrics.time_to_first_token"),
+        (lambda r: r["metadata"].pop("request_start_ns"), "metadata.request_start_ns"),
+        (lambda r: r["metadata"].update(request_start_ns=-1), "metadata.request_start_ns"),
+        (lambda r: r["metadata"].update(request_end_ns=0), "top level"),
+        (lambda r: r["metrics"]["time_to_first_token"].update(unit="hours"), "metrics.time_to_first_token"),
+        (lambda r: r["metrics"]["time_to_first_token"].update(value="1"), "metrics.time_to_first_token"),
+        (lambda r: r["metrics"]["inter_chunk_latency"].update(value=[-1]), "metrics.inter_chunk_latency.0"),
+        (lambda r: r["metrics"].update(time_to_first_token=[]), "metrics.time_to_first_token"),
     ],
 )
-def test_a_wrong_value_is_named(break_it, names):
-    """The message has the line and the key."""
+def test_a_wrong_value_is_named(break_it, key):
+    """The message has the file, the line and the key."""
     records = lines()
     break_it(records[1])
 
-    with pytest.raises(PointsError, match=names):
+    with pytest.raises(PointsError) as caught:
         parse(joined(records), where="x")
+
+    assert caught.value.where == "x"
+    assert caught.value.what.split("\n")[1].strip().startswith(f"line 2: {key}: ")
 
 
 def test_a_broken_line_is_named():
     """Such as the last one of a run that was killed."""
-    with pytest.raises(PointsError, match="x:7"):
+    with pytest.raises(PointsError, match="line 7"):
         parse(AIPERF.read_text("utf-8") + '{"metadata": {"requ', where="x")

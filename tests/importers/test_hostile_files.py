@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchsuite.errors import PointsError
 from benchsuite.importers import aiperf, guidellm, vllm_bench
-from benchsuite.importers.run import imported_run, with_levels
+from benchsuite.importers.imported_run import imported_run, with_levels
 from tests.importers.files_for_tests import AIPERF, GUIDELLM, VLLM
 
 TREES = {
@@ -64,14 +64,3 @@ def test_any_value_anywhere(parse, data):
         del node[key]
 
     check(parse, "\n".join(json.dumps(tree) for tree in trees))
-
-
-def test_a_missing_gap_is_not_a_gap_of_0():
-    """A null among vLLM's gaps is refused by its place, not read as no time at all."""
-    whole = json.loads(VLLM.read_text("utf-8"))
-    whole["itls"][0][0] = None
-
-    with pytest.raises(PointsError) as caught:
-        vllm_bench.parse(json.dumps(whole), where="r.json")
-    assert caught.value.what == "the result file lacks a key"
-    assert caught.value.where == "r.json: itls[0][0]"

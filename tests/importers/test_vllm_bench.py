@@ -103,25 +103,37 @@ def test_totals_alone_are_refused_with_the_remedy():
 
 
 @pytest.mark.parametrize(
-    ("changes", "names"),
+    ("changes", "key"),
     [
-        ({"ttfts": [0.1]}, "x.json: .*_lens|x.json: "),
-        ({"duration": None}, "x.json: duration"),
-        ({"max_concurrency": 0}, "x.json: max_concurrency"),
-        ({"max_concurrency": True}, "x.json: max_concurrency"),
-        ({"start_times": ["1"] * 12}, r"x.json: start_times\[0\]"),
-        ({"ttfts": [-1.0] * 12}, r"x.json: ttfts\[0\]"),
-        ({"itls": [[0.1, 0.1, {}]] * 12}, r"x.json: itls\[0\]\[2\]"),
-        ({"itls": [[0.1, None, 0.1]] * 12}, r"x.json: itls\[0\]\[1\]"),
-        ({"itls": [[1e9]] * 12}, r"x.json: itls\[0\]\[0\]"),
-        ({"output_lens": [1.5] * 12}, r"x.json: output_lens\[0\]"),
-        ({"output_lens": [2**40] * 12}, r"x.json: output_lens\[0\]"),
-        ({"errors": [1] * 12}, r"x.json: errors\[0\]"),
-        ({"ttfts": {}}, "x.json: ttfts"),
-        ({"model_id": 5}, "x.json: model_id"),
+        ({"ttfts": [0.1]}, "top level"),
+        ({"ttfts": []}, "ttfts"),
+        ({"duration": None}, "duration"),
+        ({"max_concurrency": 0}, "max_concurrency"),
+        ({"max_concurrency": True}, "max_concurrency"),
+        ({"start_times": ["1"] * 12}, "start_times.0"),
+        ({"ttfts": [-1.0] * 12}, "ttfts.0"),
+        ({"itls": [[0.1, 0.1, {}]] * 12}, "itls.0.2"),
+        ({"itls": [[0.1, None, 0.1]] * 12}, "itls.0.1"),  # a missing gap is not a gap of 0
+        ({"itls": [[1e9]] * 12}, "itls.0.0"),
+        ({"output_lens": [1.5] * 12}, "output_lens.0"),
+        ({"output_lens": [2**40] * 12}, "output_lens.0"),
+        ({"errors": [1] * 12}, "errors.0"),
+        ({"ttfts": {}}, "ttfts"),
+        ({"model_id": 5}, "model_id"),
     ],
 )
-def test_a_wrong_value_is_named(changes, names):
+def test_a_wrong_value_is_named(changes, key):
     """The message has the file and the key."""
-    with pytest.raises(PointsError, match=names):
+    with pytest.raises(PointsError) as caught:
         parse(vllm_with(**changes), where="x.json")
+
+    assert caught.value.where == "x.json"
+    assert caught.value.what.split("\n")[1].strip().startswith(f"{key}: ")
+
+
+def test_all_mistakes_at_once():
+    """A file with several mistakes names them all."""
+    with pytest.raises(PointsError) as caught:
+        parse(vllm_with(model_id=5, max_concurrency=0), where="x.json")
+
+    assert [line.split(":")[0].strip() for line in caught.value.what.split("\n")[1:]] == ["model_id", "max_concurrency"]

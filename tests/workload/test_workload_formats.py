@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchsuite.errors import WorkloadError
+from benchsuite.strict_model import MISTAKES_SHOWN
 from benchsuite.workload.dataset import Prompt, Workload, content_hash, make_workload, take, to_jsonl
-from benchsuite.workload.formats import MISTAKES_SHOWN, parse_workload
+from benchsuite.workload.formats import parse_workload
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FILLED = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -123,7 +124,7 @@ def test_mistakes(line: str, mistake: str) -> None:
     (header, found) = caught.value.what.split("\n")
     assert header.startswith("the request set has 1 mistake")
     assert found.strip().startswith(f"line 2: {mistake}")
-    assert caught.value.where == "set.jsonl:2"
+    assert caught.value.where == "set.jsonl"
     assert caught.value.expected is not None
 
 
@@ -137,7 +138,7 @@ def test_all_mistakes_at_once() -> None:
 
     lines = [line.split(": ")[0].strip() for line in caught.value.what.split("\n")[1:]]
     assert lines == ["line 2", "line 2", "line 3"]
-    assert caught.value.where == "set.jsonl:2"
+    assert caught.value.where == "set.jsonl"
     assert len(many.value.what.split("\n")) == MISTAKES_SHOWN + 2
 
 
