@@ -1,6 +1,68 @@
-"""For all tests: property tests are the same on every machine and every run, however slow it is."""
+"""What many tests need: the command line in this process, stored runs, a server; property tests alike everywhere."""
 
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import CommandLine
+from factory import LAW, run_folder
 from hypothesis import settings
 
 settings.register_profile("benchsuite", deadline=None, derandomize=True)
 settings.load_profile("benchsuite")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def cli() -> CommandLine:
+    """The command line: cli("decide", run, "--slo ttft_p95<1s").code, .out, .err, .error; cli.data(...) is its JSON."""
+    return CommandLine()
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's run, the fixtures v1 and v2, the tables of docs/examples, and made runs. Only to read.
+
+    telemetry: with samples of a GPU and a server of four slots. faulty: four of sixteen requests failed. repeated: four
+    repeats of some noise. slower: the same, 20 to 30 % slower.
+    """
+    root = tmp_path_factory.mktemp("stored")
+    shutil.copytree(ROOT / "results" / "examples" / "demo", root / "demo")
+    for run in (ROOT / "tests" / "fixtures" / "runs").iterdir():
+        shutil.copytree(run, root / run.name)
+    for table in (ROOT / "docs" / "examples").glob("*.*"):
+        shutil.copy(table, root)
+    noisy: dict[str, Any] = {"repeats": 4, "requests": 32, "noise": 0.05}
+    run_folder(root / "telemetry", gpu=True, server=True, slots=4, noise=0.1, requests=48, repeats=2, seed=1)
+    run_folder(root / "faulty", faults={"timeout": 2, "http_error": 1, "truncated": 1}, noise=0.4, seed=2)
+    run_folder(root / "repeated", **noisy, seed=3)
+    slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LAW.items()}
+    run_folder(root / "slower", **noisy, law=slower, seed=4)
+    return root
+
+
+@pytest.fixture
+def in_stored(stored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The test runs in the folder of stored runs, in a terminal of 80 columns and on nobody's machine."""
+    monkeypatch.chdir(stored)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_COLOR", "NO_COLOR", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return stored
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Iterator[Any]:
+    """A simulator that answers at once, for tests that only need a server: nothing it counts is any test's own."""
+    from benchsuite.serving.simulator import simulator
+    from benchsuite.serving.simulator_config import SimulatorConfig
+    from benchsuite.serving.simulator_law import Law
+
+    with simulator(SimulatorConfig(law=Law(ttft_s=0.001, itl_s=0.0005))) as server:
+        yield server

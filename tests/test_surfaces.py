@@ -12,24 +12,22 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
-from factory import LAW, run_folder
+from command_line import CommandLine
+from factory import run_folder
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from benchsuite.cli.main import VERBS, main
-from benchsuite.cli.main import cli as cli_group
+from benchsuite.cli.main import cli as command_line
 
-ROOT = Path(__file__).parent.parent
 FIGURES = Path(__file__).parent / "figures.json"
 DAY = "2026-11-21"
 
@@ -137,33 +135,15 @@ class _Text(SingleFileSnapshotExtension):
     file_extension = "txt"
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every run and table that the commands name."""
-    root = tmp_path_factory.mktemp("surfaces")
-    shutil.copytree(ROOT / "results" / "examples" / "demo", root / "demo")
-    for run in (ROOT / "tests" / "fixtures" / "runs").iterdir():
-        shutil.copytree(run, root / run.name)
-    for table in (ROOT / "docs" / "examples").glob("*.*"):
-        shutil.copy(table, root)
-    noisy: dict[str, Any] = {"repeats": 4, "requests": 32, "noise": 0.05}
-    run_folder(root / "telemetry", gpu=True, server=True, slots=4, noise=0.1, requests=48, repeats=2, seed=1)
-    run_folder(root / "faulty", faults={"timeout": 2, "http_error": 1, "truncated": 1}, noise=0.4, seed=2)
-    run_folder(root / "repeated", **noisy, seed=3)
-    slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LAW.items()}
-    run_folder(root / "slower", **noisy, law=slower, seed=4)
-    (root / "matrix.toml").write_text(MATRIX)
-    _measured_matrix(root)
-    return root
-
-
-def _measured_matrix(root: Path) -> None:
-    """Both settings as if they had been measured, so that the verb keeps them."""
-    said = CliRunner().invoke(cli_group, ["matrix", str(root / "matrix.toml"), "--dry-run", "--json"])
-    plan = json.loads(said.stdout)
+@pytest.fixture(scope="module", autouse=True)
+def measured_matrix(stored: Path, cli: CommandLine) -> None:
+    """A matrix, and its settings as if they had been measured, so that the verb keeps them."""
+    file = stored / "matrix.toml"
+    file.write_text(MATRIX)
+    plan = cli.data("matrix", file, "--dry-run")
     for i, (slug, setting) in enumerate(plan["settings"].items()):
         run_folder(
-            root / "matrix" / slug,
+            stored / "matrix" / slug,
             levels=(2, 4),
             repeats=3,
             noise=0.05,
@@ -175,77 +155,58 @@ def _measured_matrix(root: Path) -> None:
         )
 
 
-class Cli:
-    """Runs commands in this process, in the folder of the stored runs."""
+@pytest.fixture
+def shown(in_stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """What a command writes, with the files behind > and its exit code where that is not 0."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._folder, self._patch, self._capsys = folder, monkeypatch, capsys
-
-    def __call__(self, command: str) -> str:
-        """What the command wrote, and its exit code where that is not 0."""
-        command, _, file = command.partition(" > ")
-        self._patch.setattr("sys.argv", ["benchsuite", *command.split()])
+    def run(command: str) -> str:
+        command, _, files = command.partition(" > ")
+        monkeypatch.setattr("sys.argv", ["benchsuite", *command.split()])
         with pytest.raises(SystemExit) as ended:
             main()
-        out, err = self._capsys.readouterr()
-        parts = [out]
-        if file:
-            parts += [f"--- {path.relative_to(self._folder)}\n{_readable(path)}" for path in self._files(file)]
-        if err:
-            parts.append(f"--- stderr\n{err}")
-        if ended.value.code:
-            parts.append(f"--- exit code {ended.value.code}\n")
+        out, err = capsys.readouterr()
+        written = sorted(in_stored.glob(files)) if files else []
+        parts = [out, *(f"--- {path.relative_to(in_stored)}\n{_readable(path)}" for path in written)]
+        parts += [f"--- stderr\n{err}"] if err else []
+        parts += [f"--- exit code {ended.value.code}\n"] if ended.value.code else []
         return "".join(parts)
 
-    def _files(self, pattern: str) -> list[Path]:
-        return sorted(self._folder.glob(pattern))
-
-
-@pytest.fixture
-def cli(
-    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Cli]:
-    """The command line with nothing around it that a snapshot could show."""
-    monkeypatch.chdir(stored)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "80")
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_COLOR", "NO_COLOR", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    return Cli(stored, monkeypatch, capsys)
+    return run
 
 
 @pytest.mark.parametrize("name", SURFACES)
-def test_surface(name: str, cli: Cli, snapshot: SnapshotAssertion) -> None:
+def test_surface(name: str, shown: Callable[[str], str], snapshot: SnapshotAssertion) -> None:
     """In a terminal of 80 columns, or as a file, each surface reads as it did."""
-    assert _normal(cli(SURFACES[name])) == snapshot(extension_class=_Text)
+    assert _normal(shown(SURFACES[name])) == snapshot(extension_class=_Text)
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_wide_surface(name: str, cli: Cli, snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_surface(
+    name: str, shown: Callable[[str], str], snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the tables in one of 120 columns."""
     monkeypatch.setenv("COLUMNS", "120")
-    assert _normal(cli(SURFACES[name])) == snapshot(extension_class=_Text)
+    assert _normal(shown(SURFACES[name])) == snapshot(extension_class=_Text)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help(verb: str, cli: Cli, snapshot: SnapshotAssertion) -> None:
+def test_help(verb: str, shown: Callable[[str], str], snapshot: SnapshotAssertion) -> None:
     """--help of each verb, and of what stands below it."""
-    command = cli_group.get_command(click.Context(cli_group), verb)
+    command = command_line.get_command(click.Context(command_line), verb)
     below = command.commands if isinstance(command, click.Group) else {}
-    pages = [cli(f"{verb} {name} --help") for name in ("", *below)]
+    pages = [shown(f"{verb} {name} --help") for name in ("", *below)]
     assert "\n".join(pages) == snapshot(extension_class=_Text)
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_data(name: str, cli: Cli, snapshot: SnapshotAssertion) -> None:
+def test_data(name: str, cli: CommandLine, in_stored: Path, snapshot: SnapshotAssertion) -> None:
     """JSON: every key and word, and the figures to four digits."""
-    found = json.loads(cli(DATA[name]).partition("--- ")[0])
-    assert _normal(json.dumps(_rounded(found), indent=1)) == snapshot(extension_class=_Text)
+    assert _normal(json.dumps(_rounded(_data(name, cli)), indent=1)) == snapshot(extension_class=_Text)
 
 
-def test_figures(cli: Cli, pytestconfig: pytest.Config) -> None:
+def test_figures(cli: CommandLine, in_stored: Path, pytestconfig: pytest.Config) -> None:
     """Every figure of every surface in JSON is what it was, to 1e-9; a run without figures has none to lose."""
-    found = {name: dict(_figures(json.loads(cli(command).partition("--- ")[0]))) for name, command in DATA.items()}
+    found = {name: dict(_figures(_data(name, cli))) for name in DATA}
     assert all(found.values())
     before = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
     if pytestconfig.option.update_snapshots:
@@ -256,6 +217,15 @@ def test_figures(cli: Cli, pytestconfig: pytest.Config) -> None:
     for name, figures in before.items():
         assert found[name] == pytest.approx(figures, rel=1e-9, abs=1e-12), name
     assert found.keys() == before.keys()
+
+
+_printed: dict[str, Any] = {}
+
+
+def _data(name: str, cli: CommandLine) -> Any:
+    if name not in _printed:
+        _printed[name] = cli(DATA[name]).data
+    return _printed[name]
 
 
 def _figures(tree: Any, path: str = "") -> Iterator[tuple[str, float]]:
