@@ -24,7 +24,8 @@ from benchmarks.chaos_kit import (
     wait_for,
 )
 from benchsuite.serving.simulator import RunningSimulator
-from benchsuite.store import MANIFEST, read_run, recover
+from benchsuite.store.files import MANIFEST
+from benchsuite.store.run_folder import read_run, recover
 
 REQUESTS, LEVELS = 100, (2, 6)
 KINDS = ("the sweep's process", "a measuring process", "all its processes at once")

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.chaos_kit import Row, keys_of, measure, prompts, requests_seen, server, spec_of, wait_for
 from benchsuite.serving.simulator_config import FAULT_KINDS, Fault, SimulatorConfig
 from benchsuite.serving.simulator_routes import drawn_fault
-from benchsuite.store import Run, read_run
+from benchsuite.store.run_folder import Run, read_run
 
 # what each kind becomes with the limits below
 BECOMES = {

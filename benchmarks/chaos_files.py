@@ -28,8 +28,9 @@ from benchmarks.chaos_kit import (
     wait_for,
 )
 from benchsuite.errors import BenchsuiteError, PointsError
-from benchsuite.store import MANIFEST, REQUESTS, read_journal, read_run, recover, write_parquet
-from benchsuite.store.reading import read_rows
+from benchsuite.store.files import MANIFEST, REQUESTS, write_parquet
+from benchsuite.store.journal import read_journal
+from benchsuite.store.run_folder import read_rows, read_run, recover
 
 _REQUESTS, _LEVELS = 150, (2, 6)
 _CUTS = 40

@@ -16,13 +16,14 @@ import httpx
 import psutil
 
 from benchsuite.load.calibrate import Silent
+from benchsuite.load.progress import SweepResult
 from benchsuite.load.sweep import sweep
-from benchsuite.load.view import SweepResult
 from benchsuite.serving.simulator import RunningSimulator, simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.spec import SweepSpec, parse_spec
-from benchsuite.store import Run, read_run
+from benchsuite.spec import SweepSpec
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 _NO_PAUSES = {"warmup_min_s": 0, "cooldown_min_s": 0, "cooldown_max_s": 0}

@@ -16,8 +16,8 @@ from benchmarks.chaos_kit import prompts, server, spec_of
 from benchsuite.load.calibrate import Silent
 from benchsuite.load.sweep import sweep
 from benchsuite.serving.simulator_law import Law
-from benchsuite.store import read_run
-from benchsuite.telemetry.descriptors import raise_limit
+from benchsuite.store.run_folder import read_run
+from benchsuite.telemetry.host import raise_limit
 
 REQUESTS, QUARTERS, USERS, TOKENS = 200_000, 4, 128, 6
 LAW = Law(ttft_s=0.04, itl_s=0.01, ttft_spread_s=0.01)

@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 from scipy import signal, stats
 
-from benchsuite.analysis.bootstrap import block_for, block_sums, quantile_interval, ratio_interval
-from benchsuite.analysis.stats import batch_means, order_statistics, t_over_runs
+from benchsuite.analysis.intervals import (
+    batch_means,
+    block_for,
+    block_sums,
+    order_statistics,
+    quantile_interval,
+    ratio_interval,
+    t_over_runs,
+)
 from benchsuite.results import Estimate
 
 DRAWS = 1000  # simulated measurements a line: the share has a standard error of 0.7 points at 95 %

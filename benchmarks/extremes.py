@@ -18,8 +18,8 @@ from benchsuite.load.sweep import sweep
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.spec import parse_spec
-from benchsuite.store import Run, read_run
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 
 

@@ -13,8 +13,8 @@ from benchsuite.load.sweep import sweep
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import FAULT_KINDS, Fault, SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.spec import parse_spec
-from benchsuite.store import read_run
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 
 REQUESTS, USERS, SHARE = 640, 128, 0.25

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.compare import change, verdicts
+from benchsuite.analysis.regression import change, verdicts
 
 GATES = 3000  # a line: a share of 2.5 % has a standard error of 0.3 points
 MARGIN = 0.05

@@ -30,8 +30,7 @@ def million() -> dict[str, Any]:
 def measure(repeats: int) -> None:
     """Make the rows, judge them, and print one line."""
     from benchsuite.analysis.metrics import summarise_for
-    from benchsuite.economics.chances import chances
-    from benchsuite.economics.optimum import decide, judge_points, limits_of
+    from benchsuite.economics.decision import chances, decide, judge_points, limits_of
     from benchsuite.slo import parse_slo
 
     table = rows(repeats)

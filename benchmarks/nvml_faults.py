@@ -111,8 +111,8 @@ def measure(gpus: int) -> None:
     """Take 10,000 samples at 10 Hz's rules without the pauses; print CPU (us a sample) and growth (kB)."""
     import time
 
-    from benchsuite.telemetry.gpu import open_nvml
     from benchsuite.telemetry.host import rss_bytes
+    from benchsuite.telemetry.nvml import open_nvml
 
     sampler = open_nvml(time.monotonic_ns(), 10.0)
     for _ in range(500):

@@ -35,12 +35,11 @@ sys.path.insert(0, str(ROOT / "tests" / "smoke"))
 from run_vllm import ENV, MODEL, VLLM  # noqa: E402
 
 from benchsuite.analysis.metrics import summarise_points  # noqa: E402
+from benchsuite.input_files import read_workload  # noqa: E402
 from benchsuite.results import PointSummary  # noqa: E402
-from benchsuite.serving.model_cache import cached_tiny_model  # noqa: E402
 from benchsuite.serving.process import LOOPBACK, free_port, running_server  # noqa: E402
-from benchsuite.serving.tiny_model import TinyModelSpec  # noqa: E402
-from benchsuite.sources import read_workload  # noqa: E402
-from benchsuite.store import read_run  # noqa: E402
+from benchsuite.serving.tiny_model import TinyModelSpec, cached_tiny_model  # noqa: E402
+from benchsuite.store.run_folder import read_run  # noqa: E402
 
 SETTLE_S = 1.0  # until the server's counters have caught up
 SERVER_FIGURES = {

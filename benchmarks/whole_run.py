@@ -14,10 +14,10 @@ from typing import Any
 
 from benchmarks.clients import ROOT
 from benchsuite.load.calibrate import on_cpus
-from benchsuite.serving.model_cache import cached_tiny_model
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
+from benchsuite.serving.tiny_model import cached_tiny_model
 from benchsuite.workload.dataset import Prompt, make_workload, to_jsonl
 
 REQUESTS, USERS, TOKENS = 2000, 128, 128

@@ -1,23 +1,10 @@
-"""Every error that benchsuite raises, in one tree.
-
-    BenchsuiteError                 exit code
-    ├── InputError                  2   the person can fix it before anything is measured
-    │   ├── SpecError                   a sweep.toml or a flag
-    │   ├── SloError                    an SLO expression
-    │   ├── WorkloadError               a request set
-    │   ├── PointsError                 a table of aggregated points, or a run folder that cannot be read
-    │   └── PriceError                  a price, a preset, a cost parameter
-    └── RunError                    1   the world did not play along
-        ├── ServerUnreachable           nothing answers at the base URL
-        ├── ServerRefused               it answers, but not to what was asked (model, endpoint, field)
-        ├── EngineError                 a server that we start did not start
-        ├── StoreError                  facts could not be written or read
-        └── TelemetryError              GPUs cannot be sampled; a sweep goes on without and says so
-
-A request that fails while a point is measured is never an exception: it is a row (`RequestRecord.status`).
-"""
+"""JSON and TOML that others wrote, as plain data: whatever the text holds, the only error is a ValueError. Pure."""
 
 from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any
 
 
 class BenchsuiteError(Exception):
@@ -99,3 +86,19 @@ class StoreError(RunError):
 
 class TelemetryError(RunError):
     """GPUs cannot be sampled: no library, no driver, no such GPU. A sweep goes on without them and says so."""
+
+
+def read_json(text: str | bytes) -> Any:
+    """The JSON in `text`. Raises ValueError, also where it is nested too deeply or no UTF-8."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The TOML in `text`. Raises ValueError, also where it is nested too deeply or a number has too many digits."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -1,9 +1,6 @@
-"""The facts that a run leaves behind: what happened, with no judgement and no derived figure.
+"""What the columns of a run's tables mean, in words and units, for people who read frames.
 
-`RequestRecord` is a NamedTuple, not a dataclass: it is made once per request inside the measuring process, and a tuple
-transposes into Arrow columns without a loop per field.
-
-All `*_s` times are seconds after `manifest.clock.origin_monotonic_ns` on CLOCK_MONOTONIC of the client.
+Nothing computes with these words. benchsuite/records.py and docs/METHODS.md define what they are about.
 """
 
 from __future__ import annotations
@@ -162,3 +159,218 @@ class ServerSample(NamedTuple):
     e2e_sum_s: float | None = None
     e2e_count: float | None = None
     error: str | None = None
+
+
+_COUNTER = "counter since the server started"
+_HISTOGRAMS = {
+    "queue": "queue time",
+    "prefill": "prefill time",
+    "decode": "decode time",
+    "itl": "inter-token time",
+    "ttft": "TTFT",
+    "e2e": "end-to-end time",
+}
+# derived of each request by analysis.per_request, for frames only; no file has them
+DERIVED = {
+    "ttft_s": "time to first token: first_token_s - sent_s",
+    "ttfa_s": "time to first token of the answer, reasoning skipped",
+    "tpot_s": "time per output token after the first: (last_token_s - first_token_s) / (output_tokens - 1)",
+    "e2e_s": "last_token_s (without a stream closed_s) - sent_s",
+    "whole": "true if its point was measured to its end: only those are judged",
+}
+_WINDOW = {
+    "point_id": "the point that was being measured then; missing between points",
+    "concurrency": "its level; missing between points",
+}
+REQUESTS = {
+    "run_id": "the run",
+    "point_id": "the measured point: a level and a repeat",
+    "concurrency": "virtual users: the level",
+    "repeat": "which repeat of the level, from 0",
+    "request_id": "the request, unique in the run",
+    "prompt_id": "the prompt of the request set",
+    "scenario": "of the prompt",
+    "worker": "the measuring process that sent it",
+    "scheduled_s": "its virtual user was free to send it; all times are on the run's clock",
+    "sent_s": "just before its first byte went to the socket; missing if no connection could be made",
+    "headers_s": "the end of the headers was received; this and the next four are missing if it never came",
+    "first_token_s": "the first token was received, answer or reasoning",
+    "first_answer_s": "the first token of the answer was received",
+    "last_token_s": "the last token was received",
+    "closed_s": "the end of the response was received",
+    "chunk_gap_us": "times between consecutive chunks with tokens: n_chunks - 1 values",
+    "input_tokens": "of the prompt",
+    "cached_tokens": "of the prompt that the server had in its prefix cache",
+    "output_tokens": "generated, reasoning included",
+    "reasoning_tokens": "of the output that were reasoning",
+    "asked_output_tokens": "the max_tokens that was sent; missing if none was",
+    "n_chunks": "chunks with tokens",
+    "n_empty_chunks": "events that carried no token (role only, null, empty)",
+    "n_reads": "socket reads of the response",
+    "merged_reads": "reads that held more than one event",
+    "self_lag_max_us": "greatest user-space stamp minus kernel stamp; missing without kernel stamps",
+    "connection_reused": "true if it went over a kept-alive connection",
+    "stale_retries": "times it was sent anew because the server had closed a kept-alive connection",
+    "token_source": "where token counts are from: usage, tokenizer or chunks",
+    "stamp_source": "whose stamps the times of receiving are: kernel or user",
+    "finish_reason": "why the server stopped: stop, length, ...",
+    "status": "ok, timeout, connect_error, http_error, stream_error, truncated or cancelled",
+    "http_status": "of the answer, where there is something to say",
+    "error": "what went wrong; missing when nothing did",
+    "response_id": "the server's id of the answer",
+    "text": "what was generated, only where it was asked for (--save-text)",
+    "attempt": "0, or which renewed attempt at the point (after an interruption) it belongs to",
+    "endpoint": "base URL of who answered, or was to",
+    "server_queue_s": "the server's word in its answer: time in its queue; missing where it says nothing",
+    "server_prefill_s": "the server's word in its answer: prefill",
+    "server_decode_s": "the server's word in its answer: decode",
+} | DERIVED
+GPU = {
+    "at_s": "when it was read, on the clock of the requests",
+    "wall_s": "when it was read, as Unix time",
+    "source": "nvml or dcgm",
+    "uuid": "of the card or MIG device",
+    "util_ratio": "share of the driver's last sample period in which any kernel ran",
+    "memory_util_ratio": "share of it in which memory was read or written",
+    "memory_used_bytes": "in use on the card",
+    "memory_total_bytes": "of the card",
+    "power_w": "what the driver calls the power draw (a 1 s average on most, else instantaneous)",
+    "power_average_w": "1 s average, where the part has it",
+    "power_instant_w": "instantaneous, where the part has it",
+    "power_limit_w": "enforced power limit",
+    "energy_j": "counter since the driver was loaded",
+    "sm_clock_mhz": "of the multiprocessors",
+    "memory_clock_mhz": "of the memory",
+    "temperature_c": "of the GPU",
+    "throttle_reasons": "the driver's bit mask, raw",
+    "pcie_tx_bytes_per_s": "from the card",
+    "pcie_rx_bytes_per_s": "to the card",
+    "n_processes": "compute processes on the card",
+    "foreign_processes": "of them not the server's; missing if unknown",
+    "sm_active_ratio": "multiprocessors with a warp on them (GPM, DCGM profiling)",
+    "tensor_active_ratio": "tensor pipes busy (GPM, DCGM profiling)",
+    "dram_active_ratio": "memory interface busy (GPM, DCGM profiling)",
+    "error": "why the reading is missing or partial, in the driver's word",
+} | _WINDOW
+SERVER = {
+    "at_s": "when it was read, on the clock of the requests",
+    "wall_s": "when it was read, as Unix time",
+    "endpoint": "base URL of the server",
+    "running": "requests being worked on now",
+    "waiting": "requests in the queue now",
+    "kv_cache_ratio": "share of the KV cache in use",
+    "prefix_cache_hits": f"{_COUNTER}: prompt tokens found in the prefix cache",
+    "prefix_cache_queries": f"{_COUNTER}: prompt tokens looked for in the prefix cache",
+    "preemptions": f"{_COUNTER}: requests put back for want of KV cache",
+    "prompt_tokens": f"{_COUNTER}: of prompts",
+    "generated_tokens": f"{_COUNTER}: generated",
+    "requests_done": f"{_COUNTER}: requests finished",
+    **{
+        f"{key}{end}": f"{_COUNTER}: {said}"
+        for key, word in _HISTOGRAMS.items()
+        for end, said in (("_sum_s", f"sum of the server's own {word}"), ("_count", f"how many are in {key}_sum_s"))
+    },
+    "error": "why nothing could be read",
+} | _WINDOW
+
+_UNITS = (
+    ("_bytes_per_s", "bytes/s"),
+    ("_per_s", "1/s"),
+    ("_tok_s", "tokens/s"),
+    ("_s", "s"),
+    ("_us", "us"),
+    ("_w", "W"),
+    ("_j", "J"),
+    ("_mhz", "MHz"),
+    ("_c", "°C"),
+    ("_bytes", "bytes"),
+    ("_ratio", "0 to 1"),
+    ("_tokens", "tokens"),
+)
+
+
+def unit_of(column: str) -> str:
+    """The unit that a column's name carries; '' for none."""
+    name = column.removesuffix("_low").removesuffix("_high").removesuffix("_steady")
+    if name.endswith("_usd") or name.startswith("usd_per_"):
+        return "$"
+    if name == "j_per_output_token":
+        return "J"
+    return next((unit for ending, unit in _UNITS if name.endswith(ending)), "")
+
+
+_STATS = {"mean": "mean", "p50": "median", "p90": "90th percentile", "p95": "95th percentile", "p99": "99th percentile"}
+_OF = {
+    "ttft": "time to first token",
+    "tpot": "time per output token after the first",
+    "e2e": "whole request",
+    "gap": "time between chunks",
+}
+LATENCY_COLUMNS = tuple(f"{metric}_{stat}_s" for metric in _OF for stat in _STATS)
+_FIGURES = {
+    "model": "as the run names it",
+    "concurrency": "virtual users: the level",
+    "repeats": "times that it was measured",
+    "n_ok": "requests that succeeded, over all repeats",
+    "n_failed": "requests that did not",
+    "error_rate": "failed / all, 0 to 1",
+    "wall_s": "duration of one run of the set, mean over repeats",
+    **{f"{metric}_{stat}_s": f"{_OF[metric]}: {_STATS[stat]}" for metric in _OF for stat in _STATS},
+    "throughput_paper_tok_s": "per user: output tokens / (wall time x users)",
+    "decode_tok_s": "per user while decoding, weighted by tokens",
+    "output_tok_s": "of the system: output tokens / wall time",
+    "total_tok_s": "of the system, with input tokens",
+    "request_per_s": "requests finished / wall time",
+    "occupancy": "mean share of the users in flight, 0 to 1",
+    "input_tokens": "of all successful requests",
+    "output_tokens": "of all successful requests",
+    "cost_usd": "one run of the set; missing without a price",
+    "usd_per_1m_output_tokens": "price of a million output tokens",
+    "usd_per_1m_total_tokens": "price of a million tokens, input and output together",
+    "usd_per_request": "price of a request",
+    "meets_slo": "every limit was seen to hold",
+    "slo_verdict": "what that proves: met, not met, undecided, or only in this run",
+    "p_met": "share of resampled runs that keep every limit; missing for one run",
+    "misses": "the limits that it misses, as text",
+    "j_per_output_token": "energy of the GPUs for an output token; missing where it was not measured",
+    "mean_w": "mean power of all GPUs",
+    "gpu_util_ratio": "mean of the GPUs",
+    "client": "verdict on the measuring client: ok, degraded, client-bound",
+    "warnings": "codes of what a reader must know first",
+}
+WITH_INTERVAL = (
+    *("wall_s", "ttft_mean_s", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "tpot_mean_s", "throughput_paper_tok_s"),
+    *("decode_tok_s", "output_tok_s", "request_per_s", "occupancy", "cost_usd", "usd_per_1m_output_tokens"),
+)
+
+
+# with one run their interval is about its steady part, not about all of it
+OF_STEADY = ("ttft_mean_s", "tpot_mean_s")
+
+
+def _levels() -> dict[str, str]:
+    found = {}
+    for name, words in _FIGURES.items():
+        found[name] = words
+        what = name
+        if name in OF_STEADY:
+            what = f"{name}_steady"
+            found[what] = "the same of the steady part of a single run, of all where there are repeats"
+        if name in WITH_INTERVAL:
+            found[f"{name}_low"] = f"lower end of the 95 % interval of {what}; missing where there is none"
+            found[f"{name}_high"] = f"upper end of the 95 % interval of {what}; missing where there is none"
+    return found
+
+
+LEVELS = _levels()
+TABLES = {"requests": REQUESTS, "gpu": GPU, "server": SERVER, "levels": LEVELS}
+
+
+def as_text(table: dict[str, str]) -> str:
+    """A table of columns for a docstring: one line each."""
+    width = max(len(name) for name in table)
+    lines = []
+    for name, words in table.items():
+        unit = unit_of(name)
+        lines.append(f"    {name:<{width}}  {f'[{unit}] ' if unit else ''}{words}")
+    return "\n".join(lines)

@@ -17,14 +17,13 @@ from typing import Any
 
 from benchsuite.cli.curves import Curve, Price, read_curves
 from benchsuite.cli.frontier import place
-from benchsuite.report.comparison import render_comparison
-from benchsuite.report.figures import Figure, picture, ttft_figure
-from benchsuite.report.judgement import judge_run
+from benchsuite.report import compare_models
+from benchsuite.report.charts import CHARACTER, CSS, Frame
+from benchsuite.report.compare_models import Contender, render_comparison
+from benchsuite.report.judge import judge_run
 from benchsuite.report.page import render
-from benchsuite.report.sections import compare_figures
-from benchsuite.report.sections.compare import Contender
-from benchsuite.report.svg import CHARACTER, CSS, Frame
-from benchsuite.store import Run, read_run
+from benchsuite.report.sections_levels import Figure, picture, ttft_figure
+from benchsuite.store.run_folder import Run, read_run
 
 ROOT = Path(__file__).parents[1]
 PICTURES, EXAMPLES = ROOT / "docs" / "pictures", ROOT / "docs" / "examples"
@@ -86,11 +85,11 @@ def pictures() -> dict[str, str]:
     curves, models, price = paper()
     source = f"arXiv 2510.26136, {{}}; {models[0].slo}; {price.told()}"
     placed = place(curves, EXAMPLES / "paper_scores.csv")
-    ttft, cost = compare_figures.ttft_curves(models, NAMED), compare_figures.cost_curves(models, NAMED)
+    ttft, cost = compare_models.ttft_curves(models, NAMED), compare_models.cost_curves(models, NAMED)
     return {
         "demo.svg": demo(read_run(ROOT / "results" / "examples" / "demo")),
         "frontier.svg": draw(
-            [compare_figures.frontier_figure(placed)], compare_figures.FRONTIER, source.format("its figure 1")
+            [compare_models.frontier_figure(placed)], compare_models.FRONTIER, source.format("its figure 1")
         ),
         "paper_curves.svg": draw([ttft, cost], NAMED, source.format("Table 4") + "; hollow: misses the SLO"),
     }

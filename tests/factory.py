@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
-from benchsuite.store import GPU, SERVER, Journal, RunFolder
+from benchsuite.store.files import GPU, SERVER
+from benchsuite.store.journal import Journal
+from benchsuite.store.run_folder import RunFolder
 
 # level -> seconds to the first token, seconds between tokens
 LAW = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}

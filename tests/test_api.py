@@ -13,13 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import benchsuite
-from benchsuite.column_words import TABLES
 from benchsuite.errors import InputError, PointsError, PriceError, RunError
-from benchsuite.records import GpuSample, RequestRecord, ServerSample
+from benchsuite.records import TABLES, GpuSample, RequestRecord, ServerSample
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.store.schema import SAMPLE_SCHEMAS
+from benchsuite.store.files import SAMPLE_SCHEMAS
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "results" / "examples" / "demo"

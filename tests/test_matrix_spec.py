@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from benchsuite.errors import SpecError
-from benchsuite.matrix_reading import implied_gpus, load_matrix, parse_matrix, serve_text
-from benchsuite.matrix_spec import differences
+from benchsuite.matrix_spec import differences, implied_gpus, load_matrix, parse_matrix, serve_text
 from benchsuite.serving.launch import parse_serve
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchsuite.errors import PointsError
-from benchsuite.load.resume import identity_of
+from benchsuite.load.sweep import identity_of
 from benchsuite.records import SCHEMA_VERSION
-from benchsuite.report.judgement import judge_run
+from benchsuite.report.judge import judge_run
 from benchsuite.report.page import render
-from benchsuite.store import SCHEMA, read_run, recover, write_json
+from benchsuite.store.files import SCHEMA, write_json
+from benchsuite.store.run_folder import read_run, recover
 
 RUNS = Path(__file__).parent / "fixtures" / "runs"
 # schema version: rows, levels, the optimum's level, samples of GPUs, samples of servers

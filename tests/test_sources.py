@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchsuite.errors import WorkloadError
-from benchsuite.sources import read_workload, write_workload
+from benchsuite.input_files import read_workload, write_workload
 from benchsuite.workload.dataset import Prompt, make_workload
 
 COMMITTED = Path(__file__).parents[1] / "workloads" / "wineval-64.jsonl"

@@ -14,17 +14,9 @@ import pytest
 
 from benchsuite.errors import InputError, PointsError, StoreError
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord
-from benchsuite.store import (
-    SCHEMA,
-    Journal,
-    RunFolder,
-    read_journal,
-    read_run,
-    recover,
-    write_json,
-    write_parquet,
-)
-from benchsuite.store.journal import wait_for_writers
+from benchsuite.store.files import SCHEMA, write_json, write_parquet
+from benchsuite.store.journal import Journal, read_journal, wait_for_writers
+from benchsuite.store.run_folder import RunFolder, read_run, recover
 
 
 def row(i: int = 0, **changes: object) -> RequestRecord:
@@ -533,7 +525,7 @@ def test_not_while_a_process_of_a_killed_sweep_still_writes(tmp_path, monkeypatc
     folder.write_manifest(manifest())
     journal = Journal(folder.journal_path("c0008-r0", 0))
     folder.release()  # as its death does
-    monkeypatch.setattr("benchsuite.store.folder.wait_for_writers", partial(wait_for_writers, most_s=0.03))
+    monkeypatch.setattr("benchsuite.store.run_folder.wait_for_writers", partial(wait_for_writers, most_s=0.03))
     with pytest.raises(InputError, match="a measuring process of a sweep that was killed still writes"):
         recover(tmp_path)
     journal.append(row(1))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchsuite.analysis.rows import Bools, Floats, Rows
+from benchsuite.analysis.requests import Bools, Floats, Rows
 
 BINS = 120
 

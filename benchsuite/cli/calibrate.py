@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.sweep_flags import whole_numbers
+from benchsuite.cli.spec_options import whole_numbers
 
 
 @click.command(
@@ -44,7 +44,7 @@ def command(
     """
     from benchsuite.load.calibrate import Setting, run_setting
     from benchsuite.report.calibration import calibration_row, print_calibration
-    from benchsuite.telemetry.calibration import keep_calibration
+    from benchsuite.telemetry.host import keep_calibration
 
     settings = [
         Setting(level, rate, together, name, workers, not user_stamps, seconds)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.price_flags import energy_price_flags
+from benchsuite.cli.options import energy_price_flags
 
 FOUND = 4  # exit code of --strict: something was found
 
@@ -82,7 +82,7 @@ def command(
 
 
 def _warnings(curve: Any) -> list[dict[str, Any]]:
-    from benchsuite.economics.fragility import with_level_warnings
+    from benchsuite.economics.decision import with_level_warnings
 
     points = with_level_warnings([j.point for j in curve.judged], curve.slo, curve.hourly)
     return [
@@ -100,8 +100,8 @@ def _warnings(curve: Any) -> list[dict[str, Any]]:
 
 def _scaling(curve: Any) -> Any:
     from benchsuite.economics.scaling import scaling
-    from benchsuite.report.scaling import points_by_repeat
-    from benchsuite.store import read_run
+    from benchsuite.report.sections_scaling import points_by_repeat
+    from benchsuite.store.run_folder import read_run
 
     # the facts of a run are known of run folders alone
     repeats = [] if curve.facts is None else points_by_repeat(read_run(Path(curve.source)), curve.model)
@@ -125,20 +125,20 @@ def _runs_alone(curves: list[Any], flag: str) -> list[Any]:
 
 
 def _plain_energy(curves: list[Any]) -> dict[str, Any]:
-    from benchsuite.report.energy import energy_rows
+    from benchsuite.report.terminal import energy_rows
 
     return {"energy": [{"model": curve.model} | row for curve in curves for row in energy_rows(curve.judged)]}
 
 
 def _print_energy(curves: list[Any]) -> None:
-    from benchsuite.report.energy import print_energy
+    from benchsuite.report.terminal import print_energy
 
     for curve in curves:
         print_energy(curve.model, curve.judged)
 
 
 def _plain_balances(balances: list[tuple[str, Any]]) -> dict[str, Any]:
-    from benchsuite.report.balance import balance_json
+    from benchsuite.report.judge import balance_json
 
     return {
         "balance": [
@@ -150,7 +150,7 @@ def _plain_balances(balances: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _print_balances(balances: list[tuple[str, Any]]) -> None:
-    from benchsuite.report.balance import print_balance
+    from benchsuite.report.judge import print_balance
 
     for model, found in balances:
         print_balance(model, found)
@@ -159,8 +159,8 @@ def _print_balances(balances: list[tuple[str, Any]]) -> None:
 def _attribution(curves: list[Any]) -> list[tuple[str, list[Any], list[Any]]]:
     """(model, where TTFT goes, how full the server was) of each run folder. Raises PointsError for a table."""
     from benchsuite.errors import PointsError
-    from benchsuite.report.attribution import attribution_of
-    from benchsuite.store import read_run
+    from benchsuite.report.terminal import attribution_of
+    from benchsuite.store.run_folder import read_run
 
     if any(curve.facts is None for curve in curves):  # the facts of a run are known of run folders alone
         raise PointsError("a table of points has no requests", where="--attribution", expected="run folders")
@@ -177,7 +177,7 @@ def _plain_parts(parts: list[tuple[str, list[Any], list[Any]]]) -> dict[str, Any
 
 
 def _print_parts(parts: list[tuple[str, list[Any], list[Any]]]) -> None:
-    from benchsuite.report.attribution import print_attribution
+    from benchsuite.report.terminal import print_attribution
 
     for model, found, use in parts:
         print_attribution(model, found, use)
@@ -188,7 +188,7 @@ def _print(found: list[dict[str, Any]], models: list[str], scaled: list[Any]) ->
     from rich.table import Table
 
     from benchsuite.report.console import safe, say
-    from benchsuite.report.scaling import print_scaling
+    from benchsuite.report.sections_scaling import print_scaling
 
     console = Console()
     for one in scaled:

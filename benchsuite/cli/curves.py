@@ -53,7 +53,7 @@ class Price:
 
     def unit(self) -> float | None:
         """One GPU-hour in dollars; None if no flag says so. Raises PriceError."""
-        from benchsuite.cli.price_flags import read_book
+        from benchsuite.cli.options import read_book
         from benchsuite.economics.cost import total_usd_per_hour
         from benchsuite.errors import PriceError
 
@@ -67,8 +67,8 @@ class Price:
 
     def told(self) -> str:
         """Where one GPU's price is from, with its date, in words."""
-        from benchsuite.cli.price_flags import read_book
-        from benchsuite.report.words import usd
+        from benchsuite.cli.options import read_book
+        from benchsuite.report.format import usd
 
         if self.preset is None:
             return "that of each run" if self.usd_per_hour is None else f"{usd(self.usd_per_hour)} a GPU-hour as given"
@@ -113,12 +113,11 @@ def only(curves: Sequence[Curve], model: str | None) -> Curve:
 
 
 def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
-    from benchsuite.analysis.points_table import parse_points
+    from benchsuite.analysis.metrics import parse_points
     from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.economics.fragility import with_level_warnings
-    from benchsuite.economics.optimum import decide, judge_points
+    from benchsuite.economics.decision import decide, judge_points, with_level_warnings
+    from benchsuite.input_files import read_text
     from benchsuite.slo import PAPER_SLO, parse_slo
-    from benchsuite.sources import read_text
 
     limits, unit, gpus = parse_slo(PAPER_SLO if slo is None else slo), price.unit(), price.gpus or 1
     total = None if unit is None else total_usd_per_hour(unit, gpus)
@@ -132,9 +131,9 @@ def _of_table(path: Path, slo: str | None, price: Price) -> list[Curve]:
 
 
 def _of_run(folder: Path, slo: str | None, price: Price) -> Curve:
-    from benchsuite.report.judgement import judge_run
-    from benchsuite.spec import parse_spec
-    from benchsuite.store import read_run
+    from benchsuite.report.judge import judge_run
+    from benchsuite.spec_reading import parse_spec
+    from benchsuite.store.run_folder import read_run
 
     run, unit = read_run(folder), price.unit()
     own = parse_spec(run.manifest["spec"], where=str(folder)).price
@@ -172,8 +171,7 @@ def _with_energy_price(own: Any, price: Price) -> Any:
 
 
 def _run_walls_s(run: Any, choice: Judged) -> tuple[float, ...]:
-    from benchsuite.analysis.rows import as_table, rows_of
-    from benchsuite.analysis.runs import runs_of
+    from benchsuite.analysis.requests import as_table, rows_of, runs_of
 
     rows = rows_of(as_table(run.whole), choice.point.concurrency)
     return tuple(one.wall_s for one in runs_of(rows))
@@ -197,7 +195,7 @@ def unlike(curves: Sequence[Curve]) -> list[str]:
     One set of requests and one SLO are demanded; another engine, version or host is a difference to be told.
     """
     from benchsuite.errors import PointsError
-    from benchsuite.report.words import set_size
+    from benchsuite.report.format import set_size
 
     by_slo = {str(curve.slo): curve.source for curve in curves}
     if len(by_slo) > 1:

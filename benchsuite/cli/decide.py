@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.price_flags import energy_price_flags
+from benchsuite.cli.options import energy_price_flags
 
 NOT_MET = 3  # exit code: measured, but no level meets the SLO
 
@@ -85,8 +85,8 @@ def _print(found: list[tuple[str, Any, Any, Any]], each_level: bool) -> None:
     from rich.table import Table
 
     from benchsuite.report.console import plain, say
+    from benchsuite.report.format import grouped_warnings, usd, warning_text
     from benchsuite.report.terminal import final_table
-    from benchsuite.report.words import grouped_warnings, usd, warning_text
 
     console = Console()
     if each_level:

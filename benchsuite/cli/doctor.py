@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.sweep_flags import GROUPS
+from benchsuite.cli.spec_options import GROUPS
 
 if TYPE_CHECKING:
-    from benchsuite.telemetry.findings import Finding
+    from benchsuite.load.doctor import Finding
 
 FAILED = 1
 _NAMES = (
@@ -48,9 +48,9 @@ def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int
     Takes the sweep's own specification and flags. Without a server only the machine is looked at; with one, it gets up
     to three requests of 8 tokens. Exit codes: 0 nothing fails, 1 something does, 2 bad input.
     """
-    from benchsuite.analysis.gpu_use import THROTTLES
+    from benchsuite.analysis.gpu import THROTTLES
     from benchsuite.load.doctor import check_up
-    from benchsuite.spec import load_spec
+    from benchsuite.spec_reading import load_spec
 
     keys = {flag.key: flags[flag.parameter] for flag in _FLAGS}
     server = spec is not None or keys["server.base_url"] is not None

@@ -10,8 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from benchsuite.cli.curves import Curve
-    from benchsuite.economics.frontier import Candidate, Placed
-    from benchsuite.economics.scores import Score
+    from benchsuite.economics.pareto import Candidate, Placed, Score
     from benchsuite.results import Warn
 
 NOT_MET = 3  # exit code: measured, but no model has a place
@@ -76,9 +75,8 @@ def command(
 
 def place(curves: list[Curve], scores: Path, seed: int = 0) -> list[Placed]:
     """Every model's place in cost and score. Raises InputError if the scores do not fit, PriceError without a price."""
-    from benchsuite.economics.frontier import frontier
-    from benchsuite.economics.scores import match_scores, parse_scores
-    from benchsuite.sources import read_text
+    from benchsuite.economics.pareto import frontier, match_scores, parse_scores
+    from benchsuite.input_files import read_text
 
     _priced(curves)
     table = parse_scores(read_text(scores, "the table of scores"), where=str(scores))
@@ -89,7 +87,7 @@ def place(curves: list[Curve], scores: Path, seed: int = 0) -> list[Placed]:
 
 def _write_picture(path: Path, placed: list[Placed]) -> None:
     from benchsuite.errors import InputError
-    from benchsuite.report.bubbles import frontier_chart
+    from benchsuite.report.charts_special import frontier_chart
 
     try:
         path.write_text(frontier_chart(placed, title="Cost at each model's optimum against its score"), "utf-8")
@@ -108,7 +106,7 @@ def _priced(curves: list[Curve]) -> None:
 
 
 def _candidate(curve: Curve, score: Score | None) -> Candidate:
-    from benchsuite.economics.frontier import Candidate
+    from benchsuite.economics.pareto import Candidate
 
     decision = curve.decision
     if decision.kind == "none":
@@ -126,7 +124,7 @@ def _candidate(curve: Curve, score: Score | None) -> Candidate:
 
 
 def _unmeasured(score: Score) -> Candidate:
-    from benchsuite.economics.frontier import Candidate
+    from benchsuite.economics.pareto import Candidate
 
     return Candidate(score.model, None, None, score, reason="it has a score but was not measured")
 
@@ -152,7 +150,7 @@ def _print(placed: list[Placed], curves: list[Curve], price: str, differences: l
     from rich.text import Text
 
     from benchsuite.report.console import safe, say
-    from benchsuite.report.words import DASH, number, usd
+    from benchsuite.report.format import DASH, number, usd
 
     console = Console()
     table = Table(
@@ -196,6 +194,6 @@ def _print(placed: list[Placed], curves: list[Curve], price: str, differences: l
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    from benchsuite.report.words import number
+    from benchsuite.report.format import number
 
     return "" if low is None or high is None else f" [{number(low)}, {number(high)}]"

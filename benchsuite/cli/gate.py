@@ -61,12 +61,19 @@ def command(
     import difflib
 
     from benchsuite.errors import InputError
-    from benchsuite.report.alike import GROUPS
-    from benchsuite.report.gate import gate
-    from benchsuite.report.gate_words import headline, lines, markdown, plain, workflow_commands
-    from benchsuite.report.junit import junit_xml
-    from benchsuite.report.regressions import parse_regressions
-    from benchsuite.store import read_run, write_bytes
+    from benchsuite.manifest import GROUPS
+    from benchsuite.report.gate import (
+        gate,
+        headline,
+        junit_xml,
+        lines,
+        markdown,
+        parse_regressions,
+        plain,
+        workflow_commands,
+    )
+    from benchsuite.store.files import write_bytes
+    from benchsuite.store.run_folder import read_run
 
     if baseline is None and regressions is not None:
         raise click.UsageError("--max-regression needs a --baseline.")

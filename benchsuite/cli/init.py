@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from benchsuite.load.look import Seen
+    from benchsuite.load.discover import Seen
 
 _NAMES = {
     "vllm": "vLLM",
@@ -43,9 +43,9 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     Looks at --base-url, or at ports 8000, 8080, 11434, 3000 and 1234 of this machine; asks nothing that costs tokens.
     Without a server it is a template.
     """
-    from benchsuite.cli.spec_template import spec_toml
+    from benchsuite.cli.spec_options import spec_toml
     from benchsuite.errors import InputError
-    from benchsuite.load.look import look, look_around
+    from benchsuite.load.discover import look, look_around
 
     if output.exists() and not force:
         raise InputError(
@@ -61,7 +61,7 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
 
 def _write(output: Path, text: str, force: bool) -> None:
     from benchsuite.errors import InputError
-    from benchsuite.spec import load_spec
+    from benchsuite.spec_reading import load_spec
 
     try:
         with output.open("w" if force else "x", encoding="utf-8") as file:
@@ -81,7 +81,7 @@ def _requests(levels: list[int]) -> dict[str, Any]:
 
 
 def _choices(seen: Seen) -> tuple[dict[str, Any], dict[str, str]]:
-    from benchsuite.cli.spec_template import levels_for
+    from benchsuite.cli.spec_options import levels_for
 
     levels = levels_for(seen.slots)
     keys: dict[str, Any] = {"slo": "ttft_mean<1s,throughput>20", "server.base_url": seen.base_url}
@@ -105,7 +105,7 @@ def _choices(seen: Seen) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _fit_context(context_tokens: int, keys: dict[str, Any], said: dict[str, str]) -> None:
     """Cap the answers, where the longest prompts and their answers would not fit; and say what may still not."""
-    from benchsuite.sources import read_workload
+    from benchsuite.input_files import read_workload
     from benchsuite.workload.dataset import describe
 
     (all_of_it,) = (row for row in describe(read_workload("wineval", keys["workload.requests"], 0)) if row.total)

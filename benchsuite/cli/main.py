@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from benchsuite import __version__
 from benchsuite.errors import BenchsuiteError
-from benchsuite.foreign import printable
+from benchsuite.redact import printable
 
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",

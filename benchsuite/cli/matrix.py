@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.long_running import long_running
+from benchsuite.cli.options import long_running
 
 if TYPE_CHECKING:
-    from benchsuite.economics.settings import SettingCurve, SettingsDecision
-    from benchsuite.load.matrix import Outcome
-    from benchsuite.load.matrix_folder import MatrixFolder
+    from benchsuite.economics.matrix_decision import SettingCurve, SettingsDecision
+    from benchsuite.load.matrix import MatrixFolder, Outcome
     from benchsuite.matrix_spec import MatrixSpec, Setting
-    from benchsuite.report.matrix_words import SettingReport
+    from benchsuite.report.matrix import SettingReport
     from benchsuite.workload.dataset import Workload
 
 NOT_MET, FAILED = 3, 1
@@ -48,11 +47,10 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
     """
     from rich.console import Console
 
-    from benchsuite.load.matrix import check_matrix
-    from benchsuite.load.matrix_folder import open_matrix
-    from benchsuite.matrix_reading import load_matrix
-    from benchsuite.report.judgement import unit_price
-    from benchsuite.sources import read_workload
+    from benchsuite.input_files import read_workload
+    from benchsuite.load.matrix import check_matrix, open_matrix
+    from benchsuite.matrix_spec import load_matrix
+    from benchsuite.report.judge import unit_price
 
     matrix = load_matrix(file)
     first = matrix.sweep_of(matrix.settings[0])
@@ -71,8 +69,7 @@ def _run(matrix: MatrixSpec, workload: Workload, folder: MatrixFolder, console: 
     from benchsuite.load.matrix import measure
     from benchsuite.report.console import say
     from benchsuite.report.live import SweepView
-    from benchsuite.report.matrix import print_matrix
-    from benchsuite.report.matrix_words import headline, to_json
+    from benchsuite.report.matrix import headline, print_matrix, to_json
 
     outcomes: dict[str, Outcome] = {}
     judged = {setting.slug: _judge_one(setting, None, folder.path) for setting in matrix.settings}
@@ -107,10 +104,9 @@ def _decide_so_far(
     folder: MatrixFolder, judged: list[tuple[SettingCurve, SettingReport]], slo: str, status: str
 ) -> tuple[SettingsDecision, list[SettingReport]]:
     """Decide on what there is, and leave the table in the folder: after every setting, for a crash to lose nothing."""
-    from benchsuite.economics.settings import decide_settings
-    from benchsuite.report.matrix import to_markdown
-    from benchsuite.report.matrix_words import to_csv, to_json
-    from benchsuite.store import write_bytes
+    from benchsuite.economics.matrix_decision import decide_settings
+    from benchsuite.report.matrix import to_csv, to_json, to_markdown
+    from benchsuite.store.files import write_bytes
 
     found, reports = decide_settings([curve for curve, _ in judged]), [report for _, report in judged]
     folder.write({"status": status, **to_json(found, reports, slo)})
@@ -120,11 +116,12 @@ def _decide_so_far(
 
 
 def _judge_one(setting: Setting, outcome: Outcome | None, folder: Path) -> tuple[SettingCurve, SettingReport]:
-    from benchsuite.economics.settings import SettingCurve
-    from benchsuite.report.judgement import judge_run
-    from benchsuite.report.matrix_words import SettingReport, curve_of, facts_of
+    from benchsuite.economics.matrix_decision import SettingCurve
+    from benchsuite.report.judge import judge_run
+    from benchsuite.report.matrix import SettingReport, curve_of, facts_of
     from benchsuite.report.page import write_report
-    from benchsuite.store import MANIFEST, REPORT, SUMMARY, read_run, write_json
+    from benchsuite.store.files import MANIFEST, REPORT, SUMMARY, write_json
+    from benchsuite.store.run_folder import read_run
 
     status = "not measured yet" if outcome is None else outcome.status
     problem = None if status in _KEPT else _problem(outcome)
@@ -155,8 +152,7 @@ def _show_plan(matrix: MatrixSpec, path: Path, plan: dict[str, Any], as_json: bo
     from rich.table import Table
     from rich.text import Text
 
-    from benchsuite.load.matrix import measuring_order
-    from benchsuite.load.matrix_folder import MatrixFolder, read_plan
+    from benchsuite.load.matrix import MatrixFolder, measuring_order, read_plan
     from benchsuite.report.console import say
 
     if as_json:

@@ -10,9 +10,81 @@ import click
 
 if TYPE_CHECKING:
     from benchsuite.cli.curves import Curve, Price
-    from benchsuite.economics.capacity import CapacityPlan
-    from benchsuite.economics.demand import Demand
+    from benchsuite.economics.capacity import CapacityPlan, Demand
+    from benchsuite.economics.memory import Fit
     from benchsuite.results import Judged
+
+
+def show_fit(flags: dict[str, Any], as_json: bool) -> bool:
+    """Print the fits that the flags ask for; True if there is one. Raises InputError."""
+    from benchsuite.economics.memory import GPUS, Gpu, ModelShape, Reserve, fits
+
+    own = flags["gpu_memory_gb"]
+    found = fits(
+        ModelShape(flags["params_b"], flags["layers"], flags["kv_heads"], flags["head_dim"]),
+        gpus=GPUS if own is None else (Gpu(f"{own:g} GB", own, "--gpu-memory-gb", ""),),
+        precisions=flags["precision"] or ("fp16", "int8", "int4"),
+        context_tokens=flags["context"],
+        concurrency=flags["concurrency"],
+        kv_precision=flags["kv_precision"],
+        reserve=Reserve(flags["memory_share"], flags["activation_gb"]),
+    )
+    if as_json:
+        click.echo(json.dumps([_plain(one) for one in found], indent=2))
+    else:
+        _print_fit(found, flags)
+    return any(one.fits for one in found)
+
+
+def _plain(one: Fit) -> dict[str, Any]:
+    return {
+        "gpu": one.gpu.name,
+        "memory_gb": one.gpu.memory_gb,
+        "source": one.gpu.source,
+        "as_of": one.gpu.as_of or None,
+        "precision": one.precision,
+        "fits": one.fits,
+        "gpus_needed": one.gpu_count if one.fits else None,
+        "single_gpu": one.fits and one.gpu_count == 1,
+        "gpus_tried": one.gpu_count,
+        "max_slots": one.max_slots,
+        "weights_gb": one.weights_gb,
+        "kv_gb_per_slot": one.kv_gb_per_slot,
+    }
+
+
+def _print_fit(found: list[Fit], flags: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchsuite.report.console import say
+    from benchsuite.report.format import count, number
+
+    console = Console()
+    title = f"{flags['params_b']:g}B at {flags['concurrency']} requests of {flags['context']:g} tokens"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("GPU", "weights", "GB", "GPUs needed", "requests it holds", "KV GB a request"):
+        table.add_column(name, justify="left" if name in ("GPU", "weights") else "right")
+    for one in found:
+        table.add_row(
+            one.gpu.name,
+            one.precision,
+            number(one.weights_gb),
+            str(one.gpu_count) if one.fits else f"more than {one.gpu_count}",
+            count(one.max_slots),
+            number(one.kv_gb_per_slot),
+            style="" if one.fits else "dim",
+        )
+    console.print(table)
+    source = found[0].gpu
+    say(
+        console,
+        f"assumed: {flags['memory_share']:g} of the memory is the server's, {flags['activation_gb']:g} GB a GPU for "
+        f"activations (measure it), KV cache in {flags['kv_precision']}, weights without the scales of quantisation, "
+        f"1, 2, 4 or 8 GPUs in tensor parallel; memory: {source.source} {source.as_of}".rstrip(),
+        style="dim",
+    )
+
 
 NOT_MET = 3  # exit code: measured, but no level meets the SLO; or no GPU of the table fits
 
@@ -61,7 +133,6 @@ Examples:
 def command(run: Path | None, points: Path | None, as_fit: bool, as_json: bool, **flags: Any) -> int:
     """Replicas, GPUs and monthly cost for a demand, or with --fit the GPUs that hold a model."""
     if as_fit:
-        from benchsuite.cli.fit_view import show_fit
         from benchsuite.errors import InputError
 
         if run is not None or points is not None:
@@ -123,10 +194,10 @@ def _level(curve: Curve, asked: int | None) -> Judged | None:
 
 
 def _demand(level: Judged, flags: dict[str, Any]) -> Demand:
-    from benchsuite.economics import demand
+    from benchsuite.economics import capacity
     from benchsuite.economics.capacity import service_time_s, tokens_per_request
     from benchsuite.errors import InputError
-    from benchsuite.sources import read_text
+    from benchsuite.input_files import read_text
 
     ways = {name: flags[name] for name in ("requests_per_day", "users", "tokens_per_month", "hours")}
     given = [name for name, value in ways.items() if value is not None]
@@ -144,14 +215,14 @@ def _demand(level: Judged, flags: dict[str, Any]) -> Demand:
                 "the hours tell the peak themselves", where="--peak-factor", given=flags["peak_factor"], expected="none"
             )
         where = str(flags["hours"])
-        return demand.of_hours(demand.parse_hours(read_text(flags["hours"], "the table of hours"), where), where)
-    factor = demand.PEAK_FACTOR if flags["peak_factor"] is None else flags["peak_factor"]
+        return capacity.of_hours(capacity.parse_hours(read_text(flags["hours"], "the table of hours"), where), where)
+    factor = capacity.PEAK_FACTOR if flags["peak_factor"] is None else flags["peak_factor"]
     if given == ["users"]:
         service_s = service_time_s(level.point)
-        return demand.of_users(flags["users"], service_s, think_s=flags["think_s"], peak_factor=factor)
+        return capacity.of_users(flags["users"], service_s, think_s=flags["think_s"], peak_factor=factor)
     if given == ["tokens_per_month"]:
-        return demand.per_month(flags["tokens_per_month"], tokens_per_request(level.point), factor)
-    return demand.per_day(flags["requests_per_day"], factor)
+        return capacity.per_month(flags["tokens_per_month"], tokens_per_request(level.point), factor)
+    return capacity.per_day(flags["requests_per_day"], factor)
 
 
 def plain(found: CapacityPlan, curve: Curve, price: Price) -> dict[str, Any]:
@@ -199,7 +270,7 @@ def _print(found: CapacityPlan, curve: Curve, price: Price) -> None:
     from rich.table import Table
 
     from benchsuite.report.console import say
-    from benchsuite.report.words import DASH, number, percent, usd, warning_text
+    from benchsuite.report.format import DASH, number, percent, usd, warning_text
 
     console, queue = Console(), found.queue
     say(console, sentence(found), style="bold green", indent=2)

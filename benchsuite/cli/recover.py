@@ -23,7 +23,7 @@ def command(run: Path) -> int:
     """
     from collections import Counter
 
-    from benchsuite.store import recover
+    from benchsuite.store.run_folder import recover
 
     found = recover(run)
     rows = Counter(zip(found.table["point_id"].to_pylist(), found.table["attempt"].to_pylist(), strict=True))

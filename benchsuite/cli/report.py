@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from benchsuite.cli.curves import Curve
-    from benchsuite.economics.frontier import Placed
+    from benchsuite.economics.pareto import Placed
 
 _COMPARISON = Path("comparison.html")
 FORMATS = ("html", "md", "csv", "json", "vllm")
@@ -85,7 +85,8 @@ def command(runs: tuple[Path, ...], points: Path | None, form: str, show: bool, 
 
 def _write_page(run: Path, path: Path | None) -> Path:
     from benchsuite.report.page import render, write_report
-    from benchsuite.store import read_run, write_bytes
+    from benchsuite.store.files import write_bytes
+    from benchsuite.store.run_folder import read_run
 
     if path is None:
         return write_report(run)
@@ -97,21 +98,22 @@ def _write_format(
     form: str, path: Path | None, runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]
 ) -> Path | None:
     """The path that was written, None for stdout."""
-    from benchsuite.store import read_run, write_bytes
+    from benchsuite.store.files import write_bytes
+    from benchsuite.store.run_folder import read_run
 
     if form == "vllm":
         return _write_vllm(path, runs, points)
     if form == "json":
         import json
 
-        from benchsuite.report.judgement import judge_run
+        from benchsuite.report.judge import judge_run
 
         if not runs or points is not None:
             raise click.UsageError("--format json is of run folders.")
         found = [judge_run(read_run(run)).summary() for run in runs]
         text = json.dumps(found[0] if len(found) == 1 else found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     else:
-        from benchsuite.report.formats import as_csv, as_markdown
+        from benchsuite.report.export import as_csv, as_markdown
 
         text = (as_markdown if form == "md" else as_csv)(_told(runs, points, flags))
     if path is None:
@@ -123,8 +125,8 @@ def _write_format(
 
 def _told(runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]) -> list[Any]:
     from benchsuite.cli.curves import Price, read_curves
-    from benchsuite.report.formats import Told, facts_of
-    from benchsuite.store import read_run
+    from benchsuite.report.export import Told, facts_of
+    from benchsuite.store.run_folder import read_run
 
     price = Price(flags["usd_per_hour"], flags["preset"], flags["gpus"], flags["prices"])
     return [
@@ -141,8 +143,9 @@ def _told(runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]) ->
 
 
 def _write_vllm(path: Path | None, runs: tuple[Path, ...], points: Path | None) -> Path:
-    from benchsuite.report.vllm_format import vllm_files
-    from benchsuite.store import read_run, write_json
+    from benchsuite.report.export_vllm import vllm_files
+    from benchsuite.store.files import write_json
+    from benchsuite.store.run_folder import read_run
 
     if len(runs) != 1 or points is not None:
         raise click.UsageError("--format vllm is of one run folder.")
@@ -156,9 +159,8 @@ def _write_vllm(path: Path | None, runs: tuple[Path, ...], points: Path | None) 
 
 def _write_comparison(path: Path, runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]) -> None:
     from benchsuite.cli.curves import Price, read_curves, unlike
-    from benchsuite.report.comparison import render_comparison
-    from benchsuite.report.sections.compare import Contender
-    from benchsuite.store import write_bytes
+    from benchsuite.report.compare_models import Contender, render_comparison
+    from benchsuite.store.files import write_bytes
 
     price = Price(flags["usd_per_hour"], flags["preset"], flags["gpus"], flags["prices"])
     curves = read_curves(runs, points, flags["slo"], price)

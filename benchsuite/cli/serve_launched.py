@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchsuite.cli.foreground import until_stopped
+from benchsuite.cli.options import until_stopped
 
 PORTS = {"vllm": 8000, "tgi": 8080, "ollama": 11434, "transformers": 8000}
 _HELP = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.long_running import long_running
-from benchsuite.cli.sweep_flags import GroupedCommand, overrides, spec_flags
+from benchsuite.cli.options import long_running
+from benchsuite.cli.spec_options import GroupedCommand, overrides, spec_flags
 
 NOT_MET, FAILED = 3, 1
 
@@ -53,14 +53,15 @@ def command(
     server.parquet where there was something to sample. The same spec into the same folder measures only what is
     missing. Exit codes: 0 the SLO is met at some level, 3 at none, 2 bad input, 1 the run failed.
     """
-    from benchsuite.load.served import served_plan, sweep_served, with_server
+    from benchsuite.input_files import read_workload
+    from benchsuite.load.launched_sweep import served_plan, sweep_served, with_server
     from benchsuite.load.sweep import sweep
-    from benchsuite.report.judgement import judge_run, unit_price
+    from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.page import write_report
     from benchsuite.report.terminal import SweepView, print_judgement
-    from benchsuite.sources import read_workload
-    from benchsuite.spec import load_spec
-    from benchsuite.store import SUMMARY, read_run, write_json
+    from benchsuite.spec_reading import load_spec
+    from benchsuite.store.files import SUMMARY, write_json
+    from benchsuite.store.run_folder import read_run
 
     if resume is not None and output is not None and resume != output:
         raise click.UsageError("--resume names the run folder; leave --output out")

@@ -34,7 +34,7 @@ def make(kind: str, requests: int | None, seed: int, output: str, force: bool) -
       benchsuite workload make wineval --requests 64 --output workloads/wineval-64.jsonl
       benchsuite workload make wineval --requests 3 | head -c 400
     """
-    from benchsuite.sources import read_workload, write_workload
+    from benchsuite.input_files import read_workload, write_workload
 
     workload = read_workload(kind, requests, seed)
     write_workload(workload, output, force=force)
@@ -55,7 +55,7 @@ def describe(source: str, requests: int | None, seed: int, as_json: bool) -> Non
       benchsuite workload describe wineval
       benchsuite workload describe workloads/wineval-64.jsonl --json
     """
-    from benchsuite.sources import read_workload
+    from benchsuite.input_files import read_workload
     from benchsuite.workload.dataset import describe as stats_of
 
     workload = read_workload(source, requests, seed)

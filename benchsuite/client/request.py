@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from benchsuite.client.exchange import Exchange, WireError
-from benchsuite.client.facts import StreamFacts
-from benchsuite.client.reading import clean_text, count, error_message, seconds
-from benchsuite.client.stream import read_whole, stream_steps
-from benchsuite.foreign import masked, masked_bytes
+from benchsuite.client.http import Exchange, WireError
+from benchsuite.client.stream import StreamFacts, clean_text, count, error_message, read_whole, seconds, stream_steps
 from benchsuite.records import RequestRecord, Status
+from benchsuite.redact import masked, masked_bytes
 
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 

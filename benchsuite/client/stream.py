@@ -7,14 +7,241 @@ that carried its last byte. Usage is the last non-zero one seen in any event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import json
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from benchsuite.client.facts import StreamFacts
-from benchsuite.client.native import note_native, note_timings
-from benchsuite.client.ndjson import json_lines
-from benchsuite.client.reading import clean_text, count, error_message, loads
-from benchsuite.client.sse import sse_events
+from benchsuite.redact import masked
+
+
+@dataclass(slots=True)
+class StreamFacts:
+    """What one response said. Times are ns on the stamps' clock; None if the thing never came.
+
+    token_ns: one stamp a token-bearing event. malformed: why an event could not be read. server_error: the message of
+    an error event. done: the format's own end was seen (`[DONE]`, Ollama's `done`).
+    queue_s, prefill_s, decode_s, cached_tokens: what the server says of its own work, outside `usage`.
+    """
+
+    token_ns: array[int] = field(default_factory=lambda: array("q"))
+    first_answer_ns: int | None = None
+    n_empty: int = 0
+    merged_reads: int = 0
+    usage: dict[str, Any] | None = None
+    finish_reason: str | None = None
+    response_id: str | None = None
+    done: bool = False
+    server_error: str | None = None
+    malformed: str | None = None
+    text: list[str] = field(default_factory=list)
+    queue_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    cached_tokens: int | None = None
+
+
+_BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
+
+
+def sse_events(body: bytes) -> Iterator[tuple[bytes, int]]:
+    """(payload, offset behind the event) of each SSE event with data, comments and other fields left out."""
+    end = len(_BOM) if body.startswith(_BOM) else 0
+    body = body[end:]
+    if b"\r" in body:
+        yield from _events_by_line(body, end)
+        return
+    *whole, rest = body.split(b"\n\n")
+    for event in whole:
+        end += len(event) + 2
+        if event.startswith(b"data: ") and b"\n" not in event:
+            yield event[6:], end
+        elif (payload := _payload(event.split(b"\n"))) is not None:
+            yield payload, end
+    if rest and (payload := _payload(rest.split(b"\n"))) is not None and (payload == b"[DONE]" or is_json(payload)):
+        yield payload, end + len(rest)
+
+
+def _events_by_line(body: bytes, end: int) -> Iterator[tuple[bytes, int]]:
+    """The same for line ends CR LF or CR, which SSE allows."""
+    lines: list[bytes] = []
+    for raw in body.splitlines(keepends=True):  # bytes split at \n, \r and \r\n only
+        end += len(raw)
+        line = raw.rstrip(b"\r\n")
+        if line:
+            lines.append(line)
+            continue
+        if (payload := _payload(lines)) is not None:
+            yield payload, end
+        lines = []
+    if (payload := _payload(lines)) is not None and (payload == b"[DONE]" or is_json(payload)):
+        yield payload, end
+
+
+def _payload(lines: list[bytes]) -> bytes | None:
+    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+    return b"\n".join(data) if data else None
+
+
+def json_lines(body: bytes) -> Iterator[tuple[bytes, int]]:
+    """(line, offset behind its newline) of each line that is not blank.
+
+    A last line without newline counts if it is whole; a torn one is no event, and no error either.
+    """
+    end = 0
+    *whole, rest = body.split(b"\n")
+    for line in whole:
+        end += len(line) + 1
+        if line.strip():
+            yield line, end
+    if rest.strip() and is_json(rest):
+        yield rest, end + len(rest)
+
+
+_NS, _MS = 1e9, 1e3
+
+
+def note_native(facts: StreamFacts, event: dict[str, Any], *, keep_text: bool) -> int:
+    """Take an event without `choices`: 2 for an answer token, 1 for a reasoning token, 0 for no token."""
+    if "done" in event:
+        return _ollama(facts, event, keep_text)
+    if "token" in event or "generated_text" in event:
+        return _tgi(facts, event, keep_text)
+    return 0
+
+
+def note_timings(facts: StreamFacts, timings: Any) -> None:
+    """llama.cpp's `timings`, last one wins: prompt and generation times; the tokens that its cache spared."""
+    if not isinstance(timings, dict):
+        return
+    facts.prefill_s = seconds(timings.get("prompt_ms"), _MS)
+    facts.decode_s = seconds(timings.get("predicted_ms"), _MS)
+    facts.cached_tokens = count(timings.get("cache_n"))
+
+
+def _ollama(facts: StreamFacts, event: dict[str, Any], keep_text: bool) -> int:
+    """A line of /api/chat or /api/generate; the last one has `done` true, the counts, and durations in ns."""
+    said = event.get("message")
+    if not isinstance(said, dict):
+        said = {"content": event.get("response"), "thinking": event.get("thinking")}
+    if event["done"] is True:
+        reason = event.get("done_reason")
+        # older releases end without a reason
+        _end(facts, reason, event.get("prompt_eval_count"), event.get("eval_count"))
+        facts.done = True
+        _ollama_durations(facts, event)
+    content = said.get("content")
+    if content and keep_text and isinstance(content, str):
+        facts.text.append(content)
+    if content or said.get("tool_calls"):
+        return 2
+    return 1 if said.get("thinking") else 0
+
+
+def _ollama_durations(facts: StreamFacts, event: dict[str, Any]) -> None:
+    """total counts from the request's arrival, so what is neither loading, prompt nor generation is waiting."""
+    total_s = seconds(event.get("total_duration"), _NS)
+    facts.prefill_s = seconds(event.get("prompt_eval_duration"), _NS)
+    facts.decode_s = seconds(event.get("eval_duration"), _NS)
+    if total_s is None or facts.prefill_s is None or facts.decode_s is None:
+        return
+    load_s = seconds(event.get("load_duration"), _NS) or 0.0  # left out when 0
+    # rounded to the nanoseconds that it is made of
+    facts.queue_s = max(0.0, round(total_s - load_s - facts.prefill_s - facts.decode_s, 9))
+
+
+def _tgi(facts: StreamFacts, event: dict[str, Any], keep_text: bool) -> int:
+    """An event of /generate_stream, or the whole answer of /generate. A special token (end of text) is no answer."""
+    token, whole, details = event.get("token"), event.get("generated_text"), event.get("details")
+    if isinstance(details, dict):
+        _end(facts, details.get("finish_reason"), details.get("input_length"), details.get("generated_tokens"))
+    elif isinstance(whole, str):
+        _end(facts, None, None, None)
+    text = whole
+    if isinstance(token, dict):
+        text = "" if token.get("special") is True else token.get("text")
+    if not text or not isinstance(text, str):
+        return 0
+    if keep_text:
+        facts.text.append(text)
+    return 2
+
+
+def _end(facts: StreamFacts, reason: Any, prompt_tokens: Any, completion_tokens: Any) -> None:
+    """A server that ends without saying why has ended all the same: the reason is then `done`."""
+    facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
+    if count(prompt_tokens) is not None or count(completion_tokens) is not None:
+        facts.usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+
+
+_fast_loads: Callable[[bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # the extra `fast`
+    from orjson import loads as _fast_loads
+
+_MAX_COUNT = 2**31  # a token count beyond it is nonsense, and no int32
+_MAX_S = 1e6
+
+
+def loads(data: bytes) -> Any:
+    """The JSON in `data`. Raises ValueError. What counts as JSON does not depend on whether orjson is installed."""
+    try:
+        return _fast_loads(data)
+    except ValueError:  # orjson is the stricter of the two: it takes no half of a surrogate pair
+        pass
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def is_json(data: bytes) -> bool:
+    """True if `data` is one whole JSON value."""
+    try:
+        loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+def clean_text(text: str) -> str:
+    """`text` as what UTF-8 can carry: surrogate halves that meet are joined, lone ones become U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def count(value: Any) -> int | None:
+    """A token count as a server gives it, None if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
+
+
+def seconds(value: Any, per_s: float) -> float | None:
+    """A duration that a server gives in units of 1/`per_s` seconds; None if it is none, negative or absurd."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    # compared before it is divided: an integer of hundreds of digits would not fit into a float
+    return value / per_s if 0 <= value <= _MAX_S * per_s else None
+
+
+def error_message(body: bytes, limit: int = 300) -> str:
+    """What an error body says, in one line of at most `limit` characters; every server words it differently."""
+    try:
+        tree = loads(body)
+    except ValueError:
+        tree = body.decode("utf-8", "replace")
+    for key in ("error", "detail", "message"):
+        while isinstance(tree, dict) and key in tree:
+            tree = tree[key]
+    try:
+        text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
+    except RecursionError:
+        text = body.decode("utf-8", "replace")
+    return masked(clean_text(" ".join(text.split())))[:limit]  # masked before it is cut: half a key is one too
+
 
 _EVENTS_PER_STEP = 128
 

@@ -1,12 +1,19 @@
-"""What a measured point costs at an hourly price (equation 4): C = c T / 3600."""
+"""What measured power costs: electricity and carbon of a level, and the hour of an owned GPU at the power it drew.
+
+A rented price has its electricity in it and is never topped up. Pure.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
+from benchsuite.analysis.gpu import J_PER_KWH
+from benchsuite.economics.gpu_hour import Ownership, hourly_cost, natural_mode
 from benchsuite.errors import PriceError
-from benchsuite.results import Estimate, PointCost, PointSummary
+from benchsuite.results import Estimate, PointCost, PointEnergy, PointSummary, Warn
+from benchsuite.spec import OwnedSpec, PriceSpec
 
 SECONDS_PER_HOUR = 3600.0
 HourPrice = float | Mapping[int, float] | None  # one for all levels, or by level where it holds measured power
@@ -79,3 +86,117 @@ def cost_intervals(cost: PointCost, intervals: Mapping[str, Estimate]) -> dict[s
 
 def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
+
+
+def priced(energy: PointEnergy, point: PointSummary, price: PriceSpec) -> PointEnergy:
+    """`energy` with its wall energy (times PUE), its electricity and its carbon, as far as `price` tells."""
+    pue = _pue(price)
+    wall_j = None if energy.gross_j is None else energy.gross_j * pue
+    kwh = None if wall_j is None else wall_j / J_PER_KWH
+    usd = _power_times(kwh, _usd_per_kwh(price))
+    grams = _power_times(kwh, price.gco2_per_kwh)
+    # both are of one run of the set, output_tokens of all its repeats
+    tokens = None if not point.output_tokens else point.output_tokens / point.repeat_count / 1e6
+    return dataclasses.replace(
+        energy,
+        pue=pue,
+        wall_j=wall_j,
+        gco2_g=grams,
+        gco2_g_per_1m_output_tokens=None if grams is None or tokens is None else grams / tokens,
+        electricity_usd=usd,
+        electricity_usd_per_1m_output_tokens=None if usd is None or tokens is None else usd / tokens,
+    )
+
+
+def owned_usd_per_hour(price: PriceSpec, power_kw: float | None = None, idle_kw: float | None = None) -> float | None:
+    """One owned GPU's useful hour. power_kw, idle_kw: measured, of one GPU; the spec's own come first.
+
+    None if the power is not known. Raises PriceError for parameters that make no sense together.
+    """
+    owned = price.owned
+    assert owned is not None
+    kw = power_kw if owned.power_kw is None else owned.power_kw
+    terms = _ownership(owned, price, 0.0 if kw is None else kw)
+    mode = owned.mode or natural_mode(terms)
+    if mode == "full" and owned.idle_kw is None and idle_kw is not None:
+        terms = dataclasses.replace(terms, idle_kw=idle_kw)
+    hour = hourly_cost(terms, mode).usd_per_hour
+    return None if kw is None else hour
+
+
+def level_prices(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -> dict[int, float] | None:
+    """The whole machine's US dollars per hour at each level, owned GPUs at the power each level drew.
+
+    None if that is unknown at some level: dollars at some levels and none at others do not compare.
+    """
+    found = {}
+    for level, energy in energies.items():
+        watts = None if energy is None else energy.mean_w
+        idle_w = None if energy is None else energy.idle_w
+        n_gpus = 1 if energy is None else energy.n_gpus
+        usd = owned_usd_per_hour(price, _kw_each(watts, n_gpus), _kw_each(idle_w, n_gpus))
+        if usd is None:
+            return None
+        found[level] = total_usd_per_hour(usd, price.gpus)
+    return found
+
+
+def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -> list[Warn]:
+    """What stands against putting the levels' measured power beside their price, by level."""
+    found = []
+    has_price = price.owned is not None or price.usd_per_hour is not None or price.preset is not None
+    for level, energy in energies.items():
+        if price.owned is not None and price.owned.power_kw is None and (energy is None or energy.mean_w is None):
+            remedy = "price.owned.power_kw, or --constant-kw, or telemetry of the GPUs; until then nothing has a price"
+            found.append(Warn("owned_power_unknown", "the power of the owned GPUs was not measured", remedy, level))
+        if has_price and energy is not None and energy.n_gpus != price.gpus and not _of_a_slice(energy):
+            finding = f"energy of {_gpus(energy.n_gpus)}, the price of {_gpus(price.gpus)}"
+            remedy = "name the GPUs that serve (--gpu-ids), and their number (--gpus)"
+            found.append(Warn("gpu_count", finding, remedy, level))
+    return found
+
+
+def _ownership(owned: OwnedSpec, price: PriceSpec, power_kw: float) -> Ownership:
+    electricity = owned.electricity_per_kwh
+    if electricity is None:
+        electricity = (price.usd_per_kwh or 0.0) * owned.fx_per_usd
+    return Ownership(
+        purchase_price=owned.purchase_price,
+        years=owned.years,
+        power_kw=power_kw,
+        electricity_per_kwh=electricity,
+        currency=owned.currency,
+        fx_per_usd=owned.fx_per_usd,
+        utilisation=owned.utilisation,
+        pue=_pue(price),
+        maintenance_ratio=owned.maintenance_ratio,
+        idle_kw=owned.idle_kw,
+        salvage=owned.salvage,
+        hosting_per_hour=owned.hosting_per_hour,
+    )
+
+
+def _pue(price: PriceSpec) -> float:
+    return price.pue if price.owned is None or price.owned.pue is None else price.owned.pue
+
+
+def _usd_per_kwh(price: PriceSpec) -> float | None:
+    if price.owned is not None and price.owned.electricity_per_kwh is not None:
+        return price.owned.electricity_per_kwh / price.owned.fx_per_usd
+    return price.usd_per_kwh
+
+
+def _kw_each(watts: float | None, n_gpus: int) -> float | None:
+    return None if watts is None else watts / n_gpus / 1000
+
+
+def _power_times(value: float | None, factor: float | None) -> float | None:
+    return None if value is None or factor is None else value * factor
+
+
+def _of_a_slice(energy: PointEnergy) -> bool:
+    return any(warn.code == "energy_whole_card" for warn in energy.codes)
+
+
+def _gpus(n: int) -> str:
+    return f"{n} GPU{'s' * (n > 1)}"

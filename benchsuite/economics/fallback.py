@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchsuite.analysis.balance import Balance, EndpointPart
+from benchsuite.analysis.endpoints import Balance, EndpointPart
 from benchsuite.economics.cost import SECONDS_PER_HOUR
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.economics.hourly import CostMode, Ownership, hourly_cost, owned_parts
-from benchsuite.economics.rent import Rent, rent_cost, rent_parts
+from benchsuite.economics.gpu_hour import CostMode, Ownership, Rent, hourly_cost, owned_parts, rent_cost, rent_parts
 from benchsuite.errors import PriceError
 
 Floats = NDArray[np.float64]

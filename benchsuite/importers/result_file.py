@@ -11,8 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from benchsuite.errors import PointsError
-from benchsuite.parsing import read_json
+from benchsuite.errors import PointsError, read_json
 from benchsuite.strict_model import mistakes
 
 _INT32 = 2**31 - 1

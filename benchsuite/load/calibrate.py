@@ -18,14 +18,15 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
-from benchsuite.load.orders import Progress
+from benchsuite.load.progress import Step
 from benchsuite.load.sweep import sweep
-from benchsuite.load.view import Step
+from benchsuite.load.worker_pool import Progress
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.spec import DriverName, parse_spec
-from benchsuite.store import read_run
+from benchsuite.spec import DriverName
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 
 _TTFT_S = 0.1

@@ -2,27 +2,714 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import hashlib
+import re
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from benchsuite.errors import InputError
-from benchsuite.load.conductor import Conductor
-from benchsuite.load.manifest import new_run_id
-from benchsuite.load.plan import plan_points
-from benchsuite.load.preflight import control_client, preflight
-from benchsuite.load.resume import (
-    identity,
-    identity_of,
-    refuse_differences,
-    remaining,
-)
-from benchsuite.load.view import SweepResult, View
+import httpx
+
+from benchsuite import __version__
+from benchsuite.client.request import PointContext
+from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
+from benchsuite.errors import InputError, RunError
+from benchsuite.load.preflight import Preflight, control_client, preflight, spec_at
+from benchsuite.load.progress import Step, SweepResult, View
+from benchsuite.load.schedule import PointPlan, plan_points
+from benchsuite.load.server_probe import reset_prefix_cache
+from benchsuite.load.worker_pool import GROUP_SIGNALS, Fleet, PointOrder, Progress, WorkerReport, WorkerSetup
+from benchsuite.records import SCHEMA_VERSION
+from benchsuite.redact import masked
+from benchsuite.servers.base import ServerProfile
 from benchsuite.spec import SweepSpec
-from benchsuite.store import Run, RunFolder
-from benchsuite.telemetry.descriptors import raise_limit
-from benchsuite.telemetry.host import describe_host
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import Run, RunFolder
+from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
+from benchsuite.telemetry.recorder import Beside
+from benchsuite.telemetry.server_metrics import ServerState, read_state, wait_until_idle
 from benchsuite.workload.dataset import Workload
+
+
+def new_run_id(model: str) -> str:
+    """A name that sorts by time and says the model."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", masked(model).rsplit("/", 1)[-1]).strip("-")[:40].lower() or "model"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"
+
+
+def utc(wall_ns: int) -> str:
+    """Unix nanoseconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(wall_ns / NS_PER_S, UTC).isoformat()
+
+
+def new_manifest(
+    spec: SweepSpec,
+    workload: Workload,
+    found: Preflight,
+    before: Mapping[str, Any],
+    served: dict[str, Any] | None,
+    now: Anchor,
+) -> dict[str, Any]:
+    """The manifest of a session that begins now. before: that of the run so far, empty for a new one.
+
+    A run that goes on keeps its id, its birth, its origin in time, its points and the sessions before.
+    """
+    origin = continued_origin(before, now) if before else now
+    session = {"monotonic_origin_ns": origin.monotonic_ns, "started": utc(now.wall_ns), "ended": None}
+    return {
+        "schema": SCHEMA_VERSION,
+        "run_id": before["run_id"] if before else new_run_id(found.model),
+        "status": "running",
+        "created": before.get("created") or utc(origin.wall_ns),
+        "benchsuite": __version__,
+        "spec": spec.model_dump(mode="json"),
+        "model": found.model,
+        "workload": {
+            "name": workload.name,
+            "requests": len(workload.prompts),
+            "content_hash": workload.content_hash,
+        },
+        "clock": {
+            "name": "CLOCK_MONOTONIC",
+            "origin_monotonic_ns": origin.monotonic_ns,
+            "origin_wall_ns": origin.wall_ns,
+        },
+        "sessions": [*(before.get("sessions") or ([{}] if before else [])), session],
+        "host": describe_host(),
+        "calibration": read_calibration(),
+        "preflight": found.facts,
+        "endpoints": found.roles,
+        "served": served,
+        "points": abandoned(before.get("points", [])),
+    }
+
+
+def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
+    """How the measuring processes fared, merged, for the manifest."""
+    lags = {name: Histogram() for name in ("self_lag", "loop_lag", "dispatch_lag")}
+    for report in reports:
+        for name, merged in lags.items():
+            merged.merge(getattr(report.state, name))
+    states = [report.state for report in reports]
+    n_reads = sum(state.n_reads for state in states)
+    merged_reads = sum(state.merged_reads for state in states)
+    steals = [state.steal_s for state in states if state.steal_s is not None]
+    return {
+        "workers": len(reports),
+        **{name: histogram.summary_us() for name, histogram in lags.items()},
+        "n_reads": n_reads,
+        "merged_reads": merged_reads,
+        "merged_read_share": merged_reads / n_reads if n_reads else None,
+        "n_chunks": sum(state.n_chunks for state in states),
+        "wall_s": max((state.wall_s for state in states), default=None),
+        "cpu_s": sum(state.cpu_s for state in states),
+        "parse_s": sum(state.parse_s for state in states),
+        "cpu_share_mean": max((s.cpu_s / s.wall_s for s in states if s.wall_s), default=None),
+        "cpu_share_max_1s": max((state.cpu_max_share for state in states), default=None),
+        "steal_s": max(steals, default=None),
+        "clock_steps": max((state.clock_steps for state in states), default=0),
+        "rss_start_bytes": _sum(state.rss_start_bytes for state in states),
+        "rss_end_bytes": _sum(state.rss_end_bytes for state in states),
+        "fds_start": _sum(state.fds_start for state in states),
+        "fds_end": _sum(state.fds_end for state in states),
+        "back_offs": sum(state.back_offs for state in states),
+        "back_off_s": sum(state.back_off_s for state in states),
+        "connections_opened": sum(state.connections_opened for state in states),
+        "fallback_tries": sum(state.fallback_tries for state in states),
+        "fallback_skips": sum(state.fallback_skips for state in states),
+    }
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def server_entry(before: ServerState | None, after: ServerState | None) -> dict[str, Any]:
+    """The server's own count of generated tokens over the point; None where it does not tell."""
+    delta = None
+    if before and after and before.generated_tokens is not None and after.generated_tokens is not None:
+        delta = after.generated_tokens - before.generated_tokens
+    return {"generated_tokens": delta}
+
+
+_POLL_S = 0.5
+
+
+class Presence:
+    """Asks the servers beside the load. ended: whether a server that we started ourselves has ended."""
+
+    def __init__(self, control: httpx.Client, base_urls: Sequence[str], ended: Callable[[], bool]) -> None:
+        self._control, self._base_urls = control, tuple(base_urls)
+        self.ended = ended
+
+    def answers(self) -> bool:
+        """True if every server answers, and not that it cannot serve."""
+        if self.ended():
+            return False
+        try:
+            return all(self._control.get(f"{url}/v1/models").status_code < 500 for url in self._base_urls)
+        except httpx.HTTPError:
+            return False
+
+    def wait_for_return(self, most_s: float, on_wait: Callable[[float], bool]) -> str | None:
+        """Wait until every server answers, `most_s` at most; why not, in words, or None when they are back.
+
+        on_wait: told the seconds so far; True gives up.
+        """
+        started_s = time.monotonic()
+        while not self.answers():
+            elapsed_s = time.monotonic() - started_s
+            stop = on_wait(elapsed_s)
+            if self.ended():
+                return "the server has ended"
+            if stop or elapsed_s >= most_s:
+                return f"the server did not come back within {most_s:g} s (--server-wait-s)"
+            time.sleep(_POLL_S)
+        return None
+
+
+_EVERY_S = 0.25
+
+
+def watch_queues(spec: SweepSpec, found: Preflight) -> Callable[[MutableSequence[int]], AbstractContextManager[object]]:
+    """What a fleet needs to keep the queues' lengths known; nothing where no fallback asks for them."""
+    if found.fallback is None or found.fallback.max_waiting is None:
+        return lambda _: nullcontext()
+
+    def watch(waiting: MutableSequence[int]) -> AbstractContextManager[object]:
+        clients = [control_client(spec_at(spec, url)) for url in spec.server.base_urls]
+        return QueueWatch(clients, found.profile, waiting)
+
+    return watch
+
+
+class QueueWatch:
+    """Reads every server's number of waiting requests a few times a second, from entering to leaving.
+
+    A server that does not tell counts as one where nothing waits: its own answer decides.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[httpx.Client],
+        profile: ServerProfile,
+        waiting: MutableSequence[int],
+        every_s: float = _EVERY_S,
+    ) -> None:
+        self._clients, self._profile, self._waiting, self._every_s = clients, profile, waiting, every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="benchsuite-queue-watch", daemon=True)
+
+    def __enter__(self) -> QueueWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with ExitStack() as stack:
+            for client in self._clients:
+                stack.enter_context(client)
+            while not self._stop.is_set():
+                self.look()
+                self._stop.wait(self._every_s)
+
+    def look(self) -> None:
+        """Read all once."""
+        for k, client in enumerate(self._clients):
+            state = read_state(client, self._profile)
+            self._waiting[k] = int(state.waiting) if state is not None and state.waiting is not None else 0
+
+
+# keys of the spec that may differ: they change no measured figure, or only which points there are, or (the name of the
+# workload's file) what they name is compared itself
+_FREE = (
+    "price", "slo", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env", "server.api_key_file",
+    "load.max_errors", "load.server_wait_s", "workload.source",
+)  # fmt: skip
+_MISSING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """A planned point that is still to be measured: which attempt this is, 0 for the first."""
+
+    plan: PointPlan
+    attempt: int
+
+
+def identity(
+    spec: SweepSpec, content_hash: str | None, code: str | None, served: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What makes two measurements the same before a server is asked, by words for a person.
+
+    The address of a server that we start ourselves is left out: its port is new every time.
+    """
+    tree = spec.model_dump(mode="json")
+    facts = {key: value for key, value in _flat(tree).items() if not _is_free(key)}
+    if served is not None:
+        facts = {key: value for key, value in facts.items() if not key.startswith("server.base_url")}
+        facts["server started as"] = served.get("plan")
+    return facts | {"workload content": content_hash, "benchsuite": __version__, "benchsuite's code": code}
+
+
+def identity_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a run that was measured before, and what its server and GPUs turned out to be."""
+    spec = parse_spec(manifest["spec"], where="manifest.json")
+    content_hash = (manifest.get("workload") or {}).get("content_hash")
+    facts = identity(spec, content_hash, (manifest.get("host") or {}).get("code_hash"), manifest.get("served"))
+    facts["benchsuite"] = manifest.get("benchsuite")
+    return facts | found_facts(
+        manifest.get("model"), manifest.get("preflight") or {}, (manifest.get("telemetry") or {}).get("gpu")
+    )
+
+
+def found_facts(model: str | None, preflight: Mapping[str, Any], gpu: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the server and the GPUs turned out to be. gpu: the sampler's facts, None if no GPU was sampled."""
+    used = (gpu or {}).get("used") or []
+    names = {device.get("uuid"): device.get("name") for device in (gpu or {}).get("devices") or []}
+    return {
+        "model": model,
+        "server profile": preflight.get("profile"),
+        "server version": _version(preflight.get("server") or {}),
+        "GPUs": ", ".join(sorted(f"{names.get(uuid)} {uuid}" for uuid in used)) or None,
+        "GPU driver": (gpu or {}).get("driver"),
+    }
+
+
+def _version(server: Mapping[str, Any]) -> Any:
+    return server.get("version") or server.get("build_info")
+
+
+def refuse_differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
+    """Raises InputError naming every fact of `now` that `before` has otherwise."""
+    changed = [key for key in now if before.get(key) != now[key]]
+    if changed:
+        lines = [f"{key}: {_said(before.get(key))} before, {_said(now[key])} now" for key in changed]
+        raise InputError(
+            "the folder holds a run of something else, so it cannot be gone on with:\n    " + "\n    ".join(lines),
+            where=where,
+            expected="the same server, model, workload, GPU and code",
+            hint="name another --output for a new run",
+        )
+
+
+def remaining(
+    points: Sequence[PointPlan], entries: Sequence[Mapping[str, Any]], attempts: Mapping[str, int] | None = None
+) -> list[Remaining]:
+    """The planned points without a whole attempt, in their order.
+
+    entries: the manifest's points so far. attempts: the last attempt of each point that has rows, whatever the
+    manifest says: a new attempt never takes the number of rows that are there.
+    """
+    attempts = dict(attempts or {})
+    whole = set()
+    for entry in entries:
+        point_id = str(entry.get("point_id"))
+        attempts[point_id] = max(attempts.get(point_id, -1), entry.get("attempt", 0))
+        if entry.get("status") == "complete":
+            whole.add(point_id)
+    todo = [point for point in points if point.point_id not in whole]
+    return [_renewed(point, attempts.get(point.point_id, -1) + 1) for point in todo]
+
+
+def _renewed(plan: PointPlan, attempt: int) -> Remaining:
+    """A later attempt has salts of its own: the server's prefix cache may still hold the earlier one's prompts."""
+    if attempt:
+        plan = dataclasses.replace(plan, salt=_salt(plan.salt, attempt), warmup_salt=_salt(plan.warmup_salt, attempt))
+    return Remaining(plan, attempt)
+
+
+def _salt(salt: str, attempt: int) -> str:
+    return hashlib.sha256(f"{salt}/{attempt}".encode()).hexdigest()[:12]
+
+
+def abandoned(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The manifest's points so far; those that were not measured to their end are given up, for a later attempt."""
+    return [e if e.get("status") == "complete" else e | {"status": "abandoned"} for e in entries]
+
+
+def continued_origin(manifest: Mapping[str, Any], now: Anchor) -> Anchor:
+    """The run's origin on this boot's monotonic clock: seconds go on where wall time says they are, and never go back.
+
+    A wall clock that was set back in between would lay this session over an earlier one, whose samples and rows stay.
+    """
+    clock = manifest["clock"]
+    wall_ns, origin_ns, end_ns = (
+        clock.get(key) for key in ("origin_wall_ns", "origin_monotonic_ns", "end_monotonic_ns")
+    )
+    passed_ns = now.wall_ns - wall_ns
+    if isinstance(end_ns, int) and isinstance(origin_ns, int):
+        passed_ns = max(passed_ns, end_ns - origin_ns)
+    for point in manifest.get("points") or []:
+        passed_ns = max(passed_ns, int((point.get("ended_s") or 0) * NS_PER_S))
+    return Anchor(now.monotonic_ns - passed_ns, wall_ns)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in _FREE)
+
+
+def _said(value: Any) -> str:
+    return _MISSING if value is None else str(value)
+
+
+_SUSPENDED_S = 0.5
+_IDLE = "waiting until the server is idle"
+
+
+class Conductor:
+    """Conducts one session of a run in its folder, which it leaves finished whatever happens."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        workload: Workload,
+        folder: RunFolder,
+        found: Preflight,
+        control: httpx.Client,
+        view: View,
+        served: dict[str, Any] | None,
+        server_pids: tuple[int, ...],
+        server_ended: Callable[[], bool],
+    ) -> None:
+        self._spec, self._workload, self._folder = spec, workload, folder
+        self._found, self._control, self._view = found, control, view
+        self._server_pids = server_pids
+        self._presence = Presence(control, self._endpoints(), server_ended)
+        self._stopping = False
+        self._failures: list[str] = []
+        before = folder.before.manifest if folder.before else {}
+        self._manifest = new_manifest(spec, workload, found, before, served, Anchor.now())
+        self._run_id: str = self._manifest["run_id"]
+        self._entries: list[dict[str, Any]] = self._manifest["points"]
+        self._origin_ns: int = self._manifest["clock"]["origin_monotonic_ns"]
+
+    def run(self) -> SweepResult:
+        spec, load = self._spec, self._spec.load
+        points = plan_points(load, len(self._workload.prompts), self._run_id)
+        before = self._folder.before
+        todo = remaining(points, self._entries, before.last_attempts if before else None)
+        n_workers = load.n_workers
+        self._manifest["workers"] = n_workers
+        self._manifest["planned_points"] = [point.point_id for point in points]
+        measured, status = 0, "failed"
+        beside = Beside(
+            spec,
+            self._found.profile,
+            self._endpoints(),
+            self._found.endpoint.api_key,
+            self._folder,
+            self._origin_ns,
+            self._server_pids,
+            self._view.note,
+        )
+        try:
+            with beside:
+                self._note_telemetry(beside)
+                self._refuse_other_machines()
+                self._folder.write_manifest(self._manifest)
+                self._view.begun(self._run_id, self._folder.path, self._found)
+                for words in self._found.facts["capacity"]["warnings"]:
+                    self._view.note(words)
+                if len(todo) < len(points):
+                    self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
+                setup = WorkerSetup(
+                    self._found.endpoint,
+                    self._workload.prompts,
+                    spec.timeouts,
+                    load.driver,
+                    load.max_rps,
+                    self._found.more_endpoints,
+                    self._found.fallback,
+                )
+                with Fleet(setup, n_workers, watch_queues(spec, self._found)) as fleet, self._signals(fleet):
+                    levels = tuple(one.plan.concurrency for one in todo)
+                    for i, one in enumerate(todo):
+                        n_requests = len(one.plan.order)
+                        step = Step(
+                            i, len(todo), one.plan, "measuring", n_requests, levels=levels, latest=beside.latest
+                        )
+                        if i == 0:
+                            self._idle(beside, step)
+                        if not fleet.stopping:
+                            self._point(fleet, beside, step, one)
+                            measured += self._entries[-1]["status"] == "complete"
+                        if fleet.stopping or (self._failures and not self._server_is_back(step)):
+                            break
+                    status = "stopped" if fleet.stopping else "failed" if self._failures else "complete"
+        finally:
+            self._end(status, beside)
+        return SweepResult(self._run_id, self._folder.path, status == "complete", measured, tuple(self._failures))
+
+    def _end(self, status: str, beside: Beside) -> None:
+        end = Anchor.now()
+        self._note_telemetry(beside)
+        self._manifest |= {"status": status}
+        self._manifest["clock"] |= {"end_monotonic_ns": end.monotonic_ns, "end_wall_ns": end.wall_ns}
+        self._manifest["sessions"][-1]["ended"] = utc(end.wall_ns)
+        self._folder.finish()
+        self._folder.write_manifest(self._manifest)
+
+    def _endpoints(self) -> list[str]:
+        """Base URLs of the servers under test."""
+        return list(self._spec.server.base_urls)
+
+    def _server_state(self) -> ServerState | None:
+        return read_state(self._control, self._found.profile, self._endpoints())
+
+    def _note_telemetry(self, beside: Beside) -> None:
+        self._manifest["telemetry"] = beside.facts()
+
+    def _refuse_other_machines(self) -> None:
+        """A run goes on only on the server and the GPUs that it began on."""
+        if self._folder.before is None:
+            return
+        now = found_facts(self._found.model, self._found.facts, self._manifest["telemetry"]["gpu"])
+        refuse_differences(identity_of(self._folder.before.manifest), now, str(self._folder.path))
+
+    def _idle(self, beside: Beside, step: Step) -> None:
+        """Let the samplers see the server with its model loaded and nothing to do."""
+        wanted_s = beside.idle_s(len(step.plan.order))
+        if not wanted_s:
+            return
+        most_s = self._spec.load.cooldown_max_s
+        on_wait = self._showing_wait(step, _IDLE, 0.0, most_s)
+        wait_until_idle(self._control, self._found.profile, 0.0, most_s, on_wait, self._endpoints())
+        started_s = self._now_s()
+        idling = dataclasses.replace(step, phase="measuring idle power", n_requests=0, at_least_s=wanted_s)
+        self._wait(idling, wanted_s)
+        if not self._stopping:
+            beside.idle = {"started_s": started_s, "ended_s": self._now_s()}
+
+    def _wait(self, step: Step, wanted_s: float) -> None:
+        started_s = time.monotonic()
+        while not self._stopping and (elapsed_s := time.monotonic() - started_s) < wanted_s:
+            self._view.progress(step, Progress(0, 0, 0, None), elapsed_s)
+            time.sleep(min(0.25, wanted_s - elapsed_s))
+
+    def _point(self, fleet: Fleet, beside: Beside, step: Step, one: Remaining) -> None:
+        plan = step.plan
+        entry: dict[str, Any] = {
+            "point_id": plan.point_id,
+            "attempt": one.attempt,
+            "concurrency": plan.concurrency,
+            "repeat": plan.repeat,
+            "status": "running",
+            "cache_bust": self._found.plan.cache_bust,
+            "salt": plan.salt,
+        }
+        self._entries.append(entry)
+        self._folder.write_manifest(self._manifest)
+        if plan.warmup_requests or plan.warmup_min_s:
+            warming = dataclasses.replace(
+                step, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
+            )
+            entry["warmup"] = self._warm_up(fleet, warming, one.attempt)
+            if (reason := self._given_up(fleet, plan)) is not None:
+                self._fail(entry, f"{reason}, during the warm-up")
+                self._folder.write_manifest(self._manifest)
+                return
+        entry["cooldown"] = self._cool_down(step)
+        if fleet.stopping:  # nothing of it is measured yet
+            entry["status"] = "stopped"
+            self._folder.write_manifest(self._manifest)
+            return
+        entry["cache_reset"] = reset_prefix_cache(self._control, self._found.plan, self._endpoints())
+        before = self._server_state()
+        clocks = ClockMark.now()
+        beside.mark()
+        entry["started_s"] = self._now_s()
+        try:
+            reports = self._run_orders(fleet, step, self._found.plan, plan.salt, one.attempt, measured=True)
+        except RunError:
+            entry["status"] = "failed"
+            self._folder.finish_point(plan.point_id, one.attempt)
+            raise
+        entry["ended_s"] = self._now_s()
+        beside.mark()
+        entry["clocks"] = _clock_facts(clocks, ClockMark.now())
+        rows = self._folder.finish_point(plan.point_id, one.attempt)
+        whole = not fleet.stopping and rows.num_rows == len(plan.order)
+        in_vain = not any(report.n_ok for report in reports)
+        entry["status"] = "stopped" if not whole else "failed" if in_vain else "complete"
+        reason = self._given_up(fleet, plan)
+        if reason is not None:
+            self._fail(entry, reason)
+        entry["client"] = client_facts(reports)
+        entry["server"] = server_entry(before, self._server_state())
+        self._judge_clocks(entry)
+        self._note_telemetry(beside)
+        self._folder.write_manifest(self._manifest)
+        self._view.point_done(step, rows, entry["ended_s"] - entry["started_s"])
+        if in_vain and reason is None and not fleet.stopping:
+            first = next((report.first_error for report in reports if report.first_error), None)
+            raise RunError(
+                "no request of the point succeeded; the sweep ends here",
+                where=plan.point_id,
+                given=first,
+                hint="the points measured before are kept in " + str(self._folder.path),
+            )
+
+    def _given_up(self, fleet: Fleet, plan: PointPlan) -> str | None:
+        """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
+        breaker = fleet.breaker
+        if breaker.reason is None and breaker.streak >= plan.concurrency and not self._presence.answers():
+            return f"the server is gone: the last {breaker.streak} requests found no connection"
+        return breaker.reason
+
+    def _fail(self, entry: dict[str, Any], reason: str) -> None:
+        entry |= {"status": "failed", "reason": reason}
+        words = f"{entry['point_id']} failed: {reason}"
+        self._failures.append(words)
+        self._view.note(f"{words}; measure it again with --resume")
+
+    def _server_is_back(self, step: Step) -> bool:
+        """After a point that failed: wait for the servers as long as load.server_wait_s says."""
+        if self._entries[-1]["status"] != "failed":
+            return True
+        most_s = self._spec.load.server_wait_s
+        on_wait = self._showing_wait(step, "waiting for the server to come back", 0.0, most_s)
+        gone = self._presence.wait_for_return(most_s, on_wait)
+        if gone is None:
+            return True
+        self._failures.append(f"the sweep ends here: {gone}")
+        self._view.note(self._failures[-1])
+        return False
+
+    def _judge_clocks(self, entry: dict[str, Any]) -> None:
+        """A point during which the machine slept measured the sleep: it is no measurement, and a resume renews it."""
+        suspended_s, stepped_s = entry["clocks"]["suspended_s"], entry["clocks"]["wall_step_s"]
+        if suspended_s and suspended_s > _SUSPENDED_S:
+            if entry["status"] == "complete":
+                entry["status"] = "invalid"
+            entry["invalid"] = f"the machine was suspended for {suspended_s:.1f} s"
+            self._view.note(f"{entry['point_id']} is invalid: {entry['invalid']}; measure it again with --resume")
+        if abs(stepped_s) > _SUSPENDED_S:
+            self._view.note(f"{entry['point_id']}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
+
+    def _warm_up(self, fleet: Fleet, step: Step, attempt: int) -> dict[str, Any]:
+        started_s = self._now_s()
+        reports = self._run_orders(fleet, step, self._found.plan, step.plan.warmup_salt, attempt, measured=False)
+        return {
+            "n_ok": sum(report.n_ok for report in reports),
+            "n_failed": sum(report.n_failed for report in reports),
+            "output_tokens": sum(report.output_tokens for report in reports),
+            "duration_s": self._now_s() - started_s,
+        }
+
+    def _cool_down(self, step: Step) -> dict[str, Any]:
+        plan = step.plan
+        waited_s, seen_idle = wait_until_idle(
+            self._control,
+            self._found.profile,
+            plan.cooldown_min_s,
+            plan.cooldown_max_s,
+            self._showing_wait(step, _IDLE, plan.cooldown_min_s, plan.cooldown_max_s),
+            self._endpoints(),
+        )
+        return {"waited_s": waited_s, "seen_idle": seen_idle}
+
+    def _showing_wait(self, step: Step, phase: str, at_least_s: float, at_most_s: float) -> Callable[[float], bool]:
+        """What a wait tells its seconds to: the view; True when the sweep is to stop."""
+        waiting = dataclasses.replace(step, phase=phase, n_requests=0, at_least_s=at_least_s, at_most_s=at_most_s)
+
+        def on_wait(elapsed_s: float) -> bool:
+            self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s)
+            return self._stopping
+
+        return on_wait
+
+    def _run_orders(
+        self, fleet: Fleet, step: Step, body: Any, salt: str, attempt: int, *, measured: bool
+    ) -> list[WorkerReport]:
+        plan = step.plan
+        orders = [
+            PointOrder(
+                context=PointContext(
+                    self._run_id,
+                    plan.point_id,
+                    plan.concurrency,
+                    plan.repeat,
+                    worker,
+                    self._origin_ns,
+                    body.stream,
+                    self._spec.workload.save_text,
+                    attempt=attempt,
+                ),
+                plan=dataclasses.replace(body, salt=salt),
+                order=plan.order,
+                n_users=n_users,
+                journal=self._folder.journal_path(plan.point_id, worker, attempt) if measured else None,
+                closes_after_response=self._found.closes_after_response,
+                at_least=plan.warmup_requests,
+                min_s=plan.warmup_min_s,
+            )
+            for worker, n_users in enumerate(fleet.share_users(plan.concurrency))
+        ]
+        started_s = time.monotonic()
+
+        def on_progress(progress: Progress) -> None:
+            if self._presence.ended():
+                fleet.breaker.trip()
+            self._view.progress(step, progress, time.monotonic() - started_s)
+
+        max_failed = self._spec.load.error_limit(len(plan.order)) if measured else None
+        return fleet.run_point(orders, on_progress, max_failed)
+
+    def _now_s(self) -> float:
+        return (now_ns() - self._origin_ns) / NS_PER_S
+
+    @contextmanager
+    def _signals(self, fleet: Fleet) -> Iterator[None]:
+        """Ctrl-C once drains, twice stops at once; SIGTERM and a lost terminal are as once (not under nohup)."""
+
+        def heed(number: int, _: FrameType | None) -> None:
+            self._stopping = True
+            if number == signal.SIGINT and fleet.stopping:
+                fleet.abort()
+                self._view.note("stopping now")
+            else:
+                fleet.drain()
+                self._view.note("finishing what is in flight; press Ctrl-C again to stop at once")
+
+        heeded = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, heed) for number in heeded}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _clock_facts(before: ClockMark, after: ClockMark) -> dict[str, Any]:
+    return {
+        "suspended_s": after.suspended_since_s(before),
+        "wall_step_s": after.stepped_since_s(before),
+    }
+
 
 _OTHER_DESCRIPTORS = 256  # of a measuring process beside its connections: pipes, journal, libraries
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from benchsuite.analysis.fidelity import Sent, fidelity
+from benchsuite.analysis.client_accuracy import Sent, fidelity
 
 # head, path into the row, format, whether a narrow terminal shows it
 _COLUMNS = (
@@ -71,7 +71,7 @@ def print_calibration(rows: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from benchsuite.report.words import DASH
+    from benchsuite.report.format import DASH
 
     console = Console()
     columns = [column for column in _COLUMNS if column[3] or console.width >= _WIDE]

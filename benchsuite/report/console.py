@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from benchsuite.foreign import masked, printable
+from benchsuite.redact import masked, printable
 
 _PLAIN = {
     "\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u",

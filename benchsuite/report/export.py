@@ -2,13 +2,195 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from benchsuite.results import Decision, Judged, Optimum
+from benchsuite.redact import csv_cell, printable
+from benchsuite.report.format import asides, grouped_warnings, headline, interval, number, percent, spaced, tail, usd
+from benchsuite.results import Decision, Distribution, Estimate, Judged, Optimum
 from benchsuite.slo import Slo
+
+_LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "chunk_gap")
+_STATS = ("mean", "p50", "p90", "p95", "p99", "max")
+_RATES = (
+    "throughput_paper_tok_s", "decode_tok_s", "output_tok_s", "total_tok_s", "request_per_s",
+)  # fmt: skip
+_HEAD = (
+    "concurrency", "SLO", "TTFT mean ms", "TTFT p95 ms", "TPOT mean ms", "output tok/s", "tok/s per user", "errors",
+    "$/1M output", "$ per run",
+)  # fmt: skip
+_WITH_ENDS = ("wall_s", "output_tok_s", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "usd_per_1m_output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One run's judgement. source: the run folder's name or the table's; facts: what ran where, for people."""
+
+    source: str
+    model: str | None
+    slo: Slo
+    judged: tuple[Judged, ...]
+    decision: Decision
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def facts_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Run, server, GPUs, workload and date, as far as the manifest tells."""
+    preflight, gpu = manifest.get("preflight") or {}, (manifest.get("telemetry") or {}).get("gpu") or {}
+    server, workload = preflight.get("server") or {}, manifest.get("workload") or {}
+    used = gpu.get("used") or []
+    names = [str(one.get("name")) for one in gpu.get("devices") or [] if one.get("uuid") in used]
+    size = workload.get("requests")
+    said = {
+        "run": manifest.get("run_id"),
+        "server": " ".join(str(v) for v in (preflight.get("profile"), server.get("version")) if v),
+        "GPUs": ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)),
+        "driver": gpu.get("driver"),
+        "workload": f"{workload.get('name')}, {size:,} requests" if isinstance(size, int) else workload.get("name"),
+        "measured": str(manifest.get("created") or "")[:10],
+        "benchsuite": manifest.get("benchsuite"),
+    }
+    return tuple((key, str(value)) for key, value in said.items() if value)
+
+
+def as_markdown(runs: Sequence[Told]) -> str:
+    """A heading, the decision, a table of levels and the warnings, for each run; as GitHub's Markdown."""
+    return "\n".join(_section(one) for one in runs)
+
+
+def _section(one: Told) -> str:
+    facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*one.facts, ("SLO", str(one.slo))))
+    said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]
+    warned = [
+        f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(spaced(warn.finding))}"
+        for warn, levels in grouped_warnings(one.judged)
+    ]
+    lines = [
+        f"### {markdown_text(one.model or one.source)}",
+        "",
+        f"**{said[0]}**",
+        "",
+        *([*(f"- {aside}" for aside in said[1:]), ""] if said[1:] else []),
+        "| " + " | ".join(_HEAD) + " |",
+        "|" + "|".join("---" if name == "SLO" else "---:" for name in _HEAD) + "|",
+        *("| " + " | ".join(_row(judged)) + " |" for judged in one.judged),
+        "",
+        *([*warned, ""] if warned else []),
+        f"<sub>{facts}. Value [95 % interval].</sub>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(judged: Judged) -> list[str]:
+    point = judged.point
+
+    def shown(name: str, value: float | None, show: Any, scale: float = 1.0) -> str:
+        found = _interval_of(judged, name, value)
+        return show(None if value is None else value * scale) if found is None else interval(found, show, scale)
+
+    return [
+        str(point.concurrency),
+        markdown_text(
+            judged.slo_verdict if judged.slo_verdict != "unknown" else "met" if judged.meets_slo else "not known"
+        ),
+        shown("ttft_mean_s", point.ttft_s.mean, number, 1e3),
+        shown("ttft_p95_s", tail(point.ttft_s, "p95"), number, 1e3),
+        shown("tpot_mean_s", point.tpot_s.mean, number, 1e3),
+        shown("output_tok_s", point.output_tok_s, number),
+        shown("throughput_paper_tok_s", point.throughput_paper_tok_s, number),
+        percent(point.error_rate),
+        shown("usd_per_1m_output_tokens", judged.cost.usd_per_1m_output_tokens, usd),
+        usd(judged.cost.cost_usd),
+    ]
+
+
+def _interval_of(judged: Judged, name: str, value: float | None) -> Estimate | None:
+    """The interval of the figure as it is shown; None where there is none, or it is of the steady window alone."""
+    found = judged.intervals.get(name)
+    if found is None or found.value is None or value is None or not math.isclose(found.value, value, rel_tol=1e-9):
+        return None
+    return found
+
+
+def markdown_text(text: str) -> str:
+    """Text on one line that stays in its table cell and is no markup, HTML, mention or link."""
+    text = printable(text)
+    for char, safe in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(char, safe)
+    for char in "`|*_[]#":
+        text = text.replace(char, f"\\{char}")
+    return " ".join(text.replace("@", "@\u200b").split())
+
+
+def as_csv(runs: Sequence[Told]) -> str:
+    """A header and one row per run and level. Empty: not known. Text that looks like a formula gets an apostrophe."""
+    rows = [_flat(one, judged) for one in runs for judged in one.judged]
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head)
+    for row in rows:
+        writer.writerow([_neutral(row.get(key)) for key in head])
+    return out.getvalue()
+
+
+def _flat(one: Told, judged: Judged) -> dict[str, Any]:
+    point, cost, energy = judged.point, judged.cost, judged.energy
+    latencies: dict[str, Any] = {}
+    for name in _LATENCIES:
+        values: Distribution = getattr(point, f"{name}_s")
+        latencies |= {f"{name}_{stat}_s": values.stat(stat) for stat in _STATS}
+    figures: dict[str, Any] = {
+        "run": one.source,
+        "model": one.model,
+        "concurrency": point.concurrency,
+        "repeats": point.repeat_count,
+        "n_ok": point.n_ok,
+        "n_failed": point.n_failed,
+        "error_rate_ratio": point.error_rate,
+        "wall_s": point.wall_s,
+        **latencies,
+        **{name: getattr(point, name) for name in _RATES},
+        "occupancy_ratio": point.occupancy,
+        "input_tokens": point.input_tokens,
+        "output_tokens": point.output_tokens,
+        "usd_per_hour_total": cost.usd_per_hour,
+        "cost_usd": cost.cost_usd,
+        "usd_per_1m_output_tokens": cost.usd_per_1m_output_tokens,
+        "usd_per_1m_total_tokens": cost.usd_per_1m_total_tokens,
+        "usd_per_request": cost.usd_per_request,
+        "gross_j": energy.gross_j if energy else None,
+        "j_per_output_token": energy.j_per_output_token if energy else None,
+        "gpu_mean_w": energy.mean_w if energy else None,
+    }
+    ends: dict[str, Any] = {}
+    for name in _WITH_ENDS:
+        found = _interval_of(judged, name, figures[name])
+        ends |= {f"{name}_low": found.low if found else None, f"{name}_high": found.high if found else None}
+    return {
+        **figures,
+        **ends,
+        "slo": str(one.slo),
+        "meets_slo": judged.meets_slo,
+        "slo_verdict": judged.slo_verdict,
+        "p_met": judged.p_met,
+        "misses": "; ".join(judged.misses),
+        "warnings": " ".join(dict.fromkeys(warn.code for warn in point.warnings)),
+    }
+
+
+def _neutral(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return csv_cell(printable(" ".join(value.split())))
+    return value
+
 
 SUMMARY_SCHEMA = 1
 

@@ -3,22 +3,331 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from benchsuite.analysis.metrics import summarise_for
-from benchsuite.analysis.run_figures import LevelRuns, level_runs
-from benchsuite.economics.limit_checks import LimitCheck, check_limits
-from benchsuite.economics.optimum import MAX_ERROR_RATE, limits_of
+import numpy as np
+
+from benchsuite.analysis.metrics import (
+    LevelRuns,
+    by_run,
+    figure_name,
+    is_tail,
+    level_runs,
+    more_is_better,
+    short_name,
+    summarise_for,
+)
+from benchsuite.analysis.regression import Change, Verdict, change, log_margin, repeats_needed, verdicts
+from benchsuite.economics.cost import hour_at
+from benchsuite.economics.decision import MAX_ERROR_RATE, limits_of
+from benchsuite.economics.gate_limits import LimitCheck, check_limits
 from benchsuite.errors import InputError
-from benchsuite.report.alike import Difference, differences, refuse_unlike
-from benchsuite.report.criteria import Criterion, GateResult
-from benchsuite.report.judgement import Judgement, judge_run
-from benchsuite.report.regressions import Regression, compare_levels, default_regressions
-from benchsuite.slo import Slo, parse_slo
-from benchsuite.spec import parse_spec
-from benchsuite.store import Run
+from benchsuite.manifest import Difference, differences, refuse_unlike
+from benchsuite.redact import printable
+from benchsuite.report.export import markdown_text
+from benchsuite.report.format import ms, number, usd
+from benchsuite.report.judge import Judgement, judge_run
+from benchsuite.slo import LATENCIES, Slo, parse_slo
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One thing that was asked at one level. said: the finding in words. asked: 'ttft_p95 < 0.5 s', or the figure and
+    its margin. value, baseline: of the run and of the baseline (geometric means over runs), change_ratio with its
+    95 % ends: value / baseline - 1; None for limits, and where a run lacks the figure."""
+
+    kind: Literal["slo", "regression"]
+    name: str
+    concurrency: int
+    asked: str
+    verdict: Verdict
+    said: str
+    value: float | None = None
+    baseline: float | None = None
+    change_ratio: float | None = None
+    change_low: float | None = None
+    change_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """Every criterion, levels ascending, limits first. notes: what a reader must know beside."""
+
+    run_id: str
+    baseline_id: str | None
+    criteria: tuple[Criterion, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """fail where anything failed, else inconclusive where anything is, else pass."""
+        found = {one.verdict for one in self.criteria}
+        return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
+
+
+MARGIN, MARGIN_TAIL = 0.05, 0.10
+_UNITS: dict[str, tuple[Callable[[float], str], str]] = {
+    "cost_usd": (usd, "a run"),
+    "usd_per_1m_output_tokens": (usd, "per 1M output tokens"),
+    "wall_s": (number, "s"),
+    "throughput_paper_tok_s": (number, "tok/s per user"),
+    "decode_tok_s": (number, "tok/s"),
+    "output_tok_s": (number, "tok/s"),
+    "request_per_s": (number, "requests/s"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """A figure that may be worse by `margin` (ratio) at most."""
+
+    name: str
+    margin: float
+
+
+def default_regressions(pairs: Mapping[int, tuple[LevelRuns, LevelRuns]]) -> tuple[Regression, ...]:
+    """Cost per token by 5 %, and the highest percentile of TTFT with ten requests beyond it in every run by 10 %."""
+    fewest = min(min(len(run.order) for run in side.runs) for pair in pairs.values() for side in pair)
+    stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
+    return Regression("usd_per_1m_output_tokens", MARGIN), Regression(f"ttft_{stat}_s", MARGIN_TAIL)
+
+
+def parse_regressions(text: str, *, where: str = "--max-regression") -> tuple[Regression, ...]:
+    """'ttft_p95=5%,cost=0.05,tpot': figures with margins; without one 5 %, and 10 % for p95, p99 and max."""
+    found: dict[str, Regression] = {}
+    for part in (part for part in text.split(",") if part.strip()):
+        figure, equals, margin = part.partition("=")
+        name = figure_name(figure, where=where)
+        if name in found:
+            raise InputError("a figure has two margins", where=where, given=text)
+        default = MARGIN_TAIL if is_tail(name) else MARGIN
+        found[name] = Regression(name, _margin(margin, part, where) if equals else default)
+    if not found:
+        raise InputError(
+            "no figure is named", where=where, given=repr(text), expected="for example ttft_p95=5%,cost=5%"
+        )
+    return tuple(found.values())
+
+
+def _margin(text: str, part: str, where: str) -> float:
+    digits = text.strip().removesuffix("%")
+    try:
+        value = float(digits) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise InputError("a margin does not read", where=where, given=part.strip(), expected="5% or 0.05; below 100%")
+    return value
+
+
+def compare_levels(
+    pairs: Mapping[int, tuple[LevelRuns, LevelRuns]],
+    regressions: Sequence[Regression],
+    judgements: tuple[Judgement, Judgement],
+    same_orders: bool,
+) -> list[Criterion]:
+    """Every figure at every level, judged together. pairs, judgements: of the run and of the baseline.
+
+    same_orders: repeat i of both sent the same requests in the same order, so that repeats pair.
+    """
+    asked = [(level, one) for level in pairs for one in regressions]
+    figures = [
+        tuple(
+            by_run(side, one.name, hour_at(judgement.usd_per_hour_total, level))
+            for side, judgement in zip(pairs[level], judgements, strict=True)
+        )
+        for level, one in asked
+    ]
+    changes = [
+        change(
+            new,
+            old,
+            paired=same_orders and pairs[level][0].repeats == pairs[level][1].repeats,
+            higher_is_better=more_is_better(one.name),
+            tail=is_tail(one.name),
+        )
+        for (level, one), (new, old) in zip(asked, figures, strict=True)
+    ]
+    margins = [log_margin(one.margin, higher_is_better=more_is_better(one.name)) for _, one in asked]
+    found = verdicts(changes, margins)
+    return [
+        _of_change(level, one, figures[i], changes[i], margins[i], found[i], len(asked))
+        for i, (level, one) in enumerate(asked)
+    ]
+
+
+def _of_change(
+    level: int, one: Regression, figures: Any, found: Change | None, margin: float, verdict: Verdict, criteria: int
+) -> Criterion:
+    less = more_is_better(one.name)
+    asked = f"{short_name(one.name)} at most {one.margin * 100:.4g} % {'lower' if less else 'higher'}"
+    if found is None:
+        return Criterion("regression", one.name, level, asked, verdict, "not known in every run, or 0")
+    sign = -1 if less else 1
+    ratio, low, high = (math.expm1(sign * end) for end in (found.theta, found.low, found.high))
+    low, high = min(low, high), max(low, high)
+    value, baseline = (float(np.exp(np.log(side).mean())) for side in figures)
+    ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
+    said = f"{_against(one.name, value, baseline)}: {100 * ratio:+.1f} % [{ends}], {found.method}"
+    if verdict == "inconclusive":
+        said += _needed(found, margin, criteria)
+    return Criterion("regression", one.name, level, asked, verdict, said, value, baseline, ratio, low, high)
+
+
+def _against(name: str, value: float, baseline: float) -> str:
+    """'15.2 against 14.1 ms', '$1.09 against $1.05 per 1M output tokens'."""
+    if name in _UNITS:
+        show, unit = _UNITS[name]
+    else:
+        show, unit = (ms, "ms") if name.partition("_")[0] in LATENCIES else (number, "")
+    return f"{show(value)} against {show(baseline)} {unit}".rstrip()
+
+
+def _needed(found: Change, margin: float, criteria: int) -> str:
+    # a fail shares its level with the other criteria, a pass does not
+    shared = criteria if found.theta > margin else 1
+    if found.low > margin:
+        return f"; beyond the margin alone, but not sure enough among {criteria} criteria: more repeats would decide"
+    n = repeats_needed(found.sd, abs(found.theta - margin), shared)
+    if n is None:
+        return "; not decided: it is so near the margin that more than 100 repeats would be needed"
+    if n <= min(found.n_new, found.n_baseline):  # a matter of luck, or of Holm's other criteria
+        n = min(found.n_new, found.n_baseline) + 1
+    return f"; not decided: about {n} repeats of each would decide"
+
+
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot carry
+
+
+def junit_xml(result: GateResult, *, strict: bool = False) -> str:
+    """One test suite. A fail is a failure; inconclusive is skipped with its reason, with `strict` a failure."""
+    failed = [one for one in result.criteria if is_failure(one, strict)]
+    skipped = [one for one in result.criteria if one.verdict == "inconclusive" and not strict]
+    counts = {
+        "tests": str(len(result.criteria)),
+        "failures": str(len(failed)),
+        "errors": "0",
+        "skipped": str(len(skipped)),
+    }
+    root = ET.Element("testsuites", {"name": "benchsuite gate", **counts})
+    suite = ET.SubElement(root, "testsuite", {"name": _clean(f"benchsuite gate {result.run_id}"), **counts})
+    properties = ET.SubElement(suite, "properties")
+    for name, value in (("run", result.run_id), ("baseline", result.baseline_id), ("verdict", result.verdict)):
+        if value is not None:
+            ET.SubElement(properties, "property", {"name": name, "value": _clean(value)})
+    for one in result.criteria:
+        _case(suite, one, strict)
+    if result.notes:
+        ET.SubElement(suite, "system-out").text = _clean("\n".join(result.notes))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def is_failure(one: Criterion, strict: bool) -> bool:
+    """Whether the criterion fails the gate."""
+    return one.verdict == "fail" or (strict and one.verdict == "inconclusive")
+
+
+def _case(suite: ET.Element, one: Criterion, strict: bool) -> None:
+    name = f"{one.asked} at {one.concurrency}"
+    case = ET.SubElement(suite, "testcase", {"classname": f"benchsuite.{one.kind}", "name": _clean(name), "time": "0"})
+    message = _clean(f"{one.asked} at {one.concurrency}: {one.said}")
+    if is_failure(one, strict):
+        failure = ET.SubElement(case, "failure", {"type": one.verdict, "message": message})
+        failure.text = message
+    elif one.verdict == "inconclusive":
+        ET.SubElement(case, "skipped", {"message": message})
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
+_MARKS = {"pass": "\u2705", "fail": "\u274c", "inconclusive": "\u2754"}
+_ANNOTATED = {"fail": "error", "inconclusive": "warning"}
+
+
+def headline(result: GateResult, *, strict: bool = False) -> str:
+    """'fail: 1 of 6 criteria failed, 2 are undecided'. strict: undecided counts as failed, which is said."""
+    counts = {verdict: sum(one.verdict == verdict for one in result.criteria) for verdict in _MARKS}
+    total = len(result.criteria)
+    if result.verdict == "pass":
+        return f"pass: all {total} criteria are met" if total != 1 else "pass: the criterion is met"
+    said = [f"{counts['fail']} of {total} criteria failed"] if counts["fail"] else []
+    if counts["inconclusive"]:
+        undecided = counts["inconclusive"]
+        of = "" if said else f" of {total} criteria"
+        said.append(f"{undecided}{of} {'is' if undecided == 1 else 'are'} undecided")
+    counted = ", which --strict counts as failed" if strict and result.verdict == "inconclusive" else ""
+    return f"{result.verdict}: {', '.join(said)}{counted}"
+
+
+def lines(result: GateResult) -> list[str]:
+    """A criterion with its finding below it, and what to know beside."""
+    told = [(f"{one.verdict.upper():12} at {one.concurrency}: {one.asked}", one.said) for one in result.criteria]
+    said = [line for asked, found in told for line in (asked, f"{'':13}{found}")]
+    every = [*said, *(f"note: {note}" for note in result.notes)]
+    return [printable(line.replace("\n", " ")) for line in every]  # one line each: none can be a command to GitHub
+
+
+def markdown(result: GateResult) -> str:
+    """A summary for a pull request or a job: the verdict, a table, the notes."""
+    against = "" if result.baseline_id is None else f" against {_code(result.baseline_id)}"
+    rows = [
+        f"| {_MARKS[one.verdict]} {one.verdict} | {one.concurrency} | {asked} | {said} |"
+        for one in result.criteria
+        for asked, said in [(markdown_text(one.asked), markdown_text(one.said))]
+    ]
+    notes = [f"- {markdown_text(note)}" for note in result.notes]
+    said = headline(result)
+    parts = [
+        f"### {_MARKS[result.verdict]} benchsuite gate: {said}",
+        "",
+        f"Run {_code(result.run_id)}{against}. Change with its 95 % interval.",
+        "",
+        "| result | concurrency | asked | found |",
+        "|---|---:|---|---|",
+        *rows,
+        *(["", *notes] if notes else []),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def workflow_commands(result: GateResult) -> list[str]:
+    """GitHub's workflow commands: an error for each fail, a warning for each criterion without a decision."""
+    return [_annotation(one) for one in result.criteria if one.verdict in _ANNOTATED]
+
+
+def plain(result: GateResult) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "verdict": result.verdict,
+        "run_id": result.run_id,
+        "baseline_id": result.baseline_id,
+        "criteria": [dataclasses.asdict(one) for one in result.criteria],
+        "notes": [*result.notes],
+    }
+
+
+def _annotation(one: Criterion) -> str:
+    title = f"benchsuite gate: {one.asked} at {one.concurrency}"
+    title = _data(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{_ANNOTATED[one.verdict]} title={title}::{_data(one.said)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _code(text: str) -> str:
+    return f"`{printable(' '.join(text.replace('`', '').split()))}`"
 
 
 def gate(

@@ -2,17 +2,244 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.economics.settings import SettingCurve, SettingsDecision
-from benchsuite.foreign import markdown_cell
+from benchsuite.analysis.metrics import summarise_for
+from benchsuite.economics.decision import limits_of
+from benchsuite.economics.matrix_decision import SettingCurve, SettingsDecision
+from benchsuite.redact import csv_cell, markdown_cell
 from benchsuite.report.console import safe, say
-from benchsuite.report.matrix_words import SettingReport, headline, notes, shown_level
-from benchsuite.report.words import DASH, chance, grouped_warnings, interval, ms, number, usd, warning_text
+from benchsuite.report.format import (
+    DASH,
+    chance,
+    doubt_text,
+    grouped_warnings,
+    interval,
+    ms,
+    number,
+    price_text,
+    usd,
+    warning_text,
+)
+from benchsuite.report.judge import Judgement
+from benchsuite.results import Judged
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import Run
+
+PENDING = ("stopped", "not measured yet")  # the same command goes on with these
+_MANY = 4  # settings with one thing said of them, from which they are counted and not named
+_HIGHEST = "no limit: the highest"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingReport:
+    """What is shown of a setting beside its curve. status: in a few words; run: its folder; facts: of its server."""
+
+    values: tuple[tuple[str, str | int | float | bool], ...]
+    serve: str
+    status: str
+    run: str
+    facts: dict[str, str | None]
+
+
+def curve_of(name: str, gpus: int, run: Run, judgement: Judgement, problem: str | None = None) -> SettingCurve:
+    """The judged run of one setting, with what it takes to resample it."""
+    spec = parse_spec(run.manifest["spec"], where=str(run.path))
+    price = spec.price.model_dump(mode="json", exclude={"gpus"})
+    measured = summarise_for(
+        run.whole,
+        limits_of(judgement.slo),
+        model=judgement.model,
+        fixed_length=spec.workload.fixed_length,
+    )
+    return SettingCurve(
+        name=name,
+        gpus=gpus,
+        decision=judgement.decision,
+        judged=judgement.judged,
+        sums=tuple(sums for _, sums in measured),
+        problem=problem,
+        slo=str(judgement.slo),
+        workload_hash=(run.manifest.get("workload") or {}).get("content_hash"),
+        price_basis=json.dumps(price, sort_keys=True),
+    )
+
+
+def facts_of(run: Run) -> dict[str, str | None]:
+    """What should be alike between the settings' runs, and may not be when the matrix was taken up again later."""
+    served, host = run.manifest.get("served") or {}, run.manifest.get("host") or {}
+    named = {
+        "server version": served.get("version"),
+        "client host": host.get("platform"),
+        "benchsuite": run.manifest.get("benchsuite"),
+    }
+    return {key: None if value is None else str(value) for key, value in named.items()}
+
+
+def shown_level(curve: SettingCurve) -> Judged | None:
+    """The level that stands for the setting: its optimum, else the one that misses the SLO by least."""
+    if curve.decision is None:
+        return None
+    return curve.decision.choice if curve.decision.kind == "optimum" else curve.decision.nearest
+
+
+def rows(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[dict[str, Any]]:
+    """One plain dict a setting, in the matrix's order. Missing is None; figures are those of `concurrency`."""
+    return [_row(found, place, report) for place, report in enumerate(reports)]
+
+
+def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str, Any]:
+    curve = found.curves[place]
+    level = shown_level(curve)
+    cost, per_1m = (level.intervals.get(key) if level else None for key in ("cost_usd", "usd_per_1m_output_tokens"))
+    return {
+        "setting": curve.name,
+        **{f"set_{key}": value for key, value in report.values},
+        "gpus": curve.gpus,
+        "status": report.status,
+        "rank": found.ranked.index(place) + 1 if place in found.ranked else None,
+        "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
+        "meets_slo": None if level is None else level.meets_slo,
+        "slo_verdict": None if level is None else level.slo_verdict,
+        "concurrency": None if level is None else level.point.concurrency,
+        "runs": None if level is None else level.point.repeat_count,
+        "cost_usd": None if level is None else level.cost.cost_usd,
+        "cost_low_usd": None if cost is None else cost.low,
+        "cost_high_usd": None if cost is None else cost.high,
+        "usd_per_1m_output_tokens": None if level is None else level.cost.usd_per_1m_output_tokens,
+        "usd_per_1m_output_tokens_low": None if per_1m is None else per_1m.low,
+        "usd_per_1m_output_tokens_high": None if per_1m is None else per_1m.high,
+        "wall_s": None if level is None else level.point.wall_s,
+        "gpu_s": None if level is None or level.point.wall_s is None else level.point.wall_s * curve.gpus,
+        "output_tok_s": None if level is None else level.point.output_tok_s,
+        "throughput_paper_tok_s": None if level is None else level.point.throughput_paper_tok_s,
+        "ttft_mean_s": None if level is None else level.point.ttft_s.mean,
+        "tpot_mean_s": None if level is None else level.point.tpot_s.mean,
+        "j_per_output_token": None if level is None or level.energy is None else level.energy.j_per_output_token,
+        "reason": reason(curve),
+        "serve": report.serve,
+        "run": report.run,
+    }
+
+
+def reason(curve: SettingCurve) -> str:
+    """Why the setting is not chosen, or why its level is its optimum."""
+    return curve.problem or ("it was not measured" if curve.decision is None else curve.decision.reason)
+
+
+def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
+    """'cheapest that meets the SLO: slots=4 at 8 users, ...; runner-up ...; P = 0.93', without a full stop."""
+    winner, second = found.winner, found.runner_up
+    so_far = "so far, " * any(report.status in PENDING for report in reports)
+    if winner is None or winner.best is None:
+        return so_far + _nothing(found)
+    said = [f"{so_far}cheapest that meets the SLO: {_at(winner, winner.best)}"]
+    if second is None or second.best is None:
+        said.append("no other setting meets it")
+    else:
+        said.append(f"runner-up {_at(second, second.best, short=True)}{_dearer(found)}")
+    p = found.p_winner
+    said.append(f"{found.p_method.removeprefix('no interval: ')}: no probability" if p is None else f"P = {p:.2f}")
+    return "; ".join(said)
+
+
+def _at(curve: SettingCurve, level: Judged, *, short: bool = False) -> str:
+    per_1m = level.cost.usd_per_1m_output_tokens
+    price = f"{usd(per_1m)}/1M" if short and per_1m is not None else price_text(level)
+    users = f"{level.point.concurrency} user{'s' * (level.point.concurrency > 1)}"
+    gpus = f" on {curve.gpus} GPUs" if curve.gpus > 1 else ""
+    return f"{curve.name} at {users}{gpus}, {price}"
+
+
+def _dearer(found: SettingsDecision) -> str:
+    """' (+5.3 %)': how much more one run of the set costs on the runner-up."""
+    first, second = (found.curves[place].best for place in found.ranked[:2])
+    if first is None or second is None or not first.cost.cost_usd or second.cost.cost_usd is None:
+        return ""
+    return f" (+{number((second.cost.cost_usd / first.cost.cost_usd - 1) * 100, 2)} % a run)"
+
+
+def _nothing(found: SettingsDecision) -> str:
+    whole = [curve for curve in found.curves if curve.judged and curve.problem is None]
+    if not whole:
+        return "no setting was measured to its end"
+    return f"no setting{' that was measured to its end' * (len(whole) < len(found.curves))} meets the SLO at any level"
+
+
+def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str]:
+    """What the table leaves out: settings that are not chosen and why, and what the comparison cannot say."""
+    against: dict[str, list[str]] = {}
+    for curve in found.curves:
+        if text := _against(curve):
+            against.setdefault(text, []).append(curve.name)
+    said = [
+        f"{', '.join(names) if len(names) < _MANY else f'{len(names)} settings'}: {t}" for t, names in against.items()
+    ]
+    best = found.winner.decision if found.winner is not None else None
+    if best is not None and best.kind == "optimum" and (best.binding or "").startswith(_HIGHEST):
+        said.append(
+            f"{found.curves[found.ranked[0]].name}: its optimum is the highest level measured, so measure higher"
+        )
+    other = found.per_token_winner
+    if other is not None and other.best is not None:
+        per_1m = usd(other.best.cost.usd_per_1m_output_tokens)
+        said.append(f"per output token {other.name} is cheaper ({per_1m}/1M): its answers are longer for the same set")
+    if found.winner is not None and found.winner.best is not None and found.winner.best.cost.usd_per_hour is None:
+        said.append("no price: ranked by GPU-seconds; give [sweep.price] usd_per_hour or preset")
+    for key in dict.fromkeys(key for report in reports for key in report.facts):
+        values = {str(report.facts[key]) for report in reports if report.facts.get(key) is not None}
+        if len(values) > 1:
+            said.append(f"the settings were measured with different values of {key}: {', '.join(sorted(values))}")
+    return said
+
+
+def _against(curve: SettingCurve) -> str | None:
+    if curve.problem is not None:
+        return curve.problem
+    if curve.decision is None or curve.decision.kind == "optimum":
+        return None
+    nearest = curve.decision.nearest
+    doubts = None if nearest is None else doubt_text(nearest)
+    where = "" if nearest is None else f"; nearest: {nearest.point.concurrency} {doubts or 'has no duration'}"
+    return f"no level meets the SLO{where}"
+
+
+def to_json(found: SettingsDecision, reports: Sequence[SettingReport], slo: str) -> dict[str, Any]:
+    """The summary as plain data."""
+    winner, second = found.winner, found.runner_up
+    return {
+        "slo": slo,
+        "by": found.by,
+        "cheapest": None if winner is None else winner.name,
+        "concurrency": None if winner is None or winner.best is None else winner.best.point.concurrency,
+        "runner_up": None if second is None else second.name,
+        "p_cheapest": found.p_winner,
+        "p_method": found.p_method,
+        "sentence": headline(found, reports),
+        "notes": notes(found, reports),
+        "settings": rows(found, reports),
+    }
+
+
+def to_csv(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
+    """The rows as CSV; missing is an empty cell, and no text is a formula."""
+    plain = rows(found, reports)
+    out = io.StringIO()
+    fields = list(dict.fromkeys(key for row in plain for key in row))
+    writer = csv.DictWriter(out, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in plain)
+    return out.getvalue()
+
 
 _HEADS = ("setting", "GPUs", "users", "$ per\nrun", "$/1M\noutput", "output\ntok/s", "TTFT\nmean ms", "SLO")
 _LEFT = ("setting", "SLO")

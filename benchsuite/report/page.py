@@ -15,22 +15,18 @@ from typing import Any
 from benchsuite.economics.prices import preset, price_book
 from benchsuite.economics.scaling import scaling
 from benchsuite.economics.sensitivity import Range
-from benchsuite.report.attribution import attribution_of
-from benchsuite.report.balance import balance_lines
-from benchsuite.report.figures import level_figures, picture
-from benchsuite.report.judgement import Judgement, judge_run
-from benchsuite.report.scaling import points_by_repeat, scaling_sentences
-from benchsuite.report.sections import distributions, levels, money, provenance, server
-from benchsuite.report.sections.answer import answer
-from benchsuite.report.sections.scaling import scaling_figures
-from benchsuite.report.sections.timeline import timeline_figure
-from benchsuite.report.sections.warnings import cards
-from benchsuite.report.svg import CSS
-from benchsuite.report.terminal import INTERVAL_COLUMNS
-from benchsuite.report.words import DASH, asides, best_tail, has_intervals, sentence, spaced
+from benchsuite.report import sections_cost, sections_levels, sections_run
+from benchsuite.report.charts import CSS
+from benchsuite.report.format import DASH, asides, best_tail, has_intervals, sentence, spaced
+from benchsuite.report.judge import Judgement, balance_lines, judge_run
+from benchsuite.report.sections_levels import level_figures, picture
+from benchsuite.report.sections_run import answer, cards, timeline_figure
+from benchsuite.report.sections_scaling import points_by_repeat, scaling_figures, scaling_sentences
+from benchsuite.report.terminal import INTERVAL_COLUMNS, attribution_of
 from benchsuite.results import Judged
-from benchsuite.spec import parse_spec
-from benchsuite.store import REPORT, Run, read_run, write_bytes
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.files import REPORT, write_bytes
+from benchsuite.store.run_folder import Run, read_run
 
 _IN_TILES = ("one run per level", "no price:")  # asides of the terminal that the page's tiles say already
 
@@ -90,24 +86,24 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
             for one in level_figures(judged, decision, judgement.slo)
             if (one.title, one.head) != (shown.title, shown.head)
         ],
-        "point_head": provenance.point_head(judged),
-        "points": _marked([provenance.point_row(j, best_tail(judged)) for j in judged], judgement),
-        "point_note": provenance.point_note(judged),
+        "point_head": sections_run.point_head(judged),
+        "points": _marked([sections_run.point_row(j, best_tail(judged)) for j in judged], judgement),
+        "point_note": sections_run.point_note(judged),
         "interval_head": [head for head, _ in INTERVAL_COLUMNS],
-        "intervals": _marked(provenance.interval_rows(judgement), judgement) if has_intervals(judged) else [],
-        "gpu": levels.gpu_figures(judged, decision),
-        "gpu_head": levels.GPU_HEAD,
-        "gpu_rows": levels.gpu_rows(judged),
-        "energy_head": levels.ENERGY_HEAD,
-        "energy_rows": levels.energy_rows(judged),
-        "distributions": distributions.distribution_figures(requests, judgement.slo) if judged else [],
+        "intervals": _marked(sections_run.interval_rows(judgement), judgement) if has_intervals(judged) else [],
+        "gpu": sections_levels.gpu_figures(judged, decision),
+        "gpu_head": sections_levels.GPU_HEAD,
+        "gpu_rows": sections_levels.gpu_rows(judged),
+        "energy_head": sections_levels.ENERGY_HEAD,
+        "energy_rows": sections_levels.energy_rows(judged),
+        "distributions": sections_levels.distribution_figures(requests, judgement.slo) if judged else [],
         "timeline": None
         if nearest is None
         else timeline_figure(requests, nearest.point.concurrency, run.gpu, run.server),
         "money": _money(run, judgement, nearest),
-        "client_head": provenance.CLIENT_HEAD,
-        "client": provenance.client_rows(run, judgement),
-        "facts": provenance.facts(run, judgement),
+        "client_head": sections_run.CLIENT_HEAD,
+        "client": sections_run.client_rows(run, judgement),
+        "facts": sections_run.facts(run, judgement),
         "spec": json.dumps(run.manifest.get("spec"), indent=1, ensure_ascii=False),
     }
     content |= _scaling(run, judgement) | _server(run, judgement)
@@ -158,16 +154,16 @@ def _scaling(run: Run, judgement: Judgement) -> dict[str, Any]:
 def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
     """What the server told of itself, and who answered."""
     found, use = attribution_of(run)
-    figure = server.ttft_figure(found)
+    figure = sections_run.ttft_figure(found)
     return {
         "server_figures": [
             *([] if figure is None else [figure]),
-            *server.use_figures(use, judgement.judged, judgement.decision),
+            *sections_run.use_figures(use, judgement.judged, judgement.decision),
         ],
-        "use_head": server.USE_HEAD,
-        "use_rows": server.use_rows(found, use),
-        "endpoint_head": server.ENDPOINT_HEAD,
-        "endpoint_rows": server.endpoint_rows(judgement.balance),
+        "use_head": sections_run.USE_HEAD,
+        "use_rows": sections_run.use_rows(found, use),
+        "endpoint_head": sections_run.ENDPOINT_HEAD,
+        "endpoint_rows": sections_run.endpoint_rows(judgement.balance),
         "balance_said": [] if judgement.balance is None else [sentence(t) for t in balance_lines(judgement.balance)],
     }
 
@@ -184,12 +180,12 @@ def _money(run: Run, judgement: Judgement, level: Judged | None) -> list[Any]:
         owned = None if price is None else price.owned
         alone = [Range(key, *ends) for key, ends in price.tornado.items()] if price is not None else []
         found.append(
-            money.sensitivity_figure(
+            sections_cost.sensitivity_figure(
                 level, judgement.judged, total / judgement.gpus, judgement.gpus, owned=owned, alone=alone
             )
         )
-        found.append(money.api_figure(level, total, [*price_book().apis.values()]))
-    found.append(money.capacity_figure(level, judgement.judged, judgement.slo, judgement.gpus))
+        found.append(sections_cost.api_figure(level, total, [*price_book().apis.values()]))
+    found.append(sections_cost.capacity_figure(level, judgement.judged, judgement.slo, judgement.gpus))
     return [one for one in found if one is not None]
 
 

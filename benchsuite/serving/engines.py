@@ -17,8 +17,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from benchsuite.errors import EngineError
-from benchsuite.serving.extras import missing_extra
-from benchsuite.serving.model_cache import cached_tiny_model
+from benchsuite.serving.launch_plan import missing_extra
 from benchsuite.serving.process import (
     LOOPBACK,
     ServerProcess,
@@ -27,7 +26,7 @@ from benchsuite.serving.process import (
     running_server,
     without_secrets,
 )
-from benchsuite.serving.tiny_model import GGUF_NAME
+from benchsuite.serving.tiny_model import GGUF_NAME, cached_tiny_model
 
 DEFAULT_SLOTS = 32
 DEFAULT_CONTEXT_TOKENS = 8192
@@ -117,7 +116,7 @@ def llamacpp(
     else:
         require_free_port(port)
     base_url = f"http://{LOOPBACK}:{port}"
-    command = [sys.executable, "-m", "benchsuite.serving.llamacpp_server", str(gguf)]
+    command = [sys.executable, "-m", "benchsuite.serving.llamacpp", str(gguf)]
     command += ["--port", str(port), "--slots", str(slots), "--ctx-per-slot", str(context_tokens)]
     command += ["--threads", str(threads), "--alias", name, "--until-stdin-closes"]
     with contextlib.ExitStack() as stack:

@@ -14,7 +14,7 @@ import socket
 import struct
 from typing import IO
 
-from benchsuite.client import stamps
+from benchsuite.client import connection
 from benchsuite.clock import NS_PER_S, now_ns, realtime_offset_ns
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_events import STAMP_HOLE, response_id
@@ -119,7 +119,7 @@ class Server:
             return read_ns
         if read_ns - self._offset_at_ns > NS_PER_S:
             self._offset_ns, self._offset_at_ns = realtime_offset_ns(5), read_ns
-        return min(read_ns, stamps.realtime_ns(ancillary) - self._offset_ns)
+        return min(read_ns, connection.realtime_ns(ancillary) - self._offset_ns)
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -130,7 +130,7 @@ class Server:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stamps.ask(sock)
+            connection.ask(sock)
             self.state.counters.connections += 1
             self._selector.register(sock, selectors.EVENT_READ, Connection(sock))
 
@@ -140,7 +140,7 @@ class Server:
         read_ns = now_ns()
         ancillary: list[tuple[int, int, bytes]] = []
         try:
-            data, ancillary, _, _ = conn.sock.recvmsg(1 << 18, stamps.ANCILLARY_BYTES)
+            data, ancillary, _, _ = conn.sock.recvmsg(1 << 18, connection.ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError:

@@ -11,21 +11,245 @@ server then generates exactly `max_tokens` tokens, and each is a visible piece o
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import json
 import math
-from dataclasses import dataclass
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.errors import SpecError
-from benchsuite.serving import tiny_tokenizer as tt
-from benchsuite.serving.extras import missing_extra
+from benchsuite.errors import EngineError, SpecError
+from benchsuite.serving.launch_plan import missing_extra
 
 if TYPE_CHECKING:
+    from gguf import GGUFWriter
     from tokenizers import Tokenizer
+
+
+PAD, BOS, EOS, IM_START, IM_END = SPECIAL_TOKENS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>")
+SPECIAL_IDS = {token: index for index, token in enumerate(SPECIAL_TOKENS)}
+SMALLEST_VOCAB = len(SPECIAL_TOKENS) + 256
+
+_CHINESE_WEIGHT = 4
+
+# Byte-level BPE writes a space as U+0120 and a newline as U+010A; printable ASCII stands for itself.
+_READABLE = frozenset(chr(code) for code in range(0x21, 0x7F)) | {"\u0120", "\u010a"}
+
+
+def training_text() -> str:
+    """The text that the vocabulary is learnt from: words separated by single spaces, in lines."""
+    return files("benchsuite.serving").joinpath("training_text.txt").read_text("utf-8")
+
+
+def train_tokenizer(vocab_size: int) -> Tokenizer:
+    """A tokenizer of at most `vocab_size` tokens: the specials (ids 0 to 4), the 256 bytes, then merges.
+
+    Deterministic for one version of `tokenizers`: the trainer sorts its alphabet, counts are sums, and equal counts
+    are broken by the pair's ids, so neither threads nor hash seeds decide anything. Raises EngineError without the
+    package.
+    """
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise missing_extra("tokenizers", "making the tiny model") from error
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(_as_written(training_text()), trainer)
+    return tokenizer
+
+
+def readable_ids(tokenizer: Tokenizer) -> list[int]:
+    """Ids, ascending, of the tokens that are whole readable ASCII: no special token, no piece of a UTF-8 character."""
+    vocabulary = tokenizer.get_vocab()
+    return sorted(
+        index for token, index in vocabulary.items() if token not in SPECIAL_TOKENS and _READABLE.issuperset(token)
+    )
+
+
+def _as_written(text: str) -> list[str]:
+    """English words follow a space, Chinese ones do not; weighted, so that Chinese characters get their merges first.
+
+    A missing English merge costs one token a word, a missing Chinese one two tokens a character.
+    """
+    words = text.split()
+    english = "".join(f" {word}" for word in words if word.isascii())
+    return [english, *(word for word in words if not word.isascii() for _ in range(_CHINESE_WEIGHT))]
+
+
+_TENSORS = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def write_gguf(model_dir: Path, out: Path) -> Path:
+    """Write the folder made by `make_tiny_model` as the GGUF file `out`; returns `out`.
+
+    Only for models that this package made: other tokenizers and architectures need llama.cpp's own converter.
+    Raises EngineError when a file is missing or the extra `engine` is not installed.
+    """
+    try:
+        from gguf import GGUFWriter
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise missing_extra("gguf", "writing a GGUF file") from error
+    try:
+        config = json.loads((model_dir / "config.json").read_text("utf-8"))
+        tokenizer = json.loads((model_dir / "tokenizer.json").read_text("utf-8"))
+        template = (model_dir / "chat_template.jinja").read_text("utf-8")
+        weights = load_file(model_dir / "model.safetensors")
+    except OSError as error:
+        raise EngineError("the model folder is not complete", where=str(model_dir), given=str(error)) from error
+    writer = GGUFWriter(out, "llama")
+    _add_architecture(writer, config)
+    _add_tokenizer(writer, config, tokenizer, template)
+    for name, tensor in weights.items():
+        writer.add_tensor(_gguf_name(name), _gguf_layout(name, tensor, config))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
+
+
+def _add_architecture(writer: GGUFWriter, config: dict[str, Any]) -> None:
+    from gguf import LlamaFileType
+
+    writer.add_name("tiny-llama")
+    writer.add_file_type(LlamaFileType.ALL_F32)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+
+
+def _add_tokenizer(writer: GGUFWriter, config: dict[str, Any], tokenizer: dict[str, Any], template: str) -> None:
+    from gguf import TokenType
+
+    special = {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
+    tokens = [f"<|unused_{index}|>" for index in range(config["vocab_size"])]
+    types = [TokenType.UNUSED] * len(tokens)
+    for token, index in (tokenizer["model"]["vocab"] | special).items():
+        tokens[index] = token
+        types[index] = TokenType.CONTROL if token in special else TokenType.NORMAL
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")  # the split that ByteLevel(use_regex=True) makes
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_pad_token_id(config["pad_token_id"])
+    writer.add_eot_token_id(special[IM_END])
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+    writer.add_chat_template(template)
+
+
+def _gguf_name(name: str) -> str:
+    """`model.layers.1.mlp.up_proj.weight` is `blk.1.ffn_up.weight`."""
+    stem = name.removesuffix(".weight")
+    if not stem.startswith("model.layers."):
+        return f"{_TENSORS[stem]}.weight"
+    _, _, index, part = stem.split(".", 3)
+    return f"blk.{index}.{_TENSORS[part]}.weight"
+
+
+def _gguf_layout(name: str, tensor: NDArray[np.float32], config: dict[str, Any]) -> NDArray[np.float32]:
+    """llama.cpp rotates neighbouring rows, Hugging Face the two halves of a head: interleave those of q and k."""
+    if "q_proj" in name:
+        heads = config["num_attention_heads"]
+    elif "k_proj" in name:
+        heads = config["num_key_value_heads"]
+    else:
+        return tensor
+    halves = tensor.reshape(heads, 2, -1, tensor.shape[1])
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(tensor.shape))
+
+
+_LIBRARIES = ("gguf", "numpy", "safetensors", "tokenizers")
+_RECIPE = ("tiny_model.py", "training_text.txt")
+
+
+def cache_dir() -> Path:
+    """$XDG_CACHE_HOME/benchsuite, or ~/.cache/benchsuite."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "benchsuite"
+
+
+def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None = None) -> Path:
+    """The folder of the model of `spec`, with its model.gguf; made if it is not there yet.
+
+    cache: None is `cache_dir()`. A folder appears whole or not at all, also with several processes at once.
+    Raises EngineError when the extra `engine` is not installed or the cache cannot be written.
+    """
+    spec = spec or TinyModelSpec()
+    final = (cache or cache_dir()) / f"tiny-model-{_key(spec)}"
+    if final.is_dir():
+        return final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".tiny-model-", dir=final.parent))
+    except OSError as error:
+        raise EngineError(
+            "the cache folder cannot be written", given=str(error), hint="set XDG_CACHE_HOME to a folder that can"
+        ) from error
+    try:
+        make_tiny_model(work, spec)
+        try:
+            work.rename(final)
+        except OSError:
+            if not final.is_dir():  # else another process was first, with the same bytes
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return final
+
+
+def _key(spec: TinyModelSpec) -> str:
+    """A digest of everything that decides the model's bytes: the spec, the libraries, and our own recipe."""
+    try:
+        libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise missing_extra(str(error.name), "making the tiny model") from error
+    digest = hashlib.sha256(json.dumps([asdict(spec), libraries], sort_keys=True).encode())
+    for name in _RECIPE:
+        digest.update((files("benchsuite.serving") / name).read_bytes())
+    return digest.hexdigest()[:16]
+
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -75,8 +299,8 @@ class TinyModelSpec:
             )
         if self.heads % self.kv_heads:
             raise SpecError("heads must be a multiple of kv heads", given=f"{self.heads} and {self.kv_heads}")
-        if self.vocab_size < tt.SMALLEST_VOCAB:
-            raise SpecError("the vocabulary is too small", given=self.vocab_size, expected=f">= {tt.SMALLEST_VOCAB}")
+        if self.vocab_size < SMALLEST_VOCAB:
+            raise SpecError("the vocabulary is too small", given=self.vocab_size, expected=f">= {SMALLEST_VOCAB}")
         if not 0 <= self.seed < 2**32:
             raise SpecError("the seed does not fit", given=self.seed, expected="0 to 2**32 - 1")
         if self.eos_every is not None and self.eos_every <= 1:
@@ -110,7 +334,7 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
     except ImportError as error:
         raise missing_extra("safetensors", "making the tiny model") from error
     spec = spec or TinyModelSpec()
-    tokenizer = tt.train_tokenizer(spec.vocab_size)
+    tokenizer = train_tokenizer(spec.vocab_size)
     producible = _producible_ids(tokenizer, spec)
     weights = _weights(spec, producible)
 
@@ -123,8 +347,6 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
 
     gguf_path = None
     if gguf:
-        from benchsuite.serving.gguf_file import write_gguf
-
         gguf_path = write_gguf(out, out / GGUF_NAME)
     return TinyModelInfo(
         path=out,
@@ -137,8 +359,8 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
 
 def _producible_ids(tokenizer: Tokenizer, spec: TinyModelSpec) -> list[int]:
     if spec.any_bytes:
-        return list(range(len(tt.SPECIAL_TOKENS), tokenizer.get_vocab_size()))
-    return tt.readable_ids(tokenizer)
+        return list(range(len(SPECIAL_TOKENS), tokenizer.get_vocab_size()))
+    return readable_ids(tokenizer)
 
 
 def _weights(spec: TinyModelSpec, producible: list[int]) -> Weights:
@@ -183,14 +405,14 @@ def _head(head: NDArray[np.float32], spec: TinyModelSpec, producible: list[int])
     if spec.eos_every is not None:
         # the other logits are about N(0, s^2): the sum of their exponentials is about n e^(s^2 / 2)
         log_others = math.log(len(producible)) + _LOGIT_STD**2 / 2
-        head[tt.SPECIAL_IDS[tt.EOS], 0] = log_others - math.log(spec.eos_every - 1)
+        head[SPECIAL_IDS[EOS], 0] = log_others - math.log(spec.eos_every - 1)
     return head
 
 
 def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
     """The JSON files of a Hugging Face model folder, by name."""
-    ids = tt.SPECIAL_IDS
-    special_tokens = {"bos_token": tt.BOS, "eos_token": tt.EOS, "pad_token": tt.PAD}
+    ids = SPECIAL_IDS
+    special_tokens = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
     return {
         "config.json": {
             "architectures": ["LlamaForCausalLM"],
@@ -209,17 +431,17 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
             "tie_word_embeddings": False,
             "attention_bias": False,
             "mlp_bias": False,
-            "bos_token_id": ids[tt.BOS],
-            "eos_token_id": ids[tt.EOS],
-            "pad_token_id": ids[tt.PAD],
+            "bos_token_id": ids[BOS],
+            "eos_token_id": ids[EOS],
+            "pad_token_id": ids[PAD],
             "torch_dtype": "float32",
             "initializer_range": 0.02,
             "use_cache": True,
         },
         "generation_config.json": {
-            "bos_token_id": ids[tt.BOS],
-            "pad_token_id": ids[tt.PAD],
-            "eos_token_id": [ids[tt.EOS], ids[tt.IM_END]],
+            "bos_token_id": ids[BOS],
+            "pad_token_id": ids[PAD],
+            "eos_token_id": [ids[EOS], ids[IM_END]],
             "do_sample": False,
         },
         "tokenizer_config.json": {
@@ -227,7 +449,7 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
             "model_max_length": spec.context_tokens,
             "clean_up_tokenization_spaces": False,
             "add_bos_token": False,
-            "additional_special_tokens": [tt.IM_START, tt.IM_END],
+            "additional_special_tokens": [IM_START, IM_END],
             "chat_template": _CHAT_TEMPLATE,
             **special_tokens,
         },

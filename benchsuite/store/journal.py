@@ -16,10 +16,9 @@ from typing import IO, Any
 import pyarrow as pa
 
 from benchsuite.errors import StoreError
-from benchsuite.foreign import masked
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
-from benchsuite.store.files import sync
-from benchsuite.store.schema import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA, at_current_schema
+from benchsuite.redact import masked
+from benchsuite.store.files import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA, at_current_schema, sync
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000

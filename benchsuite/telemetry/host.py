@@ -3,14 +3,83 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
+import resource
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from benchsuite import __version__
+from benchsuite.store.files import write_json
+
+
+def open_descriptors() -> int | None:
+    """How many are open now; None where /proc does not tell."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - the listing's own descriptor is not counted
+    except OSError:
+        return None
+
+
+def raise_limit(wanted: int) -> int:
+    """Raise this process's soft limit (`ulimit -n`) to at least `wanted` where the hard limit lets it.
+
+    Returns the limit that holds then. Processes that are started later inherit it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted if soft == resource.RLIM_INFINITY else soft
+    reached = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (reached, hard))
+    except (OSError, ValueError):  # a kernel with a lower limit of its own
+        return soft
+    return reached
+
+
+def calibration_path() -> Path:
+    """$XDG_STATE_HOME/benchsuite/calibration.json, or below ~/.local/state."""
+    root = os.environ.get("XDG_STATE_HOME")
+    return (Path(root) if root else Path.home() / ".local" / "state") / "benchsuite" / "calibration.json"
+
+
+def keep_calibration(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """Keep the points of a calibration as this machine's, and return the whole record."""
+    record = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "benchsuite": __version__,
+        "machine": _fingerprint(),
+        "points": points,
+    }
+    path = calibration_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+    return record
+
+
+def read_calibration() -> dict[str, Any] | None:
+    """This machine's last calibration; None if there is none, or another machine, Python or benchsuite made it."""
+    try:
+        record = json.loads(calibration_path().read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(record, dict) or record.get("machine") != _fingerprint():
+        return None
+    return record
+
+
+def _fingerprint() -> dict[str, Any]:
+    host = describe_host()
+    return {key: host[key] for key in ("platform", "cpu_model", "cpu_count", "python")} | {
+        name: host["versions"][name] for name in ("benchsuite", "uvloop", "httptools", "orjson")
+    }
+
 
 _BUCKETS_PER_OCTAVE = 8
 _N_BUCKETS = 40 * _BUCKETS_PER_OCTAVE

@@ -13,8 +13,7 @@ import re
 from importlib import resources
 from typing import Any
 
-from benchsuite.errors import WorkloadError
-from benchsuite.parsing import read_toml
+from benchsuite.errors import WorkloadError, read_toml
 from benchsuite.strict_model import StrictModel
 from benchsuite.workload.dataset import Prompt, Workload, make_workload, token_weight
 from benchsuite.workload.lengths import LengthDistribution, RandomStream

@@ -8,9 +8,8 @@ import pyarrow as pa
 import pytest
 from rows_for_tests import row
 
-from benchsuite.analysis.attribution import attribute
-from benchsuite.analysis.server_series import ServerSeries, Window, windows_of
-from benchsuite.analysis.server_use import server_use
+from benchsuite.analysis.time_series import ServerSeries, ServerWindow, windows_of
+from benchsuite.analysis.ttft_breakdown import attribute, server_use
 from benchsuite.records import ServerSample
 
 N = 50
@@ -26,9 +25,9 @@ def requests(n: int = N, *, point: str = "p", ttft_s: float = 0.200, endpoint: s
     return pa.Table.from_pylist([one._asdict() for one in rows])
 
 
-def window(point: str = "p", **client: Any) -> Window:
+def window(point: str = "p", **client: Any) -> ServerWindow:
     """The point from 9.9 s to 25.1 s, busy from 10 s to 25 s."""
-    return Window(point, 1, 9.9, 25.1, (10.0, 25.0), client)
+    return ServerWindow(point, 1, 9.9, 25.1, (10.0, 25.0), client)
 
 
 def sample(at_s: float, endpoint: str = A, **figures: float) -> ServerSample:
@@ -178,7 +177,7 @@ def test_two_servers():
 def test_repeats():
     """A level is over all its points; one that cannot be known leaves the level empty."""
     table = pa.concat_tables([requests(), requests(point="q")])
-    later = Window("q", 1, 29.9, 45.1, (30.0, 45.0))
+    later = ServerWindow("q", 1, 29.9, 45.1, (30.0, 45.0))
     samples = [sample(9.9, **BEFORE), sample(25.1, **after()), sample(29.9, **after())]
     twice = {name: 2 * value - BEFORE[name] for name, value in after().items()}
     (one,) = attribute(table, [window(), later], series(*samples, sample(45.1, **twice)))

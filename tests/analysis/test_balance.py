@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from rows_for_tests import frame, row
 
-from benchsuite.analysis.balance import balance
+from benchsuite.analysis.endpoints import balance
 
 OWN = [{"base_url": "http://a", "role": "own"}, {"base_url": "http://b", "role": "own"}]
 API = {"base_url": "http://api", "role": "fallback"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.analysis.checks import check_levels
-from benchsuite.analysis.points_table import parse_points
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.warnings import check_levels
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
 TABLE4 = parse_points(FILE.read_text("utf-8"), where="paper_table4.csv")

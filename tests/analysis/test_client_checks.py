@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from benchsuite.analysis.client_checks import judge_client, token_balance
-from benchsuite.analysis.points_table import parse_points
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.warnings import judge_client, token_balance
 
 
 def state(**over: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rows_for_tests import frame, row
 
-from benchsuite.analysis.compare import change, log_margin, repeats_needed, verdicts
-from benchsuite.analysis.run_figures import by_run, figure_name, level_runs
+from benchsuite.analysis.metrics import by_run, figure_name, level_runs
+from benchsuite.analysis.regression import change, log_margin, repeats_needed, verdicts
 from benchsuite.errors import InputError
 
 MARGIN = math.log(1.05)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from samples_for_tests import a_point, every, gpu_table, steady
 
-from benchsuite.analysis.energy import GpuFacts, gpu_facts, point_energy
-from benchsuite.analysis.gpu_use import gpu_use
+from benchsuite.analysis.gpu import GpuFacts, gpu_facts, gpu_use, point_energy
 from benchsuite.records import GpuSample
 
 SECONDS = [float(t) for t in range(0, 301)]

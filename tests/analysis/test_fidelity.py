@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from benchsuite.analysis.fidelity import Sent, fidelity
+from benchsuite.analysis.client_accuracy import Sent, fidelity
 
 MS = 1_000_000
 

@@ -9,8 +9,8 @@ import pytest
 from rows_for_tests import row
 from samples_for_tests import every, gpu_table
 
-from benchsuite.analysis.gpu_series import level_windows
-from benchsuite.analysis.gpu_use import gpu_use
+from benchsuite.analysis.gpu import gpu_use
+from benchsuite.analysis.time_series import level_windows
 from benchsuite.records import RequestRecord
 from benchsuite.results import Spread
 

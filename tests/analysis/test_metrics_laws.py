@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows_for_tests import frame, row
 
-from benchsuite.analysis.distribution import describe
-from benchsuite.analysis.in_flight import overlap_s, sweep
 from benchsuite.analysis.metrics import summarise_points
+from benchsuite.analysis.requests import describe, overlap_s, sweep
 
 
 @st.composite

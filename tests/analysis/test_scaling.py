@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.analysis.boundary import Runs, crossing, users_at_limit
-from benchsuite.analysis.points_table import parse_points
-from benchsuite.analysis.usl import elasticities, fit_usl, knee
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.scalability import Runs, crossing, elasticities, fit_usl, knee, users_at_limit
 from benchsuite.slo import Limit
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"

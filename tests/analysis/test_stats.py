@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from benchsuite.analysis.bootstrap import block_for, block_sums, quantile_interval, ratio_interval
-from benchsuite.analysis.dependence import autocorrelation, block_length, effective_size
-from benchsuite.analysis.stats import batch_means, order_statistics, t_over_runs
+from benchsuite.analysis.autocorrelation import autocorrelation, block_length, effective_size
+from benchsuite.analysis.intervals import (
+    batch_means,
+    block_for,
+    block_sums,
+    order_statistics,
+    quantile_interval,
+    ratio_interval,
+    t_over_runs,
+)
 
 
 def ar1(n: int, rho: float, seed: int = 1) -> np.ndarray:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rows_for_tests import frame, row
 
-from benchsuite.analysis.early_stopping import max_violations, n_min, tail_verdict
 from benchsuite.analysis.metrics import summarise_points
-from benchsuite.analysis.stationarity import drift, mser5
+from benchsuite.analysis.slo_test import max_violations, n_min, tail_verdict
+from benchsuite.analysis.steady_state import drift, mser5
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchsuite.analysis.server_use import ServerUse
-from benchsuite.analysis.telemetry_checks import check_telemetry
+from benchsuite.analysis.ttft_breakdown import ServerUse
+from benchsuite.analysis.warnings import check_telemetry
 from benchsuite.results import GpuUse, Spread
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
-from benchsuite.store import GPU, SERVER, Journal, RunFolder
+from benchsuite.store.files import GPU, SERVER
+from benchsuite.store.journal import Journal
+from benchsuite.store.run_folder import RunFolder
 
 LEVELS = (8, 16, 32, 48, 64, 128)
 CLIENT = {

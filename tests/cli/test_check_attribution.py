@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from benchsuite.cli.check import command
 from benchsuite.errors import PointsError
 from benchsuite.records import SCHEMA_VERSION, RequestRecord, ServerSample
-from benchsuite.store import SERVER, Journal, RunFolder
+from benchsuite.store.files import SERVER
+from benchsuite.store.journal import Journal
+from benchsuite.store.run_folder import RunFolder
 
 TABLE4 = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
 SLO = "ttft_mean<1s,throughput>20"

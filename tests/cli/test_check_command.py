@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-import benchsuite.store
+import benchsuite.store.run_folder
 from benchsuite.cli.check import command
 from benchsuite.errors import BenchsuiteError, PointsError, PriceError, SloError
 from benchsuite.records import RequestRecord
@@ -103,7 +103,7 @@ def _row(**fields: Any) -> RequestRecord:
     return RequestRecord(**(blank | fields))
 
 
-def _fake_run(path: Path) -> benchsuite.store.Run:
+def _fake_run(path: Path) -> benchsuite.store.run_folder.Run:
     """Three repeats of 12 requests of 10 tokens: 0.30, 0.32, 0.34 s alone, 0.9 s three times as many users (disturbed),
     0.5 s at 6 users.
     """
@@ -119,12 +119,12 @@ def _fake_run(path: Path) -> benchsuite.store.Run:
     table = pa.Table.from_pylist([row._asdict() for row in rows])
     spec = {"server": {"base_url": "http://localhost:1", "model": "tiny"}, "slo": "throughput>25"}
     points = [{"point_id": "p", "status": "complete"}]
-    return benchsuite.store.Run(path, {"run_id": "r", "spec": spec, "points": points}, table)
+    return benchsuite.store.run_folder.Run(path, {"run_id": "r", "spec": spec, "points": points}, table)
 
 
 def test_a_run_folder(monkeypatch):
     """Its own SLO; the disturbed level is named, and repeats give the boundary an interval."""
-    monkeypatch.setattr(benchsuite.store, "read_run", _fake_run)
+    monkeypatch.setattr(benchsuite.store.run_folder, "read_run", _fake_run)
     _, text = run("somewhere", "--scaling", "--json")
     both = json.loads(text)
     assert {(row["model"], row["concurrency"]) for row in both["warnings"] if row["code"] == "disturbed_run"} == {
@@ -139,7 +139,7 @@ def test_a_run_folder(monkeypatch):
 
 def test_warnings_reach_the_judgement_of_a_run(monkeypatch):
     """`decide`, `sweep` and the report read them off the points, once each."""
-    from benchsuite.report.judgement import judge_run
+    from benchsuite.report.judge import judge_run
 
     judged = judge_run(_fake_run(Path("somewhere"))).judged
     codes = [(warn.code, warn.concurrency) for one in judged for warn in one.point.warnings]

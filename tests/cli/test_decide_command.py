@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-import benchsuite.store
+import benchsuite.store.run_folder
 from benchsuite.cli.decide import command
 from benchsuite.errors import BenchsuiteError, InputError, PointsError, PriceError, SloError
 from benchsuite.records import RequestRecord
@@ -81,7 +81,7 @@ def _row(**fields: Any) -> RequestRecord:
     return RequestRecord(**(blank | fields))
 
 
-def _fake_run(path: Path) -> benchsuite.store.Run:
+def _fake_run(path: Path) -> benchsuite.store.run_folder.Run:
     """Two users: 10 tokens in 0.4 s each; one user: 10 tokens in 0.3 s."""
     rows = []
     for level, took_s in ((1, 0.3), (2, 0.4)):
@@ -97,12 +97,12 @@ def _fake_run(path: Path) -> benchsuite.store.Run:
         "slo": "throughput>20",
     }
     points = [{"point_id": "p", "status": "complete"}]
-    return benchsuite.store.Run(path, {"run_id": "r", "spec": spec, "points": points}, table)
+    return benchsuite.store.run_folder.Run(path, {"run_id": "r", "spec": spec, "points": points}, table)
 
 
 def test_run_folder_with_its_own_price_and_slo(monkeypatch):
     """4 requests take 0.8 s at level 2: $3.60/h makes $0.0008."""
-    monkeypatch.setattr(benchsuite.store, "read_run", _fake_run)
+    monkeypatch.setattr(benchsuite.store.run_folder, "read_run", _fake_run)
     code, (row,) = decided("somewhere")
     assert code == 0
     assert (row["model"], row["optimum_concurrency"]) == ("tiny", 2)
@@ -113,7 +113,7 @@ def test_run_folder_with_its_own_price_and_slo(monkeypatch):
 
 def test_run_folder_judged_anew(monkeypatch):
     """Another SLO and price without another run: 25 tok/s at level 2 is not enough, 33 at level 1 is."""
-    monkeypatch.setattr(benchsuite.store, "read_run", _fake_run)
+    monkeypatch.setattr(benchsuite.store.run_folder, "read_run", _fake_run)
     _, (row,) = decided("somewhere", "--slo", "throughput>30", "--usd-per-hour", "36", "--gpus", "1")
     assert (row["optimum_concurrency"], row["cost_usd"]) == (1, pytest.approx(0.012))
     assert row["binding"] == "throughput > 30 tok/s"

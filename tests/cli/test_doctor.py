@@ -15,12 +15,14 @@ import pytest
 from click.testing import CliRunner
 
 from benchsuite.cli.doctor import command
-from benchsuite.load.doctor_server import door, pace
+from benchsuite.load import doctor as machine
+from benchsuite.load import doctor as machine_clocks
+from benchsuite.load import doctor as machine_disk
+from benchsuite.load import doctor as machine_sockets
+from benchsuite.load.doctor import Finding, door, pace
 from benchsuite.records import GpuSample
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Shape, SimulatorConfig
-from benchsuite.telemetry import machine, machine_clocks, machine_disk, machine_sockets
-from benchsuite.telemetry.findings import Finding
 
 sys.path.append(str(Path(__file__).parents[1] / "telemetry"))
 from fake_nvml import FakeNvml, compiler
@@ -193,7 +195,7 @@ class Exporter:
 
 def test_dcgm_exporters():
     """A page that cannot be had fails and is told once; one that is 30 s old warns."""
-    from benchsuite.telemetry.gpu_checkup import gpu_findings
+    from benchsuite.load.doctor import gpu_findings
 
     (gone,) = gpu_findings(Exporter("connection refused", 30.0), THROTTLES, serving=True)
     assert (gone.verdict, gone.found) == ("fail", "connection refused")

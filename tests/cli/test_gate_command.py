@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from benchsuite.cli.gate import command
 from benchsuite.errors import InputError
-from benchsuite.spec import parse_spec
-from benchsuite.store import write_whole_run
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import write_whole_run
 
 TOKENS = 10
 

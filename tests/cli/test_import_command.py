@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from benchsuite.cli.main import cli
 from benchsuite.errors import InputError, PointsError
-from benchsuite.store import read_run
+from benchsuite.store.run_folder import read_run
 from tests.importers.files_for_tests import AIPERF, GUIDELLM, VLLM, vllm_with
 
 

@@ -16,12 +16,13 @@ from pydantic import BaseModel
 
 from benchsuite.cli.init import command as init
 from benchsuite.cli.main import main
-from benchsuite.cli.spec_template import levels_for, spec_toml, words_for
-from benchsuite.load import look as looking
+from benchsuite.cli.spec_options import levels_for, spec_toml, words_for
+from benchsuite.load import discover as looking
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.spec import SweepSpec, load_spec, parse_spec
+from benchsuite.spec import SweepSpec
+from benchsuite.spec_reading import load_spec, parse_spec
 
 KEY = re.compile(r"^(?:# )?(\w+) = ", re.M)
 

@@ -11,11 +11,11 @@ import time
 
 import pytest
 
-from benchsuite.cli.long_running import long_running
+from benchsuite.cli.options import long_running
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.store import read_run
+from benchsuite.store.run_folder import read_run
 
 
 def test_writing_to_nobody(monkeypatch):

@@ -15,9 +15,8 @@ from click.testing import CliRunner
 
 from benchsuite.cli.matrix import command
 from benchsuite.errors import InputError
-from benchsuite.load.matrix import blame, measure
-from benchsuite.load.matrix_folder import open_matrix
-from benchsuite.matrix_reading import parse_matrix
+from benchsuite.load.matrix import blame, measure, open_matrix
+from benchsuite.matrix_spec import parse_matrix
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 # a step takes 8 ms however many run in it: four slots do the work of four users in a quarter of the time

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchsuite.client.exchange import Exchange, WireError
+from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
 from benchsuite.records import STATUSES, RequestRecord
 

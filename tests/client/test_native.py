@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_request import exchange, row_of
 
-from benchsuite.client.facts import StreamFacts
-from benchsuite.client.stream import read_stream, read_whole
+from benchsuite.client.stream import StreamFacts, read_stream, read_whole
 
 NDJSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchsuite.client import request
-from benchsuite.client.exchange import Exchange, WireError
+from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
 from benchsuite.records import RequestRecord
 

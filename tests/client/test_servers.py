@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchsuite.client.servers import PROFILES, BodyPlan, http_request
+from benchsuite.servers.base import PROFILES, BodyPlan, http_request
 from benchsuite.workload.dataset import Prompt
 
 CHAT = Prompt("p1", None, ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}), None, 100)

@@ -10,9 +10,7 @@ from captures_for_tests import capture
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchsuite.client.facts import StreamFacts
-from benchsuite.client.reading import clean_text, count, error_message
-from benchsuite.client.stream import read_stream, read_whole
+from benchsuite.client.stream import StreamFacts, clean_text, count, error_message, read_stream, read_whole
 
 
 def by_byte(body: bytes, **how: bool) -> StreamFacts:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchsuite.client import wire
-from benchsuite.client.exchange import Exchange, WireError
-from benchsuite.client.wire import Connection, Link, Target, resolve
+from benchsuite.client import connection as wire
+from benchsuite.client.connection import Connection, Link, Target, resolve
+from benchsuite.client.http import Exchange, WireError
 from benchsuite.clock import now_ns
 
 REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchsuite.analysis.points_table import parse_points
+from benchsuite.analysis.metrics import parse_points
 from benchsuite.results import EMPTY, Distribution, PointSummary
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.economics.blends import (
+from benchsuite.economics.api_vs_own import (
+    SelfHost,
     TokenHours,
     base_load,
     best_overflow,
@@ -17,7 +18,6 @@ from benchsuite.economics.blends import (
     token_hours,
     training_usd,
 )
-from benchsuite.economics.tco import SelfHost
 from benchsuite.errors import PriceError
 
 HOST = SelfHost(1.0, 100e6)  # 730 a month

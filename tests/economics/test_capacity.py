@@ -10,9 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from points_for_tests import TABLE4, point
 
-from benchsuite.economics.capacity import Queue, erlang_c, plan, service_time_s, tokens_per_request
-from benchsuite.economics.demand import Demand, of_hours, of_users, parse_hours, per_day, per_month
-from benchsuite.economics.optimum import judge_points
+from benchsuite.economics.capacity import (
+    Demand,
+    Queue,
+    erlang_c,
+    of_hours,
+    of_users,
+    parse_hours,
+    per_day,
+    per_month,
+    plan,
+    service_time_s,
+    tokens_per_request,
+)
+from benchsuite.economics.decision import judge_points
 from benchsuite.errors import InputError
 from benchsuite.results import Distribution
 from benchsuite.slo import parse_slo

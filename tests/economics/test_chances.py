@@ -11,10 +11,9 @@ import pytest
 from points_for_tests import point
 
 from benchsuite.analysis.metrics import summarise_for
-from benchsuite.analysis.rows import COLUMNS
-from benchsuite.economics.chances import Chances, chances, slo_verdict
+from benchsuite.analysis.requests import COLUMNS
 from benchsuite.economics.cost import cost_intervals
-from benchsuite.economics.optimum import decide, judge_points, limits_of
+from benchsuite.economics.decision import Chances, chances, decide, judge_points, limits_of, slo_verdict
 from benchsuite.results import Estimate, Judged
 from benchsuite.slo import parse_slo
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from benchsuite.analysis.balance import Balance, EndpointPart
+from benchsuite.analysis.endpoints import Balance, EndpointPart
 from benchsuite.economics.fallback import fallback_use, hours_with_bills
 
 OWN = EndpointPart(8, "http://a", "own", 80, 0.8, 0, 40_000, 160_000, 0, 0.2, 80, 0.02, 0.8)

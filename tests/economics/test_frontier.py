@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from points_for_tests import EXAMPLES
 
-from benchsuite.economics.frontier import Candidate, frontier
-from benchsuite.economics.scores import Score, match_scores, parse_scores, wilson_draws
+from benchsuite.economics.pareto import Candidate, Score, frontier, match_scores, parse_scores, wilson_draws
 from benchsuite.errors import InputError
 
 ON_FRONTIER = {"gpt-oss-20b-low", "Mistral-Small", "Qwen3-30B", "WiNGPT-3.5"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchsuite.economics.hourly import HourlyCost, Ownership, hourly_cost
+from benchsuite.economics.gpu_hour import HourlyCost, Ownership, hourly_cost
 from benchsuite.errors import PriceError
 
 PAPER = Ownership(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from points_for_tests import point
 
-from benchsuite.economics.limit_checks import _errors
+from benchsuite.economics.gate_limits import _errors
 from benchsuite.slo import parse_slo
 
 (ONE_PERCENT,) = parse_slo("error_rate<1%").limits

@@ -7,7 +7,7 @@ import csv
 import pytest
 from points_for_tests import EXAMPLES, TABLE4, point
 
-from benchsuite.economics.optimum import decide, judge_points, measured
+from benchsuite.economics.decision import decide, judge_points, measured
 from benchsuite.results import Distribution
 from benchsuite.slo import PAPER_SLO, parse_slo
 

@@ -7,9 +7,8 @@ import dataclasses
 import pytest
 from points_for_tests import point
 
-from benchsuite.economics.chances import NO_CHANCES
-from benchsuite.economics.optimum import decide, judge_points
-from benchsuite.economics.power import level_prices, owned_usd_per_hour, power_warnings, priced
+from benchsuite.economics.cost import level_prices, owned_usd_per_hour, power_warnings, priced
+from benchsuite.economics.decision import NO_CHANCES, decide, judge_points
 from benchsuite.errors import PriceError
 from benchsuite.results import PointEnergy
 from benchsuite.slo import parse_slo

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.economics.rent import OnDemand, Reserved, Spot, mixture, rent_cost
+from benchsuite.economics.gpu_hour import OnDemand, Reserved, Spot, mixture, rent_cost
 from benchsuite.errors import PriceError
 
 

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from points_for_tests import TABLE4, point
 
-from benchsuite.economics.fragility import with_level_warnings
-from benchsuite.economics.optimum import decide, judge_points
-from benchsuite.economics.scaling import Scaling, scaling
-from benchsuite.economics.slo_price import with_limit
+from benchsuite.economics.decision import decide, judge_points, with_level_warnings
+from benchsuite.economics.scaling import Scaling, scaling, with_limit
 from benchsuite.slo import PAPER_SLO, parse_slo
 
 SLO = parse_slo(PAPER_SLO)

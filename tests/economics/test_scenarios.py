@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite.economics.scenarios import parse_scenarios
+from benchsuite.economics.api_vs_own import parse_scenarios
 from benchsuite.errors import PriceError
 
 TEXT = (Path(__file__).parents[2] / "docs" / "examples" / "article_scenarios.toml").read_text("utf-8")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchsuite.economics.gpu_hour import Reserved, Spot
 from benchsuite.economics.prices import preset
-from benchsuite.economics.rent import Reserved, Spot
 from benchsuite.economics.sensitivity import (
     Range,
     draw,

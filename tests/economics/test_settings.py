@@ -11,9 +11,8 @@ from points_for_tests import point
 from test_chances import rows
 
 from benchsuite.analysis.metrics import summarise_for
-from benchsuite.economics.chances import chances
-from benchsuite.economics.optimum import decide, judge_points, limits_of
-from benchsuite.economics.settings import SettingCurve, decide_settings
+from benchsuite.economics.decision import chances, decide, judge_points, limits_of
+from benchsuite.economics.matrix_decision import SettingCurve, decide_settings
 from benchsuite.errors import PointsError
 from benchsuite.slo import parse_slo
 

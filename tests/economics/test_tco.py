@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.economics.api_prices import ApiPrice
-from benchsuite.economics.tco import (
+from benchsuite.economics.api_vs_own import (
     Interval,
     SelfHost,
     TokenMix,
@@ -18,6 +17,7 @@ from benchsuite.economics.tco import (
     npv_usd,
     payback_months,
 )
+from benchsuite.economics.prices import ApiPrice
 from benchsuite.errors import PriceError
 
 FLAT30 = ApiPrice("gpt-4", 30.0, None, 30.0, "article", "2026-03")

@@ -19,30 +19,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchsuite.analysis.points_table import parse_points
-from benchsuite.client.exchange import Exchange, WireError
-from benchsuite.client.reading import error_message
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
-from benchsuite.client.servers import PROFILES
-from benchsuite.client.stream import read_stream, read_whole
+from benchsuite.client.stream import error_message, read_stream, read_whole
+from benchsuite.economics.api_vs_own import parse_scenarios
+from benchsuite.economics.pareto import parse_scores
 from benchsuite.economics.prices import parse_prices
-from benchsuite.economics.scenarios import parse_scenarios
-from benchsuite.economics.scores import parse_scores
-from benchsuite.errors import BenchsuiteError
+from benchsuite.errors import BenchsuiteError, read_json, read_toml
 from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
-from benchsuite.load.capacity import capacity_facts
-from benchsuite.load.detect import detect, listed_models, server_facts
-from benchsuite.load.trial import refusal_words
-from benchsuite.matrix_reading import parse_matrix
-from benchsuite.parsing import read_json, read_toml
+from benchsuite.load.preflight import refusal_words
+from benchsuite.load.server_probe import capacity_facts, detect, listed_models, server_facts
+from benchsuite.manifest import check_manifest
+from benchsuite.matrix_spec import parse_matrix
+from benchsuite.servers.base import PROFILES
+from benchsuite.servers.metric_names import read_server_page
 from benchsuite.slo import parse_slo
-from benchsuite.spec import parse_spec
-from benchsuite.store import read_run
+from benchsuite.spec_reading import parse_spec
 from benchsuite.store.journal import _batch
-from benchsuite.store.manifest import check_manifest
-from benchsuite.telemetry.dcgm_page import read_dcgm_page
-from benchsuite.telemetry.metric_names import read_server_page
+from benchsuite.store.run_folder import read_run
+from benchsuite.telemetry.dcgm import read_dcgm_page
 from benchsuite.workload.formats import parse_workload
 
 DATA = Path(__file__).parents[1] / "data"

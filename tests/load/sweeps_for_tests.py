@@ -6,11 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchsuite.load.orders import Progress
+from benchsuite.load.progress import Step, SweepResult
 from benchsuite.load.sweep import sweep
-from benchsuite.load.view import Step, SweepResult
-from benchsuite.spec import SweepSpec, parse_spec
-from benchsuite.store import Run, read_run
+from benchsuite.load.worker_pool import Progress
+from benchsuite.spec import SweepSpec
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 

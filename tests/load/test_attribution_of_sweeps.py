@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pytest
 from sweeps_for_tests import Watcher, prompts, run, spec_of
 
-from benchsuite.analysis.server_series import ServerSeries, windows_of
-from benchsuite.report.attribution import attribution_of
+from benchsuite.analysis.time_series import ServerSeries, windows_of
+from benchsuite.report.terminal import attribution_of
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.store import Run
+from benchsuite.store.run_folder import Run
 
 N = 48
 SLOTS = 4

@@ -12,9 +12,8 @@ from fakes.tgi import FakeTgi
 from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.errors import InputError, ServerRefused
-from benchsuite.load import trial
-from benchsuite.load.preflight import Preflight, control_client, preflight
-from benchsuite.load.trial import try_requests
+from benchsuite.load import preflight as trial
+from benchsuite.load.preflight import Preflight, control_client, preflight, try_requests
 from benchsuite.records import RequestRecord
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig

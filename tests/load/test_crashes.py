@@ -16,9 +16,8 @@ from benchmarks.chaos import table, write_page
 from benchmarks.chaos_crashes import KINDS, crashes
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
-from benchsuite.load.breaker import Breaker
-from benchsuite.load.worker import _RowSink
-from benchsuite.store import Journal, read_journal
+from benchsuite.load.worker_pool import Breaker, _RowSink
+from benchsuite.store.journal import Journal, read_journal
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from sweeps_for_tests import Watcher
 
-from benchsuite.client.drivers import HttpxDriver, httpx_client
-from benchsuite.client.exchange import Exchange
-from benchsuite.client.wire import Link, Target
+from benchsuite.client.connection import Link, Target
+from benchsuite.client.http import Exchange
+from benchsuite.client.reference_clients import HttpxDriver, httpx_client
 from benchsuite.load.sweep import sweep
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
-from benchsuite.spec import parse_spec
-from benchsuite.store import read_run
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 
 PROMPTS = make_workload(

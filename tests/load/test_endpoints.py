@@ -15,17 +15,16 @@ from fakes.tgi import FakeTgi
 from sweeps_for_tests import column, each_once, prompts, run, spec_of
 from test_generator import OK, Peer, Rows, finish
 
-from benchsuite.client.exchange import Exchange, WireError
+from benchsuite.client.connection import Connection, Link, Target
+from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared
-from benchsuite.client.servers import PROFILES
-from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
-from benchsuite.load import conductor
-from benchsuite.load.endpoints import Endpoint, Fallback
-from benchsuite.load.generator import PointLoad
-from benchsuite.load.queue_watch import QueueWatch
-from benchsuite.load.seats import Limits, Route, Seat, Spare
+from benchsuite.load import sweep
+from benchsuite.load.preflight import Endpoint, Fallback
+from benchsuite.load.sweep import QueueWatch
+from benchsuite.load.virtual_users import Limits, PointLoad, Route, Seat, Spare
+from benchsuite.servers.base import PROFILES
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, SimulatorConfig
 from benchsuite.serving.simulator_law import Law
@@ -145,7 +144,7 @@ def test_a_full_queue_is_not_tried(pair, api, tmp_path, monkeypatch, waiting, sk
     def seen(_spec: Any, _found: Any) -> Any:
         return lambda shared: shared.__setitem__(0, waiting) or nullcontext()
 
-    monkeypatch.setattr(conductor, "watch_queues", seen)
+    monkeypatch.setattr(sweep, "watch_queues", seen)
     server = {"base_url": pair[0], "fallback": API | {"base_url": api, "max_waiting": 3}}
     spec = spec_of(pair[0], [4], workers=2, server=server, load={"warmup_requests": 5})
     _, found = run(spec, prompts(12), tmp_path / "run")

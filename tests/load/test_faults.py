@@ -14,14 +14,15 @@ from test_generator import OK, Peer, finish, load_of, told
 from benchmarks.chaos_faults import all_faults, faults_together, one_server_gone
 from benchsuite.errors import InputError, ServerRefused, SpecError
 from benchsuite.load import sweep as conductor
-from benchsuite.load.breaker import Breaker, found_nobody
-from benchsuite.load.seats import Limits
+from benchsuite.load.virtual_users import Limits
+from benchsuite.load.worker_pool import Breaker, found_nobody
 from benchsuite.records import RequestRecord
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, SimulatorConfig
 from benchsuite.serving.simulator_law import Law
-from benchsuite.spec import LoadSpec, parse_spec
-from benchsuite.store import read_run
+from benchsuite.spec import LoadSpec
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.run_folder import read_run
 
 PING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n: ping\n\r\n"
 TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'

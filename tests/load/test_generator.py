@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+from benchsuite.client.connection import Connection, Link, Target
 from benchsuite.client.request import PointContext, Prepared
-from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
-from benchsuite.load.generator import PointLoad
-from benchsuite.load.seats import Limits, Route, Seat
+from benchsuite.load.virtual_users import Limits, PointLoad, Route, Seat
 from benchsuite.records import RequestRecord
 
 BODY = b'{"choices":[{"text":"a","finish_reason":"stop"}]}'

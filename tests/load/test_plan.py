@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.load.plan import plan_points
+from benchsuite.load.schedule import plan_points
 from benchsuite.spec import LoadSpec
 
 

@@ -14,8 +14,7 @@ from fakes.http import Answer, Fake, Request
 from sweeps_for_tests import prompts, spec_of
 
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable
-from benchsuite.load.preflight import Preflight, control_client, preflight
-from benchsuite.load.trial import refusal_words
+from benchsuite.load.preflight import Preflight, control_client, preflight, refusal_words
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
 from benchsuite.spec import SweepSpec

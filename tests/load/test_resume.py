@@ -17,13 +17,13 @@ from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 from benchsuite.clock import Anchor, ClockMark
 from benchsuite.errors import InputError
 from benchsuite.load import sweep as conductor
-from benchsuite.load.plan import plan_points
-from benchsuite.load.resume import continued_origin, remaining
+from benchsuite.load.schedule import plan_points
+from benchsuite.load.sweep import continued_origin, remaining
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.serving.simulator_law import Law
 from benchsuite.spec import LoadSpec
-from benchsuite.store import read_run, recover
+from benchsuite.store.run_folder import read_run, recover
 
 LAW = Law(ttft_s=0.005, itl_s=0.002)
 

@@ -20,9 +20,10 @@ from sweeps_for_tests import Watcher, column, prompts, spec_of
 
 from benchsuite.cli.sweep import command
 from benchsuite.errors import EngineError, InputError, PointsError
-from benchsuite.load.served import mark_invalid, served_plan, sweep_served, with_server
+from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_served, with_server
 from benchsuite.serving.launch import LaunchPlan
-from benchsuite.store import MANIFEST, read_run, write_json
+from benchsuite.store.files import MANIFEST, write_json
+from benchsuite.store.run_folder import read_run
 
 
 def statuses(path: Path) -> list[tuple[str, int, str]]:

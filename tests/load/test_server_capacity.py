@@ -12,9 +12,9 @@ from fakes.replay import Replay
 from fakes.tgi import FakeTgi
 from sweeps_for_tests import prompts, spec_of
 
-from benchsuite.client.servers import PROFILES, BodyPlan
-from benchsuite.load.capacity import capacity_facts, capacity_warnings, reset_prefix_cache
 from benchsuite.load.preflight import control_client, preflight
+from benchsuite.load.server_probe import capacity_facts, capacity_warnings, reset_prefix_cache
+from benchsuite.servers.base import PROFILES, BodyPlan
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import SimulatorConfig
 from benchsuite.workload.dataset import Prompt

@@ -12,13 +12,12 @@ import pytest
 from sweeps_for_tests import Watcher, column, each_once, most_in_flight, prompts, run, spec_of
 
 from benchsuite.errors import InputError, RunError
-from benchsuite.load.manifest import new_run_id
-from benchsuite.load.sweep import sweep
+from benchsuite.load.sweep import new_run_id, sweep
 from benchsuite.serving.simulator import simulator
 from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
 from benchsuite.serving.simulator_law import Law
 from benchsuite.serving.simulator_routes import drawn_fault
-from benchsuite.store import read_run
+from benchsuite.store.run_folder import read_run
 
 LAW = Law(ttft_s=0.01, itl_s=0.004)
 

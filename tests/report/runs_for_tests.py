@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.records import SCHEMA_VERSION, RequestRecord
-from benchsuite.store import Journal, RunFolder
+from benchsuite.store.journal import Journal
+from benchsuite.store.run_folder import RunFolder
 
 # level -> seconds to the first token, between tokens
 LAW = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.report.axes import Scale, log_ticks, nice_ticks, spaced, tick_text
+from benchsuite.report.charts import Scale, log_ticks, nice_ticks, spaced, tick_text
 
 values = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False).filter(lambda v: v == 0 or abs(v) > 1e-9)
 

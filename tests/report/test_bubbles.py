@@ -6,9 +6,8 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from benchsuite.economics.frontier import Candidate, Placed, frontier
-from benchsuite.economics.scores import Score
-from benchsuite.report.bubbles import frontier_chart
+from benchsuite.economics.pareto import Candidate, Placed, Score, frontier
+from benchsuite.report.charts_special import frontier_chart
 
 
 def place(model: str, cost: float, score: float, params_b: float | None) -> Candidate:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchsuite.report.charts import Limit, Point, Series, level_chart
-from benchsuite.report.ecdf import ecdf_chart
+from benchsuite.report.charts import Limit, Point, Series, ecdf_chart, level_chart
 
 HOSTILE = '<script>alert("x")</script>&'
 SVG = "{http://www.w3.org/2000/svg}"

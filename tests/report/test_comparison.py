@@ -12,7 +12,7 @@ from runs_for_tests import make_run
 
 from benchsuite.cli.report import command
 from benchsuite.errors import PointsError
-from benchsuite.report.svg import apart
+from benchsuite.report.charts import apart
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "docs" / "examples"

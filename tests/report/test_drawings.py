@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from benchsuite.report.stack import stack_chart
-from benchsuite.report.timeline import Panel, Trace, timeline_chart
-from benchsuite.report.tornado import Bar, tornado_chart
-from benchsuite.report.words import usd
-from benchsuite.report.xy import Line, Ruler, xy_chart
+from benchsuite.report.charts import Line, Ruler, xy_chart
+from benchsuite.report.charts_special import Bar, Panel, Trace, stack_chart, timeline_chart, tornado_chart
+from benchsuite.report.format import usd
 
 HOSTILE = '<script>alert("x")</script>&'
 SVG = "{http://www.w3.org/2000/svg}"

@@ -18,10 +18,12 @@ from benchsuite.cli.check import command as check
 from benchsuite.cli.decide import command as decide
 from benchsuite.errors import PointsError, PriceError, SpecError
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
-from benchsuite.report.judgement import judge_run
+from benchsuite.report.judge import judge_run
 from benchsuite.report.terminal import final_table
-from benchsuite.spec import parse_spec
-from benchsuite.store import GPU, SERVER, Journal, RunFolder, read_run
+from benchsuite.spec_reading import parse_spec
+from benchsuite.store.files import GPU, SERVER
+from benchsuite.store.journal import Journal
+from benchsuite.store.run_folder import RunFolder, read_run
 
 # level -> first send, seconds, watts
 LEVELS = {8: (100.0, 100.0, 300.0), 16: (300.0, 80.0, 400.0)}

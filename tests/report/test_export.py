@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchsuite.analysis.points_table import parse_points
-from benchsuite.economics.optimum import decide, judge_points
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.economics.decision import decide, judge_points
 from benchsuite.report.export import summary_json
 from benchsuite.slo import parse_slo
 

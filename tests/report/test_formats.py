@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchsuite.cli.report import command
-from benchsuite.economics.optimum import decide, judge_points
-from benchsuite.report.formats import Told, as_csv, as_markdown
+from benchsuite.economics.decision import decide, judge_points
+from benchsuite.report.export import Told, as_csv, as_markdown
 from benchsuite.results import EMPTY, Distribution, PointSummary
 from benchsuite.slo import parse_slo
 

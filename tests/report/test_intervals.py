@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 from runs_for_tests import make_run
 
-from benchsuite.report.judgement import Judgement, judge_run
+from benchsuite.report.format import asides, chance_text, headline, interval, number
+from benchsuite.report.judge import Judgement, judge_run
 from benchsuite.report.page import render
 from benchsuite.report.terminal import final_table
-from benchsuite.report.words import asides, chance_text, headline, interval, number
 from benchsuite.results import Estimate
-from benchsuite.store import read_run
+from benchsuite.store.run_folder import read_run
 
 
 @pytest.fixture(scope="module")

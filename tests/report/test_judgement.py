@@ -7,8 +7,8 @@ import dataclasses
 import pyarrow as pa
 from runs_for_tests import make_run
 
-from benchsuite.report.judgement import judge_run
-from benchsuite.store import read_run
+from benchsuite.report.judge import judge_run
+from benchsuite.store.run_folder import read_run
 
 
 def test_failed_rows_and_given_up_attempts_say_nothing_of_the_clock(tmp_path):

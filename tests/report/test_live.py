@@ -17,16 +17,24 @@ import pytest
 from rich.console import Console
 from runs_for_tests import make_run
 
-from benchsuite.load.orders import Progress
-from benchsuite.load.plan import PointPlan
-from benchsuite.load.view import Latest, Step, View
+from benchsuite.load.progress import Step, View
+from benchsuite.load.schedule import PointPlan
+from benchsuite.load.worker_pool import Progress
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.report.console import bar, spark
-from benchsuite.report.eta import point_s, sweep_left_s
-from benchsuite.report.live import SweepView, is_plain, progress_line
-from benchsuite.report.panel import clock, gpu_lines, server_words
-from benchsuite.report.recent import Recent
-from benchsuite.store import read_run
+from benchsuite.report.live import (
+    Recent,
+    SweepView,
+    clock,
+    gpu_lines,
+    is_plain,
+    point_s,
+    progress_line,
+    server_words,
+    sweep_left_s,
+)
+from benchsuite.store.run_folder import read_run
+from benchsuite.telemetry.recorder import Latest
 
 FOUND: Any = SimpleNamespace(model="m", facts={"profile": "vllm", "reports_usage": True})
 NOTHING = Progress(0, 0, 0, None)
@@ -322,9 +330,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from rich.console import Console
-from benchsuite.load.plan import PointPlan
-from benchsuite.load.view import Latest, Step
-from benchsuite.load.orders import Progress
+from benchsuite.load.schedule import PointPlan
+from benchsuite.load.progress import Step
+from benchsuite.telemetry.recorder import Latest
+from benchsuite.load.worker_pool import Progress
 from benchsuite.report.live import SweepView
 
 def wait_for(name):

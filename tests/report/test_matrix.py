@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from benchsuite.analysis.points_table import parse_points
-from benchsuite.economics.optimum import decide, judge_points
-from benchsuite.economics.settings import SettingCurve, decide_settings
-from benchsuite.report.matrix import print_matrix, to_markdown
-from benchsuite.report.matrix_words import SettingReport, headline, notes, rows, to_csv, to_json
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.economics.decision import decide, judge_points
+from benchsuite.economics.matrix_decision import SettingCurve, decide_settings
+from benchsuite.report.matrix import SettingReport, headline, notes, print_matrix, rows, to_csv, to_json, to_markdown
 from benchsuite.results import Estimate, PointEnergy
 from benchsuite.slo import parse_slo
 

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from runs_for_tests import make_run
 
-from benchsuite.report.judgement import judge_run
+from benchsuite.report.judge import judge_run
 from benchsuite.report.terminal import print_judgement
-from benchsuite.store import read_run
+from benchsuite.store.run_folder import read_run
 
 
 def console(width: int = 80, terminal: bool = True, encoding: str = "utf-8") -> Console:

@@ -15,8 +15,8 @@ from benchsuite.cli import import_ as import_verb
 from benchsuite.cli import report as report_verb
 from benchsuite.errors import PointsError
 from benchsuite.importers.vllm_bench import parse
-from benchsuite.report.vllm_format import vllm_files, vllm_result
-from benchsuite.store import Run, read_run
+from benchsuite.report.export_vllm import vllm_files, vllm_result
+from benchsuite.store.run_folder import Run, read_run
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "results" / "examples" / "demo"

@@ -12,9 +12,8 @@ import pytest
 from rich.console import Console
 from runs_for_tests import make_run
 
-from benchsuite.report.balance import balance_lines, print_balance
-from benchsuite.report.judgement import Judgement, judge_run
-from benchsuite.store import Run, read_run
+from benchsuite.report.judge import Judgement, balance_lines, judge_run, print_balance
+from benchsuite.store.run_folder import Run, read_run
 
 OWN, API = "http://127.0.0.1:1", "https://api"
 SLO = "ttft_mean<1s,throughput>20"  # all three levels meet it, and 8 is the shortest

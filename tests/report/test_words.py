@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite.analysis.points_table import parse_points
-from benchsuite.economics.optimum import decide, judge_points
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.economics.decision import decide, judge_points
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.titles import course
-from benchsuite.report.words import (
+from benchsuite.report.format import (
     asides,
     grouped_warnings,
     headline,
@@ -23,6 +22,7 @@ from benchsuite.report.words import (
     usd,
     warning_text,
 )
+from benchsuite.report.sections_levels import course
 from benchsuite.results import Distribution, Judged, PointCost, Warn
 from benchsuite.slo import parse_slo
 

@@ -12,13 +12,12 @@ import threading
 import httpx
 import pytest
 
-from benchsuite.client.drivers import httpx_client, openai_client
-from benchsuite.client.wire import Link, Target
+from benchsuite.client.connection import Link, Target
+from benchsuite.client.reference_clients import httpx_client, openai_client
 from benchsuite.errors import ServerUnreachable
-from benchsuite.load.found import control_client
-from benchsuite.load.preflight import preflight
-from benchsuite.spec import parse_spec
-from benchsuite.telemetry.scrape import Scraper
+from benchsuite.load.preflight import control_client, preflight
+from benchsuite.spec_reading import parse_spec
+from benchsuite.telemetry.server_metrics import Scraper
 from benchsuite.workload.dataset import Prompt
 from tests.security.hostile_servers import serving, whole
 

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from benchsuite.errors import InputError, PointsError
-from benchsuite.foreign import csv_cell, markdown_cell, printable
+from benchsuite.redact import csv_cell, markdown_cell, printable
 from benchsuite.report.console import safe
 from benchsuite.report.page import render
-from benchsuite.store import read_run, recover
+from benchsuite.store.run_folder import read_run, recover
 
 PACKAGE = Path(__file__).parents[2] / "benchsuite"
 RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v2"

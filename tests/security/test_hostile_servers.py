@@ -8,14 +8,14 @@ import time
 import httpx
 import pytest
 
-from benchsuite.client.exchange import Exchange
+from benchsuite.client.connection import Connection, Link, Target
+from benchsuite.client.http import Exchange
 from benchsuite.client.request import PointContext, Prepared, record_steps
-from benchsuite.client.wire import Connection, Link, Target
 from benchsuite.clock import now_ns
-from benchsuite.load.detect import listed_models
-from benchsuite.telemetry import bounded
-from benchsuite.telemetry.bounded import bounded_client
-from benchsuite.telemetry.scrape import Scraper
+from benchsuite.load.server_probe import listed_models
+from benchsuite.telemetry import http as bounded
+from benchsuite.telemetry.http import bounded_client
+from benchsuite.telemetry.server_metrics import Scraper
 from tests.security.hostile_servers import OK, forever, rss_bytes, serving, whole
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

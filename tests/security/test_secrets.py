@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite import foreign
+from benchsuite import redact
 from benchsuite.cli.main import main
 from benchsuite.errors import InputError, SpecError
-from benchsuite.load.found import api_key, key_file_warnings
-from benchsuite.load.served import served_plan
-from benchsuite.spec import parse_spec
+from benchsuite.load.launched_sweep import served_plan
+from benchsuite.load.preflight import api_key, key_file_warnings
+from benchsuite.spec_reading import parse_spec
 from tests.security.hostile_servers import serving, whole
 
 KEY = "sk-planted-0123456789abcdef"
@@ -31,7 +31,7 @@ LAST = '{"id":"%s","choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"pro
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch):
-    monkeypatch.setattr(foreign, "_keys", [])
+    monkeypatch.setattr(redact, "_keys", [])
 
 
 def parrot():
@@ -105,7 +105,7 @@ def test_a_sweep_leaves_no_key_anywhere(tmp_path):
     assert len(lines) >= 3, "the workers were seen"
     rows = str(_rows(tmp_path / "run"))
     assert "http_error" in rows
-    assert foreign.KEY_SHOWN in rows
+    assert redact.KEY_SHOWN in rows
     everything = {"stdout": done.stdout.encode(), "stderr": done.stderr.encode(), "rows": rows.encode(), **files}
     everything |= {f"command line {line[:60]!r}": line for line in lines}
     for secret in (KEY, SPARE):
@@ -116,7 +116,7 @@ def test_a_sweep_leaves_no_key_anywhere(tmp_path):
 
 
 def _rows(path: Path) -> list[dict]:
-    from benchsuite.store import read_run
+    from benchsuite.store.run_folder import read_run
 
     return read_run(path).table.select(["status", "error", "response_id", "text", "finish_reason"]).to_pylist()
 
@@ -189,7 +189,7 @@ def test_a_key_from_a_file(tmp_path, monkeypatch):
     assert key_file_warnings(spec) == []
     file.chmod(0o644)
     assert key_file_warnings(spec) == [f"others on this machine can read the API key in {file}; chmod 600 {file}"]
-    assert foreign.masked(f"a {KEY} b") == "a [API key] b"
+    assert redact.masked(f"a {KEY} b") == "a [API key] b"
 
 
 @pytest.mark.parametrize(
@@ -208,21 +208,21 @@ def test_a_file_without_a_key_is_refused(tmp_path, content):
 
 def test_short_words_are_no_keys():
     """Local servers are given EMPTY or none for a key: taking those out would spoil what servers say."""
-    foreign.remember_key("EMPTY")
-    assert foreign.masked("EMPTY") == "EMPTY"
+    redact.remember_key("EMPTY")
+    assert redact.masked("EMPTY") == "EMPTY"
 
 
 def test_masking_bytes_moves_nothing():
     """Offsets into a response stay true: a key is covered by as many stars."""
-    foreign.remember_key(KEY)
-    assert foreign.masked_bytes(b"a" + KEY.encode() + b"b") == b"a" + b"*" * len(KEY) + b"b"
-    assert foreign.masked_tree({KEY: [KEY, 1, None]}) == {"[API key]": ["[API key]", 1, None]}
+    redact.remember_key(KEY)
+    assert redact.masked_bytes(b"a" + KEY.encode() + b"b") == b"a" + b"*" * len(KEY) + b"b"
+    assert redact.masked_tree({KEY: [KEY, 1, None]}) == {"[API key]": ["[API key]", 1, None]}
 
 
 def test_no_repr_shows_a_key():
     """What a traceback or a debugger prints of an endpoint or a request has no key in it."""
     from benchsuite.client.request import Prepared
-    from benchsuite.load.endpoints import Endpoint
+    from benchsuite.load.preflight import Endpoint
 
     assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", "/", False, "http://h", api_key=KEY))
     assert KEY not in repr(Prepared(KEY.encode(), "p", None, None))

@@ -67,7 +67,7 @@ def test_the_server_splits_text_as_our_tokenizer_does(client: httpx.Client) -> N
     """llama.cpp and the folder's tokenizer.json give the same ids, for Chinese, JSON and newlines."""
     from tokenizers import Tokenizer
 
-    from benchsuite.serving.model_cache import cached_tiny_model
+    from benchsuite.serving.tiny_model import cached_tiny_model
 
     tokenizer = Tokenizer.from_file(str(cached_tiny_model() / "tokenizer.json"))
     text = '患者，男性，58岁，反复胸闷3个月。\n\n {"WBC": [12.3]}  The patient\'s cough'

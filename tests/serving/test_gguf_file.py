@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from benchsuite.errors import EngineError
-from benchsuite.serving.gguf_file import write_gguf
-from benchsuite.serving.tiny_model import make_tiny_model
+from benchsuite.serving.tiny_model import make_tiny_model, write_gguf
 
 gguf = pytest.importorskip("gguf", reason="GGUF needs the extra `engine`")
 pytest.importorskip("tokenizers", reason="the tiny model needs the extra `engine`")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchsuite.errors import InputError
-from benchsuite.serving.engine_settings import ollama_environment
 from benchsuite.serving.launch import LaunchPlan, parse_serve
-from benchsuite.serving.local_start import served_name
+from benchsuite.serving.launch_plan import ollama_environment, served_name
 from benchsuite.serving.process import without_secrets
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchsuite.errors import EngineError
-from benchsuite.serving import model_cache
-from benchsuite.serving.model_cache import cache_dir, cached_tiny_model
-from benchsuite.serving.tiny_model import TinyModelSpec
+from benchsuite.serving import tiny_model
+from benchsuite.serving.tiny_model import TinyModelSpec, cache_dir, cached_tiny_model
 
 pytest.importorskip("gguf", reason="the tiny model needs the extra `engine`")
 pytest.importorskip("tokenizers", reason="the tiny model needs the extra `engine`")
@@ -19,7 +18,7 @@ pytest.importorskip("safetensors", reason="the tiny model needs the extra `engin
 def test_the_second_call_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cached model is returned without being made again."""
     first = cached_tiny_model(cache=tmp_path)
-    monkeypatch.setattr(model_cache, "make_tiny_model", None)
+    monkeypatch.setattr(tiny_model, "make_tiny_model", None)
 
     assert cached_tiny_model(cache=tmp_path) == first
     assert (first / "model.gguf").is_file()
@@ -39,7 +38,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise RuntimeError("disk on fire")
 
-    monkeypatch.setattr(model_cache, "make_tiny_model", fail)
+    monkeypatch.setattr(tiny_model, "make_tiny_model", fail)
 
     with pytest.raises(RuntimeError, match="disk on fire"):
         cached_tiny_model(cache=tmp_path)

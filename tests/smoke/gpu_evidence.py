@@ -33,8 +33,7 @@ from smoke.servers import ROOT, Serve, serve
 from smoke.sweeping import SLO, Sweep, sweep
 
 from benchsuite.errors import BenchsuiteError, InputError
-from benchsuite.serving.model_cache import cache_dir
-from benchsuite.serving.tiny_model import TinyModelSpec, make_tiny_model
+from benchsuite.serving.tiny_model import TinyModelSpec, cache_dir, make_tiny_model
 
 SIZES = {
     "1b": TinyModelSpec(hidden_size=2048, layers=16, heads=32, kv_heads=8, intermediate_size=8192),

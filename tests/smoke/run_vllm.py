@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchsuite.errors import BenchsuiteError
-from benchsuite.serving.model_cache import cached_tiny_model
 from benchsuite.serving.process import LOOPBACK, free_port, running_server
+from benchsuite.serving.tiny_model import cached_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 VLLM = ROOT / ".venv-vllm" / "bin" / "vllm"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchsuite.serving.model_cache import cached_tiny_model
+from benchsuite.serving.tiny_model import cached_tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 VENVS = {"vllm": ROOT / ".venv-vllm", "transformers": ROOT / ".venv-transformers"}

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from benchsuite.records import GpuSample
-from benchsuite.telemetry.dcgm import DcgmSampler
-from benchsuite.telemetry.dcgm_page import read_dcgm_page
+from benchsuite.telemetry.dcgm import DcgmSampler, read_dcgm_page
 
 DATA = Path(__file__).parents[1] / "data" / "metrics"
 H100, MIG = (DATA / "dcgm_h100.txt").read_text(), (DATA / "dcgm_mig.txt").read_text()
@@ -34,7 +33,7 @@ def sample_at(monkeypatch: pytest.MonkeyPatch, one: DcgmSampler, *times_s: float
     rows = []
     for time_s in times_s:
         at_ns = round(time_s * 1e9)
-        monkeypatch.setattr("benchsuite.telemetry.scrape.now_ns", lambda at_ns=at_ns: at_ns)
+        monkeypatch.setattr("benchsuite.telemetry.server_metrics.now_ns", lambda at_ns=at_ns: at_ns)
         rows.append(list(one.sample()))
     return rows
 
@@ -180,7 +179,7 @@ def test_a_fresh_exporter(monkeypatch):
 
 def test_clock_offset(monkeypatch):
     """The exporter's clock is compared by its Date header; samples keep our own time."""
-    monkeypatch.setattr("benchsuite.telemetry.scrape.time.time", lambda: 1_700_000_000.0)
+    monkeypatch.setattr("benchsuite.telemetry.server_metrics.time.time", lambda: 1_700_000_000.0)
     one = sampler(H100, date="Tue, 14 Nov 2023 22:13:10 GMT")  # 1_699_999_990
     (rows,) = sample_at(monkeypatch, one, 5.0)
     assert [row.at_s for row in rows] == [5.0, 5.0]

@@ -12,8 +12,7 @@ from fake_nvml import FakeNvml, build, compiler
 from fake_nvml.session import play
 
 from benchsuite.errors import TelemetryError
-from benchsuite.telemetry.gpu_choice import Gpu, Mig, choose
-from benchsuite.telemetry.kin import Kin, listeners
+from benchsuite.telemetry.gpu_selection import Gpu, Kin, Mig, choose, listeners
 
 needs_cc = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 A = "GPU-00000000-aaaa-bbbb-cccc-dddddddddddd"

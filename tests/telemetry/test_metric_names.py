@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchsuite.records import ServerSample
-from benchsuite.telemetry.dcgm_page import read_dcgm_page
-from benchsuite.telemetry.metric_names import FAMILIES, WANTED, read_server_page
-from benchsuite.telemetry.prometheus import parse_page
+from benchsuite.servers.metric_names import FAMILIES, WANTED, parse_page, read_server_page
+from benchsuite.telemetry.dcgm import read_dcgm_page
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 
 from benchsuite.errors import StoreError
 from benchsuite.records import GpuSample
-from benchsuite.store import GPU, RunFolder, read_journal
+from benchsuite.store.files import GPU
+from benchsuite.store.journal import read_journal
+from benchsuite.store.run_folder import RunFolder
 from benchsuite.telemetry.recorder import Recorder
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchsuite.client.servers import PROFILES
-from benchsuite.telemetry.metric_names import read_server_page
-from benchsuite.telemetry.server import ServerState, read_state, wait_until_idle
+from benchsuite.servers.base import PROFILES
+from benchsuite.servers.metric_names import read_server_page
+from benchsuite.telemetry.server_metrics import ServerState, read_state, wait_until_idle
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 

@@ -13,9 +13,8 @@ import httpx
 import pytest
 
 from benchsuite.clock import now_ns
-from benchsuite.telemetry import scrape
-from benchsuite.telemetry.scrape import metrics_url
-from benchsuite.telemetry.server import ServerSampler
+from benchsuite.telemetry import server_metrics
+from benchsuite.telemetry.server_metrics import ServerSampler, metrics_url
 
 PAGE = (Path(__file__).parents[1] / "data" / "metrics" / "vllm_0.8.txt").read_text()
 URL = "http://h:1/metrics"
@@ -86,7 +85,7 @@ def test_it_comes_back():
 
 def test_too_big(monkeypatch):
     """A page beyond the limit is given up, also when it is small on the wire."""
-    monkeypatch.setattr(scrape, "MAX_BYTES", 1024 * 1024)
+    monkeypatch.setattr(server_metrics, "MAX_BYTES", 1024 * 1024)
     packed = gzip.compress(b"vllm:num_requests_running 1\n" + b"#" * 2_000_000)
     for given in (answer(200, b"#" * 2_000_000), answer(200, packed, content_encoding="gzip")):
         one = sampler(given)
@@ -113,7 +112,7 @@ class Dripping(BaseHTTPRequestHandler):
 
 def test_a_page_that_drips(monkeypatch):
     """A page that never ends is given up, though every read brings something."""
-    monkeypatch.setattr(scrape, "_TOTAL_S", 0.1)
+    monkeypatch.setattr(server_metrics, "_TOTAL_S", 0.1)
     with HTTPServer(("127.0.0.1", 0), Dripping) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         one = ServerSampler(f"http://127.0.0.1:{server.server_port}/metrics", "e", now_ns())

@@ -129,7 +129,7 @@ def test_refusals(requests: int, seed: int) -> None:
 def test_imports_are_light() -> None:
     """Making a workload needs neither pandas, pyarrow nor scipy."""
     code = (
-        "import sys, benchsuite.workload.wineval, benchsuite.workload.dataset, benchsuite.sources;"
+        "import sys, benchsuite.workload.wineval, benchsuite.workload.dataset, benchsuite.input_files;"
         "print(sorted({'pandas', 'pyarrow', 'scipy', 'asyncio', 'click'} & set(sys.modules)))"
     )
 

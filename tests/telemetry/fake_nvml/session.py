@@ -37,7 +37,7 @@ def play(fake: FakeNvml, steps: list[dict[str, Any]], **plan: Any) -> dict[str, 
 
 
 def _session(plan: dict[str, Any]) -> dict[str, Any]:
-    from benchsuite.telemetry.gpu import open_nvml
+    from benchsuite.telemetry.nvml import open_nvml
 
     control = Path(plan["control"])
     fake = FakeNvml(control.parent, Path(plan["library"]), **plan["knobs"])

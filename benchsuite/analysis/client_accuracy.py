@@ -1,0 +1,89 @@
+"""What the measuring client adds to the truth: its recorded times against a server that knows its own. Pure.
+
+Both sides stamp CLOCK_MONOTONIC of one machine. TTFT error = (first token received - sent by us) - (first token sent -
+request arrived at the server); gap error = |gap of our stamps - gap of the server's sends|; send error = arrival at the
+server - our stamp just before the send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchsuite.analysis.requests import describe
+from benchsuite.results import Distribution
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+_NS_PER_S = 1e9
+_US_PER_S = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorMs:
+    """An error's distribution in milliseconds; None where n is 0."""
+
+    n: int
+    mean: float | None
+    p50: float | None
+    p99: float | None
+    p999: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """The errors of one point. n_unmatched: rows without a counterpart (they are not in the errors)."""
+
+    ttft_error: ErrorMs
+    gap_error: ErrorMs
+    send_error: ErrorMs
+    true_ttft_s: Distribution
+    n_unmatched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One response as its server saw it: when the request arrived, when each chunk left (ns)."""
+
+    received_ns: int
+    sent_ns: Sequence[int]
+
+
+def fidelity(rows: pa.Table, origin_monotonic_ns: int, truth: Mapping[str, Sent]) -> Fidelity:
+    """Compare rows of requests.parquet with the server's own record, by response_id."""
+    columns = rows.select(["response_id", "sent_s", "first_token_s", "chunk_gap_us"]).to_pydict()
+    ttft: list[float] = []
+    send: list[float] = []
+    true_ttft: list[float] = []
+    gaps: list[FloatArray] = []
+    unmatched = 0
+    for response_id, sent_s, first_s, gap_us in zip(*columns.values(), strict=True):
+        sent = truth.get(response_id)
+        if sent is None or first_s is None or len(sent.sent_ns) != len(gap_us) + 1:
+            unmatched += 1
+            continue
+        true_s = (sent.sent_ns[0] - sent.received_ns) / _NS_PER_S
+        true_ttft.append(true_s)
+        ttft.append(first_s - sent_s - true_s)
+        send.append((sent.received_ns - origin_monotonic_ns) / _NS_PER_S - sent_s)
+        gaps.append(np.abs(np.asarray(gap_us, float) - np.diff(np.asarray(sent.sent_ns, float)) / 1e3) / _US_PER_S)
+    return Fidelity(
+        ttft_error=error_ms(np.asarray(ttft)),
+        gap_error=error_ms(np.concatenate(gaps) if gaps else np.empty(0)),
+        send_error=error_ms(np.asarray(send)),
+        true_ttft_s=describe(np.asarray(true_ttft)),
+        n_unmatched=unmatched,
+    )
+
+
+def error_ms(errors_s: FloatArray) -> ErrorMs:
+    """The distribution of errors given in seconds: of their sizes, but for the mean, which keeps the sign."""
+    if not errors_s.size:
+        return ErrorMs(0, None, None, None, None, None)
+    size = np.abs(errors_s) * 1e3
+    p50, p99, p999 = (float(q) for q in np.quantile(size, [0.5, 0.99, 0.999], method="inverted_cdf"))
+    return ErrorMs(len(size), float(errors_s.mean() * 1e3), p50, p99, p999, float(size.max()))

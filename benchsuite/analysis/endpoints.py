@@ -1,0 +1,161 @@
+"""Who answered: the requests of each level by endpoint, and whether like servers were loaded and answered alike. Pure.
+
+Virtual users stay with their endpoint, so in a closed loop a faster server gets more requests, not more users. What a
+balancer behind one base URL did is not in the rows: only the servers' own metrics tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchsuite.analysis.requests import Floats, as_table, levels, per_request, rows_of
+from benchsuite.results import Warn
+
+UNEVEN, SLOW = 1.2, 1.5  # most requests over their mean; an endpoint's TTFT over the others'
+SLOW_S = 0.01  # and so much longer: of a few milliseconds, half as much again is nobody's concern
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPart:
+    """What one endpoint did at one level, over all repeats.
+
+    endpoint: None in runs that do not say. request_share: of all requests sent. busy_share: of all request-seconds
+    between send and close. Tokens are of successful requests, None if none is known; tokens_unknown counts successful
+    requests whose tokens no usage tells. TTFT and TPOT are means, None without such requests.
+    """
+
+    concurrency: int
+    endpoint: str | None
+    role: str
+    requests: int
+    request_share: float | None
+    failures: int
+    input_tokens: int | None
+    output_tokens: int | None
+    tokens_unknown: int
+    ttft_s: float | None
+    n_ttft: int
+    tpot_s: float | None
+    busy_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A level by endpoint. imbalance: most requests at an own server over their mean; None for a single one."""
+
+    concurrency: int
+    parts: tuple[EndpointPart, ...]
+    imbalance: float | None
+    warnings: tuple[Warn, ...]
+
+    def of(self, role: str) -> tuple[EndpointPart, ...]:
+        """The parts of the own servers ('own') or of the API ('fallback')."""
+        return tuple(part for part in self.parts if part.role == role)
+
+
+def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[Balance]:
+    """Every level of the table by endpoint, ascending.
+
+    requests: the columns of RequestRecord. endpoints: {base_url, role} of the manifest; an endpoint that the rows alone
+    name is an own one. Raises PointsError if columns are missing.
+    """
+    roles: dict[str | None, str] = {str(one["base_url"]): str(one["role"]) for one in endpoints}
+    table = as_table(requests)
+    told = "endpoint" in requests.column_names
+    names = requests["endpoint"].cast(pa.string()) if told else pa.nulls(table.num_rows, pa.string())
+    found = []
+    for level in levels(table):
+        at = pc.equal(table["concurrency"], level)
+        parts = _parts(table.filter(at), names.filter(at), roles, level)
+        own = [part for part in parts if part.role == "own"]
+        imbalance = _imbalance(own)
+        found.append(Balance(level, tuple(parts), imbalance, tuple(_warnings(level, own, imbalance))))
+    return found
+
+
+def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: int) -> list[EndpointPart]:
+    there = pc.unique(names).to_pylist()
+    listed = list(dict.fromkeys([*roles, *there])) if any(there) else there  # nobody is named in older runs
+    whole = rows_of(table, level)
+    busy_s = whole.closed_s - whole.sent_s
+    n, all_busy_s = table.num_rows, float(np.nansum(busy_s))
+    parts = []
+    for endpoint in listed:
+        same = pc.is_null(names) if endpoint is None else pc.fill_null(pc.equal(names, endpoint), False)
+        mine = same.to_numpy(zero_copy_only=False)
+        rows = rows_of(table.filter(same), level)
+        each = per_request(rows)
+        told = rows.ok & rows.from_usage & ~np.isnan(rows.input_tokens) & ~np.isnan(rows.output_tokens)
+        parts.append(
+            EndpointPart(
+                concurrency=level,
+                endpoint=endpoint,
+                role=roles.get(endpoint, "own"),
+                requests=len(rows.ok),
+                request_share=len(rows.ok) / n if n else None,
+                failures=int(np.count_nonzero(~rows.ok)),
+                input_tokens=_total(rows.input_tokens[rows.ok]),
+                output_tokens=_total(rows.output_tokens[rows.ok]),
+                tokens_unknown=int(np.count_nonzero(rows.ok & ~told)),
+                ttft_s=_mean(each.ttft_s),
+                n_ttft=int(np.count_nonzero(~np.isnan(each.ttft_s))),
+                tpot_s=_mean(each.tpot_s),
+                busy_share=float(np.nansum(busy_s[mine])) / all_busy_s if all_busy_s > 0 else None,
+            )
+        )
+    return parts
+
+
+def _imbalance(own: Sequence[EndpointPart]) -> float | None:
+    whole = sum(part.requests for part in own)
+    return max(part.requests for part in own) * len(own) / whole if len(own) > 1 and whole else None
+
+
+def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) -> list[Warn]:
+    found = []
+    if imbalance is not None and imbalance > UNEVEN:
+        most, least = max(own, key=lambda part: part.requests), min(own, key=lambda part: part.requests)
+        uneven_users = level % len(own) != 0 and -(-level // len(own)) * len(own) / level > UNEVEN
+        found.append(
+            Warn(
+                "imbalance",
+                f"{most.endpoint} got {most.requests:,} requests and {least.endpoint} {least.requests:,}: "
+                f"{imbalance:.2f} times the mean",
+                f"{level} users do not spread evenly over {len(own)} endpoints: measure multiples of {len(own)}"
+                if uneven_users
+                else "the endpoint with fewer is slower: compare GPUs, settings and other load of both",
+                level,
+            )
+        )
+    for part in own:
+        others = [other for other in own if other is not part and other.ttft_s is not None]
+        n = sum(other.n_ttft for other in others)
+        if part.ttft_s is None or not n:
+            continue
+        theirs_s = sum((other.ttft_s or 0.0) * other.n_ttft for other in others) / n
+        if part.ttft_s > SLOW * theirs_s and part.ttft_s - theirs_s > SLOW_S:
+            found.append(
+                Warn(
+                    "slow_endpoint",
+                    f"mean TTFT {part.ttft_s * 1e3:.0f} ms at {part.endpoint}, {theirs_s * 1e3:.0f} ms at the others",
+                    "the mean over all hides it: measure that endpoint alone, and look at its queue and its network",
+                    level,
+                )
+            )
+    return found
+
+
+def _total(tokens: Floats) -> int | None:
+    known = tokens[~np.isnan(tokens)]
+    return int(known.sum()) if len(known) else None
+
+
+def _mean(values: Floats) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,194 @@
+"""Between two measured levels: the number of users at which a figure reaches its limit, with its interval. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchsuite.results import Estimate
+from benchsuite.slo import LATENCIES, Limit
+
+MIN_LEVELS = 4  # three parameters, and one level more to be wrong about
+MIN_BULGE = 0.05  # of the scaled axis; what bends less is a straight line
+MAX_EXTRAPOLATION = 2.0  # a peak further out than this times the highest level is no finding
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Usl:
+    """X(N) = rate N / (1 + contention (N - 1) + coherency N (N - 1)): lambda, sigma, kappa of the law.
+
+    rate: output tokens/s of one user. n_max: users at the peak, sqrt((1 - sigma) / kappa); None: no peak in range, that
+    is up to twice the highest level. residuals: (fitted - measured) / measured by level, of the levels in order.
+    r_squared: of X, not of ln X; None where X does not vary.
+    """
+
+    rate_tok_s: float
+    contention: float
+    coherency: float
+    n_max: float | None
+    residuals: tuple[float, ...]
+    r_squared: float | None
+
+    def at(self, users: float) -> float:
+        """Output tokens/s at `users`."""
+        return float(_law(np.array([self.rate_tok_s, self.contention, self.coherency]), np.array([users]))[0])
+
+
+def elasticities(levels: Sequence[int], output_tok_s: Sequence[float]) -> list[float]:
+    """d ln X / d ln N of every level to the one before it: (n - 1,). levels ascending, rates above 0."""
+    pairs = zip(levels, levels[1:], output_tok_s, output_tok_s[1:], strict=False)
+    return [math.log(above / below) / math.log(high / low) for low, high, below, above in pairs]
+
+
+def fit_usl(levels: Sequence[int], output_tok_s: Sequence[float], *, robust: bool = True) -> Usl | None:
+    """The law through the levels; None with fewer than four. levels ascending, rates above 0.
+
+    robust: least squares of ln X with soft-L1 loss (scale 0.1), so that a bad run moves the curve little and stands out
+    in `residuals`; otherwise plain least squares of X. All parameters at least 0. Source: Gunther, Guerrilla Capacity
+    Planning (2007), ch. 4-5.
+    """
+    if len(levels) < MIN_LEVELS:
+        return None
+    from scipy.optimize import least_squares
+
+    n, x = np.asarray(levels, float), np.asarray(output_tok_s, float)
+    fastest = float(np.max(x / n))
+
+    def residuals(parameters: Floats) -> Floats:
+        fitted = _law(parameters, n)
+        return np.asarray(np.log(fitted) - np.log(x) if robust else fitted - x)
+
+    loss: dict[str, Any] = {"loss": "soft_l1", "f_scale": 0.1} if robust else {}
+    found = least_squares(
+        residuals,
+        [fastest, 0.05, 1e-4],
+        bounds=([fastest * 1e-9, 0.0, 0.0], np.inf),  # ln X needs a rate above 0
+        x_scale=[fastest, 1e-2, 1e-4],
+        xtol=1e-14,
+        ftol=1e-14,
+        gtol=1e-14,
+        **loss,
+    ).x
+    fitted, spread = _law(found, n), float(np.sum((x - x.mean()) ** 2))
+    rate, contention, coherency = (float(value) for value in found)
+    return Usl(
+        rate_tok_s=rate,
+        contention=contention,
+        coherency=coherency,
+        n_max=_peak(contention, coherency, levels[-1]),
+        residuals=tuple(float(value) for value in fitted / x - 1),
+        r_squared=1 - float(np.sum((fitted - x) ** 2)) / spread if spread > 0 else None,
+    )
+
+
+def _law(parameters: Floats, n: Floats) -> Floats:
+    rate, contention, coherency = parameters
+    return np.asarray(rate * n / (1 + contention * (n - 1) + coherency * n * (n - 1)))
+
+
+def _peak(contention: float, coherency: float, highest: int) -> float | None:
+    if coherency <= 0 or contention >= 1:
+        return None
+    peak = math.sqrt((1 - contention) / coherency)
+    return peak if peak <= MAX_EXTRAPOLATION * highest else None
+
+
+def knee(levels: Sequence[int], output_tok_s: Sequence[float]) -> int | None:
+    """The level furthest above the chord from the first to the last, both axes scaled to 0..1; a label, no decision.
+
+    None with fewer than three levels, where none lies 0.05 above the chord, or where X does not rise.
+    Source: Satopaa et al., "Finding a Kneedle in a Haystack" (2011), without its smoothing and sensitivity.
+    """
+    n, x = np.asarray(levels, float), np.asarray(output_tok_s, float)
+    if len(n) < 3 or x[-1] <= x[0]:
+        return None
+    above = (x - x[0]) / (x[-1] - x[0]) - (n - n[0]) / (n[-1] - n[0])
+    best = int(np.argmax(above))
+    return levels[best] if above[best] > MIN_BULGE else None
+
+
+FALLING = ("throughput", "decode")  # per user: falls as users are added
+RISING = (*LATENCIES, "error_rate")  # the system's own rates have no such direction, and so no boundary
+MIN_RUNS = 3
+DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """One figure of single runs: (repeats, levels), NaN where a repeat lacks a level.
+
+    weights: what its mean over runs is weighted by: seconds for rates, requests for latencies. Same shape.
+    """
+
+    values: Floats
+    weights: Floats
+
+
+def crossing(levels: Sequence[int], values: Sequence[float], limit: Limit) -> float | None:
+    """The number of users at which `limit` stops to hold, interpolated; 0.0: at none of the levels, None: at no level.
+
+    Isotonic regression of the values (falling for per-user rates, rising for latencies and errors), then linear in
+    ln N between levels. levels ascending, at least one. Raises ValueError for a metric without a direction.
+    """
+    from scipy.optimize import isotonic_regression
+
+    if limit.metric not in (*FALLING, *RISING):
+        raise ValueError(f"{limit.metric} neither falls nor rises with users by its nature")
+    smooth = isotonic_regression(np.asarray(values, float), increasing=limit.metric in RISING).x
+    broken = next((i for i, value in enumerate(smooth) if not limit.holds(float(value))), None)
+    if broken is None:
+        return None
+    if broken == 0:
+        return 0.0
+    before, after = float(smooth[broken - 1]), float(smooth[broken])
+    low, high = math.log(levels[broken - 1]), math.log(levels[broken])
+    return math.exp(low + (before - limit.value) / (before - after) * (high - low))
+
+
+def users_at_limit(
+    levels: Sequence[int], values: Sequence[float], limit: Limit, runs: Runs | None = None, seed: int = 0
+) -> Estimate | None:
+    """The crossing with its 95 % interval; None if there is none between the levels.
+
+    runs: the same figure run by run, resampled as whole repeats (1,000 draws, percentiles; a level measured in none of
+    the drawn repeats is left out of the draw). With fewer than three repeats there is no interval. An end of the
+    interval beyond the levels is None. Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), ch. 13.
+    """
+    value = crossing(levels, values, limit)
+    if not value:
+        return None
+    n = 1 if runs is None else len(runs.values)
+    if runs is None or n < MIN_RUNS:
+        return Estimate(value, None, None, n, f"no interval: fewer than {MIN_RUNS} repeats")
+    drawn = _drawn(runs, seed)
+    found = [_draw(levels, means, limit) for means in drawn]
+    low, high = np.quantile(found, [0.025, 0.975], method="inverted_cdf")
+    method = f"95 % bootstrap of repeats, {DRAWS} draws"
+    if n < 10:
+        method += ", too narrow with few repeats"
+    return Estimate(value, float(low) if low > 0 else None, float(high) if math.isfinite(high) else None, n, method)
+
+
+def _drawn(runs: Runs, seed: int) -> Floats:
+    """(draws, levels): the weighted means over resampled repeats; NaN where a draw has no run of the level."""
+    repeats = len(runs.values)
+    known = ~np.isnan(runs.values)
+    weights = np.where(known, runs.weights, 0.0)
+    counts = np.random.default_rng(seed).multinomial(repeats, [1 / repeats] * repeats, size=DRAWS)
+    sums, totals = counts @ (weights * np.where(known, runs.values, 0.0)), counts @ weights
+    return np.asarray(np.divide(sums, totals, out=np.full_like(totals, np.nan), where=totals > 0))
+
+
+def _draw(levels: Sequence[int], means: Floats, limit: Limit) -> float:
+    known = [i for i, value in enumerate(means) if not math.isnan(value)]
+    if not known:
+        return math.inf
+    found = crossing([levels[i] for i in known], [float(means[i]) for i in known], limit)
+    return math.inf if found is None else found

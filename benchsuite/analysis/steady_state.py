@@ -1,0 +1,214 @@
+"""The steady window of a closed loop: every virtual user busy, no prefill burst before it, no drain tail after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchsuite.analysis.autocorrelation import effective_size
+from benchsuite.analysis.requests import Bools, Floats, OneRun, PerRequest, Rows, describe, overlap_s
+from benchsuite.results import SteadyWindow, Warn
+
+MIN_VALUES = 100  # below, neither question has an answer
+_BATCH = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """index: the first value of the steady part. steady: False when the best cut is the latest that was allowed."""
+
+    index: int
+    steady: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the values moved. change_ratio: the rise from start to end, or half to half, relative to the mean."""
+
+    change_ratio: float
+    p_value: float
+
+
+def mser5(values: Floats) -> Cut | None:
+    """Where the warming up ends: the cut that makes the mean of the rest most certain, in steps of five values.
+
+    values: (n,) in time order, no NaN; None for fewer than 100. Minimises sum((Y - mean)^2) / (m - d)^2 over the cuts
+    d <= m / 2, Y = means of 5. Source: White (1997), MSER; White, Cobb and Spratt (2000), MSER-5.
+    """
+    n = len(values)
+    if n < MIN_VALUES:
+        return None
+    means = values[: n // _BATCH * _BATCH].reshape(-1, _BATCH).mean(axis=1)
+    m = len(means)
+    left = m - np.arange(m // 2 + 1)  # batches after each cut
+    after = np.cumsum(means[::-1])[::-1][: len(left)]
+    centred = means - means.mean()  # the squares of small differences, not small differences of squares
+    squares = np.cumsum((centred**2)[::-1])[::-1][: len(left)]
+    sums = after - left * means.mean()
+    spread = np.maximum(squares - sums**2 / left, 0.0)
+    best = int(np.argmin(spread / left.astype(np.float64) ** 2))
+    return Cut(index=best * _BATCH, steady=best < m // 2)
+
+
+def drift(values: Floats) -> Drift | None:
+    """The slope of `values` over their order, tested with n_eff in place of n.
+
+    values: (n,) in time order, no NaN; None for fewer than 100, or where they do not vary or have mean 0.
+    """
+    n = len(values)
+    mean = float(values.mean()) if n else 0.0
+    if n < MIN_VALUES or mean == 0 or float(np.ptp(values)) == 0:
+        return None
+    at = np.arange(n) - (n - 1) / 2
+    width = float(np.dot(at, at))
+    slope = float(np.dot(at, values)) / width
+    residuals = _within_halves(values)
+    n_eff = max(effective_size(residuals), 3.0)
+    error = math.sqrt(float(np.dot(residuals, residuals)) / (n_eff - 2) / (width * n_eff / n))
+    p_value = 0.0 if error == 0 else 2 * float(stats.t.sf(abs(slope) / error, n_eff - 2))
+    return Drift(change_ratio=slope * (n - 1) / mean, p_value=p_value)
+
+
+def step(values: Floats) -> Drift | None:
+    """The second half's mean against the first's, tested with the n_eff of what varies about a line in each.
+
+    values: (n,) in time order, no NaN; None as for `drift`.
+    """
+    n = len(values)
+    mean = float(values.mean()) if n else 0.0
+    if n < MIN_VALUES or mean == 0 or float(np.ptp(values)) == 0:
+        return None
+    half = n // 2
+    first, second = values[:half], values[half:]
+    rise = float(second.mean() - first.mean())
+    within = _within_halves(values)
+    n_eff = max(effective_size(within), 4.0)
+    error = 2 * math.sqrt(float(np.dot(within, within)) / n / (n_eff - 2))
+    p_value = 0.0 if error == 0 else 2 * float(stats.t.sf(abs(rise) / error, n_eff - 2))
+    return Drift(change_ratio=rise / mean, p_value=p_value)
+
+
+def _within_halves(values: Floats) -> Floats:
+    """What varies about a line in each half: the noise, of which a slope, a step or a bend is no part."""
+    half = len(values) // 2
+    return np.concatenate([_detrended(values[:half]), _detrended(values[half:])])
+
+
+def _detrended(values: Floats) -> Floats:
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    line: Floats = values.mean() + at * (np.dot(at, values) / np.dot(at, at))
+    return values - line
+
+
+# A sweep asks this of dozens of series, so one in a hundred would be an alarm a sweep.
+SURE = 0.001
+HALF_SURE = 0.01  # beside a cut that is the latest possible, which noise alone gives 4 % of runs of 100 values
+LEAST_CHANGE = 0.10
+
+
+def check_settling(rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurrency: int) -> tuple[Warn, ...]:
+    """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send."""
+    unsettled, drifted = [], []
+    for name, values in (("TTFT", each.ttft_s), ("TPOT", each.tpot_s)):
+        changes = [_change(series) for run in runs if len(series := _by_completion(rows, values, run))]
+        unsettled += [name] * any(change is None for change in changes)
+        moved = [change for change in changes if change]
+        if moved:
+            drifted.append(f"{name} by {max(moved, key=abs):+.0%} in {len(moved)} of {len(runs)} runs")
+    found = []
+    if unsettled:
+        finding = f"{' and '.join(unsettled)} never settled: the first half of a run is unlike its second"
+        remedy = "warm up longer, or measure longer; the mean depends on when the run was stopped"
+        found.append(Warn("no_steady_state", finding, remedy, concurrency))
+    if drifted:
+        remedy = "look for throttling, other work on the machine, a filling cache; then repeat the level"
+        found.append(Warn("drift", f"after warming up the run drifted: {', '.join(drifted)}", remedy, concurrency))
+    return tuple(found)
+
+
+def _by_completion(rows: Rows, values: Floats, run: OneRun) -> Floats:
+    """The values of one run by when the request closed. Those that closed on an emptying machine are left out."""
+    closed_s, mine = rows.closed_s[run.order], values[run.order]
+    fits = (closed_s <= np.nanmax(rows.sent_s[run.order])) & ~np.isnan(mine)
+    return mine[fits][np.argsort(closed_s[fits], kind="stable")]
+
+
+def _change(values: Floats) -> float | None:
+    """How far the values drift after their cut, 0 if that is little or may be noise; None: they never settled."""
+    cut, halves = mser5(values), step(values)
+    if cut is None or halves is None:
+        return 0.0
+    if not cut.steady and halves.p_value < HALF_SURE and abs(halves.change_ratio) > LEAST_CHANGE:
+        return None
+    after = drift(values[cut.index :])
+    if after is None or after.p_value >= SURE or abs(after.change_ratio) <= LEAST_CHANGE:
+        return 0.0
+    return after.change_ratio
+
+
+def steady_window(rows: Rows, concurrency: int, ttft_s: Floats) -> SteadyWindow | None:
+    """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one.
+
+    ttft_s: (n,) per row, NaN where undefined.
+    """
+    duration_s = tokens = busy_s = 0.0
+    inside = np.zeros(len(rows.ok), dtype=np.bool_)
+    for repeat in np.unique(rows.repeat):
+        mine = rows.repeat == repeat
+        bounds = window(rows, np.flatnonzero(mine), concurrency)
+        if bounds is None:
+            continue
+        start_s, end_s = bounds
+        duration_s += end_s - start_s
+        tokens += _tokens_within(rows, mine & rows.ok, start_s, end_s)
+        known = mine & ~np.isnan(rows.sent_s) & ~np.isnan(rows.closed_s)
+        busy_s += overlap_s(rows.sent_s[known], rows.closed_s[known], start_s, end_s)
+        inside |= mine & rows.ok & (rows.sent_s >= start_s) & (rows.sent_s <= end_s)
+    if duration_s == 0:
+        return None
+    lengths = rows.output_tokens[rows.ok & ~np.isnan(rows.output_tokens)]
+    total = float(lengths.sum())
+    return SteadyWindow(
+        duration_s=duration_s,
+        output_tok_s=tokens / duration_s if len(lengths) else None,
+        # tokens over the mean length, not finished requests: long ones that the window cuts count for their part
+        request_per_s=tokens / duration_s * len(lengths) / total if total else None,
+        ttft_s=describe(ttft_s[inside]),
+        occupancy=busy_s / (duration_s * concurrency),
+    )
+
+
+def window(rows: Rows, places: NDArray[np.intp], concurrency: int) -> tuple[float, float] | None:
+    """From when to when the run whose rows are at `places` was steady; None if it never was.
+
+    A window shorter than the mean time of a request is the turn-round between two waves of them, not a steady state.
+    """
+    ended_s, sent_s = rows.closed_s[places], rows.sent_s[places]
+    ended_s, sent_s = np.sort(ended_s[~np.isnan(ended_s)]), sent_s[~np.isnan(sent_s)]
+    if len(ended_s) < concurrency or len(sent_s) == 0:
+        return None
+    start_s, end_s = float(ended_s[concurrency - 1]), float(sent_s.max())
+    took_s = rows.closed_s[places] - rows.sent_s[places]
+    return (start_s, end_s) if end_s - start_s > float(np.nanmean(took_s)) else None
+
+
+def _tokens_within(rows: Rows, mine: Bools, start_s: float, end_s: float) -> float:
+    """Output tokens that came after start_s and not after end_s.
+
+    A request's tokens are spread evenly over its chunks. Without streaming they all come when it closes.
+    """
+    counted = mine & (rows.output_tokens > 0)
+    streamed = counted & ~np.isnan(rows.first_s)
+    whole = streamed & (rows.first_s > start_s) & (rows.last_s <= end_s)
+    whole |= counted & ~streamed & (rows.closed_s > start_s) & (rows.closed_s <= end_s)
+    tokens = float(rows.output_tokens[whole].sum())
+    cut = streamed & ~whole & (rows.first_s <= end_s) & (rows.last_s > start_s)
+    for index in np.flatnonzero(cut):  # at most the requests in flight at the two edges, 2 N
+        at_s = rows.first_s[index] + np.concatenate([[0.0], np.cumsum(rows.gaps_at(int(index)))])
+        tokens += rows.output_tokens[index] * float(np.mean((at_s > start_s) & (at_s <= end_s)))
+    return tokens

@@ -1,0 +1,293 @@
+"""A server's samples over time: what its counters grew by over a measured point, and what its gauges were in it. Pure.
+
+Counters are read at the samples nearest to a point's edges, where the sweep takes one each. Requests that straddle an
+edge, or a counter that is filled in late, make the difference approximate; whoever knows how many there were, checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from benchsuite.analysis.requests import Floats, as_table, rows_of, runs_of
+
+Window = tuple[float, float]
+_PERIODS = 2.5  # readings further apart than this many periods have a hole between them
+_LEAST_GAP_S = 0.5
+_TEXTS = ("source", "uuid", "error")
+
+
+def level_windows(requests: Any, concurrency: int) -> tuple[Window, ...]:
+    """[first send, last close] of each repeat of a level. requests: the columns of RequestRecord."""
+    rows = rows_of(as_table(requests), concurrency)
+    found = []
+    for run in runs_of(rows):
+        start_s = float(np.nanmin(rows.sent_s[run.order]))
+        found.append((start_s, start_s + run.wall_s))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The readings of one GPU (or endpoint), by time. columns: float64 (n,), NaN where missing."""
+
+    at_s: Floats
+    columns: Mapping[str, Floats]
+    errors: tuple[str | None, ...]
+
+    @property
+    def max_gap_s(self) -> float:
+        """The longest time between two readings that are still neighbours: 2.5 times the usual one.
+
+        The ninth decile is the usual one: samples taken at windows' edges make shorter ones, holes few longer ones.
+        """
+        steps = np.diff(self.at_s)
+        return max(_PERIODS * float(np.quantile(steps, 0.9)), _LEAST_GAP_S) if len(steps) else _LEAST_GAP_S
+
+    def known(self, *names: str) -> tuple[Floats, Floats]:
+        """Times and values where the first of the columns `names` that has a value has one."""
+        values = np.full(len(self.at_s), np.nan)
+        for name in names:
+            values = np.where(np.isnan(values), self.columns[name], values)
+        there = ~np.isnan(values)
+        return self.at_s[there], values[there]
+
+    def inside(self, windows: Sequence[Window]) -> NDArray[np.bool_]:
+        """(n,): whether a reading lies in any of the windows."""
+        found = np.zeros(len(self.at_s), dtype=np.bool_)
+        for start_s, end_s in windows:
+            found |= (self.at_s >= start_s) & (self.at_s <= end_s)
+        return found
+
+
+def series_by(table: pa.Table, key: str, wanted: Sequence[str] = ()) -> dict[str, Series]:
+    """The samples by the text column `key` (uuid, endpoint), in the order of `wanted`; empty: all there are.
+
+    One of `wanted` without any sample has an empty series: it is missing, which is a finding.
+    """
+    names = tuple(wanted) or tuple(sorted(name for name in pc.unique(table[key]).to_pylist() if name is not None))
+    texts = {*_TEXTS, "endpoint"}
+    found = {}
+    for name in names:
+        own = table.filter(pc.equal(table[key], name)).sort_by("at_s")
+        columns = {
+            column: own[column].cast(pa.float64()).to_numpy()
+            for column in own.column_names
+            if column not in texts and (pa.types.is_floating(own[column].type) or pa.types.is_integer(own[column].type))
+        }
+        found[name] = Series(columns["at_s"], columns, tuple(own["error"].to_pylist()))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Integral:
+    """A gauge over windows: its integral over the time that readings cover, and that time in seconds."""
+
+    total: float
+    covered_s: float
+
+    @property
+    def mean(self) -> float | None:
+        """The time-weighted mean; None where nothing is covered."""
+        return self.total / self.covered_s if self.covered_s > 0 else None
+
+
+def integral(at_s: Floats, values: Floats, windows: Sequence[Window], max_gap_s: float) -> Integral:
+    """Trapezoids between neighbouring readings, cut at the windows' edges. Longer gaps are not covered.
+
+    at_s ascending, values without NaN, both (n,).
+    """
+    total = covered_s = 0.0
+    left, right = at_s[:-1], at_s[1:]
+    for start_s, end_s in windows:
+        low, high = np.maximum(left, start_s), np.minimum(right, end_s)
+        use = (high > low) & (right - left <= max_gap_s)
+        if not use.any():
+            continue
+        edges = np.interp(np.stack([low[use], high[use]]), at_s, values)
+        width = high[use] - low[use]
+        total += float((edges.mean(axis=0) * width).sum())
+        covered_s += float(width.sum())
+    return Integral(total, covered_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a counter grew by over windows. value: None where it was reset, or is not known at some edge."""
+
+    value: float | None
+    was_reset: bool = False
+
+
+def growth(at_s: Floats, values: Floats, windows: Sequence[Window], max_gap_s: float) -> Growth:
+    """The counter at each window's end less that at its start, interpolated between the two readings next to the edge.
+
+    A value that falls between them was reset (a driver that was loaded anew): None.
+    """
+    total = 0.0
+    for start_s, end_s in windows:
+        if not (_bracketed(at_s, start_s, max_gap_s) and _bracketed(at_s, end_s, max_gap_s)):
+            return Growth(None)
+        near = slice(
+            int(np.searchsorted(at_s, start_s, side="right")) - 1, int(np.searchsorted(at_s, end_s, side="left")) + 1
+        )
+        if (np.diff(values[near]) < 0).any():
+            return Growth(None, was_reset=True)
+        first, last = np.interp([start_s, end_s], at_s, values)
+        total += float(last - first)
+    return Growth(total)
+
+
+def _bracketed(at_s: Floats, edge_s: float, max_gap_s: float) -> bool:
+    """A reading at the edge, or neighbouring ones on both sides of it."""
+    after = int(np.searchsorted(at_s, edge_s, side="left"))
+    if after == len(at_s):
+        return False
+    return bool(at_s[after] == edge_s or (after > 0 and at_s[after] - at_s[after - 1] <= max_gap_s))
+
+
+def held_s(at_s: Floats, holds: NDArray[np.bool_], windows: Sequence[Window], max_gap_s: float) -> float:
+    """Seconds for which something seen in readings held, each reading valid until the next, at most `max_gap_s`."""
+    ends = np.append(at_s[1:], np.inf) if len(at_s) else at_s
+    ends = np.minimum(ends, at_s + max_gap_s)
+    return sum(float(np.clip(np.minimum(ends, b) - np.maximum(at_s, a), 0, None)[holds].sum()) for a, b in windows)
+
+
+EDGE_S = 2.0  # a sample further than this from an edge tells nothing of it
+_LATE_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ServerWindow:
+    """One measured point on the run's clock.
+
+    started_s, ended_s: the sweep's own edges, where it samples. busy_s: first send and last close, what gauges are
+    averaged over, for the measuring processes may take a while to begin. client: what the manifest says of them.
+    """
+
+    point_id: str
+    concurrency: int
+    started_s: float
+    ended_s: float
+    busy_s: tuple[float, float]
+    client: Mapping[str, Any] = field(default_factory=dict)
+
+
+def windows_of(manifest: Mapping[str, Any], requests: pa.Table | None = None) -> list[ServerWindow]:
+    """The points that were measured to their end and say when, in order; one measured anew counts once.
+
+    requests: pyarrow Table with point_id, sent_s and closed_s; None: busy_s is the edges.
+    """
+    ends = [("sent_s", "min"), ("closed_s", "max")]
+    rows = [] if requests is None else requests.group_by("point_id").aggregate(ends).to_pylist()
+    busy = {row["point_id"]: (row["sent_s_min"], row["closed_s_max"]) for row in rows}
+    found: dict[str, ServerWindow] = {}
+    for entry in manifest.get("points") or []:
+        started_s, ended_s = entry.get("started_s"), entry.get("ended_s")
+        if entry.get("status") == "complete" and started_s is not None and ended_s is not None:
+            name = str(entry["point_id"])
+            first_s, last_s = busy.get(name, (None, None))
+            edges = (started_s if first_s is None else first_s, ended_s if last_s is None else last_s)
+            client = entry.get("client") or {}
+            found[name] = ServerWindow(name, int(entry.get("concurrency") or 0), started_s, ended_s, edges, client)
+    return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGrowth:
+    """What counters grew by. values: in the order of the fields asked for, None with the reason why not."""
+
+    values: tuple[float, ...] | None
+    reason: str = ""
+
+
+class ServerSeries:
+    """The rows of server.parquet by endpoint."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._columns: dict[str, dict[str, Floats]] = {}
+        endpoints = np.asarray([str(name) for name in table["endpoint"].to_pylist()], dtype=object)
+        numbers = {
+            name: table[name].cast(pa.float64()).to_numpy()
+            for name in table.column_names
+            if pa.types.is_floating(table.schema.field(name).type) or pa.types.is_integer(table.schema.field(name).type)
+        }
+        for endpoint in dict.fromkeys(endpoints):
+            mine = np.flatnonzero(endpoints == endpoint)
+            order = mine[np.argsort(numbers["at_s"][mine], kind="stable")]
+            self._columns[endpoint] = {name: values[order] for name, values in numbers.items()}
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """Base URLs of the servers that were sampled."""
+        return frozenset(self._columns)
+
+    def growth(self, fields: Sequence[str], window: ServerWindow, expected: float | None = None) -> ServerGrowth:
+        """What the counters `fields` grew by over the window, summed over endpoints.
+
+        expected: by how much the last field should have grown; of the first samples after the end the one that is
+        nearest to that is taken, for a server may count its last requests a moment after it answered them.
+        """
+        sides = [self._sides(columns, fields, window) for columns in self._columns.values()]
+        refused = next((side for side in sides if isinstance(side, str)), None)
+        if refused is not None or not sides:
+            return ServerGrowth(None, refused or "no server was sampled")
+        tried = []
+        for late in range(_LATE_SAMPLES):
+            grown = np.sum([after[min(late, len(after) - 1)] - before for before, after in sides], axis=0)
+            tried.append(tuple(float(value) for value in grown))
+            if expected is None:
+                break
+        best = min(tried, key=lambda values: abs(values[-1] - expected)) if expected is not None else tried[0]
+        if min(best) < 0:
+            return ServerGrowth(None, "a counter went backwards: the server was started anew")
+        return ServerGrowth(best)
+
+    def _sides(self, columns: dict[str, Floats], fields: Sequence[str], window: ServerWindow) -> Any:
+        """(values before, [values after, later ones]) of one endpoint; or the reason why there are none."""
+        if any(name not in columns for name in fields):
+            return "the server does not tell"
+        values = np.stack([columns[name] for name in fields])
+        known = np.flatnonzero(~np.isnan(values).any(axis=0))
+        if not len(known):
+            return "the server does not tell"
+        at_s = columns["at_s"][known]
+        first = int(np.argmin(np.abs(at_s - window.started_s)))
+        last = int(np.argmin(np.abs(at_s - window.ended_s)))
+        if abs(at_s[first] - window.started_s) > EDGE_S or abs(at_s[last] - window.ended_s) > EDGE_S:
+            return f"no sample within {EDGE_S:g} s of the point's edges"
+        if first >= last:
+            return "the point is shorter than the time between two samples"
+        later = [i for i in range(last + 1, len(at_s)) if at_s[i] <= window.ended_s + EDGE_S]
+        after = [values[:, known[i]] for i in (last, *later)]
+        return values[:, known[first]], after
+
+    def gauge(self, name: str, window: ServerWindow, *, add: bool) -> tuple[float | None, float | None, int]:
+        """(time-weighted mean, maximum, samples) of a gauge between first send and last close; over endpoints the sum
+        or mean.
+
+        Each sample stands for the time that is nearer to it than to another. None where no sample is inside.
+        """
+        first_s, last_s = window.busy_s
+        means, greatest, n = [], [], 0
+        for columns in self._columns.values():
+            if name not in columns:
+                continue
+            at_s, values = columns["at_s"], columns[name]
+            inside = np.flatnonzero((at_s > first_s) & (at_s < last_s) & ~np.isnan(values))
+            if not len(inside):
+                continue
+            own_s, own = at_s[inside], values[inside]
+            borders = np.concatenate([[first_s], (own_s[1:] + own_s[:-1]) / 2, [last_s]])
+            means.append(float(np.average(own, weights=np.diff(borders))))
+            greatest.append(float(own.max()))
+            n += len(own)
+        if not means:
+            return None, None, 0
+        return (sum(means), sum(greatest), n) if add else (float(np.mean(means)), max(greatest), n)

@@ -1,0 +1,127 @@
+"""A server in the foreground: one line when it is ready, then it runs until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from benchsuite.serving.engines import Engine
+
+if TYPE_CHECKING:
+    from benchsuite.economics.prices import PriceBook
+
+
+def energy_price_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--usd-per-kwh, --pue, --gco2-per-kwh: what measured energy costs and emits."""
+    at_least = click.FloatRange(min=0)
+    for flag in (
+        click.option("--gco2-per-kwh", type=at_least, help="Grams of CO2 a kWh of the grid.  [default: the run's]"),
+        click.option("--pue", type=click.FloatRange(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
+        click.option("--usd-per-kwh", type=at_least, help="Price of electricity.  [default: the run's]"),
+    ):
+        command = flag(command)
+    return command
+
+
+def read_book(path: Path | None) -> PriceBook:
+    """The bundled prices and the user's file over them. Raises InputError."""
+    from benchsuite.economics.prices import price_book
+    from benchsuite.input_files import read_text
+
+    return price_book() if path is None else price_book(read_text(path, "the price file"), str(path))
+
+
+def age_warnings(prices: Iterable[dict[str, Any]], today: str | None) -> list[str]:
+    """What to say about old or undated prices; nothing about those that a flag or the run gave.
+
+    prices: with name and as_of. today: None takes the clock's. Raises PriceError for a bad day.
+    """
+    import datetime
+
+    from benchsuite.economics.prices import age_warning, checked_date
+
+    day = datetime.date.today().isoformat() if today is None else checked_date(today, "--today")
+    found = [
+        age_warning(price["name"], price["as_of"], day) for price in prices if not price["source"].startswith("--")
+    ]
+    return [said for said in found if said is not None]
+
+
+class _Outliving(io.FileIO):
+    """A file descriptor whose failures are swallowed: a closed pipe, a terminal that is gone, a log on a full disk."""
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except OSError:
+            return memoryview(data).nbytes  # type: ignore[arg-type]
+
+
+@contextmanager
+def long_running() -> Iterator[None]:
+    """Measuring does not end because a `head`, a pager or a terminal did; SIGTERM and SIGHUP end it as Ctrl-C does.
+
+    As an exception, that is, so that locks, servers and manifests are left as they should be; a sweep that is measuring
+    drains instead. A SIGHUP that is ignored (nohup) stays so.
+    """
+    outputs = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    handled = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    try:
+        for name, stream in outputs.items():
+            setattr(sys, name, _outliving(stream))
+        for number in handled:
+            signal.signal(number, _end)
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+        for name, stream in outputs.items():
+            if getattr(sys, name) is not stream:
+                getattr(sys, name).flush()
+            setattr(sys, name, stream)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _outliving(stream: object) -> object:
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    try:
+        descriptor = stream.fileno()
+        stream.flush()
+    except (OSError, ValueError):  # no file, as in tests; or closed already
+        return stream
+    binary = io.BufferedWriter(_Outliving(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(binary, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
+
+
+def until_stopped(starting: AbstractContextManager[Engine], *, tell_log: bool = False) -> int:
+    """Enter, print `ready: URL model NAME`, hold; 0 when stopped. Raises EngineError when the server ends by itself.
+
+    tell_log: name the log's file on stderr.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with starting as engine:
+            click.echo(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
+            if tell_log:
+                click.echo(f"log: {engine.log_path}", err=True)
+            engine.process.wait()
+            raise engine.process.died("the server ended by itself")
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+    raise KeyboardInterrupt

@@ -1,0 +1,409 @@
+"""The measuring client's sockets: one kept-alive HTTP/1.1 connection per virtual user, stamped by the kernel.
+
+Every read is stamped twice, by the kernel (when the bytes came in) and by us (when we got to them), before anything
+looks at the bytes. While a response runs, only its end is looked for; the parsing is `request.py`'s, after the end.
+A busy event loop therefore delays our own stamp, never the kernel's: their difference is this client's lag.
+
+This module is the only one that reads the clock for a request. It knows HTTP/1.1 framing and TLS records; it does not
+know SSE, JSON, prompts or results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchsuite.client.http import Exchange, WireError
+from benchsuite.clock import now_ns, realtime_offset_ns
+
+_SO_TIMESTAMPING = 37
+_RX_SOFTWARE = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
+_TIMESPEC = struct.Struct("=qq")
+
+# what recvmsg() must be given for ancillary data
+ANCILLARY_BYTES = socket.CMSG_SPACE(48) if hasattr(socket, "CMSG_SPACE") else 0
+
+
+def ask(sock: socket.socket) -> bool:
+    """Ask for stamps on `sock`, best before it connects; True if they will come."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _RX_SOFTWARE)
+    except OSError:
+        return False
+    return True
+
+
+def realtime_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """The CLOCK_REALTIME stamp in the ancillary data of one recvmsg() that has some."""
+    seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+    stamp_ns: int = seconds * 1_000_000_000 + nanoseconds
+    return stamp_ns
+
+
+_READ_BYTES = 65536
+
+_AT_ONCE_NS = 100_000_000
+_NO_ANCILLARY: list[tuple[int, int, bytes]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect: a resolved address, and TLS if the URL says https."""
+
+    family: int
+    address: tuple[str, int] | tuple[str, int, int, int]
+    host: str
+    tls: ssl.SSLContext | None = None
+    kernel_stamps: bool = True
+    max_response_bytes: int = 64 * 1024 * 1024
+    max_held_bytes: int = 1024 * 1024 * 1024  # of all responses in flight together
+
+
+class Link:
+    """What all connections to one server share.
+
+    offset_ns: CLOCK_REALTIME minus CLOCK_MONOTONIC, for the kernel's stamps; clock_steps: jumps of the wall clock.
+    closes_after_response: the server was seen to close kept-alive connections, so each request gets a fresh one.
+    """
+
+    __slots__ = (
+        "_turn_ns",
+        "clock_steps",
+        "closes_after_response",
+        "connect_timeout_s",
+        "held_bytes",
+        "loop",
+        "offset_ns",
+        "opened",
+        "target",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, target: Target, connect_timeout_s: float) -> None:
+        self.loop, self.target, self.connect_timeout_s = loop, target, connect_timeout_s
+        self.offset_ns = realtime_offset_ns()
+        self.clock_steps = 0
+        self.opened = 0
+        self.held_bytes = 0
+        self.closes_after_response = False
+        self._turn_ns = 0
+
+    def turn_ns(self) -> int:
+        """When the loop's present turn began to read: the stamp of every read of the turn, where the kernel gives none.
+
+        What is read in a turn was there when it began; the later reads of a long turn need not wait for the earlier.
+        """
+        if not self._turn_ns:
+            self._turn_ns = now_ns()
+            self.loop.call_soon(self._end_turn)
+        return self._turn_ns
+
+    def _end_turn(self) -> None:
+        self._turn_ns = 0
+
+    def refresh_offset(self) -> None:
+        """Measure the clocks' offset anew; to be called about once a second."""
+        offset_ns = realtime_offset_ns(5)
+        if abs(offset_ns - self.offset_ns) > 1_000_000:
+            self.clock_steps += 1
+        self.offset_ns = offset_ns
+
+
+class Connection:
+    """One virtual user's connection: at most one exchange at a time, kept alive between them.
+
+    A server may close a kept-alive connection at any time, also in the moment in which we send. A request that fails
+    so on a *reused* connection before the first byte of its response is sent once more on a fresh one
+    (`Exchange.retries` counts it). A server that is seen to close after its responses, whatever its headers promise,
+    gets a fresh connection for every request from then on, so that such retries do not recur.
+
+    free_ns: when its last exchange ended (0: none yet). served: exchanges on the present connection.
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_incoming",
+        "_link",
+        "_loop",
+        "_outgoing",
+        "_sock",
+        "_ssl",
+        "_stamping",
+        "_unsent",
+        "free_ns",
+        "served",
+    )
+
+    def __init__(self, link: Link) -> None:
+        self._link, self._loop = link, link.loop
+        self._sock: socket.socket | None = None
+        self._ssl: ssl.SSLObject | None = None
+        self._incoming: ssl.MemoryBIO | None = None
+        self._outgoing: ssl.MemoryBIO | None = None
+        self._exchange: Exchange | None = None
+        self._unsent: memoryview | None = None
+        self._stamping = False
+        self.free_ns = 0
+        self.served = 0
+
+    @property
+    def is_open(self) -> bool:
+        """True while there is a connection that may be reused."""
+        return self._sock is not None
+
+    async def open(self) -> None:
+        """Connect (and shake hands). Raises WireError(connect_error or timeout)."""
+        self.close()
+        target = self._link.target
+        sock = socket.socket(target.family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._stamping = target.kernel_stamps and ask(sock)
+            async with asyncio.timeout(self._link.connect_timeout_s):
+                await self._loop.sock_connect(sock, target.address)
+                if target.tls is not None:
+                    await self._handshake(sock, target.tls)
+        except TimeoutError:
+            self._give_up(sock)
+            raise WireError("timeout", f"no connection within {self._link.connect_timeout_s:g} s") from None
+        except (OSError, ssl.SSLError) as error:
+            self._give_up(sock)
+            raise WireError("connect_error", _describe(error)) from None
+        except BaseException:
+            self._give_up(sock)
+            raise
+        self._sock = sock
+        self.served = 0
+        self._link.opened += 1
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def _give_up(self, sock: socket.socket) -> None:
+        sock.close()
+        self._ssl = self._incoming = self._outgoing = None
+        self.free_ns = now_ns()
+
+    async def _handshake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self._link.target.host)
+        while True:
+            try:
+                self._ssl.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                done = False
+            if self._outgoing.pending:
+                await self._loop.sock_sendall(sock, self._outgoing.read())
+            if done:
+                return
+            received = await self._loop.sock_recv(sock, _READ_BYTES)
+            if not received:
+                raise ConnectionResetError("the server closed the connection during the TLS handshake")
+            self._incoming.write(received)
+
+    def close(self) -> None:
+        """Close the connection, if there is one; an exchange in flight is not told."""
+        sock, self._sock = self._sock, None
+        self._ssl = self._incoming = self._outgoing = None
+        if sock is not None:
+            self._loop.remove_reader(sock.fileno())
+            if self._unsent is not None:
+                self._loop.remove_writer(sock.fileno())
+                self._unsent = None
+            sock.close()
+
+    # sending
+    def send(self, request: bytes, exchange: Exchange) -> None:
+        """Hand `request` to the socket now, stamped just before. Needs an open, idle connection."""
+        assert self._sock is not None
+        exchange.reused = self.served > 0
+        self._exchange = exchange
+        if self._ssl is not None:
+            assert self._outgoing is not None
+            self._ssl.write(request)
+            request = self._outgoing.read()
+        exchange.sent_ns = now_ns()
+        try:
+            n = self._sock.send(request)
+        except BlockingIOError:
+            n = 0
+        except OSError as error:
+            self._fail(error)
+            return
+        if n < len(request):
+            self._unsent = memoryview(request)[n:]
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        assert self._sock is not None
+        assert self._unsent is not None
+        try:
+            n = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        self._unsent = self._unsent[n:]
+        if not self._unsent:
+            self._unsent = None
+            self._loop.remove_writer(self._sock.fileno())
+
+    # receiving: the hot path
+    def _readable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        try:
+            if self._stamping:
+                received, ancillary, _, _ = sock.recvmsg(_READ_BYTES, ANCILLARY_BYTES)
+            else:
+                received, ancillary = sock.recv(_READ_BYTES), _NO_ANCILLARY
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        user_ns = now_ns()
+        exchange = self._exchange
+        if received and exchange is None and self._ssl is not None:
+            # TLS itself speaks on idle connections: session tickets, key updates
+            try:
+                if not self._decrypt(received):
+                    return
+            except ssl.SSLError:
+                pass
+        if not received or exchange is None:
+            self._ended_by_server(user_ns, bool(received))
+            return
+        stamp_ns = user_ns
+        if ancillary:
+            stamp_ns = min(realtime_ns(ancillary) - self._link.offset_ns, user_ns)
+        else:
+            exchange.kernel_stamped = False
+            stamp_ns = user_ns = self._link.turn_ns()
+        if self._ssl is not None:
+            try:
+                received = self._decrypt(received)
+            except ssl.SSLError as error:
+                self._fail(error)
+                return
+            if not received:
+                return
+        exchange.stamps.append(stamp_ns)
+        exchange.user_stamps.append(user_ns)
+        data = exchange.data
+        data += received
+        exchange.ends.append(len(data))
+        self._link.held_bytes += len(received)
+        try:
+            complete = exchange.look_for_end()
+            if len(data) > self._link.target.max_response_bytes:
+                raise WireError("stream_error", f"response longer than {self._link.target.max_response_bytes} bytes")
+            if self._link.held_bytes > self._link.target.max_held_bytes:
+                limit = self._link.target.max_held_bytes
+                raise WireError("stream_error", f"responses in flight longer than {limit} bytes together")
+        except WireError as error:
+            self._finish(exchange, error)
+            return
+        if complete:
+            self._finish(exchange, None)
+
+    def _decrypt(self, received: bytes) -> bytes:
+        assert self._ssl is not None
+        assert self._incoming is not None
+        self._incoming.write(received)
+        plain = []
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while piece := self._ssl.read(_READ_BYTES):
+                plain.append(piece)
+        return b"".join(plain)
+
+    def _ended_by_server(self, user_ns: int, unasked: bool) -> None:
+        """The server closed (or spoke out of turn on an idle connection)."""
+        exchange = self._exchange
+        if exchange is None:
+            if not unasked:
+                self._learn_if_closed_at_once(user_ns)
+            self.close()
+        elif exchange.by_close:
+            exchange.closed_ns = user_ns
+            self._finish(exchange, None)
+        elif not exchange.stamps:
+            self._finish(exchange, self._stale("the server closed the connection before a response"))
+        else:
+            self._finish(exchange, WireError("truncated", "the server closed the connection within its response"))
+
+    def _fail(self, error: OSError) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.close()
+        elif not exchange.stamps:
+            self._finish(exchange, self._stale(_describe(error)))
+        else:
+            self._finish(exchange, WireError("stream_error", _describe(error)))
+
+    def _stale(self, message: str) -> WireError:
+        self._learn_if_closed_at_once(self._exchange.sent_ns if self._exchange else now_ns())
+        return WireError("stream_error", message, stale=self.served > 0)
+
+    def _learn_if_closed_at_once(self, at_ns: int) -> None:
+        # A server that closes idle connections after some seconds keeps its word; one that closes right behind a
+        # response will do so after every response.
+        if self.served > 0 and at_ns - self.free_ns < _AT_ONCE_NS:
+            self._link.closes_after_response = True
+
+    def _finish(self, exchange: Exchange, error: WireError | None) -> None:
+        self._exchange = None
+        self._link.held_bytes -= len(exchange.data)
+        self.served += 1
+        self.free_ns = now_ns()
+        exchange.error = error
+        if not exchange.closed_ns:
+            exchange.closed_ns = exchange.stamps[-1] if error is None else self.free_ns
+        unsent = self._unsent is not None  # answered before it had all: the rest would run into the next request
+        done_with = not exchange.keep_alive or exchange.by_close or self._link.closes_after_response
+        if error is not None or unsent or done_with:
+            self.close()
+        if exchange.on_done is not None:
+            exchange.on_done(exchange)
+
+    def abort(self, status: str, message: str) -> None:
+        """End the exchange in flight, if any, as `status`; the connection is closed."""
+        exchange = self._exchange
+        if exchange is None:
+            self.close()
+        else:
+            exchange.closed_ns = now_ns()
+            self._finish(exchange, WireError(status, message))
+
+    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
+        """Why the exchange in flight should be given up, or None. Limits in ns: without any byte, in all.
+
+        Looks first for what the loop did not tell: uvloop forgets a socket whose reset came together with data.
+        """
+        exchange, seen = self._exchange, -1
+        while exchange is not None and self._exchange is exchange and len(exchange.stamps) > seen:
+            seen = len(exchange.stamps)
+            self._readable()
+        exchange = self._exchange
+        return exchange.overdue(at_ns, idle_ns, whole_ns) if exchange else None
+
+
+def resolve(host: str, port: int, tls: ssl.SSLContext | None) -> list[Target]:
+    """The addresses of host:port, in the resolver's order. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [Target(family, address, host, tls) for family, _, _, _, address in found]  # type: ignore[arg-type]
+
+
+def _describe(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS certificate not trusted: {error.verify_message}"
+    return f"{type(error).__name__}: {error.strerror or error}"

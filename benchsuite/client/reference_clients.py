@@ -1,0 +1,187 @@
+"""Other HTTP clients in the wire client's place, for cross-checks: httpx, and the openai SDK.
+
+They stamp in user space, when their library hands over the bytes (httpx) or the parsed chunk (openai), and so show what
+measuring through such a library adds. Everything after the stamps is the same path: exchange, parser, row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import httpx
+
+from benchsuite.client.connection import Link
+from benchsuite.client.http import Exchange, WireError
+from benchsuite.clock import now_ns
+from benchsuite.redact import masked
+
+_STOPPED = WireError("cancelled", "the run was stopped")
+
+
+class _TaskDriver:
+    """A driver whose library wants a coroutine per request."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._exchange: Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._abort: WireError | None = None
+        self.free_ns = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Always: the library connects when it sends."""
+        return True
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    def send(self, request: bytes, exchange: Exchange) -> None:
+        """Send `request`, whose head the library makes anew."""
+        self._exchange = exchange
+        self._task = self._link.loop.create_task(self._run(request, exchange))
+        self._task.add_done_callback(partial(self._never_began, exchange))
+
+    def _never_began(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs no line of its own: its request ends here."""
+        if task.cancelled():
+            self._end(exchange, self._abort or _STOPPED)
+
+    async def _run(self, request: bytes, exchange: Exchange) -> None:
+        head, _, body = request.partition(b"\r\n\r\n")
+        path = head.split(b" ", 2)[1].decode()
+        headers = dict(line.decode("latin-1").split(": ", 1) for line in head.split(b"\r\n")[1:])
+        for name in ("Host", "Content-Length", "Connection"):
+            headers.pop(name, None)
+        error: WireError | None = None
+        try:
+            exchange.sent_ns = now_ns()
+            await self._stream(path, headers, body, exchange)
+        except asyncio.CancelledError:
+            error = self._abort or _STOPPED
+        except WireError as found:
+            error = found
+        except Exception as found:  # whatever the library raises is this request's failure, never the run's
+            error = _failure(found)
+        self._end(exchange, error)
+
+    def _end(self, exchange: Exchange, error: WireError | None) -> None:
+        self._task = self._exchange = self._abort = None
+        self.free_ns = now_ns()
+        exchange.kernel_stamped = False
+        exchange.error = error
+        exchange.closed_ns = self.free_ns if error or not exchange.stamps else exchange.stamps[-1]
+        if exchange.on_done is not None:
+            exchange.on_done(exchange)
+
+    async def _stream(self, path: str, headers: dict[str, str], body: bytes, exchange: Exchange) -> None:
+        raise NotImplementedError
+
+    def abort(self, status: str, message: str) -> None:
+        """End the exchange in flight as `status`."""
+        if self._task is not None:
+            self._abort = WireError(status, message)
+            self._task.cancel()
+
+    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
+        """Why the exchange in flight should be given up, or None."""
+        return self._exchange.overdue(at_ns, idle_ns, whole_ns) if self._exchange else None
+
+    def close(self) -> None:
+        """Nothing to close: the client is shared or goes with the process."""
+
+
+class HttpxDriver(_TaskDriver):
+    """httpx. shared: the one client of all users (its pool is then without limit); None: a client of its own."""
+
+    def __init__(self, link: Link, base_url: str, shared: httpx.AsyncClient | None = None) -> None:
+        super().__init__(link)
+        self._base_url = base_url
+        self._own = shared is None
+        self._client = shared or httpx_client(link)
+
+    async def _stream(self, path: str, headers: dict[str, str], body: bytes, exchange: Exchange) -> None:
+        async with self._client.stream("POST", self._base_url + path, headers=headers, content=body) as response:
+            exchange.headers_ns = now_ns()
+            exchange.status = response.status_code
+            for name, value in response.headers.raw:
+                exchange.note_header(name.lower(), value)
+            async for piece in response.aiter_raw():
+                exchange.note_body(piece, now_ns())
+                if exchange.body_bytes > self._link.target.max_response_bytes:
+                    limit = self._link.target.max_response_bytes
+                    raise WireError("stream_error", f"response longer than {limit} bytes")
+
+    def close(self) -> None:
+        """Close a client of its own."""
+        if self._own:
+            self._link.loop.create_task(self._client.aclose())
+
+
+def httpx_client(link: Link) -> httpx.AsyncClient:
+    """An httpx client without pool limits (the default of 100 would silently cap the concurrency) or timeouts.
+
+    Straight to the server: no proxy of the environment, no redirect.
+    """
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    verify: Any = link.target.tls or True
+    return httpx.AsyncClient(limits=limits, timeout=None, verify=verify, trust_env=False)
+
+
+class OpenAIDriver(_TaskDriver):
+    """The openai SDK's stream of parsed chunks; streaming chat and completions only."""
+
+    def __init__(self, link: Link, client: Any) -> None:
+        super().__init__(link)
+        self._client = client
+
+    async def _stream(self, path: str, headers: dict[str, str], body: bytes, exchange: Exchange) -> None:
+        del path, headers  # the SDK makes its own
+        fields = json.loads(body)
+        create = (self._client.chat if "messages" in fields else self._client).completions.create
+        known = {key: fields.pop(key) for key in ("model", "messages", "prompt", "stream") if key in fields}
+        chunks: list[tuple[Any, int]] = []
+        try:
+            answer: AsyncIterator[Any] = await create(**known, extra_body=fields)
+            exchange.status, exchange.headers_ns = 200, now_ns()
+            async for chunk in answer:
+                chunks.append((chunk, now_ns()))  # noqa: PERF401 - what came before a failure must be kept
+        finally:
+            # back to bytes for the common parser, after the last stamp
+            for chunk, stamp_ns in chunks:
+                exchange.note_body(b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n", stamp_ns)
+
+
+def openai_client(link: Link, base_url: str, api_key: str | None) -> Any:
+    """An AsyncOpenAI client without retries, proxies or redirects: each would hide what the server does."""
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    verify: Any = link.target.tls or True
+    http_client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
+    return AsyncOpenAI(
+        base_url=f"{base_url}/v1",
+        api_key=api_key or "none",
+        max_retries=0,
+        timeout=None,
+        http_client=http_client,
+    )
+
+
+def _failure(error: Exception) -> WireError:
+    status = getattr(error, "status_code", None)
+    message = masked(f"{type(error).__name__}: {error}")[:300]
+    if status is not None:
+        return WireError("http_error", message)
+    if isinstance(error, httpx.ConnectError) or "Connection" in type(error).__name__:
+        return WireError("connect_error", message)
+    with contextlib.suppress(ImportError):
+        import openai
+
+        if isinstance(error, openai.APIConnectionError):
+            return WireError("connect_error", message)
+    return WireError("stream_error", message)

@@ -1,0 +1,439 @@
+"""Decisions that hang on a hair, and every warning that needs more than one level: what judged points must carry."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchsuite.analysis.intervals import DRAWS, ONE_RUN, none
+from benchsuite.analysis.slo_test import LevelSums, tail_share, tail_verdict
+from benchsuite.analysis.warnings import check_levels
+from benchsuite.economics.cost import HourPrice, cost_intervals, hour_at, point_cost
+from benchsuite.results import (
+    Decision,
+    Estimate,
+    Judged,
+    NoFeasiblePoint,
+    Optimum,
+    PointCost,
+    PointSummary,
+    SloVerdict,
+    Warn,
+)
+from benchsuite.slo import LATENCIES, Limit, Slo
+
+MET, NOT_MET = 0.95, 0.05
+SURE = 0.8  # P_opt of the cheapest, below which a lower level at nearly the same cost is the better advice
+NEARLY = 1.05
+_SEED = 20260102
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """By concurrency level, as far as levels have several runs.
+
+    p_met: share of draws that keep every limit; p_steady: that keep the limits on means and rates. p_by_level: share
+    of draws in which the rule picks the level; what is missing from 1 are draws in which no level meets the SLO. None
+    where a level has one run; method says so.
+    """
+
+    p_met: dict[int, float] = field(default_factory=dict)
+    p_steady: dict[int, float] = field(default_factory=dict)
+    p_by_level: dict[int, float] | None = None
+    method: str = ONE_RUN
+    levels: dict[int, LevelSums] = field(default_factory=dict)
+
+
+NO_CHANCES = Chances()
+
+
+def chances(
+    levels: Sequence[LevelSums],
+    *,
+    free: bool = False,
+    hourly: Mapping[int, float] | None = None,
+    draws: int = DRAWS,
+    seed: int = _SEED,
+) -> Chances:
+    """Resample repeats, then blocks of requests in each; all levels take the same repeats where they share them.
+
+    Each draw's distance from the measured figures is stretched as Student's t is wider than the normal: three runs
+    alone, resampled, show too little of what a fourth may do (86 % for nominal 95 %).
+
+    levels: ascending, with the same limits. free: the machine costs nothing, so the lowest level that meets the SLO is
+    picked; otherwise the one with the shortest wall time, since all are paid by the hour. hourly: the price by level,
+    where it differs: then the cheapest.
+    """
+    drawn = resample(levels, draws=draws, seed=seed)
+    p_met, p_steady, feasible, wall = {}, {}, [], []
+    for one in drawn:
+        steady = np.array([not _is_tail(limit.stat) for limit in one.level.limits], dtype=np.bool_)
+        p_met[one.level.concurrency] = float(one.feasible.mean())
+        p_steady[one.level.concurrency] = float(one.kept[:, steady].all(axis=1).mean())
+        feasible.append(one.feasible)
+        usd_per_hour = 1.0 if hourly is None else hourly[one.level.concurrency]
+        wall.append(np.zeros(draws) if free else one.wall_s * usd_per_hour)
+    single = [level.concurrency for level in levels if len(level.runs) < 2]
+    p_by_level, method = None, ONE_RUN if len(single) == len(levels) else f"{ONE_RUN} at {_list(single)}"
+    if levels and not single:
+        p_by_level = _picked([level.concurrency for level in levels], np.array(feasible), np.array(wall))
+        counts = sorted({len(level.runs) for level in levels})
+        runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
+    return Chances(p_met, p_steady, p_by_level, method, {level.concurrency: level for level in levels})
+
+
+@dataclass(frozen=True, slots=True)
+class LevelDraws:
+    """A level resampled. kept: (draws, limits), whether each limit holds. wall_s: (draws,) of one run of the set."""
+
+    level: LevelSums
+    kept: NDArray[np.bool_]
+    wall_s: NDArray[np.float64]
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """(draws,): every limit holds."""
+        return np.asarray(self.kept.all(axis=1), dtype=np.bool_)
+
+
+def resample(levels: Sequence[LevelSums], *, draws: int = DRAWS, seed: int = _SEED) -> list[LevelDraws]:
+    """The draws of every level that has several runs, as `chances` takes them; draw i of all levels belongs together.
+
+    levels: of one server, ascending, with the same limits.
+    """
+    rng = np.random.default_rng(seed)
+    common = len({level.repeats for level in levels}) == 1
+    picks = _picks(levels[0], draws, rng) if levels and common else None
+    stretch = _stretch(len(levels[0].runs), draws, rng) if levels and common else None
+    found = []
+    for level in levels:
+        if len(level.runs) < 2:
+            continue
+        total = level.draw(_picks(level, draws, rng) if picks is None else picks, rng)
+        total = level.stretched(total, _stretch(len(level.runs), draws, rng) if stretch is None else stretch)
+        found.append(LevelDraws(level, level.kept(total), total[:, 0] / len(level.runs)))
+    return found
+
+
+def _picks(level: LevelSums, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    n = len(level.runs)
+    return rng.integers(0, max(n, 1), (draws, n))
+
+
+def _stretch(n_runs: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """What makes a normal draw one of Student's t: few runs are like each other more often than all runs would be."""
+    freedom = max(n_runs - 1, 1)
+    return np.sqrt(freedom / rng.chisquare(freedom, draws))
+
+
+def _picked(levels: Sequence[int], feasible: NDArray[np.bool_], wall: NDArray[np.float64]) -> dict[int, float]:
+    """The rule on every draw: the cheapest feasible level, the lower of two that cost the same."""
+    expense = np.where(feasible, wall, np.inf)
+    choice = expense.argmin(axis=0)  # levels ascend, and the first of equals is taken
+    decided = feasible.any(axis=0)
+    return {level: float(np.mean(decided & (choice == i))) for i, level in enumerate(levels)}
+
+
+def _is_tail(stat: str | None) -> bool:
+    return stat is not None and stat not in ("mean", "max")
+
+
+def _list(levels: Sequence[int]) -> str:
+    return ", ".join(str(level) for level in levels)
+
+
+def slo_verdict(concurrency: int, misses: Sequence[str], unknown: Sequence[str], found: Chances) -> SloVerdict:
+    """What the measurement proves of a level. misses, unknown: what was observed.
+
+    Limits on means and rates are met when 95 % of draws keep them and not met when 5 % do; percentiles go by the
+    early-stopping test. One run says nothing about the next: at best the SLO is met in it.
+    """
+    if unknown and not misses:
+        return "unknown"
+    level = found.levels.get(concurrency)
+    tails = [] if level is None else [_tail_verdict(level, i) for i, tail in enumerate(level.tails) if tail]
+    p = found.p_steady.get(concurrency)
+    if p is None:
+        if misses:
+            return "not met in this run"
+        return "met in this run" if all(tail == "met" for tail in tails) else "undecided"
+    parts = ["met" if p >= MET else "not met" if p <= NOT_MET else "undecided", *tails]
+    if "not met" in parts:
+        return "not met"
+    return "met" if all(part == "met" for part in parts) else "undecided"
+
+
+def _tail_verdict(level: LevelSums, index: int) -> SloVerdict:
+    tail, share = level.tails[index], tail_share(level.limits[index])
+    assert tail is not None
+    assert share is not None
+    return tail_verdict(tail.n, tail.violations, share, tail.n_eff)
+
+
+MAX_ERROR_RATE = Limit("error_rate", None, "<=", 0.01)
+
+
+def measured(point: PointSummary, limit: Limit) -> float | None:
+    """The figure of `point` that `limit` speaks of, in the limit's unit. None if it is not known."""
+    if limit.metric in LATENCIES:
+        fields = {"ttft": "ttft_s", "ttfa": "ttfa_s", "tpot": "tpot_s", "e2e": "e2e_s", "gap": "chunk_gap_s"}
+        value: float | None = getattr(point, fields[limit.metric]).stat(limit.stat or "mean")
+        return value
+    match limit.metric:
+        case "throughput":
+            return point.throughput_paper_tok_s
+        case "decode":
+            return point.decode_tok_s
+        case "output":
+            return point.output_tok_s
+        case "requests":
+            return point.request_per_s
+        case "error_rate":
+            return point.error_rate
+    raise ValueError(f"no figure for the limit {limit}")
+
+
+def judge(point: PointSummary, cost: PointCost, slo: Slo, found: Chances = NO_CHANCES) -> Judged:
+    """`point` held against every limit. A figure that is not known proves nothing: its limit is listed as unknown.
+
+    Failing requests shorten a run and so make it look cheap: a point with more than 1 % of them misses, whatever the
+    SLO, unless the SLO has its own error_rate limit. A points table without an error rate is taken at its word.
+    found: from resampling the runs, where there are runs.
+    """
+    misses, unknown = [], []
+    for limit in limits_of(slo):
+        value = measured(point, limit)
+        if value is not None and not limit.holds(value):
+            misses.append(f"{limit} missed: {limit.show(value)}")
+        elif value is None and limit is not MAX_ERROR_RATE:
+            unknown.append(f"{limit} unknown")
+    intervals = point.intervals or _of_one_run(point)
+    return Judged(
+        point,
+        cost,
+        tuple(misses),
+        tuple(unknown),
+        slo_verdict=slo_verdict(point.concurrency, misses, unknown, found),
+        p_met=found.p_met.get(point.concurrency),
+        intervals=intervals | cost_intervals(cost, intervals),
+    )
+
+
+def _of_one_run(point: PointSummary) -> dict[str, Estimate]:
+    """For a level of a points table: what it tells, without intervals."""
+    told = {
+        "wall_s": point.wall_s,
+        "throughput_paper_tok_s": point.throughput_paper_tok_s,
+        "output_tok_s": point.output_tok_s,
+        "request_per_s": point.request_per_s,
+        "ttft_mean_s": point.ttft_s.mean,
+    }
+    return {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
+
+
+def judge_points(
+    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: Chances = NO_CHANCES
+) -> list[Judged]:
+    """Every point with its cost at the price of the whole machine (one, or its level's), held against the SLO."""
+    return [
+        judge(point, point_cost(point, hour_at(usd_per_hour_total, point.concurrency)), slo, found) for point in points
+    ]
+
+
+def decide(judged: Sequence[Judged], slo: Slo, found: Chances = NO_CHANCES) -> Decision:
+    """The cheapest level of one model (and one machine) that meets the SLO, the lower level if two cost the same.
+
+    Without a price the shortest run is the cheapest. A level whose feasibility is in doubt is not chosen, and the
+    reason says so. With no feasible level: the one that misses by least, relative to its limits. found: how often the
+    same rule picks each level when the runs are resampled.
+    """
+    model = judged[0].point.model if judged else None
+    feasible = sorted((j for j in judged if j.meets_slo and _expense(j) is not None), key=_order)
+    if not feasible:
+        return _none(model, judged, slo, found)
+    choice = feasible[0]
+    binding = _binding(choice, judged, slo)
+    p_opt = None if found.p_by_level is None else found.p_by_level.get(choice.point.concurrency, 0.0)
+    return Optimum(
+        model=model,
+        choice=choice,
+        runner_up=feasible[1] if len(feasible) > 1 else None,
+        binding=binding,
+        reason=_reason(choice, judged, binding),
+        recommended=choice if p_opt is None or p_opt >= SURE else _safest(choice, feasible),
+        p_opt=p_opt,
+        p_by_level=found.p_by_level or {},
+        p_method=found.method,
+    )
+
+
+def _safest(choice: Judged, feasible: Sequence[Judged]) -> Judged:
+    """The lowest level among those that meet the SLO at nearly the same cost."""
+    most = (_expense(choice) or 0.0) * NEARLY
+    near = [j for j in feasible if (_expense(j) or 0.0) <= most]
+    return min(near, key=lambda j: j.point.concurrency)
+
+
+def limits_of(slo: Slo) -> tuple[Limit, ...]:
+    """The limits that a level is held against: the SLO's, and at most 1 % errors where it does not limit them."""
+    own = any(limit.metric == "error_rate" for limit in slo.limits)
+    return slo.limits if own else (*slo.limits, MAX_ERROR_RATE)
+
+
+def _expense(j: Judged) -> float | None:
+    """What is to be least: the cost, or the duration where no price is known or the hour is free."""
+    return j.cost.cost_usd or j.point.wall_s
+
+
+def _order(j: Judged) -> tuple[float, int]:
+    expense = _expense(j)
+    return (float("inf") if expense is None else expense), j.point.concurrency
+
+
+def stopped_level(choice: Judged, judged: Sequence[Judged]) -> Judged | None:
+    """The level that the SLO keeps from being chosen: one that would cost less, else the next one up; None if neither.
+
+    Of several that would cost less, those above `choice` first, the nearest first.
+    """
+    level = choice.point.concurrency
+    cheaper = [j for j in judged if not j.meets_slo and _order(j)[0] < _order(choice)[0]]
+    if cheaper:
+        return min(cheaper, key=lambda j: (j.point.concurrency < level, abs(j.point.concurrency - level)))
+    above = min((j for j in judged if j.point.concurrency > level), key=lambda j: j.point.concurrency, default=None)
+    return above if above is not None and not above.meets_slo else None
+
+
+def _binding(choice: Judged, judged: Sequence[Judged], slo: Slo) -> str:
+    stopped = stopped_level(choice, judged)
+    if stopped is not None:
+        point = stopped.point
+        missed = [limit for limit in limits_of(slo) if _miss(point, limit)]
+        if missed:
+            return str(max(missed, key=lambda limit: _miss(point, limit) or 0.0))
+        return "; ".join(stopped.unknown)
+    if choice.point.concurrency == max(j.point.concurrency for j in judged):
+        return "no limit: the highest level measured is feasible; measure higher"
+    return "no limit: every other level measured costs more"
+
+
+def _miss(point: PointSummary, limit: Limit) -> float | None:
+    value = measured(point, limit)
+    return None if value is None else limit.miss(value)
+
+
+def _reason(choice: Judged, judged: Sequence[Judged], binding: str) -> str:
+    level = choice.point.concurrency
+    said = [f"{level} is the cheapest of the levels that meet the SLO"]
+    stopped = stopped_level(choice, judged)
+    if stopped is not None:
+        how = "would be cheaper" if _order(stopped)[0] < _order(choice)[0] else "is the next level"
+        said.append(f"{stopped.point.concurrency} {how} but: {', '.join(stopped.misses or stopped.unknown)}")
+    else:
+        said.append(binding)
+    doubtful = [j for j in judged if j.unknown and not j.misses]
+    said += [f"{j.point.concurrency} is not proven feasible: {', '.join(j.unknown)}" for j in doubtful]
+    return "; ".join(dict.fromkeys(said))
+
+
+def _none(model: str | None, judged: Sequence[Judged], slo: Slo, found: Chances) -> NoFeasiblePoint:
+    if not judged:
+        return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
+
+    def distance(j: Judged) -> tuple[float, int, tuple[float, int]]:
+        return max((_miss(j.point, limit) or 0.0 for limit in limits_of(slo)), default=0.0), len(j.unknown), _order(j)
+
+    nearest = min(judged, key=distance)
+    doubts = (*nearest.misses, *nearest.unknown) or ("it has no duration",)
+    return NoFeasiblePoint(
+        model=model,
+        nearest=nearest,
+        reason=f"no level meets the SLO; the nearest is {nearest.point.concurrency}: {', '.join(doubts)}",
+        p_by_level=found.p_by_level or {},
+        p_method=found.method,
+    )
+
+
+MARGIN = 0.01
+_REMEDY = "one run cannot tell: repeat this level, or decide whether the limit is meant that exactly"
+
+
+def with_level_warnings(points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice) -> list[PointSummary]:
+    """The points, each with what the other levels of its model, the SLO and the decision say against it.
+
+    Points of several models keep their order; warnings that a point has already stay in front, once.
+    """
+    found: dict[tuple[str | None, int], list[Warn]] = {}
+    for model in dict.fromkeys(p.model for p in points):
+        own = [p for p in points if p.model == model]
+        judged = judge_points(own, slo, usd_per_hour_total)
+        for warn in [*check_levels(own), *fragile_optimum(judged, decide(judged, slo), slo)]:
+            found.setdefault((model, warn.concurrency or 0), []).append(warn)
+    return [
+        dataclasses.replace(p, warnings=tuple(dict.fromkeys((*p.warnings, *found.get((p.model, p.concurrency), ())))))
+        for p in points
+    ]
+
+
+def fragile_optimum(judged: Sequence[Judged], decision: Decision, slo: Slo) -> list[Warn]:
+    """The optimum if it keeps a limit by less than 1 %, and levels that would be it but miss by less than 1 %."""
+    found = []
+    if decision.kind == "optimum":
+        choice = decision.choice
+        for limit, margin in _margins(choice, slo):
+            if limit.holds(_value(choice, limit)) and margin < MARGIN:
+                found.append(
+                    _warn(choice, f"the optimum keeps {limit} by {margin:.2%}: {limit.show(_value(choice, limit))}")
+                )
+        rivals = [j for j in judged if j.misses and _cheaper(j, choice)]
+    else:
+        rivals = [] if decision.nearest is None or not decision.nearest.misses else [decision.nearest]
+    for rival in rivals:
+        missed = [(limit, margin) for limit, margin in _margins(rival, slo) if not limit.holds(_value(rival, limit))]
+        # a miss beyond the SLO's own limits (too many errors) is no hair
+        if rival.unknown or len(missed) < len(rival.misses) or any(margin >= MARGIN for _, margin in missed):
+            continue
+        texts = " and ".join(f"{limit} by {margin:.2%}: {limit.show(_value(rival, limit))}" for limit, margin in missed)
+        found.append(_warn(rival, f"misses {texts}; otherwise it would {_else(rival, decision)}"))
+    return found
+
+
+def _margins(judged: Judged, slo: Slo) -> list[tuple[Limit, float]]:
+    """The SLO's limits whose figure is known, with the distance to it relative to the limit."""
+    known = [limit for limit in slo.limits if measured(judged.point, limit) is not None and limit.value > 0]
+    return [(limit, abs(_value(judged, limit) - limit.value) / limit.value) for limit in known]
+
+
+def _value(judged: Judged, limit: Limit) -> float:
+    value = measured(judged.point, limit)
+    assert value is not None
+    return value
+
+
+def _expenses(one: Judged, other: Judged) -> tuple[float | None, float | None]:
+    """What both cost; how long they take where there is no price."""
+    if one.cost.cost_usd and other.cost.cost_usd:
+        return one.cost.cost_usd, other.cost.cost_usd
+    return one.point.wall_s, other.point.wall_s
+
+
+def _cheaper(one: Judged, other: Judged) -> bool:
+    a, b = _expenses(one, other)
+    return a is not None and b is not None and a < b
+
+
+def _else(rival: Judged, decision: Decision) -> str:
+    if decision.kind == "none":
+        return "meet the SLO"
+    ours, theirs = _expenses(rival, decision.choice)
+    assert ours is not None
+    assert theirs is not None
+    return f"cost {1 - ours / theirs:.0%} less than the optimum {decision.choice.point.concurrency}"
+
+
+def _warn(judged: Judged, finding: str) -> Warn:
+    return Warn("fragile_optimum", finding, _REMEDY, judged.point.concurrency)

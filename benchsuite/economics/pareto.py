@@ -1,0 +1,380 @@
+"""Which models are worth their money: not dominated in (cost, score), and how sure that is."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student_t
+
+from benchsuite.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+_EXPECTED = "model, score; optional params_b, n (items behind a score in percent); or model, item, score from 0 to 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A model's score, higher is better. n: items behind it; then score is the percentage that was right.
+
+    n None: a score of any scale, without an interval. items: score from 0 to 1 by item, where each is known.
+    params_b: parameters in 1e9.
+    """
+
+    model: str
+    score: float
+    params_b: float | None = None
+    n: int | None = None
+    items: Mapping[str, float] | None = None
+
+
+def parse_scores(text: str, *, where: str) -> dict[str, Score]:
+    """Scores by model, in the table's order. A column `item` makes it a table of items, else of models.
+
+    Raises InputError naming the line and the column.
+    """
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        reader.fieldnames = header = [name.strip() for name in reader.fieldnames or ()]
+        missing = [name for name in ("model", "score") if name not in header]
+        if missing:
+            raise InputError(
+                "the table of scores lacks columns: " + ", ".join(missing),
+                where=f"{where}:1",
+                given=", ".join(header) or "an empty file",
+                expected=_EXPECTED,
+            )
+        lines = [_Line(row, f"{where}:{reader.line_num}") for row in reader]
+    except csv.Error as error:
+        raise InputError(
+            "the table of scores is not valid CSV", where=f"{where}:{reader.line_num}", given=error
+        ) from None
+    if not lines:
+        raise InputError("the table of scores has no rows", where=where, expected=_EXPECTED)
+    return _of_items(lines) if "item" in header else _of_models(lines)
+
+
+def wilson_draws(score: float, n: int, z: Floats) -> Floats:
+    """Draws of the true percentage whose quantiles are Wilson's limits: the score interval's end at each normal `z`.
+
+    score: percent of n items; z: (draws,) standard normal. Unlike draws from Binomial(n, p) they do not stand still at
+    0 or 100. At z = -+1.96 they are the 95 % interval. Source: Wilson, JASA 22 (1927).
+    """
+    p, zz = score / 100, z * z
+    drawn: Floats = 100 * (p + zz / (2 * n) + z * np.sqrt(p * (1 - p) / n + zz / (4 * n * n))) / (1 + zz / n)
+    return drawn
+
+
+class _Line:
+    """One line of the table, its cells read one by one."""
+
+    def __init__(self, row: Mapping[str | None, str | list[str] | None], where: str) -> None:
+        if None in row or None in row.values():
+            raise InputError("a line has not as many cells as the header", where=where)
+        self.row, self.where = row, where
+
+    def text(self, name: str) -> str:
+        value = self.row.get(name) or ""
+        return value.strip() if isinstance(value, str) else ""
+
+    def need(self, name: str) -> str:
+        text = self.text(name)
+        if not text:
+            raise InputError(f"{name} is empty", where=self.where, expected="a value in this column")
+        return text
+
+    def number(self, name: str, low: float = -math.inf, high: float = math.inf) -> float | None:
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and low <= value <= high):
+            within = (
+                "" if low == -math.inf else f" of at least {low:g}" if high == math.inf else f" {low:g} to {high:g}"
+            )
+            raise InputError(f"{name} does not read", where=self.where, given=repr(text), expected=f"a number{within}")
+        return value
+
+    def params_b(self) -> float | None:
+        value = self.number("params_b", 0.0)
+        if value == 0:
+            raise InputError("params_b does not read", where=self.where, given="0", expected="a number above 0")
+        return value
+
+
+def _of_models(lines: list[_Line]) -> dict[str, Score]:
+    found: dict[str, Score] = {}
+    for line in lines:
+        model, n = line.need("model"), line.number("n", 1.0)
+        if model in found:
+            raise InputError("a model is scored twice", where=line.where, given=model, expected="one line per model")
+        if n is not None and not n.is_integer():
+            raise InputError("n does not read", where=line.where, given=line.text("n"), expected="a whole number")
+        line.need("score")
+        score = line.number("score", 0.0, 100.0) if n is not None else line.number("score")
+        assert score is not None
+        found[model] = Score(model, score, line.params_b(), None if n is None else int(n))
+    return found
+
+
+def _of_items(lines: list[_Line]) -> dict[str, Score]:
+    items: dict[str, dict[str, float]] = {}
+    params: dict[str, float | None] = {}
+    for line in lines:
+        model, item = line.need("model"), line.need("item")
+        own = items.setdefault(model, {})
+        if item in own:
+            raise InputError("an item of a model is scored twice", where=line.where, given=f"{model}, {item}")
+        line.need("score")
+        score = line.number("score", 0.0, 1.0)
+        assert score is not None
+        own[item] = score
+        params[model] = line.params_b() or params.get(model)
+    first, expected = next(iter(items.items()))
+    for model, own in items.items():
+        odd = sorted(own.keys() ^ expected.keys())
+        if odd:
+            raise InputError(
+                f"{model} and {first} were not asked the same items",
+                where="item",
+                given=f"{odd[0]} is in one of them only ({len(odd)} such)",
+                expected="the same items for every model, or one line per model with n",
+            )
+    return {
+        model: Score(model, 100 * sum(own.values()) / len(own), params[model], len(own), dict(own))
+        for model, own in items.items()
+    }
+
+
+def match_scores(scores: Mapping[str, Score], measured: Sequence[str], *, where: str) -> list[str]:
+    """The scored models that were not measured, in the table's order.
+
+    Raises InputError for a name that is nearly that of a measured model without a score, or if no name is known at all.
+    """
+    unscored = [name for name in measured if name not in scores]
+    unknown = [name for name in scores if name not in measured]
+    for name in unknown:
+        close = difflib.get_close_matches(name, unscored, 1)
+        if close or len(unknown) == len(scores):
+            raise InputError(
+                "a scored model is not among those measured",
+                where=f"{where}: model",
+                given=name,
+                expected="one of " + ", ".join(measured),
+                hint=f"did you mean {close[0]!r}?" if close else "name the models alike in both",
+            )
+    return unknown
+
+
+DRAWS = 4000
+UNKNOWN = "one run per level and no n of the score: neither the cost nor the score has an interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model at its own optimum. cost_usd: one run of the set; None with the reason if it has no place.
+
+    repeat_cost_usd: the same, each repeat alone; an interval needs two. usd_per_request: over those that succeeded.
+    """
+
+    model: str
+    concurrency: int | None
+    cost_usd: float | None
+    score: Score | None
+    usd_per_request: float | None = None
+    repeat_cost_usd: tuple[float, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A model's place. on_frontier None: it has none, `reason` says why. dominated_by: cheapest first.
+
+    p_on_frontier: share of the draws in which nobody dominates it; None where neither its cost nor its score has an
+    interval. p_dominated_by: the same for each model of dominated_by. held_fixed: what of it was taken as exact.
+    usd_per_1m_correct_answers: only for scores that count items.
+    """
+
+    model: str
+    concurrency: int | None
+    cost_usd: float | None
+    cost_low_usd: float | None
+    cost_high_usd: float | None
+    score: float | None
+    score_low: float | None
+    score_high: float | None
+    n: int | None
+    params_b: float | None
+    usd_per_1m_correct_answers: float | None
+    on_frontier: bool | None
+    dominated_by: tuple[str, ...] = ()
+    p_on_frontier: float | None = None
+    p_dominated_by: dict[str, float] = field(default_factory=dict)
+    p_reason: str | None = None
+    held_fixed: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+def frontier(candidates: Sequence[Candidate], *, seed: int = 0, draws: int = DRAWS) -> list[Placed]:
+    """Every candidate's place, by cost; those without one last, with the reason.
+
+    A dominates B if it costs no more, scores no less, and one of the two strictly. Draws of a cost: the run means that
+    log-scale t allows (C1's interval); of scores: items resampled, the same for all models, or Wilson's limits. The
+    level is held at the optimum. Raises InputError if a model appears twice.
+    """
+    names = [one.model for one in candidates]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError("a model has two curves", where="model", given=name, expected="one run per model")
+    here = sorted((c for c in candidates if _reason(c) is None), key=lambda c: (c.cost_usd or 0.0, -_score(c)))
+    rng = np.random.default_rng(seed)
+    cost = np.array([[c.cost_usd or 0.0 for c in here]])
+    score = np.array([[_score(c) for c in here]])
+    beats = _dominates(cost, score)[0]
+    costs = np.column_stack([_cost_draws(c, draws, rng) for c in here]) if here else cost
+    scores = _score_draws(here, draws, rng) if here else score
+    often = _dominates(costs, scores)
+    p_free = 1 - often.any(axis=1).mean(axis=0) if here else np.array([])
+    placed = []
+    for j, one in enumerate(here):
+        fixed = _held_fixed(one)
+        unsure = len(fixed) < 2
+        masters = [i for i in range(len(here)) if beats[i, j]]
+        placed.append(
+            _placed(
+                one,
+                on_frontier=not masters,
+                dominated_by=tuple(here[i].model for i in masters),
+                p_on_frontier=float(p_free[j]) if unsure else None,
+                p_dominated_by={here[i].model: float(often[:, i, j].mean()) for i in masters} if unsure else {},
+                p_reason=None if unsure else UNKNOWN,
+                held_fixed=fixed,
+            )
+        )
+    return placed + [_placed(c, on_frontier=None, reason=_reason(c)) for c in candidates if _reason(c) is not None]
+
+
+def _reason(one: Candidate) -> str | None:
+    if one.cost_usd is None:
+        return one.reason or "it has no cost"
+    return "it has no score" if one.score is None else None
+
+
+def _score(one: Candidate) -> float:
+    assert one.score is not None
+    return one.score.score
+
+
+def _dominates(cost: Floats, score: Floats) -> npt.NDArray[np.bool_]:
+    """(draws, models) each -> (draws, i, j): i dominates j."""
+    mine, other = cost[:, :, None], cost[:, None, :]
+    good, better = score[:, :, None], score[:, None, :]
+    beats: npt.NDArray[np.bool_] = (mine <= other) & (good >= better) & ((mine < other) | (good > better))
+    return beats
+
+
+def _held_fixed(one: Candidate) -> tuple[str, ...]:
+    fixed = [] if len(one.repeat_cost_usd) > 1 else ["cost: one run per level"]
+    if one.score is not None and one.score.n is None:
+        fixed.append("score: no n")
+    return tuple(fixed)
+
+
+def _cost_draws(one: Candidate, draws: int, rng: np.random.Generator) -> Floats:
+    """(draws,) of the mean cost: exp(mean ln y + t s / sqrt(n)), t with n - 1 degrees; without repeats as it is."""
+    n = len(one.repeat_cost_usd)
+    if n < 2 or min(one.repeat_cost_usd) <= 0:
+        return np.full(draws, one.cost_usd, dtype=np.float64)
+    logs = np.log(one.repeat_cost_usd)
+    if logs.std() < 1e-9:  # runs alike to the last digits: their rounding must not break a tie
+        return np.full(draws, one.cost_usd, dtype=np.float64)
+    drawn: Floats = np.exp(logs.mean() + rng.standard_t(n - 1, draws) * logs.std(ddof=1) / np.sqrt(n))
+    return drawn
+
+
+def _score_draws(here: Sequence[Candidate], draws: int, rng: np.random.Generator) -> Floats:
+    """(draws, models). Items are drawn once for all models, so that what is hard for all is so in every draw."""
+    scores = np.empty((draws, len(here)))
+    by_item = [j for j, one in enumerate(here) if one.score is not None and one.score.items is not None]
+    for j, one in enumerate(here):
+        assert one.score is not None
+        if one.score.n is None:
+            scores[:, j] = one.score.score
+        elif one.score.items is None:
+            scores[:, j] = wilson_draws(one.score.score, one.score.n, rng.standard_normal(draws))
+    if by_item:
+        table = _item_table([here[j] for j in by_item])
+        n = len(table)
+        for draw in range(draws):
+            scores[draw, by_item] = np.bincount(rng.integers(n, size=n), minlength=n) @ table * (100 / n)
+    return scores
+
+
+def _item_table(here: Sequence[Candidate]) -> Floats:
+    """(items, models) of scores from 0 to 1."""
+    maps = [one.score.items or {} for one in here if one.score is not None]
+    return np.array([[own[item] for own in maps] for item in maps[0]])
+
+
+def _placed(
+    one: Candidate,
+    *,
+    on_frontier: bool | None,
+    dominated_by: tuple[str, ...] = (),
+    p_on_frontier: float | None = None,
+    p_dominated_by: dict[str, float] | None = None,
+    p_reason: str | None = None,
+    held_fixed: tuple[str, ...] = (),
+    reason: str | None = None,
+) -> Placed:
+    score = one.score
+    cost_low, cost_high = _cost_interval(one)
+    low, high = (None, None) if score is None or score.n is None else _wilson(score.score, score.n)
+    counted = score is not None and score.n is not None and score.score > 0
+    per_correct = None
+    if counted and one.usd_per_request is not None and score is not None:
+        per_correct = one.usd_per_request / (score.score / 100) * 1e6
+    return Placed(
+        model=one.model,
+        concurrency=one.concurrency,
+        cost_usd=one.cost_usd,
+        cost_low_usd=cost_low,
+        cost_high_usd=cost_high,
+        score=None if score is None else score.score,
+        score_low=low,
+        score_high=high,
+        n=None if score is None else score.n,
+        params_b=None if score is None else score.params_b,
+        usd_per_1m_correct_answers=per_correct,
+        on_frontier=on_frontier,
+        dominated_by=dominated_by,
+        p_on_frontier=p_on_frontier,
+        p_dominated_by=p_dominated_by or {},
+        p_reason=p_reason,
+        held_fixed=held_fixed,
+        reason=reason,
+    )
+
+
+def _wilson(score: float, n: int) -> tuple[float, float]:
+    low, high = wilson_draws(score, n, np.array([-1.959964, 1.959964]))
+    return float(low), float(high)
+
+
+def _cost_interval(one: Candidate) -> tuple[float | None, float | None]:
+    """95 %: exp(mean ln y -+ t s / sqrt(n)) over the repeats."""
+    n = len(one.repeat_cost_usd)
+    if n < 2 or min(one.repeat_cost_usd) <= 0:
+        return None, None
+    logs = np.log(one.repeat_cost_usd)
+    half = student_t.ppf(0.975, n - 1) * logs.std(ddof=1) / np.sqrt(n)
+    return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))

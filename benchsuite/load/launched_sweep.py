@@ -1,0 +1,176 @@
+"""A sweep of a server that is started for it: its address into the spec, its facts into the manifest, its log kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from benchsuite.clock import NS_PER_S, now_ns
+from benchsuite.errors import EngineError, InputError, RunError
+from benchsuite.load.preflight import Preflight
+from benchsuite.load.progress import Step, SweepResult, View
+from benchsuite.load.sweep import sweep
+from benchsuite.load.worker_pool import Progress
+from benchsuite.serving.engines import Engine
+from benchsuite.serving.launch import keep_log, launched
+from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets, served_name
+from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
+from benchsuite.spec import SweepSpec
+from benchsuite.store.files import MANIFEST, write_json
+from benchsuite.workload.dataset import Workload
+
+_DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
+
+
+def served_plan(
+    text: str | None, before: Mapping[str, Any], keys: Mapping[str, Any], folder: Path | None = None
+) -> LaunchPlan | None:
+    """The server to start, with a port: as `text` says, or again as the run's manifest `before` says; None: none.
+
+    keys: what the flags set. folder: of the run, which may be there already: then the port is the same as before if it
+    is free, for a server at another address would count as another one. Raises InputError when keys name a server too.
+    """
+    if keys.get("server.base_url"):
+        if text is not None:
+            raise InputError(
+                "a server is started or it has a base URL, not both",
+                where="--serve, --base-url",
+                given=text,
+                hint="leave --base-url out: the server that is started has an address of its own",
+            )
+        return None
+    text = text if text is not None else (before.get("served") or {}).get("plan")
+    if text is None:
+        return None
+    plan = refuse_secrets(parse_serve(text))
+    return plan if plan.port is not None else dataclasses.replace(plan, port=_port_before(folder) or free_port())
+
+
+def _port_before(folder: Path | None) -> int | None:
+    """The port of the server that was started for the run in `folder`; None without one, or if it is taken now."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8")) if folder is not None else {}
+        url = manifest["spec"]["server"]["base_url"] if manifest.get("served") else ""
+        port = urlsplit(url).port
+        if port is not None:
+            require_free_port(port)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EngineError):
+        return None  # what a folder holds is read, and refused, where it is taken up
+    return port
+
+
+def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) -> dict[str, Any]:
+    """The spec's keys with what the plan says; what a flag set stays.
+
+    spec: a file or a run that says the number of GPUs itself; None: the plan's parallel arguments say it.
+    """
+    told = {
+        "server.base_url": f"http://{LOOPBACK}:{plan.port}",
+        "server.model": served_name(plan),
+        "server.profile": None if plan.engine == "simulator" else plan.engine,
+        "price.gpus": plan.gpus if spec is None else None,
+    }
+    return {**keys, **{key: value for key, value in told.items() if keys.get(key) is None}}
+
+
+def sweep_served(
+    plan: LaunchPlan,
+    spec: SweepSpec,
+    workload: Workload,
+    output: Path | None,
+    view: View,
+    *,
+    ready_timeout_s: float | None = None,
+) -> SweepResult:
+    """Start the server of `plan`, sweep it, stop it. spec: with the plan's own address (`with_server`).
+
+    The server's log is kept in the run folder (`keep_log`). A server that dies on the way leaves failed rows; the
+    points finished before stand. Raises what `launched` and `sweep` raise, and EngineError when the server died, with
+    the end of its log.
+    """
+    seen = _Seen(view)
+    with launched(
+        plan, ready_timeout_s=ready_timeout_s, on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}")
+    ) as engine:
+        view.note(f"{engine.version or plan.engine} is ready at {engine.base_url}; its log: {engine.log_path}")
+        death = _Death(engine)
+        try:
+            result = sweep(spec, workload, output, seen, engine.facts(), engine.pids(), death.seen)
+        except RunError as error:
+            if engine.process.ended_within(_DEATH_WAIT_S):
+                mark_invalid(seen.path, death.monotonic_ns, last=True)
+                raise _died(engine, seen.path, error.what) from error
+            raise
+        finally:
+            if seen.path is not None:
+                keep_log(engine, seen.path)
+        if engine.process.exit_code() is not None:
+            mark_invalid(seen.path, death.monotonic_ns, last=False)
+            raise _died(engine, seen.path, None)
+        return result
+
+
+class _Death:
+    """When the server ended, on the run's clock; None while it lives."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.monotonic_ns: int | None = None
+        threading.Thread(target=self._wait, args=(engine,), daemon=True).start()
+
+    def seen(self) -> bool:
+        """True once it has ended."""
+        return self.monotonic_ns is not None
+
+    def _wait(self, engine: Engine) -> None:
+        engine.process.wait()
+        self.monotonic_ns = now_ns()
+
+
+def mark_invalid(path: Path | None, died_ns: int | None, *, last: bool) -> None:
+    """A point that the server did not live through is no measurement: its failed rows stay, a resume renews it.
+
+    last: the last point too, because nothing of it succeeded.
+    """
+    if path is None:
+        return
+    manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+    points, origin_ns = manifest["points"], manifest["clock"]["origin_monotonic_ns"]
+    for point in points:
+        outlived = died_ns is not None and point.get("ended_s", 0.0) > (died_ns - origin_ns) / NS_PER_S
+        if point["status"] == "complete" and (outlived or (last and point is points[-1])):
+            point |= {"status": "invalid", "invalid": "the server died while it was measured"}
+    write_json(path / MANIFEST, manifest)
+
+
+def _died(engine: Engine, path: Path | None, what: str | None) -> EngineError:
+    died = engine.process.died("the server died while it was measured" + (f": {what}" if what else ""))
+    kept = f"the points finished before are kept in {path}, and its whole log with them"
+    return EngineError(died.what, where=died.where, given=died.given, hint=kept if path else None)
+
+
+class _Seen:
+    """Hands everything on to the view, and remembers where the run is."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.path: Path | None = None
+
+    def begun(self, run_id: str, path: Path, found: Preflight) -> None:
+        self.path = path
+        self._view.begun(run_id, path, found)
+
+    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None:
+        self._view.progress(step, progress, elapsed_s)
+
+    def point_done(self, step: Step, rows: pa.Table, wall_s: float) -> None:
+        self._view.point_done(step, rows, wall_s)
+
+    def note(self, text: str) -> None:
+        self._view.note(text)

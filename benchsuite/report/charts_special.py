@@ -1,0 +1,387 @@
+"""The frontier as a picture (the paper's figure 1): cost against score, bubbles as large as the models. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from benchsuite.economics.pareto import Placed
+from benchsuite.report.charts import (
+    CHARACTER,
+    SMALL,
+    Frame,
+    Scale,
+    colour,
+    empty,
+    fitted,
+    log_ticks,
+    nice_ticks,
+    standalone,
+    stroke,
+    svg,
+    text,
+    tick_text,
+    x_axis,
+    y_axis,
+)
+from benchsuite.report.format import number, usd
+
+PANEL, GAP, HEAD, FOOT = 78.0, 36.0, 30.0, 44.0
+WIDE, NARROW = 1080.0, 380.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One quantity over time. at_s ascending; None: not known then. step: it holds until the next value."""
+
+    name: str
+    at_s: tuple[float, ...]
+    values: tuple[float | None, ...]
+    step: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Quantities that share an upright axis, whose top is at least `top`."""
+
+    label: str
+    traces: tuple[Trace, ...]
+    top: float = 0.0
+
+
+def timeline_chart(
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    start_s: float,
+    end_s: float,
+    steady: tuple[float, float] | None = None,
+    width: float = WIDE,
+) -> str:
+    """Panels under each other over the seconds from start_s to end_s. steady: shaded as the steady window."""
+    height = HEAD + len(panels) * (PANEL + GAP) + FOOT - GAP
+    frame = Frame(width, height, 54, 14, HEAD, FOOT)
+    if not panels or end_s <= start_s:
+        return empty(title, frame, "nothing was recorded")
+    x = Scale(start_s, end_s, frame.left, frame.right)
+    body = _steady(steady, x, frame)
+    for k, panel in enumerate(panels):
+        body += _panel(panel, x, HEAD + k * (PANEL + GAP), frame)
+    ticks = [tick for tick in nice_ticks(start_s, end_s, 10 if width > 600 else 5) if start_s <= tick <= end_s]
+    body += x_axis([(tick, f"{tick:g}") for tick in ticks], x, "seconds since the first request of the run", frame)
+    body += _columns(panels, x, frame)
+    said = "; ".join(f"{p.label}: {', '.join(t.name for t in p.traces)}" for p in panels)
+    return svg(title, f"{len(panels)} panels over {number(end_s - start_s)} s: {said}", body, frame)
+
+
+def _steady(steady: tuple[float, float] | None, x: Scale, frame: Frame) -> list[str]:
+    if steady is None:
+        return []
+    left, right = x.at(max(steady[0], x.low)), x.at(min(steady[1], x.high))
+    size = f'width="{right - left:.1f}" height="{frame.bottom - frame.top:g}"'
+    return [f'<rect x="{left:.1f}" y="{frame.top:g}" {size} class="zone"/>']
+
+
+def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
+    known = [v for trace in panel.traces for v in trace.values if v is not None]
+    ticks = nice_ticks(0.0, max([panel.top, *known]) or 1.0, 2)
+    y = Scale(0.0, ticks[-1], top + PANEL, top)
+    parts = [text(4, top - 12, panel.label, "y")]
+    for tick in ticks:
+        parts.append(stroke(frame.left, y.at(tick), frame.right, y.at(tick), "grid"))
+        parts.append(text(frame.left - 6, y.at(tick) + 4, tick_text(tick, ticks[1] - ticks[0]), anchor="end"))
+    parts.append(stroke(frame.left, top + PANEL, frame.right, top + PANEL, "axis"))
+    right = frame.right
+    for i, trace in reversed(list(enumerate(panel.traces))):
+        parts.append(f'<path d="{_path(trace, x, y)}" class="curve" stroke="{colour(i)}"/>')
+        if len(panel.traces) > 1:
+            right -= len(trace.name) * CHARACTER
+            parts.append(text(right, top - 12, trace.name))
+            right -= 18
+            parts.append(f'<line x1="{right:.1f}" x2="{right + 13:.1f}" y1="{top - 16:.1f}" y2="{top - 16:.1f}" ')
+            parts.append(f'stroke="{colour(i)}" stroke-width="2.5"/>')
+            right -= 12
+    return parts
+
+
+def _path(trace: Trace, x: Scale, y: Scale) -> str:
+    path, pen_up, height = "", True, ""
+    for at_s, value in zip(trace.at_s, trace.values, strict=True):
+        if value is None:
+            pen_up = True
+            continue
+        at, before, height = f"{x.at(at_s):.1f}", height, f"{y.at(value):.1f}"
+        if pen_up:
+            path += f"M{at} {height}"
+        elif trace.step:
+            path += f"H{at}" + (f"V{height}" if height != before else "")
+        else:
+            path += f"L{at} {height}" if height != before else f"H{at}"
+        pen_up = False
+    return path
+
+
+def _columns(panels: Sequence[Panel], x: Scale, frame: Frame) -> list[str]:
+    """Upright strips that tell every quantity at their time: the hover values of all panels at once."""
+    n = 48 if frame.width > 600 else 24
+    step = (x.high - x.low) / n
+    parts = []
+    for k in range(n):
+        at_s = x.low + (k + 0.5) * step
+        told = [
+            f"{trace.name} {number(value)}"
+            for panel in panels
+            for trace in panel.traces
+            if (value := _at(trace, at_s)) is not None
+        ]
+        said = escape(f"at {number(at_s)} s: {', '.join(told)}")
+        left, right = x.at(x.low + k * step), x.at(x.low + (k + 1) * step)
+        size = f'width="{right - left:.1f}" height="{frame.bottom - frame.top:g}"'
+        parts.append(f'<rect x="{left:.1f}" y="{frame.top:g}" {size} class="hit"><title>{said}</title></rect>')
+    return parts
+
+
+def _at(trace: Trace, at_s: float) -> float | None:
+    """The last value not after at_s; for what is not a step the nearer neighbour. None before the first."""
+    before = [i for i, t in enumerate(trace.at_s) if t <= at_s]
+    if not before:
+        return None
+    i = before[-1]
+    if not trace.step and i + 1 < len(trace.at_s) and trace.at_s[i + 1] - at_s < at_s - trace.at_s[i]:
+        i += 1
+    return trace.values[i]
+
+
+def stack_chart(
+    levels: Sequence[int],
+    parts: Sequence[tuple[str, Sequence[float | None]]],
+    *,
+    title: str,
+    y_label: str,
+    frame: Frame = SMALL,
+) -> str:
+    """parts: each one's name and its value at every level, the lowest of the bar first. None and below 0: not drawn."""
+    tops = [sum(max(values[i] or 0.0, 0.0) for _, values in parts) for i in range(len(levels))]
+    if not tops or max(tops) <= 0:
+        return empty(title, frame)
+    ticks = nice_ticks(0.0, max(tops))
+    y = Scale(0.0, ticks[-1], frame.bottom, frame.top)
+    frame = fitted(frame, ticks, y)
+    slot = (frame.right - frame.left) / len(levels)
+    wide = min(slot * 0.62, 44)
+    body = y_axis(ticks, y, y_label, frame)
+    for i, level in enumerate(levels):
+        middle, height = frame.left + (i + 0.5) * slot, 0.0
+        for k, (name, values) in enumerate(parts):
+            value = values[i]
+            if value is None or value <= 0:
+                continue
+            top, bottom = y.at(height + value), y.at(height)
+            place = f'x="{middle - wide / 2:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{bottom - top:.2f}"'
+            said = escape(f"{name} at {level}: {number(value)}")
+            body.append(f'<rect {place} fill="{colour(k)}"/><rect {place} class="hit"><title>{said}</title></rect>')
+            height += value
+        if len(levels) <= 12 or i % 2 == 0:
+            body.append(text(middle, frame.bottom + 18, f"{level}", anchor="middle"))
+    body += [
+        stroke(frame.left, frame.bottom, frame.right, frame.bottom, "axis"),
+        text(frame.middle, frame.height - 7, "concurrency (virtual users)", anchor="middle"),
+        *_legend([name for name, _ in parts]),
+    ]
+    said = "; ".join(
+        f"{name}: {', '.join(f'{number(v)} at {n}' for n, v in zip(levels, values, strict=True) if v is not None)}"
+        for name, values in parts
+    )
+    return svg(title, f"{y_label}. {said}", body, frame)
+
+
+def _legend(names: Sequence[str]) -> list[str]:
+    parts, left = [], 4.0
+    for k, name in enumerate(names):
+        parts.append(f'<rect x="{left:.1f}" y="25" width="10" height="10" fill="{colour(k)}"/>')
+        parts.append(text(left + 14, 34, name))
+        left += 14 + len(name) * CHARACTER + 12
+    return parts
+
+
+_ROW = 44.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """An input's name, what its ends are called, and the cost at either end."""
+
+    name: str
+    low_name: str
+    high_name: str
+    at_low: float
+    at_high: float
+
+
+def tornado_chart(
+    bars: Sequence[Bar], base: float, *, title: str, x_label: str, show: Callable[[float], str], width: float = 380
+) -> str:
+    """A bar per input from the cost at its low end to that at its high end, around the line of the base."""
+    height = 34 + _ROW * len(bars) + 46
+    left, right = (12 + CHARACTER * max((len(_ends(bar)[k][1]) for bar in bars), default=0) for k in (0, 1))
+    frame = Frame(width, height, left, right, 34, 46)
+    if not bars:
+        return empty(title, frame)
+    values = [base, *(v for bar in bars for v in (bar.at_low, bar.at_high))]
+    low, high = min(values), max(values)
+    x = Scale(low, high, frame.left, frame.right)
+    ticks = [tick for tick in nice_ticks(low, high, 4) if low <= tick <= high]
+    body = x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
+    body += [
+        stroke(x.at(base), frame.top - 8, x.at(base), frame.bottom, "best"),
+        text(min(max(x.at(base), 40), width - 40), frame.top - 14, f"now {show(base)}", "best-text", "middle"),
+    ]
+    for k, bar in enumerate(bars):
+        body += _bar(bar, base, x, frame.top + k * _ROW, show)
+    said = "; ".join(f"{b.name}: {show(b.at_low)} at {b.low_name}, {show(b.at_high)} at {b.high_name}" for b in bars)
+    return svg(title, said, body, frame)
+
+
+def _ends(bar: Bar) -> list[tuple[float, str]]:
+    """Its costs with their names, the lower first."""
+    return sorted([(bar.at_low, bar.low_name), (bar.at_high, bar.high_name)])
+
+
+def _bar(bar: Bar, base: float, x: Scale, top: float, show: Callable[[float], str]) -> list[str]:
+    (least, least_name), (most, most_name) = _ends(bar)
+    said = escape(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
+    parts = [text(8, top + 12, bar.name, "ink halo")]
+    for left, right, i in ((least, min(base, most), 2), (max(base, least), most, 1)):
+        if right > left:
+            width = x.at(right) - x.at(left)
+            parts.append(
+                f'<rect x="{x.at(left):.1f}" y="{top + 18:.1f}" width="{width:.1f}" height="14" fill="{colour(i)}" '
+                f'fill-opacity=".75"/>'
+            )
+    if least < base:
+        parts.append(text(x.at(least) - 4, top + 29, least_name, "halo", "end"))
+    if most > base:
+        parts.append(text(x.at(most) + 4, top + 29, most_name, "halo"))
+    place = f'x="{x.at(least):.1f}" y="{top + 18:.1f}" width="{max(x.at(most) - x.at(least), 4):.1f}" height="14"'
+    return [*parts, f'<rect {place} class="hit"><title>{said}</title></rect>']
+
+
+_RADIUS = 15.0  # of the largest model
+_SMALL = 4.0  # of a model whose parameters are not known
+FRAME = Frame(560, 380, 50, 18, 34, 46)
+BUBBLES_NARROW = Frame(380, 380, 46, 12, 34, 46)
+
+
+def frontier_chart(placed: Sequence[Placed], *, title: str) -> str:
+    """The same picture as a file of its own, with its style inside it."""
+    return standalone(frontier_picture(placed, title=title))
+
+
+def frontier_picture(placed: Sequence[Placed], *, title: str, frame: Frame = FRAME) -> str:
+    """An SVG: cost per run on a log axis, score upright, area by params_b, a line through the frontier.
+
+    Models without a place, or at no cost, are not drawn. A model is on the line if nobody dominates it and, where its
+    probability is known, it is on the frontier in half of the draws. Intervals are hairlines.
+    """
+    drawn = [(one, one.cost_usd, one.score) for one in placed if one.on_frontier is not None]
+    here = [(one, cost, score) for one, cost, score in drawn if cost and score is not None]
+    if not here:
+        return empty(title, frame, "no model has a place")
+    costs, scores = [cost for _, cost, _ in here], [score for _, _, score in here]
+    x_ticks = log_ticks(min(costs), max(costs) * (1 + 1e-6))
+    y_ticks = nice_ticks(min(scores), max(scores))
+    x = Scale(min(x_ticks[0], min(costs)), max(x_ticks[-1], max(costs)), frame.left + 20, frame.right - 20, log=True)
+    y = Scale(y_ticks[0], y_ticks[-1], frame.bottom - 16, frame.top + 4)
+    largest = max((one.params_b or 0.0 for one, _, _ in here), default=0.0)
+    best = sorted((cost, score) for one, cost, score in here if surely(one))
+    line = " ".join(f"{x.at(cost):.1f},{y.at(score):.1f}" for cost, score in best)
+    body = [
+        *y_axis(y_ticks, y, "score", frame),
+        *x_axis([(t, f"${t:,g}") for t in x_ticks], x, "cost of one run of the set (US dollars)", frame, grid=True),
+        f'<polyline points="{line}" class="line" stroke="var(--best)"/>',
+        *(part for one, cost, score in here for part in _interval(one, x, y)),
+        *(part for one, cost, score in here for part in _bubble(one, x.at(cost), y.at(score), largest)),
+        *_names([(one, x.at(cost), y.at(score), _radius(one, largest)) for one, cost, score in here], frame),
+        *_key(any(one.params_b for one, _, _ in here), frame),
+    ]
+    said = "; ".join(f"{one.model}: {usd(cost)}, score {number(score)}" for one, cost, score in here)
+    return svg(title, said, body, frame)
+
+
+def surely(one: Placed) -> bool:
+    """True where the model is drawn on the frontier."""
+    return bool(one.on_frontier) and (one.p_on_frontier is None or one.p_on_frontier >= 0.5)
+
+
+def _key(sized: bool, frame: Frame) -> list[str]:
+    """What the colours mean, above the plot."""
+    entries = [("on the frontier", "var(--best)"), ("dominated", "var(--bad)")]
+    parts, right = [], frame.right
+    for name, fill in reversed(entries):
+        right -= len(name) * CHARACTER
+        parts.append(text(right, 14, name))
+        parts.append(f'<circle fill="{fill}" fill-opacity=".6" cx="{right - 10:.1f}" cy="10" r="5"/>')
+        right -= 26
+    if sized and right > 190:
+        parts.append(text(60, 14, "area: parameters"))
+    return parts
+
+
+def _radius(one: Placed, largest: float) -> float:
+    return _RADIUS * math.sqrt(one.params_b / largest) if one.params_b and largest else _SMALL
+
+
+def _interval(one: Placed, x: Scale, y: Scale) -> list[str]:
+    """Hairlines as long as the cost's and the score's intervals."""
+    if not one.cost_usd or one.score is None:
+        return []
+    at_x, at_y, parts = x.at(one.cost_usd), y.at(one.score), []
+    if one.cost_low_usd and one.cost_high_usd:
+        left, right = x.at(max(one.cost_low_usd, x.low)), x.at(min(one.cost_high_usd, x.high))
+        parts.append(stroke(left, at_y, right, at_y, "axis"))
+    if one.score_low is not None and one.score_high is not None:
+        parts.append(stroke(at_x, y.at(max(one.score_low, y.low)), at_x, y.at(min(one.score_high, y.high)), "axis"))
+    return parts
+
+
+def _bubble(one: Placed, at_x: float, at_y: float, largest: float) -> list[str]:
+    radius = _radius(one, largest)
+    colour = "var(--best)" if surely(one) else "var(--bad)"
+    size = "" if one.params_b is None else f", {one.params_b:g}B"
+    sure = "" if one.p_on_frontier is None else f", P(on frontier) {one.p_on_frontier:.2f}"
+    said = escape(f"{one.model}{size}: {usd(one.cost_usd)}, score {number(one.score)}{sure}")
+    circle = f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="{radius:.1f}" fill="{colour}" fill-opacity=".55"/>'
+    target = f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="{max(radius, 10):.1f}" class="hit"><title>{said}</title>'
+    return [circle, target + "</circle>"]
+
+
+def _names(bubbles: Sequence[tuple[Placed, float, float, float]], frame: Frame) -> list[str]:
+    """A name beside each bubble (x, y, radius), where it meets the least of other names and bubbles."""
+    taken: list[tuple[float, float, float, float]] = [
+        (at_x - radius, at_x + radius, at_y - radius, at_y + radius) for _, at_x, at_y, radius in bubbles
+    ]
+    parts = []
+    for one, at_x, at_y, radius in bubbles:
+        width = len(one.model) * CHARACTER
+        places: list[tuple[float, float, float, str, tuple[float, float, float, float]]] = []
+        for step in (0, -14, 14, -28, 28, -42, 42):
+            for x, start, anchor in (
+                (at_x + radius + 4, at_x + radius + 4, "start"),
+                (at_x - radius - 4, at_x - radius - 4 - width, "end"),
+                (at_x, at_x - width / 2, "middle"),
+            ):
+                if anchor == "middle" and abs(step) < radius + 8:
+                    continue  # it would lie on its own bubble
+                box = (start, start + width, at_y + step - 7, at_y + step + 5)
+                outside = box[0] < frame.left or box[1] > frame.width - 2 or box[3] > frame.bottom
+                places.append((100 * outside + sum(_meet(box, other) for other in taken), abs(step), x, anchor, box))
+        _, _, x, anchor, box = min(places, key=lambda place: place[:2])
+        taken.append(box)
+        parts.append(text(x, box[3] - 1, one.model, "halo ink" if surely(one) else "halo", anchor))
+    return parts
+
+
+def _meet(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]

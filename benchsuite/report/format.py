@@ -1,0 +1,219 @@
+"""What people read, terminal and page alike: numbers as text, the decision as a sentence. Pure.
+
+Base units come in (seconds, dollars, ratios); units for people go out. Missing is an en dash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from benchsuite.economics.decision import stopped_level
+from benchsuite.results import Decision, Distribution, Estimate, Judged, Warn
+
+DASH = "\u2013"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` with at least `digits` significant digits, whole from there on: 0.0123, 4.57, 12,345."""
+    if value is None:
+        return DASH
+    if value == 0:
+        return "0"
+    rounded = abs(float(f"{value:.{digits}g}"))  # 9.999 has two whole digits once it is written
+    whole = len(str(int(rounded))) if rounded >= 1 else 0
+    if whole >= digits:
+        return f"{value:,.0f}"
+    if whole:
+        return f"{value:.{digits - whole}f}"
+    return f"{value:#.{digits}g}"
+
+
+def ms(value_s: float | None) -> str:
+    """Seconds as milliseconds, without the unit."""
+    return number(None if value_s is None else value_s * 1000)
+
+
+def usd(value: float | None) -> str:
+    """Dollars with their sign: cents from a dollar up, significant digits below."""
+    if value is None:
+        return DASH
+    return f"${value:,.2f}" if value >= 1 else f"${number(value)}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands separators."""
+    return DASH if value is None else f"{value:,}"
+
+
+def percent(ratio: float | None) -> str:
+    """A ratio as a percentage with its sign."""
+    return DASH if ratio is None else f"{number(ratio * 100)} %"
+
+
+def tail(values_s: Distribution, stat: str) -> float | None:
+    """The percentile called `stat` in seconds, or None where fewer than ten observations lie beyond it.
+
+    So p99 needs n >= 1000 and p95 n >= 200: below, it is hardly more than the largest value seen.
+    """
+    return values_s.stat(stat) if values_s.n * (100 - int(stat[1:])) >= 1000 else None
+
+
+def best_tail(judged: Iterable[Judged]) -> str:
+    """The highest of p99 and p95 that any level's TTFT supports."""
+    return "p99" if any(tail(j.point.ttft_s, "p99") is not None for j in judged) else "p95"
+
+
+def set_size(judged: Judged) -> int | None:
+    """Requests in one run of the set; None in a table of points that does not tell."""
+    point = judged.point
+    return None if point.n_failed is None else round((point.n_ok + point.n_failed) / point.repeat_count)
+
+
+def limit_name(doubt: str) -> str:
+    """`throughput` of 'throughput > 20 tok/s missed: 18.2 tok/s'."""
+    return doubt.split(" ", 1)[0]
+
+
+def headline(decision: Decision, judged: Sequence[Judged]) -> str:
+    """The decision in one sentence, without a full stop."""
+    if decision.kind == "none":
+        return _no_level(decision.nearest)
+    choice = decision.choice
+    sure = chance_text(decision)
+    return f"optimum {choice.point.concurrency}{sure}: {price_text(choice)}; {_next_level(choice, judged)}"
+
+
+def chance_text(decision: Decision) -> str:
+    """' (P = 0.61; 16: 0.39)': how often the rule picks the optimum, and what else it picks; '' with one run."""
+    by_level = decision.p_by_level
+    if not by_level:
+        return ""
+    own = decision.choice.point.concurrency if decision.kind == "optimum" else None
+    others = [f"{level}: {p:.2f}" for level, p in by_level.items() if level != own and p >= 0.005]
+    none = 1 - sum(by_level.values())
+    others += [f"none: {none:.2f}"] * (none >= 0.005)
+    if own is not None:
+        others.insert(0, f"P = {by_level[own]:.2f}")
+    return f" ({'; '.join(others)})"
+
+
+def chance(p: float | None) -> str:
+    """A probability with two digits after the point."""
+    return DASH if p is None else f"{p:.2f}"
+
+
+def interval(estimate: Estimate | None, show: Callable[[float | None], str], scale: float = 1.0) -> str:
+    """'4.57 [4.40, 4.75]', an end that is not known as an en dash; the value alone without an interval."""
+    if estimate is None or estimate.value is None:
+        return DASH
+    value = show(estimate.value * scale)
+    if estimate.low is None and estimate.high is None:
+        return value
+    low, high = (None if end is None else end * scale for end in (estimate.low, estimate.high))
+    return f"{value} [{show(low)}, {show(high)}]"
+
+
+def has_intervals(judged: Iterable[Judged]) -> bool:
+    """True if any level has the interval of its wall time: several runs."""
+    return any((found := j.intervals.get("wall_s")) is not None and found.low is not None for j in judged)
+
+
+def price_text(judged: Judged) -> str:
+    """'$0.0012 per run of 64 requests, $3.20/1M output tokens'; without a price, how long the run took."""
+    size, cost = set_size(judged), judged.cost
+    run = "run" if size is None else f"run of {size:,} requests"
+    if cost.cost_usd is None:
+        return f"{number(judged.point.wall_s)} s per {run} (no price given)"
+    per_1m = cost.usd_per_1m_output_tokens
+    if per_1m is None:
+        return f"{usd(cost.cost_usd)} per {run}"
+    found = judged.intervals.get("usd_per_1m_output_tokens")
+    ends = "" if found is None or found.low is None else f" [{number(found.low)}, {number(found.high)}]"
+    return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends}"
+
+
+def _no_level(nearest: Judged | None) -> str:
+    if nearest is None:
+        return "no level meets the SLO: none was measured"
+    doubts = doubt_text(nearest) or "has no duration"
+    return f"no level meets the SLO; nearest: {nearest.point.concurrency} {doubts}"
+
+
+def doubt_text(judged: Judged) -> str:
+    """'misses throughput > 20 tok/s (18.2 tok/s)'; '' when every limit holds."""
+    misses = [f"{limit} ({value})" for limit, _, value in (miss.partition(" missed: ") for miss in judged.misses)]
+    said = [f"misses {' and '.join(misses)}"] if misses else []
+    if judged.unknown:
+        said.append("is not proven: " + ", ".join(judged.unknown))
+    return ", and ".join(said)
+
+
+def _next_level(choice: Judged, judged: Sequence[Judged]) -> str:
+    stopped = stopped_level(choice, judged)
+    above = [j for j in judged if j.point.concurrency > choice.point.concurrency]
+    if stopped is not None and stopped is not min(above, key=lambda j: j.point.concurrency, default=None):
+        return f"{stopped.point.concurrency} would cost less but {doubt_text(stopped)}"
+    if not above:
+        return "it is the highest level measured, so measure higher"
+    following = min(above, key=lambda j: j.point.concurrency)
+    reason = doubt_text(following) or f"costs more ({price_text(following)})"
+    return f"next level {following.point.concurrency} {reason}"
+
+
+def asides(decision: Decision, judged: Sequence[Judged]) -> list[str]:
+    """What the headline leaves out: the runner-up, the SLO's near-sure doubts, and what the figures cannot say."""
+    said = []
+    if decision.kind == "optimum" and decision.runner_up is not None:
+        second = decision.runner_up
+        said.append(f"runner-up {second.point.concurrency}: {price_text(second)}")
+    said += _advice(decision)
+    if judged and all(j.point.repeat_count == 1 for j in judged):
+        said.append("one run per level: no interval, so close levels may swap places")
+    if judged and all(j.cost.usd_per_hour is None for j in judged):
+        said.append("no price: levels are ranked by the run's duration; give --usd-per-hour or --preset")
+    return said
+
+
+def _advice(decision: Decision) -> list[str]:
+    """The safer level where the cheapest is not sure, and why there is no probability where there is none."""
+    said = []
+    if decision.kind == "optimum" and decision.recommended is not decision.choice:
+        safer = decision.recommended
+        said.append(
+            f"recommended {safer.point.concurrency}: {decision.choice.point.concurrency} is not sure to be the cheapest"
+            f" level that meets the SLO, and the lower one costs at most 5 % more ({price_text(safer)})"
+        )
+    if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
+        said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
+    return said
+
+
+def sentence(text: str) -> str:
+    """With a capital, unless it begins with the name of a limit, and a full stop."""
+    first, _, rest = text.partition(" ")
+    named = "_" in first or rest[:1] in ("<", ">")
+    return (text if named else text[:1].upper() + text[1:]) + "."
+
+
+def spaced(text: str, space: str = "\u00a0") -> str:
+    """Percentages as everywhere else: '5 %' for '5%', which on a page no line break parts."""
+    return re.sub(r"(?<=\d) ?%", f"{space}%", text)
+
+
+def grouped_warnings(judged: Iterable[Judged]) -> list[tuple[Warn, tuple[int, ...]]]:
+    """Every warning, those of one code and remedy together: the first, and the levels that it concerns."""
+    groups: dict[tuple[str, str], list[Warn]] = {}
+    for one in judged:
+        for warn in one.point.warnings:
+            groups.setdefault((warn.code, warn.remedy), []).append(warn)
+    return [(found[0], tuple(w.concurrency for w in found if w.concurrency is not None)) for found in groups.values()]
+
+
+def warning_text(warn: Warn, levels: Sequence[int]) -> str:
+    """'at 8 (and 16, 32): finding; remedy'."""
+    said = spaced(f"{warn.finding}; {warn.remedy}", " ")
+    if not levels:
+        return said
+    others = f" (likewise {', '.join(str(level) for level in levels[1:])})" if len(levels) > 1 else ""
+    return f"at {levels[0]}{others}: {said}"

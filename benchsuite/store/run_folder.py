@@ -1,0 +1,371 @@
+"""A run folder read back: finished, cut short, or still being written."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from benchsuite import __version__
+from benchsuite.errors import InputError, PointsError, StoreError, read_json
+from benchsuite.manifest import check_manifest
+from benchsuite.records import SCHEMA_VERSION
+from benchsuite.store.files import (
+    GPU,
+    JOURNALS,
+    MANIFEST,
+    POINTS,
+    REPORT,
+    REQUESTS,
+    SAMPLE_SCHEMAS,
+    SAMPLES,
+    SCHEMA,
+    SERVER,
+    SUMMARY,
+    at_current_schema,
+    drop_temporaries,
+    part_name,
+    part_of_journal,
+    put_aside,
+    sync,
+    write_json,
+    write_parquet,
+)
+from benchsuite.store.journal import SampleLog, read_journal, wait_for_writers
+
+
+class RunFolder:
+    """A run being measured, new or taken up again. Nobody else can write to it until `release`.
+
+    before: the run as it was left, None for a new one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+        ours = (MANIFEST, REQUESTS, SUMMARY, REPORT, *SAMPLES.values(), JOURNALS, POINTS)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
+        with suppress(OSError):  # a folder that may not be read is no concern of ours
+            sync(path.absolute().parent)
+        self._take_lock()
+        try:
+            self._refuse_living_writers()
+            holds_run = (path / MANIFEST).exists()
+            samples = [] if holds_run else self._samples_alone()
+            taken = [name for name in ours if _holds_something(path / name) and not (samples and name == JOURNALS)]
+            if taken and not holds_run:
+                raise InputError(
+                    "the output folder holds files of a run but no manifest; nothing measured is ever overwritten",
+                    where=str(path),
+                    given=f"a folder with {taken[0]}",
+                    expected="a new folder, or a run folder to go on with",
+                    hint="name another folder",
+                )
+            for log in samples:
+                log.unlink()
+            self.before: Run | None = read_run(path) if holds_run else None
+            for name in (JOURNALS, POINTS):
+                (path / name).mkdir(exist_ok=True)
+                drop_temporaries(path / name)
+            drop_temporaries(path)
+        except OSError as error:
+            self.release()
+            raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
+        except BaseException:
+            self.release()
+            raise
+        self._sessions = len(self.before.manifest.get("sessions") or [None]) if self.before else 0
+
+    def _take_lock(self) -> None:
+        """Lock the folder itself: no file is left behind, and the system lets go when the process ends, however."""
+        try:
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise InputError(
+                "another benchsuite is measuring into this folder",
+                where=str(self.path),
+                expected="one run at a time in a folder",
+                hint="wait for it, or name another --output",
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # file systems that know no locks
+                self.release()
+                raise InputError("the output folder cannot be used", where=str(self.path), given=str(error)) from None
+
+    def _refuse_living_writers(self) -> None:
+        journal = wait_for_writers(self.path / JOURNALS)
+        if journal is not None:
+            raise InputError(
+                "a measuring process of a sweep that was killed still writes into this folder",
+                where=str(journal),
+                expected="that it ends by itself, within milliseconds",
+                hint="look for processes of benchsuite that are stopped or hang, and end them",
+            )
+
+    def _samples_alone(self) -> list[Path]:
+        """The logs of samples, if there are no rows with them: a sweep ended before it had written its manifest."""
+        journals = list((self.path / JOURNALS).iterdir()) if (self.path / JOURNALS).is_dir() else []
+        return journals if all(path.suffix == ".samples" for path in journals) else []
+
+    def release(self) -> None:
+        """Let others write to the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Put manifest.json in place."""
+        write_json(self.path / MANIFEST, manifest)
+
+    def journal_path(self, point_id: str, worker: int, attempt: int = 0) -> Path:
+        """Where one worker journals one attempt at a point."""
+        return self.path / JOURNALS / f"{part_name(point_id, attempt)}.w{worker}.arrows"
+
+    def sample_log(self, name: str) -> SampleLog:
+        """A new log of this session's samples: `GPU` or `SERVER`."""
+        paths = (self.path / JOURNALS / f"{name}.s{session}.samples" for session in count(self._sessions))
+        return SampleLog(next(path for path in paths if not path.exists()), name)  # a killed one may be in no manifest
+
+    def finish_point(self, point_id: str, attempt: int = 0) -> pa.Table:
+        """Compact the journals of an attempt into its Parquet file, and return its rows."""
+        part = part_name(point_id, attempt)
+        journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
+        table = pa.concat_tables([SCHEMA.empty_table(), *map(read_journal, journals)], promote_options="default")
+        table = table.sort_by("scheduled_s")
+        write_parquet(self.path / POINTS / f"{part}.parquet", table)
+        for path in journals:
+            path.unlink()
+        return table
+
+    def finish(self) -> None:
+        """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
+        rows = read_rows(self.path)
+        if is_torn(self.path / REQUESTS):
+            put_aside(self.path / REQUESTS)
+        write_parquet(self.path / REQUESTS, rows)
+        for name, file in SAMPLES.items():
+            samples = read_samples(self.path, name)
+            if samples is not None:
+                if is_torn(self.path / file):
+                    put_aside(self.path / file)
+                write_parquet(self.path / file, samples)
+        shutil.rmtree(self.path / POINTS)
+        shutil.rmtree(self.path / JOURNALS)
+
+
+def _holds_something(path: Path) -> bool:
+    """True if it is there; an empty folder, as a crash before the first row leaves it, is nothing."""
+    return any(path.iterdir()) if path.is_dir() and path.name in (JOURNALS, POINTS) else path.exists()
+
+
+def recover(path: Path) -> Run:
+    """Compact what a crash left in a run folder, and say in its manifest that it was interrupted.
+
+    Every flushed row is kept; a run that ended by itself is left as it is. Raises PointsError for what is no run, and
+    InputError while somebody measures into it.
+    """
+    read_run(path)  # is it one?
+    if not any(_holds_something(path / name) for name in (JOURNALS, POINTS)):
+        run = read_run(path)
+        if run.manifest.get("status") != "running":
+            return run
+    folder = RunFolder(path)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        for point in manifest.get("points", []):
+            if point.get("status") == "running":
+                point["status"] = "interrupted"
+        if manifest.get("status") == "running":
+            manifest["status"] = "interrupted"
+        folder.finish()
+        folder.write_manifest(manifest)
+    except OSError as error:
+        raise StoreError("the run cannot be recovered", where=str(path), given=str(error)) from None
+    finally:
+        folder.release()
+    return read_run(path)
+
+
+def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
+    """Leave a run that was measured elsewhere; its manifest last, since a folder without one is no run.
+
+    rows: dicts with the columns of requests.parquet. Refuses a folder that holds anything.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = next(path.iterdir(), None)
+    except OSError as error:
+        raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
+    if taken is not None:
+        raise InputError("the output folder is not empty", where=str(path), expected="a new folder")
+    filled = ({"attempt": 0} | row for row in rows)
+    write_parquet(path / REQUESTS, pa.Table.from_pylist(list(filled), schema=SCHEMA).sort_by("sent_s"))
+    stamp = {"created": datetime.now(UTC).isoformat(), "benchsuite": __version__}
+    write_json(path / MANIFEST, stamp | manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run read back: its manifest and the rows of requests.parquet. gpu, server: its samples, None if none were kept.
+
+    Every column of the current schema is there (null where an older version did not write it); columns that this
+    version does not know are kept behind them.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    table: pa.Table
+    gpu: pa.Table | None = None
+    server: pa.Table | None = None
+
+    def said(self, key: str) -> Any:
+        """What the manifest says under `key`. Raises PointsError where it does not."""
+        if self.manifest.get(key) is None:
+            raise PointsError("the manifest lacks a key", where=str(self.path / MANIFEST), expected=key)
+        return self.manifest[key]
+
+    @property
+    def requests(self) -> Any:
+        """The rows as a pandas DataFrame; missing is NaN, None or NA."""
+        return self.table.to_pandas()
+
+    @property
+    def complete_points(self) -> list[dict[str, Any]]:
+        """What the manifest says of the points that were measured to their end."""
+        return [point for point in self.manifest.get("points", []) if point.get("status") == "complete"]
+
+    @property
+    def last_attempts(self) -> dict[str, int]:
+        """The highest attempt of each point that has rows."""
+        keys = zip(self.table["point_id"].to_pylist(), self.table["attempt"].to_pylist(), strict=True)
+        last: dict[str, int] = {}
+        for point_id, attempt in set(keys):
+            last[point_id] = max(last.get(point_id, 0), attempt or 0)
+        return last
+
+    @property
+    def whole(self) -> pa.Table:
+        """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
+        wanted = [part_name(str(p.get("point_id")), p.get("attempt", 0)) for p in self.complete_points]
+        return self.table.filter(pc.is_in(_parts(self.table), value_set=pa.array(wanted, pa.string())))
+
+
+def read_run(path: Path) -> Run:
+    """A run from its folder, finished, cut short or still growing. Raises PointsError."""
+    try:
+        manifest = read_json((path / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        raise PointsError(
+            "not a run folder: it has no manifest.json", where=str(path), expected="results/<run_id>"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise PointsError("the manifest cannot be read", where=str(path / MANIFEST), given=str(error)) from None
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if isinstance(schema, bool) or not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        raise PointsError(
+            "the run was written by another version of benchsuite",
+            where=str(path / MANIFEST),
+            given=f"schema {schema!r}",
+            expected=f"schema {SCHEMA_VERSION} or older",
+        )
+    check_manifest(manifest, str(path / MANIFEST))
+    try:
+        table = read_rows(path)
+        gpu, server = read_samples(path, GPU), read_samples(path, SERVER)
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
+        raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
+    run = Run(path, manifest, table, gpu, server)
+    lost = _points_without_rows(run)
+    if lost:
+        raise PointsError(
+            f"the rows of {len(lost)} measured points are missing",
+            where=str(path / REQUESTS),
+            given=", ".join(lost[:6]),
+            expected="the rows of every point that manifest.json calls complete",
+        )
+    return run
+
+
+def read_rows(path: Path) -> pa.Table:
+    """All rows of a run folder: of requests.parquet, of points that are not in it yet, of journals in neither.
+
+    So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
+    """
+    journals = sorted((path / JOURNALS).glob("*.arrows"))
+    points = sorted((path / POINTS).glob("*.parquet"))
+    whole = _read_whole(path / REQUESTS, SCHEMA, spare=bool(points or journals))
+    tables = [] if whole is None else [whole]
+    there = {str(part) for table in tables for part in _parts(table).unique().to_pylist()}
+    journaled = {part_of_journal(journal) for journal in journals}
+    for point in points:
+        if point.stem not in there:
+            table = _read_whole(point, SCHEMA, spare=point.stem in journaled)
+            if table is not None:
+                there.add(point.stem)
+                tables.append(table)
+    tables += [read_journal(journal) for journal in journals if part_of_journal(journal) not in there]
+    return pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
+
+
+def is_torn(file: Path) -> bool:
+    """True if the file is there and is no whole Parquet file."""
+    try:
+        return file.exists() and pq.read_metadata(file) is None
+    except (OSError, pa.ArrowInvalid):
+        return True
+
+
+def _read_whole(file: Path, schema: pa.Schema, *, spare: bool) -> pa.Table | None:
+    """A Parquet file at the current schema, None if there is none. spare: its rows lie in its parts too, which stand in
+    for it if it is torn (not by us, who put files in place whole, but by a disk)."""
+    if not file.exists() or (spare and is_torn(file)):
+        return None
+    return at_current_schema(pq.read_table(file), schema)
+
+
+def read_samples(path: Path, name: str) -> pa.Table | None:
+    """The run's samples, `GPU` or `SERVER`: of their file, and of the logs of sessions that are not in it yet."""
+    schema, file = SAMPLE_SCHEMAS[name], path / SAMPLES[name]
+    logs = [read_journal(log, schema) for log in sorted((path / JOURNALS).glob(f"{name}.s*.samples"))]
+    whole = _read_whole(file, schema, spare=bool(logs))
+    tables = [] if whole is None else [whole]
+    if not tables and not logs:
+        return None
+    if whole is not None:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
+        logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
+    tables += logs
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _parts(table: pa.Table) -> pa.ChunkedArray:
+    """The part that each row belongs to, as `part_name` has it."""
+    attempts = pc.fill_null(pc.cast(table["attempt"], pa.int32()), 0)
+    renewed = pc.binary_join_element_wise(table["point_id"], pc.cast(attempts, pa.string()), ".a")
+    return pc.if_else(pc.equal(attempts, 0), table["point_id"], renewed)
+
+
+def _points_without_rows(run: Run) -> list[str]:
+    points = run.manifest.get("points")
+    if not isinstance(points, list):
+        return []
+    there = set(_parts(run.table).unique().to_pylist())
+    wanted = [part_name(str(point.get("point_id")), point.get("attempt", 0)) for point in run.complete_points]
+    return [part for part in wanted if part not in there]

@@ -1,0 +1,216 @@
+"""Which GPUs a server uses: what its user says, its CUDA_VISIBLE_DEVICES, its processes, else all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import psutil  # type: ignore[import-untyped]
+
+from benchsuite.errors import TelemetryError
+
+
+def listeners(ports: Iterable[int]) -> tuple[int, ...]:
+    """The processes that listen on TCP ports of this machine, as far as this user may know. Raises nothing."""
+    wanted = set(ports)
+    try:
+        sockets = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return ()
+    found = [one.pid for one in sockets if one.status == psutil.CONN_LISTEN and one.laddr.port in wanted and one.pid]
+    return tuple(dict.fromkeys(found))
+
+
+class Kin:
+    """A server's processes. pids: those known to be its; none: then of no process it is known whose it is."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = tuple(pids)
+        self._known: dict[int, bool | None] = {}
+
+    def foreign(self, pids: Iterable[int]) -> int | None:
+        """How many of the processes are not the server's; None if that cannot be known of all."""
+        here = set(pids)
+        self._known = {pid: known for pid, known in self._known.items() if pid in here}  # pids are used again
+        verdicts = [self.has(pid) for pid in here]
+        return None if None in verdicts else verdicts.count(False)
+
+    def has(self, pid: int) -> bool | None:
+        """True if the process is the server's; None if there is no such process here (another PID namespace)."""
+        if not self._pids:
+            return None
+        if pid not in self._known:
+            self._known[pid] = self._find(pid)
+        return self._known[pid]
+
+    def _find(self, pid: int) -> bool | None:
+        if pid in self._pids:
+            return True
+        try:
+            ancestors = {parent.pid for parent in psutil.Process(pid).parents()}
+        except psutil.NoSuchProcess:
+            return None
+        except psutil.AccessDenied:
+            ancestors = set()
+        return bool(ancestors.intersection(self._pids)) or self._leads(pid)
+
+    def _leads(self, pid: int) -> bool:
+        """True if a server process leads the group of this one, which may have outlived what is between."""
+        try:
+            return os.getpgid(pid) in self._pids
+        except OSError:
+            return False
+
+    def environments(self) -> list[dict[str, str]]:
+        """The environments with which the server's processes and their descendants were started, where readable."""
+        found = []
+        for pid in self._pids:
+            try:
+                process = psutil.Process(pid)
+                members = [process, *process.children(recursive=True)]
+            except psutil.Error:
+                continue
+            for member in members:
+                try:
+                    found.append(member.environ())
+                except (psutil.Error, OSError):
+                    continue
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Mig:
+    """A MIG device: a slice of a card. handle is NVML's."""
+
+    uuid: str
+    parent_uuid: str
+    memory_total_bytes: int | None
+    instance_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A card as it was found. index is NVML's, which is not CUDA's. architecture None: unknown."""
+
+    index: int
+    uuid: str
+    name: str
+    pci_bus_id: str | None
+    memory_total_bytes: int | None
+    power_limit_w: float | None
+    architecture: str | None
+    compute_capability: str | None
+    mig: bool
+    mig_devices: tuple[Mig, ...] = ()
+
+    @property
+    def power_window_s(self) -> float | None:
+        """Over which time the power draw is a mean: 1 s on Ampere and later but GA100, else 0; None if unknown."""
+        if self.architecture is None or self.compute_capability is None:
+            return None
+        older = self.architecture in ("kepler", "maxwell", "pascal", "volta", "turing")
+        return 0.0 if older or self.compute_capability == "8.0" else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """UUIDs of the cards and MIG devices to sample, how they were found, and what is doubtful in that."""
+
+    uuids: tuple[str, ...]
+    how: str
+    doubts: tuple[str, ...] = ()
+
+
+def choose(
+    gpus: Sequence[Gpu],
+    asked: Sequence[str],
+    environments: Sequence[Mapping[str, str]],
+    busy: Sequence[str],
+) -> Choice:
+    """asked: UUIDs, beginnings of UUIDs or NVML indices. environments: of the server's processes.
+
+    busy: UUIDs of the cards on which the server's processes run. Raises TelemetryError for one that does not exist, and
+    for a server that is told to use none.
+    """
+    if asked:
+        return Choice(tuple(dict.fromkeys(_asked(gpus, one) for one in asked)), "asked")
+    told = [environment for environment in environments if "CUDA_VISIBLE_DEVICES" in environment]
+    if told:
+        uuids: dict[str, None] = {}
+        doubts: dict[str, None] = {}
+        for environment in told:
+            seen, doubt = visible(gpus, environment["CUDA_VISIBLE_DEVICES"], environment.get("CUDA_DEVICE_ORDER"))
+            uuids |= dict.fromkeys(seen)
+            doubts |= dict.fromkeys(doubt)
+        if not uuids:
+            raise TelemetryError(
+                "the server's CUDA_VISIBLE_DEVICES names no GPU of this machine",
+                given=" | ".join(sorted({repr(environment["CUDA_VISIBLE_DEVICES"]) for environment in told})),
+                expected=_listed(gpus),
+                hint="name the server's GPUs with --gpu-ids, or start the server with GPUs",
+            )
+        return Choice(tuple(uuids), "the server's CUDA_VISIBLE_DEVICES", tuple(doubts))
+    if busy:
+        return Choice(tuple(busy), "the server's processes")
+    return Choice(tuple(gpu.uuid for gpu in gpus), "all")
+
+
+def visible(gpus: Sequence[Gpu], value: str, order: str | None) -> tuple[list[str], list[str]]:
+    """UUIDs that a value of CUDA_VISIBLE_DEVICES shows, and doubts. As CUDA does, it ends at the first that is none.
+
+    Indices count along the PCI bus if `order` is PCI_BUS_ID or all cards are of one model; CUDA's default puts the
+    fastest first, which cannot be told from here.
+    """
+    by_bus = sorted(gpus, key=lambda gpu: (gpu.pci_bus_id or "~", gpu.index))
+    uuids: list[str] = []
+    doubts: list[str] = []
+    for part in (part.strip() for part in value.split(",")):
+        if part.isdecimal():
+            if int(part) >= len(by_bus):
+                break
+            gpu = by_bus[int(part)]
+            uuids.append(gpu.uuid)
+            if order != "PCI_BUS_ID" and len({gpu.name for gpu in gpus}) > 1:
+                doubts.append(
+                    f"CUDA_VISIBLE_DEVICES={value} was read in the order of the PCI bus, but the GPUs here differ, and "
+                    "CUDA puts the fastest first: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID or --gpu-ids"
+                )
+            if gpu.mig:
+                doubts.append(f"CUDA_VISIBLE_DEVICES={value} is a MIG device of {gpu.uuid}: the whole card is sampled")
+        elif len(matches := _matches(gpus, part)) == 1:
+            uuids.append(matches[0])
+        else:
+            break
+    return uuids, doubts
+
+
+def _asked(gpus: Sequence[Gpu], one: str) -> str:
+    by_index = {str(gpu.index): gpu.uuid for gpu in gpus}
+    if one in by_index:
+        return by_index[one]
+    matches = _matches(gpus, one)
+    if len(matches) != 1:
+        raise TelemetryError(
+            "several GPUs have such a UUID" if matches else "there is no such GPU",
+            where="--gpu-ids",
+            given=one,
+            expected=_listed(gpus),
+            hint="give more of the UUID, or the NVML index that `nvidia-smi -L` shows",
+        )
+    return matches[0]
+
+
+def _matches(gpus: Sequence[Gpu], start: str) -> list[str]:
+    """UUIDs of cards and MIG devices that begin so, with or without their GPU- or MIG-."""
+    uuids = [uuid for gpu in gpus for uuid in (gpu.uuid, *(mig.uuid for mig in gpu.mig_devices))]
+    if not start or start in uuids:
+        return [start] if start else []
+    return [uuid for uuid in uuids if uuid.startswith(start) or uuid.partition("-")[2].startswith(start)]
+
+
+def _listed(gpus: Sequence[Gpu]) -> str:
+    return "one of " + ", ".join(
+        [f"{gpu.index} = {gpu.uuid} ({gpu.name})" for gpu in gpus]
+        + [mig.uuid for gpu in gpus for mig in gpu.mig_devices]
+    )

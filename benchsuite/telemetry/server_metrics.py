@@ -1,0 +1,266 @@
+"""What the server says of itself: its /metrics, scraped over plain HTTP beside the load, never inside a request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from benchsuite.clock import NS_PER_S, now_ns
+from benchsuite.records import ServerSample
+from benchsuite.servers.base import ServerProfile
+from benchsuite.servers.metric_names import FAMILIES, ServerReading, read_server_page
+from benchsuite.telemetry.http import MAX_BYTES, bounded_client
+
+Transport = httpx.BaseTransport
+_TOTAL_S = 5.0  # a page that drips is given up, whatever each read takes
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One try. at_s: the middle of the exchange on the run's clock, wall_s the same as Unix time.
+
+    text is None when there is no page; problem then says why, and kind is the same in few words that never vary.
+    date_s: what the server's own clock said (Unix time, whole seconds), None if it did not.
+    """
+
+    at_s: float
+    wall_s: float
+    text: str | None
+    kind: str | None = None
+    problem: str | None = None
+    date_s: float | None = None
+
+
+def metrics_url(base_url: str, given: str | None = None, path: str = "/metrics") -> str:
+    """Where the metrics are: `given`, completed by `path` if it names only a host; else `path` below the base URL."""
+    if given is None:
+        return base_url.rstrip("/") + path
+    return given.rstrip("/") + path if urlsplit(given).path in ("", "/") else given
+
+
+class Scraper:
+    """Reads one URL again and again over one connection of its own."""
+
+    def __init__(
+        self,
+        url: str,
+        origin_ns: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        verify: bool = True,
+        timeout_s: float = 2.0,
+        transport: Transport | None = None,
+    ) -> None:
+        self.url, self._origin_ns = url, origin_ns
+        self._client = bounded_client(
+            headers=headers, verify=verify, timeout_s=timeout_s, total_s=_TOTAL_S, transport=transport
+        )
+
+    def get(self) -> Scrape:
+        """The page now. Never raises."""
+        asked_ns, wall_s = now_ns(), time.time()
+        text, kind, problem, date_s = None, None, None, None
+        try:
+            with self._client.stream("GET", self.url) as answer:
+                date_s = _date_s(answer.headers.get("date"))
+                if answer.status_code == 200:
+                    text = _body(answer, asked_ns)
+                else:
+                    kind = f"answered {answer.status_code}"
+                    problem = f"{self.url} answered {answer.status_code} {answer.reason_phrase}".rstrip()
+        except _TooBigError:
+            kind, problem = "too big", f"{self.url}: the page is bigger than {MAX_BYTES // 1024**2} MiB"
+        except (httpx.TimeoutException, _TooSlowError):
+            kind, problem = "timeout", f"{self.url}: no whole page in time"
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            kind, problem = "unreachable", f"{self.url} cannot be read: {str(error) or type(error).__name__}"
+        half_s = (now_ns() - asked_ns) / NS_PER_S / 2
+        at_s = (asked_ns - self._origin_ns) / NS_PER_S + half_s
+        return Scrape(at_s, wall_s + half_s, text, kind, problem, date_s)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+class _TooBigError(Exception):
+    pass
+
+
+class _TooSlowError(Exception):
+    pass
+
+
+def _body(answer: httpx.Response, asked_ns: int) -> str:
+    content = bytearray()
+    for chunk in answer.iter_bytes():
+        content += chunk
+        if len(content) > MAX_BYTES:
+            raise _TooBigError
+        if now_ns() - asked_ns > _TOTAL_S * NS_PER_S:
+            raise _TooSlowError
+    return content.decode("utf-8", "replace")
+
+
+def _date_s(text: str | None) -> float | None:
+    try:
+        return None if text is None else parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """Requests running and waiting, tokens generated since its start. None: not told."""
+
+    running: float | None
+    waiting: float | None
+    generated_tokens: float | None
+
+    @property
+    def idle(self) -> bool | None:
+        """True when nothing runs or waits; None when the server does not tell."""
+        if self.running is None:
+            return False if self.waiting else None
+        return self.running == 0 and not self.waiting
+
+
+def read_state(client: httpx.Client, profile: ServerProfile, base_urls: Sequence[str] = ("",)) -> ServerState | None:
+    """The server's state now, or None if it cannot be had.
+
+    base_urls: of several like servers (empty: the client's own); then the sums, None where one of them does not tell.
+    """
+    states = [state for url in base_urls if (state := _read_one(client, profile, url)) is not None]
+    if not states or len(states) < len(base_urls):
+        return None
+    return ServerState(*(_sum(figures) for figures in zip(*map(astuple, states), strict=True)))
+
+
+def _sum(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if len(known) == len(figures) else None
+
+
+def _read_one(client: httpx.Client, profile: ServerProfile, base_url: str) -> ServerState | None:
+    if profile.metrics_path is None:
+        return None
+    try:
+        answer = client.get(base_url + profile.metrics_path)
+    except httpx.HTTPError:
+        return None
+    reading = read_server_page(answer.text) if answer.status_code == 200 else None
+    if reading is None or reading.family is None:
+        return None
+    told = reading.figures
+    return ServerState(told.get("running"), told.get("waiting"), told.get("generated_tokens"))
+
+
+def wait_until_idle(
+    client: httpx.Client,
+    profile: ServerProfile,
+    min_s: float,
+    max_s: float,
+    on_wait: Callable[[float], bool | None] = lambda _: None,
+    base_urls: Sequence[str] = ("",),
+) -> tuple[float, bool]:
+    """Wait at least `min_s` and until the server is idle where that can be seen, at most `max_s`.
+
+    on_wait: told the seconds so far a few times a second; True gives up. base_urls: as for read_state; then all must
+    be idle. Returns (seconds waited, whether the server was seen idle).
+    """
+    started_s = time.monotonic()
+    while True:
+        state = read_state(client, profile, base_urls)
+        waited_s = time.monotonic() - started_s
+        seen_idle = state is not None and state.idle is True
+        unknown = state is None or state.idle is None
+        if waited_s >= min_s and (seen_idle or unknown or waited_s >= max_s):
+            return waited_s, seen_idle
+        if on_wait(waited_s):
+            return waited_s, seen_idle
+        time.sleep(min(0.25, max(0.0, max_s - waited_s)) or 0.01)
+
+
+class ServerSampler:
+    """Samples one server's metrics page; a Sampler.
+
+    url: of the page (scrape.metrics_url makes it). endpoint: base URL of the server, as in the requests' rows.
+    headers, verify: as the requests have them, if the page is behind the same door.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        endpoint: str,
+        origin_ns: int,
+        hz: float = 1.0,
+        *,
+        headers: Mapping[str, str] | None = None,
+        verify: bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.period_s = 1.0 / hz
+        self._endpoint = endpoint
+        self._scraper = Scraper(url, origin_ns, headers=headers, verify=verify, transport=transport)
+        self._problems: dict[str, str] = {}
+        self._family: str | None = None
+        self._told: set[str] = set()
+
+    def sample(self) -> Sequence[ServerSample]:
+        """One row, whatever comes back."""
+        scrape = self._scraper.get()
+        if scrape.text is None:
+            self._problem(scrape.kind or "", f"server metrics: {scrape.problem}")
+            return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=scrape.problem),)
+        reading = read_server_page(scrape.text)
+        error = self._judge(reading)
+        return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=error, **reading.figures),)
+
+    def has_page(self) -> bool:
+        """Whether there is a page with figures of a known server now; nothing is remembered."""
+        text = self._scraper.get().text
+        return text is not None and read_server_page(text).family is not None
+
+    def facts(self) -> dict[str, Any]:
+        """Where the page is, whose names it uses, which of that family's figures it has and lacks."""
+        known = FAMILIES.get(self._family or "", {})
+        return {
+            "url": self._scraper.url,
+            "endpoint": self._endpoint,
+            "family": self._family,
+            "period_s": self.period_s,
+            "figures": sorted(self._told),
+            "missing": sorted(set(known) - self._told),
+        }
+
+    def problems(self) -> Sequence[str]:
+        """What went wrong so far, each kind once."""
+        return tuple(self._problems.values())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._scraper.close()
+
+    def _judge(self, reading: ServerReading) -> str | None:
+        """Why a page has no figures, or not all; None if there is nothing to say."""
+        url = self._scraper.url
+        if reading.family is not None:
+            self._family = reading.family
+            self._told |= set(reading.figures)
+        if reading.odd is not None:
+            word = f"{url}: a line cannot be read: {reading.odd!r}"
+            return self._problem("odd line", f"server metrics: {word}") and word
+        if reading.family is None:
+            names = ", ".join(FAMILIES)
+            word = f"{url}: no metrics of a known server ({names})" if reading.n_named else f"{url}: no Prometheus text"
+            return self._problem("no figures", f"server metrics: {word}") and word
+        return None
+
+    def _problem(self, kind: str, words: str) -> str:
+        return self._problems.setdefault(kind, words)
