@@ -1,0 +1,203 @@
+"""What the command line refuses: exit code 2, and the flag, key or file that is to blame. The words are snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from command_line import CommandLine
+from syrupy.assertion import SnapshotAssertion
+
+PAPER = "--points paper_table4.csv"
+SCORED = f"{PAPER} --scores paper_scores.csv"
+QWEN = f"{PAPER} --model Qwen3-30B --usd-per-hour 0.79 --gpus 2"
+DAY = f"{QWEN} --requests-per-day 9"
+SHAPE = "--params-b 70 --layers 80 --kv-heads 8 --head-dim 128"
+FIT = f"--fit {SHAPE} --context 4096 --concurrency 32"
+GPT4 = "--api article/gpt-4 --preset h100-low --today 2026-04-01"
+OWNED = "--purchase-price 120000 --currency CNY --fx 7.09 --power-kw .4 --electricity 1"
+URL = "--base-url http://127.0.0.1:9"
+AGAINST = "slower --baseline repeated"
+USAGE = "usage"  # click's own errors name the option in their words
+
+# verb -> flags -> where
+REFUSED: dict[str, dict[str, str | None]] = {
+    "decide": {
+        "": None,
+        f"demo {PAPER}": None,
+        "demo demo": None,
+        "no-such-folder": "no-such-folder",
+        "no-rows": "no-rows/requests.parquet",
+        "none-whole": "none-whole",
+        "--points no-such.csv": "no-such.csv",
+        "demo --slo ''": "--slo",
+        f"{PAPER} --slo speed>20": "--slo",
+        f"{PAPER} --usd-per-hour -1": "usd_per_hour",
+        f"{PAPER} --usd-per-hour 1 --preset l4": None,
+        "demo --usd-per-our 1": USAGE,
+    },
+    "check": {
+        "": None,
+        f"demo {PAPER}": None,
+        "no-such-folder": "no-such-folder",
+        f"{PAPER} --slo speed>20": "--slo",
+        f"{PAPER} --usd-per-hour -1": "usd_per_hour",
+        f"{PAPER} --attribution": "--attribution",
+        f"{PAPER} --energy": "--energy",
+        f"{PAPER} --balance": "--balance",
+    },
+    "frontier": {
+        "--scores paper_scores.csv": None,
+        SCORED: "paper_table4.csv",
+        f"{PAPER} --scores no-such.csv --usd-per-hour 1": "no-such.csv",
+        "--points no-such.csv --scores paper_scores.csv --usd-per-hour 1": "no-such.csv",
+        f"{SCORED} --usd-per-hour -1": "usd_per_hour",
+        f"{SCORED} --usd-per-hour 1 --svg no-such-folder/f.svg": "--svg",
+        f"{SCORED} --usd-per-hour 1 --preset l4": None,
+        f"{SCORED} --usd-per-hour 1 --slo speed>2": "--slo",
+        f"{SCORED} --usd-per-hour 1 --prices article_scenarios.toml": "--preset",
+        "--points two-sizes.csv --scores paper_scores.csv --usd-per-hour 1": "requests",
+    },
+    "compare-api": {
+        "--usd-per-hour 1": "--api",
+        f"{GPT4} --api-input-usd-per-1m 1": "--api",
+        "--api-input-usd-per-1m 1 --usd-per-hour 1": "--api",
+        "--api-input-usd-per-1m -1 --api-output-usd-per-1m 1 --usd-per-hour 1": (
+            "--api-*-usd-per-1m: input_usd_per_1m_tokens"
+        ),
+        "--api-input-usd-per-1m 3e-6 --api-output-usd-per-1m 1 --usd-per-hour 1": (
+            "--api-*-usd-per-1m: input_usd_per_1m_tokens"
+        ),
+        "--api openai/gpt-4o --usd-per-hour 1": "--input-ratio",
+        "--api article/gpt-4": "--usd-per-hour",
+        "--api article/gpt4 --usd-per-hour 1": "api",
+        f"{GPT4} --usd-per-hour 1": None,
+        f"{GPT4} --input-ratio 1.1": "input_ratio",
+        f"{GPT4} --capacity-tok-s 0": "capacity_tok_s",
+        f"{GPT4} --capacity-tok-s 9 --u-max 0": "u_max",
+        f"{GPT4} --tokens-per-month -1": "tokens_per_month",
+        f"{GPT4} --tokens-per-month 1e6 --cache-hit-rate 1.2": "cache_hit_rate",
+        f"{GPT4} --cache-hit-rate 0.2": "--tokens-per-month",
+        f"{GPT4} --tokens-per-month 1e6 --capex-usd 1": "--opex-usd-per-month",
+        f"{GPT4} --retrain-usd-per-year nan": "retrain_usd_per_year",
+        f"{GPT4} --fixed-usd-per-month -1": "fixed_usd_per_month",
+        f"{GPT4} --reserved-usd-per-hour 1": "--reserved-usd-per-hour",
+        f"{GPT4} --prices no-such.toml": "no-such.toml",
+        f"{GPT4} --today tomorrow": "--today: as_of",
+    },
+    "cost": {
+        "": None,
+        "--preset l4 --usd-per-hour 1": None,
+        "--purchase-price 1000": "--power-kw",
+        "--purchase-price 1000 --power-kw 1": "--electricity",
+        f"{OWNED} --pue 0.5": "pue",
+        "--preset h200": "preset",
+        "--usd-per-hour -1": "usd_per_hour",
+        "--usd-per-hour 1 --utilisation .5": "--utilisation",
+        "--usd-per-hour 1 --mode full": "--mode",
+        "--usd-per-hour 1 --redo-hours 1": "--redo-hours",
+        "--usd-per-hour 1 --rent reserved --utilisation 0": "utilisation",
+        "--usd-per-hour 1 --rent spot --fallback-ratio 1.5": "fallback_ratio",
+        "--usd-per-hour 1 --reserved-ratio .5": "--reserved-usd-per-hour",
+        "--usd-per-hour 1 --reserved-ratio 1.5 --reserved-usd-per-hour 1": "shares",
+        "--preset a800-owned --rent spot": "--rent",
+        "--preset a800-owned --pue .9": "pue",
+        "--preset a800-owned --output-tok-s 9": "--output-tok-s",
+        "--preset a800-owned --sensitivity --range pue": "--range",
+        "--preset a800-owned --sensitivity --range pue=.9:1": "pue",
+        "--preset a800-owned --sensitivity --range prize=1:2": "--range",
+        "--preset a800-owned --sensitivity --output-tok-s 0": "--output-tok-s",
+        "--preset a800-owned --sensitivity --against-usd-per-1m 1": "--output-tok-s",
+        "--prices no-such.toml --preset l4": "no-such.toml",
+        "--preset l4 --today soon": "--today: as_of",
+    },
+    "plan": {
+        QWEN: None,
+        f"{DAY} --users 5": None,
+        f"{QWEN} --requests-per-day -1": "requests_per_day",
+        f"{DAY} --peak-factor 0.5": "peak_factor",
+        f"{DAY} --headroom 0": "headroom",
+        f"{DAY} --spare -1": "spare",
+        f"{DAY} --level 256": "--level",
+        f"{DAY} --think-s 1": "--think-s",
+        f"{QWEN} --hours no-such.csv": "no-such.csv",
+        f"{QWEN} --hours no-such.csv --peak-factor 2": "--peak-factor",
+        f"{PAPER} --requests-per-day 9": "--model",
+        f"{PAPER} --model Qwen --requests-per-day 9": "--model",
+        f"{DAY} --layers 80": USAGE,
+        f"--fit {SHAPE} --context 4096": "--concurrency",
+        f"--fit {SHAPE} --context -1 --concurrency 1": "context_tokens",
+        f"{FIT} --precision fp17": "precision",
+        f"{FIT} --memory-share 2": "memory_share",
+        f"{FIT} {PAPER}": None,
+    },
+    "gate": {
+        f"{AGAINST} --max-regression tttf=5%": "--max-regression",
+        f"{AGAINST} --max-regression ttft=5": "--max-regression",
+        f"{AGAINST} --max-regression ttft=nan": "--max-regression",
+        f"{AGAINST} --max-regression ,": "--max-regression",
+        f"{AGAINST} --max-regression ttft=5%,ttft_mean=4%": "--max-regression",
+        f"{AGAINST} --allow weather": "--allow",
+        f"{AGAINST} --allow mashine": "--allow",
+        "repeated --levels 16": "repeated",
+    },
+    "sweep": {
+        "": "flags",
+        "unknown-key.toml": "unknown-key.toml",
+        f"{URL} --slo ttft<1": "flags",
+        f"{URL} --slo tftt_p95<1s": "flags",
+        f"{URL} --concurrency 0": "flags",
+        f"{URL} --concurrency 8,x": USAGE,
+        f"{URL} --concurrency 8,8": "flags",
+        f"{URL} --requests 0": "flags",
+        f"{URL} --profile olama": "flags",
+        f"{URL} --usd-per-hour 1 --preset x": "flags",
+        f"{URL} --preset h10-low": "preset",
+        f"{URL} --nonsense": USAGE,
+        f"{URL} --concurrency 4,16 --requests 8": "concurrency",
+        f"{URL} --workload broken.jsonl": "broken.jsonl",
+    },
+    "report": {
+        "": None,
+        "no-such-folder": "no-such-folder",
+        "demo demo": None,
+        "demo --scores paper_scores.csv": USAGE,
+        "demo --slo ttft<1s": USAGE,
+        f"{PAPER} --format vllm": USAGE,
+        f"{PAPER} --format json": USAGE,
+    },
+    "init": {"--base-url nonsense": "--base-url"},
+    "workload": {"descibe": USAGE, "make nothing": USAGE, "describe no-such.jsonl": "no-such.jsonl"},
+    "serve": {"vlm": USAGE},
+}
+
+
+@pytest.fixture
+def place(in_stored: Path) -> None:
+    """Beside the stored runs some that cannot be judged, and files with a mistake."""
+    manifest = (in_stored / "demo" / "manifest.json").read_text("utf-8")
+    (in_stored / "no-rows").mkdir(exist_ok=True)
+    (in_stored / "no-rows" / "manifest.json").write_text(manifest)
+    (in_stored / "none-whole").mkdir(exist_ok=True)
+    (in_stored / "none-whole" / "manifest.json").write_text(manifest.replace('"complete"', '"stopped"'))
+    (in_stored / "none-whole" / "requests.parquet").write_bytes((in_stored / "demo/requests.parquet").read_bytes())
+    (in_stored / "two-sizes.csv").write_text(
+        "model,concurrency,requests,time_s,ttft_s,output_tokens\na,8,2993,100,.1,40000\nb,8,100,10,.1,4000\n"
+    )
+    (in_stored / "unknown-key.toml").write_text('[server]\nbase_url = "http://127.0.0.1:9"\n[load]\nconcurency = [1]\n')
+    (in_stored / "broken.jsonl").write_text('{"prompt": "a"}\n{oops\n')
+
+
+@pytest.mark.parametrize("verb", REFUSED)
+def test_refused(cli: CommandLine, place: None, snapshot: SnapshotAssertion, verb: str) -> None:
+    """Bad input is exit code 2, with nothing on stdout, and the error knows what is to blame."""
+    ended = {flags: cli(verb, flags) for flags in REFUSED[verb]}
+    assert {(one.code, one.out) for one in ended.values()} == {(2, "")}
+    assert {flags: getattr(one.error, "where", USAGE) for flags, one in ended.items()} == REFUSED[verb]
+    said = [f"$ benchsuite {verb} {flags}\n{_text(one.error)}" for flags, one in ended.items()]
+    assert "\n\n".join(said) == snapshot
+
+
+def _text(error: Exception) -> str:
+    return error.format_message() if isinstance(error, click.ClickException) else str(error)
