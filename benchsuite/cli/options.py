@@ -1,7 +1,8 @@
-"""A server in the foreground: one line when it is ready, then it runs until Ctrl-C or SIGTERM."""
+"""Options that verbs share, each declared once; and commands that run until they are stopped."""
 
 from __future__ import annotations
 
+import functools
 import io
 import signal
 import sys
@@ -13,20 +14,90 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from benchsuite.serving.engines import Engine
-
 if TYPE_CHECKING:
     from benchsuite.economics.prices import PriceBook
+    from benchsuite.serving.engines import Engine
+
+Command = Callable[..., Any]
+PATH = click.Path(path_type=Path)
+NOT_MET, FAILED = 3, 1  # exit codes: measured, but no level meets the SLO; the run failed
 
 
-def energy_price_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+class CommaList(click.ParamType):
+    """`8,16,32` as a list of whole numbers, or `429,queue` as one of words."""
+
+    name = "list"
+
+    def __init__(self, of: type = int, least: int | None = None) -> None:
+        self._of, self._least = of, least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
+        if not isinstance(value, str):
+            return list(value)
+        try:
+            items = [self._of(part.strip()) for part in value.split(",") if part.strip()]
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 8,16,32", param, ctx)
+        if self._least is not None and any(item < self._least for item in items):
+            self.fail(f"{value!r} has a number below {self._least}", param, ctx)
+        return items
+
+
+def gathered(name: str, *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """The options, whose values the command takes as one dict `name`, by the options' parameter names."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_dict(*args: Any, **flags: Any) -> Any:
+            return command(*args, **flags, **{name: {key: flags.pop(key) for key in keys}})
+
+        keys: list[str] = []
+        for option in reversed(options):
+            option(with_dict)
+            keys.append(with_dict.__click_params__[-1].name)  # type: ignore[attr-defined]
+        return with_dict
+
+    return decorate
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+quiet_option = click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
+levels_csv_option = click.option("--levels-csv", type=PATH, help="A CSV table of levels instead of a run folder.")
+
+
+def output_option(words: str = "The run folder.  [default: results/<run_id>]", **more: Any) -> Any:
+    return click.option("--output", type=PATH, help=words, **more)
+
+
+def slo_option(
+    words: str = "Limits that must hold.  [default: the run's; of a table ttft_mean<1s,throughput>20]",
+) -> Any:
+    return click.option("--slo", help=words)
+
+
+_GPU_PRICE = (
+    click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]"),
+    click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`."),
+    click.option("--gpus", type=click.IntRange(min=1), help="GPUs that serve the model.  [default: the run's, or 1]"),
+)
+_PRICE_FILE = click.option("--prices", type=PATH, help="Your own prices (TOML), before the bundled ones.")
+_ENERGY_PRICE = (
+    click.option("--usd-per-kwh", type=click.FloatRange(min=0), help="Price of electricity.  [default: the run's]"),
+    click.option("--pue", type=click.FloatRange(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
+    click.option(
+        "--gco2-per-kwh", type=click.FloatRange(min=0), help="Grams of CO2 a kWh of the grid.  [default: the run's]"
+    ),
+)
+
+
+def price_options(*, file: bool = True, energy: bool = False) -> Callable[[Command], Command]:
+    """--usd-per-hour, --preset, --gpus, and --prices and those of energy, as the command's dict `price`."""
+    return gathered("price", *_GPU_PRICE, *([_PRICE_FILE] if file else []), *(_ENERGY_PRICE if energy else []))
+
+
+def energy_price_flags(command: Command) -> Command:
     """--usd-per-kwh, --pue, --gco2-per-kwh: what measured energy costs and emits."""
-    at_least = click.FloatRange(min=0)
-    for flag in (
-        click.option("--gco2-per-kwh", type=at_least, help="Grams of CO2 a kWh of the grid.  [default: the run's]"),
-        click.option("--pue", type=click.FloatRange(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
-        click.option("--usd-per-kwh", type=at_least, help="Price of electricity.  [default: the run's]"),
-    ):
+    for flag in reversed(_ENERGY_PRICE):
         command = flag(command)
     return command
 
