@@ -23,7 +23,7 @@ from benchmarks.chaos_kit import (
     start,
     wait_for,
 )
-from benchsuite.serving.simulator import RunningSimulator
+from benchsuite.simulator.server import RunningSimulator
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import read_run, recover
 

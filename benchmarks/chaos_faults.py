@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos_kit import Row, keys_of, measure, prompts, requests_seen, server, spec_of, wait_for
-from benchsuite.serving.simulator_config import FAULT_KINDS, Fault, SimulatorConfig
-from benchsuite.serving.simulator_routes import drawn_fault
+from benchsuite.simulator.config import FAULT_KINDS, Fault, SimulatorConfig
+from benchsuite.simulator.server import drawn_fault
 from benchsuite.store.run_folder import Run, read_run
 
 # what each kind becomes with the limits below
@@ -29,7 +29,7 @@ _PREFLIGHT = 2
 def all_faults(probability: float) -> tuple[Fault, ...]:
     """Every kind; the silent ones silent for longer than the client waits."""
     assert set(BECOMES) == set(FAULT_KINDS)
-    return tuple(Fault(kind, probability=probability, seconds=15.0, size_bytes=300_000) for kind in FAULT_KINDS)  # type: ignore[arg-type]
+    return tuple(Fault(kind=kind, probability=probability, delay_s=15.0, size_bytes=300_000) for kind in FAULT_KINDS)  # type: ignore[arg-type]
 
 
 def faults_together(n: int = 2560, users: int = 128, workers: int = 3, tries: int = 3) -> list[Row]:

@@ -18,16 +18,15 @@ import psutil
 from benchsuite.load.calibrate import Silent
 from benchsuite.load.progress import SweepResult
 from benchsuite.load.sweep import sweep
-from benchsuite.serving.simulator import RunningSimulator, simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import RunningSimulator, simulator
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 _NO_PAUSES = {"warmup_min_s": 0, "cooldown_min_s": 0, "cooldown_max_s": 0}
-FAST = Law(ttft_s=0.005, itl_s=0.002)
+FAST = LatencyModel(ttft_s=0.005, itl_s=0.002)
 ROOT = Path(__file__).parents[1]
 
 
@@ -68,8 +67,8 @@ def measure(spec: SweepSpec, workload: Workload, path: Path) -> SweepResult:
 
 @contextmanager
 def server(**more: Any) -> Iterator[RunningSimulator]:
-    """A simulator with a quick law; more: fields of its configuration."""
-    with simulator(SimulatorConfig(**({"law": FAST} | more))) as running:
+    """A simulator with quick answers; more: fields of its configuration."""
+    with simulator(SimulatorConfig(**({"latency": FAST} | more))) as running:
         yield running
 
 

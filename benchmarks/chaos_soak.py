@@ -15,13 +15,13 @@ import psutil
 from benchmarks.chaos_kit import prompts, server, spec_of
 from benchsuite.load.calibrate import Silent
 from benchsuite.load.sweep import sweep
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry.host import raise_limit
 
 REQUESTS, QUARTERS, USERS, TOKENS = 200_000, 4, 128, 6
-LAW = Law(ttft_s=0.04, itl_s=0.01, ttft_spread_s=0.01)
-WIDE_LAW = Law(ttft_s=12.0, itl_s=2.0)
+LATENCY = LatencyModel(ttft_s=0.04, itl_s=0.01, ttft_spread_s=0.01)
+WIDE_LATENCY = LatencyModel(ttft_s=12.0, itl_s=2.0)
 _FIRST_S = 60.0
 
 
@@ -87,7 +87,11 @@ class _Truth(Silent):
 
 def soak(requests: int = REQUESTS) -> list[str]:
     """One point of 200,000 requests in one measuring process."""
-    with server(law=LAW) as running, tempfile.TemporaryDirectory(prefix="benchsuite-soak-") as folder, _Watch() as seen:
+    with (
+        server(latency=LATENCY) as running,
+        tempfile.TemporaryDirectory(prefix="benchsuite-soak-") as folder,
+        _Watch() as seen,
+    ):
         truth = _Truth(running.base_url, requests)
         load = {"warmup_min_s": 0, "cooldown_min_s": 0}
         spec = spec_of(running.base_url, [USERS], 1, load=load)
@@ -116,7 +120,7 @@ def soak(requests: int = REQUESTS) -> list[str]:
 def streams(users: int = 10_000, workers: int = 4) -> list[str]:
     """So many streams open at the same time, all answered."""
     raise_limit(users + 1000)  # the server's process inherits it
-    with server(law=WIDE_LAW) as running, tempfile.TemporaryDirectory(prefix="benchsuite-wide-") as folder:
+    with server(latency=WIDE_LATENCY) as running, tempfile.TemporaryDirectory(prefix="benchsuite-wide-") as folder:
         load = {"warmup_min_s": 0, "cooldown_min_s": 0}
         spec = spec_of(running.base_url, [users], workers, load=load, timeouts={"connect_s": 60.0})
         began_s = time.monotonic()

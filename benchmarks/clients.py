@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchsuite.load.calibrate import Setting, law_of, on_cpus, run_setting
+from benchsuite.load.calibrate import Setting, latency_of, on_cpus, run_setting
 from benchsuite.report.calibration import calibration_row
-from benchsuite.serving.simulator import RunningSimulator, simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.simulator.config import SimulatorConfig
+from benchsuite.simulator.server import RunningSimulator, simulator
 
 ROOT = Path(__file__).parent.parent
 ROUNDS = 3
@@ -94,7 +94,7 @@ def _httpx_lines(setting: Setting) -> dict[str, Any]:
 def _server_for(setting: Setting) -> Iterator[RunningSimulator]:
     """The setting's server on the first core; what the block starts runs on the others."""
     cpus = sorted(os.sched_getaffinity(0))
-    with on_cpus({cpus[0]}) as move, simulator(SimulatorConfig(law=law_of(setting))) as server:
+    with on_cpus({cpus[0]}) as move, simulator(SimulatorConfig(latency=latency_of(setting))) as server:
         move(set(cpus[1:]))
         yield server
 

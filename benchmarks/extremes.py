@@ -15,9 +15,8 @@ from typing import Any
 from benchmarks.clients import built
 from benchsuite.load.calibrate import Silent, on_cpus
 from benchsuite.load.sweep import sweep
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, make_workload
@@ -74,10 +73,10 @@ def request_path() -> list[dict[str, Any]]:
 
 def memory() -> dict[str, Any]:
     """Memory of a measuring process: per request in flight, and over 100,000 requests."""
-    law = Law(ttft_s=0.5, itl_s=0.05)
+    latency = LatencyModel(ttft_s=0.5, itl_s=0.05)
     peaks = {}
     for users in (8, 1032):
-        with simulator(SimulatorConfig(law=law)) as running:
+        with simulator(SimulatorConfig(latency=latency)) as running:
             run = _run(running.base_url, users, tokens=10, requests=users * 2)
         peaks[users] = run.manifest["points"][0]["client"]["rss_end_bytes"]
     per_request = (peaks[1032] - peaks[8]) / 1024
@@ -97,7 +96,7 @@ def server() -> Iterator[tuple[str, str]]:
     program = built("paced_server")
     with on_cpus({cpus[0]} if len(cpus) > 1 else None) as move:
         if program is None:
-            with simulator(SimulatorConfig(law=Law())) as running:
+            with simulator(SimulatorConfig(latency=LatencyModel())) as running:
                 move(set(cpus[1:]))
                 yield "simulator", running.base_url
             return

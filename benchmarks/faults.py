@@ -10,9 +10,8 @@ from typing import Any
 from benchsuite.errors import ServerRefused
 from benchsuite.load.calibrate import Silent
 from benchsuite.load.sweep import sweep
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import FAULT_KINDS, Fault, SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import FAULT_KINDS, Fault, LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
@@ -20,8 +19,8 @@ from benchsuite.workload.dataset import Prompt, make_workload
 REQUESTS, USERS, SHARE = 640, 128, 0.25
 # what the simulator is told for kinds that need a number: longer than the client waits
 NUMBERS: dict[str, dict[str, Any]] = {
-    "stall": {"seconds": 30.0},
-    "slow_headers": {"seconds": 30.0},
+    "stall": {"delay_s": 30.0},
+    "slow_headers": {"delay_s": 30.0},
     "huge_line": {"size_bytes": 1 << 20},
 }
 
@@ -31,7 +30,7 @@ def fault_table() -> list[dict[str, Any]]:
     rows = []
     print(f"{'fault':<16}{'sent':>6}{'rows':>6}{'lost':>6}  statuses")
     for kind in FAULT_KINDS:
-        found = _run(Fault(kind, probability=SHARE, **NUMBERS.get(kind, {})))  # type: ignore[arg-type]
+        found = _run(Fault(kind=kind, probability=SHARE, **NUMBERS.get(kind, {})))  # type: ignore[arg-type]
         statuses = Counter(found)
         row = {"fault": kind, "sent": REQUESTS, "rows": len(found), "statuses": dict(sorted(statuses.items()))}
         rows.append(row)
@@ -46,7 +45,7 @@ def _run(fault: Fault) -> list[str]:
         tuple(Prompt(f"p{i}", None, ({"role": "user", "content": f"q {i}"},), None, 8) for i in range(REQUESTS)),
     )
     for seed in range(50):  # the two requests of the preflight must get through: take a seed that spares them
-        config = SimulatorConfig(law=Law(ttft_s=0.02, itl_s=0.002), faults=(fault,), seed=seed)
+        config = SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.002), faults=(fault,), seed=seed)
         with simulator(config) as server, tempfile.TemporaryDirectory(prefix="benchsuite-bench-") as folder:
             tree = {
                 "server": {"base_url": server.base_url, "profile": "vllm"},

@@ -14,10 +14,9 @@ from typing import Any
 
 from benchmarks.clients import ROOT
 from benchsuite.load.calibrate import on_cpus
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
 from benchsuite.serving.tiny_model import cached_tiny_model
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.workload.dataset import Prompt, make_workload, to_jsonl
 
 REQUESTS, USERS, TOKENS = 2000, 128, 128
@@ -28,7 +27,7 @@ def whole_run() -> list[dict[str, Any]]:
     """2,000 requests of 128 tokens at 100/s through 128 users: CPU seconds and memory of the whole command."""
     rows = []
     cpus = sorted(os.sched_getaffinity(0))
-    with on_cpus({cpus[0]}) as move, simulator(SimulatorConfig(law=Law(ttft_s=0.1, itl_s=0.01))) as server:
+    with on_cpus({cpus[0]}) as move, simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.1, itl_s=0.01))) as server:
         move({cpus[-1]})
         with tempfile.TemporaryDirectory(prefix="benchsuite-bench-") as folder:
             workload = Path(folder) / "set.jsonl"

@@ -1,16 +1,47 @@
-"""The run's one clock: CLOCK_MONOTONIC in integer nanoseconds, and its anchor to wall time.
+"""The run's one clock: CLOCK_MONOTONIC in integer nanoseconds, its anchor to wall time, and the kernel's timestamps.
 
-Kernel receive stamps are CLOCK_REALTIME. NTP slews both clocks alike and steps only CLOCK_REALTIME, so the offset
-between them is constant but for steps; it is measured by bracketing one clock's read with two of the other's.
+The kernel's timestamps of received bytes are CLOCK_REALTIME. NTP slews both clocks alike and steps only CLOCK_REALTIME,
+so the offset between them is constant but for steps. It is measured by bracketing one clock's read with two of the
+other's.
 """
 
 from __future__ import annotations
 
+import socket
+import struct
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 now_ns = time.monotonic_ns
 NS_PER_S = 1_000_000_000
+# what recvmsg() must be given for ancillary data
+ANCILLARY_BYTES = socket.CMSG_SPACE(48) if hasattr(socket, "CMSG_SPACE") else 0
+_SO_TIMESTAMPING = 37
+_RX_SOFTWARE = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
+_TIMESPEC = struct.Struct("=qq")
+
+
+def request_kernel_timestamps(sock: socket.socket) -> bool:
+    """Have the kernel stamp when the bytes of each read came in, best before `sock` connects; True if it will.
+
+    Linux, any user; loopback and network cards. Bytes that merged in the receive queue carry the last segment's stamp.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _RX_SOFTWARE)
+    except OSError:
+        return False
+    return True
+
+
+def kernel_timestamp_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """The CLOCK_REALTIME stamp in the ancillary data of one recvmsg() that has some."""
+    seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+    stamp_ns: int = seconds * NS_PER_S + nanoseconds
+    return stamp_ns
 
 
 def realtime_offset_ns(samples: int = 20) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from benchsuite.errors import SpecError, read_toml
+from benchsuite.errors import SpecError
 from benchsuite.spec import SweepSpec
-from benchsuite.strict_model import mistakes
+from benchsuite.strict_model import mistakes, read_tables
 
 _IF_MISSING = dict.fromkeys(("server", "server.base_url"), "--base-url URL")
 
@@ -20,28 +19,7 @@ def load_spec(path: Path | None, overrides: dict[str, Any], base: dict[str, Any]
 
     Raises SpecError listing every mistake.
     """
-    tree: dict[str, Any] = copy.deepcopy(base) if base is not None else {}
-    if path is not None:
-        try:
-            tree = read_toml(path.read_text("utf-8"))
-        except FileNotFoundError:
-            raise SpecError("the spec file does not exist", where=str(path), expected="a TOML file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError("the spec file cannot be read", where=str(path), given=str(error)) from None
-        except ValueError as error:
-            raise SpecError("the spec is not valid TOML", where=str(path), given=str(error)) from None
-    for key, value in overrides.items():
-        if value is None:
-            continue
-        *parents, leaf = key.split(".")
-        node = tree
-        for parent in parents:
-            if node.get(parent) is None:  # a saved spec says null where a table was left out
-                node[parent] = {}
-            node = node[parent]
-            if not isinstance(node, dict):
-                raise SpecError(f"{parent!r} is a table", where=str(path), given=repr(node))
-        node[leaf] = value
+    tree = read_tables("the spec", path, overrides, base)
     return parse_spec(tree, where=str(path) if path else "flags")
 
 

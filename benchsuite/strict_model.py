@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchsuite.errors import SpecError, read_toml
 
 MISTAKES_SHOWN = 20
 Model = TypeVar("Model", bound=BaseModel)
@@ -17,6 +21,38 @@ class StrictModel(BaseModel):
     """A frozen table that knows its keys and takes no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def read_tables(
+    what: str, path: Path | None, overrides: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The TOML in `path` (None: `base`, or nothing) with `overrides` on top: dotted keys, None means not given.
+
+    Raises SpecError, which calls the file `what`.
+    """
+    tree: dict[str, Any] = copy.deepcopy(dict(base or {}))
+    if path is not None:
+        try:
+            tree = read_toml(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise SpecError(f"{what} file does not exist", where=str(path), expected="a TOML file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{what} file cannot be read", where=str(path), given=error) from None
+        except ValueError as error:
+            raise SpecError(f"{what} is not valid TOML", where=str(path), given=error) from None
+    for key, value in overrides.items():
+        if value is None:
+            continue
+        *parents, leaf = key.split(".")
+        node = tree
+        for parent in parents:
+            if node.get(parent) is None:  # a saved spec says null where a table was left out
+                node[parent] = {}
+            node = node[parent]
+            if not isinstance(node, dict):
+                raise SpecError(f"{parent!r} is a table", where=str(path), given=repr(node))
+        node[leaf] = value
+    return tree
 
 
 def mistakes(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine
-from factory import LAW, run_folder
+from factory import LATENCY, run_folder
 from hypothesis import settings
 
 settings.register_profile("benchsuite", deadline=None, derandomize=True)
@@ -41,8 +41,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder(root / "telemetry", gpu=True, server=True, slots=4, noise=0.1, requests=48, repeats=2, seed=1)
     run_folder(root / "faulty", faults={"timeout": 2, "http_error": 1, "truncated": 1}, noise=0.4, seed=2)
     run_folder(root / "repeated", **noisy, seed=3)
-    slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LAW.items()}
-    run_folder(root / "slower", **noisy, law=slower, seed=4)
+    slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LATENCY.items()}
+    run_folder(root / "slower", **noisy, latency=slower, seed=4)
     return root
 
 
@@ -60,9 +60,8 @@ def in_stored(stored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 @pytest.fixture(scope="session")
 def simulated() -> Iterator[Any]:
     """A simulator that answers at once, for tests that only need a server: nothing it counts is any test's own."""
-    from benchsuite.serving.simulator import simulator
-    from benchsuite.serving.simulator_config import SimulatorConfig
-    from benchsuite.serving.simulator_law import Law
+    from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+    from benchsuite.simulator.server import simulator
 
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.001, itl_s=0.0005))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.001, itl_s=0.0005))) as server:
         yield server

@@ -20,7 +20,7 @@ from benchsuite.store.journal import Journal
 from benchsuite.store.run_folder import RunFolder
 
 # level -> seconds to the first token, seconds between tokens
-LAW = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}
+LATENCY = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}
 BASE_URL = "http://127.0.0.1:1"
 SLO = "ttft_mean<1s,throughput>30"
 CLIENT = {
@@ -39,10 +39,10 @@ SAMPLE_S = 0.25  # between two samples of a GPU or a server
 def run_folder(
     path: Path,
     *,
-    levels: Sequence[int] = tuple(LAW),
+    levels: Sequence[int] = tuple(LATENCY),
     repeats: int = 1,
     requests: int = 16,
-    law: Mapping[int, tuple[float, float]] = LAW,
+    law: Mapping[int, tuple[float, float]] = LATENCY,
     tokens: int = 11,
     slots: int | None = None,
     noise: float = 0.0,

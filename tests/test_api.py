@@ -15,9 +15,8 @@ import pytest
 import benchsuite
 from benchsuite.errors import InputError, PointsError, PriceError, RunError
 from benchsuite.records import TABLES, GpuSample, RequestRecord, ServerSample
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.store.files import SAMPLE_SCHEMAS
 
 ROOT = Path(__file__).parent.parent
@@ -162,7 +161,7 @@ print(len(run.requests), benchsuite.find_optimum(run).choice.point.concurrency)
 def test_a_sweep_from_a_script_without_a_guard_and_inside_a_loop(tmp_path):
     """`sweep` measures and gives back the run, from a script as a notebook is one."""
     (tmp_path / "set.jsonl").write_text("".join(f'{{"prompt": "q {i}", "max_output_tokens": 3}}\n' for i in range(6)))
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.001, itl_s=0.001))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.001, itl_s=0.001))) as server:
         (tmp_path / "cell.py").write_text(SCRIPT.format(url=server.base_url))
         done = subprocess.run(
             [sys.executable, "cell.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False

@@ -16,9 +16,8 @@ import click
 import pytest
 
 from benchsuite.cli.main import VERBS, cli, main
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "GUIDE.md").read_text("utf-8")
@@ -144,10 +143,10 @@ GROUPS = {
 @pytest.mark.parametrize("group", GROUPS)
 def test_commands(group, place, monkeypatch, capsys):
     """The commands of each use end well, in the order in which they stand, in one folder."""
-    law = SimulatorConfig(law=Law(ttft_s=0.002, itl_s=0.0005))
+    config = SimulatorConfig(latency=LatencyModel(ttft_s=0.002, itl_s=0.0005))
     commands = [c for s in GROUPS[group] for b in BLOCKS if b.section == s and b.mark in RUN for c in b.commands]
     assert commands
-    with simulator(law) as one, simulator(law) as other:
+    with simulator(config) as one, simulator(config) as other:
         for command in commands:
             at = command.replace("http://127.0.0.1:8000", one.base_url).replace("http://127.0.0.1:8001", other.base_url)
             words = shlex.split(at)

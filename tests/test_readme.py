@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchsuite.cli.main import main
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 
 ROOT = Path(__file__).parent.parent
 # what makes a command of the README small enough for a test; it stays the README's command
@@ -35,7 +34,7 @@ def test_readme_command(command: str, tmp_path: Path, monkeypatch: pytest.Monkey
     shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.01, itl_s=0.001))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.001))) as server:
         words = [word.replace("http://127.0.0.1:8000", server.base_url) for word in shlex.split(command)]
         monkeypatch.setattr("sys.argv", ["benchsuite", *words, *SMALL.get(words[0], [])])
         with pytest.raises(SystemExit) as ended:

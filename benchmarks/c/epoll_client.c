@@ -5,7 +5,7 @@
 //   -w  the streams start evenly over so many seconds, so that their phases differ
 //   -b  the whole bytes of the HTTP request to send (default: a streaming chat request for the simulator)
 // One connection per stream, kept alive; one untimed warm-up request (1 token, where -b does not say otherwise) each.
-// It reads the server's send stamps out of the chunks (see benchsuite/serving/simulator.py) and prints one JSON object.
+// It reads the server's send stamps out of the chunks (see benchsuite/simulator/server.py) and prints one JSON object.
 // CPU is user + sys of the timed window, less what the parsing after each response took.
 #define _GNU_SOURCE
 #include <arpa/inet.h>

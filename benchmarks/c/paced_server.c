@@ -1,11 +1,11 @@
-// A reference server for ceilings: the paced mode and the wire of benchsuite/serving/simulator.py, in C.
+// A reference server for ceilings: the paced mode and the wire of benchsuite/simulator/server.py, in C.
 //
 // usage: paced_server [-p PORT] [-t TTFT_S] [-d ITL_S] [-s]          prints {"port": N}, serves 127.0.0.1 until killed
 //   -s  streams step together: the first chunk waits for the next multiple of ITL_S of CLOCK_MONOTONIC
 // A POST gets a streamed chat answer of max_tokens (or max_completion_tokens; 16) events, one send() each, chunk i due
 // at received + TTFT + i*ITL; headers at once, role event with the first token, then usage and [DONE] in one write.
-// Headers x-sim-ttft-s, x-sim-itl-s and x-sim-sync: true|false go before the flags. Any GET is answered with 200.
-// What it does not have: non-streaming, faults, metrics, the engine's law. Prompt tokens are always given as 1.
+// Headers x-sim-ttft-s, x-sim-itl-s and x-sim-synchronized: true|false go before the flags. Any GET is answered with 200.
+// What it does not have: non-streaming, faults, metrics, the batch engine. Prompt tokens are always given as 1.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -186,7 +186,7 @@ static int serve(Conn *c, int64_t received_ns) {
         char *body = end + 4, *max;
         *end = 0;  // headers are looked for before it, max_tokens behind it
         t0 = header(c->in, "\nx-sim-ttft-s:", t0), d = header(c->in, "\nx-sim-itl-s:", d);
-        together = (int)header(c->in, "\nx-sim-sync:", together);
+        together = (int)header(c->in, "\nx-sim-synchronized:", together);
         if ((max = strstr(body, "\"max_completion_tokens\"")) || (max = strstr(body, "\"max_tokens\"")))
             tokens = atoi(strchr(max, ':') + 1);
     }

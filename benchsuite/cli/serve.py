@@ -8,7 +8,7 @@ import click
 
 ENGINES = {
     "llamacpp": "llama.cpp's own server with a tiny model: real continuous batching on any laptop.",
-    "simulator": "A server with a law that knows when it sent what: for calibration and faults.",
+    "simulator": "A server whose latencies are known on paper: for calibration and faults.",
     "vllm": "vLLM, installed here or in a container.",
     "tgi": "Text Generation Inference, installed here or in a container.",
     "ollama": "Ollama, installed here or in a container; pulls and loads the model.",

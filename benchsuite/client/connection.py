@@ -14,39 +14,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.clock import now_ns, realtime_offset_ns
-
-_SO_TIMESTAMPING = 37
-_RX_SOFTWARE = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
-_TIMESPEC = struct.Struct("=qq")
-
-# what recvmsg() must be given for ancillary data
-ANCILLARY_BYTES = socket.CMSG_SPACE(48) if hasattr(socket, "CMSG_SPACE") else 0
-
-
-def ask(sock: socket.socket) -> bool:
-    """Ask for stamps on `sock`, best before it connects; True if they will come."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _RX_SOFTWARE)
-    except OSError:
-        return False
-    return True
-
-
-def realtime_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
-    """The CLOCK_REALTIME stamp in the ancillary data of one recvmsg() that has some."""
-    seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-    stamp_ns: int = seconds * 1_000_000_000 + nanoseconds
-    return stamp_ns
-
+from benchsuite.clock import ANCILLARY_BYTES, kernel_timestamp_ns, now_ns, realtime_offset_ns, request_kernel_timestamps
 
 _READ_BYTES = 65536
 
@@ -166,7 +137,7 @@ class Connection:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._stamping = target.kernel_stamps and ask(sock)
+            self._stamping = target.kernel_stamps and request_kernel_timestamps(sock)
             async with asyncio.timeout(self._link.connect_timeout_s):
                 await self._loop.sock_connect(sock, target.address)
                 if target.tls is not None:
@@ -285,7 +256,7 @@ class Connection:
             return
         stamp_ns = user_ns
         if ancillary:
-            stamp_ns = min(realtime_ns(ancillary) - self._link.offset_ns, user_ns)
+            stamp_ns = min(kernel_timestamp_ns(ancillary) - self._link.offset_ns, user_ns)
         else:
             exchange.kernel_stamped = False
             stamp_ns = user_ns = self._link.turn_ns()

@@ -21,9 +21,8 @@ import pyarrow as pa
 from benchsuite.load.progress import Step
 from benchsuite.load.sweep import sweep
 from benchsuite.load.worker_pool import Progress
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec import DriverName
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import read_run
@@ -76,10 +75,9 @@ def run_setting(setting: Setting) -> CalibrationRun:
     """Run one setting through a whole sweep in a temporary folder."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     server_cpus, client_cpus = (set(cpus[:1]), set(cpus[1:])) if len(cpus) > 1 else (None, None)
-    law = law_of(setting)
     folder = Path(tempfile.mkdtemp(prefix="benchsuite-calibrate-"))
     try:
-        with on_cpus(server_cpus) as free, simulator(SimulatorConfig(law=law)) as server:
+        with on_cpus(server_cpus) as free, simulator(SimulatorConfig(latency=latency_of(setting))) as server:
             free(client_cpus)
             sweep(_spec(setting, server.base_url), _prompts(setting), folder / "run", Silent())
             truth = httpx.get(f"{server.base_url}/stats", timeout=120).json()["responses"]
@@ -95,13 +93,13 @@ def run_setting(setting: Setting) -> CalibrationRun:
     )
 
 
-def law_of(setting: Setting) -> Law:
-    """The simulator's law for a setting: paced, the streams' phases spread evenly unless they step together."""
-    return Law(
+def latency_of(setting: Setting) -> LatencyModel:
+    """The simulator's latencies for a setting: paced, the streams' phases spread evenly unless they step together."""
+    return LatencyModel(
         ttft_s=_TTFT_S if setting.tok_s else 0.0,
         itl_s=1 / setting.tok_s if setting.tok_s else 0.0,
         ttft_spread_s=1 / setting.tok_s if setting.tok_s and not setting.together else 0.0,
-        sync=setting.together,
+        synchronized=setting.together,
     )
 
 

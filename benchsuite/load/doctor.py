@@ -22,8 +22,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pynvml
 
-from benchsuite.client.connection import ANCILLARY_BYTES, ask, realtime_ns
-from benchsuite.clock import ClockMark, now_ns
+from benchsuite.clock import ANCILLARY_BYTES, ClockMark, kernel_timestamp_ns, now_ns, request_kernel_timestamps
 from benchsuite.errors import BenchsuiteError
 from benchsuite.load.preflight import Preflight, api_key, control_client, preflight
 from benchsuite.records import GpuSample
@@ -301,7 +300,7 @@ def stamps() -> Finding:
 def _try_stamps() -> list[int | None]:
     """How long before the read each stamp is (ns), None for one that cannot be right; empty where none come."""
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as sock:
-        if not ask(sock):
+        if not request_kernel_timestamps(sock):
             return []
         sock.settimeout(2.0)
         sock.connect(listening.getsockname())
@@ -315,7 +314,7 @@ def _try_stamps() -> list[int | None]:
                 _, ancillary, _, _ = sock.recvmsg(64, ANCILLARY_BYTES)
                 read_ns = time.time_ns()
                 if ancillary:
-                    stamp_ns = realtime_ns(ancillary)
+                    stamp_ns = kernel_timestamp_ns(ancillary)
                     right = sent_ns - _SLACK_NS <= stamp_ns <= read_ns + _SLACK_NS
                     found.append(read_ns - stamp_ns if right else None)
     return found

@@ -21,8 +21,8 @@ from benchsuite.load import doctor as machine_disk
 from benchsuite.load import doctor as machine_sockets
 from benchsuite.load.doctor import Finding, door, pace
 from benchsuite.records import GpuSample
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import Shape, SimulatorConfig
+from benchsuite.simulator.config import ResponseShape, SimulatorConfig
+from benchsuite.simulator.server import simulator
 
 sys.path.append(str(Path(__file__).parents[1] / "telemetry"))
 from fake_nvml import FakeNvml, compiler
@@ -71,7 +71,7 @@ def test_a_good_server(tmp_path: Path):
 def test_a_server_with_bad_habits():
     """No usage, fields that are refused, a length that is not kept: each with its word."""
     config = SimulatorConfig(
-        shape=Shape(usage="none"), reject_fields=("ignore_eos", "min_tokens"), natural_output_tokens=3
+        response=ResponseShape(usage="none"), reject_fields=("ignore_eos", "min_tokens"), natural_output_tokens=3
     )
     with simulator(config) as server:
         code, found = doctor("--base-url", server.base_url, "--gpu", "off", "--concurrency", "4")

@@ -18,9 +18,8 @@ from benchsuite.cli.init import command as init
 from benchsuite.cli.main import main
 from benchsuite.cli.spec_options import levels_for, spec_toml, words_for
 from benchsuite.load import discover as looking
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import load_spec, parse_spec
 
@@ -209,7 +208,7 @@ def test_names_of_models_cannot_break_the_file(monkeypatch, capsys, tmp_path):
 def test_what_it_writes_can_be_swept(monkeypatch, capsys, tmp_path):
     """`init` and `sweep` of its file, with nothing said in between but how small it shall be."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.001, itl_s=0.001))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.001, itl_s=0.001))) as server:
         assert run(monkeypatch, capsys, "init", "--base-url", server.base_url)[0] == 0
         small = ("--requests", "8", "--concurrency", "1,2", "--max-output-tokens", "2", "--warmup-requests", "0")
         code, out, err = run(monkeypatch, capsys, "sweep", "sweep.toml", *small, "--gpu", "off")

@@ -12,9 +12,8 @@ import time
 import pytest
 
 from benchsuite.cli.options import long_running
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.store.run_folder import read_run
 
 
@@ -45,7 +44,7 @@ def test_ended_before_there_is_anything_to_drain(number):
 def test_a_lost_terminal(tmp_path):
     """Its output's reader leaves, then its process group is hung up: what is in flight is finished, and all is kept."""
     path = tmp_path / "run"
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.02, itl_s=0.01))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.01))) as server:
         command = [
             sys.executable, "-m", "benchsuite.cli.main", "sweep", "--base-url", server.base_url, "--profile", "openai",
             "--concurrency", "2", "--requests", "2000", "--max-output-tokens", "4", "--warmup-requests", "0",

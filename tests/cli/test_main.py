@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchsuite.cli.main import VERBS, cli, main
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.simulator.config import SimulatorConfig
+from benchsuite.simulator.server import simulator
 
 HEAVY = {"numpy", "pandas", "pyarrow", "asyncio", "httpx", "openai", "scipy", "pydantic", "rich", "jinja2"}
 

@@ -22,7 +22,7 @@ from benchsuite.workload.dataset import Prompt, Workload, make_workload
 # a step takes 8 ms however many run in it: four slots do the work of four users in a quarter of the time
 FILE = """
 [serve]
-engine = "simulator --mode engine --step-base-s 0.008"
+engine = "simulator --itl-s 0.008"
 [settings]
 slots = [1, 4]
 [[setting]]
@@ -132,7 +132,7 @@ def test_a_dry_run_does_nothing(done, tmp_path):
     assert matrix(file, tmp_path / "new", "--dry-run").return_value == 0
     assert not (tmp_path / "new").exists()
     plan = json.loads(matrix(file, tmp_path / "new", "--dry-run", "--json").output)
-    assert plan["settings"]["slots-4"]["serve"] == "simulator --mode engine --step-base-s 0.008 --slots 4"
+    assert plan["settings"]["slots-4"]["serve"] == "simulator --itl-s 0.008 --slots 4"
 
 
 def test_none_starts(tmp_path):
@@ -149,9 +149,7 @@ def test_bad_input_before_anything_starts(tmp_path, bad):
     """An engine that does not exist and a level that the set cannot fill are refused at once."""
     file = tmp_path / "bad.toml"
     text = (
-        FILE.replace("simulator --mode", "simulater --mode")
-        if "engine" in bad
-        else FILE.replace("[1, 4]\nw", "[99]\nw")
+        FILE.replace("simulator --itl", "simulater --itl") if "engine" in bad else FILE.replace("[1, 4]\nw", "[99]\nw")
     )
     file.write_text(text)
     said = matrix(file, tmp_path / "out")

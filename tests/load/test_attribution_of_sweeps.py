@@ -13,20 +13,19 @@ from sweeps_for_tests import Watcher, prompts, run, spec_of
 
 from benchsuite.analysis.time_series import ServerSeries, windows_of
 from benchsuite.report.terminal import attribution_of
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.store.run_folder import Run
 
 N = 48
 SLOTS = 4
-LAW = Law(mode="engine", slots=SLOTS, prefill_fixed_s=0.02, step_base_s=0.004, step_per_active_s=0.0005)
+LATENCY = LatencyModel(slots=SLOTS, ttft_s=0.02, itl_s=0.004, itl_per_stream_s=0.0005)
 
 
 def test_the_simulator(tmp_path):
     """Queue, prefill and network add up to TTFT; the server's TTFT is the truth; only beyond the slots is a queue."""
     view = Watcher()
-    with simulator(SimulatorConfig(law=LAW)) as server:
+    with simulator(SimulatorConfig(latency=LATENCY)) as server:
         spec = spec_of(server.base_url, [2, 8], telemetry={"gpu": "off", "server_hz": 10.0})
         _, found = run(spec, prompts(N, tokens=8), tmp_path / "run", view)
         truth = {one["id"]: one for one in httpx.get(f"{server.base_url}/stats").json()["responses"]}
@@ -39,11 +38,11 @@ def test_the_simulator(tmp_path):
         assert one.server_ttft_s == pytest.approx(one.queue_s + one.prefill_s)
         assert one.ttft_s == pytest.approx(one.network_s + one.queue_s + one.prefill_s)
         assert one.rest_s == pytest.approx(0.0, abs=1e-9)
-        assert one.prefill_s >= LAW.prefill_fixed_s
+        assert one.prefill_s >= LATENCY.ttft_s
         assert one.network_s > 0
     assert below.queue_s == 0.0
-    assert beyond.queue_s > LAW.prefill_fixed_s  # the second four wait for the first to be served
-    assert below.server_itl_s >= LAW.step_base_s + LAW.step_per_active_s
+    assert beyond.queue_s > LATENCY.ttft_s  # the second four wait for the first to be served
+    assert below.server_itl_s >= LATENCY.itl_s + LATENCY.itl_per_stream_s
     use = attribution_of(found)[1]
     assert use[0].running_max <= 2
     assert use[1].running_max == SLOTS

@@ -15,8 +15,8 @@ from benchsuite.errors import InputError, ServerRefused
 from benchsuite.load import preflight as trial
 from benchsuite.load.preflight import Preflight, control_client, preflight, try_requests
 from benchsuite.records import RequestRecord
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.simulator.config import SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.dataset import Prompt
 

@@ -10,8 +10,8 @@ from benchsuite.client.connection import Link, Target
 from benchsuite.client.http import Exchange
 from benchsuite.client.reference_clients import HttpxDriver, httpx_client
 from benchsuite.load.sweep import sweep
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
+from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
@@ -35,7 +35,7 @@ def rows(config: SimulatorConfig, driver: str, folder: Path, **load: object) -> 
 @pytest.mark.parametrize("driver", ["httpx", "httpx-shared", "openai"])
 def test_same_rows_as_the_wire(driver: str, tmp_path: Path) -> None:
     """Tokens, chunks, usage and ends are the same; the stamps are made in user space and say so."""
-    config = SimulatorConfig(shape=Shape(reasoning_tokens=2))
+    config = SimulatorConfig(response=ResponseShape(reasoning_tokens=2))
     wire, other = rows(config, "wire", tmp_path / "a"), rows(config, driver, tmp_path / "b")
 
     assert [[row[key] for key in SAME] for row in other] == [[row[key] for key in SAME] for row in wire]
@@ -46,7 +46,7 @@ def test_same_rows_as_the_wire(driver: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("driver", ["httpx", "openai"])
 def test_failures_are_rows(driver: str, tmp_path: Path) -> None:
     """A 503 is an http_error, whatever the library raises for it; nothing is sent twice."""
-    config = SimulatorConfig(faults=(Fault("http_503", probability=0.3),), seed=1)
+    config = SimulatorConfig(faults=(Fault(kind="http_503", probability=0.3),), seed=1)
     found = rows(config, driver, tmp_path / "a")
 
     assert len(found) == 24

@@ -25,12 +25,10 @@ from benchsuite.load.preflight import Endpoint, Fallback
 from benchsuite.load.sweep import QueueWatch
 from benchsuite.load.virtual_users import Limits, PointLoad, Route, Seat, Spare
 from benchsuite.servers.base import PROFILES
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import Fault, SimulatorConfig
-from benchsuite.serving.simulator_law import Law
-from benchsuite.serving.simulator_routes import drawn_fault
+from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import drawn_fault, simulator
 
-LAW = Law(ttft_s=0.005, itl_s=0.001)
+LATENCY = LatencyModel(ttft_s=0.005, itl_s=0.001)
 API = {"model": "paid", "usd_per_1m_input": 2.0, "usd_per_1m_output": 8.0}
 REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"
 
@@ -38,7 +36,7 @@ REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"
 @pytest.fixture(scope="module")
 def pair():
     """Two like servers, slow enough that all users are at work at once."""
-    config = SimulatorConfig(law=Law(ttft_s=0.02, itl_s=0.001))
+    config = SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.001))
     with simulator(config) as one, simulator(config) as two:
         yield one.base_url, two.base_url
 
@@ -46,7 +44,7 @@ def pair():
 @pytest.fixture(scope="module")
 def api():
     """The paid API."""
-    with simulator(SimulatorConfig(law=LAW, model="paid")) as running:
+    with simulator(SimulatorConfig(latency=LATENCY, model="paid")) as running:
         yield running.base_url
 
 
@@ -98,7 +96,7 @@ N, SEED = 40, 16
 @pytest.mark.parametrize(("kind", "workers"), [("http_429", 2), ("http_503", 1)])
 def test_refused_requests_go_to_the_api(api, tmp_path, kind, workers):
     """What the own server refuses is answered by the API: one row each, that says so; the refused tries are counted."""
-    config = SimulatorConfig(law=LAW, faults=(Fault(kind, probability=0.3),), seed=SEED)
+    config = SimulatorConfig(latency=LATENCY, faults=(Fault(kind=kind, probability=0.3),), seed=SEED)
     drawn = [drawn_fault(config, i) is not None for i in range(2 + N)]
     assert drawn[:2] == [False, False]  # the preflight's requests
     assert sum(drawn) == 13
@@ -129,7 +127,7 @@ def test_an_overload_told_in_a_stream(api, tmp_path, endpoint):
 
 def test_refusals_that_are_not_named_stay(api, tmp_path):
     """A fallback on 429 alone leaves a 503 as the failure that it is."""
-    config = SimulatorConfig(law=LAW, faults=(Fault("http_503", probability=0.3),), seed=SEED)
+    config = SimulatorConfig(latency=LATENCY, faults=(Fault(kind="http_503", probability=0.3),), seed=SEED)
     with simulator(config) as own:
         server = {"base_url": own.base_url, "fallback": API | {"base_url": api, "on": ["429"]}}
         _, found = run(spec_of(own.base_url, [4], server=server), prompts(N), tmp_path / "run")

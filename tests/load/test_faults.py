@@ -17,9 +17,8 @@ from benchsuite.load import sweep as conductor
 from benchsuite.load.virtual_users import Limits
 from benchsuite.load.worker_pool import Breaker, found_nobody
 from benchsuite.records import RequestRecord
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import Fault, SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec import LoadSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import read_run
@@ -158,7 +157,7 @@ async def test_nothing_leaks():
 @pytest.mark.parametrize("kind", ["stall", "slow_headers"])
 def test_a_silent_server_ends_the_preflight(tmp_path, kind):
     """A server that takes the first request and says nothing is refused in time."""
-    fault = Fault(kind, probability=1.0, at_chunk=0, seconds=60.0)
+    fault = Fault(kind=kind, probability=1.0, at_chunk=0, delay_s=60.0)
     with simulator(SimulatorConfig(faults=(fault,))) as server, pytest.raises(ServerRefused) as refused:
         run(spec_of(server.base_url, [1], timeouts={"idle_s": 0.3}), prompts(2), tmp_path / "run")
     assert refused.value.given == "timeout: no byte for 0.3 s"
@@ -186,7 +185,9 @@ def test_a_server_that_dies_mid_point(tmp_path):
 def test_too_many_errors_end_the_point_and_not_the_sweep(tmp_path):
     """The level that fails too often is given up in words, the others are measured."""
     # engine mode with a fault from the seed: a third of all requests fail, whatever the level
-    config = SimulatorConfig(law=Law(ttft_s=0.01), faults=(Fault("http_503", probability=0.3),), seed=4)
+    config = SimulatorConfig(
+        latency=LatencyModel(ttft_s=0.01), faults=(Fault(kind="http_503", probability=0.3),), seed=4
+    )
     view = Watcher()
     with simulator(config) as server:
         spec = spec_of(server.base_url, [2, 4], load={"concurrency": [2, 4], "max_errors": "10%"})

@@ -10,14 +10,13 @@ from click.testing import CliRunner
 from sweeps_for_tests import prompts, run, spec_of
 
 from benchsuite.cli.gate import command
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 
 
 def swept(path: Path, factor: float) -> Path:
     """16 requests of 8 tokens by 8 users: TTFT 50 ms and TPOT 5 ms, times `factor`."""
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.05 * factor, itl_s=0.005 * factor))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.05 * factor, itl_s=0.005 * factor))) as server:
         run(spec_of(server.base_url, [8], price={"usd_per_hour": 2.0}), prompts(16, 8), path)
     return path
 

@@ -15,8 +15,8 @@ from sweeps_for_tests import prompts, spec_of
 
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable
 from benchsuite.load.preflight import Preflight, control_client, preflight, refusal_words
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
+from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
 
 
@@ -209,10 +209,10 @@ def test_a_field_that_must_stay():
     assert error.given == "http_error: HTTP 422: Unexpected fields in the request: max_tokens"
 
 
-@pytest.mark.parametrize(("shape", "key"), [(Shape(usage="none"), "reports_usage")])
+@pytest.mark.parametrize(("shape", "key"), [(ResponseShape(usage="none"), "reports_usage")])
 def test_no_usage(shape, key):
     """A server that counts no tokens is found out."""
-    with simulated(shape=shape) as url:
+    with simulated(response=shape) as url:
         assert found(spec_of(url, [1])).facts[key] is False
 
 
@@ -225,7 +225,7 @@ def test_not_streaming():
 
 def test_a_server_that_hangs_up():
     """A server that closes each connection behind its response is learned before the first point."""
-    with simulated(shape=Shape(keep_alive=False)) as url:
+    with simulated(response=ResponseShape(keep_alive=False)) as url:
         result = found(spec_of(url, [1]))
     assert result.facts["requests"] == 2
 
@@ -322,7 +322,7 @@ def test_which_server_it_is(routes, server, profile):
 
 def test_a_request_that_does_not_work_once():
     """A request like the sweep's own that fails is refused with the server's words."""
-    with simulated(faults=(Fault("http_500"),)) as url:
+    with simulated(faults=(Fault(kind="http_500"),)) as url:
         error = refusal(spec_of(url, [1]), ServerRefused)
     assert error.what == "the server does not answer the sweep's own request"
     assert error.given == "http_error: HTTP 500: simulated"

@@ -19,19 +19,18 @@ from benchsuite.errors import InputError
 from benchsuite.load import sweep as conductor
 from benchsuite.load.schedule import plan_points
 from benchsuite.load.sweep import continued_origin, remaining
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_law import Law
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.spec import LoadSpec
 from benchsuite.store.run_folder import read_run, recover
 
-LAW = Law(ttft_s=0.005, itl_s=0.002)
+LATENCY = LatencyModel(ttft_s=0.005, itl_s=0.002)
 
 
 @pytest.fixture(scope="module")
 def server():
     """A fast simulator."""
-    with simulator(SimulatorConfig(law=LAW)) as running:
+    with simulator(SimulatorConfig(latency=LATENCY)) as running:
         yield running
 
 
@@ -85,7 +84,7 @@ def test_a_whole_run_has_nothing_to_resume(server, tmp_path):
 
 def test_a_whole_run_needs_no_server(tmp_path):
     """Where nothing is missing no server is asked; a new price is kept for the judgement, and no row changes."""
-    with simulator(SimulatorConfig(law=LAW)) as gone:
+    with simulator(SimulatorConfig(latency=LATENCY)) as gone:
         run(spec_of(gone.base_url, [2]), prompts(8), tmp_path / "run")
     before = read_run(tmp_path / "run")
     priced = spec_of(gone.base_url, [2], price={"usd_per_hour": 2.0})

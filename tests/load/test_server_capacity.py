@@ -15,8 +15,8 @@ from sweeps_for_tests import prompts, spec_of
 from benchsuite.load.preflight import control_client, preflight
 from benchsuite.load.server_probe import capacity_facts, capacity_warnings, reset_prefix_cache
 from benchsuite.servers.base import PROFILES, BodyPlan
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
+from benchsuite.simulator.config import SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.workload.dataset import Prompt
 
 NOTHING = dict.fromkeys(

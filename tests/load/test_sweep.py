@@ -13,19 +13,17 @@ from sweeps_for_tests import Watcher, column, each_once, most_in_flight, prompts
 
 from benchsuite.errors import InputError, RunError
 from benchsuite.load.sweep import new_run_id, sweep
-from benchsuite.serving.simulator import simulator
-from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
-from benchsuite.serving.simulator_law import Law
-from benchsuite.serving.simulator_routes import drawn_fault
+from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig
+from benchsuite.simulator.server import drawn_fault, simulator
 from benchsuite.store.run_folder import read_run
 
-LAW = Law(ttft_s=0.01, itl_s=0.004)
+LATENCY = LatencyModel(ttft_s=0.01, itl_s=0.004)
 
 
 @pytest.fixture(scope="module")
 def server():
     """A simulator: first token after 10 ms, then one every 4 ms."""
-    with simulator(SimulatorConfig(law=LAW)) as running:
+    with simulator(SimulatorConfig(latency=LATENCY)) as running:
         yield running
 
 
@@ -53,7 +51,7 @@ def test_every_request_once(server, tmp_path, workers):
 
 
 def test_times_follow_the_law(server, tmp_path):
-    """No token is seen before the server's law lets it go."""
+    """No token is seen before it was due at the server."""
     _, found = run(spec_of(server.base_url, [4]), prompts(16, tokens=5), tmp_path / "run")
     for row in found.table.to_pylist():
         assert row["scheduled_s"] <= row["sent_s"] <= row["headers_s"] <= row["first_token_s"]
@@ -95,9 +93,10 @@ SEED, N = 16, 60  # a seed with which every fault is drawn, and none for the pre
 def test_faults_are_rows(tmp_path):
     """A server that fails in every way loses no request: each has its row, with the right status."""
     faults = tuple(
-        Fault(kind, probability=0.07, seconds=30.0 if kind == "stall" else 0.05, size_bytes=300_000) for kind in FAULTS
+        Fault(kind=kind, probability=0.07, delay_s=30.0 if kind == "stall" else 0.05, size_bytes=300_000)
+        for kind in FAULTS
     )
-    config = SimulatorConfig(law=Law(itl_s=0.001), faults=faults, seed=SEED)
+    config = SimulatorConfig(latency=LatencyModel(itl_s=0.001), faults=faults, seed=SEED)
     drawn = [drawn_fault(config, i) for i in range(2 + N)]
     assert drawn[:2] == [None, None]  # the preflight's requests
     expected = Counter(FAULTS[fault.kind] if fault else "ok" for fault in drawn[2:])
@@ -116,7 +115,7 @@ def test_faults_are_rows(tmp_path):
 
 def test_a_server_that_hangs_up_is_asked_again(tmp_path):
     """A server that closes each connection behind its response costs fresh connections, and no request."""
-    with simulator(SimulatorConfig(law=LAW, shape=Shape(keep_alive=False))) as server:
+    with simulator(SimulatorConfig(latency=LATENCY, response=ResponseShape(keep_alive=False))) as server:
         _, found = run(spec_of(server.base_url, [4]), prompts(20), tmp_path / "run")
     assert set(column(found, "status")) == {"ok"}
     assert set(column(found, "connection_reused")) == {False}
@@ -126,7 +125,7 @@ def test_a_server_that_hangs_up_is_asked_again(tmp_path):
 def test_no_success_ends_the_sweep(tmp_path):
     """When no request of a point succeeds the sweep ends there, and the failed rows stay."""
     # with this seed all requests but the preflight's two fail
-    config = SimulatorConfig(law=LAW, faults=(Fault("http_503", probability=0.9),), seed=56)
+    config = SimulatorConfig(latency=LATENCY, faults=(Fault(kind="http_503", probability=0.9),), seed=56)
     with simulator(config) as server, pytest.raises(RunError) as failed:
         sweep(spec_of(server.base_url, [2, 4]), prompts(8), tmp_path / "run", Watcher())
     assert failed.value.what == "no request of the point succeeded; the sweep ends here"
@@ -146,7 +145,7 @@ def test_ctrl_c(tmp_path, presses, ends):
                 signal.raise_signal(signal.SIGINT)
 
     view = Watcher(stop)
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.01, itl_s=0.1))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.1))) as server:
         result, found = run(spec_of(server.base_url, [4, 8], workers=2), prompts(200, tokens=3), tmp_path / "run", view)
         http_sent = len({*column(found, "request_id")})
     assert len(view.notes) == presses
@@ -166,7 +165,7 @@ def test_stopped_in_the_warm_up(tmp_path):
             if step.phase == "warming up" and progress.done and not self.notes:
                 signal.raise_signal(signal.SIGTERM)
 
-    with simulator(SimulatorConfig(law=Law(ttft_s=0.02, itl_s=0.01))) as server:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.01))) as server:
         spec = spec_of(server.base_url, [2], load={"warmup_requests": 500})
         result, found = run(spec, prompts(8), tmp_path / "run", Stop())
     assert (result.complete, found.manifest["status"], found.table.num_rows) == (False, "stopped", 0)
@@ -186,7 +185,7 @@ def test_a_killed_worker(tmp_path):
             killed.append(victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
 
-    config = SimulatorConfig(law=Law(ttft_s=0.01, itl_s=0.02))
+    config = SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.02))
     with simulator(config) as server, pytest.raises(RunError) as failed:
         sweep(spec_of(server.base_url, [6, 9], workers=3), prompts(900, tokens=2), tmp_path / "run", Watcher(kill))
     assert failed.value.what == "a measuring process died; its finished rows are kept"

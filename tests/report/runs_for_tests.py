@@ -11,7 +11,7 @@ from benchsuite.store.journal import Journal
 from benchsuite.store.run_folder import RunFolder
 
 # level -> seconds to the first token, between tokens
-LAW = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}
+LATENCY = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}
 N_TOKENS, N_REQUESTS = 11, 16
 
 
@@ -22,7 +22,7 @@ def make_run(
     run = RunFolder(folder)
     points = []
     for repeat in range(repeats):
-        for level in LAW:
+        for level in LATENCY:
             point_id = f"c{level:04d}-r{repeat}"
             journal = Journal(run.journal_path(point_id, 0))
             for i in range(N_REQUESTS):
@@ -36,7 +36,7 @@ def make_run(
 
 
 def _row(point_id: str, level: int, repeat: int, i: int) -> RequestRecord:
-    ttft_s, gap_s = LAW[level]
+    ttft_s, gap_s = LATENCY[level]
     length_s = ttft_s + gap_s * (N_TOKENS - 1)
     sent_s = 100.0 * repeat + 10.0 * level + (i // level) * length_s
     first_s, last_s = sent_s + ttft_s, sent_s + length_s
@@ -72,7 +72,7 @@ def _manifest(model: str, slo: str, price: bool, points: list[dict[str, Any]]) -
         "model": model,
         "spec": {
             "server": {"base_url": "http://127.0.0.1:1", "model": model},
-            "load": {"concurrency": list(LAW)},
+            "load": {"concurrency": list(LATENCY)},
             "price": {"usd_per_hour": 3.6} if price else {},
             "slo": slo,
         },

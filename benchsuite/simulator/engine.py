@@ -1,16 +1,16 @@
-"""The simulator's law: when each token of each request is due. Pure: time comes in, due times go out, in integer ns.
+"""When each token of each request is due. Pure: time comes in, due times go out, in integer ns.
 
-Paced mode: write i of a stream is due at received + T0 + i*D, whatever else happens. With `sync`, the first one is
-rounded up to the next multiple of D of the clock, so that all streams of one D step together.
+Paced (no slots): write i of a stream is due at received + T0 + i*D, T0 = ttft_s and D = itl_s, whatever else happens.
+Synchronized, the first one is rounded up to the next multiple of D of the clock: all streams of one D step together.
 
-Engine mode: S slots, FIFO. A request waits until a slot and its KV tokens (input + most output) are free; is prefilled
-for t0 + uncached_input_tokens / rate; then gives one chunk per step. A step lasts a + b * active.
-    sync (as batch engines do): one step for all. A step that starts with n streams ends a + b*n later and gives one
-        chunk to each of the n, and the first chunk to every request whose prefill ended meanwhile. On an idle engine
-        the first chunk comes as the prefill ends, and a step starts.
-    not sync: each stream steps alone, a + b * (streams decoding when its step starts).
-Answers on paper: one request alone has TTFT = t0 + input/rate and ITL = a + b; n <= S that decode together have
-ITL = a + b*n and n / (a + b*n) chunks/s, whose limit is 1/b; with n > S the rest wait.
+Batch engine: S slots, FIFO. A request waits until a slot and its KV tokens (input + most output) are free; is prefilled
+for T0 + uncached_input_tokens / rate; then gives one chunk per step. A step lasts D + b * active, b = itl_per_stream_s.
+    synchronized (as batch engines are): one step for all. A step that starts with n streams ends D + b*n later and
+        gives one chunk to each of the n, and the first chunk to every request whose prefill ended meanwhile. On an idle
+        engine the first chunk comes as the prefill ends, and a step starts.
+    not synchronized: each stream steps alone, D + b * (streams decoding when its step starts).
+Answers on paper: one request alone has TTFT = T0 + input/rate and ITL = D + b; n <= S that decode together have
+ITL = D + b*n and n / (D + b*n) chunks/s, whose limit is 1/b; with n > S the rest wait.
 """
 
 from __future__ import annotations
@@ -18,78 +18,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
 
-from benchsuite.clock import NS_PER_S
-from benchsuite.errors import SpecError
+from benchsuite.simulator.config import LatencyModel
 
 PREFIX_BLOCK_TOKENS = 16
-_GOLDEN = 0.6180339887498949
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """The numbers of the law. `mode` says which half of them holds.
-
-    ttft_s, itl_s: T0 and D of the paced mode; itl_s is the gap between chunks, 0 means as fast as it can.
-    ttft_spread_s: request k's T0 is later by this times the fraction of k * golden ratio: evenly spread phases for
-        streams that would otherwise keep the phase of their common start. Paced mode only.
-    sync: streams step together. None: as the mode usually is (engine yes, paced no).
-    prefill_tokens_per_s: None is infinitely fast. prefill_serial: one prefill at a time instead of one per slot.
-    kv_tokens: most input + output tokens of all running requests. None is no limit.
-    Raises SpecError for a negative time, no slot, a rate that is not positive.
-    """
-
-    mode: Literal["paced", "engine"] = "paced"
-    ttft_s: float = 0.0
-    itl_s: float = 0.0
-    ttft_spread_s: float = 0.0
-    sync: bool | None = None
-    slots: int = 64
-    prefill_tokens_per_s: float | None = None
-    prefill_fixed_s: float = 0.0
-    prefill_serial: bool = False
-    step_base_s: float = 0.0
-    step_per_active_s: float = 0.0
-    kv_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("paced", "engine"):
-            raise SpecError("no such simulator mode", given=self.mode, expected="paced or engine")
-        for name in ("ttft_s", "itl_s", "ttft_spread_s", "prefill_fixed_s", "step_base_s", "step_per_active_s"):
-            if not 0 <= getattr(self, name) < 1e6:
-                raise SpecError(f"simulator {name} is not a time", given=getattr(self, name), expected="0 or more")
-        for name in ("slots", "prefill_tokens_per_s", "kv_tokens"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SpecError(f"simulator {name} must be positive", given=value)
-
-    @property
-    def steps_together(self) -> bool:
-        """Whether streams step together."""
-        return self.mode == "engine" if self.sync is None else self.sync
-
-    def later_s(self, sequence: int) -> float:
-        """How much later than T0 the first chunk of request number `sequence` is due."""
-        return self.ttft_spread_s * (sequence * _GOLDEN % 1.0)
-
-    def prefill_ns(self, input_tokens: int, cached_tokens: int = 0) -> int:
-        """How long the prefill of a request lasts, ns."""
-        tokens_s = (
-            0.0 if self.prefill_tokens_per_s is None else (input_tokens - cached_tokens) / self.prefill_tokens_per_s
-        )
-        return round((self.prefill_fixed_s + tokens_s) * NS_PER_S)
-
-    def step_ns(self, active: int) -> int:
-        """How long a step with `active` streams lasts, ns: the ITL at that batch size."""
-        return round((self.step_base_s + self.step_per_active_s * active) * NS_PER_S)
-
-
-def first_due_ns(received_ns: int, ttft_s: float, itl_s: float, sync: bool) -> int:
-    """When the first chunk of a paced stream is due; with `sync`, on the grid of multiples of itl_s."""
-    due_ns = received_ns + round(ttft_s * NS_PER_S)
-    grid_ns = round(itl_s * NS_PER_S)
-    return due_ns if not sync or grid_ns == 0 else -(-due_ns // grid_ns) * grid_ns
 
 
 @dataclass(slots=True)
@@ -101,18 +33,20 @@ class _Job:
     steps_left: int
 
 
-class Engine:
-    """The engine mode as a state machine. Feed it arrivals and the time; it says who is given a chunk, and when.
+class BatchEngine:
+    """Continuous batching as a state machine. Feed it arrivals and the time; it says who is given a chunk, and when.
 
     Time must not run backwards. Keys are the caller's and unique while their request lives.
     """
 
-    def __init__(self, law: Law) -> None:
-        self.law = law
+    def __init__(self, latency: LatencyModel) -> None:
+        self.latency = latency
         self.waiting: deque[_Job] = deque()
         self.running: dict[int, _Job] = {}
         self.admitted: list[tuple[int, int]] = []  # (key, at_ns), for the caller to take away
         self.kv_used_tokens = 0
+        self._slots = latency.slots or 0
+        self._synchronized = latency.steps_together
         self._events: list[tuple[int, int, int]] = []  # (due_ns, order, key): a prefill ends, or a lone step
         self._order = 0
         self._decoding: dict[int, _Job] = {}
@@ -146,12 +80,12 @@ class Engine:
         given: list[tuple[int, int]] = []
         while (at_ns := self.next_ns) is not None and at_ns <= now_ns:
             arrivals = self._pop_events(at_ns)
-            if not self.law.steps_together:
+            if not self._synchronized:
                 for job in arrivals:
                     self._decoding[job.key] = job
                 for job in arrivals:
                     if self._give(job, at_ns, given):
-                        self._push(at_ns + self.law.step_ns(len(self._decoding)), job.key)
+                        self._push(at_ns + self.latency.step_ns(len(self._decoding)), job.key)
                 self._admit(at_ns)
                 continue
             self._prefilled += arrivals
@@ -166,7 +100,7 @@ class Engine:
         for job in list(self._decoding.values()):
             self._give(job, at_ns, given)
         active = len(self._decoding)
-        self._step_end_ns = at_ns + self.law.step_ns(active) if active else None
+        self._step_end_ns = at_ns + self.latency.step_ns(active) if active else None
         self._admit(at_ns)
 
     def _give(self, job: _Job, at_ns: int, given: list[tuple[int, int]]) -> bool:
@@ -182,8 +116,8 @@ class Engine:
         self._decoding.pop(key, None)
 
     def _admit(self, now_ns: int) -> None:
-        limit = self.law.kv_tokens
-        while self.waiting and len(self.running) < self.law.slots:
+        limit = self.latency.kv_tokens
+        while self.waiting and len(self.running) < self._slots:
             job = self.waiting[0]
             # A request larger than the whole cache is let in when it is alone: it must not block the queue for ever.
             if limit is not None and self.running and self.kv_used_tokens + job.kv_tokens > limit:
@@ -192,8 +126,8 @@ class Engine:
             self.running[job.key] = job
             self.admitted.append((job.key, now_ns))
             self.kv_used_tokens += job.kv_tokens
-            start_ns = max(now_ns, self._prefill_free_ns) if self.law.prefill_serial else now_ns
-            self._prefill_free_ns = start_ns + self.law.prefill_ns(job.input_tokens, job.cached_tokens)
+            start_ns = max(now_ns, self._prefill_free_ns) if self.latency.prefill_serial else now_ns
+            self._prefill_free_ns = start_ns + self.latency.prefill_ns(job.input_tokens, job.cached_tokens)
             self._push(self._prefill_free_ns, job.key)
 
     def _push(self, due_ns: int, key: int) -> None:

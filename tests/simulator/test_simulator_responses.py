@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from simulator_fixture import CHAT, COMPLETIONS, Client, chat, events, plain
 
-from benchsuite.serving.simulator import RunningSimulator, simulator
-from benchsuite.serving.simulator_config import SimulatorConfig
-from benchsuite.serving.simulator_events import Reply
-from benchsuite.serving.simulator_law import Law
-from benchsuite.serving.simulator_wire import Shape, plan
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.responses import ResponseShape, SimResponse, plan
+from benchsuite.simulator.server import RunningSimulator, simulator
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +97,12 @@ def test_tokens_per_chunk_and_reasoning(sim: RunningSimulator):
 
 @pytest.mark.parametrize(
     ("place", "expected"),
-    [("own", [None, None, None, 2]), ("finish", [None, None, 2]), ("every", [None, 1, 2, 2]), ("none", [None] * 3)],
+    [
+        ("separate", [None, None, None, 2]),
+        ("finish", [None, None, 2]),
+        ("every", [None, 1, 2, 2]),
+        ("none", [None] * 3),
+    ],
 )
 def test_usage_placement(sim: RunningSimulator, place: str, expected: list[int | None]):
     """Where the output tokens are told; the first event is the role's."""
@@ -124,7 +127,7 @@ def test_split_writes_keep_the_bytes(sim: RunningSimulator):
 
 def test_joined_events_make_fewer_writes(sim: RunningSimulator):
     """5 events, 2 per write: the same events with three stamps."""
-    got = events(body_of(sim, tokens=5, sim={"join_events": 2, "role": "none"}))[:-1]
+    got = events(body_of(sim, tokens=5, sim={"events_per_write": 2, "role": "none"}))[:-1]
 
     stamps = [event["system_fingerprint"] for event in got]
     assert len(got) == 5
@@ -132,9 +135,9 @@ def test_joined_events_make_fewer_writes(sim: RunningSimulator):
 
 
 def test_early_role_event_is_a_write_of_its_own():
-    """The role event is due role_first_s after the request and waits for no step of the law."""
-    shape = Shape(role="early", role_first_s=0.25)
-    writes = plan(Reply(True, True, "m", 1, 0, 5, "length", False, shape)).writes
+    """The role event is due role_first_s after the request and waits for no step."""
+    shape = ResponseShape(role="early", role_first_s=0.25)
+    writes = plan(SimResponse(True, True, "m", 1, 0, 5, "length", False, shape)).writes
 
     assert [(w.at_s, w.steps, w.repeat) for w in writes] == [
         (0.0, 0, 1), (0.25, 0, 1), (None, 1, 1), (None, 1, 3), (None, 1, 1), (None, 0, 1)
@@ -194,7 +197,7 @@ def test_statuses(sim: RunningSimulator, path: str, body: dict[str, Any] | None,
 
 def test_natural_length_gives_stop_unless_eos_is_ignored():
     """An answer ends by itself after 3 tokens with `stop`; ignore_eos takes it to max_tokens."""
-    with simulator(SimulatorConfig(natural_output_tokens=3, law=Law(itl_s=0.001))) as sim:
+    with simulator(SimulatorConfig(natural_output_tokens=3, latency=LatencyModel(itl_s=0.001))) as sim:
         ended = events(body_of(sim, tokens=5))
         forced = events(body_of(sim, tokens=5, ignore_eos=True))
 

@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from simulator_fixture import CHAT, Client, chat, events
+from simulator_fixture import CHAT, Client, chat, events, request_bytes
 
-from benchsuite.errors import SpecError
-from benchsuite.serving.simulator import RunningSimulator, simulator
-from benchsuite.serving.simulator_config import Fault, Shape, SimulatorConfig
-from benchsuite.serving.simulator_events import Reply
-from benchsuite.serving.simulator_routes import drawn_fault
-from benchsuite.serving.simulator_wire import plan
+from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
+from benchsuite.simulator.responses import SimResponse, plan
+from benchsuite.simulator.server import RunningSimulator, drawn_fault, simulator
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +96,17 @@ def test_wrong_usage(sim: RunningSimulator):
 def test_no_headers(sim: RunningSimulator, kind: str, first: bytes):
     """Nothing, or no status line, and the end."""
     with Client(sim) as client:
-        client.sock.sendall(b"")
-        from simulator_fixture import request_bytes
-
         client.sock.sendall(request_bytes(CHAT, broken(kind)))
         assert client.rest() == first
 
 
 def test_stall_and_slow_headers_are_in_the_plan():
     """A stall stands before the chunk after at_chunk; slow headers hold back the head."""
-    shape = Shape()
-    stalled = plan(Reply(False, True, "m", 1, 0, 6, "length", False, shape, Fault("stall", at_chunk=2, seconds=3.0)))
-    slow = plan(Reply(False, True, "m", 1, 0, 6, "length", False, shape, Fault("slow_headers", seconds=2.0)))
+    shape = ResponseShape()
+    stalled = plan(
+        SimResponse(False, True, "m", 1, 0, 6, "length", False, shape, Fault(kind="stall", at_chunk=2, delay_s=3.0))
+    )
+    slow = plan(SimResponse(False, True, "m", 1, 0, 6, "length", False, shape, Fault(kind="slow_headers", delay_s=2.0)))
 
     assert [(w.repeat, w.stall_s) for w in stalled.writes[1:-1]] == [(1, 0), (1, 0), (1, 3.0), (2, 0), (1, 0)]
     assert slow.writes[0].at_s == 2.0
@@ -124,7 +120,7 @@ def test_refuse():
 
 def test_drawn_faults_repeat_with_the_seed():
     """The same seed hits the same requests, about as many as its probability says."""
-    config = SimulatorConfig(faults=(Fault("reset", probability=0.25),), seed=7)
+    config = SimulatorConfig(faults=(Fault(kind="reset", probability=0.25),), seed=7)
     hits = [n for n in range(1000) if drawn_fault(config, n)]
 
     assert hits == [n for n in range(1000) if drawn_fault(config, n)]
@@ -134,12 +130,6 @@ def test_drawn_faults_repeat_with_the_seed():
 
 def test_server_faults_hit_requests_that_ask_for_none():
     """A rule with probability 1 hits every request but those that ask for no fault."""
-    with simulator(SimulatorConfig(faults=(Fault("http_503"),))) as sim, Client(sim) as client:
+    with simulator(SimulatorConfig(faults=(Fault(kind="http_503"),))) as sim, Client(sim) as client:
         assert client.ask(CHAT, chat())[0] == 503
         assert client.ask(CHAT, chat(sim={"fault": None}))[0] == 200
-
-
-def test_unknown_fault():
-    """A fault that does not exist is named, with those that do."""
-    with pytest.raises(SpecError, match="early_close"):
-        Fault("explode")  # type: ignore[arg-type]

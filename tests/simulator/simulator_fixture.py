@@ -7,7 +7,7 @@ import re
 import socket
 from typing import Any
 
-from benchsuite.serving.simulator import RunningSimulator
+from benchsuite.simulator.server import RunningSimulator
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

@@ -1,0 +1,531 @@
+"""An OpenAI-compatible server whose latencies are known on paper; every chunk carries its true send time.
+
+It runs in a process of its own, so that its pacing and the client's do not share an interpreter. Every chunk carries
+the server's CLOCK_MONOTONIC ns just before its send() in `system_fingerprint`; the response id is
+`sim-<sequence>-<ns when the request was read>`. /stats gives the same for all responses.
+
+One thread, raw sockets, a heap of deadlines, one send() per write. It sleeps in select() until `spin_us` before the
+next deadline and polls the clock from there. Nothing is formatted on the way: a write is a bytearray whose time hole is
+overwritten just before its send().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import heapq
+import json
+import random
+import select
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import IO
+
+from benchsuite.clock import (
+    ANCILLARY_BYTES,
+    NS_PER_S,
+    kernel_timestamp_ns,
+    now_ns,
+    realtime_offset_ns,
+    request_kernel_timestamps,
+)
+from benchsuite.errors import EngineError
+from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig, parse_config
+from benchsuite.simulator.engine import BatchEngine, PrefixCache
+from benchsuite.simulator.metrics import SendTimes, SimulatorMetrics
+from benchsuite.simulator.responses import (
+    ID_HOLE,
+    TIME_HOLE,
+    HttpError,
+    HttpRequest,
+    ResponsePlan,
+    error_response,
+    http_response,
+    instead_of_headers,
+    json_response,
+    plan,
+    read_request,
+    response_id,
+    take_request,
+)
+
+_POLL_EVERY_NS = 300_000  # sockets are looked at this often even when deadlines never pause
+_BURST = 16  # writes of one stream before the others have their turn
+_TIME_BYTES = len(TIME_HOLE)
+_PR_SET_TIMERSLACK = 29
+_COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSimulator:
+    """A simulator that answers. base_url has no /v1."""
+
+    base_url: str
+    pid: int
+    host: str
+    port: int
+
+
+@contextlib.contextmanager
+def simulator(config: SimulatorConfig | None = None) -> Iterator[RunningSimulator]:
+    """A simulator in a process of its own, as long as the block lasts or this process lives, whichever ends first.
+
+    Raises EngineError when it does not start.
+    """
+    config = config or SimulatorConfig()
+    command = [sys.executable, "-m", "benchsuite.simulator.server", config.model_dump_json()]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise EngineError(
+                "the simulator did not start", given=config.model_dump_json(), hint="its message is on stderr"
+            )
+        address = json.loads(line)
+        yield RunningSimulator(address["base_url"], process.pid, config.host, address["port"])
+    finally:
+        process.stdin.close()
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:
+    """Listen, print {"port": ..., "base_url": ...} as one line of JSON, and serve until SIGTERM or SIGINT.
+
+    parent: a pipe whose end ends the simulator too. Raises EngineError when the port is taken or `parent` is no pipe.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((config.host, config.port))
+    except OSError as error:
+        sock.close()
+        given = f"{config.host}:{config.port}"
+        raise EngineError("the simulator cannot bind its port", given=given, hint=str(error)) from None
+    if not config.refuse:
+        sock.listen(4096)
+    sock.setblocking(False)
+    port = sock.getsockname()[1]
+    print(json.dumps({"port": port, "base_url": f"http://{config.host}:{port}"}), flush=True)
+    with contextlib.suppress(OSError, AttributeError):
+        # Linux: wake-ups of this thread to the microsecond instead of up to 50 us late. Elsewhere it stays as it is.
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    # A handler alone would not end select(), which Python takes up again after a signal; the wake-up socket does.
+    woken, wake = socket.socketpair()
+    wake.setblocking(False)
+    try:
+        server = Server(config, None if config.refuse else sock, (woken,) if parent is None else (woken, parent))
+    except PermissionError:  # epoll's word for a file or /dev/null
+        raise EngineError("the simulator can wait for the end of a pipe only", given="standard input") from None
+    before_fd = signal.set_wakeup_fd(wake.fileno())
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        for end in (woken, wake, sock):
+            end.close()
+
+
+def drawn_fault(config: SimulatorConfig, sequence: int) -> Fault | None:
+    """The fault of the n-th request: the first rule whose own draw falls below its probability."""
+    if not config.faults:
+        return None
+    draw = random.Random(config.seed * 1_000_003 + sequence)
+    return next((fault for fault in config.faults if draw.random() < fault.probability), None)
+
+
+class Connection:
+    """One accepted socket: bytes read and bytes still to be sent, and the stream that it is being given."""
+
+    __slots__ = ("closing", "inbox", "outbox", "sock", "stream")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.inbox = bytearray()
+        self.outbox = bytearray()
+        self.stream: Stream | None = None
+        self.closing = False
+
+
+class Stream:
+    """The place in a plan. `data` is the write that is next, its id filled in, its time holes at `time_at`.
+
+    first_ns: when chunk 0 of a paced stream is due. None: the engine gives credits, one per chunk, at credit_ns.
+    rest: what is left of a write that is sent in pieces. blocked: the socket takes no more for now.
+    """
+
+    __slots__ = (
+        "at_ns", "blocked", "conn", "credit", "credit_ns", "data", "first_ns", "hold_ns", "index", "itl_ns", "key",
+        "left", "plan", "queued", "rest", "rest_ns", "split_bytes", "split_gap_ns", "steps", "steps_done", "time_at",
+        "times", "tokens",
+    )  # fmt: skip
+
+    def __init__(
+        self, conn: Connection, plan: ResponsePlan, times: SendTimes, key: int, first_ns: int | None, itl_s: float,
+        shape: ResponseShape,
+    ) -> None:  # fmt: skip
+        self.conn, self.plan, self.times, self.key, self.first_ns = conn, plan, times, key, first_ns
+        self.itl_ns = round(itl_s * NS_PER_S)
+        self.split_bytes, self.split_gap_ns = shape.split_bytes, round(shape.split_gap_s * NS_PER_S)
+        self.credit = self.credit_ns = self.steps_done = self.hold_ns = self.rest_ns = 0
+        self.rest = b""
+        self.queued = self.blocked = False
+        self.load(0, times.received_ns)
+
+    def load(self, index: int, now_ns: int) -> bool:
+        """Make write `index` the next one; False when there is none."""
+        if index == len(self.plan.writes):
+            return False
+        write = self.plan.writes[index]
+        self.index, self.left = index, write.repeat
+        self.data = bytearray(write.data.replace(ID_HOLE, self.times.response_id.encode()))
+        self.time_at, self.steps, self.tokens = write.time_at, write.steps, write.tokens
+        self.at_ns = None if write.at_s is None else self.times.received_ns + round(write.at_s * NS_PER_S)
+        if write.stall_s and self.first_ns is not None:
+            self.first_ns += round(write.stall_s * NS_PER_S)
+        elif write.stall_s:
+            self.hold_ns = now_ns + round(write.stall_s * NS_PER_S)
+        return True
+
+    def due_ns(self) -> int | None:
+        """When the next write is due; 0 is at once, None is when the engine says."""
+        if self.rest:
+            return self.rest_ns
+        if self.at_ns is not None:
+            return self.at_ns
+        if self.steps == 0:
+            return 0
+        if self.first_ns is not None:
+            return self.first_ns + (self.steps_done + self.steps - 1) * self.itl_ns
+        return None if self.credit < self.steps else max(self.credit_ns, self.hold_ns)
+
+
+class Server:
+    """A simulator on a listening socket (None: refuse everybody). `run` returns when one of `ends` is readable.
+
+    streams: the responses in flight, by sequence number.
+    """
+
+    def __init__(
+        self, config: SimulatorConfig, sock: socket.socket | None, ends: tuple[IO[bytes] | socket.socket, ...] = ()
+    ) -> None:
+        self.config = config
+        self.metrics = SimulatorMetrics(config.model)
+        self.engine = BatchEngine(config.latency) if config.latency.slots is not None else None
+        self.prefixes = PrefixCache()
+        self.streams: dict[int, Stream] = {}
+        self.stopped = False
+        self._created_s = int(time.time())
+        self._sequence = 0
+        self._heap: list[tuple[int, int, Stream]] = []
+        self._order = 0
+        self._offset_ns, self._offset_at_ns = realtime_offset_ns(), now_ns()
+        self._listener = sock
+        self._selector = selectors.DefaultSelector()
+        for source in (sock, *ends):
+            if source is not None:
+                self._selector.register(source, selectors.EVENT_READ, None)
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a collection would pause every stream; finished streams leave no cycles behind
+        try:
+            self._loop()
+        finally:
+            gc.enable()
+            for key in list(self._selector.get_map().values()):
+                if isinstance(key.data, Connection):
+                    key.data.sock.close()
+            self._selector.close()
+
+    def _loop(self) -> None:
+        heap, spin_ns, polled_ns = self._heap, round(self.config.spin_us * 1000), 0
+        while not self.stopped:
+            now = now_ns()
+            due = self._next_due()
+            if due is None or due - now > spin_ns:
+                timeout_s = 1.0 if due is None else min(1.0, (due - now - spin_ns) / NS_PER_S)
+                # select() on the selector's own descriptor sleeps to the microsecond; epoll alone would round to ms.
+                select.select([self._selector], [], [], timeout_s)
+                self._poll()
+                polled_ns = now_ns()
+                continue
+            if now - polled_ns > _POLL_EVERY_NS:
+                self._poll()
+                polled_ns = now = now_ns()
+            self._step_engine(now)
+            while heap and heap[0][0] <= now:
+                stream = heapq.heappop(heap)[2]
+                stream.queued = False
+                self._pump(stream)
+
+    def _next_due(self) -> int | None:
+        due = self._heap[0][0] if self._heap else None
+        step = self.engine.next_ns if self.engine is not None else None
+        return due if step is None else step if due is None else min(due, step)
+
+    def _step_engine(self, now: int) -> None:
+        if self.engine is None:
+            return
+        for at_ns, key in self.engine.advance(now):
+            stream = self.streams.get(key)
+            if stream is not None:
+                stream.credit, stream.credit_ns = stream.credit + 1, at_ns
+                self._pump(stream)
+        self._count_admissions()
+
+    def _count_admissions(self) -> None:
+        """Take the engine's admissions into the metrics."""
+        if self.engine is not None and self.engine.admitted:
+            for key, at_ns in self.engine.admitted:
+                if key in self.streams:
+                    self.metrics.admit(self.streams[key].times, at_ns)
+            self.engine.admitted.clear()
+
+    def _poll(self) -> None:
+        for key, events in self._selector.select(0):
+            if key.data is None:
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self.stopped = True
+                continue
+            if events & selectors.EVENT_WRITE:
+                self._flush(key.data)
+            if events & selectors.EVENT_READ:
+                self._read(key.data)
+
+    def _arrival_ns(self, ancillary: list[tuple[int, int, bytes]], read_ns: int) -> int:
+        """When the request's last bytes came in: by the kernel's stamp, so that our own reading late is no error."""
+        if not ancillary or self.engine is not None:  # the engine's steps count from when it could know of the request
+            return read_ns
+        if read_ns - self._offset_at_ns > NS_PER_S:
+            self._offset_ns, self._offset_at_ns = realtime_offset_ns(5), read_ns
+        return min(read_ns, kernel_timestamp_ns(ancillary) - self._offset_ns)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            request_kernel_timestamps(sock)
+            self.metrics.connections += 1
+            self._selector.register(sock, selectors.EVENT_READ, Connection(sock))
+
+    def _read(self, conn: Connection) -> None:
+        if conn.sock.fileno() < 0:
+            return
+        read_ns = now_ns()
+        ancillary: list[tuple[int, int, bytes]] = []
+        try:
+            data, ancillary, _, _ = conn.sock.recvmsg(1 << 18, ANCILLARY_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            conn.inbox += data
+            self._serve(conn, self._arrival_ns(ancillary, read_ns))
+        else:
+            self._close(conn)
+
+    def _serve(self, conn: Connection, received_ns: int) -> None:
+        while conn.inbox and conn.stream is None and not conn.closing and conn.sock.fileno() >= 0:
+            try:
+                request = take_request(conn.inbox)
+                if request is None:
+                    return
+                if request.method == "POST" and request.path in _COMPLETIONS:
+                    self._complete(conn, request, received_ns)
+                else:
+                    self._reply(conn, self._plain_response(request))
+            except HttpError as error:
+                if error.status in (411, 413, 431) or error.message.startswith("not an HTTP"):
+                    conn.closing = True  # what follows in the inbox cannot be told apart
+                self._reply(conn, error_response(error.status, error.message, error.param))
+
+    def _plain_response(self, request: HttpRequest) -> bytes:
+        """The whole response of every route but the completions."""
+        match request.method, request.path:
+            case "GET", "/health":
+                return http_response(b"", "text/plain")
+            case "GET", "/v1/models":
+                card = {"id": self.config.model, "object": "model", "created": self._created_s}
+                card |= {"owned_by": "benchsuite", "max_model_len": self.config.max_model_len}
+                return json_response({"object": "list", "data": [card]})
+            case "GET", "/metrics":
+                waiting, limit = len(self.engine.waiting) if self.engine else 0, self.config.latency.kv_tokens
+                kv_usage_ratio = self.engine.kv_used_tokens / limit if self.engine and limit else 0.0
+                text = self.metrics.exposition(len(self.streams) - waiting, waiting, kv_usage_ratio)
+                return http_response(text, "text/plain; version=0.0.4; charset=utf-8")
+            case "GET", "/stats":
+                return json_response(self.metrics.stats("summary" not in request.query))
+            case "POST", "/reset" | "/reset_prefix_cache":
+                if request.path == "/reset":
+                    self.metrics.reset()
+                self.prefixes.reset()
+                return http_response(b"", "text/plain")
+        status, detail = (405, "Method Not Allowed") if request.path in _COMPLETIONS else (404, "Not Found")
+        return json_response({"detail": detail}, status)
+
+    def _complete(self, conn: Connection, request: HttpRequest, received_ns: int) -> None:
+        config, metrics, sequence = self.config, self.metrics, self._sequence
+        self._sequence += 1
+        metrics.requests += 1
+        asked = read_request(request, config, drawn_fault(config, sequence), self._created_s)
+        response, input_tokens = asked.response, asked.response.input_tokens
+        if config.prefix_cache:
+            response = replace(response, cached_tokens=self.prefixes.cached_tokens(asked.prompt))
+            metrics.cache_queries_tokens += input_tokens
+            metrics.cache_hits_tokens += response.cached_tokens
+        instead = instead_of_headers(response)
+        if instead is not None:
+            conn.closing = instead[9:10].isalpha() or not instead or not response.shape.keep_alive
+            metrics.finished["error"] += 1
+            self._reply(conn, instead)
+            return
+        times = SendTimes(response_id(sequence, received_ns), received_ns, input_tokens)
+        first_ns = asked.latency.first_due_ns(received_ns, sequence) if self.engine is None else None
+        stream = Stream(conn, plan(response), times, sequence, first_ns, asked.latency.itl_s, response.shape)
+        conn.stream = self.streams[sequence] = stream
+        metrics.responses.append(times)
+        if self.engine is None:
+            metrics.admit(times, received_ns)
+        else:
+            self._step_engine(received_ns)  # steps that ended before the request came must not see it
+            tokens = (input_tokens, response.output_tokens, stream.plan.steps, response.cached_tokens)
+            self.engine.arrive(sequence, received_ns, *tokens)
+            self._count_admissions()
+        self._pump(stream)
+
+    def _pump(self, stream: Stream) -> None:
+        """Send what is due of a stream, and put it back on the heap for the rest."""
+        if stream.queued or stream.blocked:
+            return
+        due: int | None = 0
+        for _ in range(_BURST):
+            due = stream.due_ns()
+            if due is None:
+                return
+            if due > now_ns():
+                break
+            if not self._send(stream, due):
+                return
+        stream.queued = True
+        self._order += 1
+        heapq.heappush(self._heap, (due or 0, self._order, stream))
+
+    def _send(self, stream: Stream, due: int) -> bool:
+        """One send(). False when the stream is over, gone or blocked."""
+        conn = stream.conn
+        if stream.conn.stream is not stream:
+            return False
+        data: bytes | bytearray = stream.rest or stream.data
+        sent_ns = now_ns()
+        if not stream.rest and stream.time_at:
+            sent_at = b"%019d" % sent_ns
+            for at in stream.time_at:
+                data[at : at + _TIME_BYTES] = sent_at  # type: ignore[index]
+        first_piece, size = not stream.rest, stream.split_bytes
+        if size is not None and stream.tokens:
+            stream.rest, stream.rest_ns = bytes(data[size:]), sent_ns + stream.split_gap_ns
+            data = data[:size]
+        try:
+            taken = conn.sock.send(data)
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            self._close(conn)
+            return False
+        if taken < len(data):
+            conn.outbox += data[taken:]
+            stream.blocked = True
+            self._selector.modify(conn.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, conn)
+        if first_piece and stream.tokens:
+            self.metrics.write(stream.times, sent_ns, due, stream.tokens)
+        if stream.rest:
+            return not stream.blocked
+        stream.steps_done += stream.steps
+        stream.credit -= stream.steps
+        stream.left -= 1
+        if stream.left == 0 and not stream.load(stream.index + 1, sent_ns):
+            self._finish(stream)
+            return False
+        return not stream.blocked
+
+    def _finish(self, stream: Stream) -> None:
+        conn = stream.conn
+        self._forget(stream, stream.plan.finished)
+        if stream.plan.end == "reset":
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            conn.outbox.clear()
+        if stream.plan.end != "keep":
+            conn.closing = True
+            if not conn.outbox:
+                self._close(conn)
+        elif conn.inbox:
+            self._serve(conn, now_ns())
+
+    def _forget(self, stream: Stream, reason: str) -> None:
+        now = now_ns()
+        stream.conn.stream = None
+        del self.streams[stream.key]
+        self.metrics.finish(stream.times, reason, now)
+        if self.engine is not None and stream.steps_done < stream.plan.steps:
+            self._step_engine(now)
+            self.engine.cancel(stream.key, now)
+            self._count_admissions()
+
+    def _reply(self, conn: Connection, data: bytes) -> None:
+        conn.outbox += data
+        self._flush(conn)
+
+    def _flush(self, conn: Connection) -> None:
+        if conn.sock.fileno() < 0:
+            return
+        try:
+            while conn.outbox:
+                del conn.outbox[: conn.sock.send(conn.outbox)]
+        except BlockingIOError:
+            self._selector.modify(conn.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, conn)
+            return
+        except OSError:
+            self._close(conn)
+            return
+        self._selector.modify(conn.sock, selectors.EVENT_READ, conn)
+        if conn.stream is not None and conn.stream.blocked:
+            conn.stream.blocked = False
+            self._pump(conn.stream)
+        elif conn.closing:
+            self._close(conn)
+
+    def _close(self, conn: Connection) -> None:
+        if conn.sock.fileno() >= 0:
+            self._selector.unregister(conn.sock)
+            conn.sock.close()
+        if conn.stream is not None:
+            self._forget(conn.stream, "abort")
+
+
+if __name__ == "__main__":
+    serve(parse_config(json.loads(sys.argv[1]), where="command line"), sys.stdin.buffer)
