@@ -29,7 +29,7 @@ CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.http", "servers", "analysis", "economics",
     "importers", "report.charts", "report.charts_special", "report.export", "report.format",
 )  # fmt: skip
-MEASURES = ("client", "load", "telemetry", "serving", "store", "input_files")
+MEASURES = ("client", "load", "telemetry", "serving", "simulator", "store", "input_files")
 JUDGES = ("analysis", "economics", "report")
 
 IMPURE = {
@@ -150,7 +150,7 @@ def core_touches_nothing(file: File) -> Iterator[str]:
 
 
 def edges_know_no_conductor(file: File) -> Iterator[str]:
-    if within(file.module, ("client", "telemetry", "serving", "store", "input_files")):
+    if within(file.module, ("client", "telemetry", "serving", "simulator", "store", "input_files")):
         for line, name in file.ours:
             if within(name, ("load",)):
                 yield file.offence(line, f"is an edge and imports {name}")
@@ -173,7 +173,7 @@ def what_measures_judges_nothing(file: File) -> Iterator[str]:
 def what_judges_measures_nothing(file: File) -> Iterator[str]:
     if within(file.module, JUDGES):
         for line, name in file.ours:
-            if within(name, ("client", "load", "telemetry", "serving", "input_files", "cli")):
+            if within(name, ("client", "load", "telemetry", "serving", "simulator", "input_files", "cli")):
                 yield file.offence(line, f"judges and imports {name}")
 
 
