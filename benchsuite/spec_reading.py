@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from benchsuite.errors import SpecError
 from benchsuite.spec import SweepSpec
-from benchsuite.strict_model import mistakes, read_tables
+from benchsuite.strict_model import read_tables, validated
 
 _IF_MISSING = dict.fromkeys(("server", "server.base_url"), "--base-url URL")
 
@@ -25,11 +22,5 @@ def load_spec(path: Path | None, overrides: dict[str, Any], base: dict[str, Any]
 
 def parse_spec(tree: dict[str, Any], *, where: str) -> SweepSpec:
     """A SweepSpec from plain data. Raises SpecError listing every mistake."""
-    try:
-        return SweepSpec.model_validate(tree)
-    except ValidationError as error:
-        raise SpecError(
-            mistakes("the sweep spec", error, SweepSpec, _IF_MISSING),
-            where=where,
-            expected="the keys and types of docs/METHODS.md, Sweep specification",
-        ) from None
+    expected = "the keys and types of docs/METHODS.md, Sweep specification"
+    return validated(SweepSpec, tree, "the sweep spec", where=where, expected=expected, if_missing=_IF_MISSING)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchsuite.errors import SpecError, read_toml
+from benchsuite.errors import InputError, SpecError, read_toml
 
 MISTAKES_SHOWN = 20
 Model = TypeVar("Model", bound=BaseModel)
@@ -55,14 +55,25 @@ def read_tables(
     return tree
 
 
-def mistakes(
-    what: str, error: ValidationError, model: type[BaseModel], if_missing: Mapping[str, str] | None = None
-) -> str:
-    """`WHAT has 2 mistakes:` and a line for each: its place, what is wrong, what was given, and the nearest valid key.
+def validated(
+    model: type[Model],
+    tree: Any,
+    what: str,
+    *,
+    where: str,
+    expected: str | None = None,
+    if_missing: Mapping[str, str] | None = None,
+    error_type: type[InputError] = SpecError,
+) -> Model:
+    """Plain data as a `model`. what: how to call it. if_missing: by key, what to do where a required one is missing.
 
-    if_missing: by place, what to do where a required key is missing.
+    Raises error_type naming every mistake: its place, what is wrong, what was given, and the nearest valid key.
     """
-    return mistake_text(what, [_mistake(item, model, if_missing or {}) for item in error.errors()])
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_mistake(item, model, if_missing or {}) for item in error.errors()]
+        raise error_type(mistake_text(what, lines), where=where, expected=expected) from None
 
 
 def mistake_text(what: str, lines: Sequence[str]) -> str:
@@ -71,9 +82,7 @@ def mistake_text(what: str, lines: Sequence[str]) -> str:
     return "\n    ".join([f"{what} has {len(lines)} mistake{'s' * (len(lines) > 1)}:", *lines[:MISTAKES_SHOWN], *more])
 
 
-def parse_json_lines(
-    text: str, model: type[Model], read: Callable[[str, type[Model]], Model]
-) -> tuple[dict[int, Model], list[str]]:
+def parse_json_lines(text: str, model: type[Model], read: Callable[[str], Model]) -> tuple[dict[int, Model], list[str]]:
     """The objects of a text with one on each line, by line number, and every mistake after its `line N: `.
 
     Blank lines are skipped. read: one line as a model; raises ValueError, or ValidationError.
@@ -85,7 +94,7 @@ def parse_json_lines(
         if not line.strip():
             continue
         try:
-            items[number] = read(line, model)
+            items[number] = read(line)
         except ValidationError as error:
             mistakes += [f"line {number}: {_mistake(item, model, {})}" for item in error.errors()]
         except ValueError as error:

@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
-    "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "matrix_spec",
+    "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "grid_spec",
 )  # fmt: skip
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.http", "servers", "analysis", "economics",
@@ -58,7 +58,7 @@ LIBRARIES = {
     "pydantic": (
         "cli.spec_options",
         "importers",
-        "matrix_spec",
+        "grid_spec",
         "simulator",
         "spec",
         "spec_reading",

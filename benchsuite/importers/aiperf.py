@@ -85,7 +85,7 @@ def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
             expected="profile_export.jsonl, one request a line",
             hint="take that file instead of profile_export_aiperf.json, which has totals alone",
         )
-    records, mistakes = parse_json_lines(text, _Record, read_result)
+    records, mistakes = parse_json_lines(text, _Record, lambda line: _Record.model_validate(read_result(line)))
     if mistakes:
         raise PointsError(mistake_text("the result file", mistakes), where=where)
     kept = {number: record for number, record in records.items() if record.benchmark_phase != "warmup"}

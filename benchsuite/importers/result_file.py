@@ -9,10 +9,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 from benchsuite.errors import PointsError, read_json
-from benchsuite.strict_model import mistakes
+from benchsuite.strict_model import validated
 
 _INT32 = 2**31 - 1
 US_PER_S = 1e6
@@ -43,19 +43,18 @@ Level = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=_INT32)]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_result(text: str, model: type[Model]) -> Model:
-    """A JSON text as a `model`. Raises ValueError, which is a ValidationError where it is JSON."""
-    return model.model_validate(_without_nulls(read_json(text)))
+def read_result(text: str) -> Any:
+    """The JSON in a text, without its nulls. Raises ValueError."""
+    return _without_nulls(read_json(text))
 
 
 def parse_result(text: str, model: type[Model], *, where: str, if_missing: Mapping[str, str] | None = None) -> Model:
-    """The file as a `model`. if_missing: as in `mistakes`. Raises PointsError naming every mistake with its key."""
+    """The file as a `model`. if_missing: as in `validated`. Raises PointsError naming every mistake with its key."""
     try:
-        return read_result(text, model)
-    except ValidationError as error:
-        raise PointsError(mistakes("the result file", error, model, if_missing), where=where) from None
+        tree = read_result(text)
     except ValueError as error:
         raise PointsError("the result file is not valid JSON", where=where, given=str(error)) from None
+    return validated(model, tree, "the result file", where=where, if_missing=if_missing, error_type=PointsError)
 
 
 def _without_nulls(tree: Any) -> Any:

@@ -15,9 +15,9 @@ from types import FrameType
 from typing import Any, Literal
 
 from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, StoreError, read_json
+from benchsuite.grid_spec import GridSpec, Setting, differences
 from benchsuite.load.progress import View
 from benchsuite.load.sweep import check_levels, sweep
-from benchsuite.matrix_spec import MatrixSpec, Setting, differences
 from benchsuite.serving.launch import launched, parse_serve
 from benchsuite.serving.launch_plan import refuse_secrets
 from benchsuite.spec import SweepSpec
@@ -174,14 +174,14 @@ class Outcome:
     reason: str | None = None
 
 
-def check_matrix(matrix: MatrixSpec, workload: Workload) -> None:
+def check_matrix(matrix: GridSpec, workload: Workload) -> None:
     """Refuse what cannot be started or measured, before anything is. Raises InputError."""
     for setting in matrix.settings:
         refuse_secrets(parse_serve(setting.serve))
         check_levels(matrix.sweep_of(setting), workload)
 
 
-def measuring_order(matrix: MatrixSpec) -> list[Setting]:
+def measuring_order(matrix: GridSpec) -> list[Setting]:
     """The settings in an order drawn from the sweep's seed: a machine that slows down does not favour the first."""
     order = list(matrix.settings)
     random.Random(matrix.sweep_of(order[0]).load.seed).shuffle(order)
@@ -189,7 +189,7 @@ def measuring_order(matrix: MatrixSpec) -> list[Setting]:
 
 
 def measure(
-    matrix: MatrixSpec, workload: Workload, folder: MatrixFolder, view: View, tell: Callable[[str], None]
+    matrix: GridSpec, workload: Workload, folder: MatrixFolder, view: View, tell: Callable[[str], None]
 ) -> Iterator[Outcome]:
     """Measure every setting that was not measured to its end before; its outcome as soon as it is there.
 
@@ -219,7 +219,7 @@ def measure(
 
 
 def _measure_one(
-    matrix: MatrixSpec, setting: Setting, workload: Workload, path: Path, view: View, tell: Callable[[str], None]
+    matrix: GridSpec, setting: Setting, workload: Workload, path: Path, view: View, tell: Callable[[str], None]
 ) -> Outcome:
     log = path / SERVER_LOG
     patience = {} if matrix.ready_timeout_s is None else {"ready_timeout_s": matrix.ready_timeout_s}

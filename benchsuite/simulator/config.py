@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from benchsuite.clock import NS_PER_S
-from benchsuite.errors import SpecError
-from benchsuite.strict_model import StrictModel, mistakes, read_tables
+from benchsuite.strict_model import StrictModel, read_tables, validated
 
 FaultKind = Literal[
     "reset",  # RST after at_chunk chunks
@@ -166,11 +165,8 @@ class SimulatorConfig(StrictModel):
 
 def parse_config(tree: Mapping[str, Any], *, where: str) -> SimulatorConfig:
     """A configuration from plain data. Raises SpecError listing every mistake."""
-    try:
-        return SimulatorConfig.model_validate(tree)
-    except ValidationError as error:
-        what = mistakes("the simulator's configuration", error, SimulatorConfig)
-        raise SpecError(what, where=where, expected="the keys of docs/METHODS.md, Simulator") from None
+    expected = "the keys of docs/METHODS.md, Simulator"
+    return validated(SimulatorConfig, tree, "the simulator's configuration", where=where, expected=expected)
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> SimulatorConfig:

@@ -49,7 +49,7 @@ class NativeLine(StrictModel):
 
 def read_native(text: str, where: str) -> list[Prompt]:
     """The prompts of native JSONL. Blank lines are skipped; a prompt without id is called `line-N`."""
-    items, mistakes = parse_json_lines(text, NativeLine, lambda line, model: model.model_validate_json(line))
+    items, mistakes = parse_json_lines(text, NativeLine, NativeLine.model_validate_json)
     prompts: list[Prompt] = []
     lines_of_ids: dict[str, int] = {}
     for number, item in items.items():

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from benchsuite.cli.matrix import command
 from benchsuite.errors import InputError
+from benchsuite.grid_spec import parse_grid
 from benchsuite.load.matrix import blame, measure, open_matrix
-from benchsuite.matrix_spec import parse_matrix
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 # a step takes 8 ms however many run in it: four slots do the work of four users in a quarter of the time
@@ -188,7 +188,7 @@ def small(requests: int = 24) -> tuple[Any, Workload]:
     prompts = [
         Prompt(f"p{i}", "triage", ({"role": "user", "content": f"question {i}"},), None, 6) for i in range(requests)
     ]
-    return parse_matrix(tree, where="test"), make_workload("test", prompts)
+    return parse_grid(tree, where="test"), make_workload("test", prompts)
 
 
 def test_stopped_and_taken_up_again(tmp_path):

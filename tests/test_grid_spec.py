@@ -1,4 +1,4 @@
-"""A matrix from TOML: the settings it makes, the GPUs they pay for, and its mistakes in words."""
+"""A grid from TOML: the settings it makes, the GPUs they pay for, and its mistakes in words."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from benchsuite.errors import SpecError
-from benchsuite.matrix_spec import differences, implied_gpus, load_matrix, parse_matrix, serve_text
+from benchsuite.grid_spec import differences, implied_gpus, load_grid, parse_grid, serve_text
 from benchsuite.serving.launch import parse_serve
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 
-def matrix(text: str) -> Any:
-    return parse_matrix(tomllib.loads(text), where="test.toml")
+def grid(text: str) -> Any:
+    return parse_grid(tomllib.loads(text), where="test.toml")
 
 
 def test_the_product_in_the_files_order():
     """Every combination once, the first list slowest, as flags behind the engine."""
-    found = matrix('serve.engine = "llamacpp"\n[settings]\nslots = [2, 4]\nthreads = [1, 2]')
+    found = grid('serve.engine = "llamacpp"\n[settings]\nslots = [2, 4]\nthreads = [1, 2]')
     assert [one.serve for one in found.settings] == [
         "llamacpp --slots 2 --threads 1",
         "llamacpp --slots 2 --threads 2",
@@ -34,7 +34,7 @@ def test_the_product_in_the_files_order():
 
 def test_exclude_and_settings_by_hand():
     """Excluded combinations are gone, those written out come last with their own engine, name and GPUs."""
-    found = matrix("""
+    found = grid("""
         serve.engine = "vllm M"
         [settings]
         tensor-parallel-size = [1, 2]
@@ -87,7 +87,7 @@ def test_gpus_follow_the_parallel_flags(serve, gpus):
 
 def test_the_price_is_of_all_gpus_of_the_setting():
     """gpus names a setting; each sweep pays for its own number, at one price of a GPU-hour."""
-    found = matrix("""
+    found = grid("""
         gpus = "tp"
         serve.engine = "vllm M --tensor-parallel-size {tp}"
         settings.tp = [1, 4]
@@ -98,65 +98,100 @@ def test_the_price_is_of_all_gpus_of_the_setting():
     assert {(one.server.base_url, one.server.model) for one in sweeps} == {("http://127.0.0.1:9", "M")}
 
 
-def test_every_mistake_is_named_at_once():
-    """Unknown keys, empty and doubled lists, a URL, GPUs in two places, a rule that excludes nothing."""
+def mistakes(text: str) -> list[str]:
+    """What the refusal of a grid names, a line each."""
     with pytest.raises(SpecError) as refused:
-        matrix("""
-            gpus = "tensor"
-            setings = 1
-            serve.engin = "x"
-            [settings]
-            slots = [1, 1]
-            ctx = []
-            threads = [1, 2]
-            exclude = [{threads = 3}, {slot = 1}]
-            [sweep]
-            server.base_url = "http://127.0.0.1:1"
-            price.gpus = 2
-        """)
-    for said in (
-        "11 mistakes",
-        "setings: unknown key",
-        "serve.engin: unknown key",
-        "serve.engine: required",
-        "settings.slots: a value appears twice",
-        "settings.ctx: a list",
-        "settings.exclude[0]: excludes nothing",
-        "settings.exclude[1].slot: not one of the settings threads",
-        "gpus: it follows 'tensor'",
-        "sweep.server.base_url: the matrix starts",
-        "sweep.price.gpus: say gpus at the top",
-    ):
-        assert said in str(refused.value)
+        grid(text)
+    assert refused.value.where == "test.toml"
+    header, *lines = refused.value.what.split("\n")
+    assert f" {len(lines)} mistake" in header
+    return [line.strip() for line in lines]
+
+
+def test_every_mistake_of_single_values_is_named_at_once():
+    """Unknown keys, empty and doubled lists, a URL and GPUs in two places; each with its key."""
+    lines = mistakes("""
+        setings = 1
+        serve.engin = "x"
+        [settings]
+        slots = [1, 1]
+        ctx = []
+        [[setting]]
+        a = [1]
+        engine = 0
+        [sweep]
+        server.base_url = "http://127.0.0.1:1"
+        price.gpus = 2
+    """)
+    assert [line.split(": ")[0] for line in lines] == [
+        "serve.engine",
+        "serve.engin",
+        "settings.slots",
+        "settings.ctx",
+        "setting.0.engine",
+        "setting.0.a",
+        "sweep",
+        "setings",
+    ]
+    assert "did you mean 'engine'" in lines[1]
+    assert "server.base_url" in lines[6]
+    assert "price.gpus" in lines[6]
+    assert "did you mean 'settings'" in lines[7]
+
+
+def test_every_mistake_between_values_is_named_at_once():
+    """Rules that exclude nothing or name no setting, places and GPUs that follow no setting."""
+    lines = mistakes("""
+        gpus = "tensor"
+        serve.engine = "x {ctx}"
+        [settings]
+        threads = [1]
+        exclude = [{threads = 3}, {slot = 1}]
+    """)
+    assert [line.split(": ")[0] for line in lines] == [
+        "settings.exclude.0",
+        "settings.exclude.1.slot",
+        "serve.engine",
+        "gpus",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "place"),
     [
-        ('serve.engine = "llamacpp"', "nothing to compare"),
-        ('serve.engine = "x {slots}"\nsettings.a = [1]', "{slots} is not a setting"),
+        ('serve.engine = "llamacpp"', "settings"),
+        ('serve.engine = " "\nsettings.a = [1]', "serve.engine"),
+        ('serve.engine = "x"\nserve.ready_timeout_s = 0\nsettings.a = [1]', "serve.ready_timeout_s"),
+        ('serve.engine = "x {slots}"\nsettings.a = [1]', "serve.engine"),
+        ('serve.engine = "x"\nsettings.a = [[1]]', "settings.a"),
+        (
+            'serve.engine = "x"\nsettings.a = [1]\n[[setting]]\na = 1\nname = "b"',
+            "setting 'b' starts the same server as another",
+        ),
+        (
+            'serve.engine = "x"\nsettings.a = [1]\n[[setting]]\na = 2\nname = "A=1"',
+            "setting 'A=1' has the name of another",
+        ),
+        ('serve.engine = "x"\n[[setting]]', "setting"),
+        ('gpus = 0\nserve.engine = "x"\nsettings.a = [1]', "gpus"),
+        ('gpus = "a"\nserve.engine = "x"\nsettings.a = ["two"]', "gpus"),
+        ('serve.engine = "x"\nsettings.a = [1]\nsweep.price = 1', "sweep"),
         ('serve.engine = "x"\nsettings.a = [1]\nsweep.slo = "ttft<"', "slo"),
-        ('serve.engine = "x"\nsettings.a = [1]\nsweep.lod.seed = 1', "did you mean 'load'"),
-        ('serve.engine = "x"\nsettings.a = [1]\n[[setting]]\na = 1', "starts the same server as another"),
-        ('serve.engine = "x"\nsettings.a = [1]\n[[setting]]\na = 2\nname = "A=1"', "has the name of another"),
-        ('gpus = 0\nserve.engine = "x"\nsettings.a = [1]', "gpus: a whole number"),
-        ('serve.engine = "x"\n[[setting]]\na = 1\nengine = 0', "setting.engine: a text"),
+        ('serve.engine = "x"\nsettings.a = [1]\nsweep.lod.seed = 1', "lod"),
     ],
 )
-def test_one_mistake(text, said):
-    """Each is refused in words, the sweep's own among them."""
-    with pytest.raises(SpecError, match="mistake") as refused:
-        matrix(text)
-    assert said in str(refused.value)
+def test_one_mistake(text, place):
+    """Each is refused with its key, the sweep's own among them."""
+    assert [line.split(": ")[0] for line in mistakes(text) if not line.startswith("setting ''")] == [place]
 
 
 def test_the_plan_knows_what_it_measures():
     """Another level, setting or request set is another plan, and the difference is named; the keys' order is not."""
     base = 'serve.engine = "x"\nsettings.a = [1, 2]\nsweep.load.concurrency = [1]\nsweep.slo = "ttft<1s"'
-    one = matrix(base).plan("sha256:1")
-    moved = matrix('sweep.slo = "ttft<1s"\n' + base.rpartition("\n")[0]).plan("sha256:1")
+    one = grid(base).plan("sha256:1")
+    moved = grid('sweep.slo = "ttft<1s"\n' + base.rpartition("\n")[0]).plan("sha256:1")
     assert moved["content_hash"] == one["content_hash"]
-    other = matrix(base.replace("[1]", "[1, 2]").replace("[1, 2]", "[1]", 1)).plan("sha256:2")
+    other = grid(base.replace("[1]", "[1, 2]").replace("[1, 2]", "[1]", 1)).plan("sha256:2")
     assert other["content_hash"] != one["content_hash"]
     assert differences(one, other) == [
         'settings.a-2: was {"name": "a=2", "serve": "x --a 2", "gpus": 1}, is nothing',
@@ -168,6 +203,6 @@ def test_the_plan_knows_what_it_measures():
 @pytest.mark.parametrize("name", ["matrix_llamacpp.toml", "matrix_vllm.toml"])
 def test_the_examples(name):
     """Both examples are whole, and every server in them can be started as it is written."""
-    found = load_matrix(EXAMPLES / name)
+    found = load_grid(EXAMPLES / name)
     assert [parse_serve(one.serve).engine for one in found.settings] == [name[7:-5]] * len(found.settings)
     assert sorted({one.gpus for one in found.settings}) == ([1] if "llamacpp" in name else [1, 2])

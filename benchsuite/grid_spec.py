@@ -1,0 +1,246 @@
+"""A grid of server settings from TOML: each setting, how it is started, and the sweep that all get. Starts nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator
+
+from benchsuite.errors import SpecError
+from benchsuite.spec import SweepSpec
+from benchsuite.spec_reading import parse_spec
+from benchsuite.strict_model import StrictModel, mistake_text, read_tables, validated
+
+DOCUMENTED = "docs/METHODS.md, Matrix of server settings"
+PARALLEL_FLAGS = {
+    "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--num-shard",
+}  # fmt: skip
+_NOWHERE = "http://127.0.0.1:1"  # stands for the server that is not started yet
+_PLACE = re.compile(r"\{([A-Za-z][\w-]*)\}")
+
+
+def _list_of_values(given: Any) -> list[Any]:
+    values = given if isinstance(given, list) else [given]
+    if not values or not all(isinstance(value, str | int | float) and value != "" for value in values):
+        raise ValueError("should be a list of numbers, texts or true/false")
+    if len({str(value) for value in values}) < len(values):
+        raise ValueError("a value appears twice")
+    return values
+
+
+def _one_value(given: Any) -> Any:
+    if isinstance(given, list):
+        raise ValueError("should be a number, a text or true/false")
+    return _list_of_values(given)[0]
+
+
+# Plain validators: a union would report a mistake once for every type that the value is not.
+Value = Annotated[str | int | float | bool, PlainValidator(_one_value)]
+Values = Annotated[list[str | int | float | bool], PlainValidator(_list_of_values)]
+
+
+class _Serve(StrictModel):
+    engine: str = Field(pattern=r"\S")
+    ready_timeout_s: float | None = Field(None, gt=0, strict=True)
+
+
+class _Lists(BaseModel):
+    """[settings]: a list for each flag, of which every combination is a setting but those that a rule excludes."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Values]
+    exclude: tuple[dict[str, Values], ...] = ()
+
+
+class _Entry(BaseModel):
+    """[[setting]]: one setting, its flags as further keys."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: dict[str, Value]
+    name: str | None = None
+    engine: str | None = None
+    gpus: Any = None
+
+
+class _File(StrictModel):
+    serve: _Serve
+    settings: _Lists = Field({}, validate_default=True)
+    setting: tuple[_Entry, ...] = ()
+    gpus: Any = None
+    sweep: dict[str, Any] = Field({})
+
+    @field_validator("sweep")
+    @classmethod
+    def _leaves_the_server_to_the_grid(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        parts = {name: tree.get(name, {}) for name in ("server", "price")}
+        wrong = [f"{name} should be a table" for name, part in parts.items() if not isinstance(part, dict)]
+        for name, key in (("server", "base_url"), ("server", "more_base_urls"), ("price", "gpus")):
+            if isinstance(parts[name], dict) and key in parts[name]:
+                wrong.append(f"the grid fills in {name}.{key}: leave it out")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return tree
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of the server. name: for people. slug: of its folder. serve: the text that starts it.
+
+    gpus: how many it occupies, all of which are paid for. values: what was chosen, in the file's order.
+    """
+
+    name: str
+    slug: str
+    serve: str
+    gpus: int
+    values: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GridSpec:
+    """Settings times levels. tree: the [sweep] table as written; ready_timeout_s: None leaves it to the launcher."""
+
+    settings: tuple[Setting, ...]
+    tree: Mapping[str, Any]
+    where: str
+    ready_timeout_s: float | None = None
+
+    def sweep_of(self, setting: Setting, base_url: str = _NOWHERE, model: str | None = None) -> SweepSpec:
+        """The sweep of one setting, on the server at `base_url`, with the price of all of the setting's GPUs.
+
+        model: as the server calls it, where the [sweep] table does not say.
+        """
+        server = {"model": model, **self.tree.get("server", {}), "base_url": base_url}
+        price = self.tree.get("price", {}) | {"gpus": setting.gpus}
+        return parse_spec({**self.tree, "server": server, "price": price}, where=self.where)
+
+    def plan(self, workload_hash: str) -> dict[str, Any]:
+        """What decides which measurements are made, as plain data. workload_hash: of the request set's content.
+
+        content_hash: of the plan, whatever the order of its keys.
+        """
+        settings = {one.slug: {"name": one.name, "serve": one.serve, "gpus": one.gpus} for one in self.settings}
+        plan = {"settings": settings, "sweep": dict(self.tree), "workload_hash": workload_hash}
+        text = json.dumps(plan, sort_keys=True, ensure_ascii=False, default=str)
+        return {"content_hash": f"sha256:{hashlib.sha256(text.encode()).hexdigest()}", **plan}
+
+
+def differences(before: Any, now: Any, path: str = "") -> list[str]:
+    """Where two plans differ, in words: 'sweep.load.repeats: was 1, is 3'."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = []
+        for key in dict.fromkeys((*before, *now)):
+            if key != "content_hash":
+                found += differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    was, becomes = ("nothing" if side is None else json.dumps(side, default=str) for side in (before, now))
+    return [] if was == becomes else [f"{path}: was {was}, is {becomes}"]
+
+
+def load_grid(path: Path) -> GridSpec:
+    """The grid in the TOML file `path`. Raises SpecError listing every mistake."""
+    return parse_grid(read_tables("the grid", path, {}), where=str(path))
+
+
+def parse_grid(tree: Mapping[str, Any], *, where: str) -> GridSpec:
+    """A GridSpec from plain data. Raises SpecError listing every mistake: of single values first, then of settings."""
+    file = validated(_File, tree, "the grid", where=where, expected=DOCUMENTED)
+    wrong: list[str] = []
+    settings = [
+        _setting(file, values, _Entry.model_validate({}), wrong) for values in _combinations(file.settings, wrong)
+    ]
+    settings += [_setting(file, entry.model_extra or {}, entry, wrong) for entry in file.setting]
+    if not settings:
+        wrong.append("settings: nothing to compare; give [settings] lists or [[setting]] tables")
+    for what, keys in (
+        ("starts the same server as another", [(setting.serve, setting.gpus) for setting in settings]),
+        ("has the name of another", [setting.slug.lower() for setting in settings]),
+    ):
+        wrong += [f"setting {s.name!r} {what}" for i, s in enumerate(settings) if keys[i] in keys[:i]]
+    if wrong:
+        raise SpecError(mistake_text("the grid", list(dict.fromkeys(wrong))), where=where, expected=DOCUMENTED)
+    grid = GridSpec(tuple(settings), file.sweep, where, file.serve.ready_timeout_s)
+    grid.sweep_of(settings[0])  # the sweep's own mistakes
+    return grid
+
+
+def _combinations(table: _Lists, wrong: list[str]) -> list[dict[str, Value]]:
+    lists = table.model_extra or {}
+    chosen = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())] if lists else []
+    for i, rule in enumerate(table.exclude):
+        unknown = [key for key in rule if key not in lists]
+        kept = [values for values in chosen if unknown or any(values[key] not in rule[key] for key in rule)]
+        if unknown:
+            wrong.append(f"settings.exclude.{i}.{unknown[0]}: not one of the settings {', '.join(lists)}")
+        elif len(kept) == len(chosen):
+            wrong.append(f"settings.exclude.{i}: excludes nothing (given {rule!r})")
+        chosen = kept
+    return chosen
+
+
+def _setting(file: _File, values: dict[str, Value], entry: _Entry, wrong: list[str]) -> Setting:
+    engine = file.serve.engine if entry.engine is None else entry.engine
+    if not values and not entry.name:
+        wrong.append("setting: it sets nothing and has no name")
+    missing = [place for place in dict.fromkeys(_PLACE.findall(engine)) if place not in values]
+    wrong += [f"serve.engine: {{{place}}} is not a setting of {values!r}" for place in missing]
+    serve = serve_text(engine, values)
+    gpus: Any = next(choice for choice in (entry.gpus, file.gpus, implied_gpus(serve)) if choice is not None)
+    count: Any = values.get(gpus) if isinstance(gpus, str) else gpus
+    if type(count) is not int or count < 1:
+        wrong.append(
+            f"gpus: should be a whole number of at least 1, or a setting that is one (given {gpus!r}: {count!r})"
+        )
+        count = 1
+    name = entry.name or " ".join(f"{key}={_text(value)}" for key, value in values.items())
+    return Setting(name, _slug(name), serve, count, tuple(values.items()))
+
+
+def serve_text(engine: str, values: Mapping[str, Value]) -> str:
+    """`engine` with the values: at their place {key} where it has one, else as flags behind it.
+
+    true is a flag without a value; false and "none" leave the flag out.
+    """
+    placed = {place for place in _PLACE.findall(engine) if place in values}
+    for place in placed:
+        engine = engine.replace(f"{{{place}}}", shlex.quote(_text(values[place])))
+    flags: list[str] = []
+    for key, value in values.items():
+        if key not in placed and value is not False and value != "none":
+            flags.append(key if key.startswith("-") else f"--{key}")
+            flags += [] if value is True else [_text(value)]
+    return f"{engine} {shlex.join(flags)}".strip()
+
+
+def implied_gpus(serve: str) -> int:
+    """The GPUs that the server's parallel flags ask for: the product of their sizes, 1 without any."""
+    try:
+        words = shlex.split(serve)
+    except ValueError:  # the launcher says what is wrong with it
+        words = serve.split()
+    sizes = []
+    for word, following in itertools.pairwise([*words, ""]):
+        flag, _, value = word.partition("=")
+        size = value or following
+        if flag in PARALLEL_FLAGS and size.isdecimal() and len(size) < 10:
+            sizes.append(max(int(size), 1))
+    return math.prod(sizes)
+
+
+def _slug(name: str) -> str:
+    """A folder's name: 'slots-4_threads-1' for 'slots=4 threads=1'."""
+    slug = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") for part in name.split()).strip("_") or "setting"
+    return slug if len(slug) <= 100 else f"{slug[:92]}-{hashlib.sha256(name.encode()).hexdigest()[:7]}"
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
