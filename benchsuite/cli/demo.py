@@ -27,7 +27,7 @@ def command(ctx: click.Context, output: Path | None, quiet: bool) -> int:
     The price is an assumption, 0.10 $/hour for a small cloud machine; the tokens and times are measured here.
     """
     from benchsuite.cli.sweep import command as sweep
-    from benchsuite.serving.engines import llamacpp
+    from benchsuite.serving.llamacpp import llamacpp
 
     with llamacpp() as engine:
         code: int = ctx.invoke(

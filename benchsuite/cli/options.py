@@ -16,7 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from benchsuite.economics.prices import PriceBook
-    from benchsuite.serving.engines import Engine
+    from benchsuite.serving.process import LaunchedServer
 
 Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
@@ -176,7 +176,7 @@ def _outliving(stream: object) -> object:
     return io.TextIOWrapper(binary, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
 
 
-def until_stopped(starting: AbstractContextManager[Engine], *, tell_log: bool = False) -> int:
+def until_stopped(starting: AbstractContextManager[LaunchedServer], *, tell_log: bool = False) -> int:
     """Enter, print `ready: URL model NAME`, hold; 0 when stopped. Raises EngineError when the server ends by itself.
 
     tell_log: name the log's file on stderr.

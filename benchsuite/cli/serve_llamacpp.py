@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchsuite.cli.options import until_stopped
-from benchsuite.serving.engines import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, TINY_MODEL_NAME, llamacpp
+from benchsuite.serving.llamacpp import DEFAULT_CONTEXT_TOKENS, DEFAULT_SLOTS, TINY_MODEL_NAME, llamacpp
 
 _COUNT = click.IntRange(min=1)
 

@@ -18,10 +18,9 @@ from benchsuite.load.preflight import Preflight
 from benchsuite.load.progress import Step, SweepResult, View
 from benchsuite.load.sweep import sweep
 from benchsuite.load.worker_pool import Progress
-from benchsuite.serving.engines import Engine
 from benchsuite.serving.launch import keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets, served_name
-from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
+from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port
 from benchsuite.spec import SweepSpec
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.workload.dataset import Workload
@@ -120,7 +119,7 @@ def sweep_served(
 class _Death:
     """When the server ended, on the run's clock; None while it lives."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: LaunchedServer) -> None:
         self.monotonic_ns: int | None = None
         threading.Thread(target=self._wait, args=(engine,), daemon=True).start()
 
@@ -128,7 +127,7 @@ class _Death:
         """True once it has ended."""
         return self.monotonic_ns is not None
 
-    def _wait(self, engine: Engine) -> None:
+    def _wait(self, engine: LaunchedServer) -> None:
         engine.process.wait()
         self.monotonic_ns = now_ns()
 
@@ -149,7 +148,7 @@ def mark_invalid(path: Path | None, died_ns: int | None, *, last: bool) -> None:
     write_json(path / MANIFEST, manifest)
 
 
-def _died(engine: Engine, path: Path | None, what: str | None) -> EngineError:
+def _died(engine: LaunchedServer, path: Path | None, what: str | None) -> EngineError:
     died = engine.process.died("the server died while it was measured" + (f": {what}" if what else ""))
     kept = f"the points finished before are kept in {path}, and its whole log with them"
     return EngineError(died.what, where=died.where, given=died.given, hint=kept if path else None)

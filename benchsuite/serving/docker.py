@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.errors import EngineError
-from benchsuite.serving.engines import Engine, visible_gpus
 from benchsuite.serving.launch_plan import LaunchPlan, argument, ollama_environment, served_name
-from benchsuite.serving.process import LOOPBACK, running_server
+from benchsuite.serving.process import LOOPBACK, LaunchedServer, running_server, visible_gpus
 
 COMPOSE = "compose"
 SERVICE = "server"
@@ -33,7 +32,7 @@ _READY_PATHS = {"vllm": "/health", "tgi": "/health", "ollama": "/api/version"}
 @contextlib.contextmanager
 def running_containers(
     plan: LaunchPlan, port: int, log_path: Path, ready_timeout_s: float, on_wait: Callable[[str], None]
-) -> Iterator[Engine]:
+) -> Iterator[LaunchedServer]:
     """The containers of `plan` while the block runs, its image known by digest; without the engine's own version.
 
     Raises EngineError: no docker, no compose, containers that end or are not ready in time.
@@ -62,7 +61,7 @@ def running_containers(
         )
         container = _said([*compose, "ps", "-q", SERVICE], env) or ""
         facts = _container_facts(docker, container.split("\n")[0].strip())
-        yield Engine(base_url, served_name(plan), None, process, name=plan.engine, gpus=visible_gpus(), **facts)
+        yield LaunchedServer(base_url, served_name(plan), None, process, name=plan.engine, gpus=visible_gpus(), **facts)
 
 
 def override(plan: LaunchPlan) -> dict[str, Any]:

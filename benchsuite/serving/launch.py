@@ -14,7 +14,6 @@ from benchsuite import __version__
 from benchsuite.errors import EngineError
 from benchsuite.redact import masked_bytes
 from benchsuite.serving.docker import running_containers
-from benchsuite.serving.engines import Engine, llamacpp, visible_gpus
 from benchsuite.serving.launch_plan import (
     ENGINES,
     LaunchPlan,
@@ -25,7 +24,15 @@ from benchsuite.serving.launch_plan import (
     parse_serve,
     plan_of,
 )
-from benchsuite.serving.process import LOOPBACK, free_port, require_free_port, running_server
+from benchsuite.serving.llamacpp import llamacpp
+from benchsuite.serving.process import (
+    LOOPBACK,
+    LaunchedServer,
+    free_port,
+    require_free_port,
+    running_server,
+    visible_gpus,
+)
 from benchsuite.serving.tiny_model import cache_dir
 from benchsuite.telemetry.http import ask_json, post_json_lines
 
@@ -95,7 +102,7 @@ def launched(
     log_path: Path | None = None,
     ready_timeout_s: float | None = None,
     on_wait: Callable[[str], None] = lambda _: None,
-) -> Iterator[Engine]:
+) -> Iterator[LaunchedServer]:
     """Run the server of `plan` while the block runs; enter it when the server answers.
 
     It listens on 127.0.0.1 unless its own arguments say --host. log_path: None keeps the log in the cache folder, where
@@ -128,7 +135,7 @@ def launched(
         yield replace(engine, plan=replace(plan, port=None).text)
 
 
-def keep_log(engine: Engine, folder: Path) -> Path | None:
+def keep_log(engine: LaunchedServer, folder: Path) -> Path | None:
     """Copy what the server wrote so far into `folder`; None where that cannot be done. Raises nothing.
 
     Our API keys are starred out. It is serve.log; where there is one, of a run before it was resumed, serve-2.log and
@@ -147,7 +154,7 @@ def keep_log(engine: Engine, folder: Path) -> Path | None:
 @contextlib.contextmanager
 def _started(
     plan: LaunchPlan, port: int, log_path: Path, ready_timeout_s: float, on_wait: Callable[[str], None]
-) -> Iterator[Engine]:
+) -> Iterator[LaunchedServer]:
     if plan.engine == "llamacpp":
         settings = llamacpp_settings(plan.args)
         with llamacpp(
@@ -178,11 +185,13 @@ def _started(
         guarded=plan.engine != "simulator",  # which ends with its standard input by itself
         on_wait=on_wait,
     ) as process:
-        engine = Engine(base_url, start.model, None, process, name=plan.engine, gpus=visible_gpus())
+        engine = LaunchedServer(base_url, start.model, None, process, name=plan.engine, gpus=visible_gpus())
         yield _known(plan, engine, start.python, on_wait)
 
 
-def _known(plan: LaunchPlan, engine: Engine, python: str | None, on_wait: Callable[[str], None]) -> Engine:
+def _known(
+    plan: LaunchPlan, engine: LaunchedServer, python: str | None, on_wait: Callable[[str], None]
+) -> LaunchedServer:
     """The engine with its model loaded and what it says of itself."""
     told: str | None = None
     quantisation = plan.quantisation

@@ -18,16 +18,6 @@ from typing import Literal, get_args
 from benchsuite.errors import EngineError, InputError
 from benchsuite.serving.process import LOOPBACK, without_secrets
 
-
-def missing_extra(library: str, purpose: str) -> EngineError:
-    """The error for a `library` of the extra `engine` that `purpose` needs."""
-    return EngineError(
-        f"{purpose} needs the Python package {library}, which is not installed",
-        expected="the optional dependencies named `engine`",
-        hint="pip install 'benchsuite[engine]'",
-    )
-
-
 OLLAMA_SETTINGS = (
     "num-parallel",
     "context-length",

@@ -1,20 +1,29 @@
-"""Any server as a child process: start it, wait until it answers, stop it, whatever happens in between."""
+"""Any server as a child process: start it, wait until it answers, stop it, whatever happens in between.
+
+`python -m benchsuite.serving.process GRACE_S COMMAND...` is the guard of a server that is not ours. It ends the server,
+and all that the server started, when its own standard input ends (the other end is held by benchsuite, which may have
+been killed), on SIGTERM and on SIGINT. It ends as the server did: with its exit code, or by its signal. So that it
+starts at once, what takes long to import here is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
+import ctypes
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from types import FrameType
+from typing import Any
 
 from benchsuite.errors import EngineError
 
@@ -22,7 +31,8 @@ LOOPBACK = "127.0.0.1"
 _POLL_S = 0.02
 _TAIL_LINES = 25
 _TAIL_BYTES = 64 * 1024
-_TELL_EVERY_S = 5.0
+_REPORT_EVERY_S = 5.0
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SECRET = re.compile(r"--?[\w-]*(api-key|token|secret|password)")
 
 
@@ -73,6 +83,65 @@ class ServerProcess:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LaunchedServer:
+    """A server that is ready. base_url: without /v1. model: its name in requests. version: of the engine.
+
+    name: of the engine. plan: what was asked for, as `parse_serve` reads it, without the port. gpus: ids as
+    CUDA_VISIBLE_DEVICES gives them; None where it does not. container_pid: on this host, of a container.
+    Whatever is not known is None.
+    """
+
+    base_url: str
+    model: str | None
+    version: str | None
+    process: ServerProcess
+    name: str = "llamacpp"
+    plan: str | None = None
+    image: str | None = None
+    image_digest: str | None = None
+    quantisation: str | None = None
+    gpus: tuple[str, ...] | None = None
+    container_pid: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of what was started: the server, or its guard."""
+        return self.process.pid
+
+    def pids(self) -> tuple[int, ...]:
+        """The server's processes on this machine: what was started, its container's, and all their descendants."""
+        import psutil  # type: ignore[import-untyped]
+
+        found: dict[int, None] = {}
+        for pid in (self.process.pid, self.container_pid):
+            if pid:
+                with contextlib.suppress(psutil.Error):
+                    process = psutil.Process(pid)
+                    found |= dict.fromkeys([process.pid, *(child.pid for child in process.children(recursive=True))])
+        return tuple(found)
+
+    def facts(self) -> dict[str, Any]:
+        """What was started, for the manifest (`served`), without keys and tokens. None: not known."""
+        return {
+            "engine": self.name,
+            "plan": self.plan and shlex.join(without_secrets(shlex.split(self.plan))),
+            "version": self.version,
+            "command": without_secrets(self.process.command),
+            "pid": self.process.pid,
+            "image": self.image,
+            "image_digest": self.image_digest,
+            "model": self.model,
+            "quantisation": self.quantisation,
+            "gpus": None if self.gpus is None else list(self.gpus),
+        }
+
+    @property
+    def log_path(self) -> Path:
+        """What the server writes; gone after it stopped unless the caller chose the path."""
+        return self.process.log_path
+
+
 @contextlib.contextmanager
 def running_server(
     command: Sequence[str],
@@ -89,15 +158,15 @@ def running_server(
 
     env: on top of this process's environment. stdout and stderr go to `log_path`. At the end, also after an exception
     or Ctrl-C: SIGTERM, after `stop_timeout_s` SIGKILL, and SIGKILL to what is left of its process group.
-    guarded: for a server that does not end when its stdin does: a keeper (serving/guard.py) ends it and all that it
-    started when this process is killed. on_wait: told every 5 s, until it is ready, the time so far and its last line.
+    guarded: for a server that does not end when its stdin does: a guard (see above) ends it and all that it started
+    when this process is killed. on_wait: called every 5 s until it is ready, with the time so far and its last line.
     Raises EngineError when it cannot be started, dies, or is not ready in time; the message ends with its log.
     """
-    keeper = (sys.executable, "-m", "benchsuite.serving.guard", str(stop_timeout_s)) if guarded else ()
+    guard = (sys.executable, "-m", __name__, str(stop_timeout_s)) if guarded else ()
     try:
         with log_path.open("wb") as log:
             child = subprocess.Popen(
-                [*keeper, *command],
+                [*guard, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -136,6 +205,12 @@ def free_port() -> int:
         return port
 
 
+def visible_gpus() -> tuple[str, ...] | None:
+    """The ids in CUDA_VISIBLE_DEVICES, which a server that we start inherits; None where it is not set."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if named is None else tuple(word.strip() for word in named.split(",") if word.strip())
+
+
 def require_free_port(port: int) -> None:
     """Raises EngineError if `port` of 127.0.0.1 is taken: its owner would answer in our server's place."""
     with socket.socket() as probe:
@@ -149,7 +224,7 @@ def require_free_port(port: int) -> None:
 
 
 def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait: Callable[[str], None] | None) -> None:
-    began_s = told_s = time.monotonic()
+    began_s = reported_s = time.monotonic()
     poll_s = _POLL_S
     while not _answers(url):
         now_s = time.monotonic()
@@ -157,8 +232,8 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
             raise server.died("the server ended before it was ready")
         if now_s - began_s > timeout_s:
             raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
-        if on_wait is not None and now_s - told_s >= _TELL_EVERY_S:
-            told_s = now_s
+        if on_wait is not None and now_s - reported_s >= _REPORT_EVERY_S:
+            reported_s = now_s
             on_wait(f"{now_s - began_s:.0f} s: {server.log_tail(1).strip() or '(its log is empty)'}")
         time.sleep(poll_s)
         poll_s = min(0.5, poll_s * 1.05)  # an embedded engine is there in 0.2 s, a big model in minutes
@@ -168,6 +243,9 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
 
 def _answers(url: str) -> bool:
     # http.client, because a proxy set in the environment must not be asked about a local server
+    import http.client
+    from urllib.parse import urlsplit
+
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or LOOPBACK, parts.port, timeout=2.0)
     try:
@@ -191,3 +269,53 @@ def _stop(child: subprocess.Popen[bytes], timeout_s: float) -> None:
         child.wait()
         if child.stdin is not None:
             child.stdin.close()
+
+
+def guard(command: list[str], grace_s: float) -> int:
+    """Run `command` to its end; the exit code, or minus the signal's number."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the server leaves behind becomes our child, whatever group it is in
+    try:
+        server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        )
+    except OSError as error:
+        print(f"{command[0]}: {error}", file=sys.stderr)
+        return 127
+
+    def forward(number: int, _: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        server.terminate()
+
+    def end_with_stdin() -> None:
+        while os.read(0, 4096):
+            pass
+        server.terminate()
+        try:
+            server.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, forward)
+    threading.Thread(target=end_with_stdin, daemon=True).start()
+    code = server.wait()
+
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    return code
+
+
+def _prctl(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere the pipe alone keeps watch
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    exit_code = guard(sys.argv[2:], float(sys.argv[1]))
+    if exit_code < 0:  # end by the signal that ended the server
+        if -exit_code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-exit_code, signal.SIG_DFL)
+        os.kill(os.getpid(), -exit_code)
+    sys.exit(exit_code)

@@ -12,6 +12,7 @@ server then generates exactly `max_tokens` tokens, and each is a visible piece o
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import math
@@ -27,70 +28,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.errors import EngineError, SpecError
-from benchsuite.serving.launch_plan import missing_extra
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
     from tokenizers import Tokenizer
 
+Weights = dict[str, NDArray[np.float32]]
 
+GGUF_NAME = "model.gguf"
 PAD, BOS, EOS, IM_START, IM_END = SPECIAL_TOKENS = ("<|pad|>", "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>")
 SPECIAL_IDS = {token: index for index, token in enumerate(SPECIAL_TOKENS)}
 SMALLEST_VOCAB = len(SPECIAL_TOKENS) + 256
-
 _CHINESE_WEIGHT = 4
-
 # Byte-level BPE writes a space as U+0120 and a newline as U+010A; printable ASCII stands for itself.
 _READABLE = frozenset(chr(code) for code in range(0x21, 0x7F)) | {"\u0120", "\u010a"}
-
-
-def training_text() -> str:
-    """The text that the vocabulary is learnt from: words separated by single spaces, in lines."""
-    return files("benchsuite.serving").joinpath("training_text.txt").read_text("utf-8")
-
-
-def train_tokenizer(vocab_size: int) -> Tokenizer:
-    """A tokenizer of at most `vocab_size` tokens: the specials (ids 0 to 4), the 256 bytes, then merges.
-
-    Deterministic for one version of `tokenizers`: the trainer sorts its alphabet, counts are sums, and equal counts
-    are broken by the pair's ids, so neither threads nor hash seeds decide anything. Raises EngineError without the
-    package.
-    """
-    try:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    except ImportError as error:
-        raise missing_extra("tokenizers", "making the tiny model") from error
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-    )
-    tokenizer.train_from_iterator(_as_written(training_text()), trainer)
-    return tokenizer
-
-
-def readable_ids(tokenizer: Tokenizer) -> list[int]:
-    """Ids, ascending, of the tokens that are whole readable ASCII: no special token, no piece of a UTF-8 character."""
-    vocabulary = tokenizer.get_vocab()
-    return sorted(
-        index for token, index in vocabulary.items() if token not in SPECIAL_TOKENS and _READABLE.issuperset(token)
-    )
-
-
-def _as_written(text: str) -> list[str]:
-    """English words follow a space, Chinese ones do not; weighted, so that Chinese characters get their merges first.
-
-    A missing English merge costs one token a word, a missing Chinese one two tokens a character.
-    """
-    words = text.split()
-    english = "".join(f" {word}" for word in words if word.isascii())
-    return [english, *(word for word in words if not word.isascii() for _ in range(_CHINESE_WEIGHT))]
-
-
+_IMPOSSIBLE = -60.0
+_LOGIT_STD = 1.7
+_WRITE_STD = 0.1  # of what all attention, or all MLP, blocks together add to a residual of 1
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 _TENSORS = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -105,164 +65,8 @@ _TENSORS = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
 }
-
-
-def write_gguf(model_dir: Path, out: Path) -> Path:
-    """Write the folder made by `make_tiny_model` as the GGUF file `out`; returns `out`.
-
-    Only for models that this package made: other tokenizers and architectures need llama.cpp's own converter.
-    Raises EngineError when a file is missing or the extra `engine` is not installed.
-    """
-    try:
-        from gguf import GGUFWriter
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise missing_extra("gguf", "writing a GGUF file") from error
-    try:
-        config = json.loads((model_dir / "config.json").read_text("utf-8"))
-        tokenizer = json.loads((model_dir / "tokenizer.json").read_text("utf-8"))
-        template = (model_dir / "chat_template.jinja").read_text("utf-8")
-        weights = load_file(model_dir / "model.safetensors")
-    except OSError as error:
-        raise EngineError("the model folder is not complete", where=str(model_dir), given=str(error)) from error
-    writer = GGUFWriter(out, "llama")
-    _add_architecture(writer, config)
-    _add_tokenizer(writer, config, tokenizer, template)
-    for name, tensor in weights.items():
-        writer.add_tensor(_gguf_name(name), _gguf_layout(name, tensor, config))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return out
-
-
-def _add_architecture(writer: GGUFWriter, config: dict[str, Any]) -> None:
-    from gguf import LlamaFileType
-
-    writer.add_name("tiny-llama")
-    writer.add_file_type(LlamaFileType.ALL_F32)
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
-
-
-def _add_tokenizer(writer: GGUFWriter, config: dict[str, Any], tokenizer: dict[str, Any], template: str) -> None:
-    from gguf import TokenType
-
-    special = {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
-    tokens = [f"<|unused_{index}|>" for index in range(config["vocab_size"])]
-    types = [TokenType.UNUSED] * len(tokens)
-    for token, index in (tokenizer["model"]["vocab"] | special).items():
-        tokens[index] = token
-        types[index] = TokenType.CONTROL if token in special else TokenType.NORMAL
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")  # the split that ByteLevel(use_regex=True) makes
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
-    writer.add_bos_token_id(config["bos_token_id"])
-    writer.add_eos_token_id(config["eos_token_id"])
-    writer.add_pad_token_id(config["pad_token_id"])
-    writer.add_eot_token_id(special[IM_END])
-    writer.add_add_bos_token(False)
-    writer.add_add_eos_token(False)
-    writer.add_chat_template(template)
-
-
-def _gguf_name(name: str) -> str:
-    """`model.layers.1.mlp.up_proj.weight` is `blk.1.ffn_up.weight`."""
-    stem = name.removesuffix(".weight")
-    if not stem.startswith("model.layers."):
-        return f"{_TENSORS[stem]}.weight"
-    _, _, index, part = stem.split(".", 3)
-    return f"blk.{index}.{_TENSORS[part]}.weight"
-
-
-def _gguf_layout(name: str, tensor: NDArray[np.float32], config: dict[str, Any]) -> NDArray[np.float32]:
-    """llama.cpp rotates neighbouring rows, Hugging Face the two halves of a head: interleave those of q and k."""
-    if "q_proj" in name:
-        heads = config["num_attention_heads"]
-    elif "k_proj" in name:
-        heads = config["num_key_value_heads"]
-    else:
-        return tensor
-    halves = tensor.reshape(heads, 2, -1, tensor.shape[1])
-    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(tensor.shape))
-
-
 _LIBRARIES = ("gguf", "numpy", "safetensors", "tokenizers")
 _RECIPE = ("tiny_model.py", "training_text.txt")
-
-
-def cache_dir() -> Path:
-    """$XDG_CACHE_HOME/benchsuite, or ~/.cache/benchsuite."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "benchsuite"
-
-
-def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None = None) -> Path:
-    """The folder of the model of `spec`, with its model.gguf; made if it is not there yet.
-
-    cache: None is `cache_dir()`. A folder appears whole or not at all, also with several processes at once.
-    Raises EngineError when the extra `engine` is not installed or the cache cannot be written.
-    """
-    spec = spec or TinyModelSpec()
-    final = (cache or cache_dir()) / f"tiny-model-{_key(spec)}"
-    if final.is_dir():
-        return final
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".tiny-model-", dir=final.parent))
-    except OSError as error:
-        raise EngineError(
-            "the cache folder cannot be written", given=str(error), hint="set XDG_CACHE_HOME to a folder that can"
-        ) from error
-    try:
-        make_tiny_model(work, spec)
-        try:
-            work.rename(final)
-        except OSError:
-            if not final.is_dir():  # else another process was first, with the same bytes
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return final
-
-
-def _key(spec: TinyModelSpec) -> str:
-    """A digest of everything that decides the model's bytes: the spec, the libraries, and our own recipe."""
-    try:
-        libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    except importlib.metadata.PackageNotFoundError as error:
-        raise missing_extra(str(error.name), "making the tiny model") from error
-    digest = hashlib.sha256(json.dumps([asdict(spec), libraries], sort_keys=True).encode())
-    for name in _RECIPE:
-        digest.update((files("benchsuite.serving") / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-Weights = dict[str, NDArray[np.float32]]
-
-GGUF_NAME = "model.gguf"
-_IMPOSSIBLE = -60.0
-_LOGIT_STD = 1.7
-_WRITE_STD = 0.1  # of what all attention, or all MLP, blocks together add to a residual of 1
-_CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,38 +133,72 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
     The same spec gives the same bytes with the same versions of numpy, tokenizers, safetensors and gguf.
     Raises EngineError when the extra `engine` is not installed or the folder cannot be written.
     """
-    try:
-        from safetensors.numpy import save
-    except ImportError as error:
-        raise missing_extra("safetensors", "making the tiny model") from error
+    safetensors = _library("safetensors.numpy")
     spec = spec or TinyModelSpec()
     tokenizer = train_tokenizer(spec.vocab_size)
-    producible = _producible_ids(tokenizer, spec)
+    vocabulary = tokenizer.get_vocab()
+    producible = sorted(
+        index
+        for token, index in vocabulary.items()
+        if token not in SPECIAL_TOKENS and (spec.any_bytes or _READABLE.issuperset(token))
+    )
     weights = _weights(spec, producible)
-
     out.mkdir(parents=True, exist_ok=True)
-    (out / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
+    (out / "model.safetensors").write_bytes(safetensors.save(weights, metadata={"format": "pt"}))
     tokenizer.save(str(out / "tokenizer.json"))
     (out / "chat_template.jinja").write_text(_CHAT_TEMPLATE, "utf-8")
     for name, content in _configs(spec).items():
         (out / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-
-    gguf_path = None
-    if gguf:
-        gguf_path = write_gguf(out, out / GGUF_NAME)
     return TinyModelInfo(
         path=out,
         vocab_size=spec.vocab_size,
         producible_tokens=len(producible) + (spec.eos_every is not None),
         parameters=sum(tensor.size for tensor in weights.values()),
-        gguf_path=gguf_path,
+        gguf_path=write_gguf(out, out / GGUF_NAME) if gguf else None,
     )
 
 
-def _producible_ids(tokenizer: Tokenizer, spec: TinyModelSpec) -> list[int]:
-    if spec.any_bytes:
-        return list(range(len(SPECIAL_TOKENS), tokenizer.get_vocab_size()))
-    return readable_ids(tokenizer)
+def missing_extra(library: str, purpose: str) -> EngineError:
+    """The error for a `library` of the extra `engine` that `purpose` needs."""
+    return EngineError(
+        f"{purpose} needs the Python package {library}, which is not installed",
+        expected="the optional dependencies named `engine`",
+        hint="pip install 'benchsuite[engine]'",
+    )
+
+
+def _library(name: str) -> Any:
+    """A module of the extra `engine`."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise missing_extra(name.split(".")[0], "making the tiny model") from error
+
+
+def train_tokenizer(vocab_size: int) -> Tokenizer:
+    """A tokenizer of at most `vocab_size` tokens: the specials (ids 0 to 4), the 256 bytes, then merges.
+
+    Deterministic for one version of `tokenizers`: the trainer sorts its alphabet, counts are sums, and equal counts
+    are broken by the pair's ids, so neither threads nor hash seeds decide anything. Raises EngineError without the
+    package.
+    """
+    lib = _library("tokenizers")
+    tokenizer: Tokenizer = lib.Tokenizer(lib.models.BPE())
+    tokenizer.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = lib.decoders.ByteLevel()
+    trainer = lib.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+        initial_alphabet=sorted(lib.pre_tokenizers.ByteLevel.alphabet()),
+    )
+    # English words follow a space, Chinese ones do not; weighted, so that Chinese characters get their merges first: a
+    # missing English merge costs one token a word, a missing Chinese one two tokens a character.
+    words = files("benchsuite.serving").joinpath("training_text.txt").read_text("utf-8").split()
+    english = "".join(f" {word}" for word in words if word.isascii())
+    chinese = [word for word in words if not word.isascii() for _ in range(_CHINESE_WEIGHT)]
+    tokenizer.train_from_iterator([english, *chinese], trainer)
+    return tokenizer
 
 
 def _weights(spec: TinyModelSpec, producible: list[int]) -> Weights:
@@ -455,3 +293,129 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
         },
         "special_tokens_map.json": special_tokens,
     }
+
+
+def write_gguf(model_dir: Path, out: Path) -> Path:
+    """Write the folder made by `make_tiny_model` as the GGUF file `out`; returns `out`.
+
+    Only for models that this package made: other tokenizers and architectures need llama.cpp's own converter.
+    Raises EngineError when a file is missing or the extra `engine` is not installed.
+    """
+    lib, safetensors = _library("gguf"), _library("safetensors.numpy")
+    try:
+        config = json.loads((model_dir / "config.json").read_text("utf-8"))
+        tokenizer = json.loads((model_dir / "tokenizer.json").read_text("utf-8"))
+        template = (model_dir / "chat_template.jinja").read_text("utf-8")
+        weights: Weights = safetensors.load_file(model_dir / "model.safetensors")
+    except OSError as error:
+        raise EngineError("the model folder is not complete", where=str(model_dir), given=str(error)) from error
+    writer = lib.GGUFWriter(out, "llama")
+    _add_architecture(writer, config)
+    _add_tokenizer(writer, config, tokenizer, template)
+    for name, tensor in weights.items():
+        stem = name.removesuffix(".weight")
+        if stem in _TENSORS:
+            gguf_name = _TENSORS[stem]
+        else:
+            _, _, layer, part = stem.split(".", 3)
+            gguf_name = f"blk.{layer}.{_TENSORS[part]}"
+        if "q_proj" in name or "k_proj" in name:
+            # llama.cpp rotates neighbouring rows, Hugging Face the two halves of a head: interleave them
+            heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+            halves = tensor.reshape(heads, 2, -1, tensor.shape[1])
+            tensor = np.ascontiguousarray(halves.swapaxes(1, 2).reshape(tensor.shape))
+        writer.add_tensor(f"{gguf_name}.weight", tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
+
+
+def _add_architecture(writer: GGUFWriter, config: dict[str, Any]) -> None:
+    from gguf import LlamaFileType
+
+    writer.add_name("tiny-llama")
+    writer.add_file_type(LlamaFileType.ALL_F32)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+
+
+def _add_tokenizer(writer: GGUFWriter, config: dict[str, Any], tokenizer: dict[str, Any], template: str) -> None:
+    from gguf import TokenType
+
+    special = {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
+    tokens = [f"<|unused_{index}|>" for index in range(config["vocab_size"])]
+    types = [TokenType.UNUSED] * len(tokens)
+    for token, index in (tokenizer["model"]["vocab"] | special).items():
+        tokens[index] = token
+        types[index] = TokenType.CONTROL if token in special else TokenType.NORMAL
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")  # the split that ByteLevel(use_regex=True) makes
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(config["bos_token_id"])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_pad_token_id(config["pad_token_id"])
+    writer.add_eot_token_id(special[IM_END])
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+    writer.add_chat_template(template)
+
+
+def cache_dir() -> Path:
+    """$XDG_CACHE_HOME/benchsuite, or ~/.cache/benchsuite."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "benchsuite"
+
+
+def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None = None) -> Path:
+    """The folder of the model of `spec`, with its model.gguf; made if it is not there yet.
+
+    cache: None is `cache_dir()`. A folder appears whole or not at all, also with several processes at once.
+    Raises EngineError when the extra `engine` is not installed or the cache cannot be written.
+    """
+    spec = spec or TinyModelSpec()
+    final = (cache or cache_dir()) / f"tiny-model-{_key(spec)}"
+    if final.is_dir():
+        return final
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".tiny-model-", dir=final.parent))
+    except OSError as error:
+        raise EngineError(
+            "the cache folder cannot be written", given=str(error), hint="set XDG_CACHE_HOME to a folder that can"
+        ) from error
+    try:
+        make_tiny_model(work, spec)
+        try:
+            work.rename(final)
+        except OSError:
+            if not final.is_dir():  # else another process was first, with the same bytes
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return final
+
+
+def _key(spec: TinyModelSpec) -> str:
+    """A digest of everything that decides the model's bytes: the spec, the libraries, and our own recipe."""
+    try:
+        libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise missing_extra(str(error.name), "making the tiny model") from error
+    digest = hashlib.sha256(json.dumps([asdict(spec), libraries], sort_keys=True).encode())
+    for name in _RECIPE:
+        digest.update((files("benchsuite.serving") / name).read_bytes())
+    return digest.hexdigest()[:16]

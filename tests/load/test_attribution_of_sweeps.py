@@ -71,7 +71,7 @@ def _with_an_abandoned_attempt(found: Run) -> Run:
 def test_the_embedded_engine(tmp_path):
     """What llama.cpp says of each request is what its metrics grew by; it tells of no queue, so that stays empty."""
     pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
-    from benchsuite.serving.engines import llamacpp
+    from benchsuite.serving.llamacpp import llamacpp
 
     with llamacpp(slots=2, context_tokens=512) as engine:
         spec = spec_of(engine.base_url, [2], telemetry={"gpu": "off", "server_hz": 10.0})

@@ -143,7 +143,7 @@ def test_waiting_is_told(fakes: Fakes) -> None:
     """Until the server is ready, the time so far and its last line are told."""
     fakes.server("vllm")
     fakes.monkeypatch.setenv("FAKE_DELAY_S", "0.4")
-    fakes.monkeypatch.setattr(process_module, "_TELL_EVERY_S", 0.01)
+    fakes.monkeypatch.setattr(process_module, "_REPORT_EVERY_S", 0.01)
     told: list[str] = []
     with launched(parse_serve("vllm m"), on_wait=told.append):
         pass

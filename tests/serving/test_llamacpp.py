@@ -14,21 +14,22 @@ import psutil
 import pytest
 
 from benchsuite.errors import EngineError
-from benchsuite.serving.engines import Engine, llamacpp
+from benchsuite.serving.llamacpp import llamacpp
+from benchsuite.serving.process import LaunchedServer
 
 pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[LaunchedServer]:
     """A running engine with 4 slots."""
     with llamacpp(slots=4, context_tokens=2048) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def client(engine: Engine) -> Iterator[httpx.Client]:
+def client(engine: LaunchedServer) -> Iterator[httpx.Client]:
     """An HTTP client of the engine: a connection a request, because llama.cpp promises keep-alive and hangs up."""
     limits = httpx.Limits(max_keepalive_connections=0)
     with httpx.Client(base_url=engine.base_url, trust_env=False, timeout=30.0, limits=limits) as connected:
@@ -96,7 +97,7 @@ def test_metrics_count_the_tokens(client: httpx.Client) -> None:
     assert predicted() - before == 13
 
 
-def test_the_engine_tells_what_it_is(engine: Engine, client: httpx.Client) -> None:
+def test_the_engine_tells_what_it_is(engine: LaunchedServer, client: httpx.Client) -> None:
     """Model name, version and log belong to the running server."""
     assert client.get("/v1/models").json()["data"][0]["id"] == engine.model == "tiny-llama"
     assert engine.version.startswith("xllamacpp 20")
@@ -130,7 +131,7 @@ def test_a_folder_without_a_gguf_is_named(tmp_path: Path) -> None:
 def test_the_server_dies_with_its_parent() -> None:
     """When the process that started the engine is killed, the server ends too."""
     program = (
-        "from benchsuite.serving.engines import llamacpp\n"
+        "from benchsuite.serving.llamacpp import llamacpp\n"
         "import signal\n"
         "with llamacpp(slots=1, context_tokens=512) as engine:\n"
         "    print(engine.pid, flush=True)\n"
