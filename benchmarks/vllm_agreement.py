@@ -221,7 +221,7 @@ def figures_of(folder: Path) -> dict[str, float]:
     (point,) = summarise_points(run.table, model=MODEL, fixed_length=True)
     if point.n_failed:
         raise SystemExit(f"{point.n_failed} requests failed in {folder.name}")
-    return {**_means(point), "output_tokens": float(point.output_tokens or 0), "wall_s": point.wall_s or math.nan}
+    return {**_means(point), "output_tokens": float(point.output_tokens or 0), "wall_s": point.duration_s or math.nan}
 
 
 def _means(point: PointSummary) -> dict[str, float]:

@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from benchsuite.report.judge import Judgement
-    from benchsuite.results import Decision, Judged
+    from benchsuite.results import Decision, EvaluatedLevel
     from benchsuite.store import run_folder
 
 
-def _level(found: Judgement, one: Judged) -> dict[str, Any]:
+def _level(found: Judgement, one: EvaluatedLevel) -> dict[str, Any]:
     """A level as a row of the table of levels: the columns of `column_words.LEVELS`."""
     point, client = one.point, found.clients.get(one.point.concurrency)
     row: dict[str, Any] = {
         name: getattr(point, name)
-        for name in ("model", "concurrency", "n_ok", "n_failed", "error_rate", "wall_s", "occupancy")
+        for name in ("model", "concurrency", "n_ok", "n_failed", "error_rate", "duration_s", "occupancy")
     }
     row |= {"repeats": point.repeat_count, "input_tokens": point.input_tokens, "output_tokens": point.output_tokens}
     for column in LATENCY_COLUMNS:
         metric, stat, _ = column.split("_")
-        row[column] = getattr(point, "chunk_gap_s" if metric == "gap" else f"{metric}_s").stat(stat)
-    for name in ("throughput_paper_tok_s", "decode_tok_s", "output_tok_s", "total_tok_s", "request_per_s"):
+        row[column] = getattr(point, f"{metric}_s").stat(stat)
+    for name in ("output_tok_s_per_user", "decode_tok_s", "output_tok_s", "total_tok_s", "request_per_s"):
         row[name] = getattr(point, name)
     for name in ("cost_usd", "usd_per_1m_output_tokens", "usd_per_1m_total_tokens", "usd_per_request"):
         row[name] = getattr(one.cost, name)

@@ -45,7 +45,7 @@ EMPTY = Distribution(n=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Warn:
+class Finding:
     """Something a reader must know before trusting a number: a stable code, the finding, the remedy."""
 
     code: str
@@ -73,9 +73,9 @@ class SteadyWindow:
 class PointSummary:
     """One concurrency level over its repeats. docs/METHODS.md defines every figure.
 
-    Counts and token sums are over all repeats; wall_s and cost_usd are per run of the set (mean over repeats);
-    rates are ratios of sums, so output_tok_s = output_tokens / (wall_s * repeat_count). n_failed is None in a table of
-    aggregated points that does not tell. intervals: by figure, empty for points of a table.
+    Counts and token sums are over all repeats; duration_s and cost_usd are per run of the set (mean over repeats);
+    rates are ratios of sums, so output_tok_s = output_tokens / (duration_s * repeat_count). n_failed is None in a table
+    of aggregated points that does not tell. intervals: by figure, empty for points of a table.
     """
 
     model: str | None
@@ -85,14 +85,14 @@ class PointSummary:
     n_failed: int | None
     failures: dict[str, int]
     error_rate: float | None
-    wall_s: float | None
+    duration_s: float | None
     ttft_s: Distribution
     ttfa_s: Distribution
     tpot_s: Distribution
     e2e_s: Distribution
-    chunk_gap_s: Distribution
+    itl_s: Distribution
     dispatch_s: Distribution
-    throughput_paper_tok_s: float | None
+    output_tok_s_per_user: float | None
     decode_tok_s: float | None
     request_e2e_tok_s: Distribution
     request_decode_tok_s: Distribution
@@ -106,7 +106,7 @@ class PointSummary:
     max_in_flight: int | None
     little_error: float | None
     tokens_wasted: int | None = None
-    warnings: tuple[Warn, ...] = ()
+    warnings: tuple[Finding, ...] = ()
     intervals: dict[str, Estimate] = field(default_factory=dict)
 
 
@@ -168,7 +168,7 @@ class PointEnergy:
     as drawn; net_j: less idle_w times the window; None where idle was not measured. mean_w: gross_j over the window, or
     the sampled power where there is no gross_j. j_per_*: over what succeeded. error_ratio: bound of gross_j's error by
     how old a reading may be at a window's edges. wall_j: gross_j times pue; electricity_usd, gco2_g: of wall_j, None
-    without a price or a carbon intensity. codes: what limits trust in the figures; Warn.code is an EnergyCode.
+    without a price or a carbon intensity. codes: what limits trust in the figures; Finding.code is an EnergyCode.
     """
 
     n_gpus: int
@@ -190,7 +190,7 @@ class PointEnergy:
     gco2_g_per_1m_output_tokens: float | None = None
     electricity_usd: float | None = None
     electricity_usd_per_1m_output_tokens: float | None = None
-    codes: tuple[Warn, ...] = ()
+    codes: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ SloVerdict = Literal["met", "not met", "undecided", "met in this run", "not met 
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EvaluatedLevel:
     """A point with its cost and the SLO limits that it misses, or whose value is unknown, as text:
 
     'throughput > 20 tok/s missed: 12.77 tok/s', 'ttft_mean < 1 s unknown'.
@@ -248,11 +248,11 @@ class Optimum:
 
     kind: Literal["optimum"] = field(default="optimum", init=False)
     model: str | None
-    choice: Judged
-    runner_up: Judged | None
+    choice: EvaluatedLevel
+    runner_up: EvaluatedLevel | None
     binding: str | None
     reason: str
-    recommended: Judged
+    recommended: EvaluatedLevel
     p_opt: float | None = None
     p_by_level: dict[int, float] = field(default_factory=dict)
     p_method: str = ""
@@ -264,7 +264,7 @@ class NoFeasiblePoint:
 
     kind: Literal["none"] = field(default="none", init=False)
     model: str | None
-    nearest: Judged | None
+    nearest: EvaluatedLevel | None
     reason: str
     p_by_level: dict[int, float] = field(default_factory=dict)
     p_method: str = ""

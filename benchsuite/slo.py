@@ -1,6 +1,6 @@
 """Service level objectives as values: `ttft_mean<1s,throughput>20` becomes a tuple of limits.
 
-Metrics: ttft, ttfa, tpot, e2e, gap (latencies; statistic mean, p50, p90, p95, p99, max; seconds inside),
+Metrics: ttft, ttfa, tpot, e2e, itl (latencies; itl is between chunks; statistic mean, p50 to p99, max; seconds inside),
 throughput (v_paper, tokens/s), decode (token-weighted decode speed per user, tokens/s), output (system output
 tokens/s), requests (requests/s) and error_rate (ratio). The form of vLLM and SGLang, `ttft:500 tpot:50` (milliseconds),
 is read too, as a limit on the mean. Upper limits are for latencies and error_rate, lower limits for rates.
@@ -16,7 +16,7 @@ from typing import Literal
 
 from benchsuite.errors import SloError
 
-LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "gap")
+LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "itl")
 RATES = {"throughput": "tok/s", "decode": "tok/s", "output": "tok/s", "requests": "req/s"}
 STATS = ("mean", "p50", "p90", "p95", "p99", "max")
 Op = Literal["<", "<=", ">", ">="]
@@ -26,7 +26,7 @@ _RATE_UNITS = {
     "tok/s": ("", "/s", "tok/s", "tokens/s", "t/s", "tps"),
     "req/s": ("", "/s", "req/s", "requests/s", "rps"),
 }
-_ALIASES = {"e2el": "e2e", "itl": "gap", "latency": "e2e", "errors": "error_rate", "rps": "requests"}
+_ALIASES = {"e2el": "e2e", "latency": "e2e", "errors": "error_rate", "rps": "requests"}
 _LIMIT = re.compile(r"^\s*([a-z0-9_]+)\s*(<=|>=|<|>|=|:)\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z%/]*)\s*$", re.I)
 # commas and semicolons part limits, and so does a space before the next limit's name, but not one before a unit
 _PARTS = re.compile(r"[,;]|\s+(?=[a-z][a-z0-9_]*\s*(?:<=|>=|<|>|=|:))", re.I)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchsuite.analysis.requests import Floats, as_table, levels, per_request, rows_of
-from benchsuite.results import Warn
+from benchsuite.results import Finding
 
 UNEVEN, SLOW = 1.2, 1.5  # most requests over their mean; an endpoint's TTFT over the others'
 SLOW_S = 0.01  # and so much longer: of a few milliseconds, half as much again is nobody's concern
@@ -52,7 +52,7 @@ class Balance:
     concurrency: int
     parts: tuple[EndpointPart, ...]
     imbalance: float | None
-    warnings: tuple[Warn, ...]
+    warnings: tuple[Finding, ...]
 
     def of(self, role: str) -> tuple[EndpointPart, ...]:
         """The parts of the own servers ('own') or of the API ('fallback')."""
@@ -117,13 +117,13 @@ def _imbalance(own: Sequence[EndpointPart]) -> float | None:
     return max(part.requests for part in own) * len(own) / whole if len(own) > 1 and whole else None
 
 
-def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) -> list[Warn]:
+def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) -> list[Finding]:
     found = []
     if imbalance is not None and imbalance > UNEVEN:
         most, least = max(own, key=lambda part: part.requests), min(own, key=lambda part: part.requests)
         uneven_users = level % len(own) != 0 and -(-level // len(own)) * len(own) / level > UNEVEN
         found.append(
-            Warn(
+            Finding(
                 "imbalance",
                 f"{most.endpoint} got {most.requests:,} requests and {least.endpoint} {least.requests:,}: "
                 f"{imbalance:.2f} times the mean",
@@ -141,7 +141,7 @@ def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) 
         theirs_s = sum((other.ttft_s or 0.0) * other.n_ttft for other in others) / n
         if part.ttft_s > SLOW * theirs_s and part.ttft_s - theirs_s > SLOW_S:
             found.append(
-                Warn(
+                Finding(
                     "slow_endpoint",
                     f"mean TTFT {part.ttft_s * 1e3:.0f} ms at {part.endpoint}, {theirs_s * 1e3:.0f} ms at the others",
                     "the mean over all hides it: measure that endpoint alone, and look at its queue and its network",

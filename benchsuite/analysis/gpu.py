@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from benchsuite.analysis.requests import Bools
 from benchsuite.analysis.time_series import Series, Window, growth, held_s, integral, series_by
-from benchsuite.results import EnergyCode, GpuUse, PointEnergy, PointSummary, Spread, Warn
+from benchsuite.results import EnergyCode, Finding, GpuUse, PointEnergy, PointSummary, Spread
 
 MIN_WINDOW_S = 60.0
 MAX_DIFFERENCE = 0.05
@@ -24,7 +24,7 @@ MAX_ERROR = 0.05
 _REPEAT = "measure the level again"
 
 
-def short_window(windows: Sequence[Window], error: float | None, interval_s: float | None) -> list[Warn]:
+def short_window(windows: Sequence[Window], error: float | None, interval_s: float | None) -> list[Finding]:
     """error: the bound at the windows' edges, None where there is no energy. interval_s: of an exporter."""
     shortest_s = min(end_s - start_s for start_s, end_s in windows)
     if error is None or (shortest_s >= MIN_WINDOW_S and error <= MAX_ERROR):
@@ -38,7 +38,7 @@ def short_window(windows: Sequence[Window], error: float | None, interval_s: flo
     return [_warn("energy_window_short", finding, remedy)]
 
 
-def power_differs(counted_j: float, sampled_j: float, error: float) -> list[Warn]:
+def power_differs(counted_j: float, sampled_j: float, error: float) -> list[Finding]:
     """The counter against power integrated over the same windows; error: what the counter's edges leave open."""
     if counted_j <= 0 or abs(sampled_j / counted_j - 1) <= MAX_DIFFERENCE + error:
         return []
@@ -47,21 +47,21 @@ def power_differs(counted_j: float, sampled_j: float, error: float) -> list[Warn
     return [_warn("energy_power_differs", finding, remedy)]
 
 
-def lost(finding: str) -> Warn:
+def lost(finding: str) -> Finding:
     return _warn("gpu_lost", finding, f"look for Xid errors in the kernel's log, then {_REPEAT}")
 
 
-def missing(finding: str) -> Warn:
+def missing(finding: str) -> Finding:
     return _warn("gpu_samples_missing", finding, "a lower --gpu-hz, or cores that the sampler need not share")
 
 
-def assumed_power_note(watts: float) -> Warn:
+def assumed_power_note(watts: float) -> Finding:
     finding = f"{watts:,.0f} W as given, not measured: the same at every load"
     return _warn("energy_constant_power", finding, "measure: NVML on the GPUs' host, or --dcgm-url")
 
 
-def _warn(code: EnergyCode, finding: str, remedy: str) -> Warn:
-    return Warn(code, finding, remedy)
+def _warn(code: EnergyCode, finding: str, remedy: str) -> Finding:
+    return Finding(code, finding, remedy)
 
 
 RESET = _warn("energy_counter_reset", "an energy counter started anew in the window: no energy", _REPEAT)
@@ -354,7 +354,7 @@ def _idle_w(gpus: Sequence[Series], facts: GpuFacts) -> float | None:
 
 def _of(
     drawn: _Drawn, n_gpus: int, windows: Sequence[Window], point: PointSummary, idle_w: float | None,
-    error: float | None, found: Sequence[Warn],
+    error: float | None, found: Sequence[Finding],
 ) -> PointEnergy:  # fmt: skip
     n, total_s = len(windows), sum(end_s - start_s for start_s, end_s in windows)
     gross = drawn.joules
@@ -381,7 +381,7 @@ def _of(
     )
 
 
-def _at(warn: Warn, concurrency: int) -> Warn:
+def _at(warn: Finding, concurrency: int) -> Finding:
     return dataclasses.replace(warn, concurrency=concurrency)
 
 
@@ -389,7 +389,7 @@ def _per(joules: float | None, count: float | None) -> float | None:
     return None if joules is None or not count else joules / count
 
 
-def _losses(gpus: Mapping[str, Series], windows: Sequence[Window], each: Sequence[_Gpu]) -> list[Warn]:
+def _losses(gpus: Mapping[str, Series], windows: Sequence[Window], each: Sequence[_Gpu]) -> list[Finding]:
     """GPUs that fell silent, with the driver's own word where it left one; and samples that were not taken."""
     found = []
     for (uuid, one), gpu in zip(gpus.items(), each, strict=True):
@@ -403,7 +403,7 @@ def _losses(gpus: Mapping[str, Series], windows: Sequence[Window], each: Sequenc
     return found
 
 
-def _counters(each: Sequence[_Gpu], error: float) -> list[Warn]:
+def _counters(each: Sequence[_Gpu], error: float) -> list[Finding]:
     found = [RESET] if any(one.was_reset for one in each) else []
     if any(one.stood_still for one in each):
         found.append(STOOD_STILL)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from benchsuite.analysis.autocorrelation import autocorrelation, block_length, effective_size
-from benchsuite.analysis.requests import Floats, OneRun, PerRequest, Rows, describe
+from benchsuite.analysis.requests import Floats, PerRequest, Repeat, Rows, describe
 from benchsuite.analysis.steady_state import window
 from benchsuite.results import Estimate
 
@@ -213,8 +213,8 @@ SEED = 20260101  # of every resampling: the same rows give the same intervals
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-def level_intervals(rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurrency: int) -> dict[str, Estimate]:
-    """By name: wall_s, throughput_paper_tok_s, output_tok_s, request_per_s, occupancy, decode_tok_s, ttft_mean_s,
+def level_intervals(rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int) -> dict[str, Estimate]:
+    """By name: duration_s, output_tok_s_per_user, output_tok_s, request_per_s, occupancy, decode_tok_s, ttft_mean_s,
     ttft_p50_s, ttft_p95_s, ttft_p99_s, tpot_mean_s. Empty where nothing was sent.
 
     With several runs all are t intervals over runs, which hold what differs between runs. With one, latencies and
@@ -232,9 +232,9 @@ def level_intervals(rows: Rows, each: PerRequest, runs: Sequence[OneRun], concur
     return found
 
 
-def _of_runs(rows: Rows, runs: Sequence[OneRun], concurrency: int) -> dict[str, Estimate]:
+def _of_runs(rows: Rows, runs: Sequence[Repeat], concurrency: int) -> dict[str, Estimate]:
     """Figures that a run has one of. Those of all runs together are ratios of sums."""
-    wall_s = np.array([run.wall_s for run in runs])
+    duration_s = np.array([run.duration_s for run in runs])
     busy_s = np.array([run.flight.integral_s for run in runs])
     ok = [rows.ok[run.order] for run in runs]
     n_ok = np.array([float(fine.sum()) for fine in ok])
@@ -242,12 +242,12 @@ def _of_runs(rows: Rows, runs: Sequence[OneRun], concurrency: int) -> dict[str, 
 
     def over(sums: Floats, users: int = 1) -> Estimate:
         with np.errstate(divide="ignore", invalid="ignore"):
-            per_run, value = sums / (wall_s * users), float(sums.sum() / (wall_s.sum() * users))
+            per_run, value = sums / (duration_s * users), float(sums.sum() / (duration_s.sum() * users))
         return t_over_runs(per_run, value if np.isfinite(value) else None)
 
     return {
-        "wall_s": t_over_runs(wall_s),
-        "throughput_paper_tok_s": over(tokens, concurrency),
+        "duration_s": t_over_runs(duration_s),
+        "output_tok_s_per_user": over(tokens, concurrency),
         "output_tok_s": over(tokens),
         "request_per_s": over(n_ok),
         "occupancy": _share(over(busy_s, concurrency)),
@@ -264,7 +264,7 @@ def _sum(tokens: Floats) -> float:
     return float(known.sum()) if len(known) else np.nan
 
 
-def _decode(each: PerRequest, runs: Sequence[OneRun], concurrency: int, rng: np.random.Generator) -> Estimate:
+def _decode(each: PerRequest, runs: Sequence[Repeat], concurrency: int, rng: np.random.Generator) -> Estimate:
     tokens, spans_s = np.nan_to_num(each.decode_tokens), np.nan_to_num(each.decode_span_s)
     if len(runs) == 1:
         order = runs[0].order[spans_s[runs[0].order] > 0]
@@ -276,7 +276,7 @@ def _decode(each: PerRequest, runs: Sequence[OneRun], concurrency: int, rng: np.
     return t_over_runs(per_run, above / below if below > 0 else None)
 
 
-def _mean(rows: Rows, values: Floats, runs: Sequence[OneRun], concurrency: int) -> Estimate:
+def _mean(rows: Rows, values: Floats, runs: Sequence[Repeat], concurrency: int) -> Estimate:
     if len(runs) > 1:
         return _over_runs(values, runs, lambda own: float(own.mean()))
     order = runs[0].order
@@ -291,7 +291,7 @@ def _mean(rows: Rows, values: Floats, runs: Sequence[OneRun], concurrency: int) 
 
 
 def _quantile(
-    values: Floats, runs: Sequence[OneRun], name: str, p: float, concurrency: int, rng: np.random.Generator
+    values: Floats, runs: Sequence[Repeat], name: str, p: float, concurrency: int, rng: np.random.Generator
 ) -> Estimate:
     def observed(own: Floats) -> float:
         value = describe(own).stat(name)
@@ -305,7 +305,7 @@ def _quantile(
     return quantile_interval(own, p, block_for(own, concurrency), rng)
 
 
-def _over_runs(values: Floats, runs: Sequence[OneRun], of: Callable[[Floats], float]) -> Estimate:
+def _over_runs(values: Floats, runs: Sequence[Repeat], of: Callable[[Floats], float]) -> Estimate:
     """A statistic of each run; its value is that of all runs' values pooled. NaN are left out."""
     own = [values[run.order] for run in runs]
     own = [mine[~np.isnan(mine)] for mine in own]

@@ -15,21 +15,21 @@ import numpy as np
 from benchsuite.analysis.intervals import level_intervals
 from benchsuite.analysis.requests import (
     Floats,
-    OneRun,
     PerRequest,
+    Repeat,
     Rows,
     as_table,
     describe,
     levels,
     per_request,
+    repeats_of,
     rows_of,
-    runs_of,
 )
-from benchsuite.analysis.slo_test import LevelSums, level_sums
+from benchsuite.analysis.slo_test import SloResampling, slo_resampling
 from benchsuite.analysis.steady_state import check_settling, steady_window
 from benchsuite.analysis.warnings import check_rows
 from benchsuite.errors import InputError, PointsError
-from benchsuite.results import EMPTY, Distribution, PointSummary, Warn
+from benchsuite.results import EMPTY, Distribution, Finding, PointSummary
 from benchsuite.slo import LATENCIES, STATS, Limit
 
 
@@ -45,15 +45,15 @@ def summarise_points(requests: Any, *, model: str | None, fixed_length: bool = F
 
 def summarise_for(
     requests: Any, limits: Sequence[Limit], *, model: str | None, fixed_length: bool = False
-) -> list[tuple[PointSummary, LevelSums]]:
+) -> list[tuple[PointSummary, SloResampling]]:
     """The same, and what it takes to resample each level against `limits`."""
     table = as_table(requests)
     found = []
     for level in levels(table):  # one level at a time in memory
         rows = rows_of(table, level)
-        each, runs = per_request(rows), runs_of(rows)
+        each, runs = per_request(rows), repeats_of(rows)
         point = _summarise(rows, each, runs, level, model, fixed_length)
-        found.append((point, level_sums(rows, each, runs, level, limits)))
+        found.append((point, slo_resampling(rows, each, runs, level, limits)))
     return found
 
 
@@ -61,40 +61,40 @@ def summarise_for(
 class _Machine:
     """What the loop as a whole did, over all repeats. None where no request was sent."""
 
-    wall_s: float | None  # summed
+    duration_s: float | None  # summed
     timed_repeats: int
     busy_s: float  # the integral of requests in flight
     max_in_flight: int | None
     little_error: float | None
 
 
-def _machine(rows: Rows, runs: Sequence[OneRun]) -> _Machine:
+def _machine(rows: Rows, runs: Sequence[Repeat]) -> _Machine:
     sent, closed = ~np.isnan(rows.sent_s), ~np.isnan(rows.closed_s)
-    wall_s = sum(run.wall_s for run in runs)
+    duration_s = sum(run.duration_s for run in runs)
     busy_s = sum(run.flight.integral_s for run in runs)
     most, timed = max((run.flight.max_count for run in runs), default=0), len(runs)
-    if timed == 0 or wall_s <= 0:
+    if timed == 0 or duration_s <= 0:
         return _Machine(None, 0, 0.0, None, None)
     # Little's law, X W' = L: the left side from counts and durations, the right side from the step function.
     durations_s = (rows.closed_s - rows.sent_s)[sent & closed]
-    left = float(np.count_nonzero(sent) / wall_s * durations_s.mean()) if len(durations_s) else None
-    right = busy_s / wall_s
+    left = float(np.count_nonzero(sent) / duration_s * durations_s.mean()) if len(durations_s) else None
+    right = busy_s / duration_s
     error = abs(left - right) / right if left is not None and right > 0 else None
-    return _Machine(wall_s, timed, busy_s, most, error)
+    return _Machine(duration_s, timed, busy_s, most, error)
 
 
 def _summarise(
-    rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurrency: int, model: str | None, fixed_length: bool
+    rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int, model: str | None, fixed_length: bool
 ) -> PointSummary:
     machine = _machine(rows, runs)
     n, n_ok = len(rows.ok), int(np.count_nonzero(rows.ok))
-    wall_s = machine.wall_s
+    duration_s = machine.duration_s
     input_tokens = _total(rows.input_tokens[rows.ok])
     output_tokens = _total(rows.output_tokens[rows.ok])
     both_tokens = None if input_tokens is None or output_tokens is None else input_tokens + output_tokens
     decode_s = float(np.nansum(each.decode_span_s))
     steady = steady_window(rows, concurrency, each.ttft_s)
-    occupancy = None if wall_s is None else machine.busy_s / (wall_s * concurrency)
+    occupancy = None if duration_s is None else machine.busy_s / (duration_s * concurrency)
     found = check_rows(
         rows,
         concurrency=concurrency,
@@ -113,20 +113,20 @@ def _summarise(
         n_failed=n - n_ok,
         failures=rows.failures,
         error_rate=(n - n_ok) / n,
-        wall_s=None if wall_s is None else wall_s / machine.timed_repeats,
+        duration_s=None if duration_s is None else duration_s / machine.timed_repeats,
         ttft_s=describe(each.ttft_s),
         ttfa_s=describe(each.ttfa_s),
         tpot_s=describe(each.tpot_s),
         e2e_s=describe(each.e2e_s),
-        chunk_gap_s=describe(rows.gaps_of(rows.ok), scale=1e-6),
+        itl_s=describe(rows.gaps_of(rows.ok), scale=1e-6),
         dispatch_s=describe(rows.sent_s - rows.scheduled_s),
-        throughput_paper_tok_s=_rate(output_tokens, None if wall_s is None else wall_s * concurrency),
+        output_tok_s_per_user=_rate(output_tokens, None if duration_s is None else duration_s * concurrency),
         decode_tok_s=float(np.nansum(each.decode_tokens)) / decode_s if decode_s > 0 else None,
         request_e2e_tok_s=describe(_positive_ratio(rows.output_tokens, each.e2e_s)),
         request_decode_tok_s=describe(1 / each.tpot_s),
-        output_tok_s=_rate(output_tokens, wall_s),
-        total_tok_s=_rate(both_tokens, wall_s),
-        request_per_s=_rate(n_ok, wall_s),
+        output_tok_s=_rate(output_tokens, duration_s),
+        total_tok_s=_rate(both_tokens, duration_s),
+        request_per_s=_rate(n_ok, duration_s),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         steady=steady,
@@ -135,7 +135,7 @@ def _summarise(
         little_error=machine.little_error,
         tokens_wasted=0 if n_ok == n else _total(rows.output_tokens[~rows.ok]),
         warnings=(*found, *check_settling(rows, each, runs, concurrency)),
-        intervals=level_intervals(rows, each, runs, concurrency) if wall_s is not None else {},
+        intervals=level_intervals(rows, each, runs, concurrency) if duration_s is not None else {},
     )
 
 
@@ -155,14 +155,14 @@ def _positive_ratio(above: Floats, below: Floats) -> Floats:
     return ratio
 
 
-_RATES = ("throughput_paper_tok_s", "decode_tok_s", "output_tok_s", "request_per_s", "occupancy")
-_LESS_IS_BETTER = ("wall_s", "cost_usd", "usd_per_1m_output_tokens")
+_RATES = ("output_tok_s_per_user", "decode_tok_s", "output_tok_s", "request_per_s", "occupancy")
+_LESS_IS_BETTER = ("duration_s", "cost_usd", "usd_per_1m_output_tokens")
 NAMES = (*_LESS_IS_BETTER, *_RATES, *(f"{latency}_{stat}_s" for latency in LATENCIES for stat in STATS))
 _SHORT = {
-    "cost": "usd_per_1m_output_tokens", "wall": "wall_s", "throughput": "throughput_paper_tok_s",
+    "cost": "usd_per_1m_output_tokens", "wall": "duration_s", "throughput": "output_tok_s_per_user",
     "decode": "decode_tok_s", "output": "output_tok_s", "requests": "request_per_s", "rps": "request_per_s",
 }  # fmt: skip
-_WORDS = {"itl": "gap", "e2el": "e2e", "latency": "e2e", "chunk": "gap"}
+_WORDS = {"e2el": "e2e", "latency": "e2e"}
 _TAILS = ("p95", "p99", "max")
 
 
@@ -173,7 +173,7 @@ class LevelRuns:
     concurrency: int
     rows: Rows
     each: PerRequest
-    runs: tuple[OneRun, ...]
+    runs: tuple[Repeat, ...]
 
     @property
     def repeats(self) -> tuple[int, ...]:
@@ -187,7 +187,7 @@ def level_runs(requests: Any) -> dict[int, LevelRuns]:
     found = {}
     for level in levels(table):
         rows = rows_of(table, level)
-        found[level] = LevelRuns(level, rows, per_request(rows), runs_of(rows))
+        found[level] = LevelRuns(level, rows, per_request(rows), repeats_of(rows))
     return found
 
 
@@ -233,35 +233,35 @@ def by_run(level: LevelRuns, name: str, usd_per_hour: float | None = None) -> Fl
     return np.array([_figure(level, run, name, usd_per_hour) for run in level.runs])
 
 
-def _figure(level: LevelRuns, run: OneRun, name: str, usd_per_hour: float | None) -> float:
+def _figure(level: LevelRuns, run: Repeat, name: str, usd_per_hour: float | None) -> float:
     rows, mine = level.rows, run.order
     if name.endswith("_s") and (parts := name.split("_"))[0] in LATENCIES:
         return _latency(level, mine, parts[0], parts[1])
     ok = mine[rows.ok[mine]]
     tokens = _sum(rows.output_tokens[ok])
-    usd = (1.0 if usd_per_hour is None else usd_per_hour) * run.wall_s / 3600
+    usd = (1.0 if usd_per_hour is None else usd_per_hour) * run.duration_s / 3600
     match name:
-        case "wall_s":
-            return run.wall_s
+        case "duration_s":
+            return run.duration_s
         case "cost_usd":
             return usd
         case "usd_per_1m_output_tokens":
             return _over(usd * 1e6, tokens)
-        case "throughput_paper_tok_s":
-            return _over(tokens, run.wall_s * level.concurrency)
+        case "output_tok_s_per_user":
+            return _over(tokens, run.duration_s * level.concurrency)
         case "output_tok_s":
-            return _over(tokens, run.wall_s)
+            return _over(tokens, run.duration_s)
         case "request_per_s":
-            return _over(float(len(ok)), run.wall_s)
+            return _over(float(len(ok)), run.duration_s)
         case "occupancy":
-            return _over(run.flight.integral_s, run.wall_s * level.concurrency)
+            return _over(run.flight.integral_s, run.duration_s * level.concurrency)
         case "decode_tok_s":
             return _over(_sum(level.each.decode_tokens[mine]), _sum(level.each.decode_span_s[mine]))
     raise ValueError(f"no figure {name!r}")
 
 
 def _latency(level: LevelRuns, mine: Any, latency: str, stat: str) -> float:
-    if latency == "gap":
+    if latency == "itl":
         chosen = np.zeros(len(level.rows.ok), dtype=np.bool_)
         chosen[mine] = level.rows.ok[mine]
         found = describe(level.rows.gaps_of(chosen), scale=1e-6)
@@ -381,14 +381,14 @@ def _point(cells: _Cells) -> PointSummary:
         n_failed=None,
         failures={},
         error_rate=None,
-        wall_s=time_s,
+        duration_s=time_s,
         ttft_s=EMPTY if ttft_s is None else Distribution(n=requests, mean=ttft_s),
         ttfa_s=EMPTY,
         tpot_s=EMPTY,
         e2e_s=EMPTY,
-        chunk_gap_s=EMPTY,
+        itl_s=EMPTY,
         dispatch_s=EMPTY,
-        throughput_paper_tok_s=throughput,
+        output_tok_s_per_user=throughput,
         decode_tok_s=None,
         request_e2e_tok_s=EMPTY,
         request_decode_tok_s=EMPTY,
@@ -407,13 +407,13 @@ def _point(cells: _Cells) -> PointSummary:
 
 def _warnings(
     cells: _Cells, concurrency: int, throughput: float | None, printed: float | None, both: int | None
-) -> list[Warn]:
+) -> list[Finding]:
     found = []
     decimals = len(cells.text("throughput_tok_s").partition(".")[2])
     # One whole unit of the last printed place: the inputs of the formula were rounded before printing too.
     if throughput is not None and printed is not None and abs(throughput - printed) > 10.0**-decimals:
         found.append(
-            Warn(
+            Finding(
                 "throughput_identity",
                 f"{cells.where}: printed throughput {printed:g} tok/s, the formula gives {throughput:.2f}",
                 "output / (time * concurrency) is used; check the row against its source",
@@ -423,7 +423,7 @@ def _warnings(
     total = cells.count("total_tokens")
     if total is not None and both is not None and total != both:
         found.append(
-            Warn(
+            Finding(
                 "token_identity",
                 f"{cells.where}: printed total {total} tokens, input + output is {both}",
                 "input + output is used; check the row against its source",

@@ -204,19 +204,19 @@ def overlap_s(sent_s: Floats, closed_s: Floats, start_s: float, end_s: float) ->
 
 
 @dataclass(frozen=True, slots=True)
-class OneRun:
-    """One repeat of a level. wall_s: first send to last close. order: (n,) places of its rows, by send time.
+class Repeat:
+    """One repeat of a level. duration_s: first send to last close. order: (n,) places of its rows, by send time.
 
     flight: of the requests with a beginning and an end.
     """
 
     repeat: int
-    wall_s: float
+    duration_s: float
     order: NDArray[np.intp]
     flight: InFlight
 
 
-def runs_of(rows: Rows) -> tuple[OneRun, ...]:
+def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
     """The repeats in which a request was sent, ascending."""
     latest_s = np.fmax(np.fmax(rows.closed_s, rows.last_s), np.fmax(rows.first_s, rows.sent_s))
     found = []
@@ -227,9 +227,9 @@ def runs_of(rows: Rows) -> tuple[OneRun, ...]:
             continue
         timed = ~np.isnan(sent_s) & ~np.isnan(closed_s)
         found.append(
-            OneRun(
+            Repeat(
                 repeat=int(repeat),
-                wall_s=float(np.nanmax(latest_s[mine]) - np.nanmin(sent_s)),
+                duration_s=float(np.nanmax(latest_s[mine]) - np.nanmin(sent_s)),
                 order=mine[np.argsort(sent_s, kind="stable")],  # never sent: NaN, last
                 flight=sweep(sent_s[timed], closed_s[timed]),
             )

@@ -21,7 +21,7 @@ from scipy import stats
 
 from benchsuite.analysis.autocorrelation import effective_size
 from benchsuite.analysis.intervals import BlockSums, block_for, block_sums
-from benchsuite.analysis.requests import Bools, Floats, OneRun, PerRequest, Rows
+from benchsuite.analysis.requests import Bools, Floats, PerRequest, Repeat, Rows
 from benchsuite.slo import Limit
 
 CONFIDENCE = 0.99
@@ -91,7 +91,7 @@ class TailCount:
 
 
 @dataclass(frozen=True, slots=True)
-class LevelSums:
+class SloResampling:
     """One level, ready to be resampled.
 
     runs: per repeat the block sums of wall time, then of what is above and below the line of each limit's figure.
@@ -147,9 +147,9 @@ def tail_share(limit: Limit) -> float | None:
     return 1.0 if limit.stat == "max" else int(limit.stat[1:]) / 100
 
 
-def level_sums(
-    rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurrency: int, limits: Sequence[Limit]
-) -> LevelSums:
+def slo_resampling(
+    rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int, limits: Sequence[Limit]
+) -> SloResampling:
     """The block sums of one level. Blocks are as long as TTFT, TPOT or duration ask for."""
     parts = [_columns(rows, each, limit) for limit in limits]
     durations_s = np.nan_to_num(rows.closed_s - rows.sent_s)
@@ -157,14 +157,14 @@ def level_sums(
     for run in runs:
         mine = durations_s[run.order]
         share = mine / mine.sum() if mine.sum() > 0 else np.full(len(mine), 1 / len(mine))
-        wall_s = share * run.wall_s
-        columns = [wall_s]
+        duration_s = share * run.duration_s
+        columns = [duration_s]
         for limit, (above, below) in zip(limits, parts, strict=True):
-            columns += [above[run.order], _below(limit, wall_s, concurrency) if below is None else below[run.order]]
+            columns += [above[run.order], _below(limit, duration_s, concurrency) if below is None else below[run.order]]
         known = [values[~np.isnan(values)] for values in (each.ttft_s[run.order], each.tpot_s[run.order], mine)]
         block = max(block_for(values, concurrency) for values in known if len(values))
         found.append(block_sums(np.column_stack(columns), block))
-    return LevelSums(
+    return SloResampling(
         concurrency=concurrency,
         limits=tuple(limits),
         repeats=tuple(run.repeat for run in runs),
@@ -173,8 +173,8 @@ def level_sums(
     )
 
 
-def _below(limit: Limit, wall_s: Floats, concurrency: int) -> Floats:
-    return wall_s * concurrency if limit.metric == "throughput" else wall_s
+def _below(limit: Limit, duration_s: Floats, concurrency: int) -> Floats:
+    return duration_s * concurrency if limit.metric == "throughput" else duration_s
 
 
 def _columns(rows: Rows, each: PerRequest, limit: Limit) -> tuple[Floats, Floats | None]:
@@ -188,7 +188,7 @@ def _columns(rows: Rows, each: PerRequest, limit: Limit) -> tuple[Floats, Floats
             return np.nan_to_num(each.decode_tokens), np.nan_to_num(each.decode_span_s)
         case "error_rate":
             return (~rows.ok).astype(np.float64), np.ones(len(rows.ok))
-        case "gap":
+        case "itl":
             return _gaps(rows, limit)
     latencies = {"ttft": each.ttft_s, "ttfa": each.ttfa_s, "tpot": each.tpot_s, "e2e": each.e2e_s}
     values = latencies[limit.metric]
@@ -208,7 +208,7 @@ def _gaps(rows: Rows, limit: Limit) -> tuple[Floats, Floats]:
     return np.where(rows.ok, running[ends] - running[ends - lengths], 0.0), np.where(rows.ok, lengths, 0).astype(float)
 
 
-def _tail(limit: Limit, above: Floats, below: Floats | None, runs: Sequence[OneRun]) -> TailCount | None:
+def _tail(limit: Limit, above: Floats, below: Floats | None, runs: Sequence[Repeat]) -> TailCount | None:
     share = tail_share(limit)
     if share is None or share == 1 or below is None:
         return None

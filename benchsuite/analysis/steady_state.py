@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.requests import Bools, Floats, OneRun, PerRequest, Rows, describe, overlap_s
-from benchsuite.results import SteadyWindow, Warn
+from benchsuite.analysis.requests import Bools, Floats, PerRequest, Repeat, Rows, describe, overlap_s
+from benchsuite.results import Finding, SteadyWindow
 
 MIN_VALUES = 100  # below, neither question has an answer
 _BATCH = 5
@@ -111,7 +111,7 @@ HALF_SURE = 0.01  # beside a cut that is the latest possible, which noise alone 
 LEAST_CHANGE = 0.10
 
 
-def check_settling(rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurrency: int) -> tuple[Warn, ...]:
+def check_settling(rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int) -> tuple[Finding, ...]:
     """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send."""
     unsettled, drifted = [], []
     for name, values in (("TTFT", each.ttft_s), ("TPOT", each.tpot_s)):
@@ -124,14 +124,14 @@ def check_settling(rows: Rows, each: PerRequest, runs: Sequence[OneRun], concurr
     if unsettled:
         finding = f"{' and '.join(unsettled)} never settled: the first half of a run is unlike its second"
         remedy = "warm up longer, or measure longer; the mean depends on when the run was stopped"
-        found.append(Warn("no_steady_state", finding, remedy, concurrency))
+        found.append(Finding("no_steady_state", finding, remedy, concurrency))
     if drifted:
         remedy = "look for throttling, other work on the machine, a filling cache; then repeat the level"
-        found.append(Warn("drift", f"after warming up the run drifted: {', '.join(drifted)}", remedy, concurrency))
+        found.append(Finding("drift", f"after warming up the run drifted: {', '.join(drifted)}", remedy, concurrency))
     return tuple(found)
 
 
-def _by_completion(rows: Rows, values: Floats, run: OneRun) -> Floats:
+def _by_completion(rows: Rows, values: Floats, run: Repeat) -> Floats:
     """The values of one run by when the request closed. Those that closed on an emptying machine are left out."""
     closed_s, mine = rows.closed_s[run.order], values[run.order]
     fits = (closed_s <= np.nanmax(rows.sent_s[run.order])) & ~np.isnan(mine)

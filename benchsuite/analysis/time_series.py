@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchsuite.analysis.requests import Floats, as_table, rows_of, runs_of
+from benchsuite.analysis.requests import Floats, as_table, repeats_of, rows_of
 
 Window = tuple[float, float]
 _PERIODS = 2.5  # readings further apart than this many periods have a hole between them
@@ -27,9 +27,9 @@ def level_windows(requests: Any, concurrency: int) -> tuple[Window, ...]:
     """[first send, last close] of each repeat of a level. requests: the columns of RequestRecord."""
     rows = rows_of(as_table(requests), concurrency)
     found = []
-    for run in runs_of(rows):
+    for run in repeats_of(rows):
         start_s = float(np.nanmin(rows.sent_s[run.order]))
-        found.append((start_s, start_s + run.wall_s))
+        found.append((start_s, start_s + run.duration_s))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from benchsuite.analysis.requests import Floats
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
-from benchsuite.results import Warn
+from benchsuite.results import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Attribution:
     client_itl_s: float | None = None
     sources: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    warnings: tuple[Warn, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
 
 def attribute(requests: Any, windows: Sequence[ServerWindow], series: ServerSeries | None) -> list[Attribution]:
@@ -291,12 +291,12 @@ def _mean(values: Floats) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _warnings(level: int, ttft: float | None, rest: float | None, network: float | None) -> tuple[Warn, ...]:
+def _warnings(level: int, ttft: float | None, rest: float | None, network: float | None) -> tuple[Finding, ...]:
     found = []
     for name, value in (("rest", rest), ("network", network)):
         if ttft is not None and value is not None and value < -max(_NEGATIVE_S, TOLERANCE * ttft):
             found.append(
-                Warn(
+                Finding(
                     "ttft_parts",
                     f"the server's parts are {-value * 1e3:.1f} ms more than TTFT leaves for them: {name} < 0",
                     "the server counts other requests too, or overlaps its parts; measure without other load",

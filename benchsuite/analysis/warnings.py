@@ -16,7 +16,7 @@ import numpy as np
 from benchsuite.analysis.requests import Rows
 from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
-from benchsuite.results import GpuUse, PointSummary, SteadyWindow, Warn
+from benchsuite.results import Finding, GpuUse, PointSummary, SteadyWindow
 
 MAX_ERROR_RATE = 0.01  # above, a level is no measurement of the set
 MAX_ESTIMATED_SHARE = 0.01
@@ -38,14 +38,14 @@ def check_rows(
     little_error: float | None,
     occupancy: float | None,
     steady: SteadyWindow | None,
-) -> tuple[Warn, ...]:
+) -> tuple[Finding, ...]:
     """Every warning that the rows of one level give rise to."""
     found = [
         *_loop(rows, concurrency, max_in_flight, little_error, occupancy, steady),
         *_answers(rows, fixed_length, n_bursts),
         *_tokens(rows),
     ]
-    return tuple(Warn(code, finding, remedy, concurrency) for code, finding, remedy in found)
+    return tuple(Finding(code, finding, remedy, concurrency) for code, finding, remedy in found)
 
 
 _Finding = tuple[str, str, str]
@@ -171,13 +171,13 @@ class ClientVerdict:
     reasons: tuple[str, ...]
     figures: dict[str, float | None]
 
-    def warning(self, concurrency: int) -> Warn | None:
+    def warning(self, concurrency: int) -> Finding | None:
         """The verdict as a warning; None when all is well."""
         if self.verdict == "ok":
             return None
         code = self.verdict.replace("-", "_")
         finding = f"the measuring client was {'too busy' if code == 'client_bound' else 'strained'}: "
-        return Warn(code, finding + "; ".join(self.reasons), _REMEDY, concurrency)
+        return Finding(code, finding + "; ".join(self.reasons), _REMEDY, concurrency)
 
 
 def judge_client(states: Sequence[Mapping[str, Any]], gap_p50_s: float | None, kernel_stamps: bool) -> ClientVerdict:
@@ -203,7 +203,7 @@ def judge_client(states: Sequence[Mapping[str, Any]], gap_p50_s: float | None, k
     return ClientVerdict(_VERDICTS[worst], tuple(text for rank, text in found if rank), figures)
 
 
-def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]) -> Warn | None:
+def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]) -> Finding | None:
     """Our output tokens against the server's own counter over the same runs: a warning when they are > 0.5 % apart.
 
     counted_by_server: one count a run of the level. None where one of them is unknown, or where a request failed, whose
@@ -215,7 +215,7 @@ def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]
     theirs = sum(counts)
     if theirs <= 0 or abs(point.output_tokens - theirs) <= MAX_TOKEN_IMBALANCE * theirs:
         return None
-    return Warn(
+    return Finding(
         "token_balance",
         f"{point.output_tokens:,} output tokens here, {theirs:,.0f} by the server's own counter",
         "somebody else used the server, or its usage is wrong: tokens and $ per token are in doubt",
@@ -252,14 +252,16 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
-def check_telemetry(gpu: GpuUse | None, server: ServerUse | None, concurrency: int, profile: str | None) -> list[Warn]:
+def check_telemetry(
+    gpu: GpuUse | None, server: ServerUse | None, concurrency: int, profile: str | None
+) -> list[Finding]:
     """What the level's readings say against it. profile: the kind of server, None if not known."""
     found: list[tuple[str, str, str]] = []
     if gpu is not None:
         found += [*_throttled(gpu), *_shared(gpu), *_idle(gpu), *_memory(gpu, server, profile)]
     if server is not None:
         found += [*_queue(server), *_kv_cache(server), *_preempted(server)]
-    return [Warn(code, finding, remedy, concurrency) for code, finding, remedy in found]
+    return [Finding(code, finding, remedy, concurrency) for code, finding, remedy in found]
 
 
 _Found = list[tuple[str, str, str]]
@@ -336,7 +338,7 @@ MAX_LENGTH_DEVIATION = 0.05
 NOISE = 0.01  # a smaller step the wrong way is what one run differs from the next by
 
 
-def check_levels(points: Sequence[PointSummary]) -> list[Warn]:
+def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     """What the levels of ONE model find wrong with each other, by level. points: any order, each level once.
 
     Levels without a time or without tokens are left out of the checks that need them. One level alone finds nothing.
@@ -359,10 +361,10 @@ class _Rated:
     user_tok_s: float
 
 
-def _superlinear(rated: Sequence[_Rated]) -> Iterator[Warn]:
+def _superlinear(rated: Sequence[_Rated]) -> Iterator[Finding]:
     """In a closed loop a user never gets faster by company: where one seems to, the levels below were disturbed."""
     steps = elasticities([one.level for one in rated], [one.output_tok_s for one in rated])
-    disturbed: dict[int, Warn] = {}
+    disturbed: dict[int, Finding] = {}
     for i, elasticity in enumerate(steps):
         below, above = rated[i], rated[i + 1]
         # levels that lie close together: noise alone can be steeper than 1.1
@@ -370,7 +372,7 @@ def _superlinear(rated: Sequence[_Rated]) -> Iterator[Warn]:
             continue
         slow = [one for one in rated[: i + 1] if one.user_tok_s < above.user_tok_s]
         names = ", ".join(str(one.level) for one in slow)
-        yield Warn(
+        yield Finding(
             "elasticity",
             f"output tokens/s grow faster than users from {below.level} to {above.level} "
             f"(elasticity {elasticity:.2f}); disturbed below: {names}",
@@ -378,7 +380,7 @@ def _superlinear(rated: Sequence[_Rated]) -> Iterator[Warn]:
             above.level,
         )
         for one in slow:
-            disturbed[one.level] = Warn(
+            disturbed[one.level] = Finding(
                 "disturbed_run",
                 f"{one.user_tok_s:.2f} tok/s per user, less than the {above.user_tok_s:.2f} at {above.level} users",
                 "a bad run: repeat this level before trusting it, or an optimum next to it",
@@ -387,10 +389,10 @@ def _superlinear(rated: Sequence[_Rated]) -> Iterator[Warn]:
     yield from disturbed.values()
 
 
-def _falling(rated: Sequence[_Rated]) -> Iterator[Warn]:
+def _falling(rated: Sequence[_Rated]) -> Iterator[Finding]:
     for below, above in itertools.pairwise(rated):
         if above.output_tok_s < below.output_tok_s * (1 - NOISE):
-            yield Warn(
+            yield Finding(
                 "output_rate_falls",
                 f"{above.output_tok_s:,.0f} output tok/s, less than {below.output_tok_s:,.0f} at {_users(below.level)}",
                 "repeat the level; if it stays so, the server is past its peak",
@@ -398,8 +400,8 @@ def _falling(rated: Sequence[_Rated]) -> Iterator[Warn]:
             )
 
 
-def _slower(ordered: Sequence[PointSummary]) -> Iterator[Warn]:
-    timed = [(p, p.wall_s) for p in ordered if p.wall_s is not None]
+def _slower(ordered: Sequence[PointSummary]) -> Iterator[Finding]:
+    timed = [(p, p.duration_s) for p in ordered if p.duration_s is not None]
     for (below, before_s), (above, after_s) in itertools.pairwise(timed):
         if _requests(below) != _requests(above) or after_s <= before_s * (1 + NOISE):
             continue
@@ -409,7 +411,7 @@ def _slower(ordered: Sequence[PointSummary]) -> Iterator[Warn]:
         longer = _growth(_length(below), _length(above))
         if longer is not None and longer > NOISE:
             finding += f"; answers are {longer:.0%} longer"
-        yield Warn(
+        yield Finding(
             "time_rises",
             finding,
             "repeat the level; compare levels by $ per 1M output tokens, or ask for a fixed length",
@@ -417,11 +419,11 @@ def _slower(ordered: Sequence[PointSummary]) -> Iterator[Warn]:
         )
 
 
-def _off_curve(rated: Sequence[_Rated]) -> Iterator[Warn]:
+def _off_curve(rated: Sequence[_Rated]) -> Iterator[Finding]:
     usl = fit_usl([one.level for one in rated], [one.output_tok_s for one in rated])
     for one, residual in zip(rated, usl.residuals if usl else (), strict=False):
         if abs(residual) > MAX_USL_RESIDUAL:
-            yield Warn(
+            yield Finding(
                 "usl_residual",
                 f"{one.output_tok_s:,.0f} output tok/s where the scaling law through all levels has "
                 f"{one.output_tok_s * (1 + residual):,.0f} ({residual:+.0%})",
@@ -430,7 +432,7 @@ def _off_curve(rated: Sequence[_Rated]) -> Iterator[Warn]:
             )
 
 
-def _lengths(ordered: Sequence[PointSummary]) -> Iterator[Warn]:
+def _lengths(ordered: Sequence[PointSummary]) -> Iterator[Finding]:
     known = [(p, length) for p in ordered if (length := _length(p))]
     if len(known) < 3:
         return
@@ -438,7 +440,7 @@ def _lengths(ordered: Sequence[PointSummary]) -> Iterator[Warn]:
     for p, length in known:
         off = length / median - 1
         if abs(off) > MAX_LENGTH_DEVIATION:
-            yield Warn(
+            yield Finding(
                 "output_length",
                 f"{length:,.1f} output tokens per answer, {off:+.1%} from the median of the levels ({median:,.1f})",
                 "time and cost per run compare lengths here: use $ per 1M output tokens, or ask for a fixed length",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchsuite.results import Decision, Judged
+from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.slo import Slo
 
 _ENERGY_PRICE = ("usd_per_kwh", "pue", "gco2_per_kwh")
@@ -25,7 +25,7 @@ class Curve:
 
     model: str
     source: str
-    judged: tuple[Judged, ...]
+    judged: tuple[EvaluatedLevel, ...]
     decision: Decision
     slo: Slo
     gpus: int
@@ -170,11 +170,11 @@ def _with_energy_price(own: Any, price: Price) -> Any:
     return own.model_copy(update=told)
 
 
-def _run_walls_s(run: Any, choice: Judged) -> tuple[float, ...]:
-    from benchsuite.analysis.requests import as_table, rows_of, runs_of
+def _run_walls_s(run: Any, choice: EvaluatedLevel) -> tuple[float, ...]:
+    from benchsuite.analysis.requests import as_table, repeats_of, rows_of
 
     rows = rows_of(as_table(run.whole), choice.point.concurrency)
-    return tuple(one.wall_s for one in runs_of(rows))
+    return tuple(one.duration_s for one in repeats_of(rows))
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, str | None]:

@@ -10,8 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from benchsuite.cli.curves import Curve
-    from benchsuite.economics.pareto import Candidate, Placed, Score
-    from benchsuite.results import Warn
+    from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score
+    from benchsuite.results import Finding
 
 NOT_MET = 3  # exit code: measured, but no model has a place
 
@@ -73,7 +73,7 @@ def command(
     return 0 if any(one.on_frontier for one in placed) else NOT_MET
 
 
-def place(curves: list[Curve], scores: Path, seed: int = 0) -> list[Placed]:
+def place(curves: list[Curve], scores: Path, seed: int = 0) -> list[ParetoPoint]:
     """Every model's place in cost and score. Raises InputError if the scores do not fit, PriceError without a price."""
     from benchsuite.economics.pareto import frontier, match_scores, parse_scores
     from benchsuite.input_files import read_text
@@ -85,7 +85,7 @@ def place(curves: list[Curve], scores: Path, seed: int = 0) -> list[Placed]:
     return frontier([*candidates, *(_unmeasured(table[name]) for name in unmeasured)], seed=seed)
 
 
-def _write_picture(path: Path, placed: list[Placed]) -> None:
+def _write_picture(path: Path, placed: list[ParetoPoint]) -> None:
     from benchsuite.errors import InputError
     from benchsuite.report.charts_special import frontier_chart
 
@@ -105,31 +105,31 @@ def _priced(curves: list[Curve]) -> None:
             )
 
 
-def _candidate(curve: Curve, score: Score | None) -> Candidate:
-    from benchsuite.economics.pareto import Candidate
+def _candidate(curve: Curve, score: Score | None) -> ModelPoint:
+    from benchsuite.economics.pareto import ModelPoint
 
     decision = curve.decision
     if decision.kind == "none":
-        return Candidate(curve.model, None, None, score, reason=decision.reason)
+        return ModelPoint(curve.model, None, None, score, reason=decision.reason)
     cost = decision.choice.cost
     assert cost.usd_per_hour is not None
-    return Candidate(
+    return ModelPoint(
         model=curve.model,
         concurrency=decision.choice.point.concurrency,
         cost_usd=cost.cost_usd,
         score=score,
         usd_per_request=cost.usd_per_request,
-        repeat_cost_usd=tuple(cost.usd_per_hour * wall_s / 3600 for wall_s in curve.run_walls_s),
+        repeat_cost_usd=tuple(cost.usd_per_hour * duration_s / 3600 for duration_s in curve.run_walls_s),
     )
 
 
-def _unmeasured(score: Score) -> Candidate:
-    from benchsuite.economics.pareto import Candidate
+def _unmeasured(score: Score) -> ModelPoint:
+    from benchsuite.economics.pareto import ModelPoint
 
-    return Candidate(score.model, None, None, score, reason="it has a score but was not measured")
+    return ModelPoint(score.model, None, None, score, reason="it has a score but was not measured")
 
 
-def _plain(one: Placed, curves: list[Curve]) -> dict[str, Any]:
+def _plain(one: ParetoPoint, curves: list[Curve]) -> dict[str, Any]:
     import dataclasses
 
     tree = dataclasses.asdict(one)
@@ -137,14 +137,14 @@ def _plain(one: Placed, curves: list[Curve]) -> dict[str, Any]:
     return tree | {"warnings": [f"{warn.code}: {warn.finding}; {warn.remedy}" for warn in _warned(one, curves)]}
 
 
-def _warned(one: Placed, curves: list[Curve]) -> list[Warn]:
+def _warned(one: ParetoPoint, curves: list[Curve]) -> list[Finding]:
     """What is said against the level that stands for the model."""
     found = next((curve for curve in curves if curve.model == one.model), None)
     decision = None if found is None else found.decision
     return [] if decision is None or decision.kind == "none" else list(decision.choice.point.warnings)
 
 
-def _print(placed: list[Placed], curves: list[Curve], price: str, differences: list[str]) -> None:
+def _print(placed: list[ParetoPoint], curves: list[Curve], price: str, differences: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from benchsuite.cli.curves import Curve, Price
     from benchsuite.economics.capacity import CapacityPlan, Demand
     from benchsuite.economics.memory import Fit
-    from benchsuite.results import Judged
+    from benchsuite.results import EvaluatedLevel
 
 
 def show_fit(flags: dict[str, Any], as_json: bool) -> bool:
@@ -178,7 +178,7 @@ def _capacity(run: Path | None, points: Path | None, flags: dict[str, Any], as_j
     return 0
 
 
-def _level(curve: Curve, asked: int | None) -> Judged | None:
+def _level(curve: Curve, asked: int | None) -> EvaluatedLevel | None:
     """The level asked for, or the one recommended; None if no level meets the SLO."""
     from benchsuite.errors import InputError
 
@@ -193,7 +193,7 @@ def _level(curve: Curve, asked: int | None) -> Judged | None:
     )
 
 
-def _demand(level: Judged, flags: dict[str, Any]) -> Demand:
+def _demand(level: EvaluatedLevel, flags: dict[str, Any]) -> Demand:
     from benchsuite.economics import capacity
     from benchsuite.economics.capacity import service_time_s, tokens_per_request
     from benchsuite.errors import InputError

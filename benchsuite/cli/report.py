@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from benchsuite.cli.curves import Curve
-    from benchsuite.economics.pareto import Placed
+    from benchsuite.economics.pareto import ParetoPoint
 
 _COMPARISON = Path("comparison.html")
 FORMATS = ("html", "md", "csv", "json", "vllm")
@@ -181,7 +181,7 @@ def _write_comparison(path: Path, runs: tuple[Path, ...], points: Path | None, f
     write_bytes(path, render_comparison(contenders, placed, unlike(curves), price.told()).encode())
 
 
-def _placed(curves: list[Curve], scores: Path) -> list[Placed]:
+def _placed(curves: list[Curve], scores: Path) -> list[ParetoPoint]:
     from benchsuite.cli.frontier import place
 
     return place(curves, scores)

@@ -12,7 +12,7 @@ from scipy.special import gammaincc, gammaln
 
 from benchsuite.economics.decision import measured
 from benchsuite.errors import InputError
-from benchsuite.results import Judged, PointSummary, Warn
+from benchsuite.results import EvaluatedLevel, Finding, PointSummary
 from benchsuite.slo import Limit, Slo
 
 HOURS_PER_MONTH = 730.0
@@ -219,7 +219,7 @@ class CapacityPlan:
     usd_per_1m_output_tokens_full: float | None
     unchecked: tuple[str, ...]
     measured_levels: tuple[int, int]
-    warnings: tuple[Warn, ...]
+    warnings: tuple[Finding, ...]
 
 
 def service_time_s(point: PointSummary) -> float:
@@ -238,8 +238,8 @@ def tokens_per_request(point: PointSummary) -> float | None:
 
 
 def plan(
-    level: Judged,
-    judged: Sequence[Judged],
+    level: EvaluatedLevel,
+    judged: Sequence[EvaluatedLevel],
     demand: Demand,
     slo: Slo,
     *,
@@ -318,23 +318,25 @@ def _keeps(queue: Queue, point: PointSummary, limits: Sequence[Limit]) -> bool:
     return True
 
 
-def _warnings(level: Judged, judged: Sequence[Judged], demand: Demand, replicas: int, service_s: float) -> list[Warn]:
+def _warnings(
+    level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], demand: Demand, replicas: int, service_s: float
+) -> list[Finding]:
     low, high = _range(judged)
     at, found = level.point.concurrency, [*level.point.warnings]
     if not level.meets_slo:
         doubts = ", ".join((*level.misses, *level.unknown))
-        found.append(Warn("misses_slo", f"the level does not keep the SLO: {doubts}", "plan at one that does", at))
+        found.append(Finding("misses_slo", f"the level does not keep the SLO: {doubts}", "plan at one that does", at))
     if at == high:
         finding = f"{at} is the highest level measured, and nothing is known beyond"
-        found.append(Warn("end_of_curve", finding, "measure higher: fewer replicas may do", at))
+        found.append(Finding("end_of_curve", finding, "measure higher: fewer replicas may do", at))
     busy = demand.mean_per_s * service_s / replicas
     if busy < low:
         finding = f"at the mean load about {busy:.2g} slots a replica are busy; below {low} nothing was measured"
-        found.append(Warn("below_curve", finding, "measure lower levels if latency in quiet hours matters", low))
+        found.append(Finding("below_curve", finding, "measure lower levels if latency in quiet hours matters", low))
     return found
 
 
-def _range(judged: Sequence[Judged]) -> tuple[int, int]:
+def _range(judged: Sequence[EvaluatedLevel]) -> tuple[int, int]:
     levels = [j.point.concurrency for j in judged]
     return min(levels), max(levels)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.economics.gpu_hour import Ownership, hourly_cost, natural_mode
 from benchsuite.errors import PriceError
-from benchsuite.results import Estimate, PointCost, PointEnergy, PointSummary, Warn
+from benchsuite.results import Estimate, Finding, PointCost, PointEnergy, PointSummary
 from benchsuite.spec import OwnedSpec, PriceSpec
 
 SECONDS_PER_HOUR = 3600.0
@@ -44,9 +44,9 @@ def point_cost(point: PointSummary, usd_per_hour_total: float | None) -> PointCo
     usd_per_hour_total: all GPUs together; None if no price is known, then every cost is None. Failed requests keep
     their time in the cost and are not among the products.
     """
-    if usd_per_hour_total is None or point.wall_s is None:
+    if usd_per_hour_total is None or point.duration_s is None:
         return PointCost(usd_per_hour_total, None, None, None, None)
-    cost_usd = usd_per_hour_total * point.wall_s / SECONDS_PER_HOUR
+    cost_usd = usd_per_hour_total * point.duration_s / SECONDS_PER_HOUR
     all_runs_usd = cost_usd * point.repeat_count
 
     def per(count: int | None, unit: float) -> float | None:
@@ -70,7 +70,7 @@ def cost_intervals(cost: PointCost, intervals: Mapping[str, Estimate]) -> dict[s
     Both are proportional to those at a fixed price: the price's own doubt is not in them. Empty where no cost is known.
     """
     found = {}
-    wall, rate = intervals.get("wall_s"), intervals.get("output_tok_s")
+    wall, rate = intervals.get("duration_s"), intervals.get("output_tok_s")
     usd_per_s = None if cost.usd_per_hour is None else cost.usd_per_hour / SECONDS_PER_HOUR
     if usd_per_s is not None and cost.cost_usd is not None and wall is not None:
         found["cost_usd"] = Estimate(
@@ -141,18 +141,18 @@ def level_prices(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -
     return found
 
 
-def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -> list[Warn]:
+def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -> list[Finding]:
     """What stands against putting the levels' measured power beside their price, by level."""
     found = []
     has_price = price.owned is not None or price.usd_per_hour is not None or price.preset is not None
     for level, energy in energies.items():
         if price.owned is not None and price.owned.power_kw is None and (energy is None or energy.mean_w is None):
             remedy = "price.owned.power_kw, or --constant-kw, or telemetry of the GPUs; until then nothing has a price"
-            found.append(Warn("owned_power_unknown", "the power of the owned GPUs was not measured", remedy, level))
+            found.append(Finding("owned_power_unknown", "the power of the owned GPUs was not measured", remedy, level))
         if has_price and energy is not None and energy.n_gpus != price.gpus and not _of_a_slice(energy):
             finding = f"energy of {_gpus(energy.n_gpus)}, the price of {_gpus(price.gpus)}"
             remedy = "name the GPUs that serve (--gpu-ids), and their number (--gpus)"
-            found.append(Warn("gpu_count", finding, remedy, level))
+            found.append(Finding("gpu_count", finding, remedy, level))
     return found
 
 

@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN, none
-from benchsuite.analysis.slo_test import LevelSums, tail_share, tail_verdict
+from benchsuite.analysis.slo_test import SloResampling, tail_share, tail_verdict
 from benchsuite.analysis.warnings import check_levels
 from benchsuite.economics.cost import HourPrice, cost_intervals, hour_at, point_cost
 from benchsuite.results import (
     Decision,
     Estimate,
-    Judged,
+    EvaluatedLevel,
+    Finding,
     NoFeasiblePoint,
     Optimum,
     PointCost,
     PointSummary,
     SloVerdict,
-    Warn,
 )
 from benchsuite.slo import LATENCIES, Limit, Slo
 
@@ -33,7 +33,7 @@ _SEED = 20260102
 
 
 @dataclass(frozen=True, slots=True)
-class Chances:
+class DecisionUncertainty:
     """By concurrency level, as far as levels have several runs.
 
     p_met: share of draws that keep every limit; p_steady: that keep the limits on means and rates. p_by_level: share
@@ -45,20 +45,20 @@ class Chances:
     p_steady: dict[int, float] = field(default_factory=dict)
     p_by_level: dict[int, float] | None = None
     method: str = ONE_RUN
-    levels: dict[int, LevelSums] = field(default_factory=dict)
+    levels: dict[int, SloResampling] = field(default_factory=dict)
 
 
-NO_CHANCES = Chances()
+NOT_RESAMPLED = DecisionUncertainty()
 
 
 def chances(
-    levels: Sequence[LevelSums],
+    levels: Sequence[SloResampling],
     *,
     free: bool = False,
     hourly: Mapping[int, float] | None = None,
     draws: int = DRAWS,
     seed: int = _SEED,
-) -> Chances:
+) -> DecisionUncertainty:
     """Resample repeats, then blocks of requests in each; all levels take the same repeats where they share them.
 
     Each draw's distance from the measured figures is stretched as Student's t is wider than the normal: three runs
@@ -76,7 +76,7 @@ def chances(
         p_steady[one.level.concurrency] = float(one.kept[:, steady].all(axis=1).mean())
         feasible.append(one.feasible)
         usd_per_hour = 1.0 if hourly is None else hourly[one.level.concurrency]
-        wall.append(np.zeros(draws) if free else one.wall_s * usd_per_hour)
+        wall.append(np.zeros(draws) if free else one.duration_s * usd_per_hour)
     single = [level.concurrency for level in levels if len(level.runs) < 2]
     p_by_level, method = None, ONE_RUN if len(single) == len(levels) else f"{ONE_RUN} at {_list(single)}"
     if levels and not single:
@@ -84,16 +84,16 @@ def chances(
         counts = sorted({len(level.runs) for level in levels})
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
-    return Chances(p_met, p_steady, p_by_level, method, {level.concurrency: level for level in levels})
+    return DecisionUncertainty(p_met, p_steady, p_by_level, method, {level.concurrency: level for level in levels})
 
 
 @dataclass(frozen=True, slots=True)
 class LevelDraws:
-    """A level resampled. kept: (draws, limits), whether each limit holds. wall_s: (draws,) of one run of the set."""
+    """A level resampled. kept: (draws, limits): whether each limit holds. duration_s: (draws,) of one run."""
 
-    level: LevelSums
+    level: SloResampling
     kept: NDArray[np.bool_]
-    wall_s: NDArray[np.float64]
+    duration_s: NDArray[np.float64]
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
@@ -101,7 +101,7 @@ class LevelDraws:
         return np.asarray(self.kept.all(axis=1), dtype=np.bool_)
 
 
-def resample(levels: Sequence[LevelSums], *, draws: int = DRAWS, seed: int = _SEED) -> list[LevelDraws]:
+def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int = _SEED) -> list[LevelDraws]:
     """The draws of every level that has several runs, as `chances` takes them; draw i of all levels belongs together.
 
     levels: of one server, ascending, with the same limits.
@@ -120,7 +120,7 @@ def resample(levels: Sequence[LevelSums], *, draws: int = DRAWS, seed: int = _SE
     return found
 
 
-def _picks(level: LevelSums, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _picks(level: SloResampling, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
     n = len(level.runs)
     return rng.integers(0, max(n, 1), (draws, n))
 
@@ -147,7 +147,9 @@ def _list(levels: Sequence[int]) -> str:
     return ", ".join(str(level) for level in levels)
 
 
-def slo_verdict(concurrency: int, misses: Sequence[str], unknown: Sequence[str], found: Chances) -> SloVerdict:
+def slo_verdict(
+    concurrency: int, misses: Sequence[str], unknown: Sequence[str], found: DecisionUncertainty
+) -> SloVerdict:
     """What the measurement proves of a level. misses, unknown: what was observed.
 
     Limits on means and rates are met when 95 % of draws keep them and not met when 5 % do; percentiles go by the
@@ -168,7 +170,7 @@ def slo_verdict(concurrency: int, misses: Sequence[str], unknown: Sequence[str],
     return "met" if all(part == "met" for part in parts) else "undecided"
 
 
-def _tail_verdict(level: LevelSums, index: int) -> SloVerdict:
+def _tail_verdict(level: SloResampling, index: int) -> SloVerdict:
     tail, share = level.tails[index], tail_share(level.limits[index])
     assert tail is not None
     assert share is not None
@@ -181,12 +183,12 @@ MAX_ERROR_RATE = Limit("error_rate", None, "<=", 0.01)
 def measured(point: PointSummary, limit: Limit) -> float | None:
     """The figure of `point` that `limit` speaks of, in the limit's unit. None if it is not known."""
     if limit.metric in LATENCIES:
-        fields = {"ttft": "ttft_s", "ttfa": "ttfa_s", "tpot": "tpot_s", "e2e": "e2e_s", "gap": "chunk_gap_s"}
+        fields = {"ttft": "ttft_s", "ttfa": "ttfa_s", "tpot": "tpot_s", "e2e": "e2e_s", "itl": "itl_s"}
         value: float | None = getattr(point, fields[limit.metric]).stat(limit.stat or "mean")
         return value
     match limit.metric:
         case "throughput":
-            return point.throughput_paper_tok_s
+            return point.output_tok_s_per_user
         case "decode":
             return point.decode_tok_s
         case "output":
@@ -198,7 +200,7 @@ def measured(point: PointSummary, limit: Limit) -> float | None:
     raise ValueError(f"no figure for the limit {limit}")
 
 
-def judge(point: PointSummary, cost: PointCost, slo: Slo, found: Chances = NO_CHANCES) -> Judged:
+def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncertainty = NOT_RESAMPLED) -> EvaluatedLevel:
     """`point` held against every limit. A figure that is not known proves nothing: its limit is listed as unknown.
 
     Failing requests shorten a run and so make it look cheap: a point with more than 1 % of them misses, whatever the
@@ -213,7 +215,7 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: Chances = NO_CH
         elif value is None and limit is not MAX_ERROR_RATE:
             unknown.append(f"{limit} unknown")
     intervals = point.intervals or _of_one_run(point)
-    return Judged(
+    return EvaluatedLevel(
         point,
         cost,
         tuple(misses),
@@ -227,8 +229,8 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: Chances = NO_CH
 def _of_one_run(point: PointSummary) -> dict[str, Estimate]:
     """For a level of a points table: what it tells, without intervals."""
     told = {
-        "wall_s": point.wall_s,
-        "throughput_paper_tok_s": point.throughput_paper_tok_s,
+        "duration_s": point.duration_s,
+        "output_tok_s_per_user": point.output_tok_s_per_user,
         "output_tok_s": point.output_tok_s,
         "request_per_s": point.request_per_s,
         "ttft_mean_s": point.ttft_s.mean,
@@ -237,15 +239,15 @@ def _of_one_run(point: PointSummary) -> dict[str, Estimate]:
 
 
 def judge_points(
-    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: Chances = NO_CHANCES
-) -> list[Judged]:
+    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
+) -> list[EvaluatedLevel]:
     """Every point with its cost at the price of the whole machine (one, or its level's), held against the SLO."""
     return [
         judge(point, point_cost(point, hour_at(usd_per_hour_total, point.concurrency)), slo, found) for point in points
     ]
 
 
-def decide(judged: Sequence[Judged], slo: Slo, found: Chances = NO_CHANCES) -> Decision:
+def decide(judged: Sequence[EvaluatedLevel], slo: Slo, found: DecisionUncertainty = NOT_RESAMPLED) -> Decision:
     """The cheapest level of one model (and one machine) that meets the SLO, the lower level if two cost the same.
 
     Without a price the shortest run is the cheapest. A level whose feasibility is in doubt is not chosen, and the
@@ -272,7 +274,7 @@ def decide(judged: Sequence[Judged], slo: Slo, found: Chances = NO_CHANCES) -> D
     )
 
 
-def _safest(choice: Judged, feasible: Sequence[Judged]) -> Judged:
+def _safest(choice: EvaluatedLevel, feasible: Sequence[EvaluatedLevel]) -> EvaluatedLevel:
     """The lowest level among those that meet the SLO at nearly the same cost."""
     most = (_expense(choice) or 0.0) * NEARLY
     near = [j for j in feasible if (_expense(j) or 0.0) <= most]
@@ -285,17 +287,17 @@ def limits_of(slo: Slo) -> tuple[Limit, ...]:
     return slo.limits if own else (*slo.limits, MAX_ERROR_RATE)
 
 
-def _expense(j: Judged) -> float | None:
+def _expense(j: EvaluatedLevel) -> float | None:
     """What is to be least: the cost, or the duration where no price is known or the hour is free."""
-    return j.cost.cost_usd or j.point.wall_s
+    return j.cost.cost_usd or j.point.duration_s
 
 
-def _order(j: Judged) -> tuple[float, int]:
+def _order(j: EvaluatedLevel) -> tuple[float, int]:
     expense = _expense(j)
     return (float("inf") if expense is None else expense), j.point.concurrency
 
 
-def stopped_level(choice: Judged, judged: Sequence[Judged]) -> Judged | None:
+def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> EvaluatedLevel | None:
     """The level that the SLO keeps from being chosen: one that would cost less, else the next one up; None if neither.
 
     Of several that would cost less, those above `choice` first, the nearest first.
@@ -308,7 +310,7 @@ def stopped_level(choice: Judged, judged: Sequence[Judged]) -> Judged | None:
     return above if above is not None and not above.meets_slo else None
 
 
-def _binding(choice: Judged, judged: Sequence[Judged], slo: Slo) -> str:
+def _binding(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo: Slo) -> str:
     stopped = stopped_level(choice, judged)
     if stopped is not None:
         point = stopped.point
@@ -326,7 +328,7 @@ def _miss(point: PointSummary, limit: Limit) -> float | None:
     return None if value is None else limit.miss(value)
 
 
-def _reason(choice: Judged, judged: Sequence[Judged], binding: str) -> str:
+def _reason(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], binding: str) -> str:
     level = choice.point.concurrency
     said = [f"{level} is the cheapest of the levels that meet the SLO"]
     stopped = stopped_level(choice, judged)
@@ -340,11 +342,11 @@ def _reason(choice: Judged, judged: Sequence[Judged], binding: str) -> str:
     return "; ".join(dict.fromkeys(said))
 
 
-def _none(model: str | None, judged: Sequence[Judged], slo: Slo, found: Chances) -> NoFeasiblePoint:
+def _none(model: str | None, judged: Sequence[EvaluatedLevel], slo: Slo, found: DecisionUncertainty) -> NoFeasiblePoint:
     if not judged:
         return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
 
-    def distance(j: Judged) -> tuple[float, int, tuple[float, int]]:
+    def distance(j: EvaluatedLevel) -> tuple[float, int, tuple[float, int]]:
         return max((_miss(j.point, limit) or 0.0 for limit in limits_of(slo)), default=0.0), len(j.unknown), _order(j)
 
     nearest = min(judged, key=distance)
@@ -367,7 +369,7 @@ def with_level_warnings(points: Sequence[PointSummary], slo: Slo, usd_per_hour_t
 
     Points of several models keep their order; warnings that a point has already stay in front, once.
     """
-    found: dict[tuple[str | None, int], list[Warn]] = {}
+    found: dict[tuple[str | None, int], list[Finding]] = {}
     for model in dict.fromkeys(p.model for p in points):
         own = [p for p in points if p.model == model]
         judged = judge_points(own, slo, usd_per_hour_total)
@@ -379,7 +381,7 @@ def with_level_warnings(points: Sequence[PointSummary], slo: Slo, usd_per_hour_t
     ]
 
 
-def fragile_optimum(judged: Sequence[Judged], decision: Decision, slo: Slo) -> list[Warn]:
+def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo) -> list[Finding]:
     """The optimum if it keeps a limit by less than 1 %, and levels that would be it but miss by less than 1 %."""
     found = []
     if decision.kind == "optimum":
@@ -402,31 +404,31 @@ def fragile_optimum(judged: Sequence[Judged], decision: Decision, slo: Slo) -> l
     return found
 
 
-def _margins(judged: Judged, slo: Slo) -> list[tuple[Limit, float]]:
+def _margins(judged: EvaluatedLevel, slo: Slo) -> list[tuple[Limit, float]]:
     """The SLO's limits whose figure is known, with the distance to it relative to the limit."""
     known = [limit for limit in slo.limits if measured(judged.point, limit) is not None and limit.value > 0]
     return [(limit, abs(_value(judged, limit) - limit.value) / limit.value) for limit in known]
 
 
-def _value(judged: Judged, limit: Limit) -> float:
+def _value(judged: EvaluatedLevel, limit: Limit) -> float:
     value = measured(judged.point, limit)
     assert value is not None
     return value
 
 
-def _expenses(one: Judged, other: Judged) -> tuple[float | None, float | None]:
+def _expenses(one: EvaluatedLevel, other: EvaluatedLevel) -> tuple[float | None, float | None]:
     """What both cost; how long they take where there is no price."""
     if one.cost.cost_usd and other.cost.cost_usd:
         return one.cost.cost_usd, other.cost.cost_usd
-    return one.point.wall_s, other.point.wall_s
+    return one.point.duration_s, other.point.duration_s
 
 
-def _cheaper(one: Judged, other: Judged) -> bool:
+def _cheaper(one: EvaluatedLevel, other: EvaluatedLevel) -> bool:
     a, b = _expenses(one, other)
     return a is not None and b is not None and a < b
 
 
-def _else(rival: Judged, decision: Decision) -> str:
+def _else(rival: EvaluatedLevel, decision: Decision) -> str:
     if decision.kind == "none":
         return "meet the SLO"
     ours, theirs = _expenses(rival, decision.choice)
@@ -435,5 +437,5 @@ def _else(rival: Judged, decision: Decision) -> str:
     return f"cost {1 - ours / theirs:.0%} less than the optimum {decision.choice.point.concurrency}"
 
 
-def _warn(judged: Judged, finding: str) -> Warn:
-    return Warn("fragile_optimum", finding, _REMEDY, judged.point.concurrency)
+def _warn(judged: EvaluatedLevel, finding: str) -> Finding:
+    return Finding("fragile_optimum", finding, _REMEDY, judged.point.concurrency)

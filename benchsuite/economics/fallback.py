@@ -40,14 +40,14 @@ def fallback_use(
     *,
     usd_per_1m: tuple[float, float] | None,
     usd_per_hour_total: float | None,
-    wall_s: float | None,
+    duration_s: float | None,
     tries: int | None = None,
     skips: int | None = None,
 ) -> FallbackUse:
     """The level's fallback and its cost.
 
     usd_per_1m: list price of input and output tokens, None if not known; cached input is billed as input. Failed
-    requests are not billed. wall_s: of all repeats together, for which the own machine is paid, whoever answers.
+    requests are not billed. duration_s: of all repeats together, for which the own machine is paid, whoever answers.
     """
     own, api = level.of("own"), level.of("fallback")
     requests = sum(part.requests for part in level.parts)
@@ -55,7 +55,9 @@ def fallback_use(
     own_tokens, api_tokens = _tokens(own), _tokens(api)
     tokens = None if own_tokens is None or api_tokens is None else own_tokens + api_tokens
     api_usd = _bill(api, usd_per_1m)
-    own_usd = None if usd_per_hour_total is None or wall_s is None else usd_per_hour_total * wall_s / SECONDS_PER_HOUR
+    own_usd = (
+        None if usd_per_hour_total is None or duration_s is None else usd_per_hour_total * duration_s / SECONDS_PER_HOUR
+    )
     both_usd = None if api_usd is None or own_usd is None else api_usd + own_usd
     return FallbackUse(
         concurrency=level.concurrency,
@@ -78,16 +80,16 @@ def fallback_use(
 def hours_with_bills(
     usd_per_hour_total: float | Mapping[int, float] | None,
     used: Sequence[FallbackUse],
-    wall_s: Mapping[int, float | None],
+    duration_s: Mapping[int, float | None],
 ) -> dict[int, float] | None:
     """The whole machine's hour by level with the API's bill spread over it, so that hour times time is the whole cost.
 
-    wall_s: of all repeats together. None where a level's own price, bill or time is not known: a cost that leaves out
-    the API would make the level that sends most of its requests there the cheapest.
+    duration_s: of all repeats together. None where a level's own price, bill or time is not known: a cost that leaves
+    out the API would make the level that sends most of its requests there the cheapest.
     """
     hours = {}
     for use in used:
-        level, time_s = use.concurrency, wall_s.get(use.concurrency)
+        level, time_s = use.concurrency, duration_s.get(use.concurrency)
         own = usd_per_hour_total.get(level) if isinstance(usd_per_hour_total, Mapping) else usd_per_hour_total
         if own is None or use.api_usd is None or not time_s:
             return None

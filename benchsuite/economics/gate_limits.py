@@ -16,13 +16,13 @@ from benchsuite.analysis.intervals import ALPHA
 from benchsuite.analysis.metrics import LevelRuns, by_run
 from benchsuite.analysis.regression import ONE_RUN_CV, ONE_RUN_CV_TAIL, Verdict, repeats_needed
 from benchsuite.analysis.requests import Floats
-from benchsuite.analysis.slo_test import LevelSums, n_min, tail_share, tail_verdict
+from benchsuite.analysis.slo_test import SloResampling, n_min, tail_share, tail_verdict
 from benchsuite.economics.decision import MET, NOT_MET, LevelDraws, measured, resample
 from benchsuite.results import PointSummary
 from benchsuite.slo import LATENCIES, Limit
 
 _FIGURES = {
-    "throughput": "throughput_paper_tok_s",
+    "throughput": "output_tok_s_per_user",
     "decode": "decode_tok_s",
     "output": "output_tok_s",
     "requests": "request_per_s",
@@ -42,7 +42,7 @@ class LimitCheck:
 
 
 def check_limits(
-    levels: Sequence[tuple[PointSummary, LevelSums]], runs: dict[int, LevelRuns]
+    levels: Sequence[tuple[PointSummary, SloResampling]], runs: dict[int, LevelRuns]
 ) -> dict[int, tuple[LimitCheck, ...]]:
     """Every limit that the sums were made for, by level. levels: of one run folder, ascending; runs: the same levels.
 
@@ -60,7 +60,7 @@ def check_limits(
     }
 
 
-def _check(point: PointSummary, sums: LevelSums, draws: LevelDraws | None, i: int, runs: LevelRuns) -> LimitCheck:
+def _check(point: PointSummary, sums: SloResampling, draws: LevelDraws | None, i: int, runs: LevelRuns) -> LimitCheck:
     limit = sums.limits[i]
     value = measured(point, limit)
     if value is None:
@@ -89,7 +89,7 @@ def _errors(point: PointSummary, limit: Limit) -> tuple[Verdict, str]:
     return ("fail" if p <= ALPHA else "inconclusive"), f"{failed} of {n:,} requests failed"
 
 
-def _within_runs(sums: LevelSums, draws: LevelDraws | None, i: int) -> tuple[Verdict, str]:
+def _within_runs(sums: SloResampling, draws: LevelDraws | None, i: int) -> tuple[Verdict, str]:
     """What the runs that were measured prove of themselves: resampled, or of a percentile by counting."""
     tail, share = sums.tails[i], tail_share(sums.limits[i])
     if tail is not None and share is not None:

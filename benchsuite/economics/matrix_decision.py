@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN
-from benchsuite.analysis.slo_test import LevelSums
+from benchsuite.analysis.slo_test import SloResampling
 from benchsuite.economics.decision import resample
 from benchsuite.errors import PointsError
-from benchsuite.results import Decision, Judged
+from benchsuite.results import Decision, EvaluatedLevel
 
 _SEED = 20261121
 
@@ -29,15 +29,15 @@ class SettingCurve:
     name: str
     gpus: int
     decision: Decision | None
-    judged: tuple[Judged, ...] = ()
-    sums: tuple[LevelSums, ...] = ()
+    judged: tuple[EvaluatedLevel, ...] = ()
+    sums: tuple[SloResampling, ...] = ()
     problem: str | None = None
     slo: str | None = None
     workload_hash: str | None = None
     price_basis: str | None = None
 
     @property
-    def best(self) -> Judged | None:
+    def best(self) -> EvaluatedLevel | None:
         """Its cheapest level that meets the SLO; None if it has none, or may not be chosen."""
         if self.problem is not None or self.decision is None or self.decision.kind == "none":
             return None
@@ -117,10 +117,10 @@ def _alike(curves: Sequence[SettingCurve]) -> None:
             )
 
 
-def _expense(judged: Judged, gpus: int, priced: bool) -> float | None:
+def _expense(judged: EvaluatedLevel, gpus: int, priced: bool) -> float | None:
     if priced:
         return judged.cost.cost_usd
-    return None if judged.point.wall_s is None else judged.point.wall_s * gpus
+    return None if judged.point.duration_s is None else judged.point.duration_s * gpus
 
 
 def _chances(
@@ -149,5 +149,5 @@ def _least(curve: SettingCurve, priced: bool, draws: int, seed: int) -> NDArray[
         rate = rates.get(drawn.level.concurrency)
         if rate is not None:
             scale = rate / 3600 if priced else rate
-            least = np.minimum(least, np.where(drawn.feasible, drawn.wall_s * scale, np.inf))
+            least = np.minimum(least, np.where(drawn.feasible, drawn.duration_s * scale, np.inf))
     return least

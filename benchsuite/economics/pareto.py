@@ -180,7 +180,7 @@ UNKNOWN = "one run per level and no n of the score: neither the cost nor the sco
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ModelPoint:
     """A model at its own optimum. cost_usd: one run of the set; None with the reason if it has no place.
 
     repeat_cost_usd: the same, each repeat alone; an interval needs two. usd_per_request: over those that succeeded.
@@ -196,7 +196,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class ParetoPoint:
     """A model's place. on_frontier None: it has none, `reason` says why. dominated_by: cheapest first.
 
     p_on_frontier: share of the draws in which nobody dominates it; None where neither its cost nor its score has an
@@ -224,7 +224,7 @@ class Placed:
     reason: str | None = None
 
 
-def frontier(candidates: Sequence[Candidate], *, seed: int = 0, draws: int = DRAWS) -> list[Placed]:
+def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DRAWS) -> list[ParetoPoint]:
     """Every candidate's place, by cost; those without one last, with the reason.
 
     A dominates B if it costs no more, scores no less, and one of the two strictly. Draws of a cost: the run means that
@@ -263,13 +263,13 @@ def frontier(candidates: Sequence[Candidate], *, seed: int = 0, draws: int = DRA
     return placed + [_placed(c, on_frontier=None, reason=_reason(c)) for c in candidates if _reason(c) is not None]
 
 
-def _reason(one: Candidate) -> str | None:
+def _reason(one: ModelPoint) -> str | None:
     if one.cost_usd is None:
         return one.reason or "it has no cost"
     return "it has no score" if one.score is None else None
 
 
-def _score(one: Candidate) -> float:
+def _score(one: ModelPoint) -> float:
     assert one.score is not None
     return one.score.score
 
@@ -282,14 +282,14 @@ def _dominates(cost: Floats, score: Floats) -> npt.NDArray[np.bool_]:
     return beats
 
 
-def _held_fixed(one: Candidate) -> tuple[str, ...]:
+def _held_fixed(one: ModelPoint) -> tuple[str, ...]:
     fixed = [] if len(one.repeat_cost_usd) > 1 else ["cost: one run per level"]
     if one.score is not None and one.score.n is None:
         fixed.append("score: no n")
     return tuple(fixed)
 
 
-def _cost_draws(one: Candidate, draws: int, rng: np.random.Generator) -> Floats:
+def _cost_draws(one: ModelPoint, draws: int, rng: np.random.Generator) -> Floats:
     """(draws,) of the mean cost: exp(mean ln y + t s / sqrt(n)), t with n - 1 degrees; without repeats as it is."""
     n = len(one.repeat_cost_usd)
     if n < 2 or min(one.repeat_cost_usd) <= 0:
@@ -301,7 +301,7 @@ def _cost_draws(one: Candidate, draws: int, rng: np.random.Generator) -> Floats:
     return drawn
 
 
-def _score_draws(here: Sequence[Candidate], draws: int, rng: np.random.Generator) -> Floats:
+def _score_draws(here: Sequence[ModelPoint], draws: int, rng: np.random.Generator) -> Floats:
     """(draws, models). Items are drawn once for all models, so that what is hard for all is so in every draw."""
     scores = np.empty((draws, len(here)))
     by_item = [j for j, one in enumerate(here) if one.score is not None and one.score.items is not None]
@@ -319,14 +319,14 @@ def _score_draws(here: Sequence[Candidate], draws: int, rng: np.random.Generator
     return scores
 
 
-def _item_table(here: Sequence[Candidate]) -> Floats:
+def _item_table(here: Sequence[ModelPoint]) -> Floats:
     """(items, models) of scores from 0 to 1."""
     maps = [one.score.items or {} for one in here if one.score is not None]
     return np.array([[own[item] for own in maps] for item in maps[0]])
 
 
 def _placed(
-    one: Candidate,
+    one: ModelPoint,
     *,
     on_frontier: bool | None,
     dominated_by: tuple[str, ...] = (),
@@ -335,7 +335,7 @@ def _placed(
     p_reason: str | None = None,
     held_fixed: tuple[str, ...] = (),
     reason: str | None = None,
-) -> Placed:
+) -> ParetoPoint:
     score = one.score
     cost_low, cost_high = _cost_interval(one)
     low, high = (None, None) if score is None or score.n is None else _wilson(score.score, score.n)
@@ -343,7 +343,7 @@ def _placed(
     per_correct = None
     if counted and one.usd_per_request is not None and score is not None:
         per_correct = one.usd_per_request / (score.score / 100) * 1e6
-    return Placed(
+    return ParetoPoint(
         model=one.model,
         concurrency=one.concurrency,
         cost_usd=one.cost_usd,
@@ -370,7 +370,7 @@ def _wilson(score: float, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _cost_interval(one: Candidate) -> tuple[float | None, float | None]:
+def _cost_interval(one: ModelPoint) -> tuple[float | None, float | None]:
     """95 %: exp(mean ln y -+ t s / sqrt(n)) over the repeats."""
     n = len(one.repeat_cost_usd)
     if n < 2 or min(one.repeat_cost_usd) <= 0:

@@ -27,7 +27,7 @@ from benchsuite.analysis.scalability import (
 )
 from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
 from benchsuite.economics.decision import MAX_ERROR_RATE, decide, judge_points, measured
-from benchsuite.results import Decision, Estimate, Judged, Optimum, PointSummary
+from benchsuite.results import Decision, Estimate, EvaluatedLevel, Optimum, PointSummary
 from benchsuite.slo import Limit, Slo
 
 NONE_HOLDS = "no level keeps it"
@@ -82,7 +82,7 @@ def _runs(levels: Sequence[int], limit: Limit, repeats: Sequence[Sequence[PointS
             if value is not None and p.concurrency in levels:
                 column = levels.index(p.concurrency)
                 values[i, column] = value
-                weights[i, column] = (p.wall_s or 0.0) if limit.metric in FALLING else p.n_ok
+                weights[i, column] = (p.duration_s or 0.0) if limit.metric in FALLING else p.n_ok
     return Runs(values, weights)
 
 
@@ -105,19 +105,19 @@ class BoundaryCost:
     def __call__(self, users: float) -> tuple[float | None, float | None]:
         """Dollars (None without a price) and the share saved against the optimum; None where not known."""
         choice = self.choice
-        if choice is None or not choice.output_tokens or not choice.wall_s or not self.levels:
+        if choice is None or not choice.output_tokens or not choice.duration_s or not self.levels:
             return None, None
         from scipy.optimize import isotonic_regression
 
         speeds = isotonic_regression(np.asarray(self.speeds), increasing=False).x
         rate = float(np.interp(math.log(users), self.levels, speeds)) * users
-        wall_s = choice.output_tokens / choice.repeat_count / rate
+        duration_s = choice.output_tokens / choice.repeat_count / rate
         hour = self.hour_at(users)
         if hour is None:
-            return None, 1 - wall_s / choice.wall_s
-        usd = hour * wall_s / SECONDS_PER_HOUR
+            return None, 1 - duration_s / choice.duration_s
+        usd = hour * duration_s / SECONDS_PER_HOUR
         before = self.hour_at(choice.concurrency)
-        return usd, 1 - wall_s / choice.wall_s * (hour / before if before else 1.0)
+        return usd, 1 - duration_s / choice.duration_s * (hour / before if before else 1.0)
 
     def hour_at(self, users: float) -> float | None:
         """The machine's hour, between levels straight in the logarithm of users."""
@@ -233,9 +233,9 @@ def _steps(
 def _step(looser: float, at: float, beyond: Optimum | None, now: Optimum | None) -> SloStep:
     if beyond is None:
         return SloStep(looser, at, None, None, None)
-    choice, before = beyond.choice, now.choice.point.wall_s if now else None
-    wall_s = choice.point.wall_s
-    change = wall_s / before - 1 if wall_s is not None and before else None
+    choice, before = beyond.choice, now.choice.point.duration_s if now else None
+    duration_s = choice.point.duration_s
+    change = duration_s / before - 1 if duration_s is not None and before else None
     return SloStep(looser, at, choice.point.concurrency, choice.cost.cost_usd, change)
 
 
@@ -376,7 +376,7 @@ def scaling(
     )
 
 
-def _levels(rated: Sequence[Judged], steps: Sequence[float], zone: Zone | None) -> list[ScalingLevel]:
+def _levels(rated: Sequence[EvaluatedLevel], steps: Sequence[float], zone: Zone | None) -> list[ScalingLevel]:
     found: list[ScalingLevel] = []
     for i, one in enumerate(rated):
         average = one.cost.usd_per_1m_output_tokens
@@ -399,7 +399,7 @@ def _levels(rated: Sequence[Judged], steps: Sequence[float], zone: Zone | None) 
     return found
 
 
-def _zone(rated: Sequence[Judged], decision: Decision, p_met: Mapping[int, float]) -> Zone | None:
+def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[int, float]) -> Zone | None:
     """At one hourly price (or none) the average cost is the inverse of the rate, so the zone needs no price."""
     sure = [j for j in rated if j.meets_slo and p_met.get(j.point.concurrency, 1.0) >= ZONE_P_MET]
     # tokens per dollar at prices that differ, per second at one

@@ -41,7 +41,7 @@ def calibration_row(run: Any) -> dict[str, Any]:
     found = fidelity(run.rows, run.origin_monotonic_ns, truth)
     client = run.client
     n_chunks = client["n_chunks"]
-    wall_s = client["wall_s"]
+    duration_s = client["duration_s"]
     return {
         "driver": run.setting.driver,
         "concurrency": run.setting.concurrency,
@@ -51,7 +51,7 @@ def calibration_row(run: Any) -> dict[str, Any]:
         "requests": run.rows.num_rows,
         "n_unmatched": found.n_unmatched,
         "n_chunks": n_chunks,
-        "chunks_per_s": n_chunks / wall_s if wall_s else None,
+        "chunks_per_s": n_chunks / duration_s if duration_s else None,
         "gap_error_ms": dataclasses.asdict(found.gap_error),
         "ttft_error_ms": dataclasses.asdict(found.ttft_error),
         "send_error_ms": dataclasses.asdict(found.send_error),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchsuite.economics.pareto import Placed
+from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report.charts import (
     CHARACTER,
     SMALL,
@@ -274,12 +274,12 @@ FRAME = Frame(560, 380, 50, 18, 34, 46)
 BUBBLES_NARROW = Frame(380, 380, 46, 12, 34, 46)
 
 
-def frontier_chart(placed: Sequence[Placed], *, title: str) -> str:
+def frontier_chart(placed: Sequence[ParetoPoint], *, title: str) -> str:
     """The same picture as a file of its own, with its style inside it."""
     return standalone(frontier_picture(placed, title=title))
 
 
-def frontier_picture(placed: Sequence[Placed], *, title: str, frame: Frame = FRAME) -> str:
+def frontier_picture(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = FRAME) -> str:
     """An SVG: cost per run on a log axis, score upright, area by params_b, a line through the frontier.
 
     Models without a place, or at no cost, are not drawn. A model is on the line if nobody dominates it and, where its
@@ -310,7 +310,7 @@ def frontier_picture(placed: Sequence[Placed], *, title: str, frame: Frame = FRA
     return svg(title, said, body, frame)
 
 
-def surely(one: Placed) -> bool:
+def surely(one: ParetoPoint) -> bool:
     """True where the model is drawn on the frontier."""
     return bool(one.on_frontier) and (one.p_on_frontier is None or one.p_on_frontier >= 0.5)
 
@@ -329,11 +329,11 @@ def _key(sized: bool, frame: Frame) -> list[str]:
     return parts
 
 
-def _radius(one: Placed, largest: float) -> float:
+def _radius(one: ParetoPoint, largest: float) -> float:
     return _RADIUS * math.sqrt(one.params_b / largest) if one.params_b and largest else _SMALL
 
 
-def _interval(one: Placed, x: Scale, y: Scale) -> list[str]:
+def _interval(one: ParetoPoint, x: Scale, y: Scale) -> list[str]:
     """Hairlines as long as the cost's and the score's intervals."""
     if not one.cost_usd or one.score is None:
         return []
@@ -346,7 +346,7 @@ def _interval(one: Placed, x: Scale, y: Scale) -> list[str]:
     return parts
 
 
-def _bubble(one: Placed, at_x: float, at_y: float, largest: float) -> list[str]:
+def _bubble(one: ParetoPoint, at_x: float, at_y: float, largest: float) -> list[str]:
     radius = _radius(one, largest)
     colour = "var(--best)" if surely(one) else "var(--bad)"
     size = "" if one.params_b is None else f", {one.params_b:g}B"
@@ -357,7 +357,7 @@ def _bubble(one: Placed, at_x: float, at_y: float, largest: float) -> list[str]:
     return [circle, target + "</circle>"]
 
 
-def _names(bubbles: Sequence[tuple[Placed, float, float, float]], frame: Frame) -> list[str]:
+def _names(bubbles: Sequence[tuple[ParetoPoint, float, float, float]], frame: Frame) -> list[str]:
     """A name beside each bubble (x, y, radius), where it meets the least of other names and bubbles."""
     taken: list[tuple[float, float, float, float]] = [
         (at_x - radius, at_x + radius, at_y - radius, at_y + radius) for _, at_x, at_y, radius in bubbles

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchsuite.economics.pareto import Placed
+from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_picture, surely
@@ -15,14 +15,14 @@ from benchsuite.report.format import DASH, chance, count, limit_name, ms, number
 from benchsuite.report.page import render_template
 from benchsuite.report.sections_levels import Figure, Row, level_series, series_table
 from benchsuite.report.sections_run import Answer, Tile, cards
-from benchsuite.results import Decision, Judged
+from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.slo import Slo
 
 WIDE = Frame(560, 330, 50, 150, 40, 44)
 FRONTIER_HEAD = ("model", "users", "$ per run", "score", "10^9 parameters", "on the frontier", "P", "dominated by")
 
 
-def frontier_figure(placed: Sequence[Placed]) -> Figure:
+def frontier_figure(placed: Sequence[ParetoPoint]) -> Figure:
     """The paper's figure 1 with its table."""
     best = [one for one in placed if surely(one)]
     title = f"{len(best)} of {sum(one.on_frontier is not None for one in placed)} models lie on the frontier"
@@ -82,9 +82,9 @@ def throughput_curves(contenders: Sequence[Contender]) -> Figure:
         title = f"per-user throughput keeps its limit up to {span} users"
         if not any(_misses(j, "throughput") for one in contenders for j in one.judged):
             title = "per-user throughput keeps its limit at every level"
-    name = "throughput_paper_tok_s"
+    name = "output_tok_s_per_user"
     return _curves(
-        contenders, title, "per-user throughput (tok/s)", lambda j: j.point.throughput_paper_tok_s, limits, figure=name
+        contenders, title, "per-user throughput (tok/s)", lambda j: j.point.output_tok_s_per_user, limits, figure=name
     )
 
 
@@ -119,7 +119,7 @@ def _ms(value_s: float | None) -> float | None:
     return None if value_s is None else value_s * 1000
 
 
-def _misses(j: Judged, metric: str) -> bool:
+def _misses(j: EvaluatedLevel, metric: str) -> bool:
     return any(limit_name(miss).startswith(metric) for miss in j.misses)
 
 
@@ -133,7 +133,7 @@ def _curves(
     contenders: Sequence[Contender],
     title: str,
     y_label: str,
-    value: Callable[[Judged], float | None],
+    value: Callable[[EvaluatedLevel], float | None],
     limits: Sequence[charts.Limit],
     frame: Frame = WIDE,
     figure: str = "",
@@ -146,7 +146,7 @@ def _curves(
     return Figure(title, wide, *series_table(series, y_label), narrow=narrow)
 
 
-def _line(one: Contender, value: Callable[[Judged], float | None], figure: str, scale: float) -> Series:
+def _line(one: Contender, value: Callable[[EvaluatedLevel], float | None], figure: str, scale: float) -> Series:
     chosen = one.decision.choice.point.concurrency if one.decision.kind == "optimum" else None
     found = level_series(one.name, one.judged, value, figure, scale).points
     return Series(
@@ -173,7 +173,7 @@ class Contender:
 
     name: str
     source: str
-    judged: tuple[Judged, ...]
+    judged: tuple[EvaluatedLevel, ...]
     decision: Decision
     slo: Slo
     usd_per_hour_total: float | None
@@ -193,7 +193,7 @@ def head_of(contenders: Sequence[Contender]) -> Row:
     return ("model" if "runs of" not in counted(contenders) else "run", *HEAD[1:])
 
 
-def comparison(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Answer:
+def comparison(contenders: Sequence[Contender], placed: Sequence[ParetoPoint]) -> Answer:
     """What the page says first: the frontier where there are scores, else the cheapest that keeps the SLO."""
     kept = [(_expense(one), one) for one in contenders if one.decision.kind == "optimum"]
     if not kept:
@@ -225,7 +225,7 @@ def comparison(contenders: Sequence[Contender], placed: Sequence[Placed]) -> Ans
 def _expense(one: Contender) -> float:
     assert one.decision.kind == "optimum"
     choice = one.decision.choice
-    return choice.cost.cost_usd or choice.point.wall_s or 0.0
+    return choice.cost.cost_usd or choice.point.duration_s or 0.0
 
 
 def _at(one: Contender) -> str:
@@ -233,7 +233,7 @@ def _at(one: Contender) -> str:
     choice = one.decision.choice
     users = f"{choice.point.concurrency} users"
     if choice.cost.cost_usd is None:
-        return f"{users}, {number(choice.point.wall_s)} s per run of the set"
+        return f"{users}, {number(choice.point.duration_s)} s per run of the set"
     return (
         f"{users}, {usd(choice.cost.cost_usd)} per run of the set, "
         f"{usd(choice.cost.usd_per_1m_output_tokens)} per 1M output tokens"
@@ -244,7 +244,7 @@ def _ends(one: Contender) -> tuple[float, float] | None:
     """The interval of what the cheapest is chosen by; None with one run."""
     assert one.decision.kind == "optimum"
     choice = one.decision.choice
-    found = choice.intervals.get("wall_s" if choice.cost.cost_usd is None else "cost_usd")
+    found = choice.intervals.get("duration_s" if choice.cost.cost_usd is None else "cost_usd")
     return None if found is None or found.low is None or found.high is None else (found.low, found.high)
 
 
@@ -255,7 +255,7 @@ def _apart(cheapest: Contender, second: Contender) -> bool | None:
 
 
 def _certainty(
-    contenders: Sequence[Contender], placed: Sequence[Placed], cheapest: Contender, second: Contender | None
+    contenders: Sequence[Contender], placed: Sequence[ParetoPoint], cheapest: Contender, second: Contender | None
 ) -> Tile:
     unsure = [one for one in placed if one.p_on_frontier is not None]
     if unsure:
@@ -292,9 +292,9 @@ def _row(one: Contender) -> Row:
         usd(choice.cost.cost_usd),
         usd(choice.cost.usd_per_1m_output_tokens),
         ms(point.ttft_s.mean),
-        number(point.throughput_paper_tok_s),
+        number(point.output_tok_s_per_user),
         number(point.output_tok_s),
-        number(point.wall_s),
+        number(point.duration_s),
         chance(one.decision.p_opt),
         one.decision.binding or DASH,
     )
@@ -311,8 +311,8 @@ def all_levels(contenders: Sequence[Contender]) -> tuple[Row, list[tuple[Row, bo
             point = j.point
             doubts = [limit_name(miss) for miss in j.misses] + [f"{limit_name(doubt)}?" for doubt in j.unknown]
             cells = (
-                one.name, str(point.concurrency), number(point.wall_s), ms(point.ttft_s.mean),
-                number(point.throughput_paper_tok_s), number(point.output_tok_s), count(point.output_tokens),
+                one.name, str(point.concurrency), number(point.duration_s), ms(point.ttft_s.mean),
+                number(point.output_tok_s_per_user), number(point.output_tok_s), count(point.output_tokens),
                 usd(j.cost.cost_usd), usd(j.cost.usd_per_1m_output_tokens), ", ".join(doubts) or "none",
             )  # fmt: skip
             rows.append((cells, j.meets_slo, j is chosen))
@@ -320,7 +320,7 @@ def all_levels(contenders: Sequence[Contender]) -> tuple[Row, list[tuple[Row, bo
 
 
 def render_comparison(
-    contenders: Sequence[Contender], placed: Sequence[Placed], notes: Sequence[str], price: str
+    contenders: Sequence[Contender], placed: Sequence[ParetoPoint], notes: Sequence[str], price: str
 ) -> str:
     """The page. placed: the models' places in cost and score, empty without scores. notes: what differs between them.
 

@@ -12,19 +12,19 @@ from typing import Any
 
 from benchsuite.redact import csv_cell, printable
 from benchsuite.report.format import asides, grouped_warnings, headline, interval, number, percent, spaced, tail, usd
-from benchsuite.results import Decision, Distribution, Estimate, Judged, Optimum
+from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Optimum
 from benchsuite.slo import Slo
 
-_LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "chunk_gap")
+_LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "itl")
 _STATS = ("mean", "p50", "p90", "p95", "p99", "max")
 _RATES = (
-    "throughput_paper_tok_s", "decode_tok_s", "output_tok_s", "total_tok_s", "request_per_s",
+    "output_tok_s_per_user", "decode_tok_s", "output_tok_s", "total_tok_s", "request_per_s",
 )  # fmt: skip
 _HEAD = (
     "concurrency", "SLO", "TTFT mean ms", "TTFT p95 ms", "TPOT mean ms", "output tok/s", "tok/s per user", "errors",
     "$/1M output", "$ per run",
 )  # fmt: skip
-_WITH_ENDS = ("wall_s", "output_tok_s", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "usd_per_1m_output_tokens")
+_WITH_ENDS = ("duration_s", "output_tok_s", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "usd_per_1m_output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Told:
     source: str
     model: str | None
     slo: Slo
-    judged: tuple[Judged, ...]
+    judged: tuple[EvaluatedLevel, ...]
     decision: Decision
     facts: tuple[tuple[str, str], ...] = ()
 
@@ -86,7 +86,7 @@ def _section(one: Told) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(judged: Judged) -> list[str]:
+def _row(judged: EvaluatedLevel) -> list[str]:
     point = judged.point
 
     def shown(name: str, value: float | None, show: Any, scale: float = 1.0) -> str:
@@ -102,14 +102,14 @@ def _row(judged: Judged) -> list[str]:
         shown("ttft_p95_s", tail(point.ttft_s, "p95"), number, 1e3),
         shown("tpot_mean_s", point.tpot_s.mean, number, 1e3),
         shown("output_tok_s", point.output_tok_s, number),
-        shown("throughput_paper_tok_s", point.throughput_paper_tok_s, number),
+        shown("output_tok_s_per_user", point.output_tok_s_per_user, number),
         percent(point.error_rate),
         shown("usd_per_1m_output_tokens", judged.cost.usd_per_1m_output_tokens, usd),
         usd(judged.cost.cost_usd),
     ]
 
 
-def _interval_of(judged: Judged, name: str, value: float | None) -> Estimate | None:
+def _interval_of(judged: EvaluatedLevel, name: str, value: float | None) -> Estimate | None:
     """The interval of the figure as it is shown; None where there is none, or it is of the steady window alone."""
     found = judged.intervals.get(name)
     if found is None or found.value is None or value is None or not math.isclose(found.value, value, rel_tol=1e-9):
@@ -139,7 +139,7 @@ def as_csv(runs: Sequence[Told]) -> str:
     return out.getvalue()
 
 
-def _flat(one: Told, judged: Judged) -> dict[str, Any]:
+def _flat(one: Told, judged: EvaluatedLevel) -> dict[str, Any]:
     point, cost, energy = judged.point, judged.cost, judged.energy
     latencies: dict[str, Any] = {}
     for name in _LATENCIES:
@@ -153,7 +153,7 @@ def _flat(one: Told, judged: Judged) -> dict[str, Any]:
         "n_ok": point.n_ok,
         "n_failed": point.n_failed,
         "error_rate_ratio": point.error_rate,
-        "wall_s": point.wall_s,
+        "duration_s": point.duration_s,
         **latencies,
         **{name: getattr(point, name) for name in _RATES},
         "occupancy_ratio": point.occupancy,
@@ -199,7 +199,7 @@ def summary_json(
     *,
     run_id: str | None,
     model: str | None,
-    judged: Sequence[Judged],
+    judged: Sequence[EvaluatedLevel],
     decision: Decision,
     slo: Slo,
     usd_per_hour: float | None,
@@ -219,7 +219,7 @@ def summary_json(
     }
 
 
-def point_json(judged: Judged) -> dict[str, Any]:
+def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     """One level: its figures, its cost, its verdict; its energy and GPUs (of the GPUs alone, without the host)."""
     point: dict[str, Any] = dataclasses.asdict(judged.point)
     warnings = point.pop("warnings")
@@ -270,7 +270,7 @@ def _probabilities(decision: Decision) -> dict[str, Any]:
     return {"p_by_level": by_level, "p_method": decision.p_method}
 
 
-def _short(judged: Judged) -> dict[str, Any]:
+def _short(judged: EvaluatedLevel) -> dict[str, Any]:
     return {
         "concurrency": judged.point.concurrency,
         "cost_usd": judged.cost.cost_usd,

@@ -32,12 +32,12 @@ def vllm_files(run: Run) -> dict[str, dict[str, Any]]:
     Raises PointsError for a run that was not streamed: without first tokens vLLM's file would call all failed.
     """
     manifest, whole = run.manifest, run.whole
-    walls_s = {(n, one.repeat): one.wall_s for n, level in level_runs(whole).items() for one in level.runs}
+    walls_s = {(n, one.repeat): one.duration_s for n, level in level_runs(whole).items() for one in level.runs}
     found = {}
     for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
         rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()
-        wall_s = walls_s.get((rows[0]["concurrency"], rows[0]["repeat"]))
-        if wall_s is None:
+        duration_s = walls_s.get((rows[0]["concurrency"], rows[0]["repeat"]))
+        if duration_s is None:
             continue  # nothing was sent
         if not any(row["first_token_s"] is not None for row in rows) and any(row["status"] == "ok" for row in rows):
             raise PointsError(
@@ -45,7 +45,7 @@ def vllm_files(run: Run) -> dict[str, dict[str, Any]]:
                 where=str(run.path),
                 hint="--format csv or json",
             )
-        found[f"{point_id}.json"] = _header(manifest, rows) | vllm_result(rows, wall_s)
+        found[f"{point_id}.json"] = _header(manifest, rows) | vllm_result(rows, duration_s)
     return found
 
 

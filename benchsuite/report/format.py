@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from benchsuite.economics.decision import stopped_level
-from benchsuite.results import Decision, Distribution, Estimate, Judged, Warn
+from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Finding
 
 DASH = "\u2013"
 
@@ -59,12 +59,12 @@ def tail(values_s: Distribution, stat: str) -> float | None:
     return values_s.stat(stat) if values_s.n * (100 - int(stat[1:])) >= 1000 else None
 
 
-def best_tail(judged: Iterable[Judged]) -> str:
+def best_tail(judged: Iterable[EvaluatedLevel]) -> str:
     """The highest of p99 and p95 that any level's TTFT supports."""
     return "p99" if any(tail(j.point.ttft_s, "p99") is not None for j in judged) else "p95"
 
 
-def set_size(judged: Judged) -> int | None:
+def set_size(judged: EvaluatedLevel) -> int | None:
     """Requests in one run of the set; None in a table of points that does not tell."""
     point = judged.point
     return None if point.n_failed is None else round((point.n_ok + point.n_failed) / point.repeat_count)
@@ -75,7 +75,7 @@ def limit_name(doubt: str) -> str:
     return doubt.split(" ", 1)[0]
 
 
-def headline(decision: Decision, judged: Sequence[Judged]) -> str:
+def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     """The decision in one sentence, without a full stop."""
     if decision.kind == "none":
         return _no_level(decision.nearest)
@@ -114,17 +114,17 @@ def interval(estimate: Estimate | None, show: Callable[[float | None], str], sca
     return f"{value} [{show(low)}, {show(high)}]"
 
 
-def has_intervals(judged: Iterable[Judged]) -> bool:
+def has_intervals(judged: Iterable[EvaluatedLevel]) -> bool:
     """True if any level has the interval of its wall time: several runs."""
-    return any((found := j.intervals.get("wall_s")) is not None and found.low is not None for j in judged)
+    return any((found := j.intervals.get("duration_s")) is not None and found.low is not None for j in judged)
 
 
-def price_text(judged: Judged) -> str:
+def price_text(judged: EvaluatedLevel) -> str:
     """'$0.0012 per run of 64 requests, $3.20/1M output tokens'; without a price, how long the run took."""
     size, cost = set_size(judged), judged.cost
     run = "run" if size is None else f"run of {size:,} requests"
     if cost.cost_usd is None:
-        return f"{number(judged.point.wall_s)} s per {run} (no price given)"
+        return f"{number(judged.point.duration_s)} s per {run} (no price given)"
     per_1m = cost.usd_per_1m_output_tokens
     if per_1m is None:
         return f"{usd(cost.cost_usd)} per {run}"
@@ -133,14 +133,14 @@ def price_text(judged: Judged) -> str:
     return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends}"
 
 
-def _no_level(nearest: Judged | None) -> str:
+def _no_level(nearest: EvaluatedLevel | None) -> str:
     if nearest is None:
         return "no level meets the SLO: none was measured"
     doubts = doubt_text(nearest) or "has no duration"
     return f"no level meets the SLO; nearest: {nearest.point.concurrency} {doubts}"
 
 
-def doubt_text(judged: Judged) -> str:
+def doubt_text(judged: EvaluatedLevel) -> str:
     """'misses throughput > 20 tok/s (18.2 tok/s)'; '' when every limit holds."""
     misses = [f"{limit} ({value})" for limit, _, value in (miss.partition(" missed: ") for miss in judged.misses)]
     said = [f"misses {' and '.join(misses)}"] if misses else []
@@ -149,7 +149,7 @@ def doubt_text(judged: Judged) -> str:
     return ", and ".join(said)
 
 
-def _next_level(choice: Judged, judged: Sequence[Judged]) -> str:
+def _next_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
     stopped = stopped_level(choice, judged)
     above = [j for j in judged if j.point.concurrency > choice.point.concurrency]
     if stopped is not None and stopped is not min(above, key=lambda j: j.point.concurrency, default=None):
@@ -161,7 +161,7 @@ def _next_level(choice: Judged, judged: Sequence[Judged]) -> str:
     return f"next level {following.point.concurrency} {reason}"
 
 
-def asides(decision: Decision, judged: Sequence[Judged]) -> list[str]:
+def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     """What the headline leaves out: the runner-up, the SLO's near-sure doubts, and what the figures cannot say."""
     said = []
     if decision.kind == "optimum" and decision.runner_up is not None:
@@ -201,16 +201,16 @@ def spaced(text: str, space: str = "\u00a0") -> str:
     return re.sub(r"(?<=\d) ?%", f"{space}%", text)
 
 
-def grouped_warnings(judged: Iterable[Judged]) -> list[tuple[Warn, tuple[int, ...]]]:
+def grouped_warnings(judged: Iterable[EvaluatedLevel]) -> list[tuple[Finding, tuple[int, ...]]]:
     """Every warning, those of one code and remedy together: the first, and the levels that it concerns."""
-    groups: dict[tuple[str, str], list[Warn]] = {}
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for one in judged:
         for warn in one.point.warnings:
             groups.setdefault((warn.code, warn.remedy), []).append(warn)
     return [(found[0], tuple(w.concurrency for w in found if w.concurrency is not None)) for found in groups.values()]
 
 
-def warning_text(warn: Warn, levels: Sequence[int]) -> str:
+def warning_text(warn: Finding, levels: Sequence[int]) -> str:
     """'at 8 (and 16, 32): finding; remedy'."""
     said = spaced(f"{warn.finding}; {warn.remedy}", " ")
     if not levels:

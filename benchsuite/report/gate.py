@@ -76,8 +76,8 @@ MARGIN, MARGIN_TAIL = 0.05, 0.10
 _UNITS: dict[str, tuple[Callable[[float], str], str]] = {
     "cost_usd": (usd, "a run"),
     "usd_per_1m_output_tokens": (usd, "per 1M output tokens"),
-    "wall_s": (number, "s"),
-    "throughput_paper_tok_s": (number, "tok/s per user"),
+    "duration_s": (number, "s"),
+    "output_tok_s_per_user": (number, "tok/s per user"),
     "decode_tok_s": (number, "tok/s"),
     "output_tok_s": (number, "tok/s"),
     "request_per_s": (number, "requests/s"),

@@ -35,7 +35,7 @@ from benchsuite.errors import PointsError
 from benchsuite.report.console import safe, say
 from benchsuite.report.export import summary_json
 from benchsuite.report.format import DASH, count, ms, number, percent, usd
-from benchsuite.results import Decision, GpuUse, Judged, PointEnergy, PointSummary, Warn
+from benchsuite.results import Decision, EvaluatedLevel, Finding, GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import Slo, parse_slo
 from benchsuite.spec import PriceSpec
 from benchsuite.spec_reading import parse_spec
@@ -52,7 +52,7 @@ class Power:
 
     energies: Mapping[int, PointEnergy | None]
     uses: Mapping[int, GpuUse | None]
-    warnings: tuple[Warn, ...]
+    warnings: tuple[Finding, ...]
     hourly: dict[int, float] | None
 
     def warned(self, points: Sequence[PointSummary]) -> list[PointSummary]:
@@ -64,7 +64,7 @@ class Power:
             for p in points
         ]
 
-    def beside(self, judged: Sequence[Judged]) -> list[Judged]:
+    def beside(self, judged: Sequence[EvaluatedLevel]) -> list[EvaluatedLevel]:
         """The judged levels with their energy and their GPUs' use."""
         return [
             dataclasses.replace(j, energy=self.energies[j.point.concurrency], gpu=self.uses[j.point.concurrency])
@@ -105,7 +105,7 @@ def read_power(
     servers = {use.concurrency: use for use in server_use(series, windows_of(run.manifest, rows))}
     energies: dict[int, PointEnergy | None] = {}
     uses: dict[int, GpuUse | None] = {}
-    warnings: list[Warn] = []
+    warnings: list[Finding] = []
     for point in points:
         level = point.concurrency
         windows = level_windows(rows, level)
@@ -118,7 +118,7 @@ def read_power(
     return Power(energies, uses, (*warnings, *power_warnings(price, energies)), hourly)
 
 
-def _counts(warn: Warn, energy: PointEnergy) -> bool:
+def _counts(warn: Finding, energy: PointEnergy) -> bool:
     if warn.code == "energy_window_short":
         return energy.error_ratio is not None and energy.error_ratio > MAX_ERROR
     return warn.code not in _ASIDES
@@ -137,7 +137,7 @@ class RunBalance:
     levels: Mapping[int, Balance]
     uses: Mapping[int, FallbackUse]
     hour: HourPrice
-    warnings: tuple[Warn, ...]
+    warnings: tuple[Finding, ...]
 
     @property
     def bill_unknown(self) -> bool:
@@ -167,7 +167,7 @@ def read_balance(
     n_own = sum(one["role"] == "own" for one in run.manifest.get("endpoints") or [])
     if hour is not None and gpus < n_own and points:
         warnings.append(
-            Warn(
+            Finding(
                 "gpus_fewer_than_endpoints",
                 f"{gpus} GPU{'s are' if gpus > 1 else ' is'} paid for, and {n_own} servers answered",
                 "--gpus (price.gpus) is the number of GPUs of all servers together",
@@ -181,12 +181,12 @@ def read_balance(
     uses, walls_s = {}, {}
     for point in points:
         level = point.concurrency
-        walls_s[level] = None if point.wall_s is None else point.wall_s * point.repeat_count
+        walls_s[level] = None if point.duration_s is None else point.duration_s * point.repeat_count
         uses[level] = fallback_use(
             levels[level],
             usd_per_1m=None if None in prices else prices,
             usd_per_hour_total=hour_at(hour, level),
-            wall_s=walls_s[level],
+            duration_s=walls_s[level],
             tries=_told(run, level, "fallback_tries"),
             skips=_told(run, level, "fallback_skips"),
         )
@@ -206,11 +206,11 @@ def _told(run: Run, level: int, name: str) -> int | None:
     return sum(known) if told and len(known) == len(told) else None
 
 
-def _fallback_warnings(use: FallbackUse, prices: tuple[float | None, float | None]) -> list[Warn]:
+def _fallback_warnings(use: FallbackUse, prices: tuple[float | None, float | None]) -> list[Finding]:
     found = []
     if use.api_requests:
         found.append(
-            Warn(
+            Finding(
                 "fallback_used",
                 f"{use.api_requests:,} of {use.requests:,} requests ({percent(use.request_share)}) went to the API",
                 "times and tokens/s are of both together: `benchsuite check RUN --balance` shows them apart",
@@ -219,7 +219,7 @@ def _fallback_warnings(use: FallbackUse, prices: tuple[float | None, float | Non
         )
     if use.api_usd is None:
         found.append(
-            Warn(
+            Finding(
                 "fallback_bill_unknown",
                 "the API's bill is not known, so no cost is",
                 "give --fallback-usd-per-1m-input and --fallback-usd-per-1m-output"
@@ -326,7 +326,7 @@ class Judgement:
     slo: Slo
     usd_per_hour: float | None
     gpus: int
-    judged: tuple[Judged, ...]
+    judged: tuple[EvaluatedLevel, ...]
     decision: Decision
     clients: dict[int, ClientVerdict]
     hourly: dict[int, float] | None = None
@@ -438,7 +438,7 @@ def _with_cut_points(run: Run, points: list[PointSummary]) -> list[PointSummary]
     if not cut or not points:
         return points
     last = points[-1]
-    warning = Warn(
+    warning = Finding(
         "run_cut_short",
         f"{len(cut)} of {len(planned)} points were not measured to their end and are not judged: {', '.join(cut[:6])}",
         "measure them again: the optimum may be among them",
@@ -474,7 +474,7 @@ def _client(run: Run, point: PointSummary) -> ClientVerdict | None:
     rows = run.whole  # what got no answer has no kernel stamps, and an abandoned attempt is not judged
     answered = rows.filter(pc.equal(rows["status"], "ok"))
     kernel = "user" not in answered["stamp_source"].unique().to_pylist()
-    return judge_client(states, point.chunk_gap_s.p50, kernel)
+    return judge_client(states, point.itl_s.p50, kernel)
 
 
 def _with_client_warning(point: PointSummary, verdict: ClientVerdict | None) -> PointSummary:

@@ -31,7 +31,7 @@ from benchsuite.report.format import (
     warning_text,
 )
 from benchsuite.report.judge import Judgement
-from benchsuite.results import Judged
+from benchsuite.results import EvaluatedLevel
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run
 
@@ -85,7 +85,7 @@ def facts_of(run: Run) -> dict[str, str | None]:
     return {key: None if value is None else str(value) for key, value in named.items()}
 
 
-def shown_level(curve: SettingCurve) -> Judged | None:
+def shown_level(curve: SettingCurve) -> EvaluatedLevel | None:
     """The level that stands for the setting: its optimum, else the one that misses the SLO by least."""
     if curve.decision is None:
         return None
@@ -118,10 +118,10 @@ def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str
         "usd_per_1m_output_tokens": None if level is None else level.cost.usd_per_1m_output_tokens,
         "usd_per_1m_output_tokens_low": None if per_1m is None else per_1m.low,
         "usd_per_1m_output_tokens_high": None if per_1m is None else per_1m.high,
-        "wall_s": None if level is None else level.point.wall_s,
-        "gpu_s": None if level is None or level.point.wall_s is None else level.point.wall_s * curve.gpus,
+        "duration_s": None if level is None else level.point.duration_s,
+        "gpu_s": None if level is None or level.point.duration_s is None else level.point.duration_s * curve.gpus,
         "output_tok_s": None if level is None else level.point.output_tok_s,
-        "throughput_paper_tok_s": None if level is None else level.point.throughput_paper_tok_s,
+        "output_tok_s_per_user": None if level is None else level.point.output_tok_s_per_user,
         "ttft_mean_s": None if level is None else level.point.ttft_s.mean,
         "tpot_mean_s": None if level is None else level.point.tpot_s.mean,
         "j_per_output_token": None if level is None or level.energy is None else level.energy.j_per_output_token,
@@ -152,7 +152,7 @@ def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
     return "; ".join(said)
 
 
-def _at(curve: SettingCurve, level: Judged, *, short: bool = False) -> str:
+def _at(curve: SettingCurve, level: EvaluatedLevel, *, short: bool = False) -> str:
     per_1m = level.cost.usd_per_1m_output_tokens
     price = f"{usd(per_1m)}/1M" if short and per_1m is not None else price_text(level)
     users = f"{level.point.concurrency} user{'s' * (level.point.concurrency > 1)}"
@@ -265,11 +265,11 @@ def _cells(found: SettingsDecision, place: int, report: SettingReport) -> dict[s
     bare |= {"J/output\ntoken": DASH, "GPU-s\nper run": DASH}
     if level is None:
         return bare
-    energy, wall_s = level.energy, level.point.wall_s
+    energy, duration_s = level.energy, level.point.duration_s
     return bare | {
         "users": str(level.point.concurrency) if chosen else f"({level.point.concurrency})",
         "$ per\nrun": interval(level.intervals.get("cost_usd"), usd) if level.cost.cost_usd is not None else DASH,
-        "GPU-s\nper run": number(None if wall_s is None else wall_s * curve.gpus),
+        "GPU-s\nper run": number(None if duration_s is None else duration_s * curve.gpus),
         "$/1M\noutput": interval(level.intervals.get("usd_per_1m_output_tokens"), number),
         "output\ntok/s": number(level.point.output_tok_s),
         "TTFT\nmean ms": ms(level.point.ttft_s.mean),

@@ -23,7 +23,7 @@ from benchsuite.report.sections_levels import level_figures, picture
 from benchsuite.report.sections_run import answer, cards, timeline_figure
 from benchsuite.report.sections_scaling import points_by_repeat, scaling_figures, scaling_sentences
 from benchsuite.report.terminal import INTERVAL_COLUMNS, attribution_of
-from benchsuite.results import Judged
+from benchsuite.results import EvaluatedLevel
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.files import REPORT, write_bytes
 from benchsuite.store.run_folder import Run, read_run
@@ -168,7 +168,7 @@ def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _money(run: Run, judgement: Judgement, level: Judged | None) -> list[Any]:
+def _money(run: Run, judgement: Judgement, level: EvaluatedLevel | None) -> list[Any]:
     """Sensitivity, API or own, capacity, as far as price and tokens are known; none without a level that may be run."""
     if level is None or judgement.decision.kind == "none":
         return []

@@ -22,7 +22,7 @@ from benchsuite.report.charts import Frame, Line, Ruler, xy_chart
 from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.sections_levels import Figure, whole_percent
-from benchsuite.results import Judged
+from benchsuite.results import EvaluatedLevel
 from benchsuite.slo import Slo
 
 U_MAX = 0.8  # share of a replica's measured rate to count on
@@ -32,8 +32,8 @@ _MOST_RULERS = 4
 
 
 def sensitivity_figure(
-    level: Judged,
-    judged: Sequence[Judged],
+    level: EvaluatedLevel,
+    judged: Sequence[EvaluatedLevel],
     usd_per_hour: float,
     gpus: int,
     *,
@@ -84,7 +84,7 @@ def _end(key: str, value: float) -> str:
     return usd(value) if key == "usd_per_hour" else number(value)
 
 
-def _measured_bars(level: Judged, judged: Sequence[Judged]) -> list[Bar]:
+def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> list[Bar]:
     bars, point = [], level.point
     found = level.intervals.get("usd_per_1m_output_tokens")
     if found is not None and found.low is not None and found.high is not None:
@@ -102,7 +102,7 @@ def _measured_bars(level: Judged, judged: Sequence[Judged]) -> list[Bar]:
     return bars
 
 
-def api_figure(level: Judged, usd_per_hour_total: float, apis: Sequence[ApiPrice]) -> Figure | None:
+def api_figure(level: EvaluatedLevel, usd_per_hour_total: float, apis: Sequence[ApiPrice]) -> Figure | None:
     """Own hosting's cost per million tokens against the demand, and what APIs ask; None where tokens are not known."""
     point = level.point
     if not point.total_tok_s or not point.input_tokens or not point.output_tokens or usd_per_hour_total <= 0:
@@ -149,7 +149,7 @@ def _api_row(per_1m: float, api: ApiPrice, host: SelfHost) -> tuple[str, ...]:
     return api.name, usd(per_1m), said, api.as_of or DASH, api.source
 
 
-def capacity_figure(level: Judged, judged: Sequence[Judged], slo: Slo, gpus: int) -> Figure | None:
+def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo: Slo, gpus: int) -> Figure | None:
     """Replicas and their monthly cost against the demand; None where the level has no rate of requests."""
     rate = level.point.request_per_s
     if not rate:
@@ -194,7 +194,7 @@ def capacity_figure(level: Judged, judged: Sequence[Judged], slo: Slo, gpus: int
     return Figure(title, chart, head, rows, note)
 
 
-def _most_per_day(level: Judged, judged: Sequence[Judged], slo: Slo, rate: float) -> float | None:
+def _most_per_day(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo: Slo, rate: float) -> float | None:
     """The mean requests a day that one replica carries, waits included; None if it cannot carry any."""
     low, high = 0.0, rate * 86400
     for _ in range(24):

@@ -13,7 +13,7 @@ from benchsuite.economics.decision import measured, stopped_level
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart, quantile
 from benchsuite.report.format import DASH, count, limit_name, number, percent, tail, usd
-from benchsuite.results import Decision, Distribution, GpuUse, Judged, Spread
+from benchsuite.results import Decision, Distribution, EvaluatedLevel, GpuUse, Spread
 from benchsuite.slo import Limit, Slo
 
 
@@ -22,7 +22,7 @@ def whole_percent(ratio: float) -> str:
     return f"{100 * ratio:.0f}\u00a0%"
 
 
-def least(said: str, values: Sequence[tuple[Judged, float | None]], show: Callable[[float], str]) -> str:
+def least(said: str, values: Sequence[tuple[EvaluatedLevel, float | None]], show: Callable[[float], str]) -> str:
     """'output costs least at 32: $0.0180 per 1M tokens'."""
     known = [(value, j.point.concurrency) for j, value in values if value is not None]
     if not known:
@@ -31,7 +31,7 @@ def least(said: str, values: Sequence[tuple[Judged, float | None]], show: Callab
     return f"{said} at {level}: {show(value)}"
 
 
-def against(what: str, limits: Sequence[Limit], judged: Sequence[Judged]) -> str | None:
+def against(what: str, limits: Sequence[Limit], judged: Sequence[EvaluatedLevel]) -> str | None:
     """'TTFT keeps ttft_mean < 1 s up to 16': how the levels stand to the first limit. None without a limit."""
     if not limits or not judged:
         return None
@@ -81,7 +81,7 @@ class Figure:
     narrow: str = ""
 
 
-def level_figures(judged: Sequence[Judged], decision: Decision, slo: Slo) -> list[Figure]:
+def level_figures(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo) -> list[Figure]:
     """TTFT, per-user throughput, cost where a price is known, TPOT and system output over the level."""
     return [
         ttft_figure(judged, decision, slo),
@@ -93,7 +93,9 @@ def level_figures(judged: Sequence[Judged], decision: Decision, slo: Slo) -> lis
     ]
 
 
-def picture(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL, *, slo: Slo | None = None) -> Figure:
+def picture(
+    judged: Sequence[EvaluatedLevel], decision: Decision, frame: Frame = SMALL, *, slo: Slo | None = None
+) -> Figure:
     """The one chart beside the decision: what is made cheap, the duration of the run where no price is known.
 
     Where no level keeps the `slo`, what the nearest one misses.
@@ -103,12 +105,12 @@ def picture(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL, 
     title = _choice(decision, judged)
     if priced(judged):
         return cost_figure(judged, decision, frame, title)
-    title = title or least("the run is shortest", [(j, j.point.wall_s) for j in judged], lambda v: f"{number(v)} s")
-    series = [level_series("wall time", judged, lambda j: j.point.wall_s, "wall_s")]
+    title = title or least("the run is shortest", [(j, j.point.duration_s) for j in judged], lambda v: f"{number(v)} s")
+    series = [level_series("wall time", judged, lambda j: j.point.duration_s, "duration_s")]
     return level_figure(title, series, "wall time (s)", judged, decision, frame=frame)
 
 
-def _missed(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame) -> Figure | None:
+def _missed(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo, frame: Frame) -> Figure | None:
     """The figure of the limit that the nearest level misses; None if a level is chosen, or it has no figure."""
     if decision.kind != "none" or decision.nearest is None or not decision.nearest.misses:
         return None
@@ -118,7 +120,7 @@ def _missed(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame
     return (ttft_figure if missed.metric == "ttft" else throughput_figure)(judged, decision, slo, frame)
 
 
-def _choice(decision: Decision, judged: Sequence[Judged]) -> str:
+def _choice(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     """'16 users cost least within the SLO; 32 would cost 5.6 % less but miss it'; '' where no level is chosen."""
     if decision.kind == "none":
         return ""
@@ -132,7 +134,7 @@ def _choice(decision: Decision, judged: Sequence[Judged]) -> str:
     return f"{said}; {stopped.point.concurrency} would cost {whole_percent(1 - other / own)} less but miss it"
 
 
-def cost_figure(judged: Sequence[Judged], decision: Decision, frame: Frame = SMALL, title: str = "") -> Figure:
+def cost_figure(judged: Sequence[EvaluatedLevel], decision: Decision, frame: Frame = SMALL, title: str = "") -> Figure:
     """Dollars per million output tokens over the level."""
     costs = [(j, j.cost.usd_per_1m_output_tokens) for j in judged]
     name = "usd_per_1m_output_tokens"
@@ -141,7 +143,7 @@ def cost_figure(judged: Sequence[Judged], decision: Decision, frame: Frame = SMA
     return level_figure(title, [series], "cost of output (USD per 1M tokens)", judged, decision, frame=frame)
 
 
-def run_cost_figure(judged: Sequence[Judged], decision: Decision) -> Figure:
+def run_cost_figure(judged: Sequence[EvaluatedLevel], decision: Decision) -> Figure:
     """Dollars per run of the set over the level, the paper's cost."""
     costs = [(j, j.cost.cost_usd) for j in judged]
     series = level_series("cost", judged, lambda j: j.cost.cost_usd, "cost_usd")
@@ -149,7 +151,7 @@ def run_cost_figure(judged: Sequence[Judged], decision: Decision) -> Figure:
     return level_figure(title, [series], "cost of a run of the set (USD)", judged, decision)
 
 
-def ttft_figure(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
+def ttft_figure(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
     """Mean time to first token, and the percentile that the SLO names or, where n supports it, the 95th."""
     return _latency("ttft", "TTFT", lambda j: j.point.ttft_s, judged, decision, slo, frame)
 
@@ -157,8 +159,8 @@ def ttft_figure(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: F
 def _latency(
     metric: str,
     what: str,
-    values: Callable[[Judged], Distribution],
-    judged: Sequence[Judged],
+    values: Callable[[EvaluatedLevel], Distribution],
+    judged: Sequence[EvaluatedLevel],
     decision: Decision,
     slo: Slo,
     frame: Frame = SMALL,
@@ -167,7 +169,7 @@ def _latency(
     limits = [limit for limit in slo.limits if limit.metric == metric]
     promised = next((limit.stat for limit in limits if limit.stat not in (None, "mean")), None)
 
-    def high(j: Judged) -> float | None:
+    def high(j: EvaluatedLevel) -> float | None:
         """Of the percentile in the SLO what the level is judged by, else the 95th where n supports it."""
         return _ms(tail(values(j), "p95") if promised is None else values(j).stat(promised))
 
@@ -181,17 +183,17 @@ def _latency(
     )
 
 
-def throughput_figure(judged: Sequence[Judged], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
+def throughput_figure(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
     """The paper's throughput: output tokens / (wall time x users)."""
-    name = "throughput_paper_tok_s"
-    series = level_series("per-user throughput", judged, lambda j: j.point.throughput_paper_tok_s, name)
+    name = "output_tok_s_per_user"
+    series = level_series("per-user throughput", judged, lambda j: j.point.output_tok_s_per_user, name)
     limits = [limit for limit in slo.limits if limit.metric == "throughput"]
     title = against("per-user throughput", limits, judged) or course("per-user throughput", series, "tok/s")
     marks = [charts.Limit(limit.value, str(limit)) for limit in limits]
     return level_figure(title, [series], "per-user throughput (tok/s)", judged, decision, marks, frame)
 
 
-def output_figure(judged: Sequence[Judged], decision: Decision, slo: Slo) -> Figure:
+def output_figure(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo) -> Figure:
     """Output tokens per second of the whole system."""
     series = level_series("output", judged, lambda j: j.point.output_tok_s, "output_tok_s")
     limits = [limit for limit in slo.limits if limit.metric == "output"]
@@ -208,7 +210,7 @@ def level_figure(
     title: str,
     series: Sequence[Series],
     y_label: str,
-    judged: Sequence[Judged],
+    judged: Sequence[EvaluatedLevel],
     decision: Decision,
     limits: Sequence[charts.Limit] = (),
     frame: Frame = SMALL,
@@ -260,14 +262,18 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, tuple[Row
 
 
 def level_series(
-    name: str, judged: Sequence[Judged], value: Callable[[Judged], float | None], figure: str = "", scale: float = 1.0
+    name: str,
+    judged: Sequence[EvaluatedLevel],
+    value: Callable[[EvaluatedLevel], float | None],
+    figure: str = "",
+    scale: float = 1.0,
 ) -> Series:
-    """A point a level; `figure` names its interval in `Judged.intervals`, in units of 1 / scale.
+    """A point a level; `figure` names its interval in `EvaluatedLevel.intervals`, in units of 1 / scale.
 
     An interval that does not hold the value shown is left out: it is of the steady window alone, the value of all.
     """
 
-    def at(j: Judged) -> Point:
+    def at(j: EvaluatedLevel) -> Point:
         found, shown = j.intervals.get(figure), value(j)
         if found is None or found.low is None or found.high is None or shown is None:
             return Point(j.point.concurrency, shown)
@@ -283,7 +289,7 @@ def _ms(value_s: float | None) -> float | None:
     return None if value_s is None else value_s * 1000
 
 
-def priced(judged: Sequence[Judged]) -> bool:
+def priced(judged: Sequence[EvaluatedLevel]) -> bool:
     """True if any level's tokens have a price."""
     return any(j.cost.usd_per_1m_output_tokens is not None for j in judged)
 
@@ -304,7 +310,7 @@ ENERGY_HEAD = (
 )  # fmt: skip
 
 
-def gpu_figures(judged: Sequence[Judged], decision: Decision) -> list[Figure]:
+def gpu_figures(judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Figure]:
     """Activity, power and energy per token; [] where nothing was measured."""
     found = []
     series = [one for name, get in _ACTIVITY if (one := _activity(name, get, judged)) is not None]
@@ -331,20 +337,20 @@ def _joule(value: float) -> str:
     return f"{number(value)} J"
 
 
-def _watts(j: Judged) -> float | None:
+def _watts(j: EvaluatedLevel) -> float | None:
     if j.gpu is not None and j.gpu.power_w is not None:
         return j.gpu.power_w
     return None if j.energy is None else j.energy.mean_w
 
 
-def _series(name: str, judged: Sequence[Judged], value: Callable[[Judged], float | None]) -> Series:
+def _series(name: str, judged: Sequence[EvaluatedLevel], value: Callable[[EvaluatedLevel], float | None]) -> Series:
     return Series(name, tuple(Point(j.point.concurrency, value(j)) for j in judged))
 
 
-def _activity(name: str, get: Callable[[GpuUse], Spread | None], judged: Sequence[Judged]) -> Series | None:
+def _activity(name: str, get: Callable[[GpuUse], Spread | None], judged: Sequence[EvaluatedLevel]) -> Series | None:
     """Percent, with the least and the greatest GPU as ends where there are several. None if no level knows it."""
 
-    def at(j: Judged) -> Point:
+    def at(j: EvaluatedLevel) -> Point:
         found = None if j.gpu is None else get(j.gpu)
         if found is None:
             return Point(j.point.concurrency, None)
@@ -356,7 +362,7 @@ def _activity(name: str, get: Callable[[GpuUse], Spread | None], judged: Sequenc
     return series if any(p.y is not None for p in series.points) else None
 
 
-def gpu_rows(judged: Sequence[Judged]) -> list[Row]:
+def gpu_rows(judged: Sequence[EvaluatedLevel]) -> list[Row]:
     """A row per level with samples of GPUs."""
     return [_gpu_row(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
 
@@ -378,7 +384,7 @@ def _gpu_row(level: int, use: GpuUse) -> Row:
     )
 
 
-def energy_rows(judged: Sequence[Judged]) -> list[Row]:
+def energy_rows(judged: Sequence[EvaluatedLevel]) -> list[Row]:
     """A row per level with energy."""
     rows: list[Row] = []
     for j in judged:

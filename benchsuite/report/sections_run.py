@@ -36,7 +36,7 @@ from benchsuite.report.format import (
 from benchsuite.report.judge import Judgement, RunBalance
 from benchsuite.report.sections_levels import Figure, Row, level_figure, whole_percent
 from benchsuite.report.terminal import INTERVAL_COLUMNS, slo_cell
-from benchsuite.results import Decision, Judged, NoFeasiblePoint, Optimum, Warn
+from benchsuite.results import Decision, EvaluatedLevel, Finding, NoFeasiblePoint, Optimum
 from benchsuite.slo import Slo
 from benchsuite.store.run_folder import Run
 
@@ -58,7 +58,7 @@ class Answer:
     tiles: tuple[Tile, ...]
 
 
-def answer(decision: Decision, judged: Sequence[Judged], slo: Slo) -> Answer:
+def answer(decision: Decision, judged: Sequence[EvaluatedLevel], slo: Slo) -> Answer:
     """What the page says first. `decision` was made over `judged`."""
     if decision.kind == "none":
         return _none(decision, judged, slo)
@@ -69,13 +69,13 @@ def answer(decision: Decision, judged: Sequence[Judged], slo: Slo) -> Answer:
     return Answer(sentence, tiles)
 
 
-def _cost(level: Judged) -> str:
+def _cost(level: EvaluatedLevel) -> str:
     per_1m = level.cost.usd_per_1m_output_tokens
     if per_1m is not None:
         return f"{usd(per_1m)} per 1M output tokens"
     if level.cost.cost_usd is not None:
         return f"{usd(level.cost.cost_usd)} per run of the set"
-    return f"{number(level.point.wall_s)} s per run of the set"
+    return f"{number(level.point.duration_s)} s per run of the set"
 
 
 def _certainty(decision: Optimum) -> str:
@@ -94,7 +94,7 @@ def _certainty(decision: Optimum) -> str:
     return f"{verdict}, the cheapest in {whole_percent(decision.p_opt)} of resampled runs"
 
 
-def _concurrency(decision: Optimum, judged: Sequence[Judged], slo: Slo) -> Tile:
+def _concurrency(decision: Optimum, judged: Sequence[EvaluatedLevel], slo: Slo) -> Tile:
     level = decision.recommended
     kept = sum(j.meets_slo for j in judged)
     what = "the cheapest" if level is decision.choice else "the safer"
@@ -106,7 +106,7 @@ def _concurrency(decision: Optimum, judged: Sequence[Judged], slo: Slo) -> Tile:
     point = level.point
     speeds = [
         f"TTFT {ms(point.ttft_s.mean)} ms" if point.ttft_s.mean is not None else "",
-        f"{number(point.throughput_paper_tok_s)} tok/s per user" if point.throughput_paper_tok_s is not None else "",
+        f"{number(point.output_tok_s_per_user)} tok/s per user" if point.output_tok_s_per_user is not None else "",
         f"{number(point.output_tok_s)} tok/s in all" if point.output_tok_s is not None else "",
     ]
     there = ", ".join(one for one in speeds if one)
@@ -117,12 +117,12 @@ def _concurrency(decision: Optimum, judged: Sequence[Judged], slo: Slo) -> Tile:
     )
 
 
-def _price(level: Judged) -> Tile:
+def _price(level: EvaluatedLevel) -> Tile:
     size, cost = set_size(level), level.cost
     run = "run of the set" if size is None else f"run of {size:,} requests"
     if cost.cost_usd is None:
         return Tile(
-            "Cost", f"{number(level.point.wall_s)} s", f"per {run}; no price is known, so the shortest run wins"
+            "Cost", f"{number(level.point.duration_s)} s", f"per {run}; no price is known, so the shortest run wins"
         )
     hourly = f"at {usd(cost.usd_per_hour)} an hour"
     if cost.usd_per_1m_output_tokens is None:
@@ -152,13 +152,13 @@ def _sure(decision: Optimum) -> Tile:
     return Tile("Certainty", f"P {own:.2f}", f"{detail}; {runs} runs a level{_warned(level)}")
 
 
-def _warned(level: Judged) -> str:
+def _warned(level: EvaluatedLevel) -> str:
     """'; 2 warnings on this level, below'; '' without."""
     n = len(level.point.warnings)
     return f"; {n} warning{'s' * (n > 1)} on this level, below" if n else ""
 
 
-def _limit(decision: Optimum, judged: Sequence[Judged]) -> Tile:
+def _limit(decision: Optimum, judged: Sequence[EvaluatedLevel]) -> Tile:
     stopped = stopped_level(decision.choice, judged)
     if stopped is None:
         said = (decision.binding or "").removeprefix("no limit: ")
@@ -169,7 +169,7 @@ def _limit(decision: Optimum, judged: Sequence[Judged]) -> Tile:
     return Tile("Limited by", limit, f"{detail}{'; it would cost less' if cheaper else ''}")
 
 
-def _none(decision: NoFeasiblePoint, judged: Sequence[Judged], slo: Slo) -> Answer:
+def _none(decision: NoFeasiblePoint, judged: Sequence[EvaluatedLevel], slo: Slo) -> Answer:
     nearest = decision.nearest
     if nearest is None:
         return Answer("No level keeps the SLO: none was measured", ())
@@ -190,7 +190,7 @@ def _none(decision: NoFeasiblePoint, judged: Sequence[Judged], slo: Slo) -> Answ
     return Answer(f"{sentence} {doubt_text(nearest) or 'has no duration'}", tiles)
 
 
-def _worst(nearest: Judged) -> str:
+def _worst(nearest: EvaluatedLevel) -> str:
     doubts = (*nearest.misses, *nearest.unknown)
     return doubts[0].partition(" missed: ")[0].removesuffix(" unknown") if doubts else "\u2013"
 
@@ -201,7 +201,7 @@ CLIENT_HEAD = (
 )  # fmt: skip
 
 
-def point_head(judged: Sequence[Judged]) -> Row:
+def point_head(judged: Sequence[EvaluatedLevel]) -> Row:
     """The columns of `point_row`."""
     return (
         "users", "runs", "ok", "failed", "wall s", "TTFT mean ms", f"TTFT {best_tail(judged)} ms", "TPOT mean ms",
@@ -209,7 +209,7 @@ def point_head(judged: Sequence[Judged]) -> Row:
     )  # fmt: skip
 
 
-def point_row(judged: Judged, stat: str) -> Row:
+def point_row(judged: EvaluatedLevel, stat: str) -> Row:
     """One level."""
     point, cost = judged.point, judged.cost
     return (
@@ -217,11 +217,11 @@ def point_row(judged: Judged, stat: str) -> Row:
         str(point.repeat_count),
         count(point.n_ok),
         count(point.n_failed),
-        number(point.wall_s),
+        number(point.duration_s),
         ms(point.ttft_s.mean),
         ms(tail(point.ttft_s, stat)),
         ms(point.tpot_s.mean),
-        number(point.throughput_paper_tok_s),
+        number(point.output_tok_s_per_user),
         number(point.output_tok_s),
         count(point.output_tokens),
         usd(cost.cost_usd),
@@ -230,7 +230,7 @@ def point_row(judged: Judged, stat: str) -> Row:
     )
 
 
-def point_note(judged: Sequence[Judged]) -> str:
+def point_note(judged: Sequence[EvaluatedLevel]) -> str:
     """Why a column of percentiles has no value; '' where one has."""
     stat = best_tail(judged)
     if any(tail(j.point.ttft_s, stat) is not None for j in judged):
@@ -490,7 +490,7 @@ def _ms(value_s: float | None) -> float | None:
     return None if value_s is None else value_s * 1000
 
 
-def use_figures(use: Sequence[ServerUse], judged: Sequence[Judged], decision: Decision) -> list[Figure]:
+def use_figures(use: Sequence[ServerUse], judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Figure]:
     """Requests that run and wait in the server, and its KV cache; what it does not tell is left out."""
     running = _series("running", use, lambda one: one.running_mean)
     waiting = _series("waiting", use, lambda one: one.waiting_mean)
@@ -583,18 +583,18 @@ class Card:
     others: tuple[str, ...]
 
 
-def cards(found: Iterable[tuple[str, Judged]]) -> list[Card]:
+def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
     """One card a code, in the order of their first appearance. found: levels with their model's name, '' if there is
     one model alone.
     """
-    by_code: dict[str, list[tuple[str, Warn]]] = {}
+    by_code: dict[str, list[tuple[str, Finding]]] = {}
     for name, level in found:
         for warn in level.point.warnings:
             by_code.setdefault(warn.code, []).append((name, warn))
     return [_card(code, warned) for code, warned in by_code.items()]
 
 
-def _card(code: str, warned: list[tuple[str, Warn]]) -> Card:
+def _card(code: str, warned: list[tuple[str, Finding]]) -> Card:
     name, first = warned[0]
     finding = sentence(first.finding)
     if name:
@@ -605,12 +605,12 @@ def _card(code: str, warned: list[tuple[str, Warn]]) -> Card:
     return Card(code, spaced(finding), spaced(sentence(first.remedy)), _where(warned), others)
 
 
-def _place(name: str, warn: Warn) -> str:
+def _place(name: str, warn: Finding) -> str:
     level = "" if warn.concurrency is None else str(warn.concurrency)
     return f"{name} at {level}" if name and level else name or level
 
 
-def _where(warned: list[tuple[str, Warn]]) -> str:
+def _where(warned: list[tuple[str, Finding]]) -> str:
     """'8, 16' of one model; 'a (8, 16), b (8)' of several."""
     by_name: dict[str, list[str]] = {}
     for name, warn in warned:

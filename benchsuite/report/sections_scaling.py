@@ -16,7 +16,7 @@ from benchsuite.report.charts import Point, Series
 from benchsuite.report.console import safe, say
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.sections_levels import Figure, Row, level_figure, level_series, whole_percent
-from benchsuite.results import Decision, Estimate, Judged, PointSummary
+from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary
 from benchsuite.store.run_folder import Run
 
 
@@ -202,14 +202,14 @@ def _scan(price: SloPrice, console: Console) -> Table:
 HEAD = ("users", "output tok/s", "$ per 1M output", "saved by each user more", "elasticity", "SLO", "in the zone")
 
 
-def scaling_figures(found: Scaling, judged: Sequence[Judged], decision: Decision) -> list[Figure]:
+def scaling_figures(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Figure]:
     """Average cost with the zone, output with the law, elasticity; [] below two levels with a known rate."""
     if len(found.levels) < 2:
         return []
     return [_zone_row(found, judged, decision), _law_row(found, judged, decision), _elasticity(found, judged, decision)]
 
 
-def _zone_row(found: Scaling, judged: Sequence[Judged], decision: Decision) -> Figure:
+def _zone_row(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> Figure:
     zone = found.zone
     if zone is None:
         title = "no zone of best cost: no level surely keeps the SLO"
@@ -233,7 +233,7 @@ def _zone_row(found: Scaling, judged: Sequence[Judged], decision: Decision) -> F
     return level_figure(title, [series], label, judged, decision, zone=ends, note=note)
 
 
-def _law_row(found: Scaling, judged: Sequence[Judged], decision: Decision) -> Figure:
+def _law_row(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> Figure:
     series = [level_series("measured", judged, lambda j: j.point.output_tok_s, "output_tok_s")]
     note, usl = "The law needs four levels.", found.usl
     if usl is not None:
@@ -251,7 +251,7 @@ def _law_row(found: Scaling, judged: Sequence[Judged], decision: Decision) -> Fi
     return level_figure(title, series, "system output (tok/s)", judged, decision, note=note)
 
 
-def _elasticity(found: Scaling, judged: Sequence[Judged], decision: Decision) -> Figure:
+def _elasticity(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> Figure:
     points = tuple(Point(level.concurrency, level.elasticity) for level in found.levels)
     known = [(p.x, p.y) for p in points if p.y is not None]
     slope = found.elasticity_slope

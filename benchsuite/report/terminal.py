@@ -36,7 +36,7 @@ from benchsuite.report.format import (
 )
 from benchsuite.report.judge import Judgement, balance_lines
 from benchsuite.report.live import SweepView
-from benchsuite.results import Decision, GpuUse, Judged, PointEnergy, Spread, Warn
+from benchsuite.results import Decision, EvaluatedLevel, Finding, GpuUse, PointEnergy, Spread
 from benchsuite.slo import Slo
 from benchsuite.store.run_folder import Run
 
@@ -175,7 +175,7 @@ _USE: tuple[tuple[str, Callable[[GpuUse], str]], ...] = (
 )
 
 
-def energy_rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def energy_rows(judged: Sequence[EvaluatedLevel]) -> list[dict[str, Any]]:
     """Plain data, a row per level: {concurrency, energy, gpu}, null where nothing measured; energy has its codes."""
     return [
         {
@@ -187,7 +187,7 @@ def energy_rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def print_energy(model: str, judged: Sequence[Judged], console: Console | None = None) -> None:
+def print_energy(model: str, judged: Sequence[EvaluatedLevel], console: Console | None = None) -> None:
     """Print energy, money and use per level, as far as they are known, and what limits trust in them."""
     console = console or Console()
     console.print()
@@ -214,7 +214,7 @@ def print_energy(model: str, judged: Sequence[Judged], console: Console | None =
         say(console, f"{warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
 
 
-def energy_line(judged: Sequence[Judged], *, in_columns: bool) -> str | None:
+def energy_line(judged: Sequence[EvaluatedLevel], *, in_columns: bool) -> str | None:
     """Power and energy per output token of each level, or what columns of them are of; None without energy."""
     told = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
     if not told:
@@ -237,8 +237,8 @@ def _busy_early(used: Sequence[tuple[int, GpuUse]]) -> str | None:
     )
 
 
-def _grouped(measured: Sequence[tuple[int, PointEnergy]]) -> list[tuple[Warn, list[int]]]:
-    groups: dict[tuple[str, str], tuple[Warn, list[int]]] = {}
+def _grouped(measured: Sequence[tuple[int, PointEnergy]]) -> list[tuple[Finding, list[int]]]:
+    groups: dict[tuple[str, str], tuple[Finding, list[int]]] = {}
     for level, energy in measured:
         for warn in energy.codes:
             groups.setdefault((warn.code, warn.remedy), (warn, []))[1].append(level)
@@ -279,12 +279,12 @@ def _kilo(joules: float | None) -> float | None:
 
 __all__ = ["SweepView", "final_table", "print_judgement"]
 
-INTERVAL_COLUMNS: tuple[tuple[str, Callable[[Judged, Decision], str]], ...] = (
+INTERVAL_COLUMNS: tuple[tuple[str, Callable[[EvaluatedLevel, Decision], str]], ...] = (
     ("users", lambda j, _: str(j.point.concurrency)),
     ("runs", lambda j, _: str(j.point.repeat_count)),
-    ("wall s", lambda j, _: interval(j.intervals.get("wall_s"), number)),
+    ("wall s", lambda j, _: interval(j.intervals.get("duration_s"), number)),
     ("TTFT mean ms", lambda j, _: interval(j.intervals.get("ttft_mean_s"), number, 1000)),
-    ("tok/s per user", lambda j, _: interval(j.intervals.get("throughput_paper_tok_s"), number)),
+    ("tok/s per user", lambda j, _: interval(j.intervals.get("output_tok_s_per_user"), number)),
     ("$/1M output", lambda j, _: interval(j.intervals.get("usd_per_1m_output_tokens"), number)),
     ("SLO", lambda j, _: j.slo_verdict),
     ("P met", lambda j, _: chance(j.p_met)),
@@ -302,7 +302,7 @@ class _Column:
     """
 
     head: str
-    show: Callable[[Judged], str]
+    show: Callable[[EvaluatedLevel], str]
     wide: bool | None = None
     least: int = 0
 
@@ -322,7 +322,12 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
 
 
 def final_table(
-    judged: Sequence[Judged], decision: Decision, slo: Slo, *, console: Console | None = None, title: str | None = None
+    judged: Sequence[EvaluatedLevel],
+    decision: Decision,
+    slo: Slo,
+    *,
+    console: Console | None = None,
+    title: str | None = None,
 ) -> None:
     """Print one row per level, the decision, and every warning.
 
@@ -353,11 +358,11 @@ def _columns(stat: str, with_energy: bool) -> tuple[_Column, ...]:
     return (
         _Column("users", lambda j: str(j.point.concurrency)),
         _Column("ok/\nfailed", lambda j: f"{j.point.n_ok}/{DASH if j.point.n_failed is None else j.point.n_failed}"),
-        _Column("wall\ns", lambda j: number(j.point.wall_s)),
+        _Column("wall\ns", lambda j: number(j.point.duration_s)),
         _Column("TTFT\nmean ms", lambda j: ms(j.point.ttft_s.mean)),
         _Column(f"TTFT\n{stat} ms", lambda j: ms(tail(j.point.ttft_s, stat)), wide=True),
         _Column("TPOT\nms", lambda j: ms(j.point.tpot_s.mean)),
-        _Column("tok/s\n/user", lambda j: number(j.point.throughput_paper_tok_s)),
+        _Column("tok/s\n/user", lambda j: number(j.point.output_tok_s_per_user)),
         _Column("output\ntok/s", lambda j: number(j.point.output_tok_s)),
         _Column("output\ntokens", lambda j: count(j.point.output_tokens), wide=True),
         _Column("E2E\nmean s", lambda j: number(j.point.e2e_s.mean), least=widest),
@@ -370,7 +375,7 @@ def _columns(stat: str, with_energy: bool) -> tuple[_Column, ...]:
     )
 
 
-def _interval_table(judged: Sequence[Judged], decision: Decision, console: Console) -> Table:
+def _interval_table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
     """What the runs' spread leaves open: 95 % intervals, the SLO's verdict, how often each level is the optimum."""
     table = Table(
         title="95 % intervals over runs", title_justify="left", box=None, padding=(0, 1), pad_edge=False,
@@ -387,13 +392,13 @@ def _interval_table(judged: Sequence[Judged], decision: Decision, console: Conso
     return table
 
 
-def slo_cell(judged: Judged) -> str:
+def slo_cell(judged: EvaluatedLevel) -> str:
     """The limits that are missed, those that are not proven with a question mark; 'none' when the SLO is met."""
     doubts = [limit_name(miss) for miss in judged.misses] + [f"{limit_name(doubt)}?" for doubt in judged.unknown]
     return ", ".join(doubts) or "none"
 
 
-def _table(judged: Sequence[Judged], decision: Decision, console: Console) -> Table:
+def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
     with_energy = any(j.energy is not None for j in judged)
     columns = [
         c

@@ -80,7 +80,7 @@ def series(rates, levels=(1, 2, 4, 8, 16)):  # type: ignore[no-untyped-def]
     """Points of one model with these system rates, all with 1,000 answers of 100 tokens."""
     base = replace(TABLE4[0], n_ok=1000, output_tokens=100_000, warnings=())
     return [
-        replace(base, concurrency=level, output_tok_s=rate, wall_s=1e5 / rate if rate else None)
+        replace(base, concurrency=level, output_tok_s=rate, duration_s=1e5 / rate if rate else None)
         for level, rate in zip(levels, rates, strict=True)
     ]
 
@@ -101,7 +101,7 @@ def test_noise_on_a_plateau_is_no_finding():
 def test_sets_of_another_size_are_not_compared_by_time():
     """Twice the requests take longer: no finding."""
     small, large = series([100.0, 150.0], [1, 2])
-    large = replace(large, n_ok=3000, output_tokens=300_000, wall_s=2000.0)
+    large = replace(large, n_ok=3000, output_tokens=300_000, duration_s=2000.0)
     assert check_levels([small, large]) == []
 
 

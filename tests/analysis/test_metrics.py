@@ -32,7 +32,7 @@ def test_counts_and_time():
     """n, T = last close - first send, token sums."""
     p = point()
     assert (p.model, p.concurrency, p.repeat_count, p.n_ok, p.n_failed, p.failures) == ("m", 2, 1, 4, 0, {})
-    assert (p.wall_s, p.error_rate, p.input_tokens, p.output_tokens, p.tokens_wasted) == (7.0, 0.0, 40, 14, 0)
+    assert (p.duration_s, p.error_rate, p.input_tokens, p.output_tokens, p.tokens_wasted) == (7.0, 0.0, 40, 14, 0)
 
 
 def test_latencies():
@@ -43,9 +43,9 @@ def test_latencies():
     assert p.ttfa_s == p.ttft_s
     assert p.e2e_s.mean == pytest.approx((4 + 2 + 4 + 2.75) / 4)
     assert p.tpot_s.mean == pytest.approx((1 + 0.75 + 2 + 1.75 / 4) / 4)
-    assert p.chunk_gap_s.n == 10
-    assert p.chunk_gap_s.mean == pytest.approx((3 + 1.5 + 2 + 1.75) / 10)
-    assert p.chunk_gap_s.max == pytest.approx(2.0)
+    assert p.itl_s.n == 10
+    assert p.itl_s.mean == pytest.approx((3 + 1.5 + 2 + 1.75) / 10)
+    assert p.itl_s.max == pytest.approx(2.0)
     assert p.dispatch_s.mean == pytest.approx(0.1 / 4)
     assert p.dispatch_s.max == pytest.approx(0.1)
 
@@ -53,7 +53,7 @@ def test_latencies():
 def test_throughputs():
     """The paper's, the decode speed weighted by tokens, per request, and of the system."""
     p = point()
-    assert p.throughput_paper_tok_s == pytest.approx(14 / (7 * 2))
+    assert p.output_tok_s_per_user == pytest.approx(14 / (7 * 2))
     assert p.decode_tok_s == pytest.approx((3 + 2 + 1 + 4) / (3 + 1.5 + 2 + 1.75))
     assert p.request_e2e_tok_s.mean == pytest.approx((4 / 4 + 3 / 2 + 2 / 4 + 5 / 2.75) / 4)
     assert p.request_decode_tok_s.max == pytest.approx(4 / 1.75)
@@ -97,7 +97,7 @@ def test_repeats_pool_counts_and_average_time():
     again = [r._replace(repeat=1) for r in (A, B, C, D)]
     one, two = point(), point(frame(A, B, C, D, *again))
     assert (two.repeat_count, two.n_ok, two.output_tokens, two.ttft_s.n) == (2, 8, 28, 8)
-    for name in ("wall_s", "output_tok_s", "request_per_s", "throughput_paper_tok_s", "occupancy", "max_in_flight"):
+    for name in ("duration_s", "output_tok_s", "request_per_s", "output_tok_s_per_user", "occupancy", "max_in_flight"):
         assert getattr(two, name) == pytest.approx(getattr(one, name)), name
 
 
@@ -106,7 +106,7 @@ def test_a_failed_request_keeps_its_time_and_has_no_latency():
     failed = row(7.0, 1.0, [1.0], concurrency=2, status="timeout", closed_s=10.0, token_source="chunks")
     p = point(frame(A, B, C, D, failed))
     assert (p.n_ok, p.n_failed, p.failures, p.error_rate) == (4, 1, {"timeout": 1}, 0.2)
-    assert (p.wall_s, p.output_tokens, p.tokens_wasted, p.ttft_s.n) == (10.0, 14, 2, 4)
+    assert (p.duration_s, p.output_tokens, p.tokens_wasted, p.ttft_s.n) == (10.0, 14, 2, 4)
     assert p.occupancy == pytest.approx(16 / 20)
     assert "errors" in codes(p)
 
@@ -114,14 +114,14 @@ def test_a_failed_request_keeps_its_time_and_has_no_latency():
 def test_nothing_connected():
     """All requests refused: counts and nothing else, no division by zero."""
     p = point(frame(row(None, None, [], status="connect_error", output_tokens=None, closed_s=0.1)))
-    assert (p.n_ok, p.n_failed, p.error_rate, p.wall_s, p.output_tok_s) == (0, 1, 1.0, None, None)
+    assert (p.n_ok, p.n_failed, p.error_rate, p.duration_s, p.output_tok_s) == (0, 1, 1.0, None, None)
     assert (p.ttft_s, p.occupancy, p.max_in_flight, p.tokens_wasted) == (EMPTY, None, None, None)
 
 
 def test_without_streaming_only_whole_answers_are_timed():
     """TTFT and TPOT are missing, not 0; E2E ends when the response does."""
     p = point(frame(row(0.0, None, [], closed_s=2.0, output_tokens=8, n_chunks=0)))
-    assert (p.ttft_s, p.tpot_s, p.chunk_gap_s, p.decode_tok_s) == (EMPTY, EMPTY, EMPTY, None)
+    assert (p.ttft_s, p.tpot_s, p.itl_s, p.decode_tok_s) == (EMPTY, EMPTY, EMPTY, None)
     assert (p.e2e_s.mean, p.request_e2e_tok_s.mean, p.output_tok_s) == (2.0, 4.0, 4.0)
     assert "burst" not in codes(p)
 

@@ -35,7 +35,7 @@ def test_laws_of_a_run(table):  # type: ignore[no-untyped-def]
     (p,) = summarise_points(table, model=None)
     in_flight_s = (table["closed_s"] - table["sent_s"]).sum()
     assert p.little_error == pytest.approx(0.0, abs=1e-9)
-    assert p.throughput_paper_tok_s == pytest.approx(p.occupancy * p.output_tokens / in_flight_s, rel=1e-9)
+    assert p.output_tok_s_per_user == pytest.approx(p.occupancy * p.output_tokens / in_flight_s, rel=1e-9)
     decode_s = [sum(gaps) * 1e-6 for gaps in table["chunk_gap_us"]]
     assert p.e2e_s.mean == pytest.approx(p.ttft_s.mean + np.mean(decode_s), rel=1e-6)
     assert 1 <= p.max_in_flight <= p.concurrency

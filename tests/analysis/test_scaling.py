@@ -27,7 +27,7 @@ def rates(model: str) -> list[float]:
 
 
 def speeds(model: str) -> list[float]:
-    return [p.throughput_paper_tok_s or 0.0 for p in TABLE4 if p.model == model]
+    return [p.output_tok_s_per_user or 0.0 for p in TABLE4 if p.model == model]
 
 
 def test_elasticity_of_wingpt_27():

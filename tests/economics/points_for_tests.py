@@ -13,14 +13,16 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TABLE4 = parse_points((EXAMPLES / "paper_table4.csv").read_text("utf-8"), where="paper_table4.csv")
 
 
-def point(concurrency: int, wall_s: float, throughput: float | None, ttft_s: float | None = 0.1, **other: Any) -> Any:
+def point(
+    concurrency: int, duration_s: float, throughput: float | None, ttft_s: float | None = 0.1, **other: Any
+) -> Any:
     """A point of model 'm' as a points table would give it."""
     base: PointSummary = replace(TABLE4[0], model="m", warnings=())
     return replace(
         base,
         concurrency=concurrency,
-        wall_s=wall_s,
-        throughput_paper_tok_s=throughput,
+        duration_s=duration_s,
+        output_tok_s_per_user=throughput,
         ttft_s=EMPTY if ttft_s is None else Distribution(n=1, mean=ttft_s),
         **other,
     )

@@ -13,8 +13,8 @@ from points_for_tests import point
 from benchsuite.analysis.metrics import summarise_for
 from benchsuite.analysis.requests import COLUMNS
 from benchsuite.economics.cost import cost_intervals
-from benchsuite.economics.decision import Chances, chances, decide, judge_points, limits_of, slo_verdict
-from benchsuite.results import Estimate, Judged
+from benchsuite.economics.decision import DecisionUncertainty, chances, decide, judge_points, limits_of, slo_verdict
+from benchsuite.results import Estimate, EvaluatedLevel
 from benchsuite.slo import parse_slo
 
 TOKENS = 11
@@ -59,8 +59,8 @@ def test_a_clear_case():
     for one in points:
         assert all(e.low <= e.value <= e.high for e in one.intervals.values())
         assert set(one.intervals) >= {
-            "wall_s", "ttft_mean_s", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "tpot_mean_s",
-            "throughput_paper_tok_s", "output_tok_s", "cost_usd", "usd_per_1m_output_tokens",
+            "duration_s", "ttft_mean_s", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "tpot_mean_s",
+            "output_tok_s_per_user", "output_tok_s", "cost_usd", "usd_per_1m_output_tokens",
         }  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_one_run():
     assert (points[0].p_met, decision.p_opt, decision.p_by_level) == (None, None, {})
     assert decision.p_method == "no interval: one run"
     found = points[0].intervals
-    for name in ("wall_s", "throughput_paper_tok_s", "cost_usd", "usd_per_1m_output_tokens"):
+    for name in ("duration_s", "output_tok_s_per_user", "cost_usd", "usd_per_1m_output_tokens"):
         assert (found[name].low, found[name].method) == (None, "no interval: one run")
     assert found["ttft_mean_s"].low < 0.1 < found["ttft_mean_s"].high
     assert found["ttft_mean_s"].method == "30 batch means of one run"
@@ -114,7 +114,7 @@ def test_a_tail_limit_needs_its_numbers():
 
 def test_gaps_and_rates_are_resampled_too():
     """Every kind of limit has its sums, and they agree with what was measured."""
-    slo = "gap_mean<21ms,gap_p99<40ms,tpot<21ms,e2e_max<1s,decode>40,output>50,requests>5,error_rate<1%"
+    slo = "itl_mean<21ms,itl_p99<40ms,tpot<21ms,e2e_max<1s,decode>40,output>50,requests>5,error_rate<1%"
     (point_,), _ = judged(rows(2, [1.0, 1.0, 1.0], 0.02, noise=0.01), slo=slo)
     assert (point_.misses, point_.unknown, point_.p_met, point_.slo_verdict) == ((), (), 1.0, "met")
 
@@ -132,7 +132,7 @@ def test_the_tie_rule():
     points = judge_points([point(8, 110, 50), point(16, 104, 40), point(32, 100, 30)], slo, 3600.0)
 
     def advice(p: dict[int, float]) -> int:
-        decision = decide(points, slo, Chances(p_by_level=p))
+        decision = decide(points, slo, DecisionUncertainty(p_by_level=p))
         assert decision.kind == "optimum"
         assert decision.choice.point.concurrency == 32
         return decision.recommended.point.concurrency
@@ -143,16 +143,19 @@ def test_the_tie_rule():
 
 def test_unknown_stays_unknown():
     """A figure that is missing proves nothing, whatever the draws; a known miss is one."""
-    assert slo_verdict(8, (), ("ttft_mean < 1 s unknown",), Chances()) == "unknown"
-    assert slo_verdict(8, ("throughput > 20 tok/s missed",), ("x unknown",), Chances()) == "not met in this run"
+    assert slo_verdict(8, (), ("ttft_mean < 1 s unknown",), DecisionUncertainty()) == "unknown"
+    assert (
+        slo_verdict(8, ("throughput > 20 tok/s missed",), ("x unknown",), DecisionUncertainty())
+        == "not met in this run"
+    )
 
 
 def test_cost_follows_time_and_tokens():
     """$3.60/h is $0.001 a second: 100 s [90, 110] cost $0.10 [0.09, 0.11], 50 tok/s [40, 60] $20 [16.67, 25]."""
     (one,) = judge_points([replace(point(8, 100, 50), output_tokens=5000)], parse_slo("throughput>1"), 3.6)
-    intervals = {"wall_s": Estimate(100, 90, 110, 3, "t"), "output_tok_s": Estimate(50, 40, 60, 3, "t")}
+    intervals = {"duration_s": Estimate(100, 90, 110, 3, "t"), "output_tok_s": Estimate(50, 40, 60, 3, "t")}
     found = cost_intervals(one.cost, intervals)
     assert (found["cost_usd"].low, found["cost_usd"].high) == (pytest.approx(0.09), pytest.approx(0.11))
     per_1m = found["usd_per_1m_output_tokens"]
     assert (per_1m.value, per_1m.low, per_1m.high) == pytest.approx((20, 1000 / 60, 25))
-    assert isinstance(one, Judged)
+    assert isinstance(one, EvaluatedLevel)

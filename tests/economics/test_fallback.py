@@ -20,7 +20,7 @@ def level(*parts: EndpointPart) -> Balance:
 
 def test_the_blended_cost():
     """Half an hour at $2 and a bill of $0.42 for 200,000 tokens are $7.10 for a million of them."""
-    use = fallback_use(level(OWN, API), usd_per_1m=PRICES, usd_per_hour_total=2.0, wall_s=1800.0, tries=18, skips=2)
+    use = fallback_use(level(OWN, API), usd_per_1m=PRICES, usd_per_hour_total=2.0, duration_s=1800.0, tries=18, skips=2)
     assert (use.request_share, use.token_share, use.tries, use.skips) == (0.2, 0.2, 18, 2)
     assert use.api_usd == pytest.approx(0.02 + 0.40)
     assert use.own_usd == 1.0
@@ -31,7 +31,7 @@ def test_the_blended_cost():
 @pytest.mark.parametrize(("api", "prices"), [(API, None), (dataclasses.replace(API, tokens_unknown=1), PRICES)])
 def test_a_bill_that_is_not_known(api, prices):
     """Without list prices, or with an answer whose tokens no usage tells, there is no bill and no blended cost."""
-    use = fallback_use(level(OWN, api), usd_per_1m=prices, usd_per_hour_total=2.0, wall_s=1800.0)
+    use = fallback_use(level(OWN, api), usd_per_1m=prices, usd_per_hour_total=2.0, duration_s=1800.0)
     assert (use.api_usd, use.usd_per_1m_output_tokens, use.own_usd) == (None, None, 1.0)
     assert hours_with_bills(2.0, [use], {8: 1800.0}) is None
 
@@ -41,13 +41,13 @@ def test_an_api_that_answered_nothing():
     unused = dataclasses.replace(API, requests=0, input_tokens=None, output_tokens=None)
     failed = dataclasses.replace(API, failures=20, input_tokens=None, output_tokens=None)
     for api in (unused, failed):
-        use = fallback_use(level(OWN, api), usd_per_1m=None, usd_per_hour_total=2.0, wall_s=1800.0)
+        use = fallback_use(level(OWN, api), usd_per_1m=None, usd_per_hour_total=2.0, duration_s=1800.0)
         assert (use.api_usd, use.token_share, use.usd_per_1m_output_tokens) == (0.0, 0.0, 6.25)
 
 
 def test_the_hour_with_the_bill_in_it():
     """An hour's price times the time is what both cost: (1 + 0.42) / 0.5 h; the levels' own prices are kept."""
-    use = fallback_use(level(OWN, API), usd_per_1m=PRICES, usd_per_hour_total=2.0, wall_s=1800.0)
+    use = fallback_use(level(OWN, API), usd_per_1m=PRICES, usd_per_hour_total=2.0, duration_s=1800.0)
     assert hours_with_bills(2.0, [use], {8: 1800.0}) == {8: pytest.approx(2.84)}
     assert hours_with_bills({8: 4.0}, [use], {8: 1800.0}) == {8: pytest.approx(4.84)}
     assert hours_with_bills(None, [use], {8: 1800.0}) is None

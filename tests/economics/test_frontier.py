@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from points_for_tests import EXAMPLES
 
-from benchsuite.economics.pareto import Candidate, Score, frontier, match_scores, parse_scores, wilson_draws
+from benchsuite.economics.pareto import ModelPoint, Score, frontier, match_scores, parse_scores, wilson_draws
 from benchsuite.errors import InputError
 
 ON_FRONTIER = {"gpt-oss-20b-low", "Mistral-Small", "Qwen3-30B", "WiNGPT-3.5"}
 
 
-def candidate(model: str, cost: float, score: float, n: int | None = None, **other) -> Candidate:  # type: ignore[no-untyped-def]
-    return Candidate(model, 8, cost, Score(model, score, None, n), **other)
+def candidate(model: str, cost: float, score: float, n: int | None = None, **other) -> ModelPoint:  # type: ignore[no-untyped-def]
+    return ModelPoint(model, 8, cost, Score(model, score, None, n), **other)
 
 
-def table_2() -> list[Candidate]:
+def table_2() -> list[ModelPoint]:
     with (EXAMPLES / "paper_table2.csv").open(encoding="utf-8") as file:
         return [
             candidate(row["table4_model"], 1.58 * float(row["time_s"]) / 3600, float(row["score"]))
@@ -73,8 +73,8 @@ def test_no_place_is_listed_with_its_reason():
     """Without a score or a cost a model stays in the list, last."""
     placed = frontier(
         [
-            Candidate("unscored", 8, 1.0, None),
-            Candidate("slow", None, None, Score("slow", 90.0), reason="no level meets the SLO"),
+            ModelPoint("unscored", 8, 1.0, None),
+            ModelPoint("slow", None, None, Score("slow", 90.0), reason="no level meets the SLO"),
             candidate("good", 2.0, 50.0),
         ]
     )
@@ -83,7 +83,7 @@ def test_no_place_is_listed_with_its_reason():
         ("unscored", None, "it has no score"),
         ("slow", None, "no level meets the SLO"),
     ]
-    assert [one.on_frontier for one in frontier([Candidate("unscored", 8, 1.0, None)])] == [None]
+    assert [one.on_frontier for one in frontier([ModelPoint("unscored", 8, 1.0, None)])] == [None]
 
 
 def test_wilson_by_hand():
@@ -119,7 +119,7 @@ def test_items_are_drawn_for_all_models_at_once():
     right = {f"i{k}": float(k < 30) for k in range(60)}
     better = right | {"i40": 1.0}
     a, b = Score("a", 50.0, None, 60, right), Score("b", 100 * 31 / 60, None, 60, better)
-    placed = {one.model: one for one in frontier([Candidate("a", 8, 1.0, a), Candidate("b", 8, 1.0, b)])}
+    placed = {one.model: one for one in frontier([ModelPoint("a", 8, 1.0, a), ModelPoint("b", 8, 1.0, b)])}
     assert placed["b"].p_on_frontier == 1.0
     assert placed["a"].p_on_frontier == pytest.approx((1 - 1 / 60) ** 60, abs=0.03)  # i40 not drawn: a tie
 

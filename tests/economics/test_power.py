@@ -8,7 +8,7 @@ import pytest
 from points_for_tests import point
 
 from benchsuite.economics.cost import level_prices, owned_usd_per_hour, power_warnings, priced
-from benchsuite.economics.decision import NO_CHANCES, decide, judge_points
+from benchsuite.economics.decision import NOT_RESAMPLED, decide, judge_points
 from benchsuite.errors import PriceError
 from benchsuite.results import PointEnergy
 from benchsuite.slo import parse_slo
@@ -88,7 +88,7 @@ def test_the_decision_at_prices_by_level():
     """16 users are 5 % faster and draw so much more that the hour costs 10 % more: 8 is the cheapest."""
     slo = parse_slo("throughput>20")
     points = [point(8, 100, 30), point(16, 95, 25)]
-    judged = judge_points(points, slo, {8: 1.0, 16: 1.1}, NO_CHANCES)
+    judged = judge_points(points, slo, {8: 1.0, 16: 1.1}, NOT_RESAMPLED)
     assert [j.cost.cost_usd for j in judged] == [pytest.approx(100 / 3600), pytest.approx(104.5 / 3600)]
     assert decide(judged, slo).choice.point.concurrency == 8
     assert decide(judge_points(points, slo, 1.0), slo).choice.point.concurrency == 16

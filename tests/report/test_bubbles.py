@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from benchsuite.economics.pareto import Candidate, Placed, Score, frontier
+from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier
 from benchsuite.report.charts_special import frontier_chart
 
 
-def place(model: str, cost: float, score: float, params_b: float | None) -> Candidate:
-    return Candidate(model, 8, cost, Score(model, score, params_b))
+def place(model: str, cost: float, score: float, params_b: float | None) -> ModelPoint:
+    return ModelPoint(model, 8, cost, Score(model, score, params_b))
 
 
 PLACED = frontier([place("small", 0.1, 50, 9), place("large", 0.4, 80, 36), place("worse <&>", 0.5, 60, None)])
@@ -35,7 +35,7 @@ def test_it_is_a_picture_of_its_own():
     assert "small: $0.100, score 50.0" in picture
 
 
-def line(placed: list[Placed]) -> int:
+def line(placed: list[ParetoPoint]) -> int:
     """Corners of the frontier's line."""
     found = re.search(r'<polyline points="([^"]*)"', frontier_chart(placed, title="t"))
     assert found
@@ -50,7 +50,7 @@ def test_the_line_goes_through_the_frontier():
 
 def test_nobody_has_a_place():
     """Said so, no crash; one model alone is drawn."""
-    assert "no model has a place" in frontier_chart(frontier([Candidate("a", None, None, None)]), title="t")
+    assert "no model has a place" in frontier_chart(frontier([ModelPoint("a", None, None, None)]), title="t")
     assert "no model has a place" in frontier_chart([], title="t")
     assert radii(frontier_chart(frontier([place("a", 1, 1, 7)]), title="t")) == [15.0]
 

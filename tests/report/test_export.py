@@ -13,8 +13,8 @@ from benchsuite.slo import parse_slo
 TABLE4 = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
 TOP = {"schema", "run_id", "model", "slo", "usd_per_hour", "gpus", "usd_per_hour_total", "points", "optimum"}
 POINT = [
-    "concurrency", "repeat_count", "n_ok", "n_failed", "error_rate", "failures", "wall_s", "ttft_s", "ttfa_s",
-    "tpot_s", "e2e_s", "chunk_gap_s", "dispatch_s", "throughput_paper_tok_s", "decode_tok_s", "output_tok_s",
+    "concurrency", "repeat_count", "n_ok", "n_failed", "error_rate", "failures", "duration_s", "ttft_s", "ttfa_s",
+    "tpot_s", "e2e_s", "itl_s", "dispatch_s", "output_tok_s_per_user", "decode_tok_s", "output_tok_s",
     "total_tok_s", "request_per_s", "input_tokens", "output_tokens", "steady", "occupancy", "max_in_flight",
     "little_error", "cost_usd", "usd_per_1m_output_tokens", "usd_per_1m_total_tokens", "usd_per_request",
     "meets_slo", "misses", "warnings",

@@ -35,10 +35,10 @@ def point(model: str = "m", **more: Any) -> PointSummary:
     """100 requests of 10 tokens in 10 s by 4 users."""
     known: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(PointSummary))
     known |= {"warnings": (), "intervals": {}, "failures": {}, "model": model, "concurrency": 4, "repeat_count": 1}
-    known |= dict.fromkeys(("ttfa_s", "tpot_s", "e2e_s", "chunk_gap_s", "dispatch_s", "request_e2e_tok_s"), EMPTY)
+    known |= dict.fromkeys(("ttfa_s", "tpot_s", "e2e_s", "itl_s", "dispatch_s", "request_e2e_tok_s"), EMPTY)
     known |= {"request_decode_tok_s": EMPTY, "ttft_s": Distribution(100, 0.25, 0.2, 0.3, 0.4, 0.5, 0.6)}
-    known |= {"n_ok": 100, "n_failed": 0, "error_rate": 0.0, "wall_s": 10.0, "output_tok_s": 100.0}
-    known |= {"throughput_paper_tok_s": 25.0, "input_tokens": 500, "output_tokens": 1000, "request_per_s": 10.0}
+    known |= {"n_ok": 100, "n_failed": 0, "error_rate": 0.0, "duration_s": 10.0, "output_tok_s": 100.0}
+    known |= {"output_tok_s_per_user": 25.0, "input_tokens": 500, "output_tokens": 1000, "request_per_s": 10.0}
     return PointSummary(**known | more)
 
 
@@ -52,11 +52,11 @@ def test_csv_has_units_in_its_names_and_the_figures_of_the_run():
     """One row a level; seconds, dollars and tokens as worked out by hand; what is not known is empty."""
     (row,) = csv.DictReader(io.StringIO(as_csv([told()])))
 
-    assert {key: row[key] for key in ("run", "concurrency", "wall_s", "ttft_mean_s", "ttft_p99_s")} == {
-        "run": "run1", "concurrency": "4", "wall_s": "10.0", "ttft_mean_s": "0.25", "ttft_p99_s": "0.5",
+    assert {key: row[key] for key in ("run", "concurrency", "duration_s", "ttft_mean_s", "ttft_p99_s")} == {
+        "run": "run1", "concurrency": "4", "duration_s": "10.0", "ttft_mean_s": "0.25", "ttft_p99_s": "0.5",
     }  # fmt: skip
     assert [row["cost_usd"], row["usd_per_1m_output_tokens"], row["meets_slo"]] == ["0.01", "10.0", "true"]
-    assert [row["tpot_mean_s"], row["j_per_output_token"], row["wall_s_low"]] == ["", "", ""]
+    assert [row["tpot_mean_s"], row["j_per_output_token"], row["duration_s_low"]] == ["", "", ""]
 
 
 @pytest.mark.parametrize("name", ["=1+2", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", " =1"])
@@ -65,7 +65,7 @@ def test_csv_neutralises_formulas(name):
     (row,) = csv.DictReader(io.StringIO(as_csv([told(name, occupancy=None)]), newline=""))
 
     assert row["model"] == f"'{name.strip()}"
-    assert float(row["wall_s"]) == 10.0
+    assert float(row["duration_s"]) == 10.0
 
 
 def test_markdown_is_the_decision_and_a_table():

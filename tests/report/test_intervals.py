@@ -65,9 +65,9 @@ def test_summary_has_them(judgement):
     assert summary["optimum"]["p_by_level"] == {"2": 0.0, "4": 1.0, "8": 0.0}
     point = summary["points"][1]
     assert (point["slo_verdict"], point["p_met"]) == ("met", 1.0)
-    wall = point["intervals"]["wall_s"]
+    wall = point["intervals"]["duration_s"]
     assert wall == {
-        "value": point["wall_s"],
+        "value": point["duration_s"],
         "low": wall["low"],
         "high": wall["high"],
         "n": 3,

@@ -23,7 +23,7 @@ from benchsuite.report.format import (
     warning_text,
 )
 from benchsuite.report.sections_levels import course
-from benchsuite.results import Distribution, Judged, PointCost, Warn
+from benchsuite.results import Distribution, EvaluatedLevel, Finding, PointCost
 from benchsuite.slo import parse_slo
 
 TABLE4 = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
@@ -98,8 +98,8 @@ def test_without_a_price():
 def test_warnings_of_a_kind_come_together():
     """One line for one remedy, naming every level."""
     none = PointCost(None, None, None, None, None)
-    noted = [replace(p, warnings=(Warn("x", f"{p.concurrency} bad", "fix", p.concurrency),)) for p in MISTRAL[:2]]
-    ((warn, levels),) = grouped_warnings(Judged(point, none, ()) for point in noted)
+    noted = [replace(p, warnings=(Finding("x", f"{p.concurrency} bad", "fix", p.concurrency),)) for p in MISTRAL[:2]]
+    ((warn, levels),) = grouped_warnings(EvaluatedLevel(point, none, ()) for point in noted)
     assert warning_text(warn, levels) == "at 8 (likewise 16): 8 bad; fix"
 
 
@@ -113,6 +113,6 @@ def test_a_course_that_does_not_move_stays():
 
 def test_percentages_are_spaced_alike():
     """In a finding as in every table, on a page with a space that no line break parts."""
-    warn = Warn("drain", "slots were in use 91.3% of the run", "less than 5 % is fine", 8)
+    warn = Finding("drain", "slots were in use 91.3% of the run", "less than 5 % is fine", 8)
     assert warning_text(warn, [8]) == "at 8: slots were in use 91.3 % of the run; less than 5 % is fine"
     assert spaced("89.7% and 5 %") == "89.7\u00a0% and 5\u00a0%"
