@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chaos_crashes, chaos_faults, chaos_files, chaos_soak
+from benchmarks import chaos_crashes, chaos_faults, chaos_files, chaos_points, chaos_soak
 from benchmarks.chaos_kit import Row
 from benchsuite import __version__
 
 SECTIONS: dict[str, Callable[[], list[Row]]] = {
     "crashes": lambda: chaos_crashes.crashes(51),
+    "points": chaos_points.every_point,
     "disk": chaos_files.full_disk,
     "torn": chaos_files.torn_files,
     "faults": chaos_faults.faults_together,

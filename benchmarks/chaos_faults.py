@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos_kit import Row, keys_of, measure, prompts, requests_seen, server, spec_of, wait_for
+from benchmarks.chaos_kit import Row, keys_of, measure, prompts, requests_seen, server, spec_of
+from benchsuite import fault_points
 from benchsuite.simulator.config import FAULT_KINDS, Fault, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault
 from benchsuite.store.run_folder import Run, read_run
@@ -89,10 +88,12 @@ def one_server_gone(path: Path, n: int, users: int, workers: int) -> tuple[int, 
     wrong = []
     with server() as running:
         spec = spec_of(running.base_url, [users], workers, load={"server_wait_s": 0.2})
-        killer = threading.Thread(target=_kill_when_measuring, args=(path, running.pid))
-        killer.start()
-        result = measure(spec, prompts(n), path)
-        killer.join()
+        # the measuring processes read it: the first of them to write its second batch kills the server
+        os.environ[fault_points.VARIABLE] = f"batch:2:kill={running.pid}"
+        try:
+            result = measure(spec, prompts(n), path)
+        finally:
+            del os.environ[fault_points.VARIABLE]
     before = read_run(path)
     entry = before.manifest["points"][0]
     if result.complete or entry["status"] != "failed" or "the server is gone" not in entry.get("reason", ""):
@@ -106,11 +107,3 @@ def one_server_gone(path: Path, n: int, users: int, workers: int) -> tuple[int, 
         wrong.append("the resume did not measure the point")
     earlier = keys_of(before)
     return before.table.num_rows, sum((earlier & keys_of(after)).values()), wrong
-
-
-def _kill_when_measuring(path: Path, pid: int) -> None:
-    def rows_flow() -> bool:
-        return any(j.stat().st_size > 20_000 for j in (path / "journal").glob("*.arrows"))
-
-    wait_for(rows_flow)
-    os.kill(pid, signal.SIGKILL)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 
 from benchmarks.chaos_kit import (
     Row,
-    children,
+    group_of,
     keys_of,
     measure,
     prompts,
@@ -94,19 +91,10 @@ def torn_files() -> list[Row]:
 
 
 def _killed_in_the_second_point(base_url: str, path: Path) -> None:
-    process = start(base_url, path, 400, (4, 8), 1)
-    wait_for(
-        lambda: (
-            any((path / "points").glob("*.parquet"))
-            and any(j.stat().st_size > 30_000 for j in (path / "journal").glob("*.arrows"))
-        )
-    )
-    workers = children(process)
-    for one in [*workers, psutil.Process(process.pid)]:
-        one.send_signal(signal.SIGKILL)
-    process.wait(30)
-    psutil.wait_procs(workers, timeout=30)
-    time.sleep(0.05)
+    """Its first point in a file of its own, the rows of its second still in a journal."""
+    process = start(base_url, path, 400, (4, 8), 1, "compaction@main:2:kill-group")
+    process.wait(60)
+    wait_for(lambda: not group_of(process))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
+from benchsuite import fault_points
 from benchsuite.load.calibrate import Silent
 from benchsuite.load.progress import SweepResult
 from benchsuite.load.sweep import sweep
@@ -22,6 +25,7 @@ from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import RunningSimulator, simulator
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
+from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
@@ -72,20 +76,23 @@ def server(**more: Any) -> Iterator[RunningSimulator]:
         yield running
 
 
-def start(base_url: str, path: Path, n: int, levels: Sequence[int], workers: int) -> subprocess.Popen[bytes]:
-    """The same sweep as `measure(spec_of(base_url, levels, workers), prompts(n), path)`, as a process to be killed."""
+def start(base_url: str, path: Path, n: int, levels: Sequence[int], workers: int, plan: str) -> subprocess.Popen[bytes]:
+    """`measure(spec_of(base_url, levels, workers), prompts(n), path)` as a process group under a plan of faults."""
     words = [base_url, str(path), str(n), ",".join(map(str, levels)), str(workers)]
     command = [sys.executable, "-m", "benchmarks.chaos_kit", *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    environment = os.environ | {fault_points.VARIABLE: plan}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **silent)
 
 
-def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The measuring processes that it started (the resource tracker of Python is none)."""
-    try:
-        found = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
-    except psutil.Error:
-        return []
+def group_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """What still lives of its process group; whom nobody reaps is dead."""
+    group = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(one.pid) == process.pid and one.status() != psutil.STATUS_ZOMBIE:
+                group.append(one)
+    return group
 
 
 def wait_for(found: Callable[[], Any], timeout_s: float = 60.0) -> Any:
@@ -106,7 +113,7 @@ def keys_of(run: Run) -> Counter[tuple[str, int, str]]:
 
 def resumed_whole(base_url: str, path: Path, n: int, levels: Sequence[int], workers: int) -> str:
     """Take the run up again; what is wrong then, "" if every request of every point is there just once."""
-    before = keys_of(read_run(path))
+    before = keys_of(read_run(path)) if (path / MANIFEST).exists() else Counter()
     result = measure(spec_of(base_url, levels, workers), prompts(n), path)
     run = read_run(path)
     if not result.complete:

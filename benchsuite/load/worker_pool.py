@@ -31,6 +31,7 @@ from benchsuite.client.connection import Connection, Link
 from benchsuite.client.request import PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
+from benchsuite.fault_points import reach
 from benchsuite.load.preflight import Endpoint, Fallback, prepare
 from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Route, Seat, Spare, limits_of
 from benchsuite.records import RequestRecord
@@ -270,6 +271,7 @@ class _Worker:
         with contextlib.suppress(EOFError):
             while True:
                 order = self._pipe.recv()
+                reach("order")
                 self._pipe.send(self._loop.run_until_complete(self._point(order)))
 
     async def _point(self, order: PointOrder) -> WorkerReport:
@@ -451,6 +453,7 @@ class Fleet:
                     daemon=True,
                 )
                 with _signals_held_back():
+                    reach("spawn")
                     process.start()
                     theirs.close()
                     self._pipes.append(ours)
@@ -519,6 +522,7 @@ class Fleet:
     def _send(self, what: Sequence[Any]) -> None:
         for worker, (pipe, item) in enumerate(zip(self._pipes, what, strict=True)):
             try:
+                reach("order")
                 pipe.send(item)
             except OSError:
                 raise self._death(worker) from None

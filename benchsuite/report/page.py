@@ -15,6 +15,7 @@ from typing import Any
 from benchsuite.economics.prices import preset, price_book
 from benchsuite.economics.scaling import scaling
 from benchsuite.economics.sensitivity import Range
+from benchsuite.fault_points import reach
 from benchsuite.report import sections_cost, sections_levels, sections_run
 from benchsuite.report.charts import CSS
 from benchsuite.report.format import DASH, asides, best_tail, has_intervals, sentence, spaced
@@ -33,6 +34,7 @@ _IN_TILES = ("one run per level", "no price:")  # asides of the terminal that th
 
 def write_report(run_dir: Path) -> Path:
     """Write report.html into the run folder, and return its path. Raises PointsError or StoreError."""
+    reach("report")
     path = run_dir / REPORT
     write_bytes(path, render(read_run(run_dir)).encode())
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchsuite.errors import StoreError
+from benchsuite.fault_points import reach
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked_bytes, masked_tree
 
@@ -128,6 +130,7 @@ class _replacing:  # noqa: N801 - a context manager
             return
         try:
             sync(self._temporary)
+            reach("rename")
             self._temporary.replace(self._path)
             sync(self._path.parent)
         except OSError as failed:  # some file systems say only now that they are full
@@ -143,6 +146,7 @@ def sync(path: Path) -> None:
     """Force a file, or what a folder holds, onto the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        reach("fsync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -150,11 +154,27 @@ def sync(path: Path) -> None:
 
 def drop_temporaries(folder: Path) -> None:
     """Remove what a process that was killed left of files that never took their place. For the folder's one writer."""
-    for temporary in folder.glob(".*.tmp"):
-        temporary.unlink(missing_ok=True)
+    remove(*folder.glob(".*.tmp"))
+
+
+def remove(*paths: Path) -> None:
+    """Remove files, and folders that are empty then, in this order. Raises OSError."""
+    for path in paths:
+        reach("unlink")
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def failing_as_store_error(what: str, path: Path) -> Iterator[None]:
+    """An OSError in the block becomes a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(what, where=str(path), given=str(error)) from None
 
 
 def put_aside(path: Path) -> None:
     """Give a damaged file another name, so that it is not overwritten."""
+    reach("rename")
     n = sum(1 for _ in path.parent.glob(f"{path.name}.torn*"))
     path.rename(path.with_name(f"{path.name}.torn" + (f"-{n + 1}" if n else "")))

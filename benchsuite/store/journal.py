@@ -16,9 +16,17 @@ from typing import IO, Any
 import pyarrow as pa
 
 from benchsuite.errors import StoreError
+from benchsuite.fault_points import reach
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked
-from benchsuite.store.files import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA, at_current_schema, sync
+from benchsuite.store.files import (
+    COLUMN_TYPES,
+    SAMPLE_SCHEMAS,
+    SCHEMA,
+    at_current_schema,
+    failing_as_store_error,
+    sync,
+)
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
@@ -33,8 +41,8 @@ class _Stream:
     comes later is never behind a hole.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, point: str = "batch") -> None:
+        self._path, self._point = path, point
         self._file = path.open("xb", buffering=0)
         sync(path.parent)  # that there is such a file must outlive a power cut too
         _lock(self._file, fcntl.LOCK_EX)  # until the process ends, however: see `wait_for_writers`
@@ -60,6 +68,7 @@ class _Stream:
         try:
             with memoryview(self._waiting) as waiting:
                 done = 0
+                reach(self._point)
                 while done < len(waiting):
                     done += os.write(self._file.fileno(), waiting[done:])
         except OSError as error:
@@ -72,10 +81,9 @@ class _Stream:
 
     def sync(self) -> None:
         """Force what was pushed onto the disk. Raises StoreError."""
-        try:
+        with failing_as_store_error("a journal cannot be written", self._path):
+            reach("fsync")
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise StoreError("a journal cannot be written", where=str(self._path), given=str(error)) from None
 
     def close(self) -> None:
         """Push, sync and close; closed in any case."""
@@ -91,12 +99,10 @@ class Journal:
     """The rows of one point and worker, appended as they come; at most the last 250 ms are lost in a crash."""
 
     def __init__(self, path: Path) -> None:
-        try:
+        with failing_as_store_error("a journal cannot be written", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = _Stream(path)
             self._writer = pa.ipc.new_stream(self._stream, SCHEMA)
-        except OSError as error:
-            raise StoreError("a journal cannot be written", where=str(path), given=str(error)) from None
         self._rows: list[RequestRecord] = []
         self._flushed_ns = 0
         self._synced_ns = 0
@@ -175,11 +181,9 @@ class SampleLog:
     def __init__(self, path: Path, name: str) -> None:
         self._schema = SAMPLE_SCHEMAS[name]
         self._lock = threading.Lock()
-        try:
-            self._stream = _Stream(path)
+        with failing_as_store_error("a sample log cannot be written", path):
+            self._stream = _Stream(path, "sample")
             self._writer = pa.ipc.new_stream(self._stream, self._schema)
-        except OSError as error:
-            raise StoreError("a sample log cannot be written", where=str(path), given=str(error)) from None
 
     def append(self, samples: Sequence[GpuSample | ServerSample]) -> None:
         """Add samples taken together. Raises StoreError."""

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchsuite import __version__
-from benchsuite.errors import InputError, PointsError, StoreError, read_json
+from benchsuite.errors import InputError, PointsError, read_json
+from benchsuite.fault_points import reach
 from benchsuite.manifest import check_manifest
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.store.files import (
@@ -37,9 +37,11 @@ from benchsuite.store.files import (
     SUMMARY,
     at_current_schema,
     drop_temporaries,
+    failing_as_store_error,
     part_name,
     part_of_journal,
     put_aside,
+    remove,
     sync,
     write_json,
     write_parquet,
@@ -77,8 +79,7 @@ class RunFolder:
                     expected="a new folder, or a run folder to go on with",
                     hint="name another folder",
                 )
-            for log in samples:
-                log.unlink()
+            remove(*samples)
             self.before: Run | None = read_run(path) if holds_run else None
             for name in (JOURNALS, POINTS):
                 (path / name).mkdir(exist_ok=True)
@@ -147,28 +148,27 @@ class RunFolder:
     def finish_point(self, point_id: str, attempt: int = 0) -> pa.Table:
         """Compact the journals of an attempt into its Parquet file, and return its rows."""
         part = part_name(point_id, attempt)
-        journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
-        table = pa.concat_tables([SCHEMA.empty_table(), *map(read_journal, journals)], promote_options="default")
-        table = table.sort_by("scheduled_s")
-        write_parquet(self.path / POINTS / f"{part}.parquet", table)
-        for path in journals:
-            path.unlink()
+        with failing_as_store_error("the rows of a point cannot be put together", self.path):
+            reach("compaction")
+            journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
+            table = pa.concat_tables([SCHEMA.empty_table(), *map(read_journal, journals)], promote_options="default")
+            table = table.sort_by("scheduled_s")
+            write_parquet(self.path / POINTS / f"{part}.parquet", table)
+            remove(*journals)
         return table
 
     def finish(self) -> None:
         """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
-        rows = read_rows(self.path)
-        if is_torn(self.path / REQUESTS):
-            put_aside(self.path / REQUESTS)
-        write_parquet(self.path / REQUESTS, rows)
-        for name, file in SAMPLES.items():
-            samples = read_samples(self.path, name)
-            if samples is not None:
+        with failing_as_store_error("the rows of the run cannot be put together", self.path):
+            reach("compaction")
+            tables = {REQUESTS: read_rows(self.path)}
+            tables |= {file: samples for name, file in SAMPLES.items() if (samples := read_samples(self.path, name))}
+            for file, table in tables.items():
                 if is_torn(self.path / file):
                     put_aside(self.path / file)
-                write_parquet(self.path / file, samples)
-        shutil.rmtree(self.path / POINTS)
-        shutil.rmtree(self.path / JOURNALS)
+                write_parquet(self.path / file, table)
+            for folder in (self.path / POINTS, self.path / JOURNALS):
+                remove(*sorted(folder.iterdir()), folder)
 
 
 def _holds_something(path: Path) -> bool:
@@ -189,16 +189,15 @@ def recover(path: Path) -> Run:
             return run
     folder = RunFolder(path)
     try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-        for point in manifest.get("points", []):
-            if point.get("status") == "running":
-                point["status"] = "interrupted"
-        if manifest.get("status") == "running":
-            manifest["status"] = "interrupted"
-        folder.finish()
-        folder.write_manifest(manifest)
-    except OSError as error:
-        raise StoreError("the run cannot be recovered", where=str(path), given=str(error)) from None
+        with failing_as_store_error("the run cannot be recovered", path):
+            manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+            for point in manifest.get("points", []):
+                if point.get("status") == "running":
+                    point["status"] = "interrupted"
+            if manifest.get("status") == "running":
+                manifest["status"] = "interrupted"
+            folder.finish()
+            folder.write_manifest(manifest)
     finally:
         folder.release()
     return read_run(path)
@@ -338,7 +337,8 @@ def _read_whole(file: Path, schema: pa.Schema, *, spare: bool) -> pa.Table | Non
     for it if it is torn (not by us, who put files in place whole, but by a disk)."""
     if not file.exists() or (spare and is_torn(file)):
         return None
-    return at_current_schema(pq.read_table(file), schema)
+    with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
+        return at_current_schema(parquet.read(), schema)
 
 
 def read_samples(path: Path, name: str) -> pa.Table | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 from test_store import ids, row
 
-from benchmarks import chaos_files
+from benchmarks import chaos_files, chaos_points
 from benchmarks.chaos import table, write_page
-from benchmarks.chaos_crashes import KINDS, crashes
+from benchmarks.chaos_crashes import KINDS, crash, plan_of
+from benchmarks.chaos_kit import resumed_whole, server
+from benchsuite import fault_points
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
 from benchsuite.load.worker_pool import Breaker, _RowSink
@@ -28,7 +31,7 @@ sys.path.insert(0, "tests")
 from pathlib import Path
 from test_store import row
 from benchsuite.errors import StoreError
-from benchsuite.store import Journal
+from benchsuite.store.journal import Journal
 
 journal = Journal(Path(sys.argv[1]))
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -48,13 +51,50 @@ print(n)
 """
 
 
-def test_killed_sweeps():
-    """A sweep killed by each kind at seeded times: every flushed row is recovered, a resume is whole."""
-    found = crashes(3, seed=3, requests=60, levels=(2, 4), resume_every=3)
-    assert [one.fault for one in found] == [f"SIGKILL of {kind}" for kind in KINDS]
-    assert [(one.tried, one.outcome) for one in found] == [(1, "recovered, resumed, whole")] * 3
-    assert [one.kept - one.expected for one in found] == [0, 0, 0]
-    assert sum(one.kept for one in found) > 10
+@pytest.mark.parametrize(
+    ("plan", "fewest"),
+    [
+        ("spawn@main:2:kill", 0),  # between its first measuring process and its second
+        ("order@worker-1:1:kill-parent", 0),  # nothing is sent yet
+        ("batch@worker-0:2:kill-parent", 1),
+        ("batch@worker-1:2:stop", 1),  # a measuring process, which is killed where it stands
+        ("batch@worker-0:2:kill-group", 1),  # all at once
+        ("compaction@main:2:kill", 120),  # all is measured, nothing of the second point is in its file
+        ("unlink@main:5:kill", 120),
+    ],
+)
+def test_killed_sweeps(plan, fewest, tmp_path):
+    """Killed at a named point, a sweep loses no flushed row and leaves no process."""
+    with server() as running:
+        expected, kept, wrong = crash(running, tmp_path / "run", plan, 60, (2, 4), 2)
+    assert (kept, wrong) == (expected, "")
+    assert kept >= fewest
+
+
+def test_a_killed_sweep_is_resumed_whole(tmp_path):
+    """What was killed is measured again whole, beside its rows."""
+    with server() as running:
+        _, kept, wrong = crash(running, tmp_path / "run", "batch@worker-0:2:kill-parent", 60, (2, 4), 2)
+        assert (kept > 0, wrong) == (True, "")
+        assert resumed_whole(running.base_url, tmp_path / "run", 60, (2, 4), 2) == ""
+
+
+def test_chaos_draws_its_faults():
+    """The same seed, the same faults, which all can be read."""
+    plans = [[plan_of(kind, random.Random(seed), 2) for kind in KINDS for seed in range(20)] for _ in range(2)]
+    assert plans[0] == plans[1]
+    for plan in plans[0]:
+        fault_points.set_plan(plan)
+    fault_points.set_plan("")
+
+
+def test_a_run_folder_at_each_fault_point():
+    """Its writer and its recovery, killed or without room at every 4th of their points: every flushed row, once."""
+    found = chaos_points.every_point(step=4)
+    assert [(one.outcome, one.good, one.kept) for one in found] == [
+        ("every row, once", True, one.expected) for one in found
+    ]
+    assert all(one.tried > 4 and one.expected > 50 for one in found)
 
 
 @pytest.mark.parametrize("end", ["close", "die"])
