@@ -310,12 +310,19 @@ def _stream_plan(response: SimResponse) -> ResponsePlan:
     if response.chat and shape.role == "early":
         role = framed(_role_event(response))
         writes.append(ScheduledWrite(role, _time_holes(role), at_s=max(shape.role_first_s, head_at_s)))
-    chunks, tail = list(_chunks(response)), _tail_events(response)
+    chunks, tail, size = list(_chunks(response)), _tail_events(response), shape.events_per_write
+    if fault is not None or size > 1:
+        chunks = [single for chunk in chunks for single in [replace(chunk, repeat=1)] * chunk.repeat]
     if fault is not None:
         chunks, tail = _with_fault(chunks, tail, fault, shape)
-    for chunk in _joined(chunks, shape.events_per_write):
-        data = framed(chunk.data)
-        writes.append(replace(chunk, data=data, time_at=_time_holes(data)))
+    for at in range(0, len(chunks), size):
+        group = chunks[at : at + size]
+        if at == 0 or group != chunks[at - size : at]:  # equal ones share their bytes
+            data = framed(b"".join(chunk.data for chunk in group))
+            steps, tokens = sum(chunk.steps for chunk in group), sum(chunk.tokens for chunk in group)
+            stall_s = sum(chunk.stall_s for chunk in group)
+            write = ScheduledWrite(data, _time_holes(data), steps, tokens, group[0].repeat, stall_s=stall_s)
+        writes.append(write)
     ending = framed(tail) if tail else b""
     ending += b"0\r\n\r\n" if chunked and kind not in ("reset", "cut") else b""
     if ending:
@@ -331,7 +338,7 @@ def _with_fault(
     chunks: list[ScheduledWrite], tail: bytes, fault: Fault, shape: ResponseShape
 ) -> tuple[list[ScheduledWrite], bytes]:
     """The events and the tail as the fault leaves them; all others than those inside a stream leave them alone."""
-    before, after = _split(chunks, fault.at_chunk)
+    before, after = chunks[: fault.at_chunk], chunks[fault.at_chunk :]
     match fault.kind:
         case "reset" | "cut" | "truncated":
             return before, b""
@@ -339,7 +346,7 @@ def _with_fault(
             error = {"error": {"message": "simulated", "type": "InternalServerError", "code": 500}}
             return before, _event(error, shape) + (_event("[DONE]", shape) if shape.done else b"")
         case "stall" if after:
-            return [*before, replace(after[0], repeat=1, stall_s=fault.delay_s), *_split(after, 1)[1]], tail
+            return [*before, replace(after[0], stall_s=fault.delay_s), *after[1:]], tail
         case "malformed":
             return [*before, ScheduledWrite(_event('{"id":"broken","choices":[{', shape)), *after], tail
         case "huge_line":
@@ -370,39 +377,6 @@ def _chunks(response: SimResponse) -> Iterator[ScheduledWrite]:
         data += _token_event(response, tokens, done < reasoning, last, done + tokens)
         yield ScheduledWrite(data, steps=1, tokens=tokens, repeat=repeat)
         done, step = done + tokens * repeat, step + repeat
-
-
-def _split(chunks: list[ScheduledWrite], at: int) -> tuple[list[ScheduledWrite], list[ScheduledWrite]]:
-    """The first `at` chunks and the others; a run that lies across is cut in two."""
-    before: list[ScheduledWrite] = []
-    for index, chunk in enumerate(chunks):
-        if at < chunk.repeat:
-            head = [replace(chunk, repeat=at)] if at else []
-            return before + head, [replace(chunk, repeat=chunk.repeat - at), *chunks[index + 1 :]]
-        before.append(chunk)
-        at -= chunk.repeat
-    return before, []
-
-
-def _joined(chunks: list[ScheduledWrite], size: int) -> list[ScheduledWrite]:
-    """The same events, `size` in a write: due when the last of them is."""
-    if size == 1:
-        return chunks
-    joined: list[ScheduledWrite] = []
-    while chunks:
-        times = max(1, chunks[0].repeat // size)  # a run of equal events gives a run of equal writes
-        group, chunks = _split(chunks, size)
-        joined.append(
-            ScheduledWrite(
-                b"".join(c.data * c.repeat for c in group),
-                steps=sum(c.steps * c.repeat for c in group),
-                tokens=sum(c.tokens * c.repeat for c in group),
-                repeat=times,
-                stall_s=sum(c.stall_s for c in group),
-            )
-        )
-        chunks = _split(chunks, (times - 1) * size)[1]
-    return joined
 
 
 def _dumps(value: object) -> bytes:
