@@ -10,7 +10,7 @@ import math
 import random
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,9 @@ def run_folder(
     slots: int | None = None,
     noise: float = 0.0,
     faults: Mapping[str, int] | None = None,
-    gpu: bool = False,
-    server: bool = False,
+    row: Callable[[RequestRecord], RequestRecord] | None = None,
+    gpu: bool | Callable[[list[GpuSample]], list[GpuSample]] = False,
+    server: bool | Callable[[list[ServerSample]], list[ServerSample]] = False,
     model: str = "m",
     slo: str | None = SLO,
     usd_per_hour: float | None = 3.6,
@@ -60,8 +61,8 @@ def run_folder(
 
     tokens: of every answer; with noise their median. slots: requests that the server answers at once, the others
     wait. noise: relative standard deviation of every time, and a third of it between repeats. faults: status -> how
-    many of each point's requests end with it. gpu, server: with samples. spec: tables to merge into the sweep's;
-    manifest: keys to replace.
+    many of each point's requests end with it. row: what to make of each row. gpu, server: with samples, or with what a
+    function makes of them. spec: tables to merge into the sweep's; manifest: keys to replace.
     """
     rng = random.Random(seed)
     run, measured, points, start_s = RunFolder(path), [], [], 5.0
@@ -72,18 +73,18 @@ def run_folder(
             times = _Times(*law[level], tokens=tokens, speed=speed, noise=noise, rng=rng)
             rows = _point(point_id, level, repeat, requests, start_s, slots or level, times, dict(faults or {}))
             journal = Journal(run.journal_path(point_id, 0))
-            for row in rows:
-                journal.append(row)
+            for one in rows:
+                journal.append(row(one) if row else one)
             journal.close()
             run.finish_point(point_id)
-            end_s = max(row.closed_s or row.scheduled_s for row in rows)
+            end_s = max(one.closed_s or one.scheduled_s for one in rows)
             points.append(_entry(point_id, level, repeat, start_s, end_s))
             measured += rows
             start_s = end_s + 4.0
     for name, wanted, samples in ((GPU, gpu, _gpu_samples), (SERVER, server, _server_samples)):
         if wanted:
-            log = run.sample_log(name)
-            log.append(samples(measured, start_s, slots or max(levels)))
+            log, made = run.sample_log(name), samples(measured, start_s, slots or max(levels))
+            log.append(wanted(made) if callable(wanted) else made)
             log.close()
     run.finish()
     run.write_manifest(

@@ -1,135 +1,76 @@
-"""`benchsuite check` from the outside: the paper's table, and a run folder with repeats."""
+"""`benchsuite check`: the paper's table, a run with repeats, and where TTFT goes."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from collections import defaultdict
 
-import pyarrow as pa
 import pytest
-from click.testing import CliRunner
+from factory import run_folder
 
-import benchsuite.store.run_folder
-from benchsuite.cli.check import command
-from benchsuite.errors import BenchsuiteError, PointsError, PriceError, SloError
-from benchsuite.records import RequestRecord
+from benchsuite.report.judge import judge_run
+from benchsuite.store.run_folder import read_run
 
-TABLE4 = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
+PAPER = "check --points paper_table4.csv"
 GLM, SEED = "GLM-4-32B-0414", "Seed-OSS-36B"
 
 
-def run(*flags: str) -> tuple[int, str]:
-    done = CliRunner().invoke(command, flags, catch_exceptions=False, standalone_mode=False)
-    if done.exception:
-        raise done.exception
-    return done.return_value, done.stdout
-
-
-def found(*flags: str) -> dict[str, set[tuple[str, int]]]:
+def by_code(findings):
     """Model and level by code."""
-    _, text = run("--points", str(TABLE4), "--json", *flags)
-    by_code: dict[str, set[tuple[str, int]]] = {}
-    for row in json.loads(text):
+    found = defaultdict(set)
+    for row in findings:
         assert list(row) == ["model", "concurrency", "code", "finding", "remedy"]
         assert row["finding"]
         assert row["remedy"]
-        by_code.setdefault(row["code"], set()).add((row["model"], row["concurrency"]))
-    return by_code
+        found[row["code"]].add((row["model"], row["concurrency"]))
+    return found
 
 
-def test_what_is_wrong_in_the_papers_table():
+def test_what_is_wrong_in_the_papers_table(cli, in_stored):
     """The wrong throughput cells, the disturbed runs, the rising times and the optima that hang on 1 %."""
-    codes = found()
+    codes = by_code(cli.data(PAPER))
     assert codes["throughput_identity"] == {(GLM, 32), (GLM, 48), (GLM, 64), (GLM, 128)}
     assert codes["disturbed_run"] == {(GLM, 16), (GLM, 32), (SEED, 32)}
     assert codes["elasticity"] == {(GLM, 48), (SEED, 48)}
     assert codes["time_rises"] == {(GLM, 16), (SEED, 32), ("Qwen3-30B", 32), ("WiNGPT-3.5", 128)}
     assert codes["fragile_optimum"] == {("medgemma-27b", 32), ("Qwen3-30B", 64), ("WiNGPT-2.7", 32)}
+    # at 15 tok/s other levels hang on a hair
+    assert ("medgemma-27b", 32) not in by_code(cli.data(PAPER, "--slo throughput>15"))["fragile_optimum"]
 
 
-def test_fragile_is_a_matter_of_the_slo():
-    """At 15 tok/s other levels hang on a hair: Seed-OSS's 48 users do not, GLM's 64 do not miss it by 1 %."""
-    assert ("medgemma-27b", 32) not in found("--slo", "throughput>15").get("fragile_optimum", set())
-
-
-def test_exit_codes(tmp_path):
+def test_strict(cli, in_stored, tmp_path):
     """0 whatever is found; --strict: 4 when something is, 0 when nothing is."""
-    assert run("--points", str(TABLE4))[0] == 0
-    assert run("--points", str(TABLE4), "--strict")[0] == 4
+    assert cli(PAPER).code == 0
+    assert cli(PAPER, "--strict").code == 4
+    header, *lines = (in_stored / "paper_table4.csv").read_text("utf-8").splitlines()
     clean = tmp_path / "clean.csv"
-    lines = TABLE4.read_text("utf-8").splitlines()
-    clean.write_text("\n".join([lines[0], *(line for line in lines if line.startswith("Mistral"))]) + "\n", "utf-8")
-    code, text = run("--points", str(clean), "--strict")
-    assert code == 0
-    assert "Mistral-Small: nothing found" in text
+    clean.write_text("\n".join([header, *(line for line in lines if line.startswith("Mistral"))]) + "\n", "utf-8")
+    assert cli.data("check --strict --points", clean) == []
 
 
-def test_table_for_people():
-    """Level, code, finding, and each remedy once."""
-    _, text = run("--points", str(TABLE4))
-    assert "GLM-4-32B-0414: 13 found" in text
-    assert "disturbed below: 16, 32" in " ".join(text.split())
-    assert text.count("disturbed_run: a bad run") == 1
-
-
-def test_scaling_as_json():
-    """Warnings and scaling side by side, with the known answers of WiNGPT-2.7."""
-    _, text = run("--points", str(TABLE4), "--usd-per-hour", "1.58", "--scaling", "--json")
-    both = json.loads(text)
+def test_scaling(cli, in_stored):
+    """Warnings and scaling in one object, with the known answers of WiNGPT-2.7."""
+    both = cli.data(PAPER, "--usd-per-hour 1.58 --scaling")
     assert both["warnings"]
     (wingpt,) = [one for one in both["scaling"] if one["model"] == "WiNGPT-2.7"]
     assert wingpt["boundary_users"]["value"] == pytest.approx(31.5, abs=0.05)
     assert wingpt["zone"]["levels"] == [16]
     assert [round(level["elasticity"], 2) for level in wingpt["levels"][1:]] == [0.74, 0.61, 0.4, 0.31, 0.17]
-    assert wingpt["limits"][0]["note"] == "every level at which it is known keeps it"
 
 
-def test_scaling_for_people():
-    """The sentence of the price of the SLO: 0.69 % looser saves 32 %."""
-    _, text = run("--points", str(TABLE4), "--usd-per-hour", "1.58", "--scaling")
-    said = " ".join(text.split())
-    assert "throughput > 20 tok/s: 0.69 % looser saves 32 % (32 users)" in said
-    assert "throughput > 20 tok/s holds up to 31.5 users" in said
-    assert "average cost falls in 4 of 5 steps" in said
-    assert "zone of best cost: 48 to 64 users" in said
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory):
+    """Three repeats; three users take three times as long as one, six do not: the level of three was disturbed."""
+    law = {1: (0.1, 0.2 / 9), 3: (0.1, 0.8 / 9), 6: (0.1, 0.4 / 9)}
+    return run_folder(
+        tmp_path_factory.mktemp("check") / "run",
+        levels=(1, 3, 6), repeats=3, requests=12, law=law, tokens=10, noise=0.02, slo="throughput>25",
+    )  # fmt: skip
 
 
-def _row(**fields: Any) -> RequestRecord:
-    blank = dict.fromkeys(RequestRecord._fields)
-    blank |= {"run_id": "r", "point_id": "p", "request_id": "q", "prompt_id": "q", "worker": 0}
-    blank |= {"scheduled_s": 0.0, "n_chunks": 2, "n_reads": 2, "merged_reads": 0, "status": "ok"}
-    blank |= {"token_source": "usage", "input_tokens": 5, "output_tokens": 10, "chunk_gap_us": [200_000]}
-    return RequestRecord(**(blank | fields))
-
-
-def _fake_run(path: Path) -> benchsuite.store.run_folder.Run:
-    """Three repeats of 12 requests of 10 tokens: 0.30, 0.32, 0.34 s alone, 0.9 s three times as many users (disturbed),
-    0.5 s at 6 users.
-    """
-    rows = []
-    for repeat, slower in enumerate((1.0, 1.02, 1.04)):
-        for level, base_s in ((1, 0.3), (3, 0.9), (6, 0.5)):
-            took_s = base_s * slower
-            for k in range(12):
-                sent_s = (k // level) * took_s
-                times = {"sent_s": sent_s, "scheduled_s": sent_s, "first_token_s": sent_s + 0.1}
-                times |= {"last_token_s": sent_s + took_s, "closed_s": sent_s + took_s}
-                rows.append(_row(concurrency=level, repeat=repeat, **times))
-    table = pa.Table.from_pylist([row._asdict() for row in rows])
-    spec = {"server": {"base_url": "http://localhost:1", "model": "tiny"}, "slo": "throughput>25"}
-    points = [{"point_id": "p", "status": "complete"}]
-    return benchsuite.store.run_folder.Run(path, {"run_id": "r", "spec": spec, "points": points}, table)
-
-
-def test_a_run_folder(monkeypatch):
+def test_a_run_folder(cli, disturbed):
     """Its own SLO; the disturbed level is named, and repeats give the boundary an interval."""
-    monkeypatch.setattr(benchsuite.store.run_folder, "read_run", _fake_run)
-    _, text = run("somewhere", "--scaling", "--json")
-    both = json.loads(text)
-    assert {(row["model"], row["concurrency"]) for row in both["warnings"] if row["code"] == "disturbed_run"} == {
-        ("tiny", 3)
-    }
+    both = cli.data("check", disturbed, "--scaling")
+    assert by_code(both["warnings"])["disturbed_run"] == {("m", 3)}
     (scaled,) = both["scaling"]
     assert scaled["slo"] == "throughput > 25 tok/s"
     users = scaled["boundary_users"]
@@ -137,28 +78,57 @@ def test_a_run_folder(monkeypatch):
     assert users["low"] <= users["value"] <= users["high"]
 
 
-def test_warnings_reach_the_judgement_of_a_run(monkeypatch):
+def test_warnings_reach_the_judgement(disturbed):
     """`decide`, `sweep` and the report read them off the points, once each."""
-    from benchsuite.report.judge import judge_run
-
-    judged = judge_run(_fake_run(Path("somewhere"))).judged
-    codes = [(warn.code, warn.concurrency) for one in judged for warn in one.point.warnings]
+    codes = [
+        (warn.code, warn.concurrency) for one in judge_run(read_run(disturbed)).judged for warn in one.point.warnings
+    ]
     assert codes.count(("disturbed_run", 3)) == codes.count(("elasticity", 6)) == 1
 
 
-@pytest.mark.parametrize(
-    ("flags", "error"),
-    [
-        ((), PointsError),
-        (("run", "--points", str(TABLE4)), PointsError),
-        (("no-such-folder",), PointsError),
-        (("--points", str(TABLE4), "--slo", "speed>20"), SloError),
-        (("--points", str(TABLE4), "--usd-per-hour", "-1"), PriceError),
-    ],
-)
-def test_bad_input_exits_2(flags, error):
-    """Named by its class, which carries exit code 2."""
-    with pytest.raises(BenchsuiteError) as caught:
-        run(*flags)
-    assert isinstance(caught.value, error)
-    assert caught.value.exit_code == 2
+def silent(row):
+    """A row whose answer said nothing of the server's own times."""
+    return row._replace(server_queue_s=None, server_prefill_s=None)
+
+
+def attributed(tmp_path, server):
+    """Levels 1 and 2, 20 requests each: 100 ms to the first of 11 tokens (90 of them prefill), then 10 ms each.
+
+    Only the server's metrics tell its part of that.
+    """
+    law = {1: (0.1, 0.01), 2: (0.1, 0.01)}
+    return run_folder(tmp_path / "run", levels=(1, 2), requests=20, law=law, row=silent, server=server)
+
+
+def test_where_ttft_goes(cli, tmp_path):
+    """The server's own means, and what is left of TTFT; the KV cache at its fullest."""
+    found = cli.data("check", attributed(tmp_path, True), "--attribution")
+    assert set(found) == {"warnings", "attribution", "server_use"}
+    first, second = found["attribution"]
+    assert (first["model"], first["concurrency"], second["concurrency"]) == ("m", 1, 2)
+    parts = [first[name] for name in ("queue_s", "prefill_s", "network_s", "rest_s")]
+    assert parts == pytest.approx([0, 0.09, 0.001, 0.009], abs=1e-5)
+    assert [row["kv_cache_max_ratio"] for row in found["server_use"]] == [pytest.approx(0.45), pytest.approx(0.9)]
+
+
+def test_requests_of_others(cli, tmp_path):
+    """A level during which the server answered somebody else, too, is not attributed, and its row says so."""
+
+    def others(samples):
+        within_s = samples[-1].at_s - 5  # the last point, of 2 s, ends 4 s before the last sample
+        more = ("queue_count", "prefill_count", "ttft_count", "e2e_count", "generated_tokens")
+        return [
+            one._replace(**{name: getattr(one, name) + 9 for name in more}) if one.at_s > within_s else one
+            for one in samples
+        ]
+
+    first, second = cli.data("check", attributed(tmp_path, others), "--attribution")["attribution"]
+    assert first["queue_s"] == pytest.approx(0)
+    assert (second["queue_s"], second["rest_s"]) == (None, None)
+
+
+def test_a_run_without_samples(cli, tmp_path):
+    """Only TTFT and the client's part are known."""
+    first = cli.data("check", attributed(tmp_path, False), "--attribution")["attribution"][0]
+    assert (first["ttft_s"], first["client_s"]) == pytest.approx((0.1, 0))
+    assert {first[name] for name in ("queue_s", "prefill_s", "rest_s", "network_s")} == {None}

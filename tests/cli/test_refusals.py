@@ -174,7 +174,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
 
 
 @pytest.fixture
-def place(in_stored: Path) -> None:
+def place(in_stored: Path) -> Path:
     """Beside the stored runs some that cannot be judged, and files with a mistake."""
     manifest = (in_stored / "demo" / "manifest.json").read_text("utf-8")
     (in_stored / "no-rows").mkdir(exist_ok=True)
@@ -187,12 +187,15 @@ def place(in_stored: Path) -> None:
     )
     (in_stored / "unknown-key.toml").write_text('[server]\nbase_url = "http://127.0.0.1:9"\n[load]\nconcurency = [1]\n')
     (in_stored / "broken.jsonl").write_text('{"prompt": "a"}\n{oops\n')
+    return in_stored
 
 
 @pytest.mark.parametrize("verb", REFUSED)
-def test_refused(cli: CommandLine, place: None, snapshot: SnapshotAssertion, verb: str) -> None:
-    """Bad input is exit code 2, with nothing on stdout, and the error knows what is to blame."""
+def test_refused(cli: CommandLine, place: Path, snapshot: SnapshotAssertion, verb: str) -> None:
+    """Bad input is exit code 2, with nothing on stdout, nothing written, and the error knows what is to blame."""
+    there = set(place.iterdir())
     ended = {flags: cli(verb, flags) for flags in REFUSED[verb]}
+    assert set(place.iterdir()) == there
     assert {(one.code, one.out) for one in ended.values()} == {(2, "")}
     assert {flags: getattr(one.error, "where", USAGE) for flags, one in ended.items()} == REFUSED[verb]
     said = [f"$ benchsuite {verb} {flags}\n{_text(one.error)}" for flags, one in ended.items()]
