@@ -1,6 +1,6 @@
 """Run folders for tests, written as a sweep writes them: through the journals and logs of the store.
 
-A server of `law` answers `requests` requests per level and repeat in a closed loop. Without `noise` every figure can
+A server of that `latency` answers `requests` requests per level and repeat in a closed loop. Without `noise` every figure can
 be worked out by hand; with it, the same seed gives the same rows on every machine.
 """
 
@@ -42,7 +42,7 @@ def run_folder(
     levels: Sequence[int] = tuple(LATENCY),
     repeats: int = 1,
     requests: int = 16,
-    law: Mapping[int, tuple[float, float]] = LATENCY,
+    latency: Mapping[int, tuple[float, float]] = LATENCY,
     tokens: int = 11,
     slots: int | None = None,
     noise: float = 0.0,
@@ -70,7 +70,7 @@ def run_folder(
         for level in levels:
             point_id = f"c{level:04d}-r{repeat}"
             speed = math.exp(noise / 3 * rng.gauss(0, 1)) if noise else 1.0
-            times = _Times(*law[level], tokens=tokens, speed=speed, noise=noise, rng=rng)
+            times = _Times(*latency[level], tokens=tokens, speed=speed, noise=noise, rng=rng)
             rows = _point(point_id, level, repeat, requests, start_s, slots or level, times, dict(faults or {}))
             journal = Journal(run.journal_path(point_id, 0))
             for one in rows:

@@ -60,10 +60,10 @@ def test_scaling(cli, in_stored):
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory):
     """Three repeats; three users take three times as long as one, six do not: the level of three was disturbed."""
-    law = {1: (0.1, 0.2 / 9), 3: (0.1, 0.8 / 9), 6: (0.1, 0.4 / 9)}
+    latency = {1: (0.1, 0.2 / 9), 3: (0.1, 0.8 / 9), 6: (0.1, 0.4 / 9)}
     return run_folder(
         tmp_path_factory.mktemp("check") / "run",
-        levels=(1, 3, 6), repeats=3, requests=12, law=law, tokens=10, noise=0.02, slo="throughput>25",
+        levels=(1, 3, 6), repeats=3, requests=12, latency=latency, tokens=10, noise=0.02, slo="throughput>25",
     )  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def attributed(tmp_path, server):
 
     Only the server's metrics tell its part of that.
     """
-    law = {1: (0.1, 0.01), 2: (0.1, 0.01)}
-    return run_folder(tmp_path / "run", levels=(1, 2), requests=20, law=law, row=silent, server=server)
+    latency = {1: (0.1, 0.01), 2: (0.1, 0.01)}
+    return run_folder(tmp_path / "run", levels=(1, 2), requests=20, latency=latency, row=silent, server=server)
 
 
 def test_where_ttft_goes(cli, tmp_path):

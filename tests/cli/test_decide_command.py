@@ -40,10 +40,10 @@ def test_nobody_meets_the_slo(cli, in_stored):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """4 requests of 10 tokens: 0.3 s each alone, 0.4 s at two users, so 0.8 s for all of them."""
-    law = {1: (0.1, 0.2 / 9), 2: (0.1, 0.3 / 9)}
+    latency = {1: (0.1, 0.2 / 9), 2: (0.1, 0.3 / 9)}
     return run_folder(
         tmp_path_factory.mktemp("decide") / "run",
-        levels=(1, 2), requests=4, law=law, tokens=10, usd_per_hour=1.8, slo="throughput>20",
+        levels=(1, 2), requests=4, latency=latency, tokens=10, usd_per_hour=1.8, slo="throughput>20",
         spec={"price": {"gpus": 2}},
     )  # fmt: skip
 

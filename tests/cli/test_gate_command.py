@@ -20,9 +20,9 @@ SAME = {
 
 def make_run(path, factor=1.0, *, seed=0, levels=(2,), repeats=5, **more):
     """40 requests of 10 tokens a repeat: TTFT about 0.1 s, TPOT about 10 ms, times `factor`; repeats differ by 1 %."""
-    law = dict.fromkeys(levels, (0.1 * factor, 0.01 * factor))
+    latency = dict.fromkeys(levels, (0.1 * factor, 0.01 * factor))
     more["manifest"] = SAME | more.get("manifest", {})
-    made = {"levels": levels, "repeats": repeats, "requests": 40, "law": law, "tokens": 10, "noise": 0.03}
+    made = {"levels": levels, "repeats": repeats, "requests": 40, "latency": latency, "tokens": 10, "noise": 0.03}
     return run_folder(path, **made | {"slo": "ttft_mean<0.2s", "usd_per_hour": 2.0, "seed": seed} | more)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from command_line import CommandLine
 
 from benchsuite.cli.main import VERBS, main
 from benchsuite.cli.main import cli as command_line
@@ -43,19 +43,19 @@ def with_subcommands(name: str, command: click.Command) -> list[tuple[str, click
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_and_option_has_help(verb):
+def test_every_verb_and_option_has_help(cli, verb):
     """Every verb says what it does and shows how it is called, and every option says what it is for."""
     for name, command in with_subcommands(verb, command_line.get_command(None, verb)):
         assert command.help, name
         assert all(one.param_type_name == "argument" or one.help for one in command.params), name
-        shown = CliRunner().invoke(command, ["--help"])
-        assert shown.exit_code == 0, name
-        assert isinstance(command, click.Group) or f"benchsuite {name}" in shown.output, name
+        shown = cli(name, "--help")
+        assert shown.code == 0, name
+        assert isinstance(command, click.Group) or f"benchsuite {name}" in shown.out, name
 
 
 def completions(words: list[str], folder: Path) -> list[str]:
     """What bash would complete the last of `words` to, asked of the script as bash asks it."""
-    script = CliRunner().invoke(command_line.get_command(None, "completion"), ["bash"]).output
+    script = CommandLine()("completion bash").out
     (folder / "benchsuite").write_text(f'#!/bin/sh\nexec {sys.executable} -m benchsuite.cli.main "$@"\n')
     (folder / "benchsuite").chmod(0o755)
     (folder / "script").write_text(script)
@@ -85,11 +85,11 @@ def test_bash_completes(tmp_path, words, told):
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script(shell):
+def test_other_shells_have_a_script(cli, shell):
     """The scripts of zsh and fish name the program."""
-    said = CliRunner().invoke(command_line.get_command(None, "completion"), [shell])
-    assert said.exit_code == 0
-    assert f"_BENCHSUITE_COMPLETE={shell}_complete" in said.output
+    ended = cli("completion", shell)
+    assert ended.code == 0
+    assert f"_BENCHSUITE_COMPLETE={shell}_complete" in ended.out
 
 
 @pytest.mark.parametrize(

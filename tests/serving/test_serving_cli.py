@@ -8,31 +8,20 @@ from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import CliRunner
 
-from benchsuite.cli import serve, tiny_model
 from benchsuite.serving.process import free_port
 
 pytest.importorskip("gguf", reason="the tiny model needs the extra `engine`")
 pytest.importorskip("tokenizers", reason="the tiny model needs the extra `engine`")
 
 
-def test_tiny_model_lists_what_it_wrote(tmp_path: Path) -> None:
+def test_tiny_model_lists_what_it_wrote(cli, tmp_path: Path) -> None:
     """The verb prints the sizes and each file; --no-gguf leaves the GGUF file out."""
-    result = CliRunner().invoke(tiny_model.command, [str(tmp_path / "m"), "--layers", "1", "--no-gguf"])
+    ended = cli("tiny-model", tmp_path / "m", "--layers 1 --no-gguf")
 
-    assert result.exit_code == 0
-    assert result.output.startswith(f"{tmp_path / 'm'}: 1.20 M parameters, vocabulary 4096 (")
-    assert "model.safetensors" in result.output
-    assert "model.gguf" not in result.output
-
-
-def test_serve_lists_its_engines() -> None:
-    """The help names the engines without importing them."""
-    result = CliRunner().invoke(serve.command, ["--help"])
-
-    assert result.exit_code == 0
-    assert "llamacpp" in result.output
+    assert ended.code == 0
+    assert "1.20 M parameters" in ended.out
+    assert ["model.safetensors" in ended.out, "model.gguf" in ended.out] == [True, False]
 
 
 @pytest.mark.engine
