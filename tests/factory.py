@@ -1,7 +1,7 @@
 """Run folders for tests, written as a sweep writes them: through the journals and logs of the store.
 
-A server of that `latency` answers `requests` requests per level and repeat in a closed loop. Without `noise` every figure can
-be worked out by hand; with it, the same seed gives the same rows on every machine.
+A server of some `latency` answers a set of requests per level and repeat in a closed loop. Without `noise` every figure
+can be worked out by hand; with it, the same seed gives the same rows on every machine.
 """
 
 from __future__ import annotations
