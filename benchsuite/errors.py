@@ -80,6 +80,10 @@ class EngineError(RunError):
     """A server started by benchsuite did not become ready or died."""
 
 
+class ServerDied(EngineError):
+    """A server that we started ended while it was measured."""
+
+
 class StoreError(RunError):
     """Facts could not be written or read."""
 

@@ -54,7 +54,7 @@ def command(
     missing. Exit codes: 0 the SLO is met at some level, 3 at none, 2 bad input, 1 the run failed.
     """
     from benchsuite.input_files import read_workload
-    from benchsuite.load.launched_sweep import served_plan, sweep_served, with_server
+    from benchsuite.load.launched_sweep import served_plan, sweep_launched, with_server
     from benchsuite.load.sweep import sweep
     from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.page import write_report
@@ -75,7 +75,9 @@ def command(
         if plan is None:
             result = sweep(asked, requests, resume or output, view)
         else:
-            result = sweep_served(plan, asked, requests, resume or output, view, ready_timeout_s=serve_timeout_s)
+            result = sweep_launched(
+                plan, lambda _: asked, requests, resume or output, view, ready_timeout_s=serve_timeout_s
+            )
     run = read_run(result.path)
     for words in result.failures:
         click.echo(f"error: {words}", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from benchsuite.clock import NS_PER_S, now_ns
-from benchsuite.errors import EngineError, InputError, RunError
+from benchsuite.errors import EngineError, InputError, RunError, ServerDied, StoreError
 from benchsuite.load.preflight import Preflight
 from benchsuite.load.progress import Step, SweepResult, View
 from benchsuite.load.sweep import sweep
@@ -79,40 +79,46 @@ def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) ->
     return {**keys, **{key: value for key, value in told.items() if keys.get(key) is None}}
 
 
-def sweep_served(
+def sweep_launched(
     plan: LaunchPlan,
-    spec: SweepSpec,
+    spec_of: Callable[[LaunchedServer], SweepSpec],
     workload: Workload,
     output: Path | None,
     view: View,
     *,
     ready_timeout_s: float | None = None,
+    log_path: Path | None = None,
 ) -> SweepResult:
-    """Start the server of `plan`, sweep it, stop it. spec: with the plan's own address (`with_server`).
+    """Start the server of `plan`, sweep it, stop it. spec_of: the spec for the server that is ready.
 
-    The server's log is kept in the run folder (`keep_log`). A server that dies on the way leaves failed rows; the
-    points finished before stand. Raises what `launched` and `sweep` raise, and EngineError when the server died, with
-    the end of its log.
+    The server's log is log_path, or kept in the run folder (`keep_log`). A server that dies on the way leaves failed
+    rows; the points finished before stand. Raises what `launched` and `sweep` raise, and ServerDied with the end of its
+    log.
     """
     seen = _Seen(view)
     with launched(
-        plan, ready_timeout_s=ready_timeout_s, on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}")
-    ) as engine:
-        view.note(f"{engine.version or plan.engine} is ready at {engine.base_url}; its log: {engine.log_path}")
-        death = _Death(engine)
+        plan,
+        log_path=log_path,
+        ready_timeout_s=ready_timeout_s,
+        on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}"),
+    ) as server:
+        view.note(f"{server.version or plan.engine} is ready at {server.base_url}; its log: {server.log_path}")
+        death = _Death(server)
         try:
-            result = sweep(spec, workload, output, seen, engine.facts(), engine.pids(), death.seen)
+            result = sweep(spec_of(server), workload, output, seen, server.facts(), server.pids(), death.seen)
+        except StoreError:
+            raise  # a full disk is no fault of the server
         except RunError as error:
-            if engine.process.ended_within(_DEATH_WAIT_S):
+            if server.process.ended_within(_DEATH_WAIT_S):
                 mark_invalid(seen.path, death.monotonic_ns, last=True)
-                raise _died(engine, seen.path, error.what) from error
+                raise _died(server, seen.path, error.what) from error
             raise
         finally:
-            if seen.path is not None:
-                keep_log(engine, seen.path)
-        if engine.process.exit_code() is not None:
+            if seen.path is not None and log_path is None:
+                keep_log(server, seen.path)
+        if server.process.exit_code() is not None:
             mark_invalid(seen.path, death.monotonic_ns, last=False)
-            raise _died(engine, seen.path, None)
+            raise _died(server, seen.path, None)
         return result
 
 
@@ -148,10 +154,10 @@ def mark_invalid(path: Path | None, died_ns: int | None, *, last: bool) -> None:
     write_json(path / MANIFEST, manifest)
 
 
-def _died(engine: LaunchedServer, path: Path | None, what: str | None) -> EngineError:
-    died = engine.process.died("the server died while it was measured" + (f": {what}" if what else ""))
+def _died(server: LaunchedServer, path: Path | None, what: str | None) -> ServerDied:
+    died = server.process.died("the server died while it was measured" + (f": {what}" if what else ""))
     kept = f"the points finished before are kept in {path}, and its whole log with them"
-    return EngineError(died.what, where=died.where, given=died.given, hint=kept if path else None)
+    return ServerDied(died.what, where=died.where, given=died.given, hint=kept if path else None)
 
 
 class _Seen:

@@ -14,11 +14,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, StoreError, read_json
+from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError, read_json
 from benchsuite.grid_spec import GridSpec, Setting, differences
+from benchsuite.load.launched_sweep import sweep_launched
 from benchsuite.load.progress import View
-from benchsuite.load.sweep import check_levels, sweep
-from benchsuite.serving.launch import launched, parse_serve
+from benchsuite.load.sweep import check_levels
+from benchsuite.serving.launch import parse_serve
 from benchsuite.serving.launch_plan import refuse_secrets
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
@@ -159,7 +160,6 @@ SERVER_LOG = "serve.log"
 _NO_MEMORY = re.compile(r"out of memory|outofmemory|no available memory|larger than the maximum number of tokens", re.I)
 _ERROR = re.compile(r"\w*(error|exception|fatal)\b", re.I)
 _LONGEST = 300
-_DEATH_WAIT_S = 2.0  # how long a server that stopped answering may take to end
 
 Status = Literal["measured", "kept", "did not start", "failed", "stopped"]
 
@@ -208,7 +208,7 @@ def measure(
             continue
         path = folder.next_attempt(setting)
         tell(f"{place}: starting {setting.serve}")
-        outcome = _measure_one(matrix, setting, workload, path, view, tell)
+        outcome = _measure_one(matrix, setting, workload, path, view)
         if outcome.status == "failed":
             folder.mark_failed(path, outcome.reason or "failed")
         if outcome.status != "measured":
@@ -218,30 +218,30 @@ def measure(
             return
 
 
-def _measure_one(
-    matrix: GridSpec, setting: Setting, workload: Workload, path: Path, view: View, tell: Callable[[str], None]
-) -> Outcome:
+def _measure_one(matrix: GridSpec, setting: Setting, workload: Workload, path: Path, view: View) -> Outcome:
     log = path / SERVER_LOG
-    patience = {} if matrix.ready_timeout_s is None else {"ready_timeout_s": matrix.ready_timeout_s}
     try:
-        with _sigterm_interrupts(), contextlib.ExitStack() as running:
-            try:
-                server = launched(parse_serve(setting.serve), log_path=log, on_wait=tell, **patience)
-                engine = running.enter_context(server)
-            except EngineError as error:
-                return _not_started(setting, path, error)
-            spec = matrix.sweep_of(setting, engine.base_url, engine.model)
-            try:
-                result = sweep(spec, workload, path, view, served=engine.facts(), server_pids=engine.pids())
-            except StoreError:
-                raise  # a full disk is no property of the setting
-            except RunError as error:
-                died = engine.process.ended_within(_DEATH_WAIT_S)
-                return Outcome(setting, "failed", path, _death(log) if died else _said(error))
-            if engine.process.exit_code() is not None:
-                return Outcome(setting, "failed", path, _death(log))
+        with _sigterm_interrupts():
+            result = sweep_launched(
+                parse_serve(setting.serve),
+                lambda server: matrix.sweep_of(setting, server.base_url, server.model),
+                workload,
+                path,
+                view,
+                ready_timeout_s=matrix.ready_timeout_s,
+                log_path=log,
+            )
     except KeyboardInterrupt:
         return Outcome(setting, "stopped", path, "while its server started or stopped")
+    except StoreError:
+        raise  # a full disk is no property of the setting
+    except ServerDied:
+        said = f"its server died while it was measured: {blame(_lines(log)) or 'it wrote nothing'}"
+        return Outcome(setting, "failed", path, said)
+    except EngineError as error:
+        return _not_started(setting, path, error)
+    except RunError as error:
+        return Outcome(setting, "failed", path, _said(error))
     return Outcome(setting, "measured" if result.complete else "stopped", path)
 
 
@@ -253,10 +253,6 @@ def _not_started(setting: Setting, path: Path, error: EngineError) -> Outcome:
             path.rmdir()
         reason = _said(error) + (f" ({error.hint})" if error.hint else "")
     return Outcome(setting, "did not start", path, reason)
-
-
-def _death(log: Path) -> str:
-    return f"its server died while it was measured: {blame(_lines(log)) or 'it wrote nothing'}"
 
 
 def blame(lines: Sequence[str]) -> str | None:

@@ -163,10 +163,12 @@ class Watcher:
 
     def __init__(self, act: Any = None) -> None:
         self._act = act
+        self.phases: set[str] = set()
 
     def begun(self, run_id: str, path: Path, found: Any) -> None: ...
 
     def progress(self, step: Any, progress: Any, elapsed_s: float) -> None:
+        self.phases.add(step.phase)
         if self._act is not None and progress.done:
             act, self._act = self._act, None
             act()
@@ -209,7 +211,7 @@ def test_stopped_and_taken_up_again(tmp_path):
 
 
 def test_a_server_that_dies_is_a_failed_setting(tmp_path):
-    """Its rows are kept, the attempt does not count, and it is measured anew the next time."""
+    """Its rows are kept, the attempt does not count, nobody waits for its return, and it is measured anew next time."""
     spec, workload = small()
     with open_matrix(tmp_path, spec.plan(workload.content_hash)) as folder:
 
@@ -217,8 +219,10 @@ def test_a_server_that_dies_is_a_failed_setting(tmp_path):
             served = json.loads((tmp_path / "slots-2" / "manifest.json").read_text())["served"]
             os.kill(served["pid"], signal.SIGKILL)
 
-        (outcome,) = measure(spec, workload, folder, Watcher(kill), lambda _: None)
+        view = Watcher(kill)
+        (outcome,) = measure(spec, workload, folder, view, lambda _: None)
         assert outcome.status == "failed"
+        assert "waiting for the server to come back" not in view.phases
         assert outcome.reason.startswith("its server died while it was measured")
         assert folder.kept_run(spec.settings[0], spec.sweep_of(spec.settings[0])) is None
 

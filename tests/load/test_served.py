@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from sweeps_for_tests import Watcher, column, prompts, spec_of
 
 from benchsuite.cli.sweep import command
-from benchsuite.errors import EngineError, InputError, PointsError
-from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_served, with_server
+from benchsuite.errors import EngineError, InputError, PointsError, ServerDied
+from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_launched, with_server
 from benchsuite.serving.launch import LaunchPlan
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.store.run_folder import read_run
@@ -99,8 +99,8 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
         return plan, spec_of(f"http://127.0.0.1:{plan.port}", [1, 2])
 
     plan, asked = spec()
-    with pytest.raises(EngineError, match=r"(?s)the server died while.*exit code -9; the end of its log") as died:
-        sweep_served(plan, asked, prompts(16), path, Killer())
+    with pytest.raises(ServerDied, match=r"(?s)the server died while.*exit code -9; the end of its log") as died:
+        sweep_launched(plan, lambda _: asked, prompts(16), path, Killer())
     assert died.value.exit_code == 1
     assert str(path) in str(died.value.hint)
     (first, _, _), (second, _, _) = statuses(path)
@@ -110,7 +110,7 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
     assert "listening on" in (path / "serve.log").read_text()
 
     plan, asked = spec()
-    assert sweep_served(plan, asked, prompts(16), path, Watcher()).complete
+    assert sweep_launched(plan, lambda _: asked, prompts(16), path, Watcher()).complete
     assert statuses(path) == [(first, 0, "complete"), (second, 0, "abandoned"), (second, 1, "complete")]
     assert read_run(path).whole.num_rows == 32
     assert (path / "serve-2.log").exists()
@@ -118,7 +118,9 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
     other = served_plan("llamacpp --slots 4 --ctx 256", {}, {})
     assert other is not None
     with pytest.raises(InputError, match=r"(?s)server started as.*--slots 2.*before.*--slots 4"):
-        sweep_served(other, spec_of(f"http://127.0.0.1:{other.port}", [1, 2, 3]), prompts(16), path, Watcher())
+        sweep_launched(
+            other, lambda _: spec_of(f"http://127.0.0.1:{other.port}", [1, 2, 3]), prompts(16), path, Watcher()
+        )
 
 
 @pytest.mark.engine
