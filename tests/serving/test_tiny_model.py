@@ -1,4 +1,4 @@
-"""The tiny model: deterministic bytes, a tokenizer that can spell Chinese, and replies of a decided length."""
+"""The tiny model: deterministic bytes, a tokenizer that can spell Chinese, replies of a decided length, GGUF, cache."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchsuite.errors import EngineError, SpecError
-from benchsuite.serving.tiny_model import TinyModelSpec, make_tiny_model
+from benchsuite.serving import tiny_model
+from benchsuite.serving.tiny_model import TinyModelSpec, cache_dir, cached_tiny_model, make_tiny_model, write_gguf
 
 pytest.importorskip("tokenizers", reason="the tiny model needs the extra `engine`")
 pytest.importorskip("safetensors", reason="the tiny model needs the extra `engine`")
-pytest.importorskip("gguf", reason="the tiny model needs the extra `engine`")
+gguf = pytest.importorskip("gguf", reason="the tiny model needs the extra `engine`")
 
 FILES = {
     "chat_template.jinja",
@@ -168,3 +170,85 @@ def test_a_missing_library_is_named_with_its_remedy(
         make_tiny_model(tmp_path)
 
     assert library.split(".")[0] in str(caught.value)
+
+
+def test_the_file_can_be_read_back(tmp_path: Path) -> None:
+    """Architecture, sizes, vocabulary and all 21 tensors are in the file."""
+    make_tiny_model(tmp_path, gguf=True)
+    reader = gguf.GGUFReader(tmp_path / "model.gguf")
+
+    def value(key: str) -> object:
+        return reader.fields[key].contents()
+
+    assert value("general.architecture") == "llama"
+    assert value("llama.embedding_length") == 128
+    assert value("llama.block_count") == 2
+    assert value("llama.context_length") == 32768
+    assert value("tokenizer.ggml.eos_token_id") == 2
+    assert len(reader.fields["tokenizer.ggml.tokens"].data) == 4096
+    assert len(reader.tensors) == 21
+
+
+def test_query_rows_are_interleaved(tmp_path: Path) -> None:
+    """Row 1 of the query matrix is row 32 of the folder's: the two halves of a head of 64 alternate."""
+    from safetensors.numpy import load_file
+
+    make_tiny_model(tmp_path, gguf=True)
+    reader = gguf.GGUFReader(tmp_path / "model.gguf")
+    ours = load_file(tmp_path / "model.safetensors")["model.layers.0.self_attn.q_proj.weight"]
+    theirs = next(tensor.data for tensor in reader.tensors if tensor.name == "blk.0.attn_q.weight")
+
+    np.testing.assert_array_equal(theirs[[0, 1, 2, 63, 64]], ours[[0, 32, 1, 63, 64]])
+
+
+def test_an_incomplete_folder_is_named(tmp_path: Path) -> None:
+    """A folder without a model is an EngineError that names it."""
+    with pytest.raises(EngineError, match="not complete"):
+        write_gguf(tmp_path, tmp_path / "model.gguf")
+
+
+def test_the_second_call_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cached model is returned without being made again."""
+    first = cached_tiny_model(cache=tmp_path)
+    monkeypatch.setattr(tiny_model, "make_tiny_model", None)
+
+    assert cached_tiny_model(cache=tmp_path) == first
+    assert (first / "model.gguf").is_file()
+
+
+def test_each_spec_has_its_folder(tmp_path: Path) -> None:
+    """Two specs are two folders, and nothing else is left in the cache."""
+    folders = {cached_tiny_model(cache=tmp_path), cached_tiny_model(TinyModelSpec(seed=2), cache=tmp_path)}
+
+    assert set(tmp_path.iterdir()) == folders
+    assert len(folders) == 2
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the model cannot be made, the cache has neither the folder nor a half-made one."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(tiny_model, "make_tiny_model", fail)
+
+    with pytest.raises(RuntimeError, match="disk on fire"):
+        cached_tiny_model(cache=tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """XDG_CACHE_HOME decides where the cache is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    assert cache_dir() == tmp_path / "benchsuite"
+
+
+def test_a_cache_that_cannot_be_written_is_an_engine_error(tmp_path: Path) -> None:
+    """A file in the place of the cache folder gives an EngineError with the remedy."""
+    blocked = tmp_path / "cache"
+    blocked.write_text("in the way")
+
+    with pytest.raises(EngineError, match="XDG_CACHE_HOME"):
+        cached_tiny_model(cache=blocked)
