@@ -163,19 +163,19 @@ class Watcher:
 
     def __init__(self, act: Any = None) -> None:
         self._act = act
-        self.phases: set[str] = set()
+        self.notes: list[str] = []
 
     def begun(self, run_id: str, path: Path, found: Any) -> None: ...
 
     def progress(self, step: Any, progress: Any, elapsed_s: float) -> None:
-        self.phases.add(step.phase)
         if self._act is not None and progress.done:
             act, self._act = self._act, None
             act()
 
     def point_done(self, step: Any, rows: Any, wall_s: float) -> None: ...
 
-    def note(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def small(requests: int = 24) -> tuple[Any, Workload]:
@@ -222,7 +222,7 @@ def test_a_server_that_dies_is_a_failed_setting(tmp_path):
         view = Watcher(kill)
         (outcome,) = measure(spec, workload, folder, view, lambda _: None)
         assert outcome.status == "failed"
-        assert "waiting for the server to come back" not in view.phases
+        assert "the sweep ends here: the server has ended" in view.notes
         assert outcome.reason.startswith("its server died while it was measured")
         assert folder.kept_run(spec.settings[0], spec.sweep_of(spec.settings[0])) is None
 
