@@ -6,7 +6,10 @@ shows text can take them out of it: a server may say a key back in an error, a h
 
 from __future__ import annotations
 
+import csv
 import html
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 KEY_SHOWN = "[API key]"
@@ -57,18 +60,38 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in masked(text))
 
 
-def csv_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: a ' goes before = + - @ tab CR LF at its start. Numbers stay."""
-    if not text or text[0] not in "=+-@\t\r\n":
-        return text
+def single_line(text: str) -> str:
+    """`text` printable, on one line."""
+    return printable(" ".join(text.split()))
+
+
+def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A header of all keys and a line for each row. None is an empty cell; no text is a formula to a spreadsheet."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(keys)
+    writer.writerows([csv_cell(row.get(key)) for key in keys] for row in rows)
+    return out.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: a ' goes before = + - @ at the start of what is no number."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return value
+    text = single_line(value)
     try:
         float(text)
     except ValueError:
-        return "'" + text
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
     return text
 
 
-def markdown_cell(text: str) -> str:
-    """One cell of a Markdown table: no tags, no column of its own, one line."""
-    flat = " ".join(printable(text).split())
-    return html.escape(flat, quote=False).replace("|", "\\|").replace("`", "&#96;").replace("[", "\\[")
+def markdown_text(text: str) -> str:
+    """Text on one line that stays in its table cell and is no markup, HTML, mention or link."""
+    text = html.escape(single_line(text).replace("\\", "\\\\"), quote=False)
+    for char in "`|*_[]#":
+        text = text.replace(char, f"\\{char}")
+    return text.replace("@", "@\u200b")

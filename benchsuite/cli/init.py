@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchsuite.redact import printable, single_line
+
 if TYPE_CHECKING:
     from benchsuite.load.discover import Seen
 
@@ -90,7 +92,7 @@ def _choices(seen: Seen) -> tuple[dict[str, Any], dict[str, str]]:
     if seen.model is not None:
         keys["server.model"] = seen.model
     if len(seen.models) > 1:
-        said["server.model"] = _one_line(f"also there: {', '.join(seen.models[1:])}")
+        said["server.model"] = single_line(f"also there: {', '.join(seen.models[1:])}")
     if seen.profile != "openai":  # a sweep's first requests may know better
         keys["server.profile"] = seen.profile
     if seen.slots is not None:
@@ -99,7 +101,7 @@ def _choices(seen: Seen) -> tuple[dict[str, Any], dict[str, str]]:
     if seen.context_tokens is not None:
         _fit_context(seen.context_tokens, keys, said)
     if seen.gpus:
-        said["price.gpus"] = f"that serve the model; in this machine: {_one_line(', '.join(_counted(seen.gpus)))}"
+        said["price.gpus"] = f"that serve the model; in this machine: {single_line(', '.join(_counted(seen.gpus)))}"
     return keys, said
 
 
@@ -146,22 +148,19 @@ def _who(seen: Seen) -> str:
 
 
 def _heading(found: list[Seen], output: Path) -> str:
-    what = f"A sweep of {_one_line(_who(found[0]))}" if found else "A sweep: no server was found, so this is a template"
-    also = [f"Also found: {_one_line(_who(seen))}" for seen in found[1:]]
+    what = (
+        f"A sweep of {single_line(_who(found[0]))}" if found else "A sweep: no server was found, so this is a template"
+    )
+    also = [f"Also found: {single_line(_who(seen))}" for seen in found[1:]]
     return "\n".join(
         [
             f"{what}; written by `benchsuite init`.",
             *also,
-            f"Measure it: benchsuite sweep {_one_line(shlex.quote(str(output)))}",
+            f"Measure it: benchsuite sweep {printable(shlex.quote(str(output))).replace(chr(10), '?')}",
             "A line that begins with # is a default or an example: take the # away to set it (docs/METHODS.md,",
             "Sweep specification). Durations are in seconds, prices in US dollars unless said otherwise.",
         ]
     )
-
-
-def _one_line(text: str) -> str:
-    """What a server says of itself, fit for a comment."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _told(found: list[Seen], output: Path) -> list[str]:
@@ -171,6 +170,6 @@ def _told(found: list[Seen], output: Path) -> list[str]:
             f"{output}: a template; put the server's URL into base_url, or start one: benchsuite serve llamacpp",
         ]
     seen = found[0]
-    model = _one_line(seen.model) if seen.model else "no model listed"
-    lines = [f"found {_one_line(_who(one))}" for one in found]
+    model = single_line(seen.model) if seen.model else "no model listed"
+    lines = [f"found {single_line(_who(one))}" for one in found]
     return [*lines, f"{output}: for {model}; next: benchsuite sweep {shlex.quote(str(output))}"]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchsuite.redact import csv_cell, printable
+from benchsuite.redact import csv_table, markdown_text
 from benchsuite.report.format import asides, grouped_warnings, headline, interval, number, percent, spaced, tail, usd
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Optimum
 from benchsuite.slo import Slo
@@ -117,26 +115,9 @@ def _interval_of(judged: EvaluatedLevel, name: str, value: float | None) -> Esti
     return found
 
 
-def markdown_text(text: str) -> str:
-    """Text on one line that stays in its table cell and is no markup, HTML, mention or link."""
-    text = printable(text)
-    for char, safe in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(char, safe)
-    for char in "`|*_[]#":
-        text = text.replace(char, f"\\{char}")
-    return " ".join(text.replace("@", "@\u200b").split())
-
-
 def as_csv(runs: Sequence[Told]) -> str:
     """A header and one row per run and level. Empty: not known. Text that looks like a formula gets an apostrophe."""
-    rows = [_flat(one, judged) for one in runs for judged in one.judged]
-    head = list(dict.fromkeys(key for row in rows for key in row))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    for row in rows:
-        writer.writerow([_neutral(row.get(key)) for key in head])
-    return out.getvalue()
+    return csv_table([_flat(one, judged) for one in runs for judged in one.judged])
 
 
 def _flat(one: Told, judged: EvaluatedLevel) -> dict[str, Any]:
@@ -182,14 +163,6 @@ def _flat(one: Told, judged: EvaluatedLevel) -> dict[str, Any]:
         "misses": "; ".join(judged.misses),
         "warnings": " ".join(dict.fromkeys(warn.code for warn in point.warnings)),
     }
-
-
-def _neutral(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return csv_cell(printable(" ".join(value.split())))
-    return value
 
 
 SUMMARY_SCHEMA = 1

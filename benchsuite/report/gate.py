@@ -28,8 +28,7 @@ from benchsuite.economics.decision import MAX_ERROR_RATE, limits_of
 from benchsuite.economics.gate_limits import LimitCheck, check_limits
 from benchsuite.errors import InputError
 from benchsuite.manifest import Difference, differences, refuse_unlike
-from benchsuite.redact import printable
-from benchsuite.report.export import markdown_text
+from benchsuite.redact import markdown_text, printable
 from benchsuite.report.format import ms, number, usd
 from benchsuite.report.judge import Judgement, judge_run
 from benchsuite.slo import LATENCIES, Slo, parse_slo

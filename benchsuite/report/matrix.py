@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from rich.text import Text
 from benchsuite.analysis.metrics import summarise_for
 from benchsuite.economics.decision import limits_of
 from benchsuite.economics.matrix_decision import SettingCurve, SettingsDecision
-from benchsuite.redact import csv_cell, markdown_cell
+from benchsuite.redact import csv_table, markdown_text
 from benchsuite.report.console import safe, say
 from benchsuite.report.format import (
     DASH,
@@ -232,13 +230,7 @@ def to_json(found: SettingsDecision, reports: Sequence[SettingReport], slo: str)
 
 def to_csv(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
     """The rows as CSV; missing is an empty cell, and no text is a formula."""
-    plain = rows(found, reports)
-    out = io.StringIO()
-    fields = list(dict.fromkeys(key for row in plain for key in row))
-    writer = csv.DictWriter(out, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: csv_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in plain)
-    return out.getvalue()
+    return csv_table(rows(found, reports))
 
 
 _HEADS = ("setting", "GPUs", "users", "$ per\nrun", "$/1M\noutput", "output\ntok/s", "TTFT\nmean ms", "SLO")
@@ -338,9 +330,9 @@ def to_markdown(found: SettingsDecision, reports: Sequence[SettingReport], slo: 
     lines.append("|" + "|".join("---" if head in _LEFT else "---:" for head in heads) + "|")
     for place, report in enumerate(reports):
         cells = _cells(found, place, report)
-        lines.append(_line([markdown_cell(cells[head]) for head in heads]))
-    lines += ["", f"**{markdown_cell(headline(found, reports))}**", *[""] * bool(notes(found, reports))]
-    lines += [f"* {markdown_cell(text)}" for text in notes(found, reports)]
+        lines.append(_line([markdown_text(cells[head]) for head in heads]))
+    lines += ["", f"**{markdown_text(headline(found, reports))}**", *[""] * bool(notes(found, reports))]
+    lines += [f"* {markdown_text(text)}" for text in notes(found, reports)]
     return "\n".join(lines) + "\n"
 
 

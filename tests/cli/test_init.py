@@ -139,7 +139,7 @@ def test_the_file_fits_the_server(monkeypatch, capsys, tmp_path, routes, told):
         assert code == 0, err
         spec = load_spec(tmp_path / "sweep.toml", {})
         assert spec.server.base_url == fake.base_url
-    assert f"found {'llama.cpp b1-?x' if told[0] == 'llamacpp' else 'vLLM'}" in out
+    assert f"found {'llama.cpp b1- x' if told[0] == 'llamacpp' else 'vLLM'}" in out
     profile, model, levels, requests = told
     assert (spec.server.profile, spec.load.concurrency, spec.workload.requests) == (profile, levels, requests)
     assert spec.server.model == model if model else spec.server.model
