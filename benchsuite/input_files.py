@@ -20,7 +20,7 @@ def read_workload(source: str, requests: int | None, seed: int) -> Workload:
 
     requests: how many; None is all of them (2,993 for wineval). A file with fewer starts again under new ids; a file
     is read in its own order whatever the seed. Raises WorkloadError for a file that is missing, not UTF-8, or not the
-    format (FILE:LINE).
+    format.
     """
     if source == WINEVAL:
         from benchsuite.workload.wineval import REQUESTS, make_wineval
@@ -29,30 +29,10 @@ def read_workload(source: str, requests: int | None, seed: int) -> Workload:
     from benchsuite.workload.formats import parse_workload
 
     path = Path(source)
-    workload = parse_workload(_text(path), where=source, name=path.stem)
+    hint = "--workload FILE where it moved, or make one: benchsuite workload make wineval --output FILE"
+    text = read_text(path, "the workload file", hint=hint, error_type=WorkloadError)
+    workload = parse_workload(text, where=source, name=path.stem)
     return workload if requests is None else take(workload, requests)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise WorkloadError(
-            "the workload file does not exist",
-            where=str(path),
-            expected=f"a JSONL file, or {WINEVAL!r}",
-            hint="--workload FILE where it moved, or make one: benchsuite workload make wineval --output FILE",
-        ) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise WorkloadError(
-            "the workload file is not UTF-8 text",
-            where=f"{path}:{line}",
-            given=f"byte 0x{error.object[error.start]:02x} at offset {error.start}",
-            expected="UTF-8",
-        ) from None
-    except OSError as error:
-        raise WorkloadError("the workload file cannot be read", where=str(path), given=error.strerror) from None
 
 
 def write_workload(workload: Workload, output: str, *, force: bool = False) -> None:
@@ -82,9 +62,19 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
         raise WorkloadError("the workload cannot be written", where=output, given=error.strerror) from None
 
 
-def read_text(path: Path, what: str) -> str:
-    """The file's text. what: how to call it. Raises InputError naming it."""
+def read_text(path: Path, what: str, *, hint: str | None = None, error_type: type[InputError] = InputError) -> str:
+    """The file's text. what: how to call it; hint: what to do where it does not exist. Raises error_type."""
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{what} cannot be read", where=str(path), given=error) from None
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise error_type(
+            f"{what} is not UTF-8 text",
+            where=f"{path}:{line}",
+            given=f"byte 0x{error.object[error.start]:02x} at offset {error.start}",
+            expected="UTF-8",
+        ) from None
+    except FileNotFoundError:
+        raise error_type(f"{what} does not exist", where=str(path), hint=hint) from None
+    except OSError as error:
+        raise error_type(f"{what} cannot be read", where=str(path), given=error.strerror) from None

@@ -42,7 +42,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder(root / "faulty", faults={"timeout": 2, "http_error": 1, "truncated": 1}, noise=0.4, seed=2)
     run_folder(root / "repeated", **noisy, seed=3)
     slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LATENCY.items()}
-    run_folder(root / "slower", **noisy, law=slower, seed=4)
+    run_folder(root / "slower", **noisy, latency=slower, seed=4)
     return root
 
 

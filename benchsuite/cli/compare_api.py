@@ -486,7 +486,7 @@ def command(scenarios: Path | None, list_apis: bool, as_json: bool, **flags: Any
         from benchsuite.economics.api_vs_own import parse_scenarios
         from benchsuite.input_files import read_text
 
-        show_scenarios(parse_scenarios(read_text(scenarios, "the scenarios"), str(scenarios)), as_json)
+        show_scenarios(parse_scenarios(read_text(scenarios, "the scenario file"), str(scenarios)), as_json)
         return 0
     from benchsuite.cli.options import read_book
 
