@@ -9,9 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.client.stream import StreamFacts, clean_text, count, error_message, read_whole, seconds, stream_steps
+from benchsuite.client.stream import StreamFacts, clean_text, error_message, read_whole, stream_steps
 from benchsuite.records import RequestRecord, Status
 from benchsuite.redact import masked, masked_bytes
+from benchsuite.servers.base import count, seconds
 
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 

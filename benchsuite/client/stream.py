@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchsuite.redact import masked
+from benchsuite.servers import SERVERS
+from benchsuite.servers.base import ServerTimes, count
 
 
 @dataclass(slots=True)
@@ -100,88 +102,37 @@ def json_lines(body: bytes) -> Iterator[tuple[bytes, int]]:
         yield rest, end + len(rest)
 
 
-_NS, _MS = 1e9, 1e3
+_NATIVE = [(server.native.event_keys, server.native.read) for server in SERVERS.values() if server.native is not None]
+_FIELDS = [server.event_field for server in SERVERS.values() if server.event_field is not None]
 
 
-def note_native(facts: StreamFacts, event: dict[str, Any], *, keep_text: bool) -> int:
+def _note_native(facts: StreamFacts, event: dict[str, Any], *, keep_text: bool) -> int:
     """Take an event without `choices`: 2 for an answer token, 1 for a reasoning token, 0 for no token."""
-    if "done" in event:
-        return _ollama(facts, event, keep_text)
-    if "token" in event or "generated_text" in event:
-        return _tgi(facts, event, keep_text)
-    return 0
-
-
-def note_timings(facts: StreamFacts, timings: Any) -> None:
-    """llama.cpp's `timings`, last one wins: prompt and generation times; the tokens that its cache spared."""
-    if not isinstance(timings, dict):
-        return
-    facts.prefill_s = seconds(timings.get("prompt_ms"), _MS)
-    facts.decode_s = seconds(timings.get("predicted_ms"), _MS)
-    facts.cached_tokens = count(timings.get("cache_n"))
-
-
-def _ollama(facts: StreamFacts, event: dict[str, Any], keep_text: bool) -> int:
-    """A line of /api/chat or /api/generate; the last one has `done` true, the counts, and durations in ns."""
-    said = event.get("message")
-    if not isinstance(said, dict):
-        said = {"content": event.get("response"), "thinking": event.get("thinking")}
-    if event["done"] is True:
-        reason = event.get("done_reason")
-        # older releases end without a reason
-        _end(facts, reason, event.get("prompt_eval_count"), event.get("eval_count"))
-        facts.done = True
-        _ollama_durations(facts, event)
-    content = said.get("content")
-    if content and keep_text and isinstance(content, str):
-        facts.text.append(content)
-    if content or said.get("tool_calls"):
-        return 2
-    return 1 if said.get("thinking") else 0
-
-
-def _ollama_durations(facts: StreamFacts, event: dict[str, Any]) -> None:
-    """total counts from the request's arrival, so what is neither loading, prompt nor generation is waiting."""
-    total_s = seconds(event.get("total_duration"), _NS)
-    facts.prefill_s = seconds(event.get("prompt_eval_duration"), _NS)
-    facts.decode_s = seconds(event.get("eval_duration"), _NS)
-    if total_s is None or facts.prefill_s is None or facts.decode_s is None:
-        return
-    load_s = seconds(event.get("load_duration"), _NS) or 0.0  # left out when 0
-    # rounded to the nanoseconds that it is made of
-    facts.queue_s = max(0.0, round(total_s - load_s - facts.prefill_s - facts.decode_s, 9))
-
-
-def _tgi(facts: StreamFacts, event: dict[str, Any], keep_text: bool) -> int:
-    """An event of /generate_stream, or the whole answer of /generate. A special token (end of text) is no answer."""
-    token, whole, details = event.get("token"), event.get("generated_text"), event.get("details")
-    if isinstance(details, dict):
-        _end(facts, details.get("finish_reason"), details.get("input_length"), details.get("generated_tokens"))
-    elif isinstance(whole, str):
-        _end(facts, None, None, None)
-    text = whole
-    if isinstance(token, dict):
-        text = "" if token.get("special") is True else token.get("text")
-    if not text or not isinstance(text, str):
+    read = next((read for keys, read in _NATIVE if any(key in event for key in keys)), None)
+    if read is None:
         return 0
-    if keep_text:
-        facts.text.append(text)
-    return 2
+    said = read(event)
+    if said.ended:
+        # a server that ends without saying why has ended all the same
+        reason = said.finish_reason
+        facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
+        if count(said.input_tokens) is not None or count(said.output_tokens) is not None:
+            facts.usage = {"prompt_tokens": said.input_tokens, "completion_tokens": said.output_tokens}
+        facts.done |= said.done
+    _note_times(facts, said.times)
+    if keep_text and said.text:
+        facts.text.append(said.text)
+    return said.kind
 
 
-def _end(facts: StreamFacts, reason: Any, prompt_tokens: Any, completion_tokens: Any) -> None:
-    """A server that ends without saying why has ended all the same: the reason is then `done`."""
-    facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
-    if count(prompt_tokens) is not None or count(completion_tokens) is not None:
-        facts.usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+def _note_times(facts: StreamFacts, times: ServerTimes | None) -> None:
+    if times is not None:
+        facts.queue_s, facts.prefill_s, facts.decode_s, facts.cached_tokens = times
 
 
 _fast_loads: Callable[[bytes], Any] = json.loads
 with contextlib.suppress(ImportError):  # the extra `fast`
     from orjson import loads as _fast_loads
-
-_MAX_COUNT = 2**31  # a token count beyond it is nonsense, and no int32
-_MAX_S = 1e6
 
 
 def loads(data: bytes) -> Any:
@@ -212,19 +163,6 @@ def clean_text(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def count(value: Any) -> int | None:
-    """A token count as a server gives it, None if it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
-
-
-def seconds(value: Any, per_s: float) -> float | None:
-    """A duration that a server gives in units of 1/`per_s` seconds; None if it is none, negative or absurd."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    # compared before it is divided: an integer of hundreds of digits would not fit into a float
-    return value / per_s if 0 <= value <= _MAX_S * per_s else None
 
 
 def error_message(body: bytes, limit: int = 300) -> str:
@@ -336,15 +274,16 @@ class _Noter:
         usage = event.get("usage")
         if usage and isinstance(usage, dict):
             self._usage(usage)
-        if "timings" in event:
-            note_timings(facts, event["timings"])
+        for key, read in _FIELDS:
+            if key in event:
+                _note_times(facts, read(event[key]))
         if event.get("error"):
             facts.server_error = facts.server_error or error_message(payload)
             return -1
         if facts.response_id is None and isinstance(event.get("id"), str):
             facts.response_id = clean_text(event["id"]) or None
         if "choices" not in event:
-            return note_native(facts, event, keep_text=self._keep_text)
+            return _note_native(facts, event, keep_text=self._keep_text)
         kind = 0
         choices = event["choices"]
         if isinstance(choices, list):

@@ -21,14 +21,23 @@ import httpx
 from benchsuite.client.connection import Connection, Link, Target, resolve
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.request_body import BodyPlan, CacheBust, http_request
 from benchsuite.client.stream import error_message, loads
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
-from benchsuite.load.server_probe import capacity_facts, capacity_warnings, detect, listed_models, server_facts
+from benchsuite.load.server_probe import (
+    limit_warnings,
+    listed_models,
+    recognise,
+    recognise_refusal,
+    server_facts,
+    server_limits,
+)
 from benchsuite.load.virtual_users import has_token, limits_of
 from benchsuite.records import RequestRecord
 from benchsuite.redact import remember_key
-from benchsuite.servers.base import PROFILES, BodyPlan, CacheBust, ServerProfile, http_request
+from benchsuite.servers import SERVERS
+from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.http import bounded_client
 from benchsuite.telemetry.server_metrics import read_state
@@ -112,7 +121,13 @@ def prepare(order: Sequence[int], prompts: Sequence[Prompt], plan: BodyPlan, end
 TRIAL_TOKENS = 8
 _LOOK_S = 0.1
 # what a request can do without, in the order in which it is left out
-_REFUSABLE = ("stream_options", "cache_salt", "cache_prompt", "min_tokens", "ignore_eos")
+# fields that are not in OpenAI's protocol, or newer than some servers; the longer of two names that begin alike first
+_REFUSABLE = sorted(
+    {"stream_options"}
+    | {key for server in SERVERS.values() for key in (*server.fixed_length, *server.cache_off_fields)}
+    | {server.cache_salt_field for server in SERVERS.values() if server.cache_salt_field},
+    reverse=True,
+)
 _LONG_ERROR = 20_000
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a server that is full, or still loads its model, is asked again
 _ENDPOINT_WORDS = {
@@ -235,7 +250,11 @@ def _without_refused(plan: BodyPlan, row: RequestRecord, exchange: Exchange) -> 
     if plan.limit_field == "max_tokens" and "max_completion_tokens" in said and "max_tokens" in said:
         return replace(plan, limit_field="max_completion_tokens"), "max_tokens"
     name = next((name for name in _REFUSABLE if name not in plan.dropped and name in said), None)
-    return None if name is None else (replace(plan, dropped=(*plan.dropped, name)), name)
+    if name is None:
+        return None
+    # a cache that cannot be keyed by a field is kept out by the prompt
+    bust: CacheBust = "prompt" if name == plan.profile.cache_salt_field else plan.cache_bust
+    return replace(plan, dropped=(*plan.dropped, name), cache_bust=bust), name
 
 
 def refusal_words(body: bytes) -> str:
@@ -281,7 +300,7 @@ class Preflight:
     endpoint: the first, more_endpoints: the other own servers, all alike. fallback: the API for what they refuse.
     """
 
-    profile: ServerProfile
+    profile: Server
     model: str
     endpoint: Endpoint
     plan: BodyPlan
@@ -373,7 +392,7 @@ def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...])
     answer = _models_answer(client, spec)
     listed = listed_models(answer)
     auto = spec.server.profile == "auto"
-    profile = detect(client, answer, listed) if auto else PROFILES[spec.server.profile]
+    profile = recognise(client, answer, listed) if auto else SERVERS[spec.server.profile]
     _check_endpoint(spec, profile)
     model = _choose_model(spec, profile, listed)
     bust: CacheBust = _cache_bust(spec, profile)
@@ -392,8 +411,8 @@ def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...])
     longest = max(prompts, key=_length)
     much_longer = _length(longest) > 2 * _length(prompts[0])
     trial = asyncio.run(try_requests(endpoint, plan, spec, prompts[0], longest if much_longer else None))
-    if auto and profile.name == "openai" and "Unexpected fields in the request" in str(trial.refusals):
-        profile = PROFILES["transformers"]  # its words; nothing else tells it from others while it lists its models
+    if auto and profile.recognise is None:
+        profile = recognise_refusal(str(trial.refusals)) or profile
     plan = replace(trial.plan, profile=profile)
     facts = _facts(trial, plan, listed) | {"server": server_facts(client, profile)}
     facts["longest"] = _longest_facts(trial, longest if much_longer else prompts[0], plan)
@@ -460,12 +479,12 @@ def _models_answer(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
     return answer
 
 
-def _check_endpoint(spec: SweepSpec, profile: ServerProfile) -> None:
+def _check_endpoint(spec: SweepSpec, profile: Server) -> None:
     """Refuse the native route of a server that has none, and a client that cannot speak it."""
     if spec.server.endpoint != "native":
         return
-    if profile.native_path is None:
-        speak = [name for name, known in PROFILES.items() if known.native_path]
+    if profile.native is None:
+        speak = [server.name for server in SERVERS.values() if server.native]
         raise InputError(
             f"the profile {profile.name} has no native route that benchsuite speaks",
             where="--endpoint (server.endpoint)",
@@ -481,7 +500,7 @@ def _check_endpoint(spec: SweepSpec, profile: ServerProfile) -> None:
         )
 
 
-def _choose_model(spec: SweepSpec, profile: ServerProfile, listed: list[str] | None) -> str:
+def _choose_model(spec: SweepSpec, profile: Server, listed: list[str] | None) -> str:
     wanted = spec.server.model
     if wanted is None:
         if listed and len(listed) == 1:
@@ -505,7 +524,7 @@ def _choose_model(spec: SweepSpec, profile: ServerProfile, listed: list[str] | N
     return wanted
 
 
-def _cache_bust(spec: SweepSpec, profile: ServerProfile) -> CacheBust:
+def _cache_bust(spec: SweepSpec, profile: Server) -> CacheBust:
     wanted = spec.workload.cache_bust
     if wanted == "auto":
         return "field" if profile.cache_salt_field and spec.server.endpoint != "native" else "prompt"
@@ -560,8 +579,8 @@ def preflight(
     `warnings` the words for what the sweep asks beyond that.
     """
     found = find_out(spec, client, prompts)
-    capacity = capacity_facts(client, found.profile, found.facts, served)
-    capacity["warnings"] = capacity_warnings(
+    capacity = server_limits(client, found.profile, found.facts, served)
+    capacity["warnings"] = limit_warnings(
         found.profile, spec.load.concurrency, capacity, found.facts["longest"], len(spec.server.base_urls)
     )
     capacity["warnings"] += key_file_warnings(spec)

@@ -30,7 +30,7 @@ from benchsuite.load.server_probe import reset_prefix_cache
 from benchsuite.load.worker_pool import GROUP_SIGNALS, Fleet, PointOrder, Progress, WorkerReport, WorkerSetup
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.redact import masked
-from benchsuite.servers.base import ServerProfile
+from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run, RunFolder
@@ -202,7 +202,7 @@ class QueueWatch:
     def __init__(
         self,
         clients: Sequence[httpx.Client],
-        profile: ServerProfile,
+        profile: Server,
         waiting: MutableSequence[int],
         every_s: float = _EVERY_S,
     ) -> None:

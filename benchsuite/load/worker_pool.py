@@ -29,13 +29,13 @@ from asyncio_throttle.throttler import Throttler
 
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.request import PointContext
+from benchsuite.client.request_body import BodyPlan
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
 from benchsuite.load.preflight import Endpoint, Fallback, prepare
 from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Route, Seat, Spare, limits_of
 from benchsuite.records import RequestRecord
-from benchsuite.servers.base import BodyPlan
 from benchsuite.spec import DriverName, TimeoutSpec
 from benchsuite.store.journal import Journal, keep_pandas_out
 from benchsuite.workload.dataset import Prompt

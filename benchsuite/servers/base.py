@@ -1,193 +1,306 @@
-"""What differs between OpenAI-compatible servers, as data; and the request bodies that follow from it. Pure.
+"""What benchsuite knows of a kind of server, as one value; each is a file of its own beside this one. Pure.
 
-Sources: docs/METHODS.md, Servers. A preflight (load/preflight.py) finds out what a server really does.
+A new server is a new file with a `Server` and a line in `servers/__init__.py`. What it does not have is None, and
+`absent` says why. Sources: docs/METHODS.md, Servers.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import pairwise
+from math import prod
+from typing import Any, Literal, NamedTuple
 
-from benchsuite.workload.dataset import Prompt
-
-Endpoint = Literal["chat", "completions", "native"]
-LimitField = Literal["max_tokens", "max_completion_tokens"]
-CacheBust = Literal["field", "prompt", "off"]
+JSON_SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": "$SCHEMA"}}}
 
 
 @dataclass(frozen=True, slots=True)
-class ServerProfile:
+class MetricSource:
+    """How one figure is read: the sum of `names`, each over the samples that carry `labels`.
+
+    fold: how the samples of several engines or models become one: counts add up, shares are averaged.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...] = ()
+    fold: Literal["sum", "mean"] = "sum"
+
+
+Metrics = Mapping[str, tuple[MetricSource, ...]]
+
+
+def metric(*names: str, fold: Literal["sum", "mean"] = "sum") -> tuple[MetricSource, ...]:
+    """One figure by its names, the newest first; the first whose samples are all there is taken."""
+    return tuple(MetricSource((name,), fold=fold) for name in names)
+
+
+def total(*names: str) -> tuple[MetricSource, ...]:
+    """One figure that is the sum of several."""
+    return (MetricSource(names),)
+
+
+def histogram(figure: str, *names: str, **labels: str) -> dict[str, tuple[MetricSource, ...]]:
+    """Sum and count of a histogram over seconds, by its names as for `metric`."""
+    picked = tuple(labels.items())
+    return {
+        f"{figure}_sum_s": tuple(MetricSource((f"{name}_sum",), picked) for name in names),
+        f"{figure}_count": tuple(MetricSource((f"{name}_count",), picked) for name in names),
+    }
+
+
+def histograms(prefix: str) -> dict[str, tuple[MetricSource, ...]]:
+    """The histograms over seconds by vLLM's names, which others took over."""
+    return {
+        **histogram("queue", f"{prefix}request_queue_time_seconds"),
+        **histogram("prefill", f"{prefix}request_prefill_time_seconds"),
+        **histogram("decode", f"{prefix}request_decode_time_seconds"),
+        **histogram("itl", f"{prefix}inter_token_latency_seconds", f"{prefix}time_per_output_token_seconds"),
+        **histogram("ttft", f"{prefix}time_to_first_token_seconds"),
+        **histogram("e2e", f"{prefix}e2e_request_latency_seconds"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Recognise:
+    """What only this server does; asked for in this order.
+
+    owned_by: the owner of its models in /v1/models. header: a part of its `Server` header. route: (path, a text in its
+    response of status 200). unlisted_header: a part of the header of a server that lists no models. refusal: a part of
+    its message when it refuses a field.
+    """
+
+    owned_by: str | None = None
+    header: str | None = None
+    route: tuple[str, str] | None = None
+    unlisted_header: str | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server takes. Each limit has its sources, the best first.
+
+    A source is an argument of the command that started the server ("--max-num-seqs"), or a route and the keys of its
+    JSON ("/props total_slots"): {model} takes a list's entry whose id or name is the model, * adds up all entries.
+    slots: the server's word for concurrent_requests. default_slots: at least so many where no source tells.
+    raise_slots: the setting that raises it to {n}. refuses: more requests are refused; else they wait. too_long: what
+    it does with a request beyond its context, and the remedy.
+    """
+
+    concurrent_requests: tuple[str, ...] = ()
+    context_tokens: tuple[str, ...] = ()
+    input_tokens: tuple[str, ...] = ()
+    slots: str = "slots"
+    default_slots: int | None = None
+    raise_slots: str = ""
+    refuses: bool = False
+    too_long: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStore:
+    """Routes of a server that pulls and loads models itself: list, pull, load for good, and tell of one."""
+
+    list_path: str
+    pull_path: str
+    load_path: str
+    show_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """How its program is started here: {model}, {host} and {port} are filled in (`fill`).
+
+    words: after the program. module, module_words: the same for `python -m`, of a Python program that may live in an
+    environment of its own. package: on PyPI, for its version. install: what to do where it is not there. added: flags
+    that we add unless one of their opposites is given. settings: all that it takes, where that is checked; as_env: they
+    are environment variables with this prefix. embedded: comes with benchsuite and ends with its standard input.
+    """
+
+    program: str = ""
+    words: str = ""
+    module: str | None = None
+    module_words: str | None = None
+    package: str | None = None
+    install: str = ""
+    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, type] | None = None
+    as_env: str | None = None
+    name_flag: str | None = None
+    quantization_flags: tuple[str, ...] = ()
+    key_variables: str = "see its manual"
+    needs_model: bool = True
+    embedded: bool = False
+    models: ModelStore | None = None
+    ready_timeout_s: float = 1800.0  # weights to download, graphs to capture
+
+    def flag_of(self, placeholder: str) -> str | None:
+        """The flag before {model}, {host} or {port}; None where it is a position or not there."""
+        words = f"{self.words} {self.module_words or ''}".split()
+        flags = (before for before, word in pairwise(words) if word == placeholder and before.startswith("--"))
+        return next(flags, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """How it runs in a container. command: with {model}, before the server's own arguments.
+
+    environment: NAME is passed on if it is set here, NAME=value is a default. volumes: name to path, for weights.
+    health: None asks the ready path with the image's python3. shared_memory: "host" (IPC), or a size.
+    """
+
+    image: str
+    port: int
+    command: str = ""
+    environment: tuple[str, ...] = ("HF_TOKEN",)
+    volumes: Mapping[str, str] = field(default_factory=lambda: {"huggingface": "/root/.cache/huggingface"})
+    health: tuple[str, ...] | None = None
+    shared_memory: str | None = "host"  # tensor parallel workers share memory
+    start_period_s: int = 1800
+
+
+class ServerTimes(NamedTuple):
+    """What a server says of its own work on a request, in seconds. None: not told."""
+
+    queue_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    cached_tokens: int | None = None
+
+
+class NativeEvent(NamedTuple):
+    """One event of a native route. kind: 2 for an answer token, 1 for a reasoning token, 0 for none.
+
+    ended: the last one of a response; then finish_reason, token counts and times as the server gives them. done: it is
+    the format's own end.
+    """
+
+    kind: int
+    text: str | None = None
+    ended: bool = False
+    done: bool = False
+    finish_reason: Any = None
+    input_tokens: Any = None
+    output_tokens: Any = None
+    times: ServerTimes | None = None
+
+
+class NativeRequest(NamedTuple):
+    """What a native body is made of. text: the messages as one prompt."""
+
+    model: str
+    messages: list[dict[str, str]]
+    text: str
+    max_output_tokens: int | None
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """The server's own dialect. stream_path, whole_path: its route with and without streaming. event_keys: one of them
+    is in every event, and in none of another dialect.
+    """
+
+    stream_path: str
+    whole_path: str
+    body: Callable[[NativeRequest], dict[str, Any]]
+    event_keys: tuple[str, ...]
+    read: Callable[[dict[str, Any]], NativeEvent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
     """One kind of server.
 
-    usage_option: it takes stream_options.include_usage. fixed_length: fields that make it generate exactly
-    max_tokens ("$N" stands for that number). cache_salt_field: a request field that keys its prefix cache.
-    cache_off_fields: fields that keep a request from using the prefix cache at all. cache_reset_path: POST empties it.
-    native_path, native_whole_path: its own route for a stream, and without one; None where we speak none.
-    extra_fields: sent with every request.
+    title: for people. ports: where it listens; the first is `serve`'s. tried: against a server or a stand-in made of
+    its source; else written from documentation. speaks: the server whose routes and fields it has, and as which it is
+    recognised.
+    info_path, info_keys: what it says of itself, and which keys of it are kept (None: all that are harmless).
+    usage_option: takes stream_options.include_usage. fixed_length: fields for exactly max_tokens ("$N") tokens.
+    cache_salt_field: a field that keys its prefix cache; cache_off_fields: fields that switch it off; cache_reset_path:
+    POST empties it. schema_fields: fields that constrain an answer to a JSON schema ("$SCHEMA"). lists_its_model:
+    /v1/models has the name to ask for. event_field: a field beside an event's choices and how it is read.
+    metrics_remedy: how its metrics page is switched on. preallocates: takes GPU memory at start, whatever the load.
+    parallel_flags: groups of flags whose product is the number of GPUs. shared_gpus: a flag with which the last group's
+    ranks share the GPUs of the others.
     """
 
     name: str
-    health_path: str = "/health"
-    metrics_path: str | None = "/metrics"
+    title: str
+    summary: str = ""
+    ports: tuple[int, ...] = ()
+    tried: bool = True
+    speaks: str | None = None
+    recognise: Recognise | None = None
+    ready_path: str = "/health"
+    info_path: str | None = None
+    info_keys: tuple[str, ...] | None = None
+    native: Native | None = None
+    event_field: tuple[str, Callable[[Any], ServerTimes | None]] | None = None
     usage_option: bool = True
-    fixed_length: dict[str, Any] = field(default_factory=dict)
+    fixed_length: Mapping[str, Any] = field(default_factory=dict)
     cache_salt_field: str | None = None
-    cache_off_fields: dict[str, Any] = field(default_factory=dict)
+    cache_off_fields: Mapping[str, Any] = field(default_factory=dict)
     cache_reset_path: str | None = None
-    native_path: str | None = None
-    native_whole_path: str | None = None
-    extra_fields: dict[str, Any] = field(default_factory=dict)
+    schema_fields: Mapping[str, Any] | None = field(default_factory=lambda: JSON_SCHEMA)
     lists_its_model: bool = True
+    metrics_path: str | None = "/metrics"
+    metrics: Metrics | None = None
+    metrics_remedy: str = "--metrics-url, if elsewhere"
+    limits: Limits | None = None
+    preallocates: bool = False
+    local: Local | None = None
+    docker: Container | None = None
+    parallel_flags: tuple[tuple[str, ...], ...] | None = None
+    shared_gpus: str | None = None
+    examples: tuple[str, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    def gpus(self, args: Sequence[str]) -> int | None:
+        """How many GPUs the arguments spread the model over; None where they do not say."""
+        groups = (self.parallel_flags or ())[: -1 if self.shared_gpus in args else None]
+        sizes = [next((value for flag in group if (value := argument(args, flag))), "") for group in groups]
+        known = [max(int(size), 1) for size in sizes if size.isdecimal() and len(size) < 10]
+        return prod(known) if known else None
 
 
-PROFILES: dict[str, ServerProfile] = {
-    profile.name: profile
-    for profile in (
-        ServerProfile(
-            "vllm",
-            fixed_length={"ignore_eos": True, "min_tokens": "$N"},
-            cache_salt_field="cache_salt",
-            cache_reset_path="/reset_prefix_cache",
-        ),
-        ServerProfile(
-            "tgi",
-            native_path="/generate_stream",
-            native_whole_path="/generate",
-            lists_its_model=False,
-        ),
-        ServerProfile(
-            "ollama",
-            health_path="/",
-            metrics_path=None,
-            native_path="/api/chat",
-            native_whole_path="/api/chat",
-        ),
-        ServerProfile(
-            "llamacpp",
-            fixed_length={"ignore_eos": True},
-            cache_off_fields={"cache_prompt": False},
-        ),
-        # refuses unknown fields with 422, always reports usage
-        ServerProfile("transformers", metrics_path=None, usage_option=False, lists_its_model=False),
-        ServerProfile("openai", health_path="/v1/models", metrics_path=None, lists_its_model=False),
-    )
-}
+def argument(args: Sequence[str], flag: str | None) -> str | None:
+    """The last value of `--flag value` or `--flag=value` in `args`; None without it, "" if nothing follows it."""
+    found = None
+    for word, following in zip(args, [*args[1:], ""], strict=True) if flag else ():
+        if word == flag:
+            found = following
+        elif word.startswith(f"{flag}=") and word.startswith("--"):
+            found = word[len(str(flag)) + 1 :]
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class BodyPlan:
-    """How a prompt becomes a request body for one server and one point.
-
-    salt: makes prompts new to the server's prefix cache; where it goes is cache_bust. dropped: fields that the
-    server refused in the preflight. limit_field: what the server calls the cap on output tokens. In extra_body a table
-    goes into the table of that name, any other value takes the place of ours.
-    """
-
-    profile: ServerProfile
-    model: str
-    endpoint: Endpoint
-    stream: bool
-    fixed_length: bool
-    max_output_tokens: int | None
-    cache_bust: CacheBust
-    salt: str
-    extra_body: dict[str, Any] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
-    limit_field: LimitField = "max_tokens"
-
-    def asked_output_tokens(self, prompt: Prompt) -> int | None:
-        """The max_tokens sent with `prompt`: its own, capped by the sweep's; None if neither is given."""
-        caps = [cap for cap in (prompt.max_output_tokens, self.max_output_tokens) if cap is not None]
-        return min(caps) if caps else None
-
-    def body(self, prompt: Prompt) -> dict[str, Any]:
-        """The JSON body of `prompt`."""
-        body = self._native(prompt) if self.endpoint == "native" else self._openai(prompt)
-        if self.cache_bust == "field":
-            if self.profile.cache_salt_field:
-                body[self.profile.cache_salt_field] = self.salt
-            body |= self.profile.cache_off_fields
-        body |= self.profile.extra_fields
-        for key in self.dropped:
-            body.pop(key, None)
-        for key, value in self.extra_body.items():
-            ours = body.get(key)
-            body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
-        return body
-
-    def _openai(self, prompt: Prompt) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self.model}
-        if self.endpoint == "chat":
-            body["messages"] = _messages(prompt, self._prompt_salt)
-        else:
-            body["prompt"] = _text(prompt, self._prompt_salt)
-        limit = self.asked_output_tokens(prompt)
-        if limit is not None:
-            body[self.limit_field] = limit
-            if self.fixed_length:
-                body |= {key: limit if value == "$N" else value for key, value in self.profile.fixed_length.items()}
-        body["stream"] = self.stream
-        if self.stream and self.profile.usage_option:
-            body["stream_options"] = {"include_usage": True}
-        return body
-
-    def _native(self, prompt: Prompt) -> dict[str, Any]:
-        limit = self.asked_output_tokens(prompt)
-        if self.profile.name == "tgi":
-            # without details TGI says neither how many tokens there were nor why they ended
-            parameters: dict[str, Any] = {"details": True, "do_sample": False}
-            if limit is not None:
-                parameters["max_new_tokens"] = limit
-            return {"inputs": _text(prompt, self._prompt_salt), "parameters": parameters}
-        body = {"model": self.model, "messages": _messages(prompt, self._prompt_salt), "stream": self.stream}
-        return body if limit is None else body | {"options": {"num_predict": limit}}
-
-    @property
-    def _prompt_salt(self) -> str | None:
-        return self.salt if self.cache_bust == "prompt" else None
-
-    @property
-    def path(self) -> str:
-        """The endpoint's path below the base URL. native: only for a profile that has such a route."""
-        match self.endpoint:
-            case "chat":
-                return "/v1/chat/completions"
-            case "completions":
-                return "/v1/completions"
-            case "native":
-                path = self.profile.native_path if self.stream else self.profile.native_whole_path
-                assert path is not None, self.profile.name
-                return path
+def fill(words: str, **values: str | None) -> list[str]:
+    """The words with {name} as its value; one whose value is None goes, with the flag before it."""
+    filled: list[str] = []
+    for word in words.split():
+        value = values.get(word.strip("{}"), word)
+        if value is not None:
+            filled.append(value)
+        elif filled and filled[-1].startswith("--"):
+            filled.pop()
+    return filled
 
 
-def _messages(prompt: Prompt, salt: str | None) -> list[dict[str, str]]:
-    messages = [dict(m) for m in prompt.messages or ({"role": "user", "content": prompt.prompt or ""},)]
-    if salt:
-        messages[0]["content"] = f"[{salt}] {messages[0]['content']}"
-    return messages
+_MAX_COUNT = 2**31  # a token count beyond it is nonsense, and no int32
+_MAX_S = 1e6
 
 
-def _text(prompt: Prompt, salt: str | None) -> str:
-    text = prompt.prompt
-    if text is None:
-        text = "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages or ()) + "\n\nassistant:"
-    return f"[{salt}] {text}" if salt else text
+def count(value: Any) -> int | None:
+    """A token count as a server gives it, None if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
 
 
-def http_request(path: str, host: str, body: dict[str, Any], *, api_key: str | None, stream: bool) -> bytes:
-    """A complete HTTP/1.1 POST of `body` as JSON."""
-    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    head = [
-        f"POST {path} HTTP/1.1",
-        f"Host: {host}",
-        "User-Agent: benchsuite",
-        "Content-Type: application/json",
-        f"Accept: {'text/event-stream' if stream else 'application/json'}",
-        "Accept-Encoding: identity",
-        "Connection: keep-alive",
-        f"Content-Length: {len(content)}",
-    ]
-    if api_key:
-        head.append(f"Authorization: Bearer {api_key}")
-    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + content
+def seconds(value: Any, per_s: float) -> float | None:
+    """A duration that a server gives in units of 1/`per_s` seconds; None if it is none, negative or absurd."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    # compared before it is divided: an integer of hundreds of digits would not fit into a float
+    return value / per_s if 0 <= value <= _MAX_S * per_s else None

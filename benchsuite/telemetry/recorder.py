@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from benchsuite.errors import BenchsuiteError, TelemetryError
 from benchsuite.records import GpuSample, ServerSample
-from benchsuite.servers.base import ServerProfile
+from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec, TelemetrySpec
 from benchsuite.store.files import GPU, SERVER
 from benchsuite.store.run_folder import RunFolder
@@ -171,7 +171,7 @@ class Beside:
     def __init__(
         self,
         spec: SweepSpec,
-        profile: ServerProfile,
+        profile: Server,
         endpoints: Sequence[str],
         api_key: str | None,
         folder: RunFolder,
@@ -182,7 +182,7 @@ class Beside:
         self._spec, self._on_problem = spec, on_problem
         self._problems: list[str] = []
         self._gpu = open_gpu(spec.telemetry, endpoints, origin_ns, server_pids, self._tell)
-        self._servers = _with_page(spec, profile, open_servers(spec, endpoints, api_key, origin_ns))
+        self._servers = _with_page(spec, profile, open_servers(spec, profile, endpoints, api_key, origin_ns))
         self.idle: dict[str, float] | None = None
         self.latest = Latest()
         if self._gpu is None:
@@ -259,17 +259,20 @@ def open_gpu(
         return None
 
 
-def open_servers(spec: SweepSpec, endpoints: Sequence[str], api_key: str | None, origin_ns: int) -> list[ServerSampler]:
+def open_servers(
+    spec: SweepSpec, profile: Server, endpoints: Sequence[str], api_key: str | None, origin_ns: int
+) -> list[ServerSampler]:
     """What samples the servers' own metrics: one a server, or one for the page that the spec names."""
     asked = spec.telemetry
     if not asked.server_metrics:
         return []
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    path = profile.metrics_path or "/metrics"
     # a page that the user names may be anywhere: the server's key is not for it
     urls = (
-        [(metrics_url(endpoints[0], asked.metrics_url), endpoints[0], {})]
+        [(metrics_url(endpoints[0], asked.metrics_url, path), endpoints[0], {})]
         if asked.metrics_url
-        else [(metrics_url(endpoint), endpoint, headers) for endpoint in endpoints]
+        else [(metrics_url(endpoint, None, path), endpoint, headers) for endpoint in endpoints]
     )
     verify = not spec.server.insecure
     return [
@@ -278,11 +281,11 @@ def open_servers(spec: SweepSpec, endpoints: Sequence[str], api_key: str | None,
     ]
 
 
-def _with_page(spec: SweepSpec, profile: ServerProfile, samplers: list[ServerSampler]) -> list[ServerSampler]:
+def _with_page(spec: SweepSpec, profile: Server, samplers: list[ServerSampler]) -> list[ServerSampler]:
     """The samplers, unless the server has no page: one that is known to have none is not asked, an unknown one once."""
     if profile.metrics_path is not None or spec.telemetry.metrics_url is not None:
         return samplers
-    if profile.name == "openai" and any(sampler.has_page() for sampler in samplers):
+    if profile.recognise is None and any(sampler.has_page() for sampler in samplers):
         return samplers
     for sampler in samplers:
         sampler.close()

@@ -13,7 +13,7 @@ import httpx
 
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.records import ServerSample
-from benchsuite.servers.base import ServerProfile
+from benchsuite.servers.base import Server
 from benchsuite.servers.metric_names import FAMILIES, ServerReading, read_server_page
 from benchsuite.telemetry.http import MAX_BYTES, bounded_client
 
@@ -131,7 +131,7 @@ class ServerState:
         return self.running == 0 and not self.waiting
 
 
-def read_state(client: httpx.Client, profile: ServerProfile, base_urls: Sequence[str] = ("",)) -> ServerState | None:
+def read_state(client: httpx.Client, profile: Server, base_urls: Sequence[str] = ("",)) -> ServerState | None:
     """The server's state now, or None if it cannot be had.
 
     base_urls: of several like servers (empty: the client's own); then the sums, None where one of them does not tell.
@@ -147,7 +147,7 @@ def _sum(figures: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(figures) else None
 
 
-def _read_one(client: httpx.Client, profile: ServerProfile, base_url: str) -> ServerState | None:
+def _read_one(client: httpx.Client, profile: Server, base_url: str) -> ServerState | None:
     if profile.metrics_path is None:
         return None
     try:
@@ -163,7 +163,7 @@ def _read_one(client: httpx.Client, profile: ServerProfile, base_url: str) -> Se
 
 def wait_until_idle(
     client: httpx.Client,
-    profile: ServerProfile,
+    profile: Server,
     min_s: float,
     max_s: float,
     on_wait: Callable[[float], bool | None] = lambda _: None,

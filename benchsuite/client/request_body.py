@@ -1,0 +1,132 @@
+"""A prompt becomes a request body, and that the bytes of an HTTP request. Pure.
+
+What differs between servers is data in `servers`; a preflight (load/preflight.py) finds out what one really does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from benchsuite.servers.base import Native, NativeRequest, Server
+from benchsuite.workload.dataset import Prompt
+
+Endpoint = Literal["chat", "completions", "native"]
+LimitField = Literal["max_tokens", "max_completion_tokens"]
+CacheBust = Literal["field", "prompt", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPlan:
+    """How a prompt becomes a request body for one server and one point.
+
+    salt: makes prompts new to the server's prefix cache; where it goes is cache_bust. dropped: fields that the
+    server refused in the preflight. limit_field: what the server calls the cap on output tokens. In extra_body a table
+    goes into the table of that name, any other value takes the place of ours.
+    """
+
+    profile: Server
+    model: str
+    endpoint: Endpoint
+    stream: bool
+    fixed_length: bool
+    max_output_tokens: int | None
+    cache_bust: CacheBust
+    salt: str
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    limit_field: LimitField = "max_tokens"
+
+    def asked_output_tokens(self, prompt: Prompt) -> int | None:
+        """The max_tokens sent with `prompt`: its own, capped by the sweep's; None if neither is given."""
+        caps = [cap for cap in (prompt.max_output_tokens, self.max_output_tokens) if cap is not None]
+        return min(caps) if caps else None
+
+    def body(self, prompt: Prompt) -> dict[str, Any]:
+        """The JSON body of `prompt`."""
+        if self.endpoint == "native":
+            salt, limit = self._prompt_salt, self.asked_output_tokens(prompt)
+            body = self._native.body(
+                NativeRequest(self.model, _messages(prompt, salt), _text(prompt, salt), limit, self.stream)
+            )
+        else:
+            body = self._openai(prompt)
+        if self.cache_bust == "field":
+            if self.profile.cache_salt_field:
+                body[self.profile.cache_salt_field] = self.salt
+            body |= self.profile.cache_off_fields
+        for key in self.dropped:
+            body.pop(key, None)
+        for key, value in self.extra_body.items():
+            ours = body.get(key)
+            body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
+        return body
+
+    def _openai(self, prompt: Prompt) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self.model}
+        if self.endpoint == "chat":
+            body["messages"] = _messages(prompt, self._prompt_salt)
+        else:
+            body["prompt"] = _text(prompt, self._prompt_salt)
+        limit = self.asked_output_tokens(prompt)
+        if limit is not None:
+            body[self.limit_field] = limit
+            if self.fixed_length:
+                body |= {key: limit if value == "$N" else value for key, value in self.profile.fixed_length.items()}
+        body["stream"] = self.stream
+        if self.stream and self.profile.usage_option:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+    @property
+    def _native(self) -> Native:
+        assert self.profile.native is not None, self.profile.name
+        return self.profile.native
+
+    @property
+    def _prompt_salt(self) -> str | None:
+        return self.salt if self.cache_bust == "prompt" else None
+
+    @property
+    def path(self) -> str:
+        """The endpoint's path below the base URL. native: only for a profile that has such a route."""
+        match self.endpoint:
+            case "chat":
+                return "/v1/chat/completions"
+            case "completions":
+                return "/v1/completions"
+            case "native":
+                return self._native.stream_path if self.stream else self._native.whole_path
+
+
+def _messages(prompt: Prompt, salt: str | None) -> list[dict[str, str]]:
+    messages = [dict(m) for m in prompt.messages or ({"role": "user", "content": prompt.prompt or ""},)]
+    if salt:
+        messages[0]["content"] = f"[{salt}] {messages[0]['content']}"
+    return messages
+
+
+def _text(prompt: Prompt, salt: str | None) -> str:
+    text = prompt.prompt
+    if text is None:
+        text = "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages or ()) + "\n\nassistant:"
+    return f"[{salt}] {text}" if salt else text
+
+
+def http_request(path: str, host: str, body: dict[str, Any], *, api_key: str | None, stream: bool) -> bytes:
+    """A complete HTTP/1.1 POST of `body` as JSON."""
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    head = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {host}",
+        "User-Agent: benchsuite",
+        "Content-Type: application/json",
+        f"Accept: {'text/event-stream' if stream else 'application/json'}",
+        "Accept-Encoding: identity",
+        "Connection: keep-alive",
+        f"Content-Length: {len(content)}",
+    ]
+    if api_key:
+        head.append(f"Authorization: Bearer {api_key}")
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + content

@@ -1,0 +1,62 @@
+"""llama.cpp's server (tools/server in its repository; tried: xllamacpp 2026.10, which benchsuite embeds)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchsuite.servers.base import Limits, Local, Recognise, Server, ServerTimes, count, metric, seconds, total
+
+_ALL_PROMPT_TOKENS = total("llamacpp:prompt_tokens_total", "llamacpp:prompt_tokens_cached_total")
+
+
+def _timings(told: Any) -> ServerTimes | None:
+    """Prompt and generation times, and the tokens that its cache spared."""
+    if not isinstance(told, dict):
+        return None
+    prefill_s, decode_s = seconds(told.get("prompt_ms"), 1e3), seconds(told.get("predicted_ms"), 1e3)
+    return ServerTimes(None, prefill_s, decode_s, count(told.get("cache_n")))
+
+
+LLAMACPP = Server(
+    name="llamacpp",
+    title="llama.cpp",
+    summary="llama.cpp's own server with a tiny model: real continuous batching on any laptop.",
+    ports=(8080,),
+    recognise=Recognise(owned_by="llamacpp", header="llama.cpp"),
+    info_path="/props",
+    event_field=("timings", _timings),
+    fixed_length={"ignore_eos": True},
+    cache_off_fields={"cache_prompt": False},
+    metrics={
+        "running": metric("llamacpp:requests_processing"),
+        "waiting": metric("llamacpp:requests_deferred"),
+        "kv_cache_ratio": metric("llamacpp:kv_cache_usage_ratio"),
+        "prefix_cache_hits": metric("llamacpp:prompt_tokens_cached_total"),
+        "prefix_cache_queries": _ALL_PROMPT_TOKENS,
+        "prompt_tokens": (*_ALL_PROMPT_TOKENS, *metric("llamacpp:prompt_tokens_total")),
+        "generated_tokens": metric("llamacpp:tokens_predicted_total"),
+        # sums over requests without a count of them
+        "prefill_sum_s": metric("llamacpp:prompt_seconds_total"),
+        "decode_sum_s": metric("llamacpp:tokens_predicted_seconds_total"),
+    },
+    metrics_remedy="start it with --metrics",
+    limits=Limits(
+        concurrent_requests=("/props total_slots",),
+        context_tokens=("/props default_generation_settings n_ctx",),
+        raise_slots="--parallel {n}, and context for all of them",
+        too_long="ends such answers early; start it with a larger --ctx-size",
+    ),
+    preallocates=True,
+    local=Local(
+        settings={"slots": int, "ctx": int, "threads": int, "model": str, "name": str},
+        key_variables="LLAMA_API_KEY",
+        needs_model=False,
+        embedded=True,
+        ready_timeout_s=60.0,
+    ),
+    examples=("llamacpp --port 8000", "llamacpp --slots 4 --ctx 2048 --threads 2 --log llamacpp.log"),
+    absent={
+        "docker": "it comes with benchsuite, and starts in a second",
+        "parallel_flags": "the embedded one runs on the CPU",
+    },
+)

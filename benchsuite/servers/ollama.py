@@ -1,0 +1,95 @@
+"""Ollama (its source, fb307609; tried against a stand-in made of it)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchsuite.servers.base import (
+    Container,
+    Limits,
+    Local,
+    ModelStore,
+    Native,
+    NativeEvent,
+    NativeRequest,
+    Recognise,
+    Server,
+    ServerTimes,
+    seconds,
+)
+
+_NS = 1e9
+_SETTINGS = (
+    "num-parallel", "context-length", "max-queue", "max-loaded-models", "keep-alive", "flash-attention",
+    "kv-cache-type", "load-timeout", "sched-spread", "gpu-overhead", "models", "debug",
+)  # fmt: skip
+
+
+def _body(request: NativeRequest) -> dict[str, Any]:
+    body = {"model": request.model, "messages": request.messages, "stream": request.stream}
+    limit = request.max_output_tokens
+    return body if limit is None else body | {"options": {"num_predict": limit}}
+
+
+def _read(event: dict[str, Any]) -> NativeEvent:
+    """A line of /api/chat or /api/generate; the last one has `done` true, the counts, and durations in ns."""
+    message = event.get("message")
+    if not isinstance(message, dict):
+        message = {"content": event.get("response"), "thinking": event.get("thinking")}
+    content = message.get("content")
+    kind = 2 if content or message.get("tool_calls") else 1 if message.get("thinking") else 0
+    text = content if isinstance(content, str) else None
+    if event["done"] is not True:
+        return NativeEvent(kind, text)
+    usage = event.get("prompt_eval_count"), event.get("eval_count")
+    return NativeEvent(kind, text, True, True, event.get("done_reason"), *usage, _times(event))
+
+
+def _times(event: dict[str, Any]) -> ServerTimes:
+    """total counts from the request's arrival, so what is neither loading, prompt nor generation is waiting."""
+    total_s = seconds(event.get("total_duration"), _NS)
+    prefill_s, decode_s = (seconds(event.get(f"{part}_duration"), _NS) for part in ("prompt_eval", "eval"))
+    if total_s is None or prefill_s is None or decode_s is None:
+        return ServerTimes(None, prefill_s, decode_s)
+    load_s = seconds(event.get("load_duration"), _NS) or 0.0  # left out when 0
+    # rounded to the nanoseconds that it is made of
+    return ServerTimes(max(0.0, round(total_s - load_s - prefill_s - decode_s, 9)), prefill_s, decode_s)
+
+
+OLLAMA = Server(
+    name="ollama",
+    title="Ollama",
+    ports=(11434,),
+    recognise=Recognise(route=("/api/version", "version")),
+    ready_path="/api/version",
+    info_path="/api/version",
+    native=Native("/api/chat", "/api/chat", _body, ("done",), _read),
+    metrics_path=None,
+    limits=Limits(
+        context_tokens=("/api/ps models {model} context_length",),
+        slots="OLLAMA_NUM_PARALLEL",
+        default_slots=1,
+        raise_slots="OLLAMA_NUM_PARALLEL={n} (and OLLAMA_MAX_QUEUE of at least that)",
+        too_long="cuts prompts and answers to it without a word; raise OLLAMA_CONTEXT_LENGTH",
+    ),
+    local=Local(
+        program="ollama",
+        words="serve",
+        install="see ollama.com/download; or --docker",
+        env={"OLLAMA_HOST": "{host}:{port}", "OLLAMA_KEEP_ALIVE": "-1"},
+        settings=dict.fromkeys(_SETTINGS, str),
+        as_env="OLLAMA_",
+        models=ModelStore("/api/tags", "/api/pull", "/api/generate", "/api/show"),
+    ),
+    docker=Container(
+        image="ollama/ollama:0.34.0",
+        port=11434,
+        environment=("OLLAMA_NUM_PARALLEL=32", "OLLAMA_KEEP_ALIVE=-1"),
+        volumes={"ollama": "/root/.ollama"},
+        health=("ollama", "list"),  # the image has neither curl nor python
+        shared_memory=None,
+        start_period_s=60,
+    ),
+    examples=("ollama qwen3:0.6b -- --num-parallel 32 --context-length 4096",),
+    absent={"metrics": "it has no metrics page", "parallel_flags": "it places a model on GPUs by itself"},
+)

@@ -1,0 +1,22 @@
+"""Any OpenAI-compatible server that is not known better: hosted APIs, gateways, LM Studio."""
+
+from __future__ import annotations
+
+from benchsuite.servers.base import Server
+
+OPENAI = Server(
+    name="openai",
+    title="an OpenAI-compatible server",
+    ports=(1234,),  # LM Studio
+    ready_path="/v1/models",
+    lists_its_model=False,
+    metrics_path=None,
+    absent={
+        "recognise": "it is what remains",
+        "limits": "only a paid API's x-ratelimit headers tell",
+        "metrics": "a page is read if it has one of a known server",
+        "local": "benchsuite does not know what to start",
+        "docker": "benchsuite does not know what to start",
+        "parallel_flags": "it is not started",
+    },
+)

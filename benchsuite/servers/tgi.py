@@ -1,0 +1,89 @@
+"""Text Generation Inference (its router's source, 3.3.6-dev0, db931fcf; tried against a stand-in made of it)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchsuite.servers.base import (
+    Container,
+    Limits,
+    Local,
+    Native,
+    NativeEvent,
+    NativeRequest,
+    Recognise,
+    Server,
+    histogram,
+    metric,
+)
+
+
+def _body(request: NativeRequest) -> dict[str, Any]:
+    # without details TGI says neither how many tokens there were nor why they ended
+    parameters: dict[str, Any] = {"details": True, "do_sample": False}
+    if request.max_output_tokens is not None:
+        parameters["max_new_tokens"] = request.max_output_tokens
+    return {"inputs": request.text, "parameters": parameters}
+
+
+def _read(event: dict[str, Any]) -> NativeEvent:
+    """An event of /generate_stream, or the whole response of /generate. A special token (end of text) is no answer."""
+    token, text, details = event.get("token"), event.get("generated_text"), event.get("details")
+    told = details if isinstance(details, dict) else {}
+    ended = isinstance(details, dict) or isinstance(text, str)
+    if isinstance(token, dict):
+        text = "" if token.get("special") is True else token.get("text")
+    answer = text if isinstance(text, str) and text else None
+    usage = told.get("input_length"), told.get("generated_tokens")
+    return NativeEvent(2 if answer else 0, answer, ended, False, told.get("finish_reason"), *usage)
+
+
+TGI = Server(
+    name="tgi",
+    title="TGI",
+    ports=(8080, 3000),  # its image's example, its own default
+    recognise=Recognise(route=("/info", "max_concurrent_requests")),
+    info_path="/info",
+    native=Native("/generate_stream", "/generate", _body, ("token", "generated_text"), _read),
+    schema_fields={"response_format": {"type": "json", "value": "$SCHEMA"}},
+    lists_its_model=False,
+    metrics={
+        "running": metric("tgi_batch_current_size"),
+        "waiting": metric("tgi_queue_size"),
+        "prompt_tokens": metric("tgi_request_input_length_sum"),
+        "generated_tokens": metric("tgi_request_generated_tokens_sum"),
+        "requests_done": metric("tgi_request_success"),
+        **histogram("queue", "tgi_request_queue_duration"),
+        # of a batch, not of a request: the counts tell whether they are the same
+        **histogram("prefill", "tgi_batch_inference_duration", method="prefill"),
+        # a decode step gives every running request one token
+        **histogram("itl", "tgi_batch_inference_duration", method="decode"),
+        **histogram("e2e", "tgi_request_duration"),
+    },
+    limits=Limits(
+        concurrent_requests=("/info max_concurrent_requests",),
+        context_tokens=("/info max_total_tokens",),
+        input_tokens=("/info max_input_tokens", "/info max_input_length"),
+        slots="max_concurrent_requests",
+        raise_slots="--max-concurrent-requests {n}",
+        refuses=True,
+        too_long="refuses such requests; lower --max-output-tokens or raise --max-total-tokens",
+    ),
+    preallocates=True,
+    local=Local(
+        program="text-generation-launcher",
+        words="--model-id {model} --hostname {host} --port {port}",
+        install="it is installed from source or run from its image: --docker",
+        quantization_flags=("--quantize",),
+        key_variables="API_KEY or HF_TOKEN",
+    ),
+    docker=Container(
+        image="ghcr.io/huggingface/text-generation-inference:3.3.5",
+        port=80,
+        command="--model-id {model} --port 80",
+        volumes={"tgi": "/data"},
+        shared_memory="1g",  # NCCL, where peers cannot reach each other's memory
+    ),
+    parallel_flags=(("--num-shard",),),
+    examples=("tgi Qwen/Qwen3-0.6B --docker -- --max-concurrent-requests 256",),
+)

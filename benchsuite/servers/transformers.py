@@ -1,0 +1,33 @@
+"""transformers serve (tried: 5.19 and 5.23 on a CPU)."""
+
+from __future__ import annotations
+
+from benchsuite.servers.base import Local, Recognise, Server
+
+TRANSFORMERS = Server(
+    name="transformers",
+    title="transformers serve",
+    ports=(8000,),
+    recognise=Recognise(unlisted_header="uvicorn", refusal="Unexpected fields in the request"),
+    usage_option=False,  # it refuses unknown fields with 422, and always reports usage
+    schema_fields=None,
+    lists_its_model=False,
+    metrics_path=None,
+    local=Local(
+        program="transformers",
+        words="serve {model} --host {host} --port {port}",
+        module="transformers.cli.transformers",
+        package="transformers",
+        install="pip install 'transformers[serving]' in an environment of its own and name it with --python",
+        added={"--continuous-batching": ("--no-continuous-batching",)},  # else it serves one request at a time
+        needs_model=False,
+    ),
+    examples=("transformers Qwen/Qwen3-0.6B --python ~/venvs/hf -- --dtype bfloat16",),
+    absent={
+        "metrics": "it has no metrics page",
+        "limits": "it tells none",
+        "docker": "there is no image for it",
+        "parallel_flags": "it serves on one device unless its own arguments say otherwise",
+        "schema_fields": "it refuses fields that constrain the answer",
+    },
+)
