@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,14 +15,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator
 
 from benchsuite.errors import SpecError
+from benchsuite.servers import SERVERS
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.strict_model import StrictModel, mistake_text, read_tables, validated
 
 DOCUMENTED = "docs/METHODS.md, Matrix of server settings"
-PARALLEL_FLAGS = {
-    "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp", "--num-shard",
-}  # fmt: skip
 _NOWHERE = "http://127.0.0.1:1"  # stands for the server that is not started yet
 _PLACE = re.compile(r"\{([A-Za-z][\w-]*)\}")
 
@@ -227,13 +224,8 @@ def implied_gpus(serve: str) -> int:
         words = shlex.split(serve)
     except ValueError:  # the launcher says what is wrong with it
         words = serve.split()
-    sizes = []
-    for word, following in itertools.pairwise([*words, ""]):
-        flag, _, value = word.partition("=")
-        size = value or following
-        if flag in PARALLEL_FLAGS and size.isdecimal() and len(size) < 10:
-            sizes.append(max(int(size), 1))
-    return math.prod(sizes)
+    server = SERVERS.get(words[0].rpartition(":")[2]) if words else None
+    return (server.gpus(words) if server else None) or 1
 
 
 def _slug(name: str) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from benchsuite.errors import SloError
+from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.strict_model import StrictModel
 
@@ -67,7 +68,10 @@ class PriceSpec(StrictModel):
         return self
 
 
-ProfileName = Literal["auto", "vllm", "tgi", "ollama", "llamacpp", "transformers", "openai"]
+if TYPE_CHECKING:
+    ProfileName = str
+else:
+    ProfileName = Literal["auto", *PROFILES]
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
 )

@@ -1,6 +1,6 @@
 """Who may import whom: walks the imports and names the line that breaks a rule.
 
-words      errors, clock, records, results, slo, spec: the standard library, pydantic in spec, and each other.
+words      errors, clock, records, results, slo, spec, servers: the standard library, pydantic in spec, and each other.
 core       workload, load.plan, client but for wire, drivers and stamps, analysis,
            economics, and what report draws with: words but the clock, and core; never a socket, a file, a clock, a
            process or a terminal. economics.prices and workload.wineval may read the tables that are bundled with them.
@@ -24,9 +24,11 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
     "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "grid_spec",
+    "servers",
 )  # fmt: skip
 CORE = (
-    "workload", "load.schedule", "client.stream", "client.request", "client.http", "servers", "analysis", "economics",
+    "workload", "load.schedule", "client.stream", "client.request", "client.request_body", "client.http", "servers",
+    "analysis", "economics",
     "importers", "report.charts", "report.charts_special", "report.export", "report.format",
 )  # fmt: skip
 MEASURES = ("client", "load", "telemetry", "serving", "simulator", "store", "input_files")

@@ -17,6 +17,7 @@ from benchsuite.analysis.requests import Rows
 from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.results import Finding, GpuUse, PointSummary, SteadyWindow
+from benchsuite.servers import SERVERS
 
 MAX_ERROR_RATE = 0.01  # above, a level is no measurement of the set
 MAX_ESTIMATED_SHARE = 0.01
@@ -241,7 +242,7 @@ def _worst_ms(states: Sequence[Mapping[str, Any]], key: str) -> float | None:
 UTIL_TARGET_RATIO, UTIL_ALERT_RATIO = 0.80, 0.70
 MAX_QUEUE = 100
 MAX_MEMORY_RATIO = 0.90
-PREALLOCATES = ("vllm", "tgi", "llamacpp")  # profiles whose memory is taken at start, whatever the load
+PREALLOCATES = tuple(name for name, server in SERVERS.items() if server.preallocates)
 _HEAT = "cool the card or cap its clocks (nvidia-smi -lgc), then measure again"
 _REMEDIES: Mapping[str, str] = {
     "sw_power_cap": "raise the power limit (nvidia-smi -pl), or quote it with the result; then measure again",

@@ -13,7 +13,7 @@ import httpx
 
 from benchsuite.errors import ServerRefused, ServerUnreachable, TelemetryError
 from benchsuite.load.preflight import api_key, control_client
-from benchsuite.load.server_probe import capacity_facts, detect, listed_models, server_facts
+from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.telemetry.nvml import find_gpus, start_nvml, stop_nvml
@@ -92,11 +92,11 @@ def _ask(spec: SweepSpec) -> tuple[httpx.Response, Seen]:
     with control_client(spec) as client:
         answer = client.get("/v1/models")
         listed = listed_models(answer)
-        profile = detect(client, answer, listed)
+        profile = recognise(client, answer, listed)
         facts = server_facts(client, profile)
         models = tuple(listed or ([str(facts["model_id"])] if facts.get("model_id") else ()))[:_MOST_MODELS]
         told = {"model": models[0] if models else "", "headers": {}}
-        capacity = capacity_facts(client, profile, told)
+        capacity = server_limits(client, profile, told)
     return answer, Seen(
         spec.server.base_url,
         profile.name,

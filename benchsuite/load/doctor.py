@@ -26,6 +26,7 @@ from benchsuite.clock import ANCILLARY_BYTES, ClockMark, kernel_timestamp_ns, no
 from benchsuite.errors import BenchsuiteError
 from benchsuite.load.preflight import Preflight, api_key, control_client, preflight
 from benchsuite.records import GpuSample
+from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.host import calibration_path, describe_host, read_calibration
 from benchsuite.telemetry.nvml import quietly
@@ -449,9 +450,9 @@ def server_findings(spec: SweepSpec) -> Iterator[Finding]:
             found_out = preflight(asked, control, (Prompt("doctor", None, (message,), None, _TOKENS),))
             yield from answers(found_out)
             yield from pace(control, found_out.closes_after_response)
-        for sampler in open_servers(spec, list(spec.server.base_urls), api_key(spec), now_ns()):
+        for sampler in open_servers(spec, found_out.profile, list(spec.server.base_urls), api_key(spec), now_ns()):
             try:
-                yield metrics(sampler, found_out.profile.name, has_page=found_out.profile.metrics_path is not None)
+                yield metrics(sampler, found_out.profile)
             finally:
                 sampler.close()
     except BenchsuiteError as error:
@@ -590,13 +591,13 @@ def pace(control: httpx.Client, closes: bool) -> Iterator[Finding]:
     yield judged("server", "round trip", found, (typical_s > 0.1, "warn", "the server or the way to it is busy"))
 
 
-def metrics(sampler: ServerSampler, profile: str, *, has_page: bool) -> Finding:
+def metrics(sampler: ServerSampler, server: Server) -> Finding:
     """What the server's own page tells, and what it does just now."""
     row, facts = sampler.sample()[0], sampler.facts()
     if facts["family"] is None:
-        remedy = {"llamacpp": "start it with --metrics", "ollama": None}.get(profile, "--metrics-url, if elsewhere")
-        found = (row.error or "none") if has_page else f"{profile} has none"
-        return Finding("server", "metrics", "warn" if has_page else "ok", found, remedy if has_page else None)
+        if server.metrics_path is None:
+            return Finding("server", "metrics", "ok", f"{server.title} has no metrics page")
+        return Finding("server", "metrics", "warn", row.error or "none", server.metrics_remedy)
     lacks = f", without {', '.join(facts['missing'])}" if facts["missing"] else ""
     busy = f"; {row.running:.0f} running, {row.waiting or 0:.0f} waiting" if row.running else ""
     found = f"{facts['url']}: {len(facts['figures'])} figures by {facts['family']}'s names{lacks}{busy}"

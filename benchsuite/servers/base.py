@@ -269,11 +269,11 @@ class Server:
 def argument(args: Sequence[str], flag: str | None) -> str | None:
     """The last value of `--flag value` or `--flag=value` in `args`; None without it, "" if nothing follows it."""
     found = None
-    for word, following in zip(args, [*args[1:], ""], strict=True) if flag else ():
+    for word, following in pairwise([*args, ""]) if flag else ():
         if word == flag:
             found = following
         elif word.startswith(f"{flag}=") and word.startswith("--"):
-            found = word[len(str(flag)) + 1 :]
+            found = word[len(f"{flag}=") :]
     return found
 
 

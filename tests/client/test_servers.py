@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from benchsuite.servers.base import PROFILES, BodyPlan, http_request
+from benchsuite.client.request_body import BodyPlan, http_request
+from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.workload.dataset import Prompt
 
 CHAT = Prompt("p1", None, ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}), None, 100)
 TEXT = Prompt("p2", None, None, "Once", None)
-PLAN = BodyPlan(PROFILES["vllm"], "m", "chat", True, False, None, "off", "abc123")
+PLAN = BodyPlan(SERVERS["vllm"], "m", "chat", True, False, None, "off", "abc123")
 
 COMMON = {
     "model": "m",
@@ -36,14 +37,14 @@ USAGE = {"stream_options": {"include_usage": True}}
 )
 def test_fields(profile, body):
     """Each profile gets the fields that it knows and no others, with every option on."""
-    plan = replace(PLAN, profile=PROFILES[profile], fixed_length=True, cache_bust="field")
+    plan = replace(PLAN, profile=SERVERS[profile], fixed_length=True, cache_bust="field")
     assert plan.body(CHAT) == body
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_not_streaming(profile):
     """Without streaming no stream_options are sent: vLLM refuses them."""
-    body = replace(PLAN, profile=PROFILES[profile], stream=False).body(CHAT)
+    body = replace(PLAN, profile=SERVERS[profile], stream=False).body(CHAT)
     assert body == {**COMMON, "stream": False}
 
 
@@ -105,7 +106,7 @@ def test_dropped_and_extra_fields():
 )
 def test_paths(profile, endpoint, stream, path):
     """Each endpoint has its path."""
-    assert replace(PLAN, profile=PROFILES[profile], endpoint=endpoint, stream=stream).path == path
+    assert replace(PLAN, profile=SERVERS[profile], endpoint=endpoint, stream=stream).path == path
 
 
 TGI = {"details": True, "do_sample": False}
@@ -127,14 +128,14 @@ TGI_TEXT = "[abc123] system: Be brief.\n\nuser: Hi\n\nassistant:"
 @pytest.mark.parametrize("stream", [True, False])
 def test_tgi_native(prompt, extra, sent, stream):
     """TGI's own route gets text, greedy decoding and details; a person's parameters are added to ours."""
-    plan = replace(PLAN, profile=PROFILES["tgi"], endpoint="native", cache_bust="prompt", stream=stream)
+    plan = replace(PLAN, profile=SERVERS["tgi"], endpoint="native", cache_bust="prompt", stream=stream)
     assert replace(plan, extra_body=extra, fixed_length=True).body(prompt) == sent
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_ollama_native(stream):
     """Ollama's own route gets messages and num_predict; the model file decides how tokens are drawn."""
-    plan = replace(PLAN, profile=PROFILES["ollama"], endpoint="native", stream=stream, extra_body={"think": False})
+    plan = replace(PLAN, profile=SERVERS["ollama"], endpoint="native", stream=stream, extra_body={"think": False})
     assert plan.body(CHAT) == {
         "model": "m",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],

@@ -31,9 +31,9 @@ from benchsuite.grid_spec import parse_grid
 from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
 from benchsuite.load.preflight import refusal_words
-from benchsuite.load.server_probe import capacity_facts, detect, listed_models, server_facts
+from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.manifest import check_manifest
-from benchsuite.servers.base import PROFILES
+from benchsuite.servers import SERVERS
 from benchsuite.servers.metric_names import read_server_page
 from benchsuite.slo import parse_slo
 from benchsuite.spec_reading import parse_spec
@@ -124,12 +124,12 @@ def control_answers(data: bytes) -> None:
     client: Any = _Answering(data)
     answer = client.get("/v1/models")
     listed = listed_models(answer)
-    found = detect(client, answer, listed)
+    found = recognise(client, answer, listed)
     facts = {"model": listed[0] if listed else "m", "headers": {"x-ratelimit-limit-requests": _text(data[:20])}}
     json.dumps(server_facts(client, found), allow_nan=False, ensure_ascii=False).encode()
-    for profile in PROFILES.values():
+    for profile in SERVERS.values():
         server_facts(client, profile)
-        capacity_facts(client, profile, facts, {"command": _text(data[:200])})
+        server_limits(client, profile, facts, {"command": _text(data[:200])})
 
 
 def _importer(parse: Callable[..., Any]) -> Callable[[bytes], None]:

@@ -24,7 +24,7 @@ from benchsuite.load import sweep
 from benchsuite.load.preflight import Endpoint, Fallback
 from benchsuite.load.sweep import QueueWatch
 from benchsuite.load.virtual_users import Limits, PointLoad, Route, Seat, Spare
-from benchsuite.servers.base import PROFILES
+from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault, simulator
 
@@ -248,5 +248,5 @@ def test_the_queue_is_read_of_every_server():
 
     waiting = [-1, -1]
     gauge = 'vllm:num_requests_running{engine="0"} 9.0\nvllm:num_requests_waiting{engine="0"} 7.0\n'
-    QueueWatch([page(gauge), page("")], PROFILES["vllm"], waiting).look()
+    QueueWatch([page(gauge), page("")], SERVERS["vllm"], waiting).look()
     assert waiting == [7, 0]

@@ -12,9 +12,10 @@ from fakes.replay import Replay
 from fakes.tgi import FakeTgi
 from sweeps_for_tests import prompts, spec_of
 
+from benchsuite.client.request_body import BodyPlan
 from benchsuite.load.preflight import control_client, preflight
-from benchsuite.load.server_probe import capacity_facts, capacity_warnings, reset_prefix_cache
-from benchsuite.servers.base import PROFILES, BodyPlan
+from benchsuite.load.server_probe import limit_warnings, reset_prefix_cache, server_limits
+from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.workload.dataset import Prompt
@@ -23,7 +24,7 @@ NOTHING = dict.fromkeys(
     ("concurrent_requests", "context_tokens", "input_tokens", "requests_per_period", "tokens_per_period")
 )
 LONGEST = {"prompt_id": "p7", "input_tokens": 3000, "asked_output_tokens": 500, "refused": None}
-PLAN = BodyPlan(PROFILES["vllm"], "m", "chat", True, False, None, "field", "s")
+PLAN = BodyPlan(SERVERS["vllm"], "m", "chat", True, False, None, "field", "s")
 
 
 def page(tree: object, status: str = "200 OK") -> bytes:
@@ -33,9 +34,10 @@ def page(tree: object, status: str = "200 OK") -> bytes:
 def facts_of(url: str, profile: str, served: dict | None = None, **facts: object) -> dict:
     """What a server at `url` tells."""
     with control_client(spec_of(url, [1])) as client:
-        return capacity_facts(client, PROFILES[profile], {"model": "tiny-llama", "headers": {}} | facts, served)
+        return server_limits(client, SERVERS[profile], {"model": "tiny-llama", "headers": {}} | facts, served)
 
 
+SGLANG = {"internal_states": [{"effective_max_running_requests_per_dp": 80}] * 2}
 SLOTS = {"total_slots": 4, "default_generation_settings": {"n_ctx": 2048, "params": {}}}
 
 
@@ -51,6 +53,12 @@ SLOTS = {"total_slots": 4, "default_generation_settings": {"n_ctx": 2048, "param
         ("vllm", {"GET /v1/models": page({"data": None})}, {}),
         ("ollama", {"GET /api/ps": page({"models": None})}, {}),
         ("ollama", {"GET /api/ps": page({"models": [{"name": "tiny-llama"}]})}, {}),
+        ("sglang", {"GET /server_info": page(SGLANG)}, {"concurrent_requests": 160}),
+        ("sglang", {"GET /get_server_info": page(SGLANG)}, {"concurrent_requests": 160}),
+        ("sglang", {"GET /server_info": page({"internal_states": [{}, 5]})}, {}),
+        ("sglang", {"GET /v1/models": "vllm_get_models"}, {"context_tokens": 4096}),
+        ("lmdeploy", {}, {}),
+        ("trtllm", {}, {}),
         ("transformers", {}, {}),
         ("openai", {}, {}),
     ],
@@ -98,59 +106,60 @@ def test_limits_of_a_paid_api():
 
 
 @pytest.mark.parametrize(
-    ("profile", "levels", "told", "words"),
+    ("profile", "levels", "told", "parts"),
     [
-        ("tgi", [2, 129], {"concurrent_requests": 128}, ["TGI refuses what is beyond max_concurrent_requests = 128, so "
-         "level 129 will fail in part; start it with --max-concurrent-requests 129"]),
-        ("tgi", [128], {"concurrent_requests": 128}, []),
-        ("llamacpp", [4, 6], {"concurrent_requests": 4}, ["llama.cpp has 4 slots, so at level 6 2 of 6 requests wait, "
-         "and TTFT shows it; start it with 6 slots (--parallel 6) and context for all of them"]),
-        ("llamacpp", [4], {"concurrent_requests": 4}, []),
-        ("vllm", [65], {"concurrent_requests": 64}, ["vLLM runs max_num_seqs = 64 requests at a time, so at level 65 1 "
-         "of 65 wait, and TTFT shows it; start it with --max-num-seqs 65"]),
-        ("vllm", [256], {}, []),
-        ("vllm", [257], {}, ["vLLM does not tell its max_num_seqs, whose default on GPUs is 256 or more: level 257 may "
-         "queue; start it with --max-num-seqs 257 to be sure"]),
-        ("ollama", [1], {}, []),
-        ("ollama", [8], {}, ["Ollama does not tell OLLAMA_NUM_PARALLEL, and its default is 1: then level 8 is a queue "
-         "of 7; start it with OLLAMA_NUM_PARALLEL=8 (and OLLAMA_MAX_QUEUE of at least that)"]),
-        ("openai", [8], {"requests_per_period": 500}, ["the API allows 500 requests a period "
-         "(x-ratelimit-limit-requests): what is beyond is refused with 429; --max-rps keeps below it"]),
-        ("transformers", [1000], {}, []),
+        (
+            "tgi",
+            [2, 129],
+            {"concurrent_requests": 128},
+            ("TGI refuses", "= 128", "--max-concurrent-requests 129"),
+        ),
+        ("tgi", [128], {"concurrent_requests": 128}, None),
+        ("llamacpp", [4, 6], {"concurrent_requests": 4}, ("llama.cpp", "2 of 6 requests wait", "--parallel 6")),
+        ("llamacpp", [4], {"concurrent_requests": 4}, None),
+        ("vllm", [65], {"concurrent_requests": 64}, ("vLLM", "1 of 65 requests wait", "--max-num-seqs 65")),
+        ("vllm", [256], {}, None),
+        ("vllm", [257], {}, ("vLLM does not tell its max_num_seqs", "256 or more", "--max-num-seqs 257")),
+        ("sglang", [65], {"concurrent_requests": 64}, ("SGLang", "1 of 65", "--max-running-requests 65")),
+        ("sglang", [1000], {}, None),
+        ("lmdeploy", [129], {}, ("LMDeploy does not tell its max_batch_size", "--max-batch-size 129")),
+        ("trtllm", [9], {"concurrent_requests": 8}, ("TensorRT-LLM", "1 of 9", "--max_batch_size 9")),
+        ("ollama", [1], {}, None),
+        ("ollama", [8], {}, ("Ollama does not tell its OLLAMA_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL=8")),
+        ("openai", [8], {"requests_per_period": 500}, ("500 requests a period", "--max-rps")),
+        ("transformers", [1000], {}, None),
     ],
-)  # fmt: skip
-def test_levels_beyond_the_server(profile, levels, told, words):
-    """A level beyond what the server takes at a time is said with its remedy; an unknown one where it matters."""
-    assert capacity_warnings(PROFILES[profile], levels, NOTHING | told, LONGEST) == words
+)
+def test_levels_beyond_the_server(profile, levels, told, parts):
+    """A level beyond what the server takes at a time is a warning with its remedy; an unknown one where it matters."""
+    warnings = limit_warnings(SERVERS[profile], levels, NOTHING | told, LONGEST)
+    assert len(warnings) == (parts is not None)
+    assert all(part in warnings[0] for part in parts or ())
 
 
 WHO = "the longest request of the set (p7)"
 
 
 @pytest.mark.parametrize(
-    ("profile", "told", "longest", "words"),
+    ("profile", "told", "longest", "parts"),
     [
-        ("vllm", {"context_tokens": 3500}, {}, []),
-        ("vllm", {"context_tokens": 3499}, {}, [f"{WHO} needs 3000 + 500 tokens, and the context holds 3499: vLLM "
-         "refuses such requests; lower --max-output-tokens or raise --max-model-len"]),
-        ("ollama", {"context_tokens": 2048}, {}, [f"{WHO} needs 3000 + 500 tokens, and the context holds 2048: Ollama "
-         "cuts prompts and answers to it without a word; raise OLLAMA_CONTEXT_LENGTH"]),
-        ("llamacpp", {"context_tokens": 3200}, {}, [f"{WHO} needs 3000 + 500 tokens, and the context holds 3200: "
-         "llama.cpp ends such answers early; start it with a larger --ctx-size"]),
-        ("tgi", {"context_tokens": 4096, "input_tokens": 2999}, {}, [f"{WHO} has 3000 prompt tokens, and the server "
-         "takes 2999 (max_input_tokens)"]),
-        ("vllm", {"context_tokens": 10}, {"input_tokens": None}, []),
-        ("vllm", {"context_tokens": 3001}, {"asked_output_tokens": None}, []),
-        ("openai", {"context_tokens": 3000}, {"asked_output_tokens": None},
-         [f"{WHO} needs 3000 + 0 tokens, and the context holds 3000"]),
-        ("openai", {}, {}, []),
-        ("openai", {}, {"refused": "http_error: HTTP 400: too long"},
-         [f"{WHO} was refused and will be at every level: http_error: HTTP 400: too long"]),
+        ("vllm", {"context_tokens": 3500}, {}, None),
+        ("vllm", {"context_tokens": 3499}, {}, ("3000 + 500 tokens", "3499", "vLLM refuses", "--max-model-len")),
+        ("ollama", {"context_tokens": 2048}, {}, ("2048", "Ollama cuts", "OLLAMA_CONTEXT_LENGTH")),
+        ("llamacpp", {"context_tokens": 3200}, {}, ("3200", "llama.cpp ends such answers early", "--ctx-size")),
+        ("tgi", {"context_tokens": 4096, "input_tokens": 2999}, {}, ("3000 prompt tokens", "2999 (max_input_tokens)")),
+        ("vllm", {"context_tokens": 10}, {"input_tokens": None}, None),
+        ("vllm", {"context_tokens": 3001}, {"asked_output_tokens": None}, None),
+        ("openai", {"context_tokens": 3000}, {"asked_output_tokens": None}, ("3000 + 0 tokens", "holds 3000")),
+        ("openai", {}, {}, None),
+        ("openai", {}, {"refused": "http_error: HTTP 400: too long"}, ("at every level: http_error: HTTP 400",)),
     ],
-)  # fmt: skip
-def test_requests_beyond_the_context(profile, told, longest, words):
+)
+def test_requests_beyond_the_context(profile, told, longest, parts):
     """The longest request is held against the context, as the server itself counts its tokens."""
-    assert capacity_warnings(PROFILES[profile], [1], NOTHING | told, LONGEST | longest) == words
+    warnings = limit_warnings(SERVERS[profile], [1], NOTHING | told, LONGEST | longest)
+    assert len(warnings) == (parts is not None)
+    assert parts is None or all(part in warnings[0] for part in (WHO, *parts))
 
 
 def test_the_preflight_warns():
@@ -163,11 +172,10 @@ def test_the_preflight_warns():
             facts = preflight(spec, client, (short, long)).facts
     assert facts["longest"] == {"prompt_id": "b", "input_tokens": 50, "asked_output_tokens": 5, "refused": None}
     assert (facts["requests"], facts["output_tokens"]) == (3, 15)
-    assert [words[:67] for words in facts["capacity"]["warnings"]] == [
-        "Ollama does not tell OLLAMA_NUM_PARALLEL, and its default is 1: the",
-        "the longest request of the set (b) needs 50 + 5 tokens, and the con",
-    ]
-    assert "level 9 (5 at each of 2 servers) is a queue of 4" in facts["capacity"]["warnings"][0]
+    slots, context = facts["capacity"]["warnings"]
+    assert "OLLAMA_NUM_PARALLEL" in slots
+    assert "9 (5 at each of 2 servers)" in slots
+    assert "(b) needs 50 + 5 tokens" in context
 
 
 def test_a_longest_request_that_is_refused():
@@ -187,7 +195,7 @@ def test_a_longest_request_that_is_refused():
         (PLAN, {"POST /reset_prefix_cache": page({}, "500 Internal Server Error")}, "failed: HTTP 500", 1),
         (replace(PLAN, cache_bust="prompt"), {"POST /reset_prefix_cache": page({})}, "reset", 1),
         (replace(PLAN, cache_bust="off"), {"POST /reset_prefix_cache": page({})}, "left warm", 0),
-        (replace(PLAN, profile=PROFILES["llamacpp"]), {}, "not offered", 0),
+        (replace(PLAN, profile=SERVERS["llamacpp"]), {}, "not offered", 0),
     ],
 )
 def test_emptying_the_prefix_cache(plan, routes, said, posted):

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchsuite.servers.base import PROFILES
+from benchsuite.servers import SERVERS
 from benchsuite.servers.metric_names import read_server_page
 from benchsuite.telemetry.server_metrics import ServerState, read_state, wait_until_idle
 
@@ -26,7 +26,7 @@ def page(name: str) -> str:
 def test_real_pages(name, state):
     """A real server's page gives its running and waiting requests and its tokens."""
     with client(httpx.Response(200, text=page(name))) as http:
-        assert read_state(http, PROFILES[name]) == state
+        assert read_state(http, SERVERS[name]) == state
 
 
 def test_engines_add_up():
@@ -62,14 +62,14 @@ def client(answer: httpx.Response | Exception) -> httpx.Client:
 def test_no_state(answer):
     """A server without a readable page has no state, and that is no error."""
     with client(answer) as http:
-        assert read_state(http, PROFILES["vllm"]) is None
+        assert read_state(http, SERVERS["vllm"]) is None
 
 
 def test_profiles_without_metrics():
     """A server without /metrics is not asked."""
     with client(AssertionError("asked")) as http:
-        assert read_state(http, PROFILES["ollama"]) is None
-        assert wait_until_idle(http, PROFILES["ollama"], 0.0, 300.0)[1] is False
+        assert read_state(http, SERVERS["ollama"]) is None
+        assert wait_until_idle(http, SERVERS["ollama"], 0.0, 300.0)[1] is False
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_profiles_without_metrics():
 def test_wait_until_idle(running, max_s, seen):
     """The wait ends as soon as the server is idle, or at its limit; at once if its gauge says nothing."""
     with client(httpx.Response(200, text=f"vllm:num_requests_running {running}\n")) as http:
-        assert wait_until_idle(http, PROFILES["vllm"], 0.0, max_s)[1] is seen
+        assert wait_until_idle(http, SERVERS["vllm"], 0.0, max_s)[1] is seen
