@@ -13,6 +13,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from benchsuite.servers import PROFILES
 from benchsuite.spec import DEFAULT_LEVELS, SweepSpec
 
 
@@ -66,7 +67,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
             {"multiple": True, "callback": _urls},
         ),
         Flag("--model", "server.model", "As the server knows it.  [default: the only one that it lists]"),
-        Flag("--profile", "server.profile", "auto, vllm, tgi, ollama, llamacpp, transformers or openai."),
+        Flag("--profile", "server.profile", f"auto, or the kind of server: {', '.join(PROFILES)}."),
         Flag("--endpoint", "server.endpoint", "chat, completions, or native (TGI, Ollama).  [default: chat]"),
         Flag(
             "--stream/--no-stream", "server.stream", "Ask for a stream of tokens.  [default: stream]", {"default": None}
