@@ -29,7 +29,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's run, the fixtures v1 and v2, the tables of docs/examples, and made runs. Only to read.
 
     telemetry: with samples of a GPU and a server of four slots. faulty: four of sixteen requests failed. repeated: four
-    repeats of some noise. slower: the same, 20 to 30 % slower.
+    repeats of some noise. slower: the same, 20 to 30 % slower. fallback: of two servers, where a paid API took every
+    third request of the highest level.
     """
     root = tmp_path_factory.mktemp("stored")
     shutil.copytree(ROOT / "results" / "examples" / "demo", root / "demo")
@@ -43,7 +44,25 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder(root / "repeated", **noisy, seed=3)
     slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LATENCY.items()}
     run_folder(root / "slower", **noisy, latency=slower, seed=4)
+    run_folder(root / "fallback", row=_answered, slo="ttft_mean<1s,throughput>20", **FALLBACK)
     return root
+
+
+URLS = ("http://127.0.0.1:1", "http://127.0.0.1:2", "https://api")
+FALLBACK: dict[str, Any] = {
+    "spec": {
+        "server": {
+            "more_base_urls": [URLS[1]],
+            "fallback": {"base_url": URLS[2], "model": "paid", "usd_per_1m_input": 2.0, "usd_per_1m_output": 10.0},
+        },
+        "price": {"gpus": 2},
+    },
+    "manifest": {"endpoints": [{"base_url": url, "role": "fallback" if url == URLS[2] else "own"} for url in URLS]},
+}
+
+
+def _answered(row: Any) -> Any:
+    return row._replace(endpoint=URLS[int(row.request_id[1:]) % (3 if row.concurrency == 8 else 2)])
 
 
 @pytest.fixture

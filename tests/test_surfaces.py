@@ -36,7 +36,7 @@ API = "compare-api --api article/gpt-4 --preset h100-low --today 2026-11-21"
 SCORES = "--scores paper_scores.csv"
 FIT = "plan --fit --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32"
 ENERGY = "--usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380"
-RUNS = ("demo", "v1", "v2", "telemetry", "faulty", "repeated")
+RUNS = ("demo", "v1", "v2", "telemetry", "faulty", "repeated", "fallback")
 
 # name -> the command; a file that it writes behind >
 SURFACES = {
@@ -48,10 +48,12 @@ SURFACES = {
     "check_demo": "check demo --scaling --attribution --balance --energy",
     "check_telemetry": f"check telemetry --scaling --attribution --balance --energy {ENERGY}",
     "check_faulty": "check faulty --strict --scaling --attribution --balance --energy",
+    "check_fallback": "check fallback --balance",
     "check_paper": f"check {PAPER} --scaling",
     "report_demo_page": "report demo > demo/report.html",
     "report_telemetry_page": "report telemetry > telemetry/report.html",
     "report_faulty_page": "report faulty > faulty/report.html",
+    "report_fallback_page": "report fallback > fallback/report.html",
     "report_paper_page": f"report {PAPER} {SCORES} --output paper.html > paper.html",
     "report_two_page": f"report demo repeated {SCORES} --output two.html > two.html",
     "report_csv": "report repeated telemetry --format csv",

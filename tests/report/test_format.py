@@ -1,0 +1,130 @@
+"""Numbers, intervals and sentences for people. Whole sentences are a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from factory import run_folder
+
+from benchsuite.analysis.metrics import parse_points
+from benchsuite.economics.decision import decide, judge_points
+from benchsuite.report.charts import Point, Series
+from benchsuite.report.format import (
+    asides,
+    chance_text,
+    grouped_warnings,
+    headline,
+    interval,
+    ms,
+    number,
+    percent,
+    spaced,
+    tail,
+    usd,
+    warning_text,
+)
+from benchsuite.report.judge import judge_run
+from benchsuite.report.sections_levels import course
+from benchsuite.results import Distribution, Estimate, EvaluatedLevel, Finding, PointCost
+from benchsuite.slo import parse_slo
+from benchsuite.store.run_folder import read_run
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0, "0"),
+        (0.012345, "0.0123"),
+        (0.5, "0.500"),
+        (4.567, "4.57"),
+        (45.67, "45.7"),
+        (9.9996, "10.0"),
+        (999.7, "1,000"),
+        (12345.6, "12,346"),
+    ],
+)
+def test_numbers(value, text):
+    """Three significant digits, never fewer digits than the whole part; missing is an en dash."""
+    assert number(value) == text
+
+
+def test_units():
+    """Seconds as milliseconds, ratios as percent, dollars with cents from one dollar up."""
+    assert (ms(0.0412), ms(None), percent(0.0312), percent(None)) == ("41.2", "–", "3.12 %", "–")
+    assert (usd(1234.5), usd(0.2453), usd(None)) == ("$1,234.50", "$0.245", "–")
+
+
+def test_an_interval_as_text():
+    """The value and its ends in one unit; an end that is not known is a dash, and without both the value is alone."""
+    assert interval(Estimate(0.05, 0.04, 0.06, 3, "t"), number, 1000) == "50.0 [40.0, 60.0]"
+    assert interval(Estimate(5, 4, None, 3, "t"), number) == "5.00 [4.00, –]"
+    assert interval(Estimate(5, None, None, 1, "no interval: one run"), number) == "5.00"
+    assert interval(None, number) == "–"
+
+
+def test_a_tail_needs_ten_observations_beyond_it():
+    """p99 from 1000 requests on, p95 from 200."""
+    values = Distribution(n=999, p95=1.0, p99=2.0)
+    assert (tail(values, "p99"), tail(values, "p95")) == (None, 1.0)
+    assert tail(Distribution(n=1000, p99=2.0), "p99") == 2.0
+
+
+@pytest.fixture
+def mistral(stored):
+    """The paper's points of Mistral-Small."""
+    points = parse_points((stored / "paper_table4.csv").read_text("utf-8"), where="t")
+    return [point for point in points if point.model == "Mistral-Small"]
+
+
+def test_the_decision_in_a_sentence(mistral, snapshot):
+    """The optimum and what stops the next level; no level; the highest one; no price; and what goes beside."""
+    said = {}
+    for slo_text, price in (
+        ("throughput>20", 1.58),
+        ("throughput>100", 1.58),
+        ("throughput>1", 1.58),
+        ("throughput>20", None),
+    ):
+        slo = parse_slo(slo_text)
+        judged = judge_points(mistral, slo, price)
+        decision = decide(judged, slo)
+        said[f"{slo} at {price}"] = [headline(decision, judged), *asides(decision, judged)]
+    assert said == snapshot
+
+
+def test_the_decision_of_repeats(tmp_path):
+    """The optimum has its probability, its cost an interval; what else is picked, and a safer level, are named."""
+    judgement = judge_run(read_run(run_folder(tmp_path / "run", repeats=3)))
+    decision, judged = judgement.decision, judgement.judged
+    assert headline(decision, judged).startswith("optimum 4 (P = 1.00): $")
+    assert "/1M output tokens [" in headline(decision, judged)
+    unsure = replace(decision, p_by_level={2: 0.39, 4: 0.57, 8: 0.0}, p_opt=0.57)
+    assert chance_text(unsure) == " (P = 0.57; 2: 0.39; none: 0.04)"
+    advised = replace(decision, recommended=judged[0])
+    recommended = [[text[:13] for text in asides(one, judged) if "recommended" in text] for one in (decision, advised)]
+    assert recommended == [[], ["recommended 2"]]
+
+
+def test_warnings_of_a_kind_come_together(mistral):
+    """One line for one remedy, naming every level."""
+    none = PointCost(None, None, None, None, None)
+    noted = [replace(p, warnings=(Finding("x", f"{p.concurrency} bad", "fix", p.concurrency),)) for p in mistral[:2]]
+    ((warn, levels),) = grouped_warnings(EvaluatedLevel(point, none, ()) for point in noted)
+    assert warning_text(warn, levels) == "at 8 (likewise 16): 8 bad; fix"
+
+
+def test_a_course_that_does_not_move_stays():
+    """310 W at every level is not said to go from 310 W to 310 W."""
+    flat = Series("power", (Point(4, 310.0), Point(8, 310.2)))
+    assert course("GPU power", flat, "W") == "GPU power stays at 310 W"
+    moved = Series("power", (Point(4, 310.0), Point(8, 320.0)))
+    assert course("GPU power", moved, "W") == "GPU power goes from 310 W at 4 to 320 W at 8"
+
+
+def test_percentages_are_spaced_alike():
+    """In a finding as in every table, on a page with a space that no line break parts."""
+    warn = Finding("drain", "slots were in use 91.3% of the run", "less than 5 % is fine", 8)
+    assert warning_text(warn, [8]) == "at 8: slots were in use 91.3 % of the run; less than 5 % is fine"
+    assert spaced("89.7% and 5 %") == "89.7\u00a0% and 5\u00a0%"

@@ -1,0 +1,108 @@
+"""From a run to its judgement: only what was measured whole, and all that was paid for, is judged."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pyarrow as pa
+import pytest
+from factory import run_folder
+
+from benchsuite.report.judge import judge_run
+from benchsuite.store.run_folder import read_run
+
+OWN, API, OTHER = "http://127.0.0.1:1", "https://api", "http://127.0.0.1:2"
+SLO = "ttft_mean<1s,throughput>20"  # all three levels meet it, and 8 is the shortest
+PRICED = {"base_url": API, "model": "paid", "usd_per_1m_input": 2.0, "usd_per_1m_output": 10.0}
+
+
+def test_failed_rows_and_given_up_attempts_say_nothing_of_the_clock(tmp_path):
+    """A row without an answer, or of an attempt that was given up, does not make the client's verdict stricter."""
+    run = read_run(run_folder(tmp_path / "run"))
+    whole = judge_run(run).clients
+    last = run.table.slice(run.table.num_rows - 1).to_pylist()[0]
+    refused = last | {"request_id": "x", "status": "connect_error", "stamp_source": "user", "first_token_s": None}
+    given_up = last | {"request_id": "y", "attempt": 7, "stamp_source": "user"}
+    table = pa.concat_tables([run.table, pa.Table.from_pylist([refused, given_up], schema=run.table.schema)])
+    assert judge_run(dataclasses.replace(run, table=table)).clients == whole
+    assert sorted(whole) == [2, 4, 8]
+
+
+def test_intervals_in_the_summary(tmp_path):
+    """Three equal repeats leave no doubt; the keys that programs read."""
+    summary = judge_run(read_run(run_folder(tmp_path / "run", repeats=3))).summary()
+    assert summary["optimum"]["p_opt"] == 1.0
+    assert summary["optimum"]["p_by_level"] == {"2": 0.0, "4": 1.0, "8": 0.0}
+    point = summary["points"][1]
+    assert (point["slo_verdict"], point["p_met"]) == ("met", 1.0)
+    wall = point["intervals"]["duration_s"]
+    assert (list(wall), wall["value"], wall["n"]) == (["value", "low", "high", "n", "method"], point["duration_s"], 3)
+    assert wall["low"] == pytest.approx(wall["high"])
+    assert point["intervals"]["cost_usd"]["value"] == point["cost_usd"]
+
+
+def run_with(folder, urls, fallback=None):
+    """A run whose requests at level 8 went to `urls` in turn, and all others to the first."""
+
+    def answered(row):
+        return row._replace(endpoint=urls[int(row.request_id[1:]) % len(urls)] if row.concurrency == 8 else urls[0])
+
+    roles = [{"base_url": url, "role": "fallback" if url == API else "own"} for url in urls]
+    run = read_run(
+        run_folder(
+            folder, slo=SLO, row=answered, spec={"server": {"fallback": fallback}}, manifest={"endpoints": roles}
+        )
+    )
+    for point in run.manifest["points"]:
+        point["client"] = {**point["client"], "fallback_tries": 3}
+    return run
+
+
+def codes(judgement, level):
+    return {warn.code for one in judgement.judged if one.point.concurrency == level for warn in one.point.warnings}
+
+
+def test_the_apis_bill_decides(tmp_path):
+    """Half of level 8 goes to the API: 0.88 s of $3.60 an hour and $0.00096 of bill, so level 4 is the cheapest."""
+    alone = judge_run(run_with(tmp_path / "a", [OWN]))
+    assert alone.decision.choice.point.concurrency == 8
+    judgement = judge_run(run_with(tmp_path / "b", [OWN, API], PRICED))
+    assert judgement.decision.choice.point.concurrency == 4
+    at8 = judgement.judged[2].cost
+    assert at8.cost_usd == pytest.approx(0.00088 + 0.00096)
+    assert at8.usd_per_1m_output_tokens == pytest.approx(0.00184 / 176 * 1e6)
+    assert judgement.judged[1].cost.cost_usd == pytest.approx(0.00096)  # 0.96 s, nothing billed
+    assert judgement.usd_per_hour == 3.6
+    assert ["fallback_used" in codes(judgement, level) for level in (4, 8)] == [False, True]
+
+
+def test_who_answered_is_in_the_summary(tmp_path):
+    """Each level's endpoints and its fallback; null where there is none."""
+    points = judge_run(run_with(tmp_path / "a", [OWN, API], PRICED)).summary()["points"]
+    assert [(p["endpoint"], p["role"], p["requests"]) for p in points[2]["endpoints"]] == [
+        (OWN, "own", 8),
+        (API, "fallback", 8),
+    ]
+    fallback = points[2]["fallback"]
+    assert (fallback["request_share"], fallback["tries"], fallback["skips"]) == (0.5, 3, None)
+    assert fallback["api_usd"] == pytest.approx(0.00096)
+    assert points[0]["fallback"]["api_requests"] == 0
+    alone = judge_run(run_with(tmp_path / "b", [OWN])).summary()["points"][0]
+    assert (alone["fallback"], alone["imbalance"], len(alone["endpoints"])) == (None, None, 1)
+    older = judge_run(read_run(run_folder(tmp_path / "c", row=lambda row: row._replace(endpoint=None))))
+    assert (older.summary()["points"][0]["fallback"], older.summary()["points"][0]["endpoints"]) == (None, None)
+
+
+def test_a_bill_that_is_not_known_leaves_no_cost(tmp_path):
+    """Without the API's prices no level has a cost, rather than one that leaves the bill out."""
+    judgement = judge_run(run_with(tmp_path / "a", [OWN, API], {"base_url": API, "model": "paid"}))
+    assert [one.cost.cost_usd for one in judgement.judged] == [None] * 3
+    assert judgement.usd_per_hour_total is None
+    assert "fallback_bill_unknown" in codes(judgement, 8)
+
+
+def test_two_servers_and_one_gpu(tmp_path):
+    """A price for one GPU and two servers that answered do not go together; one server alone is out of balance."""
+    judgement = judge_run(run_with(tmp_path / "a", [OWN, OTHER]))
+    assert "gpus_fewer_than_endpoints" in codes(judgement, 8)
+    assert ["imbalance" in codes(judgement, level) for level in (2, 8)] == [True, False]
