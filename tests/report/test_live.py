@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from factory import run_folder
 from rich.console import Console
-from runs_for_tests import make_run
 
 from benchsuite.load.progress import Step, View
 from benchsuite.load.schedule import PointPlan
@@ -77,7 +77,7 @@ def step(phase: str = "measuring", index: int = 0, **more: Any) -> Step:
 
 
 def rows_of_a_point(folder: Path) -> Any:
-    return read_run(make_run(folder / "run")).table.slice(16, 16)
+    return read_run(run_folder(folder / "run", levels=(4,))).table
 
 
 def test_plain_lines_where_there_is_no_terminal(tmp_path: Path):

@@ -36,46 +36,22 @@ BAD = curve("tp=4", 4, "m,8,100,100,0.1,8000")
 DEAD = SettingCurve("fp8", 1, None, problem="did not start: CUDA out of memory")
 
 
-def test_the_sentence():
-    """$0.10 against $0.12: the winner in full, the runner-up with its distance, and why there is no probability."""
-    found = decide_settings([TWO, ONE])
-    assert headline(found, [report(), report()]) == (
-        "cheapest that meets the SLO: tp=1 at 8 users, $0.100 per run, $5.00/1M output tokens; "
-        "runner-up tp=2 at 8 users on 2 GPUs, $6.00/1M (+20 % a run); one run: no probability"
-    )
-    sure = replace(found, p_cheapest={0: 0.25, 1: 0.75})
-    assert headline(sure, [report(), report()]).endswith("; P = 0.75")
-
-
-@pytest.mark.parametrize(
-    ("curves", "statuses", "said"),
-    [
-        ([BAD], ["measured"], "no setting meets the SLO at any level"),
-        (
-            [BAD, DEAD],
-            ["measured", "did not start"],
-            "no setting that was measured to its end meets the SLO at any level",
-        ),
-        ([DEAD], ["did not start"], "no setting was measured to its end"),
-        ([BAD, replace(DEAD, problem="stopped")], ["measured", "stopped"], "so far, no setting that was measured"),
-    ],
-)
-def test_no_sentence_claims_more_than_was_measured(curves, statuses, said):
-    """None meets it, none of those measured, or nothing was measured."""
-    assert headline(decide_settings(curves), [report(status) for status in statuses]).startswith(said)
-
-
-def test_what_is_said_against_settings():
-    """Misses, failures, the end of the grid, servers that differ and a missing price are told."""
-    told = notes(decide_settings([ONE, BAD, DEAD]), [report(version="1"), report(version="2"), report()])
-    assert told == [
-        "tp=4: no level meets the SLO; nearest: 8 misses throughput > 20 tok/s (10 tok/s)",
-        "fp8: did not start: CUDA out of memory",
-        "tp=1: its optimum is the highest level measured, so measure higher",
-        "the settings were measured with different values of version: 1, 2",
-    ]
-    free = notes(decide_settings([curve("a", 1, "m,8,100,100,0.1,20000", usd=None)]), [report()])
-    assert free[-1] == "no price: ranked by GPU-seconds; give [sweep.price] usd_per_hour or preset"
+def test_what_is_said(snapshot):
+    """The sentence of the cheapest, with and without a probability, and of none; what is said against settings."""
+    both, settings = [report(), report()], decide_settings([TWO, ONE])
+    free = decide_settings([curve("a", 1, "m,8,100,100,0.1,20000", usd=None)])
+    dead, stopped = report("did not start"), replace(DEAD, problem="stopped")
+    differ = [report(version="1"), report(version="2"), report()]
+    assert {
+        "cheapest": headline(settings, both),
+        "surely": headline(replace(settings, p_cheapest={0: 0.25, 1: 0.75}), both),
+        "none meets the SLO": headline(decide_settings([BAD]), [report()]),
+        "none of those measured": headline(decide_settings([BAD, DEAD]), [report(), dead]),
+        "none measured": headline(decide_settings([DEAD]), [dead]),
+        "none so far": headline(decide_settings([BAD, stopped]), [report(), report("stopped")]),
+        "against": notes(decide_settings([ONE, BAD, DEAD]), differ),
+        "no price": notes(free, [report()]),
+    } == snapshot
 
 
 def test_rows_are_plain_and_missing_is_none():
@@ -90,20 +66,14 @@ def test_rows_are_plain_and_missing_is_none():
     assert to_csv(found, [report(), report("did not start")]).count("\n") == 3
 
 
-def test_the_table():
+def test_the_table(snapshot):
     """Energy and P have a column where they are known; what is not chosen has its level in brackets."""
     powered = curve("tp=2", 2, "m,8,100,60,0.1,20000", j=ENERGY)
     found = replace(decide_settings([powered, BAD, DEAD]), p_cheapest={0: 0.9, 1: 0.1})
     reports = [report(), report(), report("did not start")]
-    lines = to_markdown(found, reports, str(SLO)).splitlines()
-    assert lines[2].split(" | ")[-3:] == ["J/output token", "SLO", "P |"]
-    assert lines[4] == "| tp=2 | 2 | 8 | $0.120 | 6.00 | 333 | 100 | 0.250 | met in this run | 0.90 |"
-    assert lines[5].startswith("| tp=4 | 4 | (8) | $0.400 | 50.0 | 80.0 |")
-    assert lines[6] == "| fp8 | 1 | – | – | – | – | – | – | did not start | – |"
     out = io.StringIO()
     print_matrix(found, reports, str(SLO), Console(file=out, width=100))
-    assert "(users): not chosen; the figures are of that level" in out.getvalue()
-    assert "P = 0.90" in out.getvalue()
+    assert to_markdown(found, reports, str(SLO)) + out.getvalue() == snapshot
 
 
 def test_a_narrow_terminal_cuts_no_word():

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
 
 from benchsuite.analysis.metrics import summarise_points
-from benchsuite.cli import import_ as import_verb
-from benchsuite.cli import report as report_verb
 from benchsuite.errors import PointsError
 from benchsuite.importers.vllm_bench import parse
 from benchsuite.report.export_vllm import vllm_files, vllm_result
@@ -87,13 +84,12 @@ def test_failed_requests_are_as_vllm_has_them():
     assert [found["mean_ttft_ms"], found["p99_itl_ms"]] == [None, None]
 
 
-def test_there_and_back_again(demo: Run, tmp_path: Path):
+def test_there_and_back_again(cli, demo: Run, tmp_path: Path):
     """report --format vllm, then import vllm-bench: every latency, token and chunk of the demo run is the same."""
-    done = CliRunner().invoke(report_verb.command, [str(DEMO), "--format", "vllm", "--output", str(tmp_path / "v")])
-    assert done.stdout == f"{tmp_path / 'v'}\n"
-    files = sorted(str(path) for path in (tmp_path / "v").glob("*.json"))
-    flags = ["vllm-bench", *files, "--output", str(tmp_path / "back"), "--quiet", "--slo", "throughput>1"]
-    assert CliRunner().invoke(import_verb.command, flags, catch_exceptions=False).exit_code == 0
+    assert cli("report", DEMO, "--format vllm --output", tmp_path / "v").out == f"{tmp_path / 'v'}\n"
+    files = sorted((tmp_path / "v").glob("*.json"))
+    ended = cli("import vllm-bench", *files, "--output", tmp_path / "back", "--quiet --slo throughput>1")
+    assert ended.code == 0, ended
 
     ours = summarise_points(demo.whole, model="m")
     back = summarise_points(read_run(tmp_path / "back").whole, model="m")
