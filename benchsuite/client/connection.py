@@ -275,7 +275,7 @@ class Connection:
         exchange.ends.append(len(data))
         self._link.held_bytes += len(received)
         try:
-            complete = exchange.look_for_end()
+            complete = exchange.find_end()
             if len(data) > self._link.target.max_response_bytes:
                 raise WireError("stream_error", f"response longer than {self._link.target.max_response_bytes} bytes")
             if self._link.held_bytes > self._link.target.max_held_bytes:

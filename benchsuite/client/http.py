@@ -191,7 +191,7 @@ class Exchange:
         self.parser = None
         self.on_done = None
 
-    def look_for_end(self) -> bool:
+    def find_end(self) -> bool:
         """True once the response is complete. Called after each read; cheap while chunks stream in."""
         data = self.data
         mode = self.mode

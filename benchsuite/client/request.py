@@ -106,13 +106,20 @@ def _row(
 ) -> RequestRecord:
     origin_ns = context.origin_ns
 
-    def seconds(at_ns: int | None) -> float | None:
+    def at_s(at_ns: int | None) -> float | None:
         return (at_ns - origin_ns) / 1e9 if at_ns else None
 
     token_ns = facts.token_ns
     n_chunks = len(token_ns)
-    usage = _Usage(facts, exchange.kept_headers)
-    output_tokens, source = usage.output, "usage" if usage.output is not None else None
+    usage, headers = facts.usage or {}, exchange.kept_headers
+    input_tokens, output_tokens = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    cached_tokens = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
+    queue_s = facts.queue_s
+    if headers:  # TGI's, where the body has no counts
+        input_tokens = _header_count(headers, "x-prompt-tokens") if input_tokens is None else input_tokens
+        output_tokens = _header_count(headers, "x-generated-tokens") if output_tokens is None else output_tokens
+        queue_s = seconds(_header_count(headers, "x-queue-time"), 1e3) if queue_s is None else queue_s
+    source = "usage" if output_tokens is not None else None
     if output_tokens is None and n_chunks and status == "ok":
         output_tokens, source = n_chunks, "chunks"
     last_ns: int | None = token_ns[-1] if n_chunks else None
@@ -131,17 +138,17 @@ def _row(
         scenario=prepared.scenario,
         worker=context.worker,
         scheduled_s=(exchange.scheduled_ns - origin_ns) / 1e9,
-        sent_s=seconds(exchange.sent_ns),
-        headers_s=seconds(exchange.headers_ns),
-        first_token_s=seconds(token_ns[0]) if n_chunks else None,
-        first_answer_s=seconds(facts.first_answer_ns),
-        last_token_s=seconds(last_ns),
-        closed_s=seconds(exchange.closed_ns),
+        sent_s=at_s(exchange.sent_ns),
+        headers_s=at_s(exchange.headers_ns),
+        first_token_s=at_s(token_ns[0]) if n_chunks else None,
+        first_answer_s=at_s(facts.first_answer_ns),
+        last_token_s=at_s(last_ns),
+        closed_s=at_s(exchange.closed_ns),
         chunk_gap_us=_gaps_us(token_ns),
-        input_tokens=usage.input,
-        cached_tokens=usage.cached,
+        input_tokens=input_tokens,
+        cached_tokens=facts.cached_tokens if cached_tokens is None else cached_tokens,
         output_tokens=output_tokens,
-        reasoning_tokens=usage.reasoning,
+        reasoning_tokens=_detail(usage.get("completion_tokens_details"), "reasoning_tokens"),
         asked_output_tokens=prepared.asked_output_tokens,
         n_chunks=n_chunks,
         n_empty_chunks=facts.n_empty,
@@ -159,7 +166,7 @@ def _row(
         response_id=_masked(facts.response_id),
         text=masked(clean_text("".join(facts.text))) if context.keep_text else None,
         endpoint=context.endpoint,
-        server_queue_s=_queue_s(facts, exchange.kept_headers) if exchange.kept_headers else facts.queue_s,
+        server_queue_s=queue_s,
         server_prefill_s=facts.prefill_s,
         server_decode_s=facts.decode_s,
     )
@@ -179,39 +186,10 @@ def _gaps_us(token_ns: array[int]) -> array[int]:
     return array("i", [min(b - a, _MAX_GAP_US) for a, b in pairwise(at_us)])
 
 
-class _Usage:
-    """Token counts out of a usage object, else of headers; None for what is not said, or said as nonsense."""
-
-    __slots__ = ("cached", "input", "output", "reasoning")
-
-    def __init__(self, facts: StreamFacts, headers: dict[str, str]) -> None:
-        usage = facts.usage or {}
-        self.input = count(usage.get("prompt_tokens"))
-        self.output = count(usage.get("completion_tokens"))
-        self.cached = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
-        self.reasoning = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
-        if self.cached is None:
-            self.cached = facts.cached_tokens
-        if headers:
-            self.input = _or_header(self.input, headers.get("x-prompt-tokens"))
-            self.output = _or_header(self.output, headers.get("x-generated-tokens"))
-
-
 def _detail(details: Any, key: str) -> int | None:
     return count(details.get(key)) if isinstance(details, dict) else None
 
 
-def _or_header(value: int | None, header: str | None) -> int | None:
-    return _whole(header) if value is None and header else value
-
-
-def _whole(header: str) -> int | None:
-    return count(int(header)) if header.isdecimal() and len(header) < 12 else None
-
-
-def _queue_s(facts: StreamFacts, headers: dict[str, str]) -> float | None:
-    """What the server says that the request waited: in its answer, or in TGI's header (milliseconds)."""
-    header = headers.get("x-queue-time")
-    if facts.queue_s is None and header:
-        return seconds(_whole(header), 1e3)
-    return facts.queue_s
+def _header_count(headers: dict[str, str], name: str) -> int | None:
+    value = headers.get(name, "")
+    return count(int(value)) if value.isdecimal() and len(value) < 12 else None

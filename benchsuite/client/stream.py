@@ -18,10 +18,19 @@ from benchsuite.redact import masked
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import ServerTimes, count
 
+_fast_loads: Callable[[bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # the extra `fast`
+    from orjson import loads as _fast_loads
+
+_EVENTS_PER_STEP = 128
+_BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
+_NATIVE = {key: server.native.read for server in SERVERS.values() if server.native for key in server.native.event_keys}
+_FIELDS = [server.event_field for server in SERVERS.values() if server.event_field is not None]
+
 
 @dataclass(slots=True)
 class StreamFacts:
-    """What one response said. Times are ns on the stamps' clock; None if the thing never came.
+    """What one response holds. Times are ns on the stamps' clock; None if it never came.
 
     token_ns: one stamp a token-bearing event. malformed: why an event could not be read. server_error: the message of
     an error event. done: the format's own end was seen (`[DONE]`, Ollama's `done`).
@@ -43,9 +52,6 @@ class StreamFacts:
     prefill_s: float | None = None
     decode_s: float | None = None
     cached_tokens: int | None = None
-
-
-_BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
 
 
 def sse_events(body: bytes) -> Iterator[tuple[bytes, int]]:
@@ -102,39 +108,6 @@ def json_lines(body: bytes) -> Iterator[tuple[bytes, int]]:
         yield rest, end + len(rest)
 
 
-_NATIVE = [(server.native.event_keys, server.native.read) for server in SERVERS.values() if server.native is not None]
-_FIELDS = [server.event_field for server in SERVERS.values() if server.event_field is not None]
-
-
-def _note_native(facts: StreamFacts, event: dict[str, Any], *, keep_text: bool) -> int:
-    """Take an event without `choices`: 2 for an answer token, 1 for a reasoning token, 0 for no token."""
-    read = next((read for keys, read in _NATIVE if any(key in event for key in keys)), None)
-    if read is None:
-        return 0
-    said = read(event)
-    if said.ended:
-        # a server that ends without saying why has ended all the same
-        reason = said.finish_reason
-        facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
-        if count(said.input_tokens) is not None or count(said.output_tokens) is not None:
-            facts.usage = {"prompt_tokens": said.input_tokens, "completion_tokens": said.output_tokens}
-        facts.done |= said.done
-    _note_times(facts, said.times)
-    if keep_text and said.text:
-        facts.text.append(said.text)
-    return said.kind
-
-
-def _note_times(facts: StreamFacts, times: ServerTimes | None) -> None:
-    if times is not None:
-        facts.queue_s, facts.prefill_s, facts.decode_s, facts.cached_tokens = times
-
-
-_fast_loads: Callable[[bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # the extra `fast`
-    from orjson import loads as _fast_loads
-
-
 def loads(data: bytes) -> Any:
     """The JSON in `data`. Raises ValueError. What counts as JSON does not depend on whether orjson is installed."""
     try:
@@ -181,9 +154,6 @@ def error_message(body: bytes, limit: int = 300) -> str:
     return masked(clean_text(" ".join(text.split())))[:limit]  # masked before it is cut: half a key is one too
 
 
-_EVENTS_PER_STEP = 128
-
-
 def read_stream(
     body: bytes, body_ends: Sequence[int], stamps_ns: Sequence[int], *, keep_text: bool = False, ndjson: bool = False
 ) -> StreamFacts:
@@ -206,14 +176,14 @@ def stream_steps(
     """Fill `facts` from an SSE (or NDJSON) body, yielding now and then: a long parse never holds up an event loop."""
     read, last_token_read, merged_read, n = 0, -1, -1, 0
     n_reads = len(body_ends)
-    token_ns, note = facts.token_ns, _Noter(facts, keep_text).note
+    token_ns, read_event = facts.token_ns, EventReader(facts, keep_text).read
     for payload, end in json_lines(body) if ndjson else sse_events(body):
         n += 1
         if n % _EVENTS_PER_STEP == 0:
             yield
         while read < n_reads - 1 and body_ends[read] < end:
             read += 1
-        kind = note(payload)
+        kind = read_event(payload)
         if kind < 1:
             facts.n_empty += kind == 0
             continue
@@ -230,21 +200,23 @@ def stream_steps(
 def read_whole(body: bytes, *, keep_text: bool = False) -> StreamFacts:
     """The facts of a non-streaming JSON body: no token times; `done` when the JSON is a completion."""
     facts = StreamFacts()
-    kind = _Noter(facts, keep_text).note(body)
+    kind = EventReader(facts, keep_text).read(body)
     facts.done = facts.malformed is None and facts.server_error is None and kind >= 0
     return facts
 
 
-class _Noter:
-    """Takes one event's payload into the facts. Returns 2 for an answer token, 1 for a reasoning token, 0 for an
-    event without tokens, -1 for what is no completion event (`[DONE]`, an error, malformed)."""
+class EventReader:
+    """Takes the events of one response into its facts."""
 
     __slots__ = ("_facts", "_keep_text")
 
     def __init__(self, facts: StreamFacts, keep_text: bool) -> None:
         self._facts, self._keep_text = facts, keep_text
 
-    def note(self, payload: bytes) -> int:
+    def read(self, payload: bytes) -> int:
+        """Take one event. 2: it has an answer token, 1: a reasoning token, 0: none, -1: it is no completion event
+        (`[DONE]`, an error, malformed).
+        """
         facts = self._facts
         if payload == b"[DONE]":
             facts.done = True
@@ -276,14 +248,14 @@ class _Noter:
             self._usage(usage)
         for key, read in _FIELDS:
             if key in event:
-                _note_times(facts, read(event[key]))
+                self._server_times(read(event[key]))
         if event.get("error"):
             facts.server_error = facts.server_error or error_message(payload)
             return -1
         if facts.response_id is None and isinstance(event.get("id"), str):
             facts.response_id = clean_text(event["id"]) or None
         if "choices" not in event:
-            return _note_native(facts, event, keep_text=self._keep_text)
+            return self._native(event)
         kind = 0
         choices = event["choices"]
         if isinstance(choices, list):
@@ -291,6 +263,28 @@ class _Noter:
                 if isinstance(choice, dict):
                     kind = max(kind, self._choice(choice))
         return kind
+
+    def _native(self, event: dict[str, Any]) -> int:
+        facts, key = self._facts, next((key for key in _NATIVE if key in event), None)
+        if key is None:
+            return 0
+        found = _NATIVE[key](event)
+        if found.ended:
+            # a server that ends without a reason has ended all the same
+            reason = found.finish_reason
+            facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
+            if count(found.input_tokens) is not None or count(found.output_tokens) is not None:
+                facts.usage = {"prompt_tokens": found.input_tokens, "completion_tokens": found.output_tokens}
+            facts.done |= found.done
+        self._server_times(found.times)
+        if self._keep_text and found.text:
+            facts.text.append(found.text)
+        return found.kind
+
+    def _server_times(self, times: ServerTimes | None) -> None:
+        if times is not None:
+            facts = self._facts
+            facts.queue_s, facts.prefill_s, facts.decode_s, facts.cached_tokens = times
 
     def _usage(self, usage: dict[str, Any]) -> None:
         # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.

@@ -41,7 +41,7 @@ def receive(data: bytes, cuts: list[int]) -> RequestRecord:
         exchange.data += data[start:end]
         exchange.ends.append(len(exchange.data))
         try:
-            complete = exchange.look_for_end()
+            complete = exchange.find_end()
         except WireError as error:
             exchange.error = error
         if complete or exchange.error is not None:

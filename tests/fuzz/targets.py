@@ -78,7 +78,7 @@ def exchange(data: bytes) -> None:
         found.stamps.append(at)
         found.user_stamps.append(at)
         try:
-            if found.look_for_end():
+            if found.find_end():
                 break
         except WireError as error:
             found.error = error
