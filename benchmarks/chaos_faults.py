@@ -87,7 +87,7 @@ def one_server_gone(path: Path, n: int, users: int, workers: int) -> tuple[int, 
     """(rows of the failed attempt, those still there after the resume, what is wrong)."""
     wrong = []
     with server() as running:
-        spec = spec_of(running.base_url, [users], workers, load={"server_wait_s": 0.2})
+        spec = spec_of(running.base_url, [users], workers, load={"server_recovery_timeout_s": 0.2})
         # the measuring processes read it: the first of them to write its second batch kills the server
         os.environ[fault_points.VARIABLE] = f"batch:2:kill={running.pid}"
         try:

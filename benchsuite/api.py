@@ -238,7 +238,7 @@ def sweep(spec: str | Path | None = None, *, output: str | Path, quiet: bool = T
 
 
 def _as_flags(flags: dict[str, Any]) -> list[str]:
-    """`max_rps=3, stream=False` as `--max-rps 3 --no-stream`; None is not given."""
+    """`max_request_rate=3, stream=False` as `--max-request-rate 3 --no-stream`; None is not given."""
     words: list[str] = []
     for key, value in flags.items():
         name = key.replace("_", "-")

@@ -1,16 +1,17 @@
 """What is asked for: a sweep's specification. One frozen value; nobody edits it, overrides make a new one.
 
-From TOML plus flags, checked as a whole: every mistake is named at once, with a suggestion for a mistyped key.
+Every key stands here once, with its default, meaning, flag, example and check. The flags of `benchsuite sweep` and its
+--help, the commented sweep.toml, --print-spec and the JSON schema are read off these fields (cli/spec_options.py).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from benchsuite.errors import SloError
 from benchsuite.servers import PROFILES
@@ -18,83 +19,106 @@ from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.strict_model import StrictModel
 
 
-class OwnedSpec(StrictModel):
-    """GPUs that were bought: what one costs an hour, by economics.hourly.Ownership, whose names these are.
+def key(
+    default: Any, meaning: str, flag: str | None = None, *, unset: str | None = None, example: Any = None, **checks: Any
+) -> Any:
+    """A key, or a table of keys. default: ... where the key is required.
 
-    power_kw: of one GPU at work; None takes what is measured at each level. electricity_per_kwh, in `currency`: None
-    takes price.usd_per_kwh. pue: None takes price.pue. idle_kw: None in mode full takes what was measured.
+    flag: as click takes it. unset: what holds where the key is left out, if the default does not tell. example: a value
+    for the commented file, where the default is none.
     """
-
-    purchase_price: float = Field(ge=0)
-    years: float = Field(gt=0)
-    power_kw: float | None = Field(default=None, ge=0)
-    electricity_per_kwh: float | None = Field(default=None, ge=0)
-    currency: str = "USD"
-    fx_per_usd: float = Field(default=1.0, gt=0)
-    utilisation: float = Field(default=1.0, gt=0, le=1)
-    pue: float | None = Field(default=None, ge=1)
-    maintenance_ratio: float = Field(default=0.03, ge=0, le=1)
-    idle_kw: float | None = Field(default=None, ge=0)
-    salvage: float | None = Field(default=None, ge=0)
-    hosting_per_hour: float | None = Field(default=None, ge=0)
-    mode: Literal["eq5", "note", "full"] | None = None
+    extra: dict[str, Any] = {
+        name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
+    }
+    examples = None if example is None else [example]
+    return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)
 
 
-class PriceSpec(StrictModel):
-    """What an hour costs: usd_per_hour for one GPU, a bundled preset, or `owned`; times gpus.
-
-    usd_per_kwh, pue (power usage effectiveness), gco2_per_kwh: what measured energy costs and emits. A rented hour has
-    its electricity in it: nothing is added to it.
-    """
-
-    usd_per_hour: float | None = Field(default=None, ge=0)
-    preset: str | None = None
-    owned: OwnedSpec | None = None
-    gpus: int = Field(default=1, ge=1)
-    usd_per_kwh: float | None = Field(default=None, ge=0)
-    pue: float = Field(default=1.0, ge=1)
-    gco2_per_kwh: float | None = Field(default=None, ge=0)
-
-    @model_validator(mode="after")
-    def _one_of(self) -> PriceSpec:
-        if self.usd_per_hour is not None and self.preset is not None:
-            raise ValueError("give usd_per_hour or preset, not both")
-        if self.owned is not None and (self.usd_per_hour is not None or self.preset is not None):
-            raise ValueError("give usd_per_hour, preset or owned, one of them")
-        if self.owned is not None and self.owned.electricity_per_kwh is None and self.usd_per_kwh is None:
-            raise ValueError("owned GPUs need the price of electricity: usd_per_kwh, or owned.electricity_per_kwh")
-        if self.owned is not None and self.owned.electricity_per_kwh is not None and self.usd_per_kwh is not None:
-            raise ValueError("give usd_per_kwh or owned.electricity_per_kwh, not both")
-        return self
-
-
-if TYPE_CHECKING:
-    ProfileName = str
-else:
-    ProfileName = Literal["auto", *PROFILES]
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
 )
 _HOST = re.compile(r"[\w.-]+:\d{1,5}(/v1)?/?", re.ASCII)
 
 
+def _secret_in(tree: Any, depth: int = 0) -> str | None:
+    """The first key of plain data that names a secret."""
+    if depth >= 20 or not isinstance(tree, list | dict):
+        return None
+    named = None if isinstance(tree, list) else next((str(k) for k in tree if _SECRET.fullmatch(str(k))), None)
+    items = tree if isinstance(tree, list) else tree.values()
+    return named or next((name for item in items if (name := _secret_in(item, depth + 1))), None)
+
+
+def _variable(value: str) -> str:
+    """The name of an environment variable, or "" for none. A key put here would get into the run folder."""
+    if not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", value):
+        raise ValueError("expected the name of the environment variable that holds the key, not the key itself")
+    return value
+
+
+def _url_without_user(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise ValueError(f"expected a URL: {error}") from None
+    if parts.username or parts.password:
+        raise ValueError("this URL must carry no user or password: it is written into the run folder")
+    return value
+
+
+def _base_url(value: str) -> str:
+    form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{form}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(form + (f"; did you mean http://{value}?" if _HOST.fullmatch(value) else ""))
+    if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
+        raise ValueError(form + "; without spaces, ? or #")
+    if parts.username or parts.password:
+        raise ValueError("a base URL carries no user or password; put an API key in the environment")
+    return value.rstrip("/").removesuffix("/v1")
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+MetricsUrl = Annotated[str, AfterValidator(_url_without_user)]
+Variable = Annotated[str, AfterValidator(_variable)]
+if TYPE_CHECKING:
+    ProfileName = str
+else:
+    ProfileName = Literal["auto", *PROFILES]
+DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
+DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
+
+
 class FallbackSpec(StrictModel):
-    """A paid API that takes what the own servers refuse.
+    """A paid API that takes what the server refuses."""
 
-    on: which refusals go there: HTTP 429 (and an overload told in a stream), 503, or a queue of the own server longer
-    than max_waiting. Left out: 429 and 503, and the queue if max_waiting is given. usd_per_1m_*: its list prices, None
-    if not known. extra_body: None sends the own server's.
-    """
-
-    base_url: str
-    model: str
-    api_key_env: str = "FALLBACK_API_KEY"
-    api_key_file: str | None = None
-    usd_per_1m_input: float | None = Field(default=None, ge=0)
-    usd_per_1m_output: float | None = Field(default=None, ge=0)
-    on: tuple[Literal["429", "503", "queue"], ...] = ("429", "503")
-    max_waiting: int | None = Field(default=None, ge=0)
-    extra_body: dict[str, Any] | None = None
+    base_url: BaseUrl = key(
+        ..., "API for requests that the server refuses", "--fallback-url", example="https://api.example.com"
+    )
+    model: str = key(..., "model, as the API names it", "--fallback-model", example="big-model")
+    api_key_env: Variable = key("FALLBACK_API_KEY", "variable with its key", "--fallback-api-key-env")
+    api_key_file: str | None = key(None, "file with its key, instead", "--fallback-api-key-file")
+    usd_per_1m_input: float | None = key(
+        None, "its list price of input tokens", "--fallback-usd-per-1m-input", example=0.5, ge=0
+    )
+    usd_per_1m_output: float | None = key(
+        None, "its list price of output tokens", "--fallback-usd-per-1m-output", example=1.5, ge=0
+    )
+    on: tuple[Literal["429", "503", "queue"], ...] = key(
+        ("429", "503"),
+        "which refusals go there (429: an overload reported in a stream too)",
+        "--fallback-on",
+        unset="429,503; with max_waiting queue too",
+        example=["429", "503", "queue"],
+    )
+    max_waiting: int | None = key(
+        None, "longest queue of the server before new requests go there", "--fallback-max-waiting", example=8, ge=0
+    )
+    extra_body: dict[str, Any] | None = key(None, "sent with its requests", unset="the server's")
 
     @model_validator(mode="before")
     @classmethod
@@ -102,16 +126,6 @@ class FallbackSpec(StrictModel):
         if isinstance(value, dict) and value.get("max_waiting") is not None and "on" not in value:
             return value | {"on": ("429", "503", "queue")}
         return value
-
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        return _checked_url(value)
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _variable(cls, value: str) -> str:
-        return _checked_variable(value)
 
     @field_validator("on", mode="before")
     @classmethod
@@ -130,22 +144,29 @@ class FallbackSpec(StrictModel):
 
 
 class ServerSpec(StrictModel):
-    """The server under test, or several of the same: base_url is the first, more_base_urls are the others.
+    """The server under test, or several of the same. base_url may be given as a list of all of them."""
 
-    base_url may be given as a list of all of them. fallback: an API for what they refuse.
-    """
-
-    base_url: str
-    more_base_urls: tuple[str, ...] = ()
-    model: str | None = None
-    profile: ProfileName = "auto"
-    endpoint: Literal["chat", "completions", "native"] = "chat"
-    stream: bool = True
-    api_key_env: str = "OPENAI_API_KEY"
-    api_key_file: str | None = None
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-    insecure: bool = False
-    fallback: FallbackSpec | None = None
+    base_url: Annotated[BaseUrl, WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})] = key(
+        ...,
+        "server, with or without /v1; several of the same: a list, or the flag more than once",
+        "--base-url",
+        unset="$OPENAI_BASE_URL",
+        example="http://127.0.0.1:8000",
+    )
+    more_base_urls: tuple[BaseUrl, ...] = key((), "further servers of the same model; or a list in base_url")
+    model: str | None = key(
+        None, "model, as the server names it", "--model", unset="the only one that it lists", example="my-model"
+    )
+    profile: ProfileName = key("auto", "kind of server", "--profile")
+    endpoint: Literal["chat", "completions", "native"] = key("chat", "API of the server", "--endpoint")
+    stream: bool = key(True, "ask for a stream of tokens", "--stream/--no-stream")
+    api_key_env: Variable = key(
+        "OPENAI_API_KEY", "name of the variable with the API key; the key itself is written nowhere", "--api-key-env"
+    )
+    api_key_file: str | None = key(None, "file with the API key, instead", "--api-key-file")
+    extra_body: dict[str, Any] = key({}, "sent with every request, such as {temperature = 0}")
+    insecure: bool = key(False, "do not verify the server's TLS certificate", "--insecure")
+    fallback: FallbackSpec | None = key(None, "optional: a paid API for what the server refuses")
 
     @model_validator(mode="before")
     @classmethod
@@ -159,34 +180,14 @@ class ServerSpec(StrictModel):
             raise ValueError("give all URLs in base_url, or the others in more_base_urls, not both")
         return value | {"base_url": urls[0], "more_base_urls": tuple(urls[1:])}
 
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        return _checked_url(value)
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _variable(cls, value: str) -> str:
-        return _checked_variable(value)
-
-    @field_validator("more_base_urls")
-    @classmethod
-    def _urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_checked_url(url) for url in value)
-
     @model_validator(mode="after")
-    def _no_secrets(self) -> ServerSpec:
-        bodies = [self.extra_body, (self.fallback.extra_body if self.fallback else None) or {}]
-        name = next((found for body in bodies if (found := _secret_in(body))), None)
+    def _whole(self) -> ServerSpec:
+        name = _secret_in([self.extra_body, self.fallback.extra_body if self.fallback else None])
         if name:
             raise ValueError(
                 f"extra_body has {name!r}, which names a secret, and extra_body is written into the run folder; "
                 "put the key into the environment (api_key_env) or a file (api_key_file)"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _each_once(self) -> ServerSpec:
         urls = [*self.base_urls, *([self.fallback.base_url] if self.fallback else [])]
         twice = [url for i, url in enumerate(urls) if url in urls[:i]]
         if twice:
@@ -195,89 +196,59 @@ class ServerSpec(StrictModel):
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """All own servers."""
+        """All servers under test."""
         return (self.base_url, *self.more_base_urls)
 
 
-def _secret_in(tree: Any, depth: int = 0) -> str | None:
-    """The first key of plain data that names a secret."""
-    if isinstance(tree, list) and depth < 20:
-        return next((found for item in tree if (found := _secret_in(item, depth + 1))), None)
-    if not isinstance(tree, dict) or depth >= 20:
-        return None
-    named = next((str(key) for key in tree if _SECRET.fullmatch(str(key))), None)
-    return named or next((found for item in tree.values() if (found := _secret_in(item, depth + 1))), None)
-
-
-def _checked_variable(value: str) -> str:
-    """The name of an environment variable, or "" for none. A key put here would get into the run folder."""
-    if not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", value):
-        raise ValueError("expected the name of the environment variable that holds the key, not the key itself")
-    return value
-
-
-def url_without_user(value: str) -> str:
-    """A URL as it is. Raises ValueError if it carries a user or a password: URLs are written into the run folder."""
-    try:
-        parts = urlsplit(value)
-    except ValueError as error:
-        raise ValueError(f"expected a URL: {error}") from None
-    if parts.username or parts.password:
-        raise ValueError("this URL must carry no user or password: it is written into the run folder")
-    return value
-
-
-def _checked_url(value: str) -> str:
-    form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{form}: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(form + (f"; did you mean http://{value}?" if _HOST.fullmatch(value) else ""))
-    if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
-        raise ValueError(form + "; without spaces, ? or #")
-    if parts.username or parts.password:
-        raise ValueError("a base URL carries no user or password; put an API key in the environment")
-    return value.rstrip("/").removesuffix("/v1")
-
-
-DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
-DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
-
-
 class WorkloadSpec(StrictModel):
-    """The request set. source: 'wineval' (generated) or a JSONL file."""
+    """The request set."""
 
-    source: str = "wineval"
-    requests: int | None = Field(default=None, ge=1)
-    max_output_tokens: int | None = Field(default=None, ge=1)
-    fixed_length: bool = False
-    cache_bust: Literal["auto", "field", "prompt", "off"] = "auto"
-    save_text: bool = False
+    source: str = key("wineval", "request set: wineval (generated), or a JSONL file", "--workload")
+    requests: int | None = key(
+        None, "requests of the set", "--requests", unset="2993 for wineval, else all of the file", example=2993, ge=1
+    )
+    max_output_tokens: int | None = key(
+        None, "cap on every request's output tokens", "--max-output-tokens", unset="no cap", example=512, ge=1
+    )
+    fixed_length: bool = key(False, "make every output exactly as long as its cap", "--fixed-length")
+    cache_bust: Literal["auto", "field", "prompt", "off"] = key(
+        "auto", "how prefix caches are kept out", "--cache-bust"
+    )
+    save_text: bool = key(False, "keep the generated texts in requests.parquet", "--save-text")
 
 
 class LoadSpec(StrictModel):
-    """How the set is sent. warmup_*, cooldown_*: None lets benchsuite choose (docs/METHODS.md, Protocol).
+    """How the set is sent (docs/METHODS.md, Protocol)."""
 
-    max_errors: how many requests of a point may fail, a number or a share such as "5%" of the set, before the point is
-    given up; None: any number. server_wait_s: how long a server that is gone may take to come back.
-    """
-
-    concurrency: tuple[int, ...] = DEFAULT_LEVELS
-    repeats: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
-    warmup_requests: int | None = Field(default=None, ge=0)
-    warmup_min_s: float | None = Field(default=None, ge=0)
-    cooldown_min_s: float | None = Field(default=None, ge=0)
-    cooldown_max_s: float = Field(default=300.0, ge=0)
-    workers: int | Literal["auto"] = 1
-    driver: DriverName = "wire"
-    max_rps: float | None = Field(default=None, gt=0)
-    kernel_stamps: bool = True
-    max_errors: int | str | None = None
-    server_wait_s: float = Field(default=60.0, ge=0)
+    concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32", "--concurrency")
+    repeats: int = key(1, "times that each level is measured", "--repeats", ge=1)
+    seed: int = key(0, "seed of the set, its order and the levels' order", "--seed", ge=0)
+    warmup_requests: int | None = key(
+        None, "discarded before each point", "--warmup-requests", unset="max(2N, 64)", example=64, ge=0
+    )
+    warmup_min_s: float | None = key(
+        None, "least warm-up", "--warmup-min-s", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0
+    )
+    cooldown_min_s: float | None = key(
+        None, "least pause before each point", "--cooldown-min-s", unset="as warmup_min_s", example=30.0, ge=0
+    )
+    cooldown_max_s: float = key(300.0, "longest wait for the server's queue to empty", ge=0)
+    workers: int | Literal["auto"] = key(1, "measuring processes, or auto", "--workers")
+    driver: DriverName = key("wire", "the measuring client; all but wire cross-check it", "--driver")
+    max_request_rate: float | None = key(
+        None, "never send more requests a second than this", "--max-request-rate", unset="no limit", example=10.0, gt=0
+    )
+    kernel_timestamps: bool = key(True, "receive times from the kernel, where it has them")
+    max_errors: int | str | None = key(
+        None,
+        "failed requests, a number or 5% of the set, beyond which a level is given up",
+        "--max-errors",
+        unset="any",
+        example="5%",
+    )
+    server_recovery_timeout_s: float = key(
+        60.0, "how long a server that is gone may take to come back", "--server-recovery-timeout-s", ge=0
+    )
 
     @field_validator("max_errors")
     @classmethod
@@ -310,7 +281,7 @@ class LoadSpec(StrictModel):
         """The measuring processes: as asked, or one for every 64 virtual users of the highest level."""
         return self.workers if isinstance(self.workers, int) else 1 + (max(self.concurrency) - 1) // 64
 
-    @field_validator("concurrency", mode="before")
+    @field_validator("concurrency", mode="before", json_schema_input_type=int | list[int])
     @classmethod
     def _levels(cls, value: Any) -> Any:
         levels = list(value) if isinstance(value, list | tuple) else [value]
@@ -333,52 +304,116 @@ def _share(text: str) -> float | None:
 
 
 class TimeoutSpec(StrictModel):
-    """When a request is given up: connecting, without a token, without any byte, in all (seconds).
+    """When a request is given up."""
 
-    first_token_s: None takes idle_s.
+    connect_s: float = key(10.0, "longest time for a connection", "--connect-timeout-s", gt=0)
+    first_token_s: float | None = key(
+        None, "longest wait for the first token", "--first-token-timeout-s", unset="as idle_s", example=120.0, gt=0
+    )
+    idle_s: float = key(300.0, "longest wait for a further byte", "--idle-timeout-s", gt=0)
+    request_s: float = key(1800.0, "longest time for a whole request", "--request-timeout-s", gt=0)
+
+
+class OwnedSpec(StrictModel):
+    """GPUs that were bought: what one costs an hour, by economics.gpu_hour.Ownership, whose names these are."""
+
+    purchase_price: float = key(..., "of one GPU, in currency", example=30000.0, ge=0)
+    years: float = key(..., "of use", example=4.0, gt=0)
+    power_kw: float | None = key(None, "of one GPU at work", unset="as measured at each level", example=0.7, ge=0)
+    electricity_per_kwh: float | None = key(None, "in currency", unset="price.usd_per_kwh", example=0.2, ge=0)
+    currency: str = key("USD", "of the prices in this table")
+    currency_per_usd: float = key(1.0, "of that currency for a dollar", gt=0)
+    utilisation: float = key(1.0, "share of its life at work, 0 to 1", gt=0, le=1)
+    pue: float | None = key(None, "energy at the wall per GPU's", unset="price.pue", example=1.3, ge=1)
+    maintenance_ratio: float = key(0.03, "of the purchase price, a year", ge=0, le=1)
+    idle_kw: float | None = key(
+        None, "of one GPU at rest", unset="as measured in mode full, else none", example=0.1, ge=0
+    )
+    salvage: float | None = key(None, "what it sells for at the end, in currency", unset="nothing", ge=0)
+    hosting_per_hour: float | None = key(None, "in currency", unset="nothing", ge=0)
+    mode: Literal["eq5", "note", "full"] | None = key(
+        None, "how idle hours are paid (docs/METHODS.md, Cost)", unset="what the keys allow", example="full"
+    )
+
+
+class PriceSpec(StrictModel):
+    """What an hour costs: usd_per_hour for one GPU, a bundled preset, or `owned`; times gpus.
+
+    A rented hour has its electricity in it: nothing is added to it.
     """
 
-    connect_s: float = Field(default=10.0, gt=0)
-    first_token_s: float | None = Field(default=None, gt=0)
-    idle_s: float = Field(default=300.0, gt=0)
-    request_s: float = Field(default=1800.0, gt=0)
+    usd_per_hour: float | None = key(None, "price of one GPU-hour", "--usd-per-hour", example=1.99, ge=0)
+    preset: str | None = key(
+        None, "a bundled price instead; see `benchsuite cost --list-presets`", "--preset", example="h100-low"
+    )
+    owned: OwnedSpec | None = key(None, "instead of a price: bought GPUs")
+    gpus: int = key(1, "GPUs that serve the model, all servers together", "--gpus", ge=1)
+    usd_per_kwh: float | None = key(
+        None, "price of electricity, for measured energy", "--usd-per-kwh", unset="not known", example=0.2, ge=0
+    )
+    pue: float = key(1.0, "power usage effectiveness: energy at the wall per energy of GPUs", "--pue", ge=1)
+    gco2_per_kwh: float | None = key(
+        None, "carbon intensity of the grid, grams a kWh", "--gco2-per-kwh", unset="not known", example=380.0, ge=0
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> PriceSpec:
+        if self.usd_per_hour is not None and self.preset is not None:
+            raise ValueError("give usd_per_hour or preset, not both")
+        if self.owned is not None and (self.usd_per_hour is not None or self.preset is not None):
+            raise ValueError("give usd_per_hour, preset or owned, one of them")
+        if self.owned is not None and self.owned.electricity_per_kwh is None and self.usd_per_kwh is None:
+            raise ValueError("owned GPUs need the price of electricity: usd_per_kwh, or owned.electricity_per_kwh")
+        if self.owned is not None and self.owned.electricity_per_kwh is not None and self.usd_per_kwh is not None:
+            raise ValueError("give usd_per_kwh or owned.electricity_per_kwh, not both")
+        return self
 
 
 class TelemetrySpec(StrictModel):
-    """What is recorded beside the requests. gpu: auto takes NVML where the driver is, else DCGM if dcgm_url is given.
+    """What is recorded during the sweep. gpu: auto takes NVML where the driver is, else DCGM if dcgm_url is given."""
 
-    gpu_ids: UUIDs (or NVML indices) of the GPUs that serve; empty finds out, or takes all. dcgm_interval_s: how often
-    the exporter collects. metrics_url: the server's metrics, if not at its usual path. idle_s: how long the idle power
-    is measured before the first point; None chooses. constant_kw: the power of all GPUs, where nothing measures.
-    """
-
-    gpu: Literal["auto", "nvml", "dcgm", "off"] = "auto"
-    gpu_hz: float = Field(default=1.0, gt=0, le=10)
-    gpu_ids: tuple[str, ...] = ()
-    dcgm_url: str | None = None
-    dcgm_interval_s: float = Field(default=30.0, gt=0)
-    server_metrics: bool = True
-    server_hz: float = Field(default=1.0, gt=0, le=10)
-    metrics_url: str | None = None
-    idle_s: float | None = Field(default=None, ge=0)
-    constant_kw: float | None = Field(default=None, gt=0)
-
-    @field_validator("dcgm_url", "metrics_url")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        return None if value is None else url_without_user(value)
+    gpu: Literal["auto", "nvml", "dcgm", "off"] = key("auto", "how GPUs are sampled", "--gpu")
+    gpu_sample_hz: float = key(1.0, "samples of a GPU a second", "--gpu-sample-hz", gt=0, le=10)
+    gpu_ids: tuple[str, ...] = key(
+        (), "GPUs that serve: UUIDs or driver indices", "--gpu-ids", unset="those of the server, or all"
+    )
+    dcgm_url: MetricsUrl | None = key(
+        None, "a DCGM exporter, for GPUs of another machine", "--dcgm-url", example="http://127.0.0.1:9400/metrics"
+    )
+    dcgm_interval_s: float = key(30.0, "how often it collects", "--dcgm-interval-s", gt=0)
+    server_metrics: bool = key(True, "sample the server's metrics", "--server-metrics/--no-server-metrics")
+    server_sample_hz: float = key(1.0, "samples of the server's metrics a second", gt=0, le=10)
+    metrics_url: MetricsUrl | None = key(
+        None, "the server's metrics", "--metrics-url", unset="its /metrics", example="http://127.0.0.1:8000/metrics"
+    )
+    idle_power_s: float | None = key(
+        None,
+        "how long idle power is measured before the first point",
+        "--idle-power-s",
+        unset="10, or 60 for 1000+",
+        example=10.0,
+        ge=0,
+    )
+    assumed_power_kw: float | None = key(
+        None, "power of all GPUs, where nothing measures it", "--assumed-power-kw", example=0.7, gt=0
+    )
 
 
 class SweepSpec(StrictModel):
     """Everything that decides what a sweep does; saved word for word in the manifest."""
 
-    server: ServerSpec
-    workload: WorkloadSpec = WorkloadSpec()
-    load: LoadSpec = LoadSpec()
-    timeouts: TimeoutSpec = TimeoutSpec()
-    price: PriceSpec = PriceSpec()
-    telemetry: TelemetrySpec = TelemetrySpec()
-    slo: str = PAPER_SLO
+    server: ServerSpec = key(..., "the server under test")
+    workload: WorkloadSpec = key(WorkloadSpec(), "the requests")
+    load: LoadSpec = key(LoadSpec(), "how they are sent")
+    timeouts: TimeoutSpec = key(TimeoutSpec(), "when a request is given up")
+    price: PriceSpec = key(PriceSpec(), "what an hour costs; without a price the shortest run counts as the cheapest")
+    telemetry: TelemetrySpec = key(TelemetrySpec(), "what is recorded during the sweep")
+    slo: str = key(
+        PAPER_SLO,
+        "limits that must hold: ttft, ttfa, tpot, gap, e2e with _mean _p50 _p90 _p95 _p99 _max; throughput, decode, "
+        "output, requests, error_rate",
+        "--slo",
+    )
 
     @field_validator("slo")
     @classmethod

@@ -18,6 +18,12 @@ settings.load_profile("benchsuite")
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def no_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENAI_BASE_URL names a server to every command: not to a test."""
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
 @pytest.fixture(scope="session")
 def cli() -> CommandLine:
     """The command line: cli("decide", run, "--slo ttft_p95<1s").code, .out, .err, .error; cli.data(...) is its JSON."""

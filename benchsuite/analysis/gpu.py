@@ -52,7 +52,7 @@ def lost(finding: str) -> Finding:
 
 
 def missing(finding: str) -> Finding:
-    return _warn("gpu_samples_missing", finding, "a lower --gpu-hz, or cores that the sampler need not share")
+    return _warn("gpu_samples_missing", finding, "a lower --gpu-sample-hz, or cores that the sampler need not share")
 
 
 def assumed_power_note(watts: float) -> Finding:
@@ -73,14 +73,14 @@ STOOD_STILL = _warn(
 NO_COUNTER = _warn(
     "energy_no_counter",
     "no energy counter: power is integrated between samples",
-    "--gpu-hz 10, and windows of minutes",
+    "--gpu-sample-hz 10, and windows of minutes",
 )
 WHOLE_CARD = _warn(
     "energy_whole_card",
     "a MIG slice: power and energy are of the whole card, whoever used it",
     "take the slice's share of the card by price; keep the other slices idle",
 )
-IDLE_UNKNOWN = _warn("energy_idle_unknown", "idle power was not measured: no net figures", "--idle-s 60")
+IDLE_UNKNOWN = _warn("energy_idle_unknown", "idle power was not measured: no net figures", "--idle-power-s 60")
 
 
 POWER = ("power_average_w", "power_w", "power_instant_w")  # a total is best made of averages
@@ -233,8 +233,8 @@ class GpuFacts:
     constant_gpus: int = 1
 
 
-def gpu_facts(telemetry: Mapping[str, Any] | None, constant_kw: float | None = None, gpus: int = 1) -> GpuFacts:
-    """From `manifest["telemetry"]`; None: a run without. constant_kw: all GPUs'; gpus: how many that are."""
+def gpu_facts(telemetry: Mapping[str, Any] | None, assumed_power_kw: float | None = None, gpus: int = 1) -> GpuFacts:
+    """From `manifest["telemetry"]`; None: a run without. assumed_power_kw: all GPUs'; gpus: how many that are."""
     told = telemetry or {}
     gpu, idle = told.get("gpu") or {}, told.get("idle") or {}
     used = tuple(gpu.get("used") or ())
@@ -245,7 +245,7 @@ def gpu_facts(telemetry: Mapping[str, Any] | None, constant_kw: float | None = N
         interval_s=gpu.get("interval_s") if gpu.get("source") == "dcgm" else None,
         mig=any(one.get("mig") for one in devices) or any(uuid.startswith("MIG-") for uuid in used),
         idle=None if start_s is None or end_s is None or end_s <= start_s else (float(start_s), float(end_s)),
-        constant_w=None if constant_kw is None else constant_kw * 1000,
+        constant_w=None if assumed_power_kw is None else assumed_power_kw * 1000,
         constant_gpus=gpus,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.spec_options import whole_numbers
+from benchsuite.cli.options import CommaList, json_option
 
 
 @click.command(
@@ -17,22 +17,24 @@ Examples:
   benchsuite calibrate --concurrency 128 --tok-s 100 --driver all
 """
 )
-@click.option("--concurrency", callback=whole_numbers, default="8,32,128", show_default=True, help="Levels.")
-@click.option("--tok-s", callback=whole_numbers, default="20,50,100", show_default=True, help="Tokens/s of a stream.")
+@click.option("--concurrency", type=CommaList(least=1), default="8,32,128", show_default=True, help="Levels.")
+@click.option("--tok-s", type=CommaList(least=1), default="20,50,100", show_default=True, help="Tokens/s of a stream.")
 @click.option("--driver", default="wire", show_default=True, help="wire, httpx, httpx-shared, openai or all.")
-@click.option("--together", is_flag=True, help="All streams step at the same instants, as batch engines send.")
+@click.option("--synchronized", is_flag=True, help="All streams step at the same instants, as batch engines send.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Measuring processes.")
-@click.option("--user-stamps", is_flag=True, help="Without the kernel's receive stamps.")
+@click.option(
+    "--kernel-timestamps/--no-kernel-timestamps", default=True, help="Receive times from the kernel.  [default: yes]"
+)
 @click.option("--ceiling/--no-ceiling", default=True, help="Also the most chunks/s.  [default: yes]")
 @click.option("--seconds", type=float, default=4.0, show_default=True, help="Length of each point.")
-@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+@json_option
 def command(
     concurrency: list[int],
     tok_s: list[int],
     driver: str,
-    together: bool,
+    synchronized: bool,
     workers: int,
-    user_stamps: bool,
+    kernel_timestamps: bool,
     ceiling: bool,
     seconds: float,
     as_json: bool,
@@ -47,7 +49,7 @@ def command(
     from benchsuite.telemetry.host import keep_calibration
 
     settings = [
-        Setting(level, rate, together, name, workers, not user_stamps, seconds)
+        Setting(level, rate, synchronized, name, workers, kernel_timestamps, seconds)
         for name in _drivers(driver)
         for level in concurrency
         for rate in [*tok_s, *([None] if ceiling and level == max(concurrency) else [])]

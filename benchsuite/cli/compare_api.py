@@ -194,7 +194,7 @@ def _capital(own: _Own, host: SelfHost, tokens: float, bought: float, flags: dic
     if own.owned is not None:
         parts = hourly_cost(own.owned, natural_mode(own.owned)).parts()
         running = sum(parts.values()) - parts["depreciation_usd_per_hour"]
-        capex = own.owned.purchase_price / own.owned.fx_per_usd * machines if capex is None else capex
+        capex = own.owned.purchase_price / own.owned.currency_per_usd * machines if capex is None else capex
         years = own.owned.years if years is None else years
         if opex is None:
             opex = running * machines * host.hours_per_month + host.fixed_usd_per_month

@@ -121,7 +121,7 @@ def _only(typed: Set[str], allowed: Set[str], what: str) -> None:
     """Refuses a parameter that would be left out in silence."""
     known = OWNED | {*SPOT, *RENT, "mode"}
     for key in sorted((typed & known) - allowed):
-        flag = {"maintenance_ratio": "maintenance", "electricity_per_kwh": "electricity", "fx_per_usd": "fx"}.get(
+        flag = {"maintenance_ratio": "maintenance", "electricity_per_kwh": "electricity", "currency_per_usd": "fx"}.get(
             key, key
         )
         hint = "--rent reserved pays for idle hours" if key == "utilisation" else None
@@ -198,7 +198,7 @@ Examples:
 )
 @click.option("--purchase-price", type=float, help="Price of one GPU, in --currency.")
 @click.option("--currency", default="USD", show_default=True, help="Currency of every price given here.")
-@click.option("--fx", "fx_per_usd", type=float, default=1.0, show_default=True, help="Units of it per US dollar.")
+@click.option("--fx", "currency_per_usd", type=float, default=1.0, show_default=True, help="Units of it per US dollar.")
 @click.option("--years", type=float, default=3.0, show_default=True, help="Service life.")
 @click.option("--utilisation", type=float, default=1.0, show_default=True, help="Share of all hours with work.")
 @click.option("--power-kw", type=float, help="Mean electric power of one GPU at work.")

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.spec_options import GROUPS
+from benchsuite.cli.options import FAILED, PATH, json_option, output_option
+from benchsuite.cli.spec_options import spec_options
 
 if TYPE_CHECKING:
     from benchsuite.load.doctor import Finding
 
-FAILED = 1
-_NAMES = (
-    "--base-url", "--model", "--profile", "--endpoint", "--api-key-env", "--api-key-file", "--insecure",
-    "--concurrency", "--workers", "--gpu", "--gpu-ids", "--dcgm-url", "--metrics-url",
-)  # fmt: skip
-_FLAGS = [flag for flags in GROUPS.values() for flag in flags if flag.name in _NAMES]
 _NOWHERE = "http://127.0.0.1"
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-
-
-def _sweep_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    for flag in reversed(_FLAGS):
-        command = click.option(flag.name, help=flag.help, **flag.options)(command)
-    return command
 
 
 @click.command(
@@ -38,10 +28,13 @@ Examples:
   benchsuite doctor --base-url http://gpu1:8000 --dcgm-url http://gpu1:9400/metrics --json
 """
 )
-@click.argument("spec", required=False, type=click.Path(path_type=Path))
-@_sweep_flags
-@click.option("--output", type=click.Path(path_type=Path), default=Path("results"), help="Where results will go.")
-@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+@click.argument("spec", required=False, type=PATH)
+@spec_options(
+    "base_url", "model", "profile", "endpoint", "api_key_env", "api_key_file", "insecure",
+    "concurrency", "workers", "gpu", "gpu_ids", "dcgm_url", "metrics_url",
+)  # fmt: skip
+@output_option("Where results will go.", default=Path("results"), show_default=True)
+@json_option
 def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int:
     """Check the machine, its GPUs and the server before a sweep: each line ok, warn or fail, with the remedy.
 
@@ -50,13 +43,11 @@ def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int
     """
     from benchsuite.analysis.gpu import THROTTLES
     from benchsuite.load.doctor import check_up
-    from benchsuite.spec_reading import load_spec
+    from benchsuite.spec_reading import load_spec, overrides
 
-    keys = {flag.key: flags[flag.parameter] for flag in _FLAGS}
-    server = spec is not None or keys["server.base_url"] is not None
-    if keys["server.base_url"] is not None:
-        keys["server.more_base_urls"] = ()
-    asked = load_spec(spec, keys if server else keys | {"server.base_url": _NOWHERE}, {})
+    keys = overrides(flags)
+    server = spec is not None or "server.base_url" in keys or bool(os.environ.get("OPENAI_BASE_URL"))
+    asked = load_spec(spec, keys if server else keys | {"server.base_url": _NOWHERE})
     findings = check_up(asked, output, THROTTLES, server=server)
     found = _as_json(findings) if as_json else _print(findings)
     return FAILED if any(one.verdict == "fail" for one in found) else 0

@@ -8,22 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchsuite.cli.options import output_option
 from benchsuite.redact import printable, single_line
 
 if TYPE_CHECKING:
     from benchsuite.load.discover import Seen
 
-_NAMES = {
-    "vllm": "vLLM",
-    "tgi": "TGI",
-    "ollama": "Ollama",
-    "llamacpp": "llama.cpp",
-    "transformers": "transformers serve",
-    "openai": "an OpenAI-compatible server",
-}
 _ESTIMATED = 1.15  # tokens are estimated from the text; a server's own count may be higher
 _FEWEST = 64
-_SLOTS = {"vllm": "max_num_seqs", "tgi": "max_concurrent_requests", "llamacpp": "slots"}
 
 
 @click.command(
@@ -34,10 +26,12 @@ Examples:
   benchsuite init && benchsuite sweep sweep.toml
 """
 )
-@click.option("--base-url", help="The server, with or without /v1.  [default: the usual ports of this machine]")
 @click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("sweep.toml"), show_default=True, help="The file."
+    "--base-url",
+    envvar="OPENAI_BASE_URL",
+    help="The server, with or without /v1.  [default: $OPENAI_BASE_URL, else the usual ports of this machine]",
 )
+@output_option("The file.", default=Path("sweep.toml"), show_default=True)
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 def command(base_url: str | None, output: Path, force: bool) -> int:
     """Write a sweep.toml for the server that answers: its model, levels that it can take, every key with its default.
@@ -48,128 +42,109 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     from benchsuite.cli.spec_options import spec_toml
     from benchsuite.errors import InputError
     from benchsuite.load.discover import look, look_around
+    from benchsuite.spec_reading import load_spec
 
     if output.exists() and not force:
         raise InputError(
             "the file exists already", where=str(output), expected="a new file", hint="--force, or --output FILE"
         )
-    found = look_around() if base_url is None else [look(base_url)]
-    set_here, said = _choices(found[0]) if found else _template()
-    _write(output, spec_toml(_heading(found, output), set_here, said), force)
-    for line in _told(found, output):
-        click.echo(line)
-    return 0
-
-
-def _write(output: Path, text: str, force: bool) -> None:
-    from benchsuite.errors import InputError
-    from benchsuite.spec_reading import load_spec
-
+    servers = look_around() if not base_url else [look(base_url)]
+    keys, words = _choices(servers[0] if servers else None)
+    next_step = f"benchsuite sweep {shlex.quote(str(output))}"
     try:
         with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(spec_toml(_heading(servers, next_step), keys, words))
     except OSError as error:
         raise InputError("the file cannot be written", where=str(output), given=error.strerror) from None
     load_spec(output, {})  # what is written holds together, whatever a server calls its models
+    if not servers:
+        click.echo("no server answers on the usual ports of this machine (8000, 8080, 11434, 3000, 1234)")
+        click.echo(f"{output}: a template; put the server's URL into base_url, or start one: benchsuite serve llamacpp")
+    for server in servers:
+        click.echo(f"found {_describe(server)}")
+    if servers:
+        click.echo(f"{output}: for {single_line(servers[0].model or 'no model listed')}; next: {next_step}")
+    return 0
 
 
-def _template() -> tuple[dict[str, Any], dict[str, str]]:
-    return {"server.base_url": "http://127.0.0.1:8000", "slo": "ttft_mean<1s,throughput>20"} | _requests([128]), _said()
+def levels_for(slots: int | None) -> list[int]:
+    """Levels that a server with so many slots takes at once: the usual ones, or powers of two up to all slots."""
+    from benchsuite.spec import DEFAULT_LEVELS
+
+    usual = [level for level in DEFAULT_LEVELS if slots is None or level <= slots]
+    if slots is None or len(usual) >= 3:
+        return usual
+    return sorted({2**i for i in range(slots.bit_length()) if 2**i <= slots} | {slots})
 
 
-def _requests(levels: list[int]) -> dict[str, Any]:
-    """A first look: ten requests for each user of the highest level."""
-    return {"workload.requests": min(2993, max(100, 10 * max(levels)))}
-
-
-def _choices(seen: Seen) -> tuple[dict[str, Any], dict[str, str]]:
-    from benchsuite.cli.spec_options import levels_for
-
-    levels = levels_for(seen.slots)
-    keys: dict[str, Any] = {"slo": "ttft_mean<1s,throughput>20", "server.base_url": seen.base_url}
-    keys |= {"load.concurrency": levels} | _requests(levels)
-    said = _said()
-    if seen.model is not None:
-        keys["server.model"] = seen.model
-    if len(seen.models) > 1:
-        said["server.model"] = single_line(f"also there: {', '.join(seen.models[1:])}")
-    if seen.profile != "openai":  # a sweep's first requests may know better
-        keys["server.profile"] = seen.profile
-    if seen.slots is not None:
-        name = _SLOTS.get(seen.profile, "slots")
-        said["load.concurrency"] = f"the server takes {seen.slots} at a time ({name}); above that requests wait"
-    if seen.context_tokens is not None:
-        _fit_context(seen.context_tokens, keys, said)
-    if seen.gpus:
-        said["price.gpus"] = f"that serve the model; in this machine: {single_line(', '.join(_counted(seen.gpus)))}"
-    return keys, said
-
-
-def _fit_context(context_tokens: int, keys: dict[str, Any], said: dict[str, str]) -> None:
-    """Cap the answers, where the longest prompts and their answers would not fit; and say what may still not."""
-    from benchsuite.input_files import read_workload
-    from benchsuite.workload.dataset import describe
-
-    (all_of_it,) = (row for row in describe(read_workload("wineval", keys["workload.requests"], 0)) if row.total)
-    longest, cap = round(all_of_it.input_tokens.max or 0), round(all_of_it.max_output_tokens.max or 0)
-    words = f"tokens: caps every request's own; the server's context holds {context_tokens:,} with the prompt"
-    if longest * _ESTIMATED + cap > context_tokens:
-        words += f", and the set's longest prompt has about {longest:,}"
-        left = int(context_tokens - longest * _ESTIMATED)
-        if left >= _FEWEST:
-            keys["workload.max_output_tokens"] = left
-        said["workload.source"] = (
-            f"wineval (generated), or a JSONL file; prompts beyond the server's context of {context_tokens:,} tokens "
-            "fail: a larger context, or shorter prompts"
-        )
-    said["workload.max_output_tokens"] = words
-
-
-def _said() -> dict[str, str]:
+def _choices(server: Seen | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The keys that are set, and words for keys instead of their own."""
     from benchsuite.economics.prices import presets
+    from benchsuite.servers import SERVERS
+    from benchsuite.slo import PAPER_SLO
 
     prices = ", ".join(f"{price.name} {price.usd_per_hour:.2f}" for price in presets().values())
-    return {
-        "slo": "what must hold: also tpot, ttfa, e2e, gap with _mean _p50 _p90 _p95 _p99 _max; "
-        "decode, output, requests, error_rate",
+    words = {
         "price.usd_per_hour": "$ for one GPU: yours here",
         "price.preset": f"a price by name instead ($/h): {prices}",
         "workload.requests": "a first look: ten for each user of the highest level; the whole of wineval is 2993",
     }
+    keys: dict[str, Any] = {"slo": PAPER_SLO, "server.base_url": "http://127.0.0.1:8000"}
+    if server is None:
+        return keys | {"workload.requests": 1280}, words
+    levels = levels_for(server.slots)
+    keys |= {"server.base_url": server.base_url, "load.concurrency": levels}
+    keys["workload.requests"] = min(2993, max(100, 10 * max(levels)))
+    if server.model is not None:
+        keys["server.model"] = server.model
+    if len(server.models) > 1:
+        words["server.model"] = single_line(f"also there: {', '.join(server.models[1:])}")
+    if server.profile != "openai":  # a sweep's first requests may know better
+        keys["server.profile"] = server.profile
+    if server.slots is not None:
+        limits = SERVERS[server.profile].limits
+        name = limits.slots if limits else "slots"
+        words["load.concurrency"] = f"the server takes {server.slots} at a time ({name}); above that requests wait"
+    if server.context_tokens is not None:
+        _fit_context(server.context_tokens, keys, words)
+    if server.gpus:
+        gpus = ", ".join(f"{server.gpus.count(name)} x {name}" for name in dict.fromkeys(server.gpus))
+        words["price.gpus"] = f"that serve the model; in this machine: {single_line(gpus)}"
+    return keys, words
 
 
-def _counted(names: tuple[str, ...]) -> list[str]:
-    return [f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+def _fit_context(context_tokens: int, keys: dict[str, Any], words: dict[str, str]) -> None:
+    """Cap the answers, where the longest prompts and their answers would not fit; and say what may still not."""
+    from benchsuite.input_files import read_workload
+    from benchsuite.workload.dataset import describe
+
+    (total,) = (row for row in describe(read_workload("wineval", keys["workload.requests"], 0)) if row.total)
+    longest, cap = round(total.input_tokens.max or 0), round(total.max_output_tokens.max or 0)
+    holds = f"cap on every request's output tokens; the server's context holds {context_tokens:,} with the prompt"
+    if longest * _ESTIMATED + cap > context_tokens:
+        holds += f", and the set's longest prompt has about {longest:,}"
+        left = int(context_tokens - longest * _ESTIMATED)
+        if left >= _FEWEST:
+            keys["workload.max_output_tokens"] = left
+        words["workload.source"] = (
+            f"wineval (generated), or a JSONL file; prompts beyond the server's context of {context_tokens:,} tokens "
+            "fail: a larger context, or shorter prompts"
+        )
+    words["workload.max_output_tokens"] = holds
 
 
-def _who(seen: Seen) -> str:
-    version = f" {seen.version}" if seen.version else ""
-    return f"{_NAMES.get(seen.profile, seen.profile)}{version} at {seen.base_url}"
+def _describe(server: Seen) -> str:
+    from benchsuite.servers import SERVERS
+
+    version = f" {server.version}" if server.version else ""
+    return single_line(f"{SERVERS[server.profile].title}{version} at {server.base_url}")
 
 
-def _heading(found: list[Seen], output: Path) -> str:
-    what = (
-        f"A sweep of {single_line(_who(found[0]))}" if found else "A sweep: no server was found, so this is a template"
+def _heading(servers: list[Seen], next_step: str) -> str:
+    what = f"A sweep of {_describe(servers[0])}" if servers else "A sweep: no server was found, so this is a template"
+    also = "".join(f"Also found: {_describe(server)}\n" for server in servers[1:])
+    return (
+        f"{what}; written by `benchsuite init`.\n{also}Measure it: {printable(next_step).replace(chr(10), '?')}\n"
+        "A line that begins with # is a default or an example: take the # away to set it. `benchsuite schema` is for "
+        "editors.\nDurations are in seconds, prices in US dollars unless said otherwise."
     )
-    also = [f"Also found: {single_line(_who(seen))}" for seen in found[1:]]
-    return "\n".join(
-        [
-            f"{what}; written by `benchsuite init`.",
-            *also,
-            f"Measure it: benchsuite sweep {printable(shlex.quote(str(output))).replace(chr(10), '?')}",
-            "A line that begins with # is a default or an example: take the # away to set it (docs/METHODS.md,",
-            "Sweep specification). Durations are in seconds, prices in US dollars unless said otherwise.",
-        ]
-    )
-
-
-def _told(found: list[Seen], output: Path) -> list[str]:
-    if not found:
-        return [
-            "no server answers on the usual ports of this machine (8000, 8080, 11434, 3000, 1234)",
-            f"{output}: a template; put the server's URL into base_url, or start one: benchsuite serve llamacpp",
-        ]
-    seen = found[0]
-    model = single_line(seen.model) if seen.model else "no model listed"
-    lines = [f"found {single_line(_who(one))}" for one in found]
-    return [*lines, f"{output}: for {model}; next: benchsuite sweep {shlex.quote(str(output))}"]

@@ -34,6 +34,7 @@ VERBS = {
     "recover": "Save what an interrupted run had measured.",
     "serve": "Start a server to measure: vLLM, TGI, Ollama, transformers, llama.cpp, a simulator.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",
+    "schema": "Print the JSON Schema of a sweep.toml.",
     "completion": "Print the completion script for bash, zsh or fish.",
 }
 
@@ -84,6 +85,7 @@ Exit codes:
 
 \b
 Environment:
+  OPENAI_BASE_URL      the server, where neither --base-url nor a file names one
   OPENAI_API_KEY       the server's API key (--api-key-env names another)
   FALLBACK_API_KEY     the key of a fallback API
   BENCHSUITE_*_PYTHON  where `serve vllm` and others find their engine

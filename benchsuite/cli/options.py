@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from benchsuite.serving.process import LaunchedServer
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 PATH = click.Path(path_type=Path)
 NOT_MET, FAILED = 3, 1  # exit codes: measured, but no level meets the SLO; the run failed
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """`8,16,32` as a list of whole numbers, or `429,queue` as one of words."""
 
     name = "list"
@@ -43,7 +44,7 @@ class CommaList(click.ParamType):
         return items
 
 
-def gathered(name: str, *options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def gathered(name: str, *options: Decorator) -> Decorator:
     """The options, whose values the command takes as one dict `name`, by the options' parameter names."""
 
     def decorate(command: Command) -> Command:
@@ -65,13 +66,13 @@ quiet_option = click.option("--quiet", is_flag=True, help="Print the decision an
 levels_csv_option = click.option("--levels-csv", type=PATH, help="A CSV table of levels instead of a run folder.")
 
 
-def output_option(words: str = "The run folder.  [default: results/<run_id>]", **more: Any) -> Any:
+def output_option(words: str = "The run folder.  [default: results/<run_id>]", **more: Any) -> Decorator:
     return click.option("--output", type=PATH, help=words, **more)
 
 
 def slo_option(
     words: str = "Limits that must hold.  [default: the run's; of a table ttft_mean<1s,throughput>20]",
-) -> Any:
+) -> Decorator:
     return click.option("--slo", help=words)
 
 
@@ -90,7 +91,7 @@ _ENERGY_PRICE = (
 )
 
 
-def price_options(*, file: bool = True, energy: bool = False) -> Callable[[Command], Command]:
+def price_options(*, file: bool = True, energy: bool = False) -> Decorator:
     """--usd-per-hour, --preset, --gpus, and --prices and those of energy, as the command's dict `price`."""
     return gathered("price", *_GPU_PRICE, *([_PRICE_FILE] if file else []), *(_ENERGY_PRICE if energy else []))
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import long_running
-from benchsuite.cli.spec_options import GroupedCommand, overrides, spec_flags
-
-NOT_MET, FAILED = 3, 1
+from benchsuite.cli.options import FAILED, NOT_MET, PATH, long_running, output_option, quiet_option
+from benchsuite.cli.spec_options import SpecCommand, spec_options
 
 
 @click.command(
-    cls=GroupedCommand,
+    cls=SpecCommand,
     epilog="""\b
 Examples:
   benchsuite sweep --base-url http://127.0.0.1:8000 --model my-model --usd-per-hour 1.99
@@ -28,15 +26,16 @@ Examples:
   benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b
 """,
 )
-@click.argument("spec", required=False, type=click.Path(path_type=Path))
-@spec_flags
-@click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: results/<run_id>]")
-@click.option("--resume", type=click.Path(path_type=Path), help="Measure what a run folder lacks, by its own spec.")
+@click.argument("spec", required=False, type=PATH)
+@spec_options()
+@output_option()
+@click.option("--resume", type=PATH, help="Measure what a run folder lacks, by its own spec.")
 @click.option(
     "--serve", metavar="TEXT", help="Start this server, sweep it, stop it: 'vllm MODEL -- ARGS'; see `serve`."
 )
 @click.option("--serve-timeout-s", type=float, help="When starting it is given up.  [default: 1800]")
-@click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
+@click.option("--print-spec", is_flag=True, help="Print what would be measured as a sweep.toml, and measure nothing.")
+@quiet_option
 @long_running()
 def command(
     spec: Path | None,
@@ -44,6 +43,7 @@ def command(
     resume: Path | None,
     serve: str | None,
     serve_timeout_s: float | None,
+    print_spec: bool,
     quiet: bool,
     **flags: Any,
 ) -> int:
@@ -53,13 +53,14 @@ def command(
     server.parquet where there was something to sample. The same spec into the same folder measures only what is
     missing. Exit codes: 0 the SLO is met at some level, 3 at none, 2 bad input, 1 the run failed.
     """
+    from benchsuite.cli.spec_options import toml_of
     from benchsuite.input_files import read_workload
     from benchsuite.load.launched_sweep import served_plan, sweep_launched, with_server
     from benchsuite.load.sweep import sweep
     from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.page import write_report
     from benchsuite.report.terminal import SweepView, print_judgement
-    from benchsuite.spec_reading import load_spec
+    from benchsuite.spec_reading import load_spec, overrides
     from benchsuite.store.files import SUMMARY, write_json
     from benchsuite.store.run_folder import read_run
 
@@ -70,6 +71,9 @@ def command(
     plan = served_plan(serve, before, keys, resume or output)
     asked = load_spec(spec, keys if plan is None else with_server(keys, plan, spec or resume), before.get("spec"))
     unit_price(asked.price)
+    if print_spec:
+        click.echo(toml_of(asked), nl=False)
+        return 0
     requests = read_workload(asked.workload.source, asked.workload.requests, asked.load.seed)
     with SweepView(quiet=quiet) as view:
         if plan is None:

@@ -147,7 +147,9 @@ def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None])
     has_price = price.owned is not None or price.usd_per_hour is not None or price.preset is not None
     for level, energy in energies.items():
         if price.owned is not None and price.owned.power_kw is None and (energy is None or energy.mean_w is None):
-            remedy = "price.owned.power_kw, or --constant-kw, or telemetry of the GPUs; until then nothing has a price"
+            remedy = (
+                "price.owned.power_kw, or --assumed-power-kw, or telemetry of the GPUs; until then nothing has a price"
+            )
             found.append(Finding("owned_power_unknown", "the power of the owned GPUs was not measured", remedy, level))
         if has_price and energy is not None and energy.n_gpus != price.gpus and not _of_a_slice(energy):
             finding = f"energy of {_gpus(energy.n_gpus)}, the price of {_gpus(price.gpus)}"
@@ -159,14 +161,14 @@ def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None])
 def _ownership(owned: OwnedSpec, price: PriceSpec, power_kw: float) -> Ownership:
     electricity = owned.electricity_per_kwh
     if electricity is None:
-        electricity = (price.usd_per_kwh or 0.0) * owned.fx_per_usd
+        electricity = (price.usd_per_kwh or 0.0) * owned.currency_per_usd
     return Ownership(
         purchase_price=owned.purchase_price,
         years=owned.years,
         power_kw=power_kw,
         electricity_per_kwh=electricity,
         currency=owned.currency,
-        fx_per_usd=owned.fx_per_usd,
+        currency_per_usd=owned.currency_per_usd,
         utilisation=owned.utilisation,
         pue=_pue(price),
         maintenance_ratio=owned.maintenance_ratio,
@@ -182,7 +184,7 @@ def _pue(price: PriceSpec) -> float:
 
 def _usd_per_kwh(price: PriceSpec) -> float | None:
     if price.owned is not None and price.owned.electricity_per_kwh is not None:
-        return price.owned.electricity_per_kwh / price.owned.fx_per_usd
+        return price.owned.electricity_per_kwh / price.owned.currency_per_usd
     return price.usd_per_kwh
 
 

@@ -16,7 +16,7 @@ COST_MODES: tuple[str, ...] = get_args(CostMode)
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """One bought GPU. Money is in `currency`; `fx_per_usd` units of it are one US dollar.
+    """One bought GPU. Money is in `currency`; `currency_per_usd` units of it are one US dollar.
 
     utilisation: share of all hours with billable work, in (0, 1]; not the driver's "GPU utilisation".
     power_kw: mean electric power while working, before PUE. idle_kw: while idle; None takes power_kw (an upper bound).
@@ -29,7 +29,7 @@ class Ownership:
     power_kw: float
     electricity_per_kwh: float
     currency: str = "USD"
-    fx_per_usd: float = 1.0
+    currency_per_usd: float = 1.0
     utilisation: float = 1.0
     pue: float = 1.5
     maintenance_ratio: float = 0.03
@@ -100,7 +100,7 @@ def owned_parts(owned: Any, mode: CostMode) -> tuple[Any, Any, Any, Any]:
 
     owned: an Ownership whose fields are numbers, or arrays of one shape; the parts are then arrays of it.
     """
-    u, usd = owned.utilisation, 1 / owned.fx_per_usd
+    u, usd = owned.utilisation, 1 / owned.currency_per_usd
     salvage = 0.0 if owned.salvage is None else owned.salvage
     depreciation = (owned.purchase_price - salvage) / (owned.years * HOURS_PER_YEAR) / u
     maintenance = owned.purchase_price * owned.maintenance_ratio / HOURS_PER_YEAR
@@ -125,7 +125,7 @@ def _assumptions(owned: Ownership, mode: str) -> tuple[str, ...]:
         f"maintenance {owned.maintenance_ratio:g} of the price a year",
     ]
     if own != "USD":
-        said.append(f"{owned.fx_per_usd:g} {own} per US dollar")
+        said.append(f"{owned.currency_per_usd:g} {own} per US dollar")
     if mode == "full":
         idle = "the same as at work (an upper bound)" if owned.idle_kw is None else f"{owned.idle_kw:g} kW"
         said.append(f"idle power {idle}")
@@ -148,7 +148,7 @@ def _check(owned: Ownership, mode: str) -> None:
     demand("years", owned.years > 0, "a service life above 0 years")
     demand("power_kw", owned.power_kw >= 0, "kilowatts, at least 0")
     demand("electricity_per_kwh", owned.electricity_per_kwh >= 0, "a price of at least 0 per kWh")
-    demand("fx_per_usd", owned.fx_per_usd > 0, "units of the currency per US dollar, above 0")
+    demand("currency_per_usd", owned.currency_per_usd > 0, "units of the currency per US dollar, above 0")
     demand("utilisation", 0 < owned.utilisation <= 1, "a share of all hours, above 0 and at most 1")
     demand("pue", owned.pue >= 1, "power usage effectiveness, at least 1")
     demand("maintenance_ratio", 0 <= owned.maintenance_ratio <= 1, "a share of the price per year, from 0 to 1")
@@ -161,17 +161,17 @@ def _check(owned: Ownership, mode: str) -> None:
             raise PriceError(f"mode {mode!r} leaves {key} out", where=key, given=value, expected="mode 'full' with it")
     if owned.salvage is not None:
         demand("salvage", owned.salvage <= owned.purchase_price, "at most the purchase price")
-    if owned.currency == "USD" and owned.fx_per_usd != 1:
+    if owned.currency == "USD" and owned.currency_per_usd != 1:
         raise PriceError(
             "US dollars have an exchange rate of 1",
-            where="fx_per_usd",
-            given=owned.fx_per_usd,
+            where="currency_per_usd",
+            given=owned.currency_per_usd,
             expected="1, or a currency",
         )
-    if owned.currency != "USD" and owned.fx_per_usd == 1:
+    if owned.currency != "USD" and owned.currency_per_usd == 1:
         raise PriceError(
             f"{owned.currency} needs an exchange rate",
-            where="fx_per_usd",
+            where="currency_per_usd",
             given=1,
             expected=f"{owned.currency} per US dollar",
         )

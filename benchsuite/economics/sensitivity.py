@@ -68,7 +68,7 @@ def owned_hour(owned: Ownership, mode: CostMode = "eq5") -> Uncertain:
     """The hour of an owned GPU as a function of its parameters. An exchange rate of US dollars does not vary."""
     base = _numbers(owned)
     if owned.currency == "USD":
-        del base["fx_per_usd"]
+        del base["currency_per_usd"]
     return Uncertain(
         base,
         lambda changes: hourly_cost(replace(owned, **changes), mode).usd_per_hour,

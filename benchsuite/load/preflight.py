@@ -557,7 +557,7 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
         base_url=spec.server.base_url,
         insecure=spec.server.insecure,
         api_key=api_key(spec),
-        kernel_stamps=spec.load.kernel_stamps,
+        kernel_stamps=spec.load.kernel_timestamps,
     )
 
 

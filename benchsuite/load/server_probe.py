@@ -190,7 +190,7 @@ def _too_many(server: Server, level: int, n_servers: int, told: dict[str, Any]) 
     if per_period is not None:
         yield (
             f"the API allows {per_period} requests a period (x-ratelimit-limit-requests): what is beyond is refused "
-            "with 429; --max-rps keeps below it"
+            "with 429; --max-request-rate keeps below it"
         )
 
 

@@ -173,7 +173,7 @@ class Presence:
             if self.ended():
                 return "the server has ended"
             if stop or elapsed_s >= most_s:
-                return f"the server did not come back within {most_s:g} s (--server-wait-s)"
+                return f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
             time.sleep(_POLL_S)
         return None
 
@@ -237,7 +237,7 @@ class QueueWatch:
 # workload's file) what they name is compared itself
 _FREE = (
     "price", "slo", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env", "server.api_key_file",
-    "load.max_errors", "load.server_wait_s", "workload.source",
+    "load.max_errors", "load.server_recovery_timeout_s", "workload.source",
 )  # fmt: skip
 _MISSING = "nothing"
 
@@ -441,7 +441,7 @@ class Conductor:
                     self._workload.prompts,
                     spec.timeouts,
                     load.driver,
-                    load.max_rps,
+                    load.max_request_rate,
                     self._found.more_endpoints,
                     self._found.fallback,
                 )
@@ -587,10 +587,10 @@ class Conductor:
         self._view.note(f"{words}; measure it again with --resume")
 
     def _server_is_back(self, step: Step) -> bool:
-        """After a point that failed: wait for the servers as long as load.server_wait_s says."""
+        """After a point that failed: wait for the servers as long as load.server_recovery_timeout_s says."""
         if self._entries[-1]["status"] != "failed":
             return True
-        most_s = self._spec.load.server_wait_s
+        most_s = self._spec.load.server_recovery_timeout_s
         on_wait = self._showing_wait(step, "waiting for the server to come back", 0.0, most_s)
         gone = self._presence.wait_for_return(most_s, on_wait)
         if gone is None:

@@ -129,7 +129,7 @@ class WorkerSetup:
     prompts: tuple[Prompt, ...]
     timeouts: TimeoutSpec
     driver: DriverName = "wire"
-    max_rps: float | None = None
+    max_request_rate: float | None = None
     more_endpoints: tuple[Endpoint, ...] = ()
     fallback: Fallback | None = None
 
@@ -348,11 +348,11 @@ class _Worker:
                 return [OpenAIDriver(link, sdk) for _ in range(n_users)]
 
     def _pause(self) -> Callable[[], Awaitable[object]] | None:
-        """The wait before each request that keeps all workers together under max_rps."""
-        if self._setup.max_rps is None:
+        """The wait before each request that keeps all workers together under max_request_rate."""
+        if self._setup.max_request_rate is None:
             return None
         # one at a time, evenly: with a larger allowance the throttler would let bursts through
-        period_s = self._n_workers / self._setup.max_rps
+        period_s = self._n_workers / self._setup.max_request_rate
         return Throttler(rate_limit=1, period=period_s, retry_interval=min(0.01, period_s / 4)).acquire
 
     def _show(self, numbers: list[float]) -> None:

@@ -96,10 +96,10 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 
 def read_power(
-    run: Run, rows: Any, points: Sequence[PointSummary], price: PriceSpec, constant_kw: float | None
+    run: Run, rows: Any, points: Sequence[PointSummary], price: PriceSpec, assumed_power_kw: float | None
 ) -> Power:
-    """rows, points (`own_points`): of the run's whole levels. constant_kw: of all GPUs, where nothing measured them."""
-    facts = gpu_facts(run.manifest.get("telemetry"), constant_kw, price.gpus)
+    """rows, points (`own_points`): of the run's whole levels. assumed_power_kw: all GPUs', where none was measured."""
+    facts = gpu_facts(run.manifest.get("telemetry"), assumed_power_kw, price.gpus)
     profile = (run.manifest.get("preflight") or {}).get("profile")
     series = None if run.server is None else ServerSeries(run.server)
     servers = {use.concurrency: use for use in server_use(series, windows_of(run.manifest, rows))}
@@ -387,7 +387,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
         _with_client_warning(_with_server_count(run, p, levels[p.concurrency]), clients.get(p.concurrency))
         for p in points
     ]
-    power = read_power(run, rows, own_points(points, levels), price, spec.telemetry.constant_kw)
+    power = read_power(run, rows, own_points(points, levels), price, spec.telemetry.assumed_power_kw)
     total: HourPrice = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
     hourly = power.hourly if price.owned is not None and usd_per_hour is None else None
     balance = read_balance(run, levels, points, hourly or total, price.gpus)

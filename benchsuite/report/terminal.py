@@ -195,7 +195,7 @@ def print_energy(model: str, judged: Sequence[EvaluatedLevel], console: Console 
     measured = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
     used = [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
     if not measured:
-        say(console, "no GPU's power was read and no --constant-kw was given: energy is not known", indent=2)
+        say(console, "no GPU's power was read and no --assumed-power-kw was given: energy is not known", indent=2)
     else:
         for columns in (_ENERGY, _MONEY):
             table = _energy_table(columns, measured, console)

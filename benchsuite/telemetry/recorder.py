@@ -215,7 +215,7 @@ class Beside:
         """How long the idle power is to be measured: as asked; else 60 s for long sets and 10 s for short ones."""
         if not self.has_gpu:
             return 0.0
-        asked = self._spec.telemetry.idle_s
+        asked = self._spec.telemetry.idle_power_s
         return asked if asked is not None else _LONG_IDLE_S if n_requests >= _LONG_SET else _IDLE_S
 
     def facts(self) -> dict[str, Any]:
@@ -245,14 +245,16 @@ def open_gpu(
         if asked.dcgm_url is None:
             tell("no GPU telemetry: --gpu dcgm needs --dcgm-url, such as http://HOST:9400/metrics")
             return None
-        return DcgmSampler(asked.dcgm_url, origin_ns, asked.dcgm_interval_s, asked.gpu_ids, asked.gpu_hz)
+        return DcgmSampler(asked.dcgm_url, origin_ns, asked.dcgm_interval_s, asked.gpu_ids, asked.gpu_sample_hz)
     if asked.gpu == "auto" and not pids and not all(is_this_machine(url) for url in endpoints):
         tell("no GPU telemetry: the server is on another machine; --dcgm-url reads its exporter")
         return None
     from benchsuite.telemetry.nvml import open_nvml  # its binding takes 0.1 s to import
 
     try:
-        return open_nvml(origin_ns, asked.gpu_hz, asked.gpu_ids, pids, () if pids else listeners(_own_ports(endpoints)))
+        return open_nvml(
+            origin_ns, asked.gpu_sample_hz, asked.gpu_ids, pids, () if pids else listeners(_own_ports(endpoints))
+        )
     except TelemetryError as error:
         given = f" ({error.given})" if error.given else ""
         tell(f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else ""))
@@ -276,7 +278,7 @@ def open_servers(
     )
     verify = not spec.server.insecure
     return [
-        ServerSampler(url, endpoint, origin_ns, asked.server_hz, headers=sent, verify=verify)
+        ServerSampler(url, endpoint, origin_ns, asked.server_sample_hz, headers=sent, verify=verify)
         for url, endpoint, sent in urls
     ]
 

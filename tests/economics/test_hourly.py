@@ -12,7 +12,7 @@ from benchsuite.errors import PriceError
 PAPER = Ownership(
     purchase_price=120000,
     currency="CNY",
-    fx_per_usd=7.09,
+    currency_per_usd=7.09,
     years=3,
     utilisation=1.0,
     power_kw=0.4,
@@ -85,8 +85,8 @@ def test_full_mode_by_hand():
         ("pue", 0.99),
         ("electricity_per_kwh", float("inf")),
         ("maintenance_ratio", 3),
-        ("fx_per_usd", 0),
-        ("fx_per_usd", 1),  # Chinese yuan at par with the dollar: the rate was forgotten
+        ("currency_per_usd", 0),
+        ("currency_per_usd", 1),  # Chinese yuan at par with the dollar: the rate was forgotten
         ("hosting_per_hour", 1),  # mode eq5 would leave it out in silence
         ("idle_kw", 0.1),
         ("salvage", -1),

@@ -14,7 +14,7 @@ from benchsuite.results import PointEnergy
 from benchsuite.slo import parse_slo
 from benchsuite.spec import PriceSpec
 
-A800 = {"purchase_price": 120_000, "years": 3, "electricity_per_kwh": 1.0, "currency": "CNY", "fx_per_usd": 7.09,
+A800 = {"purchase_price": 120_000, "years": 3, "electricity_per_kwh": 1.0, "currency": "CNY", "currency_per_usd": 7.09,
         "pue": 1.5, "maintenance_ratio": 0.03}  # fmt: skip
 EMPTY = PointEnergy(1, 100.0, "counter", *[None] * 10)
 
@@ -64,7 +64,7 @@ def test_measured_idle_power_in_the_full_mode():
 def test_terms_that_make_no_sense_are_named():
     """Before anything is measured."""
     with pytest.raises(PriceError, match="CNY needs an exchange rate"):
-        owned_usd_per_hour(PriceSpec(owned=A800 | {"fx_per_usd": 1}))
+        owned_usd_per_hour(PriceSpec(owned=A800 | {"currency_per_usd": 1}))
 
 
 def test_a_price_per_level():

@@ -33,7 +33,7 @@ UNIFORM = tuple(Range(key, *ends) for key, ends in A800.uniform.items())
         ("years", 5, 2, 0.529, 1.109),
         ("utilisation", 1, 0.5, 0.787, 1.431),
         ("maintenance_ratio", 0.01, 0.05, 0.748, 0.825),
-        ("fx_per_usd", 7.4, 6.8, 0.754, 0.820),
+        ("currency_per_usd", 7.4, 6.8, 0.754, 0.820),
         ("electricity_per_kwh", 0.5, 1.2, 0.744, 0.804),
         ("power_kw", 0.25, 0.5, 0.755, 0.808),
         ("pue", 1.2, 1.6, 0.770, 0.792),

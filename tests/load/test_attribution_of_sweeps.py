@@ -26,7 +26,7 @@ def test_the_simulator(tmp_path):
     """Queue, prefill and network add up to TTFT; the server's TTFT is the truth; only beyond the slots is a queue."""
     view = Watcher()
     with simulator(SimulatorConfig(latency=LATENCY)) as server:
-        spec = spec_of(server.base_url, [2, 8], telemetry={"gpu": "off", "server_hz": 10.0})
+        spec = spec_of(server.base_url, [2, 8], telemetry={"gpu": "off", "server_sample_hz": 10.0})
         _, found = run(spec, prompts(N, tokens=8), tmp_path / "run", view)
         truth = {one["id"]: one for one in httpx.get(f"{server.base_url}/stats").json()["responses"]}
     below, beyond = attribution_of(found)[0]
@@ -74,7 +74,7 @@ def test_the_embedded_engine(tmp_path):
     from benchsuite.serving.llamacpp import llamacpp
 
     with llamacpp(slots=2, context_tokens=512) as engine:
-        spec = spec_of(engine.base_url, [2], telemetry={"gpu": "off", "server_hz": 10.0})
+        spec = spec_of(engine.base_url, [2], telemetry={"gpu": "off", "server_sample_hz": 10.0})
         _, found = run(spec, prompts(24, tokens=64), tmp_path / "run")  # long enough for samples inside
     ((one,), (use,)) = attribution_of(found)
     (window,) = windows_of(found.manifest, found.table)

@@ -55,8 +55,10 @@ def test_failures_are_rows(driver: str, tmp_path: Path) -> None:
 
 
 def test_a_rate_cap_holds(tmp_path: Path) -> None:
-    """--max-rps 100: no two sends are closer than 10 ms, less the clock's own grain, in any driver's loop."""
-    sends = sorted(float(str(row["sent_s"])) for row in rows(SimulatorConfig(), "wire", tmp_path / "a", max_rps=100.0))
+    """--max-request-rate 100: no two sends are closer than 10 ms, less the clock's own grain, in any driver's loop."""
+    sends = sorted(
+        float(str(row["sent_s"])) for row in rows(SimulatorConfig(), "wire", tmp_path / "a", max_request_rate=100.0)
+    )
 
     assert min(b - a for a, b in pairwise(sends)) > 0.009
 

@@ -126,7 +126,7 @@ def test_limits_of_a_paid_api():
         ("trtllm", [9], {"concurrent_requests": 8}, ("TensorRT-LLM", "1 of 9", "--max_batch_size 9")),
         ("ollama", [1], {}, None),
         ("ollama", [8], {}, ("Ollama does not tell its OLLAMA_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL=8")),
-        ("openai", [8], {"requests_per_period": 500}, ("500 requests a period", "--max-rps")),
+        ("openai", [8], {"requests_per_period": 500}, ("500 requests a period", "--max-request-rate")),
         ("transformers", [1000], {}, None),
     ],
 )

@@ -117,7 +117,7 @@ def test_owned_gpus_without_power_have_no_price(judged):
     judgement = judged(gpu=None, price=price)
     assert (judgement.usd_per_hour, judgement.judged[0].cost.cost_usd) == (None, None)
     assert "owned_power_unknown" in {warn.code for warn in judgement.judged[0].point.warnings}
-    given = judged("given", gpu=None, price=price, constant_kw=0.3).judged[0]
+    given = judged("given", gpu=None, price=price, assumed_power_kw=0.3).judged[0]
     assert given.cost.usd_per_hour == pytest.approx(1.09)
     assert given.energy.method == "constant"
 

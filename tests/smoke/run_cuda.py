@@ -50,7 +50,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=64, help="requests a level [64]")
     parser.add_argument("--repeats", type=int, default=1, help="runs a level [1]")
     parser.add_argument("--max-output-tokens", type=int, default=64, help="cap of each answer [64]")
-    parser.add_argument("--gpu-hz", type=float, default=10.0, help="GPU samples a second [10]")
+    parser.add_argument("--gpu-sample-hz", type=float, default=10.0, help="GPU samples a second [10]")
     parser.add_argument("--output", type=Path, help="a new folder [results/smoke-TIME]")
     parser.add_argument("--baselines", type=Path, default=baseline.STORED, help="folder of the stored baselines")
     parser.add_argument("--tolerance", type=float, default=0.5, help="0.5: worse by more than half is wrong [0.5]")

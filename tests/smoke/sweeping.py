@@ -47,7 +47,9 @@ class Sweep:
         words += ["--max-output-tokens", str(asked.max_output_tokens), "--warmup-requests", str(self.warmup_requests)]
         words += ["--usd-per-hour", f"{self.usd_per_hour:g}", "--slo", self.slo, "--output", str(output)]
         words += (
-            ["--gpu", "off"] if self.gpu_hz is None else ["--gpu-hz", f"{self.gpu_hz:g}", "--idle-s", str(self.idle_s)]
+            ["--gpu", "off"]
+            if self.gpu_hz is None
+            else ["--gpu-sample-hz", f"{self.gpu_hz:g}", "--idle-power-s", str(self.idle_s)]
         )
         return [sys.executable, "-m", "benchsuite.cli.main", *words]
 
