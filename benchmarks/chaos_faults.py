@@ -21,7 +21,7 @@ BECOMES = {
     "slow_headers": "timeout", "early_close": "stream_error", "garbage_status": "stream_error",
     "http_429": "http_error", "http_500": "http_error", "http_503": "http_error",
 }  # fmt: skip
-_LIMITS = {"idle_s": 0.8, "request_s": 20.0}
+_LIMITS = {"idle_s": 4.0, "request_s": 20.0}
 _PREFLIGHT = 2
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from fault_plans import faults, while_stopped
 
 from benchsuite.cli.matrix import command
 from benchsuite.errors import InputError
@@ -159,7 +160,7 @@ def test_bad_input_before_anything_starts(tmp_path, bad):
 
 
 class Watcher:
-    """A view that may act in the middle of the first point."""
+    """A view that may act in the middle of a point."""
 
     def __init__(self, act: Any = None) -> None:
         self._act = act
@@ -168,9 +169,8 @@ class Watcher:
     def begun(self, run_id: str, path: Path, found: Any) -> None: ...
 
     def progress(self, step: Any, progress: Any, elapsed_s: float) -> None:
-        if self._act is not None and progress.done:
-            act, self._act = self._act, None
-            act()
+        if self._act is not None:
+            self._act(step, progress)
 
     def point_done(self, step: Any, rows: Any, wall_s: float) -> None: ...
 
@@ -197,8 +197,9 @@ def test_stopped_and_taken_up_again(tmp_path):
     """Ctrl-C in a point ends the matrix; the attempt stays, and the next one has a folder of its own."""
     spec, workload = small()
     with open_matrix(tmp_path, spec.plan(workload.content_hash)) as folder:
-        stop = Watcher(lambda: os.kill(os.getpid(), signal.SIGINT))
-        outcomes = list(measure(spec, workload, folder, stop, lambda _: None))
+        stop = Watcher(while_stopped(lambda: signal.raise_signal(signal.SIGINT)))
+        with faults("batch:2:stop"):
+            outcomes = list(measure(spec, workload, folder, stop, lambda _: None))
         assert [(one.status, one.path.name) for one in outcomes] == [("stopped", "slots-2")]
         before = (tmp_path / "slots-2" / "requests.parquet").read_bytes()
         again = list(measure(spec, workload, folder, Watcher(), lambda _: None))
@@ -219,8 +220,9 @@ def test_a_server_that_dies_is_a_failed_setting(tmp_path):
             served = json.loads((tmp_path / "slots-2" / "manifest.json").read_text())["served"]
             os.kill(served["pid"], signal.SIGKILL)
 
-        view = Watcher(kill)
-        (outcome,) = measure(spec, workload, folder, view, lambda _: None)
+        view = Watcher(while_stopped(kill))
+        with faults("batch:2:stop"):
+            (outcome,) = measure(spec, workload, folder, view, lambda _: None)
         assert outcome.status == "failed"
         assert "the sweep ends here: the server has ended" in view.notes
         assert outcome.reason.startswith("its server died while it was measured")

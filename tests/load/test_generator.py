@@ -78,8 +78,8 @@ class Peer:
 
 
 async def finish(load: PointLoad) -> None:
-    """Run a load to its end; a bug ends the wait after 10 s."""
-    async with asyncio.timeout(10):
+    """Run a load to its end; a bug ends the wait after a minute."""
+    async with asyncio.timeout(60):
         await load.connect()
         await load.run(now_ns())
 
@@ -168,7 +168,7 @@ async def test_abort_while_connections_are_made():
             return take()
 
         load._take = take_and_abort
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await load.run(now_ns())  # no connect(): the user must open its connection
     assert told(rows) == [("p0", "cancelled", 0, False)]
 
@@ -200,5 +200,5 @@ async def test_when_nobody_can_look_for_timeouts():
         load, rows = load_of(peer.address, n=1, users=1)
         load.watch = lambda _: 1 / 0
         with pytest.raises(ZeroDivisionError):
-            await asyncio.wait_for(load.run(now_ns()), 20)
+            await asyncio.wait_for(load.run(now_ns()), 60)
     assert [row.status for row in rows.rows] == ["cancelled"]

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fault_plans import faults, while_stopped
 from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite import fault_points
@@ -36,14 +37,9 @@ def server():
 
 def stopped_in_the_second_point(server, path: Path) -> None:
     """Ctrl-C in the middle of the second of three points."""
-
-    def stop(step, progress):
-        if step.index == 1 and progress.done >= 4 and not pressed:
-            pressed.append(1)
-            signal.raise_signal(signal.SIGINT)
-
-    pressed: list[int] = []
-    result, _ = run(spec_of(server.base_url, [1, 2, 4]), prompts(60), path, Watcher(stop))
+    press = while_stopped(lambda: signal.raise_signal(signal.SIGINT))
+    with faults("batch.2:2:stop"):
+        result, _ = run(spec_of(server.base_url, [1, 2, 4]), prompts(60), path, Watcher(press))
     assert not result.complete
 
 
@@ -53,7 +49,7 @@ def test_only_what_is_missing_is_measured(server, tmp_path):
     before = read_run(tmp_path / "run")
     (done, cut) = [p["point_id"] for p in before.manifest["points"]]
     n_cut = column(before, "point_id").count(cut)
-    assert 4 <= n_cut < 60
+    assert 2 <= n_cut < 60
     view = Watcher()
     result, found = run(spec_of(server.base_url, [1, 2, 4]), prompts(60), tmp_path / "run", view)
     assert (result.complete, result.measured, found.manifest["status"]) == (True, 2, "complete")
@@ -172,7 +168,7 @@ def test_clock_marks():
     assert ClockMark(-2_000_000_000, None).stepped_since_s(ClockMark(0, None)) == -2.0
     assert ClockMark(0, None).suspended_since_s(ClockMark(0, 0)) is None
     now = ClockMark.now()
-    assert abs(ClockMark.now().stepped_since_s(now)) < 0.1
+    assert abs(ClockMark.now().stepped_since_s(now)) < 5
 
 
 def test_time_goes_on_after_a_reboot():

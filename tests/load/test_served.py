@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ from typing import Any
 import psutil
 import pytest
 from click.testing import CliRunner
+from fault_plans import faults, stopped_child
 from sweeps_for_tests import Watcher, column, prompts, spec_of
 
 from benchsuite.cli.sweep import command
-from benchsuite.errors import EngineError, InputError, PointsError, ServerDied
+from benchsuite.errors import EngineError, InputError, ServerDied
 from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_launched, with_server
 from benchsuite.serving.launch import LaunchPlan
 from benchsuite.store.files import MANIFEST, write_json
@@ -134,20 +133,17 @@ def test_killed_mid_point_and_resumed_from_the_command_line(tmp_path: Path) -> N
     flags = ["--workload", str(workload), "--concurrency", "1,2,3", "--gpu", "off", "--output", str(path)]
     flags += ["--warmup-requests", "1", "--warmup-min-s", "0", "--cooldown-min-s", "0", "--fixed-length"]
 
-    def kill_in_the_second_point() -> None:
-        while True:
-            with contextlib.suppress(PointsError):
-                found = read_run(path)
-                entries = found.manifest["points"]
-                if len(entries) == 2 and found.table.num_rows > len(lines):
-                    os.kill(found.manifest["served"]["pid"], signal.SIGKILL)
-                    return
-            time.sleep(0.01)
+    def kill_the_engine() -> None:
+        worker, engine = stopped_child(), psutil.Process(read_run(path).manifest["served"]["pid"])
+        engine.kill()
+        psutil.wait_procs([engine])
+        worker.send_signal(signal.SIGCONT)
 
-    killer = threading.Thread(target=kill_in_the_second_point, daemon=True)
+    killer = threading.Thread(target=kill_the_engine, daemon=True)
     killer.start()
-    died = CliRunner().invoke(command, [*flags, *serve], standalone_mode=False)
-    killer.join(10)
+    with faults("batch.4@worker-0:2:stop"):  # its orders: a warm-up, the first level, a warm-up, the second
+        died = CliRunner().invoke(command, [*flags, *serve], standalone_mode=False)
+    killer.join()
     assert isinstance(died.exception, EngineError), died.output
     before = read_run(path)
     (first, _, whole), (second, _, lost) = statuses(path)

@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 
 import pytest
+from fault_plans import faults, while_stopped
 from sweeps_for_tests import Watcher, column, each_once, most_in_flight, prompts, run, spec_of
 
 from benchsuite.errors import InputError, RunError
@@ -102,7 +103,7 @@ def test_faults_are_rows(tmp_path):
     expected = Counter(FAULTS[fault.kind] if fault else "ok" for fault in drawn[2:])
     assert {fault.kind for fault in drawn if fault} == set(FAULTS)
     with simulator(config) as server:
-        spec = spec_of(server.base_url, [8], timeouts={"idle_s": 0.4})
+        spec = spec_of(server.base_url, [8], timeouts={"idle_s": 3.0})
         result, found = run(spec, prompts(N, tokens=4), tmp_path / "run")
     assert result.complete
     assert each_once(found, "c0008-r0", N)
@@ -139,13 +140,12 @@ def test_no_success_ends_the_sweep(tmp_path):
 def test_ctrl_c(tmp_path, presses, ends):
     """Ctrl-C once lets what is in flight finish, twice gives it up; every request that was sent has its row."""
 
-    def stop(step, progress):
-        if progress.done >= 8 and not view.notes:
-            for _ in range(presses):
-                signal.raise_signal(signal.SIGINT)
+    def press():
+        for _ in range(presses):
+            signal.raise_signal(signal.SIGINT)
 
-    view = Watcher(stop)
-    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.1))) as server:
+    view = Watcher(while_stopped(press))
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.1))) as server, faults("batch:2:stop"):
         result, found = run(spec_of(server.base_url, [4, 8], workers=2), prompts(200, tokens=3), tmp_path / "run", view)
         http_sent = len({*column(found, "request_id")})
     assert len(view.notes) == presses
@@ -153,7 +153,7 @@ def test_ctrl_c(tmp_path, presses, ends):
     assert found.manifest["status"] == "stopped"
     assert [p["status"] for p in found.manifest["points"]] == ["stopped"]
     assert set(column(found, "status")) == ends
-    assert 8 <= found.table.num_rows == http_sent < 200
+    assert 4 <= found.table.num_rows == http_sent < 200
     assert max(Counter(column(found, "prompt_id")).values()) == 1
 
 
@@ -166,34 +166,30 @@ def test_stopped_in_the_warm_up(tmp_path):
                 signal.raise_signal(signal.SIGTERM)
 
     with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.01))) as server:
-        spec = spec_of(server.base_url, [2], load={"warmup_requests": 500})
+        spec = spec_of(server.base_url, [2], load={"warmup_requests": 5000})
         result, found = run(spec, prompts(8), tmp_path / "run", Stop())
     assert (result.complete, found.manifest["status"], found.table.num_rows) == (False, "stopped", 0)
     (point,) = found.manifest["points"]
     assert point["status"] == "stopped"
-    assert 0 < point["warmup"]["n_ok"] < 500
+    assert 0 < point["warmup"]["n_ok"] < 5000
     assert "started_s" not in point
 
 
-def test_a_killed_worker(tmp_path):
+def test_a_killed_worker(tmp_path, server):
     """A measuring process that is killed ends the run with an error, keeps finished rows, and hangs nothing."""
-    killed = []
 
-    def kill(step, progress):
-        if progress.done >= 30 and not killed:
-            victim = multiprocessing.active_children()[0]
-            killed.append(victim.pid)
-            os.kill(victim.pid, signal.SIGKILL)
+    def kill():
+        multiprocessing.active_children()[0].kill()
 
-    config = SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.02))
-    with simulator(config) as server, pytest.raises(RunError) as failed:
-        sweep(spec_of(server.base_url, [6, 9], workers=3), prompts(900, tokens=2), tmp_path / "run", Watcher(kill))
+    view = Watcher(while_stopped(kill))
+    with faults("batch:2:stop"), pytest.raises(RunError) as failed:
+        sweep(spec_of(server.base_url, [6, 9], workers=3), prompts(900, tokens=2), tmp_path / "run", view)
     assert failed.value.what == "a measuring process died; its finished rows are kept"
     assert (failed.value.given, failed.value.exit_code) == ("exit code -9", 1)
     found = read_run(tmp_path / "run")
     assert found.manifest["status"] == "failed"
     assert [p["status"] for p in found.manifest["points"]] == ["failed"]
-    assert 20 <= found.table.num_rows < 900
+    assert 3 <= found.table.num_rows < 900
     assert max(Counter(column(found, "prompt_id")).values()) == 1
     assert len(set(column(found, "worker"))) == 3
     assert not multiprocessing.active_children()

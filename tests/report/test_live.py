@@ -327,6 +327,7 @@ def test_clock(seconds: float | None, text: str):
 TMUX = shutil.which("tmux")
 DRAWS = """
 import time
+from os import get_terminal_size
 from pathlib import Path
 from types import SimpleNamespace
 from rich.console import Console
@@ -336,10 +337,9 @@ from benchsuite.telemetry.recorder import Latest
 from benchsuite.load.worker_pool import Progress
 from benchsuite.report.live import SweepView
 
-def wait_for(name):
-    while not Path(name).exists():
+def wait_for(name, columns):
+    while not Path(name).exists() or get_terminal_size().columns != columns:
         time.sleep(0.02)
-    time.sleep(0.3)
 
 found = SimpleNamespace(model="m", facts={"profile": "vllm", "reports_usage": True})
 latest = Latest()
@@ -353,9 +353,9 @@ with SweepView(plain=False) as view:
         if i == 0:
             view.note("a warning that is longer than the terminal is wide, " * 3)
     view.progress(step, Progress(48, 0, 480, 0.1), 4.0)
-    wait_for("narrower")
+    wait_for("narrower", 50)
     view.progress(step, Progress(64, 0, 640, 0.1), 5.0)
-    wait_for("leave")
+    wait_for("leave", 50)
 print("the end", flush=True)
 time.sleep(60)
 """

@@ -41,7 +41,7 @@ async def _ask(url: str, limit_bytes: int, seconds: float, all_bytes: int = 2**3
     exchange.on_done = lambda _: done.set()
     await connection.open()
     connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", exchange)
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 60
     while not done.is_set() and time.monotonic() < until_s:
         why = connection.overdue(now_ns(), int(seconds * 1e9), int(seconds * 1e9))
         if why:
@@ -96,18 +96,19 @@ async def test_all_answers_together_have_a_limit_too():
 @pytest.mark.parametrize("begin", [b"", OK, OK + b"Content-Length: 100000\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
 def test_dripping_ends_by_its_time(begin):
     """A byte now and then keeps every read alive, and the whole answer still has an end."""
+    to_the_end = []
 
     def drip(sock, _):
         sock.sendall(begin)
         for _ in range(2000):
             sock.sendall(b"a")
             time.sleep(0.01)
+        to_the_end.append(True)
 
     with serving(drip) as url, bounded_client(url, timeout_s=5.0, total_s=0.3) as client:
-        started_s = time.monotonic()
         with pytest.raises(httpx.TransportError):
             client.get("/")
-        assert time.monotonic() - started_s < 10  # of the 20 s that it would go on
+        assert not to_the_end
 
 
 async def test_dripping_headers_end_under_load_too():

@@ -53,8 +53,8 @@ class Kept:
 
 
 def until(condition) -> None:
-    """Wait until it holds, 10 s at most."""
-    end_s = time.monotonic() + 10
+    """Wait until it holds, a minute at most."""
+    end_s = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end_s
         time.sleep(0.002)
