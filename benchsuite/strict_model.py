@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from benchsuite.errors import InputError, SpecError, read_toml
 
@@ -113,7 +115,7 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
     if item["type"] == "missing":
         hint = f" ({if_missing[path]})" if path in if_missing else ""
         return f"{path}: required but missing{hint}"
-    if item["type"] == "extra_forbidden":
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1], model), 1)
         return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
     if item["type"] == "literal_error" and isinstance(item["input"], str):
@@ -129,20 +131,27 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
     return f"{path}: {message} (given {without_url_secrets(given if len(given) <= 200 else given[:197] + '...')})"
 
 
-def _keys_at(path: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
-    """The keys of the table at `path`; numbers in it count the items of a list of tables."""
+def _keys_at(path: tuple[Any, ...], model: type) -> list[str]:
+    """The keys of the table at `path`, in which are also places in lists of tables, and names of tables in dicts."""
     for step in path:
-        if isinstance(step, int):
+        field = _fields(model).get(step)
+        if field is None:
             continue
-        field = model.model_fields.get(step)
-        table = _table_in(field.annotation) if field else None
+        table = _table_in(field.annotation if isinstance(field, FieldInfo) else field.type)
         if table is None:
             return []
         model = table
-    return list(model.model_fields)
+    return list(_fields(model))
 
 
-def _table_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _fields(model: type) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = getattr(
+        model, "model_fields" if issubclass(model, BaseModel) else "__dataclass_fields__"
+    )
+    return found
+
+
+def _table_in(annotation: Any) -> type | None:
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)):
         return annotation
     return next((table for part in get_args(annotation) if (table := _table_in(part))), None)

@@ -59,8 +59,9 @@ LIBRARIES = {
     "pyarrow": ("analysis", "api", "load", "report", "store"),
     "pydantic": (
         "cli.spec_options",
-        "importers",
+        "economics",
         "grid_spec",
+        "importers",
         "simulator",
         "spec",
         "spec_reading",

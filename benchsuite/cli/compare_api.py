@@ -25,7 +25,7 @@ from benchsuite.economics.api_vs_own import (
     require,
 )
 from benchsuite.economics.gpu_hour import Ownership, hourly_cost, natural_mode
-from benchsuite.economics.prices import GENAI, ApiPrice, PriceBook, genai_price, refuse_small_units
+from benchsuite.economics.prices import GENAI, ApiPrice, PriceBook, genai_price, refuse_other_units
 from benchsuite.errors import PriceError
 from benchsuite.report.console import plain, say
 from benchsuite.report.format import DASH, number, percent, usd
@@ -82,7 +82,7 @@ def _api(book: PriceBook, flags: dict[str, Any]) -> ApiPrice:
         raise PriceError("exactly one way to name an API's price", where="--api", given=flags["api"], expected=ways)
     if flags["api"] is None:
         price = ApiPrice("--api-*-usd-per-1m", own[0], own[1], own[2], "--api-*-usd-per-1m", None)
-        refuse_small_units(price)
+        refuse_other_units(price)
         return price
     if flags["api"].startswith(GENAI):
         import datetime

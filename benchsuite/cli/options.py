@@ -118,9 +118,13 @@ def age_warnings(prices: Iterable[dict[str, Any]], today: str | None) -> list[st
     """
     import datetime
 
-    from benchsuite.economics.prices import age_warning, checked_date
+    from benchsuite.economics.prices import age_warning, price_date
+    from benchsuite.errors import PriceError
 
-    day = datetime.date.today().isoformat() if today is None else checked_date(today, "--today")
+    try:
+        day = datetime.date.today().isoformat() if today is None else price_date(today)
+    except ValueError as error:
+        raise PriceError(f"the day {error}", where="--today", given=today) from None
     found = [
         age_warning(price["name"], price["as_of"], day) for price in prices if not price["source"].startswith("--")
     ]

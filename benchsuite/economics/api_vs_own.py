@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import Field
 
 from benchsuite.economics.capacity import HOURS_PER_MONTH
 from benchsuite.economics.prices import ApiPrice
 from benchsuite.errors import PriceError, read_toml
+from benchsuite.strict_model import StrictModel, validated
 
 _MAX_STEPS = 1000
 
@@ -340,8 +343,33 @@ def _cheapest(most: int, make: Callable[[int], T], usd: Callable[[T], float]) ->
     return min((make(k) for k in range(most + 1)), key=usd)
 
 
-_NUMBERS = ("requests_per_day", "tokens_per_request", "days", "api_usd_per_1m_tokens", "usd_per_hour", "gpus")
-_PRINTED = ("api_usd", "own_usd", "saving_ratio")
+_AtLeast0 = Annotated[float, Field(ge=0, strict=True)]
+
+
+class _Printed(StrictModel):
+    api_usd: float | None = None
+    own_usd: float | None = None
+    saving_ratio: float | None = None
+
+
+class _ScenarioEntry(StrictModel):
+    """One [[scenario]] of a file."""
+
+    name: str | None = None
+    what: str = ""
+    requests_per_day: _AtLeast0
+    tokens_per_request: _AtLeast0
+    days: _AtLeast0
+    api_usd_per_1m_tokens: _AtLeast0
+    usd_per_hour: _AtLeast0
+    gpus: _AtLeast0
+    hours_per_month: Annotated[float, Field(ge=1, le=744, strict=True)] = HOURS_PER_MONTH
+    printed: _Printed = _Printed()
+    why: str = ""
+
+
+class _ScenarioFile(StrictModel):
+    scenario: Annotated[list[_ScenarioEntry], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,43 +398,25 @@ def parse_scenarios(text: str, where: str) -> tuple[Scenario, ...]:
         tree = read_toml(text)
     except ValueError as error:
         raise PriceError("the scenarios do not parse", where=where, given=error, expected="TOML") from None
-    entries = tree.get("scenario")
-    if not isinstance(entries, list) or not entries:
-        raise PriceError("no scenarios", where=where, expected="[[scenario]] tables")
-    return tuple(_scenario(entry, f"{where}: scenario {i}") for i, entry in enumerate(entries, 1))
+    file = validated(_ScenarioFile, tree, "the scenario file", where=where, error_type=PriceError)
+    return tuple(_scenario(entry, f"{where}: scenario {i}") for i, entry in enumerate(file.scenario, 1))
 
 
-def _scenario(entry: Any, where: str) -> Scenario:
-    if not isinstance(entry, Mapping):
-        raise PriceError("a scenario is a table", where=where, given=entry, expected="[[scenario]] tables")
-    known = (*_NUMBERS, "name", "what", "hours_per_month", "why", "printed")
-    if unknown := [key for key in entry if key not in known]:
-        raise PriceError(f"unknown key {unknown[0]!r}", where=where, given=unknown[0], expected=", ".join(known))
-    for key in _NUMBERS:
-        if not isinstance(entry.get(key), int | float):
-            raise PriceError(f"a scenario lacks {key}", where=where, given=entry.get(key), expected="a number")
-        require(f"{where}: {key}", entry[key], 0, float("inf"), "at least 0")
-    printed = entry.get("printed", {})
-    if not isinstance(printed, Mapping):
-        raise PriceError("printed is a table", where=where, given=printed, expected=", ".join(_PRINTED))
-    if unknown := [key for key in printed if key not in _PRINTED]:
-        raise PriceError("unknown key", where=f"{where}: printed", given=unknown[0], expected=", ".join(_PRINTED))
-    tokens = entry["requests_per_day"] * entry["tokens_per_request"] * entry["days"]
-    per_1m = entry["api_usd_per_1m_tokens"]
-    hours = entry.get("hours_per_month", HOURS_PER_MONTH)
-    host = SelfHost(entry["usd_per_hour"] * entry["gpus"], None, hours_per_month=hours)
-    api, own = tokens / 1e6 * per_1m, host.month_usd(tokens)
+def _scenario(entry: _ScenarioEntry, where: str) -> Scenario:
+    tokens = entry.requests_per_day * entry.tokens_per_request * entry.days
+    host = SelfHost(entry.usd_per_hour * entry.gpus, None, hours_per_month=entry.hours_per_month)
+    api, own = tokens / 1e6 * entry.api_usd_per_1m_tokens, host.month_usd(tokens)
     if not api:
         raise PriceError("a scenario without API cost has no saving", where=where, given=0, expected="tokens, a price")
     return Scenario(
-        name=str(entry.get("name", where)),
-        what=str(entry.get("what", "")),
+        name=entry.name or where,
+        what=entry.what,
         tokens_per_month=tokens,
-        api_usd_per_1m_tokens=per_1m,
+        api_usd_per_1m_tokens=entry.api_usd_per_1m_tokens,
         api_usd=api,
         own_usd=own,
         saving_ratio=1 - own / api,
-        break_even_tokens=break_even(per_1m, host).simple_tokens,
-        printed=dict(printed),
-        why=str(entry.get("why", "")),
+        break_even_tokens=break_even(entry.api_usd_per_1m_tokens, host).simple_tokens,
+        printed=entry.printed.model_dump(exclude_none=True),
+        why=entry.why,
     )

@@ -37,6 +37,8 @@ class Ownership:
     salvage: float | None = None
     hosting_per_hour: float | None = None
 
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # for price files  # noqa: RUF012
+
 
 @dataclass(frozen=True, slots=True)
 class HourlyCost:

@@ -12,15 +12,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from benchsuite.economics.cost import total_usd_per_hour
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
 from benchsuite.economics.gpu_hour import Ownership, hourly_cost, natural_mode
 from benchsuite.errors import PriceError, read_json, read_toml
+from benchsuite.strict_model import StrictModel, validated
 
-PRICE_KEYS = ("input_usd_per_1m_tokens", "cached_input_usd_per_1m_tokens", "output_usd_per_1m_tokens")
-API_KEYS = (*PRICE_KEYS, "source", "as_of", "note")
+_PER_1M = ("input_usd_per_1m_tokens", "cached_input_usd_per_1m_tokens", "output_usd_per_1m_tokens")
 LEAST_USD_PER_1M, MOST_USD_PER_1M = 1e-3, 1e4  # beyond: surely another unit (no model costs a cent per token)
+GENAI = "genai:"
+MAX_AGE_DAYS = 90
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +43,106 @@ class ApiPrice:
     note: str = ""
 
     def __post_init__(self) -> None:
-        for key in PRICE_KEYS:
+        """Raises PriceError where a price is none or too high for its unit. Files and flags have a lower bound too."""
+        for key in _PER_1M:
             value = getattr(self, key)
-            if value is not None or key != PRICE_KEYS[1]:
-                _check(key, value, self.name)
+            if value is not None and not (_is_price(value) and value <= MOST_USD_PER_1M):
+                raise PriceError(
+                    "an API price makes no sense", where=f"{self.name}: {key}", given=value, expected=_UNIT
+                )
 
 
-def api_price(name: str, entry: Any, sources: Mapping[str, str], where: str) -> ApiPrice:
-    """One entry of a price file. Raises PriceError naming the key that is missing, unknown or in another unit."""
-    at = f"{where}: api.{name}"
-    if not isinstance(entry, Mapping):
-        raise PriceError("an API price is a table", where=at, given=entry, expected=", ".join(API_KEYS))
-    for key in entry:
-        if key not in API_KEYS:
-            raise _unknown(str(key), at)
-    for key in (PRICE_KEYS[0], PRICE_KEYS[2], "source", "as_of"):
-        if key not in entry:
-            raise PriceError(f"an API price lacks {key}", where=at, given=", ".join(entry), expected=key)
-    source = str(entry["source"])
-    price = ApiPrice(
-        name=name,
-        input_usd_per_1m_tokens=entry[PRICE_KEYS[0]],
-        cached_input_usd_per_1m_tokens=entry.get(PRICE_KEYS[1]),
-        output_usd_per_1m_tokens=entry[PRICE_KEYS[2]],
-        source=sources.get(source, source),
-        as_of=checked_date(entry["as_of"], at),
-        note=str(entry.get("note", "")),
-    )
-    refuse_small_units(price)
-    return price
+def _is_price(value: object) -> bool:
+    # Compared before anything makes a float of it: an integer may be beyond every float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def refuse_small_units(price: ApiPrice) -> None:
-    """Raises PriceError where a price is so low that it must be per token or per 1,000 tokens."""
-    for key in PRICE_KEYS:
+_UNIT = f"US dollars per 1,000,000 tokens, {LEAST_USD_PER_1M:g} to {MOST_USD_PER_1M:,.0f}, or 0"
+
+
+def per_1m_tokens(value: float) -> float:
+    """`value`. Raises ValueError where it is so low or high that it must be of another unit."""
+    if value and not LEAST_USD_PER_1M <= value <= MOST_USD_PER_1M:
+        other = "per token or per 1,000 tokens" if value < LEAST_USD_PER_1M else "of another unit"
+        raise ValueError(f"looks like a price {other}; should be {_UNIT}")
+    return value
+
+
+def refuse_other_units(price: ApiPrice) -> None:
+    """Raises PriceError where one of the prices must be per token, per 1,000 tokens or of another unit."""
+    for key in _PER_1M:
         value = getattr(price, key)
-        if value and value < LEAST_USD_PER_1M:
-            raise _other_unit(key, value, price.name, "per token or per 1,000 tokens")
+        try:
+            per_1m_tokens(value or 0.0)
+        except ValueError as error:
+            raise PriceError(f"an API price {error}", where=f"{price.name}: {key}", given=value) from None
+
+
+def price_date(as_of: object) -> str:
+    """'2026-11-10' or '2026-11'. Raises ValueError for anything else."""
+    text = str(as_of)
+    found = re.fullmatch(r"([12]\d{3})-(0[1-9]|1[0-2])(?:-(\d{2}))?", text)
+    if found is None or not 1 <= int(found[3] or 1) <= calendar.monthrange(int(found[1]), int(found[2]))[1]:
+        raise ValueError("should be a date such as 2026-11-10 or 2026-11")
+    return text
+
+
+_UsdPer1m = Annotated[float, Field(strict=True, ge=0), AfterValidator(per_1m_tokens)]
+_Ranges = dict[str, tuple[float, float]]
+
+
+class _Sourced(StrictModel):
+    source: str
+    as_of: Annotated[str, BeforeValidator(price_date)]
+    note: str = ""
+
+
+class _ApiEntry(_Sourced):
+    """[api.NAME] of a price file."""
+
+    input_usd_per_1m_tokens: _UsdPer1m
+    cached_input_usd_per_1m_tokens: _UsdPer1m | None = None
+    output_usd_per_1m_tokens: _UsdPer1m
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unit_in_the_name(cls, entry: Any) -> Any:
+        for key in entry if isinstance(entry, dict) else ():
+            if re.search(r"1k|mille|per_token|cost_per", key):
+                raise ValueError(f"{key}: multiply by 1,000 (per 1K) or 1,000,000 (per token) and name it _usd_per_1m_")
+        return entry
+
+
+class _GpuEntry(_Sourced):
+    """[presets.NAME] of a price file."""
+
+    usd_per_hour: Annotated[float, Field(strict=True, ge=0)] | None = None
+    owned: Ownership | None = None
+    tornado: _Ranges = Field({})
+    uniform: _Ranges = Field({})
+
+    @model_validator(mode="after")
+    def _has_a_price(self) -> _GpuEntry:
+        if (self.owned is None) == (self.usd_per_hour is None):
+            raise ValueError("either usd_per_hour or a table `owned` is required")
+        self.hour()
+        return self
+
+    def hour(self) -> float:
+        """US dollars. Raises ValueError where the owned GPU's parameters make no sense."""
+        if self.owned is None:
+            return self.usd_per_hour or 0.0
+        try:
+            return hourly_cost(self.owned, natural_mode(self.owned)).usd_per_hour
+        except (PriceError, ArithmeticError) as error:
+            where = f"owned.{error.where}: " if isinstance(error, PriceError) else "owned: "
+            raise ValueError(where + str(error).partition("\n")[0]) from None
+
+
+class _PriceFile(StrictModel):
+    sources: dict[str, str] = Field({})
+    presets: dict[str, _GpuEntry] = Field({})
+    api: dict[str, _ApiEntry] = Field({})
 
 
 def litellm_prices(tree: Mapping[str, Any], where: str) -> dict[str, ApiPrice]:
@@ -105,51 +172,6 @@ def litellm_prices(tree: Mapping[str, Any], where: str) -> dict[str, ApiPrice]:
             "no model prices in the JSON file", where=where, expected="LiteLLM's format: input_cost_per_token"
         )
     return found
-
-
-def checked_date(as_of: object, where: str) -> str:
-    """'2026-11-10' or '2026-11'. Raises PriceError for anything else."""
-    text = str(as_of)
-    found = re.fullmatch(r"([12]\d{3})-(0[1-9]|1[0-2])(?:-(\d{2}))?", text)
-    if found is None or not 1 <= int(found[3] or 1) <= calendar.monthrange(int(found[1]), int(found[2]))[1]:
-        expected = "2026-11-10 or 2026-11"
-        raise PriceError("a date does not read", where=f"{where}: as_of", given=repr(as_of), expected=expected)
-    return text
-
-
-def _check(key: str, value: Any, name: str) -> None:
-    where = f"{name}: {key}"
-    # compared before anything makes a float of it: an integer may be beyond every float
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-    if not number:
-        raise PriceError("an API price makes no sense", where=where, given=value, expected="US dollars, at least 0")
-    if value > MOST_USD_PER_1M:
-        raise _other_unit(key, value, name, "of another unit")
-
-
-def _other_unit(key: str, value: float, name: str, other: str) -> PriceError:
-    return PriceError(
-        f"an API price looks like one {other}",
-        where=f"{name}: {key}",
-        given=value,
-        expected=f"US dollars per 1,000,000 tokens, {LEAST_USD_PER_1M:g} to {MOST_USD_PER_1M:,.0f}",
-    )
-
-
-def _unknown(key: str, at: str) -> PriceError:
-    if re.search(r"1k|mille|per_token|cost_per", key):
-        hint: str | None = "multiply by 1,000 (per 1K) or 1,000,000 (per token) and name it so"
-    else:
-        close = difflib.get_close_matches(key, API_KEYS, 1, cutoff=0.3)
-        hint = f"did you mean {close[0]!r}?" if close else None
-    what = f"unknown key {key!r}; the unit is part of the name"
-    return PriceError(what, where=at, given=key, expected=", ".join(API_KEYS), hint=hint)
-
-
-_P = TypeVar("_P")
-GENAI = "genai:"
-MAX_AGE_DAYS = 90
-_GPU_KEYS = {"usd_per_hour", "owned", "source", "as_of", "note", "tornado", "uniform"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +236,17 @@ def parse_prices(text: str, where: str) -> PriceBook:
         tree = read_toml(text)
     except ValueError as error:
         raise PriceError("the price file does not parse", where=where, given=error, expected="TOML or JSON") from None
-    for key, table in tree.items():
-        if key not in ("sources", "presets", "api") or not isinstance(table, dict):
-            expected = "tables [sources], [presets.NAME], [api.NAME]"
-            raise PriceError(f"unknown key {key!r} in a price file", where=where, given=key, expected=expected)
-    sources = tree.get("sources", {})
-    return PriceBook(
-        {name: _gpu_price(name, entry, sources, where) for name, entry in tree.get("presets", {}).items()},
-        {name: api_price(name, entry, sources, where) for name, entry in tree.get("api", {}).items()},
-    )
+    file = validated(_PriceFile, tree, "the price file", where=where, error_type=PriceError)
+    source = {**{entry.source: entry.source for entry in (*file.presets.values(), *file.api.values())}, **file.sources}
+    gpus = {
+        name: Price(name, gpu.hour(), source[gpu.source], gpu.as_of, gpu.note, gpu.owned, gpu.tornado, gpu.uniform)
+        for name, gpu in file.presets.items()
+    }
+    apis = {
+        name: ApiPrice(name, **api.model_dump(exclude={"source"}), source=source[api.source])
+        for name, api in file.api.items()
+    }
+    return PriceBook(gpus, apis)
 
 
 def genai_price(name: str, when: Any) -> ApiPrice:
@@ -266,39 +290,7 @@ def age_warning(name: str, as_of: str | None, today: str) -> str | None:
     return f"the price of {name} is of {as_of}, {age} days old; check it, and give your own with --prices FILE"
 
 
-def _gpu_price(name: str, entry: Any, sources: Mapping[str, str], where: str) -> Price:
-    at = f"{where}: presets.{name}"
-    if not isinstance(entry, dict) or ("owned" in entry) == ("usd_per_hour" in entry):
-        expected = "usd_per_hour, or a table `owned`"
-        raise PriceError("a GPU price is one number or its parameters", where=at, given=entry, expected=expected)
-    if unknown := set(entry) - _GPU_KEYS:
-        raise PriceError(f"unknown key {min(unknown)!r}", where=at, expected=", ".join(sorted(_GPU_KEYS)))
-    for key in ("source", "as_of"):
-        if key not in entry:
-            raise PriceError(f"a GPU price lacks {key}", where=at, given=", ".join(entry), expected=key)
-    try:
-        owned = Ownership(**entry["owned"]) if "owned" in entry else None
-        usd = (
-            hourly_cost(owned, natural_mode(owned)).usd_per_hour if owned else total_usd_per_hour(entry["usd_per_hour"])
-        )
-        ranges = [_ranges(entry.get(key, {})) for key in ("tornado", "uniform")]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise PriceError("a GPU price does not read", where=at, given=error, expected="numbers") from None
-    source = str(entry["source"])
-    dated = checked_date(entry["as_of"], at)
-    return Price(name, float(usd), sources.get(source, source), dated, str(entry.get("note", "")), owned, *ranges)
-
-
-def _ranges(entry: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    if not isinstance(entry, Mapping):
-        raise TypeError("tornado and uniform are tables of ranges")
-    found = {}
-    for key, (low, high) in entry.items():
-        found[key] = float(low), float(high)
-    return found
-
-
-def _named(name: str, known: Mapping[str, _P], what: str, where: str, hint: str) -> _P:
+def _named(name: str, known: Mapping[str, _T], what: str, where: str, hint: str) -> _T:
     if name in known:
         return known[name]
     close = difflib.get_close_matches(name.lower(), known, 1, cutoff=0.4)

@@ -84,7 +84,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         f"{GPT4} --fixed-usd-per-month -1": "fixed_usd_per_month",
         f"{GPT4} --reserved-usd-per-hour 1": "--reserved-usd-per-hour",
         f"{GPT4} --prices no-such.toml": "no-such.toml",
-        f"{GPT4} --today tomorrow": "--today: as_of",
+        f"{GPT4} --today tomorrow": "--today",
     },
     "cost": {
         "": None,
@@ -110,7 +110,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "--preset a800-owned --sensitivity --output-tok-s 0": "--output-tok-s",
         "--preset a800-owned --sensitivity --against-usd-per-1m 1": "--output-tok-s",
         "--prices no-such.toml --preset l4": "no-such.toml",
-        "--preset l4 --today soon": "--today: as_of",
+        "--preset l4 --today soon": "--today",
     },
     "plan": {
         QWEN: None,

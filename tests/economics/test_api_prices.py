@@ -102,16 +102,27 @@ def test_litellm_costs_that_are_not_per_token():
         ("input_usd_per_1m_tokens = 0.2", "input_usd_per_1m_tokens = '2'", "input_usd_per_1m_tokens"),
         ("input_usd_per_1m_tokens = 0.2", "input_usd_per_1m_tokens = 2e-7", "per token or per 1,000 tokens"),
         ("input_usd_per_1m_tokens = 0.2", "input_usd_per_1k_tokens = 0.2", "multiply by 1,000"),
-        ("input_usd_per_1m_tokens = 0.2", "input = 0.2", "the unit is part of the name"),
-        ("output_usd_per_1m_tokens = 0.8", "", "lacks output_usd_per_1m_tokens"),
-        ('as_of = "2026-11-01"', "", "lacks as_of"),
+        ("input_usd_per_1m_tokens = 0.2", "input = 0.2", "api.me/model.input: unknown key"),
+        ("output_usd_per_1m_tokens = 0.8", "", "api.me/model.output_usd_per_1m_tokens: required but missing"),
+        ('as_of = "2026-11-01"', "", "api.me/model.as_of: required but missing"),
         ('as_of = "2026-11-01"', 'as_of = "last week"', "as_of"),
         ("as_of = 2026-11-01", 'as_of = "2026-02-30"', "as_of"),
-        ("usd_per_hour = 1.5", "usd_per_hour = 1.5\ntornado = { usd_per_hour = [1] }", "does not read"),
+        (
+            "usd_per_hour = 1.5",
+            "usd_per_hour = 1.5\ntornado = { usd_per_hour = [1] }",
+            "presets.mine.tornado.usd_per_hour",
+        ),
         ("usd_per_hour = 1.5", "usd_per_hour = -1.5", "usd_per_hour"),
-        ("usd_per_hour = 1.5", "usd_per_hour = 'dear'", "does not read"),
-        ("usd_per_hour = 1.5", "usd_per_month = 1.5", "one number or its parameters"),
-        ("[presets.mine]", "[gpus.mine]", "unknown key 'gpus'"),
+        ("usd_per_hour = 1.5", "usd_per_hour = 'dear'", "presets.mine.usd_per_hour"),
+        ("usd_per_hour = 1.5", "", "either usd_per_hour or a table `owned` is required"),
+        ("usd_per_hour = 1.5", "owned = { years = 3, power = 1 }", "presets.mine.owned.power: unknown key"),
+        (
+            "usd_per_hour = 1.5",
+            "owned = { purchase_price = 1, years = 0, power_kw = 1, electricity_per_kwh = 1 }",
+            r"presets.mine: owned.years: a cost parameter makes no sense",
+        ),
+        ("usd_per_hour = 1.5", "usd_per_month = 1.5", "unknown key; did you mean 'usd_per_hour'"),
+        ("[presets.mine]", "[gpus.mine]", "gpus: unknown key"),
         ("[presets.mine]", "[presets.mine", "does not parse"),
     ],
 )
@@ -120,6 +131,15 @@ def test_nonsense_is_refused(old, new, message):
     with pytest.raises(PriceError, match=message) as caught:
         parse_prices(MINE.replace(old, new, 1), "mine.toml")
     assert caught.value.exit_code == 2
+
+
+def test_all_mistakes_at_once():
+    """A file with several mistakes names them all."""
+    with pytest.raises(PriceError) as caught:
+        parse_prices(MINE.replace("usd_per_hour = 1.5", "usd_per_hour = -1").replace("0.8", "2e-7"), "mine.toml")
+    places = [line.split(": ")[0].strip() for line in caught.value.what.split("\n")[1:]]
+    assert places == ["presets.mine.usd_per_hour", "api.me/model.output_usd_per_1m_tokens"]
+    assert caught.value.where == "mine.toml"
 
 
 def test_a_mistyped_name_is_answered():

@@ -35,10 +35,10 @@ def test_the_article_redone(i, tokens, api_usd, own_usd, saving, break_even, pri
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("api_usd_per_1m_tokens = 1.0", "api_usd_per_1k_tokens = 1.0", "unknown key 'api_usd_per_1k_tokens'"),
-        ("usd_per_hour = 0.35", "usd_per_hour = -0.35", "scenario 1: usd_per_hour"),
-        ("gpus = 1\n", "", "lacks gpus"),
-        ("api_usd = 1500.0", "api_cost = 1500.0", "printed"),
+        ("api_usd_per_1m_tokens = 1.0", "api_usd_per_1k_tokens = 1.0", "scenario.0.api_usd_per_1k_tokens: unknown key"),
+        ("usd_per_hour = 0.35", "usd_per_hour = -0.35", "scenario.0.usd_per_hour"),
+        ("gpus = 1\n", "", "scenario.0.gpus: required but missing"),
+        ("api_usd = 1500.0", "api_cost = 1500.0", "scenario.0.printed.api_cost: unknown key"),
         ("[[scenario]]", "[[scenario]", "do not parse"),
     ],
 )
