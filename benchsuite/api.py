@@ -82,7 +82,7 @@ def requests_frame(stored: run_folder.Run) -> pd.DataFrame:
         each = per_request(rows_of(table, one))
         for name, values in derived.items():
             values[level == one] = getattr(each, name)
-    done = {(str(point.get("point_id")), point.get("attempt", 0)) for point in stored.complete_points}
+    done = {(point.point_id, point.attempt) for point in stored.manifest.complete_points}
     attempts = frame["attempt"].fillna(0).astype(int)
     whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
     frame = frame.assign(**derived, whole=pd.Series(whole, index=frame.index, dtype=bool))
@@ -136,7 +136,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """manifest.json."""
-        return self.stored.manifest
+        return self.stored.manifest.plain()
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.manifest.get('status')}, {self.stored.table.num_rows} requests)"

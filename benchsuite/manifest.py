@@ -1,95 +1,234 @@
-"""Whether two runs may be compared: what differs between their manifests, and what of it forbids it. Pure."""
+"""manifest.json as a typed value: what ran, where and when; and in what two runs differ. Pure."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from benchsuite.errors import InputError, PointsError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+from benchsuite.errors import InputError, PointsError, SpecError
+from benchsuite.spec_reading import parse_spec
 
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < math.inf
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+# A point's name is part of file names: it leads nowhere else.
+PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Nanoseconds = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+Table = dict[str, Any]
 
 
-def _nanoseconds(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+class Facts(BaseModel):
+    """A table of the manifest. A key that is not listed here is kept; null is as if the key were missing."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, populate_by_name=True)
 
 
-def _name(value: Any) -> bool:
-    """A point's name is part of file names: it leads nowhere else."""
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+class WorkloadFacts(Facts):
+    """The request set. content_hash: of its prompts and lengths, in their order."""
+
+    name: str | None = None
+    requests: Count | None = None
+    content_hash: str | None = None
 
 
-_EXPECTED: dict[Callable[[Any], bool], str] = {
-    _text: "a text",
-    _number: "a finite number",
-    _count: "a whole number from 0 to 2147483647",
-    _nanoseconds: "a whole number of nanoseconds",
-    _name: "letters, digits, dots, - and _",
-}
+class Clock(Facts):
+    """The run's zero on the monotonic and the wall clock, and the last session's end on both."""
 
-_SPAN = {"started_s": _number, "ended_s": _number}
-_POINT: dict[str, Any] = {
-    "!point_id": _name, "!status": _text, "concurrency": _count, "repeat": _count, "attempt": _count, **_SPAN,
-    "client": {}, "server": {}, "warmup": {}, "cooldown": {}, "clocks": {}, "invalid": _text,
-}  # fmt: skip
-_GPU = {"source": _text, "driver": _text, "used": [_text], "devices": [{"uuid": _text, "name": _text}]}
-_SHAPE: dict[str, Any] = {
-    "run_id": _text, "spec": {}, "status": _text, "created": _text, "benchsuite": _text, "model": _text,
-    "workload": {"name": _text, "requests": _count, "content_hash": _text},
-    "clock": {"origin_monotonic_ns": _nanoseconds, "origin_wall_ns": _nanoseconds, "end_wall_ns": _nanoseconds},
-    "sessions": [{}], "host": {"versions": {}}, "calibration": {"points": [{}]}, "workers": _count,
-    "preflight": {"server": {}, "capacity": {}}, "endpoints": [{"base_url": _text, "role": _text, "model": _text}],
-    "served": {}, "planned_points": [_name], "points": [_POINT], "imported": {"definitions": [_text]},
-    "telemetry": {"gpu": _GPU, "server": [{"url": _text, "endpoint": _text}], "idle": _SPAN, "problems": [_text]},
-}  # fmt: skip
+    name: str | None = None
+    origin_monotonic_ns: Nanoseconds | None = None
+    origin_wall_ns: Nanoseconds | None = None
+    end_monotonic_ns: Nanoseconds | None = None
+    end_wall_ns: Nanoseconds | None = None
 
 
-def check_manifest(manifest: Any, where: str) -> None:
-    """Raises PointsError naming the first place whose value is not of its kind. null and a missing key are of any."""
-    _check(manifest, _SHAPE, where, "")
+class HostFacts(Facts):
+    """The machine of the measuring client. code_hash: of benchsuite's own files. versions: of libraries."""
+
+    platform: str | None = None
+    python: str | None = None
+    cpu_model: str | None = None
+    cpu_count: Count | None = None
+    code_hash: str | None = None
+    versions: Table = Field(default_factory=dict)
 
 
-def _check(value: Any, shape: Any, where: str, path: str) -> None:
-    if value is None:
-        return
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            raise _wrong(value, "a table", where, path)
-        for key, inner in shape.items():
-            name = key.removeprefix("!")
-            if key != name and value.get(name) is None:
-                raise _wrong(None, f"{name} in it", where, path)
-            _check(value.get(name), inner, where, f"{path}.{name}" if path else name)
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise _wrong(value, "a list", where, path)
-        for i, item in enumerate(value):
-            if item is None:
-                raise _wrong(item, "no null", where, f"{path}[{i}]")
-            _check(item, shape[0], where, f"{path}[{i}]")
-    elif not shape(value):
-        raise _wrong(value, _EXPECTED[shape], where, path)
+class ServerProbe(Facts):
+    """What the server turned out to be before the first point. server: what it says of itself; capacity: its limits."""
+
+    profile: str | None = None
+    server: Table = Field(default_factory=dict)
+    capacity: Table = Field(default_factory=dict)
+    cache_bust: str | None = None
+    stamp_source: str | None = None
+    reports_usage: bool | None = None
+
+    @property
+    def version(self) -> str | None:
+        """The server's version, or what it calls its build."""
+        found = self.server.get("version") or self.server.get("build_info")
+        return None if found is None else str(found)
+
+    @property
+    def name(self) -> str:
+        """The kind of server and its version, as far as known."""
+        return " ".join(part for part in (self.profile, self.version) if part)
 
 
-def _wrong(value: Any, expected: str, where: str, path: str) -> PointsError:
-    return PointsError("the manifest is damaged", where=f"{where}: {path}", given=ascii(value)[:80], expected=expected)
+class EndpointFacts(Facts):
+    """A base URL that rows may name. role: own, or fallback."""
+
+    base_url: str | None = None
+    role: str | None = None
+    model: str | None = None
 
 
+class GpuDevice(Facts):
+    """A GPU of the machine."""
+
+    uuid: str | None = None
+    name: str | None = None
+
+
+class GpuFacts(Facts):
+    """The GPUs. used: UUIDs of those that serve."""
+
+    source: str | None = None
+    driver: str | None = None
+    used: list[str] = Field(default_factory=list)
+    devices: list[GpuDevice] = Field(default_factory=list)
+
+    @property
+    def used_names(self) -> str | None:
+        """Model and UUID of the GPUs that serve; None where none is known."""
+        names = {device.uuid: device.name for device in self.devices}
+        return ", ".join(sorted(f"{names.get(uuid)} {uuid}" for uuid in self.used)) or None
+
+
+class Span(Facts):
+    """A stretch of the run, in seconds of its clock."""
+
+    started_s: float | None = None
+    ended_s: float | None = None
+
+
+class MetricsSource(Facts):
+    """A metrics page that was read, and the endpoint that it belongs to."""
+
+    url: str | None = None
+    endpoint: str | None = None
+
+
+class TelemetryFacts(Facts):
+    """What was sampled. gpu: None where no GPU was. idle: when the server had its model loaded and nothing to do."""
+
+    gpu: GpuFacts | None = None
+    server: list[MetricsSource] = Field(default_factory=list)
+    idle: Span | None = None
+    problems: list[str] = Field(default_factory=list)
+
+
+class PointEntry(Span):
+    """One attempt at a point. status: running, complete, stopped, failed, invalid or abandoned.
+
+    invalid: why a measured point is no measurement; reason: why it failed. client: how the measuring processes fared.
+    """
+
+    point_id: PointName
+    status: str
+    concurrency: Count | None = None
+    repeat: Count | None = None
+    attempt: Count = 0
+    client: Table = Field(default_factory=dict)
+    server: Table = Field(default_factory=dict)
+    warmup: Table = Field(default_factory=dict)
+    cooldown: Table = Field(default_factory=dict)
+    clocks: Table = Field(default_factory=dict)
+    cache_bust: str | None = None
+    salt: str | None = None
+    cache_reset: Any = None
+    invalid: str | None = None
+    reason: str | None = None
+
+
+class RunManifest(Facts):
+    """What ran, on what, when. spec, price and SLO as they were given; `points` in the order of their measuring.
+
+    status: running, complete, stopped, failed or interrupted. launched_server: of a server that benchsuite started.
+    """
+
+    schema_version: int | None = Field(
+        default=None, validation_alias=AliasChoices("schema", "schema_version"), serialization_alias="schema"
+    )
+    run_id: str = ""
+    spec: Table = Field(default_factory=dict)
+    status: str | None = None
+    created: str | None = None
+    benchsuite: str | None = None
+    model: str | None = None
+    workload: WorkloadFacts = Field(default_factory=WorkloadFacts)
+    clock: Clock = Field(default_factory=Clock)
+    sessions: list[Table] = Field(default_factory=list)
+    host: HostFacts = Field(default_factory=HostFacts)
+    calibration: Table | None = None
+    workers: Count | None = None
+    server_probe: ServerProbe = Field(default_factory=ServerProbe)
+    endpoints: list[EndpointFacts] = Field(default_factory=list)
+    launched_server: Table | None = None
+    telemetry: TelemetryFacts = Field(default_factory=TelemetryFacts)
+    planned_points: list[PointName] = Field(default_factory=list)
+    points: list[PointEntry] = Field(default_factory=list)
+    imported: Table | None = None
+
+    @classmethod
+    def read(cls, tree: Any, where: str) -> RunManifest:
+        """The manifest from plain data. Raises PointsError naming the first value that is not of its kind."""
+        try:
+            return cls.model_validate(_without_nulls(tree))
+        except (ValidationError, RecursionError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "nested too deeply"}
+            raise PointsError(
+                "the manifest is damaged",
+                where=f"{where}: {'.'.join(map(str, first['loc'])) or 'top level'}",
+                given=ascii(first.get("input"))[:80],
+                expected=str(first["msg"]),
+            ) from None
+
+    def plain(self) -> Table:
+        """As plain data for manifest.json."""
+        return self.model_dump(mode="json", exclude_none=True, by_alias=True)
+
+    def get(self, key: str, default: Any = None) -> Any:  # goes when every reader takes the attributes
+        value = self.plain().get({"preflight": "server_probe", "served": "launched_server"}.get(key, key))
+        return default if value is None else value
+
+    def __getitem__(self, key: str) -> Any:
+        return self.plain()[{"preflight": "server_probe", "served": "launched_server"}.get(key, key)]
+
+    @property
+    def gpu(self) -> GpuFacts:
+        """The GPUs; empty where none was sampled."""
+        return self.telemetry.gpu or GpuFacts()
+
+    def replaced(self, **facts: Any) -> RunManifest:
+        """The same with other facts, as plain data."""
+        return RunManifest.read(self.plain() | facts, "manifest")
+
+    @property
+    def complete_points(self) -> list[PointEntry]:
+        """The points that were measured to their end."""
+        return [point for point in self.points if point.status == "complete"]
+
+
+def _without_nulls(tree: Any, depth: int = 0) -> Any:
+    if depth > 60:
+        raise RecursionError
+    if isinstance(tree, dict):
+        return {key: _without_nulls(value, depth + 1) for key, value in tree.items() if value is not None}
+    return [_without_nulls(item, depth + 1) for item in tree] if isinstance(tree, list) else tree
+
+
+# What a fact tells apart. A baseline must be alike in the first six; a run that is gone on with in all but the levels.
 GROUPS = {
     "machine": "the GPUs, and the client's CPU",
     "driver": "the GPU driver",
@@ -98,88 +237,129 @@ GROUPS = {
     "client": "the measuring client's driver, workers and stamps; and that it was at its limit",
     "schema": "the version of the run folder",
     "levels": "the concurrency levels",
+    "protocol": "warm-ups, limits and every other setting of the sweep",
+    "server": "the server's kind and version, and how it was started",
+    "harness": "benchsuite's version and code",
+    "host": "the client's kernel",
+    "address": "where the server is, and what it was asked to be",
 }
-_MISSING = "not known"
+# keys of the spec that change no measured figure, or only which points there are, or that name what is compared itself
+_FREE = (
+    "price", "slo", "goodput", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env",
+    "server.api_key_file", "load.max_errors", "load.server_recovery_timeout_s", "workload.source",
+)  # fmt: skip
+_GROUP_OF_KEY = {
+    "workload": "workload", "server.endpoint": "workload", "server.stream": "workload", "server.extra_body": "workload",
+    "load.driver": "client", "load.workers": "client", "load.kernel_timestamps": "client",
+    "workload.cache_bust": "protocol", "server.base_url": "address", "server.more_base_urls": "address",
+    "server.model": "address", "server.profile": "address",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One fact that two runs have not alike. group: a key of GROUPS, None where the difference is only told."""
+    """One fact that two runs have not alike. group: a key of GROUPS."""
 
-    group: str | None
+    group: str
     what: str
     new: str
-    baseline: str
+    before: str
 
-    def __str__(self) -> str:
-        return f"{self.what}: {self.baseline} in the baseline, {self.new} in the run"
+    def between(self, new: str, before: str) -> str:
+        """In words: `what: ... in BEFORE, ... in NEW`."""
+        return f"{self.what}: {self.before} {before}, {self.new} {new}"
 
 
-def differences(new: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[Difference]:
-    """What the two manifests have not alike, of what can change a figure. A fact that one lacks differs."""
-    a, b = _facts(new), _facts(baseline)
-    return [Difference(group, what, _said(a[group, what]), _said(b[group, what])) for group, what in a if (
-        a[group, what] != b[group, what]
-    )]  # fmt: skip
+def differences(
+    new: RunManifest, before: RunManifest, *, groups: Collection[str] = GROUPS, probed: bool = True
+) -> list[Difference]:
+    """What two runs have not alike, of what can change a figure. A fact that one of them lacks differs.
+
+    groups: only these. probed: also what is known only once the server and the GPUs were asked.
+    """
+    a, b = _facts(new, probed), _facts(before, probed)
+    return [
+        Difference(key[0], key[1], _text(a.get(key)), _text(b.get(key)))
+        for key in dict.fromkeys((*a, *b))
+        if key[0] in groups and a.get(key) != b.get(key)
+    ]
+
+
+BASELINE_GROUPS = ("machine", "driver", "model", "workload", "client", "schema", "levels")
 
 
 def refuse_unlike(found: Sequence[Difference], allowed: Collection[str]) -> list[str]:
-    """What may differ, in words. Raises InputError naming every difference that may not and is not allowed."""
-    refused = [one for one in found if one.group is not None and one.group not in allowed]
+    """What differs from a baseline and may, in words. Raises InputError naming every difference that may not.
+
+    allowed: groups that may differ all the same.
+    """
+    refused = [one for one in found if one.group in BASELINE_GROUPS and one.group not in allowed]
     if refused:
-        groups = list(dict.fromkeys(str(one.group) for one in refused))
+        lines = [one.between("in the run", "in the baseline") for one in refused]
         raise InputError(
-            "the baseline is of something else, so the runs do not compare:\n    " + "\n    ".join(map(str, refused)),
+            "the baseline is of something else, so the runs do not compare:\n    " + "\n    ".join(lines),
             where="--baseline",
-            expected="the same " + ", ".join(GROUPS),
-            hint=f"measure a baseline here; or compare all the same with --allow {','.join(groups)}",
+            expected="the same " + ", ".join(BASELINE_GROUPS),
+            hint="measure a baseline here; or compare all the same with --allow "
+            + ",".join(dict.fromkeys(one.group for one in refused)),
         )
-    return [str(one) + ("" if one.group is None else f" (--allow {one.group})") for one in found]
+    return [
+        one.between("in the run", "in the baseline") + (f" (--allow {one.group})" if one.group in allowed else "")
+        for one in found
+        if one.group != "address"
+    ]
 
 
-def _facts(manifest: Mapping[str, Any]) -> dict[tuple[str | None, str], Any]:
-    spec, host = manifest.get("spec") or {}, manifest.get("host") or {}
-    server, load, workload = (spec.get(key) or {} for key in ("server", "load", "workload"))
-    preflight = manifest.get("preflight") or {}
-    gpu = (manifest.get("telemetry") or {}).get("gpu") or {}
-    own = [one for one in manifest.get("endpoints") or [] if one.get("role") == "own"]
-    asked = ("fixed_length", "max_output_tokens")
-    return {
-        ("machine", "GPUs"): _gpus(gpu),
-        ("machine", "client CPU"): _joined(host.get("cpu_model"), host.get("cpu_count")),
-        ("machine", "servers"): max(len(own), 1),
-        ("driver", "GPU driver"): gpu.get("driver"),
-        ("model", "model"): manifest.get("model"),
-        ("schema", "schema of the run folder"): manifest.get("schema"),
-        ("workload", "workload hash"): (manifest.get("workload") or {}).get("content_hash"),
-        **{("workload", f"workload.{key}"): workload.get(key) for key in asked},
-        ("workload", "cache busting"): preflight.get("cache_bust", workload.get("cache_bust")),
-        **{("workload", f"server.{key}"): server.get(key) for key in ("endpoint", "stream", "extra_body")},
-        ("client", "driver"): load.get("driver"),
-        ("client", "workers"): manifest.get("workers", load.get("workers")),
-        ("client", "stamps"): preflight.get("stamp_source"),
-        (None, "server"): preflight.get("profile"),
-        (None, "server version"): _version(preflight.get("server") or {}),
-        (None, "server started as"): (manifest.get("served") or {}).get("plan"),
-        (None, "benchsuite"): _joined(manifest.get("benchsuite"), str(host.get("code_hash") or "")[:12] or None),
-        (None, "kernel"): host.get("platform"),
+def _facts(manifest: RunManifest, probed: bool) -> dict[tuple[str, str], Any]:
+    host, probe, gpu = manifest.host, manifest.server_probe, manifest.gpu
+    launched = manifest.launched_server
+    facts = {
+        ("workload", "workload content"): manifest.workload.content_hash,
+        ("server", "server started as"): (launched or {}).get("plan"),
+        ("harness", "benchsuite"): manifest.benchsuite,
+        ("harness", "benchsuite's code"): host.code_hash and host.code_hash[:12],
+        ("schema", "schema of the run folder"): manifest.schema_version,
+        ("machine", "client CPU"): ", ".join(str(v) for v in (host.cpu_model, host.cpu_count) if v is not None) or None,
+        ("host", "kernel"): host.platform,
     }
+    for key, value in _flat(_settings(manifest)).items():
+        if not _is_under(key, _FREE) and not (launched and key == "server.base_url"):  # whose port is new every time
+            group = next((g for prefix, g in reversed(_GROUP_OF_KEY.items()) if _is_under(key, (prefix,))), "protocol")
+            facts[group, key] = value
+    if probed:
+        own = sum(endpoint.role == "own" for endpoint in manifest.endpoints)
+        facts |= {
+            ("machine", "GPUs"): gpu.used_names,
+            ("machine", "servers"): max(own, 1),
+            ("driver", "GPU driver"): gpu.driver,
+            ("model", "model"): manifest.model,
+            ("workload", "cache busting"): probe.cache_bust,
+            ("client", "workers used"): manifest.workers,
+            ("client", "time stamps"): probe.stamp_source,
+            ("server", "server"): probe.profile,
+            ("server", "server version"): probe.version,
+        }
+    return facts
 
 
-def _gpus(gpu: Mapping[str, Any]) -> str | None:
-    used = gpu.get("used") or []
-    names = {device.get("uuid"): device.get("name") for device in gpu.get("devices") or []}
-    return ", ".join(sorted(f"{names.get(uuid)} {uuid}" for uuid in used)) or None
+def _settings(manifest: RunManifest) -> Table:
+    """The spec with its defaults; as it stands where it is of another version."""
+    try:
+        return parse_spec(manifest.spec, where="manifest.json").model_dump(mode="json")
+    except SpecError:
+        return manifest.spec
 
 
-def _version(server: Mapping[str, Any]) -> Any:
-    return server.get("version") or server.get("build_info")
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Table:
+    flat: Table = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+    return flat
 
 
-def _joined(*parts: Any) -> str | None:
-    known = [str(part) for part in parts if part is not None]
-    return ", ".join(known) or None
+def _is_under(key: str, prefixes: Collection[str]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-def _said(value: Any) -> str:
-    return _MISSING if value is None else " ".join(str(value).split())
+def _text(value: Any) -> str:
+    return "not known" if value is None else " ".join(str(value).split())

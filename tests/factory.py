@@ -96,7 +96,7 @@ def run_folder(
             "model": model,
             "spec": _spec(levels, repeats, requests, model, slo, usd_per_hour, spec or {}),
             "workload": {"name": "w", "requests": requests, "content_hash": "abc123"},
-            "preflight": {"profile": "vllm", "reports_usage": True, "server": {"version": "0.0"}},
+            "server_probe": {"profile": "vllm", "reports_usage": True, "server": {"version": "0.0"}},
             "host": {"platform": "here", "versions": {"numpy": "2", "uvloop": None}},
             **({"telemetry": _TELEMETRY} if gpu else {}),
             "workers": 1,

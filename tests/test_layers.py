@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 WORDS = (
     "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "grid_spec",
     "servers",
+    "manifest",
 )  # fmt: skip
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.request_body", "client.http", "servers",
@@ -60,6 +61,7 @@ LIBRARIES = {
     "pydantic": (
         "cli.spec_options",
         "economics",
+        "manifest",
         "grid_spec",
         "importers",
         "simulator",

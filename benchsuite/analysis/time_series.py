@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchsuite.analysis.requests import Floats, as_table, repeats_of, rows_of
+from benchsuite.manifest import RunManifest
 
 Window = tuple[float, float]
 _PERIODS = 2.5  # readings further apart than this many periods have a hole between them
@@ -179,7 +180,7 @@ class ServerWindow:
     client: Mapping[str, Any] = field(default_factory=dict)
 
 
-def windows_of(manifest: Mapping[str, Any], requests: pa.Table | None = None) -> list[ServerWindow]:
+def windows_of(manifest: RunManifest, requests: pa.Table | None = None) -> list[ServerWindow]:
     """The points that were measured to their end and say when, in order; one measured anew counts once.
 
     requests: pyarrow Table with point_id, sent_s and closed_s; None: busy_s is the edges.
@@ -188,14 +189,12 @@ def windows_of(manifest: Mapping[str, Any], requests: pa.Table | None = None) ->
     rows = [] if requests is None else requests.group_by("point_id").aggregate(ends).to_pylist()
     busy = {row["point_id"]: (row["sent_s_min"], row["closed_s_max"]) for row in rows}
     found: dict[str, ServerWindow] = {}
-    for entry in manifest.get("points") or []:
-        started_s, ended_s = entry.get("started_s"), entry.get("ended_s")
-        if entry.get("status") == "complete" and started_s is not None and ended_s is not None:
-            name = str(entry["point_id"])
+    for entry in manifest.complete_points:
+        started_s, ended_s, name = entry.started_s, entry.ended_s, entry.point_id
+        if started_s is not None and ended_s is not None:
             first_s, last_s = busy.get(name, (None, None))
             edges = (started_s if first_s is None else first_s, ended_s if last_s is None else last_s)
-            client = entry.get("client") or {}
-            found[name] = ServerWindow(name, int(entry.get("concurrency") or 0), started_s, ended_s, edges, client)
+            found[name] = ServerWindow(name, entry.concurrency or 0, started_s, ended_s, edges, entry.client)
     return list(found.values())
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchsuite.manifest import RunManifest
 from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.slo import Slo
 
@@ -177,14 +178,12 @@ def _run_walls_s(run: Any, choice: EvaluatedLevel) -> tuple[float, ...]:
     return tuple(one.duration_s for one in repeats_of(rows))
 
 
-def _facts(manifest: dict[str, Any]) -> dict[str, str | None]:
-    preflight = manifest.get("preflight") or {}
-    server = preflight.get("server") or {}
+def _facts(manifest: RunManifest) -> dict[str, str | None]:
     named = {
-        "workload": (manifest.get("workload") or {}).get("content_hash"),
-        "server": preflight.get("profile"),
-        "server version": server.get("version"),
-        "client host": (manifest.get("host") or {}).get("platform"),
+        "workload": manifest.workload.content_hash,
+        "server": manifest.server_probe.profile,
+        "server version": manifest.server_probe.server.get("version"),
+        "client host": manifest.host.platform,
     }
     return {key: None if value is None else str(value) for key, value in named.items()}
 

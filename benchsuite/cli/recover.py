@@ -31,7 +31,7 @@ def command(run: Path) -> int:
         key = point["point_id"], point.get("attempt", 0)
         attempt = f" attempt {key[1] + 1}" if key[1] else ""
         click.echo(f"{key[0]}{attempt}: {rows[key]} rows, {point['status']}")
-    whole, planned = {p["point_id"] for p in found.complete_points}, found.manifest.get("planned_points", [])
+    whole, planned = {p.point_id for p in found.manifest.complete_points}, found.manifest.planned_points
     missing = [point_id for point_id in planned if point_id not in whole]
     click.echo(
         f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest['status']}"

@@ -66,10 +66,12 @@ def command(
 
     if resume is not None and output is not None and resume != output:
         raise click.UsageError("--resume names the run folder; leave --output out")
-    before = read_run(resume).manifest if resume is not None else {}
+    before = None if resume is None else read_run(resume).manifest
     keys = overrides(flags)
     plan = served_plan(serve, before, keys, resume or output)
-    asked = load_spec(spec, keys if plan is None else with_server(keys, plan, spec or resume), before.get("spec"))
+    asked = load_spec(
+        spec, keys if plan is None else with_server(keys, plan, spec or resume), None if before is None else before.spec
+    )
     unit_price(asked.price)
     if print_spec:
         click.echo(toml_of(asked), nl=False)

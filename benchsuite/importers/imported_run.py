@@ -154,7 +154,7 @@ def imported_run(points: Sequence[ImportedPoint], *, run_id: str, model: str | N
         "model": model,
         "workload": {"name": f"of {points[0].tool}", "requests": len(points[0].requests), "content_hash": None},
         "clock": {"name": f"that of {points[0].tool}, from each point's first request", "origin_monotonic_ns": 0},
-        "preflight": {"stamp_source": "user"},
+        "server_probe": {"stamp_source": "user"},
         "imported": {"tool": points[0].tool, "definitions": list(points[0].definitions)},
         "points": entries,
     }

@@ -18,6 +18,7 @@ from benchsuite.load.preflight import Preflight
 from benchsuite.load.progress import Step, SweepResult, View
 from benchsuite.load.sweep import sweep
 from benchsuite.load.worker_pool import Progress
+from benchsuite.manifest import RunManifest
 from benchsuite.serving.launch import keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets, served_name
 from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port
@@ -29,7 +30,7 @@ _DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone
 
 
 def served_plan(
-    text: str | None, before: Mapping[str, Any], keys: Mapping[str, Any], folder: Path | None = None
+    text: str | None, before: RunManifest | None, keys: Mapping[str, Any], folder: Path | None = None
 ) -> LaunchPlan | None:
     """The server to start, with a port: as `text` says, or again as the run's manifest `before` says; None: none.
 
@@ -45,7 +46,7 @@ def served_plan(
                 hint="leave --base-url out: the server that is started has an address of its own",
             )
         return None
-    text = text if text is not None else (before.get("served") or {}).get("plan")
+    text = text if text is not None else ((before and before.launched_server) or {}).get("plan")
     if text is None:
         return None
     plan = refuse_secrets(parse_serve(text))
@@ -56,7 +57,7 @@ def _port_before(folder: Path | None) -> int | None:
     """The port of the server that was started for the run in `folder`; None without one, or if it is taken now."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8")) if folder is not None else {}
-        url = manifest["spec"]["server"]["base_url"] if manifest.get("served") else ""
+        url = manifest["spec"]["server"]["base_url"] if manifest.get("launched_server") else ""
         port = urlsplit(url).port
         if port is not None:
             require_free_port(port)

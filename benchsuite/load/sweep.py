@@ -1,4 +1,4 @@
-"""A sweep from its spec to its run folder: what is refused before, and who conducts it (conductor.py)."""
+"""A sweep: refuse, find the server out, then point by point warm up, cool down, measure and save; resume."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,18 +23,28 @@ import httpx
 from benchsuite import __version__
 from benchsuite.client.request import PointContext
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
-from benchsuite.errors import InputError, RunError
+from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.load.preflight import Preflight, control_client, preflight, spec_at
 from benchsuite.load.progress import Step, SweepResult, View
 from benchsuite.load.schedule import PointPlan, plan_points
 from benchsuite.load.server_probe import reset_prefix_cache
 from benchsuite.load.worker_pool import GROUP_SIGNALS, Fleet, PointOrder, Progress, WorkerReport, WorkerSetup
+from benchsuite.manifest import (
+    GROUPS,
+    Clock,
+    EndpointFacts,
+    HostFacts,
+    PointEntry,
+    RunManifest,
+    ServerProbe,
+    WorkloadFacts,
+    differences,
+)
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.redact import masked
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import parse_spec
-from benchsuite.store.run_folder import Run, RunFolder
+from benchsuite.store.run_folder import RunFolder
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import Beside
 from benchsuite.telemetry.server_metrics import ServerState, read_state, wait_until_idle
@@ -52,45 +63,35 @@ def utc(wall_ns: int) -> str:
 
 
 def new_manifest(
-    spec: SweepSpec,
-    workload: Workload,
-    found: Preflight,
-    before: Mapping[str, Any],
-    served: dict[str, Any] | None,
-    now: Anchor,
-) -> dict[str, Any]:
-    """The manifest of a session that begins now. before: that of the run so far, empty for a new one.
+    spec: SweepSpec, workload: Workload, launched: dict[str, Any] | None, before: RunManifest | None, now: Anchor
+) -> RunManifest:
+    """The manifest of a session that begins now; `before`: that of the run so far.
 
-    A run that goes on keeps its id, its birth, its origin in time, its points and the sessions before.
+    A run that goes on keeps its id, its birth, its origin in time, its points and the sessions before. What the server
+    turns out to be comes later.
     """
-    origin = continued_origin(before, now) if before else now
+    origin = now if before is None else continued_origin(before, now)
     session = {"monotonic_origin_ns": origin.monotonic_ns, "started": utc(now.wall_ns), "ended": None}
-    return {
-        "schema": SCHEMA_VERSION,
-        "run_id": before["run_id"] if before else new_run_id(found.model),
-        "status": "running",
-        "created": before.get("created") or utc(origin.wall_ns),
-        "benchsuite": __version__,
-        "spec": spec.model_dump(mode="json"),
-        "model": found.model,
-        "workload": {
-            "name": workload.name,
-            "requests": len(workload.prompts),
-            "content_hash": workload.content_hash,
-        },
-        "clock": {
-            "name": "CLOCK_MONOTONIC",
-            "origin_monotonic_ns": origin.monotonic_ns,
-            "origin_wall_ns": origin.wall_ns,
-        },
-        "sessions": [*(before.get("sessions") or ([{}] if before else [])), session],
-        "host": describe_host(),
-        "calibration": read_calibration(),
-        "preflight": found.facts,
-        "endpoints": found.roles,
-        "served": served,
-        "points": abandoned(before.get("points", [])),
-    }
+    points = [] if before is None else [point.model_copy() for point in before.points]
+    for point in points:
+        if point.status != "complete":  # given up, for a later attempt
+            point.status = "abandoned"
+    return RunManifest(
+        schema_version=SCHEMA_VERSION,
+        run_id="" if before is None else before.run_id,
+        status="running",
+        created=before.created if before is not None and before.created else utc(origin.wall_ns),
+        benchsuite=__version__,
+        spec=spec.model_dump(mode="json"),
+        workload=WorkloadFacts(name=workload.name, requests=len(workload.prompts), content_hash=workload.content_hash),
+        clock=Clock(name="CLOCK_MONOTONIC", origin_monotonic_ns=origin.monotonic_ns, origin_wall_ns=origin.wall_ns),
+        sessions=[*([] if before is None else before.sessions or [{}]), session],
+        host=HostFacts.model_validate(describe_host()),
+        calibration=read_calibration(),
+        launched_server=launched,
+        workers=spec.load.n_workers,
+        points=points,
+    )
 
 
 def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def server_entry(before: ServerState | None, after: ServerState | None) -> dict[str, Any]:
+def _generated_tokens(before: ServerState | None, after: ServerState | None) -> dict[str, Any]:
     """The server's own count of generated tokens over the point; None where it does not tell."""
     delta = None
     if before and after and before.generated_tokens is not None and after.generated_tokens is not None:
@@ -142,10 +143,10 @@ def server_entry(before: ServerState | None, after: ServerState | None) -> dict[
     return {"generated_tokens": delta}
 
 
-_POLL_S = 0.5
+_POLL_S, _QUEUE_EVERY_S = 0.5, 0.25
 
 
-class Presence:
+class HealthCheck:
     """Asks the servers beside the load. ended: whether a server that we started ourselves has ended."""
 
     def __init__(self, control: httpx.Client, base_urls: Sequence[str], ended: Callable[[], bool]) -> None:
@@ -178,68 +179,35 @@ class Presence:
         return None
 
 
-_EVERY_S = 0.25
+def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting: MutableSequence[int]) -> None:
+    """The number of requests that wait at each server; 0 where it does not tell: its own answer decides."""
+    for k, client in enumerate(clients):
+        state = read_state(client, profile)
+        waiting[k] = int(state.waiting) if state is not None and state.waiting is not None else 0
 
 
-def watch_queues(spec: SweepSpec, found: Preflight) -> Callable[[MutableSequence[int]], AbstractContextManager[object]]:
-    """What a fleet needs to keep the queues' lengths known; nothing where no fallback asks for them."""
+@contextmanager
+def _queue_depth(spec: SweepSpec, found: Preflight, waiting: MutableSequence[int]) -> Iterator[None]:
+    """Reads the queues a few times a second, where a fallback asks for it."""
     if found.fallback is None or found.fallback.max_waiting is None:
-        return lambda _: nullcontext()
+        yield
+        return
+    stop = threading.Event()
 
-    def watch(waiting: MutableSequence[int]) -> AbstractContextManager[object]:
-        clients = [control_client(spec_at(spec, url)) for url in spec.server.base_urls]
-        return QueueWatch(clients, found.profile, waiting)
-
-    return watch
-
-
-class QueueWatch:
-    """Reads every server's number of waiting requests a few times a second, from entering to leaving.
-
-    A server that does not tell counts as one where nothing waits: its own answer decides.
-    """
-
-    def __init__(
-        self,
-        clients: Sequence[httpx.Client],
-        profile: Server,
-        waiting: MutableSequence[int],
-        every_s: float = _EVERY_S,
-    ) -> None:
-        self._clients, self._profile, self._waiting, self._every_s = clients, profile, waiting, every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="benchsuite-queue-watch", daemon=True)
-
-    def __enter__(self) -> QueueWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def read() -> None:
         with ExitStack() as stack:
-            for client in self._clients:
-                stack.enter_context(client)
-            while not self._stop.is_set():
-                self.look()
-                self._stop.wait(self._every_s)
+            clients = [stack.enter_context(control_client(spec_at(spec, url))) for url in spec.server.base_urls]
+            while not stop.is_set():
+                read_queue_depths(clients, found.profile, waiting)
+                stop.wait(_QUEUE_EVERY_S)
 
-    def look(self) -> None:
-        """Read all once."""
-        for k, client in enumerate(self._clients):
-            state = read_state(client, self._profile)
-            self._waiting[k] = int(state.waiting) if state is not None and state.waiting is not None else 0
-
-
-# keys of the spec that may differ: they change no measured figure, or only which points there are, or (the name of the
-# workload's file) what they name is compared itself
-_FREE = (
-    "price", "slo", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env", "server.api_key_file",
-    "load.max_errors", "load.server_recovery_timeout_s", "workload.source",
-)  # fmt: skip
-_MISSING = "nothing"
+    thread = threading.Thread(target=read, name="benchsuite-queue-depth", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,54 +218,15 @@ class Remaining:
     attempt: int
 
 
-def identity(
-    spec: SweepSpec, content_hash: str | None, code: str | None, served: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """What makes two measurements the same before a server is asked, by words for a person.
+def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, probed: bool) -> None:
+    """Raises InputError naming every fact that differs from the run that is to be gone on with.
 
-    The address of a server that we start ourselves is left out: its port is new every time.
+    probed: also what is known only once the server and the GPUs were asked.
     """
-    tree = spec.model_dump(mode="json")
-    facts = {key: value for key, value in _flat(tree).items() if not _is_free(key)}
-    if served is not None:
-        facts = {key: value for key, value in facts.items() if not key.startswith("server.base_url")}
-        facts["server started as"] = served.get("plan")
-    return facts | {"workload content": content_hash, "benchsuite": __version__, "benchsuite's code": code}
-
-
-def identity_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a run that was measured before, and what its server and GPUs turned out to be."""
-    spec = parse_spec(manifest["spec"], where="manifest.json")
-    content_hash = (manifest.get("workload") or {}).get("content_hash")
-    facts = identity(spec, content_hash, (manifest.get("host") or {}).get("code_hash"), manifest.get("served"))
-    facts["benchsuite"] = manifest.get("benchsuite")
-    return facts | found_facts(
-        manifest.get("model"), manifest.get("preflight") or {}, (manifest.get("telemetry") or {}).get("gpu")
-    )
-
-
-def found_facts(model: str | None, preflight: Mapping[str, Any], gpu: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the server and the GPUs turned out to be. gpu: the sampler's facts, None if no GPU was sampled."""
-    used = (gpu or {}).get("used") or []
-    names = {device.get("uuid"): device.get("name") for device in (gpu or {}).get("devices") or []}
-    return {
-        "model": model,
-        "server profile": preflight.get("profile"),
-        "server version": _version(preflight.get("server") or {}),
-        "GPUs": ", ".join(sorted(f"{names.get(uuid)} {uuid}" for uuid in used)) or None,
-        "GPU driver": (gpu or {}).get("driver"),
-    }
-
-
-def _version(server: Mapping[str, Any]) -> Any:
-    return server.get("version") or server.get("build_info")
-
-
-def refuse_differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
-    """Raises InputError naming every fact of `now` that `before` has otherwise."""
-    changed = [key for key in now if before.get(key) != now[key]]
+    groups = set(GROUPS) - {"levels", "schema", "host"}
+    changed = differences(now, before, groups=groups, probed=probed)
     if changed:
-        lines = [f"{key}: {_said(before.get(key))} before, {_said(now[key])} now" for key in changed]
+        lines = [one.between("now", "before") for one in changed]
         raise InputError(
             "the folder holds a run of something else, so it cannot be gone on with:\n    " + "\n    ".join(lines),
             where=where,
@@ -307,7 +236,7 @@ def refuse_differences(before: Mapping[str, Any], now: Mapping[str, Any], where:
 
 
 def remaining(
-    points: Sequence[PointPlan], entries: Sequence[Mapping[str, Any]], attempts: Mapping[str, int] | None = None
+    points: Sequence[PointPlan], entries: Sequence[PointEntry], attempts: Mapping[str, int] | None = None
 ) -> list[Remaining]:
     """The planned points without a whole attempt, in their order.
 
@@ -317,10 +246,9 @@ def remaining(
     attempts = dict(attempts or {})
     whole = set()
     for entry in entries:
-        point_id = str(entry.get("point_id"))
-        attempts[point_id] = max(attempts.get(point_id, -1), entry.get("attempt", 0))
-        if entry.get("status") == "complete":
-            whole.add(point_id)
+        attempts[entry.point_id] = max(attempts.get(entry.point_id, -1), entry.attempt)
+        if entry.status == "complete":
+            whole.add(entry.point_id)
     todo = [point for point in points if point.point_id not in whole]
     return [_renewed(point, attempts.get(point.point_id, -1) + 1) for point in todo]
 
@@ -336,283 +264,251 @@ def _salt(salt: str, attempt: int) -> str:
     return hashlib.sha256(f"{salt}/{attempt}".encode()).hexdigest()[:12]
 
 
-def abandoned(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The manifest's points so far; those that were not measured to their end are given up, for a later attempt."""
-    return [e if e.get("status") == "complete" else e | {"status": "abandoned"} for e in entries]
-
-
-def continued_origin(manifest: Mapping[str, Any], now: Anchor) -> Anchor:
+def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
     """The run's origin on this boot's monotonic clock: seconds go on where wall time says they are, and never go back.
 
     A wall clock that was set back in between would lay this session over an earlier one, whose samples and rows stay.
     """
-    clock = manifest["clock"]
-    wall_ns, origin_ns, end_ns = (
-        clock.get(key) for key in ("origin_wall_ns", "origin_monotonic_ns", "end_monotonic_ns")
-    )
-    passed_ns = now.wall_ns - wall_ns
-    if isinstance(end_ns, int) and isinstance(origin_ns, int):
-        passed_ns = max(passed_ns, end_ns - origin_ns)
-    for point in manifest.get("points") or []:
-        passed_ns = max(passed_ns, int((point.get("ended_s") or 0) * NS_PER_S))
-    return Anchor(now.monotonic_ns - passed_ns, wall_ns)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in _FREE)
-
-
-def _said(value: Any) -> str:
-    return _MISSING if value is None else str(value)
+    clock = manifest.clock
+    if clock.origin_wall_ns is None:
+        raise PointsError("the manifest lacks a key", where="manifest.json", expected="clock.origin_wall_ns")
+    passed_ns = now.wall_ns - clock.origin_wall_ns
+    if clock.end_monotonic_ns is not None and clock.origin_monotonic_ns is not None:
+        passed_ns = max(passed_ns, clock.end_monotonic_ns - clock.origin_monotonic_ns)
+    for point in manifest.points:
+        passed_ns = max(passed_ns, int((point.ended_s or 0) * NS_PER_S))
+    return Anchor(now.monotonic_ns - passed_ns, clock.origin_wall_ns)
 
 
 _SUSPENDED_S = 0.5
 _IDLE = "waiting until the server is idle"
 
 
-class Conductor:
-    """Conducts one session of a run in its folder, which it leaves finished whatever happens."""
+class SweepRunner:
+    """One session of a run in its folder, which it leaves finished whatever happens."""
 
     def __init__(
         self,
         spec: SweepSpec,
         workload: Workload,
         folder: RunFolder,
+        manifest: RunManifest,
         found: Preflight,
         control: httpx.Client,
         view: View,
-        served: dict[str, Any] | None,
+        health: HealthCheck,
         server_pids: tuple[int, ...],
-        server_ended: Callable[[], bool],
     ) -> None:
-        self._spec, self._workload, self._folder = spec, workload, folder
-        self._found, self._control, self._view = found, control, view
+        self._spec, self._workload, self._folder, self._manifest = spec, workload, folder, manifest
+        self._found, self._control, self._view, self._health = found, control, view, health
         self._server_pids = server_pids
-        self._presence = Presence(control, self._endpoints(), server_ended)
+        self._base_urls = list(spec.server.base_urls)
         self._stopping = False
         self._failures: list[str] = []
-        before = folder.before.manifest if folder.before else {}
-        self._manifest = new_manifest(spec, workload, found, before, served, Anchor.now())
-        self._run_id: str = self._manifest["run_id"]
-        self._entries: list[dict[str, Any]] = self._manifest["points"]
-        self._origin_ns: int = self._manifest["clock"]["origin_monotonic_ns"]
+        manifest.run_id = manifest.run_id or new_run_id(found.model)
+        manifest.model = found.model
+        manifest.server_probe = ServerProbe.model_validate(found.facts)
+        manifest.endpoints = [EndpointFacts(**role) for role in found.roles]
+        self._run_id: str = manifest.run_id
+        self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
 
     def run(self) -> SweepResult:
-        spec, load = self._spec, self._spec.load
-        points = plan_points(load, len(self._workload.prompts), self._run_id)
+        spec, manifest = self._spec, self._manifest
+        points = plan_points(spec.load, len(self._workload.prompts), self._run_id)
         before = self._folder.before
-        todo = remaining(points, self._entries, before.last_attempts if before else None)
-        n_workers = load.n_workers
-        self._manifest["workers"] = n_workers
-        self._manifest["planned_points"] = [point.point_id for point in points]
+        todo = remaining(points, manifest.points, before.last_attempts if before else None)
+        manifest.planned_points = [point.point_id for point in points]
         measured, status = 0, "failed"
         beside = Beside(
             spec,
             self._found.profile,
-            self._endpoints(),
+            self._base_urls,
             self._found.endpoint.api_key,
             self._folder,
             self._origin_ns,
             self._server_pids,
             self._view.note,
         )
+        setup = WorkerSetup(
+            self._found.endpoint,
+            self._workload.prompts,
+            spec.timeouts,
+            spec.load.driver,
+            spec.load.max_request_rate,
+            self._found.more_endpoints,
+            self._found.fallback,
+        )
         try:
             with beside:
                 self._note_telemetry(beside)
-                self._refuse_other_machines()
-                self._folder.write_manifest(self._manifest)
+                if before is not None:  # only on the server and the GPUs that it began on
+                    refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
+                self._write_manifest()
                 self._view.begun(self._run_id, self._folder.path, self._found)
                 for words in self._found.facts["capacity"]["warnings"]:
                     self._view.note(words)
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
-                setup = WorkerSetup(
-                    self._found.endpoint,
-                    self._workload.prompts,
-                    spec.timeouts,
-                    load.driver,
-                    load.max_request_rate,
-                    self._found.more_endpoints,
-                    self._found.fallback,
-                )
-                with Fleet(setup, n_workers, watch_queues(spec, self._found)) as fleet, self._signals(fleet):
-                    levels = tuple(one.plan.concurrency for one in todo)
+                levels = tuple(one.plan.concurrency for one in todo)
+                with (
+                    Fleet(setup, spec.load.n_workers, partial(_queue_depth, spec, self._found)) as fleet,
+                    self._signals(fleet),
+                ):
                     for i, one in enumerate(todo):
-                        n_requests = len(one.plan.order)
                         step = Step(
-                            i, len(todo), one.plan, "measuring", n_requests, levels=levels, latest=beside.latest
+                            i,
+                            len(todo),
+                            one.plan,
+                            "measuring",
+                            len(one.plan.order),
+                            levels=levels,
+                            latest=beside.latest,
                         )
                         if i == 0:
-                            self._idle(beside, step)
+                            self._measure_idle_power(beside, step)
                         if not fleet.stopping:
                             self._point(fleet, beside, step, one)
-                            measured += self._entries[-1]["status"] == "complete"
+                            measured += manifest.points[-1].status == "complete"
                         if fleet.stopping or (self._failures and not self._server_is_back(step)):
                             break
                     status = "stopped" if fleet.stopping else "failed" if self._failures else "complete"
         finally:
-            self._end(status, beside)
+            end = Anchor.now()
+            self._note_telemetry(beside)
+            manifest.status = status
+            manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
+            manifest.sessions[-1]["ended"] = utc(end.wall_ns)
+            self._folder.finish()
+            self._write_manifest()
         return SweepResult(self._run_id, self._folder.path, status == "complete", measured, tuple(self._failures))
 
-    def _end(self, status: str, beside: Beside) -> None:
-        end = Anchor.now()
-        self._note_telemetry(beside)
-        self._manifest |= {"status": status}
-        self._manifest["clock"] |= {"end_monotonic_ns": end.monotonic_ns, "end_wall_ns": end.wall_ns}
-        self._manifest["sessions"][-1]["ended"] = utc(end.wall_ns)
-        self._folder.finish()
+    def _write_manifest(self) -> None:
         self._folder.write_manifest(self._manifest)
 
-    def _endpoints(self) -> list[str]:
-        """Base URLs of the servers under test."""
-        return list(self._spec.server.base_urls)
-
     def _server_state(self) -> ServerState | None:
-        return read_state(self._control, self._found.profile, self._endpoints())
+        return read_state(self._control, self._found.profile, self._base_urls)
 
     def _note_telemetry(self, beside: Beside) -> None:
-        self._manifest["telemetry"] = beside.facts()
+        self._manifest.telemetry = RunManifest.read({"telemetry": beside.facts()}, "telemetry").telemetry
 
-    def _refuse_other_machines(self) -> None:
-        """A run goes on only on the server and the GPUs that it began on."""
-        if self._folder.before is None:
-            return
-        now = found_facts(self._found.model, self._found.facts, self._manifest["telemetry"]["gpu"])
-        refuse_differences(identity_of(self._folder.before.manifest), now, str(self._folder.path))
-
-    def _idle(self, beside: Beside, step: Step) -> None:
+    def _measure_idle_power(self, beside: Beside, step: Step) -> None:
         """Let the samplers see the server with its model loaded and nothing to do."""
         wanted_s = beside.idle_s(len(step.plan.order))
         if not wanted_s:
             return
-        most_s = self._spec.load.cooldown_max_s
-        on_wait = self._showing_wait(step, _IDLE, 0.0, most_s)
-        wait_until_idle(self._control, self._found.profile, 0.0, most_s, on_wait, self._endpoints())
-        started_s = self._now_s()
+        self._wait_until_idle(step, 0.0, self._spec.load.cooldown_max_s)
+        started_s, began_s = self._now_s(), time.monotonic()
         idling = dataclasses.replace(step, phase="measuring idle power", n_requests=0, at_least_s=wanted_s)
-        self._wait(idling, wanted_s)
+        while not self._stopping and (elapsed_s := time.monotonic() - began_s) < wanted_s:
+            self._view.progress(idling, Progress(0, 0, 0, None), elapsed_s)
+            time.sleep(min(0.25, wanted_s - elapsed_s))
         if not self._stopping:
             beside.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
-    def _wait(self, step: Step, wanted_s: float) -> None:
-        started_s = time.monotonic()
-        while not self._stopping and (elapsed_s := time.monotonic() - started_s) < wanted_s:
-            self._view.progress(step, Progress(0, 0, 0, None), elapsed_s)
-            time.sleep(min(0.25, wanted_s - elapsed_s))
-
     def _point(self, fleet: Fleet, beside: Beside, step: Step, one: Remaining) -> None:
         plan = step.plan
-        entry: dict[str, Any] = {
-            "point_id": plan.point_id,
-            "attempt": one.attempt,
-            "concurrency": plan.concurrency,
-            "repeat": plan.repeat,
-            "status": "running",
-            "cache_bust": self._found.plan.cache_bust,
-            "salt": plan.salt,
-        }
-        self._entries.append(entry)
-        self._folder.write_manifest(self._manifest)
+        entry = PointEntry(
+            point_id=plan.point_id,
+            attempt=one.attempt,
+            concurrency=plan.concurrency,
+            repeat=plan.repeat,
+            status="running",
+            cache_bust=self._found.plan.cache_bust,
+            salt=plan.salt,
+        )
+        self._manifest.points.append(entry)
+        self._write_manifest()
         if plan.warmup_requests or plan.warmup_min_s:
-            warming = dataclasses.replace(
-                step, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
-            )
-            entry["warmup"] = self._warm_up(fleet, warming, one.attempt)
+            entry.warmup = self._warm_up(fleet, step, one.attempt)
             if (reason := self._given_up(fleet, plan)) is not None:
                 self._fail(entry, f"{reason}, during the warm-up")
-                self._folder.write_manifest(self._manifest)
+                self._write_manifest()
                 return
-        entry["cooldown"] = self._cool_down(step)
+        waited_s, seen_idle = self._wait_until_idle(step, plan.cooldown_min_s, plan.cooldown_max_s)
+        entry.cooldown = {"waited_s": waited_s, "seen_idle": seen_idle}
         if fleet.stopping:  # nothing of it is measured yet
-            entry["status"] = "stopped"
-            self._folder.write_manifest(self._manifest)
+            entry.status = "stopped"
+            self._write_manifest()
             return
-        entry["cache_reset"] = reset_prefix_cache(self._control, self._found.plan, self._endpoints())
+        entry.cache_reset = reset_prefix_cache(self._control, self._found.plan, self._base_urls)
         before = self._server_state()
         clocks = ClockMark.now()
         beside.mark()
-        entry["started_s"] = self._now_s()
+        entry.started_s = self._now_s()
         try:
-            reports = self._run_orders(fleet, step, self._found.plan, plan.salt, one.attempt, measured=True)
+            reports = self._run_orders(fleet, step, plan.salt, one.attempt, measured=True)
         except RunError:
-            entry["status"] = "failed"
+            entry.status = "failed"
             self._folder.finish_point(plan.point_id, one.attempt)
             raise
-        entry["ended_s"] = self._now_s()
+        entry.ended_s = self._now_s()
         beside.mark()
-        entry["clocks"] = _clock_facts(clocks, ClockMark.now())
+        after = ClockMark.now()
+        entry.clocks = {"suspended_s": after.suspended_since_s(clocks), "wall_step_s": after.stepped_since_s(clocks)}
         rows = self._folder.finish_point(plan.point_id, one.attempt)
         whole = not fleet.stopping and rows.num_rows == len(plan.order)
         in_vain = not any(report.n_ok for report in reports)
-        entry["status"] = "stopped" if not whole else "failed" if in_vain else "complete"
+        entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
         reason = self._given_up(fleet, plan)
         if reason is not None:
             self._fail(entry, reason)
-        entry["client"] = client_facts(reports)
-        entry["server"] = server_entry(before, self._server_state())
-        self._judge_clocks(entry)
+        entry.client = client_facts(reports)
+        entry.server = _generated_tokens(before, self._server_state())
+        self._check_clocks(entry)
         self._note_telemetry(beside)
-        self._folder.write_manifest(self._manifest)
-        self._view.point_done(step, rows, entry["ended_s"] - entry["started_s"])
+        self._write_manifest()
+        self._view.point_done(step, rows, entry.ended_s - entry.started_s)
         if in_vain and reason is None and not fleet.stopping:
-            first = next((report.first_error for report in reports if report.first_error), None)
             raise RunError(
                 "no request of the point succeeded; the sweep ends here",
                 where=plan.point_id,
-                given=first,
+                given=next((report.first_error for report in reports if report.first_error), None),
                 hint="the points measured before are kept in " + str(self._folder.path),
             )
 
     def _given_up(self, fleet: Fleet, plan: PointPlan) -> str | None:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
         breaker = fleet.breaker
-        if breaker.reason is None and breaker.streak >= plan.concurrency and not self._presence.answers():
+        if breaker.reason is None and breaker.streak >= plan.concurrency and not self._health.answers():
             return f"the server is gone: the last {breaker.streak} requests found no connection"
         return breaker.reason
 
-    def _fail(self, entry: dict[str, Any], reason: str) -> None:
-        entry |= {"status": "failed", "reason": reason}
-        words = f"{entry['point_id']} failed: {reason}"
+    def _fail(self, entry: PointEntry, reason: str) -> None:
+        entry.status, entry.reason = "failed", reason
+        words = f"{entry.point_id} failed: {reason}"
         self._failures.append(words)
         self._view.note(f"{words}; measure it again with --resume")
 
     def _server_is_back(self, step: Step) -> bool:
         """After a point that failed: wait for the servers as long as load.server_recovery_timeout_s says."""
-        if self._entries[-1]["status"] != "failed":
+        if self._manifest.points[-1].status != "failed":
             return True
         most_s = self._spec.load.server_recovery_timeout_s
         on_wait = self._showing_wait(step, "waiting for the server to come back", 0.0, most_s)
-        gone = self._presence.wait_for_return(most_s, on_wait)
+        gone = self._health.wait_for_return(most_s, on_wait)
         if gone is None:
             return True
         self._failures.append(f"the sweep ends here: {gone}")
         self._view.note(self._failures[-1])
         return False
 
-    def _judge_clocks(self, entry: dict[str, Any]) -> None:
+    def _check_clocks(self, entry: PointEntry) -> None:
         """A point during which the machine slept measured the sleep: it is no measurement, and a resume renews it."""
-        suspended_s, stepped_s = entry["clocks"]["suspended_s"], entry["clocks"]["wall_step_s"]
+        suspended_s, stepped_s = entry.clocks["suspended_s"], entry.clocks["wall_step_s"]
         if suspended_s and suspended_s > _SUSPENDED_S:
-            if entry["status"] == "complete":
-                entry["status"] = "invalid"
-            entry["invalid"] = f"the machine was suspended for {suspended_s:.1f} s"
-            self._view.note(f"{entry['point_id']} is invalid: {entry['invalid']}; measure it again with --resume")
+            if entry.status == "complete":
+                entry.status = "invalid"
+            entry.invalid = f"the machine was suspended for {suspended_s:.1f} s"
+            self._view.note(f"{entry.point_id} is invalid: {entry.invalid}; measure it again with --resume")
         if abs(stepped_s) > _SUSPENDED_S:
-            self._view.note(f"{entry['point_id']}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
+            self._view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
 
     def _warm_up(self, fleet: Fleet, step: Step, attempt: int) -> dict[str, Any]:
-        started_s = self._now_s()
-        reports = self._run_orders(fleet, step, self._found.plan, step.plan.warmup_salt, attempt, measured=False)
+        plan, started_s = step.plan, self._now_s()
+        warming = dataclasses.replace(
+            step, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
+        )
+        reports = self._run_orders(fleet, warming, plan.warmup_salt, attempt, measured=False)
         return {
             "n_ok": sum(report.n_ok for report in reports),
             "n_failed": sum(report.n_failed for report in reports),
@@ -620,17 +516,9 @@ class Conductor:
             "duration_s": self._now_s() - started_s,
         }
 
-    def _cool_down(self, step: Step) -> dict[str, Any]:
-        plan = step.plan
-        waited_s, seen_idle = wait_until_idle(
-            self._control,
-            self._found.profile,
-            plan.cooldown_min_s,
-            plan.cooldown_max_s,
-            self._showing_wait(step, _IDLE, plan.cooldown_min_s, plan.cooldown_max_s),
-            self._endpoints(),
-        )
-        return {"waited_s": waited_s, "seen_idle": seen_idle}
+    def _wait_until_idle(self, step: Step, at_least_s: float, at_most_s: float) -> tuple[float, bool | None]:
+        on_wait = self._showing_wait(step, _IDLE, at_least_s, at_most_s)
+        return wait_until_idle(self._control, self._found.profile, at_least_s, at_most_s, on_wait, self._base_urls)
 
     def _showing_wait(self, step: Step, phase: str, at_least_s: float, at_most_s: float) -> Callable[[float], bool]:
         """What a wait tells its seconds to: the view; True when the sweep is to stop."""
@@ -642,10 +530,8 @@ class Conductor:
 
         return on_wait
 
-    def _run_orders(
-        self, fleet: Fleet, step: Step, body: Any, salt: str, attempt: int, *, measured: bool
-    ) -> list[WorkerReport]:
-        plan = step.plan
+    def _run_orders(self, fleet: Fleet, step: Step, salt: str, attempt: int, *, measured: bool) -> list[WorkerReport]:
+        plan, body = step.plan, self._found.plan
         orders = [
             PointOrder(
                 context=PointContext(
@@ -672,7 +558,7 @@ class Conductor:
         started_s = time.monotonic()
 
         def on_progress(progress: Progress) -> None:
-            if self._presence.ended():
+            if self._health.ended():
                 fleet.breaker.trip()
             self._view.progress(step, progress, time.monotonic() - started_s)
 
@@ -686,7 +572,7 @@ class Conductor:
     def _signals(self, fleet: Fleet) -> Iterator[None]:
         """Ctrl-C once drains, twice stops at once; SIGTERM and a lost terminal are as once (not under nohup)."""
 
-        def heed(number: int, _: FrameType | None) -> None:
+        def on_signal(number: int, _: FrameType | None) -> None:
             self._stopping = True
             if number == signal.SIGINT and fleet.stopping:
                 fleet.abort()
@@ -695,8 +581,8 @@ class Conductor:
                 fleet.drain()
                 self._view.note("finishing what is in flight; press Ctrl-C again to stop at once")
 
-        heeded = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-        before = {number: signal.signal(number, heed) for number in heeded}
+        handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+        before = {number: signal.signal(number, on_signal) for number in handled}
         try:
             yield
         finally:
@@ -704,14 +590,7 @@ class Conductor:
                 signal.signal(number, handler)
 
 
-def _clock_facts(before: ClockMark, after: ClockMark) -> dict[str, Any]:
-    return {
-        "suspended_s": after.suspended_since_s(before),
-        "wall_step_s": after.stepped_since_s(before),
-    }
-
-
-_OTHER_DESCRIPTORS = 256  # of a measuring process beside its connections: pipes, journal, libraries
+_OTHER_DESCRIPTORS = 256  # of a measuring process, apart from its connections: pipes, journal, libraries
 
 
 def sweep(
@@ -733,32 +612,25 @@ def sweep(
     check_descriptors(spec)
     folder = None if output is None else RunFolder(output)
     try:
-        if folder is not None and folder.before is not None:
-            now = identity(spec, workload.content_hash, describe_host()["code_hash"], served)
-            refuse_differences(identity_of(folder.before.manifest), now, str(output))
-            if _is_whole(folder.before, spec, workload):
-                return _already_measured(folder, folder.before, spec, view)
+        before = None if folder is None or folder.before is None else folder.before.manifest
+        manifest = new_manifest(spec, workload, served, before, Anchor.now())
+        if folder is not None and before is not None:
+            refuse_another_run(manifest, before, str(output), probed=False)
+            points = plan_points(spec.load, len(workload.prompts), before.run_id)
+            if before.status == "complete" and not remaining(points, before.points):  # no server is needed
+                folder.finish()
+                before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
+                folder.write_manifest(before)
+                view.note("every point is measured already; it is judged anew")
+                return SweepResult(before.run_id, folder.path, True, 0)
         with control_client(spec) as control:
             found = preflight(spec, control, workload.prompts, served)
             folder = folder or RunFolder(Path("results") / new_run_id(found.model))
-            return Conductor(spec, workload, folder, found, control, view, served, server_pids, server_ended).run()
+            health = HealthCheck(control, spec.server.base_urls, server_ended)
+            return SweepRunner(spec, workload, folder, manifest, found, control, view, health, server_pids).run()
     finally:
         if folder is not None:
             folder.release()
-
-
-def _is_whole(before: Run, spec: SweepSpec, workload: Workload) -> bool:
-    """True if every point that the spec asks for is measured: then no server is needed."""
-    points = plan_points(spec.load, len(workload.prompts), before.manifest["run_id"])
-    return before.manifest.get("status") == "complete" and not remaining(points, before.manifest.get("points", []))
-
-
-def _already_measured(folder: RunFolder, before: Run, spec: SweepSpec, view: View) -> SweepResult:
-    """Only what the judgement takes from the spec may be new: its prices and its SLO."""
-    folder.finish()
-    folder.write_manifest(before.manifest | {"spec": spec.model_dump(mode="json")})
-    view.note("every point is measured already; it is judged anew")
-    return SweepResult(before.manifest["run_id"], folder.path, True, 0)
 
 
 def check_levels(spec: SweepSpec, workload: Workload) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.manifest import RunManifest
 from benchsuite.redact import csv_table, markdown_text
 from benchsuite.report.format import asides, grouped_warnings, headline, interval, number, percent, spaced, tail, usd
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Optimum
@@ -37,21 +38,19 @@ class Told:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def facts_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
     """Run, server, GPUs, workload and date, as far as the manifest tells."""
-    preflight, gpu = manifest.get("preflight") or {}, (manifest.get("telemetry") or {}).get("gpu") or {}
-    server, workload = preflight.get("server") or {}, manifest.get("workload") or {}
-    used = gpu.get("used") or []
-    names = [str(one.get("name")) for one in gpu.get("devices") or [] if one.get("uuid") in used]
-    size = workload.get("requests")
+    gpu, workload = manifest.gpu, manifest.workload
+    names = [str(device.name) for device in gpu.devices if device.uuid in gpu.used]
+    size = workload.requests
     said = {
-        "run": manifest.get("run_id"),
-        "server": " ".join(str(v) for v in (preflight.get("profile"), server.get("version")) if v),
+        "run": manifest.run_id,
+        "server": manifest.server_probe.name,
         "GPUs": ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)),
-        "driver": gpu.get("driver"),
-        "workload": f"{workload.get('name')}, {size:,} requests" if isinstance(size, int) else workload.get("name"),
-        "measured": str(manifest.get("created") or "")[:10],
-        "benchsuite": manifest.get("benchsuite"),
+        "driver": gpu.driver,
+        "workload": workload.name if size is None else f"{workload.name}, {size:,} requests",
+        "measured": (manifest.created or "")[:10],
+        "benchsuite": manifest.benchsuite,
     }
     return tuple((key, str(value)) for key, value in said.items() if value)
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from benchsuite.analysis.metrics import level_runs
 from benchsuite.errors import PointsError
+from benchsuite.manifest import RunManifest
 from benchsuite.store.run_folder import Run
 
 _LISTS = (
@@ -49,11 +50,11 @@ def vllm_files(run: Run) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _header(manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    model = manifest.get("model")
-    endpoint = ((manifest.get("spec") or {}).get("server") or {}).get("endpoint")
+def _header(manifest: RunManifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    model = manifest.model
+    endpoint = (manifest.spec.get("server") or {}).get("endpoint")
     backend = "openai" if endpoint == "completions" else "openai-chat"
-    date = str(manifest.get("created") or "")[:19].replace("-", "").replace(":", "").replace("T", "-")
+    date = (manifest.created or "")[:19].replace("-", "").replace(":", "").replace("T", "-")
     return {
         "date": date,
         "endpoint_type": backend,
@@ -62,8 +63,8 @@ def _header(manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> d
         "model_id": model,
         "tokenizer_id": model,
         "num_prompts": len(rows),
-        "benchsuite": manifest.get("benchsuite"),
-        "benchsuite_run_id": manifest.get("run_id"),
+        "benchsuite": manifest.benchsuite,
+        "benchsuite_run_id": manifest.run_id,
         "benchsuite_point_id": rows[0]["point_id"],
         "request_rate": "inf",
         "burstiness": 1.0,

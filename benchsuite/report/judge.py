@@ -373,7 +373,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     Raises PointsError when no level ran to its end.
     """
     _refuse_without_whole_points(run)
-    spec = parse_spec(run.said("spec"), where=str(run.path))
+    spec = parse_spec(run.manifest.spec, where=str(run.path))
     limits = spec.limits if slo is None else parse_slo(slo)
     price = price or spec.price
     usd_per_hour = unit_price(price)
@@ -400,7 +400,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = Non
     if hourly is not None:
         usd_per_hour = hourly[_shown(decision)] / price.gpus
     return Judgement(
-        run_id=run.said("run_id"),
+        run_id=run.manifest.run_id,
         model=model,
         slo=limits,
         usd_per_hour=usd_per_hour,

@@ -15,6 +15,7 @@ from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.timeline import timeline
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import stopped_level
+from benchsuite.manifest import RunManifest
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.charts_special import NARROW, Panel, Trace, stack_chart, timeline_chart
 from benchsuite.report.format import (
@@ -309,16 +310,14 @@ def _said(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _gpus(manifest: dict[str, Any]) -> str | None:
+def _gpus(manifest: RunManifest) -> str | None:
     """Names, driver and UUIDs of the GPUs that the telemetry read; None where it read none."""
-    gpu = (manifest.get("telemetry") or {}).get("gpu")
-    if not isinstance(gpu, dict):
+    gpu = manifest.telemetry.gpu
+    if gpu is None:
         return None
-    devices = [one for one in gpu.get("devices") or [] if isinstance(one, dict)]
-    used = set(gpu.get("used") or [])
-    told = [f"{one.get('name') or 'GPU'} ({one.get('uuid')})" for one in devices if not used or one.get("uuid") in used]
-    driver = gpu.get("driver") or gpu.get("driver_version")
-    return "; ".join(told + [f"driver {driver}"] * bool(driver) + [f"read by {gpu.get('source')}"]) or None
+    used = [device for device in gpu.devices if not gpu.used or device.uuid in gpu.used]
+    names = [f"{device.name or 'GPU'} ({device.uuid})" for device in used]
+    return "; ".join([*names, *([f"driver {gpu.driver}"] if gpu.driver else []), f"read by {gpu.source}"])
 
 
 _MOST_SAMPLES = 140  # of a trace

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 from benchsuite import __version__
 from benchsuite.errors import InputError, PointsError, read_json
 from benchsuite.fault_points import reach
-from benchsuite.manifest import check_manifest
+from benchsuite.manifest import RunManifest
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.store.files import (
     GPU,
@@ -91,7 +90,7 @@ class RunFolder:
         except BaseException:
             self.release()
             raise
-        self._sessions = len(self.before.manifest.get("sessions") or [None]) if self.before else 0
+        self._sessions = len(self.before.manifest.sessions or [{}]) if self.before else 0
 
     def _take_lock(self) -> None:
         """Lock the folder itself: no file is left behind, and the system lets go when the process ends, however."""
@@ -132,9 +131,9 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
+    def write_manifest(self, manifest: RunManifest | Mapping[str, Any]) -> None:
         """Put manifest.json in place."""
-        write_json(self.path / MANIFEST, manifest)
+        write_json(self.path / MANIFEST, manifest.plain() if isinstance(manifest, RunManifest) else manifest)
 
     def journal_path(self, point_id: str, worker: int, attempt: int = 0) -> Path:
         """Where one worker journals one attempt at a point."""
@@ -185,17 +184,18 @@ def recover(path: Path) -> Run:
     read_run(path)  # is it one?
     if not any(_holds_something(path / name) for name in (JOURNALS, POINTS)):
         run = read_run(path)
-        if run.manifest.get("status") != "running":
+        if run.manifest.status != "running":
             return run
     folder = RunFolder(path)
     try:
+        assert folder.before is not None
+        manifest = folder.before.manifest
+        for point in manifest.points:
+            if point.status == "running":
+                point.status = "interrupted"
+        if manifest.status == "running":
+            manifest.status = "interrupted"
         with failing_as_store_error("the run cannot be recovered", path):
-            manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-            for point in manifest.get("points", []):
-                if point.get("status") == "running":
-                    point["status"] = "interrupted"
-            if manifest.get("status") == "running":
-                manifest["status"] = "interrupted"
             folder.finish()
             folder.write_manifest(manifest)
     finally:
@@ -230,26 +230,15 @@ class Run:
     """
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: RunManifest
     table: pa.Table
     gpu: pa.Table | None = None
     server: pa.Table | None = None
-
-    def said(self, key: str) -> Any:
-        """What the manifest says under `key`. Raises PointsError where it does not."""
-        if self.manifest.get(key) is None:
-            raise PointsError("the manifest lacks a key", where=str(self.path / MANIFEST), expected=key)
-        return self.manifest[key]
 
     @property
     def requests(self) -> Any:
         """The rows as a pandas DataFrame; missing is NaN, None or NA."""
         return self.table.to_pandas()
-
-    @property
-    def complete_points(self) -> list[dict[str, Any]]:
-        """What the manifest says of the points that were measured to their end."""
-        return [point for point in self.manifest.get("points", []) if point.get("status") == "complete"]
 
     @property
     def last_attempts(self) -> dict[str, int]:
@@ -263,7 +252,7 @@ class Run:
     @property
     def whole(self) -> pa.Table:
         """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
-        wanted = [part_name(str(p.get("point_id")), p.get("attempt", 0)) for p in self.complete_points]
+        wanted = [part_name(point.point_id, point.attempt) for point in self.manifest.complete_points]
         return self.table.filter(pc.is_in(_parts(self.table), value_set=pa.array(wanted, pa.string())))
 
 
@@ -285,13 +274,13 @@ def read_run(path: Path) -> Run:
             given=f"schema {schema!r}",
             expected=f"schema {SCHEMA_VERSION} or older",
         )
-    check_manifest(manifest, str(path / MANIFEST))
+    facts = RunManifest.read(manifest, str(path / MANIFEST))
     try:
         table = read_rows(path)
         gpu, server = read_samples(path, GPU), read_samples(path, SERVER)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
-    run = Run(path, manifest, table, gpu, server)
+    run = Run(path, facts, table, gpu, server)
     lost = _points_without_rows(run)
     if lost:
         raise PointsError(
@@ -363,9 +352,6 @@ def _parts(table: pa.Table) -> pa.ChunkedArray:
 
 
 def _points_without_rows(run: Run) -> list[str]:
-    points = run.manifest.get("points")
-    if not isinstance(points, list):
-        return []
     there = set(_parts(run.table).unique().to_pylist())
-    wanted = [part_name(str(point.get("point_id")), point.get("attempt", 0)) for point in run.complete_points]
+    wanted = [part_name(point.point_id, point.attempt) for point in run.manifest.complete_points]
     return [part for part in wanted if part not in there]

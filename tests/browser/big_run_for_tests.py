@@ -147,7 +147,12 @@ def _manifest(points: list[dict[str, Any]], requests: int, repeats: int, levels:
             "slo": "ttft_mean<1s,throughput>20",
         },
         "workload": {"name": "made-up", "requests": requests, "content_hash": "abc123"},
-        "preflight": {"profile": "vllm", "reports_usage": True, "server": {"version": "0.0"}, "stamp_source": "kernel"},
+        "server_probe": {
+            "profile": "vllm",
+            "reports_usage": True,
+            "server": {"version": "0.0"},
+            "stamp_source": "kernel",
+        },
         "host": {"platform": "here", "cpu_model": "none", "cpu_count": 2, "versions": {"numpy": "2"}},
         "telemetry": {
             "gpu": {

@@ -88,7 +88,7 @@ def test_runs_that_differ(cli, tmp_path):
         path.write_text(json.dumps(manifest | keys))
         return cli(*words, "--json")
 
-    assert "9.9" in changed(preflight={"profile": "vllm", "server": {"version": "9.9"}}).err
+    assert "9.9" in changed(server_probe={"profile": "vllm", "server": {"version": "9.9"}}).err
     refused = changed(workload={"name": "w", "requests": 16, "content_hash": "other"})
     assert (refused.code, refused.error.where) == (2, "workload")
     refused = changed(spec=manifest["spec"] | {"slo": "throughput>20"})

@@ -13,7 +13,7 @@ TPOT = "--max-regression tpot=5%"
 GPU = {"uuid": "GPU-1", "name": "H100"}
 SAME = {
     "host": {"cpu_model": "C", "cpu_count": 2},
-    "preflight": {"profile": "vllm", "server": {"version": "0.9"}},
+    "server_probe": {"profile": "vllm", "server": {"version": "0.9"}},
     "telemetry": {"gpu": {"used": ["GPU-1"], "devices": [GPU], "driver": "580.1"}},
 }
 
@@ -124,7 +124,7 @@ def test_failing_requests_fail_the_gate(cli, tmp_path, runs):
         ("machine", {"host": {"cpu_model": "D", "cpu_count": 2}}, "client CPU"),
         ("driver", {"telemetry": {"gpu": {"used": ["GPU-1"], "devices": [GPU], "driver": "590.0"}}}, "590.0"),
         ("model", {"model": "other"}, "model"),
-        ("workload", {"workload": {"content_hash": "def"}}, "workload hash"),
+        ("workload", {"workload": {"content_hash": "def"}}, "workload content"),
         ("schema", {"schema": 1}, "schema"),
         ("levels", {}, "levels"),
     ],
@@ -142,7 +142,7 @@ def test_an_unlike_baseline_is_refused(cli, tmp_path, runs, group, changed, word
 
 def test_another_server_version_is_compared_and_noted(cli, tmp_path, runs):
     """What one upgrades is what one wants to compare."""
-    newer = make_run(tmp_path / "newer", manifest={"preflight": {"profile": "vllm", "server": {"version": "0.10"}}})
+    newer = make_run(tmp_path / "newer", manifest={"server_probe": {"profile": "vllm", "server": {"version": "0.10"}}})
     notes = cli.data("gate", newer, "--baseline", runs["base"])["notes"]
     assert any(note.startswith("server version: 0.9") and "0.10" in note for note in notes)
 

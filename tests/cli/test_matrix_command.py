@@ -93,7 +93,7 @@ def test_each_setting_leaves_a_whole_run(done):
     _, folder, _ = done
     run = folder / "slots-4"
     manifest = json.loads((run / "manifest.json").read_text())
-    assert (manifest["status"], manifest["served"]["engine"]) == ("complete", "simulator")
+    assert (manifest["status"], manifest["launched_server"]["engine"]) == ("complete", "simulator")
     assert {"summary.json", "report.html", "requests.parquet", "serve.log"} <= {path.name for path in run.iterdir()}
 
 
@@ -217,7 +217,7 @@ def test_a_server_that_dies_is_a_failed_setting(tmp_path):
     with open_matrix(tmp_path, spec.plan(workload.content_hash)) as folder:
 
         def kill() -> None:
-            served = json.loads((tmp_path / "slots-2" / "manifest.json").read_text())["served"]
+            served = json.loads((tmp_path / "slots-2" / "manifest.json").read_text())["launched_server"]
             os.kill(served["pid"], signal.SIGKILL)
 
         view = Watcher(while_stopped(kill))

@@ -32,7 +32,7 @@ from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
 from benchsuite.load.preflight import refusal_words
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
-from benchsuite.manifest import check_manifest
+from benchsuite.manifest import RunManifest
 from benchsuite.servers import SERVERS
 from benchsuite.servers.metric_names import read_server_page
 from benchsuite.slo import parse_slo
@@ -156,7 +156,7 @@ def manifest(data: bytes) -> None:
         tree = read_json(_text(data))
     except ValueError:  # read_run tells it in its own words
         return
-    check_manifest(tree, "manifest.json")
+    RunManifest.read(tree, "manifest.json")
 
 
 _FILES = ("manifest.json", "requests.parquet", "gpu.parquet", "server.parquet")

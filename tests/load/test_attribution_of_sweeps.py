@@ -64,7 +64,7 @@ def _with_an_abandoned_attempt(found: Run) -> Run:
     given_up = pc.add(earlier["attempt"], 1).cast(earlier.schema.field(attempt).type)
     earlier = earlier.set_column(attempt, earlier.schema.field(attempt), given_up)
     entries = [entry | {"attempt": 1, "status": "abandoned"} for entry in found.manifest["points"]]
-    manifest = found.manifest | {"points": [*entries, *found.manifest["points"]]}
+    manifest = found.manifest.replaced(points=[*entries, *found.manifest["points"]])
     return dataclasses.replace(found, table=pa.concat_tables([earlier, found.table]), manifest=manifest)
 
 

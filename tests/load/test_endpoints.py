@@ -22,7 +22,7 @@ from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load import sweep
 from benchsuite.load.preflight import Endpoint, Fallback
-from benchsuite.load.sweep import QueueWatch
+from benchsuite.load.sweep import read_queue_depths
 from benchsuite.load.virtual_users import Limits, PointLoad, Route, Seat, Spare
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
@@ -248,5 +248,5 @@ def test_the_queue_is_read_of_every_server():
 
     waiting = [-1, -1]
     gauge = 'vllm:num_requests_running{engine="0"} 9.0\nvllm:num_requests_waiting{engine="0"} 7.0\n'
-    QueueWatch([page(gauge), page("")], SERVERS["vllm"], waiting).look()
+    read_queue_depths([page(gauge), page("")], SERVERS["vllm"], waiting)
     assert waiting == [7, 0]

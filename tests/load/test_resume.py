@@ -134,7 +134,7 @@ def test_another_workload_code_server_or_gpu_is_refused(server, tmp_path):
     device = {"uuid": "GPU-1", "name": "H200"}
     for key, value, said in (
         ("host", {"code_hash": "0" * 16}, "benchsuite's code: 0000000000000000 before"),
-        ("preflight", {**whole["preflight"], "server": {"version": "0.1.2"}}, "server version: 0.1.2 before"),
+        ("server_probe", {**whole["server_probe"], "server": {"version": "0.1.2"}}, "server version: 0.1.2 before"),
         ("telemetry", {"gpu": {"used": ["GPU-1"], "devices": [device]}}, "GPUs: H200 GPU-1 before, nothing now"),
         ("model", "other", "model: other before"),
     ):

@@ -20,6 +20,7 @@ from sweeps_for_tests import Watcher, column, prompts, spec_of
 from benchsuite.cli.sweep import command
 from benchsuite.errors import EngineError, InputError, ServerDied
 from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_launched, with_server
+from benchsuite.manifest import RunManifest
 from benchsuite.serving.launch import LaunchPlan
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.store.run_folder import read_run
@@ -49,7 +50,7 @@ def test_a_server_is_started_swept_and_stopped(tmp_path: Path) -> None:
     result = CliRunner().invoke(command, flags, standalone_mode=False)
     assert result.return_value == 0, result.output
     manifest = read_run(path).manifest
-    served = manifest["served"]
+    served = manifest["launched_server"]
     assert (served["engine"], served["model"], manifest["model"]) == ("simulator", "simulator", "simulator")
     assert served["plan"] == "simulator -- --ttft-s 0.001 --itl-s 0"
     assert manifest["spec"]["server"]["base_url"].removeprefix("http://127.0.0.1:") in served["command"]
@@ -63,17 +64,23 @@ def test_a_run_taken_up_again_finds_its_server_at_the_same_address(tmp_path: Pat
     path.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as owner:
         port = owner.getsockname()[1]
-        manifest = {"served": {"plan": "simulator"}, "spec": {"server": {"base_url": f"http://127.0.0.1:{port}"}}}
+        manifest = {
+            "launched_server": {"plan": "simulator"},
+            "spec": {"server": {"base_url": f"http://127.0.0.1:{port}"}},
+        }
         write_json(path / MANIFEST, manifest)
-        taken = served_plan("simulator", {}, {}, path)
-    again, resumed = served_plan("simulator", {}, {}, path), served_plan(None, manifest, {}, path)
+        taken = served_plan("simulator", None, {}, path)
+    again, resumed = (
+        served_plan("simulator", None, {}, path),
+        served_plan(None, RunManifest.read(manifest, "m"), {}, path),
+    )
     assert taken is not None
     assert taken.port != port
     assert again is not None
     assert resumed is not None
     assert (again.port, resumed.port) == (port, port)
-    write_json(path / MANIFEST, {"served": None, "spec": {"server": {"base_url": f"http://127.0.0.1:{port}"}}})
-    other = served_plan("simulator --port 4321", {}, {}, path)
+    write_json(path / MANIFEST, {"launched_server": None, "spec": manifest["spec"]})
+    other = served_plan("simulator --port 4321", None, {}, path)
     assert other is not None
     assert other.port == 4321
 
@@ -89,7 +96,7 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
 
         def point_done(self, step: Any, rows: Any, wall_s: float) -> None:
             if not self.done:
-                os.kill(read_run(path).manifest["served"]["pid"], signal.SIGKILL)
+                os.kill(read_run(path).manifest["launched_server"]["pid"], signal.SIGKILL)
             super().point_done(step, rows, wall_s)
 
     def spec() -> tuple[LaunchPlan, Any]:
@@ -134,7 +141,7 @@ def test_killed_mid_point_and_resumed_from_the_command_line(tmp_path: Path) -> N
     flags += ["--warmup-requests", "1", "--warmup-min-s", "0", "--cooldown-min-s", "0", "--fixed-length"]
 
     def kill_the_engine() -> None:
-        worker, engine = stopped_child(), psutil.Process(read_run(path).manifest["served"]["pid"])
+        worker, engine = stopped_child(), psutil.Process(read_run(path).manifest["launched_server"]["pid"])
         engine.kill()
         psutil.wait_procs([engine])
         worker.send_signal(signal.SIGCONT)
@@ -200,10 +207,10 @@ def test_what_the_plan_says_of_the_spec() -> None:
 def test_a_server_is_started_or_has_an_address() -> None:
     """--serve with --base-url is refused; --base-url alone, and a run that started none, start nothing."""
     with pytest.raises(InputError, match="not both"):
-        served_plan("llamacpp", {}, {"server.base_url": "http://h"})
-    before = {"served": {"plan": "llamacpp -- --slots 4"}}
+        served_plan("llamacpp", None, {"server.base_url": "http://h"})
+    before = RunManifest(launched_server={"plan": "llamacpp -- --slots 4"})
     assert served_plan(None, before, {"server.base_url": "http://h"}) is None
-    assert served_plan(None, {"served": None}, {}) is None
+    assert served_plan(None, RunManifest(), {}) is None
     again = served_plan(None, before, {})
     assert again is not None
     assert (again.engine, again.args, again.port is None) == ("llamacpp", ("--slots", "4"), False)

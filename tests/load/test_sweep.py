@@ -248,4 +248,4 @@ def test_the_embedded_engine(tmp_path):
     assert set(column(found, "status")) == {"ok"}
     assert column(found, "output_tokens") == column(found, "asked_output_tokens")
     assert [p["server"]["generated_tokens"] for p in found.manifest["points"]] == [64.0 * 24] * 3
-    assert found.manifest["preflight"]["profile"] == "llamacpp"
+    assert found.manifest["server_probe"]["profile"] == "llamacpp"

@@ -26,7 +26,7 @@ def figures_of(run: RunFiles, hardware: str) -> dict[str, Any]:
     spec = run.manifest["spec"]
     return {
         "hardware": hardware,
-        "version": (run.manifest.get("served") or {}).get("version"),
+        "version": (run.manifest.get("launched_server") or {}).get("version"),
         "made": run.manifest["created"],
         "set": {key: spec["workload"][key] for key in SET} | {"repeats": spec["load"]["repeats"]},
         "levels": {str(point["concurrency"]): _level(point) for point in run.summary["points"]},

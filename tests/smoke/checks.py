@@ -78,7 +78,7 @@ def _counts(run: RunFiles, asked: Expected) -> Iterator[Check]:
     points = run.summary["points"]
     each = asked.requests * asked.repeats
     yield equal("run status", "complete", run.manifest["status"])
-    yield equal("profile found out", asked.profile, run.manifest["preflight"]["profile"])
+    yield equal("profile found out", asked.profile, run.manifest["server_probe"]["profile"])
     yield equal("levels", sorted(asked.levels), sorted(point["concurrency"] for point in points))
     yield equal("rows", each * len(asked.levels), len(run.rows))
     for point in points:
@@ -123,7 +123,7 @@ def our_tokens(run: RunFiles) -> int:
     """Output tokens of every request that was sent: preflight, warm-up and measured."""
     warmup = sum(int(point["warmup"]["output_tokens"]) for point in run.manifest["points"])
     measured = sum(int(row["output_tokens"] or 0) for row in run.rows)
-    return measured + warmup + int(run.manifest["preflight"]["output_tokens"])
+    return measured + warmup + int(run.manifest["server_probe"]["output_tokens"])
 
 
 def server_tokens(run: RunFiles) -> int | None:

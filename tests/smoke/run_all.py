@@ -115,7 +115,8 @@ def row(outcome: Outcome) -> tuple[str, ...]:
     if run is None:
         return (name, *["–"] * (len(HEAD) - 2), verdict)
     points, theirs = run.summary["points"], server_tokens(run)
-    told = (run.manifest.get("served") or {}).get("version") or run.manifest["preflight"]["server"].get("version")
+    launched, probe = run.manifest.get("launched_server") or {}, run.manifest["server_probe"]
+    told = launched.get("version") or probe["server"].get("version")
     return (
         name,
         (told or "–").removeprefix(f"{outcome.name} "),

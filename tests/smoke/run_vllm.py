@@ -157,7 +157,7 @@ def tokens_counted(manifest: dict[str, Any], rows: list[dict[str, Any]]) -> int:
     """Output tokens of every request that we sent: measured, warm-up and preflight."""
     measured = sum(int(row["output_tokens"] or 0) for row in rows)
     warmup = sum(int(point["warmup"]["output_tokens"]) for point in manifest["points"])
-    return measured + warmup + int(manifest["preflight"]["output_tokens"])
+    return measured + warmup + int(manifest["server_probe"]["output_tokens"])
 
 
 def checks_of(points: list[dict[str, Any]], rows: list[dict[str, Any]], counted: int, grown: int) -> list[Check]:

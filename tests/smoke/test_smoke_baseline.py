@@ -18,7 +18,7 @@ POINT = {
 RUN = RunFiles(
     manifest={
         "created": "2026-11-21",
-        "served": {"version": "vllm 0.32.0"},
+        "launched_server": {"version": "vllm 0.32.0"},
         "spec": {
             "workload": {"requests": 64, "max_output_tokens": 64, "source": "wineval", "save_text": False},
             "load": {"repeats": 1},

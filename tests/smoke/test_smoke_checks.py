@@ -34,7 +34,7 @@ def sound_run() -> RunFiles:
     ]
     manifest = {
         "status": "complete",
-        "preflight": {"profile": "vllm", "output_tokens": 24},
+        "server_probe": {"profile": "vllm", "output_tokens": 24},
         "points": [
             {"started_s": 0.0, "ended_s": 5.0, "warmup": {"output_tokens": 6}},
             {"started_s": 5.0, "ended_s": 10.0, "warmup": {"output_tokens": 6}},
@@ -95,7 +95,7 @@ def test_a_row_that_is_wrong_is_seen(values: dict[str, Any], seen: list[str]) ->
 def test_tokens_are_the_servers_to_the_token(theirs: int | None, state: str) -> None:
     """Of 1,000: 5 that the server has not counted yet are told; 6, or one that we missed, are wrong."""
     run = sound_run()
-    run.manifest["preflight"]["output_tokens"] = 1000 - 28
+    run.manifest["server_probe"]["output_tokens"] = 1000 - 28
     run.server[-1]["generated_tokens"] = theirs
     for row in run.server[:-1]:
         row["generated_tokens"] = None if theirs is None else 0.0
@@ -109,7 +109,7 @@ def test_lost_rows_and_another_server_are_seen() -> None:
     run = sound_run()
     run.rows.pop()
     run.manifest["status"] = "interrupted"
-    run.manifest["preflight"]["profile"] = "openai"
+    run.manifest["server_probe"]["profile"] = "openai"
 
     assert wrong(run)[:3] == ["run status", "profile found out", "rows"]
 
@@ -141,7 +141,7 @@ def test_a_silent_metrics_page_is_wrong_only_where_there_is_one() -> None:
     """vLLM has a page; transformers has none, so that its tokens are not compared and nothing is wrong."""
     run = replace(sound_run(), server=[{"at_s": 1.0, "error": "404", "generated_tokens": None}])
     other = deepcopy(run)
-    other.manifest["preflight"]["profile"] = "transformers"
+    other.manifest["server_probe"]["profile"] = "transformers"
 
     assert wrong(run) == ["server.parquet"]
     assert wrong(other, replace(ASKED, profile="transformers")) == []
