@@ -11,6 +11,7 @@ import random
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -239,24 +240,29 @@ def _gpu_samples(rows: list[RequestRecord], end_s: float, slots: int) -> list[Gp
 
 
 def _server_samples(rows: list[RequestRecord], end_s: float, slots: int) -> list[ServerSample]:
+    done = sorted((row for row in rows if row.status == "ok"), key=lambda row: row.closed_s or 0.0)
+    closed_s = [row.closed_s or 0.0 for row in done]
+    # what each request adds to a sum and to its count; half a millisecond of its time is on the way either way
+    added = {
+        "queue_sum_s": [row.server_queue_s for row in done],
+        "prefill_sum_s": [row.server_prefill_s for row in done],
+        "ttft_sum_s": [row.first_token_s - row.sent_s - 0.001 for row in done],
+        "e2e_sum_s": [row.closed_s - row.sent_s - 0.001 for row in done],
+        "itl_sum_s": [sum(row.chunk_gap_us) / 1e6 for row in done],
+        "itl_count": [len(row.chunk_gap_us) for row in done],
+        "generated_tokens": [row.output_tokens for row in done],
+    }
+    counters = {name: [0.0, *accumulate(values)] for name, values in added.items()}
     samples = []
     for at_s, flight in _flight(rows, end_s):
-        done = [row for row in rows if row.status == "ok" and (row.closed_s or 0.0) <= at_s]
-        sums = {
-            "queue_sum_s": [row.server_queue_s for row in done],
-            "prefill_sum_s": [row.server_prefill_s for row in done],
-            "ttft_sum_s": [row.first_token_s - row.sent_s - 0.001 for row in done],
-            "e2e_sum_s": [row.closed_s - row.sent_s - 0.001 for row in done],
-            "itl_sum_s": [gap / 1e6 for row in done for gap in row.chunk_gap_us],
-        }
-        counts = {name.replace("_sum_s", "_count"): float(len(values)) for name, values in sums.items()}
+        n = bisect_right(closed_s, at_s)
+        counted = dict.fromkeys(("queue_count", "prefill_count", "ttft_count", "e2e_count", "requests_done"), float(n))
+        counted |= {name: float(values[n]) for name, values in counters.items()}
         samples.append(
             ServerSample(
                 at_s, 1.8e9 + at_s, BASE_URL, running=float(min(flight, slots)), waiting=float(max(flight - slots, 0)),
-                kv_cache_ratio=0.9 * min(flight, slots) / slots, preemptions=0.0, requests_done=float(len(done)),
-                prefix_cache_hits=2.0 * len(done), prefix_cache_queries=5.0 * len(done),
-                generated_tokens=float(sum(row.output_tokens for row in done)), prompt_tokens=5.0 * len(done),
-                **{name: math.fsum(values) for name, values in sums.items()}, **counts,
+                kv_cache_ratio=0.9 * min(flight, slots) / slots, preemptions=0.0,
+                prefix_cache_hits=2.0 * n, prefix_cache_queries=5.0 * n, prompt_tokens=5.0 * n, **counted,
             )
         )  # fmt: skip
     return samples

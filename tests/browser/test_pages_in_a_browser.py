@@ -8,12 +8,8 @@ from pathlib import Path
 
 import pytest
 from chromium_for_tests import PROGRAM, Browser
-from click.testing import CliRunner
-
-from benchsuite.cli.report import command
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="no Chromium here")
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 # pairs of labels of one chart that overlap by more than a pixel either way, and labels that leave their chart
 CROWDED = """(() => {
@@ -43,11 +39,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def paper_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def paper_page(cli, stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("paper") / "paper.html"
-    words = ["--points", EXAMPLES / "paper_table4.csv", "--scores", EXAMPLES / "paper_scores.csv"]
-    given = [str(word) for word in [*words, "--usd-per-hour", 1.58, "--output", path]]
-    CliRunner().invoke(command, given, catch_exceptions=False, standalone_mode=False)
+    tables = ("--points", stored / "paper_table4.csv", "--scores", stored / "paper_scores.csv")
+    assert cli("report", *tables, "--usd-per-hour 1.58 --output", path).code == 0
     return path
 
 
