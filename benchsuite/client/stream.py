@@ -24,7 +24,9 @@ with contextlib.suppress(ImportError):  # the extra `fast`
 
 _EVENTS_PER_STEP = 128
 _BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
-_NATIVE = {key: server.native.read for server in SERVERS.values() if server.native for key in server.native.event_keys}
+_NATIVE = [
+    (key, server.native.read) for server in SERVERS.values() if server.native for key in server.native.event_keys
+]
 _FIELDS = [server.event_field for server in SERVERS.values() if server.event_field is not None]
 
 
@@ -265,21 +267,21 @@ class EventReader:
         return kind
 
     def _native(self, event: dict[str, Any]) -> int:
-        facts, key = self._facts, next((key for key in _NATIVE if key in event), None)
-        if key is None:
-            return 0
-        found = _NATIVE[key](event)
-        if found.ended:
-            # a server that ends without a reason has ended all the same
-            reason = found.finish_reason
-            facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
-            if count(found.input_tokens) is not None or count(found.output_tokens) is not None:
-                facts.usage = {"prompt_tokens": found.input_tokens, "completion_tokens": found.output_tokens}
-            facts.done |= found.done
-        self._server_times(found.times)
-        if self._keep_text and found.text:
-            facts.text.append(found.text)
-        return found.kind
+        facts = self._facts
+        for key, read in _NATIVE:
+            if key not in event:
+                continue
+            kind, text, ended, done, reason, input_tokens, output_tokens, times = read(event)
+            if ended:  # a server that ends without a reason has ended all the same
+                facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
+                if count(input_tokens) is not None or count(output_tokens) is not None:
+                    facts.usage = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
+                facts.done |= done
+                self._server_times(times)
+            if text and self._keep_text:
+                facts.text.append(text)
+            return kind
+        return 0
 
     def _server_times(self, times: ServerTimes | None) -> None:
         if times is not None:
