@@ -10,7 +10,7 @@ import pytest
 
 from benchsuite.errors import SpecError
 from benchsuite.grid_spec import differences, implied_gpus, load_grid, parse_grid, serve_text
-from benchsuite.serving.launch import parse_serve
+from benchsuite.serving.launch_plan import parse_serve
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 

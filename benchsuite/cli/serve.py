@@ -1,42 +1,37 @@
-"""`benchsuite serve ENGINE`: the engines, each imported only when it is called."""
+"""`benchsuite serve ENGINE`: each server that benchsuite starts, in the foreground; what differs is in `servers`."""
 
 from __future__ import annotations
 
-import importlib
+from itertools import takewhile
+from pathlib import Path
 
 import click
 
-ENGINES = {
-    "llamacpp": "llama.cpp's own server with a tiny model: real continuous batching on any laptop.",
-    "simulator": "A server whose latencies are known on paper: for calibration and faults.",
-    "vllm": "vLLM, installed here or in a container.",
-    "tgi": "Text Generation Inference, installed here or in a container.",
-    "ollama": "Ollama, installed here or in a container; pulls and loads the model.",
-    "transformers": "transformers serve, with continuous batching.",
-}
-_LAUNCHED = ("vllm", "tgi", "ollama", "transformers")
+from benchsuite.servers import LAUNCHED, SERVERS
+from benchsuite.servers.base import Server
+
+
+def _summary(server: Server) -> str:
+    where = "installed here or in a container" if server.docker else "installed here"
+    return server.summary or f"{server.title}, {where}."
 
 
 class _Engines(click.Group):
     """Lists every engine without importing any."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(ENGINES)
+        return list(LAUNCHED)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        if name not in ENGINES:
-            return None
-        if name in _LAUNCHED:
-            from benchsuite.cli.serve_launched import command_of
+        if name == "simulator":
+            from benchsuite.cli.serve_simulator import command as simulator
 
-            return command_of(name)
-        module = importlib.import_module(f"benchsuite.cli.serve_{name.replace('-', '_')}")
-        engine: click.Command = module.command
-        return engine
+            return simulator
+        return _command_of(SERVERS[name]) if name in LAUNCHED else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Engines"):
-            formatter.write_dl(list(ENGINES.items()))
+            formatter.write_dl([(name, _summary(SERVERS[name])) for name in LAUNCHED])
 
 
 @click.group(cls=_Engines)
@@ -45,3 +40,81 @@ def command() -> None:
 
     `benchsuite sweep --serve "ENGINE ..."` starts one, sweeps it and stops it.
     """
+
+
+def _command_of(server: Server) -> click.Command:
+    local = server.local
+    assert local is not None, server.name
+
+    def serve(
+        words: tuple[str, ...],
+        port: int,
+        log_path: Path | None,
+        ready_timeout_s: float | None,
+        use_docker: bool = False,
+        print_compose: bool = False,
+        image: str | None = None,
+        python: str | None = None,
+    ) -> int:
+        import json
+        from dataclasses import replace
+
+        from benchsuite.cli.options import until_stopped
+        from benchsuite.serving.docker import compose_file
+        from benchsuite.serving.launch import launched
+        from benchsuite.serving.launch_plan import plan_of
+
+        ours = [*(["--image", image] if image else []), *(["--python", python] if python else [])]
+        model = [words[0]] if words and not words[0].startswith("-") else []
+        plan = plan_of(server.name, [*model, *ours, "--", *words[len(model) :]], docker=use_docker or print_compose)
+        if print_compose:
+            click.echo(json.dumps(compose_file(plan, port), indent=2))
+            return 0
+        starting = launched(
+            replace(plan, port=port),
+            log_path=log_path,
+            ready_timeout_s=ready_timeout_s,
+            on_wait=lambda text: click.echo(f"waiting: {text}", err=True),
+        )
+        return until_stopped(starting, tell_log=True)
+
+    options: list[click.Parameter] = [
+        click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="MODEL [-- ARGS...]"),
+        click.Option(
+            ["--port"], type=click.IntRange(1, 65535), default=server.ports[0], show_default=True, help="Port."
+        ),
+        click.Option(
+            ["--log", "log_path"],
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Where the server logs.  [default: kept in the cache folder]",
+        ),
+        click.Option(
+            ["--ready-timeout-s"], type=float, help=f"When starting is given up.  [default: {local.ready_timeout_s:g}]"
+        ),
+    ]
+    if server.docker:
+        options += [
+            click.Option(["--docker", "use_docker"], is_flag=True, help="In a container, by `docker compose`."),
+            click.Option(["--image"], help="The container's image; IMAGE@sha256:... pins its bytes."),
+            click.Option(["--print-compose"], is_flag=True, help="Print the compose file and start nothing."),
+        ]
+    if local.module:
+        variable = f"BENCHSUITE_{server.name.upper()}_PYTHON"
+        help_text = f"Interpreter or environment that has it.  [default: ${variable}, PATH]"
+        options.append(click.Option(["--python"], help=help_text))
+    program = " ".join([local.program, *takewhile(str.isidentifier, local.words.split())])
+    how = f": `{program}`" + (", or its image with --docker" if server.docker else "") if local.program else ""
+    about = [
+        f"Serve a model with {server.title}{how}. {local.note}",
+        "It listens on 127.0.0.1. When it is ready, one line says where and which model; it runs until Ctrl-C or "
+        "SIGTERM. All after -- goes to the server unchanged.",
+        *([] if server.tried else ["Written from its documentation: benchsuite has not been tried with it yet."]),
+    ]
+    return click.Command(
+        server.name,
+        callback=serve,
+        params=options,
+        help="\n\n".join(about),
+        epilog="\b\nExamples:\n" + "\n".join(f"  benchsuite serve {example}" for example in server.examples),
+        context_settings={"ignore_unknown_options": True},
+    )

@@ -14,12 +14,12 @@ import httpx
 from benchsuite.errors import ServerRefused, ServerUnreachable, TelemetryError
 from benchsuite.load.preflight import api_key, control_client
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
+from benchsuite.servers import SERVERS
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.telemetry.nvml import find_gpus, start_nvml, stop_nvml
 
-# where servers listen unless told otherwise: vLLM and transformers, llama.cpp, Ollama, TGI, LM Studio
-PORTS = (8000, 8080, 11434, 3000, 1234)
+PORTS = tuple(dict.fromkeys(port for server in SERVERS.values() for port in server.ports))  # the usual ones
 _CONNECT_S = 0.3
 _ANSWER_S = 3.0
 _MOST_MODELS = 20

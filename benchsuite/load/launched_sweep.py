@@ -20,7 +20,7 @@ from benchsuite.load.sweep import sweep
 from benchsuite.load.worker_pool import Progress
 from benchsuite.manifest import RunManifest
 from benchsuite.serving.launch import keep_log, launched
-from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets, served_name
+from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
 from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port
 from benchsuite.spec import SweepSpec
 from benchsuite.store.files import MANIFEST, write_json
@@ -73,8 +73,8 @@ def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) ->
     """
     told = {
         "server.base_url": f"http://{LOOPBACK}:{plan.port}",
-        "server.model": served_name(plan),
-        "server.profile": None if plan.engine == "simulator" else plan.engine,
+        "server.model": plan.served_name,
+        "server.profile": None if plan.server.speaks else plan.engine,
         "price.gpus": plan.gpus if spec is None else None,
     }
     return {**keys, **{key: value for key, value in told.items() if keys.get(key) is None}}

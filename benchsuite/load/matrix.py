@@ -19,8 +19,7 @@ from benchsuite.grid_spec import GridSpec, Setting, differences
 from benchsuite.load.launched_sweep import sweep_launched
 from benchsuite.load.progress import View
 from benchsuite.load.sweep import check_levels
-from benchsuite.serving.launch import parse_serve
-from benchsuite.serving.launch_plan import refuse_secrets
+from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.files import MANIFEST, write_bytes, write_json

@@ -115,7 +115,8 @@ class Local:
     words: after the program. module, module_words: the same for `python -m`, of a Python program that may live in an
     environment of its own. package: on PyPI, for its version. install: what to do where it is not there. added: flags
     that we add unless one of their opposites is given. settings: all that it takes, where that is checked; as_env: they
-    are environment variables with this prefix. embedded: comes with benchsuite and ends with its standard input.
+    are environment variables with this prefix. name_flag: its name in requests; named_by_model: else it is the model's.
+    note: for `serve --help`. embedded: comes with benchsuite and ends with its standard input.
     """
 
     program: str = ""
@@ -129,11 +130,13 @@ class Local:
     settings: Mapping[str, type] | None = None
     as_env: str | None = None
     name_flag: str | None = None
+    named_by_model: bool = True
     quantization_flags: tuple[str, ...] = ()
     key_variables: str = "see its manual"
     needs_model: bool = True
     embedded: bool = False
     models: ModelStore | None = None
+    note: str = ""
     ready_timeout_s: float = 1800.0  # weights to download, graphs to capture
 
     def flag_of(self, placeholder: str) -> str | None:
@@ -157,7 +160,7 @@ class Container:
     environment: tuple[str, ...] = ("HF_TOKEN",)
     volumes: Mapping[str, str] = field(default_factory=lambda: {"huggingface": "/root/.cache/huggingface"})
     health: tuple[str, ...] | None = None
-    shared_memory: str | None = "host"  # tensor parallel workers share memory
+    shared_memory: str = "host"  # tensor parallel workers share memory
     start_period_s: int = 1800
 
 

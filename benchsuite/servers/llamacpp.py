@@ -49,6 +49,10 @@ LLAMACPP = Server(
     preallocates=True,
     local=Local(
         settings={"slots": int, "ctx": int, "threads": int, "model": str, "name": str},
+        name_flag="--name",
+        note="--slots N: responses at once, 32; --ctx N: tokens of each, 8192; --threads N: 1; --model FILE.gguf, or a "
+        "folder with a model.gguf: the tiny model; --name NAME in requests: tiny-llama.",
+        named_by_model=False,
         key_variables="LLAMA_API_KEY",
         needs_model=False,
         embedded=True,

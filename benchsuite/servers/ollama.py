@@ -79,6 +79,7 @@ OLLAMA = Server(
         env={"OLLAMA_HOST": "{host}:{port}", "OLLAMA_KEEP_ALIVE": "-1"},
         settings=dict.fromkeys(_SETTINGS, str),
         as_env="OLLAMA_",
+        note="The model is pulled and loaded; settings such as --num-parallel N go after --.",
         models=ModelStore("/api/tags", "/api/pull", "/api/generate", "/api/show"),
     ),
     docker=Container(
@@ -87,7 +88,7 @@ OLLAMA = Server(
         environment=("OLLAMA_NUM_PARALLEL=32", "OLLAMA_KEEP_ALIVE=-1"),
         volumes={"ollama": "/root/.ollama"},
         health=("ollama", "list"),  # the image has neither curl nor python
-        shared_memory=None,
+        shared_memory="64m",  # Docker's default
         start_period_s=60,
     ),
     examples=("ollama qwen3:0.6b -- --num-parallel 32 --context-length 4096",),

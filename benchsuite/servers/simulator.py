@@ -7,10 +7,15 @@ from benchsuite.servers.base import Local, Recognise, Server
 SIMULATOR = Server(
     name="simulator",
     title="the simulator",
-    summary="A server with a law that knows when it sent what: for calibration and faults.",
+    summary="A server whose latencies are known on paper: for calibration and faults.",
     speaks="vllm",
     recognise=Recognise(owned_by="benchsuite"),
-    local=Local(needs_model=False, embedded=True, name_flag="--model", ready_timeout_s=60.0),
+    local=Local(
+        words="--model {model} --port {port} --until-stdin-closes",
+        needs_model=False,
+        embedded=True,
+        ready_timeout_s=60.0,
+    ),
     absent={
         "ports": "serve lets the system choose one",
         "limits": "vLLM's",

@@ -20,6 +20,7 @@ TRANSFORMERS = Server(
         package="transformers",
         install="pip install 'transformers[serving]' in an environment of its own and name it with --python",
         added={"--continuous-batching": ("--no-continuous-batching",)},  # else it serves one request at a time
+        note="It batches continuously unless told otherwise.",
         needs_model=False,
     ),
     examples=("transformers Qwen/Qwen3-0.6B --python ~/venvs/hf -- --dtype bfloat16",),

@@ -1,7 +1,7 @@
 """Servers in containers: `docker compose up` in the foreground as the process that is held, `down` at the end.
 
-The compose files lie in serving/compose. In the foreground, so that the containers stop with benchsuite however it
-ends: the keeper ends `up`, and `up` stops them.
+In the foreground, so that the containers stop with benchsuite however it ends: the guard ends `up`, and `up` stops
+them. The compose file is made of what `servers` says; Compose reads JSON too.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from importlib.resources import as_file, files
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchsuite.errors import EngineError
-from benchsuite.serving.launch_plan import LaunchPlan, argument, ollama_environment, served_name
+from benchsuite.servers.base import fill
+from benchsuite.serving.launch_plan import LaunchPlan
 from benchsuite.serving.process import LOOPBACK, LaunchedServer, running_server, visible_gpus
 
-COMPOSE = "compose"
 SERVICE = "server"
 _STOP_TIMEOUT_S = 60.0  # the containers have 30 s of it
 _ASK_TIMEOUT_S = 30.0
-_READY_PATHS = {"vllm": "/health", "tgi": "/health", "ollama": "/api/version"}
+_HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}', timeout=5)"
 
 
 @contextlib.contextmanager
@@ -39,54 +37,73 @@ def running_containers(
     """
     docker = _docker()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(as_file(files("benchsuite.serving") / COMPOSE))
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchsuite-")))
-        (scratch / "override.json").write_text(json.dumps(override(plan)), "utf-8")
-        compose = [docker, "compose", "-p", f"benchsuite-{plan.engine}-{port}"]
-        compose += ["-f", str(folder / f"compose.{plan.engine}.yml"), "-f", str(scratch / "override.json")]
-        env = environment(plan, port)
-        stack.callback(_down, compose, env, log_path)
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchsuite-"))) / "compose.json"
+        file.write_text(json.dumps(compose_file(plan, port)), "utf-8")
+        compose = [docker, "compose", "-p", f"benchsuite-{plan.engine}-{port}", "-f", str(file)]
+        stack.callback(_down, compose, log_path)
         base_url = f"http://{LOOPBACK}:{port}"
         process = stack.enter_context(
             running_server(
                 [*compose, "up", "--no-color", "--abort-on-container-exit"],
-                ready_url=base_url + _READY_PATHS[plan.engine],
+                ready_url=base_url + plan.server.ready_path,
                 log_path=log_path,
-                env=env,
                 ready_timeout_s=ready_timeout_s,
                 stop_timeout_s=_STOP_TIMEOUT_S,
                 guarded=True,
                 on_wait=on_wait,
             )
         )
-        container = _said([*compose, "ps", "-q", SERVICE], env) or ""
+        container = _output([*compose, "ps", "-q", SERVICE]) or ""
         facts = _container_facts(docker, container.split("\n")[0].strip())
-        yield LaunchedServer(base_url, served_name(plan), None, process, name=plan.engine, gpus=visible_gpus(), **facts)
+        yield LaunchedServer(base_url, plan.served_name, None, process, name=plan.engine, gpus=visible_gpus(), **facts)
 
 
-def override(plan: LaunchPlan) -> dict[str, Any]:
-    """What the plan changes in the compose file: the command, word for word, and the image. Compose reads JSON too."""
-    server: dict[str, Any] = {}
-    if plan.engine == "vllm":
-        server["command"] = [*(["--model", plan.model] if plan.model else []), *plan.args]
-    elif plan.engine == "tgi":
-        server["command"] = [*(["--model-id", plan.model] if plan.model else []), "--port", "80", *plan.args]
-    if "command" in server:  # a $ would be a variable to Compose
-        server["command"] = [word.replace("$", "$$") for word in server["command"]]
-    if plan.image is not None:
-        server["image"] = plan.image
-    return {"services": {SERVICE: server}}
+def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:
+    """The compose file of a plan: pinned image, loopback only, GPUs, weights in volumes that stay, a health check.
+
+    Tokens stay in the caller's environment: a variable without a value is passed on if it is set there.
+    """
+    box = plan.server.docker
+    assert box is not None, plan.engine
+    command = [*fill(box.command, model=plan.model), *plan.arguments]
+    health = box.health or ("python3", "-c", _HEALTH.format(port=box.port, path=plan.server.ready_path))
+    gpu = {"driver": "nvidia", "count": _gpu_count(plan), "capabilities": ["gpu"]}
+    service = {
+        "image": plan.image or box.image,
+        # a $ would be a variable to Compose
+        **({"command": [word.replace("$", "$$") for word in command]} if command else {}),
+        "ports": [f"{LOOPBACK}:{port}:{box.port}"],
+        "environment": _environment(plan, box.environment),
+        "volumes": [f"{name}:{path}" for name, path in box.volumes.items()],
+        **({"ipc": "host"} if box.shared_memory == "host" else {"shm_size": box.shared_memory}),
+        "deploy": {"resources": {"reservations": {"devices": [gpu]}}},
+        "healthcheck": {
+            "test": ["CMD", *health],
+            "interval": "10s",
+            "timeout": "10s",
+            "retries": 3,
+            "start_period": f"{box.start_period_s}s",  # weights are downloaded before it answers
+        },
+        "stop_grace_period": "30s",
+    }
+    return {"services": {SERVICE: service}, "volumes": {name: {"name": f"benchsuite-{name}"} for name in box.volumes}}
 
 
-def environment(plan: LaunchPlan, port: int) -> dict[str, str]:
-    """The variables that the compose file asks for. Tokens come from the caller's environment, never from here."""
-    env = {"PORT": str(port), "MODEL": plan.model or served_name(plan) or "", "ARGS": shlex.join(plan.args)}
-    count = argument(plan.args, "--tensor-parallel-size") or argument(plan.args, "-tp")
-    if plan.engine == "ollama":
-        env |= {"OLLAMA_KEEP_ALIVE": "-1", **ollama_environment(plan.args)}
-    elif count and "GPU_COUNT" not in os.environ and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        env["GPU_COUNT"] = count
-    return env
+def _environment(plan: LaunchPlan, defaults: tuple[str, ...]) -> dict[str, str | None]:
+    prefix = plan.local.as_env
+    names = [prefix + name.upper().replace("-", "_") for name in plan.local.settings or ()] if prefix else []
+    given: dict[str, str | None] = dict.fromkeys((*names, "CUDA_VISIBLE_DEVICES"))
+    for default in defaults:
+        name, equals, value = default.partition("=")
+        given[name] = value if equals and name not in os.environ else None
+    return given | plan.environment
+
+
+def _gpu_count(plan: LaunchPlan) -> int | str:
+    count = os.environ.get("GPU_COUNT", "")
+    if count.isdecimal():
+        return int(count)
+    return "all" if "CUDA_VISIBLE_DEVICES" in os.environ else plan.gpus or "all"
 
 
 def _docker() -> str:
@@ -95,7 +112,7 @@ def _docker() -> str:
         raise EngineError(
             "docker is not installed here", where="PATH", expected="the program docker with its plugin compose"
         )
-    if _said([docker, "compose", "version"], {}) is None:
+    if _output([docker, "compose", "version"]) is None:
         raise EngineError(
             "docker has no compose here",
             where=f"{docker} compose version",
@@ -107,9 +124,9 @@ def _docker() -> str:
 
 def _container_facts(docker: str, container: str) -> dict[str, Any]:
     """The image by name and digest, and the process on this host; None what docker does not say."""
-    told = _first(_said([docker, "inspect", container], {})) if container else {}
+    told = _first(_output([docker, "inspect", container])) if container else {}
     image_id = told.get("Image")
-    image = _first(_said([docker, "image", "inspect", image_id], {})) if isinstance(image_id, str) else {}
+    image = _first(_output([docker, "image", "inspect", image_id])) if isinstance(image_id, str) else {}
     digests = image.get("RepoDigests") or []
     state, config = told.get("State"), told.get("Config")
     return {
@@ -127,22 +144,18 @@ def _first(text: str | None) -> dict[str, Any]:
     return tree[0] if isinstance(tree, list) and tree and isinstance(tree[0], dict) else {}
 
 
-def _said(command: list[str], env: Mapping[str, str]) -> str | None:
+def _output(command: list[str]) -> str | None:
     try:
-        said = subprocess.run(
-            command, env={**os.environ, **env}, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return said.stdout
 
 
-def _down(compose: list[str], env: Mapping[str, str], log_path: Path) -> None:
+def _down(compose: list[str], log_path: Path) -> None:
     """Remove the containers and their network; the volumes with weights stay."""
     with contextlib.suppress(OSError, subprocess.SubprocessError), log_path.open("ab") as log:
         subprocess.run(
             [*compose, "down", "--timeout", "30"],
-            env={**os.environ, **env},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -21,7 +21,7 @@ from benchsuite.cli.sweep import command
 from benchsuite.errors import EngineError, InputError, ServerDied
 from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_launched, with_server
 from benchsuite.manifest import RunManifest
-from benchsuite.serving.launch import LaunchPlan
+from benchsuite.serving.launch_plan import LaunchPlan
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.store.run_folder import read_run
 

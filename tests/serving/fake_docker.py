@@ -34,22 +34,21 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def note(argv):
-    env = {name: os.environ.get(name) for name in ("PORT", "MODEL", "ARGS", "GPU_COUNT", "OLLAMA_NUM_PARALLEL")}
-    files = [argv[i + 1] for i, word in enumerate(argv) if word == "-f"]
-    override = json.loads(Path(files[1]).read_text()) if len(files) > 1 else None
+    file = json.loads(Path(argv[argv.index("-f") + 1]).read_text()) if "-f" in argv else None
     with Path(os.environ["FAKE_CALLS"]).open("a") as calls:
-        calls.write(json.dumps({"argv": argv, "env": env, "override": override}) + "\n")
+        calls.write(json.dumps({"argv": argv, "file": file}) + "\n")
+    return file
 
 
 def main():
     argv = sys.argv[1:]
-    note(argv)
+    file = note(argv)
     if argv == ["compose", "version"]:
         sys.exit(1 if os.environ.get("FAKE_NO_COMPOSE") else 0)
     if "up" in argv:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         print("server-1  | loading weights", flush=True)
-        HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+        HTTPServer(("127.0.0.1", int(file["services"]["server"]["ports"][0].split(":")[1])), Handler).serve_forever()
     if "ps" in argv:
         print("c0ffee")
     if argv[0] == "inspect":

@@ -1,4 +1,4 @@
-"""A stand-in for vllm, text-generation-launcher, ollama or transformers: answers their health, notes how it was called.
+"""A stand-in for any server that benchsuite starts: answers their health, notes how it was called.
 
 Environment: FAKE_RECORD, a file for {"argv", "env", "pids"} as JSON; FAKE_DELAY_S before it listens; FAKE_STRAY starts
 a process in a session of its own, which no signal to the server's group reaches; FAKE_DIES: ends with 3 instead.
@@ -17,6 +17,7 @@ ANSWERS = {
     "/health": None,
     "/version": {"version": "0.32.0"},
     "/info": {"version": "3.3.5"},
+    "/server_info": {"version": "0.5.21"},
     "/api/version": {"version": "0.34.0"},
 }
 CALLS = []
@@ -60,8 +61,9 @@ def main():
     pids = [os.getpid()]
     if os.environ.get("FAKE_STRAY"):
         pids.append(subprocess.Popen(["sleep", "600"], start_new_session=True).pid)
-    if "--port" in argv:
-        port = int(argv[argv.index("--port") + 1])
+    flag = next((flag for flag in ("--port", "--server-port") if flag in argv), None)
+    if flag:
+        port = int(argv[argv.index(flag) + 1])
     else:
         port = int(os.environ.get("OLLAMA_HOST", ":0").rpartition(":")[2]) or int(os.environ["PORT"])
     if "FAKE_RECORD" in os.environ:

@@ -1,4 +1,4 @@
-"""Servers in containers, against a fake docker that notes its calls; the compose files themselves."""
+"""Servers in containers, against a fake docker that notes its calls; the compose files that are made for it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from launch_fixtures import Fakes, ended, put_program
 
+from benchsuite.cli import serve
 from benchsuite.errors import EngineError
-from benchsuite.serving.launch import launched, parse_serve
+from benchsuite.servers import SERVERS
+from benchsuite.serving.docker import compose_file
+from benchsuite.serving.launch import launched
+from benchsuite.serving.launch_plan import parse_serve
 
-ROOT = Path(__file__).parents[2]
-COMPOSE = Path(str(files("benchsuite.serving") / "compose"))
-FILES = sorted(path.name for path in COMPOSE.iterdir())
-PINNED = {
-    "compose.vllm.yml": "image: ${VLLM_IMAGE:-vllm/vllm-openai:v0.32.0}",
-    "compose.tgi.yml": "image: ${TGI_IMAGE:-ghcr.io/huggingface/text-generation-inference:3.3.5}",
-    "compose.ollama.yml": "image: ${OLLAMA_IMAGE:-ollama/ollama:0.34.0}",
-    "compose.balanced.yml": "image: ${VLLM_IMAGE:-vllm/vllm-openai:v0.32.0}",
-}
+BALANCED = Path(__file__).parents[2] / "docker" / "compose.balanced.yml"
+IN_DOCKER = [name for name, server in SERVERS.items() if server.docker]
 
 
 @pytest.fixture
@@ -34,7 +31,8 @@ def docker(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     put_program(fakes.bin, "docker", f'exec {sys.executable} {Path(__file__).with_name("fake_docker.py")} "$@"')
     calls = tmp_path / "calls"
     monkeypatch.setenv("FAKE_CALLS", str(calls))
-    monkeypatch.delenv("GPU_COUNT", raising=False)
+    for name in ("GPU_COUNT", "OLLAMA_NUM_PARALLEL", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     return calls
 
 
@@ -62,14 +60,14 @@ def test_up_health_digest_down(docker: Path, monkeypatch: pytest.MonkeyPatch) ->
     calls = calls_of(docker)
     assert [verb(call) for call in calls] == ["version", "up", "ps", "inspect", "image", "down"]
     up = calls[1]
-    assert up["argv"][:5] == ["compose", "-p", f"benchsuite-vllm-{port}", "-f", str(COMPOSE / "compose.vllm.yml")]
+    assert up["argv"][:4] == ["compose", "-p", f"benchsuite-vllm-{port}", "-f"]
     assert up["argv"][-3:] == ["up", "--no-color", "--abort-on-container-exit"]
-    assert up["override"] == {
-        "services": {
-            "server": {"command": ["--model", "org/m", "--tensor-parallel-size", "2", "--chat-template", "$$x"]}
-        }
-    }
-    assert (up["env"]["PORT"], up["env"]["MODEL"], up["env"]["GPU_COUNT"]) == (port, "org/m", "2")
+    service = up["file"]["services"]["server"]
+    assert service["image"] == "vllm/vllm-openai:v0.32.0"
+    assert service["command"] == ["--model", "org/m", "--tensor-parallel-size", "2", "--chat-template", "$$x"]
+    assert service["ports"] == [f"127.0.0.1:{port}:8000"]
+    assert service["environment"] == {"CUDA_VISIBLE_DEVICES": None, "HF_TOKEN": None, "VLLM_NO_USAGE_STATS": "1"}
+    assert service["deploy"]["resources"]["reservations"]["devices"][0]["count"] == 2
     assert calls[-1]["argv"][1:-3] == up["argv"][1:-3]
     assert calls[-1]["argv"][-3:] == ["down", "--timeout", "30"]
     facts = engine.facts()
@@ -82,11 +80,9 @@ def test_an_image_of_ones_own(docker: Path) -> None:
     """--image goes before the compose file's; TGI keeps its port inside the container."""
     with launched(parse_serve("docker:tgi m --image tgi@sha256:ab -- --num-shard 2")):
         pass
-    assert calls_of(docker)[1]["override"] == {
-        "services": {
-            "server": {"command": ["--model-id", "m", "--port", "80", "--num-shard", "2"], "image": "tgi@sha256:ab"}
-        }
-    }
+    service = calls_of(docker)[1]["file"]["services"]["server"]
+    assert service["command"] == ["--model-id", "m", "--port", "80", "--num-shard", "2"]
+    assert (service["image"], service["shm_size"]) == ("tgi@sha256:ab", "1g")
 
 
 def test_an_exception_takes_the_containers_down(docker: Path) -> None:
@@ -99,7 +95,8 @@ def test_an_exception_takes_the_containers_down(docker: Path) -> None:
 def test_a_killed_benchsuite_stops_the_containers(docker: Path) -> None:
     """kill -9 of the process that launched it ends `up`, which stops the containers."""
     program = (
-        "import signal\nfrom benchsuite.serving.launch import launched, parse_serve\n"
+        "import signal\nfrom benchsuite.serving.launch import launched\n"
+        "from benchsuite.serving.launch_plan import parse_serve\n"
         "with launched(parse_serve('docker:vllm m')) as engine:\n"
         "    print(*engine.pids(), flush=True)\n    signal.pause()\n"
     )
@@ -122,37 +119,78 @@ def test_without_docker_or_compose(docker: Path, fakes: Fakes, monkeypatch: pyte
         pytest.fail("the block must not run")
 
 
-def test_the_folder_docker_shows_the_packaged_files() -> None:
-    """docker/ at the top has every compose file once: as a link to the one that is installed."""
-    for name in FILES:
-        assert (ROOT / "docker" / name).resolve() == (COMPOSE / name).resolve()
-
-
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".yml")])
-def test_compose_files_say_what_they_must(name: str) -> None:
+@pytest.mark.parametrize("name", IN_DOCKER)
+def test_compose_files_say_what_they_must(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pinned image, loopback only, GPUs reserved, a health check without curl, weights in volumes, no token inside."""
-    text = (COMPOSE / name).read_text()
-    assert PINNED[name] in text
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    made = compose_file(parse_serve(f"docker:{name} m"), 8123)
+    service, text = made["services"]["server"], json.dumps(made)
+    tag = service["image"].rpartition(":")[2]
+    assert any(letter.isdigit() for letter in tag)
+    assert all(port.startswith("127.0.0.1:8123:") for port in service["ports"])
+    assert service["deploy"]["resources"]["reservations"]["devices"][0] == {
+        "driver": "nvidia", "count": "all", "capabilities": ["gpu"],
+    }  # fmt: skip
+    assert service["volumes"]
+    assert {volume.partition(":")[0] for volume in service["volumes"]} == set(made["volumes"])
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert "curl" not in text
+    assert "hf_secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "gpus", "environment"),
+    [
+        ("docker:vllm m", {"GPU_COUNT": "3"}, 3, {}),
+        ("docker:vllm m -- -tp 4", {"CUDA_VISIBLE_DEVICES": "0,1"}, "all", {"CUDA_VISIBLE_DEVICES": None}),
+        ("docker:sglang m -- --tp 2 --dp 2", {}, 4, {"HF_TOKEN": None}),
+        ("docker:ollama m", {}, "all", {"OLLAMA_NUM_PARALLEL": "32", "OLLAMA_MAX_QUEUE": None}),
+        ("docker:ollama m", {"OLLAMA_NUM_PARALLEL": "2"}, "all", {"OLLAMA_NUM_PARALLEL": None}),
+        ("docker:ollama m --num-parallel 8", {"OLLAMA_NUM_PARALLEL": "2"}, "all", {"OLLAMA_NUM_PARALLEL": "8"}),
+    ],
+)
+def test_gpus_and_variables(docker: Path, monkeypatch, text, variables, gpus, environment) -> None:
+    """GPUs by GPU_COUNT, else by CUDA_VISIBLE_DEVICES, else by the arguments; settings go before variables."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    service = compose_file(parse_serve(text), 8123)["services"]["server"]
+    assert service["deploy"]["resources"]["reservations"]["devices"][0]["count"] == gpus
+    assert {name: service["environment"].get(name, "none") for name in environment} == environment
+
+
+def test_the_compose_file_is_printed() -> None:
+    """`serve --print-compose` starts nothing and prints a file that Compose reads."""
+    done = CliRunner().invoke(
+        serve.command, ["tgi", "org/m", "--port", "8123", "--print-compose", "--", "--num-shard", "2"]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output) == compose_file(parse_serve("docker:tgi org/m -- --num-shard 2"), 8123)
+
+
+def test_the_balanced_file_has_the_same_image() -> None:
+    """The example of two replicas behind one address runs the vLLM that benchsuite starts, on loopback."""
+    text = BALANCED.read_text()
+    assert SERVERS["vllm"].docker is not None
+    assert f"image: ${{VLLM_IMAGE:-{SERVERS['vllm'].docker.image}}}" in text
     assert text.count('- "127.0.0.1:') == text.count("ports:") > 0
-    for needed in ("driver: nvidia", "capabilities: [gpu]", "healthcheck:", "start_period:", "volumes:"):
-        assert needed in text
-    assert "curl" not in text.replace("maybe no curl", "").replace("neither curl", "")
     assert "HF_TOKEN=" not in text
-    assert ":latest" not in text
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".yml")])
-def test_compose_accepts_the_files(name: str) -> None:
+@pytest.mark.parametrize("name", [*IN_DOCKER, "balanced"])
+def test_compose_accepts_the_files(name: str, tmp_path: Path) -> None:
     """`docker compose config`, where it is there, finds the services."""
     program = shutil.which("docker")
     if program is None or subprocess.run([program, "compose", "version"], capture_output=True).returncode:
         pytest.skip("no docker compose here")
-    said = subprocess.run(
-        [program, "compose", "-f", COMPOSE / name, "config", "--services"],
+    file = BALANCED if name == "balanced" else tmp_path / "compose.json"
+    if name != "balanced":
+        file.write_text(json.dumps(compose_file(parse_serve(f"docker:{name} m"), 8123)))
+    done = subprocess.run(
+        [program, "compose", "-f", file, "config", "--services"],
         env={**os.environ, "MODEL": "m"},
         capture_output=True,
         text=True,
     )
-    assert said.returncode == 0, said.stderr
-    services = {"replica-a", "replica-b", "nginx"} if "balanced" in name else {"server"}
-    assert set(said.stdout.split()) == services
+    assert done.returncode == 0, done.stderr
+    services = {"replica-a", "replica-b", "nginx"} if name == "balanced" else {"server"}
+    assert set(done.stdout.split()) == services

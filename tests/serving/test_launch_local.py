@@ -12,8 +12,10 @@ import pytest
 from launch_fixtures import Fakes, ended, put_program
 
 from benchsuite.errors import EngineError
+from benchsuite.servers import SERVERS
 from benchsuite.serving import process as process_module
-from benchsuite.serving.launch import keep_log, launched, parse_serve
+from benchsuite.serving.launch import keep_log, launched
+from benchsuite.serving.launch_plan import parse_serve
 
 
 def test_vllm(fakes: Fakes, tmp_path: Path) -> None:
@@ -75,6 +77,27 @@ def test_tgi(fakes: Fakes) -> None:
     assert (engine.version, engine.model, engine.facts()["quantisation"]) == ("tgi 3.3.5", "org/m", "awq")
 
 
+@pytest.mark.parametrize(
+    ("program", "text", "argv", "version"),
+    [
+        ("sglang", "sglang org/m --tp 2", "serve --model-path org/m --host 127.0.0.1 --port P --enable-metrics --tp 2",
+         "sglang 0.5.21"),
+        ("sglang", "sglang org/m --host 0.0.0.0", "serve --model-path org/m --port P --enable-metrics --host 0.0.0.0",
+         "sglang 0.5.21"),
+        ("lmdeploy", "lmdeploy org/m --tp 2",
+         "serve api_server org/m --server-name 127.0.0.1 --server-port P --tp 2", None),
+        ("trtllm-serve", "trtllm org/m --tp_size 2", "org/m --host 127.0.0.1 --port P --tp_size 2", "trtllm 0.32.0"),
+    ],
+)  # fmt: skip
+def test_documented_servers(fakes: Fakes, program: str, text: str, argv: str, version: str | None) -> None:
+    """Servers known from their documentation alone are called as it says, on loopback unless they say otherwise."""
+    fakes.server(program)
+    with launched(parse_serve(text)) as server:
+        port = server.base_url.rpartition(":")[2]
+        assert fakes.noted["argv"] == argv.replace(" P", f" {port}").split()
+    assert (server.version, server.model) == (version, "org/m")
+
+
 @pytest.mark.parametrize(("args", "batching"), [("", ["--continuous-batching"]), ("--no-continuous-batching", [])])
 def test_transformers(fakes: Fakes, args: str, batching: list[str]) -> None:
     """transformers serve batches continuously unless told not to: alone, it serves one request at a time."""
@@ -119,7 +142,9 @@ def test_ollama_without_the_model(fakes: Fakes) -> None:
     assert ended(fakes.noted["pids"])
 
 
-@pytest.mark.parametrize("engine", ["vllm m", "tgi m", "ollama m", "transformers m"])
+@pytest.mark.parametrize(
+    "engine", [f"{name} m" for name, server in SERVERS.items() if server.local and not server.local.embedded]
+)
 def test_what_is_not_installed_is_named(fakes: Fakes, engine: str) -> None:
     """A missing program is an error that says what to install."""
     with pytest.raises(EngineError, match=r"(?s)is not installed here.*try:"), launched(parse_serve(engine)):
@@ -155,7 +180,8 @@ def test_nothing_outlives_a_killed_benchsuite(fakes: Fakes) -> None:
     fakes.server("vllm")
     fakes.monkeypatch.setenv("FAKE_STRAY", "1")
     program = (
-        "import signal\nfrom benchsuite.serving.launch import launched, parse_serve\n"
+        "import signal\nfrom benchsuite.serving.launch import launched\n"
+        "from benchsuite.serving.launch_plan import parse_serve\n"
         "with launched(parse_serve('vllm m')) as engine:\n"
         "    print(*engine.pids(), flush=True)\n    signal.pause()\n"
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchsuite.errors import InputError
-from benchsuite.serving.launch import LaunchPlan, parse_serve
-from benchsuite.serving.launch_plan import ollama_environment, served_name
+from benchsuite.serving.launch_plan import LaunchPlan, parse_serve
 from benchsuite.serving.process import without_secrets
 
 
@@ -22,6 +21,7 @@ from benchsuite.serving.process import without_secrets
         ("vllm m --python '/a b/bin/python' -- x", LaunchPlan("vllm", ("x",), model="m", python="/a b/bin/python")),
         ("vllm -- --model m --port-scan", LaunchPlan("vllm", ("--model", "m", "--port-scan"))),
         ("transformers -- --device cpu", LaunchPlan("transformers", ("--device", "cpu"))),
+        ("sglang m --dp 2", LaunchPlan("sglang", ("--dp", "2"), model="m")),
         ("ollama qwen3:0.6b --num-parallel 8", LaunchPlan("ollama", ("--num-parallel", "8"), model="qwen3:0.6b")),
     ],
 )
@@ -44,6 +44,8 @@ def test_a_plan_is_read_and_written_back(text: str, plan: LaunchPlan) -> None:
         ("vllm m --port", "--port needs a value"),
         ("vllm m -- --port 9000", "the port is chosen by benchsuite"),
         ("docker:llamacpp", "not started with docker"),
+        ("lmdeploy m -- --server-port 9000", "the port is chosen by benchsuite"),
+        ("openai m", "there is no such engine"),
         ("vllm m --image i", "a local server has no image"),
         ("llamacpp --slots none", "whole number"),
         ("llamacpp --slot 4", "did you mean --slots"),
@@ -59,7 +61,7 @@ def test_what_cannot_be_started_is_refused(text: str, said: str) -> None:
 
 def test_ollamas_settings_are_environment_variables() -> None:
     """`ollama serve` has no arguments: its settings are upper-case variables."""
-    assert ollama_environment(["--num-parallel", "8", "--kv-cache-type=q8_0"]) == {
+    assert parse_serve("ollama m --num-parallel 8 --kv-cache-type=q8_0").environment == {
         "OLLAMA_NUM_PARALLEL": "8",
         "OLLAMA_KV_CACHE_TYPE": "q8_0",
     }
@@ -72,13 +74,19 @@ def test_ollamas_settings_are_environment_variables() -> None:
         ("vllm m --tensor-parallel-size 2 -pp 3 --quantization=fp8", 6, "fp8", "m"),
         ("vllm m --served-model-name s", None, None, "s"),
         ("tgi -- --model-id m --num-shard 4 --quantize awq", 4, "awq", "m"),
+        ("sglang m --tp 2 --dp-size=2", 4, None, "m"),
+        ("sglang m --tp 4 --dp 4 --enable-dp-attention --quantization fp8", 4, "fp8", "m"),
+        ("lmdeploy m --tp 2 --model-format awq --model-name s", 2, "awq", "s"),
+        ("trtllm m --tp_size 2 --pp_size 2", 4, None, "m"),
+        ("llamacpp m.gguf", None, None, None),
+        ("llamacpp --name s", None, None, "s"),
         ("simulator", None, None, None),
     ],
 )
 def test_what_the_arguments_tell(text: str, gpus: int | None, quantisation: str | None, name: str | None) -> None:
     """GPUs, quantisation and the model's name in requests are read from the arguments, or unknown."""
     plan = parse_serve(text)
-    assert (plan.gpus, plan.quantisation, served_name(plan)) == (gpus, quantisation, name)
+    assert (plan.gpus, plan.quantisation, plan.served_name) == (gpus, quantisation, name)
 
 
 def test_keys_never_reach_the_manifest() -> None:
