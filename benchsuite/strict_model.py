@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
 import difflib
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,13 +86,29 @@ def mistake_text(what: str, lines: Sequence[str]) -> str:
     return "\n    ".join([f"{what} has {len(lines)} mistake{'s' * (len(lines) > 1)}:", *lines[:MISTAKES_SHOWN], *more])
 
 
-def parse_json_lines(text: str, model: type[Model], read: Callable[[str], Model]) -> tuple[dict[int, Model], list[str]]:
-    """The objects of a text with one on each line, by line number, and every mistake after its `line N: `.
+def refuse_lines(
+    what: str,
+    mistakes: Sequence[tuple[int, str]],
+    *,
+    where: str,
+    expected: str | None = None,
+    error_type: type[InputError] = InputError,
+) -> None:
+    """Raises error_type where there are mistakes, each with the number of its line."""
+    if mistakes:
+        lines = [f"line {number}: {mistake}" for number, mistake in mistakes]
+        raise error_type(mistake_text(what, lines), where=f"{where}:{mistakes[0][0]}", expected=expected)
+
+
+def parse_json_lines(
+    text: str, model: type[Model], read: Callable[[str], Model]
+) -> tuple[dict[int, Model], list[tuple[int, str]]]:
+    """The objects of a text with one on each line, by line number, and the mistakes with theirs.
 
     Blank lines are skipped. read: one line as a model; raises ValueError, or ValidationError.
     """
     items: dict[int, Model] = {}
-    mistakes: list[str] = []
+    mistakes: list[tuple[int, str]] = []
     # Not splitlines(): it also splits at U+2028 and others, which JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -98,10 +116,42 @@ def parse_json_lines(text: str, model: type[Model], read: Callable[[str], Model]
         try:
             items[number] = read(line)
         except ValidationError as error:
-            mistakes += [f"line {number}: {_mistake(item, model, {})}" for item in error.errors()]
+            mistakes += [(number, _mistake(item, model, {})) for item in error.errors()]
         except ValueError as error:
-            mistakes.append(f"line {number}: not valid JSON: {error}")
+            mistakes.append((number, f"not valid JSON: {error}"))
     return items, mistakes
+
+
+def parse_csv(text: str, model: type[Model], what: str, *, where: str, expected: str) -> dict[int, Model]:
+    """The rows of a CSV table by line number. An empty cell is left out; columns that are not in the model are ignored.
+
+    what: how to call the table. Raises InputError naming every mistake with its line.
+    """
+    rows: dict[int, Model] = {}
+    mistakes: list[tuple[int, str]] = []
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        reader.fieldnames = header = [name.strip() for name in reader.fieldnames or ()]
+        missing = [name for name, field in model.model_fields.items() if field.is_required() and name not in header]
+        if missing:
+            given = ", ".join(header) or "an empty file"
+            raise InputError(
+                f"{what} lacks columns: {', '.join(missing)}", where=f"{where}:1", given=given, expected=expected
+            )
+        for row in reader:
+            number = reader.line_num
+            if None in row or None in row.values():
+                mistakes.append((number, "not as many cells as the header"))
+                continue
+            cells = {name: cell.strip() for name, cell in row.items() if name in model.model_fields and cell.strip()}
+            try:
+                rows[number] = model.model_validate(cells)
+            except ValidationError as error:
+                mistakes += [(number, _mistake(item, model, {})) for item in error.errors()]
+    except csv.Error as error:
+        raise InputError(f"{what} is not valid CSV", where=f"{where}:{reader.line_num}", given=error) from None
+    refuse_lines(what, mistakes, where=where, expected=expected)
+    return rows
 
 
 def without_url_secrets(given: str) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
 from scipy.special import gammaincc, gammaln
 
 from benchsuite.economics.decision import measured
 from benchsuite.errors import InputError
 from benchsuite.results import EvaluatedLevel, Finding, PointSummary
 from benchsuite.slo import Limit, Slo
+from benchsuite.strict_model import StrictModel, parse_csv
 
 HOURS_PER_MONTH = 730.0
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
@@ -99,32 +99,14 @@ def of_hours(requests_per_hour: Sequence[float], where: str = "hours") -> Demand
     return Demand(mean / 3600, peak / 3600, told)
 
 
+class _Hour(StrictModel):
+    requests: float = Field(ge=0)
+
+
 def parse_hours(text: str, where: str) -> list[float]:
     """The `requests` column of a CSV table with a line an hour. Raises InputError naming the line."""
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    hours = []
-    try:
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        if "requests" not in reader.fieldnames:
-            raise InputError(
-                "the table of hours lacks a column",
-                where=f"{where}:1",
-                given=", ".join(reader.fieldnames) or "an empty file",
-                expected="requests, a count an hour",
-            )
-        for row in reader:
-            try:
-                hours.append(float(row["requests"] or ""))
-            except ValueError:
-                at = f"{where}:{reader.line_num}"
-                raise InputError(
-                    "requests does not read", where=at, given=repr(row["requests"]), expected="a number of at least 0"
-                ) from None
-    except csv.Error as error:
-        raise InputError(
-            "the table of hours is not valid CSV", where=f"{where}:{reader.line_num}", given=error
-        ) from None
-    return hours
+    rows = parse_csv(text, _Hour, "the table of hours", where=where, expected="requests, a count an hour")
+    return [row.requests for row in rows.values()]
 
 
 def _above_zero(key: str, value: float) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 from scipy.stats import t as student_t
 
 from benchsuite.errors import InputError
+from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
 Floats = npt.NDArray[np.float64]
 _EXPECTED = "model, score; optional params_b, n (items behind a score in percent); or model, item, score from 0 to 1"
@@ -34,30 +34,44 @@ class Score:
     items: Mapping[str, float] | None = None
 
 
+class _Row(StrictModel):
+    """One line of a table of scores."""
+
+    model: str
+    score: float
+    item: str | None = None
+    n: int | None = Field(None, ge=1)
+    params_b: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _within_its_scale(self) -> _Row:
+        most = 1 if self.item is not None else 100 if self.n is not None else math.inf
+        if most < math.inf and not 0 <= self.score <= most:
+            raise ValueError(f"score should be from 0 to {most}")
+        return self
+
+
 def parse_scores(text: str, *, where: str) -> dict[str, Score]:
     """Scores by model, in the table's order. A column `item` makes it a table of items, else of models.
 
     Raises InputError naming the line and the column.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    try:
-        reader.fieldnames = header = [name.strip() for name in reader.fieldnames or ()]
-        missing = [name for name in ("model", "score") if name not in header]
-        if missing:
-            raise InputError(
-                "the table of scores lacks columns: " + ", ".join(missing),
-                where=f"{where}:1",
-                given=", ".join(header) or "an empty file",
-                expected=_EXPECTED,
-            )
-        lines = [_Line(row, f"{where}:{reader.line_num}") for row in reader]
-    except csv.Error as error:
-        raise InputError(
-            "the table of scores is not valid CSV", where=f"{where}:{reader.line_num}", given=error
-        ) from None
-    if not lines:
+    rows = parse_csv(text, _Row, "the table of scores", where=where, expected=_EXPECTED)
+    if not rows:
         raise InputError("the table of scores has no rows", where=where, expected=_EXPECTED)
-    return _of_items(lines) if "item" in header else _of_models(lines)
+    seen: dict[tuple[str, str | None], int] = {}
+    mistakes: list[tuple[int, str]] = []
+    with_items = any(row.item is not None for row in rows.values())
+    for line, row in rows.items():
+        if with_items and row.item is None:
+            mistakes.append((line, "item: required but missing"))
+        if seen.setdefault((row.model, row.item), line) != line:
+            of_item = f", item {row.item!r}" if row.item else ""
+            mistakes.append((line, f"model {row.model!r}{of_item}: scored before, on line {seen[row.model, row.item]}"))
+    refuse_lines("the table of scores", mistakes, where=where, expected=_EXPECTED)
+    if with_items:
+        return _of_items(rows.values())
+    return {row.model: Score(row.model, row.score, row.params_b, row.n) for row in rows.values()}
 
 
 def wilson_draws(score: float, n: int, z: Floats) -> Floats:
@@ -71,77 +85,15 @@ def wilson_draws(score: float, n: int, z: Floats) -> Floats:
     return drawn
 
 
-class _Line:
-    """One line of the table, its cells read one by one."""
-
-    def __init__(self, row: Mapping[str | None, str | list[str] | None], where: str) -> None:
-        if None in row or None in row.values():
-            raise InputError("a line has not as many cells as the header", where=where)
-        self.row, self.where = row, where
-
-    def text(self, name: str) -> str:
-        value = self.row.get(name) or ""
-        return value.strip() if isinstance(value, str) else ""
-
-    def need(self, name: str) -> str:
-        text = self.text(name)
-        if not text:
-            raise InputError(f"{name} is empty", where=self.where, expected="a value in this column")
-        return text
-
-    def number(self, name: str, low: float = -math.inf, high: float = math.inf) -> float | None:
-        text = self.text(name)
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and low <= value <= high):
-            within = (
-                "" if low == -math.inf else f" of at least {low:g}" if high == math.inf else f" {low:g} to {high:g}"
-            )
-            raise InputError(f"{name} does not read", where=self.where, given=repr(text), expected=f"a number{within}")
-        return value
-
-    def params_b(self) -> float | None:
-        value = self.number("params_b", 0.0)
-        if value == 0:
-            raise InputError("params_b does not read", where=self.where, given="0", expected="a number above 0")
-        return value
-
-
-def _of_models(lines: list[_Line]) -> dict[str, Score]:
-    found: dict[str, Score] = {}
-    for line in lines:
-        model, n = line.need("model"), line.number("n", 1.0)
-        if model in found:
-            raise InputError("a model is scored twice", where=line.where, given=model, expected="one line per model")
-        if n is not None and not n.is_integer():
-            raise InputError("n does not read", where=line.where, given=line.text("n"), expected="a whole number")
-        line.need("score")
-        score = line.number("score", 0.0, 100.0) if n is not None else line.number("score")
-        assert score is not None
-        found[model] = Score(model, score, line.params_b(), None if n is None else int(n))
-    return found
-
-
-def _of_items(lines: list[_Line]) -> dict[str, Score]:
+def _of_items(rows: Iterable[_Row]) -> dict[str, Score]:
     items: dict[str, dict[str, float]] = {}
     params: dict[str, float | None] = {}
-    for line in lines:
-        model, item = line.need("model"), line.need("item")
-        own = items.setdefault(model, {})
-        if item in own:
-            raise InputError("an item of a model is scored twice", where=line.where, given=f"{model}, {item}")
-        line.need("score")
-        score = line.number("score", 0.0, 1.0)
-        assert score is not None
-        own[item] = score
-        params[model] = line.params_b() or params.get(model)
+    for row in rows:
+        items.setdefault(row.model, {})[row.item or ""] = row.score
+        params[row.model] = row.params_b or params.get(row.model)
     first, expected = next(iter(items.items()))
-    for model, own in items.items():
-        odd = sorted(own.keys() ^ expected.keys())
+    for model, scores in items.items():
+        odd = sorted(scores.keys() ^ expected.keys())
         if odd:
             raise InputError(
                 f"{model} and {first} were not asked the same items",
@@ -150,8 +102,8 @@ def _of_items(lines: list[_Line]) -> dict[str, Score]:
                 expected="the same items for every model, or one line per model with n",
             )
     return {
-        model: Score(model, 100 * sum(own.values()) / len(own), params[model], len(own), dict(own))
-        for model, own in items.items()
+        model: Score(model, 100 * sum(scores.values()) / len(scores), params[model], len(scores), scores)
+        for model, scores in items.items()
     }
 
 

@@ -14,7 +14,7 @@ from benchsuite.errors import PointsError
 from benchsuite.importers.imported_run import ImportedPoint, ImportedRequest, status_of_error
 from benchsuite.importers.result_file import US_PER_S, Count, Duration, Gap, ResultModel, at, check_order, read_result
 from benchsuite.records import Status
-from benchsuite.strict_model import mistake_text, parse_json_lines
+from benchsuite.strict_model import parse_json_lines, refuse_lines
 
 TOOL = "aiperf"
 DEFINITIONS = (
@@ -86,8 +86,7 @@ def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
             hint="take that file instead of profile_export_aiperf.json, which has totals alone",
         )
     records, mistakes = parse_json_lines(text, _Record, lambda line: _Record.model_validate(read_result(line)))
-    if mistakes:
-        raise PointsError(mistake_text("the result file", mistakes), where=where)
+    refuse_lines("the result file", mistakes, where=where, error_type=PointsError)
     kept = {number: record for number, record in records.items() if record.benchmark_phase != "warmup"}
     if not kept:
         raise PointsError("the file has no requests but warm-up", where=where)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from benchsuite.errors import WorkloadError
-from benchsuite.strict_model import StrictModel, mistake_text, parse_json_lines
+from benchsuite.strict_model import StrictModel, parse_json_lines, refuse_lines
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 Text = Annotated[str, Field(min_length=1)]
@@ -55,7 +55,7 @@ def read_native(text: str, where: str) -> list[Prompt]:
     for number, item in items.items():
         prompt_id = item.id or f"line-{number}"
         if lines_of_ids.setdefault(prompt_id, number) != number:
-            mistakes.append(f"line {number}: id: {prompt_id!r} is used before, on line {lines_of_ids[prompt_id]}")
+            mistakes.append((number, f"id: {prompt_id!r} is used before, on line {lines_of_ids[prompt_id]}"))
         prompts.append(
             Prompt(
                 prompt_id=prompt_id,
@@ -69,12 +69,8 @@ def read_native(text: str, where: str) -> list[Prompt]:
                 tags=tuple(item.tags or ()),
             )
         )
-    if mistakes:
-        raise WorkloadError(
-            mistake_text("the request set", mistakes),
-            where=where,
-            expected="one JSON object per line, with the keys " + ", ".join(NativeLine.model_fields),
-        )
+    expected = "one JSON object per line, with the keys " + ", ".join(NativeLine.model_fields)
+    refuse_lines("the request set", mistakes, where=where, expected=expected, error_type=WorkloadError)
     return prompts
 
 

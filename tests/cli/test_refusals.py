@@ -156,7 +156,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         f"{URL} --preset h10-low": "preset",
         f"{URL} --nonsense": USAGE,
         f"{URL} --concurrency 4,16 --requests 8": "concurrency",
-        f"{URL} --workload broken.jsonl": "broken.jsonl",
+        f"{URL} --workload broken.jsonl": "broken.jsonl:2",
     },
     "report": {
         "": None,

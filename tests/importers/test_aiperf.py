@@ -86,7 +86,7 @@ def test_a_wrong_value_is_named(break_it, key):
     with pytest.raises(PointsError) as caught:
         parse(joined(records), where="x")
 
-    assert caught.value.where == "x"
+    assert caught.value.where == "x:2"
     assert caught.value.what.split("\n")[1].strip().startswith(f"line 2: {key}: ")
 
 

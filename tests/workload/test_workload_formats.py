@@ -124,7 +124,7 @@ def test_mistakes(line: str, mistake: str) -> None:
     (header, found) = caught.value.what.split("\n")
     assert header.startswith("the request set has 1 mistake")
     assert found.strip().startswith(f"line 2: {mistake}")
-    assert caught.value.where == "set.jsonl"
+    assert caught.value.where == "set.jsonl:2"
     assert caught.value.expected is not None
 
 
@@ -138,7 +138,7 @@ def test_all_mistakes_at_once() -> None:
 
     lines = [line.split(": ")[0].strip() for line in caught.value.what.split("\n")[1:]]
     assert lines == ["line 2", "line 2", "line 3"]
-    assert caught.value.where == "set.jsonl"
+    assert caught.value.where == "set.jsonl:2"
     assert len(many.value.what.split("\n")) == MISTAKES_SHOWN + 2
 
 
