@@ -18,8 +18,8 @@ _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A prompt made ready to send: its bytes on the wire, and what its row needs to know of it."""
+class EncodedRequest:
+    """A prompt as the bytes of its request, and what its row takes from it."""
 
     wire: bytes = field(repr=False)  # its head carries the API key
     prompt_id: str
@@ -44,7 +44,7 @@ class PointContext:
 
 
 def record_steps(
-    exchange: Exchange, prepared: Prepared, context: PointContext, out: list[RequestRecord]
+    exchange: Exchange, encoded: EncodedRequest, context: PointContext, out: list[RequestRecord]
 ) -> Iterator[None]:
     """Parse a finished exchange and append its row to `out`, yielding now and then during a long parse."""
     facts = StreamFacts()
@@ -70,7 +70,7 @@ def record_steps(
         else:
             facts = read_whole(body, keep_text=context.keep_text)
     status, message = _outcome(exchange, facts, body, error, context.streaming)
-    out.append(_row(exchange, prepared, context, facts, status, message, streamed))
+    out.append(_row(exchange, encoded, context, facts, status, message, streamed))
     exchange.release()
 
 
@@ -97,7 +97,7 @@ def _outcome(
 
 def _row(
     exchange: Exchange,
-    prepared: Prepared,
+    encoded: EncodedRequest,
     context: PointContext,
     facts: StreamFacts,
     status: Status,
@@ -134,8 +134,8 @@ def _row(
         repeat=context.repeat,
         attempt=context.attempt,
         request_id=f"{context.point_id}-{exchange.index:05d}",
-        prompt_id=prepared.prompt_id,
-        scenario=prepared.scenario,
+        prompt_id=encoded.prompt_id,
+        scenario=encoded.scenario,
         worker=context.worker,
         scheduled_s=(exchange.scheduled_ns - origin_ns) / 1e9,
         sent_s=at_s(exchange.sent_ns),
@@ -149,7 +149,7 @@ def _row(
         cached_tokens=facts.cached_tokens if cached_tokens is None else cached_tokens,
         output_tokens=output_tokens,
         reasoning_tokens=_detail(usage.get("completion_tokens_details"), "reasoning_tokens"),
-        asked_output_tokens=prepared.asked_output_tokens,
+        asked_output_tokens=encoded.asked_output_tokens,
         n_chunks=n_chunks,
         n_empty_chunks=facts.n_empty,
         n_reads=len(exchange.stamps),

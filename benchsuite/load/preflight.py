@@ -20,7 +20,7 @@ import httpx
 
 from benchsuite.client.connection import Connection, Link, Target, resolve
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.client.request_body import BodyPlan, CacheBust, http_request
 from benchsuite.client.stream import error_message, loads
 from benchsuite.clock import now_ns
@@ -106,16 +106,18 @@ class Fallback:
         return refused
 
 
-def prepare(order: Sequence[int], prompts: Sequence[Prompt], plan: BodyPlan, endpoint: Endpoint) -> list[Prepared]:
+def encode_requests(
+    order: Sequence[int], prompts: Sequence[Prompt], plan: BodyPlan, endpoint: Endpoint
+) -> list[EncodedRequest]:
     """The requests of `order` as bytes on the wire."""
-    prepared: dict[int, Prepared] = {}
+    encoded: dict[int, EncodedRequest] = {}
     for i in set(order):
         prompt = prompts[i]
         wire = http_request(
             endpoint.path, endpoint.host_header, plan.body(prompt), api_key=endpoint.api_key, stream=plan.stream
         )
-        prepared[i] = Prepared(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
-    return [prepared[i] for i in order]
+        encoded[i] = EncodedRequest(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
+    return [encoded[i] for i in order]
 
 
 TRIAL_TOKENS = 8
@@ -213,8 +215,8 @@ async def _send_one(
         exchange.reset_for_retry()
         done.clear()
     rows: list[RequestRecord] = []
-    prepared = Prepared(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
-    for _ in record_steps(exchange, prepared, context, rows):
+    encoded = EncodedRequest(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
+    for _ in record_steps(exchange, encoded, context, rows):
         pass
     return rows[0], exchange
 

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from benchsuite.client.connection import Link
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.client.stream import read_stream
 from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord
@@ -78,7 +78,7 @@ class Route:
     """One endpoint as its users see it: its link, the requests as its bytes, and what its rows share."""
 
     link: Link
-    requests: Sequence[Prepared]
+    requests: Sequence[EncodedRequest]
     context: PointContext
 
 

@@ -33,7 +33,7 @@ from benchsuite.client.request_body import BodyPlan
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
-from benchsuite.load.preflight import Endpoint, Fallback, prepare
+from benchsuite.load.preflight import Endpoint, Fallback, encode_requests
 from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Route, Seat, Spare, limits_of
 from benchsuite.records import RequestRecord
 from benchsuite.spec import DriverName, TimeoutSpec
@@ -323,7 +323,7 @@ class _Worker:
     def _route(self, order: PointOrder, plan: BodyPlan, endpoint: Endpoint, closes: bool) -> Route:
         link = Link(self._loop, endpoint.target(), self._setup.timeouts.connect_s)
         link.closes_after_response = closes
-        requests = prepare(order.order, self._setup.prompts, plan, endpoint)
+        requests = encode_requests(order.order, self._setup.prompts, plan, endpoint)
         return Route(link, requests, replace(order.context, endpoint=endpoint.base_url))
 
     def _full(self, k: int, max_waiting: int | None) -> Callable[[], bool]:

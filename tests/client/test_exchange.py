@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.records import STATUSES, RequestRecord
 
 CONTEXT = PointContext("r", "p", 1, 0, 0, 0, streaming=True)
@@ -50,7 +50,7 @@ def receive(data: bytes, cuts: list[int]) -> RequestRecord:
         exchange.error = WireError("truncated", "the server closed the connection within its response")
     exchange.closed_ns = exchange.stamps[-1] if exchange.stamps else 2
     rows: list[RequestRecord] = []
-    for _ in record_steps(exchange, Prepared(b"", "p", None, 2), CONTEXT, rows):
+    for _ in record_steps(exchange, EncodedRequest(b"", "p", None, 2), CONTEXT, rows):
         pass
     return rows[0]
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from benchsuite.client import request
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.records import RequestRecord
 
 ORIGIN_NS = 1_000_000_000_000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-PREPARED = Prepared(b"", "p1", "triage", 8)
+ENCODED = EncodedRequest(b"", "p1", "triage", 8)
 TRUNCATED = WireError("truncated", "the server closed the connection within its response")
 
 
@@ -42,7 +42,7 @@ def row_of(made: Exchange, *, streaming: bool = True, keep_text: bool = False) -
     """The row of an exchange."""
     context = PointContext("run", "c0008-r0", 8, 0, 2, ORIGIN_NS, streaming, keep_text)
     rows: list[RequestRecord] = []
-    for _ in record_steps(made, PREPARED, context, rows):
+    for _ in record_steps(made, ENCODED, context, rows):
         pass
     assert len(rows) == 1
     return rows[0]
@@ -280,7 +280,7 @@ def test_long_parse_yields():
     """A long stream is parsed in steps, so that it never holds up an event loop."""
     made = exchange(HEAD, *[token()] * 1000)
     context = PointContext("run", "p", 1, 0, 0, ORIGIN_NS, True)
-    assert sum(1 for _ in record_steps(made, PREPARED, context, [])) >= 7
+    assert sum(1 for _ in record_steps(made, ENCODED, context, [])) >= 7
 
 
 def test_no_clock():

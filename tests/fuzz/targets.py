@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from benchsuite.analysis.metrics import parse_points
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.client.stream import error_message, read_stream, read_whole
 from benchsuite.economics.api_vs_own import parse_scenarios
 from benchsuite.economics.pareto import parse_scores
@@ -45,7 +45,7 @@ from benchsuite.workload.formats import parse_workload
 DATA = Path(__file__).parents[1] / "data"
 RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v2"
 _CONTEXT = PointContext("run", "c0001-r0", 1, 0, 0, 0, streaming=True, keep_text=True)
-_PREPARED = Prepared(b"", "p", None, 8)
+_ENCODED = EncodedRequest(b"", "p", None, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ def exchange(data: bytes) -> None:
             found.error = WireError("truncated", "the end")
     found.closed_ns = at
     rows: list[Any] = []
-    for _ in record_steps(found, _PREPARED, _CONTEXT, rows):
+    for _ in record_steps(found, _ENCODED, _CONTEXT, rows):
         pass
     _batch(rows)
 

@@ -17,7 +17,7 @@ from test_generator import OK, Peer, Rows, finish
 
 from benchsuite.client.connection import Connection, Link, Target
 from benchsuite.client.http import Exchange, WireError
-from benchsuite.client.request import PointContext, Prepared
+from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load import sweep
@@ -206,7 +206,7 @@ def route_to(address: Any, name: str, origin_ns: int) -> Route:
     wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
     context = PointContext("run", "c0001-r0", 1, 0, 0, origin_ns, False, endpoint=name)
     link = Link(asyncio.get_running_loop(), Target(socket.AF_INET, address, "127.0.0.1"), 5.0)
-    return Route(link, [Prepared(wire, f"p{i}", None, None) for i in range(3)], context)
+    return Route(link, [EncodedRequest(wire, f"p{i}", None, None) for i in range(3)], context)
 
 
 def on(*statuses: int) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from benchsuite.client.connection import Connection, Link, Target
-from benchsuite.client.request import PointContext, Prepared
+from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
 from benchsuite.load.virtual_users import Limits, PointLoad, Route, Seat
@@ -40,7 +40,7 @@ def load_of(
     """n requests and some users; the rows go to Rows."""
     link = Link(asyncio.get_running_loop(), Target(socket.AF_INET, address, "127.0.0.1"), 5.0)
     wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
-    requests = [Prepared(wire, f"p{i}", None, None) for i in range(n)]
+    requests = [EncodedRequest(wire, f"p{i}", None, None) for i in range(n)]
     context = PointContext("run", "c0001-r0", users, 0, 0, now_ns(), streaming)
     indices = iter(range(n))
     rows = Rows()

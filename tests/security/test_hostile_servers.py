@@ -10,7 +10,7 @@ import pytest
 
 from benchsuite.client.connection import Connection, Link, Target
 from benchsuite.client.http import Exchange
-from benchsuite.client.request import PointContext, Prepared, record_steps
+from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.clock import now_ns
 from benchsuite.load.server_probe import listed_models
 from benchsuite.telemetry import http as bounded
@@ -49,7 +49,9 @@ async def _ask(url: str, limit_bytes: int, seconds: float, all_bytes: int = 2**3
         await asyncio.sleep(0.005)
     connection.close()
     rows = []
-    for _ in record_steps(exchange, Prepared(b"", "p", None, None), PointContext("r", "p", 1, 0, 0, 0, True), rows):
+    for _ in record_steps(
+        exchange, EncodedRequest(b"", "p", None, None), PointContext("r", "p", 1, 0, 0, 0, True), rows
+    ):
         pass
     assert link.held_bytes == 0
     return rows[0], len(exchange.data)

@@ -221,8 +221,8 @@ def test_masking_bytes_moves_nothing():
 
 def test_no_repr_shows_a_key():
     """What a traceback or a debugger prints of an endpoint or a request has no key in it."""
-    from benchsuite.client.request import Prepared
+    from benchsuite.client.request import EncodedRequest
     from benchsuite.load.preflight import Endpoint
 
     assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", "/", False, "http://h", api_key=KEY))
-    assert KEY not in repr(Prepared(KEY.encode(), "p", None, None))
+    assert KEY not in repr(EncodedRequest(KEY.encode(), "p", None, None))
