@@ -54,6 +54,7 @@ def run_folder(
     model: str = "m",
     slo: str | None = SLO,
     usd_per_hour: float | None = 3.6,
+    client: Mapping[str, Any] | None = None,
     spec: Mapping[str, Any] | None = None,
     manifest: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -63,7 +64,8 @@ def run_folder(
     tokens: of every answer; with noise their median. slots: requests that the server answers at once, the others
     wait. noise: relative standard deviation of every time, and a third of it between repeats. faults: status -> how
     many of each point's requests end with it. row: what to make of each row. gpu, server: with samples, or with what a
-    function makes of them. spec: tables to merge into the sweep's; manifest: keys to replace.
+    function makes of them. client: facts of the client to merge into every point's. spec: tables to merge into the
+    sweep's; manifest: keys to replace.
     """
     rng = random.Random(seed)
     run, measured, points, start_s = RunFolder(path), [], [], 5.0
@@ -79,7 +81,7 @@ def run_folder(
             journal.close()
             run.finish_point(point_id)
             end_s = max(one.closed_s or one.scheduled_s for one in rows)
-            points.append(_entry(point_id, level, repeat, start_s, end_s))
+            points.append(_entry(point_id, level, repeat, start_s, end_s, client or {}))
             measured += rows
             start_s = end_s + 4.0
     for name, wanted, samples in ((GPU, gpu, _gpu_samples), (SERVER, server, _server_samples)):
@@ -185,10 +187,12 @@ def _failed(row: RequestRecord, status: str) -> RequestRecord:
     )  # fmt: skip
 
 
-def _entry(point_id: str, level: int, repeat: int, start_s: float, end_s: float) -> dict[str, Any]:
+def _entry(
+    point_id: str, level: int, repeat: int, start_s: float, end_s: float, client: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
-        "point_id": point_id, "concurrency": level, "repeat": repeat, "status": "complete", "client": CLIENT,
-        "started_s": start_s - 0.5, "ended_s": end_s + 0.5,
+        "point_id": point_id, "concurrency": level, "repeat": repeat, "status": "complete",
+        "client": {**CLIENT, **client}, "started_s": start_s - 0.5, "ended_s": end_s + 0.5,
     }  # fmt: skip
 
 

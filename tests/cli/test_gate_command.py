@@ -156,11 +156,8 @@ def test_levels_in_common_are_compared_alone(cli, tmp_path, runs):
 
 def test_a_client_at_its_limit_proves_no_fail(cli, tmp_path, runs):
     """Slower with a client at its limit: undecided; --allow client takes it as it is."""
-    slow = make_run(tmp_path / "slow", 1.2)
-    manifest = json.loads((slow / "manifest.json").read_text())
-    for point in manifest["points"]:
-        point["client"] = {"workers": 1, "merged_read_share": 0.5, "cpu_share_max_1s": 1.0}
-    (slow / "manifest.json").write_text(json.dumps(manifest))
+    client = {"workers": 1, "merged_read_share": 0.5, "cpu_share_max_1s": 1.0}
+    slow = make_run(tmp_path / "slow", 1.2, client=client)
     flags = ("gate", slow, "--baseline", runs["base"], "--max-regression tpot")
     assert [cli(*flags).code, cli(*flags, "--allow client").code] == [6, 5]
 

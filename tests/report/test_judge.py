@@ -48,14 +48,9 @@ def run_with(folder, urls, fallback=None):
         return row._replace(endpoint=urls[int(row.request_id[1:]) % len(urls)] if row.concurrency == 8 else urls[0])
 
     roles = [{"base_url": url, "role": "fallback" if url == API else "own"} for url in urls]
-    run = read_run(
-        run_folder(
-            folder, slo=SLO, row=answered, spec={"server": {"fallback": fallback}}, manifest={"endpoints": roles}
-        )
-    )
-    for point in run.manifest["points"]:
-        point["client"] = {**point["client"], "fallback_tries": 3}
-    return run
+    spec, manifest = {"server": {"fallback": fallback}}, {"endpoints": roles}
+    client = {"fallback_tries": 3}
+    return read_run(run_folder(folder, slo=SLO, row=answered, client=client, spec=spec, manifest=manifest))
 
 
 def codes(judgement, level):
