@@ -260,7 +260,7 @@ def _command(*words: str, show: bool) -> tuple[int, str]:
     import subprocess
     import sys
 
-    command = [sys.executable, "-m", "benchsuite.cli.main", *words]
+    command = [sys.executable, "-m", "benchsuite", *words]
     said: list[str] = []
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"

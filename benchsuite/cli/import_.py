@@ -55,13 +55,12 @@ def command(
     is met at some level, 3 at none, 2 bad input.
     """
     from benchsuite.importers.imported_run import imported_run, with_levels
-    from benchsuite.load.sweep import new_run_id
     from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.page import write_report
     from benchsuite.report.terminal import print_judgement
     from benchsuite.spec_reading import load_spec
     from benchsuite.store.files import SUMMARY, write_json
-    from benchsuite.store.run_folder import read_run, write_whole_run
+    from benchsuite.store.run_folder import new_run_id, read_run, write_whole_run
 
     price = {f"price.{key}": flags[key] for key in ("usd_per_hour", "preset", "gpus")}
     points = with_levels([point for path in files for point in _read(tool, path)], concurrency)

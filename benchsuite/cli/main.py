@@ -125,7 +125,3 @@ def _with_the_likely_one(error: click.ClickException) -> click.ClickException:
     assert error.ctx is not None
     close = difflib.get_close_matches(wrong[1], group.list_commands(error.ctx), 1)
     return click.UsageError(f"{said} Did you mean {close[0]!r}?", error.ctx) if close else error
-
-
-if __name__ == "__main__":
-    main()

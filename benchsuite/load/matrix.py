@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import re
@@ -22,7 +21,7 @@ from benchsuite.load.sweep import check_levels
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
-from benchsuite.store.files import MANIFEST, write_bytes, write_json
+from benchsuite.store.files import MANIFEST, lock, write_bytes, write_json
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
@@ -142,14 +141,10 @@ def _refuse(path: Path, found: list[str]) -> None:
 def _locked(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(descriptor):
             raise InputError(
                 "another benchsuite is measuring this matrix", where=str(path), hint="wait for it, or another --output"
-            ) from None
-        except OSError:
-            pass  # a file system that knows no locks
+            )
         yield
     finally:
         os.close(descriptor)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
-import secrets
 import signal
 import threading
 import time
@@ -41,20 +39,13 @@ from benchsuite.manifest import (
     differences,
 )
 from benchsuite.records import SCHEMA_VERSION
-from benchsuite.redact import masked
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
-from benchsuite.store.run_folder import RunFolder
+from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import Beside
 from benchsuite.telemetry.server_metrics import ServerState, read_state, wait_until_idle
 from benchsuite.workload.dataset import Workload
-
-
-def new_run_id(model: str) -> str:
-    """A name that sorts by time and says the model."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", masked(model).rsplit("/", 1)[-1]).strip("-")[:40].lower() or "model"
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"
 
 
 def utc(wall_ns: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -144,12 +145,33 @@ class _replacing:  # noqa: N801 - a context manager
 
 def sync(path: Path) -> None:
     """Force a file, or what a folder holds, onto the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folder
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         reach("fsync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(file: IO[bytes] | int, *, shared: bool = False) -> bool:
+    """Lock a file, or a folder's descriptor, without waiting; False if another process has it. Raises OSError.
+
+    File systems that know no locks have all of them free, as has Windows, where runs are read but not measured.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+    return True
 
 
 def drop_temporaries(folder: Path) -> None:

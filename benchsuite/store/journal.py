@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,6 +23,7 @@ from benchsuite.store.files import (
     SCHEMA,
     at_current_schema,
     failing_as_store_error,
+    lock,
     sync,
 )
 
@@ -45,7 +44,7 @@ class _Stream:
         self._path, self._point = path, point
         self._file = path.open("xb", buffering=0)
         sync(path.parent)  # that there is such a file must outlive a power cut too
-        _lock(self._file, fcntl.LOCK_EX)  # until the process ends, however: see `wait_for_writers`
+        lock(self._file)  # until the process ends, however: see `wait_for_writers`
         self._waiting = bytearray()
         self._written = self._given = 0
         self.closed = False
@@ -231,20 +230,8 @@ def wait_for_writers(folder: Path, most_s: float = _WRITERS_S) -> Path | None:
     until_s = time.monotonic() + most_s
     for path in sorted([*folder.glob("*.arrows"), *folder.glob("*.samples")]):
         with path.open("rb") as journal:
-            while not _lock(journal, fcntl.LOCK_SH):
+            while not lock(journal, shared=True):
                 if time.monotonic() > until_s:
                     return path
                 time.sleep(0.01)
     return None
-
-
-def _lock(file: IO[bytes], kind: int) -> bool:
-    """False if somebody else has the lock; file systems that know none have all locks free."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
-            raise
-    return True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
+import re
+import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from benchsuite.errors import InputError, PointsError, read_json
 from benchsuite.fault_points import reach
 from benchsuite.manifest import RunManifest
 from benchsuite.records import SCHEMA_VERSION
+from benchsuite.redact import masked
 from benchsuite.store.files import (
     GPU,
     JOURNALS,
@@ -37,6 +38,7 @@ from benchsuite.store.files import (
     at_current_schema,
     drop_temporaries,
     failing_as_store_error,
+    lock,
     part_name,
     part_of_journal,
     put_aside,
@@ -46,6 +48,12 @@ from benchsuite.store.files import (
     write_parquet,
 )
 from benchsuite.store.journal import SampleLog, read_journal, wait_for_writers
+
+
+def new_run_id(model: str) -> str:
+    """A name that sorts by time and says the model."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", masked(model).rsplit("/", 1)[-1]).strip("-")[:40].lower() or "model"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"
 
 
 class RunFolder:
@@ -94,21 +102,22 @@ class RunFolder:
 
     def _take_lock(self) -> None:
         """Lock the folder itself: no file is left behind, and the system lets go when the process ends, however."""
+        if os.name == "nt":
+            return
         try:
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            locked = lock(self._lock)
+        except OSError as error:
+            self.release()
+            raise InputError("the output folder cannot be used", where=str(self.path), given=str(error)) from None
+        if not locked:
             self.release()
             raise InputError(
                 "another benchsuite is measuring into this folder",
                 where=str(self.path),
                 expected="one run at a time in a folder",
                 hint="wait for it, or name another --output",
-            ) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # file systems that know no locks
-                self.release()
-                raise InputError("the output folder cannot be used", where=str(self.path), given=str(error)) from None
+            )
 
     def _refuse_living_writers(self) -> None:
         journal = wait_for_writers(self.path / JOURNALS)

@@ -125,7 +125,7 @@ def test_text_for_people(monkeypatch):
     assert any(line.startswith("  ok    ports:         ") for line in lines)
     assert "gpu" in lines
     assert lines[-1].endswith(" 0 failed")
-    run = [sys.executable, "-m", "benchsuite.cli.main", "doctor", "--base-url", "ftp://x"]
+    run = [sys.executable, "-m", "benchsuite", "doctor", "--base-url", "ftp://x"]
     bad = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
     assert bad.returncode == 2
     assert "server.base_url: expected http://HOST" in bad.stderr
@@ -148,7 +148,7 @@ def test_the_spec_of_a_sweep(tmp_path: Path):
 def test_gpus(tmp_path: Path):
     """Through NVML's binding: driver, cards, MIG, throttling, processes; not what is not told."""
     fake = FakeNvml(tmp_path, gpus=2, watts=300, util=85, throttle0=4, mig1=2, pids0="1,2")
-    run = [sys.executable, "-m", "benchsuite.cli.main", "doctor", "--json"]
+    run = [sys.executable, "-m", "benchsuite", "doctor", "--json"]
     done = subprocess.run(run, env=fake.environment(), capture_output=True, text=True, timeout=60, check=False)
     told = [one for one in json.loads(done.stdout)["findings"] if one["area"] == "gpu"]
     assert done.returncode == 0

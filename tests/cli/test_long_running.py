@@ -45,7 +45,7 @@ def test_a_lost_terminal(tmp_path):
     path = tmp_path / "run"
     with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.01))) as server:
         command = [
-            sys.executable, "-m", "benchsuite.cli.main", "sweep", "--base-url", server.base_url, "--profile", "openai",
+            sys.executable, "-m", "benchsuite", "sweep", "--base-url", server.base_url, "--profile", "openai",
             "--concurrency", "2", "--requests", "2000", "--max-output-tokens", "4", "--warmup-requests", "0",
             "--warmup-min-s", "0", "--cooldown-min-s", "0", "--gpu", "off", "--output", str(path), "--workers", "2",
         ]  # fmt: skip

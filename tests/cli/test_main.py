@@ -56,7 +56,7 @@ def test_every_verb_and_option_has_help(cli, verb):
 def completions(words: list[str], folder: Path) -> list[str]:
     """What bash would complete the last of `words` to, asked of the script as bash asks it."""
     script = CommandLine()("completion bash").out
-    (folder / "benchsuite").write_text(f'#!/bin/sh\nexec {sys.executable} -m benchsuite.cli.main "$@"\n')
+    (folder / "benchsuite").write_text(f'#!/bin/sh\nexec {sys.executable} -m benchsuite "$@"\n')
     (folder / "benchsuite").chmod(0o755)
     (folder / "script").write_text(script)
     asked = " ".join(f"'{word}'" for word in words)

@@ -210,7 +210,7 @@ def test_kill_9_recover_and_resume(server, tmp_path):
     workload = tmp_path / "set.jsonl"
     workload.write_text("".join(json.dumps({"prompt": f"q{i}", "max_output_tokens": 4}) + "\n" for i in range(300)))
     flags = ["--base-url", server.base_url, "--workload", str(workload), "--concurrency", "2", "--warmup-requests", "0"]
-    command = [sys.executable, "-m", "benchsuite.cli.main", "sweep"]
+    command = [sys.executable, "-m", "benchsuite", "sweep"]
     killed = subprocess.run(
         [*command, *flags, "--gpu", "off", "--output", str(path)],
         env=os.environ | {fault_points.VARIABLE: "batch@worker-0:3:kill-parent"}, stdout=subprocess.DEVNULL,

@@ -13,10 +13,10 @@ from fault_plans import faults, while_stopped
 from sweeps_for_tests import Watcher, column, each_once, most_in_flight, prompts, run, spec_of
 
 from benchsuite.errors import InputError, RunError
-from benchsuite.load.sweep import new_run_id, sweep
+from benchsuite.load.sweep import sweep
 from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault, simulator
-from benchsuite.store.run_folder import read_run
+from benchsuite.store.run_folder import new_run_id, read_run
 
 LATENCY = LatencyModel(ttft_s=0.01, itl_s=0.004)
 

@@ -65,7 +65,7 @@ def parrot():
 def run(*args: str, cwd: Path, **env: str) -> tuple[subprocess.CompletedProcess, list[bytes]]:
     """benchsuite as its users call it; and the command lines of all its processes while it ran."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchsuite.cli.main", *args],
+        [sys.executable, "-m", "benchsuite", *args],
         cwd=cwd, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     seen: set[bytes] = set()

@@ -29,7 +29,7 @@ def test_serve_llamacpp_says_when_it_is_ready_and_stops_cleanly() -> None:
     """One line with URL and model when it answers; SIGTERM ends it with exit code 0."""
     pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
     port = free_port()
-    command = [sys.executable, "-m", "benchsuite.cli.main", "serve", "llamacpp", "--port", str(port)]
+    command = [sys.executable, "-m", "benchsuite", "serve", "llamacpp", "--port", str(port)]
     with subprocess.Popen(
         [*command, "--slots", "1", "--ctx", "512"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:

@@ -156,7 +156,7 @@ class Evidence:
 
     def _say(self, name: str, *words: str) -> None:
         """What a command prints, kept beside the figures. decide may exit with 3: no level meets the SLO."""
-        command = [sys.executable, "-m", "benchsuite.cli.main", *words]
+        command = [sys.executable, "-m", "benchsuite", *words]
         said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if said.returncode not in (0, 3):
             raise BenchsuiteError(f"benchsuite {words[0]} failed", given=said.stderr.strip())

@@ -120,7 +120,7 @@ def sweep_command(base_url: str, output: Path) -> list[str]:
         "--output": output,
     }
     flat = [str(part) for pair in options.items() for part in pair]
-    return [sys.executable, "-m", "benchsuite.cli.main", "sweep", *flat]
+    return [sys.executable, "-m", "benchsuite", "sweep", *flat]
 
 
 def the_run(output: Path) -> Path:

@@ -51,7 +51,7 @@ class Sweep:
             if self.gpu_hz is None
             else ["--gpu-sample-hz", f"{self.gpu_hz:g}", "--idle-power-s", str(self.idle_s)]
         )
-        return [sys.executable, "-m", "benchsuite.cli.main", *words]
+        return [sys.executable, "-m", "benchsuite", *words]
 
 
 def sweep(plan: Sweep, output: Path) -> tuple[RunFiles | None, list[Check]]:
@@ -86,7 +86,7 @@ def read_run(folder: Path) -> RunFiles:
 
 def attribution(folder: Path) -> list[dict[str, Any]]:
     """`benchsuite check --attribution --json`: where TTFT went, a dict a level."""
-    command = [sys.executable, "-m", "benchsuite.cli.main", "check", str(folder), "--attribution", "--json"]
+    command = [sys.executable, "-m", "benchsuite", "check", str(folder), "--attribution", "--json"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     levels: list[dict[str, Any]] = json.loads(said.stdout)["attribution"]
     return levels
