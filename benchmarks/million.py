@@ -29,7 +29,7 @@ def million() -> dict[str, Any]:
 
 def measure(repeats: int) -> None:
     """Make the rows, judge them, and print one line."""
-    from benchsuite.analysis.metrics import summarise_for
+    from benchsuite.analysis.metrics import measure_levels
     from benchsuite.economics.decision import chances, decide, judge_points, limits_of
     from benchsuite.slo import parse_slo
 
@@ -37,9 +37,9 @@ def measure(repeats: int) -> None:
     before_mb = _peak_mb()
     slo = parse_slo(SLO)
     start = time.perf_counter()
-    measured = summarise_for(table, limits_of(slo), model="m")
-    chance = chances([sums for _, sums in measured])
-    decision = decide(judge_points([point for point, _ in measured], slo, 2.0, chance), slo, chance)
+    measured = list(measure_levels(table, limits_of(slo), model="m"))
+    chance = chances([level.resampling for level in measured])
+    decision = decide(judge_points([level.point for level in measured], slo, 2.0, chance), slo, chance)
     seconds = time.perf_counter() - start
     level = decision.choice.point.concurrency if decision.kind == "optimum" else None
     print(

@@ -15,12 +15,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from benchsuite.cli.curves import Curve, Price, read_curves
-from benchsuite.cli.frontier import place
+from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report import compare_models
 from benchsuite.report.charts import CHARACTER, CSS, Frame
-from benchsuite.report.compare_models import Contender, render_comparison
-from benchsuite.report.judge import judge_run
+from benchsuite.report.compare_models import place_models, render_comparison
+from benchsuite.report.judge import Judgement, PriceOverride, judge_run, judge_table
 from benchsuite.report.page import render
 from benchsuite.report.sections_levels import Figure, picture, ttft_figure
 from benchsuite.store.run_folder import Run, read_run
@@ -69,22 +68,19 @@ def draw(panels: list[Figure], frame: Frame, source: str) -> str:
     )
 
 
-def paper() -> tuple[list[Curve], list[Contender], Price]:
-    """The paper's nine models from its Table 4."""
-    price = Price(PAPER_USD_PER_HOUR, None, None)
-    curves = read_curves([], EXAMPLES / "paper_table4.csv", None, price)
-    models = [
-        Contender(one.model, "paper_table4.csv", one.judged, one.decision, one.slo, one.usd_per_hour_total)
-        for one in curves
-    ]
-    return curves, models, price
+def paper() -> tuple[list[Judgement], list[ParetoPoint], str]:
+    """The paper's nine models from its Table 4, their places, and their price in words."""
+    price = PriceOverride(PAPER_USD_PER_HOUR, source=f"${PAPER_USD_PER_HOUR:.2f} a GPU-hour as given")
+    models = judge_table((EXAMPLES / "paper_table4.csv").read_text("utf-8"), "paper_table4.csv", price=price)
+    placed = place_models(models, (EXAMPLES / "paper_scores.csv").read_text("utf-8"), "paper_scores.csv")
+    return models, placed, price.source
 
 
 def pictures() -> dict[str, str]:
     """Every SVG by its file's name."""
-    curves, models, price = paper()
-    source = f"arXiv 2510.26136, {{}}; {models[0].slo}; {price.told()}"
-    placed = place(curves, EXAMPLES / "paper_scores.csv")
+    models, placed, price = paper()
+    source = f"arXiv 2510.26136, {{}}; {models[0].slo}; {price}"
+    models = compare_models.named(models)
     ttft, cost = compare_models.ttft_curves(models, NAMED), compare_models.cost_curves(models, NAMED)
     return {
         "demo.svg": demo(read_run(ROOT / "results" / "examples" / "demo")),
@@ -97,11 +93,10 @@ def pictures() -> dict[str, str]:
 
 def pages() -> dict[str, str]:
     """Both reports by name: of the demo and of the paper's tables."""
-    curves, models, price = paper()
-    placed = place(curves, EXAMPLES / "paper_scores.csv")
+    models, placed, price = paper()
     return {
-        "demo": render(read_run(ROOT / "results" / "examples" / "demo")),
-        "paper": render_comparison(models, placed, [], price.told()),
+        "demo": render(judge_run(read_run(ROOT / "results" / "examples" / "demo"))),
+        "paper": render_comparison(models, placed, [], price),
     }
 
 

@@ -30,7 +30,7 @@ WORDS = (
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.request_body", "client.http", "servers",
     "analysis", "economics",
-    "importers", "report.charts", "report.charts_special", "report.export", "report.format",
+    "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
 MEASURES = ("client", "load", "telemetry", "serving", "simulator", "store", "input_files")
 JUDGES = ("analysis", "economics", "report")

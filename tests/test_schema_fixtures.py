@@ -13,6 +13,7 @@ import pytest
 from benchsuite.errors import PointsError
 from benchsuite.manifest import differences
 from benchsuite.records import SCHEMA_VERSION
+from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
 from benchsuite.report.page import render
 from benchsuite.store.files import SCHEMA, write_json
@@ -45,11 +46,11 @@ def test_an_old_run_is_read_judged_and_reported(version, tmp_path):
     assert run.table.column_names[: len(SCHEMA)] == SCHEMA.names
     assert (run.gpu and run.gpu.num_rows) == gpu
     assert (run.server and run.server.num_rows) == server
-    summary = judgement.summary()
+    summary = summary_json(judgement)
     assert [point["concurrency"] for point in summary["points"]] == levels
     assert summary["optimum"]["concurrency"] == optimum
     json.dumps(summary, allow_nan=False)
-    assert run.manifest["run_id"] in render(run)
+    assert run.manifest["run_id"] in render(judgement)
     assert recover(_copy(version, tmp_path)).table.equals(run.table)
     assert differences(run.manifest, run.manifest) == []
 
@@ -70,7 +71,7 @@ def test_what_this_version_does_not_know_is_kept(version, tmp_path):
         assert sorted(run.table["from_the_future"].to_pylist()) == list(range(table.num_rows))
         assert run.manifest["also_new"] == {"deep": [1]}
         assert run.manifest["points"][0]["also_new"] == "x"
-        assert judge_run(run).summary()["optimum"]["concurrency"] == KNOWN[version][2]
+        assert summary_json(judge_run(run))["optimum"]["concurrency"] == KNOWN[version][2]
 
 
 @pytest.mark.parametrize("schema", [SCHEMA_VERSION + 1, 99, None, "2", True])

@@ -6,7 +6,7 @@ import csv
 import difflib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,28 +33,54 @@ from benchsuite.results import EMPTY, Distribution, Finding, PointSummary
 from benchsuite.slo import LATENCIES, STATS, Limit
 
 
-def summarise_points(requests: Any, *, model: str | None, fixed_length: bool = False) -> list[PointSummary]:
+def summarise_points(
+    requests: Any, *, model: str | None, fixed_length: bool = False, intervals: bool = True
+) -> list[PointSummary]:
     """One summary per concurrency level, ascending; repeats of a level are pooled.
 
     requests: pandas DataFrame or pyarrow Table with the columns of RequestRecord. fixed_length: the workload asked for
-    exactly `asked_output_tokens`, so ending by length is what should happen. No rows give no points. Raises
-    PointsError if columns are missing.
+    exactly `asked_output_tokens`, so ending by length is what should happen. intervals: resampled too, which takes most
+    of the time. No rows give no points. Raises PointsError if columns are missing.
     """
-    return [point for point, _ in summarise_for(requests, (), model=model, fixed_length=fixed_length)]
+    measured = measure_levels(requests, (), model=model, fixed_length=fixed_length, intervals=intervals)
+    return [level.point for level in measured]
 
 
-def summarise_for(
-    requests: Any, limits: Sequence[Limit], *, model: str | None, fixed_length: bool = False
-) -> list[tuple[PointSummary, SloResampling]]:
-    """The same, and what it takes to resample each level against `limits`."""
+@dataclass(frozen=True, slots=True)
+class MeasuredLevel:
+    """One level as it was measured: its rows, every request's own figures, its repeats apart, and the summary of all.
+
+    resampling: what it takes to resample the level against the limits of an SLO.
+    """
+
+    concurrency: int
+    rows: Rows
+    each: PerRequest
+    runs: tuple[Repeat, ...]
+    point: PointSummary
+    resampling: SloResampling
+
+    @property
+    def repeats(self) -> tuple[int, ...]:
+        """Which repeats there are, ascending."""
+        return tuple(run.repeat for run in self.runs)
+
+
+def measure_levels(
+    requests: Any,
+    limits: Sequence[Limit] = (),
+    *,
+    model: str | None = None,
+    fixed_length: bool = False,
+    intervals: bool = True,
+) -> Iterator[MeasuredLevel]:
+    """Every level, ascending; one at a time in memory unless the caller keeps them. Otherwise as `summarise_points`."""
     table = as_table(requests)
-    found = []
-    for level in levels(table):  # one level at a time in memory
+    for level in levels(table):
         rows = rows_of(table, level)
         each, runs = per_request(rows), repeats_of(rows)
-        point = _summarise(rows, each, runs, level, model, fixed_length)
-        found.append((point, slo_resampling(rows, each, runs, level, limits)))
-    return found
+        point = _summarise(rows, each, runs, level, model, fixed_length, intervals)
+        yield MeasuredLevel(level, rows, each, runs, point, slo_resampling(rows, each, runs, level, limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +110,13 @@ def _machine(rows: Rows, runs: Sequence[Repeat]) -> _Machine:
 
 
 def _summarise(
-    rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int, model: str | None, fixed_length: bool
+    rows: Rows,
+    each: PerRequest,
+    runs: Sequence[Repeat],
+    concurrency: int,
+    model: str | None,
+    fixed_length: bool,
+    intervals: bool,
 ) -> PointSummary:
     machine = _machine(rows, runs)
     n, n_ok = len(rows.ok), int(np.count_nonzero(rows.ok))
@@ -135,7 +167,7 @@ def _summarise(
         little_error=machine.little_error,
         tokens_wasted=0 if n_ok == n else _total(rows.output_tokens[~rows.ok]),
         warnings=(*found, *check_settling(rows, each, runs, concurrency)),
-        intervals=level_intervals(rows, each, runs, concurrency) if duration_s is not None else {},
+        intervals=level_intervals(rows, each, runs, concurrency) if intervals and duration_s is not None else {},
     )
 
 
@@ -164,31 +196,6 @@ _SHORT = {
 }  # fmt: skip
 _WORDS = {"e2el": "e2e", "latency": "e2e"}
 _TAILS = ("p95", "p99", "max")
-
-
-@dataclass(frozen=True, slots=True)
-class LevelRuns:
-    """The runs of one level. usd_per_hour: the whole machine's, None if no price is known."""
-
-    concurrency: int
-    rows: Rows
-    each: PerRequest
-    runs: tuple[Repeat, ...]
-
-    @property
-    def repeats(self) -> tuple[int, ...]:
-        """Which repeats there are, ascending."""
-        return tuple(run.repeat for run in self.runs)
-
-
-def level_runs(requests: Any) -> dict[int, LevelRuns]:
-    """Every level's runs, by concurrency. requests: as for `summarise_points`."""
-    table = as_table(requests)
-    found = {}
-    for level in levels(table):
-        rows = rows_of(table, level)
-        found[level] = LevelRuns(level, rows, per_request(rows), repeats_of(rows))
-    return found
 
 
 def figure_name(text: str, *, where: str) -> str:
@@ -225,7 +232,7 @@ def is_tail(name: str) -> bool:
     return any(f"_{stat}_" in name for stat in _TAILS)
 
 
-def by_run(level: LevelRuns, name: str, usd_per_hour: float | None = None) -> Floats:
+def by_run(level: MeasuredLevel, name: str, usd_per_hour: float | None = None) -> Floats:
     """(runs,) the figure of each run, ascending by repeat, in the unit of its name; NaN where it is not known.
 
     usd_per_hour: the whole machine's. Costs without a price are those at a dollar an hour: ratios do not change.
@@ -233,7 +240,7 @@ def by_run(level: LevelRuns, name: str, usd_per_hour: float | None = None) -> Fl
     return np.array([_figure(level, run, name, usd_per_hour) for run in level.runs])
 
 
-def _figure(level: LevelRuns, run: Repeat, name: str, usd_per_hour: float | None) -> float:
+def _figure(level: MeasuredLevel, run: Repeat, name: str, usd_per_hour: float | None) -> float:
     rows, mine = level.rows, run.order
     if name.endswith("_s") and (parts := name.split("_"))[0] in LATENCIES:
         return _latency(level, mine, parts[0], parts[1])
@@ -260,7 +267,7 @@ def _figure(level: LevelRuns, run: Repeat, name: str, usd_per_hour: float | None
     raise ValueError(f"no figure {name!r}")
 
 
-def _latency(level: LevelRuns, mine: Any, latency: str, stat: str) -> float:
+def _latency(level: MeasuredLevel, mine: Any, latency: str, stat: str) -> float:
     if latency == "itl":
         chosen = np.zeros(len(level.rows.ok), dtype=np.bool_)
         chosen[mine] = level.rows.ok[mine]

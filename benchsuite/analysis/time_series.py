@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchsuite.analysis.requests import Floats, as_table, repeats_of, rows_of
+from benchsuite.analysis.requests import Floats, Repeat, Rows
 from benchsuite.manifest import RunManifest
 
 Window = tuple[float, float]
@@ -24,11 +24,10 @@ _LEAST_GAP_S = 0.5
 _TEXTS = ("source", "uuid", "error")
 
 
-def level_windows(requests: Any, concurrency: int) -> tuple[Window, ...]:
-    """[first send, last close] of each repeat of a level. requests: the columns of RequestRecord."""
-    rows = rows_of(as_table(requests), concurrency)
+def level_windows(rows: Rows, runs: Sequence[Repeat]) -> tuple[Window, ...]:
+    """[first send, last close] of each repeat of a level."""
     found = []
-    for run in repeats_of(rows):
+    for run in runs:
         start_s = float(np.nanmin(rows.sent_s[run.order]))
         found.append((start_s, start_s + run.duration_s))
     return tuple(found)

@@ -106,20 +106,19 @@ def _own(book: PriceBook, flags: dict[str, Any]) -> _Own | str:
     gpus = flags["gpus"] or 1
     tok_s, ratio, per_request, level = flags["capacity_tok_s"], None, None, None
     if flags["run"] is not None or flags["points"] is not None:
-        from benchsuite.cli import curves
+        from benchsuite.cli.options import read_judgements
+        from benchsuite.report.judge import PriceOverride, select_model
 
         runs = [] if flags["run"] is None else [flags["run"]]
-        curve = curves.only(
-            curves.read_curves(runs, flags["points"], flags["slo"], curves.Price(usd, None, flags["gpus"])),
-            flags["model"],
-        )
-        gpus = curve.gpus
-        if usd is None and curve.usd_per_hour_total is not None:
-            usd, source, name = curve.usd_per_hour_total / gpus, "the run's own price", "run"
-        if curve.decision.kind == "none":
-            return curve.decision.reason
-        point = curve.decision.choice.point
-        level = f"{curve.source}, {curve.model} at concurrency {point.concurrency} (SLO {curve.slo})"
+        judgements = read_judgements(runs, flags["points"], flags["slo"], PriceOverride(usd, flags["gpus"]))
+        judgement = select_model(judgements, flags["model"])
+        gpus = judgement.gpus
+        if usd is None and judgement.usd_per_hour is not None:
+            usd, source, name = judgement.usd_per_hour, "the run's own price", "run"
+        if judgement.best is None:
+            return judgement.decision.reason
+        point = judgement.best.point
+        level = f"{judgement.source}, {judgement.model} at concurrency {point.concurrency} (SLO {judgement.slo})"
         tok_s = tok_s if tok_s is not None else point.total_tok_s
         if point.input_tokens is not None and point.output_tokens:
             both = point.input_tokens + point.output_tokens

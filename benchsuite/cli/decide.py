@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import energy_price_flags
+from benchsuite.cli.options import NOT_MET, energy_price_flags, price_override, read_judgements
 
-NOT_MET = 3  # exit code: measured, but no level meets the SLO
+if TYPE_CHECKING:
+    from benchsuite.report.judge import Judgement
 
 
 @click.command(
@@ -32,36 +33,26 @@ Examples:
 @energy_price_flags
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
 def command(
-    runs: tuple[Path, ...],
-    points: Path | None,
-    slo: str | None,
-    usd_per_hour: float | None,
-    preset: str | None,
-    prices: Path | None,
-    gpus: int | None,
-    as_json: bool,
-    **energy_price: float | None,
+    runs: tuple[Path, ...], points: Path | None, slo: str | None, as_json: bool, **price: float | str | Path | None
 ) -> int:
     """Decide again, from what is already measured: another SLO, another price, no server needed."""
-    from benchsuite.cli.curves import Price, read_curves
-
-    curves = read_curves(runs, points, slo, Price(usd_per_hour, preset, gpus, prices, **energy_price))
-    found: list[tuple[str, Any, Any, Any]] = [(one.model, one.decision, one.judged, one.slo) for one in curves]
+    judgements = read_judgements(runs, points, slo, price_override(price))
     if as_json:
-        click.echo(json.dumps([_plain(*one[:3]) for one in found], indent=2))
+        click.echo(json.dumps([_plain(one) for one in judgements], indent=2))
     else:
-        _print(found, each_level=points is None)
-    return 0 if any(decision.kind == "optimum" for _, decision, _, _ in found) else NOT_MET
+        _print(judgements, each_level=points is None)
+    return 0 if any(one.best is not None for one in judgements) else NOT_MET
 
 
-def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:
+def _plain(judgement: Judgement) -> dict[str, Any]:
     from benchsuite.report.export import decision_json
 
+    decision, best = judgement.decision, judgement.best
     plain = decision_json(decision)
     optimum = plain["optimum"] or {}
-    per_1m = decision.choice.intervals.get("usd_per_1m_output_tokens") if decision.kind == "optimum" else None
+    per_1m = None if best is None else best.intervals.get("usd_per_1m_output_tokens")
     return {
-        "model": model,
+        "model": judgement.model,
         "optimum_concurrency": optimum.get("concurrency"),
         "cost_usd": optimum.get("cost_usd"),
         "usd_per_1m_output_tokens": optimum.get("usd_per_1m_output_tokens"),
@@ -75,41 +66,40 @@ def _plain(model: str, decision: Any, judged: Any) -> dict[str, Any]:
         "runner_up": optimum.get("runner_up"),
         "reason": decision.reason,
         "nearest": (plain["no_feasible"] or {}).get("nearest"),
-        "warnings": [dataclasses.asdict(warn) for one in judged for warn in one.point.warnings],
+        "warnings": [dataclasses.asdict(warn) for one in judgement.judged for warn in one.point.warnings],
     }
 
 
-def _print(found: list[tuple[str, Any, Any, Any]], each_level: bool) -> None:
+def _print(judgements: list[Judgement], each_level: bool) -> None:
     """A row a model; each_level: a row a level of every model before it."""
     from rich.console import Console
-    from rich.table import Table
 
-    from benchsuite.report.console import plain, say
+    from benchsuite.report.console import say, table
     from benchsuite.report.format import grouped_warnings, usd, warning_text
     from benchsuite.report.terminal import final_table
 
     console = Console()
     if each_level:
-        for model, decision, judged, slo in found:
-            final_table(judged, decision, slo, console=console, title=model)
-        if len(found) == 1:
+        for one in judgements:
+            final_table(one.judged, one.decision, one.slo, console=console, title=one.model)
+        if len(judgements) == 1:
             return
-    table = Table(title="Cheapest level that meets the SLO", title_justify="left", box=None, pad_edge=False)
-    for name in ("model", "optimum", "$ per run", "$/1M output", "runner-up", "stopped by"):
-        table.add_column(name, justify="left" if name in ("model", "stopped by") else "right")
-    for model, decision, judged, _ in found:
-        row = _plain(model, decision, judged)
-        table.add_row(
-            plain(model),
+    rows = [
+        (
+            row["model"],
             str(row["optimum_concurrency"] or "none"),
             usd(row["cost_usd"]),
             usd(row["usd_per_1m_output_tokens"]),
             str((row["runner_up"] or {}).get("concurrency", "")),
-            plain(row["binding"] or row["reason"]),
+            row["binding"] or row["reason"],
         )
-    console.print(table)
+        for row in map(_plain, judgements)
+    ]
+    heads = ("model", "optimum", "$ per run", "$/1M output", "runner-up", "stopped by")
+    title = "Cheapest level that meets the SLO"
+    console.print(table(console, heads, rows, left=("model", "stopped by"), title=title))
     if not each_level:
-        for model, decision, judged, _ in found:
-            say(console, f"{model}: {decision.reason} ({decision.p_method})")
-            for warn, levels in grouped_warnings(judged):
+        for one in judgements:
+            say(console, f"{one.model}: {one.decision.reason} ({one.decision.p_method})")
+            for warn, levels in grouped_warnings(one.judged):
                 say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)

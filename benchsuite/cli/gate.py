@@ -63,6 +63,7 @@ def command(
     from benchsuite.errors import InputError
     from benchsuite.manifest import GROUPS
     from benchsuite.report.gate import (
+        ERRORS_ALONE,
         gate,
         headline,
         junit_xml,
@@ -72,6 +73,7 @@ def command(
         plain,
         workflow_commands,
     )
+    from benchsuite.report.judge import judge_run
     from benchsuite.store.files import write_bytes
     from benchsuite.store.run_folder import read_run
 
@@ -84,14 +86,9 @@ def command(
             hint = f"did you mean {close[0]!r}?" if close else None
             raise InputError("no such difference", where="--allow", given=word, expected=", ".join(GROUPS), hint=hint)
     margins = parse_regressions(regressions) if regressions is not None else ()
-    result = gate(
-        read_run(run),
-        None if baseline is None else read_run(baseline),
-        slo=slo,
-        regressions=margins,
-        levels=levels,
-        allowed=allowed,
-    )
+    judged = judge_run(read_run(run), slo=slo or (None if baseline is None else ERRORS_ALONE))
+    other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
+    result = gate(judged, other, regressions=margins, levels=levels, allowed=allowed)
     if junit is not None:
         write_bytes(junit, junit_xml(result, strict=strict).encode())
     if summary is not None:

@@ -55,6 +55,7 @@ def command(
     is met at some level, 3 at none, 2 bad input.
     """
     from benchsuite.importers.imported_run import imported_run, with_levels
+    from benchsuite.report.export import summary_json
     from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.page import write_report
     from benchsuite.report.terminal import print_judgement
@@ -70,8 +71,8 @@ def command(
     unit_price(spec.price)
     write_whole_run(output, plain.manifest | {"spec": spec.model_dump(mode="json")}, plain.rows)
     judgement = judge_run(read_run(output))
-    write_json(output / SUMMARY, judgement.summary())
-    write_report(output)
+    write_json(output / SUMMARY, summary_json(judgement))
+    write_report(judgement)
     if not quiet:
         click.echo(
             f"{len(plain.rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:"

@@ -11,7 +11,7 @@ import click
 from benchsuite.cli.options import long_running
 
 if TYPE_CHECKING:
-    from benchsuite.economics.matrix_decision import SettingCurve, SettingsDecision
+    from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
     from benchsuite.grid_spec import GridSpec, Setting
     from benchsuite.load.matrix import MatrixFolder, Outcome
     from benchsuite.report.matrix import SettingReport
@@ -95,49 +95,50 @@ def _run(matrix: GridSpec, workload: Workload, folder: MatrixFolder, console: An
         say(console, f"files in {folder.path}: matrix.csv, matrix.md, matrix.json, a run folder a setting", style="dim")
     if stopped:
         click.echo("stopped; the same command goes on where it was", err=True)
-    if stopped or not any(curve.judged for curve in found.curves):
+    if stopped or all(setting.levels is None for setting in found.settings):
         return FAILED
     return 0 if found.winner is not None else NOT_MET
 
 
 def _decide_so_far(
-    folder: MatrixFolder, judged: list[tuple[SettingCurve, SettingReport]], slo: str, status: str
+    folder: MatrixFolder, judged: list[tuple[JudgedSetting, SettingReport]], slo: str, status: str
 ) -> tuple[SettingsDecision, list[SettingReport]]:
     """Decide on what there is, and leave the table in the folder: after every setting, for a crash to lose nothing."""
     from benchsuite.economics.matrix_decision import decide_settings
     from benchsuite.report.matrix import to_csv, to_json, to_markdown
     from benchsuite.store.files import write_bytes
 
-    found, reports = decide_settings([curve for curve, _ in judged]), [report for _, report in judged]
+    found, reports = decide_settings([setting for setting, _ in judged]), [report for _, report in judged]
     folder.write({"status": status, **to_json(found, reports, slo)})
     write_bytes(folder.path / "matrix.csv", to_csv(found, reports).encode())
     write_bytes(folder.path / "matrix.md", to_markdown(found, reports, slo).encode())
     return found, reports
 
 
-def _judge_one(setting: Setting, outcome: Outcome | None, folder: Path) -> tuple[SettingCurve, SettingReport]:
-    from benchsuite.economics.matrix_decision import SettingCurve
+def _judge_one(setting: Setting, outcome: Outcome | None, folder: Path) -> tuple[JudgedSetting, SettingReport]:
+    from benchsuite.economics.matrix_decision import JudgedSetting
+    from benchsuite.report.export import summary_json
     from benchsuite.report.judge import judge_run
-    from benchsuite.report.matrix import SettingReport, curve_of, facts_of
+    from benchsuite.report.matrix import SettingReport, facts_of
     from benchsuite.report.page import write_report
     from benchsuite.store.files import MANIFEST, REPORT, SUMMARY, write_json
     from benchsuite.store.run_folder import read_run
 
     status = "not measured yet" if outcome is None else outcome.status
     problem = None if status in _KEPT else _problem(outcome)
-    curve, facts = SettingCurve(setting.name, setting.gpus, None, problem=problem), {}
+    judgement, facts = None, {}
     if outcome is not None and (outcome.path / MANIFEST).exists():
         run = read_run(outcome.path)
         facts = facts_of(run)
-        if any(point["status"] == "complete" for point in run.manifest["points"]):
+        if run.manifest.complete_points:
             judgement = judge_run(run)
             if not (outcome.path / SUMMARY).exists():
-                write_json(outcome.path / SUMMARY, judgement.summary())
+                write_json(outcome.path / SUMMARY, summary_json(judgement))
             if not (outcome.path / REPORT).exists():
-                write_report(outcome.path)
-            curve = curve_of(setting.name, setting.gpus, run, judgement, problem)
+                write_report(judgement)
     where = "" if outcome is None or not outcome.path.exists() else str(outcome.path.relative_to(folder))
-    return curve, SettingReport(setting.values, setting.serve, status, where, facts)
+    judged = JudgedSetting(setting.name, setting.gpus, judgement, problem)
+    return judged, SettingReport(setting.values, setting.serve, status, where, facts)
 
 
 def _problem(outcome: Outcome | None) -> str:

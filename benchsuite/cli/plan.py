@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from benchsuite.cli.curves import Curve, Price
     from benchsuite.economics.capacity import CapacityPlan, Demand
     from benchsuite.economics.memory import Fit
+    from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.results import EvaluatedLevel
 
 
@@ -150,44 +150,47 @@ def command(run: Path | None, points: Path | None, as_fit: bool, as_json: bool, 
 
 
 def _capacity(run: Path | None, points: Path | None, flags: dict[str, Any], as_json: bool) -> int:
-    from benchsuite.cli.curves import Price, only, read_curves
+    from benchsuite.cli.options import price_override, read_judgements
     from benchsuite.economics.capacity import plan
+    from benchsuite.report.judge import select_model
 
-    price = Price(flags["usd_per_hour"], flags["preset"], flags["gpus"], flags["prices"])
-    curve = only(read_curves([run] if run else [], points, flags["slo"], price), flags["model"])
-    level = _level(curve, flags["level"])
+    price = price_override(flags)
+    judgement = select_model(read_judgements([run] if run else [], points, flags["slo"], price), flags["model"])
+    level = _level(judgement, flags["level"])
     if level is None:
         if as_json:
-            click.echo(json.dumps({"model": curve.model, "replicas": None, "reason": curve.decision.reason}, indent=2))
+            click.echo(
+                json.dumps({"model": judgement.model, "replicas": None, "reason": judgement.decision.reason}, indent=2)
+            )
         else:
-            click.echo(curve.decision.reason)
+            click.echo(judgement.decision.reason)
         return NOT_MET
     found = plan(
         level,
-        curve.judged,
+        judgement.judged,
         _demand(level, flags),
-        curve.slo,
+        judgement.slo,
         headroom_ratio=flags["headroom"],
         spare=flags["spare"],
-        gpus_per_replica=curve.gpus,
+        gpus_per_replica=judgement.gpus,
     )
     if as_json:
-        click.echo(json.dumps(plain(found, curve, price), indent=2))
+        click.echo(json.dumps(plain(found, judgement, price), indent=2))
     else:
-        _print(found, curve, price)
+        _print(found, judgement, price)
     return 0
 
 
-def _level(curve: Curve, asked: int | None) -> EvaluatedLevel | None:
+def _level(judgement: Judgement, asked: int | None) -> EvaluatedLevel | None:
     """The level asked for, or the one recommended; None if no level meets the SLO."""
     from benchsuite.errors import InputError
 
     if asked is None:
-        return curve.decision.recommended if curve.decision.kind == "optimum" else None
-    for one in curve.judged:
+        return judgement.decision.recommended if judgement.decision.kind == "optimum" else None
+    for one in judgement.judged:
         if one.point.concurrency == asked:
             return one
-    levels = ", ".join(str(one.point.concurrency) for one in curve.judged)
+    levels = ", ".join(str(one.point.concurrency) for one in judgement.judged)
     raise InputError(
         "the level was not measured, and the curve is not extended", where="--level", given=asked, expected=levels
     )
@@ -225,7 +228,7 @@ def _demand(level: EvaluatedLevel, flags: dict[str, Any]) -> Demand:
     return capacity.per_day(flags["requests_per_day"], factor)
 
 
-def plain(found: CapacityPlan, curve: Curve, price: Price) -> dict[str, Any]:
+def plain(found: CapacityPlan, judgement: Judgement, price: PriceOverride) -> dict[str, Any]:
     """The plan as plain data: its fields, the queue's figures and the assumptions."""
     import dataclasses
 
@@ -237,9 +240,9 @@ def plain(found: CapacityPlan, curve: Curve, price: Price) -> dict[str, Any]:
     }
     return {
         **tree,
-        "slo": str(curve.slo),
-        "usd_per_hour_replica": curve.usd_per_hour_total,
-        "price": None if curve.usd_per_hour_total is None else price.told(),
+        "slo": str(judgement.slo),
+        "usd_per_hour_replica": judgement.usd_per_hour_total,
+        "price": None if judgement.usd_per_hour_total is None else price.source,
         "assumptions": ASSUMPTIONS,
     }
 
@@ -265,7 +268,7 @@ def sentence(found: CapacityPlan) -> str:
     )
 
 
-def _print(found: CapacityPlan, curve: Curve, price: Price) -> None:
+def _print(found: CapacityPlan, judgement: Judgement, price: PriceOverride) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -303,7 +306,7 @@ def _print(found: CapacityPlan, curve: Curve, price: Price) -> None:
     for warn in found.warnings:
         at = () if warn.concurrency is None else (warn.concurrency,)
         say(console, f"warning {warn.code} {warning_text(warn, at)}", style="yellow", indent=2)
-    hourly = curve.usd_per_hour_total
-    rate = "no price given" if hourly is None else f"a replica costs {usd(hourly)} an hour, {price.told()}"
-    said = (rate, f"headroom {found.headroom_ratio:g}", f"SLO {curve.slo}", *ASSUMPTIONS)
+    hourly = judgement.usd_per_hour_total
+    rate = "no price given" if hourly is None else f"a replica costs {usd(hourly)} an hour, {price.source}"
+    said = (rate, f"headroom {found.headroom_ratio:g}", f"SLO {judgement.slo}", *ASSUMPTIONS)
     say(console, "assumed: " + "; ".join(said), style="dim")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchsuite.cli.options import price_override, read_judgements
+
 if TYPE_CHECKING:
-    from benchsuite.cli.curves import Curve
-    from benchsuite.economics.pareto import ParetoPoint
+    from benchsuite.report.judge import Judgement
 
 _COMPARISON = Path("comparison.html")
 FORMATS = ("html", "md", "csv", "json", "vllm")
@@ -62,17 +64,14 @@ def command(runs: tuple[Path, ...], points: Path | None, form: str, show: bool, 
         raise click.UsageError(
             f"--{given.replace('_', '-')} belongs to a comparison of several runs, or to --points{fits}."
         )
-    path: Path | None = flags["output"]
-    if form != "html":
-        path = _write_format(form, path, runs, points, flags)
-    elif alone:
-        path = _write_page(runs[0], path)
-    else:
-        path = path or _COMPARISON
-        _write_comparison(path, runs, points, flags)
+    if form == "json" and (not runs or points is not None):
+        raise click.UsageError("--format json is of run folders.")
+    if form == "vllm" and (len(runs) != 1 or points is not None):
+        raise click.UsageError("--format vllm is of one run folder.")
+    if show and flags["output"] is None and form in ("md", "csv", "json"):
+        raise click.UsageError(f"--open of --format {form} needs an --output.")
+    path = _write(form, runs, points, flags)
     if path is None:
-        if show:
-            raise click.UsageError(f"--open of --format {form} needs an --output.")
         return 0
     click.echo(path)
     if show:
@@ -83,105 +82,54 @@ def command(runs: tuple[Path, ...], points: Path | None, form: str, show: bool, 
     return 0
 
 
-def _write_page(run: Path, path: Path | None) -> Path:
-    from benchsuite.report.page import render, write_report
-    from benchsuite.store.files import write_bytes
-    from benchsuite.store.run_folder import read_run
-
-    if path is None:
-        return write_report(run)
-    write_bytes(path, render(read_run(run)).encode())
-    return path
-
-
-def _write_format(
-    form: str, path: Path | None, runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]
-) -> Path | None:
+def _write(form: str, runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]) -> Path | None:
     """The path that was written, None for stdout."""
-    from benchsuite.store.files import write_bytes
-    from benchsuite.store.run_folder import read_run
+    from benchsuite.report.export import as_csv, as_markdown, summary_json
+    from benchsuite.report.page import render
+    from benchsuite.store.files import REPORT, write_bytes
 
-    if form == "vllm":
-        return _write_vllm(path, runs, points)
-    if form == "json":
-        import json
-
-        from benchsuite.report.judge import judge_run
-
-        if not runs or points is not None:
-            raise click.UsageError("--format json is of run folders.")
-        found = [judge_run(read_run(run)).summary() for run in runs]
-        text = json.dumps(found[0] if len(found) == 1 else found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    else:
-        from benchsuite.report.export import as_csv, as_markdown
-
-        text = (as_markdown if form == "md" else as_csv)(_told(runs, points, flags))
+    price = price_override(flags)
+    judgements = read_judgements(runs, points, flags["slo"], price)
+    path: Path | None = flags["output"]
+    match form:
+        case "vllm":
+            return _write_vllm(path or runs[0] / "vllm", judgements[0])
+        case "json":
+            found = [summary_json(one) for one in judgements]
+            tree = found[0] if len(found) == 1 else found
+            text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        case "md":
+            text = as_markdown(judgements)
+        case "csv":
+            text = as_csv(judgements)
+        case _ if len(runs) == 1:
+            path, text = path or runs[0] / REPORT, render(judgements[0])
+        case _:
+            path, text = path or _COMPARISON, _comparison(judgements, price.source, flags["scores"])
     if path is None:
         click.echo(text, nl=False)
-        return None
-    write_bytes(path, text.encode())
+    else:
+        write_bytes(path, text.encode())
     return path
 
 
-def _told(runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]) -> list[Any]:
-    from benchsuite.cli.curves import Price, read_curves
-    from benchsuite.report.export import Told, facts_of
-    from benchsuite.store.run_folder import read_run
-
-    price = Price(flags["usd_per_hour"], flags["preset"], flags["gpus"], flags["prices"])
-    return [
-        Told(
-            Path(curve.source).name,
-            curve.model,
-            curve.slo,
-            curve.judged,
-            curve.decision,
-            () if points is not None else facts_of(read_run(Path(curve.source)).manifest),
-        )
-        for curve in read_curves(runs, points, flags["slo"], price)
-    ]
-
-
-def _write_vllm(path: Path | None, runs: tuple[Path, ...], points: Path | None) -> Path:
+def _write_vllm(folder: Path, judgement: Judgement) -> Path:
     from benchsuite.report.export_vllm import vllm_files
     from benchsuite.store.files import write_json
-    from benchsuite.store.run_folder import read_run
 
-    if len(runs) != 1 or points is not None:
-        raise click.UsageError("--format vllm is of one run folder.")
-    folder = path or runs[0] / "vllm"
-    files = vllm_files(read_run(runs[0]))
+    files = vllm_files(judgement)
     folder.mkdir(parents=True, exist_ok=True)
     for name, tree in files.items():
         write_json(folder / name, tree)
     return folder
 
 
-def _write_comparison(path: Path, runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]) -> None:
-    from benchsuite.cli.curves import Price, read_curves, unlike
-    from benchsuite.report.compare_models import Contender, render_comparison
-    from benchsuite.store.files import write_bytes
+def _comparison(judgements: list[Judgement], price: str, scores: Path | None) -> str:
+    from benchsuite.input_files import read_text
+    from benchsuite.report.compare_models import place_models, render_comparison
+    from benchsuite.report.judge import check_comparable
 
-    price = Price(flags["usd_per_hour"], flags["preset"], flags["gpus"], flags["prices"])
-    curves = read_curves(runs, points, flags["slo"], price)
-    names = [curve.model for curve in curves]
-    contenders = [
-        Contender(
-            curve.model if names.count(curve.model) == 1 else Path(curve.source).name,
-            curve.source,
-            curve.judged,
-            curve.decision,
-            curve.slo,
-            curve.usd_per_hour_total,
-            curve.model,
-        )
-        for curve in curves
-    ]
-    placed = [] if flags["scores"] is None else _placed(curves, flags["scores"])
-    write_bytes(path, render_comparison(contenders, placed, unlike(curves), price.told()).encode())
-
-
-def _placed(curves: list[Curve], scores: Path) -> list[ParetoPoint]:
-    from benchsuite.cli.frontier import place
-
-    return place(curves, scores)
+    placed = []
+    if scores is not None:
+        placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores))
+    return render_comparison(judgements, placed, check_comparable(judgements), price)

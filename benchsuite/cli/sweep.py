@@ -57,6 +57,7 @@ def command(
     from benchsuite.input_files import read_workload
     from benchsuite.load.launched_sweep import served_plan, sweep_launched, with_server
     from benchsuite.load.sweep import sweep
+    from benchsuite.report.export import summary_json
     from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.page import write_report
     from benchsuite.report.terminal import SweepView, print_judgement
@@ -87,13 +88,13 @@ def command(
     run = read_run(result.path)
     for words in result.failures:
         click.echo(f"error: {words}", err=True)
-    if not result.complete and not any(point["status"] == "complete" for point in run.manifest["points"]):
+    if not result.complete and not run.manifest.complete_points:
         click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {result.path}")
         return FAILED
     judgement = judge_run(run)
-    write_json(result.path / SUMMARY, judgement.summary())
+    write_json(result.path / SUMMARY, summary_json(judgement))
     print_judgement(judgement, result.path, quiet=quiet)
-    write_report(result.path)
+    write_report(judgement)
     if not result.complete:
         click.echo(f"measure what is missing: benchsuite sweep --resume {result.path}", err=True)
         return FAILED

@@ -25,6 +25,7 @@ from benchsuite.results import (
     SloVerdict,
 )
 from benchsuite.slo import LATENCIES, Limit, Slo
+from benchsuite.spec import PriceSpec
 
 MET, NOT_MET = 0.95, 0.05
 SURE = 0.8  # P_opt of the cheapest, below which a lower level at nearly the same cost is the better advice
@@ -272,6 +273,44 @@ def decide(judged: Sequence[EvaluatedLevel], slo: Slo, found: DecisionUncertaint
         p_by_level=found.p_by_level or {},
         p_method=found.method,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedLevels:
+    """The levels of one model on one machine, judged: what a comparison, a capacity or a matrix is decided on.
+
+    usd_per_hour: one GPU's, None if no price is known; where the hour holds measured power (owned GPUs) that of the
+    optimum, or of the nearest level. hour_price: the whole machine's, by level where measured power or an API's bill is
+    in it. price: what it was computed from. resampling: one per level, ascending; none of a table of levels. source:
+    where the levels were read from. workload_hash: None where not known.
+    """
+
+    model: str
+    source: str
+    slo: Slo
+    judged: tuple[EvaluatedLevel, ...]
+    decision: Decision
+    gpus: int
+    usd_per_hour: float | None
+    hour_price: HourPrice
+    price: PriceSpec | None = None
+    resampling: tuple[SloResampling, ...] = ()
+    workload_hash: str | None = None
+
+    @property
+    def usd_per_hour_total(self) -> float | None:
+        """The whole machine's hour as one number."""
+        return None if self.usd_per_hour is None else self.usd_per_hour * self.gpus
+
+    @property
+    def best(self) -> EvaluatedLevel | None:
+        """The cheapest level that meets the SLO."""
+        return self.decision.choice if self.decision.kind == "optimum" else None
+
+    @property
+    def nearest(self) -> EvaluatedLevel | None:
+        """The level that stands for all: the cheapest that meets the SLO, else the one that misses by least."""
+        return self.decision.choice if self.decision.kind == "optimum" else self.decision.nearest
 
 
 def _safest(choice: EvaluatedLevel, feasible: Sequence[EvaluatedLevel]) -> EvaluatedLevel:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from benchsuite.analysis.intervals import ALPHA
-from benchsuite.analysis.metrics import LevelRuns, by_run
+from benchsuite.analysis.metrics import MeasuredLevel, by_run
 from benchsuite.analysis.regression import ONE_RUN_CV, ONE_RUN_CV_TAIL, Verdict, repeats_needed
 from benchsuite.analysis.requests import Floats
 from benchsuite.analysis.slo_test import SloResampling, n_min, tail_share, tail_verdict
@@ -41,26 +41,24 @@ class LimitCheck:
     why: str
 
 
-def check_limits(
-    levels: Sequence[tuple[PointSummary, SloResampling]], runs: dict[int, LevelRuns]
-) -> dict[int, tuple[LimitCheck, ...]]:
-    """Every limit that the sums were made for, by level. levels: of one run folder, ascending; runs: the same levels.
+def check_limits(levels: Sequence[MeasuredLevel]) -> dict[int, tuple[LimitCheck, ...]]:
+    """Every limit that the levels were measured for, by level. levels: of one run folder, ascending.
 
     Several runs: a limit on a mean or rate is kept when 95 % of the resampled runs keep it, missed when 5 % do; one on
     a percentile by the early-stopping test. One run: only what is far from the limit. An error rate: as observed, and
     missed when so many errors are unlikely (5 %) at the limit.
     """
-    draws = {one.level.concurrency: one for one in resample([sums for _, sums in levels])}
+    draws = {one.level.concurrency: one for one in resample([level.resampling for level in levels])}
     return {
-        point.concurrency: tuple(
-            _check(point, sums, draws.get(point.concurrency), i, runs[point.concurrency])
-            for i in range(len(sums.limits))
+        level.concurrency: tuple(
+            _check(level, draws.get(level.concurrency), i) for i in range(len(level.resampling.limits))
         )
-        for point, sums in levels
+        for level in levels
     }
 
 
-def _check(point: PointSummary, sums: SloResampling, draws: LevelDraws | None, i: int, runs: LevelRuns) -> LimitCheck:
+def _check(level: MeasuredLevel, draws: LevelDraws | None, i: int) -> LimitCheck:
+    point, sums = level.point, level.resampling
     limit = sums.limits[i]
     value = measured(point, limit)
     if value is None:
@@ -70,7 +68,7 @@ def _check(point: PointSummary, sums: SloResampling, draws: LevelDraws | None, i
     else:
         within = _within_runs(sums, draws, i)
         name = f"{limit.metric}_{limit.stat}_s" if limit.metric in LATENCIES else _FIGURES[limit.metric]
-        each = by_run(runs, name)
+        each = by_run(level, name)
         if draws is None:
             verdict = _one_run(limit, value, within)
         else:

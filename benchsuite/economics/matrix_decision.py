@@ -9,65 +9,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN
-from benchsuite.analysis.slo_test import SloResampling
-from benchsuite.economics.decision import resample
+from benchsuite.economics.decision import JudgedLevels, resample
 from benchsuite.errors import PointsError
-from benchsuite.results import Decision, EvaluatedLevel
+from benchsuite.results import EvaluatedLevel
 
 _SEED = 20261121
 
 
 @dataclass(frozen=True, slots=True)
-class SettingCurve:
-    """A setting's measured levels. decision: of its levels alone; None if none was measured to its end.
+class JudgedSetting:
+    """A setting and its judged levels, None if none was measured to its end.
 
     problem: why the setting may not be chosen, whatever its levels say (it did not start, its sweep was cut short).
-    sums: one per level, ascending, for resampling. slo, workload_hash, price_basis: what must be alike for costs to be
-    compared; price_basis is the price without the number of GPUs.
     """
 
     name: str
     gpus: int
-    decision: Decision | None
-    judged: tuple[EvaluatedLevel, ...] = ()
-    sums: tuple[SloResampling, ...] = ()
+    levels: JudgedLevels | None = None
     problem: str | None = None
-    slo: str | None = None
-    workload_hash: str | None = None
-    price_basis: str | None = None
 
     @property
     def best(self) -> EvaluatedLevel | None:
         """Its cheapest level that meets the SLO; None if it has none, or may not be chosen."""
-        if self.problem is not None or self.decision is None or self.decision.kind == "none":
-            return None
-        return self.decision.choice
+        return None if self.problem is not None or self.levels is None else self.levels.best
+
+    @property
+    def nearest(self) -> EvaluatedLevel | None:
+        """The level that stands for the setting; None if none was measured to its end."""
+        return None if self.levels is None else self.levels.nearest
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsDecision:
-    """curves: in the given order. ranked: places in `curves` of those that can be chosen, cheapest first.
+    """settings: in the given order. ranked: places in `settings` of those that can be chosen, cheapest first.
 
-    p_cheapest: by place in `curves`, the share of draws in which the setting holds the cheapest level that meets the
+    p_cheapest: by place in `settings`, the share of draws in which the setting holds the cheapest level that meets the
     SLO; what is missing from 1 are draws in which none does. None without several runs of every level; p_method says
     so. by: what was compared.
     """
 
-    curves: tuple[SettingCurve, ...]
+    settings: tuple[JudgedSetting, ...]
     ranked: tuple[int, ...]
     by: str
     p_cheapest: dict[int, float] | None = None
     p_method: str = ONE_RUN
 
     @property
-    def winner(self) -> SettingCurve | None:
+    def winner(self) -> JudgedSetting | None:
         """The setting that holds the cheapest level that meets the SLO."""
-        return self.curves[self.ranked[0]] if self.ranked else None
+        return self.settings[self.ranked[0]] if self.ranked else None
 
     @property
-    def runner_up(self) -> SettingCurve | None:
+    def runner_up(self) -> JudgedSetting | None:
         """The setting that would be chosen without the winner."""
-        return self.curves[self.ranked[1]] if len(self.ranked) > 1 else None
+        return self.settings[self.ranked[1]] if len(self.ranked) > 1 else None
 
     @property
     def p_winner(self) -> float | None:
@@ -75,39 +70,43 @@ class SettingsDecision:
         return None if self.p_cheapest is None or not self.ranked else self.p_cheapest[self.ranked[0]]
 
     @property
-    def per_token_winner(self) -> SettingCurve | None:
+    def per_token_winner(self) -> JudgedSetting | None:
         """The setting with the least $/1M output tokens, where that is another than the winner; else None."""
-        costs = {place: self.curves[place].best for place in self.ranked}
+        costs = {place: self.settings[place].best for place in self.ranked}
         known = {p: j.cost.usd_per_1m_output_tokens for p, j in costs.items() if j is not None}
         priced = {place: cost for place, cost in known.items() if cost is not None}
         if len(priced) < len(self.ranked) or not priced:
             return None
         least = min(priced, key=lambda place: priced[place])
-        return None if least == self.ranked[0] or priced[least] == priced[self.ranked[0]] else self.curves[least]
+        return None if least == self.ranked[0] or priced[least] == priced[self.ranked[0]] else self.settings[least]
 
 
-def decide_settings(curves: Sequence[SettingCurve], *, draws: int = DRAWS, seed: int = _SEED) -> SettingsDecision:
+def decide_settings(settings: Sequence[JudgedSetting], *, draws: int = DRAWS, seed: int = _SEED) -> SettingsDecision:
     """Rank the settings by the cost of one run of the set at their cheapest level that meets the SLO.
 
     Without a price, or where the hour is free, by GPU-seconds, which rank as any price of a GPU-hour would. Equals: the
     fewer GPUs, then the given order. Raises PointsError where settings ran other work, SLOs or prices.
     """
-    _alike(curves)
-    measured = [j for curve in curves for j in curve.judged]
+    _refuse_unlike(settings)
+    measured = [j for one in settings if one.levels is not None for j in one.levels.judged]
     priced = bool(measured) and all(j.cost.usd_per_hour for j in measured)
-    found = [(place, curve.best) for place, curve in enumerate(curves)]
+    found = [(place, one.best) for place, one in enumerate(settings)]
     known = {
-        p: e for p, best in found if best is not None and (e := _expense(best, curves[p].gpus, priced)) is not None
+        p: e for p, best in found if best is not None and (e := _expense(best, settings[p].gpus, priced)) is not None
     }
-    ranked = tuple(sorted(known, key=lambda place: (known[place], curves[place].gpus, place)))
-    p_cheapest, method = _chances(curves, priced, draws, seed)
+    ranked = tuple(sorted(known, key=lambda place: (known[place], settings[place].gpus, place)))
+    p_cheapest, method = _chances(settings, priced, draws, seed)
     by = "cost of one run of the set" if priced else "GPU-seconds of one run of the set"
-    return SettingsDecision(tuple(curves), ranked, by, p_cheapest, method)
+    return SettingsDecision(tuple(settings), ranked, by, p_cheapest, method)
 
 
-def _alike(curves: Sequence[SettingCurve]) -> None:
-    for what in ("workload_hash", "slo", "price_basis"):
-        values = {str(getattr(curve, what)): curve.name for curve in curves if curve.judged}
+def _refuse_unlike(settings: Sequence[JudgedSetting]) -> None:
+    judged = [(one.name, one.levels) for one in settings if one.levels is not None]
+    for what, values in (
+        ("workload_hash", {str(levels.workload_hash): name for name, levels in judged}),
+        ("slo", {str(levels.slo): name for name, levels in judged}),
+        ("price", {_price_of_a_gpu(levels): name for name, levels in judged}),
+    ):
         if len(values) > 1:
             raise PointsError(
                 "the settings' costs do not compare",
@@ -117,6 +116,10 @@ def _alike(curves: Sequence[SettingCurve]) -> None:
             )
 
 
+def _price_of_a_gpu(levels: JudgedLevels) -> str:
+    return "" if levels.price is None else levels.price.model_dump_json(exclude={"gpus"})
+
+
 def _expense(judged: EvaluatedLevel, gpus: int, priced: bool) -> float | None:
     if priced:
         return judged.cost.cost_usd
@@ -124,28 +127,30 @@ def _expense(judged: EvaluatedLevel, gpus: int, priced: bool) -> float | None:
 
 
 def _chances(
-    curves: Sequence[SettingCurve], priced: bool, draws: int, seed: int
+    settings: Sequence[JudgedSetting], priced: bool, draws: int, seed: int
 ) -> tuple[dict[int, float] | None, str]:
     """The rule on every draw: each setting's runs resampled apart from the others', for they share none."""
-    places = [place for place, curve in enumerate(curves) if curve.problem is None and curve.judged]
-    lacking = [p for p in places if not curves[p].sums or any(len(level.runs) < 2 for level in curves[p].sums)]
+    places = {p: one.levels.resampling for p, one in enumerate(settings) if one.problem is None and one.levels}
+    lacking = [p for p, levels in places.items() if not levels or any(len(level.runs) < 2 for level in levels)]
     if not places or lacking:
         few = len(lacking) < len(places)
-        return None, f"{ONE_RUN} of a level: {', '.join(curves[p].name for p in lacking)}" if few else ONE_RUN
-    expense = np.array([_least(curves[p], priced, draws, seed + p) for p in places])
+        return None, f"{ONE_RUN} of a level: {', '.join(settings[p].name for p in lacking)}" if few else ONE_RUN
+    expense = np.array([_least(settings[p], priced, draws, seed + p) for p in places])
     choice = expense.argmin(axis=0)
     decided = np.isfinite(expense).any(axis=0)
     shares = {place: float(np.mean(decided & (choice == i))) for i, place in enumerate(places)}
-    runs = sorted({len(level.runs) for p in places for level in curves[p].sums})
+    runs = sorted({len(level.runs) for levels in places.values() for level in levels})
     said = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     return shares, f"block bootstrap, {draws} draws over {said} runs a level, one start of each server"
 
 
-def _least(curve: SettingCurve, priced: bool, draws: int, seed: int) -> NDArray[np.float64]:
+def _least(setting: JudgedSetting, priced: bool, draws: int, seed: int) -> NDArray[np.float64]:
     """(draws,) of the least expense among the levels that meet the SLO; inf where none does."""
-    rates = {j.point.concurrency: j.cost.usd_per_hour if priced else curve.gpus for j in curve.judged}
+    levels = setting.levels
+    assert levels is not None
+    rates = {j.point.concurrency: j.cost.usd_per_hour if priced else setting.gpus for j in levels.judged}
     least = np.full(draws, np.inf)
-    for drawn in resample(curve.sums, draws=draws, seed=seed):
+    for drawn in resample(levels.resampling, draws=draws, seed=seed):
         rate = rates.get(drawn.level.concurrency)
         if rate is not None:
             scale = rate / 3600 if priced else rate

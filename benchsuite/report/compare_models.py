@@ -3,115 +3,166 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from benchsuite.economics.pareto import ParetoPoint
+from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier, match_scores, parse_scores
+from benchsuite.errors import PriceError
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_picture, surely
 from benchsuite.report.charts_special import FRAME as FRONTIER
 from benchsuite.report.format import DASH, chance, count, limit_name, ms, number, usd
+from benchsuite.report.judge import Judgement
 from benchsuite.report.page import render_template
 from benchsuite.report.sections_levels import Figure, Row, level_series, series_table
 from benchsuite.report.sections_run import Answer, Tile, cards
-from benchsuite.results import Decision, EvaluatedLevel
-from benchsuite.slo import Slo
+from benchsuite.results import EvaluatedLevel
 
 WIDE = Frame(560, 330, 50, 150, 40, 44)
-FRONTIER_HEAD = ("model", "users", "$ per run", "score", "10^9 parameters", "on the frontier", "P", "dominated by")
+
+
+def named(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Each under its model's name; under its run's where several are of one model."""
+    models = [one.model for one in judgements]
+    return [replace(one, name=one.model if models.count(one.model) == 1 else one.source_name) for one in judgements]
+
+
+def require_price(judgements: Sequence[Judgement]) -> None:
+    """Raises PriceError where an hour of the machine has no price."""
+    for one in judgements:
+        if one.usd_per_hour is None:
+            raise PriceError(
+                "a frontier needs a price", where=one.source, given="none", expected="--usd-per-hour or --preset"
+            )
+
+
+def place_models(judgements: Sequence[Judgement], scores: str, where: str, seed: int = 0) -> list[ParetoPoint]:
+    """Every model's place in cost and score. scores: a CSV table. Raises InputError if its names do not fit."""
+    require_price(judgements)
+    table = parse_scores(scores, where=where)
+    unmeasured = match_scores(table, [one.model for one in judgements], where=where)
+    points = [_model_point(one, table.get(one.model)) for one in judgements]
+    reason = "it has a score but was not measured"
+    points += [ModelPoint(name, None, None, table[name], reason=reason) for name in unmeasured]
+    return frontier(points, seed=seed)
+
+
+def _model_point(one: Judgement, score: Score | None) -> ModelPoint:
+    best = one.best
+    if best is None:
+        return ModelPoint(one.model, None, None, score, reason=one.decision.reason)
+    hour, level = best.cost.usd_per_hour, best.point.concurrency
+    repeats = [run for measured in one.measured if measured.concurrency == level for run in measured.runs]
+    return ModelPoint(
+        model=one.model,
+        concurrency=level,
+        cost_usd=best.cost.cost_usd,
+        score=score,
+        usd_per_request=best.cost.usd_per_request,
+        repeat_cost_usd=tuple((hour or 0.0) * run.duration_s / 3600 for run in repeats),
+    )
+
+
+def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
+    """Heads and rows; P and the cost of correct answers where known."""
+    sure = any(one.p_on_frontier is not None for one in placed)
+    counted = any(one.usd_per_1m_correct_answers is not None for one in placed)
+    heads = ["model", "users", "$ per run", "score", "10^9\nparams", "on\nfrontier"]
+    heads += ["P"] * sure + ["$/1M\ncorrect"] * counted + ["dominated by"]
+
+    def ends(low: float | None, high: float | None) -> str:
+        return "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+
+    rows = [
+        (
+            one.model,
+            count(one.concurrency),
+            usd(one.cost_usd) + ends(one.cost_low_usd, one.cost_high_usd),
+            number(one.score) + ends(one.score_low, one.score_high),
+            number(one.params_b, 2),
+            DASH if one.on_frontier is None else "yes" if one.on_frontier else "no",
+            *[chance(one.p_on_frontier)] * sure,
+            *[usd(one.usd_per_1m_correct_answers)] * counted,
+            one.reason or ", ".join(one.dominated_by),
+        )
+        for one in placed
+    ]
+    return tuple(heads), rows
 
 
 def frontier_figure(placed: Sequence[ParetoPoint]) -> Figure:
     """The paper's figure 1 with its table."""
     best = [one for one in placed if surely(one)]
     title = f"{len(best)} of {sum(one.on_frontier is not None for one in placed)} models lie on the frontier"
-    rows = tuple(
-        (
-            one.model,
-            count(one.concurrency),
-            usd(one.cost_usd),
-            number(one.score),
-            number(one.params_b, 2),
-            DASH if one.on_frontier is None else "yes" if one.on_frontier else "no",
-            chance(one.p_on_frontier),
-            one.reason or ", ".join(one.dominated_by) or DASH,
-        )
-        for one in placed
-    )
+    heads, rows = frontier_table(placed)
     note = "Each model at its own optimum under the SLO. Up and to the left is better."
-    wide, narrow = (
-        frontier_picture(placed, title=title, **of) for of in ({"frame": FRONTIER}, {"frame": BUBBLES_NARROW})
-    )
-    return Figure(title, wide, FRONTIER_HEAD, rows, note, narrow)
+    wide, narrow = (frontier_picture(placed, title=title, frame=frame) for frame in (FRONTIER, BUBBLES_NARROW))
+    return Figure(title, wide, tuple(head.replace("\n", " ") for head in heads), tuple(rows), note, narrow)
 
 
-def curves(contenders: Sequence[Contender]) -> list[Figure]:
+def curves(models: Sequence[Judgement]) -> list[Figure]:
     """TTFT, per-user throughput, and cost over the level, a line per contender."""
-    found = [ttft_curves(contenders), throughput_curves(contenders)]
-    if any(one.usd_per_hour_total is not None for one in contenders):
-        found += [cost_curves(contenders), token_cost_curves(contenders)]
+    found = [ttft_curves(models), throughput_curves(models)]
+    if any(one.usd_per_hour_total is not None for one in models):
+        found += [cost_curves(models), token_cost_curves(models)]
     return found
 
 
-def ttft_curves(contenders: Sequence[Contender], frame: Frame = WIDE) -> Figure:
+def ttft_curves(models: Sequence[Judgement], frame: Frame = WIDE) -> Figure:
     """Mean time to first token."""
-    limits = _limits(contenders, "ttft", 1000)
+    limits = _limits(models, "ttft", 1000)
     late = [
         f"{one.name} at {', '.join(levels)}"
-        for one in contenders
+        for one in models
         if (levels := [str(j.point.concurrency) for j in one.judged if _misses(j, "ttft")])
     ]
     title = f"TTFT breaks its limit for {'; '.join(late)}" if late else "TTFT keeps its limit everywhere"
     if not limits:
         title = "TTFT over the levels"
     return _curves(
-        contenders, title, "mean TTFT (ms)", lambda j: _ms(j.point.ttft_s.mean), limits, frame, "ttft_mean_s", 1000
+        models, title, "mean TTFT (ms)", lambda j: _ms(j.point.ttft_s.mean), limits, frame, "ttft_mean_s", 1000
     )
 
 
-def throughput_curves(contenders: Sequence[Contender]) -> Figure:
+def throughput_curves(models: Sequence[Judgement]) -> Figure:
     """The paper's throughput, per user."""
-    limits = _limits(contenders, "throughput", 1)
-    kept = [
-        max((j.point.concurrency for j in one.judged if not _misses(j, "throughput")), default=0) for one in contenders
-    ]
+    limits = _limits(models, "throughput", 1)
+    kept = [max((j.point.concurrency for j in one.judged if not _misses(j, "throughput")), default=0) for one in models]
     title = "per-user throughput over the levels"
     if limits:
         span = str(kept[0]) if len(set(kept)) == 1 else f"{min(kept)} to {max(kept)}"
         title = f"per-user throughput keeps its limit up to {span} users"
-        if not any(_misses(j, "throughput") for one in contenders for j in one.judged):
+        if not any(_misses(j, "throughput") for one in models for j in one.judged):
             title = "per-user throughput keeps its limit at every level"
     name = "output_tok_s_per_user"
     return _curves(
-        contenders, title, "per-user throughput (tok/s)", lambda j: j.point.output_tok_s_per_user, limits, figure=name
+        models, title, "per-user throughput (tok/s)", lambda j: j.point.output_tok_s_per_user, limits, figure=name
     )
 
 
-def cost_curves(contenders: Sequence[Contender], frame: Frame = WIDE) -> Figure:
+def cost_curves(models: Sequence[Judgement], frame: Frame = WIDE) -> Figure:
     """Dollars per run of the set."""
-    chosen = [one.decision.choice.cost.cost_usd for one in contenders if one.decision.kind == "optimum"]
+    chosen = [one.decision.choice.cost.cost_usd for one in models if one.decision.kind == "optimum"]
     known = [cost for cost in chosen if cost]
     title = "cost of a run over the levels"
     if len(known) > 1:
         title = f"at their optima the runs cost {usd(min(known))} to {usd(max(known))}"
-    return _curves(
-        contenders, title, "cost of a run of the set (USD)", lambda j: j.cost.cost_usd, (), frame, "cost_usd"
-    )
+    return _curves(models, title, "cost of a run of the set (USD)", lambda j: j.cost.cost_usd, (), frame, "cost_usd")
 
 
-def token_cost_curves(contenders: Sequence[Contender]) -> Figure:
+def token_cost_curves(models: Sequence[Judgement]) -> Figure:
     """Dollars per million output tokens, which does not depend on how long the answers are."""
     title = "cost of a million output tokens falls with every user that is added"
-    if any(b > a for one in contenders for a, b in zip(_token_costs(one), _token_costs(one)[1:], strict=False)):
+    if any(b > a for one in models for a, b in zip(_token_costs(one), _token_costs(one)[1:], strict=False)):
         title = "cost of a million output tokens falls with users, with exceptions"
     name = "usd_per_1m_output_tokens"
     return _curves(
-        contenders, title, "USD per 1M output tokens", lambda j: j.cost.usd_per_1m_output_tokens, (), figure=name
+        models, title, "USD per 1M output tokens", lambda j: j.cost.usd_per_1m_output_tokens, (), figure=name
     )
 
 
-def _token_costs(one: Contender) -> list[float]:
+def _token_costs(one: Judgement) -> list[float]:
     return [j.cost.usd_per_1m_output_tokens for j in one.judged if j.cost.usd_per_1m_output_tokens is not None]
 
 
@@ -123,14 +174,14 @@ def _misses(j: EvaluatedLevel, metric: str) -> bool:
     return any(limit_name(miss).startswith(metric) for miss in j.misses)
 
 
-def _limits(contenders: Sequence[Contender], metric: str, scale: float) -> tuple[charts.Limit, ...]:
+def _limits(models: Sequence[Judgement], metric: str, scale: float) -> tuple[charts.Limit, ...]:
     return tuple(
-        charts.Limit(limit.value * scale, str(limit)) for limit in contenders[0].slo.limits if limit.metric == metric
+        charts.Limit(limit.value * scale, str(limit)) for limit in models[0].slo.limits if limit.metric == metric
     )
 
 
 def _curves(
-    contenders: Sequence[Contender],
+    models: Sequence[Judgement],
     title: str,
     y_label: str,
     value: Callable[[EvaluatedLevel], float | None],
@@ -139,14 +190,14 @@ def _curves(
     figure: str = "",
     scale: float = 1.0,
 ) -> Figure:
-    series = [_line(one, value, figure, scale) for one in contenders]
+    series = [_line(one, value, figure, scale) for one in models]
     title = title[:1].upper() + title[1:]
     wide = charts.level_chart(series, title=title, y_label=y_label, limits=limits, named=True, frame=frame)
     narrow = charts.level_chart(series, title=title, y_label=y_label, limits=limits, frame=SMALL)
     return Figure(title, wide, *series_table(series, y_label), narrow=narrow)
 
 
-def _line(one: Contender, value: Callable[[EvaluatedLevel], float | None], figure: str, scale: float) -> Series:
+def _line(one: Judgement, value: Callable[[EvaluatedLevel], float | None], figure: str, scale: float) -> Series:
     chosen = one.decision.choice.point.concurrency if one.decision.kind == "optimum" else None
     found = level_series(one.name, one.judged, value, figure, scale).points
     return Series(
@@ -164,40 +215,24 @@ HEAD = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """One model's judged curve. source: where it was read from. usd_per_hour_total: the machine's, None if unknown.
-
-    model: where the name is another, for several runs of one model.
-    """
-
-    name: str
-    source: str
-    judged: tuple[EvaluatedLevel, ...]
-    decision: Decision
-    slo: Slo
-    usd_per_hour_total: float | None
-    model: str | None = None
-
-
-def counted(contenders: Sequence[Contender]) -> str:
+def counted(models: Sequence[Judgement]) -> str:
     """'9 models', '2 runs of gpt-oss-20b', '3 runs of 2 models'."""
-    models = {one.model or one.name for one in contenders}
-    if len(models) == len(contenders):
+    distinct = {one.model for one in models}
+    if len(distinct) == len(models):
         return f"{len(models)} model{'s' * (len(models) > 1)}"
-    return f"{len(contenders)} runs of {models.pop() if len(models) == 1 else f'{len(models)} models'}"
+    return f"{len(models)} runs of {distinct.pop() if len(distinct) == 1 else f'{len(distinct)} models'}"
 
 
-def head_of(contenders: Sequence[Contender]) -> Row:
+def head_of(models: Sequence[Judgement]) -> Row:
     """The columns of `side_by_side`."""
-    return ("model" if "runs of" not in counted(contenders) else "run", *HEAD[1:])
+    return ("model" if "runs of" not in counted(models) else "run", *HEAD[1:])
 
 
-def comparison(contenders: Sequence[Contender], placed: Sequence[ParetoPoint]) -> Answer:
+def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> Answer:
     """What the page says first: the frontier where there are scores, else the cheapest that keeps the SLO."""
-    kept = [(_expense(one), one) for one in contenders if one.decision.kind == "optimum"]
+    kept = [(_expense(one), one) for one in models if one.decision.kind == "optimum"]
     if not kept:
-        return Answer(f"None of {len(contenders)} keeps the SLO at any level", ())
+        return Answer(f"None of {len(models)} keeps the SLO at any level", ())
     cheapest, second, *_ = [one for _, one in sorted(kept, key=lambda pair: pair[0])] + [None, None]
     assert cheapest is not None
     best = [one for one in placed if one.on_frontier and surely(one)]
@@ -211,7 +246,7 @@ def comparison(contenders: Sequence[Contender], placed: Sequence[ParetoPoint]) -
         out = [one.model for one in placed if one.on_frontier is False]
         what = f"{len(best)} of {len(scored)}"
         tiles.append(Tile("Worth their money", what, f"dominated: {', '.join(out) or 'none'}"))
-    tiles.append(_certainty(contenders, placed, cheapest, second))
+    tiles.append(_certainty(models, placed, cheapest, second))
     if best:
         names = ", ".join(one.model for one in sorted(best, key=lambda one: one.cost_usd or 0.0))
         sentence = f"{len(best)} of {len(scored)} models are worth their money: {names}"
@@ -222,13 +257,13 @@ def comparison(contenders: Sequence[Contender], placed: Sequence[ParetoPoint]) -
     return Answer(sentence, tuple(tiles))
 
 
-def _expense(one: Contender) -> float:
+def _expense(one: Judgement) -> float:
     assert one.decision.kind == "optimum"
     choice = one.decision.choice
     return choice.cost.cost_usd or choice.point.duration_s or 0.0
 
 
-def _at(one: Contender) -> str:
+def _at(one: Judgement) -> str:
     assert one.decision.kind == "optimum"
     choice = one.decision.choice
     users = f"{choice.point.concurrency} users"
@@ -240,7 +275,7 @@ def _at(one: Contender) -> str:
     )
 
 
-def _ends(one: Contender) -> tuple[float, float] | None:
+def _ends(one: Judgement) -> tuple[float, float] | None:
     """The interval of what the cheapest is chosen by; None with one run."""
     assert one.decision.kind == "optimum"
     choice = one.decision.choice
@@ -248,20 +283,20 @@ def _ends(one: Contender) -> tuple[float, float] | None:
     return None if found is None or found.low is None or found.high is None else (found.low, found.high)
 
 
-def _apart(cheapest: Contender, second: Contender) -> bool | None:
+def _apart(cheapest: Judgement, second: Judgement) -> bool | None:
     """Whether their intervals lie apart; None where one has none."""
     ends, others = _ends(cheapest), _ends(second)
     return None if ends is None or others is None else ends[1] < others[0]
 
 
 def _certainty(
-    contenders: Sequence[Contender], placed: Sequence[ParetoPoint], cheapest: Contender, second: Contender | None
+    models: Sequence[Judgement], placed: Sequence[ParetoPoint], cheapest: Judgement, second: Judgement | None
 ) -> Tile:
     unsure = [one for one in placed if one.p_on_frontier is not None]
     if unsure:
         told = ", ".join(f"{one.model} {one.p_on_frontier:.2f}" for one in unsure[:6] if one.p_on_frontier is not None)
         return Tile("Certainty", "P on frontier", told)
-    runs = {j.point.repeat_count for one in contenders for j in one.judged}
+    runs = {j.point.repeat_count for one in models for j in one.judged}
     if runs == {1}:
         return Tile("Certainty", "one run", "a level was run once: costs and places have no interval")
     said = f"{max(runs)} runs" if len(runs) == 1 else f"{min(runs)} to {max(runs)} runs"
@@ -274,14 +309,14 @@ def _certainty(
     return Tile("Certainty", said, detail)
 
 
-def side_by_side(contenders: Sequence[Contender]) -> list[tuple[Row, bool, bool]]:
+def side_by_side(models: Sequence[Judgement]) -> list[tuple[Row, bool, bool]]:
     """Each contender at its optimum, the cheapest first: cells, does it keep the SLO, is it the cheapest."""
-    kept = sorted((one for one in contenders if one.decision.kind == "optimum"), key=_expense)
-    others = [one for one in contenders if one.decision.kind == "none"]
+    kept = sorted((one for one in models if one.decision.kind == "optimum"), key=_expense)
+    others = [one for one in models if one.decision.kind == "none"]
     return [(_row(one), one.decision.kind == "optimum", one in kept[:1]) for one in (*kept, *others)]
 
 
-def _row(one: Contender) -> Row:
+def _row(one: Judgement) -> Row:
     if one.decision.kind == "none":
         return (one.name, *[DASH] * (len(HEAD) - 2), one.decision.reason)
     choice = one.decision.choice
@@ -300,12 +335,12 @@ def _row(one: Contender) -> Row:
     )
 
 
-def all_levels(contenders: Sequence[Contender]) -> tuple[Row, list[tuple[Row, bool, bool]]]:
+def all_levels(models: Sequence[Judgement]) -> tuple[Row, list[tuple[Row, bool, bool]]]:
     """Every level of every contender: head, and rows marked like those of `side_by_side`."""
     head = ("model", "users", "wall s", "TTFT mean ms", "tok/s per user", "output tok/s", "output tokens", "$ per run",
             "$ per 1M output", "SLO misses")  # fmt: skip
     rows: list[tuple[Row, bool, bool]] = []
-    for one in contenders:
+    for one in models:
         chosen = one.decision.choice if one.decision.kind == "optimum" else None
         for j in one.judged:
             point = j.point
@@ -320,41 +355,46 @@ def all_levels(contenders: Sequence[Contender]) -> tuple[Row, list[tuple[Row, bo
 
 
 def render_comparison(
-    contenders: Sequence[Contender], placed: Sequence[ParetoPoint], notes: Sequence[str], price: str
+    judgements: Sequence[Judgement], placed: Sequence[ParetoPoint], notes: Sequence[str], price: str
 ) -> str:
     """The page. placed: the models' places in cost and score, empty without scores. notes: what differs between them.
 
-    price: where the hour's price is from, in words. Raises ValueError without contenders.
+    price: where the hour's price is from, in words. Raises ValueError without models.
     """
-    if not contenders:
+    if not judgements:
         raise ValueError("nothing to compare")
-    if all(one.usd_per_hour_total is None for one in contenders):
+    models = named(judgements)
+    if all(one.usd_per_hour_total is None for one in models):
         price = "none given"
-    said = comparison(contenders, placed)
-    figures = curves(contenders)
+    said = comparison(models, placed)
+    figures = curves(models)
     scored = any(one.on_frontier is not None for one in placed)
-    points_head, points = all_levels(contenders)
-    warnings = cards((one.name, j) for one in contenders for j in one.judged)
+    points_head, points = all_levels(models)
+    warnings = cards((one.name, j) for one in models for j in one.judged)
     content: dict[str, Any] = {
         "page_title": said.sentence,
-        "counted": counted(contenders),
-        "about": [f"SLO {contenders[0].slo}", f"price: {price}"],
-        "feasible": any(one.decision.kind == "optimum" for one in contenders),
+        "counted": counted(models),
+        "about": [f"SLO {models[0].slo}", f"price: {price}"],
+        "feasible": any(one.decision.kind == "optimum" for one in models),
         "answer": said,
         "notes": list(notes),
         "picture": frontier_figure(placed) if scored else figures[-1],
-        "head": head_of(contenders),
-        "optima": side_by_side(contenders),
-        "legend": [(one.name, _swatch(i)) for i, one in enumerate(contenders)],
+        "head": head_of(models),
+        "optima": side_by_side(models),
+        "legend": [(one.name, _swatch(i)) for i, one in enumerate(models)],
         "figures": figures if scored else figures[:-1],
         "found_warnings": warnings,
         "points_head": points_head,
         "points": points,
-        "facts": _facts(contenders, price),
+        "facts": _facts(models, price),
     }
-    named = (("optima", "Side by side"), ("levels", "Against concurrency"), ("warnings", f"Warnings ({len(warnings)})"))
-    rest = (("points", "All levels"), ("provenance", "Provenance"))
-    sections = [one for one in (*named, *rest) if one[0] != "warnings" or warnings]
+    sections = [
+        ("optima", "Side by side"),
+        ("levels", "Against concurrency"),
+        *([("warnings", f"Warnings ({len(warnings)})")] if warnings else []),
+        ("points", "All levels"),
+        ("provenance", "Provenance"),
+    ]
     return render_template("comparison.html.j2", content | {"sections": sections})
 
 
@@ -362,11 +402,11 @@ def _swatch(i: int) -> str:
     return f'<svg class="bs swatch" viewBox="0 0 14 14" aria-hidden="true">{marker(7, 7, i)}</svg>'
 
 
-def _facts(contenders: Sequence[Contender], price: str) -> list[tuple[str, str]]:
-    hourly = sorted({usd(one.usd_per_hour_total) for one in contenders})
+def _facts(models: Sequence[Judgement], price: str) -> list[tuple[str, str]]:
+    hourly = sorted({usd(one.usd_per_hour_total) for one in models})
     return [
-        ("SLO", str(contenders[0].slo)),
+        ("SLO", str(models[0].slo)),
         ("price", price),
         ("an hour of the machine", ", ".join(hourly) or DASH),
-        *((one.name, one.source) for one in contenders),
+        *((one.name, one.source) for one in models),
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from benchsuite.redact import masked, printable
@@ -42,6 +43,33 @@ def safe(console: Console, text: str) -> str:
     for fancy, plain in _PLAIN.items():
         text = text.replace(fancy, plain)
     return text.encode("ascii", "replace").decode("ascii")
+
+
+def table(
+    console: Console,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    left: Collection[str] = (),
+    styles: Sequence[str] = (),
+    title: str | None = None,
+    header: bool = True,
+) -> Table:
+    """Cells of plain text without markup or borders: numbers to the right, the columns `left` to the left and folded.
+
+    styles: one per row, if any.
+    """
+    shown = Table(
+        title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False, header_style="bold",
+        show_header=header,
+    )  # fmt: skip
+    for head in heads:
+        text = head in left
+        shown.add_column(head, justify="left" if text else "right", no_wrap=not text, overflow="fold", vertical="top")
+    for i, row in enumerate(rows):
+        cells = ("\n".join(safe(console, line) for line in cell.split("\n")) for cell in row)
+        shown.add_row(*map(Text, cells), style=styles[i] if styles else "")
+    return shown
 
 
 def plain(text: str) -> Text:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from benchsuite.manifest import RunManifest
 from benchsuite.redact import csv_table, markdown_text
 from benchsuite.report.format import asides, grouped_warnings, headline, interval, number, percent, spaced, tail, usd
+from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Optimum
-from benchsuite.slo import Slo
 
 _LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "itl")
 _STATS = ("mean", "p50", "p90", "p95", "p99", "max")
@@ -24,18 +23,6 @@ _HEAD = (
     "$/1M output", "$ per run",
 )  # fmt: skip
 _WITH_ENDS = ("duration_s", "output_tok_s", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "usd_per_1m_output_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One run's judgement. source: the run folder's name or the table's; facts: what ran where, for people."""
-
-    source: str
-    model: str | None
-    slo: Slo
-    judged: tuple[EvaluatedLevel, ...]
-    decision: Decision
-    facts: tuple[tuple[str, str], ...] = ()
 
 
 def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
@@ -55,20 +42,21 @@ def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
     return tuple((key, str(value)) for key, value in said.items() if value)
 
 
-def as_markdown(runs: Sequence[Told]) -> str:
+def as_markdown(runs: Sequence[Judgement]) -> str:
     """A heading, the decision, a table of levels and the warnings, for each run; as GitHub's Markdown."""
     return "\n".join(_section(one) for one in runs)
 
 
-def _section(one: Told) -> str:
-    facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*one.facts, ("SLO", str(one.slo))))
+def _section(one: Judgement) -> str:
+    of_run = () if one.run is None else facts_of(one.run.manifest)
+    facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
     said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]
     warned = [
         f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(spaced(warn.finding))}"
         for warn, levels in grouped_warnings(one.judged)
     ]
     lines = [
-        f"### {markdown_text(one.model or one.source)}",
+        f"### {markdown_text(one.model)}",
         "",
         f"**{said[0]}**",
         "",
@@ -114,19 +102,19 @@ def _interval_of(judged: EvaluatedLevel, name: str, value: float | None) -> Esti
     return found
 
 
-def as_csv(runs: Sequence[Told]) -> str:
+def as_csv(runs: Sequence[Judgement]) -> str:
     """A header and one row per run and level. Empty: not known. Text that looks like a formula gets an apostrophe."""
     return csv_table([_flat(one, judged) for one in runs for judged in one.judged])
 
 
-def _flat(one: Told, judged: EvaluatedLevel) -> dict[str, Any]:
+def _flat(one: Judgement, judged: EvaluatedLevel) -> dict[str, Any]:
     point, cost, energy = judged.point, judged.cost, judged.energy
     latencies: dict[str, Any] = {}
     for name in _LATENCIES:
         values: Distribution = getattr(point, f"{name}_s")
         latencies |= {f"{name}_{stat}_s": values.stat(stat) for stat in _STATS}
     figures: dict[str, Any] = {
-        "run": one.source,
+        "run": one.source_name,
         "model": one.model,
         "concurrency": point.concurrency,
         "repeats": point.repeat_count,
@@ -167,28 +155,40 @@ def _flat(one: Told, judged: EvaluatedLevel) -> dict[str, Any]:
 SUMMARY_SCHEMA = 1
 
 
-def summary_json(
-    *,
-    run_id: str | None,
-    model: str | None,
-    judged: Sequence[EvaluatedLevel],
-    decision: Decision,
-    slo: Slo,
-    usd_per_hour: float | None,
-    gpus: int = 1,
-) -> dict[str, Any]:
+def summary_json(judgement: Judgement) -> dict[str, Any]:
     """The content of summary.json. usd_per_hour is ONE GPU's price, usd_per_hour_total the machine's; None: unknown."""
+    points = []
+    for one in judgement.judged:
+        level = one.point.concurrency
+        client = {"client": _plain(judgement.clients.get(level))}
+        points.append(point_json(one) | client | balance_json(judgement, level))
     return {
         "schema": SUMMARY_SCHEMA,
-        "run_id": run_id,
-        "model": model,
-        "slo": str(slo),
-        "usd_per_hour": _clean(usd_per_hour),
-        "gpus": gpus,
-        "usd_per_hour_total": None if usd_per_hour is None else _clean(usd_per_hour * gpus),
-        "points": [point_json(one) for one in judged],
-        **decision_json(decision),
+        "run_id": judgement.run_id,
+        "model": judgement.model,
+        "slo": str(judgement.slo),
+        "usd_per_hour": _clean(judgement.usd_per_hour),
+        "gpus": judgement.gpus,
+        "usd_per_hour_total": _clean(judgement.usd_per_hour_total),
+        "points": points,
+        **decision_json(judgement.decision),
     }
+
+
+def balance_json(judgement: Judgement, level: int) -> dict[str, Any]:
+    """A level's `endpoints`, `imbalance` and `fallback`; null where the run does not say."""
+    at = judgement.endpoints.get(level)
+    named = at is not None and any(part.endpoint for part in at.parts)
+    return {
+        "endpoints": [dataclasses.asdict(part) for part in at.parts] if at is not None and named else None,
+        "imbalance": None if at is None else at.imbalance,
+        "fallback": _plain(judgement.fallback.get(level)),
+    }
+
+
+def _plain(value: Any) -> dict[str, Any] | None:
+    """A dataclass as a dict, None as None."""
+    return None if value is None else dataclasses.asdict(value)
 
 
 def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
@@ -200,8 +200,8 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     del point["model"]
     beside = {
         "usd_per_hour_total": hourly,
-        "energy": None if judged.energy is None else dataclasses.asdict(judged.energy),
-        "gpu": None if judged.gpu is None else dataclasses.asdict(judged.gpu),
+        "energy": _plain(judged.energy),
+        "gpu": _plain(judged.gpu),
     }
     verdict = {
         "meets_slo": judged.meets_slo,

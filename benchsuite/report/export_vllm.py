@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.metrics import level_runs
 from benchsuite.errors import PointsError
 from benchsuite.manifest import RunManifest
-from benchsuite.store.run_folder import Run
+from benchsuite.report.judge import Judgement
 
 _LISTS = (
     "input_lens", "output_lens", "ttfts", "itls", "latencies", "start_times", "queue_times", "generated_texts",
@@ -27,13 +26,14 @@ PERCENTILES = (50, 90, 95, 99)
 _NO_TOKEN = "Never received a valid chunk to calculate TTFT. This response will be marked as failed!"  # vLLM's words
 
 
-def vllm_files(run: Run) -> dict[str, dict[str, Any]]:
+def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
     """The content of a file for each point that was measured to its end, by file name: 'c0008-r0.json', ...
 
     Raises PointsError for a run that was not streamed: without first tokens vLLM's file would call all failed.
     """
+    run = judgement.facts
     manifest, whole = run.manifest, run.whole
-    walls_s = {(n, one.repeat): one.duration_s for n, level in level_runs(whole).items() for one in level.runs}
+    walls_s = {(level.concurrency, one.repeat): one.duration_s for level in judgement.measured for one in level.runs}
     found = {}
     for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
         rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()

@@ -13,26 +13,23 @@ from typing import Any, Literal
 import numpy as np
 
 from benchsuite.analysis.metrics import (
-    LevelRuns,
+    MeasuredLevel,
     by_run,
     figure_name,
     is_tail,
-    level_runs,
     more_is_better,
     short_name,
-    summarise_for,
 )
 from benchsuite.analysis.regression import Change, Verdict, change, log_margin, repeats_needed, verdicts
 from benchsuite.economics.cost import hour_at
-from benchsuite.economics.decision import MAX_ERROR_RATE, limits_of
+from benchsuite.economics.decision import MAX_ERROR_RATE
 from benchsuite.economics.gate_limits import LimitCheck, check_limits
 from benchsuite.errors import InputError
 from benchsuite.manifest import Difference, differences, refuse_unlike
 from benchsuite.redact import markdown_text, printable
 from benchsuite.report.format import ms, number, usd
-from benchsuite.report.judge import Judgement, judge_run
-from benchsuite.slo import LATENCIES, Slo, parse_slo
-from benchsuite.spec_reading import parse_spec
+from benchsuite.report.judge import Judgement
+from benchsuite.slo import LATENCIES, Slo
 from benchsuite.store.run_folder import Run
 
 
@@ -91,7 +88,7 @@ class Regression:
     margin: float
 
 
-def default_regressions(pairs: Mapping[int, tuple[LevelRuns, LevelRuns]]) -> tuple[Regression, ...]:
+def default_regressions(pairs: Mapping[int, tuple[MeasuredLevel, MeasuredLevel]]) -> tuple[Regression, ...]:
     """Cost per token by 5 %, and the highest percentile of TTFT with ten requests beyond it in every run by 10 %."""
     fewest = min(min(len(run.order) for run in side.runs) for pair in pairs.values() for side in pair)
     stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
@@ -127,7 +124,7 @@ def _margin(text: str, part: str, where: str) -> float:
 
 
 def compare_levels(
-    pairs: Mapping[int, tuple[LevelRuns, LevelRuns]],
+    pairs: Mapping[int, tuple[MeasuredLevel, MeasuredLevel]],
     regressions: Sequence[Regression],
     judgements: tuple[Judgement, Judgement],
     same_orders: bool,
@@ -139,7 +136,7 @@ def compare_levels(
     asked = [(level, one) for level in pairs for one in regressions]
     figures = [
         tuple(
-            by_run(side, one.name, hour_at(judgement.usd_per_hour_total, level))
+            by_run(side, one.name, hour_at(judgement.hour_price, level))
             for side, judgement in zip(pairs[level], judgements, strict=True)
         )
         for level, one in asked
@@ -329,59 +326,60 @@ def _code(text: str) -> str:
     return f"`{printable(' '.join(text.replace('`', '').split()))}`"
 
 
+ERRORS_ALONE = str(Slo((MAX_ERROR_RATE,)))  # what a run is held against beside its baseline, where no SLO is given
+
+
 def gate(
-    run: Run,
-    baseline: Run | None = None,
+    run: Judgement,
+    baseline: Judgement | None = None,
     *,
-    slo: str | None = None,
     regressions: Sequence[Regression] = (),
     levels: Sequence[int] = (),
     allowed: Collection[str] = (),
 ) -> GateResult:
-    """Hold `run` against its SLO, and against `baseline` at the price of `run`.
+    """Hold `run` against its SLO, and against `baseline`, which was judged by the SLO and the price of `run`.
 
-    slo: None is the run's own where there is no baseline, else errors alone. regressions: none is the default set.
-    levels: none is all. Raises InputError for a baseline that is of something else, and levels that were not measured.
+    regressions: none is the default set. levels: none is all. Raises InputError for a baseline that is of something
+    else, and levels that were not measured.
     """
-    price = parse_spec(run.manifest["spec"], where=str(run.path)).price
-    limits = parse_slo(slo) if slo is not None else None if baseline is None else Slo((MAX_ERROR_RATE,))
-    judgement = judge_run(run, slo=None if limits is None else str(limits))
-    limits = judgement.slo
-    runs = level_runs(run.whole)
-    wanted = _measured(levels, runs, str(run.path))
+    runs = {level.concurrency: level for level in run.measured}
+    wanted = _measured(levels, runs, run.source)
     notes: list[str] = []
     compared: list[Criterion] = []
-    other: Judgement | None = None
     if baseline is not None:
-        other = judge_run(baseline, slo=str(limits), price=price)
-        theirs = level_runs(baseline.whole)
-        _measured(levels, theirs, str(baseline.path))
-        notes = refuse_unlike([*differences(run.manifest, baseline.manifest), *_levels(runs, theirs, levels)], allowed)
+        theirs = {level.concurrency: level for level in baseline.measured}
+        _measured(levels, theirs, baseline.source)
+        found = differences(run.facts.manifest, baseline.facts.manifest)
+        notes = refuse_unlike([*found, *_levels(runs, theirs, levels)], allowed)
         wanted = [level for level in wanted if level in theirs]
         if not wanted:
-            raise InputError("the runs have no level in common", where="--baseline", given=str(baseline.path))
-        if run.manifest["run_id"] == baseline.manifest["run_id"]:
+            raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
+        if run.run_id == baseline.run_id:
             notes.append("the baseline is the run itself")
-        paired = _seed(run) == _seed(baseline)
+        paired = _seed(run.facts) == _seed(baseline.facts)
         pairs = {level: (runs[level], theirs[level]) for level in wanted}
-        compared = compare_levels(pairs, regressions or default_regressions(pairs), (judgement, other), paired)
-    checked = _checked(run, limits, {level: runs[level] for level in wanted})
+        compared = compare_levels(pairs, regressions or default_regressions(pairs), (run, baseline), paired)
+    checks = check_limits([runs[level] for level in wanted])
     criteria = sorted(
-        [*checked, *compared, *([] if levels else _unmeasured(run, runs))],
+        [
+            *(_of_limit(check) for level in wanted for check in checks[level]),
+            *compared,
+            *([] if levels else _unmeasured(run.facts, runs)),
+        ],
         key=lambda one: (one.concurrency, one.kind != "slo"),
     )
     if "client" not in allowed:
-        criteria = [_doubted(one, _client_bound(judgement), _client_bound(other)) for one in criteria]
-    notes += [*_warned(judgement, wanted, "the run"), *_warned(other, wanted, "the baseline")]
+        criteria = [_doubted(one, _client_bound(run), _client_bound(baseline)) for one in criteria]
+    notes += [*_warned(run, wanted, "the run"), *_warned(baseline, wanted, "the baseline")]
     return GateResult(
-        run_id=judgement.run_id,
-        baseline_id=None if other is None else other.run_id,
+        run_id=run.run_id or run.source,
+        baseline_id=None if baseline is None else baseline.run_id,
         criteria=tuple(criteria),
         notes=tuple(notes),
     )
 
 
-def _measured(levels: Sequence[int], runs: Mapping[int, LevelRuns], where: str) -> list[int]:
+def _measured(levels: Sequence[int], runs: Mapping[int, MeasuredLevel], where: str) -> list[int]:
     missing = [level for level in levels if level not in runs]
     if missing:
         known = ", ".join(map(str, runs))
@@ -398,17 +396,15 @@ def _levels(runs: Iterable[int], theirs: Iterable[int], levels: Sequence[int]) -
 
 def _seed(run: Run) -> Any:
     """What decides the order of the requests of each repeat."""
-    return (run.manifest["spec"].get("load") or {}).get("seed"), (run.manifest.get("workload") or {}).get(
-        "content_hash"
-    )
+    return (run.manifest.spec.get("load") or {}).get("seed"), run.manifest.workload.content_hash
 
 
 def _unmeasured(run: Run, runs: Collection[int]) -> list[Criterion]:
     """Levels that the run was to measure and did not to their end: what it did measure cannot pass for them."""
     found = {}
-    status = {point["point_id"]: point["status"] for point in run.manifest.get("points", [])}
-    for point_id in run.manifest.get("planned_points") or []:
-        named = re.fullmatch(r"c(\d+)-r\d+", str(point_id))
+    status = {point.point_id: point.status for point in run.manifest.points}
+    for point_id in run.manifest.planned_points:
+        named = re.fullmatch(r"c(\d+)-r\d+", point_id)
         if named is not None and (level := int(named[1])) not in runs:
             found[level] = status.get(point_id, "not begun")
     hint = "`benchsuite sweep --resume` measures what is missing; --levels judges the others alone"
@@ -416,13 +412,6 @@ def _unmeasured(run: Run, runs: Collection[int]) -> list[Criterion]:
         Criterion("slo", "measured", level, "measured to its end", "inconclusive", f"{said}; {hint}")
         for level, said in found.items()
     ]
-
-
-def _checked(run: Run, limits: Slo, runs: dict[int, LevelRuns]) -> list[Criterion]:
-    spec = parse_spec(run.manifest["spec"], where=str(run.path))
-    measured = summarise_for(run.whole, limits_of(limits), model=None, fixed_length=spec.workload.fixed_length)
-    found = check_limits([(point, sums) for point, sums in measured if point.concurrency in runs], runs)
-    return [_of_limit(check) for level in runs for check in found[level]]
 
 
 def _of_limit(check: LimitCheck) -> Criterion:

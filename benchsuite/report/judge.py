@@ -1,22 +1,24 @@
-"""From a run folder to its judgement: the one place where facts, SLO and price come together."""
+"""From a run folder, or a table of levels, to its judgement: the one place where facts, SLO and price come together.
+
+A run is judged once: the terminal, the page, the exports, the gate and the notebook all take the Judgement.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from benchsuite.analysis.endpoints import Balance, EndpointPart, balance
+from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
-from benchsuite.analysis.metrics import summarise_for
+from benchsuite.analysis.metrics import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
-from benchsuite.analysis.ttft_breakdown import server_use
+from benchsuite.analysis.ttft_breakdown import ServerUse, server_use
 from benchsuite.analysis.warnings import ClientVerdict, check_telemetry, judge_client, token_balance
 from benchsuite.economics.cost import (
     HourPrice,
@@ -28,56 +30,204 @@ from benchsuite.economics.cost import (
     priced,
     total_usd_per_hour,
 )
-from benchsuite.economics.decision import chances, decide, judge_points, limits_of, with_level_warnings
+from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, limits_of, with_level_warnings
 from benchsuite.economics.fallback import FallbackUse, fallback_use, hours_with_bills
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
-from benchsuite.report.console import safe, say
-from benchsuite.report.export import summary_json
-from benchsuite.report.format import DASH, count, ms, number, percent, usd
-from benchsuite.results import Decision, EvaluatedLevel, Finding, GpuUse, PointEnergy, PointSummary
-from benchsuite.slo import Slo, parse_slo
+from benchsuite.manifest import PointEntry, RunManifest
+from benchsuite.report.format import percent, set_size, usd
+from benchsuite.results import Finding, GpuUse, PointEnergy, PointSummary
+from benchsuite.slo import PAPER_SLO, parse_slo
 from benchsuite.spec import PriceSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run
 
-# said beside the energy, but not against the level: what the user gave, or did not measure
-_ASIDES = ("energy_constant_power", "energy_idle_unknown", "energy_no_counter", "energy_window_short")
+# told with the energy, but not held against the level: what the user gave, or did not measure
+_NOT_AGAINST_LEVEL = ("energy_constant_power", "energy_idle_unknown", "energy_no_counter", "energy_window_short")
 MAX_ERROR = 0.05  # a short window is held against the level when its energy may be off by more
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement(JudgedLevels):
+    """A judged run, or one model of a table of levels: the one carrier of what was judged.
+
+    name: what it is called among others. run: the facts, None for a table; the rest is empty then. measured: one per
+    level, ascending. clients, endpoints: by level. fallback: by level, empty where the spec names none. server_use: one
+    per level with times.
+    """
+
+    name: str = ""
+    run: Run | None = None
+    measured: tuple[MeasuredLevel, ...] = ()
+    clients: Mapping[int, ClientVerdict] = field(default_factory=dict)
+    endpoints: Mapping[int, Balance] = field(default_factory=dict)
+    fallback: Mapping[int, FallbackUse] = field(default_factory=dict)
+    server_use: tuple[ServerUse, ...] = ()
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's name in its manifest."""
+        return None if self.run is None else self.run.manifest.run_id
+
+    @property
+    def source_name(self) -> str:
+        """The name of the run folder, or of the table's file."""
+        return Path(self.source).name
+
+    @property
+    def facts(self) -> Run:
+        """The run. Raises PointsError for a table of levels, which has none."""
+        if self.run is None:
+            raise PointsError("a table of levels has no requests or telemetry", where=self.source, expected="a run")
+        return self.run
+
+
 @dataclass(frozen=True, slots=True)
-class Power:
-    """By concurrency level. hourly: the machine's price, for owned GPUs whose power was measured at every level."""
+class PriceOverride:
+    """What a person gives instead of the run's own price; None keeps it. usd_per_hour: one GPU's. source: in words."""
 
-    energies: Mapping[int, PointEnergy | None]
-    uses: Mapping[int, GpuUse | None]
-    warnings: tuple[Finding, ...]
-    hourly: dict[int, float] | None
+    usd_per_hour: float | None = None
+    gpus: int | None = None
+    usd_per_kwh: float | None = None
+    pue: float | None = None
+    gco2_per_kwh: float | None = None
+    source: str = "that of each run"
 
-    def warned(self, points: Sequence[PointSummary]) -> list[PointSummary]:
-        """The points with what telemetry says against them."""
-        return [
-            dataclasses.replace(
-                p, warnings=(*p.warnings, *(warn for warn in self.warnings if warn.concurrency == p.concurrency))
+    def over(self, price: PriceSpec) -> PriceSpec:
+        """`price` with what is given. What is given about energy counts for owned GPUs too."""
+        given: dict[str, Any] = {
+            name: value
+            for name in ("gpus", "usd_per_kwh", "pue", "gco2_per_kwh")
+            if (value := getattr(self, name)) is not None
+        }
+        owned = price.owned
+        if self.usd_per_hour is not None:
+            given |= {"usd_per_hour": self.usd_per_hour, "preset": None, "owned": None}
+        elif owned is not None:
+            replaced = {"usd_per_kwh": "electricity_per_kwh", "pue": "pue"}
+            given["owned"] = owned.model_copy(update={own: None for name, own in replaced.items() if name in given})
+        return price.model_copy(update=given)
+
+
+def unit_price(price: PriceSpec) -> float | None:
+    """One GPU-hour in dollars: as given, the preset's, or of owned GPUs; None if not known yet. Raises PriceError."""
+    if price.owned is not None:
+        return owned_usd_per_hour(price)
+    return price.usd_per_hour if price.preset is None else preset(price.preset).usd_per_hour
+
+
+def judge_table(text: str, where: str, slo: str | None = None, price: PriceOverride | None = None) -> list[Judgement]:
+    """A judgement per model of a CSV table of levels, in its order. Raises PointsError, SloError, PriceError."""
+    limits, price = parse_slo(PAPER_SLO if slo is None else slo), price or PriceOverride()
+    gpus, unit = price.gpus or 1, price.usd_per_hour
+    total = None if unit is None else total_usd_per_hour(unit, gpus)
+    judged = judge_points(with_level_warnings(parse_points(text, where=where), limits, total), limits, total)
+    found = []
+    for model in dict.fromkeys(j.point.model for j in judged):
+        own = tuple(j for j in judged if j.point.model == model)
+        found.append(
+            Judgement(
+                model=model or "-",
+                source=where,
+                slo=limits,
+                judged=own,
+                decision=decide(own, limits),
+                gpus=gpus,
+                usd_per_hour=unit,
+                hour_price=total,
             )
-            for p in points
-        ]
-
-    def beside(self, judged: Sequence[EvaluatedLevel]) -> list[EvaluatedLevel]:
-        """The judged levels with their energy and their GPUs' use."""
-        return [
-            dataclasses.replace(j, energy=self.energies[j.point.concurrency], gpu=self.uses[j.point.concurrency])
-            for j in judged
-        ]
+        )
+    return found
 
 
-def own_points(points: Sequence[PointSummary], levels: Mapping[int, Balance]) -> list[PointSummary]:
-    """The points with the requests and tokens of the own servers: what a paid API answered no GPU of ours did."""
-    return [_own(point, levels[point.concurrency]) for point in points]
+def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | PriceOverride | None = None) -> Judgement:
+    """Judge a run by its own SLO and price, or by others. Points that were cut short are left out, and said to be.
+
+    Raises PointsError when no level ran to its end.
+    """
+    manifest = run.manifest
+    if not manifest.complete_points:
+        raise PointsError(
+            "no level of the run was measured to its end, so there is nothing to judge",
+            where=str(run.path),
+            given=f"a run that is {manifest.status}, {run.table.num_rows} rows kept",
+            hint="measure it again",
+        )
+    spec = parse_spec(manifest.spec, where=str(run.path))
+    limits = spec.limits if slo is None else parse_slo(slo)
+    price = price.over(spec.price) if isinstance(price, PriceOverride) else price or spec.price
+    unit = unit_price(price)
+    model = manifest.model or spec.server.model
+    rows = run.whole
+    measured = tuple(measure_levels(rows, limits_of(limits), model=model, fixed_length=spec.workload.fixed_length))
+    endpoints = {one.concurrency: one for one in balance(rows, [one.model_dump() for one in manifest.endpoints])}
+    series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
+    use = server_use(series, windows_of(manifest, rows))
+
+    # what a paid API answered no GPU of ours did
+    own = {level.concurrency: _own(level.point, endpoints[level.concurrency]) for level in measured}
+    clients = _clients(run, rows, measured)
+    points = [_checked(run, level.point, own[level.concurrency], clients.get(level.concurrency)) for level in measured]
+    energies, gpus, warnings = _power(run, measured, own, price, spec.telemetry.assumed_power_kw, use)
+    total: HourPrice = None if unit is None else total_usd_per_hour(unit, price.gpus)
+    of_power = None if price.owned is None or unit is not None else level_prices(price, energies)
+    fallback, total, of_api = _fallback(run, endpoints, points, hour := of_power or total)
+    warnings += [finding for one in endpoints.values() for finding in one.warnings]
+    warnings += [*_few_gpus(run, points, hour, price.gpus), *of_api, *_cut_points(run, points)]
+
+    points = [_warned(p, *(w for w in warnings if w.concurrency == p.concurrency)) for p in points]
+    points = with_level_warnings(points, limits, total)
+    by_level = dict(total) if isinstance(total, Mapping) else None
+    resampling = tuple(level.resampling for level in measured)
+    found = chances(resampling, free=is_free(total), hourly=by_level)
+    judged = [
+        dataclasses.replace(j, energy=energies[j.point.concurrency], gpu=gpus[j.point.concurrency])
+        for j in judge_points(points, limits, total, found)
+    ]
+    judgement = Judgement(
+        model=model or run.path.name,
+        source=str(run.path),
+        slo=limits,
+        judged=tuple(judged),
+        decision=decide(judged, limits, found),
+        gpus=price.gpus,
+        usd_per_hour=unit,
+        hour_price=by_level or total,
+        price=price,
+        resampling=resampling,
+        workload_hash=manifest.workload.content_hash,
+        run=run,
+        measured=measured,
+        clients=clients,
+        endpoints=endpoints,
+        fallback=fallback,
+        server_use=tuple(use),
+    )
+    if of_power is None or judgement.nearest is None:
+        return judgement
+    hour = of_power[judgement.nearest.point.concurrency]
+    return dataclasses.replace(judgement, usd_per_hour=hour / price.gpus)
+
+
+def _warned(point: PointSummary, *warnings: Finding) -> PointSummary:
+    return dataclasses.replace(point, warnings=(*point.warnings, *warnings))
+
+
+def _checked(run: Run, point: PointSummary, own: PointSummary, client: ClientVerdict | None) -> PointSummary:
+    """The point with what the server's count of tokens and the client's state say of it."""
+    counts = [entry.server.get("generated_tokens") for entry in _entries(run, point.concurrency)]
+    tokens = token_balance(own, counts)
+    point = point if tokens is None else _warned(point, tokens)
+    warning = None if client is None else client.warning(point.concurrency)
+    if warning is None:
+        return point
+    # the client's verdict says what the rows' own warning on merged reads says, and why
+    others = tuple(one for one in point.warnings if one.code != "merged_reads")
+    return dataclasses.replace(point, warnings=(*others, warning))
 
 
 def _own(point: PointSummary, level: Balance) -> PointSummary:
+    """The point with the requests and tokens of the own servers alone."""
     if not any(part.requests for part in level.of("fallback")):
         return point
     own = level.of("own")
@@ -90,397 +240,198 @@ def _own(point: PointSummary, level: Balance) -> PointSummary:
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:
-    """Over the servers that know; None where none does."""
+    """Over those that are known; None where none is."""
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
 
-def read_power(
-    run: Run, rows: Any, points: Sequence[PointSummary], price: PriceSpec, assumed_power_kw: float | None
-) -> Power:
-    """rows, points (`own_points`): of the run's whole levels. assumed_power_kw: all GPUs', where none was measured."""
-    facts = gpu_facts(run.manifest.get("telemetry"), assumed_power_kw, price.gpus)
-    profile = (run.manifest.get("preflight") or {}).get("profile")
-    series = None if run.server is None else ServerSeries(run.server)
-    servers = {use.concurrency: use for use in server_use(series, windows_of(run.manifest, rows))}
+def _entries(run: Run, concurrency: int) -> list[PointEntry]:
+    """What the manifest says of the level's whole runs."""
+    return [entry for entry in run.manifest.complete_points if entry.concurrency == concurrency]
+
+
+def _clients(run: Run, rows: Any, measured: Sequence[MeasuredLevel]) -> dict[int, ClientVerdict]:
+    """The verdict on the client by level; none where the manifest has nothing of its state (imported runs)."""
+    # what got no answer has no kernel stamps
+    answered = rows.filter(pc.equal(rows["status"], "ok"))
+    kernel = "user" not in answered["stamp_source"].unique().to_pylist()
+    states = {m.concurrency: [e.client for e in _entries(run, m.concurrency) if e.client] for m in measured}
+    return {
+        m.concurrency: judge_client(states[m.concurrency], m.point.itl_s.p50, kernel)
+        for m in measured
+        if states[m.concurrency]
+    }
+
+
+def _power(
+    run: Run,
+    measured: Sequence[MeasuredLevel],
+    own: Mapping[int, PointSummary],
+    price: PriceSpec,
+    assumed_power_kw: float | None,
+    use: Sequence[ServerUse],
+) -> tuple[dict[int, PointEnergy | None], dict[int, GpuUse | None], list[Finding]]:
+    """Energy and GPU use by level, and what telemetry says. assumed_power_kw: all GPUs, if unmeasured."""
+    facts = gpu_facts(run.manifest.telemetry.model_dump(), assumed_power_kw, price.gpus)
+    profile = run.manifest.server_probe.profile
+    servers = {one.concurrency: one for one in use}
     energies: dict[int, PointEnergy | None] = {}
-    uses: dict[int, GpuUse | None] = {}
+    gpus: dict[int, GpuUse | None] = {}
     warnings: list[Finding] = []
-    for point in points:
-        level = point.concurrency
-        windows = level_windows(rows, level)
-        energy = point_energy(run.gpu, windows, point, facts)
-        energies[level] = None if energy is None else priced(energy, point, price)
-        uses[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used, mig=facts.mig)
-        warnings += [warn for warn in energy.codes if _counts(warn, energy)] if energy is not None else []
-        warnings += check_telemetry(uses[level], servers.get(level), level, profile)
-    hourly = None if price.owned is None else level_prices(price, energies)
-    return Power(energies, uses, (*warnings, *power_warnings(price, energies)), hourly)
+    for one in measured:
+        level, windows = one.concurrency, level_windows(one.rows, one.runs)
+        energy = point_energy(run.gpu, windows, own[level], facts)
+        energies[level] = None if energy is None else priced(energy, own[level], price)
+        gpus[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used, mig=facts.mig)
+        for code in () if energy is None else energy.codes:
+            short = code.code == "energy_window_short" and energy is not None and (energy.error_ratio or 0) > MAX_ERROR
+            if short or code.code not in _NOT_AGAINST_LEVEL:
+                warnings.append(code)
+        warnings += check_telemetry(gpus[level], servers.get(level), level, profile)
+    return energies, gpus, [*warnings, *power_warnings(price, energies)]
 
 
-def _counts(warn: Finding, energy: PointEnergy) -> bool:
-    if warn.code == "energy_window_short":
-        return energy.error_ratio is not None and energy.error_ratio > MAX_ERROR
-    return warn.code not in _ASIDES
-
-
-BEHIND_ONE_URL = (
-    "one base URL: if a load balancer is behind it, which server answered is not visible here; "
-    "each server's own metrics tell, or give every server with its own --base-url"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RunBalance:
-    """By concurrency level. uses: empty without a fallback. hour: the machine's price with the API's bill spread in."""
-
-    levels: Mapping[int, Balance]
-    uses: Mapping[int, FallbackUse]
-    hour: HourPrice
-    warnings: tuple[Finding, ...]
-
-    @property
-    def bill_unknown(self) -> bool:
-        """True where the API answered and what it asks for that is not known."""
-        return any(use.api_usd is None for use in self.uses.values())
-
-    def warned(self, points: Sequence[PointSummary]) -> list[PointSummary]:
-        """The points with what is to be said of their endpoints."""
-        return [
-            dataclasses.replace(
-                p, warnings=(*p.warnings, *(warn for warn in self.warnings if warn.concurrency == p.concurrency))
-            )
-            for p in points
-        ]
-
-
-def levels_by_endpoint(run: Run, rows: Any) -> dict[int, Balance]:
-    """rows: those to count, of the run's whole points or of all."""
-    return {level.concurrency: level for level in balance(rows, run.manifest.get("endpoints") or [])}
-
-
-def read_balance(
-    run: Run, levels: Mapping[int, Balance], points: Sequence[PointSummary], hour: HourPrice, gpus: int
-) -> RunBalance:
-    """points: of the same rows as `levels`. hour: the own machine's. gpus: that it is the price of."""
-    warnings = [warn for level in levels.values() for warn in level.warnings]
-    n_own = sum(one["role"] == "own" for one in run.manifest.get("endpoints") or [])
-    if hour is not None and gpus < n_own and points:
-        warnings.append(
-            Finding(
-                "gpus_fewer_than_endpoints",
-                f"{gpus} GPU{'s are' if gpus > 1 else ' is'} paid for, and {n_own} servers answered",
-                "--gpus (price.gpus) is the number of GPUs of all servers together",
-                points[-1].concurrency,
-            )
+def _few_gpus(run: Run, points: Sequence[PointSummary], hour: HourPrice, gpus: int) -> list[Finding]:
+    n_own = sum(one.role == "own" for one in run.manifest.endpoints)
+    if hour is None or gpus >= n_own or not points:
+        return []
+    return [
+        Finding(
+            "gpus_fewer_than_endpoints",
+            f"{gpus} GPU{'s are' if gpus > 1 else ' is'} paid for, and {n_own} servers answered",
+            "--gpus (price.gpus) is the number of GPUs of all servers together",
+            points[-1].concurrency,
         )
-    asked = run.manifest["spec"]["server"].get("fallback")
+    ]
+
+
+def _fallback(
+    run: Run, endpoints: Mapping[int, Balance], points: Sequence[PointSummary], hour: HourPrice
+) -> tuple[dict[int, FallbackUse], HourPrice, list[Finding]]:
+    """What went to the paid API by level, and the machine's hour with its bill spread in. hour: the own machine's."""
+    asked = run.manifest.spec["server"].get("fallback")
     if not asked:
-        return RunBalance(levels, {}, hour, tuple(warnings))
+        return {}, hour, []
     prices = (asked.get("usd_per_1m_input"), asked.get("usd_per_1m_output"))
-    uses, walls_s = {}, {}
+    uses, durations_s, warnings = {}, {}, []
     for point in points:
         level = point.concurrency
-        walls_s[level] = None if point.duration_s is None else point.duration_s * point.repeat_count
-        uses[level] = fallback_use(
-            levels[level],
+        durations_s[level] = None if point.duration_s is None else point.duration_s * point.repeat_count
+        use = uses[level] = fallback_use(
+            endpoints[level],
             usd_per_1m=None if None in prices else prices,
             usd_per_hour_total=hour_at(hour, level),
-            duration_s=walls_s[level],
-            tries=_told(run, level, "fallback_tries"),
-            skips=_told(run, level, "fallback_skips"),
+            duration_s=durations_s[level],
+            tries=_of_clients(run, level, "fallback_tries"),
+            skips=_of_clients(run, level, "fallback_skips"),
         )
-        warnings += _fallback_warnings(uses[level], prices)
+        if use.api_requests:
+            finding = (
+                f"{use.api_requests:,} of {use.requests:,} requests ({percent(use.request_share)}) went to the API"
+            )
+            remedy = "times and tokens/s are of both together: `benchsuite check RUN --balance` shows them apart"
+            warnings.append(Finding("fallback_used", finding, remedy, level))
+        if use.api_usd is None:
+            remedy = "the API reports no usage for some answers: its invoice alone tells"
+            if None in prices:
+                remedy = "give --fallback-usd-per-1m-input and --fallback-usd-per-1m-output"
+            finding = "the API's bill is not known, so no cost is"
+            warnings.append(Finding("fallback_bill_unknown", finding, remedy, level))
     used = any(use.api_requests for use in uses.values())
-    whole = hours_with_bills(hour, list(uses.values()), walls_s) if used else hour
-    return RunBalance(levels, uses, whole, tuple(warnings))
+    return uses, hours_with_bills(hour, list(uses.values()), durations_s) if used else hour, warnings
 
 
-def _told(run: Run, level: int, name: str) -> int | None:
-    told: list[int | None] = [
-        (entry.get("client") or {}).get(name)
-        for entry in run.manifest.get("points", [])
-        if entry.get("concurrency") == level and entry["status"] == "complete"
-    ]
-    known = [number for number in told if number is not None]
-    return sum(known) if told and len(known) == len(told) else None
+def _of_clients(run: Run, level: int, name: str) -> int | None:
+    """The sum over the level's repeats; None unless each of them has it."""
+    counts: list[int | None] = [entry.client.get(name) for entry in _entries(run, level)]
+    return sum(count or 0 for count in counts) if counts and None not in counts else None
 
 
-def _fallback_warnings(use: FallbackUse, prices: tuple[float | None, float | None]) -> list[Finding]:
-    found = []
-    if use.api_requests:
-        found.append(
-            Finding(
-                "fallback_used",
-                f"{use.api_requests:,} of {use.requests:,} requests ({percent(use.request_share)}) went to the API",
-                "times and tokens/s are of both together: `benchsuite check RUN --balance` shows them apart",
-                use.concurrency,
-            )
-        )
-    if use.api_usd is None:
-        found.append(
-            Finding(
-                "fallback_bill_unknown",
-                "the API's bill is not known, so no cost is",
-                "give --fallback-usd-per-1m-input and --fallback-usd-per-1m-output"
-                if None in prices
-                else "the API reports no usage for some answers: its invoice alone tells",
-                use.concurrency,
-            )
-        )
-    return found
+def _cut_points(run: Run, points: Sequence[PointSummary]) -> list[Finding]:
+    """At the highest level, which others are missing where the run was cut short."""
+    planned = run.manifest.planned_points
+    whole = {point.point_id for point in run.manifest.complete_points}
+    cut = [point_id for point_id in planned if point_id not in whole]
+    if not cut or not points:
+        return []
+    finding = f"{len(cut)} of {len(planned)} points were not measured to their end and are not judged"
+    remedy = "measure them again: the optimum may be among them"
+    return [Finding("run_cut_short", f"{finding}: {', '.join(cut[:6])}", remedy, points[-1].concurrency)]
 
 
-def balance_lines(found: RunBalance) -> list[str]:
+def balance_lines(judgement: Judgement) -> list[str]:
     """A line for several own servers, and one a level at which the API answered."""
-    shares = [(level.concurrency, level.imbalance) for level in found.levels.values() if level.imbalance is not None]
+    levels = judgement.endpoints.values()
+    shares = [(level.concurrency, level.imbalance) for level in levels if level.imbalance is not None]
     lines = []
     if shares:
         at, most = max(shares, key=lambda pair: pair[1])
-        n = len(next(iter(found.levels.values())).of("own"))
+        n = len(next(iter(levels)).of("own"))
         lines.append(f"{n} servers; the busiest got at most {most:.2f} times the mean of requests ({at} users)")
     lines += [
         f"{use.concurrency} users: the API took {percent(use.request_share)} of requests, "
         f"{percent(use.token_share)} of output tokens; {usd(use.api_usd)} beside {usd(use.own_usd)} of own "
         f"hours, {usd(use.usd_per_1m_output_tokens)} per 1M output together"
-        for use in found.uses.values()
+        for use in judgement.fallback.values()
         if use.api_requests
     ]
     return lines
 
 
-_HEADS = ("users", "endpoint", "requests", "share", "failed", "output\ntokens", "TTFT\nms", "TPOT\nms", "busy")
-_COSTS = ("users", "re-\nfused", "un-\ntried", "share of\nrequests", "share of\ntokens", "API $", "own $",
-          "$/1M out\ntogether", "$/1M out\nown")  # fmt: skip
-
-
-def print_balance(model: str, found: RunBalance, console: Console | None = None) -> None:
-    """Print the table by endpoint, the fallback's, and what is not visible."""
-    console = console or Console()
-    console.print()
-    say(console, f"{model}: who answered", style="bold")
-    rows = [_cells(part) for level in found.levels.values() for part in level.parts]
-    console.print(_table(_HEADS, rows, console))
-    own = {part.endpoint for level in found.levels.values() for part in level.of("own")}
-    if len(own) == 1:
-        say(console, BEHIND_ONE_URL, style="dim", indent=2)
-    for level in found.levels.values():
-        if level.imbalance is not None:
-            say(console, f"{level.concurrency} users: imbalance {level.imbalance:.2f} (1 is even)", indent=2)
-    if found.uses:
-        say(console, f"{model}: the fallback", style="bold")
-        console.print(_table(_COSTS, [_cost_cells(use) for use in found.uses.values()], console))
-
-
-def _cells(part: EndpointPart) -> tuple[str, ...]:
-    where = DASH if part.endpoint is None else part.endpoint.removeprefix("http://").removeprefix("https://")
-    return (
-        count(part.concurrency), where if part.role == "own" else f"API {where}", count(part.requests),
-        percent(part.request_share), count(part.failures), count(part.output_tokens), ms(part.ttft_s), ms(part.tpot_s),
-        percent(part.busy_share),
-    )  # fmt: skip
-
-
-def _cost_cells(use: FallbackUse) -> tuple[str, ...]:
-    return (
-        count(use.concurrency), count(use.tries), count(use.skips), percent(use.request_share),
-        percent(use.token_share), number(use.api_usd), number(use.own_usd), number(use.usd_per_1m_output_tokens),
-        number(use.own_usd_per_1m_output_tokens),
-    )  # fmt: skip
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for head in heads:
-        if head == "endpoint":
-            table.add_column(head, overflow="fold", vertical="top")
-        else:
-            table.add_column(head, justify="right", no_wrap=True, vertical="top")
-    for row in rows:
-        table.add_row(*(Text(safe(console, cell)) for cell in row))
-    return table
-
-
-def balance_json(found: RunBalance, level: int) -> dict[str, Any]:
-    """A level's `endpoints`, `imbalance` and `fallback` for summary.json; null where the run does not say."""
-    at, use = found.levels.get(level), found.uses.get(level)
-    named = at is not None and any(part.endpoint for part in at.parts)
-    return {
-        "endpoints": [dataclasses.asdict(part) for part in at.parts] if at is not None and named else None,
-        "imbalance": None if at is None else at.imbalance,
-        "fallback": None if use is None else dataclasses.asdict(use),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A run's points, judged. clients: verdict by level.
-
-    usd_per_hour: one GPU's, None if no price is known; where the hour has measured power in it (owned GPUs) that of the
-    optimum, or of the nearest level, and hourly is the whole machine's by level. hourly too where a fallback to a paid
-    API was used: then with its bill in it. balance: who answered.
-    """
-
-    run_id: str
-    model: str | None
-    slo: Slo
-    usd_per_hour: float | None
-    gpus: int
-    judged: tuple[EvaluatedLevel, ...]
-    decision: Decision
-    clients: dict[int, ClientVerdict]
-    hourly: dict[int, float] | None = None
-    balance: RunBalance | None = None
-
-    @property
-    def usd_per_hour_total(self) -> HourPrice:
-        """The whole machine's hour: one price, or by level; None too where an API's bill is not known."""
-        if self.hourly is not None:
-            return self.hourly
-        if self.balance is not None and self.balance.bill_unknown:
-            return None
-        return None if self.usd_per_hour is None else total_usd_per_hour(self.usd_per_hour, self.gpus)
-
-    def summary(self) -> dict[str, Any]:
-        """The content of summary.json."""
-        summary = summary_json(
-            run_id=self.run_id,
-            model=self.model,
-            judged=self.judged,
-            decision=self.decision,
-            slo=self.slo,
-            usd_per_hour=self.usd_per_hour,
-            gpus=self.gpus,
-        )
-        for point in summary["points"]:
-            verdict = self.clients.get(point["concurrency"])
-            point["client"] = None if verdict is None else dataclasses.asdict(verdict)
-            if self.balance is not None:
-                point |= balance_json(self.balance, point["concurrency"])
-        return summary
-
-
-def unit_price(price: PriceSpec) -> float | None:
-    """One GPU-hour in dollars: as given, the preset's, or of owned GPUs; None if not known yet. Raises PriceError."""
-    if price.owned is not None:
-        return owned_usd_per_hour(price)
-    return price.usd_per_hour if price.preset is None else preset(price.preset).usd_per_hour
-
-
-def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | None = None) -> Judgement:
-    """Judge a run by its own SLO and price, or by others. Points that were cut short are left out, and said to be.
-
-    Raises PointsError when no level ran to its end.
-    """
-    _refuse_without_whole_points(run)
-    spec = parse_spec(run.manifest.spec, where=str(run.path))
-    limits = spec.limits if slo is None else parse_slo(slo)
-    price = price or spec.price
-    usd_per_hour = unit_price(price)
-    model = run.manifest.get("model") or spec.server.model
-    rows = run.whole
-    measured = summarise_for(rows, limits_of(limits), model=model, fixed_length=spec.workload.fixed_length)
-    points = [point for point, _ in measured]
-    clients = {point.concurrency: verdict for point in points if (verdict := _client(run, point)) is not None}
-    levels = levels_by_endpoint(run, rows)
-    points = [
-        _with_client_warning(_with_server_count(run, p, levels[p.concurrency]), clients.get(p.concurrency))
-        for p in points
-    ]
-    power = read_power(run, rows, own_points(points, levels), price, spec.telemetry.assumed_power_kw)
-    total: HourPrice = None if usd_per_hour is None else total_usd_per_hour(usd_per_hour, price.gpus)
-    hourly = power.hourly if price.owned is not None and usd_per_hour is None else None
-    balance = read_balance(run, levels, points, hourly or total, price.gpus)
-    total = balance.hour
-    points = with_level_warnings(_with_cut_points(run, balance.warned(power.warned(points))), limits, total)
-    by_level = dict(total) if isinstance(total, Mapping) else None
-    found = chances([sums for _, sums in measured], free=is_free(total), hourly=by_level)
-    judged = power.beside(judge_points(points, limits, total, found))
-    decision = decide(judged, limits, found)
-    if hourly is not None:
-        usd_per_hour = hourly[_shown(decision)] / price.gpus
-    return Judgement(
-        run_id=run.manifest.run_id,
-        model=model,
-        slo=limits,
-        usd_per_hour=usd_per_hour,
-        gpus=price.gpus,
-        judged=tuple(judged),
-        decision=decision,
-        clients=clients,
-        hourly=by_level,
-        balance=balance,
+def select_model(judgements: Sequence[Judgement], model: str | None) -> Judgement:
+    """The judgement of `model`; without a name the only one. Raises PointsError with the nearest name."""
+    names = [one.model for one in judgements]
+    if model is None and len(judgements) == 1:
+        return judgements[0]
+    if model is not None and names.count(model) == 1:
+        return judgements[names.index(model)]
+    close = difflib.get_close_matches(model or "", names, 1, cutoff=0.4)
+    raise PointsError(
+        "no one model is named" if model is None or model in names else "unknown model",
+        where="--model",
+        given=model,
+        expected="one of " + ", ".join(dict.fromkeys(names)),
+        hint=f"did you mean {close[0]!r}?" if close and model not in names else None,
     )
 
 
-def _shown(decision: Decision) -> int:
-    """The level whose hour stands for the machine's."""
-    level = decision.choice if decision.kind == "optimum" else decision.nearest
-    assert level is not None
-    return level.point.concurrency
+def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
+    """What differs between judgements whose costs are compared, in words. Raises PointsError for costs of other work.
 
-
-def _refuse_without_whole_points(run: Run) -> None:
-    if not any(point["status"] == "complete" for point in run.manifest.get("points", [])):
+    One set of requests and one SLO are demanded; another engine, version or host is a difference to be told.
+    """
+    by_slo = {str(one.slo): one.source for one in judgements}
+    if len(by_slo) > 1:
         raise PointsError(
-            "no level of the run was measured to its end, so there is nothing to judge",
-            where=str(run.path),
-            given=f"a run that is {run.manifest.get('status')}, {run.table.num_rows} rows kept",
-            hint="measure it again",
+            "the runs have different SLOs",
+            where="slo",
+            given="; ".join(f"{slo} ({source})" for slo, source in by_slo.items()),
+            expected="one for all: --slo",
         )
+    sizes: dict[int | None, str] = {}
+    for one in judgements:
+        if one.best is not None:
+            size = set_size(one.best) or round(one.best.point.n_ok / one.best.point.repeat_count)
+            sizes.setdefault(size, one.model)
+    workloads = {one.workload_hash: one.source for one in judgements if one.workload_hash}
+    if len(sizes) > 1 or len(workloads) > 1:
+        by_size = [f"{size:,} requests ({model})" for size, model in sizes.items() if size is not None]
+        raise PointsError(
+            "the models ran different sets of requests, so a run's cost does not compare",
+            where="workload" if len(workloads) > 1 else "requests",
+            given=", ".join(by_size if len(workloads) <= 1 else workloads.values()),
+            expected="one set for all",
+        )
+    notes = []
+    facts = [(one.source, _compared(one.run.manifest)) for one in judgements if one.run is not None]
+    for key in ("server", "server version", "client host"):
+        values = {str(known[key] or "unknown"): source for source, known in facts}
+        if len(values) > 1:
+            listed = ", ".join(f"{value} ({source})" for value, source in values.items())
+            notes.append(f"the runs differ in {key}: {listed}; models are compared with that, not alone")
+    return notes
 
 
-def _with_cut_points(run: Run, points: list[PointSummary]) -> list[PointSummary]:
-    """The highest level tells which others are missing, where the run was cut short."""
-    planned = run.manifest.get("planned_points") or []
-    whole = {point["point_id"] for point in run.manifest.get("points", []) if point["status"] == "complete"}
-    cut = [point_id for point_id in planned if point_id not in whole]
-    if not cut or not points:
-        return points
-    last = points[-1]
-    warning = Finding(
-        "run_cut_short",
-        f"{len(cut)} of {len(planned)} points were not measured to their end and are not judged: {', '.join(cut[:6])}",
-        "measure them again: the optimum may be among them",
-        last.concurrency,
-    )
-    return [*points[:-1], dataclasses.replace(last, warnings=(*last.warnings, warning))]
-
-
-def _entries(run: Run, point: PointSummary) -> list[dict[str, Any]]:
-    """What the manifest says of the point's whole runs."""
-    return [
-        entry
-        for entry in run.manifest.get("points", [])
-        if entry.get("concurrency") == point.concurrency and entry["status"] == "complete"
-    ]
-
-
-def _with_server_count(run: Run, point: PointSummary, level: Balance) -> PointSummary:
-    counts = [(entry.get("server") or {}).get("generated_tokens") for entry in _entries(run, point)]
-    own = point
-    if any(part.requests for part in level.of("fallback")):  # what the API answered the server did not count
-        known = [part.output_tokens for part in level.of("own") if part.output_tokens is not None]
-        own = dataclasses.replace(point, output_tokens=sum(known))
-    warning = token_balance(own, counts)
-    return point if warning is None else dataclasses.replace(point, warnings=(*point.warnings, warning))
-
-
-def _client(run: Run, point: PointSummary) -> ClientVerdict | None:
-    """The verdict on the client at the point's level; None where the manifest has none of its state (imported runs)."""
-    states = [entry["client"] for entry in _entries(run, point) if entry.get("client")]
-    if not states:
-        return None
-    rows = run.whole  # what got no answer has no kernel stamps, and an abandoned attempt is not judged
-    answered = rows.filter(pc.equal(rows["status"], "ok"))
-    kernel = "user" not in answered["stamp_source"].unique().to_pylist()
-    return judge_client(states, point.itl_s.p50, kernel)
-
-
-def _with_client_warning(point: PointSummary, verdict: ClientVerdict | None) -> PointSummary:
-    warning = verdict.warning(point.concurrency) if verdict else None
-    if warning is None:
-        return point
-    # the client's verdict says what the rows' own warning on merged reads says, and why
-    others = tuple(warn for warn in point.warnings if warn.code != "merged_reads")
-    return dataclasses.replace(point, warnings=(*others, warning))
+def _compared(manifest: RunManifest) -> dict[str, str | None]:
+    probe = manifest.server_probe
+    return {"server": probe.profile, "server version": probe.version, "client host": manifest.host.platform}

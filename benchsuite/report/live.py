@@ -525,7 +525,7 @@ class SweepView:
             return
         from benchsuite.analysis.metrics import summarise_points
 
-        points = summarise_points(rows, model=None)
+        points = summarise_points(rows, model=None, intervals=False)
         self._taken_s[step.plan.concurrency] = self._now_s() - self._point_began_s
         self._say_notes()
         self._region.clear()

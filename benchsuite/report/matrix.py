@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.analysis.metrics import summarise_for
-from benchsuite.economics.decision import limits_of
-from benchsuite.economics.matrix_decision import SettingCurve, SettingsDecision
+from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
 from benchsuite.redact import csv_table, markdown_text
 from benchsuite.report.console import safe, say
 from benchsuite.report.format import (
@@ -28,9 +25,7 @@ from benchsuite.report.format import (
     usd,
     warning_text,
 )
-from benchsuite.report.judge import Judgement
 from benchsuite.results import EvaluatedLevel
-from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run
 
 PENDING = ("stopped", "not measured yet")  # the same command goes on with these
@@ -40,7 +35,7 @@ _HIGHEST = "no limit: the highest"
 
 @dataclass(frozen=True, slots=True)
 class SettingReport:
-    """What is shown of a setting beside its curve. status: in a few words; run: its folder; facts: of its server."""
+    """What is shown of a setting beside its levels. status: in a few words; run: its folder; facts: of its server."""
 
     values: tuple[tuple[str, str | int | float | bool], ...]
     serve: str
@@ -49,45 +44,15 @@ class SettingReport:
     facts: dict[str, str | None]
 
 
-def curve_of(name: str, gpus: int, run: Run, judgement: Judgement, problem: str | None = None) -> SettingCurve:
-    """The judged run of one setting, with what it takes to resample it."""
-    spec = parse_spec(run.manifest["spec"], where=str(run.path))
-    price = spec.price.model_dump(mode="json", exclude={"gpus"})
-    measured = summarise_for(
-        run.whole,
-        limits_of(judgement.slo),
-        model=judgement.model,
-        fixed_length=spec.workload.fixed_length,
-    )
-    return SettingCurve(
-        name=name,
-        gpus=gpus,
-        decision=judgement.decision,
-        judged=judgement.judged,
-        sums=tuple(sums for _, sums in measured),
-        problem=problem,
-        slo=str(judgement.slo),
-        workload_hash=(run.manifest.get("workload") or {}).get("content_hash"),
-        price_basis=json.dumps(price, sort_keys=True),
-    )
-
-
 def facts_of(run: Run) -> dict[str, str | None]:
     """What should be alike between the settings' runs, and may not be when the matrix was taken up again later."""
-    served, host = run.manifest.get("served") or {}, run.manifest.get("host") or {}
-    named = {
-        "server version": served.get("version"),
-        "client host": host.get("platform"),
-        "benchsuite": run.manifest.get("benchsuite"),
+    manifest = run.manifest
+    version = (manifest.launched_server or {}).get("version")
+    return {
+        "server version": None if version is None else str(version),
+        "client host": manifest.host.platform,
+        "benchsuite": manifest.benchsuite,
     }
-    return {key: None if value is None else str(value) for key, value in named.items()}
-
-
-def shown_level(curve: SettingCurve) -> EvaluatedLevel | None:
-    """The level that stands for the setting: its optimum, else the one that misses the SLO by least."""
-    if curve.decision is None:
-        return None
-    return curve.decision.choice if curve.decision.kind == "optimum" else curve.decision.nearest
 
 
 def rows(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[dict[str, Any]]:
@@ -96,13 +61,13 @@ def rows(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[dict
 
 
 def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str, Any]:
-    curve = found.curves[place]
-    level = shown_level(curve)
+    setting = found.settings[place]
+    level = setting.nearest
     cost, per_1m = (level.intervals.get(key) if level else None for key in ("cost_usd", "usd_per_1m_output_tokens"))
     return {
-        "setting": curve.name,
+        "setting": setting.name,
         **{f"set_{key}": value for key, value in report.values},
-        "gpus": curve.gpus,
+        "gpus": setting.gpus,
         "status": report.status,
         "rank": found.ranked.index(place) + 1 if place in found.ranked else None,
         "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
@@ -117,21 +82,21 @@ def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str
         "usd_per_1m_output_tokens_low": None if per_1m is None else per_1m.low,
         "usd_per_1m_output_tokens_high": None if per_1m is None else per_1m.high,
         "duration_s": None if level is None else level.point.duration_s,
-        "gpu_s": None if level is None or level.point.duration_s is None else level.point.duration_s * curve.gpus,
+        "gpu_s": None if level is None or level.point.duration_s is None else level.point.duration_s * setting.gpus,
         "output_tok_s": None if level is None else level.point.output_tok_s,
         "output_tok_s_per_user": None if level is None else level.point.output_tok_s_per_user,
         "ttft_mean_s": None if level is None else level.point.ttft_s.mean,
         "tpot_mean_s": None if level is None else level.point.tpot_s.mean,
         "j_per_output_token": None if level is None or level.energy is None else level.energy.j_per_output_token,
-        "reason": reason(curve),
+        "reason": reason(setting),
         "serve": report.serve,
         "run": report.run,
     }
 
 
-def reason(curve: SettingCurve) -> str:
+def reason(setting: JudgedSetting) -> str:
     """Why the setting is not chosen, or why its level is its optimum."""
-    return curve.problem or ("it was not measured" if curve.decision is None else curve.decision.reason)
+    return setting.problem or ("it was not measured" if setting.levels is None else setting.levels.decision.reason)
 
 
 def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
@@ -150,42 +115,44 @@ def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
     return "; ".join(said)
 
 
-def _at(curve: SettingCurve, level: EvaluatedLevel, *, short: bool = False) -> str:
+def _at(setting: JudgedSetting, level: EvaluatedLevel, *, short: bool = False) -> str:
     per_1m = level.cost.usd_per_1m_output_tokens
     price = f"{usd(per_1m)}/1M" if short and per_1m is not None else price_text(level)
     users = f"{level.point.concurrency} user{'s' * (level.point.concurrency > 1)}"
-    gpus = f" on {curve.gpus} GPUs" if curve.gpus > 1 else ""
-    return f"{curve.name} at {users}{gpus}, {price}"
+    gpus = f" on {setting.gpus} GPUs" if setting.gpus > 1 else ""
+    return f"{setting.name} at {users}{gpus}, {price}"
 
 
 def _dearer(found: SettingsDecision) -> str:
     """' (+5.3 %)': how much more one run of the set costs on the runner-up."""
-    first, second = (found.curves[place].best for place in found.ranked[:2])
+    first, second = (found.settings[place].best for place in found.ranked[:2])
     if first is None or second is None or not first.cost.cost_usd or second.cost.cost_usd is None:
         return ""
     return f" (+{number((second.cost.cost_usd / first.cost.cost_usd - 1) * 100, 2)} % a run)"
 
 
 def _nothing(found: SettingsDecision) -> str:
-    whole = [curve for curve in found.curves if curve.judged and curve.problem is None]
+    whole = [one for one in found.settings if one.levels is not None and one.problem is None]
     if not whole:
         return "no setting was measured to its end"
-    return f"no setting{' that was measured to its end' * (len(whole) < len(found.curves))} meets the SLO at any level"
+    return (
+        f"no setting{' that was measured to its end' * (len(whole) < len(found.settings))} meets the SLO at any level"
+    )
 
 
 def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str]:
     """What the table leaves out: settings that are not chosen and why, and what the comparison cannot say."""
     against: dict[str, list[str]] = {}
-    for curve in found.curves:
-        if text := _against(curve):
-            against.setdefault(text, []).append(curve.name)
+    for setting in found.settings:
+        if text := _against(setting):
+            against.setdefault(text, []).append(setting.name)
     said = [
         f"{', '.join(names) if len(names) < _MANY else f'{len(names)} settings'}: {t}" for t, names in against.items()
     ]
-    best = found.winner.decision if found.winner is not None else None
+    best = None if found.winner is None or found.winner.levels is None else found.winner.levels.decision
     if best is not None and best.kind == "optimum" and (best.binding or "").startswith(_HIGHEST):
         said.append(
-            f"{found.curves[found.ranked[0]].name}: its optimum is the highest level measured, so measure higher"
+            f"{found.settings[found.ranked[0]].name}: its optimum is the highest level measured, so measure higher"
         )
     other = found.per_token_winner
     if other is not None and other.best is not None:
@@ -200,14 +167,15 @@ def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str
     return said
 
 
-def _against(curve: SettingCurve) -> str | None:
-    if curve.problem is not None:
-        return curve.problem
-    if curve.decision is None or curve.decision.kind == "optimum":
+def _against(setting: JudgedSetting) -> str | None:
+    if setting.problem is not None:
+        return setting.problem
+    if setting.levels is None or setting.best is not None:
         return None
-    nearest = curve.decision.nearest
-    doubts = None if nearest is None else doubt_text(nearest)
-    where = "" if nearest is None else f"; nearest: {nearest.point.concurrency} {doubts or 'has no duration'}"
+    nearest = setting.nearest
+    where = (
+        "" if nearest is None else f"; nearest: {nearest.point.concurrency} {doubt_text(nearest) or 'has no duration'}"
+    )
     return f"no level meets the SLO{where}"
 
 
@@ -239,21 +207,21 @@ _NAME_WIDTH = 30
 _WIDE = 100  # columns of terminal; below, the cost of a run goes without its interval
 
 
-def verdict(curve: SettingCurve) -> str:
+def verdict(setting: JudgedSetting) -> str:
     """The SLO's cell: the verdict on the level shown, or why the setting has none."""
-    level = shown_level(curve)
+    level = setting.nearest
     if level is None:
         return DASH
     return level.slo_verdict if level.meets_slo else "no level"
 
 
 def _cells(found: SettingsDecision, place: int, report: SettingReport) -> dict[str, str]:
-    curve = found.curves[place]
-    level = shown_level(curve)
+    setting = found.settings[place]
+    level = setting.nearest
     p = None if found.p_cheapest is None else found.p_cheapest.get(place)
     chosen = level is not None and place in found.ranked
-    bare = dict.fromkeys(_HEADS, DASH) | {"setting": curve.name, "GPUs": str(curve.gpus)}
-    bare |= {"SLO": report.status if curve.problem else verdict(curve), "P": chance(p)}
+    bare = dict.fromkeys(_HEADS, DASH) | {"setting": setting.name, "GPUs": str(setting.gpus)}
+    bare |= {"SLO": report.status if setting.problem else verdict(setting), "P": chance(p)}
     bare |= {"J/output\ntoken": DASH, "GPU-s\nper run": DASH}
     if level is None:
         return bare
@@ -261,7 +229,7 @@ def _cells(found: SettingsDecision, place: int, report: SettingReport) -> dict[s
     return bare | {
         "users": str(level.point.concurrency) if chosen else f"({level.point.concurrency})",
         "$ per\nrun": interval(level.intervals.get("cost_usd"), usd) if level.cost.cost_usd is not None else DASH,
-        "GPU-s\nper run": number(None if duration_s is None else duration_s * curve.gpus),
+        "GPU-s\nper run": number(None if duration_s is None else duration_s * setting.gpus),
         "$/1M\noutput": interval(level.intervals.get("usd_per_1m_output_tokens"), number),
         "output\ntok/s": number(level.point.output_tok_s),
         "TTFT\nmean ms": ms(level.point.ttft_s.mean),
@@ -270,7 +238,7 @@ def _cells(found: SettingsDecision, place: int, report: SettingReport) -> dict[s
 
 
 def _heads(found: SettingsDecision) -> list[str]:
-    measured = [j for curve in found.curves for j in curve.judged]
+    measured = [j for one in found.settings if one.levels is not None for j in one.levels.judged]
     energy = any(j.energy is not None and j.energy.j_per_output_token is not None for j in measured)
     paid = any(j.cost.cost_usd is not None for j in measured) or not measured
     heads = [head for head in _HEADS[:-1] if paid or "$" not in head]
@@ -287,7 +255,7 @@ def print_matrix(
     console.print()
     say(console, f"settings of the server    SLO: {slo}", style="bold")
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    longest = max(len(part) for curve in found.curves for part in ("setting", *curve.name.split()))
+    longest = max(len(part) for one in found.settings for part in ("setting", *one.name.split()))
     for head in heads:
         left = head in _LEFT
         table.add_column(
@@ -301,7 +269,7 @@ def print_matrix(
     for place, report in enumerate(reports):
         cells = _cells(found, place, report)
         style = "bold green" if found.ranked[:1] == (place,) else "" if place in found.ranked else "dim"
-        if all("=" in part for part in found.curves[place].name.split()):
+        if all("=" in part for part in found.settings[place].name.split()):
             cells["setting"] = cells["setting"].replace(" ", "\n")  # a line for each flag
         cells |= {head: cell.replace(" [", "\n[") for head, cell in cells.items() if head != "setting"}
         if console.width < _WIDE:

@@ -13,36 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.economics.prices import preset, price_book
-from benchsuite.economics.scaling import scaling
 from benchsuite.economics.sensitivity import Range
 from benchsuite.fault_points import reach
 from benchsuite.report import sections_cost, sections_levels, sections_run
 from benchsuite.report.charts import CSS
 from benchsuite.report.format import DASH, asides, best_tail, has_intervals, sentence, spaced
-from benchsuite.report.judge import Judgement, balance_lines, judge_run
+from benchsuite.report.judge import Judgement, balance_lines
 from benchsuite.report.sections_levels import level_figures, picture
 from benchsuite.report.sections_run import answer, cards, timeline_figure
-from benchsuite.report.sections_scaling import points_by_repeat, scaling_figures, scaling_sentences
+from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
 from benchsuite.report.terminal import INTERVAL_COLUMNS, attribution_of
 from benchsuite.results import EvaluatedLevel
-from benchsuite.spec_reading import parse_spec
 from benchsuite.store.files import REPORT, write_bytes
-from benchsuite.store.run_folder import Run, read_run
+from benchsuite.store.run_folder import Run
 
 _IN_TILES = ("one run per level", "no price:")  # asides of the terminal that the page's tiles say already
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write report.html into the run folder, and return its path. Raises PointsError or StoreError."""
+def write_report(judgement: Judgement) -> Path:
+    """Write report.html into the judged run's folder, and return its path. Raises StoreError."""
     reach("report")
-    path = run_dir / REPORT
-    write_bytes(path, render(read_run(run_dir)).encode())
+    path = judgement.facts.path / REPORT
+    write_bytes(path, render(judgement).encode())
     return path
 
 
-def render(run: Run) -> str:
-    """The page of a run."""
-    return render_template("report.html.j2", _content(run, judge_run(run)))
+def render(judgement: Judgement) -> str:
+    """The page of a judged run."""
+    return render_template("report.html.j2", _content(judgement.facts, judgement))
 
 
 def render_template(name: str, content: dict[str, Any]) -> str:
@@ -70,17 +68,17 @@ def _hash(text: str) -> str:
 
 def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     judged, decision = judgement.judged, judgement.decision
-    requests, said = run.whole, answer(decision, judged, judgement.slo)
+    said = answer(decision, judged, judgement.slo)
     nearest = decision.recommended if decision.kind == "optimum" else decision.nearest
     shown = picture(judged, decision, slo=judgement.slo)
     content: dict[str, Any] = {
         "page_title": f"{judgement.model or 'unnamed model'}: {said.sentence}",
         "model": judgement.model or "unnamed model",
-        "about": _about(run, judgement),
+        "about": _about(judgement),
         "feasible": decision.kind == "optimum",
         "answer": said,
         "asides": [sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
-        "status": run.manifest.get("status"),
+        "status": run.manifest.status,
         "picture": shown,
         "found_warnings": cards(("", one) for one in judged),
         "figures": [
@@ -98,17 +96,15 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
         "gpu_rows": sections_levels.gpu_rows(judged),
         "energy_head": sections_levels.ENERGY_HEAD,
         "energy_rows": sections_levels.energy_rows(judged),
-        "distributions": sections_levels.distribution_figures(requests, judgement.slo) if judged else [],
-        "timeline": None
-        if nearest is None
-        else timeline_figure(requests, nearest.point.concurrency, run.gpu, run.server),
-        "money": _money(run, judgement, nearest),
+        "distributions": sections_levels.distribution_figures(judgement),
+        "timeline": None if nearest is None else timeline_figure(judgement, nearest.point.concurrency),
+        "money": _money(judgement, nearest),
         "client_head": sections_run.CLIENT_HEAD,
-        "client": sections_run.client_rows(run, judgement),
-        "facts": sections_run.facts(run, judgement),
-        "spec": json.dumps(run.manifest.get("spec"), indent=1, ensure_ascii=False),
+        "client": sections_run.client_rows(judgement),
+        "facts": sections_run.facts(judgement),
+        "spec": json.dumps(run.manifest.spec, indent=1, ensure_ascii=False),
     }
-    content |= _scaling(run, judgement) | _server(run, judgement)
+    content |= _scaling(judgement) | _server(judgement)
     return content | {"sections": _sections(content)}
 
 
@@ -131,31 +127,23 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
     return [(anchor, name) for anchor, name, there in named if there]
 
 
-def _about(run: Run, judgement: Judgement) -> list[str]:
+def _about(judgement: Judgement) -> list[str]:
     """The line above the decision: what ran, where, when."""
-    found = run.manifest.get("preflight") or {}
-    server = " ".join(str(v) for v in (found.get("profile"), (found.get("server") or {}).get("version")) if v)
-    created = str(run.manifest.get("created") or "")[:10]
-    said = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
-    return [text for text in (*said, f"run {judgement.run_id}") if text]
+    manifest = judgement.facts.manifest
+    server, created = manifest.server_probe.name, (manifest.created or "")[:10]
+    parts = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
+    return [text for text in (*parts, f"run {manifest.run_id}") if text]
 
 
-def _scaling(run: Run, judgement: Judgement) -> dict[str, Any]:
-    p_met = {j.point.concurrency: j.p_met for j in judgement.judged if j.p_met is not None}
-    found = scaling(
-        [j.point for j in judgement.judged],
-        judgement.slo,
-        judgement.usd_per_hour_total,
-        repeats=points_by_repeat(run, judgement.model),
-        p_met=p_met,
-    )
+def _scaling(judgement: Judgement) -> dict[str, Any]:
+    found = scaling_of(judgement)
     figures = scaling_figures(found, judgement.judged, judgement.decision)
     return {"scaling": figures, "scaling_said": [spaced(sentence(text)) for text in scaling_sentences(found)]}
 
 
-def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
+def _server(judgement: Judgement) -> dict[str, Any]:
     """What the server told of itself, and who answered."""
-    found, use = attribution_of(run)
+    found, use = attribution_of(judgement), judgement.server_use
     figure = sections_run.ttft_figure(found)
     return {
         "server_figures": [
@@ -165,20 +153,20 @@ def _server(run: Run, judgement: Judgement) -> dict[str, Any]:
         "use_head": sections_run.USE_HEAD,
         "use_rows": sections_run.use_rows(found, use),
         "endpoint_head": sections_run.ENDPOINT_HEAD,
-        "endpoint_rows": sections_run.endpoint_rows(judgement.balance),
-        "balance_said": [] if judgement.balance is None else [sentence(t) for t in balance_lines(judgement.balance)],
+        "endpoint_rows": sections_run.endpoint_rows(judgement.endpoints),
+        "balance_said": [sentence(text) for text in balance_lines(judgement)],
     }
 
 
-def _money(run: Run, judgement: Judgement, level: EvaluatedLevel | None) -> list[Any]:
+def _money(judgement: Judgement, level: EvaluatedLevel | None) -> list[Any]:
     """Sensitivity, API or own, capacity, as far as price and tokens are known; none without a level that may be run."""
     if level is None or judgement.decision.kind == "none":
         return []
     found = []
     total = level.cost.usd_per_hour
     if total is not None:
-        spec = parse_spec(run.manifest["spec"], where=str(run.path)).price
-        price = None if spec.preset is None else preset(spec.preset)
+        name = None if judgement.price is None else judgement.price.preset
+        price = None if name is None else preset(name)
         owned = None if price is None else price.owned
         alone = [Range(key, *ends) for key, ends in price.tornado.items()] if price is not None else []
         found.append(

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.requests import as_table, levels, per_request, rows_of
 from benchsuite.economics.decision import measured, stopped_level
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart, quantile
 from benchsuite.report.format import DASH, count, limit_name, number, percent, tail, usd
+from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, Distribution, EvaluatedLevel, GpuUse, Spread
 from benchsuite.slo import Limit, Slo
 
@@ -405,13 +405,13 @@ _SHARES = (0.5, 0.9, 0.95, 0.99)
 Samples = Sequence[tuple[str, Sequence[float]]]
 
 
-def distribution_figures(requests: Any, slo: Slo) -> list[Figure]:
-    """requests: as for analysis.summarise_points; of the requests that ended well (docs/METHODS.md)."""
-    table = as_table(requests)
-    names, samples = [str(level) for level in levels(table)], []
-    for level in levels(table):
-        each = per_request(rows_of(table, level))
-        samples.append([_finite_ms(values) for values in (each.ttft_s, each.tpot_s, each.e2e_s)])
+def distribution_figures(judgement: Judgement) -> list[Figure]:
+    """Of the requests that ended well (docs/METHODS.md)."""
+    names, slo = [str(level.concurrency) for level in judgement.measured], judgement.slo
+    samples = [
+        [_finite_ms(values) for values in (level.each.ttft_s, level.each.tpot_s, level.each.e2e_s)]
+        for level in judgement.measured
+    ]
     return [
         _distribution(metric, what, [(name, one[i]) for name, one in zip(names, samples, strict=True)], slo)
         for i, (metric, what) in enumerate((("ttft", "TTFT"), ("tpot", "TPOT"), ("e2e", "E2E")))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from rich.console import Console
 
-from benchsuite.analysis.requests import as_table, rows_of
+from benchsuite.analysis.endpoints import Balance
 from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.timeline import timeline
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import stopped_level
-from benchsuite.manifest import RunManifest
+from benchsuite.manifest import PointEntry, RunManifest
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.charts_special import NARROW, Panel, Trace, stack_chart, timeline_chart
+from benchsuite.report.console import say, table
 from benchsuite.report.format import (
     DASH,
     best_tail,
@@ -34,12 +36,11 @@ from benchsuite.report.format import (
     tail,
     usd,
 )
-from benchsuite.report.judge import Judgement, RunBalance
+from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import Figure, Row, level_figure, whole_percent
 from benchsuite.report.terminal import INTERVAL_COLUMNS, slo_cell
 from benchsuite.results import Decision, EvaluatedLevel, Finding, NoFeasiblePoint, Optimum
 from benchsuite.slo import Slo
-from benchsuite.store.run_folder import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,19 +245,19 @@ def interval_rows(judgement: Judgement) -> list[Row]:
     return [tuple(show(j, judgement.decision) for _, show in INTERVAL_COLUMNS) for j in judgement.judged]
 
 
-def client_rows(run: Run, judgement: Judgement) -> list[Row]:
+def client_rows(judgement: Judgement) -> list[Row]:
     """One measured point a row, with the level's verdict."""
-    known = [point for point in run.manifest.get("points", []) if point.get("client")]
-    return [_client_row(point, judgement) for point in sorted(known, key=lambda point: str(point["point_id"]))]
+    known = [point for point in judgement.facts.manifest.points if point.client]
+    return [_client_row(point, judgement) for point in sorted(known, key=lambda point: point.point_id)]
 
 
-def _client_row(point: dict[str, Any], judgement: Judgement) -> Row:
-    client = point["client"]
+def _client_row(point: PointEntry, judgement: Judgement) -> Row:
+    client = point.client
     lag, loop = client.get("self_lag") or {}, client.get("loop_lag") or {}
-    verdict = judgement.clients.get(point.get("concurrency") or -1)
+    verdict = judgement.clients.get(point.concurrency or -1)
     return (
-        point["point_id"],
-        point["status"] if verdict is None or point["status"] != "complete" else verdict.verdict,
+        point.point_id,
+        point.status if verdict is None or point.status != "complete" else verdict.verdict,
         number(lag.get("p99_us")),
         number(lag.get("max_us")),
         number(loop.get("p99_us")),
@@ -268,46 +269,44 @@ def _client_row(point: dict[str, Any], judgement: Judgement) -> Row:
     )
 
 
-def facts(run: Run, judgement: Judgement) -> list[tuple[str, str]]:
+def facts(judgement: Judgement) -> list[tuple[str, str]]:
     """What ran, on what, at what price; missing is an en dash."""
-    manifest = run.manifest
-    workload, host = manifest.get("workload") or {}, manifest.get("host") or {}
-    found = manifest.get("preflight") or {}
-    versions = {name: version for name, version in (host.get("versions") or {}).items() if version}
+    manifest = judgement.facts.manifest
+    workload, host, probe = manifest.workload, manifest.host, manifest.server_probe
     price = "none given"
     if judgement.usd_per_hour is not None:
         gpus = f"{judgement.gpus} GPU{'s' * (judgement.gpus > 1)}"
         price = f"{usd(judgement.usd_per_hour)} per GPU-hour, {gpus}"
     named = {
-        "run": judgement.run_id,
-        "status": manifest.get("status"),
-        "measured": manifest.get("created"),
-        "benchsuite": manifest.get("benchsuite"),
+        "run": manifest.run_id,
+        "status": manifest.status,
+        "measured": manifest.created,
+        "benchsuite": manifest.benchsuite,
         "model": judgement.model,
-        "server": found.get("profile"),
-        **{f"server {name}": _said(value) for name, value in (found.get("server") or {}).items()},
-        **{f"served {name}": _said(value) for name, value in (manifest.get("served") or {}).items()},
+        "server": probe.profile,
+        **{f"server {name}": value for name, value in probe.server.items()},
+        **{f"served {name}": value for name, value in (manifest.launched_server or {}).items()},
         "GPUs": _gpus(manifest),
-        "token counts": "from the server's usage" if found.get("reports_usage") else "not reported by the server",
-        "time stamps": found.get("stamp_source"),
-        "prefix caches": found.get("cache_bust"),
-        "workload": f"{workload.get('name')}, {count(workload.get('requests'))} requests",
-        "workload hash": workload.get("content_hash"),
+        "token counts": "from the server's usage" if probe.reports_usage else "not reported by the server",
+        "time stamps": probe.stamp_source,
+        "prefix caches": probe.cache_bust,
+        "workload": f"{workload.name}, {count(workload.requests)} requests",
+        "workload hash": workload.content_hash,
         "price": price,
         "SLO": judgement.slo,
-        "measuring processes": manifest.get("workers"),
-        "client host": f"{host.get('platform')}, {host.get('cpu_model')}, {host.get('cpu_count')} CPUs",
-        "client Python": host.get("python"),
-        "client versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "measuring processes": manifest.workers,
+        "client host": f"{host.platform}, {host.cpu_model}, {host.cpu_count} CPUs",
+        "client Python": host.python,
+        "client versions": ", ".join(f"{name} {version}" for name, version in host.versions.items() if version),
     }
-    return [(name, DASH if value is None else str(value)) for name, value in named.items()]
+    return [(name, _plain(value)) for name, value in named.items()]
 
 
-def _said(value: Any) -> str | None:
-    """Plain values as they are, lists with spaces between, nothing for what is missing."""
+def _plain(value: Any) -> str:
+    """Values as they are, lists with spaces between, a dash for what is missing."""
     if isinstance(value, list | tuple):
-        return " ".join(str(one) for one in value)
-    return None if value is None else str(value)
+        return " ".join(map(str, value))
+    return DASH if value is None else str(value)
 
 
 def _gpus(manifest: RunManifest) -> str | None:
@@ -323,12 +322,10 @@ def _gpus(manifest: RunManifest) -> str | None:
 _MOST_SAMPLES = 140  # of a trace
 
 
-def timeline_figure(requests: Any, level: int, gpu: pa.Table | None, server: pa.Table | None) -> Figure | None:
-    """The first repeat of the level that has a beginning and an end; None if none has.
-
-    requests: as for analysis.summarise_points. gpu, server: the run's samples, None where none were kept.
-    """
-    rows = rows_of(as_table(requests), level)
+def timeline_figure(judgement: Judgement, level: int) -> Figure | None:
+    """The first repeat of the level that has a beginning and an end; None if none has."""
+    rows = next(one.rows for one in judgement.measured if one.concurrency == level)
+    gpu, server = judgement.facts.gpu, judgement.facts.server
     repeats = [int(repeat) for repeat in np.unique(rows.repeat)]
     found = next((one for repeat in repeats if (one := timeline(rows, repeat)) is not None), None)
     if found is None:
@@ -547,9 +544,9 @@ def use_rows(found: Sequence[Attribution], use: Sequence[ServerUse]) -> list[Row
     return rows
 
 
-def endpoint_rows(balance: RunBalance | None) -> list[Row]:
+def endpoint_rows(levels: Mapping[int, Balance]) -> list[Row]:
     """A row per level and endpoint, where there is more than one."""
-    if balance is None or all(len(level.parts) < 2 for level in balance.levels.values()):
+    if all(len(level.parts) < 2 for level in levels.values()):
         return []
     return [
         (
@@ -564,9 +561,62 @@ def endpoint_rows(balance: RunBalance | None) -> list[Row]:
             ms(part.tpot_s),
             part.endpoint or DASH,
         )
-        for level in balance.levels.values()
+        for level in levels.values()
         for part in level.parts
     ]
+
+
+BEHIND_ONE_URL = (
+    "one base URL: if a load balancer is behind it, which server answered is not visible here; "
+    "each server's own metrics tell, or give every server with its own --base-url"
+)
+_ENDPOINT_HEADS = (
+    "users", "endpoint", "requests", "share", "failed", "output\ntokens", "TTFT\nms", "TPOT\nms", "busy",
+)  # fmt: skip
+_FALLBACK_HEADS = (
+    "users", "re-\nfused", "un-\ntried", "share of\nrequests", "share of\ntokens", "API $", "own $",
+    "$/1M out\ntogether", "$/1M out\nown",
+)  # fmt: skip
+
+
+def print_balance(judgement: Judgement, console: Console) -> None:
+    """Print the table by endpoint, the fallback's, and what is not visible."""
+    levels = judgement.endpoints.values()
+    console.print()
+    say(console, f"{judgement.model}: who answered", style="bold")
+    rows = [
+        (
+            count(part.concurrency),
+            ("" if part.role == "own" else "API ")
+            + (DASH if part.endpoint is None else part.endpoint.removeprefix("http://").removeprefix("https://")),
+            count(part.requests),
+            percent(part.request_share),
+            count(part.failures),
+            count(part.output_tokens),
+            ms(part.ttft_s),
+            ms(part.tpot_s),
+            percent(part.busy_share),
+        )
+        for level in levels
+        for part in level.parts
+    ]
+    console.print(table(console, _ENDPOINT_HEADS, rows, left=("endpoint",)))
+    if len({part.endpoint for level in levels for part in level.of("own")}) == 1:
+        say(console, BEHIND_ONE_URL, style="dim", indent=2)
+    for level in levels:
+        if level.imbalance is not None:
+            say(console, f"{level.concurrency} users: imbalance {level.imbalance:.2f} (1 is even)", indent=2)
+    if judgement.fallback:
+        say(console, f"{judgement.model}: the fallback", style="bold")
+        uses = [
+            (
+                count(use.concurrency), count(use.tries), count(use.skips), percent(use.request_share),
+                percent(use.token_share), number(use.api_usd), number(use.own_usd),
+                number(use.usd_per_1m_output_tokens), number(use.own_usd_per_1m_output_tokens),
+            )
+            for use in judgement.fallback.values()
+        ]  # fmt: skip
+        console.print(table(console, _FALLBACK_HEADS, uses))
 
 
 @dataclass(frozen=True, slots=True)

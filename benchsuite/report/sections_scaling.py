@@ -10,24 +10,41 @@ from rich.console import Console
 from rich.table import Table
 
 from benchsuite.analysis.metrics import summarise_points
-from benchsuite.economics.scaling import Scaling, SloPrice, SloStep
+from benchsuite.economics.scaling import Scaling, SloPrice, SloStep, scaling
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.console import safe, say
 from benchsuite.report.format import DASH, number, usd
-from benchsuite.report.sections_levels import Figure, Row, level_figure, level_series, whole_percent
+from benchsuite.report.judge import Judgement
+from benchsuite.report.sections_levels import Figure, level_figure, level_series, whole_percent
 from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary
-from benchsuite.store.run_folder import Run
 
 
-def points_by_repeat(run: Run, model: str | None) -> list[list[PointSummary]]:
-    """The points of each repeat by itself, of the points that ran to their end; [] where there is one repeat."""
-    rows = run.whole
+def scaling_of(judgement: Judgement) -> Scaling:
+    """The principles, the law and the price of the SLO, of the judged levels."""
+    return scaling(
+        [j.point for j in judgement.judged],
+        judgement.slo,
+        judgement.hour_price,
+        repeats=_points_by_repeat(judgement),
+        p_met={j.point.concurrency: j.p_met for j in judgement.judged if j.p_met is not None},
+    )
+
+
+def _points_by_repeat(judgement: Judgement) -> list[list[PointSummary]]:
+    """The points of each repeat by itself; [] where there is one repeat, or a table of levels tells none."""
+    if judgement.run is None:
+        return []
+    rows = judgement.run.whole
     repeats = sorted(pc.unique(rows["repeat"]).to_pylist())
     if len(repeats) < 2:
         return []
     return [
-        summarise_points(rows.filter(pc.equal(rows["repeat"], pa.scalar(repeat, rows["repeat"].type))), model=model)
+        summarise_points(
+            rows.filter(pc.equal(rows["repeat"], pa.scalar(repeat, rows["repeat"].type))),
+            model=judgement.model,
+            intervals=False,
+        )
         for repeat in repeats
     ]
 
@@ -199,9 +216,6 @@ def _scan(price: SloPrice, console: Console) -> Table:
     return table
 
 
-HEAD = ("users", "output tok/s", "$ per 1M output", "saved by each user more", "elasticity", "SLO", "in the zone")
-
-
 def scaling_figures(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Figure]:
     """Average cost with the zone, output with the law, elasticity; [] below two levels with a known rate."""
     if len(found.levels) < 2:
@@ -271,25 +285,5 @@ def _elasticity(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Deci
     return level_figure(title, series, "elasticity of output", judged, decision, marks, note=note)
 
 
-def scaling_rows(found: Scaling) -> list[Row]:
-    """A row per level."""
-    return [
-        (
-            str(level.concurrency),
-            number(level.output_tok_s),
-            usd(level.usd_per_1m_output_tokens),
-            _signed(level.step_saving_usd),
-            DASH if level.elasticity is None else f"{level.elasticity:.2f}",
-            "kept" if level.meets_slo else "missed",
-            "yes" if level.in_zone else "",
-        )
-        for level in found.levels
-    ]
-
-
 def _small_row(parameter: float) -> str:
     return "0" if parameter < 1e-9 else f"{parameter:.2g}"
-
-
-def _signed(value: float | None) -> str:
-    return f"-{usd(-value)}" if value is not None and value < 0 else usd(value)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.analysis.time_series import ServerSeries, windows_of
-from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse, attribute, server_use
+from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse, attribute
 from benchsuite.report.console import safe, say
 from benchsuite.report.format import (
     DASH,
@@ -38,7 +38,6 @@ from benchsuite.report.judge import Judgement, balance_lines
 from benchsuite.report.live import SweepView
 from benchsuite.results import Decision, EvaluatedLevel, Finding, GpuUse, PointEnergy, Spread
 from benchsuite.slo import Slo
-from benchsuite.store.run_folder import Run
 
 _PARTS = {
     "client": "client",
@@ -50,12 +49,12 @@ _PARTS = {
 }
 
 
-def attribution_of(run: Run) -> tuple[list[Attribution], list[ServerUse]]:
-    """Both, of the points of a run that ran to their end; empty where its manifest does not say when they ran."""
+def attribution_of(judgement: Judgement) -> list[Attribution]:
+    """Of the points that ran to their end; empty where the manifest does not say when they ran."""
+    run = judgement.facts
     rows = run.whole  # a point that was given up and measured again has rows of both attempts under one name
-    windows = windows_of(run.manifest, rows)
     series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
-    return attribute(rows, windows, series), server_use(series, windows)
+    return attribute(rows, windows_of(run.manifest, rows), series)
 
 
 def print_attribution(
@@ -314,7 +313,7 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
         say(console, headline(judgement.decision, judgement.judged))
         return
     final_table(judgement.judged, judgement.decision, judgement.slo, console=console, title=judgement.model)
-    for line in balance_lines(judgement.balance) if judgement.balance is not None else ():
+    for line in balance_lines(judgement):
         say(console, line, indent=2)
     samples = [name for name in ("gpu.parquet", "server.parquet", "serve.log") if (path / name).exists()]
     files = ", ".join(["report.html", "summary.json", "requests.parquet", *samples, "manifest.json"])

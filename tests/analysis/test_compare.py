@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rows_for_tests import frame, row
 
-from benchsuite.analysis.metrics import by_run, figure_name, level_runs
+from benchsuite.analysis.metrics import by_run, figure_name, measure_levels
 from benchsuite.analysis.regression import change, log_margin, repeats_needed, verdicts
 from benchsuite.errors import InputError
 
@@ -177,7 +177,7 @@ def test_figures_of_each_run_by_hand():
         row(10.0, 1.0, [1.0], concurrency=2, repeat=1, prompt_id="a"),
         row(10.0, 3.0, [1.0], concurrency=2, repeat=1, prompt_id="b"),
     ]
-    level = level_runs(frame(*rows))[2]
+    (level,) = measure_levels(frame(*rows))
     found = {name: by_run(level, name, 3600.0).tolist() for name in ("duration_s", "ttft_mean_s", "ttft_max_s")}
 
     assert found == {"duration_s": [2.0, 4.0], "ttft_mean_s": [1.0, 2.0], "ttft_max_s": [1.5, 3.0]}

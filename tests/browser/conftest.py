@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from factory import run_folder
 
+from benchsuite.report.judge import judge_run
 from benchsuite.report.page import write_report
+from benchsuite.store.run_folder import read_run
 
 SLOTS = 64  # of the server: what is beyond waits
 
@@ -23,11 +25,11 @@ def big_run(path: Path, levels: tuple[int, ...], **more: int) -> Path:
 def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of six levels in three repeats."""
     run = big_run(tmp_path_factory.mktemp("big") / "run", (8, 16, 32, 48, 64, 128), repeats=3, requests=192)
-    return write_report(run)
+    return write_report(judge_run(read_run(run)))
 
 
 @pytest.fixture(scope="session")
 def page_of_twenty_levels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of many levels."""
     run = big_run(tmp_path_factory.mktemp("twenty") / "run", tuple(range(2, 62, 3)), repeats=2, requests=62)
-    return write_report(run)
+    return write_report(judge_run(read_run(run)))

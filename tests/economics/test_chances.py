@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from points_for_tests import point
 
-from benchsuite.analysis.metrics import summarise_for
+from benchsuite.analysis.metrics import measure_levels
 from benchsuite.analysis.requests import COLUMNS
 from benchsuite.economics.cost import cost_intervals
 from benchsuite.economics.decision import DecisionUncertainty, chances, decide, judge_points, limits_of, slo_verdict
@@ -43,9 +43,9 @@ def rows(level: int, factors: list[float], gap_s: float, n: int = 200, ttft_s: f
 
 def judged(*levels: Any, slo: str = "ttft_mean<1s,throughput>20", usd: float | None = 3.6) -> Any:
     limits = parse_slo(slo)
-    measured = summarise_for(pd.concat(levels), limits_of(limits), model="m")
-    found = chances([sums for _, sums in measured], free=usd == 0)
-    points = judge_points([one for one, _ in measured], limits, usd, found)
+    measured = list(measure_levels(pd.concat(levels), limits_of(limits), model="m"))
+    found = chances([level.resampling for level in measured], free=usd == 0)
+    points = judge_points([level.point for level in measured], limits, usd, found)
     return points, decide(points, limits, found)
 
 

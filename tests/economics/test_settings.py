@@ -10,32 +10,43 @@ import pytest
 from points_for_tests import point
 from test_chances import rows
 
-from benchsuite.analysis.metrics import summarise_for
-from benchsuite.economics.decision import chances, decide, judge_points, limits_of
-from benchsuite.economics.matrix_decision import SettingCurve, decide_settings
+from benchsuite.analysis.metrics import measure_levels
+from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, limits_of
+from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
 from benchsuite.errors import PointsError
 from benchsuite.slo import parse_slo
+from benchsuite.spec import PriceSpec
 
 SLO = parse_slo("ttft_mean<1s,throughput>20")
 
 
-def curve(name: str, gpus: int, points: list[Any], usd: float | None = 3.6, **other: Any) -> SettingCurve:
+def curve(
+    name: str, gpus: int, points: list[Any], usd: float | None = 3.6, problem: str | None = None, **other: Any
+) -> JudgedSetting:
     """A setting whose GPUs cost `usd` an hour each."""
     judged = judge_points(points, SLO, None if usd is None else usd * gpus)
-    return SettingCurve(name, gpus, decide(judged, SLO), tuple(judged), slo=str(SLO), **other)
+    return JudgedSetting(name, gpus, levels(judged, decide(judged, SLO), gpus, usd, **other), problem)
 
 
-def measured(name: str, gpus: int, *levels: Any, usd: float = 3.6) -> SettingCurve:
+def levels(judged: Any, decision: Any, gpus: int, usd: float | None, **other: Any) -> JudgedLevels:
+    hour = None if usd is None else usd * gpus
+    return JudgedLevels(
+        model="m", source="test", slo=SLO, judged=tuple(judged), decision=decision, gpus=gpus, usd_per_hour=usd,
+        hour_price=hour, **other,
+    )  # fmt: skip
+
+
+def measured(name: str, gpus: int, *frames: Any, usd: float = 3.6) -> JudgedSetting:
     """A setting from rows, ready to be resampled."""
-    sums = summarise_for(pd.concat(levels), limits_of(SLO), model="m")
-    found = chances([one for _, one in sums])
-    judged = judge_points([one for one, _ in sums], SLO, usd * gpus, found)
-    decision = decide(judged, SLO, found)
-    return SettingCurve(name, gpus, decision, tuple(judged), tuple(one for _, one in sums), slo=str(SLO))
+    found = list(measure_levels(pd.concat(frames), limits_of(SLO), model="m"))
+    resampling = tuple(level.resampling for level in found)
+    sure = chances(resampling)
+    judged = judge_points([level.point for level in found], SLO, usd * gpus, sure)
+    return JudgedSetting(name, gpus, levels(judged, decide(judged, SLO, sure), gpus, usd, resampling=resampling))
 
 
 def names(found: Any) -> list[str]:
-    return [found.curves[place].name for place in found.ranked]
+    return [found.settings[place].name for place in found.ranked]
 
 
 def test_the_cheapest_pays_for_all_its_gpus():
@@ -67,7 +78,7 @@ def test_what_misses_or_has_a_problem_is_not_chosen():
         [
             curve("misses", 1, [point(8, 10.0, 5.0)]),
             curve("cut", 1, [point(8, 20.0, 40.0)], problem="stopped"),
-            SettingCurve("dead", 1, None, problem="did not start: out of memory"),
+            JudgedSetting("dead", 1, problem="did not start: out of memory"),
             curve("good", 1, [point(8, 90.0, 40.0), point(16, 80.0, 30.0), point(32, 70.0, 10.0)]),
         ]
     )
@@ -79,14 +90,18 @@ def test_what_misses_or_has_a_problem_is_not_chosen():
 def test_none_meets_the_slo():
     """No winner where every level of every setting misses, and none where nothing was measured."""
     assert decide_settings([curve("a", 1, [point(8, 10.0, 5.0)])]).winner is None
-    assert decide_settings([SettingCurve("a", 1, None, problem="did not start")]).winner is None
+    assert decide_settings([JudgedSetting("a", 1, problem="did not start")]).winner is None
 
 
-@pytest.mark.parametrize("key", ["workload_hash", "price_basis"])
-def test_unlike_settings_are_refused(key):
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("workload_hash", ("a", "b")), ("price", (PriceSpec(usd_per_hour=1), PriceSpec(usd_per_hour=2)))],
+)
+def test_unlike_settings_are_refused(key, values):
     """Costs of other work or at another price do not compare."""
-    with pytest.raises(PointsError, match="do not compare"):
-        decide_settings([curve(name, 1, [point(8, 10.0, 40.0)], **{key: name}) for name in ("a", "b")])
+    with pytest.raises(PointsError) as refused:
+        decide_settings([curve("a", 1, [point(8, 10.0, 40.0)], **{key: value}) for value in values])
+    assert refused.value.where == key
 
 
 def test_a_setting_that_answers_longer_is_told():

@@ -8,6 +8,7 @@ import pytest
 from factory import run_folder
 
 from benchsuite.errors import PriceError, SpecError
+from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import read_run
@@ -69,7 +70,7 @@ def test_energy_reaches_the_judgement_and_summary_json(judged):
     # a rented hour is never topped up with electricity
     assert eight.cost.cost_usd == pytest.approx(0.1, rel=1e-4)
 
-    plain = json.loads(json.dumps(judgement.summary(), allow_nan=False))["points"][0]
+    plain = json.loads(json.dumps(summary_json(judgement), allow_nan=False))["points"][0]
     assert plain["energy"]["gross_j"] == eight.energy.gross_j
     assert (plain["energy"]["gco2_g"], plain["gpu"]["uuids"]) == (None, ["GPU-0000"])
     assert plain["usd_per_hour_total"] == 3.6
@@ -90,7 +91,7 @@ def test_what_a_paid_api_answered_took_no_energy_here(judged):
 
 def test_nothing_measured_is_null(judged):
     """A run without telemetry: no energy, no zero."""
-    plain = judged(gpu=None, price={}).summary()["points"][0]
+    plain = summary_json(judged(gpu=None, price={}))["points"][0]
     assert (plain["energy"], plain["gpu"]) == (None, None)
 
 
@@ -108,7 +109,7 @@ def test_owned_gpus_are_priced_at_the_power_they_drew(judged):
     assert sixteen.cost.usd_per_hour == pytest.approx(1.12, abs=2e-3)
     assert sixteen.cost.cost_usd == pytest.approx(1.12 * 80 / 3600, rel=2e-3)
     assert judgement.usd_per_hour == sixteen.cost.usd_per_hour  # of the optimum
-    assert judgement.hourly == {8: eight.cost.usd_per_hour, 16: sixteen.cost.usd_per_hour}
+    assert judgement.hour_price == {8: eight.cost.usd_per_hour, 16: sixteen.cost.usd_per_hour}
 
 
 def test_owned_gpus_without_power_have_no_price(judged):

@@ -13,7 +13,8 @@ import pytest
 
 from benchsuite.analysis.metrics import parse_points
 from benchsuite.economics.decision import decide, judge_points
-from benchsuite.report.export import Told, as_csv, as_markdown, summary_json
+from benchsuite.report.export import as_csv, as_markdown, summary_json
+from benchsuite.report.judge import Judgement
 from benchsuite.results import EMPTY, Distribution, PointSummary
 from benchsuite.slo import parse_slo
 
@@ -27,6 +28,13 @@ POINT = {
 }  # fmt: skip
 
 
+def judgement(judged, slo, usd_per_hour, gpus=1):
+    return Judgement(
+        model=judged[0].point.model, source="run1", slo=slo, judged=tuple(judged), decision=decide(judged, slo),
+        usd_per_hour=usd_per_hour, gpus=gpus, hour_price=usd_per_hour * gpus,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def summary(stored):
     """summary.json of the paper's Mistral under an SLO."""
@@ -35,10 +43,7 @@ def summary(stored):
     def made(slo_text):
         slo = parse_slo(slo_text)
         judged = judge_points([point for point in points if point.model == "Mistral-Small"], slo, 1.58)
-        found = summary_json(
-            run_id="r", model="m", judged=judged, decision=decide(judged, slo), slo=slo, usd_per_hour=0.79, gpus=2
-        )
-        return json.loads(json.dumps(found, allow_nan=False))
+        return json.loads(json.dumps(summary_json(judgement(judged, slo, 0.79, gpus=2)), allow_nan=False))
 
     return made
 
@@ -82,7 +87,7 @@ def told(model="m", **more):
     known |= {"output_tok_s_per_user": 25.0, "input_tokens": 500, "output_tokens": 1000, "request_per_s": 10.0}
     slo = parse_slo("throughput>20")
     judged = judge_points([PointSummary(**known | more)], slo, 3.6)
-    return Told("run1", model, slo, tuple(judged), decide(judged, slo))
+    return judgement(judged, slo, 3.6)
 
 
 def rows(text):

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from command_line import CommandLine
 from factory import run_folder
 
+from benchsuite.analysis import metrics
+from benchsuite.report import judge
+from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
+from benchsuite.store import run_folder as folders
 from benchsuite.store.run_folder import read_run
 
 OWN, API, OTHER = "http://127.0.0.1:1", "https://api", "http://127.0.0.1:2"
@@ -30,7 +38,7 @@ def test_failed_rows_and_given_up_attempts_say_nothing_of_the_clock(tmp_path):
 
 def test_intervals_in_the_summary(tmp_path):
     """Three equal repeats leave no doubt; the keys that programs read."""
-    summary = judge_run(read_run(run_folder(tmp_path / "run", repeats=3))).summary()
+    summary = summary_json(judge_run(read_run(run_folder(tmp_path / "run", repeats=3))))
     assert summary["optimum"]["p_opt"] == 1.0
     assert summary["optimum"]["p_by_level"] == {"2": 0.0, "4": 1.0, "8": 0.0}
     point = summary["points"][1]
@@ -73,7 +81,7 @@ def test_the_apis_bill_decides(tmp_path):
 
 def test_who_answered_is_in_the_summary(tmp_path):
     """Each level's endpoints and its fallback; null where there is none."""
-    points = judge_run(run_with(tmp_path / "a", [OWN, API], PRICED)).summary()["points"]
+    points = summary_json(judge_run(run_with(tmp_path / "a", [OWN, API], PRICED)))["points"]
     assert [(p["endpoint"], p["role"], p["requests"]) for p in points[2]["endpoints"]] == [
         (OWN, "own", 8),
         (API, "fallback", 8),
@@ -82,17 +90,18 @@ def test_who_answered_is_in_the_summary(tmp_path):
     assert (fallback["request_share"], fallback["tries"], fallback["skips"]) == (0.5, 3, None)
     assert fallback["api_usd"] == pytest.approx(0.00096)
     assert points[0]["fallback"]["api_requests"] == 0
-    alone = judge_run(run_with(tmp_path / "b", [OWN])).summary()["points"][0]
+    alone = summary_json(judge_run(run_with(tmp_path / "b", [OWN])))["points"][0]
     assert (alone["fallback"], alone["imbalance"], len(alone["endpoints"])) == (None, None, 1)
-    older = judge_run(read_run(run_folder(tmp_path / "c", row=lambda row: row._replace(endpoint=None))))
-    assert (older.summary()["points"][0]["fallback"], older.summary()["points"][0]["endpoints"]) == (None, None)
+    unnamed = run_folder(tmp_path / "c", row=lambda row: row._replace(endpoint=None))
+    older = summary_json(judge_run(read_run(unnamed)))
+    assert (older["points"][0]["fallback"], older["points"][0]["endpoints"]) == (None, None)
 
 
 def test_a_bill_that_is_not_known_leaves_no_cost(tmp_path):
     """Without the API's prices no level has a cost, rather than one that leaves the bill out."""
     judgement = judge_run(run_with(tmp_path / "a", [OWN, API], {"base_url": API, "model": "paid"}))
     assert [one.cost.cost_usd for one in judgement.judged] == [None] * 3
-    assert judgement.usd_per_hour_total is None
+    assert judgement.hour_price is None
     assert "fallback_bill_unknown" in codes(judgement, 8)
 
 
@@ -101,3 +110,25 @@ def test_two_servers_and_one_gpu(tmp_path):
     judgement = judge_run(run_with(tmp_path / "a", [OWN, OTHER]))
     assert "gpus_fewer_than_endpoints" in codes(judgement, 8)
     assert ["imbalance" in codes(judgement, level) for level in (2, 8)] == [True, False]
+
+
+def test_a_sweep_is_judged_once(tmp_path: Path, cli: CommandLine, simulated: Any, monkeypatch: pytest.MonkeyPatch):
+    """Terminal, summary.json and report.html are of one judgement: read once, and resampled once a level."""
+    calls: Counter[str] = Counter()
+
+    def counted(module: Any, name: str) -> None:
+        function = getattr(module, name)
+
+        def call(*args: Any, **more: Any) -> Any:
+            calls[name] += 1
+            return function(*args, **more)
+
+        monkeypatch.setattr(module, name, call)
+
+    for module, name in ((judge, "judge_run"), (folders, "read_run"), (metrics, "level_intervals")):
+        counted(module, name)
+    asked = f"--base-url {simulated.base_url} --concurrency 1,2 --repeats 2 --requests 4 --gpu off --slo ttft_mean<10s"
+    cli("sweep", asked, "--output", tmp_path / "run")
+
+    assert (tmp_path / "run" / "report.html").exists()
+    assert calls == {"judge_run": 1, "read_run": 1, "level_intervals": 2}

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from benchsuite.analysis.metrics import parse_points
-from benchsuite.economics.decision import decide, judge_points
-from benchsuite.economics.matrix_decision import SettingCurve, decide_settings
+from benchsuite.economics.decision import JudgedLevels, decide, judge_points
+from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
 from benchsuite.report.matrix import SettingReport, headline, notes, print_matrix, rows, to_csv, to_json, to_markdown
 from benchsuite.results import Estimate, PointEnergy
 from benchsuite.slo import parse_slo
@@ -20,10 +20,14 @@ HEAD = "model,concurrency,requests,time_s,ttft_s,output_tokens\n"
 ENERGY = PointEnergy(2, 60.0, "counter", 600.0, None, None, 10.0, 0.25, None, None, None, None, None)
 
 
-def curve(name: str, gpus: int, lines: str, usd: float | None = 3.6, j: PointEnergy | None = None) -> SettingCurve:
+def curve(name: str, gpus: int, lines: str, usd: float | None = 3.6, j: PointEnergy | None = None) -> JudgedSetting:
     points = parse_points(HEAD + lines, where="test")
     judged = [replace(one, energy=j) for one in judge_points(points, SLO, None if usd is None else usd * gpus)]
-    return SettingCurve(name, gpus, decide(judged, SLO), tuple(judged), slo=str(SLO))
+    levels = JudgedLevels(
+        model="m", source="test", slo=SLO, judged=tuple(judged), decision=decide(judged, SLO), gpus=gpus,
+        usd_per_hour=usd, hour_price=None if usd is None else usd * gpus,
+    )  # fmt: skip
+    return JudgedSetting(name, gpus, levels)
 
 
 def report(status: str = "measured", **facts: str) -> SettingReport:
@@ -33,7 +37,7 @@ def report(status: str = "measured", **facts: str) -> SettingReport:
 TWO = curve("tp=2", 2, "m,8,100,60,0.1,20000\nm,16,100,50,0.2,12000")
 ONE = curve("tp=1", 1, "m,8,100,100,0.1,20000")
 BAD = curve("tp=4", 4, "m,8,100,100,0.1,8000")
-DEAD = SettingCurve("fp8", 1, None, problem="did not start: CUDA out of memory")
+DEAD = JudgedSetting("fp8", 1, problem="did not start: CUDA out of memory")
 
 
 def test_what_is_said(snapshot):
@@ -79,8 +83,9 @@ def test_the_table(snapshot):
 def test_a_narrow_terminal_cuts_no_word():
     """Names take a line a flag, intervals and verdicts two; all words stay whole in 80 columns."""
     interval = {"usd_per_1m_output_tokens": Estimate(6.0, 5.111, 7.222, 3, "t")}
-    judged = tuple(replace(one, intervals=interval) for one in ONE.judged)
-    named = replace(ONE, name="quantization=fp8 max-num-seqs=64", judged=judged, decision=decide(judged, SLO))
+    judged = tuple(replace(one, intervals=interval) for one in ONE.levels.judged)
+    levels = replace(ONE.levels, judged=judged, decision=decide(judged, SLO))
+    named = replace(ONE, name="quantization=fp8 max-num-seqs=64", levels=levels)
     found = replace(decide_settings([named, DEAD]), p_cheapest={0: 1.0})
     out = io.StringIO()
     print_matrix(found, [report(), report("did not start")], str(SLO), Console(file=out, width=80))

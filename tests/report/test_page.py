@@ -10,7 +10,9 @@ from html.parser import HTMLParser
 import pytest
 from factory import run_folder
 
+from benchsuite.report.judge import judge_run
 from benchsuite.report.page import write_report
+from benchsuite.store.run_folder import read_run
 
 HOSTILE = "<script>alert(1)</script><img src=http://x.invalid/a onerror=alert(2)>"
 
@@ -51,7 +53,7 @@ def page(tmp_path_factory):
         key = repr(more)
         if key not in made:
             run = run_folder(tmp_path_factory.mktemp("page") / "run", **more)
-            made[key] = Page(write_report(run).read_text("utf-8"))
+            made[key] = Page(write_report(judge_run(read_run(run))).read_text("utf-8"))
         return made[key]
 
     return of
@@ -174,6 +176,6 @@ def test_one_level_is_no_choice(page):
 def test_an_odd_run_has_a_page(tmp_path, columns, unknown):
     """Without streaming, and without tokens: it says what is not known."""
     run = run_folder(tmp_path / "run", row=lambda row: row._replace(**dict.fromkeys(columns)))
-    html = write_report(run).read_text("utf-8")
+    html = write_report(judge_run(read_run(run))).read_text("utf-8")
     assert f"{unknown}.</h1>" in html
     assert "no value is known" in html

@@ -15,6 +15,7 @@ from rich.console import Console
 from benchsuite.errors import InputError, PointsError
 from benchsuite.redact import csv_cell, markdown_text, printable
 from benchsuite.report.console import safe
+from benchsuite.report.judge import judge_run
 from benchsuite.report.page import render
 from benchsuite.store.run_folder import read_run, recover
 
@@ -55,7 +56,7 @@ def test_no_text_becomes_a_tag(tmp_path):
         column = pa.array([TAG] * table.num_rows)
         table = table.set_column(table.column_names.index(name), name, column)
     pq.write_table(table, folder / "requests.parquet")
-    plain, page = render(read_run(RUN)), render(read_run(folder))
+    plain, page = (render(judge_run(read_run(run))) for run in (RUN, folder))
 
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert "<img" not in page
