@@ -19,6 +19,8 @@ from benchsuite.store.files import SCHEMA, write_json, write_parquet
 from benchsuite.store.journal import Journal, read_journal, wait_for_writers
 from benchsuite.store.run_folder import RunFolder, read_run, recover
 
+ROOT = Path(__file__).parents[1]
+
 
 def row(i: int = 0, **changes: object) -> RequestRecord:
     """Row i, with three chunks."""
@@ -416,18 +418,18 @@ def test_a_crash_between_the_whole_and_its_parts_doubles_no_row(tmp_path):
     assert (ids(run.table), run.gpu.num_rows) == (["p0", "p1", "p2", "p3"], 1)
 
 
-def test_an_older_run_has_every_column(tmp_path):
-    """Columns that schema 1 did not have are null, its rows are of the first attempt, and unknown columns are kept."""
+def test_a_run_of_another_version_has_every_column(tmp_path):
+    """Columns that it lacks are null, and columns that this version does not know are kept behind them."""
     journal_of(tmp_path / "j", [row(0)])
-    old = read_journal(tmp_path / "j").drop_columns(["attempt", "endpoint", "server_queue_s"])
+    old = read_journal(tmp_path / "j").drop_columns(["endpoint", "server_queue_s"])
     old = old.append_column("from_the_future", pa.array(["x"]))
     (tmp_path / "run").mkdir()
     pq.write_table(old, tmp_path / "run" / "requests.parquet")
     write_json(tmp_path / "run" / "manifest.json", {"schema": 1, "points": []})
     table = read_run(tmp_path / "run").table
     assert table.schema.names == [*RequestRecord._fields, "from_the_future"]
-    assert table.select(["attempt", "endpoint", "server_queue_s", "from_the_future"]).to_pylist() == [
-        {"attempt": 0, "endpoint": None, "server_queue_s": None, "from_the_future": "x"}
+    assert table.select(["endpoint", "server_queue_s", "from_the_future"]).to_pylist() == [
+        {"endpoint": None, "server_queue_s": None, "from_the_future": "x"}
     ]
 
 

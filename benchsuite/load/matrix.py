@@ -139,7 +139,7 @@ def _refuse(path: Path, found: list[str]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         if not lock(descriptor):
             raise InputError(

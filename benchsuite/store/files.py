@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a temporary neighbour, fsync, rename."""
+"""What is where in a run folder, the columns of its tables, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchsuite.errors import StoreError
+from benchsuite.errors import BenchsuiteError, StoreError
 from benchsuite.fault_points import reach
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked_bytes, masked_tree
@@ -49,28 +49,6 @@ SAMPLE_SCHEMAS = {
     )
     for name, record in ((GPU, GpuSample), (SERVER, ServerSample))
 }
-DICTIONARY_COLUMNS = [
-    field.name for field in SCHEMA if field.type == pa.string() and field.name not in ("request_id", "response_id")
-]
-
-
-def at_current_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with every column of `schema` in its order, null where it has none, and unknown ones kept behind.
-
-    A row that does not say its attempt is of the first.
-    """
-    columns = []
-    for field in schema:
-        if field.name in table.column_names:
-            columns.append(table[field.name])
-        elif field.name == "attempt":
-            columns.append(pa.array([0] * table.num_rows, field.type, from_pandas=False))
-        else:
-            columns.append(pa.nulls(table.num_rows, field.type))
-    unknown = [name for name in table.column_names if name not in schema.names]
-    whole = pa.table([*columns, *(table[name] for name in unknown)], names=[*schema.names, *unknown])
-    return whole.replace_schema_metadata(table.schema.metadata)
-
 
 MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summary.json", "report.html"
 JOURNALS, POINTS = "journal", "points"
@@ -80,11 +58,6 @@ SAMPLES = {name: f"{name}.parquet" for name in (GPU, SERVER)}
 def part_name(point_id: str, attempt: int) -> str:
     """What the files of one attempt at a point are called, without their ends."""
     return f"{point_id}.a{attempt}" if attempt else point_id
-
-
-def part_of_journal(path: Path) -> str:
-    """The part that a journal belongs to: 'c0008-r0.a1.w3.arrows' is of 'c0008-r0.a1'."""
-    return path.name.rpartition(".w")[0]
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -100,13 +73,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Put `table` at `path`, whole or not at all: zstd, gaps split by byte (they compress best so)."""
+    texts = [field.name for field in table.schema if field.type == pa.string()]
     with _replacing(path) as temporary:
         pq.write_table(
             table,
             temporary,
             compression="zstd",
             compression_level=3,
-            use_dictionary=[name for name in DICTIONARY_COLUMNS if name in table.column_names],
+            use_dictionary=[name for name in texts if name not in ("request_id", "response_id")],
             column_encoding={"chunk_gap_us.list.element": "BYTE_STREAM_SPLIT"}
             if "chunk_gap_us" in table.column_names
             else None,
@@ -114,33 +88,30 @@ def write_parquet(path: Path, table: pa.Table) -> None:
         )
 
 
-class _replacing:  # noqa: N801 - a context manager
+@contextlib.contextmanager
+def os_error_as(kind: type[BenchsuiteError], what: str, path: Path) -> Iterator[None]:
+    """An OSError in the block becomes an error of this kind."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(what, where=str(path), given=str(error)) from None
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     """A temporary neighbour of `path` that takes its place, synced, if the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._temporary = path, path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Path:
-        return self._temporary
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if kind is not None:
-            self._drop()
-            if isinstance(error, OSError):
-                raise StoreError("a file cannot be written", where=str(self._path), given=str(error)) from None
-            return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with os_error_as(StoreError, "a file cannot be written", path):
         try:
-            sync(self._temporary)
+            yield temporary
+            sync(temporary)  # some file systems say only now that they are full
             reach("rename")
-            self._temporary.replace(self._path)
-            sync(self._path.parent)
-        except OSError as failed:  # some file systems say only now that they are full
-            self._drop()
-            raise StoreError("a file cannot be written", where=str(self._path), given=str(failed)) from None
-
-    def _drop(self) -> None:
-        with contextlib.suppress(OSError):  # where nothing can be written, nothing can be removed either
-            self._temporary.unlink(missing_ok=True)
+            temporary.replace(path)
+            sync(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):  # where nothing can be written, nothing can be removed either
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 def sync(path: Path) -> None:
@@ -155,8 +126,22 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def lock(file: IO[bytes] | int, *, shared: bool = False) -> bool:
-    """Lock a file, or a folder's descriptor, without waiting; False if another process has it. Raises OSError.
+def remove(*paths: Path) -> None:
+    """Remove files, and folders that are empty then, in this order. Raises OSError."""
+    for path in paths:
+        reach("unlink")
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> None:
+    """Give a damaged file another name, so that it is not overwritten."""
+    reach("rename")
+    n = sum(1 for _ in path.parent.glob(f"{path.name}.torn*"))
+    path.rename(path.with_name(f"{path.name}.torn" + (f"-{n + 1}" if n else "")))
+
+
+def lock(opened: IO[bytes] | int, *, shared: bool = False) -> bool:
+    """Lock an open file or folder until it is closed, or its process ends; False if somebody else has the lock.
 
     File systems that know no locks have all of them free, as has Windows, where runs are read but not measured.
     """
@@ -165,38 +150,10 @@ def lock(file: IO[bytes] | int, *, shared: bool = False) -> bool:
     except ImportError:
         return True
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
     return True
-
-
-def drop_temporaries(folder: Path) -> None:
-    """Remove what a process that was killed left of files that never took their place. For the folder's one writer."""
-    remove(*folder.glob(".*.tmp"))
-
-
-def remove(*paths: Path) -> None:
-    """Remove files, and folders that are empty then, in this order. Raises OSError."""
-    for path in paths:
-        reach("unlink")
-        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def failing_as_store_error(what: str, path: Path) -> Iterator[None]:
-    """An OSError in the block becomes a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(what, where=str(path), given=str(error)) from None
-
-
-def put_aside(path: Path) -> None:
-    """Give a damaged file another name, so that it is not overwritten."""
-    reach("rename")
-    n = sum(1 for _ in path.parent.glob(f"{path.name}.torn*"))
-    path.rename(path.with_name(f"{path.name}.torn" + (f"-{n + 1}" if n else "")))

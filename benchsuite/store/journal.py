@@ -17,15 +17,7 @@ from benchsuite.errors import StoreError
 from benchsuite.fault_points import reach
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked
-from benchsuite.store.files import (
-    COLUMN_TYPES,
-    SAMPLE_SCHEMAS,
-    SCHEMA,
-    at_current_schema,
-    failing_as_store_error,
-    lock,
-    sync,
-)
+from benchsuite.store.files import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA, lock, os_error_as, sync
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
@@ -44,7 +36,7 @@ class _Stream:
         self._path, self._point = path, point
         self._file = path.open("xb", buffering=0)
         sync(path.parent)  # that there is such a file must outlive a power cut too
-        lock(self._file)  # until the process ends, however: see `wait_for_writers`
+        lock(self._file)  # for `wait_for_writers`
         self._waiting = bytearray()
         self._written = self._given = 0
         self.closed = False
@@ -64,23 +56,24 @@ class _Stream:
 
     def push(self) -> None:
         """Write what waits. Raises StoreError, and then nothing of it is in the file."""
-        try:
-            with memoryview(self._waiting) as waiting:
-                done = 0
-                reach(self._point)
-                while done < len(waiting):
-                    done += os.write(self._file.fileno(), waiting[done:])
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file.fileno(), self._written)
-                os.lseek(self._file.fileno(), self._written, os.SEEK_SET)
-            raise StoreError("a journal cannot be written", where=str(self._path), given=str(error)) from None
+        with os_error_as(StoreError, "a journal cannot be written", self._path):
+            try:
+                with memoryview(self._waiting) as waiting:
+                    done = 0
+                    reach(self._point)
+                    while done < len(waiting):
+                        done += os.write(self._file.fileno(), waiting[done:])
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file.fileno(), self._written)
+                    os.lseek(self._file.fileno(), self._written, os.SEEK_SET)
+                raise
         self._written += done
         self._waiting = bytearray()
 
     def sync(self) -> None:
         """Force what was pushed onto the disk. Raises StoreError."""
-        with failing_as_store_error("a journal cannot be written", self._path):
+        with os_error_as(StoreError, "a journal cannot be written", self._path):
             reach("fsync")
             os.fsync(self._file.fileno())
 
@@ -98,13 +91,12 @@ class Journal:
     """The rows of one point and worker, appended as they come; at most the last 250 ms are lost in a crash."""
 
     def __init__(self, path: Path) -> None:
-        with failing_as_store_error("a journal cannot be written", path):
+        with os_error_as(StoreError, "a journal cannot be written", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = _Stream(path)
             self._writer = pa.ipc.new_stream(self._stream, SCHEMA)
         self._rows: list[RequestRecord] = []
         self._flushed_ns = 0
-        self._synced_ns = 0
 
     def append(self, row: RequestRecord) -> None:
         """Add a row; it is on disk after the next flush."""
@@ -180,7 +172,7 @@ class SampleLog:
     def __init__(self, path: Path, name: str) -> None:
         self._schema = SAMPLE_SCHEMAS[name]
         self._lock = threading.Lock()
-        with failing_as_store_error("a sample log cannot be written", path):
+        with os_error_as(StoreError, "a sample log cannot be written", path):
             self._stream = _Stream(path, "sample")
             self._writer = pa.ipc.new_stream(self._stream, self._schema)
 
@@ -188,9 +180,9 @@ class SampleLog:
         """Add samples taken together. Raises StoreError."""
         if not samples:
             return
-        columns = zip(*(map(_masked, sample) for sample in samples), strict=True)
+        columns = zip(*samples, strict=True)
         arrays = [
-            pa.array(values, type=field.type, from_pandas=False)
+            pa.array([masked(v) if isinstance(v, str) else v for v in values], type=field.type, from_pandas=False)
             for field, values in zip(self._schema, columns, strict=True)
         ]
         with self._lock:
@@ -206,20 +198,19 @@ class SampleLog:
                 self._stream.close()
 
 
-def _masked(value: Any) -> Any:
-    return masked(value) if isinstance(value, str) else value
-
-
 def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
-    """Every whole batch of a journal, at the current schema whatever version wrote it; a torn tail is left out."""
+    """Every whole batch of a journal, at the current schema whatever version wrote it; a torn tail is left out.
+
+    Columns that it lacks are null, those that this version does not know are kept behind the others.
+    """
     batches: list[pa.RecordBatch] = []
     source = pa.py_buffer(path.read_bytes())
     # the suppressed errors are the tail that a crash tore, or a journal without even a schema
     with contextlib.suppress(OSError, pa.ArrowInvalid):
         batches.extend(pa.ipc.open_stream(source))
-    written = batches[0].schema if batches else schema
-    table = pa.Table.from_batches(batches, schema=written)
-    return table if written.equals(schema) else at_current_schema(table, schema)
+    if not batches:
+        return schema.empty_table()
+    return pa.concat_tables([schema.empty_table(), pa.Table.from_batches(batches)], promote_options="default")
 
 
 def wait_for_writers(folder: Path, most_s: float = _WRITERS_S) -> Path | None:

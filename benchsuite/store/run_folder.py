@@ -1,4 +1,9 @@
-"""A run folder read back: finished, cut short, or still being written."""
+"""A run folder, written by one process at a time and never over what is there; and read back, whole or cut short.
+
+While a point runs, each worker appends its rows to a journal. At the point's end its journals become
+points/<part>.parquet; at the run's end those become requests.parquet. The samples of GPUs and servers are logs that
+become gpu.parquet and server.parquet. Every file but a journal or a log appears whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchsuite import __version__
-from benchsuite.errors import InputError, PointsError, read_json
+from benchsuite.errors import InputError, PointsError, StoreError, read_json
 from benchsuite.fault_points import reach
 from benchsuite.manifest import RunManifest
 from benchsuite.records import SCHEMA_VERSION
@@ -35,12 +40,9 @@ from benchsuite.store.files import (
     SCHEMA,
     SERVER,
     SUMMARY,
-    at_current_schema,
-    drop_temporaries,
-    failing_as_store_error,
     lock,
+    os_error_as,
     part_name,
-    part_of_journal,
     put_aside,
     remove,
     sync,
@@ -65,20 +67,42 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
-        ours = (MANIFEST, REQUESTS, SUMMARY, REPORT, *SAMPLES.values(), JOURNALS, POINTS)
-        try:
+        with os_error_as(InputError, "the output folder cannot be made", path):
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
-        with suppress(OSError):  # a folder that may not be read is no concern of ours
-            sync(path.absolute().parent)
-        self._take_lock()
-        try:
-            self._refuse_living_writers()
-            holds_run = (path / MANIFEST).exists()
-            samples = [] if holds_run else self._samples_alone()
-            taken = [name for name in ours if _holds_something(path / name) and not (samples and name == JOURNALS)]
-            if taken and not holds_run:
+            with suppress(OSError):  # a folder that may not be read is no concern of ours
+                sync(path.absolute().parent)
+            self._lock = os.open(path, os.O_RDONLY)  # the folder itself, so that no lock file is left behind
+            try:
+                self.before = self._take()
+            except BaseException:
+                self.release()
+                raise
+        self._sessions = len(self.before.manifest.sessions or [{}]) if self.before else 0
+
+    def _take(self) -> Run | None:
+        path = self.path
+        if self._lock is not None and not lock(self._lock):
+            raise InputError(
+                "another benchsuite is measuring into this folder",
+                where=str(path),
+                expected="one run at a time in a folder",
+                hint="wait for it, or name another --output",
+            )
+        if (journal := wait_for_writers(path / JOURNALS)) is not None:
+            raise InputError(
+                "a measuring process of a sweep that was killed still writes into this folder",
+                where=str(journal),
+                expected="that it ends by itself, within milliseconds",
+                hint="look for processes of benchsuite that are stopped or hang, and end them",
+            )
+        holds_run = (path / MANIFEST).exists()
+        if not holds_run:
+            # a sweep that ended before it had written its manifest left logs of samples, and no rows with them
+            logs = list((path / JOURNALS).iterdir()) if (path / JOURNALS).is_dir() else []
+            if all(log.suffix == ".samples" for log in logs):
+                remove(*logs)
+            ours = (REQUESTS, SUMMARY, REPORT, *SAMPLES.values(), JOURNALS, POINTS)
+            if taken := [name for name in ours if _holds_something(path / name)]:
                 raise InputError(
                     "the output folder holds files of a run but no manifest; nothing measured is ever overwritten",
                     where=str(path),
@@ -86,53 +110,11 @@ class RunFolder:
                     expected="a new folder, or a run folder to go on with",
                     hint="name another folder",
                 )
-            remove(*samples)
-            self.before: Run | None = read_run(path) if holds_run else None
-            for name in (JOURNALS, POINTS):
-                (path / name).mkdir(exist_ok=True)
-                drop_temporaries(path / name)
-            drop_temporaries(path)
-        except OSError as error:
-            self.release()
-            raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
-        except BaseException:
-            self.release()
-            raise
-        self._sessions = len(self.before.manifest.sessions or [{}]) if self.before else 0
-
-    def _take_lock(self) -> None:
-        """Lock the folder itself: no file is left behind, and the system lets go when the process ends, however."""
-        if os.name == "nt":
-            return
-        try:
-            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            locked = lock(self._lock)
-        except OSError as error:
-            self.release()
-            raise InputError("the output folder cannot be used", where=str(self.path), given=str(error)) from None
-        if not locked:
-            self.release()
-            raise InputError(
-                "another benchsuite is measuring into this folder",
-                where=str(self.path),
-                expected="one run at a time in a folder",
-                hint="wait for it, or name another --output",
-            )
-
-    def _refuse_living_writers(self) -> None:
-        journal = wait_for_writers(self.path / JOURNALS)
-        if journal is not None:
-            raise InputError(
-                "a measuring process of a sweep that was killed still writes into this folder",
-                where=str(journal),
-                expected="that it ends by itself, within milliseconds",
-                hint="look for processes of benchsuite that are stopped or hang, and end them",
-            )
-
-    def _samples_alone(self) -> list[Path]:
-        """The logs of samples, if there are no rows with them: a sweep ended before it had written its manifest."""
-        journals = list((self.path / JOURNALS).iterdir()) if (self.path / JOURNALS).is_dir() else []
-        return journals if all(path.suffix == ".samples" for path in journals) else []
+        before = read_run(path) if holds_run else None
+        for folder in (path / JOURNALS, path / POINTS, path):
+            folder.mkdir(exist_ok=True)
+            remove(*folder.glob(".*.tmp"))  # what a killed process left of files that never took their place
+        return before
 
     def release(self) -> None:
         """Let others write to the folder."""
@@ -156,7 +138,7 @@ class RunFolder:
     def finish_point(self, point_id: str, attempt: int = 0) -> pa.Table:
         """Compact the journals of an attempt into its Parquet file, and return its rows."""
         part = part_name(point_id, attempt)
-        with failing_as_store_error("the rows of a point cannot be put together", self.path):
+        with os_error_as(StoreError, "the rows of a point cannot be put together", self.path):
             reach("compaction")
             journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
             table = pa.concat_tables([SCHEMA.empty_table(), *map(read_journal, journals)], promote_options="default")
@@ -167,7 +149,7 @@ class RunFolder:
 
     def finish(self) -> None:
         """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
-        with failing_as_store_error("the rows of the run cannot be put together", self.path):
+        with os_error_as(StoreError, "the rows of the run cannot be put together", self.path):
             reach("compaction")
             tables = {REQUESTS: read_rows(self.path)}
             tables |= {file: samples for name, file in SAMPLES.items() if (samples := read_samples(self.path, name))}
@@ -204,7 +186,7 @@ def recover(path: Path) -> Run:
                 point.status = "interrupted"
         if manifest.status == "running":
             manifest.status = "interrupted"
-        with failing_as_store_error("the run cannot be recovered", path):
+        with os_error_as(StoreError, "the run cannot be recovered", path):
             folder.finish()
             folder.write_manifest(manifest)
     finally:
@@ -217,11 +199,9 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
 
     rows: dicts with the columns of requests.parquet. Refuses a folder that holds anything.
     """
-    try:
+    with os_error_as(InputError, "the output folder cannot be made", path):
         path.mkdir(parents=True, exist_ok=True)
         taken = next(path.iterdir(), None)
-    except OSError as error:
-        raise InputError("the output folder cannot be made", where=str(path), given=str(error)) from None
     if taken is not None:
         raise InputError("the output folder is not empty", where=str(path), expected="a new folder")
     filled = ({"attempt": 0} | row for row in rows)
@@ -253,10 +233,7 @@ class Run:
     def last_attempts(self) -> dict[str, int]:
         """The highest attempt of each point that has rows."""
         keys = zip(self.table["point_id"].to_pylist(), self.table["attempt"].to_pylist(), strict=True)
-        last: dict[str, int] = {}
-        for point_id, attempt in set(keys):
-            last[point_id] = max(last.get(point_id, 0), attempt or 0)
-        return last
+        return dict(sorted({(point_id, attempt or 0) for point_id, attempt in keys}))
 
     @property
     def whole(self) -> pa.Table:
@@ -306,19 +283,17 @@ def read_rows(path: Path) -> pa.Table:
 
     So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
     """
-    journals = sorted((path / JOURNALS).glob("*.arrows"))
+    journals: dict[str, list[Path]] = {}
+    for journal in sorted((path / JOURNALS).glob("*.arrows")):
+        journals.setdefault(journal.name.rpartition(".w")[0], []).append(journal)
     points = sorted((path / POINTS).glob("*.parquet"))
-    whole = _read_whole(path / REQUESTS, SCHEMA, spare=bool(points or journals))
-    tables = [] if whole is None else [whole]
-    there = {str(part) for table in tables for part in _parts(table).unique().to_pylist()}
-    journaled = {part_of_journal(journal) for journal in journals}
+    tables = _read_parquet(path / REQUESTS, SCHEMA, spare=bool(points or journals))
+    there = {part for table in tables for part in _parts(table).unique().to_pylist()}
     for point in points:
-        if point.stem not in there:
-            table = _read_whole(point, SCHEMA, spare=point.stem in journaled)
-            if table is not None:
-                there.add(point.stem)
-                tables.append(table)
-    tables += [read_journal(journal) for journal in journals if part_of_journal(journal) not in there]
+        if point.stem not in there and (rows := _read_parquet(point, SCHEMA, spare=point.stem in journals)):
+            there.add(point.stem)
+            tables += rows
+    tables += [read_journal(journal) for part, paths in journals.items() if part not in there for journal in paths]
     return pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
 
 
@@ -330,34 +305,31 @@ def is_torn(file: Path) -> bool:
         return True
 
 
-def _read_whole(file: Path, schema: pa.Schema, *, spare: bool) -> pa.Table | None:
-    """A Parquet file at the current schema, None if there is none. spare: its rows lie in its parts too, which stand in
-    for it if it is torn (not by us, who put files in place whole, but by a disk)."""
+def _read_parquet(file: Path, schema: pa.Schema, *, spare: bool) -> list[pa.Table]:
+    """A Parquet file at the current schema, if there is one.
+
+    spare: its rows lie in its parts too, which stand in for it if it is torn (by a disk: we put files in place whole).
+    """
     if not file.exists() or (spare and is_torn(file)):
-        return None
+        return []
     with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
-        return at_current_schema(parquet.read(), schema)
+        return [pa.concat_tables([schema.empty_table(), parquet.read()], promote_options="default")]
 
 
 def read_samples(path: Path, name: str) -> pa.Table | None:
     """The run's samples, `GPU` or `SERVER`: of their file, and of the logs of sessions that are not in it yet."""
-    schema, file = SAMPLE_SCHEMAS[name], path / SAMPLES[name]
+    schema = SAMPLE_SCHEMAS[name]
     logs = [read_journal(log, schema) for log in sorted((path / JOURNALS).glob(f"{name}.s*.samples"))]
-    whole = _read_whole(file, schema, spare=bool(logs))
-    tables = [] if whole is None else [whole]
-    if not tables and not logs:
-        return None
-    if whole is not None:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
+    tables = _read_parquet(path / SAMPLES[name], schema, spare=bool(logs))
+    for whole in tables:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
         logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
-    tables += logs
-    return pa.concat_tables(tables, promote_options="default")
+    return pa.concat_tables([*tables, *logs], promote_options="default") if tables or logs else None
 
 
 def _parts(table: pa.Table) -> pa.ChunkedArray:
     """The part that each row belongs to, as `part_name` has it."""
-    attempts = pc.fill_null(pc.cast(table["attempt"], pa.int32()), 0)
-    renewed = pc.binary_join_element_wise(table["point_id"], pc.cast(attempts, pa.string()), ".a")
-    return pc.if_else(pc.equal(attempts, 0), table["point_id"], renewed)
+    renewed = pc.binary_join_element_wise(table["point_id"], pc.cast(table["attempt"], pa.string()), ".a")
+    return pc.if_else(pc.equal(table["attempt"], 0), table["point_id"], renewed)
 
 
 def _points_without_rows(run: Run) -> list[str]:
