@@ -27,14 +27,13 @@ def command(run: Path) -> int:
 
     found = recover(run)
     rows = Counter(zip(found.table["point_id"].to_pylist(), found.table["attempt"].to_pylist(), strict=True))
-    for point in found.manifest.get("points", []):
-        key = point["point_id"], point.get("attempt", 0)
-        attempt = f" attempt {key[1] + 1}" if key[1] else ""
-        click.echo(f"{key[0]}{attempt}: {rows[key]} rows, {point['status']}")
+    for point in found.manifest.points:
+        attempt = f" attempt {point.attempt + 1}" if point.attempt else ""
+        click.echo(f"{point.point_id}{attempt}: {rows[point.point_id, point.attempt]} rows, {point.status}")
     whole, planned = {p.point_id for p in found.manifest.complete_points}, found.manifest.planned_points
     missing = [point_id for point_id in planned if point_id not in whole]
     click.echo(
-        f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest['status']}"
+        f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest.status}"
     )
     if missing:
         click.echo(f"measure the rest: benchsuite sweep --resume {run}")

@@ -87,9 +87,9 @@ def run_setting(setting: Setting) -> CalibrationRun:
     return CalibrationRun(
         setting,
         run.table,
-        run.manifest["clock"]["origin_monotonic_ns"],
+        run.manifest.clock.origin_monotonic_ns or 0,
         {response["id"]: response for response in truth},
-        run.manifest["points"][0]["client"],
+        run.manifest.points[0].client,
     )
 
 

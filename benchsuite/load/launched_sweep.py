@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pyarrow as pa
-
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.errors import EngineError, InputError, RunError, ServerDied, StoreError
 from benchsuite.load.preflight import Preflight
-from benchsuite.load.progress import Step, SweepResult, View
+from benchsuite.load.progress import SweepResult, View
 from benchsuite.load.sweep import sweep
-from benchsuite.load.worker_pool import Progress
 from benchsuite.manifest import RunManifest
 from benchsuite.serving.launch import keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
@@ -96,7 +93,7 @@ def sweep_launched(
     rows; the points finished before stand. Raises what `launched` and `sweep` raise, and ServerDied with the end of its
     log.
     """
-    seen = _Seen(view)
+    seen = _PathRemembered(view)
     with launched(
         plan,
         log_path=log_path,
@@ -146,13 +143,13 @@ def mark_invalid(path: Path | None, died_ns: int | None, *, last: bool) -> None:
     """
     if path is None:
         return
-    manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    points, origin_ns = manifest["points"], manifest["clock"]["origin_monotonic_ns"]
-    for point in points:
-        outlived = died_ns is not None and point.get("ended_s", 0.0) > (died_ns - origin_ns) / NS_PER_S
-        if point["status"] == "complete" and (outlived or (last and point is points[-1])):
-            point |= {"status": "invalid", "invalid": "the server died while it was measured"}
-    write_json(path / MANIFEST, manifest)
+    manifest = RunManifest.read(json.loads((path / MANIFEST).read_text("utf-8")), str(path))
+    origin_ns = manifest.clock.origin_monotonic_ns or 0
+    for point in manifest.points:
+        outlived = died_ns is not None and (point.ended_s or 0.0) > (died_ns - origin_ns) / NS_PER_S
+        if point.status == "complete" and (outlived or (last and point is manifest.points[-1])):
+            point.status, point.invalid = "invalid", "the server died while it was measured"
+    write_json(path / MANIFEST, manifest.plain())
 
 
 def _died(server: LaunchedServer, path: Path | None, what: str | None) -> ServerDied:
@@ -161,22 +158,14 @@ def _died(server: LaunchedServer, path: Path | None, what: str | None) -> Server
     return ServerDied(died.what, where=died.where, given=died.given, hint=kept if path else None)
 
 
-class _Seen:
-    """Hands everything on to the view, and remembers where the run is."""
+class _PathRemembered:
+    """The view, which also remembers where the run is."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self.path: Path | None = None
+        self.progress, self.point_done, self.note = view.progress, view.point_done, view.note
 
     def begun(self, run_id: str, path: Path, found: Preflight) -> None:
         self.path = path
         self._view.begun(run_id, path, found)
-
-    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None:
-        self._view.progress(step, progress, elapsed_s)
-
-    def point_done(self, step: Step, rows: pa.Table, wall_s: float) -> None:
-        self._view.point_done(step, rows, wall_s)
-
-    def note(self, text: str) -> None:
-        self._view.note(text)

@@ -76,11 +76,11 @@ class MatrixFolder:
             return False
         try:
             manifest = read_run(path).manifest
-            before = parse_spec(manifest["spec"], where=str(path))
+            before = parse_spec(manifest.spec, where=str(path))
         except (BenchsuiteError, KeyError):
             return False  # not ours, or of a version that this one cannot read: measure anew
-        same_set = (manifest.get("workload") or {}).get("content_hash") == self.plan["workload_hash"]
-        ended_well = manifest.get("status") == "complete" and not (path / FAILED).exists()
+        same_set = manifest.workload.content_hash == self.plan["workload_hash"]
+        ended_well = manifest.status == "complete" and not (path / FAILED).exists()
         return ended_well and same_set and _asked(before) == _asked(spec)
 
 

@@ -299,22 +299,16 @@ _LONGEST_KEY = 4096
 class Preflight:
     """What the server turned out to be. facts: the same for the manifest.
 
-    endpoint: the first, more_endpoints: the other own servers, all alike. fallback: the API for what they refuse.
+    endpoints: the own servers, in the order of the spec, all alike. fallback: the API for what they refuse.
     """
 
     profile: Server
     model: str
-    endpoint: Endpoint
+    endpoints: tuple[Endpoint, ...]
     plan: BodyPlan
     closes_after_response: bool
     facts: dict[str, Any]
-    more_endpoints: tuple[Endpoint, ...] = ()
     fallback: Fallback | None = None
-
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """All own servers, in the order of the spec."""
-        return (self.endpoint, *self.more_endpoints)
 
     @property
     def roles(self) -> list[dict[str, str]]:
@@ -418,7 +412,7 @@ def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...])
     plan = replace(trial.plan, profile=profile)
     facts = _facts(trial, plan, listed) | {"server": server_facts(client, profile)}
     facts["longest"] = _longest_facts(trial, longest if much_longer else prompts[0], plan)
-    return Preflight(profile, model, endpoint, plan, trial.closes_after_response, facts)
+    return Preflight(profile, model, (endpoint,), plan, trial.closes_after_response, facts)
 
 
 def _facts(trial: Trial, plan: BodyPlan, listed: list[str] | None) -> dict[str, Any]:
@@ -569,9 +563,6 @@ def _connects(family: int, address: tuple[Any, ...], timeout_s: float) -> bool:
         return sock.connect_ex(address) == 0
 
 
-__all__ = ["Preflight", "api_key", "control_client", "preflight", "spec_at"]
-
-
 def preflight(
     spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...], served: dict[str, Any] | None = None
 ) -> Preflight:
@@ -593,22 +584,20 @@ def preflight(
             others.append(find_out(there, other, prompts))
         _refuse_unlike(found, others[-1])
     fallback = _fallback(spec, found, prompts)
-    dropped = dict.fromkeys(name for one in (found, *others) for name in one.plan.dropped)
+    all_of = (found, *others)
+    more = [one.facts | {"base_url": one.endpoints[0].base_url} for one in others]
+    # where one replica wants the newer name, all must know it: they are one service
+    limit_fields = [one.plan.limit_field for one in all_of if one.plan.limit_field != "max_tokens"]
     return replace(
         found,
         plan=replace(
             found.plan,
-            dropped=tuple(dropped),
-            # where one replica wants the newer name, all must know it: they are one service
-            limit_field=next(
-                (one.plan.limit_field for one in others if one.plan.limit_field != "max_tokens"), found.plan.limit_field
-            ),
+            dropped=tuple(dict.fromkeys(name for one in all_of for name in one.plan.dropped)),
+            limit_field=limit_fields[0] if limit_fields else found.plan.limit_field,
         ),
-        closes_after_response=any(one.closes_after_response for one in (found, *others)),
-        facts=found.facts
-        | {"capacity": capacity}
-        | ({"more_endpoints": [one.facts | {"base_url": one.endpoint.base_url} for one in others]} if others else {}),
-        more_endpoints=tuple(one.endpoint for one in others),
+        closes_after_response=any(one.closes_after_response for one in all_of),
+        facts=found.facts | {"capacity": capacity} | ({"more_endpoints": more} if more else {}),
+        endpoints=tuple(endpoint for one in all_of for endpoint in one.endpoints),
         fallback=fallback,
     )
 
@@ -624,7 +613,7 @@ def _refuse_unlike(first: Preflight, other: Preflight) -> None:
         if here != there:
             raise ServerRefused(
                 f"the base URLs do not lead to the same {what}",
-                where=f"{first.endpoint.base_url} and {other.endpoint.base_url}",
+                where=" and ".join(one.endpoints[0].base_url for one in (first, other)),
                 given=f"{here} and {there}",
                 expected="replicas of one server",
                 hint="measure them in sweeps of their own, or name --model and --profile",
@@ -672,4 +661,4 @@ def _fallback(spec: SweepSpec, found: Preflight, prompts: tuple[Prompt, ...]) ->
     with control_client(there) as api:
         tried = find_out(there, api, prompts)
     statuses = frozenset(int(word) for word in asked.on if word != "queue")
-    return Fallback(tried.endpoint, tried.plan, statuses, asked.max_waiting, tried.closes_after_response)
+    return Fallback(tried.endpoints[0], tried.plan, statuses, asked.max_waiting, tried.closes_after_response)

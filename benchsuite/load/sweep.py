@@ -314,19 +314,18 @@ class SweepRunner:
             spec,
             self._found.profile,
             self._base_urls,
-            self._found.endpoint.api_key,
+            self._found.endpoints[0].api_key,
             self._folder,
             self._origin_ns,
             self._server_pids,
             self._view.note,
         )
         setup = WorkerSetup(
-            self._found.endpoint,
+            self._found.endpoints,
             self._workload.prompts,
             spec.timeouts,
             spec.load.driver,
             spec.load.max_request_rate,
-            self._found.more_endpoints,
             self._found.fallback,
         )
         try:

@@ -123,20 +123,14 @@ GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what whole pro
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker needs to know once. Virtual users are dealt out in turn to `endpoint` and `more_endpoints`."""
+    """What a worker needs to know once. Virtual users are dealt out in turn to the endpoints."""
 
-    endpoint: Endpoint
+    endpoints: tuple[Endpoint, ...]
     prompts: tuple[Prompt, ...]
     timeouts: TimeoutSpec
     driver: DriverName = "wire"
     max_request_rate: float | None = None
-    more_endpoints: tuple[Endpoint, ...] = ()
     fallback: Fallback | None = None
-
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """All own endpoints."""
-        return (self.endpoint, *self.more_endpoints)
 
 
 @dataclass(frozen=True, slots=True)

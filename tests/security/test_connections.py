@@ -97,7 +97,7 @@ def test_insecure_is_said(tls_server):
     spec = spec_of(url, insecure=True)
     with control_client(spec) as client:
         found = preflight(spec, client, PROMPTS)
-    assert found.endpoint.insecure
+    assert found.endpoints[0].insecure
     assert len(heard) > 1
     assert spec.model_dump(mode="json")["server"]["insecure"] is True
     assert parse_spec({"server": {"base_url": url}}, where="t").server.insecure is False
