@@ -12,7 +12,7 @@ from benchsuite.cli.options import output_option
 from benchsuite.redact import printable, single_line
 
 if TYPE_CHECKING:
-    from benchsuite.load.discover import Seen
+    from benchsuite.load.discover import DiscoveredServer
 
 _ESTIMATED = 1.15  # tokens are estimated from the text; a server's own count may be higher
 _FEWEST = 64
@@ -36,19 +36,19 @@ Examples:
 def command(base_url: str | None, output: Path, force: bool) -> int:
     """Write a sweep.toml for the server that answers: its model, levels that it can take, every key with its default.
 
-    Looks at --base-url, or at ports 8000, 8080, 11434, 3000 and 1234 of this machine; asks nothing that costs tokens.
-    Without a server it is a template.
+    Looks at --base-url, or at the ports of this machine where servers listen by default; asks nothing that costs
+    tokens. Without a server it is a template.
     """
     from benchsuite.cli.spec_options import spec_toml
     from benchsuite.errors import InputError
-    from benchsuite.load.discover import look, look_around
+    from benchsuite.load.discover import PORTS, discover, discover_servers
     from benchsuite.spec_reading import load_spec
 
     if output.exists() and not force:
         raise InputError(
             "the file exists already", where=str(output), expected="a new file", hint="--force, or --output FILE"
         )
-    servers = look_around() if not base_url else [look(base_url)]
+    servers = discover_servers() if not base_url else [discover(base_url)]
     keys, words = _choices(servers[0] if servers else None)
     next_step = f"benchsuite sweep {shlex.quote(str(output))}"
     try:
@@ -58,7 +58,7 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
         raise InputError("the file cannot be written", where=str(output), given=error.strerror) from None
     load_spec(output, {})  # what is written holds together, whatever a server calls its models
     if not servers:
-        click.echo("no server answers on the usual ports of this machine (8000, 8080, 11434, 3000, 1234)")
+        click.echo(f"no server answers on the usual ports of this machine ({', '.join(map(str, PORTS))})")
         click.echo(f"{output}: a template; put the server's URL into base_url, or start one: benchsuite serve llamacpp")
     for server in servers:
         click.echo(f"found {_describe(server)}")
@@ -77,10 +77,9 @@ def levels_for(slots: int | None) -> list[int]:
     return sorted({2**i for i in range(slots.bit_length()) if 2**i <= slots} | {slots})
 
 
-def _choices(server: Seen | None) -> tuple[dict[str, Any], dict[str, str]]:
+def _choices(server: DiscoveredServer | None) -> tuple[dict[str, Any], dict[str, str]]:
     """The keys that are set, and words for keys instead of their own."""
     from benchsuite.economics.prices import presets
-    from benchsuite.servers import SERVERS
     from benchsuite.slo import PAPER_SLO
 
     prices = ", ".join(f"{price.name} {price.usd_per_hour:.2f}" for price in presets().values())
@@ -99,11 +98,10 @@ def _choices(server: Seen | None) -> tuple[dict[str, Any], dict[str, str]]:
         keys["server.model"] = server.model
     if len(server.models) > 1:
         words["server.model"] = single_line(f"also there: {', '.join(server.models[1:])}")
-    if server.profile != "openai":  # a sweep's first requests may know better
-        keys["server.profile"] = server.profile
+    if server.kind.recognise is not None:  # else a sweep's first requests may know better
+        keys["server.profile"] = server.kind.name
     if server.slots is not None:
-        limits = SERVERS[server.profile].limits
-        name = limits.slots if limits else "slots"
+        name = server.kind.limits.slots if server.kind.limits else "slots"
         words["load.concurrency"] = f"the server takes {server.slots} at a time ({name}); above that requests wait"
     if server.context_tokens is not None:
         _fit_context(server.context_tokens, keys, words)
@@ -133,14 +131,12 @@ def _fit_context(context_tokens: int, keys: dict[str, Any], words: dict[str, str
     words["workload.max_output_tokens"] = holds
 
 
-def _describe(server: Seen) -> str:
-    from benchsuite.servers import SERVERS
-
+def _describe(server: DiscoveredServer) -> str:
     version = f" {server.version}" if server.version else ""
-    return single_line(f"{SERVERS[server.profile].title}{version} at {server.base_url}")
+    return single_line(f"{server.kind.title}{version} at {server.base_url}")
 
 
-def _heading(servers: list[Seen], next_step: str) -> str:
+def _heading(servers: list[DiscoveredServer], next_step: str) -> str:
     what = f"A sweep of {_describe(servers[0])}" if servers else "A sweep: no server was found, so this is a template"
     also = "".join(f"Also found: {_describe(server)}\n" for server in servers[1:])
     return (

@@ -385,7 +385,7 @@ def control_client(spec: SweepSpec) -> httpx.Client:
 
 def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
     """Find one server out and try the sweep's own requests."""
-    answer = _models_answer(client, spec)
+    answer = models_response(client, spec)
     listed = listed_models(answer)
     auto = spec.server.profile == "auto"
     profile = recognise(client, answer, listed) if auto else SERVERS[spec.server.profile]
@@ -453,8 +453,8 @@ def _length(prompt: Prompt) -> int:
     return len(prompt.prompt or "") + sum(len(message["content"]) for message in prompt.messages or ())
 
 
-def _models_answer(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
-    """The answer of /v1/models. Raises ServerUnreachable, ServerRefused (the API key)."""
+def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
+    """The response of /v1/models. Raises ServerUnreachable, ServerRefused (the API key)."""
     try:
         answer = client.get("/v1/models")
     except (httpx.TransportError, httpx.InvalidURL) as error:

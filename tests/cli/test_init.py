@@ -17,7 +17,7 @@ from benchsuite.cli.init import command as init
 from benchsuite.cli.init import levels_for
 from benchsuite.cli.main import main
 from benchsuite.cli.spec_options import spec_toml
-from benchsuite.load import discover as looking
+from benchsuite.load import discover as discovering
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
@@ -38,7 +38,7 @@ def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch, tmp_path):
     """No port of this machine is looked at, and files go to an empty folder."""
-    monkeypatch.setattr(looking, "PORTS", ())
+    monkeypatch.setattr(discovering, "PORTS", ())
     monkeypatch.chdir(tmp_path)
 
 
@@ -143,7 +143,7 @@ def test_the_usual_ports_are_looked_at(monkeypatch, capsys, tmp_path, fake, prof
     """A server on a usual port is found without being named, and is shown no API key."""
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     with fake() as server:
-        monkeypatch.setattr(looking, "PORTS", (int(server.base_url.rpartition(":")[2]),))
+        monkeypatch.setattr(discovering, "PORTS", (int(server.base_url.rpartition(":")[2]),))
         code, _, err = run(monkeypatch, capsys, "init")
         assert code == 0, err
         assert not [request for request in server.asked if "authorization" in request.headers]
