@@ -13,7 +13,7 @@ from benchsuite.cli.options import FAILED, PATH, json_option, output_option
 from benchsuite.cli.spec_options import spec_options
 
 if TYPE_CHECKING:
-    from benchsuite.load.doctor import Finding
+    from benchsuite.load.doctor import Diagnostic
 
 _NOWHERE = "http://127.0.0.1"
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -48,40 +48,44 @@ def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int
     keys = overrides(flags)
     server = spec is not None or "server.base_url" in keys or bool(os.environ.get("OPENAI_BASE_URL"))
     asked = load_spec(spec, keys if server else keys | {"server.base_url": _NOWHERE})
-    findings = check_up(asked, output, THROTTLES, server=server)
-    found = _as_json(findings) if as_json else _print(findings)
-    return FAILED if any(one.verdict == "fail" for one in found) else 0
+    results = check_up(asked, output, THROTTLES, server=server)
+    done = _as_json(results) if as_json else _print(results)
+    return FAILED if any(result.status == "fail" for result in done) else 0
 
 
-def _as_json(findings: Iterable[Finding]) -> list[Finding]:
+def _as_json(results: Iterable[Diagnostic]) -> list[Diagnostic]:
     import dataclasses
     import json
 
-    found = list(findings)
-    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in _STYLES}
-    click.echo(json.dumps({**counts, "findings": [dataclasses.asdict(one) for one in found]}, indent=1))
-    return found
+    done = list(results)
+    diagnostics = [dataclasses.asdict(result) for result in done]
+    click.echo(json.dumps({**_counts(done), "diagnostics": diagnostics}, indent=1))
+    return done
 
 
-def _print(findings: Iterable[Finding]) -> list[Finding]:
-    """Each line as soon as it is found."""
+def _counts(results: list[Diagnostic]) -> dict[str, int]:
+    return {status: sum(result.status == status for result in results) for status in _STYLES}
+
+
+def _print(results: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Each line as soon as it is known."""
     from rich.console import Console
 
     from benchsuite.report.console import say
 
-    console, found = Console(), list[Any]()
-    for one in findings:
-        if not found or found[-1].area != one.area:
-            say(console, one.area, style="bold")
-        head = f"  {one.verdict:<5} {one.name + ':':<15}"
-        _hang(console, head, one.found, _STYLES[one.verdict])
-        if one.remedy is not None:
-            _hang(console, " " * (len(head) - 3) + "-> ", one.remedy, "")
-        found.append(one)
-    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in _STYLES}
+    console, done = Console(), list[Any]()
+    for result in results:
+        if not done or done[-1].area != result.area:
+            say(console, result.area, style="bold")
+        head = f"  {result.status:<5} {result.name + ':':<15}"
+        _hang(console, head, result.detail, _STYLES[result.status])
+        if result.remedy is not None:
+            _hang(console, " " * (len(head) - 3) + "-> ", result.remedy, "")
+        done.append(result)
+    counts = _counts(done)
     warnings = f"{counts['warn']} warning{'s' * (counts['warn'] != 1)}"
     say(console, f"{counts['ok']} ok, {warnings}, {counts['fail']} failed", style="bold")
-    return found
+    return done
 
 
 def _hang(console: Any, head: str, words: str, style: str) -> None:

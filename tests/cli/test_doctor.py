@@ -16,10 +16,7 @@ from click.testing import CliRunner
 
 from benchsuite.cli.doctor import command
 from benchsuite.load import doctor as machine
-from benchsuite.load import doctor as machine_clocks
-from benchsuite.load import doctor as machine_disk
-from benchsuite.load import doctor as machine_sockets
-from benchsuite.load.doctor import Finding, door, pace
+from benchsuite.load.doctor import Diagnostic, check_latency, check_port
 from benchsuite.records import GpuSample
 from benchsuite.simulator.config import ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
@@ -34,9 +31,11 @@ def doctor(*arguments: str) -> tuple[int, dict[str, Any]]:
     """The exit code and the findings of `benchsuite doctor --json ARGUMENTS`, by area and name."""
     done = CliRunner().invoke(command, [*arguments, "--json"], standalone_mode=False, catch_exceptions=False)
     told = json.loads(done.output)
-    counts = {verdict: sum(one["verdict"] == verdict for one in told["findings"]) for verdict in ("ok", "warn", "fail")}
+    counts = {
+        verdict: sum(one["status"] == verdict for one in told["diagnostics"]) for verdict in ("ok", "warn", "fail")
+    }
     assert {verdict: told[verdict] for verdict in counts} == counts
-    return done.return_value, {f"{one['area']} {one['name']}": one for one in told["findings"]}
+    return done.return_value, {f"{one['area']} {one['name']}": one for one in told["diagnostics"]}
 
 
 def closed_port() -> int:
@@ -49,7 +48,7 @@ def test_a_good_server(tmp_path: Path):
     with simulator(SimulatorConfig()) as server:
         code, found = doctor("--base-url", server.base_url, "--output", str(tmp_path / "new"), "--gpu", "off")
     assert code == 0
-    told = {name.removeprefix("server "): one["found"] for name, one in found.items() if one["area"] == "server"}
+    told = {name.removeprefix("server "): one["detail"] for name, one in found.items() if one["area"] == "server"}
     timed = {name: told.pop(name) for name in ("reachable", "round trip", "metrics")}
     assert told == {
         "kind": "vllm",
@@ -58,13 +57,13 @@ def test_a_good_server(tmp_path: Path):
         "usage": "tells token counts",
         "length": "8 tokens asked for, 8 came (length)",
         "keep-alive": "kept",
-        "time stamps": "by the kernel",
+        "timestamps": "by the kernel",
         "prefix cache": "kept out by the field cache_salt; POST /reset_prefix_cache before each point",
         "capacity": "131072 tokens of context",
     }
-    assert {found[f"server {name}"]["verdict"] for name in ("usage", "length", "metrics")} == {"ok"}
+    assert {found[f"server {name}"]["status"] for name in ("usage", "length", "metrics")} == {"ok"}
     assert timed["metrics"].startswith(f"{server.base_url}/metrics: 20 figures by vllm's names")
-    assert found["gpu telemetry"]["found"] == "none: --gpu off"
+    assert found["gpu telemetry"]["detail"] == "none: --gpu off"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -76,10 +75,10 @@ def test_a_server_with_bad_habits():
     with simulator(config) as server:
         code, found = doctor("--base-url", server.base_url, "--gpu", "off", "--concurrency", "4")
     assert code == 0
-    verdicts = {name: one["verdict"] for name, one in found.items() if one["area"] == "server"}
+    verdicts = {name: one["status"] for name, one in found.items() if one["area"] == "server"}
     assert {name for name, verdict in verdicts.items() if verdict == "warn"} == {"server usage", "server length"}
-    assert found["server length"]["found"] == "8 tokens asked for, 3 came (stop)"
-    assert found["server fields"]["found"] == "left out, since it refuses them: min_tokens, ignore_eos"
+    assert found["server length"]["detail"] == "8 tokens asked for, 3 came (stop)"
+    assert found["server fields"]["detail"] == "left out, since it refuses them: min_tokens, ignore_eos"
 
 
 @pytest.mark.parametrize(
@@ -89,9 +88,9 @@ def test_keep_alive(header: str, seen: bool, verdict: str):
     """A server that says that it closes, and one that was seen to, make a connection for each request."""
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={}, headers={"connection": header}))
     with httpx.Client(base_url="http://h", transport=transport) as client:
-        kept, round_trip = pace(client, seen)
-    assert (kept.name, kept.verdict) == ("keep-alive", verdict)
-    assert round_trip.found.endswith(" ms for GET /v1/models (median of 5)")
+        kept, round_trip = check_latency(client, seen)
+    assert (kept.name, kept.status) == ("keep-alive", verdict)
+    assert round_trip.detail.endswith(" ms for GET /v1/models (median of 5)")
 
 
 def test_nothing_answers():
@@ -101,8 +100,8 @@ def test_nothing_answers():
     assert code == 1
     assert [name for name, one in found.items() if one["area"] == "server"] == ["server reachable"]
     reachable = found["server reachable"]
-    assert reachable["verdict"] == "fail"
-    assert reachable["found"].startswith(f"{url}: ")
+    assert reachable["status"] == "fail"
+    assert reachable["detail"].startswith(f"{url}: ")
     assert "--base-url" in reachable["remedy"]
 
 
@@ -112,7 +111,7 @@ def test_a_model_that_is_not_there():
         flags = ("--base-url", server.base_url, "--model", "gpt", "--profile", "vllm", "--gpu", "off")
         code, found = doctor(*flags)
     assert code == 1
-    assert found["server requests"]["found"] == "the server does not have the model: gpt"
+    assert found["server requests"]["detail"] == "the server does not have the model: gpt"
     assert found["server requests"]["remedy"] == "one of simulator"
 
 
@@ -140,8 +139,8 @@ def test_the_spec_of_a_sweep(tmp_path: Path):
         )
         code, found = doctor(str(spec), "--concurrency", "3")
     assert code == 0
-    assert "needed for 3 users" in found["machine open files"]["found"]
-    assert found["server kind"]["found"] == "vllm"
+    assert "needed for 3 users" in found["machine open files"]["detail"]
+    assert found["server kind"]["detail"] == "vllm"
 
 
 @pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
@@ -150,15 +149,15 @@ def test_gpus(tmp_path: Path):
     fake = FakeNvml(tmp_path, gpus=2, watts=300, util=85, throttle0=4, mig1=2, pids0="1,2")
     run = [sys.executable, "-m", "benchsuite", "doctor", "--json"]
     done = subprocess.run(run, env=fake.environment(), capture_output=True, text=True, timeout=60, check=False)
-    told = [one for one in json.loads(done.stdout)["findings"] if one["area"] == "gpu"]
+    told = [one for one in json.loads(done.stdout)["diagnostics"] if one["area"] == "gpu"]
     assert done.returncode == 0
-    assert [(one["name"], one["verdict"]) for one in told] == [
+    assert [(one["name"], one["status"]) for one in told] == [
         ("driver", "ok"), ("GPU 0", "ok"), ("GPU 1", "warn"), ("GPU 0 now", "warn"), ("GPU 0 use", "warn"),
         ("GPU 1 now", "ok"), ("GPU 1 use", "ok"), ("note", "ok"), ("not told", "ok"),
     ]  # fmt: skip
-    assert told[1]["found"] == "Fake H100, 86 GB, limit 700 W; sampled (all)"
-    assert told[3]["found"].endswith("throttled: sw_power_cap")
-    assert told[4]["found"] == "2 compute processes on it"
+    assert told[1]["detail"] == "Fake H100, 86 GB, limit 700 W; sampled (all)"
+    assert told[3]["detail"].endswith("throttled: sw_power_cap")
+    assert told[4]["detail"] == "2 compute processes on it"
 
 
 def test_no_gpus_where_they_are_wanted():
@@ -166,9 +165,9 @@ def test_no_gpus_where_they_are_wanted():
     if "gpu driver" in doctor()[1]:
         pytest.skip("there is a GPU here")
     code, found = doctor("--gpu", "nvml")
-    assert (code, found["gpu telemetry"]["verdict"]) == (1, "fail")
+    assert (code, found["gpu telemetry"]["status"]) == (1, "fail")
     assert found["gpu telemetry"]["remedy"]
-    assert doctor()[1]["gpu telemetry"]["verdict"] == "warn"
+    assert doctor()[1]["gpu telemetry"]["status"] == "warn"
 
 
 class Exporter:
@@ -195,14 +194,14 @@ class Exporter:
 
 def test_dcgm_exporters():
     """A page that cannot be had fails and is told once; one that is 30 s old warns."""
-    from benchsuite.load.doctor import gpu_findings
+    from benchsuite.load.doctor import check_gpus
 
-    (gone,) = gpu_findings(Exporter("connection refused", 30.0), THROTTLES, serving=True)
-    assert (gone.verdict, gone.found) == ("fail", "connection refused")
-    old, now = gpu_findings(Exporter(None, 30.0), THROTTLES, serving=True)
-    assert (old.verdict, old.found) == ("warn", "http://h/metrics: 1 GPU, collected every 30 s (measured)")
-    assert now == Finding("gpu", "GPU 3 now", "ok", "70 W")
-    assert [one.verdict for one in gpu_findings(Exporter(None, 1.0), THROTTLES, serving=True)] == ["ok", "ok"]
+    (gone,) = check_gpus(Exporter("connection refused", 30.0), THROTTLES, serving=True)
+    assert (gone.status, gone.detail) == ("fail", "connection refused")
+    old, now = check_gpus(Exporter(None, 30.0), THROTTLES, serving=True)
+    assert (old.status, old.detail) == ("warn", "http://h/metrics: 1 GPU, collected every 30 s (measured)")
+    assert now == Diagnostic("gpu", "GPU 3 now", "ok", "70 W")
+    assert [one.status for one in check_gpus(Exporter(None, 1.0), THROTTLES, serving=True)] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(
@@ -215,9 +214,9 @@ def test_dcgm_exporters():
 )
 def test_open_files(limits: tuple[int, int], verdict: str, remedy: str | None):
     """1,024 users in 2 processes need 512 files each, and 64 for the rest."""
-    found = machine.open_files(1024, 2, limits)
-    assert (found.verdict, found.remedy) == (verdict, remedy)
-    assert found.found == f"ulimit -n {limits[0]}; 576 needed for 1024 users in 2 processes"
+    found = machine.check_open_files(1024, 2, limits)
+    assert (found.status, found.remedy) == (verdict, remedy)
+    assert found.detail == f"ulimit -n {limits[0]}; 576 needed for 1024 users in 2 processes"
 
 
 def test_what_proc_and_sys_say(tmp_path: Path):
@@ -227,33 +226,33 @@ def test_what_proc_and_sys_say(tmp_path: Path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
 
-    assert machine.governor(tmp_path) is None
-    assert machine.quota(1, tmp_path) is None
+    assert machine.check_governor(tmp_path) is None
+    assert machine.check_cpu_quota(1, tmp_path) is None
     for core, name in enumerate(("performance", "powersave", "powersave")):
         write(f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", f"{name}\n")
-    governor = machine.governor(tmp_path)
+    governor = machine.check_governor(tmp_path)
     assert governor is not None
-    assert governor.found == "performance on 1 of 3 cores, powersave on 2 of 3 cores"
-    assert governor.verdict == "warn"
+    assert governor.detail == "performance on 1 of 3 cores, powersave on 2 of 3 cores"
+    assert governor.status == "warn"
     write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n")
     write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
-    assert machine.quota(1, tmp_path) is None
+    assert machine.check_cpu_quota(1, tmp_path) is None
     write("sys/fs/cgroup/cpu.max", "150000 100000\n")
-    assert machine.quota(1, tmp_path) == Finding(
+    assert machine.check_cpu_quota(1, tmp_path) == Diagnostic(
         "machine", "CPU quota", "warn", "1.5 CPUs",
         "the client is paused when its share is used up: start the container without --cpus, or with more",
     )  # fmt: skip
     write("sys/fs/cgroup/cpu.max", "max 100000\n")
-    assert machine.quota(1, tmp_path) is None
+    assert machine.check_cpu_quota(1, tmp_path) is None
     write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n")
-    assert machine_clocks.source(tmp_path, 40.0).verdict == "warn"
+    assert machine.check_clock_source(tmp_path, 40.0).status == "warn"
     write("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n")
-    assert machine_clocks.source(tmp_path, 40.0).found == "tsc; a reading takes 40 ns"
-    assert machine_clocks.source(tmp_path, 1500.0).verdict == "warn"
+    assert machine.check_clock_source(tmp_path, 40.0).detail == "tsc; a reading takes 40 ns"
+    assert machine.check_clock_source(tmp_path, 1500.0).status == "warn"
     write("proc/sys/net/ipv4/ip_local_port_range", "40000 40999\n")
-    assert machine_sockets.ports(100, tmp_path).verdict == "ok"
-    assert machine_sockets.ports(101, tmp_path).found == "1,000 for connections of 101 users"
-    assert machine_sockets.ports(101, tmp_path).verdict == "warn"
+    assert machine.check_local_ports(100, tmp_path).status == "ok"
+    assert machine.check_local_ports(101, tmp_path).detail == "1,000 for connections of 101 users"
+    assert machine.check_local_ports(101, tmp_path).status == "warn"
 
 
 @pytest.mark.parametrize(
@@ -261,25 +260,25 @@ def test_what_proc_and_sys_say(tmp_path: Path):
     [
         (0, 0.0, "ok", "kept by NTP"),
         (5, 0.0, "warn", "not kept by NTP"),
-        (None, 0.0, "ok", "not told"),
+        (None, 0.0, "ok", "unknown"),
         (0, -0.25, "warn", "kept by NTP; stepped by -250.0 ms just now"),
     ],
 )
 def test_wall_time(state: int | None, stepped_s: float, verdict: str, found: str):
     """NTP's word and a step while it was looked at."""
-    told = machine_clocks.wall_time(state, stepped_s)
-    assert (told.verdict, told.found) == (verdict, found)
+    told = machine.check_wall_time(state, stepped_s)
+    assert (told.status, told.detail) == (verdict, found)
 
 
 def test_cores_load_memory_packages():
     """Too few cores, other work, little memory, a missing library; and none of these."""
-    assert [machine.cores(n, 2).verdict for n in (2, 3)] == ["warn", "ok"]
-    assert [machine.load(at, 4).verdict for at in (2.0, 2.1)] == ["ok", "warn"]
-    assert [machine.memory(n * 2**20).verdict for n in (1023, 1024)] == ["warn", "ok"]
+    assert [machine.check_cores(n, 2).status for n in (2, 3)] == ["warn", "ok"]
+    assert [machine.check_load(at, 4).status for at in (2.0, 2.1)] == ["ok", "warn"]
+    assert [machine.check_memory(n * 2**20).status for n in (1023, 1024)] == ["warn", "ok"]
     fast = {"uvloop": "1", "httptools": "2", "orjson": "3"}
-    assert machine.packages("3.11", fast).found == "Python 3.11, uvloop 1, httptools 2, orjson 3"
-    slow = machine.packages("3.11", fast | {"uvloop": None})
-    assert (slow.verdict, slow.remedy) == ("warn", "pip install uvloop")
+    assert machine.check_packages("3.11", fast).detail == "Python 3.11, uvloop 1, httptools 2, orjson 3"
+    slow = machine.check_packages("3.11", fast | {"uvloop": None})
+    assert (slow.status, slow.remedy) == ("warn", "pip install uvloop")
 
 
 def test_proxies(monkeypatch):
@@ -287,51 +286,54 @@ def test_proxies(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    assert machine.proxies(["http://gpu1:8000"]).found == "no proxy variables"
+    assert machine.check_proxy(["http://gpu1:8000"]).detail == "no proxy variables"
     monkeypatch.setenv("http_proxy", "http://proxy:3128")
-    assert machine.proxies(["http://gpu1:8000"]).verdict == "warn"
-    assert machine.proxies([]).verdict == "ok"
+    assert machine.check_proxy(["http://gpu1:8000"]).status == "warn"
+    assert machine.check_proxy([]).status == "ok"
     monkeypatch.setenv("no_proxy", "gpu1")
-    assert machine.proxies(["http://gpu1:8000"]) == Finding("machine", "proxy", "ok", "set for http; not for gpu1")
+    assert machine.check_proxy(["http://gpu1:8000"]) == Diagnostic(
+        "machine", "proxy", "ok", "set for http; not for gpu1"
+    )
 
 
 def test_disks(tmp_path: Path, monkeypatch):
     """The nearest folder that is there is looked at; too little room fails; a folder that cannot be written fails."""
-    room, writing = machine_disk.disk_findings(tmp_path / "not" / "there")
-    assert room.found.endswith(f" in {tmp_path}")
-    assert writing.found.startswith("64 KiB are safe in ")
+    room, writing = machine.check_disk(tmp_path / "not" / "there")
+    assert room.detail.endswith(f" in {tmp_path}")
+    assert writing.detail.startswith("64 KiB are safe in ")
     assert list(tmp_path.iterdir()) == []
 
     def denied(_: Path) -> float:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(machine_disk, "_write_s", denied)
-    monkeypatch.setattr(machine_disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**8})())
-    room, writing = machine_disk.disk_findings(tmp_path)
-    assert (room.verdict, room.found) == ("fail", f"0.1 GB free in {tmp_path}")
-    assert (writing.verdict, writing.found) == ("fail", f"{tmp_path}: Permission denied")
+    monkeypatch.setattr(machine, "_write_s", denied)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**8})())
+    room, writing = machine.check_disk(tmp_path)
+    assert (room.status, room.detail) == ("fail", f"0.1 GB free in {tmp_path}")
+    assert (writing.status, writing.detail) == ("fail", f"{tmp_path}: Permission denied")
 
 
 @pytest.mark.parametrize(
-    ("lags", "verdict", "found"),
+    ("lags", "status", "part"),
     [
-        ([9000] * 20, "ok", "20 of 20 reads on loopback stamped, 9 us before ours"),
-        ([9000] * 18, "warn", "18 of 20 reads on loopback stamped, 9 us before ours"),
-        ([9000] * 19 + [None], "warn", "1 of 20 stamps lie outside of the time in which the bytes came"),
-        ([], "warn", "the kernel gives no receive stamps"),
+        ([9000] * 20, "ok", "20 of 20 reads on loopback, 9 us"),
+        ([9000] * 18, "warn", "18 of 20 reads on loopback, 9 us"),
+        ([9000] * 19 + [None], "warn", "1 of 20"),
+        ([], "warn", "none"),
     ],
 )
-def test_kernel_stamps(monkeypatch, lags: list[int | None], verdict: str, found: str):
-    """All stamped and possible; some not; none."""
-    monkeypatch.setattr(machine_sockets, "_try_stamps", lambda: lags)
-    told = machine_sockets.stamps()
-    assert (told.verdict, told.found) == (verdict, found)
+def test_kernel_timestamps(monkeypatch, lags: list[int | None], status: str, part: str):
+    """All there and possible; some not; none."""
+    monkeypatch.setattr(machine, "_timestamp_lags_ns", lambda _: lags)
+    result = machine.check_kernel_timestamps()
+    assert result.status == status
+    assert part in result.detail
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
-def test_kernel_stamps_of_this_machine():
+def test_kernel_timestamps_of_this_machine():
     """Linux stamps what comes over loopback, and no stamp is impossible."""
-    lags = next(found for _ in range(5) if (found := machine_sockets._try_stamps()))
+    lags = next(found for _ in range(5) if (found := machine._timestamp_lags_ns(20)))
     assert None not in lags
 
 
@@ -350,10 +352,10 @@ def test_a_server_without_tls_behind_https():
                     peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
         threading.Thread(target=answer, daemon=True).start()
-        plain = list(door(f"http://127.0.0.1:{port}", 2.0, insecure=False))
-        strict = list(door(f"https://127.0.0.1:{port}", 2.0, insecure=False))
-        loose = list(door(f"https://127.0.0.1:{port}", 2.0, insecure=True))
+        plain = list(check_port(f"http://127.0.0.1:{port}", 2.0, insecure=False))
+        strict = list(check_port(f"https://127.0.0.1:{port}", 2.0, insecure=False))
+        loose = list(check_port(f"https://127.0.0.1:{port}", 2.0, insecure=True))
         listening.shutdown(socket.SHUT_RDWR)
     assert [one.name for one in plain] == ["reachable"]
-    assert [(one.name, one.verdict) for one in strict] == [("reachable", "ok"), ("TLS", "fail")]
-    assert [(one.name, one.verdict) for one in loose] == [("reachable", "ok"), ("TLS", "warn")]
+    assert [(one.name, one.status) for one in strict] == [("reachable", "ok"), ("TLS", "fail")]
+    assert [(one.name, one.status) for one in loose] == [("reachable", "ok"), ("TLS", "warn")]
