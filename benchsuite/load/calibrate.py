@@ -111,7 +111,7 @@ def _spec(setting: Setting, base_url: str) -> Any:
         "cooldown_min_s": 0.0,
         "workers": setting.workers,
         "driver": setting.driver,
-        "kernel_stamps": setting.kernel_stamps,
+        "kernel_timestamps": setting.kernel_stamps,
     }
     return parse_spec({"server": {"base_url": base_url, "profile": "vllm"}, "load": load}, where="calibrate")
 

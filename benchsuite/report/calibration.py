@@ -41,7 +41,7 @@ def calibration_row(run: Any) -> dict[str, Any]:
     found = fidelity(run.rows, run.origin_monotonic_ns, truth)
     client = run.client
     n_chunks = client["n_chunks"]
-    duration_s = client["duration_s"]
+    duration_s = client["wall_s"]
     return {
         "driver": run.setting.driver,
         "concurrency": run.setting.concurrency,
