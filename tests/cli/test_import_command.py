@@ -8,33 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from benchsuite.cli.main import cli
-from benchsuite.errors import InputError, PointsError
 from benchsuite.store.run_folder import read_run
 from tests.importers.files_for_tests import AIPERF, GUIDELLM, VLLM, vllm_with
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False, standalone_mode=False)
 
 
 def summary(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text("utf-8"))
 
 
-def test_several_files_are_one_run(tmp_path):
+def test_several_files_are_one_run(cli, tmp_path):
     """Levels of one run, a level's second file is its repeat; tool, file, hash and definitions are in the manifest."""
     files = []
     for i, level in enumerate((8, 4, 8)):
         files.append(tmp_path / f"c{i}.json")
         files[-1].write_text(vllm_with(max_concurrency=level), "utf-8")
 
-    ran = run("import", "vllm-bench", *files, "--usd-per-hour", "2", "--gpus", "2", "--output", tmp_path / "run")
+    ran = cli("import vllm-bench", *files, "--usd-per-hour 2 --gpus 2 --output", tmp_path / "run")
 
     manifest = read_run(tmp_path / "run").manifest
-    assert ran.exit_code == 0
+    assert ran.code == 0
     assert [point["point_id"] for point in manifest["points"]] == ["c0008-r0", "c0004-r0", "c0008-r1"]
     assert manifest["points"][1]["imported"]["sha256"] == hashlib.sha256(files[1].read_bytes()).hexdigest()
     assert manifest["imported"]["tool"] == "vllm-bench"
@@ -46,9 +39,9 @@ def test_several_files_are_one_run(tmp_path):
     assert "report.html" in {path.name for path in (tmp_path / "run").iterdir()}
 
 
-def test_missing_is_null_in_the_rows(tmp_path):
+def test_missing_is_null_in_the_rows(cli, tmp_path):
     """What vllm bench does not record is null, not 0 and not a guess."""
-    run("import", "vllm-bench", VLLM, "--output", tmp_path / "run")
+    cli("import vllm-bench", VLLM, "--output", tmp_path / "run")
 
     row = read_run(tmp_path / "run").table.to_pylist()[0]
     unknown = (
@@ -64,20 +57,17 @@ def test_missing_is_null_in_the_rows(tmp_path):
     assert row["stamp_source"] == "user"
 
 
-def test_decide_and_report_read_it(tmp_path):
+def test_decide_and_report_read_it(cli, tmp_path):
     """The verbs that read run folders read this one, with another SLO and price."""
-    run("import", "vllm-bench", VLLM, "--output", tmp_path / "run", "--quiet")
-
-    decided = run("decide", tmp_path / "run", "--usd-per-hour", "1", "--slo", "ttft_mean<1s", "--json")
-    reported = run("report", tmp_path / "run")
-
-    assert json.loads(decided.output)[0]["optimum_concurrency"] == 8
-    assert reported.exit_code == 0
+    cli("import vllm-bench", VLLM, "--output", tmp_path / "run", "--quiet")
+    (row,) = cli.data("decide", tmp_path / "run", "--usd-per-hour 1 --slo ttft_mean<1s")
+    assert row["optimum_concurrency"] == 8
+    assert cli("report", tmp_path / "run").code == 0
 
 
-def test_guidellm_file_of_two_levels(tmp_path):
+def test_guidellm_file_of_two_levels(cli, tmp_path):
     """One file, two strategies, two levels."""
-    run("import", "guidellm", GUIDELLM, "--output", tmp_path / "run")
+    cli("import guidellm", GUIDELLM, "--output", tmp_path / "run")
 
     points = summary(tmp_path / "run")["points"]
     assert [(p["concurrency"], p["n_ok"], p["n_failed"]) for p in points] == [(1, 2, 0), (2, 2, 2)]
@@ -85,12 +75,9 @@ def test_guidellm_file_of_two_levels(tmp_path):
     assert points[0]["tpot_s"]["mean"] == pytest.approx(0.1, abs=1e-6)
 
 
-def test_aiperf_needs_a_level(tmp_path):
+def test_aiperf_is_told_its_level(cli, tmp_path):
     """Its file does not tell the concurrency: the user must, and may name the model."""
-    with pytest.raises(PointsError, match="--concurrency N"):
-        run("import", "aiperf", AIPERF, "--output", tmp_path / "run")
-
-    run("import", "aiperf", AIPERF, "--concurrency", "4", "--model", "mine", "--output", tmp_path / "run")
+    cli("import aiperf", AIPERF, "--concurrency 4 --model mine --output", tmp_path / "run")
 
     found = summary(tmp_path / "run")
     assert (found["model"], found["points"][0]["concurrency"]) == ("mine", 4)
@@ -98,35 +85,29 @@ def test_aiperf_needs_a_level(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("levels", "says"), [("16", "another concurrency"), ("8,8,8", "as many levels"), ("0", "whole number")]
+    ("words", "where"),
+    [
+        (("aiperf", AIPERF), AIPERF.name),
+        (("vllm-bench", VLLM, VLLM, "--concurrency 16"), VLLM.name),
+        (("vllm-bench", VLLM, VLLM, "--concurrency 8,8,8"), "--concurrency"),
+        (("vllm-bench", VLLM, VLLM, "--concurrency 0"), "0"),
+        (("vllm-bench", VLLM, "other.json"), "other"),
+        (("guidellm", "nothing.json"), "nothing.json"),
+        (("guidellm", "binary"), "binary"),
+        (("vllm-bench", VLLM, "--output taken"), "taken"),
+    ],
 )
-def test_levels_that_do_not_fit(tmp_path, levels, says):
-    """A level against the file's, too many, none."""
-    with pytest.raises(Exception, match=says):
-        run("import", "vllm-bench", VLLM, VLLM, "--concurrency", levels, "--output", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_two_models_are_two_runs(tmp_path):
-    """They are never pooled."""
-    other = tmp_path / "other.json"
-    other.write_text(vllm_with(model_id="other"), "utf-8")
-
-    with pytest.raises(PointsError, match="different models"):
-        run("import", "vllm-bench", VLLM, other, "--output", tmp_path / "run")
-
-
-def test_a_run_is_never_overwritten(tmp_path):
-    """A folder with anything in it is refused."""
-    (tmp_path / "notes.txt").write_text("mine", "utf-8")
-
-    with pytest.raises(InputError, match="not empty"):
-        run("import", "vllm-bench", VLLM, "--output", tmp_path)
-
-
-def test_not_a_file(tmp_path):
-    """Missing, or not text: named, exit code 2."""
+def test_refused(cli, tmp_path, monkeypatch, words, where):
+    """No level, one against the file's, too many, none; two models; no file, not text; a folder with anything in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.json").write_text(vllm_with(model_id="other"), "utf-8")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "nothing.json", tmp_path / "binary"):
-        with pytest.raises(PointsError, match=path.name):
-            run("import", "guidellm", path, "--output", tmp_path / "run")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine", "utf-8")
+
+    ended = cli("import --output run", *words)
+
+    assert ended.code == 2
+    assert where in str(getattr(ended.error, "where", None) or ended.error)
+    assert not (tmp_path / "run").exists()
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["notes.txt"]
