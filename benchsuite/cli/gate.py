@@ -61,7 +61,7 @@ def command(
     import difflib
 
     from benchsuite.errors import InputError
-    from benchsuite.manifest import GROUPS
+    from benchsuite.manifest import BASELINE_GROUPS
     from benchsuite.report.gate import (
         ERRORS_ALONE,
         gate,
@@ -81,10 +81,11 @@ def command(
         raise click.UsageError("--max-regression needs a --baseline.")
     allowed = [word.strip() for word in (allow or "").split(",") if word.strip()]
     for word in allowed:
-        if word not in GROUPS:
-            close = difflib.get_close_matches(word, GROUPS, 1, cutoff=0.5)
+        if word not in BASELINE_GROUPS:
+            close = difflib.get_close_matches(word, BASELINE_GROUPS, 1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else None
-            raise InputError("no such difference", where="--allow", given=word, expected=", ".join(GROUPS), hint=hint)
+            groups = ", ".join(BASELINE_GROUPS)
+            raise InputError("no such difference", where="--allow", given=word, expected=groups, hint=hint)
     margins = parse_regressions(regressions) if regressions is not None else ()
     judged = judge_run(read_run(run), slo=slo or (None if baseline is None else ERRORS_ALONE))
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
