@@ -1,18 +1,21 @@
-"""Short questions to a server on this machine, past any proxy that the environment names."""
+"""Questions to a server outside the measured path: no answer is longer or takes longer than its limits.
+
+Past any proxy that the environment names, and without following redirects.
+"""
 
 from __future__ import annotations
 
-import http.client
-import json
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from itertools import chain
+from math import inf
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpcore
 import httpx
+
+from benchsuite.errors import read_json
 
 MAX_BYTES = 16 * 1024 * 1024  # of one answer: status, headers, framing, trailers and body
 _TOTAL_S = 30.0  # of one answer, whatever each read takes
@@ -31,23 +34,19 @@ def bounded_client(
 
     timeout_s: of connecting and of each read; total_s: of a whole answer, None: 30 s or timeout_s if that is longer.
     """
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     limit_s = max(_TOTAL_S, timeout_s) if total_s is None else total_s
     return httpx.Client(
         base_url=base_url,
         headers={"Accept-Encoding": "identity", **(headers or {})},
         timeout=timeout_s,
-        transport=transport or _BoundedTransport(_context(verify), limit_s),
+        transport=transport or _BoundedTransport(context, limit_s),
         trust_env=False,
         follow_redirects=False,
     )
-
-
-def _context(verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class _Allowance:
@@ -116,73 +115,32 @@ class _BoundedBackend(httpcore.NetworkBackend):
         return _BoundedStream(stream, self._allowance)
 
 
-class _Body(httpx.SyncByteStream):
-    def __init__(self, body: Iterable[bytes]) -> None:
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        with _told_as_httpx():
-            yield from self._body
-
-    def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
-
-
-class _BoundedTransport(httpx.BaseTransport):
+class _BoundedTransport(httpx.HTTPTransport):
     def __init__(self, context: ssl.SSLContext, total_s: float) -> None:
+        super().__init__(verify=context, trust_env=False)
         self._allowance = _Allowance(total_s)
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=context, network_backend=_BoundedBackend(self._allowance), keepalive_expiry=5.0
-        )
+        backend = _BoundedBackend(self._allowance)
+        # httpx has no parameter for how sockets are made; tests/security holds that they are made here
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=backend, keepalive_expiry=5.0)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self._allowance.renew()
-        url = request.url
-        asked = httpcore.Request(
-            method=request.method,
-            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=request.headers.raw,
-            content=request.read(),
-            extensions=request.extensions,
-        )
-        with _told_as_httpx():
-            answer = self._pool.handle_request(asked)
-        coding = next((value for name, value in answer.headers if name.lower() == b"content-encoding"), b"identity")
-        if coding.strip().lower() != b"identity":
+        answer = super().handle_request(request)
+        coding = answer.headers.get("content-encoding", "identity")
+        if coding.strip().lower() != "identity":
             answer.close()
             raise httpx.RemoteProtocolError(f"unasked content-encoding {coding[:40]!r}")
-        assert isinstance(answer.stream, Iterable)
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer.stream), extensions=answer.extensions
-        )
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-class _told_as_httpx:  # noqa: N801 - a context manager
-    """httpcore's errors as httpx's of the same name."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, httpcore.TimeoutException | httpcore.NetworkError | httpcore.ProtocolError):
-            found = getattr(httpx, type(error).__name__, httpx.ReadError)
-            raise found(str(error)) from error
+        return answer
 
 
 def ask_json(base_url: str, path: str, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
     """The JSON object at GET `path`; None where there is none."""
-    with closing(_connect(base_url, timeout_s)) as connection:
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            tree = json.loads(answer.read()) if answer.status == 200 else None
-        except (OSError, http.client.HTTPException, ValueError):
-            return None
+    try:
+        with bounded_client(base_url, timeout_s=timeout_s) as client:
+            answer = client.get(path)
+        tree = read_json(answer.content) if answer.status_code == 200 else None
+    except (httpx.HTTPError, ValueError):
+        return None
     return tree if isinstance(tree, dict) else None
 
 
@@ -191,27 +149,21 @@ def post_json_lines(base_url: str, path: str, body: dict[str, Any], *, timeout_s
 
     timeout_s: of silence. Raises OSError when the connection breaks.
     """
-    with closing(_connect(base_url, timeout_s)) as connection:
-        try:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            for line in answer:
-                if line.strip():
-                    yield _object(line, answer.status)
-        except http.client.HTTPException as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-def _object(line: bytes, status: int) -> dict[str, Any]:
     try:
-        tree = json.loads(line)
-    except ValueError:
-        tree = None
-    if isinstance(tree, dict) and (status == 200 or "error" in tree):
-        return tree
-    return {"error": f"HTTP {status}: {line.decode(errors='replace').strip()[:200]}"}
-
-
-def _connect(base_url: str, timeout_s: float) -> http.client.HTTPConnection:
-    parts = urlsplit(base_url)
-    return http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
+        with (
+            bounded_client(base_url, timeout_s=timeout_s, total_s=inf) as client,
+            client.stream("POST", path, json=body) as answer,
+        ):
+            rest = b""
+            for chunk in chain(answer.iter_raw(), [b"\n"]):
+                *lines, rest = (rest + chunk).split(b"\n")  # not iter_lines, which breaks a text at U+2028 too
+                for line in filter(bytes.strip, lines):
+                    try:
+                        tree = read_json(line)
+                    except ValueError:
+                        tree = None
+                    known = isinstance(tree, dict) and (answer.status_code == 200 or "error" in tree)
+                    words = line.decode(errors="replace").strip()[:200]
+                    yield tree if known else {"error": f"HTTP {answer.status_code}: {words}"}
+    except httpx.HTTPError as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
