@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ import httpx
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.records import ServerSample
 from benchsuite.servers.base import Server
-from benchsuite.servers.metric_names import FAMILIES, ServerReading, read_server_page
+from benchsuite.servers.metric_names import FAMILIES, read_server_page
 from benchsuite.telemetry.http import bounded_client
 
 Transport = httpx.BaseTransport
@@ -115,29 +115,19 @@ def read_state(client: httpx.Client, profile: Server, base_urls: Sequence[str] =
 
     base_urls: of several like servers (empty: the client's own); then the sums, None where one of them does not tell.
     """
-    states = [state for url in base_urls if (state := _read_one(client, profile, url)) is not None]
-    if not states or len(states) < len(base_urls):
+    states = []
+    for url in base_urls if profile.metrics_path else ():
+        try:
+            answer = client.get(url + (profile.metrics_path or ""))
+        except httpx.HTTPError:
+            return None
+        reading = read_server_page(answer.text) if answer.status_code == 200 else None
+        if reading is None or reading.family is None:
+            return None
+        states.append([reading.figures.get(name) for name in ("running", "waiting", "generated_tokens")])
+    if not states:
         return None
-    return ServerState(*(_sum(figures) for figures in zip(*map(astuple, states), strict=True)))
-
-
-def _sum(figures: Sequence[float | None]) -> float | None:
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) if len(known) == len(figures) else None
-
-
-def _read_one(client: httpx.Client, profile: Server, base_url: str) -> ServerState | None:
-    if profile.metrics_path is None:
-        return None
-    try:
-        answer = client.get(base_url + profile.metrics_path)
-    except httpx.HTTPError:
-        return None
-    reading = read_server_page(answer.text) if answer.status_code == 200 else None
-    if reading is None or reading.family is None:
-        return None
-    told = reading.figures
-    return ServerState(told.get("running"), told.get("waiting"), told.get("generated_tokens"))
+    return ServerState(*(None if None in column else sum(filter(None, column)) for column in zip(*states, strict=True)))
 
 
 def wait_until_idle(
@@ -189,16 +179,28 @@ class ServerSampler:
         self._scraper = Scraper(url, origin_ns, headers=headers, verify=verify, transport=transport)
         self._problems: dict[str, str] = {}
         self._family: str | None = None
-        self._told: set[str] = set()
+        self._figures: set[str] = set()
 
     def sample(self) -> Sequence[ServerSample]:
         """One row, whatever comes back."""
         scrape = self._scraper.get()
         if scrape.text is None:
-            self._problem(scrape.kind or "", f"server metrics: {scrape.problem}")
+            self._problems.setdefault(scrape.kind or "", f"server metrics: {scrape.problem}")
             return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=scrape.problem),)
         reading = read_server_page(scrape.text)
-        error = self._judge(reading)
+        kind, why = None, None
+        if reading.family is not None:
+            self._family = reading.family
+            self._figures |= set(reading.figures)
+        else:
+            families = ", ".join(FAMILIES)
+            kind = "no figures"
+            why = f"no metrics of a known server ({families})" if reading.n_named else "no Prometheus text"
+        if reading.odd is not None:
+            kind, why = "odd line", f"a line cannot be read: {reading.odd!r}"
+        error = None if kind is None else f"{self._scraper.url}: {why}"
+        if kind is not None:
+            self._problems.setdefault(kind, f"server metrics: {error}")
         return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=error, **reading.figures),)
 
     def has_page(self) -> bool:
@@ -214,8 +216,8 @@ class ServerSampler:
             "endpoint": self._endpoint,
             "family": self._family,
             "period_s": self.period_s,
-            "figures": sorted(self._told),
-            "missing": sorted(set(known) - self._told),
+            "figures": sorted(self._figures),
+            "missing": sorted(set(known) - self._figures),
         }
 
     def problems(self) -> Sequence[str]:
@@ -225,21 +227,3 @@ class ServerSampler:
     def close(self) -> None:
         """Close the connection."""
         self._scraper.close()
-
-    def _judge(self, reading: ServerReading) -> str | None:
-        """Why a page has no figures, or not all; None if there is nothing to say."""
-        url = self._scraper.url
-        if reading.family is not None:
-            self._family = reading.family
-            self._told |= set(reading.figures)
-        if reading.odd is not None:
-            word = f"{url}: a line cannot be read: {reading.odd!r}"
-            return self._problem("odd line", f"server metrics: {word}") and word
-        if reading.family is None:
-            names = ", ".join(FAMILIES)
-            word = f"{url}: no metrics of a known server ({names})" if reading.n_named else f"{url}: no Prometheus text"
-            return self._problem("no figures", f"server metrics: {word}") and word
-        return None
-
-    def _problem(self, kind: str, words: str) -> str:
-        return self._problems.setdefault(kind, words)
