@@ -86,17 +86,16 @@ def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, ser
     """
     urls = list(spec.server.base_urls) if server else []
     yield from check_machine(max(spec.load.concurrency), spec.load.n_workers, folder, urls)
-    reasons: list[str] = []
-    sampler = open_gpu(spec.telemetry, urls or ["http://127.0.0.1"], now_ns(), (), reasons.append)
+    sampler, no_gpu = open_gpu(spec.telemetry, urls or ["http://127.0.0.1"], now_ns(), ())
     if sampler is not None:
         try:
             yield from check_gpus(sampler, throttles, serving=server)
         finally:
             sampler.close()
     else:
-        reason, _, remedy = (reasons or ["--gpu off"])[0].removeprefix("no GPU telemetry: ").partition("; ")
+        reason, _, remedy = (no_gpu or "--gpu off").removeprefix("no GPU telemetry: ").partition("; ")
         status: Status = "fail" if spec.telemetry.gpu in ("nvml", "dcgm") else "warn"
-        yield Diagnostic("gpu", "telemetry", status if reasons else "ok", f"none: {reason}", remedy or None)
+        yield Diagnostic("gpu", "telemetry", status if no_gpu else "ok", f"none: {reason}", remedy or None)
     if server:
         yield from check_server(spec)
 

@@ -43,7 +43,7 @@ from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
 from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
-from benchsuite.telemetry.recorder import Beside
+from benchsuite.telemetry.recorder import Recorder, open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state, wait_until_idle
 from benchsuite.workload.dataset import Workload
 
@@ -310,7 +310,7 @@ class SweepRunner:
         todo = remaining(points, manifest.points, before.last_attempts if before else None)
         manifest.planned_points = [point.point_id for point in points]
         measured, status = 0, "failed"
-        beside = Beside(
+        recorder = open_recorder(
             spec,
             self._found.profile,
             self._base_urls,
@@ -329,8 +329,8 @@ class SweepRunner:
             self._found.fallback,
         )
         try:
-            with beside:
-                self._note_telemetry(beside)
+            with recorder:
+                self._note_telemetry(recorder)
                 if before is not None:  # only on the server and the GPUs that it began on
                     refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
                 self._write_manifest()
@@ -352,19 +352,19 @@ class SweepRunner:
                             "measuring",
                             len(one.plan.order),
                             levels=levels,
-                            latest=beside.latest,
+                            latest=recorder.latest,
                         )
                         if i == 0:
-                            self._measure_idle_power(beside, step)
+                            self._measure_idle_power(recorder, step)
                         if not fleet.stopping:
-                            self._point(fleet, beside, step, one)
+                            self._point(fleet, recorder, step, one)
                             measured += manifest.points[-1].status == "complete"
                         if fleet.stopping or (self._failures and not self._server_is_back(step)):
                             break
                     status = "stopped" if fleet.stopping else "failed" if self._failures else "complete"
         finally:
             end = Anchor.now()
-            self._note_telemetry(beside)
+            self._note_telemetry(recorder)
             manifest.status = status
             manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
             manifest.sessions[-1]["ended"] = utc(end.wall_ns)
@@ -378,12 +378,12 @@ class SweepRunner:
     def _server_state(self) -> ServerState | None:
         return read_state(self._control, self._found.profile, self._base_urls)
 
-    def _note_telemetry(self, beside: Beside) -> None:
-        self._manifest.telemetry = RunManifest.read({"telemetry": beside.facts()}, "telemetry").telemetry
+    def _note_telemetry(self, recorder: Recorder) -> None:
+        self._manifest.telemetry = RunManifest.read({"telemetry": recorder.facts()}, "telemetry").telemetry
 
-    def _measure_idle_power(self, beside: Beside, step: Step) -> None:
+    def _measure_idle_power(self, recorder: Recorder, step: Step) -> None:
         """Let the samplers see the server with its model loaded and nothing to do."""
-        wanted_s = beside.idle_s(len(step.plan.order))
+        wanted_s = recorder.idle_s(self._spec.telemetry.idle_power_s, len(step.plan.order))
         if not wanted_s:
             return
         self._wait_until_idle(step, 0.0, self._spec.load.cooldown_max_s)
@@ -393,9 +393,9 @@ class SweepRunner:
             self._view.progress(idling, Progress(0, 0, 0, None), elapsed_s)
             time.sleep(min(0.25, wanted_s - elapsed_s))
         if not self._stopping:
-            beside.idle = {"started_s": started_s, "ended_s": self._now_s()}
+            recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
-    def _point(self, fleet: Fleet, beside: Beside, step: Step, one: Remaining) -> None:
+    def _point(self, fleet: Fleet, recorder: Recorder, step: Step, one: Remaining) -> None:
         plan = step.plan
         entry = PointEntry(
             point_id=plan.point_id,
@@ -423,7 +423,7 @@ class SweepRunner:
         entry.cache_reset = reset_prefix_cache(self._control, self._found.plan, self._base_urls)
         before = self._server_state()
         clocks = ClockMark.now()
-        beside.mark()
+        recorder.mark()
         entry.started_s = self._now_s()
         try:
             reports = self._run_orders(fleet, step, plan.salt, one.attempt, measured=True)
@@ -432,7 +432,7 @@ class SweepRunner:
             self._folder.finish_point(plan.point_id, one.attempt)
             raise
         entry.ended_s = self._now_s()
-        beside.mark()
+        recorder.mark()
         after = ClockMark.now()
         entry.clocks = {"suspended_s": after.suspended_since_s(clocks), "wall_step_s": after.stepped_since_s(clocks)}
         rows = self._folder.finish_point(plan.point_id, one.attempt)
@@ -445,7 +445,7 @@ class SweepRunner:
         entry.client = client_facts(reports)
         entry.server = _generated_tokens(before, self._server_state())
         self._check_clocks(entry)
-        self._note_telemetry(beside)
+        self._note_telemetry(recorder)
         self._write_manifest()
         self._view.point_done(step, rows, entry.ended_s - entry.started_s)
         if in_vain and reason is None and not fleet.stopping:

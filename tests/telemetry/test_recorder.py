@@ -63,7 +63,7 @@ def until(condition) -> None:
 def test_every_sample_is_logged_and_marks_come_between():
     """Each sample is in the log once and in order, those of mark() too; the end closes sampler and log."""
     sampler, log = Counting(), Kept()
-    with Recorder([(sampler, log)]) as recorder:
+    with Recorder(sampler, (), lambda _: log) as recorder:
         until(lambda: sampler.n >= 3)
         before = sampler.n
         recorder.mark()
@@ -79,7 +79,7 @@ def test_problems_are_told_once_each():
     """Words reach the listener once however often they are repeated; so does a full disk, and none ends it."""
     told: list[str] = []
     sampler = Counting(("the driver is not loaded",))
-    with Recorder([(sampler, Kept(full=True))], told.append):
+    with Recorder(sampler, (), lambda _: Kept(full=True), told.append):
         until(lambda: sampler.n >= 3)
     assert sorted(told) == sorted({*told})
     assert "the driver is not loaded" in told
