@@ -322,7 +322,7 @@ def _facts(manifest: RunManifest, probed: bool) -> dict[tuple[str, str], Any]:
         ("machine", "client CPU"): ", ".join(str(v) for v in (host.cpu_model, host.cpu_count) if v is not None) or None,
         ("host", "kernel"): host.platform,
     }
-    for key, value in _flat(_settings(manifest)).items():
+    for key, value in flat(_settings(manifest)).items():
         if not _is_under(key, _FREE) and not (launched and key == "server.base_url"):  # whose port is new every time
             group = next((g for prefix, g in reversed(_GROUP_OF_KEY.items()) if _is_under(key, (prefix,))), "protocol")
             facts[group, key] = value
@@ -350,10 +350,11 @@ def _settings(manifest: RunManifest) -> Table:
         return manifest.spec
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Table:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Table:
+    """Tables in tables as one with dotted keys."""
     flat: Table = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+        flat |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
     return flat
 
 

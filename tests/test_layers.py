@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
-    "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "grid_spec",
+    "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "matrix_spec",
     "servers",
     "manifest",
 )  # fmt: skip
@@ -62,7 +62,7 @@ LIBRARIES = {
         "cli.spec_options",
         "economics",
         "manifest",
-        "grid_spec",
+        "matrix_spec",
         "importers",
         "simulator",
         "spec",

@@ -12,8 +12,8 @@ from benchsuite.cli.options import long_running
 
 if TYPE_CHECKING:
     from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
-    from benchsuite.grid_spec import GridSpec, Setting
     from benchsuite.load.matrix import MatrixFolder, Outcome
+    from benchsuite.matrix_spec import MatrixSpec, Setting
     from benchsuite.report.matrix import SettingReport
     from benchsuite.workload.dataset import Workload
 
@@ -47,12 +47,12 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
     """
     from rich.console import Console
 
-    from benchsuite.grid_spec import load_grid
     from benchsuite.input_files import read_workload
     from benchsuite.load.matrix import check_matrix, open_matrix
+    from benchsuite.matrix_spec import load_matrix
     from benchsuite.report.judge import unit_price
 
-    matrix = load_grid(file)
+    matrix = load_matrix(file)
     first = matrix.sweep_of(matrix.settings[0])
     unit_price(first.price)
     workload = read_workload(first.workload.source, first.workload.requests, first.load.seed)
@@ -65,7 +65,7 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
         return _run(matrix, workload, folder, Console(stderr=as_json), quiet, as_json)
 
 
-def _run(matrix: GridSpec, workload: Workload, folder: MatrixFolder, console: Any, quiet: bool, as_json: bool) -> int:
+def _run(matrix: MatrixSpec, workload: Workload, folder: MatrixFolder, console: Any, quiet: bool, as_json: bool) -> int:
     from benchsuite.load.matrix import measure
     from benchsuite.report.console import say
     from benchsuite.report.live import SweepView
@@ -147,7 +147,7 @@ def _problem(outcome: Outcome | None) -> str:
     return outcome.status + (f": {outcome.reason}" if outcome.reason else "")
 
 
-def _show_plan(matrix: GridSpec, path: Path, plan: dict[str, Any], as_json: bool) -> int:
+def _show_plan(matrix: MatrixSpec, path: Path, plan: dict[str, Any], as_json: bool) -> int:
     """The settings in the order in which they are measured, and what is there already."""
     from rich.console import Console
     from rich.table import Table

@@ -572,12 +572,22 @@ class SweepRunner:
                 self._view.note("finishing what is in flight; press Ctrl-C again to stop at once")
 
         handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-        before = {number: signal.signal(number, on_signal) for number in handled}
-        try:
+        with signals_handled(handled, on_signal):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+@contextmanager
+def signals_handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """`handler` takes these signals in the block; in the main thread, which alone is told of signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 _OTHER_DESCRIPTORS = 256  # of a measuring process, apart from its connections: pipes, journal, libraries

@@ -217,7 +217,7 @@ class LocalCommand(NamedTuple):
 def local_command(plan: LaunchPlan, port: int) -> LocalCommand:
     """How the server of `plan` is started on `port` here. Raises EngineError: not installed."""
     local = plan.local
-    ours = [sys.executable, "-m", "benchsuite.cli.main", "serve", plan.engine]
+    ours = [sys.executable, "-m", "benchsuite", "serve", plan.engine]
     program, python = (ours, None) if local.embedded else _program(plan)
     words = local.module_words if local.module_words and "-m" in program else local.words
     host = LOOPBACK if argument(plan.args, local.flag_of("{host}")) is None else None

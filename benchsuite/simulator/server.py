@@ -283,12 +283,13 @@ class Server:
     def _step_engine(self, now: int) -> None:
         if self.engine is None:
             return
-        for at_ns, key in self.engine.advance(now):
+        given = self.engine.advance(now)
+        self._count_admissions()  # before the writes: a late turn may admit a request and give it chunks at once
+        for at_ns, key in given:
             stream = self.streams.get(key)
             if stream is not None:
                 stream.credit, stream.credit_ns = stream.credit + 1, at_ns
                 self._pump(stream)
-        self._count_admissions()
 
     def _count_admissions(self) -> None:
         """Take the engine's admissions into the metrics."""

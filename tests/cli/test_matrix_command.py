@@ -16,8 +16,8 @@ from fault_plans import faults, while_stopped
 
 from benchsuite.cli.matrix import command
 from benchsuite.errors import InputError
-from benchsuite.grid_spec import parse_grid
-from benchsuite.load.matrix import blame, measure, open_matrix
+from benchsuite.load.matrix import cause_in_log, measure, open_matrix
+from benchsuite.matrix_spec import parse_matrix
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 # a step takes 8 ms however many run in it: four slots do the work of four users in a quarter of the time
@@ -190,7 +190,7 @@ def small(requests: int = 24) -> tuple[Any, Workload]:
     prompts = [
         Prompt(f"p{i}", "triage", ({"role": "user", "content": f"question {i}"},), None, 6) for i in range(requests)
     ]
-    return parse_grid(tree, where="test"), make_workload("test", prompts)
+    return parse_matrix(tree, where="test"), make_workload("test", prompts)
 
 
 def test_stopped_and_taken_up_again(tmp_path):
@@ -229,16 +229,18 @@ def test_a_server_that_dies_is_a_failed_setting(tmp_path):
         assert folder.kept_run(spec.settings[0], spec.sweep_of(spec.settings[0])) is None
 
 
-def test_the_line_that_says_why():
-    """Memory before errors before the last line; an empty log says nothing."""
-    log = [
-        "INFO start",
-        "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB",
-        "RuntimeError: see above",
-        "bye",
-        "",
-    ]
-    assert blame(log) == "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB"
-    assert blame([log[0], *log[2:]]) == "RuntimeError: see above"
-    assert blame(["one", "two", " "]) == "two"
-    assert blame([]) is None
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("start\ntorch.OutOfMemoryError: 2 GiB\nRuntimeError: see above\nbye\n", "torch.OutOfMemoryError: 2 GiB"),
+        ("start\nRuntimeError: see above\nbye\n", "RuntimeError: see above"),
+        ("one\ntwo\n \n", "two"),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_the_line_that_says_why(log, cause, tmp_path):
+    """Memory before errors before the last line; an empty log, or none, says nothing."""
+    path = tmp_path / "serve.log"
+    assert cause_in_log(path) is None
+    path.write_text(log)
+    assert cause_in_log(path) == cause

@@ -27,12 +27,12 @@ from benchsuite.economics.api_vs_own import parse_scenarios
 from benchsuite.economics.pareto import parse_scores
 from benchsuite.economics.prices import parse_prices
 from benchsuite.errors import BenchsuiteError, read_json, read_toml
-from benchsuite.grid_spec import parse_grid
 from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
 from benchsuite.load.preflight import refusal_words
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.manifest import RunManifest
+from benchsuite.matrix_spec import parse_matrix
 from benchsuite.servers import SERVERS
 from benchsuite.servers.metric_names import read_server_page
 from benchsuite.slo import parse_slo
@@ -144,7 +144,7 @@ def _toml(parse: Callable[..., Any]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         try:
             tree = read_toml(_text(data))
-        except ValueError:  # load_spec and load_grid tell it in their own words
+        except ValueError:  # load_spec and load_matrix tell it in their own words
             return
         parse(tree, where="spec.toml")
 
@@ -273,7 +273,7 @@ TARGETS: dict[str, Target] = {
         lambda: [b"\n".join((DATA / "importers/aiperf_0.13_profile_export.jsonl").read_bytes().split(b"\n")[:2])],
     ),
     "sweep TOML": Target(_toml(parse_spec), lambda: _seeds("sweep")),
-    "matrix TOML": Target(_toml(parse_grid), lambda: _seeds("matrix")),
+    "matrix TOML": Target(_toml(parse_matrix), lambda: _seeds("matrix")),
     "prices": Target(lambda data: parse_prices(_text(data), "p"), lambda: _seeds("prices")),
     "scenarios": Target(lambda data: parse_scenarios(_text(data), "s"), lambda: _seeds("scenarios")),
     "points CSV": Target(lambda data: parse_points(_text(data), where="p"), lambda: _seeds("points")),

@@ -6,14 +6,16 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
 import psutil
 from simulator_fixture import CHAT, COMPLETIONS, Client, chat, events, request_bytes
 
+from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
-from benchsuite.simulator.server import simulator
+from benchsuite.simulator.server import Connection, Server, simulator
 
 
 def metric(client: Client, name: str, label: str = "") -> float:
@@ -38,6 +40,23 @@ def test_counters_are_exact_and_reset():
         assert client.ask("/reset", {})[0] == 200
         assert metric(client, "generation_tokens_total") == 0
         assert json.loads(client.ask("/stats")[2])["responses"] == []
+
+
+def test_a_late_turn_counts_each_request_once():
+    """Two requests that are admitted and answered in one turn of the loop each have a queue and a prefill time."""
+    server = Server(SimulatorConfig(latency=LatencyModel(slots=1, ttft_s=0.02, itl_s=0.01)), None)
+    pairs = [socket.socketpair() for _ in range(2)]
+    for ours, _ in pairs:
+        conn = Connection(ours)
+        conn.inbox += request_bytes(CHAT, chat(3))
+        server._serve(conn, now_ns() - 10 * NS_PER_S)
+    server._step_engine(now_ns())
+    text = server.metrics.exposition(0, 0, 0.0).decode()
+    for name in ("time_to_first_token", "request_queue_time", "request_prefill_time", "e2e_request_latency"):
+        assert re.search(rf"^vllm:{name}_seconds_count\{{.*\}} 2$", text, re.MULTILINE), name
+    for pair in pairs:
+        for end in pair:
+            end.close()
 
 
 def test_gauges_and_abort():

@@ -1,4 +1,4 @@
-"""A grid of server settings from TOML: each setting, how it is started, and the sweep that all get. Starts nothing."""
+"""A matrix of server settings from TOML: each setting, how it is started, and their common sweep. Starts nothing."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class _File(StrictModel):
 
     @field_validator("sweep")
     @classmethod
-    def _leaves_the_server_to_the_grid(cls, tree: dict[str, Any]) -> dict[str, Any]:
+    def _leaves_the_server_to_the_matrix(cls, tree: dict[str, Any]) -> dict[str, Any]:
         parts = {name: tree.get(name, {}) for name in ("server", "price")}
         wrong = [f"{name} should be a table" for name, part in parts.items() if not isinstance(part, dict)]
         for name, key in (("server", "base_url"), ("server", "more_base_urls"), ("price", "gpus")):
             if isinstance(parts[name], dict) and key in parts[name]:
-                wrong.append(f"the grid fills in {name}.{key}: leave it out")
+                wrong.append(f"the matrix fills in {name}.{key}: leave it out")
         if wrong:
             raise ValueError("; ".join(wrong))
         return tree
@@ -103,7 +103,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class GridSpec:
+class MatrixSpec:
     """Settings times levels. tree: the [sweep] table as written; ready_timeout_s: None leaves it to the launcher."""
 
     settings: tuple[Setting, ...]
@@ -131,26 +131,14 @@ class GridSpec:
         return {"content_hash": f"sha256:{hashlib.sha256(text.encode()).hexdigest()}", **plan}
 
 
-def differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """Where two plans differ, in words: 'sweep.load.repeats: was 1, is 3'."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        found = []
-        for key in dict.fromkeys((*before, *now)):
-            if key != "content_hash":
-                found += differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-        return found
-    was, becomes = ("nothing" if side is None else json.dumps(side, default=str) for side in (before, now))
-    return [] if was == becomes else [f"{path}: was {was}, is {becomes}"]
+def load_matrix(path: Path) -> MatrixSpec:
+    """The matrix in the TOML file `path`. Raises SpecError listing every mistake."""
+    return parse_matrix(read_tables("the matrix", path, {}), where=str(path))
 
 
-def load_grid(path: Path) -> GridSpec:
-    """The grid in the TOML file `path`. Raises SpecError listing every mistake."""
-    return parse_grid(read_tables("the grid", path, {}), where=str(path))
-
-
-def parse_grid(tree: Mapping[str, Any], *, where: str) -> GridSpec:
-    """A GridSpec from plain data. Raises SpecError listing every mistake: of single values first, then of settings."""
-    file = validated(_File, tree, "the grid", where=where, expected=DOCUMENTED)
+def parse_matrix(tree: Mapping[str, Any], *, where: str) -> MatrixSpec:
+    """The matrix from plain data. Raises SpecError listing every mistake: of single values first, then of settings."""
+    file = validated(_File, tree, "the matrix", where=where, expected=DOCUMENTED)
     wrong: list[str] = []
     settings = [
         _setting(file, values, _Entry.model_validate({}), wrong) for values in _combinations(file.settings, wrong)
@@ -164,10 +152,10 @@ def parse_grid(tree: Mapping[str, Any], *, where: str) -> GridSpec:
     ):
         wrong += [f"setting {s.name!r} {what}" for i, s in enumerate(settings) if keys[i] in keys[:i]]
     if wrong:
-        raise SpecError(mistake_text("the grid", list(dict.fromkeys(wrong))), where=where, expected=DOCUMENTED)
-    grid = GridSpec(tuple(settings), file.sweep, where, file.serve.ready_timeout_s)
-    grid.sweep_of(settings[0])  # the sweep's own mistakes
-    return grid
+        raise SpecError(mistake_text("the matrix", list(dict.fromkeys(wrong))), where=where, expected=DOCUMENTED)
+    matrix = MatrixSpec(tuple(settings), file.sweep, where, file.serve.ready_timeout_s)
+    matrix.sweep_of(settings[0])  # the sweep's own mistakes
+    return matrix
 
 
 def _combinations(table: _Lists, wrong: list[str]) -> list[dict[str, Value]]:
