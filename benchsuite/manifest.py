@@ -352,10 +352,10 @@ def _settings(manifest: RunManifest) -> Table:
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Table:
     """Tables in tables as one with dotted keys."""
-    flat: Table = {}
+    leaves: Table = {}
     for key, value in tree.items():
-        flat |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
-    return flat
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+    return leaves
 
 
 def _is_under(key: str, prefixes: Collection[str]) -> bool:
