@@ -6,10 +6,11 @@ What differs between servers is data in `servers`; a preflight (load/preflight.p
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchsuite.servers.base import Native, NativeRequest, Server
+from benchsuite.servers.base import Native, Server
 from benchsuite.workload.dataset import Prompt
 
 Endpoint = Literal["chat", "completions", "native"]
@@ -46,10 +47,10 @@ class BodyPlan:
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """The JSON body of `prompt`."""
         if self.endpoint == "native":
-            salt, limit = self._prompt_salt, self.asked_output_tokens(prompt)
-            body = self._native.body(
-                NativeRequest(self.model, _messages(prompt, salt), _text(prompt, salt), limit, self.stream)
-            )
+            salt = self._prompt_salt
+            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": self.asked_output_tokens(prompt)}
+            values |= {"$MESSAGES": _messages(prompt, salt), "$TEXT": _text(prompt, salt)}
+            body = _filled(self._native.body, values)
         else:
             body = self._openai(prompt)
         if self.cache_bust == "field":
@@ -64,16 +65,16 @@ class BodyPlan:
         return body
 
     def _openai(self, prompt: Prompt) -> dict[str, Any]:
+        limit, salt = self.asked_output_tokens(prompt), self._prompt_salt
         body: dict[str, Any] = {"model": self.model}
         if self.endpoint == "chat":
-            body["messages"] = _messages(prompt, self._prompt_salt)
+            body["messages"] = _messages(prompt, salt)
         else:
-            body["prompt"] = _text(prompt, self._prompt_salt)
-        limit = self.asked_output_tokens(prompt)
+            body["prompt"] = _text(prompt, salt)
         if limit is not None:
             body[self.limit_field] = limit
             if self.fixed_length:
-                body |= {key: limit if value == "$N" else value for key, value in self.profile.fixed_length.items()}
+                body |= _filled(self.profile.fixed_length, {"$N": limit})
         body["stream"] = self.stream
         if self.stream and self.profile.usage_option:
             body["stream_options"] = {"include_usage": True}
@@ -98,6 +99,15 @@ class BodyPlan:
                 return "/v1/completions"
             case "native":
                 return self._native.stream_path if self.stream else self._native.whole_path
+
+
+def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The template with its placeholders' values; a field without a value, and a table without fields, goes."""
+    body = {
+        key: _filled(value, values) if isinstance(value, Mapping) else values.get(str(value), value)
+        for key, value in template.items()
+    }
+    return {key: value for key, value in body.items() if value is not None and value != {}}
 
 
 def _messages(prompt: Prompt, salt: str | None) -> list[dict[str, str]]:

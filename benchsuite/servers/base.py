@@ -190,25 +190,17 @@ class NativeEvent(NamedTuple):
     times: ServerTimes | None = None
 
 
-class NativeRequest(NamedTuple):
-    """What a native body is made of. text: the messages as one prompt."""
-
-    model: str
-    messages: list[dict[str, str]]
-    text: str
-    max_output_tokens: int | None
-    stream: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Native:
-    """The server's own dialect. stream_path, whole_path: its route with and without streaming. event_keys: one of them
-    is in every event, and in none of another dialect.
+    """The server's own dialect. stream_path, whole_path: its route with and without streaming.
+
+    body: with "$MODEL", "$MESSAGES", "$TEXT" (the messages as one prompt), "$STREAM" and "$N" (the most output tokens);
+    a field without a value goes. event_keys: one of them is in every event, and in none of another dialect.
     """
 
     stream_path: str
     whole_path: str
-    body: Callable[[NativeRequest], dict[str, Any]]
+    body: Mapping[str, Any]
     event_keys: tuple[str, ...]
     read: Callable[[dict[str, Any]], NativeEvent]
 

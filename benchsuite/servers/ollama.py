@@ -11,7 +11,6 @@ from benchsuite.servers.base import (
     ModelStore,
     Native,
     NativeEvent,
-    NativeRequest,
     Recognise,
     Server,
     ServerTimes,
@@ -23,12 +22,7 @@ _SETTINGS = (
     "num-parallel", "context-length", "max-queue", "max-loaded-models", "keep-alive", "flash-attention",
     "kv-cache-type", "load-timeout", "sched-spread", "gpu-overhead", "models", "debug",
 )  # fmt: skip
-
-
-def _body(request: NativeRequest) -> dict[str, Any]:
-    body = {"model": request.model, "messages": request.messages, "stream": request.stream}
-    limit = request.max_output_tokens
-    return body if limit is None else body | {"options": {"num_predict": limit}}
+_BODY = {"model": "$MODEL", "messages": "$MESSAGES", "stream": "$STREAM", "options": {"num_predict": "$N"}}
 
 
 def _read(event: dict[str, Any]) -> NativeEvent:
@@ -63,7 +57,7 @@ OLLAMA = Server(
     recognise=Recognise(route=("/api/version", "version")),
     ready_path="/api/version",
     info_path="/api/version",
-    native=Native("/api/chat", "/api/chat", _body, ("done",), _read),
+    native=Native("/api/chat", "/api/chat", _BODY, ("done",), _read),
     metrics_path=None,
     limits=Limits(
         context_tokens=("/api/ps models {model} context_length",),

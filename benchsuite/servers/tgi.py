@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchsuite.servers.base import (
-    Container,
-    Limits,
-    Local,
-    Native,
-    NativeEvent,
-    NativeRequest,
-    Recognise,
-    Server,
-    histogram,
-    metric,
-)
+from benchsuite.servers.base import Container, Limits, Local, Native, NativeEvent, Recognise, Server, histogram, metric
 
-
-def _body(request: NativeRequest) -> dict[str, Any]:
-    # without details TGI says neither how many tokens there were nor why they ended
-    parameters: dict[str, Any] = {"details": True, "do_sample": False}
-    if request.max_output_tokens is not None:
-        parameters["max_new_tokens"] = request.max_output_tokens
-    return {"inputs": request.text, "parameters": parameters}
+# without details TGI says neither how many tokens there were nor why they ended
+_BODY = {"inputs": "$TEXT", "parameters": {"details": True, "do_sample": False, "max_new_tokens": "$N"}}
 
 
 def _read(event: dict[str, Any]) -> NativeEvent:
@@ -44,7 +28,7 @@ TGI = Server(
     ports=(8080, 3000),  # its image's example, its own default
     recognise=Recognise(route=("/info", "max_concurrent_requests")),
     info_path="/info",
-    native=Native("/generate_stream", "/generate", _body, ("token", "generated_text"), _read),
+    native=Native("/generate_stream", "/generate", _BODY, ("token", "generated_text"), _read),
     schema_fields={"response_format": {"type": "json", "value": "$SCHEMA"}},
     lists_its_model=False,
     metrics={

@@ -122,6 +122,9 @@ def test_fields_that_are_refused_by_name():
     assert sorted(result.plan.dropped) == sorted(result.facts["fields_refused"]) == ["cache_salt", "min_tokens"]
     body = result.plan.body(prompts(1).prompts[0])
     assert ("cache_salt" in body, "min_tokens" in body, body["ignore_eos"]) == (False, False, True)
+    # the cache is kept out all the same
+    assert (result.plan.cache_bust, result.facts["cache_bust"]) == ("prompt", "prompt")
+    assert body["messages"][0]["content"].startswith(f"[{result.plan.salt}] ")
 
 
 class Picky(Fake):
