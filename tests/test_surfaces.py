@@ -32,9 +32,10 @@ FIGURES = Path(__file__).parent / "figures.json"
 DAY = "2026-11-21"
 
 PAPER = "--points paper_table4.csv --usd-per-hour 1.58"
-API = "compare-api --api article/gpt-4 --preset h100-low --today 2026-11-21"
+PLAN = "plan --levels-csv paper_table4.csv --model Qwen3-30B --usd-per-hour 0.787 --gpus 2"
+API = "--api openrouter/qwen3-30b-a3b --today 2026-11-21"
 SCORES = "--scores paper_scores.csv"
-FIT = "plan --fit --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32"
+FIT = "memory --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32"
 ENERGY = "--usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380"
 RUNS = ("demo", "v1", "v2", "telemetry", "faulty", "repeated", "fallback")
 
@@ -71,12 +72,13 @@ SURFACES = {
     "frontier_paper": f"frontier {PAPER} {SCORES}",
     "frontier_svg": f"frontier {PAPER} {SCORES} --svg frontier.svg > frontier.svg",
     "api_demand": f"{API} --capacity-tok-s 100 --tokens-per-month 30e6",
-    "api_run": "compare-api repeated --api openai/gpt-4o-mini --tokens-per-month 2e9 --preset h100-low --today " + DAY,
-    "api_list": f"compare-api --list-apis --today {DAY}",
-    "api_scenarios": "compare-api --scenarios article_scenarios.toml",
-    "plan_demand": "plan repeated --requests-per-day 2000000",
-    "plan_paper": "plan --points paper_table4.csv --model Qwen3-30B --users 500 --usd-per-hour 0.79 --gpus 2",
-    "plan_fit": FIT,
+    "plan_apis": "plan --list-apis",
+    "plan_demand": f"plan repeated --requests-per-day 2000000 --usd-per-hour 2 --api openai/gpt-4o-mini --today {DAY}",
+    "plan_flat": f"{PLAN} --tokens-per-month 6e9 --batch {API}",
+    "plan_peak": f"{PLAN} --tokens-per-month 6e9 {API}",
+    "plan_mix": f"{PLAN} --tokens-per-month 6e9 --batch --input-ratio 0.05 {API}",
+    "plan_init": "plan --init",
+    "memory": FIT,
     "cost_preset": f"cost --preset a800-owned --gpus 2 --today {DAY}",
     "cost_sensitivity": f"cost --preset a800-owned --sensitivity --gpus 2 --output-tok-s 1029 --today {DAY}",
     "cost_spot": "cost --usd-per-hour 0.9 --rent spot --interruptions-per-hour 0.05 --redo-hours 0.5",
@@ -99,10 +101,9 @@ DATA = {
     "gate_slo": "gate repeated --slo ttft_p95<1s,throughput>20 --json",
     "gate_failed": "gate slower --baseline repeated --json",
     "frontier_paper": f"frontier {PAPER} {SCORES} --json",
-    "api_demand": f"{API} --capacity-tok-s 100 --tokens-per-month 30e6 --json",
-    "api_run": f"{SURFACES['api_run']} --json",
-    "plan_demand": "plan repeated --requests-per-day 2000000 --json",
-    "plan_fit": f"{FIT} --json",
+    "plan_peak": f"{SURFACES['plan_peak']} --json",
+    "plan_demand": "plan repeated --requests-per-day 2000000 --usd-per-hour 1.99 --json",
+    "memory": f"{FIT} --json",
     "cost_sensitivity": f"{SURFACES['cost_sensitivity']} --json",
     "matrix": "matrix matrix.toml --output matrix --json",
 }

@@ -1,312 +1,206 @@
-"""`benchsuite plan`: how many GPUs a demand needs, from a measured curve; or which GPUs a model fits."""
+"""`benchsuite plan`: one demand, any number of candidates (measured machines, APIs, blends), one table of months."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, slo_option
+
 if TYPE_CHECKING:
-    from benchsuite.economics.capacity import CapacityPlan, Demand
-    from benchsuite.economics.memory import Fit
-    from benchsuite.report.judge import Judgement, PriceOverride
-    from benchsuite.results import EvaluatedLevel
-
-
-def show_fit(flags: dict[str, Any], as_json: bool) -> bool:
-    """Print the fits that the flags ask for; True if there is one. Raises InputError."""
-    from benchsuite.economics.memory import GPUS, Gpu, ModelShape, Reserve, fits
-
-    own = flags["gpu_memory_gb"]
-    found = fits(
-        ModelShape(flags["params_b"], flags["layers"], flags["kv_heads"], flags["head_dim"]),
-        gpus=GPUS if own is None else (Gpu(f"{own:g} GB", own, "--gpu-memory-gb", ""),),
-        precisions=flags["precision"] or ("fp16", "int8", "int4"),
-        context_tokens=flags["context"],
-        concurrency=flags["concurrency"],
-        kv_precision=flags["kv_precision"],
-        reserve=Reserve(flags["memory_share"], flags["activation_gb"]),
-    )
-    if as_json:
-        click.echo(json.dumps([_plain(one) for one in found], indent=2))
-    else:
-        _print_fit(found, flags)
-    return any(one.fits for one in found)
-
-
-def _plain(one: Fit) -> dict[str, Any]:
-    return {
-        "gpu": one.gpu.name,
-        "memory_gb": one.gpu.memory_gb,
-        "source": one.gpu.source,
-        "as_of": one.gpu.as_of or None,
-        "precision": one.precision,
-        "fits": one.fits,
-        "gpus_needed": one.gpu_count if one.fits else None,
-        "single_gpu": one.fits and one.gpu_count == 1,
-        "gpus_tried": one.gpu_count,
-        "max_slots": one.max_slots,
-        "weights_gb": one.weights_gb,
-        "kv_gb_per_slot": one.kv_gb_per_slot,
-    }
-
-
-def _print_fit(found: list[Fit], flags: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from benchsuite.report.console import say
-    from benchsuite.report.format import count, number
-
-    console = Console()
-    title = f"{flags['params_b']:g}B at {flags['concurrency']} requests of {flags['context']:g} tokens"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("GPU", "weights", "GB", "GPUs needed", "requests it holds", "KV GB a request"):
-        table.add_column(name, justify="left" if name in ("GPU", "weights") else "right")
-    for one in found:
-        table.add_row(
-            one.gpu.name,
-            one.precision,
-            number(one.weights_gb),
-            str(one.gpu_count) if one.fits else f"more than {one.gpu_count}",
-            count(one.max_slots),
-            number(one.kv_gb_per_slot),
-            style="" if one.fits else "dim",
-        )
-    console.print(table)
-    source = found[0].gpu
-    say(
-        console,
-        f"assumed: {flags['memory_share']:g} of the memory is the server's, {flags['activation_gb']:g} GB a GPU for "
-        f"activations (measure it), KV cache in {flags['kv_precision']}, weights without the scales of quantisation, "
-        f"1, 2, 4 or 8 GPUs in tensor parallel; memory: {source.source} {source.as_of}".rstrip(),
-        style="dim",
-    )
-
-
-NOT_MET = 3  # exit code: measured, but no level meets the SLO; or no GPU of the table fits
-
-_SHAPE = ("params_b", "layers", "kv_heads", "head_dim", "context", "concurrency")
+    from benchsuite.economics.plan import Plan
+    from benchsuite.economics.plan_file import CandidateTable, Judged
 
 
 @click.command(
     epilog="""\b
 Examples:
-  benchsuite plan results/mine --requests-per-day 2000000 --usd-per-hour 1.99
-  benchsuite plan --points docs/examples/paper_table4.csv --model Qwen3-30B --users 500 --usd-per-hour 0.79 --gpus 2
-  benchsuite plan results/mine --hours requests_by_hour.csv --spare 2 --json
-  benchsuite plan --fit --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32
+  benchsuite plan results/mine --requests-per-day 50000 --usd-per-hour 1.99 --gpus 2 --slo "ttft_p95<800ms" \\
+      --api openai/gpt-4o-mini
+  benchsuite plan --levels-csv docs/examples/paper_table4.csv --model Qwen3-30B --usd-per-hour 0.787 --gpus 2 \\
+      --tokens-per-month 6e9 --api openrouter/qwen3-30b-a3b
+  benchsuite plan --init > plan.toml && benchsuite plan --config plan.toml
 """
 )
-@click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of a run folder.")
+@click.argument("runs", nargs=-1, type=PATH)
+@levels_csv_option
 @click.option("--model", help="The model of the table.")
-@click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")
-@click.option("--level", type=int, help="Concurrency to run a replica at.  [default: the recommended optimum]")
-@click.option("--requests-per-day", type=float, help="Demand: requests a day, in the mean.")
-@click.option("--users", type=float, help="Demand: users at once, at the peak.")
-@click.option("--think-s", type=float, default=0.0, show_default=True, help="A user's pause before the next request.")
+@slo_option()
+@price_options()
+@click.option("--concurrency", type=int, help="Level to run a replica at.  [default: the recommended one]")
+@click.option(
+    "--api", "apis", multiple=True, help="An API by its price (--list-apis), or genai:PROVIDER/MODEL; repeatable."
+)
+@click.option("--requests-per-day", type=float, help="Demand: requests a day on average.")
 @click.option("--tokens-per-month", type=float, help="Demand: input and output tokens in 730 hours.")
-@click.option("--hours", type=click.Path(path_type=Path), help="Demand: CSV with a column `requests`, a line an hour.")
-@click.option("--peak-factor", type=float, help="Peak over mean.  [default: 3; measured with --hours]")
-@click.option("--headroom", type=float, default=0.8, show_default=True, help="Share of the measured rate to plan with.")
-@click.option("--spare", type=int, default=1, show_default=True, help="Replicas beyond those that carry the peak.")
-@click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
-@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
-@click.option("--prices", type=click.Path(path_type=Path), help="Your own price file (TOML).")
-@click.option("--gpus", type=click.IntRange(min=1), help="GPUs of a replica.  [default: the run's, or 1]")
-@click.option("--fit", "as_fit", is_flag=True, help="Memory instead: on which GPUs a model of this shape fits.")
-@click.option("--params-b", type=float, help="Fit: all parameters, in 1e9.")
-@click.option("--layers", type=int, help="Fit: layers.")
-@click.option("--kv-heads", type=int, help="Fit: key/value heads (not query heads).")
-@click.option("--head-dim", type=int, help="Fit: size of a head.")
-@click.option("--context", type=float, help="Fit: mean tokens of a request in flight, prompt and answer.")
-@click.option("--concurrency", type=int, help="Fit: requests at once.")
-@click.option("--precision", multiple=True, help="Fit: of the weights, repeatable.  [default: fp16, int8, int4]")
-@click.option("--kv-precision", default="fp16", show_default=True, help="Fit: of the KV cache.")
-@click.option("--memory-share", type=float, default=0.9, show_default=True, help="Fit: what the server may use.")
-@click.option("--activation-gb", type=float, default=2.0, show_default=True, help="Fit: kept for work, per GPU.")
-@click.option("--gpu-memory-gb", type=float, help="Fit: one GPU of this memory instead of the table.")
-@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
-def command(run: Path | None, points: Path | None, as_fit: bool, as_json: bool, **flags: Any) -> int:
-    """Replicas, GPUs and monthly cost for a demand, or with --fit the GPUs that hold a model."""
-    if as_fit:
-        from benchsuite.errors import InputError
-
-        if run is not None or points is not None:
-            raise InputError("--fit needs no measurement", given=str(run or points), expected="the model's shape alone")
-        for key in _SHAPE:
-            if flags[key] is None:
-                raise InputError(
-                    "the model's shape is not complete", where="--" + key.replace("_", "-"), given="nothing"
-                )
-        return 0 if show_fit(flags, as_json) else NOT_MET
-    given = next((key for key in _SHAPE if flags[key] is not None), None)
-    if given is not None:
-        raise click.UsageError(f"--{given.replace('_', '-')} belongs to --fit.")
-    return _capacity(run, points, flags, as_json)
-
-
-def _capacity(run: Path | None, points: Path | None, flags: dict[str, Any], as_json: bool) -> int:
-    from benchsuite.cli.options import price_override, read_judgements
-    from benchsuite.economics.capacity import plan
-    from benchsuite.report.judge import select_model
-
-    price = price_override(flags)
-    judgement = select_model(read_judgements([run] if run else [], points, flags["slo"], price), flags["model"])
-    level = _level(judgement, flags["level"])
-    if level is None:
-        if as_json:
-            click.echo(
-                json.dumps({"model": judgement.model, "replicas": None, "reason": judgement.decision.reason}, indent=2)
-            )
-        else:
-            click.echo(judgement.decision.reason)
-        return NOT_MET
-    found = plan(
-        level,
-        judgement.judged,
-        _demand(level, flags),
-        judgement.slo,
-        headroom_ratio=flags["headroom"],
-        spare=flags["spare"],
-        gpus_per_replica=judgement.gpus,
-    )
-    if as_json:
-        click.echo(json.dumps(plain(found, judgement, price), indent=2))
-    else:
-        _print(found, judgement, price)
-    return 0
-
-
-def _level(judgement: Judgement, asked: int | None) -> EvaluatedLevel | None:
-    """The level asked for, or the one recommended; None if no level meets the SLO."""
-    from benchsuite.errors import InputError
-
-    if asked is None:
-        return judgement.decision.recommended if judgement.decision.kind == "optimum" else None
-    for one in judgement.judged:
-        if one.point.concurrency == asked:
-            return one
-    levels = ", ".join(str(one.point.concurrency) for one in judgement.judged)
-    raise InputError(
-        "the level was not measured, and the curve is not extended", where="--level", given=asked, expected=levels
-    )
-
-
-def _demand(level: EvaluatedLevel, flags: dict[str, Any]) -> Demand:
-    from benchsuite.economics import capacity
-    from benchsuite.economics.capacity import service_time_s, tokens_per_request
-    from benchsuite.errors import InputError
+@click.option("--users", type=float, help="Demand: users at once, at the peak.")
+@click.option("--think-time-s", type=float, help="A user's pause before the next request.")
+@click.option("--demand-csv", type=PATH, help="Demand: CSV with a column `requests`, a line an hour.")
+@click.option("--peak-factor", type=float, help="Busiest hour over the mean.  [default: 3; measured with --demand-csv]")
+@click.option("--batch", is_flag=True, help="Nobody waits: the demand is flat round the clock, no spare replica.")
+@click.option("--input-tokens", type=float, help="Of a request.  [default: as measured]")
+@click.option("--output-tokens", type=float, help="Of a request.  [default: as measured]")
+@click.option("--input-ratio", type=float, help="Share of input in the measured tokens of a request, instead.")
+@click.option("--growth", type=float, help="Growth of the demand a year (0.5: half as much again), by --in-months.")
+@click.option("--in-months", type=float, help="Size for the demand in so many months.  [default: 12 with --growth]")
+@click.option("--target-utilization", type=float, help="Share of a replica's measured rate to use.  [default: 0.8]")
+@click.option("--spare-replicas", type=int, help="Beyond those that carry the peak.  [default: 1; 0 with --batch]")
+@click.option(
+    "--balancing", type=click.Choice(["least-connections", "round-robin", "random"]),
+    help="How requests are spread over replicas.  [default: least-connections]",
+)  # fmt: skip
+@click.option("--cache-hit-rate", type=float, help="Share of requests that a cache in front answers, on both sides.")
+@click.option("--config", type=PATH, help="The whole question as TOML (see --init) instead of flags.")
+@click.option("--init", "show_sample", is_flag=True, help="Print a commented plan.toml.")
+@click.option("--list-apis", is_flag=True, help="Show the prices of APIs with source and date.")
+@click.option("--today", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
+@json_option
+def command(**flags: Any) -> int:
+    """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
+    from benchsuite.cli.options import age_warnings, read_book
+    from benchsuite.economics.plan import Own
+    from benchsuite.economics.plan_file import SAMPLE, answer, from_flags, parse_plan_file
     from benchsuite.input_files import read_text
 
-    ways = {name: flags[name] for name in ("requests_per_day", "users", "tokens_per_month", "hours")}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) != 1:
-        raise InputError(
-            "exactly one way to tell the demand",
-            given=" and ".join("--" + name.replace("_", "-") for name in given) or "none",
-            expected="one of " + ", ".join("--" + name.replace("_", "-") for name in ways),
-        )
-    if flags["think_s"] and given != ["users"]:
-        raise InputError("only users think", where="--think-s", given=flags["think_s"], expected="with --users")
-    if given == ["hours"]:
-        if flags["peak_factor"] is not None:
-            raise InputError(
-                "the hours tell the peak themselves", where="--peak-factor", given=flags["peak_factor"], expected="none"
-            )
-        where = str(flags["hours"])
-        return capacity.of_hours(capacity.parse_hours(read_text(flags["hours"], "the table of hours"), where), where)
-    factor = capacity.PEAK_FACTOR if flags["peak_factor"] is None else flags["peak_factor"]
-    if given == ["users"]:
-        service_s = service_time_s(level.point)
-        return capacity.of_users(flags["users"], service_s, think_s=flags["think_s"], peak_factor=factor)
-    if given == ["tokens_per_month"]:
-        return capacity.per_month(flags["tokens_per_month"], tokens_per_request(level.point), factor)
-    return capacity.per_day(flags["requests_per_day"], factor)
-
-
-def plain(found: CapacityPlan, judgement: Judgement, price: PriceOverride) -> dict[str, Any]:
-    """The plan as plain data: its fields, the queue's figures and the assumptions."""
-    import dataclasses
-
-    tree = dataclasses.asdict(found)
-    tree["queue"] |= {
-        "p_wait": found.queue.p_wait,
-        "mean_wait_s": found.queue.mean_wait_s,
-        "p_wait_over_1s": found.queue.p_wait_over(1.0),
-    }
-    return {
-        **tree,
-        "slo": str(judgement.slo),
-        "usd_per_hour_replica": judgement.usd_per_hour_total,
-        "price": None if judgement.usd_per_hour_total is None else price.source,
-        "assumptions": ASSUMPTIONS,
-    }
-
-
-ASSUMPTIONS = [
-    "a month has 730 hours, and every replica is paid for in all of them",
-    "a replica is the machine measured, at the measured mix of requests",
-    "waits by Erlang-C: Poisson arrivals, one line before all slots, service as long as at the full level",
-    "the rate is that of the whole run, its drain included: a little low",
-    "measured as a closed loop: confirm the rate once with an open loop",
-]
-
-
-def sentence(found: CapacityPlan) -> str:
-    """'3 replicas for your load with one spare: ...'."""
-    spare = {0: "without a spare", 1: "with one spare"}.get(found.spare, f"with {found.spare} spare")
-    each = found.gpus // found.replicas
-    gpus = "" if each == 1 else f" ({found.gpus} GPUs)"
-    carry = "1 carries" if found.working == 1 else f"{found.working} carry"
-    return (
-        f"{found.replicas} replica{'s' * (found.replicas > 1)}{gpus} for your load {spare}: {carry} the peak of "
-        f"{found.demand.peak_per_s:.3g} requests/s at concurrency {found.concurrency} each"
+    if flags["show_sample"]:
+        click.echo(SAMPLE, nl=False)
+        return 0
+    if flags["list_apis"]:
+        return _show_apis(list(read_book(flags["price"]["prices"]).apis.values()), flags["as_json"])
+    config = flags["config"]
+    asked = from_flags(flags) if config is None else parse_plan_file(read_text(config, "the plan"), str(config))
+    base = Path() if config is None else config.parent
+    found, candidates = answer(
+        asked,
+        read_book(flags["price"]["prices"]),
+        lambda table, slo, unit: judged_candidate(table, slo, unit, base),
+        lambda name: read_text(base / name, "the table of hours"),
+        datetime.datetime.now(datetime.UTC),
     )
+    prices = [
+        {"name": one.name, "as_of": one.as_of, "source": one.price}
+        if isinstance(one, Own)
+        else {"name": one.price.name, "as_of": one.price.as_of, "source": one.price.source}
+        for one in candidates
+    ]
+    warnings = age_warnings(prices, flags["today"])
+    if flags["as_json"]:
+        tree = dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings}
+        click.echo(json.dumps(tree, indent=2))
+    else:
+        _print(found, warnings)
+    return 0 if found.winner is not None else NOT_MET
 
 
-def _print(found: CapacityPlan, judgement: Judgement, price: PriceOverride) -> None:
+def judged_candidate(table: CandidateTable, slo: str | None, unit: float | None, base: Path) -> Judged:
+    """A candidate's run folder or table of levels, judged at its price. unit: of one GPU-hour, None: the run's own."""
+    from benchsuite.cli.options import read_judgements
+    from benchsuite.economics.plan_file import Judged
+    from benchsuite.report.judge import PriceOverride, select_model
+
+    runs, levels = [base / table.run] if table.run else [], base / table.levels_csv if table.levels_csv else None
+    one = select_model(read_judgements(runs, levels, slo, PriceOverride(unit, table.gpus)), table.model)
+    recommended = one.decision.recommended if one.decision.kind == "optimum" else None
+    total = None if one.usd_per_hour is None else one.usd_per_hour * one.gpus
+    return Judged(one.judged, recommended, one.gpus, total, one.model)
+
+
+def _print(found: Plan, warnings: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from benchsuite.report.console import say
-    from benchsuite.report.format import DASH, number, percent, usd, warning_text
+    from benchsuite.report.console import plain, say
+    from benchsuite.report.format import DASH, count, ms, number, percent
 
-    console, queue = Console(), found.queue
-    say(console, sentence(found), style="bold green", indent=2)
-    say(console, f"demand: {found.demand.told}", indent=2)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    if queue.p_wait < 1e-4:
-        waits = "under 0.01 % wait"
-    else:
-        over = percent(queue.p_wait_over(1.0))
-        waits = f"{percent(queue.p_wait)} wait, {number(queue.mean_wait_s)} s in the mean; {over} longer than 1 s"
-    low, high = found.measured_levels
-    for name, value in (
-        ("rate of a replica", f"{number(found.request_per_s)} requests/s"),
-        ("peak load of the working ones", percent(found.peak_load_ratio)),
-        ("at the peak", waits),
-        ("added for the waits", str(found.raised_by_wait)),
-        ("mean load of all, idle hours in", percent(found.mean_load_ratio)),
-        ("cost a month", usd(found.usd_per_month)),
-        ("per request at that load", usd(found.usd_per_request)),
-        ("$/1M output tokens at that load", usd(found.usd_per_1m_output_tokens)),
-        ("$/1M output tokens at full load", usd(found.usd_per_1m_output_tokens_full)),
-        ("levels measured", f"{low} to {high}"),
-    ):
-        table.add_row(name, value if console.encoding.startswith("utf") else value.replace(DASH, "-"))
+    console = Console()
+    say(console, _sentence(found), style="bold green" if found.winner else "bold red", indent=2)
+    table = Table(box=None, pad_edge=False)
+    for head in ("candidate", "replicas", "GPUs", "$ a month", "$/1M", "SLO", "P(best)"):
+        table.add_column(head, justify="left" if head in ("candidate", "SLO") else "right", overflow="fold")
+    for row in found.rows:
+        month = DASH if row.usd_per_month is None else f"${row.usd_per_month:,.0f}"
+        if row.usd_low is not None and row.usd_high is not None and row.usd_low != row.usd_high:
+            month += f"\n[{row.usd_low:,.0f}, {row.usd_high:,.0f}]"
+        table.add_row(
+            plain(row.name),
+            count(row.replicas),
+            count(row.gpus),
+            month,
+            DASH if row.usd_per_1m_tokens is None else f"${row.usd_per_1m_tokens:.3g}",
+            row.slo,
+            percent(row.p_cheapest),
+            style="bold" if row.name == found.winner else "",
+        )
     console.print(table)
-    for text in found.unchecked:
-        say(console, f"not checked against the waits, for want of a figure: {text}", style="yellow", indent=2)
-    for warn in found.warnings:
-        at = () if warn.concurrency is None else (warn.concurrency,)
-        say(console, f"warning {warn.code} {warning_text(warn, at)}", style="yellow", indent=2)
-    hourly = judgement.usd_per_hour_total
-    rate = "no price given" if hourly is None else f"a replica costs {usd(hourly)} an hour, {price.source}"
-    said = (rate, f"headroom {found.headroom_ratio:g}", f"SLO {judgement.slo}", *ASSUMPTIONS)
-    say(console, "assumed: " + "; ".join(said), style="dim")
+    for row in found.rows:
+        if row.p_slo is not None and row.kind == "own":
+            at = f"{row.concurrency} in flight on a replica at most; at the peak {percent(row.p_slo)} find the SLO kept"
+            speed = f"TTFT {ms(row.ttft_s)} ms, {number(row.tok_s_per_user)} tok/s/user"
+            say(console, f"{row.name}: {at}, {speed}; {percent(row.utilization)} of the fleet used", indent=2)
+        if row.break_even_requests_per_day is not None:
+            from_ = f"{row.break_even_requests_per_day:,.0f} requests a day"
+            say(console, f"{row.name}: cheaper than the cheapest API from {from_} of this shape", indent=2)
+    for text in found.hangs_on:
+        say(console, f"it hangs on: {text} is then the cheapest", indent=2)
+    for row in found.rows:
+        if row.npv_usd is not None:
+            back = "does not pay back within the machines' life" if row.payback_months is None else (
+                f"pays back in {number(row.payback_months)} months"
+            )  # fmt: skip
+            say(console, f"{row.name}: bought, it {back}; present value {row.npv_usd:,.0f} USD", indent=2)
+        for note in row.notes:
+            say(console, f"{row.name}: {note}", style="yellow", indent=2)
+    for text in warnings:
+        say(console, f"warning {text}", style="yellow", indent=2)
+    say(console, "assumed: " + "; ".join(found.assumptions), style="dim")
+
+
+def _sentence(found: Plan) -> str:
+    peak = f"the busiest hour has {found.demand.peak_per_s:.3g} requests/s"
+    if found.winner is None:
+        return f"no candidate meets the SLO at this demand; {peak}"
+    best = next(row for row in found.rows if row.name == found.winner)
+    sure = "no interval says how sure" if found.p_winner is None else f"the cheapest in {found.p_winner:.0%} of draws"
+    how = "" if best.replicas is None else f": {best.replicas} replica{'s' * (best.replicas != 1)} ({best.gpus} GPUs)"
+    slo = "" if best.slo == "met" else f"; its SLO is {best.slo}"
+    return f"{best.name}{how}, ${best.usd_per_month:,.0f} a month, {sure}{slo}; {peak}"
+
+
+def _show_apis(prices: Sequence[Any], as_json: bool) -> int:
+    """All prices of APIs by name."""
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(price) for price in prices], indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchsuite.report.console import plain, say
+    from benchsuite.report.format import DASH
+
+    console = Console()
+    title = "API prices, US dollars per 1,000,000 tokens (not verified against vendors)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("api", "input", "cached", "output", "as of", "source"):
+        table.add_column(name, justify="right" if name in ("input", "cached", "output") else "left", no_wrap=True)
+    sources = list(dict.fromkeys(one.source for one in prices))
+    for one in prices:
+        cached = one.cached_input_usd_per_1m_tokens
+        usd = (
+            f"{one.input_usd_per_1m_tokens:g}",
+            DASH if cached is None else f"{cached:g}",
+            f"{one.output_usd_per_1m_tokens:g}",
+        )
+        table.add_row(plain(one.name), *usd, one.as_of or DASH, str(sources.index(one.source) + 1))
+    console.print(table)
+    for i, source in enumerate(sources, 1):
+        say(console, f"source {i}: {source}", indent=4)
+    for one in prices:
+        if one.note:
+            say(console, f"{one.name}: {one.note}", style="dim", indent=2)
+    return 0

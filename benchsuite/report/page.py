@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchsuite.economics.prices import preset, price_book
+from benchsuite.economics.prices import preset
 from benchsuite.economics.sensitivity import Range
 from benchsuite.fault_points import reach
 from benchsuite.report import sections_cost, sections_levels, sections_run
@@ -174,8 +174,7 @@ def _money(judgement: Judgement, level: EvaluatedLevel | None) -> list[Any]:
                 level, judgement.judged, total / judgement.gpus, judgement.gpus, owned=owned, alone=alone
             )
         )
-        found.append(sections_cost.api_figure(level, total, [*price_book().apis.values()]))
-    found.append(sections_cost.capacity_figure(level, judgement.judged, judgement.slo, judgement.gpus))
+    found.append(sections_cost.capacity_figure(level, judgement.judged, judgement.gpus))
     return [one for one in found if one is not None]
 
 

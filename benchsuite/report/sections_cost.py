@@ -1,34 +1,22 @@
-"""What the decision's cost hangs on, when an API would be cheaper, and how many replicas a demand needs. Pure but for
-the bundled table of prices.
-"""
+"""What the decision's cost hangs on, and how many replicas a demand needs. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchsuite.economics.api_vs_own import (
-    SelfHost,
-    TokenMix,
-    blended_usd_per_1m,
-    break_even,
-    capacity_tokens_per_month,
-)
-from benchsuite.economics.capacity import PEAK_FACTOR, per_day, plan
+from benchsuite.economics.demand import PEAK_FACTOR, of_mean
 from benchsuite.economics.gpu_hour import Ownership, Reserved, natural_mode
-from benchsuite.economics.prices import ApiPrice
+from benchsuite.economics.plan import TARGET_UTILIZATION, Fleet, Own, plan
 from benchsuite.economics.sensitivity import Range, Uncertain, owned_hour, ranges_about, rented_hour, tornado
 from benchsuite.errors import InputError
-from benchsuite.report.charts import Frame, Line, Ruler, xy_chart
+from benchsuite.report.charts import Frame, Line, xy_chart
 from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.sections_levels import Figure, whole_percent
 from benchsuite.results import EvaluatedLevel
-from benchsuite.slo import Slo
 
-U_MAX = 0.8  # share of a replica's measured rate to count on
 _FRAME = Frame(380, 300, 50, 14, 48, 46)
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "share of paid hours in use", "pue": "PUE"}
-_MOST_RULERS = 4
 
 
 def sensitivity_figure(
@@ -102,69 +90,24 @@ def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> l
     return bars
 
 
-def api_figure(level: EvaluatedLevel, usd_per_hour_total: float, apis: Sequence[ApiPrice]) -> Figure | None:
-    """Own hosting's cost per million tokens against the demand, and what APIs ask; None where tokens are not known."""
-    point = level.point
-    if not point.total_tok_s or not point.input_tokens or not point.output_tokens or usd_per_hour_total <= 0:
-        return None
-    mix = TokenMix(point.input_tokens / (point.input_tokens + point.output_tokens))
-    capacity = capacity_tokens_per_month(point.total_tok_s, U_MAX)
-    host = SelfHost(usd_per_hour_total, capacity)
-    priced = sorted(((blended_usd_per_1m(api, mix), api) for api in apis), key=lambda one: one[0])
-    full = host.month_usd(capacity) / capacity * 1e6
-    beaten = sum(per_1m > full for per_1m, _ in priced)
-    title = f"A full replica makes tokens cheaper than {beaten} of {len(priced)} listed API prices"
-    demands = sorted({capacity * 10 ** (k / 40) for k in range(-80, 33)} | {capacity * k for k in range(1, 6)})
-    own = tuple((m, host.month_usd(m) / m * 1e6) for m in demands)
-    chart = xy_chart(
-        [Line("own hosting", own, told=6)],
-        [Ruler(f"{api.name} {usd(per_1m)}", per_1m) for per_1m, api in _some(priced)],
-        title=title,
-        x_label="tokens a month, input and output",
-        y_label="USD per 1M tokens",
-        show_x=_short,
-        show_y=_usd_tick,
-        frame=_FRAME,
-    )
-    rows = tuple(_api_row(per_1m, api, host) for per_1m, api in priced)
-    note = (
-        f"Assumed: this run's mix ({whole_percent(mix.input_ratio)} input), a replica used to {whole_percent(U_MAX)} "
-        f"of its rate of {number(point.total_tok_s)} tokens/s and paid for in all 730 hours, "
-        f"{usd(usd_per_hour_total)} an hour. The APIs serve "
-        "other models, and their answers are not compared; prices of the bundled table, not verified."
-    )
-    return Figure(title, chart, ("API", "$ per 1M of this mix", "own is cheaper", "as of", "source"), rows, note)
-
-
-def _some(priced: Sequence[tuple[float, ApiPrice]]) -> list[tuple[float, ApiPrice]]:
-    """A few of them, from the cheapest to the dearest."""
-    n = min(_MOST_RULERS, len(priced))
-    picked = sorted({round(k * (len(priced) - 1) / max(n - 1, 1)) for k in range(n)})
-    return [priced[i] for i in picked]
-
-
-def _api_row(per_1m: float, api: ApiPrice, host: SelfHost) -> tuple[str, ...]:
-    found = break_even(per_1m, host)
-    said = "never" if not found.intervals else f"from {_short(found.intervals[0].low)} tokens a month"
-    return api.name, usd(per_1m), said, api.as_of or DASH, api.source
-
-
-def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo: Slo, gpus: int) -> Figure | None:
+def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], gpus: int) -> Figure | None:
     """Replicas and their monthly cost against the demand; None where the level has no rate of requests."""
-    rate = level.point.request_per_s
-    if not rate:
+    if not level.point.request_per_s:
         return None
-    one = _most_per_day(level, judged, slo, rate)
-    if one is None:
-        return None
+    hour_usd = level.cost.usd_per_hour
+    own = Own("replica", gpus, hour_usd or 0.0, "the run's own", levels=tuple(judged), level=level)
+    one = level.point.request_per_s * TARGET_UTILIZATION / PEAK_FACTOR * 86400
     steps = [one * 10 ** (k / 24) for k in range(-24, 31)]
     try:
-        plans = [(d, plan(level, judged, per_day(d), slo, gpus_per_replica=gpus)) for d in steps]
+        rows = [(d, plan(of_mean(d / 86400), [own], Fleet()).rows[0]) for d in steps]
     except InputError:
         return None
-    title = f"One replica carries {_short(one)} requests a day, with peaks {PEAK_FACTOR:g} times the mean"
+    known = [(d, row) for d, row in rows if row.working is not None]
+    if not known:
+        return None
+    title = f"One replica carries about {_short(one)} requests a day, with peaks {PEAK_FACTOR:g} times the mean"
     chart = xy_chart(
-        [Line("replicas that carry the peak", tuple((d, float(p.working)) for d, p in plans), told=4, step=True)],
+        [Line("replicas that carry the peak", tuple((d, float(r.working or 0)) for d, r in known), told=4, step=True)],
         [],
         title=title,
         x_label="requests a day",
@@ -174,40 +117,24 @@ def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo
         frame=_FRAME,
     )
     head = ("requests a day", "carry the peak", "with one spare", "GPUs", "$ a month", "$ per 1M output", "mean load")
-    rows = tuple(
+    table = tuple(
         (
             _short(d),
-            str(p.working),
-            str(p.replicas),
-            str(p.gpus),
-            usd(p.usd_per_month),
-            usd(p.usd_per_1m_output_tokens),
-            whole_percent(p.mean_load_ratio),
+            str(r.working),
+            str(r.replicas),
+            str(r.gpus),
+            usd(r.usd_per_month if hour_usd else None),
+            usd(r.usd_per_1m_output_tokens if hour_usd else None),
+            DASH if r.utilization is None else whole_percent(r.utilization),
         )
-        for d, p in plans[::6]
+        for d, r in known[::6]
     )
     note = (
-        f"Assumed: {level.point.concurrency} users a replica at {number(rate)} requests/s, 80 % of that counted on, "
-        f"peaks {PEAK_FACTOR:g} times the mean, waits by Erlang-C within the SLO, replicas like this machine. In the "
-        "table one spare replica and all 730 hours of the month are paid for. `benchsuite plan` takes your own demand."
+        f"Assumed: at most {level.point.concurrency} in flight on a replica, {whole_percent(TARGET_UTILIZATION)} of "
+        f"its rate used at the peak, peaks {PEAK_FACTOR:g} times the mean, replicas like this machine. In the table "
+        "one spare replica and all 730 hours of the month are paid for. `benchsuite plan` takes your own demand."
     )
-    return Figure(title, chart, head, rows, note)
-
-
-def _most_per_day(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo: Slo, rate: float) -> float | None:
-    """The mean requests a day that one replica carries, waits included; None if it cannot carry any."""
-    low, high = 0.0, rate * 86400
-    for _ in range(24):
-        middle = (low + high) / 2
-        if plan(level, judged, per_day(middle), slo).working == 1:
-            low = middle
-        else:
-            high = middle
-    return low or None
-
-
-def _usd_tick(value: float) -> str:
-    return f"${value:,.10g}"
+    return Figure(title, chart, head, table, note)
 
 
 def _short(value: float) -> str:

@@ -13,9 +13,10 @@ PAPER = "--points paper_table4.csv"
 SCORED = f"{PAPER} --scores paper_scores.csv"
 QWEN = f"{PAPER} --model Qwen3-30B --usd-per-hour 0.79 --gpus 2"
 DAY = f"{QWEN} --requests-per-day 9"
+PLAN = "--levels-csv paper_table4.csv --model Qwen3-30B --usd-per-hour 0.79 --gpus 2"
+ASKED = f"{PLAN} --requests-per-day 9"
 SHAPE = "--params-b 70 --layers 80 --kv-heads 8 --head-dim 128"
-FIT = f"--fit {SHAPE} --context 4096 --concurrency 32"
-GPT4 = "--api article/gpt-4 --preset h100-low --today 2026-04-01"
+FIT = f"{SHAPE} --context 4096 --concurrency 32"
 OWNED = "--purchase-price 120000 --currency CNY --fx 7.09 --power-kw .4 --electricity 1"
 URL = "--base-url http://127.0.0.1:9"
 AGAINST = "slower --baseline repeated"
@@ -56,35 +57,8 @@ REFUSED: dict[str, dict[str, str | None]] = {
         f"{SCORED} --usd-per-hour 1 --svg no-such-folder/f.svg": "--svg",
         f"{SCORED} --usd-per-hour 1 --preset l4": None,
         f"{SCORED} --usd-per-hour 1 --slo speed>2": "--slo",
-        f"{SCORED} --usd-per-hour 1 --prices article_scenarios.toml": "--preset",
+        f"{SCORED} --usd-per-hour 1 --prices matrix_vllm.toml": "--preset",
         "--points two-sizes.csv --scores paper_scores.csv --usd-per-hour 1": "requests",
-    },
-    "compare-api": {
-        "--usd-per-hour 1": "--api",
-        f"{GPT4} --api-input-usd-per-1m 1": "--api",
-        "--api-input-usd-per-1m 1 --usd-per-hour 1": "--api",
-        "--api-input-usd-per-1m -1 --api-output-usd-per-1m 1 --usd-per-hour 1": (
-            "--api-*-usd-per-1m: input_usd_per_1m_tokens"
-        ),
-        "--api-input-usd-per-1m 3e-6 --api-output-usd-per-1m 1 --usd-per-hour 1": (
-            "--api-*-usd-per-1m: input_usd_per_1m_tokens"
-        ),
-        "--api openai/gpt-4o --usd-per-hour 1": "--input-ratio",
-        "--api article/gpt-4": "--usd-per-hour",
-        "--api article/gpt4 --usd-per-hour 1": "api",
-        f"{GPT4} --usd-per-hour 1": None,
-        f"{GPT4} --input-ratio 1.1": "input_ratio",
-        f"{GPT4} --capacity-tok-s 0": "capacity_tok_s",
-        f"{GPT4} --capacity-tok-s 9 --u-max 0": "u_max",
-        f"{GPT4} --tokens-per-month -1": "tokens_per_month",
-        f"{GPT4} --tokens-per-month 1e6 --cache-hit-rate 1.2": "cache_hit_rate",
-        f"{GPT4} --cache-hit-rate 0.2": "--tokens-per-month",
-        f"{GPT4} --tokens-per-month 1e6 --capex-usd 1": "--opex-usd-per-month",
-        f"{GPT4} --retrain-usd-per-year nan": "retrain_usd_per_year",
-        f"{GPT4} --fixed-usd-per-month -1": "fixed_usd_per_month",
-        f"{GPT4} --reserved-usd-per-hour 1": "--reserved-usd-per-hour",
-        f"{GPT4} --prices no-such.toml": "no-such.toml",
-        f"{GPT4} --today tomorrow": "--today",
     },
     "cost": {
         "": None,
@@ -113,24 +87,31 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "--preset l4 --today soon": "--today",
     },
     "plan": {
-        QWEN: None,
-        f"{DAY} --users 5": None,
-        f"{QWEN} --requests-per-day -1": "requests_per_day",
-        f"{DAY} --peak-factor 0.5": "peak_factor",
-        f"{DAY} --headroom 0": "headroom",
-        f"{DAY} --spare -1": "spare",
-        f"{DAY} --level 256": "--level",
-        f"{DAY} --think-s 1": "--think-s",
-        f"{QWEN} --hours no-such.csv": "no-such.csv",
-        f"{QWEN} --hours no-such.csv --peak-factor 2": "--peak-factor",
-        f"{PAPER} --requests-per-day 9": "--model",
-        f"{PAPER} --model Qwen --requests-per-day 9": "--model",
-        f"{DAY} --layers 80": USAGE,
-        f"--fit {SHAPE} --context 4096": "--concurrency",
-        f"--fit {SHAPE} --context -1 --concurrency 1": "context_tokens",
+        PLAN: "demand",
+        f"{ASKED} --users 5": "demand",
+        f"{PLAN} --requests-per-day -1": "flags",
+        f"{ASKED} --peak-factor 0.5": "flags",
+        f"{ASKED} --target-utilization 0": "flags",
+        f"{ASKED} --spare-replicas -1": "flags",
+        f"{ASKED} --concurrency 256": "--concurrency",
+        f"{ASKED} --think-time-s 1": "demand",
+        f"{ASKED} --input-tokens 9": "demand",
+        f"{ASKED} --cache-hit-rate 1.2": "flags",
+        f"{ASKED} --api article/gpt4": "api",
+        f"{ASKED} --today tomorrow": "--today",
+        f"{ASKED} --api genai:no/model": "api",
+        f"{PLAN} --demand-csv no-such.csv": "no-such.csv",
+        f"{PLAN} --demand-csv no-such.csv --peak-factor 2": "demand",
+        "--levels-csv paper_table4.csv --requests-per-day 9 --usd-per-hour 1": "--model",
+        "--requests-per-day 9": "candidates",
+        "--requests-per-day 9 --api article/gpt-4": "article/gpt-4",
+        "--config no-such.toml": "no-such.toml",
+    },
+    "memory": {
+        SHAPE: USAGE,
+        f"{SHAPE} --context -1 --concurrency 1": "context_tokens",
         f"{FIT} --precision fp17": "precision",
         f"{FIT} --memory-share 2": "memory_share",
-        f"{FIT} {PAPER}": None,
     },
     "gate": {
         f"{AGAINST} --max-regression tttf=5%": "--max-regression",

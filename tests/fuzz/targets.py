@@ -23,8 +23,8 @@ from benchsuite.analysis.metrics import parse_points
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.client.stream import error_message, read_stream, read_whole
-from benchsuite.economics.api_vs_own import parse_scenarios
 from benchsuite.economics.pareto import parse_scores
+from benchsuite.economics.plan_file import parse_plan_file
 from benchsuite.economics.prices import parse_prices
 from benchsuite.errors import BenchsuiteError, read_json, read_toml
 from benchsuite.importers import aiperf, guidellm, vllm_bench
@@ -275,7 +275,7 @@ TARGETS: dict[str, Target] = {
     "sweep TOML": Target(_toml(parse_spec), lambda: _seeds("sweep")),
     "matrix TOML": Target(_toml(parse_matrix), lambda: _seeds("matrix")),
     "prices": Target(lambda data: parse_prices(_text(data), "p"), lambda: _seeds("prices")),
-    "scenarios": Target(lambda data: parse_scenarios(_text(data), "s"), lambda: _seeds("scenarios")),
+    "plan": Target(lambda data: parse_plan_file(_text(data), "p"), lambda: _seeds("plan")),
     "points CSV": Target(lambda data: parse_points(_text(data), where="p"), lambda: _seeds("points")),
     "scores CSV": Target(lambda data: parse_scores(_text(data), where="s"), lambda: _seeds("scores")),
     "manifest": Target(manifest, lambda: [seed[1:] for seed in _run_seeds()[:1]]),

@@ -1,0 +1,221 @@
+"""One demand for every candidate: the known answers of the chain, of months and of break-even, and the refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from points_for_tests import TABLE4
+
+from benchsuite.economics.decision import decide, judge_points
+from benchsuite.economics.demand import Demand, of_hours, of_mean, parse_hours
+from benchsuite.economics.plan import Api, Extras, Fleet, Own, plan
+from benchsuite.economics.plan_file import SAMPLE, PlanFile, parse_plan_file
+from benchsuite.economics.prices import ApiPrice
+from benchsuite.economics.replicas import SpeedCurve, erlang_c, in_flight, replicas_for
+from benchsuite.errors import InputError, PriceError, SpecError
+from benchsuite.slo import PAPER_SLO, parse_slo
+
+SLO = parse_slo(PAPER_SLO)
+QWEN_API = Api("qwen", ApiPrice("qwen", 0.1, None, 0.5, "listed", "2026-11-10"))
+BATCH = Fleet(spare_replicas=0)
+
+
+def own(model: str = "Qwen3-30B", usd_per_hour: float = 1.574, **more) -> Own:
+    """A model of the paper's table on its machine, at its optimum."""
+    judged = judge_points([p for p in TABLE4 if p.model == model], SLO, usd_per_hour)
+    level = decide(judged, SLO).choice
+    return Own(model, 2, usd_per_hour, "--given", levels=tuple(judged), level=level, **more)
+
+
+def tokens(machine: Own) -> float:
+    """Tokens of a measured request, input and output."""
+    point = machine.level.point
+    return (point.input_tokens + point.output_tokens) / point.n_ok
+
+
+def per_month(machine: Own, tokens_per_month: float, **more) -> Demand:
+    """So many tokens a month as requests of the measured size."""
+    return of_mean(tokens_per_month / tokens(machine) / (730 * 3600), **more)
+
+
+def test_the_chain_at_four_fifths():
+    """M/M/1 processor sharing at 0.8 holds 4.0000; Erlang-C(8, 6.4) is .4576."""
+    assert in_flight(SpeedCurve((1.0,), (1.0,)), 0.8).mean == pytest.approx(4.0, abs=1e-6)
+    assert erlang_c(8, 6.4) == pytest.approx(0.4576, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("per_s", "flight", "tok_s", "usd_per_1m"), [(2, 7.7, 29.8, 1.904), (5, 29.3, 19.7, 0.762), (7, 67.0, 12.0, 0.544)]
+)
+def test_the_paper_at_part_load(per_s, flight, tok_s, usd_per_1m):
+    """WiNGPT-2.7 at 1.58 $/h: in flight, speed of a user and price at 2, 5 and 7 requests a second, within 3 %."""
+    levels = sorted((p for p in TABLE4 if p.model == "WiNGPT-2.7"), key=lambda p: p.concurrency)
+    curve = SpeedCurve(tuple(float(p.concurrency) for p in levels), tuple(p.request_per_s for p in levels))
+    found = in_flight(curve, per_s)
+    answer = levels[0].output_tokens / levels[0].n_ok
+    assert found.mean == pytest.approx(flight, rel=0.03)
+    assert answer / found.time_s == pytest.approx(tok_s, rel=0.03)
+    assert 1.58e6 / 3600 / (per_s * answer) == pytest.approx(usd_per_1m, rel=0.03)
+
+
+@given(st.floats(0.05, 0.95), st.integers(2, 6))
+def test_balancing_in_its_order(load, replicas):
+    """Least connections holds no more than taking turns, and that no more than chance; shares add up to 1."""
+    curve = SpeedCurve((1.0, 8.0), (1.0, 4.0))
+    found = [
+        in_flight(curve, load * 4 * replicas, replicas, way) for way in ("least-connections", "round-robin", "random")
+    ]
+    means = [one.mean for one in found]
+    assert means == sorted(means) or np.ptp(means) < 1e-6
+    assert all(one.shares.sum() == pytest.approx(1) and one.found.sum() == pytest.approx(1) for one in found)
+
+
+def test_more_than_the_replicas_complete():
+    """A rate beyond what is measured has no steady state; replicas_for says how many keep it, or None."""
+    curve = SpeedCurve((1.0, 8.0), (1.0, 4.0))
+    assert in_flight(curve, 4.0) is None
+    assert replicas_for(curve, 100.0, 8.0, target_utilization=0.8) >= 32
+    assert replicas_for(curve, 1e9, 8.0, target_utilization=0.8, most=1000) is None
+
+
+def test_a_day_of_one_hump():
+    """24 hours whose mean is kept and whose busiest is the peak factor times it; batch is flat."""
+    day = of_mean(2.0, 3.0)
+    assert (len(day.hours), day.mean_per_s, day.peak_per_s) == (24, pytest.approx(2.0), pytest.approx(6.0))
+    assert of_mean(2.0, 3.0, batch=True).peak_per_s == 2.0
+    assert of_mean(2.0, 3.0).scaled(1.5).mean_per_s == pytest.approx(3.0)
+
+
+def test_hours():
+    """The p99 hour is the peak: of 200 hours the second highest; of a day the highest."""
+    assert of_hours([36.0] * 23 + [3600.0]).peak_per_s == 1.0
+    assert of_hours([36.0] * 197 + [3600.0, 7200.0, 9000.0]).peak_per_s == 1.0
+    assert parse_hours("requests\n1\n2\n", "h") == [1.0, 2.0]
+    for text, where in (("x\n1\n", "h:1"), ("requests\n1\nmany\n", "h:3")):
+        with pytest.raises(InputError) as caught:
+            parse_hours(text, "h")
+        assert caught.value.where == where
+    for hours in ([1.0] * 23, [0.0] * 24, [-1.0] * 24):
+        with pytest.raises(InputError):
+            of_hours(hours)
+
+
+def test_one_demand_for_both_sides():
+    """6e9 tokens a month: flat, one replica at $1,149 beats the API; at three times the mean, four at $4,596 do not."""
+    machine = own()
+    flat = plan(per_month(machine, 6e9, batch=True), [machine, QWEN_API], BATCH)
+    peak = plan(per_month(machine, 6e9), [machine, QWEN_API])
+    by_name = {row.name: row for row in flat.rows}
+    assert (by_name["Qwen3-30B"].replicas, round(by_name["Qwen3-30B"].usd_per_month)) == (1, 1149)
+    assert flat.winner == "Qwen3-30B"
+    by_name = {row.name: row for row in peak.rows}
+    assert (by_name["Qwen3-30B"].replicas, round(by_name["Qwen3-30B"].usd_per_month)) == (4, 4596)
+    assert peak.winner != "Qwen3-30B"
+    assert by_name["Qwen3-30B"].usd_per_1m_tokens > by_name["qwen"].usd_per_1m_tokens
+
+
+def test_another_mix_takes_capacity_too():
+    """5 % input: 5.7e9 output tokens are 2,169 tok/s, a level makes 1,282: three replicas, and the note says so."""
+    machine = own()
+    demand = replace(
+        per_month(machine, 6e9, batch=True), input_tokens=0.05 * tokens(machine), output_tokens=0.95 * tokens(machine)
+    )
+    (row,) = [r for r in plan(demand, [machine], BATCH).rows if r.kind == "own"]
+    assert (row.replicas, round(row.usd_per_month)) == (3, 3447)
+    assert any("another mix" in note for note in row.notes)
+
+
+def test_caches_and_training_are_on_both_sides():
+    """A cache that answers half halves the API's bill; what training costs is added to each."""
+    machine, demand = own(), per_month(own(), 6e9, batch=True)
+    plain = {r.name: r for r in plan(demand, [machine, QWEN_API], BATCH).rows}
+    extras = Extras(cache_hit_rate=0.5, training_usd=1200.0)
+    found = {r.name: r for r in plan(demand, [machine, QWEN_API], BATCH, extras).rows}
+    assert found["qwen"].usd_per_month == pytest.approx(plain["qwen"].usd_per_month / 2 + 100)
+    assert found["Qwen3-30B"].usd_per_month == pytest.approx(plain["Qwen3-30B"].usd_per_month + 100)
+
+
+def test_break_even_is_where_the_lines_cross():
+    """Just below it the API is cheaper, just above the own replica, at the same shape of demand."""
+    machine, demand = own(), of_mean(3.0, batch=True)
+    (row,) = [r for r in plan(demand, [machine, QWEN_API], BATCH).rows if r.kind == "own"]
+    at = row.break_even_requests_per_day / 86400
+    for factor, winner in ((0.99, "qwen"), (1.01, "Qwen3-30B")):
+        assert plan(of_mean(at * factor, batch=True), [machine, QWEN_API], BATCH).winner == winner
+
+
+def test_stated_machines():
+    """The article's machines: 0.35 x 720 = 252, 1.99 x 730 = 1,452.70, and four times that."""
+    for gpus, price, hours, usd in ((1, 0.35, 720, 252.0), (1, 1.99, 730, 1452.70), (4, 1.99, 730, 5810.80)):
+        machine = Own("stated", gpus, price * gpus, "--given", requests_per_s=10.0)
+        demand = of_mean(0.001, batch=True)
+        found = plan(demand, [machine], Fleet(spare_replicas=0, hours_per_month=hours))
+        assert found.rows[0].usd_per_month == pytest.approx(usd)
+
+
+def test_the_article_at_its_own_prices():
+    """1.5, 30 and 600 M tokens at 1, 30 and 30 $/1M are $1.50, $900 and $18,000 at the API."""
+    for requests, size, price, usd in ((100, 500, 1.0, 1.5), (1000, 1000, 30.0, 900.0), (10_000, 2000, 30.0, 18_000.0)):
+        api = Api("a", ApiPrice("a", price, None, price, "s", None))
+        demand = replace(of_mean(requests / 86400, batch=True), input_tokens=size / 2, output_tokens=size / 2)
+        month = plan(demand, [api], Fleet(hours_per_month=720)).rows[0]
+        assert month.usd_per_month == pytest.approx(usd)
+
+
+def test_reserved_base_and_on_demand_peaks():
+    """With a reserved price there is a split, never dearer than all on demand."""
+    machine = own(reserved_usd_per_hour=0.9)
+    rows = plan(per_month(machine, 30e9), [machine]).rows
+    split = next(r for r in rows if r.kind == "reserved + on demand")
+    assert split.usd_per_month <= next(r for r in rows if r.kind == "own").usd_per_month
+
+
+def test_machines_that_never_pay_back():
+    """Payback beyond the machines' life is none, and the present value is negative."""
+    machine = own(purchase_usd=30_000.0, running_usd_per_hour=0.2, years=3.0)
+    (row,) = [r for r in plan(per_month(machine, 6e9), [machine, QWEN_API]).rows if r.kind == "own"]
+    assert row.payback_months is None
+    assert row.npv_usd < 0
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda: plan(of_mean(1.0), []), "candidates"),
+        (lambda: of_mean(0.0), "the mean rate"),
+        (lambda: of_mean(1.0, 0.5), "peak_factor"),
+        (lambda: of_mean(1.0, 30), "peak_factor"),
+        (lambda: Fleet(target_utilization=1.2), "target_utilization"),
+        (lambda: Extras(cache_hit_rate=2.0), "cache_hit_rate"),
+        (lambda: plan(of_mean(1.0), [QWEN_API]), "qwen"),
+    ],
+)
+def test_refused_with_its_key(make, where):
+    """What makes no sense is named."""
+    with pytest.raises((InputError, PriceError)) as caught:
+        make()
+    assert caught.value.where == where
+
+
+def test_other_request_sets_are_refused():
+    """Two machines measured with other requests do not carry one demand, unless it names its tokens."""
+    one, other = own(), own("WiNGPT-2.7")
+    point = replace(other.level.point, output_tokens=other.level.point.output_tokens * 3)
+    other = replace(other, level=replace(other.level, point=point))
+    with pytest.raises(InputError, match="other requests"):
+        plan(of_mean(1.0), [one, other])
+    named = replace(of_mean(1.0), input_tokens=400.0, output_tokens=100.0)
+    assert len(plan(named, [one, other]).rows) == 2
+
+
+def test_the_sample_reads():
+    """`plan --init` is a valid plan; a mistyped key is named with the nearest."""
+    asked = parse_plan_file(SAMPLE, "plan.toml")
+    assert isinstance(asked, PlanFile)
+    assert len(asked.candidate) == 3
+    with pytest.raises(SpecError, match="peak_factor"):
+        parse_plan_file(SAMPLE.replace("peak_factor", "peak_facto"), "plan.toml")
