@@ -215,76 +215,55 @@ def find_optimum(
     return _judge(run, slo, usd_per_hour, preset, gpus).decision
 
 
-def sweep(spec: str | Path | None = None, *, output: str | Path, quiet: bool = True, **flags: Any) -> Run:
+def sweep(
+    spec: str | Path | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+    serve: str | None = None,
+    serve_timeout_s: float | None = None,
+    quiet: bool = True,
+    **flags: Any,
+) -> Run:
     """Measure a server, as `benchsuite sweep` does, and read what it left. Blocks until it is done.
 
-    spec: a sweep.toml. output: the run folder; one that is there goes on where it stopped. flags: those of
-    `benchsuite sweep --help` with underscores: base_url="http://...", concurrency=[8, 16], slo="ttft_p95<1s",
+    spec: a sweep.toml. output: the run folder; one that is there goes on where it stopped. resume, serve and flags: as
+    of `benchsuite sweep --help`, with underscores: base_url="http://...", concurrency=[8, 16], slo="ttft_p95<1s",
     stream=False. quiet=False prints its progress. Whether the SLO is met is for `find_optimum` to say.
 
-    It runs as a process of its own, so it works in notebooks (which have an event loop already) and in scripts without
-    a __main__ guard. An interrupt lets it finish what is in flight, a second one ends it.
-    Raises InputError for what makes no sense, RunError for what went wrong; finished points stay in `output`.
+    Works in a notebook, whose event loop runs already, and in a script without a guard. An interrupt lets it finish
+    what is in flight, a second one ends it; then KeyboardInterrupt.
+    Raises InputError for what makes no sense, RunError for what went wrong; finished points stay in the folder.
     """
+    import difflib
+
+    from rich.console import Console
+
     from benchsuite.errors import InputError, RunError
+    from benchsuite.load.launched_sweep import plan_sweep, run_sweep
+    from benchsuite.report.judge import unit_price
+    from benchsuite.report.live import SweepView
+    from benchsuite.report.page import write_judged
+    from benchsuite.spec_reading import overrides, spec_flags
 
-    words = [*([] if spec is None else [str(spec)]), "--output", str(output), *(["--quiet"] if quiet else [])]
-    code, said = _command("sweep", *words, *_as_flags(flags), show=not quiet)
-    if code == 2:
-        raise InputError(said or "the sweep does not hold together")
-    if code not in (0, 3):
-        raise RunError(said or f"the sweep ended with exit code {code}")
-    return read_run(output)
-
-
-def _as_flags(flags: dict[str, Any]) -> list[str]:
-    """`max_request_rate=3, stream=False` as `--max-request-rate 3 --no-stream`; None is not given."""
-    words: list[str] = []
-    for key, value in flags.items():
-        name = key.replace("_", "-")
-        if value is None:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        elif key == "base_url" and not isinstance(value, str):
-            words += [word for url in value for word in ("--base-url", str(url))]
-        elif isinstance(value, list | tuple):
-            words += [f"--{name}", ",".join(str(item) for item in value)]
-        else:
-            words += [f"--{name}", str(value)]
-    return words
-
-
-def _command(*words: str, show: bool) -> tuple[int, str]:
-    """The exit code of `benchsuite WORDS`, and its last words."""
-    import subprocess
-    import sys
-
-    command = [sys.executable, "-m", "benchsuite", *words]
-    said: list[str] = []
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
-    ) as child:
-        assert child.stdout is not None
-        interrupts = 0
-        while True:
-            try:
-                for line in child.stdout:
-                    said.append(line)
-                    if show:
-                        print(line, end="", flush=True)
-                code = child.wait()
-                break
-            except KeyboardInterrupt:  # the child has got it too, and drains
-                interrupts += 1
-                if interrupts > 1:
-                    child.terminate()
-                    raise
-    if interrupts:
+    for name in flags:
+        if name not in spec_flags():
+            close = difflib.get_close_matches(name, spec_flags(), 1)
+            hint = f"did you mean {close[0]}?" if close else None
+            raise InputError("no such flag", where="sweep", given=name, expected="one of its --help", hint=hint)
+    path, folder, before = (None if value is None else Path(value) for value in (spec, output, resume))
+    asked, plan = plan_sweep(path, overrides(flags), output=folder, resume=before, serve=serve)
+    unit_price(asked.price)
+    with SweepView(quiet=quiet, plain=True, console=Console(force_jupyter=False)) as view:
+        result = run_sweep(asked, plan, before or folder, view, ready_timeout_s=serve_timeout_s)
+    run = read_run(result.path)
+    if run.stored.manifest.complete_points:
+        write_judged(run.stored)
+    if result.failures:
+        raise RunError("; ".join(result.failures), where=str(result.path))
+    if not result.complete:
         raise KeyboardInterrupt
-    text = "".join(said[-40:])
-    start = text.rfind("error: ") if "\nerror: " in f"\n{text}" else text.rfind("Error: ")
-    return code, text[start + len("error: ") :].strip() if start >= 0 else text.strip()
+    return run
 
 
 def _judge(

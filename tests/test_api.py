@@ -147,33 +147,57 @@ def test_samples_name_the_point_that_was_measured(tmp_path):
 
 
 SCRIPT = """
-import asyncio, benchsuite
+import asyncio, os, pathlib, signal, threading, time, benchsuite
 
-async def cell():  # as in a notebook: a loop is running, and nothing guards __main__
+def measure():
     return benchsuite.sweep(base_url={url!r}, output="run", workload="set.jsonl", concurrency=[1, 2],
                             warmup_requests=1, warmup_min_s=0, gpu="off", server_metrics=False, usd_per_hour=2)
 
-run = asyncio.run(cell())
-print(len(run.requests), benchsuite.find_optimum(run).choice.point.concurrency)
+async def cell():  # as in a notebook: a loop is running, and nothing guards __main__
+    return {call}
+
+def interrupt():  # when the first rows are written
+    while not any(path.stat().st_size > 2000 for path in pathlib.Path("run/journal").glob("*.arrows")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+if {interrupted}:
+    threading.Thread(target=interrupt, daemon=True).start()
+try:
+    run = asyncio.run(cell())
+except KeyboardInterrupt:
+    print("interrupted", benchsuite.read_run("run").manifest["status"])
+else:
+    print(len(run.requests), benchsuite.find_optimum(run).choice.point.concurrency)
 """
 
 
-def test_a_sweep_from_a_script_without_a_guard_and_inside_a_loop(tmp_path):
-    """`sweep` measures and gives back the run, from a script as a notebook is one."""
-    (tmp_path / "set.jsonl").write_text("".join(f'{{"prompt": "q {i}", "max_output_tokens": 3}}\n' for i in range(6)))
+@pytest.mark.parametrize(
+    ("call", "interrupted", "requests", "told"),
+    [
+        ("measure()", False, 6, "12"),
+        ("await asyncio.to_thread(measure)", False, 6, "12"),
+        ("measure()", True, 4000, "interrupted stopped"),
+    ],
+    ids=["loop", "thread", "interrupt"],
+)
+def test_a_sweep_from_a_script_without_a_guard(tmp_path, call, interrupted, requests, told):
+    """`sweep` measures and gives back the run where a loop runs, in a thread; an interrupt ends it in order."""
+    lines = [f'{{"prompt": "q {i}", "max_output_tokens": 3}}\n' for i in range(requests)]
+    (tmp_path / "set.jsonl").write_text("".join(lines))
     with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.001, itl_s=0.001))) as server:
-        (tmp_path / "cell.py").write_text(SCRIPT.format(url=server.base_url))
+        (tmp_path / "cell.py").write_text(SCRIPT.format(url=server.base_url, call=call, interrupted=interrupted))
         done = subprocess.run(
             [sys.executable, "cell.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
         )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "12"
+    assert done.stdout.startswith(told)
 
 
 @pytest.mark.parametrize(
     ("flags", "error", "words"),
     [
-        ({"concurency": [1]}, InputError, "--concurency"),
+        ({"concurency": [1]}, InputError, "concurency"),
         ({"slo": "ttft<1"}, InputError, "ttft needs a unit"),
         ({"base_url": "http://127.0.0.1:9"}, RunError, "the server cannot be reached"),
     ],

@@ -71,7 +71,7 @@ LIBRARIES = {
         "workload",
     ),
     "pynvml": ("load.doctor", "telemetry"),
-    "rich": ("cli", "report"),
+    "rich": ("api", "cli", "report"),
     "safetensors": ("serving",),
     "scipy": ("analysis", "economics"),
     "tokenizers": ("serving",),

@@ -55,12 +55,10 @@ def command(
     is met at some level, 3 at none, 2 bad input.
     """
     from benchsuite.importers.imported_run import imported_run, with_levels
-    from benchsuite.report.export import summary_json
-    from benchsuite.report.judge import judge_run, unit_price
-    from benchsuite.report.page import write_report
+    from benchsuite.report.judge import unit_price
+    from benchsuite.report.page import write_judged
     from benchsuite.report.terminal import print_judgement
     from benchsuite.spec_reading import load_spec
-    from benchsuite.store.files import SUMMARY, write_json
     from benchsuite.store.run_folder import new_run_id, read_run, write_whole_run
 
     price = {f"price.{key}": flags[key] for key in ("usd_per_hour", "preset", "gpus")}
@@ -70,9 +68,7 @@ def command(
     spec = load_spec(None, {**plain.spec, **price, "slo": flags["slo"]})
     unit_price(spec.price)
     write_whole_run(output, plain.manifest | {"spec": spec.model_dump(mode="json")}, plain.rows)
-    judgement = judge_run(read_run(output))
-    write_json(output / SUMMARY, summary_json(judgement))
-    write_report(judgement)
+    judgement = write_judged(read_run(output))
     if not quiet:
         click.echo(
             f"{len(plain.rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:"

@@ -54,48 +54,30 @@ def command(
     missing. Exit codes: 0 the SLO is met at some level, 3 at none, 2 bad input, 1 the run failed.
     """
     from benchsuite.cli.spec_options import toml_of
-    from benchsuite.input_files import read_workload
-    from benchsuite.load.launched_sweep import served_plan, sweep_launched, with_server
-    from benchsuite.load.sweep import sweep
-    from benchsuite.report.export import summary_json
-    from benchsuite.report.judge import judge_run, unit_price
-    from benchsuite.report.page import write_report
-    from benchsuite.report.terminal import SweepView, print_judgement
-    from benchsuite.spec_reading import load_spec, overrides
-    from benchsuite.store.files import SUMMARY, write_json
+    from benchsuite.load.launched_sweep import plan_sweep, run_sweep
+    from benchsuite.report.judge import unit_price
+    from benchsuite.report.live import SweepView
+    from benchsuite.report.page import write_judged
+    from benchsuite.report.terminal import print_judgement
+    from benchsuite.spec_reading import overrides
     from benchsuite.store.run_folder import read_run
 
-    if resume is not None and output is not None and resume != output:
-        raise click.UsageError("--resume names the run folder; leave --output out")
-    before = None if resume is None else read_run(resume).manifest
-    keys = overrides(flags)
-    plan = served_plan(serve, before, keys, resume or output)
-    asked = load_spec(
-        spec, keys if plan is None else with_server(keys, plan, spec or resume), None if before is None else before.spec
-    )
+    asked, plan = plan_sweep(spec, overrides(flags), output=output, resume=resume, serve=serve)
     unit_price(asked.price)
     if print_spec:
         click.echo(toml_of(asked), nl=False)
         return 0
-    requests = read_workload(asked.workload.source, asked.workload.requests, asked.load.seed)
     with SweepView(quiet=quiet) as view:
-        if plan is None:
-            result = sweep(asked, requests, resume or output, view)
-        else:
-            result = sweep_launched(
-                plan, lambda _: asked, requests, resume or output, view, ready_timeout_s=serve_timeout_s
-            )
+        result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s)
+    for failure in result.failures:
+        click.echo(f"error: {failure}", err=True)
     run = read_run(result.path)
-    for words in result.failures:
-        click.echo(f"error: {words}", err=True)
-    if not result.complete and not run.manifest.complete_points:
-        click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {result.path}")
+    if not run.manifest.complete_points:
+        click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {run.path}")
         return FAILED
-    judgement = judge_run(run)
-    write_json(result.path / SUMMARY, summary_json(judgement))
-    print_judgement(judgement, result.path, quiet=quiet)
-    write_report(judgement)
+    judgement = write_judged(run)
+    print_judgement(judgement, run.path, quiet=quiet)
     if not result.complete:
-        click.echo(f"measure what is missing: benchsuite sweep --resume {result.path}", err=True)
+        click.echo(f"measure what is missing: benchsuite sweep --resume {run.path}", err=True)
         return FAILED
     return 0 if judgement.decision.kind == "optimum" else NOT_MET

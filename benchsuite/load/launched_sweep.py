@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.errors import EngineError, InputError, RunError, ServerDied, StoreError
+from benchsuite.input_files import read_workload
 from benchsuite.load.preflight import Preflight
 from benchsuite.load.progress import SweepResult, View
 from benchsuite.load.sweep import sweep
@@ -20,7 +21,9 @@ from benchsuite.serving.launch import keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
 from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port
 from benchsuite.spec import SweepSpec
+from benchsuite.spec_reading import load_spec
 from benchsuite.store.files import MANIFEST, write_json
+from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
 _DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
@@ -75,6 +78,31 @@ def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) ->
         "price.gpus": plan.gpus if spec is None else None,
     }
     return {**keys, **{key: value for key, value in told.items() if keys.get(key) is None}}
+
+
+def plan_sweep(
+    path: Path | None, keys: Mapping[str, Any], *, output: Path | None, resume: Path | None, serve: str | None
+) -> tuple[SweepSpec, LaunchPlan | None]:
+    """The spec in `path` with `keys` on top, and the server to start for it; None: it is there.
+
+    resume: a run folder, whose own spec and server they are then. Raises InputError.
+    """
+    if resume is not None and output is not None and resume != output:
+        raise InputError("two run folders", where="--output", given=str(output), expected="--resume RUN alone")
+    before = None if resume is None else read_run(resume).manifest
+    plan = served_plan(serve, before, keys, resume or output)
+    keys = keys if plan is None else with_server(keys, plan, path or resume)
+    return load_spec(path, keys, None if before is None else before.spec), plan
+
+
+def run_sweep(
+    spec: SweepSpec, plan: LaunchPlan | None, output: Path | None, view: View, *, ready_timeout_s: float | None = None
+) -> SweepResult:
+    """Measure what `plan_sweep` gave. Raises InputError or RunError; finished points stay."""
+    workload = read_workload(spec.workload.source, spec.workload.requests, spec.load.seed)
+    if plan is None:
+        return sweep(spec, workload, output, view)
+    return sweep_launched(plan, lambda _: spec, workload, output, view, ready_timeout_s=ready_timeout_s)
 
 
 def sweep_launched(

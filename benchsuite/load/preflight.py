@@ -10,7 +10,8 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -383,6 +384,25 @@ def control_client(spec: SweepSpec) -> httpx.Client:
     )
 
 
+def _run_async(coroutine: Coroutine[Any, Any, Trial]) -> Trial:
+    """asyncio.run, also in a thread whose event loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    trial = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return trial.result()
+    finally:
+        trial.cancel()  # after an interrupt
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
     """Find one server out and try the sweep's own requests."""
     answer = models_response(client, spec)
@@ -406,7 +426,7 @@ def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...])
     endpoint = _endpoint(spec, plan)
     longest = max(prompts, key=_length)
     much_longer = _length(longest) > 2 * _length(prompts[0])
-    trial = asyncio.run(try_requests(endpoint, plan, spec, prompts[0], longest if much_longer else None))
+    trial = _run_async(try_requests(endpoint, plan, spec, prompts[0], longest if much_longer else None))
     if auto and profile.recognise is None:
         profile = recognise_refusal(str(trial.refusals)) or profile
     plan = replace(trial.plan, profile=profile)

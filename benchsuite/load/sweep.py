@@ -561,6 +561,9 @@ class SweepRunner:
     @contextmanager
     def _signals(self, fleet: Fleet) -> Iterator[None]:
         """Ctrl-C once drains, twice stops at once; SIGTERM and a lost terminal are as once (not under nohup)."""
+        if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
+            yield
+            return
 
         def on_signal(number: int, _: FrameType | None) -> None:
             self._stopping = True

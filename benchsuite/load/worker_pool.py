@@ -13,6 +13,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableSequence, Sequence
@@ -23,6 +24,7 @@ from itertools import accumulate
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from asyncio_throttle.throttler import Throttler
@@ -413,6 +415,17 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """A spawned process imports the caller's __main__ again, which may be a script without a guard. Ours needs none."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class Fleet:
     """The measuring processes of a run. Use as a context manager.
 
@@ -446,7 +459,7 @@ class Fleet:
                     name=f"benchsuite-worker-{worker}",
                     daemon=True,
                 )
-                with _signals_held_back():
+                with _signals_held_back(), _main_hidden():
                     reach("spawn")
                     process.start()
                     theirs.close()

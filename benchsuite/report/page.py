@@ -17,17 +17,26 @@ from benchsuite.economics.sensitivity import Range
 from benchsuite.fault_points import reach
 from benchsuite.report import sections_cost, sections_levels, sections_run
 from benchsuite.report.charts import CSS
+from benchsuite.report.export import summary_json
 from benchsuite.report.format import DASH, asides, best_tail, has_intervals, sentence, spaced
-from benchsuite.report.judge import Judgement, balance_lines
+from benchsuite.report.judge import Judgement, balance_lines, judge_run
 from benchsuite.report.sections_levels import level_figures, picture
 from benchsuite.report.sections_run import answer, cards, timeline_figure
 from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
 from benchsuite.report.terminal import INTERVAL_COLUMNS, attribution_of
 from benchsuite.results import EvaluatedLevel
-from benchsuite.store.files import REPORT, write_bytes
+from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
 
 _IN_TILES = ("one run per level", "no price:")  # asides of the terminal that the page's tiles say already
+
+
+def write_judged(run: Run) -> Judgement:
+    """Judge a run by its own SLO and price, and leave summary.json and report.html in its folder."""
+    judgement = judge_run(run)
+    write_json(run.path / SUMMARY, summary_json(judgement))
+    write_report(judgement)
+    return judgement
 
 
 def write_report(judgement: Judgement) -> Path:
