@@ -15,6 +15,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 from benchsuite.store.files import GPU, SERVER
 from benchsuite.store.journal import Journal
@@ -153,26 +155,46 @@ def _point(
         first_s = sent_s + queue_s + prefill_s
         last_s = first_s + sum(gaps_us) / 1e6
         status = statuses[i] if i < len(statuses) else "ok"
-        row = _row(point_id, level, repeat, i, sent_s, first_s, last_s, gaps_us)
-        row = row._replace(server_queue_s=queue_s, server_prefill_s=0.9 * prefill_s)
+        tokens = len(gaps_us) + 1
+        row = request_row(
+            sent_s, None, point_id=point_id, concurrency=level, repeat=repeat, request_id=f"q{i}", prompt_id=f"p{i}",
+            headers_s=first_s, first_token_s=first_s, first_answer_s=first_s, last_token_s=last_s, closed_s=last_s,
+            chunk_gap_us=gaps_us, input_tokens=5, output_tokens=tokens, asked_output_tokens=64, n_chunks=tokens,
+            n_empty_chunks=1, n_reads=tokens, self_lag_max_us=9, endpoint=BASE_URL, server_queue_s=queue_s,
+            server_prefill_s=0.9 * prefill_s,
+        )  # fmt: skip
         rows.append(row if status == "ok" else _failed(row, status))
         users[user] = free[slot] = rows[-1].closed_s or sent_s
     return rows
 
 
-def _row(
-    point_id: str, level: int, repeat: int, i: int, sent_s: float, first_s: float, last_s: float, gaps_us: array[int]
+def request_row(
+    sent_s: float | None, ttft_s: float | None, gaps_s: Sequence[float] = (), tail_s: float = 0.0, **other: Any
 ) -> RequestRecord:
-    tokens = len(gaps_us) + 1
-    return RequestRecord(
-        run_id="r", point_id=point_id, concurrency=level, repeat=repeat, request_id=f"q{i}", prompt_id=f"p{i}",
-        scenario=None, worker=0, scheduled_s=sent_s, sent_s=sent_s, headers_s=first_s, first_token_s=first_s,
-        first_answer_s=first_s, last_token_s=last_s, closed_s=last_s, chunk_gap_us=gaps_us, input_tokens=5,
-        cached_tokens=None, output_tokens=tokens, reasoning_tokens=None, asked_output_tokens=64,
-        n_chunks=tokens, n_empty_chunks=1, n_reads=tokens, merged_reads=0, self_lag_max_us=9,
-        connection_reused=True, stale_retries=0, token_source="usage", stamp_source="kernel", finish_reason="stop",
-        status="ok", http_status=200, error=None, response_id=None, text=None, endpoint=BASE_URL,
-    )  # fmt: skip
+    """One request that streams a token per chunk, without a first token if `ttft_s` is None; `other`: any field."""
+    fields: dict[str, Any] = {
+        "run_id": "r", "point_id": "p", "concurrency": 1, "repeat": 0, "request_id": "q", "prompt_id": "q",
+        "scenario": None, "worker": 0, "scheduled_s": sent_s or 0.0, "sent_s": sent_s, "headers_s": None,
+        "first_token_s": None, "first_answer_s": None, "last_token_s": None, "closed_s": None, "chunk_gap_us": [],
+        "input_tokens": 10, "cached_tokens": None, "output_tokens": 1, "reasoning_tokens": None,
+        "asked_output_tokens": None, "n_chunks": 1, "n_empty_chunks": 0, "n_reads": 1, "merged_reads": 0,
+        "self_lag_max_us": None, "connection_reused": True, "stale_retries": 0, "token_source": "usage",
+        "stamp_source": "kernel", "finish_reason": "stop", "status": "ok", "http_status": 200, "error": None,
+        "response_id": None, "text": None,
+    }  # fmt: skip
+    if sent_s is not None and ttft_s is not None:
+        tokens, first_s = len(gaps_s) + 1, sent_s + ttft_s
+        last_s = first_s + sum(gaps_s)
+        fields |= dict.fromkeys(("output_tokens", "n_chunks"), tokens)
+        fields |= dict.fromkeys(("first_token_s", "first_answer_s"), first_s)
+        fields |= {"last_token_s": last_s, "closed_s": last_s + tail_s}
+        fields["chunk_gap_us"] = [round(gap_s * 1e6) for gap_s in gaps_s]
+    return RequestRecord(**(fields | other))
+
+
+def request_frame(*rows: RequestRecord) -> pd.DataFrame:
+    """Rows as a DataFrame."""
+    return pd.DataFrame(list(rows), columns=list(RequestRecord._fields))
 
 
 def _failed(row: RequestRecord, status: str) -> RequestRecord:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from factory import request_row
 
 from benchsuite.errors import InputError, PointsError, StoreError
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord
@@ -24,67 +25,15 @@ ROOT = Path(__file__).parents[1]
 
 def row(i: int = 0, **changes: object) -> RequestRecord:
     """Row i, with three chunks."""
-    made = RequestRecord(
-        run_id="run",
-        point_id="c0008-r0",
-        concurrency=8,
-        repeat=0,
-        request_id=f"c0008-r0-{i:05d}",
-        prompt_id=f"p{i}",
-        scenario=None,
-        worker=0,
-        scheduled_s=float(i),
-        sent_s=i + 0.001,
-        headers_s=i + 0.002,
-        first_token_s=i + 0.003,
-        first_answer_s=i + 0.003,
-        last_token_s=i + 0.005,
-        closed_s=i + 0.005,
-        chunk_gap_us=array("i", [1000, 1000]),
-        input_tokens=9,
-        cached_tokens=None,
-        output_tokens=3,
-        reasoning_tokens=None,
-        asked_output_tokens=None,
-        n_chunks=3,
-        n_empty_chunks=1,
-        n_reads=4,
-        merged_reads=0,
-        self_lag_max_us=None,
-        connection_reused=True,
-        stale_retries=0,
-        token_source="usage",
-        stamp_source="kernel",
-        finish_reason="stop",
-        status="ok",
-        http_status=200,
-        error=None,
-        response_id="x",
-        text=None,
-    )
-    return made._replace(**changes)
+    names = {"point_id": "c0008-r0", "concurrency": 8, "request_id": f"c0008-r0-{i:05d}", "prompt_id": f"p{i}"}
+    gaps = {"chunk_gap_us": array("i", [1000, 1000])}
+    return request_row(float(i), 0.003, **names | gaps | changes)
 
 
-FAILED = row(
-    7,
-    sent_s=None,
-    headers_s=None,
-    first_token_s=None,
-    first_answer_s=None,
-    last_token_s=None,
-    closed_s=None,
-    chunk_gap_us=array("i"),
-    input_tokens=None,
-    output_tokens=None,
-    n_chunks=0,
-    n_reads=0,
-    token_source=None,
-    stamp_source="user",
-    finish_reason=None,
-    status="connect_error",
-    http_status=None,
-    error="refused 拒绝",
-    response_id=None,
+UNKNOWN = ("sent_s", "input_tokens", "output_tokens", "token_source", "finish_reason", "http_status")
+FAILED = row(7)._replace(
+    **dict.fromkeys((*UNKNOWN, "first_token_s", "first_answer_s", "last_token_s", "closed_s")),
+    **{"chunk_gap_us": array("i"), "n_chunks": 0, "status": "connect_error", "error": "refused 拒绝"},
 )
 
 

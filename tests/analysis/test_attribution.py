@@ -6,10 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from rows_for_tests import row
+from factory import request_row as row
+from samples_for_tests import server_table
 
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow, windows_of
 from benchsuite.analysis.ttft_breakdown import attribute, server_use
+from benchsuite.manifest import RunManifest
 from benchsuite.records import ServerSample
 
 N = 50
@@ -35,13 +37,7 @@ def sample(at_s: float, endpoint: str = A, **figures: float) -> ServerSample:
 
 
 def series(*samples: ServerSample) -> ServerSeries:
-    """The samples as server.parquet would have them: numbers are float64, also where all are null."""
-    text = {"endpoint", "error"}
-    columns = {
-        name: pa.array(values, pa.string() if name in text else pa.float64())
-        for name, values in zip(ServerSample._fields, zip(*samples, strict=True), strict=True)
-    }
-    return ServerSeries(pa.table(columns))
+    return ServerSeries(server_table(*samples))
 
 
 def histograms(
@@ -244,7 +240,7 @@ def test_windows():
         {"point_id": "old", "status": "complete", "concurrency": 4},
         {"point_id": "p", "status": "complete", "concurrency": 4, "started_s": 9.5, "ended_s": 26.0},
     ]
-    (one,) = windows_of({"points": entries}, requests())
+    (one,) = windows_of(RunManifest(points=entries), requests())
     assert (one.point_id, one.concurrency, one.started_s, one.ended_s) == ("p", 4, 9.5, 26.0)
     assert one.busy_s == (10.0, pytest.approx(10.0 + 0.3 * 49 + 0.3))
-    assert windows_of({}, requests()) == []
+    assert windows_of(RunManifest(), requests()) == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from rows_for_tests import frame, row
+from factory import request_frame as frame
+from factory import request_row as row
 
 from benchsuite.analysis.endpoints import balance
 

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from rows_for_tests import frame, row
+from factory import request_frame as frame
+from factory import request_row as row
 
 from benchsuite.analysis.metrics import by_run, figure_name, measure_levels
 from benchsuite.analysis.regression import change, log_margin, repeats_needed, verdicts

@@ -6,7 +6,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from rows_for_tests import row
+from factory import request_row as row
 from samples_for_tests import every, gpu_table
 
 from benchsuite.analysis.gpu import gpu_use

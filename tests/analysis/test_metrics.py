@@ -8,7 +8,8 @@ import math
 import pandas as pd
 import pyarrow as pa
 import pytest
-from rows_for_tests import frame, row
+from factory import request_frame as frame
+from factory import request_row as row
 
 from benchsuite.analysis.metrics import summarise_points
 from benchsuite.errors import PointsError

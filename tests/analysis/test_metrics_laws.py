@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from factory import request_frame as frame
+from factory import request_row as row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows_for_tests import frame, row
 
 from benchsuite.analysis.metrics import summarise_points
 from benchsuite.analysis.requests import describe, overlap_s, sweep

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rows_for_tests import frame, row
+from factory import request_frame as frame
+from factory import request_row as row
 
 from benchsuite.analysis.metrics import summarise_points
 from benchsuite.analysis.slo_test import max_violations, n_min, tail_verdict

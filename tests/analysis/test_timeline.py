@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from factory import request_frame as frame
+from factory import request_row as row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows_for_tests import frame, row
 
 from benchsuite.analysis.requests import Rows, as_table, rows_of
 from benchsuite.analysis.timeline import timeline
