@@ -126,7 +126,7 @@ def ended(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 def shrunk(words: list[str]) -> list[str]:
     """A sweep made small, by flags behind the guide's own; what the guide itself says of size stays."""
-    if words[0] != "sweep" or "--resume" in words:
+    if words[0] != "sweep" or {"--resume", "--print-spec"} & set(words):
         return words
     small = [*SMALL, *FEW.get(words[words.index("--output") + 1], [])]
     return [*words, *(small if "--max-output-tokens" not in words else small[2:])]
