@@ -19,8 +19,8 @@ import psutil
 
 from benchsuite import fault_points
 from benchsuite.load.calibrate import Silent
-from benchsuite.load.progress import SweepResult
 from benchsuite.load.sweep import sweep
+from benchsuite.progress import SweepResult
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import RunningSimulator, simulator
 from benchsuite.spec import SweepSpec

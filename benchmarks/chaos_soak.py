@@ -70,11 +70,11 @@ class _Truth(Silent):
         sent = httpx.get(f"{self._base_url}/stats", timeout=300).json()["responses"][-self._size :]
         self._truth.append({one["id"]: one["sent_ns"] for one in sent[:: max(1, len(sent) // 10_000)]})
 
-    def progress(self, step: Any, progress: Any, elapsed_s: float) -> None:  # noqa: ARG002 - a View's
+    def progress(self, point: Any, progress: Any, elapsed_s: float) -> None:  # noqa: ARG002 - a View's
         if progress.done >= self._size * (len(self._truth) + 1) and len(self._truth) < QUARTERS - 1:
             self._ask()
 
-    def point_done(self, step: Any, rows: Any, wall_s: float) -> None:  # noqa: ARG002 - a View's
+    def point_done(self, point: Any, rows: Any, duration_s: float) -> None:  # noqa: ARG002 - a View's
         self._ask()
         ours = dict(zip(rows["response_id"].to_pylist(), rows["chunk_gap_us"], strict=True))
         for truth in self._truth:
@@ -82,7 +82,7 @@ class _Truth(Silent):
             # what was still being sent when the server was asked is left out
             errors = np.concatenate([np.abs(sent - seen) for sent, seen in pairs if len(sent) == len(seen)])
             self.errors_us.append((float(np.quantile(errors, 0.5)), float(np.quantile(errors, 0.99))))
-        self.wall_s = wall_s
+        self.wall_s = duration_s
 
 
 def soak(requests: int = REQUESTS) -> list[str]:

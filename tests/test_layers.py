@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 WORDS = (
     "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "matrix_spec",
     "servers",
-    "manifest",
+    "manifest", "progress",
 )  # fmt: skip
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.request_body", "client.http", "servers",

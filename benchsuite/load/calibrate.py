@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
-from benchsuite.load.progress import Step
 from benchsuite.load.sweep import sweep
-from benchsuite.load.worker_pool import Progress
+from benchsuite.manifest import RunManifest
+from benchsuite.progress import PlannedPoint, ProgressSnapshot
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import DriverName
@@ -143,10 +143,10 @@ def on_cpus(cpus: set[int] | None) -> Iterator[Any]:
 class Silent:
     """A view that shows nothing."""
 
-    def begun(self, run_id: str, path: Path, found: Any) -> None: ...
+    def begun(self, path: Path, manifest: RunManifest) -> None: ...
 
-    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None: ...
+    def progress(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> None: ...
 
-    def point_done(self, step: Step, rows: pa.Table, wall_s: float) -> None: ...
+    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None: ...
 
     def note(self, text: str) -> None: ...

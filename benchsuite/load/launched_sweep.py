@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.errors import EngineError, InputError, RunError, ServerDied, StoreError
 from benchsuite.input_files import read_workload
-from benchsuite.load.preflight import Preflight
-from benchsuite.load.progress import SweepResult, View
 from benchsuite.load.sweep import sweep
 from benchsuite.manifest import RunManifest
+from benchsuite.progress import SweepResult, View
 from benchsuite.serving.launch import keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
 from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port
@@ -194,6 +193,6 @@ class _PathRemembered:
         self.path: Path | None = None
         self.progress, self.point_done, self.note = view.progress, view.point_done, view.note
 
-    def begun(self, run_id: str, path: Path, found: Preflight) -> None:
+    def begun(self, path: Path, manifest: RunManifest) -> None:
         self.path = path
-        self._view.begun(run_id, path, found)
+        self._view.begun(path, manifest)

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError, read_json
 from benchsuite.load.launched_sweep import sweep_launched
 from benchsuite.load.preflight import with_server
-from benchsuite.load.progress import View
 from benchsuite.load.sweep import check_levels, signals_handled
 from benchsuite.manifest import flat
 from benchsuite.matrix_spec import MatrixSpec, Setting
+from benchsuite.progress import View
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec

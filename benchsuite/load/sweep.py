@@ -23,10 +23,9 @@ from benchsuite.client.request import PointContext
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.load.preflight import Preflight, control_client, preflight, spec_at
-from benchsuite.load.progress import Step, SweepResult, View
 from benchsuite.load.schedule import PointPlan, plan_points
 from benchsuite.load.server_probe import reset_prefix_cache
-from benchsuite.load.worker_pool import GROUP_SIGNALS, Fleet, PointOrder, Progress, WorkerReport, WorkerSetup
+from benchsuite.load.worker_pool import GROUP_SIGNALS, Fleet, PointOrder, WorkerReport, WorkerSetup
 from benchsuite.manifest import (
     GROUPS,
     Clock,
@@ -38,6 +37,7 @@ from benchsuite.manifest import (
     WorkloadFacts,
     differences,
 )
+from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
@@ -334,7 +334,7 @@ class SweepRunner:
                 if before is not None:  # only on the server and the GPUs that it began on
                     refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
                 self._write_manifest()
-                self._view.begun(self._run_id, self._folder.path, self._found)
+                self._view.begun(self._folder.path, manifest)
                 for words in self._found.facts["capacity"]["warnings"]:
                     self._view.note(words)
                 if len(todo) < len(points):
@@ -345,21 +345,24 @@ class SweepRunner:
                     self._signals(fleet),
                 ):
                     for i, one in enumerate(todo):
-                        step = Step(
+                        plan = one.plan
+                        point = PlannedPoint(
                             i,
                             len(todo),
-                            one.plan,
+                            plan.point_id,
+                            plan.concurrency,
+                            plan.repeat,
                             "measuring",
-                            len(one.plan.order),
+                            len(plan.order),
                             levels=levels,
-                            latest=recorder.latest,
+                            readings=recorder.latest,
                         )
                         if i == 0:
-                            self._measure_idle_power(recorder, step)
+                            self._measure_idle_power(recorder, point)
                         if not fleet.stopping:
-                            self._point(fleet, recorder, step, one)
+                            self._point(fleet, recorder, point, one)
                             measured += manifest.points[-1].status == "complete"
-                        if fleet.stopping or (self._failures and not self._server_is_back(step)):
+                        if fleet.stopping or (self._failures and not self._server_is_back(point)):
                             break
                     status = "stopped" if fleet.stopping else "failed" if self._failures else "complete"
         finally:
@@ -381,22 +384,22 @@ class SweepRunner:
     def _note_telemetry(self, recorder: Recorder) -> None:
         self._manifest.telemetry = RunManifest.read({"telemetry": recorder.facts()}, "telemetry").telemetry
 
-    def _measure_idle_power(self, recorder: Recorder, step: Step) -> None:
+    def _measure_idle_power(self, recorder: Recorder, point: PlannedPoint) -> None:
         """Let the samplers see the server with its model loaded and nothing to do."""
-        wanted_s = recorder.idle_s(self._spec.telemetry.idle_power_s, len(step.plan.order))
+        wanted_s = recorder.idle_s(self._spec.telemetry.idle_power_s, point.n_requests)
         if not wanted_s:
             return
-        self._wait_until_idle(step, 0.0, self._spec.load.cooldown_max_s)
+        self._wait_until_idle(point, 0.0, self._spec.load.cooldown_max_s)
         started_s, began_s = self._now_s(), time.monotonic()
-        idling = dataclasses.replace(step, phase="measuring idle power", n_requests=0, at_least_s=wanted_s)
+        idling = dataclasses.replace(point, phase="measuring idle power", n_requests=0, at_least_s=wanted_s)
         while not self._stopping and (elapsed_s := time.monotonic() - began_s) < wanted_s:
-            self._view.progress(idling, Progress(0, 0, 0, None), elapsed_s)
+            self._view.progress(idling, ProgressSnapshot(), elapsed_s)
             time.sleep(min(0.25, wanted_s - elapsed_s))
         if not self._stopping:
             recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
-    def _point(self, fleet: Fleet, recorder: Recorder, step: Step, one: Remaining) -> None:
-        plan = step.plan
+    def _point(self, fleet: Fleet, recorder: Recorder, point: PlannedPoint, one: Remaining) -> None:
+        plan = one.plan
         entry = PointEntry(
             point_id=plan.point_id,
             attempt=one.attempt,
@@ -409,12 +412,12 @@ class SweepRunner:
         self._manifest.points.append(entry)
         self._write_manifest()
         if plan.warmup_requests or plan.warmup_min_s:
-            entry.warmup = self._warm_up(fleet, step, one.attempt)
+            entry.warmup = self._warm_up(fleet, point, one)
             if (reason := self._given_up(fleet, plan)) is not None:
                 self._fail(entry, f"{reason}, during the warm-up")
                 self._write_manifest()
                 return
-        waited_s, seen_idle = self._wait_until_idle(step, plan.cooldown_min_s, plan.cooldown_max_s)
+        waited_s, seen_idle = self._wait_until_idle(point, plan.cooldown_min_s, plan.cooldown_max_s)
         entry.cooldown = {"waited_s": waited_s, "seen_idle": seen_idle}
         if fleet.stopping:  # nothing of it is measured yet
             entry.status = "stopped"
@@ -426,7 +429,7 @@ class SweepRunner:
         recorder.mark()
         entry.started_s = self._now_s()
         try:
-            reports = self._run_orders(fleet, step, plan.salt, one.attempt, measured=True)
+            reports = self._run_orders(fleet, point, one, plan.salt, measured=True)
         except RunError:
             entry.status = "failed"
             self._folder.finish_point(plan.point_id, one.attempt)
@@ -447,7 +450,7 @@ class SweepRunner:
         self._check_clocks(entry)
         self._note_telemetry(recorder)
         self._write_manifest()
-        self._view.point_done(step, rows, entry.ended_s - entry.started_s)
+        self._view.point_done(point, rows, entry.ended_s - entry.started_s)
         if in_vain and reason is None and not fleet.stopping:
             raise RunError(
                 "no request of the point succeeded; the sweep ends here",
@@ -469,12 +472,12 @@ class SweepRunner:
         self._failures.append(words)
         self._view.note(f"{words}; measure it again with --resume")
 
-    def _server_is_back(self, step: Step) -> bool:
+    def _server_is_back(self, point: PlannedPoint) -> bool:
         """After a point that failed: wait for the servers as long as load.server_recovery_timeout_s says."""
         if self._manifest.points[-1].status != "failed":
             return True
         most_s = self._spec.load.server_recovery_timeout_s
-        on_wait = self._showing_wait(step, "waiting for the server to come back", 0.0, most_s)
+        on_wait = self._showing_wait(point, "waiting for the server to come back", 0.0, most_s)
         gone = self._health.wait_for_return(most_s, on_wait)
         if gone is None:
             return True
@@ -493,12 +496,12 @@ class SweepRunner:
         if abs(stepped_s) > _SUSPENDED_S:
             self._view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
 
-    def _warm_up(self, fleet: Fleet, step: Step, attempt: int) -> dict[str, Any]:
-        plan, started_s = step.plan, self._now_s()
+    def _warm_up(self, fleet: Fleet, point: PlannedPoint, one: Remaining) -> dict[str, Any]:
+        plan, started_s = one.plan, self._now_s()
         warming = dataclasses.replace(
-            step, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
+            point, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
         )
-        reports = self._run_orders(fleet, warming, plan.warmup_salt, attempt, measured=False)
+        reports = self._run_orders(fleet, warming, one, plan.warmup_salt, measured=False)
         return {
             "n_ok": sum(report.n_ok for report in reports),
             "n_failed": sum(report.n_failed for report in reports),
@@ -506,22 +509,26 @@ class SweepRunner:
             "duration_s": self._now_s() - started_s,
         }
 
-    def _wait_until_idle(self, step: Step, at_least_s: float, at_most_s: float) -> tuple[float, bool | None]:
-        on_wait = self._showing_wait(step, _IDLE, at_least_s, at_most_s)
+    def _wait_until_idle(self, point: PlannedPoint, at_least_s: float, at_most_s: float) -> tuple[float, bool | None]:
+        on_wait = self._showing_wait(point, _IDLE, at_least_s, at_most_s)
         return wait_until_idle(self._control, self._found.profile, at_least_s, at_most_s, on_wait, self._base_urls)
 
-    def _showing_wait(self, step: Step, phase: str, at_least_s: float, at_most_s: float) -> Callable[[float], bool]:
+    def _showing_wait(
+        self, point: PlannedPoint, phase: str, at_least_s: float, at_most_s: float
+    ) -> Callable[[float], bool]:
         """What a wait tells its seconds to: the view; True when the sweep is to stop."""
-        waiting = dataclasses.replace(step, phase=phase, n_requests=0, at_least_s=at_least_s, at_most_s=at_most_s)
+        waiting = dataclasses.replace(point, phase=phase, n_requests=0, at_least_s=at_least_s, at_most_s=at_most_s)
 
         def on_wait(elapsed_s: float) -> bool:
-            self._view.progress(waiting, Progress(0, 0, 0, None), elapsed_s)
+            self._view.progress(waiting, ProgressSnapshot(), elapsed_s)
             return self._stopping
 
         return on_wait
 
-    def _run_orders(self, fleet: Fleet, step: Step, salt: str, attempt: int, *, measured: bool) -> list[WorkerReport]:
-        plan, body = step.plan, self._found.plan
+    def _run_orders(
+        self, fleet: Fleet, point: PlannedPoint, one: Remaining, salt: str, *, measured: bool
+    ) -> list[WorkerReport]:
+        plan, attempt, body = one.plan, one.attempt, self._found.plan
         orders = [
             PointOrder(
                 context=PointContext(
@@ -547,10 +554,10 @@ class SweepRunner:
         ]
         started_s = time.monotonic()
 
-        def on_progress(progress: Progress) -> None:
+        def on_progress(progress: ProgressSnapshot) -> None:
             if self._health.ended():
                 fleet.breaker.trip()
-            self._view.progress(step, progress, time.monotonic() - started_s)
+            self._view.progress(point, progress, time.monotonic() - started_s)
 
         max_failed = self._spec.load.error_limit(len(plan.order)) if measured else None
         return fleet.run_point(orders, on_progress, max_failed)

@@ -37,6 +37,7 @@ from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
 from benchsuite.load.preflight import Endpoint, Fallback, encode_requests
 from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Route, Seat, Spare, limits_of
+from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
 from benchsuite.spec import DriverName, TimeoutSpec
 from benchsuite.store.journal import Journal, keep_pandas_out
@@ -163,16 +164,6 @@ class WorkerReport:
     output_tokens: int
     first_error: str | None
     state: ClientState
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Live figures of a running point, summed over workers. ttft_s: mean so far, None before the first token."""
-
-    done: int
-    failed: int
-    output_tokens: int
-    ttft_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,7 +494,7 @@ class Fleet:
     def run_point(
         self,
         orders: Sequence[PointOrder],
-        on_progress: Callable[[Progress], None] = lambda _: None,
+        on_progress: Callable[[ProgressSnapshot], None] = lambda _: None,
         max_failed: int | None = None,
     ) -> list[WorkerReport]:
         """Run one order per worker together, from a common start to the last row. Raises RunError if a worker dies.
@@ -534,7 +525,7 @@ class Fleet:
             except OSError:
                 raise self._death(worker) from None
 
-    def _gather(self, on_progress: Callable[[Progress], None], most_s: float | None = None) -> list[Any]:
+    def _gather(self, on_progress: Callable[[ProgressSnapshot], None], most_s: float | None = None) -> list[Any]:
         """One answer of each worker, in their order. most_s: how long that may take; None: as long as they live."""
         answers: dict[int, Any] = {}
         began_s = time.monotonic()
@@ -573,11 +564,11 @@ class Fleet:
             hint="measure this point again",
         )
 
-    def progress(self) -> Progress:
+    def progress(self) -> ProgressSnapshot:
         """The live figures."""
         numbers = list(self._progress)
         done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::5]) for k in range(5))
-        return Progress(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
+        return ProgressSnapshot(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
 
     def drain(self) -> None:
         """Send nothing new; what is in flight may finish."""

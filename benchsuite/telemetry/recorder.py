@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from benchsuite.errors import BenchsuiteError, TelemetryError
+from benchsuite.progress import LatestReadings
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec, TelemetrySpec
@@ -53,36 +54,6 @@ class Log(Protocol):
     def close(self) -> None: ...
 
 
-class Latest:
-    """What the samplers read last, for a view. no_gpu: why no GPU is sampled; None while one is.
-
-    Written by the sampling threads, read by the view: each reading replaces the one before it whole.
-    """
-
-    def __init__(self) -> None:
-        self._gpus: dict[str, GpuSample] = {}
-        self._servers: dict[str, ServerSample] = {}
-        self.no_gpu: str | None = None
-
-    @property
-    def gpus(self) -> tuple[GpuSample, ...]:
-        """The last reading of each GPU."""
-        return tuple(self._gpus.copy().values())
-
-    @property
-    def servers(self) -> tuple[ServerSample, ...]:
-        """The last reading of each server."""
-        return tuple(self._servers.copy().values())
-
-    def note(self, samples: Sequence[GpuSample | ServerSample]) -> None:
-        """Remember them."""
-        for sample in samples:
-            if isinstance(sample, GpuSample):
-                self._gpus[sample.uuid] = sample
-            else:
-                self._servers[sample.endpoint] = sample
-
-
 class Recorder:
     """Samples GPUs and servers into logs until it is closed. Use as a context manager.
 
@@ -100,7 +71,7 @@ class Recorder:
     ) -> None:
         self._gpu, self._servers, self._on_problem = gpu, servers, on_problem
         self.idle: dict[str, float] | None = None
-        self.latest = Latest()
+        self.latest = LatestReadings()
         self._problems: dict[str, None] = {}
         if gpu is None:
             self.latest.no_gpu = no_gpu or "no GPU telemetry: --gpu off"

@@ -166,13 +166,13 @@ class Watcher:
         self._act = act
         self.notes: list[str] = []
 
-    def begun(self, run_id: str, path: Path, found: Any) -> None: ...
+    def begun(self, path: Path, manifest: Any) -> None: ...
 
-    def progress(self, step: Any, progress: Any, elapsed_s: float) -> None:
+    def progress(self, point: Any, progress: Any, elapsed_s: float) -> None:
         if self._act is not None:
-            self._act(step, progress)
+            self._act(point, progress)
 
-    def point_done(self, step: Any, rows: Any, wall_s: float) -> None: ...
+    def point_done(self, point: Any, rows: Any, duration_s: float) -> None: ...
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchsuite.load.progress import Step, SweepResult
 from benchsuite.load.sweep import sweep
-from benchsuite.load.worker_pool import Progress
+from benchsuite.manifest import RunManifest
+from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run, read_run
@@ -23,15 +23,15 @@ class Watcher:
         self.notes: list[str] = []
         self._on_progress = on_progress
 
-    def begun(self, run_id: str, path: Path, found: Any) -> None:
-        self.path, self.found = path, found
+    def begun(self, path: Path, manifest: RunManifest) -> None:
+        self.path, self.manifest = path, manifest
 
-    def progress(self, step: Step, progress: Progress, elapsed_s: float) -> None:
-        if self._on_progress is not None and step.phase == "measuring":
-            self._on_progress(step, progress)
+    def progress(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> None:
+        if self._on_progress is not None and point.phase == "measuring":
+            self._on_progress(point, progress)
 
-    def point_done(self, step: Step, rows: Any, wall_s: float) -> None:
-        self.done.append((step.plan.point_id, rows.num_rows))
+    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None:
+        self.done.append((point.point_id, rows.num_rows))
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -94,10 +94,10 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
     class Killer(Watcher):
         """Kills the server when the first point is done."""
 
-        def point_done(self, step: Any, rows: Any, wall_s: float) -> None:
+        def point_done(self, point: Any, rows: Any, duration_s: float) -> None:
             if not self.done:
                 os.kill(read_run(path).manifest["launched_server"]["pid"], signal.SIGKILL)
-            super().point_done(step, rows, wall_s)
+            super().point_done(point, rows, duration_s)
 
     def spec() -> tuple[LaunchPlan, Any]:
         plan = served_plan("llamacpp --slots 2 --ctx 256", {}, {})

@@ -10,34 +10,31 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from factory import run_folder
 from rich.console import Console
 
-from benchsuite.load.progress import Step, View
-from benchsuite.load.schedule import PointPlan
-from benchsuite.load.worker_pool import Progress
+from benchsuite.manifest import RunManifest
+from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.report.console import bar, spark
 from benchsuite.report.live import (
-    Recent,
+    RollingRates,
     SweepView,
     clock,
     gpu_lines,
     is_plain,
-    point_s,
+    point_duration_s,
     progress_line,
     server_words,
-    sweep_left_s,
+    sweep_remaining_s,
 )
 from benchsuite.store.run_folder import read_run
-from benchsuite.telemetry.recorder import Latest
 
-FOUND: Any = SimpleNamespace(model="m", facts={"profile": "vllm", "reports_usage": True})
-NOTHING = Progress(0, 0, 0, None)
+MANIFEST = RunManifest(run_id="r1", model="m", server_probe={"profile": "vllm", "reports_usage": True})
+NOTHING = ProgressSnapshot()
 
 
 def console(width: int = 80, terminal: bool = True, encoding: str = "utf-8", height: int = 24) -> Console:
@@ -71,9 +68,9 @@ def screen(text: str) -> list[str]:
     return rows
 
 
-def step(phase: str = "measuring", index: int = 0, **more: Any) -> Step:
+def step(phase: str = "measuring", index: int = 0, **more: Any) -> PlannedPoint:
     n_requests = 0 if phase.startswith(("measuring idle", "waiting")) else 16
-    return Step(index, 2, PointPlan("c0004-r0", 4, 0, (), 0, 0, 0, 0, "", ""), phase, n_requests, **more)
+    return PlannedPoint(index, 2, "c0004-r0", 4, 0, phase, n_requests, **more)
 
 
 def rows_of_a_point(folder: Path) -> Any:
@@ -86,9 +83,9 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, snapshot):
     view: View
     with SweepView(console=made) as shown:
         view = shown
-        view.begun("r1", tmp_path, FOUND)
+        view.begun(tmp_path, MANIFEST)
         for tenth in range(120):
-            view.progress(step(), Progress(4, 1, 50, 0.08), tenth / 10)
+            view.progress(step(), ProgressSnapshot(4, 1, 50, 0.08), tenth / 10)
         view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
     lines = printed(made).splitlines()
     assert lines[2:] == snapshot
@@ -132,7 +129,7 @@ def test_the_live_lines_are_drawn_at_most_4_times_a_second():
     made = console(60)
     view = SweepView(console=made, plain=False)
     for hundredth in range(1000):
-        view.progress(step(), Progress(4, 0, 50, 0.08), hundredth / 100)
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), hundredth / 100)
     drawn = printed(made).split("\r")
     assert 30 <= len(drawn) <= 40
     assert max(map(len, screen(printed(made)))) < 60
@@ -142,7 +139,7 @@ def test_the_panel(snapshot):
     """Every line of it, 4 s into a point whose requests take 1 s and have 10 tokens, in 2 of 16 a failure."""
     made = console(80)
     now_s = [100.0]
-    latest = Latest()
+    latest = LatestReadings()
     latest.note([
         GpuSample(1.0, 1.0, "nvml", "a", util_ratio=0.97, power_w=612.4, power_limit_w=700.0, sm_clock_mhz=1980,
                   memory_used_bytes=71 * 10**9, memory_total_bytes=141 * 10**9, temperature_c=61.0),
@@ -153,8 +150,8 @@ def test_the_panel(snapshot):
         for quarter in range(17):
             now_s[0] = 100 + quarter / 4
             done = 2 * (quarter // 4)
-            at = step(levels=(4, 4), latest=latest)
-            view.progress(at, Progress(done, int(done == 8), 10 * done, 0.08 if done else None), quarter / 4)
+            at = step(levels=(4, 4), readings=latest)
+            view.progress(at, ProgressSnapshot(done, int(done == 8), 10 * done, 0.08 if done else None), quarter / 4)
         assert screen(printed(made)) == snapshot
     assert screen(printed(made)) == [""] * 8
 
@@ -163,7 +160,7 @@ def test_a_finished_point_stays_and_the_live_lines_go(tmp_path: Path, snapshot):
     """The only things on the screen after leaving are the head, which comes with the first row, and the row."""
     made = console(80)
     with SweepView(console=made, plain=False) as view:
-        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), 0.1)
         view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
         view.progress(step("warming up", 1), NOTHING, 0.1)
     assert [row for row in screen(printed(made)) if row] == snapshot
@@ -173,7 +170,7 @@ def test_a_small_terminal_gets_fewer_lines():
     """In 5 rows only 4 lines are drawn, so that the screen never scrolls."""
     made = console(80, height=5)
     with SweepView(console=made, plain=False) as view:
-        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), 0.1)
         assert len(screen(printed(made))) == 4
 
 
@@ -181,13 +178,13 @@ def test_notes_of_other_threads_wait_for_the_views_own():
     """A sampler's word is printed by the next progress, above the live lines, never from its thread."""
     made = console(80)
     with SweepView(console=made, plain=False) as view:
-        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), 0.1)
         before = printed(made)
         thread = threading.Thread(target=view.note, args=("GPU lost",))
         thread.start()
         thread.join()
         assert printed(made) == before
-        view.progress(step(), Progress(5, 0, 60, 0.08), 0.6)
+        view.progress(step(), ProgressSnapshot(5, 0, 60, 0.08), 0.6)
         rows = screen(printed(made))
     assert rows[0] == "GPU lost"
     assert rows[1].startswith("point 1/2 ")
@@ -197,9 +194,9 @@ def test_a_note_between_drawings_leaves_no_lines_over():
     """After a note in the view's own thread the next drawing stands below it, once."""
     made = console(80)
     with SweepView(console=made, plain=False) as view:
-        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), 0.1)
         view.note("finishing what is in flight")
-        view.progress(step(), Progress(5, 0, 60, 0.08), 0.6)
+        view.progress(step(), ProgressSnapshot(5, 0, 60, 0.08), 0.6)
         rows = screen(printed(made))
     assert rows[0] == "finishing what is in flight"
     assert sum(row.startswith("point") for row in rows) == 1
@@ -209,8 +206,8 @@ def test_a_quiet_sweep_says_nothing(tmp_path: Path):
     """Nothing at all."""
     made = console(80)
     with SweepView(quiet=True, console=made) as view:
-        view.begun("r1", tmp_path, FOUND)
-        view.progress(step(), Progress(4, 0, 50, 0.08), 0.1)
+        view.begun(tmp_path, MANIFEST)
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), 0.1)
         view.note("stop")
         view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
     assert printed(made) == ""
@@ -227,7 +224,7 @@ def test_ascii_terminals_get_ascii():
     made = console(encoding="ascii")
     assert (bar(made, 0.5, 8), spark(made, [0.0, None, 4.0, 8.0])) == ("====----", "_ =#")
     with SweepView(console=made, plain=False) as view:
-        view.progress(step(), Progress(4, 0, 50, 0.08), 1.0)
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), 1.0)
     assert printed(made).isascii()
 
 
@@ -239,20 +236,20 @@ def test_sparklines_start_at_zero():
 
 def test_rates_of_requests_that_end_in_waves():
     """4 users, requests of 1 s and 10 tokens: 40 tok/s in every second, though all end at once."""
-    recent = Recent()
+    recent = RollingRates()
     for quarter in range(41):
         ended = 4 * (quarter // 4)
-        recent.note(quarter / 4, 10 * ended, ended, 0.08 * ended)
+        recent.note(quarter / 4, ProgressSnapshot(ended, 0, 10 * ended, 0.08))
     assert recent.tok_s(4)[-5:] == [pytest.approx(40.0)] * 5
     assert recent.ttft_s(4)[-5:] == [pytest.approx(0.08)] * 5
 
 
 def test_no_request_has_ended():
     """No series without an end, and none of TTFT where nothing streams."""
-    recent = Recent()
-    recent.note(1.0, 0, 0, 0.0)
+    recent = RollingRates()
+    recent.note(1.0, NOTHING)
     assert (recent.tok_s(4), recent.ttft_s(4)) == ([], [])
-    recent.note(2.0, 10, 1, 0.0)
+    recent.note(2.0, ProgressSnapshot(1, 0, 10))
     assert recent.ttft_s(4) == []
 
 
@@ -270,20 +267,20 @@ def test_no_request_has_ended():
 )
 def test_how_long_a_point_will_take(level: int, known_s: dict[int, float], expected_s: float | None):
     """As known; from one level by the root; between two on the line in logs; beyond, with a slope in [-1, 0]."""
-    found = point_s(level, known_s)
+    found = point_duration_s(level, known_s)
     assert found == (None if expected_s is None else pytest.approx(expected_s))
 
 
 def test_how_long_the_sweep_will_take():
     """5 s of this point, then a known level and one between; nothing where the present point's end is unknown."""
-    assert sweep_left_s((8, 16), {8: 80.0, 32: 20.0}, 5.0) == pytest.approx(125.0)
-    assert sweep_left_s((8, 16), {8: 80.0, 32: 20.0}, None) is None
-    assert sweep_left_s((8,), {}, 5.0) is None
+    assert sweep_remaining_s((8, 16), {8: 80.0, 32: 20.0}, 5.0) == pytest.approx(125.0)
+    assert sweep_remaining_s((8, 16), {8: 80.0, 32: 20.0}, None) is None
+    assert sweep_remaining_s((8,), {}, 5.0) is None
 
 
 def test_words_of_gpus_and_servers():
     """Many GPUs are one line; a throttled one is yellow; a lost one says so; servers are summed."""
-    latest = Latest()
+    latest = LatestReadings()
     latest.no_gpu = "no GPU telemetry: there is no library here (NVML Not Found); install the driver"
     assert gpu_lines(latest) == [("GPU", "not sampled: there is no library here", "dim")]
     latest.note([GpuSample(1, 1, "nvml", uuid, util_ratio=0.9, power_w=300.0) for uuid in "abc"])
@@ -308,32 +305,28 @@ DRAWS = """
 import time
 from os import get_terminal_size
 from pathlib import Path
-from types import SimpleNamespace
 from rich.console import Console
-from benchsuite.load.schedule import PointPlan
-from benchsuite.load.progress import Step
-from benchsuite.telemetry.recorder import Latest
-from benchsuite.load.worker_pool import Progress
+from benchsuite.manifest import RunManifest
+from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot
 from benchsuite.report.live import SweepView
 
 def wait_for(name, columns):
     while not Path(name).exists() or get_terminal_size().columns != columns:
         time.sleep(0.02)
 
-found = SimpleNamespace(model="m", facts={"profile": "vllm", "reports_usage": True})
-latest = Latest()
+latest = LatestReadings()
 latest.no_gpu = "no GPU telemetry: none here"
 with SweepView(plain=False) as view:
-    view.begun("r1", Path("somewhere"), found)
+    view.begun(Path("somewhere"), RunManifest(run_id="r1", model="m"))
     for i, level in enumerate((8, 4)):
-        step = Step(i, 2, PointPlan("p", level, 0, (), 0, 0, 0, 0, "", ""), "measuring", 64, 0, None, (8, 4), latest)
+        step = PlannedPoint(i, 2, "p", level, 0, "measuring", 64, 0, None, (8, 4), latest)
         for k in range(3):
-            view.progress(step, Progress(16 * k, 0, 160 * k, 0.1), k + 1.0)
+            view.progress(step, ProgressSnapshot(16 * k, 0, 160 * k, 0.1), k + 1.0)
         if i == 0:
             view.note("a warning that is longer than the terminal is wide, " * 3)
-    view.progress(step, Progress(48, 0, 480, 0.1), 4.0)
+    view.progress(step, ProgressSnapshot(48, 0, 480, 0.1), 4.0)
     wait_for("narrower", 50)
-    view.progress(step, Progress(64, 0, 640, 0.1), 5.0)
+    view.progress(step, ProgressSnapshot(64, 0, 640, 0.1), 5.0)
     wait_for("leave", 50)
 print("the end", flush=True)
 time.sleep(60)

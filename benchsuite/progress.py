@@ -1,0 +1,107 @@
+"""What a running sweep tells those who show it, and what it returns: known to both sides, of neither."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchsuite.manifest import RunManifest
+from benchsuite.records import GpuSample, ServerSample
+
+
+class LatestReadings:
+    """What was last read of each GPU and server. no_gpu: why no GPU is sampled; None while one is.
+
+    Written by the sampling threads, read by the view: each reading replaces the one before it whole.
+    """
+
+    def __init__(self) -> None:
+        self._gpus: dict[str, GpuSample] = {}
+        self._servers: dict[str, ServerSample] = {}
+        self.no_gpu: str | None = None
+
+    @property
+    def gpus(self) -> tuple[GpuSample, ...]:
+        """The last reading of each GPU."""
+        return tuple(self._gpus.copy().values())
+
+    @property
+    def servers(self) -> tuple[ServerSample, ...]:
+        """The last reading of each server."""
+        return tuple(self._servers.copy().values())
+
+    def note(self, samples: Sequence[GpuSample | ServerSample]) -> None:
+        """Remember them."""
+        for sample in samples:
+            if isinstance(sample, GpuSample):
+                self._gpus[sample.uuid] = sample
+            else:
+                self._servers[sample.endpoint] = sample
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPoint:
+    """Point `index` (from 0) of the `n_points` of a sweep, and what the sweep does at it with `n_requests`.
+
+    phase: 'warming up', 'measuring', 'waiting until the server is idle' or 'measuring idle power'. at_least_s: how long
+    the phase takes in any case; at_most_s: when a wait is given up. levels: the concurrency of every point.
+    """
+
+    index: int
+    n_points: int
+    point_id: str
+    concurrency: int
+    repeat: int
+    phase: str
+    n_requests: int
+    at_least_s: float = 0.0
+    at_most_s: float | None = None
+    levels: tuple[int, ...] = ()
+    readings: LatestReadings = field(default_factory=LatestReadings)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressSnapshot:
+    """Counts of a running phase, over all workers. done: ended well. ttft_s: mean so far, None before a first token."""
+
+    done: int = 0
+    failed: int = 0
+    output_tokens: int = 0
+    ttft_s: float | None = None
+
+    @property
+    def ended(self) -> int:
+        """Requests that ended, well or not."""
+        return self.done + self.failed
+
+
+class View(Protocol):
+    """Is told what happens; must return at once."""
+
+    def begun(self, path: Path, manifest: RunManifest) -> None:
+        """The server answered, and measuring starts, into the run folder `path`."""
+
+    def progress(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> None:
+        """elapsed_s: of the point's phase."""
+
+    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None:
+        """rows: a pyarrow Table with the columns of RequestRecord."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """Where the facts are, and whether the sweep ran to its end. measured: points measured in this session.
+
+    failures: why points were given up, and why the sweep ended early, in words.
+    """
+
+    run_id: str
+    path: Path
+    complete: bool
+    measured: int = 0
+    failures: tuple[str, ...] = ()
