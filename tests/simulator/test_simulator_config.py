@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from command_line import CommandLine
 from pydantic import ValidationError
 
-from benchsuite.cli import serve_simulator
 from benchsuite.errors import SpecError
 from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig, load_config, parse_config
 
@@ -35,14 +34,13 @@ def test_configuration_survives_json():
     assert parse_config(json.loads(config.model_dump_json()), where="test") == config
 
 
-def test_options_go_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_options_go_before_the_file(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Keys of the file that no option names stay."""
     path, served = tmp_path / "simulator.toml", []
     path.write_text(FILE)
-    monkeypatch.setattr(serve_simulator, "serve", lambda config, parent: served.append((config, parent)))
-    options = ["--config", str(path), "--itl-s", "0.01", "--slots", "8", "--port", "4321"]
+    monkeypatch.setattr("benchsuite.simulator.server.serve", lambda config, parent: served.append((config, parent)))
 
-    result = CliRunner().invoke(serve_simulator.command, options, standalone_mode=False)
+    code = cli("serve simulator --config", path, "--itl-s 0.01 --slots 8 --port 4321").code
 
     expected = SimulatorConfig(
         latency=LatencyModel(ttft_s=0.05, itl_s=0.01, slots=8),
@@ -51,7 +49,7 @@ def test_options_go_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         natural_output_tokens=200,
         port=4321,
     )
-    assert (result.exception, served) == (None, [(expected, None)])
+    assert (code, served) == (0, [(expected, None)])
 
 
 def test_all_mistakes_at_once():
