@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from click.testing import CliRunner
 from sweeps_for_tests import prompts, run, spec_of
 
-from benchsuite.cli.gate import command
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 
@@ -21,22 +17,14 @@ def swept(path: Path, factor: float) -> Path:
     return path
 
 
-def gated(*flags: Any) -> tuple[int, dict[str, Any]]:
-    done = CliRunner().invoke(command, [*map(str, flags), "--json"], catch_exceptions=False, standalone_mode=False)
-    return done.return_value, json.loads(done.output)
-
-
-def test_a_server_three_times_slower_fails_even_with_one_run_each(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_server_three_times_slower_fails_even_with_one_run_each(cli, in_stored: Path, tmp_path: Path) -> None:
     """Two servers, two sweeps: nothing is refused, the slower fails by what it is slower, the faster passes."""
-    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     base, slow = swept(tmp_path / "base", 1.0), swept(tmp_path / "slow", 3.0)
-    flags = ("--max-regression", "ttft=5%,cost=5%", "--allow", "client")  # a busy machine's client may be late
+    flags = "--max-regression ttft=5%,cost=5% --allow client"  # a busy machine's client may be late
 
-    code, found = gated(slow, "--baseline", base, *flags)
+    found = cli.data("gate", slow, "--baseline", base, flags, code=5)
 
     ttft, cost = (one for one in found["criteria"] if one["kind"] == "regression")
-    assert code == 5
     assert [ttft["verdict"], cost["verdict"]] == ["fail", "fail"]
     assert ttft["value"] > 0.15 > ttft["baseline"] > 0.05
-    assert gated(base, "--baseline", slow, *flags)[0] == 0
+    assert cli("gate", base, "--baseline", slow, flags).code == 0

@@ -13,11 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
-from click.testing import CliRunner
 from fault_plans import faults, stopped_child
 from sweeps_for_tests import Watcher, column, prompts, spec_of
 
-from benchsuite.cli.sweep import command
 from benchsuite.errors import EngineError, InputError, ServerDied
 from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_launched, with_server
 from benchsuite.manifest import RunManifest
@@ -31,24 +29,12 @@ def statuses(path: Path) -> list[tuple[str, int, str]]:
     return [(p["point_id"], p["attempt"], p["status"]) for p in read_run(path).manifest["points"]]
 
 
-def test_a_server_is_started_swept_and_stopped(tmp_path: Path) -> None:
+def test_a_server_is_started_swept_and_stopped(cli, tmp_path: Path) -> None:
     """One command: the manifest says what was served, the log lies beside it, and no process is left."""
     path = tmp_path / "run"
-    flags = [
-        "--profile",
-        "openai",
-        "--concurrency",
-        "1,2",
-        "--requests",
-        "24",
-        "--max-output-tokens",
-        "8",
-        "--gpu",
-        "off",
-    ]
-    flags += ["--warmup-requests", "1", "--output", str(path), "--serve", "simulator --ttft-s 0.001 --itl-s 0"]
-    result = CliRunner().invoke(command, flags, standalone_mode=False)
-    assert result.return_value == 0, result.output
+    flags = "--profile openai --concurrency 1,2 --requests 24 --max-output-tokens 8 --gpu off --warmup-requests 1"
+    ended = cli("sweep", flags, "--output", path, ("--serve", "simulator --ttft-s 0.001 --itl-s 0"))
+    assert ended.code == 0, ended
     manifest = read_run(path).manifest
     served = manifest["launched_server"]
     assert (served["engine"], served["model"], manifest["model"]) == ("simulator", "simulator", "simulator")
@@ -130,15 +116,14 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
-def test_killed_mid_point_and_resumed_from_the_command_line(tmp_path: Path) -> None:
+def test_killed_mid_point_and_resumed_from_the_command_line(cli, tmp_path: Path) -> None:
     """The engine dies within the second of three levels: `--resume RUN --serve ...` measures that and the third."""
     pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
     path, workload = tmp_path / "run", tmp_path / "set.jsonl"
     lines = [json.dumps({"prompt": f"question {i}", "max_output_tokens": 16}) + "\n" for i in range(40)]
     workload.write_text("".join(lines))
-    serve = ["--serve", "llamacpp --slots 3 --ctx 512"]
-    flags = ["--workload", str(workload), "--concurrency", "1,2,3", "--gpu", "off", "--output", str(path)]
-    flags += ["--warmup-requests", "1", "--warmup-min-s", "0", "--cooldown-min-s", "0", "--fixed-length"]
+    serve = ("--serve", "llamacpp --slots 3 --ctx 512")
+    flags = "--concurrency 1,2,3 --gpu off --warmup-requests 1 --warmup-min-s 0 --cooldown-min-s 0 --fixed-length"
 
     def kill_the_engine() -> None:
         worker, engine = stopped_child(), psutil.Process(read_run(path).manifest["launched_server"]["pid"])
@@ -149,9 +134,9 @@ def test_killed_mid_point_and_resumed_from_the_command_line(tmp_path: Path) -> N
     killer = threading.Thread(target=kill_the_engine, daemon=True)
     killer.start()
     with faults("batch.4@worker-0:2:stop"):  # its orders: a warm-up, the first level, a warm-up, the second
-        died = CliRunner().invoke(command, [*flags, *serve], standalone_mode=False)
+        died = cli("sweep", flags, "--workload", workload, "--output", path, serve)
     killer.join()
-    assert isinstance(died.exception, EngineError), died.output
+    assert isinstance(died.error, EngineError), died
     before = read_run(path)
     (first, _, whole), (second, _, lost) = statuses(path)
     third = next(point for point in before.manifest["planned_points"] if point not in (first, second))
@@ -159,8 +144,8 @@ def test_killed_mid_point_and_resumed_from_the_command_line(tmp_path: Path) -> N
     n_ok = column(before, "status", second).count("ok")
     assert 0 < n_ok < len(lines)
 
-    resumed = CliRunner().invoke(command, ["--resume", str(path), *serve, "--quiet"], standalone_mode=False)
-    assert resumed.return_value in (0, 3), resumed.output
+    resumed = cli("sweep --quiet --resume", path, serve)
+    assert resumed.code in (0, 3), resumed
     assert statuses(path) == [
         (first, 0, "complete"),
         (second, 0, "abandoned"),
