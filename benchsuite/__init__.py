@@ -9,11 +9,32 @@ In a notebook: `run = benchsuite.read_run("results/RUN")`, then `run.requests`, 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchsuite.api import Run, columns, find_optimum, read_run, summarise, sweep
+    from benchsuite.api import (
+        Run,
+        columns,
+        decide,
+        find_optimum,
+        memory_fit,
+        plan,
+        read_run,
+        summarise,
+        sweep,
+    )
 
 __version__ = "0.1.0"
 
-__all__ = ["Run", "__version__", "columns", "find_optimum", "read_run", "summarise", "sweep"]
+__all__ = [
+    "Run",
+    "__version__",
+    "columns",
+    "decide",
+    "find_optimum",
+    "memory_fit",
+    "plan",
+    "read_run",
+    "summarise",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

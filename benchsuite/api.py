@@ -6,10 +6,11 @@ are imported when the first is used.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from benchsuite.records import (
     GPU,
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from benchsuite.report.judge import Judgement
+    from benchsuite.economics.memory import Fit
+    from benchsuite.economics.plan import Api, Own, Plan
+    from benchsuite.economics.plan_file import PlanFile
+    from benchsuite.economics.prices import PriceBook
+    from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.results import Decision, EvaluatedLevel
     from benchsuite.store import run_folder
 
@@ -178,41 +183,183 @@ def columns(table: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "unit", "meaning"]).set_index("column")
 
 
-def summarise(
-    run: Run | str | Path,
-    *,
+class PriceFlags(TypedDict, total=False):
+    """A price instead of the run's own: of one GPU-hour in dollars, or by name (bundled, or in `prices`, a file);
+    GPUs that it is for; what measured energy costs and emits.
+    """
+
+    usd_per_hour: float | None
+    preset: str | None
+    prices: str | Path | None
+    gpus: int | None
+    usd_per_kwh: float | None
+    pue: float | None
+    gco2_per_kwh: float | None
+
+
+def price_book(path: str | Path | None = None) -> PriceBook:
+    """The bundled prices and the user's file over them. Raises InputError."""
+    from benchsuite.economics import prices
+    from benchsuite.input_files import read_text
+
+    return (
+        prices.price_book() if path is None else prices.price_book(read_text(Path(path), "the price file"), str(path))
+    )
+
+
+def price_override(**price: Unpack[PriceFlags]) -> PriceOverride:
+    """The price that is given in place of the run's own, with its source in words. Raises PriceError."""
+    from benchsuite.economics.cost import total_usd_per_hour
+    from benchsuite.errors import PriceError
+    from benchsuite.report.format import usd
+    from benchsuite.report.judge import PriceOverride
+
+    unit, name, file = price.get("usd_per_hour"), price.get("preset"), price.get("prices")
+    if name is not None and unit is not None:
+        raise PriceError("two prices", given="--usd-per-hour and --preset", expected="one of them")
+    if name is None and file is not None:
+        raise PriceError("a price file without a name", where="--preset", given="nothing", expected="a price of it")
+    others: dict[str, Any] = {key: price.get(key) for key in ("gpus", "usd_per_kwh", "pue", "gco2_per_kwh")}
+    if name is not None:
+        named = price_book(file).gpu(name)
+        source = f"{usd(named.usd_per_hour)} a GPU-hour ({named.name}: {named.source}, {named.as_of})"
+        return PriceOverride(named.usd_per_hour, source=source, **others)
+    if unit is not None:
+        return PriceOverride(total_usd_per_hour(unit), source=f"{usd(unit)} a GPU-hour as given", **others)
+    return PriceOverride(**others)
+
+
+def decide(
+    *runs: Run | str | Path,
+    levels_csv: str | Path | None = None,
     slo: str | None = None,
-    usd_per_hour: float | None = None,
-    preset: str | None = None,
-    gpus: int | None = None,
-) -> pd.DataFrame:
-    return levels_frame(_judge(run, slo, usd_per_hour, preset, gpus))
+    **price: Unpack[PriceFlags],
+) -> list[Judgement]:
+    """Judge runs, or the models of a table of levels, anew: another SLO, another price; nothing is measured again.
+
+    runs: of read_run, or folders. slo, price: instead of the run's own. A benchsuite.report.judge.Judgement each: its
+    model, levels (`judged`), `decision`, the chosen level `best` (None: none meets the SLO).
+    Raises PointsError, SloError, PriceError.
+    """
+    from benchsuite.errors import PointsError
+    from benchsuite.input_files import read_text
+    from benchsuite.report.judge import judge_run, judge_table
+
+    override = price_override(**price)
+    if bool(runs) == (levels_csv is not None):
+        expected = "run folders, or --levels-csv FILE"
+        raise PointsError("nothing to start from, or too much", given=len(runs), expected=expected)
+    if levels_csv is not None:
+        return judge_table(read_text(Path(levels_csv), "the table of levels"), str(levels_csv), slo, override)
+    found = [run if isinstance(run, Run) else read_run(run) for run in runs]
+    folders = [run.path.resolve() for run in found]
+    twice = next((str(run.path) for i, run in enumerate(found) if folders[i] in folders[:i]), None)
+    if twice is not None:
+        raise PointsError("a run is named twice", given=twice, expected="each run folder once")
+    return [judge_run(run.stored, slo=slo, price=override) for run in found]
+
+
+def summarise(run: Run | str | Path, *, slo: str | None = None, **price: Unpack[PriceFlags]) -> pd.DataFrame:
+    return levels_frame(*decide(run, slo=slo, **price))
 
 
 summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with 95 % intervals. Columns:
 
 {as_text(LEVELS)}
 
-    run: of read_run, or the folder. slo, usd_per_hour (one GPU), preset, gpus: instead of the run's own.
-    Raises PointsError, SloError, PriceError.
+    run, slo, price and errors: as for `decide`.
     """
 
 
-def find_optimum(
-    run: Run | str | Path,
-    *,
-    slo: str | None = None,
-    usd_per_hour: float | None = None,
-    preset: str | None = None,
-    gpus: int | None = None,
-) -> Decision:
-    """The cheapest level that meets the SLO, as `benchsuite decide` finds it; nothing is measured again.
+def find_optimum(run: Run | str | Path, *, slo: str | None = None, **price: Unpack[PriceFlags]) -> Decision:
+    """The cheapest level that meets the SLO; nothing is measured again.
 
     kind is 'optimum' (benchsuite.results.Optimum: choice, recommended, runner_up, binding, p_opt, reason) or 'none'
     (NoFeasiblePoint: nearest, reason). `found.choice.point.concurrency` is the level, `.choice.cost` its cost.
-    run, slo, usd_per_hour (one GPU), preset, gpus and errors: as for `summarise`.
+    run, slo, price and errors: as for `decide`.
     """
-    return _judge(run, slo, usd_per_hour, preset, gpus).decision
+    (judgement,) = decide(run, slo=slo, **price)
+    return judgement.decision
+
+
+def plan(
+    *runs: str | Path,
+    config: str | Path | Mapping[str, Any] | None = None,
+    apis: Sequence[str] = (),
+    prices: str | Path | None = None,
+    **question: Any,
+) -> Plan:
+    """One demand and its candidates, the cheapest first: machines that were measured, APIs, both; `.rows`, `.winner`.
+
+    runs, apis and question: as of `benchsuite plan --help`, with underscores: requests_per_day=50000, gpus=2,
+    usd_per_hour=1.99, slo="ttft_p95<1s". config: instead, a plan.toml (`benchsuite plan --init`), or what it holds.
+    Raises InputError.
+    """
+    from benchsuite.economics.plan_file import from_flags, parse_plan_file, parse_plan_tree
+    from benchsuite.input_files import read_text
+
+    base = Path()
+    if config is None:
+        asked = from_flags({"runs": runs, "apis": apis, **question})
+    elif isinstance(config, Mapping):
+        asked = parse_plan_tree(config, "config")
+    else:
+        asked = parse_plan_file(read_text(Path(config), "the plan"), str(config))
+        base = Path(config).parent
+    return answer_plan(asked, price_book(prices), base)[0]
+
+
+def answer_plan(asked: PlanFile, book: PriceBook, base: Path) -> tuple[Plan, list[Own | Api]]:
+    """A plan, and its candidates with their prices. base: where the question's files are."""
+    import datetime
+
+    from benchsuite.economics.plan_file import CandidateTable, Judged, answer
+    from benchsuite.input_files import read_text
+    from benchsuite.report.judge import select_model
+
+    def judged(table: CandidateTable, slo: str | None, unit: float | None) -> Judged:
+        runs, levels = [base / table.run] if table.run else [], base / table.levels_csv if table.levels_csv else None
+        judgements = decide(*runs, levels_csv=levels, slo=slo, usd_per_hour=unit, gpus=table.gpus)
+        one = select_model(judgements, table.model)
+        recommended = one.decision.recommended if one.decision.kind == "optimum" else None
+        total = None if one.usd_per_hour is None else one.usd_per_hour * one.gpus
+        return Judged(one.judged, recommended, one.gpus, total, one.model)
+
+    now = datetime.datetime.now(datetime.UTC)
+    return answer(asked, book, judged, lambda name: read_text(base / name, "the table of hours"), now)
+
+
+def memory_fit(
+    params_b: float,
+    layers: int,
+    kv_heads: int,
+    head_dim: int,
+    *,
+    context_tokens: float,
+    concurrency: int,
+    precisions: Sequence[str] = ("fp16", "int8", "int4"),
+    kv_precision: str = "fp16",
+    memory_share: float = 0.9,
+    activation_gb: float = 2.0,
+    gpu_memory_gb: float | None = None,
+) -> list[Fit]:
+    """Which GPUs hold a model, and how many requests at once, as `benchsuite memory` finds it; a Fit each.
+
+    params_b: all parameters in 1e9. kv_heads: not query heads. context_tokens: mean of a request in flight.
+    memory_share and activation_gb (a GPU): what the server may use, and keeps for work. gpu_memory_gb: one GPU of this
+    memory instead of the table. pandas.DataFrame(fits) is the table. Raises InputError.
+    """
+    from benchsuite.economics.memory import GPUS, Gpu, ModelShape, Reserve, fits
+
+    return fits(
+        ModelShape(params_b, layers, kv_heads, head_dim),
+        gpus=GPUS if gpu_memory_gb is None else (Gpu(f"{gpu_memory_gb:g} GB", gpu_memory_gb, "as given", ""),),
+        precisions=precisions,
+        context_tokens=context_tokens,
+        concurrency=concurrency,
+        kv_precision=kv_precision,
+        reserve=Reserve(memory_share, activation_gb),
+    )
 
 
 def sweep(
@@ -264,25 +411,3 @@ def sweep(
     if not result.complete:
         raise KeyboardInterrupt
     return run
-
-
-def _judge(
-    run: Run | str | Path, slo: str | None, usd_per_hour: float | None, preset: str | None, gpus: int | None
-) -> Judgement:
-    from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.errors import PriceError
-    from benchsuite.report.judge import judge_run
-    from benchsuite.spec_reading import parse_spec
-
-    stored = run.stored if isinstance(run, Run) else read_run(run).stored
-    price = parse_spec(stored.manifest["spec"], where=str(stored.path)).price
-    if usd_per_hour is not None and preset is not None:
-        raise PriceError("two prices", given="usd_per_hour and preset", expected="one of them")
-    if usd_per_hour is not None or preset is not None:
-        if usd_per_hour is not None:
-            total_usd_per_hour(usd_per_hour, 1)  # refuses what is no price
-        price = price.model_copy(update={"usd_per_hour": usd_per_hour, "preset": preset, "owned": None})
-    if gpus is not None:
-        total_usd_per_hour(0.0, gpus)
-        price = price.model_copy(update={"gpus": gpus})
-    return judge_run(stored, slo=slo, price=price)

@@ -31,7 +31,7 @@ from benchsuite.cli.main import cli as command_line
 FIGURES = Path(__file__).parent / "figures.json"
 DAY = "2026-11-21"
 
-PAPER = "--points paper_table4.csv --usd-per-hour 1.58"
+PAPER = "--levels-csv paper_table4.csv --usd-per-hour 1.58"
 PLAN = "plan --levels-csv paper_table4.csv --model Qwen3-30B --usd-per-hour 0.787 --gpus 2"
 API = "--api openrouter/qwen3-30b-a3b --today 2026-11-21"
 SCORES = "--scores paper_scores.csv"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import energy_price_flags, price_override, read_judgements
+from benchsuite.cli.options import PATH, json_option, levels_csv_option, price_options, slo_option
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -22,30 +22,26 @@ FOUND = 4  # exit code of --strict: something was found
     epilog="""\b
 Examples:
   benchsuite check results/RUN
-  benchsuite check --points docs/examples/paper_table4.csv --usd-per-hour 1.58
-  benchsuite check --points T.csv --scaling --json
+  benchsuite check --levels-csv docs/examples/paper_table4.csv --usd-per-hour 1.58
+  benchsuite check --levels-csv T.csv --scaling --json
   benchsuite check results/RUN --attribution
   benchsuite check results/RUN --balance
   benchsuite check results/RUN --energy --usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380
   benchsuite check results/RUN --strict && echo sound"""
 )
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
-@click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")
-@click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
-@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
-@click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
-@click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
+@click.argument("runs", nargs=-1, type=PATH)
+@levels_csv_option
+@slo_option()
+@price_options(energy=True)
 @click.option("--scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
 @click.option("--attribution", is_flag=True, help="Also where TTFT goes, and how full the server was, of run folders.")
 @click.option("--balance", is_flag=True, help="Also who answered: requests by endpoint, the fallback and its cost.")
 @click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use of run folders.")
-@energy_price_flags
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
-@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+@json_option
 def command(
     runs: tuple[Path, ...],
-    points: Path | None,
+    levels_csv: Path | None,
     slo: str | None,
     scaling: bool,
     attribution: bool,
@@ -53,7 +49,7 @@ def command(
     energy: bool,
     strict: bool,
     as_json: bool,
-    **price: float | str | Path | None,
+    price: dict[str, Any],
 ) -> int:
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
 
@@ -61,13 +57,14 @@ def command(
     `warnings` and `scaling`, `attribution` and `server_use`, `balance`, or `energy`. Exit codes: 0 checked, whatever
     was found; 2 bad input; with --strict 4 if something was.
     """
+    from benchsuite.api import decide
     from benchsuite.errors import PointsError
 
-    judgements = read_judgements(runs, points, slo, price_override(price))
+    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, **price)
     flags = {"--attribution": attribution, "--balance": balance, "--energy": energy}
     of_runs = next((flag for flag, given in flags.items() if given), None)
-    if of_runs is not None and points is not None:
-        raise PointsError("a table of points has no requests or telemetry", where=of_runs, expected="run folders")
+    if of_runs is not None and levels_csv is not None:
+        raise PointsError("a table of levels has no requests or telemetry", where=of_runs, expected="run folders")
     found = [row for one in judgements for row in _warnings(one)]
     tables = _tables(judgements, scaling, attribution, balance, energy)
     if as_json:

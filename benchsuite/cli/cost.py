@@ -249,9 +249,9 @@ def command(context: click.Context, /, gpus: int, list_presets: bool, vary: bool
 
     Give --purchase-price, --power-kw and --electricity for an owned GPU, or --preset, or --usd-per-hour.
     """
-    from benchsuite.cli.options import read_book
+    from benchsuite.api import price_book
 
-    book = read_book(flags["prices"])
+    book = price_book(flags["prices"])
     if list_presets:
         _print_presets([*book.gpus.values()], as_json)
         return

@@ -1,4 +1,4 @@
-"""`benchsuite decide`: the cheapest level that meets the SLO, from run folders or from a table of points."""
+"""`benchsuite decide`: the cheapest level that meets the SLO, from run folders or from a table of levels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, energy_price_flags, price_override, read_judgements
+from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, slo_option
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -20,27 +20,25 @@ if TYPE_CHECKING:
 Examples:
   benchsuite decide results/RUN --slo "ttft_p95<500ms,throughput>20"
   benchsuite decide results/A results/B --preset h100-low --json
-  benchsuite decide --points docs/examples/paper_table4.csv --usd-per-hour 1.58
+  benchsuite decide --levels-csv docs/examples/paper_table4.csv --usd-per-hour 1.58
 """,
 )
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
-@click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the run's, or that]")
-@click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]")
-@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
-@click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
-@click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the run's, or 1]")
-@energy_price_flags
-@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+@click.argument("runs", nargs=-1, type=PATH)
+@levels_csv_option
+@slo_option()
+@price_options(energy=True)
+@json_option
 def command(
-    runs: tuple[Path, ...], points: Path | None, slo: str | None, as_json: bool, **price: float | str | Path | None
+    runs: tuple[Path, ...], levels_csv: Path | None, slo: str | None, price: dict[str, Any], as_json: bool
 ) -> int:
     """Decide again, from what is already measured: another SLO, another price, no server needed."""
-    judgements = read_judgements(runs, points, slo, price_override(price))
+    from benchsuite.api import decide
+
+    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, **price)
     if as_json:
         click.echo(json.dumps([_plain(one) for one in judgements], indent=2))
     else:
-        _print(judgements, each_level=points is None)
+        _print(judgements, each_level=levels_csv is None)
     return 0 if any(one.best is not None for one in judgements) else NOT_MET
 
 

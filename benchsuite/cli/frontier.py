@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, price_override, read_judgements
+from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, slo_option
 
 if TYPE_CHECKING:
     from benchsuite.economics.pareto import ParetoPoint
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\b
 Examples:
-  benchsuite frontier --points docs/examples/paper_table4.csv --scores docs/examples/paper_scores.csv \\
+  benchsuite frontier --levels-csv docs/examples/paper_table4.csv --scores docs/examples/paper_scores.csv \\
       --usd-per-hour 1.58
   benchsuite frontier results/a results/b --scores scores.csv --json
 
@@ -29,36 +29,33 @@ Scores: CSV with model, score, and where known params_b, n (items behind a score
 or a line per model and item: model, item, score from 0 to 1.
 """
 )
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
-@click.option("--scores", type=click.Path(path_type=Path), required=True, help="A CSV table of the models' scores.")
-@click.option("--slo", help="For example 'ttft_mean<1s,throughput>20'.  [default: the runs', or that]")
-@click.option("--usd-per-hour", type=float, help="Price of one GPU-hour, for all models.  [default: the runs']")
-@click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`.")
-@click.option("--prices", type=click.Path(path_type=Path), help="Your own price file (TOML).")
-@click.option("--gpus", type=click.IntRange(min=1), help="GPUs that the price is for.  [default: the runs', or 1]")
+@click.argument("runs", nargs=-1, type=PATH)
+@levels_csv_option
+@click.option("--scores", type=PATH, required=True, help="A CSV table of the models' scores.")
+@slo_option()
+@price_options()
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws behind the probabilities."
 )
-@click.option("--svg", type=click.Path(path_type=Path), help="Write the picture: bubbles as large as the models.")
-@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+@click.option("--svg", type=PATH, help="Write the picture: bubbles as large as the models.")
+@json_option
 def command(
     runs: tuple[Path, ...],
-    points: Path | None,
+    levels_csv: Path | None,
     scores: Path,
     slo: str | None,
     seed: int,
     svg: Path | None,
     as_json: bool,
-    **price: float | str | Path | None,
+    price: dict[str, Any],
 ) -> int:
     """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
+    from benchsuite.api import decide, price_override
     from benchsuite.input_files import read_text
     from benchsuite.report.compare_models import place_models, require_price
     from benchsuite.report.judge import check_comparable
 
-    override = price_override(price)
-    judgements = read_judgements(runs, points, slo, override)
+    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, **price)
     require_price(judgements)
     differences = check_comparable(judgements)
     placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores), seed)
@@ -69,7 +66,7 @@ def command(
             click.echo(f"warning: {text}", err=True)
         click.echo(json.dumps([_plain(one, judgements) for one in placed], indent=2))
     else:
-        _print(placed, judgements, override.source, differences)
+        _print(placed, judgements, price_override(**price).source, differences)
     return 0 if any(one.on_frontier for one in placed) else NOT_MET
 
 

@@ -21,9 +21,17 @@ Examples:
 @click.option("--layers", type=int, required=True, help="Layers.")
 @click.option("--kv-heads", type=int, required=True, help="Key/value heads (not query heads).")
 @click.option("--head-dim", type=int, required=True, help="Size of a head.")
-@click.option("--context", type=float, required=True, help="Mean tokens of a request in flight, prompt and answer.")
+@click.option(
+    "--context",
+    "context_tokens",
+    type=float,
+    required=True,
+    help="Mean tokens of a request in flight, prompt and answer.",
+)
 @click.option("--concurrency", type=int, required=True, help="Requests at once.")
-@click.option("--precision", multiple=True, help="Of the weights, repeatable.  [default: fp16, int8, int4]")
+@click.option(
+    "--precision", "precisions", multiple=True, help="Of the weights, repeatable.  [default: fp16, int8, int4]"
+)
 @click.option("--kv-precision", default="fp16", show_default=True, help="Of the KV cache.")
 @click.option("--memory-share", type=float, default=0.9, show_default=True, help="What the server may use.")
 @click.option("--activation-gb", type=float, default=2.0, show_default=True, help="Kept for work, per GPU.")
@@ -33,27 +41,18 @@ def command(as_json: bool, **flags: Any) -> int:
     """Which GPUs hold a model: weights and KV cache against the memory of 1, 2, 4 or 8 of them."""
     from rich.console import Console
 
-    from benchsuite.economics.memory import GPUS, Gpu, ModelShape, Reserve, fits
+    from benchsuite.api import memory_fit
     from benchsuite.report.console import plain, say
     from benchsuite.report.format import count, number
 
-    own = flags["gpu_memory_gb"]
-    found = fits(
-        ModelShape(flags["params_b"], flags["layers"], flags["kv_heads"], flags["head_dim"]),
-        gpus=GPUS if own is None else (Gpu(f"{own:g} GB", own, "--gpu-memory-gb", ""),),
-        precisions=flags["precision"] or ("fp16", "int8", "int4"),
-        context_tokens=flags["context"],
-        concurrency=flags["concurrency"],
-        kv_precision=flags["kv_precision"],
-        reserve=Reserve(flags["memory_share"], flags["activation_gb"]),
-    )
+    found = memory_fit(**{key: value for key, value in flags.items() if value != ()})
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
         return 0 if any(one.fits for one in found) else NOT_MET
     from rich.table import Table
 
     console = Console()
-    title = f"{flags['params_b']:g}B at {flags['concurrency']} requests of {flags['context']:g} tokens"
+    title = f"{flags['params_b']:g}B at {flags['concurrency']} requests of {flags['context_tokens']:g} tokens"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("GPU", "weights", "GB", "GPUs needed", "requests it holds", "KV GB a request"):
         table.add_column(name, justify="left" if name in ("GPU", "weights") else "right")

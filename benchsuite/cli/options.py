@@ -6,7 +6,7 @@ import functools
 import io
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from benchsuite.economics.prices import PriceBook
-    from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.serving.process import LaunchedServer
 
 Command = Callable[..., Any]
@@ -51,7 +49,8 @@ def gathered(name: str, *options: Decorator) -> Decorator:
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_dict(*args: Any, **flags: Any) -> Any:
-            return command(*args, **flags, **{name: {key: flags.pop(key) for key in keys}})
+            gathered_here = {key: flags.pop(key) for key in keys}
+            return command(*args, **flags, **{name: gathered_here})
 
         keys: list[str] = []
         for option in reversed(options):
@@ -95,63 +94,6 @@ _ENERGY_PRICE = (
 def price_options(*, file: bool = True, energy: bool = False) -> Decorator:
     """--usd-per-hour, --preset, --gpus, and --prices and those of energy, as the command's dict `price`."""
     return gathered("price", *_GPU_PRICE, *([_PRICE_FILE] if file else []), *(_ENERGY_PRICE if energy else []))
-
-
-def energy_price_flags(command: Command) -> Command:
-    """--usd-per-kwh, --pue, --gco2-per-kwh: what measured energy costs and emits."""
-    for flag in reversed(_ENERGY_PRICE):
-        command = flag(command)
-    return command
-
-
-def read_book(path: Path | None) -> PriceBook:
-    """The bundled prices and the user's file over them. Raises InputError."""
-    from benchsuite.economics.prices import price_book
-    from benchsuite.input_files import read_text
-
-    return price_book() if path is None else price_book(read_text(path, "the price file"), str(path))
-
-
-def price_override(flags: Mapping[str, Any]) -> PriceOverride:
-    """The price that the flags give in place of the run's own, with its source in words. Raises PriceError."""
-    from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.errors import PriceError
-    from benchsuite.report.format import usd
-    from benchsuite.report.judge import PriceOverride
-
-    unit, name, file = (flags.get(key) for key in ("usd_per_hour", "preset", "prices"))
-    if name is not None and unit is not None:
-        raise PriceError("two prices", given="--usd-per-hour and --preset", expected="one of them")
-    if name is None and file is not None:
-        raise PriceError("a price file without a name", where="--preset", given="nothing", expected="a price of it")
-    others: dict[str, Any] = {key: flags.get(key) for key in ("gpus", "usd_per_kwh", "pue", "gco2_per_kwh")}
-    if name is not None:
-        price = read_book(file).gpu(name)
-        source = f"{usd(price.usd_per_hour)} a GPU-hour ({price.name}: {price.source}, {price.as_of})"
-        return PriceOverride(price.usd_per_hour, source=source, **others)
-    if unit is not None:
-        return PriceOverride(total_usd_per_hour(unit), source=f"{usd(unit)} a GPU-hour as given", **others)
-    return PriceOverride(**others)
-
-
-def read_judgements(runs: Sequence[Path], table: Path | None, slo: str | None, price: PriceOverride) -> list[Judgement]:
-    """A judgement per run folder, or per model of the table. Raises PointsError for both or none."""
-    from benchsuite.errors import PointsError
-    from benchsuite.input_files import read_text
-    from benchsuite.report.judge import judge_run, judge_table
-    from benchsuite.store.run_folder import read_run
-
-    if bool(runs) == (table is not None):
-        raise PointsError(
-            "nothing to start from, or too much", given=len(runs), expected="run folders, or --points FILE"
-        )
-    if table is not None:
-        return judge_table(read_text(table, "the points table"), str(table), slo, price)
-    folders = [folder.resolve() for folder in runs]
-    for i, folder in enumerate(folders):
-        if folder in folders[:i]:
-            raise PointsError("a run is named twice", given=str(runs[i]), expected="each run folder once")
-    return [judge_run(read_run(folder), slo=slo, price=price) for folder in runs]
 
 
 def age_warnings(prices: Iterable[dict[str, Any]], today: str | None) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option
 
 if TYPE_CHECKING:
     from benchsuite.economics.plan import Plan
-    from benchsuite.economics.plan_file import CandidateTable, Judged
 
 
 @click.command(
@@ -61,54 +59,40 @@ Examples:
 @click.option("--list-apis", is_flag=True, help="Show the prices of APIs with source and date.")
 @click.option("--today", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
 @json_option
-def command(**flags: Any) -> int:
+def command(
+    config: Path | None, show_sample: bool, list_apis: bool, today: str | None, as_json: bool, **flags: Any
+) -> int:
     """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
-    from benchsuite.cli.options import age_warnings, read_book
+    from benchsuite.api import answer_plan, price_book
+    from benchsuite.cli.options import age_warnings
     from benchsuite.economics.plan import Own
-    from benchsuite.economics.plan_file import SAMPLE, answer, from_flags, parse_plan_file
+    from benchsuite.economics.plan_file import SAMPLE, from_flags, parse_plan_file
     from benchsuite.input_files import read_text
 
-    if flags["show_sample"]:
+    if show_sample:
         click.echo(SAMPLE, nl=False)
         return 0
-    if flags["list_apis"]:
-        return _show_apis(list(read_book(flags["price"]["prices"]).apis.values()), flags["as_json"])
-    config = flags["config"]
-    asked = from_flags(flags) if config is None else parse_plan_file(read_text(config, "the plan"), str(config))
-    base = Path() if config is None else config.parent
-    found, candidates = answer(
-        asked,
-        read_book(flags["price"]["prices"]),
-        lambda table, slo, unit: judged_candidate(table, slo, unit, base),
-        lambda name: read_text(base / name, "the table of hours"),
-        datetime.datetime.now(datetime.UTC),
-    )
+    book = price_book(flags["price"].pop("prices"))
+    if list_apis:
+        return _show_apis(list(book.apis.values()), as_json)
+    if config is None:
+        asked = from_flags(flags | flags.pop("price"))
+    else:
+        asked = parse_plan_file(read_text(config, "the plan"), str(config))
+    found, candidates = answer_plan(asked, book, Path() if config is None else config.parent)
     prices = [
         {"name": one.name, "as_of": one.as_of, "source": one.price}
         if isinstance(one, Own)
         else {"name": one.price.name, "as_of": one.price.as_of, "source": one.price.source}
         for one in candidates
     ]
-    warnings = age_warnings(prices, flags["today"])
-    if flags["as_json"]:
+    warnings = age_warnings(prices, today)
+    if as_json:
         tree = dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings}
         click.echo(json.dumps(tree, indent=2))
     else:
         _print(found, warnings)
     return 0 if found.winner is not None else NOT_MET
-
-
-def judged_candidate(table: CandidateTable, slo: str | None, unit: float | None, base: Path) -> Judged:
-    """A candidate's run folder or table of levels, judged at its price. unit: of one GPU-hour, None: the run's own."""
-    from benchsuite.cli.options import read_judgements
-    from benchsuite.economics.plan_file import Judged
-    from benchsuite.report.judge import PriceOverride, select_model
-
-    runs, levels = [base / table.run] if table.run else [], base / table.levels_csv if table.levels_csv else None
-    one = select_model(read_judgements(runs, levels, slo, PriceOverride(unit, table.gpus)), table.model)
-    recommended = one.decision.recommended if one.decision.kind == "optimum" else None
-    total = None if one.usd_per_hour is None else one.usd_per_hour * one.gpus
-    return Judged(one.judged, recommended, one.gpus, total, one.model)
 
 
 def _print(found: Plan, warnings: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import price_override, read_judgements
+from benchsuite.cli.options import PATH, levels_csv_option, output_option, price_options, slo_option
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -25,12 +25,12 @@ Examples:
   benchsuite report results/a results/b --format csv --output levels.csv
   benchsuite report results/mine --format vllm --output mine_vllm
   benchsuite report results/a results/b --scores scores.csv
-  benchsuite report --points docs/examples/paper_table4.csv --scores docs/examples/paper_scores.csv \\
+  benchsuite report --levels-csv docs/examples/paper_table4.csv --scores docs/examples/paper_scores.csv \\
       --usd-per-hour 1.58 --output paper.html
 """
 )
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--points", type=click.Path(path_type=Path), help="A CSV table of points instead of run folders.")
+@click.argument("runs", nargs=-1, type=PATH)
+@levels_csv_option
 @click.option(
     "--format",
     "form",
@@ -39,38 +39,35 @@ Examples:
     show_default=True,
     help="md: a table for an issue; csv: a row per level; json: summary.json; vllm: files as of vllm bench serve.",
 )
-@click.option("--scores", type=click.Path(path_type=Path), help="Compare: a CSV table of the models' scores.")
-@click.option("--slo", help="Compare, md, csv: such as 'ttft_mean<1s,throughput>20'.  [default: the runs', or that]")
-@click.option("--usd-per-hour", type=float, help="Compare, md, csv: price of one GPU-hour.  [default: the runs']")
-@click.option("--preset", help="Compare, md, csv: a price by name; see `benchsuite cost --list-presets`.")
-@click.option("--prices", type=click.Path(path_type=Path), help="Compare, md, csv: your own price file (TOML).")
-@click.option("--gpus", type=click.IntRange(min=1), help="Compare, md, csv: GPUs that the price is for.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help=f"The file; of vllm a folder.  [default: RUN/report.html, {_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
+@click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
+@slo_option()
+@price_options()
+@output_option(
+    f"The file; of vllm a folder.  [default: RUN/report.html, {_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
 )
 @click.option("--open", "show", is_flag=True, help="Open what was written in the browser.")
-def command(runs: tuple[Path, ...], points: Path | None, form: str, show: bool, **flags: Any) -> int:
-    """Write report.html into the run folder RUN; of several runs, or a table of points, one page that compares them.
+def command(
+    runs: tuple[Path, ...], levels_csv: Path | None, form: str, show: bool, price: dict[str, Any], **flags: Any
+) -> int:
+    """Write report.html into the run folder RUN; of several runs, or a table of levels, one page that compares them.
 
     Prints the path of what was written. Other formats say the same to other programs and people.
     """
-    judging = ("scores", "slo", "usd_per_hour", "preset", "prices", "gpus")
-    given = next((name for name in judging if flags[name] is not None), None)
-    alone = form == "html" and len(runs) == 1 and points is None
+    judging = {"scores": flags["scores"], "slo": flags["slo"], **price}
+    given = next((name for name, value in judging.items() if value is not None), None)
+    alone = form == "html" and len(runs) == 1 and levels_csv is None
     if given is not None and (alone or form in ("json", "vllm") or (given == "scores" and form != "html")):
         fits = "" if given == "scores" else ", to --format md or csv"
         raise click.UsageError(
-            f"--{given.replace('_', '-')} belongs to a comparison of several runs, or to --points{fits}."
+            f"--{given.replace('_', '-')} belongs to a comparison of several runs, or to --levels-csv{fits}."
         )
-    if form == "json" and (not runs or points is not None):
+    if form == "json" and (not runs or levels_csv is not None):
         raise click.UsageError("--format json is of run folders.")
-    if form == "vllm" and (len(runs) != 1 or points is not None):
+    if form == "vllm" and (len(runs) != 1 or levels_csv is not None):
         raise click.UsageError("--format vllm is of one run folder.")
     if show and flags["output"] is None and form in ("md", "csv", "json"):
         raise click.UsageError(f"--open of --format {form} needs an --output.")
-    path = _write(form, runs, points, flags)
+    path = _write(form, runs, levels_csv, price, flags)
     if path is None:
         return 0
     click.echo(path)
@@ -82,14 +79,16 @@ def command(runs: tuple[Path, ...], points: Path | None, form: str, show: bool, 
     return 0
 
 
-def _write(form: str, runs: tuple[Path, ...], points: Path | None, flags: dict[str, Any]) -> Path | None:
+def _write(
+    form: str, runs: tuple[Path, ...], levels_csv: Path | None, price: dict[str, Any], flags: dict[str, Any]
+) -> Path | None:
     """The path that was written, None for stdout."""
+    from benchsuite.api import decide, price_override
     from benchsuite.report.export import as_csv, as_markdown, summary_json
     from benchsuite.report.page import render
     from benchsuite.store.files import REPORT, write_bytes
 
-    price = price_override(flags)
-    judgements = read_judgements(runs, points, flags["slo"], price)
+    judgements = decide(*runs, levels_csv=levels_csv, slo=flags["slo"], **price)
     path: Path | None = flags["output"]
     match form:
         case "vllm":
@@ -105,7 +104,7 @@ def _write(form: str, runs: tuple[Path, ...], points: Path | None, flags: dict[s
         case _ if len(runs) == 1:
             path, text = path or runs[0] / REPORT, render(judgements[0])
         case _:
-            path, text = path or _COMPARISON, _comparison(judgements, price.source, flags["scores"])
+            path, text = path or _COMPARISON, _comparison(judgements, price_override(**price).source, flags["scores"])
     if path is None:
         click.echo(text, nl=False)
     else:

@@ -151,30 +151,27 @@ def parse_plan_file(text: str, where: str) -> PlanFile:
         tree = read_toml(text)
     except ValueError as error:
         raise SpecError("the plan is not valid TOML", where=where, given=str(error)) from None
-    return validated(PlanFile, tree, "the plan", where=where, error_type=SpecError)
+    return parse_plan_tree(tree, where)
+
+
+def parse_plan_tree(tree: Mapping[str, Any], where: str) -> PlanFile:
+    """A plan from plain data. Raises SpecError with every mistake."""
+    return validated(PlanFile, dict(tree), "the plan", where=where)
 
 
 def from_flags(flags: Mapping[str, Any]) -> PlanFile:
     """The question as the command line asks it: the runs (or a model of a table) at one price, and the APIs."""
-    price = flags["price"]
-    machine = {"usd_per_hour": price["usd_per_hour"], "preset": price["preset"], "gpus": price["gpus"]}
-    machine |= {"concurrency": flags["concurrency"]}
-    runs = [{"run": str(run), **machine} for run in flags["runs"]]
-    if flags["levels_csv"] is not None:
-        runs.append({"levels_csv": str(flags["levels_csv"]), "model": flags["model"], **machine})
-    keys = {
-        "demand": ("requests_per_day", "tokens_per_month", "users", "think_time_s", "peak_factor", "batch",
-                   "input_tokens", "output_tokens", "input_ratio", "growth", "in_months"),
-        "fleet": ("target_utilization", "spare_replicas", "balancing"),
-        "extras": ("cache_hit_rate",),
-    }  # fmt: skip
-    tree: dict[str, Any] = {
-        table: {key: flags[key] for key in names if flags[key] is not None} for table, names in keys.items()
-    }
-    if flags["demand_csv"] is not None:
-        tree["demand"]["demand_csv"] = str(flags["demand_csv"])
-    tree["candidate"] = [*runs, *({"api": name} for name in flags["apis"])]
-    return validated(PlanFile, tree | {"slo": flags["slo"]}, "the plan", where="flags", error_type=SpecError)
+    files = ("levels_csv", "demand_csv")
+    given = {key: str(value) if key in files else value for key, value in flags.items() if value is not None}
+    machine = {key: given.pop(key) for key in ("usd_per_hour", "preset", "gpus", "concurrency") if key in given}
+    runs = [{"run": str(run), **machine} for run in given.pop("runs", ())]
+    table = {key: given.pop(key) for key in ("levels_csv", "model") if key in given}
+    if "levels_csv" in table:
+        runs.append(table | machine)
+    tree: dict[str, Any] = {"candidate": [*runs, *({"api": name} for name in given.pop("apis", ()))]}
+    for name, model in (("demand", DemandTable), ("fleet", FleetTable), ("extras", ExtrasTable)):
+        tree[name] = {key: given.pop(key) for key in model.model_fields if key in given}
+    return parse_plan_tree(tree | given, "flags")
 
 
 def answer(

@@ -41,7 +41,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def paper_page(cli, stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("paper") / "paper.html"
-    tables = ("--points", stored / "paper_table4.csv", "--scores", stored / "paper_scores.csv")
+    tables = ("--levels-csv", stored / "paper_table4.csv", "--scores", stored / "paper_scores.csv")
     assert cli("report", *tables, "--usd-per-hour 1.58 --output", path).code == 0
     return path
 

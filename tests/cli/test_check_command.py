@@ -10,7 +10,7 @@ from factory import run_folder
 from benchsuite.report.judge import judge_run
 from benchsuite.store.run_folder import read_run
 
-PAPER = "check --points paper_table4.csv"
+PAPER = "check --levels-csv paper_table4.csv"
 GLM, SEED = "GLM-4-32B-0414", "Seed-OSS-36B"
 
 
@@ -44,7 +44,7 @@ def test_strict(cli, in_stored, tmp_path):
     header, *lines = (in_stored / "paper_table4.csv").read_text("utf-8").splitlines()
     clean = tmp_path / "clean.csv"
     clean.write_text("\n".join([header, *(line for line in lines if line.startswith("Mistral"))]) + "\n", "utf-8")
-    assert cli.data("check --strict --points", clean) == []
+    assert cli.data("check --strict --levels-csv", clean) == []
 
 
 def test_scaling(cli, in_stored):

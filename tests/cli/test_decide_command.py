@@ -8,7 +8,7 @@ import shutil
 import pytest
 from factory import run_folder
 
-PAPER = "--points paper_table4.csv"
+PAPER = "--levels-csv paper_table4.csv"
 OPTIMA = {
     "WiNGPT-2.7": (16, "0.36"),
     "GLM-4-32B-0414": (8, "0.69"),

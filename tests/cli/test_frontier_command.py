@@ -8,7 +8,7 @@ import pytest
 from factory import run_folder
 
 pytestmark = pytest.mark.usefixtures("in_stored")
-PAPER = "frontier --points paper_table4.csv --scores paper_scores.csv --slo ttft_mean<1s,throughput>20"
+PAPER = "frontier --levels-csv paper_table4.csv --scores paper_scores.csv --slo ttft_mean<1s,throughput>20"
 PRICED = f"{PAPER} --usd-per-hour 1.58"
 
 
@@ -44,7 +44,9 @@ def test_nobody_is_dropped(cli, tmp_path):
     """Unscored, unmeasured and infeasible models are listed with a reason."""
     scores = tmp_path / "s.csv"
     scores.write_text("model,score,n\nQwen3-30B,66.9,500\nWiNGPT-3.0,69.6,500\nelsewhere,99,500\n")
-    found = placed(cli, "frontier --points paper_table4.csv --slo throughput>35 --usd-per-hour 1.58 --scores", scores)
+    found = placed(
+        cli, "frontier --levels-csv paper_table4.csv --slo throughput>35 --usd-per-hour 1.58 --scores", scores
+    )
     assert len(found) == 10
     assert found["Qwen3-30B"]["on_frontier"] is True
     assert 0 < found["Qwen3-30B"]["p_on_frontier"] <= 1

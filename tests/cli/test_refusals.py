@@ -9,7 +9,7 @@ import pytest
 from command_line import CommandLine
 from syrupy.assertion import SnapshotAssertion
 
-PAPER = "--points paper_table4.csv"
+PAPER = "--levels-csv paper_table4.csv"
 SCORED = f"{PAPER} --scores paper_scores.csv"
 QWEN = f"{PAPER} --model Qwen3-30B --usd-per-hour 0.79 --gpus 2"
 DAY = f"{QWEN} --requests-per-day 9"
@@ -31,7 +31,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "no-such-folder": "no-such-folder",
         "no-rows": "no-rows/requests.parquet",
         "none-whole": "none-whole",
-        "--points no-such.csv": "no-such.csv",
+        "--levels-csv no-such.csv": "no-such.csv",
         "demo --slo ''": "--slo",
         f"{PAPER} --slo speed>20": "--slo",
         f"{PAPER} --usd-per-hour -1": "usd_per_hour",
@@ -52,13 +52,13 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "--scores paper_scores.csv": None,
         SCORED: "paper_table4.csv",
         f"{PAPER} --scores no-such.csv --usd-per-hour 1": "no-such.csv",
-        "--points no-such.csv --scores paper_scores.csv --usd-per-hour 1": "no-such.csv",
+        "--levels-csv no-such.csv --scores paper_scores.csv --usd-per-hour 1": "no-such.csv",
         f"{SCORED} --usd-per-hour -1": "usd_per_hour",
         f"{SCORED} --usd-per-hour 1 --svg no-such-folder/f.svg": "--svg",
         f"{SCORED} --usd-per-hour 1 --preset l4": None,
         f"{SCORED} --usd-per-hour 1 --slo speed>2": "--slo",
         f"{SCORED} --usd-per-hour 1 --prices matrix_vllm.toml": "--preset",
-        "--points two-sizes.csv --scores paper_scores.csv --usd-per-hour 1": "requests",
+        "--levels-csv two-sizes.csv --scores paper_scores.csv --usd-per-hour 1": "requests",
     },
     "cost": {
         "": None,

@@ -9,7 +9,7 @@ from factory import run_folder
 
 from benchsuite.report.charts import apart
 
-PAPER = "report --points paper_table4.csv --scores paper_scores.csv --usd-per-hour 1.58 --output"
+PAPER = "report --levels-csv paper_table4.csv --scores paper_scores.csv --usd-per-hour 1.58 --output"
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_hostile_names_and_no_price(compared, tmp_path):
         "model,concurrency,requests,time_s,ttft_s,input_tokens,output_tokens\n"
         f"{name},8,100,60,0.2,5000,20000\n{name},16,100,40,0.3,5000,20000\nother,8,100,90,0.2,5000,20000\n"
     )
-    page = compared("--points", table)
+    page = compared("--levels-csv", table)
     assert "<script>alert" not in page
     assert page.count("<script>") == 1
     assert re.search(r"<h1>&lt;script&gt;alert\(1\)&lt;/script&gt; .*16 users, 40.0 s", page)

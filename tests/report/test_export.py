@@ -135,9 +135,9 @@ def test_json_of_several_runs_is_a_list(cli, in_stored):
 
 def test_points_tables_have_formats_too(cli, in_stored):
     """The paper's table: nine models as sections, fifty-odd rows as CSV, at another SLO and price."""
-    text = cli("report --points paper_table4.csv --format md --usd-per-hour 1.58").out
+    text = cli("report --levels-csv paper_table4.csv --format md --usd-per-hour 1.58").out
     assert text.count("\n### ") + text.startswith("### ") == 9
-    found = rows(cli("report --points paper_table4.csv --format csv --slo throughput>5").out)
+    found = rows(cli("report --levels-csv paper_table4.csv --format csv --slo throughput>5").out)
     assert {row["slo"] for row in found} == {"throughput > 5 tok/s"}
 
 
