@@ -34,7 +34,7 @@ from benchsuite.load.server_probe import (
     server_facts,
     server_limits,
 )
-from benchsuite.load.virtual_users import has_token, limits_of
+from benchsuite.load.virtual_users import has_token, limits_ns, no_token
 from benchsuite.records import RequestRecord
 from benchsuite.redact import remember_key
 from benchsuite.servers import SERVERS
@@ -224,17 +224,17 @@ async def _send_one(
 
 async def _until_done(connection: Connection, exchange: Exchange, done: asyncio.Event, spec: SweepSpec) -> None:
     """Wait for the end of the exchange, which the sweep's own limits bring about if the server does not."""
-    limits = limits_of(spec.timeouts)
+    idle_ns, request_ns, first_token_ns = limits_ns(spec.timeouts)
     told = not spec.server.stream
     while not done.is_set():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_S):
                 await done.wait()
         at_ns = now_ns()
-        why = connection.overdue(at_ns, limits.idle_ns, limits.request_ns)
-        if why is None and not told and not done.is_set() and at_ns - exchange.sent_ns > limits.first_token_ns:
+        why = connection.overdue(at_ns, idle_ns, request_ns)
+        if why is None and not told and not done.is_set() and at_ns - exchange.sent_ns > first_token_ns:
             told = has_token(exchange)
-            why = None if told else f"no token for {limits.first_token_ns / 1e9:g} s"
+            why = None if told else no_token(first_token_ns)
         if why is not None:
             connection.abort("timeout", why)
 

@@ -25,7 +25,7 @@ from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.load.preflight import Preflight, control_client, preflight, spec_at
 from benchsuite.load.schedule import PointPlan, plan_points
 from benchsuite.load.server_probe import reset_prefix_cache
-from benchsuite.load.worker_pool import GROUP_SIGNALS, Fleet, PointOrder, WorkerReport, WorkerSetup
+from benchsuite.load.worker_pool import GROUP_SIGNALS, PointOrder, WorkerPool, WorkerReport
 from benchsuite.manifest import (
     GROUPS,
     Clock,
@@ -178,7 +178,7 @@ def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting:
 
 
 @contextmanager
-def _queue_depth(spec: SweepSpec, found: Preflight, waiting: MutableSequence[int]) -> Iterator[None]:
+def watch_queues(spec: SweepSpec, found: Preflight, waiting: MutableSequence[int]) -> Iterator[None]:
     """Reads the queues a few times a second, where a fallback asks for it."""
     if found.fallback is None or found.fallback.max_waiting is None:
         yield
@@ -320,14 +320,6 @@ class SweepRunner:
             self._server_pids,
             self._view.note,
         )
-        setup = WorkerSetup(
-            self._found.endpoints,
-            self._workload.prompts,
-            spec.timeouts,
-            spec.load.driver,
-            spec.load.max_request_rate,
-            self._found.fallback,
-        )
         try:
             with recorder:
                 self._note_telemetry(recorder)
@@ -340,9 +332,10 @@ class SweepRunner:
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 levels = tuple(one.plan.concurrency for one in todo)
+                watch = partial(watch_queues, spec, self._found)
                 with (
-                    Fleet(setup, spec.load.n_workers, partial(_queue_depth, spec, self._found)) as fleet,
-                    self._signals(fleet),
+                    WorkerPool(self._found, spec, self._workload.prompts, watch) as pool,
+                    self._signals(pool),
                 ):
                     for i, one in enumerate(todo):
                         plan = one.plan
@@ -359,12 +352,12 @@ class SweepRunner:
                         )
                         if i == 0:
                             self._measure_idle_power(recorder, point)
-                        if not fleet.stopping:
-                            self._point(fleet, recorder, point, one)
+                        if not pool.stopping:
+                            self._point(pool, recorder, point, one)
                             measured += manifest.points[-1].status == "complete"
-                        if fleet.stopping or (self._failures and not self._server_is_back(point)):
+                        if pool.stopping or (self._failures and not self._server_is_back(point)):
                             break
-                    status = "stopped" if fleet.stopping else "failed" if self._failures else "complete"
+                    status = "stopped" if pool.stopping else "failed" if self._failures else "complete"
         finally:
             end = Anchor.now()
             self._note_telemetry(recorder)
@@ -398,7 +391,7 @@ class SweepRunner:
         if not self._stopping:
             recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
-    def _point(self, fleet: Fleet, recorder: Recorder, point: PlannedPoint, one: Remaining) -> None:
+    def _point(self, pool: WorkerPool, recorder: Recorder, point: PlannedPoint, one: Remaining) -> None:
         plan = one.plan
         entry = PointEntry(
             point_id=plan.point_id,
@@ -412,14 +405,14 @@ class SweepRunner:
         self._manifest.points.append(entry)
         self._write_manifest()
         if plan.warmup_requests or plan.warmup_min_s:
-            entry.warmup = self._warm_up(fleet, point, one)
-            if (reason := self._given_up(fleet, plan)) is not None:
+            entry.warmup = self._warm_up(pool, point, one)
+            if (reason := self._given_up(pool, plan)) is not None:
                 self._fail(entry, f"{reason}, during the warm-up")
                 self._write_manifest()
                 return
         waited_s, seen_idle = self._wait_until_idle(point, plan.cooldown_min_s, plan.cooldown_max_s)
         entry.cooldown = {"waited_s": waited_s, "seen_idle": seen_idle}
-        if fleet.stopping:  # nothing of it is measured yet
+        if pool.stopping:  # nothing of it is measured yet
             entry.status = "stopped"
             self._write_manifest()
             return
@@ -429,7 +422,7 @@ class SweepRunner:
         recorder.mark()
         entry.started_s = self._now_s()
         try:
-            reports = self._run_orders(fleet, point, one, plan.salt, measured=True)
+            reports = self._run_point(pool, point, one, plan.salt, measured=True)
         except RunError:
             entry.status = "failed"
             self._folder.finish_point(plan.point_id, one.attempt)
@@ -439,10 +432,10 @@ class SweepRunner:
         after = ClockMark.now()
         entry.clocks = {"suspended_s": after.suspended_since_s(clocks), "wall_step_s": after.stepped_since_s(clocks)}
         rows = self._folder.finish_point(plan.point_id, one.attempt)
-        whole = not fleet.stopping and rows.num_rows == len(plan.order)
+        whole = not pool.stopping and rows.num_rows == len(plan.order)
         in_vain = not any(report.n_ok for report in reports)
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
-        reason = self._given_up(fleet, plan)
+        reason = self._given_up(pool, plan)
         if reason is not None:
             self._fail(entry, reason)
         entry.client = client_facts(reports)
@@ -451,7 +444,7 @@ class SweepRunner:
         self._note_telemetry(recorder)
         self._write_manifest()
         self._view.point_done(point, rows, entry.ended_s - entry.started_s)
-        if in_vain and reason is None and not fleet.stopping:
+        if in_vain and reason is None and not pool.stopping:
             raise RunError(
                 "no request of the point succeeded; the sweep ends here",
                 where=plan.point_id,
@@ -459,9 +452,9 @@ class SweepRunner:
                 hint="the points measured before are kept in " + str(self._folder.path),
             )
 
-    def _given_up(self, fleet: Fleet, plan: PointPlan) -> str | None:
+    def _given_up(self, pool: WorkerPool, plan: PointPlan) -> str | None:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
-        breaker = fleet.breaker
+        breaker = pool.breaker
         if breaker.reason is None and breaker.streak >= plan.concurrency and not self._health.answers():
             return f"the server is gone: the last {breaker.streak} requests found no connection"
         return breaker.reason
@@ -496,12 +489,12 @@ class SweepRunner:
         if abs(stepped_s) > _SUSPENDED_S:
             self._view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
 
-    def _warm_up(self, fleet: Fleet, point: PlannedPoint, one: Remaining) -> dict[str, Any]:
+    def _warm_up(self, pool: WorkerPool, point: PlannedPoint, one: Remaining) -> dict[str, Any]:
         plan, started_s = one.plan, self._now_s()
         warming = dataclasses.replace(
             point, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
         )
-        reports = self._run_orders(fleet, warming, one, plan.warmup_salt, measured=False)
+        reports = self._run_point(pool, warming, one, plan.warmup_salt, measured=False)
         return {
             "n_ok": sum(report.n_ok for report in reports),
             "n_failed": sum(report.n_failed for report in reports),
@@ -525,60 +518,50 @@ class SweepRunner:
 
         return on_wait
 
-    def _run_orders(
-        self, fleet: Fleet, point: PlannedPoint, one: Remaining, salt: str, *, measured: bool
+    def _run_point(
+        self, pool: WorkerPool, point: PlannedPoint, one: Remaining, salt: str, *, measured: bool
     ) -> list[WorkerReport]:
-        plan, attempt, body = one.plan, one.attempt, self._found.plan
-        orders = [
-            PointOrder(
-                context=PointContext(
-                    self._run_id,
-                    plan.point_id,
-                    plan.concurrency,
-                    plan.repeat,
-                    worker,
-                    self._origin_ns,
-                    body.stream,
-                    self._spec.workload.save_text,
-                    attempt=attempt,
-                ),
-                plan=dataclasses.replace(body, salt=salt),
-                order=plan.order,
-                n_users=n_users,
-                journal=self._folder.journal_path(plan.point_id, worker, attempt) if measured else None,
-                closes_after_response=self._found.closes_after_response,
-                at_least=plan.warmup_requests,
-                min_s=plan.warmup_min_s,
-            )
-            for worker, n_users in enumerate(fleet.share_users(plan.concurrency))
-        ]
+        plan, attempt = one.plan, one.attempt
+        context = PointContext(
+            self._run_id,
+            plan.point_id,
+            plan.concurrency,
+            plan.repeat,
+            worker=0,
+            origin_ns=self._origin_ns,
+            streaming=self._found.plan.stream,
+            keep_text=self._spec.workload.save_text,
+            attempt=attempt,
+        )
+        order = PointOrder(
+            context, salt, plan.order, plan.concurrency, at_least=plan.warmup_requests, min_s=plan.warmup_min_s
+        )
         started_s = time.monotonic()
 
         def on_progress(progress: ProgressSnapshot) -> None:
             if self._health.ended():
-                fleet.breaker.trip()
+                pool.breaker.trip()
             self._view.progress(point, progress, time.monotonic() - started_s)
 
-        max_failed = self._spec.load.error_limit(len(plan.order)) if measured else None
-        return fleet.run_point(orders, on_progress, max_failed)
+        if not measured:
+            return pool.run_point(order, None, on_progress)
+        journal_path = partial(self._folder.journal_path, plan.point_id, attempt=attempt)
+        return pool.run_point(order, journal_path, on_progress, self._spec.load.error_limit(len(plan.order)))
 
     def _now_s(self) -> float:
         return (now_ns() - self._origin_ns) / NS_PER_S
 
     @contextmanager
-    def _signals(self, fleet: Fleet) -> Iterator[None]:
+    def _signals(self, pool: WorkerPool) -> Iterator[None]:
         """Ctrl-C once drains, twice stops at once; SIGTERM and a lost terminal are as once (not under nohup)."""
-        if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
-            yield
-            return
 
         def on_signal(number: int, _: FrameType | None) -> None:
             self._stopping = True
-            if number == signal.SIGINT and fleet.stopping:
-                fleet.abort()
+            if number == signal.SIGINT and pool.stopping:
+                pool.abort()
                 self._view.note("stopping now")
             else:
-                fleet.drain()
+                pool.drain()
                 self._view.note("finishing what is in flight; press Ctrl-C again to stop at once")
 
         handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]

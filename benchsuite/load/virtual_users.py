@@ -4,7 +4,7 @@ Each user owns one connection and takes the next index of a shared cursor the mo
 not tasks: the next request leaves in the same turn of the loop in which the last response was completed; parsing and
 rows come after, in slices of half a millisecond, so that no stream waits for another one's bookkeeping.
 
-Users may sit at different endpoints, and may have a second one to turn to when theirs refuses a request.
+Users may have different endpoints, and a second one to turn to when theirs refuses a request.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord
 from benchsuite.spec import TimeoutSpec
 from benchsuite.telemetry.host import CpuMark, Histogram, open_descriptors, rss_bytes
+
+
+def no_token(limit_ns: int) -> str:
+    """Why a request is given up."""
+    return f"no token for {limit_ns / 1e9:g} s"
 
 
 def has_token(exchange: Exchange) -> bool:
@@ -58,50 +63,30 @@ class Driver(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a request is given up (ns): without any byte, in all, without a token."""
+def limits_ns(timeouts: TimeoutSpec) -> tuple[int, int, int]:
+    """When a request is given up: without any byte, in all, without a token.
 
-    idle_ns: int
-    request_ns: int
-    first_token_ns: int = 2**62
-
-
-def limits_of(timeouts: TimeoutSpec) -> Limits:
-    """The spec's timeouts as limits; a first token may take as long as any silence unless it says otherwise."""
+    A first token may take as long as any silence unless the spec says otherwise.
+    """
     first_token_s = timeouts.idle_s if timeouts.first_token_s is None else timeouts.first_token_s
-    return Limits(int(timeouts.idle_s * 1e9), int(timeouts.request_s * 1e9), int(first_token_s * 1e9))
+    return int(timeouts.idle_s * 1e9), int(timeouts.request_s * 1e9), int(first_token_s * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """One endpoint as its users see it: its link, the requests as its bytes, and what its rows share."""
+class Slot:
+    """What one virtual user sends through: its driver, and its endpoint's link, requests as bytes and part of all rows.
 
+    spare: where a request goes that the endpoint refuses. refuses: whether an exchange that ended is a refusal. full:
+    whether not even to try the endpoint.
+    """
+
+    driver: Driver
     link: Link
     requests: Sequence[EncodedRequest]
     context: PointContext
-
-
-@dataclass(frozen=True, slots=True)
-class Spare:
-    """Where a user's request goes when its own endpoint refuses it.
-
-    refuses: whether an exchange that ended is a refusal. full: whether not even to try the user's own endpoint.
-    """
-
-    route: Route
-    driver: Driver
-    refuses: Callable[[Exchange], bool]
-    full: Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """What one virtual user sends through."""
-
-    route: Route
-    driver: Driver
-    spare: Spare | None = None
+    spare: Slot | None = None
+    refuses: Callable[[Exchange], bool] = lambda _: False
+    full: Callable[[], bool] = lambda: False
 
 
 @dataclass(slots=True)
@@ -112,7 +97,7 @@ class ClientState:
     the process at the start and the end of the point; fds_*: its open file descriptors before the first connection
     and after the last; None where the system does not tell. fallback_tries: requests that their own endpoint refused
     and that went on to the spare one; fallback_skips: that went there untried. back_offs, back_off_s: pauses of users
-    whose request found nobody.
+    whose request no server was there for.
     """
 
     self_lag: Histogram = field(default_factory=Histogram)
@@ -138,28 +123,28 @@ class ClientState:
     back_off_s: float = 0.0
 
 
-# a user whose request found nobody waits before the next one: twice as long each time, 256 requests in a minute at most
+# where no server is there, a user waits before its next request: twice as long each time, 256 requests a minute at most
 _BACK_OFF_S, _MOST_BACK_OFF_S = 0.02, 0.25
 # what a user's task may raise after its point was aborted
 CANCELLED = WireError("cancelled", "the run was stopped")
 
 
-class User:
-    """One virtual user. driver, route: those of the request in flight, its own between requests."""
+class VirtualUser:
+    """Sends one request after the other. driver: that of the request in flight, its own between requests."""
 
     __slots__ = (
-        "_exchange", "_first_sent_ns", "_load", "_pausing", "_route", "_seat", "_task", "_told_ns", "_vain", "driver"
+        "_back_off_timer", "_exchange", "_first_sent_ns", "_load", "_own", "_slot", "_task", "_token_sent_ns",
+        "_unanswered", "driver",
     )  # fmt: skip
 
-    def __init__(self, load: PointLoad, seat: Seat) -> None:
-        self._load, self._seat = load, seat
-        self._route, self.driver = seat.route, seat.driver
+    def __init__(self, load: PointLoad, slot: Slot) -> None:
+        self._load, self._own, self._slot, self.driver = load, slot, slot, slot.driver
         self._first_sent_ns = 0
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
-        self._told_ns = 0  # when the request was sent that is known to have a token
-        self._vain = 0  # requests in a row that found nobody
-        self._pausing: asyncio.TimerHandle | None = None
+        self._token_sent_ns = 0  # when the request was sent that is known to have a token
+        self._unanswered = 0  # requests in a row that no server was there for
+        self._back_off_timer: asyncio.TimerHandle | None = None
 
     def next(self, free_ns: int) -> None:
         """Take the next request and send it; leave when there is none."""
@@ -170,21 +155,21 @@ class User:
             return
         exchange = self._exchange = Exchange(index, free_ns)
         exchange.on_done = self._ended
-        spare = self._seat.spare
-        if spare is not None and spare.full():
+        spare = self._own.spare
+        if spare is not None and self._own.full():
             load.state.fallback_skips += 1
-            self._route, self.driver = spare.route, spare.driver
+            self._slot, self.driver = spare, spare.driver
         self._send(exchange)
 
     def _send(self, exchange: Exchange) -> None:
         if self.driver.is_open and self._load.pause is None:
-            self.driver.send(self._route.requests[exchange.index].wire, exchange)
+            self.driver.send(self._slot.requests[exchange.index].wire, exchange)
         else:
             self._task = self._load.loop.create_task(self._send_when_ready(exchange))
             self._task.add_done_callback(partial(self._never_began, exchange))
 
     def _never_began(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first step runs no line of its own: its request is a row all the same."""
+        # a task that is cancelled before its first step runs no line of its own: its request is a row all the same
         if task.cancelled():
             self._task = None
             exchange.error = CANCELLED
@@ -209,85 +194,73 @@ class User:
             exchange.closed_ns = self.driver.free_ns
             self._ended(exchange)
         else:
-            self.driver.send(self._route.requests[exchange.index].wire, exchange)
+            self.driver.send(self._slot.requests[exchange.index].wire, exchange)
 
     def _ended(self, exchange: Exchange) -> None:
+        load, slot, spare = self._load, self._slot, self._own.spare
         if exchange.error is not None and exchange.error.stale and exchange.retries == 0:
             exchange.reset_for_retry()
             self._send(exchange)
             return
-        route, free_ns, spare = self._route, self.driver.free_ns, self._seat.spare
+        free_ns = self.driver.free_ns
         if spare is not None:
-            if self.driver is not spare.driver and spare.refuses(exchange):
-                self._turn_to(spare, exchange)
+            if slot is not spare and slot.refuses(exchange):  # the same request goes to the spare endpoint, now
+                load.state.fallback_tries += 1
+                self._first_sent_ns = exchange.sent_ns
+                exchange.retries, exchange.error, exchange.closed_ns = 0, None, 0
+                exchange.reset()
+                self._slot, self.driver = spare, spare.driver
+                self._send(exchange)
                 return
             if self._first_sent_ns:  # for the user the request began with the try that was refused
                 exchange.sent_ns, self._first_sent_ns = self._first_sent_ns, 0
-            self._route, self.driver = self._seat.route, self._seat.driver
+            self._slot, self.driver = self._own, self._own.driver
         self._exchange = None
-        self._load.finished(exchange, route)
-        if _found_nobody(exchange) and not self._load.stopping:
-            self._back_off()
-        else:
-            self._vain = 0
+        load.finished(exchange, slot)
+        if exchange.error is None or load.stopping or not _without_server(exchange, exchange.error):
+            self._unanswered = 0
             self.next(free_ns or now_ns())
-
-    def _back_off(self) -> None:
-        """Pause: a server that is not there fails thousands of requests a second, and none of them measures it."""
-        load = self._load
-        pause_s = min(_BACK_OFF_S * 2**self._vain, _MOST_BACK_OFF_S)
-        self._vain = min(self._vain + 1, 16)
+            return
+        # a server that is not there fails thousands of requests a second, and none of them measures it
+        pause_s = min(_BACK_OFF_S * 2**self._unanswered, _MOST_BACK_OFF_S)
+        self._unanswered = min(self._unanswered + 1, 16)
         load.state.back_offs += 1
         load.state.back_off_s += pause_s
-        self._pausing = load.loop.call_later(pause_s, self._after_pause)
+        self._back_off_timer = load.loop.call_later(pause_s, self._after_back_off)
 
-    def _after_pause(self) -> None:
-        self._pausing = None
+    def _after_back_off(self) -> None:
+        self._back_off_timer = None
         self.next(now_ns())  # it was not free before
 
-    def tokenless(self, at_ns: int, limit_ns: int) -> str | None:
-        """Why the request in flight should be given up for want of a token, or None."""
+    def watch(self, at_ns: int, idle_ns: int, request_ns: int, first_token_ns: int) -> None:
+        """Give up the request in flight if it is overdue."""
+        why = self.driver.overdue(at_ns, idle_ns, request_ns)
         exchange = self._exchange
-        if exchange is None or self._task is not None or not exchange.sent_ns or not self._route.context.streaming:
-            return None
-        if at_ns - exchange.sent_ns <= limit_ns or self._told_ns == exchange.sent_ns:
-            return None
-        if has_token(exchange):
-            self._told_ns = exchange.sent_ns
-            return None
-        return f"no token for {limit_ns / 1e9:g} s"
-
-    def _turn_to(self, spare: Spare, exchange: Exchange) -> None:
-        """Send the same request to the spare endpoint, now."""
-        self._load.state.fallback_tries += 1
-        self._first_sent_ns = exchange.sent_ns
-        exchange.retries, exchange.error, exchange.closed_ns = 0, None, 0
-        exchange.reset()
-        self._route, self.driver = spare.route, spare.driver
-        self._send(exchange)
+        if why is None and exchange is not None and self._task is None and exchange.sent_ns:
+            late = self._slot.context.streaming and at_ns - exchange.sent_ns > first_token_ns
+            if late and self._token_sent_ns != exchange.sent_ns:
+                if has_token(exchange):
+                    self._token_sent_ns = exchange.sent_ns
+                else:
+                    why = no_token(first_token_ns)
+        if why is not None:
+            self.driver.abort("timeout", why)
 
     def abort(self, status: str, message: str) -> None:
         """Give up what is in flight, also a connection that is being made."""
-        if self._pausing is not None:
-            self._pausing.cancel()
-            self._pausing = None
+        if self._back_off_timer is not None:
+            self._back_off_timer.cancel()
+            self._back_off_timer = None
             self._load.left()
         elif self._task is not None:
             self._task.cancel()
         else:
             self.driver.abort(status, message)
 
-    def close(self) -> None:
-        """Close its connections."""
-        self._seat.driver.close()
-        if self._seat.spare is not None:
-            self._seat.spare.driver.close()
 
-
-def _found_nobody(exchange: Exchange) -> bool:
+def _without_server(exchange: Exchange, error: WireError) -> bool:
     """True if the request was refused a connection, or its connection ended before a byte of a response."""
-    error = exchange.error
-    return error is not None and not exchange.stamps and error.status in ("connect_error", "stream_error")
+    return not exchange.stamps and error.status in ("connect_error", "stream_error")
 
 
 _TICK_NS = 10_000_000
@@ -309,30 +282,30 @@ class Sink(Protocol):
 class PointLoad:
     """Runs one point's users to the end of the cursor. stop() drains; abort() gives up what is in flight.
 
-    seats: one a user. pause: awaited before each request, where a rate is capped; None sends at once. To be made
-    inside the loop that runs it.
+    slots: one a user. limits: of `limits_ns`. pause: awaited before each request, where a rate is capped; None sends at
+    once. To be made inside the loop that runs it.
     """
 
     def __init__(
         self,
-        seats: Sequence[Seat],
+        slots: Sequence[Slot],
         take: Callable[[], int | None],
-        limits: Limits,
+        limits: tuple[int, int, int],
         sink: Sink,
         pause: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        routes = [route for seat in seats for route in (seat.route, seat.spare and seat.spare.route) if route]
-        self.links = list(dict.fromkeys(route.link for route in routes))
-        self.sink = sink
+        self._slots = [*slots, *(slot.spare for slot in slots if slot.spare is not None)]
+        self._links = list(dict.fromkeys(slot.link for slot in self._slots))
+        self._sink = sink
         self._limits = limits
         self._take = take
         self.stopping = False
         self.pause = pause
-        self._users = [User(self, seat) for seat in seats]
+        self._users = [VirtualUser(self, slot) for slot in slots]
         self._busy = 0
         self._backlog = max(_MIN_BACKLOG, 2 * len(self._users))
-        self._finished: deque[tuple[Exchange, Route]] = deque()
+        self._finished: deque[tuple[Exchange, Slot]] = deque()
         self._parsing: Iterator[None] | None = None
         self._rows: list[RequestRecord] = []
         self._drain_scheduled = False
@@ -358,7 +331,7 @@ class PointLoad:
         delay_s = (start_ns - now_ns()) / 1e9
         if delay_s > 0:
             await asyncio.sleep(delay_s)
-        ticker = _Ticker(self, self.loop)
+        self._start_ticking()
         try:
             self._busy = len(self._users)
             if not self._busy:
@@ -369,9 +342,9 @@ class PointLoad:
             while self._finished or self._parsing:
                 self._drain(whole=True)
         finally:
-            ticker.stop(self.state)
-            for user in self._users:
-                user.close()
+            self._stop_ticking()
+            for slot in self._slots:
+                slot.driver.close()
             self.state.fds_end = open_descriptors()
             gc.unfreeze()
         if self._error is not None:
@@ -388,19 +361,19 @@ class PointLoad:
         for user in self._users:
             user.abort(status, message)
 
-    def fail(self, error: Exception) -> None:
-        """Give up; `run` raises `error`."""
-        self._error = self._error or error
-        self.abort()
+    def watch(self, at_ns: int) -> None:
+        """Give up what is overdue."""
+        for user in self._users:
+            user.watch(at_ns, *self._limits)
 
     # for the users
     def take(self) -> int | None:
         """The next index, or None when there is none or the load is stopping."""
         return None if self.stopping else self._take()
 
-    def finished(self, exchange: Exchange, route: Route) -> None:
+    def finished(self, exchange: Exchange, slot: Slot) -> None:
         """A user hands over an exchange that ended, and where it was."""
-        self._finished.append((exchange, route))
+        self._finished.append((exchange, slot))
         if not self._drain_scheduled:
             self._drain_scheduled = True
             self.loop.call_soon(self._drain)
@@ -429,87 +402,66 @@ class PointLoad:
                 break
         self.state.parse_s += (time.thread_time_ns() - cpu_ns) / 1e9
 
-    def _record(self, exchange: Exchange, route: Route) -> Iterator[None]:
+    def _record(self, exchange: Exchange, slot: Slot) -> Iterator[None]:
         state, rows = self.state, self._rows
         if exchange.kernel_stamped:
-            self._note_self_lag(exchange)
+            # every few reads of a long response are enough for the quantiles; the maximum is of all (RequestRecord)
+            step = 1 + len(exchange.stamps) // _LAGS_PER_REQUEST
+            for user_ns, stamp_ns in zip(exchange.user_stamps[::step], exchange.stamps[::step], strict=True):
+                state.self_lag.add(user_ns - stamp_ns)
         if exchange.sent_ns:
             state.dispatch_lag.add(exchange.sent_ns - exchange.scheduled_ns)
-        yield from record_steps(exchange, route.requests[exchange.index], route.context, rows)
+        yield from record_steps(exchange, slot.requests[exchange.index], slot.context, rows)
         row = rows.pop()
         if row.self_lag_max_us is not None:
             state.self_lag.max_ns = max(state.self_lag.max_ns, row.self_lag_max_us * 1000)
         state.n_reads += row.n_reads
         state.merged_reads += row.merged_reads
         state.n_chunks += row.n_chunks
-        self.sink.append(row)
+        self._sink.append(row)
 
-    def _note_self_lag(self, exchange: Exchange) -> None:
-        # every few reads of a long response are enough for the quantiles; the maximum is of all (RequestRecord has it)
-        step = 1 + len(exchange.stamps) // _LAGS_PER_REQUEST
-        add = self.state.self_lag.add
-        for user_ns, stamp_ns in zip(exchange.user_stamps[::step], exchange.stamps[::step], strict=True):
-            add(user_ns - stamp_ns)
-
-    def watch(self, at_ns: int) -> None:
-        """Give up what is overdue."""
-        limits = self._limits
-        for user in self._users:
-            why = user.driver.overdue(at_ns, limits.idle_ns, limits.request_ns)
-            why = why or user.tokenless(at_ns, limits.first_token_ns)
-            if why is not None:
-                user.driver.abort("timeout", why)
-
-
-class _Ticker:
-    """Every 10 ms: how late the loop is, the sink's turn; every 100 ms: timeouts; every second: clocks and CPU."""
-
-    def __init__(self, load: PointLoad, loop: asyncio.AbstractEventLoop) -> None:
-        self._load, self._loop = load, loop
-        self._n = 0
-        self._due_ns = now_ns() + _TICK_NS
-        self._started = self._last = CpuMark.now()
-        load.state.rss_start_bytes = rss_bytes()
-        self._before = [(link, link.opened, link.clock_steps) for link in load.links]
-        self._handle = loop.call_later(_TICK_NS / 1e9, self._tick)
+    # every 10 ms: how late the loop is, the sink's turn; every 100 ms: timeouts; every second: clocks and CPU
+    def _start_ticking(self) -> None:
+        self._ticks = 0
+        self._tick_due_ns = now_ns() + _TICK_NS
+        self._cpu_start = self._cpu_last = CpuMark.now()
+        self.state.rss_start_bytes = rss_bytes()
+        self._links_before = [(link, link.opened, link.clock_steps) for link in self._links]
+        self._ticker = self.loop.call_later(_TICK_NS / 1e9, self._tick)
 
     def _tick(self) -> None:
         at_ns = now_ns()
-        load = self._load
-        load.state.loop_lag.add(at_ns - self._due_ns)
+        state = self.state
+        state.loop_lag.add(at_ns - self._tick_due_ns)
         try:
-            load.sink.tick(at_ns)
-            self._n += 1
-            if self._n % _WATCH_EVERY_TICKS == 0:
-                load.watch(at_ns)
-            if self._n % _SECOND_EVERY_TICKS == 0:
-                for link in load.links:
+            self._sink.tick(at_ns)
+            self._ticks += 1
+            if self._ticks % _WATCH_EVERY_TICKS == 0:
+                self.watch(at_ns)
+            if self._ticks % _SECOND_EVERY_TICKS == 0:
+                for link in self._links:
                     link.refresh_offset()
-                self._note_cpu()
+                last, self._cpu_last = self._cpu_last, CpuMark.now()
+                wall_s = self._cpu_last.at_s - last.at_s
+                if wall_s > 0:
+                    share = (self._cpu_last.process_s - last.process_s) / wall_s
+                    state.cpu_max_share = max(state.cpu_max_share, share)
         except Exception as error:  # rows cannot be kept, or nobody would look for timeouts any more
-            load.fail(error)
+            self._error = self._error or error
+            self.abort()
             return
-        self._due_ns = max(self._due_ns + _TICK_NS, at_ns)
-        self._handle = self._loop.call_later((self._due_ns - now_ns()) / 1e9, self._tick)
+        self._tick_due_ns = max(self._tick_due_ns + _TICK_NS, at_ns)
+        self._ticker = self.loop.call_later((self._tick_due_ns - now_ns()) / 1e9, self._tick)
 
-    def _note_cpu(self) -> None:
-        mark = CpuMark.now()
-        wall_s = mark.at_s - self._last.at_s
-        if wall_s > 0:
-            share = (mark.process_s - self._last.process_s) / wall_s
-            self._load.state.cpu_max_share = max(self._load.state.cpu_max_share, share)
-        self._last = mark
-
-    def stop(self, state: ClientState) -> None:
-        """End the ticking and sum up."""
-        self._handle.cancel()
-        mark = CpuMark.now()
-        state.cpu_s = mark.process_s - self._started.process_s
-        state.wall_s = mark.at_s - self._started.at_s
+    def _stop_ticking(self) -> None:
+        self._ticker.cancel()
+        state, start, end = self.state, self._cpu_start, CpuMark.now()
+        state.cpu_s = end.process_s - start.process_s
+        state.wall_s = end.at_s - start.at_s
         if state.wall_s >= 0.1 and not state.cpu_max_share:
             state.cpu_max_share = state.cpu_s / state.wall_s
-        if mark.steal_s is not None and self._started.steal_s is not None:
-            state.steal_s = mark.steal_s - self._started.steal_s
+        if end.steal_s is not None and start.steal_s is not None:
+            state.steal_s = end.steal_s - start.steal_s
         state.rss_end_bytes = rss_bytes()
-        state.clock_steps = max((link.clock_steps - steps for link, _, steps in self._before), default=0)
-        state.connections_opened = sum(link.opened - opened for link, opened, _ in self._before)
+        state.clock_steps = max((link.clock_steps - steps for link, _, steps in self._links_before), default=0)
+        state.connections_opened = sum(link.opened - opened for link, opened, _ in self._links_before)

@@ -1,4 +1,4 @@
-"""Measuring processes: the virtual users of a point spread over workers that share one cursor.
+"""Worker processes: the virtual users of a point spread over workers that share one cursor.
 
 The parent conducts and draws; only workers touch the server under load. They share a few integers (the cursor, a stop
 signal, the length of each server's queue) and a row of progress numbers each; no row of data passes between processes:
@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableSequence, Sequ
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -35,11 +35,11 @@ from benchsuite.client.request_body import BodyPlan
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
-from benchsuite.load.preflight import Endpoint, Fallback, encode_requests
-from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Route, Seat, Spare, limits_of
+from benchsuite.load.preflight import Endpoint, Preflight, encode_requests
+from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Slot, limits_ns
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
-from benchsuite.spec import DriverName, TimeoutSpec
+from benchsuite.spec import SweepSpec
 from benchsuite.store.journal import Journal, keep_pandas_out
 from benchsuite.workload.dataset import Prompt
 
@@ -49,14 +49,14 @@ _WHOLE, _GONE, _TOO_MANY, _ENDED = range(4)
 _NO_LIMIT = 2**62
 
 
-def found_nobody(row: RequestRecord) -> bool:
+def without_server(row: RequestRecord) -> bool:
     """True if no server was there for the request: no connection, or one that ended before a byte of a response."""
     if row.status == "timeout":
         return row.sent_s is None
     return row.status == "connect_error" or (row.status == "stream_error" and row.n_reads == 0 and not row.http_status)
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts a point's failures. `arm` before a point, `note` each row, then `reason`.
 
     numbers: a multiprocessing Array("q", 5) with a lock.
@@ -70,10 +70,10 @@ class Breaker:
         return self._numbers
 
     def __setstate__(self, numbers: Any) -> None:
-        Breaker.__init__(self, numbers)
+        CircuitBreaker.__init__(self, numbers)
 
     def arm(self, n_users: int, max_failed: int | None) -> None:
-        """Count from 0. The point is given up when the last max(2 n_users, 20) requests found nobody, in the order in
+        """Count from 0. The point is given up when the last max(2 n_users, 20) requests had no server, in the order in
         which they ended, or when more than max_failed failed in any way (None: any number may)."""
         limits = max(2 * n_users, _LEAST_STREAK), _NO_LIMIT if max_failed is None else max_failed
         self._at[:] = [0, 0, _WHOLE, *limits]
@@ -84,7 +84,7 @@ class Breaker:
         if row.status == "cancelled" or (row.status == "ok" and not at[_STREAK]):
             return
         with self._lock:
-            at[_STREAK] = at[_STREAK] + 1 if found_nobody(row) else 0
+            at[_STREAK] = at[_STREAK] + 1 if without_server(row) else 0
             at[_FAILED] += row.status != "ok"
             if at[_TRIPPED] == _WHOLE:
                 if at[_FAILED] > at[_FAILED_LIMIT]:
@@ -104,7 +104,7 @@ class Breaker:
 
     @property
     def streak(self) -> int:
-        """How many of the last requests in a row found nobody."""
+        """How many of the last requests in a row had no server."""
         return int(self._at[_STREAK])
 
     @property
@@ -120,37 +120,24 @@ class Breaker:
         return None
 
 
-RUN, DRAIN, ABORT = 0, 1, 2  # what the shared signal says
+RUN, DRAIN, ABORT = 0, 1, 2  # values of the shared signal
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what whole process groups are sent
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSetup:
-    """What a worker needs to know once. Virtual users are dealt out in turn to the endpoints."""
-
-    endpoints: tuple[Endpoint, ...]
-    prompts: tuple[Prompt, ...]
-    timeouts: TimeoutSpec
-    driver: DriverName = "wire"
-    max_request_rate: float | None = None
-    fallback: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PointOrder:
     """One point, or its warm-up (journal None): then requests repeat until `at_least` are sent and `min_s` is over.
 
-    first_user: the number of the worker's first virtual user among those of all workers (`Fleet.run_point` counts).
+    n_users: of all workers, then of one, whose first is number first_user of them; see `WorkerPool.run_point`.
     """
 
     context: PointContext
-    plan: BodyPlan
+    salt: str
     order: tuple[int, ...]
     n_users: int
-    journal: Path | None
-    closes_after_response: bool = False
     at_least: int = 0
     min_s: float = 0.0
+    journal: Path | None = None
     first_user: int = 0
 
 
@@ -167,14 +154,14 @@ class WorkerReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """What all processes of a run share: cursor, stop signal, progress numbers, each own endpoint's queue, breaker."""
+class SharedCounters:
+    """What all processes of a run share. progress: five numbers a worker. waiting: the queue of each own endpoint."""
 
     cursor: Any
     signal: Any
     progress: Any
     waiting: Any
-    breaker: Breaker
+    breaker: CircuitBreaker
 
 
 _SYNC_NS = 1_000_000_000
@@ -183,7 +170,7 @@ _SYNC_NS = 1_000_000_000
 class _RowSink:
     """Takes finished rows: counts them where the parent can see, and journals them when the point is measured."""
 
-    def __init__(self, journal: Journal | None, show: Callable[[list[float]], None], breaker: Breaker) -> None:
+    def __init__(self, journal: Journal | None, show: Callable[[list[float]], None], breaker: CircuitBreaker) -> None:
         self._journal, self._show, self._breaker = journal, show, breaker
         self.on_tick: Callable[[], None] = lambda: None
         self._ttft_sum_s, self._ttft_n = 0.0, 0
@@ -242,147 +229,156 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class _Worker:
-    """The body of a measuring process."""
+    """The body of a worker process."""
 
-    def __init__(self, setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
+    def __init__(
+        self, found: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int
+    ) -> None:
+        self._found, self._spec, self._prompts, self._shared, self._worker = found, spec, prompts, shared, worker
         self._n_workers = len(shared.progress) // 5
-        self._setup, self._pipe, self._cursor, self._signal = setup, pipe, shared.cursor, shared.signal
-        self._progress, self._waiting, self._breaker = shared.progress, shared.waiting, shared.breaker
-        self._worker = worker
         self._parent = os.getppid()
         self._loop = new_event_loop()
         asyncio.set_event_loop(self._loop)
 
-    def serve(self) -> None:
+    def serve(self, pipe: Pipe) -> None:
         """Run the points that the parent orders until it hangs up."""
         with contextlib.suppress(EOFError):
             while True:
-                order = self._pipe.recv()
+                order = pipe.recv()
                 reach("order")
-                self._pipe.send(self._loop.run_until_complete(self._point(order)))
+                pipe.send(self._loop.run_until_complete(self._point(order, pipe)))
 
-    async def _point(self, order: PointOrder) -> WorkerReport:
-        setup = self._setup
-        seats = self._seats(order)
-        limits = limits_of(setup.timeouts)
-        sink = _RowSink(Journal(order.journal) if order.journal else None, self._show, self._breaker)
+    async def _point(self, order: PointOrder, pipe: Pipe) -> WorkerReport:
+        shared = self._shared
+        slots = self._slots(order)
+
+        def show(numbers: list[float]) -> None:
+            shared.progress[self._worker * 5 : self._worker * 5 + 5] = numbers
+
+        sink = _RowSink(Journal(order.journal) if order.journal else None, show, shared.breaker)
         try:
-            n = len(order.order)
-            take = self._take_once(n) if order.journal else self._take_warmup(n, order)
-            load = PointLoad(seats, take, limits, sink, self._pause())
+            load = PointLoad(slots, self._take(order), limits_ns(self._spec.timeouts), sink, self._pause())
 
-            def heed() -> None:
-                wanted = self._signal.value
+            def check_abort() -> None:
+                wanted = shared.signal.value
                 if wanted == DRAIN:
                     load.stop()
                 elif wanted == ABORT or os.getppid() != self._parent:
                     load.abort()
-                elif self._breaker.tripped:
+                elif shared.breaker.tripped:
                     load.abort("cancelled", "the point was given up")
 
-            sink.on_tick = heed
+            sink.on_tick = check_abort
             await load.connect()
-            self._pipe.send("ready")
-            start_ns: int = self._pipe.recv()
+            pipe.send("ready")
+            start_ns: int = pipe.recv()
             state = await load.run(start_ns)
         finally:
             sink.close()
         return WorkerReport(self._worker, sink.n_ok, sink.n_failed, sink.output_tokens, sink.first_error, state)
 
-    def _seats(self, order: PointOrder) -> list[Seat]:
-        """Where each user sits: user i of all workers' users at endpoint i modulo their number."""
-        own = self._setup.endpoints
-        at = [(order.first_user + i) % len(own) for i in range(order.n_users)]
-        routes = {k: self._route(order, order.plan, own[k], order.closes_after_response) for k in sorted(set(at))}
-        drivers = {k: iter(self._drivers(route.link, own[k], at.count(k))) for k, route in routes.items()}
-        seats = [Seat(routes[k], next(drivers[k])) for k in at]
-        fallback = self._setup.fallback
+    def _slots(self, order: PointOrder) -> list[Slot]:
+        """User i of all workers' users is at endpoint i modulo their number."""
+        found, waiting = self._found, self._shared.waiting
+        at = [(order.first_user + i) % len(found.endpoints) for i in range(order.n_users)]
+        plan = replace(found.plan, salt=order.salt)
+        at_endpoint = {
+            k: iter(self._slots_at(order, plan, found.endpoints[k], at.count(k), found.closes_after_response))
+            for k in sorted(set(at))
+        }
+        slots = [next(at_endpoint[k]) for k in at]
+        fallback = found.fallback
         if fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
-            return seats
-        plan = replace(fallback.plan, salt=order.plan.salt)
-        route = self._route(order, plan, fallback.endpoint, fallback.closes_after_response)
-        drivers_there = self._drivers(route.link, fallback.endpoint, len(seats))
+            return slots
+        plan, most = replace(fallback.plan, salt=order.salt), fallback.max_waiting
+        spares = self._slots_at(order, plan, fallback.endpoint, len(slots), fallback.closes_after_response)
+        refuses = fallback.refuses()
         return [
-            replace(seat, spare=Spare(route, driver, fallback.refuses(), self._full(k, fallback.max_waiting)))
-            for seat, driver, k in zip(seats, drivers_there, at, strict=True)
+            replace(
+                slot,
+                spare=spare,
+                refuses=refuses,
+                full=slot.full if most is None else partial(_is_full, waiting, k, most),
+            )
+            for slot, spare, k in zip(slots, spares, at, strict=True)
         ]
 
-    def _route(self, order: PointOrder, plan: BodyPlan, endpoint: Endpoint, closes: bool) -> Route:
-        link = Link(self._loop, endpoint.target(), self._setup.timeouts.connect_s)
+    def _slots_at(self, order: PointOrder, plan: BodyPlan, endpoint: Endpoint, n: int, closes: bool) -> list[Slot]:
+        link = Link(self._loop, endpoint.target(), self._spec.timeouts.connect_s)
         link.closes_after_response = closes
-        requests = encode_requests(order.order, self._setup.prompts, plan, endpoint)
-        return Route(link, requests, replace(order.context, endpoint=endpoint.base_url))
+        requests = encode_requests(order.order, self._prompts, plan, endpoint)
+        context = replace(order.context, endpoint=endpoint.base_url)
+        return [Slot(driver, link, requests, context) for driver in self._drivers(link, endpoint, n)]
 
-    def _full(self, k: int, max_waiting: int | None) -> Callable[[], bool]:
-        """Whether more requests than that wait at own endpoint k, as the parent saw it last."""
-        waiting = self._waiting
-        return (lambda: False) if max_waiting is None else lambda: waiting[k] > max_waiting
-
-    def _drivers(self, link: Link, endpoint: Endpoint, n_users: int) -> list[Driver]:
-        if self._setup.driver == "wire":
-            return [Connection(link) for _ in range(n_users)]
+    def _drivers(self, link: Link, endpoint: Endpoint, n: int) -> list[Driver]:
+        if self._spec.load.driver == "wire":
+            return [Connection(link) for _ in range(n)]
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
         from benchsuite.client.reference_clients import HttpxDriver, OpenAIDriver, httpx_client, openai_client
 
-        match self._setup.driver:
+        match self._spec.load.driver:
             case "httpx":
-                return [HttpxDriver(link, endpoint.base_url) for _ in range(n_users)]
+                return [HttpxDriver(link, endpoint.base_url) for _ in range(n)]
             case "httpx-shared":
                 client = httpx_client(link)
-                return [HttpxDriver(link, endpoint.base_url, client) for _ in range(n_users)]
+                return [HttpxDriver(link, endpoint.base_url, client) for _ in range(n)]
             case "openai":
                 sdk = openai_client(link, endpoint.base_url, endpoint.api_key)
-                return [OpenAIDriver(link, sdk) for _ in range(n_users)]
+                return [OpenAIDriver(link, sdk) for _ in range(n)]
 
     def _pause(self) -> Callable[[], Awaitable[object]] | None:
         """The wait before each request that keeps all workers together under max_request_rate."""
-        if self._setup.max_request_rate is None:
+        if self._spec.load.max_request_rate is None:
             return None
         # one at a time, evenly: with a larger allowance the throttler would let bursts through
-        period_s = self._n_workers / self._setup.max_request_rate
+        period_s = self._n_workers / self._spec.load.max_request_rate
         return Throttler(rate_limit=1, period=period_s, retry_interval=min(0.01, period_s / 4)).acquire
 
-    def _show(self, numbers: list[float]) -> None:
-        self._progress[self._worker * 5 : self._worker * 5 + 5] = numbers
-
-    def _next(self) -> int:
-        if self._n_workers == 1:  # nobody to share with
-            index: int = self._cursor.get_obj().value
-            self._cursor.get_obj().value = index + 1
-            return index
-        with self._cursor.get_lock():
-            index = self._cursor.value
-            self._cursor.value = index + 1
-        return index
-
-    def _take_once(self, n: int) -> Callable[[], int | None]:
-        def take() -> int | None:
-            index = self._next()
-            return index if index < n else None
-
-        return take
-
-    def _take_warmup(self, n: int, order: PointOrder) -> Callable[[], int | None]:
+    def _take(self, order: PointOrder) -> Callable[[], int | None]:
+        """What gives the next index of the cursor that all workers share; None at the end."""
+        cursor, n = self._shared.cursor, len(order.order)
+        alone, counter = self._n_workers == 1, cursor.get_obj()
         until_ns: int | None = None
 
+        def next_index() -> int:
+            if alone:  # nobody to share with
+                index: int = counter.value
+                counter.value = index + 1
+                return index
+            with cursor.get_lock():
+                index = counter.value
+                counter.value = index + 1
+            return index
+
         def take() -> int | None:
+            index = next_index()
+            return index if index < n else None
+
+        def take_warmup() -> int | None:
             nonlocal until_ns
             at_ns = now_ns()
             until_ns = until_ns or at_ns + int(order.min_s * 1e9)
-            index = self._next()
+            index = next_index()
             return index % n if index < order.at_least or at_ns < until_ns else None
 
-        return take
+        return take if order.journal else take_warmup
 
 
-def worker_main(setup: WorkerSetup, pipe: Pipe, shared: Shared, worker: int) -> None:
+def _is_full(waiting: Sequence[int], k: int, most: int) -> bool:
+    """Whether more than `most` requests wait at endpoint k, as the parent saw it last."""
+    return waiting[k] > most
+
+
+def worker_main(
+    found: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int, pipe: Pipe
+) -> None:
     # Ctrl-C, a lost terminal and a job's end reach the whole process group; the parent decides what they mean
     for number in GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
         keep_pandas_out()
-        _Worker(setup, pipe, shared, worker).serve()
+        _Worker(found, spec, prompts, shared, worker).serve(pipe)
     except RunError as error:
         with contextlib.suppress(OSError):
             pipe.send(error)
@@ -417,36 +413,39 @@ def _main_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-class Fleet:
-    """The measuring processes of a run. Use as a context manager.
+class WorkerPool:
+    """The worker processes of a run. Use as a context manager.
 
-    watch: told where to put the number of requests that wait at each own endpoint; runs as long as the fleet does.
+    watch: told where to put the number of requests that wait at each own endpoint; runs as long as the pool does.
     """
 
     def __init__(
         self,
-        setup: WorkerSetup,
-        n_workers: int,
+        found: Preflight,
+        spec: SweepSpec,
+        prompts: Sequence[Prompt],
         watch: Callable[[MutableSequence[int]], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
-        context = multiprocessing.get_context("spawn")
+        context, self.n_workers = multiprocessing.get_context("spawn"), spec.load.n_workers
         with _signals_held_back():  # from the process too with which Python tracks what is shared
-            self._cursor = context.Value("q", 0)
-            self._signal = context.Value("i", RUN, lock=False)
-            self._progress = context.Array("d", 5 * n_workers, lock=False)
-            waiting = context.Array("i", len(setup.endpoints), lock=False)
-            self.breaker = Breaker(context.Array("q", 5))
-        self._connect_s = setup.timeouts.connect_s
-        shared = Shared(self._cursor, self._signal, self._progress, waiting, self.breaker)
-        self._watch = watch(waiting)
+            self._shared = SharedCounters(
+                cursor=context.Value("q", 0),
+                signal=context.Value("i", RUN, lock=False),
+                progress=context.Array("d", 5 * self.n_workers, lock=False),
+                waiting=context.Array("i", len(found.endpoints), lock=False),
+                breaker=CircuitBreaker(context.Array("q", 5)),
+            )
+        self.breaker = self._shared.breaker
+        self._connect_s = spec.timeouts.connect_s
+        self._watch = watch(self._shared.waiting)
         self._pipes: list[Pipe] = []
         self._processes = []
         try:
-            for worker in range(n_workers):
+            for worker in range(self.n_workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(
                     target=worker_main,
-                    args=(setup, theirs, shared, worker),
+                    args=(found, spec, prompts, self._shared, worker, theirs),
                     name=f"benchsuite-worker-{worker}",
                     daemon=True,
                 )
@@ -460,7 +459,7 @@ class Fleet:
             self._end()
             raise
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> WorkerPool:
         self._watch.__enter__()
         return self
 
@@ -481,37 +480,38 @@ class Fleet:
                 process.kill()  # it may wait for a lock whose owner is dead
                 process.join()
 
-    @property
-    def n_workers(self) -> int:
-        """How many processes there are."""
-        return len(self._processes)
-
-    def share_users(self, n_users: int) -> list[int]:
-        """How many of `n_users` each worker gets."""
-        whole, rest = divmod(n_users, self.n_workers)
-        return [whole + (i < rest) for i in range(self.n_workers)]
-
     def run_point(
         self,
-        orders: Sequence[PointOrder],
+        order: PointOrder,
+        journal_path: Callable[[int], Path] | None,
         on_progress: Callable[[ProgressSnapshot], None] = lambda _: None,
         max_failed: int | None = None,
     ) -> list[WorkerReport]:
-        """Run one order per worker together, from a common start to the last row. Raises RunError if a worker dies.
+        """Run the order's users, dealt out to the workers, from a common start to the last row.
 
-        The point ends early when its server is gone, or when more than max_failed requests fail: see `breaker`.
+        journal_path: of each worker; None for a warm-up. The point ends early when its server is gone, or when more
+        than max_failed requests fail: see `breaker`. Raises RunError if a worker dies.
         """
-        self._cursor.value = 0
-        self.breaker.arm(sum(order.n_users for order in orders), max_failed)
-        firsts = [0, *accumulate(order.n_users for order in orders)]
-        orders = [replace(order, first_user=first) for order, first in zip(orders, firsts, strict=False)]
-        for i in range(len(self._progress)):
-            self._progress[i] = 0.0
+        shared, n = self._shared, self.n_workers
+        shared.cursor.value = 0
+        self.breaker.arm(order.n_users, max_failed)
+        whole, rest = divmod(order.n_users, n)
+        orders = [
+            replace(
+                order,
+                context=replace(order.context, worker=worker),
+                n_users=whole + (worker < rest),
+                first_user=worker * whole + min(worker, rest),
+                journal=journal_path and journal_path(worker),
+            )
+            for worker in range(n)
+        ]
+        shared.progress[:] = [0.0] * len(shared.progress)
         try:
             self._send(orders)
             for answer in self._gather(on_progress, _START_S + self._connect_s):
                 assert answer == "ready"
-            self._send([now_ns() + _START_DELAY_NS] * self.n_workers)
+            self._send([now_ns() + _START_DELAY_NS] * n)
             return self._gather(on_progress)
         except BaseException:
             self._end()  # before anyone reads the journals
@@ -539,20 +539,17 @@ class Fleet:
             sentinels = {self._processes[i].sentinel: i for i in waiting.values()}
             for ready in wait([*waiting, *sentinels], timeout=0.25):
                 if isinstance(ready, Pipe):
-                    answers[waiting[ready]] = self._receive(waiting[ready])
+                    try:
+                        answer = ready.recv()
+                    except (EOFError, OSError):
+                        raise self._death(waiting[ready]) from None
+                    if isinstance(answer, RunError):
+                        raise answer
+                    answers[waiting[ready]] = answer
                 elif sentinels[ready] not in answers and not self._pipes[sentinels[ready]].poll():  # type: ignore[index]
                     raise self._death(sentinels[ready])  # type: ignore[index]
             on_progress(self.progress())
         return [answers[i] for i in range(self.n_workers)]
-
-    def _receive(self, worker: int) -> Any:
-        try:
-            answer = self._pipes[worker].recv()
-        except (EOFError, OSError):
-            raise self._death(worker) from None
-        if isinstance(answer, RunError):
-            raise answer
-        return answer
 
     def _death(self, worker: int) -> RunError:
         self._processes[worker].join(_CLOSE_S)
@@ -566,19 +563,19 @@ class Fleet:
 
     def progress(self) -> ProgressSnapshot:
         """The live figures."""
-        numbers = list(self._progress)
+        numbers = list(self._shared.progress)
         done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::5]) for k in range(5))
         return ProgressSnapshot(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
 
     def drain(self) -> None:
         """Send nothing new; what is in flight may finish."""
-        self._signal.value = max(self._signal.value, DRAIN)
+        self._shared.signal.value = max(self._shared.signal.value, DRAIN)
 
     def abort(self) -> None:
         """Give up what is in flight."""
-        self._signal.value = ABORT
+        self._shared.signal.value = ABORT
 
     @property
     def stopping(self) -> bool:
         """True after drain or abort."""
-        return bool(self._signal.value != RUN)
+        return bool(self._shared.signal.value != RUN)

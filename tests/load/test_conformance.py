@@ -32,7 +32,7 @@ def found(spec: SweepSpec, prompt: Prompt = SIX) -> Preflight:
 def row_of(spec: SweepSpec, prompt: Prompt = SIX) -> RequestRecord:
     """The row of one request of the spec, after a preflight."""
     ready = found(spec, prompt)
-    return asyncio.run(try_requests(ready.endpoint, ready.plan, spec, prompt, None)).rows[-1]
+    return asyncio.run(try_requests(ready.endpoints[0], ready.plan, spec, prompt, None)).rows[-1]
 
 
 def said(row: RequestRecord) -> tuple:
@@ -183,8 +183,8 @@ def test_a_server_without_metrics_is_not_blamed_for_it(tmp_path, profile):
     with FakeOllama() as fake:
         _, kept = run(spec_of(fake.base_url, [1], server={"profile": profile}), prompts(2), tmp_path / "run", view)
     assert [note for note in view.notes if "metrics" in note] == []
-    assert kept.manifest["telemetry"]["server"] is None
-    assert kept.manifest["telemetry"]["problems"] == []
+    assert kept.manifest.telemetry.server == []
+    assert kept.manifest.telemetry.problems == []
 
 
 def test_an_unknown_server_with_metrics_is_sampled(tmp_path):

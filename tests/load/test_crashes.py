@@ -19,7 +19,7 @@ from benchmarks.chaos_kit import resumed_whole, server
 from benchsuite import fault_points
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
-from benchsuite.load.worker_pool import Breaker, _RowSink
+from benchsuite.load.worker_pool import CircuitBreaker, _RowSink
 from benchsuite.store.journal import Journal, read_journal
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ def test_a_disk_that_failed_to_sync_is_told(at):
             closed.append(True)
 
     closed: list[bool] = []
-    sink = _RowSink(Lost(), lambda _: None, Breaker(multiprocessing.Array("q", 5)))
+    sink = _RowSink(Lost(), lambda _: None, CircuitBreaker(multiprocessing.Array("q", 5)))
     sink.tick(now_ns() + 1_100_000_000)
     sink._syncer.shutdown()
     with pytest.raises(StoreError, match="Input/output error"):

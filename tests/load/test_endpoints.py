@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 from collections import Counter
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load import sweep
 from benchsuite.load.preflight import Endpoint, Fallback
 from benchsuite.load.sweep import read_queue_depths
-from benchsuite.load.virtual_users import Limits, PointLoad, Route, Seat, Spare
+from benchsuite.load.virtual_users import PointLoad, Slot
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault, simulator
@@ -139,8 +140,9 @@ def test_refusals_that_are_not_named_stay(api, tmp_path):
 def test_a_full_queue_is_not_tried(pair, api, tmp_path, monkeypatch, waiting, skips):
     """With more requests waiting than allowed, new ones go to the API at once; with as many, they do not."""
 
-    def seen(_spec: Any, _found: Any) -> Any:
-        return lambda shared: shared.__setitem__(0, waiting) or nullcontext()
+    def seen(_spec: Any, _found: Any, depths: Any) -> Any:
+        depths[0] = waiting
+        return nullcontext()
 
     monkeypatch.setattr(sweep, "watch_queues", seen)
     server = {"base_url": pair[0], "fallback": API | {"base_url": api, "max_waiting": 3}}
@@ -169,17 +171,15 @@ async def test_the_users_view_of_a_fallback():
     """A request that is refused, then answered, counts from its first send; the next tries its own server again."""
     async with Peer([REFUSED, OK, REFUSED]) as own, Peer([OK, OK]) as paid:
         rows, began_ns = Rows(), now_ns()
-        routes = [route_to(peer.address, name, began_ns) for peer, name in ((own, "own"), (paid, "api"))]
-        spare = Spare(routes[1], Connection(routes[1].link), on(429), lambda: False)
+        slot, spare = (slot_at(peer.address, name, began_ns) for peer, name in ((own, "own"), (paid, "api")))
         sent: list[int] = []
-        own_driver = Connection(routes[0].link)
-        send = own_driver.send
+        send = slot.driver.send
         watched = Watched(
-            own_driver, lambda request, exchange: (send(request, exchange), sent.append(exchange.sent_ns))
+            slot.driver, lambda request, exchange: (send(request, exchange), sent.append(exchange.sent_ns))
         )
         indices = iter(range(3))
-        seats = [Seat(routes[0], watched, spare)]
-        load = PointLoad(seats, lambda: next(indices, None), Limits(10**18, 10**18), rows)
+        slots = [dataclasses.replace(slot, driver=watched, spare=spare, refuses=on(429))]
+        load = PointLoad(slots, lambda: next(indices, None), (10**18, 10**18, 10**18), rows)
         await finish(load)
     assert [(row.endpoint, row.status, row.http_status) for row in rows.rows] == [
         ("api", "ok", 200),
@@ -201,12 +201,12 @@ class Watched:
         return getattr(self._driver, name)
 
 
-def route_to(address: Any, name: str, origin_ns: int) -> Route:
-    """A route to a peer whose rows are called `name`."""
+def slot_at(address: Any, name: str, origin_ns: int) -> Slot:
+    """A user's place at a peer whose rows are called `name`."""
     wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
     context = PointContext("run", "c0001-r0", 1, 0, 0, origin_ns, False, endpoint=name)
     link = Link(asyncio.get_running_loop(), Target(socket.AF_INET, address, "127.0.0.1"), 5.0)
-    return Route(link, [EncodedRequest(wire, f"p{i}", None, None) for i in range(3)], context)
+    return Slot(Connection(link), link, [EncodedRequest(wire, f"p{i}", None, None) for i in range(3)], context)
 
 
 def on(*statuses: int) -> Any:

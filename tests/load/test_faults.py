@@ -15,8 +15,7 @@ from benchmarks.chaos_faults import all_faults, faults_together, one_server_gone
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, SpecError
 from benchsuite.load import sweep as conductor
-from benchsuite.load.virtual_users import Limits
-from benchsuite.load.worker_pool import Breaker, found_nobody
+from benchsuite.load.worker_pool import CircuitBreaker, without_server
 from benchsuite.records import RequestRecord
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
@@ -35,9 +34,9 @@ def row(status: str, **fields: object) -> RequestRecord:
     return RequestRecord(**(values | {"status": status, "n_reads": 0} | fields))  # type: ignore[arg-type]
 
 
-def breaker(users: int, max_failed: int | None = None) -> Breaker:
+def breaker(users: int, max_failed: int | None = None) -> CircuitBreaker:
     """An armed one."""
-    made = Breaker(multiprocessing.get_context("spawn").Array("q", 5))
+    made = CircuitBreaker(multiprocessing.get_context("spawn").Array("q", 5))
     made.arm(users, max_failed)
     return made
 
@@ -55,9 +54,9 @@ def breaker(users: int, max_failed: int | None = None) -> Breaker:
         (row("http_error", n_reads=1, http_status=503), False),
     ],
 )
-def test_who_found_nobody(found, nobody):
+def test_requests_without_a_server(found, nobody):
     """No connection, or one that ended before a byte: nobody was there. Any answer is somebody's."""
-    assert found_nobody(found) is nobody
+    assert without_server(found) is nobody
 
 
 def test_the_breaker_opens_at_the_last_of_a_streak():
@@ -145,7 +144,7 @@ async def test_a_drip_is_no_token(answer, error):
             load.watch(now_ns() + 2 * hour_ns)
 
     async with Peer([answer]) as peer:
-        load, rows = load_of(peer.address, 1, 1, Limits(10**18, 2 * hour_ns, hour_ns), streaming=True)
+        load, rows = load_of(peer.address, 1, 1, (10**18, 2 * hour_ns, hour_ns), streaming=True)
         rows.on_tick = hours_go_by
         await finish(load)
     assert [(r.status, r.error) for r in rows.rows] == [("timeout", error)]
@@ -156,7 +155,7 @@ async def test_nothing_leaks():
     """After a point with refused, silent and answered requests no task and no socket is left."""
     tasks = len(asyncio.all_tasks())
     async with Peer([OK, None], [b""], [OK]) as peer:
-        load, rows = load_of(peer.address, 4, 2, Limits(150_000_000, 10**18))
+        load, rows = load_of(peer.address, 4, 2, (150_000_000, 10**18, 10**18))
         await finish(load)
     assert len(rows.rows) == 4
     assert load.state.fds_start is None or load.state.fds_end <= load.state.fds_start + 2  # the peer's own ends

@@ -84,7 +84,7 @@ def test_a_server_that_does_all():
     with simulated() as url:
         result = found(spec_of(url, [1], server={"profile": "vllm"}))
     assert (result.model, result.profile.name, result.plan.dropped) == ("simulator", "vllm", ())
-    assert (result.endpoint.path, result.closes_after_response) == ("/v1/chat/completions", False)
+    assert (result.endpoints[0].path, result.closes_after_response) == ("/v1/chat/completions", False)
     facts = {k: v for k, v in result.facts.items() if k not in ("stamp_source", "server", "capacity")}
     assert facts == {
         "profile": "vllm",
@@ -342,4 +342,4 @@ def test_a_path_before_v1():
     """A base URL with a path keeps it, for the models and for the requests."""
     with fake({"/proxy/v1/models": models("m"), "/proxy/v1/chat/completions": (200, WHOLE)}) as url:
         result = found(spec_of(f"{url}/proxy/v1/", [1]))
-    assert (result.endpoint.path, result.model) == ("/proxy/v1/chat/completions", "m")
+    assert (result.endpoints[0].path, result.model) == ("/proxy/v1/chat/completions", "m")
