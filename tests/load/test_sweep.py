@@ -14,6 +14,7 @@ from sweeps_for_tests import Watcher, column, each_once, most_in_flight, prompts
 
 from benchsuite.errors import InputError, RunError
 from benchsuite.load.sweep import sweep
+from benchsuite.manifest import RunManifest
 from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault, simulator
 from benchsuite.store.run_folder import new_run_id, read_run
@@ -48,7 +49,8 @@ def test_every_request_once(server, tmp_path, workers):
     assert (result.complete, found.manifest["status"], found.manifest["workers"]) == (True, "complete", workers)
     assert [p["status"] for p in found.manifest["points"]] == ["complete"] * 4
     assert [p["server"]["generated_tokens"] for p in found.manifest["points"]] == [108.0] * 4
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text()) == found.manifest
+    written = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert RunManifest.read(written, "manifest.json") == found.manifest
 
 
 def test_times_follow_the_law(server, tmp_path):
