@@ -12,9 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from click.testing import CliRunner
+from command_line import CommandLine
 
-from benchsuite.cli.doctor import command
 from benchsuite.load import doctor as machine
 from benchsuite.load.doctor import Diagnostic, check_latency, check_port
 from benchsuite.records import GpuSample
@@ -29,13 +28,13 @@ THROTTLES = {"sw_power_cap": 4, "hw_thermal": 64}
 
 def doctor(*arguments: str) -> tuple[int, dict[str, Any]]:
     """The exit code and the findings of `benchsuite doctor --json ARGUMENTS`, by area and name."""
-    done = CliRunner().invoke(command, [*arguments, "--json"], standalone_mode=False, catch_exceptions=False)
-    told = json.loads(done.output)
+    done = CommandLine()("doctor --json", arguments)
+    told = done.data
     counts = {
         verdict: sum(one["status"] == verdict for one in told["diagnostics"]) for verdict in ("ok", "warn", "fail")
     }
     assert {verdict: told[verdict] for verdict in counts} == counts
-    return done.return_value, {f"{one['area']} {one['name']}": one for one in told["diagnostics"]}
+    return done.code, {f"{one['area']} {one['name']}": one for one in told["diagnostics"]}
 
 
 def closed_port() -> int:
@@ -115,19 +114,15 @@ def test_a_model_that_is_not_there():
     assert found["server requests"]["remedy"] == "one of simulator"
 
 
-def test_text_for_people(monkeypatch):
+def test_text_for_people(cli):
     """One line a finding under its area, remedies behind an arrow, the count at the end; bad input is exit code 2."""
-    monkeypatch.setenv("COLUMNS", "80")
-    done = CliRunner().invoke(command, ["--gpu", "off", "--concurrency", "2"], standalone_mode=False)
-    lines = done.output.splitlines()
-    assert (done.return_value, lines[0]) == (0, "machine")
+    ended = cli("doctor --gpu off --concurrency 2", COLUMNS="80")
+    lines = ended.out.splitlines()
+    assert (ended.code, lines[0]) == (0, "machine")
     assert any(line.startswith("  ok    ports:         ") for line in lines)
     assert "gpu" in lines
     assert lines[-1].endswith(" 0 failed")
-    run = [sys.executable, "-m", "benchsuite", "doctor", "--base-url", "ftp://x"]
-    bad = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
-    assert bad.returncode == 2
-    assert "server.base_url: expected http://HOST" in bad.stderr
+    assert cli("doctor --base-url ftp://x").code == 2
 
 
 def test_the_spec_of_a_sweep(tmp_path: Path):

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from command_line import CommandLine, Ended
 from fault_plans import faults, while_stopped
 
-from benchsuite.cli.matrix import command
 from benchsuite.errors import InputError
 from benchsuite.load.matrix import cause_in_log, measure, open_matrix
 from benchsuite.matrix_spec import parse_matrix
@@ -44,8 +43,8 @@ usd_per_hour = 3.6
 """
 
 
-def matrix(file: Path, folder: Path, *flags: str) -> Any:
-    return CliRunner().invoke(command, [str(file), "--output", str(folder), *flags], standalone_mode=False)
+def matrix(file: Path, folder: Path, *flags: str) -> Ended:
+    return CommandLine()("matrix", file, "--output", folder, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
 def test_four_slots_are_cheapest(done):
     """The wall time at 4 users, and so the cost, is least with 4 slots; 1 slot queues, and the broken one is a row."""
     _, folder, said = done
-    assert said.return_value == 0
+    assert said.code == 0
     found = json.loads((folder / "matrix.json").read_text())
     assert (found["status"], found["cheapest"], found["concurrency"]) == ("complete", "slots=4", 4)
     assert found["runner_up"] == "slots=1"
@@ -76,9 +75,9 @@ def test_four_slots_are_cheapest(done):
 def test_the_table_in_three_forms(done):
     """The terminal, CSV and Markdown say the same sentence and rows."""
     _, folder, said = done
-    assert "cheapest that meets the SLO: slots=4 at 4 users, $" in said.output
-    assert "one run: no probability" in said.output
-    assert "broken: did not start: " in said.output
+    assert "cheapest that meets the SLO: slots=4 at 4 users, $" in said.out
+    assert "one run: no probability" in said.out
+    assert "broken: did not start: " in said.out
     table = list(csv.DictReader((folder / "matrix.csv").open()))
     assert [(row["setting"], row["set_slots"], row["rank"]) for row in table] == [
         ("slots=1", "1", "2"), ("slots=4", "4", "1"), ("broken", "", ""),
@@ -102,10 +101,10 @@ def test_again_measures_nothing_that_is_whole(done):
     file, folder, _ = done
     rows = (folder / "slots-4" / "requests.parquet").read_bytes()
     said = matrix(file, folder, "--json")
-    assert said.return_value == 0
-    assert "[setting 1/3]" not in said.stdout
-    assert said.stderr.count("measured before, kept in") == 2
-    plain = json.loads(said.stdout)
+    assert said.code == 0
+    assert "[setting 1/3]" not in said.out
+    assert said.err.count("measured before, kept in") == 2
+    plain = said.data
     assert plain["cheapest"] == "slots=4"
     assert [row["status"] for row in plain["settings"]] == ["kept", "kept", "did not start"]
     assert (folder / "slots-4" / "requests.parquet").read_bytes() == rows
@@ -119,20 +118,20 @@ def test_another_plan_is_refused_in_the_same_folder(done, tmp_path):
     file = tmp_path / "other.toml"
     file.write_text(FILE.replace("[1, 4]\nwarmup", "[1, 2, 4]\nwarmup"))
     said = matrix(file, folder)
-    assert isinstance(said.exception, InputError)
-    assert said.exception.exit_code == 2
-    assert "sweep.load.concurrency: was [1, 4], is [1, 2, 4]" in str(said.exception)
+    assert isinstance(said.error, InputError)
+    assert said.code == 2
+    assert "sweep.load.concurrency: was [1, 4], is [1, 2, 4]" in str(said.error)
 
 
 def test_a_dry_run_does_nothing(done, tmp_path):
     """It lists each setting with its command, says what is there, and makes no folder."""
     file, folder, _ = done
     said = matrix(file, folder, "--dry-run")
-    assert said.return_value == 0
-    assert "slots-4" in said.output
-    assert matrix(file, tmp_path / "new", "--dry-run").return_value == 0
+    assert said.code == 0
+    assert "slots-4" in said.out
+    assert matrix(file, tmp_path / "new", "--dry-run").code == 0
     assert not (tmp_path / "new").exists()
-    plan = json.loads(matrix(file, tmp_path / "new", "--dry-run", "--json").output)
+    plan = matrix(file, tmp_path / "new", "--dry-run", "--json").data
     assert plan["settings"]["slots-4"]["serve"] == "simulator --itl-s 0.008 --slots 4"
 
 
@@ -141,8 +140,8 @@ def test_none_starts(tmp_path):
     file = tmp_path / "none.toml"
     file.write_text(FILE.replace("slots = [1, 4]\n", ""))
     said = matrix(file, tmp_path / "out", "--quiet")
-    assert said.return_value == 1
-    assert said.output == "no setting was measured to its end\n"
+    assert said.code == 1
+    assert said.out == "no setting was measured to its end\n"
 
 
 @pytest.mark.parametrize("bad", ["no such engine", "more virtual users than the set"])
@@ -154,8 +153,8 @@ def test_bad_input_before_anything_starts(tmp_path, bad):
     )
     file.write_text(text)
     said = matrix(file, tmp_path / "out")
-    assert isinstance(said.exception, InputError)
-    assert bad in str(said.exception)
+    assert isinstance(said.error, InputError)
+    assert bad in str(said.error)
     assert not (tmp_path / "out").exists()
 
 

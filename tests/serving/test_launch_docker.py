@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from launch_fixtures import Fakes, ended, put_program
 
-from benchsuite.cli import serve
 from benchsuite.errors import EngineError
 from benchsuite.servers import SERVERS
 from benchsuite.serving.docker import compose_file
@@ -158,13 +156,10 @@ def test_gpus_and_variables(docker: Path, monkeypatch, text, variables, gpus, en
     assert {name: service["environment"].get(name, "none") for name in environment} == environment
 
 
-def test_the_compose_file_is_printed() -> None:
+def test_the_compose_file_is_printed(cli) -> None:
     """`serve --print-compose` starts nothing and prints a file that Compose reads."""
-    done = CliRunner().invoke(
-        serve.command, ["tgi", "org/m", "--port", "8123", "--print-compose", "--", "--num-shard", "2"]
-    )
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.output) == compose_file(parse_serve("docker:tgi org/m -- --num-shard 2"), 8123)
+    printed = cli("serve tgi org/m --port 8123 --print-compose -- --num-shard 2").data
+    assert printed == compose_file(parse_serve("docker:tgi org/m -- --num-shard 2"), 8123)
 
 
 def test_the_balanced_file_has_the_same_image() -> None:
