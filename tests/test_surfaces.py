@@ -33,7 +33,7 @@ DAY = "2026-11-21"
 
 PAPER = "--levels-csv paper_table4.csv --usd-per-hour 1.58"
 PLAN = "plan --levels-csv paper_table4.csv --model Qwen3-30B --usd-per-hour 0.787 --gpus 2"
-API = "--api openrouter/qwen3-30b-a3b --today 2026-11-21"
+API = "--api openrouter/qwen3-30b-a3b --as-of 2026-11-21"
 SCORES = "--scores paper_scores.csv"
 FIT = "memory --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32"
 ENERGY = "--usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380"
@@ -73,16 +73,16 @@ SURFACES = {
     "frontier_svg": f"frontier {PAPER} {SCORES} --svg frontier.svg > frontier.svg",
     "api_demand": f"{API} --capacity-tok-s 100 --tokens-per-month 30e6",
     "plan_apis": "plan --list-apis",
-    "plan_demand": f"plan repeated --requests-per-day 2000000 --usd-per-hour 2 --api openai/gpt-4o-mini --today {DAY}",
+    "plan_demand": f"plan repeated --requests-per-day 2000000 --usd-per-hour 2 --api openai/gpt-4o-mini --as-of {DAY}",
     "plan_flat": f"{PLAN} --tokens-per-month 6e9 --batch {API}",
     "plan_peak": f"{PLAN} --tokens-per-month 6e9 {API}",
     "plan_mix": f"{PLAN} --tokens-per-month 6e9 --batch --input-ratio 0.05 {API}",
     "plan_init": "plan --init",
     "memory": FIT,
-    "cost_preset": f"cost --preset a800-owned --gpus 2 --today {DAY}",
-    "cost_sensitivity": f"cost --preset a800-owned --sensitivity --gpus 2 --output-tok-s 1029 --today {DAY}",
-    "cost_spot": "cost --usd-per-hour 0.9 --rent spot --interruptions-per-hour 0.05 --redo-hours 0.5",
-    "cost_list": f"cost --list-presets --today {DAY}",
+    "cost_preset": f"cost --preset a800-owned --gpus 2 --as-of {DAY}",
+    "cost_sensitivity": f"cost --preset a800-owned --sensitivity --gpus 2 --output-tok-s 1029 --as-of {DAY}",
+    "cost_spot": "cost --usd-per-hour 0.9 --billing spot --interruptions-per-hour 0.05 --interruption-hours 0.5",
+    "cost_list": f"cost --list-presets --as-of {DAY}",
     "matrix_plan": "matrix matrix.toml --output matrix --dry-run",
     "matrix_table": "matrix matrix.toml --output matrix",
     "matrix_csv": "matrix matrix.toml --output matrix > matrix/matrix.csv",

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 OWNED = frozenset(field.name for field in dataclasses.fields(Ownership))
-RENT = ("rent", "reserved_usd_per_hour", "reserved_ratio")
-SPOT = ("interruptions_per_hour", "redo_hours", "fallback_ratio", "fallback_usd_per_hour")
+RENT = ("billing", "reserved_usd_per_hour", "reserved_ratio")
+SPOT = ("interruptions_per_hour", "interruption_hours", "fallback_ratio", "fallback_usd_per_hour")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def price_an_hour(book: PriceBook, flags: Mapping[str, Any], typed: Set[str]) ->
 
 
 def _owned_hour(flags: Mapping[str, Any], typed: Set[str]) -> Hour:
-    for key, flag in (("power_kw", "--power-kw"), ("electricity_per_kwh", "--electricity")):
+    for key, flag in (("power_kw", "--power-kw"), ("electricity_per_kwh", "--electricity-per-kwh")):
         if flags[key] is None:
             raise PriceError("an owned GPU's cost needs its power", where=flag, given="nothing", expected="a number")
     _only(typed, OWNED | {"mode"}, "an owned GPU")
@@ -97,10 +97,10 @@ def _rented_hour(usd: float, flags: Mapping[str, Any], typed: Set[str]) -> Hour:
     reserved_usd, share = flags["reserved_usd_per_hour"], flags["reserved_ratio"]
     if (reserved_usd is None) != (share is None):
         raise PriceError("a mixture needs both", where="--reserved-usd-per-hour", expected="and --reserved-ratio")
-    kind = flags["rent"]
+    kind = flags["billing"]
     if kind == "reserved" and share is not None:
         raise PriceError(
-            "a mixture is of reserved and another", where="--rent", given=kind, expected="on-demand or spot"
+            "a mixture is of reserved and another", where="--billing", given=kind, expected="on-demand or spot"
         )
     allowed = {*RENT}
     allowed |= {"utilisation"} if kind == "reserved" or share is not None else set()
@@ -121,10 +121,8 @@ def _only(typed: Set[str], allowed: Set[str], what: str) -> None:
     """Refuses a parameter that would be left out in silence."""
     known = OWNED | {*SPOT, *RENT, "mode"}
     for key in sorted((typed & known) - allowed):
-        flag = {"maintenance_ratio": "maintenance", "electricity_per_kwh": "electricity", "currency_per_usd": "fx"}.get(
-            key, key
-        )
-        hint = "--rent reserved pays for idle hours" if key == "utilisation" else None
+        flag = {"maintenance_ratio": "maintenance"}.get(key, key)
+        hint = "--billing reserved pays for idle hours" if key == "utilisation" else None
         raise PriceError(f"{what} has no {key}", where=f"--{flag.replace('_', '-')}", hint=hint)
 
 
@@ -148,7 +146,7 @@ def sensitivity(hour: Hour, gpus: int, flags: Mapping[str, Any]) -> dict[str, An
         "usd_per_1m_output_tokens": None,
         "share_below": None,
     }
-    limit, speed = flags["against_usd_per_1m"], flags["output_tok_s"]
+    limit, speed = flags["versus_usd_per_1m"], flags["output_tok_s"]
     if speed is None:
         if limit is not None:
             raise PriceError("tokens need a speed", where="--output-tok-s", given="nothing", expected="as measured")
@@ -183,7 +181,7 @@ def _range(text: str) -> Range:
     try:
         return Range(key.strip().replace("-", "_"), float(low), float(high))
     except ValueError:
-        raise PriceError("a range does not read", where="--range", given=text, expected="KEY=LOW:HIGH") from None
+        raise PriceError("cannot parse the range", where="--uncertain", given=text, expected="KEY=LOW:HIGH") from None
 
 
 @click.command(
@@ -191,20 +189,20 @@ def _range(text: str) -> Range:
 Examples:
   benchsuite cost --preset a800-owned --gpus 2
   benchsuite cost --preset a800-owned --sensitivity --gpus 2 --output-tok-s 1029
-  benchsuite cost --usd-per-hour 0.9 --rent spot --interruptions-per-hour 0.05 --redo-hours 0.5
-  benchsuite cost --usd-per-hour 1.2 --rent reserved --utilisation 0.6
+  benchsuite cost --usd-per-hour 0.9 --billing spot --interruptions-per-hour 0.05 --interruption-hours 0.5
+  benchsuite cost --usd-per-hour 1.2 --billing reserved --utilisation 0.6
   benchsuite cost --usd-per-hour 2.0 --reserved-usd-per-hour 1.2 --reserved-ratio 0.7 --utilisation 0.9
 """
 )
 @click.option("--purchase-price", type=float, help="Price of one GPU, in --currency.")
 @click.option("--currency", default="USD", show_default=True, help="Currency of every price given here.")
-@click.option("--fx", "currency_per_usd", type=float, default=1.0, show_default=True, help="Units of it per US dollar.")
+@click.option("--currency-per-usd", type=float, default=1.0, show_default=True, help="Units of it per US dollar.")
 @click.option("--years", type=float, default=3.0, show_default=True, help="Service life.")
 @click.option("--utilisation", type=float, default=1.0, show_default=True, help="Share of all hours with work.")
 @click.option("--power-kw", type=float, help="Mean electric power of one GPU at work.")
 @click.option("--idle-kw", type=float, help="Power while idle (mode full).")
 @click.option("--pue", type=float, default=1.5, show_default=True, help="Power usage effectiveness.")
-@click.option("--electricity", "electricity_per_kwh", type=float, help="Price of a kWh.")
+@click.option("--electricity-per-kwh", type=float, help="Price of a kWh.")
 @click.option("--maintenance", "maintenance_ratio", type=float, default=0.03, show_default=True, help="Share a year.")
 @click.option("--salvage", type=float, help="Resale value at the end (mode full).")
 @click.option("--hosting", "hosting_per_hour", type=float, help="Host, rack, network, labour per hour (mode full).")
@@ -219,7 +217,7 @@ Examples:
 @click.option("--preset", help="A bundled price; see --list-presets.")
 @click.option("--usd-per-hour", type=float, help="A rented GPU's price.")
 @click.option(
-    "--rent",
+    "--billing",
     type=click.Choice(["on-demand", "spot", "reserved"]),
     default="on-demand",
     show_default=True,
@@ -228,26 +226,28 @@ Examples:
 @click.option(
     "--interruptions-per-hour", type=float, default=0.0, show_default=True, help="Spot: how often it is lost."
 )
-@click.option("--redo-hours", type=float, default=0.0, show_default=True, help="Spot: work and time lost for each.")
+@click.option(
+    "--interruption-hours", type=float, default=0.0, show_default=True, help="Spot: work and time lost for each."
+)
 @click.option("--fallback-ratio", type=float, default=0.0, show_default=True, help="Spot: share of hours without one.")
 @click.option("--fallback-usd-per-hour", type=float, help="Spot: the price paid in those.")
 @click.option("--reserved-usd-per-hour", type=float, help="Mixture: a reserved GPU's price, beside --usd-per-hour.")
 @click.option("--reserved-ratio", type=float, help="Mixture: share of the useful hours that it bears.")
 @click.option("--prices", type=click.Path(path_type=Path), help="Your own prices (TOML), before the bundled ones.")
-@click.option("--today", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
+@click.option("--as-of", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
 @click.option("--sensitivity", "vary", is_flag=True, help="How much each input moves the cost, alone and together.")
-@click.option("--range", "ranges", multiple=True, help="KEY=LOW:HIGH, repeatable: how far an input may be off.")
+@click.option("--uncertain", "ranges", multiple=True, help="KEY=LOW:HIGH, repeatable: how far an input may be off.")
 @click.option("--samples", type=click.IntRange(min=100), default=20_000, show_default=True, help="Monte-Carlo draws.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @click.option("--output-tok-s", type=float, help="Measured output tokens/s of all --gpus: gives dollars per 1M tokens.")
-@click.option("--against-usd-per-1m", type=float, help="Share of draws cheaper than this price of 1M output tokens.")
+@click.option("--versus-usd-per-1m", type=float, help="Share of draws cheaper than this price of 1M output tokens.")
 @click.option("--list-presets", is_flag=True, help="Show the bundled prices with source and date.")
 @click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
 @click.pass_context
 def command(context: click.Context, /, gpus: int, list_presets: bool, vary: bool, as_json: bool, **flags: Any) -> None:
     """What an hour costs and what it is made of.
 
-    Give --purchase-price, --power-kw and --electricity for an owned GPU, or --preset, or --usd-per-hour.
+    Give --purchase-price, --power-kw and --electricity-per-kwh for an owned GPU, or --preset, or --usd-per-hour.
     """
     from benchsuite.api import price_book
 
@@ -266,8 +266,8 @@ def _price(book: Any, gpus: int, vary: bool, flags: dict[str, Any], typed: set[s
     from benchsuite.errors import PriceError
 
     hour = price_an_hour(book, flags, typed)
-    if not vary and (asked := typed & {"ranges", "output_tok_s", "against_usd_per_1m"}):
-        flag = {"ranges": "range"}.get(min(asked), min(asked)).replace("_", "-")
+    if not vary and (asked := typed & {"ranges", "output_tok_s", "versus_usd_per_1m"}):
+        flag = {"ranges": "uncertain"}.get(min(asked), min(asked)).replace("_", "-")
         raise PriceError(f"--{flag} belongs to --sensitivity", where=f"--{flag}", expected="--sensitivity with it")
     dated = {"name": hour.name, "as_of": hour.as_of, "source": hour.source}
     return {
@@ -279,7 +279,7 @@ def _price(book: Any, gpus: int, vary: bool, flags: dict[str, Any], typed: set[s
         **dated,
         "note": hour.note,
         "assumptions": list(hour.cost.assumptions),
-        "warnings": age_warnings([dated], flags["today"]),
+        "warnings": age_warnings([dated], flags["as_of"]),
         "sensitivity": sensitivity(hour, gpus, flags) if vary else None,
     }
 

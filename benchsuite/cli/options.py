@@ -109,7 +109,7 @@ def age_warnings(prices: Iterable[dict[str, Any]], today: str | None) -> list[st
     try:
         day = datetime.date.today().isoformat() if today is None else price_date(today)
     except ValueError as error:
-        raise PriceError(f"the day {error}", where="--today", given=today) from None
+        raise PriceError(f"the day {error}", where="--as-of", given=today) from None
     found = [
         age_warning(price["name"], price["as_of"], day) for price in prices if not price["source"].startswith("--")
     ]

@@ -57,10 +57,10 @@ Examples:
 @click.option("--config", type=PATH, help="The whole question as TOML (see --init) instead of flags.")
 @click.option("--init", "show_sample", is_flag=True, help="Print a commented plan.toml.")
 @click.option("--list-apis", is_flag=True, help="Show the prices of APIs with source and date.")
-@click.option("--today", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
+@click.option("--as-of", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
 @json_option
 def command(
-    config: Path | None, show_sample: bool, list_apis: bool, today: str | None, as_json: bool, **flags: Any
+    config: Path | None, show_sample: bool, list_apis: bool, as_of: str | None, as_json: bool, **flags: Any
 ) -> int:
     """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
     from benchsuite.api import answer_plan, price_book
@@ -86,7 +86,7 @@ def command(
         else {"name": one.price.name, "as_of": one.price.as_of, "source": one.price.source}
         for one in candidates
     ]
-    warnings = age_warnings(prices, today)
+    warnings = age_warnings(prices, as_of)
     if as_json:
         tree = dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings}
         click.echo(json.dumps(tree, indent=2))

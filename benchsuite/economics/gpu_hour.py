@@ -190,13 +190,13 @@ class OnDemand:
 class Spot:
     """Cheap, and taken away at times.
 
-    interruptions_per_hour: mean number. redo_hours: work lost, plus the time until it runs again, for each.
+    interruptions_per_hour: mean number. interruption_hours: work lost, plus the time until it runs again, for each.
     fallback_ratio: share of the useful hours for which no spot GPU is to be had; fallback_usd_per_hour is paid then.
     """
 
     usd_per_hour: float
     interruptions_per_hour: float = 0.0
-    redo_hours: float = 0.0
+    interruption_hours: float = 0.0
     fallback_ratio: float = 0.0
     fallback_usd_per_hour: float | None = None
 
@@ -233,7 +233,7 @@ def rent_parts(rent: Any) -> dict[str, Any]:
     match rent:
         case Spot():
             on_spot = 1 - rent.fallback_ratio
-            lost = rent.interruptions_per_hour * rent.redo_hours
+            lost = rent.interruptions_per_hour * rent.interruption_hours
             parts = {"rent_usd_per_hour": on_spot * price, "redone_usd_per_hour": on_spot * price * lost / (1 - lost)}
             if rent.fallback_usd_per_hour is not None:
                 parts["fallback_usd_per_hour"] = rent.fallback_ratio * rent.fallback_usd_per_hour
@@ -266,7 +266,9 @@ def _rent_assumptions(rent: Rent) -> tuple[str, ...]:
     price = f"{rent.usd_per_hour:g} USD/h"
     match rent:
         case Spot():
-            lost = f"{rent.interruptions_per_hour:g} interruptions an hour, {rent.redo_hours:g} h redone for each"
+            lost = (
+                f"{rent.interruptions_per_hour:g} interruptions an hour, {rent.interruption_hours:g} h redone for each"
+            )
             said = [f"spot {price}", lost]
             if rent.fallback_usd_per_hour is not None:
                 said.append(f"{rent.fallback_ratio:g} of the hours at {rent.fallback_usd_per_hour:g} USD/h instead")
@@ -289,9 +291,13 @@ def _check_rent(rent: Rent) -> None:
             demand("utilisation", 0 < rent.utilisation <= 1, "a share of all hours, above 0 and at most 1")
         case Spot():
             demand("interruptions_per_hour", rent.interruptions_per_hour >= 0, "at least 0")
-            demand("redo_hours", rent.redo_hours >= 0, "hours, at least 0")
-            lost = rent.interruptions_per_hour * rent.redo_hours
-            demand("redo_hours", lost < 1, "interruptions_per_hour x redo_hours below 1, or nothing ever gets done")
+            demand("interruption_hours", rent.interruption_hours >= 0, "hours, at least 0")
+            lost = rent.interruptions_per_hour * rent.interruption_hours
+            demand(
+                "interruption_hours",
+                lost < 1,
+                "interruptions_per_hour x interruption_hours below 1, or nothing ever gets done",
+            )
             demand("fallback_ratio", 0 <= rent.fallback_ratio <= 1, "a share of the hours, from 0 to 1")
             if rent.fallback_usd_per_hour is not None:
                 demand("fallback_usd_per_hour", rent.fallback_usd_per_hour >= 0, "a price of at least 0")

@@ -11,7 +11,7 @@ from pydantic import Field
 from benchsuite.economics import demand as demands
 from benchsuite.economics.demand import Demand
 from benchsuite.economics.gpu_hour import hourly_cost, natural_mode
-from benchsuite.economics.plan import Api, Extras, Fleet, Own, Plan, plan
+from benchsuite.economics.plan import TARGET_UTILIZATION, Api, Extras, Fleet, Own, Plan, plan
 from benchsuite.economics.prices import GENAI, ApiPrice, PriceBook, genai_price, refuse_other_units
 from benchsuite.economics.replicas import Balancing
 from benchsuite.errors import InputError, PriceError, SpecError, read_toml
@@ -86,7 +86,7 @@ class DemandTable(StrictModel):
 class FleetTable(StrictModel):
     """How replicas are used."""
 
-    target_utilization: float = Field(default=0.8, gt=0, le=1)
+    target_utilization: float = Field(default=TARGET_UTILIZATION, gt=0, le=1)
     spare_replicas: int | None = Field(default=None, ge=0)
     balancing: Balancing = "least-connections"
     hours_per_month: float = Field(default=730.0, ge=1, le=744)

@@ -155,21 +155,25 @@ def _costs(cost: Uncertain, ranges: Sequence[Range], unit: Floats) -> Floats:
 
 def _check(cost: Uncertain, ranges: Sequence[Range]) -> None:
     if not ranges:
-        raise PriceError("nothing to vary", where="--range", given="no range", expected="KEY=LOW:HIGH")
+        raise PriceError("nothing to vary", where="--uncertain", given="no range", expected="KEY=LOW:HIGH")
     seen: set[str] = set()
     for r in ranges:
         if r.key not in cost.base:
-            raise PriceError("no such input", where="--range", given=r.key, expected="one of " + ", ".join(cost.base))
+            raise PriceError(
+                "no such input", where="--uncertain", given=r.key, expected="one of " + ", ".join(cost.base)
+            )
         if r.key in seen:
-            raise PriceError("an input has two ranges", where="--range", given=r.key)
+            raise PriceError("an input has two ranges", where="--uncertain", given=r.key)
         seen.add(r.key)
         for end in (r.low, r.high):  # every rule is about one input, so both ends in order means all between
             cost.at({r.key: end})
     if {"salvage", "purchase_price"} <= seen:
         ends = {r.key: (r.low, r.high) for r in ranges}
         cost.at({"salvage": max(ends["salvage"]), "purchase_price": min(ends["purchase_price"])})
-    if {"interruptions_per_hour", "redo_hours"} <= seen:
-        cost.at({r.key: max(r.low, r.high) for r in ranges if r.key in ("interruptions_per_hour", "redo_hours")})
+    if {"interruptions_per_hour", "interruption_hours"} <= seen:
+        cost.at(
+            {r.key: max(r.low, r.high) for r in ranges if r.key in ("interruptions_per_hour", "interruption_hours")}
+        )
 
 
 def _numbers(parameters: Any) -> dict[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 PAPER = (
-    "cost --purchase-price 120000 --currency CNY --fx 7.09 --years 3 --utilisation 1 "
-    "--power-kw .4 --pue 1.5 --electricity 1 --maintenance .03"
+    "cost --purchase-price 120000 --currency CNY --currency-per-usd 7.09 --years 3 --utilisation 1 "
+    "--power-kw .4 --pue 1.5 --electricity-per-kwh 1 --maintenance .03"
 )
 
 
@@ -20,8 +20,8 @@ PAPER = (
         ("cost --preset a800-owned --utilisation .7", 1.062640, "eq5"),
         ("cost --preset a800-paper", 0.79, "on-demand"),
         ("cost --usd-per-hour 1.99", 1.99, "on-demand"),
-        ("cost --usd-per-hour 1.2 --rent reserved --utilisation .5", 2.4, "reserved"),
-        ("cost --usd-per-hour .9 --rent spot --interruptions-per-hour .1 --redo-hours 1", 1.0, "spot"),
+        ("cost --usd-per-hour 1.2 --billing reserved --utilisation .5", 2.4, "reserved"),
+        ("cost --usd-per-hour .9 --billing spot --interruptions-per-hour .1 --interruption-hours 1", 1.0, "spot"),
         (
             "cost --usd-per-hour 2 --reserved-usd-per-hour 1.2 --reserved-ratio .7 --utilisation .9",
             0.7 * 1.2 / 0.9 + 0.6,
@@ -55,7 +55,7 @@ def test_presets_with_source_and_date(cli):
 
 def test_sensitivity_of_the_paper(cli):
     """The bundled ranges: .48, .75, 1.20 a GPU-hour; two cards at 1,029 tok/s turn that into dollars per million."""
-    flags = "cost --preset a800-owned --gpus 2 --sensitivity --output-tok-s 1029 --against-usd-per-1m .5"
+    flags = "cost --preset a800-owned --gpus 2 --sensitivity --output-tok-s 1029 --versus-usd-per-1m .5"
     found = cli.data(flags)["sensitivity"]
     hour, per_1m = found["usd_per_hour"], found["usd_per_1m_output_tokens"]
     assert (hour["p5"], hour["p50"], hour["p95"]) == pytest.approx((0.48, 0.75, 1.20), abs=0.01)
@@ -67,7 +67,7 @@ def test_sensitivity_of_the_paper(cli):
 
 def test_sensitivity_of_ranges_given(cli):
     """The tornado's utilisation bar from 1 to .5: .787 to 1.431."""
-    (swing,) = cli.data("cost --preset a800-owned --sensitivity --range utilisation=1:.5")["sensitivity"]["tornado"]
+    (swing,) = cli.data("cost --preset a800-owned --sensitivity --uncertain utilisation=1:.5")["sensitivity"]["tornado"]
     assert (swing["usd_at_low"], swing["usd_at_high"]) == pytest.approx((0.787, 1.431), abs=6e-4)
 
 
@@ -75,7 +75,7 @@ def test_own_prices_and_their_age(cli, tmp_path):
     """A user's file is read before the bundled prices; past 90 days a price is warned of."""
     path = tmp_path / "mine.toml"
     path.write_text('[presets.mine]\nusd_per_hour = 1.5\nsource = "invoice"\nas_of = 2026-11-01\n')
-    found = cli.data("cost --preset mine --today 2026-11-21 --prices", path)
+    found = cli.data("cost --preset mine --as-of 2026-11-21 --prices", path)
     assert (found["usd_per_hour"], found["source"], found["warnings"]) == (1.5, "invoice", [])
-    (warning,) = cli.data("cost --preset mine --today 2027-02-01 --prices", path)["warnings"]
+    (warning,) = cli.data("cost --preset mine --as-of 2027-02-01 --prices", path)["warnings"]
     assert "92 days" in warning

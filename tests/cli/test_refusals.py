@@ -17,7 +17,7 @@ PLAN = "--levels-csv paper_table4.csv --model Qwen3-30B --usd-per-hour 0.79 --gp
 ASKED = f"{PLAN} --requests-per-day 9"
 SHAPE = "--params-b 70 --layers 80 --kv-heads 8 --head-dim 128"
 FIT = f"{SHAPE} --context 4096 --concurrency 32"
-OWNED = "--purchase-price 120000 --currency CNY --fx 7.09 --power-kw .4 --electricity 1"
+OWNED = "--purchase-price 120000 --currency CNY --currency-per-usd 7.09 --power-kw .4 --electricity-per-kwh 1"
 URL = "--base-url http://127.0.0.1:9"
 AGAINST = "slower --baseline repeated"
 USAGE = "usage"  # click's own errors name the option in their words
@@ -64,27 +64,27 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "": None,
         "--preset l4 --usd-per-hour 1": None,
         "--purchase-price 1000": "--power-kw",
-        "--purchase-price 1000 --power-kw 1": "--electricity",
+        "--purchase-price 1000 --power-kw 1": "--electricity-per-kwh",
         f"{OWNED} --pue 0.5": "pue",
         "--preset h200": "preset",
         "--usd-per-hour -1": "usd_per_hour",
         "--usd-per-hour 1 --utilisation .5": "--utilisation",
         "--usd-per-hour 1 --mode full": "--mode",
-        "--usd-per-hour 1 --redo-hours 1": "--redo-hours",
-        "--usd-per-hour 1 --rent reserved --utilisation 0": "utilisation",
-        "--usd-per-hour 1 --rent spot --fallback-ratio 1.5": "fallback_ratio",
+        "--usd-per-hour 1 --interruption-hours 1": "--interruption-hours",
+        "--usd-per-hour 1 --billing reserved --utilisation 0": "utilisation",
+        "--usd-per-hour 1 --billing spot --fallback-ratio 1.5": "fallback_ratio",
         "--usd-per-hour 1 --reserved-ratio .5": "--reserved-usd-per-hour",
         "--usd-per-hour 1 --reserved-ratio 1.5 --reserved-usd-per-hour 1": "shares",
-        "--preset a800-owned --rent spot": "--rent",
+        "--preset a800-owned --billing spot": "--billing",
         "--preset a800-owned --pue .9": "pue",
         "--preset a800-owned --output-tok-s 9": "--output-tok-s",
-        "--preset a800-owned --sensitivity --range pue": "--range",
-        "--preset a800-owned --sensitivity --range pue=.9:1": "pue",
-        "--preset a800-owned --sensitivity --range prize=1:2": "--range",
+        "--preset a800-owned --sensitivity --uncertain pue": "--uncertain",
+        "--preset a800-owned --sensitivity --uncertain pue=.9:1": "pue",
+        "--preset a800-owned --sensitivity --uncertain prize=1:2": "--uncertain",
         "--preset a800-owned --sensitivity --output-tok-s 0": "--output-tok-s",
-        "--preset a800-owned --sensitivity --against-usd-per-1m 1": "--output-tok-s",
+        "--preset a800-owned --sensitivity --versus-usd-per-1m 1": "--output-tok-s",
         "--prices no-such.toml --preset l4": "no-such.toml",
-        "--preset l4 --today soon": "--today",
+        "--preset l4 --as-of soon": "--as-of",
     },
     "plan": {
         PLAN: "demand",
@@ -98,7 +98,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         f"{ASKED} --input-tokens 9": "demand",
         f"{ASKED} --cache-hit-rate 1.2": "flags",
         f"{ASKED} --api article/gpt4": "api",
-        f"{ASKED} --today tomorrow": "--today",
+        f"{ASKED} --as-of tomorrow": "--as-of",
         f"{ASKED} --api genai:no/model": "api",
         f"{PLAN} --demand-csv no-such.csv": "no-such.csv",
         f"{PLAN} --demand-csv no-such.csv --peak-factor 2": "demand",

@@ -17,7 +17,7 @@ from benchsuite.errors import PriceError
         (Reserved(1.2, 1.0), 1.2),
         (Reserved(1.2, 0.5), 2.4),
         (Spot(0.9), 0.9),
-        (Spot(0.9, interruptions_per_hour=0.1, redo_hours=1.0), 1.0),  # 0.9 / (1 - 0.1)
+        (Spot(0.9, interruptions_per_hour=0.1, interruption_hours=1.0), 1.0),  # 0.9 / (1 - 0.1)
         (Spot(0.9, 0.1, 1.0, fallback_ratio=0.25, fallback_usd_per_hour=2.0), 1.25),  # 0.75 x 1.0 + 0.25 x 2.0
     ],
 )
@@ -53,7 +53,7 @@ def test_spot_lies_between_spot_and_fallback(price, lost, share, fallback):
         (Reserved(1, 0), "utilisation"),
         (Reserved(1, 1.1), "utilisation"),
         (Spot(1, -0.1), "interruptions_per_hour"),
-        (Spot(1, 1, 1), "redo_hours"),
+        (Spot(1, 1, 1), "interruption_hours"),
         (Spot(1, fallback_ratio=1.5), "fallback_ratio"),
         (Spot(1, fallback_ratio=0.5), "fallback_usd_per_hour"),
     ],
