@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 LEVELS, REPEATS, REQUESTS, TOKENS = 30, 3, 11_112, 32
-SLO = "ttft_mean<1s,ttft_p99<3s,throughput>20"
+SLO = "ttft_mean<1s,ttft_p99<3s,output_throughput_per_user>20"
 
 
 def million() -> dict[str, Any]:
@@ -29,15 +29,15 @@ def million() -> dict[str, Any]:
 
 def measure(repeats: int) -> None:
     """Make the rows, judge them, and print one line."""
-    from benchsuite.analysis.metrics import measure_levels
-    from benchsuite.economics.decision import chances, decide, judge_points, limits_of
+    from benchsuite.analysis.summary import measure_levels
+    from benchsuite.economics.decision import chances, decide, judge_points
     from benchsuite.slo import parse_slo
 
     table = rows(repeats)
     before_mb = _peak_mb()
     slo = parse_slo(SLO)
     start = time.perf_counter()
-    measured = list(measure_levels(table, limits_of(slo), model="m"))
+    measured = list(measure_levels(table, slo, model="m"))
     chance = chances([level.resampling for level in measured])
     decision = decide(judge_points([level.point for level in measured], slo, 2.0, chance), slo, chance)
     seconds = time.perf_counter() - start

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "tests" / "smoke"))
 
 from run_vllm import ENV, MODEL, VLLM  # noqa: E402
 
-from benchsuite.analysis.metrics import summarise_points  # noqa: E402
+from benchsuite.analysis.summary import summarise_points  # noqa: E402
 from benchsuite.input_files import read_workload  # noqa: E402
 from benchsuite.results import PointSummary  # noqa: E402
 from benchsuite.serving.process import LOOPBACK, free_port, running_server  # noqa: E402

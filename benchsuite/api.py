@@ -12,18 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from benchsuite.records import (
-    GPU,
-    LATENCY_COLUMNS,
-    LEVELS,
-    OF_STEADY,
-    REQUESTS,
-    SERVER,
-    TABLES,
-    WITH_INTERVAL,
-    as_text,
-    unit_of,
-)
+from benchsuite.metrics import level_row
+from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, as_text, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,42 +24,8 @@ if TYPE_CHECKING:
     from benchsuite.economics.plan_file import PlanFile
     from benchsuite.economics.prices import PriceBook
     from benchsuite.report.judge import Judgement, PriceOverride
-    from benchsuite.results import Decision, EvaluatedLevel
+    from benchsuite.results import Decision
     from benchsuite.store import run_folder
-
-
-def _level(found: Judgement, one: EvaluatedLevel) -> dict[str, Any]:
-    """A level as a row of the table of levels: the columns of `column_words.LEVELS`."""
-    point, client = one.point, found.clients.get(one.point.concurrency)
-    row: dict[str, Any] = {
-        name: getattr(point, name)
-        for name in ("model", "concurrency", "n_ok", "n_failed", "error_rate", "duration_s", "occupancy")
-    }
-    row |= {"repeats": point.repeat_count, "input_tokens": point.input_tokens, "output_tokens": point.output_tokens}
-    for column in LATENCY_COLUMNS:
-        metric, stat, _ = column.split("_")
-        row[column] = getattr(point, f"{metric}_s").stat(stat)
-    for name in ("output_tok_s_per_user", "decode_tok_s", "output_tok_s", "total_tok_s", "request_per_s"):
-        row[name] = getattr(point, name)
-    for name in ("cost_usd", "usd_per_1m_output_tokens", "usd_per_1m_total_tokens", "usd_per_request"):
-        row[name] = getattr(one.cost, name)
-    for name in WITH_INTERVAL:
-        estimate = one.intervals.get(name)
-        row[f"{name}_low"] = None if estimate is None else estimate.low
-        row[f"{name}_high"] = None if estimate is None else estimate.high
-        if name in OF_STEADY:
-            row[f"{name}_steady"] = None if estimate is None else estimate.value
-    return row | {
-        "meets_slo": one.meets_slo,
-        "slo_verdict": one.slo_verdict,
-        "p_met": one.p_met,
-        "misses": "; ".join((*one.misses, *one.unknown)),
-        "j_per_output_token": one.energy.j_per_output_token if one.energy else None,
-        "mean_w": one.energy.mean_w if one.energy else None,
-        "gpu_util_ratio": one.gpu.util_ratio.mean if one.gpu and one.gpu.util_ratio else None,
-        "client": client.verdict if client else None,
-        "warnings": tuple(warn.code for warn in point.warnings),
-    }
 
 
 def requests_frame(stored: run_folder.Run) -> pd.DataFrame:
@@ -82,11 +38,11 @@ def requests_frame(stored: run_folder.Run) -> pd.DataFrame:
     frame: pd.DataFrame = stored.table.to_pandas()
     table = as_table(stored.table)
     level = frame["concurrency"].to_numpy()
-    derived = {name: np.full(len(frame), np.nan) for name in ("ttft_s", "ttfa_s", "tpot_s", "e2e_s")}
+    derived = {name: np.full(len(frame), np.nan) for name in DERIVED if name != "whole"}
     for one in levels(table):
         each = per_request(rows_of(table, one))
         for name, values in derived.items():
-            values[level == one] = getattr(each, name)
+            values[level == one] = each[name]
     done = {(point.point_id, point.attempt) for point in stored.manifest.complete_points}
     attempts = frame["attempt"].fillna(0).astype(int)
     whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
@@ -117,7 +73,9 @@ def levels_frame(found: Judgement) -> pd.DataFrame:
     """The judged levels, one row each; a figure that no level has is missing, as a number is."""
     import pandas as pd
 
-    frame = pd.DataFrame([_level(found, one) for one in found.judged], columns=list(LEVELS))
+    clients = {level: verdict.verdict for level, verdict in found.clients.items()}
+    rows = [level_row(one) | {"client": clients.get(one.point.concurrency)} for one in found.judged]
+    frame = pd.DataFrame(rows, columns=list(LEVELS))
     words = {"model", "meets_slo", "slo_verdict", "misses", "client", "warnings"}
     numbers = {name: frame[name].astype(float) for name in LEVELS if name not in words and frame[name].isna().any()}
     return frame.assign(**numbers)

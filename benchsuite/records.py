@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, get_args
 
+from benchsuite.metrics import BY_COLUMN, COLUMNS, LATENCIES
+
 SCHEMA_VERSION = 2
 
 Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"]
@@ -170,13 +172,9 @@ _HISTOGRAMS = {
     "ttft": "TTFT",
     "e2e": "end-to-end time",
 }
-# derived of each request by analysis.per_request, for frames only; no file has them
-DERIVED = {
-    "ttft_s": "time to first token: first_token_s - sent_s",
-    "ttfa_s": "time to first token of the answer, reasoning skipped",
-    "tpot_s": "time per output token after the first: (last_token_s - first_token_s) / (output_tokens - 1)",
-    "e2e_s": "last_token_s (without a stream closed_s) - sent_s",
-    "whole": "true if its point was measured to its end: only those are judged",
+# derived of each request by analysis.requests, for frames only; no file has them
+DERIVED = {metric.key: metric.meaning for metric in LATENCIES if metric.each != "chunks"} | {
+    "whole": "true if its point was measured to its end: only those are judged"
 }
 _WINDOW = {
     "point_id": "the point that was being measured then; missing between points",
@@ -292,77 +290,14 @@ _UNITS = (
 def unit_of(column: str) -> str:
     """The unit that a column's name carries; '' for none."""
     name = column.removesuffix("_low").removesuffix("_high").removesuffix("_steady")
-    if name.endswith("_usd") or name.startswith("usd_per_"):
-        return "$"
-    if name == "j_per_output_token":
-        return "J"
+    if name in BY_COLUMN:
+        return {"usd": "$", "ratio": "0 to 1", "tok/s": "tokens/s", "req/s": "1/s"}.get(
+            u := BY_COLUMN[name].metric.unit, u
+        )
     return next((unit for ending, unit in _UNITS if name.endswith(ending)), "")
 
 
-_STATS = {"mean": "mean", "p50": "median", "p90": "90th percentile", "p95": "95th percentile", "p99": "99th percentile"}
-_OF = {
-    "ttft": "time to first token",
-    "tpot": "time per output token after the first",
-    "e2e": "whole request",
-    "itl": "time between chunks",
-}
-LATENCY_COLUMNS = tuple(f"{metric}_{stat}_s" for metric in _OF for stat in _STATS)
-_FIGURES = {
-    "model": "as the run names it",
-    "concurrency": "virtual users: the level",
-    "repeats": "times that it was measured",
-    "n_ok": "requests that succeeded, over all repeats",
-    "n_failed": "requests that did not",
-    "error_rate": "failed / all, 0 to 1",
-    "duration_s": "duration of one run of the set, mean over repeats",
-    **{f"{metric}_{stat}_s": f"{_OF[metric]}: {_STATS[stat]}" for metric in _OF for stat in _STATS},
-    "output_tok_s_per_user": "per user: output tokens / (wall time x users)",
-    "decode_tok_s": "per user while decoding, weighted by tokens",
-    "output_tok_s": "of the system: output tokens / wall time",
-    "total_tok_s": "of the system, with input tokens",
-    "request_per_s": "requests finished / wall time",
-    "occupancy": "mean share of the users in flight, 0 to 1",
-    "input_tokens": "of all successful requests",
-    "output_tokens": "of all successful requests",
-    "cost_usd": "one run of the set; missing without a price",
-    "usd_per_1m_output_tokens": "price of a million output tokens",
-    "usd_per_1m_total_tokens": "price of a million tokens, input and output together",
-    "usd_per_request": "price of a request",
-    "meets_slo": "every limit was seen to hold",
-    "slo_verdict": "what that proves: met, not met, undecided, or only in this run",
-    "p_met": "share of resampled runs that keep every limit; missing for one run",
-    "misses": "the limits that it misses, as text",
-    "j_per_output_token": "energy of the GPUs for an output token; missing where it was not measured",
-    "mean_w": "mean power of all GPUs",
-    "gpu_util_ratio": "mean of the GPUs",
-    "client": "verdict on the measuring client: ok, degraded, client-bound",
-    "warnings": "codes of what a reader must know first",
-}
-WITH_INTERVAL = (
-    *("duration_s", "ttft_mean_s", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "tpot_mean_s", "output_tok_s_per_user"),
-    *("decode_tok_s", "output_tok_s", "request_per_s", "occupancy", "cost_usd", "usd_per_1m_output_tokens"),
-)
-
-
-# with one run their interval is about its steady part, not about all of it
-OF_STEADY = ("ttft_mean_s", "tpot_mean_s")
-
-
-def _levels() -> dict[str, str]:
-    found = {}
-    for name, words in _FIGURES.items():
-        found[name] = words
-        what = name
-        if name in OF_STEADY:
-            what = f"{name}_steady"
-            found[what] = "the same of the steady part of a single run, of all where there are repeats"
-        if name in WITH_INTERVAL:
-            found[f"{name}_low"] = f"lower end of the 95 % interval of {what}; missing where there is none"
-            found[f"{name}_high"] = f"upper end of the 95 % interval of {what}; missing where there is none"
-    return found
-
-
-LEVELS = _levels()
+LEVELS = COLUMNS | {"client": "verdict on the measuring client: ok, degraded, client-bound"}
 TABLES = {"requests": REQUESTS, "gpu": GPU, "server": SERVER, "levels": LEVELS}
 
 

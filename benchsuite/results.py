@@ -71,11 +71,12 @@ class SteadyWindow:
 
 @dataclass(frozen=True, slots=True)
 class PointSummary:
-    """One concurrency level over its repeats. docs/METHODS.md defines every figure.
+    """One concurrency level over its repeats. metrics.py names every figure, docs/METHODS.md defines them.
 
     Counts and token sums are over all repeats; duration_s and cost_usd are per run of the set (mean over repeats);
     rates are ratios of sums, so output_tok_s = output_tokens / (duration_s * repeat_count). n_failed is None in a table
-    of aggregated points that does not tell. intervals: by figure, empty for points of a table.
+    of aggregated points that does not tell. ratios, distributions: by Metric.key; intervals: by Statistic.column, empty
+    for points of a table.
     """
 
     model: str | None
@@ -83,31 +84,54 @@ class PointSummary:
     repeat_count: int
     n_ok: int
     n_failed: int | None
-    failures: dict[str, int]
-    error_rate: float | None
     duration_s: float | None
-    ttft_s: Distribution
-    ttfa_s: Distribution
-    tpot_s: Distribution
-    e2e_s: Distribution
-    itl_s: Distribution
-    dispatch_s: Distribution
-    output_tok_s_per_user: float | None
-    decode_tok_s: float | None
-    request_e2e_tok_s: Distribution
-    request_decode_tok_s: Distribution
-    output_tok_s: float | None
-    total_tok_s: float | None
-    request_per_s: float | None
     input_tokens: int | None
     output_tokens: int | None
-    steady: SteadyWindow | None
-    occupancy: float | None
-    max_in_flight: int | None
-    little_error: float | None
+    ratios: dict[str, float | None]
+    distributions: dict[str, Distribution]
+    failures: dict[str, int] = field(default_factory=dict)
+    steady: SteadyWindow | None = None
+    max_in_flight: int | None = None
+    littles_law_error: float | None = None
     tokens_wasted: int | None = None
     warnings: tuple[Finding, ...] = ()
     intervals: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def error_rate(self) -> float | None:
+        return self.ratios["error_rate"]
+
+    @property
+    def ttft_s(self) -> Distribution:
+        return self.distributions["ttft_s"]
+
+    @property
+    def tpot_s(self) -> Distribution:
+        return self.distributions["tpot_s"]
+
+    @property
+    def itl_s(self) -> Distribution:
+        return self.distributions["itl_s"]
+
+    @property
+    def e2e_s(self) -> Distribution:
+        return self.distributions["e2e_s"]
+
+    @property
+    def output_tok_s_per_user(self) -> float | None:
+        return self.ratios["output_tok_s_per_user"]
+
+    @property
+    def output_tok_s(self) -> float | None:
+        return self.ratios["output_tok_s"]
+
+    @property
+    def total_tok_s(self) -> float | None:
+        return self.ratios["total_tok_s"]
+
+    @property
+    def request_per_s(self) -> float | None:
+        return self.ratios["request_per_s"]
 
 
 EnergyCode = Literal[
@@ -214,7 +238,7 @@ SloVerdict = Literal["met", "not met", "undecided", "met in this run", "not met 
 class EvaluatedLevel:
     """A point with its cost and the SLO limits that it misses, or whose value is unknown, as text:
 
-    'throughput > 20 tok/s missed: 12.77 tok/s', 'ttft_mean < 1 s unknown'.
+    'output_throughput_per_user > 20 tok/s missed: 12.77 tok/s', 'ttft_mean < 1 s unknown'.
 
     meets_slo is what was observed; slo_verdict is what it proves; p_met: the share of resampled runs that keep every
     limit, None for one run. intervals: those of the point, and of its cost. energy, gpu: None where nothing measured.
@@ -240,7 +264,7 @@ class EvaluatedLevel:
 class Optimum:
     """The cheapest level that meets the SLO. runner_up: the second cheapest that does.
 
-    binding: the limit that stops a cheaper level, e.g. 'throughput > 20 tok/s', or 'no limit: ...' and why none does.
+    binding: the limit that stops a cheaper level, e.g. 'ttft_mean < 1 s', or 'no limit: ...' and why none does.
     recommended: `choice`, or where that is not sure to be the cheapest (p_opt < 0.8) the lowest level that meets the
     SLO and costs at most 5 % more. p_by_level: how often the rule picks each level when the runs are resampled, p_opt
     that of `choice`; empty and None where a level has one run, and p_method says so.

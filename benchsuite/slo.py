@@ -1,41 +1,50 @@
-"""Service level objectives as values: `ttft_mean<1s,throughput>20` becomes a tuple of limits.
+"""Service level objectives as values: `ttft_p95<1s,output_throughput>500` becomes a tuple of limits.
 
-Metrics: ttft, ttfa, tpot, e2e, itl (latencies; itl is between chunks; statistic mean, p50 to p99, max; seconds inside),
-throughput (v_paper, tokens/s), decode (token-weighted decode speed per user, tokens/s), output (system output
-tokens/s), requests (requests/s) and error_rate (ratio). The form of vLLM and SGLang, `ttft:500 tpot:50` (milliseconds),
-is read too, as a limit on the mean. Upper limits are for latencies and error_rate, lower limits for rates.
+    SLO    = limit { ("," | ";" | " ") limit } [ "; goodput:" limit { ... } ]
+    limit  = name op number [unit]          name = metric [ "_" statistic ], or statistic "_" metric
+    op     = "<" | "<=" | ">" | ">=" | "=" | ":"
+
+What metrics there are, with their units, statistics and directions, stands in metrics.py. A latency without a statistic
+means its mean; behind `goodput:` it is a limit that each request has to keep. vLLM's and SGLang's `ttft:500 tpot:50` is
+in milliseconds.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
+import operator
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from benchsuite.errors import SloError
+from benchsuite.metrics import LATENCIES, METRICS, Metric, Statistic, closest, find
 
-LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "itl")
-RATES = {"throughput": "tok/s", "decode": "tok/s", "output": "tok/s", "requests": "req/s"}
-STATS = ("mean", "p50", "p90", "p95", "p99", "max")
 Op = Literal["<", "<=", ">", ">="]
-
-_UNITS_PER_S = {"s": 1.0, "ms": 1e3, "us": 1e6}  # divided by: 50000us is 0.05 s to the last bit
-_RATE_UNITS = {
+_HOLDS: dict[Op, Callable[[Any, Any], Any]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_PER_S = {"s": 1.0, "ms": 1e3, "us": 1e6}  # divided by: 50000us is 0.05 s to the last bit
+_UNITS = {
+    "s": tuple(_PER_S),
     "tok/s": ("", "/s", "tok/s", "tokens/s", "t/s", "tps"),
     "req/s": ("", "/s", "req/s", "requests/s", "rps"),
+    "ratio": ("", "%"),
 }
-_ALIASES = {"e2el": "e2e", "latency": "e2e", "errors": "error_rate", "rps": "requests"}
+_EXAMPLE = {"s": "{}<1s", "tok/s": "{}>20", "req/s": "{}>5", "ratio": "{}<1% or {}<0.01"}
 _LIMIT = re.compile(r"^\s*([a-z0-9_]+)\s*(<=|>=|<|>|=|:)\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z%/]*)\s*$", re.I)
 # commas and semicolons part limits, and so does a space before the next limit's name, but not one before a unit
 _PARTS = re.compile(r"[,;]|\s+(?=[a-z][a-z0-9_]*\s*(?:<=|>=|<|>|=|:))", re.I)
-_EXPECTED = "limits such as 'ttft_mean<1s', 'ttft_p99<=500ms', 'tpot_mean<50ms', 'throughput>20', 'error_rate<1%'"
+_GOODPUT = re.compile(r"[\s,;]*\bgoodput\s*:\s*(?=[a-z])", re.I)
+_EXPECTED = "limits such as 'ttft_mean<1s', 'tpot_p99<=50ms', 'output_throughput>500', 'error_rate<1%'"
+_EACH = "limits of each request such as 'ttft<1s,tpot<50ms' (or 'ttft:1000 tpot:50', in ms)"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One limit. value is in seconds for latencies, a ratio for error_rate, per second for rates."""
+    """One limit. metric: its key in METRICS. value: in the metric's unit. stat: None where it has none, and where the
+    limit is one that each request has to keep."""
 
     metric: str
     stat: str | None
@@ -43,137 +52,174 @@ class Limit:
     value: float
 
     @property
-    def name(self) -> str:
-        """`ttft_mean`, `throughput`, ..."""
-        return f"{self.metric}_{self.stat}" if self.stat else self.metric
+    def statistic(self) -> Statistic:
+        """What is limited."""
+        return Statistic(METRICS[self.metric], self.stat)
 
     @property
-    def unit(self) -> str:
-        """The unit in which the limit is written: s, tok/s, req/s, or %."""
-        if self.metric in LATENCIES:
-            return "s"
-        return RATES.get(self.metric, "%")
+    def name(self) -> str:
+        """`ttft_mean`, `output_throughput`, ..."""
+        return self.statistic.name
 
-    def holds(self, value: float) -> bool:
-        """True if `value` (same unit as the limit) keeps the limit."""
-        match self.op:
-            case "<":
-                return value < self.value
-            case "<=":
-                return value <= self.value
-            case ">":
-                return value > self.value
-            case ">=":
-                return value >= self.value
+    @property
+    def is_upper(self) -> bool:
+        """Less is better."""
+        return self.op in ("<", "<=")
+
+    @property
+    def share(self) -> float | None:
+        """The share of requests that has to keep it: 0.99 of a p99, 1 of a max, 0.95 of attainment>=95%; else None."""
+        if self.stat is None:
+            metric = METRICS[self.metric]
+            return self.value if metric.share and metric.better == "more" else None
+        return None if self.stat == "mean" else 1.0 if self.stat == "max" else int(self.stat[1:]) / 100
+
+    def holds(self, value: Any) -> Any:
+        """True if `value` (a number or an array, in the limit's unit) keeps the limit; of NaN false."""
+        return _HOLDS[self.op](value, self.value)
 
     def miss(self, value: float) -> float:
         """How far `value` is beyond the limit, relative to the limit; 0.0 when it is kept."""
         if self.holds(value):
             return 0.0
-        if self.value == 0:
-            return float("inf")
-        return abs(value - self.value) / self.value
+        return float("inf") if self.value == 0 else abs(value - self.value) / self.value
 
     def show(self, value: float) -> str:
         """`value` in the limit's unit with its unit, for people; never rounded across the limit."""
-        factor = 100 if self.unit == "%" else 1
+        unit = METRICS[self.metric].unit
+        factor, unit_text = (100, "%") if unit == "ratio" else (1, unit)
         digits = 4
         while digits < 17 and self.holds(float(f"{value:.{digits}g}")) != self.holds(value):
             digits += 1
-        return f"{value * factor:.{digits}g} {self.unit}"
+        return f"{value * factor:.{digits}g} {unit_text}"
 
     def __str__(self) -> str:
         """The limit as `parse_slo` reads it back, to the last digit."""
         text = f"{self.name} {self.op} {self.show(self.value)}"
         if _parse_limit(text, "").value == self.value:
             return text
-        return f"{self.name} {self.op} {self.value!r}" + (f" {self.unit}" if self.unit != "%" else "")
+        unit = METRICS[self.metric].unit
+        return f"{self.name} {self.op} {self.value!r}" + (f" {unit}" if unit != "ratio" else "")
+
+
+MAX_ERROR_RATE = Limit("error_rate", None, "<=", 0.01)
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Limits that must all hold. Empty: everything is feasible."""
+    """Limits that must all hold; none: everything is feasible. goodput: what a request has to keep to be good."""
 
     limits: tuple[Limit, ...]
+    goodput: tuple[Limit, ...] = ()
+
+    @property
+    def effective(self) -> tuple[Limit, ...]:
+        """The limits that a level is held against: the SLO's, and at most 1 % errors where it does not limit them.
+
+        Failing requests shorten a run and so make it look cheap.
+        """
+        limited = any(limit.metric == "error_rate" for limit in self.limits)
+        return self.limits if limited else (*self.limits, MAX_ERROR_RATE)
+
+    def with_goodput(self, goodput: tuple[Limit, ...], where: str) -> Slo:
+        """The same with per-request limits where it has none. Raises SloError where it still lacks what it limits."""
+        slo = self if self.goodput else replace(self, goodput=goodput)
+        lacking = [limit for limit in slo.limits if limit.statistic.metric.needs_goodput]
+        if lacking and not slo.goodput:
+            raise SloError(
+                f"{lacking[0].name} needs per-request limits", where=where, given=str(lacking[0]), expected=_EACH,
+                hint="--goodput 'ttft<1s,tpot<50ms', or the key goodput",
+            )  # fmt: skip
+        return slo
 
     def __str__(self) -> str:
-        return ", ".join(str(limit) for limit in self.limits) or "none"
+        text = ", ".join(str(limit) for limit in self.limits) or "none"
+        return text if not self.goodput else f"{text}; goodput: {', '.join(str(limit) for limit in self.goodput)}"
 
 
-PAPER_SLO = "ttft_mean<1s,throughput>20"
+PAPER_SLO = "ttft_mean<1s,output_throughput_per_user>20"
 
 
 def parse_slo(text: str, *, where: str = "--slo") -> Slo:
     """The limits written in `text`. Raises SloError naming the part that does not parse."""
+    main, *rest = _GOODPUT.split(text, maxsplit=1)
+    limits = () if main.strip() == "none" and rest else _limits(main, where, "the SLO", _EXPECTED)
+    return Slo(limits, parse_goodput(rest[0], where=where) if rest else ())
+
+
+def parse_goodput(text: str, *, where: str = "--goodput") -> tuple[Limit, ...]:
+    """The limits that each request has to keep. Raises SloError naming the part that does not parse."""
+    limits = _limits(text, where, "the list of per-request limits", _EACH, each=True)
+    for limit in limits:
+        if limit.statistic.metric.each in (None, "chunks"):
+            names = ", ".join(str(m.word) for m in LATENCIES if m.word and m.each != "chunks")
+            what = f"{limit.name} is no figure that a request has one of"
+            raise SloError(what, where=where, given=str(limit), expected=f"limits on {names}")
+    return limits
+
+
+def _limits(text: str, where: str, what: str, expected: str, *, each: bool = False) -> tuple[Limit, ...]:
     parts = [part for part in _PARTS.split(text.strip()) if part.strip()]
     if not parts:
-        raise SloError("the SLO is empty", where=where, given=repr(text), expected=_EXPECTED)
-    limits = tuple(_parse_limit(part, where) for part in parts)
+        raise SloError(f"{what} is empty", where=where, given=repr(text), expected=expected)
+    limits = tuple(_parse_limit(part, where, each=each) for part in parts)
     names = [limit.name for limit in limits]
     for name in names:
         if names.count(name) > 1:
-            raise SloError(f"the SLO limits {name} twice", where=where, given=text, expected="one limit a metric")
-    return Slo(limits)
+            raise SloError(f"{what} limits {name} twice", where=where, given=text, expected="one limit a metric")
+    return limits
 
 
-def _parse_limit(part: str, where: str) -> Limit:
-    def refuse(what: str, expected: str = _EXPECTED) -> SloError:
+def _parse_limit(part: str, where: str, *, each: bool = False) -> Limit:
+    def refuse(what: str, expected: str = _EACH if each else _EXPECTED) -> SloError:
         return SloError(what, where=where, given=repr(part.strip()), expected=expected)
 
-    found = _LIMIT.match(part)
-    if not found:
+    match = _LIMIT.match(part)
+    if not match:
         raise refuse("an SLO limit does not parse")
-    name, op, number, unit = found[1].lower(), found[2], found[3], found[4].lower()
+    name, op, number, unit = match[1].lower(), match[2], match[3], match[4].lower()
     try:
         value = float(number)
     except ValueError:
         raise refuse(f"{number!r} is not a number") from None
     if not math.isfinite(value):
         raise refuse(f"{number!r} is beyond all numbers")
-    metric, stat = _split_name(name)
-    if metric in LATENCIES:
-        return _latency_limit(metric, stat, op, value, unit, refuse)
-    if stat is not None:
-        raise refuse(f"{metric} is a figure of the whole point and has no {stat}", f"'{metric}>...'")
-    if metric == "error_rate":
-        if op not in ("<", "<="):
-            raise refuse("error_rate takes an upper limit", "error_rate<1%")
-        value = value / 100 if unit == "%" else value
-        if unit not in ("", "%") or not 0 <= value <= 1:
-            raise refuse("error_rate is a ratio from 0 to 1, or a percentage", "error_rate<1% or error_rate<0.01")
-        return Limit("error_rate", None, "<" if op == "<" else "<=", value)
-    if metric in RATES:
-        if op not in (">", ">="):
-            raise refuse(f"{metric} takes a lower limit", f"{metric}>20")
-        if unit not in _RATE_UNITS[RATES[metric]]:
-            raise refuse(f"{metric} is per second; unit {unit!r} does not fit", f"{metric}>20")
-        return Limit(metric, None, ">" if op == ">" else ">=", value)
-    known = [f"{m}_{s}" for m in LATENCIES for s in STATS] + [*LATENCIES, *RATES, "error_rate"]
-    close = difflib.get_close_matches(name, known, 1)
-    raise refuse(f"unknown metric {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
-
-
-def _split_name(name: str) -> tuple[str, str | None]:
-    name = _ALIASES.get(name, name)
-    if "_" in name:
-        head, tail = name.split("_", 1)
-        head = _ALIASES.get(head, head)
-        if tail in STATS and (head in LATENCIES or head in RATES):
-            return head, tail
-        tail = _ALIASES.get(tail, tail)
-        if head in STATS and tail in LATENCIES:  # p99_ttft, as some peers write it
-            return tail, head
-    return name, None
-
-
-def _latency_limit(metric: str, stat: str | None, op: str, value: float, unit: str, refuse: object) -> Limit:
-    assert callable(refuse)
-    if op in (">", ">="):
-        raise refuse(f"{metric} takes an upper limit", f"{metric}_mean<1s")
-    if op == ":":  # vLLM's and SGLang's --goodput form is in milliseconds
+    known = find(name)
+    if known is None:
+        raise _unknown(name, refuse)
+    metric, stat = known
+    if not metric.limitable:
+        raise refuse(f"an SLO cannot limit {name}")
+    if each and metric.per_request:
+        if name.endswith(f"_{stat}") or name.startswith(f"{stat}_"):
+            raise refuse(f"a limit of each request has no {stat}", f"'{metric.word}{match[2]}...'")
+        stat = None
+    upper = metric.better == "less"
+    example = _EXAMPLE[metric.unit].format(metric.word, metric.word).replace("<", "<" if upper else ">")
+    if op not in ("=", ":") and (op[0] == "<") != upper:
+        raise refuse(f"{metric.word} takes {'an upper' if upper else 'a lower'} limit", example)
+    if metric.unit == "s" and op == ":":  # vLLM's and SGLang's --goodput form is in milliseconds
         unit = unit or "ms"
-    if unit not in _UNITS_PER_S:
-        raise refuse(f"{metric} needs a unit" if not unit else f"unknown unit {unit!r}", "s, ms or us")
-    if value <= 0:
-        raise refuse(f"a limit on {metric} is above 0")
-    return Limit(metric, stat or "mean", "<" if op == "<" else "<=", value / _UNITS_PER_S[unit])
+    if unit not in _UNITS[metric.unit]:
+        what = f"{metric.word} needs a unit" if not unit else f"unit {unit!r} does not fit {metric.word}"
+        raise refuse(what, "s, ms or us" if metric.unit == "s" else example)
+    if metric.unit == "ratio":
+        value = value / 100 if unit == "%" else value
+        if not 0 <= value <= 1:
+            raise refuse(f"{metric.word} is a ratio from 0 to 1, or a percentage", example)
+    elif metric.unit == "s":
+        if value <= 0:
+            raise refuse(f"a limit on {metric.word} is above 0")
+        value /= _PER_S[unit]
+    strict = op in ("<", ">")
+    return Limit(metric.key, stat, ("<" if strict else "<=") if upper else (">" if strict else ">="), value)
+
+
+def _unknown(name: str, refuse: Callable[..., SloError]) -> SloError:
+    limitable: list[Metric] = [metric for metric in METRICS.values() if metric.limitable]
+    head, _, tail = name.rpartition("_")
+    known = find(head)
+    if known is not None and not known.metric.per_request and tail in ("mean", "p50", "p90", "p95", "p99", "max"):
+        return refuse(f"{head} is a figure of the whole level and has no {tail}", f"'{head}>...'")
+    close = closest(name, limitable)
+    return refuse(f"unknown metric {name!r}" + (f"; did you mean {close!r}?" if close else ""))

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from benchsuite.errors import SloError
+from benchsuite.metrics import METRICS, STATS
 from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.strict_model import StrictModel
@@ -410,8 +411,9 @@ class SweepSpec(StrictModel):
     telemetry: TelemetrySpec = key(TelemetrySpec(), "what is recorded during the sweep")
     slo: str = key(
         PAPER_SLO,
-        "limits that must hold: ttft, ttfa, tpot, gap, e2e with _mean _p50 _p90 _p95 _p99 _max; throughput, decode, "
-        "output, requests, error_rate",
+        f"limits that must hold: {', '.join(m.word or '' for m in METRICS.values() if m.limitable and m.per_request)} with "
+        f"{' '.join(f'_{stat}' for stat in STATS)}; "
+        f"{', '.join(m.word or '' for m in METRICS.values() if m.limitable and not m.per_request)}",
         "--slo",
     )
 

@@ -50,7 +50,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder(root / "repeated", **noisy, seed=3)
     slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LATENCY.items()}
     run_folder(root / "slower", **noisy, latency=slower, seed=4)
-    run_folder(root / "fallback", row=_answered, slo="ttft_mean<1s,throughput>20", **FALLBACK)
+    run_folder(root / "fallback", row=_answered, slo="ttft_mean<1s,output_throughput_per_user>20", **FALLBACK)
     return root
 
 

@@ -25,7 +25,7 @@ from benchsuite.store.run_folder import RunFolder
 # level -> seconds to the first token, seconds between tokens
 LATENCY = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}
 BASE_URL = "http://127.0.0.1:1"
-SLO = "ttft_mean<1s,throughput>30"
+SLO = "ttft_mean<1s,output_throughput_per_user>30"
 CLIENT = {
     "self_lag": {"n": 9, "p50_us": 10.0, "p99_us": 77.5, "max_us": 400.0},
     "loop_lag": {"n": 9, "p50_us": 90.0, "p99_us": 410.0, "max_us": 900.0},

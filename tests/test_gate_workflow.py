@@ -93,7 +93,12 @@ def test_its_gate_step_runs(tmp_path):
     fake.parent.mkdir(parents=True)
     fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
-    env = {"PATH": os.environ["PATH"], "GITHUB_RUN_ID": "5", "GITHUB_RUN_ATTEMPT": "1", "GATE_SLO": "ttft<1s,decode>2"}
+    env = {
+        "PATH": os.environ["PATH"],
+        "GITHUB_RUN_ID": "5",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "GATE_SLO": "ttft<1s,decode_throughput>2",
+    }
     env |= {"GATE_MARGINS": "cost=5%", "GATE_ALLOW": ""}
 
     def words(baseline: str) -> list[str]:
@@ -106,7 +111,10 @@ def test_its_gate_step_runs(tmp_path):
         )
         return done.stdout.decode().split("\n")[:-1]
 
-    start, end = ["gate", "results/gate-5-1", "--slo", "ttft<1s,decode>2"], ["--junit", "results/gate-5-1/gate.xml"]
+    start, end = (
+        ["gate", "results/gate-5-1", "--slo", "ttft<1s,decode_throughput>2"],
+        ["--junit", "results/gate-5-1/gate.xml"],
+    )
     against = ["--baseline", "results/gate-baseline", "--max-regression", "cost=5%", "--allow", ""]
     assert words("") == [*start, *end]
     assert words("77") == [*start, *against, *end]

@@ -23,9 +23,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
-    "errors", "redact", "clock", "records", "results", "slo", "spec", "spec_reading", "strict_model", "matrix_spec",
-    "servers",
-    "manifest", "progress",
+    "errors", "redact", "clock", "records", "metrics", "results", "slo", "spec", "spec_reading", "strict_model",
+    "matrix_spec", "servers", "manifest", "progress",
 )  # fmt: skip
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.request_body", "client.http", "servers",

@@ -54,7 +54,7 @@ def python(code: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str
         "check demo --scaling --attribution --balance --energy",
         "report demo --output page.html",
         "report demo repeated --format csv --output levels.csv",
-        "gate repeated --slo throughput>0",
+        "gate repeated --slo output_throughput_per_user>0",
         "plan repeated --requests-per-day 2000 --usd-per-hour 1",
         "cost --preset h100-low",
         "workload describe wineval --requests 8",
@@ -74,7 +74,9 @@ def test_an_import(stored: Path, tmp_path: Path) -> None:
     (tmp_path / "demo").symlink_to(stored / "demo")
     assert python(RUN, *["report", "demo", "--format", "vllm", "--output", "v"], cwd=tmp_path).returncode == 0
     files = [str(path) for path in sorted((tmp_path / "v").glob("*.json"))]
-    done = python(RUN, "import", "vllm-bench", *files, *["--output", "run", "--slo", "throughput>0"], cwd=tmp_path)
+    done = python(
+        RUN, "import", "vllm-bench", *files, *["--output", "run", "--slo", "output_throughput_per_user>0"], cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").exists()
 

@@ -7,36 +7,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchsuite.errors import SloError
-from benchsuite.slo import LATENCIES, PAPER_SLO, RATES, STATS, Limit, Slo, parse_slo
+from benchsuite.metrics import METRICS, STATS
+from benchsuite.slo import PAPER_SLO, Limit, Op, Slo, parse_goodput, parse_slo
 
 
 @pytest.mark.parametrize(
     ("text", "limits"),
     [
-        ("ttft<1s", [("ttft", "mean", "<", 1.0)]),
-        ("ttft_mean<=1s", [("ttft", "mean", "<=", 1.0)]),
-        ("ttft_p99 = 500 ms", [("ttft", "p99", "<=", 0.5)]),
-        ("TTFT_P95<1S", [("ttft", "p95", "<", 1.0)]),
-        ("tpot_p50<50000us", [("tpot", "p50", "<", 0.05)]),
-        ("p99_ttft<2s", [("ttft", "p99", "<", 2.0)]),
-        ("p99_itl<40ms", [("itl", "p99", "<", 0.04)]),
-        ("itl<40ms", [("itl", "mean", "<", 0.04)]),
-        ("e2el_p90<10s", [("e2e", "p90", "<", 10.0)]),
-        ("latency<1e1s", [("e2e", "mean", "<", 10.0)]),
-        ("latency<1e+1s", [("e2e", "mean", "<", 10.0)]),
-        ("ttft:500 tpot:50", [("ttft", "mean", "<=", 0.5), ("tpot", "mean", "<=", 0.05)]),
-        ("ttft:2s", [("ttft", "mean", "<=", 2.0)]),
-        ("throughput>20", [("throughput", None, ">", 20.0)]),
-        ("throughput>=20 tok/s", [("throughput", None, ">=", 20.0)]),
-        ("decode>20tokens/s", [("decode", None, ">", 20.0)]),
-        ("rps>5", [("requests", None, ">", 5.0)]),
-        ("requests>5 req/s", [("requests", None, ">", 5.0)]),
+        ("ttft<1s", [("ttft_s", "mean", "<", 1.0)]),
+        ("ttft_mean<=1s", [("ttft_s", "mean", "<=", 1.0)]),
+        ("ttft_p99 = 500 ms", [("ttft_s", "p99", "<=", 0.5)]),
+        ("TTFT_P95<1S", [("ttft_s", "p95", "<", 1.0)]),
+        ("tpot_p50<50000us", [("tpot_s", "p50", "<", 0.05)]),
+        ("p99_ttft<2s", [("ttft_s", "p99", "<", 2.0)]),
+        ("p99_itl<40ms", [("itl_s", "p99", "<", 0.04)]),
+        ("itl<40ms", [("itl_s", "mean", "<", 0.04)]),
+        ("e2el_p90<10s", [("e2e_s", "p90", "<", 10.0)]),
+        ("latency<1e1s", [("e2e_s", "mean", "<", 10.0)]),
+        ("latency<1e+1s", [("e2e_s", "mean", "<", 10.0)]),
+        ("ttft:500 tpot:50", [("ttft_s", "mean", "<=", 0.5), ("tpot_s", "mean", "<=", 0.05)]),
+        ("ttft:2s", [("ttft_s", "mean", "<=", 2.0)]),
+        ("throughput>20", [("output_tok_s", None, ">", 20.0)]),
+        ("output_throughput>=20 tok/s", [("output_tok_s", None, ">=", 20.0)]),
+        ("output_throughput_per_user>20", [("output_tok_s_per_user", None, ">", 20.0)]),
+        ("decode_throughput>20tokens/s", [("decode_tok_s", None, ">", 20.0)]),
+        ("rps>5", [("request_per_s", None, ">", 5.0)]),
+        ("goodput>5 req/s", [("goodput_per_s", None, ">", 5.0)]),
+        ("attainment>=0.95", [("attainment", None, ">=", 0.95)]),
+        ("attainment >= 95 %", [("attainment", None, ">=", 0.95)]),
         ("error_rate<1%", [("error_rate", None, "<", 0.01)]),
         ("errors<=0.01", [("error_rate", None, "<=", 0.01)]),
-        ("ttft<1s, throughput>20", [("ttft", "mean", "<", 1.0), ("throughput", None, ">", 20.0)]),
-        ("ttft < 1 s ; throughput > 20 tok/s", [("ttft", "mean", "<", 1.0), ("throughput", None, ">", 20.0)]),
-        ("TTFT<1s TPOT<50ms", [("ttft", "mean", "<", 1.0), ("tpot", "mean", "<", 0.05)]),
-        ("ttft_p50<1s,ttft_p99<3s", [("ttft", "p50", "<", 1.0), ("ttft", "p99", "<", 3.0)]),
+        ("ttft<1s, throughput>20", [("ttft_s", "mean", "<", 1.0), ("output_tok_s", None, ">", 20.0)]),
+        ("ttft < 1 s ; throughput > 20 tok/s", [("ttft_s", "mean", "<", 1.0), ("output_tok_s", None, ">", 20.0)]),
+        ("TTFT<1s TPOT<50ms", [("ttft_s", "mean", "<", 1.0), ("tpot_s", "mean", "<", 0.05)]),
+        ("ttft_p50<1s,ttft_p99<3s", [("ttft_s", "p50", "<", 1.0), ("ttft_s", "p99", "<", 3.0)]),
     ],
 )
 def test_forms(text, limits):
@@ -55,22 +59,22 @@ def test_forms(text, limits):
         ("ttft_p97<1s", "unknown metric 'ttft_p97'; did you mean 'ttft_p9", "'ttft_p97<1s'", "ttft_mean<1s"),
         ("quality>1", "unknown metric 'quality'", "'quality>1'", "ttft_mean<1s"),
         ("ttft<1", "ttft needs a unit", "'ttft<1'", "s, ms or us"),
-        ("ttft<1min", "unknown unit 'min'", "'ttft<1min'", "s, ms or us"),
+        ("ttft<1min", "unit 'min' does not fit ttft", "'ttft<1min'", "s, ms or us"),
         ("ttft<1.2.3s", "'1.2.3' is not a number", "'ttft<1.2.3s'", "ttft_mean<1s"),
         ("ttft<1e999s", "'1e999' is beyond all numbers", "'ttft<1e999s'", "ttft_mean<1s"),
-        ("ttft>1s", "ttft takes an upper limit", "'ttft>1s'", "ttft_mean<1s"),
+        ("ttft>1s", "ttft takes an upper limit", "'ttft>1s'", "ttft<1s"),
         ("ttft<0s", "a limit on ttft is above 0", "'ttft<0s'", "ttft_mean<1s"),
-        ("throughput<20", "throughput takes a lower limit", "'throughput<20'", "throughput>20"),
-        ("throughput>20ms", "throughput is per second; unit 'ms' does not fit", "'throughput>20ms'", "throughput>20"),
+        ("throughput<20", "output_throughput takes a lower limit", "'throughput<20'", "throughput>20"),
+        ("throughput>20ms", "unit 'ms' does not fit output_throughput", "'throughput>20ms'", "throughput>20"),
         (
             "throughput>20req/s",
-            "throughput is per second; unit 'req/s' does not fit",
+            "unit 'req/s' does not fit output_throughput",
             "'throughput>20req/s'",
             "through",
         ),
         (
             "throughput_p99>20",
-            "throughput is a figure of the whole point and has no p99",
+            "throughput is a figure of the whole level and has no p99",
             "'throughput_p",
             "throughput",
         ),
@@ -93,12 +97,13 @@ def test_refusals(text, what, given, expected):
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        (PAPER_SLO, "ttft_mean < 1 s, throughput > 20 tok/s"),
+        (PAPER_SLO, "ttft_mean < 1 s, output_throughput_per_user > 20 tok/s"),
         ("ttft_p99<=450ms", "ttft_p99 <= 0.45 s"),
         ("error_rate<1%", "error_rate < 1 %"),
         ("error_rate<0.012345", "error_rate < 0.012345"),
         ("tpot<12.3456ms", "tpot_mean < 0.0123456 s"),
-        ("requests>5", "requests > 5 req/s"),
+        ("rps>5", "request_throughput > 5 req/s"),
+        ("attainment>=0.95; goodput: ttft:1000 tpot:50", "attainment >= 95 %; goodput: ttft <= 1 s, tpot <= 0.05 s"),
     ],
 )
 def test_written(text, written):
@@ -106,23 +111,55 @@ def test_written(text, written):
     assert str(parse_slo(text)) == written
 
 
-def positive(most: float) -> st.SearchStrategy[float]:
-    return st.floats(1e-9, most, allow_nan=False)
+LIMITABLE = [metric for metric in METRICS.values() if metric.limitable]
 
 
-LATENCY = st.builds(
-    Limit, st.sampled_from(LATENCIES), st.sampled_from(STATS), st.sampled_from(["<", "<="]), positive(1e9)
+@st.composite
+def limits(draw: st.DrawFn, of_each: bool = False) -> Limit:
+    """Any limit that the grammar can write. of_each: one that each request has to keep."""
+    metric = draw(st.sampled_from([m for m in LIMITABLE if not of_each or callable(m.each)]))
+    op: Op = draw(st.sampled_from(("<", "<=") if metric.better == "less" else (">", ">=")))
+    least, most = (0.0, 1.0) if metric.unit == "ratio" else (1e-9, 1e9)
+    stat = draw(st.sampled_from(STATS)) if metric.per_request and not of_each else None
+    return Limit(metric.key, stat, op, draw(st.floats(least, most)))
+
+
+@given(
+    st.lists(limits(), min_size=1, unique_by=lambda limit: limit.name),
+    st.lists(limits(of_each=True), unique_by=lambda limit: limit.name),
 )
-RATE = st.builds(Limit, st.sampled_from(list(RATES)), st.none(), st.sampled_from([">", ">="]), positive(1e30))
-ERRORS = st.builds(Limit, st.just("error_rate"), st.none(), st.sampled_from(["<", "<="]), st.floats(0, 1))
-
-
-@given(st.lists(LATENCY | RATE | ERRORS, min_size=1, unique_by=lambda limit: limit.name))
-def test_round_trip(limits):
+def test_round_trip(limits, goodput):
     """What is written of an SLO is read back as the same SLO."""
-    slo = Slo(tuple(limits))
+    slo = Slo(tuple(limits), tuple(goodput))
     assert parse_slo(str(slo)) == slo
     assert str(parse_slo(str(slo))) == str(slo)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("ttft_p95<1s", "a limit of each request has no p95"),
+        ("itl<50ms", "itl is no figure that a request has one of"),
+        ("throughput>20", "output_throughput is no figure that a request has one of"),
+        ("", "the list of per-request limits is empty"),
+    ],
+)
+def test_refused_limits_of_a_request(text, what):
+    """What a request has no single value of is no limit that it can keep."""
+    with pytest.raises(SloError) as refused:
+        parse_goodput(text)
+    assert (refused.value.what, refused.value.where) == (what, "--goodput")
+
+
+def test_goodput_needs_limits():
+    """A limit on goodput or attainment without per-request limits is refused with the way out; the SLO's own win."""
+    slo = parse_slo("attainment>=0.95")
+    with pytest.raises(SloError) as refused:
+        slo.with_goodput((), "slo")
+    assert "--goodput" in refused.value.hint
+    own, other = parse_goodput("ttft<1s"), parse_goodput("ttft:500 tpot:50")
+    assert slo.with_goodput(own, "slo").goodput == own
+    assert parse_slo("attainment>=0.95; goodput: ttft<1s").with_goodput(other, "slo").goodput == own
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,10 @@ def test_defaults():
     """A spec with no more than a server has the paper's levels and SLO."""
     spec = parse_spec({"server": SERVER}, where="flags")
     assert spec.load.concurrency == (8, 16, 32, 48, 64, 128) == DEFAULT_LEVELS
-    assert (spec.slo, str(spec.limits)) == ("ttft_mean<1s,throughput>20", "ttft_mean < 1 s, throughput > 20 tok/s")
+    assert (spec.slo, str(spec.limits)) == (
+        "ttft_mean<1s,output_throughput_per_user>20",
+        "ttft_mean < 1 s, output_throughput_per_user > 20 tok/s",
+    )
     assert (spec.server.profile, spec.server.endpoint, spec.server.stream) == ("auto", "chat", True)
     assert (spec.load.repeats, spec.load.seed, spec.price.gpus, spec.price.usd_per_hour) == (1, 0, 1, None)
 

@@ -103,9 +103,9 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
                 input_tokens=_total(rows.input_tokens[rows.ok]),
                 output_tokens=_total(rows.output_tokens[rows.ok]),
                 tokens_unknown=int(np.count_nonzero(rows.ok & ~told)),
-                ttft_s=_mean(each.ttft_s),
-                n_ttft=int(np.count_nonzero(~np.isnan(each.ttft_s))),
-                tpot_s=_mean(each.tpot_s),
+                ttft_s=_mean(each["ttft_s"]),
+                n_ttft=int(np.count_nonzero(~np.isnan(each["ttft_s"]))),
+                tpot_s=_mean(each["tpot_s"]),
                 busy_share=float(np.nansum(busy_s[mine])) / all_busy_s if all_busy_s > 0 else None,
             )
         )

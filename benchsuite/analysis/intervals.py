@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from benchsuite.analysis.autocorrelation import autocorrelation, block_length, effective_size
-from benchsuite.analysis.requests import Floats, PerRequest, Repeat, Rows, describe
+from benchsuite.analysis.requests import Floats, LevelRows
 from benchsuite.analysis.steady_state import window
+from benchsuite.metrics import LATENCIES, RATIOS, Metric, Statistic
 from benchsuite.results import Estimate
 
 ALPHA = 0.05
@@ -213,102 +213,92 @@ SEED = 20260101  # of every resampling: the same rows give the same intervals
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-def level_intervals(rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int) -> dict[str, Estimate]:
-    """By name: duration_s, output_tok_s_per_user, output_tok_s, request_per_s, occupancy, decode_tok_s, ttft_mean_s,
-    ttft_p50_s, ttft_p95_s, ttft_p99_s, tpot_mean_s. Empty where nothing was sent.
+def level_intervals(level: LevelRows) -> dict[str, Estimate]:
+    """By Statistic.column, of every metric in WITH_INTERVAL that a level has. Empty where nothing was sent.
 
-    With several runs all are t intervals over runs, which hold what differs between runs. With one, latencies and
-    decode speed get intervals within it, and the run's own figures none.
+    With several runs all are t intervals over runs, which hold what differs between runs. With one, what requests have
+    gets an interval within it, and the run's own figures none.
     """
-    if not runs:
+    if not level.repeats:
         return {}
-    found = _of_runs(rows, runs, concurrency)
     rng = np.random.default_rng(SEED)
-    found["decode_tok_s"] = _decode(each, runs, concurrency, rng)
-    for name, values in (("ttft", each.ttft_s), ("tpot", each.tpot_s)):
-        found[f"{name}_mean_s"] = _mean(rows, values, runs, concurrency)
-    for name, p in _QUANTILES.items():
-        found[f"ttft_{name}_s"] = _quantile(each.ttft_s, runs, name, p, concurrency, rng)
+    found = {"duration_s": t_over_runs(np.array([run.duration_s for run in level.repeats]))}
+    for metric in RATIOS:
+        if not metric.needs_goodput or "good" in level.sums:
+            found[metric.key] = _ratio(level, metric, rng)
+    for metric in LATENCIES:
+        if metric.each != "chunks" and metric.word is not None:
+            found[Statistic(metric, "mean").column] = _mean(level, metric)
+            for stat, p in _QUANTILES.items():
+                found[Statistic(metric, stat).column] = _quantile(level, metric, stat, p, rng)
     return found
 
 
-def _of_runs(rows: Rows, runs: Sequence[Repeat], concurrency: int) -> dict[str, Estimate]:
-    """Figures that a run has one of. Those of all runs together are ratios of sums."""
-    duration_s = np.array([run.duration_s for run in runs])
-    busy_s = np.array([run.flight.integral_s for run in runs])
-    ok = [rows.ok[run.order] for run in runs]
-    n_ok = np.array([float(fine.sum()) for fine in ok])
-    tokens = np.array([_sum(rows.output_tokens[run.order][fine]) for run, fine in zip(runs, ok, strict=True)])
-
-    def over(sums: Floats, users: int = 1) -> Estimate:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            per_run, value = sums / (duration_s * users), float(sums.sum() / (duration_s.sum() * users))
-        return t_over_runs(per_run, value if np.isfinite(value) else None)
-
-    return {
-        "duration_s": t_over_runs(duration_s),
-        "output_tok_s_per_user": over(tokens, concurrency),
-        "output_tok_s": over(tokens),
-        "request_per_s": over(n_ok),
-        "occupancy": _share(over(busy_s, concurrency)),
-    }
+def _ratio(level: LevelRows, metric: Metric, rng: np.random.Generator) -> Estimate:
+    assert metric.ratio is not None
+    (above, *more), below = metric.ratio
+    value, n = level.ratio(metric), len(level.repeats)
+    if metric.share:
+        return _share(level, metric, value)
+    if n == 1 and not more and below in level.sums:  # of its requests alone: no figure of the run
+        parts = [np.nan_to_num(level.sums[name]) for name in (above, below)]
+        order = level.repeats[0].order[parts[1][level.repeats[0].order] > 0]
+        tokens, spans_s = (part[order] for part in parts)
+        return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, level.concurrency), rng)
+    per_run = [level.ratio(metric, run) for run in level.repeats]
+    found = t_over_runs(np.array([np.nan if one is None else one for one in per_run]), value)
+    if metric.unit == "ratio" and found.high is not None:
+        return dataclasses.replace(found, high=min(found.high, 1.0))
+    return found
 
 
-def _share(estimate: Estimate) -> Estimate:
-    """A share's interval ends at 1."""
-    return estimate if estimate.high is None else dataclasses.replace(estimate, high=min(estimate.high, 1.0))
+def _share(level: LevelRows, metric: Metric, value: float | None) -> Estimate:
+    """Wilson's interval with the independent requests of all runs; of several runs no narrower than t over them."""
+    assert metric.ratio is not None
+    counted = level.sums[metric.ratio[0][0]]
+    assert value is not None
+    n_eff = sum(effective_size(counted[run.order]) for run in level.repeats)
+    low, high = wilson(value, max(n_eff, 1.0), float(stats.norm.ppf(1 - ALPHA / 2)))
+    method = f"Wilson, n_eff {n_eff:.0f}"
+    over_runs = t_over_runs(np.array([level.ratio(metric, run) or 0.0 for run in level.repeats]), value)
+    if over_runs.low is not None and over_runs.high is not None:
+        low, high = min(low, over_runs.low), max(high, min(over_runs.high, 1.0))
+        method += f", and {over_runs.method}"
+    return Estimate(value, low, high, len(counted), method)
 
 
-def _sum(tokens: Floats) -> float:
-    known = tokens[~np.isnan(tokens)]
-    return float(known.sum()) if len(known) else np.nan
+def wilson(p: float, n: float, z: float) -> tuple[float, float]:
+    """The score interval of a proportion. Source: Wilson, JASA 22 (1927)."""
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return min((middle - half) / scale, p) if p > 0 else 0.0, max((middle + half) / scale, p) if p < 1 else 1.0
 
 
-def _decode(each: PerRequest, runs: Sequence[Repeat], concurrency: int, rng: np.random.Generator) -> Estimate:
-    tokens, spans_s = np.nan_to_num(each.decode_tokens), np.nan_to_num(each.decode_span_s)
-    if len(runs) == 1:
-        order = runs[0].order[spans_s[runs[0].order] > 0]
-        block = block_for(spans_s[order] / tokens[order], concurrency)
-        return ratio_interval(tokens[order], spans_s[order], block, rng)
-    sums = [(float(tokens[run.order].sum()), float(spans_s[run.order].sum())) for run in runs]
-    above, below = (sum(part) for part in zip(*sums, strict=True))
-    per_run = np.array([t / s if s > 0 else np.nan for t, s in sums])
-    return t_over_runs(per_run, above / below if below > 0 else None)
-
-
-def _mean(rows: Rows, values: Floats, runs: Sequence[Repeat], concurrency: int) -> Estimate:
-    if len(runs) > 1:
-        return _over_runs(values, runs, lambda own: float(own.mean()))
-    order = runs[0].order
-    bounds = window(rows, order, concurrency)
+def _mean(level: LevelRows, metric: Metric) -> Estimate:
+    values = level.each[metric.key]
+    if len(level.repeats) > 1:
+        return _over_runs(level, metric, "mean")
+    run = level.repeats[0]
+    bounds = window(level.rows, run.order, level.concurrency)
     if bounds is None:
         known = values[~np.isnan(values)]
         return none(float(known.mean()) if len(known) else None, len(known), "no interval: one run, never steady")
-    inside = (rows.sent_s[order] >= bounds[0]) & (rows.sent_s[order] <= bounds[1]) & ~np.isnan(values[order])
-    chosen = order[inside]
-    by_completion = chosen[np.argsort(rows.closed_s[chosen], kind="stable")]
+    sent_s = level.rows.sent_s[run.order]
+    chosen = run.order[(sent_s >= bounds[0]) & (sent_s <= bounds[1]) & ~np.isnan(values[run.order])]
+    by_completion = chosen[np.argsort(level.rows.closed_s[chosen], kind="stable")]
     return batch_means(values[by_completion])
 
 
-def _quantile(
-    values: Floats, runs: Sequence[Repeat], name: str, p: float, concurrency: int, rng: np.random.Generator
-) -> Estimate:
-    def observed(own: Floats) -> float:
-        value = describe(own).stat(name)
-        assert value is not None  # nobody asks for a percentile of nothing
-        return value
-
-    if len(runs) > 1:
-        return _over_runs(values, runs, observed)
-    own = values[runs[0].order]
+def _quantile(level: LevelRows, metric: Metric, stat: str, p: float, rng: np.random.Generator) -> Estimate:
+    if len(level.repeats) > 1:
+        return _over_runs(level, metric, stat)
+    own = level.each[metric.key][level.repeats[0].order]
     own = own[~np.isnan(own)]
-    return quantile_interval(own, p, block_for(own, concurrency), rng)
+    return quantile_interval(own, p, block_for(own, level.concurrency), rng)
 
 
-def _over_runs(values: Floats, runs: Sequence[Repeat], of: Callable[[Floats], float]) -> Estimate:
-    """A statistic of each run; its value is that of all runs' values pooled. NaN are left out."""
-    own = [values[run.order] for run in runs]
-    own = [mine[~np.isnan(mine)] for mine in own]
-    every = np.concatenate(own)
-    per_run = np.array([of(mine) if len(mine) else np.nan for mine in own])
-    return t_over_runs(per_run, of(every) if len(every) else None)
+def _over_runs(level: LevelRows, metric: Metric, stat: str) -> Estimate:
+    """A statistic of each run; its value is that of all runs' values pooled."""
+    per_run = [level.distribution(metric, run).stat(stat) for run in level.repeats]
+    each = np.array([np.nan if one is None else one for one in per_run])
+    return t_over_runs(each, level.distribution(metric).stat(stat))

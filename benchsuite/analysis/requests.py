@@ -1,7 +1,8 @@
-"""The repeats of one level apart: each run's duration and its requests in the order in which they were sent. Pure."""
+"""The requests of each level as arrays: its repeats, every request's own figures, and the sums of ratios. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchsuite.errors import PointsError
+from benchsuite.metrics import LATENCIES, Metric, Statistic
 from benchsuite.results import EMPTY, Distribution
+from benchsuite.slo import Limit
 
 PERCENTILES = (50, 90, 95, 99)
 
@@ -47,7 +50,10 @@ COLUMNS = (*_COUNTS, *_TIMES, *_TOKENS, *_TEXTS, "chunk_gap_us")
 class Rows:
     """Requests of one concurrency level, one array element each, all (n,). `*_s` and tokens: float64, NaN if missing.
 
-    statuses: how often each status other than ok occurs. gap_us: a list of microseconds per request.
+    failures: how often each status other than ok occurs. gap_us: a list of microseconds per request. timed: successful
+    and with a token. ends_s: the last token, without a stream the close. decode_span_s, decode_tokens: last token minus
+    first, and the tokens that came in it, where TPOT is defined. single_chunk: several tokens in one piece, which have
+    no pace: TPOT 0 would read as endless speed.
     """
 
     repeat: NDArray[np.int64]
@@ -67,6 +73,11 @@ class Rows:
     n_merged_reads: int
     failures: dict[str, int]
     gap_us: pa.ChunkedArray
+    timed: Bools
+    ends_s: Floats
+    decode_span_s: Floats
+    decode_tokens: Floats
+    single_chunk: Bools
 
     def gaps_of(self, mask: Bools) -> NDArray[np.int32]:
         """The pooled gaps of the rows in `mask`: (sum of their lengths,) microseconds."""
@@ -77,6 +88,11 @@ class Rows:
         """The gaps of one row in seconds."""
         gaps = self.gap_us[index].values
         return np.empty(0) if gaps is None else gaps.to_numpy(zero_copy_only=False).astype(np.float64) * 1e-6
+
+    def gap_counts(self) -> NDArray[np.int64]:
+        """(n,) gaps of each row."""
+        counts: NDArray[np.int64] = pc.fill_null(pc.list_value_length(self.gap_us), 0).to_numpy().astype(np.int64)
+        return counts
 
 
 def as_table(requests: Any) -> pa.Table:
@@ -110,16 +126,21 @@ def rows_of(table: pa.Table, concurrency: int) -> Rows:
     counted = pc.value_counts(status.filter(pa.array(~ok))).to_pylist()
     gaps = part["chunk_gap_us"]
     times = {name: _floats(part[name]) for name in (*_TIMES, *_TOKENS)}
+    first_s, last_s, tokens = times["first_token_s"], times["last_token_s"], times["output_tokens"]
+    streamed, span_s = ~np.isnan(first_s), last_s - first_s
+    timed = ok & (tokens != 0)
+    several = timed & streamed & (tokens >= 2)
+    paced = several & (span_s > 0)
     return Rows(
         repeat=part["repeat"].to_numpy().astype(np.int64),
         scheduled_s=times["scheduled_s"],
         sent_s=times["sent_s"],
-        first_s=times["first_token_s"],
+        first_s=first_s,
         answer_s=times["first_answer_s"],
-        last_s=times["last_token_s"],
+        last_s=last_s,
         closed_s=times["closed_s"],
         input_tokens=times["input_tokens"],
-        output_tokens=times["output_tokens"],
+        output_tokens=tokens,
         asked_tokens=times["asked_output_tokens"],
         ok=ok,
         from_usage=_equals(part["token_source"], "usage"),
@@ -129,6 +150,11 @@ def rows_of(table: pa.Table, concurrency: int) -> Rows:
         failures={item["values"]: item["counts"] for item in sorted(counted, key=lambda item: -item["counts"])},
         # a column of nothing but None has no list type to flatten
         gap_us=gaps.cast(pa.list_(pa.int32())) if pa.types.is_null(gaps.type) else gaps,
+        timed=timed,
+        ends_s=np.where(streamed, last_s, times["closed_s"]),
+        decode_span_s=np.where(paced, span_s, np.nan),
+        decode_tokens=np.where(paced, tokens - 1, np.nan),
+        single_chunk=several & ~paced,
     )
 
 
@@ -142,60 +168,30 @@ def _equals(column: pa.ChunkedArray, text: str) -> Bools:
     return same
 
 
-@dataclass(frozen=True, slots=True)
-class PerRequest:
-    """Derived per request: (n,) arrays, NaN where undefined, and for requests that failed."""
-
-    ttft_s: Floats
-    ttfa_s: Floats
-    e2e_s: Floats
-    tpot_s: Floats
-    decode_span_s: Floats  # last token minus first, where TPOT is defined
-    decode_tokens: Floats  # the tokens that came in it
-    n_bursts: int
-
-
-def per_request(rows: Rows) -> PerRequest:
-    """Every request's own figures; docs/METHODS.md defines them."""
-    nan = np.nan
-    tokens = rows.output_tokens
-    ok, empty, streamed = rows.ok, tokens == 0, ~np.isnan(rows.first_s)
-    timed = ok & ~empty
-    ends_s = np.where(streamed, rows.last_s, rows.closed_s)
-    span_s = rows.last_s - rows.first_s
-    several = timed & streamed & (tokens >= 2)
-    paced = several & (span_s > 0)  # one burst has no pace: TPOT 0 would read as endless speed
-    return PerRequest(
-        ttft_s=np.where(timed, rows.first_s - rows.sent_s, nan),
-        ttfa_s=np.where(timed, rows.answer_s - rows.sent_s, nan),
-        e2e_s=np.where(timed, ends_s - rows.sent_s, nan),
-        tpot_s=np.where(paced, span_s, nan) / np.where(paced, tokens - 1, nan),
-        decode_span_s=np.where(paced, span_s, nan),
-        decode_tokens=np.where(paced, tokens - 1, nan),
-        n_bursts=int(np.count_nonzero(several & ~paced)),
-    )
+def per_request(rows: Rows) -> dict[str, Floats]:
+    """By key of metrics.LATENCIES: (n,) the value of every request, NaN where it is not defined."""
+    found: dict[str, Floats] = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for metric in LATENCIES:
+            if callable(metric.each):
+                values = metric.each(rows)
+                counted = np.isfinite(values) & (True if metric.of_failed else rows.timed)
+                found[metric.key] = np.where(counted, values, np.nan)
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """max_count: most requests at once. integral_s: the integral of the number in flight over time, request-seconds."""
+def in_flight(sent_s: Floats, closed_s: Floats) -> tuple[int, float]:
+    """The most requests in flight at once, and the integral of their number over time in request-seconds.
 
-    max_count: int
-    integral_s: float
-
-
-def sweep(sent_s: Floats, closed_s: Floats) -> InFlight:
-    """The number in flight as a step function of time, walked once.
-
-    sent_s, closed_s: (n,) seconds, no NaN. A request that closes at the very moment another is sent does not overlap
-    it: the virtual user that waits for the one sends the other.
+    sent_s, closed_s: (n,) seconds, no NaN. The number is a step function of time, walked once. A request that closes at
+    the very moment another is sent does not overlap it: the virtual user that waits for the one sends the other.
     """
     times_s = np.concatenate([sent_s, closed_s])
     steps = np.repeat(np.array([1, -1]), len(sent_s))
     order = np.lexsort((steps, times_s))  # departures before arrivals at the same moment
     count = np.cumsum(steps[order])
     integral_s = float(np.dot(count[:-1], np.diff(times_s[order]))) if len(count) else 0.0
-    return InFlight(max_count=int(count.max(initial=0)), integral_s=integral_s)
+    return int(count.max(initial=0)), integral_s
 
 
 def overlap_s(sent_s: Floats, closed_s: Floats, start_s: float, end_s: float) -> float:
@@ -207,13 +203,14 @@ def overlap_s(sent_s: Floats, closed_s: Floats, start_s: float, end_s: float) ->
 class Repeat:
     """One repeat of a level. duration_s: first send to last close. order: (n,) places of its rows, by send time.
 
-    flight: of the requests with a beginning and an end.
+    max_in_flight, in_flight_s: as `in_flight` has them, of the requests with a beginning and an end.
     """
 
     repeat: int
     duration_s: float
     order: NDArray[np.intp]
-    flight: InFlight
+    max_in_flight: int
+    in_flight_s: float
 
 
 def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
@@ -225,13 +222,95 @@ def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
         sent_s, closed_s = rows.sent_s[mine], rows.closed_s[mine]
         if np.isnan(sent_s).all():
             continue
-        timed = ~np.isnan(sent_s) & ~np.isnan(closed_s)
-        found.append(
-            Repeat(
-                repeat=int(repeat),
-                duration_s=float(np.nanmax(latest_s[mine]) - np.nanmin(sent_s)),
-                order=mine[np.argsort(sent_s, kind="stable")],  # never sent: NaN, last
-                flight=sweep(sent_s[timed], closed_s[timed]),
-            )
-        )
+        ended = ~np.isnan(sent_s) & ~np.isnan(closed_s)
+        duration_s = float(np.nanmax(latest_s[mine]) - np.nanmin(sent_s))
+        order = mine[np.argsort(sent_s, kind="stable")]  # never sent: NaN, last
+        found.append(Repeat(int(repeat), duration_s, order, *in_flight(sent_s[ended], closed_s[ended])))
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelRows:
+    """The requests of one level, as every metric needs them.
+
+    each: `per_request`. sums: (n,) by the names in Metric.ratio, NaN where not known; without `good` where no
+    per-request limits are given, or no request tells what they limit.
+    """
+
+    concurrency: int
+    rows: Rows
+    repeats: tuple[Repeat, ...]
+    each: dict[str, Floats]
+    sums: dict[str, Floats]
+
+    def total(self, name: str, repeat: Repeat | None = None) -> float | None:
+        """The sum of `name` over the requests of all repeats, or of one; None if nothing is known."""
+        if name in ("duration_s", "user_s"):
+            seconds = sum(one.duration_s for one in ((repeat,) if repeat else self.repeats))
+            return seconds * (self.concurrency if name == "user_s" else 1) if seconds > 0 else None
+        if name not in self.sums:
+            return None
+        values = self.sums[name] if repeat is None else self.sums[name][repeat.order]
+        known = values[~np.isnan(values)]
+        return float(known.sum()) if len(known) else None
+
+    def ratio(self, metric: Metric, repeat: Repeat | None = None) -> float | None:
+        """A metric that is a ratio of sums; None where a sum is not known, or there is nothing below the line."""
+        assert metric.ratio is not None
+        parts, below = [self.total(name, repeat) for name in metric.ratio[0]], self.total(metric.ratio[1], repeat)
+        known = [part for part in parts if part is not None]
+        return sum(known) / below if below and len(known) == len(parts) else None
+
+    def distribution(self, metric: Metric, repeat: Repeat | None = None) -> Distribution:
+        """A metric that each request has."""
+        if metric.each != "chunks":
+            return describe(self.each[metric.key] if repeat is None else self.each[metric.key][repeat.order])
+        mask = self.rows.ok
+        if repeat is not None:
+            mask = np.zeros_like(mask)
+            mask[repeat.order] = self.rows.ok[repeat.order]
+        return describe(self.rows.gaps_of(mask), scale=1e-6)
+
+
+def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRows]:
+    """Every level, ascending. requests: as for `as_table`. goodput: the limits that each request has to keep."""
+    table = as_table(requests)
+    for level in levels(table):
+        rows = rows_of(table, level)
+        each, ok = per_request(rows), rows.ok
+        sums = {
+            "issued": np.ones(len(ok)),
+            "ok": ok.astype(np.float64),
+            "failed": (~ok).astype(np.float64),
+            "input_tokens": np.where(ok, rows.input_tokens, np.nan),
+            "output_tokens": np.where(ok, rows.output_tokens, np.nan),
+            "decode_tokens": rows.decode_tokens,
+            "decode_span_s": rows.decode_span_s,
+            "in_flight_s": np.nan_to_num(rows.closed_s - rows.sent_s),
+        }
+        good = _good(rows, each, goodput)
+        if good is not None:
+            sums["good"] = good.astype(np.float64)
+        yield LevelRows(level, rows, repeats_of(rows), each, sums)
+
+
+def _good(rows: Rows, each: dict[str, Floats], limits: Sequence[Limit]) -> Bools | None:
+    good = rows.ok.copy()
+    for limit in limits:
+        values = each[limit.metric]
+        kept = limit.holds(values)  # false where the value is not known
+        if limit.metric == "tpot_s":  # no time passes after the first token, as vLLM's goodput has it
+            kept |= rows.ok & ((rows.output_tokens == 1) | rows.single_chunk)
+        if rows.ok.any() and not (kept | ~np.isnan(values)).any():
+            return None
+        good &= kept
+    return good if limits else None
+
+
+def by_repeat(level: LevelRows, statistic: Statistic, usd_per_hour: float | None = None) -> Floats:
+    """(repeats,) the figure of each repeat, ascending, in its base unit; NaN where it is not known.
+
+    usd_per_hour: the whole machine's. Costs without a price are those at a dollar an hour: ratios do not change.
+    """
+    found = [statistic.of_repeat(level, repeat, usd_per_hour) for repeat in level.repeats]
+    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.results import Estimate
-from benchsuite.slo import LATENCIES, Limit
+from benchsuite.slo import Limit
 
 MIN_LEVELS = 4  # three parameters, and one level more to be wrong about
 MIN_BULGE = 0.05  # of the scaled axis; what bends less is a straight line
@@ -114,8 +114,6 @@ def knee(levels: Sequence[int], output_tok_s: Sequence[float]) -> int | None:
     return levels[best] if above[best] > MIN_BULGE else None
 
 
-FALLING = ("throughput", "decode")  # per user: falls as users are added
-RISING = (*LATENCIES, "error_rate")  # the system's own rates have no such direction, and so no boundary
 MIN_RUNS = 3
 DRAWS = 1000
 
@@ -139,9 +137,10 @@ def crossing(levels: Sequence[int], values: Sequence[float], limit: Limit) -> fl
     """
     from scipy.optimize import isotonic_regression
 
-    if limit.metric not in (*FALLING, *RISING):
-        raise ValueError(f"{limit.metric} neither falls nor rises with users by its nature")
-    smooth = isotonic_regression(np.asarray(values, float), increasing=limit.metric in RISING).x
+    trend = limit.statistic.metric.with_users
+    if trend is None:
+        raise ValueError(f"{limit.name} neither falls nor rises with users by its nature")
+    smooth = isotonic_regression(np.asarray(values, float), increasing=trend == "rises").x
     broken = next((i for i, value in enumerate(smooth) if not limit.holds(float(value))), None)
     if broken is None:
         return None

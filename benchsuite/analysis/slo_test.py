@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import stats
 
 from benchsuite.analysis.autocorrelation import effective_size
 from benchsuite.analysis.intervals import BlockSums, block_for, block_sums
-from benchsuite.analysis.requests import Bools, Floats, PerRequest, Repeat, Rows
+from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows
 from benchsuite.slo import Limit
 
 CONFIDENCE = 0.99
@@ -73,12 +71,6 @@ def tail_verdict(n: int, violations: int, p: float, n_eff: float, confidence: fl
 
 
 _FAR = 50.0  # e^50 is beyond any limit
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +87,7 @@ class SloResampling:
     """One level, ready to be resampled.
 
     runs: per repeat the block sums of wall time, then of what is above and below the line of each limit's figure.
-    tails: by limit, None where the limit is no percentile.
+    tails: by limit, None where the limit is not one on a share of requests, as percentiles and attainment are.
     """
 
     concurrency: int
@@ -118,7 +110,7 @@ class SloResampling:
     def stretched(self, total: Floats, factor: Floats) -> Floats:
         """The draws with their distance from what was measured times `factor` (draws,), in logs; counts stay."""
         measured = sum(run.sums.mean(axis=0) * run.n_blocks for run in self.runs)
-        counts = [limit.metric == "error_rate" or tail_share(limit) is not None for limit in self.limits]
+        counts = [limit.statistic.metric.share or limit.share is not None for limit in self.limits]
         fixed = np.array([False, *np.repeat(counts, 2)]) | (measured <= 0)
         ratio = np.where(total > 0, total, measured) / np.where(measured > 0, measured, 1.0)
         logs = np.clip(np.log(np.where(fixed, 1.0, ratio)) * factor[:, None], -_FAR, _FAR)
@@ -130,87 +122,70 @@ class SloResampling:
         columns = []
         for i, limit in enumerate(self.limits):
             above, below = total[:, 1 + 2 * i], total[:, 2 + 2 * i]
-            share = tail_share(limit)
-            if share is None:
-                value = above / np.where(below > 0, below, 1.0)
-                columns.append((below > 0) & _COMPARE[limit.op](value, limit.value))
+            if limit.share is None:
+                columns.append((below > 0) & limit.holds(above / np.where(below > 0, below, 1.0)))
             else:
-                columns.append((below > 0) & (above >= share * below * (1 - 1e-12)))
+                columns.append((below > 0) & (above >= limit.share * below * (1 - 1e-12)))
         kept: Bools = np.column_stack(columns) if columns else np.ones((len(total), 0), dtype=np.bool_)
         return kept
 
 
-def tail_share(limit: Limit) -> float | None:
-    """0.99 for p99, 1 for max, None for means and rates."""
-    if limit.stat is None or limit.stat == "mean":
-        return None
-    return 1.0 if limit.stat == "max" else int(limit.stat[1:]) / 100
-
-
-def slo_resampling(
-    rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int, limits: Sequence[Limit]
-) -> SloResampling:
+def slo_resampling(level: LevelRows, limits: Sequence[Limit]) -> SloResampling:
     """The block sums of one level. Blocks are as long as TTFT, TPOT or duration ask for."""
-    parts = [_columns(rows, each, limit) for limit in limits]
-    durations_s = np.nan_to_num(rows.closed_s - rows.sent_s)
+    parts = [_columns(level, limit) for limit in limits]
+    durations_s = np.nan_to_num(level.rows.closed_s - level.rows.sent_s)
     found = []
-    for run in runs:
+    for run in level.repeats:
         mine = durations_s[run.order]
         share = mine / mine.sum() if mine.sum() > 0 else np.full(len(mine), 1 / len(mine))
         duration_s = share * run.duration_s
+        own = {"duration_s": duration_s, "user_s": duration_s * level.concurrency}
         columns = [duration_s]
-        for limit, (above, below) in zip(limits, parts, strict=True):
-            columns += [above[run.order], _below(limit, duration_s, concurrency) if below is None else below[run.order]]
-        known = [values[~np.isnan(values)] for values in (each.ttft_s[run.order], each.tpot_s[run.order], mine)]
-        block = max(block_for(values, concurrency) for values in known if len(values))
+        for above, below in parts:
+            columns += [above[run.order], own[below] if isinstance(below, str) else below[run.order]]
+        each = (level.each["ttft_s"][run.order], level.each["tpot_s"][run.order], mine)
+        known = [values[~np.isnan(values)] for values in each]
+        block = max(block_for(values, level.concurrency) for values in known if len(values))
         found.append(block_sums(np.column_stack(columns), block))
     return SloResampling(
-        concurrency=concurrency,
+        concurrency=level.concurrency,
         limits=tuple(limits),
-        repeats=tuple(run.repeat for run in runs),
+        repeats=tuple(run.repeat for run in level.repeats),
         runs=tuple(found),
-        tails=tuple(_tail(limit, *part, runs) for limit, part in zip(limits, parts, strict=True)),
+        tails=tuple(_tail(limit, *part, level.repeats) for limit, part in zip(limits, parts, strict=True)),
     )
 
 
-def _below(limit: Limit, duration_s: Floats, concurrency: int) -> Floats:
-    return duration_s * concurrency if limit.metric == "throughput" else duration_s
-
-
-def _columns(rows: Rows, each: PerRequest, limit: Limit) -> tuple[Floats, Floats | None]:
-    """Per request: what is summed above and below the line; below None: the wall time."""
-    match limit.metric:
-        case "throughput" | "output":
-            return np.nan_to_num(np.where(rows.ok, rows.output_tokens, 0.0)), None
-        case "requests":
-            return rows.ok.astype(np.float64), None
-        case "decode":
-            return np.nan_to_num(each.decode_tokens), np.nan_to_num(each.decode_span_s)
-        case "error_rate":
-            return (~rows.ok).astype(np.float64), np.ones(len(rows.ok))
-        case "itl":
-            return _gaps(rows, limit)
-    latencies = {"ttft": each.ttft_s, "ttfa": each.ttfa_s, "tpot": each.tpot_s, "e2e": each.e2e_s}
-    values = latencies[limit.metric]
+def _columns(level: LevelRows, limit: Limit) -> tuple[Floats, Floats | str]:
+    """Per request: what is summed above and below the line; below as text: what a run has, not a request."""
+    metric, n = limit.statistic.metric, len(level.rows.ok)
+    if metric.ratio is not None:
+        above, below = metric.ratio
+        if any(name not in level.sums for name in above):  # no request tells: nothing keeps the limit
+            return np.zeros(n), np.zeros(n)
+        total = sum((np.nan_to_num(level.sums[name]) for name in above), start=np.zeros(n))
+        return total, np.nan_to_num(level.sums[below]) if below in level.sums else below
+    if metric.each == "chunks":
+        return _gaps(level.rows, limit)
+    values = level.each[metric.key]
     known = ~np.isnan(values)
-    if tail_share(limit) is None:
+    if limit.share is None:
         return np.nan_to_num(values), known.astype(np.float64)
-    return (known & _COMPARE[limit.op](np.nan_to_num(values), limit.value)).astype(np.float64), known.astype(np.float64)
+    return (known & limit.holds(np.nan_to_num(values))).astype(np.float64), known.astype(np.float64)
 
 
 def _gaps(rows: Rows, limit: Limit) -> tuple[Floats, Floats]:
     """The same for the gaps between chunks, which a request has many of."""
-    lengths = pc.fill_null(pc.list_value_length(rows.gap_us), 0).to_numpy().astype(np.int64)
+    lengths = rows.gap_counts()
     gaps_s = rows.gaps_of(np.ones(len(rows.ok), dtype=np.bool_)) * 1e-6
-    counted = gaps_s if tail_share(limit) is None else _COMPARE[limit.op](gaps_s, limit.value).astype(np.float64)
+    counted = gaps_s if limit.share is None else limit.holds(gaps_s).astype(np.float64)
     running = np.concatenate([[0.0], np.cumsum(counted)])
     ends = np.cumsum(lengths)
     return np.where(rows.ok, running[ends] - running[ends - lengths], 0.0), np.where(rows.ok, lengths, 0).astype(float)
 
 
-def _tail(limit: Limit, above: Floats, below: Floats | None, runs: Sequence[Repeat]) -> TailCount | None:
-    share = tail_share(limit)
-    if share is None or share == 1 or below is None:
+def _tail(limit: Limit, above: Floats, below: Floats | str, runs: Sequence[Repeat]) -> TailCount | None:
+    if limit.share in (None, 1) or isinstance(below, str):
         return None
     n = violations = 0
     n_eff = 0.0

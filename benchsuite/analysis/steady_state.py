@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.requests import Bools, Floats, PerRequest, Repeat, Rows, describe, overlap_s
+from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, describe, overlap_s
 from benchsuite.results import Finding, SteadyWindow
 
 MIN_VALUES = 100  # below, neither question has an answer
@@ -111,11 +110,12 @@ HALF_SURE = 0.01  # beside a cut that is the latest possible, which noise alone 
 LEAST_CHANGE = 0.10
 
 
-def check_settling(rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurrency: int) -> tuple[Finding, ...]:
+def check_settling(level: LevelRows) -> tuple[Finding, ...]:
     """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send."""
-    unsettled, drifted = [], []
-    for name, values in (("TTFT", each.ttft_s), ("TPOT", each.tpot_s)):
-        changes = [_change(series) for run in runs if len(series := _by_completion(rows, values, run))]
+    unsettled, drifted, runs = [], [], level.repeats
+    for name in ("TTFT", "TPOT"):
+        values = level.each[f"{name.lower()}_s"]
+        changes = [_change(series) for run in runs if len(series := _by_completion(level.rows, values, run))]
         unsettled += [name] * any(change is None for change in changes)
         moved = [change for change in changes if change]
         if moved:
@@ -124,10 +124,12 @@ def check_settling(rows: Rows, each: PerRequest, runs: Sequence[Repeat], concurr
     if unsettled:
         finding = f"{' and '.join(unsettled)} never settled: the first half of a run is unlike its second"
         remedy = "warm up longer, or measure longer; the mean depends on when the run was stopped"
-        found.append(Finding("no_steady_state", finding, remedy, concurrency))
+        found.append(Finding("no_steady_state", finding, remedy, level.concurrency))
     if drifted:
         remedy = "look for throttling, other work on the machine, a filling cache; then repeat the level"
-        found.append(Finding("drift", f"after warming up the run drifted: {', '.join(drifted)}", remedy, concurrency))
+        found.append(
+            Finding("drift", f"after warming up the run drifted: {', '.join(drifted)}", remedy, level.concurrency)
+        )
     return tuple(found)
 
 
@@ -151,11 +153,9 @@ def _change(values: Floats) -> float | None:
     return after.change_ratio
 
 
-def steady_window(rows: Rows, concurrency: int, ttft_s: Floats) -> SteadyWindow | None:
-    """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one.
-
-    ttft_s: (n,) per row, NaN where undefined.
-    """
+def steady_window(level: LevelRows) -> SteadyWindow | None:
+    """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one."""
+    rows, concurrency = level.rows, level.concurrency
     duration_s = tokens = busy_s = 0.0
     inside = np.zeros(len(rows.ok), dtype=np.bool_)
     for repeat in np.unique(rows.repeat):
@@ -178,7 +178,7 @@ def steady_window(rows: Rows, concurrency: int, ttft_s: Floats) -> SteadyWindow 
         output_tok_s=tokens / duration_s if len(lengths) else None,
         # tokens over the mean length, not finished requests: long ones that the window cuts count for their part
         request_per_s=tokens / duration_s * len(lengths) / total if total else None,
-        ttft_s=describe(ttft_s[inside]),
+        ttft_s=describe(level.each["ttft_s"][inside]),
         occupancy=busy_s / (duration_s * concurrency),
     )
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchsuite.analysis.requests import Floats, Repeat, Rows
+from benchsuite.analysis.requests import Floats, LevelRows
 from benchsuite.manifest import RunManifest
 
 Window = tuple[float, float]
@@ -24,11 +24,11 @@ _LEAST_GAP_S = 0.5
 _TEXTS = ("source", "uuid", "error")
 
 
-def level_windows(rows: Rows, runs: Sequence[Repeat]) -> tuple[Window, ...]:
+def level_windows(level: LevelRows) -> tuple[Window, ...]:
     """[first send, last close] of each repeat of a level."""
     found = []
-    for run in runs:
-        start_s = float(np.nanmin(rows.sent_s[run.order]))
+    for run in level.repeats:
+        start_s = float(np.nanmin(level.rows.sent_s[run.order]))
         found.append((start_s, start_s + run.duration_s))
     return tuple(found)
 

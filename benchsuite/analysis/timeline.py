@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from benchsuite.analysis.requests import Bools, Floats, Rows
 
@@ -69,7 +67,7 @@ def _tokens(rows: Rows, mine: Bools) -> tuple[Floats, Floats]:
     counted = mine & rows.ok & (rows.output_tokens > 0)
     streamed = counted & ~np.isnan(rows.first_s)
     whole = counted & ~streamed
-    lengths = _lengths(rows)[streamed]
+    lengths = rows.gap_counts()[streamed]
     gaps_s = rows.gaps_of(streamed).astype(np.float64) * 1e-6
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.intp) if len(lengths) else lengths
     # cumulative gaps within each request: the running sum less what it was where the request began
@@ -79,9 +77,3 @@ def _tokens(rows: Rows, mine: Bools) -> tuple[Floats, Floats]:
     at_s = np.concatenate([rows.first_s[streamed], later_s, rows.closed_s[whole]])
     tokens = np.concatenate([per_chunk, np.repeat(per_chunk, lengths), rows.output_tokens[whole]])
     return at_s, tokens
-
-
-def _lengths(rows: Rows) -> NDArray[np.int64]:
-    """(n,) gaps of each request."""
-    counts: NDArray[np.int64] = pc.fill_null(pc.list_value_length(rows.gap_us), 0).to_numpy().astype(np.int64)
-    return counts

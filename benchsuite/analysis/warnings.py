@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchsuite.analysis.requests import Rows
+from benchsuite.analysis.requests import LevelRows, Rows
 from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.results import Finding, GpuUse, PointSummary, SteadyWindow
@@ -30,20 +30,19 @@ MIN_OCCUPANCY = 0.95
 
 
 def check_rows(
-    rows: Rows,
+    level: LevelRows,
     *,
-    concurrency: int,
     fixed_length: bool,
-    n_bursts: int,
     max_in_flight: int | None,
-    little_error: float | None,
+    littles_law_error: float | None,
     occupancy: float | None,
     steady: SteadyWindow | None,
 ) -> tuple[Finding, ...]:
     """Every warning that the rows of one level give rise to."""
+    rows, concurrency = level.rows, level.concurrency
     found = [
-        *_loop(rows, concurrency, max_in_flight, little_error, occupancy, steady),
-        *_answers(rows, fixed_length, n_bursts),
+        *_loop(rows, concurrency, max_in_flight, littles_law_error, occupancy, steady),
+        *_answers(rows, fixed_length, int(np.count_nonzero(rows.single_chunk))),
         *_tokens(rows),
     ]
     return tuple(Finding(code, finding, remedy, concurrency) for code, finding, remedy in found)

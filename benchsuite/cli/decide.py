@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\b
 Examples:
-  benchsuite decide results/RUN --slo "ttft_p95<500ms,throughput>20"
+  benchsuite decide results/RUN --slo "ttft_p95<500ms,output_throughput_per_user>20"
   benchsuite decide results/A results/B --preset h100-low --json
   benchsuite decide --levels-csv docs/examples/paper_table4.csv --usd-per-hour 1.58
 """,

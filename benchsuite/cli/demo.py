@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 _LEVELS, _REQUESTS, _TOKENS = [1, 4, 8, 16, 32, 64], 96, 96
-_SLO = "ttft_mean<1s,throughput>50"
+_SLO = "ttft_mean<1s,output_throughput_per_user>50"
 _USD_PER_HOUR = 0.10
 
 

@@ -21,7 +21,7 @@ def _levels(_: click.Context, __: click.Parameter, value: str | None) -> list[in
 @click.command(
     epilog="""\b
 Examples:
-  benchsuite gate results/mine --slo 'ttft_p95<500ms,throughput>20' --levels 16
+  benchsuite gate results/mine --slo 'ttft_p95<500ms,output_throughput_per_user>20' --levels 16
   benchsuite gate results/new --baseline results/main --max-regression ttft_p95=10%,cost=5%
   benchsuite gate results/new --baseline results/main --junit gate.xml --summary gate.md
 """

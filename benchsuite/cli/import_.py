@@ -36,7 +36,7 @@ Examples:
 @click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.")
 @click.option("--preset", help="A bundled price instead; see `benchsuite cost --list-presets`.")
 @click.option("--gpus", type=int, help="GPUs that served the model.  [default: 1]")
-@click.option("--slo", help="Limits that must hold.  [default: ttft_mean<1s,throughput>20]")
+@click.option("--slo", help="Limits that must hold.  [default: ttft_mean<1s,output_throughput_per_user>20]")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The run folder, a new one.")
 @click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
 def command(

@@ -71,7 +71,7 @@ def output_option(words: str = "The run folder.  [default: results/<run_id>]", *
 
 
 def slo_option(
-    words: str = "Limits that must hold.  [default: the run's; of a table ttft_mean<1s,throughput>20]",
+    words: str = "Limits that must hold.  [default: the run's; of a table ttft_mean<1s,output_throughput_per_user>20]",
 ) -> Decorator:
     return click.option("--slo", help=words)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN, none
-from benchsuite.analysis.slo_test import SloResampling, tail_share, tail_verdict
+from benchsuite.analysis.slo_test import SloResampling, tail_verdict
 from benchsuite.analysis.warnings import check_levels
 from benchsuite.economics.cost import HourPrice, cost_intervals, hour_at, point_cost
 from benchsuite.results import (
@@ -24,7 +24,7 @@ from benchsuite.results import (
     PointSummary,
     SloVerdict,
 )
-from benchsuite.slo import LATENCIES, Limit, Slo
+from benchsuite.slo import MAX_ERROR_RATE, Limit, Slo
 from benchsuite.spec import PriceSpec
 
 MET, NOT_MET = 0.95, 0.05
@@ -72,7 +72,7 @@ def chances(
     drawn = resample(levels, draws=draws, seed=seed)
     p_met, p_steady, feasible, wall = {}, {}, [], []
     for one in drawn:
-        steady = np.array([not _is_tail(limit.stat) for limit in one.level.limits], dtype=np.bool_)
+        steady = np.array([tail is None for tail in one.level.tails], dtype=np.bool_)
         p_met[one.level.concurrency] = float(one.feasible.mean())
         p_steady[one.level.concurrency] = float(one.kept[:, steady].all(axis=1).mean())
         feasible.append(one.feasible)
@@ -140,10 +140,6 @@ def _picked(levels: Sequence[int], feasible: NDArray[np.bool_], wall: NDArray[np
     return {level: float(np.mean(decided & (choice == i))) for i, level in enumerate(levels)}
 
 
-def _is_tail(stat: str | None) -> bool:
-    return stat is not None and stat not in ("mean", "max")
-
-
 def _list(levels: Sequence[int]) -> str:
     return ", ".join(str(level) for level in levels)
 
@@ -172,33 +168,15 @@ def slo_verdict(
 
 
 def _tail_verdict(level: SloResampling, index: int) -> SloVerdict:
-    tail, share = level.tails[index], tail_share(level.limits[index])
+    tail, share = level.tails[index], level.limits[index].share
     assert tail is not None
     assert share is not None
     return tail_verdict(tail.n, tail.violations, share, tail.n_eff)
 
 
-MAX_ERROR_RATE = Limit("error_rate", None, "<=", 0.01)
-
-
 def measured(point: PointSummary, limit: Limit) -> float | None:
     """The figure of `point` that `limit` speaks of, in the limit's unit. None if it is not known."""
-    if limit.metric in LATENCIES:
-        fields = {"ttft": "ttft_s", "ttfa": "ttfa_s", "tpot": "tpot_s", "e2e": "e2e_s", "itl": "itl_s"}
-        value: float | None = getattr(point, fields[limit.metric]).stat(limit.stat or "mean")
-        return value
-    match limit.metric:
-        case "throughput":
-            return point.output_tok_s_per_user
-        case "decode":
-            return point.decode_tok_s
-        case "output":
-            return point.output_tok_s
-        case "requests":
-            return point.request_per_s
-        case "error_rate":
-            return point.error_rate
-    raise ValueError(f"no figure for the limit {limit}")
+    return limit.statistic.of_point(point)
 
 
 def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncertainty = NOT_RESAMPLED) -> EvaluatedLevel:
@@ -209,7 +187,7 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncerta
     found: from resampling the runs, where there are runs.
     """
     misses, unknown = [], []
-    for limit in limits_of(slo):
+    for limit in slo.effective:
         value = measured(point, limit)
         if value is not None and not limit.holds(value):
             misses.append(f"{limit} missed: {limit.show(value)}")
@@ -229,13 +207,7 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncerta
 
 def _of_one_run(point: PointSummary) -> dict[str, Estimate]:
     """For a level of a points table: what it tells, without intervals."""
-    told = {
-        "duration_s": point.duration_s,
-        "output_tok_s_per_user": point.output_tok_s_per_user,
-        "output_tok_s": point.output_tok_s,
-        "request_per_s": point.request_per_s,
-        "ttft_mean_s": point.ttft_s.mean,
-    }
+    told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
     return {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
 
 
@@ -320,12 +292,6 @@ def _safest(choice: EvaluatedLevel, feasible: Sequence[EvaluatedLevel]) -> Evalu
     return min(near, key=lambda j: j.point.concurrency)
 
 
-def limits_of(slo: Slo) -> tuple[Limit, ...]:
-    """The limits that a level is held against: the SLO's, and at most 1 % errors where it does not limit them."""
-    own = any(limit.metric == "error_rate" for limit in slo.limits)
-    return slo.limits if own else (*slo.limits, MAX_ERROR_RATE)
-
-
 def _expense(j: EvaluatedLevel) -> float | None:
     """What is to be least: the cost, or the duration where no price is known or the hour is free."""
     return j.cost.cost_usd or j.point.duration_s
@@ -353,7 +319,7 @@ def _binding(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo: Slo)
     stopped = stopped_level(choice, judged)
     if stopped is not None:
         point = stopped.point
-        missed = [limit for limit in limits_of(slo) if _miss(point, limit)]
+        missed = [limit for limit in slo.effective if _miss(point, limit)]
         if missed:
             return str(max(missed, key=lambda limit: _miss(point, limit) or 0.0))
         return "; ".join(stopped.unknown)
@@ -386,7 +352,7 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], slo: Slo, found: 
         return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
 
     def distance(j: EvaluatedLevel) -> tuple[float, int, tuple[float, int]]:
-        return max((_miss(j.point, limit) or 0.0 for limit in limits_of(slo)), default=0.0), len(j.unknown), _order(j)
+        return max((_miss(j.point, limit) or 0.0 for limit in slo.effective), default=0.0), len(j.unknown), _order(j)
 
     nearest = min(judged, key=distance)
     doubts = (*nearest.misses, *nearest.unknown) or ("it has no duration",)

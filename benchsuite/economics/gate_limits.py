@@ -13,20 +13,14 @@ import numpy as np
 from scipy import stats
 
 from benchsuite.analysis.intervals import ALPHA
-from benchsuite.analysis.metrics import MeasuredLevel, by_run
 from benchsuite.analysis.regression import ONE_RUN_CV, ONE_RUN_CV_TAIL, Verdict, repeats_needed
-from benchsuite.analysis.requests import Floats
-from benchsuite.analysis.slo_test import SloResampling, n_min, tail_share, tail_verdict
+from benchsuite.analysis.requests import Floats, by_repeat
+from benchsuite.analysis.slo_test import SloResampling, n_min, tail_verdict
+from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.decision import MET, NOT_MET, LevelDraws, measured, resample
 from benchsuite.results import PointSummary
-from benchsuite.slo import LATENCIES, Limit
+from benchsuite.slo import Limit
 
-_FIGURES = {
-    "throughput": "output_tok_s_per_user",
-    "decode": "decode_tok_s",
-    "output": "output_tok_s",
-    "requests": "request_per_s",
-}
 _BY_TAIL: dict[str, Verdict] = {"met": "pass", "not met": "fail", "undecided": "inconclusive"}
 
 
@@ -45,8 +39,8 @@ def check_limits(levels: Sequence[MeasuredLevel]) -> dict[int, tuple[LimitCheck,
     """Every limit that the levels were measured for, by level. levels: of one run folder, ascending.
 
     Several runs: a limit on a mean or rate is kept when 95 % of the resampled runs keep it, missed when 5 % do; one on
-    a percentile by the early-stopping test. One run: only what is far from the limit. An error rate: as observed, and
-    missed when so many errors are unlikely (5 %) at the limit.
+    a share of requests by the early-stopping test. One run: only what is far from the limit. An error rate: as
+    observed, and missed when so many errors are unlikely (5 %) at the limit.
     """
     draws = {one.level.concurrency: one for one in resample([level.resampling for level in levels])}
     return {
@@ -67,8 +61,7 @@ def _check(level: MeasuredLevel, draws: LevelDraws | None, i: int) -> LimitCheck
         verdict = _errors(point, limit)
     else:
         within = _within_runs(sums, draws, i)
-        name = f"{limit.metric}_{limit.stat}_s" if limit.metric in LATENCIES else _FIGURES[limit.metric]
-        each = by_run(level, name)
+        each = by_repeat(level, limit.statistic)
         if draws is None:
             verdict = _one_run(limit, value, within)
         else:
@@ -89,7 +82,7 @@ def _errors(point: PointSummary, limit: Limit) -> tuple[Verdict, str]:
 
 def _within_runs(sums: SloResampling, draws: LevelDraws | None, i: int) -> tuple[Verdict, str]:
     """What the runs that were measured prove of themselves: resampled, or of a percentile by counting."""
-    tail, share = sums.tails[i], tail_share(sums.limits[i])
+    tail, share = sums.tails[i], sums.limits[i].share
     if tail is not None and share is not None:
         verdict = _BY_TAIL[tail_verdict(tail.n, tail.violations, share, tail.n_eff)]
         said = f"{tail.violations} of {tail.n:,} beyond the limit"
@@ -110,20 +103,29 @@ def _within_runs(sums: SloResampling, draws: LevelDraws | None, i: int) -> tuple
 
 def _one_run(limit: Limit, value: float, within: tuple[Verdict, str]) -> tuple[Verdict, str]:
     """One run tells nothing of the next, unless the limit is further away than runs are likely to differ."""
-    cv = ONE_RUN_CV if tail_share(limit) is None else ONE_RUN_CV_TAIL
-    kept = limit.holds(value)
-    far = abs(math.log(value / limit.value)) if value > 0 and limit.value > 0 else math.inf
+    cv = ONE_RUN_CV if limit.share is None else ONE_RUN_CV_TAIL
+    kept = bool(limit.holds(value))
+    far = _distance(limit, value)
     reach = float(stats.norm.ppf(1 - ALPHA / 2)) * cv
-    agreed = tail_share(limit) in (None, 1.0) or within[0] == ("pass" if kept else "fail")
+    agreed = limit.share in (None, 1.0) or within[0] == ("pass" if kept else "fail")
     said = "; ".join(text for text in (within[1], f"one run, and runs are taken to differ by {cv:.0%}") if text)
     if far >= reach and agreed:
         return ("pass" if kept else "fail"), f"{said}: it is further than that from the limit"
     return "inconclusive", said + _repeats_said(repeats_needed(cv, far))
 
 
+def _distance(limit: Limit, value: float) -> float:
+    """In ln, from the limit; of a share of all requests that of those that miss."""
+    if limit.statistic.metric.share and not limit.is_upper:
+        value, bound = 1 - value, 1 - limit.value
+    else:
+        bound = limit.value
+    return abs(math.log(value / bound)) if value > 0 and bound > 0 else math.inf
+
+
 def _missing(verdict: Verdict, limit: Limit, value: float, each: Floats) -> str:
     """How many repeats would decide, where that can be told."""
-    tail = tail_share(limit)
+    tail = limit.share
     if verdict != "inconclusive" or tail not in (None, 1.0) or not (np.isfinite(each).all() and (each > 0).all()):
         return ""
     if value <= 0 or limit.value <= 0 or len(each) < 2:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchsuite.analysis.scalability import (
-    FALLING,
-    RISING,
     Runs,
     Usl,
     crossing,
@@ -26,9 +24,9 @@ from benchsuite.analysis.scalability import (
     users_at_limit,
 )
 from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
-from benchsuite.economics.decision import MAX_ERROR_RATE, decide, judge_points, measured
+from benchsuite.economics.decision import decide, judge_points, measured
 from benchsuite.results import Decision, Estimate, EvaluatedLevel, Optimum, PointSummary
-from benchsuite.slo import Limit, Slo
+from benchsuite.slo import MAX_ERROR_RATE, Limit, Slo
 
 NONE_HOLDS = "no level keeps it"
 ALL_HOLD = "every level at which it is known keeps it"
@@ -45,7 +43,7 @@ class LimitUsers:
 
 def breakable_limits(points: Sequence[PointSummary], slo: Slo) -> tuple[Limit, ...]:
     """The SLO's limits that users break, and the limit on errors that every decision has."""
-    own = [limit for limit in slo.limits if limit.metric in (*FALLING, *RISING)]
+    own = [limit for limit in slo.limits if limit.statistic.metric.with_users is not None]
     errors = any(limit.metric == "error_rate" for limit in own) or all(p.error_rate is None for p in points)
     return tuple(own) if errors else (*own, MAX_ERROR_RATE)
 
@@ -74,6 +72,8 @@ def limit_users(
 def _runs(levels: Sequence[int], limit: Limit, repeats: Sequence[Sequence[PointSummary]]) -> Runs | None:
     if not repeats:
         return None
+    metric = limit.statistic.metric
+    per_second = metric.ratio is not None and not metric.share
     values = np.full((len(repeats), len(levels)), np.nan)
     weights = np.zeros_like(values)
     for i, own in enumerate(repeats):
@@ -82,7 +82,7 @@ def _runs(levels: Sequence[int], limit: Limit, repeats: Sequence[Sequence[PointS
             if value is not None and p.concurrency in levels:
                 column = levels.index(p.concurrency)
                 values[i, column] = value
-                weights[i, column] = (p.duration_s or 0.0) if limit.metric in FALLING else p.n_ok
+                weights[i, column] = (p.duration_s or 0.0) if per_second else p.n_ok
     return Runs(values, weights)
 
 
@@ -206,25 +206,21 @@ def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> Optimu
     return decision if decision.kind == "optimum" else None
 
 
-def _upper(limit: Limit) -> bool:
-    return limit.op in ("<", "<=")
-
-
 def _steps(
     points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, now: Optimum | None
 ) -> list[SloStep]:
     known = {value for p in points if (value := measured(p, limit)) is not None and value > 0}
-    loosening = sorted(known, reverse=not _upper(limit))
+    loosening = sorted(known, reverse=not limit.is_upper)
     if not loosening:
         return []  # the limit's figure is not known anywhere: no streaming, no tokens
     # between two neighbouring values every limit admits the same levels: one decision for each stretch
-    ends = [loosening[0] * (0.5 if _upper(limit) else 2), *loosening, loosening[-1] * (2 if _upper(limit) else 0.5)]
+    ends = [loosening[0] * (0.5 if limit.is_upper else 2), *loosening, loosening[-1] * (2 if limit.is_upper else 0.5)]
     found = [_optimum(points, with_limit(slo, limit, (a + b) / 2), usd) for a, b in itertools.pairwise(ends)]
     steps = []
     for value, tighter, looser in zip(loosening, found, found[1:], strict=False):
         if _level(tighter) == _level(looser):
             continue
-        change = (value - limit.value) / limit.value * (1 if _upper(limit) else -1)
+        change = (value - limit.value) / limit.value * (1 if limit.is_upper else -1)
         beyond = tighter if change < 0 or (change == 0 and limit.holds(value)) else looser
         steps.append(_step(change, value, beyond, now))
     return steps
@@ -246,7 +242,7 @@ def _level(decision: Optimum | None) -> int | None:
 def _scanned(
     points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, boundary: Boundary, looser: float
 ) -> SloScan:
-    moved = limit.value * (1 + looser if _upper(limit) else 1 - looser)
+    moved = limit.value * (1 + looser if limit.is_upper else 1 - looser)
     changed = with_limit(slo, limit, moved)
     decision = _optimum(points, changed, usd)
     users, cost_usd = boundary(changed)

@@ -53,7 +53,7 @@ def _model_point(one: Judgement, score: Score | None) -> ModelPoint:
     if best is None:
         return ModelPoint(one.model, None, None, score, reason=one.decision.reason)
     hour, level = best.cost.usd_per_hour, best.point.concurrency
-    repeats = [run for measured in one.measured if measured.concurrency == level for run in measured.runs]
+    repeats = [run for measured in one.measured if measured.concurrency == level for run in measured.repeats]
     return ModelPoint(
         model=one.model,
         concurrency=level,
@@ -111,7 +111,7 @@ def curves(models: Sequence[Judgement]) -> list[Figure]:
 
 def ttft_curves(models: Sequence[Judgement], frame: Frame = WIDE) -> Figure:
     """Mean time to first token."""
-    limits = _limits(models, "ttft", 1000)
+    limits = _limits(models, "ttft_s", 1000)
     late = [
         f"{one.name} at {', '.join(levels)}"
         for one in models
@@ -127,13 +127,16 @@ def ttft_curves(models: Sequence[Judgement], frame: Frame = WIDE) -> Figure:
 
 def throughput_curves(models: Sequence[Judgement]) -> Figure:
     """The paper's throughput, per user."""
-    limits = _limits(models, "throughput", 1)
-    kept = [max((j.point.concurrency for j in one.judged if not _misses(j, "throughput")), default=0) for one in models]
+    limits = _limits(models, "output_tok_s_per_user", 1)
+    kept = [
+        max((j.point.concurrency for j in one.judged if not _misses(j, "output_throughput_per_user")), default=0)
+        for one in models
+    ]
     title = "per-user throughput over the levels"
     if limits:
         span = str(kept[0]) if len(set(kept)) == 1 else f"{min(kept)} to {max(kept)}"
         title = f"per-user throughput keeps its limit up to {span} users"
-        if not any(_misses(j, "throughput") for one in models for j in one.judged):
+        if not any(_misses(j, "output_throughput_per_user") for one in models for j in one.judged):
             title = "per-user throughput keeps its limit at every level"
     name = "output_tok_s_per_user"
     return _curves(

@@ -8,21 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchsuite.manifest import RunManifest
+from benchsuite.metrics import METRICS, level_row
 from benchsuite.redact import csv_table, markdown_text
-from benchsuite.report.format import asides, grouped_warnings, headline, interval, number, percent, spaced, tail, usd
+from benchsuite.report.format import asides, grouped_warnings, head, headline, interval_cell, spaced
 from benchsuite.report.judge import Judgement
-from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Optimum
+from benchsuite.results import Decision, EvaluatedLevel, Optimum
 
-_LATENCIES = ("ttft", "ttfa", "tpot", "e2e", "itl")
-_STATS = ("mean", "p50", "p90", "p95", "p99", "max")
-_RATES = (
-    "output_tok_s_per_user", "decode_tok_s", "output_tok_s", "total_tok_s", "request_per_s",
+_TABLE = (
+    "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user", "error_rate",
+    "usd_per_1m_output_tokens", "cost_usd",
 )  # fmt: skip
-_HEAD = (
-    "concurrency", "SLO", "TTFT mean ms", "TTFT p95 ms", "TPOT mean ms", "output tok/s", "tok/s per user", "errors",
-    "$/1M output", "$ per run",
-)  # fmt: skip
-_WITH_ENDS = ("duration_s", "output_tok_s", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "usd_per_1m_output_tokens")
+_GOODPUT = ("goodput_per_s", "attainment")
 
 
 def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
@@ -48,6 +44,7 @@ def as_markdown(runs: Sequence[Judgement]) -> str:
 
 
 def _section(one: Judgement) -> str:
+    columns = (*_TABLE, *(_GOODPUT if one.slo.goodput else ()))
     of_run = () if one.run is None else facts_of(one.run.manifest)
     facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
     said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]
@@ -61,9 +58,9 @@ def _section(one: Judgement) -> str:
         f"**{said[0]}**",
         "",
         *([*(f"- {aside}" for aside in said[1:]), ""] if said[1:] else []),
-        "| " + " | ".join(_HEAD) + " |",
-        "|" + "|".join("---" if name == "SLO" else "---:" for name in _HEAD) + "|",
-        *("| " + " | ".join(_row(judged)) + " |" for judged in one.judged),
+        "| " + " | ".join([*(head(name) for name in columns), "SLO"]) + " |",
+        "|" + "---:|" * len(columns) + "---|",
+        *("| " + " | ".join([*(interval_cell(j, name) for name in columns), _verdict(j)]) + " |" for j in one.judged),
         "",
         *([*warned, ""] if warned else []),
         f"<sub>{facts}. Value [95 % interval].</sub>",
@@ -71,85 +68,16 @@ def _section(one: Judgement) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(judged: EvaluatedLevel) -> list[str]:
-    point = judged.point
-
-    def shown(name: str, value: float | None, show: Any, scale: float = 1.0) -> str:
-        found = _interval_of(judged, name, value)
-        return show(None if value is None else value * scale) if found is None else interval(found, show, scale)
-
-    return [
-        str(point.concurrency),
-        markdown_text(
-            judged.slo_verdict if judged.slo_verdict != "unknown" else "met" if judged.meets_slo else "not known"
-        ),
-        shown("ttft_mean_s", point.ttft_s.mean, number, 1e3),
-        shown("ttft_p95_s", tail(point.ttft_s, "p95"), number, 1e3),
-        shown("tpot_mean_s", point.tpot_s.mean, number, 1e3),
-        shown("output_tok_s", point.output_tok_s, number),
-        shown("output_tok_s_per_user", point.output_tok_s_per_user, number),
-        percent(point.error_rate),
-        shown("usd_per_1m_output_tokens", judged.cost.usd_per_1m_output_tokens, usd),
-        usd(judged.cost.cost_usd),
-    ]
-
-
-def _interval_of(judged: EvaluatedLevel, name: str, value: float | None) -> Estimate | None:
-    """The interval of the figure as it is shown; None where there is none, or it is of the steady window alone."""
-    found = judged.intervals.get(name)
-    if found is None or found.value is None or value is None or not math.isclose(found.value, value, rel_tol=1e-9):
-        return None
-    return found
+def _verdict(judged: EvaluatedLevel) -> str:
+    said = judged.slo_verdict
+    return markdown_text(said if said != "unknown" else "met" if judged.meets_slo else "not known")
 
 
 def as_csv(runs: Sequence[Judgement]) -> str:
     """A header and one row per run and level. Empty: not known. Text that looks like a formula gets an apostrophe."""
-    return csv_table([_flat(one, judged) for one in runs for judged in one.judged])
-
-
-def _flat(one: Judgement, judged: EvaluatedLevel) -> dict[str, Any]:
-    point, cost, energy = judged.point, judged.cost, judged.energy
-    latencies: dict[str, Any] = {}
-    for name in _LATENCIES:
-        values: Distribution = getattr(point, f"{name}_s")
-        latencies |= {f"{name}_{stat}_s": values.stat(stat) for stat in _STATS}
-    figures: dict[str, Any] = {
-        "run": one.source_name,
-        "model": one.model,
-        "concurrency": point.concurrency,
-        "repeats": point.repeat_count,
-        "n_ok": point.n_ok,
-        "n_failed": point.n_failed,
-        "error_rate_ratio": point.error_rate,
-        "duration_s": point.duration_s,
-        **latencies,
-        **{name: getattr(point, name) for name in _RATES},
-        "occupancy_ratio": point.occupancy,
-        "input_tokens": point.input_tokens,
-        "output_tokens": point.output_tokens,
-        "usd_per_hour_total": cost.usd_per_hour,
-        "cost_usd": cost.cost_usd,
-        "usd_per_1m_output_tokens": cost.usd_per_1m_output_tokens,
-        "usd_per_1m_total_tokens": cost.usd_per_1m_total_tokens,
-        "usd_per_request": cost.usd_per_request,
-        "gross_j": energy.gross_j if energy else None,
-        "j_per_output_token": energy.j_per_output_token if energy else None,
-        "gpu_mean_w": energy.mean_w if energy else None,
-    }
-    ends: dict[str, Any] = {}
-    for name in _WITH_ENDS:
-        found = _interval_of(judged, name, figures[name])
-        ends |= {f"{name}_low": found.low if found else None, f"{name}_high": found.high if found else None}
-    return {
-        **figures,
-        **ends,
-        "slo": str(one.slo),
-        "meets_slo": judged.meets_slo,
-        "slo_verdict": judged.slo_verdict,
-        "p_met": judged.p_met,
-        "misses": "; ".join(judged.misses),
-        "warnings": " ".join(dict.fromkeys(warn.code for warn in point.warnings)),
-    }
+    return csv_table(
+        [{"run": one.source_name, **level_row(j), "slo": str(one.slo)} for one in runs for j in one.judged]
+    )
 
 
 SUMMARY_SCHEMA = 1
@@ -192,26 +120,28 @@ def _plain(value: Any) -> dict[str, Any] | None:
 
 
 def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
-    """One level: its figures, its cost, its verdict; its energy and GPUs (of the GPUs alone, without the host)."""
+    """One level: its metrics by key, its verdict; its energy and GPUs (of the GPUs alone, without the host)."""
     point: dict[str, Any] = dataclasses.asdict(judged.point)
-    warnings = point.pop("warnings")
-    cost = dataclasses.asdict(judged.cost)
-    hourly = cost.pop("usd_per_hour")
-    del point["model"]
-    beside = {
-        "usd_per_hour_total": hourly,
-        "energy": _plain(judged.energy),
-        "gpu": _plain(judged.gpu),
-    }
-    verdict = {
-        "meets_slo": judged.meets_slo,
-        "misses": [*judged.misses],
-        "unknown": [*judged.unknown],
-        "slo_verdict": judged.slo_verdict,
-        "p_met": judged.p_met,
-        "intervals": {name: dataclasses.asdict(found) for name, found in judged.intervals.items()},
-    }
-    cleaned: dict[str, Any] = _clean({**point, **cost, **beside, **verdict, "warnings": list(warnings)})
+    del point["model"], point["intervals"]
+    warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
+    others = {m.key: m.of(judged) for m in METRICS.values() if m.of is not None and m.unit == "usd"}
+    cleaned: dict[str, Any] = _clean(
+        {
+            **point,
+            **ratios,
+            **distributions,
+            **others,
+            "energy": _plain(judged.energy),
+            "gpu": _plain(judged.gpu),
+            "meets_slo": judged.meets_slo,
+            "misses": judged.misses,
+            "unknown": judged.unknown,
+            "slo_verdict": judged.slo_verdict,
+            "p_met": judged.p_met,
+            "intervals": {name: _plain(found) for name, found in judged.intervals.items()},
+            "warnings": warnings,
+        }
+    )
     return cleaned
 
 

@@ -33,11 +33,13 @@ def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
     """
     run = judgement.facts
     manifest, whole = run.manifest, run.whole
-    walls_s = {(level.concurrency, one.repeat): one.duration_s for level in judgement.measured for one in level.runs}
+    durations_s = {
+        (level.concurrency, one.repeat): one.duration_s for level in judgement.measured for one in level.repeats
+    }
     found = {}
     for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
         rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()
-        duration_s = walls_s.get((rows[0]["concurrency"], rows[0]["repeat"]))
+        duration_s = durations_s.get((rows[0]["concurrency"], rows[0]["repeat"]))
         if duration_s is None:
             continue  # nothing was sent
         if not any(row["first_token_s"] is not None for row in rows) and any(row["status"] == "ok" for row in rows):

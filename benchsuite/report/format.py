@@ -5,10 +5,12 @@ Base units come in (seconds, dollars, ratios); units for people go out. Missing 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 from benchsuite.economics.decision import stopped_level
+from benchsuite.metrics import BY_COLUMN, Metric
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Finding
 
 DASH = "\u2013"
@@ -51,6 +53,40 @@ def percent(ratio: float | None) -> str:
     return DASH if ratio is None else f"{number(ratio * 100)} %"
 
 
+def show(metric: Metric, value: float | None) -> str:
+    """A value of the metric, given in its base unit, in the unit that tables show, without it."""
+    if metric.unit == "usd":
+        return usd(value)
+    if metric.unit == "ratio":
+        return percent(value)
+    if isinstance(value, int):
+        return count(value)
+    return number(None if value is None else value * metric.scale)
+
+
+def head(column: str) -> str:
+    """The head of a table's column: 'TTFT p95 ms'. column: of metrics.BY_COLUMN."""
+    return BY_COLUMN[column].label
+
+
+def cell(level: EvaluatedLevel, column: str) -> str:
+    """The value of a level in a table; an en dash too for a percentile that too few requests support."""
+    one = BY_COLUMN[column]
+    value = one.of(level)
+    if one.stat in ("p90", "p95", "p99"):
+        value = tail(level.point.distributions[one.metric.key], one.stat)
+    return show(one.metric, value)
+
+
+def interval_cell(level: EvaluatedLevel, column: str) -> str:
+    """The value with its interval: '4.57 [4.40, 4.75]'. One that is of the steady window alone is left out."""
+    one, found, text = BY_COLUMN[column], level.intervals.get(column), cell(level, column)
+    value = one.of(level)
+    if text == DASH or found is None or found.value is None or not math.isclose(found.value, value, rel_tol=1e-9):
+        return text
+    return interval(found, lambda end: show(one.metric, end))
+
+
 def tail(values_s: Distribution, stat: str) -> float | None:
     """The percentile called `stat` in seconds, or None where fewer than ten observations lie beyond it.
 
@@ -71,7 +107,7 @@ def set_size(judged: EvaluatedLevel) -> int | None:
 
 
 def limit_name(doubt: str) -> str:
-    """`throughput` of 'throughput > 20 tok/s missed: 18.2 tok/s'."""
+    """`output_throughput_per_user` of 'output_throughput_per_user > 20 tok/s missed: 18.2 tok/s'."""
     return doubt.split(" ", 1)[0]
 
 
@@ -141,7 +177,7 @@ def _no_level(nearest: EvaluatedLevel | None) -> str:
 
 
 def doubt_text(judged: EvaluatedLevel) -> str:
-    """'misses throughput > 20 tok/s (18.2 tok/s)'; '' when every limit holds."""
+    """'misses output_throughput_per_user > 20 tok/s (18.2 tok/s)'; '' when every limit holds."""
     misses = [f"{limit} ({value})" for limit, _, value in (miss.partition(" missed: ") for miss in judged.misses)]
     said = [f"misses {' and '.join(misses)}"] if misses else []
     if judged.unknown:

@@ -6,30 +6,24 @@ import dataclasses
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from benchsuite.analysis.metrics import (
-    MeasuredLevel,
-    by_run,
-    figure_name,
-    is_tail,
-    more_is_better,
-    short_name,
-)
 from benchsuite.analysis.regression import Change, Verdict, change, log_margin, repeats_needed, verdicts
+from benchsuite.analysis.requests import LevelRows, by_repeat
+from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.cost import hour_at
-from benchsuite.economics.decision import MAX_ERROR_RATE
 from benchsuite.economics.gate_limits import LimitCheck, check_limits
 from benchsuite.errors import InputError
 from benchsuite.manifest import Difference, differences, refuse_unlike
+from benchsuite.metrics import BY_COLUMN, Statistic, closest, find
 from benchsuite.redact import markdown_text, printable
-from benchsuite.report.format import ms, number, usd
+from benchsuite.report.format import show
 from benchsuite.report.judge import Judgement
-from benchsuite.slo import LATENCIES, Slo
+from benchsuite.slo import MAX_ERROR_RATE, Slo
 from benchsuite.store.run_folder import Run
 
 
@@ -69,47 +63,50 @@ class GateResult:
 
 
 MARGIN, MARGIN_TAIL = 0.05, 0.10
-_UNITS: dict[str, tuple[Callable[[float], str], str]] = {
-    "cost_usd": (usd, "a run"),
-    "usd_per_1m_output_tokens": (usd, "per 1M output tokens"),
-    "duration_s": (number, "s"),
-    "output_tok_s_per_user": (number, "tok/s per user"),
-    "decode_tok_s": (number, "tok/s"),
-    "output_tok_s": (number, "tok/s"),
-    "request_per_s": (number, "requests/s"),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Regression:
     """A figure that may be worse by `margin` (ratio) at most."""
 
-    name: str
+    figure: Statistic
     margin: float
 
 
-def default_regressions(pairs: Mapping[int, tuple[MeasuredLevel, MeasuredLevel]]) -> tuple[Regression, ...]:
+def default_regressions(pairs: Mapping[int, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
     """Cost per token by 5 %, and the highest percentile of TTFT with ten requests beyond it in every run by 10 %."""
-    fewest = min(min(len(run.order) for run in side.runs) for pair in pairs.values() for side in pair)
+    fewest = min(min(len(run.order) for run in side.repeats) for pair in pairs.values() for side in pair)
     stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
-    return Regression("usd_per_1m_output_tokens", MARGIN), Regression(f"ttft_{stat}_s", MARGIN_TAIL)
+    cost, ttft = BY_COLUMN["usd_per_1m_output_tokens"], BY_COLUMN[f"ttft_{stat}_s"]
+    return Regression(cost, MARGIN), Regression(ttft, MARGIN_TAIL)
 
 
 def parse_regressions(text: str, *, where: str = "--max-regression") -> tuple[Regression, ...]:
     """'ttft_p95=5%,cost=0.05,tpot': figures with margins; without one 5 %, and 10 % for p95, p99 and max."""
     found: dict[str, Regression] = {}
     for part in (part for part in text.split(",") if part.strip()):
-        figure, equals, margin = part.partition("=")
-        name = figure_name(figure, where=where)
-        if name in found:
+        word, equals, margin = part.partition("=")
+        figure = find(word)
+        if figure is None or not figure.metric.comparable or figure.metric.share:
+            raise _no_figure(word, figure, where)
+        if figure.column in found:
             raise InputError("a figure has two margins", where=where, given=text)
-        default = MARGIN_TAIL if is_tail(name) else MARGIN
-        found[name] = Regression(name, _margin(margin, part, where) if equals else default)
+        default = MARGIN_TAIL if figure.is_tail else MARGIN
+        found[figure.column] = Regression(figure, _margin(margin, part, where) if equals else default)
     if not found:
         raise InputError(
             "no figure is named", where=where, given=repr(text), expected="for example ttft_p95=5%,cost=5%"
         )
     return tuple(found.values())
+
+
+def _no_figure(word: str, figure: Statistic | None, where: str) -> InputError:
+    close = closest(word)
+    hint = f"did you mean {close!r}?" if close else None
+    if figure is not None and figure.metric.share:
+        limit = f"{figure.name}{'<1%' if figure.metric.better == 'less' else '>=95%'}"
+        hint = f"a share may be 0 and has no ratio: limit it with --slo {limit!r}"
+    return InputError("no such figure", where=where, given=word, expected="for example ttft_p95, tpot, cost", hint=hint)
 
 
 def _margin(text: str, part: str, where: str) -> float:
@@ -124,7 +121,7 @@ def _margin(text: str, part: str, where: str) -> float:
 
 
 def compare_levels(
-    pairs: Mapping[int, tuple[MeasuredLevel, MeasuredLevel]],
+    pairs: Mapping[int, tuple[LevelRows, LevelRows]],
     regressions: Sequence[Regression],
     judgements: tuple[Judgement, Judgement],
     same_orders: bool,
@@ -136,7 +133,7 @@ def compare_levels(
     asked = [(level, one) for level in pairs for one in regressions]
     figures = [
         tuple(
-            by_run(side, one.name, hour_at(judgement.hour_price, level))
+            by_repeat(side, one.figure, hour_at(judgement.hour_price, level))
             for side, judgement in zip(pairs[level], judgements, strict=True)
         )
         for level, one in asked
@@ -145,13 +142,13 @@ def compare_levels(
         change(
             new,
             old,
-            paired=same_orders and pairs[level][0].repeats == pairs[level][1].repeats,
-            higher_is_better=more_is_better(one.name),
-            tail=is_tail(one.name),
+            paired=same_orders and _numbers(pairs[level][0]) == _numbers(pairs[level][1]),
+            higher_is_better=one.figure.metric.better == "more",
+            tail=one.figure.is_tail,
         )
         for (level, one), (new, old) in zip(asked, figures, strict=True)
     ]
-    margins = [log_margin(one.margin, higher_is_better=more_is_better(one.name)) for _, one in asked]
+    margins = [log_margin(one.margin, higher_is_better=one.figure.metric.better == "more") for _, one in asked]
     found = verdicts(changes, margins)
     return [
         _of_change(level, one, figures[i], changes[i], margins[i], found[i], len(asked))
@@ -159,31 +156,28 @@ def compare_levels(
     ]
 
 
+def _numbers(level: LevelRows) -> list[int]:
+    return [run.repeat for run in level.repeats]
+
+
 def _of_change(
     level: int, one: Regression, figures: Any, found: Change | None, margin: float, verdict: Verdict, criteria: int
 ) -> Criterion:
-    less = more_is_better(one.name)
-    asked = f"{short_name(one.name)} at most {one.margin * 100:.4g} % {'lower' if less else 'higher'}"
+    less, name = one.figure.metric.better == "more", one.figure.column
+    asked = f"{one.figure.name} at most {one.margin * 100:.4g} % {'lower' if less else 'higher'}"
     if found is None:
-        return Criterion("regression", one.name, level, asked, verdict, "not known in every run, or 0")
+        return Criterion("regression", name, level, asked, verdict, "not known in every run, or 0")
     sign = -1 if less else 1
     ratio, low, high = (math.expm1(sign * end) for end in (found.theta, found.low, found.high))
     low, high = min(low, high), max(low, high)
     value, baseline = (float(np.exp(np.log(side).mean())) for side in figures)
     ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
-    said = f"{_against(one.name, value, baseline)}: {100 * ratio:+.1f} % [{ends}], {found.method}"
+    new, old = (show(one.figure.metric, side) for side in (value, baseline))
+    said = f"{one.figure.label} {new} against {old}: "
+    said += f"{100 * ratio:+.1f} % [{ends}], {found.method}"
     if verdict == "inconclusive":
         said += _needed(found, margin, criteria)
-    return Criterion("regression", one.name, level, asked, verdict, said, value, baseline, ratio, low, high)
-
-
-def _against(name: str, value: float, baseline: float) -> str:
-    """'15.2 against 14.1 ms', '$1.09 against $1.05 per 1M output tokens'."""
-    if name in _UNITS:
-        show, unit = _UNITS[name]
-    else:
-        show, unit = (ms, "ms") if name.partition("_")[0] in LATENCIES else (number, "")
-    return f"{show(value)} against {show(baseline)} {unit}".rstrip()
+    return Criterion("regression", name, level, asked, verdict, said, value, baseline, ratio, low, high)
 
 
 def _needed(found: Change, margin: float, criteria: int) -> str:

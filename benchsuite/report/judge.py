@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
-from benchsuite.analysis.metrics import MeasuredLevel, measure_levels, parse_points
+from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
 from benchsuite.analysis.ttft_breakdown import ServerUse, server_use
 from benchsuite.analysis.warnings import ClientVerdict, check_telemetry, judge_client, token_balance
@@ -30,7 +30,7 @@ from benchsuite.economics.cost import (
     priced,
     total_usd_per_hour,
 )
-from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, limits_of, with_level_warnings
+from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, with_level_warnings
 from benchsuite.economics.fallback import FallbackUse, fallback_use, hours_with_bills
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
@@ -159,7 +159,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | PriceOverr
     unit = unit_price(price)
     model = manifest.model or spec.server.model
     rows = run.whole
-    measured = tuple(measure_levels(rows, limits_of(limits), model=model, fixed_length=spec.workload.fixed_length))
+    measured = tuple(measure_levels(rows, limits, model=model, fixed_length=spec.workload.fixed_length))
     endpoints = {one.concurrency: one for one in balance(rows, [one.model_dump() for one in manifest.endpoints])}
     series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
     use = server_use(series, windows_of(manifest, rows))
@@ -279,7 +279,7 @@ def _power(
     gpus: dict[int, GpuUse | None] = {}
     warnings: list[Finding] = []
     for one in measured:
-        level, windows = one.concurrency, level_windows(one.rows, one.runs)
+        level, windows = one.concurrency, level_windows(one)
         energy = point_energy(run.gpu, windows, own[level], facts)
         energies[level] = None if energy is None else priced(energy, own[level], price)
         gpus[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used, mig=facts.mig)

@@ -397,7 +397,7 @@ class SweepView:
         """The point's row; its figures are computed from its rows as the report's are."""
         if self._quiet:
             return
-        from benchsuite.analysis.metrics import summarise_points
+        from benchsuite.analysis.summary import summarise_points
 
         self._taken_s[point.concurrency] = self._now_s() - self._point_began_s
         self._say_notes()

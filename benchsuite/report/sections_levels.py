@@ -115,9 +115,9 @@ def _missed(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo, fram
     if decision.kind != "none" or decision.nearest is None or not decision.nearest.misses:
         return None
     missed = next((one for one in slo.limits if one.name == limit_name(decision.nearest.misses[0])), None)
-    if missed is None or missed.metric not in ("ttft", "throughput"):
+    if missed is None or missed.metric not in ("ttft_s", "output_tok_s_per_user"):
         return None
-    return (ttft_figure if missed.metric == "ttft" else throughput_figure)(judged, decision, slo, frame)
+    return (ttft_figure if missed.metric == "ttft_s" else throughput_figure)(judged, decision, slo, frame)
 
 
 def _choice(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
@@ -166,7 +166,7 @@ def _latency(
     frame: Frame = SMALL,
 ) -> Figure:
     mean = level_series("mean", judged, lambda j: _ms(values(j).mean), f"{metric}_mean_s", 1000)
-    limits = [limit for limit in slo.limits if limit.metric == metric]
+    limits = [limit for limit in slo.limits if limit.metric == f"{metric}_s"]
     promised = next((limit.stat for limit in limits if limit.stat not in (None, "mean")), None)
 
     def high(j: EvaluatedLevel) -> float | None:
@@ -187,7 +187,7 @@ def throughput_figure(judged: Sequence[EvaluatedLevel], decision: Decision, slo:
     """The paper's throughput: output tokens / (wall time x users)."""
     name = "output_tok_s_per_user"
     series = level_series("per-user throughput", judged, lambda j: j.point.output_tok_s_per_user, name)
-    limits = [limit for limit in slo.limits if limit.metric == "throughput"]
+    limits = [limit for limit in slo.limits if limit.metric == "output_tok_s_per_user"]
     title = against("per-user throughput", limits, judged) or course("per-user throughput", series, "tok/s")
     marks = [charts.Limit(limit.value, str(limit)) for limit in limits]
     return level_figure(title, [series], "per-user throughput (tok/s)", judged, decision, marks, frame)
@@ -196,7 +196,7 @@ def throughput_figure(judged: Sequence[EvaluatedLevel], decision: Decision, slo:
 def output_figure(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo) -> Figure:
     """Output tokens per second of the whole system."""
     series = level_series("output", judged, lambda j: j.point.output_tok_s, "output_tok_s")
-    limits = [limit for limit in slo.limits if limit.metric == "output"]
+    limits = [limit for limit in slo.limits if limit.metric == "output_tok_s"]
     known = [(p.y, p.x) for p in series.points if p.y is not None]
     best = max(known, default=None)
     title = (
@@ -409,7 +409,7 @@ def distribution_figures(judgement: Judgement) -> list[Figure]:
     """Of the requests that ended well (docs/METHODS.md)."""
     names, slo = [str(level.concurrency) for level in judgement.measured], judgement.slo
     samples = [
-        [_finite_ms(values) for values in (level.each.ttft_s, level.each.tpot_s, level.each.e2e_s)]
+        [_finite_ms(values) for values in (level.each["ttft_s"], level.each["tpot_s"], level.each["e2e_s"])]
         for level in judgement.measured
     ]
     return [
@@ -426,7 +426,7 @@ def _distribution(metric: str, what: str, values: Samples, slo: Slo) -> Figure:
     marks = [
         charts.Limit(limit.value * 1000, str(limit))
         for limit in slo.limits
-        if limit.metric == metric and limit.stat != "mean"  # a mean is no place on this axis
+        if limit.metric == f"{metric}_s" and limit.stat != "mean"  # a mean is no place on this axis
     ]
     title = _spread(what, values)
     chart = ecdf_chart(values, title=title, x_label=f"{what} (ms)", limits=marks)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from benchsuite.analysis.metrics import summarise_points
+from benchsuite.analysis.summary import summarise_points
 from benchsuite.economics.scaling import Scaling, SloPrice, SloStep, scaling
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
@@ -80,7 +80,7 @@ def scaling_sentences(found: Scaling) -> list[str]:
 
 
 def price_sentence(price: SloPrice, optimum: int | None) -> str:
-    """'throughput > 20 tok/s: 0.69 % looser saves 32 % (32 users); 30 % tighter costs 67 % more (8 users)'."""
+    """'ttft_p95 < 1 s: 0.69 % looser saves 32 % (32 users); 30 % tighter costs 67 % more (8 users)'."""
     parts = []
     if optimum is None:
         step = next((s for s in price.steps if s.looser > 0 and s.concurrency is not None), None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.summary import parse_points
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.results import PointSummary
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.summary import parse_points
 from benchsuite.analysis.warnings import check_levels
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
@@ -80,7 +80,12 @@ def series(rates, levels=(1, 2, 4, 8, 16)):  # type: ignore[no-untyped-def]
     """Points of one model with these system rates, all with 1,000 answers of 100 tokens."""
     base = replace(TABLE4[0], n_ok=1000, output_tokens=100_000, warnings=())
     return [
-        replace(base, concurrency=level, output_tok_s=rate, duration_s=1e5 / rate if rate else None)
+        replace(
+            base,
+            concurrency=level,
+            duration_s=1e5 / rate if rate else None,
+            ratios=base.ratios | {"output_tok_s": rate},
+        )
         for level, rate in zip(levels, rates, strict=True)
     ]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.summary import parse_points
 from benchsuite.analysis.warnings import judge_client, token_balance
 
 

@@ -9,9 +9,11 @@ import pytest
 from factory import request_frame as frame
 from factory import request_row as row
 
-from benchsuite.analysis.metrics import by_run, figure_name, measure_levels
 from benchsuite.analysis.regression import change, log_margin, repeats_needed, verdicts
+from benchsuite.analysis.requests import by_repeat, level_rows
 from benchsuite.errors import InputError
+from benchsuite.metrics import BY_COLUMN
+from benchsuite.report.gate import parse_regressions
 
 MARGIN = math.log(1.05)
 
@@ -149,15 +151,16 @@ def test_false_alarms_and_power_of_many_simulated_gates():
         ("itl_p99", "itl_p99_s"),
         ("e2el", "e2e_mean_s"),
         ("cost", "usd_per_1m_output_tokens"),
-        ("throughput", "output_tok_s_per_user"),
-        ("output", "output_tok_s"),
+        ("p99_ttft", "ttft_p99_s"),
+        ("throughput", "output_tok_s"),
+        ("output_throughput_per_user", "output_tok_s_per_user"),
         ("rps", "request_per_s"),
-        ("wall", "duration_s"),
+        ("duration", "duration_s"),
     ],
 )
 def test_names_people_use(text, name):
     """The summary's names, the SLO's and the field's all lead to one figure."""
-    assert figure_name(text, where="x") == name
+    assert [one.figure.column for one in parse_regressions(text)] == [name]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ def test_names_people_use(text, name):
 def test_names_nobody_knows(text, hint):
     """An unknown name is refused with the nearest one, an error rate with the flag for it."""
     with pytest.raises(InputError, match="no such figure") as caught:
-        figure_name(text, where="--max-regression")
+        parse_regressions(text)
     assert hint in str(caught.value)
 
 
@@ -178,13 +181,18 @@ def test_figures_of_each_run_by_hand():
         row(10.0, 1.0, [1.0], concurrency=2, repeat=1, prompt_id="a"),
         row(10.0, 3.0, [1.0], concurrency=2, repeat=1, prompt_id="b"),
     ]
-    (level,) = measure_levels(frame(*rows))
-    found = {name: by_run(level, name, 3600.0).tolist() for name in ("duration_s", "ttft_mean_s", "ttft_max_s")}
+    (level,) = level_rows(frame(*rows))
+    figures = ("duration_s", "ttft_mean_s", "ttft_max_s", "output_tok_s", "decode_tok_s", "itl_mean_s", "occupancy",
+               "cost_usd", "usd_per_1m_output_tokens")  # fmt: skip
 
-    assert found == {"duration_s": [2.0, 4.0], "ttft_mean_s": [1.0, 2.0], "ttft_max_s": [1.5, 3.0]}
-    assert by_run(level, "output_tok_s").tolist() == [2.0, 1.0]
-    assert by_run(level, "decode_tok_s").tolist() == [2.0, 1.0]
-    assert by_run(level, "itl_mean_s").tolist() == [0.5, 1.0]
-    assert by_run(level, "occupancy").tolist() == [0.75, 0.75]
-    assert by_run(level, "cost_usd", 3600.0).tolist() == [2.0, 4.0]
-    assert by_run(level, "usd_per_1m_output_tokens", 3600.0).tolist() == [0.5e6, 1e6]
+    assert {name: by_repeat(level, BY_COLUMN[name], 3600.0).tolist() for name in figures} == {
+        "duration_s": [2.0, 4.0],
+        "ttft_mean_s": [1.0, 2.0],
+        "ttft_max_s": [1.5, 3.0],
+        "output_tok_s": [2.0, 1.0],
+        "decode_tok_s": [2.0, 1.0],
+        "itl_mean_s": [0.5, 1.0],
+        "occupancy": [0.75, 0.75],
+        "cost_usd": [2.0, 4.0],
+        "usd_per_1m_output_tokens": [0.5e6, 1e6],
+    }

@@ -10,7 +10,7 @@ from factory import request_row as row
 from samples_for_tests import every, gpu_table
 
 from benchsuite.analysis.gpu import gpu_use
-from benchsuite.analysis.requests import as_table, repeats_of, rows_of
+from benchsuite.analysis.requests import level_rows
 from benchsuite.analysis.time_series import level_windows
 from benchsuite.records import RequestRecord
 from benchsuite.results import Spread
@@ -89,5 +89,5 @@ def test_windows_are_from_the_first_send_to_the_last_close():
         row(50.0, 1.0, [], concurrency=8, repeat=1),
         row(90.0, 1.0, [], concurrency=16),
     ]
-    found = rows_of(as_table(pd.DataFrame(rows, columns=list(RequestRecord._fields))), 8)
-    assert level_windows(found, repeats_of(found)) == ((10.0, 13.5), (50.0, 51.0))
+    (level, _) = level_rows(pd.DataFrame(rows, columns=list(RequestRecord._fields)))
+    assert level_windows(level) == ((10.0, 13.5), (50.0, 51.0))

@@ -9,8 +9,8 @@ from factory import request_row as row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.analysis.metrics import summarise_points
-from benchsuite.analysis.requests import describe, overlap_s, sweep
+from benchsuite.analysis.requests import describe, in_flight, overlap_s
+from benchsuite.analysis.summary import summarise_points
 
 
 @st.composite
@@ -35,14 +35,14 @@ def test_laws_of_a_run(table):  # type: ignore[no-untyped-def]
     """Little's law; v_paper = occupancy * tokens / time in flight; mean E2E = mean TTFT + mean (o - 1) TPOT."""
     (p,) = summarise_points(table, model=None)
     in_flight_s = (table["closed_s"] - table["sent_s"]).sum()
-    assert p.little_error == pytest.approx(0.0, abs=1e-9)
-    assert p.output_tok_s_per_user == pytest.approx(p.occupancy * p.output_tokens / in_flight_s, rel=1e-9)
+    assert p.littles_law_error == pytest.approx(0.0, abs=1e-9)
+    assert p.output_tok_s_per_user == pytest.approx(p.ratios["occupancy"] * p.output_tokens / in_flight_s, rel=1e-9)
     decode_s = [sum(gaps) * 1e-6 for gaps in table["chunk_gap_us"]]
     assert p.e2e_s.mean == pytest.approx(p.ttft_s.mean + np.mean(decode_s), rel=1e-6)
     assert 1 <= p.max_in_flight <= p.concurrency
-    assert p.occupancy <= 1 + 1e-9
-    if p.decode_tok_s is not None:
-        assert p.request_decode_tok_s.mean >= 1 / p.tpot_s.mean - 1e-9  # Jensen
+    assert p.ratios["occupancy"] <= 1 + 1e-9
+    if p.ratios["decode_tok_s"] is not None:
+        assert p.distributions["request_decode_tok_s"].mean >= 1 / p.tpot_s.mean - 1e-9  # Jensen
     if p.steady is not None and p.steady.output_tok_s is not None:
         assert p.steady.output_tok_s * p.steady.duration_s <= p.output_tokens + 1e-6
 
@@ -75,7 +75,7 @@ def test_sweep_line_agrees_with_counting(pairs):  # type: ignore[no-untyped-def]
     """The integral is the sum of the durations; the maximum is what counting at every start gives."""
     sent = np.array([start for start, _ in pairs], dtype=float)
     closed = sent + np.array([length for _, length in pairs], dtype=float)
-    found = sweep(sent, closed)
-    assert found.integral_s == pytest.approx(float((closed - sent).sum()))
-    assert found.max_count == max(int(np.count_nonzero((sent <= t) & (closed > t))) for t in sent)
-    assert overlap_s(sent, closed, -1.0, 3000.0) == pytest.approx(found.integral_s)
+    most, integral_s = in_flight(sent, closed)
+    assert integral_s == pytest.approx(float((closed - sent).sum()))
+    assert most == max(int(np.count_nonzero((sent <= t) & (closed > t))) for t in sent)
+    assert overlap_s(sent, closed, -1.0, 3000.0) == pytest.approx(integral_s)

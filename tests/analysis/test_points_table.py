@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.summary import parse_points
 from benchsuite.errors import PointsError
 
 PATH = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"

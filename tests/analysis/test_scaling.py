@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.analysis.metrics import parse_points
 from benchsuite.analysis.scalability import Runs, crossing, elasticities, fit_usl, knee, users_at_limit
+from benchsuite.analysis.summary import parse_points
 from benchsuite.slo import Limit
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
 TABLE4 = parse_points(FILE.read_text("utf-8"), where="paper_table4.csv")
 LEVELS = [8, 16, 32, 48, 64, 128]
 CLEAN = ("WiNGPT-2.7", "gpt-oss-20b-low", "WiNGPT-3.0", "medgemma-27b", "Mistral-Small", "WiNGPT-3.5")
-THROUGHPUT = Limit("throughput", None, ">", 20.0)
+THROUGHPUT = Limit("output_tok_s_per_user", None, ">", 20.0)
 
 
 def rates(model: str) -> list[float]:
@@ -120,7 +120,7 @@ def test_crossing_by_hand():
     """Halfway from 30 to 10 at 20: the geometric mean of 4 and 16. A rise is pooled away: 30, 20, 20 for 30, 18, 22."""
     assert crossing([4, 16], [30.0, 10.0], THROUGHPUT) == pytest.approx(8.0)
     assert crossing([4, 8, 16], [30.0, 18.0, 22.0], THROUGHPUT) == pytest.approx(8.0)
-    assert crossing([4, 16], [0.5, 1.5], Limit("ttft", "mean", "<", 1.0)) == pytest.approx(8.0)
+    assert crossing([4, 16], [0.5, 1.5], Limit("ttft_s", "mean", "<", 1.0)) == pytest.approx(8.0)
 
 
 def test_no_crossing():
@@ -134,7 +134,7 @@ def test_no_crossing():
 def test_a_rate_of_the_system_has_no_boundary():
     """Neither falls nor rises with users by its nature."""
     with pytest.raises(ValueError, match="output"):
-        crossing([4, 8], [1.0, 2.0], Limit("output", None, ">", 1.0))
+        crossing([4, 8], [1.0, 2.0], Limit("output_tok_s", None, ">", 1.0))
 
 
 @given(
@@ -145,7 +145,7 @@ def test_the_crossing_lies_within_the_levels(values, limit):
     """And between the last level that holds and the first that does not, when the values fall by themselves."""
     values.sort(reverse=True)
     levels = [2**i for i in range(len(values))]
-    bound = Limit("throughput", None, ">", limit)
+    bound = Limit("output_tok_s_per_user", None, ">", limit)
     users = crossing(levels, values, bound)
     held = [level for level, value in zip(levels, values, strict=True) if value > limit]
     if users is None:

@@ -7,9 +7,9 @@ import pytest
 from factory import request_frame as frame
 from factory import request_row as row
 
-from benchsuite.analysis.metrics import summarise_points
 from benchsuite.analysis.slo_test import max_violations, n_min, tail_verdict
 from benchsuite.analysis.steady_state import drift, mser5
+from benchsuite.analysis.summary import summarise_points
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ def test_what_is_wrong_in_the_papers_table(cli, in_stored):
     assert codes["time_rises"] == {(GLM, 16), (SEED, 32), ("Qwen3-30B", 32), ("WiNGPT-3.5", 128)}
     assert codes["fragile_optimum"] == {("medgemma-27b", 32), ("Qwen3-30B", 64), ("WiNGPT-2.7", 32)}
     # at 15 tok/s other levels hang on a hair
-    assert ("medgemma-27b", 32) not in by_code(cli.data(PAPER, "--slo throughput>15"))["fragile_optimum"]
+    assert ("medgemma-27b", 32) not in by_code(cli.data(PAPER, "--slo output_throughput_per_user>15"))[
+        "fragile_optimum"
+    ]
 
 
 def test_strict(cli, in_stored, tmp_path):
@@ -63,7 +65,8 @@ def disturbed(tmp_path_factory):
     latency = {1: (0.1, 0.2 / 9), 3: (0.1, 0.8 / 9), 6: (0.1, 0.4 / 9)}
     return run_folder(
         tmp_path_factory.mktemp("check") / "run",
-        levels=(1, 3, 6), repeats=3, requests=12, latency=latency, tokens=10, noise=0.02, slo="throughput>25",
+        levels=(1, 3, 6), repeats=3, requests=12, latency=latency, tokens=10, noise=0.02,
+        slo="output_throughput_per_user>25",
     )  # fmt: skip
 
 
@@ -72,7 +75,7 @@ def test_a_run_folder(cli, disturbed):
     both = cli.data("check", disturbed, "--scaling")
     assert by_code(both["warnings"])["disturbed_run"] == {("m", 3)}
     (scaled,) = both["scaling"]
-    assert scaled["slo"] == "throughput > 25 tok/s"
+    assert scaled["slo"] == "output_throughput_per_user > 25 tok/s"
     users = scaled["boundary_users"]
     assert users["n"] == 3
     assert users["low"] <= users["value"] <= users["high"]

@@ -25,14 +25,14 @@ OPTIMA = {
 @pytest.mark.parametrize("price", ["--usd-per-hour 1.58", "--preset a800-paper --gpus 2"])
 def test_the_papers_nine_optima(cli, in_stored, price):
     """Levels and costs of Table 2 from Table 4, at 1.58 an hour or twice 0.79."""
-    found = cli.data("decide", PAPER, "--slo ttft_mean<1s,throughput>20", price)
+    found = cli.data("decide", PAPER, "--slo ttft_mean<1s,output_throughput_per_user>20", price)
     assert {row["model"]: (row["optimum_concurrency"], f"{row['cost_usd']:.2f}") for row in found} == OPTIMA
-    assert all(row["binding"] == "throughput > 20 tok/s" and row["reason"] for row in found)
+    assert all(row["binding"] == "output_throughput_per_user > 20 tok/s" and row["reason"] for row in found)
 
 
 def test_nobody_meets_the_slo(cli, in_stored):
     """Exit code 3, null optima, the nearest level named."""
-    found = cli.data("decide", PAPER, "--slo throughput>500", code=3)
+    found = cli.data("decide", PAPER, "--slo output_throughput_per_user>500", code=3)
     assert {row["optimum_concurrency"] for row in found} == {None}
     assert all(row["nearest"]["concurrency"] == 8 and row["cost_usd"] is None for row in found)
 
@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     latency = {1: (0.1, 0.2 / 9), 2: (0.1, 0.3 / 9)}
     return run_folder(
         tmp_path_factory.mktemp("decide") / "run",
-        levels=(1, 2), requests=4, latency=latency, tokens=10, usd_per_hour=1.8, slo="throughput>20",
+        levels=(1, 2), requests=4, latency=latency, tokens=10, usd_per_hour=1.8, slo="output_throughput_per_user>20",
         spec={"price": {"gpus": 2}},
     )  # fmt: skip
 
@@ -59,9 +59,9 @@ def test_its_own_price_and_slo(cli, run):
 
 def test_judged_anew(cli, run):
     """Another SLO and price without another run: 25 tok/s at level 2 is not enough, 33 at level 1 is."""
-    (row,) = cli.data("decide", run, "--slo throughput>30 --usd-per-hour 36 --gpus 1")
+    (row,) = cli.data("decide", run, "--slo output_throughput_per_user>30 --usd-per-hour 36 --gpus 1")
     assert (row["optimum_concurrency"], row["cost_usd"]) == (1, pytest.approx(0.012, rel=1e-4))
-    assert row["binding"] == "throughput > 30 tok/s"
+    assert row["binding"] == "output_throughput_per_user > 30 tok/s"
 
 
 def test_a_run_cut_short_is_judged_by_what_is_whole(cli, stored, tmp_path):

@@ -8,7 +8,9 @@ import pytest
 from factory import run_folder
 
 pytestmark = pytest.mark.usefixtures("in_stored")
-PAPER = "frontier --levels-csv paper_table4.csv --scores paper_scores.csv --slo ttft_mean<1s,throughput>20"
+PAPER = (
+    "frontier --levels-csv paper_table4.csv --scores paper_scores.csv --slo ttft_mean<1s,output_throughput_per_user>20"
+)
 PRICED = f"{PAPER} --usd-per-hour 1.58"
 
 
@@ -45,7 +47,9 @@ def test_nobody_is_dropped(cli, tmp_path):
     scores = tmp_path / "s.csv"
     scores.write_text("model,score,n\nQwen3-30B,66.9,500\nWiNGPT-3.0,69.6,500\nelsewhere,99,500\n")
     found = placed(
-        cli, "frontier --levels-csv paper_table4.csv --slo throughput>35 --usd-per-hour 1.58 --scores", scores
+        cli,
+        "frontier --levels-csv paper_table4.csv --slo output_throughput_per_user>35 --usd-per-hour 1.58 --scores",
+        scores,
     )
     assert len(found) == 10
     assert found["Qwen3-30B"]["on_frontier"] is True
@@ -58,7 +62,7 @@ def test_nobody_is_dropped(cli, tmp_path):
 
 def test_no_model_meets_the_slo(cli):
     """Exit code 3, everyone with a reason."""
-    rows = cli.data(PRICED, "--slo throughput>500", code=3)
+    rows = cli.data(PRICED, "--slo output_throughput_per_user>500", code=3)
     assert all(row["reason"] and row["cost_usd"] is None for row in rows)
 
 
@@ -93,6 +97,6 @@ def test_runs_that_differ(cli, tmp_path):
     assert "9.9" in changed(server_probe={"profile": "vllm", "server": {"version": "9.9"}}).err
     refused = changed(workload={"name": "w", "requests": 16, "content_hash": "other"})
     assert (refused.code, refused.error.where) == (2, "workload")
-    refused = changed(spec=manifest["spec"] | {"slo": "throughput>20"})
+    refused = changed(spec=manifest["spec"] | {"slo": "output_throughput_per_user>20"})
     assert (refused.code, refused.error.where) == (2, "slo")
-    assert cli(*words, "--slo throughput>20").code == 0
+    assert cli(*words, "--slo output_throughput_per_user>20").code == 0

@@ -53,7 +53,7 @@ def test_the_same_again_passes(cli, runs):
 
 def test_twenty_percent_slower_fails(cli, runs):
     """A/B: exit 5; the change has an interval around the truth; the other way round is no regression."""
-    margins = "--max-regression tpot=5%,output=5%,ttft_p90"
+    margins = "--max-regression tpot=5%,throughput=5%,ttft_p90"
     found = cli.data("gate", runs["slow"], "--baseline", runs["base"], margins, code=5)
     assert verdicts(found) == {
         "error_rate": "pass", "tpot_mean_s": "fail", "output_tok_s": "fail", "ttft_p90_s": "fail",

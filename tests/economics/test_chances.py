@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from points_for_tests import point
 
-from benchsuite.analysis.metrics import measure_levels
 from benchsuite.analysis.requests import COLUMNS
+from benchsuite.analysis.summary import measure_levels
 from benchsuite.economics.cost import cost_intervals
-from benchsuite.economics.decision import DecisionUncertainty, chances, decide, judge_points, limits_of, slo_verdict
+from benchsuite.economics.decision import DecisionUncertainty, chances, decide, judge_points, slo_verdict
 from benchsuite.results import Estimate, EvaluatedLevel
 from benchsuite.slo import parse_slo
 
@@ -41,9 +41,9 @@ def rows(level: int, factors: list[float], gap_s: float, n: int = 200, ttft_s: f
     return pd.concat(parts)
 
 
-def judged(*levels: Any, slo: str = "ttft_mean<1s,throughput>20", usd: float | None = 3.6) -> Any:
+def judged(*levels: Any, slo: str = "ttft_mean<1s,output_throughput_per_user>20", usd: float | None = 3.6) -> Any:
     limits = parse_slo(slo)
-    measured = list(measure_levels(pd.concat(levels), limits_of(limits), model="m"))
+    measured = list(measure_levels(pd.concat(levels), limits, model="m"))
     found = chances([level.resampling for level in measured], free=usd == 0)
     points = judge_points([level.point for level in measured], limits, usd, found)
     return points, decide(points, limits, found)
@@ -114,7 +114,7 @@ def test_a_tail_limit_needs_its_numbers():
 
 def test_gaps_and_rates_are_resampled_too():
     """Every kind of limit has its sums, and they agree with what was measured."""
-    slo = "itl_mean<21ms,itl_p99<40ms,tpot<21ms,e2e_max<1s,decode>40,output>50,requests>5,error_rate<1%"
+    slo = "itl_mean<21ms,itl_p99<40ms,tpot<21ms,e2e_max<1s,decode_throughput>40,throughput>50,rps>5,error_rate<1%"
     (point_,), _ = judged(rows(2, [1.0, 1.0, 1.0], 0.02, noise=0.01), slo=slo)
     assert (point_.misses, point_.unknown, point_.p_met, point_.slo_verdict) == ((), (), 1.0, "met")
 
@@ -128,7 +128,7 @@ def test_a_free_machine_takes_the_lowest_level():
 
 def test_the_tie_rule():
     """The cheapest at 60 %: the lower level that costs 4 % more is recommended, not the one that costs 10 % more."""
-    slo = parse_slo("throughput>20")
+    slo = parse_slo("output_throughput_per_user>20")
     points = judge_points([point(8, 110, 50), point(16, 104, 40), point(32, 100, 30)], slo, 3600.0)
 
     def advice(p: dict[int, float]) -> int:
@@ -145,14 +145,16 @@ def test_unknown_stays_unknown():
     """A figure that is missing proves nothing, whatever the draws; a known miss is one."""
     assert slo_verdict(8, (), ("ttft_mean < 1 s unknown",), DecisionUncertainty()) == "unknown"
     assert (
-        slo_verdict(8, ("throughput > 20 tok/s missed",), ("x unknown",), DecisionUncertainty())
+        slo_verdict(8, ("output_throughput_per_user > 20 tok/s missed",), ("x unknown",), DecisionUncertainty())
         == "not met in this run"
     )
 
 
 def test_cost_follows_time_and_tokens():
     """$3.60/h is $0.001 a second: 100 s [90, 110] cost $0.10 [0.09, 0.11], 50 tok/s [40, 60] $20 [16.67, 25]."""
-    (one,) = judge_points([replace(point(8, 100, 50), output_tokens=5000)], parse_slo("throughput>1"), 3.6)
+    (one,) = judge_points(
+        [replace(point(8, 100, 50), output_tokens=5000)], parse_slo("output_throughput_per_user>1"), 3.6
+    )
     intervals = {"duration_s": Estimate(100, 90, 110, 3, "t"), "output_tok_s": Estimate(50, 40, 60, 3, "t")}
     found = cost_intervals(one.cost, intervals)
     assert (found["cost_usd"].low, found["cost_usd"].high) == (pytest.approx(0.09), pytest.approx(0.11))

@@ -86,7 +86,7 @@ def test_energy_of_other_gpus_than_the_price_is_for():
 
 def test_the_decision_at_prices_by_level():
     """16 users are 5 % faster and draw so much more that the hour costs 10 % more: 8 is the cheapest."""
-    slo = parse_slo("throughput>20")
+    slo = parse_slo("output_throughput_per_user>20")
     points = [point(8, 100, 30), point(16, 95, 25)]
     judged = judge_points(points, slo, {8: 1.0, 16: 1.1}, NOT_RESAMPLED)
     assert [j.cost.cost_usd for j in judged] == [pytest.approx(100 / 3600), pytest.approx(104.5 / 3600)]

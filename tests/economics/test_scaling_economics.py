@@ -22,7 +22,7 @@ FOUND = {
 
 
 def limit_price(found: Scaling):  # type: ignore[no-untyped-def]
-    (price,) = [price for price in found.prices if price.limit == "throughput > 20 tok/s"]
+    (price,) = [price for price in found.prices if price.limit == "output_throughput_per_user > 20 tok/s"]
     return price
 
 
@@ -71,7 +71,7 @@ def test_a_level_in_doubt_is_not_in_the_zone():
 
 def test_no_level_meets_the_slo():
     """An empty zone is a legal result, and nothing has a cost at the boundary."""
-    found = scaling([p for p in TABLE4 if p.model == "WiNGPT-2.7"], parse_slo("throughput>500"), 1.58)
+    found = scaling([p for p in TABLE4 if p.model == "WiNGPT-2.7"], parse_slo("output_throughput_per_user>500"), 1.58)
     assert (found.zone, found.optimum, found.boundary_users, found.boundary_saving) == (None, None, None, None)
     assert found.limits[0].note == "no level keeps it"
 
@@ -133,7 +133,7 @@ def test_repeats_give_the_boundary_an_interval():
     """Three repeats that scatter by 2 % around 30, 10 tok/s at 4 and 16 users: about 8 users."""
     repeats = [[point(4, 100.0, 30.0 * f), point(16, 60.0, 10.0 * f)] for f in (0.98, 1.0, 1.02)]
     points = [dataclasses.replace(p, repeat_count=3) for p in repeats[1]]
-    users = scaling(points, parse_slo("throughput>20"), 1.0, repeats=repeats).boundary_users
+    users = scaling(points, parse_slo("output_throughput_per_user>20"), 1.0, repeats=repeats).boundary_users
     assert users.value == pytest.approx(8.0)
     assert 7.5 < users.low < 8.0 < users.high < 8.5
 
@@ -141,7 +141,7 @@ def test_repeats_give_the_boundary_an_interval():
 def test_too_many_errors_are_a_boundary_too():
     """A level with 5 % errors is not chosen, so the boundary lies before it."""
     points = [point(4, 100.0, 40.0, error_rate=0.0), point(16, 60.0, 30.0, error_rate=0.05)]
-    found = scaling(points, parse_slo("throughput>20"), 1.0)
+    found = scaling(points, parse_slo("output_throughput_per_user>20"), 1.0)
     assert found.limits[-1].limit == "error_rate <= 1 %"
     assert found.boundary_users.value == pytest.approx(4 * 4**0.2)
 
@@ -155,12 +155,12 @@ def test_it_is_plain_data():
 @settings(max_examples=30, deadline=None)
 @given(
     times=st.lists(st.floats(1, 1000), min_size=2, max_size=6),
-    speeds=st.lists(st.floats(1, 100), min_size=6, max_size=6),
+    speeds=st.lists(st.integers(1, 100), min_size=6, max_size=6),  # apart by more than the step beyond
     tightness=st.floats(2, 99),
 )
 def test_every_step_is_what_decide_says(times, speeds, tightness):
     """Just beyond each step's value the rule itself chooses the step's level."""
-    slo = parse_slo(f"throughput>={tightness!r}")
+    slo = parse_slo(f"output_throughput_per_user>={tightness!r}")
     points = [point(2**i, time, speed) for i, (time, speed) in enumerate(zip(times, speeds, strict=False))]
     for step in scaling(points, slo, 1.0).prices[0].steps:
         beyond = step.at * (1 - 1e-9 if step.looser > 0 or step.at < tightness else 1 + 1e-9)
@@ -179,9 +179,9 @@ def fragile(points, slo=SLO) -> dict[tuple[str, int], str]:  # type: ignore[no-u
 def test_optima_that_hang_on_less_than_one_percent():
     """medgemma at 32 and Qwen3 at 64 pass by a hair, WiNGPT-2.7 at 32 misses by one; nobody else."""
     assert fragile(TABLE4) == {
-        ("medgemma-27b", 32): "the optimum keeps throughput > 20 tok/s by 0.23%: 20.05 tok/s",
-        ("Qwen3-30B", 64): "the optimum keeps throughput > 20 tok/s by 0.17%: 20.03 tok/s",
-        ("WiNGPT-2.7", 32): "misses throughput > 20 tok/s by 0.69%: 19.86 tok/s; "
+        ("medgemma-27b", 32): "the optimum keeps output_throughput_per_user > 20 tok/s by 0.23%: 20.05 tok/s",
+        ("Qwen3-30B", 64): "the optimum keeps output_throughput_per_user > 20 tok/s by 0.17%: 20.03 tok/s",
+        ("WiNGPT-2.7", 32): "misses output_throughput_per_user > 20 tok/s by 0.69%: 19.86 tok/s; "
         "otherwise it would cost 32% less than the optimum 16",
     }
 
@@ -189,7 +189,9 @@ def test_optima_that_hang_on_less_than_one_percent():
 def test_the_nearest_miss_of_an_slo_that_nobody_meets():
     """It would meet the SLO but for a hair."""
     found = fragile([point(8, 100.0, 19.9), point(16, 60.0, 12.0)])
-    assert found == {("m", 8): "misses throughput > 20 tok/s by 0.50%: 19.9 tok/s; otherwise it would meet the SLO"}
+    assert found == {
+        ("m", 8): "misses output_throughput_per_user > 20 tok/s by 0.50%: 19.9 tok/s; otherwise it would meet the SLO"
+    }
 
 
 def test_a_miss_by_errors_is_no_hair():

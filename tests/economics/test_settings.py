@@ -10,14 +10,14 @@ import pytest
 from points_for_tests import point
 from test_chances import rows
 
-from benchsuite.analysis.metrics import measure_levels
-from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, limits_of
+from benchsuite.analysis.summary import measure_levels
+from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points
 from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
 from benchsuite.errors import PointsError
 from benchsuite.slo import parse_slo
 from benchsuite.spec import PriceSpec
 
-SLO = parse_slo("ttft_mean<1s,throughput>20")
+SLO = parse_slo("ttft_mean<1s,output_throughput_per_user>20")
 
 
 def curve(
@@ -38,7 +38,7 @@ def levels(judged: Any, decision: Any, gpus: int, usd: float | None, **other: An
 
 def measured(name: str, gpus: int, *frames: Any, usd: float = 3.6) -> JudgedSetting:
     """A setting from rows, ready to be resampled."""
-    found = list(measure_levels(pd.concat(frames), limits_of(SLO), model="m"))
+    found = list(measure_levels(pd.concat(frames), SLO, model="m"))
     resampling = tuple(level.resampling for level in found)
     sure = chances(resampling)
     judged = judge_points([level.point for level in found], SLO, usd * gpus, sure)

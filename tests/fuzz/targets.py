@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.summary import parse_points
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.client.stream import error_message, read_stream, read_whole

@@ -72,10 +72,10 @@ def test_runs_that_lie_apart(compared, tmp_path):
 
 def test_runs_of_different_promises_are_refused(cli, compared, tmp_path):
     """Two SLOs do not compare; one for all does, also where none keeps it."""
-    runs = run_folder(tmp_path / "a"), run_folder(tmp_path / "b", slo="throughput>1000")
+    runs = run_folder(tmp_path / "a"), run_folder(tmp_path / "b", slo="output_throughput_per_user>1000")
     refused = cli("report", *runs)
     assert (refused.code, refused.error.where) == (2, "slo")
-    assert "None of 2" in compared(*runs, "--slo throughput>1000")
+    assert "None of 2" in compared(*runs, "--slo output_throughput_per_user>1000")
 
 
 def test_labels_are_moved_apart():

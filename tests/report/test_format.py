@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from factory import run_folder
 
-from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.summary import parse_points
 from benchsuite.economics.decision import decide, judge_points
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.format import (
@@ -82,10 +82,10 @@ def test_the_decision_in_a_sentence(mistral, snapshot):
     """The optimum and what stops the next level; no level; the highest one; no price; and what goes beside."""
     said = {}
     for slo_text, price in (
-        ("throughput>20", 1.58),
-        ("throughput>100", 1.58),
-        ("throughput>1", 1.58),
-        ("throughput>20", None),
+        ("output_throughput_per_user>20", 1.58),
+        ("output_throughput_per_user>100", 1.58),
+        ("output_throughput_per_user>1", 1.58),
+        ("output_throughput_per_user>20", None),
     ):
         slo = parse_slo(slo_text)
         judged = judge_points(mistral, slo, price)

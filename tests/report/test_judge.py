@@ -12,7 +12,7 @@ import pytest
 from command_line import CommandLine
 from factory import run_folder
 
-from benchsuite.analysis import metrics
+from benchsuite.analysis import summary
 from benchsuite.report import judge
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
@@ -20,7 +20,7 @@ from benchsuite.store import run_folder as folders
 from benchsuite.store.run_folder import read_run
 
 OWN, API, OTHER = "http://127.0.0.1:1", "https://api", "http://127.0.0.1:2"
-SLO = "ttft_mean<1s,throughput>20"  # all three levels meet it, and 8 is the shortest
+SLO = "ttft_mean<1s,output_throughput_per_user>20"  # all three levels meet it, and 8 is the shortest
 PRICED = {"base_url": API, "model": "paid", "usd_per_1m_input": 2.0, "usd_per_1m_output": 10.0}
 
 
@@ -125,7 +125,7 @@ def test_a_sweep_is_judged_once(tmp_path: Path, cli: CommandLine, simulated: Any
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((judge, "judge_run"), (folders, "read_run"), (metrics, "level_intervals")):
+    for module, name in ((judge, "judge_run"), (folders, "read_run"), (summary, "level_intervals")):
         counted(module, name)
     asked = f"--base-url {simulated.base_url} --concurrency 1,2 --repeats 2 --requests 4 --gpu off --slo ttft_mean<10s"
     cli("sweep", asked, "--output", tmp_path / "run")

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from benchsuite.analysis.metrics import parse_points
+from benchsuite.analysis.summary import parse_points
 from benchsuite.economics.decision import JudgedLevels, decide, judge_points
 from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
 from benchsuite.report.matrix import SettingReport, headline, notes, print_matrix, rows, to_csv, to_json, to_markdown
 from benchsuite.results import Estimate, PointEnergy
 from benchsuite.slo import parse_slo
 
-SLO = parse_slo("ttft_mean<1s,throughput>20")
+SLO = parse_slo("ttft_mean<1s,output_throughput_per_user>20")
 HEAD = "model,concurrency,requests,time_s,ttft_s,output_tokens\n"
 ENERGY = PointEnergy(2, 60.0, "counter", 600.0, None, None, 10.0, 0.25, None, None, None, None, None)
 

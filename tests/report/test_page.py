@@ -67,7 +67,7 @@ def test_the_decision_comes_first(page):
         ("Concurrency", "4 users"),
         ("Cost", "$5.45"),
         ("Certainty", "one run"),
-        ("Limited by", "throughput &gt; 30 tok/s"),
+        ("Limited by", "output_throughput_per_user &gt; 30 tok/s"),
     ]
     assert [one for one in ("abc123", "77.5", "20260102T030405Z-m-beef") if one not in seen.text] == []
 
@@ -127,9 +127,9 @@ def test_a_hostile_model_name_is_text(page):
 
 def test_no_level_and_no_price(page):
     """The picture is then what the nearest level misses, every cost an en dash, and what would cost money left out."""
-    seen = page(slo="throughput>1000", usd_per_hour=None)
+    seen = page(slo="output_throughput_per_user>1000", usd_per_hour=None)
     first, *rest = seen.findings
-    assert first == "Per-user throughput misses throughput &gt; 1000 tok/s at every level"
+    assert first == "Per-user throughput misses output_throughput_per_user &gt; 1000 tok/s at every level"
     assert first not in rest
     assert ['class="ring"' in seen.html, "<td>–</td>" in seen.html, 'id="money"' in seen.html] == [False, True, False]
 
@@ -170,7 +170,7 @@ def test_one_level_is_no_choice(page):
     ("columns", "unknown"),
     [
         (("first_token_s", "first_answer_s", "last_token_s"), "ttft_mean &lt; 1 s unknown"),
-        (("input_tokens", "output_tokens"), "throughput &gt; 30 tok/s unknown"),
+        (("input_tokens", "output_tokens"), "output_throughput_per_user &gt; 30 tok/s unknown"),
     ],
 )
 def test_an_odd_run_has_a_page(tmp_path, columns, unknown):

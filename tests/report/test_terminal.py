@@ -43,7 +43,7 @@ def test_the_row_of_a_level(judged_text, price, costs):
     assert ["4", "16/0", "0.960", "80.0", "16.0", "45.8", "183", *costs, "yes"] in rows
 
 
-@pytest.mark.parametrize("slo", ["throughput>30", "throughput>1000"])
+@pytest.mark.parametrize("slo", ["output_throughput_per_user>30", "output_throughput_per_user>1000"])
 def test_quiet_prints_the_decision_alone(judged_text, slo):
     """One line, whether a level meets the SLO or none."""
     assert judged_text(200, quiet=True, slo=slo).count("\n") == 1

@@ -53,7 +53,11 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=512, help="requests a level [512]")
     parser.add_argument("--max-output-tokens", type=int, default=128, help="cap of each answer [128]")
     parser.add_argument("--usd-per-hour", type=float, default=1.0, help="price of a GPU-hour [1, assumed]")
-    parser.add_argument("--slo", default="ttft_mean<1s,throughput>20", help="[ttft_mean<1s,throughput>20]")
+    parser.add_argument(
+        "--slo",
+        default="ttft_mean<1s,output_throughput_per_user>20",
+        help="[ttft_mean<1s,output_throughput_per_user>20]",
+    )
     parser.add_argument("--output", type=Path, help="a new or empty folder [results/gpu-NAME]")
     parser.add_argument("--rehearse", action="store_true", help="without a GPU, with fakes")
     options = parser.parse_args()

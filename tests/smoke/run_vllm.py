@@ -115,7 +115,7 @@ def sweep_command(base_url: str, output: Path) -> list[str]:
         "--repeats": 1,
         "--max-output-tokens": MAX_OUTPUT_TOKENS,
         "--usd-per-hour": 1,
-        "--slo": "ttft_mean<5s,throughput>1",
+        "--slo": "ttft_mean<5s,output_throughput_per_user>1",
         "--warmup-requests": 4,
         "--output": output,
     }

@@ -1,0 +1,329 @@
+"""Every metric once. SLO limits, tables, CSV, JSON, Markdown, gate, comparison, page and column docs read this table.
+
+To add a metric, add one entry. A metric of a level is one of three things:
+
+* a ratio of two sums over its requests (`ratio`), so that a level, one repeat and a resampled run are computed alike;
+* a distribution over its requests (`each`), with the statistics of STATS;
+* anything else of a level that has been evaluated (`of`): counts, duration, cost, energy.
+
+A word here knows nothing of numpy or of files: `each` is arithmetic on the arrays that it is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+STATS = ("mean", "p50", "p90", "p95", "p99", "max")
+Unit = Literal["s", "tok/s", "req/s", "ratio", "usd", "tokens", "W", "J", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """key: the column's name in CSV, JSON and frames, with its unit. label: in the head of a table.
+
+    word, aliases: how --slo and --max-regression name it; None: neither takes it. better: None where neither way is.
+    ratio: addends above the line and what is below it, names of analysis.requests.LevelRows.sums.
+    each: of analysis.requests.Rows; "chunks" where a request has a value for every pair of chunks. of_failed: failed
+    requests have one too. of: of results.EvaluatedLevel. of_repeat: of LevelRows and Repeat, at a dollar an hour where
+    the unit is usd. with_users: how it goes by its nature as users are added. shown, scale: the unit in tables, and
+    from `unit` to it.
+    """
+
+    key: str
+    label: str
+    unit: Unit
+    meaning: str
+    word: str | None = None
+    aliases: tuple[str, ...] = ()
+    better: Literal["less", "more"] | None = None
+    ratio: tuple[tuple[str, ...], str] | None = None
+    each: Callable[[Any], Any] | Literal["chunks"] | None = None
+    of_failed: bool = False
+    of: Callable[[Any], Any] | None = None
+    of_repeat: Callable[[Any, Any], float | None] | None = None
+    with_users: Literal["falls", "rises"] | None = None
+    shown: str = ""
+    scale: float = 1.0
+
+    @property
+    def per_request(self) -> bool:
+        """A request has a value of its own, so that there are percentiles."""
+        return self.each is not None
+
+    @property
+    def limitable(self) -> bool:
+        """An SLO may limit it."""
+        return self.word is not None and (self.ratio is not None or self.each is not None)
+
+    @property
+    def comparable(self) -> bool:
+        """It is known of each repeat and one way is better, so that two runs can be compared by it."""
+        return self.word is not None and self.better is not None
+
+    @property
+    def share(self) -> bool:
+        """A share of all requests: a count, which has the intervals and the tests of a proportion."""
+        return self.ratio is not None and self.ratio[1] == "issued"
+
+    @property
+    def needs_goodput(self) -> bool:
+        """It counts requests that keep every per-request limit (--goodput)."""
+        return self.ratio is not None and "good" in self.ratio[0]
+
+
+class Statistic(NamedTuple):
+    """A metric, and of one that each request has which statistic."""
+
+    metric: Metric
+    stat: str | None = None
+
+    @property
+    def column(self) -> str:
+        """'ttft_p95_s', 'output_tok_s': the name in CSV, frames, intervals and the gate."""
+        if self.stat is None:
+            return self.metric.key
+        if self.metric.unit == "s":
+            return f"{self.metric.key.removesuffix('_s')}_{self.stat}_s"
+        return f"{self.metric.key}_{self.stat}"
+
+    @property
+    def name(self) -> str:
+        """'ttft_p95', 'output_throughput': as --slo and --max-regression write it."""
+        word = self.metric.word or self.metric.key
+        return f"{word}_{self.stat}" if self.stat else word
+
+    @property
+    def label(self) -> str:
+        """'TTFT p95 ms', 'output tok/s': the head of a table's column."""
+        return " ".join(part for part in (self.metric.label, self.stat, self.metric.shown) if part)
+
+    @property
+    def is_tail(self) -> bool:
+        """A percentile beyond p90, or the greatest value, which few requests decide."""
+        return self.stat in ("p95", "p99", "max")
+
+    def of_point(self, point: Any) -> float | None:
+        """The value of a results.PointSummary. None if it is not known, or not a matter of requests alone."""
+        if self.stat is not None:
+            value: float | None = point.distributions[self.metric.key].stat(self.stat)
+            return value
+        ratio: float | None = point.ratios.get(self.metric.key)
+        return ratio
+
+    def of(self, level: Any) -> Any:
+        """The value of a results.EvaluatedLevel in the base unit; None if it is not known."""
+        return self.of_point(level.point) if self.metric.of is None else self.metric.of(level)
+
+    def of_repeat(self, level: Any, repeat: Any, usd_per_hour: float | None = None) -> float | None:
+        """The value of one repeat (analysis.requests.LevelRows, Repeat). Without a price: at a dollar an hour."""
+        if self.stat is not None:
+            value: float | None = level.distribution(self.metric, repeat).stat(self.stat)
+        elif self.metric.ratio is not None:
+            value = level.ratio(self.metric, repeat)
+        else:
+            assert self.metric.of_repeat is not None
+            value = self.metric.of_repeat(level, repeat)
+        if value is None or self.metric.unit != "usd" or usd_per_hour is None:
+            return value
+        return value * usd_per_hour
+
+
+def _latency(
+    key: str, label: str, meaning: str, each: Any, word: str | None = None, aliases: tuple[str, ...] = (), **more: Any
+) -> Metric:
+    shown: dict[str, Any] = {"shown": "ms", "scale": 1e3} | more
+    return Metric(key, label, "s", meaning, word, aliases, "less", each=each, with_users="rises", **shown)
+
+
+def _rate(
+    key: str, label: str, meaning: str, above: str | tuple[str, ...], below: str, word: str | None, *aliases: str,
+    unit: Unit = "tok/s", better: Literal["less", "more"] | None = "more", **more: Any,
+) -> Metric:  # fmt: skip
+    names = (above,) if isinstance(above, str) else above
+    return Metric(key, label, unit, meaning, word, aliases, better, ratio=(names, below), **more)
+
+
+def _of(key: str, label: str, unit: Unit, meaning: str, of: Callable[[Any], Any], **more: Any) -> Metric:
+    return Metric(key, label, unit, meaning, of=of, **more)
+
+
+def _hours(_: Any, repeat: Any) -> float:
+    return float(repeat.duration_s) / 3600
+
+
+def _hours_per_1m(level: Any, repeat: Any) -> float | None:
+    tokens = level.total("output_tokens", repeat)
+    return _hours(level, repeat) * 1e6 / tokens if tokens else None
+
+
+_TABLE = (
+    _of("concurrency", "concurrency", "", "virtual users: the level", lambda j: j.point.concurrency),
+    _of("repeat_count", "repeats", "", "times that the level was measured", lambda j: j.point.repeat_count),
+    _of("n_ok", "successful", "", "requests that succeeded, over all repeats", lambda j: j.point.n_ok),
+    _of("n_failed", "failed", "", "requests that did not", lambda j: j.point.n_failed),
+    _rate("error_rate", "errors", "share of the issued requests that failed", "failed", "issued", "error_rate",
+          "errors", unit="ratio", better="less", with_users="rises"),
+    _of("duration_s", "duration", "s", "duration of one run of the set, mean over repeats",
+        lambda j: j.point.duration_s, word="duration", better="less", shown="s",
+        of_repeat=lambda _, repeat: repeat.duration_s),
+    _latency("ttft_s", "TTFT", "time to first token: first_token_s - sent_s", lambda r: r.first_s - r.sent_s, "ttft"),
+    _latency("ttfa_s", "TTFA", "time to first token of the answer, reasoning skipped: first_answer_s - sent_s",
+             lambda r: r.answer_s - r.sent_s, "ttfa"),
+    _latency("tpot_s", "TPOT", "time per output token after the first: decode time / (output_tokens - 1)",
+             lambda r: r.decode_span_s / r.decode_tokens, "tpot"),
+    _latency("itl_s", "ITL", "inter-token latency: between chunks, which may hold several tokens", "chunks", "itl"),
+    _latency("e2e_s", "E2E", "whole request: last_token_s (without a stream closed_s) - sent_s",
+             lambda r: r.ends_s - r.sent_s, "e2e", ("e2el", "latency"), shown="s", scale=1.0),
+    _latency("dispatch_s", "dispatch", "a request's wait for its virtual user before it is sent",
+             lambda r: r.sent_s - r.scheduled_s, of_failed=True),
+    Metric("request_e2e_tok_s", "request tok/s", "tok/s", "output tokens of a request / its end-to-end time",
+           better="more", each=lambda r: r.output_tokens / (r.ends_s - r.sent_s)),
+    Metric("request_decode_tok_s", "request decode tok/s", "tok/s", "1 / TPOT", better="more",
+           each=lambda r: r.decode_tokens / r.decode_span_s),
+    _rate("output_tok_s_per_user", "tok/s/user", "per user: output tokens / (duration x users)",
+          "output_tokens", "user_s", "output_throughput_per_user", with_users="falls"),
+    _rate("decode_tok_s", "decode tok/s", "per user while decoding, weighted by tokens",
+          "decode_tokens", "decode_span_s", "decode_throughput", with_users="falls"),
+    _rate("output_tok_s", "output tok/s", "of the system: output tokens / duration",
+          "output_tokens", "duration_s", "output_throughput", "throughput"),
+    _rate("total_tok_s", "total tok/s", "of the system, with input tokens",
+          ("input_tokens", "output_tokens"), "duration_s", "total_throughput"),
+    _rate("request_per_s", "req/s", "requests finished / duration", "ok", "duration_s", "request_throughput", "rps",
+          unit="req/s"),
+    _rate("goodput_per_s", "goodput req/s", "requests that keep every per-request limit / duration",
+          "good", "duration_s", "goodput", unit="req/s"),
+    _rate("attainment", "attainment", "share of the issued requests that keep every per-request limit; failures miss",
+          "good", "issued", "attainment", unit="ratio", with_users="falls"),
+    _rate("occupancy", "occupancy", "mean share of the users in flight", "in_flight_s", "user_s", "occupancy",
+          unit="ratio"),
+    _of("input_tokens", "input tokens", "tokens", "of all successful requests", lambda j: j.point.input_tokens),
+    _of("output_tokens", "output tokens", "tokens", "of all successful requests", lambda j: j.point.output_tokens),
+    _of("usd_per_hour_total", "$/hour", "usd", "price of an hour of all GPUs together", lambda j: j.cost.usd_per_hour),
+    _of("cost_usd", "$ per run", "usd", "one run of the set; missing without a price", lambda j: j.cost.cost_usd,
+        word="run_cost", better="less", of_repeat=_hours),
+    _of("usd_per_1m_output_tokens", "$/1M out", "usd", "price of a million output tokens",
+        lambda j: j.cost.usd_per_1m_output_tokens, word="cost", better="less", of_repeat=_hours_per_1m),
+    _of("usd_per_1m_total_tokens", "$/1M", "usd", "price of a million tokens, input and output together",
+        lambda j: j.cost.usd_per_1m_total_tokens),
+    _of("usd_per_request", "$/request", "usd", "price of a request", lambda j: j.cost.usd_per_request),
+    _of("gross_j", "J", "J", "energy of the GPUs for one run of the set", lambda j: j.energy and j.energy.gross_j),
+    _of("j_per_output_token", "J/out token", "J", "energy of the GPUs for an output token; missing if not measured",
+        lambda j: j.energy and j.energy.j_per_output_token),
+    _of("gpu_mean_w", "W", "W", "mean power of all GPUs", lambda j: j.energy and j.energy.mean_w),
+    _of("gpu_util_ratio", "GPU util", "ratio", "share of time in which any kernel ran, mean of the GPUs",
+        lambda j: j.gpu and j.gpu.util_ratio and j.gpu.util_ratio.mean),
+)  # fmt: skip
+METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
+_BY_WORD = {
+    word: metric
+    for metric in _TABLE
+    for word in (metric.key, metric.key.removesuffix("_s"), metric.word, *metric.aliases)
+    if word is not None
+}
+LATENCIES = tuple(metric for metric in _TABLE if metric.per_request)
+RATIOS = tuple(metric for metric in _TABLE if metric.ratio is not None)
+STATISTICS = tuple(
+    Statistic(metric, stat) for metric in _TABLE for stat in (STATS if metric.per_request else (None,))
+)  # every column of a level, in the order of the columns
+BY_COLUMN = {one.column: one for one in STATISTICS}
+
+
+def find(text: str) -> Statistic | None:
+    """What a person means: ttft_p95, p95_ttft, ttft (its mean), e2el, cost, output_tok_s, ttft_p95_s."""
+    name = text.strip().lower()
+    if (exact := _BY_WORD.get(name)) is not None:
+        return Statistic(exact, "mean" if exact.per_request else None)
+    head, _, tail = name.removesuffix("_s").rpartition("_")
+    if tail not in STATS:  # p99_ttft, as some peers write it
+        tail, _, head = name.removesuffix("_s").partition("_")
+    metric = _BY_WORD.get(head)
+    return Statistic(metric, tail) if metric is not None and metric.per_request and tail in STATS else None
+
+
+def names(of: Iterable[Metric] = _TABLE) -> list[str]:
+    """The names that `find` takes, as a person would write them."""
+    return [
+        word if stat is None else f"{word}_{stat}"
+        for metric in of
+        if metric.word is not None
+        for word in (metric.word, *metric.aliases)
+        for stat in ((None, *STATS) if metric.per_request else (None,))
+    ]
+
+
+def closest(text: str, of: Iterable[Metric] = _TABLE) -> str | None:
+    """The name nearest to `text`; None where none is near."""
+    close = difflib.get_close_matches(text.strip().lower(), names(of), 1)
+    return close[0] if close else None
+
+
+_STAT_WORDS = {"mean": "mean", "p50": "median", "max": "greatest"}
+
+
+def meaning(one: Statistic) -> str:
+    """What the column holds, in words."""
+    if one.stat is None:
+        return one.metric.meaning
+    return f"{one.metric.meaning}; {_STAT_WORDS.get(one.stat, f'{one.stat[1:]}th percentile')}"
+
+
+def values(level: Any) -> dict[str, Any]:
+    """Every metric of a results.EvaluatedLevel by column, in base units; None where it is not known."""
+    return {one.column: one.of(level) for one in STATISTICS}
+
+
+def _has_ends(one: Statistic) -> bool:
+    metric = one.metric
+    if metric.per_request:
+        return metric.word is not None and metric.each != "chunks" and one.stat in ("mean", "p50", "p95", "p99")
+    return metric.ratio is not None or metric.key in ("duration_s", "cost_usd", "usd_per_1m_output_tokens")
+
+
+WITH_INTERVAL = tuple(one.column for one in STATISTICS if _has_ends(one))
+# with one run the interval of a mean is about its steady part, not about all of it
+OF_STEADY = tuple(one.column for one in STATISTICS if one.stat == "mean" and one.column in WITH_INTERVAL)
+
+
+def level_row(level: Any) -> dict[str, Any]:
+    """A results.EvaluatedLevel as a row: what COLUMNS names, in their order. Missing is None."""
+    row: dict[str, Any] = {"model": level.point.model}
+    for one in STATISTICS:
+        row[one.column] = one.of(level)
+        if one.column in WITH_INTERVAL:
+            found = level.intervals.get(one.column)
+            if one.column in OF_STEADY:
+                row[f"{one.column}_steady"] = None if found is None else found.value
+            row[f"{one.column}_low"] = None if found is None else found.low
+            row[f"{one.column}_high"] = None if found is None else found.high
+    return row | {
+        "meets_slo": level.meets_slo,
+        "slo_verdict": level.slo_verdict,
+        "p_met": level.p_met,
+        "misses": "; ".join((*level.misses, *level.unknown)),
+        "warnings": " ".join(dict.fromkeys(warn.code for warn in level.point.warnings)),
+    }
+
+
+def _columns() -> dict[str, str]:
+    found = {"model": "as the run names it"}
+    for one in STATISTICS:
+        found[one.column] = meaning(one)
+        if one.column in OF_STEADY:
+            found[f"{one.column}_steady"] = "of the steady part of a single run; of all where there are repeats"
+        if one.column in WITH_INTERVAL:
+            of = f"{one.column}_steady" if one.column in OF_STEADY else one.column
+            found[f"{one.column}_low"] = f"lower end of the 95 % interval of {of}; missing where there is none"
+            found[f"{one.column}_high"] = f"upper end of the 95 % interval of {of}; missing where there is none"
+    return found | {
+        "meets_slo": "every limit was seen to hold",
+        "slo_verdict": "what that proves: met, not met, undecided, or only in this run",
+        "p_met": "share of resampled runs that keep every limit; missing for one run",
+        "misses": "the limits that it misses, and those that are not known, as text",
+        "warnings": "codes of what a reader must know first",
+    }
+
+
+COLUMNS = _columns()
