@@ -400,6 +400,10 @@ class TelemetrySpec(StrictModel):
     )
 
 
+def _words(*, per_request: bool) -> str:
+    return ", ".join(str(m.word) for m in METRICS.values() if m.limitable and m.per_request == per_request)
+
+
 class SweepSpec(StrictModel):
     """Everything that decides what a sweep does; saved word for word in the manifest."""
 
@@ -411,9 +415,8 @@ class SweepSpec(StrictModel):
     telemetry: TelemetrySpec = key(TelemetrySpec(), "what is recorded during the sweep")
     slo: str = key(
         PAPER_SLO,
-        f"limits that must hold: {', '.join(m.word or '' for m in METRICS.values() if m.limitable and m.per_request)} with "
-        f"{' '.join(f'_{stat}' for stat in STATS)}; "
-        f"{', '.join(m.word or '' for m in METRICS.values() if m.limitable and not m.per_request)}",
+        f"limits that must hold: {_words(per_request=True)} with {' '.join(f'_{stat}' for stat in STATS)}; "
+        f"{_words(per_request=False)}",
         "--slo",
     )
 
