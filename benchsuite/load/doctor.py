@@ -30,7 +30,7 @@ from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.host import calibration_path, describe_host, read_calibration
-from benchsuite.telemetry.nvml import quietly
+from benchsuite.telemetry.nvml import nvml_or_none
 from benchsuite.telemetry.recorder import Sampler, open_gpu, open_servers
 from benchsuite.telemetry.server_metrics import ServerSampler
 from benchsuite.workload.dataset import Prompt
@@ -355,8 +355,8 @@ def _check_cards(facts: Mapping[str, Any], rows: Mapping[str, GpuSample]) -> Ite
         used = f"{'sampled' if sampled else 'not sampled'} ({facts['used_how']})"
         remedy = "MIG tells no utilisation, and power only of the whole card: measure on a whole card where you can"
         yield _gpu(name, f"{card['name']}{memory}{limit}{mig}; {used}", (card["mig"], "warn", remedy))
-        handle = quietly(pynvml.nvmlDeviceGetHandleByUUID, card["uuid"])
-        mode = None if handle is None else quietly(pynvml.nvmlDeviceGetPersistenceMode, handle)
+        handle = nvml_or_none(pynvml.nvmlDeviceGetHandleByUUID, card["uuid"])
+        mode = None if handle is None else nvml_or_none(pynvml.nvmlDeviceGetPersistenceMode, handle)
         if mode is not None:
             detail = "on" if mode == 1 else "off: the driver lets go of a card that is not used"
             doubt: Doubt = (mode != 1, "warn", f"sudo nvidia-smi -i {card['index']} -pm 1")

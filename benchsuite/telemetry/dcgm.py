@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchsuite.records import GpuSample
-from benchsuite.servers.metric_names import Reading, parse_page
+from benchsuite.servers.metric_names import parse_page
 from benchsuite.telemetry.server_metrics import Scrape, Scraper, Transport, metrics_url
 
 _MIB = 1024.0**2
@@ -48,7 +48,9 @@ _FIELD_OF = {
     for rank, name in enumerate(names)
 }
 _PROOF = frozenset({"DCGM_FI_PROF_GR_ENGINE_ACTIVE"})  # tells that a card is there, though no figure of ours
-_WHOLE = frozenset({"sm_clock_mhz", "memory_clock_mhz", "throttle_reasons", "xid"})
+_WHOLE = frozenset(
+    {"memory_used_bytes", "memory_total_bytes", "sm_clock_mhz", "memory_clock_mhz", "throttle_reasons", "xid"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Device:
     index: str
     name: str | None
     mig_profile: str | None
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,81 +85,50 @@ def read_dcgm_page(text: str) -> DcgmPage:
     share of time with a kernel is not to be had (the exporter says 0 or nothing), activity is each instance's own.
     """
     page = parse_page(text, _FIELD_OF.keys() | _PROOF)
-    found: dict[str, _Parts] = {}
+    devices: dict[str, Device] = {}
+    ranks: dict[tuple[str, str], int] = {}
     driver: str | None = None
     for reading in page.readings:
         labels = reading.labels
-        card = labels.get("UUID") or labels.get("uuid")
-        if not card:
+        uuid = labels.get("UUID") or labels.get("uuid")
+        if not uuid:
             continue
         driver = driver or labels.get("DCGM_FI_DRIVER_VERSION")
-        parts = found.setdefault(card, _Parts(labels.get("gpu", ""), labels.get("modelName")))
-        parts.add(reading)
-    devices = [device for card, parts in found.items() for device in parts.devices(card)]
-    return DcgmPage(tuple(devices), driver, page.n_named, page.odd)
-
-
-class _Parts:
-    """The readings of one card, sorted into its own and its instances'."""
-
-    def __init__(self, index: str, name: str | None) -> None:
-        self._index, self._name = index, name
-        self._own: dict[str, tuple[int, float]] = {}
-        self._instances: dict[str, tuple[str | None, dict[str, tuple[int, float]]]] = {}
-
-    def add(self, reading: Reading) -> None:
-        instance = reading.labels.get("GPU_I_ID", "")
-        known = _FIELD_OF.get(reading.name)
-        into = self._own
-        if instance:
-            of_instance = self._instances.setdefault(instance, (reading.labels.get("GPU_I_PROFILE"), {}))[1]
-            into = self._own if known is not None and known[0] in _CARD else of_instance
-        value = reading.value
-        if known is None or value is None or _blank(reading.name, value):
-            return
-        field_name, rank, factor = known
-        if field_name not in into or rank < into[field_name][0]:
-            into[field_name] = (rank, value * factor)
-
-    def devices(self, card: str) -> list[Device]:
-        own = _with_memory({name: value for name, (_, value) in self._own.items()})
-        if self._instances:
-            own = {name: value for name, value in own.items() if name not in ("util_ratio", "memory_util_ratio")}
-        return [
-            Device(card, card, self._index, self._name, None, own),
-            *(
-                Device(
-                    f"{card}/gi{number}",
-                    card,
-                    self._index,
-                    self._name,
-                    profile,
-                    _with_memory({name: value for name, (_, value) in figures.items()}),
-                )
-                for number, (profile, figures) in self._instances.items()
-            ),
-        ]
-
-
-def _blank(name: str, value: float) -> bool:
-    return value >= (_BLANK_INT64 if name == "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" else _BLANK)
-
-
-def _with_memory(figures: dict[str, float]) -> dict[str, float]:
-    used, free = figures.get("fb_used"), figures.get("fb_free")
-    total = figures.get("fb_total")
-    if total is None and used is not None and free is not None:
-        total = used + free + figures.get("fb_reserved", 0.0)
-    kept = {name: value for name, value in figures.items() if not name.startswith("fb_")}
-    if used is not None:
-        kept["memory_used_bytes"] = int(used)
-    if total is not None:
-        kept["memory_total_bytes"] = int(total)
-    return kept | {name: int(kept[name]) for name in _WHOLE if name in kept}
+        card = devices.setdefault(uuid, Device(uuid, uuid, labels.get("gpu", ""), labels.get("modelName"), None))
+        device = card
+        field_name, rank, factor = _FIELD_OF.get(reading.name, (None, 0, 0.0))
+        if number := labels.get("GPU_I_ID"):
+            name, profile = f"{uuid}/gi{number}", labels.get("GPU_I_PROFILE")
+            instance = devices.setdefault(name, Device(name, uuid, card.index, card.name, profile))
+            device = card if field_name in _CARD else instance
+        blank = _BLANK_INT64 if field_name == "energy_j" else _BLANK
+        if field_name is None or reading.value is None or reading.value >= blank:
+            continue
+        if rank < ranks.get((device.uuid, field_name), len(_FIELD_OF)):
+            ranks[device.uuid, field_name] = rank
+            device.figures[field_name] = reading.value * factor
+    cards = list(dict.fromkeys(device.card for device in devices.values()))
+    ordered = sorted(devices.values(), key=lambda device: cards.index(device.card))
+    split = {device.card for device in ordered if device.uuid != device.card}
+    for device in ordered:
+        figures = device.figures
+        used, free, reserved, total = (
+            figures.pop(f"fb_{kind}", None) for kind in ("used", "free", "reserved", "total")
+        )
+        if total is None and used is not None and free is not None:
+            total = used + free + (reserved or 0.0)
+        figures.update(
+            {name: v for name, v in (("memory_used_bytes", used), ("memory_total_bytes", total)) if v is not None}
+        )
+        figures.update({name: int(figures[name]) for name in _WHOLE & figures.keys()})
+        if device.uuid in split:
+            figures.pop("util_ratio", None)
+            figures.pop("memory_util_ratio", None)
+    return DcgmPage(tuple(ordered), driver, page.n_named, page.odd)
 
 
 DEFAULT_INTERVAL_S = 30.0  # dcgm-exporter collects every 30 s unless told otherwise
-_STANDING_S = 2.5
+_UNCHANGED_S = 2.5
 _REMEDY = "start it with -c 1000 or DCGM_EXPORTER_INTERVAL=1000 (milliseconds)"
 
 
@@ -189,7 +160,7 @@ class DcgmSampler:
         self._devices: dict[str, Device] = {}
         self._driver: str | None = None
         self._offsets_s: deque[float] = deque(maxlen=600)
-        self._beat = _Beat()
+        self._updates = _Updates()
         self._lock = threading.Lock()
         self._asked = False
 
@@ -202,32 +173,43 @@ class DcgmSampler:
         self._asked = True
         scrape = self._scraper.get()
         if scrape.text is None:
-            self._problem(scrape.kind or "", f"DCGM exporter: {scrape.problem}")
+            self._problem(scrape.kind or "", str(scrape.problem))
             return self._missing(scrape, scrape.problem)
         if scrape.date_s is not None:
             self._offsets_s.append(scrape.wall_s - scrape.date_s - 0.5)  # its clock shows whole seconds
         page = read_dcgm_page(scrape.text)
         if page.odd is not None:
-            self._problem("odd line", f"DCGM exporter: {self._scraper.url}: a line cannot be read: {page.odd!r}")
+            self._problem("odd line", f"{self._scraper.url}: a line cannot be read: {page.odd!r}")
         if not page.devices:
             what = "no DCGM fields with a UUID" if page.n_named else "no Prometheus text"
-            self._problem("no fields", f"DCGM exporter: {self._scraper.url}: {what}")
+            self._problem("no fields", f"{self._scraper.url}: {what}")
             return self._missing(scrape, what)
-        used = self._chosen(page)
+        used = self._selected(page)
         self._driver = self._driver or page.driver
-        self._watch(scrape.at_s, page)
-        there = {device.uuid for device in used}
-        lost = [
-            GpuSample(scrape.at_s, scrape.wall_s, "dcgm", uuid, error="not on the exporter's page")
-            for uuid in self._devices
-            if uuid not in there
-        ]
+        figures = tuple(tuple(sorted(device.figures.items())) for device in page.devices)
+        unchanged_s = self._updates.see(scrape.at_s, figures)
+        if unchanged_s > max(_UNCHANGED_S, 1.5 * self.period_s):
+            self._problem(
+                "old values",
+                f"its values stood still for {unchanged_s:.1f} s; it is said to collect every {self._given_s:g} s, so "
+                f"energy is that old at both edges of a point; {_REMEDY}",
+            )
         for device in used:
             self._devices.setdefault(device.uuid, device)
-            self._xid(device)
-        for row in lost:
-            self._problem(f"lost {row.uuid}", f"DCGM exporter: {row.uuid} is no longer on its page")
-        return [_row(scrape, device) for device in used] + lost
+            if xid := int(device.figures.get("xid", 0)):
+                words = f"{device.uuid}: the driver's last error is XID {xid}"
+                self._problems.setdefault(f"xid {device.uuid} {xid}", words)
+        there = {device.uuid: device.figures for device in used}
+        rows = [
+            GpuSample(
+                scrape.at_s, scrape.wall_s, "dcgm", uuid, **{name: v for name, v in values.items() if name != "xid"}
+            )
+            for uuid, values in there.items()
+        ]
+        for uuid in [uuid for uuid in self._devices if uuid not in there]:
+            self._problem(f"lost {uuid}", f"{uuid} is no longer on its page")
+            rows.append(GpuSample(scrape.at_s, scrape.wall_s, "dcgm", uuid, error="not on the exporter's page"))
+        return rows
 
     def facts(self) -> dict[str, Any]:
         """The cards with their instances, and how old readings may be, as far as is known now; asks if nothing is.
@@ -238,7 +220,7 @@ class DcgmSampler:
         """
         if not self._asked:
             self.sample()
-        measured_s = self._beat.interval_s
+        measured_s = self._updates.interval_s
         return {
             "source": "dcgm",
             "url": self._scraper.url,
@@ -275,40 +257,30 @@ class DcgmSampler:
         uuids = list(self._devices) or [""]
         return [GpuSample(scrape.at_s, scrape.wall_s, "dcgm", uuid, error=why) for uuid in uuids]
 
-    def _chosen(self, page: DcgmPage) -> list[Device]:
+    def _selected(self, page: DcgmPage) -> list[Device]:
         if not self._gpu_ids:
             return list(page.devices)
         wanted = []
         for gpu_id in self._gpu_ids:
-            own = [device for device in page.devices if _named(device, gpu_id)]
-            if not own and gpu_id not in self._devices:
+            matches = [
+                device
+                for device in page.devices
+                if device.index == gpu_id
+                or (not gpu_id.isdigit() and gpu_id in (device.uuid, device.card))
+                or (len(gpu_id) > 7 and device.card.startswith(gpu_id))
+            ]
+            if not matches and gpu_id not in self._devices:
                 there = ", ".join(device.uuid for device in page.devices)
-                self._problem(f"no {gpu_id}", f"DCGM exporter: no GPU {gpu_id} on its page; it has {there}")
-            wanted += own
-        chosen = {device.uuid for device in wanted}
-        cards = {device.card for device in wanted}  # power is the card's
-        return [device for device in page.devices if device.uuid in chosen | cards]
-
-    def _watch(self, at_s: float, page: DcgmPage) -> None:
-        figures = tuple(tuple(sorted(device.figures.items())) for device in page.devices)
-        standing_s = self._beat.see(at_s, figures)
-        if standing_s > max(_STANDING_S, 1.5 * self.period_s):
-            self._problem(
-                "old values",
-                f"DCGM exporter: its values stood still for {standing_s:.1f} s; it is said to collect every "
-                f"{self._given_s:g} s, so energy is that old at both edges of a point; {_REMEDY}",
-            )
-
-    def _xid(self, device: Device) -> None:
-        xid = int(device.figures.get("xid", 0))
-        if xid:
-            self._problem(f"xid {device.uuid} {xid}", f"{device.uuid}: the driver's last error is XID {xid}")
+                self._problem(f"no {gpu_id}", f"no GPU {gpu_id} on its page; it has {there}")
+            wanted += matches
+        uuids = {device.uuid for device in wanted} | {device.card for device in wanted}  # power is the card's
+        return [device for device in page.devices if device.uuid in uuids]
 
     def _problem(self, kind: str, words: str) -> None:
-        self._problems.setdefault(kind, words)
+        self._problems.setdefault(kind, f"DCGM exporter: {words}")
 
 
-class _Beat:
+class _Updates:
     """Tells from when the readings change how often the exporter collects."""
 
     def __init__(self) -> None:
@@ -331,14 +303,3 @@ class _Beat:
     def interval_s(self) -> float | None:
         """The median time between changes; None before two gaps were seen."""
         return median(self._gaps_s) if len(self._gaps_s) > 1 else None
-
-
-def _named(device: Device, gpu_id: str) -> bool:
-    if gpu_id.isdigit():
-        return device.index == gpu_id
-    return device.uuid == gpu_id or device.card == gpu_id or (len(gpu_id) > 7 and device.card.startswith(gpu_id))
-
-
-def _row(scrape: Scrape, device: Device) -> GpuSample:
-    figures: dict[str, Any] = {name: value for name, value in device.figures.items() if name != "xid"}
-    return GpuSample(scrape.at_s, scrape.wall_s, "dcgm", device.uuid, **figures)

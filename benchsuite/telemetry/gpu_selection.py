@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]
@@ -18,11 +19,11 @@ def listeners(ports: Iterable[int]) -> tuple[int, ...]:
         sockets = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
         return ()
-    found = [one.pid for one in sockets if one.status == psutil.CONN_LISTEN and one.laddr.port in wanted and one.pid]
-    return tuple(dict.fromkeys(found))
+    pids = [one.pid for one in sockets if one.status == psutil.CONN_LISTEN and one.laddr.port in wanted and one.pid]
+    return tuple(dict.fromkeys(pids))
 
 
-class Kin:
+class ProcessTree:
     """A server's processes. pids: those known to be its; none: then of no process it is known whose it is."""
 
     def __init__(self, pids: Sequence[int]) -> None:
@@ -45,43 +46,32 @@ class Kin:
         return self._known[pid]
 
     def _find(self, pid: int) -> bool | None:
-        if pid in self._pids:
-            return True
+        relatives = {pid}
         try:
-            ancestors = {parent.pid for parent in psutil.Process(pid).parents()}
+            relatives |= {parent.pid for parent in psutil.Process(pid).parents()}
         except psutil.NoSuchProcess:
-            return None
+            return True if pid in self._pids else None
         except psutil.AccessDenied:
-            ancestors = set()
-        return bool(ancestors.intersection(self._pids)) or self._leads(pid)
-
-    def _leads(self, pid: int) -> bool:
-        """True if a server process leads the group of this one, which may have outlived what is between."""
-        try:
-            return os.getpgid(pid) in self._pids
-        except OSError:
-            return False
+            pass
+        with suppress(OSError):  # the leader of its group, which may have outlived what is between
+            relatives.add(os.getpgid(pid))
+        return not relatives.isdisjoint(self._pids)
 
     def environments(self) -> list[dict[str, str]]:
         """The environments with which the server's processes and their descendants were started, where readable."""
-        found = []
+        environments = []
         for pid in self._pids:
-            try:
+            with suppress(psutil.Error):
                 process = psutil.Process(pid)
-                members = [process, *process.children(recursive=True)]
-            except psutil.Error:
-                continue
-            for member in members:
-                try:
-                    found.append(member.environ())
-                except (psutil.Error, OSError):
-                    continue
-        return found
+                for member in [process, *process.children(recursive=True)]:
+                    with suppress(psutil.Error, OSError):
+                        environments.append(member.environ())
+        return environments
 
 
 @dataclass(frozen=True, slots=True)
 class Mig:
-    """A MIG device: a slice of a card. handle is NVML's."""
+    """A MIG device: a slice of a card."""
 
     uuid: str
     parent_uuid: str
@@ -114,7 +104,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """UUIDs of the cards and MIG devices to sample, how they were found, and what is doubtful in that."""
 
     uuids: tuple[str, ...]
@@ -122,41 +112,58 @@ class Choice:
     doubts: tuple[str, ...] = ()
 
 
-def choose(
+def select_gpus(
     gpus: Sequence[Gpu],
     asked: Sequence[str],
     environments: Sequence[Mapping[str, str]],
     busy: Sequence[str],
-) -> Choice:
+) -> Selection:
     """asked: UUIDs, beginnings of UUIDs or NVML indices. environments: of the server's processes.
 
     busy: UUIDs of the cards on which the server's processes run. Raises TelemetryError for one that does not exist, and
     for a server that is told to use none.
     """
+    listed = "one of " + ", ".join(
+        [f"{gpu.index} = {gpu.uuid} ({gpu.name})" for gpu in gpus]
+        + [mig.uuid for gpu in gpus for mig in gpu.mig_devices]
+    )
     if asked:
-        return Choice(tuple(dict.fromkeys(_asked(gpus, one) for one in asked)), "asked")
-    told = [environment for environment in environments if "CUDA_VISIBLE_DEVICES" in environment]
-    if told:
+        by_index = {str(gpu.index): [gpu.uuid] for gpu in gpus}
         uuids: dict[str, None] = {}
-        doubts: dict[str, None] = {}
-        for environment in told:
-            seen, doubt = visible(gpus, environment["CUDA_VISIBLE_DEVICES"], environment.get("CUDA_DEVICE_ORDER"))
+        for gpu_id in asked:
+            matches = by_index.get(gpu_id) or _matches(gpus, gpu_id)
+            if len(matches) != 1:
+                raise TelemetryError(
+                    "several GPUs have such a UUID" if matches else "there is no such GPU",
+                    where="--gpu-ids",
+                    given=gpu_id,
+                    expected=listed,
+                    hint="give more of the UUID, or the NVML index that `nvidia-smi -L` shows",
+                )
+            uuids[matches[0]] = None
+        return Selection(tuple(uuids), "asked")
+    told = [environment for environment in environments if "CUDA_VISIBLE_DEVICES" in environment]
+    values = dict.fromkeys((each["CUDA_VISIBLE_DEVICES"], each.get("CUDA_DEVICE_ORDER")) for each in told)
+    if values:
+        uuids, doubts = {}, dict[str, None]()
+        for value, order in values:
+            seen, doubt = _visible(gpus, value, order)
             uuids |= dict.fromkeys(seen)
             doubts |= dict.fromkeys(doubt)
         if not uuids:
             raise TelemetryError(
                 "the server's CUDA_VISIBLE_DEVICES names no GPU of this machine",
-                given=" | ".join(sorted({repr(environment["CUDA_VISIBLE_DEVICES"]) for environment in told})),
-                expected=_listed(gpus),
+                given=" | ".join(sorted({repr(value) for value, _ in values})),
+                expected=listed,
                 hint="name the server's GPUs with --gpu-ids, or start the server with GPUs",
             )
-        return Choice(tuple(uuids), "the server's CUDA_VISIBLE_DEVICES", tuple(doubts))
+        return Selection(tuple(uuids), "the server's CUDA_VISIBLE_DEVICES", tuple(doubts))
     if busy:
-        return Choice(tuple(busy), "the server's processes")
-    return Choice(tuple(gpu.uuid for gpu in gpus), "all")
+        return Selection(tuple(busy), "the server's processes")
+    return Selection(tuple(gpu.uuid for gpu in gpus), "all")
 
 
-def visible(gpus: Sequence[Gpu], value: str, order: str | None) -> tuple[list[str], list[str]]:
+def _visible(gpus: Sequence[Gpu], value: str, order: str | None) -> tuple[list[str], list[str]]:
     """UUIDs that a value of CUDA_VISIBLE_DEVICES shows, and doubts. As CUDA does, it ends at the first that is none.
 
     Indices count along the PCI bus if `order` is PCI_BUS_ID or all cards are of one model; CUDA's default puts the
@@ -185,32 +192,9 @@ def visible(gpus: Sequence[Gpu], value: str, order: str | None) -> tuple[list[st
     return uuids, doubts
 
 
-def _asked(gpus: Sequence[Gpu], one: str) -> str:
-    by_index = {str(gpu.index): gpu.uuid for gpu in gpus}
-    if one in by_index:
-        return by_index[one]
-    matches = _matches(gpus, one)
-    if len(matches) != 1:
-        raise TelemetryError(
-            "several GPUs have such a UUID" if matches else "there is no such GPU",
-            where="--gpu-ids",
-            given=one,
-            expected=_listed(gpus),
-            hint="give more of the UUID, or the NVML index that `nvidia-smi -L` shows",
-        )
-    return matches[0]
-
-
 def _matches(gpus: Sequence[Gpu], start: str) -> list[str]:
     """UUIDs of cards and MIG devices that begin so, with or without their GPU- or MIG-."""
     uuids = [uuid for gpu in gpus for uuid in (gpu.uuid, *(mig.uuid for mig in gpu.mig_devices))]
     if not start or start in uuids:
         return [start] if start else []
     return [uuid for uuid in uuids if uuid.startswith(start) or uuid.partition("-")[2].startswith(start)]
-
-
-def _listed(gpus: Sequence[Gpu]) -> str:
-    return "one of " + ", ".join(
-        [f"{gpu.index} = {gpu.uuid} ({gpu.name})" for gpu in gpus]
-        + [mig.uuid for gpu in gpus for mig in gpu.mig_devices]
-    )

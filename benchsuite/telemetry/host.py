@@ -9,22 +9,36 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchsuite import __version__
 from benchsuite.store.files import write_json
 
+T = TypeVar("T")
+
+
+def or_none(read: Callable[[], T]) -> T | None:
+    """What `read` gives, None where this system does not tell."""
+    try:
+        return read()
+    except (OSError, ValueError, IndexError, metadata.PackageNotFoundError):
+        return None
+
 
 def open_descriptors() -> int | None:
     """How many are open now; None where /proc does not tell."""
-    try:
-        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - the listing's own descriptor is not counted
-    except OSError:
-        return None
+    return or_none(lambda: len(os.listdir("/proc/self/fd")) - 1)  # noqa: PTH208 - not the listing's own descriptor
+
+
+def rss_bytes() -> int | None:
+    """Memory that this process has resident now; None where /proc does not tell."""
+    return or_none(lambda: int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def raise_limit(wanted: int) -> int:
@@ -81,6 +95,7 @@ def _fingerprint() -> dict[str, Any]:
     }
 
 
+_NOTED = ("benchsuite", "httptools", "uvloop", "orjson", "pyarrow", "numpy", "pandas", "scipy", "xllamacpp", "openai")
 _BUCKETS_PER_OCTAVE = 8
 _N_BUCKETS = 40 * _BUCKETS_PER_OCTAVE
 
@@ -128,15 +143,12 @@ class Histogram:
     def summary_us(self) -> dict[str, float | int | None]:
         """{n, p50_us, p99_us, max_us}."""
 
-        def us(ns: int | None) -> float | None:
-            return None if ns is None else ns / 1000
-
-        return {
-            "n": self.n,
-            "p50_us": us(self.quantile_ns(0.5)),
-            "p99_us": us(self.quantile_ns(0.99)),
-            "max_us": us(self.max_ns) if self.n else None,
+        values = {
+            "p50_us": self.quantile_ns(0.5),
+            "p99_us": self.quantile_ns(0.99),
+            "max_us": self.max_ns if self.n else None,
         }
+        return {"n": self.n} | {name: None if ns is None else ns / 1000 for name, ns in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,40 +163,29 @@ class CpuMark:
     def now(cls) -> CpuMark:
         """The marks at this instant."""
         times = os.times()
-        return cls(time.monotonic(), times.user + times.system, _steal_s())
+        return cls(time.monotonic(), times.user + times.system, or_none(_steal_s))
 
 
-def _steal_s() -> float | None:
-    try:
-        with open("/proc/stat", encoding="ascii") as stat:  # noqa: PTH123 - read often, keep it light
-            fields = stat.readline().split()
-        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def rss_bytes() -> int | None:
-    """Memory that this process has resident now; None where /proc does not tell."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
-            return int(statm.readline().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return None
+def _steal_s() -> float:
+    with open("/proc/stat", encoding="ascii") as stat:  # noqa: PTH123 - read often, keep it light
+        return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def describe_host() -> dict[str, Any]:
     """What the client runs on: names and versions, for the manifest."""
+    cpuinfo = or_none(lambda: Path("/proc/cpuinfo").read_text("utf-8")) or ""
+    models = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
     return {
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cpu_model": _cpu_model(),
+        "cpu_model": models[0] if models else platform.processor() or None,
         "cpu_count": os.cpu_count(),
         "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": or_none(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         "python": sys.version.split()[0],
-        "boot_id": _boot_id(),
+        "boot_id": or_none(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()),
         "code_hash": code_hash(),
-        "versions": {name: _version(name) for name in _NOTED},
+        "versions": {name: or_none(partial(metadata.version, name)) for name in _NOTED},
     }
 
 
@@ -195,38 +196,3 @@ def code_hash() -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def _boot_id() -> str | None:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return None
-
-
-_NOTED = ("benchsuite", "httptools", "uvloop", "orjson", "pyarrow", "numpy", "pandas", "scipy", "xllamacpp", "openai")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_model() -> str | None:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:  # noqa: PTH123
-            for line in info:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or None
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
