@@ -42,10 +42,9 @@ def closed_port() -> int:
         return int(closed.getsockname()[1])
 
 
-def test_a_good_server(tmp_path: Path):
+def test_a_good_server(simulated, tmp_path: Path):
     """The simulator passes on every point, and the doctor leaves nothing behind."""
-    with simulator(SimulatorConfig()) as server:
-        code, found = doctor("--base-url", server.base_url, "--output", str(tmp_path / "new"), "--gpu", "off")
+    code, found = doctor("--base-url", simulated.base_url, "--output", str(tmp_path / "new"), "--gpu", "off")
     assert code == 0
     told = {name.removeprefix("server "): one["detail"] for name, one in found.items() if one["area"] == "server"}
     timed = {name: told.pop(name) for name in ("reachable", "round trip", "metrics")}
@@ -61,7 +60,7 @@ def test_a_good_server(tmp_path: Path):
         "capacity": "131072 tokens of context",
     }
     assert {found[f"server {name}"]["status"] for name in ("usage", "length", "metrics")} == {"ok"}
-    assert timed["metrics"].startswith(f"{server.base_url}/metrics: 20 figures by vllm's names")
+    assert timed["metrics"].startswith(f"{simulated.base_url}/metrics: 20 figures by vllm's names")
     assert found["gpu telemetry"]["detail"] == "none: --gpu off"
     assert list(tmp_path.iterdir()) == []
 
@@ -104,11 +103,10 @@ def test_nothing_answers():
     assert "--base-url" in reachable["remedy"]
 
 
-def test_a_model_that_is_not_there():
+def test_a_model_that_is_not_there(simulated):
     """What stops the preflight of a sweep is a failure here, with those that would do."""
-    with simulator(SimulatorConfig()) as server:
-        flags = ("--base-url", server.base_url, "--model", "gpt", "--profile", "vllm", "--gpu", "off")
-        code, found = doctor(*flags)
+    flags = ("--base-url", simulated.base_url, "--model", "gpt", "--profile", "vllm", "--gpu", "off")
+    code, found = doctor(*flags)
     assert code == 1
     assert found["server requests"]["detail"] == "the server does not have the model: gpt"
     assert found["server requests"]["remedy"] == "one of simulator"
@@ -125,14 +123,11 @@ def test_text_for_people(cli):
     assert cli("doctor --base-url ftp://x").code == 2
 
 
-def test_the_spec_of_a_sweep(tmp_path: Path):
+def test_the_spec_of_a_sweep(simulated, tmp_path: Path):
     """A sweep's own file is checked as it would run, flags on top."""
-    spec = tmp_path / "sweep.toml"
-    with simulator(SimulatorConfig()) as server:
-        spec.write_text(
-            f'[server]\nbase_url = "{server.base_url}"\n[load]\nconcurrency = [2]\n[telemetry]\ngpu = "off"\n'
-        )
-        code, found = doctor(str(spec), "--concurrency", "3")
+    spec, server = tmp_path / "sweep.toml", f'[server]\nbase_url = "{simulated.base_url}"\n'
+    spec.write_text(f'{server}[load]\nconcurrency = [2]\n[telemetry]\ngpu = "off"\n')
+    code, found = doctor(str(spec), "--concurrency", "3")
     assert code == 0
     assert "needed for 3 users" in found["machine open files"]["detail"]
     assert found["server kind"]["detail"] == "vllm"

@@ -15,8 +15,6 @@ from benchsuite.errors import InputError, ServerRefused
 from benchsuite.load import preflight as trial
 from benchsuite.load.preflight import Preflight, control_client, preflight, try_requests
 from benchsuite.records import RequestRecord
-from benchsuite.simulator.config import SimulatorConfig
-from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.dataset import Prompt
 
@@ -187,14 +185,13 @@ def test_a_server_without_metrics_is_not_blamed_for_it(tmp_path, profile):
     assert kept.manifest.telemetry.problems == []
 
 
-def test_an_unknown_server_with_metrics_is_sampled(tmp_path):
+def test_an_unknown_server_with_metrics_is_sampled(simulated, tmp_path):
     """A page with a known server's names is used whatever the profile; one that the user names is asked in any case."""
     view = Watcher()
-    with simulator(SimulatorConfig()) as served:
-        _, kept = run(spec_of(served.base_url, [1], server={"profile": "openai"}), prompts(2), tmp_path / "known")
-        named = {"metrics_url": f"{served.base_url}/nowhere"}
-        spec = spec_of(served.base_url, [1], server={"profile": "openai"}, telemetry=named)
-        run(spec, prompts(2), tmp_path / "named", view)
+    _, kept = run(spec_of(simulated.base_url, [1], server={"profile": "openai"}), prompts(2), tmp_path / "known")
+    named = {"metrics_url": f"{simulated.base_url}/nowhere"}
+    spec = spec_of(simulated.base_url, [1], server={"profile": "openai"}, telemetry=named)
+    run(spec, prompts(2), tmp_path / "named", view)
     assert [facts["family"] for facts in kept.manifest["telemetry"]["server"]] == ["vllm"]
     assert [note for note in view.notes if "answered 404" in note] != []
 
@@ -308,10 +305,10 @@ def test_connections_are_kept():
         assert (ready.closes_after_response, fake.connections) == (False, 3)
 
 
-def test_native_routes_that_nobody_has():
+def test_native_routes_that_nobody_has(simulated):
     """A server without a native route that we speak, and a client that speaks none, are bad input."""
-    with simulator(SimulatorConfig()) as server, pytest.raises(InputError) as refused:
-        found(spec_of(server.base_url, [1], server={"endpoint": "native"}))
+    with pytest.raises(InputError) as refused:
+        found(spec_of(simulated.base_url, [1], server={"endpoint": "native"}))
     assert (refused.value.given, refused.value.expected) == ("native", "chat or completions; native for tgi and ollama")
     with FakeTgi() as fake, pytest.raises(InputError) as refused:
         found(spec_of(fake.base_url, [1], server={"endpoint": "native"}, load={"driver": "openai"}))
