@@ -141,8 +141,8 @@ _ENDPOINT_WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What the trial showed. rows: of the requests that worked. longest: of the longest request, or None if not sent.
+class ProbeResult:
+    """What the probe requests showed. rows: of those that worked. longest: of the longest request, None if not sent.
 
     plan: as given, without what the server refused. refusals: the server's words for each such field. headers: what
     Exchange.kept_headers held.
@@ -158,7 +158,7 @@ class Trial:
 
 async def try_requests(
     endpoint: Endpoint, plan: BodyPlan, spec: SweepSpec, prompt: Prompt, longest: Prompt | None
-) -> Trial:
+) -> ProbeResult:
     """Send `prompt` without what the server refuses by name; twice, to learn its keep-alive; then `longest`.
 
     A refusal for being busy is tried again for some seconds.
@@ -187,7 +187,7 @@ async def try_requests(
             rows.append(row)
             headers = exchange.kept_headers
         last = (await _send_one(connection, endpoint, plan, spec, longest))[0] if longest else None
-        return Trial(rows, last, plan, refusals, link.closes_after_response, headers)
+        return ProbeResult(rows, last, plan, refusals, link.closes_after_response, headers)
     finally:
         connection.close()
 
@@ -384,7 +384,7 @@ def control_client(spec: SweepSpec) -> httpx.Client:
     )
 
 
-def _run_async(coroutine: Coroutine[Any, Any, Trial]) -> Trial:
+def _run_async(coroutine: Coroutine[Any, Any, ProbeResult]) -> ProbeResult:
     """asyncio.run, also in a thread whose event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -435,7 +435,7 @@ def find_out(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...])
     return Preflight(profile, model, (endpoint,), plan, trial.closes_after_response, facts)
 
 
-def _facts(trial: Trial, plan: BodyPlan, listed: list[str] | None) -> dict[str, Any]:
+def _facts(trial: ProbeResult, plan: BodyPlan, listed: list[str] | None) -> dict[str, Any]:
     row = trial.rows[-1]
     sent = [*trial.rows, *([trial.longest] if trial.longest else [])]
     return {
@@ -458,7 +458,7 @@ def _facts(trial: Trial, plan: BodyPlan, listed: list[str] | None) -> dict[str, 
     }
 
 
-def _longest_facts(trial: Trial, prompt: Prompt, plan: BodyPlan) -> dict[str, Any]:
+def _longest_facts(trial: ProbeResult, prompt: Prompt, plan: BodyPlan) -> dict[str, Any]:
     """The set's longest request: its tokens as the server counts them, the tokens it will ask for, its refusal."""
     row = trial.longest or trial.rows[-1]
     return {
@@ -584,15 +584,15 @@ def _connects(family: int, address: tuple[Any, ...], timeout_s: float) -> bool:
 
 
 def preflight(
-    spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...], served: dict[str, Any] | None = None
+    spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...], launched_server: dict[str, Any] | None = None
 ) -> Preflight:
     """Find every server out and try the sweep's own requests. Raises ServerUnreachable, ServerRefused, InputError.
 
-    served: facts of a server that we started ourselves. facts["capacity"]: what the servers can take, and in
+    launched_server: facts of a server that we started ourselves. facts["capacity"]: what the servers can take, and in
     `warnings` the words for what the sweep asks beyond that.
     """
     found = find_out(spec, client, prompts)
-    capacity = server_limits(client, found.profile, found.facts, served)
+    capacity = server_limits(client, found.profile, found.facts, launched_server)
     capacity["warnings"] = limit_warnings(
         found.profile, spec.load.concurrency, capacity, found.facts["longest"], len(spec.server.base_urls)
     )

@@ -591,22 +591,22 @@ def sweep(
     workload: Workload,
     output: Path | None,
     view: View,
-    served: dict[str, Any] | None = None,
+    launched_server: dict[str, Any] | None = None,
     server_pids: tuple[int, ...] = (),
     server_ended: Callable[[], bool] = lambda: False,
 ) -> SweepResult:
     """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay.
 
     output: a new folder, or one with a run of the same spec: then only what it lacks is measured. None: a new one
-    under results/. served, server_pids, server_ended: facts and processes of a server that we started ourselves, and
-    whether it has ended.
+    under results/. launched_server, server_pids, server_ended: facts and processes of a server that we started
+    ourselves, and whether it has ended.
     """
     check_levels(spec, workload)
     check_descriptors(spec)
     folder = None if output is None else RunFolder(output)
     try:
         before = None if folder is None or folder.before is None else folder.before.manifest
-        manifest = new_manifest(spec, workload, served, before, Anchor.now())
+        manifest = new_manifest(spec, workload, launched_server, before, Anchor.now())
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
             points = plan_points(spec.load, len(workload.prompts), before.run_id)
@@ -617,7 +617,7 @@ def sweep(
                 view.note("every point is measured already; it is judged anew")
                 return SweepResult(before.run_id, folder.path, True, 0)
         with control_client(spec) as control:
-            found = preflight(spec, control, workload.prompts, served)
+            found = preflight(spec, control, workload.prompts, launched_server)
             folder = folder or RunFolder(Path("results") / new_run_id(found.model))
             health = HealthCheck(control, spec.server.base_urls, server_ended)
             return SweepRunner(spec, workload, folder, manifest, found, control, view, health, server_pids).run()
