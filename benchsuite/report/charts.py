@@ -1,4 +1,4 @@
-"""Empirical distribution functions as SVG text: one curve per level, on a log axis. Pure."""
+"""Charts as SVG text: lines over the concurrency, curves on two log axes, distributions. Pure."""
 
 from __future__ import annotations
 
@@ -43,28 +43,27 @@ class Frame:
 SMALL = Frame()
 
 # Okabe and Ito's colours, which the colour-blind tell apart, and three more; the ramp is one hue from light to dark
-CSS = """
-.bs{--ink:#1b2330;--soft:#5b6675;--grid:#e6eaef;--ground:#ffffff;--bad:#8a93a0;--limit:#b3261e;--best:#00795a;
+_LIGHT = """--bad:#8a93a0;--limit:#b3261e;--best:#00795a;
 --s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#b4508f;--s4:#b07d00;--s5:#3aa0d8;--s6:#6b6b6b;--s7:#7a4fbf;--s8:#8c5a2b;
---r0:#86bfe3;--r1:#5aa3d4;--r2:#3386c0;--r3:#1a69a6;--r4:#0d4d84;--r5:#08325c}
-@media (prefers-color-scheme:dark){.bs{--ink:#e6eaf0;--soft:#a3adba;--grid:#29313c;--ground:#161b22;--bad:#7d8794;
---limit:#ff8a80;--best:#4fd1a5;--s0:#56b4e9;--s1:#f0954b;--s2:#37c59b;--s3:#e39ac2;--s4:#e5b84a;--s5:#9bd4f5;--s6:#b5bcc6;
---s7:#b79df0;--s8:#cf9f70;--r0:#2f6ea3;--r1:#3f87be;--r2:#58a2d6;--r3:#7dbce6;--r4:#a7d4f1;--r5:#d6ecfa}}
-@media print{.bs{--ink:#000;--soft:#444;--grid:#ddd;--ground:#fff;--bad:#8a93a0;--limit:#b3261e;--best:#00795a;
---s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#b4508f;--s4:#b07d00;--s5:#3aa0d8;--s6:#6b6b6b;--s7:#7a4fbf;--s8:#8c5a2b;
---r0:#86bfe3;--r1:#5aa3d4;--r2:#3386c0;--r3:#1a69a6;--r4:#0d4d84;--r5:#08325c}}
-.bs text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--soft)}
-.bs .y{fill:var(--ink);font-weight:600} .bs .ink{fill:var(--ink)}
-.bs .grid{stroke:var(--grid)} .bs .axis{stroke:var(--soft);stroke-opacity:.6}
-.bs .bad{fill:var(--bad);opacity:.15} .bs .zone{fill:var(--best);opacity:.13}
-.bs .limit{stroke:var(--limit);stroke-width:1.4;stroke-dasharray:5 3}
-.bs .ruler{stroke:var(--soft);stroke-width:1.2;stroke-dasharray:5 3}
-.bs .halo{paint-order:stroke;stroke:var(--ground);stroke-width:4px;stroke-linejoin:round}
-.bs .limit-text{fill:var(--limit)} .bs .best{stroke:var(--best);stroke-dasharray:2 3;stroke-width:1.4}
-.bs .best-text{fill:var(--best);font-weight:600} .bs .ring{fill:none;stroke:var(--best);stroke-width:2.5}
-.bs .line{fill:none;stroke-width:2;stroke-linejoin:round} .bs .law{fill:none;stroke-width:1.6;stroke-dasharray:6 4}
-.bs .curve{fill:none;stroke-width:1.8} .bs .bar{fill:none;stroke-width:1.6} .bs .hit{fill:transparent}
-.bs .hit:hover,.bs .hit.on{fill:var(--soft);fill-opacity:.2}
+--r0:#86bfe3;--r1:#5aa3d4;--r2:#3386c0;--r3:#1a69a6;--r4:#0d4d84;--r5:#08325c"""
+_DARK = """--bad:#7d8794;--limit:#ff8a80;--best:#4fd1a5;
+--s0:#56b4e9;--s1:#f0954b;--s2:#37c59b;--s3:#e39ac2;--s4:#e5b84a;--s5:#9bd4f5;--s6:#b5bcc6;--s7:#b79df0;--s8:#cf9f70;
+--r0:#2f6ea3;--r1:#3f87be;--r2:#58a2d6;--r3:#7dbce6;--r4:#a7d4f1;--r5:#d6ecfa"""
+CSS = f"""
+.bs{{--ink:#1b2330;--soft:#5b6675;--grid:#e6eaef;--ground:#ffffff;{_LIGHT}}}
+@media (prefers-color-scheme:dark){{.bs{{--ink:#e6eaf0;--soft:#a3adba;--grid:#29313c;--ground:#161b22;{_DARK}}}}}
+@media print{{.bs{{--ink:#000;--soft:#444;--grid:#ddd;--ground:#fff;{_LIGHT}}}}}
+.bs text{{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--soft)}}
+.bs .y{{fill:var(--ink);font-weight:600}} .bs .ink{{fill:var(--ink)}}
+.bs .grid{{stroke:var(--grid)}} .bs .axis{{stroke:var(--soft);stroke-opacity:.6}}
+.bs .bad{{fill:var(--bad);opacity:.15}} .bs .zone{{fill:var(--best);opacity:.13}}
+.bs .limit{{stroke:var(--limit);stroke-width:1.4;stroke-dasharray:5 3}}
+.bs .halo{{paint-order:stroke;stroke:var(--ground);stroke-width:4px;stroke-linejoin:round}}
+.bs .limit-text{{fill:var(--limit)}} .bs .best{{stroke:var(--best);stroke-dasharray:2 3;stroke-width:1.4}}
+.bs .best-text{{fill:var(--best);font-weight:600}} .bs .ring{{fill:none;stroke:var(--best);stroke-width:2.5}}
+.bs .line{{fill:none;stroke-width:2;stroke-linejoin:round}} .bs .law{{fill:none;stroke-width:1.6;stroke-dasharray:6 4}}
+.bs .curve{{fill:none;stroke-width:1.8}} .bs .bar{{fill:none;stroke-width:1.6}} .bs .hit{{fill:transparent}}
+.bs .hit:hover,.bs .hit.on{{fill:var(--soft);fill-opacity:.2}}
 """.strip()
 
 
@@ -77,9 +76,9 @@ def svg(title: str, description: str, body: Sequence[str], frame: Frame = SMALL)
     )
 
 
-def empty(title: str, frame: Frame = SMALL, said: str = "no value is known") -> str:
+def empty(title: str, frame: Frame = SMALL, reason: str = "no value is known") -> str:
     """A chart of nothing, which says so."""
-    return svg(title, "nothing to draw", [text(frame.middle, frame.height / 2, said, anchor="middle")], frame)
+    return svg(title, "nothing to draw", [text(frame.middle, frame.height / 2, reason, anchor="middle")], frame)
 
 
 def standalone(picture: str) -> str:
@@ -88,11 +87,11 @@ def standalone(picture: str) -> str:
     return f"{head}{close}<style>{CSS}</style>{rest}"
 
 
-def text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
-    """A text element; `text` is escaped. kind: its CSS class."""
-    look = f' class="{kind}"' if kind else ""
-    look += f' text-anchor="{anchor}"' if anchor != "start" else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{look}>{escape(text)}</text>'
+def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    """A text element; `words` are escaped. kind: its CSS class."""
+    attributes = f' class="{kind}"' if kind else ""
+    attributes += f' text-anchor="{anchor}"' if anchor != "start" else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}"{attributes}>{escape(words)}</text>'
 
 
 def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -100,9 +99,15 @@ def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
 
 
-def hit(x: float, y: float, said: str, radius: float = 11) -> str:
-    """A place that tells its value when it is pointed at; `said` is escaped."""
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.3g}" class="hit"><title>{escape(said)}</title></circle>'
+def rect(left: float, top: float, right: float, bottom: float, attributes: str, words: str = "") -> str:
+    """A rectangle between two corners, with what it says when it is pointed at; `words` are escaped."""
+    size = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.2f}"'
+    return f"<rect {size} {attributes}>{f'<title>{escape(words)}</title>' if words else ''}</rect>"
+
+
+def hit(x: float, y: float, words: str, radius: float = 11) -> str:
+    """A place that tells its value when it is pointed at; `words` are escaped."""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.3g}" class="hit"><title>{escape(words)}</title></circle>'
 
 
 def colour(i: int) -> str:
@@ -125,23 +130,69 @@ def marker(x: float, y: float, i: int, *, hollow: bool = False) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {paint}/>'
 
 
-def y_axis(ticks: Sequence[float], y: Scale, label: str, frame: Frame = SMALL) -> list[str]:
-    """The upright axis: a grid line and a number per tick, the label above."""
-    lines = "".join(f"M{frame.left:.1f} {y.at(tick):.1f}H{frame.right:g}" for tick in ticks)
-    parts = [text(4, 14, label, "y"), f'<path d="{lines}" class="grid"/>']
-    for tick, said in zip(ticks, _tick_texts(ticks, y), strict=True):
-        parts.append(text(frame.left - 6, y.at(tick) + 4, said, anchor="end"))
+def dash(x: float, y: float, i: int) -> str:
+    """A short line of the i-th series' colour."""
+    return f'<path d="M{x - 7:.1f} {y:.1f}h14" stroke="{colour(i)}" stroke-width="2.5"/>'
+
+
+Mark = Callable[[float, float, int], str]  # of the i-th series, around (x, y)
+
+
+def legend(names: Sequence[str], mark: Mark, frame: Frame, y: float = 10, left: float = 0) -> list[str]:
+    """Marks with their names in one row whose middle is y, from the right; none if it would reach beyond `left`."""
+    widths = [len(name) * CHARACTER for name in names]
+    at = frame.right - sum(widths) - 31 * len(names) + 31
+    if at - 21 < left:
+        return []
+    parts = []
+    for i, (name, width) in enumerate(zip(names, widths, strict=True)):
+        parts += [mark(at - 10, y, i), text(at, y + 4, name)]
+        at += width + 31
     return parts
 
 
-def _tick_texts(ticks: Sequence[float], y: Scale) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Maps values from low to high onto pixels from start to end; log: by their logarithm (all > 0)."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """The pixel of `value`; the middle if the scale has no extent."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        if high <= low:
+            return (self.start + self.end) / 2
+        share = ((math.log(value) if self.log else value) - low) / (high - low)
+        return self.start + share * (self.end - self.start)
+
+
+Show = Callable[[float], str]
+
+
+def y_axis(ticks: Sequence[float], y: Scale, label: str, frame: Frame, show: Show | None = None) -> list[str]:
+    """The upright axis: a grid line per tick, its number where there is room, the label above the plot."""
+    lines = "".join(f"M{frame.left:.1f} {y.at(tick):.1f}H{frame.right:g}" for tick in ticks)
+    parts = [text(4, 14, label, "y"), f'<path d="{lines}" class="grid"/>']
+    last = math.inf
+    for tick, words in zip(ticks, _tick_texts(ticks, y, show), strict=True):
+        if last - y.at(tick) >= 15:
+            parts.append(text(frame.left - 6, y.at(tick) + 4, words, anchor="end"))
+            last = y.at(tick)
+    return parts
+
+
+def _tick_texts(ticks: Sequence[float], y: Scale, show: Show | None = None) -> list[str]:
     step = min((b - a for a, b in pairwise(ticks)), default=1.0)
-    return [f"{tick:,.10g}" if y.log else tick_text(tick, step) for tick in ticks]
+    return [show(tick) if show else f"{tick:,.10g}" if y.log else tick_text(tick, step) for tick in ticks]
 
 
 def fitted(frame: Frame, ticks: Sequence[float], y: Scale) -> Frame:
     """The frame with room for the numbers of the upright axis."""
-    longest = max((len(said) for said in _tick_texts(ticks, y)), default=0)
+    longest = max((len(words) for words in _tick_texts(ticks, y)), default=0)
     return replace(frame, left=min(max(38.0, 12 + longest * CHARACTER), 96.0))
 
 
@@ -152,10 +203,10 @@ def x_axis(ticks: Sequence[tuple[float, str]], x: Scale, label: str, frame: Fram
     parts = [f'<path d="{lines}" class="grid"/>'] if grid else []
     parts.append(f'<path d="M{frame.left:.1f} {frame.bottom:g}H{frame.right:g}{marks}" class="axis"/>')
     last = -1e9
-    for tick, said in ticks:
-        half = len(said) * CHARACTER / 2
+    for tick, words in ticks:
+        half = len(words) * CHARACTER / 2
         if x.at(tick) - half >= last + 6:
-            parts.append(text(x.at(tick), frame.bottom + 18, said, anchor="middle"))
+            parts.append(text(x.at(tick), frame.bottom + 18, words, anchor="middle"))
             last = x.at(tick) + half
     return [*parts, text(frame.middle, frame.height - 7, label, anchor="middle")]
 
@@ -219,34 +270,6 @@ def tick_text(tick: float, step: float) -> str:
     return f"{tick:,.{decimals}f}"
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Maps values from low to high onto pixels from start to end; log: by their logarithm (all > 0)."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def at(self, value: float) -> float:
-        """The pixel of `value`; the middle if the scale has no extent."""
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        if high <= low:
-            return (self.start + self.end) / 2
-        share = ((math.log(value) if self.log else value) - low) / (high - low)
-        return self.start + share * (self.end - self.start)
-
-
-def spaced(places: Sequence[float], gap: float) -> list[int]:
-    """Indices of ascending `places` that can be labelled so that labels are `gap` apart; the first always."""
-    chosen: list[int] = []
-    for i, place in enumerate(places):
-        if not chosen or place - places[chosen[-1]] >= gap:
-            chosen.append(i)
-    return chosen
-
-
 _FAR = 2.5  # a limit beyond this many times the data is named, not drawn to scale
 _WIDEST = 1.6  # times the largest value: an interval that ends beyond is cut at the edge
 _LOG_FROM = 30.0  # the largest over the smallest value: from there on a linear axis hides the small ones
@@ -275,6 +298,11 @@ class Series:
     name: str
     points: tuple[Point, ...]
     dashed: bool = False
+
+    @property
+    def known(self) -> list[tuple[Point, float]]:
+        """The points that have a value, with it."""
+        return [(p, p.y) for p in self.points if p.y is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +334,7 @@ def level_chart(
     instead of a legend.
     """
     levels = sorted({p.x for one in series if not one.dashed for p in one.points})
-    known = [p.y for one in series for p in one.points if p.y is not None]
+    known = [value for one in series for _, value in one.known]
     if not levels or not known:
         return empty(title, frame)
     near = [limit for limit in limits if limit.y <= _FAR * max(known)]
@@ -314,20 +342,34 @@ def level_chart(
     ticks, y = _value_scale(known, ends, [limit.y for limit in near], frame)
     frame = fitted(frame, ticks, y)
     x = Scale(levels[0], levels[-1], frame.left + 20, frame.right - 20, log=True)
+
+    def mark_of(at_x: float, at_y: float, i: int) -> str:
+        law = f'<path d="M{at_x - 8:.1f} {at_y:.1f}h16" class="law" stroke="{colour(i)}"/>'
+        return law if series[i].dashed else marker(at_x, at_y, i)
+
+    names = [one.name for one in series] if len(series) > 1 and not named else []
     body = [
-        *_shades(levels, x, infeasible, frame),
-        *_zone(zone, levels, x, frame),
+        *_bands(levels, x, infeasible, zone, frame),
         *y_axis(ticks, y, y_label, frame),
         *x_axis([(level, f"{level:g}") for level in levels], x, x_label, frame),
-        *_legend(series if len(series) > 1 and not named else [], y_label, frame),
+        *legend(names, mark_of, frame, left=len(y_label) * CHARACTER * 1.1 + 8),
         *_optimum(optimum, mark, levels, x, y, series[0], frame),
-        *(_limit_line(limit, y, frame) for limit in near),
-        *(part for i, one in enumerate(series) for part in _points(one, i, x, y)),
+        *(
+            f"<g>{stroke(frame.left, y.at(one.y), frame.right, y.at(one.y), 'limit')}"
+            f"<title>{escape(one.label)}</title></g>"
+            for one in near
+        ),
+        *(part for i, one in enumerate(series) for part in _line(one, i, x, y)),
         *_limit_labels(near, series, x, y, frame),
         *_far_limits([limit for limit in limits if limit not in near], series[0], frame),
         *(_end_names(series, x, y, frame) if named else []),
     ]
-    return svg(title, _describe(series, y_label), body, frame)
+    said = (
+        f"{one.name}: " + ", ".join(f"{number(value)} at {p.x:g}" for p, value in one.known)
+        for one in series
+        if not one.dashed
+    )
+    return svg(title, f"{y_label}. {'; '.join(said)}", body, frame)
 
 
 def _value_scale(
@@ -336,78 +378,44 @@ def _value_scale(
     """Room for all values and limits, and for the ends of intervals as far as those leave the values to be seen."""
     least, most = min(known), max(known)
     values = [*known, *limits, *(min(max(end, least / 2), most * _WIDEST) for end in ends if least >= 0)]
-    if min(values) > _LEAST_LOG and max(known) / min(known) >= _LOG_FROM:
+    if min(values) > _LEAST_LOG and most / least >= _LOG_FROM:
         ticks = log_ticks(min(values), max(values) * (1 + 1e-6))
-        return _thinned(ticks), Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
-    floor = min(known) if min(known) < -max(values) / 1000 else 0.0  # a rest of rounding opens no axis below zero
+        scale = Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
+        tens = [tick for tick in ticks if f"{tick:e}".startswith("1.000000e")]
+        # powers of ten alone where every step would be too many, and not all of those where they are
+        return (tens[:: -(-len(tens) // 8)] if len(ticks) > 8 and len(tens) > 1 else ticks), scale
+    floor = least if least < -max(values) / 1000 else 0.0  # a rest of rounding opens no axis below zero
     ticks = nice_ticks(floor, max(values) or 1.0)
     return ticks, Scale(ticks[0], ticks[-1], frame.bottom, frame.top)
 
 
-def _thinned(ticks: list[float]) -> list[float]:
-    """Powers of ten alone where every step would be too many, and not all of those where they are."""
-    if len(ticks) <= 8:
-        return ticks
-    tens = [tick for tick in ticks if f"{tick:e}".startswith("1.000000e")]
-    return tens[:: -(-len(tens) // 8)] if len(tens) > 1 else ticks
+def _bands(
+    levels: Sequence[float],
+    x: Scale,
+    infeasible: Sequence[float],
+    zone: tuple[float, float] | None,
+    frame: Frame,
+) -> list[str]:
+    """Shades from half way to the neighbouring levels: of those that miss the SLO, and of the zone of best cost."""
 
+    def band(low: float, high: float) -> tuple[float, float]:
+        i, j = levels.index(low), levels.index(high)
+        left = (x.at(levels[i - 1]) + x.at(low)) / 2 if i else frame.left
+        return left, (x.at(levels[j + 1]) + x.at(high)) / 2 if j + 1 < len(levels) else frame.right
 
-def _describe(series: Sequence[Series], y_label: str) -> str:
-    lines = [
-        f"{one.name}: " + ", ".join(f"{number(p.y)} at {p.x:g}" for p in one.points if p.y is not None)
-        for one in series
-        if not one.dashed
-    ]
-    return f"{y_label}. " + "; ".join(lines)
-
-
-def _legend(series: Sequence[Series], y_label: str, frame: Frame) -> list[str]:
-    """Series named in the row of the axis label, from the right; none where there is no room for all."""
-    parts, right = [], frame.right
-    for i, one in reversed(list(enumerate(series))):
-        left = right - len(one.name) * CHARACTER - 21
-        if left < len(y_label) * CHARACTER * 1.1 + 8:
-            return []
-        mark = f'<path d="M{left:.1f} 10h16" class="law" stroke="{colour(i)}"/>'
-        parts.append(mark if one.dashed else marker(left + 9, 10, i))
-        parts.append(text(left + 19, 14, one.name))
-        right = left - 10
-    return parts
-
-
-def _band(low: float, high: float, levels: Sequence[float], x: Scale, frame: Frame) -> tuple[float, float]:
-    """From half way below the level `low` to half way above the level `high`, in pixels."""
-    i, j = levels.index(low), levels.index(high)
-    left = (x.at(levels[i - 1]) + x.at(low)) / 2 if i else frame.left
-    right = (x.at(levels[j + 1]) + x.at(high)) / 2 if j + 1 < len(levels) else frame.right
-    return left, right
-
-
-def _shades(levels: Sequence[float], x: Scale, infeasible: Sequence[float], frame: Frame) -> list[str]:
     areas: list[tuple[float, float]] = []
-    for level in (one for one in levels if one in infeasible):
-        left, right = _band(level, level, levels, x, frame)
-        if areas and areas[-1][1] >= left - 0.01:
-            areas[-1] = (areas[-1][0], right)
-        else:
-            areas.append((left, right))
-    top = frame.top - 16
-    parts = [
-        f'<rect x="{left:.1f}" y="{top:g}" width="{right - left:.1f}" height="{frame.bottom - top:g}" class="bad"/>'
-        for left, right in areas
-    ]
+    for left, right in (band(level, level) for level in levels if level in infeasible):
+        joined = bool(areas) and areas[-1][1] >= left - 0.01
+        areas[-1 if joined else len(areas) :] = [(areas[-1][0] if joined else left, right)]
+    parts = [rect(left, frame.top - 16, right, frame.bottom, 'class="bad"') for left, right in areas]
     widest = max(areas, key=lambda area: area[1] - area[0], default=(0.0, 0.0))
-    said = ("misses the SLO", "misses")
-    label = next((t for t in said if len(t) * CHARACTER < widest[1] - widest[0] - 4), "")
-    return [*parts, text(sum(widest) / 2, frame.top - 4, label, anchor="middle")] if label else parts
-
-
-def _zone(zone: tuple[float, float] | None, levels: Sequence[float], x: Scale, frame: Frame) -> list[str]:
-    if zone is None or zone[0] not in levels or zone[1] not in levels:
-        return []
-    left, right = _band(zone[0], zone[1], levels, x, frame)
-    size = f'width="{right - left:.1f}" height="{frame.bottom - frame.top:g}"'
-    return [f'<rect x="{left:.1f}" y="{frame.top:g}" {size} class="zone"><title>zone of best cost</title></rect>']
+    fits = (words for words in ("misses the SLO", "misses") if len(words) * CHARACTER < widest[1] - widest[0] - 4)
+    if words := next(fits, ""):
+        parts.append(text(sum(widest) / 2, frame.top - 4, words, anchor="middle"))
+    if zone is not None and zone[0] in levels and zone[1] in levels:
+        left, right = band(*zone)
+        parts.append(rect(left, frame.top, right, frame.bottom, 'class="zone"', "zone of best cost"))
+    return parts
 
 
 def _optimum(
@@ -417,58 +425,44 @@ def _optimum(
         return []
     label, here = f"{word} {level:g}", x.at(level)
     half = len(label) * CHARACTER * 1.08 / 2
-    middle = min(max(here, 4 + half), frame.width - 4 - half)
     parts = [
         stroke(here, frame.top - 18, here, frame.bottom, "best"),
-        text(middle, frame.top - 22, label, "best-text", "middle"),
+        text(min(max(here, 4 + half), frame.width - 4 - half), frame.top - 22, label, "best-text", "middle"),
     ]
-    value = next((p.y for p in first.points if p.x == level), None)
-    if value is not None:
-        parts.append(f'<circle cx="{here:.1f}" cy="{y.at(value):.1f}" r="8.5" class="ring"/>')
-    return parts
-
-
-def _limit_line(limit: Limit, y: Scale, frame: Frame) -> str:
-    line = stroke(frame.left, y.at(limit.y), frame.right, y.at(limit.y), "limit")
-    return f"<g>{line}<title>{escape(limit.label)}</title></g>"
+    values = [value for p, value in first.known if p.x == level]
+    return parts + [f'<circle cx="{here:.1f}" cy="{y.at(value):.1f}" r="8.5" class="ring"/>' for value in values]
 
 
 def _limit_labels(limits: Sequence[Limit], series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> list[str]:
     """Each limit's name on its line, at the end and on the side where it is farthest from the data."""
+    lines = [[(x.at(p.x), y.at(value)) for p, value in one.known] for one in series]
+
+    def clearance(left: float, right: float, middle: float) -> float:
+        """Pixels between the height `middle` and the nearest line from left to right."""
+        steps = ((a, b, k / 8) for drawn in lines for a, b in pairwise(drawn) for k in range(9))
+        places = ((x1 + (x2 - x1) * share, y1 + (y2 - y1) * share) for (x1, y1), (x2, y2), share in steps)
+        return min((abs(height - middle) for at, height in places if left <= at <= right), default=1e9)
+
     parts = []
     for limit in limits:
         width, at = len(limit.label) * CHARACTER, y.at(limit.y)
-        places = []
-        for left, anchor in ((frame.right - 4 - width, "end"), (frame.left + 4, "start")):
-            for middle in (at - 9, at + 11):
-                if frame.top - 2 <= middle <= frame.bottom - 6:
-                    free = _clearance(series, x, y, left - 6, left + width + 6, middle)
-                    places.append((min(free, 16.0), left, anchor, middle))
-        best = max(places, key=lambda place: place[0], default=None)
-        if best is not None:
-            _, left, anchor, middle = best
+        places = [
+            (min(clearance(left - 6, left + width + 6, middle), 16.0), left, anchor, middle)
+            for left, anchor in ((frame.right - 4 - width, "end"), (frame.left + 4, "start"))
+            for middle in (at - 9, at + 11)
+            if frame.top - 2 <= middle <= frame.bottom - 6
+        ]
+        if places:
+            _, left, anchor, middle = max(places, key=lambda place: place[0])
             at_x = left if anchor == "start" else left + width
             parts.append(text(at_x, middle + 4, limit.label, "limit-text halo", anchor))
     return parts
 
 
-def _clearance(series: Sequence[Series], x: Scale, y: Scale, left: float, right: float, middle: float) -> float:
-    """Pixels between the height `middle` and the nearest line from left to right."""
-    least = 1e9
-    for one in series:
-        drawn = [(x.at(p.x), y.at(p.y)) for p in one.points if p.y is not None]
-        for (x1, y1), (x2, y2) in pairwise(drawn):
-            for k in range(9):
-                at = x1 + (x2 - x1) * k / 8
-                if left <= at <= right:
-                    least = min(least, abs(y1 + (y2 - y1) * k / 8 - middle))
-    return least
-
-
 def _far_limits(limits: Sequence[Limit], first: Series, frame: Frame) -> list[str]:
     """Named in the upper corner from which the first line goes down."""
-    known = [p.y for p in first.points if p.y is not None]
-    rises = bool(known) and known[-1] > known[0]
+    values = [value for _, value in first.known]
+    rises = bool(values) and values[-1] > values[0]
     x, anchor = (frame.left + 4, "start") if rises else (frame.right - 4, "end")
     return [
         text(x, frame.top + 14 + 16 * i, f"{limit.label}: far above", "limit-text halo", anchor)
@@ -476,15 +470,15 @@ def _far_limits(limits: Sequence[Limit], first: Series, frame: Frame) -> list[st
     ]
 
 
-def _points(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
+def _line(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
+    """The line, its intervals, and its points, which tell their values."""
     shade = colour(index)
-    known = [(p, p.y) for p in one.points if p.y is not None]
-    path = " ".join(f"{x.at(p.x):.1f},{y.at(value):.1f}" for p, value in known)
+    path = " ".join(f"{x.at(p.x):.1f},{y.at(value):.1f}" for p, value in one.known)
     parts = [f'<polyline points="{path}" class="{"law" if one.dashed else "line"}" stroke="{shade}"/>']
     if one.dashed:
         return parts
     bars, marks = "", []
-    for p, value in known:
+    for p, value in one.known:
         at, height, ends = f"{x.at(p.x):.1f}", y.at(value), ""
         if p.low is not None and p.high is not None:
             low, high = max(p.low, y.low), min(p.high, y.high)
@@ -501,106 +495,45 @@ def _points(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
 
 def _end_names(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> list[str]:
     """The names beside the last points, moved apart, with a hairline to their point."""
-    last = [(i, one, [p for p in one.points if p.y is not None][-1:]) for i, one in enumerate(series)]
-    known = [(i, one.name, x.at(p.x), y.at(p.y)) for i, one, ends in last for p in ends if p.y is not None]
-    heights = apart([at for *_, at in known], 14, frame.top, frame.bottom - 4)
-    parts = []
-    for (i, name, at_x, at_y), height in zip(known, heights, strict=True):
-        start = frame.right + 6
-        parts.append(f'<path d="M{at_x + 6:.1f} {at_y:.1f}L{start:.1f} {height:.1f}" class="grid" fill="none"/>')
-        parts.append(marker(start + 6, height, i))
+    last = [(i, one.name, *one.known[-1]) for i, one in enumerate(series) if one.known]
+    heights = apart([y.at(value) for *_, value in last], 14, frame.top, frame.bottom - 4)
+    parts, start = [], frame.right + 6
+    for (i, name, p, value), height in zip(last, heights, strict=True):
+        hair = f"M{x.at(p.x) + 6:.1f} {y.at(value):.1f}L{start:.1f} {height:.1f}"
+        parts.append(f'<path d="{hair}" class="grid" fill="none"/>{marker(start + 6, height, i)}')
         parts.append(text(start + 15, height + 4, name, "ink"))
     return parts
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A curve through (x, y), both above 0, x ascending. told: hover values every so many points; 0: none."""
-
-    name: str
-    points: tuple[tuple[float, float], ...]
-    told: int = 1
-    step: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ruler:
-    """A level line at y, named at the right."""
-
-    name: str
-    y: float
-
-
-def xy_chart(
-    lines: Sequence[Line],
-    rulers: Sequence[Ruler],
+def staircase_chart(
+    name: str,
+    points: Sequence[tuple[float, float]],
     *,
     title: str,
     x_label: str,
     y_label: str,
-    show_x: Callable[[float], str],
-    show_y: Callable[[float], str] = number,
+    show_x: Show,
+    show_y: Show = number,
+    every: int = 1,
     frame: Frame = SMALL,
 ) -> str:
-    """Both axes logarithmic. Rulers outside the lines' range widen it."""
-    points = [p for line in lines for p in line.points]
+    """Steps through (x, y), both above 0, x ascending, on two log axes. every: so many points tell their value."""
     if not points:
         return empty(title, frame)
-    heights = [y for _, y in points] + [one.y for one in rulers]
-    xs = log_ticks(min(x for x, _ in points), max(x for x, _ in points) * (1 + 1e-6))
-    ys = log_ticks(min(heights), max(heights) * (1 + 1e-6))
-    x = Scale(min(x for x, _ in points), max(x for x, _ in points), frame.left, frame.right, log=True)
-    y = Scale(ys[0], ys[-1], frame.bottom, frame.top, log=True)
-    inside = [(tick, show_x(tick)) for tick in xs if x.low * 0.999 <= tick <= x.high * 1.001]
-    body = [text(4, 14, y_label, "y")]
-    last = 1e9
-    for tick in ys:
-        body.append(stroke(frame.left, y.at(tick), frame.right, y.at(tick), "grid"))
-        if last - y.at(tick) >= 15:
-            body.append(text(frame.left - 6, y.at(tick) + 4, show_y(tick), anchor="end"))
-            last = y.at(tick)
-    body += x_axis(inside, x, x_label, frame)
-    ruled, names = _rulers(rulers, y, frame)
-    body += ruled
-    for i, line in enumerate(lines):
-        body += _line(line, i, x, y, show_x, show_y)
-    body += names
-    body += _xy_legend([line.name for line in lines], frame)
-    said = "; ".join(f"{one.name} {show_y(one.y)}" for one in rulers)
-    return svg(title, f"{y_label} over {x_label}. {said}", body, frame)
-
-
-def _rulers(rulers: Sequence[Ruler], y: Scale, frame: Frame) -> tuple[list[str], list[str]]:
-    """The level lines, and their names, which are to be drawn above the curves."""
-    heights = apart([y.at(one.y) - 5 for one in rulers], 14, frame.top, frame.bottom - 4)
-    lines, names = [], []
-    for one, height in zip(rulers, heights, strict=True):
-        line = stroke(frame.left, y.at(one.y), frame.right, y.at(one.y), "ruler")
-        lines.append(f"<g>{line}<title>{escape(one.name)}</title></g>")
-        names.append(text(frame.right - 2, height, one.name, "ink halo", "end"))
-    return lines, names
-
-
-def _line(
-    line: Line, i: int, x: Scale, y: Scale, show_x: Callable[[float], str], show_y: Callable[[float], str]
-) -> list[str]:
-    (first_x, first_y), *rest = line.points
-    path = f"M{x.at(first_x):.1f} {y.at(first_y):.1f}"
-    for at_x, at_y in rest:
-        path += f"H{x.at(at_x):.1f}V{y.at(at_y):.1f}" if line.step else f"L{x.at(at_x):.1f} {y.at(at_y):.1f}"
-    parts = [f'<path d="{path}" class="line" stroke="{colour(i)}"/>']
-    for at_x, at_y in line.points[:: line.told] if line.told else ():
-        parts.append(hit(x.at(at_x), y.at(at_y), f"{line.name} at {show_x(at_x)}: {show_y(at_y)}", 7))
-    return parts
-
-
-def _xy_legend(names: Sequence[str], frame: Frame) -> list[str]:
-    parts, left = [], frame.left
-    for i, name in enumerate(names):
-        mark = f'<line x1="{left:.1f}" x2="{left + 14:.1f}" y1="30" y2="30" stroke="{colour(i)}" stroke-width="2.5"/>'
-        parts += [mark, text(left + 19, 34, name)]
-        left += len(name) * CHARACTER + 34
-    return parts
+    xs, ys = ([p[k] for p in points] for k in (0, 1))
+    ticks = log_ticks(min(ys), max(ys) * (1 + 1e-6))
+    x = Scale(min(xs), max(xs), frame.left, frame.right, log=True)
+    y = Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
+    inside = [tick for tick in log_ticks(min(xs), max(xs) * (1 + 1e-6)) if x.low * 0.999 <= tick <= x.high * 1.001]
+    path = f"M{x.at(xs[0]):.1f} {y.at(ys[0]):.1f}" + "".join(f"H{x.at(a):.1f}V{y.at(b):.1f}" for a, b in points[1:])
+    body = [
+        *y_axis(ticks, y, y_label, frame, show_y),
+        *x_axis([(tick, show_x(tick)) for tick in inside], x, x_label, frame),
+        f'<path d="{path}" class="line" stroke="{colour(0)}"/>',
+        *(hit(x.at(a), y.at(b), f"{name} at {show_x(a)}: {show_y(b)}", 7) for a, b in points[::every]),
+        *legend([name], dash, frame, 30),
+    ]
+    return svg(title, f"{y_label} over {x_label}", body, frame)
 
 
 _ALL_POINTS = (1200, 640)  # of all curves together, where they are few and many: the page stays small
@@ -628,25 +561,38 @@ def ecdf_chart(
     if not curves:
         return empty(title, frame)
     low, high = min(v[0] for _, v in curves), max(v[-1] for _, v in curves)
-    ticks = _ticks(low, high)
+    ticks = _sample_ticks(low, high)
     x = Scale(min(low, ticks[0]), max(high, ticks[-1]), frame.left, frame.right - 6, log=True)
-    y = Scale(0.0, 1.0, frame.bottom, frame.top - 18)
+    frame = replace(frame, top=frame.top - 18)
+    y = Scale(0.0, 1.0, frame.bottom, frame.top)
     most = max(_CURVE_POINTS[0], min(_CURVE_POINTS[1], _ALL_POINTS[len(curves) > _MOST_NAMES] // len(curves)))
-    raised = Frame(frame.width, frame.height, frame.left, frame.right_margin, frame.top - 18, frame.bottom_margin)
-    shades = [ramp(i, len(curves)) for i in range(len(curves))]
     named = range(0, len(curves), -(-len(curves) // _MOST_NAMES))
     body = [
         *y_axis([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], y, "share of requests", frame),
-        *x_axis([(tick, f"{tick:,g}") for tick in ticks], x, x_label, raised, grid=True),
-        *(part for limit in limits if x.low < limit.y < x.high for part in _upright(limit, x, frame)),
-        *(_curve(name, values, shade, most, x, y) for (name, values), shade in zip(curves, shades, strict=True)),
-        *(part for name, values in curves for part in _told(name, values, len(curves), unit, x, y)),
-        *(_name(*curves[i], rank, len(named), x, y) for rank, i in enumerate(named)),
+        *x_axis([(tick, f"{tick:,g}") for tick in ticks], x, x_label, frame, grid=True),
     ]
+    for limit in (one for one in limits if x.low < one.y < x.high):
+        at = x.at(limit.y)
+        shift, anchor = (5, "start") if at - frame.left < len(limit.label) * CHARACTER else (-5, "end")
+        body.append(stroke(at, frame.top, at, frame.bottom, "limit"))
+        body.append(text(at + shift, frame.top + 12, limit.label, "limit-text halo", anchor))
+    for i, (name, values) in enumerate(curves):
+        shade = f"var(--r{round(5 * i / (len(curves) - 1)) if len(curves) > 1 else 3})"  # from light to dark
+        body.append(_curve(name, values, shade, most, x, y))
+    for name, values in curves:
+        n = len(values)  # a percentile tells its value as far as ten observations lie beyond it
+        shares = [s for s in (_TOLD if len(curves) <= _MOST_NAMES else _FEW) if min(s, 1 - s) * n >= 10]
+        for share in shares or [0.5]:
+            value = quantile(values, share)
+            body.append(hit(x.at(value), y.at(share), f"{name} users: p{round(share * 100)} {number(value)} {unit}", 6))
+    for rank, (name, values) in enumerate(curves[i] for i in named):
+        # each at a height of its own, so that neighbours do not meet
+        share = 0.88 - 0.76 * rank / (len(named) - 1) if len(named) > 1 else 0.5
+        body.append(text(x.at(quantile(values, share)), y.at(share) + 4, name, "y halo", "middle"))
     return svg(title, f"{len(curves)} curves: {', '.join(name for name, _ in curves)}", body, frame)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _sample_ticks(low: float, high: float) -> list[float]:
     """Round numbers from low to high; about even steps where all lie within a decade, ones around them at need."""
     inside = [tick for tick in log_ticks(low, high) if low <= tick <= high]
     if len(inside) < 4 and high >= 10 * low:  # powers of ten alone are few here
@@ -663,12 +609,7 @@ def quantile(ascending: Sequence[float], share: float) -> float:
     return ascending[min(n - 1, max(0, -int(-share * n // 1) - 1))]
 
 
-def ramp(i: int, n: int) -> str:
-    """The colour of the i-th of n levels, from light to dark."""
-    return f"var(--r{round(5 * i / (n - 1)) if n > 1 else 3})"
-
-
-def _curve(name: str, values: Sequence[float], colour: str, most: int, x: Scale, y: Scale) -> str:
+def _curve(name: str, values: Sequence[float], shade: str, most: int, x: Scale, y: Scale) -> str:
     """A step curve through at most `most` quantiles of the ascending values, in steps of a tenth of a pixel."""
     n = len(values)
     ranks = sorted({round(k * (n - 1) / (most - 1)) for k in range(most)}) if n > 1 else [0]
@@ -676,35 +617,8 @@ def _curve(name: str, values: Sequence[float], colour: str, most: int, x: Scale,
     path = f"M{at_x / 10:g} {at_y / 10:g}"
     for rank in ranks:
         to_x, to_y = round(10 * x.at(values[rank])), round(10 * y.at((rank + 1) / n))
-        path += (f"h{(to_x - at_x) / 10:g}" if to_x != at_x else "") + (
-            f"v{(to_y - at_y) / 10:g}" if to_y != at_y else ""
-        )
+        path += f"h{(to_x - at_x) / 10:g}" if to_x != at_x else ""
+        path += f"v{(to_y - at_y) / 10:g}" if to_y != at_y else ""
         at_x, at_y = to_x, to_y
-    said = escape(f"{name} users: median {number(quantile(values, 0.5))}, n {n:,}")
-    return f'<path d="{path}" class="curve" stroke="{colour}"><title>{said}</title></path>'
-
-
-def _told(name: str, values: Sequence[float], n_curves: int, unit: str, x: Scale, y: Scale) -> list[str]:
-    """Places on the curve that tell their percentile, as far as ten observations lie beyond it."""
-    n = len(values)
-    shares = [share for share in (_TOLD if n_curves <= _MOST_NAMES else _FEW) if min(share, 1 - share) * n >= 10]
-    parts = []
-    for share in shares or [0.5]:
-        value = quantile(values, share)
-        parts.append(hit(x.at(value), y.at(share), f"{name} users: p{round(share * 100)} {number(value)} {unit}", 6))
-    return parts
-
-
-def _upright(limit: Limit, x: Scale, frame: Frame) -> list[str]:
-    at, top = x.at(limit.y), frame.top - 18
-    near_left = at - frame.left < len(limit.label) * CHARACTER
-    place = text(at + 5, top + 12, limit.label, "limit-text halo", "start")
-    if not near_left:
-        place = text(at - 5, top + 12, limit.label, "limit-text halo", "end")
-    return [stroke(at, top, at, frame.bottom, "limit"), place]
-
-
-def _name(name: str, values: Sequence[float], i: int, n: int, x: Scale, y: Scale) -> str:
-    """The name on its own curve, each at a height of its own so that neighbours do not meet."""
-    share = 0.88 - 0.76 * i / (n - 1) if n > 1 else 0.5
-    return text(x.at(quantile(values, share)), y.at(share) + 4, name, "y halo", "middle")
+    words = escape(f"{name} users: median {number(quantile(values, 0.5))}, n {n:,}")
+    return f'<path d="{path}" class="curve" stroke="{shade}"><title>{words}</title></path>'

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report.charts import (
@@ -13,11 +13,16 @@ from benchsuite.report.charts import (
     SMALL,
     Frame,
     Scale,
+    Show,
     colour,
+    dash,
     empty,
     fitted,
+    hit,
+    legend,
     log_ticks,
     nice_ticks,
+    rect,
     standalone,
     stroke,
     svg,
@@ -66,7 +71,10 @@ def timeline_chart(
     if not panels or end_s <= start_s:
         return empty(title, frame, "nothing was recorded")
     x = Scale(start_s, end_s, frame.left, frame.right)
-    body = _steady(steady, x, frame)
+    body = []
+    if steady is not None:
+        left, right = x.at(max(steady[0], x.low)), x.at(min(steady[1], x.high))
+        body.append(rect(left, frame.top, right, frame.bottom, 'class="zone"'))
     for k, panel in enumerate(panels):
         body += _panel(panel, x, HEAD + k * (PANEL + GAP), frame)
     ticks = [tick for tick in nice_ticks(start_s, end_s, 10 if width > 600 else 5) if start_s <= tick <= end_s]
@@ -74,14 +82,6 @@ def timeline_chart(
     body += _columns(panels, x, frame)
     said = "; ".join(f"{p.label}: {', '.join(t.name for t in p.traces)}" for p in panels)
     return svg(title, f"{len(panels)} panels over {number(end_s - start_s)} s: {said}", body, frame)
-
-
-def _steady(steady: tuple[float, float] | None, x: Scale, frame: Frame) -> list[str]:
-    if steady is None:
-        return []
-    left, right = x.at(max(steady[0], x.low)), x.at(min(steady[1], x.high))
-    size = f'width="{right - left:.1f}" height="{frame.bottom - frame.top:g}"'
-    return [f'<rect x="{left:.1f}" y="{frame.top:g}" {size} class="zone"/>']
 
 
 def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
@@ -93,17 +93,10 @@ def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
         parts.append(stroke(frame.left, y.at(tick), frame.right, y.at(tick), "grid"))
         parts.append(text(frame.left - 6, y.at(tick) + 4, tick_text(tick, ticks[1] - ticks[0]), anchor="end"))
     parts.append(stroke(frame.left, top + PANEL, frame.right, top + PANEL, "axis"))
-    right = frame.right
     for i, trace in reversed(list(enumerate(panel.traces))):
         parts.append(f'<path d="{_path(trace, x, y)}" class="curve" stroke="{colour(i)}"/>')
-        if len(panel.traces) > 1:
-            right -= len(trace.name) * CHARACTER
-            parts.append(text(right, top - 12, trace.name))
-            right -= 18
-            parts.append(f'<line x1="{right:.1f}" x2="{right + 13:.1f}" y1="{top - 16:.1f}" y2="{top - 16:.1f}" ')
-            parts.append(f'stroke="{colour(i)}" stroke-width="2.5"/>')
-            right -= 12
-    return parts
+    names = [trace.name for trace in panel.traces] if len(panel.traces) > 1 else []
+    return [*parts, *legend(names, dash, frame, top - 16)]
 
 
 def _path(trace: Trace, x: Scale, y: Scale) -> str:
@@ -127,28 +120,22 @@ def _columns(panels: Sequence[Panel], x: Scale, frame: Frame) -> list[str]:
     """Upright strips that tell every quantity at their time: the hover values of all panels at once."""
     n = 48 if frame.width > 600 else 24
     step = (x.high - x.low) / n
+    traces = [trace for panel in panels for trace in panel.traces]
     parts = []
     for k in range(n):
         at_s = x.low + (k + 0.5) * step
-        told = [
-            f"{trace.name} {number(value)}"
-            for panel in panels
-            for trace in panel.traces
-            if (value := _at(trace, at_s)) is not None
-        ]
-        said = escape(f"at {number(at_s)} s: {', '.join(told)}")
+        values = ((trace.name, _at(trace, at_s)) for trace in traces)
+        words = ", ".join(f"{name} {number(value)}" for name, value in values if value is not None)
         left, right = x.at(x.low + k * step), x.at(x.low + (k + 1) * step)
-        size = f'width="{right - left:.1f}" height="{frame.bottom - frame.top:g}"'
-        parts.append(f'<rect x="{left:.1f}" y="{frame.top:g}" {size} class="hit"><title>{said}</title></rect>')
+        parts.append(rect(left, frame.top, right, frame.bottom, 'class="hit"', f"at {number(at_s)} s: {words}"))
     return parts
 
 
 def _at(trace: Trace, at_s: float) -> float | None:
     """The last value not after at_s; for what is not a step the nearer neighbour. None before the first."""
-    before = [i for i, t in enumerate(trace.at_s) if t <= at_s]
-    if not before:
+    i = bisect_right(trace.at_s, at_s) - 1
+    if i < 0:
         return None
-    i = before[-1]
     if not trace.step and i + 1 < len(trace.at_s) and trace.at_s[i + 1] - at_s < at_s - trace.at_s[i]:
         i += 1
     return trace.values[i]
@@ -170,7 +157,7 @@ def stack_chart(
     y = Scale(0.0, ticks[-1], frame.bottom, frame.top)
     frame = fitted(frame, ticks, y)
     slot = (frame.right - frame.left) / len(levels)
-    wide = min(slot * 0.62, 44)
+    half = min(slot * 0.62, 44) / 2
     body = y_axis(ticks, y, y_label, frame)
     for i, level in enumerate(levels):
         middle, height = frame.left + (i + 0.5) * slot, 0.0
@@ -178,32 +165,26 @@ def stack_chart(
             value = values[i]
             if value is None or value <= 0:
                 continue
-            top, bottom = y.at(height + value), y.at(height)
-            place = f'x="{middle - wide / 2:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{bottom - top:.2f}"'
-            said = escape(f"{name} at {level}: {number(value)}")
-            body.append(f'<rect {place} fill="{colour(k)}"/><rect {place} class="hit"><title>{said}</title></rect>')
+            place = (middle - half, y.at(height + value), middle + half, y.at(height))
+            body.append(rect(*place, f'fill="{colour(k)}"'))
+            body.append(rect(*place, 'class="hit"', f"{name} at {level}: {number(value)}"))
             height += value
         if len(levels) <= 12 or i % 2 == 0:
             body.append(text(middle, frame.bottom + 18, f"{level}", anchor="middle"))
+
+    def square(at_x: float, at_y: float, k: int) -> str:
+        return rect(at_x - 5, at_y - 5, at_x + 5, at_y + 5, f'fill="{colour(k)}"')
+
     body += [
         stroke(frame.left, frame.bottom, frame.right, frame.bottom, "axis"),
         text(frame.middle, frame.height - 7, "concurrency (virtual users)", anchor="middle"),
-        *_legend([name for name, _ in parts]),
+        *legend([name for name, _ in parts], square, frame, 30),
     ]
-    said = "; ".join(
+    words = "; ".join(
         f"{name}: {', '.join(f'{number(v)} at {n}' for n, v in zip(levels, values, strict=True) if v is not None)}"
         for name, values in parts
     )
-    return svg(title, f"{y_label}. {said}", body, frame)
-
-
-def _legend(names: Sequence[str]) -> list[str]:
-    parts, left = [], 4.0
-    for k, name in enumerate(names):
-        parts.append(f'<rect x="{left:.1f}" y="25" width="10" height="10" fill="{colour(k)}"/>')
-        parts.append(text(left + 14, 34, name))
-        left += 14 + len(name) * CHARACTER + 12
-    return parts
+    return svg(title, f"{y_label}. {words}", body, frame)
 
 
 _ROW = 44.0
@@ -219,53 +200,42 @@ class Bar:
     at_low: float
     at_high: float
 
+    @property
+    def ends(self) -> list[tuple[float, str]]:
+        """Its costs with their names, the lower first."""
+        return sorted([(self.at_low, self.low_name), (self.at_high, self.high_name)])
 
-def tornado_chart(
-    bars: Sequence[Bar], base: float, *, title: str, x_label: str, show: Callable[[float], str], width: float = 380
-) -> str:
+
+def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str, show: Show, width: float = 380) -> str:
     """A bar per input from the cost at its low end to that at its high end, around the line of the base."""
-    height = 34 + _ROW * len(bars) + 46
-    left, right = (12 + CHARACTER * max((len(_ends(bar)[k][1]) for bar in bars), default=0) for k in (0, 1))
-    frame = Frame(width, height, left, right, 34, 46)
+    left, right = (12 + CHARACTER * max((len(bar.ends[k][1]) for bar in bars), default=0) for k in (0, 1))
+    frame = Frame(width, 34 + _ROW * len(bars) + 46, left, right, 34, 46)
     if not bars:
         return empty(title, frame)
-    values = [base, *(v for bar in bars for v in (bar.at_low, bar.at_high))]
-    low, high = min(values), max(values)
-    x = Scale(low, high, frame.left, frame.right)
-    ticks = [tick for tick in nice_ticks(low, high, 4) if low <= tick <= high]
+    values = [base, *(cost for bar in bars for cost, _ in bar.ends)]
+    x = Scale(min(values), max(values), frame.left, frame.right)
+    ticks = [tick for tick in nice_ticks(x.low, x.high, 4) if x.low <= tick <= x.high]
     body = x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
     body += [
         stroke(x.at(base), frame.top - 8, x.at(base), frame.bottom, "best"),
         text(min(max(x.at(base), 40), width - 40), frame.top - 14, f"now {show(base)}", "best-text", "middle"),
     ]
+    said = []
     for k, bar in enumerate(bars):
-        body += _bar(bar, base, x, frame.top + k * _ROW, show)
-    said = "; ".join(f"{b.name}: {show(b.at_low)} at {b.low_name}, {show(b.at_high)} at {b.high_name}" for b in bars)
-    return svg(title, said, body, frame)
-
-
-def _ends(bar: Bar) -> list[tuple[float, str]]:
-    """Its costs with their names, the lower first."""
-    return sorted([(bar.at_low, bar.low_name), (bar.at_high, bar.high_name)])
-
-
-def _bar(bar: Bar, base: float, x: Scale, top: float, show: Callable[[float], str]) -> list[str]:
-    (least, least_name), (most, most_name) = _ends(bar)
-    said = escape(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
-    parts = [text(8, top + 12, bar.name, "ink halo")]
-    for left, right, i in ((least, min(base, most), 2), (max(base, least), most, 1)):
-        if right > left:
-            width = x.at(right) - x.at(left)
-            parts.append(
-                f'<rect x="{x.at(left):.1f}" y="{top + 18:.1f}" width="{width:.1f}" height="14" fill="{colour(i)}" '
-                f'fill-opacity=".75"/>'
-            )
-    if least < base:
-        parts.append(text(x.at(least) - 4, top + 29, least_name, "halo", "end"))
-    if most > base:
-        parts.append(text(x.at(most) + 4, top + 29, most_name, "halo"))
-    place = f'x="{x.at(least):.1f}" y="{top + 18:.1f}" width="{max(x.at(most) - x.at(least), 4):.1f}" height="14"'
-    return [*parts, f'<rect {place} class="hit"><title>{said}</title></rect>']
+        top = frame.top + k * _ROW
+        (least, least_name), (most, most_name) = bar.ends
+        said.append(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
+        body.append(text(8, top + 12, bar.name, "ink halo"))
+        for start, end, i in ((least, min(base, most), 2), (max(base, least), most, 1)):
+            if end > start:
+                paint = f'fill="{colour(i)}" fill-opacity=".75"'
+                body.append(rect(x.at(start), top + 18, x.at(end), top + 32, paint))
+        if least < base:
+            body.append(text(x.at(least) - 4, top + 29, least_name, "halo", "end"))
+        if most > base:
+            body.append(text(x.at(most) + 4, top + 29, most_name, "halo"))
+        body.append(rect(x.at(least), top + 18, max(x.at(most), x.at(least) + 4), top + 32, 'class="hit"', said[-1]))
+    return svg(title, "; ".join(said), body, frame)
 
 
 _RADIUS = 15.0  # of the largest model
@@ -295,49 +265,45 @@ def frontier_picture(placed: Sequence[ParetoPoint], *, title: str, frame: Frame 
     x = Scale(min(x_ticks[0], min(costs)), max(x_ticks[-1], max(costs)), frame.left + 20, frame.right - 20, log=True)
     y = Scale(y_ticks[0], y_ticks[-1], frame.bottom - 16, frame.top + 4)
     largest = max((one.params_b or 0.0 for one, _, _ in here), default=0.0)
-    best = sorted((cost, score) for one, cost, score in here if surely(one))
-    line = " ".join(f"{x.at(cost):.1f},{y.at(score):.1f}" for cost, score in best)
+    bubbles = [
+        (one, x.at(cost), y.at(score), _RADIUS * math.sqrt(one.params_b / largest) if one.params_b else _SMALL)
+        for one, cost, score in here
+    ]
+    line = " ".join(f"{x.at(cost):.1f},{y.at(score):.1f}" for cost, score in sorted(
+        (cost, score) for one, cost, score in here if is_drawn_on_frontier(one)
+    ))  # fmt: skip
+    fills = ("var(--best)", "var(--bad)")
+
+    def disc(at_x: float, at_y: float, i: int) -> str:
+        return f'<circle fill="{fills[i]}" fill-opacity=".6" cx="{at_x:.1f}" cy="{at_y:.1f}" r="5"/>'
+
     body = [
         *y_axis(y_ticks, y, "score", frame),
         *x_axis([(t, f"${t:,g}") for t in x_ticks], x, "cost of one run of the set (US dollars)", frame, grid=True),
-        f'<polyline points="{line}" class="line" stroke="var(--best)"/>',
-        *(part for one, cost, score in here for part in _interval(one, x, y)),
-        *(part for one, cost, score in here for part in _bubble(one, x.at(cost), y.at(score), largest)),
-        *_names([(one, x.at(cost), y.at(score), _radius(one, largest)) for one, cost, score in here], frame),
-        *_key(any(one.params_b for one, _, _ in here), frame),
+        f'<polyline points="{line}" class="line" stroke="{fills[0]}"/>',
+        *(part for one, at_x, at_y, _ in bubbles for part in _hairlines(one, at_x, at_y, x, y)),
     ]
-    said = "; ".join(f"{one.model}: {usd(cost)}, score {number(score)}" for one, cost, score in here)
-    return svg(title, said, body, frame)
+    for one, at_x, at_y, radius in bubbles:
+        size = "" if one.params_b is None else f", {one.params_b:g}B"
+        sure = "" if one.p_on_frontier is None else f", P(on frontier) {one.p_on_frontier:.2f}"
+        words = f"{one.model}{size}: {usd(one.cost_usd)}, score {number(one.score)}{sure}"
+        paint = f'r="{radius:.1f}" fill="{fills[not is_drawn_on_frontier(one)]}" fill-opacity=".55"'
+        body.append(f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" {paint}/>{hit(at_x, at_y, words, max(radius, 10))}')
+    body += [*_names(bubbles, frame), *legend(["on the frontier", "dominated"], disc, frame)]
+    if largest and frame.width > 400:  # else there is no room beside the legend
+        body.append(text(60, 14, "area: parameters"))
+    words = "; ".join(f"{one.model}: {usd(cost)}, score {number(score)}" for one, cost, score in here)
+    return svg(title, words, body, frame)
 
 
-def surely(one: ParetoPoint) -> bool:
+def is_drawn_on_frontier(one: ParetoPoint) -> bool:
     """True where the model is drawn on the frontier."""
     return bool(one.on_frontier) and (one.p_on_frontier is None or one.p_on_frontier >= 0.5)
 
 
-def _key(sized: bool, frame: Frame) -> list[str]:
-    """What the colours mean, above the plot."""
-    entries = [("on the frontier", "var(--best)"), ("dominated", "var(--bad)")]
-    parts, right = [], frame.right
-    for name, fill in reversed(entries):
-        right -= len(name) * CHARACTER
-        parts.append(text(right, 14, name))
-        parts.append(f'<circle fill="{fill}" fill-opacity=".6" cx="{right - 10:.1f}" cy="10" r="5"/>')
-        right -= 26
-    if sized and right > 190:
-        parts.append(text(60, 14, "area: parameters"))
-    return parts
-
-
-def _radius(one: ParetoPoint, largest: float) -> float:
-    return _RADIUS * math.sqrt(one.params_b / largest) if one.params_b and largest else _SMALL
-
-
-def _interval(one: ParetoPoint, x: Scale, y: Scale) -> list[str]:
-    """Hairlines as long as the cost's and the score's intervals."""
-    if not one.cost_usd or one.score is None:
-        return []
-    at_x, at_y, parts = x.at(one.cost_usd), y.at(one.score), []
+def _hairlines(one: ParetoPoint, at_x: float, at_y: float, x: Scale, y: Scale) -> list[str]:
+    """As long as the cost's and the score's intervals."""
+    parts = []
     if one.cost_low_usd and one.cost_high_usd:
         left, right = x.at(max(one.cost_low_usd, x.low)), x.at(min(one.cost_high_usd, x.high))
         parts.append(stroke(left, at_y, right, at_y, "axis"))
@@ -346,26 +312,13 @@ def _interval(one: ParetoPoint, x: Scale, y: Scale) -> list[str]:
     return parts
 
 
-def _bubble(one: ParetoPoint, at_x: float, at_y: float, largest: float) -> list[str]:
-    radius = _radius(one, largest)
-    colour = "var(--best)" if surely(one) else "var(--bad)"
-    size = "" if one.params_b is None else f", {one.params_b:g}B"
-    sure = "" if one.p_on_frontier is None else f", P(on frontier) {one.p_on_frontier:.2f}"
-    said = escape(f"{one.model}{size}: {usd(one.cost_usd)}, score {number(one.score)}{sure}")
-    circle = f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="{radius:.1f}" fill="{colour}" fill-opacity=".55"/>'
-    target = f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="{max(radius, 10):.1f}" class="hit"><title>{said}</title>'
-    return [circle, target + "</circle>"]
-
-
 def _names(bubbles: Sequence[tuple[ParetoPoint, float, float, float]], frame: Frame) -> list[str]:
     """A name beside each bubble (x, y, radius), where it meets the least of other names and bubbles."""
-    taken: list[tuple[float, float, float, float]] = [
-        (at_x - radius, at_x + radius, at_y - radius, at_y + radius) for _, at_x, at_y, radius in bubbles
-    ]
+    taken = [(at_x - radius, at_x + radius, at_y - radius, at_y + radius) for _, at_x, at_y, radius in bubbles]
     parts = []
     for one, at_x, at_y, radius in bubbles:
         width = len(one.model) * CHARACTER
-        places: list[tuple[float, float, float, str, tuple[float, float, float, float]]] = []
+        places = []
         for step in (0, -14, 14, -28, 28, -42, 42):
             for x, start, anchor in (
                 (at_x + radius + 4, at_x + radius + 4, "start"),
@@ -376,12 +329,9 @@ def _names(bubbles: Sequence[tuple[ParetoPoint, float, float, float]], frame: Fr
                     continue  # it would lie on its own bubble
                 box = (start, start + width, at_y + step - 7, at_y + step + 5)
                 outside = box[0] < frame.left or box[1] > frame.width - 2 or box[3] > frame.bottom
-                places.append((100 * outside + sum(_meet(box, other) for other in taken), abs(step), x, anchor, box))
+                met = sum(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in taken)
+                places.append((100 * outside + met, abs(step), x, anchor, box))
         _, _, x, anchor, box = min(places, key=lambda place: place[:2])
         taken.append(box)
-        parts.append(text(x, box[3] - 1, one.model, "halo ink" if surely(one) else "halo", anchor))
+        parts.append(text(x, box[3] - 1, one.model, "halo ink" if is_drawn_on_frontier(one) else "halo", anchor))
     return parts
-
-
-def _meet(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
-    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]

@@ -10,7 +10,7 @@ from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier
 from benchsuite.errors import PriceError
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Series, marker
-from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_picture, surely
+from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_picture, is_drawn_on_frontier
 from benchsuite.report.charts_special import FRAME as FRONTIER
 from benchsuite.report.format import DASH, chance, count, limit_name, ms, number, usd
 from benchsuite.report.judge import Judgement
@@ -93,7 +93,7 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
 
 def frontier_figure(placed: Sequence[ParetoPoint]) -> Figure:
     """The paper's figure 1 with its table."""
-    best = [one for one in placed if surely(one)]
+    best = [one for one in placed if is_drawn_on_frontier(one)]
     title = f"{len(best)} of {sum(one.on_frontier is not None for one in placed)} models lie on the frontier"
     heads, rows = frontier_table(placed)
     note = "Each model at its own optimum under the SLO. Up and to the left is better."
@@ -238,7 +238,7 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
         return Answer(f"None of {len(models)} keeps the SLO at any level", ())
     cheapest, second, *_ = [one for _, one in sorted(kept, key=lambda pair: pair[0])] + [None, None]
     assert cheapest is not None
-    best = [one for one in placed if one.on_frontier and surely(one)]
+    best = [one for one in placed if one.on_frontier and is_drawn_on_frontier(one)]
     tiles = [
         Tile("Cheapest" if cheapest.usd_per_hour_total is not None else "Shortest run", cheapest.name, _at(cheapest))
     ]

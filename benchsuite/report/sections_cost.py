@@ -9,7 +9,7 @@ from benchsuite.economics.gpu_hour import Ownership, Reserved, natural_mode
 from benchsuite.economics.plan import TARGET_UTILIZATION, Fleet, Own, plan
 from benchsuite.economics.sensitivity import Range, Uncertain, owned_hour, ranges_about, rented_hour, tornado
 from benchsuite.errors import InputError
-from benchsuite.report.charts import Frame, Line, xy_chart
+from benchsuite.report.charts import Frame, staircase_chart
 from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.sections_levels import Figure, whole_percent
@@ -106,9 +106,10 @@ def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], gpu
     if not known:
         return None
     title = f"One replica carries about {_short(one)} requests a day, with peaks {PEAK_FACTOR:g} times the mean"
-    chart = xy_chart(
-        [Line("replicas that carry the peak", tuple((d, float(r.working or 0)) for d, r in known), told=4, step=True)],
-        [],
+    chart = staircase_chart(
+        "replicas that carry the peak",
+        [(d, float(r.working or 0)) for d, r in known],
+        every=4,
         title=title,
         x_label="requests a day",
         y_label="replicas",

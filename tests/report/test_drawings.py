@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from benchsuite.report.charts import Line, Ruler, xy_chart
+from benchsuite.report.charts import staircase_chart
 from benchsuite.report.charts_special import Bar, Panel, Trace, stack_chart, timeline_chart, tornado_chart
 from benchsuite.report.format import usd
 
@@ -28,19 +28,20 @@ def test_a_tornado_has_a_bar_on_either_side_of_today():
     assert "nothing to draw" in tornado_chart([], 10.0, title="t", x_label="USD", show=usd)
 
 
-def test_a_staircase_and_its_rulers():
-    """Steps run level, then up; a ruler has its name; every second point tells its value."""
+def test_a_staircase():
+    """Steps run level, then up; every second point tells its value."""
     points = ((1.0, 1.0), (10.0, 2.0), (100.0, 3.0))
-    chart = xy_chart(
-        [Line("replicas", points, told=2, step=True)],
-        [Ruler("an API", 5.0)],
+    chart = staircase_chart(
+        "replicas",
+        points,
+        every=2,
         title="t",
         x_label="x",
         y_label="y",
         show_x=lambda v: f"{v:g} a day",
         show_y=lambda v: f"{v:g}",
     )
-    assert titles(chart) == ["an API", "replicas at 1 a day: 1", "replicas at 100 a day: 3"]
+    assert titles(chart) == ["replicas at 1 a day: 1", "replicas at 100 a day: 3"]
     path = re.findall(r'<path d="(M[^"]*)" class="line"', chart)[0]
     assert re.sub(r"[0-9. ]", "", path) == "MHVHV"
 
@@ -78,9 +79,9 @@ def test_no_markup_gets_through():
     """A hostile name makes no element in any of them."""
     charts = (
         tornado_chart([Bar(HOSTILE, HOSTILE, HOSTILE, 1, 2)], 1.5, title=HOSTILE, x_label=HOSTILE, show=usd),
-        xy_chart(
-            [Line(HOSTILE, ((1, 1), (2, 2)))],
-            [Ruler(HOSTILE, 1)],
+        staircase_chart(
+            HOSTILE,
+            ((1, 1), (2, 2)),
             title=HOSTILE,
             x_label=HOSTILE,
             y_label=HOSTILE,
