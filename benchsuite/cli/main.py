@@ -32,7 +32,7 @@ VERBS = {
     "report": "Write the report of a run.",
     "gate": "May this run be merged? Against an SLO, and against a baseline; for CI.",
     "recover": "Save what an interrupted run had measured.",
-    "serve": "Start a server to measure: vLLM, TGI, Ollama, transformers, llama.cpp, a simulator.",
+    "serve": "Start a server to measure: vLLM, SGLang, TGI, Ollama, llama.cpp, a simulator and others.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",
     "schema": "Print the JSON Schema of a sweep.toml.",
     "completion": "Print the completion script for bash, zsh or fish.",

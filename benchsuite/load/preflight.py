@@ -660,7 +660,7 @@ def _fallback(spec: SweepSpec, found: Preflight, prompts: tuple[Prompt, ...]) ->
                 "the server does not tell how many requests wait, so a full queue cannot be seen",
                 where="server.fallback.max_waiting (--fallback-max-waiting)",
                 given=f"{url} ({found.profile.name})",
-                expected="a server with that gauge in its /metrics (vLLM, TGI, llama.cpp with --metrics)",
+                expected="one of " + ", ".join(server.title for server in SERVERS.values() if server.metrics),
                 hint="leave the queue out: 429 and 503 alone",
             )
     there = with_server(
