@@ -60,7 +60,7 @@ def samples_frame(stored: run_folder.Run, table: pa.Table | None, name: str) -> 
 
     frame: pd.DataFrame = (SAMPLE_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
     frame = frame.assign(point_id=None, concurrency=pd.Series(pd.NA, index=frame.index, dtype="Int64"))
-    for point in stored.manifest.get("points", []):
+    for point in stored.manifest["points"]:
         start, end = point.get("started_s"), point.get("ended_s")
         if start is not None and end is not None:
             inside = frame["at_s"].between(start, end)

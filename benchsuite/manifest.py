@@ -198,12 +198,9 @@ class RunManifest(Facts):
         """As plain data for manifest.json."""
         return self.model_dump(mode="json", exclude_none=True, by_alias=True)
 
-    def get(self, key: str, default: Any = None) -> Any:  # goes when every reader takes the attributes
-        value = self.plain().get({"preflight": "server_probe", "served": "launched_server"}.get(key, key))
-        return default if value is None else value
-
     def __getitem__(self, key: str) -> Any:
-        return self.plain()[{"preflight": "server_probe", "served": "launched_server"}.get(key, key)]
+        """A key of manifest.json as plain data."""
+        return self.plain()[key]
 
     @property
     def gpu(self) -> GpuFacts:

@@ -20,6 +20,7 @@ from benchsuite.errors import InputError
 from benchsuite.load import sweep as conductor
 from benchsuite.load.schedule import plan_points
 from benchsuite.load.sweep import continued_origin, remaining
+from benchsuite.manifest import PointEntry, RunManifest
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import LoadSpec
@@ -133,9 +134,9 @@ def test_another_workload_code_server_or_gpu_is_refused(server, tmp_path):
     whole = json.loads((path / "manifest.json").read_text())
     device = {"uuid": "GPU-1", "name": "H200"}
     for key, value, said in (
-        ("host", {"code_hash": "0" * 16}, "benchsuite's code: 0000000000000000 before"),
+        ("host", {"code_hash": "0" * 16}, "benchsuite's code: 000000000000 before"),
         ("server_probe", {**whole["server_probe"], "server": {"version": "0.1.2"}}, "server version: 0.1.2 before"),
-        ("telemetry", {"gpu": {"used": ["GPU-1"], "devices": [device]}}, "GPUs: H200 GPU-1 before, nothing now"),
+        ("telemetry", {"gpu": {"used": ["GPU-1"], "devices": [device]}}, "GPUs: H200 GPU-1 before, not known now"),
         ("model", "other", "model: other before"),
     ):
         (path / "manifest.json").write_text(json.dumps(whole | {key: value}))
@@ -173,8 +174,8 @@ def test_clock_marks():
 
 def test_time_goes_on_after_a_reboot():
     """The run's seconds follow wall time when the monotonic clock starts anew."""
-    manifest = {"clock": {"origin_wall_ns": 1_000_000_000_000, "origin_monotonic_ns": 77}}
-    origin = continued_origin(manifest, Anchor(5_000_000_000, 1_060_000_000_000))
+    clock = {"origin_wall_ns": 1_000_000_000_000, "origin_monotonic_ns": 77}
+    origin = continued_origin(RunManifest.read({"clock": clock}, "m"), Anchor(5_000_000_000, 1_060_000_000_000))
     assert origin == Anchor(5_000_000_000 - 60_000_000_000, 1_000_000_000_000)
 
 
@@ -182,10 +183,14 @@ def test_time_never_goes_back():
     """With the wall clock set back, a session begins where the last one ended, or the last point that is known to."""
     clock = {"origin_wall_ns": 1_000_000_000_000, "origin_monotonic_ns": 7_000_000_000}
     now = Anchor(500_000_000_000, 900_000_000_000)
+
+    def origin(manifest: dict) -> Anchor:
+        return continued_origin(RunManifest.read(manifest, "m"), now)
+
     ended = {"clock": clock | {"end_monotonic_ns": 37_000_000_000}}
-    assert continued_origin(ended, now) == Anchor(470_000_000_000, 1_000_000_000_000)
-    killed = {"clock": clock, "points": [{"ended_s": 12.5}, {"status": "running"}]}
-    assert continued_origin(killed, now) == Anchor(487_500_000_000, 1_000_000_000_000)
+    assert origin(ended) == Anchor(470_000_000_000, 1_000_000_000_000)
+    points = [{"point_id": "a", "status": "complete", "ended_s": 12.5}, {"point_id": "b", "status": "running"}]
+    assert origin({"clock": clock, "points": points}) == Anchor(487_500_000_000, 1_000_000_000_000)
 
 
 def test_what_remains():
@@ -193,9 +198,9 @@ def test_what_remains():
     points = plan_points(LoadSpec(concurrency=(1, 2)), 8, "run")
     first, second = points
     entries = [
-        {"point_id": first.point_id, "status": "complete"},
-        {"point_id": second.point_id, "attempt": 0, "status": "interrupted"},
-        {"point_id": second.point_id, "attempt": 1, "status": "failed"},
+        PointEntry(point_id=first.point_id, status="complete"),
+        PointEntry(point_id=second.point_id, attempt=0, status="interrupted"),
+        PointEntry(point_id=second.point_id, attempt=1, status="failed"),
     ]
     (left,) = remaining(points, entries)
     assert (left.plan.point_id, left.attempt) == (second.point_id, 2)

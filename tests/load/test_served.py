@@ -169,7 +169,8 @@ def test_points_that_end_after_the_server_did(
     tmp_path: Path, died_ns: int | None, last: bool, expected: list[str]
 ) -> None:
     """On the run's clock, with its origin at 10 s: what ended at 2 s stands, what ended at 3 s outlived 2.5 s."""
-    points = [{"status": "complete", "ended_s": 2.0}, {"status": "complete", "ended_s": 3.0}, {"status": "stopped"}]
+    ends = [("complete", 2.0), ("complete", 3.0), ("stopped", None)]
+    points = [{"point_id": f"p{i}", "status": status, "ended_s": end_s} for i, (status, end_s) in enumerate(ends)]
     write_json(tmp_path / MANIFEST, {"clock": {"origin_monotonic_ns": 10_000_000_000}, "points": points})
     mark_invalid(tmp_path, died_ns, last=last)
     found = json.loads((tmp_path / MANIFEST).read_text())["points"]
