@@ -13,7 +13,7 @@ from command_line import CommandLine
 from factory import run_folder
 
 from benchsuite.analysis import summary
-from benchsuite.report import judge
+from benchsuite.report import page
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
 from benchsuite.store import run_folder as folders
@@ -125,7 +125,7 @@ def test_a_sweep_is_judged_once(tmp_path: Path, cli: CommandLine, simulated: Any
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((judge, "judge_run"), (folders, "read_run"), (summary, "level_intervals")):
+    for module, name in ((page, "judge_run"), (folders, "read_run"), (summary, "level_intervals")):
         counted(module, name)
     asked = f"--base-url {simulated.base_url} --concurrency 1,2 --repeats 2 --requests 4 --gpu off --slo ttft_mean<10s"
     cli("sweep", asked, "--output", tmp_path / "run")
