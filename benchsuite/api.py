@@ -191,12 +191,14 @@ def decide(
     *runs: Run | str | Path,
     levels_csv: str | Path | None = None,
     slo: str | None = None,
+    goodput: str | None = None,
     **price: Unpack[PriceFlags],
 ) -> list[Judgement]:
     """Judge runs, or the models of a table of levels, anew: another SLO, another price; nothing is measured again.
 
-    runs: of read_run, or folders. slo, price: instead of the run's own. A benchsuite.report.judge.Judgement each: its
-    model, levels (`judged`), `decision`, the chosen level `best` (None: none meets the SLO).
+    runs: of read_run, or folders. slo, goodput (limits of each request, "ttft<1s,tpot<50ms"), price: instead of the
+    run's own. A benchsuite.report.judge.Judgement each: its model, levels (`judged`), `decision`, the chosen level
+    `best` (None: none meets the SLO).
     Raises PointsError, SloError, PriceError.
     """
     from benchsuite.errors import PointsError
@@ -208,35 +210,40 @@ def decide(
         expected = "run folders, or --levels-csv FILE"
         raise PointsError("nothing to start from, or too much", given=len(runs), expected=expected)
     if levels_csv is not None:
-        return judge_table(read_text(Path(levels_csv), "the table of levels"), str(levels_csv), slo, override)
+        text = read_text(Path(levels_csv), "the table of levels")
+        return judge_table(text, str(levels_csv), slo, override, goodput=goodput)
     found = [run if isinstance(run, Run) else read_run(run) for run in runs]
     folders = [run.path.resolve() for run in found]
     twice = next((str(run.path) for i, run in enumerate(found) if folders[i] in folders[:i]), None)
     if twice is not None:
         raise PointsError("a run is named twice", given=twice, expected="each run folder once")
-    return [judge_run(run.stored, slo=slo, price=override) for run in found]
+    return [judge_run(run.stored, slo=slo, goodput=goodput, price=override) for run in found]
 
 
-def summarise(run: Run | str | Path, *, slo: str | None = None, **price: Unpack[PriceFlags]) -> pd.DataFrame:
-    return levels_frame(*decide(run, slo=slo, **price))
+def summarise(
+    run: Run | str | Path, *, slo: str | None = None, goodput: str | None = None, **price: Unpack[PriceFlags]
+) -> pd.DataFrame:
+    return levels_frame(*decide(run, slo=slo, goodput=goodput, **price))
 
 
 summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with 95 % intervals. Columns:
 
 {as_text(LEVELS)}
 
-    run, slo, price and errors: as for `decide`.
+    run, slo, goodput, price and errors: as for `decide`.
     """
 
 
-def find_optimum(run: Run | str | Path, *, slo: str | None = None, **price: Unpack[PriceFlags]) -> Decision:
+def find_optimum(
+    run: Run | str | Path, *, slo: str | None = None, goodput: str | None = None, **price: Unpack[PriceFlags]
+) -> Decision:
     """The cheapest level that meets the SLO; nothing is measured again.
 
     kind is 'optimum' (benchsuite.results.Optimum: choice, recommended, runner_up, binding, p_opt, reason) or 'none'
     (NoFeasiblePoint: nearest, reason). `found.choice.point.concurrency` is the level, `.choice.cost` its cost.
-    run, slo, price and errors: as for `decide`.
+    run, slo, goodput, price and errors: as for `decide`.
     """
-    (judgement,) = decide(run, slo=slo, **price)
+    (judgement,) = decide(run, slo=slo, goodput=goodput, **price)
     return judgement.decision
 
 

@@ -121,16 +121,20 @@ class Slo:
         limited = any(limit.metric == "error_rate" for limit in self.limits)
         return self.limits if limited else (*self.limits, MAX_ERROR_RATE)
 
-    def with_goodput(self, goodput: tuple[Limit, ...], where: str) -> Slo:
-        """The same with per-request limits where it has none. Raises SloError where it still lacks what it limits."""
-        slo = self if self.goodput else replace(self, goodput=goodput)
-        lacking = [limit for limit in slo.limits if limit.statistic.metric.needs_goodput]
-        if lacking and not slo.goodput:
+    def override(self, slo: str | None, goodput: str | None, *, where: str = "--slo") -> Slo:
+        """This SLO with the limits of `slo` instead, and the per-request limits of `goodput`; None keeps its own.
+
+        Raises SloError for what does not parse, and for a limit on goodput or attainment without per-request limits.
+        """
+        given = self if slo is None else parse_slo(slo, where=where)
+        found = replace(given, goodput=parse_goodput(goodput) if goodput else given.goodput or self.goodput)
+        lacking = [limit for limit in found.limits if limit.statistic.metric.needs_goodput]
+        if lacking and not found.goodput:
             raise SloError(
                 f"{lacking[0].name} needs per-request limits", where=where, given=str(lacking[0]), expected=_EACH,
                 hint="--goodput 'ttft<1s,tpot<50ms', or the key goodput",
             )  # fmt: skip
-        return slo
+        return found
 
     def __str__(self) -> str:
         text = ", ".join(str(limit) for limit in self.limits) or "none"

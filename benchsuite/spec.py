@@ -11,12 +11,12 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from benchsuite.errors import SloError
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.servers import PROFILES
-from benchsuite.slo import PAPER_SLO, Slo, parse_slo
+from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel
 
 
@@ -413,6 +413,12 @@ class SweepSpec(StrictModel):
     timeouts: TimeoutSpec = key(TimeoutSpec(), "when a request is given up")
     price: PriceSpec = key(PriceSpec(), "what an hour costs; without a price the shortest run counts as the cheapest")
     telemetry: TelemetrySpec = key(TelemetrySpec(), "what is recorded during the sweep")
+    goodput: str | None = key(
+        None,
+        "limits that each request has to keep, for goodput and attainment",
+        "--goodput",
+        example="ttft<1s,tpot<50ms",
+    )
     slo: str = key(
         PAPER_SLO,
         f"limits that must hold: {_words(per_request=True)} with {' '.join(f'_{stat}' for stat in STATS)}; "
@@ -420,11 +426,14 @@ class SweepSpec(StrictModel):
         "--slo",
     )
 
-    @field_validator("slo")
+    @field_validator("goodput", "slo")
     @classmethod
-    def _slo(cls, value: str) -> str:
+    def _slo(cls, value: str | None, info: ValidationInfo) -> str | None:
         try:
-            parse_slo(value)
+            if info.field_name == "goodput":
+                _ = value and parse_goodput(value)
+            else:
+                Slo(()).override(value, info.data.get("goodput"))
         except SloError as error:
             raise ValueError(f"{error.what} ({error.given}); expected {error.expected}") from None
         return value
@@ -432,4 +441,4 @@ class SweepSpec(StrictModel):
     @property
     def limits(self) -> Slo:
         """The parsed SLO."""
-        return parse_slo(self.slo)
+        return Slo(()).override(self.slo, self.goodput)

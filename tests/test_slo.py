@@ -152,14 +152,19 @@ def test_refused_limits_of_a_request(text, what):
 
 
 def test_goodput_needs_limits():
-    """A limit on goodput or attainment without per-request limits is refused with the way out; the SLO's own win."""
-    slo = parse_slo("attainment>=0.95")
+    """A limit on goodput or attainment without per-request limits is refused with the way out."""
     with pytest.raises(SloError) as refused:
-        slo.with_goodput((), "slo")
+        Slo(()).override("attainment>=0.95", None)
     assert "--goodput" in refused.value.hint
-    own, other = parse_goodput("ttft<1s"), parse_goodput("ttft:500 tpot:50")
-    assert slo.with_goodput(own, "slo").goodput == own
-    assert parse_slo("attainment>=0.95; goodput: ttft<1s").with_goodput(other, "slo").goodput == own
+
+
+def test_what_is_given_replaces_an_slo():
+    """Limits and per-request limits apart; those in the SLO's own text come before those of the run."""
+    own = parse_slo("ttft<1s; goodput: tpot<50ms")
+    assert own.override(None, None) == own
+    assert own.override("attainment>=0.95", None) == Slo(parse_slo("attainment>=0.95").limits, own.goodput)
+    assert own.override(None, "ttft:500 tpot:50").goodput == parse_goodput("ttft<=500ms,tpot<=50ms")
+    assert own.override("e2e<9s; goodput: ttft<2s", None).goodput == parse_goodput("ttft<2s")
 
 
 @pytest.mark.parametrize(

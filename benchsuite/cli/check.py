@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, json_option, levels_csv_option, price_options, slo_option
+from benchsuite.cli.options import PATH, goodput_option, json_option, levels_csv_option, price_options, slo_option
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -32,6 +32,7 @@ Examples:
 @click.argument("runs", nargs=-1, type=PATH)
 @levels_csv_option
 @slo_option()
+@goodput_option
 @price_options(energy=True)
 @click.option("--scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
 @click.option("--attribution", is_flag=True, help="Also where TTFT goes, and how full the server was, of run folders.")
@@ -43,6 +44,7 @@ def command(
     runs: tuple[Path, ...],
     levels_csv: Path | None,
     slo: str | None,
+    goodput: str | None,
     scaling: bool,
     attribution: bool,
     balance: bool,
@@ -60,7 +62,7 @@ def command(
     from benchsuite.api import decide
     from benchsuite.errors import PointsError
 
-    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, **price)
+    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, goodput=goodput, **price)
     flags = {"--attribution": attribution, "--balance": balance, "--energy": energy}
     of_runs = next((flag for flag, given in flags.items() if given), None)
     if of_runs is not None and levels_csv is not None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, slo_option
+from benchsuite.cli.options import (
+    NOT_MET,
+    PATH,
+    goodput_option,
+    json_option,
+    levels_csv_option,
+    price_options,
+    slo_option,
+)
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -26,15 +34,21 @@ Examples:
 @click.argument("runs", nargs=-1, type=PATH)
 @levels_csv_option
 @slo_option()
+@goodput_option
 @price_options(energy=True)
 @json_option
 def command(
-    runs: tuple[Path, ...], levels_csv: Path | None, slo: str | None, price: dict[str, Any], as_json: bool
+    runs: tuple[Path, ...],
+    levels_csv: Path | None,
+    slo: str | None,
+    goodput: str | None,
+    price: dict[str, Any],
+    as_json: bool,
 ) -> int:
     """Decide again, from what is already measured: another SLO, another price, no server needed."""
     from benchsuite.api import decide
 
-    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, **price)
+    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, goodput=goodput, **price)
     if as_json:
         click.echo(json.dumps([_plain(one) for one in judgements], indent=2))
     else:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from benchsuite.cli.options import goodput_option
+
 PASSED, FAILED, INCONCLUSIVE = 0, 5, 6  # exit codes; 1 to 4 mean something else in other verbs
 
 
@@ -28,6 +30,7 @@ Examples:
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--slo", help="Limits that every level must keep.  [default: the run's; with --baseline errors alone]")
+@goodput_option
 @click.option("--baseline", type=click.Path(path_type=Path), help="The run folder to compare with.")
 @click.option(
     "--max-regression",
@@ -43,6 +46,7 @@ Examples:
 def command(
     run: Path,
     slo: str | None,
+    goodput: str | None,
     baseline: Path | None,
     regressions: str | None,
     levels: list[int],
@@ -87,7 +91,7 @@ def command(
             groups = ", ".join(BASELINE_GROUPS)
             raise InputError("no such difference", where="--allow", given=word, expected=groups, hint=hint)
     margins = parse_regressions(regressions) if regressions is not None else ()
-    judged = judge_run(read_run(run), slo=slo or (None if baseline is None else ERRORS_ALONE))
+    judged = judge_run(read_run(run), slo=slo or (None if baseline is None else ERRORS_ALONE), goodput=goodput)
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
     result = gate(judged, other, regressions=margins, levels=levels, allowed=allowed)
     if junit is not None:

@@ -76,6 +76,9 @@ def slo_option(
     return click.option("--slo", help=words)
 
 
+goodput_option = click.option("--goodput", help="Limits that each request has to keep: ttft<1s,tpot<50ms.")
+
+
 _GPU_PRICE = (
     click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]"),
     click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`."),

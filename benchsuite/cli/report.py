@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, levels_csv_option, output_option, price_options, slo_option
+from benchsuite.cli.options import PATH, goodput_option, levels_csv_option, output_option, price_options, slo_option
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -41,6 +41,7 @@ Examples:
 )
 @click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
 @slo_option()
+@goodput_option
 @price_options()
 @output_option(
     f"The file; of vllm a folder.  [default: RUN/report.html, {_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
@@ -88,7 +89,7 @@ def _write(
     from benchsuite.report.page import render
     from benchsuite.store.files import REPORT, write_bytes
 
-    judgements = decide(*runs, levels_csv=levels_csv, slo=flags["slo"], **price)
+    judgements = decide(*runs, levels_csv=levels_csv, slo=flags["slo"], goodput=flags["goodput"], **price)
     path: Path | None = flags["output"]
     match form:
         case "vllm":

@@ -12,7 +12,18 @@ from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_picture, is_drawn_on_frontier
 from benchsuite.report.charts_special import FRAME as FRONTIER
-from benchsuite.report.format import DASH, chance, count, limit_name, ms, number, usd
+from benchsuite.report.format import (
+    DASH,
+    cell,
+    chance,
+    count,
+    head,
+    limit_name,
+    number,
+    slo_cell,
+    usd,
+    with_goodput,
+)
 from benchsuite.report.judge import Judgement
 from benchsuite.report.page import render_template
 from benchsuite.report.sections_levels import Figure, Row, level_series, series_table
@@ -212,10 +223,18 @@ def _line(one: Judgement, value: Callable[[EvaluatedLevel], float | None], figur
     )
 
 
-HEAD = (
-    "model", "users", "$ per run", "$ per 1M output", "TTFT mean ms", "tok/s per user", "output tok/s", "wall s",
-    "P opt", "next level misses",
+_BEST = (
+    "concurrency", "cost_usd", "usd_per_1m_output_tokens", "ttft_mean_s", "output_tok_s_per_user", "output_tok_s",
+    "goodput_per_s", "attainment", "duration_s",
 )  # fmt: skip
+_LEVELS = (
+    "concurrency", "duration_s", "ttft_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment",
+    "output_tokens", "cost_usd", "usd_per_1m_output_tokens",
+)  # fmt: skip
+
+
+def _columns(columns: Sequence[str], models: Sequence[Judgement]) -> tuple[str, ...]:
+    return with_goodput(columns, [j for one in models for j in one.judged])
 
 
 def counted(models: Sequence[Judgement]) -> str:
@@ -228,7 +247,8 @@ def counted(models: Sequence[Judgement]) -> str:
 
 def head_of(models: Sequence[Judgement]) -> Row:
     """The columns of `side_by_side`."""
-    return ("model" if "runs of" not in counted(models) else "run", *HEAD[1:])
+    first = "model" if "runs of" not in counted(models) else "run"
+    return (first, *map(head, _columns(_BEST, models)), "P(optimal)", "next level misses")
 
 
 def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> Answer:
@@ -316,45 +336,29 @@ def side_by_side(models: Sequence[Judgement]) -> list[tuple[Row, bool, bool]]:
     """Each contender at its optimum, the cheapest first: cells, does it keep the SLO, is it the cheapest."""
     kept = sorted((one for one in models if one.decision.kind == "optimum"), key=_expense)
     others = [one for one in models if one.decision.kind == "none"]
-    return [(_row(one), one.decision.kind == "optimum", one in kept[:1]) for one in (*kept, *others)]
+    columns = _columns(_BEST, models)
+    return [(_row(one, columns), one.decision.kind == "optimum", one in kept[:1]) for one in (*kept, *others)]
 
 
-def _row(one: Judgement) -> Row:
+def _row(one: Judgement, columns: Sequence[str]) -> Row:
     if one.decision.kind == "none":
-        return (one.name, *[DASH] * (len(HEAD) - 2), one.decision.reason)
+        return (one.name, *[DASH] * (len(columns) + 1), one.decision.reason)
     choice = one.decision.choice
-    point = choice.point
-    return (
-        one.name,
-        str(point.concurrency),
-        usd(choice.cost.cost_usd),
-        usd(choice.cost.usd_per_1m_output_tokens),
-        ms(point.ttft_s.mean),
-        number(point.output_tok_s_per_user),
-        number(point.output_tok_s),
-        number(point.duration_s),
-        chance(one.decision.p_opt),
-        one.decision.binding or DASH,
-    )
+    of_best = (cell(choice, column) for column in columns)
+    return (one.name, *of_best, chance(one.decision.p_opt), one.decision.binding or DASH)
 
 
 def all_levels(models: Sequence[Judgement]) -> tuple[Row, list[tuple[Row, bool, bool]]]:
     """Every level of every contender: head, and rows marked like those of `side_by_side`."""
-    head = ("model", "users", "wall s", "TTFT mean ms", "tok/s per user", "output tok/s", "output tokens", "$ per run",
-            "$ per 1M output", "SLO misses")  # fmt: skip
+    columns = _columns(_LEVELS, models)
     rows: list[tuple[Row, bool, bool]] = []
     for one in models:
         chosen = one.decision.choice if one.decision.kind == "optimum" else None
-        for j in one.judged:
-            point = j.point
-            doubts = [limit_name(miss) for miss in j.misses] + [f"{limit_name(doubt)}?" for doubt in j.unknown]
-            cells = (
-                one.name, str(point.concurrency), number(point.duration_s), ms(point.ttft_s.mean),
-                number(point.output_tok_s_per_user), number(point.output_tok_s), count(point.output_tokens),
-                usd(j.cost.cost_usd), usd(j.cost.usd_per_1m_output_tokens), ", ".join(doubts) or "none",
-            )  # fmt: skip
-            rows.append((cells, j.meets_slo, j is chosen))
-    return head, rows
+        rows += [
+            ((one.name, *(cell(j, column) for column in columns), slo_cell(j)), j.meets_slo, j is chosen)
+            for j in one.judged
+        ]
+    return ("model", *map(head, columns), "SLO violations"), rows
 
 
 def render_comparison(

@@ -10,15 +10,14 @@ from typing import Any
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import METRICS, level_row
 from benchsuite.redact import csv_table, markdown_text
-from benchsuite.report.format import asides, grouped_warnings, head, headline, interval_cell, spaced
+from benchsuite.report.format import asides, grouped_warnings, head, headline, interval_cell, spaced, with_goodput
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Optimum
 
 _TABLE = (
-    "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user", "error_rate",
-    "usd_per_1m_output_tokens", "cost_usd",
+    "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
+    "goodput_per_s", "attainment", "error_rate", "usd_per_1m_output_tokens", "cost_usd",
 )  # fmt: skip
-_GOODPUT = ("goodput_per_s", "attainment")
 
 
 def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
@@ -44,7 +43,7 @@ def as_markdown(runs: Sequence[Judgement]) -> str:
 
 
 def _section(one: Judgement) -> str:
-    columns = (*_TABLE, *(_GOODPUT if one.slo.goodput else ()))
+    columns = with_goodput(_TABLE, one.judged)
     of_run = () if one.run is None else facts_of(one.run.manifest)
     facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
     said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]

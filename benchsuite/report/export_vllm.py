@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from benchsuite.errors import PointsError
 from benchsuite.manifest import RunManifest
+from benchsuite.metrics import BY_COLUMN
 from benchsuite.report.judge import Judgement
 
 _LISTS = (
@@ -23,6 +24,7 @@ _LISTS = (
     "errors",
 )  # fmt: skip
 PERCENTILES = (50, 90, 95, 99)
+GOODPUT = BY_COLUMN["goodput_per_s"]
 _NO_TOKEN = "Never received a valid chunk to calculate TTFT. This response will be marked as failed!"  # vLLM's words
 
 
@@ -33,14 +35,12 @@ def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
     """
     run = judgement.facts
     manifest, whole = run.manifest, run.whole
-    durations_s = {
-        (level.concurrency, one.repeat): one.duration_s for level in judgement.measured for one in level.repeats
-    }
+    repeats = {(level.concurrency, one.repeat): (level, one) for level in judgement.measured for one in level.repeats}
     found = {}
     for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
         rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()
-        duration_s = durations_s.get((rows[0]["concurrency"], rows[0]["repeat"]))
-        if duration_s is None:
+        measured = repeats.get((rows[0]["concurrency"], rows[0]["repeat"]))
+        if measured is None:
             continue  # nothing was sent
         if not any(row["first_token_s"] is not None for row in rows) and any(row["status"] == "ok" for row in rows):
             raise PointsError(
@@ -48,7 +48,9 @@ def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
                 where=str(run.path),
                 hint="--format csv or json",
             )
-        found[f"{point_id}.json"] = _header(manifest, rows) | vllm_result(rows, duration_s)
+        found[f"{point_id}.json"] = _header(manifest, rows) | vllm_result(
+            rows, measured[1].duration_s, GOODPUT.of_repeat(*measured)
+        )
     return found
 
 
@@ -74,7 +76,9 @@ def _header(manifest: RunManifest, rows: Sequence[Mapping[str, Any]]) -> dict[st
     }
 
 
-def vllm_result(rows: Sequence[Mapping[str, Any]], duration_s: float) -> dict[str, Any]:
+def vllm_result(
+    rows: Sequence[Mapping[str, Any]], duration_s: float, goodput_per_s: float | None = None
+) -> dict[str, Any]:
     """Totals, statistics and lists of one run of a level. rows: RequestRecord's keys, at least one; in any order.
 
     Statistics are None where no request succeeded. A token count that no server told is 0, as vLLM has it.
@@ -91,7 +95,7 @@ def vllm_result(rows: Sequence[Mapping[str, Any]], duration_s: float) -> dict[st
         "total_input_tokens": tokens_in,
         "total_output_tokens": tokens_out,
         "request_throughput": len(ok) * per_s,
-        "request_goodput": None,
+        "request_goodput": goodput_per_s,
         "output_throughput": tokens_out * per_s,
         "total_token_throughput": (tokens_in + tokens_out) * per_s,
         "max_output_tokens_per_s": peaks[0],

@@ -78,6 +78,18 @@ def cell(level: EvaluatedLevel, column: str) -> str:
     return show(one.metric, value)
 
 
+def with_goodput(columns: Sequence[str], judged: Iterable[EvaluatedLevel]) -> tuple[str, ...]:
+    """`columns` without goodput and attainment where no level knows them: no per-request limits were given."""
+    known = any(level.point.ratios.get("attainment") is not None for level in judged)
+    return tuple(column for column in columns if known or not BY_COLUMN[column].metric.needs_goodput)
+
+
+def slo_cell(judged: EvaluatedLevel) -> str:
+    """The limits that are missed, those that are not proven with a question mark; 'none' when the SLO is met."""
+    doubts = [limit_name(miss) for miss in judged.misses] + [f"{limit_name(doubt)}?" for doubt in judged.unknown]
+    return ", ".join(doubts) or "none"
+
+
 def interval_cell(level: EvaluatedLevel, column: str) -> str:
     """The value with its interval: '4.57 [4.40, 4.75]'. One that is of the steady window alone is left out."""
     one, found, text = BY_COLUMN[column], level.intervals.get(column), cell(level, column)

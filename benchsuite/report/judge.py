@@ -116,9 +116,11 @@ def unit_price(price: PriceSpec) -> float | None:
     return price.usd_per_hour if price.preset is None else preset(price.preset).usd_per_hour
 
 
-def judge_table(text: str, where: str, slo: str | None = None, price: PriceOverride | None = None) -> list[Judgement]:
+def judge_table(
+    text: str, where: str, slo: str | None = None, price: PriceOverride | None = None, *, goodput: str | None = None
+) -> list[Judgement]:
     """A judgement per model of a CSV table of levels, in its order. Raises PointsError, SloError, PriceError."""
-    limits, price = parse_slo(PAPER_SLO if slo is None else slo), price or PriceOverride()
+    limits, price = parse_slo(PAPER_SLO).override(slo, goodput), price or PriceOverride()
     gpus, unit = price.gpus or 1, price.usd_per_hour
     total = None if unit is None else total_usd_per_hour(unit, gpus)
     judged = judge_points(with_level_warnings(parse_points(text, where=where), limits, total), limits, total)
@@ -140,8 +142,14 @@ def judge_table(text: str, where: str, slo: str | None = None, price: PriceOverr
     return found
 
 
-def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | PriceOverride | None = None) -> Judgement:
-    """Judge a run by its own SLO and price, or by others. Points that were cut short are left out, and said to be.
+def judge_run(
+    run: Run,
+    *,
+    slo: str | None = None,
+    goodput: str | None = None,
+    price: PriceSpec | PriceOverride | None = None,
+) -> Judgement:
+    """Judge a run by its own SLO, per-request limits and price, or by others. Points cut short are left out, and named.
 
     Raises PointsError when no level ran to its end.
     """
@@ -154,7 +162,7 @@ def judge_run(run: Run, *, slo: str | None = None, price: PriceSpec | PriceOverr
             hint="measure it again",
         )
     spec = parse_spec(manifest.spec, where=str(run.path))
-    limits = spec.limits if slo is None else parse_slo(slo)
+    limits = spec.limits.override(slo, goodput)
     price = price.over(spec.price) if isinstance(price, PriceOverride) else price or spec.price
     unit = unit_price(price)
     model = manifest.model or spec.server.model

@@ -18,12 +18,12 @@ from benchsuite.fault_points import reach
 from benchsuite.report import sections_cost, sections_levels, sections_run
 from benchsuite.report.charts import CSS
 from benchsuite.report.export import summary_json
-from benchsuite.report.format import DASH, asides, best_tail, has_intervals, sentence, spaced
+from benchsuite.report.format import DASH, asides, has_intervals, sentence, spaced
 from benchsuite.report.judge import Judgement, balance_lines, judge_run
 from benchsuite.report.sections_levels import level_figures, picture
 from benchsuite.report.sections_run import answer, cards, timeline_figure
 from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
-from benchsuite.report.terminal import INTERVAL_COLUMNS, attribution_of
+from benchsuite.report.terminal import attribution_of, interval_table
 from benchsuite.results import EvaluatedLevel
 from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
@@ -80,6 +80,8 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
     said = answer(decision, judged, judgement.slo)
     nearest = decision.recommended if decision.kind == "optimum" else decision.nearest
     shown = picture(judged, decision, slo=judgement.slo)
+    point_head, points = sections_run.point_table(judged)
+    interval_head, intervals = interval_table(judged, decision)
     content: dict[str, Any] = {
         "page_title": f"{judgement.model or 'unnamed model'}: {said.sentence}",
         "model": judgement.model or "unnamed model",
@@ -95,11 +97,11 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
             for one in level_figures(judged, decision, judgement.slo)
             if (one.title, one.head) != (shown.title, shown.head)
         ],
-        "point_head": sections_run.point_head(judged),
-        "points": _marked([sections_run.point_row(j, best_tail(judged)) for j in judged], judgement),
+        "point_head": point_head,
+        "points": _marked(points, judgement),
         "point_note": sections_run.point_note(judged),
-        "interval_head": [head for head, _ in INTERVAL_COLUMNS],
-        "intervals": _marked(sections_run.interval_rows(judgement), judgement) if has_intervals(judged) else [],
+        "interval_head": interval_head,
+        "intervals": _marked([tuple(row) for row in intervals], judgement) if has_intervals(judged) else [],
         "gpu": sections_levels.gpu_figures(judged, decision),
         "gpu_head": sections_levels.GPU_HEAD,
         "gpu_rows": sections_levels.gpu_rows(judged),

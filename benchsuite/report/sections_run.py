@@ -23,22 +23,25 @@ from benchsuite.report.console import say, table
 from benchsuite.report.format import (
     DASH,
     best_tail,
+    cell,
     chance,
     count,
     doubt_text,
+    head,
     ms,
     number,
     percent,
     price_text,
     sentence,
     set_size,
+    slo_cell,
     spaced,
     tail,
     usd,
+    with_goodput,
 )
 from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import Figure, Row, level_figure, whole_percent
-from benchsuite.report.terminal import INTERVAL_COLUMNS, slo_cell
 from benchsuite.results import Decision, EvaluatedLevel, Finding, NoFeasiblePoint, Optimum
 from benchsuite.slo import Slo
 
@@ -203,33 +206,19 @@ CLIENT_HEAD = (
 )  # fmt: skip
 
 
-def point_head(judged: Sequence[EvaluatedLevel]) -> Row:
-    """The columns of `point_row`."""
-    return (
-        "users", "runs", "ok", "failed", "wall s", "TTFT mean ms", f"TTFT {best_tail(judged)} ms", "TPOT mean ms",
-        "tok/s per user", "output tok/s", "output tokens", "$ per run", "$ per 1M output", "SLO misses",
-    )  # fmt: skip
+_POINT = (
+    "concurrency", "repeat_count", "n_ok", "n_failed", "duration_s", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s",
+    "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
+    "usd_per_1m_output_tokens",
+)  # fmt: skip
 
 
-def point_row(judged: EvaluatedLevel, stat: str) -> Row:
-    """One level."""
-    point, cost = judged.point, judged.cost
-    return (
-        str(point.concurrency),
-        str(point.repeat_count),
-        count(point.n_ok),
-        count(point.n_failed),
-        number(point.duration_s),
-        ms(point.ttft_s.mean),
-        ms(tail(point.ttft_s, stat)),
-        ms(point.tpot_s.mean),
-        number(point.output_tok_s_per_user),
-        number(point.output_tok_s),
-        count(point.output_tokens),
-        usd(cost.cost_usd),
-        usd(cost.usd_per_1m_output_tokens),
-        slo_cell(judged),
-    )
+def point_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
+    """Head and rows of the levels, with the highest percentile of TTFT that any level supports."""
+    other = "ttft_p95_s" if best_tail(judged) == "p99" else "ttft_p99_s"
+    columns = [column for column in with_goodput(_POINT, judged) if column != other]
+    rows = [(*(cell(one, column) for column in columns), slo_cell(one)) for one in judged]
+    return (*map(head, columns), "SLO violations"), rows
 
 
 def point_note(judged: Sequence[EvaluatedLevel]) -> str:
@@ -238,11 +227,6 @@ def point_note(judged: Sequence[EvaluatedLevel]) -> str:
     if any(tail(j.point.ttft_s, stat) is not None for j in judged):
         return ""
     return f"TTFT {stat} is shown from 200 answered requests a level on: ten must lie beyond it."
-
-
-def interval_rows(judgement: Judgement) -> list[Row]:
-    """One level a row, its intervals and chances."""
-    return [tuple(show(j, judgement.decision) for _, show in INTERVAL_COLUMNS) for j in judgement.judged]
 
 
 def client_rows(judgement: Judgement) -> list[Row]:

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.analysis.time_series import ServerSeries, windows_of
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse, attribute
-from benchsuite.report.console import safe, say
+from benchsuite.report.console import say, table
 from benchsuite.report.format import (
     DASH,
     asides,
     best_tail,
+    cell,
     chance,
     count,
     grouped_warnings,
     has_intervals,
+    head,
     headline,
-    interval,
-    limit_name,
+    interval_cell,
     ms,
     number,
     percent,
-    tail,
+    slo_cell,
     usd,
     warning_text,
+    with_goodput,
 )
 from benchsuite.report.judge import Judgement, balance_lines
 from benchsuite.report.live import SweepView
@@ -74,8 +74,8 @@ def print_attribution(
         )
         for one in found
     ]  # fmt: skip
-    heads = ("users", "n", "TTFT", "client", "network\n+ HTTP", "server\nqueue", "server\nprefill", "rest")
-    console.print(_attribution_table((*heads, "before\nthe send"), rows, console))
+    heads = ("concur-\nrency", "n", "TTFT", "client", "network\n+ HTTP", "server\nqueue", "server\nprefill", "rest")
+    console.print(table(console, (*heads, "before\nthe send"), rows))
     say(console, "TTFT is the sum from client to rest; the wait before the send is not in it", style="dim", indent=2)
     for name, words in _PARTS.items():
         if name != "server_itl":
@@ -84,16 +84,14 @@ def print_attribution(
         for warn in one.warnings:
             say(console, f"{one.concurrency} users: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
     say(console, f"{model}: time per token (ms), and how full the server was", style="bold")
-    console.print(
-        _attribution_table(_USE_HEADS, [_use_row(one, two) for one, two in zip(found, use, strict=True)], console)
-    )
+    console.print(table(console, _USE_HEADS, [_use_row(one, two) for one, two in zip(found, use, strict=True)]))
     _tell(console, _PARTS["server_itl"], [(one.concurrency, one.reasons.get("server_itl")) for one in found])
     for name in dict.fromkeys(name for two in use for name in two.reasons):
         _tell(console, _USE_WORDS.get(name, name), [(two.concurrency, two.reasons.get(name)) for two in use])
 
 
 _USE_HEADS = (
-    "users", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
+    "concur-\nrency", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
     "prefix\nhits %", "pre-\nempted",
 )  # fmt: skip
 _USE_WORDS = {"all": "server", "kv_cache_ratio": "KV", "prefix_cache": "prefix hits", "preemptions": "preempted"}
@@ -115,15 +113,6 @@ def _hundredths(ratio: float | None) -> str:
 def _ms(value_s: float | None) -> str:
     """Milliseconds; a difference below half a microsecond is rounding."""
     return ms(0.0 if value_s is not None and abs(value_s) < 5e-7 else value_s)
-
-
-def _attribution_table(heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(safe(console, cell) for cell in row))
-    return table
 
 
 def _tell(console: Console, what: str, reasons: Sequence[tuple[int, str | None]]) -> None:
@@ -197,9 +186,9 @@ def print_energy(model: str, judged: Sequence[EvaluatedLevel], console: Console 
         say(console, "no GPU's power was read and no --assumed-power-kw was given: energy is not known", indent=2)
     else:
         for columns in (_ENERGY, _MONEY):
-            table = _energy_table(columns, measured, console)
-            if len(table.columns) > 1:
-                console.print(table)
+            shown = _energy_table(columns, measured, console)
+            if len(shown.columns) > 1:
+                console.print(shown)
         pue = number(measured[0][1].pue)
         say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour has its electricity in it", style="dim", indent=2)
     if used:
@@ -250,12 +239,9 @@ def _energy_table(
     """A row per level; columns in which nothing is known are left out."""
     cells = [[show(one) for _, show in columns] for _, one in rows]
     known = [i for i in range(len(columns)) if any(row[i] != DASH for row in cells)]
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for name in ("users", *(columns[i][0] for i in known)):
-        table.add_column(name, justify="right", vertical="top", overflow="fold")
-    for (level, _), row in zip(rows, cells, strict=True):
-        table.add_row(str(level), *(safe(at, row[i]) for i in known))
-    return table
+    heads = ("concur-\nrency", *(columns[i][0] for i in known))
+    levels = (level for level, _ in rows)
+    return table(at, heads, [[str(level), *(row[i] for i in known)] for level, row in zip(levels, cells, strict=True)])
 
 
 def _spread(spread: Spread | None) -> str:
@@ -278,32 +264,23 @@ def _kilo(joules: float | None) -> float | None:
 
 __all__ = ["SweepView", "final_table", "print_judgement"]
 
-INTERVAL_COLUMNS: tuple[tuple[str, Callable[[EvaluatedLevel, Decision], str]], ...] = (
-    ("users", lambda j, _: str(j.point.concurrency)),
-    ("runs", lambda j, _: str(j.point.repeat_count)),
-    ("wall s", lambda j, _: interval(j.intervals.get("duration_s"), number)),
-    ("TTFT mean ms", lambda j, _: interval(j.intervals.get("ttft_mean_s"), number, 1000)),
-    ("tok/s per user", lambda j, _: interval(j.intervals.get("output_tok_s_per_user"), number)),
-    ("$/1M output", lambda j, _: interval(j.intervals.get("usd_per_1m_output_tokens"), number)),
-    ("SLO", lambda j, _: j.slo_verdict),
-    ("P met", lambda j, _: chance(j.p_met)),
-    ("P opt", lambda j, decision: chance(decision.p_by_level.get(j.point.concurrency))),
-)
-_WIDE = 100  # columns of terminal; below, some of the table is left out
-_WIDEST = 120  # with energy 20 more
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column of the table. wide: only where there is room (True), only where there is not (False).
-
-    least: columns of terminal from which on it is shown.
-    """
-
-    head: str
-    show: Callable[[EvaluatedLevel], str]
-    wide: bool | None = None
-    least: int = 0
+_WIDE, _WIDEST = 100, 120  # columns of terminal from which on more of the table is shown; with energy 20 more
+# a column and from which width on it is shown
+_COLUMNS = {
+    "concurrency": 0, "n_ok": 0, "duration_s": 0, "ttft_mean_s": 0, "ttft_p99_s": _WIDE, "ttft_p95_s": _WIDE,
+    "tpot_mean_s": 0, "output_tok_s_per_user": 0, "output_tok_s": 0, "goodput_per_s": 0, "attainment": 0,
+    "output_tokens": _WIDE, "e2e_mean_s": _WIDEST, "request_per_s": _WIDEST, "cost_usd": 0,
+    "usd_per_1m_output_tokens": 0, "gpu_mean_w": _WIDE, "j_per_output_token": _WIDE,
+}  # fmt: skip
+_OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
+_HEADS = {
+    "concurrency": "concur-\nrency", "n_ok": "success-\nful/failed", "duration_s": "dura-\ntion s",
+    "tpot_mean_s": "TPOT\nms", "output_tok_s_per_user": "tok/s\n/user", "goodput_per_s": "goodput\nreq/s",
+    "attainment": "attain-\nment", "cost_usd": "$ per\nrun", "request_per_s": "req/s", "gpu_mean_w": "W",
+    "j_per_output_token": "J/out\ntoken",
+}  # fmt: skip
+_INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per_s", "attainment",
+              "usd_per_1m_output_tokens")  # fmt: skip
 
 
 def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, console: Console | None = None) -> None:
@@ -348,71 +325,53 @@ def final_table(
         say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
 
 
-def _columns(stat: str, with_energy: bool) -> tuple[_Column, ...]:
-    energy = (
-        _Column("W", lambda j: number(j.energy.mean_w if j.energy else None), wide=True),
-        _Column("J/out\ntoken", lambda j: number(j.energy.j_per_output_token if j.energy else None), wide=True),
-    )
-    widest = _WIDEST + 20 * with_energy
-    return (
-        _Column("users", lambda j: str(j.point.concurrency)),
-        _Column("ok/\nfailed", lambda j: f"{j.point.n_ok}/{DASH if j.point.n_failed is None else j.point.n_failed}"),
-        _Column("wall\ns", lambda j: number(j.point.duration_s)),
-        _Column("TTFT\nmean ms", lambda j: ms(j.point.ttft_s.mean)),
-        _Column(f"TTFT\n{stat} ms", lambda j: ms(tail(j.point.ttft_s, stat)), wide=True),
-        _Column("TPOT\nms", lambda j: ms(j.point.tpot_s.mean)),
-        _Column("tok/s\n/user", lambda j: number(j.point.output_tok_s_per_user)),
-        _Column("output\ntok/s", lambda j: number(j.point.output_tok_s)),
-        _Column("output\ntokens", lambda j: count(j.point.output_tokens), wide=True),
-        _Column("E2E\nmean s", lambda j: number(j.point.e2e_s.mean), least=widest),
-        _Column("req/s", lambda j: number(j.point.request_per_s), least=widest),
-        _Column("$ per\nrun", lambda j: usd(j.cost.cost_usd)),
-        _Column("$/1M\noutput", lambda j: usd(j.cost.usd_per_1m_output_tokens)),
-        *(energy if with_energy else ()),
-        _Column("SLO\nmet", lambda j: "yes" if j.meets_slo else "no" if j.misses else "?", wide=False),
-        _Column("SLO\nmisses", slo_cell, wide=True),
-    )
+def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
+    energy = any(j.energy is not None for j in judged)
+    columns = [
+        column
+        for column in with_goodput(tuple(_COLUMNS), judged)
+        if console.width >= _COLUMNS[column] + (20 if energy and _COLUMNS[column] == _WIDEST else 0)
+        and (energy or column not in _OF_ENERGY)
+        and not (column.startswith("ttft_p") and best_tail(judged) not in column)
+    ]
+    wide = console.width >= _WIDE
+    if "attainment" in columns and not wide:  # goodput instead of them
+        columns = [column for column in columns if column not in ("duration_s", "tpot_mean_s")]
+    last = "SLO\nviolations" if wide else "SLO\nmet"
+    heads = [_HEADS.get(column) or "\n".join(head(column).split(" ", 1)) for column in columns]
+    if not wide:  # a line for every word
+        heads = [name.replace(" ", "\n").replace("ful/failed", "ful/\nfailed") for name in heads]
+    rows, styles = [], []
+    for one in judged:
+        met = slo_cell(one) if wide else "yes" if one.meets_slo else "no" if one.misses else "?"
+        failed = DASH if one.point.n_failed is None else one.point.n_failed
+        rows.append([f"{one.point.n_ok}/{failed}" if c == "n_ok" else cell(one, c) for c in columns] + [met])
+        chosen = decision.kind == "optimum" and one is decision.choice
+        styles.append("bold green" if chosen else "" if one.meets_slo else "dim")
+    return table(console, [*heads, last], rows, left=[last], styles=styles)
+
+
+def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tuple[list[str], list[list[str]]]:
+    """What the runs' spread leaves open: 95 % intervals, the SLO's verdict, how often each level is the optimum."""
+    columns = with_goodput(_INTERVALS, judged)
+    rows = [
+        [
+            cell(one, "concurrency"),
+            cell(one, "repeat_count"),
+            *(interval_cell(one, column) for column in columns),
+            one.slo_verdict,
+            chance(one.p_met),
+            chance(decision.p_by_level.get(one.point.concurrency)),
+        ]
+        for one in judged
+    ]
+    return ["concurrency", "repeats", *(head(column) for column in columns), "SLO", "P(SLO)", "P(optimal)"], rows
 
 
 def _interval_table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
-    """What the runs' spread leaves open: 95 % intervals, the SLO's verdict, how often each level is the optimum."""
-    table = Table(
-        title="95 % intervals over runs", title_justify="left", box=None, padding=(0, 1), pad_edge=False,
-        header_style="bold",
-    )  # fmt: skip
-    columns = [one for one in INTERVAL_COLUMNS if console.width >= _WIDE or one[0] not in ("wall s", "runs")]
-    for head, _ in columns:
-        # a narrow terminal: long heads on two lines, so that the intervals keep their room
-        words = head.rsplit(" ", 1)
-        table.add_column("\n".join(words) if len(head) > 4 else head, justify="right", no_wrap=True, vertical="top")
-    for one in judged:
-        cells = [show(one, decision).replace(" [", "\n[") for _, show in columns]  # the interval below its value
-        table.add_row(*(Text("\n".join(safe(console, line) for line in cell.split("\n"))) for cell in cells))
-    return table
-
-
-def slo_cell(judged: EvaluatedLevel) -> str:
-    """The limits that are missed, those that are not proven with a question mark; 'none' when the SLO is met."""
-    doubts = [limit_name(miss) for miss in judged.misses] + [f"{limit_name(doubt)}?" for doubt in judged.unknown]
-    return ", ".join(doubts) or "none"
-
-
-def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
-    with_energy = any(j.energy is not None for j in judged)
-    columns = [
-        c
-        for c in _columns(best_tail(judged), with_energy)
-        if console.width >= c.least and (c.wide is None or c.wide == (console.width >= _WIDE))
-    ]
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for column in columns:
-        last = column is columns[-1]
-        table.add_column(
-            column.head, justify="left" if last else "right", no_wrap=not last, vertical="top", overflow="fold"
-        )
-    for one in judged:
-        chosen = decision.kind == "optimum" and one is decision.choice
-        style = "bold green" if chosen else "" if one.meets_slo else "dim"
-        cells = [safe(console, column.show(one)) for column in columns]
-        table.add_row(*(Text(cell) for cell in cells), style=style)
-    return table
+    heads, rows = interval_table(judged, decision)
+    kept = [i for i, name in enumerate(heads) if console.width >= _WIDE or name not in ("repeats", "duration s")]
+    # a narrow terminal: long heads on two lines and intervals below their values, so that they keep their room
+    names = [{"concurrency": "concur-\nrency"}.get(heads[i], "\n".join(heads[i].rsplit(" ", 1))) for i in kept]
+    cells = [[row[i].replace(" [", "\n[") for i in kept] for row in rows]
+    return table(console, names, cells, title="95 % intervals over runs")

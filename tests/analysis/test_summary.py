@@ -11,10 +11,13 @@ import pytest
 from factory import request_frame as frame
 from factory import request_row as row
 
+from benchsuite.analysis.requests import level_rows
 from benchsuite.analysis.summary import summarise_points
 from benchsuite.errors import PointsError
+from benchsuite.metrics import METRICS
 from benchsuite.records import RequestRecord
 from benchsuite.results import EMPTY
+from benchsuite.slo import parse_goodput
 
 # Two users, four requests: A 0..4 and D 4..7 by the one, B 0..2 and C 2..6 by the other.
 A = row(0.0, 1.0, [1.0, 1.0, 1.0], concurrency=2)  # 4 tokens
@@ -252,3 +255,27 @@ def test_more_tokens_than_were_allowed_is_a_wrong_usage():
 
     assert "usage_over_cap" in codes(point(frame(*over)))
     assert "usage_over_cap" not in codes(point(frame(*kept)))
+
+
+def test_goodput_and_attainment():
+    """Of 7 requests in 10 s a failure and a late one miss; one token, or all in one piece, leaves no TPOT to keep."""
+    rows = [
+        A,  # TTFT 1, TPOT 1: kept
+        B,  # TTFT 0.5, TPOT 0.75: kept
+        C,  # TTFT 2: late
+        D,  # TTFT 1, TPOT 0.4375: kept
+        row(7.0, 1.0, [], concurrency=2),  # one token: kept
+        row(7.0, 1.0, [], concurrency=2, output_tokens=5),  # one piece: kept
+        row(8.0, 0.5, [0.5], concurrency=2, status="timeout", closed_s=10.0),
+    ]
+    (level,) = level_rows(frame(*rows), parse_goodput("ttft<=1s,tpot<=1s"))
+    assert [level.ratio(METRICS[key]) for key in ("attainment", "goodput_per_s")] == [5 / 7, 5 / 10]
+
+
+def test_goodput_that_nobody_knows():
+    """Without limits, or of a latency that no request tells, it is missing; where all fail it is 0."""
+    whole = frame(row(0.0, None, [], closed_s=2.0, output_tokens=8, n_chunks=0))
+    failed = frame(row(0.0, None, [], closed_s=2.0, output_tokens=None, status="timeout"))
+    limits = parse_goodput("ttft<1s")
+    found = [level_rows(HAND), level_rows(whole, limits), level_rows(failed, limits)]
+    assert [level.ratio(METRICS["attainment"]) for (level,) in map(list, found)] == [None, None, 0.0]
