@@ -65,10 +65,7 @@ def table(
     )  # fmt: skip
     for head in heads:
         text = head in left
-        least = 3 if text else None  # "yes" on one line
-        shown.add_column(
-            head, justify="left" if text else "right", no_wrap=not text, overflow="fold", vertical="top", min_width=least
-        )
+        shown.add_column(head, justify="left" if text else "right", no_wrap=not text, overflow="fold", vertical="top")
     for i, row in enumerate(rows):
         cells = ("\n".join(safe(console, line) for line in cell.split("\n")) for cell in row)
         shown.add_row(*map(Text, cells), style=styles[i] if styles else "")
