@@ -336,7 +336,7 @@ def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Consol
     ]
     wide = console.width >= _WIDE
     if "attainment" in columns and not wide:  # goodput instead of them
-        columns = [column for column in columns if column not in ("duration_s", "tpot_mean_s")]
+        columns = [column for column in columns if column not in ("duration_s", "tpot_mean_s", "cost_usd")]
     last = "SLO\nviolations" if wide else "SLO\nmet"
     heads = [_HEADS.get(column) or "\n".join(head(column).split(" ", 1)) for column in columns]
     if not wide:  # a line for every word
