@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.errors import InputError, PointsError, SpecError
 from benchsuite.spec_reading import parse_spec
@@ -22,6 +22,11 @@ class Facts(BaseModel):
     """A table of the manifest. A key that is not listed here is kept; null is as if the key were missing."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_missing(cls, tree: Any) -> Any:
+        return {key: value for key, value in tree.items() if value is not None} if isinstance(tree, dict) else tree
 
 
 class WorkloadFacts(Facts):
@@ -184,9 +189,9 @@ class RunManifest(Facts):
     def read(cls, tree: Any, where: str) -> RunManifest:
         """The manifest from plain data. Raises PointsError naming the first value that is not of its kind."""
         try:
-            return cls.model_validate(_without_nulls(tree))
-        except (ValidationError, RecursionError) as error:
-            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "nested too deeply"}
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            first = error.errors()[0]
             raise PointsError(
                 "the manifest is damaged",
                 where=f"{where}: {'.'.join(map(str, first['loc'])) or 'top level'}",
@@ -196,7 +201,7 @@ class RunManifest(Facts):
 
     def plain(self) -> Table:
         """As plain data for manifest.json."""
-        return self.model_dump(mode="json", exclude_none=True, by_alias=True)
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
     def __getitem__(self, key: str) -> Any:
         """A key of manifest.json as plain data."""
@@ -215,14 +220,6 @@ class RunManifest(Facts):
     def complete_points(self) -> list[PointEntry]:
         """The points that were measured to their end."""
         return [point for point in self.points if point.status == "complete"]
-
-
-def _without_nulls(tree: Any, depth: int = 0) -> Any:
-    if depth > 60:
-        raise RecursionError
-    if isinstance(tree, dict):
-        return {key: _without_nulls(value, depth + 1) for key, value in tree.items() if value is not None}
-    return [_without_nulls(item, depth + 1) for item in tree] if isinstance(tree, list) else tree
 
 
 # What a fact tells apart. A baseline must be alike in the first six; a run that is gone on with in all but the levels.

@@ -234,7 +234,7 @@ def _worst(states: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 
 def _worst_ms(states: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    values = [state[key]["p99_us"] for state in states if state.get(key) and state[key]["p99_us"] is not None]
+    values = [p99 for state in states if (p99 := (state.get(key) or {}).get("p99_us")) is not None]
     return max(values) / 1e3 if values else None
 
 
