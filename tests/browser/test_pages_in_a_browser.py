@@ -162,7 +162,7 @@ def test_the_data_can_be_taken_along(browser: Browser, run_page: Path, tmp_path:
     browser.ask("document.querySelector('table[data-name=points]').closest('.wide').nextElementSibling.click()")
     browser.wait_for("Browser.downloadProgress", state="completed")
     lines = (tmp_path / "points.csv").read_text("utf-8").splitlines()
-    assert lines[0].startswith("users,runs,ok,failed,wall s,")
+    assert lines[0].startswith("concurrency,repeats,successful,failed,duration s,")
     assert [line.split(",")[0] for line in lines[1:]] == ["8", "16", "32", "48", "64", "128"]
 
 

@@ -22,7 +22,7 @@ FALLBACK = {"server.fallback.base_url": "http://f:1", "server.fallback.model": "
 PRICES = {"server.fallback.usd_per_1m_input": 1.0, "server.fallback.usd_per_1m_output": 2.0}
 OWNED = {"price.owned.purchase_price": 9.0, "price.owned.years": 2.0, "price.owned.electricity_per_kwh": 0.5}
 VALUES: dict[str, Any] = {
-    **SERVER, **FALLBACK, **PRICES, **OWNED, "slo": "ttft<9s", "server.model": "n",
+    **SERVER, **FALLBACK, **PRICES, **OWNED, "slo": "ttft<9s", "goodput": "ttft < 9 s", "server.model": "n",
     "server.more_base_urls": ["http://i:1"],
     "server.profile": "vllm", "server.endpoint": "completions", "server.stream": False, "server.api_key_env": "KEY",
     "server.api_key_file": "k", "server.extra_body": {"temperature": 0.5}, "server.insecure": True,
