@@ -106,7 +106,7 @@ class Row:
 
     replicas: with the spare ones. slo: met, not met, or not measured; p_slo: share of arrivals at the peak that find it
     kept. ttft_s, tok_s_per_user: at the peak, as predicted from the closed loop. break_even: (requests a day from which
-    it is cheaper than the cheapest API); None where never or not asked. notes: what limits trust.
+    it is cheaper than the cheapest API); None where never or not asked. machine: the own candidate.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Row:
     payback_months: float | None = None
     npv_usd: float | None = None
     p_cheapest: float | None = None
+    machine: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -161,7 +162,8 @@ def plan(
     demand = _with_tokens(demand, [one for one in candidates if isinstance(one, Own)])
     rows = _rows(demand, candidates, fleet, extras)
     winner = rows[0].name if rows and rows[0].usd_per_month is not None and rows[0].slo != "not met" else None
-    p_cheapest = _p_cheapest(rows, demand, candidates, fleet)
+    served = demand.scaled(1 - extras.cache_hit_rate) if extras.cache_hit_rate else demand
+    p_cheapest = _p_cheapest(rows, served, candidates, fleet)
     rows = [replace(row, p_cheapest=p_cheapest.get(row.name)) for row in rows]
     return Plan(
         demand,
@@ -232,6 +234,7 @@ def _own_rows(
     figures |= {
         "replicas": replicas,
         "working": working,
+        "machine": own.name,
         "gpus": replicas * own.gpus,
         "utilization": served.mean_per_s / (replicas * mean_capacity),
     }
@@ -477,7 +480,7 @@ def _p_cheapest(rows: Sequence[Row], demand: Demand, candidates: Sequence[Own | 
     costs = []
     for row in rows:
         usd = np.full(_DRAWS, math.inf if row.usd_per_month is None or row.slo == "not met" else row.usd_per_month)
-        own = next((one for name, one in owns.items() if row.name.startswith(name)), None)
+        own = owns.get(row.machine or "")
         if own is not None and own.name in spread and row.working and row.usd_per_month is not None:
             grid = np.linspace(-3, 3, 13) * spread[own.name]
             at_grid = [_working_at(own, demand, fleet, math.exp(step)) or row.working for step in grid]

@@ -17,6 +17,7 @@ from benchsuite.economics.plan_file import SAMPLE, PlanFile, parse_plan_file
 from benchsuite.economics.prices import ApiPrice
 from benchsuite.economics.replicas import SpeedCurve, erlang_c, in_flight, replicas_for
 from benchsuite.errors import InputError, PriceError, SpecError
+from benchsuite.results import Estimate
 from benchsuite.slo import PAPER_SLO, parse_slo
 
 SLO = parse_slo(PAPER_SLO)
@@ -219,3 +220,16 @@ def test_the_sample_reads():
     assert len(asked.candidate) == 3
     with pytest.raises(SpecError, match="peak_factor"):
         parse_plan_file(SAMPLE.replace("peak_factor", "peak_facto"), "plan.toml")
+
+
+def test_certainty_of_two_machines_whose_names_begin_alike():
+    """Each is drawn by its own rate: the dear one is hardly ever the cheapest, whatever its name begins with."""
+    cheap, dear = own(), replace(own(usd_per_hour=15.0), name="Qwen3-30B, dear")
+    spread = Estimate(value=10.0, low=9.0, high=11.0, n=3, method="t")
+    machines = [
+        replace(one, level=replace(one.level, intervals={"request_per_s": spread}, p_met=1.0)) for one in (cheap, dear)
+    ]
+    rows = {row.name: row for row in plan(per_month(cheap, 6e9), machines).rows}
+    assert rows["Qwen3-30B"].p_cheapest == pytest.approx(1.0)
+    assert rows["Qwen3-30B, dear"].p_cheapest == pytest.approx(0.0)
+    assert rows["Qwen3-30B"].usd_low <= rows["Qwen3-30B"].usd_per_month <= rows["Qwen3-30B"].usd_high
