@@ -34,7 +34,7 @@ PANEL, NAMED = Frame(430, 280), Frame(480, 330, 50, 140, 44, 44)
 def demo(run: Run) -> str:
     """Cost and TTFT of a run, which is named in it."""
     found = judge_run(run)
-    server = (run.manifest.get("server_probe") or {}).get("profile")
+    server = run.manifest.server_probe.profile
     panels = [
         picture(found.judged, found.decision, PANEL),
         ttft_figure(found.judged, found.decision, found.slo, PANEL),

@@ -11,7 +11,7 @@ from benchsuite.analysis.client_accuracy import Sent, fidelity
 # head, path into the row, format, whether a narrow terminal shows it
 _COLUMNS = (
     ("driver", "driver", "{}", True),
-    ("users", "concurrency", "{}", True),
+    ("concurrency", "concurrency", "{}", True),
     ("tok/s", "tok_s", "{:g}", True),
     ("chunks\n/s", "chunks_per_s", "{:,.0f}", True),
     ("gap err\np50 ms", "gap_error_ms.p50", "{:.4f}", False),

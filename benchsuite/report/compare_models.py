@@ -79,7 +79,7 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
     """Heads and rows; P and the cost of correct answers where known."""
     sure = any(one.p_on_frontier is not None for one in placed)
     counted = any(one.usd_per_1m_correct_answers is not None for one in placed)
-    heads = ["model", "users", "$ per run", "score", "10^9\nparams", "on\nfrontier"]
+    heads = ["model", "concur-\nrency", "$ per run", "score", "10^9\nparams", "on\nfrontier"]
     heads += ["P"] * sure + ["$/1M\ncorrect"] * counted + ["dominated by"]
 
     def ends(low: float | None, high: float | None) -> str:

@@ -245,7 +245,7 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, tuple[Row
     """The values of lines over the level: head and rows, with the ends of intervals where any is known."""
     lines = [one for one in series if not one.dashed]
     with_ends = any(p.low is not None for one in lines for p in one.points)
-    head = ["users"]
+    head = ["concurrency"]
     for one in lines:
         head.append(y_label if len(lines) == 1 else f"{one.name}, {y_label}")
         head += ["95 % from", "to"] if with_ends else []
@@ -301,11 +301,11 @@ _ACTIVITY: tuple[tuple[str, Callable[[GpuUse], Spread | None]], ...] = (
     ("DRAM", lambda use: use.dram_active_ratio),
 )
 GPU_HEAD = (
-    "users", "kernels running", "SM active", "tensor cores", "DRAM active", "memory in use", "power W", "limit W",
+    "concurrency", "kernels running", "SM active", "tensor cores", "DRAM active", "memory in use", "power W", "limit W",
     "SM clock MHz", "hottest °C", "throttled s", "readings",
 )  # fmt: skip
 ENERGY_HEAD = (
-    "users", "from", "window s", "energy J", "above idle J", "mean W", "J per output token", "above idle",
+    "concurrency", "from", "window s", "energy J", "above idle J", "mean W", "J per output token", "above idle",
     "J per request", "error up to", "g CO2 per 1M output", "electricity $ per 1M output",
 )  # fmt: skip
 
@@ -430,7 +430,7 @@ def _distribution(metric: str, what: str, values: Samples, slo: Slo) -> Figure:
     ]
     title = _spread(what, values)
     chart = ecdf_chart(values, title=title, x_label=f"{what} (ms)", limits=marks)
-    head = ("users", "n", *(f"p{round(share * 100)} ms" for share in _SHARES), "max ms")
+    head = ("concurrency", "n", *(f"p{round(share * 100)} ms" for share in _SHARES), "max ms")
     return Figure(title, chart, head, tuple(_row(name, sorted(sample)) for name, sample in values))
 
 

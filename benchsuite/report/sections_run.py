@@ -153,7 +153,9 @@ def _sure(decision: Optimum) -> Tile:
     none = 1 - sum(decision.p_by_level.values())
     others += [f"none: {none:.2f}"] * (none >= 0.005)
     rest = f" ({', '.join(others)})" if others else ""
-    detail = f"the cheapest in that share of resampled runs{rest}; SLO {level.slo_verdict}, P met {chance(level.p_met)}"
+    detail = (
+        f"the cheapest in that share of resampled runs{rest}; SLO {level.slo_verdict}, P(SLO) {chance(level.p_met)}"
+    )
     return Tile("Certainty", f"P {own:.2f}", f"{detail}; {runs} runs a level{_warned(level)}")
 
 
@@ -426,11 +428,11 @@ def _trace(part: pa.Table, column: str, name: str, start_s: float, scale: float,
 
 _PARTS = ("queue", "prefill", "network", "client", "rest")
 USE_HEAD = (
-    "users", "ITL server ms", "ITL client ms", "running mean", "most", "waiting mean", "most", "KV cache mean", "most",
-    "prefix hits", "preempted",
+    "concurrency", "ITL server ms", "ITL client ms", "running mean", "most", "waiting mean", "most", "KV cache mean",
+    "most", "prefix hits", "preempted",
 )  # fmt: skip
 ENDPOINT_HEAD = (
-    "users", "who", "requests", "share of them", "share of the work", "failed", "output tokens", "TTFT mean ms",
+    "concurrency", "who", "requests", "share of them", "share of the work", "failed", "output tokens", "TTFT mean ms",
     "TPOT mean ms", "endpoint",
 )  # fmt: skip
 
@@ -445,7 +447,7 @@ def ttft_figure(found: Sequence[Attribution]) -> Figure | None:
     shown = [(name, values) for name, values in parts if any(value is not None and value > 0 for value in values)]
     title = _server_title(known[-1])
     chart = stack_chart(levels, shown, title=title, y_label="mean TTFT (ms)")
-    head = ("users", "n", "TTFT ms", *(f"{name} ms" for name in _PARTS), "before the send ms")
+    head = ("concurrency", "n", "TTFT ms", *(f"{name} ms" for name in _PARTS), "before the send ms")
     rows = tuple(
         (
             str(one.concurrency), count(one.n), ms(one.ttft_s),
@@ -555,10 +557,10 @@ BEHIND_ONE_URL = (
     "each server's own metrics tell, or give every server with its own --base-url"
 )
 _ENDPOINT_HEADS = (
-    "users", "endpoint", "requests", "share", "failed", "output\ntokens", "TTFT\nms", "TPOT\nms", "busy",
+    "concur-\nrency", "endpoint", "requests", "share", "failed", "output\ntokens", "TTFT\nms", "TPOT\nms", "busy",
 )  # fmt: skip
 _FALLBACK_HEADS = (
-    "users", "re-\nfused", "un-\ntried", "share of\nrequests", "share of\ntokens", "API $", "own $",
+    "concur-\nrency", "re-\nfused", "un-\ntried", "share of\nrequests", "share of\ntokens", "API $", "own $",
     "$/1M out\ntogether", "$/1M out\nown",
 )  # fmt: skip
 

@@ -155,7 +155,7 @@ def test_a_lost_gpu(cli, run):
 
     lines = cli("check", run(gpu=lost, price={}), "--energy").out.splitlines()
     energy = lines[lines.index("m: energy per run of the set") :]
-    assert [line.split()[1] for line in energy if line.startswith("users")] == ["s"]
+    assert [line.split() for line in energy if line.startswith("  rency")] == [["rency", "s", "W"]]
     assert any(line.startswith("gpu_lost at 8") for line in energy)
 
 
