@@ -278,17 +278,17 @@ def answer_plan(asked: PlanFile, book: PriceBook, base: Path) -> tuple[Plan, lis
     """A plan, and its candidates with their prices. base: where the question's files are."""
     import datetime
 
-    from benchsuite.economics.plan_file import CandidateTable, Judged, answer
+    from benchsuite.economics.plan_file import CandidateTable, MeasuredMachine, answer
     from benchsuite.input_files import read_text
     from benchsuite.report.judge import select_model
 
-    def judged(table: CandidateTable, slo: str | None, unit: float | None) -> Judged:
+    def judged(table: CandidateTable, slo: str | None, unit: float | None) -> MeasuredMachine:
         runs, levels = [base / table.run] if table.run else [], base / table.levels_csv if table.levels_csv else None
         judgements = decide(*runs, levels_csv=levels, slo=slo, usd_per_hour=unit, gpus=table.gpus)
         one = select_model(judgements, table.model)
         recommended = one.decision.recommended if one.decision.kind == "optimum" else None
         total = None if one.usd_per_hour is None else one.usd_per_hour * one.gpus
-        return Judged(one.judged, recommended, one.gpus, total, one.model)
+        return MeasuredMachine(one.judged, recommended, one.gpus, total, one.model)
 
     now = datetime.datetime.now(datetime.UTC)
     return answer(asked, book, judged, lambda name: read_text(base / name, "the table of hours"), now)

@@ -131,18 +131,18 @@ class PlanFile(StrictModel):
     extras: ExtrasTable = ExtrasTable()
 
 
-class Judged:
-    """What `judge` says of a run or a table: levels, the one to run at, GPUs, the hour's price of all of them."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class MeasuredMachine:
+    """A judged run or table: its levels, the one to run at (None: none meets the SLO), and its own hour's price."""
 
-    def __init__(
-        self, levels: Sequence[EvaluatedLevel], recommended: EvaluatedLevel | None, gpus: int,
-        usd_per_hour: float | None, model: str,
-    ) -> None:  # fmt: skip
-        self.levels, self.recommended, self.gpus = tuple(levels), recommended, gpus
-        self.usd_per_hour, self.model = usd_per_hour, model
+    levels: tuple[EvaluatedLevel, ...]
+    recommended: EvaluatedLevel | None
+    gpus: int
+    usd_per_hour: float | None
+    model: str
 
 
-Judge = Callable[[CandidateTable, str | None, float | None], Judged]
+Judge = Callable[[CandidateTable, str | None, float | None], MeasuredMachine]
 
 
 def parse_plan_file(text: str, where: str) -> PlanFile:
