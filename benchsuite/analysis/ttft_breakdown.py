@@ -297,7 +297,7 @@ def _warnings(level: int, ttft: float | None, rest: float | None, network: float
         if ttft is not None and value is not None and value < -max(_NEGATIVE_S, TOLERANCE * ttft):
             found.append(
                 Finding(
-                    "ttft_parts",
+                    "ttft_breakdown_mismatch",
                     f"the server's parts are {-value * 1e3:.1f} ms more than TTFT leaves for them: {name} < 0",
                     "the server counts other requests too, or overlaps its parts; measure without other load",
                     level,

@@ -66,28 +66,32 @@ def _loop(
         yield "errors", f"{failed} of {n} requests failed ({kinds})", "find the cause in the rows' error column; repeat"
     if max_in_flight is not None and max_in_flight != concurrency:
         yield (
-            "in_flight",
+            "concurrency_not_reached",
             f"at most {max_in_flight} requests were in flight, not {concurrency}",
             "look for a connection limit between client and server, or give the set more requests than users",
         )
     if little_error is not None and little_error > MAX_LITTLE_ERROR:
         yield (
-            "little",
+            "littles_law",
             f"Little's law is off by {little_error:.1%}",
             "rows are missing, doubled, or were never closed: do not use this point",
         )
     open_end = int(np.count_nonzero(~np.isnan(rows.sent_s) & np.isnan(rows.closed_s)))
     if open_end:
-        yield "open_end", f"{open_end} requests have no end, so their time is not in the run's", "repeat the level"
+        yield (
+            "unfinished_requests",
+            f"{open_end} requests have no end, so their time is not in the run's",
+            "repeat the level",
+        )
     if steady is not None and steady.occupancy is not None and steady.occupancy < MIN_STEADY_OCCUPANCY:
         yield (
-            "idle_slots",
+            "idle_users",
             f"virtual users were busy {steady.occupancy:.1%} of the steady window",
             "the client is late between requests: give it a core of its own, or more workers",
         )
     elif occupancy is not None and occupancy < MIN_OCCUPANCY:
         yield (
-            "drain",
+            "ramp_up_down",
             f"slots were in use {occupancy:.1%} of the run: time and throughput include filling and draining",
             f"use about {100 * concurrency:,} requests at this level, or read the steady window's figures",
         )
@@ -102,7 +106,7 @@ def _answers(rows: Rows, fixed_length: bool, n_bursts: int) -> Iterator[_Finding
         yield "empty", f"{empty} of {n_ok} answers are empty", "look at the prompts: an empty answer costs no decoding"
     if n_bursts:
         yield (
-            "burst",
+            "single_chunk",
             f"{n_bursts} of {n_ok} answers came in one piece and have no TPOT",
             "turn buffering off in server and proxy; on a machine shared with the server, give the client its own core",
         )
@@ -124,7 +128,7 @@ def _answers(rows: Rows, fixed_length: bool, n_bursts: int) -> Iterator[_Finding
     by_length = int(np.count_nonzero(rows.ok & rows.ended_by_length))
     if not fixed_length and by_length > MAX_LENGTH_SHARE * n_ok:
         yield (
-            "cut_by_length",
+            "truncated_by_max_tokens",
             f"{by_length} of {n_ok} answers were cut at max_tokens, so time and cost depend on that cap",
             "raise max_output_tokens, or ask for a fixed length",
         )
@@ -373,7 +377,7 @@ def _superlinear(rated: Sequence[_Rated]) -> Iterator[Finding]:
         slow = [one for one in rated[: i + 1] if one.user_tok_s < above.user_tok_s]
         names = ", ".join(str(one.level) for one in slow)
         yield Finding(
-            "elasticity",
+            "superlinear_scaling",
             f"output tokens/s grow faster than users from {below.level} to {above.level} "
             f"(elasticity {elasticity:.2f}); disturbed below: {names}",
             "repeat the levels that are named; if they stay as they are, look for prefix-cache hits at this one",
@@ -381,7 +385,7 @@ def _superlinear(rated: Sequence[_Rated]) -> Iterator[Finding]:
         )
         for one in slow:
             disturbed[one.level] = Finding(
-                "disturbed_run",
+                "slow_level",
                 f"{one.user_tok_s:.2f} tok/s per user, less than the {above.user_tok_s:.2f} at {above.level} users",
                 "a bad run: repeat this level before trusting it, or an optimum next to it",
                 one.level,
@@ -393,7 +397,7 @@ def _falling(rated: Sequence[_Rated]) -> Iterator[Finding]:
     for below, above in itertools.pairwise(rated):
         if above.output_tok_s < below.output_tok_s * (1 - NOISE):
             yield Finding(
-                "output_rate_falls",
+                "throughput_drop",
                 f"{above.output_tok_s:,.0f} output tok/s, less than {below.output_tok_s:,.0f} at {_users(below.level)}",
                 "repeat the level; if it stays so, the server is past its peak",
                 above.level,
@@ -412,7 +416,7 @@ def _slower(ordered: Sequence[PointSummary]) -> Iterator[Finding]:
         if longer is not None and longer > NOISE:
             finding += f"; answers are {longer:.0%} longer"
         yield Finding(
-            "time_rises",
+            "duration_rises",
             finding,
             "repeat the level; compare levels by $ per 1M output tokens, or ask for a fixed length",
             above.concurrency,

@@ -130,7 +130,7 @@ def test_more_than_the_whole():
     (one,) = attribute(requests(), [window()], told)
     assert one.rest_s == pytest.approx(-0.090)
     (warn,) = one.warnings
-    assert (warn.code, warn.concurrency) == ("ttft_parts", 1)
+    assert (warn.code, warn.concurrency) == ("ttft_breakdown_mismatch", 1)
     assert "90.0 ms more than TTFT" in warn.finding
 
 

@@ -26,10 +26,10 @@ def named(code: str) -> set[tuple[str, int]]:
 @pytest.mark.parametrize(
     ("code", "levels"),
     [
-        ("disturbed_run", {("GLM-4-32B-0414", 16), ("GLM-4-32B-0414", 32), ("Seed-OSS-36B", 32)}),
-        ("elasticity", {("GLM-4-32B-0414", 48), ("Seed-OSS-36B", 48)}),
-        ("time_rises", {("GLM-4-32B-0414", 16), ("Seed-OSS-36B", 32), ("Qwen3-30B", 32), ("WiNGPT-3.5", 128)}),
-        ("output_rate_falls", {("Seed-OSS-36B", 32)}),
+        ("slow_level", {("GLM-4-32B-0414", 16), ("GLM-4-32B-0414", 32), ("Seed-OSS-36B", 32)}),
+        ("superlinear_scaling", {("GLM-4-32B-0414", 48), ("Seed-OSS-36B", 48)}),
+        ("duration_rises", {("GLM-4-32B-0414", 16), ("Seed-OSS-36B", 32), ("Qwen3-30B", 32), ("WiNGPT-3.5", 128)}),
+        ("throughput_drop", {("Seed-OSS-36B", 32)}),
     ],
 )
 def test_the_papers_disturbed_runs(code, levels):
@@ -70,9 +70,9 @@ def test_sound_series_find_nothing():
 
 def test_the_finding_names_what_to_repeat():
     """The level that is too fast names the slow ones below it; each of them has a warning of its own."""
-    (jump,) = [warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "elasticity"]
+    (jump,) = [warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "superlinear_scaling"]
     assert jump.finding.endswith("from 32 to 48 (elasticity 2.26); disturbed below: 16, 32")
-    at_16 = next(warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "disturbed_run")
+    at_16 = next(warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "slow_level")
     assert at_16.finding == "16.56 tok/s per user, less than the 18.36 at 48 users"
 
 
@@ -121,4 +121,4 @@ def test_a_server_that_follows_the_law_is_never_disturbed(rate, contention, cohe
     """Whatever its parameters and the order of its points; past its peak only the falling rate is said."""
     law = [rate * n / (1 + contention * (n - 1) + coherency * n * (n - 1)) for n in order]
     codes = {warn.code for warn in check_levels(series(law, order))}
-    assert codes <= {"output_rate_falls", "time_rises"}
+    assert codes <= {"throughput_drop", "duration_rises"}

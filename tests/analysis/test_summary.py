@@ -127,7 +127,7 @@ def test_without_streaming_only_whole_answers_are_timed():
     p = point(frame(row(0.0, None, [], closed_s=2.0, output_tokens=8, n_chunks=0)))
     assert (p.ttft_s, p.tpot_s, p.itl_s, p.ratios["decode_tok_s"]) == (EMPTY, EMPTY, EMPTY, None)
     assert (p.e2e_s.mean, p.distributions["request_e2e_tok_s"].mean, p.output_tok_s) == (2.0, 4.0, 4.0)
-    assert "burst" not in codes(p)
+    assert "single_chunk" not in codes(p)
 
 
 def test_one_token_has_no_tpot_and_a_burst_neither():
@@ -136,7 +136,7 @@ def test_one_token_has_no_tpot_and_a_burst_neither():
     p = point(frame(row(0.0, 1.0, []), burst))
     assert (p.tpot_s, p.ratios["decode_tok_s"], p.distributions["request_decode_tok_s"]) == (EMPTY, None, EMPTY)
     assert (p.ttft_s.n, p.e2e_s.mean) == (2, 1.0)
-    assert "burst" in codes(p)
+    assert "single_chunk" in codes(p)
 
 
 def test_an_empty_answer_is_ok_but_has_no_latency():
@@ -168,10 +168,10 @@ def codes(p):  # type: ignore[no-untyped-def]
     ("change", "code"),
     [
         ({"token_source": "chunks"}, "tokens_estimated"),
-        ({"finish_reason": "length"}, "cut_by_length"),
+        ({"finish_reason": "length"}, "truncated_by_max_tokens"),
         ({"merged_reads": 1, "n_reads": 10}, "merged_reads"),
-        ({"concurrency": 3}, "in_flight"),
-        ({"closed_s": None}, "open_end"),
+        ({"concurrency": 3}, "concurrency_not_reached"),
+        ({"closed_s": None}, "unfinished_requests"),
         ({"input_tokens": None}, "input_tokens_unknown"),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_doubtful_row_gives_its_warning(change, code):
 def test_fixed_length_expects_what_natural_length_warns_of():
     """Ending by length is right when a length was asked for; another length is then wrong."""
     rows = [r._replace(finish_reason="length", asked_output_tokens=r.output_tokens) for r in (A, B, C, D)]
-    assert not codes(point(frame(*rows), fixed_length=True)) & {"cut_by_length", "length_not_kept"}
+    assert not codes(point(frame(*rows), fixed_length=True)) & {"truncated_by_max_tokens", "length_not_kept"}
     rows[0] = rows[0]._replace(output_tokens=3)
     assert "length_not_kept" in codes(point(frame(*rows), fixed_length=True))
     assert "length_not_kept" not in codes(point(frame(*rows)))
@@ -197,7 +197,7 @@ def test_lost_rows_break_littles_law():
     """A request without an end is sent but never counted as in flight: the two sides differ."""
     p = point(frame(A, B, C._replace(closed_s=None), D))
     assert p.littles_law_error == pytest.approx(1 / 3)
-    assert "little" in codes(p)
+    assert "littles_law" in codes(p)
 
 
 def test_idle_users_inside_the_steady_window():
@@ -205,7 +205,7 @@ def test_idle_users_inside_the_steady_window():
     p = point(frame(*(row(2.0 * k, 0.5, [0.5]) for k in range(5))))
     assert p.steady is not None
     assert p.steady.occupancy == pytest.approx(3 / 7)
-    assert "idle_slots" in codes(p)
+    assert "idle_users" in codes(p)
 
 
 def test_levels_come_apart_in_ascending_order():

@@ -29,9 +29,9 @@ def test_what_is_wrong_in_the_papers_table(cli, in_stored):
     """The wrong throughput cells, the disturbed runs, the rising times and the optima that hang on 1 %."""
     codes = by_code(cli.data(PAPER))
     assert codes["throughput_identity"] == {(GLM, 32), (GLM, 48), (GLM, 64), (GLM, 128)}
-    assert codes["disturbed_run"] == {(GLM, 16), (GLM, 32), (SEED, 32)}
-    assert codes["elasticity"] == {(GLM, 48), (SEED, 48)}
-    assert codes["time_rises"] == {(GLM, 16), (SEED, 32), ("Qwen3-30B", 32), ("WiNGPT-3.5", 128)}
+    assert codes["slow_level"] == {(GLM, 16), (GLM, 32), (SEED, 32)}
+    assert codes["superlinear_scaling"] == {(GLM, 48), (SEED, 48)}
+    assert codes["duration_rises"] == {(GLM, 16), (SEED, 32), ("Qwen3-30B", 32), ("WiNGPT-3.5", 128)}
     assert codes["fragile_optimum"] == {("medgemma-27b", 32), ("Qwen3-30B", 64), ("WiNGPT-2.7", 32)}
     # at 15 tok/s other levels hang on a hair
     assert ("medgemma-27b", 32) not in by_code(cli.data(PAPER, "--slo output_throughput_per_user>15"))[
@@ -73,7 +73,7 @@ def disturbed(tmp_path_factory):
 def test_a_run_folder(cli, disturbed):
     """Its own SLO; the disturbed level is named, and repeats give the boundary an interval."""
     both = cli.data("check", disturbed, "--scaling")
-    assert by_code(both["warnings"])["disturbed_run"] == {("m", 3)}
+    assert by_code(both["warnings"])["slow_level"] == {("m", 3)}
     (scaled,) = both["scaling"]
     assert scaled["slo"] == "output_throughput_per_user > 25 tok/s"
     users = scaled["boundary_users"]
@@ -86,7 +86,7 @@ def test_warnings_reach_the_judgement(disturbed):
     codes = [
         (warn.code, warn.concurrency) for one in judge_run(read_run(disturbed)).judged for warn in one.point.warnings
     ]
-    assert codes.count(("disturbed_run", 3)) == codes.count(("elasticity", 6)) == 1
+    assert codes.count(("slow_level", 3)) == codes.count(("superlinear_scaling", 6)) == 1
 
 
 def silent(row):

@@ -203,7 +203,7 @@ def test_warnings_are_added_behind_those_that_are_there():
     """GLM at 32 keeps its wrong throughput cell in front."""
     (glm,) = [p for p in with_level_warnings(TABLE4, SLO, 1.58) if (p.model, p.concurrency) == ("GLM-4-32B-0414", 32)]
     assert glm.warnings[0].code == "throughput_identity"
-    assert "disturbed_run" in [warn.code for warn in glm.warnings]
+    assert "slow_level" in [warn.code for warn in glm.warnings]
 
 
 def test_warning_twice_says_it_once():

@@ -125,6 +125,6 @@ def test_a_course_that_does_not_move_stays():
 
 def test_percentages_are_spaced_alike():
     """In a finding as in every table, on a page with a space that no line break parts."""
-    warn = Finding("drain", "slots were in use 91.3% of the run", "less than 5 % is fine", 8)
+    warn = Finding("ramp_up_down", "slots were in use 91.3% of the run", "less than 5 % is fine", 8)
     assert warning_text(warn, [8]) == "at 8: slots were in use 91.3 % of the run; less than 5 % is fine"
     assert spaced("89.7% and 5 %") == "89.7\u00a0% and 5\u00a0%"
