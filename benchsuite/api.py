@@ -294,37 +294,16 @@ def answer_plan(asked: PlanFile, book: PriceBook, base: Path) -> tuple[Plan, lis
     return answer(asked, book, judged, lambda name: read_text(base / name, "the table of hours"), now)
 
 
-def memory_fit(
-    params_b: float,
-    layers: int,
-    kv_heads: int,
-    head_dim: int,
-    *,
-    context_tokens: float,
-    concurrency: int,
-    precisions: Sequence[str] = ("fp16", "int8", "int4"),
-    kv_precision: str = "fp16",
-    memory_share: float = 0.9,
-    activation_gb: float = 2.0,
-    gpu_memory_gb: float | None = None,
-) -> list[Fit]:
+def memory_fit(**asked: Any) -> list[Fit]:
     """Which GPUs hold a model, and how many requests at once, as `benchsuite memory` finds it; a Fit each.
 
-    params_b: all parameters in 1e9. kv_heads: not query heads. context_tokens: mean of a request in flight.
-    memory_share and activation_gb (a GPU): what the server may use, and keeps for work. gpu_memory_gb: one GPU of this
-    memory instead of the table. pandas.DataFrame(fits) is the table. Raises InputError.
+    asked: as of `benchsuite memory --help`: params_b=70, layers=80, kv_heads=8, head_dim=128, context_tokens=4096,
+    concurrency=32, precisions=("fp16",). pandas.DataFrame(fits) is the table. Raises InputError.
     """
-    from benchsuite.economics.memory import GPUS, Gpu, ModelShape, Reserve, fits
+    from benchsuite.economics.memory import MemoryDemand, memory_fits
+    from benchsuite.strict_model import validated
 
-    return fits(
-        ModelShape(params_b, layers, kv_heads, head_dim),
-        gpus=GPUS if gpu_memory_gb is None else (Gpu(f"{gpu_memory_gb:g} GB", gpu_memory_gb, "as given", ""),),
-        precisions=precisions,
-        context_tokens=context_tokens,
-        concurrency=concurrency,
-        kv_precision=kv_precision,
-        reserve=Reserve(memory_share, activation_gb),
-    )
+    return memory_fits(validated(MemoryDemand, asked, "the memory to be held", where="flags"))
 
 
 def sweep(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
+import json
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -59,6 +61,20 @@ def gathered(name: str, *options: Decorator) -> Decorator:
         return with_dict
 
     return decorate
+
+
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given: without those that are None, or lists of nothing."""
+    return {name: value for name, value in flags.items() if value not in (None, (), [])}
+
+
+def print_json(tree: Any) -> None:
+    """Plain data, dataclasses and models as JSON on stdout."""
+    click.echo(json.dumps(tree, indent=2, default=_as_plain))
+
+
+def _as_plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else dataclasses.asdict(value)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")

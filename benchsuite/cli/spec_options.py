@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import click
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from benchsuite.cli.options import CommaList
@@ -23,11 +24,29 @@ def spec_options(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name, (_, info) in reversed(spec_flags().items()):
             if not only or name in only:
-                more = {"default": None, "help": _help(info)} | _type(info)
-                command = click.option(extra(info, "flag") or "", name, **more)(command)
+                command = _option(name, info)(command)
         return command
 
     return decorate
+
+
+def model_options(*models: type[BaseModel], but: Collection[str] = ()) -> Callable[[Callable[..., Any]], Any]:
+    """Give a command a flag for each field of the models, by the field's own name. but: not for these."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for model in reversed(models):
+            for name, info in reversed(model.model_fields.items()):
+                if name not in but:
+                    words = _help(info) + "  [required]" * info.is_required()
+                    command = _option(name, info, words)(command)
+        return command
+
+    return decorate
+
+
+def _option(name: str, info: FieldInfo, words: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    more = {"default": None, "help": words or _help(info)} | _type(info)
+    return click.option(extra(info, "flag") or f"--{name.replace('_', '-')}", name, **more)
 
 
 class SpecCommand(click.Command):

@@ -6,12 +6,14 @@ Knows nothing of speed: what fits may still be too slow, which only a measuremen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from benchsuite.errors import InputError
+from benchsuite.spec import key
+from benchsuite.strict_model import StrictModel
 
-BYTES_PER_PARAMETER = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "fp8": 1.0, "int4": 0.5}
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "int4"]
+BYTES: dict[Precision, float] = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "fp8": 1.0, "int4": 0.5}
 GPU_COUNTS = (1, 2, 4, 8)  # tensor-parallel sizes that attention heads and servers commonly divide into
 
 
@@ -24,42 +26,35 @@ class Gpu:
 
     name: str
     memory_gb: float
-    source: str
-    as_of: str
+    source: str = "vendor's data sheet, as commonly quoted; not verified"
+    as_of: str = "2026-11"
 
 
-_SOURCE = "vendor's data sheet, as commonly quoted; not verified"
-GPUS = tuple(
-    Gpu(name, memory_gb, _SOURCE, "2026-11")
-    for name, memory_gb in (
-        ("L4", 24),
-        ("RTX 4090", 24),
-        ("A100 40G", 40),
-        ("L40S", 48),
-        ("A100 80G", 80),
-        ("A800 80G", 80),
-        ("H100 80G", 80),
-        ("H200", 141),
-    )
-)
+GPUS = (
+    Gpu("L4", 24), Gpu("RTX 4090", 24), Gpu("A100 40G", 40), Gpu("L40S", 48), Gpu("A100 80G", 80), Gpu("A800 80G", 80),
+    Gpu("H100 80G", 80), Gpu("H200", 141),
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """What memory depends on. params_b: all parameters in 1e9, those of idle experts too. kv_heads: not query heads."""
+class MemoryDemand(StrictModel):
+    """What is to be held: the shape of a model, its requests in flight, and what a server may use of a GPU."""
 
-    params_b: float
-    layers: int
-    kv_heads: int
-    head_dim: int
+    params_b: float = key(..., "all parameters, in 1e9, those of idle experts too", gt=0)
+    layers: int = key(..., "layers", gt=0)
+    kv_heads: int = key(..., "key/value heads (not query heads)", gt=0)
+    head_dim: int = key(..., "size of a head", gt=0)
+    context_tokens: float = key(..., "mean tokens of a request in flight, prompt and answer", "--context", ge=1)
+    concurrency: int = key(..., "requests at once", gt=0)
+    precisions: tuple[Precision, ...] = key(("fp16", "int8", "int4"), "of the weights", "--precision")
+    kv_precision: Precision = key("fp16", "of the KV cache")
+    memory_share: float = key(0.9, "what the server may use", gt=0, le=1)
+    activation_gb: float = key(2.0, "kept for work, per GPU", ge=0)
+    gpu_memory_gb: float | None = key(None, "one GPU of this memory instead of the table", gt=0)
 
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """What the server may use. memory_share: of each GPU. activation_gb: per GPU, assumed until it is measured."""
-
-    memory_share: float = 0.9
-    activation_gb: float = 2.0
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Keys and values of one token in all layers: 2 layers kv_heads head_dim bytes."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * BYTES[self.kv_precision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,104 +72,29 @@ class Fit:
     max_slots: int
     fits: bool
 
-    @property
-    def weights_fit(self) -> bool:
-        """True if at least one request has room."""
-        return self.max_slots >= 1
 
-
-def bytes_of(precision: str, where: str = "precision") -> float:
-    """Bytes a number takes at `precision`. Raises InputError naming `where`."""
-    if precision not in BYTES_PER_PARAMETER:
-        raise InputError(
-            "unknown precision", where=where, given=repr(precision), expected="one of " + ", ".join(BYTES_PER_PARAMETER)
-        )
-    return BYTES_PER_PARAMETER[precision]
-
-
-def weights_gb(params_b: float, precision: str) -> float:
-    """Parameters times bytes: 70B is 280, 140, 70, 35 GB in fp32, fp16, int8, int4. Scales of quantisation left out."""
-    _check("params_b", params_b, above_zero=True)
-    return params_b * bytes_of(precision)
-
-
-def kv_bytes_per_token(shape: ModelShape, kv_precision: str = "fp16") -> float:
-    """Keys and values of one token in all layers: 2 layers kv_heads head_dim bytes."""
-    for key in ("layers", "kv_heads", "head_dim"):
-        _check(key, getattr(shape, key), above_zero=True)
-    return 2 * shape.layers * shape.kv_heads * shape.head_dim * bytes_of(kv_precision, "kv_precision")
-
-
-def fit(
-    shape: ModelShape,
-    gpu: Gpu,
-    *,
-    precision: str,
-    context_tokens: float,
-    concurrency: int,
-    gpu_count: int = 1,
-    kv_precision: str = "fp16",
-    reserve: Reserve | None = None,
-) -> Fit:
+def fit(demand: MemoryDemand, gpu: Gpu, precision: Precision, gpu_count: int = 1) -> Fit:
     """max slots = (memory share - weights - activations) / (KV per token x context), on each of `gpu_count` GPUs.
 
-    context_tokens: mean length of prompt and answer of a request in flight. Weights divide among the GPUs; KV heads do
-    until each has one, beyond which they are copied. Raises InputError naming what makes no sense.
+    Weights are parameters times bytes, without the scales of quantisation, and divide among the GPUs; KV heads do until
+    each has one, beyond which they are copied.
     """
-    reserve = reserve or Reserve()
-    if not (math.isfinite(context_tokens) and context_tokens >= 1):
-        raise InputError("a size makes no sense", where="context_tokens", given=context_tokens, expected="at least 1")
-    _check("concurrency", concurrency, above_zero=True)
-    _check("gpu_count", gpu_count, above_zero=True)
-    _check("memory_gb", gpu.memory_gb, above_zero=True)
-    _check("activation_gb", reserve.activation_gb)
-    if not 0 < reserve.memory_share <= 1:
-        raise InputError(
-            "a share of memory makes no sense",
-            where="memory_share",
-            given=reserve.memory_share,
-            expected="above 0 and at most 1",
-        )
-    weights = weights_gb(shape.params_b, precision)
-    slot_gb = kv_bytes_per_token(shape, kv_precision) * context_tokens / 1e9
-    share_of_kv = math.ceil(shape.kv_heads / gpu_count) / shape.kv_heads
-    free_gb = gpu.memory_gb * reserve.memory_share - weights / gpu_count - reserve.activation_gb
+    weights_gb = demand.params_b * BYTES[precision]
+    slot_gb = demand.kv_bytes_per_token * demand.context_tokens / 1e9
+    share_of_kv = math.ceil(demand.kv_heads / gpu_count) / demand.kv_heads
+    free_gb = gpu.memory_gb * demand.memory_share - weights_gb / gpu_count - demand.activation_gb
     slots = max(0, math.floor(free_gb / (slot_gb * share_of_kv)))
-    return Fit(gpu, precision, gpu_count, context_tokens, weights, slot_gb, slots, slots >= concurrency)
+    fits = slots >= demand.concurrency
+    return Fit(gpu, precision, gpu_count, demand.context_tokens, weights_gb, slot_gb, slots, fits)
 
 
-def fits(
-    shape: ModelShape,
-    *,
-    gpus: Sequence[Gpu] = GPUS,
-    precisions: Sequence[str] = ("fp16", "int8", "int4"),
-    context_tokens: float,
-    concurrency: int,
-    kv_precision: str = "fp16",
-    reserve: Reserve | None = None,
-) -> list[Fit]:
-    """For each precision and GPU the smallest of 1, 2, 4, 8 GPUs that holds `concurrency`; with none, 8 GPUs' Fit."""
+def memory_fits(demand: MemoryDemand) -> list[Fit]:
+    """For each precision and GPU the smallest of 1, 2, 4, 8 GPUs that holds the requests; with none, 8 GPUs' Fit."""
+    given = demand.gpu_memory_gb
+    gpus = GPUS if given is None else (Gpu(f"{given:g} GB", given, "as given", ""),)
     found = []
-    for precision in precisions:
+    for precision in demand.precisions:
         for gpu in gpus:
-            tried = [
-                fit(
-                    shape,
-                    gpu,
-                    precision=precision,
-                    context_tokens=context_tokens,
-                    concurrency=concurrency,
-                    gpu_count=gpu_count,
-                    kv_precision=kv_precision,
-                    reserve=reserve,
-                )
-                for gpu_count in GPU_COUNTS
-            ]
+            tried = [fit(demand, gpu, precision, count) for count in GPU_COUNTS]
             found.append(next((one for one in tried if one.fits), tried[-1]))
     return found
-
-
-def _check(key: str, value: float, *, above_zero: bool = False) -> None:
-    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
-        expected = "a number above 0" if above_zero else "a number of at least 0"
-        raise InputError("a size makes no sense", where=key, given=value, expected=expected)

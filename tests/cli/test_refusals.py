@@ -108,10 +108,12 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "--config no-such.toml": "no-such.toml",
     },
     "memory": {
-        SHAPE: USAGE,
-        f"{SHAPE} --context -1 --concurrency 1": "context_tokens",
-        f"{FIT} --precision fp17": "precision",
-        f"{FIT} --memory-share 2": "memory_share",
+        SHAPE: "flags",
+        f"{SHAPE} --context -1 --concurrency 0": "flags",
+        f"{SHAPE} --context 1e-320 --concurrency x": USAGE,
+        f"{FIT} --precision fp17": "flags",
+        f"{FIT} --kv-precision int3 --memory-share 2 --activation-gb -1 --gpu-memory-gb nan": "flags",
+        f"{FIT} --params-b -7 --layers 0 --kv-heads 0": "flags",
     },
     "gate": {
         f"{AGAINST} --max-regression tttf=5%": "--max-regression",
