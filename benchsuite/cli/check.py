@@ -36,7 +36,7 @@ Examples:
 @price_options(energy=True)
 @click.option("--scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
 @click.option("--attribution", is_flag=True, help="Also where TTFT goes, and how full the server was, of run folders.")
-@click.option("--balance", is_flag=True, help="Also who answered: requests by endpoint, the fallback and its cost.")
+@click.option("--balance", is_flag=True, help="Also requests by endpoint, the fallback and its cost.")
 @click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use of run folders.")
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
 @json_option
@@ -130,9 +130,8 @@ def _print(
     from rich.console import Console
 
     from benchsuite.report.console import say, table
-    from benchsuite.report.sections_run import print_balance
     from benchsuite.report.sections_scaling import print_scaling, scaling_of
-    from benchsuite.report.terminal import attribution_of, print_attribution, print_energy
+    from benchsuite.report.terminal import attribution_of, print_attribution, print_balance, print_energy
 
     console = Console()
     for one in judgements if scaling else ():

@@ -40,7 +40,8 @@ def usd(value: float | None) -> str:
     """Dollars with their sign: cents from a dollar up, significant digits below."""
     if value is None:
         return DASH
-    return f"${value:,.2f}" if value >= 1 else f"${number(value)}"
+    sign, value = "-" * (value < 0), abs(value)
+    return f"{sign}${value:,.2f}" if value >= 1 else f"{sign}${number(value)}"
 
 
 def count(value: int | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,18 @@ from benchsuite.report.charts import CSS
 from benchsuite.report.export import summary_json
 from benchsuite.report.format import DASH, asides, has_intervals, sentence, spaced
 from benchsuite.report.judge import Judgement, balance_lines, judge_run
+from benchsuite.report.level_tables import (
+    ELECTRICITY,
+    ENDPOINTS,
+    ENERGY,
+    GPUS,
+    SERVER,
+    Column,
+    Row,
+    endpoint_rows,
+    level_table,
+    one_line,
+)  # fmt: skip
 from benchsuite.report.sections_levels import level_figures, picture
 from benchsuite.report.sections_run import answer, cards, timeline_figure
 from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
@@ -103,10 +116,10 @@ def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
         "interval_head": interval_head,
         "intervals": _marked([tuple(row) for row in intervals], judgement) if has_intervals(judged) else [],
         "gpu": sections_levels.gpu_figures(judged, decision),
-        "gpu_head": sections_levels.GPU_HEAD,
-        "gpu_rows": sections_levels.gpu_rows(judged),
-        "energy_head": sections_levels.ENERGY_HEAD,
-        "energy_rows": sections_levels.energy_rows(judged),
+        "gpu_table": _table(GPUS, [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]),
+        "energy_table": _table(
+            (*ENERGY, *ELECTRICITY), [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
+        ),
         "distributions": sections_levels.distribution_figures(judgement),
         "timeline": None if nearest is None else timeline_figure(judgement, nearest.point.concurrency),
         "money": _money(judgement, nearest),
@@ -126,8 +139,8 @@ def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("levels", "Against concurrency", True),
         ("points", "Points", True),
         ("sure", "Intervals", content["intervals"]),
-        ("gpu", "GPUs and energy", content["gpu"] or content["gpu_rows"] or content["energy_rows"]),
-        ("server", "Server", content["server_figures"] or content["use_rows"] or content["endpoint_rows"]),
+        ("gpu", "GPUs and energy", content["gpu"] or content["gpu_table"] or content["energy_table"]),
+        ("server", "Server", content["server_figures"] or content["server_table"] or content["endpoint_table"]),
         ("scaling", "Scaling", content["scaling"]),
         ("distributions", "Distributions", content["distributions"]),
         ("timeline", "Over time", content["timeline"]),
@@ -156,17 +169,21 @@ def _server(judgement: Judgement) -> dict[str, Any]:
     """What the server told of itself, and who answered."""
     found, use = attribution_of(judgement), judgement.server_use
     figure = sections_run.ttft_figure(found)
+    several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
     return {
         "server_figures": [
             *([] if figure is None else [figure]),
             *sections_run.use_figures(use, judgement.judged, judgement.decision),
         ],
-        "use_head": sections_run.USE_HEAD,
-        "use_rows": sections_run.use_rows(found, use),
-        "endpoint_head": sections_run.ENDPOINT_HEAD,
-        "endpoint_rows": sections_run.endpoint_rows(judgement.endpoints),
+        "server_table": _table(SERVER, [(o.concurrency, o, u) for o, u in zip(found, use, strict=True) if u.n_samples]),
+        "endpoint_table": _table(ENDPOINTS, endpoint_rows(judgement) if several else []),
         "balance_said": [sentence(text) for text in balance_lines(judgement)],
     }
+
+
+def _table(columns: Sequence[Column], rows: list[tuple[Any, ...]]) -> tuple[Row, list[Row]] | None:
+    heads, cells = level_table(columns, rows)
+    return (one_line(heads), cells) if rows else None
 
 
 def _money(judgement: Judgement, level: EvaluatedLevel | None) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from benchsuite.economics.decision import measured, stopped_level
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart, quantile
-from benchsuite.report.format import DASH, count, limit_name, number, percent, tail, usd
+from benchsuite.report.format import DASH, count, limit_name, number, tail, usd
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, Distribution, EvaluatedLevel, GpuUse, Spread
 from benchsuite.slo import Limit, Slo
@@ -300,14 +300,6 @@ _ACTIVITY: tuple[tuple[str, Callable[[GpuUse], Spread | None]], ...] = (
     ("tensor", lambda use: use.tensor_active_ratio),
     ("DRAM", lambda use: use.dram_active_ratio),
 )
-GPU_HEAD = (
-    "concurrency", "kernels running", "SM active", "tensor cores", "DRAM active", "memory in use", "power W", "limit W",
-    "SM clock MHz", "hottest °C", "throttled s", "readings",
-)  # fmt: skip
-ENERGY_HEAD = (
-    "concurrency", "from", "window s", "energy J", "above idle J", "mean W", "J per output token", "above idle",
-    "J per request", "error up to", "g CO2 per 1M output", "electricity $ per 1M output",
-)  # fmt: skip
 
 
 def gpu_figures(judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Figure]:
@@ -360,45 +352,6 @@ def _activity(name: str, get: Callable[[GpuUse], Spread | None], judged: Sequenc
 
     series = Series(name, tuple(at(j) for j in judged))
     return series if any(p.y is not None for p in series.points) else None
-
-
-def gpu_rows(judged: Sequence[EvaluatedLevel]) -> list[Row]:
-    """A row per level with samples of GPUs."""
-    return [_gpu_row(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
-
-
-def _gpu_row(level: int, use: GpuUse) -> Row:
-    shares = (use.util_ratio, use.sm_active_ratio, use.tensor_active_ratio, use.dram_active_ratio, use.memory_ratio)
-    throttled = DASH if use.throttle_s is None else "0"
-    if use.throttle_s:
-        throttled = ", ".join(f"{reason} {number(s)}" for reason, s in use.throttle_s.items())
-    return (
-        str(level),
-        *(percent(None if share is None else share.mean) for share in shares),
-        number(use.power_w),
-        number(use.power_limit_w),
-        number(None if use.sm_clock_mhz is None else use.sm_clock_mhz.mean),
-        number(use.temperature_max_c),
-        throttled,
-        f"{use.n_samples} ({percent(use.coverage_ratio)} of the time)",
-    )
-
-
-def energy_rows(judged: Sequence[EvaluatedLevel]) -> list[Row]:
-    """A row per level with energy."""
-    rows: list[Row] = []
-    for j in judged:
-        found = j.energy
-        if found is None:
-            continue
-        cells = (
-            number(found.window_s), number(found.gross_j), number(found.net_j), number(found.mean_w),
-            number(found.j_per_output_token), number(found.net_j_per_output_token), number(found.j_per_request),
-            percent(found.error_ratio), number(found.gco2_g_per_1m_output_tokens),
-            number(found.electricity_usd_per_1m_output_tokens),
-        )  # fmt: skip
-        rows.append((str(j.point.concurrency), found.method or DASH, *cells))
-    return rows
 
 
 _SHARES = (0.5, 0.9, 0.95, 0.99)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 
-from benchsuite.analysis.endpoints import Balance
 from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.timeline import timeline
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
@@ -19,7 +17,6 @@ from benchsuite.economics.decision import stopped_level
 from benchsuite.manifest import PointEntry, RunManifest
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.charts_special import NARROW, Panel, Trace, stack_chart, timeline_chart
-from benchsuite.report.console import say, table
 from benchsuite.report.format import (
     DASH,
     best_tail,
@@ -41,6 +38,7 @@ from benchsuite.report.format import (
     with_goodput,
 )
 from benchsuite.report.judge import Judgement
+from benchsuite.report.level_tables import TTFT, level_table, one_line
 from benchsuite.report.sections_levels import Figure, Row, level_figure, whole_percent
 from benchsuite.results import Decision, EvaluatedLevel, Finding, NoFeasiblePoint, Optimum
 from benchsuite.slo import Slo
@@ -427,14 +425,6 @@ def _trace(part: pa.Table, column: str, name: str, start_s: float, scale: float,
 
 
 _PARTS = ("queue", "prefill", "network", "client", "rest")
-USE_HEAD = (
-    "concurrency", "ITL server ms", "ITL client ms", "running mean", "most", "waiting mean", "most", "KV cache mean",
-    "most", "prefix hits", "preempted",
-)  # fmt: skip
-ENDPOINT_HEAD = (
-    "concurrency", "who", "requests", "share of them", "share of the work", "failed", "output tokens", "TTFT mean ms",
-    "TPOT mean ms", "endpoint",
-)  # fmt: skip
 
 
 def ttft_figure(found: Sequence[Attribution]) -> Figure | None:
@@ -447,17 +437,10 @@ def ttft_figure(found: Sequence[Attribution]) -> Figure | None:
     shown = [(name, values) for name, values in parts if any(value is not None and value > 0 for value in values)]
     title = _server_title(known[-1])
     chart = stack_chart(levels, shown, title=title, y_label="mean TTFT (ms)")
-    head = ("concurrency", "n", "TTFT ms", *(f"{name} ms" for name in _PARTS), "before the send ms")
-    rows = tuple(
-        (
-            str(one.concurrency), count(one.n), ms(one.ttft_s),
-            *(ms(getattr(one, f"{name}_s")) for name in _PARTS), ms(one.dispatch_s),
-        )
-        for one in known
-    )  # fmt: skip
+    heads, rows = level_table(TTFT, [(one.concurrency, one) for one in known])
     reasons = dict.fromkeys(f"{n}: {why}" for one in known for n, why in one.reasons.items() if n in _PARTS)
     note = "Means over successful requests; rest is what no source explains."
-    return Figure(title, chart, head, rows, f"{note} {'; '.join(reasons)}".strip())
+    return Figure(title, chart, one_line(heads), tuple(rows), f"{note} {'; '.join(reasons)}".strip())
 
 
 def _server_title(last: Attribution) -> str:
@@ -502,107 +485,6 @@ def _series(name: str, use: Sequence[ServerUse], value: Callable[[ServerUse], fl
 
 def _known(series: Series) -> bool:
     return any(p.y is not None for p in series.points)
-
-
-def use_rows(found: Sequence[Attribution], use: Sequence[ServerUse]) -> list[Row]:
-    """A row per level of which the server was sampled."""
-    by_level = {one.concurrency: one for one in found}
-    rows: list[Row] = []
-    for one in use:
-        if not one.n_samples:
-            continue
-        own = by_level.get(one.concurrency)
-        rows.append(
-            (
-                str(one.concurrency),
-                ms(None if own is None else own.server_itl_s),
-                ms(None if own is None else own.client_itl_s),
-                number(one.running_mean),
-                number(one.running_max),
-                number(one.waiting_mean),
-                number(one.waiting_max),
-                percent(one.kv_cache_mean_ratio),
-                percent(one.kv_cache_max_ratio),
-                percent(one.prefix_cache_hit_ratio),
-                number(one.preemptions),
-            )
-        )
-    return rows
-
-
-def endpoint_rows(levels: Mapping[int, Balance]) -> list[Row]:
-    """A row per level and endpoint, where there is more than one."""
-    if all(len(level.parts) < 2 for level in levels.values()):
-        return []
-    return [
-        (
-            str(part.concurrency),
-            "own" if part.role == "own" else "API",
-            count(part.requests),
-            percent(part.request_share),
-            percent(part.busy_share),
-            count(part.failures),
-            count(part.output_tokens),
-            ms(part.ttft_s),
-            ms(part.tpot_s),
-            part.endpoint or DASH,
-        )
-        for level in levels.values()
-        for part in level.parts
-    ]
-
-
-BEHIND_ONE_URL = (
-    "one base URL: if a load balancer is behind it, which server answered is not visible here; "
-    "each server's own metrics tell, or give every server with its own --base-url"
-)
-_ENDPOINT_HEADS = (
-    "concur-\nrency", "endpoint", "requests", "share", "failed", "output\ntokens", "TTFT\nms", "TPOT\nms", "busy",
-)  # fmt: skip
-_FALLBACK_HEADS = (
-    "concur-\nrency", "re-\nfused", "un-\ntried", "share of\nrequests", "share of\ntokens", "API $", "own $",
-    "$/1M out\ntogether", "$/1M out\nown",
-)  # fmt: skip
-
-
-def print_balance(judgement: Judgement, console: Console) -> None:
-    """Print the table by endpoint, the fallback's, and what is not visible."""
-    levels = judgement.endpoints.values()
-    console.print()
-    say(console, f"{judgement.model}: who answered", style="bold")
-    rows = [
-        (
-            count(part.concurrency),
-            ("" if part.role == "own" else "API ")
-            + (DASH if part.endpoint is None else part.endpoint.removeprefix("http://").removeprefix("https://")),
-            count(part.requests),
-            percent(part.request_share),
-            count(part.failures),
-            count(part.output_tokens),
-            ms(part.ttft_s),
-            ms(part.tpot_s),
-            percent(part.busy_share),
-        )
-        for level in levels
-        for part in level.parts
-    ]
-    console.print(table(console, _ENDPOINT_HEADS, rows, left=("endpoint",)))
-    if len({part.endpoint for level in levels for part in level.of("own")}) == 1:
-        say(console, BEHIND_ONE_URL, style="dim", indent=2)
-    for level in levels:
-        if level.imbalance is not None:
-            say(console, f"{level.concurrency} users: imbalance {level.imbalance:.2f} (1 is even)", indent=2)
-    if judgement.fallback:
-        say(console, f"{judgement.model}: the fallback", style="bold")
-        uses = [
-            (
-                count(use.concurrency), count(use.tries), count(use.skips), percent(use.request_share),
-                percent(use.token_share), number(use.api_usd), number(use.own_usd),
-                number(use.usd_per_1m_output_tokens), number(use.own_usd_per_1m_output_tokens),
-            )
-            for use in judgement.fallback.values()
-        ]  # fmt: skip
-        console.print(table(console, _FALLBACK_HEADS, uses))
 
 
 @dataclass(frozen=True, slots=True)

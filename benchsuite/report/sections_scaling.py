@@ -13,9 +13,10 @@ from benchsuite.analysis.summary import summarise_points
 from benchsuite.economics.scaling import Scaling, SloPrice, SloStep, scaling
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.console import safe, say
+from benchsuite.report.console import say, table
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.judge import Judgement
+from benchsuite.report.level_tables import SCALING, level_table
 from benchsuite.report.sections_levels import Figure, level_figure, level_series, whole_percent
 from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary
 
@@ -54,7 +55,11 @@ def print_scaling(found: Scaling, console: Console | None = None) -> None:
     console = console or Console()
     console.print()
     say(console, f"{found.model or DASH}    SLO: {found.slo}", style="bold")
-    console.print(_levels(found, console))
+    styles = [
+        "bold green" if one.concurrency == found.optimum else "" if one.meets_slo else "dim" for one in found.levels
+    ]
+    levels = level_table(SCALING, [(one.concurrency, one) for one in found.levels])
+    console.print(table(console, *levels, styles=styles))
     for text in scaling_sentences(found):
         say(console, text, indent=2)
     for price in found.prices:
@@ -166,45 +171,10 @@ def _first_to_break(found: Scaling) -> str | None:
     return min(known)[1] if known else None
 
 
-def _levels(found: Scaling, console: Console) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for head in (
-        "users",
-        "output\ntok/s",
-        "$/1M\noutput",
-        "saved per\nuser more",
-        "elasticity",
-        "SLO\nmet",
-        "in\nzone",
-    ):
-        table.add_column(head, justify="right")
-    for level in found.levels:
-        cells = (
-            str(level.concurrency),
-            number(level.output_tok_s),
-            usd(level.usd_per_1m_output_tokens),
-            _signed_usd(level.step_saving_usd),
-            DASH if level.elasticity is None else f"{level.elasticity:.2f}",
-            "yes" if level.meets_slo else "no",
-            "yes" if level.in_zone else "",
-        )
-        style = "bold green" if level.concurrency == found.optimum else "" if level.meets_slo else "dim"
-        table.add_row(*(safe(console, cell) for cell in cells), style=style)
-    return table
-
-
-def _signed_usd(value: float | None) -> str:
-    return f"-{usd(-value)}" if value is not None and value < 0 else usd(value)
-
-
 def _scan(price: SloPrice, console: Console) -> Table:
-    table = Table(
-        title=f"cost against the limit {price.limit}", title_justify="left", box=None, pad_edge=False, padding=(0, 1)
-    )
-    for head in ("looser", "limit", "optimum", "$ per run", "boundary", "$ there"):
-        table.add_column(head, justify="right")
-    for one in price.scan:
-        cells = (
+    heads = ("looser", "limit", "optimum", "$ per run", "boundary", "$ there")
+    rows = [
+        (
             f"{one.looser:+.0%}" if one.looser else "today",
             number(one.value, 4),
             DASH if one.concurrency is None else str(one.concurrency),
@@ -212,8 +182,9 @@ def _scan(price: SloPrice, console: Console) -> Table:
             number(one.boundary_users),
             usd(one.boundary_cost_usd),
         )
-        table.add_row(*(safe(console, cell) for cell in cells))
-    return table
+        for one in price.scan
+    ]
+    return table(console, heads, rows, title=f"cost against the limit {price.limit}")
 
 
 def scaling_figures(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Figure]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.analysis.time_series import ServerSeries, windows_of
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse, attribute
 from benchsuite.report.console import say, table
@@ -20,23 +19,30 @@ from benchsuite.report.format import (
     best_tail,
     cell,
     chance,
-    count,
     grouped_warnings,
     has_intervals,
     head,
     headline,
     interval_cell,
-    ms,
     number,
-    percent,
     slo_cell,
-    usd,
     warning_text,
     with_goodput,
 )
 from benchsuite.report.judge import Judgement, balance_lines
+from benchsuite.report.level_tables import (
+    ELECTRICITY,
+    ENDPOINTS,
+    ENERGY,
+    FALLBACK,
+    GPUS,
+    SERVER,
+    TTFT,
+    endpoint_rows,
+    level_table,
+)
 from benchsuite.report.live import SweepView
-from benchsuite.results import Decision, EvaluatedLevel, Finding, GpuUse, PointEnergy, Spread
+from benchsuite.results import Decision, EvaluatedLevel, Finding, GpuUse, PointEnergy
 from benchsuite.slo import Slo
 
 _PARTS = {
@@ -63,104 +69,59 @@ def print_attribution(
     """Print both tables, and below each the reasons for what is empty."""
     console = console or Console()
     console.print()
-    say(console, f"{model}: where TTFT goes (means, ms)", style="bold")
+    say(console, f"{model}: TTFT by part (means)", style="bold")
     if not found:
         say(console, "the run does not say when its points ran, so the server's samples cannot be matched", indent=2)
         return
-    rows = [
-        (
-            count(one.concurrency), count(one.n), ms(one.ttft_s), ms(one.client_s), _ms(one.network_s),
-            ms(one.queue_s), ms(one.prefill_s), _ms(one.rest_s), ms(one.dispatch_s),
-        )
-        for one in found
-    ]  # fmt: skip
-    heads = ("concur-\nrency", "n", "TTFT", "client", "network\n+ HTTP", "server\nqueue", "server\nprefill", "rest")
-    console.print(table(console, (*heads, "before\nthe send"), rows))
-    say(console, "TTFT is the sum from client to rest; the wait before the send is not in it", style="dim", indent=2)
+    console.print(table(console, *level_table(TTFT, [(one.concurrency, one) for one in found])))
+    say(console, "TTFT is the sum of client to rest; dispatch comes before the send", style="dim", indent=2)
     for name, words in _PARTS.items():
         if name != "server_itl":
             _tell(console, words, [(one.concurrency, one.reasons.get(name)) for one in found])
     for one in found:
         for warn in one.warnings:
-            say(console, f"{one.concurrency} users: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
-    say(console, f"{model}: time per token (ms), and how full the server was", style="bold")
-    console.print(table(console, _USE_HEADS, [_use_row(one, two) for one, two in zip(found, use, strict=True)]))
+            say(console, f"concurrency {one.concurrency}: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
+    say(console, f"{model}: server load", style="bold")
+    loads = [(one.concurrency, one, two) for one, two in zip(found, use, strict=True)]
+    console.print(table(console, *level_table(SERVER, loads)))
     _tell(console, _PARTS["server_itl"], [(one.concurrency, one.reasons.get("server_itl")) for one in found])
     for name in dict.fromkeys(name for two in use for name in two.reasons):
         _tell(console, _USE_WORDS.get(name, name), [(two.concurrency, two.reasons.get(name)) for two in use])
 
 
-_USE_HEADS = (
-    "concur-\nrency", "ITL\nserver", "ITL\nclient", "running\nmean", "max", "waiting\nmean", "max", "KV %\nmean", "max",
-    "prefix\nhits %", "pre-\nempted",
-)  # fmt: skip
 _USE_WORDS = {"all": "server", "kv_cache_ratio": "KV", "prefix_cache": "prefix hits", "preemptions": "preempted"}
+BEHIND_ONE_URL = (
+    "one base URL: if a load balancer is behind it, the server that answered is not visible here; use each server's "
+    "own metrics, or give every server with its own --base-url"
+)
 
 
-def _use_row(one: Attribution, use: ServerUse) -> tuple[str, ...]:
-    return (
-        count(one.concurrency), ms(one.server_itl_s), ms(one.client_itl_s),
-        number(use.running_mean), number(use.running_max), number(use.waiting_mean), number(use.waiting_max),
-        _hundredths(use.kv_cache_mean_ratio), _hundredths(use.kv_cache_max_ratio),
-        _hundredths(use.prefix_cache_hit_ratio), number(use.preemptions),
-    )  # fmt: skip
-
-
-def _hundredths(ratio: float | None) -> str:
-    return DASH if ratio is None else f"{ratio * 100:.1f}"
-
-
-def _ms(value_s: float | None) -> str:
-    """Milliseconds; a difference below half a microsecond is rounding."""
-    return ms(0.0 if value_s is not None and abs(value_s) < 5e-7 else value_s)
+def print_balance(judgement: Judgement, console: Console) -> None:
+    """Print the table by endpoint, the fallback's, and what is not visible."""
+    levels = judgement.endpoints.values()
+    console.print()
+    say(console, f"{judgement.model}: requests by endpoint", style="bold")
+    console.print(table(console, *level_table(ENDPOINTS, endpoint_rows(judgement)), left=("endpoint",)))
+    if len({part.endpoint for level in levels for part in level.of("own")}) == 1:
+        say(console, BEHIND_ONE_URL, style="dim", indent=2)
+    for level in levels:
+        if level.imbalance is not None:
+            say(console, f"concurrency {level.concurrency}: imbalance {level.imbalance:.2f} (1 is even)", indent=2)
+    if judgement.fallback:
+        say(console, f"{judgement.model}: fallback", style="bold")
+        console.print(table(console, *level_table(FALLBACK, judgement.fallback.items())))
 
 
 def _tell(console: Console, what: str, reasons: Sequence[tuple[int, str | None]]) -> None:
     """One line for each reason, with the levels it holds for."""
     for reason in dict.fromkeys(reason for _, reason in reasons if reason):
         levels = [str(level) for level, own in reasons if own == reason]
-        where = "" if len(levels) == len(reasons) else f" ({', '.join(levels)} users)"
+        where = "" if len(levels) == len(reasons) else f" at {', '.join(levels)}"
         say(console, f"{what} unknown{where}: {reason}", style="dim", indent=2)
 
 
 GPUS_ONLY = "of the GPUs alone: the host, its fans and its network are not in it"
 _BUSY = 0.95
-_Show = Callable[[PointEnergy], str]
-
-_ENERGY: tuple[tuple[str, _Show], ...] = (
-    ("from", lambda e: e.method or DASH),
-    ("window\ns", lambda e: number(e.window_s)),
-    ("mean\nW", lambda e: number(e.mean_w)),
-    ("idle\nW", lambda e: number(e.idle_w)),
-    ("kJ\ngross", lambda e: number(_kilo(e.gross_j))),
-    ("kJ\nnet", lambda e: number(_kilo(e.net_j))),
-    ("J/out\ngross", lambda e: number(e.j_per_output_token)),
-    ("J/out\nnet", lambda e: number(e.net_j_per_output_token)),
-    ("edges\n± %", lambda e: number(None if e.error_ratio is None else e.error_ratio * 100)),
-)
-_MONEY: tuple[tuple[str, _Show], ...] = (
-    ("J per\ntoken", lambda e: number(e.j_per_token)),
-    ("J per\nrequest", lambda e: number(e.j_per_request)),
-    ("kWh", lambda e: number(e.kwh)),
-    ("kWh\n* PUE", lambda e: number(None if e.wall_j is None else e.wall_j / J_PER_KWH)),
-    ("elec-\ntricity", lambda e: usd(e.electricity_usd)),
-    ("per 1M\noutput", lambda e: usd(e.electricity_usd_per_1m_output_tokens)),
-    ("gCO2", lambda e: number(e.gco2_g)),
-    ("per 1M\noutput", lambda e: number(e.gco2_g_per_1m_output_tokens)),
-)
-_USE: tuple[tuple[str, Callable[[GpuUse], str]], ...] = (
-    ("GPUs", lambda g: str(len(g.uuids))),
-    ("util", lambda g: _spread(g.util_ratio)),
-    ("memory", lambda g: _spread(g.memory_ratio)),
-    ("SM", lambda g: _spread(g.sm_active_ratio)),
-    ("tensor", lambda g: _spread(g.tensor_active_ratio)),
-    ("DRAM", lambda g: _spread(g.dram_active_ratio)),
-    ("SM\nMHz", lambda g: number(None if g.sm_clock_mhz is None else g.sm_clock_mhz.mean)),
-    ("limit\nW", lambda g: number(g.power_limit_w)),
-    ("max\nC", lambda g: number(g.temperature_max_c)),
-    ("throt-\ntled s", lambda g: _throttled(g)),
-    ("read", lambda g: percent(g.coverage_ratio)),
-)
 
 
 def energy_rows(judged: Sequence[EvaluatedLevel]) -> list[dict[str, Any]]:
@@ -185,17 +146,17 @@ def print_energy(model: str, judged: Sequence[EvaluatedLevel], console: Console 
     if not measured:
         say(console, "no GPU's power was read and no --assumed-power-kw was given: energy is not known", indent=2)
     else:
-        for columns in (_ENERGY, _MONEY):
-            shown = _energy_table(columns, measured, console)
-            if len(shown.columns) > 1:
-                console.print(shown)
+        for columns in (ENERGY, ELECTRICITY):
+            heads, rows = level_table(columns, measured)
+            if len(heads) > 1:
+                console.print(table(console, heads, rows))
         pue = number(measured[0][1].pue)
         say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour has its electricity in it", style="dim", indent=2)
     if used:
         say(
             console, f"{model}: GPU use, means over time; of several GPUs also the least and the greatest", style="bold"
         )
-        console.print(_energy_table(_USE, used, console))
+        console.print(table(console, *level_table(GPUS, used)))
     if said := _busy_early(used):
         say(console, said, style="dim", indent=2)
     for warn, levels in _grouped(measured):
@@ -220,8 +181,8 @@ def _busy_early(used: Sequence[tuple[int, GpuUse]]) -> str | None:
     if len(used) < 2 or not busy or min(busy) == max(level for level, _ in used):
         return None
     return (
-        f"utilisation is {_BUSY:.0%} or more from {min(busy)} users on: that is expected, for it is the share of time "
-        "in which any kernel ran; size by the SLO, SM and DRAM activity, not by it"
+        f"utilisation is {_BUSY:.0%} or more from concurrency {min(busy)} on, as expected: it is the share of time in "
+        "which any kernel ran; size by the SLO, SM and DRAM activity, not by it"
     )
 
 
@@ -231,35 +192,6 @@ def _grouped(measured: Sequence[tuple[int, PointEnergy]]) -> list[tuple[Finding,
         for warn in energy.codes:
             groups.setdefault((warn.code, warn.remedy), (warn, []))[1].append(level)
     return list(groups.values())
-
-
-def _energy_table(
-    columns: Sequence[tuple[str, Callable[[Any], str]]], rows: Sequence[tuple[int, Any]], at: Console
-) -> Table:
-    """A row per level; columns in which nothing is known are left out."""
-    cells = [[show(one) for _, show in columns] for _, one in rows]
-    known = [i for i in range(len(columns)) if any(row[i] != DASH for row in cells)]
-    heads = ("concur-\nrency", *(columns[i][0] for i in known))
-    levels = (level for level, _ in rows)
-    return table(at, heads, [[str(level), *(row[i] for i in known)] for level, row in zip(levels, cells, strict=True)])
-
-
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return DASH
-    if spread.least == spread.greatest:
-        return f"{spread.mean:.0%}"
-    return f"{spread.mean:.0%} ({spread.least:.0%}{DASH}{spread.greatest:.0%})"
-
-
-def _throttled(gpu: GpuUse) -> str:
-    if gpu.throttle_s is None:
-        return DASH
-    return number(max(gpu.throttle_s.values(), default=0))
-
-
-def _kilo(joules: float | None) -> float | None:
-    return None if joules is None else joules / 1000
 
 
 __all__ = ["SweepView", "final_table", "print_judgement"]
