@@ -135,6 +135,6 @@ def streams(users: int = 10_000, workers: int = 4) -> list[str]:
         "",
         f"**Wide**: {users:,} streams over {workers} measuring processes: {most:,} in flight at once, {ok:,} ok of "
         f"{run.table.num_rows:,}, {took_s:.0f} s; open files {client['fds_start']} / {client['fds_end']}; "
-        f"{client['rss_end_bytes'] / 2**20:.0f} MB in all measuring processes; self-lag p99 "
-        f"{(client['self_lag']['p99_us'] or 0) / 1000:.1f} ms.",
+        f"{client['rss_end_bytes'] / 2**20:.0f} MB in all measuring processes; read lag p99 "
+        f"{(client['read_lag']['p99_us'] or 0) / 1000:.1f} ms.",
     ]

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from benchsuite.metrics import BY_COLUMN, COLUMNS, LATENCIES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 
 Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -30,13 +30,11 @@ class RequestRecord(NamedTuple):
     asked_output_tokens: the max_tokens that was sent. None if none was.
     n_chunks: token-bearing chunks; n_empty_chunks: events that carried no token (role only, null, "").
     n_reads, merged_reads: socket reads of the response; those that held more than one event.
-    self_lag_max_us: greatest user-space stamp minus kernel stamp. None without kernel stamps.
+    read_lag_max_us: greatest user-space stamp minus kernel stamp. None without kernel stamps.
     stale_retries: times the request was sent anew because the server had closed a kept-alive connection.
     status: see `Status`; http_status, error: None when there is nothing to say. text: only when asked for.
-
-    Since schema 2:
     attempt: 0, or which renewed attempt at the point (after an interruption) this row belongs to.
-    endpoint: base URL of who answered (or was to). None in runs of schema 1.
+    endpoint: base URL of who answered (or was to). None where it was not recorded.
     server_queue_s, server_prefill_s, server_decode_s: what the server itself said of this request (durations in its
         answer). None where it says nothing.
     """
@@ -66,7 +64,7 @@ class RequestRecord(NamedTuple):
     n_empty_chunks: int
     n_reads: int
     merged_reads: int
-    self_lag_max_us: int | None
+    read_lag_max_us: int | None
     connection_reused: bool
     stale_retries: int
     token_source: TokenSource | None
@@ -206,7 +204,7 @@ REQUESTS = {
     "n_empty_chunks": "events that carried no token (role only, null, empty)",
     "n_reads": "socket reads of the response",
     "merged_reads": "reads that held more than one event",
-    "self_lag_max_us": "greatest user-space stamp minus kernel stamp; missing without kernel stamps",
+    "read_lag_max_us": "greatest user-space stamp minus kernel stamp; missing without kernel stamps",
     "connection_reused": "true if it went over a kept-alive connection",
     "stale_retries": "times it was sent anew because the server had closed a kept-alive connection",
     "token_source": "where token counts are from: usage, tokenizer or chunks",

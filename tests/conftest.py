@@ -32,7 +32,7 @@ def cli() -> CommandLine:
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the demo's run, the fixtures v1 and v2, the tables of docs/examples, and made runs. Only to read.
+    """A folder with the demo's run, the fixture v1, the tables of docs/examples, and made runs. Only to read.
 
     telemetry: with samples of a GPU and a server of four slots. faulty: four of sixteen requests failed. repeated: four
     repeats of some noise. slower: the same, 20 to 30 % slower. fallback: of two servers, where a paid API took every

@@ -27,7 +27,7 @@ LATENCY = {2: (0.05, 0.010), 4: (0.08, 0.016), 8: (0.14, 0.030)}
 BASE_URL = "http://127.0.0.1:1"
 SLO = "ttft_mean<1s,output_throughput_per_user>30"
 CLIENT = {
-    "self_lag": {"n": 9, "p50_us": 10.0, "p99_us": 77.5, "max_us": 400.0},
+    "read_lag": {"n": 9, "p50_us": 10.0, "p99_us": 77.5, "max_us": 400.0},
     "loop_lag": {"n": 9, "p50_us": 90.0, "p99_us": 410.0, "max_us": 900.0},
     "merged_read_share": 0.0,
     "cpu_share_mean": 0.12,
@@ -160,7 +160,7 @@ def _point(
             sent_s, None, point_id=point_id, concurrency=level, repeat=repeat, request_id=f"q{i}", prompt_id=f"p{i}",
             headers_s=first_s, first_token_s=first_s, first_answer_s=first_s, last_token_s=last_s, closed_s=last_s,
             chunk_gap_us=gaps_us, input_tokens=5, output_tokens=tokens, asked_output_tokens=64, n_chunks=tokens,
-            n_empty_chunks=1, n_reads=tokens, self_lag_max_us=9, endpoint=BASE_URL, server_queue_s=queue_s,
+            n_empty_chunks=1, n_reads=tokens, read_lag_max_us=9, endpoint=BASE_URL, server_queue_s=queue_s,
             server_prefill_s=0.9 * prefill_s,
         )  # fmt: skip
         rows.append(row if status == "ok" else _failed(row, status))
@@ -178,7 +178,7 @@ def request_row(
         "first_token_s": None, "first_answer_s": None, "last_token_s": None, "closed_s": None, "chunk_gap_us": [],
         "input_tokens": 10, "cached_tokens": None, "output_tokens": 1, "reasoning_tokens": None,
         "asked_output_tokens": None, "n_chunks": 1, "n_empty_chunks": 0, "n_reads": 1, "merged_reads": 0,
-        "self_lag_max_us": None, "connection_reused": True, "stale_retries": 0, "token_source": "usage",
+        "read_lag_max_us": None, "connection_reused": True, "stale_retries": 0, "token_source": "usage",
         "stamp_source": "kernel", "finish_reason": "stop", "status": "ok", "http_status": 200, "error": None,
         "response_id": None, "text": None,
     }  # fmt: skip

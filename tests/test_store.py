@@ -66,7 +66,7 @@ def test_schema_is_the_record():
         "double": "scheduled_s sent_s headers_s first_token_s first_answer_s last_token_s closed_s "
         "server_queue_s server_prefill_s server_decode_s",
         "int32": "concurrency repeat worker input_tokens cached_tokens output_tokens reasoning_tokens "
-        "asked_output_tokens n_chunks n_empty_chunks n_reads merged_reads self_lag_max_us stale_retries http_status "
+        "asked_output_tokens n_chunks n_empty_chunks n_reads merged_reads read_lag_max_us stale_retries http_status "
         "attempt",
         "list<item: int32>": "chunk_gap_us",
         "bool": "connection_reused",
@@ -84,7 +84,7 @@ def test_parquet_keeps_schema_and_rows(tmp_path):
     write_parquet(tmp_path / "t.parquet", table)
     back = pq.read_table(tmp_path / "t.parquet")
     assert back.schema.equals(SCHEMA, check_metadata=False)
-    assert back.schema.metadata[b"benchsuite.schema"] == b"2"
+    assert back.schema.metadata[b"benchsuite.schema"] == str(SCHEMA_VERSION).encode()
     assert as_rows(back) == [row(0), FAILED]
     assert [f.name for f in tmp_path.iterdir() if f.name.startswith(".")] == []
 

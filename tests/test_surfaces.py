@@ -37,7 +37,7 @@ API = "--api openrouter/qwen3-30b-a3b --as-of 2026-11-21"
 SCORES = "--scores paper_scores.csv"
 FIT = "memory --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32"
 ENERGY = "--usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380"
-RUNS = ("demo", "v1", "v2", "telemetry", "faulty", "repeated", "fallback")
+RUNS = ("demo", "v1", "telemetry", "faulty", "repeated", "fallback")
 
 # name -> the command; a file that it writes behind >
 SURFACES = {

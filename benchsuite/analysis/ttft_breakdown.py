@@ -101,7 +101,7 @@ class Attribution:
     ttft_s: send to first token, as the client measured it; the other parts sum up to it with rest_s. client_s: the
     client's own part of it, 0 with kernel stamps. network_s: TTFT less the server's own, so the network and HTTP on
     both sides. rest_s: what no source explains; below zero where parts are larger than the whole, never cut off.
-    dispatch_s, self_lag_p50_s: what the client adds before the send and after the kernel's stamp; neither is in TTFT.
+    dispatch_s, read_lag_p50_s: what the client adds before the send and after the kernel's stamp; neither is in TTFT.
     server_ttft_s: as the server counts it. server_itl_s and client_itl_s: per token after the first, over all tokens.
     sources, reasons: by part, from where it is, or why it is empty.
     """
@@ -115,7 +115,7 @@ class Attribution:
     prefill_s: float | None
     rest_s: float | None
     dispatch_s: float | None = None
-    self_lag_p50_s: float | None = None
+    read_lag_p50_s: float | None = None
     server_ttft_s: float | None = None
     server_itl_s: float | None = None
     client_itl_s: float | None = None
@@ -230,7 +230,7 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
     return Attribution(
         level, n, ttft, client, network, queue, prefill, rest,
         dispatch_s=_mean(sent_s - rows.column("scheduled_s")),
-        self_lag_p50_s=_self_lag(windows),
+        read_lag_p50_s=_read_lag(windows),
         server_ttft_s=server_ttft,
         server_itl_s=server_itl,
         client_itl_s=client_itl,
@@ -281,8 +281,8 @@ def _client(table: pa.Table) -> tuple[float | None, str]:
     return None, "stamps of the client's own process: its lag is in the network's part or the rest"
 
 
-def _self_lag(windows: Sequence[ServerWindow]) -> float | None:
-    known = [lag for window in windows if (lag := (window.client.get("self_lag") or {}).get("p50_us")) is not None]
+def _read_lag(windows: Sequence[ServerWindow]) -> float | None:
+    known = [lag for window in windows if (lag := (window.client.get("read_lag") or {}).get("p50_us")) is not None]
     return float(np.mean(known)) * 1e-6 if known else None
 
 

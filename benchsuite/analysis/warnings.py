@@ -189,14 +189,14 @@ def judge_client(states: Sequence[Mapping[str, Any]], gap_p50_s: float | None, k
     figures = {
         "merged_read_share": _worst(states, "merged_read_share"),
         "cpu_share_max_1s": _worst(states, "cpu_share_max_1s"),
-        "self_lag_p99_ms": _worst_ms(states, "self_lag"),
+        "read_lag_p99_ms": _worst_ms(states, "read_lag"),
         "loop_lag_p99_ms": _worst_ms(states, "loop_lag"),
         "dispatch_p99_ms": _worst_ms(states, "dispatch_lag"),
         "steal_s": _worst(states, "steal_s"),
     }
-    lag = figures["self_lag_p99_ms"] if kernel_stamps else figures["loop_lag_p99_ms"]
+    lag = figures["read_lag_p99_ms"] if kernel_stamps else figures["loop_lag_p99_ms"]
     lag_share = lag / (gap_p50_s * 1e3) if lag is not None and gap_p50_s else None
-    what = "self-lag" if kernel_stamps else "loop lag"
+    what = "read lag" if kernel_stamps else "loop lag"
     found = [
         _against(figures["merged_read_share"], 0.001, 0.01, "{:.2%} of reads held several events"),
         _against(figures["cpu_share_max_1s"], 0.6, 0.8, "a process used {:.0%} of a core"),

@@ -154,7 +154,7 @@ def _row(
         n_empty_chunks=facts.n_empty,
         n_reads=len(exchange.stamps),
         merged_reads=facts.merged_reads,
-        self_lag_max_us=lag_us,
+        read_lag_max_us=lag_us,
         connection_reused=exchange.reused,
         stale_retries=exchange.retries,
         token_source=source,  # type: ignore[arg-type]

@@ -71,12 +71,12 @@ def new_manifest(
         schema_version=SCHEMA_VERSION,
         run_id="" if before is None else before.run_id,
         status="running",
-        created=before.created if before is not None and before.created else utc(origin.wall_ns),
+        created=before.created if before is not None else utc(origin.wall_ns),
         benchsuite=__version__,
         spec=spec.model_dump(mode="json"),
         workload=WorkloadFacts(name=workload.name, requests=len(workload.prompts), content_hash=workload.content_hash),
         clock=Clock(name="CLOCK_MONOTONIC", origin_monotonic_ns=origin.monotonic_ns, origin_wall_ns=origin.wall_ns),
-        sessions=[*([] if before is None else before.sessions or [{}]), session],
+        sessions=[*([] if before is None else before.sessions), session],
         host=HostFacts.model_validate(describe_host()),
         calibration=read_calibration(),
         launched_server=launched,
@@ -87,7 +87,7 @@ def new_manifest(
 
 def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
     """How the measuring processes fared, merged, for the manifest."""
-    lags = {name: Histogram() for name in ("self_lag", "loop_lag", "dispatch_lag")}
+    lags = {name: Histogram() for name in ("read_lag", "loop_lag", "dispatch_lag")}
     for report in reports:
         for name, merged in lags.items():
             merged.merge(getattr(report.state, name))

@@ -100,7 +100,7 @@ class ClientState:
     whose request no server was there for.
     """
 
-    self_lag: Histogram = field(default_factory=Histogram)
+    read_lag: Histogram = field(default_factory=Histogram)
     loop_lag: Histogram = field(default_factory=Histogram)
     dispatch_lag: Histogram = field(default_factory=Histogram)
     n_reads: int = 0
@@ -408,13 +408,13 @@ class PointLoad:
             # every few reads of a long response are enough for the quantiles; the maximum is of all (RequestRecord)
             step = 1 + len(exchange.stamps) // _LAGS_PER_REQUEST
             for user_ns, stamp_ns in zip(exchange.user_stamps[::step], exchange.stamps[::step], strict=True):
-                state.self_lag.add(user_ns - stamp_ns)
+                state.read_lag.add(user_ns - stamp_ns)
         if exchange.sent_ns:
             state.dispatch_lag.add(exchange.sent_ns - exchange.scheduled_ns)
         yield from record_steps(exchange, slot.requests[exchange.index], slot.context, rows)
         row = rows.pop()
-        if row.self_lag_max_us is not None:
-            state.self_lag.max_ns = max(state.self_lag.max_ns, row.self_lag_max_us * 1000)
+        if row.read_lag_max_us is not None:
+            state.read_lag.max_ns = max(state.read_lag.max_ns, row.read_lag_max_us * 1000)
         state.n_reads += row.n_reads
         state.merged_reads += row.merged_reads
         state.n_chunks += row.n_chunks

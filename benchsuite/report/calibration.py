@@ -58,7 +58,7 @@ def calibration_row(run: Any) -> dict[str, Any]:
         "cpu_us_per_chunk": client["cpu_s"] / n_chunks * 1e6 if n_chunks else None,
         "parse_us_per_chunk": client["parse_s"] / n_chunks * 1e6 if n_chunks else None,
         "cpu_share": client["cpu_share_mean"],
-        "self_lag_us": client["self_lag"],
+        "read_lag_us": client["read_lag"],
         "loop_lag_p99_ms": None if (p99 := client["loop_lag"].get("p99_us")) is None else p99 / 1e3,
         "merged_read_share": client["merged_read_share"],
         "steal_s": client["steal_s"],

@@ -237,7 +237,7 @@ def client_rows(judgement: Judgement) -> list[Row]:
 
 def _client_row(point: PointEntry, judgement: Judgement) -> Row:
     client = point.client
-    lag, loop = client.get("self_lag") or {}, client.get("loop_lag") or {}
+    lag, loop = client.get("read_lag") or {}, client.get("loop_lag") or {}
     verdict = judgement.clients.get(point.concurrency or -1)
     return (
         point.point_id,

@@ -77,7 +77,7 @@ class RunFolder:
             except BaseException:
                 self.release()
                 raise
-        self._sessions = len(self.before.manifest.sessions or [{}]) if self.before else 0
+        self._sessions = len(self.before.manifest.sessions) if self.before else 0
 
     def _take(self) -> Run | None:
         path = self.path
@@ -214,8 +214,7 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
 class Run:
     """A run read back: its manifest and the rows of requests.parquet. gpu, server: its samples, None if none were kept.
 
-    Every column of the current schema is there (null where an older version did not write it); columns that this
-    version does not know are kept behind them.
+    Every column of the schema is there; columns that this version does not know are kept behind them.
     """
 
     path: Path
@@ -253,12 +252,12 @@ def read_run(path: Path) -> Run:
     except (OSError, ValueError) as error:
         raise PointsError("the manifest cannot be read", where=str(path / MANIFEST), given=str(error)) from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if isinstance(schema, bool) or not isinstance(schema, int) or schema > SCHEMA_VERSION:
+    if type(schema) is not int or schema != SCHEMA_VERSION:  # True == 1
         raise PointsError(
             "the run was written by another version of benchsuite",
             where=str(path / MANIFEST),
             given=f"schema {schema!r}",
-            expected=f"schema {SCHEMA_VERSION} or older",
+            expected=f"schema {SCHEMA_VERSION}",
         )
     facts = RunManifest.read(manifest, str(path / MANIFEST))
     try:

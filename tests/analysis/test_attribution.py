@@ -62,14 +62,14 @@ def after(count: float = N, **means: float) -> dict[str, float]:
 def test_vllm_histograms():
     """The means of the point alone, and parts that add up to TTFT."""
     told = series(sample(1.0, queue_sum_s=0.0, queue_count=0.0), sample(9.9, **BEFORE), sample(25.1, **after()))
-    (one,) = attribute(requests(), [window(self_lag={"p50_us": 40.0})], told)
+    (one,) = attribute(requests(), [window(read_lag={"p50_us": 40.0})], told)
     assert (one.concurrency, one.n) == (1, N)
     assert one.ttft_s == pytest.approx(0.200)
     assert (one.client_s, one.queue_s, one.prefill_s) == (0.0, pytest.approx(0.030), pytest.approx(0.120))
     assert (one.server_ttft_s, one.network_s) == (pytest.approx(0.180), pytest.approx(0.020))
     assert one.rest_s == pytest.approx(0.030)  # inside the server, neither queue nor prefill
     assert (one.server_itl_s, one.client_itl_s) == (pytest.approx(0.009), pytest.approx(0.010))
-    assert (one.dispatch_s, one.self_lag_p50_s) == (0.0, pytest.approx(40e-6))
+    assert (one.dispatch_s, one.read_lag_p50_s) == (0.0, pytest.approx(40e-6))
     assert (one.sources["queue"], one.reasons, one.warnings) == ("server histogram", {}, ())
 
 

@@ -11,7 +11,7 @@ from benchsuite.analysis.warnings import judge_client, token_balance
 def state(**over: Any) -> dict[str, Any]:
     lag = {"n": 1000, "p50_us": 20.0, "p99_us": 100.0, "max_us": 900.0}
     quiet = {"merged_read_share": 0.0, "cpu_share_max_1s": 0.2, "steal_s": 0.0}
-    return quiet | {"self_lag": lag, "loop_lag": lag, "dispatch_lag": lag} | over
+    return quiet | {"read_lag": lag, "loop_lag": lag, "dispatch_lag": lag} | over
 
 
 def lag(p99_us: float) -> dict[str, Any]:
@@ -27,14 +27,14 @@ def lag(p99_us: float) -> dict[str, Any]:
         ({"merged_read_share": 0.011}, True, "client-bound"),
         ({"cpu_share_max_1s": 0.61}, True, "degraded"),
         ({"cpu_share_max_1s": 0.81}, True, "client-bound"),
-        ({"self_lag": lag(5000)}, True, "ok"),  # half of a gap of 10 ms
-        ({"self_lag": lag(9000)}, True, "degraded"),
-        ({"self_lag": lag(11000)}, True, "client-bound"),
+        ({"read_lag": lag(5000)}, True, "ok"),  # half of a gap of 10 ms
+        ({"read_lag": lag(9000)}, True, "degraded"),
+        ({"read_lag": lag(11000)}, True, "client-bound"),
         ({"loop_lag": lag(9000)}, True, "ok"),  # with kernel stamps the loop's lag is no error
         ({"loop_lag": lag(900)}, False, "degraded"),
         ({"loop_lag": lag(1100)}, False, "client-bound"),
         ({"dispatch_lag": lag(20_000)}, True, "degraded"),
-        ({"merged_read_share": None, "cpu_share_max_1s": None, "self_lag": None}, True, "ok"),
+        ({"merged_read_share": None, "cpu_share_max_1s": None, "read_lag": None}, True, "ok"),
     ],
 )
 def test_limits(over: dict[str, Any], kernel: bool, verdict: str) -> None:

@@ -93,7 +93,7 @@ def test_whole_row():
         n_empty_chunks=2,
         n_reads=4,
         merged_reads=0,
-        self_lag_max_us=50,
+        read_lag_max_us=50,
         connection_reused=False,
         stale_retries=0,
         token_source="usage",
@@ -272,7 +272,7 @@ def test_without_kernel_stamps():
     made = exchange(HEAD, *OK)
     made.kernel_stamped = False
     row = row_of(made)
-    assert (row.stamp_source, row.self_lag_max_us) == ("user", None)
+    assert (row.stamp_source, row.read_lag_max_us) == ("user", None)
     assert row_of(exchange()).stamp_source == "user"
 
 

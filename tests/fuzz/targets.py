@@ -43,7 +43,7 @@ from benchsuite.telemetry.dcgm import read_dcgm_page
 from benchsuite.workload.formats import parse_workload
 
 DATA = Path(__file__).parents[1] / "data"
-RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v2"
+RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v1"
 _CONTEXT = PointContext("run", "c0001-r0", 1, 0, 0, 0, streaming=True, keep_text=True)
 _ENCODED = EncodedRequest(b"", "p", None, 8)
 

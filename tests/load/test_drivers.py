@@ -40,7 +40,7 @@ def test_same_rows_as_the_wire(driver: str, tmp_path: Path) -> None:
 
     assert [[row[key] for key in SAME] for row in other] == [[row[key] for key in SAME] for row in wire]
     assert {row["stamp_source"] for row in other} == {"user"}
-    assert {row["self_lag_max_us"] for row in other} == {None}
+    assert {row["read_lag_max_us"] for row in other} == {None}
 
 
 @pytest.mark.parametrize("driver", ["httpx", "openai"])

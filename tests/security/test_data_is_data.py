@@ -20,7 +20,7 @@ from benchsuite.report.page import render
 from benchsuite.store.run_folder import read_run, recover
 
 PACKAGE = Path(__file__).parents[2] / "benchsuite"
-RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v2"
+RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v1"
 TAG = "</script></title><img src=x onerror=alert(1)>\"'`{{7*7}}<!--"
 
 
