@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.errors import InputError, PointsError, SpecError
+from benchsuite.results import Level
 from benchsuite.spec_reading import parse_spec
 
 # A point's name is part of file names: it leads nowhere else.
@@ -136,12 +137,14 @@ class TelemetryFacts(Facts):
 class PointEntry(Span):
     """One attempt at a point. status: running, complete, stopped, failed, invalid or abandoned.
 
+    It has a concurrency (closed loop) or a rate (open loop).
     invalid: why a measured point is no measurement; reason: why it failed. client: how the measuring processes fared.
     """
 
     point_id: PointName
     status: str
     concurrency: Count | None = None
+    rate_per_s: float | None = None
     repeat: Count | None = None
     attempt: Count = 0
     client: Table = Field(default_factory=dict)
@@ -154,6 +157,13 @@ class PointEntry(Span):
     cache_reset: Any = None
     invalid: str | None = None
     reason: str | None = None
+
+    @property
+    def level(self) -> Level | None:
+        """The point's level; None where the manifest does not tell."""
+        if self.rate_per_s is not None:
+            return Level(self.rate_per_s, "rate")
+        return None if self.concurrency is None else Level(self.concurrency)
 
 
 class RunManifest(Facts):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from benchsuite.manifest import RunManifest
 from benchsuite.records import GpuSample, ServerSample
+from benchsuite.results import Level
 
 
 class LatestReadings:
@@ -46,19 +47,19 @@ class PlannedPoint:
     """Point `index` (from 0) of the `n_points` of a sweep, and what the sweep does at it with `n_requests`.
 
     phase: 'warming up', 'measuring', 'waiting until the server is idle' or 'measuring idle power'. at_least_s: how long
-    the phase takes in any case; at_most_s: when a wait is given up. levels: the concurrency of every point.
+    the phase takes in any case; at_most_s: when a wait is given up. levels: of every point.
     """
 
     index: int
     n_points: int
     point_id: str
-    concurrency: int
+    level: Level
     repeat: int
     phase: str
     n_requests: int
     at_least_s: float = 0.0
     at_most_s: float | None = None
-    levels: tuple[int, ...] = ()
+    levels: tuple[Level, ...] = ()
     readings: LatestReadings = field(default_factory=LatestReadings)
 
 

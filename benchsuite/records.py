@@ -41,7 +41,7 @@ class RequestRecord(NamedTuple):
 
     run_id: str
     point_id: str
-    concurrency: int
+    concurrency: int | None
     repeat: int
     request_id: str
     prompt_id: str
@@ -181,7 +181,7 @@ _WINDOW = {
 REQUESTS = {
     "run_id": "the run",
     "point_id": "the measured point: a level and a repeat",
-    "concurrency": "virtual users: the level",
+    "concurrency": "virtual users: the level of a closed loop; missing for a rate, which its point_id tells",
     "repeat": "which repeat of the level, from 0",
     "request_id": "the request, unique in the run",
     "prompt_id": "the prompt of the request set",

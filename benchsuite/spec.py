@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, fiel
 
 from benchsuite.errors import SloError
 from benchsuite.metrics import METRICS, STATS
+from benchsuite.results import Level
 from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel
@@ -276,6 +277,11 @@ class LoadSpec(StrictModel):
         if isinstance(value, int) and value < 1:
             raise ValueError("at least one worker, or auto")
         return value
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels, ascending."""
+        return tuple(Level(users) for users in self.concurrency)
 
     @property
     def n_workers(self) -> int:

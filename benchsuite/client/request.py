@@ -33,7 +33,7 @@ class PointContext:
 
     run_id: str
     point_id: str
-    concurrency: int
+    concurrency: int | None
     repeat: int
     worker: int
     origin_ns: int

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchsuite.results import Level
 from benchsuite.spec import LoadSpec
 
 # Sets of this size or more are real measurements and get the full protocol; smaller ones are a quick look.
@@ -23,7 +24,7 @@ class PointPlan:
     """One level in one repeat. order: (n_requests,) indices into the workload, in sending order."""
 
     point_id: str
-    concurrency: int
+    level: Level
     repeat: int
     order: tuple[int, ...]
     warmup_requests: int
@@ -33,24 +34,30 @@ class PointPlan:
     salt: str
     warmup_salt: str
 
+    @property
+    def users(self) -> int:
+        """Virtual users that send it."""
+        assert self.level.concurrency is not None
+        return self.level.concurrency
+
 
 def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]:
     """The points of a sweep in the order in which they are measured."""
-    levels = np.array(load.concurrency)
     floor_s = _FULL_MIN_S if n_requests >= _FULL_SET else 0.0
     points = []
     for repeat in range(load.repeats):
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([load.seed, repeat])))
         order = tuple(rng.permutation(n_requests).tolist())
-        for level in rng.permutation(levels).tolist():
-            point_id = f"c{level:04d}-r{repeat}"
+        for place in rng.permutation(len(load.levels)).tolist():
+            level = load.levels[place]
+            point_id, warmup_requests = level.point_id(repeat), max(2 * (level.concurrency or 0), 64)
             points.append(
                 PointPlan(
                     point_id=point_id,
-                    concurrency=level,
+                    level=level,
                     repeat=repeat,
                     order=order,
-                    warmup_requests=max(2 * level, 64) if load.warmup_requests is None else load.warmup_requests,
+                    warmup_requests=warmup_requests if load.warmup_requests is None else load.warmup_requests,
                     warmup_min_s=floor_s if load.warmup_min_s is None else load.warmup_min_s,
                     cooldown_min_s=floor_s if load.cooldown_min_s is None else load.cooldown_min_s,
                     cooldown_max_s=load.cooldown_max_s,

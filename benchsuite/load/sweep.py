@@ -331,7 +331,7 @@ class SweepRunner:
                     self._view.note(words)
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
-                levels = tuple(one.plan.concurrency for one in todo)
+                levels = tuple(one.plan.level for one in todo)
                 watch = partial(watch_queues, spec, self._found)
                 with (
                     WorkerPool(self._found, spec, self._workload.prompts, watch) as pool,
@@ -343,7 +343,7 @@ class SweepRunner:
                             i,
                             len(todo),
                             plan.point_id,
-                            plan.concurrency,
+                            plan.level,
                             plan.repeat,
                             "measuring",
                             len(plan.order),
@@ -396,7 +396,8 @@ class SweepRunner:
         entry = PointEntry(
             point_id=plan.point_id,
             attempt=one.attempt,
-            concurrency=plan.concurrency,
+            concurrency=plan.level.concurrency,
+            rate_per_s=plan.level.rate_per_s,
             repeat=plan.repeat,
             status="running",
             cache_bust=self._found.plan.cache_bust,
@@ -455,7 +456,7 @@ class SweepRunner:
     def _given_up(self, pool: WorkerPool, plan: PointPlan) -> str | None:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
         breaker = pool.breaker
-        if breaker.reason is None and breaker.streak >= plan.concurrency and not self._health.answers():
+        if breaker.reason is None and breaker.streak >= plan.users and not self._health.answers():
             return f"the server is gone: the last {breaker.streak} requests found no connection"
         return breaker.reason
 
@@ -525,7 +526,7 @@ class SweepRunner:
         context = PointContext(
             self._run_id,
             plan.point_id,
-            plan.concurrency,
+            plan.level.concurrency,
             plan.repeat,
             worker=0,
             origin_ns=self._origin_ns,
@@ -534,7 +535,7 @@ class SweepRunner:
             attempt=attempt,
         )
         order = PointOrder(
-            context, salt, plan.order, plan.concurrency, at_least=plan.warmup_requests, min_s=plan.warmup_min_s
+            context, salt, plan.order, plan.users, at_least=plan.warmup_requests, min_s=plan.warmup_min_s
         )
         started_s = time.monotonic()
 

@@ -40,7 +40,7 @@ _COLUMNS = (
 _MORE_COLUMNS = (("TTFT p95 ms", 13), ("E2E s", 8), ("req/s", 8))
 
 
-def point_duration_s(level: int, known_s: Mapping[int, float]) -> float | None:
+def point_duration_s(level: float, known_s: Mapping[float, float]) -> float | None:
     """Seconds that a point at `level` takes, where points at other levels took known_s. None: nothing is known.
 
     The same set at N users takes t ~ N^s: s from the two nearest levels, in [-1, 0] outside of them. From one level
@@ -51,7 +51,7 @@ def point_duration_s(level: int, known_s: Mapping[int, float]) -> float | None:
         return known_s.get(level)
     below = [one for one in levels if one < level]
 
-    def slope(one: int, other: int) -> float:
+    def slope(one: float, other: float) -> float:
         return log(known_s[other] / known_s[one]) / log(other / one)
 
     if len(levels) == 1:
@@ -64,7 +64,7 @@ def point_duration_s(level: int, known_s: Mapping[int, float]) -> float | None:
     return float(known_s[near] * (level / near) ** power)
 
 
-def sweep_remaining_s(to_come: Sequence[int], known_s: Mapping[int, float], point_s: float | None) -> float | None:
+def sweep_remaining_s(to_come: Sequence[float], known_s: Mapping[float, float], point_s: float | None) -> float | None:
     """Seconds until the sweep ends. to_come: the levels after the present point, of which point_s is left."""
     each = [point_duration_s(level, known_s) for level in to_come]
     if point_s is None or None in each:
@@ -75,7 +75,7 @@ def sweep_remaining_s(to_come: Sequence[int], known_s: Mapping[int, float], poin
 def point_remaining_s(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> float | None:
     """Seconds until the measured point ends, at its rate so far. None in other phases, and before a wave has ended."""
     ended = progress.ended
-    if point.phase != _MEASURING or ended < max(1, min(point.concurrency, point.n_requests // 4)):
+    if point.phase != _MEASURING or ended < max(1, min(point.level.concurrency or 1, point.n_requests // 4)):
         return None
     return max(0.0, elapsed_s * (point.n_requests - ended) / ended)
 
@@ -192,7 +192,8 @@ def panel(
         line("sweep", swept + _about_left(left.sweep_s), "cyan"),
     ]
     if point.n_requests:
-        tok_s, ttfts_s = rates.tok_s(point.concurrency), rates.ttft_s(point.concurrency)
+        users = point.level.concurrency or 1
+        tok_s, ttfts_s = rates.tok_s(users), rates.ttft_s(users)
         ttft_s = next((one for one in reversed(ttfts_s) if one is not None), progress.ttft_s)
         for label, value, values in (
             ("out tok/s", number(tok_s[-1] if tok_s else None), tok_s),
@@ -230,7 +231,7 @@ def _about_left(left_s: float | None) -> str:
 
 def users_words(point: PlannedPoint) -> str:
     """'16 users, repeat 2'."""
-    users = f"{point.concurrency} user{'s' * (point.concurrency > 1)}"
+    users = point.level.words
     return users + (f", repeat {point.repeat + 1}" * (point.repeat > 0))
 
 
@@ -340,7 +341,7 @@ class SweepView:
         """Nothing is known of the sweep: a new one begins."""
         self._shown: tuple[int, str] | None = None
         self._headed = False
-        self._taken_s: dict[int, float] = {}
+        self._taken_s: dict[float, float] = {}
         self._began_s: float | None = None
         self._point_began_s = 0.0
         self._rates = RollingRates()
@@ -399,7 +400,7 @@ class SweepView:
             return
         from benchsuite.analysis.summary import summarise_points
 
-        self._taken_s[point.concurrency] = self._now_s() - self._point_began_s
+        self._taken_s[point.level.number] = self._now_s() - self._point_began_s
         self._say_notes()
         self._lines.clear()
         summary = next(iter(summarise_points(rows, model=None, intervals=False)), None)
@@ -432,14 +433,15 @@ class SweepView:
 
     def _remaining(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> Remaining:
         """What is known of the time left; the present point, once it is under way, counts as known too."""
-        now_s, level, known_s = self._now_s(), point.concurrency, dict(self._taken_s)
+        now_s, level, known_s = self._now_s(), point.level.number, dict(self._taken_s)
         spent_s, point_s = now_s - self._point_began_s, point_remaining_s(point, progress, elapsed_s)
         if point_s is not None:
             known_s[level] = spent_s + point_s
         elif (whole_s := point_duration_s(level, known_s)) is not None:
             point_s = max(0.0, whole_s - spent_s)
         began_s = now_s if self._began_s is None else self._began_s
-        return Remaining(now_s - began_s, sweep_remaining_s(point.levels[point.index + 1 :], known_s, point_s), point_s)
+        to_come = [level.number for level in point.levels[point.index + 1 :]]
+        return Remaining(now_s - began_s, sweep_remaining_s(to_come, known_s, point_s), point_s)
 
     def _plain_line(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float, fresh: bool) -> None:
         if fresh and not point.n_requests and not point.at_least_s:
@@ -473,7 +475,7 @@ def _place(point: PlannedPoint) -> str:
 
 
 def _cells(place: PlannedPoint, point: PointSummary | None, duration_s: float) -> list[str]:
-    cells = [str(place.concurrency), str(place.repeat + 1)]
+    cells = [str(place.level), str(place.repeat + 1)]
     if point is None:
         return [*cells, "0", "0", number(duration_s), *[DASH] * 7]
     return [

@@ -28,7 +28,7 @@ def test_blocks(levels, repeats, seed, n):
     for repeat in range(repeats):
         block = points[repeat * len(levels) : (repeat + 1) * len(levels)]
         assert {point.repeat for point in block} == {repeat}
-        assert sorted(point.concurrency for point in block) == sorted(levels)
+        assert sorted(point.users for point in block) == sorted(levels)
         assert len({point.order for point in block}) == 1
     assert all(sorted(point.order) == list(range(n)) for point in points)
     assert len({point.point_id for point in points}) == len(points)
@@ -63,7 +63,7 @@ def test_repeats_differ():
 def test_levels_are_shuffled():
     """Levels do not come in ascending order in every repeat."""
     points = plan(concurrency=[1, 2, 4, 8], repeats=8)
-    blocks = {tuple(p.concurrency for p in points[i : i + 4]) for i in range(0, 32, 4)}
+    blocks = {tuple(p.users for p in points[i : i + 4]) for i in range(0, 32, 4)}
     assert len(blocks) > 4
 
 

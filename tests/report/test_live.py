@@ -31,6 +31,7 @@ from benchsuite.report.live import (
     server_words,
     sweep_remaining_s,
 )
+from benchsuite.results import Level
 from benchsuite.store.run_folder import read_run
 
 MANIFEST = RunManifest(run_id="r1", model="m", server_probe={"profile": "vllm", "reports_usage": True})
@@ -70,7 +71,7 @@ def screen(text: str) -> list[str]:
 
 def step(phase: str = "measuring", index: int = 0, **more: Any) -> PlannedPoint:
     n_requests = 0 if phase.startswith(("measuring idle", "waiting")) else 16
-    return PlannedPoint(index, 2, "c0004-r0", 4, 0, phase, n_requests, **more)
+    return PlannedPoint(index, 2, "c0004-r0", Level(4), 0, phase, n_requests, **more)
 
 
 def rows_of_a_point(folder: Path) -> Any:
@@ -150,7 +151,7 @@ def test_the_panel(snapshot):
         for quarter in range(17):
             now_s[0] = 100 + quarter / 4
             done = 2 * (quarter // 4)
-            at = step(levels=(4, 4), readings=latest)
+            at = step(levels=(Level(4), Level(4)), readings=latest)
             view.progress(at, ProgressSnapshot(done, int(done == 8), 10 * done, 0.08 if done else None), quarter / 4)
         assert screen(printed(made)) == snapshot
     assert screen(printed(made)) == [""] * 8
@@ -309,6 +310,7 @@ from rich.console import Console
 from benchsuite.manifest import RunManifest
 from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot
 from benchsuite.report.live import SweepView
+from benchsuite.results import Level
 
 def wait_for(name, columns):
     while not Path(name).exists() or get_terminal_size().columns != columns:
@@ -319,7 +321,7 @@ latest.no_gpu = "no GPU telemetry: none here"
 with SweepView(plain=False) as view:
     view.begun(Path("somewhere"), RunManifest(run_id="r1", model="m"))
     for i, level in enumerate((8, 4)):
-        step = PlannedPoint(i, 2, "p", level, 0, "measuring", 64, 0, None, (8, 4), latest)
+        step = PlannedPoint(i, 2, "p", Level(level), 0, "measuring", 64, 0, None, (Level(8), Level(4)), latest)
         for k in range(3):
             view.progress(step, ProgressSnapshot(16 * k, 0, 160 * k, 0.1), k + 1.0)
         if i == 0:
