@@ -27,9 +27,10 @@ def command(ctx: click.Context, output: Path | None, quiet: bool) -> int:
     The price is an assumption, 0.10 $/hour for a small cloud machine; the tokens and times are measured here.
     """
     from benchsuite.cli.sweep import command as sweep
-    from benchsuite.serving.llamacpp import llamacpp
+    from benchsuite.serving.launch import launched
+    from benchsuite.serving.launch_plan import parse_serve
 
-    with llamacpp() as engine:
+    with launched(parse_serve("llamacpp")) as engine:
         code: int = ctx.invoke(
             sweep,
             base_url=engine.base_url,

@@ -195,8 +195,8 @@ def until_stopped(starting: AbstractContextManager[LaunchedServer], *, tell_log:
         with starting as engine:
             click.echo(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
             if tell_log:
-                click.echo(f"log: {engine.log_path}", err=True)
-            engine.process.wait()
+                click.echo(f"log: {engine.process.log_path}", err=True)
+            engine.process.child.wait()
             raise engine.process.died("the server ended by itself")
     except KeyboardInterrupt:
         click.echo("stopped", err=True)

@@ -97,7 +97,7 @@ def _command_of(server: Server) -> click.Command:
             click.Option(["--image"], help="The container's image; IMAGE@sha256:... pins its bytes."),
             click.Option(["--print-compose"], is_flag=True, help="Print the compose file and start nothing."),
         ]
-    if local.module:
+    if local.module and not local.embedded:
         variable = f"BENCHSUITE_{server.name.upper()}_PYTHON"
         help_text = f"Interpreter or environment that has it.  [default: ${variable}, PATH]"
         options.append(click.Option(["--python"], help=help_text))

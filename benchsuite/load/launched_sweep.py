@@ -127,14 +127,14 @@ def sweep_launched(
         ready_timeout_s=ready_timeout_s,
         on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}"),
     ) as server:
-        view.note(f"{server.version or plan.engine} is ready at {server.base_url}; its log: {server.log_path}")
+        view.note(f"{server.version or plan.engine} is ready at {server.base_url}; its log: {server.process.log_path}")
         death = _Death(server)
         try:
             result = sweep(spec_of(server), workload, output, seen, server.facts(), server.pids(), death.seen)
         except StoreError:
             raise  # a full disk is no fault of the server
         except RunError as error:
-            if server.process.ended_within(_DEATH_WAIT_S):
+            if server.process.exit_code(_DEATH_WAIT_S) is not None:
                 mark_invalid(seen.path, death.monotonic_ns, last=True)
                 raise _died(server, seen.path, error.what) from error
             raise
@@ -159,7 +159,7 @@ class _Death:
         return self.monotonic_ns is not None
 
     def _wait(self, engine: LaunchedServer) -> None:
-        engine.process.wait()
+        engine.process.child.wait()
         self.monotonic_ns = now_ns()
 
 

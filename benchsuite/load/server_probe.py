@@ -177,7 +177,7 @@ def limit_warnings(
 def _too_many(server: Server, level: int, n_servers: int, told: dict[str, Any]) -> Iterator[str]:
     limits, limit, n = server.limits or Limits(), told["concurrent_requests"], -(-level // n_servers)
     beyond = f"concurrency {level}" + (f" ({n} at each of {n_servers} servers)" if n_servers > 1 else "")
-    remedy = f"start it with {limits.raise_slots.format(n=n)}"
+    remedy = "start it with " + (limits.raise_slots or f"{limits.slots} {{n}}").format(n=n)
     if limit is not None and n > limit and limits.refuses:
         yield f"{server.title} refuses requests beyond {limits.slots} = {limit}, so {beyond} fails in part; {remedy}"
     elif limit is not None and n > limit:

@@ -10,48 +10,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-JSON_SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": "$SCHEMA"}}}
-
-
-@dataclass(frozen=True, slots=True)
-class MetricSource:
-    """How one figure is read: the sum of `names`, each over the samples that carry `labels`.
-
-    fold: how the samples of several engines or models become one: counts add up, shares are averaged.
-    """
-
-    names: tuple[str, ...]
-    labels: tuple[tuple[str, str], ...] = ()
-    fold: Literal["sum", "mean"] = "sum"
+# "a or b" (the newest name first). Samples of several engines or models add up; of a ratio they are averaged.
+Metrics = Mapping[str, str]
 
 
-Metrics = Mapping[str, tuple[MetricSource, ...]]
-
-
-def metric(*names: str, fold: Literal["sum", "mean"] = "sum") -> tuple[MetricSource, ...]:
-    """One figure by its names, the newest first; the first whose samples are all there is taken."""
-    return tuple(MetricSource((name,), fold=fold) for name in names)
-
-
-def total(*names: str) -> tuple[MetricSource, ...]:
-    """One figure that is the sum of several."""
-    return (MetricSource(names),)
-
-
-def histogram(figure: str, *names: str, **labels: str) -> dict[str, tuple[MetricSource, ...]]:
-    """Sum and count of a histogram over seconds, by its names as for `metric`."""
-    picked = tuple(labels.items())
+def histogram(figure: str, *names: str, labels: str = "") -> Metrics:
+    """Sum and count of a histogram over seconds."""
     return {
-        f"{figure}_sum_s": tuple(MetricSource((f"{name}_sum",), picked) for name in names),
-        f"{figure}_count": tuple(MetricSource((f"{name}_count",), picked) for name in names),
+        f"{figure}_sum_s": " or ".join(f"{name}_sum{labels}" for name in names),
+        f"{figure}_count": " or ".join(f"{name}_count{labels}" for name in names),
     }
 
 
-def histograms(prefix: str) -> dict[str, tuple[MetricSource, ...]]:
-    """The histograms over seconds by vLLM's names, which others took over."""
+def vllm_metrics(prefix: str) -> Metrics:
+    """What several servers give under vLLM's names."""
     return {
+        "running": f"{prefix}num_requests_running",
+        "waiting": f"{prefix}num_requests_waiting",
+        "prompt_tokens": f"{prefix}prompt_tokens_total",
+        "generated_tokens": f"{prefix}generation_tokens_total",
+        "requests_done": f"{prefix}request_success_total",
         **histogram("queue", f"{prefix}request_queue_time_seconds"),
         **histogram("prefill", f"{prefix}request_prefill_time_seconds"),
         **histogram("decode", f"{prefix}request_decode_time_seconds"),
@@ -63,18 +43,13 @@ def histograms(prefix: str) -> dict[str, tuple[MetricSource, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Recognise:
-    """What only this server does; asked for in this order.
+    """What only this server does; asked for in this order."""
 
-    owned_by: the owner of its models in /v1/models. header: a part of its `Server` header. route: (path, a text in its
-    response of status 200). unlisted_header: a part of the header of a server that lists no models. refusal: a part of
-    its message when it refuses a field.
-    """
-
-    owned_by: str | None = None
-    header: str | None = None
-    route: tuple[str, str] | None = None
-    unlisted_header: str | None = None
-    refusal: str | None = None
+    owned_by: str | None = None  # the owner of its models in /v1/models
+    header: str | None = None  # a part of its `Server` header
+    route: tuple[str, str] | None = None  # a path, and a text in its response of status 200
+    unlisted_header: str | None = None  # a part of the header of a server that lists no models
+    refusal: str | None = None  # a part of its message when it refuses a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,89 +58,64 @@ class Limits:
 
     A source is an argument of the command that started the server ("--max-num-seqs"), or a route and the keys of its
     JSON ("/props total_slots"): {model} takes a list's entry whose id or name is the model, * adds up all entries.
-    slots: the server's word for concurrent_requests. default_slots: at least so many where no source tells.
-    raise_slots: the setting that raises it to {n}. refuses: more requests are refused; else they wait. too_long: what
-    it does with a request beyond its context, and the remedy.
     """
 
     concurrent_requests: tuple[str, ...] = ()
     context_tokens: tuple[str, ...] = ()
     input_tokens: tuple[str, ...] = ()
-    slots: str = "slots"
-    default_slots: int | None = None
-    raise_slots: str = ""
-    refuses: bool = False
-    too_long: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStore:
-    """Routes of a server that pulls and loads models itself: list, pull, load for good, and tell of one."""
-
-    list_path: str
-    pull_path: str
-    load_path: str
-    show_path: str
+    slots: str = ""  # its setting for concurrent requests
+    default_slots: int | None = None  # at least so many where no source tells
+    raise_slots: str = ""  # how that setting becomes {n}, if not by `slots {n}`
+    refuses: bool = False  # more requests are refused; else they wait
+    too_long: str = ""  # what it does with a request beyond its context, and the remedy
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """How its program is started here: {model}, {host} and {port} are filled in (`fill`).
-
-    words: after the program. module, module_words: the same for `python -m`, of a Python program that may live in an
-    environment of its own. package: on PyPI, for its version. install: what to do where it is not there. added: flags
-    that we add unless one of their opposites is given. settings: all that it takes, where that is checked; as_env: they
-    are environment variables with this prefix. name_flag: its name in requests; named_by_model: else it is the model's.
-    note: for `serve --help`. embedded: comes with benchsuite and ends with its standard input.
-    """
+    """How its program is started here: {model}, {host} and {port} are filled in (`fill`)."""
 
     program: str = ""
-    words: str = ""
-    module: str | None = None
+    words: str = ""  # after the program
+    module: str | None = None  # of a Python program, for `python -m`: it may live in an environment of its own
     module_words: str | None = None
-    package: str | None = None
-    install: str = ""
-    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    package: str | None = None  # as pip installs it
+    install: str = ""  # what to do where neither is there
+    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # flags, unless given or one of their opposites
     env: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, type] | None = None
-    as_env: str | None = None
-    name_flag: str | None = None
-    named_by_model: bool = True
+    settings: Mapping[str, type] | None = None  # all that it takes, where that is checked
+    as_env: str | None = None  # the settings are environment variables with this prefix
+    name_flag: str | None = None  # the model's name in requests
+    named_by_model: bool = True  # without that flag requests name the model as it was started
+    default_name: str | None = None  # the model's name in requests where nothing says another
     quantization_flags: tuple[str, ...] = ()
-    key_variables: str = "see its manual"
+    key_variables: str = "HF_TOKEN"  # the environment variables that take its secrets
     needs_model: bool = True
-    embedded: bool = False
-    models: ModelStore | None = None
-    note: str = ""
+    embedded: bool = False  # comes with benchsuite and ends with its standard input
+    model_routes: Mapping[str, str] | None = None  # to list, pull, load and show models, where it does that itself
+    note: str = ""  # for `serve --help`
     ready_timeout_s: float = 1800.0  # weights to download, graphs to capture
 
     def flag_of(self, placeholder: str) -> str | None:
         """The flag before {model}, {host} or {port}; None where it is a position or not there."""
-        words = f"{self.words} {self.module_words or ''}".split()
-        flags = (before for before, word in pairwise(words) if word == placeholder and before.startswith("--"))
-        return next(flags, None)
+        words = pairwise(f"{self.words} {self.module_words or ''}".split())
+        return next((flag for flag, word in words if word == placeholder and flag.startswith("--")), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """How it runs in a container. command: with {model}, before the server's own arguments.
-
-    environment: NAME is passed on if it is set here, NAME=value is a default. volumes: name to path, for weights.
-    health: None asks the ready path with the image's python3. shared_memory: "host" (IPC), or a size.
-    """
+    """How it runs in a container."""
 
     image: str
-    port: int
-    command: str = ""
-    environment: tuple[str, ...] = ("HF_TOKEN",)
+    port: int | None = None  # None: its usual one
+    command: str = ""  # with {model}, before the server's own arguments
+    environment: tuple[str, ...] = ("HF_TOKEN",)  # NAME is passed on if it is set here, NAME=value is a default
     volumes: Mapping[str, str] = field(default_factory=lambda: {"huggingface": "/root/.cache/huggingface"})
-    health: tuple[str, ...] | None = None
-    shared_memory: str = "host"  # tensor parallel workers share memory
-    start_period_s: int = 1800
+    health: tuple[str, ...] | None = None  # None asks the ready path with the image's python3
+    shared_memory: str = "host"  # the host's, which tensor parallel workers share; or a size
 
 
 class ServerTimes(NamedTuple):
-    """What a server says of its own work on a request, in seconds. None: not told."""
+    """A server's own times of a request, in seconds."""
 
     queue_s: float | None = None
     prefill_s: float | None = None
@@ -174,16 +124,12 @@ class ServerTimes(NamedTuple):
 
 
 class NativeEvent(NamedTuple):
-    """One event of a native route. kind: 2 for an answer token, 1 for a reasoning token, 0 for none.
+    """One event of a native route; the last one of a response is ended, and has what the server says of the whole."""
 
-    ended: the last one of a response; then finish_reason, token counts and times as the server gives them. done: it is
-    the format's own end.
-    """
-
-    kind: int
+    kind: int  # 2 for an answer token, 1 for a reasoning token, 0 for none
     text: str | None = None
     ended: bool = False
-    done: bool = False
+    done: bool = False  # the format's own end
     finish_reason: Any = None
     input_tokens: Any = None
     output_tokens: Any = None
@@ -192,14 +138,14 @@ class NativeEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """The server's own dialect. stream_path, whole_path: its route with and without streaming.
+    """The server's own protocol.
 
     body: with "$MODEL", "$MESSAGES", "$TEXT" (the messages as one prompt), "$STREAM" and "$N" (the most output tokens);
-    a field without a value goes. event_keys: one of them is in every event, and in none of another dialect.
+    a field without a value goes. event_keys: one of them is in every event, and in none of another protocol.
     """
 
     stream_path: str
-    whole_path: str
+    whole_path: str  # without streaming
     body: Mapping[str, Any]
     event_keys: tuple[str, ...]
     read: Callable[[dict[str, Any]], NativeEvent]
@@ -207,69 +153,55 @@ class Native:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One kind of server.
-
-    title: for people. ports: where it listens; the first is `serve`'s. tried: against a server or a stand-in made of
-    its source; else written from documentation. speaks: the server whose routes and fields it has, and as which it is
-    recognised.
-    info_path, info_keys: what it says of itself, and which keys of it are kept (None: all that are harmless).
-    usage_option: takes stream_options.include_usage. fixed_length: fields for exactly max_tokens ("$N") tokens.
-    cache_salt_field: a field that keys its prefix cache; cache_off_fields: fields that switch it off; cache_reset_path:
-    POST empties it. schema_fields: fields that constrain an answer to a JSON schema ("$SCHEMA"). lists_its_model:
-    /v1/models has the name to ask for. event_field: a field beside an event's choices and how it is read.
-    metrics_remedy: how its metrics page is switched on. preallocates: takes GPU memory at start, whatever the load.
-    parallel_flags: groups of flags whose product is the number of GPUs. shared_gpus: a flag with which the last group's
-    ranks share the GPUs of the others.
-    """
+    """One kind of server. What it does not have is None, and `absent` says why."""
 
     name: str
-    title: str
+    title: str  # for people
     summary: str = ""
-    ports: tuple[int, ...] = ()
-    tried: bool = True
-    speaks: str | None = None
+    ports: tuple[int, ...] = ()  # where it listens; the first is `serve`'s
+    tried: bool = True  # against a server or a stand-in made of its source; else written from documentation
+    speaks: str | None = None  # the server whose routes and fields it has, and as which it is recognised
     recognise: Recognise | None = None
     ready_path: str = "/health"
-    info_path: str | None = None
-    info_keys: tuple[str, ...] | None = None
+    info_path: str | None = None  # its version and settings
+    info_keys: tuple[str, ...] | None = None  # which of them are kept; None: all that are harmless
     native: Native | None = None
-    event_field: tuple[str, Callable[[Any], ServerTimes | None]] | None = None
-    usage_option: bool = True
-    fixed_length: Mapping[str, Any] = field(default_factory=dict)
-    cache_salt_field: str | None = None
+    event_field: tuple[str, Callable[[Any], ServerTimes | None]] | None = None  # beside an event's choices
+    usage_option: bool = True  # takes stream_options.include_usage
+    fixed_length: Mapping[str, Any] = field(default_factory=dict)  # fields for exactly max_tokens ("$N") tokens
+    cache_salt_field: str | None = None  # keys its prefix cache
     cache_off_fields: Mapping[str, Any] = field(default_factory=dict)
-    cache_reset_path: str | None = None
-    schema_fields: Mapping[str, Any] | None = field(default_factory=lambda: JSON_SCHEMA)
-    lists_its_model: bool = True
+    cache_reset_path: str | None = None  # POST empties the cache
+    schema_fields: Mapping[str, Any] | None = field(  # constrain an answer to a JSON schema
+        default_factory=lambda: {
+            "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": "$SCHEMA"}}
+        }
+    )
+    lists_its_model: bool = True  # /v1/models has the name to ask for
     metrics_path: str | None = "/metrics"
     metrics: Metrics | None = None
-    metrics_remedy: str = "--metrics-url, if elsewhere"
+    metrics_remedy: str = "--metrics-url, if elsewhere"  # how its metrics page is switched on
     limits: Limits | None = None
-    preallocates: bool = False
+    preallocates: bool = False  # takes GPU memory at start, whatever the load
     local: Local | None = None
     docker: Container | None = None
-    parallel_flags: tuple[tuple[str, ...], ...] | None = None
-    shared_gpus: str | None = None
+    parallel_flags: tuple[str, ...] | None = None  # each by all its names; the product of their values is the GPUs
+    shared_gpus: str | None = None  # with this flag the ranks of the last of them share the GPUs of the others
     examples: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
 
     def gpus(self, args: Sequence[str]) -> int | None:
         """How many GPUs the arguments spread the model over; None where they do not say."""
         groups = (self.parallel_flags or ())[: -1 if self.shared_gpus in args else None]
-        sizes = [next((value for flag in group if (value := argument(args, flag))), "") for group in groups]
+        sizes = [next((value for flag in group.split() if (value := argument(args, flag))), "") for group in groups]
         known = [max(int(size), 1) for size in sizes if size.isdecimal() and len(size) < 10]
         return prod(known) if known else None
 
 
 def argument(args: Sequence[str], flag: str | None) -> str | None:
     """The last value of `--flag value` or `--flag=value` in `args`; None without it, "" if nothing follows it."""
-    found = None
-    for word, following in pairwise([*args, ""]) if flag else ():
-        if word == flag:
-            found = following
-        elif word.startswith(f"{flag}=") and word.startswith("--"):
-            found = word[len(f"{flag}=") :]
-    return found
+    words = [part for word in args for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    return next((value for word, value in reversed([*pairwise([*words, ""])]) if word == flag), None)
 
 
 def fill(words: str, **values: str | None) -> list[str]:
@@ -284,13 +216,9 @@ def fill(words: str, **values: str | None) -> list[str]:
     return filled
 
 
-_MAX_COUNT = 2**31  # a token count beyond it is nonsense, and no int32
-_MAX_S = 1e6
-
-
 def count(value: Any) -> int | None:
-    """A token count as a server gives it, None if it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
+    """A token count as a server gives it; None if it is none, or would not fit into an int32."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
 def seconds(value: Any, per_s: float) -> float | None:
@@ -298,4 +226,4 @@ def seconds(value: Any, per_s: float) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     # compared before it is divided: an integer of hundreds of digits would not fit into a float
-    return value / per_s if 0 <= value <= _MAX_S * per_s else None
+    return value / per_s if 0 <= value <= 1e6 * per_s else None

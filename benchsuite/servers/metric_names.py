@@ -12,26 +12,26 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from benchsuite.redact import masked
 from benchsuite.servers import SERVERS
-from benchsuite.servers.base import Metrics, MetricSource
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?=[{ \t])")
+_SELECTOR = re.compile(r'([\w:]+)(?:\{(\w+)="(.*?)"\})?')  # a name, and the label that its samples must carry
 
-FAMILIES: dict[str, Metrics] = {name: server.metrics for name, server in SERVERS.items() if server.metrics}
+# server -> figure -> alternatives -> the (name, label, value) that are added up
+FAMILIES = {
+    name: {
+        figure: [_SELECTOR.findall(total) for total in expression.split(" or ")]
+        for figure, expression in server.metrics.items()
+    }
+    for name, server in SERVERS.items()
+    if server.metrics
+}
 WANTED = frozenset(
-    name for family in FAMILIES.values() for sources in family.values() for source in sources for name in source.names
+    name for family in FAMILIES.values() for totals in family.values() for total in totals for name, _, _ in total
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One sample. value: NaN and infinities are None, for they measure nothing."""
-
-    name: str
-    labels: dict[str, str]
-    value: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class Page:
     odd: the first wanted line that could not be read, None if all could.
     """
 
-    readings: tuple[Reading, ...]
+    samples: tuple[Sample, ...]
     n_named: int
     odd: str | None = None
 
 
 def parse_page(text: str, wanted: Container[str]) -> Page:
     """The samples in `text` whose name is in `wanted`. Timestamps and exemplars are left out."""
-    found: list[Reading] = []
+    samples: list[Sample] = []
     n_named, odd = 0, None
     for line in text.split("\n"):
         name = _NAME.match(line)
@@ -58,14 +58,10 @@ def parse_page(text: str, wanted: Container[str]) -> Page:
         if name.group() in wanted:
             try:
                 (family,) = text_string_to_metric_families(line)
-                found += [Reading(sample.name, sample.labels, _finite(sample.value)) for sample in family.samples]
+                samples += family.samples
             except (ValueError, IndexError, KeyError, OverflowError):
                 odd = odd or masked(line)[:120]
-    return Page(tuple(found), n_named, odd)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return Page(tuple(samples), n_named, odd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +79,24 @@ class ServerReading:
 def read_server_page(text: str) -> ServerReading:
     """The figures in a server's /metrics. Raises nothing: text that is no such page has no figures."""
     page = parse_page(text, WANTED)
-    known: dict[str, dict[str, float]] = {}
-    for family, table in FAMILIES.items():
-        values = {field: [_value(page, source) for source in sources] for field, sources in table.items()}
-        first = {field: next((v for v in each if v is not None), None) for field, each in values.items()}
-        known[family] = {field: value for field, value in first.items() if value is not None}
+    known: dict[str, dict[str, float]] = {name: {} for name in FAMILIES}
+    for name, family in FAMILIES.items():
+        for figure, totals in family.items():
+            values = (_total(page, total, mean=figure.endswith("_ratio")) for total in totals)
+            if (value := next((value for value in values if value is not None), None)) is not None:
+                known[name][figure] = value
     # a gateway may pass on a few names of another family; the page is of the one it says most of
-    family = max(known, key=lambda name: len(known[name]))
-    return ServerReading(family if known[family] else None, known[family], page.n_named, page.odd)
+    best = max(known, key=lambda name: len(known[name]))
+    return ServerReading(best if known[best] else None, known[best], page.n_named, page.odd)
 
 
-def _value(page: Page, source: MetricSource) -> float | None:
+def _total(page: Page, selectors: list[tuple[str, str, str]], *, mean: bool) -> float | None:
     total = 0.0
-    for name in source.names:
-        own = [
-            reading.value
-            for reading in page.readings
-            if reading.name == name and all(reading.labels.get(key) == text for key, text in source.labels)
-        ]
-        values = [value for value in own if value is not None]
+    for name, label, text in selectors:
+        chosen = [s.value for s in page.samples if s.name == name and (not label or s.labels.get(label) == text)]
+        values = [value for value in chosen if math.isfinite(value)]  # NaN and infinities measure nothing
         # one engine's NaN makes a sum of the others wrong; a mean of the others is still theirs
-        if not values or (len(values) < len(own) and source.fold == "sum"):
+        if not values or (len(values) < len(chosen) and not mean):
             return None
-        total += fmean(values) if source.fold == "mean" else sum(values)
+        total += fmean(values) if mean else sum(values)
     return total

@@ -11,7 +11,9 @@ SIMULATOR = Server(
     speaks="vllm",
     recognise=Recognise(owned_by="benchsuite"),
     local=Local(
-        words="--model {model} --port {port} --until-stdin-closes",
+        module="benchsuite",
+        words="serve simulator --model {model} --port {port} --until-stdin-closes",
+        default_name="simulator",
         needs_model=False,
         embedded=True,
         ready_timeout_s=60.0,

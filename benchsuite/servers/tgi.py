@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchsuite.servers.base import Container, Limits, Local, Native, NativeEvent, Recognise, Server, histogram, metric
+from benchsuite.servers.base import Container, Limits, Local, Native, NativeEvent, Recognise, Server, histogram
 
 # without details TGI says neither how many tokens there were nor why they ended
 _BODY = {"inputs": "$TEXT", "parameters": {"details": True, "do_sample": False, "max_new_tokens": "$N"}}
@@ -13,13 +13,13 @@ _BODY = {"inputs": "$TEXT", "parameters": {"details": True, "do_sample": False, 
 def _read(event: dict[str, Any]) -> NativeEvent:
     """An event of /generate_stream, or the whole response of /generate. A special token (end of text) is no answer."""
     token, text, details = event.get("token"), event.get("generated_text"), event.get("details")
-    told = details if isinstance(details, dict) else {}
     ended = isinstance(details, dict) or isinstance(text, str)
     if isinstance(token, dict):
         text = "" if token.get("special") is True else token.get("text")
     answer = text if isinstance(text, str) and text else None
-    usage = told.get("input_length"), told.get("generated_tokens")
-    return NativeEvent(2 if answer else 0, answer, ended, False, told.get("finish_reason"), *usage)
+    details = details if isinstance(details, dict) else {}
+    facts = (details.get(key) for key in ("finish_reason", "input_length", "generated_tokens"))
+    return NativeEvent(2 if answer else 0, answer, ended, False, *facts)
 
 
 TGI = Server(
@@ -32,24 +32,23 @@ TGI = Server(
     schema_fields={"response_format": {"type": "json", "value": "$SCHEMA"}},
     lists_its_model=False,
     metrics={
-        "running": metric("tgi_batch_current_size"),
-        "waiting": metric("tgi_queue_size"),
-        "prompt_tokens": metric("tgi_request_input_length_sum"),
-        "generated_tokens": metric("tgi_request_generated_tokens_sum"),
-        "requests_done": metric("tgi_request_success"),
+        "running": "tgi_batch_current_size",
+        "waiting": "tgi_queue_size",
+        "prompt_tokens": "tgi_request_input_length_sum",
+        "generated_tokens": "tgi_request_generated_tokens_sum",
+        "requests_done": "tgi_request_success",
         **histogram("queue", "tgi_request_queue_duration"),
         # of a batch, not of a request: the counts tell whether they are the same
-        **histogram("prefill", "tgi_batch_inference_duration", method="prefill"),
+        **histogram("prefill", "tgi_batch_inference_duration", labels='{method="prefill"}'),
         # a decode step gives every running request one token
-        **histogram("itl", "tgi_batch_inference_duration", method="decode"),
+        **histogram("itl", "tgi_batch_inference_duration", labels='{method="decode"}'),
         **histogram("e2e", "tgi_request_duration"),
     },
     limits=Limits(
         concurrent_requests=("/info max_concurrent_requests",),
         context_tokens=("/info max_total_tokens",),
         input_tokens=("/info max_input_tokens", "/info max_input_length"),
-        slots="max_concurrent_requests",
-        raise_slots="--max-concurrent-requests {n}",
+        slots="--max-concurrent-requests",
         refuses=True,
         too_long="refuses such requests; lower --max-output-tokens or raise --max-total-tokens",
     ),
@@ -68,6 +67,6 @@ TGI = Server(
         volumes={"tgi": "/data"},
         shared_memory="1g",  # NCCL, where peers cannot reach each other's memory
     ),
-    parallel_flags=(("--num-shard",),),
+    parallel_flags=("--num-shard",),
     examples=("tgi Qwen/Qwen3-0.6B --docker -- --max-concurrent-requests 256",),
 )

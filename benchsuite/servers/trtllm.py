@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchsuite.servers.base import Container, Limits, Local, Recognise, Server, histograms, metric, total
+from benchsuite.servers.base import Container, Limits, Local, Recognise, Server, vllm_metrics
 
 TRTLLM = Server(
     name="trtllm",
@@ -15,23 +15,17 @@ TRTLLM = Server(
     cache_salt_field="cache_salt",
     metrics_path="/prometheus/metrics",  # its /metrics is JSON, and empties a queue when it is read
     metrics={
-        "running": metric("trtllm_num_requests_running"),
-        "waiting": metric("trtllm_num_requests_waiting"),
-        "kv_cache_ratio": metric("trtllm_kv_cache_utilization", fold="mean"),
+        **vllm_metrics("trtllm_"),
+        "kv_cache_ratio": "trtllm_kv_cache_utilization",
         # in blocks
-        "prefix_cache_hits": metric("trtllm_kv_cache_reused_blocks_total"),
-        "prefix_cache_queries": total("trtllm_kv_cache_reused_blocks_total", "trtllm_kv_cache_missed_blocks_total"),
-        "prompt_tokens": metric("trtllm_prompt_tokens_total"),
-        "generated_tokens": metric("trtllm_generation_tokens_total"),
-        "requests_done": metric("trtllm_request_success_total"),
-        **histograms("trtllm_"),
+        "prefix_cache_hits": "trtllm_kv_cache_reused_blocks_total",
+        "prefix_cache_queries": "trtllm_kv_cache_reused_blocks_total + trtllm_kv_cache_missed_blocks_total",
     },
     metrics_remedy="start it with --config FILE: return_perf_metrics: true, and enable_iter_perf_stats: true",
     limits=Limits(
         concurrent_requests=("--max_batch_size",),
         context_tokens=("--max_seq_len",),
-        slots="max_batch_size",
-        raise_slots="--max_batch_size {n}",
+        slots="--max_batch_size",
         too_long="refuses such requests; lower --max-output-tokens or raise --max_seq_len",
     ),
     preallocates=True,
@@ -40,13 +34,11 @@ TRTLLM = Server(
         words="{model} --host {host} --port {port}",
         install="see nvidia.github.io/TensorRT-LLM, Installation; or --docker",
         name_flag="--served_model_name",
-        key_variables="HF_TOKEN",
     ),
     docker=Container(
         image="nvcr.io/nvidia/tensorrt-llm/release:1.2.1",
-        port=8000,
         command="trtllm-serve {model} --host 0.0.0.0 --port 8000",
     ),
-    parallel_flags=(("--tp_size",), ("--pp_size",), ("--cp_size",)),
+    parallel_flags=("--tp_size", "--pp_size", "--cp_size"),
     examples=("trtllm Qwen/Qwen3-0.6B --docker -- --max_batch_size 64",),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchsuite.servers.base import Container, Limits, Local, Recognise, Server, histograms, metric
+from benchsuite.servers.base import Container, Limits, Local, Recognise, Server, vllm_metrics
 
 VLLM = Server(
     name="vllm",
@@ -14,23 +14,17 @@ VLLM = Server(
     cache_salt_field="cache_salt",
     cache_reset_path="/reset_prefix_cache",  # only with VLLM_SERVER_DEV_MODE=1
     metrics={
-        "running": metric("vllm:num_requests_running"),
-        "waiting": metric("vllm:num_requests_waiting"),
-        "kv_cache_ratio": metric("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", fold="mean"),
-        "prefix_cache_hits": metric("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
-        "prefix_cache_queries": metric("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
-        "preemptions": metric("vllm:num_preemptions_total"),
-        "prompt_tokens": metric("vllm:prompt_tokens_total"),
-        "generated_tokens": metric("vllm:generation_tokens_total"),
-        "requests_done": metric("vllm:request_success_total"),
-        **histograms("vllm:"),
+        **vllm_metrics("vllm:"),
+        "kv_cache_ratio": "vllm:kv_cache_usage_perc or vllm:gpu_cache_usage_perc",
+        "prefix_cache_hits": "vllm:prefix_cache_hits_total or vllm:gpu_prefix_cache_hits_total",
+        "prefix_cache_queries": "vllm:prefix_cache_queries_total or vllm:gpu_prefix_cache_queries_total",
+        "preemptions": "vllm:num_preemptions_total",
     },
     limits=Limits(
         concurrent_requests=("--max-num-seqs",),
         context_tokens=("/v1/models data {model} max_model_len",),
-        slots="max_num_seqs",
+        slots="--max-num-seqs",
         default_slots=256,  # the smallest on GPUs; large ones get 1024
-        raise_slots="--max-num-seqs {n}",
         too_long="refuses such requests; lower --max-output-tokens or raise --max-model-len",
     ),
     preallocates=True,
@@ -40,22 +34,16 @@ VLLM = Server(
         module="vllm.entrypoints.openai.api_server",
         module_words="--model {model} --host {host} --port {port}",
         package="vllm",
-        install="pip install vllm in an environment of its own and name it with --python; or --docker",
         name_flag="--served-model-name",
         quantization_flags=("--quantization", "-q"),
         key_variables="VLLM_API_KEY or HF_TOKEN",
     ),
     docker=Container(
         image="vllm/vllm-openai:v0.32.0",
-        port=8000,
         command="--model {model}",
         environment=("HF_TOKEN", "VLLM_NO_USAGE_STATS=1"),
         volumes={"huggingface": "/root/.cache/huggingface", "vllm": "/root/.cache/vllm"},  # weights, compiled graphs
     ),
-    parallel_flags=(
-        ("--tensor-parallel-size", "-tp"),
-        ("--pipeline-parallel-size", "-pp"),
-        ("--data-parallel-size", "-dp"),
-    ),
+    parallel_flags=("--tensor-parallel-size -tp", "--pipeline-parallel-size -pp", "--data-parallel-size -dp"),
     examples=("vllm Qwen/Qwen3-0.6B", "vllm Qwen/Qwen3-0.6B --docker --port 8001 -- --max-num-seqs 64"),
 )

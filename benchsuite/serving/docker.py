@@ -19,7 +19,7 @@ from typing import Any
 from benchsuite.errors import EngineError
 from benchsuite.servers.base import fill
 from benchsuite.serving.launch_plan import LaunchPlan
-from benchsuite.serving.process import LOOPBACK, LaunchedServer, running_server, visible_gpus
+from benchsuite.serving.process import LOOPBACK, LaunchedServer, running_server
 
 SERVICE = "server"
 _STOP_TIMEOUT_S = 60.0  # the containers have 30 s of it
@@ -55,7 +55,7 @@ def running_containers(
         )
         container = _output([*compose, "ps", "-q", SERVICE]) or ""
         facts = _container_facts(docker, container.split("\n")[0].strip())
-        yield LaunchedServer(base_url, plan.served_name, None, process, name=plan.engine, gpus=visible_gpus(), **facts)
+        yield LaunchedServer(base_url, plan.served_name, None, process, name=plan.engine, **facts)
 
 
 def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:
@@ -65,14 +65,15 @@ def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:
     """
     box = plan.server.docker
     assert box is not None, plan.engine
+    port_inside = box.port or plan.server.ports[0]
     command = [*fill(box.command, model=plan.model), *plan.arguments]
-    health = box.health or ("python3", "-c", _HEALTH.format(port=box.port, path=plan.server.ready_path))
+    health = box.health or ("python3", "-c", _HEALTH.format(port=port_inside, path=plan.server.ready_path))
     gpu = {"driver": "nvidia", "count": _gpu_count(plan), "capabilities": ["gpu"]}
     service = {
         "image": plan.image or box.image,
         # a $ would be a variable to Compose
         **({"command": [word.replace("$", "$$") for word in command]} if command else {}),
-        "ports": [f"{LOOPBACK}:{port}:{box.port}"],
+        "ports": [f"{LOOPBACK}:{port}:{port_inside}"],
         "environment": _environment(plan, box.environment),
         "volumes": [f"{name}:{path}" for name, path in box.volumes.items()],
         **({"ipc": "host"} if box.shared_memory == "host" else {"shm_size": box.shared_memory}),
@@ -82,7 +83,7 @@ def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:
             "interval": "10s",
             "timeout": "10s",
             "retries": 3,
-            "start_period": f"{box.start_period_s}s",  # weights are downloaded before it answers
+            "start_period": f"{plan.local.ready_timeout_s:g}s",  # weights are downloaded before it answers
         },
         "stop_grace_period": "30s",
     }

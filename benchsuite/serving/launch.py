@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +14,9 @@ from pathlib import Path
 from benchsuite import __version__
 from benchsuite.errors import EngineError
 from benchsuite.redact import masked_bytes
-from benchsuite.servers.base import ModelStore
 from benchsuite.serving.docker import running_containers
 from benchsuite.serving.launch_plan import LaunchPlan, check_plan, local_command
-from benchsuite.serving.llamacpp import llamacpp
-from benchsuite.serving.process import (
-    LOOPBACK,
-    LaunchedServer,
-    free_port,
-    require_free_port,
-    running_server,
-    visible_gpus,
-)
+from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port, running_server
 from benchsuite.serving.tiny_model import cache_dir
 from benchsuite.telemetry.http import ask_json, post_json_lines
 
@@ -52,23 +43,11 @@ def launched(
     Raises InputError (the plan), EngineError (not installed, died, not ready in time; with the end of its log).
     """
     check_plan(plan)
-    if plan.port is None:
-        port = free_port()
-    else:
-        port = plan.port
+    port = plan.port or free_port()
+    if plan.port is not None:
         require_free_port(port)
-    log_path = log_path if log_path is not None else _new_log(plan.engine)
-    ready_timeout_s = ready_timeout_s or plan.local.ready_timeout_s
-    with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(_started(plan, port, log_path, ready_timeout_s, on_wait))
-        except EngineError as error:
-            if error.hint is None and log_path.exists():
-                hint = f"the whole log is {log_path}"
-                raise EngineError(
-                    error.what, where=error.where, given=error.given, expected=error.expected, hint=hint
-                ) from error
-            raise
+    log_path = log_path or _new_log(plan.engine)
+    with _started(plan, port, log_path, ready_timeout_s or plan.local.ready_timeout_s, on_wait) as server:
         yield replace(server, plan=replace(plan, port=None).text)
 
 
@@ -81,7 +60,7 @@ def keep_log(server: LaunchedServer, folder: Path) -> Path | None:
     names = (LOG_NAME, *(f"serve-{number}.log" for number in range(2, 1000)))
     free = next((folder / name for name in names if not (folder / name).exists()), folder / LOG_NAME)
     try:
-        with server.log_path.open("rb") as log, free.open("wb") as copy:
+        with server.process.log_path.open("rb") as log, free.open("wb") as copy:
             copy.writelines(map(masked_bytes, log))
         return free
     except OSError:
@@ -92,20 +71,12 @@ def keep_log(server: LaunchedServer, folder: Path) -> Path | None:
 def _started(
     plan: LaunchPlan, port: int, log_path: Path, ready_timeout_s: float, on_wait: Callable[[str], None]
 ) -> Iterator[LaunchedServer]:
-    if plan.engine == "llamacpp":
-        settings = {"context_tokens" if name == "ctx" else name: value for name, value in plan.settings.items()}
-        model = plan.model or settings.pop("model", None)
-        settings |= {"model": Path(model) if model else None, "port": port, "log_path": log_path}
-        with llamacpp(**settings, ready_timeout_s=ready_timeout_s) as server:
-            yield server
-        return
     if plan.how == "docker":
         with running_containers(plan, port, log_path, ready_timeout_s, on_wait) as server:
             yield _described(plan, server, None, on_wait)
         return
     command = local_command(plan, port)
     base_url = f"http://{LOOPBACK}:{port}"
-    name = plan.served_name or (plan.engine if plan.local.embedded else None)
     with running_server(
         command.words,
         ready_url=base_url + plan.server.ready_path,
@@ -116,7 +87,8 @@ def _started(
         guarded=not plan.local.embedded,  # which ends with its standard input by itself
         on_wait=on_wait,
     ) as process:
-        server = LaunchedServer(base_url, name, None, process, name=plan.engine, gpus=visible_gpus())
+        name = plan.served_name or plan.local.default_name
+        server = LaunchedServer(base_url, name, None, process, name=plan.engine)
         yield _described(plan, server, command.python, on_wait)
 
 
@@ -124,20 +96,24 @@ def _described(
     plan: LaunchPlan, server: LaunchedServer, python: str | None, on_wait: Callable[[str], None]
 ) -> LaunchedServer:
     """The server with its model loaded and what it says of itself."""
-    path, store, quantisation = plan.server.info_path, plan.local.models, plan.quantisation
+    path, routes, quantization = plan.server.info_path, plan.local.model_routes, plan.quantization
     info = (ask_json(server.base_url, path) if path else None) or {}
-    version = __version__ if plan.local.embedded else info.get("version") or _package_version(plan, python)
-    if store is not None and plan.model:
-        load_model(store, server.base_url, plan.model, on_wait)
-        quantisation = _stored_quantisation(store, server.base_url, plan.model)
-    return replace(server, version=f"{plan.engine} {version}" if version else None, quantisation=quantisation)
+    version = f"{plan.engine} {info['version']}" if info.get("version") else _package_version(plan, python)
+    if routes is not None and plan.model:
+        load_model(routes, server.base_url, plan.model, on_wait)
+        with contextlib.suppress(OSError, StopIteration):
+            reply = next(post_json_lines(server.base_url, routes["show"], {"model": plan.model}, timeout_s=10.0))
+            details = reply.get("details")
+            quantization = details.get("quantization_level") if isinstance(details, dict) else None  # such as Q4_K_M
+    return replace(server, version=version, quantization=quantization)
 
 
 def _package_version(plan: LaunchPlan, python: str | None) -> str | None:
     """Of the Python package that the interpreter has; None where it cannot say."""
-    if python is None or plan.local.package is None:
-        return None
-    program = f"import importlib.metadata as m; print(m.version({plan.local.package!r}))"
+    package = (plan.local.package or "").partition("[")[0]
+    if not package or python is None:
+        return f"{plan.engine} {__version__}" if plan.local.embedded else None
+    program = f"import importlib.metadata as m; print({package!r}, m.version({package!r}))"
     try:
         done = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -145,13 +121,14 @@ def _package_version(plan: LaunchPlan, python: str | None) -> str | None:
     return done.stdout.strip() or None
 
 
-def load_model(store: ModelStore, base_url: str, model: str, on_wait: Callable[[str], None]) -> None:
+def load_model(routes: Mapping[str, str], base_url: str, model: str, on_wait: Callable[[str], None]) -> None:
     """Pull `model` unless it is there, and load it for good, so that no request pays for it. Raises EngineError."""
-    listed = ask_json(base_url, store.list_path) or {}
+    listed = ask_json(base_url, routes["list"]) or {}
     names = {str(entry.get("name")) for entry in listed.get("models") or () if isinstance(entry, dict)}
-    load = ("load", store.load_path, {"model": model, "keep_alive": -1, "stream": False})
-    pull = ("pull", store.pull_path, {"model": model, "stream": True})
-    for verb, path, body in [load] if {model, f"{model}:latest"} & names else [pull, load]:
+    load = ("load", {"model": model, "keep_alive": -1, "stream": False})
+    pull = ("pull", {"model": model, "stream": True})
+    for verb, body in [load] if {model, f"{model}:latest"} & names else [pull, load]:
+        path = routes[verb]
         on_wait(f"{verb}ing {model}")
         failed, reported_s = f"the server cannot {verb} {model}", time.monotonic()
         try:
@@ -165,16 +142,6 @@ def load_model(store: ModelStore, base_url: str, model: str, on_wait: Callable[[
                     on_wait(f"{line['status']}{share}")
         except OSError as error:
             raise EngineError(failed, where=base_url + path, given=str(error)) from error
-
-
-def _stored_quantisation(store: ModelStore, base_url: str, model: str) -> str | None:
-    """Such as Q4_K_M; None where the server does not say."""
-    with contextlib.suppress(OSError):
-        for line in post_json_lines(base_url, store.show_path, {"model": model}, timeout_s=10.0):
-            details = line.get("details")
-            level = details.get("quantization_level") if isinstance(details, dict) else None
-            return str(level) if level else None
-    return None
 
 
 def _new_log(engine: str) -> Path:

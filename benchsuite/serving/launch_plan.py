@@ -52,7 +52,7 @@ class LaunchPlan:
         return self.server.local
 
     @property
-    def quantisation(self) -> str | None:
+    def quantization(self) -> str | None:
         """As the arguments ask for it; None where they do not."""
         return next((found for flag in self.local.quantization_flags if (found := argument(self.args, flag))), None)
 
@@ -217,8 +217,8 @@ class LocalCommand(NamedTuple):
 def local_command(plan: LaunchPlan, port: int) -> LocalCommand:
     """How the server of `plan` is started on `port` here. Raises EngineError: not installed."""
     local = plan.local
-    ours = [sys.executable, "-m", "benchsuite", "serve", plan.engine]
-    program, python = (ours, None) if local.embedded else _program(plan)
+    ours = [sys.executable, "-m", local.module or ""]
+    program, python = (ours, sys.executable) if local.embedded else _program(plan)
     words = local.module_words if local.module_words and "-m" in program else local.words
     host = LOOPBACK if argument(plan.args, local.flag_of("{host}")) is None else None
     added = [flag for flag, opposites in local.added.items() if not {flag, *opposites} & set(plan.args)]
@@ -252,5 +252,7 @@ def _program(plan: LaunchPlan) -> tuple[list[str], str | None]:
         f"{plan.engine} is not installed here",
         where=f"PATH, {sys.executable}, ${variable}" if local.module else "PATH",
         expected=f"the program {local.program}" + (", or an interpreter that has it" if local.module else ""),
-        hint=local.install,
+        hint=local.install
+        or f"pip install {local.package!r} in an environment of its own and name it with --python"
+        + ("; or --docker" if plan.server.docker else ""),
     )

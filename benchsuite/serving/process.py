@@ -42,26 +42,13 @@ class ServerProcess:
 
     command: tuple[str, ...]
     log_path: Path
-    _child: subprocess.Popen[bytes]
+    child: subprocess.Popen[bytes]  # the server or its guard; it leads its own process group
 
-    @property
-    def pid(self) -> int:
-        """The process id of the child, which leads its own process group."""
-        return self._child.pid
-
-    def exit_code(self) -> int | None:
-        """None while it runs; minus the signal's number if a signal ended it."""
-        return self._child.poll()
-
-    def wait(self) -> int:
-        """Block until it ends by itself; returns its exit code."""
-        return self._child.wait()
-
-    def ended_within(self, timeout_s: float) -> bool:
-        """Whether it ended, waiting for that at most so long."""
+    def exit_code(self, wait_s: float = 0.0) -> int | None:
+        """None while it runs, waiting at most so long for its end; minus the signal's number if a signal ended it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(timeout_s)
-        return self._child.poll() is not None
+            self.child.wait(wait_s)
+        return self.child.poll()
 
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
         """The last lines of what it wrote; empty if nothing."""
@@ -74,12 +61,13 @@ class ServerProcess:
         return "\n".join(text.splitlines()[-lines:])
 
     def died(self, what: str) -> EngineError:
-        """An EngineError saying `what`, with the exit code, the command and the end of the log."""
+        """An EngineError with the exit code, the command and the end of the log."""
         tail = self.log_tail().replace("\n", "\n    ")
         return EngineError(
             what,
             where=" ".join(without_secrets(self.command)),
             given=f"exit code {self.exit_code()}; the end of its log:\n    {tail or '(it wrote nothing)'}",
+            hint=f"the whole log is {self.log_path}",
         )
 
 
@@ -87,9 +75,8 @@ class ServerProcess:
 class LaunchedServer:
     """A server that is ready. base_url: without /v1. model: its name in requests. version: of the engine.
 
-    name: of the engine. plan: what was asked for, as `parse_serve` reads it, without the port. gpus: ids as
-    CUDA_VISIBLE_DEVICES gives them; None where it does not. container_pid: on this host, of a container.
-    Whatever is not known is None.
+    name: of the engine. plan: what was asked for, as `parse_serve` reads it, without the port. container_pid: on this
+    host, of a container. Whatever is not known is None.
     """
 
     base_url: str
@@ -100,21 +87,15 @@ class LaunchedServer:
     plan: str | None = None
     image: str | None = None
     image_digest: str | None = None
-    quantisation: str | None = None
-    gpus: tuple[str, ...] | None = None
+    quantization: str | None = None
     container_pid: int | None = None
-
-    @property
-    def pid(self) -> int:
-        """The process id of what was started: the server, or its guard."""
-        return self.process.pid
 
     def pids(self) -> tuple[int, ...]:
         """The server's processes on this machine: what was started, its container's, and all their descendants."""
         import psutil  # type: ignore[import-untyped]
 
         found: dict[int, None] = {}
-        for pid in (self.process.pid, self.container_pid):
+        for pid in (self.process.child.pid, self.container_pid):
             if pid:
                 with contextlib.suppress(psutil.Error):
                     process = psutil.Process(pid)
@@ -122,24 +103,20 @@ class LaunchedServer:
         return tuple(found)
 
     def facts(self) -> dict[str, Any]:
-        """What was started, for the manifest (`served`), without keys and tokens. None: not known."""
+        """What was started, for the manifest, without keys and tokens. gpus: as CUDA_VISIBLE_DEVICES names them."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # the server inherits it
         return {
             "engine": self.name,
             "plan": self.plan and shlex.join(without_secrets(shlex.split(self.plan))),
             "version": self.version,
             "command": without_secrets(self.process.command),
-            "pid": self.process.pid,
+            "pid": self.process.child.pid,
             "image": self.image,
             "image_digest": self.image_digest,
             "model": self.model,
-            "quantisation": self.quantisation,
-            "gpus": None if self.gpus is None else list(self.gpus),
+            "quantization": self.quantization,
+            "gpus": None if visible is None else [word.strip() for word in visible.split(",") if word.strip()],
         }
-
-    @property
-    def log_path(self) -> Path:
-        """What the server writes; gone after it stopped unless the caller chose the path."""
-        return self.process.log_path
 
 
 @contextlib.contextmanager
@@ -205,12 +182,6 @@ def free_port() -> int:
         return port
 
 
-def visible_gpus() -> tuple[str, ...] | None:
-    """The ids in CUDA_VISIBLE_DEVICES, which a server that we start inherits; None where it is not set."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if named is None else tuple(word.strip() for word in named.split(",") if word.strip())
-
-
 def require_free_port(port: int) -> None:
     """Raises EngineError if `port` of 127.0.0.1 is taken: its owner would answer in our server's place."""
     with socket.socket() as probe:
@@ -224,37 +195,24 @@ def require_free_port(port: int) -> None:
 
 
 def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait: Callable[[str], None] | None) -> None:
+    from benchsuite.telemetry.http import bounded_client, is_up
+
     began_s = reported_s = time.monotonic()
     poll_s = _POLL_S
-    while not _answers(url):
-        now_s = time.monotonic()
-        if server.exit_code() is not None:
-            raise server.died("the server ended before it was ready")
-        if now_s - began_s > timeout_s:
-            raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
-        if on_wait is not None and now_s - reported_s >= _REPORT_EVERY_S:
-            reported_s = now_s
-            on_wait(f"{now_s - began_s:.0f} s: {server.log_tail(1).strip() or '(its log is empty)'}")
-        time.sleep(poll_s)
-        poll_s = min(0.5, poll_s * 1.05)  # an embedded engine is there in 0.2 s, a big model in minutes
+    with bounded_client(timeout_s=2.0) as client:
+        while not is_up(client, url):
+            now_s = time.monotonic()
+            if server.exit_code() is not None:
+                raise server.died("the server ended before it was ready")
+            if now_s - began_s > timeout_s:
+                raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
+            if on_wait is not None and now_s - reported_s >= _REPORT_EVERY_S:
+                reported_s = now_s
+                on_wait(f"{now_s - began_s:.0f} s: {server.log_tail(1).strip() or '(its log is empty)'}")
+            time.sleep(poll_s)
+            poll_s = min(0.5, poll_s * 1.05)  # an embedded engine is there in 0.2 s, a big model in minutes
     if server.exit_code() is not None:
         raise server.died(f"the server ended, and something else answers at {url}")
-
-
-def _answers(url: str) -> bool:
-    # http.client, because a proxy set in the environment must not be asked about a local server
-    import http.client
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or LOOPBACK, parts.port, timeout=2.0)
-    try:
-        connection.request("GET", parts.path or "/")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _stop(child: subprocess.Popen[bytes], timeout_s: float) -> None:

@@ -51,19 +51,19 @@ _CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_TENSORS = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
+_GGUF_KEYS = {  # GGUF's key: config.json's
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "feed_forward_length": "intermediate_size",
+    "head_count": "num_attention_heads",
+    "head_count_kv": "num_key_value_heads",
+    "key_length": "head_dim",
+    "value_length": "head_dim",
+    "rope_dimension_count": "head_dim",
+    "rope_freq_base": "rope_theta",
+    "layer_norm_rms_eps": "rms_norm_eps",
+    "vocab_size": "vocab_size",
 }
 _LIBRARIES = ("gguf", "numpy", "safetensors", "tokenizers")
 _RECIPE = ("tiny_model.py", "training_text.txt")
@@ -95,20 +95,17 @@ class TinyModelSpec:
         sizes = (self.hidden_size, self.layers, self.heads, self.kv_heads, self.intermediate_size, self.context_tokens)
         if min(sizes) < 1:
             raise SpecError("every size of the tiny model is at least 1", given=self)
-        if self.hidden_size % self.heads or self.head_size % 2:
-            raise SpecError(
-                "hidden size must be an even multiple of the number of heads",
-                given=f"hidden size {self.hidden_size}, {self.heads} heads",
-                hint="64 per head suits every engine (vLLM on CPU wants a multiple of 32)",
-            )
-        if self.heads % self.kv_heads:
-            raise SpecError("heads must be a multiple of kv heads", given=f"{self.heads} and {self.kv_heads}")
-        if self.vocab_size < SMALLEST_VOCAB:
-            raise SpecError("the vocabulary is too small", given=self.vocab_size, expected=f">= {SMALLEST_VOCAB}")
-        if not 0 <= self.seed < 2**32:
-            raise SpecError("the seed does not fit", given=self.seed, expected="0 to 2**32 - 1")
-        if self.eos_every is not None and self.eos_every <= 1:
-            raise SpecError("a mean reply length is more than 1 token", given=self.eos_every, expected="> 1, or none")
+        even = self.hidden_size % self.heads == self.head_size % 2 == 0
+        for holds, expected in (
+            # 64 per head suits every engine; vLLM on a CPU wants a multiple of 32
+            (even, "a hidden size that is an even multiple of the number of heads, such as 64 per head"),
+            (self.heads % self.kv_heads == 0, "heads that are a multiple of kv heads"),
+            (self.vocab_size >= SMALLEST_VOCAB, f"a vocabulary of at least {SMALLEST_VOCAB} tokens"),
+            (0 <= self.seed < 2**32, "a seed of 0 to 2**32 - 1"),
+            (self.eos_every is None or self.eos_every > 1, "a mean reply length of more than 1 token, or none"),
+        ):
+            if not holds:
+                raise SpecError("there is no such tiny model", given=self, expected=expected)
 
     @property
     def head_size(self) -> int:
@@ -310,21 +307,19 @@ def write_gguf(model_dir: Path, out: Path) -> Path:
     except OSError as error:
         raise EngineError("the model folder is not complete", where=str(model_dir), given=str(error)) from error
     writer = lib.GGUFWriter(out, "llama")
-    _add_architecture(writer, config)
-    _add_tokenizer(writer, config, tokenizer, template)
+    writer.add_name("tiny-llama")
+    writer.add_file_type(lib.LlamaFileType.ALL_F32)
+    for key, name in _GGUF_KEYS.items():
+        getattr(writer, f"add_{key}")(config[name])
+    _add_tokenizer(lib, writer, config, tokenizer, template)
+    names = lib.get_tensor_name_map(lib.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
     for name, tensor in weights.items():
-        stem = name.removesuffix(".weight")
-        if stem in _TENSORS:
-            gguf_name = _TENSORS[stem]
-        else:
-            _, _, layer, part = stem.split(".", 3)
-            gguf_name = f"blk.{layer}.{_TENSORS[part]}"
         if "q_proj" in name or "k_proj" in name:
             # llama.cpp rotates neighbouring rows, Hugging Face the two halves of a head: interleave them
             heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
             halves = tensor.reshape(heads, 2, -1, tensor.shape[1])
             tensor = np.ascontiguousarray(halves.swapaxes(1, 2).reshape(tensor.shape))
-        writer.add_tensor(f"{gguf_name}.weight", tensor)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -332,34 +327,15 @@ def write_gguf(model_dir: Path, out: Path) -> Path:
     return out
 
 
-def _add_architecture(writer: GGUFWriter, config: dict[str, Any]) -> None:
-    from gguf import LlamaFileType
-
-    writer.add_name("tiny-llama")
-    writer.add_file_type(LlamaFileType.ALL_F32)
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
-
-
-def _add_tokenizer(writer: GGUFWriter, config: dict[str, Any], tokenizer: dict[str, Any], template: str) -> None:
-    from gguf import TokenType
-
+def _add_tokenizer(
+    lib: Any, writer: GGUFWriter, config: dict[str, Any], tokenizer: dict[str, Any], template: str
+) -> None:
     special = {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
     tokens = [f"<|unused_{index}|>" for index in range(config["vocab_size"])]
-    types = [TokenType.UNUSED] * len(tokens)
+    types = [lib.TokenType.UNUSED] * len(tokens)
     for token, index in (tokenizer["model"]["vocab"] | special).items():
         tokens[index] = token
-        types[index] = TokenType.CONTROL if token in special else TokenType.NORMAL
+        types[index] = lib.TokenType.CONTROL if token in special else lib.TokenType.NORMAL
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")  # the split that ByteLevel(use_regex=True) makes
     writer.add_token_list(tokens)

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from statistics import median
 from typing import Any
 
@@ -88,25 +89,25 @@ def read_dcgm_page(text: str) -> DcgmPage:
     devices: dict[str, Device] = {}
     ranks: dict[tuple[str, str], int] = {}
     driver: str | None = None
-    for reading in page.readings:
-        labels = reading.labels
+    for sample in page.samples:
+        labels = sample.labels
         uuid = labels.get("UUID") or labels.get("uuid")
         if not uuid:
             continue
         driver = driver or labels.get("DCGM_FI_DRIVER_VERSION")
         card = devices.setdefault(uuid, Device(uuid, uuid, labels.get("gpu", ""), labels.get("modelName"), None))
         device = card
-        field_name, rank, factor = _FIELD_OF.get(reading.name, (None, 0, 0.0))
+        field_name, rank, factor = _FIELD_OF.get(sample.name, (None, 0, 0.0))
         if number := labels.get("GPU_I_ID"):
             name, profile = f"{uuid}/gi{number}", labels.get("GPU_I_PROFILE")
             instance = devices.setdefault(name, Device(name, uuid, card.index, card.name, profile))
             device = card if field_name in _CARD else instance
         blank = _BLANK_INT64 if field_name == "energy_j" else _BLANK
-        if field_name is None or reading.value is None or reading.value >= blank:
+        if field_name is None or not isfinite(sample.value) or sample.value >= blank:
             continue
         if rank < ranks.get((device.uuid, field_name), len(_FIELD_OF)):
             ranks[device.uuid, field_name] = rank
-            device.figures[field_name] = reading.value * factor
+            device.figures[field_name] = sample.value * factor
     cards = list(dict.fromkeys(device.card for device in devices.values()))
     ordered = sorted(devices.values(), key=lambda device: cards.index(device.card))
     split = {device.card for device in ordered if device.uuid != device.card}

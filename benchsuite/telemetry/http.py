@@ -133,6 +133,14 @@ class _BoundedTransport(httpx.HTTPTransport):
         return answer
 
 
+def is_up(client: httpx.Client, url: str) -> bool:
+    """Whether GET `url` is answered with 200."""
+    try:
+        return client.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 def ask_json(base_url: str, path: str, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
     """The JSON object at GET `path`; None where there is none."""
     try:

@@ -73,9 +73,10 @@ def _with_an_abandoned_attempt(found: Run) -> Run:
 def test_the_embedded_engine(tmp_path):
     """What llama.cpp says of each request is what its metrics grew by; it tells of no queue, so that stays empty."""
     pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
-    from benchsuite.serving.llamacpp import llamacpp
+    from benchsuite.serving.launch import launched
+    from benchsuite.serving.launch_plan import parse_serve
 
-    with llamacpp(slots=2, context_tokens=512) as engine:
+    with launched(parse_serve("llamacpp --slots 2 --ctx 512")) as engine:
         spec = spec_of(engine.base_url, [2], telemetry={"gpu": "off", "server_sample_hz": 10.0})
         _, found = run(spec, prompts(24, tokens=64), tmp_path / "run")  # long enough for samples inside
     judgement = judge_run(found)

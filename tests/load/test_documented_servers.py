@@ -13,6 +13,7 @@ from benchsuite.cli.main import main
 from benchsuite.load.doctor import check_server
 from benchsuite.load.preflight import control_client, preflight
 from benchsuite.servers import SERVERS
+from benchsuite.servers.metric_names import FAMILIES
 from benchsuite.spec_reading import load_spec, parse_spec
 from benchsuite.workload.dataset import Prompt
 
@@ -29,7 +30,7 @@ def models(owner: str) -> bytes:
 
 def metrics(family: str) -> bytes:
     """A page with the first name of every figure of a family."""
-    names = [name for sources in (SERVERS[family].metrics or {}).values() for name in sources[0].names]
+    names = [name for totals in FAMILIES[family].values() for name, _, _ in totals[0]]
     return page("".join(f"{name} 0\n" for name in names).encode(), "text/plain")
 
 

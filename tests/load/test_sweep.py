@@ -236,9 +236,10 @@ def test_run_ids(model, slug):
 def test_the_embedded_engine(tmp_path):
     """A real engine, llama.cpp, at 1, 8 and 32 users: every request once, its tokens as asked and as it counts them."""
     pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
-    from benchsuite.serving.llamacpp import llamacpp
+    from benchsuite.serving.launch import launched
+    from benchsuite.serving.launch_plan import parse_serve
 
-    with llamacpp(slots=32, context_tokens=256) as engine:
+    with launched(parse_serve("llamacpp --slots 32 --ctx 256")) as engine:
         spec = spec_of(engine.base_url, [1, 8, 32], workload={"fixed_length": True})
         result, found = run(spec, prompts(64, tokens=24), tmp_path / "run")
     assert result.complete

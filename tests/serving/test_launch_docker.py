@@ -71,7 +71,7 @@ def test_up_health_digest_down(docker: Path, monkeypatch: pytest.MonkeyPatch) ->
     facts = engine.facts()
     assert (facts["image"], facts["image_digest"]) == ("vllm/vllm-openai:v0.32.0", "vllm/vllm-openai@sha256:d16e57")
     assert facts["version"] == "vllm 0.32.0"
-    assert engine.log_path.read_text() == "server-1  | loading weights\nContainer removed\n"
+    assert engine.process.log_path.read_text() == "server-1  | loading weights\nContainer removed\n"
 
 
 def test_an_image_of_ones_own(docker: Path) -> None:

@@ -36,16 +36,16 @@ def test_vllm(fakes: Fakes, tmp_path: Path) -> None:
         "plan": "vllm org/m -- --max-num-seqs 64 --quantization fp8",
         "version": "vllm 0.32.0",
         "command": [str(fakes.bin / "vllm"), *noted["argv"]],
-        "pid": engine.pid,
+        "pid": engine.process.child.pid,
         "image": None,
         "image_digest": None,
         "model": "org/m",
-        "quantisation": "fp8",
+        "quantization": "fp8",
         "gpus": ["1", "GPU-8f3c"],
     }
-    assert ended([*noted["pids"], engine.pid])
+    assert ended([*noted["pids"], engine.process.child.pid])
     assert (tmp_path / "serve.log").read_text() == "loading weights\n"
-    assert engine.log_path.parent == tmp_path / "cache" / "benchsuite" / "logs"
+    assert engine.process.log_path.parent == tmp_path / "cache" / "benchsuite" / "logs"
 
 
 def test_an_environment_of_its_own(fakes: Fakes, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_tgi(fakes: Fakes) -> None:
         assert fakes.noted["argv"] == [
             "--model-id", "org/m", "--hostname", "127.0.0.1", "--port", port, "--quantize", "awq",
         ]  # fmt: skip
-    assert (engine.version, engine.model, engine.facts()["quantisation"]) == ("tgi 3.3.5", "org/m", "awq")
+    assert (engine.version, engine.model, engine.facts()["quantization"]) == ("tgi 3.3.5", "org/m", "awq")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_transformers(fakes: Fakes, args: str, batching: list[str]) -> None:
 
 
 def test_ollama_pulls_and_loads_what_is_not_there(fakes: Fakes) -> None:
-    """Settings and address are environment; the model is pulled, loaded for good, and its quantisation asked."""
+    """Settings and address are environment; the model is pulled, loaded for good, and its quantization asked."""
     fakes.server("ollama")
     with launched(parse_serve("ollama new --num-parallel 8")) as engine:
         address = engine.base_url.removeprefix("http://")
@@ -121,7 +121,7 @@ def test_ollama_pulls_and_loads_what_is_not_there(fakes: Fakes) -> None:
                 ["/api/generate", {"model": "new", "keep_alive": -1, "stream": False}],
                 ["/api/show", {"model": "new"}],
             ]
-    assert (engine.version, engine.facts()["quantisation"]) == ("ollama 0.34.0", "Q4_K_M")
+    assert (engine.version, engine.facts()["quantization"]) == ("ollama 0.34.0", "Q4_K_M")
 
 
 def test_ollama_pulls_nothing_that_is_there(fakes: Fakes) -> None:

@@ -68,7 +68,7 @@ def test_ollamas_settings_are_environment_variables() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "gpus", "quantisation", "name"),
+    ("text", "gpus", "quantization", "name"),
     [
         ("vllm m", None, None, "m"),
         ("vllm m --tensor-parallel-size 2 -pp 3 --quantization=fp8", 6, "fp8", "m"),
@@ -83,10 +83,10 @@ def test_ollamas_settings_are_environment_variables() -> None:
         ("simulator", None, None, None),
     ],
 )
-def test_what_the_arguments_tell(text: str, gpus: int | None, quantisation: str | None, name: str | None) -> None:
-    """GPUs, quantisation and the model's name in requests are read from the arguments, or unknown."""
+def test_what_the_arguments_tell(text: str, gpus: int | None, quantization: str | None, name: str | None) -> None:
+    """GPUs, quantization and the model's name in requests are read from the arguments, or unknown."""
     plan = parse_serve(text)
-    assert (plan.gpus, plan.quantisation, plan.served_name) == (gpus, quantisation, name)
+    assert (plan.gpus, plan.quantization, plan.served_name) == (gpus, quantization, name)
 
 
 def test_keys_never_reach_the_manifest() -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,23 @@ import psutil
 import pytest
 
 from benchsuite.errors import EngineError
-from benchsuite.serving.llamacpp import llamacpp
+from benchsuite.serving.launch import launched
+from benchsuite.serving.launch_plan import parse_serve
 from benchsuite.serving.process import LaunchedServer
 
 pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
 pytestmark = pytest.mark.engine
 
 
+def serve(words: str) -> AbstractContextManager[LaunchedServer]:
+    """The engine with these arguments."""
+    return launched(parse_serve(f"llamacpp {words}"))
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[LaunchedServer]:
     """A running engine with 4 slots."""
-    with llamacpp(slots=4, context_tokens=2048) as running:
+    with serve("--slots 4 --ctx 2048") as running:
         yield running
 
 
@@ -101,13 +108,13 @@ def test_the_engine_tells_what_it_is(engine: LaunchedServer, client: httpx.Clien
     """Model name, version and log belong to the running server."""
     assert client.get("/v1/models").json()["data"][0]["id"] == engine.model == "tiny-llama"
     assert engine.version.startswith("xllamacpp 20")
-    assert "listening on" in engine.log_path.read_text("utf-8")
+    assert "listening on" in engine.process.log_path.read_text("utf-8")
 
 
 def test_the_engine_stops_with_its_block() -> None:
     """After the block the process is gone, and it ended by itself."""
-    with llamacpp(slots=1, context_tokens=512) as running:
-        pid = running.pid
+    with serve("--slots 1 --ctx 512") as running:
+        pid = running.process.child.pid
 
     assert running.process.exit_code() == 0
     assert not psutil.pid_exists(pid)
@@ -118,23 +125,27 @@ def test_a_broken_model_ends_with_the_engines_own_words(tmp_path: Path) -> None:
     broken = tmp_path / "model.gguf"
     broken.write_bytes(b"not a model")
 
-    with pytest.raises(EngineError, match=r"(?s)ended before it was ready.*model\.gguf"), llamacpp(model=broken):
+    with (
+        pytest.raises(EngineError, match=r"(?s)ended before it was ready.*model\.gguf"),
+        launched(parse_serve(f"llamacpp {broken}")),
+    ):
         pytest.fail("the block must not run")
 
 
 def test_a_folder_without_a_gguf_is_named(tmp_path: Path) -> None:
     """A folder without model.gguf is an EngineError that says how to make one."""
-    with pytest.raises(EngineError, match="benchsuite tiny-model"), llamacpp(model=tmp_path):
+    with pytest.raises(EngineError, match="benchsuite tiny-model"), serve(str(tmp_path)):
         pytest.fail("the block must not run")
 
 
 def test_the_server_dies_with_its_parent() -> None:
     """When the process that started the engine is killed, the server ends too."""
     program = (
-        "from benchsuite.serving.llamacpp import llamacpp\n"
+        "from benchsuite.serving.launch import launched\n"
+        "from benchsuite.serving.launch_plan import parse_serve\n"
         "import signal\n"
-        "with llamacpp(slots=1, context_tokens=512) as engine:\n"
-        "    print(engine.pid, flush=True)\n"
+        "with launched(parse_serve('llamacpp --slots 1 --ctx 512')) as engine:\n"
+        "    print(engine.process.child.pid, flush=True)\n"
         "    signal.pause()\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:

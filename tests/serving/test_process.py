@@ -24,7 +24,7 @@ def test_a_server_runs_inside_the_block_and_not_after(tmp_path: Path) -> None:
     port = free_port()
     with running_server(http_command(port), ready_url=f"http://127.0.0.1:{port}/", log_path=tmp_path / "log") as server:
         assert server.exit_code() is None
-        pid = server.pid
+        pid = server.child.pid
 
     assert not psutil.pid_exists(pid)
     require_free_port(port)

@@ -134,7 +134,7 @@ def test_pages_of_nobody():
 def test_same_as_the_strict_parser():
     """On a recorded page the samples are those of prometheus_client's own walk over it."""
     strict = [s for family in text_string_to_metric_families(VLLM) for s in family.samples if s.name in WANTED]
-    found = parse_page(VLLM, WANTED).readings
+    found = parse_page(VLLM, WANTED).samples
     assert len(found) == len(strict) == 25
     assert {(r.name, *sorted(r.labels.items()), r.value) for r in found} == {
         (s.name, *sorted(s.labels.items()), s.value) for s in strict
