@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchsuite.warning_table import Finding
+
 LevelKind = Literal["concurrency", "rate"]
 
 
@@ -92,16 +94,6 @@ EMPTY = Distribution(n=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a reader must know before trusting a number: a stable code, the finding, the remedy."""
-
-    code: str
-    finding: str
-    remedy: str
-    concurrency: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SteadyWindow:
     """The part of the runs with all virtual users busy: from the N-th completion to the last send.
 
@@ -181,20 +173,6 @@ class PointSummary:
         return self.ratios["request_per_s"]
 
 
-EnergyCode = Literal[
-    "energy_window_short",
-    "energy_counter_reset",
-    "energy_counter_still",
-    "energy_power_differs",
-    "energy_no_counter",
-    "energy_whole_card",
-    "energy_constant_power",
-    "energy_idle_unknown",
-    "gpu_lost",
-    "gpu_samples_missing",
-]
-
-
 @dataclass(frozen=True, slots=True)
 class Spread:
     """A time-weighted mean over a level's windows, over its GPUs: the least, the mean and the greatest GPU."""
@@ -239,7 +217,7 @@ class PointEnergy:
     as drawn; net_j: less idle_w times the window; None where idle was not measured. mean_w: gross_j over the window, or
     the sampled power where there is no gross_j. j_per_*: over what succeeded. error_ratio: bound of gross_j's error by
     how old a reading may be at a window's edges. wall_j: gross_j times pue; electricity_usd, gco2_g: of wall_j, None
-    without a price or a carbon intensity. codes: what limits trust in the figures; Finding.code is an EnergyCode.
+    without a price or a carbon intensity. codes: what limits trust in the figures.
     """
 
     n_gpus: int

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
     "errors", "redact", "clock", "records", "metrics", "results", "slo", "spec", "spec_reading", "strict_model",
-    "matrix_spec", "servers", "manifest", "progress",
+    "matrix_spec", "servers", "manifest", "progress", "warning_table",
 )  # fmt: skip
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.request_body", "client.http", "servers",

@@ -6,7 +6,7 @@ balancer behind one base URL did is not in the rows: only the servers' own metri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchsuite.analysis.requests import Floats, as_table, levels, per_request, rows_of
-from benchsuite.results import Finding
+from benchsuite.warning_table import Finding, warn
 
 UNEVEN, SLOW = 1.2, 1.5  # most requests over their mean; an endpoint's TTFT over the others'
 SLOW_S = 0.01  # and so much longer: of a few milliseconds, half as much again is nobody's concern
@@ -117,22 +117,14 @@ def _imbalance(own: Sequence[EndpointPart]) -> float | None:
     return max(part.requests for part in own) * len(own) / whole if len(own) > 1 and whole else None
 
 
-def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) -> list[Finding]:
-    found = []
+def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) -> Iterator[Finding]:
     if imbalance is not None and imbalance > UNEVEN:
         most, least = max(own, key=lambda part: part.requests), min(own, key=lambda part: part.requests)
         uneven_users = level % len(own) != 0 and -(-level // len(own)) * len(own) / level > UNEVEN
-        found.append(
-            Finding(
-                "imbalance",
-                f"{most.endpoint} got {most.requests:,} requests and {least.endpoint} {least.requests:,}: "
-                f"{imbalance:.2f} times the mean",
-                f"{level} users do not spread evenly over {len(own)} endpoints: measure multiples of {len(own)}"
-                if uneven_users
-                else "the endpoint with fewer is slower: compare GPUs, settings and other load of both",
-                level,
-            )
-        )
+        yield warn(
+            "uneven_users" if uneven_users else "imbalance", level, imbalance=imbalance, endpoints=len(own),
+            most_at=most.endpoint, most=most.requests, least_at=least.endpoint, least=least.requests,
+        )  # fmt: skip
     for part in own:
         others = [other for other in own if other is not part and other.ttft_s is not None]
         n = sum(other.n_ttft for other in others)
@@ -140,15 +132,8 @@ def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) 
             continue
         theirs_s = sum((other.ttft_s or 0.0) * other.n_ttft for other in others) / n
         if part.ttft_s > SLOW * theirs_s and part.ttft_s - theirs_s > SLOW_S:
-            found.append(
-                Finding(
-                    "slow_endpoint",
-                    f"mean TTFT {part.ttft_s * 1e3:.0f} ms at {part.endpoint}, {theirs_s * 1e3:.0f} ms at the others",
-                    "the mean over all hides it: measure that endpoint alone, and look at its queue and its network",
-                    level,
-                )
-            )
-    return found
+            values = {"ttft_ms": part.ttft_s * 1e3, "others_ms": theirs_s * 1e3, "endpoint": part.endpoint}
+            yield warn("slow_endpoint", level, **values)
 
 
 def _total(tokens: Floats) -> int | None:

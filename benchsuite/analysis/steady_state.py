@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from scipy import stats
 
 from benchsuite.analysis.autocorrelation import effective_size
 from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, describe, overlap_s
-from benchsuite.results import Finding, SteadyWindow
+from benchsuite.results import SteadyWindow
+from benchsuite.warning_table import Finding, warn
 
 MIN_VALUES = 100  # below, neither question has an answer
 _BATCH = 5
@@ -110,7 +112,7 @@ HALF_SURE = 0.01  # beside a cut that is the latest possible, which noise alone 
 LEAST_CHANGE = 0.10
 
 
-def check_settling(level: LevelRows) -> tuple[Finding, ...]:
+def check_settling(level: LevelRows) -> Iterator[Finding]:
     """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send."""
     unsettled, drifted, runs = [], [], level.repeats
     for name in ("TTFT", "TPOT"):
@@ -120,17 +122,10 @@ def check_settling(level: LevelRows) -> tuple[Finding, ...]:
         moved = [change for change in changes if change]
         if moved:
             drifted.append(f"{name} by {max(moved, key=abs):+.0%} in {len(moved)} of {len(runs)} runs")
-    found = []
     if unsettled:
-        finding = f"{' and '.join(unsettled)} never settled: the first half of a run is unlike its second"
-        remedy = "warm up longer, or measure longer; the mean depends on when the run was stopped"
-        found.append(Finding("no_steady_state", finding, remedy, level.concurrency))
+        yield warn("no_steady_state", level.concurrency, metrics=" and ".join(unsettled))
     if drifted:
-        remedy = "look for throttling, other work on the machine, a filling cache; then repeat the level"
-        found.append(
-            Finding("drift", f"after warming up the run drifted: {', '.join(drifted)}", remedy, level.concurrency)
-        )
-    return tuple(found)
+        yield warn("drift", level.concurrency, changes=", ".join(drifted))
 
 
 def _by_completion(rows: Rows, values: Floats, run: Repeat) -> Floats:

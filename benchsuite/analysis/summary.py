@@ -18,8 +18,9 @@ from benchsuite.analysis.steady_state import check_settling, steady_window
 from benchsuite.analysis.warnings import check_rows
 from benchsuite.errors import PointsError
 from benchsuite.metrics import LATENCIES, RATIOS
-from benchsuite.results import EMPTY, Distribution, Finding, PointSummary
+from benchsuite.results import EMPTY, Distribution, PointSummary
 from benchsuite.slo import Slo
+from benchsuite.warning_table import Finding, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,27 +225,11 @@ def _point(cells: _Cells) -> PointSummary:
 
 def _warnings(
     cells: _Cells, concurrency: int, throughput: float | None, printed: float | None, both: int | None
-) -> list[Finding]:
-    found = []
+) -> Iterator[Finding]:
     decimals = len(cells.text("throughput_tok_s").partition(".")[2])
     # One whole unit of the last printed place: the inputs of the formula were rounded before printing too.
     if throughput is not None and printed is not None and abs(throughput - printed) > 10.0**-decimals:
-        found.append(
-            Finding(
-                "throughput_identity",
-                f"{cells.where}: printed throughput {printed:g} tok/s, the formula gives {throughput:.2f}",
-                "output / (time * concurrency) is used; check the row against its source",
-                concurrency,
-            )
-        )
+        yield warn("throughput_identity", concurrency, where=cells.where, printed=printed, computed=throughput)
     total = cells.count("total_tokens")
     if total is not None and both is not None and total != both:
-        found.append(
-            Finding(
-                "token_identity",
-                f"{cells.where}: printed total {total} tokens, input + output is {both}",
-                "input + output is used; check the row against its source",
-                concurrency,
-            )
-        )
-    return found
+        yield warn("token_identity", concurrency, where=cells.where, printed=total, computed=both)

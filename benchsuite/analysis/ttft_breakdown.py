@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from benchsuite.analysis.requests import Floats
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
-from benchsuite.results import Finding
+from benchsuite.warning_table import Finding, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,12 +295,5 @@ def _warnings(level: int, ttft: float | None, rest: float | None, network: float
     found = []
     for name, value in (("rest", rest), ("network", network)):
         if ttft is not None and value is not None and value < -max(_NEGATIVE_S, TOLERANCE * ttft):
-            found.append(
-                Finding(
-                    "ttft_breakdown_mismatch",
-                    f"the server's parts are {-value * 1e3:.1f} ms more than TTFT leaves for them: {name} < 0",
-                    "the server counts other requests too, or overlaps its parts; measure without other load",
-                    level,
-                )
-            )
+            found.append(warn("ttft_breakdown_mismatch", level, excess_ms=-value * 1e3, part=name))
     return tuple(found)

@@ -78,13 +78,7 @@ def command(
 
 def _warnings(judgement: Judgement) -> list[dict[str, Any]]:
     return [
-        {
-            "model": judgement.model,
-            "concurrency": one.point.concurrency,
-            "code": warn.code,
-            "finding": warn.finding,
-            "remedy": warn.remedy,
-        }
+        {"model": judgement.model} | dataclasses.asdict(warn) | {"concurrency": one.point.concurrency}
         for one in judgement.judged
         for warn in one.point.warnings
     ]

@@ -14,7 +14,7 @@ from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option
 if TYPE_CHECKING:
     from benchsuite.economics.pareto import ParetoPoint
     from benchsuite.report.judge import Judgement
-    from benchsuite.results import Finding
+    from benchsuite.warning_table import Finding
 
 
 @click.command(

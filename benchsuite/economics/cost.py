@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.economics.gpu_hour import Ownership, hourly_cost, natural_mode
 from benchsuite.errors import PriceError
-from benchsuite.results import Estimate, Finding, PointCost, PointEnergy, PointSummary
+from benchsuite.results import Estimate, PointCost, PointEnergy, PointSummary
 from benchsuite.spec import OwnedSpec, PriceSpec
+from benchsuite.warning_table import Finding, warn
 
 SECONDS_PER_HOUR = 3600.0
 HourPrice = float | Mapping[int, float] | None  # one for all levels, or by level where it holds measured power
@@ -147,14 +148,9 @@ def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None])
     has_price = price.owned is not None or price.usd_per_hour is not None or price.preset is not None
     for level, energy in energies.items():
         if price.owned is not None and price.owned.power_kw is None and (energy is None or energy.mean_w is None):
-            remedy = (
-                "price.owned.power_kw, or --assumed-power-kw, or telemetry of the GPUs; until then nothing has a price"
-            )
-            found.append(Finding("owned_power_unknown", "the power of the owned GPUs was not measured", remedy, level))
+            found.append(warn("owned_power_unknown", level))
         if has_price and energy is not None and energy.n_gpus != price.gpus and not _of_a_slice(energy):
-            finding = f"energy of {_gpus(energy.n_gpus)}, the price of {_gpus(price.gpus)}"
-            remedy = "name the GPUs that serve (--gpu-ids), and their number (--gpus)"
-            found.append(Finding("gpu_count", finding, remedy, level))
+            found.append(warn("gpu_count", level, measured=energy.n_gpus, priced=price.gpus))
     return found
 
 

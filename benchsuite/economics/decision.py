@@ -17,7 +17,6 @@ from benchsuite.results import (
     Decision,
     Estimate,
     EvaluatedLevel,
-    Finding,
     NoFeasiblePoint,
     Optimum,
     PointCost,
@@ -26,6 +25,7 @@ from benchsuite.results import (
 )
 from benchsuite.slo import MAX_ERROR_RATE, Limit, Slo
 from benchsuite.spec import PriceSpec
+from benchsuite.warning_table import Finding, warn
 
 MET, NOT_MET = 0.95, 0.05
 SURE = 0.8  # P_opt of the cheapest, below which a lower level at nearly the same cost is the better advice
@@ -366,7 +366,6 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], slo: Slo, found: 
 
 
 MARGIN = 0.01
-_REMEDY = "one run cannot tell: repeat this level, or decide whether the limit is meant that exactly"
 
 
 def with_level_warnings(points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice) -> list[PointSummary]:
@@ -378,8 +377,8 @@ def with_level_warnings(points: Sequence[PointSummary], slo: Slo, usd_per_hour_t
     for model in dict.fromkeys(p.model for p in points):
         own = [p for p in points if p.model == model]
         judged = judge_points(own, slo, usd_per_hour_total)
-        for warn in [*check_levels(own), *fragile_optimum(judged, decide(judged, slo), slo)]:
-            found.setdefault((model, warn.concurrency or 0), []).append(warn)
+        for finding in [*check_levels(own), *fragile_optimum(judged, decide(judged, slo), slo)]:
+            found.setdefault((model, finding.concurrency or 0), []).append(finding)
     return [
         dataclasses.replace(p, warnings=tuple(dict.fromkeys((*p.warnings, *found.get((p.model, p.concurrency), ())))))
         for p in points
@@ -393,9 +392,8 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision, slo: S
         choice = decision.choice
         for limit, margin in _margins(choice, slo):
             if limit.holds(_value(choice, limit)) and margin < MARGIN:
-                found.append(
-                    _warn(choice, f"the optimum keeps {limit} by {margin:.2%}: {limit.show(_value(choice, limit))}")
-                )
+                values = {"limit": str(limit), "margin": margin, "value": limit.show(_value(choice, limit))}
+                found.append(warn("fragile_optimum", choice.point.concurrency, **values))
         rivals = [j for j in judged if j.misses and _cheaper(j, choice)]
     else:
         rivals = [] if decision.nearest is None or not decision.nearest.misses else [decision.nearest]
@@ -405,7 +403,7 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision, slo: S
         if rival.unknown or len(missed) < len(rival.misses) or any(margin >= MARGIN for _, margin in missed):
             continue
         texts = " and ".join(f"{limit} by {margin:.2%}: {limit.show(_value(rival, limit))}" for limit, margin in missed)
-        found.append(_warn(rival, f"misses {texts}; otherwise it would {_else(rival, decision)}"))
+        found.append(warn("near_miss", rival.point.concurrency, misses=texts, otherwise=_else(rival, decision)))
     return found
 
 
@@ -440,7 +438,3 @@ def _else(rival: EvaluatedLevel, decision: Decision) -> str:
     assert ours is not None
     assert theirs is not None
     return f"cost {1 - ours / theirs:.0%} less than the optimum {decision.choice.point.concurrency}"
-
-
-def _warn(judged: EvaluatedLevel, finding: str) -> Finding:
-    return Finding("fragile_optimum", finding, _REMEDY, judged.point.concurrency)

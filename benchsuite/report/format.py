@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchsuite.economics.decision import stopped_level
 from benchsuite.metrics import BY_COLUMN, Metric
-from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, Finding
+from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel
+from benchsuite.warning_table import Finding
 
 DASH = "\u2013"
 

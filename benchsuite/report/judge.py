@@ -36,15 +36,12 @@ from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
 from benchsuite.manifest import PointEntry, RunManifest
 from benchsuite.report.format import percent, set_size, usd
-from benchsuite.results import Finding, GpuUse, PointEnergy, PointSummary
+from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
 from benchsuite.spec import PriceSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import Run
-
-# told with the energy, but not held against the level: what the user gave, or did not measure
-_NOT_AGAINST_LEVEL = ("energy_constant_power", "energy_idle_unknown", "energy_no_counter", "energy_window_short")
-MAX_ERROR = 0.05  # a short window is held against the level when its energy may be off by more
+from benchsuite.warning_table import Finding, warn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,10 +288,8 @@ def _power(
         energy = point_energy(run.gpu, windows, own[level], facts)
         energies[level] = None if energy is None else priced(energy, own[level], price)
         gpus[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used, mig=facts.mig)
-        for code in () if energy is None else energy.codes:
-            short = code.code == "energy_window_short" and energy is not None and (energy.error_ratio or 0) > MAX_ERROR
-            if short or code.code not in _NOT_AGAINST_LEVEL:
-                warnings.append(code)
+        # what is only to be known of the energy stays with the energy
+        warnings += [found for found in (() if energy is None else energy.codes) if found.severity != "info"]
         warnings += check_telemetry(gpus[level], servers.get(level), level, profile)
     return energies, gpus, [*warnings, *power_warnings(price, energies)]
 
@@ -303,14 +298,7 @@ def _few_gpus(run: Run, points: Sequence[PointSummary], hour: HourPrice, gpus: i
     n_own = sum(one.role == "own" for one in run.manifest.endpoints)
     if hour is None or gpus >= n_own or not points:
         return []
-    return [
-        Finding(
-            "gpus_fewer_than_endpoints",
-            f"{gpus} GPU{'s are' if gpus > 1 else ' is'} paid for, and {n_own} servers answered",
-            "--gpus (price.gpus) is the number of GPUs of all servers together",
-            points[-1].concurrency,
-        )
-    ]
+    return [warn("gpus_fewer_than_endpoints", points[-1].concurrency, gpus=gpus, servers=n_own)]
 
 
 def _fallback(
@@ -334,17 +322,10 @@ def _fallback(
             skips=_of_clients(run, level, "fallback_skips"),
         )
         if use.api_requests:
-            finding = (
-                f"{use.api_requests:,} of {use.requests:,} requests ({percent(use.request_share)}) went to the API"
-            )
-            remedy = "times and tokens/s are of both together: `benchsuite check RUN --balance` shows them apart"
-            warnings.append(Finding("fallback_used", finding, remedy, level))
+            share = percent(use.request_share)
+            warnings.append(warn("fallback_used", level, api=use.api_requests, requests=use.requests, share=share))
         if use.api_usd is None:
-            remedy = "the API reports no usage for some answers: its invoice alone tells"
-            if None in prices:
-                remedy = "give --fallback-usd-per-1m-input and --fallback-usd-per-1m-output"
-            finding = "the API's bill is not known, so no cost is"
-            warnings.append(Finding("fallback_bill_unknown", finding, remedy, level))
+            warnings.append(warn("fallback_price_unknown" if None in prices else "fallback_usage_unknown", level))
     used = any(use.api_requests for use in uses.values())
     return uses, hours_with_bills(hour, list(uses.values()), durations_s) if used else hour, warnings
 
@@ -362,9 +343,8 @@ def _cut_points(run: Run, points: Sequence[PointSummary]) -> list[Finding]:
     cut = [point_id for point_id in planned if point_id not in whole]
     if not cut or not points:
         return []
-    finding = f"{len(cut)} of {len(planned)} points were not measured to their end and are not judged"
-    remedy = "measure them again: the optimum may be among them"
-    return [Finding("run_cut_short", f"{finding}: {', '.join(cut[:6])}", remedy, points[-1].concurrency)]
+    missing = {"missing": len(cut), "planned": len(planned), "points": ", ".join(cut[:6])}
+    return [warn("run_cut_short", points[-1].concurrency, **missing)]
 
 
 def balance_lines(judgement: Judgement) -> list[str]:

@@ -40,8 +40,9 @@ from benchsuite.report.format import (
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import TTFT, level_table, one_line
 from benchsuite.report.sections_levels import Figure, Row, level_figure, whole_percent
-from benchsuite.results import Decision, EvaluatedLevel, Finding, NoFeasiblePoint, Optimum
+from benchsuite.results import Decision, EvaluatedLevel, NoFeasiblePoint, Optimum
 from benchsuite.slo import Slo
+from benchsuite.warning_table import Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,9 @@ from benchsuite.report.level_tables import (
     level_table,
 )
 from benchsuite.report.live import SweepView
-from benchsuite.results import Decision, EvaluatedLevel, Finding, GpuUse, PointEnergy
+from benchsuite.results import Decision, EvaluatedLevel, GpuUse, PointEnergy
 from benchsuite.slo import Slo
+from benchsuite.warning_table import Finding
 
 _PARTS = {
     "client": "client",

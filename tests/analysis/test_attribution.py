@@ -131,7 +131,7 @@ def test_more_than_the_whole():
     assert one.rest_s == pytest.approx(-0.090)
     (warn,) = one.warnings
     assert (warn.code, warn.concurrency) == ("ttft_breakdown_mismatch", 1)
-    assert "90.0 ms more than TTFT" in warn.finding
+    assert (warn.values["part"], warn.values["excess_ms"]) == ("rest", pytest.approx(90))
 
 
 def test_failed_requests_are_left_out():

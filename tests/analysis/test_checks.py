@@ -42,14 +42,14 @@ def test_the_law_through_all_levels_finds_the_three_disturbed_series():
     assert {model for model, _ in named("usl_residual")} == {"GLM-4-32B-0414", "Seed-OSS-36B", "Qwen3-30B"}
     assert {("GLM-4-32B-0414", 32), ("Seed-OSS-36B", 32), ("Qwen3-30B", 32)} <= named("usl_residual")
     (seed,) = [warn for warn in FOUND["Seed-OSS-36B"] if warn.code == "usl_residual"]
-    assert seed.finding == "395 output tok/s where the scaling law through all levels has 597 (+51%)"
+    assert round(seed.values["residual"], 2) == 0.51
 
 
 def test_answers_of_another_length():
     """Seed-OSS at 32 wrote 39 % more than the median; WiNGPT-2.7 and Mistral kept their length."""
     (seed,) = [warn for warn in FOUND["Seed-OSS-36B"] if warn.code == "output_length"]
     assert seed.concurrency == 32
-    assert "+39.3% from the median" in seed.finding
+    assert round(seed.values["deviation"], 3) == 0.393
     assert named("output_length") == {
         ("GLM-4-32B-0414", 16),
         ("GLM-4-32B-0414", 32),
@@ -71,9 +71,10 @@ def test_sound_series_find_nothing():
 def test_the_finding_names_what_to_repeat():
     """The level that is too fast names the slow ones below it; each of them has a warning of its own."""
     (jump,) = [warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "superlinear_scaling"]
-    assert jump.finding.endswith("from 32 to 48 (elasticity 2.26); disturbed below: 16, 32")
+    assert (jump.concurrency, jump.values["below"], jump.values["disturbed"]) == (48, 32, "16, 32")
+    assert round(jump.values["elasticity"], 2) == 2.26
     at_16 = next(warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "slow_level")
-    assert at_16.finding == "16.56 tok/s per user, less than the 18.36 at 48 users"
+    assert (round(at_16.values["tok_s"], 2), round(at_16.values["above_tok_s"], 2)) == (16.56, 18.36)
 
 
 def series(rates, levels=(1, 2, 4, 8, 16)):  # type: ignore[no-untyped-def]

@@ -98,7 +98,7 @@ def test_nothing_measured_is_null(judged):
 def test_throttling_and_strangers_are_warned_of(judged):
     """A power cap all along, and another process: in the level's warnings."""
     judgement = judged(gpu=lambda made: powered(made, throttle_reasons=4, foreign_processes=1), price={})
-    assert {warn.code for warn in judgement.judged[0].point.warnings} >= {"gpu_throttled", "gpu_shared"}
+    assert {warn.code for warn in judgement.judged[0].point.warnings} >= {"gpu_power_capped", "gpu_shared"}
 
 
 def test_owned_gpus_are_priced_at_the_power_they_drew(judged):

@@ -26,9 +26,10 @@ from benchsuite.report.format import (
 )
 from benchsuite.report.judge import judge_run
 from benchsuite.report.sections_levels import course
-from benchsuite.results import Distribution, Estimate, EvaluatedLevel, Finding, PointCost
+from benchsuite.results import Distribution, Estimate, EvaluatedLevel, PointCost
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
+from benchsuite.warning_table import warn as warning
 
 
 @pytest.mark.parametrize(
@@ -110,9 +111,10 @@ def test_the_decision_of_repeats(tmp_path):
 def test_warnings_of_a_kind_come_together(mistral):
     """One line for one remedy, naming every level."""
     none = PointCost(None, None, None, None, None)
-    noted = [replace(p, warnings=(Finding("x", f"{p.concurrency} bad", "fix", p.concurrency),)) for p in mistral[:2]]
+    noted = [replace(p, warnings=(warning("littles_law", p.concurrency, error=0.1),)) for p in mistral[:2]]
     ((warn, levels),) = grouped_warnings(EvaluatedLevel(point, none, ()) for point in noted)
-    assert warning_text(warn, levels) == "at 8 (likewise 16): 8 bad; fix"
+    assert (warn.code, levels) == ("littles_law", (8, 16))
+    assert warning_text(warn, levels).startswith("at 8 (likewise 16): ")
 
 
 def test_a_course_that_does_not_move_stays():
@@ -125,6 +127,5 @@ def test_a_course_that_does_not_move_stays():
 
 def test_percentages_are_spaced_alike():
     """In a finding as in every table, on a page with a space that no line break parts."""
-    warn = Finding("ramp_up_down", "slots were in use 91.3% of the run", "less than 5 % is fine", 8)
-    assert warning_text(warn, [8]) == "at 8: slots were in use 91.3 % of the run; less than 5 % is fine"
+    assert "91.3 % of the run" in warning_text(warning("ramp_up_down", 8, occupancy=0.913, requests=800), [8])
     assert spaced("89.7% and 5 %") == "89.7\u00a0% and 5\u00a0%"

@@ -49,11 +49,12 @@ def test_intervals_in_the_summary(tmp_path):
     assert point["intervals"]["cost_usd"]["value"] == point["cost_usd"]
 
 
-def run_with(folder, urls, fallback=None):
+def run_with(folder, urls, fallback=None, **api_row):
     """A run whose requests at level 8 went to `urls` in turn, and all others to the first."""
 
     def answered(row):
-        return row._replace(endpoint=urls[int(row.request_id[1:]) % len(urls)] if row.concurrency == 8 else urls[0])
+        url = urls[int(row.request_id[1:]) % len(urls)] if row.concurrency == 8 else urls[0]
+        return row._replace(endpoint=url, **(api_row if url == API else {}))
 
     roles = [{"base_url": url, "role": "fallback" if url == API else "own"} for url in urls]
     spec, manifest = {"server": {"fallback": fallback}}, {"endpoints": roles}
@@ -102,7 +103,10 @@ def test_a_bill_that_is_not_known_leaves_no_cost(tmp_path):
     judgement = judge_run(run_with(tmp_path / "a", [OWN, API], {"base_url": API, "model": "paid"}))
     assert [one.cost.cost_usd for one in judgement.judged] == [None] * 3
     assert judgement.hour_price is None
-    assert "fallback_bill_unknown" in codes(judgement, 8)
+    assert "fallback_price_unknown" in codes(judgement, 8)
+    silent = judge_run(run_with(tmp_path / "b", [OWN, API], PRICED, output_tokens=None))
+    assert silent.hour_price is None
+    assert "fallback_usage_unknown" in codes(silent, 8)
 
 
 def test_two_servers_and_one_gpu(tmp_path):

@@ -187,7 +187,7 @@ def _gpu(run: RunFiles, asked: Expected) -> Iterator[Check]:
 def client_verdict(point: dict[str, Any]) -> str:
     """ok, degraded or client-bound: by the warnings of the summary's point."""
     codes = {warning["code"] for warning in point["warnings"]}
-    return "client-bound" if "client_bound" in codes else "degraded" if "degraded" in codes else "ok"
+    return "client-bound" if "client_bound" in codes else "degraded" if "client_degraded" in codes else "ok"
 
 
 def _client(run: RunFiles, asked: Expected) -> Iterator[Check]:

@@ -1,0 +1,306 @@
+"""Every warning of the product once: its code, how serious it is, when it is given, what it says and what to do.
+
+A Finding is a code with values; the table renders its text. docs/METHODS.md lists the table. To add a warning, add one
+entry here and make a Finding of it where the facts are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Severity = Literal["error", "warning", "info"]
+
+
+class WarningType(NamedTuple):
+    """severity: error, the figures are not those of the level as it was meant; warning, they are in doubt or mean less
+    than they seem to; info, to know when reading them. when: for the documentation. finding, remedy: templates of
+    str.format over Finding.values and `concurrency`.
+    """
+
+    severity: Severity
+    when: str
+    finding: str
+    remedy: str
+
+
+_REPEAT = "measure the level again"
+_USAGE = "request usage (stream_options.include_usage), or name a tokenizer"
+_SOURCE = "check the row against its source"
+_THERMAL = "cool the GPU or cap its clocks (nvidia-smi -lgc), then measure again"
+_CLIENT = "give the client CPU cores of its own (taskset), more --workers, and uvloop (the extra `fast`)"
+_BY_TOKEN = "compare levels by $ per 1M output tokens, or use --fixed-length"
+_EXACT = "a single run cannot tell: repeat this level, or decide whether the limit is that exact"
+_NOT_CORRECT = "check how the server counts; do not trust its token counts, nor $ per token"
+
+WARNINGS: dict[str, WarningType] = {
+    # one level's requests
+    "errors": WarningType(
+        "error", "more than 1 % of the requests failed",
+        "{failed} of {issued} requests failed ({kinds})",
+        "read the column `error` of requests.parquet, remove the cause, " + _REPEAT),
+    "concurrency_not_reached": WarningType(
+        "error", "the most requests in flight are not the level's concurrency (HTTP clients that pool stop at 100)",
+        "at most {max_in_flight} requests were in flight, not {concurrency}",
+        "raise the connection limit of the server or the proxy before it, or use more requests than virtual users"),
+    "littles_law": WarningType(
+        "error", "Little's law is off by more than 0.5 %: rows are missing or doubled",
+        "Little's law is off by {error:.1%}: rows are missing, doubled, or have no end",
+        "do not use this level; " + _REPEAT),
+    "unfinished_requests": WarningType(
+        "error", "a request that was sent has no end",
+        "{requests} requests have no end, so their time is not in the duration", _REPEAT),
+    "idle_users": WarningType(
+        "warning", "virtual users were busy less than 98 % of the steady window",
+        "virtual users were busy {occupancy:.1%} of the steady window: the client is late between requests",
+        "give the client a CPU core of its own, or more --workers"),
+    "ramp_up_down": WarningType(
+        "warning", "virtual users were busy less than 95 % of the run (where the steady window is not the cause)",
+        "virtual users were busy {occupancy:.1%} of the run: duration and throughput include ramp-up and ramp-down",
+        "use about {requests:,} requests at this level, or read the figures of the steady window"),
+    "empty": WarningType(
+        "warning", "successful responses without a token",
+        "{responses} of {ok} responses are empty",
+        "read the prompts: an empty response costs no decoding"),
+    "single_chunk": WarningType(
+        "warning", "several tokens came in a single chunk, so that the response has no TPOT",
+        "{responses} of {ok} responses came in a single chunk and have no TPOT",
+        "switch buffering off in server and proxy; on a machine shared with the server, give the client its own core"),
+    "length_not_kept": WarningType(
+        "warning", "a fixed length was requested and more than 1 % of the responses have another",
+        "{responses} of {ok} responses do not have the requested length",
+        "the server ignores the fixed length: choose its --profile, or do not compare levels by duration"),
+    "usage_over_cap": WarningType(
+        "error", "a response reports more output tokens than the max_tokens of its request",
+        "{responses} of {ok} responses report more output tokens than max_tokens allows", _NOT_CORRECT),
+    "truncated_by_max_tokens": WarningType(
+        "warning", "more than 5 % of the responses ended at max_tokens, where no fixed length was requested",
+        "{responses} of {ok} responses were cut at max_tokens, so duration and cost depend on that limit",
+        "raise --max-output-tokens, or use --fixed-length"),
+    "merged_reads": WarningType(
+        "warning", "more than 0.1 % of the socket reads held several events, which share one timestamp",
+        "{merged} of {reads} socket reads held several events, which share one timestamp",
+        "ITL is coarser than it looks: give the client a CPU core of its own, check for a buffering proxy"),
+    "input_tokens_unknown": WarningType(
+        "warning", "input tokens of a successful request are not known; sums and rates are of the others",
+        "{responses} of {ok} responses have no input token count; sums and rates are of the others", _USAGE),
+    "output_tokens_unknown": WarningType(
+        "warning", "output tokens of a successful request are not known; sums and rates are of the others",
+        "{responses} of {ok} responses have no output token count; sums and rates are of the others", _USAGE),
+    "tokens_estimated": WarningType(
+        "warning", "more than 1 % of the token counts are not from `usage`",
+        "{responses} of {ok} token counts are not the server's own: counted chunks are not tokens", _USAGE),
+    "no_steady_state": WarningType(
+        "warning", "TTFT or TPOT never settled (\"How sure\")",
+        "{metrics} never settled: the first half of a repeat differs from the second",
+        "use a longer warm-up, or measure for longer; the mean depends on when the run was stopped"),
+    "drift": WarningType(
+        "warning", "TTFT or TPOT drifted after it had settled (\"How sure\")",
+        "after the warm-up the level drifted: {changes}",
+        "check for throttling, other work on the machine and a filling cache; then " + _REPEAT),
+    # the client and the server's own counters
+    "client_bound": WarningType(
+        "error", "the measuring client was too busy (\"The measuring client\")",
+        "the measuring client was too busy: {reasons}", _CLIENT),
+    "client_degraded": WarningType(
+        "warning", "the measuring client was busy enough to be seen in the figures (\"The measuring client\")",
+        "the measuring client was busy: {reasons}", _CLIENT),
+    "token_balance": WarningType(
+        "warning", "our output tokens are more than 0.5 % off the server's own counter (no request failed)",
+        "{ours:,} output tokens here, {servers:,.0f} by the server's own counter",
+        "measure without other load on the server; if it had none, its usage is wrong and $ per token is in doubt"),
+    "ttft_breakdown_mismatch": WarningType(
+        "warning", "the server's queue, prefill and TTFT are more than the client's TTFT (\"Where TTFT goes\")",
+        "the server's parts exceed TTFT by {excess_ms:.1f} ms: {part} < 0",
+        "the server counts other requests too, or its parts overlap; measure without other load"),
+    "queue_depth": WarningType(
+        "warning", "100 or more requests waited in the server",
+        "up to {waiting:,.0f} requests waited in the server (target: below {target})",
+        "more slots (vLLM: --max-num-seqs), another replica, or lower concurrency"),
+    "kv_cache_full": WarningType(
+        "warning", "90 % or more of the KV cache in use",
+        "KV cache up to {used:.0%} in use (target: below {target:.0%}); preemptions come next",
+        "more memory for the cache, a shorter context, or lower concurrency"),
+    "preemptions": WarningType(
+        "warning", "the server preempted requests",
+        "{requests:,.0f} requests were preempted: their KV cache was discarded and computed again",
+        "more memory for the cache (vLLM: --gpu-memory-utilization), or lower concurrency"),
+    # several endpoints
+    "imbalance": WarningType(
+        "warning", "one of several like endpoints got more than 1.2 times the mean of requests",
+        "{most_at} got {most:,} requests and {least_at} {least:,}: {imbalance:.2f} times the mean",
+        "the endpoint with fewer is slower: compare GPUs, settings and other load of both"),
+    "uneven_users": WarningType(
+        "warning", "the same, where the virtual users do not divide evenly among the endpoints",
+        "{most_at} got {most:,} requests and {least_at} {least:,}: {imbalance:.2f} times the mean",
+        "virtual users do not divide evenly among {endpoints} endpoints: measure multiples of {endpoints}"),
+    "slow_endpoint": WarningType(
+        "warning", "mean TTFT at one endpoint more than 1.5 times that of the others, and 10 ms more",
+        "mean TTFT {ttft_ms:.0f} ms at {endpoint}, {others_ms:.0f} ms at the others",
+        "the mean over all hides it: measure that endpoint alone, check its queue and its network"),
+    "gpus_fewer_than_endpoints": WarningType(
+        "error", "the price is of fewer GPUs than servers answered",
+        "GPUs in the price: {gpus}; servers that answered: {servers}",
+        "--gpus (price.gpus) is the number of GPUs of all servers together"),
+    "fallback_used": WarningType(
+        "info", "requests went to the fallback API (\"Fallback to an API\")",
+        "{api:,} of {requests:,} requests ({share}) went to the API",
+        "latencies and tokens/s are of both together: `benchsuite check RUN --balance` separates them"),
+    "fallback_price_unknown": WarningType(
+        "warning", "the API has no price, so the level has no cost",
+        "the cost of the API is not known, so no cost is",
+        "give --fallback-usd-per-1m-input and --fallback-usd-per-1m-output"),
+    "fallback_usage_unknown": WarningType(
+        "warning", "the API reports no usage for some responses, so the level has no cost",
+        "the API reports no usage for some responses, so no cost is known", "read its invoice"),
+    # GPUs
+    "gpu_power_capped": WarningType(
+        "warning", "clocks were throttled by the power limit (NVML: sw_power_cap)",
+        "GPU clocks throttled ({reason}) for {seconds:,.1f} s",
+        "raise the power limit (nvidia-smi -pl), or quote it with the result; then measure again"),
+    "gpu_thermal_throttling": WarningType(
+        "warning", "clocks were throttled by temperature (NVML: sw_thermal, hw_thermal, hw_slowdown)",
+        "GPU clocks throttled ({reason}) for {seconds:,.1f} s", _THERMAL),
+    "gpu_power_brake": WarningType(
+        "warning", "clocks were throttled by the power supply (NVML: power_brake)",
+        "GPU clocks throttled ({reason}) for {seconds:,.1f} s", "check the host's power supply, then measure again"),
+    "gpu_shared": WarningType(
+        "error", "processes that are not the server's ran on its GPU",
+        "other processes on the server's GPU: {processes}; speed, power and memory are of all of them",
+        "end them, or measure on a GPU of its own"),
+    "gpu_util_low": WarningType(
+        "info", "mean GPU utilisation below 70 %",
+        "GPU utilisation {util:.0%}, below the alert threshold of {alert:.0%} (target: above {target:.0%})",
+        "higher concurrency, a smaller GPU or one GPU less; if it stays low, the server's CPU or the client limits it"),
+    "gpu_memory": WarningType(
+        "warning", "90 % or more of the GPU memory in use",
+        "GPU memory {used:.0%} in use (target: below {target:.0%})",
+        "a shorter context, fewer slots, a quantized model, or a GPU with more memory"),
+    "gpu_memory_reserved": WarningType(
+        "info", "the same, by a server that reserves it at start and does not report its KV cache use",
+        "GPU memory {used:.0%} in use, but {profile} reserves it at start, and its KV cache use is not known",
+        "let the server's metrics be read (--metrics-url): KV cache use shows the load"),
+    "gpu_count": WarningType(
+        "error", "energy and price are of different numbers of GPUs",
+        "GPUs in the energy: {measured}; GPUs in the price: {priced}",
+        "name the GPUs that serve (--gpu-ids), and their number (--gpus)"),
+    "gpu_lost": WarningType(
+        "error", "a GPU gave no readings for more than 10 % of the time",
+        "readings of GPU {uuid} cover {coverage:.0%} of the time{driver}",
+        "check the kernel log for Xid errors, then " + _REPEAT),
+    "gpu_samples_missing": WarningType(
+        "warning", "readings of a GPU were not taken for more than 10 % of the time",
+        "readings of GPU {uuid} cover {coverage:.0%} of the time{driver}",
+        "a lower --gpu-sample-hz, or CPU cores that the sampler does not share"),
+    # energy
+    "energy_window_short": WarningType(
+        "info", "a window shorter than 60 s",
+        "a window of {window_s:,.1f} s: readings that are old at its edges leave up to {error:.2%} open",
+        "use a larger request set: repeats of at least {least_s:,.0f} s"),
+    "energy_uncertain": WarningType(
+        "warning", "the age of readings at the windows' edges leaves more than 5 % of the energy open",
+        "a window of {window_s:,.1f} s: readings that are old at its edges leave up to {error:.2%} open",
+        "use a larger request set: repeats of at least {least_s:,.0f} s; let a DCGM exporter collect every second "
+        "(-c 1000)"),
+    "energy_counter_reset": WarningType(
+        "warning", "an energy counter was reset within the window",
+        "an energy counter was reset within the window: no energy", _REPEAT),
+    "energy_counter_still": WarningType(
+        "warning", "an energy counter did not move while its GPU drew power",
+        "an energy counter did not move while its GPU drew power: power is integrated instead",
+        "longer repeats; a DCGM exporter that collects every second (-c 1000)"),
+    "energy_no_counter": WarningType(
+        "info", "the GPU has no energy counter",
+        "no energy counter: power is integrated between samples", "--gpu-sample-hz 10, and repeats of minutes"),
+    "energy_power_differs": WarningType(
+        "warning", "counter and integrated power differ by more than 5 %",
+        "the energy counter and the integrated power differ by {difference:+.1%}",
+        "some GPUs' power sensors read only part of the time: longer repeats, and trust the counter"),
+    "energy_whole_card": WarningType(
+        "warning", "power and energy of a MIG slice are those of the whole GPU",
+        "a MIG slice: power and energy are of the whole GPU, whoever used it",
+        "take the slice's share by price; keep the other slices idle"),
+    "energy_constant_power": WarningType(
+        "info", "power is the user's constant",
+        "{watts:,.0f} W as given, not measured: the same at every load",
+        "measure it: NVML on the GPUs' host, or --dcgm-url"),
+    "energy_idle_unknown": WarningType(
+        "info", "idle power was not measured", "idle power was not measured: no net energy", "--idle-power-s 60"),
+    "owned_power_unknown": WarningType(
+        "warning", "the price of owned GPUs needs their power, and nothing measured it",
+        "the power of the owned GPUs was not measured, so no level has a cost",
+        "price.owned.power_kw, --assumed-power-kw, or telemetry of the GPUs"),
+    # levels against each other, and the decision
+    "superlinear_scaling": WarningType(
+        "warning", "output tokens/s grow more than 1.1 times as fast as concurrency",
+        "output tokens/s grow faster than concurrency from {below} to {concurrency} (elasticity {elasticity:.2f}); "
+        "disturbed: {disturbed}",
+        "repeat the disturbed levels; if nothing changes, check this one for prefix-cache hits"),
+    "slow_level": WarningType(
+        "warning", "a level below such a step with fewer tok/s/user than the one above",
+        "{tok_s:.2f} tok/s/user, less than the {above_tok_s:.2f} at concurrency {above}",
+        "a disturbed run: repeat this level before trusting it, or an optimum next to it"),
+    "throughput_drop": WarningType(
+        "warning", "fewer output tokens/s than at the next lower level, by more than 1 %",
+        "{tok_s:,.0f} output tok/s, less than the {below_tok_s:,.0f} at concurrency {below}",
+        "repeat the level; if nothing changes, the server is past its peak"),
+    "duration_rises": WarningType(
+        "warning", "a longer run of the same requests than at the next lower level, by more than 1 %",
+        "a run takes {duration_s:,.2f} s, longer than the {below_s:,.2f} s at concurrency {below}",
+        "repeat the level; " + _BY_TOKEN),
+    "usl_residual": WarningType(
+        "warning", "output tokens/s more than 15 % off the universal scalability law through all levels",
+        "{tok_s:,.0f} output tok/s where the scalability law through all levels has {fitted_tok_s:,.0f} "
+        "({residual:+.0%})",
+        "some level is off the curve of the others: repeat the disturbed ones, then check again"),
+    "output_length": WarningType(
+        "warning", "output tokens per response more than 5 % off the median of the levels",
+        "{tokens:,.1f} output tokens per response, {deviation:+.1%} from the median of the levels ({median:,.1f})",
+        _BY_TOKEN),
+    "fragile_optimum": WarningType(
+        "warning", "the optimum keeps a limit by less than 1 %",
+        "the optimum keeps {limit} by {margin:.2%}: {value}", _EXACT),
+    "near_miss": WarningType(
+        "warning", "a level that would cost less than the optimum misses by less than 1 %",
+        "misses {misses}; otherwise it would {otherwise}", _EXACT),
+    "run_cut_short": WarningType(
+        "warning", "planned points that were not measured to their end, which are not judged",
+        "{missing} of {planned} points were not measured to their end and are not judged: {points}",
+        "resume the sweep: the optimum may be among them"),
+    # tables of points from elsewhere
+    "throughput_identity": WarningType(
+        "warning", "a table of points prints another throughput than its formula gives",
+        "{where}: printed throughput {printed:g} tok/s, the formula gives {computed:.2f}",
+        "output / (time * concurrency) is used; " + _SOURCE),
+    "token_identity": WarningType(
+        "warning", "a table of points prints another total than input + output",
+        "{where}: printed total {printed} tokens, input + output is {computed}", "input + output is used; " + _SOURCE),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a reader must know before trusting a number, with its text from WARNINGS. Raises KeyError for a code
+    that the table does not have, and for a value that a template lacks.
+    """
+
+    code: str
+    concurrency: int | None = None
+    values: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    severity: Severity = field(init=False, compare=False)
+    finding: str = field(init=False, compare=False)
+    remedy: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        kind, values = WARNINGS[self.code], {**self.values, "concurrency": self.concurrency}
+        for name, text in (
+            ("severity", kind.severity),
+            ("finding", kind.finding.format_map(values)),
+            ("remedy", kind.remedy.format_map(values)),
+        ):
+            object.__setattr__(self, name, text)
+
+
+def warn(code: str, concurrency: int | None = None, **values: Any) -> Finding:
+    return Finding(code, concurrency, values)

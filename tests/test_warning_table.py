@@ -1,0 +1,75 @@
+"""Every warning of the table is raised in a test, renders, and names options that exist; METHODS lists the table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import click
+import pytest
+
+from benchsuite.cli.main import cli
+from benchsuite.warning_table import WARNINGS, Finding, warn
+
+TESTS = Path(__file__).parent
+METHODS = TESTS.parent / "docs" / "METHODS.md"
+OF_VLLM = {"--max-num-seqs", "--gpu-memory-utilization"}
+BEGIN, END = "--snapshot-update` -->\n", "<!-- end of warnings -->"
+
+
+def options(command: click.Command, context: click.Context) -> set[str]:
+    """Every option of a command and of those below it."""
+    found = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            found |= options(below, context)
+    return found
+
+
+def test_every_code_is_raised_in_a_test():
+    """A code that no test names is a warning that nobody has seen."""
+    tests = "\n".join(path.read_text() for path in TESTS.rglob("*.py") if path != Path(__file__))
+    assert [code for code in WARNINGS if f'"{code}"' not in tests] == []
+
+
+@pytest.mark.parametrize("code", WARNINGS)
+def test_a_warning_renders(code: str) -> None:
+    """With a value for each field of its templates there is a text for the finding and for the remedy."""
+    kind = WARNINGS[code]
+    fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
+    found = warn(code, 8, **dict.fromkeys(fields - {"concurrency"}, 7))
+    assert (found.code, found.severity, found.concurrency) == (code, kind.severity, 8)
+    for text in (found.finding, found.remedy):
+        assert text
+        assert not re.search(r"[{}]", text)
+
+
+def test_a_code_or_value_that_is_missing_is_refused():
+    """A Finding is rendered when it is made, so that a wrong one fails where it arises."""
+    with pytest.raises(KeyError):
+        Finding("no_such_code")
+    with pytest.raises(KeyError):
+        warn("littles_law", 8)
+
+
+def test_remedies_name_options_that_exist():
+    """An option in a remedy is one of the command line's, or of a server that the remedy names."""
+    known = options(cli, click.Context(cli)) | OF_VLLM
+    named = {option for kind in WARNINGS.values() for option in re.findall(r"--[a-z][a-z0-9-]+", kind.remedy)}
+    assert named
+    assert named - known == set()
+
+
+def test_methods_lists_the_table(request: pytest.FixtureRequest) -> None:
+    """docs/METHODS.md has a row for each code, from the table; --snapshot-update writes it."""
+    rows = ["| code | severity | when |", "|---|---|---|"]
+    rows += [f"| `{code}` | {kind.severity} | {kind.when} |" for code, kind in WARNINGS.items()]
+    head, rest = METHODS.read_text().split(BEGIN)
+    listed, tail = rest.split(END)
+    if request.config.getoption("update_snapshots", False):
+        METHODS.write_text(head + BEGIN + "\n".join(rows) + "\n" + END + tail)
+    else:
+        assert listed.splitlines() == rows
