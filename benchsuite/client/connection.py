@@ -14,9 +14,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from dataclasses import dataclass
 
-from benchsuite.client.http import Exchange, WireError
+from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.clock import ANCILLARY_BYTES, kernel_timestamp_ns, now_ns, realtime_offset_ns, request_kernel_timestamps
 
 _READ_BYTES = 65536
@@ -25,21 +24,8 @@ _AT_ONCE_NS = 100_000_000
 _NO_ANCILLARY: list[tuple[int, int, bytes]] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to connect: a resolved address, and TLS if the URL says https."""
-
-    family: int
-    address: tuple[str, int] | tuple[str, int, int, int]
-    host: str
-    tls: ssl.SSLContext | None = None
-    kernel_stamps: bool = True
-    max_response_bytes: int = 64 * 1024 * 1024
-    max_held_bytes: int = 1024 * 1024 * 1024  # of all responses in flight together
-
-
 class Link:
-    """What all connections to one server share.
+    """What all connections of this process to one endpoint share.
 
     offset_ns: CLOCK_REALTIME minus CLOCK_MONOTONIC, for the kernel's stamps; clock_steps: jumps of the wall clock.
     closes_after_response: the server was seen to close kept-alive connections, so each request gets a fresh one.
@@ -50,15 +36,21 @@ class Link:
         "clock_steps",
         "closes_after_response",
         "connect_timeout_s",
+        "endpoint",
         "held_bytes",
         "loop",
         "offset_ns",
         "opened",
-        "target",
+        "tls",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, target: Target, connect_timeout_s: float) -> None:
-        self.loop, self.target, self.connect_timeout_s = loop, target, connect_timeout_s
+    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, connect_timeout_s: float) -> None:
+        self.loop, self.endpoint, self.connect_timeout_s = loop, endpoint, connect_timeout_s
+        self.tls: ssl.SSLContext | None = None
+        if endpoint.tls:
+            self.tls = ssl.create_default_context()
+            if endpoint.insecure:
+                self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
         self.offset_ns = realtime_offset_ns()
         self.clock_steps = 0
         self.opened = 0
@@ -132,16 +124,16 @@ class Connection:
     async def open(self) -> None:
         """Connect (and shake hands). Raises WireError(connect_error or timeout)."""
         self.close()
-        target = self._link.target
-        sock = socket.socket(target.family, socket.SOCK_STREAM)
+        endpoint, tls = self._link.endpoint, self._link.tls
+        sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._stamping = target.kernel_stamps and request_kernel_timestamps(sock)
+            self._stamping = endpoint.kernel_stamps and request_kernel_timestamps(sock)
             async with asyncio.timeout(self._link.connect_timeout_s):
-                await self._loop.sock_connect(sock, target.address)
-                if target.tls is not None:
-                    await self._handshake(sock, target.tls)
+                await self._loop.sock_connect(sock, endpoint.address)
+                if tls is not None:
+                    await self._handshake(sock, tls)
         except TimeoutError:
             self._give_up(sock)
             raise WireError("timeout", f"no connection within {self._link.connect_timeout_s:g} s") from None
@@ -163,7 +155,7 @@ class Connection:
 
     async def _handshake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self._link.target.host)
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self._link.endpoint.host)
         while True:
             try:
                 self._ssl.do_handshake()
@@ -276,10 +268,10 @@ class Connection:
         self._link.held_bytes += len(received)
         try:
             complete = exchange.find_end()
-            if len(data) > self._link.target.max_response_bytes:
-                raise WireError("stream_error", f"response longer than {self._link.target.max_response_bytes} bytes")
-            if self._link.held_bytes > self._link.target.max_held_bytes:
-                limit = self._link.target.max_held_bytes
+            endpoint = self._link.endpoint
+            if len(data) > (limit := endpoint.max_response_bytes):
+                raise WireError("stream_error", f"response longer than {limit} bytes")
+            if self._link.held_bytes > (limit := endpoint.max_held_bytes):
                 raise WireError("stream_error", f"responses in flight longer than {limit} bytes together")
         except WireError as error:
             self._finish(exchange, error)
@@ -366,12 +358,6 @@ class Connection:
             self._readable()
         exchange = self._exchange
         return exchange.overdue(at_ns, idle_ns, whole_ns) if exchange else None
-
-
-def resolve(host: str, port: int, tls: ssl.SSLContext | None) -> list[Target]:
-    """The addresses of host:port, in the resolver's order. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [Target(family, address, host, tls) for family, _, _, _, address in found]  # type: ignore[arg-type]
 
 
 def _describe(error: OSError) -> str:

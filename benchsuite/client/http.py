@@ -1,4 +1,4 @@
-"""One request and the stamped bytes of its response: HTTP/1.1 framing, found out with as little work as possible. Pure.
+"""Where a request goes, and the stamped bytes of its response: HTTP/1.1 framing with as little work as possible. Pure.
 
 While a response streams in, only its end is looked for; the HTTP parser proper goes over the bytes after the end.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import httptools
 
@@ -28,6 +30,27 @@ _NO_HEADERS: dict[str, str] = {}
 
 # What a response's framing still needs before it is complete.
 _HEADERS, _CHUNKED, _COUNTED, _UNTIL_CLOSE, _ENDED = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go: a resolved address, and what a request's head says of it. Plain data that crosses processes.
+
+    insecure: the TLS certificate is not checked. max_held_bytes: of all responses in flight together.
+    """
+
+    family: int
+    address: tuple[Any, ...]
+    host: str
+    host_header: str = ""
+    path: str = ""
+    base_url: str = ""
+    tls: bool = False
+    insecure: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    kernel_stamps: bool = True
+    max_response_bytes: int = 64 * 1024 * 1024
+    max_held_bytes: int = 1024 * 1024 * 1024
 
 
 class WireError(Exception):
@@ -73,6 +96,7 @@ class Exchange:
         "sent_ns",
         "stamps",
         "status",
+        "token_seen",
         "user_stamps",
     )
 
@@ -111,6 +135,7 @@ class Exchange:
         self.ndjson = False
         self.kept_headers: dict[str, str] = _NO_HEADERS
         self.message_complete = False
+        self.token_seen = False  # by `virtual_users.abort_if_overdue`
         self.body_parts: list[bytes] = []
         self.body_bytes = 0
         self.body_ends = array("q")

@@ -113,8 +113,7 @@ class HttpxDriver(_TaskDriver):
                 exchange.note_header(name.lower(), value)
             async for piece in response.aiter_raw():
                 exchange.note_body(piece, now_ns())
-                if exchange.body_bytes > self._link.target.max_response_bytes:
-                    limit = self._link.target.max_response_bytes
+                if exchange.body_bytes > (limit := self._link.endpoint.max_response_bytes):
                     raise WireError("stream_error", f"response longer than {limit} bytes")
 
     def close(self) -> None:
@@ -129,7 +128,7 @@ def httpx_client(link: Link) -> httpx.AsyncClient:
     Straight to the server: no proxy of the environment, no redirect.
     """
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    verify: Any = link.target.tls or True
+    verify: Any = link.tls or True
     return httpx.AsyncClient(limits=limits, timeout=None, verify=verify, trust_env=False)
 
 
@@ -161,7 +160,7 @@ def openai_client(link: Link, base_url: str, api_key: str | None) -> Any:
     """An AsyncOpenAI client without retries, proxies or redirects: each would hide what the server does."""
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-    verify: Any = link.target.tls or True
+    verify: Any = link.tls or True
     http_client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
     return AsyncOpenAI(
         base_url=f"{base_url}/v1",

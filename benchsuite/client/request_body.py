@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from benchsuite.client.http import Endpoint
+from benchsuite.client.request import EncodedRequest
 from benchsuite.servers.base import Native, Server
 from benchsuite.workload.dataset import Prompt
 
-Endpoint = Literal["chat", "completions", "native"]
-LimitField = Literal["max_tokens", "max_completion_tokens"]
 CacheBust = Literal["field", "prompt", "off"]
 
 
@@ -29,7 +29,7 @@ class BodyPlan:
 
     profile: Server
     model: str
-    endpoint: Endpoint
+    endpoint: Literal["chat", "completions", "native"]
     stream: bool
     fixed_length: bool
     max_output_tokens: int | None
@@ -37,7 +37,7 @@ class BodyPlan:
     salt: str
     extra_body: dict[str, Any] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
-    limit_field: LimitField = "max_tokens"
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
     def asked_output_tokens(self, prompt: Prompt) -> int | None:
         """The max_tokens sent with `prompt`: its own, capped by the sweep's; None if neither is given."""
@@ -46,13 +46,21 @@ class BodyPlan:
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """The JSON body of `prompt`."""
+        limit = self.asked_output_tokens(prompt)
+        salt = self.salt if self.cache_bust == "prompt" else None
         if self.endpoint == "native":
-            salt = self._prompt_salt
-            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": self.asked_output_tokens(prompt)}
+            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": limit}
             values |= {"$MESSAGES": _messages(prompt, salt), "$TEXT": _text(prompt, salt)}
             body = _filled(self._native.body, values)
         else:
-            body = self._openai(prompt)
+            chat = self.endpoint == "chat"
+            body = {"model": self.model, "stream": self.stream}
+            body |= {"messages": _messages(prompt, salt)} if chat else {"prompt": _text(prompt, salt)}
+            if limit is not None:
+                body[self.limit_field] = limit
+                body |= _filled(self.profile.fixed_length, {"$N": limit}) if self.fixed_length else {}
+            if self.stream and self.profile.usage_option:
+                body["stream_options"] = {"include_usage": True}
         if self.cache_bust == "field":
             if self.profile.cache_salt_field:
                 body[self.profile.cache_salt_field] = self.salt
@@ -64,41 +72,17 @@ class BodyPlan:
             body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
         return body
 
-    def _openai(self, prompt: Prompt) -> dict[str, Any]:
-        limit, salt = self.asked_output_tokens(prompt), self._prompt_salt
-        body: dict[str, Any] = {"model": self.model}
-        if self.endpoint == "chat":
-            body["messages"] = _messages(prompt, salt)
-        else:
-            body["prompt"] = _text(prompt, salt)
-        if limit is not None:
-            body[self.limit_field] = limit
-            if self.fixed_length:
-                body |= _filled(self.profile.fixed_length, {"$N": limit})
-        body["stream"] = self.stream
-        if self.stream and self.profile.usage_option:
-            body["stream_options"] = {"include_usage": True}
-        return body
-
     @property
     def _native(self) -> Native:
         assert self.profile.native is not None, self.profile.name
         return self.profile.native
 
     @property
-    def _prompt_salt(self) -> str | None:
-        return self.salt if self.cache_bust == "prompt" else None
-
-    @property
     def path(self) -> str:
         """The endpoint's path below the base URL. native: only for a profile that has such a route."""
-        match self.endpoint:
-            case "chat":
-                return "/v1/chat/completions"
-            case "completions":
-                return "/v1/completions"
-            case "native":
-                return self._native.stream_path if self.stream else self._native.whole_path
+        if self.endpoint == "native":
+            return self._native.stream_path if self.stream else self._native.whole_path
+        return "/v1/chat/completions" if self.endpoint == "chat" else "/v1/completions"
 
 
 def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,12 +108,18 @@ def _text(prompt: Prompt, salt: str | None) -> str:
     return f"[{salt}] {text}" if salt else text
 
 
-def http_request(path: str, host: str, body: dict[str, Any], *, api_key: str | None, stream: bool) -> bytes:
+def encode(prompt: Prompt, plan: BodyPlan, endpoint: Endpoint) -> EncodedRequest:
+    """The request of `prompt` as bytes on the wire."""
+    wire = http_request(endpoint, plan.body(prompt), stream=plan.stream)
+    return EncodedRequest(wire, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
+
+
+def http_request(endpoint: Endpoint, body: dict[str, Any], *, stream: bool) -> bytes:
     """A complete HTTP/1.1 POST of `body` as JSON."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     head = [
-        f"POST {path} HTTP/1.1",
-        f"Host: {host}",
+        f"POST {endpoint.path} HTTP/1.1",
+        f"Host: {endpoint.host_header}",
         "User-Agent: benchsuite",
         "Content-Type: application/json",
         f"Accept: {'text/event-stream' if stream else 'application/json'}",
@@ -137,6 +127,6 @@ def http_request(path: str, host: str, body: dict[str, Any], *, api_key: str | N
         "Connection: keep-alive",
         f"Content-Length: {len(content)}",
     ]
-    if api_key:
-        head.append(f"Authorization: Bearer {api_key}")
+    if endpoint.api_key:
+        head.append(f"Authorization: Bearer {endpoint.api_key}")
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + content

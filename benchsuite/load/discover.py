@@ -11,8 +11,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchsuite.errors import BenchsuiteError, TelemetryError
-from benchsuite.load.preflight import control_client, models_response
-from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
+from benchsuite.load.server_probe import (
+    control_client,
+    listed_models,
+    models_response,
+    recognise,
+    server_facts,
+    server_limits,
+)
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec

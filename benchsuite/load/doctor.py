@@ -25,7 +25,8 @@ import pynvml
 
 from benchsuite.clock import ANCILLARY_BYTES, ClockMark, kernel_timestamp_ns, now_ns, request_kernel_timestamps
 from benchsuite.errors import BenchsuiteError
-from benchsuite.load.preflight import Preflight, api_key, control_client, preflight
+from benchsuite.load.preflight import Preflight, preflight
+from benchsuite.load.server_probe import api_key, control_client
 from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
@@ -405,9 +406,9 @@ def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
             result = preflight(exact, control, (Prompt("doctor", None, (message,), None, _TOKENS),))
             yield from check_response(result)
             yield from check_latency(control, result.closes_after_response)
-        for sampler in open_servers(spec, result.profile, list(spec.server.base_urls), api_key(spec), now_ns()):
+        for sampler in open_servers(spec, result.plan.profile, list(spec.server.base_urls), api_key(spec), now_ns()):
             try:
-                yield check_metrics(sampler, result.profile)
+                yield check_metrics(sampler, result.plan.profile)
             finally:
                 sampler.close()
     except BenchsuiteError as error:
@@ -457,12 +458,12 @@ def _check_tls(host: str, port: int, timeout_s: float, *, insecure: bool) -> Dia
 
 def check_response(result: Preflight) -> Iterator[Diagnostic]:
     """What the preflight's requests showed, in the order in which a sweep needs it."""
-    facts, server = result.facts, result.profile
+    facts, server = result.facts, result.plan.profile
     version, listed = (facts.get("server") or {}).get("version"), facts["models_listed"]
     got, asked = facts["got_output_tokens"], facts["asked_output_tokens"]
     untried = "known from its documentation, not tried with benchsuite yet: look at each line here"
     yield _server("kind", server.name + (f" {version}" if version else ""), (not server.tried, "warn", untried))
-    yield _server("model", result.model + ("" if listed is None else f", of {len(listed)} listed"))
+    yield _server("model", result.plan.model + ("" if listed is None else f", of {len(listed)} listed"))
     yield _server(
         "stream", "streams tokens" if facts["streams"] else "one response, no stream: no TTFT, no TPOT",
         (not facts["streams"], "warn", "switch streaming on in the server or a proxy that gathers (nginx: "

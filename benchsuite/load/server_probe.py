@@ -7,20 +7,102 @@ docs/METHODS.md, Servers.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from benchsuite.client.request_body import BodyPlan
 from benchsuite.client.stream import clean_text
-from benchsuite.errors import read_json
+from benchsuite.errors import InputError, ServerRefused, ServerUnreachable, read_json
+from benchsuite.redact import remember_key
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
+from benchsuite.spec import SweepSpec
+from benchsuite.telemetry.http import bounded_client
 
 # paths of the server's machine and its templates are nobody's business in a report
 _PRIVATE = ("path", "template", "token", "marker", "key")
+_LONGEST_KEY = 4096
 _MAX_MODELS, _MAX_FACTS, _MAX_CHARS = 2_000, 100, 300
+
+
+def api_key(spec: SweepSpec) -> str | None:
+    """The key in the file that the spec names, else in the environment variable, or None; remembered as a secret.
+
+    Raises InputError for a file that cannot be read, or if no header can carry the key.
+    """
+    file = spec.server.api_key_file
+    key = os.environ.get(spec.server.api_key_env, "").strip() if file is None else _key_in(Path(file).expanduser())
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            "the API key holds a character that no HTTP header can carry",
+            where=key_source(spec),
+            expected="printable ASCII on one line",
+        )
+    remember_key(key)
+    return key or None
+
+
+def key_source(spec: SweepSpec) -> str:
+    """Where the key comes from, in words; never the key."""
+    return f"${spec.server.api_key_env}" if spec.server.api_key_file is None else spec.server.api_key_file
+
+
+def key_file_warnings(spec: SweepSpec) -> list[str]:
+    """A sentence for each file of a key that others on this machine can read."""
+    fallback = spec.server.fallback
+    files = [spec.server.api_key_file, fallback.api_key_file if fallback else None]
+    return [
+        f"others on this machine can read the API key in {file}; chmod 600 {file}"
+        for file in files
+        if file is not None and Path(file).expanduser().stat().st_mode & 0o077
+    ]
+
+
+def _key_in(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_KEY + 1).decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        given = error.strerror if isinstance(error, OSError) else "no text"
+        raise InputError("the file of the API key cannot be read", where=str(path), given=given) from None
+    if not content or len(content) > _LONGEST_KEY:
+        raise InputError("the file of the API key holds no key", where=str(path), expected="the key on one line")
+    return content
+
+
+def control_client(spec: SweepSpec) -> httpx.Client:
+    """The client for everything that is not under load: straight to the server, within limits (telemetry.bounded)."""
+    key = api_key(spec)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return bounded_client(
+        spec.server.base_url, headers=headers, timeout_s=spec.timeouts.connect_s, verify=not spec.server.insecure
+    )
+
+
+def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
+    """The response of /v1/models. Raises ServerUnreachable, ServerRefused (the API key)."""
+    try:
+        response = client.get("/v1/models")
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise ServerUnreachable(
+            "the server cannot be reached",
+            where=f"{spec.server.base_url}/v1/models",
+            given=f"{type(error).__name__}: {error}",
+            expected="an OpenAI-compatible server",
+            hint="start it, or check --base-url; `benchsuite serve llamacpp` starts one to try",
+        ) from None
+    if response.status_code in (401, 403):
+        raise ServerRefused(
+            "the server does not accept the API key",
+            where=f"{spec.server.base_url}/v1/models",
+            given=f"HTTP {response.status_code}; {'a' if api_key(spec) else 'no'} key from {key_source(spec)}",
+            hint=f"put the key into the environment variable {spec.server.api_key_env}, or name a file: --api-key-file",
+        )
+    return response
 
 
 def listed_models(response: httpx.Response) -> list[str] | None:

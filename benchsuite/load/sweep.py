@@ -22,9 +22,9 @@ from benchsuite import __version__
 from benchsuite.client.request import PointContext
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
-from benchsuite.load.preflight import Preflight, control_client, preflight, spec_at
+from benchsuite.load.preflight import Preflight, preflight, spec_at
 from benchsuite.load.schedule import PointPlan, plan_points
-from benchsuite.load.server_probe import reset_prefix_cache
+from benchsuite.load.server_probe import control_client, reset_prefix_cache
 from benchsuite.load.worker_pool import GROUP_SIGNALS, PointOrder, WorkerPool, WorkerReport
 from benchsuite.manifest import (
     GROUPS,
@@ -178,9 +178,9 @@ def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting:
 
 
 @contextmanager
-def watch_queues(spec: SweepSpec, found: Preflight, waiting: MutableSequence[int]) -> Iterator[None]:
+def watch_queues(spec: SweepSpec, profile: Server, waiting: MutableSequence[int]) -> Iterator[None]:
     """Reads the queues a few times a second, where a fallback asks for it."""
-    if found.fallback is None or found.fallback.max_waiting is None:
+    if spec.server.fallback is None or spec.server.fallback.max_waiting is None:
         yield
         return
     stop = threading.Event()
@@ -189,7 +189,7 @@ def watch_queues(spec: SweepSpec, found: Preflight, waiting: MutableSequence[int
         with ExitStack() as stack:
             clients = [stack.enter_context(control_client(spec_at(spec, url))) for url in spec.server.base_urls]
             while not stop.is_set():
-                read_queue_depths(clients, found.profile, waiting)
+                read_queue_depths(clients, profile, waiting)
                 stop.wait(_QUEUE_EVERY_S)
 
     thread = threading.Thread(target=read, name="benchsuite-queue-depth", daemon=True)
@@ -284,22 +284,23 @@ class SweepRunner:
         workload: Workload,
         folder: RunFolder,
         manifest: RunManifest,
-        found: Preflight,
+        probed: Preflight,
         control: httpx.Client,
         view: View,
         health: HealthCheck,
         server_pids: tuple[int, ...],
     ) -> None:
         self._spec, self._workload, self._folder, self._manifest = spec, workload, folder, manifest
-        self._found, self._control, self._view, self._health = found, control, view, health
+        self._preflight, self._control, self._view, self._health = probed, control, view, health
+        self._profile = probed.plan.profile
         self._server_pids = server_pids
         self._base_urls = list(spec.server.base_urls)
         self._stopping = False
         self._failures: list[str] = []
-        manifest.run_id = manifest.run_id or new_run_id(found.model)
-        manifest.model = found.model
-        manifest.server_probe = ServerProbe.model_validate(found.facts)
-        manifest.endpoints = [EndpointFacts(**role) for role in found.roles]
+        manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
+        manifest.model = probed.plan.model
+        manifest.server_probe = ServerProbe.model_validate(probed.facts)
+        manifest.endpoints = [EndpointFacts(**role) for role in probed.roles]
         self._run_id: str = manifest.run_id
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
 
@@ -312,9 +313,9 @@ class SweepRunner:
         measured, status = 0, "failed"
         recorder = open_recorder(
             spec,
-            self._found.profile,
+            self._profile,
             self._base_urls,
-            self._found.endpoints[0].api_key,
+            self._preflight.endpoints[0].api_key,
             self._folder,
             self._origin_ns,
             self._server_pids,
@@ -327,14 +328,14 @@ class SweepRunner:
                     refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
                 self._write_manifest()
                 self._view.begun(self._folder.path, manifest)
-                for words in self._found.facts["capacity"]["warnings"]:
+                for words in self._preflight.facts["capacity"]["warnings"]:
                     self._view.note(words)
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 levels = tuple(one.plan.level for one in todo)
-                watch = partial(watch_queues, spec, self._found)
+                watch = partial(watch_queues, spec, self._profile)
                 with (
-                    WorkerPool(self._found, spec, self._workload.prompts, watch) as pool,
+                    WorkerPool(self._preflight, spec, self._workload.prompts, watch) as pool,
                     self._signals(pool),
                 ):
                     for i, one in enumerate(todo):
@@ -372,7 +373,7 @@ class SweepRunner:
         self._folder.write_manifest(self._manifest)
 
     def _server_state(self) -> ServerState | None:
-        return read_state(self._control, self._found.profile, self._base_urls)
+        return read_state(self._control, self._profile, self._base_urls)
 
     def _note_telemetry(self, recorder: Recorder) -> None:
         self._manifest.telemetry = RunManifest.read({"telemetry": recorder.facts()}, "telemetry").telemetry
@@ -400,7 +401,7 @@ class SweepRunner:
             rate_per_s=plan.level.rate_per_s,
             repeat=plan.repeat,
             status="running",
-            cache_bust=self._found.plan.cache_bust,
+            cache_bust=self._preflight.plan.cache_bust,
             salt=plan.salt,
         )
         self._manifest.points.append(entry)
@@ -417,7 +418,7 @@ class SweepRunner:
             entry.status = "stopped"
             self._write_manifest()
             return
-        entry.cache_reset = reset_prefix_cache(self._control, self._found.plan, self._base_urls)
+        entry.cache_reset = reset_prefix_cache(self._control, self._preflight.plan, self._base_urls)
         before = self._server_state()
         clocks = ClockMark.now()
         recorder.mark()
@@ -505,7 +506,7 @@ class SweepRunner:
 
     def _wait_until_idle(self, point: PlannedPoint, at_least_s: float, at_most_s: float) -> tuple[float, bool | None]:
         on_wait = self._showing_wait(point, _IDLE, at_least_s, at_most_s)
-        return wait_until_idle(self._control, self._found.profile, at_least_s, at_most_s, on_wait, self._base_urls)
+        return wait_until_idle(self._control, self._profile, at_least_s, at_most_s, on_wait, self._base_urls)
 
     def _showing_wait(
         self, point: PlannedPoint, phase: str, at_least_s: float, at_most_s: float
@@ -530,7 +531,7 @@ class SweepRunner:
             plan.repeat,
             worker=0,
             origin_ns=self._origin_ns,
-            streaming=self._found.plan.stream,
+            streaming=self._preflight.plan.stream,
             keep_text=self._spec.workload.save_text,
             attempt=attempt,
         )
@@ -618,10 +619,10 @@ def sweep(
                 view.note("every point is measured already; it is judged anew")
                 return SweepResult(before.run_id, folder.path, True, 0)
         with control_client(spec) as control:
-            found = preflight(spec, control, workload.prompts, launched_server)
-            folder = folder or RunFolder(Path("results") / new_run_id(found.model))
+            probed = preflight(spec, control, workload.prompts, launched_server)
+            folder = folder or RunFolder(Path("results") / new_run_id(probed.plan.model))
             health = HealthCheck(control, spec.server.base_urls, server_ended)
-            return SweepRunner(spec, workload, folder, manifest, found, control, view, health, server_pids).run()
+            return SweepRunner(spec, workload, folder, manifest, probed, control, view, health, server_pids).run()
     finally:
         if folder is not None:
             folder.release()

@@ -13,7 +13,7 @@ import asyncio
 import gc
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -28,12 +28,7 @@ from benchsuite.spec import TimeoutSpec
 from benchsuite.telemetry.host import CpuMark, Histogram, open_descriptors, rss_bytes
 
 
-def no_token(limit_ns: int) -> str:
-    """Why a request is given up."""
-    return f"no token for {limit_ns / 1e9:g} s"
-
-
-def has_token(exchange: Exchange) -> bool:
+def _has_token(exchange: Exchange) -> bool:
     """True if a token came among what was received. Headers, roles, comments and pings are none."""
     try:
         exchange.feed()
@@ -61,6 +56,21 @@ class Driver(Protocol):
     def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None: ...
 
     def close(self) -> None: ...
+
+
+def abort_if_overdue(
+    driver: Driver, exchange: Exchange | None, at_ns: int, limits: tuple[int, int, int], *, streaming: bool
+) -> None:
+    """Give up the driver's request, of `exchange`, if it is overdue. limits: of `limits_ns`."""
+    idle_ns, request_ns, first_token_ns = limits
+    why = driver.overdue(at_ns, idle_ns, request_ns)  # which may find that it has ended
+    if why is not None:
+        driver.abort("timeout", why)
+    elif streaming and exchange is not None and exchange.sent_ns and not (exchange.closed_ns or exchange.token_seen):
+        late = at_ns - exchange.sent_ns > first_token_ns
+        exchange.token_seen = late and _has_token(exchange)
+        if late and not exchange.token_seen:
+            driver.abort("timeout", f"no token for {first_token_ns / 1e9:g} s")
 
 
 def limits_ns(timeouts: TimeoutSpec) -> tuple[int, int, int]:
@@ -133,8 +143,7 @@ class VirtualUser:
     """Sends one request after the other. driver: that of the request in flight, its own between requests."""
 
     __slots__ = (
-        "_back_off_timer", "_exchange", "_first_sent_ns", "_load", "_own", "_slot", "_task", "_token_sent_ns",
-        "_unanswered", "driver",
+        "_back_off_timer", "_exchange", "_first_sent_ns", "_load", "_own", "_slot", "_task", "_unanswered", "driver",
     )  # fmt: skip
 
     def __init__(self, load: PointLoad, slot: Slot) -> None:
@@ -142,7 +151,6 @@ class VirtualUser:
         self._first_sent_ns = 0
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
-        self._token_sent_ns = 0  # when the request was sent that is known to have a token
         self._unanswered = 0  # requests in a row that no server was there for
         self._back_off_timer: asyncio.TimerHandle | None = None
 
@@ -232,19 +240,10 @@ class VirtualUser:
         self._back_off_timer = None
         self.next(now_ns())  # it was not free before
 
-    def watch(self, at_ns: int, idle_ns: int, request_ns: int, first_token_ns: int) -> None:
-        """Give up the request in flight if it is overdue."""
-        why = self.driver.overdue(at_ns, idle_ns, request_ns)
-        exchange = self._exchange
-        if why is None and exchange is not None and self._task is None and exchange.sent_ns:
-            late = self._slot.context.streaming and at_ns - exchange.sent_ns > first_token_ns
-            if late and self._token_sent_ns != exchange.sent_ns:
-                if has_token(exchange):
-                    self._token_sent_ns = exchange.sent_ns
-                else:
-                    why = no_token(first_token_ns)
-        if why is not None:
-            self.driver.abort("timeout", why)
+    def watch(self, at_ns: int, limits: tuple[int, int, int]) -> None:
+        """Give up the request in flight if it is overdue; one that waits for its connection has that one's limit."""
+        exchange = None if self._task else self._exchange
+        abort_if_overdue(self.driver, exchange, at_ns, limits, streaming=self._slot.context.streaming)
 
     def abort(self, status: str, message: str) -> None:
         """Give up what is in flight, also a connection that is being made."""
@@ -261,6 +260,23 @@ class VirtualUser:
 def _without_server(exchange: Exchange, error: WireError) -> bool:
     """True if the request was refused a connection, or its connection ended before a byte of a response."""
     return not exchange.stamps and error.status in ("connect_error", "stream_error")
+
+
+_SHORT_BYTES = 2048  # an error is shorter than this; a longer stream is not searched for one
+
+
+def is_refusal(statuses: Collection[int], exchange: Exchange) -> bool:
+    """True if the server refused the request with one of these HTTP statuses.
+
+    Text Generation Inference reports its overload inside a stream with status 200: that is its 429.
+    """
+    if exchange.error is not None and exchange.error.status in ("timeout", "cancelled", "connect_error"):
+        return False
+    if exchange.status in statuses:
+        return True
+    if 429 not in statuses or exchange.status != 200 or len(exchange.data) > _SHORT_BYTES:
+        return False
+    return b"overloaded" in exchange.data and b'"error"' in exchange.data
 
 
 _TICK_NS = 10_000_000
@@ -364,7 +380,7 @@ class PointLoad:
     def watch(self, at_ns: int) -> None:
         """Give up what is overdue."""
         for user in self._users:
-            user.watch(at_ns, *self._limits)
+            user.watch(at_ns, self._limits)
 
     # for the users
     def take(self) -> int | None:

@@ -31,14 +31,15 @@ from asyncio_throttle.throttler import Throttler
 
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.request import PointContext
-from benchsuite.client.request_body import BodyPlan
+from benchsuite.client.request_body import encode
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
-from benchsuite.load.preflight import Endpoint, Preflight, encode_requests
-from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Slot, limits_ns
+from benchsuite.load.preflight import Preflight
+from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
+from benchsuite.redact import remember_key
 from benchsuite.spec import SweepSpec
 from benchsuite.store.journal import Journal, keep_pandas_out
 from benchsuite.workload.dataset import Prompt
@@ -232,9 +233,9 @@ class _Worker:
     """The body of a worker process."""
 
     def __init__(
-        self, found: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int
+        self, probed: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int
     ) -> None:
-        self._found, self._spec, self._prompts, self._shared, self._worker = found, spec, prompts, shared, worker
+        self._preflight, self._spec, self._prompts, self._shared, self._worker = probed, spec, prompts, shared, worker
         self._n_workers = len(shared.progress) // 5
         self._parent = os.getppid()
         self._loop = new_event_loop()
@@ -279,38 +280,37 @@ class _Worker:
 
     def _slots(self, order: PointOrder) -> list[Slot]:
         """User i of all workers' users is at endpoint i modulo their number."""
-        found, waiting = self._found, self._shared.waiting
-        at = [(order.first_user + i) % len(found.endpoints) for i in range(order.n_users)]
-        plan = replace(found.plan, salt=order.salt)
-        at_endpoint = {
-            k: iter(self._slots_at(order, plan, found.endpoints[k], at.count(k), found.closes_after_response))
-            for k in sorted(set(at))
-        }
+        probed, fallback = self._preflight, self._spec.server.fallback
+        at = [(order.first_user + i) % len(probed.endpoints) for i in range(order.n_users)]
+        at_endpoint = {k: iter(self._slots_at(order, probed, k, at.count(k))) for k in sorted(set(at))}
         slots = [next(at_endpoint[k]) for k in at]
-        fallback = found.fallback
-        if fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
+        if fallback is None or probed.fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
             return slots
-        plan, most = replace(fallback.plan, salt=order.salt), fallback.max_waiting
-        spares = self._slots_at(order, plan, fallback.endpoint, len(slots), fallback.closes_after_response)
-        refuses = fallback.refuses()
+        most, waiting = fallback.max_waiting, self._shared.waiting
+        refuses = partial(is_refusal, frozenset(int(word) for word in fallback.on if word != "queue"))
+
+        def full(k: int) -> bool:
+            """More requests than allowed wait at endpoint k, as the parent read it last."""
+            return most is not None and bool(waiting[k] > most)
+
+        spares = self._slots_at(order, probed.fallback, 0, len(slots))
         return [
-            replace(
-                slot,
-                spare=spare,
-                refuses=refuses,
-                full=slot.full if most is None else partial(_is_full, waiting, k, most),
-            )
+            replace(slot, spare=spare, refuses=refuses, full=partial(full, k))
             for slot, spare, k in zip(slots, spares, at, strict=True)
         ]
 
-    def _slots_at(self, order: PointOrder, plan: BodyPlan, endpoint: Endpoint, n: int, closes: bool) -> list[Slot]:
-        link = Link(self._loop, endpoint.target(), self._spec.timeouts.connect_s)
-        link.closes_after_response = closes
-        requests = encode_requests(order.order, self._prompts, plan, endpoint)
+    def _slots_at(self, order: PointOrder, probed: Preflight, k: int, n: int) -> list[Slot]:
+        """Slots of n users at the k-th endpoint."""
+        endpoint, plan = probed.endpoints[k], replace(probed.plan, salt=order.salt)
+        remember_key(endpoint.api_key)  # in this process too, which stores what the server says
+        link = Link(self._loop, endpoint, self._spec.timeouts.connect_s)
+        link.closes_after_response = probed.closes_after_response
+        requests = [encode(self._prompts[i], plan, endpoint) for i in order.order]
         context = replace(order.context, endpoint=endpoint.base_url)
-        return [Slot(driver, link, requests, context) for driver in self._drivers(link, endpoint, n)]
+        return [Slot(driver, link, requests, context) for driver in self._drivers(link, n)]
 
-    def _drivers(self, link: Link, endpoint: Endpoint, n: int) -> list[Driver]:
+    def _drivers(self, link: Link, n: int) -> list[Driver]:
+        endpoint = link.endpoint
         if self._spec.load.driver == "wire":
             return [Connection(link) for _ in range(n)]
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
@@ -364,13 +364,8 @@ class _Worker:
         return take if order.journal else take_warmup
 
 
-def _is_full(waiting: Sequence[int], k: int, most: int) -> bool:
-    """Whether more than `most` requests wait at endpoint k, as the parent saw it last."""
-    return waiting[k] > most
-
-
 def worker_main(
-    found: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int, pipe: Pipe
+    probed: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int, pipe: Pipe
 ) -> None:
     # Ctrl-C, a lost terminal and a job's end reach the whole process group; the parent decides what they mean
     for number in GROUP_SIGNALS:
@@ -378,7 +373,7 @@ def worker_main(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     try:
         keep_pandas_out()
-        _Worker(found, spec, prompts, shared, worker).serve(pipe)
+        _Worker(probed, spec, prompts, shared, worker).serve(pipe)
     except RunError as error:
         with contextlib.suppress(OSError):
             pipe.send(error)
@@ -421,7 +416,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        found: Preflight,
+        probed: Preflight,
         spec: SweepSpec,
         prompts: Sequence[Prompt],
         watch: Callable[[MutableSequence[int]], AbstractContextManager[object]] = lambda _: nullcontext(),
@@ -432,7 +427,7 @@ class WorkerPool:
                 cursor=context.Value("q", 0),
                 signal=context.Value("i", RUN, lock=False),
                 progress=context.Array("d", 5 * self.n_workers, lock=False),
-                waiting=context.Array("i", len(found.endpoints), lock=False),
+                waiting=context.Array("i", len(probed.endpoints), lock=False),
                 breaker=CircuitBreaker(context.Array("q", 5)),
             )
         self.breaker = self._shared.breaker
@@ -445,7 +440,7 @@ class WorkerPool:
                 ours, theirs = context.Pipe()
                 process = context.Process(
                     target=worker_main,
-                    args=(found, spec, prompts, self._shared, worker, theirs),
+                    args=(probed, spec, prompts, self._shared, worker, theirs),
                     name=f"benchsuite-worker-{worker}",
                     daemon=True,
                 )

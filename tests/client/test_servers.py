@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchsuite.client.http import Endpoint
 from benchsuite.client.request_body import BodyPlan, http_request
 from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.workload.dataset import Prompt
@@ -161,7 +162,8 @@ def test_tables_in_extra_fields_are_added_to_ours():
 
 def test_http_request():
     """A request is these bytes: compact UTF-8 JSON of the stated length."""
-    assert http_request("/v1/x", "h:1", {"a": "é", "b": [1]}, api_key="k", stream=True) == (
+    endpoint = Endpoint(2, (), "h", "h:1", "/v1/x", api_key="k")
+    assert http_request(endpoint, {"a": "é", "b": [1]}, stream=True) == (
         b"POST /v1/x HTTP/1.1\r\n"
         b"Host: h:1\r\n"
         b"User-Agent: benchsuite\r\n"
@@ -178,7 +180,7 @@ def test_http_request():
 
 def test_http_request_without_key_or_stream():
     """Without a key there is no Authorization; without streaming JSON is accepted."""
-    head, body = http_request("/", "h", {}, api_key=None, stream=False).split(b"\r\n\r\n")
+    head, body = http_request(Endpoint(2, (), "h", "h", "/"), {}, stream=False).split(b"\r\n\r\n")
     assert b"Authorization" not in head
     assert b"Accept: application/json\r\n" in head
     assert json.loads(body) == {}

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchsuite.client import connection as wire
-from benchsuite.client.connection import Connection, Link, Target, resolve
-from benchsuite.client.http import Exchange, WireError
+from benchsuite.client.connection import Connection, Link
+from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.clock import now_ns
 
 REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
@@ -36,10 +36,11 @@ async def until(true: Callable[[], object]) -> None:
 class Stage:
     """A listener that the test answers for, and one connection of the client."""
 
-    def __init__(self, listener: socket.socket, **target: object) -> None:
+    def __init__(self, listener: socket.socket, tls: ssl.SSLContext | None = None, **endpoint: object) -> None:
         self.listener = listener
         address = listener.getsockname()
-        self.link = Link(asyncio.get_running_loop(), Target(socket.AF_INET, address, "127.0.0.1", **target), 5.0)
+        self.link = Link(asyncio.get_running_loop(), Endpoint(socket.AF_INET, address, "127.0.0.1", **endpoint), 5.0)
+        self.link.tls = tls
         self.connection = Connection(self.link)
         self.ended: list[Exchange] = []
 
@@ -408,17 +409,6 @@ async def test_no_connection(listener):
     assert failed.value.status == "connect_error"
     assert failed.value.message.startswith("ConnectionRefusedError: ")
     assert not stage.connection.is_open
-
-
-def test_resolve():
-    """A host and a port become addresses to connect to, with the host's name kept for TLS."""
-    (found, *_) = resolve("127.0.0.1", 80, None)
-    assert (found.family, found.address, found.host, found.tls) == (
-        socket.AF_INET,
-        ("127.0.0.1", 80),
-        "127.0.0.1",
-        None,
-    )
 
 
 async def test_clock_steps(listener, monkeypatch):

@@ -29,7 +29,7 @@ from benchsuite.economics.prices import parse_prices
 from benchsuite.errors import BenchsuiteError, read_json, read_toml
 from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
-from benchsuite.load.preflight import refusal_words
+from benchsuite.load.preflight import refusal_text
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.manifest import RunManifest
 from benchsuite.matrix_spec import parse_matrix
@@ -103,7 +103,7 @@ def json_body(data: bytes) -> None:
     facts = read_whole(data, keep_text=True)
     pa.array([facts.server_error, facts.malformed, facts.response_id], pa.string())
     error_message(data).encode()
-    refusal_words(data)
+    refusal_text(data)
 
 
 class _Answering:

@@ -13,7 +13,8 @@ from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.errors import InputError, ServerRefused
 from benchsuite.load import preflight as trial
-from benchsuite.load.preflight import Preflight, control_client, preflight, try_requests
+from benchsuite.load.preflight import Preflight, preflight, probe
+from benchsuite.load.server_probe import control_client
 from benchsuite.records import RequestRecord
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.dataset import Prompt
@@ -30,7 +31,7 @@ def found(spec: SweepSpec, prompt: Prompt = SIX) -> Preflight:
 def row_of(spec: SweepSpec, prompt: Prompt = SIX) -> RequestRecord:
     """The row of one request of the spec, after a preflight."""
     ready = found(spec, prompt)
-    return asyncio.run(try_requests(ready.endpoints[0], ready.plan, spec, prompt, None)).rows[-1]
+    return asyncio.run(probe(ready.endpoints[0], ready.plan, spec, prompt, None)).rows[-1]
 
 
 def said(row: RequestRecord) -> tuple:
@@ -69,7 +70,7 @@ def test_real_bytes(server, endpoint, stream, capture, expected):
     path = "/v1/chat/completions" if endpoint == "chat" else "/v1/completions"
     with Replay(REAL[server] | {f"POST {path}": capture}) as fake:
         spec = spec_of(fake.base_url, [1], server={"model": "tiny-llama", "endpoint": endpoint, "stream": stream})
-        assert found(spec).profile.name == server
+        assert found(spec).plan.profile.name == server
         assert said(row_of(spec)) == ("ok", *expected, stream)
 
 
@@ -85,7 +86,7 @@ def test_fakes(server, endpoint, stream):
     with FAKES[server]() as fake:
         spec = spec_of(fake.base_url, [1], server={"endpoint": endpoint, "stream": stream})
         ready = found(spec)
-        assert (ready.profile.name, ready.facts["fields_refused"]) == (server, [])
+        assert (ready.plan.profile.name, ready.facts["fields_refused"]) == (server, [])
         # the salt is one word, rendering messages as text adds two
         n_words = {"chat": 7, "completions": 9, "native": 9 if server == TGI else 7}[endpoint]
         assert said(row_of(spec)) == ("ok", 5 if stream else 0, (n_words, 5, "usage"), "length", stream)
@@ -271,7 +272,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(monkeypatch):
     """One refusal of a full or loading server does not end the preflight; more of them than there are pauses do."""
     monkeypatch.setattr(trial, "PAUSES_S", (0.0, 0.0, 0.0))
     with _SoonFree() as fake:
-        assert found(spec_of(fake.base_url, [1])).profile.name == "ollama"
+        assert found(spec_of(fake.base_url, [1])).plan.profile.name == "ollama"
     monkeypatch.setattr(trial, "PAUSES_S", (0.0, 0.0))
     with _SoonFree() as fake, pytest.raises(ServerRefused) as refused:
         found(spec_of(fake.base_url, [1]))
@@ -336,6 +337,6 @@ def test_transformers_that_lists_its_models():
     """It is known by its refusal of stream_options, which is then left out; usage comes all the same."""
     with _Transformers() as fake:
         ready = found(spec_of(fake.base_url, [1]))
-    assert (ready.profile.name, ready.plan.profile.name) == ("transformers", "transformers")
+    assert ready.plan.profile.name == "transformers"
     assert (ready.facts["profile"], ready.facts["reports_usage"]) == ("transformers", True)
     assert ready.facts["fields_refused"] == ["stream_options"]

@@ -11,7 +11,8 @@ from fakes.replay import FOLDER, Replay
 
 from benchsuite.cli.main import main
 from benchsuite.load.doctor import check_server
-from benchsuite.load.preflight import control_client, preflight
+from benchsuite.load.preflight import preflight
+from benchsuite.load.server_probe import control_client
 from benchsuite.servers import SERVERS
 from benchsuite.servers.metric_names import FAMILIES
 from benchsuite.spec_reading import load_spec, parse_spec
@@ -82,7 +83,7 @@ def test_preflight_and_doctor(name: str, version: str | None, slots: int | None,
             found = preflight(spec, client, (PROMPT,))
         (body, *_) = fake.bodies("/v1/chat/completions")
         lines = {line.name: line for line in check_server(spec)}
-    assert (found.profile.name, found.facts["server"].get("version")) == (name, version)
+    assert (found.plan.profile.name, found.facts["server"].get("version")) == (name, version)
     assert "secret" not in json.dumps(found.facts)
     limits = found.facts["capacity"]
     assert (limits["concurrent_requests"], limits["context_tokens"]) == (slots, context)

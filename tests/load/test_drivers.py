@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sweeps_for_tests import Watcher
 
-from benchsuite.client.connection import Link, Target
-from benchsuite.client.http import Exchange
+from benchsuite.client.connection import Link
+from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.reference_clients import HttpxDriver, httpx_client
 from benchsuite.load.sweep import sweep
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
@@ -69,7 +69,7 @@ async def test_given_up_before_it_began() -> None:
     import socket
 
     loop = asyncio.get_running_loop()
-    link = Link(loop, Target(socket.AF_INET, ("127.0.0.1", 9), "127.0.0.1"), 1.0)
+    link = Link(loop, Endpoint(socket.AF_INET, ("127.0.0.1", 9), "127.0.0.1"), 1.0)
     driver = HttpxDriver(link, "http://127.0.0.1:9", httpx_client(link))
     ended: list[Exchange] = []
     exchange = Exchange(0, 1)

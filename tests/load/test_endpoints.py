@@ -7,6 +7,7 @@ import dataclasses
 import socket
 from collections import Counter
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,14 @@ from fakes.tgi import FakeTgi
 from sweeps_for_tests import column, each_once, prompts, run, spec_of
 from test_generator import OK, Peer, Rows, finish
 
-from benchsuite.client.connection import Connection, Link, Target
-from benchsuite.client.http import Exchange, WireError
+from benchsuite.client.connection import Connection, Link
+from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load import sweep
-from benchsuite.load.preflight import Endpoint, Fallback
 from benchsuite.load.sweep import read_queue_depths
-from benchsuite.load.virtual_users import PointLoad, Slot
+from benchsuite.load.virtual_users import PointLoad, Slot, is_refusal
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault, simulator
@@ -205,14 +205,13 @@ def slot_at(address: Any, name: str, origin_ns: int) -> Slot:
     """A user's place at a peer whose rows are called `name`."""
     wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
     context = PointContext("run", "c0001-r0", 1, 0, 0, origin_ns, False, endpoint=name)
-    link = Link(asyncio.get_running_loop(), Target(socket.AF_INET, address, "127.0.0.1"), 5.0)
+    link = Link(asyncio.get_running_loop(), Endpoint(socket.AF_INET, address, "127.0.0.1"), 5.0)
     return Slot(Connection(link), link, [EncodedRequest(wire, f"p{i}", None, None) for i in range(3)], context)
 
 
 def on(*statuses: int) -> Any:
     """What a fallback on these statuses takes for a refusal."""
-    nowhere = Endpoint(0, (), "", "", "", False, "")
-    return Fallback(nowhere, None, frozenset(statuses)).refuses()  # type: ignore[arg-type]
+    return partial(is_refusal, statuses)
 
 
 IN_STREAM = b'data: {"error":{"message":"Model is overloaded","http_status_code":422}}\n\ndata: [DONE]\n\n'

@@ -14,7 +14,8 @@ from fakes.http import Answer, Fake, Request
 from sweeps_for_tests import prompts, spec_of
 
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable
-from benchsuite.load.preflight import Preflight, control_client, preflight, refusal_words
+from benchsuite.load.preflight import Preflight, preflight, refusal_text
+from benchsuite.load.server_probe import control_client
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
@@ -83,7 +84,7 @@ def test_a_server_that_does_all():
     """A server that streams, counts and obeys is told so."""
     with simulated() as url:
         result = found(spec_of(url, [1], server={"profile": "vllm"}))
-    assert (result.model, result.profile.name, result.plan.dropped) == ("simulator", "vllm", ())
+    assert (result.plan.model, result.plan.profile.name, result.plan.dropped) == ("simulator", "vllm", ())
     assert (result.endpoints[0].path, result.closes_after_response) == ("/v1/chat/completions", False)
     facts = {k: v for k, v in result.facts.items() if k not in ("stamp_source", "server", "capacity")}
     assert facts == {
@@ -194,7 +195,7 @@ def test_a_cap_that_is_refused_under_both_names():
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 3000, b'{"a":' * 900 + b"1" + b"}" * 900, b"null", b"5"])
 def test_odd_errors_name_nothing(body):
     """An error body of any shape gives words, never an exception."""
-    assert "min_tokens" not in refusal_words(body)
+    assert "min_tokens" not in refusal_text(body)
 
 
 def test_llamacpp_without_its_prompt_cache():
@@ -342,4 +343,4 @@ def test_a_path_before_v1():
     """A base URL with a path keeps it, for the models and for the requests."""
     with fake({"/proxy/v1/models": models("m"), "/proxy/v1/chat/completions": (200, WHOLE)}) as url:
         result = found(spec_of(f"{url}/proxy/v1/", [1]))
-    assert (result.endpoints[0].path, result.model) == ("/proxy/v1/chat/completions", "m")
+    assert (result.endpoints[0].path, result.plan.model) == ("/proxy/v1/chat/completions", "m")

@@ -13,8 +13,8 @@ from fakes.tgi import FakeTgi
 from sweeps_for_tests import prompts, spec_of
 
 from benchsuite.client.request_body import BodyPlan
-from benchsuite.load.preflight import control_client, preflight
-from benchsuite.load.server_probe import limit_warnings, reset_prefix_cache, server_limits
+from benchsuite.load.preflight import preflight
+from benchsuite.load.server_probe import control_client, limit_warnings, reset_prefix_cache, server_limits
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import simulator

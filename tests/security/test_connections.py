@@ -12,10 +12,12 @@ import threading
 import httpx
 import pytest
 
-from benchsuite.client.connection import Link, Target
+from benchsuite.client.connection import Link
+from benchsuite.client.http import Endpoint
 from benchsuite.client.reference_clients import httpx_client, openai_client
 from benchsuite.errors import ServerUnreachable
-from benchsuite.load.preflight import control_client, preflight
+from benchsuite.load.preflight import preflight
+from benchsuite.load.server_probe import control_client
 from benchsuite.spec_reading import parse_spec
 from benchsuite.telemetry.server_metrics import Scraper
 from benchsuite.workload.dataset import Prompt
@@ -126,7 +128,7 @@ def test_a_redirect_is_an_answer_and_no_way(monkeypatch):
 
             async def cross_checks() -> None:
                 host, port = url.removeprefix("http://").split(":")
-                link = Link(asyncio.get_running_loop(), Target(2, (host, int(port)), host), 5.0)
+                link = Link(asyncio.get_running_loop(), Endpoint(2, (host, int(port)), host), 5.0)
                 async with httpx_client(link) as plain:
                     assert (await plain.get(f"{url}/v1/models")).status_code == 307
                 sdk = openai_client(link, url, KEY)
@@ -159,7 +161,7 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch):
 
         async def cross_checks() -> None:
             host, port = url.removeprefix("http://").split(":")
-            link = Link(asyncio.get_running_loop(), Target(2, (host, int(port)), host), 5.0)
+            link = Link(asyncio.get_running_loop(), Endpoint(2, (host, int(port)), host), 5.0)
             async with httpx_client(link) as plain:
                 assert (await plain.get(f"{url}/v1/models")).status_code == 200
             sdk = openai_client(link, url, KEY)

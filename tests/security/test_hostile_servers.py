@@ -8,8 +8,8 @@ import time
 import httpx
 import pytest
 
-from benchsuite.client.connection import Connection, Link, Target
-from benchsuite.client.http import Exchange
+from benchsuite.client.connection import Connection, Link
+from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.clock import now_ns
 from benchsuite.load.server_probe import listed_models
@@ -35,7 +35,7 @@ ENDLESS = {
 
 async def _ask(url: str, limit_bytes: int, seconds: float, all_bytes: int = 2**30):
     host, port = url.removeprefix("http://").split(":")
-    target = Target(2, (host, int(port)), host, max_response_bytes=limit_bytes, max_held_bytes=all_bytes)
+    target = Endpoint(2, (host, int(port)), host, max_response_bytes=limit_bytes, max_held_bytes=all_bytes)
     link = Link(asyncio.get_running_loop(), target, 5.0)
     connection, exchange, done = Connection(link), Exchange(0, now_ns()), asyncio.Event()
     exchange.on_done = lambda _: done.set()

@@ -16,7 +16,7 @@ from benchsuite import redact
 from benchsuite.cli.main import main
 from benchsuite.errors import InputError, SpecError
 from benchsuite.load.launched_sweep import served_plan
-from benchsuite.load.preflight import api_key, key_file_warnings
+from benchsuite.load.server_probe import api_key, key_file_warnings
 from benchsuite.spec_reading import parse_spec
 from tests.security.hostile_servers import serving, whole
 
@@ -221,8 +221,8 @@ def test_masking_bytes_moves_nothing():
 
 def test_no_repr_shows_a_key():
     """What a traceback or a debugger prints of an endpoint or a request has no key in it."""
+    from benchsuite.client.http import Endpoint
     from benchsuite.client.request import EncodedRequest
-    from benchsuite.load.preflight import Endpoint
 
-    assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", "/", False, "http://h", api_key=KEY))
+    assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", "/", "http://h", api_key=KEY))
     assert KEY not in repr(EncodedRequest(KEY.encode(), "p", None, None))
