@@ -10,7 +10,8 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import timeit
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,9 +38,8 @@ from benchsuite.telemetry.server_metrics import ServerSampler
 from benchsuite.workload.dataset import Prompt
 
 Status = Literal["ok", "warn", "fail"]
-Doubt = tuple[bool, Status, str]
 ROOT = Path("/")
-_OTHER_FILES = 64  # what a measuring process has open beside its users' connections
+_OTHER_FILES = 64  # what a measuring process has open besides its users' connections
 _GB, _GIB = 10**9, 1024**3
 _DAY_S = 86400
 _TRIES = 5
@@ -60,12 +60,12 @@ class Diagnostic:
     remedy: str | None = None
 
 
-def diagnose(area: str, name: str, detail: str, *doubts: Doubt) -> Diagnostic:
-    """ok, or the first of `doubts` (holds, status, remedy) that holds."""
-    for holds, status, remedy in doubts:
-        if holds:
-            return Diagnostic(area, name, status, detail, remedy)
-    return Diagnostic(area, name, "ok", detail)
+def diagnose(
+    area: str, name: str, detail: str, *, warn: bool = False, fail: bool = False, remedy: str | None = None
+) -> Diagnostic:
+    """The diagnostic, with its remedy only where something is wrong."""
+    status: Status = "fail" if fail else "warn" if warn else "ok"
+    return Diagnostic(area, name, status, detail, None if status == "ok" else remedy)
 
 
 _machine, _gpu, _server = (partial(diagnose, area) for area in ("machine", "gpu", "server"))
@@ -77,6 +77,10 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def _times_ms(action: Callable[[], object]) -> list[float]:
+    return [1000 * seconds for seconds in timeit.repeat(action, number=1, repeat=_TRIES)]
 
 
 def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, server: bool) -> Iterator[Diagnostic]:
@@ -95,8 +99,8 @@ def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, ser
             sampler.close()
     else:
         reason, _, remedy = (no_gpu or "--gpu off").removeprefix("no GPU telemetry: ").partition("; ")
-        status: Status = "fail" if spec.telemetry.gpu in ("nvml", "dcgm") else "warn"
-        yield Diagnostic("gpu", "telemetry", status if no_gpu else "ok", f"none: {reason}", remedy or None)
+        wanted = bool(no_gpu) and spec.telemetry.gpu in ("nvml", "dcgm")
+        yield _gpu("telemetry", f"none: {reason}", warn=bool(no_gpu), fail=wanted, remedy=remedy or None)
     if server:
         yield from check_server(spec)
 
@@ -122,26 +126,23 @@ def check_machine(
     yield check_memory(psutil.virtual_memory().available)
     yield from check_disk(folder)
     yield check_proxy(base_urls)
-    record = read_calibration()
-    made = "none of this machine, Python and version" if record is None else f"{record['made']} ({calibration_path()})"
-    remedy = "benchsuite calibrate, once, for the report to show it"
-    yield _machine("calibration", made, (record is None, "warn", remedy))
+    record, remedy = read_calibration(), "benchsuite calibrate, once, for the report to show it"
+    made = f"{record['made']} ({calibration_path()})" if record else "none of this machine, Python and version"
+    yield _machine("calibration", made, warn=record is None, remedy=remedy)
 
 
 def check_packages(python: str, versions: dict[str, str | None]) -> Diagnostic:
-    """Python, and the libraries that make the client fast."""
     names = ("uvloop", "httptools", "orjson")
     missing = [name for name in names if versions.get(name) is None]
     detail = ", ".join([f"Python {python}", *(f"{name} {versions[name]}" for name in names if name not in missing)])
     detail += f"; not installed: {', '.join(missing)}" if missing else ""
-    return _machine("packages", detail, (bool(missing), "warn", f"pip install {' '.join(missing)}"))
+    return _machine("packages", detail, warn=bool(missing), remedy=f"pip install {' '.join(missing)}")
 
 
 def check_cores(n_cores: int, n_workers: int) -> Diagnostic:
-    """Cores that this process may use, against the measuring processes."""
     detail = f"{n_cores} usable, {n_workers} measuring process{'es' * (n_workers > 1)} and their parent"
     remedy = f"fewer --workers, or a machine with {n_workers + 1} cores or more"
-    return _machine("cores", detail, (n_cores <= n_workers, "warn", remedy))
+    return _machine("cores", detail, warn=n_cores <= n_workers, remedy=remedy)
 
 
 def check_cpu_quota(n_workers: int, root: Path = ROOT) -> Diagnostic | None:
@@ -152,36 +153,28 @@ def check_cpu_quota(n_workers: int, root: Path = ROOT) -> Diagnostic | None:
         return None
     share = int(quota[0]) / int(quota[1])
     remedy = "the client is paused when its share is used up: start the container without --cpus, or with more"
-    return _machine("CPU quota", f"{share:g} CPUs", (share < n_workers + 1, "warn", remedy))
+    return _machine("CPU quota", f"{share:g} CPUs", warn=share < n_workers + 1, remedy=remedy)
 
 
 def check_governor(root: Path = ROOT) -> Diagnostic | None:
-    """How the cores choose their frequency; None where they do not tell, as in virtual machines."""
-    paths = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
-    names = sorted(map(_read, paths))
+    """How the cores choose their frequency; None where that is not known, as in virtual machines."""
+    names = sorted(map(_read, (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")))
     if not names:
         return None
     detail = ", ".join(f"{name} on {names.count(name)} of {len(names)} cores" for name in dict.fromkeys(names))
     slow = set(names) != {"performance"}
-    return _machine("CPU governor", detail, (slow, "warn", "sudo cpupower frequency-set -g performance"))
+    return _machine("CPU governor", detail, warn=slow, remedy="sudo cpupower frequency-set -g performance")
 
 
 def check_load(load_1_min: float, n_cores: int) -> Diagnostic:
-    """What else runs here."""
     detail = f"{load_1_min:.1f} processes ready to run on {n_cores} cores over the last minute"
-    return _machine("load", detail, (load_1_min > n_cores / 2, "warn", "end what else runs here; it delays the client"))
+    remedy = "end what else runs here; it delays the client"
+    return _machine("load", detail, warn=load_1_min > n_cores / 2, remedy=remedy)
 
 
 def clock_reading_ns() -> float:
     """What a reading of the run's clock costs: the least mean of five times 2,000."""
-
-    def mean_ns() -> float:
-        begun_ns = now_ns()
-        for _ in range(2000):
-            now_ns()
-        return (now_ns() - begun_ns) / 2000
-
-    return min(mean_ns() for _ in range(5))
+    return min(timeit.repeat(now_ns, number=2000, repeat=5)) / 2000 * 1e9
 
 
 def check_clock_source(root: Path, cost_ns: float) -> Diagnostic:
@@ -190,7 +183,7 @@ def check_clock_source(root: Path, cost_ns: float) -> Diagnostic:
     good = ("", "tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter")
     remedy = "clocksource=tsc on the kernel's command line, if the machine has a stable TSC"
     detail = f"{name or 'unknown'}; a reading takes {cost_ns:.0f} ns"
-    return _machine("clock source", detail, (cost_ns > 1000 or name not in good, "warn", remedy))
+    return _machine("clock source", detail, warn=cost_ns > 1000 or name not in good, remedy=remedy)
 
 
 def check_wall_time(state: int | None, stepped_s: float) -> Diagnostic:
@@ -198,12 +191,11 @@ def check_wall_time(state: int | None, stepped_s: float) -> Diagnostic:
     steps), but kernel timestamps.
     """
     detail = "unknown" if state is None else f"{'not ' if state == 5 else ''}kept by NTP"
-    stepped = abs(stepped_s) > 0.001
-    return _machine(
-        "wall time", detail + (f"; stepped by {stepped_s * 1000:+.1f} ms just now" if stepped else ""),
-        (stepped, "warn", "let one program alone set the clock, and slew it"),
-        (state == 5, "warn", "timedatectl set-ntp true, so that runs of several machines can be compared"),
-    )  # fmt: skip
+    remedy = "timedatectl set-ntp true, so that runs of several machines can be compared"
+    if stepped := abs(stepped_s) > 0.001:
+        detail += f"; stepped by {stepped_s * 1000:+.1f} ms just now"
+        remedy = "let one program alone set the clock, and slew it"
+    return _machine("wall time", detail, warn=stepped or state == 5, remedy=remedy)
 
 
 def _adjtimex() -> int | None:
@@ -216,20 +208,19 @@ def _adjtimex() -> int | None:
 
 def check_kernel_timestamps() -> Diagnostic:
     """Whether the kernel stamps what comes in, and rightly: after it was sent, before it was read."""
-    n_reads, name = 20, "kernel timestamps"
+    n_reads, check = 20, partial(_machine, "kernel timestamps")
     try:
         lags_ns = next((lags for _ in range(3) if (lags := _timestamp_lags_ns(n_reads))), [])
     except OSError as error:
-        return Diagnostic("machine", name, "fail", f"loopback does not work: {error}", "ip link set lo up")
-    remedy = "none needed: reads are stamped by the process, later by as much as its loop is busy; see `calibrate`"
+        return check(f"loopback does not work: {error}", fail=True, remedy="ip link set lo up")
     right = sorted(lag for lag in lags_ns if lag is not None)
     if len(right) < len(lags_ns):
         detail = f"{len(lags_ns) - len(right)} of {len(lags_ns)} lie outside of the time in which the bytes came"
-        return Diagnostic("machine", name, "warn", detail, "benchsuite calibrate shows what it does to TTFT")
-    if not right:
-        return Diagnostic("machine", name, "warn", "the kernel gives none", remedy)
-    detail = f"{len(right)} of {n_reads} reads on loopback, {median(right) / 1000:.0f} us before the process's own"
-    return _machine(name, detail, (len(right) < n_reads - 1, "warn", remedy))
+        return check(detail, warn=True, remedy="benchsuite calibrate shows what it does to TTFT")
+    lag = f", {median(right) / 1000:.0f} us before the process's own" if right else ""
+    detail = f"{len(right)} of {n_reads} reads on loopback{lag}" if right else "the kernel gives none"
+    remedy = "none needed: reads are stamped by the process, later by as much as its loop is busy; see `calibrate`"
+    return check(detail, warn=len(right) < n_reads - 1, remedy=remedy)
 
 
 def _timestamp_lags_ns(n_reads: int) -> list[int | None]:
@@ -262,7 +253,7 @@ def check_open_files(concurrency: int, n_workers: int, limits: tuple[int, int]) 
     processes = f"{n_workers} process{'es' * (n_workers > 1)}"
     remedy = f"ulimit -n {needed}" if hard >= needed else f"raise the hard limit ({hard}) to {needed}, or --workers"
     detail = f"ulimit -n {soft}; {needed} needed for {concurrency} users in {processes}"
-    return _machine("open files", detail, (soft < needed, "fail", remedy))
+    return _machine("open files", detail, fail=soft < needed, remedy=remedy)
 
 
 def check_local_ports(concurrency: int, root: Path = ROOT) -> Diagnostic:
@@ -271,38 +262,34 @@ def check_local_ports(concurrency: int, root: Path = ROOT) -> Diagnostic:
     low, high = map(int, (_read(root / "proc/sys/net/ipv4/ip_local_port_range") or default).split())
     remedy = 'sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
     detail = f"{high - low + 1:,} for connections of {concurrency:,} users"
-    return _machine("ports", detail, (high - low + 1 < 10 * concurrency, "warn", remedy))
+    return _machine("ports", detail, warn=high - low + 1 < 10 * concurrency, remedy=remedy)
 
 
 def check_memory(available_bytes: int) -> Diagnostic:
-    """What is left of it."""
     detail = f"{available_bytes / _GIB:.1f} GiB free"
-    return _machine("memory", detail, (available_bytes < _GIB, "warn", "end what else runs here"))
+    return _machine("memory", detail, warn=available_bytes < _GIB, remedy="end what else runs here")
 
 
 def check_disk(folder: Path) -> Iterator[Diagnostic]:
     """Room, and how long a write takes to be safe, where `folder` is or will be. Leaves nothing behind."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    free, remedy = shutil.disk_usage(there).free, "make room, or name another --output"
-    doubts: list[Doubt] = [(free < 0.2 * _GB, "fail", remedy), (free < 2 * _GB, "warn", remedy)]
-    yield _machine("disk", f"{free / _GB:.1f} GB free in {there}", *doubts)
+    free_gb, remedy = shutil.disk_usage(there).free / _GB, "make room, or name another --output"
+    yield _machine("disk", f"{free_gb:.1f} GB free in {there}", warn=free_gb < 2, fail=free_gb < 0.2, remedy=remedy)
     try:
-        took_ms = [1000 * _write_s(there) for _ in range(_TRIES)]
+        took_ms = _times_ms(partial(_write_safely, there))
     except OSError as error:
-        yield Diagnostic("machine", "writing", "fail", f"{there}: {error.strerror}", "name another --output")
+        yield _machine("writing", f"{there}: {error.strerror}", fail=True, remedy="name another --output")
         return
     detail = f"64 KiB are safe in {median(took_ms):.1f} ms (median of {_TRIES}), {max(took_ms):.1f} ms at most"
     remedy = "a local disk for --output, not one over the network"
-    yield _machine("writing", detail, (median(took_ms) > 100, "warn", remedy))
+    yield _machine("writing", detail, warn=median(took_ms) > 100, remedy=remedy)
 
 
-def _write_s(folder: Path) -> float:
+def _write_safely(folder: Path) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
-        begun_s = time.perf_counter()
         file.write(bytes(65536))
         file.flush()
         os.fsync(file.fileno())
-        return time.perf_counter() - begun_s
 
 
 def check_proxy(base_urls: Sequence[str]) -> Diagnostic:
@@ -317,7 +304,7 @@ def check_proxy(base_urls: Sequence[str]) -> Diagnostic:
         f"put {', '.join(proxied)} into NO_PROXY: requests are measured without a proxy, only the server's own figures "
         "would be asked for through it"
     )
-    return _machine("proxy", detail, (bool(proxied), "warn", remedy))
+    return _machine("proxy", detail, warn=bool(proxied), remedy=remedy)
 
 
 def check_gpus(sampler: Sampler, throttles: Mapping[str, int], *, serving: bool) -> Iterator[Diagnostic]:
@@ -326,24 +313,23 @@ def check_gpus(sampler: Sampler, throttles: Mapping[str, int], *, serving: bool)
     facts = sampler.facts()
     names = {card["uuid"]: f"GPU {card['index']}" for card in facts["devices"] if "index" in card}
     if facts["source"] == "nvml":
-        versions = f"driver {facts['driver']}, NVML {facts['nvml']}, CUDA {facts['cuda_driver']}"
-        yield Diagnostic("gpu", "driver", "ok", versions)
+        yield _gpu("driver", f"driver {facts['driver']}, NVML {facts['nvml']}, CUDA {facts['cuda_driver']}")
         yield from _check_cards(facts, rows)
     elif errors := [row.error for row in rows.values() if not row.uuid]:
         remedy = "start dcgm-exporter there, or check --dcgm-url"
-        yield Diagnostic("gpu", "DCGM", "fail", errors[0] or facts["url"], remedy)
+        yield _gpu("DCGM", errors[0] or facts["url"], fail=True, remedy=remedy)
     else:
         n, every_s = len(facts["devices"]), facts["interval_s"]
         detail = f"{facts['url']}: {n} GPU{'s' * (n != 1)}, collected every {every_s:g} s ({facts['interval_source']})"
         remedy = "start it with -c 1000 or DCGM_EXPORTER_INTERVAL=1000 (ms): short points fall between readings"
-        yield _gpu("DCGM", detail, (every_s > 5, "warn", remedy))
+        yield _gpu("DCGM", detail, warn=every_s > 5, remedy=remedy)
     for uuid in facts.get("used") or [uuid for uuid in rows if uuid]:
         if uuid in rows:
             yield from _check_sample(names.get(uuid, uuid[:12]), rows[uuid], throttles, serving)
     lost = [row.error for row in rows.values() if row.error]
     for problem in dict.fromkeys(sampler.problems()):
         if not any(error in problem for error in lost):
-            yield Diagnostic("gpu", "not told" if ": empty" in problem else "note", "ok", problem)
+            yield _gpu("not told" if ": empty" in problem else "note", problem)
 
 
 def _check_cards(facts: Mapping[str, Any], rows: Mapping[str, GpuSample]) -> Iterator[Diagnostic]:
@@ -354,20 +340,19 @@ def _check_cards(facts: Mapping[str, Any], rows: Mapping[str, GpuSample]) -> Ite
         sampled = card["uuid"] in rows or any(mig["uuid"] in rows for mig in card["mig_devices"])
         mig = f", MIG with {slices} device{'s' * (slices != 1)}" if card["mig"] else ""
         used = f"{'sampled' if sampled else 'not sampled'} ({facts['used_how']})"
-        remedy = "MIG tells no utilisation, and power only of the whole card: measure on a whole card where you can"
-        yield _gpu(name, f"{card['name']}{memory}{limit}{mig}; {used}", (card["mig"], "warn", remedy))
+        remedy = "MIG reports no utilisation, and power only of the whole card: measure on a whole card where you can"
+        yield _gpu(name, f"{card['name']}{memory}{limit}{mig}; {used}", warn=card["mig"], remedy=remedy)
         handle = nvml_or_none(pynvml.nvmlDeviceGetHandleByUUID, card["uuid"])
         mode = None if handle is None else nvml_or_none(pynvml.nvmlDeviceGetPersistenceMode, handle)
         if mode is not None:
             detail = "on" if mode == 1 else "off: the driver lets go of a card that is not used"
-            doubt: Doubt = (mode != 1, "warn", f"sudo nvidia-smi -i {card['index']} -pm 1")
-            yield _gpu(f"{name} kept", f"persistence mode {detail}", doubt)
+            remedy = f"sudo nvidia-smi -i {card['index']} -pm 1"
+            yield _gpu(f"{name} kept", f"persistence mode {detail}", warn=mode != 1, remedy=remedy)
 
 
 def _check_sample(name: str, row: GpuSample, throttles: Mapping[str, int], serving: bool) -> Iterator[Diagnostic]:
     if row.error and row.util_ratio is None and row.power_w is None:
-        remedy = "see nvidia-smi; a lost GPU needs a reset or a reboot"
-        yield Diagnostic("gpu", f"{name} now", "warn", row.error, remedy)
+        yield _gpu(f"{name} now", row.error, warn=True, remedy="see nvidia-smi; a lost GPU needs a reset or a reboot")
         return
     readings = [
         None if row.util_ratio is None else f"{row.util_ratio:.0%} busy",
@@ -376,26 +361,26 @@ def _check_sample(name: str, row: GpuSample, throttles: Mapping[str, int], servi
         None if row.sm_clock_mhz is None else f"{row.sm_clock_mhz} MHz",
         None if row.temperature_c is None else f"{row.temperature_c:.0f} degrees C",
     ]
-    reasons = [f"throttled: {reason}" for reason, bit in throttles.items() if (row.throttle_reasons or 0) & bit]
-    detail = ", ".join([*(reading for reading in readings if reading), *reasons])
-    yield _gpu(
-        f"{name} now", detail or "no readings",
-        (bool(reasons), "warn", "look at cooling, the power limit (nvidia-smi -q -d PERFORMANCE) and who else uses it"),
-        (not serving and (row.util_ratio or 0.0) > 0.05, "warn", "something runs on it; nvidia-smi names it"),
-    )  # fmt: skip
+    throttled = [f"throttled: {reason}" for reason, bit in throttles.items() if (row.throttle_reasons or 0) & bit]
+    detail = ", ".join([*filter(None, readings), *throttled]) or "no readings"
+    remedy = "something runs on it; nvidia-smi names it"
+    if throttled:
+        remedy = "look at cooling, the power limit (nvidia-smi -q -d PERFORMANCE) and who else uses it"
+    in_use = not serving and (row.util_ratio or 0.0) > 0.05
+    yield _gpu(f"{name} now", detail, warn=bool(throttled) or in_use, remedy=remedy)
     if row.n_processes is not None:
         detail = f"{row.n_processes} compute process{'es' * (row.n_processes != 1)} on it"
         remedy = "see nvidia-smi: only the server's processes should be there while it is measured"
-        yield _gpu(f"{name} use", detail, (row.n_processes > int(serving), "warn", remedy))
+        yield _gpu(f"{name} use", detail, warn=row.n_processes > int(serving), remedy=remedy)
 
 
 def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
     """Each server's port, then what the preflight of a sweep finds, then their metrics."""
     reached = True
     for url in spec.server.base_urls:
-        for found in check_port(url, spec.timeouts.connect_s, insecure=spec.server.insecure):
-            reached &= found.status != "fail"
-            yield found
+        for result in check_port(url, spec.timeouts.connect_s, insecure=spec.server.insecure):
+            reached &= result.status != "fail"
+            yield result
     if not reached:
         return
     message = {"role": "user", "content": "How long is a token on its way?"}
@@ -403,17 +388,18 @@ def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
     exact = spec.model_copy(update={"workload": spec.workload.model_copy(update={"fixed_length": True})})
     try:
         with control_client(exact) as control:
-            result = preflight(exact, control, (Prompt("doctor", None, (message,), None, _TOKENS),))
-            yield from check_response(result)
-            yield from check_latency(control, result.closes_after_response)
-        for sampler in open_servers(spec, result.plan.profile, list(spec.server.base_urls), api_key(spec), now_ns()):
+            probed = preflight(exact, control, (Prompt("doctor", None, (message,), None, _TOKENS),))
+            yield from check_response(probed)
+            yield from check_latency(control, probed.closes_after_response)
+        server = probed.plan.profile
+        for sampler in open_servers(spec, server, list(spec.server.base_urls), api_key(spec), now_ns()):
             try:
-                yield check_metrics(sampler, result.plan.profile)
+                yield check_metrics(sampler, server)
             finally:
                 sampler.close()
     except BenchsuiteError as error:
         given = "" if error.given is None else f": {error.given}"
-        yield Diagnostic("server", "requests", "fail", f"{error.what}{given}", error.hint or error.expected)
+        yield _server("requests", f"{error.what}{given}", fail=True, remedy=error.hint or error.expected)
 
 
 def check_port(base_url: str, timeout_s: float, *, insecure: bool) -> Iterator[Diagnostic]:
@@ -421,18 +407,14 @@ def check_port(base_url: str, timeout_s: float, *, insecure: bool) -> Iterator[D
     parts = urlsplit(base_url)
     address = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        took_ms = []
-        for _ in range(_TRIES):
-            begun_s = time.perf_counter()
-            socket.create_connection(address, timeout_s).close()
-            took_ms.append(1000 * (time.perf_counter() - begun_s))
+        took_ms = _times_ms(lambda: socket.create_connection(address, timeout_s).close())
     except OSError as error:
         remedy = "start the server, or check --base-url; `benchsuite serve llamacpp` starts one to try"
-        yield Diagnostic("server", "reachable", "fail", f"{base_url}: {error}", remedy)
+        yield _server("reachable", f"{base_url}: {error}", fail=True, remedy=remedy)
         return
     detail = f"{base_url}: a connection takes {median(took_ms):.2f} ms (median of {_TRIES})"
-    far: Doubt = (median(took_ms) > 5, "warn", "the way there is part of every TTFT: measure near it")
-    yield _server("reachable", detail, far)
+    remedy = "the way there is part of every TTFT: measure near it"
+    yield _server("reachable", detail, warn=median(took_ms) > 5, remedy=remedy)
     if parts.scheme == "https":
         yield _check_tls(*address, timeout_s, insecure=insecure)
 
@@ -447,92 +429,82 @@ def _check_tls(host: str, port: int, timeout_s: float, *, insecure: bool) -> Dia
             version, certificate = wrapped.version(), wrapped.getpeercert() or {}
     except (OSError, ssl.SSLError) as error:
         why = getattr(error, "verify_message", "") or str(error)
-        if not insecure:
-            return Diagnostic("server", "TLS", "fail", why, "put its authority into SSL_CERT_FILE, or --insecure")
-        return Diagnostic("server", "TLS", "warn", f"{why}; not verified (--insecure)", "only where you trust the way")
-    ends_s = ssl.cert_time_to_seconds(str(certificate["notAfter"])) if "notAfter" in certificate else None
-    days = None if ends_s is None else (ends_s - time.time()) / _DAY_S
-    detail = f"{version}" + ("" if days is None else f", certificate for {days:.0f} more days")
-    return _server("TLS", detail, (days is not None and days < 14, "warn", "renew the certificate"))
+        if insecure:
+            return _server("TLS", f"{why}; not verified (--insecure)", warn=True, remedy="only where you trust the way")
+        return _server("TLS", why, fail=True, remedy="put its authority into SSL_CERT_FILE, or --insecure")
+    if "notAfter" not in certificate:
+        return _server("TLS", f"{version}")
+    days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / _DAY_S
+    detail = f"{version}, certificate for {days:.0f} more days"
+    return _server("TLS", detail, warn=days < 14, remedy="renew the certificate")
 
 
-def check_response(result: Preflight) -> Iterator[Diagnostic]:
+def check_response(probed: Preflight) -> Iterator[Diagnostic]:
     """What the preflight's requests showed, in the order in which a sweep needs it."""
-    facts, server = result.facts, result.plan.profile
+    facts, plan, server = probed.facts, probed.plan, probed.plan.profile
     version, listed = (facts.get("server") or {}).get("version"), facts["models_listed"]
-    got, asked = facts["got_output_tokens"], facts["asked_output_tokens"]
-    untried = "known from its documentation, not tried with benchsuite yet: look at each line here"
-    yield _server("kind", server.name + (f" {version}" if version else ""), (not server.tried, "warn", untried))
-    yield _server("model", result.plan.model + ("" if listed is None else f", of {len(listed)} listed"))
-    yield _server(
-        "stream", "streams tokens" if facts["streams"] else "one response, no stream: no TTFT, no TPOT",
-        (not facts["streams"], "warn", "switch streaming on in the server or a proxy that gathers (nginx: "
-         "proxy_buffering off), or --no-stream"),
-    )  # fmt: skip
-    yield _server(
-        "usage", "tells token counts" if facts["reports_usage"] else "tells no token counts",
-        (not facts["reports_usage"], "warn", "a server that sends `usage`; else tokens are estimated from chunks"),
-    )  # fmt: skip
-    yield _server(
-        "length", f"{asked} tokens asked for, {'unknown' if got is None else got} came ({facts['finish_reason']})",
-        (got is None or got != asked, "warn", "--fixed-length will not hold here, so runs may differ in their tokens: "
-         "repeat them, compare per token"),
-    )  # fmt: skip
-    if facts["fields_refused"]:
-        yield _server("fields", f"left out, since it refuses them: {', '.join(facts['fields_refused'])}")
-    kernel = facts["stamp_source"] == "kernel"
-    remedy = "see `kernel timestamps` above; over TLS the process stamps"
-    yield _server("timestamps", f"by the {'kernel' if kernel else 'process'}", (not kernel, "warn", remedy))
-    if result.plan.cache_bust == "off":
-        yield Diagnostic("server", "prefix cache", "warn", "left on (--cache-bust off)", "only where reuse is wanted")
+    got, asked, kernel = facts["got_output_tokens"], facts["asked_output_tokens"], facts["stamp_source"] == "kernel"
+    if plan.cache_bust == "off":
+        cache = "left on (--cache-bust off)"
     else:
         field = f"the field {server.cache_salt_field or ', '.join(server.cache_off_fields)}"
-        way = field if result.plan.cache_bust == "field" else "a salt at the start of every prompt"
-        emptied = f"; POST {server.cache_reset_path} before each point" if server.cache_reset_path else ""
-        yield _server("prefix cache", f"kept out by {way}{emptied}")
-    yield from _check_limits(facts["capacity"])
-
-
-def _check_limits(told: dict[str, Any]) -> Iterator[Diagnostic]:
-    units = {
-        "concurrent_requests": "requests at a time",
-        "context_tokens": "tokens of context",
-        "input_tokens": "tokens of prompt",
-    }
-    limits = [f"{told[name]} {unit}" for name, unit in units.items() if told.get(name) is not None]
-    if limits or not told["warnings"]:
-        yield _server("capacity", ", ".join(limits) or "not told")
-    for warning in told["warnings"]:
+        cache = f"kept out by {field if plan.cache_bust == 'field' else 'a salt at the start of every prompt'}"
+        cache += f"; POST {server.cache_reset_path} before each point" if server.cache_reset_path else ""
+    # name, what was seen, whether that is a warning, its remedy
+    table: list[tuple[str, str | None, bool, str | None]] = [
+        ("kind", server.name + (f" {version}" if version else ""), not server.tried,
+         "known from its documentation, not tried with benchsuite yet: look at each line here"),
+        ("model", plan.model + ("" if listed is None else f", of {len(listed)} listed"), False, None),
+        ("stream", "streams tokens" if facts["streams"] else "one response, no stream: no TTFT, no TPOT",
+         not facts["streams"], "switch streaming on in the server or a proxy that gathers (nginx: proxy_buffering off),"
+         " or --no-stream"),
+        ("usage", f"reports {'' if facts['reports_usage'] else 'no '}token counts", not facts["reports_usage"],
+         "a server that sends `usage`; else tokens are estimated from chunks"),
+        ("length", f"{asked} tokens asked for, {'unknown' if got is None else got} came ({facts['finish_reason']})",
+         got is None or got != asked, "--fixed-length will not hold here, so runs may differ in their tokens: "
+         "repeat them, compare per token"),
+        ("fields", f"left out, since it refuses them: {', '.join(facts['fields_refused'])}"
+         if facts["fields_refused"] else None, False, None),
+        ("timestamps", f"by the {'kernel' if kernel else 'process'}", not kernel,
+         "see `kernel timestamps` above; over TLS the process stamps"),
+        ("prefix cache", cache, plan.cache_bust == "off", "only where reuse is wanted"),
+    ]  # fmt: skip
+    for name, detail, warn, remedy in table:
+        if detail is not None:
+            yield _server(name, detail, warn=warn, remedy=remedy)
+    capacity = facts["capacity"]
+    units = {"concurrent_requests": "requests at a time", "context_tokens": "tokens of context"}
+    units |= {"input_tokens": "tokens of prompt"}
+    limits = [f"{capacity[name]} {unit}" for name, unit in units.items() if capacity.get(name) is not None]
+    if limits or not capacity["warnings"]:
+        yield _server("capacity", ", ".join(limits) or "unknown")
+    for warning in capacity["warnings"]:
         detail, _, remedy = warning.partition("; ")
-        yield Diagnostic("server", "capacity", "warn", detail, remedy or "lower levels, or a larger server")
+        yield _server("capacity", detail, warn=True, remedy=remedy or "lower levels, or a larger server")
 
 
 def check_latency(control: httpx.Client, closes: bool) -> Iterator[Diagnostic]:
     """How long a small response takes, and whether connections are kept. closes: they were seen not to be."""
-    took_ms = []
     try:
-        for _ in range(_TRIES + 1):
-            begun_s = time.perf_counter()
-            response = control.get("/v1/models")
-            took_ms.append(1000 * (time.perf_counter() - begun_s))
+        closes |= control.get("/v1/models").headers.get("connection", "").lower() == "close"
+        typical_ms = median(_times_ms(lambda: control.get("/v1/models")))
     except httpx.HTTPError:
         return
-    closes |= response.headers.get("connection", "").lower() == "close"
     detail = "a new connection for each request: it closes after each response" if closes else "kept"
-    yield _server("keep-alive", detail, (closes, "warn", "switch keep-alive on, in the server or the proxy before it"))
-    typical_ms = median(took_ms[1:])
+    remedy = "switch keep-alive on, in the server or the proxy before it"
+    yield _server("keep-alive", detail, warn=closes, remedy=remedy)
     detail = f"{typical_ms:.1f} ms for GET /v1/models (median of {_TRIES})"
-    yield _server("round trip", detail, (typical_ms > 100, "warn", "the server or the way to it is busy"))
+    yield _server("round trip", detail, warn=typical_ms > 100, remedy="the server or the way to it is busy")
 
 
 def check_metrics(sampler: ServerSampler, server: Server) -> Diagnostic:
-    """What the server's own page tells, and what it does just now."""
+    """What the server's own page reports, and what it does just now."""
     row, facts = sampler.sample()[0], sampler.facts()
     if facts["family"] is None and server.metrics_path is None:
         return _server("metrics", f"{server.title} has no metrics page")
     if facts["family"] is None:
-        return Diagnostic("server", "metrics", "warn", row.error or "none", server.metrics_remedy)
+        return _server("metrics", row.error or "none", warn=True, remedy=server.metrics_remedy)
     lacks = f", without {', '.join(facts['missing'])}" if facts["missing"] else ""
     busy = f"; {row.running:.0f} running, {row.waiting or 0:.0f} waiting" if row.running else ""
     detail = f"{facts['url']}: {len(facts['figures'])} figures by {facts['family']}'s names{lacks}{busy}"
-    return _server("metrics", detail, (bool(row.running), "warn", "others use the server: measure it alone"))
+    return _server("metrics", detail, warn=bool(row.running), remedy="others use the server: measure it alone")

@@ -52,7 +52,7 @@ def test_a_good_server(simulated, tmp_path: Path):
         "kind": "vllm",
         "model": "simulator, of 1 listed",
         "stream": "streams tokens",
-        "usage": "tells token counts",
+        "usage": "reports token counts",
         "length": "8 tokens asked for, 8 came (length)",
         "keep-alive": "kept",
         "timestamps": "by the kernel",
@@ -293,10 +293,10 @@ def test_disks(tmp_path: Path, monkeypatch):
     assert writing.detail.startswith("64 KiB are safe in ")
     assert list(tmp_path.iterdir()) == []
 
-    def denied(_: Path) -> float:
+    def denied(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(machine, "_write_s", denied)
+    monkeypatch.setattr(machine, "_write_safely", denied)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**8})())
     room, writing = machine.check_disk(tmp_path)
     assert (room.status, room.detail) == ("fail", f"0.1 GB free in {tmp_path}")
