@@ -64,16 +64,14 @@ def command(
     price = {f"price.{key}": flags[key] for key in ("usd_per_hour", "preset", "gpus")}
     points = with_levels([point for path in files for point in _read(tool, path)], concurrency)
     name = next((point.model for point in points if point.model), model) or tool
-    plain = imported_run(points, run_id=new_run_id(name), model=model)
-    spec = load_spec(None, {**plain.spec, **price, "slo": flags["slo"]})
+    manifest, keys, rows = imported_run(points, run_id=new_run_id(name), model=model)
+    spec = load_spec(None, {**keys, **price, "slo": flags["slo"]})
     unit_price(spec.price)
-    write_whole_run(output, plain.manifest | {"spec": spec.model_dump(mode="json")}, plain.rows)
+    write_whole_run(output, manifest | {"spec": spec.model_dump(mode="json")}, rows)
     judgement = write_judged(read_run(output))
     if not quiet:
-        click.echo(
-            f"{len(plain.rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:"
-        )
-        click.echo("".join(f"  - {line}\n" for line in plain.manifest["imported"]["definitions"]))
+        click.echo(f"{len(rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:")
+        click.echo("".join(f"  - {line}\n" for line in manifest["imported"]["definitions"]))
     print_judgement(judgement, output, quiet=quiet)
     return 0 if judgement.decision.kind == "optimum" else NOT_MET
 

@@ -11,8 +11,18 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from benchsuite.errors import PointsError
-from benchsuite.importers.imported_run import ImportedPoint, ImportedRequest, status_of_error
-from benchsuite.importers.result_file import US_PER_S, Count, Duration, Gap, ResultModel, at, check_order, read_result
+from benchsuite.importers.imported_run import (
+    US_PER_S,
+    Count,
+    Duration,
+    Gap,
+    ImportedPoint,
+    ImportedRequest,
+    at,
+    check_order,
+    read_result,
+    status_of_error,
+)
 from benchsuite.records import Status
 from benchsuite.strict_model import parse_json_lines, refuse_lines
 
@@ -45,9 +55,17 @@ _Nanoseconds = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _Latency = Annotated[Duration | None, BeforeValidator(_seconds)]
 
 
-class _Record(ResultModel):
-    benchmark_phase: str | None = at("metadata.benchmark_phase")
+class _Record(ImportedRequest):
     request_id: str | None = at("metadata.x_request_id")
+    input_tokens: Count | None = at(
+        "metrics.usage_prompt_tokens.value", "metrics.input_sequence_length.value", "metrics.error_isl.value"
+    )
+    cached_tokens: Count | None = at("metrics.usage_prompt_cache_read_tokens.value")
+    output_tokens: Count | None = at("metrics.usage_completion_tokens.value", "metrics.output_sequence_length.value")
+    reasoning_tokens: Count | None = at("metrics.usage_reasoning_tokens.value", "metrics.reasoning_token_count.value")
+    error: str | None = at("error.message")
+
+    benchmark_phase: str | None = at("metadata.benchmark_phase")
     was_cancelled: bool = at("metadata.was_cancelled", default=False)
     issued_ns: _Nanoseconds | None = at("metadata.credit_issued_ns")
     start_ns: _Nanoseconds = at("metadata.request_start_ns", default=...)
@@ -57,16 +75,9 @@ class _Record(ResultModel):
     ttfa_s: _Latency = at("metrics.time_to_first_output_token")
     latency_s: _Latency = at("metrics.request_latency")
     gaps_s: Annotated[list[Gap] | None, BeforeValidator(_seconds)] = at("metrics.inter_chunk_latency")
-    input_tokens: Count | None = at(
-        "metrics.usage_prompt_tokens.value", "metrics.input_sequence_length.value", "metrics.error_isl.value"
-    )
-    cached_tokens: Count | None = at("metrics.usage_prompt_cache_read_tokens.value")
     usage_tokens: Count | None = at("metrics.usage_completion_tokens.value")
-    counted_tokens: Count | None = at("metrics.output_sequence_length.value")
-    reasoning_tokens: Count | None = at("metrics.usage_reasoning_tokens.value", "metrics.reasoning_token_count.value")
-    error: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = at("error")
     error_type: str | None = at("error.type")
-    error_message: str | None = at("error.message")
     error_code: Count | None = at("error.code")
 
     @model_validator(mode="after")
@@ -97,49 +108,43 @@ def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
             where=where,
             model=None,
             concurrency=None,
-            requests=tuple(_request(record, str(number), first_ns) for number, record in kept.items()),
+            requests=tuple(_request(record, number, first_ns) for number, record in kept.items()),
             definitions=DEFINITIONS,
             facts={"warmup_requests": len(records) - len(kept)},
         ),
     )
 
 
-def _request(record: _Record, line: str, first_ns: int) -> ImportedRequest:
+def _request(record: _Record, number: int, first_ns: int) -> ImportedRequest:
     def since_first_s(at_ns: int | None) -> float | None:
         # Subtracted as whole numbers: nanoseconds since 1970 exceed a float's precision.
         return None if at_ns is None else (at_ns - first_ns) * _S_PER_NS
 
     sent_s = (record.start_ns - first_ns) * _S_PER_NS
-    status, http_status, error = _failure(record)
     gaps_s, ttft_s = record.gaps_s, record.ttft_s
-    return ImportedRequest(
-        request_id=record.request_id or line,
-        status=status,
-        scheduled_s=since_first_s(record.issued_ns),
-        sent_s=sent_s,
-        headers_s=since_first_s(record.ack_ns),
-        first_token_s=None if ttft_s is None else sent_s + ttft_s,
-        first_answer_s=None if record.ttfa_s is None else sent_s + record.ttfa_s,
-        last_token_s=None if ttft_s is None or record.latency_s is None else sent_s + record.latency_s,
-        closed_s=since_first_s(record.end_ns),
-        chunk_gap_us=None if gaps_s is None else tuple(round(gap_s * US_PER_S) for gap_s in gaps_s),
-        n_chunks=None if gaps_s is None else len(gaps_s) + 1,
-        input_tokens=record.input_tokens,
-        cached_tokens=record.cached_tokens,
-        output_tokens=record.counted_tokens if record.usage_tokens is None else record.usage_tokens,
-        reasoning_tokens=record.reasoning_tokens,
-        token_source=None if record.usage_tokens is None else "usage",
-        http_status=http_status,
-        error=error,
-    )
-
-
-def _failure(record: _Record) -> tuple[Status, int | None, str | None]:
-    message = ": ".join(filter(None, (record.error_type, record.error_message))) or None
+    error = ": ".join(filter(None, (record.error_type, record.error))) or None
+    status: Status = "ok"
+    http_status = None
     if record.was_cancelled:
-        return "cancelled", None, message
-    if record.error is None:
-        return "ok", None, None
-    if record.error_code is not None and 400 <= record.error_code < 600:
-        return "http_error", record.error_code, message
-    return *status_of_error(message), message
+        status = "cancelled"
+    elif record.error_code is not None and 400 <= record.error_code < 600:
+        status, http_status = "http_error", record.error_code
+    elif record.failure is not None:
+        status, http_status = status_of_error(error)
+    changes = {
+        "request_id": record.request_id or str(number),
+        "status": status,
+        "scheduled_s": since_first_s(record.issued_ns),
+        "sent_s": sent_s,
+        "headers_s": since_first_s(record.ack_ns),
+        "first_token_s": None if ttft_s is None else sent_s + ttft_s,
+        "first_answer_s": None if record.ttfa_s is None else sent_s + record.ttfa_s,
+        "last_token_s": None if ttft_s is None or record.latency_s is None else sent_s + record.latency_s,
+        "closed_s": since_first_s(record.end_ns),
+        "chunk_gap_us": None if gaps_s is None else tuple(round(gap_s * US_PER_S) for gap_s in gaps_s),
+        "n_chunks": None if gaps_s is None else len(gaps_s) + 1,
+        "token_source": None if record.usage_tokens is None else "usage",
+        "http_status": http_status,
+        "error": error,
+    }
+    return record.model_copy(update=changes)

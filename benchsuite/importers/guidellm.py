@@ -5,13 +5,23 @@ One file holds a benchmark per strategy. Its times are seconds since 1970 by tim
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from benchsuite.errors import PointsError
-from benchsuite.importers.imported_run import ImportedPoint, ImportedRequest, status_of_error
-from benchsuite.importers.result_file import Count, Duration, Level, Number, ResultModel, at, check_order, parse_result
+from benchsuite.importers.imported_run import (
+    Count,
+    Duration,
+    ImportedPoint,
+    ImportedRequest,
+    Level,
+    Number,
+    ResultModel,
+    at,
+    parse_result,
+    status_of_error,
+)
 from benchsuite.records import Status
 
 TOOL = "guidellm"
@@ -28,11 +38,8 @@ DEFINITIONS = (
 _OPEN_LOOP = ("constant", "poisson", "async", "trace")
 
 
-class _Request(ResultModel):
-    """Named as in ImportedRequest."""
-
+class _Request(ImportedRequest):
     request_id: str | None = at("request_id", "info.request_id")
-    response_id: str | None = None
     scheduled_s: Number | None = at("info.timings.targeted_start")
     sent_s: Number | None = at("info.timings.request_start")
     first_token_s: Number | None = at("info.timings.first_token_iteration")
@@ -44,12 +51,6 @@ class _Request(ResultModel):
     cached_tokens: Count | None = at("input_metrics.cached_tokens")
     output_tokens: Count | None = at("output_metrics.total_tokens", "output_metrics.text_tokens")
     error: str | None = at("info.error")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> _Request:
-        check_order(sent=self.sent_s, first_token=self.first_token_s, last_token=self.last_token_s)
-        check_order(sent=self.sent_s, closed=self.closed_s)
-        return self
 
 
 class _Benchmark(ResultModel):
@@ -108,11 +109,11 @@ def _request(item: _Request, status: Status | None, open_loop: bool) -> Imported
     http_status = None
     if status is None:
         status, http_status = status_of_error(item.error)
-    facts = item.model_dump()
+    changes: dict[str, Any] = {"status": status, "http_status": http_status}
     if not open_loop:
-        facts["scheduled_s"] = None
+        changes["scheduled_s"] = None
     if item.first_token_s is None:
-        facts["n_chunks"] = None
-    if item.output_tokens is None and facts["n_chunks"] is not None:
-        facts |= {"output_tokens": item.n_chunks, "token_source": "chunks"}
-    return ImportedRequest(**facts, status=status, http_status=http_status)
+        changes["n_chunks"] = None
+    elif item.output_tokens is None and item.n_chunks is not None:
+        changes |= {"output_tokens": item.n_chunks, "token_source": "chunks"}
+    return item.model_copy(update=changes)

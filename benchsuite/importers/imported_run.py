@@ -1,6 +1,7 @@
-"""Another tool's requests as one run of ours: what an importer gives, then the manifest and rows of a run folder. Pure.
+"""What importers give, how they read another tool's files, and how that becomes the manifest and rows of a run. Pure.
 
-An importer is a function `parse(text, where=...)` from a file's text to its points.
+An importer is a function `parse(text, where=...)` from a file's text to its points. It reads by flat pydantic models
+whose fields say where in the file their value is (`at`). Null is the same as left out; other keys are ignored.
 """
 
 from __future__ import annotations
@@ -9,50 +10,94 @@ import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from benchsuite.errors import PointsError
+from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from benchsuite.errors import PointsError, read_json
 from benchsuite.records import SCHEMA_VERSION, Status, TokenSource
+from benchsuite.strict_model import validated
 
 NO_SERVER = "http://imported.invalid"  # a spec needs a URL; .invalid is reserved to name nothing (RFC 2606)
+US_PER_S = 1e6
+_INT32 = 2**31 - 1
 _TIMES = ("scheduled_s", "sent_s", "headers_s", "first_token_s", "first_answer_s", "last_token_s", "closed_s")
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedRequest:
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Number and Duration are bounded so that sums of what a hostile file holds stay finite.
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+Duration = Annotated[float, Field(ge=0, le=1e15)]
+Gap = Annotated[float, Field(ge=0, le=_INT32 / US_PER_S)]  # seconds; stored as 32 bits of microseconds, 36 minutes
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_INT32)]
+Level = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=_INT32)]
+
+
+class ResultModel(BaseModel):
+    """Strict: a text is no number, true is not 1; but 4.0 is a whole number."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+def at(*paths: str, default: Any = None) -> Any:
+    """A field's place: dotted keys, the first that the file has. default: `...` where it is required."""
+    return Field(default, validation_alias=AliasChoices(*(AliasPath(*path.split(".")) for path in paths)))
+
+
+class ImportedRequest(ResultModel):
     """One request of another tool's run. Meanings as in `benchsuite.records.RequestRecord`; None: the file lacks it.
 
     *_s: seconds on the tool's own clock, any origin. chunk_gap_us: microseconds, None if single chunks were not kept.
     """
 
-    request_id: str
-    status: Status
-    sent_s: float | None
-    first_token_s: float | None
-    last_token_s: float | None
-    closed_s: float | None
-    scheduled_s: float | None = None
-    headers_s: float | None = None
-    first_answer_s: float | None = None
+    request_id: str | None = None
+    response_id: str | None = None
+    status: Status = "ok"
+    scheduled_s: Number | None = None
+    sent_s: Number | None = None
+    headers_s: Number | None = None
+    first_token_s: Number | None = None
+    first_answer_s: Number | None = None
+    last_token_s: Number | None = None
+    closed_s: Number | None = None
     chunk_gap_us: tuple[int, ...] | None = None
-    n_chunks: int | None = None
-    input_tokens: int | None = None
-    cached_tokens: int | None = None
-    output_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    n_chunks: Count | None = None
+    input_tokens: Count | None = None
+    cached_tokens: Count | None = None
+    output_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
     token_source: TokenSource | None = None
     http_status: int | None = None
     error: str | None = None
-    response_id: str | None = None
+
+    @model_validator(mode="after")
+    def _times_in_order(self) -> ImportedRequest:
+        check_order(sent=self.sent_s, first_token=self.first_token_s, last_token=self.last_token_s)
+        check_order(sent=self.sent_s, closed=self.closed_s)
+        return self
+
+
+def check_order(**times_s: float | None) -> None:
+    """Raise ValueError if the times that are known do not follow one another."""
+    known = [(name, at_s) for name, at_s in times_s.items() if at_s is not None]
+    for (before, before_s), (after, after_s) in itertools.pairwise(known):
+        if after_s < before_s:
+            raise ValueError(
+                f"times of a request run backwards: {after} is {before_s - after_s:.6f} s before {before}; "
+                "was the clock set while the tool measured?"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedPoint:
     """One level of another tool's run.
 
-    concurrency: None where the file does not tell. definitions: where its facts mean something else than ours.
+    concurrency: None where the file does not say. definitions: where its facts mean something else than ours.
     facts: what else the file says about itself, for the manifest. chat: which endpoint; None if unknown.
     """
 
@@ -64,6 +109,29 @@ class ImportedPoint:
     definitions: tuple[str, ...]
     chat: bool | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_result(text: str) -> Any:
+    """The JSON in a text, without its nulls. Raises ValueError."""
+
+    def without_nulls(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: without_nulls(value) for key, value in tree.items() if value is not None}
+        return [without_nulls(item) for item in tree] if isinstance(tree, list) else tree
+
+    return without_nulls(read_json(text))
+
+
+def parse_result(text: str, model: type[Model], *, where: str, if_missing: Mapping[str, str] | None = None) -> Model:
+    """The file as a `model`. if_missing: as in `validated`. Raises PointsError naming every mistake with its key."""
+    try:
+        tree = read_result(text)
+    except ValueError as error:
+        raise PointsError("the result file is not valid JSON", where=where, given=str(error)) from None
+    return validated(model, tree, "the result file", where=where, if_missing=if_missing, error_type=PointsError)
 
 
 def status_of_error(error: str | None) -> tuple[Status, int | None]:
@@ -80,18 +148,6 @@ def status_of_error(error: str | None) -> tuple[Status, int | None]:
     return "stream_error", None
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedRun:
-    """What a run folder is made of, but for its spec, of which `spec` has the dotted keys that the files decide.
-
-    rows: keys of RequestRecord; what the tool does not know is left out (null).
-    """
-
-    manifest: dict[str, Any]
-    spec: dict[str, Any]
-    rows: tuple[dict[str, Any], ...]
-
-
 def with_levels(points: Sequence[ImportedPoint], levels: Sequence[int]) -> tuple[ImportedPoint, ...]:
     """The points with the concurrency that the user names: none, one for all, or one each.
 
@@ -104,29 +160,31 @@ def with_levels(points: Sequence[ImportedPoint], levels: Sequence[int]) -> tuple
             given=f"{len(levels)} levels, {len(points)} points",
         )
     named = levels if len(levels) == len(points) else [*levels] * len(points)
-    return tuple(_with_level(point, level) for point, level in itertools.zip_longest(points, named))
+    chosen = []
+    for point, level in itertools.zip_longest(points, named):
+        if level is None and point.concurrency is None:
+            raise PointsError(
+                "the file does not say its concurrency", where=point.where, hint="give --concurrency N, one a file"
+            )
+        if level is not None and point.concurrency not in (None, level):
+            raise PointsError(
+                "the file has another concurrency",
+                where=f"{point.where} and --concurrency",
+                given=f"{point.concurrency} and {level}",
+                hint="leave --concurrency out",
+            )
+        chosen.append(dataclasses.replace(point, concurrency=level or point.concurrency))
+    return tuple(chosen)
 
 
-def _with_level(point: ImportedPoint, level: int | None) -> ImportedPoint:
-    if level is None and point.concurrency is None:
-        raise PointsError(
-            "the file does not tell its concurrency", where=point.where, hint="say it with --concurrency N, one a file"
-        )
-    if level is not None and point.concurrency not in (None, level):
-        raise PointsError(
-            "the file has another concurrency",
-            where=f"{point.where} and --concurrency",
-            given=f"{point.concurrency} and {level}",
-            hint="leave --concurrency out",
-        )
-    return point if level is None else dataclasses.replace(point, concurrency=level)
+def imported_run(
+    points: Sequence[ImportedPoint], *, run_id: str, model: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """One run of the points, which all have a concurrency: its manifest but for the spec, the dotted keys of the spec
+    that the files decide, and its rows (keys of RequestRecord; what the tool does not know is left out).
 
-
-def imported_run(points: Sequence[ImportedPoint], *, run_id: str, model: str | None = None) -> ImportedRun:
-    """One run of the points, which all have a concurrency. model: its name where the files have none.
-
-    Points of the same level are repeats of it. Times start at each point's first request. Raises PointsError if the
-    points are of different models.
+    model: its name where the files have none. Points of the same level are repeats of it. Times start at each point's
+    first request. Raises PointsError if the points are of different models.
     """
     models = {point.model for point in points if point.model is not None}
     if len(models) > 1:
@@ -145,7 +203,10 @@ def imported_run(points: Sequence[ImportedPoint], *, run_id: str, model: str | N
         if not sent_s:
             raise PointsError("no request of the file was sent", where=point.where)
         origin_s = min(sent_s)
-        rows += [{"run_id": run_id} | level | _row(request, origin_s) for request in point.requests]
+        for request in point.requests:
+            row = request.model_dump(include=set(ImportedRequest.model_fields))
+            row |= {name: row[name] - origin_s for name in _TIMES if row[name] is not None}
+            rows.append({"run_id": run_id, **level, **row, "stamp_source": "user"})
         entries.append(level | {"status": "complete", "imported": point.facts | {"requests": len(point.requests)}})
     manifest = {
         "schema": SCHEMA_VERSION,
@@ -166,12 +227,4 @@ def imported_run(points: Sequence[ImportedPoint], *, run_id: str, model: str | N
         "load.concurrency": sorted(repeats),
         "load.repeats": max(repeats.values()),
     }
-    return ImportedRun(manifest, spec, tuple(rows))
-
-
-def _row(request: ImportedRequest, origin_s: float) -> dict[str, Any]:
-    row = dataclasses.asdict(request)
-    for name in _TIMES:
-        if row[name] is not None:
-            row[name] -= origin_s
-    return row | {"stamp_source": "user"}
+    return manifest, spec, rows

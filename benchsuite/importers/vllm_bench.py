@@ -10,17 +10,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from benchsuite.importers.imported_run import ImportedPoint, ImportedRequest, status_of_error
-from benchsuite.importers.result_file import (
+from benchsuite.importers.imported_run import (
     US_PER_S,
     Count,
     Duration,
     Gap,
+    ImportedPoint,
+    ImportedRequest,
     Level,
     Number,
     ResultModel,
     at,
     parse_result,
+    status_of_error,
 )
 from benchsuite.records import Status
 

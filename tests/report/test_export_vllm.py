@@ -34,7 +34,7 @@ def test_vllms_own_figures_from_its_own_lists():
     """A real file of vllm bench, imported and written again: its printed means."""
     theirs = json.loads(THEIRS.read_text("utf-8"))
     (point,) = parse(THEIRS.read_text("utf-8"), where="x")
-    rows = [BLANK | dataclasses.asdict(one) | {"scheduled_s": one.sent_s, "text": None} for one in point.requests]
+    rows = [BLANK | one.model_dump() | {"scheduled_s": one.sent_s, "text": None} for one in point.requests]
 
     ours = vllm_result(rows, theirs["duration"])
 
