@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from benchsuite.api import (
         Run,
         columns,
+        cost,
         decide,
         find_optimum,
         memory_fit,
@@ -27,6 +28,7 @@ __all__ = [
     "Run",
     "__version__",
     "columns",
+    "cost",
     "decide",
     "find_optimum",
     "memory_fit",

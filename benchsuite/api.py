@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchsuite.economics.memory import Fit
     from benchsuite.economics.plan import Api, Own, Plan
     from benchsuite.economics.plan_file import PlanFile
-    from benchsuite.economics.prices import PriceBook
+    from benchsuite.economics.prices import GpuHour, PriceBook
     from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.results import Decision
     from benchsuite.store import run_folder
@@ -245,6 +245,25 @@ def find_optimum(
     """
     (judgement,) = decide(run, slo=slo, goodput=goodput, **price)
     return judgement.decision
+
+
+def cost(
+    *,
+    preset: str | None = None,
+    prices: str | Path | None = None,
+    gpus: int = 1,
+    sensitivity: Mapping[str, Any] | None = None,
+    **terms: Any,
+) -> GpuHour:
+    """What an hour of a GPU costs, owned or rented, and its parts, as `benchsuite cost` finds it.
+
+    preset, prices and terms: as of `benchsuite cost --help`, with underscores: purchase_price=30000, years=4,
+    power_kw=0.7, electricity_per_kwh=0.2; or usd_per_hour=0.9, billing="spot". sensitivity: {}, or with uncertain (ends
+    by input), samples, seed, output_tok_s, versus_usd_per_1m. Raises PriceError.
+    """
+    from benchsuite.economics.prices import gpu_hour
+
+    return gpu_hour(terms, None if preset is None else price_book(prices).gpu(preset), gpus, sensitivity)
 
 
 def plan(

@@ -11,30 +11,14 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from benchsuite.errors import SloError
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.results import Level
 from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
-from benchsuite.strict_model import StrictModel
-
-
-def key(
-    default: Any, meaning: str, flag: str | None = None, *, unset: str | None = None, example: Any = None, **checks: Any
-) -> Any:
-    """A key, or a table of keys. default: ... where the key is required.
-
-    flag: as click takes it. unset: what holds where the key is left out, if the default does not tell. example: a value
-    for the commented file, where the default is none.
-    """
-    extra: dict[str, Any] = {
-        name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
-    }
-    examples = None if example is None else [example]
-    return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)
-
+from benchsuite.strict_model import StrictModel, key
 
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
@@ -321,14 +305,17 @@ class TimeoutSpec(StrictModel):
     request_s: float = key(1800.0, "longest time for a whole request", "--request-timeout-s", gt=0)
 
 
+CostMode = Literal["eq5", "note", "full"]
+
+
 class OwnedSpec(StrictModel):
-    """GPUs that were bought: what one costs an hour, by economics.gpu_hour.Ownership, whose names these are."""
+    """GPUs that were bought: what one costs an hour, by economics.gpu_hour. Money is in `currency`."""
 
     purchase_price: float = key(..., "of one GPU, in currency", example=30000.0, ge=0)
     years: float = key(..., "of use", example=4.0, gt=0)
     power_kw: float | None = key(None, "of one GPU at work", unset="as measured at each level", example=0.7, ge=0)
     electricity_per_kwh: float | None = key(None, "in currency", unset="price.usd_per_kwh", example=0.2, ge=0)
-    currency: str = key("USD", "of the prices in this table")
+    currency: str = key("USD", "of these prices")
     currency_per_usd: float = key(1.0, "of that currency for a dollar", gt=0)
     utilisation: float = key(1.0, "share of its life at work, 0 to 1", gt=0, le=1)
     pue: float | None = key(None, "energy at the wall per GPU's", unset="price.pue", example=1.3, ge=1)
@@ -338,9 +325,20 @@ class OwnedSpec(StrictModel):
     )
     salvage: float | None = key(None, "what it sells for at the end, in currency", unset="nothing", ge=0)
     hosting_per_hour: float | None = key(None, "in currency", unset="nothing", ge=0)
-    mode: Literal["eq5", "note", "full"] | None = key(
+    mode: CostMode | None = key(
         None, "how idle hours are paid (docs/METHODS.md, Cost)", unset="what the keys allow", example="full"
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> OwnedSpec:
+        for name in ("idle_kw", "salvage", "hosting_per_hour"):
+            if getattr(self, name) is not None and self.mode in ("eq5", "note"):
+                raise ValueError(f"{name}: mode {self.mode} leaves it out; mode full has it")
+        if (self.salvage or 0.0) > self.purchase_price:
+            raise ValueError("salvage: should be at most the purchase price")
+        if (self.currency == "USD") != (self.currency_per_usd == 1):
+            raise ValueError(f"currency_per_usd: {self.currency_per_usd:g} is no exchange rate of {self.currency}")
+        return self
 
 
 class PriceSpec(StrictModel):

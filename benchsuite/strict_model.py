@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from benchsuite.errors import InputError, SpecError, read_toml
@@ -25,6 +25,21 @@ class StrictModel(BaseModel):
     """A frozen table that knows its keys and takes no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def key(
+    default: Any, meaning: str, flag: str | None = None, *, unset: str | None = None, example: Any = None, **checks: Any
+) -> Any:
+    """A key, or a table of keys. default: ... where the key is required.
+
+    flag: as click takes it. unset: what holds where the key is left out, if the default does not tell. example: a value
+    for the commented file, where the default is none.
+    """
+    extra: dict[str, Any] = {
+        name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
+    }
+    examples = None if example is None else [example]
+    return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)
 
 
 def read_tables(
@@ -195,9 +210,9 @@ def _keys_at(path: tuple[Any, ...], model: type) -> list[str]:
 
 
 def _fields(model: type) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(
-        model, "model_fields" if issubclass(model, BaseModel) else "__dataclass_fields__"
-    )
+    if issubclass(model, BaseModel):
+        return {info.alias or name: info for name, info in model.model_fields.items()}
+    found: Mapping[str, Any] = getattr(model, "__dataclass_fields__", {})
     return found
 
 

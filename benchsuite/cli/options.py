@@ -100,7 +100,7 @@ _GPU_PRICE = (
     click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`."),
     click.option("--gpus", type=click.IntRange(min=1), help="GPUs that serve the model.  [default: the run's, or 1]"),
 )
-_PRICE_FILE = click.option("--prices", type=PATH, help="Your own prices (TOML), before the bundled ones.")
+PRICE_FILE = click.option("--prices", type=PATH, help="Your own prices (TOML), before the bundled ones.")
 _ENERGY_PRICE = (
     click.option("--usd-per-kwh", type=click.FloatRange(min=0), help="Price of electricity.  [default: the run's]"),
     click.option("--pue", type=click.FloatRange(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
@@ -112,27 +112,38 @@ _ENERGY_PRICE = (
 
 def price_options(*, file: bool = True, energy: bool = False) -> Decorator:
     """--usd-per-hour, --preset, --gpus, and --prices and those of energy, as the command's dict `price`."""
-    return gathered("price", *_GPU_PRICE, *([_PRICE_FILE] if file else []), *(_ENERGY_PRICE if energy else []))
+    return gathered("price", *_GPU_PRICE, *([PRICE_FILE] if file else []), *(_ENERGY_PRICE if energy else []))
 
 
-def age_warnings(prices: Iterable[dict[str, Any]], today: str | None) -> list[str]:
+as_of_option = click.option("--as-of", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
+_MAX_AGE_DAYS = 90
+
+
+def age_warnings(prices: Iterable[Any], today: str | None) -> list[str]:
     """What to say about old or undated prices; nothing about those that a flag or the run gave.
 
-    prices: with name and as_of. today: None takes the clock's. Raises PriceError for a bad day.
+    prices: with name, as_of and source. today: None takes the clock's. Raises PriceError for a bad day.
     """
     import datetime
 
-    from benchsuite.economics.prices import age_warning, price_date
+    from benchsuite.economics.prices import AS_GIVEN, age_days, price_date
     from benchsuite.errors import PriceError
 
     try:
         day = datetime.date.today().isoformat() if today is None else price_date(today)
     except ValueError as error:
         raise PriceError(f"the day {error}", where="--as-of", given=today) from None
-    found = [
-        age_warning(price["name"], price["as_of"], day) for price in prices if not price["source"].startswith("--")
-    ]
-    return [said for said in found if said is not None]
+    found = []
+    for price in prices:
+        if price.source == AS_GIVEN:
+            continue
+        age = None if price.as_of is None else age_days(price.as_of, day)
+        if age is None:
+            found.append(f"the price of {price.name} has no date")
+        elif age > _MAX_AGE_DAYS:
+            of = f"the price of {price.name} is of {price.as_of}, {age} days old"
+            found.append(f"{of}; check it, and give your own with --prices FILE")
+    return found
 
 
 class _Outliving(io.FileIO):

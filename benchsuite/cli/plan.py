@@ -80,13 +80,7 @@ def command(
     else:
         asked = parse_plan_file(read_text(config, "the plan"), str(config))
     found, candidates = answer_plan(asked, book, Path() if config is None else config.parent)
-    prices = [
-        {"name": one.name, "as_of": one.as_of, "source": one.price}
-        if isinstance(one, Own)
-        else {"name": one.price.name, "as_of": one.price.as_of, "source": one.price.source}
-        for one in candidates
-    ]
-    warnings = age_warnings(prices, as_of)
+    warnings = age_warnings([one if isinstance(one, Own) else one.price for one in candidates], as_of)
     if as_json:
         tree = dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings}
         click.echo(json.dumps(tree, indent=2))
@@ -159,7 +153,7 @@ def _sentence(found: Plan) -> str:
 def _show_apis(prices: Sequence[Any], as_json: bool) -> int:
     """All prices of APIs by name."""
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(price) for price in prices], indent=2))
+        click.echo(json.dumps([price.model_dump() for price in prices], indent=2))
         return 0
     from rich.console import Console
     from rich.table import Table

@@ -30,15 +30,20 @@ def spec_options(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     return decorate
 
 
-def model_options(*models: type[BaseModel], but: Collection[str] = ()) -> Callable[[Callable[..., Any]], Any]:
-    """Give a command a flag for each field of the models, by the field's own name. but: not for these."""
+def model_options(
+    *models: type[BaseModel], but: Collection[str] = (), words: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command a flag for each field of the models. but: not for these. words: their help, where not their own.
+
+    A field without a flag of its own is --named-like-it; what is required is checked with all else.
+    """
+    said = words or {}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for model in reversed(models):
-            for name, info in reversed(model.model_fields.items()):
-                if name not in but:
-                    words = _help(info) + "  [required]" * info.is_required()
-                    command = _option(name, info, words)(command)
+        for name, info in reversed([pair for model in models for pair in model.model_fields.items()]):
+            if name not in but:
+                text = said.get(name) or _help(info) + "  [required]" * (info.is_required() and words is None)
+                command = _option(name, info, text)(command)
         return command
 
     return decorate

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from benchsuite.analysis.gpu import J_PER_KWH
-from benchsuite.economics.gpu_hour import Ownership, hourly_cost, natural_mode
+from benchsuite.economics.gpu_hour import cost_mode, hourly_cost
 from benchsuite.errors import PriceError
 from benchsuite.results import Estimate, PointCost, PointEnergy, PointSummary
-from benchsuite.spec import OwnedSpec, PriceSpec
+from benchsuite.spec import PriceSpec
 from benchsuite.warning_table import Finding, warn
 
 SECONDS_PER_HOUR = 3600.0
@@ -112,17 +113,20 @@ def priced(energy: PointEnergy, point: PointSummary, price: PriceSpec) -> PointE
 def owned_usd_per_hour(price: PriceSpec, power_kw: float | None = None, idle_kw: float | None = None) -> float | None:
     """One owned GPU's useful hour. power_kw, idle_kw: measured, of one GPU; the spec's own come first.
 
-    None if the power is not known. Raises PriceError for parameters that make no sense together.
+    None if the power is not known.
     """
     owned = price.owned
     assert owned is not None
     kw = power_kw if owned.power_kw is None else owned.power_kw
-    terms = _ownership(owned, price, 0.0 if kw is None else kw)
-    mode = owned.mode or natural_mode(terms)
-    if mode == "full" and owned.idle_kw is None and idle_kw is not None:
-        terms = dataclasses.replace(terms, idle_kw=idle_kw)
-    hour = hourly_cost(terms, mode).usd_per_hour
-    return None if kw is None else hour
+    if kw is None:
+        return None
+    electricity, mode = owned.electricity_per_kwh, cost_mode(owned)
+    if electricity is None:
+        electricity = (price.usd_per_kwh or 0.0) * owned.currency_per_usd
+    known: dict[str, Any] = {"mode": mode, "power_kw": kw, "electricity_per_kwh": electricity, "pue": _pue(price)}
+    if mode == "full" and owned.idle_kw is None:
+        known["idle_kw"] = idle_kw
+    return hourly_cost(owned.model_copy(update=known)).usd_per_hour
 
 
 def level_prices(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -> dict[int, float] | None:
@@ -152,26 +156,6 @@ def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None])
         if has_price and energy is not None and energy.n_gpus != price.gpus and not _of_a_slice(energy):
             found.append(warn("gpu_count", level, measured=energy.n_gpus, priced=price.gpus))
     return found
-
-
-def _ownership(owned: OwnedSpec, price: PriceSpec, power_kw: float) -> Ownership:
-    electricity = owned.electricity_per_kwh
-    if electricity is None:
-        electricity = (price.usd_per_kwh or 0.0) * owned.currency_per_usd
-    return Ownership(
-        purchase_price=owned.purchase_price,
-        years=owned.years,
-        power_kw=power_kw,
-        electricity_per_kwh=electricity,
-        currency=owned.currency,
-        currency_per_usd=owned.currency_per_usd,
-        utilisation=owned.utilisation,
-        pue=_pue(price),
-        maintenance_ratio=owned.maintenance_ratio,
-        idle_kw=owned.idle_kw,
-        salvage=owned.salvage,
-        hosting_per_hour=owned.hosting_per_hour,
-    )
 
 
 def _pue(price: PriceSpec) -> float:

@@ -9,8 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from benchsuite.spec import key
-from benchsuite.strict_model import StrictModel
+from benchsuite.strict_model import StrictModel, key
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "int4"]
 BYTES: dict[Precision, float] = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "fp8": 1.0, "int4": 0.5}

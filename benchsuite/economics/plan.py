@@ -77,7 +77,7 @@ class Own:
     name: str
     gpus: int
     usd_per_hour: float
-    price: str
+    source: str
     as_of: str | None = None
     levels: tuple[EvaluatedLevel, ...] = ()
     level: EvaluatedLevel | None = None

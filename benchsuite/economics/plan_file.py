@@ -10,9 +10,9 @@ from pydantic import Field
 
 from benchsuite.economics import demand as demands
 from benchsuite.economics.demand import Demand
-from benchsuite.economics.gpu_hour import hourly_cost, natural_mode
+from benchsuite.economics.gpu_hour import hourly_cost
 from benchsuite.economics.plan import TARGET_UTILIZATION, Api, Extras, Fleet, Own, Plan, plan
-from benchsuite.economics.prices import GENAI, ApiPrice, PriceBook, genai_price, refuse_other_units
+from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, UsdPer1m, genai_price
 from benchsuite.economics.replicas import Balancing
 from benchsuite.errors import InputError, PriceError, SpecError, read_toml
 from benchsuite.results import EvaluatedLevel
@@ -107,7 +107,7 @@ class CandidateTable(StrictModel):
     fixed_usd_per_month: float = Field(default=0.0, ge=0)
     concurrency: int | None = Field(default=None, ge=1)
     api: str | None = None
-    api_usd_per_1m: tuple[float, ...] | None = None
+    api_usd_per_1m: tuple[UsdPer1m, ...] | None = Field(default=None, min_length=2, max_length=3)
     cached_ratio: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -212,15 +212,14 @@ def answer(
 
 def _api(table: CandidateTable, book: PriceBook, now: Any) -> Api:
     if table.api_usd_per_1m is not None:
-        given = table.api_usd_per_1m
-        if len(given) not in (2, 3) or table.api is not None:
-            raise PriceError(
-                "an API's own price is input, output (and cached input)", where="api_usd_per_1m", given=given
-            )
+        read, written, *cached = table.api_usd_per_1m
         price = ApiPrice(
-            table.name or "API", given[0], given[2] if len(given) > 2 else None, given[1], "--as given", None
+            name=table.name or "API",
+            input_usd_per_1m_tokens=read,
+            cached_input_usd_per_1m_tokens=cached[0] if cached else None,
+            output_usd_per_1m_tokens=written,
+            source=AS_GIVEN,
         )
-        refuse_other_units(price)
     elif str(table.api).startswith(GENAI):
         price = genai_price(str(table.api).removeprefix(GENAI), now)
     else:
@@ -236,12 +235,12 @@ def _own(table: CandidateTable, asked: PlanFile, book: PriceBook, judge: Judge) 
     if preset is not None:
         unit = preset.usd_per_hour
         if preset.owned is not None:  # idle hours are in the demand, not in the price
-            owned = dataclasses.replace(preset.owned, utilisation=1.0)
-            cost = hourly_cost(owned, natural_mode(owned))
+            owned = preset.owned.model_copy(update={"utilisation": 1.0})
+            cost = hourly_cost(owned)
             unit, years = cost.usd_per_hour, owned.years
             purchase = owned.purchase_price / owned.currency_per_usd
-            running = cost.usd_per_hour - cost.parts()["depreciation_usd_per_hour"]
-    source, as_of = ("--usd-per-hour", None) if preset is None else (preset.source, preset.as_of)
+            running = cost.usd_per_hour - cost.parts["depreciation_usd_per_hour"]
+    source, as_of = (AS_GIVEN, None) if preset is None else (preset.source, preset.as_of)
     gpus, level, model = table.gpus or 1, None, table.model
     levels: tuple[EvaluatedLevel, ...] = ()
     if table.capacity_per_s is None:
@@ -249,14 +248,14 @@ def _own(table: CandidateTable, asked: PlanFile, book: PriceBook, judge: Judge) 
         gpus, levels, model = found.gpus, found.levels, found.model
         level = found.recommended if table.concurrency is None else _level(found.levels, table.concurrency)
         if unit is None and found.usd_per_hour is not None:
-            unit, source = found.usd_per_hour / gpus, "--the run's own price"
+            unit = found.usd_per_hour / gpus
     if unit is None:
         raise PriceError("the machine has no price", where=table.name or model, expected="--usd-per-hour, or a preset")
     return Own(
         name=table.name or f"{model or 'own'} on {gpus} GPU{'s' * (gpus != 1)}",
         gpus=gpus,
         usd_per_hour=unit * gpus,
-        price=source,
+        source=source,
         as_of=as_of,
         levels=tuple(levels),
         level=level,

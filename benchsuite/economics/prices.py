@@ -7,75 +7,36 @@ from __future__ import annotations
 
 import calendar
 import difflib
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from benchsuite.economics.gpu_hour import Ownership, hourly_cost, natural_mode
+from benchsuite.economics.gpu_hour import Terms, complete, hourly_cost, terms_of
 from benchsuite.errors import PriceError, read_json, read_toml
+from benchsuite.spec import OwnedSpec
 from benchsuite.strict_model import StrictModel, validated
 
-_PER_1M = ("input_usd_per_1m_tokens", "cached_input_usd_per_1m_tokens", "output_usd_per_1m_tokens")
+if TYPE_CHECKING:
+    from benchsuite.economics.sensitivity import Sensitivity
+
 LEAST_USD_PER_1M, MOST_USD_PER_1M = 1e-3, 1e4  # beyond: surely another unit (no model costs a cent per token)
 GENAI = "genai:"
-MAX_AGE_DAYS = 90
+AS_GIVEN = "as given"  # the source of a price that a flag or a key states
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiPrice:
-    """One hosted model's price. cached_input_usd_per_1m_tokens: None where cached input is billed as input.
-
-    as_of: the day or month the price held, None if its source does not say.
-    """
-
-    name: str
-    input_usd_per_1m_tokens: float
-    cached_input_usd_per_1m_tokens: float | None
-    output_usd_per_1m_tokens: float
-    source: str
-    as_of: str | None
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        """Raises PriceError where a price is none or too high for its unit. Files and flags have a lower bound too."""
-        for key in _PER_1M:
-            value = getattr(self, key)
-            if value is not None and not (_is_price(value) and value <= MOST_USD_PER_1M):
-                raise PriceError(
-                    "an API price makes no sense", where=f"{self.name}: {key}", given=value, expected=_UNIT
-                )
-
-
-def _is_price(value: object) -> bool:
-    # Compared before anything makes a float of it: an integer may be beyond every float.
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
-_UNIT = f"US dollars per 1,000,000 tokens, {LEAST_USD_PER_1M:g} to {MOST_USD_PER_1M:,.0f}, or 0"
-
-
-def per_1m_tokens(value: float) -> float:
-    """`value`. Raises ValueError where it is so low or high that it must be of another unit."""
+def _price_of_its_unit(value: float) -> float:
     if value and not LEAST_USD_PER_1M <= value <= MOST_USD_PER_1M:
         other = "per token or per 1,000 tokens" if value < LEAST_USD_PER_1M else "of another unit"
-        raise ValueError(f"looks like a price {other}; should be {_UNIT}")
+        raise ValueError(
+            f"looks like a price {other}; should be US dollars per 1,000,000 tokens, {LEAST_USD_PER_1M:g} to "
+            f"{MOST_USD_PER_1M:,.0f}, or 0"
+        )
     return value
-
-
-def refuse_other_units(price: ApiPrice) -> None:
-    """Raises PriceError where one of the prices must be per token, per 1,000 tokens or of another unit."""
-    for key in _PER_1M:
-        value = getattr(price, key)
-        try:
-            per_1m_tokens(value or 0.0)
-        except ValueError as error:
-            raise PriceError(f"an API price {error}", where=f"{price.name}: {key}", given=value) from None
 
 
 def price_date(as_of: object) -> str:
@@ -87,22 +48,34 @@ def price_date(as_of: object) -> str:
     return text
 
 
-_UsdPer1m = Annotated[float, Field(strict=True, ge=0), AfterValidator(per_1m_tokens)]
+_Usd = Annotated[float, Field(strict=True, ge=0)]
+UsdPer1m = Annotated[_Usd, AfterValidator(_price_of_its_unit)]
+_Known = Annotated[float, Field(ge=0, le=MOST_USD_PER_1M)]  # of a source whose unit is sure
 _Ranges = dict[str, tuple[float, float]]
 
 
-class _Sourced(StrictModel):
+class ApiPrice(StrictModel):
+    """One hosted model's price. cached_input_usd_per_1m_tokens: None where cached input is billed as input.
+
+    as_of: the day or month the price held, None if its source does not say.
+    """
+
+    name: str = ""
+    input_usd_per_1m_tokens: _Known
+    cached_input_usd_per_1m_tokens: _Known | None = None
+    output_usd_per_1m_tokens: _Known
     source: str
-    as_of: Annotated[str, BeforeValidator(price_date)]
+    as_of: str | None = None
     note: str = ""
 
 
-class _ApiEntry(_Sourced):
+class _ApiEntry(ApiPrice):
     """[api.NAME] of a price file."""
 
-    input_usd_per_1m_tokens: _UsdPer1m
-    cached_input_usd_per_1m_tokens: _UsdPer1m | None = None
-    output_usd_per_1m_tokens: _UsdPer1m
+    input_usd_per_1m_tokens: UsdPer1m
+    cached_input_usd_per_1m_tokens: UsdPer1m | None = None
+    output_usd_per_1m_tokens: UsdPer1m
+    as_of: Annotated[str, BeforeValidator(price_date)]
 
     @model_validator(mode="before")
     @classmethod
@@ -113,35 +86,40 @@ class _ApiEntry(_Sourced):
         return entry
 
 
-class _GpuEntry(_Sourced):
-    """[presets.NAME] of a price file."""
+class GpuPrice(StrictModel):
+    """[presets.NAME] of a price file: the price of ONE GPU, or the parameters `owned` that it is computed from.
 
-    usd_per_hour: Annotated[float, Field(strict=True, ge=0)] | None = None
-    owned: Ownership | None = None
+    tornado, uniform: how far each parameter may be off, alone and together with the others; empty where not known.
+    """
+
+    name: str = ""
+    given_usd_per_hour: _Usd | None = Field(None, alias="usd_per_hour")
+    owned: OwnedSpec | None = None
+    source: str
+    as_of: Annotated[str, BeforeValidator(price_date)]
+    note: str = ""
     tornado: _Ranges = Field({})
     uniform: _Ranges = Field({})
 
     @model_validator(mode="after")
-    def _has_a_price(self) -> _GpuEntry:
-        if (self.owned is None) == (self.usd_per_hour is None):
+    def _has_a_price(self) -> GpuPrice:
+        if (self.owned is None) == (self.given_usd_per_hour is None):
             raise ValueError("either usd_per_hour or a table `owned` is required")
-        self.hour()
+        try:
+            hourly_cost(self.owned) if self.owned else None
+        except PriceError as error:
+            raise ValueError(f"owned.{error.where}: {error.what}") from None
         return self
 
-    def hour(self) -> float:
-        """US dollars. Raises ValueError where the owned GPU's parameters make no sense."""
-        if self.owned is None:
-            return self.usd_per_hour or 0.0
-        try:
-            return hourly_cost(self.owned, natural_mode(self.owned)).usd_per_hour
-        except (PriceError, ArithmeticError) as error:
-            where = f"owned.{error.where}: " if isinstance(error, PriceError) else "owned: "
-            raise ValueError(where + str(error).partition("\n")[0]) from None
+    @property
+    def usd_per_hour(self) -> float:
+        """US dollars."""
+        return hourly_cost(self.owned).usd_per_hour if self.owned else self.given_usd_per_hour or 0.0
 
 
 class _PriceFile(StrictModel):
     sources: dict[str, str] = Field({})
-    presets: dict[str, _GpuEntry] = Field({})
+    presets: dict[str, GpuPrice] = Field({})
     api: dict[str, _ApiEntry] = Field({})
 
 
@@ -164,9 +142,7 @@ def litellm_prices(tree: Mapping[str, Any], where: str) -> dict[str, ApiPrice]:
             per_1m = [None if cost is None else round(float(cost) * 1e6, 9) for cost in (costs[0], cached, costs[1])]
         except (TypeError, ValueError, OverflowError):
             raise PriceError("a cost is not a number", where=f"{where}: {name}", given=costs) from None
-        assert per_1m[0] is not None
-        assert per_1m[2] is not None
-        found[name] = ApiPrice(name, per_1m[0], per_1m[1], per_1m[2], f"{where} (LiteLLM's format)", None)
+        found[name] = _api_price(name, per_1m, f"{where} (LiteLLM's format)")
     if not found:
         raise PriceError(
             "no model prices in the JSON file", where=where, expected="LiteLLM's format: input_cost_per_token"
@@ -174,31 +150,21 @@ def litellm_prices(tree: Mapping[str, Any], where: str) -> dict[str, ApiPrice]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per hour of ONE GPU. owned: the parameters it is computed from; None for a rented or printed price.
-
-    tornado, uniform: how far each parameter may be off, alone and together with the others; empty where not known.
-    """
-
-    name: str
-    usd_per_hour: float
-    source: str
-    as_of: str
-    note: str
-    owned: Ownership | None = None
-    tornado: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    uniform: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+def _api_price(name: str, per_1m: Sequence[float | None], source: str, note: str = "") -> ApiPrice:
+    """per_1m: of input, cached input and output."""
+    keys = ("input_usd_per_1m_tokens", "cached_input_usd_per_1m_tokens", "output_usd_per_1m_tokens")
+    tree = {"name": name, "source": source, "note": note, **dict(zip(keys, per_1m, strict=True))}
+    return validated(ApiPrice, tree, "the price of an API", where=f"{source}: {name}", error_type=PriceError)
 
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
     """Prices by name."""
 
-    gpus: dict[str, Price]
+    gpus: dict[str, GpuPrice]
     apis: dict[str, ApiPrice]
 
-    def gpu(self, name: str) -> Price:
+    def gpu(self, name: str) -> GpuPrice:
         """The GPU price called `name`. Raises PriceError with the nearest name and the list."""
         return _named(name, self.gpus, "price preset", "preset", "give the price itself: --usd-per-hour")
 
@@ -208,12 +174,12 @@ class PriceBook:
         return _named(name, self.apis, "API price", "api", hint)
 
 
-def presets() -> dict[str, Price]:
+def presets() -> dict[str, GpuPrice]:
     """Every bundled GPU price by name, in the file's order."""
     return parse_prices(_bundled("gpu_prices.toml"), "gpu_prices.toml").gpus
 
 
-def preset(name: str) -> Price:
+def preset(name: str) -> GpuPrice:
     """The bundled GPU price called `name`. Raises PriceError with the nearest name and the list."""
     return PriceBook(presets(), {}).gpu(name)
 
@@ -237,16 +203,14 @@ def parse_prices(text: str, where: str) -> PriceBook:
     except ValueError as error:
         raise PriceError("the price file does not parse", where=where, given=error, expected="TOML or JSON") from None
     file = validated(_PriceFile, tree, "the price file", where=where, error_type=PriceError)
-    source = {**{entry.source: entry.source for entry in (*file.presets.values(), *file.api.values())}, **file.sources}
-    gpus = {
-        name: Price(name, gpu.hour(), source[gpu.source], gpu.as_of, gpu.note, gpu.owned, gpu.tornado, gpu.uniform)
-        for name, gpu in file.presets.items()
+    return PriceBook(_by_name(file.presets, file.sources), _by_name(file.api, file.sources))
+
+
+def _by_name(entries: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: entry.model_copy(update={"name": name, "source": sources.get(entry.source, entry.source)})
+        for name, entry in entries.items()
     }
-    apis = {
-        name: ApiPrice(name, **api.model_dump(exclude={"source"}), source=source[api.source])
-        for name, api in file.api.items()
-    }
-    return PriceBook(gpus, apis)
 
 
 def genai_price(name: str, when: Any) -> ApiPrice:
@@ -272,22 +236,80 @@ def genai_price(name: str, when: Any) -> ApiPrice:
     if read is None or written is None:
         raise PriceError("genai-prices has no token price for the model", where="api", given=GENAI + name)
     source = f"genai-prices {genai_prices.__version__}, prices of {when:%Y-%m-%d}"
-    return ApiPrice(GENAI + name, read, cached, written, source, None, "Base tier. Its snapshot carries no date.")
+    return _api_price(GENAI + name, (read, cached, written), source, "Base tier. Its snapshot carries no date.")
 
 
-def age_warning(name: str, as_of: str | None, today: str) -> str | None:
-    """What to say about a price more than MAX_AGE_DAYS old on `today` ('2026-11-21'), or without a date; else None.
-
-    A month counts from its first day.
-    """
+def age_days(as_of: str, today: str) -> int:
+    """How old a price is on `today` ('2026-11-21'). A month counts from its first day."""
     import numpy as np
 
-    if as_of is None:
-        return f"the price of {name} has no date"
-    age = int((np.datetime64(today, "D") - np.datetime64(as_of, "D")) / np.timedelta64(1, "D"))
-    if age <= MAX_AGE_DAYS:
-        return None
-    return f"the price of {name} is of {as_of}, {age} days old; check it, and give your own with --prices FILE"
+    return int((np.datetime64(today, "D") - np.datetime64(as_of, "D")) / np.timedelta64(1, "D"))
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHour:
+    """The cost of one GPU's useful hour with its parts, that of `gpus` together, and what it was computed from.
+
+    mode: as of gpu_hour.HourlyCost. name, source, as_of, note: of the price that was named; changed: its parameters
+    that were given otherwise.
+    """
+
+    usd_per_hour: float
+    parts: dict[str, float]
+    gpus: int
+    usd_per_hour_total: float
+    mode: str
+    name: str
+    as_of: str | None
+    source: str
+    note: str
+    changed: tuple[str, ...]
+    terms: Terms
+    sensitivity: Sensitivity | None
+
+
+def gpu_hour(
+    given: Mapping[str, Any], price: GpuPrice | None = None, gpus: int = 1, vary: Mapping[str, Any] | None = None
+) -> GpuHour:
+    """The hour of `price`, or of usd_per_hour or purchase_price in `given`, by gpu_hour.terms_of. Raises PriceError.
+
+    vary: how sensitive it is, by the arguments of sensitivity.sensitivity.
+    """
+    owned = None if price is None else price.owned
+    ways = [way for way in ("purchase_price", "usd_per_hour") if way in given]
+    if owned is not None and "purchase_price" in ways:  # a parameter of the preset given otherwise
+        ways.remove("purchase_price")
+    if len(ways) + (price is not None) != 1:
+        raise PriceError(
+            "exactly one way to name a price",
+            given=" and ".join([*(f"--{way.replace('_', '-')}" for way in ways), *["--preset"] * (price is not None)])
+            or "none",
+            expected="one of --purchase-price, --preset, --usd-per-hour",
+        )
+    rented = {} if price is None or owned else {"usd_per_hour": price.usd_per_hour}
+    terms = terms_of({**given, **rented}, owned)
+    cost = hourly_cost(terms)
+    changed = tuple(sorted(given)) if owned else ()
+    found = None
+    if vary is not None:
+        from benchsuite.economics.sensitivity import sensitivity
+
+        known = ({}, {}) if price is None or changed else (price.tornado, price.uniform)
+        found = sensitivity(terms, preset=known, gpus=gpus, **vary)
+    return GpuHour(
+        usd_per_hour=cost.usd_per_hour,
+        parts=cost.parts,
+        gpus=gpus,
+        usd_per_hour_total=cost.usd_per_hour * gpus,
+        mode=cost.mode,
+        name=f"--{ways[0].replace('_', '-')}" if price is None else price.name,
+        as_of=None if price is None else price.as_of,
+        source=AS_GIVEN if price is None else price.source,
+        note="" if price is None else price.note,
+        changed=changed,
+        terms=complete(terms) if isinstance(terms, OwnedSpec) else terms,
+        sensitivity=found,
+    )
 
 
 def _named(name: str, known: Mapping[str, _T], what: str, where: str, hint: str) -> _T:

@@ -1,19 +1,22 @@
-"""How much a cost depends on each input: one at a time, and all at once. Pure; randomness is a seed."""
+"""How much an hour's cost depends on each input: one at a time, and all at once. Pure; randomness is a seed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.economics.gpu_hour import CostMode, Ownership, Rent, hourly_cost, owned_parts, rent_cost, rent_parts
+from benchsuite.economics.gpu_hour import Mixture, Terms, complete, hour_parts, hourly_cost
 from benchsuite.errors import PriceError
+from benchsuite.spec import OwnedSpec
+from benchsuite.strict_model import validated
 
 Floats = NDArray[np.float64]
+_WITHIN = {"utilisation": (0.0, 1.0), "pue": (1.0, math.inf), "fallback_ratio": (0.0, 1.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +29,6 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Uncertain:
-    """A cost in US dollars per hour as a function of its inputs.
-
-    base: every input that may vary, by name. at(changes): one cost, refusing nonsense by name.
-    many(changes): arrays of one shape to an array of costs, unchecked.
-    """
-
-    base: Mapping[str, float]
-    at: Callable[[dict[str, Any]], float]
-    many: Callable[[dict[str, Any]], Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Swing:
     """What one input does alone: US dollars per hour at either end of its range."""
 
@@ -48,134 +38,176 @@ class Swing:
     usd_at_low: float
     usd_at_high: float
 
-    @property
-    def width_usd(self) -> float:
-        """The length of the bar."""
-        return abs(self.usd_at_high - self.usd_at_low)
-
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Observed percentiles of n draws."""
+    """Observed percentiles of n draws. value: with every input as it stands."""
 
+    value: float
     p5: float
     p50: float
     p95: float
     n: int
 
 
-def owned_hour(owned: Ownership, mode: CostMode = "eq5") -> Uncertain:
-    """The hour of an owned GPU as a function of its parameters. An exchange rate of US dollars does not vary."""
-    base = _numbers(owned)
-    if owned.currency == "USD":
-        del base["currency_per_usd"]
-    return Uncertain(
-        base,
-        lambda changes: hourly_cost(replace(owned, **changes), mode).usd_per_hour,
-        lambda changes: sum(owned_parts(replace(owned, **changes), mode)),
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What moves the cost of an hour. ranges: where they are from; quarter: each input 25 % either way.
+
+    uniform: the ranges that are drawn from. share_below: share of draws below a price of a million output tokens.
+    """
+
+    ranges: Literal["given", "preset", "quarter"]
+    tornado: tuple[Swing, ...]
+    uniform: dict[str, tuple[float, float]]
+    seed: int
+    usd_per_hour: Spread
+    sobol_total: dict[str, float]
+    usd_per_1m_output_tokens: Spread | None = None
+    share_below: float | None = None
+
+
+def sensitivity(
+    terms: Terms,
+    uncertain: Mapping[str, Sequence[float]] | None = None,
+    preset: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]] = ({}, {}),
+    *,
+    gpus: int = 1,
+    samples: int = 20_000,
+    seed: int = 0,
+    output_tok_s: float | None = None,
+    versus_usd_per_1m: float | None = None,
+) -> Sensitivity:
+    """uncertain: (low, high) by input. preset: those of the terms' source, alone and together, where it has some.
+
+    output_tok_s: of `gpus` GPUs. Raises PriceError.
+    """
+    if isinstance(terms, Mixture):
+        raise PriceError("a mixture has no sensitivity of its own", where="--sensitivity", expected="one of its parts")
+    if versus_usd_per_1m is not None and output_tok_s is None:
+        raise PriceError("tokens need a speed", where="--output-tok-s", given="nothing", expected="as measured")
+    if output_tok_s is not None and not 0 < output_tok_s < math.inf:
+        raise PriceError("a speed makes no sense", where="--output-tok-s", given=output_tok_s, expected="above 0")
+    alone = together = ranges_about(terms)
+    told: Literal["given", "preset", "quarter"] = "quarter"
+    if uncertain:
+        told, alone = "given", ranges_of(uncertain)
+        together = alone
+    elif all(preset):
+        told, alone, together = "preset", ranges_of(preset[0]), ranges_of(preset[1])
+    drawn = draw(terms, together, n=samples, seed=seed)
+    value = hourly_cost(terms).usd_per_hour
+    found = Sensitivity(
+        ranges=told,
+        tornado=tornado(terms, alone),
+        uniform={r.key: (r.low, r.high) for r in together},
+        seed=seed,
+        usd_per_hour=spread(drawn, value),
+        sobol_total=sobol_total(terms, together, seed=seed),
     )
+    if output_tok_s is None:
+        return found
+    per_1m = gpus * 1e6 / 3600 / output_tok_s
+    below = None if versus_usd_per_1m is None else float(np.mean(drawn * per_1m < versus_usd_per_1m))
+    return replace(found, usd_per_1m_output_tokens=spread(drawn * per_1m, value * per_1m), share_below=below)
 
 
-def rented_hour(rent: Rent) -> Uncertain:
-    """The hour of a rented GPU as a function of its parameters."""
-    return Uncertain(
-        _numbers(rent),
-        lambda changes: rent_cost(replace(rent, **changes)).usd_per_hour,
-        lambda changes: sum(rent_parts(replace(rent, **changes)).values()),
-    )
+def inputs(terms: Terms) -> dict[str, float]:
+    """Every input that may vary, by name; an exchange rate of US dollars does not."""
+    found = (complete(terms) if isinstance(terms, OwnedSpec) else terms).model_dump()
+    if found.get("currency") == "USD":
+        del found["currency_per_usd"]
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
-def ranges_about(cost: Uncertain, ratio: float = 0.25) -> tuple[Range, ...]:
+def ranges_of(ends: Mapping[str, Sequence[float]]) -> tuple[Range, ...]:
+    """Plain data as ranges."""
+    return tuple(Range(name, *pair) for name, pair in ends.items())
+
+
+def ranges_about(terms: Terms, ratio: float = 0.25) -> tuple[Range, ...]:
     """Every input off by `ratio` of its value either way, within what makes sense; those at 0 are left out."""
-    limits = {"utilisation": (0.0, 1.0), "pue": (1.0, math.inf), "fallback_ratio": (0.0, 1.0)}
     found = []
-    for key, value in cost.base.items():
-        lowest, highest = limits.get(key, (0.0, math.inf))
+    for name, value in inputs(terms).items():
+        lowest, highest = _WITHIN.get(name, (0.0, math.inf))
         if value:
-            found.append(Range(key, max(value * (1 - ratio), lowest), min(value * (1 + ratio), highest)))
+            found.append(Range(name, max(value * (1 - ratio), lowest), min(value * (1 + ratio), highest)))
     return tuple(found)
 
 
-def tornado(cost: Uncertain, ranges: Sequence[Range]) -> tuple[Swing, ...]:
+def tornado(terms: Terms, ranges: Sequence[Range]) -> tuple[Swing, ...]:
     """Each input moved alone to both ends of its range, the widest swing first. Raises PriceError for nonsense."""
-    _check(cost, ranges)
-    swings = [Swing(r.key, r.low, r.high, cost.at({r.key: r.low}), cost.at({r.key: r.high})) for r in ranges]
-    return tuple(sorted(swings, key=lambda swing: -swing.width_usd))
+    _check(terms, ranges)
+    swings = [Swing(r.key, r.low, r.high, _cost(terms, {r.key: r.low}), _cost(terms, {r.key: r.high})) for r in ranges]
+    return tuple(sorted(swings, key=lambda swing: -abs(swing.usd_at_high - swing.usd_at_low)))
 
 
-def draw(cost: Uncertain, ranges: Sequence[Range], *, n: int = 20_000, seed: int = 0) -> Floats:
+def draw(terms: Terms, ranges: Sequence[Range], *, n: int = 20_000, seed: int = 0) -> Floats:
     """n costs with every input drawn on its own, uniform over its range. (n,) US dollars per hour."""
-    _check(cost, ranges)
-    return _costs(cost, ranges, np.random.default_rng(seed).random((len(ranges), n)))
+    _check(terms, ranges)
+    return _costs(terms, ranges, np.random.default_rng(seed).random((len(ranges), n)))
 
 
-def spread(values: Floats) -> Spread:
+def spread(values: Floats, value: float) -> Spread:
     """The 5th, 50th and 95th percentile, observed values."""
     low, middle, high = (float(q) for q in np.quantile(values, (0.05, 0.5, 0.95), method="inverted_cdf"))
-    return Spread(low, middle, high, len(values))
+    return Spread(value, low, middle, high, len(values))
 
 
-def share_below(values: Floats, limit: float) -> float:
-    """The share of draws below `limit`: how sure a choice against a fixed price is."""
-    return float(np.mean(values < limit))
-
-
-def sobol_total(cost: Uncertain, ranges: Sequence[Range], *, n: int = 2**16, seed: int = 0) -> dict[str, float]:
+def sobol_total(terms: Terms, ranges: Sequence[Range], *, n: int = 2**16, seed: int = 0) -> dict[str, float]:
     """The share of the variance that would remain if all other inputs were known: Sobol's total-order index by input.
 
     n: a power of 2. Inputs independent and uniform. Source: scipy.stats.sobol_indices (Saltelli 2010, Jansen).
     """
     from scipy.stats import sobol_indices
 
-    _check(cost, ranges)
+    _check(terms, ranges)
     d = len(ranges)
     if all(r.low == r.high for r in ranges):
         return {r.key: 0.0 for r in ranges}  # no variance to share
     if d == 1:  # scipy stumbles over one input, which has all the variance
-        ends = _costs(cost, ranges, np.array([[0.0, 1.0]]))
+        ends = _costs(terms, ranges, np.array([[0.0, 1.0]]))
         return {ranges[0].key: float(ends[0] != ends[1])}
     a, b = np.random.default_rng(seed).random((2, d, n))
     mixed = np.repeat(a[None], d, axis=0)
     for i in range(d):
         mixed[i, i] = b[i]
     values = {
-        "f_A": _costs(cost, ranges, a)[None],
-        "f_B": _costs(cost, ranges, b)[None],
-        "f_AB": np.stack([_costs(cost, ranges, one) for one in mixed])[:, None],
+        "f_A": _costs(terms, ranges, a)[None],
+        "f_B": _costs(terms, ranges, b)[None],
+        "f_AB": np.stack([_costs(terms, ranges, one) for one in mixed])[:, None],
     }
     found = sobol_indices(func=values, n=n)
     return {r.key: float(index) for r, index in zip(ranges, found.total_order.reshape(-1), strict=True)}
 
 
-def _costs(cost: Uncertain, ranges: Sequence[Range], unit: Floats) -> Floats:
-    """unit: (inputs, n) in [0, 1]."""
+def _costs(terms: Terms, ranges: Sequence[Range], unit: Floats) -> Floats:
+    """unit: (inputs, n) in [0, 1]. Unchecked: a model's copy takes arrays too."""
     drawn = {r.key: r.low + (r.high - r.low) * u for r, u in zip(ranges, unit, strict=True)}
-    return np.broadcast_to(np.asarray(cost.many(drawn), dtype=np.float64), unit.shape[1:])
+    whole = complete(terms) if isinstance(terms, OwnedSpec) else terms
+    cost: Any = sum(hour_parts(whole.model_copy(update=drawn)).values())
+    return np.broadcast_to(np.asarray(cost, dtype=np.float64), unit.shape[1:])
 
 
-def _check(cost: Uncertain, ranges: Sequence[Range]) -> None:
+def _cost(terms: Terms, changes: Mapping[str, float]) -> float:
+    tree = {**terms.model_dump(), **changes}
+    changed = validated(type(terms), tree, "the range", where="--uncertain", error_type=PriceError)
+    return hourly_cost(changed).usd_per_hour
+
+
+def _check(terms: Terms, ranges: Sequence[Range]) -> None:
     if not ranges:
         raise PriceError("nothing to vary", where="--uncertain", given="no range", expected="KEY=LOW:HIGH")
-    seen: set[str] = set()
-    for r in ranges:
-        if r.key not in cost.base:
-            raise PriceError(
-                "no such input", where="--uncertain", given=r.key, expected="one of " + ", ".join(cost.base)
-            )
-        if r.key in seen:
-            raise PriceError("an input has two ranges", where="--uncertain", given=r.key)
-        seen.add(r.key)
-        for end in (r.low, r.high):  # every rule is about one input, so both ends in order means all between
-            cost.at({r.key: end})
-    if {"salvage", "purchase_price"} <= seen:
-        ends = {r.key: (r.low, r.high) for r in ranges}
-        cost.at({"salvage": max(ends["salvage"]), "purchase_price": min(ends["purchase_price"])})
-    if {"interruptions_per_hour", "interruption_hours"} <= seen:
-        cost.at(
-            {r.key: max(r.low, r.high) for r in ranges if r.key in ("interruptions_per_hour", "interruption_hours")}
-        )
-
-
-def _numbers(parameters: Any) -> dict[str, float]:
-    found = {field.name: getattr(parameters, field.name) for field in fields(parameters)}
-    return {key: value for key, value in found.items() if isinstance(value, int | float)}
+    known, ends = inputs(terms), {r.key: (r.low, r.high) for r in ranges}
+    if len(ends) < len(ranges):
+        raise PriceError("an input has two ranges", where="--uncertain", given=", ".join(r.key for r in ranges))
+    for name in ends:
+        if name not in known:
+            raise PriceError("no such input", where="--uncertain", given=name, expected="one of " + ", ".join(known))
+    for r in ranges:  # every rule but two is about one input, so both ends in order means all between
+        for end in (r.low, r.high):
+            _cost(terms, {r.key: end})
+    if ends.keys() >= {"salvage", "purchase_price"}:
+        _cost(terms, {"salvage": max(ends["salvage"]), "purchase_price": min(ends["purchase_price"])})
+    if ends.keys() >= {"interruptions_per_hour", "interruption_hours"}:
+        _cost(terms, {name: max(ends[name]) for name in ("interruptions_per_hour", "interruption_hours")})

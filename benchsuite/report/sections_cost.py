@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchsuite.economics.demand import PEAK_FACTOR, of_mean
-from benchsuite.economics.gpu_hour import Ownership, Reserved, natural_mode
+from benchsuite.economics.gpu_hour import Reserved, Terms
 from benchsuite.economics.plan import TARGET_UTILIZATION, Fleet, Own, plan
-from benchsuite.economics.sensitivity import Range, Uncertain, owned_hour, ranges_about, rented_hour, tornado
+from benchsuite.economics.sensitivity import Range, ranges_about, tornado
 from benchsuite.errors import InputError
 from benchsuite.report.charts import Frame, staircase_chart
 from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.sections_levels import Figure, whole_percent
 from benchsuite.results import EvaluatedLevel
+from benchsuite.spec import OwnedSpec
 
 _FRAME = Frame(380, 300, 50, 14, 48, 46)
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "share of paid hours in use", "pue": "PUE"}
@@ -25,7 +26,7 @@ def sensitivity_figure(
     usd_per_hour: float,
     gpus: int,
     *,
-    owned: Ownership | None = None,
+    owned: OwnedSpec | None = None,
     alone: Sequence[Range] = (),
 ) -> Figure | None:
     """How far each input alone moves the cost of a million output tokens at `level`; None without a known rate.
@@ -52,12 +53,11 @@ def sensitivity_figure(
     return Figure(title, chart, ("input", "one end", "$ per 1M", "other end", "$ per 1M"), rows, note)
 
 
-def _hour(usd_per_hour: float, owned: Ownership | None, alone: Sequence[Range]) -> tuple[Uncertain, list[Range], str]:
+def _hour(usd_per_hour: float, owned: OwnedSpec | None, alone: Sequence[Range]) -> tuple[Terms, list[Range], str]:
     if owned is not None:
-        hour = owned_hour(owned, natural_mode(owned))
         told = "Ranges of the price's own file." if alone else "Assumed: each input 25 % either way."
-        return hour, list(alone or ranges_about(hour)), told
-    hour = rented_hour(Reserved(usd_per_hour, 1.0))
+        return owned, list(alone or ranges_about(owned)), told
+    hour = Reserved(usd_per_hour=usd_per_hour, utilisation=1.0)
     ranges = [Range("usd_per_hour", usd_per_hour * 0.75, usd_per_hour * 1.25), Range("utilisation", 0.5, 1.0)]
     return hour, ranges, "Assumed: the price 25 % either way; paid for all hours, in use for all or half of them."
 

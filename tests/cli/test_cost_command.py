@@ -6,7 +6,7 @@ import pytest
 
 PAPER = (
     "cost --purchase-price 120000 --currency CNY --currency-per-usd 7.09 --years 3 --utilisation 1 "
-    "--power-kw .4 --pue 1.5 --electricity-per-kwh 1 --maintenance .03"
+    "--power-kw .4 --pue 1.5 --electricity-per-kwh 1 --maintenance-ratio .03"
 )
 
 
@@ -37,7 +37,7 @@ def test_price_of_an_hour(cli, flags, usd, mode):
     assert sum(found["parts"].values()) == pytest.approx(found["usd_per_hour"])
     assert (found["gpus"], found["mode"]) == (2, mode)
     assert found["source"]
-    assert found["assumptions"]
+    assert found["terms"]
 
 
 def test_parts_are_named(cli):

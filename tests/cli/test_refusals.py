@@ -17,7 +17,7 @@ PLAN = "--levels-csv paper_table4.csv --model Qwen3-30B --usd-per-hour 0.79 --gp
 ASKED = f"{PLAN} --requests-per-day 9"
 SHAPE = "--params-b 70 --layers 80 --kv-heads 8 --head-dim 128"
 FIT = f"{SHAPE} --context 4096 --concurrency 32"
-OWNED = "--purchase-price 120000 --currency CNY --currency-per-usd 7.09 --power-kw .4 --electricity-per-kwh 1"
+OWNED = "--purchase-price 1000 --years 3 --power-kw .4 --electricity-per-kwh 1 --currency CNY"
 URL = "--base-url http://127.0.0.1:9"
 AGAINST = "slower --baseline repeated"
 USAGE = "usage"  # click's own errors name the option in their words
@@ -63,23 +63,19 @@ REFUSED: dict[str, dict[str, str | None]] = {
     "cost": {
         "": None,
         "--preset l4 --usd-per-hour 1": None,
-        "--purchase-price 1000": "--power-kw",
-        "--purchase-price 1000 --power-kw 1": "--electricity-per-kwh",
-        f"{OWNED} --pue 0.5": "pue",
+        "--purchase-price 1000": "flags",
+        "--purchase-price 1000 --years 3": "power_kw",
+        f"{OWNED} --pue 0.5 --utilisation 0": "flags",
         "--preset h200": "preset",
-        "--usd-per-hour -1": "usd_per_hour",
-        "--usd-per-hour 1 --utilisation .5": "--utilisation",
-        "--usd-per-hour 1 --mode full": "--mode",
-        "--usd-per-hour 1 --interruption-hours 1": "--interruption-hours",
-        "--usd-per-hour 1 --billing reserved --utilisation 0": "utilisation",
-        "--usd-per-hour 1 --billing spot --fallback-ratio 1.5": "fallback_ratio",
+        "--usd-per-hour -1 --mode full --interruption-hours 1": "flags",
+        "--usd-per-hour 1 --billing reserved --utilisation 0": "flags",
+        "--usd-per-hour 1 --billing spot --fallback-ratio 0.5": "flags",
         "--usd-per-hour 1 --reserved-ratio .5": "--reserved-usd-per-hour",
-        "--usd-per-hour 1 --reserved-ratio 1.5 --reserved-usd-per-hour 1": "shares",
-        "--preset a800-owned --billing spot": "--billing",
-        "--preset a800-owned --pue .9": "pue",
+        "--usd-per-hour 1 --reserved-ratio 1.5 --reserved-usd-per-hour 1": "flags",
+        "--preset a800-owned --billing spot --pue .9": "flags",
         "--preset a800-owned --output-tok-s 9": "--output-tok-s",
         "--preset a800-owned --sensitivity --uncertain pue": "--uncertain",
-        "--preset a800-owned --sensitivity --uncertain pue=.9:1": "pue",
+        "--preset a800-owned --sensitivity --uncertain pue=.9:1": "--uncertain",
         "--preset a800-owned --sensitivity --uncertain prize=1:2": "--uncertain",
         "--preset a800-owned --sensitivity --output-tok-s 0": "--output-tok-s",
         "--preset a800-owned --sensitivity --versus-usd-per-1m 1": "--output-tok-s",

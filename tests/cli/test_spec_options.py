@@ -41,6 +41,7 @@ def keys_with(key: str) -> dict[str, Any]:
     plain = (not info.default) if isinstance(info.default, bool) else 7 if info.annotation in (int, int | None) else 7.0
     whole = SERVER | (FALLBACK if ".fallback." in key else {}) | (OWNED if ".owned." in key else {})
     whole |= PRICES if "usd_per_1m" in key else {}
+    whole |= {"price.owned.currency": "CNY", "price.owned.currency_per_usd": 7.0} if ".currency" in key else {}
     whole |= {"server.fallback.on": ["queue"]} if key == "server.fallback.max_waiting" else {}
     return whole | {key: VALUES.get(key, plain)}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite.economics.prices import age_warning, genai_price, parse_prices, price_book
+from benchsuite.economics.prices import age_days, genai_price, parse_prices, price_book
 from benchsuite.errors import PriceError
 
 MINE = """
@@ -119,7 +119,12 @@ def test_litellm_costs_that_are_not_per_token():
         (
             "usd_per_hour = 1.5",
             "owned = { purchase_price = 1, years = 0, power_kw = 1, electricity_per_kwh = 1 }",
-            r"presets.mine: owned.years: a cost parameter makes no sense",
+            "presets.mine.owned.years",
+        ),
+        (
+            "usd_per_hour = 1.5",
+            "owned = { purchase_price = 1, years = 1, power_kw = 1 }",
+            "presets.mine: owned.electricity_per_kwh",
         ),
         ("usd_per_hour = 1.5", "usd_per_month = 1.5", "unknown key; did you mean 'usd_per_hour'"),
         ("[presets.mine]", "[gpus.mine]", "gpus: unknown key"),
@@ -148,19 +153,9 @@ def test_a_mistyped_name_is_answered():
         price_book().api("openai/gpt4o")
 
 
-@pytest.mark.parametrize(
-    ("as_of", "today", "said"),
-    [
-        ("2026-03", "2026-11-21", "265 days old"),
-        ("2026-08-23", "2026-11-21", None),  # 90 days
-        ("2026-08-22", "2026-11-21", "91 days old"),
-        (None, "2026-11-21", "has no date"),
-    ],
-)
-def test_age_of_a_price(as_of, today, said):
-    """Past 90 days it is said; the day is passed in."""
-    found = age_warning("x", as_of, today)
-    assert (found is None) if said is None else said in found
+def test_age_of_a_price():
+    """A month counts from its first day."""
+    assert [age_days(day, "2026-11-21") for day in ("2026-03", "2026-08-23")] == [265, 90]
 
 
 def test_genai_prices():

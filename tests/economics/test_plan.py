@@ -21,7 +21,13 @@ from benchsuite.results import Estimate
 from benchsuite.slo import PAPER_SLO, parse_slo
 
 SLO = parse_slo(PAPER_SLO)
-QWEN_API = Api("qwen", ApiPrice("qwen", 0.1, None, 0.5, "listed", "2026-11-10"))
+
+
+def api_price(name, read, written):
+    return ApiPrice(name=name, input_usd_per_1m_tokens=read, output_usd_per_1m_tokens=written, source="listed")
+
+
+QWEN_API = Api("qwen", api_price("qwen", 0.1, 0.5))
 BATCH = Fleet(spare_replicas=0)
 
 
@@ -161,7 +167,7 @@ def test_stated_machines():
 def test_the_article_at_its_own_prices():
     """1.5, 30 and 600 M tokens at 1, 30 and 30 $/1M are $1.50, $900 and $18,000 at the API."""
     for requests, size, price, usd in ((100, 500, 1.0, 1.5), (1000, 1000, 30.0, 900.0), (10_000, 2000, 30.0, 18_000.0)):
-        api = Api("a", ApiPrice("a", price, None, price, "s", None))
+        api = Api("a", api_price("a", price, price))
         demand = replace(of_mean(requests / 86400, batch=True), input_tokens=size / 2, output_tokens=size / 2)
         month = plan(demand, [api], Fleet(hours_per_month=720)).rows[0]
         assert month.usd_per_month == pytest.approx(usd)

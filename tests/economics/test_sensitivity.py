@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.economics.gpu_hour import Reserved, Spot
+from benchsuite.economics.gpu_hour import complete, hour_parts, hourly_cost, terms_of
 from benchsuite.economics.prices import preset
 from benchsuite.economics.sensitivity import (
     Range,
     draw,
-    owned_hour,
     ranges_about,
-    rented_hour,
-    share_below,
+    ranges_of,
+    sensitivity,
     sobol_total,
     spread,
     tornado,
@@ -22,8 +21,8 @@ from benchsuite.economics.sensitivity import (
 from benchsuite.errors import PriceError
 
 A800 = preset("a800-owned")
-HOUR = owned_hour(A800.owned)
-UNIFORM = tuple(Range(key, *ends) for key, ends in A800.uniform.items())
+HOUR = A800.owned
+UNIFORM = ranges_of(A800.uniform)
 
 
 @pytest.mark.parametrize(
@@ -48,13 +47,13 @@ def test_tornado_of_the_paper(key, low, high, usd_at_low, usd_at_high):
 
 def test_tornado_is_ordered():
     """The widest swing first: utilisation, lifetime, price."""
-    swings = tornado(HOUR, [Range(key, *ends) for key, ends in A800.tornado.items()])
+    swings = tornado(HOUR, ranges_of(A800.tornado))
     assert [swing.key for swing in swings][:3] == ["utilisation", "years", "purchase_price"]
 
 
 def test_monte_carlo_of_the_paper():
     """All inputs at once: .48, .75, 1.20 a GPU-hour."""
-    found = spread(draw(HOUR, UNIFORM, n=20_000, seed=1))
+    found = spread(draw(HOUR, UNIFORM, n=20_000, seed=1), 0.786625)
     assert (found.p5, found.p50, found.p95, found.n) == pytest.approx((0.48, 0.75, 1.20, 20_000), abs=0.01)
 
 
@@ -80,25 +79,29 @@ def test_arrays_and_numbers_agree(value, mode, u):
     """The unchecked formula on arrays is the checked one on numbers."""
     import numpy as np
 
-    cost = owned_hour(A800.owned, mode)
-    changes = {"purchase_price": value, "utilisation": u}
-    many = cost.many({key: np.array([one]) for key, one in changes.items()})
-    assert many[0] == pytest.approx(cost.at(changes), rel=1e-12)
+    changes = {"purchase_price": value, "utilisation": u, "mode": mode}
+    one = hourly_cost(terms_of(changes, A800.owned)).usd_per_hour
+    arrays = {"purchase_price": np.array([value]), "utilisation": np.array([u]), "mode": mode}
+    many = sum(hour_parts(complete(A800.owned).model_copy(update=arrays)).values())
+    assert many[0] == pytest.approx(one, rel=1e-12)
 
 
 def test_draws_stay_within_the_corners():
     """The cost rises with the price alone, so no draw leaves the ends of its range."""
     drawn = draw(HOUR, [Range("purchase_price", 75_000, 155_000)], n=1000)
     assert 0.523 < drawn.min() < drawn.max() < 0.992
-    assert share_below(drawn, 0.5) == 0
-    assert share_below(drawn, 1.0) == 1
+    ends = {"purchase_price": (75_000, 155_000)}
+    below = [sensitivity(HOUR, ends, output_tok_s=1e6 / 3600, versus_usd_per_1m=usd).share_below for usd in (0.5, 1)]
+    assert below == [0, 1]
 
 
 def test_rent_varies_too():
     """A reserved hour from u = 1 to .5 doubles; a spot's inputs off by a quarter keep to what makes sense."""
-    (swing,) = tornado(rented_hour(Reserved(1.2, 0.8)), [Range("utilisation", 1, 0.5)])
+    reserved = terms_of({"usd_per_hour": 1.2, "billing": "reserved", "utilisation": 0.8})
+    (swing,) = tornado(reserved, [Range("utilisation", 1, 0.5)])
     assert (swing.usd_at_low, swing.usd_at_high) == pytest.approx((1.2, 2.4))
-    about = {r.key: (r.low, r.high) for r in ranges_about(rented_hour(Spot(1, 0.1, 0.5, 0.9, 3)))}
+    spot = terms_of({"usd_per_hour": 1, "billing": "spot", "fallback_ratio": 0.9, "fallback_usd_per_hour": 3})
+    about = {r.key: (r.low, r.high) for r in ranges_about(spot)}
     assert about["fallback_ratio"] == pytest.approx((0.675, 1.0))
     assert {r.key for r in ranges_about(HOUR)} == set(A800.uniform)
 
