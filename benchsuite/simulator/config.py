@@ -37,41 +37,29 @@ _PER_REQUEST = ("ttft_s", "itl_s", "synchronized")
 
 
 class Fault(StrictModel):
-    """One thing that goes wrong with a request; at_chunk counts the chunks that come before it.
-
-    probability: of each request, drawn in order of arrival from the server's seed. It plays no part when a request
-    asks for its fault itself.
-    """
+    """One thing that goes wrong with a request, of those drawn by chance or the one that a request asks for."""
 
     kind: FaultKind
-    probability: float = Field(default=1.0, ge=0, le=1)
-    at_chunk: int = Field(default=1, ge=0)
+    probability: float = Field(default=1.0, ge=0, le=1)  # of each request, in order of arrival, from the server's seed
+    at_chunk: int = Field(default=1, ge=0)  # chunks that come before it
     delay_s: Seconds = 1.0
     size_bytes: int = Field(default=1 << 20, ge=0)
 
 
 class LatencyModel(StrictModel):
-    """When tokens are due (simulator/engine.py has the formulas). Without `slots` paced, with `slots` a batch engine.
+    """When tokens are due (formulas: simulator/engine.py). Without `slots` paced, with `slots` a batch engine."""
 
-    ttft_s, itl_s: TTFT of an empty prompt and ITL without load, the gap between chunks; 0 is as fast as it can.
-    ttft_spread_s: paced only. Request k's first chunk is later by this times the fraction of k * golden ratio: evenly
-        spread phases for streams that would otherwise keep the phase of their common start.
-    synchronized: streams step together. None: an engine's do, paced ones do not.
-    slots: requests that run at once; the others wait in order. All below are for an engine only.
-    prefill_tokens_per_s: None is infinitely fast. prefill_serial: one prefill at a time instead of one per slot.
-    itl_per_stream_s: what each running stream adds to the ITL.
-    kv_tokens: most input + output tokens of all running requests. None is no limit.
-    """
-
-    ttft_s: Seconds = 0.0
-    itl_s: Seconds = 0.0
+    ttft_s: Seconds = 0.0  # of an empty prompt without load
+    itl_s: Seconds = 0.0  # the gap between chunks without load; 0 is as fast as it can
+    # paced only: request k's first chunk is later by this times the fraction of k * golden ratio, which spreads the
+    # phases evenly for streams that would otherwise keep the phase of their common start
     ttft_spread_s: Seconds = 0.0
-    synchronized: bool | None = None
-    slots: PositiveInt | None = None
-    prefill_tokens_per_s: PositiveFloat | None = None
-    prefill_serial: bool = False
-    itl_per_stream_s: Seconds = 0.0
-    kv_tokens: PositiveInt | None = None
+    synchronized: bool | None = None  # streams step together; None: an engine's do, paced ones do not
+    slots: PositiveInt | None = None  # requests that run at once, the others wait in order; what follows needs it
+    prefill_tokens_per_s: PositiveFloat | None = None  # None is infinitely fast
+    prefill_serial: bool = False  # one prefill at a time instead of one per slot
+    itl_per_stream_s: Seconds = 0.0  # what each running stream adds to the ITL
+    kv_tokens: PositiveInt | None = None  # most input + output tokens of all running requests
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> LatencyModel:
@@ -106,67 +94,46 @@ class LatencyModel(StrictModel):
 
 
 class ResponseShape(StrictModel):
-    """How a response looks on the wire. The defaults are vLLM's.
-
-    token_text: the text of every token. tokens_per_chunk: several tokens in one event, as one step.
-    role: the role-only first event joins the first token's write, comes early (role_first_s after the request), or not
-        at all. Chat streams only.
-    reasoning_tokens: so many of the output tokens come first, in reasoning_field.
-    usage: an event of its own when include_usage is asked for, the finish event always, every event, or nowhere.
-    split_bytes: a write is sent in pieces of so many bytes, split_gap_s apart. None: one send() per write.
-    events_per_write: sent when its last event is due. comment_every: an SSE comment before every n-th chunk.
-    done: whether [DONE] is sent. framing: HTTP chunks, or up to the end of the connection.
-    """
+    """How a response looks on the wire. The defaults are vLLM's."""
 
     token_text: str = " tok"
-    tokens_per_chunk: PositiveInt = 1
+    tokens_per_chunk: PositiveInt = 1  # several tokens in one event, as one step
+    # the role-only first event of a chat: in the first token's write, role_first_s after the request, or not at all
     role: Literal["joined", "early", "none"] = "joined"
     role_first_s: Seconds = 0.0
-    reasoning_tokens: int = Field(default=0, ge=0)
+    reasoning_tokens: int = Field(default=0, ge=0)  # so many of the output tokens come first, in reasoning_field
     reasoning_field: Literal["reasoning_content", "reasoning"] = "reasoning_content"
+    # an event of its own when include_usage is asked for, the finish event always, every event, or nowhere
     usage: Literal["separate", "finish", "every", "none"] = "separate"
     crlf: bool = False
-    split_bytes: PositiveInt | None = None
+    split_bytes: PositiveInt | None = None  # a write is sent in pieces of so many bytes, split_gap_s apart
     split_gap_s: Seconds = 0.0
-    events_per_write: PositiveInt = 1
-    comment_every: PositiveInt | None = None
-    done: bool = True
+    events_per_write: PositiveInt = 1  # sent when the last of them is due
+    comment_every: PositiveInt | None = None  # an SSE comment before every n-th chunk
+    done: bool = True  # whether [DONE] is sent
     keep_alive: bool = True
-    framing: Literal["chunked", "close"] = "chunked"
+    framing: Literal["chunked", "close"] = "chunked"  # HTTP chunks, or up to the end of the connection
 
 
 class SimulatorConfig(StrictModel):
-    """A whole simulator.
-
-    port: 0 lets the system choose. refuse: nobody listens on the port (connections are refused).
-    natural_output_tokens: a response ends with `stop` after so many tokens, unless ignore_eos or max_tokens ends it
-        first. None: every response is as long as max_tokens allows. default_max_tokens: when a request names none.
-    reject_fields: body fields that are answered with 422. any_model: any model name is served, not only `model`.
-    prefix_cache: whole blocks of a prompt seen before are not prefilled again, and usage says so.
-    spin_us: how long before a deadline the server stops sleeping and polls the clock.
-    """
+    """A whole simulator."""
 
     latency: LatencyModel = LatencyModel()
     response: ResponseShape = ResponseShape()
     faults: tuple[Fault, ...] = ()
     host: str = "127.0.0.1"
-    port: int = Field(default=0, ge=0, le=65535)
+    port: int = Field(default=0, ge=0, le=65535)  # 0 lets the system choose
     model: str = "simulator"
-    any_model: bool = False
+    any_model: bool = False  # any model name is served, not only `model`
     max_model_len: PositiveInt = 131_072
-    default_max_tokens: PositiveInt = 16
+    default_max_tokens: PositiveInt = 16  # when a request names none
+    # a response ends with `stop` after so many tokens, unless ignore_eos or max_tokens ends it first; None: never
     natural_output_tokens: PositiveInt | None = None
-    reject_fields: tuple[str, ...] = ()
-    prefix_cache: bool = False
-    refuse: bool = False
+    reject_fields: tuple[str, ...] = ()  # body fields that are answered with 422
+    prefix_cache: bool = False  # whole blocks of a prompt seen before are not prefilled again, and usage says so
+    refuse: bool = False  # nobody listens on the port
     seed: int = 0
-    spin_us: float = Field(default=50.0, ge=0)
-
-
-def parse_config(tree: Mapping[str, Any], *, where: str) -> SimulatorConfig:
-    """A configuration from plain data. Raises SpecError listing every mistake."""
-    expected = "the keys of docs/METHODS.md, Simulator"
-    return validated(SimulatorConfig, tree, "the simulator's configuration", where=where, expected=expected)
+    spin_us: float = Field(default=50.0, ge=0)  # how long before a deadline it stops sleeping and polls the clock
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> SimulatorConfig:
@@ -174,8 +141,9 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> SimulatorCon
 
     Raises SpecError listing every mistake.
     """
-    tree = read_tables("the simulator's configuration", path, overrides)
-    return parse_config(tree, where=str(path) if path else "options")
+    what, expected = "the simulator's configuration", "the keys of docs/METHODS.md, Simulator"
+    tree = read_tables(what, path, overrides)
+    return validated(SimulatorConfig, tree, what, where=str(path) if path else "options", expected=expected)
 
 
 def with_request_options(

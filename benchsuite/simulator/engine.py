@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchsuite.simulator.config import LatencyModel
@@ -36,14 +37,14 @@ class _Job:
 class BatchEngine:
     """Continuous batching as a state machine. Feed it arrivals and the time; it says who is given a chunk, and when.
 
-    Time must not run backwards. Keys are the caller's and unique while their request lives.
+    Time must not run backwards. Keys are the caller's and unique while their request lives. on_admit: called with the
+    key of a request that gets a slot, and when.
     """
 
-    def __init__(self, latency: LatencyModel) -> None:
-        self.latency = latency
+    def __init__(self, latency: LatencyModel, on_admit: Callable[[int, int], None] | None = None) -> None:
+        self.latency, self._on_admit = latency, on_admit
         self.waiting: deque[_Job] = deque()
         self.running: dict[int, _Job] = {}
-        self.admitted: list[tuple[int, int]] = []  # (key, at_ns), for the caller to take away
         self.kv_used_tokens = 0
         self._slots = latency.slots or 0
         self._synchronized = latency.steps_together
@@ -81,8 +82,7 @@ class BatchEngine:
         while (at_ns := self.next_ns) is not None and at_ns <= now_ns:
             arrivals = self._pop_events(at_ns)
             if not self._synchronized:
-                for job in arrivals:
-                    self._decoding[job.key] = job
+                self._decoding |= {job.key: job for job in arrivals}
                 for job in arrivals:
                     if self._give(job, at_ns, given):
                         self._push(at_ns + self.latency.step_ns(len(self._decoding)), job.key)
@@ -90,26 +90,21 @@ class BatchEngine:
                 continue
             self._prefilled += arrivals
             if self._step_end_ns is None or self._step_end_ns == at_ns:
-                self._end_step(at_ns, given)
+                self._decoding |= {job.key: job for job in self._prefilled}
+                self._prefilled = []
+                for job in list(self._decoding.values()):
+                    self._give(job, at_ns, given)
+                active = len(self._decoding)
+                self._step_end_ns = at_ns + self.latency.step_ns(active) if active else None
+                self._admit(at_ns)
         return given
-
-    def _end_step(self, at_ns: int, given: list[tuple[int, int]]) -> None:
-        for job in self._prefilled:
-            self._decoding[job.key] = job
-        self._prefilled = []
-        for job in list(self._decoding.values()):
-            self._give(job, at_ns, given)
-        active = len(self._decoding)
-        self._step_end_ns = at_ns + self.latency.step_ns(active) if active else None
-        self._admit(at_ns)
 
     def _give(self, job: _Job, at_ns: int, given: list[tuple[int, int]]) -> bool:
         given.append((at_ns, job.key))
         job.steps_left -= 1
-        if job.steps_left > 0:
-            return True
-        self._release(job.key)
-        return False
+        if job.steps_left == 0:
+            self._release(job.key)
+        return job.steps_left > 0
 
     def _release(self, key: int) -> None:
         self.kv_used_tokens -= self.running.pop(key).kv_tokens
@@ -124,7 +119,8 @@ class BatchEngine:
                 return
             self.waiting.popleft()
             self.running[job.key] = job
-            self.admitted.append((job.key, now_ns))
+            if self._on_admit is not None:
+                self._on_admit(job.key, now_ns)
             self.kv_used_tokens += job.kv_tokens
             start_ns = max(now_ns, self._prefill_free_ns) if self.latency.prefill_serial else now_ns
             self._prefill_free_ns = start_ns + self.latency.prefill_ns(job.input_tokens, job.cached_tokens)
@@ -135,30 +131,24 @@ class BatchEngine:
         heapq.heappush(self._events, (due_ns, self._order, key))
 
     def _pop_events(self, at_ns: int) -> list[_Job]:
-        jobs = []
+        keys = []
         while self._events and self._events[0][0] == at_ns:
-            key = heapq.heappop(self._events)[2]
-            if key in self.running:
-                jobs.append(self.running[key])
-        return jobs
+            keys.append(heapq.heappop(self._events)[2])
+        return [self.running[key] for key in keys if key in self.running]
 
 
 class PrefixCache:
     """Which prompt prefixes were seen, in blocks of 16 tokens; unbounded until it is reset."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
+        self.seen: set[int] = set()
 
     def cached_tokens(self, tokens: list[str]) -> int:
         """How many leading tokens were seen before (whole blocks, never the last token); remembers all of them."""
         cached, prefix, hit = 0, 0, True
         for start in range(0, len(tokens) - PREFIX_BLOCK_TOKENS + 1, PREFIX_BLOCK_TOKENS):
             prefix = hash((prefix, *tokens[start : start + PREFIX_BLOCK_TOKENS]))
-            hit = hit and prefix in self._seen
+            hit = hit and prefix in self.seen
             cached += PREFIX_BLOCK_TOKENS * hit
-            self._seen.add(prefix)
+            self.seen.add(prefix)
         return min(cached, max(0, len(tokens) - 1))
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self._seen.clear()

@@ -8,9 +8,11 @@ bytes per write and formats nothing.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -23,7 +25,7 @@ MAX_HEAD_BYTES = 64 << 10
 MAX_BODY_BYTES = 64 << 20
 TIME_HOLE = b"0" * 19
 ID_HOLE = b"sim-00000000-" + TIME_HOLE
-_TIME_KEY = b'"system_fingerprint":"'
+_TIME_KEY = re.compile(b'"system_fingerprint":"')
 _CUTTING = ("reset", "cut", "truncated", "error_event")
 FinishReason = Literal["length", "stop"]
 
@@ -49,10 +51,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class SimResponse:
-    """What is to be answered, all decided: the input of `plan`. Hashable, so that equal responses share one plan.
-
-    include_usage: the client asked for a usage event. created_s: epoch seconds.
-    """
+    """What is to be answered, all decided: the input of `plan`. Hashable, so that equal responses share one plan."""
 
     chat: bool
     stream: bool
@@ -61,10 +60,10 @@ class SimResponse:
     cached_tokens: int
     output_tokens: int
     finish_reason: FinishReason
-    include_usage: bool
+    include_usage: bool  # the client asked for a usage event
     shape: ResponseShape
     fault: Fault | None = None
-    created_s: int = 0
+    created_s: int = 0  # epoch seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +75,31 @@ class SimRequest:
     response: SimResponse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ScheduledWrite:
-    """One send(), `repeat` times over.
-
-    time_at: offsets of the time holes in data. steps: chunks of the latency model it waits for; 0 follows at once.
-    tokens: output tokens it carries. at_s: due so long after the request, whatever the latency model says. stall_s:
-    silence before it.
-    """
+    """One send(), `repeat` times over."""
 
     data: bytes
-    time_at: tuple[int, ...] = ()
-    steps: int = 0
-    tokens: int = 0
+    steps: int = 0  # chunks of the latency model it waits for; 0 follows at once
+    tokens: int = 0  # output tokens it carries
     repeat: int = 1
-    at_s: float | None = None
-    stall_s: float = 0.0
+    at_s: float | None = None  # due so long after the request, whatever the latency model says
+    stall_s: float = 0.0  # silence before it
+
+    @cached_property
+    def time_at(self) -> tuple[int, ...]:
+        """Offsets of the time holes in data."""
+        return tuple(match.end() for match in _TIME_KEY.finditer(self.data))
 
 
 @dataclass(frozen=True, slots=True)
 class ResponsePlan:
-    """All writes of one response, and how it ends.
-
-    end: the connection afterwards. finished: the reason that the server's metrics count. steps: chunks of the latency
-    model that the whole response takes, even when a fault cuts it short.
-    """
+    """All writes of one response, and how it ends."""
 
     writes: tuple[ScheduledWrite, ...]
-    end: Literal["keep", "close", "reset"]
-    finished: Literal["length", "stop", "error"]
-    steps: int
+    end: Literal["keep", "close", "reset"]  # the connection afterwards
+    finished: Literal["length", "stop", "error"]  # the reason that the server's metrics count
+    steps: int  # chunks of the latency model that the whole response takes, even when a fault cuts it short
 
 
 def take_request(buffer: bytearray) -> HttpRequest | None:
@@ -181,23 +175,20 @@ def prompt_tokens(body: dict[str, Any], chat: bool) -> list[str]:
 
     A prompt that is a list of integers has one token per integer. Roles and templates cost nothing.
     """
+    prompt = body.get("prompt", "")
+    if not chat and isinstance(prompt, list):
+        if not all(isinstance(token, int) for token in prompt):
+            raise HttpError(400, "the simulator takes one prompt per request", "prompt")
+        return [str(token) for token in prompt]
     if not chat:
-        prompt = body.get("prompt", "")
-        if isinstance(prompt, list):
-            if not all(isinstance(token, int) for token in prompt):
-                raise HttpError(400, "the simulator takes one prompt per request", "prompt")
-            return [str(token) for token in prompt]
         return str(prompt).split()
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         raise HttpError(400, "Field required: messages", "messages")
     words: list[str] = []
     for content in (message.get("content") for message in messages):
-        if isinstance(content, list):
-            for part in content:
-                words += str(part.get("text", "")).split() if isinstance(part, dict) else []
-        elif content is not None:
-            words += str(content).split()
+        parts = content if isinstance(content, list) else [{"text": "" if content is None else content}]
+        words += [word for part in parts if isinstance(part, dict) for word in str(part.get("text", "")).split()]
     return words
 
 
@@ -219,12 +210,12 @@ def _output_tokens(body: dict[str, Any], config: SimulatorConfig, input_tokens: 
 def _header_options(headers: dict[str, str]) -> dict[str, Any]:
     """The options in headers x-sim-NAME: `x-sim-itl-s: 0.02` is {"itl_s": 0.02}. Values are JSON, else text."""
     options: dict[str, Any] = {}
-    for name, value in headers.items():
-        if name.startswith("x-sim-"):
-            try:
-                options[name[6:].replace("-", "_")] = json.loads(value)
-            except ValueError:
-                options[name[6:].replace("-", "_")] = value
+    for header, value in headers.items():
+        if header.startswith("x-sim-"):
+            name = header.removeprefix("x-sim-").replace("-", "_")
+            options[name] = value
+            with suppress(ValueError):
+                options[name] = json.loads(value)
     return options
 
 
@@ -270,15 +261,9 @@ def _whole_plan(response: SimResponse) -> ResponsePlan:
     shape, fault = response.shape, response.fault
     steps, reasoning = _steps(response)
     text = shape.token_text * (response.output_tokens - reasoning)
-    choice: dict[str, Any] = {"index": 0}
-    if response.chat:
-        message = {"role": "assistant", "content": text}
-        if reasoning:
-            message[shape.reasoning_field] = shape.token_text * reasoning
-        choice["message"] = message
-    else:
-        choice["text"] = text
-    choice |= {"logprobs": None, "finish_reason": response.finish_reason}
+    thoughts = {shape.reasoning_field: shape.token_text * reasoning} if reasoning else {}
+    answer = {"message": {"role": "assistant", "content": text} | thoughts} if response.chat else {"text": text}
+    choice = {"index": 0, **answer, "logprobs": None, "finish_reason": response.finish_reason}
     usage = {} if shape.usage == "none" else {"usage": _usage(response, response.output_tokens)}
     data = json_response(_body(response, choice, **usage), keep_alive=shape.keep_alive)
     end: Literal["keep", "close", "reset"] = "keep" if shape.keep_alive else "close"
@@ -289,7 +274,7 @@ def _whole_plan(response: SimResponse) -> ResponsePlan:
         data, finished = data[: (body_at + len(data)) // 2], "error"
         end = "reset" if fault.kind == "reset" else "close"
     stall_s = fault.delay_s if fault and fault.kind in ("stall", "slow_headers") else 0.0
-    write = ScheduledWrite(data, _time_holes(data), steps, response.output_tokens, stall_s=stall_s)
+    write = ScheduledWrite(data, steps, response.output_tokens, stall_s=stall_s)
     return ResponsePlan((write,), end, finished, steps)
 
 
@@ -309,7 +294,7 @@ def _stream_plan(response: SimResponse) -> ResponsePlan:
     writes = [ScheduledWrite(head, at_s=head_at_s)]
     if response.chat and shape.role == "early":
         role = framed(_role_event(response))
-        writes.append(ScheduledWrite(role, _time_holes(role), at_s=max(shape.role_first_s, head_at_s)))
+        writes.append(ScheduledWrite(role, at_s=max(shape.role_first_s, head_at_s)))
     chunks, tail, size = list(_chunks(response)), _tail_events(response), shape.events_per_write
     if fault is not None or size > 1:
         chunks = [single for chunk in chunks for single in [replace(chunk, repeat=1)] * chunk.repeat]
@@ -321,12 +306,12 @@ def _stream_plan(response: SimResponse) -> ResponsePlan:
             data = framed(b"".join(chunk.data for chunk in group))
             steps, tokens = sum(chunk.steps for chunk in group), sum(chunk.tokens for chunk in group)
             stall_s = sum(chunk.stall_s for chunk in group)
-            write = ScheduledWrite(data, _time_holes(data), steps, tokens, group[0].repeat, stall_s=stall_s)
+            write = ScheduledWrite(data, steps, tokens, group[0].repeat, stall_s=stall_s)
         writes.append(write)
     ending = framed(tail) if tail else b""
     ending += b"0\r\n\r\n" if chunked and kind not in ("reset", "cut") else b""
     if ending:
-        writes.append(ScheduledWrite(ending, _time_holes(ending)))
+        writes.append(ScheduledWrite(ending))
     end: Literal["keep", "close", "reset"] = "keep" if shape.keep_alive and chunked else "close"
     if kind in ("reset", "cut"):
         end = "reset" if kind == "reset" else "close"
@@ -408,8 +393,8 @@ def _role_event(response: SimResponse) -> bytes:
 def _token_event(response: SimResponse, tokens: int, reasoning: bool, last: bool, tokens_so_far: int) -> bytes:
     """An event with `tokens` tokens, of reasoning or answer; tokens_so_far includes them."""
     shape, text = response.shape, response.shape.token_text * tokens
-    said = {"delta": {shape.reasoning_field if reasoning else "content": text}} if response.chat else {"text": text}
-    choice = {"index": 0, **said, "logprobs": None, "finish_reason": response.finish_reason if last else None}
+    answer = {"delta": {shape.reasoning_field if reasoning else "content": text}} if response.chat else {"text": text}
+    choice = {"index": 0, **answer, "logprobs": None, "finish_reason": response.finish_reason if last else None}
     counted = shape.usage == "every" or (last and shape.usage == "finish")
     usage = {"usage": _usage(response, tokens_so_far)} if counted else {}
     return _event(_body(response, choice, **usage), shape)
@@ -426,22 +411,11 @@ def _tail_events(response: SimResponse) -> bytes:
 def _usage(response: SimResponse, output_tokens: int) -> dict[str, Any]:
     if response.fault is not None and response.fault.kind == "wrong_usage":
         output_tokens += 7
-    usage: dict[str, Any] = {
+    total, cached, reasoning = response.input_tokens + output_tokens, response.cached_tokens, _steps(response)[1]
+    return {
         "prompt_tokens": response.input_tokens,
-        "total_tokens": response.input_tokens + output_tokens,
+        "total_tokens": total,
         "completion_tokens": output_tokens,
+        **({"prompt_tokens_details": {"cached_tokens": cached}} if cached else {}),
+        **({"completion_tokens_details": {"reasoning_tokens": reasoning}} if reasoning else {}),
     }
-    if response.cached_tokens:
-        usage["prompt_tokens_details"] = {"cached_tokens": response.cached_tokens}
-    reasoning = _steps(response)[1]
-    if reasoning:
-        usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
-    return usage
-
-
-def _time_holes(data: bytes) -> tuple[int, ...]:
-    at, holes = 0, []
-    while (at := data.find(_TIME_KEY, at)) >= 0:
-        at += len(_TIME_KEY)
-        holes.append(at)
-    return tuple(holes)

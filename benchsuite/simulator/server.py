@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 from benchsuite.clock import (
@@ -38,24 +38,11 @@ from benchsuite.clock import (
     request_kernel_timestamps,
 )
 from benchsuite.errors import EngineError
-from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig, parse_config
+from benchsuite.simulator import responses
+from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.engine import BatchEngine, PrefixCache
 from benchsuite.simulator.metrics import SendTimes, SimulatorMetrics
-from benchsuite.simulator.responses import (
-    ID_HOLE,
-    TIME_HOLE,
-    HttpError,
-    HttpRequest,
-    ResponsePlan,
-    error_response,
-    http_response,
-    instead_of_headers,
-    json_response,
-    plan,
-    read_request,
-    response_id,
-    take_request,
-)
+from benchsuite.simulator.responses import TIME_HOLE, HttpError, HttpRequest, ResponsePlan, ScheduledWrite
 
 _POLL_EVERY_NS = 300_000  # sockets are looked at this often even when deadlines never pause
 _BURST = 16  # writes of one stream before the others have their turn
@@ -88,9 +75,7 @@ def simulator(config: SimulatorConfig | None = None) -> Iterator[RunningSimulato
     try:
         line = process.stdout.readline()
         if not line:
-            raise EngineError(
-                "the simulator did not start", given=config.model_dump_json(), hint="its message is on stderr"
-            )
+            raise EngineError("the simulator did not start", given=command[-1], hint="its message is on stderr")
         address = json.loads(line)
         yield RunningSimulator(address["base_url"], process.pid, config.host, address["port"])
     finally:
@@ -128,16 +113,11 @@ def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:
         server = Server(config, None if config.refuse else sock, (woken,) if parent is None else (woken, parent))
     except PermissionError:  # epoll's word for a file or /dev/null
         raise EngineError("the simulator can wait for the end of a pipe only", given="standard input") from None
-    before_fd = signal.set_wakeup_fd(wake.fileno())
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    signal.set_wakeup_fd(wake.fileno())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    with woken, wake, sock:
         server.run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before_fd)
-        for end in (woken, wake, sock):
-            end.close()
 
 
 def drawn_fault(config: SimulatorConfig, sequence: int) -> Fault | None:
@@ -148,53 +128,54 @@ def drawn_fault(config: SimulatorConfig, sequence: int) -> Fault | None:
     return next((fault for fault in config.faults if draw.random() < fault.probability), None)
 
 
+@dataclass(slots=True, eq=False)
 class Connection:
     """One accepted socket: bytes read and bytes still to be sent, and the stream that it is being given."""
 
-    __slots__ = ("closing", "inbox", "outbox", "sock", "stream")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.inbox = bytearray()
-        self.outbox = bytearray()
-        self.stream: Stream | None = None
-        self.closing = False
+    sock: socket.socket
+    inbox: bytearray = field(default_factory=bytearray)
+    outbox: bytearray = field(default_factory=bytearray)
+    stream: Stream | None = None
+    closing: bool = False
 
 
+@dataclass(slots=True, eq=False)
 class Stream:
-    """The place in a plan. `data` is the write that is next, its id filled in, its time holes at `time_at`.
+    """The place in a plan. `data` is the write that is next, its id filled in.
 
     first_ns: when chunk 0 of a paced stream is due. None: the engine gives credits, one per chunk, at credit_ns.
-    rest: what is left of a write that is sent in pieces. blocked: the socket takes no more for now.
+    left: how often the write is still to be sent. rest: what is left of one that is sent in pieces. blocked: the socket
+    takes no more for now.
     """
 
-    __slots__ = (
-        "at_ns", "blocked", "conn", "credit", "credit_ns", "data", "first_ns", "hold_ns", "index", "itl_ns", "key",
-        "left", "plan", "queued", "rest", "rest_ns", "split_bytes", "split_gap_ns", "steps", "steps_done", "time_at",
-        "times", "tokens",
-    )  # fmt: skip
+    conn: Connection
+    plan: ResponsePlan
+    times: SendTimes
+    key: int
+    first_ns: int | None
+    itl_ns: int
+    shape: ResponseShape
+    credit: int = 0
+    credit_ns: int = 0
+    steps_done: int = 0
+    hold_ns: int = 0
+    rest: bytes = b""
+    rest_ns: int = 0
+    queued: bool = False
+    blocked: bool = False
+    index: int = -1
+    write: ScheduledWrite = field(init=False)
+    data: bytearray = field(init=False)
+    left: int = 0
 
-    def __init__(
-        self, conn: Connection, plan: ResponsePlan, times: SendTimes, key: int, first_ns: int | None, itl_s: float,
-        shape: ResponseShape,
-    ) -> None:  # fmt: skip
-        self.conn, self.plan, self.times, self.key, self.first_ns = conn, plan, times, key, first_ns
-        self.itl_ns = round(itl_s * NS_PER_S)
-        self.split_bytes, self.split_gap_ns = shape.split_bytes, round(shape.split_gap_s * NS_PER_S)
-        self.credit = self.credit_ns = self.steps_done = self.hold_ns = self.rest_ns = 0
-        self.rest = b""
-        self.queued = self.blocked = False
-        self.load(0, times.received_ns)
-
-    def load(self, index: int, now_ns: int) -> bool:
-        """Make write `index` the next one; False when there is none."""
-        if index == len(self.plan.writes):
+    def load(self, now_ns: int) -> bool:
+        """Go on to the next write; False when there is none."""
+        self.index += 1
+        if self.index == len(self.plan.writes):
             return False
-        write = self.plan.writes[index]
-        self.index, self.left = index, write.repeat
-        self.data = bytearray(write.data.replace(ID_HOLE, self.times.response_id.encode()))
-        self.time_at, self.steps, self.tokens = write.time_at, write.steps, write.tokens
-        self.at_ns = None if write.at_s is None else self.times.received_ns + round(write.at_s * NS_PER_S)
+        self.write = write = self.plan.writes[self.index]
+        self.left, response_id = write.repeat, self.times.response_id.encode()
+        self.data = bytearray(write.data.replace(responses.ID_HOLE, response_id))
         if write.stall_s and self.first_ns is not None:
             self.first_ns += round(write.stall_s * NS_PER_S)
         elif write.stall_s:
@@ -205,13 +186,14 @@ class Stream:
         """When the next write is due; 0 is at once, None is when the engine says."""
         if self.rest:
             return self.rest_ns
-        if self.at_ns is not None:
-            return self.at_ns
-        if self.steps == 0:
+        write = self.write
+        if write.at_s is not None:
+            return self.times.received_ns + round(write.at_s * NS_PER_S)
+        if write.steps == 0:
             return 0
         if self.first_ns is not None:
-            return self.first_ns + (self.steps_done + self.steps - 1) * self.itl_ns
-        return None if self.credit < self.steps else max(self.credit_ns, self.hold_ns)
+            return self.first_ns + (self.steps_done + write.steps - 1) * self.itl_ns
+        return None if self.credit < write.steps else max(self.credit_ns, self.hold_ns)
 
 
 class Server:
@@ -225,7 +207,7 @@ class Server:
     ) -> None:
         self.config = config
         self.metrics = SimulatorMetrics(config.model)
-        self.engine = BatchEngine(config.latency) if config.latency.slots is not None else None
+        self.engine = BatchEngine(config.latency, self._admit) if config.latency.slots is not None else None
         self.prefixes = PrefixCache()
         self.streams: dict[int, Stream] = {}
         self.stopped = False
@@ -281,23 +263,15 @@ class Server:
         return due if step is None else step if due is None else min(due, step)
 
     def _step_engine(self, now: int) -> None:
-        if self.engine is None:
-            return
-        given = self.engine.advance(now)
-        self._count_admissions()  # before the writes: a late turn may admit a request and give it chunks at once
-        for at_ns, key in given:
+        for at_ns, key in self.engine.advance(now) if self.engine is not None else ():
             stream = self.streams.get(key)
             if stream is not None:
                 stream.credit, stream.credit_ns = stream.credit + 1, at_ns
                 self._pump(stream)
 
-    def _count_admissions(self) -> None:
-        """Take the engine's admissions into the metrics."""
-        if self.engine is not None and self.engine.admitted:
-            for key, at_ns in self.engine.admitted:
-                if key in self.streams:
-                    self.metrics.admit(self.streams[key].times, at_ns)
-            self.engine.admitted.clear()
+    def _admit(self, key: int, at_ns: int) -> None:
+        if key in self.streams:
+            self.metrics.admit(self.streams[key].times, at_ns)
 
     def _poll(self) -> None:
         for key, events in self._selector.select(0):
@@ -353,61 +327,64 @@ class Server:
     def _serve(self, conn: Connection, received_ns: int) -> None:
         while conn.inbox and conn.stream is None and not conn.closing and conn.sock.fileno() >= 0:
             try:
-                request = take_request(conn.inbox)
+                request = responses.take_request(conn.inbox)
                 if request is None:
                     return
                 if request.method == "POST" and request.path in _COMPLETIONS:
                     self._complete(conn, request, received_ns)
                 else:
-                    self._reply(conn, self._plain_response(request))
+                    self._flush(conn, self._plain_response(request))
             except HttpError as error:
                 if error.status in (411, 413, 431) or error.message.startswith("not an HTTP"):
                     conn.closing = True  # what follows in the inbox cannot be told apart
-                self._reply(conn, error_response(error.status, error.message, error.param))
+                self._flush(conn, responses.error_response(error.status, error.message, error.param))
 
     def _plain_response(self, request: HttpRequest) -> bytes:
         """The whole response of every route but the completions."""
         match request.method, request.path:
             case "GET", "/health":
-                return http_response(b"", "text/plain")
+                return responses.http_response(b"", "text/plain")
             case "GET", "/v1/models":
                 card = {"id": self.config.model, "object": "model", "created": self._created_s}
                 card |= {"owned_by": "benchsuite", "max_model_len": self.config.max_model_len}
-                return json_response({"object": "list", "data": [card]})
+                return responses.json_response({"object": "list", "data": [card]})
             case "GET", "/metrics":
                 waiting, limit = len(self.engine.waiting) if self.engine else 0, self.config.latency.kv_tokens
                 kv_usage_ratio = self.engine.kv_used_tokens / limit if self.engine and limit else 0.0
                 text = self.metrics.exposition(len(self.streams) - waiting, waiting, kv_usage_ratio)
-                return http_response(text, "text/plain; version=0.0.4; charset=utf-8")
+                return responses.http_response(text, "text/plain; version=0.0.4; charset=utf-8")
             case "GET", "/stats":
-                return json_response(self.metrics.stats("summary" not in request.query))
+                rows = None if "summary" in request.query else [times.row() for times in self.metrics.responses]
+                return responses.json_response(self.metrics.stats() | ({} if rows is None else {"responses": rows}))
             case "POST", "/reset" | "/reset_prefix_cache":
                 if request.path == "/reset":
                     self.metrics.reset()
-                self.prefixes.reset()
-                return http_response(b"", "text/plain")
+                self.prefixes.seen.clear()
+                return responses.http_response(b"", "text/plain")
         status, detail = (405, "Method Not Allowed") if request.path in _COMPLETIONS else (404, "Not Found")
-        return json_response({"detail": detail}, status)
+        return responses.json_response({"detail": detail}, status)
 
     def _complete(self, conn: Connection, request: HttpRequest, received_ns: int) -> None:
         config, metrics, sequence = self.config, self.metrics, self._sequence
         self._sequence += 1
         metrics.requests += 1
-        asked = read_request(request, config, drawn_fault(config, sequence), self._created_s)
+        asked = responses.read_request(request, config, drawn_fault(config, sequence), self._created_s)
         response, input_tokens = asked.response, asked.response.input_tokens
         if config.prefix_cache:
             response = replace(response, cached_tokens=self.prefixes.cached_tokens(asked.prompt))
             metrics.cache_queries_tokens += input_tokens
             metrics.cache_hits_tokens += response.cached_tokens
-        instead = instead_of_headers(response)
+        instead = responses.instead_of_headers(response)
         if instead is not None:
             conn.closing = instead[9:10].isalpha() or not instead or not response.shape.keep_alive
             metrics.finished["error"] += 1
-            self._reply(conn, instead)
+            self._flush(conn, instead)
             return
-        times = SendTimes(response_id(sequence, received_ns), received_ns, input_tokens)
+        times = SendTimes(responses.response_id(sequence, received_ns), received_ns, input_tokens)
         first_ns = asked.latency.first_due_ns(received_ns, sequence) if self.engine is None else None
-        stream = Stream(conn, plan(response), times, sequence, first_ns, asked.latency.itl_s, response.shape)
+        itl_ns = round(asked.latency.itl_s * NS_PER_S)
+        stream = Stream(conn, responses.plan(response), times, sequence, first_ns, itl_ns, response.shape)
+        stream.load(received_ns)
         conn.stream = self.streams[sequence] = stream
         metrics.responses.append(times)
         if self.engine is None:
@@ -416,7 +393,6 @@ class Server:
             self._step_engine(received_ns)  # steps that ended before the request came must not see it
             tokens = (input_tokens, response.output_tokens, stream.plan.steps, response.cached_tokens)
             self.engine.arrive(sequence, received_ns, *tokens)
-            self._count_admissions()
         self._pump(stream)
 
     def _pump(self, stream: Stream) -> None:
@@ -438,18 +414,18 @@ class Server:
 
     def _send(self, stream: Stream, due: int) -> bool:
         """One send(). False when the stream is over, gone or blocked."""
-        conn = stream.conn
-        if stream.conn.stream is not stream:
+        conn, write, first_piece = stream.conn, stream.write, not stream.rest
+        if conn.stream is not stream:
             return False
         data: bytes | bytearray = stream.rest or stream.data
         sent_ns = now_ns()
-        if not stream.rest and stream.time_at:
+        if first_piece and write.time_at:
             sent_at = b"%019d" % sent_ns
-            for at in stream.time_at:
+            for at in write.time_at:
                 data[at : at + _TIME_BYTES] = sent_at  # type: ignore[index]
-        first_piece, size = not stream.rest, stream.split_bytes
-        if size is not None and stream.tokens:
-            stream.rest, stream.rest_ns = bytes(data[size:]), sent_ns + stream.split_gap_ns
+        size = stream.shape.split_bytes
+        if size is not None and write.tokens:
+            stream.rest, stream.rest_ns = bytes(data[size:]), sent_ns + round(stream.shape.split_gap_s * NS_PER_S)
             data = data[:size]
         try:
             taken = conn.sock.send(data)
@@ -462,14 +438,14 @@ class Server:
             conn.outbox += data[taken:]
             stream.blocked = True
             self._selector.modify(conn.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, conn)
-        if first_piece and stream.tokens:
-            self.metrics.write(stream.times, sent_ns, due, stream.tokens)
+        if first_piece and write.tokens:
+            self.metrics.write(stream.times, sent_ns, due, write.tokens)
         if stream.rest:
             return not stream.blocked
-        stream.steps_done += stream.steps
-        stream.credit -= stream.steps
+        stream.steps_done += write.steps
+        stream.credit -= write.steps
         stream.left -= 1
-        if stream.left == 0 and not stream.load(stream.index + 1, sent_ns):
+        if stream.left == 0 and not stream.load(sent_ns):
             self._finish(stream)
             return False
         return not stream.blocked
@@ -495,13 +471,10 @@ class Server:
         if self.engine is not None and stream.steps_done < stream.plan.steps:
             self._step_engine(now)
             self.engine.cancel(stream.key, now)
-            self._count_admissions()
 
-    def _reply(self, conn: Connection, data: bytes) -> None:
+    def _flush(self, conn: Connection, data: bytes = b"") -> None:
+        """Send what waits to be sent, and `data` after it."""
         conn.outbox += data
-        self._flush(conn)
-
-    def _flush(self, conn: Connection) -> None:
         if conn.sock.fileno() < 0:
             return
         try:
@@ -529,4 +502,4 @@ class Server:
 
 
 if __name__ == "__main__":
-    serve(parse_config(json.loads(sys.argv[1]), where="command line"), sys.stdin.buffer)
+    serve(SimulatorConfig.model_validate_json(sys.argv[1]), sys.stdin.buffer)

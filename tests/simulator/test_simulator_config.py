@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from command_line import CommandLine
 from pydantic import ValidationError
 
 from benchsuite.errors import SpecError
-from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig, load_config, parse_config
+from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig, load_config
 
 FILE = """
 natural_output_tokens = 200
@@ -31,7 +30,7 @@ def test_configuration_survives_json():
     latency, response = LatencyModel(itl_s=0.5), ResponseShape(crlf=True)
     config = SimulatorConfig(latency=latency, response=response, faults=(Fault(kind="reset"),), reject_fields=("a",))
 
-    assert parse_config(json.loads(config.model_dump_json()), where="test") == config
+    assert SimulatorConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_options_go_before_the_file(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -56,7 +55,7 @@ def test_all_mistakes_at_once():
     """Each with its place, and the nearest valid key or value."""
     tree = {"latency": {"itl_ms": 5}, "respons": {}, "faults": [{"kind": "early_clos"}], "port": 70000}
     with pytest.raises(SpecError) as refused:
-        parse_config(tree, where="simulator.toml")
+        load_config(None, tree)
 
     lines = [line.strip() for line in refused.value.what.splitlines()[1:]]
     assert [line.split(":")[0] for line in lines] == ["latency.itl_ms", "faults.0.kind", "port", "respons"]

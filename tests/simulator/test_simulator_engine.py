@@ -88,7 +88,9 @@ def test_not_synchronized_each_stream_steps_alone():
 
 def test_requests_above_the_slots_wait_in_order():
     """With one slot and 2 chunks of 10 ms each, request n starts when n - 1 ends."""
-    running = engine(slots=1, ttft_s=0.01, itl_s=0.01)
+    admitted: list[tuple[int, int]] = []
+    latency = LatencyModel(slots=1, ttft_s=0.01, itl_s=0.01)
+    running = BatchEngine(latency, lambda key, at_ns: admitted.append((key, at_ns)))
     for key in (1, 2, 3):
         running.arrive(key, 0, 5, 2, steps=2)
     assert (len(running.running), len(running.waiting)) == (1, 2)
@@ -96,7 +98,7 @@ def test_requests_above_the_slots_wait_in_order():
     given = running.advance(1000 * MS)
 
     assert [times_ms(given, key) for key in (1, 2, 3)] == [[10.0, 20.0], [30.0, 40.0], [50.0, 60.0]]
-    assert running.admitted == [(1, 0), (2, 20 * MS), (3, 40 * MS)]
+    assert admitted == [(1, 0), (2, 20 * MS), (3, 40 * MS)]
 
 
 def test_requests_wait_for_kv_tokens():
@@ -167,5 +169,5 @@ def test_prefix_cache_counts_whole_blocks():
     assert cache.cached_tokens(words) == 32
     assert cache.cached_tokens(["other", *words]) == 0
     assert cache.cached_tokens(words[:32]) == 31  # the last token is always computed
-    cache.reset()
+    cache.seen.clear()
     assert cache.cached_tokens(words) == 0
