@@ -88,9 +88,9 @@ def _tables(
     judgements: list[Judgement], scaling: bool, attribution: bool, balance: bool, energy: bool
 ) -> dict[str, list[dict[str, Any]]]:
     """What was asked for beside the warnings, as plain data."""
-    from benchsuite.report.export import balance_json
+    from benchsuite.report.export import balance_json, point_json
+    from benchsuite.report.judge import ttft_breakdown
     from benchsuite.report.sections_scaling import scaling_of
-    from benchsuite.report.terminal import attribution_of, energy_rows
 
     def rows(of: Callable[[Judgement], Iterable[Any]]) -> list[dict[str, Any]]:
         return [
@@ -103,13 +103,15 @@ def _tables(
     if scaling:
         tables["scaling"] = [dataclasses.asdict(scaling_of(one)) for one in judgements]
     if attribution:
-        tables |= {"attribution": rows(attribution_of), "server_use": rows(lambda one: one.server_use)}
+        tables |= {"attribution": rows(ttft_breakdown), "server_use": rows(lambda one: one.server_use)}
     if balance:
         tables["balance"] = rows(
             lambda one: [{"concurrency": level} | balance_json(one, level) for level in one.endpoints]
         )
     if energy:
-        tables["energy"] = rows(lambda one: energy_rows(one.judged))
+        tables["energy"] = rows(
+            lambda one: [{key: point_json(j)[key] for key in ("concurrency", "energy", "gpu")} for j in one.judged]
+        )
     return tables
 
 
@@ -125,7 +127,7 @@ def _print(
 
     from benchsuite.report.console import say, table
     from benchsuite.report.sections_scaling import print_scaling, scaling_of
-    from benchsuite.report.terminal import attribution_of, print_attribution, print_balance, print_energy
+    from benchsuite.report.terminal import print_breakdown, print_endpoints, print_energy
 
     console = Console()
     for one in judgements if scaling else ():
@@ -141,8 +143,8 @@ def _print(
         for remedy in dict.fromkeys(row["remedy"] for row in found if row["code"] == code):
             say(console, f"{code}: {remedy}", style="yellow", indent=2)
     for one in judgements if attribution else ():
-        print_attribution(one.model, attribution_of(one), one.server_use, console)
+        print_breakdown(one, console)
     for one in judgements if balance else ():
-        print_balance(one, console)
+        print_endpoints(one, console)
     for one in judgements if energy else ():
-        print_energy(one.model, one.judged, console)
+        print_energy(one, console)

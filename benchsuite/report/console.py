@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
 from rich.console import Console
@@ -45,6 +46,37 @@ def safe(console: Console, text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii")
 
 
+_TEXT = 16  # characters that a column of text gets in any case; it folds
+# where a word that is longer than its column may part
+_PARTS = {
+    "attainment": "attain- ment", "concurrency": "concur- rency", "duration": "dura- tion",
+    "elasticity": "elas- ticity", "electricity": "elec- tricity", "gCO2/1M": "gCO2 /1M", "preempted": "pre- emp- ted",
+    "running": "run- ning", "successful/failed": "success- ful/ failed", "throttled": "throt- tled",
+    "tok/s/user": "tok/s /user", "waiting": "wait- ing",
+}  # fmt: skip
+
+
+def _fold(head: str, width: int) -> str:
+    """On several lines of at most `width` characters, as far as its words part."""
+    words = " ".join(word if len(word) <= width else _PARTS.get(word, word) for word in head.split(" "))
+    lines = textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("- ", "")  # two parts of a word that came to one line
+
+
+def _folded(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str], room: int) -> list[str]:
+    """The heads on as few lines as the table has room for."""
+    shown = list(heads)
+    for width in (40, 8, 5):
+        shown = [_fold(head, width) for head in heads]
+        taken = 2 * len(heads)
+        for head, cells in zip(heads, zip(shown, *rows, strict=True), strict=True):
+            widest = max(len(line) for cell in cells for line in cell.split("\n"))
+            taken += min(widest, _TEXT) if head in left else widest
+        if taken <= room:
+            break
+    return shown
+
+
 def table(
     console: Console,
     heads: Sequence[str],
@@ -63,9 +95,13 @@ def table(
         title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False, header_style="bold",
         show_header=header,
     )  # fmt: skip
-    for head in heads:
+    rows = list(rows)
+    for head, folded in zip(heads, _folded(heads, rows, left, console.width), strict=True):
         text = head in left
-        shown.add_column(head, justify="left" if text else "right", no_wrap=not text, overflow="fold", vertical="top")
+        shown.add_column(
+            folded, justify="left" if text else "right", no_wrap=not text, overflow="fold",
+            vertical="top",
+        )  # fmt: skip
     for i, row in enumerate(rows):
         cells = ("\n".join(safe(console, line) for line in cell.split("\n")) for cell in row)
         shown.add_row(*map(Text, cells), style=styles[i] if styles else "")

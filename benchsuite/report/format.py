@@ -252,12 +252,16 @@ def spaced(text: str, space: str = "\u00a0") -> str:
 
 
 def grouped_warnings(judged: Iterable[EvaluatedLevel]) -> list[tuple[Finding, tuple[int, ...]]]:
-    """Every warning, those of one code and remedy together: the first, and the levels that it concerns."""
+    """Every warning of the levels, those of one code and remedy together."""
+    return same_warnings(warn for one in judged for warn in one.point.warnings)
+
+
+def same_warnings(found: Iterable[Finding]) -> list[tuple[Finding, tuple[int, ...]]]:
+    """Those of one code and remedy together: the first, and the levels that it concerns."""
     groups: dict[tuple[str, str], list[Finding]] = {}
-    for one in judged:
-        for warn in one.point.warnings:
-            groups.setdefault((warn.code, warn.remedy), []).append(warn)
-    return [(found[0], tuple(w.concurrency for w in found if w.concurrency is not None)) for found in groups.values()]
+    for warn in found:
+        groups.setdefault((warn.code, warn.remedy), []).append(warn)
+    return [(group[0], tuple(w.concurrency for w in group if w.concurrency is not None)) for group in groups.values()]
 
 
 def warning_text(warn: Finding, levels: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
 from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
-from benchsuite.analysis.ttft_breakdown import ServerUse, server_use
+from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse, attribute, server_use
 from benchsuite.analysis.warnings import ClientVerdict, check_telemetry, judge_client, token_balance
 from benchsuite.economics.cost import (
     HourPrice,
@@ -345,6 +345,14 @@ def _cut_points(run: Run, points: Sequence[PointSummary]) -> list[Finding]:
         return []
     missing = {"missing": len(cut), "planned": len(planned), "points": ", ".join(cut[:6])}
     return [warn("run_cut_short", points[-1].concurrency, **missing)]
+
+
+def ttft_breakdown(judgement: Judgement) -> list[Attribution]:
+    """Where TTFT goes, by level; empty where the manifest does not say when the points ran."""
+    run = judgement.facts
+    rows = run.whole  # a point that was given up and measured again has rows of both attempts under one name
+    series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
+    return attribute(rows, windows_of(run.manifest, rows), series)
 
 
 def balance_lines(judgement: Judgement) -> list[str]:

@@ -1,7 +1,4 @@
-"""Tables of what is known of a level beside its metrics: TTFT, server, GPUs, energy, endpoints, scaling.
-
-Terminal and page print them. Heads are broken into lines for a terminal; `one_line` joins them for a page.
-"""
+"""Tables of levels that the terminal and the page both show: the same heads, rows and numbers on both. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +6,27 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from benchsuite.analysis.gpu import J_PER_KWH
-from benchsuite.report.format import DASH, count, ms, number, percent, usd
+from benchsuite.report.format import (
+    DASH,
+    cell,
+    chance,
+    count,
+    head,
+    interval_cell,
+    ms,
+    number,
+    percent,
+    usd,
+    with_goodput,
+)
 from benchsuite.report.judge import Judgement
-from benchsuite.results import Spread
+from benchsuite.results import Decision, EvaluatedLevel, Spread
 
 Row = tuple[str, ...]
-LEVEL = "concur-\nrency"
 
 
 class Column(NamedTuple):
-    """head: lines for a terminal. field: the attribute of a row's object that `show` turns into text."""
+    """field: the attribute of a row's object that `show` turns into text."""
 
     head: str
     field: str
@@ -33,13 +41,8 @@ def level_table(columns: Sequence[Column], rows: Iterable[tuple[Any, ...]]) -> t
         for _, *objects in rows
     ]
     known = [i for i in range(len(columns)) if any(row[i] != DASH for row in cells)]
-    heads = (LEVEL, *(columns[i].head for i in known))
+    heads = ("concurrency", *(columns[i].head for i in known))
     return heads, [(str(level), *(row[i] for i in known)) for (level, *_), row in zip(rows, cells, strict=True)]
-
-
-def one_line(heads: Iterable[str]) -> Row:
-    """Heads of a terminal's table as a page has them: 'concurrency' for 'concur-\\nrency'."""
-    return tuple(head.replace("-\n", "").replace("\n", " ") for head in heads)
 
 
 def _difference_ms(value_s: float | None) -> str:
@@ -49,10 +52,6 @@ def _difference_ms(value_s: float | None) -> str:
 
 def _scaled(factor: float) -> Callable[[float | None], str]:
     return lambda value: number(None if value is None else value * factor)
-
-
-def _tenths(ratio: float | None) -> str:
-    return DASH if ratio is None else f"{ratio * 100:.1f}"
 
 
 def _spread(spread: Spread | None) -> str:
@@ -69,91 +68,111 @@ def _throttled(seconds: dict[str, float] | None) -> str:
 
 TTFT = (  # of Attribution
     Column("n", "n", count),
-    Column("TTFT\nms", "ttft_s", ms),
-    Column("client\nms", "client_s", ms),
-    Column("network +\nHTTP ms", "network_s", _difference_ms),
-    Column("server\nqueue ms", "queue_s", ms),
-    Column("server\nprefill ms", "prefill_s", ms),
-    Column("rest\nms", "rest_s", _difference_ms),
-    Column("dispatch\nms", "dispatch_s", ms),
+    Column("TTFT ms", "ttft_s", ms),
+    Column("client ms", "client_s", ms),
+    Column("network ms", "network_s", _difference_ms),
+    Column("queue ms", "queue_s", ms),
+    Column("prefill ms", "prefill_s", ms),
+    Column("rest ms", "rest_s", _difference_ms),
+    Column("dispatch ms", "dispatch_s", ms),
 )
 SERVER = (  # of Attribution and ServerUse
-    Column("ITL ms\nserver", "server_itl_s", ms),
-    Column("ITL ms\nclient", "client_itl_s", ms),
-    Column("running\nmean", "running_mean", number),
-    Column("running\nmax", "running_max", number),
-    Column("waiting\nmean", "waiting_mean", number),
-    Column("waiting\nmax", "waiting_max", number),
-    Column("KV %\nmean", "kv_cache_mean_ratio", _tenths),
-    Column("KV %\nmax", "kv_cache_max_ratio", _tenths),
-    Column("prefix\nhits %", "prefix_cache_hit_ratio", _tenths),
-    Column("pre-\nempted", "preemptions", number),
+    Column("ITL server ms", "server_itl_s", ms),
+    Column("ITL client ms", "client_itl_s", ms),
+    Column("running mean", "running_mean", number),
+    Column("running max", "running_max", number),
+    Column("waiting mean", "waiting_mean", number),
+    Column("waiting max", "waiting_max", number),
+    Column("KV cache mean", "kv_cache_mean_ratio", percent),
+    Column("KV cache max", "kv_cache_max_ratio", percent),
+    Column("prefix hits", "prefix_cache_hit_ratio", percent),
+    Column("preempted", "preemptions", number),
 )
 ENERGY = (  # of PointEnergy
-    Column("from", "method", lambda method: method or DASH),
-    Column("window\ns", "window_s", number),
-    Column("mean\nW", "mean_w", number),
-    Column("idle\nW", "idle_w", number),
-    Column("kJ\ngross", "gross_j", _scaled(1e-3)),
-    Column("kJ\nnet", "net_j", _scaled(1e-3)),
-    Column("J/out\ngross", "j_per_output_token", number),
-    Column("J/out\nnet", "net_j_per_output_token", number),
-    Column("error\n± %", "error_ratio", _scaled(100)),
+    Column("source", "method", lambda method: method or DASH),
+    Column("window s", "window_s", number),
+    Column("mean W", "mean_w", number),
+    Column("idle W", "idle_w", number),
+    Column("gross kJ", "gross_j", _scaled(1e-3)),
+    Column("net kJ", "net_j", _scaled(1e-3)),
+    Column("gross J/out", "j_per_output_token", number),
+    Column("net J/out", "net_j_per_output_token", number),
+    Column("error", "error_ratio", percent),
 )
 ELECTRICITY = (  # of PointEnergy
-    Column("J per\ntoken", "j_per_token", number),
-    Column("J per\nrequest", "j_per_request", number),
+    Column("J/token", "j_per_token", number),
+    Column("J/request", "j_per_request", number),
     Column("kWh", "kwh", number),
-    Column("kWh\n* PUE", "wall_j", _scaled(1 / J_PER_KWH)),
-    Column("elec-\ntricity", "electricity_usd", usd),
-    Column("$/1M\nout", "electricity_usd_per_1m_output_tokens", usd),
+    Column("kWh * PUE", "wall_j", _scaled(1 / J_PER_KWH)),
+    Column("electricity", "electricity_usd", usd),
+    Column("$/1M out", "electricity_usd_per_1m_output_tokens", usd),
     Column("gCO2", "gco2_g", number),
-    Column("gCO2/\n1M out", "gco2_g_per_1m_output_tokens", number),
+    Column("gCO2/1M out", "gco2_g_per_1m_output_tokens", number),
 )
 GPUS = (  # of GpuUse
-    Column("GPUs", "uuids", lambda uuids: str(len(uuids))),
     Column("util", "util_ratio", _spread),
     Column("memory", "memory_ratio", _spread),
     Column("SM", "sm_active_ratio", _spread),
     Column("tensor", "tensor_active_ratio", _spread),
     Column("DRAM", "dram_active_ratio", _spread),
-    Column("SM\nMHz", "sm_clock_mhz", lambda clock: number(None if clock is None else clock.mean)),
-    Column("limit\nW", "power_limit_w", number),
-    Column("max\n°C", "temperature_max_c", number),
-    Column("throt-\ntled s", "throttle_s", _throttled),
-    Column("cover-\nage", "coverage_ratio", percent),
+    Column("SM MHz", "sm_clock_mhz", lambda clock: number(None if clock is None else clock.mean)),
+    Column("limit W", "power_limit_w", number),
+    Column("max °C", "temperature_max_c", number),
+    Column("throttled s", "throttle_s", _throttled),
+    Column("coverage", "coverage_ratio", percent),
 )
 ENDPOINTS = (  # of EndpointPart
     Column("requests", "requests", count),
     Column("share", "request_share", percent),
     Column("failed", "failures", count),
-    Column("output\ntokens", "output_tokens", count),
-    Column("TTFT\nms", "ttft_s", ms),
-    Column("TPOT\nms", "tpot_s", ms),
+    Column("output tokens", "output_tokens", count),
+    Column("TTFT ms", "ttft_s", ms),
+    Column("TPOT ms", "tpot_s", ms),
     Column("busy", "busy_share", percent),
     Column("role", "role", lambda role: "API" if role == "fallback" else role),
     Column("endpoint", "endpoint", lambda url: (url or DASH).removeprefix("http://").removeprefix("https://")),
 )
 FALLBACK = (  # of FallbackUse
-    Column("re-\nfused", "tries", count),
-    Column("un-\ntried", "skips", count),
-    Column("share of\nrequests", "request_share", percent),
-    Column("share of\ntokens", "token_share", percent),
+    Column("refused", "tries", count),
+    Column("untried", "skips", count),
+    Column("share of requests", "request_share", percent),
+    Column("share of tokens", "token_share", percent),
     Column("API $", "api_usd", number),
     Column("own $", "own_usd", number),
-    Column("$/1M out\ntotal", "usd_per_1m_output_tokens", number),
-    Column("$/1M out\nown", "own_usd_per_1m_output_tokens", number),
+    Column("$/1M out", "usd_per_1m_output_tokens", number),
+    Column("own $/1M out", "own_usd_per_1m_output_tokens", number),
 )
 SCALING = (  # of ScalingLevel
-    Column("output\ntok/s", "output_tok_s", number),
-    Column("$/1M\nout", "usd_per_1m_output_tokens", usd),
-    Column("saved per\nuser added", "step_saving_usd", usd),
+    Column("output tok/s", "output_tok_s", number),
+    Column("$/1M out", "usd_per_1m_output_tokens", usd),
+    Column("saved per user added", "step_saving_usd", usd),
     Column("elasticity", "elasticity", lambda value: DASH if value is None else f"{value:.2f}"),
-    Column("SLO\nmet", "meets_slo", lambda met: "yes" if met else "no"),
-    Column("in\nzone", "in_zone", lambda inside: "yes" if inside else ""),
+    Column("SLO met", "meets_slo", lambda met: "yes" if met else "no"),
+    Column("in zone", "in_zone", lambda inside: "yes" if inside else ""),
 )
 
 
 def endpoint_rows(judgement: Judgement) -> list[tuple[Any, ...]]:
     """A row for each level and endpoint."""
     return [(level, part) for level, balance in judgement.endpoints.items() for part in balance.parts]
+
+
+_INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per_s", "attainment",
+              "usd_per_1m_output_tokens")  # fmt: skip
+
+
+def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tuple[Row, list[Row]]:
+    """What the runs' spread leaves open: 95 % intervals, the SLO's verdict, how often each level is the optimum."""
+    columns = with_goodput(_INTERVALS, judged)
+    rows = [
+        (
+            cell(one, "concurrency"),
+            cell(one, "repeat_count"),
+            *(interval_cell(one, column) for column in columns),
+            one.slo_verdict,
+            chance(one.p_met),
+            chance(decision.p_by_level.get(one.point.concurrency)),
+        )
+        for one in judged
+    ]
+    return ("concurrency", "repeats", *map(head, columns), "SLO", "P(SLO)", "P(optimal)"), rows

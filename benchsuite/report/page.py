@@ -20,7 +20,7 @@ from benchsuite.report import sections_cost, sections_levels, sections_run
 from benchsuite.report.charts import CSS
 from benchsuite.report.export import summary_json
 from benchsuite.report.format import DASH, asides, has_intervals, sentence, spaced
-from benchsuite.report.judge import Judgement, balance_lines, judge_run
+from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
 from benchsuite.report.level_tables import (
     ELECTRICITY,
     ENDPOINTS,
@@ -30,13 +30,12 @@ from benchsuite.report.level_tables import (
     Column,
     Row,
     endpoint_rows,
+    interval_table,
     level_table,
-    one_line,
 )  # fmt: skip
 from benchsuite.report.sections_levels import level_figures, picture
 from benchsuite.report.sections_run import answer, cards, timeline_figure
 from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
-from benchsuite.report.terminal import attribution_of, interval_table
 from benchsuite.results import EvaluatedLevel
 from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
@@ -167,7 +166,7 @@ def _scaling(judgement: Judgement) -> dict[str, Any]:
 
 def _server(judgement: Judgement) -> dict[str, Any]:
     """What the server told of itself, and who answered."""
-    found, use = attribution_of(judgement), judgement.server_use
+    found, use = ttft_breakdown(judgement), judgement.server_use
     figure = sections_run.ttft_figure(found)
     several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
     return {
@@ -182,8 +181,7 @@ def _server(judgement: Judgement) -> dict[str, Any]:
 
 
 def _table(columns: Sequence[Column], rows: list[tuple[Any, ...]]) -> tuple[Row, list[Row]] | None:
-    heads, cells = level_table(columns, rows)
-    return (one_line(heads), cells) if rows else None
+    return level_table(columns, rows) if rows else None
 
 
 def _money(judgement: Judgement, level: EvaluatedLevel | None) -> list[Any]:

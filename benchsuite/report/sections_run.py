@@ -38,7 +38,7 @@ from benchsuite.report.format import (
     with_goodput,
 )
 from benchsuite.report.judge import Judgement
-from benchsuite.report.level_tables import TTFT, level_table, one_line
+from benchsuite.report.level_tables import TTFT, level_table
 from benchsuite.report.sections_levels import Figure, Row, level_figure, whole_percent
 from benchsuite.results import Decision, EvaluatedLevel, NoFeasiblePoint, Optimum
 from benchsuite.slo import Slo
@@ -441,7 +441,7 @@ def ttft_figure(found: Sequence[Attribution]) -> Figure | None:
     heads, rows = level_table(TTFT, [(one.concurrency, one) for one in known])
     reasons = dict.fromkeys(f"{n}: {why}" for one in known for n, why in one.reasons.items() if n in _PARTS)
     note = "Means over successful requests; rest is what no source explains."
-    return Figure(title, chart, one_line(heads), tuple(rows), f"{note} {'; '.join(reasons)}".strip())
+    return Figure(title, chart, heads, tuple(rows), f"{note} {'; '.join(reasons)}".strip())
 
 
 def _server_title(last: Attribution) -> str:

@@ -12,8 +12,7 @@ import pytest
 from sweeps_for_tests import Watcher, prompts, run, spec_of
 
 from benchsuite.analysis.time_series import ServerSeries, windows_of
-from benchsuite.report.judge import judge_run
-from benchsuite.report.terminal import attribution_of
+from benchsuite.report.judge import judge_run, ttft_breakdown
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.store.run_folder import Run
@@ -30,7 +29,7 @@ def test_the_simulator(tmp_path):
         spec = spec_of(server.base_url, [2, 8], telemetry={"gpu": "off", "server_sample_hz": 10.0})
         _, found = run(spec, prompts(N, tokens=8), tmp_path / "run", view)
         truth = {one["id"]: one for one in httpx.get(f"{server.base_url}/stats").json()["responses"]}
-    below, beyond = attribution_of(judge_run(found))
+    below, beyond = ttft_breakdown(judge_run(found))
     for one in (below, beyond):
         assert (one.n, one.client_s, one.reasons, one.warnings) == (N, 0.0, {}, ())
         true_s = [truth[row["response_id"]]["ttft_ns"] * 1e-9 for row in found.table.to_pylist()
@@ -53,7 +52,7 @@ def test_the_simulator(tmp_path):
     assert (facts["family"], facts["missing"]) == ("vllm", ["preemptions"])
     assert view.notes == []
     twice = judge_run(_with_an_abandoned_attempt(found))
-    assert (attribution_of(twice), twice.server_use) == ([below, beyond], use)
+    assert (ttft_breakdown(twice), twice.server_use) == ([below, beyond], use)
 
 
 def _with_an_abandoned_attempt(found: Run) -> Run:
@@ -80,7 +79,7 @@ def test_the_embedded_engine(tmp_path):
         spec = spec_of(engine.base_url, [2], telemetry={"gpu": "off", "server_sample_hz": 10.0})
         _, found = run(spec, prompts(24, tokens=64), tmp_path / "run")  # long enough for samples inside
     judgement = judge_run(found)
-    (one,), (use,) = attribution_of(judgement), judgement.server_use
+    (one,), (use,) = ttft_breakdown(judgement), judgement.server_use
     (window,) = windows_of(found.manifest, found.table)
     grown = ServerSeries(found.server).growth(("prefill_sum_s", "decode_sum_s", "generated_tokens"), window, 64 * 24)
     assert grown.values is not None

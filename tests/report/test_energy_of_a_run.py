@@ -10,6 +10,7 @@ from factory import run_folder
 from benchsuite.errors import PriceError, SpecError
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
+from benchsuite.report.level_tables import ELECTRICITY, ENERGY, level_table
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import read_run
 
@@ -147,16 +148,16 @@ def test_check_energy_has_the_prices_of_the_flags(cli, run):
     assert {row["energy"] for row in cli.data("check", run("bare", gpu=None, price={}), "--energy")["energy"]} == {None}
 
 
-def test_a_lost_gpu(cli, run):
-    """Lost before the first level: no energy, so no table of what it costs, and a warning at each level."""
+def test_a_lost_gpu(judged):
+    """Lost before the first level: a window and an idle power, no energy, so no column of it, and a warning."""
 
     def lost(samples):
         return [*samples[:20], *(one._replace(error="GPU is lost", **UNREAD) for one in samples[20:])]
 
-    lines = cli("check", run(gpu=lost, price={}), "--energy").out.splitlines()
-    energy = lines[lines.index("m: energy per run of the set") :]
-    assert [line.split() for line in energy if line.startswith("  rency")] == [["rency", "s", "W"]]
-    assert any(line.startswith("gpu_lost at 8") for line in energy)
+    levels = judged(gpu=lost, price={}).judged
+    heads, _ = level_table((*ENERGY, *ELECTRICITY), [(j.point.concurrency, j.energy) for j in levels])
+    assert heads == ("concurrency", "window s", "idle W")
+    assert "gpu_lost" in {code.code for code in levels[0].energy.codes}
 
 
 UNREAD = dict.fromkeys(("power_w", "energy_j", "util_ratio", "memory_used_bytes", "sm_clock_mhz", "throttle_reasons"))
