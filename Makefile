@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock clean
+.PHONY: setup demo test test-slow check fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock clean
 
 setup: $(READY)
 
@@ -29,8 +29,14 @@ $(READY): pyproject.toml requirements.lock
 demo: setup
 	$(BIN)/benchsuite demo
 
+# most tests wait for a server or a process, so more of them than there are cores
+PARALLEL ?= 4
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal
+
+# what `make test` has only a sample of, and what compares measured times: on a machine with nothing else to do
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow or realtime"
 
 check: setup
 	$(BIN)/ruff check .
@@ -42,6 +48,7 @@ check: setup
 FUZZ_FLAGS ?=
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)
+	$(BIN)/python -m pytest -n $(PARALLEL) -m hypothesis --hypothesis-profile fuzz
 
 # a sweep against a real vLLM on the CPU: downloads about 3 GB the first time
 smoke: setup

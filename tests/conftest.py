@@ -12,8 +12,9 @@ from command_line import CommandLine
 from factory import LATENCY, run_folder
 from hypothesis import settings
 
-settings.register_profile("benchsuite", deadline=None, derandomize=True)
-settings.load_profile("benchsuite")
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=30)
+settings.register_profile("fuzz", deadline=None, max_examples=2000)  # of `make fuzz`
+settings.load_profile("ci")
 
 ROOT = Path(__file__).parent.parent
 
