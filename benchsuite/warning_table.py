@@ -1,6 +1,6 @@
 """Every warning of the product once: its code, how serious it is, when it is given, what it says and what to do.
 
-A Finding is a code with values; the table renders its text. docs/METHODS.md lists the table. To add a warning, add one
+A Finding is a code with values; the table renders its text. docs/WARNINGS.md lists the table. To add a warning, add one
 entry here and make a Finding of it where the facts are.
 """
 

@@ -1,4 +1,4 @@
-"""Every warning of the table is raised in a test, renders, and names options that exist; METHODS lists the table."""
+"""Every warning of the table is raised in a test, renders, names options that exist, and is in docs/WARNINGS.md."""
 
 from __future__ import annotations
 
@@ -13,9 +13,19 @@ from benchsuite.cli.main import cli
 from benchsuite.warning_table import WARNINGS, Finding, warn
 
 TESTS = Path(__file__).parent
-METHODS = TESTS.parent / "docs" / "METHODS.md"
+LIST = TESTS.parent / "docs" / "WARNINGS.md"
 OF_VLLM = {"--max-num-seqs", "--gpu-memory-utilization"}
-BEGIN, END = "--snapshot-update` -->\n", "<!-- end of warnings -->"
+HEAD = """# Warnings
+
+From the table in `benchsuite/warning_table.py`, by `pytest tests/test_warning_table.py --snapshot-update`.
+
+`error`: the figures are not those of the level as it was meant. `warning`: they are in doubt, or mean less than they
+seem to. `info`: to know when reading them. Nothing is dropped. What is in braces is filled in; "Sections" in quotes are
+those of [METHODS.md](METHODS.md).
+
+| code | severity | when | remedy |
+|---|---|---|---|
+"""
 
 
 def options(command: click.Command, context: click.Context) -> set[str]:
@@ -63,13 +73,10 @@ def test_remedies_name_options_that_exist():
     assert named - known == set()
 
 
-def test_methods_lists_the_table(request: pytest.FixtureRequest) -> None:
-    """docs/METHODS.md has a row for each code, from the table; --snapshot-update writes it."""
-    rows = ["| code | severity | when |", "|---|---|---|"]
-    rows += [f"| `{code}` | {kind.severity} | {kind.when} |" for code, kind in WARNINGS.items()]
-    head, rest = METHODS.read_text().split(BEGIN)
-    listed, tail = rest.split(END)
+def test_the_docs_list_the_table(request: pytest.FixtureRequest) -> None:
+    """docs/WARNINGS.md has a row for each code, from the table; --snapshot-update writes it."""
+    rows = (f"| `{code}` | {kind.severity} | {kind.when} | {kind.remedy} |\n" for code, kind in WARNINGS.items())
+    text = HEAD + "".join(rows)
     if request.config.getoption("update_snapshots", False):
-        METHODS.write_text(head + BEGIN + "\n".join(rows) + "\n" + END + tail)
-    else:
-        assert listed.splitlines() == rows
+        LIST.write_text(text)
+    assert LIST.read_text() == text

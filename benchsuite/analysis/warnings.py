@@ -1,6 +1,6 @@
 """What speaks against a level: its requests, the client that measured it, its GPUs and server, the levels around it.
 
-Findings only: nothing is dropped. benchsuite/warning_table.py has their texts, docs/METHODS.md their thresholds.
+Findings only: nothing is dropped. benchsuite/warning_table.py has their texts and, in words, their thresholds.
 """
 
 from __future__ import annotations
