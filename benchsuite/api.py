@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from benchsuite.economics.memory import Fit
-    from benchsuite.economics.plan import Api, Own, Plan
-    from benchsuite.economics.plan_file import PlanFile
+    from benchsuite.economics.plan import Plan
     from benchsuite.economics.prices import GpuHour, PriceBook
     from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.results import Decision
@@ -279,8 +278,12 @@ def plan(
     usd_per_hour=1.99, slo="ttft_p95<1s". config: instead, a plan.toml (`benchsuite plan --init`), or what it holds.
     Raises InputError.
     """
-    from benchsuite.economics.plan_file import from_flags, parse_plan_file, parse_plan_tree
+    import datetime
+
+    from benchsuite.economics.plan import answer
+    from benchsuite.economics.plan_file import Candidate, from_flags, parse_plan_file, parse_plan_tree
     from benchsuite.input_files import read_text
+    from benchsuite.report.judge import select_model
 
     base = Path()
     if config is None:
@@ -288,29 +291,14 @@ def plan(
     elif isinstance(config, Mapping):
         asked = parse_plan_tree(config, "config")
     else:
-        asked = parse_plan_file(read_text(Path(config), "the plan"), str(config))
-        base = Path(config).parent
-    return answer_plan(asked, price_book(prices), base)[0]
+        asked, base = parse_plan_file(read_text(Path(config), "the plan"), str(config)), Path(config).parent
 
-
-def answer_plan(asked: PlanFile, book: PriceBook, base: Path) -> tuple[Plan, list[Own | Api]]:
-    """A plan, and its candidates with their prices. base: where the question's files are."""
-    import datetime
-
-    from benchsuite.economics.plan_file import CandidateTable, MeasuredMachine, answer
-    from benchsuite.input_files import read_text
-    from benchsuite.report.judge import select_model
-
-    def judged(table: CandidateTable, slo: str | None, unit: float | None) -> MeasuredMachine:
-        runs, levels = [base / table.run] if table.run else [], base / table.levels_csv if table.levels_csv else None
-        judgements = decide(*runs, levels_csv=levels, slo=slo, usd_per_hour=unit, gpus=table.gpus)
-        one = select_model(judgements, table.model)
-        recommended = one.decision.recommended if one.decision.kind == "optimum" else None
-        total = None if one.usd_per_hour is None else one.usd_per_hour * one.gpus
-        return MeasuredMachine(one.judged, recommended, one.gpus, total, one.model)
+    def judged(one: Candidate, slo: str | None, unit: float | None) -> Judgement:
+        folders, levels = [base / one.run] if one.run else [], base / one.levels_csv if one.levels_csv else None
+        return select_model(decide(*folders, levels_csv=levels, slo=slo, usd_per_hour=unit, gpus=one.gpus), one.model)
 
     now = datetime.datetime.now(datetime.UTC)
-    return answer(asked, book, judged, lambda name: read_text(base / name, "the table of hours"), now)
+    return answer(asked, price_book(prices), judged, lambda name: read_text(base / name, "the table of hours"), now)
 
 
 def memory_fit(**asked: Any) -> list[Fit]:

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, slo_option
+from benchsuite.cli.options import (
+    NOT_MET,
+    PATH,
+    age_warnings,
+    as_of_option,
+    given,
+    json_option,
+    levels_csv_option,
+    price_options,
+    print_json,
+    slo_option,
+)
+from benchsuite.cli.spec_options import model_options
+from benchsuite.economics.plan_file import SAMPLE, DemandTable, Extras, Fleet
 
 if TYPE_CHECKING:
-    from benchsuite.economics.plan import Plan
+    from benchsuite.economics.plan import Plan, Row
+    from benchsuite.economics.prices import ApiPrice
+
+_BALANCING = {
+    "least-connections": "new requests go to the replica with the fewest in flight",
+    "round-robin": "requests go to the replicas in turn",
+    "random": "requests go to replicas at random",
+}
 
 
 @click.command(
@@ -35,55 +54,29 @@ Examples:
 @click.option(
     "--api", "apis", multiple=True, help="An API by its price (--list-apis), or genai:PROVIDER/MODEL; repeatable."
 )
-@click.option("--requests-per-day", type=float, help="Demand: requests a day on average.")
-@click.option("--tokens-per-month", type=float, help="Demand: input and output tokens in 730 hours.")
-@click.option("--users", type=float, help="Demand: users at once, at the peak.")
-@click.option("--think-time-s", type=float, help="A user's pause before the next request.")
-@click.option("--demand-csv", type=PATH, help="Demand: CSV with a column `requests`, a line an hour.")
-@click.option("--peak-factor", type=float, help="Busiest hour over the mean.  [default: 3; measured with --demand-csv]")
-@click.option("--batch", is_flag=True, help="Nobody waits: the demand is flat round the clock, no spare replica.")
-@click.option("--input-tokens", type=float, help="Of a request.  [default: as measured]")
-@click.option("--output-tokens", type=float, help="Of a request.  [default: as measured]")
-@click.option("--input-ratio", type=float, help="Share of input in the measured tokens of a request, instead.")
-@click.option("--growth", type=float, help="Growth of the demand a year (0.5: half as much again), by --in-months.")
-@click.option("--in-months", type=float, help="Size for the demand in so many months.  [default: 12 with --growth]")
-@click.option("--target-utilization", type=float, help="Share of a replica's measured rate to use.  [default: 0.8]")
-@click.option("--spare-replicas", type=int, help="Beyond those that carry the peak.  [default: 1; 0 with --batch]")
-@click.option(
-    "--balancing", type=click.Choice(["least-connections", "round-robin", "random"]),
-    help="How requests are spread over replicas.  [default: least-connections]",
-)  # fmt: skip
-@click.option("--cache-hit-rate", type=float, help="Share of requests that a cache in front answers, on both sides.")
+@model_options(DemandTable, Fleet, Extras)
 @click.option("--config", type=PATH, help="The whole question as TOML (see --init) instead of flags.")
 @click.option("--init", "show_sample", is_flag=True, help="Print a commented plan.toml.")
 @click.option("--list-apis", is_flag=True, help="Show the prices of APIs with source and date.")
-@click.option("--as-of", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
+@as_of_option
 @json_option
 def command(
-    config: Path | None, show_sample: bool, list_apis: bool, as_of: str | None, as_json: bool, **flags: Any
-) -> int:
+    runs: tuple[Path, ...], show_sample: bool, list_apis: bool, as_of: str | None, as_json: bool,
+    price: dict[str, Any], **flags: Any,
+) -> int:  # fmt: skip
     """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
-    from benchsuite.api import answer_plan, price_book
-    from benchsuite.cli.options import age_warnings
-    from benchsuite.economics.plan import Own
-    from benchsuite.economics.plan_file import SAMPLE, from_flags, parse_plan_file
-    from benchsuite.input_files import read_text
+    from benchsuite.api import plan, price_book
 
     if show_sample:
         click.echo(SAMPLE, nl=False)
         return 0
-    book = price_book(flags["price"].pop("prices"))
     if list_apis:
-        return _show_apis(list(book.apis.values()), as_json)
-    if config is None:
-        asked = from_flags(flags | flags.pop("price"))
-    else:
-        asked = parse_plan_file(read_text(config, "the plan"), str(config))
-    found, candidates = answer_plan(asked, book, Path() if config is None else config.parent)
-    warnings = age_warnings([one if isinstance(one, Own) else one.price for one in candidates], as_of)
+        _show_apis(list(price_book(price["prices"]).apis.values()), as_json)
+        return 0
+    found = plan(*runs, **given(flags | price))
+    warnings = age_warnings(found.prices, as_of)
     if as_json:
-        tree = dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings}
-        click.echo(json.dumps(tree, indent=2))
+        print_json(dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings})
     else:
         _print(found, warnings)
     return 0 if found.winner is not None else NOT_MET
@@ -91,52 +84,82 @@ def command(
 
 def _print(found: Plan, warnings: Sequence[str]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    from benchsuite.report.console import plain, say
-    from benchsuite.report.format import DASH, count, ms, number, percent
+    from benchsuite.report.console import say, table
+    from benchsuite.report.format import DASH, count, percent
 
     console = Console()
     say(console, _sentence(found), style="bold green" if found.winner else "bold red", indent=2)
-    table = Table(box=None, pad_edge=False)
-    for head in ("candidate", "replicas", "GPUs", "$ a month", "$/1M", "SLO", "P(best)"):
-        table.add_column(head, justify="left" if head in ("candidate", "SLO") else "right", overflow="fold")
-    for row in found.rows:
-        month = DASH if row.usd_per_month is None else f"${row.usd_per_month:,.0f}"
-        if row.usd_low is not None and row.usd_high is not None and row.usd_low != row.usd_high:
-            month += f"\n[{row.usd_low:,.0f}, {row.usd_high:,.0f}]"
-        table.add_row(
-            plain(row.name),
-            count(row.replicas),
-            count(row.gpus),
-            month,
-            DASH if row.usd_per_1m_tokens is None else f"${row.usd_per_1m_tokens:.3g}",
-            row.slo,
+    rows = [
+        (
+            row.name, count(row.replicas), count(row.gpus), _month(row),
+            DASH if row.usd_per_1m_tokens is None else f"${row.usd_per_1m_tokens:.3g}", row.slo,
             percent(row.p_cheapest),
-            style="bold" if row.name == found.winner else "",
         )
-    console.print(table)
+        for row in found.rows
+    ]  # fmt: skip
+    heads = ("candidate", "replicas", "GPUs", "$ a month", "$/1M", "SLO", "P(best)")
+    styles = ["bold" if row.name == found.winner else "" for row in found.rows]
+    console.print(table(console, heads, rows, left=("candidate", "SLO"), styles=styles))
     for row in found.rows:
-        if row.p_slo is not None and row.kind == "own":
-            at = f"{row.concurrency} in flight on a replica at most; at the peak {percent(row.p_slo)} find the SLO kept"
-            speed = f"TTFT {ms(row.ttft_s)} ms, {number(row.tok_s_per_user)} tok/s/user"
-            say(console, f"{row.name}: {at}, {speed}; {percent(row.utilization)} of the fleet used", indent=2)
-        if row.break_even_requests_per_day is not None:
-            from_ = f"{row.break_even_requests_per_day:,.0f} requests a day"
-            say(console, f"{row.name}: cheaper than the cheapest API from {from_} of this shape", indent=2)
-    for text in found.hangs_on:
-        say(console, f"it hangs on: {text} is then the cheapest", indent=2)
+        for text in _row_lines(row):
+            say(console, f"{row.name}: {text}", indent=2)
+    for change, name in found.hangs_on.items():
+        say(console, f"it hangs on: {change}: {name} is then the cheapest", indent=2)
     for row in found.rows:
-        if row.npv_usd is not None:
-            back = "does not pay back within the machines' life" if row.payback_months is None else (
-                f"pays back in {number(row.payback_months)} months"
-            )  # fmt: skip
-            say(console, f"{row.name}: bought, it {back}; present value {row.npv_usd:,.0f} USD", indent=2)
         for note in row.notes:
             say(console, f"{row.name}: {note}", style="yellow", indent=2)
     for text in warnings:
         say(console, f"warning {text}", style="yellow", indent=2)
-    say(console, "assumed: " + "; ".join(found.assumptions), style="dim")
+    say(console, "assumed: " + "; ".join(_assumptions(found)), style="dim")
+
+
+def _month(row: Row) -> str:
+    from benchsuite.report.format import DASH
+
+    month = DASH if row.usd_per_month is None else f"${row.usd_per_month:,.0f}"
+    if row.usd_low is None or row.usd_high is None or row.usd_low == row.usd_high:
+        return month
+    return f"{month}\n[{row.usd_low:,.0f}, {row.usd_high:,.0f}]"
+
+
+def _row_lines(row: Row) -> list[str]:
+    from benchsuite.report.format import ms, number, percent
+
+    lines = []
+    if row.p_slo is not None and row.kind == "own":
+        lines.append(
+            f"{row.concurrency} in flight on a replica at most; at the peak {percent(row.p_slo)} find the SLO kept, "
+            f"TTFT {ms(row.ttft_s)} ms, {number(row.tok_s_per_user)} tok/s/user; {percent(row.utilization)} of the "
+            "fleet used"
+        )
+    if row.break_even_requests_per_day is not None:
+        start = f"{row.break_even_requests_per_day:,.0f} requests a day"
+        lines.append(f"cheaper than the cheapest API from {start} of this shape")
+    if row.npv_usd is not None:
+        months = row.payback_months
+        back = "does not pay back within the machines' life"
+        back = back if months is None else f"pays back in {number(months)} months"
+        lines.append(f"bought, it {back}; present value {row.npv_usd:,.0f} USD")
+    return lines
+
+
+def _assumptions(found: Plan) -> list[str]:
+    fleet, extras = found.fleet, found.extras
+    lines = [
+        f"demand: {found.demand.words}",
+        f"a month has {fleet.hours_per_month:g} hours, and a replica is paid for in all of them",
+        f"replicas carry the p99 hour at {fleet.target_utilization:.0%} of the measured rate at most, "
+        f"and {fleet.spare_replicas} more stand by; {_BALANCING[fleet.balancing]}",
+        "in flight by a birth-death chain of measured levels, arrivals at random; TTFT 1.35 times the closed loop's",
+    ]
+    if extras.cache_hit_rate:
+        lines.append(
+            f"a cache answers {extras.cache_hit_rate:.0%} of requests, on both sides; false hits are not counted"
+        )
+    if extras.training_usd_per_month:
+        lines.append(f"training: {extras.training_usd_per_month:,.2f} USD a month, on both sides")
+    return lines
 
 
 def _sentence(found: Plan) -> str:
@@ -150,35 +173,26 @@ def _sentence(found: Plan) -> str:
     return f"{best.name}{how}, ${best.usd_per_month:,.0f} a month, {sure}{slo}; {peak}"
 
 
-def _show_apis(prices: Sequence[Any], as_json: bool) -> int:
-    """All prices of APIs by name."""
+def _show_apis(prices: Sequence[ApiPrice], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([price.model_dump() for price in prices], indent=2))
-        return 0
+        print_json(prices)
+        return
     from rich.console import Console
-    from rich.table import Table
 
-    from benchsuite.report.console import plain, say
+    from benchsuite.report.console import say, table
     from benchsuite.report.format import DASH
 
-    console = Console()
-    title = "API prices, US dollars per 1,000,000 tokens (not verified against vendors)"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("api", "input", "cached", "output", "as of", "source"):
-        table.add_column(name, justify="right" if name in ("input", "cached", "output") else "left", no_wrap=True)
-    sources = list(dict.fromkeys(one.source for one in prices))
+    console, sources = Console(), list(dict.fromkeys(one.source for one in prices))
+    rows = []
     for one in prices:
-        cached = one.cached_input_usd_per_1m_tokens
-        usd = (
-            f"{one.input_usd_per_1m_tokens:g}",
-            DASH if cached is None else f"{cached:g}",
-            f"{one.output_usd_per_1m_tokens:g}",
-        )
-        table.add_row(plain(one.name), *usd, one.as_of or DASH, str(sources.index(one.source) + 1))
-    console.print(table)
+        usd = one.input_usd_per_1m_tokens, one.cached_input_usd_per_1m_tokens, one.output_usd_per_1m_tokens
+        source = str(sources.index(one.source) + 1)
+        rows.append((one.name, *(DASH if price is None else f"{price:g}" for price in usd), one.as_of or DASH, source))
+    heads = ("api", "input", "cached", "output", "as of", "source")
+    title = "API prices, US dollars per 1,000,000 tokens (not verified against vendors)"
+    console.print(table(console, heads, rows, left=("api",), title=title))
     for i, source in enumerate(sources, 1):
         say(console, f"source {i}: {source}", indent=4)
     for one in prices:
         if one.note:
             say(console, f"{one.name}: {one.note}", style="dim", indent=2)
-    return 0

@@ -7,63 +7,26 @@ that no answer is cheaper because it forgot the peak. docs/METHODS.md, Capacity 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from benchsuite.analysis.intervals import ONE_RUN
-from benchsuite.economics.demand import HOURS_PER_MONTH, Demand
-from benchsuite.economics.prices import ApiPrice
-from benchsuite.economics.replicas import Balancing, SpeedCurve, in_flight, replicas_for
+from benchsuite.economics import capacity
+from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, replicas_for
+from benchsuite.economics.decision import JudgedLevels
+from benchsuite.economics.gpu_hour import hourly_cost
+from benchsuite.economics.plan_file import Candidate, DemandTable, Extras, Fleet, PlanFile
+from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, genai_price
 from benchsuite.errors import InputError, PriceError
-from benchsuite.results import EvaluatedLevel
+from benchsuite.results import EvaluatedLevel, PointSummary
 
-TARGET_UTILIZATION = 0.8
 STEP_TTFT = 1.35  # an arrival waits for the running step: open-loop TTFT over the closed loop's at as many in flight
+_DISCOUNT = 1.08  # a year
 _DRAWS, _SEED = 2000, 20260102
 _MOST_STEPS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """What holds for all own candidates. spare_replicas: beyond those that carry the peak; of batch work usually 0."""
-
-    target_utilization: float = TARGET_UTILIZATION
-    spare_replicas: int = 1
-    balancing: Balancing = "least-connections"
-    hours_per_month: float = HOURS_PER_MONTH
-
-    def __post_init__(self) -> None:
-        _within("target_utilization", self.target_utilization, 1e-6, 1, "above 0 and at most 1 (0.7 to 0.8 is usual)")
-        _within("spare_replicas", self.spare_replicas, 0, 1e6, "at least 0")
-        _within("hours_per_month", self.hours_per_month, 1, 744, "hours of a month, 730 on average")
-
-
-@dataclass(frozen=True, slots=True)
-class Extras:
-    """What applies to both sides. cache_hit_rate: of requests that a cache in front answers, at cache_hit_usd_per_1m.
-
-    training_usd: at the start and retrain_usd_per_year after it, spread over training_years.
-    """
-
-    cache_hit_rate: float = 0.0
-    cache_hit_usd_per_1m: float = 0.0
-    training_usd: float = 0.0
-    retrain_usd_per_year: float = 0.0
-    training_years: float = 1.0
-
-    def __post_init__(self) -> None:
-        _within("cache_hit_rate", self.cache_hit_rate, 0, 1, "a share of the requests, from 0 to 1")
-        for key in ("cache_hit_usd_per_1m", "training_usd", "retrain_usd_per_year"):
-            _within(key, getattr(self, key), 0, math.inf, "at least 0")
-        _within("training_years", self.training_years, 1 / 12, 100, "years, at least a month")
-
-    @property
-    def training_usd_per_month(self) -> float:
-        """(start + retraining over the life) / months of the life."""
-        return (self.training_usd + self.retrain_usd_per_year * self.training_years) / (self.training_years * 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +40,29 @@ class Own:
     name: str
     gpus: int
     usd_per_hour: float
-    source: str
+    source: str = AS_GIVEN
     as_of: str | None = None
     levels: tuple[EvaluatedLevel, ...] = ()
     level: EvaluatedLevel | None = None
     requests_per_s: float | None = None
-    input_tokens: float | None = None
-    output_tokens: float | None = None
     reserved_usd_per_hour: float | None = None
     fixed_usd_per_month: float = 0.0
     purchase_usd: float | None = None
     running_usd_per_hour: float = 0.0
     years: float = 3.0
+
+    @property
+    def tokens(self) -> tuple[float, float] | None:
+        """Input and output tokens of a request, as measured at the level."""
+        return None if self.level is None else _tokens_of(self.level.point)
+
+    @property
+    def rate_ends(self) -> tuple[float, float] | None:
+        """The measured rate's interval at the level, high end first, as factors; None where there is none."""
+        rate = None if self.level is None else self.level.intervals.get("request_per_s")
+        if rate is None or rate.low is None or rate.high is None or not rate.value:
+            return None
+        return rate.high / rate.value, rate.low / rate.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +108,74 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceSource:
+    """Where the price of a candidate is from."""
+
+    name: str
+    source: str
+    as_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The rows, the cheapest first of those that can be chosen; winner: its name, None where none can.
 
-    p_winner: share of draws in which it stays the cheapest; None without an interval. hangs_on: changes, one at a time,
-    that change the winner.
+    p_winner: share of draws in which it stays the cheapest; None without an interval. hangs_on: the winner by the one
+    thing that is changed, where it is another. fleet, extras: what was assumed.
     """
 
     demand: Demand
     rows: tuple[Row, ...]
     winner: str | None
     p_winner: float | None
-    hangs_on: tuple[str, ...]
-    assumptions: tuple[str, ...] = field(default=())
+    hangs_on: dict[str, str]
+    fleet: Fleet
+    extras: Extras
+    prices: tuple[PriceSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Month:
+    """What every candidate is asked for. demand: with the tokens of a request, where they are known."""
+
+    demand: Demand
+    fleet: Fleet
+    extras: Extras
+
+    @property
+    def served(self) -> Demand:
+        """The requests that no cache answers."""
+        return self.demand.scaled(1 - self.extras.cache_hit_rate) if self.extras.cache_hit_rate else self.demand
+
+    @property
+    def requests(self) -> float:
+        return self.served.requests_per_month(self.fleet.hours_per_month)
+
+    @property
+    def tokens(self) -> float:
+        each = (self.demand.input_tokens or 0.0) + (self.demand.output_tokens or 0.0)
+        return each * self.demand.requests_per_month(self.fleet.hours_per_month)
+
+    @property
+    def shared_usd(self) -> float:
+        """What is paid whoever serves: training, and the cache's answers."""
+        extras = self.extras
+        return extras.training_usd_per_month + extras.cache_hit_usd_per_1m * self.tokens * extras.cache_hit_rate / 1e6
+
+    @property
+    def spare(self) -> int:
+        return self.fleet.spare_replicas or 0
+
+    def row(self, name: str, kind: Any, usd: float, **more: Any) -> Row:
+        outputs = (self.demand.output_tokens or 0.0) * self.demand.requests_per_month(self.fleet.hours_per_month)
+        return Row(
+            name,
+            kind,
+            usd,
+            usd_per_1m_tokens=usd / self.tokens * 1e6 if self.tokens else None,
+            usd_per_1m_output_tokens=usd / outputs * 1e6 if outputs else None,
+            **more,
+        )
 
 
 def plan(
@@ -157,104 +186,67 @@ def plan(
     Own candidates that were measured must have served the same mix where the demand does not name its tokens.
     """
     fleet, extras = fleet or Fleet(), extras or Extras()
+    if fleet.spare_replicas is None:
+        fleet = fleet.model_copy(update={"spare_replicas": 0 if demand.batch else 1})
     if not candidates:
         raise InputError("nothing to choose from", where="candidates", expected="a measured run, a price, an API")
-    demand = _with_tokens(demand, [one for one in candidates if isinstance(one, Own)])
-    rows = _rows(demand, candidates, fleet, extras)
-    winner = rows[0].name if rows and rows[0].usd_per_month is not None and rows[0].slo != "not met" else None
-    served = demand.scaled(1 - extras.cache_hit_rate) if extras.cache_hit_rate else demand
-    p_cheapest = _p_cheapest(rows, served, candidates, fleet)
-    rows = [replace(row, p_cheapest=p_cheapest.get(row.name)) for row in rows]
+    month = _Month(_with_tokens(demand, [one for one in candidates if isinstance(one, Own)]), fleet, extras)
+    rows = _rows(month, candidates)
+    winner = rows[0].name if rows[0].usd_per_month is not None and rows[0].slo != "not met" else None
+    p_cheapest = _p_cheapest(rows, month, candidates)
+    priced = [(one.name, one) if isinstance(one, Own) else (one.price.name, one.price) for one in candidates]
     return Plan(
-        demand,
-        tuple(rows),
+        month.demand,
+        tuple(replace(row, p_cheapest=p_cheapest.get(row.name)) for row in rows),
         winner,
         None if winner is None else p_cheapest.get(winner),
-        _hangs_on(winner, demand, candidates, fleet, extras),
-        _assumptions(demand, fleet, extras),
+        {} if winner is None else _hangs_on(winner, month, candidates),
+        fleet,
+        extras,
+        tuple(PriceSource(name, price.source, price.as_of) for name, price in priced),
     )
 
 
-def _rows(demand: Demand, candidates: Sequence[Own | Api], fleet: Fleet, extras: Extras) -> list[Row]:
-    served = demand.scaled(1 - extras.cache_hit_rate) if extras.cache_hit_rate else demand
-    month_tokens = _tokens(demand) * demand.requests_per_month(fleet.hours_per_month)
-    shared = extras.training_usd_per_month
-    shared += extras.cache_hit_usd_per_1m * month_tokens * extras.cache_hit_rate / 1e6
-    apis = [(one, _api_usd_per_request(one, demand)) for one in candidates if isinstance(one, Api)]
-    rows = [
-        _row(
-            demand,
-            month_tokens,
-            name=api.name,
-            kind="API",
-            usd=usd * served.requests_per_month(fleet.hours_per_month) + shared,
-        )
-        for api, usd in apis
-    ]
+def _rows(month: _Month, candidates: Sequence[Own | Api]) -> list[Row]:
+    apis = [(one, _api_usd_per_request(one, month.demand)) for one in candidates if isinstance(one, Api)]
+    rows = [month.row(api.name, "API", usd * month.requests + month.shared_usd) for api, usd in apis]
     for own in (one for one in candidates if isinstance(one, Own)):
-        rows += _own_rows(own, demand, served, apis, fleet, shared, month_tokens)
+        rows += _own_rows(own, month, apis)
     return sorted(rows, key=lambda r: (r.slo == "not met", r.usd_per_month is None, r.usd_per_month or 0.0, r.name))
 
 
-def _row(demand: Demand, month_tokens: float, *, name: str, kind: Any, usd: float | None, **more: Any) -> Row:
-    outputs = month_tokens * (demand.output_tokens or 0) / _tokens(demand) if _tokens(demand) else 0
-    return Row(
-        name,
-        kind,
-        usd,
-        usd_per_1m_tokens=usd / month_tokens * 1e6 if usd is not None and month_tokens else None,
-        usd_per_1m_output_tokens=usd / outputs * 1e6 if usd is not None and outputs else None,
-        **more,
-    )
-
-
-def _own_rows(
-    own: Own,
-    demand: Demand,
-    served: Demand,
-    apis: Sequence[tuple[Api, float]],
-    fleet: Fleet,
-    shared: float,
-    month_tokens: float,
-) -> list[Row]:
+def _own_rows(own: Own, month: _Month, apis: Sequence[tuple[Api, float]]) -> list[Row]:
     notes: list[str] = []
+    served, fleet = month.served, month.fleet
     sized = _sized(own, served, fleet, notes)
     if sized is None:
         return [Row(own.name, "own", None, slo="not met" if own.levels else "not measured", notes=tuple(notes))]
-    working, figures, mean_capacity = sized
-    replicas = working + fleet.spare_replicas
-    fixed = own.fixed_usd_per_month + shared
-    month = own.usd_per_hour * fleet.hours_per_month
-    ends = [_working_at(own, served, fleet, factor) for factor in _rate_ends(own)]
-    low, high = ((k + fleet.spare_replicas) * month + fixed if k else None for k in ends) if ends else (None, None)
-    if own.levels and not ends:
+    working, figures, each_per_s = sized
+    if own.levels and own.rate_ends is None:
         notes.append(ONE_RUN)
-    usd = replicas * month + fixed
+    month_usd, fixed = own.usd_per_hour * fleet.hours_per_month, own.fixed_usd_per_month + month.shared_usd
+    ends = [_working_at(own, served, fleet, factor) for factor in own.rate_ends or ()]
+    low, high = ((k + month.spare) * month_usd + fixed if k else None for k in ends) if ends else (None, None)
+    replicas = working + month.spare
+    usd = replicas * month_usd + fixed
     best_api = min((usd for _, usd in apis), default=None)
-    figures |= {
-        "replicas": replicas,
-        "working": working,
-        "machine": own.name,
-        "gpus": replicas * own.gpus,
-        "utilization": served.mean_per_s / (replicas * mean_capacity),
-    }
+    figures |= {"replicas": replicas, "working": working, "machine": own.name, "gpus": replicas * own.gpus,
+                "utilization": served.mean_per_s / (replicas * each_per_s)}  # fmt: skip
     rows = [
-        _row(demand, month_tokens, name=own.name, kind="own", usd=usd, usd_low=low, usd_high=high,
-             break_even_requests_per_day=_break_even(own, served, fleet, fixed - shared, best_api),
-             **_capital(own, replicas, served, best_api, fleet), notes=tuple(notes), **figures)
+        month.row(own.name, "own", usd, usd_low=low, usd_high=high, notes=tuple(notes),
+                  break_even_requests_per_day=_break_even(own, served, fleet, best_api),
+                  **_capital(own, replicas, month, best_api), **figures)
     ]  # fmt: skip
     if own.reserved_usd_per_hour is not None:
-        rows.append(_reserved_row(own, demand, served, working, fleet, fixed, month_tokens, figures))
+        reserved, cost = _reserved(own, own.reserved_usd_per_hour, month, working, fixed)
+        rows.append(month.row(f"{own.name}, {reserved} reserved", "reserved + on demand", cost, **figures))
     for api, usd_per_request in apis:
-        blend = _blend(own, served, working, fleet, fixed, usd_per_request)
-        if blend is not None and blend[1] < min(
-            usd, usd_per_request * served.requests_per_month(fleet.hours_per_month) + shared
-        ):
+        blend = _blend(own, month, working, fixed, usd_per_request)
+        if blend is not None and blend[1] < min(usd, usd_per_request * month.requests + month.shared_usd):
             k, cost, over = blend
-            said = f"{over:.1%} of the requests go to the API"
             more = figures | {"replicas": k, "working": k, "gpus": k * own.gpus, "utilization": None}
-            rows.append(_row(demand, month_tokens, name=f"{own.name} + {api.name}", kind="own + API", usd=cost,
-                             notes=(said,), **more))  # fmt: skip
+            note = f"{over:.1%} of the requests go to the API"
+            rows.append(month.row(f"{own.name} + {api.name}", "own + API", cost, notes=(note,), **more))
     return rows
 
 
@@ -268,45 +260,38 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
         notes.append("capacity as stated: no latency is known")
         working = max(1, math.ceil(peak / (own.requests_per_s * fleet.target_utilization) - 1e-9))
         return working, {}, own.requests_per_s
-    curve, mix = _curve(own, demand, notes)
+    curve = _curve(own, demand, notes)
     level = own.level.point.concurrency
     needed = replicas_for(curve, peak, level, target_utilization=fleet.target_utilization, balancing=fleet.balancing)
     if needed is None:
         raise InputError("the demand needs more than a million replicas", where="demand", given=demand.words)
-    working = needed
-    found = in_flight(curve, peak, working, fleet.balancing)
-    assert found is not None  # replicas_for found it so
+    flight = in_flight(curve, peak, needed, fleet.balancing)
+    assert flight is not None  # replicas_for found it so
     if level == curve.highest:
         notes.append(f"{level} is the highest level measured: fewer replicas may do")
-    if (below := float(found.shares[found.n < curve.levels[0]].sum())) > 0.5:
+    if (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
         notes.append(f"{below:.0%} of the time fewer are in flight than the lowest level measured")
-    ttft = [(float(j.point.concurrency), j.point.ttft_s.mean) for j in own.levels if j.point.ttft_s.mean is not None]
     ttft_s = None
+    ttft = [(float(j.point.concurrency), j.point.ttft_s.mean) for j in own.levels if j.point.ttft_s.mean is not None]
     if ttft:
         levels, values = zip(*sorted(ttft), strict=True)
-        ttft_s = STEP_TTFT * found.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(levels), values))
-    tokens = demand.output_tokens
+        ttft_s = STEP_TTFT * flight.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(levels), values))
     figures = {
         "concurrency": level,
         "slo": "met" if own.level.meets_slo else "not met",
-        "p_slo": found.kept(level),
+        "p_slo": flight.kept(level),
         "ttft_s": ttft_s,
-        "tok_s_per_user": tokens / found.time_s if tokens else None,
+        "tok_s_per_user": demand.output_tokens / flight.time_s if demand.output_tokens else None,
     }
-    if mix != 1.0:
-        notes.append(f"another mix than the measured one: {mix:.3g} of its requests a second, within its token rates")
-    return working, figures, float(curve.at(level))
+    return needed, figures, float(curve.at(level))
 
 
-def _curve(own: Own, demand: Demand, notes: list[str]) -> tuple[SpeedCurve, float]:
+def _curve(own: Own, demand: Demand, notes: list[str]) -> SpeedCurve:
     """Requests a second of the asked mix by level: neither output nor all tokens come faster than was measured."""
-    assert own.level is not None
-    mix = 1.0
-    measured = _measured_tokens(own)
+    mix, measured = 1.0, own.tokens
     if measured is not None and demand.input_tokens is not None and demand.output_tokens is not None:
-        mine = measured[0] + measured[1], measured[1]
         asked = demand.input_tokens + demand.output_tokens, demand.output_tokens
-        mix = min(one / other if other else math.inf for one, other in zip(mine, asked, strict=True))
+        mix = min(a / b if b else math.inf for a, b in zip((sum(measured), measured[1]), asked, strict=True))
         mix = 1.0 if abs(mix - 1) < 1e-3 or math.isinf(mix) else mix
     known = sorted((float(j.point.concurrency), j.point.request_per_s) for j in own.levels if j.point.request_per_s)
     if not known:
@@ -314,26 +299,21 @@ def _curve(own: Own, demand: Demand, notes: list[str]) -> tuple[SpeedCurve, floa
     falling = [n for (n, x), (_, before) in zip(known[1:], known, strict=False) if x < before]
     if falling:
         notes.append(f"throughput falls at {falling[0]:g}: a disturbed level, or beyond the peak")
-    return SpeedCurve(tuple(n for n, _ in known), tuple(x * mix for _, x in known)), mix
+    if mix != 1.0:
+        notes.append(f"another mix than the measured one: {mix:.3g} of its requests a second, within its token rates")
+    return SpeedCurve(tuple(n for n, _ in known), tuple(x * mix for _, x in known))
 
 
-def _measured_tokens(own: Own) -> tuple[float, float] | None:
-    """Input and output tokens of a request, as measured at the level or as stated."""
-    if own.level is not None:
-        point = own.level.point
-        if point.input_tokens is not None and point.output_tokens and point.n_ok:
-            return point.input_tokens / point.n_ok, point.output_tokens / point.n_ok
-    if own.input_tokens is not None and own.output_tokens is not None:
-        return own.input_tokens, own.output_tokens
-    return None
+def _tokens_of(point: PointSummary) -> tuple[float, float] | None:
+    if point.input_tokens is None or not point.output_tokens or not point.n_ok:
+        return None
+    return point.input_tokens / point.n_ok, point.output_tokens / point.n_ok
 
 
 def _with_tokens(demand: Demand, owns: Sequence[Own]) -> Demand:
     """The demand with the tokens of its requests: its own, else those of the measured runs, if they agree."""
-    if demand.input_tokens is not None and demand.output_tokens is not None:
-        return demand
-    known = {one.name: mix for one in owns if (mix := _measured_tokens(one)) is not None}
-    if not known:
+    known = {one.name: one.tokens for one in owns if one.tokens is not None}
+    if not known or (demand.input_tokens is not None and demand.output_tokens is not None):
         return demand
     first, *others = known.items()
     for name, mix in others:
@@ -347,13 +327,8 @@ def _with_tokens(demand: Demand, owns: Sequence[Own]) -> Demand:
     return replace(demand, input_tokens=first[1][0], output_tokens=first[1][1])
 
 
-def _tokens(demand: Demand) -> float:
-    return (demand.input_tokens or 0.0) + (demand.output_tokens or 0.0)
-
-
 def _api_usd_per_request(api: Api, demand: Demand) -> float:
     """Input, cached input and output at their prices. Raises PriceError where a request's tokens are not known."""
-    _within("cached_ratio", api.cached_ratio, 0, 1, "a share of the input tokens")
     if demand.input_tokens is None or demand.output_tokens is None:
         raise PriceError(
             "an API is paid by the token, and the tokens of a request are not known",
@@ -366,32 +341,29 @@ def _api_usd_per_request(api: Api, demand: Demand) -> float:
     return (demand.input_tokens * of_input + demand.output_tokens * price.output_usd_per_1m_tokens) / 1e6
 
 
-def _rate_ends(own: Own) -> list[float]:
-    """The measured rate's interval at the level, high end first, as factors; empty where there is none."""
-    found = None if own.level is None else own.level.intervals.get("request_per_s")
-    if found is None or found.low is None or found.high is None or not found.value:
-        return []
-    return [found.high / found.value, found.low / found.value]
-
-
 def _working_at(own: Own, demand: Demand, fleet: Fleet, factor: float) -> int | None:
     """Working replicas if each were `factor` times as fast."""
     sized = _sized(own, demand.scaled(1 / factor), fleet, [])
     return None if sized is None else sized[0]
 
 
-def _break_even(own: Own, demand: Demand, fleet: Fleet, fixed: float, usd_per_request: float | None) -> float | None:
+def _break_even(own: Own, demand: Demand, fleet: Fleet, usd_per_request: float | None) -> float | None:
     """Requests a day, in hours of this shape, from which own replicas stay cheaper than the API; None: never, no API.
 
     A step of replicas pays when the API's line passes it before the step is full.
     """
     if not usd_per_request:
         return None
-    month_s, month = fleet.hours_per_month * 3600, own.usd_per_hour * fleet.hours_per_month
-    each = _one_carries(own, demand, fleet)
-    cheaper_from = None
+    month_s, month_usd = fleet.hours_per_month * 3600, own.usd_per_hour * fleet.hours_per_month
+    low, high = 0.0, 1.0  # what one working replica carries at most, as a factor of the demand
+    while _working_at(own, demand.scaled(high), fleet, 1.0) == 1:
+        low, high = high, 2 * high
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _working_at(own, demand.scaled(middle), fleet, 1.0) == 1 else (low, middle)
+    each, cheaper_from = low * demand.mean_per_s, None
     for k in range(1, _MOST_STEPS + 1):
-        cost = (k + fleet.spare_replicas) * month + fixed
+        cost = (k + (fleet.spare_replicas or 0)) * month_usd + own.fixed_usd_per_month
         meets = max(cost / usd_per_request / month_s, (k - 1) * each)
         if meets >= k * each:
             cheaper_from = None
@@ -400,78 +372,53 @@ def _break_even(own: Own, demand: Demand, fleet: Fleet, fixed: float, usd_per_re
     return None if cheaper_from is None else cheaper_from * 86400
 
 
-def _one_carries(own: Own, demand: Demand, fleet: Fleet) -> float:
-    """Mean requests a second, at this shape of hours, that one working replica carries at most."""
-    low, high = 0.0, 1.0
-    while _working_at(own, demand.scaled(high), fleet, 1.0) == 1:
-        low, high = high, 2 * high
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _working_at(own, demand.scaled(middle), fleet, 1.0) == 1 else (low, middle)
-    return low * demand.mean_per_s
-
-
-def _capital(own: Own, replicas: int, demand: Demand, usd_per_request: float | None, fleet: Fleet) -> dict[str, Any]:
+def _capital(own: Own, replicas: int, month: _Month, usd_per_request: float | None) -> dict[str, Any]:
     """Payback against the cheapest API and present value at 8 % a year, of machines that are bought."""
     if own.purchase_usd is None or usd_per_request is None:
         return {}
     capex = own.purchase_usd * replicas
-    running = own.running_usd_per_hour * replicas * fleet.hours_per_month + own.fixed_usd_per_month
-    saved = usd_per_request * demand.requests_per_month(fleet.hours_per_month) - running
-    months = round(own.years * 12)
-    value = math.fsum(saved / 1.08 ** (m / 12) for m in range(1, months + 1)) - capex
+    running = own.running_usd_per_hour * replicas * month.fleet.hours_per_month + own.fixed_usd_per_month
+    saved, months = usd_per_request * month.requests - running, round(own.years * 12)
+    value = math.fsum(saved / _DISCOUNT ** (m / 12) for m in range(1, months + 1)) - capex
     payback = capex / saved if saved > 0 else None
     return {"payback_months": payback if payback is not None and payback <= months else None, "npv_usd": value}
 
 
-def _reserved_row(
-    own: Own,
-    demand: Demand,
-    served: Demand,
-    working: int,
-    fleet: Fleet,
-    fixed: float,
-    month_tokens: float,
-    figures: Any,
-) -> Row:
+def _reserved(own: Own, reserved_usd: float, month: _Month, working: int, fixed: float) -> tuple[int, float]:
     """The cheapest number of replicas to reserve for all hours, the others on demand in the hours that need them."""
-    assert own.reserved_usd_per_hour is not None
+    served, hours = month.served, month.fleet.hours_per_month
     needed = [(max(1, math.ceil(working * rate / served.peak_per_s - 1e-9)), share) for rate, share in served.hours]
 
     def usd(reserved: int) -> float:
         peaks = math.fsum(max(k - reserved, 0) * share for k, share in needed) * own.usd_per_hour
-        return (
-            ((reserved + fleet.spare_replicas) * float(own.reserved_usd_per_hour or 0)) + peaks
-        ) * fleet.hours_per_month + fixed
+        return ((reserved + month.spare) * reserved_usd + peaks) * hours + fixed
 
     best = min(range(working + 1), key=usd)
-    return _row(demand, month_tokens, name=f"{own.name}, {best} reserved", kind="reserved + on demand", usd=usd(best),
-                **figures)  # fmt: skip
+    return best, usd(best)
 
 
 def _blend(
-    own: Own, demand: Demand, working: int, fleet: Fleet, fixed: float, usd_per_request: float
+    own: Own, month: _Month, working: int, fixed: float, usd_per_request: float
 ) -> tuple[int, float, float] | None:
     """The cheapest (replicas, usd, share to the API) with some of both; None where there is nothing between."""
-    month, total = own.usd_per_hour * fleet.hours_per_month, demand.mean_per_s
-    best = None
+    demand, hours, best = month.served, month.fleet.hours_per_month, None
     for k in range(1, min(working, _MOST_STEPS) + 1):
         cap = demand.peak_per_s * k / working
         over = math.fsum(max(rate - cap, 0.0) * share for rate, share in demand.hours)
         if over <= 0:
             break
-        usd = k * month + fixed + usd_per_request * over * fleet.hours_per_month * 3600
+        usd = k * own.usd_per_hour * hours + fixed + usd_per_request * over * hours * 3600
         if best is None or usd < best[1]:
-            best = k, usd, over / total
+            best = k, usd, over / demand.mean_per_s
     return best
 
 
-def _p_cheapest(rows: Sequence[Row], demand: Demand, candidates: Sequence[Own | Api], fleet: Fleet) -> dict[str, float]:
+def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | Api]) -> dict[str, float]:
     """How often each row is the cheapest that meets the SLO when measured rates and P(SLO) are drawn; empty: not every
     measured candidate has an interval, or nothing was measured.
     """
     owns = {one.name: one for one in candidates if isinstance(one, Own)}
-    spread = {name: math.log(ends[0] / ends[1]) / (2 * 1.96) for name, one in owns.items() if (ends := _rate_ends(one))}
+    spread = {name: math.log(ends[0] / ends[1]) / (2 * 1.96) for name, one in owns.items() if (ends := one.rate_ends)}
     if not spread or any(one.level is not None and name not in spread for name, one in owns.items()):
         return {}
     rng = np.random.default_rng(_SEED)
@@ -483,69 +430,165 @@ def _p_cheapest(rows: Sequence[Row], demand: Demand, candidates: Sequence[Own | 
         own = owns.get(row.machine or "")
         if own is not None and own.name in spread and row.working and row.usd_per_month is not None:
             grid = np.linspace(-3, 3, 13) * spread[own.name]
-            at_grid = [_working_at(own, demand, fleet, math.exp(step)) or row.working for step in grid]
+            at_grid = [_working_at(own, month.served, month.fleet, math.exp(step)) or row.working for step in grid]
             needed = np.interp(factors[own.name], grid, np.array(at_grid, float)).round()
-            usd = usd + (needed - at_grid[6]) * own.usd_per_hour * fleet.hours_per_month
+            usd = usd + (needed - at_grid[6]) * own.usd_per_hour * month.fleet.hours_per_month
             if own.level is not None and own.level.p_met is not None:
                 usd = np.where(meets[own.name] < own.level.p_met, usd, math.inf)
         costs.append(usd)
     table = np.array(costs)
-    best = table.argmin(axis=0)
-    decided = np.isfinite(table).any(axis=0)
+    best, decided = table.argmin(axis=0), np.isfinite(table).any(axis=0)
     return {row.name: float(np.mean(decided & (best == i))) for i, row in enumerate(rows)}
 
 
-def _hangs_on(
-    winner: str | None, demand: Demand, candidates: Sequence[Own | Api], fleet: Fleet, extras: Extras
-) -> tuple[str, ...]:
-    """Changes, one at a time, that make another candidate the cheapest."""
-    if winner is None:
-        return ()
+def _hangs_on(winner: str, month: _Month, candidates: Sequence[Own | Api]) -> dict[str, str]:
+    """Changes, one at a time, that make another candidate the cheapest, with its name."""
+    demand = month.demand
+    flat = replace(demand, hours=((demand.mean_per_s, 1.0),), words="flat", batch=False)
+    no_spare = month.fleet.model_copy(update={"spare_replicas": 0})
 
-    def dearer(factor: float) -> list[Own | Api]:
-        return [
-            replace(one, usd_per_hour=one.usd_per_hour * factor) if isinstance(one, Own) else one for one in candidates
-        ]
+    def at_price(factor: float) -> list[Own | Api]:
+        return [replace(c, usd_per_hour=c.usd_per_hour * factor) if isinstance(c, Own) else c for c in candidates]
 
-    flat = Demand(((demand.mean_per_s, 1.0),), "flat", demand.input_tokens, demand.output_tokens)
-    changes: list[tuple[str, Demand, Sequence[Own | Api], Fleet]] = [
-        ("half the demand", demand.scaled(0.5), candidates, fleet),
-        ("twice the demand", demand.scaled(2.0), candidates, fleet),
-        ("a flat demand round the clock", flat, candidates, fleet),
-        ("no spare replica", demand, candidates, replace(fleet, spare_replicas=0)),
-        ("a GPU-hour 25 % cheaper", demand, dearer(0.75), fleet),
-        ("a GPU-hour 25 % dearer", demand, dearer(1.25), fleet),
+    changes: dict[str, tuple[_Month, Sequence[Own | Api]]] = {
+        "half the demand": (replace(month, demand=demand.scaled(0.5)), candidates),
+        "twice the demand": (replace(month, demand=demand.scaled(2.0)), candidates),
+        "a flat demand round the clock": (replace(month, demand=flat), candidates),
+        "no spare replica": (replace(month, fleet=no_spare), candidates),
+        "a GPU-hour 25 % cheaper": (month, at_price(0.75)),
+        "a GPU-hour 25 % dearer": (month, at_price(1.25)),
+    }
+    first = {change: _rows(*question)[0] for change, question in changes.items()}
+    return {change: row.name for change, row in first.items() if row.usd_per_month is not None and row.name != winner}
+
+
+Judge = Callable[[Candidate, str | None, float | None], JudgedLevels]
+
+
+def answer(asked: PlanFile, book: PriceBook, judge: Judge, read: Callable[[str], str], now: Any) -> Plan:
+    """The plan of a question. judge: a candidate's run or table of levels, judged. read: a file's text.
+
+    now: a datetime, for prices that have a day. Raises InputError, PriceError and what `judge` raises.
+    """
+    candidates = [
+        _api(one, book, now) if one.api or one.api_usd_per_1m else _own(one, asked.slo, book, judge)
+        for one in asked.candidate
     ]
-    found = []
-    for words, asked, those, with_fleet in changes:
-        rows = _rows(asked, those, with_fleet, extras)
-        if rows and rows[0].usd_per_month is not None and rows[0].name != winner:
-            found.append(f"{words}: {rows[0].name}")
-    return tuple(found)
+    names = [one.name for one in candidates]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError("two candidates have one name", where="candidate", given=twice, expected="a name each")
+    measured = next((one.level.point for one in candidates if isinstance(one, Own) and one.level is not None), None)
+    return plan(
+        _demand(asked.demand, measured, asked.fleet.hours_per_month, read), candidates, asked.fleet, asked.extras
+    )
 
 
-def _assumptions(demand: Demand, fleet: Fleet, extras: Extras) -> tuple[str, ...]:
-    spread = {
-        "least-connections": "new requests go to the replica with the fewest in flight",
-        "round-robin": "requests go to the replicas in turn",
-        "random": "requests go to replicas at random",
-    }[fleet.balancing]
-    words = [
-        f"demand: {demand.words}",
-        f"a month has {fleet.hours_per_month:g} hours, and a replica is paid for in all of them",
-        f"replicas carry the p99 hour at {fleet.target_utilization:.0%} of the measured rate at most, "
-        f"and {fleet.spare_replicas} more stand by; {spread}",
-        "in flight by a birth-death chain of measured levels, arrivals at random; TTFT 1.35 times the closed loop's",
-    ]
-    if extras.cache_hit_rate:
-        words.append(
-            f"a cache answers {extras.cache_hit_rate:.0%} of requests, on both sides; false hits are not counted"
+def _api(asked: Candidate, book: PriceBook, now: Any) -> Api:
+    if asked.api is None:
+        read, written, *cached = asked.api_usd_per_1m or ()
+        price = ApiPrice(
+            name=asked.name or "API",
+            input_usd_per_1m_tokens=read,
+            cached_input_usd_per_1m_tokens=cached[0] if cached else None,
+            output_usd_per_1m_tokens=written,
+            source=AS_GIVEN,
         )
-    if extras.training_usd_per_month:
-        words.append(f"training: {extras.training_usd_per_month:,.2f} USD a month, on both sides")
-    return tuple(words)
+    else:
+        price = genai_price(asked.api.removeprefix(GENAI), now) if asked.api.startswith(GENAI) else book.api(asked.api)
+    return Api(asked.name or price.name, price, asked.cached_ratio)
 
 
-def _within(key: str, value: float, low: float, high: float, expected: str) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InputError("a parameter makes no sense", where=key, given=value, expected=expected)
+def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Own:
+    preset = None if asked.preset is None else book.gpu(asked.preset)
+    unit = asked.usd_per_hour if preset is None else preset.usd_per_hour
+    owned = None if preset is None or preset.owned is None else preset.owned.model_copy(update={"utilisation": 1.0})
+    if owned is not None:  # idle hours are in the demand, not in the price
+        cost = hourly_cost(owned)
+        unit = cost.usd_per_hour
+    gpus, model = asked.gpus or 1, asked.model
+    more: dict[str, Any] = {}
+    if asked.capacity_per_s is None:
+        judged = judge(asked, slo, unit)
+        gpus, model, decision = judged.gpus, judged.model, judged.decision
+        unit = judged.usd_per_hour if unit is None else unit
+        level = decision.recommended if decision.kind == "optimum" else None
+        more = {"levels": judged.judged, "level": level}
+        if asked.concurrency is not None:
+            more["level"] = _level(judged.judged, asked.concurrency)
+    if unit is None:
+        raise PriceError("the machine has no price", where=asked.name or model, expected="--usd-per-hour, or a preset")
+    if owned is not None:
+        more["years"] = owned.years
+        more["purchase_usd"] = owned.purchase_price / owned.currency_per_usd * gpus
+        more["running_usd_per_hour"] = (unit - cost.parts["depreciation_usd_per_hour"]) * gpus
+    return Own(
+        name=asked.name or f"{model or 'own'} on {gpus} GPU{'s' * (gpus != 1)}",
+        gpus=gpus,
+        usd_per_hour=unit * gpus,
+        source=AS_GIVEN if preset is None else preset.source,
+        as_of=None if preset is None else preset.as_of,
+        requests_per_s=asked.capacity_per_s,
+        reserved_usd_per_hour=None if asked.reserved_usd_per_hour is None else asked.reserved_usd_per_hour * gpus,
+        fixed_usd_per_month=asked.fixed_usd_per_month,
+        **more,
+    )
+
+
+def _level(levels: Sequence[EvaluatedLevel], asked: int) -> EvaluatedLevel:
+    known = {one.point.concurrency: one for one in levels}
+    if asked not in known:
+        what, expected = "the level was not measured, and the curve is not extended", ", ".join(map(str, known))
+        raise InputError(what, where="--concurrency", given=asked, expected=expected)
+    return known[asked]
+
+
+def _demand(
+    asked: DemandTable, measured: PointSummary | None, hours_per_month: float, read: Callable[[str], str]
+) -> Demand:
+    """measured: the level of the first machine that has one."""
+    measured_tokens = None if measured is None else _tokens_of(measured)
+    tokens = None
+    if asked.input_tokens is not None and asked.output_tokens is not None:
+        tokens = asked.input_tokens, asked.output_tokens
+    elif asked.input_ratio is not None:
+        if measured_tokens is None:
+            expected = "a run that measured its tokens"
+            raise InputError("a share of unknown tokens", where="--input-ratio", expected=expected)
+        tokens = sum(measured_tokens) * asked.input_ratio, sum(measured_tokens) * (1 - asked.input_ratio)
+    if asked.demand_csv is not None:
+        demand = capacity.of_hours(capacity.parse_hours(read(asked.demand_csv), asked.demand_csv))
+    else:
+        factor = capacity.PEAK_FACTOR if asked.peak_factor is None else asked.peak_factor
+        mean_per_s, words = _mean(asked, measured, tokens or measured_tokens, factor, hours_per_month)
+        demand = capacity.of_mean(mean_per_s, factor, batch=asked.batch, words=words)
+    if asked.growth is not None:
+        factor = (1 + asked.growth) ** (asked.in_months / 12)
+        demand = demand.scaled(factor, f", in {asked.in_months:g} months at {asked.growth:+.0%} a year")
+    return demand if tokens is None else replace(demand, input_tokens=tokens[0], output_tokens=tokens[1])
+
+
+def _mean(
+    asked: DemandTable,
+    level: PointSummary | None,
+    tokens: tuple[float, float] | None,
+    peak_factor: float,
+    hours_per_month: float,
+) -> tuple[float, str]:
+    """Requests a second on average, and what was given in words. tokens: input and output of a request, if known."""
+    if asked.requests_per_day is not None:
+        return asked.requests_per_day / 86400, f"{asked.requests_per_day:,.6g} requests a day"
+    if asked.users is not None:
+        if level is None or not level.request_per_s:
+            raise InputError("users need a measured level: its time per request", where="--users", expected="a run")
+        peak_per_s = asked.users / (level.concurrency / level.request_per_s + asked.think_time_s)
+        words = f"{asked.users:,.6g} users at the peak, {asked.think_time_s:g} s between answer and next request"
+        return peak_per_s / (1 if asked.batch else peak_factor), words
+    if tokens is None or not sum(tokens):
+        raise InputError(
+            "tokens do not become requests: the tokens of a request are not known",
+            where="tokens_per_month",
+            expected="a run that measured them, or --input-tokens and --output-tokens",
+        )
+    per_s = (asked.tokens_per_month or 0) / sum(tokens) / hours_per_month / 3600
+    return per_s, f"{asked.tokens_per_month:,.6g} tokens a month at {sum(tokens):,.0f} tokens a request"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchsuite.economics.demand import PEAK_FACTOR, of_mean
+from benchsuite.economics.capacity import PEAK_FACTOR, of_mean
 from benchsuite.economics.gpu_hour import Reserved, Terms
-from benchsuite.economics.plan import TARGET_UTILIZATION, Fleet, Own, plan
+from benchsuite.economics.plan import Own, plan
+from benchsuite.economics.plan_file import TARGET_UTILIZATION
 from benchsuite.economics.sensitivity import Range, ranges_about, tornado
 from benchsuite.errors import InputError
 from benchsuite.report.charts import Frame, staircase_chart
@@ -95,11 +96,11 @@ def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], gpu
     if not level.point.request_per_s:
         return None
     hour_usd = level.cost.usd_per_hour
-    own = Own("replica", gpus, hour_usd or 0.0, "the run's own", levels=tuple(judged), level=level)
+    own = Own("replica", gpus, hour_usd or 0.0, levels=tuple(judged), level=level)
     one = level.point.request_per_s * TARGET_UTILIZATION / PEAK_FACTOR * 86400
     steps = [one * 10 ** (k / 24) for k in range(-24, 31)]
     try:
-        rows = [(d, plan(of_mean(d / 86400), [own], Fleet()).rows[0]) for d in steps]
+        rows = [(d, plan(of_mean(d / 86400), [own]).rows[0]) for d in steps]
     except InputError:
         return None
     known = [(d, row) for d, row in rows if row.working is not None]

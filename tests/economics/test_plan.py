@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from points_for_tests import TABLE4
 
+from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, of_hours, of_mean, parse_hours, replicas_for
 from benchsuite.economics.decision import decide, judge_points
-from benchsuite.economics.demand import Demand, of_hours, of_mean, parse_hours
-from benchsuite.economics.plan import Api, Extras, Fleet, Own, plan
-from benchsuite.economics.plan_file import SAMPLE, PlanFile, parse_plan_file
+from benchsuite.economics.plan import Api, Own, plan
+from benchsuite.economics.plan_file import SAMPLE, Extras, Fleet, PlanFile, parse_plan_file, parse_plan_tree
 from benchsuite.economics.prices import ApiPrice
-from benchsuite.economics.replicas import SpeedCurve, erlang_c, in_flight, replicas_for
 from benchsuite.errors import InputError, PriceError, SpecError
 from benchsuite.results import Estimate
 from benchsuite.slo import PAPER_SLO, parse_slo
@@ -35,7 +34,7 @@ def own(model: str = "Qwen3-30B", usd_per_hour: float = 1.574, **more) -> Own:
     """A model of the paper's table on its machine, at its optimum."""
     judged = judge_points([p for p in TABLE4 if p.model == model], SLO, usd_per_hour)
     level = decide(judged, SLO).choice
-    return Own(model, 2, usd_per_hour, "--given", levels=tuple(judged), level=level, **more)
+    return Own(model, 2, usd_per_hour, levels=tuple(judged), level=level, **more)
 
 
 def tokens(machine: Own) -> float:
@@ -50,9 +49,10 @@ def per_month(machine: Own, tokens_per_month: float, **more) -> Demand:
 
 
 def test_the_chain_at_four_fifths():
-    """M/M/1 processor sharing at 0.8 holds 4.0000; Erlang-C(8, 6.4) is .4576."""
+    """M/M/1 processor sharing at 0.8 holds 4.0000; an arrival at M/M/8 waits as Erlang-C(8, 6.4) = .4576 says."""
     assert in_flight(SpeedCurve((1.0,), (1.0,)), 0.8).mean == pytest.approx(4.0, abs=1e-6)
-    assert erlang_c(8, 6.4) == pytest.approx(0.4576, abs=5e-5)
+    eight = SpeedCurve(tuple(float(n) for n in range(1, 9)), tuple(float(n) for n in range(1, 9)))
+    assert 1 - in_flight(eight, 6.4).kept(8.0) == pytest.approx(0.4576, abs=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_balancing_in_its_order(load, replicas):
     ]
     means = [one.mean for one in found]
     assert means == sorted(means) or np.ptp(means) < 1e-6
-    assert all(one.shares.sum() == pytest.approx(1) and one.found.sum() == pytest.approx(1) for one in found)
+    assert all(one.shares.sum() == pytest.approx(1) and one.on_arrival.sum() == pytest.approx(1) for one in found)
 
 
 def test_more_than_the_replicas_complete():
@@ -106,7 +106,9 @@ def test_hours():
         with pytest.raises(InputError) as caught:
             parse_hours(text, "h")
         assert caught.value.where == where
-    for hours in ([1.0] * 23, [0.0] * 24, [-1.0] * 24):
+    with pytest.raises(InputError):
+        parse_hours("requests\n-1\n", "h")
+    for hours in ([1.0] * 23, [0.0] * 24):
         with pytest.raises(InputError):
             of_hours(hours)
 
@@ -158,7 +160,7 @@ def test_break_even_is_where_the_lines_cross():
 def test_stated_machines():
     """The article's machines: 0.35 x 720 = 252, 1.99 x 730 = 1,452.70, and four times that."""
     for gpus, price, hours, usd in ((1, 0.35, 720, 252.0), (1, 1.99, 730, 1452.70), (4, 1.99, 730, 5810.80)):
-        machine = Own("stated", gpus, price * gpus, "--given", requests_per_s=10.0)
+        machine = Own("stated", gpus, price * gpus, requests_per_s=10.0)
         demand = of_mean(0.001, batch=True)
         found = plan(demand, [machine], Fleet(spare_replicas=0, hours_per_month=hours))
         assert found.rows[0].usd_per_month == pytest.approx(usd)
@@ -193,11 +195,6 @@ def test_machines_that_never_pay_back():
     ("make", "where"),
     [
         (lambda: plan(of_mean(1.0), []), "candidates"),
-        (lambda: of_mean(0.0), "the mean rate"),
-        (lambda: of_mean(1.0, 0.5), "peak_factor"),
-        (lambda: of_mean(1.0, 30), "peak_factor"),
-        (lambda: Fleet(target_utilization=1.2), "target_utilization"),
-        (lambda: Extras(cache_hit_rate=2.0), "cache_hit_rate"),
         (lambda: plan(of_mean(1.0), [QWEN_API]), "qwen"),
     ],
 )
@@ -239,3 +236,29 @@ def test_certainty_of_two_machines_whose_names_begin_alike():
     assert rows["Qwen3-30B"].p_cheapest == pytest.approx(1.0)
     assert rows["Qwen3-30B, dear"].p_cheapest == pytest.approx(0.0)
     assert rows["Qwen3-30B"].usd_low <= rows["Qwen3-30B"].usd_per_month <= rows["Qwen3-30B"].usd_high
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "where"),
+    [
+        ("demand", {"requests_per_day": 0}, "demand.requests_per_day"),
+        ("demand", {"peak_factor": 30}, "demand.peak_factor"),
+        ("demand", {"users": 5}, "demand"),
+        ("demand", {"think_time_s": 1}, "demand"),
+        ("demand", {"input_tokens": 9}, "demand"),
+        ("fleet", {"target_utilization": 1.2}, "fleet.target_utilization"),
+        ("fleet", {"spare_replicas": -1}, "fleet.spare_replicas"),
+        ("extras", {"cache_hit_rate": 2.0}, "extras.cache_hit_rate"),
+        ("candidate", [{"run": "a", "api": "b"}], "candidate.0"),
+        ("candidate", [{"run": "a", "preset": "l4", "usd_per_hour": 1}], "candidate.0"),
+        ("candidate", [{"api_usd_per_1m": [2e-7, 4.0]}], "candidate.0.api_usd_per_1m.0"),
+        ("candidate", [{"api_usd_per_1m": [2.0]}], "candidate.0.api_usd_per_1m"),
+    ],
+)
+def test_a_question_that_does_not_hold_together(table, change, where):
+    """Every mistake is named with its place."""
+    tree = {"demand": {"requests_per_day": 9}}
+    tree[table] = tree.get(table, {}) | change if isinstance(change, dict) else change
+    with pytest.raises(SpecError) as caught:
+        parse_plan_tree(tree, "plan.toml")
+    assert caught.value.what.split("\n")[1].split(": ")[0].strip() == where

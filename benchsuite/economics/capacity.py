@@ -1,4 +1,4 @@
-"""How many requests are in flight at a rate, and how many replicas keep the SLO: birth-death chain of measured speeds.
+"""The demand of a month, how many of its requests are in flight at once, and how many replicas keep the SLO. Pure.
 
 The chain: requests arrive at random (Poisson); with n in flight a replica completes X(n) a second, as the closed-loop
 levels measured it. pi(n) ~ product of rate / X(i). X is interpolated in ln n between measured levels, per-user speed is
@@ -9,35 +9,109 @@ of a request only as far as the replica shares its speed among those in flight. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import brentq
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import spsolve
-from scipy.special import gammaincc, gammaln
+
+from benchsuite.economics.plan_file import Balancing
+from benchsuite.errors import InputError
+from benchsuite.strict_model import StrictModel, parse_csv
 
 Floats = NDArray[np.float64]
-Balancing = Literal["least-connections", "round-robin", "random"]
+HOURS_PER_MONTH = 730.0
+PEAK_FACTOR = 3.0
 KEPT = 0.95  # share of arrivals that must find at most the highest level that meets the SLO
+_PEAK_SHARE = 0.99  # the busiest 1 % of the hours of a history may be served late
 _MOST_STATES = 400_000
 _PHASES = 8  # of an Erlang arrival process: round robin over 8 replicas or more
 
 
-def erlang_c(slots: int, offered: float) -> float:
-    """Probability that an arrival waits: M/M/c, c = slots, a = offered = rate x service time. A check of the chain.
-
-    1.0 from offered >= slots on. B = P(X = c) / P(X <= c) with X ~ Poisson(a); C = B / (1 - (a/c)(1 - B)).
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """hours: (requests per second, share of the month), the shares adding up to 1. input_tokens, output_tokens: of a
+    request, None as measured. batch: nobody waits, so any hour can take work of another. words: what was given.
     """
-    if offered <= 0:
-        return 0.0
-    if offered >= slots:
-        return 1.0
-    exactly = math.exp(slots * math.log(offered) - offered - float(gammaln(slots + 1)))
-    blocked = exactly / float(gammaincc(slots + 1, offered))
-    return blocked / (1 - offered / slots * (1 - blocked))
+
+    hours: tuple[tuple[float, float], ...]
+    words: str
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    batch: bool = False
+
+    @property
+    def mean_per_s(self) -> float:
+        """Requests per second over the whole month."""
+        return math.fsum(rate * share for rate, share in self.hours)
+
+    @property
+    def peak_per_s(self) -> float:
+        """The rate that must be carried: the p99 hour's; of batch work the mean."""
+        if self.batch:
+            return self.mean_per_s
+        below = 0.0
+        for rate, share in sorted(self.hours):
+            below += share
+            if below >= _PEAK_SHARE - 1e-9:
+                return max(rate, self.mean_per_s)
+        return max(rate for rate, _ in self.hours)
+
+    def scaled(self, factor: float, words: str = "") -> Demand:
+        """`factor` times as many requests in every hour."""
+        return replace(
+            self, hours=tuple((rate * factor, share) for rate, share in self.hours), words=self.words + words
+        )
+
+    def requests_per_month(self, hours_per_month: float = HOURS_PER_MONTH) -> float:
+        """All requests of a month."""
+        return self.mean_per_s * hours_per_month * 3600
+
+
+def of_mean(mean_per_s: float, peak_factor: float = PEAK_FACTOR, *, batch: bool = False, words: str = "") -> Demand:
+    """A mean and its daily peak. The hours between are a day of one hump: rate(h) ~ exp(k cos(2 pi h / 24)), with k so
+    that the busiest hour is peak_factor (1 to 20) times the mean.
+    """
+    if batch or peak_factor == 1:
+        return Demand(
+            ((mean_per_s, 1.0),), words + (", batch: flat round the clock" if batch else ", flat"), batch=batch
+        )
+    angle = np.cos(2 * np.pi * np.arange(24) / 24)
+
+    def shape(k: float) -> Floats:
+        rates = np.exp(k * (angle - 1))
+        return np.asarray(rates / rates.mean())
+
+    k = brentq(lambda k: shape(k)[0] - peak_factor, 0.0, 1e3)
+    hours = tuple((float(mean_per_s * rate), 1 / 24) for rate in shape(k))
+    return Demand(hours, f"{words}, busiest hour of the day {peak_factor:g} times the mean")
+
+
+class _Hour(StrictModel):
+    requests: float = Field(ge=0)
+
+
+def parse_hours(text: str, where: str) -> list[float]:
+    """The `requests` column of a CSV table with a line an hour. Raises InputError naming every mistake."""
+    rows = parse_csv(text, _Hour, "the table of hours", where=where, expected="requests, a count an hour")
+    return [row.requests for row in rows.values()]
+
+
+def of_hours(requests_per_hour: Sequence[float], where: str = "hours") -> Demand:
+    """A history of hours; its peak is the p99 hour. An hour's mean hides the bursts within it. Raises InputError."""
+    n = len(requests_per_hour)
+    if n < 24:
+        raise InputError("too few hours for a peak", where=where, given=n, expected="at least 24, a whole day")
+    if not any(requests_per_hour):
+        raise InputError("no hour has a request", where=where, expected="some above 0")
+    demand = Demand(tuple((hour / 3600, 1 / n) for hour in requests_per_hour), "")
+    mean, peak = demand.mean_per_s * 3600, demand.peak_per_s * 3600
+    words = f"{n} hours, {mean:,.6g} requests an hour on average, the p99 hour {peak / mean:.3g} times that"
+    return replace(demand, words=words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +137,14 @@ class SpeedCurve:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Requests in flight on each of `replicas` alike. shares: of time; found: of arrivals, that meet n already there.
+    """Requests in flight on each of several replicas. n: (states,) in flight on one of them.
 
-    n: (states,) in flight on one replica. None where the rate is more than the replicas complete.
+    shares: of time; on_arrival: of arrivals, that meet n already there. per_s: completed by one.
     """
 
     n: Floats
     shares: Floats
-    found: Floats
+    on_arrival: Floats
     per_s: float
 
     @property
@@ -85,11 +159,11 @@ class InFlight:
 
     def kept(self, highest: float) -> float:
         """Share of the arrivals after which at most `highest` are in flight on their replica."""
-        return float(self.found[self.n + 1 <= highest + 1e-9].sum())
+        return float(self.on_arrival[self.n + 1 <= highest + 1e-9].sum())
 
     def average(self, figure: Callable[[Floats], Floats]) -> float:
         """A figure of n, averaged over what arrivals find once they are in."""
-        return float(figure(self.n + 1) @ self.found)
+        return float(figure(self.n + 1) @ self.on_arrival)
 
 
 def in_flight(
@@ -114,8 +188,8 @@ def in_flight(
     if balancing == "random" or replicas == 1:
         pi = _birth_death(share_per_s, done)
         return InFlight(counts, pi, pi, share_per_s)
-    pi, found = _erlang_arrivals(share_per_s, done, min(replicas, _PHASES))
-    return InFlight(counts, pi, found, share_per_s)
+    pi, on_arrival = _erlang_arrivals(share_per_s, done, min(replicas, _PHASES))
+    return InFlight(counts, pi, on_arrival, share_per_s)
 
 
 def _states(curve: SpeedCurve, share_per_s: float, replicas: int) -> int:
@@ -152,8 +226,8 @@ def _erlang_arrivals(rate_per_s: float, done_per_s: Floats, phases: int) -> tupl
     right = np.zeros(size)
     right[-1] = 1.0
     pi = np.asarray(spsolve(csc_array((values, (rows, columns)), shape=(size, size)), right)).reshape(n, phases)
-    found = pi[:, -1].clip(0) / pi[:, -1].clip(0).sum()
-    return pi.sum(axis=1), found
+    on_arrival = pi[:, -1].clip(0)
+    return pi.sum(axis=1), on_arrival / on_arrival.sum()
 
 
 def replicas_for(
