@@ -21,7 +21,7 @@ from benchsuite.report.charts import CHARACTER, CSS, Frame
 from benchsuite.report.compare_models import place_models, render_comparison
 from benchsuite.report.judge import Judgement, PriceOverride, judge_run, judge_table
 from benchsuite.report.page import render
-from benchsuite.report.sections_levels import Figure, picture, ttft_figure
+from benchsuite.report.sections_levels import Figure, metric_figure, picture
 from benchsuite.store.run_folder import Run, read_run
 
 ROOT = Path(__file__).parents[1]
@@ -36,8 +36,8 @@ def demo(run: Run) -> str:
     found = judge_run(run)
     server = run.manifest.server_probe.profile
     panels = [
-        picture(found.judged, found.decision, PANEL),
-        ttft_figure(found.judged, found.decision, found.slo, PANEL),
+        picture(found.judged, found.decision, found.slo, PANEL),
+        metric_figure("ttft_mean_s", found.judged, found.decision, found.slo, PANEL),
     ]
     return draw(panels, PANEL, f"{found.model} on {server}, SLO {found.slo}, run {found.run_id}")
 
@@ -81,13 +81,13 @@ def pictures() -> dict[str, str]:
     models, placed, price = paper()
     source = f"arXiv 2510.26136, {{}}; {models[0].slo}; {price}"
     models = compare_models.named(models)
-    ttft, cost = compare_models.ttft_curves(models, NAMED), compare_models.cost_curves(models, NAMED)
+    ttft, cost = (compare_models.curves(models, column, NAMED) for column in ("ttft_mean_s", "cost_usd"))
     return {
         "demo.svg": demo(read_run(ROOT / "results" / "examples" / "demo")),
         "frontier.svg": draw(
             [compare_models.frontier_figure(placed)], compare_models.FRONTIER, source.format("its figure 1")
         ),
-        "paper_curves.svg": draw([ttft, cost], NAMED, source.format("Table 4") + "; hollow: misses the SLO"),
+        "paper_curves.svg": draw([ttft, cost], NAMED, source.format("Table 4") + "; hollow: violates the SLO"),
     }
 
 

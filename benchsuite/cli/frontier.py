@@ -72,10 +72,12 @@ def command(
 
 def _write_picture(path: Path, placed: list[ParetoPoint]) -> None:
     from benchsuite.errors import InputError
+    from benchsuite.report.charts import standalone
     from benchsuite.report.charts_special import frontier_chart
 
+    chart = standalone(frontier_chart(placed, title="Cost at each model's optimum against its score"))
     try:
-        path.write_text(frontier_chart(placed, title="Cost at each model's optimum against its score"), "utf-8")
+        path.write_text(chart, "utf-8")
     except OSError as error:
         raise InputError("the picture cannot be written", where="--svg", given=error) from None
 
@@ -104,7 +106,7 @@ def _print(placed: list[ParetoPoint], judgements: list[Judgement], price: str, d
     styles = ["bold green" if one.on_frontier else "" if one.on_frontier is False else "dim" for one in placed]
     title = "Cost at each model's optimum against its score"
     console.print(
-        table(console, heads, rows, left=("model", "on\nfrontier", "dominated by"), styles=styles, title=title)
+        table(console, heads, rows, left=("model", "on frontier", "dominated by"), styles=styles, title=title)
     )
     for reason in dict.fromkeys(one.p_reason for one in placed if one.p_reason):
         say(console, f"no P: {reason}", indent=2)

@@ -1,9 +1,13 @@
-"""Charts as SVG text: lines over the concurrency, curves on two log axes, distributions. Pure."""
+"""Charts as SVG text. Pure.
+
+One base for all (axes, marks, legend, limit lines, labels that avoid what is drawn, tooltips), then lines over the
+level and distributions; charts_special has the others.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
@@ -11,6 +15,7 @@ from itertools import pairwise
 from benchsuite.report.format import number
 
 CHARACTER = 6.8  # mean width at 12 px
+CONCURRENCY = "concurrency (virtual users)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ CSS = f"""
 """.strip()
 
 
-def svg(title: str, description: str, body: Sequence[str], frame: Frame = SMALL) -> str:
+def svg(title: str, description: str, body: Iterable[str], frame: Frame = SMALL) -> str:
     """An SVG element of the frame's size with a title and a description for those who cannot see it."""
     return (
         f'<svg class="bs" xmlns="http://www.w3.org/2000/svg" role="img" width="{frame.width:g}" '
@@ -99,15 +104,15 @@ def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
 
 
-def rect(left: float, top: float, right: float, bottom: float, attributes: str, words: str = "") -> str:
-    """A rectangle between two corners, with what it says when it is pointed at; `words` are escaped."""
+def rect(left: float, top: float, right: float, bottom: float, attributes: str, tooltip: str = "") -> str:
+    """A rectangle between two corners; `tooltip` is escaped."""
     size = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.2f}"'
-    return f"<rect {size} {attributes}>{f'<title>{escape(words)}</title>' if words else ''}</rect>"
+    return f"<rect {size} {attributes}>{f'<title>{escape(tooltip)}</title>' if tooltip else ''}</rect>"
 
 
-def hit(x: float, y: float, words: str, radius: float = 11) -> str:
-    """A place that tells its value when it is pointed at; `words` are escaped."""
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.3g}" class="hit"><title>{escape(words)}</title></circle>'
+def hit(x: float, y: float, tooltip: str, radius: float = 11) -> str:
+    """A place that shows its value when it is pointed at; `tooltip` is escaped."""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.3g}" class="hit"><title>{escape(tooltip)}</title></circle>'
 
 
 def colour(i: int) -> str:
@@ -116,7 +121,7 @@ def colour(i: int) -> str:
 
 
 def marker(x: float, y: float, i: int, *, hollow: bool = False) -> str:
-    """The i-th series' mark: circle, square, triangle, diamond, so that colour is not all that tells them apart."""
+    """The i-th series' mark: circle, square, triangle, diamond, so that colour is not all that distinguishes them."""
     paint = f'fill="{colour(i)}"'
     if hollow:
         paint = f'fill="var(--ground)" stroke="{colour(i)}" stroke-width="1.6"'
@@ -136,6 +141,8 @@ def dash(x: float, y: float, i: int) -> str:
 
 
 Mark = Callable[[float, float, int], str]  # of the i-th series, around (x, y)
+Show = Callable[[float], str]
+Box = tuple[float, float, float, float]  # left, right, top, bottom
 
 
 def legend(names: Sequence[str], mark: Mark, frame: Frame, y: float = 10, left: float = 0) -> list[str]:
@@ -149,6 +156,24 @@ def legend(names: Sequence[str], mark: Mark, frame: Frame, y: float = 10, left: 
         parts += [mark(at - 10, y, i), text(at, y + 4, name)]
         at += width + 31
     return parts
+
+
+def label(words: str, places: Iterable[tuple[float, float, str]], taken: list[Box], frame: Frame, kind: str) -> str:
+    """A text at the first of `places` (x, baseline, anchor) where it meets the fewest boxes of `taken`; joins them."""
+    width = len(words) * CHARACTER
+
+    def box(place: tuple[float, float, str]) -> Box:
+        left = place[0] - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[place[2]]
+        return left, left + width, place[1] - 11, place[1] + 1
+
+    def crowding(place: tuple[float, float, str]) -> int:
+        left, right, top, bottom = box(place)
+        inside = frame.left <= left and right <= frame.width - 2 and frame.top - 12 <= top and bottom <= frame.bottom
+        return 1000 * (not inside) + sum(left < b[1] and b[0] < right and top < b[3] and b[2] < bottom for b in taken)
+
+    x, y, anchor = best = min(places, key=crowding)
+    taken.append(box(best))
+    return text(x, y, words, kind, anchor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,24 +195,21 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
 
-Show = Callable[[float], str]
-
-
-def y_axis(ticks: Sequence[float], y: Scale, label: str, frame: Frame, show: Show | None = None) -> list[str]:
+def y_axis(ticks: Sequence[float], y: Scale, label: str, frame: Frame, label_y: float = 14) -> list[str]:
     """The upright axis: a grid line per tick, its number where there is room, the label above the plot."""
     lines = "".join(f"M{frame.left:.1f} {y.at(tick):.1f}H{frame.right:g}" for tick in ticks)
-    parts = [text(4, 14, label, "y"), f'<path d="{lines}" class="grid"/>']
+    parts = [text(4, label_y, label, "y"), f'<path d="{lines}" class="grid"/>']
     last = math.inf
-    for tick, words in zip(ticks, _tick_texts(ticks, y, show), strict=True):
+    for tick, words in zip(ticks, _tick_texts(ticks, y), strict=True):
         if last - y.at(tick) >= 15:
             parts.append(text(frame.left - 6, y.at(tick) + 4, words, anchor="end"))
             last = y.at(tick)
     return parts
 
 
-def _tick_texts(ticks: Sequence[float], y: Scale, show: Show | None = None) -> list[str]:
+def _tick_texts(ticks: Sequence[float], y: Scale) -> list[str]:
     step = min((b - a for a, b in pairwise(ticks)), default=1.0)
-    return [show(tick) if show else f"{tick:,.10g}" if y.log else tick_text(tick, step) for tick in ticks]
+    return [f"{tick:,.10g}" if y.log else tick_text(tick, step) for tick in ticks]
 
 
 def fitted(frame: Frame, ticks: Sequence[float], y: Scale) -> Frame:
@@ -223,10 +245,7 @@ def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[
         half = gap * (size - 1) / 2
         groups.append((max(min(middle, high - half), low + half), size))
     moved = [middle + gap * (k - (size - 1) / 2) for middle, size in groups for k in range(size)]
-    found = [0.0] * len(places)
-    for i, place in zip(order, moved, strict=True):
-        found[i] = place
-    return found
+    return [place for _, place in sorted(zip(order, moved, strict=True))]
 
 
 def nice_ticks(low: float, high: float, n: int = 5) -> list[float]:
@@ -318,7 +337,8 @@ def level_chart(
     *,
     title: str,
     y_label: str,
-    x_label: str = "concurrency (virtual users)",
+    x_label: str = CONCURRENCY,
+    show_x: Show = "{:g}".format,
     limits: Sequence[Limit] = (),
     infeasible: Sequence[float] = (),
     optimum: float | None = None,
@@ -327,7 +347,7 @@ def level_chart(
     named: bool = False,
     frame: Frame = SMALL,
 ) -> str:
-    """Lines with points over the concurrency level; from zero up, or on a log axis where values differ 30-fold.
+    """Lines with points over the level; from zero up, or on a log axis where values differ 30-fold.
 
     infeasible: levels to shade. optimum: the level to mark with the word `mark`, and a ring on the first series. zone:
     levels from and to that are shaded as good. named: names at the lines' right ends, in the frame's right margin,
@@ -347,29 +367,52 @@ def level_chart(
         law = f'<path d="M{at_x - 8:.1f} {at_y:.1f}h16" class="law" stroke="{colour(i)}"/>'
         return law if series[i].dashed else marker(at_x, at_y, i)
 
-    names = [one.name for one in series] if len(series) > 1 and not named else []
+    lines = [[(x.at(p.x), y.at(value)) for p, value in one.known] for one in series]
+    # boxes around eight places of each piece of a line, which the limits' names avoid
+    taken = [
+        (at_x - 6, at_x + 6, at_y - 5, at_y + 5)
+        for line in lines
+        for (x1, y1), (x2, y2) in pairwise([*line[:1], *line])
+        for k in range(1, 9)
+        for at_x, at_y in [(x1 + (x2 - x1) * k / 8, y1 + (y2 - y1) * k / 8)]
+    ]
     body = [
         *_bands(levels, x, infeasible, zone, frame),
         *y_axis(ticks, y, y_label, frame),
-        *x_axis([(level, f"{level:g}") for level in levels], x, x_label, frame),
-        *legend(names, mark_of, frame, left=len(y_label) * CHARACTER * 1.1 + 8),
-        *_optimum(optimum, mark, levels, x, y, series[0], frame),
-        *(
-            f"<g>{stroke(frame.left, y.at(one.y), frame.right, y.at(one.y), 'limit')}"
-            f"<title>{escape(one.label)}</title></g>"
-            for one in near
-        ),
-        *(part for i, one in enumerate(series) for part in _line(one, i, x, y)),
-        *_limit_labels(near, series, x, y, frame),
-        *_far_limits([limit for limit in limits if limit not in near], series[0], frame),
-        *(_end_names(series, x, y, frame) if named else []),
+        *x_axis([(level, show_x(level)) for level in levels], x, x_label, frame),
     ]
-    said = (
-        f"{one.name}: " + ", ".join(f"{number(value)} at {p.x:g}" for p, value in one.known)
+    if len(series) > 1 and not named:
+        body += legend([one.name for one in series], mark_of, frame, left=len(y_label) * CHARACTER * 1.1 + 8)
+    if optimum in levels:
+        words, here = f"{mark} {optimum:g}", x.at(optimum)
+        half = len(words) * CHARACTER * 1.08 / 2
+        body.append(stroke(here, frame.top - 18, here, frame.bottom, "best"))
+        body.append(
+            text(min(max(here, 4 + half), frame.width - 4 - half), frame.top - 22, words, "best-text", "middle")
+        )
+        body += [ring(here, y.at(value)) for p, value in series[0].known if p.x == optimum]
+    for limit in near:
+        line = stroke(frame.left, y.at(limit.y), frame.right, y.at(limit.y), "limit")
+        body.append(f"<g>{line}<title>{escape(limit.label)}</title></g>")
+    body += [part for i, one in enumerate(series) for part in _line(one, i, x, y, show_x)]
+    for limit in near:
+        at = y.at(limit.y)
+        ends_of_line = ((frame.right - 4, "end"), (frame.left + 4, "start"))
+        places = [(at_x, at + down, anchor) for at_x, anchor in ends_of_line for down in (-5, 15)]
+        body.append(label(limit.label, places, taken, frame, "limit-text halo"))
+    # a limit far above is named in the upper corner from which the first line goes down
+    rises = lines[0] and lines[0][-1][1] < lines[0][0][1]
+    for i, limit in enumerate(limit for limit in limits if limit not in near):
+        at_x, anchor = (frame.left + 4, "start") if rises else (frame.right - 4, "end")
+        body.append(text(at_x, frame.top + 14 + 16 * i, f"{limit.label}: far above", "limit-text halo", anchor))
+    if named:
+        body += _end_names(series, x, y, frame)
+    values = (
+        f"{one.name}: " + ", ".join(f"{number(value)} at {show_x(p.x)}" for p, value in one.known)
         for one in series
         if not one.dashed
     )
-    return svg(title, f"{y_label}. {'; '.join(said)}", body, frame)
+    return svg(title, f"{y_label}. {'; '.join(values)}", body, frame)
 
 
 def _value_scale(
@@ -396,7 +439,7 @@ def _bands(
     zone: tuple[float, float] | None,
     frame: Frame,
 ) -> list[str]:
-    """Shades from half way to the neighbouring levels: of those that miss the SLO, and of the zone of best cost."""
+    """Shades from half way to the neighbouring levels: those that violate the SLO, and the zone of lowest cost."""
 
     def band(low: float, high: float) -> tuple[float, float]:
         i, j = levels.index(low), levels.index(high)
@@ -409,69 +452,22 @@ def _bands(
         areas[-1 if joined else len(areas) :] = [(areas[-1][0] if joined else left, right)]
     parts = [rect(left, frame.top - 16, right, frame.bottom, 'class="bad"') for left, right in areas]
     widest = max(areas, key=lambda area: area[1] - area[0], default=(0.0, 0.0))
-    fits = (words for words in ("misses the SLO", "misses") if len(words) * CHARACTER < widest[1] - widest[0] - 4)
+    fits = (words for words in ("violates the SLO", "violates") if len(words) * CHARACTER < widest[1] - widest[0] - 4)
     if words := next(fits, ""):
         parts.append(text(sum(widest) / 2, frame.top - 4, words, anchor="middle"))
     if zone is not None and zone[0] in levels and zone[1] in levels:
         left, right = band(*zone)
-        parts.append(rect(left, frame.top, right, frame.bottom, 'class="zone"', "zone of best cost"))
+        parts.append(rect(left, frame.top, right, frame.bottom, 'class="zone"', "zone of lowest cost"))
     return parts
 
 
-def _optimum(
-    level: float | None, word: str, levels: Sequence[float], x: Scale, y: Scale, first: Series, frame: Frame
-) -> list[str]:
-    if level is None or level not in levels:
-        return []
-    label, here = f"{word} {level:g}", x.at(level)
-    half = len(label) * CHARACTER * 1.08 / 2
-    parts = [
-        stroke(here, frame.top - 18, here, frame.bottom, "best"),
-        text(min(max(here, 4 + half), frame.width - 4 - half), frame.top - 22, label, "best-text", "middle"),
-    ]
-    values = [value for p, value in first.known if p.x == level]
-    return parts + [f'<circle cx="{here:.1f}" cy="{y.at(value):.1f}" r="8.5" class="ring"/>' for value in values]
+def ring(x: float, y: float) -> str:
+    """Around the point that was chosen."""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8.5" class="ring"/>'
 
 
-def _limit_labels(limits: Sequence[Limit], series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> list[str]:
-    """Each limit's name on its line, at the end and on the side where it is farthest from the data."""
-    lines = [[(x.at(p.x), y.at(value)) for p, value in one.known] for one in series]
-
-    def clearance(left: float, right: float, middle: float) -> float:
-        """Pixels between the height `middle` and the nearest line from left to right."""
-        steps = ((a, b, k / 8) for drawn in lines for a, b in pairwise(drawn) for k in range(9))
-        places = ((x1 + (x2 - x1) * share, y1 + (y2 - y1) * share) for (x1, y1), (x2, y2), share in steps)
-        return min((abs(height - middle) for at, height in places if left <= at <= right), default=1e9)
-
-    parts = []
-    for limit in limits:
-        width, at = len(limit.label) * CHARACTER, y.at(limit.y)
-        places = [
-            (min(clearance(left - 6, left + width + 6, middle), 16.0), left, anchor, middle)
-            for left, anchor in ((frame.right - 4 - width, "end"), (frame.left + 4, "start"))
-            for middle in (at - 9, at + 11)
-            if frame.top - 2 <= middle <= frame.bottom - 6
-        ]
-        if places:
-            _, left, anchor, middle = max(places, key=lambda place: place[0])
-            at_x = left if anchor == "start" else left + width
-            parts.append(text(at_x, middle + 4, limit.label, "limit-text halo", anchor))
-    return parts
-
-
-def _far_limits(limits: Sequence[Limit], first: Series, frame: Frame) -> list[str]:
-    """Named in the upper corner from which the first line goes down."""
-    values = [value for _, value in first.known]
-    rises = bool(values) and values[-1] > values[0]
-    x, anchor = (frame.left + 4, "start") if rises else (frame.right - 4, "end")
-    return [
-        text(x, frame.top + 14 + 16 * i, f"{limit.label}: far above", "limit-text halo", anchor)
-        for i, limit in enumerate(limits)
-    ]
-
-
-def _line(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
-    """The line, its intervals, and its points, which tell their values."""
+def _line(one: Series, index: int, x: Scale, y: Scale, show_x: Show) -> list[str]:
+    """The line, its intervals, and its points with their tooltips."""
     shade = colour(index)
     path = " ".join(f"{x.at(p.x):.1f},{y.at(value):.1f}" for p, value in one.known)
     parts = [f'<polyline points="{path}" class="{"law" if one.dashed else "line"}" stroke="{shade}"/>']
@@ -487,9 +483,8 @@ def _line(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
             bars += f"M{at} {y.at(low):.1f}m-4 0h8" if low == p.low else ""
             ends = f" [{number(p.low)}, {number(p.high)}]"
         marks.append(marker(x.at(p.x), height, index, hollow=p.misses))
-        if p.chosen:
-            marks.append(f'<circle cx="{at}" cy="{height:.1f}" r="8" class="ring"/>')
-        marks.append(hit(x.at(p.x), height, f"{one.name} at {p.x:g}: {number(value)}{ends}"))
+        marks += [ring(x.at(p.x), height)] if p.chosen else []
+        marks.append(hit(x.at(p.x), height, f"{one.name} at {show_x(p.x)}: {number(value)}{ends}"))
     return [*parts, *([f'<path d="{bars}" class="bar" stroke="{shade}"/>'] if bars else []), *marks]
 
 
@@ -505,40 +500,9 @@ def _end_names(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> li
     return parts
 
 
-def staircase_chart(
-    name: str,
-    points: Sequence[tuple[float, float]],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    show_x: Show,
-    show_y: Show = number,
-    every: int = 1,
-    frame: Frame = SMALL,
-) -> str:
-    """Steps through (x, y), both above 0, x ascending, on two log axes. every: so many points tell their value."""
-    if not points:
-        return empty(title, frame)
-    xs, ys = ([p[k] for p in points] for k in (0, 1))
-    ticks = log_ticks(min(ys), max(ys) * (1 + 1e-6))
-    x = Scale(min(xs), max(xs), frame.left, frame.right, log=True)
-    y = Scale(ticks[0], ticks[-1], frame.bottom, frame.top, log=True)
-    inside = [tick for tick in log_ticks(min(xs), max(xs) * (1 + 1e-6)) if x.low * 0.999 <= tick <= x.high * 1.001]
-    path = f"M{x.at(xs[0]):.1f} {y.at(ys[0]):.1f}" + "".join(f"H{x.at(a):.1f}V{y.at(b):.1f}" for a, b in points[1:])
-    body = [
-        *y_axis(ticks, y, y_label, frame, show_y),
-        *x_axis([(tick, show_x(tick)) for tick in inside], x, x_label, frame),
-        f'<path d="{path}" class="line" stroke="{colour(0)}"/>',
-        *(hit(x.at(a), y.at(b), f"{name} at {show_x(a)}: {show_y(b)}", 7) for a, b in points[::every]),
-        *legend([name], dash, frame, 30),
-    ]
-    return svg(title, f"{y_label} over {x_label}", body, frame)
-
-
 _ALL_POINTS = (1200, 640)  # of all curves together, where they are few and many: the page stays small
 _CURVE_POINTS = (20, 200)  # of one curve, at least and at most
-_TOLD = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # shares whose value can be pointed at
+_TOOLTIPS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # shares with a tooltip
 _FEW = (0.5, 0.95)  # where the curves are many
 _MOST_NAMES = 8
 
@@ -571,20 +535,21 @@ def ecdf_chart(
         *y_axis([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], y, "share of requests", frame),
         *x_axis([(tick, f"{tick:,g}") for tick in ticks], x, x_label, frame, grid=True),
     ]
+    taken: list[Box] = []
     for limit in (one for one in limits if x.low < one.y < x.high):
         at = x.at(limit.y)
-        shift, anchor = (5, "start") if at - frame.left < len(limit.label) * CHARACTER else (-5, "end")
+        places = [(at - 5, frame.top + 12, "end"), (at + 5, frame.top + 12, "start")]
         body.append(stroke(at, frame.top, at, frame.bottom, "limit"))
-        body.append(text(at + shift, frame.top + 12, limit.label, "limit-text halo", anchor))
+        body.append(label(limit.label, places, taken, frame, "limit-text halo"))
     for i, (name, values) in enumerate(curves):
         shade = f"var(--r{round(5 * i / (len(curves) - 1)) if len(curves) > 1 else 3})"  # from light to dark
         body.append(_curve(name, values, shade, most, x, y))
     for name, values in curves:
-        n = len(values)  # a percentile tells its value as far as ten observations lie beyond it
-        shares = [s for s in (_TOLD if len(curves) <= _MOST_NAMES else _FEW) if min(s, 1 - s) * n >= 10]
+        n = len(values)  # a percentile has a tooltip as far as ten observations lie beyond it
+        shares = [s for s in (_TOOLTIPS if len(curves) <= _MOST_NAMES else _FEW) if min(s, 1 - s) * n >= 10]
         for share in shares or [0.5]:
             value = quantile(values, share)
-            body.append(hit(x.at(value), y.at(share), f"{name} users: p{round(share * 100)} {number(value)} {unit}", 6))
+            body.append(hit(x.at(value), y.at(share), f"at {name}: p{round(share * 100)} {number(value)} {unit}", 6))
     for rank, (name, values) in enumerate(curves[i] for i in named):
         # each at a height of its own, so that neighbours do not meet
         share = 0.88 - 0.76 * rank / (len(named) - 1) if len(named) > 1 else 0.5
@@ -620,5 +585,5 @@ def _curve(name: str, values: Sequence[float], shade: str, most: int, x: Scale, 
         path += f"h{(to_x - at_x) / 10:g}" if to_x != at_x else ""
         path += f"v{(to_y - at_y) / 10:g}" if to_y != at_y else ""
         at_x, at_y = to_x, to_y
-    words = escape(f"{name} users: median {number(quantile(values, 0.5))}, n {n:,}")
+    words = escape(f"at {name}: median {number(quantile(values, 0.5))}, n {n:,}")
     return f'<path d="{path}" class="curve" stroke="{shade}"><title>{words}</title></path>'

@@ -1,4 +1,4 @@
-"""The frontier as a picture (the paper's figure 1): cost against score, bubbles as large as the models. Pure."""
+"""Charts of one purpose: a point over time, stacked bars, a tornado, the Pareto frontier. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report.charts import (
     CHARACTER,
+    CONCURRENCY,
     SMALL,
+    Box,
     Frame,
     Scale,
     Show,
@@ -19,18 +21,17 @@ from benchsuite.report.charts import (
     empty,
     fitted,
     hit,
+    label,
     legend,
     log_ticks,
     nice_ticks,
     rect,
-    standalone,
     stroke,
     svg,
     text,
-    tick_text,
     x_axis,
     y_axis,
-)
+)  # fmt: skip
 from benchsuite.report.format import number, usd
 
 PANEL, GAP, HEAD, FOOT = 78.0, 36.0, 30.0, 44.0
@@ -80,18 +81,15 @@ def timeline_chart(
     ticks = [tick for tick in nice_ticks(start_s, end_s, 10 if width > 600 else 5) if start_s <= tick <= end_s]
     body += x_axis([(tick, f"{tick:g}") for tick in ticks], x, "seconds since the first request of the run", frame)
     body += _columns(panels, x, frame)
-    said = "; ".join(f"{p.label}: {', '.join(t.name for t in p.traces)}" for p in panels)
-    return svg(title, f"{len(panels)} panels over {number(end_s - start_s)} s: {said}", body, frame)
+    names = "; ".join(f"{p.label}: {', '.join(t.name for t in p.traces)}" for p in panels)
+    return svg(title, f"{len(panels)} panels over {number(end_s - start_s)} s: {names}", body, frame)
 
 
 def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
     known = [v for trace in panel.traces for v in trace.values if v is not None]
     ticks = nice_ticks(0.0, max([panel.top, *known]) or 1.0, 2)
     y = Scale(0.0, ticks[-1], top + PANEL, top)
-    parts = [text(4, top - 12, panel.label, "y")]
-    for tick in ticks:
-        parts.append(stroke(frame.left, y.at(tick), frame.right, y.at(tick), "grid"))
-        parts.append(text(frame.left - 6, y.at(tick) + 4, tick_text(tick, ticks[1] - ticks[0]), anchor="end"))
+    parts = y_axis(ticks, y, panel.label, frame, top - 12)
     parts.append(stroke(frame.left, top + PANEL, frame.right, top + PANEL, "axis"))
     for i, trace in reversed(list(enumerate(panel.traces))):
         parts.append(f'<path d="{_path(trace, x, y)}" class="curve" stroke="{colour(i)}"/>')
@@ -117,7 +115,7 @@ def _path(trace: Trace, x: Scale, y: Scale) -> str:
 
 
 def _columns(panels: Sequence[Panel], x: Scale, frame: Frame) -> list[str]:
-    """Upright strips that tell every quantity at their time: the hover values of all panels at once."""
+    """Upright strips whose tooltips have the values of all panels at their time."""
     n = 48 if frame.width > 600 else 24
     step = (x.high - x.low) / n
     traces = [trace for panel in panels for trace in panel.traces]
@@ -156,11 +154,12 @@ def stack_chart(
     ticks = nice_ticks(0.0, max(tops))
     y = Scale(0.0, ticks[-1], frame.bottom, frame.top)
     frame = fitted(frame, ticks, y)
-    slot = (frame.right - frame.left) / len(levels)
-    half = min(slot * 0.62, 44) / 2
+    x = Scale(0.0, len(levels), frame.left, frame.right)
+    half = min((x.at(1) - x.at(0)) * 0.62, 44) / 2
     body = y_axis(ticks, y, y_label, frame)
+    body += x_axis([(i + 0.5, str(level)) for i, level in enumerate(levels)], x, CONCURRENCY, frame)
     for i, level in enumerate(levels):
-        middle, height = frame.left + (i + 0.5) * slot, 0.0
+        middle, height = x.at(i + 0.5), 0.0
         for k, (name, values) in enumerate(parts):
             value = values[i]
             if value is None or value <= 0:
@@ -169,17 +168,11 @@ def stack_chart(
             body.append(rect(*place, f'fill="{colour(k)}"'))
             body.append(rect(*place, 'class="hit"', f"{name} at {level}: {number(value)}"))
             height += value
-        if len(levels) <= 12 or i % 2 == 0:
-            body.append(text(middle, frame.bottom + 18, f"{level}", anchor="middle"))
 
     def square(at_x: float, at_y: float, k: int) -> str:
         return rect(at_x - 5, at_y - 5, at_x + 5, at_y + 5, f'fill="{colour(k)}"')
 
-    body += [
-        stroke(frame.left, frame.bottom, frame.right, frame.bottom, "axis"),
-        text(frame.middle, frame.height - 7, "concurrency (virtual users)", anchor="middle"),
-        *legend([name for name, _ in parts], square, frame, 30),
-    ]
+    body += legend([name for name, _ in parts], square, frame, 30)
     words = "; ".join(
         f"{name}: {', '.join(f'{number(v)} at {n}' for n, v in zip(levels, values, strict=True) if v is not None)}"
         for name, values in parts
@@ -214,17 +207,17 @@ def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str,
         return empty(title, frame)
     values = [base, *(cost for bar in bars for cost, _ in bar.ends)]
     x = Scale(min(values), max(values), frame.left, frame.right)
-    ticks = [tick for tick in nice_ticks(x.low, x.high, 4) if x.low <= tick <= x.high]
+    ticks = [tick for tick in nice_ticks(x.low, x.high, 6) if x.low <= tick <= x.high]
     body = x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
     body += [
         stroke(x.at(base), frame.top - 8, x.at(base), frame.bottom, "best"),
-        text(min(max(x.at(base), 40), width - 40), frame.top - 14, f"now {show(base)}", "best-text", "middle"),
+        text(min(max(x.at(base), 40), width - 40), frame.top - 14, f"base {show(base)}", "best-text", "middle"),
     ]
-    said = []
+    tooltips = []
     for k, bar in enumerate(bars):
         top = frame.top + k * _ROW
         (least, least_name), (most, most_name) = bar.ends
-        said.append(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
+        tooltips.append(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
         body.append(text(8, top + 12, bar.name, "ink halo"))
         for start, end, i in ((least, min(base, most), 2), (max(base, least), most, 1)):
             if end > start:
@@ -234,8 +227,10 @@ def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str,
             body.append(text(x.at(least) - 4, top + 29, least_name, "halo", "end"))
         if most > base:
             body.append(text(x.at(most) + 4, top + 29, most_name, "halo"))
-        body.append(rect(x.at(least), top + 18, max(x.at(most), x.at(least) + 4), top + 32, 'class="hit"', said[-1]))
-    return svg(title, "; ".join(said), body, frame)
+        body.append(
+            rect(x.at(least), top + 18, max(x.at(most), x.at(least) + 4), top + 32, 'class="hit"', tooltips[-1])
+        )
+    return svg(title, "; ".join(tooltips), body, frame)
 
 
 _RADIUS = 15.0  # of the largest model
@@ -244,35 +239,43 @@ FRAME = Frame(560, 380, 50, 18, 34, 46)
 BUBBLES_NARROW = Frame(380, 380, 46, 12, 34, 46)
 
 
-def frontier_chart(placed: Sequence[ParetoPoint], *, title: str) -> str:
-    """The same picture as a file of its own, with its style inside it."""
-    return standalone(frontier_picture(placed, title=title))
-
-
-def frontier_picture(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = FRAME) -> str:
-    """An SVG: cost per run on a log axis, score upright, area by params_b, a line through the frontier.
+def frontier_chart(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = FRAME) -> str:
+    """Cost per run on a log axis, score upright, area by params_b, a line through the frontier.
 
     Models without a place, or at no cost, are not drawn. A model is on the line if nobody dominates it and, where its
     probability is known, it is on the frontier in half of the draws. Intervals are hairlines.
     """
-    drawn = [(one, one.cost_usd, one.score) for one in placed if one.on_frontier is not None]
-    here = [(one, cost, score) for one, cost, score in drawn if cost and score is not None]
-    if not here:
+    known = [(one, one.cost_usd, one.score) for one in placed if one.on_frontier is not None]
+    drawn = [(one, cost, score) for one, cost, score in known if cost and score is not None]
+    if not drawn:
         return empty(title, frame, "no model has a place")
-    costs, scores = [cost for _, cost, _ in here], [score for _, _, score in here]
-    x_ticks = log_ticks(min(costs), max(costs) * (1 + 1e-6))
-    y_ticks = nice_ticks(min(scores), max(scores))
+    costs, scores = [cost for _, cost, _ in drawn], [score for _, _, score in drawn]
+    x_ticks, y_ticks = log_ticks(min(costs), max(costs) * (1 + 1e-6)), nice_ticks(min(scores), max(scores))
     x = Scale(min(x_ticks[0], min(costs)), max(x_ticks[-1], max(costs)), frame.left + 20, frame.right - 20, log=True)
     y = Scale(y_ticks[0], y_ticks[-1], frame.bottom - 16, frame.top + 4)
-    largest = max((one.params_b or 0.0 for one, _, _ in here), default=0.0)
-    bubbles = [
-        (one, x.at(cost), y.at(score), _RADIUS * math.sqrt(one.params_b / largest) if one.params_b else _SMALL)
-        for one, cost, score in here
-    ]
-    line = " ".join(f"{x.at(cost):.1f},{y.at(score):.1f}" for cost, score in sorted(
-        (cost, score) for one, cost, score in here if is_drawn_on_frontier(one)
-    ))  # fmt: skip
+    largest = max((one.params_b or 0.0 for one, _, _ in drawn), default=0.0)
+    best = sorted((cost, score) for one, cost, score in drawn if is_drawn_on_frontier(one))
+    line = " ".join(f"{x.at(cost):.1f},{y.at(score):.1f}" for cost, score in best)
     fills = ("var(--best)", "var(--bad)")
+    hairlines, bubbles, names = [], [], []
+    taken: list[Box] = []
+    for one, cost, score in drawn:
+        at_x, at_y = x.at(cost), y.at(score)
+        if one.cost_low_usd and one.cost_high_usd:
+            left, right = x.at(max(one.cost_low_usd, x.low)), x.at(min(one.cost_high_usd, x.high))
+            hairlines.append(stroke(left, at_y, right, at_y, "axis"))
+        if one.score_low is not None and one.score_high is not None:
+            low, high = y.at(max(one.score_low, y.low)), y.at(min(one.score_high, y.high))
+            hairlines.append(stroke(at_x, low, at_x, high, "axis"))
+        size = "" if one.params_b is None else f", {one.params_b:g}B"
+        chance = "" if one.p_on_frontier is None else f", P(on frontier) {one.p_on_frontier:.2f}"
+        tooltip = f"{one.model}{size}: {usd(cost)}, score {number(score)}{chance}"
+        radius = _RADIUS * math.sqrt(one.params_b / largest) if one.params_b else _SMALL
+        paint = f'r="{radius:.1f}" fill="{fills[not is_drawn_on_frontier(one)]}" fill-opacity=".55"'
+        bubbles.append(f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" {paint}/>{hit(at_x, at_y, tooltip, max(radius, 10))}')
+        taken.append((at_x - radius, at_x + radius, at_y - radius, at_y + radius))
+        kind = "halo ink" if is_drawn_on_frontier(one) else "halo"
+        names.append((one.model, at_x, at_y + 4, radius, kind))
 
     def disc(at_x: float, at_y: float, i: int) -> str:
         return f'<circle fill="{fills[i]}" fill-opacity=".6" cx="{at_x:.1f}" cy="{at_y:.1f}" r="5"/>'
@@ -281,57 +284,24 @@ def frontier_picture(placed: Sequence[ParetoPoint], *, title: str, frame: Frame 
         *y_axis(y_ticks, y, "score", frame),
         *x_axis([(t, f"${t:,g}") for t in x_ticks], x, "cost of one run of the set (US dollars)", frame, grid=True),
         f'<polyline points="{line}" class="line" stroke="{fills[0]}"/>',
-        *(part for one, at_x, at_y, _ in bubbles for part in _hairlines(one, at_x, at_y, x, y)),
+        *hairlines,
+        *bubbles,
     ]
-    for one, at_x, at_y, radius in bubbles:
-        size = "" if one.params_b is None else f", {one.params_b:g}B"
-        sure = "" if one.p_on_frontier is None else f", P(on frontier) {one.p_on_frontier:.2f}"
-        words = f"{one.model}{size}: {usd(one.cost_usd)}, score {number(one.score)}{sure}"
-        paint = f'r="{radius:.1f}" fill="{fills[not is_drawn_on_frontier(one)]}" fill-opacity=".55"'
-        body.append(f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" {paint}/>{hit(at_x, at_y, words, max(radius, 10))}')
-    body += [*_names(bubbles, frame), *legend(["on the frontier", "dominated"], disc, frame)]
-    if largest and frame.width > 400:  # else there is no room beside the legend
+    for model, at_x, baseline, radius, kind in names:
+        places = [
+            (at_x + aside, baseline + down, anchor)
+            for down in (0, -14, 14, -28, 28, -42, 42)
+            for aside, anchor in ((radius + 4, "start"), (-radius - 4, "end"), (0, "middle"))
+            if anchor != "middle" or abs(down) >= radius + 8  # else it would lie on its own bubble
+        ]
+        body.append(label(model, places, taken, frame, kind))
+    body += legend(["on the frontier", "dominated"], disc, frame)
+    if largest and frame.width > 400:  # else there is no room left of the legend
         body.append(text(60, 14, "area: parameters"))
-    words = "; ".join(f"{one.model}: {usd(cost)}, score {number(score)}" for one, cost, score in here)
+    words = "; ".join(f"{one.model}: {usd(cost)}, score {number(score)}" for one, cost, score in drawn)
     return svg(title, words, body, frame)
 
 
 def is_drawn_on_frontier(one: ParetoPoint) -> bool:
     """True where the model is drawn on the frontier."""
     return bool(one.on_frontier) and (one.p_on_frontier is None or one.p_on_frontier >= 0.5)
-
-
-def _hairlines(one: ParetoPoint, at_x: float, at_y: float, x: Scale, y: Scale) -> list[str]:
-    """As long as the cost's and the score's intervals."""
-    parts = []
-    if one.cost_low_usd and one.cost_high_usd:
-        left, right = x.at(max(one.cost_low_usd, x.low)), x.at(min(one.cost_high_usd, x.high))
-        parts.append(stroke(left, at_y, right, at_y, "axis"))
-    if one.score_low is not None and one.score_high is not None:
-        parts.append(stroke(at_x, y.at(max(one.score_low, y.low)), at_x, y.at(min(one.score_high, y.high)), "axis"))
-    return parts
-
-
-def _names(bubbles: Sequence[tuple[ParetoPoint, float, float, float]], frame: Frame) -> list[str]:
-    """A name beside each bubble (x, y, radius), where it meets the least of other names and bubbles."""
-    taken = [(at_x - radius, at_x + radius, at_y - radius, at_y + radius) for _, at_x, at_y, radius in bubbles]
-    parts = []
-    for one, at_x, at_y, radius in bubbles:
-        width = len(one.model) * CHARACTER
-        places = []
-        for step in (0, -14, 14, -28, 28, -42, 42):
-            for x, start, anchor in (
-                (at_x + radius + 4, at_x + radius + 4, "start"),
-                (at_x - radius - 4, at_x - radius - 4 - width, "end"),
-                (at_x, at_x - width / 2, "middle"),
-            ):
-                if anchor == "middle" and abs(step) < radius + 8:
-                    continue  # it would lie on its own bubble
-                box = (start, start + width, at_y + step - 7, at_y + step + 5)
-                outside = box[0] < frame.left or box[1] > frame.width - 2 or box[3] > frame.bottom
-                met = sum(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in taken)
-                places.append((100 * outside + met, abs(step), x, anchor, box))
-        _, _, x, anchor, box = min(places, key=lambda place: place[:2])
-        taken.append(box)
-        parts.append(text(x, box[3] - 1, one.model, "halo ink" if is_drawn_on_frontier(one) else "halo", anchor))
-    return parts

@@ -57,9 +57,8 @@ def _scaled(factor: float) -> Callable[[float | None], str]:
 def _spread(spread: Spread | None) -> str:
     if spread is None:
         return DASH
-    if spread.least == spread.greatest:
-        return f"{spread.mean:.0%}"
-    return f"{spread.mean:.0%} ({spread.least:.0%}{DASH}{spread.greatest:.0%})"
+    mean, least, greatest = (f"{100 * ratio:.0f}" for ratio in (spread.mean, spread.least, spread.greatest))
+    return f"{mean} %" if least == greatest else f"{mean} % ({least}{DASH}{greatest})"
 
 
 def _throttled(seconds: dict[str, float] | None) -> str:

@@ -16,10 +16,20 @@ from typing import Any
 from benchsuite.economics.prices import preset
 from benchsuite.economics.sensitivity import Range
 from benchsuite.fault_points import reach
-from benchsuite.report import sections_cost, sections_levels, sections_run
 from benchsuite.report.charts import CSS
 from benchsuite.report.export import summary_json
-from benchsuite.report.format import DASH, asides, has_intervals, sentence, spaced
+from benchsuite.report.format import (
+    asides,
+    best_tail,
+    cell,
+    has_intervals,
+    head,
+    sentence,
+    slo_cell,
+    spaced,
+    tail,
+    with_goodput,
+)
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
 from benchsuite.report.level_tables import (
     ELECTRICITY,
@@ -28,19 +38,37 @@ from benchsuite.report.level_tables import (
     GPUS,
     SERVER,
     Column,
-    Row,
     endpoint_rows,
     interval_table,
     level_table,
 )  # fmt: skip
-from benchsuite.report.sections_levels import level_figures, picture
-from benchsuite.report.sections_run import answer, cards, timeline_figure
+from benchsuite.report.sections_cost import capacity_figure, sensitivity_figure
+from benchsuite.report.sections_levels import (
+    Figure,
+    Section,
+    Table,
+    distribution_figures,
+    gpu_figures,
+    level_figures,
+    mark_rows,
+    picture,
+)  # fmt: skip
+from benchsuite.report.sections_run import (
+    Card,
+    answer,
+    cards,
+    client_table,
+    facts,
+    server_figures,
+    timeline_figure,
+    ttft_figure,
+)  # fmt: skip
 from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
 from benchsuite.results import EvaluatedLevel
 from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
 
-_IN_TILES = ("one run per level", "no price:")  # asides of the terminal that the page's tiles say already
+_IN_TILES = ("one run per level", "no price:")  # asides of the terminal that are in the page's tiles
 
 
 def write_judged(run: Run) -> Judgement:
@@ -61,151 +89,157 @@ def write_report(judgement: Judgement) -> Path:
 
 def render(judgement: Judgement) -> str:
     """The page of a judged run."""
-    return render_template("report.html.j2", _content(judgement.facts, judgement))
+    decision, judged, manifest = judgement.decision, judgement.judged, judgement.facts.manifest
+    server, created = manifest.server_probe.name, (manifest.created or "")[:10]
+    about = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
+    shown = picture(judged, decision, judgement.slo)
+    return render_page(
+        name=judgement.model or "unnamed model",
+        about=[text for text in (*about, f"run {manifest.run_id}") if text],
+        answer=answer(decision, judged, judgement.slo),
+        is_met=decision.kind == "optimum",
+        notes=[sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
+        picture=shown,
+        sections=_sections(judgement, shown),
+        cards=cards(("", one) for one in judged),
+        facts=facts(judgement),
+        status=manifest.status,
+        spec=json.dumps(manifest.spec, indent=1, ensure_ascii=False),
+    )
 
 
-def render_template(name: str, content: dict[str, Any]) -> str:
-    """A page of the template `name`, with the style, the script and the policy that allows these two alone."""
+def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[Card], **content: Any) -> str:
+    """A page. content: what the template names; sections without content are left out."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("benchsuite.report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["dash"] = DASH
     css = CSS + "\n" + loader.get_source(environment, "page.css")[0]
     script = loader.get_source(environment, "page.js")[0]
     policy = (
         f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; base-uri 'none'; "
         "form-action 'none'"
     )
-    frame = {"css": css, "script": script, "policy": policy}
-    return environment.get_template(name).render(content | frame)
+    sections = [one for one in sections if not one.is_empty]
+    warnings = [("warnings", f"Warnings ({len(cards)})")] if cards else []
+    links = [*warnings, *((one.anchor, one.link) for one in sections), ("provenance", "Provenance")]
+    content |= {"name": name, "sections": sections, "cards": cards, "links": links}
+    return environment.get_template("page.html.j2").render(
+        {"status": "complete", "spec": ""} | content | {"css": css, "script": script, "policy": policy}
+    )
 
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _content(run: Run, judgement: Judgement) -> dict[str, Any]:
-    judged, decision = judgement.judged, judgement.decision
-    said = answer(decision, judged, judgement.slo)
-    nearest = decision.recommended if decision.kind == "optimum" else decision.nearest
-    shown = picture(judged, decision, slo=judgement.slo)
-    point_head, points = sections_run.point_table(judged)
-    interval_head, intervals = interval_table(judged, decision)
-    content: dict[str, Any] = {
-        "page_title": f"{judgement.model or 'unnamed model'}: {said.sentence}",
-        "model": judgement.model or "unnamed model",
-        "about": _about(judgement),
-        "feasible": decision.kind == "optimum",
-        "answer": said,
-        "asides": [sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
-        "status": run.manifest.status,
-        "picture": shown,
-        "found_warnings": cards(("", one) for one in judged),
-        "figures": [
-            one
-            for one in level_figures(judged, decision, judgement.slo)
-            if (one.title, one.head) != (shown.title, shown.head)
-        ],
-        "point_head": point_head,
-        "points": _marked(points, judgement),
-        "point_note": sections_run.point_note(judged),
-        "interval_head": interval_head,
-        "intervals": _marked([tuple(row) for row in intervals], judgement) if has_intervals(judged) else [],
-        "gpu": sections_levels.gpu_figures(judged, decision),
-        "gpu_table": _table(GPUS, [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]),
-        "energy_table": _table(
-            (*ENERGY, *ELECTRICITY), [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
-        ),
-        "distributions": sections_levels.distribution_figures(judgement),
-        "timeline": None if nearest is None else timeline_figure(judgement, nearest.point.concurrency),
-        "money": _money(judgement, nearest),
-        "client_head": sections_run.CLIENT_HEAD,
-        "client": sections_run.client_rows(judgement),
-        "facts": sections_run.facts(judgement),
-        "spec": json.dumps(run.manifest.spec, indent=1, ensure_ascii=False),
-    }
-    content |= _scaling(judgement) | _server(judgement)
-    return content | {"sections": _sections(content)}
+_POINT = (
+    "concurrency", "repeat_count", "n_ok", "n_failed", "duration_s", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s",
+    "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
+    "usd_per_1m_output_tokens",
+)  # fmt: skip
 
 
-def _sections(content: dict[str, Any]) -> list[tuple[str, str]]:
-    """The parts that the page has, for its list of links."""
-    named = (
-        ("warnings", f"Warnings ({len(content['found_warnings'])})", content["found_warnings"]),
-        ("levels", "Against concurrency", True),
-        ("points", "Points", True),
-        ("sure", "Intervals", content["intervals"]),
-        ("gpu", "GPUs and energy", content["gpu"] or content["gpu_table"] or content["energy_table"]),
-        ("server", "Server", content["server_figures"] or content["server_table"] or content["endpoint_table"]),
-        ("scaling", "Scaling", content["scaling"]),
-        ("distributions", "Distributions", content["distributions"]),
-        ("timeline", "Over time", content["timeline"]),
-        ("money", "Cost", content["money"]),
-        ("client", "Client", content["client"]),
-        ("provenance", "Provenance", True),
-    )
-    return [(anchor, name) for anchor, name, there in named if there]
+def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
+    """Every part that the page of a run may have, in its order. shown: the figure next to the decision."""
+    judged, decision, slo = judgement.judged, judgement.decision, judgement.slo
+    optimum = decision.recommended if decision.kind == "optimum" else None
+    nearest = optimum or judgement.nearest
+    marks = mark_rows(judged, optimum)
 
+    stat = best_tail(judged)  # the highest percentile of TTFT that any level supports
+    other = "ttft_p95_s" if stat == "p99" else "ttft_p99_s"
+    columns = [column for column in with_goodput(_POINT, judged) if column != other]
+    rows = [(*(cell(one, column) for column in columns), slo_cell(one)) for one in judged]
+    points = Table("points", (*map(head, columns), "SLO violations"), rows, left=(-1,), marks=marks)
+    no_tail = all(tail(j.point.ttft_s, stat) is None for j in judged)
+    ends, ranges = interval_table(judged, decision)
+    intervals = Table("intervals", ends, ranges, marks=marks)
 
-def _about(judgement: Judgement) -> list[str]:
-    """The line above the decision: what ran, where, when."""
-    manifest = judgement.facts.manifest
-    server, created = manifest.server_probe.name, (manifest.created or "")[:10]
-    parts = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
-    return [text for text in (*parts, f"run {manifest.run_id}") if text]
-
-
-def _scaling(judgement: Judgement) -> dict[str, Any]:
-    found = scaling_of(judgement)
-    figures = scaling_figures(found, judgement.judged, judgement.decision)
-    return {"scaling": figures, "scaling_said": [spaced(sentence(text)) for text in scaling_sentences(found)]}
-
-
-def _server(judgement: Judgement) -> dict[str, Any]:
-    """What the server told of itself, and who answered."""
-    found, use = ttft_breakdown(judgement), judgement.server_use
-    figure = sections_run.ttft_figure(found)
+    parts, use, scaling = ttft_breakdown(judgement), judgement.server_use, scaling_of(judgement)
+    loads = [(one.concurrency, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
     several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
-    return {
-        "server_figures": [
-            *([] if figure is None else [figure]),
-            *sections_run.use_figures(use, judgement.judged, judgement.decision),
-        ],
-        "server_table": _table(SERVER, [(o.concurrency, o, u) for o, u in zip(found, use, strict=True) if u.n_samples]),
-        "endpoint_table": _table(ENDPOINTS, endpoint_rows(judgement) if several else []),
-        "balance_said": [sentence(text) for text in balance_lines(judgement)],
-    }
+    gpus = [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
+    energy = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
+    scaled = scaling_figures(scaling, judged, decision)
+    time = None if nearest is None else timeline_figure(judgement, nearest.point.concurrency)
+    client = client_table(judgement)
+    metrics = [one for one in level_figures(judged, decision, slo) if one.title != shown.title]
+    return [
+        Section("levels", "Metrics", "Metrics over concurrency", figures=metrics),
+        Section("points", "All levels", "All levels", _FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
+        Section("intervals", "Intervals", "Intervals", _INTERVALS, tables=[intervals] * has_intervals(judged)),
+        Section(
+            "gpu",
+            "GPUs and energy",
+            "GPUs and energy",
+            figures=gpu_figures(judged, decision),
+            tables=[
+                *_table("gpu", "GPU use", GPUS, gpus),
+                *_table("energy", "Energy per run of the set, GPUs only", (*ENERGY, *ELECTRICITY), energy),
+            ],
+        ),
+        Section(
+            "server",
+            "Server",
+            "Server",
+            figures=[*filter(None, [ttft_figure(parts)]), *server_figures(use, judged, decision)],
+            tables=[
+                *_table("server", "Server load", SERVER, loads),
+                *_table("endpoints", "Requests by endpoint", ENDPOINTS, endpoint_rows(judgement) if several else []),
+            ],
+            items=[sentence(text) for text in balance_lines(judgement)] if several else [],
+        ),
+        Section(
+            "scaling",
+            "Scaling",
+            "Scaling with concurrency",
+            figures=scaled,
+            items=[spaced(sentence(text)) for text in scaling_sentences(scaling)] if scaled else [],
+        ),
+        Section(
+            "distributions",
+            "Distributions",
+            "Distributions",
+            "A curve per level, over its successful requests.",
+            distribution_figures(judgement),
+        ),
+        Section("timeline", "Over time", "One repeat over time", figures=[*filter(None, [time])], columns="full"),
+        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=_cost_figures(judgement, nearest)),
+        Section("client", "Client", "The measuring client", _CLIENT, tables=[client] if client.rows else []),
+    ]
 
 
-def _table(columns: Sequence[Column], rows: list[tuple[Any, ...]]) -> tuple[Row, list[Row]] | None:
-    return level_table(columns, rows) if rows else None
+_FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."
+_INTERVALS = (
+    "95 % intervals over the repeats of each level. P(SLO): share of resampled runs that keep every limit. P(optimal): "
+    "how often the rule picks the level when the runs of all levels are resampled together."
+)
+_CLIENT = (
+    "Read lag: from the kernel's receive timestamp until this program reads the bytes; with kernel timestamps it is in "
+    "no figure above. Merged reads hold several events, which then share a timestamp."
+)
 
 
-def _money(judgement: Judgement, level: EvaluatedLevel | None) -> list[Any]:
-    """Sensitivity, API or own, capacity, as far as price and tokens are known; none without a level that may be run."""
+def _table(name: str, title: str, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> list[Table]:
+    """Of level_tables; [] without rows."""
+    heads, cells = level_table(columns, rows)
+    left = (-1,) if columns[-1].field == "endpoint" else ()
+    return [Table(name, heads, cells, title, left)] if rows else []
+
+
+def _cost_figures(judgement: Judgement, level: EvaluatedLevel | None) -> list[Figure]:
+    """Sensitivity and capacity, as far as price and tokens are known; none without a level that meets the SLO."""
     if level is None or judgement.decision.kind == "none":
         return []
-    found = []
-    total = level.cost.usd_per_hour
+    figures, total = [capacity_figure(level, judgement.judged, judgement.gpus)], level.cost.usd_per_hour
     if total is not None:
         name = None if judgement.price is None else judgement.price.preset
         price = None if name is None else preset(name)
         owned = None if price is None else price.owned
         alone = [Range(key, *ends) for key, ends in price.tornado.items()] if price is not None else []
-        found.append(
-            sections_cost.sensitivity_figure(
-                level, judgement.judged, total / judgement.gpus, judgement.gpus, owned=owned, alone=alone
-            )
-        )
-    found.append(sections_cost.capacity_figure(level, judgement.judged, judgement.gpus))
-    return [one for one in found if one is not None]
-
-
-def _marked(rows: list[Any], judgement: Judgement) -> list[tuple[Any, bool, bool]]:
-    """Rows of levels, with whether the level meets the SLO, and whether it is the one decided on."""
-    decision = judgement.decision
-    chosen = decision.recommended if decision.kind == "optimum" else None
-    return [(row, j.meets_slo, j is chosen) for row, j in zip(rows, judgement.judged, strict=True)]
+        hour = total / judgement.gpus
+        figures.insert(0, sensitivity_figure(level, judgement.judged, hour, judgement.gpus, owned=owned, alone=alone))
+    return [one for one in figures if one is not None]

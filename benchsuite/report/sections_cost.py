@@ -1,7 +1,8 @@
-"""What the decision's cost hangs on, and how many replicas a demand needs. Pure."""
+"""Sensitivity of the cost to its inputs, and the replicas that a demand needs. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from benchsuite.economics.capacity import PEAK_FACTOR, of_mean
@@ -10,7 +11,7 @@ from benchsuite.economics.plan import Own, plan
 from benchsuite.economics.plan_file import TARGET_UTILIZATION
 from benchsuite.economics.sensitivity import Range, ranges_about, tornado
 from benchsuite.errors import InputError
-from benchsuite.report.charts import Frame, staircase_chart
+from benchsuite.report.charts import Frame, Point, Series, level_chart
 from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.sections_levels import Figure, whole_percent
@@ -18,7 +19,7 @@ from benchsuite.results import EvaluatedLevel
 from benchsuite.spec import OwnedSpec
 
 _FRAME = Frame(380, 300, 50, 14, 48, 46)
-_NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "share of paid hours in use", "pue": "PUE"}
+_NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "utilization of paid hours", "pue": "PUE"}
 
 
 def sensitivity_figure(
@@ -38,29 +39,28 @@ def sensitivity_figure(
     if not rate or not base or usd_per_hour <= 0:
         return None
     per_1m = gpus * 1e6 / 3600 / rate
-    hour, ranges, told = _hour(usd_per_hour, owned, alone)
+    hour, ranges, assumed = _hour(usd_per_hour, owned, alone)
     bars = [
         Bar(_named(s.key), _end(s.key, s.low), _end(s.key, s.high), s.usd_at_low * per_1m, s.usd_at_high * per_1m)
         for s in tornado(hour, ranges)
     ]
-    bars += _measured_bars(level, judged)
+    bars += _measured_bars(level, judged, base)
     bars = sorted(bars, key=lambda bar: -abs(bar.at_high - bar.at_low))
     bars = [bar for bar in bars if abs(bar.at_high - bar.at_low) > base * 1e-3][:8]
-    title = f"the cost hangs most on the {bars[0].name}" if bars else "no input moves the cost"
-    title = title[:1].upper() + title[1:]
+    title = f"Largest effect on cost: {bars[0].name}" if bars else "No input changes the cost"
     chart = tornado_chart(bars, base, title=title, x_label="USD per 1M output tokens", show=usd)
-    rows = tuple((b.name, b.low_name, usd(b.at_low), b.high_name, usd(b.at_high)) for b in bars)
-    note = f"One input at a time. {told} Measured spread and neighbouring levels as they are."
-    return Figure(title, chart, ("input", "one end", "$ per 1M", "other end", "$ per 1M"), rows, note)
+    rows = [(b.name, b.low_name, usd(b.at_low), b.high_name, usd(b.at_high)) for b in bars]
+    note = f"One input at a time. {assumed} Interval and neighbouring levels as measured."
+    return Figure(title, chart, ("input", "from", "$/1M out", "to", "$/1M out"), rows, note, left=(0,))
 
 
 def _hour(usd_per_hour: float, owned: OwnedSpec | None, alone: Sequence[Range]) -> tuple[Terms, list[Range], str]:
     if owned is not None:
-        told = "Ranges of the price's own file." if alone else "Assumed: each input 25 % either way."
-        return owned, list(alone or ranges_about(owned)), told
+        assumed = "Ranges from the price preset." if alone else "Assumed: each input ±25 %."
+        return owned, list(alone or ranges_about(owned)), assumed
     hour = Reserved(usd_per_hour=usd_per_hour, utilisation=1.0)
     ranges = [Range("usd_per_hour", usd_per_hour * 0.75, usd_per_hour * 1.25), Range("utilisation", 0.5, 1.0)]
-    return hour, ranges, "Assumed: the price 25 % either way; paid for all hours, in use for all or half of them."
+    return hour, ranges, "Assumed: price ±25 %; 50 to 100 % of the paid hours in use."
 
 
 def _named(key: str) -> str:
@@ -73,20 +73,17 @@ def _end(key: str, value: float) -> str:
     return usd(value) if key == "usd_per_hour" else number(value)
 
 
-def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> list[Bar]:
-    bars, point = [], level.point
+def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base: float) -> list[Bar]:
+    bars, at = [], level.point.concurrency
     found = level.intervals.get("usd_per_1m_output_tokens")
     if found is not None and found.low is not None and found.high is not None:
         bars.append(Bar("speed, 95 % interval", "fast", "slow", found.low, found.high))
     ordered = sorted(judged, key=lambda j: j.point.concurrency)
-    i = next(k for k, j in enumerate(ordered) if j.point.concurrency == point.concurrency)
-    around = [ordered[k] for k in (i - 1, i + 1) if 0 <= k < len(ordered)]
-    ends = [(j, j.cost.usd_per_1m_output_tokens) for j in around]
-    known = [(f"{j.point.concurrency}{'' if j.meets_slo else ' (misses)'}", cost) for j, cost in ends if cost]
-    if known:
-        (low_name, low), (high_name, high) = known[0], known[-1]
-        if len(known) == 1:
-            high_name, high = f"{point.concurrency}", level.cost.usd_per_1m_output_tokens or high
+    i = next(k for k, j in enumerate(ordered) if j.point.concurrency == at)
+    around = [(j, j.cost.usd_per_1m_output_tokens) for j in ordered[max(i - 1, 0) : i + 2] if j is not ordered[i]]
+    ends = [(f"{j.point.concurrency}{'' if j.meets_slo else ' (violates)'}", cost) for j, cost in around if cost]
+    if ends:
+        (low_name, low), (high_name, high) = ends[0], ends[1] if len(ends) > 1 else (str(at), base)
         bars.append(Bar("concurrency", low_name, high_name, low, high))
     return bars
 
@@ -98,28 +95,27 @@ def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], gpu
     hour_usd = level.cost.usd_per_hour
     own = Own("replica", gpus, hour_usd or 0.0, levels=tuple(judged), level=level)
     one = level.point.request_per_s * TARGET_UTILIZATION / PEAK_FACTOR * 86400
-    steps = [one * 10 ** (k / 24) for k in range(-24, 31)]
+    first = math.floor(math.log10(one / 10))
+    demands = [f * 10.0**power for power in range(first, first + 4) for f in (1, 2, 5)]
     try:
-        rows = [(d, plan(of_mean(d / 86400), [own]).rows[0]) for d in steps]
+        plans = [(d, plan(of_mean(d / 86400), [own]).rows[0]) for d in demands if one / 10 <= d <= one * 20]
     except InputError:
         return None
-    known = [(d, row) for d, row in rows if row.working is not None]
+    known = [(d, row) for d, row in plans if row.working is not None]
     if not known:
         return None
-    title = f"One replica carries about {_short(one)} requests a day, with peaks {PEAK_FACTOR:g} times the mean"
-    chart = staircase_chart(
-        "replicas that carry the peak",
-        [(d, float(r.working or 0)) for d, r in known],
-        every=4,
+    title = f"One replica serves about {_short(one)} requests a day, with peaks of {PEAK_FACTOR:g} times the mean"
+    points = tuple(Point(d, float(row.working or 0)) for d, row in known)
+    chart = level_chart(
+        [Series("replicas", points)],
         title=title,
         x_label="requests a day",
-        y_label="replicas",
+        y_label="replicas for the peak",
         show_x=_short,
-        show_y=lambda v: f"{v:g}",
         frame=_FRAME,
     )
-    head = ("requests a day", "carry the peak", "with one spare", "GPUs", "$ a month", "$ per 1M output", "mean load")
-    table = tuple(
+    head = ("requests a day", "for the peak", "with one spare", "GPUs", "$/month", "$/1M out", "mean utilization")
+    rows = [
         (
             _short(d),
             str(r.working),
@@ -129,14 +125,15 @@ def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], gpu
             usd(r.usd_per_1m_output_tokens if hour_usd else None),
             DASH if r.utilization is None else whole_percent(r.utilization),
         )
-        for d, r in known[::6]
-    )
+        for d, r in known
+    ]
     note = (
-        f"Assumed: at most {level.point.concurrency} in flight on a replica, {whole_percent(TARGET_UTILIZATION)} of "
-        f"its rate used at the peak, peaks {PEAK_FACTOR:g} times the mean, replicas like this machine. In the table "
-        "one spare replica and all 730 hours of the month are paid for. `benchsuite plan` takes your own demand."
+        f"Assumed: at most {level.point.concurrency} requests in flight per replica, "
+        f"{whole_percent(TARGET_UTILIZATION)} target utilization at the peak, peaks of {PEAK_FACTOR:g} times the mean, "
+        "replicas like this machine. The table includes one spare replica and pays for all 730 hours of a month. For "
+        "other demand: benchsuite plan."
     )
-    return Figure(title, chart, head, table, note)
+    return Figure(title, chart, head, rows, note)
 
 
 def _short(value: float) -> str:

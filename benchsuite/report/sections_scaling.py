@@ -1,8 +1,6 @@
-"""How cost and speed scale with users: the zone of best cost, elasticity, the scaling law. Pure."""
+"""How cost and speed scale with concurrency: the zone of lowest cost, elasticity, the scaling law. Pure."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,8 +15,8 @@ from benchsuite.report.console import say, table
 from benchsuite.report.format import DASH, number, usd
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import SCALING, level_table
-from benchsuite.report.sections_levels import Figure, level_figure, level_series, whole_percent
-from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary
+from benchsuite.report.sections_levels import Figure, Judged, axis, level_figure, level_series, trend, whole_percent
+from benchsuite.results import Decision, Estimate, PointSummary
 
 
 def scaling_of(judgement: Judgement) -> Scaling:
@@ -69,40 +67,42 @@ def print_scaling(found: Scaling, console: Console | None = None) -> None:
 
 def scaling_sentences(found: Scaling) -> list[str]:
     """What the levels say, a sentence each, without full stops."""
-    said = [f"average cost falls in {found.steps_cheaper} of {found.steps} steps"] if found.steps else []
-    if found.elasticity_slope is not None:
-        said.append(_returns(found.elasticity_slope))
-    said.append(_zone(found))
+    sentences = [f"average cost falls in {found.steps_cheaper} of {found.steps} steps"] if found.steps else []
+    slope = found.elasticity_slope
+    if slope is not None and slope.value is not None and slope.low is not None and slope.high is not None:
+        trend = "returns diminish" if slope.high < 0 else "returns grow" if slope.low > 0 else "no significant trend"
+        interval = f"{slope.low:.2f} to {slope.high:.2f}, {slope.method}"
+        sentences.append(f"{trend}: elasticity changes by {slope.value:.2f} per ln N ({interval})")
+    zone = zone_text(found)
+    if found.zone is not None:
+        zone += f", within {_whole(found.zone.tolerance)} of the lowest $/1M out that meets the SLO"
+        if not found.zone.optimum_inside:
+            zone += f"; {found.optimum} costs less per run, but with shorter answers or an SLO that is not proven"
+    sentences.append(zone)
     if found.usl is not None:
-        said.append(_law(found))
-    said += [_limit(one.limit, one.users, one.note) for one in found.limits]
+        label = "" if found.knee is None else f"; knee at {found.knee}"
+        sentences.append(f"scaling law: {law_text(found)}, {peak_text(found)}{label}")
+    sentences += [_limit(one.limit, one.users, one.note) for one in found.limits]
     if found.boundary_saving is not None and found.optimum is not None:
         more = "less" if found.boundary_saving >= 0 else "more"
-        said.append(
-            f"at that boundary the set of {found.optimum} users would cost {_whole(abs(found.boundary_saving))} {more}"
-        )
-    return said + [text for price in found.prices if (text := price_sentence(price, found.optimum))]
+        saved = _whole(abs(found.boundary_saving))
+        sentences.append(f"at that boundary the set of concurrency {found.optimum} would cost {saved} {more}")
+    return sentences + [text for price in found.prices if (text := price_sentence(price, found.optimum))]
 
 
 def price_sentence(price: SloPrice, optimum: int | None) -> str:
-    """'ttft_p95 < 1 s: 0.69 % looser saves 32 % (32 users); 30 % tighter costs 67 % more (8 users)'."""
-    parts = []
+    """'ttft_p95 < 1 s: 0.69 % looser saves 32 % (concurrency 32); 30 % tighter costs 67 % more (concurrency 8)'."""
+    parts, saving, loss = [], price.saving, price.loss
     if optimum is None:
         step = next((s for s in price.steps if s.looser > 0 and s.concurrency is not None), None)
         if step is not None:
-            parts.append(f"{_share(step.looser)} looser and {step.concurrency} users meet the SLO")
-    if price.saving is not None:
-        parts.append(
-            f"{_share(price.saving.looser)} looser saves {_cost(price.saving)} ({price.saving.concurrency} users)"
-        )
-    if optimum is not None and price.loss is not None:
-        lost = price.loss
-        more = (
-            "no level is left"
-            if lost.concurrency is None
-            else f"it costs {_cost(lost)} more ({lost.concurrency} users)"
-        )
-        parts.append(f"{_share(lost.looser)} tighter and {more}")
+            parts.append(f"{_share(step.looser)} looser and concurrency {step.concurrency} meets the SLO")
+    if saving is not None:
+        parts.append(f"{_share(saving.looser)} looser saves {_cost(saving)} (concurrency {saving.concurrency})")
+    if optimum is not None and loss is not None and loss.concurrency is None:
+        parts.append(f"{_share(loss.looser)} tighter and no level is left")
+    elif optimum is not None and loss is not None:
+        parts.append(f"{_share(loss.looser)} tighter costs {_cost(loss)} more (concurrency {loss.concurrency})")
     return f"{price.limit}: {'; '.join(parts)}" if parts else ""
 
 
@@ -118,52 +118,39 @@ def _share(change: float) -> str:
     return f"{number(abs(change) * 100, 2)} %"
 
 
-def _returns(slope: Estimate) -> str:
-    assert slope.value is not None
-    assert slope.low is not None
-    assert slope.high is not None
-    trend = "returns diminish" if slope.high < 0 else "returns grow" if slope.low > 0 else "no sure trend of returns"
-    interval = f"{slope.low:.2f} to {slope.high:.2f}, {slope.method}"
-    return f"{trend}: elasticity changes by {slope.value:.2f} per ln N ({interval})"
-
-
-def _zone(found: Scaling) -> str:
+def zone_text(found: Scaling) -> str:
+    """'zone of lowest cost: concurrency 4 to 8'."""
     zone = found.zone
     if zone is None:
-        return "zone of best cost: none, no level surely meets the SLO"
-    span = str(zone.lowest) if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
-    text = f"zone of best cost: {span} users, within {_whole(zone.tolerance)} of the least $/1M that meets the SLO"
-    return (
-        text
-        if zone.optimum_inside
-        else text + f"; {found.optimum} costs less per run, but by shorter answers or not surely within the SLO"
-    )
+        return "zone of lowest cost: none, no level is proven to meet the SLO"
+    ends = f"{zone.lowest}" if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
+    return f"zone of lowest cost: concurrency {ends}"
 
 
-def _law(found: Scaling) -> str:
+def law_text(found: Scaling) -> str:
+    """'X(N) = 92.9 N / (1 + 0.039 (N - 1) + 0.00022 N (N - 1)), residuals up to 5 %'."""
     usl = found.usl
     assert usl is not None
-    peak = "no peak in range"
-    if usl.n_max is not None:
-        beyond = " (beyond the levels, extrapolated)" if usl.n_max > found.levels[-1].concurrency else ""
-        peak = f"peak at {usl.n_max:.0f} users{beyond}"
-    worst = max(usl.residuals, key=abs)
-    label = "" if found.knee is None else f"; knee {found.knee}, a label"
-    return (
-        f"scaling law: {number(usl.rate_tok_s)} tok/s for one user, contention {_small(usl.contention)}, "
-        f"coherency {_small(usl.coherency)}, {peak}; off by {_whole(abs(worst))} at most{label}"
-    )
+    contention, coherency = ("0" if value < 1e-9 else f"{value:.2g}" for value in (usl.contention, usl.coherency))
+    worst = max((abs(residual) for residual in usl.residuals), default=0.0)
+    law = f"X(N) = {number(usl.rate_tok_s)} N / (1 + {contention} (N - 1) + {coherency} N (N - 1))"
+    return f"{law}, residuals up to {_whole(worst)}"
 
 
-def _small(parameter: float) -> str:
-    return "0" if parameter < 1e-9 else f"{parameter:.2g}"
+def peak_text(found: Scaling) -> str:
+    """'peak at concurrency 67 (extrapolated)'."""
+    assert found.usl is not None
+    peak = found.usl.n_max
+    if peak is None:
+        return "no peak in range"
+    return f"peak at concurrency {peak:.0f}{' (extrapolated)' * (peak > found.levels[-1].concurrency)}"
 
 
 def _limit(limit: str, users: Estimate | None, note: str) -> str:
     if users is None:
         return f"{limit}: {note}"
     ends = f"{number(users.low)} to {number(users.high)}, " if users.low is not None or users.high is not None else ""
-    return f"{limit} holds up to {number(users.value)} users, interpolated ({ends}{users.method})"
+    return f"{limit} holds up to concurrency {number(users.value)}, interpolated ({ends}{users.method})"
 
 
 def _first_to_break(found: Scaling) -> str | None:
@@ -187,74 +174,43 @@ def _scan(price: SloPrice, console: Console) -> Table:
     return table(console, heads, rows, title=f"cost against the limit {price.limit}")
 
 
-def scaling_figures(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Figure]:
+def scaling_figures(found: Scaling, judged: Judged, decision: Decision) -> list[Figure]:
     """Average cost with the zone, output with the law, elasticity; [] below two levels with a known rate."""
     if len(found.levels) < 2:
         return []
-    return [_zone_row(found, judged, decision), _law_row(found, judged, decision), _elasticity(found, judged, decision)]
-
-
-def _zone_row(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> Figure:
-    zone = found.zone
-    if zone is None:
-        title = "no zone of best cost: no level surely keeps the SLO"
-    else:
-        span = f"{zone.lowest}" if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
-        title = f"zone of best cost: {span} users"
-    priced = any(level.usd_per_1m_output_tokens is not None for level in found.levels)
-    note = (
-        f"Green: levels that keep the SLO within {whole_percent(zone.tolerance)} of the least average cost that does."
-        if zone is not None
-        else ""
+    zone, usl, slope = found.zone, found.usl, found.elasticity_slope
+    priced = any(one.usd_per_1m_output_tokens is not None for one in found.levels)
+    column = "usd_per_1m_output_tokens" if priced else "output_tok_s"
+    note = f"Green: within {whole_percent(zone.tolerance)} of the lowest cost that meets the SLO." if zone else ""
+    cost = level_figure(
+        zone_text(found),
+        [level_series(judged, column)],
+        axis(column),
+        judged,
+        decision,
+        zone=None if zone is None else (zone.lowest, zone.highest),
+        note=note,
     )
-    if priced:
-        name = "usd_per_1m_output_tokens"
-        series = level_series("average cost", judged, lambda j: j.cost.usd_per_1m_output_tokens, name)
-        label = "average cost (USD per 1M output)"
-    else:
-        series = level_series("output", judged, lambda j: j.point.output_tok_s, "output_tok_s")
-        label = "system output (tok/s)"
-    ends = None if zone is None else (zone.lowest, zone.highest)
-    return level_figure(title, [series], label, judged, decision, zone=ends, note=note)
 
-
-def _law_row(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> Figure:
-    series = [level_series("measured", judged, lambda j: j.point.output_tok_s, "output_tok_s")]
-    note, usl = "The law needs four levels.", found.usl
+    measured = level_series(judged, "output_tok_s", "measured")
+    lines, title, note = [measured], trend("output tok/s", measured), "The scaling law needs four levels."
     if usl is not None:
         low, high = found.levels[0].concurrency, found.levels[-1].concurrency
-        users = [low * (high / low) ** (k / 40) for k in range(41)] if high > low else [low]
-        series.append(Series("scaling law", tuple(Point(n, usl.at(n)) for n in users), dashed=True))
-        title = "no peak of output in range" if usl.n_max is None else f"output would peak at {usl.n_max:.0f} users"
-        worst = max((abs(residual) for residual in usl.residuals), default=0.0)
-        contention, coherency = _small_row(usl.contention), _small_row(usl.coherency)
-        law = f"{number(usl.rate_tok_s)} N / (1 + {contention} (N - 1) + {coherency} N (N - 1))"
-        doubt = "" if worst <= 0.15 else " Above 15 % a level was disturbed."
-        note = f"X(N) = {law}, off by {whole_percent(worst)} at most.{doubt}"
-    else:
-        title = "output over the levels"
-    return level_figure(title, series, "system output (tok/s)", judged, decision, note=note)
+        steps = [low * (high / low) ** (k / 40) for k in range(41)]
+        lines.append(Series("scaling law", tuple(Point(n, usl.at(n)) for n in steps), dashed=True))
+        title, note = f"output tok/s: {peak_text(found)}", f"{law_text(found)}."
+        if max((abs(residual) for residual in usl.residuals), default=0.0) > 0.15:
+            note += " Above 15 % a level was disturbed."
+    output = level_figure(title, lines, axis("output_tok_s"), judged, decision, note=note)
 
-
-def _elasticity(found: Scaling, judged: Sequence[EvaluatedLevel], decision: Decision) -> Figure:
-    points = tuple(Point(level.concurrency, level.elasticity) for level in found.levels)
-    known = [(p.x, p.y) for p in points if p.y is not None]
-    slope = found.elasticity_slope
+    elasticity = Series("elasticity", tuple(Point(one.concurrency, one.elasticity) for one in found.levels))
+    values = [value for _, value in elasticity.known]
+    title = trend("elasticity of output", elasticity)
     if slope is not None and slope.high is not None and slope.high < 0:
-        title = "returns diminish: each user more adds less output"
-    elif known and all(value <= 0.05 for _, value in known):
-        title = "more users add no output"
-    else:
-        title = (
-            f"elasticity of output: {number(known[0][1], 2)} at {known[0][0]:g}, {number(known[-1][1], 2)} at the end"
-        )
-    note = (
-        "Share of a relative step in users that comes back as output: 1 in full, 0 none; above 1.1 a run was disturbed."
-    )
-    marks = [charts.Limit(1.0, "in full: 1")] if max((v for _, v in known), default=0.0) > 0.4 else []
-    series = [Series("elasticity", points)]
-    return level_figure(title, series, "elasticity of output", judged, decision, marks, note=note)
-
-
-def _small_row(parameter: float) -> str:
-    return "0" if parameter < 1e-9 else f"{parameter:.2g}"
+        title = "returns diminish: each added user adds less output"
+    elif values and max(values) <= 0.05:
+        title = "added users add no output"
+    note = "Relative change of output over that of concurrency: 1 is linear, 0 none; above 1.1 a level was disturbed."
+    marks = [charts.Limit(1.0, "linear: 1")] if max(values, default=0.0) > 0.4 else []
+    last = level_figure(title, [elasticity], "elasticity of output", judged, decision, marks, note=note)
+    return [cost, output, last]

@@ -16,7 +16,7 @@ def html(run_page: Path) -> str:
 def test_every_section_is_there(html: str):
     """The list of links names what the page has, and nothing is missing."""
     assert re.findall(r'<a href="#([a-z]+)">', html) == [
-        "warnings", "levels", "points", "sure", "gpu", "server", "scaling", "distributions", "timeline", "money",
+        "warnings", "levels", "points", "intervals", "gpu", "server", "scaling", "distributions", "timeline", "cost",
         "client", "provenance",
     ]  # fmt: skip
 
@@ -25,25 +25,25 @@ def test_the_timeline_has_all_its_panels(html: str):
     """Requests, tokens, GPU, power, queue and cache on one clock, for a wide and for a narrow screen."""
     (figure,) = [one for one in re.findall(r"<figure.*?</figure>", html, re.S) if "seconds since the first" in one]
     for label in (
-        "requests in flight", "output (tok/s)", "GPU activity (%)", "GPU power (W)", "server: requests",
+        "requests in flight", "output tok/s", "GPU activity (%)", "GPU power (W)", "server: requests",
         "server: KV cache (%)",
     ):  # fmt: skip
         assert figure.count(f">{label}</text>") == 2
-    assert re.search(r"<title>at [0-9.]+ s: in flight 48.0, tok/s [0-9,.]+, kernels running 9", figure)
+    assert re.search(r"<title>at [0-9.]+ s: in flight 48.0, tok/s [0-9,.]+, any kernel 9", figure)
 
 
 def test_gpu_energy_and_server_state_findings(html: str):
     """Each says what it shows in its title, and that the host is not in it."""
     for finding in (
-        r"GPU use \(any kernel running\) goes from 9[0-9.]+ % at 8 to 9[0-9.]+ % at 128",
-        r"A token takes the least energy at 32: 0\.5[0-9]+ J",
-        r"At 128 users 94\u00a0% of TTFT is waiting in the server&#39;s queue",
-        r"Requests queue in the server from 128 users up",
-        r"The KV cache is 90\u00a0% full at most, at 128 users",
-        r"At 48 users the server was steadily busy for [0-9]+\u00a0% of [0-9.]+ s",
+        r"GPU activity \(any kernel\) goes from 9[0-9.]+ % at 8 to 9[0-9.]+ % at 128",
+        r"Lowest energy per output token: 0\.5[0-9]+ J at 32",
+        r"At concurrency 128 94\u00a0% of TTFT is queueing in the server",
+        r"Requests queue in the server from concurrency 128 up",
+        r"The KV cache is at most 90\u00a0% full, at concurrency 128",
+        r"At concurrency 48 the steady window is [0-9]+\u00a0% of [0-9.]+ s",
     ):
         assert re.search(f"<figcaption>{finding}</figcaption>", html), finding
-    assert "GPUs only: host, fans and losses of the power supply are not in it." in html
+    assert "GPUs only: without host, fans and losses of the power supply." in html
     assert "Made-up GPU (GPU-0000); read by nvml" in html
 
 

@@ -134,7 +134,7 @@ def test_the_mouse_reads_values(browser: Browser, run_page: Path):
       return [one.x + one.width / 2, one.y + one.height / 2]; })()"""
     browser.point_at(*browser.ask(mark))
     said = browser.ask("document.querySelector('.tip.seen').textContent")
-    assert said.startswith("cost at 8: ")
+    assert said.startswith("$/1M out at 8: ")
     assert "[" in said
     browser.point_at(2, 2)
     assert browser.ask("document.querySelector('.tip.seen')") is None
@@ -146,9 +146,9 @@ def test_the_keyboard_reads_values(browser: Browser, run_page: Path):
     browser.ask("document.querySelector('section.answer svg').focus()")
     browser.key("ArrowRight")
     browser.key("ArrowRight")
-    assert browser.ask("document.querySelector('.tip[role=status].seen').textContent").startswith("cost at 16: ")
+    assert browser.ask("document.querySelector('.tip[role=status].seen').textContent").startswith("$/1M out at 16: ")
     browser.key("End")
-    assert browser.ask("document.querySelector('.tip.seen').textContent").startswith("cost at 128: ")
+    assert browser.ask("document.querySelector('.tip.seen').textContent").startswith("$/1M out at 128: ")
     browser.key("Escape")
     assert browser.ask("document.querySelector('.tip.seen')") is None
     assert browser.ask("document.querySelector('section.answer svg').getAttribute('aria-label')")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier
+from benchsuite.report.charts import standalone
 from benchsuite.report.charts_special import frontier_chart
 
 
@@ -28,7 +29,7 @@ def test_area_is_parameters():
 
 def test_it_is_a_picture_of_its_own():
     """Well-formed, with its style, every name escaped, the values as text for those who cannot see it."""
-    picture = frontier_chart(PLACED, title="t")
+    picture = standalone(frontier_chart(PLACED, title="t"))
     ElementTree.fromstring(picture)
     assert "<style>" in picture
     assert "worse &lt;&amp;&gt;" in picture

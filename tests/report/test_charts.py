@@ -51,7 +51,7 @@ def test_the_finding_is_drawn():
     )
     assert chart.count('class="ring"') == 1
     assert chart.count('class="bad"') == 1
-    assert {"optimum 4", "misses the SLO", "TTFT (ms)", "ttft_mean < 0.05 s", "1", "16", "100"} <= set(texts(chart))
+    assert {"optimum 4", "violates the SLO", "TTFT (ms)", "ttft_mean < 0.05 s", "1", "16", "100"} <= set(texts(chart))
     assert "<title>mean at 4: 30.0</title>" in chart
     assert "<desc>TTFT (ms). mean: 10.0 at 1, 20.0 at 2, 30.0 at 4, 90.0 at 8, 95.0 at 16</desc>" in chart
 
@@ -101,8 +101,8 @@ def test_an_ecdf_is_small_whatever_its_sample():
     assert path is not None
     assert path[1].count("h") <= 200
     assert len(chart) < 8000
-    assert "<title>8 users: p99 1.99 ms</title>" in chart
-    assert "<title>8 users: median 1.50, n 100,000</title>" in chart
+    assert "<title>at 8: p99 1.99 ms</title>" in chart
+    assert "<title>at 8: median 1.50, n 100,000</title>" in chart
 
 
 @pytest.mark.parametrize(

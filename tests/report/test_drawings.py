@@ -1,11 +1,10 @@
-"""The report's other charts: bars, staircases, panels over time; well-formed, escaped, with what they were given."""
+"""The report's other charts: bars, panels over time; well-formed, escaped, with what they were given."""
 
 from __future__ import annotations
 
 import re
 from xml.etree import ElementTree
 
-from benchsuite.report.charts import staircase_chart
 from benchsuite.report.charts_special import Bar, Panel, Trace, stack_chart, timeline_chart, tornado_chart
 from benchsuite.report.format import usd
 
@@ -24,26 +23,8 @@ def test_a_tornado_has_a_bar_on_either_side_of_today():
     chart = tornado_chart(bars, 10.0, title="t", x_label="USD", show=usd)
     assert titles(chart) == ["price: $5.00 at $1, $15.00 at $3", "hours in use: $20.00 at 50 %, $10.00 at 100 %"]
     assert chart.count('fill-opacity=".75"') == 3
-    assert "now $10.00" in chart
+    assert "base $10.00" in chart
     assert "nothing to draw" in tornado_chart([], 10.0, title="t", x_label="USD", show=usd)
-
-
-def test_a_staircase():
-    """Steps run level, then up; every second point tells its value."""
-    points = ((1.0, 1.0), (10.0, 2.0), (100.0, 3.0))
-    chart = staircase_chart(
-        "replicas",
-        points,
-        every=2,
-        title="t",
-        x_label="x",
-        y_label="y",
-        show_x=lambda v: f"{v:g} a day",
-        show_y=lambda v: f"{v:g}",
-    )
-    assert titles(chart) == ["replicas at 1 a day: 1", "replicas at 100 a day: 3"]
-    path = re.findall(r'<path d="(M[^"]*)" class="line"', chart)[0]
-    assert re.sub(r"[0-9. ]", "", path) == "MHVHV"
 
 
 def test_panels_tell_their_values_at_one_moment():
@@ -79,14 +60,6 @@ def test_no_markup_gets_through():
     """A hostile name makes no element in any of them."""
     charts = (
         tornado_chart([Bar(HOSTILE, HOSTILE, HOSTILE, 1, 2)], 1.5, title=HOSTILE, x_label=HOSTILE, show=usd),
-        staircase_chart(
-            HOSTILE,
-            ((1, 1), (2, 2)),
-            title=HOSTILE,
-            x_label=HOSTILE,
-            y_label=HOSTILE,
-            show_x=str,
-        ),
         timeline_chart([Panel(HOSTILE, (Trace(HOSTILE, (0.0,), (1.0,)),))], title=HOSTILE, start_s=0, end_s=1),
         stack_chart([1], [(HOSTILE, [1.0])], title=HOSTILE, y_label=HOSTILE),
     )

@@ -25,7 +25,7 @@ from benchsuite.report.format import (
     warning_text,
 )
 from benchsuite.report.judge import judge_run
-from benchsuite.report.sections_levels import course
+from benchsuite.report.sections_levels import trend
 from benchsuite.results import Distribution, Estimate, EvaluatedLevel, PointCost
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
@@ -117,12 +117,12 @@ def test_warnings_of_a_kind_come_together(mistral):
     assert warning_text(warn, levels).startswith("at 8 (likewise 16): ")
 
 
-def test_a_course_that_does_not_move_stays():
+def test_a_trend_that_does_not_move_stays():
     """310 W at every level is not said to go from 310 W to 310 W."""
     flat = Series("power", (Point(4, 310.0), Point(8, 310.2)))
-    assert course("GPU power", flat, "W") == "GPU power stays at 310 W"
+    assert trend("GPU power", flat, "W") == "GPU power is 310 W at every level"
     moved = Series("power", (Point(4, 310.0), Point(8, 320.0)))
-    assert course("GPU power", moved, "W") == "GPU power goes from 310 W at 4 to 320 W at 8"
+    assert trend("GPU power", moved, "W") == "GPU power goes from 310 W at 4 to 320 W at 8"
 
 
 def test_percentages_are_spaced_alike():

@@ -62,11 +62,11 @@ def page(tmp_path_factory):
 def test_the_decision_comes_first(page):
     """One sentence with cost and certainty before everything else; then four answers, the provenance somewhere."""
     seen = page()
-    assert re.findall(r"<h1>(.*?)</h1>", seen.html)[0].startswith("Run 4 users at once: $5.45 per 1M output tokens")
+    assert re.findall(r"<h1>(.*?)</h1>", seen.html)[0].startswith("Concurrency 4: $5.45/1M out")
     assert re.findall(r"<dt>(.*?)</dt><dd.*?><b>(.*?)</b>", seen.html) == [
-        ("Concurrency", "4 users"),
+        ("Concurrency", "4"),
         ("Cost", "$5.45"),
-        ("Certainty", "one run"),
+        ("Certainty", "one repeat"),
         ("Limited by", "output_throughput_per_user &gt; 30 tok/s"),
     ]
     assert [one for one in ("abc123", "77.5", "20260102T030405Z-m-beef") if one not in seen.text] == []
@@ -75,8 +75,8 @@ def test_the_decision_comes_first(page):
 def test_it_says_how_sure_with_several_runs(page):
     """The probability of the choice stands in its tile; the section of intervals is there; it does not grow."""
     html = page(repeats=3).html
-    assert "<dt>Certainty</dt><dd><b>P 1.00</b>" in html
-    assert ["How sure" in one for one in (html, page().html)] == [True, False]
+    assert '<dt>Certainty</dt><dd class="long"><b>P(optimal) 1.00</b>' in html
+    assert ['id="intervals"' in one for one in (html, page().html)] == [True, False]
     assert len(html.encode()) < 300_000
 
 
@@ -126,28 +126,28 @@ def test_a_hostile_model_name_is_text(page):
 
 
 def test_no_level_and_no_price(page):
-    """The picture is then what the nearest level misses, every cost an en dash, and what would cost money left out."""
+    """The picture is then the limit that the nearest level violates; costs are en dashes, there is no cost section."""
     seen = page(slo="output_throughput_per_user>1000", usd_per_hour=None)
     first, *rest = seen.findings
-    assert first == "Per-user throughput misses output_throughput_per_user &gt; 1000 tok/s at every level"
+    assert first == "output_throughput_per_user &gt; 1000 tok/s is violated at every level"
     assert first not in rest
-    assert ['class="ring"' in seen.html, "<td>–</td>" in seen.html, 'id="money"' in seen.html] == [False, True, False]
+    assert ['class="ring"' in seen.html, "<td>–</td>" in seen.html, 'id="cost"' in seen.html] == [False, True, False]
 
 
 def test_a_run_without_a_price_is_pictured_by_its_duration(page):
     """Where a level keeps the SLO, the shortest run is what is chosen by."""
     html = page(usd_per_hour=None).html
-    assert "cost of output" not in html
-    assert "wall time" in html
+    assert "$/1M out" not in re.findall(r"<figure.*?</figure>", html, re.S)[0]
+    assert "lowest duration" in html
 
 
 def test_a_promised_percentile_is_drawn_and_its_absence_explained(page):
     """16 requests show no p95 of their own accord; what an SLO judges by is drawn all the same, under its name."""
-    assert "TTFT p95 is shown from 200 answered requests a level on" in page().text
-    assert "mean TTFT (ms)" in page().html
+    assert "TTFT p95 needs 200 successful requests per level" in page().text
+    assert "TTFT mean (ms)" in page().html
     ttft = re.findall(r"<figure.*?</figure>", page(slo="ttft_p99<0.1s").html, re.S)[1]
     assert "<title>p99 at 8: 140" in ttft
-    assert "mean TTFT" not in ttft
+    assert "TTFT mean" not in ttft
 
 
 def test_the_first_screen_tells_of_warnings_on_its_level(page):
@@ -155,9 +155,9 @@ def test_the_first_screen_tells_of_warnings_on_its_level(page):
     seen = page(noise=0.4)
     cards = re.findall(r"<li><strong>.*?<code>(.*?)</code>", seen.html, re.S)
     assert cards
-    (level,) = re.findall(r"<h1>Run (\d+) users", seen.html)
+    (level,) = re.findall(r"<h1>Concurrency (\d+):", seen.html)
     of_the_level = len([card for card in cards if re.search(rf"\b{level}\b", card)])
-    assert re.search(rf"; {of_the_level} warnings? on this level", seen.text)
+    assert re.search(rf"; {of_the_level} warnings? at this level", seen.text)
     assert f">Warnings ({len(cards)})</a>" in seen.html
 
 
