@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 KEY_SHOWN = "[API key]"
@@ -95,3 +95,13 @@ def markdown_text(text: str) -> str:
     for char in "`|*_[]#":
         text = text.replace(char, f"\\{char}")
     return text.replace("@", "@\u200b")
+
+
+def markdown_table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] | None = None
+) -> list[str]:
+    """The lines of a table of cells that are Markdown already. right: the heads of numbers; None: all but the last."""
+    numbers = heads[:-1] if right is None else right
+    rule = "|" + "|".join("---:" if head in numbers else "---" for head in heads) + "|"
+    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in (heads, *rows)]
+    return [lines[0], rule, *lines[1:]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import METRICS, level_row
-from benchsuite.redact import csv_table, markdown_text
+from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report.format import asides, grouped_warnings, head, headline, interval_cell, spaced, with_goodput
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Optimum
@@ -51,15 +51,14 @@ def _section(one: Judgement) -> str:
         f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(spaced(warn.finding))}"
         for warn, levels in grouped_warnings(one.judged)
     ]
+    rows = [[*(interval_cell(j, name) for name in columns), _verdict(j)] for j in one.judged]
     lines = [
         f"### {markdown_text(one.model)}",
         "",
         f"**{said[0]}**",
         "",
         *([*(f"- {aside}" for aside in said[1:]), ""] if said[1:] else []),
-        "| " + " | ".join([*(head(name) for name in columns), "SLO"]) + " |",
-        "|" + "---:|" * len(columns) + "---|",
-        *("| " + " | ".join([*(interval_cell(j, name) for name in columns), _verdict(j)]) + " |" for j in one.judged),
+        *markdown_table((*map(head, columns), "SLO"), rows),
         "",
         *([*warned, ""] if warned else []),
         f"<sub>{facts}. Value [95 % interval].</sub>",

@@ -125,7 +125,6 @@ def test_failing_requests_fail_the_gate(cli, tmp_path, runs):
         ("driver", {"telemetry": {"gpu": {"used": ["GPU-1"], "devices": [GPU], "driver": "590.0"}}}, "590.0"),
         ("model", {"model": "other"}, "model"),
         ("workload", {"workload": {"content_hash": "def"}}, "workload content"),
-        ("schema", {"schema": 1}, "schema"),
         ("levels", {}, "levels"),
     ],
 )
