@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from benchsuite.serving.process import LaunchedServer
+    from benchsuite.serving.launch import LaunchedServer
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]

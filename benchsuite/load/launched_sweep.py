@@ -16,9 +16,9 @@ from benchsuite.input_files import read_workload
 from benchsuite.load.sweep import sweep
 from benchsuite.manifest import RunManifest
 from benchsuite.progress import SweepResult, View
-from benchsuite.serving.launch import keep_log, launched
+from benchsuite.serving.launch import LaunchedServer, keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
-from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port
+from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import load_spec
 from benchsuite.store.files import MANIFEST, write_json

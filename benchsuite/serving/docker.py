@@ -12,50 +12,39 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchsuite.errors import EngineError
 from benchsuite.servers.base import fill
 from benchsuite.serving.launch_plan import LaunchPlan
-from benchsuite.serving.process import LOOPBACK, LaunchedServer, running_server
+from benchsuite.serving.process import LOOPBACK
 
 SERVICE = "server"
-_STOP_TIMEOUT_S = 60.0  # the containers have 30 s of it
+UP = ("up", "--no-color", "--abort-on-container-exit")
+_DOWN_TIMEOUT_S = 120.0
 _ASK_TIMEOUT_S = 30.0
 _HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}', timeout=5)"
 
 
 @contextlib.contextmanager
-def running_containers(
-    plan: LaunchPlan, port: int, log_path: Path, ready_timeout_s: float, on_wait: Callable[[str], None]
-) -> Iterator[LaunchedServer]:
-    """The containers of `plan` while the block runs, its image known by digest; without the engine's own version.
+def compose_project(plan: LaunchPlan, port: int, log_path: Path) -> Iterator[list[str]]:
+    """`docker compose` for the containers of `plan`, which are removed at the end; volumes with weights stay.
 
-    Raises EngineError: no docker, no compose, containers that end or are not ready in time.
+    Raises EngineError: no docker, no compose.
     """
     docker = _docker()
-    with contextlib.ExitStack() as stack:
-        file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchsuite-"))) / "compose.json"
+    with tempfile.TemporaryDirectory(prefix="benchsuite-") as folder:
+        file = Path(folder) / "compose.json"
         file.write_text(json.dumps(compose_file(plan, port)), "utf-8")
         compose = [docker, "compose", "-p", f"benchsuite-{plan.engine}-{port}", "-f", str(file)]
-        stack.callback(_down, compose, log_path)
-        base_url = f"http://{LOOPBACK}:{port}"
-        process = stack.enter_context(
-            running_server(
-                [*compose, "up", "--no-color", "--abort-on-container-exit"],
-                ready_url=base_url + plan.server.ready_path,
-                log_path=log_path,
-                ready_timeout_s=ready_timeout_s,
-                stop_timeout_s=_STOP_TIMEOUT_S,
-                guarded=True,
-                on_wait=on_wait,
-            )
-        )
-        container = _output([*compose, "ps", "-q", SERVICE]) or ""
-        facts = _container_facts(docker, container.split("\n")[0].strip())
-        yield LaunchedServer(base_url, plan.served_name, None, process, name=plan.engine, **facts)
+        try:
+            yield compose
+        finally:
+            with contextlib.suppress(OSError, subprocess.SubprocessError), log_path.open("ab") as log:
+                down = [*compose, "down", "--timeout", "30"]
+                subprocess.run(down, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=_DOWN_TIMEOUT_S)
 
 
 def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:
@@ -123,13 +112,14 @@ def _docker() -> str:
     return docker
 
 
-def _container_facts(docker: str, container: str) -> dict[str, Any]:
+def container_facts(compose: list[str]) -> dict[str, Any]:
     """The image by name and digest, and the process on this host; None what docker does not say."""
-    told = _first(_output([docker, "inspect", container])) if container else {}
-    image_id = told.get("Image")
+    docker, container = compose[0], (_output([*compose, "ps", "-q", SERVICE]) or "").split("\n")[0].strip()
+    inspected = _first(_output([docker, "inspect", container])) if container else {}
+    image_id = inspected.get("Image")
     image = _first(_output([docker, "image", "inspect", image_id])) if isinstance(image_id, str) else {}
     digests = image.get("RepoDigests") or []
-    state, config = told.get("State"), told.get("Config")
+    state, config = inspected.get("State"), inspected.get("Config")
     return {
         "image": config.get("Image") if isinstance(config, dict) else None,
         "image_digest": digests[0] if digests else image_id,
@@ -150,16 +140,3 @@ def _output(command: list[str]) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=_ASK_TIMEOUT_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _down(compose: list[str], log_path: Path) -> None:
-    """Remove the containers and their network; the volumes with weights stay."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError), log_path.open("ab") as log:
-        subprocess.run(
-            [*compose, "down", "--timeout", "30"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            timeout=2 * _STOP_TIMEOUT_S,
-            check=False,
-        )

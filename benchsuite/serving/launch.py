@@ -4,27 +4,82 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 from benchsuite import __version__
 from benchsuite.errors import EngineError
 from benchsuite.redact import masked_bytes
-from benchsuite.serving.docker import running_containers
-from benchsuite.serving.launch_plan import LaunchPlan, check_plan, local_command
-from benchsuite.serving.process import LOOPBACK, LaunchedServer, free_port, require_free_port, running_server
+from benchsuite.serving.docker import UP, compose_project, container_facts
+from benchsuite.serving.launch_plan import LaunchPlan, LocalCommand, check_plan, local_command
+from benchsuite.serving.process import (
+    LOOPBACK,
+    ServerProcess,
+    free_port,
+    require_free_port,
+    running_server,
+    without_secrets,
+)
 from benchsuite.serving.tiny_model import cache_dir
 from benchsuite.telemetry.http import ask_json, post_json_lines
 
 LOG_NAME = "serve.log"
 _KEPT_LOGS = 20
 _STOP_TIMEOUT_S = 30.0
+_COMPOSE_STOP_TIMEOUT_S = 60.0  # the containers have 30 s of it
 _REPORT_EVERY_S = 5.0
 _LOAD_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchedServer:
+    """A server that is ready. base_url: without /v1. model: its name in requests. version: of the engine.
+
+    container_pid: on this host, of a container. Whatever is not known is None.
+    """
+
+    plan: LaunchPlan
+    base_url: str
+    process: ServerProcess
+    model: str | None
+    version: str | None
+    quantization: str | None
+    image: str | None = None
+    image_digest: str | None = None
+    container_pid: int | None = None
+
+    def pids(self) -> tuple[int, ...]:
+        """The server's processes on this machine: what was started, its container's, and all their descendants."""
+        pids: dict[int, None] = {}
+        for pid in (self.process.child.pid, self.container_pid):
+            with contextlib.suppress(psutil.Error):
+                children = psutil.Process(pid).children(recursive=True) if pid else []
+                pids |= dict.fromkeys([*filter(None, [pid]), *(child.pid for child in children)])
+        return tuple(pids)
+
+    def facts(self) -> dict[str, Any]:
+        """What was started, for the manifest, without keys and tokens. gpus: as CUDA_VISIBLE_DEVICES names them."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # the server inherits it
+        return {
+            "engine": self.plan.engine,
+            "plan": shlex.join(without_secrets(shlex.split(replace(self.plan, port=None).text))),
+            "version": self.version,
+            "command": without_secrets(self.process.command),
+            "pid": self.process.child.pid,
+            "image": self.image,
+            "image_digest": self.image_digest,
+            "model": self.model,
+            "quantization": self.quantization,
+            "gpus": None if visible is None else [word.strip() for word in visible.split(",") if word.strip()],
+        }
 
 
 @contextlib.contextmanager
@@ -38,17 +93,49 @@ def launched(
     """Run the server of `plan` while the block runs; enter it when the server answers.
 
     It listens on 127.0.0.1 unless its own arguments say --host. log_path: None keeps the log in the cache folder, where
-    the last 20 stay. ready_timeout_s: None is 60 s for the embedded engines, else 1800. on_wait: told every 5 s what
-    the server last wrote. The server ends with the block, with an exception, and with this process however it ends.
-    Raises InputError (the plan), EngineError (not installed, died, not ready in time; with the end of its log).
+    the last 20 stay. ready_timeout_s: None is 60 s for the embedded engines, else 1800. on_wait: called every 5 s with
+    what the server last wrote. The server ends with the block, with an exception, and with this process however it
+    ends. Raises InputError (the plan), EngineError (not installed, died, not ready in time; with the end of its log).
     """
     check_plan(plan)
     port = plan.port or free_port()
     if plan.port is not None:
         require_free_port(port)
     log_path = log_path or _new_log(plan.engine)
-    with _started(plan, port, log_path, ready_timeout_s or plan.local.ready_timeout_s, on_wait) as server:
-        yield replace(server, plan=replace(plan, port=None).text)
+    base_url = f"http://{LOOPBACK}:{port}"
+    with contextlib.ExitStack() as stack:
+        compose = stack.enter_context(compose_project(plan, port, log_path)) if plan.how == "docker" else None
+        command = LocalCommand([*compose, *UP], {}, None) if compose else local_command(plan, port)
+        process = stack.enter_context(
+            running_server(
+                command.words,
+                ready_url=base_url + plan.server.ready_path,
+                log_path=log_path,
+                env=command.env,
+                ready_timeout_s=ready_timeout_s or plan.local.ready_timeout_s,
+                stop_timeout_s=_COMPOSE_STOP_TIMEOUT_S if compose else _STOP_TIMEOUT_S,
+                guarded=not plan.local.embedded,  # which ends with its standard input by itself
+                on_wait=on_wait,
+            )
+        )
+        info = (ask_json(base_url, plan.server.info_path) if plan.server.info_path else None) or {}
+        version = info.get("version")
+        routes, quantization = plan.local.model_routes, plan.quantization
+        if routes is not None and plan.model:
+            load_model(routes, base_url, plan.model, on_wait)
+            with contextlib.suppress(OSError, StopIteration):
+                reply = next(post_json_lines(base_url, routes["show"], {"model": plan.model}, timeout_s=10.0))
+                details = reply.get("details")
+                quantization = details.get("quantization_level") if isinstance(details, dict) else None  # like Q4_K_M
+        yield LaunchedServer(
+            plan,
+            base_url,
+            process,
+            plan.served_name or plan.local.default_name,
+            f"{plan.engine} {version}" if version else _package_version(plan, command.python),
+            quantization,
+            **(container_facts(compose) if compose else {}),
+        )
 
 
 def keep_log(server: LaunchedServer, folder: Path) -> Path | None:
@@ -65,47 +152,6 @@ def keep_log(server: LaunchedServer, folder: Path) -> Path | None:
         return free
     except OSError:
         return None
-
-
-@contextlib.contextmanager
-def _started(
-    plan: LaunchPlan, port: int, log_path: Path, ready_timeout_s: float, on_wait: Callable[[str], None]
-) -> Iterator[LaunchedServer]:
-    if plan.how == "docker":
-        with running_containers(plan, port, log_path, ready_timeout_s, on_wait) as server:
-            yield _described(plan, server, None, on_wait)
-        return
-    command = local_command(plan, port)
-    base_url = f"http://{LOOPBACK}:{port}"
-    with running_server(
-        command.words,
-        ready_url=base_url + plan.server.ready_path,
-        log_path=log_path,
-        env=command.env,
-        ready_timeout_s=ready_timeout_s,
-        stop_timeout_s=_STOP_TIMEOUT_S,
-        guarded=not plan.local.embedded,  # which ends with its standard input by itself
-        on_wait=on_wait,
-    ) as process:
-        name = plan.served_name or plan.local.default_name
-        server = LaunchedServer(base_url, name, None, process, name=plan.engine)
-        yield _described(plan, server, command.python, on_wait)
-
-
-def _described(
-    plan: LaunchPlan, server: LaunchedServer, python: str | None, on_wait: Callable[[str], None]
-) -> LaunchedServer:
-    """The server with its model loaded and what it says of itself."""
-    path, routes, quantization = plan.server.info_path, plan.local.model_routes, plan.quantization
-    info = (ask_json(server.base_url, path) if path else None) or {}
-    version = f"{plan.engine} {info['version']}" if info.get("version") else _package_version(plan, python)
-    if routes is not None and plan.model:
-        load_model(routes, server.base_url, plan.model, on_wait)
-        with contextlib.suppress(OSError, StopIteration):
-            reply = next(post_json_lines(server.base_url, routes["show"], {"model": plan.model}, timeout_s=10.0))
-            details = reply.get("details")
-            quantization = details.get("quantization_level") if isinstance(details, dict) else None  # such as Q4_K_M
-    return replace(server, version=version, quantization=quantization)
 
 
 def _package_version(plan: LaunchPlan, python: str | None) -> str | None:

@@ -54,7 +54,7 @@ class LaunchPlan:
     @property
     def quantization(self) -> str | None:
         """As the arguments ask for it; None where they do not."""
-        return next((found for flag in self.local.quantization_flags if (found := argument(self.args, flag))), None)
+        return next(filter(None, (argument(self.args, flag) for flag in self.local.quantization_flags)), None)
 
     @property
     def gpus(self) -> int | None:
@@ -209,7 +209,7 @@ def check_plan(plan: LaunchPlan) -> None:
 class LocalCommand(NamedTuple):
     """A command that serves. env: on top of ours. python: the interpreter that runs it; None for other programs."""
 
-    words: tuple[str, ...]
+    words: Sequence[str]
     env: Mapping[str, str]
     python: str | None
 
@@ -224,7 +224,7 @@ def local_command(plan: LaunchPlan, port: int) -> LocalCommand:
     added = [flag for flag, opposites in local.added.items() if not {flag, *opposites} & set(plan.args)]
     command = [*program, *fill(words, model=plan.model, host=host, port=str(port)), *added, *plan.arguments]
     env = {name: value.format(host=LOOPBACK, port=port) for name, value in local.env.items()}
-    return LocalCommand(tuple(command), env | plan.environment, python)
+    return LocalCommand(command, env | plan.environment, python)
 
 
 def _program(plan: LaunchPlan) -> tuple[list[str], str | None]:
@@ -243,9 +243,9 @@ def _program(plan: LaunchPlan) -> tuple[list[str], str | None]:
             )
         script = python.parent / local.program
         return [str(script)] if script.is_file() else [str(python), "-m", local.module], str(python)
-    if found := shutil.which(local.program):
-        python = Path(found).resolve().parent / "python"
-        return [found], None if local.module is None else str(python) if python.is_file() else sys.executable
+    if program := shutil.which(local.program):
+        python = Path(program).resolve().parent / "python"
+        return [program], None if local.module is None else str(python) if python.is_file() else sys.executable
     if local.module is not None and importlib.util.find_spec(local.module.partition(".")[0]) is not None:
         return [sys.executable, "-m", local.module], sys.executable
     raise EngineError(

@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -23,7 +22,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from benchsuite.errors import EngineError
 
@@ -69,54 +67,6 @@ class ServerProcess:
             given=f"exit code {self.exit_code()}; the end of its log:\n    {tail or '(it wrote nothing)'}",
             hint=f"the whole log is {self.log_path}",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchedServer:
-    """A server that is ready. base_url: without /v1. model: its name in requests. version: of the engine.
-
-    name: of the engine. plan: what was asked for, as `parse_serve` reads it, without the port. container_pid: on this
-    host, of a container. Whatever is not known is None.
-    """
-
-    base_url: str
-    model: str | None
-    version: str | None
-    process: ServerProcess
-    name: str = "llamacpp"
-    plan: str | None = None
-    image: str | None = None
-    image_digest: str | None = None
-    quantization: str | None = None
-    container_pid: int | None = None
-
-    def pids(self) -> tuple[int, ...]:
-        """The server's processes on this machine: what was started, its container's, and all their descendants."""
-        import psutil  # type: ignore[import-untyped]
-
-        found: dict[int, None] = {}
-        for pid in (self.process.child.pid, self.container_pid):
-            if pid:
-                with contextlib.suppress(psutil.Error):
-                    process = psutil.Process(pid)
-                    found |= dict.fromkeys([process.pid, *(child.pid for child in process.children(recursive=True))])
-        return tuple(found)
-
-    def facts(self) -> dict[str, Any]:
-        """What was started, for the manifest, without keys and tokens. gpus: as CUDA_VISIBLE_DEVICES names them."""
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # the server inherits it
-        return {
-            "engine": self.name,
-            "plan": self.plan and shlex.join(without_secrets(shlex.split(self.plan))),
-            "version": self.version,
-            "command": without_secrets(self.process.command),
-            "pid": self.process.child.pid,
-            "image": self.image,
-            "image_digest": self.image_digest,
-            "model": self.model,
-            "quantization": self.quantization,
-            "gpus": None if visible is None else [word.strip() for word in visible.split(",") if word.strip()],
-        }
 
 
 @contextlib.contextmanager
@@ -257,7 +207,7 @@ def guard(command: list[str], grace_s: float) -> int:
     threading.Thread(target=end_with_stdin, daemon=True).start()
     code = server.wait()
 
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):

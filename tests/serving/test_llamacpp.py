@@ -15,9 +15,8 @@ import psutil
 import pytest
 
 from benchsuite.errors import EngineError
-from benchsuite.serving.launch import launched
+from benchsuite.serving.launch import LaunchedServer, launched
 from benchsuite.serving.launch_plan import parse_serve
-from benchsuite.serving.process import LaunchedServer
 
 pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
 pytestmark = pytest.mark.engine
