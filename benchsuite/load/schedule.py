@@ -7,7 +7,7 @@ prompts in the same shuffled order (common random numbers), a new shuffle per re
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,9 @@ _FULL_MIN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class PointPlan:
-    """One level in one repeat. order: (n_requests,) indices into the workload, in sending order."""
+    """One level in one repeat. order: (n_requests,) indices into the workload, in sending order. attempt: 0 for the
+    first; a later one takes the place of those before.
+    """
 
     point_id: str
     level: Level
@@ -33,6 +35,14 @@ class PointPlan:
     cooldown_max_s: float
     salt: str
     warmup_salt: str
+    attempt: int = 0
+
+    def as_attempt(self, attempt: int) -> PointPlan:
+        """A later attempt has salts of its own: the server's prefix cache may still hold the earlier one's prompts."""
+        if not attempt:
+            return self
+        salt, warmup_salt = (_salt(salt, str(attempt)) for salt in (self.salt, self.warmup_salt))
+        return replace(self, attempt=attempt, salt=salt, warmup_salt=warmup_salt)
 
     @property
     def users(self) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,13 +17,12 @@ from typing import Any
 import httpx
 
 from benchsuite import __version__
-from benchsuite.client.request import PointContext
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.load.preflight import Preflight, preflight, spec_at
 from benchsuite.load.schedule import PointPlan, plan_points
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
-from benchsuite.load.worker_pool import GROUP_SIGNALS, PointOrder, WorkerPool, WorkerReport
+from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport
 from benchsuite.manifest import (
     GROUPS,
     Clock,
@@ -43,8 +40,8 @@ from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
 from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
-from benchsuite.telemetry.recorder import Recorder, open_recorder
-from benchsuite.telemetry.server_metrics import ServerState, read_state, wait_until_idle
+from benchsuite.telemetry.recorder import open_recorder
+from benchsuite.telemetry.server_metrics import read_state, wait_until_idle
 from benchsuite.workload.dataset import Workload
 
 
@@ -126,14 +123,6 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _generated_tokens(before: ServerState | None, after: ServerState | None) -> dict[str, Any]:
-    """The server's own count of generated tokens over the point; None where it does not tell."""
-    delta = None
-    if before and after and before.generated_tokens is not None and after.generated_tokens is not None:
-        delta = after.generated_tokens - before.generated_tokens
-    return {"generated_tokens": delta}
-
-
 _POLL_S, _QUEUE_EVERY_S = 0.5, 0.25
 
 
@@ -201,14 +190,6 @@ def watch_queues(spec: SweepSpec, profile: Server, waiting: MutableSequence[int]
         thread.join()
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """A planned point that is still to be measured: which attempt this is, 0 for the first."""
-
-    plan: PointPlan
-    attempt: int
-
-
 def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, probed: bool) -> None:
     """Raises InputError naming every fact that differs from the run that is to be gone on with.
 
@@ -228,31 +209,17 @@ def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, pro
 
 def remaining(
     points: Sequence[PointPlan], entries: Sequence[PointEntry], attempts: Mapping[str, int] | None = None
-) -> list[Remaining]:
-    """The planned points without a whole attempt, in their order.
+) -> list[PointPlan]:
+    """The planned points without a whole attempt, in their order, each with its next attempt.
 
     entries: the manifest's points so far. attempts: the last attempt of each point that has rows, whatever the
     manifest says: a new attempt never takes the number of rows that are there.
     """
     attempts = dict(attempts or {})
-    whole = set()
     for entry in entries:
         attempts[entry.point_id] = max(attempts.get(entry.point_id, -1), entry.attempt)
-        if entry.status == "complete":
-            whole.add(entry.point_id)
-    todo = [point for point in points if point.point_id not in whole]
-    return [_renewed(point, attempts.get(point.point_id, -1) + 1) for point in todo]
-
-
-def _renewed(plan: PointPlan, attempt: int) -> Remaining:
-    """A later attempt has salts of its own: the server's prefix cache may still hold the earlier one's prompts."""
-    if attempt:
-        plan = dataclasses.replace(plan, salt=_salt(plan.salt, attempt), warmup_salt=_salt(plan.warmup_salt, attempt))
-    return Remaining(plan, attempt)
-
-
-def _salt(salt: str, attempt: int) -> str:
-    return hashlib.sha256(f"{salt}/{attempt}".encode()).hexdigest()[:12]
+    whole = {entry.point_id for entry in entries if entry.status == "complete"}
+    return [p.as_attempt(attempts.get(p.point_id, -1) + 1) for p in points if p.point_id not in whole]
 
 
 def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
@@ -278,6 +245,8 @@ _IDLE = "waiting until the server is idle"
 class SweepRunner:
     """One session of a run in its folder, which it leaves finished whatever happens."""
 
+    _pool: WorkerPool
+
     def __init__(
         self,
         spec: SweepSpec,
@@ -292,54 +261,43 @@ class SweepRunner:
     ) -> None:
         self._spec, self._workload, self._folder, self._manifest = spec, workload, folder, manifest
         self._preflight, self._control, self._view, self._health = probed, control, view, health
-        self._profile = probed.plan.profile
-        self._server_pids = server_pids
-        self._base_urls = list(spec.server.base_urls)
-        self._stopping = False
+        self._profile, self._base_urls = probed.plan.profile, list(spec.server.base_urls)
         self._failures: list[str] = []
         manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
         manifest.model = probed.plan.model
         manifest.server_probe = ServerProbe.model_validate(probed.facts)
         manifest.endpoints = [EndpointFacts(**role) for role in probed.roles]
-        self._run_id: str = manifest.run_id
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
+        key = probed.endpoints[0].api_key
+        self._recorder = open_recorder(
+            spec, self._profile, self._base_urls, key, folder, self._origin_ns, server_pids, view.note
+        )
 
     def run(self) -> SweepResult:
-        spec, manifest = self._spec, self._manifest
-        points = plan_points(spec.load, len(self._workload.prompts), self._run_id)
+        spec, manifest, probed, prompts = self._spec, self._manifest, self._preflight, self._workload.prompts
+        points = plan_points(spec.load, len(prompts), manifest.run_id)
         before = self._folder.before
         todo = remaining(points, manifest.points, before.last_attempts if before else None)
         manifest.planned_points = [point.point_id for point in points]
         measured, status = 0, "failed"
-        recorder = open_recorder(
-            spec,
-            self._profile,
-            self._base_urls,
-            self._preflight.endpoints[0].api_key,
-            self._folder,
-            self._origin_ns,
-            self._server_pids,
-            self._view.note,
-        )
         try:
-            with recorder:
-                self._note_telemetry(recorder)
+            with self._recorder:
+                self._note_telemetry()
                 if before is not None:  # only on the server and the GPUs that it began on
                     refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
                 self._write_manifest()
                 self._view.begun(self._folder.path, manifest)
-                for words in self._preflight.facts["capacity"]["warnings"]:
+                for words in probed.facts["capacity"]["warnings"]:
                     self._view.note(words)
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
-                levels = tuple(one.plan.level for one in todo)
+                levels = tuple(plan.level for plan in todo)
                 watch = partial(watch_queues, spec, self._profile)
                 with (
-                    WorkerPool(self._preflight, spec, self._workload.prompts, watch) as pool,
-                    self._signals(pool),
+                    WorkerPool(probed, spec, prompts, manifest.run_id, self._origin_ns, watch) as self._pool,
+                    self._signals(),
                 ):
-                    for i, one in enumerate(todo):
-                        plan = one.plan
+                    for i, plan in enumerate(todo):
                         point = PlannedPoint(
                             i,
                             len(todo),
@@ -349,54 +307,58 @@ class SweepRunner:
                             "measuring",
                             len(plan.order),
                             levels=levels,
-                            readings=recorder.latest,
+                            readings=self._recorder.latest,
                         )
                         if i == 0:
-                            self._measure_idle_power(recorder, point)
-                        if not pool.stopping:
-                            self._point(pool, recorder, point, one)
+                            self._measure_idle_power(point)
+                        if not self._pool.stopping:
+                            self._measure(point, plan)
                             measured += manifest.points[-1].status == "complete"
-                        if pool.stopping or (self._failures and not self._server_is_back(point)):
+                        if self._pool.stopping or (self._failures and not self._server_is_back(point)):
                             break
-                    status = "stopped" if pool.stopping else "failed" if self._failures else "complete"
+                    status = "stopped" if self._pool.stopping else "failed" if self._failures else "complete"
         finally:
             end = Anchor.now()
-            self._note_telemetry(recorder)
+            self._note_telemetry()
             manifest.status = status
             manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
             manifest.sessions[-1]["ended"] = utc(end.wall_ns)
             self._folder.finish()
             self._write_manifest()
-        return SweepResult(self._run_id, self._folder.path, status == "complete", measured, tuple(self._failures))
+        return SweepResult(manifest.run_id, self._folder.path, status == "complete", measured, tuple(self._failures))
 
     def _write_manifest(self) -> None:
         self._folder.write_manifest(self._manifest)
 
-    def _server_state(self) -> ServerState | None:
-        return read_state(self._control, self._profile, self._base_urls)
+    def _note_telemetry(self) -> None:
+        facts = {"telemetry": self._recorder.facts()}
+        self._manifest.telemetry = RunManifest.read(facts, "telemetry").telemetry
 
-    def _note_telemetry(self, recorder: Recorder) -> None:
-        self._manifest.telemetry = RunManifest.read({"telemetry": recorder.facts()}, "telemetry").telemetry
+    def _generated_tokens(self) -> float | None:
+        """The servers' own count; None where they have none."""
+        state = read_state(self._control, self._profile, self._base_urls)
+        return None if state is None else state.generated_tokens
 
-    def _measure_idle_power(self, recorder: Recorder, point: PlannedPoint) -> None:
+    def _measure_idle_power(self, point: PlannedPoint) -> None:
         """Let the samplers see the server with its model loaded and nothing to do."""
-        wanted_s = recorder.idle_s(self._spec.telemetry.idle_power_s, point.n_requests)
+        wanted_s = self._recorder.idle_s(self._spec.telemetry.idle_power_s, point.n_requests)
         if not wanted_s:
             return
         self._wait_until_idle(point, 0.0, self._spec.load.cooldown_max_s)
         started_s, began_s = self._now_s(), time.monotonic()
         idling = dataclasses.replace(point, phase="measuring idle power", n_requests=0, at_least_s=wanted_s)
-        while not self._stopping and (elapsed_s := time.monotonic() - began_s) < wanted_s:
+        while not self._pool.stopping and (elapsed_s := time.monotonic() - began_s) < wanted_s:
             self._view.progress(idling, ProgressSnapshot(), elapsed_s)
             time.sleep(min(0.25, wanted_s - elapsed_s))
-        if not self._stopping:
-            recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
+        if not self._pool.stopping:
+            self._recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
-    def _point(self, pool: WorkerPool, recorder: Recorder, point: PlannedPoint, one: Remaining) -> None:
-        plan = one.plan
+    def _measure(self, point: PlannedPoint, plan: PointPlan) -> None:
+        """Warm up, wait until the server is idle, measure; the point's entry in the manifest says how far it came."""
+        pool = self._pool
         entry = PointEntry(
             point_id=plan.point_id,
-            attempt=one.attempt,
+            attempt=plan.attempt,
             concurrency=plan.level.concurrency,
             rate_per_s=plan.level.rate_per_s,
             repeat=plan.repeat,
@@ -407,8 +369,8 @@ class SweepRunner:
         self._manifest.points.append(entry)
         self._write_manifest()
         if plan.warmup_requests or plan.warmup_min_s:
-            entry.warmup = self._warm_up(pool, point, one)
-            if (reason := self._given_up(pool, plan)) is not None:
+            entry.warmup = self._warm_up(point, plan)
+            if (reason := self._given_up(plan)) is not None:
                 self._fail(entry, f"{reason}, during the warm-up")
                 self._write_manifest()
                 return
@@ -419,31 +381,30 @@ class SweepRunner:
             self._write_manifest()
             return
         entry.cache_reset = reset_prefix_cache(self._control, self._preflight.plan, self._base_urls)
-        before = self._server_state()
-        clocks = ClockMark.now()
-        recorder.mark()
+        before, clocks = self._generated_tokens(), ClockMark.now()
+        self._recorder.mark()
         entry.started_s = self._now_s()
         try:
-            reports = self._run_point(pool, point, one, plan.salt, measured=True)
+            reports = self._run_point(point, plan, measured=True)
         except RunError:
             entry.status = "failed"
-            self._folder.finish_point(plan.point_id, one.attempt)
+            self._folder.finish_point(plan.point_id, plan.attempt)
             raise
         entry.ended_s = self._now_s()
-        recorder.mark()
-        after = ClockMark.now()
-        entry.clocks = {"suspended_s": after.suspended_since_s(clocks), "wall_step_s": after.stepped_since_s(clocks)}
-        rows = self._folder.finish_point(plan.point_id, one.attempt)
+        self._recorder.mark()
+        now = ClockMark.now()
+        entry.clocks = {"suspended_s": now.suspended_since_s(clocks), "wall_step_s": now.stepped_since_s(clocks)}
+        rows = self._folder.finish_point(plan.point_id, plan.attempt)
         whole = not pool.stopping and rows.num_rows == len(plan.order)
         in_vain = not any(report.n_ok for report in reports)
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
-        reason = self._given_up(pool, plan)
-        if reason is not None:
+        if (reason := self._given_up(plan)) is not None:
             self._fail(entry, reason)
         entry.client = client_facts(reports)
-        entry.server = _generated_tokens(before, self._server_state())
+        after = self._generated_tokens()
+        entry.server = {"generated_tokens": None if before is None or after is None else after - before}
         self._check_clocks(entry)
-        self._note_telemetry(recorder)
+        self._note_telemetry()
         self._write_manifest()
         self._view.point_done(point, rows, entry.ended_s - entry.started_s)
         if in_vain and reason is None and not pool.stopping:
@@ -454,9 +415,9 @@ class SweepRunner:
                 hint="the points measured before are kept in " + str(self._folder.path),
             )
 
-    def _given_up(self, pool: WorkerPool, plan: PointPlan) -> str | None:
+    def _given_up(self, plan: PointPlan) -> str | None:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
-        breaker = pool.breaker
+        breaker = self._pool.breaker
         if breaker.reason is None and breaker.streak >= plan.users and not self._health.answers():
             return f"the server is gone: the last {breaker.streak} requests found no connection"
         return breaker.reason
@@ -491,12 +452,12 @@ class SweepRunner:
         if abs(stepped_s) > _SUSPENDED_S:
             self._view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
 
-    def _warm_up(self, pool: WorkerPool, point: PlannedPoint, one: Remaining) -> dict[str, Any]:
-        plan, started_s = one.plan, self._now_s()
+    def _warm_up(self, point: PlannedPoint, plan: PointPlan) -> dict[str, Any]:
+        started_s = self._now_s()
         warming = dataclasses.replace(
             point, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
         )
-        reports = self._run_point(pool, warming, one, plan.warmup_salt, measured=False)
+        reports = self._run_point(warming, plan, measured=False)
         return {
             "n_ok": sum(report.n_ok for report in reports),
             "n_failed": sum(report.n_failed for report in reports),
@@ -511,59 +472,41 @@ class SweepRunner:
     def _showing_wait(
         self, point: PlannedPoint, phase: str, at_least_s: float, at_most_s: float
     ) -> Callable[[float], bool]:
-        """What a wait tells its seconds to: the view; True when the sweep is to stop."""
+        """Shows the seconds of a wait; True when the sweep is to stop."""
         waiting = dataclasses.replace(point, phase=phase, n_requests=0, at_least_s=at_least_s, at_most_s=at_most_s)
 
         def on_wait(elapsed_s: float) -> bool:
             self._view.progress(waiting, ProgressSnapshot(), elapsed_s)
-            return self._stopping
+            return self._pool.stopping
 
         return on_wait
 
-    def _run_point(
-        self, pool: WorkerPool, point: PlannedPoint, one: Remaining, salt: str, *, measured: bool
-    ) -> list[WorkerReport]:
-        plan, attempt = one.plan, one.attempt
-        context = PointContext(
-            self._run_id,
-            plan.point_id,
-            plan.level.concurrency,
-            plan.repeat,
-            worker=0,
-            origin_ns=self._origin_ns,
-            streaming=self._preflight.plan.stream,
-            keep_text=self._spec.workload.save_text,
-            attempt=attempt,
-        )
-        order = PointOrder(
-            context, salt, plan.order, plan.users, at_least=plan.warmup_requests, min_s=plan.warmup_min_s
-        )
+    def _run_point(self, point: PlannedPoint, plan: PointPlan, *, measured: bool) -> list[WorkerReport]:
         started_s = time.monotonic()
 
         def on_progress(progress: ProgressSnapshot) -> None:
             if self._health.ended():
-                pool.breaker.trip()
+                self._pool.breaker.trip()
             self._view.progress(point, progress, time.monotonic() - started_s)
 
         if not measured:
-            return pool.run_point(order, None, on_progress)
-        journal_path = partial(self._folder.journal_path, plan.point_id, attempt=attempt)
-        return pool.run_point(order, journal_path, on_progress, self._spec.load.error_limit(len(plan.order)))
+            return self._pool.run_point(plan, None, on_progress)
+        journal_path = partial(self._folder.journal_path, plan.point_id, attempt=plan.attempt)
+        return self._pool.run_point(plan, journal_path, on_progress, self._spec.load.error_limit(len(plan.order)))
 
     def _now_s(self) -> float:
         return (now_ns() - self._origin_ns) / NS_PER_S
 
     @contextmanager
-    def _signals(self, pool: WorkerPool) -> Iterator[None]:
+    def _signals(self) -> Iterator[None]:
         """Ctrl-C once drains, twice stops at once; SIGTERM and a lost terminal are as once (not under nohup)."""
 
         def on_signal(number: int, _: FrameType | None) -> None:
-            self._stopping = True
-            if number == signal.SIGINT and pool.stopping:
-                pool.abort()
+            if number == signal.SIGINT and self._pool.stopping:
+                self._pool.abort()
                 self._view.note("stopping now")
             else:
-                pool.drain()
+                self._pool.drain()
                 self._view.note("finishing what is in flight; press Ctrl-C again to stop at once")
 
         handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]

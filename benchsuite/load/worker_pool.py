@@ -36,6 +36,7 @@ from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
 from benchsuite.load.preflight import Preflight
+from benchsuite.load.schedule import PointPlan
 from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
@@ -127,19 +128,15 @@ GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what whole pro
 
 @dataclass(frozen=True, slots=True)
 class PointOrder:
-    """One point, or its warm-up (journal None): then requests repeat until `at_least` are sent and `min_s` is over.
+    """A worker's share of a point, or of its warm-up (journal None): n_users, the first of them number first_user.
 
-    n_users: of all workers, then of one, whose first is number first_user of them; see `WorkerPool.run_point`.
+    A warm-up repeats its requests until `plan.warmup_requests` are sent and `plan.warmup_min_s` is over.
     """
 
-    context: PointContext
-    salt: str
-    order: tuple[int, ...]
+    plan: PointPlan
     n_users: int
-    at_least: int = 0
-    min_s: float = 0.0
-    journal: Path | None = None
-    first_user: int = 0
+    first_user: int
+    journal: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,36 +226,50 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-class _Worker:
-    """The body of a worker process."""
+@dataclass
+class Worker:
+    """A measuring process: made by the parent, run in a process of its own. context: what its rows share."""
 
-    def __init__(
-        self, probed: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int
-    ) -> None:
-        self._preflight, self._spec, self._prompts, self._shared, self._worker = probed, spec, prompts, shared, worker
-        self._n_workers = len(shared.progress) // 5
-        self._parent = os.getppid()
-        self._loop = new_event_loop()
-        asyncio.set_event_loop(self._loop)
+    preflight: Preflight
+    spec: SweepSpec
+    prompts: Sequence[Prompt]
+    shared: SharedCounters
+    context: PointContext
 
-    def serve(self, pipe: Pipe) -> None:
+    def run(self, pipe: Pipe) -> None:
         """Run the points that the parent orders until it hangs up."""
-        with contextlib.suppress(EOFError):
-            while True:
-                order = pipe.recv()
-                reach("order")
-                pipe.send(self._loop.run_until_complete(self._point(order, pipe)))
+        # Ctrl-C, a lost terminal and a job's end reach the whole process group; the parent decides what they mean
+        for number in GROUP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+        try:
+            keep_pandas_out()
+            self._parent = os.getppid()
+            loop = new_event_loop()
+            asyncio.set_event_loop(loop)
+            with contextlib.suppress(EOFError):
+                while True:
+                    order = pipe.recv()
+                    reach("order")
+                    pipe.send(loop.run_until_complete(self._point(order, pipe)))
+        except RunError as error:
+            with contextlib.suppress(OSError):
+                pipe.send(error)
+        except BaseException:
+            where, given = f"worker {self.context.worker}", traceback.format_exc()
+            with contextlib.suppress(OSError):
+                pipe.send(RunError("a measuring process failed", where=where, given=given))
 
     async def _point(self, order: PointOrder, pipe: Pipe) -> WorkerReport:
-        shared = self._shared
+        shared, worker = self.shared, self.context.worker
         slots = self._slots(order)
 
         def show(numbers: list[float]) -> None:
-            shared.progress[self._worker * 5 : self._worker * 5 + 5] = numbers
+            shared.progress[worker * 5 : worker * 5 + 5] = numbers
 
         sink = _RowSink(Journal(order.journal) if order.journal else None, show, shared.breaker)
         try:
-            load = PointLoad(slots, self._take(order), limits_ns(self._spec.timeouts), sink, self._pause())
+            load = PointLoad(slots, self._take(order), limits_ns(self.spec.timeouts), sink, self._pause())
 
             def check_abort() -> None:
                 wanted = shared.signal.value
@@ -276,17 +287,17 @@ class _Worker:
             state = await load.run(start_ns)
         finally:
             sink.close()
-        return WorkerReport(self._worker, sink.n_ok, sink.n_failed, sink.output_tokens, sink.first_error, state)
+        return WorkerReport(worker, sink.n_ok, sink.n_failed, sink.output_tokens, sink.first_error, state)
 
     def _slots(self, order: PointOrder) -> list[Slot]:
         """User i of all workers' users is at endpoint i modulo their number."""
-        probed, fallback = self._preflight, self._spec.server.fallback
+        probed, fallback = self.preflight, self.spec.server.fallback
         at = [(order.first_user + i) % len(probed.endpoints) for i in range(order.n_users)]
         at_endpoint = {k: iter(self._slots_at(order, probed, k, at.count(k))) for k in sorted(set(at))}
         slots = [next(at_endpoint[k]) for k in at]
         if fallback is None or probed.fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
             return slots
-        most, waiting = fallback.max_waiting, self._shared.waiting
+        most, waiting = fallback.max_waiting, self.shared.waiting
         refuses = partial(is_refusal, frozenset(int(word) for word in fallback.on if word != "queue"))
 
         def full(k: int) -> bool:
@@ -301,22 +312,30 @@ class _Worker:
 
     def _slots_at(self, order: PointOrder, probed: Preflight, k: int, n: int) -> list[Slot]:
         """Slots of n users at the k-th endpoint."""
-        endpoint, plan = probed.endpoints[k], replace(probed.plan, salt=order.salt)
+        point, endpoint = order.plan, probed.endpoints[k]
+        plan = replace(probed.plan, salt=point.salt if order.journal else point.warmup_salt)
         remember_key(endpoint.api_key)  # in this process too, which stores what the server says
-        link = Link(self._loop, endpoint, self._spec.timeouts.connect_s)
+        link = Link(asyncio.get_running_loop(), endpoint, self.spec.timeouts.connect_s)
         link.closes_after_response = probed.closes_after_response
-        requests = [encode(self._prompts[i], plan, endpoint) for i in order.order]
-        context = replace(order.context, endpoint=endpoint.base_url)
+        requests = [encode(self.prompts[i], plan, endpoint) for i in point.order]
+        context = replace(
+            self.context,
+            point_id=point.point_id,
+            concurrency=point.level.concurrency,
+            repeat=point.repeat,
+            attempt=point.attempt,
+            endpoint=endpoint.base_url,
+        )
         return [Slot(driver, link, requests, context) for driver in self._drivers(link, n)]
 
     def _drivers(self, link: Link, n: int) -> list[Driver]:
         endpoint = link.endpoint
-        if self._spec.load.driver == "wire":
+        if self.spec.load.driver == "wire":
             return [Connection(link) for _ in range(n)]
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
         from benchsuite.client.reference_clients import HttpxDriver, OpenAIDriver, httpx_client, openai_client
 
-        match self._spec.load.driver:
+        match self.spec.load.driver:
             case "httpx":
                 return [HttpxDriver(link, endpoint.base_url) for _ in range(n)]
             case "httpx-shared":
@@ -328,16 +347,16 @@ class _Worker:
 
     def _pause(self) -> Callable[[], Awaitable[object]] | None:
         """The wait before each request that keeps all workers together under max_request_rate."""
-        if self._spec.load.max_request_rate is None:
+        if self.spec.load.max_request_rate is None:
             return None
         # one at a time, evenly: with a larger allowance the throttler would let bursts through
-        period_s = self._n_workers / self._spec.load.max_request_rate
+        period_s = self.spec.load.n_workers / self.spec.load.max_request_rate
         return Throttler(rate_limit=1, period=period_s, retry_interval=min(0.01, period_s / 4)).acquire
 
     def _take(self, order: PointOrder) -> Callable[[], int | None]:
         """What gives the next index of the cursor that all workers share; None at the end."""
-        cursor, n = self._shared.cursor, len(order.order)
-        alone, counter = self._n_workers == 1, cursor.get_obj()
+        cursor, point, n = self.shared.cursor, order.plan, len(order.plan.order)
+        alone, counter = self.spec.load.n_workers == 1, cursor.get_obj()
         until_ns: int | None = None
 
         def next_index() -> int:
@@ -357,29 +376,11 @@ class _Worker:
         def take_warmup() -> int | None:
             nonlocal until_ns
             at_ns = now_ns()
-            until_ns = until_ns or at_ns + int(order.min_s * 1e9)
+            until_ns = until_ns or at_ns + int(point.warmup_min_s * 1e9)
             index = next_index()
-            return index % n if index < order.at_least or at_ns < until_ns else None
+            return index % n if index < point.warmup_requests or at_ns < until_ns else None
 
         return take if order.journal else take_warmup
-
-
-def worker_main(
-    probed: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], shared: SharedCounters, worker: int, pipe: Pipe
-) -> None:
-    # Ctrl-C, a lost terminal and a job's end reach the whole process group; the parent decides what they mean
-    for number in GROUP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
-    try:
-        keep_pandas_out()
-        _Worker(probed, spec, prompts, shared, worker).serve(pipe)
-    except RunError as error:
-        with contextlib.suppress(OSError):
-            pipe.send(error)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            pipe.send(RunError("a measuring process failed", where=f"worker {worker}", given=traceback.format_exc()))
 
 
 _START_DELAY_NS = 20_000_000
@@ -409,9 +410,9 @@ def _main_hidden() -> Iterator[None]:
 
 
 class WorkerPool:
-    """The worker processes of a run. Use as a context manager.
+    """The worker processes of a run, whose times count from origin_ns. Use as a context manager.
 
-    watch: told where to put the number of requests that wait at each own endpoint; runs as long as the pool does.
+    watch: gets where to put the number of requests that wait at each own endpoint; runs as long as the pool does.
     """
 
     def __init__(
@@ -419,6 +420,8 @@ class WorkerPool:
         probed: Preflight,
         spec: SweepSpec,
         prompts: Sequence[Prompt],
+        run_id: str,
+        origin_ns: int,
         watch: Callable[[MutableSequence[int]], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
         context, self.n_workers = multiprocessing.get_context("spawn"), spec.load.n_workers
@@ -431,6 +434,8 @@ class WorkerPool:
                 breaker=CircuitBreaker(context.Array("q", 5)),
             )
         self.breaker = self._shared.breaker
+        keep_text = spec.workload.save_text
+        rows = PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, keep_text)
         self._connect_s = spec.timeouts.connect_s
         self._watch = watch(self._shared.waiting)
         self._pipes: list[Pipe] = []
@@ -438,12 +443,9 @@ class WorkerPool:
         try:
             for worker in range(self.n_workers):
                 ours, theirs = context.Pipe()
-                process = context.Process(
-                    target=worker_main,
-                    args=(probed, spec, prompts, self._shared, worker, theirs),
-                    name=f"benchsuite-worker-{worker}",
-                    daemon=True,
-                )
+                body = Worker(probed, spec, prompts, self._shared, replace(rows, worker=worker))
+                name = f"benchsuite-worker-{worker}"
+                process = context.Process(target=body.run, args=(theirs,), name=name, daemon=True)
                 with _signals_held_back(), _main_hidden():
                     reach("spawn")
                     process.start()
@@ -477,24 +479,23 @@ class WorkerPool:
 
     def run_point(
         self,
-        order: PointOrder,
+        plan: PointPlan,
         journal_path: Callable[[int], Path] | None,
         on_progress: Callable[[ProgressSnapshot], None] = lambda _: None,
         max_failed: int | None = None,
     ) -> list[WorkerReport]:
-        """Run the order's users, dealt out to the workers, from a common start to the last row.
+        """Run the point's users, dealt out to the workers, from a common start to the last row.
 
         journal_path: of each worker; None for a warm-up. The point ends early when its server is gone, or when more
         than max_failed requests fail: see `breaker`. Raises RunError if a worker dies.
         """
         shared, n = self._shared, self.n_workers
         shared.cursor.value = 0
-        self.breaker.arm(order.n_users, max_failed)
-        whole, rest = divmod(order.n_users, n)
+        self.breaker.arm(plan.users, max_failed)
+        whole, rest = divmod(plan.users, n)
         orders = [
-            replace(
-                order,
-                context=replace(order.context, worker=worker),
+            PointOrder(
+                plan,
                 n_users=whole + (worker < rest),
                 first_user=worker * whole + min(worker, rest),
                 journal=journal_path and journal_path(worker),
