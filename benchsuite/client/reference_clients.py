@@ -23,7 +23,7 @@ from benchsuite.redact import masked
 _STOPPED = WireError("cancelled", "the run was stopped")
 
 
-class _TaskDriver:
+class TaskDriver:
     """A driver whose library wants a coroutine per request."""
 
     def __init__(self, link: Link) -> None:
@@ -96,7 +96,7 @@ class _TaskDriver:
         """Nothing to close: the client is shared or goes with the process."""
 
 
-class HttpxDriver(_TaskDriver):
+class HttpxDriver(TaskDriver):
     """httpx. shared: the one client of all users (its pool is then without limit); None: a client of its own."""
 
     def __init__(self, link: Link, base_url: str, shared: httpx.AsyncClient | None = None) -> None:
@@ -132,7 +132,7 @@ def httpx_client(link: Link) -> httpx.AsyncClient:
     return httpx.AsyncClient(limits=limits, timeout=None, verify=verify, trust_env=False)
 
 
-class OpenAIDriver(_TaskDriver):
+class OpenAIDriver(TaskDriver):
     """The openai SDK's stream of parsed chunks; streaming chat and completions only."""
 
     def __init__(self, link: Link, client: Any) -> None:

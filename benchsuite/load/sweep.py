@@ -82,45 +82,35 @@ def new_manifest(
     )
 
 
+_SUMMED = (
+    "n_reads", "merged_reads", "n_chunks", "cpu_s", "parse_s", "rss_start_bytes", "rss_end_bytes", "fds_start",
+    "fds_end", "back_offs", "back_off_s", "connections_opened", "fallback_tries", "fallback_skips",
+)  # fmt: skip
+
+
 def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
-    """How the measuring processes fared, merged, for the manifest."""
-    lags = {name: Histogram() for name in ("read_lag", "loop_lag", "dispatch_lag")}
-    for report in reports:
-        for name, merged in lags.items():
-            merged.merge(getattr(report.state, name))
+    """How the measuring processes fared, merged, for the manifest; None where the system does not say."""
     states = [report.state for report in reports]
-    n_reads = sum(state.n_reads for state in states)
-    merged_reads = sum(state.merged_reads for state in states)
-    steals = [state.steal_s for state in states if state.steal_s is not None]
+
+    def known(name: str) -> list[Any]:
+        return [value for state in states if (value := getattr(state, name)) is not None]
+
+    lags = {name: Histogram() for name in ("read_lag", "loop_lag", "dispatch_lag")}
+    for name, merged in lags.items():
+        for state in states:
+            merged.merge(getattr(state, name))
+    sums: dict[str, Any] = {name: sum(values) if (values := known(name)) else None for name in _SUMMED}
     return {
         "workers": len(reports),
         **{name: histogram.summary_us() for name, histogram in lags.items()},
-        "n_reads": n_reads,
-        "merged_reads": merged_reads,
-        "merged_read_share": merged_reads / n_reads if n_reads else None,
-        "n_chunks": sum(state.n_chunks for state in states),
-        "wall_s": max((state.wall_s for state in states), default=None),
-        "cpu_s": sum(state.cpu_s for state in states),
-        "parse_s": sum(state.parse_s for state in states),
-        "cpu_share_mean": max((s.cpu_s / s.wall_s for s in states if s.wall_s), default=None),
-        "cpu_share_max_1s": max((state.cpu_max_share for state in states), default=None),
-        "steal_s": max(steals, default=None),
-        "clock_steps": max((state.clock_steps for state in states), default=0),
-        "rss_start_bytes": _sum(state.rss_start_bytes for state in states),
-        "rss_end_bytes": _sum(state.rss_end_bytes for state in states),
-        "fds_start": _sum(state.fds_start for state in states),
-        "fds_end": _sum(state.fds_end for state in states),
-        "back_offs": sum(state.back_offs for state in states),
-        "back_off_s": sum(state.back_off_s for state in states),
-        "connections_opened": sum(state.connections_opened for state in states),
-        "fallback_tries": sum(state.fallback_tries for state in states),
-        "fallback_skips": sum(state.fallback_skips for state in states),
+        **sums,
+        "merged_read_share": sums["merged_reads"] / sums["n_reads"] if sums["n_reads"] else None,
+        "wall_s": max(known("wall_s"), default=None),
+        "cpu_share_mean": max((state.cpu_s / state.wall_s for state in states if state.wall_s), default=None),
+        "cpu_share_max_1s": max(known("cpu_max_share"), default=None),
+        "steal_s": max(known("steal_s"), default=None),
+        "clock_steps": max(known("clock_steps"), default=0),
     }
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 _POLL_S, _QUEUE_EVERY_S = 0.5, 0.25

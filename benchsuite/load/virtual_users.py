@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from benchsuite.client.connection import Link
+from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.client.stream import read_stream
@@ -26,6 +26,11 @@ from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord
 from benchsuite.spec import TimeoutSpec
 from benchsuite.telemetry.host import CpuMark, Histogram, open_descriptors, rss_bytes
+
+if TYPE_CHECKING:  # a measuring process that uses its own sockets carries no other HTTP library
+    from benchsuite.client.reference_clients import TaskDriver
+
+    Driver = Connection | TaskDriver  # what a virtual user sends through, one exchange at a time
 
 
 def _has_token(exchange: Exchange) -> bool:
@@ -37,25 +42,6 @@ def _has_token(exchange: Exchange) -> bool:
     body = b"".join(exchange.body_parts)
     facts = read_stream(body, exchange.body_ends, exchange.stamps, ndjson=exchange.ndjson)
     return len(facts.token_ns) > 0
-
-
-class Driver(Protocol):
-    """What a virtual user sends through, one exchange at a time: `wire.Connection`, or one of client/drivers.py."""
-
-    free_ns: int
-
-    @property
-    def is_open(self) -> bool: ...
-
-    async def open(self) -> None: ...
-
-    def send(self, request: bytes, exchange: Exchange) -> None: ...
-
-    def abort(self, status: str, message: str) -> None: ...
-
-    def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None: ...
-
-    def close(self) -> None: ...
 
 
 def abort_if_overdue(

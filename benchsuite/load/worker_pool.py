@@ -19,13 +19,13 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncio_throttle.throttler import Throttler
 
@@ -37,7 +37,7 @@ from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
 from benchsuite.load.preflight import Preflight
 from benchsuite.load.schedule import PointPlan
-from benchsuite.load.virtual_users import ClientState, Driver, PointLoad, Slot, is_refusal, limits_ns
+from benchsuite.load.virtual_users import ClientState, PointLoad, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
 from benchsuite.redact import remember_key
@@ -45,9 +45,12 @@ from benchsuite.spec import SweepSpec
 from benchsuite.store.journal import Journal, keep_pandas_out
 from benchsuite.workload.dataset import Prompt
 
+if TYPE_CHECKING:
+    from benchsuite.load.virtual_users import Driver
+
 _LEAST_STREAK = 20
 _STREAK, _FAILED, _TRIPPED, _STREAK_LIMIT, _FAILED_LIMIT = range(5)
-_WHOLE, _GONE, _TOO_MANY, _ENDED = range(4)
+_WHOLE, _GONE, _TOO_MANY, _ENDED = range(4)  # values of _TRIPPED
 _NO_LIMIT = 2**62
 
 
@@ -58,34 +61,27 @@ def without_server(row: RequestRecord) -> bool:
     return row.status == "connect_error" or (row.status == "stream_error" and row.n_reads == 0 and not row.http_status)
 
 
+@dataclass(frozen=True, slots=True)
 class CircuitBreaker:
     """Counts a point's failures. `arm` before a point, `note` each row, then `reason`.
 
     numbers: a multiprocessing Array("q", 5) with a lock.
     """
 
-    def __init__(self, numbers: Any) -> None:
-        self._lock, self._at = numbers.get_lock(), numbers.get_obj()
-        self._numbers = numbers
-
-    def __getstate__(self) -> Any:
-        return self._numbers
-
-    def __setstate__(self, numbers: Any) -> None:
-        CircuitBreaker.__init__(self, numbers)
+    numbers: Any
 
     def arm(self, n_users: int, max_failed: int | None) -> None:
         """Count from 0. The point is given up when the last max(2 n_users, 20) requests had no server, in the order in
         which they ended, or when more than max_failed failed in any way (None: any number may)."""
         limits = max(2 * n_users, _LEAST_STREAK), _NO_LIMIT if max_failed is None else max_failed
-        self._at[:] = [0, 0, _WHOLE, *limits]
+        self.numbers[:] = [0, 0, _WHOLE, *limits]
 
     def note(self, row: RequestRecord) -> None:
         """Count a row. A request that we gave up ourselves says nothing of the server."""
-        at = self._at
+        at = self.numbers.get_obj()
         if row.status == "cancelled" or (row.status == "ok" and not at[_STREAK]):
             return
-        with self._lock:
+        with self.numbers.get_lock():
             at[_STREAK] = at[_STREAK] + 1 if without_server(row) else 0
             at[_FAILED] += row.status != "ok"
             if at[_TRIPPED] == _WHOLE:
@@ -96,30 +92,28 @@ class CircuitBreaker:
 
     def trip(self) -> None:
         """The server's process is known to have ended."""
-        with self._lock:
-            self._at[_TRIPPED] = self._at[_TRIPPED] or _ENDED
+        with self.numbers.get_lock():
+            self.numbers[_TRIPPED] = self.numbers[_TRIPPED] or _ENDED
 
     @property
     def tripped(self) -> bool:
         """True once the point is given up."""
-        return bool(self._at[_TRIPPED])
+        return bool(self.numbers.get_obj()[_TRIPPED])
 
     @property
     def streak(self) -> int:
         """How many of the last requests in a row had no server."""
-        return int(self._at[_STREAK])
+        return int(self.numbers[_STREAK])
 
     @property
     def reason(self) -> str | None:
         """Why the point was given up, in words; None if it was not."""
-        match self._at[_TRIPPED]:
-            case 1:
-                return f"the server is gone: the last {self._at[_STREAK_LIMIT]} requests found no connection"
-            case 2:
-                return f"more than {self._at[_FAILED_LIMIT]} of its requests failed (--max-errors)"
-            case 3:
-                return "the server's process ended"
-        return None
+        _, _, tripped, streak_limit, failed_limit = self.numbers[:]
+        return {
+            _GONE: f"the server is gone: the last {streak_limit} requests found no connection",
+            _TOO_MANY: f"more than {failed_limit} of its requests failed (--max-errors)",
+            _ENDED: "the server's process ended",
+        }.get(tripped)
 
 
 RUN, DRAIN, ABORT = 0, 1, 2  # values of the shared signal
@@ -139,16 +133,15 @@ class PointOrder:
     journal: Path | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkerReport:
     """How one worker's part of a point went. The rows are in its journal."""
 
-    worker: int
-    n_ok: int
-    n_failed: int
-    output_tokens: int
-    first_error: str | None
-    state: ClientState
+    n_ok: int = 0
+    n_failed: int = 0
+    output_tokens: int = 0
+    first_error: str | None = None
+    state: ClientState = field(default_factory=ClientState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +168,16 @@ class _RowSink:
         self._synced_ns = now_ns()
         self._syncer = ThreadPoolExecutor(1) if journal else None
         self._syncing: Future[None] | None = None
-        self.n_ok = self.n_failed = self.output_tokens = 0
-        self.first_error: str | None = None
+        self.report = WorkerReport()
 
     def append(self, row: RequestRecord) -> None:
+        report = self.report
         if row.status == "ok":
-            self.n_ok += 1
+            report.n_ok += 1
         else:
-            self.n_failed += 1
-            self.first_error = self.first_error or f"{row.status}: {row.error}"
-        self.output_tokens += row.output_tokens or 0
+            report.n_failed += 1
+            report.first_error = report.first_error or f"{row.status}: {row.error}"
+        report.output_tokens += row.output_tokens or 0
         if row.first_token_s is not None and row.sent_s is not None:
             self._ttft_sum_s += row.first_token_s - row.sent_s
             self._ttft_n += 1
@@ -193,7 +186,8 @@ class _RowSink:
             self._journal.append(row)
 
     def tick(self, at_ns: int) -> None:
-        self._show([self.n_ok, self.n_failed, self.output_tokens, self._ttft_sum_s, self._ttft_n])
+        report = self.report
+        self._show([report.n_ok, report.n_failed, report.output_tokens, self._ttft_sum_s, self._ttft_n])
         if self._journal is not None and self._syncer is not None:
             self._journal.flush_if_due(at_ns)
             if self._syncing is not None and self._syncing.done():
@@ -284,10 +278,10 @@ class Worker:
             await load.connect()
             pipe.send("ready")
             start_ns: int = pipe.recv()
-            state = await load.run(start_ns)
+            sink.report.state = await load.run(start_ns)
         finally:
             sink.close()
-        return WorkerReport(worker, sink.n_ok, sink.n_failed, sink.output_tokens, sink.first_error, state)
+        return sink.report
 
     def _slots(self, order: PointOrder) -> list[Slot]:
         """User i of all workers' users is at endpoint i modulo their number."""
