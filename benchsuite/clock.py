@@ -1,7 +1,7 @@
 """The run's one clock: CLOCK_MONOTONIC in integer nanoseconds, its anchor to wall time, and the kernel's timestamps.
 
-The kernel's timestamps of received bytes are CLOCK_REALTIME. NTP slews both clocks alike and steps only CLOCK_REALTIME,
-so the offset between them is constant but for steps. It is measured by bracketing one clock's read with two of the
+The kernel's timestamps of received bytes are CLOCK_REALTIME. NTP slews both clocks and steps only CLOCK_REALTIME, so the
+offset between them is constant but for steps. It is measured by bracketing one clock's read with two of the
 other's.
 """
 
@@ -97,7 +97,7 @@ class ClockMark:
         return (self.suspended_ns - earlier.suspended_ns) / NS_PER_S
 
     def stepped_since_s(self, earlier: ClockMark) -> float:
-        """By how much wall time was set forward since `earlier` (backward: negative), beside what suspension explains.
+        """By how much wall time was set forward since `earlier` (backward: negative), besides what suspension explains.
 
         While a machine is suspended CLOCK_MONOTONIC stands still and wall time goes on: that is no step.
         """

@@ -125,7 +125,7 @@ class MatrixSpec:
 
         content_hash: of the plan, whatever the order of its keys.
         """
-        settings = {one.slug: {"name": one.name, "serve": one.serve, "gpus": one.gpus} for one in self.settings}
+        settings = {s.slug: {"name": s.name, "serve": s.serve, "gpus": s.gpus} for s in self.settings}
         plan = {"settings": settings, "sweep": dict(self.tree), "workload_hash": workload_hash}
         text = json.dumps(plan, sort_keys=True, ensure_ascii=False, default=str)
         return {"content_hash": f"sha256:{hashlib.sha256(text.encode()).hexdigest()}", **plan}

@@ -32,17 +32,9 @@ class Link:
     """
 
     __slots__ = (
-        "_turn_ns",
-        "clock_steps",
-        "closes_after_response",
-        "connect_timeout_s",
-        "endpoint",
-        "held_bytes",
-        "loop",
-        "offset_ns",
-        "opened",
-        "tls",
-    )
+        "_turn_ns", "clock_steps", "closes_after_response", "connect_timeout_s", "endpoint", "held_bytes", "loop",
+        "offset_ns", "opened", "tls",
+    )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, connect_timeout_s: float) -> None:
         self.loop, self.endpoint, self.connect_timeout_s = loop, endpoint, connect_timeout_s
@@ -91,18 +83,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_exchange",
-        "_incoming",
-        "_link",
-        "_loop",
-        "_outgoing",
-        "_sock",
-        "_ssl",
-        "_stamping",
-        "_unsent",
-        "free_ns",
+        "_exchange", "_incoming", "_link", "_loop", "_outgoing", "_sock", "_ssl", "_stamping", "_unsent", "free_ns",
         "served",
-    )
+    )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
         self._link, self._loop = link, link.loop
@@ -172,7 +155,7 @@ class Connection:
             self._incoming.write(received)
 
     def close(self) -> None:
-        """Close the connection, if there is one; an exchange in flight is not told."""
+        """Close the connection, if there is one; an exchange in flight is not ended."""
         sock, self._sock = self._sock, None
         self._ssl = self._incoming = self._outgoing = None
         if sock is not None:
@@ -350,7 +333,7 @@ class Connection:
     def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
         """Why the exchange in flight should be given up, or None. Limits in ns: without any byte, in all.
 
-        Looks first for what the loop did not tell: uvloop forgets a socket whose reset came together with data.
+        Reads first what the loop did not report: uvloop forgets a socket whose reset came together with data.
         """
         exchange, seen = self._exchange, -1
         while exchange is not None and self._exchange is exchange and len(exchange.stamps) > seen:

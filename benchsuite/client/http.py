@@ -15,16 +15,8 @@ import httptools
 _MAX_HEADER_BYTES = 65536
 
 # Response headers that say something of the server: its own times and counts (TGI), and a paid API's limits.
-_KEPT_HEADERS = frozenset(
-    (
-        b"x-queue-time",
-        b"x-prompt-tokens",
-        b"x-generated-tokens",
-        b"x-ratelimit-limit-requests",
-        b"x-ratelimit-limit-tokens",
-    )
-)
-
+_KEPT_HEADERS = {b"x-queue-time", b"x-prompt-tokens", b"x-generated-tokens"}
+_KEPT_HEADERS |= {b"x-ratelimit-limit-requests", b"x-ratelimit-limit-tokens"}
 _NOTED_HEADERS = _KEPT_HEADERS | {b"content-type"}
 _NO_HEADERS: dict[str, str] = {}
 
@@ -70,35 +62,11 @@ class Exchange:
     """
 
     __slots__ = (
-        "body_bytes",
-        "body_ends",
-        "body_parts",
-        "chunked",
-        "closed_ns",
-        "content_encoding",
-        "content_length",
-        "data",
-        "ends",
-        "error",
-        "headers_ns",
-        "index",
-        "keep_alive",
-        "kept_headers",
-        "kernel_stamped",
-        "message_complete",
-        "mode",
-        "ndjson",
-        "on_done",
-        "parser",
-        "retries",
-        "reused",
-        "scheduled_ns",
-        "sent_ns",
-        "stamps",
-        "status",
-        "token_seen",
-        "user_stamps",
-    )
+        "body_bytes", "body_ends", "body_parts", "chunked", "closed_ns", "content_encoding", "content_length", "data",
+        "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped", "message_complete",
+        "mode", "ndjson", "on_done", "parser", "retries", "reused", "scheduled_ns", "sent_ns", "stamps", "status",
+        "token_seen", "user_stamps",
+    )  # fmt: skip
 
     def __init__(self, index: int, scheduled_ns: int) -> None:
         self.index = index

@@ -64,10 +64,10 @@ class TaskDriver:
             await self._stream(path, headers, body, exchange)
         except asyncio.CancelledError:
             error = self._abort or _STOPPED
-        except WireError as found:
-            error = found
-        except Exception as found:  # whatever the library raises is this request's failure, never the run's
-            error = _failure(found)
+        except WireError as failure:
+            error = failure
+        except Exception as failure:  # whatever the library raises is this request's failure, never the run's
+            error = _failure(failure)
         self._end(exchange, error)
 
     def _end(self, exchange: Exchange, error: WireError | None) -> None:
@@ -161,14 +161,9 @@ def openai_client(link: Link, base_url: str, api_key: str | None) -> Any:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     verify: Any = link.tls or True
-    http_client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
-    return AsyncOpenAI(
-        base_url=f"{base_url}/v1",
-        api_key=api_key or "none",
-        max_retries=0,
-        timeout=None,
-        http_client=http_client,
-    )
+    client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
+    key, url = api_key or "none", f"{base_url}/v1"
+    return AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=None, http_client=client)
 
 
 def _failure(error: Exception) -> WireError:

@@ -51,8 +51,8 @@ def record_steps(
     error = exchange.error
     try:
         exchange.feed()
-    except WireError as found:
-        error = error or found
+    except WireError as malformed:
+        error = error or malformed
         exchange.body_ends.append(exchange.body_bytes)  # what the failed read gave before it failed
     body = masked_bytes(b"".join(exchange.body_parts))
     # A server may answer a streaming request with one JSON object: then there are no token times.
@@ -173,7 +173,7 @@ def _row(
 
 
 def _masked(text: str | None) -> str | None:
-    """Once more after the parse: JSON escapes may have hidden a key."""
+    # once more after the parse: JSON escapes may have hidden a key
     return None if text is None else masked(text)
 
 

@@ -137,9 +137,9 @@ def parse_result(text: str, model: type[Model], *, where: str, if_missing: Mappi
 def status_of_error(error: str | None) -> tuple[Status, int | None]:
     """The class of a failure, and its HTTP status where the text has one, from a Python client's error text."""
     text = error or ""
-    found = re.search(r"(?:[Ss]tatus(?: code)?[=:' ]+|error ['\"])([45]\d\d)\b", text)
-    if found:
-        return "http_error", int(found[1])
+    match = re.search(r"(?:[Ss]tatus(?: code)?[=:' ]+|error ['\"])([45]\d\d)\b", text)
+    if match:
+        return "http_error", int(match[1])
     last = text.strip().rpartition("\n")[2]  # of a traceback the last line names the exception
     if re.search(r"[Tt]imeout|[Tt]imed out", last):
         return "timeout", None

@@ -35,7 +35,7 @@ _MAX_MODELS = 20
 class DiscoveredServer:
     """A server as it presents itself. slots: requests that it works on at a time; context_tokens: of one request.
 
-    None: not told. gpus: the names of this machine's, for a server on it.
+    None: not known. gpus: the names of this machine's, for a server on it.
     """
 
     base_url: str
@@ -59,7 +59,7 @@ def discover(base_url: str) -> DiscoveredServer:
 
 def discover_servers(ports: Sequence[int] | None = None) -> list[DiscoveredServer]:
     """The servers on this machine's usual ports (None: PORTS). No API key is shown to what listens there."""
-    found = []
+    servers = []
     for port in PORTS if ports is None else ports:
         try:
             socket.create_connection(("127.0.0.1", port), _CONNECT_S).close()
@@ -68,8 +68,8 @@ def discover_servers(ports: Sequence[int] | None = None) -> list[DiscoveredServe
             continue
         marks = server.kind.recognise
         if response.status_code == 200 and (server.models or (marks and not marks.unlisted_header)):
-            found.append(server)
-    return found
+            servers.append(server)
+    return servers
 
 
 def _spec(base_url: str, **server: str) -> SweepSpec:

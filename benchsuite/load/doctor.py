@@ -329,7 +329,7 @@ def check_gpus(sampler: Sampler, throttles: Mapping[str, int], *, serving: bool)
     lost = [row.error for row in rows.values() if row.error]
     for problem in dict.fromkeys(sampler.problems()):
         if not any(error in problem for error in lost):
-            yield _gpu("not told" if ": empty" in problem else "note", problem)
+            yield _gpu("not reported" if ": empty" in problem else "note", problem)
 
 
 def _check_cards(facts: Mapping[str, Any], rows: Mapping[str, GpuSample]) -> Iterator[Diagnostic]:

@@ -70,13 +70,13 @@ def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) ->
 
     spec: a file or a run that says the number of GPUs itself; None: the plan's parallel arguments say it.
     """
-    told = {
+    planned = {
         "server.base_url": f"http://{LOOPBACK}:{plan.port}",
         "server.model": plan.served_name,
         "server.profile": None if plan.server.speaks else plan.engine,
         "price.gpus": plan.gpus if spec is None else None,
     }
-    return {**keys, **{key: value for key, value in told.items() if keys.get(key) is None}}
+    return {**keys, **{key: value for key, value in planned.items() if keys.get(key) is None}}
 
 
 def plan_sweep(
@@ -120,7 +120,7 @@ def sweep_launched(
     rows; the points finished before stand. Raises what `launched` and `sweep` raise, and ServerDied with the end of its
     log.
     """
-    seen = _PathRemembered(view)
+    remembering = _PathRemembered(view)
     with launched(
         plan,
         log_path=log_path,
@@ -130,20 +130,20 @@ def sweep_launched(
         view.note(f"{server.version or plan.engine} is ready at {server.base_url}; its log: {server.process.log_path}")
         death = _Death(server)
         try:
-            result = sweep(spec_of(server), workload, output, seen, server.facts(), server.pids(), death.seen)
+            result = sweep(spec_of(server), workload, output, remembering, server.facts(), server.pids(), death.ended)
         except StoreError:
             raise  # a full disk is no fault of the server
         except RunError as error:
             if server.process.exit_code(_DEATH_WAIT_S) is not None:
-                mark_invalid(seen.path, death.monotonic_ns, last=True)
-                raise _died(server, seen.path, error.what) from error
+                mark_invalid(remembering.path, death.monotonic_ns, last=True)
+                raise _died(server, remembering.path, error.what) from error
             raise
         finally:
-            if seen.path is not None and log_path is None:
-                keep_log(server, seen.path)
+            if remembering.path is not None and log_path is None:
+                keep_log(server, remembering.path)
         if server.process.exit_code() is not None:
-            mark_invalid(seen.path, death.monotonic_ns, last=False)
-            raise _died(server, seen.path, None)
+            mark_invalid(remembering.path, death.monotonic_ns, last=False)
+            raise _died(server, remembering.path, None)
         return result
 
 
@@ -154,7 +154,7 @@ class _Death:
         self.monotonic_ns: int | None = None
         threading.Thread(target=self._wait, args=(engine,), daemon=True).start()
 
-    def seen(self) -> bool:
+    def ended(self) -> bool:
         """True once it has ended."""
         return self.monotonic_ns is not None
 

@@ -157,12 +157,12 @@ def measuring_order(matrix: MatrixSpec) -> list[Setting]:
 
 
 def measure(
-    matrix: MatrixSpec, workload: Workload, folder: MatrixFolder, view: View, tell: Callable[[str], None]
+    matrix: MatrixSpec, workload: Workload, folder: MatrixFolder, view: View, note: Callable[[str], None]
 ) -> Iterator[Outcome]:
     """Measure every setting that was not measured to its end before; its outcome as soon as it is there.
 
     A server that does not start, or that ends under load, is an outcome, and the matrix goes on. Ctrl-C or SIGTERM
-    stops after what is in flight: the outcome is "stopped" and the last one. tell: is told in a line what comes next.
+    stops after what is in flight: the outcome is "stopped" and the last one. note: gets a line on what comes next.
     Raises InputError, StoreError.
     """
     order = measuring_order(matrix)
@@ -171,16 +171,16 @@ def measure(
         place = f"[setting {number}/{len(order)}] {setting.name} ({gpus})"
         kept = folder.kept_run(setting, matrix.sweep_of(setting))
         if kept is not None:
-            tell(f"{place}: measured before, kept in {kept}")
+            note(f"{place}: measured before, kept in {kept}")
             yield Outcome(setting, "kept", kept)
             continue
         path = folder.next_attempt(setting)
-        tell(f"{place}: starting {setting.serve}")
+        note(f"{place}: starting {setting.serve}")
         status, reason = _measure_one(matrix, setting, workload, path, view)
         if status == "failed":
             write_bytes(path / FAILED, f"{reason}\n".encode())
         if status != "measured":
-            tell(f"{place}: {status}" + (f": {reason}" if reason else ""))
+            note(f"{place}: {status}" + (f": {reason}" if reason else ""))
         yield Outcome(setting, status, path, reason)
         if status == "stopped":
             return

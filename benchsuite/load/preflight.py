@@ -47,7 +47,7 @@ PROBE_TOKENS = 8
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a server that is full, or still loads its model, is asked again
 _POLL_S = 0.1
 _LONG_ERROR = 20_000
-# fields that are not in OpenAI's protocol, or newer than some servers; the longer of two names that begin alike first
+# fields that are not in OpenAI's protocol, or newer than some servers; a name before its own beginnings
 _REFUSABLE = sorted(
     {"stream_options"}
     | {key for server in SERVERS.values() for key in (*server.fixed_length, *server.cache_off_fields)}
@@ -462,7 +462,7 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: tuple[Prompt, ...]) -> P
             state = read_state(client, plan.profile)
         if state is None or state.waiting is None:
             raise InputError(
-                "the server does not tell how many requests wait, so a full queue cannot be seen",
+                "the server does not report how many requests wait, so a full queue cannot be seen",
                 where="server.fallback.max_waiting (--fallback-max-waiting)",
                 given=f"{url} ({plan.profile.name})",
                 expected="one of " + ", ".join(server.title for server in SERVERS.values() if server.metrics),

@@ -1,6 +1,6 @@
 """Which server it is, what it says of itself and can take, and what a sweep asks beyond that.
 
-What is asked is in `servers`. Missing is None: a limit that no server tells is not known to be met. Sources:
+What is asked is in `servers`. Missing is None: a limit that no server reports is not known to be met. Sources:
 docs/METHODS.md, Servers.
 """
 
@@ -193,7 +193,7 @@ def _is_short(value: Any) -> bool:
 def server_limits(
     client: httpx.Client, server: Server, facts: dict[str, Any], launched: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The limits that the server tells, None for what it does not: one entry each.
+    """The limits that the server reports, None for what it does not: one entry each.
 
     concurrent_requests: handled at a time. context_tokens: prompt and output of one request. input_tokens: prompt
     alone. requests_per_period, tokens_per_period: of a paid API.
@@ -213,15 +213,15 @@ def server_limits(
             trees[path] = _json(client, path)
         return _whole(_walk(trees[path], keys, facts["model"]))
 
-    found: dict[str, Any] = {
+    capacity: dict[str, Any] = {
         name: next((value for source in getattr(limits, name) if (value := read(source)) is not None), None)
         for name in ("concurrent_requests", "context_tokens", "input_tokens")
     }
     headers = facts.get("headers") or {}
     for key in ("requests", "tokens"):
         value = headers.get(f"x-ratelimit-limit-{key}", "")
-        found[f"{key}_per_period"] = int(value) if value.isdecimal() and len(value) < 12 else None
-    return found
+        capacity[f"{key}_per_period"] = int(value) if value.isdecimal() and len(value) < 12 else None
+    return capacity
 
 
 def _walk(tree: Any, keys: Sequence[str], model: str) -> Any:
@@ -245,19 +245,19 @@ def _whole(value: Any) -> int | None:
 
 
 def limit_warnings(
-    server: Server, levels: Sequence[int], told: dict[str, Any], longest: dict[str, Any], n_servers: int = 1
+    server: Server, levels: Sequence[int], capacity: dict[str, Any], longest: dict[str, Any], n_servers: int = 1
 ) -> list[str]:
     """Sentences for what the server cannot take, each with its remedy. Pure.
 
-    levels: of the sweep, shared evenly by n_servers alike. told: from `server_limits`. longest: the set's longest
+    levels: of the sweep, shared evenly by n_servers. capacity: from `server_limits`. longest: the set's longest
     request as the preflight found it: prompt_id, input_tokens, asked_output_tokens, refused (the server's words, or
     None).
     """
-    return [*_too_many(server, max(levels), n_servers, told), *_too_long(server, told, longest)]
+    return [*_too_many(server, max(levels), n_servers, capacity), *_too_long(server, capacity, longest)]
 
 
-def _too_many(server: Server, level: int, n_servers: int, told: dict[str, Any]) -> Iterator[str]:
-    limits, limit, n = server.limits or Limits(), told["concurrent_requests"], -(-level // n_servers)
+def _too_many(server: Server, level: int, n_servers: int, capacity: dict[str, Any]) -> Iterator[str]:
+    limits, limit, n = server.limits or Limits(), capacity["concurrent_requests"], -(-level // n_servers)
     beyond = f"concurrency {level}" + (f" ({n} at each of {n_servers} servers)" if n_servers > 1 else "")
     remedy = "start it with " + (limits.raise_slots or f"{limits.slots} {{n}}").format(n=n)
     if limit is not None and n > limit and limits.refuses:
@@ -266,9 +266,9 @@ def _too_many(server: Server, level: int, n_servers: int, told: dict[str, Any]) 
         waiting = f"{n - limit} of {n} requests wait at {beyond}, and their TTFT includes the wait"
         yield f"{server.title} runs {limit} requests at a time ({limits.slots}): {waiting}; {remedy}"
     elif limit is None and limits.default_slots is not None and n > limits.default_slots:
-        default = f"does not tell its {limits.slots}, whose default is {limits.default_slots} or more"
+        default = f"does not report its {limits.slots}, whose default is {limits.default_slots} or more"
         yield f"{server.title} {default}: requests may wait at {beyond}; {remedy}"
-    per_period = told.get("requests_per_period")
+    per_period = capacity.get("requests_per_period")
     if per_period is not None:
         yield (
             f"the API allows {per_period} requests a period (x-ratelimit-limit-requests): what is beyond is refused "
@@ -276,10 +276,10 @@ def _too_many(server: Server, level: int, n_servers: int, told: dict[str, Any]) 
         )
 
 
-def _too_long(server: Server, told: dict[str, Any], longest: dict[str, Any]) -> Iterator[str]:
+def _too_long(server: Server, capacity: dict[str, Any], longest: dict[str, Any]) -> Iterator[str]:
     which = f"the longest request of the set ({longest['prompt_id']})"
     tokens, asked = longest["input_tokens"], longest["asked_output_tokens"] or 0
-    context, most = told["context_tokens"], told["input_tokens"]
+    context, most = capacity["context_tokens"], capacity["input_tokens"]
     if longest["refused"]:
         yield f"{which} was refused and will be at every level: {longest['refused']}"
     elif tokens is None:

@@ -117,7 +117,7 @@ _POLL_S, _QUEUE_EVERY_S = 0.5, 0.25
 
 
 class HealthCheck:
-    """Asks the servers beside the load. ended: whether a server that we started ourselves has ended."""
+    """Asks the servers outside the load. ended: whether a server that we started ourselves has ended."""
 
     def __init__(self, control: httpx.Client, base_urls: Sequence[str], ended: Callable[[], bool]) -> None:
         self._control, self._base_urls = control, tuple(base_urls)
@@ -135,7 +135,7 @@ class HealthCheck:
     def wait_for_return(self, most_s: float, on_wait: Callable[[float], bool]) -> str | None:
         """Wait until every server answers, `most_s` at most; why not, in words, or None when they are back.
 
-        on_wait: told the seconds so far; True gives up.
+        on_wait: gets the seconds so far; True gives up.
         """
         started_s = time.monotonic()
         while not self.answers():
@@ -150,7 +150,7 @@ class HealthCheck:
 
 
 def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting: MutableSequence[int]) -> None:
-    """The number of requests that wait at each server; 0 where it does not tell: its own answer decides."""
+    """The number of requests that wait at each server; 0 where it does not report it: its own answer decides."""
     for k, client in enumerate(clients):
         state = read_state(client, profile)
         waiting[k] = int(state.waiting) if state is not None and state.waiting is not None else 0
@@ -188,7 +188,7 @@ def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, pro
     groups = set(GROUPS) - {"levels", "schema", "host"}
     changed = differences(now, before, groups=groups, probed=probed)
     if changed:
-        lines = [one.between("now", "before") for one in changed]
+        lines = [difference.between("now", "before") for difference in changed]
         raise InputError(
             "the folder holds a run of something else, so it cannot be gone on with:\n    " + "\n    ".join(lines),
             where=where,
@@ -506,7 +506,7 @@ class SweepRunner:
 
 @contextmanager
 def signals_handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """`handler` takes these signals in the block; in the main thread, which alone is told of signals."""
+    """`handler` takes these signals in the block; in the main thread, which alone gets signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -91,7 +91,7 @@ class ClientState:
 
     parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
     the process at the start and the end of the point; fds_*: its open file descriptors before the first connection
-    and after the last; None where the system does not tell. fallback_tries: requests that their own endpoint refused
+    and after the last; None where the system does not say. fallback_tries: requests that their own endpoint refused
     and that went on to the spare one; fallback_skips: that went there untried. back_offs, back_off_s: pauses of users
     whose request no server was there for.
     """

@@ -192,7 +192,7 @@ class _RowSink:
             self._journal.flush_if_due(at_ns)
             if self._syncing is not None and self._syncing.done():
                 syncing, self._syncing = self._syncing, None
-                syncing.result()  # the system tells of a failed write once, and not again when the journal is closed
+                syncing.result()  # the system reports a failed write once, and not again when the journal is closed
             if self._syncing is None and at_ns - self._synced_ns > _SYNC_NS:
                 self._synced_ns = at_ns
                 self._syncing = self._syncer.submit(self._journal.sync)

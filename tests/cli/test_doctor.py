@@ -135,7 +135,7 @@ def test_the_spec_of_a_sweep(simulated, tmp_path: Path):
 
 @pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 def test_gpus(tmp_path: Path):
-    """Through NVML's binding: driver, cards, MIG, throttling, processes; not what is not told."""
+    """Through NVML's binding: driver, cards, MIG, throttling, processes; not what is not reported."""
     fake = FakeNvml(tmp_path, gpus=2, watts=300, util=85, throttle0=4, mig1=2, pids0="1,2")
     run = [sys.executable, "-m", "benchsuite", "doctor", "--json"]
     done = subprocess.run(run, env=fake.environment(), capture_output=True, text=True, timeout=60, check=False)
@@ -143,7 +143,7 @@ def test_gpus(tmp_path: Path):
     assert done.returncode == 0
     assert [(one["name"], one["status"]) for one in told] == [
         ("driver", "ok"), ("GPU 0", "ok"), ("GPU 1", "warn"), ("GPU 0 now", "warn"), ("GPU 0 use", "warn"),
-        ("GPU 1 now", "ok"), ("GPU 1 use", "ok"), ("note", "ok"), ("not told", "ok"),
+        ("GPU 1 now", "ok"), ("GPU 1 use", "ok"), ("note", "ok"), ("not reported", "ok"),
     ]  # fmt: skip
     assert told[1]["detail"] == "Fake H100, 86 GB, limit 700 W; sampled (all)"
     assert told[3]["detail"].endswith("throttled: sw_power_cap")

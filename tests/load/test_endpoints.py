@@ -158,7 +158,7 @@ def test_what_a_fallback_needs(pair, tmp_path):
     """A queue that the server does not tell of, and a client that does not show refusals, are refused at once."""
     fallback = API | {"base_url": "http://127.0.0.1:9", "max_waiting": 3}
     server = {"base_url": pair[0], "profile": "openai", "model": "simulator", "fallback": fallback}
-    with pytest.raises(InputError, match="does not tell how many requests wait"):
+    with pytest.raises(InputError, match="does not report how many requests wait"):
         run(spec_of(pair[0], [2], server=server), prompts(4), tmp_path / "a")
     del fallback["max_waiting"]
     with pytest.raises(InputError, match="openai client"):

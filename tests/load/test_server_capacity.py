@@ -93,7 +93,7 @@ def test_limits_of_the_fakes():
     ],
 )
 def test_arguments_of_a_server_that_we_started(command, limit):
-    """vLLM does not tell its max_num_seqs, but its command line does when we wrote it."""
+    """vLLM does not report its max_num_seqs, but its command line does when we wrote it."""
     with Replay({}) as fake:
         assert facts_of(fake.base_url, "vllm", {"command": command})["concurrent_requests"] == limit
 
@@ -119,13 +119,13 @@ def test_limits_of_a_paid_api():
         ("llamacpp", [4], {"concurrent_requests": 4}, None),
         ("vllm", [65], {"concurrent_requests": 64}, ("vLLM", "1 of 65 requests wait", "--max-num-seqs 65")),
         ("vllm", [256], {}, None),
-        ("vllm", [257], {}, ("vLLM does not tell its --max-num-seqs", "256 or more", "--max-num-seqs 257")),
+        ("vllm", [257], {}, ("vLLM does not report its --max-num-seqs", "256 or more", "--max-num-seqs 257")),
         ("sglang", [65], {"concurrent_requests": 64}, ("SGLang", "1 of 65", "--max-running-requests 65")),
         ("sglang", [1000], {}, None),
-        ("lmdeploy", [129], {}, ("LMDeploy does not tell its --max-batch-size", "--max-batch-size 129")),
+        ("lmdeploy", [129], {}, ("LMDeploy does not report its --max-batch-size", "--max-batch-size 129")),
         ("trtllm", [9], {"concurrent_requests": 8}, ("TensorRT-LLM", "1 of 9", "--max_batch_size 9")),
         ("ollama", [1], {}, None),
-        ("ollama", [8], {}, ("Ollama does not tell its OLLAMA_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL=8")),
+        ("ollama", [8], {}, ("Ollama does not report its OLLAMA_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL=8")),
         ("openai", [8], {"requests_per_period": 500}, ("500 requests a period", "--max-request-rate")),
         ("transformers", [1000], {}, None),
     ],
