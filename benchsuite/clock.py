@@ -1,6 +1,6 @@
 """The run's one clock: CLOCK_MONOTONIC in integer nanoseconds, its anchor to wall time, and the kernel's timestamps.
 
-The kernel's timestamps of received bytes are CLOCK_REALTIME. NTP slews both clocks and steps only CLOCK_REALTIME, so the
+The kernel's timestamps of received bytes are CLOCK_REALTIME. NTP slews both and steps only CLOCK_REALTIME, so the
 offset between them is constant but for steps. It is measured by bracketing one clock's read with two of the
 other's.
 """

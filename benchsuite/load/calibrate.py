@@ -75,11 +75,24 @@ def run_setting(setting: Setting) -> CalibrationRun:
     """Run one setting through a whole sweep in a temporary folder."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     server_cpus, client_cpus = (set(cpus[:1]), set(cpus[1:])) if len(cpus) > 1 else (None, None)
+    load = {
+        "concurrency": [setting.concurrency],
+        "warmup_requests": setting.concurrency,
+        "warmup_min_s": 0.0,
+        "cooldown_min_s": 0.0,
+        "workers": setting.workers,
+        "driver": setting.driver,
+        "kernel_timestamps": setting.kernel_stamps,
+    }
+    message, n = {"role": "user", "content": "How long is a token on its way?"}, setting.output_tokens
+    prompts = tuple(Prompt(f"p{i}", None, (message,), None, n) for i in range(setting.requests))
+    workload = make_workload("calibration", prompts)
     folder = Path(tempfile.mkdtemp(prefix="benchsuite-calibrate-"))
     try:
         with on_cpus(server_cpus) as free, simulator(SimulatorConfig(latency=latency_of(setting))) as server:
             free(client_cpus)
-            sweep(_spec(setting, server.base_url), _prompts(setting), folder / "run", Silent())
+            tree = {"server": {"base_url": server.base_url, "profile": "vllm"}, "load": load}
+            sweep(parse_spec(tree, where="calibrate"), workload, folder / "run", Silent())
             truth = httpx.get(f"{server.base_url}/stats", timeout=120).json()["responses"]
         run = read_run(folder / "run")
     finally:
@@ -100,27 +113,6 @@ def latency_of(setting: Setting) -> LatencyModel:
         itl_s=1 / setting.tok_s if setting.tok_s else 0.0,
         ttft_spread_s=1 / setting.tok_s if setting.tok_s and not setting.together else 0.0,
         synchronized=setting.together,
-    )
-
-
-def _spec(setting: Setting, base_url: str) -> Any:
-    load = {
-        "concurrency": [setting.concurrency],
-        "warmup_requests": setting.concurrency,
-        "warmup_min_s": 0.0,
-        "cooldown_min_s": 0.0,
-        "workers": setting.workers,
-        "driver": setting.driver,
-        "kernel_timestamps": setting.kernel_stamps,
-    }
-    return parse_spec({"server": {"base_url": base_url, "profile": "vllm"}, "load": load}, where="calibrate")
-
-
-def _prompts(setting: Setting) -> Any:
-    message = {"role": "user", "content": "How long is a token on its way?"}
-    return make_workload(
-        "calibration",
-        tuple(Prompt(f"p{i}", None, (message,), None, setting.output_tokens) for i in range(setting.requests)),
     )
 
 

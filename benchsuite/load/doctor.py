@@ -27,10 +27,11 @@ import pynvml
 from benchsuite.clock import ANCILLARY_BYTES, ClockMark, kernel_timestamp_ns, now_ns, request_kernel_timestamps
 from benchsuite.errors import BenchsuiteError
 from benchsuite.load.preflight import Preflight, preflight
+from benchsuite.load.schedule import open_files_needed
 from benchsuite.load.server_probe import api_key, control_client
 from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
-from benchsuite.spec import SweepSpec
+from benchsuite.spec import LoadSpec, SweepSpec
 from benchsuite.telemetry.host import calibration_path, describe_host, read_calibration
 from benchsuite.telemetry.nvml import nvml_or_none
 from benchsuite.telemetry.recorder import Sampler, open_gpu, open_servers
@@ -39,7 +40,6 @@ from benchsuite.workload.dataset import Prompt
 
 Status = Literal["ok", "warn", "fail"]
 ROOT = Path("/")
-_OTHER_FILES = 64  # what a measuring process has open besides its users' connections
 _GB, _GIB = 10**9, 1024**3
 _DAY_S = 86400
 _TRIES = 5
@@ -90,7 +90,7 @@ def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, ser
     at most.
     """
     urls = list(spec.server.base_urls) if server else []
-    yield from check_machine(max(spec.load.concurrency), spec.load.n_workers, folder, urls)
+    yield from check_machine(spec.load, folder, urls)
     sampler, no_gpu = open_gpu(spec.telemetry, urls or ["http://127.0.0.1"], now_ns(), ())
     if sampler is not None:
         try:
@@ -105,11 +105,9 @@ def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, ser
         yield from check_server(spec)
 
 
-def check_machine(
-    concurrency: int, n_workers: int, folder: Path, base_urls: Sequence[str] = (), root: Path = ROOT
-) -> Iterator[Diagnostic]:
-    """The client's machine. concurrency: the highest. folder: where results go, which need not be there yet."""
-    host = describe_host()
+def check_machine(load: LoadSpec, folder: Path, base_urls: Sequence[str], root: Path = ROOT) -> Iterator[Diagnostic]:
+    """The client's machine. folder: where results go, which need not be there yet."""
+    host, n_workers = describe_host(), load.n_workers
     n_cores = host["cpu_count"] or 1
     yield check_packages(host["python"], host["versions"])
     yield check_cores(host["cpus_allowed"] or n_cores, n_workers)
@@ -121,8 +119,8 @@ def check_machine(
     time.sleep(0.2)
     yield check_wall_time(_adjtimex(), ClockMark.now().stepped_since_s(before))
     yield check_kernel_timestamps()
-    yield check_open_files(concurrency, n_workers, resource.getrlimit(resource.RLIMIT_NOFILE))
-    yield check_local_ports(concurrency, root)
+    yield check_open_files(load, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    yield check_local_ports(max(load.concurrency), root)
     yield check_memory(psutil.virtual_memory().available)
     yield from check_disk(folder)
     yield check_proxy(base_urls)
@@ -246,14 +244,14 @@ def _timestamp_lags_ns(n_reads: int) -> list[int | None]:
     return lags_ns
 
 
-def check_open_files(concurrency: int, n_workers: int, limits: tuple[int, int]) -> Diagnostic:
-    """ulimit -n against the connections of the highest level."""
-    soft, hard = (2**31 if limit == resource.RLIM_INFINITY else limit for limit in limits)
-    needed = -(-concurrency // n_workers) + _OTHER_FILES
-    processes = f"{n_workers} process{'es' * (n_workers > 1)}"
-    remedy = f"ulimit -n {needed}" if hard >= needed else f"raise the hard limit ({hard}) to {needed}, or --workers"
-    detail = f"ulimit -n {soft}; {needed} needed for {concurrency} users in {processes}"
-    return _machine("open files", detail, fail=soft < needed, remedy=remedy)
+def check_open_files(load: LoadSpec, hard: int) -> Diagnostic:
+    """The hard limit of ulimit -n, up to which a sweep raises its own, against the connections of the highest level."""
+    needed = open_files_needed(load)
+    processes = f"{load.n_workers} process{'es' * (load.n_workers > 1)}"
+    limit = "no limit" if hard == resource.RLIM_INFINITY else f"ulimit -Hn {hard}"
+    detail = f"{limit}; {needed} needed for {max(load.concurrency)} users in {processes}"
+    fail = hard != resource.RLIM_INFINITY and hard < needed
+    return _machine("open files", detail, fail=fail, remedy=f"raise the hard limit to {needed}, or --workers")
 
 
 def check_local_ports(concurrency: int, root: Path = ROOT) -> Diagnostic:

@@ -65,7 +65,7 @@ def _port_before(folder: Path | None) -> int | None:
     return port
 
 
-def with_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) -> dict[str, Any]:
+def keys_for_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None) -> dict[str, Any]:
     """The spec's keys with what the plan says; what a flag set stays.
 
     spec: a file or a run that says the number of GPUs itself; None: the plan's parallel arguments say it.
@@ -90,7 +90,7 @@ def plan_sweep(
         raise InputError("two run folders", where="--output", given=str(output), expected="--resume RUN alone")
     before = None if resume is None else read_run(resume).manifest
     plan = served_plan(serve, before, keys, resume or output)
-    keys = keys if plan is None else with_server(keys, plan, path or resume)
+    keys = keys if plan is None else keys_for_server(keys, plan, path or resume)
     return load_spec(path, keys, None if before is None else before.spec), plan
 
 

@@ -17,6 +17,7 @@ from benchsuite.spec import LoadSpec
 # Sets of this size or more are real measurements and get the full protocol; smaller ones are a quick look.
 _FULL_SET = 1000
 _FULL_MIN_S = 30.0
+_OTHER_FILES = 256  # of a measuring process, apart from its connections: pipes, journal, libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
                 )
             )
     return points
+
+
+def open_files_needed(load: LoadSpec, connections_per_user: int = 1) -> int:
+    """How many files a measuring process must be allowed to have open, for the highest level."""
+    return -(-max(load.concurrency) // load.n_workers) * connections_per_user + _OTHER_FILES
 
 
 def _salt(*parts: str) -> str:

@@ -137,9 +137,8 @@ def recognise(client: httpx.Client, response: httpx.Response, listed: list[str] 
 
 def recognise_refusal(refusals: str) -> Server | None:
     """Which server words its refusal of a field so; None for none that is known."""
-    return next(
-        (s for s in SERVERS.values() if s.recognise and s.recognise.refusal and s.recognise.refusal in refusals), None
-    )
+    known = [(server, server.recognise.refusal) for server in SERVERS.values() if server.recognise]
+    return next((server for server, refusal in known if refusal and refusal in refusals), None)
 
 
 def _owners(response: httpx.Response) -> set[Any]:

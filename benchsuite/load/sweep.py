@@ -20,7 +20,7 @@ from benchsuite import __version__
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.load.preflight import Preflight, preflight, spec_at
-from benchsuite.load.schedule import PointPlan, plan_points
+from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
 from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport
 from benchsuite.manifest import (
@@ -518,9 +518,6 @@ def signals_handled(numbers: Iterable[int], handler: Callable[[int, FrameType | 
             signal.signal(number, earlier)
 
 
-_OTHER_DESCRIPTORS = 256  # of a measuring process, apart from its connections: pipes, journal, libraries
-
-
 def sweep(
     spec: SweepSpec,
     workload: Workload,
@@ -576,8 +573,7 @@ def check_levels(spec: SweepSpec, workload: Workload) -> None:
 
 def check_descriptors(spec: SweepSpec) -> None:
     """Raise the limit on open files to what the highest level needs; refuse what the system does not allow."""
-    users = -(-max(spec.load.concurrency) // spec.load.n_workers)
-    needed = users * (2 if spec.server.fallback else 1) + _OTHER_DESCRIPTORS
+    needed = open_files_needed(spec.load, 2 if spec.server.fallback else 1)
     allowed = raise_limit(needed)
     if allowed < needed:
         raise InputError(

@@ -19,6 +19,7 @@ from benchsuite.load.doctor import Diagnostic, check_latency, check_port
 from benchsuite.records import GpuSample
 from benchsuite.simulator.config import ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
+from benchsuite.spec import LoadSpec
 
 sys.path.append(str(Path(__file__).parents[1] / "telemetry"))
 from fake_nvml import FakeNvml, compiler
@@ -195,18 +196,14 @@ def test_dcgm_exporters():
 
 
 @pytest.mark.parametrize(
-    ("limits", "verdict", "remedy"),
-    [
-        ((1024, 4096), "ok", None),
-        ((256, 4096), "fail", "ulimit -n 576"),
-        ((256, 512), "fail", "raise the hard limit (512) to 576, or --workers"),
-    ],
+    ("hard", "verdict", "remedy"),
+    [(768, "ok", None), (767, "fail", "raise the hard limit to 768, or --workers"), (-1, "ok", None)],
 )
-def test_open_files(limits: tuple[int, int], verdict: str, remedy: str | None):
-    """1,024 users in 2 processes need 512 files each, and 64 for the rest."""
-    found = machine.check_open_files(1024, 2, limits)
-    assert (found.status, found.remedy) == (verdict, remedy)
-    assert found.detail == f"ulimit -n {limits[0]}; 576 needed for 1024 users in 2 processes"
+def test_open_files(hard: int, verdict: str, remedy: str | None):
+    """1,024 users in 2 processes need 512 files each, and 256 for the rest; a sweep raises its own limit as far."""
+    result = machine.check_open_files(LoadSpec(concurrency=(8, 1024), workers=2), hard)
+    assert (result.status, result.remedy) == (verdict, remedy)
+    assert "768 needed for 1024 users in 2 processes" in result.detail
 
 
 def test_what_proc_and_sys_say(tmp_path: Path):

@@ -17,7 +17,7 @@ from fault_plans import faults, stopped_child
 from sweeps_for_tests import Watcher, column, prompts, spec_of
 
 from benchsuite.errors import EngineError, InputError, ServerDied
-from benchsuite.load.launched_sweep import mark_invalid, served_plan, sweep_launched, with_server
+from benchsuite.load.launched_sweep import keys_for_server, mark_invalid, served_plan, sweep_launched
 from benchsuite.manifest import RunManifest
 from benchsuite.serving.launch_plan import LaunchPlan
 from benchsuite.store.files import MANIFEST, write_json
@@ -182,12 +182,12 @@ def test_what_the_plan_says_of_the_spec() -> None:
     """Address, model, profile and GPUs come from the plan; what a flag says stays; a file says its GPUs itself."""
     plan = LaunchPlan("vllm", ("-tp", "2", "--served-model-name", "s"), model="m", port=9000)
     told = {"server.base_url": "http://127.0.0.1:9000", "server.model": "s", "server.profile": "vllm", "price.gpus": 2}
-    assert with_server({"server.model": None}, plan, None) == told
-    assert with_server({"server.model": "other", "price.gpus": 4}, plan, None) == told | {
+    assert keys_for_server({"server.model": None}, plan, None) == told
+    assert keys_for_server({"server.model": "other", "price.gpus": 4}, plan, None) == told | {
         "server.model": "other",
         "price.gpus": 4,
     }
-    assert with_server({}, plan, Path("sweep.toml"))["price.gpus"] is None
+    assert keys_for_server({}, plan, Path("sweep.toml"))["price.gpus"] is None
 
 
 def test_a_server_is_started_or_has_an_address() -> None:
