@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import dataclasses
 import difflib
 import io
 import re
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
 
 from benchsuite.errors import InputError, SpecError, read_toml
 
@@ -180,7 +178,7 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
     if item["type"] == "missing":
         hint = f" ({if_missing[path]})" if path in if_missing else ""
         return f"{path}: required but missing{hint}"
-    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1], model), 1)
         return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
     if item["type"] == "literal_error" and isinstance(item["input"], str):
@@ -196,27 +194,19 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
     return f"{path}: {message} (given {without_url_secrets(given if len(given) <= 200 else given[:197] + '...')})"
 
 
-def _keys_at(path: tuple[Any, ...], model: type) -> list[str]:
+def _keys_at(path: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
     """The keys of the table at `path`, in which are also places in lists of tables, and names of tables in dicts."""
     for step in path:
-        field = _fields(model).get(step)
-        if field is None:
-            continue
-        table = _table_in(field.annotation if isinstance(field, FieldInfo) else field.type)
-        if table is None:
-            return []
-        model = table
-    return list(_fields(model))
+        fields = {info.alias or name: info for name, info in model.model_fields.items()}
+        if step in fields:
+            table = _table_in(fields[step].annotation)
+            if table is None:
+                return []
+            model = table
+    return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def _fields(model: type) -> Mapping[str, Any]:
-    if issubclass(model, BaseModel):
-        return {info.alias or name: info for name, info in model.model_fields.items()}
-    found: Mapping[str, Any] = getattr(model, "__dataclass_fields__", {})
-    return found
-
-
-def _table_in(annotation: Any) -> type | None:
-    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)):
+def _table_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((table for part in get_args(annotation) if (table := _table_in(part))), None)

@@ -23,7 +23,7 @@ from benchsuite.progress import View
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec
 from benchsuite.spec_reading import parse_spec
-from benchsuite.store.files import MANIFEST, lock, os_error_as, write_bytes, write_json
+from benchsuite.store.files import MANIFEST, lock, make_folder, write_bytes, write_json
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
@@ -48,8 +48,7 @@ class MatrixFolder:
     def next_attempt(self, setting: Setting) -> Path:
         """A folder for the next attempt, made. Nothing measured is overwritten."""
         path = self._attempt(setting, len(self._attempts(setting)) + 1)
-        with os_error_as(InputError, "the output folder cannot be made", path):
-            path.mkdir(parents=True)
+        make_folder(path)
         return path
 
     def write(self, results: dict[str, Any]) -> None:
@@ -85,8 +84,7 @@ def open_matrix(path: Path, plan: dict[str, Any]) -> Iterator[MatrixFolder]:
 
     Raises InputError if it holds another plan, naming the difference, or if another process is at it.
     """
-    with os_error_as(InputError, "the output folder cannot be made", path):
-        path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if not lock(descriptor):

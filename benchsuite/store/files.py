@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchsuite.errors import BenchsuiteError, StoreError
+from benchsuite.errors import BenchsuiteError, InputError, StoreError
 from benchsuite.fault_points import reach
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked_bytes, masked_tree
@@ -95,6 +95,12 @@ def os_error_as(kind: type[BenchsuiteError], what: str, path: Path) -> Iterator[
         yield
     except OSError as error:
         raise kind(what, where=str(path), given=str(error)) from None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, or take the one that is there. Raises InputError."""
+    with os_error_as(InputError, "the output folder cannot be made", path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager

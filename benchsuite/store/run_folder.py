@@ -41,6 +41,7 @@ from benchsuite.store.files import (
     SERVER,
     SUMMARY,
     lock,
+    make_folder,
     os_error_as,
     part_name,
     put_aside,
@@ -199,10 +200,8 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
 
     rows: dicts with the columns of requests.parquet. Refuses a folder that holds anything.
     """
-    with os_error_as(InputError, "the output folder cannot be made", path):
-        path.mkdir(parents=True, exist_ok=True)
-        taken = next(path.iterdir(), None)
-    if taken is not None:
+    make_folder(path)
+    if any(path.iterdir()):
         raise InputError("the output folder is not empty", where=str(path), expected="a new folder")
     filled = ({"attempt": 0} | row for row in rows)
     write_parquet(path / REQUESTS, pa.Table.from_pylist(list(filled), schema=SCHEMA).sort_by("sent_s"))
