@@ -1,14 +1,14 @@
 """Who may import whom: walks the imports and names the line that breaks a rule.
 
 words      errors, clock, records, results, slo, spec, servers: the standard library, pydantic in spec, and each other.
-core       workload, load.plan, client but for wire, drivers and stamps, analysis,
+core       workload, load.schedule, client but for connection and reference_clients, analysis,
            economics, and what report draws with: words but the clock, and core; never a socket, a file, a clock, a
            process or a terminal. economics.prices and workload.wineval may read the tables that are bundled with them.
-edges      client.wire, client.drivers, client.stamps, telemetry, serving, store, sources: words and core; no conductor.
+edges      client.connection, client.reference_clients, telemetry, serving, store, sources: words and core; no conductor.
 conductors load: all of the above.
 judgement  analysis, economics, report never import what measures (client, load, telemetry, serving), nor the reverse.
 face       cli: all. Nobody imports cli but cli.
-Each outside library has its places. In client, only wire reads clocks, and drivers, which stand in wire's place.
+Each outside library has its places. In client, only connection reads clocks, and reference_clients, which stand in its place.
 """
 
 from __future__ import annotations
