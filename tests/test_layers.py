@@ -4,11 +4,11 @@ words      errors, clock, records, results, slo, spec, servers: the standard lib
 core       workload, load.schedule, client but for connection and reference_clients, analysis,
            economics, and what report draws with: words but the clock, and core; never a socket, a file, a clock, a
            process or a terminal. economics.prices and workload.wineval may read the tables that are bundled with them.
-edges      client.connection, client.reference_clients, telemetry, serving, store, sources: words and core; no conductor.
+edges      client.connection, client.reference_clients, telemetry, serving, store: words and core; no conductor.
 conductors load: all of the above.
 judgement  analysis, economics, report never import what measures (client, load, telemetry, serving), nor the reverse.
 face       cli: all. Nobody imports cli but cli.
-Each outside library has its places. In client, only connection reads clocks, and reference_clients, which stand in its place.
+Each outside library has its places. In client, only connection reads clocks, and reference_clients in its place.
 """
 
 from __future__ import annotations
