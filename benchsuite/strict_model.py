@@ -135,10 +135,18 @@ def parse_json_lines(
     return items, mistakes
 
 
-def parse_csv(text: str, model: type[Model], what: str, *, where: str, expected: str) -> dict[int, Model]:
+def parse_csv(
+    text: str,
+    model: type[Model],
+    what: str,
+    *,
+    where: str,
+    expected: str,
+    error_type: type[InputError] = InputError,
+) -> dict[int, Model]:
     """The rows of a CSV table by line number. An empty cell is left out; columns that are not in the model are ignored.
 
-    what: how to call the table. Raises InputError naming every mistake with its line.
+    what: how to call the table. Raises error_type naming every mistake with its line.
     """
     rows: dict[int, Model] = {}
     mistakes: list[tuple[int, str]] = []
@@ -148,7 +156,7 @@ def parse_csv(text: str, model: type[Model], what: str, *, where: str, expected:
         missing = [name for name, field in model.model_fields.items() if field.is_required() and name not in header]
         if missing:
             given = ", ".join(header) or "an empty file"
-            raise InputError(
+            raise error_type(
                 f"{what} lacks columns: {', '.join(missing)}", where=f"{where}:1", given=given, expected=expected
             )
         for row in reader:
@@ -162,8 +170,8 @@ def parse_csv(text: str, model: type[Model], what: str, *, where: str, expected:
             except ValidationError as error:
                 mistakes += [(number, _mistake(item, model, {})) for item in error.errors()]
     except csv.Error as error:
-        raise InputError(f"{what} is not valid CSV", where=f"{where}:{reader.line_num}", given=error) from None
-    refuse_lines(what, mistakes, where=where, expected=expected)
+        raise error_type(f"{what} is not valid CSV", where=f"{where}:{reader.line_num}", given=error) from None
+    refuse_lines(what, mistakes, where=where, expected=expected, error_type=error_type)
     return rows
 
 

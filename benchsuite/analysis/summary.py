@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,8 @@ from benchsuite.errors import PointsError
 from benchsuite.metrics import LATENCIES, RATIOS
 from benchsuite.results import EMPTY, Distribution, PointSummary
 from benchsuite.slo import Slo
-from benchsuite.warning_table import Finding, warn
+from benchsuite.strict_model import StrictModel, key, parse_csv, refuse_lines
+from benchsuite.warning_table import warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,127 +108,75 @@ def _count(tokens: float | None) -> int | None:
     return None if tokens is None else int(tokens)
 
 
-REQUIRED = ("model", "concurrency", "requests", "time_s")
-OPTIONAL = ("ttft_s", "input_tokens", "output_tokens", "total_tokens", "throughput_tok_s")
+class _Row(StrictModel):
+    model: str
+    concurrency: int = key(..., "the level", gt=0)
+    requests: int = key(..., "of one run of the set", gt=0)
+    time_s: float = key(..., "one run of the set", gt=0)
+    ttft_s: float | None = key(None, "mean", ge=0)
+    input_tokens: int | None = key(None, "of all requests", ge=0)
+    output_tokens: int | None = key(None, "of all requests", ge=0)
+    total_tokens: int | None = key(None, "of all requests", ge=0)
+    throughput_tok_s: Decimal | None = key(None, "per user, as printed", ge=0)
+
+
+_EXPECTED = "model, concurrency, requests, time_s; optional: ttft_s and token counts"
 
 
 def parse_points(text: str, *, where: str) -> list[PointSummary]:
     """One PointSummary per line of a CSV table with a header, in the table's order.
 
-    Columns read: model, concurrency, requests, time_s (one run of the set), and where present ttft_s (mean),
-    input_tokens, output_tokens, total_tokens, throughput_tok_s; all others are left alone. An empty cell is None.
-    Throughput is recomputed as output / (time * concurrency); the printed one serves without output tokens, and
-    otherwise only for a warning. `where` names the table in errors. Raises PointsError naming the line.
+    Columns other than `_Row`'s are left alone. An empty cell is None. Throughput is recomputed as output / (time *
+    concurrency); the printed one serves without output tokens, and otherwise only for a warning. `where` names the
+    table in errors. Raises PointsError naming every mistake with its line.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = header
-        missing = [name for name in REQUIRED if name not in header]
-        if missing:
-            raise PointsError(
-                "the points table lacks columns: " + ", ".join(missing),
-                where=f"{where}:1",
-                given=", ".join(header) or "an empty file",
-                expected=", ".join(REQUIRED) + "; optional: " + ", ".join(OPTIONAL),
-            )
-        points: dict[tuple[str | None, int], PointSummary] = {}
-        for row in reader:
-            at = f"{where}:{reader.line_num}"
-            point = _point(_Cells(row, at))
-            key = point.model, point.concurrency
-            if key in points:
-                raise PointsError("a level of a model appears twice", where=at, given=f"{key[0]}, {key[1]}")
-            points[key] = point
-    except csv.Error as error:
-        raise PointsError(
-            "the points table is not valid CSV", where=f"{where}:{reader.line_num}", given=error
-        ) from None
-    if not points:
-        raise PointsError("the points table has no rows", where=where, expected="one line per model and level")
-    return list(points.values())
+    what = "the points table"
+    rows = parse_csv(text, _Row, what, where=where, expected=_EXPECTED, error_type=PointsError)
+    if not rows:
+        raise PointsError(f"{what} has no rows", where=where, expected="one line per model and level")
+    first: dict[tuple[str, int], int] = {}
+    twice = []
+    for number, row in rows.items():
+        if first.setdefault((row.model, row.concurrency), number) != number:
+            twice.append((number, f"level {row.concurrency} of {row.model} appears twice"))
+    refuse_lines(what, twice, where=where, error_type=PointsError)
+    return [_point(row, f"{where}:{number}") for number, row in rows.items()]
 
 
-class _Cells:
-    """The cells of one line, read as numbers."""
-
-    def __init__(self, row: Mapping[str | None, str | list[str] | None], where: str) -> None:
-        if None in row or None in row.values():
-            raise PointsError("a line has not as many cells as the header", where=where)
-        self.row, self.where = row, where
-
-    def text(self, name: str) -> str:
-        value = self.row.get(name) or ""
-        return value.strip() if isinstance(value, str) else ""
-
-    def number(self, name: str, *, above_zero: bool = False) -> float | None:
-        """None for an empty or absent cell."""
-        text = self.text(name)
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
-            expected = "a number above 0" if above_zero else "a number of at least 0"
-            raise PointsError(f"{name} does not read", where=self.where, given=repr(text), expected=expected)
-        return value
-
-    def count(self, name: str, *, above_zero: bool = False) -> int | None:
-        value = self.number(name, above_zero=above_zero)
-        if value is not None and not value.is_integer():
-            raise PointsError(
-                f"{name} does not read", where=self.where, given=self.text(name), expected="a whole number"
-            )
-        return None if value is None else int(value)
-
-    def need(self, name: str, value: float | str | None) -> None:
-        if value is None or value == "":
-            raise PointsError(f"{name} is empty", where=self.where, expected="a value in this column")
-
-
-def _point(cells: _Cells) -> PointSummary:
-    model, concurrency = cells.text("model"), cells.count("concurrency", above_zero=True)
-    requests, time_s = cells.count("requests", above_zero=True), cells.number("time_s", above_zero=True)
-    for name, value in zip(REQUIRED, (model, concurrency, requests, time_s), strict=True):
-        cells.need(name, value)
-    assert concurrency is not None
-    assert requests is not None
-    assert time_s is not None
-    ttft_s, printed = cells.number("ttft_s"), cells.number("throughput_tok_s")
-    input_tokens, output_tokens = cells.count("input_tokens"), cells.count("output_tokens")
-    throughput = printed if output_tokens is None else output_tokens / (time_s * concurrency)
-    both = None if input_tokens is None or output_tokens is None else input_tokens + output_tokens
+def _point(row: _Row, where: str) -> PointSummary:
+    output, time_s, printed = row.output_tokens, row.time_s, row.throughput_tok_s
+    per_user = (
+        output / (time_s * row.concurrency) if output is not None else None if printed is None else float(printed)
+    )
+    both = None if row.input_tokens is None or output is None else row.input_tokens + output
     rates: dict[str, float | None] = {
-        "output_tok_s_per_user": throughput,
-        "output_tok_s": None if output_tokens is None else output_tokens / time_s,
+        "output_tok_s_per_user": per_user,
+        "output_tok_s": None if output is None else output / time_s,
         "total_tok_s": None if both is None else both / time_s,
-        "request_per_s": requests / time_s,
+        "request_per_s": row.requests / time_s,
     }
+    warnings = []
+    # One whole unit of the last printed place: the inputs of the formula were rounded before printing too.
+    if (
+        printed is not None
+        and per_user is not None
+        and abs(per_user - float(printed)) > 10.0 ** int(printed.as_tuple().exponent)
+    ):
+        values = {"where": where, "printed": float(printed), "computed": per_user}
+        warnings.append(warn("throughput_identity", row.concurrency, **values))
+    if row.total_tokens is not None and both is not None and row.total_tokens != both:
+        warnings.append(warn("token_identity", row.concurrency, where=where, printed=row.total_tokens, computed=both))
     return PointSummary(
-        model=model,
-        concurrency=concurrency,
+        model=row.model,
+        concurrency=row.concurrency,
         repeat_count=1,
-        n_ok=requests,
+        n_ok=row.requests,
         n_failed=None,
         duration_s=time_s,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
+        input_tokens=row.input_tokens,
+        output_tokens=output,
         ratios=dict.fromkeys((metric.key for metric in RATIOS), None) | rates,
         distributions={metric.key: EMPTY for metric in LATENCIES}
-        | ({} if ttft_s is None else {"ttft_s": Distribution(n=requests, mean=ttft_s)}),
-        warnings=tuple(_warnings(cells, concurrency, throughput, printed, both)),
+        | ({} if row.ttft_s is None else {"ttft_s": Distribution(n=row.requests, mean=row.ttft_s)}),
+        warnings=tuple(warnings),
     )
-
-
-def _warnings(
-    cells: _Cells, concurrency: int, throughput: float | None, printed: float | None, both: int | None
-) -> Iterator[Finding]:
-    decimals = len(cells.text("throughput_tok_s").partition(".")[2])
-    # One whole unit of the last printed place: the inputs of the formula were rounded before printing too.
-    if throughput is not None and printed is not None and abs(throughput - printed) > 10.0**-decimals:
-        yield warn("throughput_identity", concurrency, where=cells.where, printed=printed, computed=throughput)
-    total = cells.count("total_tokens")
-    if total is not None and both is not None and total != both:
-        yield warn("token_identity", concurrency, where=cells.where, printed=total, computed=both)

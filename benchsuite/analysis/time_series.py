@@ -21,7 +21,6 @@ from benchsuite.manifest import RunManifest
 Window = tuple[float, float]
 _PERIODS = 2.5  # readings further apart than this many periods have a hole between them
 _LEAST_GAP_S = 0.5
-_TEXTS = ("source", "uuid", "error")
 
 
 def level_windows(level: LevelRows) -> tuple[Window, ...]:
@@ -54,7 +53,7 @@ class Series:
         """Times and values where the first of the columns `names` that has a value has one."""
         values = np.full(len(self.at_s), np.nan)
         for name in names:
-            values = np.where(np.isnan(values), self.columns[name], values)
+            values = np.where(np.isnan(values), self.columns.get(name, np.nan), values)
         there = ~np.isnan(values)
         return self.at_s[there], values[there]
 
@@ -72,16 +71,15 @@ def series_by(table: pa.Table, key: str, wanted: Sequence[str] = ()) -> dict[str
     One of `wanted` without any sample has an empty series: it is missing, which is a finding.
     """
     names = tuple(wanted) or tuple(sorted(name for name in pc.unique(table[key]).to_pylist() if name is not None))
-    texts = {*_TEXTS, "endpoint"}
     found = {}
     for name in names:
-        own = table.filter(pc.equal(table[key], name)).sort_by("at_s")
+        rows = table.filter(pc.equal(table[key], name)).sort_by("at_s")
         columns = {
-            column: own[column].cast(pa.float64()).to_numpy()
-            for column in own.column_names
-            if column not in texts and (pa.types.is_floating(own[column].type) or pa.types.is_integer(own[column].type))
+            field.name: rows[field.name].cast(pa.float64()).to_numpy()
+            for field in rows.schema
+            if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
         }
-        found[name] = Series(columns["at_s"], columns, tuple(own["error"].to_pylist()))
+        found[name] = Series(columns["at_s"], columns, tuple(rows["error"].to_pylist()))
     return found
 
 
@@ -197,74 +195,41 @@ def windows_of(manifest: RunManifest, requests: pa.Table | None = None) -> list[
     return list(found.values())
 
 
-@dataclass(frozen=True, slots=True)
-class ServerGrowth:
-    """What counters grew by. values: in the order of the fields asked for, None with the reason why not."""
-
-    values: tuple[float, ...] | None
-    reason: str = ""
-
-
 class ServerSeries:
     """The rows of server.parquet by endpoint."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._columns: dict[str, dict[str, Floats]] = {}
-        endpoints = np.asarray([str(name) for name in table["endpoint"].to_pylist()], dtype=object)
-        numbers = {
-            name: table[name].cast(pa.float64()).to_numpy()
-            for name in table.column_names
-            if pa.types.is_floating(table.schema.field(name).type) or pa.types.is_integer(table.schema.field(name).type)
-        }
-        for endpoint in dict.fromkeys(endpoints):
-            mine = np.flatnonzero(endpoints == endpoint)
-            order = mine[np.argsort(numbers["at_s"][mine], kind="stable")]
-            self._columns[endpoint] = {name: values[order] for name, values in numbers.items()}
+        self._each = series_by(table, "endpoint")
 
     @property
     def endpoints(self) -> frozenset[str]:
         """Base URLs of the servers that were sampled."""
-        return frozenset(self._columns)
+        return frozenset(self._each)
 
-    def growth(self, fields: Sequence[str], window: ServerWindow, expected: float | None = None) -> ServerGrowth:
-        """What the counters `fields` grew by over the window, summed over endpoints.
+    def growth(
+        self, fields: Sequence[str], window: ServerWindow, expected: float | None = None
+    ) -> tuple[tuple[float, ...] | None, str]:
+        """What the counters `fields` grew by over the window, summed over endpoints; None and the reason why not.
 
         expected: by how much the last field should have grown; of the first samples after the end the one that is
         nearest to that is taken, for a server may count its last requests a moment after it answered them.
         """
-        sides = [self._sides(columns, fields, window) for columns in self._columns.values()]
-        refused = next((side for side in sides if isinstance(side, str)), None)
-        if refused is not None or not sides:
-            return ServerGrowth(None, refused or "no server was sampled")
-        tried = []
-        for late in range(_LATE_SAMPLES):
-            grown = np.sum([after[min(late, len(after) - 1)] - before for before, after in sides], axis=0)
-            tried.append(tuple(float(value) for value in grown))
-            if expected is None:
-                break
-        best = min(tried, key=lambda values: abs(values[-1] - expected)) if expected is not None else tried[0]
+        sides = []
+        for series in self._each.values():
+            before_and_after = _at_edges(series, fields, window)
+            if isinstance(before_and_after, str):
+                return None, before_and_after
+            sides.append(before_and_after)
+        if not sides:
+            return None, "no server was sampled"
+        grown = [
+            np.sum([after[min(late, len(after) - 1)] - before for before, after in sides], axis=0)
+            for late in range(1 if expected is None else _LATE_SAMPLES)
+        ]
+        best = min(grown, key=lambda values: 0.0 if expected is None else abs(values[-1] - expected))
         if min(best) < 0:
-            return ServerGrowth(None, "a counter went backwards: the server was started anew")
-        return ServerGrowth(best)
-
-    def _sides(self, columns: dict[str, Floats], fields: Sequence[str], window: ServerWindow) -> Any:
-        """(values before, [values after, later ones]) of one endpoint; or the reason why there are none."""
-        if any(name not in columns for name in fields):
-            return "the server does not tell"
-        values = np.stack([columns[name] for name in fields])
-        known = np.flatnonzero(~np.isnan(values).any(axis=0))
-        if not len(known):
-            return "the server does not tell"
-        at_s = columns["at_s"][known]
-        first = int(np.argmin(np.abs(at_s - window.started_s)))
-        last = int(np.argmin(np.abs(at_s - window.ended_s)))
-        if abs(at_s[first] - window.started_s) > EDGE_S or abs(at_s[last] - window.ended_s) > EDGE_S:
-            return f"no sample within {EDGE_S:g} s of the point's edges"
-        if first >= last:
-            return "the point is shorter than the time between two samples"
-        later = [i for i in range(last + 1, len(at_s)) if at_s[i] <= window.ended_s + EDGE_S]
-        after = [values[:, known[i]] for i in (last, *later)]
-        return values[:, known[first]], after
+            return None, "a counter went backwards: the server was started anew"
+        return tuple(float(value) for value in best), ""
 
     def gauge(self, name: str, window: ServerWindow, *, add: bool) -> tuple[float | None, float | None, int]:
         """(time-weighted mean, maximum, samples) of a gauge between first send and last close; over endpoints the sum
@@ -274,18 +239,31 @@ class ServerSeries:
         """
         first_s, last_s = window.busy_s
         means, greatest, n = [], [], 0
-        for columns in self._columns.values():
-            if name not in columns:
-                continue
-            at_s, values = columns["at_s"], columns[name]
-            inside = np.flatnonzero((at_s > first_s) & (at_s < last_s) & ~np.isnan(values))
-            if not len(inside):
-                continue
-            own_s, own = at_s[inside], values[inside]
-            borders = np.concatenate([[first_s], (own_s[1:] + own_s[:-1]) / 2, [last_s]])
-            means.append(float(np.average(own, weights=np.diff(borders))))
-            greatest.append(float(own.max()))
-            n += len(own)
+        for series in self._each.values():
+            at_s, values = series.known(name)
+            inside = (at_s > first_s) & (at_s < last_s)
+            at_s, values = at_s[inside], values[inside]
+            if len(at_s):
+                borders = np.concatenate([[first_s], (at_s[1:] + at_s[:-1]) / 2, [last_s]])
+                means.append(float(np.average(values, weights=np.diff(borders))))
+                greatest.append(float(values.max()))
+                n += len(values)
         if not means:
             return None, None, 0
         return (sum(means), sum(greatest), n) if add else (float(np.mean(means)), max(greatest), n)
+
+
+def _at_edges(series: Series, fields: Sequence[str], window: ServerWindow) -> tuple[Floats, list[Floats]] | str:
+    """(values before, [values after, later ones]) of one endpoint; or the reason why there are none."""
+    values = np.stack([series.columns.get(name, np.full(len(series.at_s), np.nan)) for name in fields])
+    known = np.flatnonzero(~np.isnan(values).any(axis=0))
+    if not len(known):
+        return "the server does not tell"
+    at_s = series.at_s[known]
+    first, last = (int(np.argmin(np.abs(at_s - edge_s))) for edge_s in (window.started_s, window.ended_s))
+    if abs(at_s[first] - window.started_s) > EDGE_S or abs(at_s[last] - window.ended_s) > EDGE_S:
+        return f"no sample within {EDGE_S:g} s of the point's edges"
+    if first >= last:
+        return "the point is shorter than the time between two samples"
+    later = [i for i in range(last + 1, len(at_s)) if at_s[i] <= window.ended_s + EDGE_S]
+    return values[:, known[first]], [values[:, known[i]] for i in (last, *later)]

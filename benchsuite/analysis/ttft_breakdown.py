@@ -66,24 +66,19 @@ def _server_level(series: ServerSeries | None, level: int, windows: Sequence[Ser
             continue
         found[mean_name] = sum(mean * seconds for mean, _, seconds in known) / sum(seconds for _, _, seconds in known)
         found[max_name] = max(most for _, most, _ in known)
-    hits = _sum(series, ("prefix_cache_hits", "prefix_cache_queries"), windows, "prefix_cache", reasons)
-    if hits is not None and hits[1] > 0:
-        found["prefix_cache_hit_ratio"] = hits[0] / hits[1]
-    preempted = _sum(series, ("preemptions",), windows, "preemptions", reasons)
-    if preempted is not None:
-        found["preemptions"] = preempted[0]
+    for name, fields in (
+        ("prefix_cache", ("prefix_cache_hits", "prefix_cache_queries")),
+        ("preemptions", ("preemptions",)),
+    ):
+        grown = [series.growth(fields, window) for window in windows]
+        totals = [values for values, _ in grown if values is not None]
+        if len(totals) < len(windows):
+            reasons[name] = next(reason for values, reason in grown if values is None)
+        elif name == "preemptions":
+            found[name] = sum(values[0] for values in totals)
+        elif (queries := sum(values[1] for values in totals)) > 0:
+            found["prefix_cache_hit_ratio"] = sum(values[0] for values in totals) / queries
     return ServerUse(level, n_samples=n_samples, reasons=reasons, **found)
-
-
-def _sum(
-    series: ServerSeries, fields: tuple[str, ...], windows: Sequence[ServerWindow], name: str, reasons: dict[str, str]
-) -> list[float] | None:
-    grown = [series.growth(fields, window) for window in windows]
-    lacking = next((one.reason for one in grown if one.values is None), None)
-    if lacking is not None:
-        reasons[name] = lacking
-        return None
-    return [sum(values) for values in zip(*(one.values for one in grown if one.values is not None), strict=True)]
 
 
 TOLERANCE = 0.02  # a server's count of requests may differ from ours by this share, else its mean is of others too
@@ -148,8 +143,12 @@ class _Level:
         ok = pc.fill_null(pc.equal(table["status"].cast(pa.string()), "ok"), False)
         self._table, self._windows, self._series = table.filter(ok), windows, series
         points = self._table["point_id"].cast(pa.string())
-        self._own = [np.asarray(pc.equal(points, window.point_id), dtype=bool) for window in windows]
-        self.foreign = self._foreign()
+        self._inside = [np.asarray(pc.equal(points, window.point_id), dtype=bool) for window in windows]
+        self._foreign = 0  # rows that were answered by a server that was not sampled
+        if series is not None and "endpoint" in table.column_names:
+            answered = self._table["endpoint"].cast(pa.string()).drop_null()
+            sampled = pc.is_in(answered, pa.array(sorted(series.endpoints), pa.string()))
+            self._foreign = len(answered) - int(pc.sum(sampled).as_py() or 0)
 
     def column(self, name: str) -> Floats:
         """(n,) float64, NaN where missing; all NaN where the table has no such column."""
@@ -158,45 +157,46 @@ class _Level:
         values: Floats = self._table[name].cast(pa.float64()).to_numpy()
         return values
 
-    def _foreign(self) -> int:
-        """How many rows were answered by a server that was not sampled."""
-        if self._series is None or "endpoint" not in self._table.column_names:
-            return 0
-        known = self._series.endpoints
-        counted = pc.value_counts(self._table["endpoint"].cast(pa.string())).to_pylist()
-        return sum(one["counts"] for one in counted if one["values"] is not None and one["values"] not in known)
+    def grown(self, fields: tuple[str, str], expected: Floats, counted: str) -> tuple[float, float] | str:
+        """What two counters grew by over the windows, if the second grew by what was expected; else why not.
 
-    def mean(self, figure: str, expected: Floats, unit: str) -> tuple[float | None, str]:
-        """The server's mean of a histogram, or None and why. expected: (n,), what each row adds to its count."""
+        expected: (n,), what each row adds to the second. counted: the word for that.
+        """
         if self._series is None:
-            return None, "the server's metrics were not sampled"
-        if self.foreign:
-            return None, f"{self.foreign} requests were answered by a server that was not sampled"
+            return "the server's metrics were not sampled"
+        if self._foreign:
+            return f"{self._foreign} requests were answered by a server that was not sampled"
         total_s = count = 0.0
-        for window, own in zip(self._windows, self._own, strict=True):
-            ours = float(np.nansum(expected[own]))
-            grown = self._series.growth((f"{figure}_sum_s", f"{figure}_count"), window, ours)
-            if grown.values is None:
-                return None, grown.reason
-            if abs(grown.values[1] - ours) > TOLERANCE * ours:
-                return None, f"the server counted {grown.values[1]:,.0f} {unit} and we {ours:,.0f} in {window.point_id}"
-            total_s, count = total_s + grown.values[0], count + grown.values[1]
-        return (total_s / count, "server histogram") if count > 0 else (None, "nothing was counted")
+        for window, inside in zip(self._windows, self._inside, strict=True):
+            ours = float(np.nansum(expected[inside]))
+            values, reason = self._series.growth(fields, window, ours)
+            if values is None:
+                return reason
+            if abs(values[1] - ours) > TOLERANCE * ours:
+                return f"the server counted {values[1]:,.0f} {counted} and we {ours:,.0f} in {window.point_id}"
+            total_s, count = total_s + values[0], count + values[1]
+        return (total_s, count) if count > 0 else "nothing was counted"
 
-    def share(self, figure: str, per: float, tokens: Floats) -> tuple[float | None, str]:
-        """A sum that the server keeps without a count, over `per`; sound if it generated just our tokens meanwhile."""
-        if self._series is None or self.foreign or not per > 0:
-            return None, ""
-        total_s = 0.0
-        for window, own in zip(self._windows, self._own, strict=True):
-            ours = float(np.nansum(tokens[own]))
-            grown = self._series.growth((f"{figure}_sum_s", "generated_tokens"), window, ours)
-            if grown.values is None:
-                return None, grown.reason
-            if abs(grown.values[1] - ours) > TOLERANCE * ours:
-                return None, f"the server generated {grown.values[1]:,.0f} tokens and we got {ours:,.0f}"
-            total_s += grown.values[0]
-        return total_s / per, "server sum over our requests"
+    def server_mean(
+        self, histogram: str, weights: Floats, counted: str, in_answers: str = "", total: str = ""
+    ) -> tuple[float | None, str]:
+        """Seconds by the server's own count, from the best source there is, and which; None and why there is none.
+
+        The sources: what it said in each answer (the column `in_answers`), its histogram, a sum that it keeps without a
+        count (`total`), which is sound if it generated just our tokens meanwhile. weights: (n,) what a row counts for.
+        """
+        seconds, counts = self.column(in_answers), weights > 0
+        known = ~np.isnan(seconds) & counts
+        if np.count_nonzero(known) >= (1 - TOLERANCE) * np.count_nonzero(counts) > 0:
+            return float(seconds[known].sum() / weights[known].sum()), "each answer"
+        grown = self.grown((f"{histogram}_sum_s", f"{histogram}_count"), weights, counted)
+        if not isinstance(grown, str):
+            return grown[0] / grown[1], "server histogram"
+        if total and np.nansum(weights) > 0:
+            summed = self.grown((f"{total}_sum_s", "generated_tokens"), self.column("output_tokens"), "tokens")
+            if not isinstance(summed, str):
+                return summed[0] / float(np.nansum(weights)), "server sum over our requests"
+        return None, grown
 
 
 def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series: ServerSeries | None) -> Attribution:
@@ -212,88 +212,48 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
         (reasons if value is None else sources)[part] = words
         return value
 
-    ttft = _mean(ttft_s)
-    client = keep("client", *(_client(table) if n else (None, "no request succeeded")))
-    queue = keep("queue", *_server_part(rows, "queue", each, tokens))
-    prefill = keep("prefill", *_server_part(rows, "prefill", each, tokens))
-    server_ttft = keep("server_ttft", *rows.mean("ttft", each, "first tokens"))
+    ttft, after_first = _mean(ttft_s), np.maximum(tokens - 1, 0)
+    if n == 0:
+        client = keep("client", None, "no request succeeded")
+    elif pc.unique(table["stamp_source"].cast(pa.string())).to_pylist() == ["kernel"]:
+        client = keep("client", 0.0, "kernel stamps: the client's own lag is not in TTFT")
+    else:
+        why = "stamps of the client's own process: its lag is in the network's part or the rest"
+        client = keep("client", None, why)
+    queue = keep("queue", *rows.server_mean("queue", each, "requests", "server_queue_s", "queue"))
+    prefill = keep("prefill", *rows.server_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
+    server_ttft = keep("server_ttft", *rows.server_mean("ttft", each, "first tokens"))
+    of_itl = ("itl", after_first, "tokens after the first", "server_decode_s", "decode")
+    server_itl = keep("server_itl", *rows.server_mean(*of_itl))
+    spans_s = rows.column("last_token_s") - first_s
+    n_after = float(np.nansum(after_first))
     network = None if ttft is None or server_ttft is None else ttft - server_ttft - (client or 0.0)
     network = keep(
         "network", network, "TTFT less the server's" if network is not None else reasons.get("server_ttft", "")
     )
-    told = [part for part in (client, network, queue, prefill) if part is not None]
-    explained = any(part is not None for part in (network, queue, prefill))
-    rest = None if ttft is None or not explained else ttft - sum(told)
+    parts = [part for part in (network, queue, prefill) if part is not None]
+    rest = ttft - sum(parts, start=client or 0.0) if ttft is not None and parts else None
     if rest is None:
         reasons["rest"] = "nothing is known of the parts" if n else "no request succeeded"
-    server_itl, client_itl = _itl(rows, tokens, keep)
+    lags_us = [lag for window in windows if (lag := (window.client.get("read_lag") or {}).get("p50_us")) is not None]
+    negative = [
+        warn("ttft_breakdown_mismatch", level, excess_ms=-value * 1e3, part=name)
+        for name, value in (("rest", rest), ("network", network))
+        if ttft is not None and value is not None and value < -max(_NEGATIVE_S, TOLERANCE * ttft)
+    ]
     return Attribution(
         level, n, ttft, client, network, queue, prefill, rest,
         dispatch_s=_mean(sent_s - rows.column("scheduled_s")),
-        read_lag_p50_s=_read_lag(windows),
+        read_lag_p50_s=float(np.mean(lags_us)) * 1e-6 if lags_us else None,
         server_ttft_s=server_ttft,
         server_itl_s=server_itl,
-        client_itl_s=client_itl,
+        client_itl_s=float(np.nansum(spans_s[after_first > 0])) / n_after if n_after > 0 else None,
         sources=sources,
         reasons=reasons,
-        warnings=_warnings(level, ttft, rest, network),
+        warnings=tuple(negative),
     )  # fmt: skip
-
-
-def _server_part(rows: _Level, part: str, each: Floats, tokens: Floats) -> tuple[float | None, str]:
-    """The best source there is: what the server said of each request, its histogram, its sum."""
-    said = rows.column(f"server_{part}_s")
-    known = int(np.count_nonzero(~np.isnan(said)))
-    if known and known >= (1 - TOLERANCE) * len(said):
-        return _mean(said), "each answer"
-    value, words = rows.mean(part, each, "requests")
-    if value is None:
-        by_sum, instead = rows.share(part, float(len(each)), tokens)
-        if by_sum is not None:
-            return by_sum, instead
-    return value, words
-
-
-def _itl(rows: _Level, tokens: Floats, keep: Any) -> tuple[float | None, float | None]:
-    """Seconds per token after the first, by the server and by us."""
-    after_first = np.maximum(tokens - 1, 0)
-    n_after = float(np.nansum(after_first))
-    span_s = rows.column("last_token_s") - rows.column("first_token_s")
-    spans = float(np.nansum(span_s[after_first > 0]))
-    ours = spans / n_after if n_after > 0 else None
-    said = rows.column("server_decode_s")
-    known = ~np.isnan(said) & (after_first > 0)
-    if np.count_nonzero(known) >= (1 - TOLERANCE) * np.count_nonzero(after_first > 0) > 0:
-        theirs: float | None = float(said[known].sum() / after_first[known].sum())
-        return keep("server_itl", theirs, "each answer"), ours
-    value, words = rows.mean("itl", after_first, "tokens after the first")
-    if value is None:
-        by_sum, instead = rows.share("decode", n_after, tokens)
-        if by_sum is not None:
-            value, words = by_sum, instead
-    return keep("server_itl", value, words), ours
-
-
-def _client(table: pa.Table) -> tuple[float | None, str]:
-    stamps = set(pc.unique(table["stamp_source"].cast(pa.string())).to_pylist())
-    if stamps == {"kernel"}:
-        return 0.0, "kernel stamps: the client's own lag is not in TTFT"
-    return None, "stamps of the client's own process: its lag is in the network's part or the rest"
-
-
-def _read_lag(windows: Sequence[ServerWindow]) -> float | None:
-    known = [lag for window in windows if (lag := (window.client.get("read_lag") or {}).get("p50_us")) is not None]
-    return float(np.mean(known)) * 1e-6 if known else None
 
 
 def _mean(values: Floats) -> float | None:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None
-
-
-def _warnings(level: int, ttft: float | None, rest: float | None, network: float | None) -> tuple[Finding, ...]:
-    found = []
-    for name, value in (("rest", rest), ("network", network)):
-        if ttft is not None and value is not None and value < -max(_NEGATIVE_S, TOLERANCE * ttft):
-            found.append(warn("ttft_breakdown_mismatch", level, excess_ms=-value * 1e3, part=name))
-    return tuple(found)

@@ -81,9 +81,9 @@ def test_the_embedded_engine(tmp_path):
     judgement = judge_run(found)
     (one,), (use,) = ttft_breakdown(judgement), judgement.server_use
     (window,) = windows_of(found.manifest, found.table)
-    grown = ServerSeries(found.server).growth(("prefill_sum_s", "decode_sum_s", "generated_tokens"), window, 64 * 24)
-    assert grown.values is not None
-    prefill_s, decode_s, tokens = grown.values
+    grown, _ = ServerSeries(found.server).growth(("prefill_sum_s", "decode_sum_s", "generated_tokens"), window, 64 * 24)
+    assert grown is not None
+    prefill_s, decode_s, tokens = grown
     assert tokens == 64 * 24
     assert (one.sources["prefill"], one.sources["server_itl"]) == ("each answer", "each answer")
     assert one.server_itl_s == pytest.approx(decode_s / (63 * 24), rel=1e-4)
