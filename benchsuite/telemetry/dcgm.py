@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from statistics import median
@@ -12,7 +12,7 @@ from typing import Any
 
 from benchsuite.records import GpuSample
 from benchsuite.servers.metric_names import parse_page
-from benchsuite.telemetry.server_metrics import Scrape, Scraper, Transport, metrics_url
+from benchsuite.telemetry.server_metrics import Scrape, Scraper, metrics_url
 
 _MIB = 1024.0**2
 _BLANK = 0x7FFFFFF0  # DCGM's own "no value" begins here; its energy counter is the one figure that may get there
@@ -65,7 +65,7 @@ class Device:
     card: str
     index: str
     name: str | None
-    mig_profile: str | None
+    mig: str | None  # an instance's profile
     figures: dict[str, Any] = field(default_factory=dict)
 
 
@@ -118,10 +118,9 @@ def read_dcgm_page(text: str) -> DcgmPage:
         )
         if total is None and used is not None and free is not None:
             total = used + free + (reserved or 0.0)
-        figures.update(
-            {name: v for name, v in (("memory_used_bytes", used), ("memory_total_bytes", total)) if v is not None}
-        )
-        figures.update({name: int(figures[name]) for name in _WHOLE & figures.keys()})
+        figures |= {"memory_used_bytes": used} if used is not None else {}
+        figures |= {"memory_total_bytes": total} if total is not None else {}
+        figures |= {name: int(figures[name]) for name in _WHOLE & figures.keys()}
         if device.uuid in split:
             figures.pop("util_ratio", None)
             figures.pop("memory_util_ratio", None)
@@ -133,7 +132,7 @@ _UNCHANGED_S = 2.5
 _REMEDY = "start it with -c 1000 or DCGM_EXPORTER_INTERVAL=1000 (milliseconds)"
 
 
-class DcgmSampler:
+class DcgmSampler(Scraper):
     """Samples a DCGM exporter; a Sampler.
 
     url: of its page, or its host and port. interval_s: how often it collects, as far as is known; what is measured
@@ -148,16 +147,11 @@ class DcgmSampler:
         interval_s: float = DEFAULT_INTERVAL_S,
         gpu_ids: Sequence[str] = (),
         hz: float = 1.0,
-        *,
-        headers: Mapping[str, str] | None = None,
-        verify: bool = True,
-        transport: Transport | None = None,
+        **options: Any,
     ) -> None:
-        self.period_s = 1.0 / hz
+        super().__init__(metrics_url("", url), origin_ns, hz, **options)
         self._given_s = interval_s
         self._gpu_ids = tuple(gpu_ids)
-        self._scraper = Scraper(metrics_url("", url), origin_ns, headers=headers, verify=verify, transport=transport)
-        self._problems: dict[str, str] = {}
         self._devices: dict[str, Device] = {}
         self._driver: str | None = None
         self._offsets_s: deque[float] = deque(maxlen=600)
@@ -168,11 +162,10 @@ class DcgmSampler:
     def sample(self) -> Sequence[GpuSample]:
         """A row for each card and MIG instance; one row without a UUID where the page cannot be had."""
         with self._lock:  # facts may ask from another thread
-            return self._sample()
+            return self._sample(self.get())
 
-    def _sample(self) -> list[GpuSample]:
+    def _sample(self, scrape: Scrape) -> list[GpuSample]:
         self._asked = True
-        scrape = self._scraper.get()
         if scrape.text is None:
             self._problem(scrape.kind or "", str(scrape.problem))
             return self._missing(scrape, scrape.problem)
@@ -180,10 +173,10 @@ class DcgmSampler:
             self._offsets_s.append(scrape.wall_s - scrape.date_s - 0.5)  # its clock shows whole seconds
         page = read_dcgm_page(scrape.text)
         if page.odd is not None:
-            self._problem("odd line", f"{self._scraper.url}: a line cannot be read: {page.odd!r}")
+            self._problem("odd line", f"{self.url}: a line cannot be read: {page.odd!r}")
         if not page.devices:
             what = "no DCGM fields with a UUID" if page.n_named else "no Prometheus text"
-            self._problem("no fields", f"{self._scraper.url}: {what}")
+            self._problem("no fields", f"{self.url}: {what}")
             return self._missing(scrape, what)
         used = self._selected(page)
         self._driver = self._driver or page.driver
@@ -224,18 +217,11 @@ class DcgmSampler:
         measured_s = self._updates.interval_s
         return {
             "source": "dcgm",
-            "url": self._scraper.url,
+            "url": self.url,
             "driver": self._driver,
             "devices": [
-                {
-                    "uuid": device.uuid,
-                    "index": device.index,
-                    "name": device.name,
-                    "memory_total_bytes": device.figures.get("memory_total_bytes"),
-                    "power_limit_w": device.figures.get("power_limit_w"),
-                    "mig": device.mig_profile,
-                    "card": device.card,
-                }
+                {name: getattr(device, name) for name in ("uuid", "index", "name", "mig", "card")}
+                | {name: device.figures.get(name) for name in ("memory_total_bytes", "power_limit_w")}
                 for device in self._devices.values()
             ],
             "used": list(self._devices),
@@ -245,14 +231,6 @@ class DcgmSampler:
             "clock_offset_s": median(self._offsets_s) if self._offsets_s else None,
             "clock_offset_error_s": 0.5 if self._offsets_s else None,
         }
-
-    def problems(self) -> Sequence[str]:
-        """What went wrong so far, each kind once."""
-        return tuple(self._problems.values())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._scraper.close()
 
     def _missing(self, scrape: Scrape, why: str | None) -> list[GpuSample]:
         uuids = list(self._devices) or [""]

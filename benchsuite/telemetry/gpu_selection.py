@@ -14,13 +14,12 @@ from benchsuite.errors import TelemetryError
 
 def listeners(ports: Iterable[int]) -> tuple[int, ...]:
     """The processes that listen on TCP ports of this machine, as far as this user may know. Raises nothing."""
-    wanted = set(ports)
-    try:
-        sockets = psutil.net_connections("tcp")
-    except (psutil.Error, OSError):
-        return ()
-    pids = [one.pid for one in sockets if one.status == psutil.CONN_LISTEN and one.laddr.port in wanted and one.pid]
-    return tuple(dict.fromkeys(pids))
+    wanted, pids = set(ports), dict[int, None]()
+    with suppress(psutil.Error, OSError):
+        for tcp in psutil.net_connections("tcp"):
+            if tcp.status == psutil.CONN_LISTEN and tcp.laddr.port in wanted and tcp.pid:
+                pids[tcp.pid] = None
+    return tuple(pids)
 
 
 class ProcessTree:
@@ -42,20 +41,14 @@ class ProcessTree:
         if not self._pids:
             return None
         if pid not in self._known:
-            self._known[pid] = self._find(pid)
+            relatives = {pid}
+            with suppress(psutil.AccessDenied, psutil.NoSuchProcess):
+                relatives |= {parent.pid for parent in psutil.Process(pid).parents()}
+            with suppress(OSError):  # the leader of its group, which may have outlived what is between
+                relatives.add(os.getpgid(pid))
+            related = not relatives.isdisjoint(self._pids)
+            self._known[pid] = True if related else False if psutil.pid_exists(pid) else None
         return self._known[pid]
-
-    def _find(self, pid: int) -> bool | None:
-        relatives = {pid}
-        try:
-            relatives |= {parent.pid for parent in psutil.Process(pid).parents()}
-        except psutil.NoSuchProcess:
-            return True if pid in self._pids else None
-        except psutil.AccessDenied:
-            pass
-        with suppress(OSError):  # the leader of its group, which may have outlived what is between
-            relatives.add(os.getpgid(pid))
-        return not relatives.isdisjoint(self._pids)
 
     def environments(self) -> list[dict[str, str]]:
         """The environments with which the server's processes and their descendants were started, where readable."""
@@ -142,8 +135,11 @@ def select_gpus(
                 )
             uuids[matches[0]] = None
         return Selection(tuple(uuids), "asked")
-    told = [environment for environment in environments if "CUDA_VISIBLE_DEVICES" in environment]
-    values = dict.fromkeys((each["CUDA_VISIBLE_DEVICES"], each.get("CUDA_DEVICE_ORDER")) for each in told)
+    values = dict.fromkeys(
+        (environment["CUDA_VISIBLE_DEVICES"], environment.get("CUDA_DEVICE_ORDER"))
+        for environment in environments
+        if "CUDA_VISIBLE_DEVICES" in environment
+    )
     if values:
         uuids, doubts = {}, dict[str, None]()
         for value, order in values:

@@ -37,7 +37,7 @@ def open_descriptors() -> int | None:
 
 
 def rss_bytes() -> int | None:
-    """Memory that this process has resident now; None where /proc does not tell."""
+    """Memory that this process has resident now; None where /proc does not say."""
     return or_none(lambda: int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE"))
 
 
@@ -65,12 +65,8 @@ def calibration_path() -> Path:
 
 def keep_calibration(points: list[dict[str, Any]]) -> dict[str, Any]:
     """Keep the points of a calibration as this machine's, and return the whole record."""
-    record = {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "benchsuite": __version__,
-        "machine": _fingerprint(),
-        "points": points,
-    }
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"made": made, "benchsuite": __version__, "machine": _fingerprint(), "points": points}
     path = calibration_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record)
@@ -83,9 +79,7 @@ def read_calibration() -> dict[str, Any] | None:
         record = json.loads(calibration_path().read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(record, dict) or record.get("machine") != _fingerprint():
-        return None
-    return record
+    return record if isinstance(record, dict) and record.get("machine") == _fingerprint() else None
 
 
 def _fingerprint() -> dict[str, Any]:
@@ -142,13 +136,10 @@ class Histogram:
 
     def summary_us(self) -> dict[str, float | int | None]:
         """{n, p50_us, p99_us, max_us}."""
-
-        values = {
-            "p50_us": self.quantile_ns(0.5),
-            "p99_us": self.quantile_ns(0.99),
-            "max_us": self.max_ns if self.n else None,
-        }
-        return {"n": self.n} | {name: None if ns is None else ns / 1000 for name, ns in values.items()}
+        if not self.n:
+            return {"n": 0, "p50_us": None, "p99_us": None, "max_us": None}
+        p50_ns, p99_ns = self.quantile_ns(0.5) or 0, self.quantile_ns(0.99) or 0
+        return {"n": self.n, "p50_us": p50_ns / 1000, "p99_us": p99_ns / 1000, "max_us": self.max_ns / 1000}
 
 
 @dataclass(frozen=True, slots=True)

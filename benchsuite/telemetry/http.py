@@ -49,58 +49,21 @@ def bounded_client(
     )
 
 
-class _Allowance:
-    """What one answer may still take."""
+class _BoundedBackend(httpcore.NetworkBackend):
+    """Makes sockets that give up when what one answer may take is spent: headers and interim answers count too."""
 
     def __init__(self, total_s: float) -> None:
-        self._total_s = total_s
+        self._inner, self._total_s = httpcore.SyncBackend(), total_s
         self.renew()
 
     def renew(self) -> None:
-        self.left_bytes = MAX_BYTES
-        self.until_s = time.monotonic() + self._total_s
+        self.left_bytes, self.until_s = MAX_BYTES, time.monotonic() + self._total_s
 
     def patience_s(self, timeout_s: float | None) -> float:
         left_s = self.until_s - time.monotonic()
         if left_s <= 0:
             raise httpcore.ReadTimeout(f"no whole answer within {self._total_s:g} s")
         return left_s if timeout_s is None else min(timeout_s, left_s)
-
-    def take(self, data: bytes) -> bytes:
-        self.left_bytes -= len(data)
-        if self.left_bytes < 0:
-            raise httpcore.ReadError(f"the answer is bigger than {MAX_BYTES // 1024**2} MiB")
-        return data
-
-
-class _BoundedStream(httpcore.NetworkStream):
-    """A socket that gives up when the allowance is spent: whatever comes, headers and interim answers too, counts."""
-
-    def __init__(self, inner: httpcore.NetworkStream, allowance: _Allowance) -> None:
-        self._inner, self._allowance = inner, allowance
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._allowance.take(self._inner.read(max_bytes, self._allowance.patience_s(timeout)))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._allowance.patience_s(timeout))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        patience_s = self._allowance.patience_s(timeout)
-        return _BoundedStream(self._inner.start_tls(ssl_context, server_hostname, patience_s), self._allowance)
-
-    def get_extra_info(self, info: str) -> object:
-        return self._inner.get_extra_info(info)
-
-
-class _BoundedBackend(httpcore.NetworkBackend):
-    def __init__(self, allowance: _Allowance) -> None:
-        self._inner, self._allowance = httpcore.SyncBackend(), allowance
 
     def connect_tcp(
         self,
@@ -110,21 +73,46 @@ class _BoundedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        patience_s = self._allowance.patience_s(timeout)
-        stream = self._inner.connect_tcp(host, port, patience_s, local_address, socket_options)
-        return _BoundedStream(stream, self._allowance)
+        patience_s = self.patience_s(timeout)
+        return _BoundedStream(self._inner.connect_tcp(host, port, patience_s, local_address, socket_options), self)
+
+
+class _BoundedStream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream, backend: _BoundedBackend) -> None:
+        self._inner, self._backend = inner, backend
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = self._inner.read(max_bytes, self._backend.patience_s(timeout))
+        self._backend.left_bytes -= len(data)
+        if self._backend.left_bytes < 0:
+            raise httpcore.ReadError(f"the answer is bigger than {MAX_BYTES // 1024**2} MiB")
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, self._backend.patience_s(timeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def get_extra_info(self, info: str) -> object:
+        return self._inner.get_extra_info(info)
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        patience_s = self._backend.patience_s(timeout)
+        return _BoundedStream(self._inner.start_tls(ssl_context, server_hostname, patience_s), self._backend)
 
 
 class _BoundedTransport(httpx.HTTPTransport):
     def __init__(self, context: ssl.SSLContext, total_s: float) -> None:
         super().__init__(verify=context, trust_env=False)
-        self._allowance = _Allowance(total_s)
-        backend = _BoundedBackend(self._allowance)
+        self._backend = _BoundedBackend(total_s)
         # httpx has no parameter for how sockets are made; tests/security holds that they are made here
-        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=backend, keepalive_expiry=5.0)
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=self._backend, keepalive_expiry=5.0)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._allowance.renew()
+        self._backend.renew()
         answer = super().handle_request(request)
         coding = answer.headers.get("content-encoding", "identity")
         if coding.strip().lower() != "identity":

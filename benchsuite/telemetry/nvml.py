@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -66,32 +65,24 @@ class DeviceLost(Exception):
 
 
 class Problems:
-    """Words for a person, each once and in order; the fields that are empty for one reason become one line."""
+    """Messages, each once and in order; the fields that are empty for one reason become one message."""
 
     def __init__(self) -> None:
-        self._words: dict[str, None] = {}
-        self._empty: dict[str, list[str]] = {}
-        self._seen: set[tuple[str, str]] = set()
+        self.messages: dict[str, None] = {}
+        self._empty: dict[str, dict[str, bool]] = {}  # by reason, whether the field is in a message
 
-    def add(self, words: str) -> None:
-        """Say it, unless it was said."""
-        self._words.setdefault(words)
+    def add(self, message: str) -> None:
+        self.messages.setdefault(message)
 
     def add_empty(self, reason: str, field: str) -> None:
-        """The field is empty for this reason; said once, with the others of that reason, by the next `flush`."""
-        if (reason, field) not in self._seen:
-            self._seen.add((reason, field))
-            self._empty.setdefault(reason, []).append(field)
+        """The field is empty for this reason: in the message of the next `flush`."""
+        self._empty.setdefault(reason, {}).setdefault(field, False)
 
     def flush(self) -> None:
-        """Turn what was found empty since the last flush into a line for each reason."""
         for reason, fields in self._empty.items():
-            self.add(f"{reason}: {', '.join(fields)}")
-        self._empty.clear()
-
-    def all(self) -> tuple[str, ...]:
-        """What was said so far."""
-        return tuple(self._words)
+            if new := [field for field, reported in fields.items() if not reported]:
+                self.add(f"{reason}: {', '.join(new)}")
+                fields.update(dict.fromkeys(new, True))
 
 
 class GpmActivity:
@@ -109,10 +100,7 @@ class GpmActivity:
         self._query = pynvml.c_nvmlGpmMetricsGet_t()
 
     def read(self) -> dict[str, float | None]:
-        """Ratios of SM, tensor and DRAM activity since the last read; none at first and right after another.
-
-        Raises pynvml.NVMLError.
-        """
+        """Ratios of SM, tensor and DRAM activity since the last read; none at first and right after another."""
         before_s, now_s = self._taken_s, time.monotonic()
         if before_s is not None and now_s - before_s < _GPM_LEAST_S:
             return {}
@@ -128,21 +116,18 @@ class GpmActivity:
         query.version = pynvml.NVML_GPM_METRICS_GET_VERSION
         query.numMetrics = len(_GPM_METRICS)
         query.sample1, query.sample2 = self._newer, self._older  # they have changed places
-        for i, metric_id in enumerate(_GPM_METRICS.values()):
-            query.metrics[i].metricId = metric_id
+        for metric, metric_id in zip(query.metrics, _GPM_METRICS.values(), strict=False):
+            metric.metricId = metric_id
         pynvml.nvmlGpmMetricsGet(query)
-        metrics = {name: query.metrics[i] for i, name in enumerate(_GPM_METRICS)}
         return {
             name: min(1.0, float(metric.value) / 100.0)
-            for name, metric in metrics.items()
+            for name, metric in zip(_GPM_METRICS, query.metrics, strict=False)
             if metric.nvmlReturn == pynvml.NVML_SUCCESS and 0.0 <= metric.value <= 100.5  # not NaN either
         }
 
     def close(self) -> None:
-        """Give both samples back."""
         for sample in (self._older, self._newer):
-            with contextlib.suppress(pynvml.NVMLError):
-                pynvml.nvmlGpmSampleFree(sample)
+            nvml_or_none(pynvml.nvmlGpmSampleFree, sample)
 
 
 class NvmlDevice:
@@ -176,17 +161,14 @@ class NvmlDevice:
             if support is not None and not support.isSupportedDevice:
                 self._problems.add_empty(f"{self._model}: empty, not supported", "GPM activity (Hopper and later)")
             elif support is not None:
-                slice_id = (
-                    self._ask("MIG instance", lambda: pynvml.nvmlDeviceGetGpuInstanceId(handle))
-                    if self._is_slice
-                    else None
-                )
+                slice_id = None
+                if self._is_slice:
+                    slice_id = self._ask("MIG instance", lambda: pynvml.nvmlDeviceGetGpuInstanceId(handle))
                 self.activity = self._ask("GPM activity", lambda: GpmActivity(card, slice_id))
         except (pynvml.NVMLError, DeviceLost) as error:
             self.lost = word_of(error)
 
     def release(self) -> None:
-        """Give back what is held of NVML, before it is shut down."""
         if self.activity is not None:
             self.activity.close()
             self.activity = None
@@ -248,7 +230,6 @@ class NvmlDevice:
         return None
 
     def _note(self, lost: str | None) -> None:
-        """Tell what changed since the last reading."""
         if lost is None:
             for field, what in self._trouble.items():
                 self._problems.add_empty(f"{self.uuid}: empty at times, {what}", field)
@@ -357,15 +338,12 @@ def start_nvml() -> None:
 
 
 def stop_nvml() -> None:
-    """Shut NVML down, whatever state it is in."""
-    with contextlib.suppress(pynvml.NVMLError):
-        pynvml.nvmlShutdown()
+    nvml_or_none(pynvml.nvmlShutdown)
 
 
 def find_gpus(on_problem: Callable[[str], None]) -> list[Gpu]:
     """The cards in NVML's order; on_problem is told those out of reach. Raises TelemetryError if all are."""
-    unreachable = []
-    gpus = []
+    unreachable, gpus = [], []
     for index in range(nvml_or_none(pynvml.nvmlDeviceGetCount) or 0):
         try:
             gpus.append(_gpu(index, pynvml.nvmlDeviceGetHandleByIndex(index)))
@@ -398,12 +376,12 @@ def _gpu(index: int, handle: Any) -> Gpu:
             own = nvml_or_none(pynvml.nvmlDeviceGetMemoryInfo, part)
             instance = nvml_or_none(pynvml.nvmlDeviceGetGpuInstanceId, part)
             slices.append(Mig(slice_uuid, uuid, None if own is None else int(own.total), instance))
-    bus_id = None if pci is None else pci.busId
+    bus_id = b"" if pci is None else pci.busId
     return Gpu(
         index=index,
         uuid=uuid,
         name=pynvml.nvmlDeviceGetName(handle),
-        pci_bus_id=bus_id.decode("ascii", "replace") if isinstance(bus_id, bytes) else bus_id,
+        pci_bus_id=(bus_id.decode("ascii", "replace") if isinstance(bus_id, bytes) else bus_id) or None,
         memory_total_bytes=None if memory is None else int(memory.total),
         power_limit_w=None if limit_mw is None else limit_mw / 1000.0,
         architecture=_ARCHITECTURES.get(nvml_or_none(pynvml.nvmlDeviceGetArchitecture, handle) or 0),
@@ -446,14 +424,14 @@ def open_nvml(
 
 def _busy(gpus: Sequence[Gpu], server: ProcessTree) -> list[str]:
     """UUIDs of the cards, or their MIG devices, on which a process of the server runs."""
-    found = []
-    for uuid in [mig.uuid for gpu in gpus for mig in gpu.mig_devices or (gpu,)]:
+
+    def runs_on(uuid: str) -> bool:
         handle = nvml_or_none(pynvml.nvmlDeviceGetHandleByUUID, uuid)
         ways = () if handle is None else _running_pids(handle)
         pids = next((pids for way in ways if (pids := nvml_or_none(way)) is not None), [])
-        if any(server.has(pid) for pid in pids):
-            found.append(uuid)
-    return found
+        return any(server.has(pid) for pid in pids)
+
+    return [mig.uuid for gpu in gpus for mig in gpu.mig_devices or (gpu,) if runs_on(mig.uuid)]
 
 
 class NvmlSampler:
@@ -537,11 +515,9 @@ class NvmlSampler:
         }
 
     def problems(self) -> Sequence[str]:
-        """What went wrong, is missing or doubtful so far, each once."""
-        return self._problems.all()
+        return tuple(self._problems.messages)
 
     def close(self) -> None:
-        """Give everything back and shut NVML down. May be called again."""
         if self._open:
             self._open = False
             for device in self._devices:

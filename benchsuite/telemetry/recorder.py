@@ -76,17 +76,12 @@ class Recorder:
         if gpu is None:
             self.latest.no_gpu = no_gpu or "no GPU telemetry: --gpu off"
         if no_gpu is not None:
-            self._tell(no_gpu)
+            self._report(no_gpu)
         wanted = {GPU: [] if gpu is None else [gpu], SERVER: servers}
         self._logs = {name: log_of(name) for name, samplers in wanted.items() if samplers}
-        self._parts = [
-            (sampler, self._logs[name], threading.Lock()) for name, samplers in wanted.items() for sampler in samplers
-        ]
+        self._parts = [(one, self._logs[name], threading.Lock()) for name in self._logs for one in wanted[name]]
         self._ended = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=part, name=f"benchsuite-sampler-{i}", daemon=True)
-            for i, part in enumerate(self._parts)
-        ]
+        self._threads = [threading.Thread(target=self._run, args=part, daemon=True) for part in self._parts]
 
     def __enter__(self) -> Recorder:
         for thread in self._threads:
@@ -139,11 +134,11 @@ class Recorder:
                     self.latest.note(samples)
                     log.append(samples)
         except BenchsuiteError as error:  # a full disk; the requests' own journal will say so too
-            self._tell(str(error))
+            self._report(str(error))
         for problem in sampler.problems():
-            self._tell(problem)
+            self._report(problem)
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         if problem not in self._problems:
             self._problems[problem] = None
             self._on_problem(problem)
@@ -159,11 +154,7 @@ def open_recorder(
     server_pids: Sequence[int],
     on_problem: Callable[[str], None],
 ) -> Recorder:
-    """The recorder of a sweep into `folder`.
-
-    profile: which server it is. endpoints: base URLs of the servers. server_pids: processes of a server that we
-    started ourselves.
-    """
+    """The recorder of a sweep into `folder`. server_pids: processes of a server that we started ourselves."""
     gpu, no_gpu = open_gpu(spec.telemetry, endpoints, origin_ns, server_pids)
     servers = open_servers(spec, profile, endpoints, api_key, origin_ns)
     # a server that is known to have no page is not asked, an unknown one once
@@ -178,10 +169,7 @@ def open_recorder(
 def open_gpu(
     asked: TelemetrySpec, endpoints: Sequence[str], origin_ns: int, pids: Sequence[int]
 ) -> tuple[Sampler | None, str | None]:
-    """What samples the GPUs, as asked for; and why nothing does, None where nothing was to.
-
-    endpoints: base URLs of the servers. pids: processes of a server that we started.
-    """
+    """What samples the GPUs, as asked for; and why nothing does, None where nothing was to."""
     if asked.gpu == "off":
         return None, None
     if asked.gpu == "dcgm" or (asked.gpu == "auto" and asked.dcgm_url is not None):
@@ -211,15 +199,12 @@ def open_servers(
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     path = profile.metrics_path or "/metrics"
     # a page that the user names may be anywhere: the server's key is not for it
-    urls = (
-        [(metrics_url(endpoints[0], asked.metrics_url, path), endpoints[0], {})]
-        if asked.metrics_url
-        else [(metrics_url(endpoint, None, path), endpoint, headers) for endpoint in endpoints]
-    )
-    verify = not spec.server.insecure
+    if asked.metrics_url:
+        endpoints, headers = endpoints[:1], {}
+    options = {"headers": headers, "verify": not spec.server.insecure}
+    urls = {endpoint: metrics_url(endpoint, asked.metrics_url, path) for endpoint in endpoints}
     return [
-        ServerSampler(url, endpoint, origin_ns, asked.server_sample_hz, headers=sent, verify=verify)
-        for url, endpoint, sent in urls
+        ServerSampler(url, endpoint, origin_ns, asked.server_sample_hz, **options) for endpoint, url in urls.items()
     ]
 
 

@@ -17,7 +17,6 @@ from benchsuite.servers.base import Server
 from benchsuite.servers.metric_names import FAMILIES, read_server_page
 from benchsuite.telemetry.http import bounded_client
 
-Transport = httpx.BaseTransport
 _TOTAL_S = 5.0  # a page that drips is given up, whatever each read takes
 
 
@@ -45,22 +44,30 @@ def metrics_url(base_url: str, given: str | None = None, path: str = "/metrics")
 
 
 class Scraper:
-    """Reads one URL again and again over one connection of its own."""
+    """Reads one URL again and again over one connection of its own; the common part of what samples such pages.
+
+    headers, verify: as the requests have them, if the page is behind the same door. problems: what went wrong so far,
+    each kind once.
+    """
 
     def __init__(
         self,
         url: str,
         origin_ns: int,
+        hz: float = 1.0,
         *,
         headers: Mapping[str, str] | None = None,
         verify: bool = True,
-        timeout_s: float = 2.0,
-        transport: Transport | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url, self._origin_ns = url, origin_ns
+        self.url, self._origin_ns, self.period_s = url, origin_ns, 1.0 / hz
         self._client = bounded_client(
-            headers=headers, verify=verify, timeout_s=timeout_s, total_s=_TOTAL_S, transport=transport
+            headers=headers, verify=verify, timeout_s=2.0, total_s=_TOTAL_S, transport=transport
         )
+        self._problems: dict[str, str] = {}
+
+    def problems(self) -> Sequence[str]:
+        return tuple(self._problems.values())
 
     def get(self) -> Scrape:
         """The page now. Never raises."""
@@ -83,7 +90,6 @@ class Scraper:
         return Scrape(at_s, wall_s + half_s, text, kind, problem, date_s)
 
     def close(self) -> None:
-        """Close the connection."""
         self._client.close()
 
 
@@ -156,74 +162,47 @@ def wait_until_idle(
         time.sleep(min(0.25, max(0.0, max_s - waited_s)) or 0.01)
 
 
-class ServerSampler:
-    """Samples one server's metrics page; a Sampler.
+class ServerSampler(Scraper):
+    """Samples one server's metrics page; a Sampler. endpoint: base URL of the server, as in the requests' rows."""
 
-    url: of the page (scrape.metrics_url makes it). endpoint: base URL of the server, as in the requests' rows.
-    headers, verify: as the requests have them, if the page is behind the same door.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        endpoint: str,
-        origin_ns: int,
-        hz: float = 1.0,
-        *,
-        headers: Mapping[str, str] | None = None,
-        verify: bool = True,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self.period_s = 1.0 / hz
+    def __init__(self, url: str, endpoint: str, origin_ns: int, hz: float = 1.0, **options: Any) -> None:
+        super().__init__(url, origin_ns, hz, **options)
         self._endpoint = endpoint
-        self._scraper = Scraper(url, origin_ns, headers=headers, verify=verify, transport=transport)
-        self._problems: dict[str, str] = {}
         self._family: str | None = None
         self._figures: set[str] = set()
 
     def sample(self) -> Sequence[ServerSample]:
         """One row, whatever comes back."""
-        scrape = self._scraper.get()
+        scrape = self.get()
         if scrape.text is None:
             self._problems.setdefault(scrape.kind or "", f"server metrics: {scrape.problem}")
             return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=scrape.problem),)
         reading = read_server_page(scrape.text)
-        kind, why = None, None
-        if reading.family is not None:
-            self._family = reading.family
-            self._figures |= set(reading.figures)
-        else:
-            families = ", ".join(FAMILIES)
-            kind = "no figures"
-            why = f"no metrics of a known server ({families})" if reading.n_named else "no Prometheus text"
+        self._family = reading.family or self._family
+        self._figures |= set(reading.figures)
+        error = None
         if reading.odd is not None:
-            kind, why = "odd line", f"a line cannot be read: {reading.odd!r}"
-        error = None if kind is None else f"{self._scraper.url}: {why}"
-        if kind is not None:
-            self._problems.setdefault(kind, f"server metrics: {error}")
+            error = f"{self.url}: a line cannot be read: {reading.odd!r}"
+            self._problems.setdefault("odd line", f"server metrics: {error}")
+        elif reading.family is None:
+            known = f"no metrics of a known server ({', '.join(FAMILIES)})"
+            error = f"{self.url}: {known if reading.n_named else 'no Prometheus text'}"
+            self._problems.setdefault("no figures", f"server metrics: {error}")
         return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=error, **reading.figures),)
 
     def has_page(self) -> bool:
         """Whether there is a page with figures of a known server now; nothing is remembered."""
-        text = self._scraper.get().text
+        text = self.get().text
         return text is not None and read_server_page(text).family is not None
 
     def facts(self) -> dict[str, Any]:
         """Where the page is, whose names it uses, which of that family's figures it has and lacks."""
         known = FAMILIES.get(self._family or "", {})
         return {
-            "url": self._scraper.url,
+            "url": self.url,
             "endpoint": self._endpoint,
             "family": self._family,
             "period_s": self.period_s,
             "figures": sorted(self._figures),
             "missing": sorted(set(known) - self._figures),
         }
-
-    def problems(self) -> Sequence[str]:
-        """What went wrong so far, each kind once."""
-        return tuple(self._problems.values())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._scraper.close()
