@@ -1,15 +1,17 @@
-"""What measured power costs: electricity and carbon of a level, and the hour of an owned GPU at the power it drew.
+"""What a level costs: its run at the hour's price, the power it drew, and what a paid API answered beside it. Pure.
 
-A rented price has its electricity in it and is never topped up. Pure.
+A rented price has its electricity in it and is never topped up.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from benchsuite.analysis.endpoints import Balance
 from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.economics.gpu_hour import cost_mode, hourly_cost
 from benchsuite.errors import PriceError
@@ -54,9 +56,8 @@ def point_cost(point: PointSummary, usd_per_hour_total: float | None) -> PointCo
     def per(count: int | None, unit: float) -> float | None:
         return all_runs_usd / count * unit if count else None
 
-    tokens = (
-        None if point.input_tokens is None or point.output_tokens is None else point.input_tokens + point.output_tokens
-    )
+    known = point.input_tokens is not None and point.output_tokens is not None
+    tokens = (point.input_tokens or 0) + (point.output_tokens or 0) if known else None
     return PointCost(
         usd_per_hour=usd_per_hour_total,
         cost_usd=cost_usd,
@@ -71,32 +72,33 @@ def cost_intervals(cost: PointCost, intervals: Mapping[str, Estimate]) -> dict[s
 
     Both are proportional to those at a fixed price: the price's own doubt is not in them. Empty where no cost is known.
     """
-    found = {}
+    found: dict[str, Estimate] = {}
+    if cost.usd_per_hour is None:
+        return found
+    usd_per_s, per_1m = cost.usd_per_hour / SECONDS_PER_HOUR, cost.usd_per_1m_output_tokens
     wall, rate = intervals.get("duration_s"), intervals.get("output_tok_s")
-    usd_per_s = None if cost.usd_per_hour is None else cost.usd_per_hour / SECONDS_PER_HOUR
-    if usd_per_s is not None and cost.cost_usd is not None and wall is not None:
-        found["cost_usd"] = Estimate(
-            cost.cost_usd, _times(wall.low, usd_per_s), _times(wall.high, usd_per_s), wall.n, wall.method
-        )
-    per_1m = cost.usd_per_1m_output_tokens
-    if usd_per_s is not None and per_1m is not None and rate is not None:
-        low = usd_per_s * 1e6 / rate.high if rate.high else None
-        high = usd_per_s * 1e6 / rate.low if rate.low else None
+    if cost.cost_usd is not None and wall is not None:
+        low, high = _times(wall.low, usd_per_s), _times(wall.high, usd_per_s)
+        found["cost_usd"] = Estimate(cost.cost_usd, low, high, wall.n, wall.method)
+    if per_1m is not None and rate is not None:
+        low, high = (usd_per_s * 1e6 / end if end else None for end in (rate.high, rate.low))
         found["usd_per_1m_output_tokens"] = Estimate(per_1m, low, high, rate.n, rate.method)
     return found
 
 
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _times(value: float | None, factor: float | None) -> float | None:
+    return None if value is None or factor is None else value * factor
 
 
 def priced(energy: PointEnergy, point: PointSummary, price: PriceSpec) -> PointEnergy:
     """`energy` with its wall energy (times PUE), its electricity and its carbon, as far as `price` tells."""
-    pue = _pue(price)
-    wall_j = None if energy.gross_j is None else energy.gross_j * pue
+    pue, owned = _pue(price), price.owned
+    usd_per_kwh = price.usd_per_kwh
+    if owned is not None and owned.electricity_per_kwh is not None:
+        usd_per_kwh = owned.electricity_per_kwh / owned.currency_per_usd
+    wall_j = _times(energy.gross_j, pue)
     kwh = None if wall_j is None else wall_j / J_PER_KWH
-    usd = _power_times(kwh, _usd_per_kwh(price))
-    grams = _power_times(kwh, price.gco2_per_kwh)
+    usd, grams = _times(kwh, usd_per_kwh), _times(kwh, price.gco2_per_kwh)
     # both are of one run of the set, output_tokens of all its repeats
     tokens = None if not point.output_tokens else point.output_tokens / point.repeat_count / 1e6
     return dataclasses.replace(
@@ -136,10 +138,9 @@ def level_prices(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -
     """
     found = {}
     for level, energy in energies.items():
-        watts = None if energy is None else energy.mean_w
-        idle_w = None if energy is None else energy.idle_w
+        watts = (None, None) if energy is None else (energy.mean_w, energy.idle_w)
         n_gpus = 1 if energy is None else energy.n_gpus
-        usd = owned_usd_per_hour(price, _kw_each(watts, n_gpus), _kw_each(idle_w, n_gpus))
+        usd = owned_usd_per_hour(price, *(None if w is None else w / n_gpus / 1000 for w in watts))
         if usd is None:
             return None
         found[level] = total_usd_per_hour(usd, price.gpus)
@@ -162,23 +163,110 @@ def _pue(price: PriceSpec) -> float:
     return price.pue if price.owned is None or price.owned.pue is None else price.owned.pue
 
 
-def _usd_per_kwh(price: PriceSpec) -> float | None:
-    if price.owned is not None and price.owned.electricity_per_kwh is not None:
-        return price.owned.electricity_per_kwh / price.owned.currency_per_usd
-    return price.usd_per_kwh
-
-
-def _kw_each(watts: float | None, n_gpus: int) -> float | None:
-    return None if watts is None else watts / n_gpus / 1000
-
-
-def _power_times(value: float | None, factor: float | None) -> float | None:
-    return None if value is None or factor is None else value * factor
-
-
 def _of_a_slice(energy: PointEnergy) -> bool:
     return any(warn.code == "energy_whole_card" for warn in energy.codes)
 
 
 def _gpus(n: int) -> str:
     return f"{n} GPU{'s' * (n > 1)}"
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackUse:
+    """A level's fallback, over all repeats.
+
+    request_share, token_share: the API's part of the requests sent, of the output tokens. tries, skips: requests that
+    went there after a refusal, and untried because of the queue; None if not told. api_usd: its bill, None if its
+    prices or its tokens are not known. own_usd: the own machine's hours. usd_per_1m_output_tokens: both together over
+    all output tokens; own_usd_per_1m_output_tokens: the own hours over the own tokens.
+    """
+
+    concurrency: int
+    requests: int
+    api_requests: int
+    api_failures: int
+    request_share: float | None
+    token_share: float | None
+    tries: int | None
+    skips: int | None
+    api_input_tokens: int | None
+    api_output_tokens: int | None
+    api_usd: float | None
+    own_usd: float | None
+    usd_per_1m_output_tokens: float | None
+    own_usd_per_1m_output_tokens: float | None
+
+
+def fallback_use(
+    level: Balance,
+    *,
+    usd_per_1m: tuple[float, float] | None,
+    usd_per_hour_total: float | None,
+    duration_s: float | None,
+    tries: int | None = None,
+    skips: int | None = None,
+) -> FallbackUse:
+    """The level's fallback and its cost.
+
+    usd_per_1m: list price of input and output tokens, None if not known; cached input is billed as input. Failed
+    requests are not billed. duration_s: of all repeats together, for which the own machine is paid, whoever answers.
+    """
+    # those that answered something: the others have no tokens and no bill
+    own, api = ([part for part in level.of(role) if part.requests > part.failures] for role in ("own", "fallback"))
+    requests = sum(part.requests for part in level.parts)
+    api_requests = sum(part.requests for part in level.of("fallback"))
+    api_inputs, api_tokens = _sum(part.input_tokens for part in api), _sum(part.output_tokens for part in api)
+    own_tokens = _sum(part.output_tokens for part in own)
+    tokens = None if own_tokens is None or api_tokens is None else own_tokens + api_tokens
+    api_usd = None if api else 0.0
+    if api and usd_per_1m is not None and not any(part.tokens_unknown for part in api):
+        bills = ((part.input_tokens or 0, part.output_tokens or 0) for part in api)
+        api_usd = sum(read * usd_per_1m[0] / 1e6 + written * usd_per_1m[1] / 1e6 for read, written in bills)
+    own_usd = _times(duration_s, None if usd_per_hour_total is None else usd_per_hour_total / SECONDS_PER_HOUR)
+    both_usd = None if api_usd is None or own_usd is None else api_usd + own_usd
+    return FallbackUse(
+        concurrency=level.concurrency,
+        requests=requests,
+        api_requests=api_requests,
+        api_failures=sum(part.failures for part in level.of("fallback")),
+        request_share=api_requests / requests if requests else None,
+        token_share=api_tokens / tokens if tokens and api_tokens is not None else None,
+        tries=tries,
+        skips=skips,
+        api_input_tokens=api_inputs,
+        api_output_tokens=api_tokens,
+        api_usd=api_usd,
+        own_usd=own_usd,
+        usd_per_1m_output_tokens=_per_1m(both_usd, tokens),
+        own_usd_per_1m_output_tokens=_per_1m(own_usd, own_tokens),
+    )
+
+
+def hours_with_bills(
+    usd_per_hour_total: HourPrice,
+    used: Sequence[FallbackUse],
+    duration_s: Mapping[int, float | None],
+) -> dict[int, float] | None:
+    """The whole machine's hour by level with the API's bill spread over it, so that hour times time is the whole cost.
+
+    duration_s: of all repeats together. None where a level's own price, bill or time is not known: a cost that leaves
+    out the API would make the level that sends most of its requests there the cheapest.
+    """
+    hours = {}
+    for use in used:
+        level, time_s = use.concurrency, duration_s.get(use.concurrency)
+        own = usd_per_hour_total.get(level) if isinstance(usd_per_hour_total, Mapping) else usd_per_hour_total
+        if own is None or use.api_usd is None or not time_s:
+            return None
+        hours[level] = own + use.api_usd / time_s * SECONDS_PER_HOUR
+    return hours
+
+
+def _sum(known: Iterable[int | None]) -> int | None:
+    """None where one is not known."""
+    values = list(known)
+    return None if None in values else sum(value or 0 for value in values)
+
+
+def _per_1m(usd: float | None, tokens: int | None) -> float | None:
+    return usd / tokens * 1e6 if usd is not None and tokens else None

@@ -15,7 +15,6 @@ from benchsuite.analysis.warnings import check_levels
 from benchsuite.economics.cost import HourPrice, cost_intervals, hour_at, point_cost
 from benchsuite.results import (
     Decision,
-    Estimate,
     EvaluatedLevel,
     NoFeasiblePoint,
     Optimum,
@@ -79,9 +78,14 @@ def chances(
         usd_per_hour = 1.0 if hourly is None else hourly[one.level.concurrency]
         wall.append(np.zeros(draws) if free else one.duration_s * usd_per_hour)
     single = [level.concurrency for level in levels if len(level.runs) < 2]
-    p_by_level, method = None, ONE_RUN if len(single) == len(levels) else f"{ONE_RUN} at {_list(single)}"
+    p_by_level, method = None, ONE_RUN
+    if 0 < len(single) < len(levels):
+        method = f"{ONE_RUN} at {', '.join(map(str, single))}"
     if levels and not single:
-        p_by_level = _picked([level.concurrency for level in levels], np.array(feasible), np.array(wall))
+        # the rule on every draw: the cheapest feasible level, the lower of two that cost the same, as levels ascend
+        choice = np.where(np.array(feasible), np.array(wall), np.inf).argmin(axis=0)
+        decided = np.array(feasible).any(axis=0)
+        p_by_level = {one.concurrency: float(np.mean(decided & (choice == i))) for i, one in enumerate(levels)}
         counts = sorted({len(level.runs) for level in levels})
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
@@ -108,40 +112,25 @@ def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int =
     levels: of one server, ascending, with the same limits.
     """
     rng = np.random.default_rng(seed)
+
+    def picks(n: int) -> NDArray[np.int64]:
+        return rng.integers(0, max(n, 1), (draws, n))
+
+    def stretch(n: int) -> NDArray[np.float64]:
+        # makes a normal draw one of Student's t: few runs are like each other more often than all runs would be
+        return np.sqrt(max(n - 1, 1) / rng.chisquare(max(n - 1, 1), draws))
+
     common = len({level.repeats for level in levels}) == 1
-    picks = _picks(levels[0], draws, rng) if levels and common else None
-    stretch = _stretch(len(levels[0].runs), draws, rng) if levels and common else None
+    same = (picks(len(levels[0].runs)), stretch(len(levels[0].runs))) if levels and common else None
     found = []
     for level in levels:
-        if len(level.runs) < 2:
+        n = len(level.runs)
+        if n < 2:
             continue
-        total = level.draw(_picks(level, draws, rng) if picks is None else picks, rng)
-        total = level.stretched(total, _stretch(len(level.runs), draws, rng) if stretch is None else stretch)
-        found.append(LevelDraws(level, level.kept(total), total[:, 0] / len(level.runs)))
+        total = level.draw(same[0] if same else picks(n), rng)
+        total = level.stretched(total, same[1] if same else stretch(n))
+        found.append(LevelDraws(level, level.kept(total), total[:, 0] / n))
     return found
-
-
-def _picks(level: SloResampling, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    n = len(level.runs)
-    return rng.integers(0, max(n, 1), (draws, n))
-
-
-def _stretch(n_runs: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """What makes a normal draw one of Student's t: few runs are like each other more often than all runs would be."""
-    freedom = max(n_runs - 1, 1)
-    return np.sqrt(freedom / rng.chisquare(freedom, draws))
-
-
-def _picked(levels: Sequence[int], feasible: NDArray[np.bool_], wall: NDArray[np.float64]) -> dict[int, float]:
-    """The rule on every draw: the cheapest feasible level, the lower of two that cost the same."""
-    expense = np.where(feasible, wall, np.inf)
-    choice = expense.argmin(axis=0)  # levels ascend, and the first of equals is taken
-    decided = feasible.any(axis=0)
-    return {level: float(np.mean(decided & (choice == i))) for i, level in enumerate(levels)}
-
-
-def _list(levels: Sequence[int]) -> str:
-    return ", ".join(str(level) for level in levels)
 
 
 def slo_verdict(
@@ -193,7 +182,10 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncerta
             misses.append(f"{limit} missed: {limit.show(value)}")
         elif value is None and limit is not MAX_ERROR_RATE:
             unknown.append(f"{limit} unknown")
-    intervals = point.intervals or _of_one_run(point)
+    intervals = point.intervals
+    if not intervals:  # a level of a table: what it tells, without intervals
+        told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
+        intervals = {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
     return EvaluatedLevel(
         point,
         cost,
@@ -203,12 +195,6 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncerta
         p_met=found.p_met.get(point.concurrency),
         intervals=intervals | cost_intervals(cost, intervals),
     )
-
-
-def _of_one_run(point: PointSummary) -> dict[str, Estimate]:
-    """For a level of a points table: what it tells, without intervals."""
-    told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
-    return {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
 
 
 def judge_points(
@@ -234,13 +220,17 @@ def decide(judged: Sequence[EvaluatedLevel], slo: Slo, found: DecisionUncertaint
     choice = feasible[0]
     binding = _binding(choice, judged, slo)
     p_opt = None if found.p_by_level is None else found.p_by_level.get(choice.point.concurrency, 0.0)
+    recommended = choice
+    if p_opt is not None and p_opt < SURE:  # the lowest of the levels at nearly the same cost
+        near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
+        recommended = min(near, key=lambda j: j.point.concurrency)
     return Optimum(
         model=model,
         choice=choice,
         runner_up=feasible[1] if len(feasible) > 1 else None,
         binding=binding,
         reason=_reason(choice, judged, binding),
-        recommended=choice if p_opt is None or p_opt >= SURE else _safest(choice, feasible),
+        recommended=recommended,
         p_opt=p_opt,
         p_by_level=found.p_by_level or {},
         p_method=found.method,
@@ -283,13 +273,6 @@ class JudgedLevels:
     def nearest(self) -> EvaluatedLevel | None:
         """The level that stands for all: the cheapest that meets the SLO, else the one that misses by least."""
         return self.decision.choice if self.decision.kind == "optimum" else self.decision.nearest
-
-
-def _safest(choice: EvaluatedLevel, feasible: Sequence[EvaluatedLevel]) -> EvaluatedLevel:
-    """The lowest level among those that meet the SLO at nearly the same cost."""
-    most = (_expense(choice) or 0.0) * NEARLY
-    near = [j for j in feasible if (_expense(j) or 0.0) <= most]
-    return min(near, key=lambda j: j.point.concurrency)
 
 
 def _expense(j: EvaluatedLevel) -> float | None:
@@ -390,51 +373,36 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision, slo: S
     found = []
     if decision.kind == "optimum":
         choice = decision.choice
-        for limit, margin in _margins(choice, slo):
-            if limit.holds(_value(choice, limit)) and margin < MARGIN:
-                values = {"limit": str(limit), "margin": margin, "value": limit.show(_value(choice, limit))}
+        for limit, value, margin in _margins(choice, slo):
+            if limit.holds(value) and margin < MARGIN:
+                values = {"limit": str(limit), "margin": margin, "value": limit.show(value)}
                 found.append(warn("fragile_optimum", choice.point.concurrency, **values))
-        rivals = [j for j in judged if j.misses and _cheaper(j, choice)]
+        rivals = [j for j in judged if j.misses and (ratio := _relative_cost(j, choice)) is not None and ratio < 1]
     else:
         rivals = [] if decision.nearest is None or not decision.nearest.misses else [decision.nearest]
     for rival in rivals:
-        missed = [(limit, margin) for limit, margin in _margins(rival, slo) if not limit.holds(_value(rival, limit))]
+        missed = [one for one in _margins(rival, slo) if not one[0].holds(one[1])]
         # a miss beyond the SLO's own limits (too many errors) is no hair
-        if rival.unknown or len(missed) < len(rival.misses) or any(margin >= MARGIN for _, margin in missed):
+        if rival.unknown or len(missed) < len(rival.misses) or any(margin >= MARGIN for *_, margin in missed):
             continue
-        texts = " and ".join(f"{limit} by {margin:.2%}: {limit.show(_value(rival, limit))}" for limit, margin in missed)
-        found.append(warn("near_miss", rival.point.concurrency, misses=texts, otherwise=_else(rival, decision)))
+        texts = " and ".join(f"{limit} by {margin:.2%}: {limit.show(value)}" for limit, value, margin in missed)
+        otherwise = "meet the SLO"
+        if decision.kind == "optimum":
+            saved = 1 - (_relative_cost(rival, decision.choice) or 1.0)
+            otherwise = f"cost {saved:.0%} less than the optimum {decision.choice.point.concurrency}"
+        found.append(warn("near_miss", rival.point.concurrency, misses=texts, otherwise=otherwise))
     return found
 
 
-def _margins(judged: EvaluatedLevel, slo: Slo) -> list[tuple[Limit, float]]:
-    """The SLO's limits whose figure is known, with the distance to it relative to the limit."""
-    known = [limit for limit in slo.limits if measured(judged.point, limit) is not None and limit.value > 0]
-    return [(limit, abs(_value(judged, limit) - limit.value) / limit.value) for limit in known]
+def _margins(judged: EvaluatedLevel, slo: Slo) -> list[tuple[Limit, float, float]]:
+    """The SLO's limits whose figure is known, the figure, and its distance relative to the limit."""
+    figures = [(limit, value) for limit in slo.limits if (value := measured(judged.point, limit)) is not None]
+    return [(limit, value, abs(value - limit.value) / limit.value) for limit, value in figures if limit.value > 0]
 
 
-def _value(judged: EvaluatedLevel, limit: Limit) -> float:
-    value = measured(judged.point, limit)
-    assert value is not None
-    return value
-
-
-def _expenses(one: EvaluatedLevel, other: EvaluatedLevel) -> tuple[float | None, float | None]:
-    """What both cost; how long they take where there is no price."""
-    if one.cost.cost_usd and other.cost.cost_usd:
-        return one.cost.cost_usd, other.cost.cost_usd
-    return one.point.duration_s, other.point.duration_s
-
-
-def _cheaper(one: EvaluatedLevel, other: EvaluatedLevel) -> bool:
-    a, b = _expenses(one, other)
-    return a is not None and b is not None and a < b
-
-
-def _else(rival: EvaluatedLevel, decision: Decision) -> str:
-    if decision.kind == "none":
-        return "meet the SLO"
-    ours, theirs = _expenses(rival, decision.choice)
-    assert ours is not None
-    assert theirs is not None
-    return f"cost {1 - ours / theirs:.0%} less than the optimum {decision.choice.point.concurrency}"
+def _relative_cost(one: EvaluatedLevel, other: EvaluatedLevel) -> float | None:
+    """What `one` costs for each dollar of `other`, by their durations where there is no price; None if not known."""
+    a, b = one.cost.cost_usd, other.cost.cost_usd
+    if not a or not b:
+        a, b = one.point.duration_s, other.point.duration_s
+    return None if a is None or not b else a / b

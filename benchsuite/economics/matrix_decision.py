@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,10 +90,13 @@ def decide_settings(settings: Sequence[JudgedSetting], *, draws: int = DRAWS, se
     _refuse_unlike(settings)
     measured = [j for one in settings if one.levels is not None for j in one.levels.judged]
     priced = bool(measured) and all(j.cost.usd_per_hour for j in measured)
-    found = [(place, one.best) for place, one in enumerate(settings)]
-    known = {
-        p: e for p, best in found if best is not None and (e := _expense(best, settings[p].gpus, priced)) is not None
-    }
+    known: dict[int, float] = {}
+    for place, one in enumerate(settings):
+        if one.best is not None:
+            duration_s = one.best.point.duration_s
+            gpu_s = None if duration_s is None else duration_s * one.gpus
+            expense = one.best.cost.cost_usd if priced else gpu_s
+            known |= {} if expense is None else {place: expense}
     ranked = tuple(sorted(known, key=lambda place: (known[place], settings[place].gpus, place)))
     p_cheapest, method = _chances(settings, priced, draws, seed)
     by = "cost of one run of the set" if priced else "GPU-seconds of one run of the set"
@@ -102,11 +105,13 @@ def decide_settings(settings: Sequence[JudgedSetting], *, draws: int = DRAWS, se
 
 def _refuse_unlike(settings: Sequence[JudgedSetting]) -> None:
     judged = [(one.name, one.levels) for one in settings if one.levels is not None]
-    for what, values in (
-        ("workload_hash", {str(levels.workload_hash): name for name, levels in judged}),
-        ("slo", {str(levels.slo): name for name, levels in judged}),
-        ("price", {_price_of_a_gpu(levels): name for name, levels in judged}),
-    ):
+    facts: dict[str, Callable[[JudgedLevels], object]] = {
+        "workload_hash": lambda levels: levels.workload_hash,
+        "slo": lambda levels: levels.slo,
+        "price": lambda levels: levels.price and levels.price.model_dump_json(exclude={"gpus"}),
+    }
+    for what, fact in facts.items():
+        values = {str(fact(levels)): name for name, levels in judged}
         if len(values) > 1:
             raise PointsError(
                 "the settings' costs do not compare",
@@ -114,16 +119,6 @@ def _refuse_unlike(settings: Sequence[JudgedSetting]) -> None:
                 given="; ".join(f"{value} ({name})" for value, name in values.items()),
                 expected="one for all settings",
             )
-
-
-def _price_of_a_gpu(levels: JudgedLevels) -> str:
-    return "" if levels.price is None else levels.price.model_dump_json(exclude={"gpus"})
-
-
-def _expense(judged: EvaluatedLevel, gpus: int, priced: bool) -> float | None:
-    if priced:
-        return judged.cost.cost_usd
-    return None if judged.point.duration_s is None else judged.point.duration_s * gpus
 
 
 def _chances(

@@ -6,12 +6,14 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 from scipy.stats import t as student_t
 
+from benchsuite.analysis.intervals import ALPHA
 from benchsuite.errors import InputError
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
@@ -187,43 +189,39 @@ def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DR
     for name in names:
         if names.count(name) > 1:
             raise InputError("a model has two curves", where="model", given=name, expected="one run per model")
-    here = sorted((c for c in candidates if _reason(c) is None), key=lambda c: (c.cost_usd or 0.0, -_score(c)))
+    apart = {one.model: reason for one in candidates if (reason := _reason(one)) is not None}
+    here = [(one, one.score) for one in candidates if one.model not in apart and one.score is not None]
+    here.sort(key=lambda pair: (pair[0].cost_usd or 0.0, -pair[1].score))
     rng = np.random.default_rng(seed)
-    cost = np.array([[c.cost_usd or 0.0 for c in here]])
-    score = np.array([[_score(c) for c in here]])
-    beats = _dominates(cost, score)[0]
-    costs = np.column_stack([_cost_draws(c, draws, rng) for c in here]) if here else cost
-    scores = _score_draws(here, draws, rng) if here else score
-    often = _dominates(costs, scores)
-    p_free = 1 - often.any(axis=1).mean(axis=0) if here else np.array([])
     placed = []
-    for j, one in enumerate(here):
-        fixed = _held_fixed(one)
+    if here:
+        cost, score = (np.array([row]) for row in zip(*((c.cost_usd or 0.0, s.score) for c, s in here), strict=True))
+        beats = _dominates(cost, score)[0]
+        costs = np.column_stack([_cost_draws(c, draws, rng) for c, _ in here])
+        often = _dominates(costs, _score_draws([s for _, s in here], draws, rng))
+        p_free = 1 - often.any(axis=1).mean(axis=0)
+    for j, (one, scored) in enumerate(here):
+        fixed = ("cost: one run per level",) * (len(one.repeat_cost_usd) < 2) + ("score: no n",) * (scored.n is None)
         unsure = len(fixed) < 2
         masters = [i for i in range(len(here)) if beats[i, j]]
         placed.append(
             _placed(
                 one,
                 on_frontier=not masters,
-                dominated_by=tuple(here[i].model for i in masters),
+                dominated_by=tuple(here[i][0].model for i in masters),
                 p_on_frontier=float(p_free[j]) if unsure else None,
-                p_dominated_by={here[i].model: float(often[:, i, j].mean()) for i in masters} if unsure else {},
+                p_dominated_by={here[i][0].model: float(often[:, i, j].mean()) for i in masters} if unsure else {},
                 p_reason=None if unsure else UNKNOWN,
                 held_fixed=fixed,
             )
         )
-    return placed + [_placed(c, on_frontier=None, reason=_reason(c)) for c in candidates if _reason(c) is not None]
+    return placed + [_placed(c, on_frontier=None, reason=apart[c.model]) for c in candidates if c.model in apart]
 
 
 def _reason(one: ModelPoint) -> str | None:
     if one.cost_usd is None:
         return one.reason or "it has no cost"
     return "it has no score" if one.score is None else None
-
-
-def _score(one: ModelPoint) -> float:
-    assert one.score is not None
-    return one.score.score
 
 
 def _dominates(cost: Floats, score: Floats) -> npt.NDArray[np.bool_]:
@@ -234,99 +232,55 @@ def _dominates(cost: Floats, score: Floats) -> npt.NDArray[np.bool_]:
     return beats
 
 
-def _held_fixed(one: ModelPoint) -> tuple[str, ...]:
-    fixed = [] if len(one.repeat_cost_usd) > 1 else ["cost: one run per level"]
-    if one.score is not None and one.score.n is None:
-        fixed.append("score: no n")
-    return tuple(fixed)
-
-
 def _cost_draws(one: ModelPoint, draws: int, rng: np.random.Generator) -> Floats:
     """(draws,) of the mean cost: exp(mean ln y + t s / sqrt(n)), t with n - 1 degrees; without repeats as it is."""
     n = len(one.repeat_cost_usd)
-    if n < 2 or min(one.repeat_cost_usd) <= 0:
-        return np.full(draws, one.cost_usd, dtype=np.float64)
-    logs = np.log(one.repeat_cost_usd)
+    logs = np.log(one.repeat_cost_usd) if n > 1 and min(one.repeat_cost_usd) > 0 else np.zeros(1)
     if logs.std() < 1e-9:  # runs alike to the last digits: their rounding must not break a tie
         return np.full(draws, one.cost_usd, dtype=np.float64)
     drawn: Floats = np.exp(logs.mean() + rng.standard_t(n - 1, draws) * logs.std(ddof=1) / np.sqrt(n))
     return drawn
 
 
-def _score_draws(here: Sequence[ModelPoint], draws: int, rng: np.random.Generator) -> Floats:
+def _score_draws(here: Sequence[Score], draws: int, rng: np.random.Generator) -> Floats:
     """(draws, models). Items are drawn once for all models, so that what is hard for all is so in every draw."""
     scores = np.empty((draws, len(here)))
-    by_item = [j for j, one in enumerate(here) if one.score is not None and one.score.items is not None]
     for j, one in enumerate(here):
-        assert one.score is not None
-        if one.score.n is None:
-            scores[:, j] = one.score.score
-        elif one.score.items is None:
-            scores[:, j] = wilson_draws(one.score.score, one.score.n, rng.standard_normal(draws))
+        if one.n is None:
+            scores[:, j] = one.score
+        elif one.items is None:
+            scores[:, j] = wilson_draws(one.score, one.n, rng.standard_normal(draws))
+    by_item = {j: one.items for j, one in enumerate(here) if one.items is not None}
     if by_item:
-        table = _item_table([here[j] for j in by_item])
+        table = np.array([[items[item] for items in by_item.values()] for item in next(iter(by_item.values()))])
         n = len(table)
         for draw in range(draws):
-            scores[draw, by_item] = np.bincount(rng.integers(n, size=n), minlength=n) @ table * (100 / n)
+            scores[draw, list(by_item)] = np.bincount(rng.integers(n, size=n), minlength=n) @ table * (100 / n)
     return scores
 
 
-def _item_table(here: Sequence[ModelPoint]) -> Floats:
-    """(items, models) of scores from 0 to 1."""
-    maps = [one.score.items or {} for one in here if one.score is not None]
-    return np.array([[own[item] for own in maps] for item in maps[0]])
-
-
-def _placed(
-    one: ModelPoint,
-    *,
-    on_frontier: bool | None,
-    dominated_by: tuple[str, ...] = (),
-    p_on_frontier: float | None = None,
-    p_dominated_by: dict[str, float] | None = None,
-    p_reason: str | None = None,
-    held_fixed: tuple[str, ...] = (),
-    reason: str | None = None,
-) -> ParetoPoint:
-    score = one.score
-    cost_low, cost_high = _cost_interval(one)
-    low, high = (None, None) if score is None or score.n is None else _wilson(score.score, score.n)
-    counted = score is not None and score.n is not None and score.score > 0
-    per_correct = None
-    if counted and one.usd_per_request is not None and score is not None:
-        per_correct = one.usd_per_request / (score.score / 100) * 1e6
+def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
+    score, n = one.score, len(one.repeat_cost_usd)
+    cost = low = high = per_correct = None
+    if n > 1 and min(one.repeat_cost_usd) > 0:
+        logs = np.log(one.repeat_cost_usd)
+        half = student_t.ppf(1 - ALPHA / 2, n - 1) * logs.std(ddof=1) / np.sqrt(n)
+        cost = float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
+    if score is not None and score.n is not None:
+        low, high = (float(end) for end in wilson_draws(score.score, score.n, np.array([-1.959964, 1.959964])))
+        if score.score > 0 and one.usd_per_request is not None:
+            per_correct = one.usd_per_request / (score.score / 100) * 1e6
     return ParetoPoint(
         model=one.model,
         concurrency=one.concurrency,
         cost_usd=one.cost_usd,
-        cost_low_usd=cost_low,
-        cost_high_usd=cost_high,
+        cost_low_usd=cost and cost[0],
+        cost_high_usd=cost and cost[1],
         score=None if score is None else score.score,
         score_low=low,
         score_high=high,
         n=None if score is None else score.n,
         params_b=None if score is None else score.params_b,
         usd_per_1m_correct_answers=per_correct,
-        on_frontier=on_frontier,
-        dominated_by=dominated_by,
-        p_on_frontier=p_on_frontier,
-        p_dominated_by=p_dominated_by or {},
-        p_reason=p_reason,
-        held_fixed=held_fixed,
-        reason=reason,
+        **place,
     )
-
-
-def _wilson(score: float, n: int) -> tuple[float, float]:
-    low, high = wilson_draws(score, n, np.array([-1.959964, 1.959964]))
-    return float(low), float(high)
-
-
-def _cost_interval(one: ModelPoint) -> tuple[float | None, float | None]:
-    """95 %: exp(mean ln y -+ t s / sqrt(n)) over the repeats."""
-    n = len(one.repeat_cost_usd)
-    if n < 2 or min(one.repeat_cost_usd) <= 0:
-        return None, None
-    logs = np.log(one.repeat_cost_usd)
-    half = student_t.ppf(0.975, n - 1) * logs.std(ddof=1) / np.sqrt(n)
-    return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))

@@ -25,7 +25,7 @@ from benchsuite.analysis.scalability import (
 )
 from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
 from benchsuite.economics.decision import decide, judge_points, measured
-from benchsuite.results import Decision, Estimate, EvaluatedLevel, Optimum, PointSummary
+from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary
 from benchsuite.slo import MAX_ERROR_RATE, Limit, Slo
 
 NONE_HOLDS = "no level keeps it"
@@ -201,13 +201,13 @@ def with_limit(slo: Slo, limit: Limit, value: float) -> Slo:
     return Slo(tuple(dataclasses.replace(one, value=value) if one == limit else one for one in slo.limits))
 
 
-def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> Optimum | None:
+def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> EvaluatedLevel | None:
     decision = decide(judge_points(points, slo, usd), slo)
-    return decision if decision.kind == "optimum" else None
+    return decision.choice if decision.kind == "optimum" else None
 
 
 def _steps(
-    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, now: Optimum | None
+    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, now: EvaluatedLevel | None
 ) -> list[SloStep]:
     known = {value for p in points if (value := measured(p, limit)) is not None and value > 0}
     loosening = sorted(known, reverse=not limit.is_upper)
@@ -216,27 +216,21 @@ def _steps(
     # between two neighbouring values every limit admits the same levels: one decision for each stretch
     ends = [loosening[0] * (0.5 if limit.is_upper else 2), *loosening, loosening[-1] * (2 if limit.is_upper else 0.5)]
     found = [_optimum(points, with_limit(slo, limit, (a + b) / 2), usd) for a, b in itertools.pairwise(ends)]
-    steps = []
+    before_s, steps = now.point.duration_s if now else None, []
     for value, tighter, looser in zip(loosening, found, found[1:], strict=False):
         if _level(tighter) == _level(looser):
             continue
         change = (value - limit.value) / limit.value * (1 if limit.is_upper else -1)
         beyond = tighter if change < 0 or (change == 0 and limit.holds(value)) else looser
-        steps.append(_step(change, value, beyond, now))
+        duration_s = None if beyond is None else beyond.point.duration_s
+        cost_change = duration_s / before_s - 1 if duration_s is not None and before_s else None
+        cost_usd = None if beyond is None else beyond.cost.cost_usd
+        steps.append(SloStep(change, value, _level(beyond), cost_usd, cost_change))
     return steps
 
 
-def _step(looser: float, at: float, beyond: Optimum | None, now: Optimum | None) -> SloStep:
-    if beyond is None:
-        return SloStep(looser, at, None, None, None)
-    choice, before = beyond.choice, now.choice.point.duration_s if now else None
-    duration_s = choice.point.duration_s
-    change = duration_s / before - 1 if duration_s is not None and before else None
-    return SloStep(looser, at, choice.point.concurrency, choice.cost.cost_usd, change)
-
-
-def _level(decision: Optimum | None) -> int | None:
-    return None if decision is None else decision.choice.point.concurrency
+def _level(choice: EvaluatedLevel | None) -> int | None:
+    return None if choice is None else choice.point.concurrency
 
 
 def _scanned(
@@ -244,16 +238,9 @@ def _scanned(
 ) -> SloScan:
     moved = limit.value * (1 + looser if limit.is_upper else 1 - looser)
     changed = with_limit(slo, limit, moved)
-    decision = _optimum(points, changed, usd)
-    users, cost_usd = boundary(changed)
-    return SloScan(
-        looser=looser,
-        value=moved,
-        concurrency=_level(decision),
-        cost_usd=None if decision is None else decision.choice.cost.cost_usd,
-        boundary_users=users,
-        boundary_cost_usd=cost_usd,
-    )
+    choice = _optimum(points, changed, usd)
+    cost_usd = None if choice is None else choice.cost.cost_usd
+    return SloScan(looser, moved, _level(choice), cost_usd, *boundary(changed))
 
 
 ZONE_TOLERANCE = 0.10

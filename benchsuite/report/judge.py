@@ -21,8 +21,11 @@ from benchsuite.analysis.time_series import ServerSeries, level_windows, windows
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse, attribute, server_use
 from benchsuite.analysis.warnings import ClientVerdict, check_telemetry, judge_client, token_balance
 from benchsuite.economics.cost import (
+    FallbackUse,
     HourPrice,
+    fallback_use,
     hour_at,
+    hours_with_bills,
     is_free,
     level_prices,
     owned_usd_per_hour,
@@ -31,10 +34,9 @@ from benchsuite.economics.cost import (
     total_usd_per_hour,
 )
 from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, with_level_warnings
-from benchsuite.economics.fallback import FallbackUse, fallback_use, hours_with_bills
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
-from benchsuite.manifest import PointEntry, RunManifest
+from benchsuite.manifest import PointEntry, differences
 from benchsuite.report.format import percent, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
@@ -418,16 +420,9 @@ def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
             given=", ".join(by_size if len(workloads) <= 1 else workloads.values()),
             expected="one set for all",
         )
-    notes = []
-    facts = [(one.source, _compared(one.run.manifest)) for one in judgements if one.run is not None]
-    for key in ("server", "server version", "client host"):
-        values = {str(known[key] or "unknown"): source for source, known in facts}
-        if len(values) > 1:
-            listed = ", ".join(f"{value} ({source})" for value, source in values.items())
-            notes.append(f"the runs differ in {key}: {listed}; models are compared with that, not alone")
-    return notes
-
-
-def _compared(manifest: RunManifest) -> dict[str, str | None]:
-    probe = manifest.server_probe
-    return {"server": probe.profile, "server version": probe.version, "client host": manifest.host.platform}
+    runs = [(one.source, one.run.manifest) for one in judgements if one.run is not None]
+    return [
+        f"{one.between(f'in {source}', f'in {runs[0][0]}')}; models are compared with that, not alone"
+        for source, manifest in runs[1:]
+        for one in differences(manifest, runs[0][1], groups=("server", "host"))
+    ]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from benchsuite.analysis.endpoints import Balance, EndpointPart
-from benchsuite.economics.fallback import fallback_use, hours_with_bills
+from benchsuite.economics.cost import fallback_use, hours_with_bills
 
 OWN = EndpointPart(8, "http://a", "own", 80, 0.8, 0, 40_000, 160_000, 0, 0.2, 80, 0.02, 0.8)
 API = EndpointPart(8, "http://api", "fallback", 20, 0.2, 0, 10_000, 40_000, 0, 0.5, 20, 0.01, 0.2)
