@@ -102,7 +102,7 @@ class Selection:
 
     uuids: tuple[str, ...]
     how: str
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def select_gpus(
@@ -141,11 +141,11 @@ def select_gpus(
         if "CUDA_VISIBLE_DEVICES" in environment
     )
     if values:
-        uuids, doubts = {}, dict[str, None]()
+        uuids, warnings = {}, dict[str, None]()
         for value, order in values:
-            seen, doubt = _visible(gpus, value, order)
-            uuids |= dict.fromkeys(seen)
-            doubts |= dict.fromkeys(doubt)
+            visible, more = _visible(gpus, value, order)
+            uuids |= dict.fromkeys(visible)
+            warnings |= dict.fromkeys(more)
         if not uuids:
             raise TelemetryError(
                 "the server's CUDA_VISIBLE_DEVICES names no GPU of this machine",
@@ -153,21 +153,21 @@ def select_gpus(
                 expected=listed,
                 hint="name the server's GPUs with --gpu-ids, or start the server with GPUs",
             )
-        return Selection(tuple(uuids), "the server's CUDA_VISIBLE_DEVICES", tuple(doubts))
+        return Selection(tuple(uuids), "the server's CUDA_VISIBLE_DEVICES", tuple(warnings))
     if busy:
         return Selection(tuple(busy), "the server's processes")
     return Selection(tuple(gpu.uuid for gpu in gpus), "all")
 
 
 def _visible(gpus: Sequence[Gpu], value: str, order: str | None) -> tuple[list[str], list[str]]:
-    """UUIDs that a value of CUDA_VISIBLE_DEVICES shows, and doubts. As CUDA does, it ends at the first that is none.
+    """UUIDs that a value of CUDA_VISIBLE_DEVICES shows, and warnings. As CUDA does, it ends at the first that is none.
 
     Indices count along the PCI bus if `order` is PCI_BUS_ID or all cards are of one model; CUDA's default puts the
     fastest first, which cannot be told from here.
     """
     by_bus = sorted(gpus, key=lambda gpu: (gpu.pci_bus_id or "~", gpu.index))
     uuids: list[str] = []
-    doubts: list[str] = []
+    warnings: list[str] = []
     for part in (part.strip() for part in value.split(",")):
         if part.isdecimal():
             if int(part) >= len(by_bus):
@@ -175,17 +175,19 @@ def _visible(gpus: Sequence[Gpu], value: str, order: str | None) -> tuple[list[s
             gpu = by_bus[int(part)]
             uuids.append(gpu.uuid)
             if order != "PCI_BUS_ID" and len({gpu.name for gpu in gpus}) > 1:
-                doubts.append(
+                warnings.append(
                     f"CUDA_VISIBLE_DEVICES={value} was read in the order of the PCI bus, but the GPUs here differ, and "
                     "CUDA puts the fastest first: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID or --gpu-ids"
                 )
             if gpu.mig:
-                doubts.append(f"CUDA_VISIBLE_DEVICES={value} is a MIG device of {gpu.uuid}: the whole card is sampled")
+                warnings.append(
+                    f"CUDA_VISIBLE_DEVICES={value} is a MIG device of {gpu.uuid}: the whole card is sampled"
+                )
         elif len(matches := _matches(gpus, part)) == 1:
             uuids.append(matches[0])
         else:
             break
-    return uuids, doubts
+    return uuids, warnings
 
 
 def _matches(gpus: Sequence[Gpu], start: str) -> list[str]:

@@ -57,6 +57,10 @@ _GPM_METRICS = {
 # the counters behind need about 100 ms to move; a sampler at 10 Hz is a little early at times
 _GPM_LEAST_S = 0.05
 _RETRY_S, _LONGEST_RETRY_S = 10.0, 160.0
+_PCIE = {
+    "pcie_tx_bytes_per_s": pynvml.NVML_PCIE_UTIL_TX_BYTES,
+    "pcie_rx_bytes_per_s": pynvml.NVML_PCIE_UTIL_RX_BYTES,
+}
 _PCIE_EVERY, _PCIE_HIGHEST_HZ = 10, 2.0  # one answer takes 20 ms and more, for each direction
 
 
@@ -147,7 +151,7 @@ class NvmlDevice:
         self._card: Any = None
         self.activity: GpmActivity | None = None
         self._missing: set[tuple[str, int]] = set()  # functions that the library does not have
-        self._trouble: dict[str, str] = {}  # of this reading: field to NVML's word
+        self._errors: dict[str, str] = {}  # of this reading: field to NVML's word
 
     def bind(self) -> None:
         """Find the handle, also after NVML was initialised anew. Never raises: `lost` says why it cannot be read."""
@@ -166,7 +170,7 @@ class NvmlDevice:
                     slice_id = self._ask("MIG instance", lambda: pynvml.nvmlDeviceGetGpuInstanceId(handle))
                 self.activity = self._ask("GPM activity", lambda: GpmActivity(card, slice_id))
         except (pynvml.NVMLError, DeviceLost) as error:
-            self.lost = word_of(error)
+            self.lost = message_of(error)
 
     def release(self) -> None:
         if self.activity is not None:
@@ -181,27 +185,36 @@ class NvmlDevice:
         begun_ns = time.monotonic_ns()
         fields: dict[str, Any] = {}
         lost = self.lost
-        self._trouble.clear()
+        self._errors.clear()
         try:  # the sampler's promise: whatever the binding does, the run goes on
             if self._handle is not None:
                 lost = None
                 fields = self._power() | self._load() if self._counts_power else self._load()
-                if self._trouble and all(value is None for value in fields.values()):
+                if self._errors and all(value is None for value in fields.values()):
                     # a card that answers no question, as one does whose handle is out of date
-                    raise DeviceLost(next(iter(self._trouble.values())))
+                    raise DeviceLost(next(iter(self._errors.values())))
         except Exception as error:
-            lost = word_of(error)
+            lost = message_of(error)
         middle_ns = (begun_ns + time.monotonic_ns()) // 2
         wall_s = (time.time_ns() - (time.monotonic_ns() - middle_ns)) / 1e9
         try:
-            if lost is None:
-                fields |= self._slow(server, processes, pcie)
+            ways = _running_pids(self._handle) if lost is None and processes else ()
+            if (pids := self._ask("n_processes", *ways)) is not None:
+                fields |= {"n_processes": len(pids), "foreign_processes": server.foreign(pids)}
+            for field, counter in _PCIE.items() if lost is None and pcie else ():
+                kilobytes = _known(self._ask(field, partial(pynvml.nvmlDeviceGetPcieThroughput, self._card, counter)))
+                fields[field] = None if kilobytes is None else kilobytes * 1000.0
         except Exception as error:
-            lost = word_of(error)
-        self._note(lost)
-        if lost is not None:
-            fields = {}
-        why = lost or "; ".join(f"{field}: {what}" for field, what in self._trouble.items()) or None
+            lost = message_of(error)
+        if lost is not None and not self._was_lost:
+            self._problems.add(f"{self.uuid}: {lost}; its readings are empty until it answers again")
+        elif lost is None and self._was_lost:
+            self._problems.add(f"{self.uuid}: answers again")
+        for field, what in self._errors.items() if lost is None else ():
+            self._problems.add_empty(f"{self.uuid}: empty at times, {what}", field)
+        self.lost, self._was_lost = lost, lost is not None
+        fields = {} if lost is not None else fields
+        why = lost or "; ".join(f"{field}: {what}" for field, what in self._errors.items()) or None
         return GpuSample((middle_ns - origin_ns) / 1e9, wall_s, "nvml", self.uuid, **fields, error=why)
 
     def _ask(self, field: str, *ways: Callable[[], T]) -> T | None:
@@ -221,23 +234,13 @@ class NvmlDevice:
                         self._problems.add_empty(f"{self._model}: empty, the driver's library is too old", field)
                     continue
                 if error.value in _LOST:
-                    raise DeviceLost(word_of(error)) from None
+                    raise DeviceLost(message_of(error)) from None
                 if error.value == pynvml.NVML_ERROR_NOT_SUPPORTED:
                     self._problems.add_empty(f"{self._model}: empty, not supported", field)
                 else:
-                    self._trouble[field] = word_of(error)
+                    self._errors[field] = message_of(error)
                 return None
         return None
-
-    def _note(self, lost: str | None) -> None:
-        if lost is None:
-            for field, what in self._trouble.items():
-                self._problems.add_empty(f"{self.uuid}: empty at times, {what}", field)
-            if self._was_lost:
-                self._problems.add(f"{self.uuid}: answers again")
-        elif not self._was_lost:
-            self._problems.add(f"{self.uuid}: {lost}; its readings are empty until it answers again")
-        self.lost, self._was_lost = lost, lost is not None
 
     def _power(self) -> dict[str, Any]:
         ask, card = self._ask, self._card
@@ -256,24 +259,22 @@ class NvmlDevice:
 
     def _load(self) -> dict[str, Any]:
         ask, card = self._ask, self._card
-        # MIG: NVML does not tell the utilisation of a card that is split, nor of a slice
+        # MIG: NVML does not tell the utilization of a card that is split, nor of a slice
         busy = None if self._mig else ask("util_ratio", lambda: pynvml.nvmlDeviceGetUtilizationRates(card))
         memory = ask(
             "memory_used_bytes",
             lambda: pynvml.nvmlDeviceGetMemoryInfo(self._handle, version=pynvml.nvmlMemory_v2),
             lambda: pynvml.nvmlDeviceGetMemoryInfo(self._handle),
         )
-        sensor = pynvml.NVML_TEMPERATURE_GPU
+        sensor, sm, mem = pynvml.NVML_TEMPERATURE_GPU, pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM
         celsius = ask("temperature_c", lambda: pynvml.nvmlDeviceGetTemperature(card, sensor))
-        sm_clock = ask("sm_clock_mhz", lambda: pynvml.nvmlDeviceGetClockInfo(card, pynvml.NVML_CLOCK_SM))
-        memory_clock = ask("memory_clock_mhz", lambda: pynvml.nvmlDeviceGetClockInfo(card, pynvml.NVML_CLOCK_MEM))
         return {
             "util_ratio": busy.gpu / 100.0 if busy is not None and busy.gpu <= 100 else None,
             "memory_util_ratio": busy.memory / 100.0 if busy is not None and busy.memory <= 100 else None,
             "memory_used_bytes": int(memory.used) if memory is not None else None,
             "memory_total_bytes": int(memory.total) if memory is not None else None,
-            "sm_clock_mhz": _known(sm_clock),
-            "memory_clock_mhz": _known(memory_clock),
+            "sm_clock_mhz": _known(ask("sm_clock_mhz", lambda: pynvml.nvmlDeviceGetClockInfo(card, sm))),
+            "memory_clock_mhz": _known(ask("memory_clock_mhz", lambda: pynvml.nvmlDeviceGetClockInfo(card, mem))),
             "temperature_c": None if celsius is None else float(celsius),
             "throttle_reasons": ask(
                 "throttle_reasons",
@@ -283,20 +284,9 @@ class NvmlDevice:
             **((ask("GPM activity", self.activity.read) if self.activity is not None else None) or {}),
         }
 
-    def _slow(self, server: ProcessTree, processes: bool, pcie: bool) -> dict[str, Any]:
-        fields: dict[str, Any] = {}
-        if processes and (pids := self._ask("n_processes", *_running_pids(self._handle))) is not None:
-            fields = {"n_processes": len(pids), "foreign_processes": server.foreign(pids)}
-        if pcie:
-            for name, counter in (("tx", pynvml.NVML_PCIE_UTIL_TX_BYTES), ("rx", pynvml.NVML_PCIE_UTIL_RX_BYTES)):
-                field = f"pcie_{name}_bytes_per_s"
-                kilobytes = _known(self._ask(field, partial(pynvml.nvmlDeviceGetPcieThroughput, self._card, counter)))
-                fields[field] = None if kilobytes is None else kilobytes * 1000.0
-        return fields
 
-
-def word_of(error: Exception) -> str:
-    """NVML's word for the error, never empty."""
+def message_of(error: Exception) -> str:
+    """NVML's message, never empty."""
     return str(error) or type(error).__name__
 
 
@@ -334,7 +324,7 @@ def start_nvml() -> None:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         what, hint = _REMEDIES.get(error.value, ("NVML does not start", "see whether `nvidia-smi` works"))
-        raise TelemetryError(what, given=word_of(error), hint=hint) from None
+        raise TelemetryError(what, given=message_of(error), hint=hint) from None
 
 
 def stop_nvml() -> None:
@@ -348,7 +338,7 @@ def find_gpus(on_problem: Callable[[str], None]) -> list[Gpu]:
         try:
             gpus.append(_gpu(index, pynvml.nvmlDeviceGetHandleByIndex(index)))
         except pynvml.NVMLError as error:
-            unreachable.append(f"GPU {index} cannot be reached: {word_of(error)}")
+            unreachable.append(f"GPU {index} cannot be reached: {message_of(error)}")
     if not gpus:
         raise TelemetryError(
             "NVML finds no GPU that it can reach",
@@ -414,8 +404,8 @@ def open_nvml(
             server = listening
         environments = server.environments() if not gpu_ids else ()
         selection = select_gpus(gpus, gpu_ids, environments, _busy(gpus, server))
-        for doubt in selection.doubts:
-            problems.add(doubt)
+        for warning in selection.warnings:
+            problems.add(warning)
         return NvmlSampler(gpus, selection, server, problems, origin_ns, hz)
     except BaseException:
         stop_nvml()
@@ -460,7 +450,17 @@ class NvmlSampler:
             "nvml": nvml_or_none(pynvml.nvmlSystemGetNVMLVersion),
             "cuda_driver": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         }
-        self._devices = _devices(gpus, selection.uuids, problems)
+        card_of = {gpu.uuid: gpu for gpu in gpus} | {mig.uuid: gpu for gpu in gpus for mig in gpu.mig_devices}
+        self._devices: list[NvmlDevice] = []
+        for uuid in selection.uuids:
+            gpu = card_of[uuid]
+            if uuid != gpu.uuid:
+                problems.add(f"{uuid}: MIG has no utilization, and power and energy only of the whole card, {gpu.uuid}")
+            elif gpu.mig:
+                problems.add(f"{uuid}: MIG is on, so its utilization is not reported")
+            # of one card only the first row has its power and energy
+            first = not any(card_of[device.uuid].uuid == gpu.uuid for device in self._devices)
+            self._devices.append(NvmlDevice(uuid, gpu.uuid, gpu.name, problems, mig=gpu.mig, counts_power=first))
         self._n_samples = 0
         self._open = True
         self._pause_s, self._next_pause_s, self._tried_s = _RETRY_S, _RETRY_S, -_RETRY_S
@@ -496,7 +496,7 @@ class NvmlSampler:
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
-            self._problems.add(f"NVML does not start again: {word_of(error)}")
+            self._problems.add(f"NVML does not start again: {message_of(error)}")
         for device in self._devices:
             device.bind()
 
@@ -523,18 +523,3 @@ class NvmlSampler:
             for device in self._devices:
                 device.release()
             stop_nvml()
-
-
-def _devices(gpus: Sequence[Gpu], uuids: Sequence[str], problems: Problems) -> list[NvmlDevice]:
-    """What is to be sampled under each UUID. Of one card only the first row has its power and energy."""
-    card_of = {gpu.uuid: gpu for gpu in gpus} | {mig.uuid: gpu for gpu in gpus for mig in gpu.mig_devices}
-    devices: dict[str, NvmlDevice] = {}
-    for uuid in uuids:
-        gpu = card_of[uuid]
-        if uuid != gpu.uuid:
-            problems.add(f"{uuid}: MIG tells no utilisation, and power and energy only of the whole card, {gpu.uuid}")
-        elif gpu.mig:
-            problems.add(f"{uuid}: MIG is on, so its utilisation is not told")
-        first = not any(card_of[other].uuid == gpu.uuid for other in devices)
-        devices[uuid] = NvmlDevice(uuid, gpu.uuid, gpu.name, problems, mig=gpu.mig, counts_power=first)
-    return list(devices.values())

@@ -160,7 +160,7 @@ def test_mig(fake):
     assert (first["uuid"], first["util_ratio"], first["memory_total_bytes"]) == (MIG, None, 10 * 2**30)
     assert (first["power_w"], second["power_w"], second["energy_j"]) == (300.0, None, None)
     assert (first["sm_active_ratio"], second["sm_active_ratio"]) == (0.41, 0.42)
-    assert f"{MIG}: MIG tells no utilisation, and power and energy only of the whole card, {A}" in report["problems"]
+    assert f"{MIG}: MIG has no utilization, and power and energy only of the whole card, {A}" in report["problems"]
     (card,) = report["facts"]["devices"]
     assert card["mig"] is True
     assert [one["uuid"] for one in card["mig_devices"]] == [MIG, other]
@@ -257,7 +257,7 @@ SPLIT = (gpu(0, "0:01", mig=(Mig("MIG-77", "GPU-0abc", None, 1), Mig("MIG-78", "
 
 
 @pytest.mark.parametrize(
-    ("gpus", "value", "uuids", "doubts"),
+    ("gpus", "value", "uuids", "n_warnings"),
     [
         (BOX, "0,2", ("GPU-1abc", "GPU-0abc"), 0),  # along the bus, not NVML's index
         (BOX, " 1 , 9, 0", ("GPU-2abc",), 0),  # ends at the first that is none, as CUDA does
@@ -268,13 +268,13 @@ SPLIT = (gpu(0, "0:01", mig=(Mig("MIG-77", "GPU-0abc", None, 1), Mig("MIG-78", "
         (SPLIT, "0", ("GPU-0abc",), 1),
     ],
 )
-def test_cuda_visible_devices(gpus, value, uuids, doubts):
+def test_cuda_visible_devices(gpus, value, uuids, n_warnings):
     """Indices count along the PCI bus and are doubtful where cards differ; UUIDs may be cut short."""
     choice = select_gpus(gpus, (), [{"CUDA_VISIBLE_DEVICES": value}], ["GPU-2abc"])
-    assert (choice.uuids, len(choice.doubts)) == (uuids, doubts)
+    assert (choice.uuids, len(choice.warnings)) == (uuids, n_warnings)
     assert choice.how == "the server's CUDA_VISIBLE_DEVICES"
     ordered = select_gpus(gpus, (), [{"CUDA_VISIBLE_DEVICES": value, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}], ())
-    assert [words for words in ordered.doubts if "fastest" in words] == []
+    assert [words for words in ordered.warnings if "fastest" in words] == []
 
 
 def test_the_order_of_what_is_believed():
