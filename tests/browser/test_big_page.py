@@ -47,6 +47,7 @@ def test_gpu_energy_and_server_state_findings(html: str):
     assert "Made-up GPU (GPU-0000); read by nvml" in html
 
 
+@pytest.mark.slow
 def test_twenty_levels_stay_small(page_of_twenty_levels: Path):
     """About 300 kB with every part of the page."""
     assert page_of_twenty_levels.stat().st_size < 310_000

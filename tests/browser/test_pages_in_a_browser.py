@@ -46,7 +46,7 @@ def paper_page(cli, stored: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.fixture(params=["run", "paper"])
+@pytest.fixture(params=["run", pytest.param("paper", marks=pytest.mark.slow)])
 def either(request: pytest.FixtureRequest) -> Path:
     path: Path = request.getfixturevalue(f"{request.param}_page")
     return path

@@ -140,8 +140,7 @@ def test_what_the_servers_say_of_their_times():
         assert row_of(spec_of(fake.base_url, [1], server={"endpoint": "native"})).server_queue_s is None
 
 
-@pytest.mark.parametrize("driver", ["httpx", "httpx-shared"])
-@pytest.mark.parametrize("server", [TGI, OLLAMA])
+@pytest.mark.parametrize(("driver", "server"), [("httpx", TGI), ("httpx-shared", OLLAMA)])
 def test_other_clients_speak_the_native_routes(tmp_path, driver, server):
     """The clients for cross-checks read the same native streams."""
     with FAKES[server](token_s=0.001) as fake:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from sweeps_for_tests import prompts, run, spec_of
 
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
@@ -17,6 +18,7 @@ def swept(path: Path, factor: float) -> Path:
     return path
 
 
+@pytest.mark.realtime
 def test_a_server_three_times_slower_fails_even_with_one_run_each(cli, in_stored: Path, tmp_path: Path) -> None:
     """Two servers, two sweeps: nothing is refused, the slower fails by what it is slower, the faster passes."""
     base, slow = swept(tmp_path / "base", 1.0), swept(tmp_path / "slow", 3.0)

