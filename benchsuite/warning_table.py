@@ -35,6 +35,36 @@ _EXACT = "a single run cannot tell: repeat this level, or decide whether the lim
 _NOT_CORRECT = "check how the server counts; do not trust its token counts, nor $ per token"
 
 WARNINGS: dict[str, WarningType] = {
+    # before the sweep: the server against what the sweep will ask of it
+    "slots_refused": WarningType(
+        "error", "the server refuses requests beyond its slots, and a level has more",
+        "{server} refuses requests beyond {slots} = {limit}, so {level} fails in part", "start it with {setting}"),
+    "slots_exceeded": WarningType(
+        "warning", "a level has more requests than the server has slots",
+        "{server} runs {limit} requests at a time ({slots}): {waiting} of {requests} requests wait at {level}, and "
+        "their TTFT includes the wait", "start it with {setting}"),
+    "slots_unknown": WarningType(
+        "info", "a level has more requests than the default of the server's slots, whose number it does not report",
+        "{server} does not report its {slots}, whose default is {default} or more: requests may wait at {level}",
+        "start it with {setting}"),
+    "rate_limited": WarningType(
+        "info", "the API limits requests (x-ratelimit-limit-requests)",
+        "the API allows {requests} requests a period; more are refused with 429", "--max-request-rate keeps below it"),
+    "longest_refused": WarningType(
+        "error", "the server refused the longest request of the set",
+        "the longest request of the set ({prompt}) was refused and will be at every level: {refusal}",
+        "shorten it, or leave it out of the set"),
+    "prompt_too_long": WarningType(
+        "error", "the longest request has more prompt tokens than the server takes",
+        "the longest request of the set ({prompt}) has {tokens} prompt tokens, and the server takes {most} "
+        "(max_input_tokens)", "shorten it, or raise that limit"),
+    "context_too_short": WarningType(
+        "error", "the longest request does not fit into the server's context",
+        "the longest request of the set ({prompt}) needs {tokens} + {asked} tokens, and the context holds "
+        "{context}{effect}", "{remedy}"),
+    "api_key_readable": WarningType(
+        "warning", "others on this machine can read the file of an API key",
+        "others on this machine can read the API key in {file}", "chmod 600 {file}"),
     # one level's requests
     "errors": WarningType(
         "error", "more than 1 % of the requests failed",

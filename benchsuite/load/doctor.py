@@ -477,8 +477,7 @@ def check_response(probed: Preflight) -> Iterator[Diagnostic]:
     if limits or not capacity["warnings"]:
         yield _server("capacity", ", ".join(limits) or "unknown")
     for warning in capacity["warnings"]:
-        detail, _, remedy = warning.partition("; ")
-        yield _server("capacity", detail, warn=True, remedy=remedy or "lower levels, or a larger server")
+        yield _server("capacity", warning["finding"], warn=True, remedy=warning["remedy"])
 
 
 def check_latency(control: httpx.Client, closes: bool) -> Iterator[Diagnostic]:

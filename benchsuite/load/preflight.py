@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import threading
 from collections.abc import Coroutine
@@ -401,10 +402,9 @@ def preflight(
     first = probe_server(spec, client, prompts)
     server = first.plan.profile
     capacity = server_limits(client, server, first.facts, launched_server)
-    capacity["warnings"] = limit_warnings(
-        server, spec.load.concurrency, capacity, first.facts["longest"], len(spec.server.base_urls)
-    )
-    capacity["warnings"] += key_file_warnings(spec)
+    n_servers = len(spec.server.base_urls)
+    found = [*limit_warnings(server, spec.load.concurrency, capacity, first.facts["longest"], n_servers)]
+    capacity["warnings"] = [dataclasses.asdict(finding) for finding in (*found, *key_file_warnings(spec))]
     replicas = [first]
     for url in spec.server.more_base_urls:
         at_url = spec_at(spec, url)

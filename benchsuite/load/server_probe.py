@@ -22,6 +22,7 @@ from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.http import bounded_client
+from benchsuite.warning_table import Finding, warn
 
 # paths of the server's machine and its templates are nobody's business in a report
 _PRIVATE = ("path", "template", "token", "marker", "key")
@@ -51,12 +52,12 @@ def key_source(spec: SweepSpec) -> str:
     return f"${spec.server.api_key_env}" if spec.server.api_key_file is None else spec.server.api_key_file
 
 
-def key_file_warnings(spec: SweepSpec) -> list[str]:
-    """A sentence for each file of a key that others on this machine can read."""
+def key_file_warnings(spec: SweepSpec) -> list[Finding]:
+    """One for each file of a key that others on this machine can read."""
     fallback = spec.server.fallback
     files = [spec.server.api_key_file, fallback.api_key_file if fallback else None]
     return [
-        f"others on this machine can read the API key in {file}; chmod 600 {file}"
+        warn("api_key_readable", file=file)
         for file in files
         if file is not None and Path(file).expanduser().stat().st_mode & 0o077
     ]
@@ -245,50 +246,41 @@ def _whole(value: Any) -> int | None:
 
 def limit_warnings(
     server: Server, levels: Sequence[int], capacity: dict[str, Any], longest: dict[str, Any], n_servers: int = 1
-) -> list[str]:
-    """Sentences for what the server cannot take, each with its remedy. Pure.
+) -> Iterator[Finding]:
+    """What the server cannot take. Pure.
 
     levels: of the sweep, shared evenly by n_servers. capacity: from `server_limits`. longest: the set's longest
     request as the preflight found it: prompt_id, input_tokens, asked_output_tokens, refused (the server's words, or
     None).
     """
-    return [*_too_many(server, max(levels), n_servers, capacity), *_too_long(server, capacity, longest)]
-
-
-def _too_many(server: Server, level: int, n_servers: int, capacity: dict[str, Any]) -> Iterator[str]:
-    limits, limit, n = server.limits or Limits(), capacity["concurrent_requests"], -(-level // n_servers)
-    beyond = f"concurrency {level}" + (f" ({n} at each of {n_servers} servers)" if n_servers > 1 else "")
-    remedy = "start it with " + (limits.raise_slots or f"{limits.slots} {{n}}").format(n=n)
+    limits, limit, level = server.limits or Limits(), capacity["concurrent_requests"], max(levels)
+    n = -(-level // n_servers)
+    slots: dict[str, Any] = {
+        "server": server.title,
+        "slots": limits.slots,
+        "level": f"concurrency {level}" + (f" ({n} at each of {n_servers} servers)" if n_servers > 1 else ""),
+        "setting": (limits.raise_slots or f"{limits.slots} {{n}}").format(n=n),
+    }
     if limit is not None and n > limit and limits.refuses:
-        yield f"{server.title} refuses requests beyond {limits.slots} = {limit}, so {beyond} fails in part; {remedy}"
+        yield warn("slots_refused", limit=limit, **slots)
     elif limit is not None and n > limit:
-        waiting = f"{n - limit} of {n} requests wait at {beyond}, and their TTFT includes the wait"
-        yield f"{server.title} runs {limit} requests at a time ({limits.slots}): {waiting}; {remedy}"
+        yield warn("slots_exceeded", limit=limit, waiting=n - limit, requests=n, **slots)
     elif limit is None and limits.default_slots is not None and n > limits.default_slots:
-        default = f"does not report its {limits.slots}, whose default is {limits.default_slots} or more"
-        yield f"{server.title} {default}: requests may wait at {beyond}; {remedy}"
-    per_period = capacity.get("requests_per_period")
-    if per_period is not None:
-        yield (
-            f"the API allows {per_period} requests a period (x-ratelimit-limit-requests): what is beyond is refused "
-            "with 429; --max-request-rate keeps below it"
-        )
-
-
-def _too_long(server: Server, capacity: dict[str, Any], longest: dict[str, Any]) -> Iterator[str]:
-    which = f"the longest request of the set ({longest['prompt_id']})"
-    tokens, asked = longest["input_tokens"], longest["asked_output_tokens"] or 0
+        yield warn("slots_unknown", default=limits.default_slots, **slots)
+    if capacity.get("requests_per_period") is not None:
+        yield warn("rate_limited", requests=capacity["requests_per_period"])
+    prompt, tokens, asked = longest["prompt_id"], longest["input_tokens"], longest["asked_output_tokens"] or 0
     context, most = capacity["context_tokens"], capacity["input_tokens"]
     if longest["refused"]:
-        yield f"{which} was refused and will be at every level: {longest['refused']}"
-    elif tokens is None:
-        return
-    elif most is not None and tokens > most:
-        yield f"{which} has {tokens} prompt tokens, and the server takes {most} (max_input_tokens)"
+        yield warn("longest_refused", prompt=prompt, refusal=longest["refused"])
+    elif tokens is not None and most is not None and tokens > most:
+        yield warn("prompt_too_long", prompt=prompt, tokens=tokens, most=most)
     # a prompt that just fills the context leaves no room for a token, or is what Ollama left of a longer one
-    elif context is not None and (tokens >= context or tokens + asked > context):
-        limit = f"{which} needs {tokens} + {asked} tokens, and the context holds {context}"
-        yield f"{limit}: {server.title} {server.limits.too_long}" if server.limits else limit
+    elif tokens is not None and context is not None and (tokens >= context or tokens + asked > context):
+        effect = f": {server.title} {limits.too_long}" if limits.too_long else ""
+        remedy = limits.raise_context or "lower --max-output-tokens, or shorten it"
+        values = {"prompt": prompt, "tokens": tokens, "asked": asked, "context": context}
+        yield warn("context_too_short", **values, effect=effect, remedy=remedy)
 
 
 def reset_prefix_cache(client: httpx.Client, plan: BodyPlan, base_urls: Sequence[str] = ("",)) -> str:

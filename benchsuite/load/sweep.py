@@ -277,8 +277,8 @@ class SweepRunner:
                     refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
                 self._write_manifest()
                 self._view.begun(self._folder.path, manifest)
-                for words in probed.facts["capacity"]["warnings"]:
-                    self._view.note(words)
+                for warning in probed.facts["capacity"]["warnings"]:
+                    self._view.note(f"{warning['finding']}; {warning['remedy']}")
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 levels = tuple(plan.level for plan in todo)

@@ -45,7 +45,8 @@ LLAMACPP = Server(
         context_tokens=("/props default_generation_settings n_ctx",),
         slots="slots",
         raise_slots="--parallel {n}, and context for all of them",
-        too_long="ends such answers early; start it with a larger --ctx-size",
+        too_long="ends such answers early",
+        raise_context="start it with a larger --ctx-size",
     ),
     preallocates=True,
     local=Local(

@@ -26,7 +26,8 @@ LMDEPLOY = Server(
         context_tokens=("--session-len",),
         slots="--max-batch-size",
         default_slots=128,  # 384 on an A100, 1024 on an H100
-        too_long="ends such answers early; lower --max-output-tokens or raise --session-len",
+        too_long="ends such answers early",
+        raise_context="lower --max-output-tokens or raise --session-len",
     ),
     preallocates=True,
     local=Local(

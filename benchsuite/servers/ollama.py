@@ -63,7 +63,8 @@ OLLAMA = Server(
         slots="OLLAMA_NUM_PARALLEL",
         default_slots=1,
         raise_slots="OLLAMA_NUM_PARALLEL={n} (and OLLAMA_MAX_QUEUE of at least that)",
-        too_long="cuts prompts and answers to it without a word; raise OLLAMA_CONTEXT_LENGTH",
+        too_long="cuts prompts and answers to it without a word",
+        raise_context="raise OLLAMA_CONTEXT_LENGTH",
     ),
     local=Local(
         program="ollama",

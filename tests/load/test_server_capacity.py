@@ -106,64 +106,56 @@ def test_limits_of_a_paid_api():
 
 
 @pytest.mark.parametrize(
-    ("profile", "levels", "told", "parts"),
+    ("profile", "levels", "told", "code", "remedy"),
     [
-        (
-            "tgi",
-            [2, 129],
-            {"concurrent_requests": 128},
-            ("TGI refuses", "= 128", "--max-concurrent-requests 129"),
-        ),
-        ("tgi", [128], {"concurrent_requests": 128}, None),
-        ("llamacpp", [4, 6], {"concurrent_requests": 4}, ("llama.cpp", "2 of 6 requests wait", "--parallel 6")),
-        ("llamacpp", [4], {"concurrent_requests": 4}, None),
-        ("vllm", [65], {"concurrent_requests": 64}, ("vLLM", "1 of 65 requests wait", "--max-num-seqs 65")),
-        ("vllm", [256], {}, None),
-        ("vllm", [257], {}, ("vLLM does not report its --max-num-seqs", "256 or more", "--max-num-seqs 257")),
-        ("sglang", [65], {"concurrent_requests": 64}, ("SGLang", "1 of 65", "--max-running-requests 65")),
-        ("sglang", [1000], {}, None),
-        ("lmdeploy", [129], {}, ("LMDeploy does not report its --max-batch-size", "--max-batch-size 129")),
-        ("trtllm", [9], {"concurrent_requests": 8}, ("TensorRT-LLM", "1 of 9", "--max_batch_size 9")),
-        ("ollama", [1], {}, None),
-        ("ollama", [8], {}, ("Ollama does not report its OLLAMA_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL=8")),
-        ("openai", [8], {"requests_per_period": 500}, ("500 requests a period", "--max-request-rate")),
-        ("transformers", [1000], {}, None),
+        ("tgi", [2, 129], {"concurrent_requests": 128}, "slots_refused", "--max-concurrent-requests 129"),
+        ("tgi", [128], {"concurrent_requests": 128}, None, ""),
+        ("llamacpp", [4, 6], {"concurrent_requests": 4}, "slots_exceeded", "--parallel 6"),
+        ("llamacpp", [4], {"concurrent_requests": 4}, None, ""),
+        ("vllm", [65], {"concurrent_requests": 64}, "slots_exceeded", "--max-num-seqs 65"),
+        ("vllm", [256], {}, None, ""),
+        ("vllm", [257], {}, "slots_unknown", "--max-num-seqs 257"),
+        ("sglang", [65], {"concurrent_requests": 64}, "slots_exceeded", "--max-running-requests 65"),
+        ("sglang", [1000], {}, None, ""),
+        ("lmdeploy", [129], {}, "slots_unknown", "--max-batch-size 129"),
+        ("trtllm", [9], {"concurrent_requests": 8}, "slots_exceeded", "--max_batch_size 9"),
+        ("ollama", [1], {}, None, ""),
+        ("ollama", [8], {}, "slots_unknown", "OLLAMA_NUM_PARALLEL=8"),
+        ("openai", [8], {"requests_per_period": 500}, "rate_limited", "--max-request-rate"),
+        ("transformers", [1000], {}, None, ""),
     ],
 )
-def test_levels_beyond_the_server(profile, levels, told, parts):
+def test_levels_beyond_the_server(profile, levels, told, code, remedy):
     """A level beyond what the server takes at a time is a warning with its remedy; an unknown one where it matters."""
-    warnings = limit_warnings(SERVERS[profile], levels, NOTHING | told, LONGEST)
-    assert len(warnings) == (parts is not None)
-    assert all(part in warnings[0] for part in parts or ())
-
-
-WHO = "the longest request of the set (p7)"
+    found = list(limit_warnings(SERVERS[profile], levels, NOTHING | told, LONGEST))
+    assert [warn.code for warn in found] == ([] if code is None else [code])
+    assert all(remedy in warn.remedy for warn in found)
 
 
 @pytest.mark.parametrize(
-    ("profile", "told", "longest", "parts"),
+    ("profile", "told", "longest", "code", "remedy"),
     [
-        ("vllm", {"context_tokens": 3500}, {}, None),
-        ("vllm", {"context_tokens": 3499}, {}, ("3000 + 500 tokens", "3499", "vLLM refuses", "--max-model-len")),
-        ("ollama", {"context_tokens": 2048}, {}, ("2048", "Ollama cuts", "OLLAMA_CONTEXT_LENGTH")),
-        ("llamacpp", {"context_tokens": 3200}, {}, ("3200", "llama.cpp ends such answers early", "--ctx-size")),
-        ("tgi", {"context_tokens": 4096, "input_tokens": 2999}, {}, ("3000 prompt tokens", "2999 (max_input_tokens)")),
-        ("vllm", {"context_tokens": 10}, {"input_tokens": None}, None),
-        ("vllm", {"context_tokens": 3001}, {"asked_output_tokens": None}, None),
-        ("openai", {"context_tokens": 3000}, {"asked_output_tokens": None}, ("3000 + 0 tokens", "holds 3000")),
-        ("openai", {}, {}, None),
-        ("openai", {}, {"refused": "http_error: HTTP 400: too long"}, ("at every level: http_error: HTTP 400",)),
+        ("vllm", {"context_tokens": 3500}, {}, None, ""),
+        ("vllm", {"context_tokens": 3499}, {}, "context_too_short", "--max-model-len"),
+        ("ollama", {"context_tokens": 2048}, {}, "context_too_short", "OLLAMA_CONTEXT_LENGTH"),
+        ("llamacpp", {"context_tokens": 3200}, {}, "context_too_short", "--ctx-size"),
+        ("tgi", {"context_tokens": 4096, "input_tokens": 2999}, {}, "prompt_too_long", ""),
+        ("vllm", {"context_tokens": 10}, {"input_tokens": None}, None, ""),
+        ("vllm", {"context_tokens": 3001}, {"asked_output_tokens": None}, None, ""),
+        ("openai", {"context_tokens": 3000}, {"asked_output_tokens": None}, "context_too_short", "--max-output-tokens"),
+        ("openai", {}, {}, None, ""),
+        ("openai", {}, {"refused": "http_error: HTTP 400: too long"}, "longest_refused", ""),
     ],
 )
-def test_requests_beyond_the_context(profile, told, longest, parts):
+def test_requests_beyond_the_context(profile, told, longest, code, remedy):
     """The longest request is held against the context, as the server itself counts its tokens."""
-    warnings = limit_warnings(SERVERS[profile], [1], NOTHING | told, LONGEST | longest)
-    assert len(warnings) == (parts is not None)
-    assert parts is None or all(part in warnings[0] for part in (WHO, *parts))
+    found = list(limit_warnings(SERVERS[profile], [1], NOTHING | told, LONGEST | longest))
+    assert [warn.code for warn in found] == ([] if code is None else [code])
+    assert all(remedy in warn.remedy and warn.values["prompt"] == "p7" for warn in found)
 
 
 def test_the_preflight_warns():
-    """The words are in the preflight's facts; several servers share a level."""
+    """Its warnings are in the preflight's facts; several servers share a level."""
     short = Prompt("a", None, None, "one two", 5)
     long = Prompt("b", None, None, "word " * 60, 5)
     with FakeOllama(context_length=50) as one, FakeOllama(context_length=50) as two:
@@ -173,9 +165,8 @@ def test_the_preflight_warns():
     assert facts["longest"] == {"prompt_id": "b", "input_tokens": 50, "asked_output_tokens": 5, "refused": None}
     assert (facts["requests"], facts["output_tokens"]) == (3, 15)
     slots, context = facts["capacity"]["warnings"]
-    assert "OLLAMA_NUM_PARALLEL" in slots
-    assert "9 (5 at each of 2 servers)" in slots
-    assert "(b) needs 50 + 5 tokens" in context
+    assert (slots["code"], slots["values"]["setting"][:22]) == ("slots_unknown", "OLLAMA_NUM_PARALLEL=5 ")
+    assert (context["code"], context["values"]["prompt"]) == ("context_too_short", "b")
 
 
 def test_a_longest_request_that_is_refused():
@@ -183,8 +174,8 @@ def test_a_longest_request_that_is_refused():
     long = Prompt("b", None, None, "word " * 200, 5)
     with FakeTgi(max_total_tokens=100) as fake, control_client(spec := spec_of(fake.base_url, [1])) as client:
         facts = preflight(spec, client, (prompts(1).prompts[0], long)).facts
-    (words,) = facts["capacity"]["warnings"]
-    assert words.startswith("the longest request of the set (b) was refused and will be at every level: stream_error: ")
+    (warning,) = facts["capacity"]["warnings"]
+    assert (warning["code"], warning["values"]["prompt"]) == ("longest_refused", "b")
 
 
 @pytest.mark.parametrize(

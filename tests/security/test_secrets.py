@@ -188,7 +188,7 @@ def test_a_key_from_a_file(tmp_path, monkeypatch):
     assert api_key(spec) == KEY
     assert key_file_warnings(spec) == []
     file.chmod(0o644)
-    assert key_file_warnings(spec) == [f"others on this machine can read the API key in {file}; chmod 600 {file}"]
+    assert [(warn.code, warn.values) for warn in key_file_warnings(spec)] == [("api_key_readable", {"file": str(file)})]
     assert redact.masked(f"a {KEY} b") == "a [API key] b"
 
 
