@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,41 +32,17 @@ Examples:
 @click.option("--eos-every", type=float, help="End replies after about N tokens (temperature 1). Default: never.")
 @click.option("--any-bytes", is_flag=True, help="Let pieces of UTF-8 characters through.")
 @click.option("--gguf/--no-gguf", default=True, show_default=True, help="Also write model.gguf, for llama.cpp.")
-def command(
-    directory: Path,
-    hidden_size: int,
-    layers: int,
-    heads: int,
-    kv_heads: int,
-    intermediate_size: int,
-    vocab_size: int,
-    context_tokens: int,
-    seed: int,
-    eos_every: float | None,
-    any_bytes: bool,
-    gguf: bool,
-) -> None:
+def command(directory: Path, gguf: bool, **sizes: Any) -> None:
     """Write a tiny Llama with random weights into DIRECTORY: Hugging Face layout, and GGUF.
 
     The same options give the same bytes. By default it never ends a reply by itself, so every server generates exactly
     the tokens that it is asked for.
     """
-    spec = TinyModelSpec(
-        hidden_size=hidden_size,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        intermediate_size=intermediate_size,
-        vocab_size=vocab_size,
-        context_tokens=context_tokens,
-        seed=seed,
-        eos_every=eos_every,
-        any_bytes=any_bytes,
-    )
+    spec = TinyModelSpec(**sizes)
     info = make_tiny_model(directory, spec, gguf=gguf)
     click.echo(
         f"{info.path}: {info.parameters / 1e6:.2f} M parameters, vocabulary {info.vocab_size}"
-        f" ({info.producible_tokens} producible), context {context_tokens} tokens"
+        f" ({info.producible_tokens} producible), context {spec.context_tokens} tokens"
     )
     for path in sorted(info.path.iterdir()):
         click.echo(f"  {path.stat().st_size:>10,} bytes  {path.name}")
