@@ -211,7 +211,7 @@ _TABLE = (
     _of("usd_per_request", "$/request", "usd", "price of a request", lambda j: j.cost.usd_per_request),
     _of("gross_j", "J", "J", "energy of the GPUs for one run of the set", lambda j: j.energy and j.energy.gross_j),
     _of("j_per_output_token", "J/out token", "J", "energy of the GPUs for an output token; missing if not measured",
-        lambda j: j.energy and j.energy.j_per_output_token),
+        lambda j: j.energy and j.energy.j_per_output_token, better="less"),
     _of("gpu_mean_w", "W", "W", "mean power of all GPUs", lambda j: j.energy and j.energy.mean_w),
     _of("gpu_util_ratio", "GPU util", "ratio", "share of time in which any kernel ran, mean of the GPUs",
         lambda j: j.gpu and j.gpu.util_ratio and j.gpu.util_ratio.mean),

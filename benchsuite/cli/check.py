@@ -126,12 +126,11 @@ def _print(
     from rich.console import Console
 
     from benchsuite.report.console import say, table
-    from benchsuite.report.sections_scaling import print_scaling, scaling_of
-    from benchsuite.report.terminal import print_breakdown, print_endpoints, print_energy
+    from benchsuite.report.terminal import print_breakdown, print_endpoints, print_energy, print_scaling
 
     console = Console()
     for one in judgements if scaling else ():
-        print_scaling(scaling_of(one), console)
+        print_scaling(one, console)
     for one in judgements:
         own = [row for row in found if row["model"] == one.model]
         say(console, f"{one.model}: {len(own) or 'nothing'} found", style="bold" if own else "bold green")

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchsuite.economics.prices import preset
-from benchsuite.economics.sensitivity import Range
 from benchsuite.fault_points import reach
+from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.charts import CSS
 from benchsuite.report.export import summary_json
 from benchsuite.report.format import (
@@ -31,40 +30,9 @@ from benchsuite.report.format import (
     with_goodput,
 )
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
-from benchsuite.report.level_tables import (
-    ELECTRICITY,
-    ENDPOINTS,
-    ENERGY,
-    GPUS,
-    SERVER,
-    Column,
-    endpoint_rows,
-    interval_table,
-    level_table,
-)  # fmt: skip
 from benchsuite.report.sections_cost import capacity_figure, sensitivity_figure
-from benchsuite.report.sections_levels import (
-    Figure,
-    Section,
-    Table,
-    distribution_figures,
-    gpu_figures,
-    level_figures,
-    mark_rows,
-    picture,
-)  # fmt: skip
-from benchsuite.report.sections_run import (
-    Card,
-    answer,
-    cards,
-    client_table,
-    facts,
-    server_figures,
-    timeline_figure,
-    ttft_figure,
-)  # fmt: skip
+from benchsuite.report.sections_levels import Figure, Section, Table, mark_rows
 from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
-from benchsuite.results import EvaluatedLevel
 from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
 
@@ -92,23 +60,23 @@ def render(judgement: Judgement) -> str:
     decision, judged, manifest = judgement.decision, judgement.judged, judgement.facts.manifest
     server, created = manifest.server_probe.name, (manifest.created or "")[:10]
     about = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
-    shown = picture(judged, decision, judgement.slo)
+    shown = sections_levels.picture(judged, decision, judgement.slo)
     return render_page(
         name=judgement.model or "unnamed model",
         about=[text for text in (*about, f"run {manifest.run_id}") if text],
-        answer=answer(decision, judged, judgement.slo),
+        answer=sections_run.answer(decision, judged, judgement.slo),
         is_met=decision.kind == "optimum",
         notes=[sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
         picture=shown,
         sections=_sections(judgement, shown),
-        cards=cards(("", one) for one in judged),
-        facts=facts(judgement),
+        cards=sections_run.cards(("", one) for one in judged),
+        facts=sections_run.facts(judgement),
         status=manifest.status,
         spec=json.dumps(manifest.spec, indent=1, ensure_ascii=False),
     )
 
 
-def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[Card], **content: Any) -> str:
+def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[sections_run.Card], **content: Any) -> str:
     """A page. content: what the template names; sections without content are left out."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -155,7 +123,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     rows = [(*(cell(one, column) for column in columns), slo_cell(one)) for one in judged]
     points = Table("points", (*map(head, columns), "SLO violations"), rows, left=(-1,), marks=marks)
     no_tail = all(tail(j.point.ttft_s, stat) is None for j in judged)
-    ends, ranges = interval_table(judged, decision)
+    ends, ranges = level_tables.interval_table(judged, decision)
     intervals = Table("intervals", ends, ranges, marks=marks)
 
     parts, use, scaling = ttft_breakdown(judgement), judgement.server_use, scaling_of(judgement)
@@ -164,9 +132,10 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     gpus = [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
     energy = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
     scaled = scaling_figures(scaling, judged, decision)
-    time = None if nearest is None else timeline_figure(judgement, nearest.point.concurrency)
-    client = client_table(judgement)
-    metrics = [one for one in level_figures(judged, decision, slo) if one.title != shown.title]
+    time = None if nearest is None else sections_run.timeline_figure(judgement, nearest.point.concurrency)
+    client = sections_run.client_table(judgement)
+    costs = [] if optimum is None else [sensitivity_figure(optimum, judgement), capacity_figure(optimum, judgement)]
+    metrics = [one for one in sections_levels.level_figures(judged, decision, slo) if one.title != shown.title]
     return [
         Section("levels", "Metrics", "Metrics over concurrency", figures=metrics),
         Section("points", "All levels", "All levels", _FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
@@ -175,20 +144,33 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
             "gpu",
             "GPUs and energy",
             "GPUs and energy",
-            figures=gpu_figures(judged, decision),
+            figures=sections_levels.gpu_figures(judged, decision),
             tables=[
-                *_table("gpu", "GPU use", GPUS, gpus),
-                *_table("energy", "Energy per run of the set, GPUs only", (*ENERGY, *ELECTRICITY), energy),
+                *_table("gpu", "GPU use", level_tables.GPUS, gpus),
+                *_table(
+                    "energy",
+                    "Energy per run of the set, GPUs only",
+                    (*level_tables.ENERGY, *level_tables.ELECTRICITY),
+                    energy,
+                ),
             ],
         ),
         Section(
             "server",
             "Server",
             "Server",
-            figures=[*filter(None, [ttft_figure(parts)]), *server_figures(use, judged, decision)],
+            figures=[
+                *filter(None, [sections_run.ttft_figure(parts)]),
+                *sections_run.server_figures(use, judged, decision),
+            ],
             tables=[
-                *_table("server", "Server load", SERVER, loads),
-                *_table("endpoints", "Requests by endpoint", ENDPOINTS, endpoint_rows(judgement) if several else []),
+                *_table("server", "Server load", level_tables.SERVER, loads),
+                *_table(
+                    "endpoints",
+                    "Requests by endpoint",
+                    level_tables.ENDPOINTS,
+                    level_tables.endpoint_rows(judgement) if several else [],
+                ),
             ],
             items=[sentence(text) for text in balance_lines(judgement)] if several else [],
         ),
@@ -204,10 +186,10 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
             "Distributions",
             "Distributions",
             "A curve per level, over its successful requests.",
-            distribution_figures(judgement),
+            sections_levels.distribution_figures(judgement),
         ),
         Section("timeline", "Over time", "One repeat over time", figures=[*filter(None, [time])], columns="full"),
-        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=_cost_figures(judgement, nearest)),
+        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=[*filter(None, costs)]),
         Section("client", "Client", "The measuring client", _CLIENT, tables=[client] if client.rows else []),
     ]
 
@@ -223,23 +205,10 @@ _CLIENT = (
 )
 
 
-def _table(name: str, title: str, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> list[Table]:
+def _table(
+    name: str, title: str, columns: Sequence[level_tables.Column], rows: Sequence[tuple[Any, ...]]
+) -> list[Table]:
     """Of level_tables; [] without rows."""
-    heads, cells = level_table(columns, rows)
+    heads, cells = level_tables.level_table(columns, rows)
     left = (-1,) if columns[-1].field == "endpoint" else ()
     return [Table(name, heads, cells, title, left)] if rows else []
-
-
-def _cost_figures(judgement: Judgement, level: EvaluatedLevel | None) -> list[Figure]:
-    """Sensitivity and capacity, as far as price and tokens are known; none without a level that meets the SLO."""
-    if level is None or judgement.decision.kind == "none":
-        return []
-    figures, total = [capacity_figure(level, judgement.judged, judgement.gpus)], level.cost.usd_per_hour
-    if total is not None:
-        name = None if judgement.price is None else judgement.price.preset
-        price = None if name is None else preset(name)
-        owned = None if price is None else price.owned
-        alone = [Range(key, *ends) for key, ends in price.tornado.items()] if price is not None else []
-        hour = total / judgement.gpus
-        figures.insert(0, sensitivity_figure(level, judgement.judged, hour, judgement.gpus, owned=owned, alone=alone))
-    return [one for one in figures if one is not None]

@@ -9,42 +9,39 @@ from benchsuite.economics.capacity import PEAK_FACTOR, of_mean
 from benchsuite.economics.gpu_hour import Reserved, Terms
 from benchsuite.economics.plan import Own, plan
 from benchsuite.economics.plan_file import TARGET_UTILIZATION
+from benchsuite.economics.prices import preset
 from benchsuite.economics.sensitivity import Range, ranges_about, tornado
 from benchsuite.errors import InputError
 from benchsuite.report.charts import Frame, Point, Series, level_chart
 from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, number, usd
+from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import Figure, whole_percent
 from benchsuite.results import EvaluatedLevel
-from benchsuite.spec import OwnedSpec
+from benchsuite.spec import PriceSpec
 
 _FRAME = Frame(380, 300, 50, 14, 48, 46)
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "utilization of paid hours", "pue": "PUE"}
 
 
-def sensitivity_figure(
-    level: EvaluatedLevel,
-    judged: Sequence[EvaluatedLevel],
-    usd_per_hour: float,
-    gpus: int,
-    *,
-    owned: OwnedSpec | None = None,
-    alone: Sequence[Range] = (),
-) -> Figure | None:
-    """How far each input alone moves the cost of a million output tokens at `level`; None without a known rate.
-
-    usd_per_hour: one GPU's. owned: what it was computed from, with the ranges `alone` or 25 % either way.
-    """
-    rate, base = level.point.output_tok_s, level.cost.usd_per_1m_output_tokens
-    if not rate or not base or usd_per_hour <= 0:
+def sensitivity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | None:
+    """How far each input alone moves the cost of a million output tokens at `level`; None without a known cost."""
+    rate, base, gpus = level.point.output_tok_s, level.cost.usd_per_1m_output_tokens, judgement.gpus
+    if not rate or not base or not level.cost.usd_per_hour:
         return None
     per_1m = gpus * 1e6 / 3600 / rate
-    hour, ranges, assumed = _hour(usd_per_hour, owned, alone)
+    hour, ranges, assumed = _hour(level.cost.usd_per_hour / gpus, judgement.price)
     bars = [
-        Bar(_named(s.key), _end(s.key, s.low), _end(s.key, s.high), s.usd_at_low * per_1m, s.usd_at_high * per_1m)
+        Bar(
+            _NAMES.get(s.key, s.key.replace("_", " ")),
+            _end(s.key, s.low),
+            _end(s.key, s.high),
+            s.usd_at_low * per_1m,
+            s.usd_at_high * per_1m,
+        )
         for s in tornado(hour, ranges)
     ]
-    bars += _measured_bars(level, judged, base)
+    bars += _measured_bars(level, judgement.judged, base)
     bars = sorted(bars, key=lambda bar: -abs(bar.at_high - bar.at_low))
     bars = [bar for bar in bars if abs(bar.at_high - bar.at_low) > base * 1e-3][:8]
     title = f"Largest effect on cost: {bars[0].name}" if bars else "No input changes the cost"
@@ -54,17 +51,16 @@ def sensitivity_figure(
     return Figure(title, chart, ("input", "from", "$/1M out", "to", "$/1M out"), rows, note, left=(0,))
 
 
-def _hour(usd_per_hour: float, owned: OwnedSpec | None, alone: Sequence[Range]) -> tuple[Terms, list[Range], str]:
-    if owned is not None:
-        assumed = "Ranges from the price preset." if alone else "Assumed: each input ±25 %."
-        return owned, list(alone or ranges_about(owned)), assumed
+def _hour(usd_per_hour: float, given: PriceSpec | None) -> tuple[Terms, list[Range], str]:
+    """What a GPU's hour is computed from, the ranges of its inputs, and where those are from."""
+    price = None if given is None or given.preset is None else preset(given.preset)
+    if price is not None and price.owned is not None:
+        ranges = [Range(key, *ends) for key, ends in price.tornado.items()]
+        assumed = "Ranges from the price preset." if ranges else "Assumed: each input ±25 %."
+        return price.owned, ranges or list(ranges_about(price.owned)), assumed
     hour = Reserved(usd_per_hour=usd_per_hour, utilisation=1.0)
     ranges = [Range("usd_per_hour", usd_per_hour * 0.75, usd_per_hour * 1.25), Range("utilisation", 0.5, 1.0)]
     return hour, ranges, "Assumed: price ±25 %; 50 to 100 % of the paid hours in use."
-
-
-def _named(key: str) -> str:
-    return _NAMES.get(key, key.replace("_", " "))
 
 
 def _end(key: str, value: float) -> str:
@@ -88,12 +84,12 @@ def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base
     return bars
 
 
-def capacity_figure(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], gpus: int) -> Figure | None:
+def capacity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | None:
     """Replicas and their monthly cost against the demand; None where the level has no rate of requests."""
     if not level.point.request_per_s:
         return None
     hour_usd = level.cost.usd_per_hour
-    own = Own("replica", gpus, hour_usd or 0.0, levels=tuple(judged), level=level)
+    own = Own("replica", judgement.gpus, hour_usd or 0.0, levels=judgement.judged, level=level)
     one = level.point.request_per_s * TARGET_UTILIZATION / PEAK_FACTOR * 86400
     first = math.floor(math.log10(one / 10))
     demands = [f * 10.0**power for power in range(first, first + 4) for f in (1, 2, 5)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,11 +11,11 @@ import numpy as np
 from benchsuite.economics.decision import measured, stopped_level
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic
 from benchsuite.report import charts
-from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart, quantile
-from benchsuite.report.format import DASH, count, number, sentence, show, tail
+from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart
+from benchsuite.report.format import DASH, cell, count, head, number, sentence, show, tail
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
-from benchsuite.results import Decision, EvaluatedLevel, GpuUse, Spread
+from benchsuite.results import Decision, EvaluatedLevel, Spread
 from benchsuite.slo import Limit, Slo
 
 Judged = Sequence[EvaluatedLevel]
@@ -259,68 +259,54 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, list[Row]
     """The values of lines over the level: head and rows, with the ends of intervals where any is known."""
     lines = [one for one in series if not one.dashed]
     with_ends = any(p.low is not None for one in lines for p in one.points)
-    head = ["concurrency"]
+    heads = ["concurrency"]
     for one in lines:
-        head += [y_label if len(lines) == 1 else f"{one.name}, {y_label}", *["95 % from", "to"] * with_ends]
+        heads += [y_label if len(lines) == 1 else f"{one.name}, {y_label}", *["95 % from", "to"] * with_ends]
     rows = []
     for level in sorted({p.x for one in lines for p in one.points}):
         points = [next((p for p in one.points if p.x == level), Point(level, None)) for one in lines]
         values = ((p.y, p.low, p.high) if with_ends else (p.y,) for p in points)
         rows.append((f"{level:g}", *(number(value) for of_line in values for value in of_line)))
-    return tuple(head), rows
+    return tuple(heads), rows
 
 
-_ACTIVITY: tuple[tuple[str, Callable[[GpuUse], Spread | None]], ...] = (
-    ("any kernel", lambda use: use.util_ratio),
-    ("SM", lambda use: use.sm_active_ratio),
-    ("tensor", lambda use: use.tensor_active_ratio),
-    ("DRAM", lambda use: use.dram_active_ratio),
-)
+_ACTIVITY = {
+    "any kernel": "util_ratio", "SM": "sm_active_ratio", "tensor": "tensor_active_ratio", "DRAM": "dram_active_ratio",
+}  # fmt: skip
 
 
 def gpu_figures(judged: Judged, decision: Decision) -> list[Figure]:
     """Activity, power and energy per token; [] where nothing was measured."""
     found = []
-    activity = [one for name, get in _ACTIVITY if is_known(one := _activity(name, get, judged))]
+    activity = [one for name, field in _ACTIVITY.items() if is_known(one := _activity(name, field, judged))]
     if activity:
         title = trend(f"GPU activity ({activity[0].name})", activity[0], "%")
         note = "Any kernel: the driver's utilization, near 100 % at low concurrency already; it does not show headroom."
         found.append(level_figure(title, activity, "GPU activity (%)", judged, decision, note=note))
-    power = Series("power", tuple(Point(j.point.concurrency, _watts(j)) for j in judged))
+    power = level_series(judged, "gpu_mean_w", "power")
     if is_known(power):
         found.append(level_figure(trend("GPU power", power, "W"), [power], "power of all GPUs (W)", judged, decision))
-    energies = [(j.point.concurrency, j.energy) for j in judged]
-    gross = Series("gross", tuple(Point(n, e.j_per_output_token if e else None) for n, e in energies))
-    net = Series("net", tuple(Point(n, e.net_j_per_output_token if e else None) for n, e in energies))
+    gross = level_series(judged, "j_per_output_token", "gross")
     if is_known(gross):
-        least, level = min((p.y, p.x) for p in gross.points if p.y is not None)
-        title = f"lowest energy per output token: {number(least)} J at {level:g}"
+        net = [(j.point.concurrency, j.energy.net_j_per_output_token if j.energy else None) for j in judged]
+        lines = [gross, Series("net", tuple(Point(*pair) for pair in net))]
+        title, label = _best("j_per_output_token", judged), axis("j_per_output_token")
         note = "GPUs only: without host, fans and losses of the power supply. Net: without idle power."
-        lines = [one for one in (gross, net) if is_known(one)]
-        found.append(level_figure(title, lines, axis("j_per_output_token"), judged, decision, note=note))
+        found.append(level_figure(title, [*filter(is_known, lines)], label, judged, decision, note=note))
     return found
 
 
-def _watts(j: EvaluatedLevel) -> float | None:
-    if j.gpu is not None and j.gpu.power_w is not None:
-        return j.gpu.power_w
-    return None if j.energy is None else j.energy.mean_w
-
-
-def _activity(name: str, get: Callable[[GpuUse], Spread | None], judged: Judged) -> Series:
+def _activity(name: str, field: str, judged: Judged) -> Series:
     """Percent, with the least and the greatest GPU as ends where there are several."""
 
     def at(j: EvaluatedLevel) -> Point:
-        found = None if j.gpu is None else get(j.gpu)
-        if j.gpu is None or found is None:
+        spread: Spread | None = None if j.gpu is None else getattr(j.gpu, field)
+        if j.gpu is None or spread is None:
             return Point(j.point.concurrency, None)
-        ends = (100 * found.least, 100 * found.greatest) if len(j.gpu.uuids) > 1 else ()
-        return Point(j.point.concurrency, 100 * found.mean, *ends)
+        ends = (100 * spread.least, 100 * spread.greatest) if len(j.gpu.uuids) > 1 else ()
+        return Point(j.point.concurrency, 100 * spread.mean, *ends)
 
     return Series(name, tuple(at(j) for j in judged))
-
-
-_SHARES = (0.5, 0.9, 0.95, 0.99)
 
 
 def distribution_figures(judgement: Judgement) -> list[Figure]:
@@ -329,29 +315,23 @@ def distribution_figures(judgement: Judgement) -> list[Figure]:
 
 
 def _distribution(key: str, judgement: Judgement) -> Figure:
-    metric = METRICS[key]
-    limits = [
-        one for one in judgement.slo.limits if one.metric == key and one.stat != "mean"
-    ]  # a mean has no place here
-    samples: list[tuple[str, list[float]]] = []
+    metric, judged = METRICS[key], judgement.judged
+    # a mean has no place on this axis
+    limits = [one for one in judgement.slo.limits if one.metric == key and one.stat != "mean"]
+    samples = []
     for level in judgement.measured:
         values: Any = level.each[key]
-        samples.append((str(level.concurrency), sorted((values[np.isfinite(values)] * metric.scale).tolist())))
+        samples.append((str(level.concurrency), (values[np.isfinite(values)] * metric.scale).tolist()))
+    columns = [Statistic(metric, stat).column for stat in ("p50", "p90", "p95", "p99", "max")]
+    rows = [
+        (cell(j, "concurrency"), count(j.point.distributions[key].n), *(cell(j, c) for c in columns)) for j in judged
+    ]
+    known = [row for row in rows if row[2] != DASH]
     title = f"{metric.label} is not known"
-    if known := [(name, sample) for name, sample in samples if sample]:
-        name, sample = known[-1]
-        p50, p90 = (number(quantile(sample, share)) for share in (0.5, 0.9))
-        title = f"{metric.label} at {name}: p50 {p50} {metric.shown}, p90 {p90} {metric.shown}"
-    chart = ecdf_chart(
-        samples, title=title, x_label=f"{metric.label} ({metric.shown})", unit=metric.shown, limits=limit_marks(limits)
-    )
-    head = ("concurrency", "n", *(f"p{round(share * 100)} {metric.shown}" for share in _SHARES), f"max {metric.shown}")
-    return Figure(title, chart, head, [_quantile_row(name, sample) for name, sample in samples])
-
-
-def _quantile_row(level: str, ascending: Sequence[float]) -> Row:
-    n = len(ascending)
-    if not n:
-        return (level, "0", *[DASH] * (len(_SHARES) + 1))
-    shown = [number(quantile(ascending, s)) if n * (1 - s) >= 10 or s == 0.5 else DASH for s in _SHARES]
-    return (level, count(n), *shown, number(ascending[-1]))
+    if known:
+        title = (
+            f"{metric.label} at {known[-1][0]}: p50 {known[-1][2]} {metric.shown}, max {known[-1][-1]} {metric.shown}"
+        )
+    label, marks = f"{metric.label} ({metric.shown})", limit_marks(limits)
+    chart = ecdf_chart(samples, title=title, x_label=label, unit=metric.shown, limits=marks)
+    return Figure(title, chart, ("concurrency", "n", *map(head, columns)), rows)

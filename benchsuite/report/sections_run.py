@@ -407,24 +407,19 @@ def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
 
 
 def _card(code: str, warned: list[tuple[str, Finding]]) -> Card:
-    name, first = warned[0]
+    (name, first), places = warned[0], [_place(*one) for one in warned]
     finding = sentence(first.finding)
     if name:
-        finding = f"{_place(name, first)}: {first.finding}{f' (and {len(warned) - 1} more)' * (len(warned) > 1)}."
+        finding = f"{places[0]}: {first.finding}{f' (and {len(warned) - 1} more)' * (len(warned) > 1)}."
+    others = [f"{place}: {warn.finding}; {warn.remedy}" for place, (_, warn) in zip(places, warned, strict=True)]
     differ = len({(other, warn.finding) for other, warn in warned}) > 1
-    others = tuple(spaced(f"{_place(*one)}: {one[1].finding}; {one[1].remedy}") for one in warned) if differ else ()
-    return Card(code, spaced(finding), spaced(sentence(first.remedy)), _where(warned), others)
+    where: dict[str, list[str]] = {}
+    for other, warn in warned:
+        where.setdefault(other, []).extend([] if warn.concurrency is None else [str(warn.concurrency)])
+    at = ", ".join(f"{other} ({', '.join(at)})" if other else ", ".join(at) for other, at in where.items() if at)
+    return Card(code, spaced(finding), spaced(sentence(first.remedy)), at, tuple(map(spaced, others)) if differ else ())
 
 
 def _place(name: str, warn: Finding) -> str:
     level = "" if warn.concurrency is None else str(warn.concurrency)
     return f"{name} at {level}" if name and level else name or level
-
-
-def _where(warned: list[tuple[str, Finding]]) -> str:
-    """'8, 16' of one model; 'a (8, 16), b (8)' of several."""
-    by_name: dict[str, list[str]] = {}
-    for name, warn in warned:
-        if warn.concurrency is not None:
-            by_name.setdefault(name, []).append(str(warn.concurrency))
-    return ", ".join(f"{name} ({', '.join(at)})" if name else ", ".join(at) for name, at in by_name.items())

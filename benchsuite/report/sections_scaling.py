@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
-from rich.table import Table
 
 from benchsuite.analysis.summary import summarise_points
 from benchsuite.economics.scaling import Scaling, SloPrice, SloStep, scaling
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.console import say, table
-from benchsuite.report.format import DASH, number, usd
+from benchsuite.report.format import DASH, number
 from benchsuite.report.judge import Judgement
-from benchsuite.report.level_tables import SCALING, level_table
 from benchsuite.report.sections_levels import Figure, Judged, axis, level_figure, level_series, trend, whole_percent
 from benchsuite.results import Decision, Estimate, PointSummary
 
@@ -46,23 +42,6 @@ def _points_by_repeat(judgement: Judgement) -> list[list[PointSummary]]:
         )
         for repeat in repeats
     ]
-
-
-def print_scaling(found: Scaling, console: Console | None = None) -> None:
-    """Print the levels, the three principles, the boundary and the price of the SLO."""
-    console = console or Console()
-    console.print()
-    say(console, f"{found.model or DASH}    SLO: {found.slo}", style="bold")
-    styles = [
-        "bold green" if one.concurrency == found.optimum else "" if one.meets_slo else "dim" for one in found.levels
-    ]
-    levels = level_table(SCALING, [(one.concurrency, one) for one in found.levels])
-    console.print(table(console, *levels, styles=styles))
-    for text in scaling_sentences(found):
-        say(console, text, indent=2)
-    for price in found.prices:
-        if price.scan and price.limit == _first_to_break(found):
-            console.print(_scan(price, console))
 
 
 def scaling_sentences(found: Scaling) -> list[str]:
@@ -151,27 +130,6 @@ def _limit(limit: str, users: Estimate | None, note: str) -> str:
         return f"{limit}: {note}"
     ends = f"{number(users.low)} to {number(users.high)}, " if users.low is not None or users.high is not None else ""
     return f"{limit} holds up to concurrency {number(users.value)}, interpolated ({ends}{users.method})"
-
-
-def _first_to_break(found: Scaling) -> str | None:
-    known = [(one.users.value, one.limit) for one in found.limits if one.users and one.users.value is not None]
-    return min(known)[1] if known else None
-
-
-def _scan(price: SloPrice, console: Console) -> Table:
-    heads = ("looser", "limit", "optimum", "$ per run", "boundary", "$ there")
-    rows = [
-        (
-            f"{one.looser:+.0%}" if one.looser else "today",
-            number(one.value, 4),
-            DASH if one.concurrency is None else str(one.concurrency),
-            usd(one.cost_usd),
-            number(one.boundary_users),
-            usd(one.boundary_cost_usd),
-        )
-        for one in price.scan
-    ]
-    return table(console, heads, rows, title=f"cost against the limit {price.limit}")
 
 
 def scaling_figures(found: Scaling, judged: Judged, decision: Decision) -> list[Figure]:

@@ -14,6 +14,7 @@ from benchsuite.report.format import (
     asides,
     best_tail,
     cell,
+    count,
     grouped_warnings,
     has_intervals,
     head,
@@ -21,6 +22,7 @@ from benchsuite.report.format import (
     number,
     same_warnings,
     slo_cell,
+    usd,
     warning_text,
     with_goodput,
 )
@@ -31,6 +33,7 @@ from benchsuite.report.level_tables import (
     ENERGY,
     FALLBACK,
     GPUS,
+    SCALING,
     SERVER,
     TTFT,
     Row,
@@ -38,6 +41,7 @@ from benchsuite.report.level_tables import (
     interval_table,
     level_table,
 )
+from benchsuite.report.sections_scaling import scaling_of, scaling_sentences
 from benchsuite.results import Decision, EvaluatedLevel, GpuUse
 from benchsuite.slo import Slo
 
@@ -238,3 +242,31 @@ def _busy_note(used: Sequence[tuple[int, GpuUse]]) -> str | None:
         f"GPU utilization is {_BUSY:.0%} or more from concurrency {min(busy)} on. That is expected: it is the share of "
         "time in which any kernel ran. Choose the size by the SLO, SM and DRAM activity instead"
     )
+
+
+def print_scaling(judgement: Judgement, console: Console) -> None:
+    """Print the levels, the three principles, the boundary and the price of the SLO."""
+    found = scaling_of(judgement)
+    console.print()
+    say(console, f"{found.model or DASH}    SLO: {found.slo}", style="bold")
+    rows = [(one.concurrency, one) for one in found.levels]
+    styles = ["bold green" if level == found.optimum else "" if one.meets_slo else "dim" for level, one in rows]
+    console.print(table(console, *level_table(SCALING, rows), styles=styles))
+    for text in scaling_sentences(found):
+        say(console, text, indent=2)
+    crossings = [(one.users.value, one.limit) for one in found.limits if one.users and one.users.value is not None]
+    for price in found.prices:
+        if price.scan and crossings and price.limit == min(crossings)[1]:
+            heads = ("looser", "limit", "optimum", "$ per run", "boundary", "$ there")
+            steps = [
+                (
+                    f"{one.looser:+.0%}" if one.looser else "today",
+                    number(one.value, 4),
+                    count(one.concurrency),
+                    usd(one.cost_usd),
+                    number(one.boundary_users),
+                    usd(one.boundary_cost_usd),
+                )
+                for one in price.scan
+            ]
+            console.print(table(console, heads, steps, title=f"cost against the limit {price.limit}"))

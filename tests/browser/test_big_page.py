@@ -36,7 +36,7 @@ def test_gpu_energy_and_server_state_findings(html: str):
     """Each says what it shows in its title, and that the host is not in it."""
     for finding in (
         r"GPU activity \(any kernel\) goes from 9[0-9.]+ % at 8 to 9[0-9.]+ % at 128",
-        r"Lowest energy per output token: 0\.5[0-9]+ J at 32",
+        r"Lowest J/out token: 0\.5[0-9]+ at 32",
         r"At concurrency 128 94\u00a0% of TTFT is queueing in the server",
         r"Requests queue in the server from concurrency 128 up",
         r"The KV cache is at most 90\u00a0% full, at concurrency 128",

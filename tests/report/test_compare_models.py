@@ -7,8 +7,6 @@ import re
 import pytest
 from factory import run_folder
 
-from benchsuite.report.charts import apart
-
 PAPER = "report --levels-csv paper_table4.csv --scores paper_scores.csv --usd-per-hour 1.58 --output"
 
 
@@ -76,13 +74,6 @@ def test_runs_of_different_promises_are_refused(cli, compared, tmp_path):
     refused = cli("report", *runs)
     assert (refused.code, refused.error.where) == (2, "slo")
     assert "None of 2" in compared(*runs, "--slo output_throughput_per_user>1000")
-
-
-def test_labels_are_moved_apart():
-    """As little as it takes, in their order, within bounds."""
-    assert apart([10, 11, 50], 14, 0, 100) == [3.5, 17.5, 50]
-    assert apart([98, 99, 40], 14, 0, 100) == [86, 100, 40]
-    assert apart([], 14, 0, 100) == []
 
 
 def test_hostile_names_and_no_price(compared, tmp_path):
