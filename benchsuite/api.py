@@ -18,13 +18,19 @@ from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, a
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from rich.console import Console
 
+    from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
     from benchsuite.economics.memory import Fit
     from benchsuite.economics.plan import Plan
     from benchsuite.economics.prices import GpuHour, PriceBook
+    from benchsuite.load.matrix import Outcome
+    from benchsuite.matrix_spec import MatrixSpec, Setting
     from benchsuite.report.judge import Judgement, PriceOverride
+    from benchsuite.report.matrix import SettingReport
     from benchsuite.results import Decision
     from benchsuite.store import run_folder
+    from benchsuite.workload.dataset import Workload
 
 
 def requests_frame(stored: run_folder.Run) -> pd.DataFrame:
@@ -311,6 +317,107 @@ def memory_fit(**asked: Any) -> list[Fit]:
     from benchsuite.strict_model import validated
 
     return memory_fits(validated(MemoryDemand, asked, "the memory to be held", where="flags"))
+
+
+@dataclass(frozen=True)
+class MatrixRun:
+    """A matrix that was swept. path: its folder, with a run folder for each setting, and the table in three formats.
+
+    decision: its `winner`, `runner_up`, `p_winner`. stopped: it was interrupted; the same call goes on with it.
+    """
+
+    path: Path
+    decision: SettingsDecision
+    reports: list[SettingReport]
+    slo: str
+    stopped: bool = False
+
+
+def read_matrix(file: Path, output: Path | None = None) -> tuple[MatrixSpec, Workload, Path]:
+    """A matrix that can be measured, its requests, and its folder. Raises InputError."""
+    from benchsuite.input_files import read_workload
+    from benchsuite.load.matrix import check_matrix
+    from benchsuite.matrix_spec import load_matrix
+    from benchsuite.report.judge import unit_price
+
+    asked = load_matrix(file)
+    first = asked.sweep_of(asked.settings[0])
+    unit_price(first.price)
+    workload = read_workload(first.workload.source, first.workload.requests, first.load.seed)
+    check_matrix(asked, workload)
+    return (
+        asked,
+        workload,
+        output or Path("results") / (f"matrix-{file.stem.removeprefix('matrix').lstrip('-_') or 'settings'}"),
+    )
+
+
+def matrix(
+    file: str | Path, *, output: str | Path | None = None, quiet: bool = True, console: Console | None = None
+) -> MatrixRun:
+    """Start a server under each setting of a matrix.toml, sweep it, stop it, as `benchsuite matrix` does; decide.
+
+    output: the folder; one that is there goes on where it stopped. quiet=False prints its progress, to `console`.
+    After every setting the table is in the folder: a crash loses nothing. Raises InputError, RunError.
+    """
+    from rich.console import Console
+
+    from benchsuite.economics.matrix_decision import decide_settings
+    from benchsuite.load.matrix import measure, open_matrix
+    from benchsuite.report.console import say
+    from benchsuite.report.live import SweepView
+    from benchsuite.report.matrix import to_csv, to_json, to_markdown
+    from benchsuite.store.files import write_bytes
+
+    asked, workload, path = read_matrix(Path(file), None if output is None else Path(output))
+    slo = str(asked.sweep_of(asked.settings[0]).limits)
+    shown = console or Console(force_jupyter=False)
+    judged = {setting.slug: _judge_setting(setting, None, path) for setting in asked.settings}
+    n_measured, stopped = 0, False
+
+    def tell(text: str) -> None:
+        if not quiet:
+            say(shown, text, style="cyan")
+
+    with open_matrix(path, asked.plan(workload.content_hash)) as folder, SweepView(quiet=quiet, console=shown) as view:
+        for outcome in measure(asked, workload, folder, view, tell):
+            judged[outcome.setting.slug] = _judge_setting(outcome.setting, outcome, path)
+            n_measured, stopped = n_measured + 1, outcome.status == "stopped"
+            decision = decide_settings([setting for setting, _ in judged.values()])
+            run = MatrixRun(path, decision, [report for _, report in judged.values()], slo, stopped)
+            status = "complete" if n_measured == len(judged) and not stopped else "running"
+            folder.write({"status": status, **to_json(decision, run.reports, slo)})
+            write_bytes(path / "matrix.csv", to_csv(decision, run.reports).encode())
+            write_bytes(path / "matrix.md", to_markdown(decision, run.reports, slo).encode())
+    return run
+
+
+def _judge_setting(setting: Setting, outcome: Outcome | None, folder: Path) -> tuple[JudgedSetting, SettingReport]:
+    from benchsuite.economics.matrix_decision import JudgedSetting
+    from benchsuite.report.export import summary_json
+    from benchsuite.report.judge import judge_run
+    from benchsuite.report.matrix import SettingReport, facts_of
+    from benchsuite.report.page import write_report
+    from benchsuite.store import run_folder
+    from benchsuite.store.files import MANIFEST, REPORT, SUMMARY, write_json
+
+    status = problem = "not measured yet"
+    judgement, facts, name = None, {}, ""
+    if outcome is not None:
+        path, status = outcome.path, outcome.status
+        problem = status + (f": {outcome.reason}" if outcome.reason else "")
+        name = str(path.relative_to(folder)) if path.exists() else ""
+        if (path / MANIFEST).exists():
+            run = run_folder.read_run(path)
+            facts = facts_of(run)
+            if run.manifest.complete_points:
+                judgement = judge_run(run)
+                if not (path / SUMMARY).exists():
+                    write_json(path / SUMMARY, summary_json(judgement))
+                if not (path / REPORT).exists():
+                    write_report(judgement)
+    judged = JudgedSetting(setting.name, setting.gpus, judgement, None if status in ("measured", "kept") else problem)
+    return judged, SettingReport(setting.values, setting.serve, status, name, facts)
 
 
 def sweep(
