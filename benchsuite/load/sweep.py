@@ -116,39 +116,6 @@ def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
 _POLL_S, _QUEUE_EVERY_S = 0.5, 0.25
 
 
-class HealthCheck:
-    """Asks the servers outside the load. ended: whether a server that we started ourselves has ended."""
-
-    def __init__(self, control: httpx.Client, base_urls: Sequence[str], ended: Callable[[], bool]) -> None:
-        self._control, self._base_urls = control, tuple(base_urls)
-        self.ended = ended
-
-    def answers(self) -> bool:
-        """True if every server answers, and not that it cannot serve."""
-        if self.ended():
-            return False
-        try:
-            return all(self._control.get(f"{url}/v1/models").status_code < 500 for url in self._base_urls)
-        except httpx.HTTPError:
-            return False
-
-    def wait_for_return(self, most_s: float, on_wait: Callable[[float], bool]) -> str | None:
-        """Wait until every server answers, `most_s` at most; why not, in words, or None when they are back.
-
-        on_wait: gets the seconds so far; True gives up.
-        """
-        started_s = time.monotonic()
-        while not self.answers():
-            elapsed_s = time.monotonic() - started_s
-            stop = on_wait(elapsed_s)
-            if self.ended():
-                return "the server has ended"
-            if stop or elapsed_s >= most_s:
-                return f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
-            time.sleep(_POLL_S)
-        return None
-
-
 def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting: MutableSequence[int]) -> None:
     """The number of requests that wait at each server; 0 where it does not report it: its own answer decides."""
     for k, client in enumerate(clients):
@@ -246,11 +213,11 @@ class SweepRunner:
         probed: Preflight,
         control: httpx.Client,
         view: View,
-        health: HealthCheck,
         server_pids: tuple[int, ...],
+        server_ended: Callable[[], bool],
     ) -> None:
         self._spec, self._workload, self._folder, self._manifest = spec, workload, folder, manifest
-        self._preflight, self._control, self._view, self._health = probed, control, view, health
+        self._preflight, self._control, self._view, self._server_ended = probed, control, view, server_ended
         self._profile, self._base_urls = probed.plan.profile, list(spec.server.base_urls)
         self._failures: list[str] = []
         manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
@@ -282,9 +249,9 @@ class SweepRunner:
                 if len(todo) < len(points):
                     self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 levels = tuple(plan.level for plan in todo)
-                watch = partial(watch_queues, spec, self._profile)
                 with (
-                    WorkerPool(probed, spec, prompts, manifest.run_id, self._origin_ns, watch) as self._pool,
+                    WorkerPool(probed, spec, prompts, manifest.run_id, self._origin_ns) as self._pool,
+                    watch_queues(spec, self._profile, self._pool.waiting),
                     self._signals(),
                 ):
                     for i, plan in enumerate(todo):
@@ -408,9 +375,18 @@ class SweepRunner:
     def _given_up(self, plan: PointPlan) -> str | None:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
         breaker = self._pool.breaker
-        if breaker.reason is None and breaker.streak >= plan.users and not self._health.answers():
+        if breaker.reason is None and breaker.streak >= plan.users and not self._servers_answer():
             return f"the server is gone: the last {breaker.streak} requests found no connection"
         return breaker.reason
+
+    def _servers_answer(self) -> bool:
+        """True if every server answers, and not that it cannot serve."""
+        if self._server_ended():
+            return False
+        try:
+            return all(self._control.get(f"{url}/v1/models").status_code < 500 for url in self._base_urls)
+        except httpx.HTTPError:
+            return False
 
     def _fail(self, entry: PointEntry, reason: str) -> None:
         entry.status, entry.reason = "failed", reason
@@ -424,9 +400,19 @@ class SweepRunner:
             return True
         most_s = self._spec.load.server_recovery_timeout_s
         on_wait = self._showing_wait(point, "waiting for the server to come back", 0.0, most_s)
-        gone = self._health.wait_for_return(most_s, on_wait)
-        if gone is None:
-            return True
+        began_s = time.monotonic()
+        gone = None
+        while gone is None:
+            if self._servers_answer():
+                return True
+            elapsed_s = time.monotonic() - began_s
+            stop = on_wait(elapsed_s)
+            if self._server_ended():
+                gone = "the server has ended"
+            elif stop or elapsed_s >= most_s:
+                gone = f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
+            else:
+                time.sleep(_POLL_S)
         self._failures.append(f"the sweep ends here: {gone}")
         self._view.note(self._failures[-1])
         return False
@@ -475,7 +461,7 @@ class SweepRunner:
         started_s = time.monotonic()
 
         def on_progress(progress: ProgressSnapshot) -> None:
-            if self._health.ended():
+            if self._server_ended():
                 self._pool.breaker.trip()
             self._view.progress(point, progress, time.monotonic() - started_s)
 
@@ -551,8 +537,8 @@ def sweep(
         with control_client(spec) as control:
             probed = preflight(spec, control, workload.prompts, launched_server)
             folder = folder or RunFolder(Path("results") / new_run_id(probed.plan.model))
-            health = HealthCheck(control, spec.server.base_urls, server_ended)
-            return SweepRunner(spec, workload, folder, manifest, probed, control, view, health, server_pids).run()
+            run = SweepRunner(spec, workload, folder, manifest, probed, control, view, server_pids, server_ended)
+            return run.run()
     finally:
         if folder is not None:
             folder.release()

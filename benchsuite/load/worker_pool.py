@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
@@ -47,6 +47,10 @@ from benchsuite.workload.dataset import Prompt
 
 if TYPE_CHECKING:
     from benchsuite.load.virtual_users import Driver
+
+_new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with contextlib.suppress(ImportError):
+    from uvloop import new_event_loop as _new_event_loop
 
 _LEAST_STREAK = 20
 _STREAK, _FAILED, _TRIPPED, _STREAK_LIMIT, _FAILED_LIMIT = range(5)
@@ -210,16 +214,6 @@ class _RowSink:
                 self._journal.close()
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop loop where uvloop is installed, else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
-
-
 @dataclass
 class Worker:
     """A measuring process: made by the parent, run in a process of its own. context: what its rows share."""
@@ -239,7 +233,7 @@ class Worker:
         try:
             keep_pandas_out()
             self._parent = os.getppid()
-            loop = new_event_loop()
+            loop = _new_event_loop()
             asyncio.set_event_loop(loop)
             with contextlib.suppress(EOFError):
                 while True:
@@ -406,7 +400,7 @@ def _main_hidden() -> Iterator[None]:
 class WorkerPool:
     """The worker processes of a run, whose times count from origin_ns. Use as a context manager.
 
-    watch: gets where to put the number of requests that wait at each own endpoint; runs as long as the pool does.
+    waiting: where they read how many requests wait at each endpoint.
     """
 
     def __init__(
@@ -416,7 +410,6 @@ class WorkerPool:
         prompts: Sequence[Prompt],
         run_id: str,
         origin_ns: int,
-        watch: Callable[[MutableSequence[int]], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
         context, self.n_workers = multiprocessing.get_context("spawn"), spec.load.n_workers
         with _signals_held_back():  # from the process too with which Python tracks what is shared
@@ -431,7 +424,7 @@ class WorkerPool:
         keep_text = spec.workload.save_text
         rows = PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, keep_text)
         self._connect_s = spec.timeouts.connect_s
-        self._watch = watch(self._shared.waiting)
+        self.waiting: MutableSequence[int] = self._shared.waiting
         self._pipes: list[Pipe] = []
         self._processes = []
         try:
@@ -451,11 +444,9 @@ class WorkerPool:
             raise
 
     def __enter__(self) -> WorkerPool:
-        self._watch.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watch.__exit__(None, None, None)
         self._end()
 
     def _end(self) -> None:
@@ -526,18 +517,15 @@ class WorkerPool:
                     "a measuring process does not start", where=f"worker {late}", given=f"nothing for {most_s:g} s"
                 )
             waiting = {self._pipes[i]: i for i in range(self.n_workers) if i not in answers}
-            sentinels = {self._processes[i].sentinel: i for i in waiting.values()}
-            for ready in wait([*waiting, *sentinels], timeout=0.25):
-                if isinstance(ready, Pipe):
-                    try:
-                        answer = ready.recv()
-                    except (EOFError, OSError):
-                        raise self._death(waiting[ready]) from None
-                    if isinstance(answer, RunError):
-                        raise answer
-                    answers[waiting[ready]] = answer
-                elif sentinels[ready] not in answers and not self._pipes[sentinels[ready]].poll():  # type: ignore[index]
-                    raise self._death(sentinels[ready])  # type: ignore[index]
+            for ready in wait(list(waiting), timeout=0.25):
+                assert isinstance(ready, Pipe)
+                try:
+                    answer = ready.recv()
+                except (EOFError, OSError):  # only the worker holds its end: this is its death
+                    raise self._death(waiting[ready]) from None
+                if isinstance(answer, RunError):
+                    raise answer
+                answers[waiting[ready]] = answer
             on_progress(self.progress())
         return [answers[i] for i in range(self.n_workers)]
 

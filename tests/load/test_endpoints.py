@@ -138,7 +138,7 @@ def test_refusals_that_are_not_named_stay(api, tmp_path):
 def test_a_full_queue_is_not_tried(pair, api, tmp_path, monkeypatch, waiting, skips):
     """With more requests waiting than allowed, new ones go to the API at once; with as many, they do not."""
 
-    def seen(_spec: Any, _found: Any, depths: Any) -> Any:
+    def seen(_spec: Any, _profile: Any, depths: Any) -> Any:
         depths[0] = waiting
         return nullcontext()
 
