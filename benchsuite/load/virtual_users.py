@@ -72,15 +72,15 @@ def limits_ns(timeouts: TimeoutSpec) -> tuple[int, int, int]:
 class Slot:
     """What one virtual user sends through: its driver, and its endpoint's link, requests as bytes and part of all rows.
 
-    spare: where a request goes that the endpoint refuses. refuses: whether an exchange that ended is a refusal. full:
-    whether not even to try the endpoint.
+    fallback: where a request goes that the endpoint refuses. refuses: whether an exchange that ended is a refusal.
+    full: whether not even to try the endpoint.
     """
 
     driver: Driver
     link: Link
     requests: Sequence[EncodedRequest]
     context: PointContext
-    spare: Slot | None = None
+    fallback: Slot | None = None
     refuses: Callable[[Exchange], bool] = lambda _: False
     full: Callable[[], bool] = lambda: False
 
@@ -91,8 +91,8 @@ class ClientState:
 
     parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
     the process at the start and the end of the point; fds_*: its open file descriptors before the first connection
-    and after the last; None where the system does not say. fallback_tries: requests that their own endpoint refused
-    and that went on to the spare one; fallback_skips: that went there untried. back_offs, back_off_s: pauses of users
+    and after the last; None where the system does not say. fallback_tries: requests that their endpoint refused
+    and that went on to the fallback; fallback_skips: that went there untried. back_offs, back_off_s: pauses of users
     whose request no server was there for.
     """
 
@@ -129,11 +129,12 @@ class VirtualUser:
     """Sends one request after the other. driver: that of the request in flight, its own between requests."""
 
     __slots__ = (
-        "_back_off_timer", "_exchange", "_first_sent_ns", "_load", "_own", "_slot", "_task", "_unanswered", "driver",
+        "_back_off_timer", "_current", "_exchange", "_first_sent_ns", "_load", "_slot", "_task", "_unanswered",
+        "driver",
     )  # fmt: skip
 
     def __init__(self, load: PointLoad, slot: Slot) -> None:
-        self._load, self._own, self._slot, self.driver = load, slot, slot, slot.driver
+        self._load, self._slot, self._current, self.driver = load, slot, slot, slot.driver
         self._first_sent_ns = 0
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
@@ -149,15 +150,15 @@ class VirtualUser:
             return
         exchange = self._exchange = Exchange(index, free_ns)
         exchange.on_done = self._ended
-        spare = self._own.spare
-        if spare is not None and self._own.full():
+        fallback = self._slot.fallback
+        if fallback is not None and self._slot.full():
             load.state.fallback_skips += 1
-            self._slot, self.driver = spare, spare.driver
+            self._current, self.driver = fallback, fallback.driver
         self._send(exchange)
 
     def _send(self, exchange: Exchange) -> None:
         if self.driver.is_open and self._load.pause is None:
-            self.driver.send(self._slot.requests[exchange.index].wire, exchange)
+            self.driver.send(self._current.requests[exchange.index].wire, exchange)
         else:
             self._task = self._load.loop.create_task(self._send_when_ready(exchange))
             self._task.add_done_callback(partial(self._never_began, exchange))
@@ -188,27 +189,27 @@ class VirtualUser:
             exchange.closed_ns = self.driver.free_ns
             self._ended(exchange)
         else:
-            self.driver.send(self._slot.requests[exchange.index].wire, exchange)
+            self.driver.send(self._current.requests[exchange.index].wire, exchange)
 
     def _ended(self, exchange: Exchange) -> None:
-        load, slot, spare = self._load, self._slot, self._own.spare
+        load, slot, fallback = self._load, self._current, self._slot.fallback
         if exchange.error is not None and exchange.error.stale and exchange.retries == 0:
             exchange.reset_for_retry()
             self._send(exchange)
             return
         free_ns = self.driver.free_ns
-        if spare is not None:
-            if slot is not spare and slot.refuses(exchange):  # the same request goes to the spare endpoint, now
+        if fallback is not None:
+            if slot is not fallback and slot.refuses(exchange):  # the same request goes to the fallback, now
                 load.state.fallback_tries += 1
                 self._first_sent_ns = exchange.sent_ns
                 exchange.retries, exchange.error, exchange.closed_ns = 0, None, 0
                 exchange.reset()
-                self._slot, self.driver = spare, spare.driver
+                self._current, self.driver = fallback, fallback.driver
                 self._send(exchange)
                 return
             if self._first_sent_ns:  # for the user the request began with the try that was refused
                 exchange.sent_ns, self._first_sent_ns = self._first_sent_ns, 0
-            self._slot, self.driver = self._own, self._own.driver
+            self._current, self.driver = self._slot, self._slot.driver
         self._exchange = None
         load.finished(exchange, slot)
         if exchange.error is None or load.stopping or not _without_server(exchange, exchange.error):
@@ -229,7 +230,7 @@ class VirtualUser:
     def watch(self, at_ns: int, limits: tuple[int, int, int]) -> None:
         """Give up the request in flight if it is overdue; one that waits for its connection has that one's limit."""
         exchange = None if self._task else self._exchange
-        abort_if_overdue(self.driver, exchange, at_ns, limits, streaming=self._slot.context.streaming)
+        abort_if_overdue(self.driver, exchange, at_ns, limits, streaming=self._current.context.streaming)
 
     def abort(self, status: str, message: str) -> None:
         """Give up what is in flight, also a connection that is being made."""
@@ -297,7 +298,7 @@ class PointLoad:
         pause: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._slots = [*slots, *(slot.spare for slot in slots if slot.spare is not None)]
+        self._slots = [*slots, *(slot.fallback for slot in slots if slot.fallback is not None)]
         self._links = list(dict.fromkeys(slot.link for slot in self._slots))
         self._sink = sink
         self._limits = limits
@@ -318,7 +319,7 @@ class PointLoad:
     async def connect(self) -> None:
         """Open every user's connection before the start, so that all can send at once. Failures show as rows later.
 
-        Connections to spare endpoints are made when they are first needed, and kept.
+        Connections to the fallback are made when they are first needed, and kept.
         Also clears the garbage collector's table, which stays frozen until the end of `run`.
         """
         gc.collect()

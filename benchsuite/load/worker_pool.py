@@ -150,7 +150,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class SharedCounters:
-    """What all processes of a run share. progress: five numbers a worker. waiting: the queue of each own endpoint."""
+    """What all processes of a run share. progress: five numbers a worker. waiting: the queue of each endpoint."""
 
     cursor: Any
     signal: Any
@@ -292,10 +292,10 @@ class Worker:
             """More requests than allowed wait at endpoint k, as the parent read it last."""
             return most is not None and bool(waiting[k] > most)
 
-        spares = self._slots_at(order, probed.fallback, 0, len(slots))
+        api_slots = self._slots_at(order, probed.fallback, 0, len(slots))
         return [
-            replace(slot, spare=spare, refuses=refuses, full=partial(full, k))
-            for slot, spare, k in zip(slots, spares, at, strict=True)
+            replace(slot, fallback=api, refuses=refuses, full=partial(full, k))
+            for slot, api, k in zip(slots, api_slots, at, strict=True)
         ]
 
     def _slots_at(self, order: PointOrder, probed: Preflight, k: int, n: int) -> list[Slot]:

@@ -176,7 +176,7 @@ async def test_the_users_view_of_a_fallback():
             slot.driver, lambda request, exchange: (send(request, exchange), sent.append(exchange.sent_ns))
         )
         indices = iter(range(3))
-        slots = [dataclasses.replace(slot, driver=watched, spare=spare, refuses=on(429))]
+        slots = [dataclasses.replace(slot, driver=watched, fallback=spare, refuses=on(429))]
         load = PointLoad(slots, lambda: next(indices, None), (10**18, 10**18, 10**18), rows)
         await finish(load)
     assert [(row.endpoint, row.status, row.http_status) for row in rows.rows] == [
