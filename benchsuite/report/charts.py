@@ -158,30 +158,21 @@ def legend(names: Sequence[str], mark: Mark, frame: Frame, y: float = 10, left: 
     return parts
 
 
-Place = tuple[float, float, str]  # of a text: x, its baseline, its anchor
-
-
-def free_place(words: str, places: Iterable[Place], taken: list[Box], frame: Frame) -> Place:
-    """The first of `places` where the text meets the fewest boxes of `taken`; the text's own box joins them."""
+def label(words: str, places: Iterable[tuple[float, float, str]], taken: list[Box], frame: Frame, kind: str) -> str:
+    """A text at the first of `places` (x, baseline, anchor) where it meets the fewest boxes of `taken`; joins them."""
     width = len(words) * CHARACTER
 
-    def box(place: Place) -> Box:
+    def box(place: tuple[float, float, str]) -> Box:
         left = place[0] - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[place[2]]
         return left, left + width, place[1] - 11, place[1] + 1
 
-    def crowding(place: Place) -> int:
+    def crowding(place: tuple[float, float, str]) -> int:
         left, right, top, bottom = box(place)
         inside = frame.left <= left and right <= frame.width - 2 and frame.top - 12 <= top and bottom <= frame.bottom
         return 1000 * (not inside) + sum(left < b[1] and b[0] < right and top < b[3] and b[2] < bottom for b in taken)
 
-    best = min(places, key=crowding)
+    x, y, anchor = best = min(places, key=crowding)
     taken.append(box(best))
-    return best
-
-
-def label(words: str, places: Iterable[Place], taken: list[Box], frame: Frame, kind: str) -> str:
-    """A text at its `free_place`."""
-    x, y, anchor = free_place(words, places, taken, frame)
     return text(x, y, words, kind, anchor)
 
 
@@ -240,6 +231,21 @@ def x_axis(ticks: Sequence[tuple[float, str]], x: Scale, label: str, frame: Fram
             parts.append(text(x.at(tick), frame.bottom + 18, words, anchor="middle"))
             last = x.at(tick) + half
     return [*parts, text(frame.middle, frame.height - 7, label, anchor="middle")]
+
+
+def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """`places` moved as little as it takes to lie `gap` apart, in their order, between low and high if they fit."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    groups: list[tuple[float, int]] = []  # the middle and the size of each pile of neighbours
+    for i in order:
+        middle, size = places[i], 1
+        while groups and middle - groups[-1][0] < gap * (size + groups[-1][1]) / 2:
+            other, n = groups.pop()
+            middle, size = (middle * size + other * n) / (size + n), size + n
+        half = gap * (size - 1) / 2
+        groups.append((max(min(middle, high - half), low + half), size))
+    moved = [middle + gap * (k - (size - 1) / 2) for middle, size in groups for k in range(size)]
+    return [place for _, place in sorted(zip(order, moved, strict=True))]
 
 
 def nice_ticks(low: float, high: float, n: int = 5) -> list[float]:
@@ -480,18 +486,14 @@ def _line(one: Series, index: int, x: Scale, y: Scale, show_x: Show) -> list[str
 
 
 def _end_names(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> list[str]:
-    """The names at the heights of the last points or next to them, with a hairline to their point."""
+    """The names at the heights of the last points, in their order, with a hairline to their point."""
+    last = [(i, one.name, *one.known[-1]) for i, one in enumerate(series) if one.known]
+    heights = apart([y.at(value) for *_, value in last], 14, frame.top, frame.bottom - 4)
     parts, start = [], frame.right + 6
-    taken: list[Box] = []
-    last = [
-        (i, one.name, x.at(one.known[-1][0].x), y.at(one.known[-1][1])) for i, one in enumerate(series) if one.known
-    ]
-    for i, name, at_x, at_y in sorted(last, key=lambda one: one[3]):
-        places = [(start + 15, at_y + 4 + sign * step, "start") for step in range(0, 200, 2) for sign in (1, -1)]
-        _, baseline, _ = free_place(name, places, taken, frame)
-        hair = f"M{at_x + 6:.1f} {at_y:.1f}L{start:.1f} {baseline - 4:.1f}"
-        parts.append(f'<path d="{hair}" class="grid" fill="none"/>{marker(start + 6, baseline - 4, i)}')
-        parts.append(text(start + 15, baseline, name, "ink"))
+    for (i, name, p, value), height in zip(last, heights, strict=True):
+        hair = f"M{x.at(p.x) + 6:.1f} {y.at(value):.1f}L{start:.1f} {height:.1f}"
+        parts.append(f'<path d="{hair}" class="grid" fill="none"/>{marker(start + 6, height, i)}')
+        parts.append(text(start + 15, height + 4, name, "ink"))
     return parts
 
 

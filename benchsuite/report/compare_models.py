@@ -149,7 +149,7 @@ def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
         if (levels := [str(j.point.concurrency) for j in one.judged if limit.name in map(limit_name, j.misses)])
     ]
     if len(violated) > 3:
-        return f"{limit} is violated by {len(violated)} of {len(models)}"
+        return f"{limit} is violated at some level by {len(violated)} of {len(models)}"
     return f"{limit} is violated by {'; '.join(violated)}" if violated else f"{limit} holds everywhere"
 
 
