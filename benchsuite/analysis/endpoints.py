@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, as_table, levels, per_request, rows_of
+from benchsuite.analysis.requests import as_table, known_mean, known_sum, levels, per_request, rows_of
 from benchsuite.warning_table import Finding, warn
 
 UNEVEN, SLOW = 1.2, 1.5  # most requests over their mean; an endpoint's TTFT over the others'
@@ -74,7 +74,9 @@ def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[
         at = pc.equal(table["concurrency"], level)
         parts = _parts(table.filter(at), names.filter(at), roles, level)
         own = [part for part in parts if part.role == "own"]
-        imbalance = _imbalance(own)
+        requests_own = sum(part.requests for part in own)
+        most = max((part.requests for part in own), default=0)
+        imbalance = most * len(own) / requests_own if len(own) > 1 and requests_own else None
         found.append(Balance(level, tuple(parts), imbalance, tuple(_warnings(level, own, imbalance))))
     return found
 
@@ -92,6 +94,7 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
         rows = rows_of(table.filter(same), level)
         each = per_request(rows)
         told = rows.ok & rows.from_usage & ~np.isnan(rows.input_tokens) & ~np.isnan(rows.output_tokens)
+        input_tokens, output_tokens = known_sum(rows.input_tokens[rows.ok]), known_sum(rows.output_tokens[rows.ok])
         parts.append(
             EndpointPart(
                 concurrency=level,
@@ -100,21 +103,16 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
                 requests=len(rows.ok),
                 request_share=len(rows.ok) / n if n else None,
                 failures=int(np.count_nonzero(~rows.ok)),
-                input_tokens=_total(rows.input_tokens[rows.ok]),
-                output_tokens=_total(rows.output_tokens[rows.ok]),
+                input_tokens=None if input_tokens is None else int(input_tokens),
+                output_tokens=None if output_tokens is None else int(output_tokens),
                 tokens_unknown=int(np.count_nonzero(rows.ok & ~told)),
-                ttft_s=_mean(each["ttft_s"]),
+                ttft_s=known_mean(each["ttft_s"]),
                 n_ttft=int(np.count_nonzero(~np.isnan(each["ttft_s"]))),
-                tpot_s=_mean(each["tpot_s"]),
+                tpot_s=known_mean(each["tpot_s"]),
                 busy_share=float(np.nansum(busy_s[mine])) / all_busy_s if all_busy_s > 0 else None,
             )
         )
     return parts
-
-
-def _imbalance(own: Sequence[EndpointPart]) -> float | None:
-    whole = sum(part.requests for part in own)
-    return max(part.requests for part in own) * len(own) / whole if len(own) > 1 and whole else None
 
 
 def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) -> Iterator[Finding]:
@@ -134,13 +132,3 @@ def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) 
         if part.ttft_s > SLOW * theirs_s and part.ttft_s - theirs_s > SLOW_S:
             values = {"ttft_ms": part.ttft_s * 1e3, "others_ms": theirs_s * 1e3, "endpoint": part.endpoint}
             yield warn("slow_endpoint", level, **values)
-
-
-def _total(tokens: Floats) -> int | None:
-    known = tokens[~np.isnan(tokens)]
-    return int(known.sum()) if len(known) else None
-
-
-def _mean(values: Floats) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from benchsuite.analysis.autocorrelation import autocorrelation, block_length, effective_size
-from benchsuite.analysis.requests import Floats, LevelRows
+from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, known_mean
 from benchsuite.analysis.steady_state import window
 from benchsuite.metrics import LATENCIES, RATIOS, Metric, Statistic
 from benchsuite.results import Estimate
@@ -245,8 +245,7 @@ def _ratio(level: LevelRows, metric: Metric, rng: np.random.Generator) -> Estima
         order = level.repeats[0].order[parts[1][level.repeats[0].order] > 0]
         tokens, spans_s = (part[order] for part in parts)
         return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, level.concurrency), rng)
-    per_run = [level.ratio(metric, run) for run in level.repeats]
-    found = t_over_runs(np.array([np.nan if one is None else one for one in per_run]), value)
+    found = t_over_runs(by_repeat(level, Statistic(metric)), value)
     if metric.unit == "ratio" and found.high is not None:
         return dataclasses.replace(found, high=min(found.high, 1.0))
     return found
@@ -260,7 +259,7 @@ def _share(level: LevelRows, metric: Metric, value: float | None) -> Estimate:
     n_eff = sum(effective_size(counted[run.order]) for run in level.repeats)
     low, high = wilson(value, max(n_eff, 1.0), float(stats.norm.ppf(1 - ALPHA / 2)))
     method = f"Wilson, n_eff {n_eff:.0f}"
-    over_runs = t_over_runs(np.array([level.ratio(metric, run) or 0.0 for run in level.repeats]), value)
+    over_runs = t_over_runs(by_repeat(level, Statistic(metric)), value)
     if over_runs.low is not None and over_runs.high is not None:
         low, high = min(low, over_runs.low), max(high, min(over_runs.high, 1.0))
         method += f", and {over_runs.method}"
@@ -277,12 +276,11 @@ def wilson(p: float, n: float, z: float) -> tuple[float, float]:
 def _mean(level: LevelRows, metric: Metric) -> Estimate:
     values = level.each[metric.key]
     if len(level.repeats) > 1:
-        return _over_runs(level, metric, "mean")
+        return t_over_runs(by_repeat(level, Statistic(metric, "mean")), level.distribution(metric).mean)
     run = level.repeats[0]
     bounds = window(level.rows, run.order, level.concurrency)
     if bounds is None:
-        known = values[~np.isnan(values)]
-        return none(float(known.mean()) if len(known) else None, len(known), "no interval: one run, never steady")
+        return none(known_mean(values), int(np.count_nonzero(~np.isnan(values))), "one run, never steady")
     sent_s = level.rows.sent_s[run.order]
     chosen = run.order[(sent_s >= bounds[0]) & (sent_s <= bounds[1]) & ~np.isnan(values[run.order])]
     by_completion = chosen[np.argsort(level.rows.closed_s[chosen], kind="stable")]
@@ -291,14 +289,7 @@ def _mean(level: LevelRows, metric: Metric) -> Estimate:
 
 def _quantile(level: LevelRows, metric: Metric, stat: str, p: float, rng: np.random.Generator) -> Estimate:
     if len(level.repeats) > 1:
-        return _over_runs(level, metric, stat)
+        return t_over_runs(by_repeat(level, Statistic(metric, stat)), level.distribution(metric).stat(stat))
     own = level.each[metric.key][level.repeats[0].order]
     own = own[~np.isnan(own)]
     return quantile_interval(own, p, block_for(own, level.concurrency), rng)
-
-
-def _over_runs(level: LevelRows, metric: Metric, stat: str) -> Estimate:
-    """A statistic of each run; its value is that of all runs' values pooled."""
-    per_run = [level.distribution(metric, run).stat(stat) for run in level.repeats]
-    each = np.array([np.nan if one is None else one for one in per_run])
-    return t_over_runs(each, level.distribution(metric).stat(stat))

@@ -39,6 +39,19 @@ def describe(values: NDArray[Any], scale: float = 1.0) -> Distribution:
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+
+def known_sum(values: Floats) -> float | None:
+    """The sum of what is not NaN; None where all is."""
+    known = values[~np.isnan(values)]
+    return float(known.sum()) if len(known) else None
+
+
+def known_mean(values: Floats) -> float | None:
+    """The mean of what is not NaN; None where all is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
 _TIMES = ("scheduled_s", "sent_s", "first_token_s", "first_answer_s", "last_token_s", "closed_s")
 _TOKENS = ("input_tokens", "output_tokens", "asked_output_tokens")
 _COUNTS = ("concurrency", "repeat", "n_reads", "merged_reads")
@@ -250,9 +263,7 @@ class LevelRows:
             return seconds * (self.concurrency if name == "user_s" else 1) if seconds > 0 else None
         if name not in self.sums:
             return None
-        values = self.sums[name] if repeat is None else self.sums[name][repeat.order]
-        known = values[~np.isnan(values)]
-        return float(known.sum()) if len(known) else None
+        return known_sum(self.sums[name] if repeat is None else self.sums[name][repeat.order])
 
     def ratio(self, metric: Metric, repeat: Repeat | None = None) -> float | None:
         """A metric that is a ratio of sums; None where a sum is not known, or there is nothing below the line."""

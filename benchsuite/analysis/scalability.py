@@ -78,11 +78,12 @@ def fit_usl(levels: Sequence[int], output_tok_s: Sequence[float], *, robust: boo
     ).x
     fitted, spread = _law(found, n), float(np.sum((x - x.mean()) ** 2))
     rate, contention, coherency = (float(value) for value in found)
+    peak = math.sqrt((1 - contention) / coherency) if coherency > 0 and contention < 1 else math.inf
     return Usl(
         rate_tok_s=rate,
         contention=contention,
         coherency=coherency,
-        n_max=_peak(contention, coherency, levels[-1]),
+        n_max=peak if peak <= MAX_EXTRAPOLATION * levels[-1] else None,
         residuals=tuple(float(value) for value in fitted / x - 1),
         r_squared=1 - float(np.sum((fitted - x) ** 2)) / spread if spread > 0 else None,
     )
@@ -91,13 +92,6 @@ def fit_usl(levels: Sequence[int], output_tok_s: Sequence[float], *, robust: boo
 def _law(parameters: Floats, n: Floats) -> Floats:
     rate, contention, coherency = parameters
     return np.asarray(rate * n / (1 + contention * (n - 1) + coherency * n * (n - 1)))
-
-
-def _peak(contention: float, coherency: float, highest: int) -> float | None:
-    if coherency <= 0 or contention >= 1:
-        return None
-    peak = math.sqrt((1 - contention) / coherency)
-    return peak if peak <= MAX_EXTRAPOLATION * highest else None
 
 
 def knee(levels: Sequence[int], output_tok_s: Sequence[float]) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchsuite.analysis.intervals import level_intervals
-from benchsuite.analysis.requests import LevelRows, level_rows
+from benchsuite.analysis.requests import LevelRows, known_sum, level_rows
 from benchsuite.analysis.slo_test import SloResampling, slo_resampling
 from benchsuite.analysis.steady_state import check_settling, steady_window
 from benchsuite.analysis.warnings import check_rows
@@ -82,7 +82,7 @@ def _summary(level: LevelRows, model: str | None, fixed_length: bool, intervals:
         steady=steady,
         max_in_flight=most_in_flight,
         littles_law_error=error,
-        tokens_wasted=0 if n_ok == n else _count(_known_sum(rows.output_tokens[~rows.ok])),
+        tokens_wasted=0 if n_ok == n else _count(known_sum(rows.output_tokens[~rows.ok])),
         warnings=(*found, *check_settling(level)),
         intervals=level_intervals(level) if intervals and duration_s is not None else {},
     )
@@ -97,11 +97,6 @@ def _littles_law_error(level: LevelRows, duration_s: float | None) -> float | No
     left = float(np.count_nonzero(~np.isnan(rows.sent_s)) / duration_s * np.nanmean(durations_s))
     right = busy_s / duration_s
     return abs(left - right) / right
-
-
-def _known_sum(values: Any) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.sum()) if len(known) else None
 
 
 def _count(tokens: float | None) -> int | None:

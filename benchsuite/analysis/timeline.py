@@ -44,15 +44,10 @@ def timeline(rows: Rows, repeat: int, bins: int = BINS) -> Timeline | None:
         start_s=start_s,
         end_s=end_s,
         edges_s=edges_s,
-        in_flight=_busy_until(sent_s, closed_s, edges_s) / width_s,
+        # request-seconds in each bin: differences of the integral of requests in flight up to each edge
+        in_flight=np.diff(_ramp(np.sort(sent_s), edges_s) - _ramp(np.sort(closed_s), edges_s)) / width_s,
         output_tok_s=counted / width_s,
     )
-
-
-def _busy_until(sent_s: Floats, closed_s: Floats, edges_s: Floats) -> Floats:
-    """(bins,) request-seconds in each bin: differences of the integral of requests in flight up to each edge."""
-    sent, closed = np.sort(sent_s), np.sort(closed_s)
-    return np.asarray(np.diff(_ramp(sent, edges_s) - _ramp(closed, edges_s)))
 
 
 def _ramp(ascending_s: Floats, edges_s: Floats) -> Floats:

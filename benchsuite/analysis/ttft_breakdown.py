@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats
+from benchsuite.analysis.requests import Floats, known_mean
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
 from benchsuite.warning_table import Finding, warn
 
@@ -177,7 +177,7 @@ class _Level:
             total_s, count = total_s + values[0], count + values[1]
         return (total_s, count) if count > 0 else "nothing was counted"
 
-    def server_mean(
+    def serverknown_mean(
         self, histogram: str, weights: Floats, counted: str, in_answers: str = "", total: str = ""
     ) -> tuple[float | None, str]:
         """Seconds by the server's own count, from the best source there is, and which; None and why there is none.
@@ -212,7 +212,7 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
         (reasons if value is None else sources)[part] = words
         return value
 
-    ttft, after_first = _mean(ttft_s), np.maximum(tokens - 1, 0)
+    ttft, after_first = known_mean(ttft_s), np.maximum(tokens - 1, 0)
     if n == 0:
         client = keep("client", None, "no request succeeded")
     elif pc.unique(table["stamp_source"].cast(pa.string())).to_pylist() == ["kernel"]:
@@ -220,11 +220,11 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
     else:
         why = "stamps of the client's own process: its lag is in the network's part or the rest"
         client = keep("client", None, why)
-    queue = keep("queue", *rows.server_mean("queue", each, "requests", "server_queue_s", "queue"))
-    prefill = keep("prefill", *rows.server_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
-    server_ttft = keep("server_ttft", *rows.server_mean("ttft", each, "first tokens"))
+    queue = keep("queue", *rows.serverknown_mean("queue", each, "requests", "server_queue_s", "queue"))
+    prefill = keep("prefill", *rows.serverknown_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
+    server_ttft = keep("server_ttft", *rows.serverknown_mean("ttft", each, "first tokens"))
     of_itl = ("itl", after_first, "tokens after the first", "server_decode_s", "decode")
-    server_itl = keep("server_itl", *rows.server_mean(*of_itl))
+    server_itl = keep("server_itl", *rows.serverknown_mean(*of_itl))
     spans_s = rows.column("last_token_s") - first_s
     n_after = float(np.nansum(after_first))
     network = None if ttft is None or server_ttft is None else ttft - server_ttft - (client or 0.0)
@@ -243,7 +243,7 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
     ]
     return Attribution(
         level, n, ttft, client, network, queue, prefill, rest,
-        dispatch_s=_mean(sent_s - rows.column("scheduled_s")),
+        dispatch_s=known_mean(sent_s - rows.column("scheduled_s")),
         read_lag_p50_s=float(np.mean(lags_us)) * 1e-6 if lags_us else None,
         server_ttft_s=server_ttft,
         server_itl_s=server_itl,
@@ -252,8 +252,3 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
         reasons=reasons,
         warnings=tuple(negative),
     )  # fmt: skip
-
-
-def _mean(values: Floats) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
