@@ -396,20 +396,20 @@ def _judge_setting(setting: Setting, outcome: Outcome | None, folder: Path) -> t
     from benchsuite.economics.matrix_decision import JudgedSetting
     from benchsuite.report.export import summary_json
     from benchsuite.report.judge import judge_run
-    from benchsuite.report.matrix import SettingReport, facts_of
+    from benchsuite.report.matrix import SettingReport
     from benchsuite.report.page import write_report
     from benchsuite.store import run_folder
     from benchsuite.store.files import MANIFEST, REPORT, SUMMARY, write_json
 
     status = problem = "not measured yet"
-    judgement, facts, name = None, {}, ""
+    judgement, manifest, name = None, None, ""
     if outcome is not None:
         path, status = outcome.path, outcome.status
         problem = status + (f": {outcome.reason}" if outcome.reason else "")
         name = str(path.relative_to(folder)) if path.exists() else ""
         if (path / MANIFEST).exists():
             run = run_folder.read_run(path)
-            facts = facts_of(run)
+            manifest = run.manifest
             if run.manifest.complete_points:
                 judgement = judge_run(run)
                 if not (path / SUMMARY).exists():
@@ -417,7 +417,7 @@ def _judge_setting(setting: Setting, outcome: Outcome | None, folder: Path) -> t
                 if not (path / REPORT).exists():
                     write_report(judgement)
     judged = JudgedSetting(setting.name, setting.gpus, judgement, None if status in ("measured", "kept") else problem)
-    return judged, SettingReport(setting.values, setting.serve, status, name, facts)
+    return judged, SettingReport(setting.values, setting.serve, status, name, manifest)
 
 
 def sweep(

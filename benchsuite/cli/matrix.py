@@ -78,12 +78,13 @@ def _show_plan(matrix: MatrixSpec, workload: Workload, path: Path, as_json: bool
     for setting in measuring_order(matrix):
         kept = folder.kept_run(setting, matrix.sweep_of(setting)) if path.exists() else None
         rows.append((setting.name, str(setting.gpus), setting.serve, kept.name if kept else "-"))
-    heads = ("setting", "GPUs", "started by", "there")
-    console.print(table(console, heads, rows, left=("setting", "started by", "there")))
+    heads = ("setting", "GPUs", "started by", "run folder")
+    console.print(table(console, heads, rows, left=("setting", "started by", "run folder")))
     load = matrix.sweep_of(matrix.settings[0]).load
     levels = ", ".join(str(level) for level in load.concurrency)
     runs = f"{load.repeats} run{'s' * (load.repeats > 1)}"
-    say(console, f"{len(matrix.settings)} settings, in this order, at {levels} users, {runs} a level, into {path}")
+    order = f"{len(matrix.settings)} settings, in this order"
+    say(console, f"{order}, at concurrency {levels}, {runs} a level, into {path}")
     before = read_plan(path) if path.exists() else None
     if before is not None and before.get("content_hash") != plan["content_hash"]:
         say(console, f"{path} holds another matrix; name another --output", style="yellow")

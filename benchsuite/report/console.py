@@ -46,7 +46,7 @@ def safe(console: Console, text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii")
 
 
-_TEXT = 16  # characters that a column of text gets in any case; it folds
+_TEXT = 12  # characters that a column of text gets in any case; it folds
 # where a word that is longer than its column may part
 _PARTS = {
     "attainment": "attain- ment", "concurrency": "concur- rency", "duration": "dura- tion",
@@ -96,11 +96,12 @@ def table(
         show_header=header,
     )  # fmt: skip
     rows = list(rows)
-    for head, folded in zip(heads, _folded(heads, rows, left, console.width), strict=True):
+    for i, (head, folded) in enumerate(zip(heads, _folded(heads, rows, left, console.width), strict=True)):
         text = head in left
+        longest = max((len(word) for row in rows for word in row[i].split()), default=0)
         shown.add_column(
-            folded, justify="left" if text else "right", no_wrap=not text, overflow="fold",
-            vertical="top",
+            folded, justify="left" if text else "right", no_wrap=not text, overflow="fold", vertical="top",
+            min_width=min(longest, _TEXT) if text else None,
         )  # fmt: skip
     for i, row in enumerate(rows):
         cells = ("\n".join(safe(console, line) for line in cell.split("\n")) for cell in row)

@@ -128,7 +128,7 @@ def limit_name(doubt: str) -> str:
 def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     """The decision in one sentence, without a full stop."""
     if decision.kind == "none":
-        return _no_level(decision.nearest)
+        return no_level_text(decision.nearest)
     choice = decision.choice
     sure = chance_text(decision)
     return f"optimum {choice.point.concurrency}{sure}: {price_text(choice)}; {_next_level(choice, judged)}"
@@ -183,11 +183,11 @@ def price_text(judged: EvaluatedLevel) -> str:
     return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends}"
 
 
-def _no_level(nearest: EvaluatedLevel | None) -> str:
+def no_level_text(nearest: EvaluatedLevel | None) -> str:
+    """'no level meets the SLO; nearest: 4 misses error_rate <= 1 % (25 %)'."""
     if nearest is None:
         return "no level meets the SLO: none was measured"
-    doubts = doubt_text(nearest) or "has no duration"
-    return f"no level meets the SLO; nearest: {nearest.point.concurrency} {doubts}"
+    return f"no level meets the SLO; nearest: {nearest.point.concurrency} {doubt_text(nearest) or 'has no duration'}"
 
 
 def doubt_text(judged: EvaluatedLevel) -> str:

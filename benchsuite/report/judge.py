@@ -36,7 +36,7 @@ from benchsuite.economics.cost import (
 from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, with_level_warnings
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
-from benchsuite.manifest import PointEntry, differences
+from benchsuite.manifest import PointEntry, RunManifest, differences
 from benchsuite.report.format import percent, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
@@ -420,9 +420,21 @@ def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
             given=", ".join(by_size if len(workloads) <= 1 else workloads.values()),
             expected="one set for all",
         )
-    runs = [(one.source, one.run.manifest) for one in judgements if one.run is not None]
+    found = fact_differences([(one.source, one.run.manifest) for one in judgements if one.run is not None])
+    return [f"the runs differ in {text}; models are compared with that, not alone" for text in found]
+
+
+_COMPARED = ("server", "server version", "kernel", "benchsuite")
+
+
+def fact_differences(runs: Sequence[tuple[str, RunManifest]]) -> list[str]:
+    """What runs that are compared all the same do not share: 'server version: 0.9 (a), 0.10 (b)'. runs: by name."""
+    found: dict[str, dict[str, str]] = {}
+    for name, manifest in runs[1:]:
+        for one in differences(manifest, runs[0][1], groups=("server", "host", "harness")):
+            if one.what in _COMPARED:
+                values = found.setdefault(one.what, {one.before: runs[0][0]})
+                values.setdefault(one.new, name)
     return [
-        f"{one.between(f'in {source}', f'in {runs[0][0]}')}; models are compared with that, not alone"
-        for source, manifest in runs[1:]
-        for one in differences(manifest, runs[0][1], groups=("server", "host"))
+        f"{what}: {', '.join(f'{value} ({name})' for value, name in values.items())}" for what, values in found.items()
     ]

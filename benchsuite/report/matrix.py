@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
-from benchsuite.redact import csv_table, markdown_text
-from benchsuite.report.console import safe, say
-from benchsuite.report.format import (
-    DASH,
-    chance,
-    doubt_text,
-    grouped_warnings,
-    interval,
-    ms,
-    number,
-    price_text,
-    usd,
-    warning_text,
-)
+from benchsuite.manifest import RunManifest
+from benchsuite.metrics import BY_COLUMN
+from benchsuite.redact import csv_table, markdown_table, markdown_text
+from benchsuite.report.console import say, table
+from benchsuite.report.format import DASH, cell, chance, head, interval_cell, no_level_text, number, price_text, usd
+from benchsuite.report.judge import fact_differences
+from benchsuite.report.terminal import print_warnings
 from benchsuite.results import EvaluatedLevel
-from benchsuite.store.run_folder import Run
 
 PENDING = ("stopped", "not measured yet")  # the same command goes on with these
-_MANY = 4  # settings with one thing said of them, from which they are counted and not named
+_MANY = 4  # settings with the same note, from which they are counted and not named
 _HIGHEST = "no limit: the highest"
+_FIGURES = ("repeat_count", "cost_usd", "usd_per_1m_output_tokens", "duration_s", "output_tok_s",
+            "output_tok_s_per_user", "ttft_mean_s", "tpot_mean_s", "j_per_output_token")  # fmt: skip
+_WITH_ENDS = ("cost_usd", "usd_per_1m_output_tokens")
+_SHOWN = ("cost_usd", "usd_per_1m_output_tokens", "output_tok_s", "ttft_mean_s", "j_per_output_token")
+_WIDE = 100  # columns of terminal; below, the cost of a run goes without its interval
 
 
 @dataclass(frozen=True, slots=True)
 class SettingReport:
-    """What is shown of a setting beside its levels. status: in a few words; run: its folder; facts: of its server."""
+    """What is shown of a setting beside its levels. status: in a few words; run: its folder; manifest: its run's."""
 
     values: tuple[tuple[str, str | int | float | bool], ...]
     serve: str
     status: str
     run: str
-    facts: dict[str, str | None]
-
-
-def facts_of(run: Run) -> dict[str, str | None]:
-    """What should be alike between the settings' runs, and may not be when the matrix was taken up again later."""
-    manifest = run.manifest
-    version = (manifest.launched_server or {}).get("version")
-    return {
-        "server version": None if version is None else str(version),
-        "client host": manifest.host.platform,
-        "benchsuite": manifest.benchsuite,
-    }
+    manifest: RunManifest | None = None
 
 
 def rows(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[dict[str, Any]]:
@@ -63,35 +47,33 @@ def rows(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[dict
 def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str, Any]:
     setting = found.settings[place]
     level = setting.nearest
-    cost, per_1m = (level.intervals.get(key) if level else None for key in ("cost_usd", "usd_per_1m_output_tokens"))
-    return {
+    row: dict[str, Any] = {
         "setting": setting.name,
         **{f"set_{key}": value for key, value in report.values},
         "gpus": setting.gpus,
         "status": report.status,
         "rank": found.ranked.index(place) + 1 if place in found.ranked else None,
         "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
-        "meets_slo": None if level is None else level.meets_slo,
-        "slo_verdict": None if level is None else level.slo_verdict,
-        "concurrency": None if level is None else level.point.concurrency,
-        "runs": None if level is None else level.point.repeat_count,
-        "cost_usd": None if level is None else level.cost.cost_usd,
-        "cost_low_usd": None if cost is None else cost.low,
-        "cost_high_usd": None if cost is None else cost.high,
-        "usd_per_1m_output_tokens": None if level is None else level.cost.usd_per_1m_output_tokens,
-        "usd_per_1m_output_tokens_low": None if per_1m is None else per_1m.low,
-        "usd_per_1m_output_tokens_high": None if per_1m is None else per_1m.high,
-        "duration_s": None if level is None else level.point.duration_s,
-        "gpu_s": None if level is None or level.point.duration_s is None else level.point.duration_s * setting.gpus,
-        "output_tok_s": None if level is None else level.point.output_tok_s,
-        "output_tok_s_per_user": None if level is None else level.point.output_tok_s_per_user,
-        "ttft_mean_s": None if level is None else level.point.ttft_s.mean,
-        "tpot_mean_s": None if level is None else level.point.tpot_s.mean,
-        "j_per_output_token": None if level is None or level.energy is None else level.energy.j_per_output_token,
+        "meets_slo": level and level.meets_slo,
+        "slo_verdict": level and level.slo_verdict,
+        "concurrency": level and level.point.concurrency,
+    }
+    for column in _FIGURES:
+        row[column] = level and BY_COLUMN[column].of(level)
+        if column in _WITH_ENDS:
+            ends = level and level.intervals.get(column)
+            row |= {f"{column}_low": ends and ends.low, f"{column}_high": ends and ends.high}
+    return row | {
+        "gpu_s": _gpu_s(setting),
         "reason": reason(setting),
         "serve": report.serve,
         "run": report.run,
     }
+
+
+def _gpu_s(setting: JudgedSetting) -> float | None:
+    level = setting.nearest
+    return None if level is None or level.point.duration_s is None else level.point.duration_s * setting.gpus
 
 
 def reason(setting: JudgedSetting) -> str:
@@ -100,83 +82,65 @@ def reason(setting: JudgedSetting) -> str:
 
 
 def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
-    """'cheapest that meets the SLO: slots=4 at 8 users, ...; runner-up ...; P = 0.93', without a full stop."""
+    """'cheapest that meets the SLO: slots=4 at concurrency 8, ...; runner-up ...; P = 0.93', without a full stop."""
     winner, second = found.winner, found.runner_up
     so_far = "so far, " * any(report.status in PENDING for report in reports)
     if winner is None or winner.best is None:
-        return so_far + _nothing(found)
-    said = [f"{so_far}cheapest that meets the SLO: {_at(winner, winner.best)}"]
+        whole = [one for one in found.settings if one.levels is not None and one.problem is None]
+        if not whole:
+            return f"{so_far}no setting was measured to its end"
+        which = " that was measured to its end" * (len(whole) < len(found.settings))
+        return f"{so_far}no setting{which} meets the SLO at any level"
+    parts = [f"{so_far}cheapest that meets the SLO: {_at(winner, winner.best, price_text(winner.best))}"]
     if second is None or second.best is None:
-        said.append("no other setting meets it")
+        parts.append("no other setting meets it")
     else:
-        said.append(f"runner-up {_at(second, second.best, short=True)}{_dearer(found)}")
+        per_1m, more = second.best.cost.usd_per_1m_output_tokens, ""
+        if winner.best.cost.cost_usd and second.best.cost.cost_usd is not None:
+            ratio = second.best.cost.cost_usd / winner.best.cost.cost_usd - 1
+            more = f" (+{number(ratio * 100, 2)} % a run)"
+        price = price_text(second.best) if per_1m is None else f"{usd(per_1m)}/1M"
+        parts.append(f"runner-up {_at(second, second.best, price)}{more}")
     p = found.p_winner
-    said.append(f"{found.p_method.removeprefix('no interval: ')}: no probability" if p is None else f"P = {p:.2f}")
-    return "; ".join(said)
+    parts.append(f"{found.p_method.removeprefix('no interval: ')}: no probability" if p is None else f"P = {p:.2f}")
+    return "; ".join(parts)
 
 
-def _at(setting: JudgedSetting, level: EvaluatedLevel, *, short: bool = False) -> str:
-    per_1m = level.cost.usd_per_1m_output_tokens
-    price = f"{usd(per_1m)}/1M" if short and per_1m is not None else price_text(level)
-    users = f"{level.point.concurrency} user{'s' * (level.point.concurrency > 1)}"
+def _at(setting: JudgedSetting, level: EvaluatedLevel, price: str) -> str:
     gpus = f" on {setting.gpus} GPUs" if setting.gpus > 1 else ""
-    return f"{setting.name} at {users}{gpus}, {price}"
-
-
-def _dearer(found: SettingsDecision) -> str:
-    """' (+5.3 %)': how much more one run of the set costs on the runner-up."""
-    first, second = (found.settings[place].best for place in found.ranked[:2])
-    if first is None or second is None or not first.cost.cost_usd or second.cost.cost_usd is None:
-        return ""
-    return f" (+{number((second.cost.cost_usd / first.cost.cost_usd - 1) * 100, 2)} % a run)"
-
-
-def _nothing(found: SettingsDecision) -> str:
-    whole = [one for one in found.settings if one.levels is not None and one.problem is None]
-    if not whole:
-        return "no setting was measured to its end"
-    return (
-        f"no setting{' that was measured to its end' * (len(whole) < len(found.settings))} meets the SLO at any level"
-    )
+    return f"{setting.name} at concurrency {level.point.concurrency}{gpus}, {price}"
 
 
 def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str]:
-    """What the table leaves out: settings that are not chosen and why, and what the comparison cannot say."""
-    against: dict[str, list[str]] = {}
+    """What the table leaves out: settings that are not chosen and why, and what the comparison cannot show."""
+    by_text: dict[str, list[str]] = {}
     for setting in found.settings:
-        if text := _against(setting):
-            against.setdefault(text, []).append(setting.name)
-    said = [
-        f"{', '.join(names) if len(names) < _MANY else f'{len(names)} settings'}: {t}" for t, names in against.items()
+        text = setting.problem
+        if text is None and setting.levels is not None and setting.best is None:
+            text = no_level_text(setting.nearest)
+        if text:
+            by_text.setdefault(text, []).append(setting.name)
+    found_notes = [
+        f"{', '.join(names) if len(names) < _MANY else f'{len(names)} settings'}: {text}"
+        for text, names in by_text.items()
     ]
-    best = None if found.winner is None or found.winner.levels is None else found.winner.levels.decision
-    if best is not None and best.kind == "optimum" and (best.binding or "").startswith(_HIGHEST):
-        said.append(
-            f"{found.settings[found.ranked[0]].name}: its optimum is the highest level measured, so measure higher"
-        )
-    other = found.per_token_winner
+    winner, other = found.winner, found.per_token_winner
+    best = None if winner is None or winner.levels is None else winner.levels.decision
+    if winner is not None and best is not None and best.kind == "optimum" and (best.binding or "").startswith(_HIGHEST):
+        found_notes.append(f"{winner.name}: its optimum is the highest level measured, so measure higher")
     if other is not None and other.best is not None:
         per_1m = usd(other.best.cost.usd_per_1m_output_tokens)
-        said.append(f"per output token {other.name} is cheaper ({per_1m}/1M): its answers are longer for the same set")
-    if found.winner is not None and found.winner.best is not None and found.winner.best.cost.usd_per_hour is None:
-        said.append("no price: ranked by GPU-seconds; give [sweep.price] usd_per_hour or preset")
-    for key in dict.fromkeys(key for report in reports for key in report.facts):
-        values = {str(report.facts[key]) for report in reports if report.facts.get(key) is not None}
-        if len(values) > 1:
-            said.append(f"the settings were measured with different values of {key}: {', '.join(sorted(values))}")
-    return said
-
-
-def _against(setting: JudgedSetting) -> str | None:
-    if setting.problem is not None:
-        return setting.problem
-    if setting.levels is None or setting.best is not None:
-        return None
-    nearest = setting.nearest
-    where = (
-        "" if nearest is None else f"; nearest: {nearest.point.concurrency} {doubt_text(nearest) or 'has no duration'}"
-    )
-    return f"no level meets the SLO{where}"
+        found_notes.append(
+            f"per output token {other.name} is cheaper ({per_1m}/1M): its answers are longer for the same set"
+        )
+    if winner is not None and winner.best is not None and winner.best.cost.usd_per_hour is None:
+        found_notes.append("no price: ranked by GPU-seconds; give [sweep.price] usd_per_hour or preset")
+    manifests = [
+        (setting.name, report.manifest)
+        for setting, report in zip(found.settings, reports, strict=True)
+        if report.manifest is not None
+    ]
+    return found_notes + [f"the settings differ in {text}" for text in fact_differences(manifests)]
 
 
 def to_json(found: SettingsDecision, reports: Sequence[SettingReport], slo: str) -> dict[str, Any]:
@@ -201,108 +165,83 @@ def to_csv(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
     return csv_table(rows(found, reports))
 
 
-_HEADS = ("setting", "GPUs", "users", "$ per\nrun", "$/1M\noutput", "output\ntok/s", "TTFT\nmean ms", "SLO")
-_LEFT = ("setting", "SLO")
-_NAME_WIDTH = 30
-_WIDE = 100  # columns of terminal; below, the cost of a run goes without its interval
+_TEXT = ("setting", "SLO")
 
 
-def verdict(setting: JudgedSetting) -> str:
-    """The SLO's cell: the verdict on the level shown, or why the setting has none."""
-    level = setting.nearest
-    if level is None:
-        return DASH
-    return level.slo_verdict if level.meets_slo else "no level"
-
-
-def _cells(found: SettingsDecision, place: int, report: SettingReport) -> dict[str, str]:
-    setting = found.settings[place]
-    level = setting.nearest
-    p = None if found.p_cheapest is None else found.p_cheapest.get(place)
-    chosen = level is not None and place in found.ranked
-    bare = dict.fromkeys(_HEADS, DASH) | {"setting": setting.name, "GPUs": str(setting.gpus)}
-    bare |= {"SLO": report.status if setting.problem else verdict(setting), "P": chance(p)}
-    bare |= {"J/output\ntoken": DASH, "GPU-s\nper run": DASH}
-    if level is None:
-        return bare
-    energy, duration_s = level.energy, level.point.duration_s
-    return bare | {
-        "users": str(level.point.concurrency) if chosen else f"({level.point.concurrency})",
-        "$ per\nrun": interval(level.intervals.get("cost_usd"), usd) if level.cost.cost_usd is not None else DASH,
-        "GPU-s\nper run": number(None if duration_s is None else duration_s * setting.gpus),
-        "$/1M\noutput": interval(level.intervals.get("usd_per_1m_output_tokens"), number),
-        "output\ntok/s": number(level.point.output_tok_s),
-        "TTFT\nmean ms": ms(level.point.ttft_s.mean),
-        "J/output\ntoken": number(None if energy is None else energy.j_per_output_token),
-    }
-
-
-def _heads(found: SettingsDecision) -> list[str]:
-    measured = [j for one in found.settings if one.levels is not None for j in one.levels.judged]
-    energy = any(j.energy is not None and j.energy.j_per_output_token is not None for j in measured)
-    paid = any(j.cost.cost_usd is not None for j in measured) or not measured
-    heads = [head for head in _HEADS[:-1] if paid or "$" not in head]
-    heads[3:3] = ["GPU-s\nper run"] * (not paid)
-    return [*heads, *["J/output\ntoken"] * energy, _HEADS[-1], *["P"] * (found.p_cheapest is not None)]
+def _table(found: SettingsDecision, reports: Sequence[SettingReport]) -> tuple[list[str], list[list[str]]]:
+    """Heads and a row for each setting; figures in brackets of concurrency are of a level that is not chosen."""
+    levels = [setting.nearest for setting in found.settings]
+    shown = [c for c in _SHOWN if any(level is not None and BY_COLUMN[c].of(level) is not None for level in levels)]
+    by_time = "cost_usd" not in shown and any(levels)
+    p_cheapest = found.p_cheapest
+    several = any(setting.gpus > 1 for setting in found.settings)
+    heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(head, shown), "SLO"]
+    cells = []
+    for place, (setting, report) in enumerate(zip(found.settings, reports, strict=True)):
+        level = levels[place]
+        row = [setting.name, DASH, *[str(setting.gpus)] * several]
+        if level is None:
+            row += [DASH] * (len(heads) - len(row))
+        else:
+            at = str(level.point.concurrency)
+            row[1] = at if place in found.ranked else f"({at})"
+            row += [number(_gpu_s(setting))] * by_time
+            row += [(interval_cell if column in _WITH_ENDS else cell)(level, column) for column in shown]
+            row.append(level.slo_verdict if level.meets_slo else "no level")
+        if setting.problem:
+            row[-1] = report.status
+        cells.append([*row, *([] if p_cheapest is None else [chance(p_cheapest.get(place))])])
+    return [*heads, *["P(best)"] * (p_cheapest is not None)], cells
 
 
 def print_matrix(
     found: SettingsDecision, reports: Sequence[SettingReport], slo: str, console: Console | None = None
 ) -> None:
-    """Print the table, the sentence, what is said against it, and the warnings on the level chosen."""
+    """Print the table, the sentence, the notes, and the warnings on the level chosen."""
     console = console or Console()
-    heads = _heads(found)
+    heads, cells = _table(found, reports)
+    wide = console.width >= _WIDE
     console.print()
     say(console, f"settings of the server    SLO: {slo}", style="bold")
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    longest = max(len(part) for one in found.settings for part in ("setting", *one.name.split()))
-    for head in heads:
-        left = head in _LEFT
-        table.add_column(
-            head,
-            justify="left" if left else "right",
-            no_wrap=not left,
-            vertical="top",
-            overflow="fold",
-            min_width=min(longest, _NAME_WIDTH) if head == "setting" and console.width >= _WIDE else None,
-        )
-    for place, report in enumerate(reports):
-        cells = _cells(found, place, report)
-        style = "bold green" if found.ranked[:1] == (place,) else "" if place in found.ranked else "dim"
-        if all("=" in part for part in found.settings[place].name.split()):
-            cells["setting"] = cells["setting"].replace(" ", "\n")  # a line for each flag
-        cells |= {head: cell.replace(" [", "\n[") for head, cell in cells.items() if head != "setting"}
-        if console.width < _WIDE:
-            cells["$ per\nrun"] = cells["$ per\nrun"].partition("\n")[0]
-            cells["$/1M\noutput"] = cells["$/1M\noutput"].replace(", ", ",\n")
-            cells["SLO"] = cells["SLO"].replace(" in this run", "\nin this run").replace("did not ", "did not\n")
-        shown = ["\n".join(safe(console, part) for part in cells[head].split("\n")) for head in heads]
-        table.add_row(*(Text(cell) for cell in shown), style=style)
-    console.print(table)
-    if any(cells.startswith("(") for cells in (_cells(found, i, r)["users"] for i, r in enumerate(reports))):
-        say(console, "(users): not chosen; the figures are of that level", style="dim")
+    shown, styles = [], []
+    for place, row in enumerate(cells):
+        by_head = {name: text.replace(" [", "\n[") for name, text in zip(heads, row, strict=True)}
+        by_head["setting"] = row[0].replace(" ", "\n") if all("=" in part for part in row[0].split()) else row[0]
+        if not wide:
+            by_head |= _narrowed(by_head)
+        shown.append(list(by_head.values()))
+        styles.append("bold green" if found.ranked[:1] == (place,) else "" if place in found.ranked else "dim")
+    console.print(table(console, heads, shown, left=_TEXT, styles=styles))
+    if any(row[1].startswith("(") for row in cells):
+        say(console, "(concurrency): not chosen; the figures are of that level", style="dim")
     say(console, headline(found, reports), style="bold green" if found.winner else "bold red", indent=2)
     for text in notes(found, reports):
         say(console, text, indent=2)
     if found.p_cheapest is not None:
-        say(console, f"P: {found.p_method}", style="dim", indent=2)
+        say(console, f"P(best): {found.p_method}", style="dim", indent=2)
     best = found.winner.best if found.winner is not None else None
-    for warn, levels in grouped_warnings([] if best is None else [best]):
-        say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
+    print_warnings([] if best is None else [best], console)
+
+
+def _narrowed(cells: Mapping[str, str]) -> dict[str, str]:
+    """The cells that take less room in a narrow terminal."""
+    run, per_1m = head("cost_usd"), head("usd_per_1m_output_tokens")
+    return {
+        name: {
+            run: text.partition("\n")[0],
+            per_1m: text.replace(", ", ",\n"),
+            "SLO": text.replace(" in this run", "\nin this run").replace("did not ", "did not\n"),
+        }.get(name, text)
+        for name, text in cells.items()
+    }
 
 
 def to_markdown(found: SettingsDecision, reports: Sequence[SettingReport], slo: str) -> str:
-    """The table and what is said of it, as Markdown."""
-    heads = _heads(found)
-    lines = [f"SLO: {slo}", "", _line([head.replace("\n", " ") for head in heads])]
-    lines.append("|" + "|".join("---" if head in _LEFT else "---:" for head in heads) + "|")
-    for place, report in enumerate(reports):
-        cells = _cells(found, place, report)
-        lines.append(_line([markdown_text(cells[head]) for head in heads]))
-    lines += ["", f"**{markdown_text(headline(found, reports))}**", *[""] * bool(notes(found, reports))]
-    lines += [f"* {markdown_text(text)}" for text in notes(found, reports)]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    """The table and what is to be known of it, as Markdown."""
+    heads, cells = _table(found, reports)
+    numbers = [name for name in heads if name not in _TEXT]
+    lines = ["", *markdown_table(heads, [[*map(markdown_text, row)] for row in cells], right=numbers)]
+    lines += ["", f"**{markdown_text(headline(found, reports))}**"]
+    if listed := [f"* {markdown_text(text)}" for text in notes(found, reports)]:
+        lines += ["", *listed]
+    return "\n".join([f"SLO: {slo}", *lines, ""])

@@ -11,10 +11,12 @@ from rich.console import Console
 from benchsuite.analysis.summary import parse_points
 from benchsuite.economics.decision import JudgedLevels, decide, judge_points
 from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
+from benchsuite.manifest import RunManifest
 from benchsuite.report.matrix import SettingReport, headline, notes, print_matrix, rows, to_csv, to_json, to_markdown
 from benchsuite.results import Estimate, PointEnergy
 from benchsuite.slo import parse_slo
 
+COST = "usd_per_1m_output_tokens"
 SLO = parse_slo("ttft_mean<1s,output_throughput_per_user>20")
 HEAD = "model,concurrency,requests,time_s,ttft_s,output_tokens\n"
 ENERGY = PointEnergy(2, 60.0, "counter", 600.0, None, None, 10.0, 0.25, None, None, None, None, None)
@@ -30,8 +32,9 @@ def curve(name: str, gpus: int, lines: str, usd: float | None = 3.6, j: PointEne
     return JudgedSetting(name, gpus, levels)
 
 
-def report(status: str = "measured", **facts: str) -> SettingReport:
-    return SettingReport((("tp", 2),), "vllm M --tp 2", status, "tp-2", dict(facts))
+def report(status: str = "measured", version: str | None = None) -> SettingReport:
+    manifest = None if version is None else RunManifest(benchsuite=version)
+    return SettingReport((("tp", 2),), "vllm M --tp 2", status, "tp-2", manifest)
 
 
 TWO = curve("tp=2", 2, "m,8,100,60,0.1,20000\nm,16,100,50,0.2,12000")
@@ -82,12 +85,14 @@ def test_the_table(snapshot):
 
 def test_a_narrow_terminal_cuts_no_word():
     """Names take a line a flag, intervals and verdicts two; all words stay whole in 80 columns."""
-    interval = {"usd_per_1m_output_tokens": Estimate(6.0, 5.111, 7.222, 3, "t")}
-    judged = tuple(replace(one, intervals=interval) for one in ONE.levels.judged)
+    judged = tuple(
+        replace(one, intervals={COST: Estimate(one.cost.usd_per_1m_output_tokens, 5.111, 7.222, 3, "t")})
+        for one in ONE.levels.judged
+    )
     levels = replace(ONE.levels, judged=judged, decision=decide(judged, SLO))
-    named = replace(ONE, name="quantization=fp8 max-num-seqs=64", levels=levels)
+    named = replace(ONE, name="kv-cache=fp8 max-seqs=64", levels=levels)
     found = replace(decide_settings([named, DEAD]), p_cheapest={0: 1.0})
     out = io.StringIO()
     print_matrix(found, [report(), report("did not start")], str(SLO), Console(file=out, width=80))
-    for said in ("\nmax-num-seqs=64 ", "\nquantization=fp8 ", "[5.11,", "7.22]", " in this run", "1.00", " start"):
+    for said in ("\nmax-seqs=64 ", "\nkv-cache=fp8 ", "[$5.11,", "$7.22]", " in this run", "1.00", " start"):
         assert said in out.getvalue()
