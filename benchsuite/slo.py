@@ -211,6 +211,8 @@ def _parse_limit(part: str, where: str, *, each: bool = False) -> Limit:
         value = value / 100 if unit == "%" else value
         if not 0 <= value <= 1:
             raise refuse(f"{metric.word} is a ratio from 0 to 1, or a percentage", example)
+        if (op, value) in ((">", 1), ("<", 0)):
+            raise refuse(f"nothing keeps {metric.word} {op} {value:g}", example)
     elif metric.unit == "s":
         if value <= 0:
             raise refuse(f"a limit on {metric.word} is above 0")

@@ -64,6 +64,9 @@ def test_forms(text, limits):
         ("ttft<1e999s", "'1e999' is beyond all numbers", "'ttft<1e999s'", "ttft_mean<1s"),
         ("ttft>1s", "ttft takes an upper limit", "'ttft>1s'", "ttft<1s"),
         ("ttft<0s", "a limit on ttft is above 0", "'ttft<0s'", "ttft_mean<1s"),
+        ("attainment>100%", "nothing keeps attainment > 1", "'attainment>100%'", "attainment>1%"),
+        ("error_rate<0", "nothing keeps error_rate < 0", "'error_rate<0'", "error_rate<1%"),
+        ("ttft_p101<1s", "unknown metric 'ttft_p101'", "'ttft_p101<1s'", "ttft_mean<1s"),
         ("throughput<20", "output_throughput takes a lower limit", "'throughput<20'", "throughput>20"),
         ("throughput>20ms", "unit 'ms' does not fit output_throughput", "'throughput>20ms'", "throughput>20"),
         (
@@ -119,7 +122,7 @@ def limits(draw: st.DrawFn, of_each: bool = False) -> Limit:
     """Any limit that the grammar can write. of_each: one that each request has to keep."""
     metric = draw(st.sampled_from([m for m in LIMITABLE if not of_each or callable(m.each)]))
     op: Op = draw(st.sampled_from(("<", "<=") if metric.better == "less" else (">", ">=")))
-    least, most = (0.0, 1.0) if metric.unit == "ratio" else (1e-9, 1e9)
+    least, most = (1e-9, 0.999) if metric.unit == "ratio" else (1e-9, 1e9)
     stat = draw(st.sampled_from(STATS)) if metric.per_request and not of_each else None
     return Limit(metric.key, stat, op, draw(st.floats(least, most)))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from benchsuite.cli.options import (
     json_option,
     levels_csv_option,
     price_options,
+    print_json,
     slo_option,
 )
 
@@ -50,7 +49,7 @@ def command(
 
     judgements = decide(*runs, levels_csv=levels_csv, slo=slo, goodput=goodput, **price)
     if as_json:
-        click.echo(json.dumps([_plain(one) for one in judgements], indent=2))
+        print_json([_plain(one) for one in judgements])
     else:
         _print(judgements, each_level=levels_csv is None)
     return 0 if any(one.best is not None for one in judgements) else NOT_MET
@@ -78,7 +77,7 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
         "runner_up": optimum.get("runner_up"),
         "reason": decision.reason,
         "nearest": (plain["no_feasible"] or {}).get("nearest"),
-        "warnings": [dataclasses.asdict(warn) for one in judgement.judged for warn in one.point.warnings],
+        "warnings": [warn for one in judgement.judged for warn in one.point.warnings],
     }
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, slo_option
+from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, print_json, slo_option
 
 if TYPE_CHECKING:
     from benchsuite.economics.pareto import ParetoPoint
@@ -64,7 +63,7 @@ def command(
     if as_json:
         for text in differences:
             click.echo(f"warning: {text}", err=True)
-        click.echo(json.dumps([_plain(one, judgements) for one in placed], indent=2))
+        print_json([_plain(one, judgements) for one in placed])
     else:
         _print(placed, judgements, price_override(**price).source, differences)
     return 0 if any(one.on_frontier for one in placed) else NOT_MET
@@ -83,9 +82,9 @@ def _write_picture(path: Path, placed: list[ParetoPoint]) -> None:
 
 
 def _plain(one: ParetoPoint, judgements: list[Judgement]) -> dict[str, Any]:
-    tree = dataclasses.asdict(one)
-    tree["dominated_by"], tree["held_fixed"] = list(one.dominated_by), list(one.held_fixed)
-    return tree | {"warnings": [f"{w.code}: {w.finding}; {w.remedy}" for w in _warnings(one, judgements)]}
+    return dataclasses.asdict(one) | {
+        "warnings": [f"{w.code}: {w.finding}; {w.remedy}" for w in _warnings(one, judgements)]
+    }
 
 
 def _warnings(one: ParetoPoint, judgements: list[Judgement]) -> list[Finding]:

@@ -8,16 +8,9 @@ from pathlib import Path
 
 import click
 
-from benchsuite.cli.options import goodput_option
+from benchsuite.cli.options import PATH, CommaList, goodput_option, json_option, slo_option
 
 PASSED, FAILED, INCONCLUSIVE = 0, 5, 6  # exit codes; 1 to 4 mean something else in other verbs
-
-
-def _levels(_: click.Context, __: click.Parameter, value: str | None) -> list[int]:
-    try:
-        return [int(level) for level in (value or "").split(",") if level.strip()]
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of levels such as 8,16,32") from None
 
 
 @click.command(
@@ -28,21 +21,26 @@ Examples:
   benchsuite gate results/new --baseline results/main --junit gate.xml --summary gate.md
 """
 )
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--slo", help="Limits that every level must keep.  [default: the run's; with --baseline errors alone]")
+@click.argument("run", type=PATH)
+@slo_option("Limits that every level must keep.  [default: the run's; with --baseline errors alone]")
 @goodput_option
-@click.option("--baseline", type=click.Path(path_type=Path), help="The run folder to compare with.")
+@click.option("--baseline", type=PATH, help="The run folder to compare with.")
 @click.option(
     "--max-regression",
     "regressions",
     help="How much worse figures may be: ttft_p95=10%,cost=5%.  [default: cost 5 %, TTFT 10 %]",
 )
-@click.option("--levels", callback=_levels, help="Only these concurrency levels: 8,16.  [default: all]")
-@click.option("--allow", help="What may differ from the baseline: machine,driver,model,workload,client,schema,levels.")
+@click.option("--levels", type=CommaList(), default="", help="Only these concurrency levels: 8,16.  [default: all]")
+@click.option(
+    "--allow",
+    type=CommaList(str),
+    default="",
+    help="What may differ: machine,driver,model,workload,client,schema,levels.",
+)
 @click.option("--strict", is_flag=True, help="Undecided counts as failed.")
-@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML there.")
-@click.option("--summary", type=click.Path(path_type=Path), help="Write Markdown there, not to $GITHUB_STEP_SUMMARY.")
-@click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")
+@click.option("--junit", type=PATH, help="Write JUnit XML there.")
+@click.option("--summary", type=PATH, help="Write Markdown there, not to $GITHUB_STEP_SUMMARY.")
+@json_option
 def command(
     run: Path,
     slo: str | None,
@@ -50,7 +48,7 @@ def command(
     baseline: Path | None,
     regressions: str | None,
     levels: list[int],
-    allow: str | None,
+    allow: list[str],
     strict: bool,
     junit: Path | None,
     summary: Path | None,
@@ -83,8 +81,7 @@ def command(
 
     if baseline is None and regressions is not None:
         raise click.UsageError("--max-regression needs a --baseline.")
-    allowed = [word.strip() for word in (allow or "").split(",") if word.strip()]
-    for word in allowed:
+    for word in allow:
         if word not in BASELINE_GROUPS:
             close = difflib.get_close_matches(word, BASELINE_GROUPS, 1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else None
@@ -93,7 +90,7 @@ def command(
     margins = parse_regressions(regressions) if regressions is not None else ()
     judged = judge_run(read_run(run), slo=slo or (None if baseline is None else ERRORS_ALONE), goodput=goodput)
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
-    result = gate(judged, other, regressions=margins, levels=levels, allowed=allowed)
+    result = gate(judged, other, regressions=margins, levels=levels, allowed=allow)
     if junit is not None:
         write_bytes(junit, junit_xml(result, strict=strict).encode())
     if summary is not None:
