@@ -365,9 +365,9 @@ def balance_lines(judgement: Judgement) -> list[str]:
     if shares:
         at, most = max(shares, key=lambda pair: pair[1])
         n = len(next(iter(levels)).of("own"))
-        lines.append(f"{n} servers; the busiest got at most {most:.2f} times the mean of requests ({at} users)")
+        lines.append(f"{n} servers; the busiest got at most {most:.2f} times the mean of requests (concurrency {at})")
     lines += [
-        f"{use.concurrency} users: the API took {percent(use.request_share)} of requests, "
+        f"concurrency {use.concurrency}: the API took {percent(use.request_share)} of requests, "
         f"{percent(use.token_share)} of output tokens; {usd(use.api_usd)} beside {usd(use.own_usd)} of own "
         f"hours, {usd(use.usd_per_1m_output_tokens)} per 1M output together"
         for use in judgement.fallback.values()

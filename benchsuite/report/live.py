@@ -34,10 +34,10 @@ _MEASURING, _IDLE_POWER = "measuring", "measuring idle power"
 _HINT = "Ctrl-C: finish what is in flight and stop; twice: stop at once"
 _TERMINAL_EVERY_S, _PLAIN_EVERY_S = 0.25, 5.0
 _COLUMNS = (
-    ("users", 6), ("repeat", 7), ("ok", 7), ("failed", 7), ("wall s", 8), ("TTFT ms", 9), ("TPOT ms", 9),
-    ("tok/s/user", 11), ("out tok/s", 11),
+    ("concurrency", 11), ("repeat", 7), ("successful", 11), ("failed", 7), ("duration s", 11), ("TTFT ms", 8),
+    ("TPOT ms", 8), ("tok/s/user", 11),
 )  # fmt: skip
-_MORE_COLUMNS = (("TTFT p95 ms", 13), ("E2E s", 8), ("req/s", 8))
+_MORE_COLUMNS = (("output tok/s", 13), ("TTFT p95 ms", 12), ("E2E s", 7), ("req/s", 7))
 
 
 def point_duration_s(level: float, known_s: Mapping[float, float]) -> float | None:
@@ -406,10 +406,12 @@ class SweepView:
         summary = next(iter(summarise_points(rows, model=None, intervals=False)), None)
         cells = _cells(point, summary, duration_s)
         if self._plain:
-            named = ", ".join(f"{name} {cell}" for (name, _), cell in zip(_COLUMNS[2:], cells[2:], strict=False))
+            named = ", ".join(
+                f"{name} {cell}" for (name, _), cell in zip((*_COLUMNS, *_MORE_COLUMNS)[2:9], cells[2:], strict=False)
+            )
             say(self._console, f"{_place(point)} done: {named}")
             return
-        columns = (*_COLUMNS, *_MORE_COLUMNS) if self._console.width > _WIDE + 8 else _COLUMNS
+        columns = (*_COLUMNS, *_MORE_COLUMNS) if self._console.width > _WIDE + 15 else _COLUMNS
         heads = [[name for name, _ in columns]] * (not self._headed)  # with the first row, so that no note parts them
         self._headed = True
         for row in (*heads, cells):
