@@ -412,11 +412,14 @@ class SweepSpec(StrictModel):
     """Everything that decides what a sweep does; saved word for word in the manifest."""
 
     server: ServerSpec = key(..., "the server under test")
-    workload: WorkloadSpec = key(WorkloadSpec(), "the requests")
-    load: LoadSpec = key(LoadSpec(), "how they are sent")
-    timeouts: TimeoutSpec = key(TimeoutSpec(), "when a request is given up")
-    price: PriceSpec = key(PriceSpec(), "what an hour costs; without a price the shortest run counts as the cheapest")
-    telemetry: TelemetrySpec = key(TelemetrySpec(), "what is recorded during the sweep")
+    # model_construct: a default that is validated would build its validator, for which --help has no use
+    workload: WorkloadSpec = key(WorkloadSpec.model_construct(), "the requests")
+    load: LoadSpec = key(LoadSpec.model_construct(), "how they are sent")
+    timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "when a request is given up")
+    price: PriceSpec = key(
+        PriceSpec.model_construct(), "what an hour costs; without a price the shortest run counts as the cheapest"
+    )
+    telemetry: TelemetrySpec = key(TelemetrySpec.model_construct(), "what is recorded during the sweep")
     goodput: str | None = key(
         None,
         "limits that each request has to keep, for goodput and attainment",

@@ -22,7 +22,8 @@ Model = TypeVar("Model", bound=BaseModel)
 class StrictModel(BaseModel):
     """A frozen table that knows its keys and takes no others."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # defer_build: --help reads the fields and validates nothing
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def key(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from benchsuite.cli.options import CommaList, json_option
+from benchsuite.cli.options import CommaList, json_option, print_json
+
+DRIVERS: tuple[Any, ...] = ("wire", "httpx", "httpx-shared", "openai")
 
 
 @click.command(
@@ -19,7 +20,7 @@ Examples:
 )
 @click.option("--concurrency", type=CommaList(least=1), default="8,32,128", show_default=True, help="Levels.")
 @click.option("--tok-s", type=CommaList(least=1), default="20,50,100", show_default=True, help="Tokens/s of a stream.")
-@click.option("--driver", default="wire", show_default=True, help="wire, httpx, httpx-shared, openai or all.")
+@click.option("--driver", type=click.Choice([*DRIVERS, "all"]), default="wire", show_default=True, help="The client.")
 @click.option("--synchronized", is_flag=True, help="All streams step at the same instants, as batch engines send.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Measuring processes.")
 @click.option(
@@ -50,7 +51,7 @@ def command(
 
     settings = [
         Setting(level, rate, synchronized, name, workers, kernel_timestamps, seconds)
-        for name in _drivers(driver)
+        for name in (DRIVERS if driver == "all" else (driver,))
         for level in concurrency
         for rate in [*tok_s, *([None] if ceiling and level == max(concurrency) else [])]
     ]
@@ -60,18 +61,7 @@ def command(
         rows.append(calibration_row(run_setting(setting)))
     kept = keep_calibration(rows)
     if as_json:
-        click.echo(json.dumps(kept, indent=1))
+        print_json(kept)
     else:
         print_calibration(rows)
     return 0
-
-
-def _drivers(name: str) -> list[Any]:
-    from benchsuite.errors import SpecError
-
-    known = ["wire", "httpx", "httpx-shared", "openai"]
-    if name == "all":
-        return known
-    if name not in known:
-        raise SpecError("no such driver", where="--driver", given=name, expected=f"{', '.join(known)} or all")
-    return [name]

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, goodput_option, json_option, levels_csv_option, price_options, slo_option
+from benchsuite.cli.options import (
+    PATH,
+    gathered,
+    goodput_option,
+    json_option,
+    levels_csv_option,
+    price_options,
+    slo_option,
+)
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -34,10 +42,13 @@ Examples:
 @slo_option()
 @goodput_option
 @price_options(energy=True)
-@click.option("--scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO.")
-@click.option("--attribution", is_flag=True, help="Also where TTFT goes, and how full the server was, of run folders.")
-@click.option("--balance", is_flag=True, help="Also requests by endpoint, the fallback and its cost.")
-@click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use of run folders.")
+@gathered(
+    "asked",
+    click.option("--scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO."),
+    click.option("--attribution", is_flag=True, help="Also where TTFT goes, how full the server was, of run folders."),
+    click.option("--balance", is_flag=True, help="Also requests by endpoint, the fallback and its cost."),
+    click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use of run folders."),
+)
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
 @json_option
 def command(
@@ -45,12 +56,9 @@ def command(
     levels_csv: Path | None,
     slo: str | None,
     goodput: str | None,
-    scaling: bool,
-    attribution: bool,
-    balance: bool,
-    energy: bool,
     strict: bool,
     as_json: bool,
+    asked: dict[str, bool],
     price: dict[str, Any],
 ) -> int:
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
@@ -63,30 +71,25 @@ def command(
     from benchsuite.errors import PointsError
 
     judgements = decide(*runs, levels_csv=levels_csv, slo=slo, goodput=goodput, **price)
-    flags = {"--attribution": attribution, "--balance": balance, "--energy": energy}
-    of_runs = next((flag for flag, given in flags.items() if given), None)
-    if of_runs is not None and levels_csv is not None:
-        raise PointsError("a table of levels has no requests or telemetry", where=of_runs, expected="run folders")
-    found = [row for one in judgements for row in _warnings(one)]
-    tables = _tables(judgements, scaling, attribution, balance, energy)
+    wanted = {name for name, flag in asked.items() if flag}
+    if levels_csv is not None and (of_runs := sorted(wanted - {"scaling"})):
+        what = "a table of levels has no requests or telemetry"
+        raise PointsError(what, where=f"--{of_runs[0]}", expected="run folders")
+    found = [
+        {"model": one.model} | dataclasses.asdict(warn) | {"concurrency": level.point.concurrency}
+        for one in judgements
+        for level in one.judged
+        for warn in level.point.warnings
+    ]
+    tables = _tables(judgements, wanted)
     if as_json:
         click.echo(json.dumps({"warnings": found} | tables if tables else found, indent=2, allow_nan=False))
     else:
-        _print(judgements, found, scaling, attribution, balance, energy)
+        _print(judgements, found, wanted)
     return FOUND if strict and found else 0
 
 
-def _warnings(judgement: Judgement) -> list[dict[str, Any]]:
-    return [
-        {"model": judgement.model} | dataclasses.asdict(warn) | {"concurrency": one.point.concurrency}
-        for one in judgement.judged
-        for warn in one.point.warnings
-    ]
-
-
-def _tables(
-    judgements: list[Judgement], scaling: bool, attribution: bool, balance: bool, energy: bool
-) -> dict[str, list[dict[str, Any]]]:
+def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dict[str, Any]]]:
     """What was asked for beside the warnings, as plain data."""
     from benchsuite.report.export import balance_json, point_json
     from benchsuite.report.judge import ttft_breakdown
@@ -100,36 +103,29 @@ def _tables(
         ]
 
     tables: dict[str, list[dict[str, Any]]] = {}
-    if scaling:
+    if "scaling" in wanted:
         tables["scaling"] = [dataclasses.asdict(scaling_of(one)) for one in judgements]
-    if attribution:
+    if "attribution" in wanted:
         tables |= {"attribution": rows(ttft_breakdown), "server_use": rows(lambda one: one.server_use)}
-    if balance:
+    if "balance" in wanted:
         tables["balance"] = rows(
             lambda one: [{"concurrency": level} | balance_json(one, level) for level in one.endpoints]
         )
-    if energy:
+    if "energy" in wanted:
         tables["energy"] = rows(
             lambda one: [{key: point_json(j)[key] for key in ("concurrency", "energy", "gpu")} for j in one.judged]
         )
     return tables
 
 
-def _print(
-    judgements: list[Judgement],
-    found: list[dict[str, Any]],
-    scaling: bool,
-    attribution: bool,
-    balance: bool,
-    energy: bool,
-) -> None:
+def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set[str]) -> None:
     from rich.console import Console
 
     from benchsuite.report.console import say, table
     from benchsuite.report.terminal import print_breakdown, print_endpoints, print_energy, print_scaling
 
     console = Console()
-    for one in judgements if scaling else ():
+    for one in judgements if "scaling" in wanted else ():
         print_scaling(one, console)
     for one in judgements:
         own = [row for row in found if row["model"] == one.model]
@@ -141,9 +137,7 @@ def _print(
     for code in sorted({row["code"] for row in found}):
         for remedy in dict.fromkeys(row["remedy"] for row in found if row["code"] == code):
             say(console, f"{code}: {remedy}", style="yellow", indent=2)
-    for one in judgements if attribution else ():
-        print_breakdown(one, console)
-    for one in judgements if balance else ():
-        print_endpoints(one, console)
-    for one in judgements if energy else ():
-        print_energy(one, console)
+    further = {"attribution": print_breakdown, "balance": print_endpoints, "energy": print_energy}
+    for name, show in further.items():
+        for one in judgements if name in wanted else ():
+            show(one, console)

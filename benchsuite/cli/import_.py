@@ -7,18 +7,10 @@ from typing import Any
 
 import click
 
-NOT_MET = 3  # exit code: imported, but no level meets the SLO
+from benchsuite.cli.options import NOT_MET, PATH, CommaList, output_option, quiet_option
+from benchsuite.cli.spec_options import spec_options
+
 TOOLS = ("vllm-bench", "guidellm", "aiperf")
-
-
-def _levels(_: click.Context, __: click.Parameter, value: str | None) -> list[int]:
-    try:
-        levels = [int(level) for level in (value or "").split(",") if level.strip()]
-    except ValueError:
-        levels = [0]
-    if any(not 0 < level < 2**31 for level in levels):
-        raise click.BadParameter(f"{value!r} is not a whole number of at least 1, or a list such as 8,16,32")
-    return levels
 
 
 @click.command(
@@ -30,15 +22,17 @@ Examples:
 """
 )
 @click.argument("tool", type=click.Choice(TOOLS))
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--concurrency", callback=_levels, help="Where the files do not tell: one level for all, or one each.")
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--concurrency",
+    type=CommaList(least=1),
+    default="",
+    help="Where the files do not tell: one level for all, or one each.",
+)
 @click.option("--model", help="Where the files do not tell.")
-@click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.")
-@click.option("--preset", help="A bundled price instead; see `benchsuite cost --list-presets`.")
-@click.option("--gpus", type=int, help="GPUs that served the model.  [default: 1]")
-@click.option("--slo", help="Limits that must hold.  [default: ttft_mean<1s,output_throughput_per_user>20]")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="The run folder, a new one.")
-@click.option("--quiet", is_flag=True, help="Print the decision and nothing else.")
+@spec_options("usd_per_hour", "preset", "gpus", "slo")
+@output_option("The run folder, a new one.", required=True)
+@quiet_option
 def command(
     tool: str,
     files: tuple[Path, ...],
@@ -58,14 +52,13 @@ def command(
     from benchsuite.report.judge import unit_price
     from benchsuite.report.page import write_judged
     from benchsuite.report.terminal import print_judgement
-    from benchsuite.spec_reading import load_spec
+    from benchsuite.spec_reading import load_spec, overrides
     from benchsuite.store.run_folder import new_run_id, read_run, write_whole_run
 
-    price = {f"price.{key}": flags[key] for key in ("usd_per_hour", "preset", "gpus")}
     points = with_levels([point for path in files for point in _read(tool, path)], concurrency)
     name = next((point.model for point in points if point.model), model) or tool
     manifest, keys, rows = imported_run(points, run_id=new_run_id(name), model=model)
-    spec = load_spec(None, {**keys, **price, "slo": flags["slo"]})
+    spec = load_spec(None, {**keys, **overrides(flags)})
     unit_price(spec.price)
     write_whole_run(output, manifest | {"spec": spec.model_dump(mode="json")}, rows)
     judgement = write_judged(read_run(output))

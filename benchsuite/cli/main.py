@@ -8,7 +8,7 @@ import re
 import sys
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
 
 from benchsuite import __version__
 from benchsuite.errors import BenchsuiteError
@@ -39,6 +39,10 @@ VERBS = {
 }
 
 
+# verbs that stand in another verb's module, as a command of their name
+_IN = {"completion": "main", "demo": "sweep", "recover": "sweep", "schema": "spec_options"}
+
+
 class _Verbs(click.Group):
     """Lists every verb without importing any: `--help` stays fast."""
 
@@ -49,8 +53,8 @@ class _Verbs(click.Group):
         if name not in VERBS:
             return None
         file = name.replace("-", "_") + "_" * keyword.iskeyword(name)
-        module = importlib.import_module(f"benchsuite.cli.{file}")
-        command: click.Command = module.command
+        module = importlib.import_module(f"benchsuite.cli.{_IN.get(name, file)}")
+        command: click.Command = getattr(module, name if name in _IN else "command")
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -95,6 +99,22 @@ All of both: docs/GUIDE.md.
 @click.version_option(__version__, prog_name="benchsuite")
 def cli() -> None:
     """Which model, on which GPU, at which concurrency, at what cost, under which latency promise: measured."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite completion bash > ~/.local/share/bash-completion/completions/benchsuite
+  echo 'eval "$(benchsuite completion zsh)"' >> ~/.zshrc
+  benchsuite completion fish > ~/.config/fish/completions/benchsuite.fish
+"""
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell; the examples say where it goes."""
+    script = get_completion_class(shell)
+    assert script is not None
+    click.echo(script(cli, {}, "benchsuite", "_BENCHSUITE_COMPLETE").source())
 
 
 def main() -> None:

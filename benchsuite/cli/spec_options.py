@@ -164,3 +164,22 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(_toml(item) for item in value)}]"
     text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite schema > sweep.schema.json
+  echo '#:schema ./sweep.schema.json' | cat - sweep.toml > checked.toml   # editors with TOML support read that line
+"""
+)
+def schema() -> None:
+    """Print the JSON Schema of a sweep.toml: every key with its type, default, meaning, limits and flag.
+
+    No key is required in the file, for flags may give it.
+    """
+    tree = SweepSpec.model_json_schema()
+    for table in (tree, *tree["$defs"].values()):
+        if any("x-flag" in key for key in table["properties"].values()):
+            table.pop("required", None)
+    click.echo(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **tree}, indent=2))

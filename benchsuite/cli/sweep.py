@@ -1,4 +1,4 @@
-"""`benchsuite sweep`: measure a server at several concurrency levels, and decide."""
+"""`benchsuite sweep`: measure a server at several concurrency levels, and decide; demo; recover."""
 
 from __future__ import annotations
 
@@ -81,3 +81,63 @@ def command(
         click.echo(f"measure what is missing: benchsuite sweep --resume {run.path}", err=True)
         return FAILED
     return 0 if judgement.decision.kind == "optimum" else NOT_MET
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite demo
+  benchsuite demo --output results/first --quiet
+""",
+)
+@output_option()
+@quiet_option
+@click.pass_context
+def demo(ctx: click.Context, output: Path | None, quiet: bool) -> int:
+    """Sweep the embedded engine (llama.cpp with a tiny random model, on the CPU) and decide.
+
+    The price is an assumption, 0.10 $/hour for a small cloud machine; the tokens and times are measured here.
+    """
+    from benchsuite.serving.launch import launched
+    from benchsuite.serving.launch_plan import parse_serve
+
+    with launched(parse_serve("llamacpp")) as engine:
+        code: int = ctx.invoke(
+            command, base_url=engine.base_url, model=engine.model, profile="llamacpp", requests=96,
+            max_output_tokens=96, fixed_length=True, concurrency=[1, 4, 8, 16, 32, 64], usd_per_hour=0.10,
+            slo="ttft_mean<1s,output_throughput_per_user>50", output=output, quiet=quiet,
+        )  # fmt: skip
+    return code
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  benchsuite recover results/20261121T120000Z-my-model-1a2b
+  benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b
+"""
+)
+@click.argument("run", type=PATH)
+def recover(run: Path) -> int:
+    """Save every row that an interrupted sweep had written down, and say which points are whole.
+
+    Reading a run does this too, in memory; here the journals become requests.parquet. `sweep --resume` measures the
+    rest.
+    """
+    from collections import Counter
+
+    from benchsuite.store import run_folder
+
+    found = run_folder.recover(run)
+    rows = Counter(zip(found.table["point_id"].to_pylist(), found.table["attempt"].to_pylist(), strict=True))
+    for point in found.manifest.points:
+        attempt = f" attempt {point.attempt + 1}" if point.attempt else ""
+        click.echo(f"{point.point_id}{attempt}: {rows[point.point_id, point.attempt]} rows, {point.status}")
+    whole, planned = {p.point_id for p in found.manifest.complete_points}, found.manifest.planned_points
+    missing = [point_id for point_id in planned if point_id not in whole]
+    click.echo(
+        f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest.status}"
+    )
+    if missing:
+        click.echo(f"measure the rest: benchsuite sweep --resume {run}")
+    return 0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchsuite.cli.options import json_option
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -46,7 +48,7 @@ def make(kind: str, requests: int | None, seed: int, output: str, force: bool) -
 @click.argument("source", metavar="FILE|wineval")
 @click.option("--requests", type=click.IntRange(min=1), default=None, help="Only (or, past the end, again) so many.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the generated set.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 def describe(source: str, requests: int | None, seed: int, as_json: bool) -> None:
     """Show lengths, output caps and languages per scenario. Input tokens are estimated from the text.
 
