@@ -13,18 +13,18 @@ _COLUMNS = (
     ("driver", "driver", "{}", True),
     ("concurrency", "concurrency", "{}", True),
     ("tok/s", "tok_s", "{:g}", True),
-    ("chunks\n/s", "chunks_per_s", "{:,.0f}", True),
-    ("gap err\np50 ms", "gap_error_ms.p50", "{:.4f}", False),
-    ("gap err\np99 ms", "gap_error_ms.p99", "{:.4f}", True),
-    ("\np99.9", "gap_error_ms.p999", "{:.4f}", False),
-    ("\nmax", "gap_error_ms.max", "{:.3f}", False),
-    ("TTFT err\nmean ms", "ttft_error_ms.mean", "{:+.4f}", True),
-    ("\np99", "ttft_error_ms.p99", "{:.4f}", True),
-    ("\nmax", "ttft_error_ms.max", "{:.3f}", False),
-    ("send\np99", "send_error_ms.p99", "{:.4f}", False),
-    ("us CPU\n/chunk", "cpu_us_per_chunk", "{:.1f}", True),
+    ("chunks/s", "chunks_per_s", "{:,.0f}", True),
+    ("gap error p50 ms", "gap_error_ms.p50", "{:.4f}", False),
+    ("gap error p99 ms", "gap_error_ms.p99", "{:.4f}", True),
+    ("gap error p99.9 ms", "gap_error_ms.p999", "{:.4f}", False),
+    ("gap error max ms", "gap_error_ms.max", "{:.3f}", False),
+    ("TTFT error mean ms", "ttft_error_ms.mean", "{:+.4f}", True),
+    ("TTFT error p99 ms", "ttft_error_ms.p99", "{:.4f}", True),
+    ("TTFT error max ms", "ttft_error_ms.max", "{:.3f}", False),
+    ("send error p99 ms", "send_error_ms.p99", "{:.4f}", False),
+    ("CPU us/chunk", "cpu_us_per_chunk", "{:.1f}", True),
     ("CPU", "cpu_share", "{:.0%}", True),
-    ("loop lag\np99 ms", "loop_lag_p99_ms", "{:.2f}", False),
+    ("loop lag p99 ms", "loop_lag_p99_ms", "{:.2f}", False),
     ("merged", "merged_read_share", "{:.2%}", False),
     ("stamps", "stamp_source", "{}", True),
 )
@@ -69,21 +69,19 @@ def calibration_row(run: Any) -> dict[str, Any]:
 def print_calibration(rows: Sequence[dict[str, Any]]) -> None:
     """Print the rows as a table. tok/s 'max': as fast as the server can."""
     from rich.console import Console
-    from rich.table import Table
 
+    from benchsuite.report.console import table
     from benchsuite.report.format import DASH
 
     console = Console()
     columns = [column for column in _COLUMNS if column[3] or console.width >= _WIDE]
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for head, _, _, _ in columns:
-        table.add_column(head, justify="right", no_wrap=True)
+    cells = []
     for row in rows:
-        cells = []
+        shown = []
         for _, path, shape, _ in columns:
             value: Any = row
             for key in path.split("."):
                 value = value[key]
-            cells.append(("max" if path == "tok_s" else DASH) if value is None else shape.format(value))
-        table.add_row(*cells)
-    console.print(table)
+            shown.append(("max" if path == "tok_s" else DASH) if value is None else shape.format(value))
+        cells.append(shown)
+    console.print(table(console, [column[0] for column in columns], cells))
