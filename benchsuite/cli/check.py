@@ -76,7 +76,8 @@ def command(
         what = "a table of levels has no requests or telemetry"
         raise PointsError(what, where=f"--{of_runs[0]}", expected="run folders")
     found = [
-        {"model": one.model} | dataclasses.asdict(warn) | {"concurrency": level.point.concurrency}
+        {"model": one.model, "concurrency": level.point.concurrency}
+        | {name: getattr(warn, name) for name in ("code", "finding", "remedy")}
         for one in judgements
         for level in one.judged
         for warn in level.point.warnings
