@@ -55,7 +55,7 @@ def _print(found: list[Fit], asked: MemoryDemand) -> None:
     say(
         console,
         f"assumed: {asked.memory_share:g} of the memory is the server's, {asked.activation_gb:g} GB a GPU for "
-        f"activations (measure it), KV cache in {asked.kv_precision}, weights without the scales of quantisation, "
+        f"activations (measure it), KV cache in {asked.kv_precision}, weights without the scales of quantization, "
         f"1, 2, 4 or 8 GPUs in tensor parallel; memory: {found[0].gpu.source} {found[0].gpu.as_of}".rstrip(),
         style="dim",
     )

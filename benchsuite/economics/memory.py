@@ -75,7 +75,7 @@ class Fit:
 def fit(demand: MemoryDemand, gpu: Gpu, precision: Precision, gpu_count: int = 1) -> Fit:
     """max slots = (memory share - weights - activations) / (KV per token x context), on each of `gpu_count` GPUs.
 
-    Weights are parameters times bytes, without the scales of quantisation, and divide among the GPUs; KV heads do until
+    Weights are parameters times bytes, without the scales of quantization, and divide among the GPUs; KV heads do until
     each has one, beyond which they are copied.
     """
     weights_gb = demand.params_b * BYTES[precision]
