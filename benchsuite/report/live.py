@@ -10,9 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import log
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -33,11 +34,20 @@ _LABEL, _BAR, _WIDE_BAR, _WIDE = 11, 24, 40, 100
 _MEASURING, _IDLE_POWER = "measuring", "measuring idle power"
 _HINT = "Ctrl-C: finish what is in flight and stop; twice: stop at once"
 _TERMINAL_EVERY_S, _PLAIN_EVERY_S = 0.25, 5.0
-_COLUMNS = (
-    ("concurrency", 11), ("repeat", 7), ("successful", 11), ("failed", 7), ("duration s", 11), ("TTFT ms", 8),
-    ("TPOT ms", 8), ("tok/s/user", 11),
-)  # fmt: skip
-_MORE_COLUMNS = (("output tok/s", 13), ("TTFT p95 ms", 12), ("E2E s", 7), ("req/s", 7))
+# head, width, a finished point's cell
+_COLUMNS: tuple[tuple[str, int, Callable[[PointSummary], str]], ...] = (
+    ("successful", 11, lambda point: str(point.n_ok)),
+    ("failed", 7, lambda point: DASH if point.n_failed is None else str(point.n_failed)),
+    ("duration s", 11, lambda point: number(point.duration_s)),
+    ("TTFT ms", 8, lambda point: ms(point.ttft_s.mean)),
+    ("TPOT ms", 8, lambda point: ms(point.tpot_s.mean)),
+    ("tok/s/user", 11, lambda point: number(point.output_tok_s_per_user)),
+    ("output tok/s", 13, lambda point: number(point.output_tok_s)),
+    ("TTFT p95 ms", 12, lambda point: ms(tail(point.ttft_s, "p95"))),
+    ("E2E s", 7, lambda point: number(point.e2e_s.mean)),
+    ("req/s", 7, lambda point: number(point.request_per_s)),
+)
+_NARROW_COLUMNS, _PLAIN_COLUMNS = 6, 7  # so many of them in a narrow terminal, and in a line of text
 
 
 def point_duration_s(level: float, known_s: Mapping[float, float]) -> float | None:
@@ -46,30 +56,24 @@ def point_duration_s(level: float, known_s: Mapping[float, float]) -> float | No
     The same set at N users takes t ~ N^s: s from the two nearest levels, in [-1, 0] outside of them. From one level
     -0.5, between a server that is full already and one that scales with its users.
     """
-    levels = sorted(one for one in known_s if known_s[one] > 0)
+    levels = sorted(known for known in known_s if known_s[known] > 0)
     if level in known_s or not levels:
         return known_s.get(level)
-    below = [one for one in levels if one < level]
-
-    def slope(one: float, other: float) -> float:
-        return log(known_s[other] / known_s[one]) / log(other / one)
-
     if len(levels) == 1:
         near, power = levels[0], -0.5
-    elif below and len(below) < len(levels):
-        near, power = below[-1], slope(below[-1], levels[len(below)])
     else:
-        near, other = levels[-2:][::-1] if below else levels[:2]
-        power = min(0.0, max(-1.0, slope(near, other)))
+        i = sum(known < level for known in levels)
+        near, other = (levels[i - 1], levels[i]) if 0 < i < len(levels) else levels[-2:][::-1] if i else levels[:2]
+        power = log(known_s[other] / known_s[near]) / log(other / near)
+        if not 0 < i < len(levels):
+            power = min(0.0, max(-1.0, power))
     return float(known_s[near] * (level / near) ** power)
 
 
 def sweep_remaining_s(to_come: Sequence[float], known_s: Mapping[float, float], point_s: float | None) -> float | None:
     """Seconds until the sweep ends. to_come: the levels after the present point, of which point_s is left."""
-    each = [point_duration_s(level, known_s) for level in to_come]
-    if point_s is None or None in each:
-        return None
-    return point_s + sum(one for one in each if one is not None)
+    each = [point_s, *(point_duration_s(level, known_s) for level in to_come)]
+    return None if None in each else sum(filter(None, each))
 
 
 def point_remaining_s(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> float | None:
@@ -156,83 +160,12 @@ class RedrawnLines:
         self._cells = []
 
 
-class Remaining(NamedTuple):
-    """Seconds since the sweep's first point began, seconds left of the sweep and of its present point, or None."""
-
-    elapsed_s: float
-    sweep_s: float | None
-    point_s: float | None
+def _users(point: PlannedPoint) -> str:
+    return point.level.words + (f", repeat {point.repeat + 1}" * (point.repeat > 0))
 
 
-def panel(
-    console: Console,
-    point: PlannedPoint,
-    progress: ProgressSnapshot,
-    elapsed_s: float,
-    rates: RollingRates,
-    left: Remaining,
-) -> list[Text]:
-    """All lines. elapsed_s: of the phase."""
-
-    def line(label: str, words: str, style: str, sparks: str = "") -> Text:
-        text = Text(safe(console, label.ljust(_LABEL)), style="bold")
-        text.append(safe(console, words), style=f"not bold {style}" if style != "bold" else style)
-        return text.append(sparks, style="not bold green")
-
-    width = _WIDE_BAR if console.width >= _WIDE else _BAR
-    ratio = point.index / point.n_points
-    if left.sweep_s is not None:
-        ratio = left.elapsed_s / max(left.elapsed_s + left.sweep_s, 1e-9)
-    swept = f"{bar(console, ratio, width)}  {point.index}/{point.n_points} done  {clock(left.elapsed_s)}"
-    failed = f", {progress.failed} failed" * (progress.failed > 0)
-    place = _point_line(console, width, point, progress, elapsed_s, left.point_s)
-    lines = [
-        line(f"point {point.index + 1}/{point.n_points}", place, "cyan"),
-        line("", f"{users_words(point)}: {point.phase}{failed}", "bold"),
-        line("sweep", swept + _about_left(left.sweep_s), "cyan"),
-    ]
-    if point.n_requests:
-        users = point.level.concurrency or 1
-        tok_s, ttfts_s = rates.tok_s(users), rates.ttft_s(users)
-        ttft_s = next((one for one in reversed(ttfts_s) if one is not None), progress.ttft_s)
-        for label, value, values in (
-            ("out tok/s", number(tok_s[-1] if tok_s else None), tok_s),
-            ("TTFT ms", ms(ttft_s), ttfts_s),
-        ):
-            lines.append(line(label, f"{value:>7}  ", "", spark(console, values[-CELLS:])))
-    lines += [line(label, words, style) for label, words, style in gpu_lines(point.readings)]
-    if words := server_words(point.readings.servers):
-        lines.append(line("server", words, ""))
-    return [*lines, line("", _HINT, "dim")]
-
-
-def _point_line(
-    console: Console,
-    width: int,
-    point: PlannedPoint,
-    progress: ProgressSnapshot,
-    elapsed_s: float,
-    left_s: float | None,
-) -> str:
-    ended, total = progress.ended, point.n_requests
-    if not total:
-        whole_s = point.at_least_s or point.at_most_s or 0.0
-        return f"{bar(console, elapsed_s / whole_s if whole_s else 0.0, width)}  {span(point, elapsed_s)}"
-    by_time = elapsed_s / point.at_least_s if point.phase != _MEASURING and point.at_least_s else 1.0
-    counted = f"{bar(console, min(ended / total, by_time), width)}  {ended}/{max(total, ended)}  "
-    if point.phase != _MEASURING:
-        return counted + span(point, elapsed_s)
-    return counted + clock(elapsed_s) + _about_left(left_s)
-
-
-def _about_left(left_s: float | None) -> str:
-    return "" if left_s is None else f", about {clock(left_s)} left"
-
-
-def users_words(point: PlannedPoint) -> str:
-    """'16 users, repeat 2'."""
-    users = point.level.words
-    return users + (f", repeat {point.repeat + 1}" * (point.repeat > 0))
+def _place(point: PlannedPoint) -> str:
+    return f"[{point.index + 1}/{point.n_points}] {_users(point)}"
 
 
 def clock(seconds: float | None) -> str:
@@ -244,7 +177,7 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def span(point: PlannedPoint, elapsed_s: float) -> str:
+def _span(point: PlannedPoint, elapsed_s: float) -> str:
     """How long a phase without a count of requests takes: '0:03 of 0:10', '0:03, at least 0:30, at most 5:00'."""
     if point.phase == _IDLE_POWER:
         return f"{clock(elapsed_s)} of {clock(point.at_least_s)}"
@@ -258,54 +191,54 @@ def gpu_lines(readings: LatestReadings) -> list[tuple[str, str, str]]:
     if not gpus:
         why = (readings.no_gpu or "").removeprefix("no GPU telemetry: ").partition(" (")[0].partition(";")[0]
         return [("GPU", f"not sampled: {why}", "dim")] if why else []
-    labels = [f"GPU {i + 1}" if len(gpus) > 1 else "GPU" for i in range(len(gpus))]
-    groups = zip(labels, ([one] for one in gpus), strict=True) if len(gpus) <= 2 else [(f"{len(gpus)} GPUs", gpus)]
-    return [(label, _gpu_words(own), "yellow" if any(map(_throttles, own)) else "") for label, own in groups]
+    if len(gpus) > 2:
+        return [(f"{len(gpus)} GPUs", *_gpu_words(gpus))]
+    return [(f"GPU {i}" if len(gpus) > 1 else "GPU", *_gpu_words([gpu])) for i, gpu in enumerate(gpus, 1)]
+
+
+def _gpu_words(gpus: Sequence[GpuSample]) -> tuple[str, str]:
+    """The words, and their style."""
+
+    def known(*fields: str, per: float = 1.0) -> list[float]:
+        """Of each GPU the first of the fields that it tells."""
+        each = ([value for field in fields if (value := getattr(gpu, field)) is not None] for gpu in gpus)
+        return [values[0] / per for values in each if values]
+
+    def total(values: Sequence[float], limits: Sequence[float], unit: str, shape: str) -> str:
+        of = f" of {sum(limits):{shape}}" if len(limits) == len(values) else ""
+        return f"{sum(values):{shape}}{of} {unit}" if values else ""
+
+    def spread(values: Sequence[float], unit: str) -> str:
+        ends = dict.fromkeys(f"{value:,.0f}" for value in (min(values), max(values))) if values else ()
+        return f"{'-'.join(ends)} {unit}" if ends else ""
+
+    lost = [
+        gpu.error for gpu in gpus if gpu.error and gpu.util_ratio is None and not any(getattr(gpu, f) for f in POWER)
+    ]
+    bits = [gpu.throttle_reasons or 0 for gpu in gpus]
+    throttled = [f"throttled: {name}" for name, bit in THROTTLES.items() if any(bit & held for held in bits)]
+    words = [
+        f"{f'{len(lost)} ' * (len(gpus) > 1)}lost: {lost[0]}" if lost else "",
+        spread(known("util_ratio", per=0.01), "% busy"),
+        total(known(*POWER), known("power_limit_w"), "W", ",.0f"),
+        total(known("memory_used_bytes", per=1e9), known("memory_total_bytes", per=1e9), "GB", ".1f"),
+        spread(known("sm_clock_mhz"), "MHz"),
+        spread(known("temperature_c"), "\u00b0C"),
+        *throttled,
+    ]
+    return ", ".join(filter(None, words)) or "tells nothing yet", "yellow" if throttled else ""
 
 
 def server_words(servers: Sequence[ServerSample]) -> str:
     """'16 running, 0 waiting, KV cache 34 %', summed over servers; '' where none tells."""
     words = []
     for field in ("running", "waiting"):
-        known = [value for one in servers if (value := getattr(one, field)) is not None]
+        known = [value for server in servers if (value := getattr(server, field)) is not None]
         if known and len(known) == len(servers):
             words.append(f"{sum(known):.0f} {field}")
-    full = max((one.kv_cache_ratio for one in servers if one.kv_cache_ratio is not None), default=None)
-    return ", ".join([*words, *([] if full is None else [f"KV cache {100 * full:.0f} %"])])
-
-
-def _gpu_words(gpus: Sequence[GpuSample]) -> str:
-    def known(*fields: str) -> list[float]:
-        """Of each GPU the first of the fields that it tells."""
-        each = [[value for field in fields if (value := getattr(one, field)) is not None] for one in gpus]
-        return [values[0] for values in each if values]
-
-    def span_of(values: Sequence[float]) -> str:
-        low, high = f"{min(values):,.0f}", f"{max(values):,.0f}"
-        return low if low == high else f"{low}-{high}"
-
-    lost = [one for one in gpus if one.error and one.util_ratio is None and not any(getattr(one, f) for f in POWER)]
-    words = [f"{len(lost)} lost: {lost[0].error}" if len(gpus) > 1 else f"lost: {lost[0].error}"] if lost else []
-    if busy := known("util_ratio"):
-        words.append(f"{span_of([100 * one for one in busy])} % busy")
-    for value, limit, unit, shape in (
-        (known(*POWER), known("power_limit_w"), "W", "{:,.0f}"),
-        ([b / 1e9 for b in known("memory_used_bytes")], [b / 1e9 for b in known("memory_total_bytes")], "GB", "{:.1f}"),
-    ):
-        if value:
-            of = f" of {shape.format(sum(limit))}" if len(limit) == len(value) else ""
-            words.append(f"{shape.format(sum(value))}{of} {unit}")
-    if clocks := known("sm_clock_mhz"):
-        words.append(f"{span_of(clocks)} MHz")
-    if temperatures := known("temperature_c"):
-        words.append(f"{span_of(temperatures)} \u00b0C")
-    throttled = dict.fromkeys(name for one in gpus for name in _throttles(one))
-    return ", ".join([*words, *throttled]) or "tells nothing yet"
-
-
-def _throttles(one: GpuSample) -> list[str]:
-    """The throttle reasons that hold now."""
-    return [f"throttled: {name}" for name, bit in THROTTLES.items() if (one.throttle_reasons or 0) & bit]
+    if full := [server.kv_cache_ratio for server in servers if server.kv_cache_ratio is not None]:
+        words.append(f"KV cache {100 * max(full):.0f} %")
+    return ", ".join(words)
 
 
 def is_plain(console: Console, environment: Mapping[str, str]) -> bool:
@@ -334,7 +267,6 @@ class SweepView:
         self._lines = RedrawnLines(self._console)
         self._notes: deque[str] = deque()
         self._thread, self._drawing = threading.get_ident(), False
-        self._shown_at_s = 0.0
         self._restart()
 
     def _restart(self) -> None:
@@ -343,7 +275,7 @@ class SweepView:
         self._headed = False
         self._taken_s: dict[float, float] = {}
         self._began_s: float | None = None
-        self._point_began_s = 0.0
+        self._point_began_s = self._shown_at_s = 0.0
         self._rates = RollingRates()
 
     def __enter__(self) -> SweepView:
@@ -389,8 +321,7 @@ class SweepView:
             else:
                 with self._console:
                     self._say_notes(now=True)
-                    left = self._remaining(point, progress, elapsed_s)
-                    self._lines.draw(panel(self._console, point, progress, elapsed_s, self._rates, left))
+                    self._lines.draw(self._panel(point, progress, elapsed_s))
         finally:
             self._drawing = False
 
@@ -403,20 +334,22 @@ class SweepView:
         self._taken_s[point.level.number] = self._now_s() - self._point_began_s
         self._say_notes()
         self._lines.clear()
-        summary = next(iter(summarise_points(rows, model=None, intervals=False)), None)
-        cells = _cells(point, summary, duration_s)
+        cells = ["0", "0", number(duration_s), *[DASH] * (len(_COLUMNS) - 3)]  # of a point without rows
+        for summary in summarise_points(rows, model=None, intervals=False)[:1]:
+            known = replace(summary, duration_s=duration_s) if summary.duration_s is None else summary
+            cells = [cell(known) for _, _, cell in _COLUMNS]
         if self._plain:
-            named = ", ".join(
-                f"{name} {cell}" for (name, _), cell in zip((*_COLUMNS, *_MORE_COLUMNS)[2:9], cells[2:], strict=False)
-            )
-            say(self._console, f"{_place(point)} done: {named}")
+            named = zip(_COLUMNS[:_PLAIN_COLUMNS], cells, strict=False)
+            say(self._console, f"{_place(point)} done: " + ", ".join(f"{head} {cell}" for (head, _, _), cell in named))
             return
-        columns = (*_COLUMNS, *_MORE_COLUMNS) if self._console.width > _WIDE + 15 else _COLUMNS
-        heads = [[name for name, _ in columns]] * (not self._headed)  # with the first row, so that no note parts them
-        self._headed = True
-        for row in (*heads, cells):
-            line = "".join(cell.rjust(width) for cell, (_, width) in zip(row, columns, strict=False))
-            text = Text(safe(self._console, line), style="bold" if row in heads else "")
+        columns = _COLUMNS if self._console.width > _WIDE + 15 else _COLUMNS[:_NARROW_COLUMNS]
+        table = [("concurrency", "repeat", *(head for head, _, _ in columns))] * (not self._headed)
+        self._headed = True  # with the first row, so that no note parts them
+        table.append((str(point.level), str(point.repeat + 1), *cells))
+        widths = (11, 7, *(width for _, width, _ in columns))
+        for row in table:
+            line = "".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False))
+            text = Text(safe(self._console, line), style="bold" if row[0] == "concurrency" else "")
             self._console.print(text, no_wrap=True, overflow="crop")
 
     def note(self, text: str) -> None:
@@ -433,31 +366,70 @@ class SweepView:
             self._lines.clear()
             say(self._console, self._notes.popleft(), style="yellow")
 
-    def _remaining(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> Remaining:
-        """What is known of the time left; the present point, once it is under way, counts as known too."""
-        now_s, level, known_s = self._now_s(), point.level.number, dict(self._taken_s)
-        spent_s, point_s = now_s - self._point_began_s, point_remaining_s(point, progress, elapsed_s)
+    def _remaining_s(
+        self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float
+    ) -> tuple[float | None, float | None]:
+        """Seconds left of the sweep and of the present point, which counts as known once it is under way."""
+        level, known_s, spent_s = point.level.number, dict(self._taken_s), self._now_s() - self._point_began_s
+        point_s = point_remaining_s(point, progress, elapsed_s)
         if point_s is not None:
             known_s[level] = spent_s + point_s
         elif (whole_s := point_duration_s(level, known_s)) is not None:
             point_s = max(0.0, whole_s - spent_s)
-        began_s = now_s if self._began_s is None else self._began_s
         to_come = [level.number for level in point.levels[point.index + 1 :]]
-        return Remaining(now_s - began_s, sweep_remaining_s(to_come, known_s, point_s), point_s)
+        return sweep_remaining_s(to_come, known_s, point_s), point_s
+
+    def _panel(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> list[Text]:
+        console, ended, total = self._console, progress.ended, point.n_requests
+        width = _WIDE_BAR if console.width >= _WIDE else _BAR
+        sweep_s, point_s = self._remaining_s(point, progress, elapsed_s)
+        since_s = self._now_s() - (self._began_s or 0.0)
+
+        def line(label: str, words: str, style: str = "not bold", sparks: str = "") -> Text:
+            text = Text(safe(console, label.ljust(_LABEL)), style="bold")
+            return text.append(safe(console, words), style=style).append(sparks, style="not bold green")
+
+        def left(seconds: float | None) -> str:
+            return "" if seconds is None else f", about {clock(seconds)} left"
+
+        measuring = point.phase == _MEASURING
+        timed_s = 0.0 if measuring else point.at_least_s or point.at_most_s or 0.0
+        shares = [done / whole for done, whole in ((ended, total), (elapsed_s, timed_s)) if whole]
+        place = f"{bar(console, min(shares, default=0.0), width)}  " + f"{ended}/{max(total, ended)}  " * bool(total)
+        place += clock(elapsed_s) + left(point_s) if measuring else _span(point, elapsed_s)
+        share = point.index / point.n_points if sweep_s is None else since_s / max(since_s + sweep_s, 1e-9)
+        swept = f"{bar(console, share, width)}  {point.index}/{point.n_points} done  {clock(since_s)}{left(sweep_s)}"
+        failed = f", {progress.failed} failed" * (progress.failed > 0)
+        lines = [
+            line(f"point {point.index + 1}/{point.n_points}", place, "not bold cyan"),
+            line("", f"{_users(point)}: {point.phase}{failed}", "bold"),
+            line("sweep", swept, "not bold cyan"),
+        ]
+        if total:
+            users = point.level.concurrency or 1
+            tok_s, ttfts_s = self._rates.tok_s(users), self._rates.ttft_s(users)
+            ttft_s = next((known_s for known_s in reversed(ttfts_s) if known_s is not None), progress.ttft_s)
+            for label, value, values in (
+                ("out tok/s", number(tok_s[-1] if tok_s else None), tok_s),
+                ("TTFT ms", ms(ttft_s), ttfts_s),
+            ):
+                lines.append(line(label, f"{value:>7}  ", sparks=spark(console, values[-CELLS:])))
+        lines += [line(label, words, f"not bold {style}") for label, words, style in gpu_lines(point.readings)]
+        if words := server_words(point.readings.servers):
+            lines.append(line("server", words))
+        return [*lines, line("", _HINT, "not bold dim")]
 
     def _plain_line(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float, fresh: bool) -> None:
-        if fresh and not point.n_requests and not point.at_least_s:
-            return  # a wait that is over at once, as a rule; if not, the line of the next 5 s tells
         if fresh and point.n_requests:
             say(self._console, f"{_place(point)}: {point.phase}, {point.n_requests} requests")
-        elif not point.n_requests:
-            say(self._console, f"{_place(point)}: {point.phase}, {span(point, elapsed_s)}")
-        else:
-            left_s = self._remaining(point, progress, elapsed_s).sweep_s if point.n_points > 1 else None
-            words = [words for _, words, _ in gpu_lines(point.readings) if point.readings.gpus]
-            words = [f"; {one}" for one in (*words, server_words(point.readings.servers)) if one]
+        elif point.n_requests:
+            left_s = self._remaining_s(point, progress, elapsed_s)[0] if point.n_points > 1 else None
+            gpus = [words for _, words, _ in gpu_lines(point.readings) if point.readings.gpus]
+            more = [f"; {words}" for words in (*gpus, server_words(point.readings.servers)) if words]
             whole = "" if left_s is None else f", sweep {clock(left_s)}"
-            say(self._console, progress_line(point, progress, elapsed_s) + whole + "".join(words))
+            say(self._console, progress_line(point, progress, elapsed_s) + whole + "".join(more))
+        elif not fresh or point.at_least_s:  # a wait is over at once, as a rule; if not, the line of the next 5 s tells
+            say(self._console, f"{_place(point)}: {point.phase}, {_span(point, elapsed_s)}")
 
 
 def progress_line(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> str:
@@ -470,26 +442,3 @@ def progress_line(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: fl
         f"{_place(point)}{phase} {ended}/{max(point.n_requests, ended)} done, {progress.failed} failed, "
         f"{number(rate)} tok/s, TTFT {ms(progress.ttft_s)} ms, ETA {clock(left_s)}"
     )
-
-
-def _place(point: PlannedPoint) -> str:
-    return f"[{point.index + 1}/{point.n_points}] {users_words(point)}"
-
-
-def _cells(place: PlannedPoint, point: PointSummary | None, duration_s: float) -> list[str]:
-    cells = [str(place.level), str(place.repeat + 1)]
-    if point is None:
-        return [*cells, "0", "0", number(duration_s), *[DASH] * 7]
-    return [
-        *cells,
-        str(point.n_ok),
-        DASH if point.n_failed is None else str(point.n_failed),
-        number(duration_s if point.duration_s is None else point.duration_s),
-        ms(point.ttft_s.mean),
-        ms(point.tpot_s.mean),
-        number(point.output_tok_s_per_user),
-        number(point.output_tok_s),
-        ms(tail(point.ttft_s, "p95")),
-        number(point.e2e_s.mean),
-        number(point.request_per_s),
-    ]
