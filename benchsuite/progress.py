@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from benchsuite.manifest import RunManifest
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.results import Level
+
+if TYPE_CHECKING:
+    from benchsuite.manifest import RunManifest
 
 
 class LatestReadings:

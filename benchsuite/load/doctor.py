@@ -26,9 +26,10 @@ import pynvml
 
 from benchsuite.clock import ANCILLARY_BYTES, ClockMark, kernel_timestamp_ns, now_ns, request_kernel_timestamps
 from benchsuite.errors import BenchsuiteError
-from benchsuite.load.preflight import Preflight, preflight
+from benchsuite.load.preflight import preflight
 from benchsuite.load.schedule import open_files_needed
 from benchsuite.load.server_probe import api_key, control_client
+from benchsuite.load.virtual_users import Preflight
 from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
 from benchsuite.spec import LoadSpec, SweepSpec

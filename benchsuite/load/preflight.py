@@ -36,7 +36,7 @@ from benchsuite.load.server_probe import (
     server_facts,
     server_limits,
 )
-from benchsuite.load.virtual_users import abort_if_overdue, limits_ns
+from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
@@ -55,30 +55,6 @@ _REFUSABLE = sorted(
     | {server.cache_salt_field for server in SERVERS.values() if server.cache_salt_field},
     reverse=True,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Preflight:
-    """What the server turned out to be: how a prompt becomes its request (`plan`), and `facts` for the manifest.
-
-    endpoints: the servers under test, in the order of the spec, all of one kind. fallback: the API for what they
-    refuse.
-    """
-
-    plan: BodyPlan
-    endpoints: tuple[Endpoint, ...]
-    closes_after_response: bool
-    facts: dict[str, Any]
-    fallback: Preflight | None = None
-
-    @property
-    def roles(self) -> list[dict[str, str]]:
-        """Every base URL that rows may name, for the manifest: {base_url, role own or fallback, model}."""
-        roles = [{"base_url": e.base_url, "role": "own", "model": self.plan.model} for e in self.endpoints]
-        if self.fallback is not None:
-            api, plan = self.fallback.endpoints[0], self.fallback.plan
-            roles.append({"base_url": api.base_url, "role": "fallback", "model": plan.model})
-        return roles
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchsuite.results import Level
-from benchsuite.spec import LoadSpec
+
+if TYPE_CHECKING:
+    from benchsuite.spec import LoadSpec
 
 # Sets of this size or more are real measurements and get the full protocol; smaller ones are a quick look.
 _FULL_SET = 1000

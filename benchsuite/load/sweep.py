@@ -19,9 +19,10 @@ import httpx
 from benchsuite import __version__
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
-from benchsuite.load.preflight import Preflight, preflight, spec_at
+from benchsuite.load.preflight import preflight, spec_at
 from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
+from benchsuite.load.virtual_users import Preflight
 from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport
 from benchsuite.manifest import (
     GROUPS,

@@ -16,21 +16,46 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchsuite.client.connection import Connection, Link
-from benchsuite.client.http import Exchange, WireError
+from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
+from benchsuite.client.request_body import BodyPlan
 from benchsuite.client.stream import read_stream
 from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord
-from benchsuite.spec import TimeoutSpec
 from benchsuite.telemetry.host import CpuMark, Histogram, open_descriptors, rss_bytes
 
-if TYPE_CHECKING:  # a measuring process that uses its own sockets carries no other HTTP library
+if TYPE_CHECKING:  # a measuring process reads no spec, and with its own sockets carries no other HTTP library
     from benchsuite.client.reference_clients import TaskDriver
+    from benchsuite.spec import TimeoutSpec
 
     Driver = Connection | TaskDriver  # what a virtual user sends through, one exchange at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What the server turned out to be: how a prompt becomes its request (`plan`), and `facts` for the manifest.
+
+    endpoints: the servers under test, in the order of the spec, all of one kind. fallback: the API for what they
+    refuse.
+    """
+
+    plan: BodyPlan
+    endpoints: tuple[Endpoint, ...]
+    closes_after_response: bool
+    facts: dict[str, Any]
+    fallback: Preflight | None = None
+
+    @property
+    def roles(self) -> list[dict[str, str]]:
+        """Every base URL that rows may name, for the manifest: {base_url, role own or fallback, model}."""
+        roles = [{"base_url": e.base_url, "role": "own", "model": self.plan.model} for e in self.endpoints]
+        if self.fallback is not None:
+            api, plan = self.fallback.endpoints[0], self.fallback.plan
+            roles.append({"base_url": api.base_url, "role": "fallback", "model": plan.model})
+        return roles
 
 
 def _has_token(exchange: Exchange) -> bool:

@@ -35,18 +35,17 @@ from benchsuite.client.request_body import encode
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
-from benchsuite.load.preflight import Preflight
 from benchsuite.load.schedule import PointPlan
-from benchsuite.load.virtual_users import ClientState, PointLoad, Slot, is_refusal, limits_ns
+from benchsuite.load.virtual_users import ClientState, PointLoad, Preflight, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
 from benchsuite.redact import remember_key
-from benchsuite.spec import SweepSpec
 from benchsuite.store.journal import Journal, keep_pandas_out
 from benchsuite.workload.dataset import Prompt
 
 if TYPE_CHECKING:
     from benchsuite.load.virtual_users import Driver
+    from benchsuite.spec import DriverName, SweepSpec
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):
@@ -216,13 +215,24 @@ class _RowSink:
 
 @dataclass
 class Worker:
-    """A measuring process: made by the parent, run in a process of its own. context: what its rows share."""
+    """A measuring process: made by the parent, run in a process of its own. context: what its rows share.
+
+    Of the spec it gets plain values, for each process would take a third of a second to import pydantic. limits: of
+    `limits_ns`. pause_s: between its requests, where a rate is capped. refusals: HTTP statuses on which a request goes
+    to the fallback. max_waiting: at an endpoint, before requests go there untried.
+    """
 
     preflight: Preflight
-    spec: SweepSpec
     prompts: Sequence[Prompt]
     shared: SharedCounters
     context: PointContext
+    driver: DriverName
+    n_workers: int
+    connect_s: float
+    limits: tuple[int, int, int]
+    pause_s: float | None
+    refusals: frozenset[int]
+    max_waiting: int | None
 
     def run(self, pipe: Pipe) -> None:
         """Run the points that the parent orders until it hangs up."""
@@ -257,7 +267,7 @@ class Worker:
 
         sink = _RowSink(Journal(order.journal) if order.journal else None, show, shared.breaker)
         try:
-            load = PointLoad(slots, self._take(order), limits_ns(self.spec.timeouts), sink, self._pause())
+            load = PointLoad(slots, self._take(order), self.limits, sink, self._pause())
 
             def check_abort() -> None:
                 wanted = shared.signal.value
@@ -279,14 +289,14 @@ class Worker:
 
     def _slots(self, order: PointOrder) -> list[Slot]:
         """User i of all workers' users is at endpoint i modulo their number."""
-        probed, fallback = self.preflight, self.spec.server.fallback
+        probed = self.preflight
         at = [(order.first_user + i) % len(probed.endpoints) for i in range(order.n_users)]
         at_endpoint = {k: iter(self._slots_at(order, probed, k, at.count(k))) for k in sorted(set(at))}
         slots = [next(at_endpoint[k]) for k in at]
-        if fallback is None or probed.fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
+        if probed.fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
             return slots
-        most, waiting = fallback.max_waiting, self.shared.waiting
-        refuses = partial(is_refusal, frozenset(int(word) for word in fallback.on if word != "queue"))
+        most, waiting = self.max_waiting, self.shared.waiting
+        refuses = partial(is_refusal, self.refusals)
 
         def full(k: int) -> bool:
             """More requests than allowed wait at endpoint k, as the parent read it last."""
@@ -303,7 +313,7 @@ class Worker:
         point, endpoint = order.plan, probed.endpoints[k]
         plan = replace(probed.plan, salt=point.salt if order.journal else point.warmup_salt)
         remember_key(endpoint.api_key)  # in this process too, which stores what the server says
-        link = Link(asyncio.get_running_loop(), endpoint, self.spec.timeouts.connect_s)
+        link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)
         link.closes_after_response = probed.closes_after_response
         requests = [encode(self.prompts[i], plan, endpoint) for i in point.order]
         context = replace(
@@ -318,12 +328,12 @@ class Worker:
 
     def _drivers(self, link: Link, n: int) -> list[Driver]:
         endpoint = link.endpoint
-        if self.spec.load.driver == "wire":
+        if self.driver == "wire":
             return [Connection(link) for _ in range(n)]
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
         from benchsuite.client.reference_clients import HttpxDriver, OpenAIDriver, httpx_client, openai_client
 
-        match self.spec.load.driver:
+        match self.driver:
             case "httpx":
                 return [HttpxDriver(link, endpoint.base_url) for _ in range(n)]
             case "httpx-shared":
@@ -335,16 +345,15 @@ class Worker:
 
     def _pause(self) -> Callable[[], Awaitable[object]] | None:
         """The wait before each request that keeps all workers together under max_request_rate."""
-        if self.spec.load.max_request_rate is None:
+        if self.pause_s is None:
             return None
         # one at a time, evenly: with a larger allowance the throttler would let bursts through
-        period_s = self.spec.load.n_workers / self.spec.load.max_request_rate
-        return Throttler(rate_limit=1, period=period_s, retry_interval=min(0.01, period_s / 4)).acquire
+        return Throttler(rate_limit=1, period=self.pause_s, retry_interval=min(0.01, self.pause_s / 4)).acquire
 
     def _take(self, order: PointOrder) -> Callable[[], int | None]:
         """What gives the next index of the cursor that all workers share; None at the end."""
         cursor, point, n = self.shared.cursor, order.plan, len(order.plan.order)
-        alone, counter = self.spec.load.n_workers == 1, cursor.get_obj()
+        alone, counter = self.n_workers == 1, cursor.get_obj()
         until_ns: int | None = None
 
         def next_index() -> int:
@@ -421,16 +430,27 @@ class WorkerPool:
                 breaker=CircuitBreaker(context.Array("q", 5)),
             )
         self.breaker = self._shared.breaker
-        keep_text = spec.workload.save_text
-        rows = PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, keep_text)
-        self._connect_s = spec.timeouts.connect_s
+        rate, fallback, self._connect_s = spec.load.max_request_rate, spec.server.fallback, spec.timeouts.connect_s
+        body = Worker(
+            probed,
+            prompts,
+            self._shared,
+            PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, spec.workload.save_text),
+            spec.load.driver,
+            self.n_workers,
+            self._connect_s,
+            limits_ns(spec.timeouts),
+            pause_s=self.n_workers / rate if rate else None,
+            refusals=frozenset(int(word) for word in fallback.on if word != "queue") if fallback else frozenset(),
+            max_waiting=fallback.max_waiting if fallback else None,
+        )
         self.waiting: MutableSequence[int] = self._shared.waiting
         self._pipes: list[Pipe] = []
         self._processes = []
         try:
             for worker in range(self.n_workers):
                 ours, theirs = context.Pipe()
-                body = Worker(probed, spec, prompts, self._shared, replace(rows, worker=worker))
+                body = replace(body, context=replace(body.context, worker=worker))
                 name = f"benchsuite-worker-{worker}"
                 process = context.Process(target=body.run, args=(theirs,), name=name, daemon=True)
                 with _signals_held_back(), _main_hidden():

@@ -13,8 +13,9 @@ from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.errors import InputError, ServerRefused
 from benchsuite.load import preflight as trial
-from benchsuite.load.preflight import Preflight, preflight, probe
+from benchsuite.load.preflight import preflight, probe
 from benchsuite.load.server_probe import control_client
+from benchsuite.load.virtual_users import Preflight
 from benchsuite.records import RequestRecord
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.dataset import Prompt

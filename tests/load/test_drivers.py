@@ -1,5 +1,9 @@
 """The cross-check drivers give the rows that the wire client gives, up to their stamps."""
 
+import json
+import pickle
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,9 +13,16 @@ from sweeps_for_tests import Watcher
 from benchsuite.client.connection import Link
 from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.reference_clients import HttpxDriver, httpx_client
+from benchsuite.client.request import PointContext
+from benchsuite.client.request_body import BodyPlan
+from benchsuite.load.schedule import plan_points
 from benchsuite.load.sweep import sweep
+from benchsuite.load.virtual_users import Preflight
+from benchsuite.load.worker_pool import PointOrder, Worker
+from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
+from benchsuite.spec import LoadSpec
 from benchsuite.spec_reading import parse_spec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
@@ -87,3 +98,27 @@ async def test_given_up_before_it_began() -> None:
     assert ended == [exchange]
     assert exchange.error is not None
     assert (exchange.error.status, exchange.error.message) == ("timeout", "too long")
+
+
+def test_what_a_measuring_process_imports() -> None:
+    """What the parent sends brings the client, numpy and pyarrow along, not what makes its start slow."""
+    plan = BodyPlan(SERVERS["vllm"], "m", "chat", True, True, None, "off", "")
+    found = Preflight(plan, (Endpoint(2, ("127.0.0.1", 1), "h"),), False, {})
+    context = PointContext("run", "", None, 0, 0, 0, True, False)
+    worker = Worker(found, PROMPTS.prompts, None, context, "wire", 1, 1.0, (1, 1, 1), None, frozenset(), None)  # type: ignore[arg-type]
+    order = PointOrder(plan_points(LoadSpec(concurrency=[1]), 3, "run")[0], 1, 0, None)
+    script = "import json, pickle, sys; pickle.load(sys.stdin.buffer); print(json.dumps(list(sys.modules)))"
+    sent = pickle.dumps((worker, order))
+    ended = subprocess.run([sys.executable, "-c", script], input=sent, stdout=subprocess.PIPE, check=True)
+    loaded = set(json.loads(ended.stdout))
+    assert {"benchsuite.load.worker_pool", "benchsuite.client.connection", "benchsuite.store.journal"} <= loaded
+    assert not loaded & {
+        "pydantic",
+        "httpx",
+        "rich",
+        "click",
+        "pandas",
+        "scipy",
+        "benchsuite.spec",
+        "prometheus_client",
+    }

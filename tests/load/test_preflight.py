@@ -14,8 +14,9 @@ from fakes.http import Answer, Fake, Request
 from sweeps_for_tests import prompts, spec_of
 
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable
-from benchsuite.load.preflight import Preflight, preflight, refusal_text
+from benchsuite.load.preflight import preflight, refusal_text
 from benchsuite.load.server_probe import control_client
+from benchsuite.load.virtual_users import Preflight
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
