@@ -172,7 +172,7 @@ _TABLE = (
     _latency("ttft_s", "TTFT", "time to first token: first_token_s - sent_s", lambda r: r.first_s - r.sent_s, "ttft"),
     _latency("ttfa_s", "TTFA", "time to first token of the answer, reasoning skipped: first_answer_s - sent_s",
              lambda r: r.answer_s - r.sent_s, "ttfa"),
-    _latency("tpot_s", "TPOT", "time per output token after the first: decode time / (output_tokens - 1)",
+    _latency("tpot_s", "TPOT", "time per output token after the first chunk: decode time / the tokens in it",
              lambda r: r.decode_span_s / r.decode_tokens, "tpot"),
     _latency("itl_s", "ITL", "inter-token latency: between chunks, which may hold several tokens", "chunks", "itl"),
     _latency("e2e_s", "E2E", "whole request: last_token_s (without a stream closed_s) - sent_s",

@@ -97,6 +97,12 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "several tokens came in a single chunk, so that the response has no TPOT",
         "{responses} of {ok} responses came in a single chunk and have no TPOT",
         "switch buffering off in server and proxy; on a machine shared with the server, give the client its own core"),
+    "several_tokens_per_chunk": WarningType(
+        "warning", "chunks hold several tokens, and TPOT over all tokens but one would be more than 2 % too low",
+        "chunks hold several tokens ({tokens:.1f} on average in the first): TPOT and decode throughput leave the first "
+        "chunk's tokens out; over all tokens but one TPOT would be {correction:.0%} lower",
+        "read ITL as the time between chunks; for figures by token make the server send each token by itself (vLLM, "
+        "SGLang: --stream-interval 1), or use longer responses"),
     "length_not_kept": WarningType(
         "warning", "a fixed length was requested and more than 1 % of the responses have another",
         "{responses} of {ok} responses do not have the requested length",

@@ -14,7 +14,7 @@ from benchsuite.warning_table import WARNINGS, Finding, warn
 
 TESTS = Path(__file__).parent
 LIST = TESTS.parent / "docs" / "WARNINGS.md"
-OF_VLLM = {"--max-num-seqs", "--gpu-memory-utilization"}
+OF_VLLM = {"--max-num-seqs", "--gpu-memory-utilization", "--stream-interval"}
 HEAD = """# Warnings
 
 From the table in `benchsuite/warning_table.py`, by `pytest tests/test_warning_table.py --snapshot-update`.

@@ -53,7 +53,7 @@ def known_mean(values: Floats) -> float | None:
 
 
 _TIMES = ("scheduled_s", "sent_s", "first_token_s", "first_answer_s", "last_token_s", "closed_s")
-_TOKENS = ("input_tokens", "output_tokens", "asked_output_tokens")
+_TOKENS = ("input_tokens", "output_tokens", "asked_output_tokens", "n_chunks")
 _COUNTS = ("concurrency", "repeat", "n_reads", "merged_reads")
 _TEXTS = ("status", "token_source", "finish_reason")
 COLUMNS = (*_COUNTS, *_TIMES, *_TOKENS, *_TEXTS, "chunk_gap_us")
@@ -65,8 +65,8 @@ class Rows:
 
     failures: how often each status other than ok occurs. gap_us: a list of microseconds per request. timed: successful
     and with a token. ends_s: the last token, without a stream the close. decode_span_s, decode_tokens: last token minus
-    first, and the tokens that came in it, where TPOT is defined. single_chunk: several tokens in one piece, which have
-    no pace: TPOT 0 would read as endless speed.
+    first, and the tokens that came after the first chunk, where TPOT is defined. single_chunk: several tokens in one
+    piece, which have no pace: TPOT 0 would read as endless speed.
     """
 
     repeat: NDArray[np.int64]
@@ -91,6 +91,11 @@ class Rows:
     decode_span_s: Floats
     decode_tokens: Floats
     single_chunk: Bools
+
+    @property
+    def paced(self) -> Bools:
+        """Requests with a TPOT."""
+        return ~np.isnan(self.decode_tokens)
 
     def gaps_of(self, mask: Bools) -> NDArray[np.int32]:
         """The pooled gaps of the rows in `mask`: (sum of their lengths,) microseconds."""
@@ -166,9 +171,20 @@ def rows_of(table: pa.Table, concurrency: int) -> Rows:
         timed=timed,
         ends_s=np.where(streamed, last_s, times["closed_s"]),
         decode_span_s=np.where(paced, span_s, np.nan),
-        decode_tokens=np.where(paced, tokens - 1, np.nan),
+        decode_tokens=np.where(paced, tokens_after_first_chunk(tokens, times["n_chunks"]), np.nan),
         single_chunk=several & ~paced,
     )
+
+
+def tokens_after_first_chunk(tokens: Floats, n_chunks: Floats) -> Floats:
+    """Output tokens that came in the time from the first chunk to the last. (n,) each; n_chunks NaN where not known.
+
+    o - 1 where a chunk holds a token; where chunks hold several, o - o / n_chunks, as if the first were like the rest.
+    """
+    # a stop token is counted and has no chunk of its own: one token more than chunks is not several a chunk
+    several = (n_chunks > 0) & (tokens > n_chunks + 1)
+    first = np.divide(tokens, n_chunks, out=np.ones_like(tokens), where=several)
+    return np.asarray(tokens - first)
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

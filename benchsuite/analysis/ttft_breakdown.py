@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, known_mean
+from benchsuite.analysis.requests import Floats, known_mean, tokens_after_first_chunk
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
 from benchsuite.warning_table import Finding, warn
 
@@ -85,7 +85,7 @@ TOLERANCE = 0.02  # a server's count of requests may differ from ours by this sh
 _NEGATIVE_S = 0.001  # a rest below minus this, and below minus 2 % of TTFT, is said to be wrong
 _COLUMNS = (
     "point_id", "status", "endpoint", "stamp_source", "scheduled_s", "sent_s", "first_token_s", "last_token_s",
-    "output_tokens", "server_queue_s", "server_prefill_s", "server_decode_s",
+    "output_tokens", "n_chunks", "server_queue_s", "server_prefill_s", "server_decode_s",
 )  # fmt: skip
 
 
@@ -97,7 +97,8 @@ class Attribution:
     client's own part of it, 0 with kernel stamps. network_s: TTFT less the server's own, so the network and HTTP on
     both sides. rest_s: what no source explains; below zero where parts are larger than the whole, never cut off.
     dispatch_s, read_lag_p50_s: what the client adds before the send and after the kernel's stamp; neither is in TTFT.
-    server_ttft_s: as the server counts it. server_itl_s and client_itl_s: per token after the first, over all tokens.
+    server_ttft_s: as the server counts it. server_itl_s: over all tokens after the first; client_itl_s: after the first
+    chunk.
     sources, reasons: by part, from where it is, or why it is empty.
     """
 
@@ -226,7 +227,9 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
     of_itl = ("itl", after_first, "tokens after the first", "server_decode_s", "decode")
     server_itl = keep("server_itl", *rows.serverknown_mean(*of_itl))
     spans_s = rows.column("last_token_s") - first_s
-    n_after = float(np.nansum(after_first))
+    with_span = (after_first > 0) & ~np.isnan(spans_s)
+    in_span = np.where(with_span, tokens_after_first_chunk(tokens, rows.column("n_chunks")), 0.0)
+    n_in_span = float(in_span.sum())
     network = None if ttft is None or server_ttft is None else ttft - server_ttft - (client or 0.0)
     network = keep(
         "network", network, "TTFT less the server's" if network is not None else reasons.get("server_ttft", "")
@@ -247,7 +250,7 @@ def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series:
         read_lag_p50_s=float(np.mean(lags_us)) * 1e-6 if lags_us else None,
         server_ttft_s=server_ttft,
         server_itl_s=server_itl,
-        client_itl_s=float(np.nansum(spans_s[after_first > 0])) / n_after if n_after > 0 else None,
+        client_itl_s=float(spans_s[in_span > 0].sum()) / n_in_span if n_in_span > 0 else None,
         sources=sources,
         reasons=reasons,
         warnings=tuple(negative),

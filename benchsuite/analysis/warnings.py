@@ -26,6 +26,7 @@ MAX_LENGTH_SHARE = 0.05
 MAX_WRONG_LENGTH_SHARE = 0.01
 MAX_LITTLE_ERROR = 0.005
 MAX_MERGED_SHARE = 0.001
+MAX_CHUNK_CORRECTION = 0.02
 MIN_STEADY_OCCUPANCY = 0.98
 MIN_OCCUPANCY = 0.95
 
@@ -73,6 +74,10 @@ def check_rows(
         responses = int(np.count_nonzero(rows.ok & concerned))
         if responses > most * ok:
             yield warn(code, at, responses=responses, ok=ok)
+    counted, after_first_chunk = rows.output_tokens[rows.paced], rows.decode_tokens[rows.paced]
+    if len(counted) and (correction := 1 - after_first_chunk.sum() / (counted - 1).sum()) > MAX_CHUNK_CORRECTION:
+        per_chunk = float(np.mean(counted - after_first_chunk))
+        yield warn("several_tokens_per_chunk", at, tokens=per_chunk, correction=float(correction))
     if ok and rows.n_merged_reads > MAX_MERGED_SHARE * rows.n_reads:
         yield warn("merged_reads", at, merged=rows.n_merged_reads, reads=rows.n_reads)
 

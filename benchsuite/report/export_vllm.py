@@ -1,8 +1,9 @@
 """A run as result files of `vllm bench serve --save-result --save-detailed`, for vLLM's own tools. Pure.
 
-Keys, units and formulas are vLLM's (vllm/benchmarks/serve.py, 0.32), so its percentiles interpolate where ours do not,
-and failed requests are 0, '' or [] in its lists. A file has no place for when a response closed, for a first answer
-apart from a first thought, or for a level's repeats: each repeat is a file of its own.
+Keys, units and formulas are vLLM's (vllm/benchmarks/serve.py, 0.32), so its percentiles interpolate where ours do not;
+but TPOT leaves out the tokens of the first chunk where chunks hold several. Failed requests are 0, '' or [] in its
+lists. A file has no place for when a response closed, for a first answer apart from a first thought, or for a level's
+repeats: each repeat is a file of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchsuite.analysis.requests import tokens_after_first_chunk
 from benchsuite.errors import PointsError
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
@@ -103,9 +105,15 @@ def vllm_result(
         "rtfx": 0.0,
     }
     several = [i for i in ok if lists["output_lens"][i] > 1]
+    # vLLM divides by output_len - 1, which is too many where the first chunk holds several tokens
+    after_first_chunk = tokens_after_first_chunk(
+        np.array(lists["output_lens"], dtype=np.float64), np.array([len(gaps) + 1.0 for gaps in lists["itls"]])
+    )
     values_s = {
         "ttft": [lists["ttfts"][i] for i in ok],
-        "tpot": [(lists["latencies"][i] - lists["ttfts"][i]) / (lists["output_lens"][i] - 1) for i in several],
+        "tpot": [
+            (lists["latencies"][i] - lists["ttfts"][i]) / after_first_chunk[i] for i in several if after_first_chunk[i]
+        ],
         "itl": [gap for i in ok for gap in lists["itls"][i]],
         "e2el": [lists["latencies"][i] for i in ok],
     }

@@ -66,6 +66,34 @@ def test_throughputs():
     assert p.request_per_s == pytest.approx(4 / 7)
 
 
+@pytest.mark.parametrize(("tokens", "chunks", "share"), [(8, 2, 3 / 7), (24, 6, 3 / 23)])
+def test_several_tokens_in_a_chunk(tokens, chunks, share):
+    """Four tokens every 120 ms: 30 ms a token and 33.3 tok/s, however long the answer; warned of with its size."""
+    several = [row(float(i), 0.2, [0.12] * (chunks - 1), output_tokens=tokens) for i in range(4)]
+    p = point(frame(*several))
+    assert p.tpot_s.mean == pytest.approx(0.03)
+    assert p.ratios["decode_tok_s"] == pytest.approx(100 / 3)
+    assert p.distributions["request_decode_tok_s"].p50 == pytest.approx(100 / 3)
+    (found,) = (warning for warning in p.warnings if warning.code == "several_tokens_per_chunk")
+    assert found.values == {"tokens": pytest.approx(4.0), "correction": pytest.approx(share)}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chunks", "after_first"),
+    [
+        (33, 32, 32),  # a stop token that is counted and has no chunk
+        (32, 33, 31),  # a chunk more than tokens: the role's, in another tool's file
+        (400, 390, 400 - 400 / 390),  # few chunks hold two: corrected, by less than is worth a warning
+        (30, None, 29),  # chunks not known, as of some imported runs
+    ],
+)
+def test_one_token_a_chunk_has_all_tokens_but_the_first(tokens, chunks, after_first):
+    """TPOT over o - 1 where a chunk is a token, and no warning."""
+    p = point(frame(row(0.0, 0.2, [1.0], output_tokens=tokens, n_chunks=chunks)))
+    assert p.tpot_s.mean == pytest.approx(1 / after_first, rel=1e-9)
+    assert "several_tokens_per_chunk" not in codes(p)
+
+
 def test_in_flight():
     """C is sent the moment B closes and D when A does: never three; the slots are used 13 of 14 seconds."""
     p = point()
