@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from typing import Any
 
 
@@ -102,6 +101,8 @@ def read_json(text: str | bytes) -> Any:
 
 def read_toml(text: str) -> dict[str, Any]:
     """The TOML in `text`. Raises ValueError, also where it is nested too deeply or a number has too many digits."""
+    import tomllib  # not above: this file is part of every start
+
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -7,7 +7,6 @@ shows text can take them out of it: a server may say a key back in an error, a h
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -91,6 +90,8 @@ def csv_cell(value: Any) -> Any:
 
 def markdown_text(text: str) -> str:
     """Text on one line that stays in its table cell and is no markup, HTML, mention or link."""
+    import html  # a table of all entities: not for what only prints
+
     text = html.escape(single_line(text).replace("\\", "\\\\"), quote=False)
     for char in "`|*_[]#":
         text = text.replace(char, f"\\{char}")

@@ -15,10 +15,12 @@ from pydantic import AfterValidator, ValidationInfo, WithJsonSchema, field_valid
 
 from benchsuite.errors import SloError
 from benchsuite.metrics import METRICS, STATS
-from benchsuite.results import Level
 from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel, key
+
+if TYPE_CHECKING:
+    from benchsuite.results import Level
 
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
@@ -265,6 +267,8 @@ class LoadSpec(StrictModel):
     @property
     def levels(self) -> tuple[Level, ...]:
         """The levels, ascending."""
+        from benchsuite.results import Level  # not above: --help reads this file, and waits for every import
+
         return tuple(Level(users) for users in self.concurrency)
 
     @property

@@ -23,7 +23,7 @@ HEAVY = {"numpy", "pandas", "pyarrow", "asyncio", "httpx", "openai", "scipy", "p
 
 @pytest.mark.parametrize(
     ("words", "heavy", "most"),
-    [("--help", HEAVY, 150), ("--version", HEAVY, 150), ("sweep --help", HEAVY - {"pydantic"}, 260)],
+    [("--help", HEAVY, 140), ("--version", HEAVY, 140), ("sweep --help", HEAVY - {"pydantic"}, 240)],
 )
 def test_help_imports_nothing_heavy(words, heavy, most):
     """Help and version come without the libraries that take their time; a sweep's, which reads the spec, with pydantic.
