@@ -23,8 +23,7 @@ from benchsuite.load.sweep import sweep
 from benchsuite.progress import SweepResult
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import RunningSimulator, simulator
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, Workload, make_workload

@@ -17,7 +17,7 @@ from benchsuite.load.calibrate import Silent, on_cpus
 from benchsuite.load.sweep import sweep
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import parse_spec
 from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 

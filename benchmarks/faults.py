@@ -12,7 +12,7 @@ from benchsuite.load.calibrate import Silent
 from benchsuite.load.sweep import sweep
 from benchsuite.simulator.config import FAULT_KINDS, Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import parse_spec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 

@@ -449,7 +449,7 @@ def sweep(
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
-    from benchsuite.spec_reading import overrides, spec_flags
+    from benchsuite.spec import overrides, spec_flags
 
     for name in flags:
         if name not in spec_flags():

@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from benchsuite.errors import InputError, PointsError, SpecError
 from benchsuite.results import Level
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import parse_spec
 
 # A point's name is part of file names: it leads nowhere else.
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validat
 
 from benchsuite.errors import SpecError
 from benchsuite.servers import SERVERS
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.strict_model import StrictModel, mistake_text, read_tables, validated
 
 DOCUMENTED = "docs/METHODS.md, Matrix of server settings"

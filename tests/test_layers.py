@@ -23,11 +23,11 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
-    "errors", "redact", "clock", "records", "metrics", "results", "slo", "spec", "spec_reading", "strict_model",
+    "errors", "redact", "clock", "records", "metrics", "results", "slo", "spec", "strict_model",
     "matrix_spec", "servers", "manifest", "progress", "warning_table",
 )  # fmt: skip
 CORE = (
-    "workload", "load.schedule", "client.stream", "client.request", "client.request_body", "client.http", "servers",
+    "workload", "load.schedule", "client.stream", "client.request", "client.http", "servers",
     "analysis", "economics",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
@@ -65,7 +65,6 @@ LIBRARIES = {
         "importers",
         "simulator",
         "spec",
-        "spec_reading",
         "strict_model",
         "workload",
     ),

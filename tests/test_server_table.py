@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchsuite.load.discover import PORTS
-from benchsuite.load.server_probe import recognise, recognise_refusal, server_facts
+from benchsuite.load.server_probe import PORTS, recognise, recognise_refusal, server_facts
 from benchsuite.records import ServerSample
 from benchsuite.servers import LAUNCHED, PROFILES, SERVERS
 from benchsuite.servers.base import Server, fill

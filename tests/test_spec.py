@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchsuite.errors import SpecError
-from benchsuite.spec import DEFAULT_LEVELS, SweepSpec
-from benchsuite.spec_reading import load_spec, parse_spec
+from benchsuite.spec import DEFAULT_LEVELS, SweepSpec, load_spec, parse_spec
 
 SERVER = {"base_url": "http://127.0.0.1:8000"}
 

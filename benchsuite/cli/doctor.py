@@ -43,7 +43,7 @@ def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int
     """
     from benchsuite.analysis.gpu import THROTTLES
     from benchsuite.load.doctor import check_up
-    from benchsuite.spec_reading import load_spec, overrides
+    from benchsuite.spec import load_spec, overrides
 
     keys = overrides(flags)
     server = spec is not None or "server.base_url" in keys or bool(os.environ.get("OPENAI_BASE_URL"))

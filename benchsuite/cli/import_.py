@@ -52,7 +52,7 @@ def command(
     from benchsuite.report.judge import unit_price
     from benchsuite.report.page import write_judged
     from benchsuite.report.terminal import print_judgement
-    from benchsuite.spec_reading import load_spec, overrides
+    from benchsuite.spec import load_spec, overrides
     from benchsuite.store.run_folder import new_run_id, read_run, write_whole_run
 
     points = with_levels([point for path in files for point in _read(tool, path)], concurrency)

@@ -12,7 +12,7 @@ from benchsuite.cli.options import output_option
 from benchsuite.redact import printable, single_line
 
 if TYPE_CHECKING:
-    from benchsuite.load.discover import DiscoveredServer
+    from benchsuite.load.server_probe import DiscoveredServer
 
 _ESTIMATED = 1.15  # tokens are estimated from the text; a server's own count may be higher
 _FEWEST = 64
@@ -41,8 +41,8 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     """
     from benchsuite.cli.spec_options import spec_toml
     from benchsuite.errors import InputError
-    from benchsuite.load.discover import PORTS, discover, discover_servers
-    from benchsuite.spec_reading import load_spec
+    from benchsuite.load.server_probe import PORTS, discover, discover_servers
+    from benchsuite.spec import load_spec
 
     if output.exists() and not force:
         raise InputError(

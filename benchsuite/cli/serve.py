@@ -59,8 +59,7 @@ def _command_of(server: Server) -> click.Command:
         from dataclasses import replace
 
         from benchsuite.cli.options import until_stopped
-        from benchsuite.serving.docker import compose_file
-        from benchsuite.serving.launch import launched
+        from benchsuite.serving.launch import compose_file, launched
         from benchsuite.serving.launch_plan import plan_of
 
         ours = [*(["--image", image] if image else []), *(["--python", python] if python else [])]

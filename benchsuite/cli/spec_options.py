@@ -12,8 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from benchsuite.cli.options import CommaList
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import extra, spec_flags, spec_keys, table_of
+from benchsuite.spec import SweepSpec, extra, spec_flags, spec_keys, table_of
 
 _WIDTH, _WIDEST = 44, 118
 

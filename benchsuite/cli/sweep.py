@@ -59,7 +59,7 @@ def command(
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
     from benchsuite.report.terminal import print_judgement
-    from benchsuite.spec_reading import overrides
+    from benchsuite.spec import overrides
     from benchsuite.store.run_folder import read_run
 
     asked, plan = plan_sweep(spec, overrides(flags), output=output, resume=resume, serve=serve)

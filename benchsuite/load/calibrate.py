@@ -23,8 +23,7 @@ from benchsuite.manifest import RunManifest
 from benchsuite.progress import PlannedPoint, ProgressSnapshot
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
-from benchsuite.spec import DriverName
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import DriverName, parse_spec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 

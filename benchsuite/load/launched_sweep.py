@@ -19,8 +19,7 @@ from benchsuite.progress import SweepResult, View
 from benchsuite.serving.launch import LaunchedServer, keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
 from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import load_spec
+from benchsuite.spec import SweepSpec, load_spec
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload

@@ -21,8 +21,7 @@ from benchsuite.manifest import flat
 from benchsuite.matrix_spec import MatrixSpec, Setting
 from benchsuite.progress import View
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store.files import MANIFEST, lock, make_folder, write_bytes, write_json
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload

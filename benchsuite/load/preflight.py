@@ -19,8 +19,7 @@ import httpx
 
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Endpoint, Exchange, WireError
-from benchsuite.client.request import PointContext, record_steps
-from benchsuite.client.request_body import BodyPlan, CacheBust, encode
+from benchsuite.client.request import BodyPlan, CacheBust, PointContext, encode, record_steps
 from benchsuite.client.stream import error_message, loads
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable

@@ -1,4 +1,4 @@
-"""Which server it is, what it says of itself and can take, and what a sweep asks beyond that.
+"""Which server it is, what it says of itself and can take, what a sweep asks beyond that; and which servers are here.
 
 What is asked is in `servers`. Missing is None: a limit that no server reports is not known to be met. Sources:
 docs/METHODS.md, Servers.
@@ -6,21 +6,25 @@ docs/METHODS.md, Servers.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
-from benchsuite.client.request_body import BodyPlan
+from benchsuite.client.request import BodyPlan
 from benchsuite.client.stream import clean_text
-from benchsuite.errors import InputError, ServerRefused, ServerUnreachable, read_json
+from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable, TelemetryError, read_json
 from benchsuite.redact import remember_key
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
-from benchsuite.spec import SweepSpec
+from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.telemetry.http import bounded_client
 from benchsuite.warning_table import Finding, warn
 
@@ -309,3 +313,88 @@ def _reset(client: httpx.Client, url: str) -> str:
     if status in (404, 405):
         return "not offered"
     return "reset" if status == 200 else f"failed: HTTP {status}"
+
+
+PORTS = tuple(dict.fromkeys(port for server in SERVERS.values() for port in server.ports))  # the usual ones
+_CONNECT_S, _RESPONSE_S = 0.3, 3.0
+_SHOWN_MODELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredServer:
+    """A server as it presents itself. slots: requests that it works on at a time; context_tokens: of one request.
+
+    None: not known. gpus: the names of this machine's, for a server on it.
+    """
+
+    base_url: str
+    kind: Server
+    version: str | None = None
+    models: tuple[str, ...] = ()
+    slots: int | None = None
+    context_tokens: int | None = None
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str | None:
+        """The first of its models."""
+        return self.models[0] if self.models else None
+
+
+def discover(base_url: str) -> DiscoveredServer:
+    """The server at base_url. Raises SpecError (no URL), ServerUnreachable, ServerRefused (the API key)."""
+    return _probe(_spec(base_url))[1]
+
+
+def discover_servers(ports: Sequence[int] | None = None) -> list[DiscoveredServer]:
+    """The servers on this machine's usual ports (None: PORTS). No API key is shown to what listens there."""
+    servers = []
+    for port in PORTS if ports is None else ports:
+        try:
+            socket.create_connection(("127.0.0.1", port), _CONNECT_S).close()
+            response, server = _probe(_spec(f"http://127.0.0.1:{port}", api_key_env=""))
+        except (OSError, httpx.HTTPError, BenchsuiteError):
+            continue
+        marks = server.kind.recognise
+        if response.status_code == 200 and (server.models or (marks and not marks.unlisted_header)):
+            servers.append(server)
+    return servers
+
+
+def _spec(base_url: str, **server: str) -> SweepSpec:
+    tree = {"server": {"base_url": base_url, **server}, "timeouts": {"connect_s": _RESPONSE_S}}
+    return parse_spec(tree, where="--base-url")
+
+
+def _probe(spec: SweepSpec) -> tuple[httpx.Response, DiscoveredServer]:
+    url = spec.server.base_url
+    with control_client(spec) as client:
+        response = models_response(client, spec)
+        listed = listed_models(response)
+        kind = recognise(client, response, listed)
+        facts = server_facts(client, kind)
+        models = tuple(listed or ([str(facts["model_id"])] if facts.get("model_id") else ()))[:_SHOWN_MODELS]
+        limits = server_limits(client, kind, {"model": models[0] if models else "", "headers": {}})
+    version = facts.get("version") or facts.get("build_info")
+    gpus = _gpu_names() if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") else ()
+    return response, DiscoveredServer(
+        url,
+        kind,
+        None if version is None else str(version),
+        models,
+        limits["concurrent_requests"],
+        limits["context_tokens"],
+        gpus,
+    )
+
+
+def _gpu_names() -> tuple[str, ...]:
+    from benchsuite.telemetry.nvml import find_gpus, start_nvml, stop_nvml  # its binding takes 0.1 s to import
+
+    with contextlib.suppress(TelemetryError):
+        start_nvml()
+        try:
+            return tuple(gpu.name for gpu in find_gpus(lambda _: None))
+        finally:
+            stop_nvml()
+    return ()

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Endpoint, Exchange, WireError
-from benchsuite.client.request import EncodedRequest, PointContext, record_steps
-from benchsuite.client.request_body import BodyPlan
+from benchsuite.client.request import BodyPlan, EncodedRequest, PointContext, record_steps
 from benchsuite.client.stream import read_stream
 from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord

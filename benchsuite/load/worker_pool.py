@@ -30,8 +30,7 @@ from typing import TYPE_CHECKING, Any
 from asyncio_throttle.throttler import Throttler
 
 from benchsuite.client.connection import Connection, Link
-from benchsuite.client.request import PointContext
-from benchsuite.client.request_body import encode
+from benchsuite.client.request import PointContext, encode
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach

@@ -40,8 +40,7 @@ from benchsuite.manifest import PointEntry, RunManifest, differences
 from benchsuite.report.format import percent, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
-from benchsuite.spec import PriceSpec
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import PriceSpec, parse_spec
 from benchsuite.store.run_folder import Run
 from benchsuite.warning_table import Finding, warn
 

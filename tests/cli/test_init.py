@@ -14,9 +14,8 @@ from fakes.tgi import FakeTgi
 
 from benchsuite.cli.init import levels_for
 from benchsuite.cli.spec_options import spec_toml
-from benchsuite.load import discover as discovering
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import load_spec, parse_spec, spec_keys, table_of
+from benchsuite.load import server_probe
+from benchsuite.spec import SweepSpec, load_spec, parse_spec, spec_keys, table_of
 
 KEY = re.compile(r"^(?:# )?(\w+) = ", re.M)
 
@@ -24,7 +23,7 @@ KEY = re.compile(r"^(?:# )?(\w+) = ", re.M)
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch, tmp_path):
     """No port of this machine is looked at, and files go to an empty folder."""
-    monkeypatch.setattr(discovering, "PORTS", ())
+    monkeypatch.setattr(server_probe, "PORTS", ())
     monkeypatch.chdir(tmp_path)
 
 
@@ -129,7 +128,7 @@ def test_the_usual_ports_are_looked_at(cli, monkeypatch, tmp_path, fake, profile
     """A server on a usual port is found without being named, and is shown no API key."""
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     with fake() as server:
-        monkeypatch.setattr(discovering, "PORTS", (int(server.base_url.rpartition(":")[2]),))
+        monkeypatch.setattr(server_probe, "PORTS", (int(server.base_url.rpartition(":")[2]),))
         ended = cli("init")
         assert ended.code == 0, ended
         assert not [request for request in server.asked if "authorization" in request.headers]

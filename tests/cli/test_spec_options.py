@@ -12,8 +12,7 @@ from command_line import CommandLine
 
 from benchsuite.cli.spec_options import SpecCommand, spec_options, spec_toml
 from benchsuite.errors import SpecError
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import extra, load_spec, overrides, parse_spec, spec_flags, spec_keys, table_of
+from benchsuite.spec import SweepSpec, extra, load_spec, overrides, parse_spec, spec_flags, spec_keys, table_of
 
 KEYS = {key: info for key, info in spec_keys() if not table_of(info)}
 # a value for every key that is not its default; those of a table that must be whole come with the others of it

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchsuite.client.http import Endpoint
-from benchsuite.client.request_body import BodyPlan, http_request
+from benchsuite.client.request import BodyPlan, http_request
 from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.workload.dataset import Prompt
 

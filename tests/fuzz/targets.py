@@ -36,7 +36,7 @@ from benchsuite.matrix_spec import parse_matrix
 from benchsuite.servers import SERVERS
 from benchsuite.servers.metric_names import read_server_page
 from benchsuite.slo import parse_slo
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import parse_spec
 from benchsuite.store.journal import _batch
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry.dcgm import read_dcgm_page

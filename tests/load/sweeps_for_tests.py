@@ -9,8 +9,7 @@ from typing import Any
 from benchsuite.load.sweep import sweep
 from benchsuite.manifest import RunManifest
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult
-from benchsuite.spec import SweepSpec
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 

@@ -15,7 +15,7 @@ from benchsuite.load.preflight import preflight
 from benchsuite.load.server_probe import control_client
 from benchsuite.servers import SERVERS
 from benchsuite.servers.metric_names import FAMILIES
-from benchsuite.spec_reading import load_spec, parse_spec
+from benchsuite.spec import load_spec, parse_spec
 from benchsuite.workload.dataset import Prompt
 
 PROMPT = Prompt("p", None, ({"role": "user", "content": "one two three"},), None, 8)

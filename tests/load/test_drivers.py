@@ -13,8 +13,7 @@ from sweeps_for_tests import Watcher
 from benchsuite.client.connection import Link
 from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.reference_clients import HttpxDriver, httpx_client
-from benchsuite.client.request import PointContext
-from benchsuite.client.request_body import BodyPlan
+from benchsuite.client.request import BodyPlan, PointContext
 from benchsuite.load.schedule import plan_points
 from benchsuite.load.sweep import sweep
 from benchsuite.load.virtual_users import Preflight
@@ -22,8 +21,7 @@ from benchsuite.load.worker_pool import PointOrder, Worker
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
-from benchsuite.spec import LoadSpec
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import LoadSpec, parse_spec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 

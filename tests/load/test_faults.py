@@ -19,8 +19,7 @@ from benchsuite.load.worker_pool import CircuitBreaker, without_server
 from benchsuite.records import RequestRecord
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
-from benchsuite.spec import LoadSpec
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import LoadSpec, parse_spec
 from benchsuite.store.run_folder import read_run
 
 PING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n: ping\n\r\n"

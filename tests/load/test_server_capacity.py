@@ -12,7 +12,7 @@ from fakes.replay import Replay
 from fakes.tgi import FakeTgi
 from sweeps_for_tests import prompts, spec_of
 
-from benchsuite.client.request_body import BodyPlan
+from benchsuite.client.request import BodyPlan
 from benchsuite.load.preflight import preflight
 from benchsuite.load.server_probe import control_client, limit_warnings, reset_prefix_cache, server_limits
 from benchsuite.servers import SERVERS

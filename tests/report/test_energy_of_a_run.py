@@ -11,7 +11,7 @@ from benchsuite.errors import SpecError
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
 from benchsuite.report.level_tables import ELECTRICITY, ENERGY, level_table
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import parse_spec
 from benchsuite.store.run_folder import read_run
 
 # level -> first send, seconds, watts; a set of 10 requests takes two waves of 8 users, or one of 16

@@ -18,7 +18,7 @@ from benchsuite.client.reference_clients import httpx_client, openai_client
 from benchsuite.errors import ServerUnreachable
 from benchsuite.load.preflight import preflight
 from benchsuite.load.server_probe import control_client
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import parse_spec
 from benchsuite.telemetry.server_metrics import Scraper
 from benchsuite.workload.dataset import Prompt
 from tests.security.hostile_servers import serving, whole

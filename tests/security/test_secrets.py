@@ -17,7 +17,7 @@ from benchsuite.cli.main import main
 from benchsuite.errors import InputError, SpecError
 from benchsuite.load.launched_sweep import served_plan
 from benchsuite.load.server_probe import api_key, key_file_warnings
-from benchsuite.spec_reading import parse_spec
+from benchsuite.spec import parse_spec
 from tests.security.hostile_servers import serving, whole
 
 KEY = "sk-planted-0123456789abcdef"

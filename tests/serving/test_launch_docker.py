@@ -15,8 +15,7 @@ from launch_fixtures import Fakes, ended, put_program
 
 from benchsuite.errors import EngineError
 from benchsuite.servers import SERVERS
-from benchsuite.serving.docker import compose_file
-from benchsuite.serving.launch import launched
+from benchsuite.serving.launch import compose_file, launched
 from benchsuite.serving.launch_plan import parse_serve
 
 BALANCED = Path(__file__).parents[2] / "docker" / "compose.balanced.yml"
