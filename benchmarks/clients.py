@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchsuite.cli.calibrate import calibration_row
 from benchsuite.load.calibrate import Setting, latency_of, on_cpus, run_setting
-from benchsuite.report.calibration import calibration_row
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import RunningSimulator, simulator
 

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchsuite.cli.options import CommaList, json_option, print_json
 
+if TYPE_CHECKING:
+    from benchsuite.load.calibrate import CalibrationRun
+
 DRIVERS: tuple[Any, ...] = ("wire", "httpx", "httpx-shared", "openai")
+# head, path into the row, format, whether a narrow terminal shows it
+_COLUMNS = (
+    ("driver", "driver", "{}", True),
+    ("concurrency", "concurrency", "{}", True),
+    ("tok/s", "tok_s", "{}", True),
+    ("chunks/s", "chunks_per_s", "{:,.0f}", True),
+    ("gap error p50 ms", "gap_error_ms.p50", "{:.4f}", False),
+    ("gap error p99 ms", "gap_error_ms.p99", "{:.4f}", True),
+    ("gap error p99.9 ms", "gap_error_ms.p999", "{:.4f}", False),
+    ("gap error max ms", "gap_error_ms.max", "{:.3f}", False),
+    ("TTFT error mean ms", "ttft_error_ms.mean", "{:+.4f}", True),
+    ("TTFT error p99 ms", "ttft_error_ms.p99", "{:.4f}", True),
+    ("TTFT error max ms", "ttft_error_ms.max", "{:.3f}", False),
+    ("send error p99 ms", "send_error_ms.p99", "{:.4f}", False),
+    ("CPU us/chunk", "cpu_us_per_chunk", "{:.1f}", True),
+    ("CPU", "cpu_share", "{:.0%}", True),
+    ("loop lag p99 ms", "loop_lag_p99_ms", "{:.2f}", False),
+    ("merged", "merged_read_share", "{:.2%}", False),
+    ("stamps", "stamp_source", "{}", True),
+)
+_WIDE = 140
 
 
 @click.command(
@@ -46,7 +72,6 @@ def command(
     keeps the result for the manifests of the runs that this machine makes.
     """
     from benchsuite.load.calibrate import Setting, run_setting
-    from benchsuite.report.calibration import calibration_row, print_calibration
     from benchsuite.telemetry.host import keep_calibration
 
     settings = [
@@ -63,5 +88,54 @@ def command(
     if as_json:
         print_json(kept)
     else:
-        print_calibration(rows)
+        _print(rows)
     return 0
+
+
+def calibration_row(run: CalibrationRun) -> dict[str, Any]:
+    """The figures of a run as plain data. Times in ms; None where there is none."""
+    from benchsuite.analysis.client_accuracy import Sent, fidelity
+
+    truth = {id_: Sent(r["received_ns"], r["sent_ns"]) for id_, r in run.truth.items() if r["sent_ns"]}
+    found = fidelity(run.rows, run.origin_monotonic_ns, truth)
+    client, setting = run.client, run.setting
+    n_chunks, duration_s, p99_us = client["n_chunks"], client["wall_s"], client["loop_lag"].get("p99_us")
+    return {
+        "driver": setting.driver,
+        "concurrency": setting.concurrency,
+        "tok_s": setting.tok_s,
+        "together": setting.together,
+        "workers": setting.workers,
+        "requests": run.rows.num_rows,
+        "n_unmatched": found.n_unmatched,
+        "n_chunks": n_chunks,
+        "chunks_per_s": n_chunks / duration_s if duration_s else None,
+        "gap_error_ms": dataclasses.asdict(found.gap_error),
+        "ttft_error_ms": dataclasses.asdict(found.ttft_error),
+        "send_error_ms": dataclasses.asdict(found.send_error),
+        "cpu_us_per_chunk": client["cpu_s"] / n_chunks * 1e6 if n_chunks else None,
+        "parse_us_per_chunk": client["parse_s"] / n_chunks * 1e6 if n_chunks else None,
+        "cpu_share": client["cpu_share_mean"],
+        "read_lag_us": client["read_lag"],
+        "loop_lag_p99_ms": None if p99_us is None else p99_us / 1e3,
+        "merged_read_share": client["merged_read_share"],
+        "steal_s": client["steal_s"],
+        "stamp_source": "/".join(sorted(set(run.rows["stamp_source"].to_pylist()))),
+    }
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    """The rows as a table. tok/s 'max': as fast as the server can."""
+    from rich.console import Console
+
+    from benchsuite.manifest import flat
+    from benchsuite.report.console import table
+    from benchsuite.report.format import DASH
+
+    console = Console()
+    columns = [column for column in _COLUMNS if column[3] or console.width >= _WIDE]
+    cells = []
+    for row in rows:
+        values = flat(row) | ({"tok_s": "max"} if row["tok_s"] is None else {})
+        cells.append([DASH if values[path] is None else shape.format(values[path]) for _, path, shape, _ in columns])
+    console.print(table(console, [column[0] for column in columns], cells))

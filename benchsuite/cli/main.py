@@ -40,7 +40,10 @@ VERBS = {
 
 
 # verbs that stand in another verb's module, as a command of their name
-_IN = {"completion": "main", "demo": "sweep", "recover": "sweep", "schema": "spec_options"}
+_IN = {
+    "completion": "main", "demo": "sweep", "memory": "cost", "recover": "sweep", "schema": "spec_options",
+    "tiny-model": "serve",
+}  # fmt: skip
 
 
 class _Verbs(click.Group):
@@ -52,9 +55,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         if name not in VERBS:
             return None
-        file = name.replace("-", "_") + "_" * keyword.iskeyword(name)
-        module = importlib.import_module(f"benchsuite.cli.{_IN.get(name, file)}")
-        command: click.Command = getattr(module, name if name in _IN else "command")
+        module = importlib.import_module(f"benchsuite.cli.{_IN.get(name, name + '_' * keyword.iskeyword(name))}")
+        command: click.Command = getattr(module, name.replace("-", "_") if name in _IN else "command")
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

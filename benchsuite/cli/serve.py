@@ -1,10 +1,14 @@
-"""`benchsuite serve ENGINE`: each server that benchsuite starts, in the foreground; what differs is in `servers`."""
+"""`benchsuite serve ENGINE`: each server that benchsuite starts, in the foreground; what differs is in `servers`.
+
+`benchsuite tiny-model`: a model for those that need one.
+"""
 
 from __future__ import annotations
 
 import sys
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -164,3 +168,41 @@ def _simulator(config: Path | None, until_stdin_closes: bool, **overrides: str |
 
     latency = {f"latency.{name}": overrides.pop(name) for name in ("ttft_s", "itl_s", "slots")}
     serve(load_config(config, overrides | latency), sys.stdin.buffer if until_stdin_closes else None)
+
+
+@click.command(
+    "tiny-model",
+    epilog="""\b
+Examples:
+  benchsuite tiny-model models/tiny
+  benchsuite tiny-model models/ends --eos-every 50 --seed 7 --no-gguf
+""",
+)
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--hidden", "hidden_size", default=128, show_default=True, help="Hidden size.")
+@click.option("--layers", default=2, show_default=True, help="Number of layers.")
+@click.option("--heads", default=2, show_default=True, help="Attention heads.")
+@click.option("--kv-heads", default=1, show_default=True, help="Key and value heads.")
+@click.option("--inter", "intermediate_size", default=256, show_default=True, help="MLP size.")
+@click.option("--vocab", "vocab_size", default=4096, show_default=True, help="Vocabulary size.")
+@click.option("--ctx", "context_tokens", default=32768, show_default=True, help="Context, tokens.")
+@click.option("--seed", default=1234, show_default=True, help="Seed of the weights.")
+@click.option("--eos-every", type=float, help="End replies after about N tokens (temperature 1). Default: never.")
+@click.option("--any-bytes", is_flag=True, help="Let pieces of UTF-8 characters through.")
+@click.option("--gguf/--no-gguf", default=True, show_default=True, help="Also write model.gguf, for llama.cpp.")
+def tiny_model(directory: Path, gguf: bool, **sizes: Any) -> None:
+    """Write a tiny Llama with random weights into DIRECTORY: Hugging Face layout, and GGUF.
+
+    The same options give the same bytes. By default it never ends a reply by itself, so every server generates exactly
+    the tokens that it is asked for.
+    """
+    from benchsuite.serving.tiny_model import TinyModelSpec, make_tiny_model
+
+    spec = TinyModelSpec(**sizes)
+    info = make_tiny_model(directory, spec, gguf=gguf)
+    click.echo(
+        f"{info.path}: {info.parameters / 1e6:.2f} M parameters, vocabulary {info.vocab_size}"
+        f" ({info.producible_tokens} producible), context {spec.context_tokens} tokens"
+    )
+    for path in sorted(info.path.iterdir()):
+        click.echo(f"  {path.stat().st_size:>10,} bytes  {path.name}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from benchsuite.cli.calibrate import calibration_row
 from benchsuite.load.calibrate import Setting, run_setting
-from benchsuite.report.calibration import calibration_row
 
 
 def test_every_chunk_is_compared():
