@@ -288,10 +288,17 @@ def plan(
 
     from benchsuite.economics.plan import answer
     from benchsuite.economics.plan_file import Candidate, from_flags, parse_plan_file, parse_plan_tree
+    from benchsuite.economics.prices import check_gpu
+    from benchsuite.errors import InputError
     from benchsuite.input_files import read_text
     from benchsuite.report.judge import select_model
 
     base = Path()
+    if config is not None and (runs or apis or question):
+        given = [*map(str, runs), *apis, *question]
+        expected = "the file alone, or flags alone (--prices may go with both)"
+        what = "a question in a file takes no flags beside it"
+        raise InputError(what, where="config", given=", ".join(given), expected=expected)
     if config is None:
         asked = from_flags({"runs": runs, "apis": apis, **question})
     elif isinstance(config, Mapping):
@@ -301,7 +308,12 @@ def plan(
 
     def judged(one: Candidate, slo: str | None, unit: float | None) -> Judgement:
         folders, levels = [base / one.run] if one.run else [], base / one.levels_csv if one.levels_csv else None
-        return select_model(decide(*folders, levels_csv=levels, slo=slo, usd_per_hour=unit, gpus=one.gpus), one.model)
+        found = decide(*folders, levels_csv=levels, slo=slo, usd_per_hour=unit, gpus=one.gpus)
+        judgement = select_model(found, one.model)
+        measured_on = None if judgement.run is None else judgement.run.manifest.gpu.used_names
+        if one.preset is not None and measured_on:
+            check_gpu(one.preset, measured_on, one.run or "")
+        return judgement
 
     now = datetime.datetime.now(datetime.UTC)
     return answer(asked, price_book(prices), judged, lambda name: read_text(base / name, "the table of hours"), now)

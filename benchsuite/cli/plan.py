@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from benchsuite.cli.options import (
     slo_option,
 )
 from benchsuite.cli.spec_options import model_options
-from benchsuite.economics.plan_file import SAMPLE, DemandTable, Extras, Fleet
+from benchsuite.economics.plan_file import SAMPLE, ApiTerms, DemandTable, Extras, Fleet, MachineTerms
 
 if TYPE_CHECKING:
     from benchsuite.economics.plan import Plan, Row
@@ -50,11 +50,10 @@ Examples:
 @click.option("--model", help="The model of the table.")
 @slo_option()
 @price_options()
-@click.option("--concurrency", type=int, help="Level to run a replica at.  [default: the recommended one]")
 @click.option(
     "--api", "apis", multiple=True, help="An API by its price (--list-apis), or genai:PROVIDER/MODEL; repeatable."
 )
-@model_options(DemandTable, Fleet, Extras)
+@model_options(DemandTable, Fleet, MachineTerms, ApiTerms, Extras)
 @click.option("--config", type=PATH, help="The whole question as TOML (see --init) instead of flags.")
 @click.option("--init", "show_sample", is_flag=True, help="Print a commented plan.toml.")
 @click.option("--list-apis", is_flag=True, help="Show the prices of APIs with source and date.")
@@ -90,28 +89,40 @@ def _print(found: Plan, warnings: Sequence[str]) -> None:
 
     console = Console()
     say(console, _sentence(found), style="bold green" if found.winner else "bold red", indent=2)
+    sure = any(row.p_cheapest is not None for row in found.rows)
     rows = [
         (
             row.name, count(row.replicas), count(row.gpus), _month(row),
             DASH if row.usd_per_1m_tokens is None else f"${row.usd_per_1m_tokens:.3g}", row.slo,
-            percent(row.p_cheapest),
+            *([percent(row.p_cheapest)] if sure else ()),
         )
         for row in found.rows
     ]  # fmt: skip
-    heads = ("candidate", "replicas", "GPUs", "$ a month", "$/1M", "SLO", "P(best)")
+    heads = ("candidate", "replicas", "GPUs", "$ a month", "$/1M", "SLO", *(["P(best)"] if sure else ()))
     styles = ["bold" if row.name == found.winner else "" for row in found.rows]
     console.print(table(console, heads, rows, left=("candidate", "SLO"), styles=styles))
-    for row in found.rows:
-        for text in _row_lines(row):
-            say(console, f"{row.name}: {text}", indent=2)
+    with_api = any(row.kind == "API" for row in found.rows)
+    for text, names in _by_text((row.name, _row_lines(row, with_api)) for row in found.rows).items():
+        say(console, f"{', '.join(names)}: {text}", indent=2)
     for change, name in found.hangs_on.items():
         say(console, f"it hangs on: {change}: {name} is then the cheapest", indent=2)
-    for row in found.rows:
-        for note in row.notes:
-            say(console, f"{row.name}: {note}", style="yellow", indent=2)
+    for text, names in _by_text((row.name, row.notes) for row in found.rows).items():
+        say(console, f"{', '.join(names)}: {text}", style="yellow", indent=2)
+    if found.models:
+        text = f"{', '.join(found.models)} are different models: what they cost is compared, not what they answer"
+        say(console, text, style="yellow", indent=2)
     for text in warnings:
         say(console, f"warning {text}", style="yellow", indent=2)
     say(console, "assumed: " + "; ".join(_assumptions(found)), style="dim")
+
+
+def _by_text(lines: Iterable[tuple[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """Candidates by what is said of them, so that what holds for several is said once."""
+    found: dict[str, list[str]] = {}
+    for name, texts in lines:
+        for text in texts:
+            found.setdefault(text, []).append(name)
+    return found
 
 
 def _month(row: Row) -> str:
@@ -123,7 +134,7 @@ def _month(row: Row) -> str:
     return f"{month}\n[{row.usd_low:,.0f}, {row.usd_high:,.0f}]"
 
 
-def _row_lines(row: Row) -> list[str]:
+def _row_lines(row: Row, with_api: bool) -> list[str]:
     from benchsuite.report.format import ms, number, percent
 
     lines = []
@@ -136,6 +147,8 @@ def _row_lines(row: Row) -> list[str]:
     if row.break_even_requests_per_day is not None:
         start = f"{row.break_even_requests_per_day:,.0f} requests a day"
         lines.append(f"cheaper than the cheapest API from {start} of this shape")
+    elif with_api and row.kind == "own" and row.usd_per_month is not None:
+        lines.append("never cheaper than the cheapest API, at any demand of this shape")
     if row.npv_usd is not None:
         months = row.payback_months
         back = "does not pay back within the machines' life"
@@ -163,14 +176,23 @@ def _assumptions(found: Plan) -> list[str]:
 
 
 def _sentence(found: Plan) -> str:
-    peak = f"the busiest hour has {found.demand.peak_per_s:.3g} requests/s"
+    from benchsuite.report.format import number
+
+    peak = f"the busiest hour has {number(found.demand.peak_per_s)} requests/s"
     if found.winner is None:
         return f"no candidate meets the SLO at this demand; {peak}"
     best = next(row for row in found.rows if row.name == found.winner)
     sure = "no interval says how sure" if found.p_winner is None else f"the cheapest in {found.p_winner:.0%} of draws"
-    how = "" if best.replicas is None else f": {best.replicas} replica{'s' * (best.replicas != 1)} ({best.gpus} GPUs)"
-    slo = "" if best.slo == "met" else f"; its SLO is {best.slo}"
-    return f"{best.name}{how}, ${best.usd_per_month:,.0f} a month, {sure}{slo}; {peak}"
+    text = f"{_priced(best)}, {sure}"
+    met = next((row for row in found.rows if row.slo == "met" and row.usd_per_month is not None), None)
+    if best.slo != "met":
+        text += f", its SLO {best.slo}" + ("" if met is None else f"; measured to meet it: {_priced(met)}")
+    return f"{text}; {peak}"
+
+
+def _priced(row: Row) -> str:
+    how = "" if row.replicas is None else f": {row.replicas} replica{'s' * (row.replicas != 1)} ({row.gpus} GPUs)"
+    return f"{row.name}{how}, ${row.usd_per_month:,.0f} a month"
 
 
 def _show_apis(prices: Sequence[ApiPrice], as_json: bool) -> None:

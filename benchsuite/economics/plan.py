@@ -6,7 +6,9 @@ that no answer is cheaper because it forgot the peak. docs/METHODS.md, Capacity 
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -27,6 +29,7 @@ STEP_TTFT = 1.35  # an arrival waits for the running step: open-loop TTFT over t
 _DISCOUNT = 1.08  # a year
 _DRAWS, _SEED = 2000, 20260102
 _MOST_STEPS = 200
+_AGREE = 0.05  # requests and tokens that say the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Own:
     """A machine that is one replica. usd_per_hour: of all its GPUs; reserved_usd_per_hour: paid for all hours instead.
 
     levels: the measured curve of one model on it, with `level` the one to run at; or requests_per_s as stated, of which
-    no latency is known. purchase_usd, years: of machines that are bought; the hour's price spreads them over that life.
+    no latency is known. max_replicas: there are no more, spare ones included. purchase_usd, years: of machines
+    that are bought; the hour's price spreads them over that life.
     """
 
     name: str
@@ -50,6 +54,11 @@ class Own:
     purchase_usd: float | None = None
     running_usd_per_hour: float = 0.0
     years: float = 3.0
+    max_replicas: int | None = None
+    model: str = ""
+    slo: str | None = None
+    workload_hash: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> tuple[float, float] | None:
@@ -121,7 +130,8 @@ class Plan:
     """The rows, the cheapest first of those that can be chosen; winner: its name, None where none can.
 
     p_winner: share of draws in which it stays the cheapest; None without an interval. hangs_on: the winner by the one
-    thing that is changed, where it is another. fleet, extras: what was assumed.
+    thing that is changed, where it is another. fleet, extras: what was assumed. models: those of the candidates, where
+    they are not one: what each costs is compared, not what it answers.
     """
 
     demand: Demand
@@ -132,6 +142,7 @@ class Plan:
     fleet: Fleet
     extras: Extras
     prices: tuple[PriceSource, ...]
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +215,34 @@ def plan(
         fleet,
         extras,
         tuple(PriceSource(name, price.source, price.as_of) for name, price in priced),
+        _models(candidates),
     )
+
+
+def _models(candidates: Sequence[Own | Api]) -> tuple[str, ...]:
+    """The models by their names, where they are not one: qwen3-30b and openrouter/qwen3-30b-a3b are."""
+    listed = [one.price.name.rpartition("/")[2] for one in candidates if isinstance(one, Api) and one.price.as_of]
+    names = [*(one.model for one in candidates if isinstance(one, Own)), *listed]
+    names = list(dict.fromkeys(filter(None, names)))
+    words = [set(re.split(r"[^a-z0-9.]+", name.lower())) for name in names]
+    one = all(a <= b or b <= a for a, b in itertools.combinations(words, 2))
+    return () if one else tuple(names)
 
 
 def _rows(month: _Month, candidates: Sequence[Own | Api]) -> list[Row]:
     apis = [(one, _api_usd_per_request(one, month.demand)) for one in candidates if isinstance(one, Api)]
-    rows = [month.row(api.name, "API", usd * month.requests + month.shared_usd) for api, usd in apis]
+    rows = []
+    for api, usd in apis:
+        unlisted = api.cached_ratio and api.price.cached_input_usd_per_1m_tokens is None
+        notes = ("no price of cached input is listed: billed as input",) if unlisted else ()
+        rows.append(month.row(api.name, "API", usd * month.requests + month.shared_usd, notes=notes))
     for own in (one for one in candidates if isinstance(one, Own)):
         rows += _own_rows(own, month, apis)
     return sorted(rows, key=lambda r: (r.slo == "not met", r.usd_per_month is None, r.usd_per_month or 0.0, r.name))
 
 
 def _own_rows(own: Own, month: _Month, apis: Sequence[tuple[Api, float]]) -> list[Row]:
-    notes: list[str] = []
+    notes = list(own.notes)
     served, fleet = month.served, month.fleet
     sized = _sized(own, served, fleet, notes)
     if sized is None:
@@ -224,6 +250,7 @@ def _own_rows(own: Own, month: _Month, apis: Sequence[tuple[Api, float]]) -> lis
     working, figures, each_per_s = sized
     if own.levels and own.rate_ends is None:
         notes.append(ONE_RUN)
+    each = _carried_by_one(own, served, fleet)
     month_usd, fixed = own.usd_per_hour * fleet.hours_per_month, own.fixed_usd_per_month + month.shared_usd
     ends = [_working_at(own, served, fleet, factor) for factor in own.rate_ends or ()]
     low, high = ((k + month.spare) * month_usd + fixed if k else None for k in ends) if ends else (None, None)
@@ -232,20 +259,29 @@ def _own_rows(own: Own, month: _Month, apis: Sequence[tuple[Api, float]]) -> lis
     best_api = min((usd for _, usd in apis), default=None)
     figures |= {"replicas": replicas, "working": working, "machine": own.name, "gpus": replicas * own.gpus,
                 "utilization": served.mean_per_s / (replicas * each_per_s)}  # fmt: skip
-    rows = [
-        month.row(own.name, "own", usd, usd_low=low, usd_high=high, notes=tuple(notes),
-                  break_even_requests_per_day=_break_even(own, served, fleet, best_api),
-                  **_capital(own, replicas, month, best_api), **figures)
-    ]  # fmt: skip
-    if own.reserved_usd_per_hour is not None:
-        reserved, cost = _reserved(own, own.reserved_usd_per_hour, month, working, fixed)
-        rows.append(month.row(f"{own.name}, {reserved} reserved", "reserved + on demand", cost, **figures))
+    capped = own.max_replicas is not None and replicas > own.max_replicas
+    if capped:
+        few = f"{replicas} replicas are needed, and there are {own.max_replicas} at most"
+        rows = [Row(own.name, "own", None, notes=(few, *notes), **figures)]
+    else:
+        pays_from = _break_even(own, fleet, each * served.mean_per_s / served.peak_per_s, best_api)
+        rows = [
+            month.row(own.name, "own", usd, usd_low=low, usd_high=high, notes=tuple(notes),
+                      break_even_requests_per_day=pays_from,
+                      **_capital(own, replicas, month, best_api), **figures)
+        ]  # fmt: skip
+    if own.reserved_usd_per_hour is not None and not capped:
+        reserved, cost = _reserved(own, own.reserved_usd_per_hour, month, working, each, fixed)
+        note = f"{reserved} of the working replicas and the spare ones are reserved"
+        rows.append(month.row(f"{own.name}, partly reserved", "reserved + on demand", cost, notes=(note,), **figures))
     for api, usd_per_request in apis:
-        blend = _blend(own, month, working, fixed, usd_per_request)
-        if blend is not None and blend[1] < min(usd, usd_per_request * month.requests + month.shared_usd):
+        blend = _blend(own, month, min(working, own.max_replicas or working), each, fixed, usd_per_request)
+        if blend is not None and (capped or blend[1] < min(usd, usd_per_request * month.requests + month.shared_usd)):
             k, cost, over = blend
-            more = figures | {"replicas": k, "working": k, "gpus": k * own.gpus, "utilization": None}
-            note = f"{over:.1%} of the requests go to the API"
+            at_cap = _sized(own, served.scaled(k * each / served.peak_per_s), fleet, [])
+            more = figures | ({} if at_cap is None else at_cap[1])
+            more |= {"replicas": k, "working": k, "gpus": k * own.gpus, "utilization": None, "slo": "not measured"}
+            note = f"{over:.1%} of the requests go to the API, whose latency was not measured"
             rows.append(month.row(f"{own.name} + {api.name}", "own + API", cost, notes=(note,), **more))
     return rows
 
@@ -269,6 +305,8 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
     assert flight is not None  # replicas_for found it so
     if level == curve.highest:
         notes.append(f"{level} is the highest level measured: fewer replicas may do")
+    if (above := float(flight.shares[flight.n > curve.highest].sum())) > 0.01:
+        notes.append(f"{above:.0%} of the time more are in flight than the highest level measured")
     if (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
         notes.append(f"{below:.0%} of the time fewer are in flight than the lowest level measured")
     ttft_s = None
@@ -276,9 +314,12 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
     if ttft:
         levels, values = zip(*sorted(ttft), strict=True)
         ttft_s = STEP_TTFT * flight.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(levels), values))
+    slo = "met" if own.level.meets_slo else "not met"
+    if slo == "met" and _other_mix(own, demand, 0.05):
+        slo = "not measured"  # its latency is that of the measured mix
     figures = {
         "concurrency": level,
-        "slo": "met" if own.level.meets_slo else "not met",
+        "slo": slo,
         "p_slo": flight.kept(level),
         "ttft_s": ttft_s,
         "tok_s_per_user": demand.output_tokens / flight.time_s if demand.output_tokens else None,
@@ -289,19 +330,30 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
 def _curve(own: Own, demand: Demand, notes: list[str]) -> SpeedCurve:
     """Requests a second of the asked mix by level: neither output nor all tokens come faster than was measured."""
     mix, measured = 1.0, own.tokens
-    if measured is not None and demand.input_tokens is not None and demand.output_tokens is not None:
-        asked = demand.input_tokens + demand.output_tokens, demand.output_tokens
-        mix = min(a / b if b else math.inf for a, b in zip((sum(measured), measured[1]), asked, strict=True))
-        mix = 1.0 if abs(mix - 1) < 1e-3 or math.isinf(mix) else mix
+    if measured is not None and _other_mix(own, demand, 1e-3):
+        asked = sum(_asked(demand)), _asked(demand)[1]
+        mix = min(a / b for a, b in zip((sum(measured), measured[1]), asked, strict=True) if b)
+        notes.append(
+            f"another mix than the measured one ({measured[0]:.0f} + {measured[1]:.0f} tokens a request): {mix:.3g} "
+            "times its requests a second, by its token rates; latency is that of the measured mix"
+        )
     known = sorted((float(j.point.concurrency), j.point.request_per_s) for j in own.levels if j.point.request_per_s)
     if not known:
         raise InputError("the levels have no rate of requests", where=own.name, expected="requests and duration")
     falling = [n for (n, x), (_, before) in zip(known[1:], known, strict=False) if x < before]
     if falling:
         notes.append(f"throughput falls at {falling[0]:g}: a disturbed level, or beyond the peak")
-    if mix != 1.0:
-        notes.append(f"another mix than the measured one: {mix:.3g} of its requests a second, within its token rates")
     return SpeedCurve(tuple(n for n, _ in known), tuple(x * mix for _, x in known))
+
+
+def _asked(demand: Demand) -> tuple[float, float]:
+    return demand.input_tokens or 0.0, demand.output_tokens or 0.0
+
+
+def _other_mix(own: Own, demand: Demand, tolerance: float) -> bool:
+    if own.tokens is None or demand.input_tokens is None:
+        return False
+    return any(abs(a - b) > tolerance * b for a, b in zip(_asked(demand), own.tokens, strict=True))
 
 
 def _tokens_of(point: PointSummary) -> tuple[float, float] | None:
@@ -312,19 +364,24 @@ def _tokens_of(point: PointSummary) -> tuple[float, float] | None:
 
 def _with_tokens(demand: Demand, owns: Sequence[Own]) -> Demand:
     """The demand with the tokens of its requests: its own, else those of the measured runs, if they agree."""
-    known = {one.name: one.tokens for one in owns if one.tokens is not None}
+    known = [one for one in owns if one.tokens is not None]
     if not known or (demand.input_tokens is not None and demand.output_tokens is not None):
         return demand
-    first, *others = known.items()
-    for name, mix in others:
-        if any(abs(a / b - 1) > 0.05 for a, b in zip(mix, first[1], strict=True) if b):
+    first = known[0].tokens or (0.0, 0.0)
+    for one in known[1:]:
+        hashes = known[0].workload_hash, one.workload_hash
+        mix = one.tokens or first
+        if (None not in hashes and hashes[0] != hashes[1]) or any(
+            abs(a / b - 1) > 0.05 for a, b in zip(mix, first, strict=True) if b
+        ):
             raise InputError(
                 "the candidates were measured with other requests, so one demand means two things",
-                where=f"{first[0]}, {name}",
-                given=f"{first[1][0]:.0f} + {first[1][1]:.0f} and {mix[0]:.0f} + {mix[1]:.0f} tokens a request",
+                where=f"{known[0].name}, {one.name}",
+                given=f"{first[0]:.0f} + {first[1]:.0f} and {mix[0]:.0f} + {mix[1]:.0f} tokens a request"
+                + "".join(f", request set {text[:12]}" for text in hashes if text),
                 expected="one request set, or the demand's own --input-tokens and --output-tokens",
             )
-    return replace(demand, input_tokens=first[1][0], output_tokens=first[1][1])
+    return replace(demand, input_tokens=first[0], output_tokens=first[1])
 
 
 def _api_usd_per_request(api: Api, demand: Demand) -> float:
@@ -347,7 +404,18 @@ def _working_at(own: Own, demand: Demand, fleet: Fleet, factor: float) -> int | 
     return None if sized is None else sized[0]
 
 
-def _break_even(own: Own, demand: Demand, fleet: Fleet, usd_per_request: float | None) -> float | None:
+def _carried_by_one(own: Own, demand: Demand, fleet: Fleet) -> float:
+    """The rate at the peak that one working replica carries at most; k carry k times that, or a little more."""
+    low, high = 0.0, 1.0  # as a factor of the demand
+    while _working_at(own, demand.scaled(high), fleet, 1.0) == 1:
+        low, high = high, 2 * high
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _working_at(own, demand.scaled(middle), fleet, 1.0) == 1 else (low, middle)
+    return low * demand.peak_per_s
+
+
+def _break_even(own: Own, fleet: Fleet, each_mean_per_s: float, usd_per_request: float | None) -> float | None:
     """Requests a day, in hours of this shape, from which own replicas stay cheaper than the API; None: never, no API.
 
     A step of replicas pays when the API's line passes it before the step is full.
@@ -355,13 +423,7 @@ def _break_even(own: Own, demand: Demand, fleet: Fleet, usd_per_request: float |
     if not usd_per_request:
         return None
     month_s, month_usd = fleet.hours_per_month * 3600, own.usd_per_hour * fleet.hours_per_month
-    low, high = 0.0, 1.0  # what one working replica carries at most, as a factor of the demand
-    while _working_at(own, demand.scaled(high), fleet, 1.0) == 1:
-        low, high = high, 2 * high
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _working_at(own, demand.scaled(middle), fleet, 1.0) == 1 else (low, middle)
-    each, cheaper_from = low * demand.mean_per_s, None
+    each, cheaper_from = each_mean_per_s, None
     for k in range(1, _MOST_STEPS + 1):
         cost = (k + (fleet.spare_replicas or 0)) * month_usd + own.fixed_usd_per_month
         meets = max(cost / usd_per_request / month_s, (k - 1) * each)
@@ -384,10 +446,12 @@ def _capital(own: Own, replicas: int, month: _Month, usd_per_request: float | No
     return {"payback_months": payback if payback is not None and payback <= months else None, "npv_usd": value}
 
 
-def _reserved(own: Own, reserved_usd: float, month: _Month, working: int, fixed: float) -> tuple[int, float]:
+def _reserved(
+    own: Own, reserved_usd: float, month: _Month, working: int, each: float, fixed: float
+) -> tuple[int, float]:
     """The cheapest number of replicas to reserve for all hours, the others on demand in the hours that need them."""
     served, hours = month.served, month.fleet.hours_per_month
-    needed = [(max(1, math.ceil(working * rate / served.peak_per_s - 1e-9)), share) for rate, share in served.hours]
+    needed = [(min(working, max(1, math.ceil(rate / each - 1e-9))), share) for rate, share in served.hours]
 
     def usd(reserved: int) -> float:
         peaks = math.fsum(max(k - reserved, 0) * share for k, share in needed) * own.usd_per_hour
@@ -398,13 +462,12 @@ def _reserved(own: Own, reserved_usd: float, month: _Month, working: int, fixed:
 
 
 def _blend(
-    own: Own, month: _Month, working: int, fixed: float, usd_per_request: float
+    own: Own, month: _Month, most: int, each: float, fixed: float, usd_per_request: float
 ) -> tuple[int, float, float] | None:
     """The cheapest (replicas, usd, share to the API) with some of both; None where there is nothing between."""
     demand, hours, best = month.served, month.fleet.hours_per_month, None
-    for k in range(1, min(working, _MOST_STEPS) + 1):
-        cap = demand.peak_per_s * k / working
-        over = math.fsum(max(rate - cap, 0.0) * share for rate, share in demand.hours)
+    for k in range(1, min(most, _MOST_STEPS) + 1):
+        over = math.fsum(max(rate - k * each, 0.0) * share for rate, share in demand.hours)
         if over <= 0:
             break
         usd = k * own.usd_per_hour * hours + fixed + usd_per_request * over * hours * 3600
@@ -470,14 +533,15 @@ def answer(asked: PlanFile, book: PriceBook, judge: Judge, read: Callable[[str],
 
     now: a datetime, for prices that have a day. Raises InputError, PriceError and what `judge` raises.
     """
-    candidates = [
-        _api(one, book, now) if one.api or one.api_usd_per_1m else _own(one, asked.slo, book, judge)
-        for one in asked.candidate
-    ]
+    candidates = [_api(one, book, now) if one.is_api else _own(one, asked.slo, book, judge) for one in asked.candidate]
     names = [one.name for one in candidates]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError("two candidates have one name", where="candidate", given=twice, expected="a name each")
+    slos = {one.slo: one.name for one in candidates if isinstance(one, Own) and one.slo is not None}
+    if len(slos) > 1:
+        given = "; ".join(f"{slo} ({name})" for slo, name in slos.items())
+        raise InputError("the candidates have different SLOs", where="slo", given=given, expected="one for all: --slo")
     measured = next((one.level.point for one in candidates if isinstance(one, Own) and one.level is not None), None)
     return plan(
         _demand(asked.demand, measured, asked.fleet.hours_per_month, read), candidates, asked.fleet, asked.extras
@@ -496,16 +560,24 @@ def _api(asked: Candidate, book: PriceBook, now: Any) -> Api:
         )
     else:
         price = genai_price(asked.api.removeprefix(GENAI), now) if asked.api.startswith(GENAI) else book.api(asked.api)
+    if price.as_of is None and price.source != AS_GIVEN:
+        if asked.price_as_of is None:
+            what, expected = "the price has no date", "--price-as-of (price_as_of): the day you checked it"
+            raise PriceError(what, where=price.name, given=price.source, expected=expected)
+        price = price.model_copy(update={"as_of": asked.price_as_of})
     return Api(asked.name or price.name, price, asked.cached_ratio)
 
 
 def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Own:
     preset = None if asked.preset is None else book.gpu(asked.preset)
-    unit = asked.usd_per_hour if preset is None else preset.usd_per_hour
-    owned = None if preset is None or preset.owned is None else preset.owned.model_copy(update={"utilisation": 1.0})
-    if owned is not None:  # idle hours are in the demand, not in the price
-        cost = hourly_cost(owned)
+    unit, notes = asked.usd_per_hour if preset is None else preset.usd_per_hour, []
+    owned = asked.owned if preset is None else preset.owned
+    if owned is not None:
+        cost = hourly_cost(owned.model_copy(update={"utilisation": 1.0}))  # idle hours are in the demand
         unit = cost.usd_per_hour
+    if asked.spot is not None:
+        unit = hourly_cost(asked.spot).usd_per_hour
+        notes.append(f"spot: {unit:.4g} USD a useful GPU-hour, with what is lost and what stands in for it")
     gpus, model = asked.gpus or 1, asked.model
     more: dict[str, Any] = {}
     if asked.capacity_per_s is None:
@@ -513,7 +585,7 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         gpus, model, decision = judged.gpus, judged.model, judged.decision
         unit = judged.usd_per_hour if unit is None else unit
         level = decision.recommended if decision.kind == "optimum" else None
-        more = {"levels": judged.judged, "level": level}
+        more = {"levels": judged.judged, "level": level, "slo": str(judged.slo), "workload_hash": judged.workload_hash}
         if asked.concurrency is not None:
             more["level"] = _level(judged.judged, asked.concurrency)
     if unit is None:
@@ -531,6 +603,9 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         requests_per_s=asked.capacity_per_s,
         reserved_usd_per_hour=None if asked.reserved_usd_per_hour is None else asked.reserved_usd_per_hour * gpus,
         fixed_usd_per_month=asked.fixed_usd_per_month,
+        max_replicas=asked.max_replicas,
+        model=model or "",
+        notes=tuple(notes),
         **more,
     )
 
@@ -562,7 +637,7 @@ def _demand(
         factor = capacity.PEAK_FACTOR if asked.peak_factor is None else asked.peak_factor
         mean_per_s, words = _mean(asked, measured, tokens or measured_tokens, factor, hours_per_month)
         demand = capacity.of_mean(mean_per_s, factor, batch=asked.batch, words=words)
-    if asked.growth is not None:
+    if asked.growth is not None and asked.in_months is not None:
         factor = (1 + asked.growth) ** (asked.in_months / 12)
         demand = demand.scaled(factor, f", in {asked.in_months:g} months at {asked.growth:+.0%} a year")
     return demand if tokens is None else replace(demand, input_tokens=tokens[0], output_tokens=tokens[1])
@@ -576,19 +651,37 @@ def _mean(
     hours_per_month: float,
 ) -> tuple[float, str]:
     """Requests a second on average, and what was given in words. tokens: input and output of a request, if known."""
-    if asked.requests_per_day is not None:
-        return asked.requests_per_day / 86400, f"{asked.requests_per_day:,.6g} requests a day"
+    day, month = 86400.0, hours_per_month * 3600
+    stated = [
+        (given, seconds, f"{given:,.6g} {unit} a {word}")
+        for unit in ("requests", "tokens")
+        for word, seconds in (("day", day), ("month", month))
+        if (given := getattr(asked, f"{unit}_per_{word}")) is not None
+    ]
     if asked.users is not None:
         if level is None or not level.request_per_s:
             raise InputError("users need a measured level: its time per request", where="--users", expected="a run")
         peak_per_s = asked.users / (level.concurrency / level.request_per_s + asked.think_time_s)
         words = f"{asked.users:,.6g} users at the peak, {asked.think_time_s:g} s between answer and next request"
         return peak_per_s / (1 if asked.batch else peak_factor), words
+    of_requests = asked.requests_per_day is not None or asked.requests_per_month is not None
+    per_s, words = stated[0][0] / stated[0][1], stated[0][2]
+    if of_requests and len(stated) == 1:
+        return per_s, words
     if tokens is None or not sum(tokens):
         raise InputError(
             "tokens do not become requests: the tokens of a request are not known",
-            where="tokens_per_month",
+            where="demand",
+            given=stated[-1][2],
             expected="a run that measured them, or --input-tokens and --output-tokens",
         )
-    per_s = (asked.tokens_per_month or 0) / sum(tokens) / hours_per_month / 3600
-    return per_s, f"{asked.tokens_per_month:,.6g} tokens a month at {sum(tokens):,.0f} tokens a request"
+    by_tokens = stated[-1][0] / stated[-1][1] / sum(tokens)
+    if of_requests and abs(by_tokens / per_s - 1) > _AGREE:
+        raise InputError(
+            "requests and tokens state two demands",
+            where="demand",
+            given=f"{words} of {sum(tokens):,.0f} tokens are {per_s * sum(tokens) * stated[-1][1]:,.4g} tokens, "
+            f"not {stated[-1][2]}",
+            expected="one of them, or tokens of a request that fit both",
+        )
+    return (per_s, words) if of_requests else (by_tokens, f"{words} at {sum(tokens):,.0f} tokens a request")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from benchsuite.economics.prices import UsdPer1m
+from benchsuite.economics.gpu_hour import Spot
+from benchsuite.economics.prices import UsdPer1m, price_date
 from benchsuite.errors import SpecError, read_toml
+from benchsuite.spec import OwnedSpec
 from benchsuite.strict_model import StrictModel, key, validated
 
 TARGET_UTILIZATION = 0.8
@@ -18,16 +21,17 @@ SAMPLE = """\
 # The question of `benchsuite plan --config plan.toml`: one demand, any number of candidates. Paths are from this file.
 # slo = "ttft_p95<800ms"           # default: each run's own
 
-[demand]                           # one of requests_per_day, tokens_per_month, users, demand_csv
-requests_per_day = 50000
-# tokens_per_month = 6e9           # input and output together
+[demand]                           # requests, tokens, users or demand_csv
+requests_per_day = 50000           # or requests_per_month
+# tokens_per_month = 6e9           # input and output together; or tokens_per_day
 # users = 500                      # at once, at the peak; think_time_s between answer and next request
 # demand_csv = "hours.csv"         # a column `requests`, a line an hour
 peak_factor = 3.0                  # busiest hour of the day over the mean
 # input_tokens = 1024              # of a request; default: as measured
 # output_tokens = 128
 # batch = true                     # nobody waits: flat round the clock
-# growth = 0.5                     # a year; sized for the demand in in_months (12)
+# growth = 0.5                     # a year; sized for the demand in in_months
+# in_months = 12
 
 [fleet]
 target_utilization = 0.8           # share of a replica's measured rate to use at the busiest hour
@@ -43,17 +47,21 @@ gpus = 2
 # reserved_usd_per_hour = 1.20     # a price for all hours: the cheapest split with on demand is worked out
 # fixed_usd_per_month = 0.0        # staff, network, storage
 # concurrency = 32                 # the level to run at; default: the recommended one
+# max_replicas = 2                 # there are no more: above them the API
+# spot = { usd_per_hour = 0.9, interruptions_per_hour = 0.1, interruption_hours = 0.25 }  # instead of usd_per_hour
 
 [[candidate]]                      # a table of levels instead of a run folder
 name = "paper's machine"
 levels_csv = "levels.csv"
 model = "Qwen3-30B"
-preset = "a800-owned"              # an owned preset: payback and present value are shown
+preset = "a800-owned"              # owned: payback and present value are shown; or the parameters yourself:
+# owned = { purchase_price = 16900, years = 3, power_kw = 0.4, electricity_per_kwh = 0.14, pue = 1.5 }
 
 [[candidate]]                      # an API, by its listed price
 api = "openai/gpt-4o-mini"
 # api_usd_per_1m = [0.15, 0.60]    # or input and output (and cached input) yourself
 # cached_ratio = 0.3               # share of the input that it bills as cached
+# price_as_of = "2026-11"          # the day of a price whose source has none
 
 [extras]                           # on both sides
 cache_hit_rate = 0.0               # of requests that a cache in front answers
@@ -66,6 +74,8 @@ class DemandTable(StrictModel):
     """What is asked of the fleet."""
 
     requests_per_day: float | None = key(None, "demand: requests a day on average", gt=0)
+    requests_per_month: float | None = key(None, "demand: requests a month", gt=0)
+    tokens_per_day: float | None = key(None, "demand: input and output tokens a day", gt=0)
     tokens_per_month: float | None = key(None, "demand: input and output tokens a month", gt=0)
     users: float | None = key(None, "demand: users at once, at the peak", gt=0)
     demand_csv: str | None = key(None, "demand: CSV with a column `requests`, a line an hour")
@@ -76,20 +86,31 @@ class DemandTable(StrictModel):
     output_tokens: float | None = key(None, "of a request", unset="as measured", ge=0)
     input_ratio: float | None = key(None, "share of input in the measured tokens of a request, instead", ge=0, le=1)
     growth: float | None = key(None, "of the demand a year (0.5: half as much again), by --in-months", gt=-1)
-    in_months: float = key(12.0, "with --growth: size for the demand in so many months", ge=0)
+    in_months: float | None = key(None, "with --growth: size for the demand in so many months", ge=0)
 
     @model_validator(mode="after")
     def _one_way_to_state_it(self) -> DemandTable:
-        ways = ("requests_per_day", "tokens_per_month", "users", "demand_csv")
+        ways = ("requests_per_day", "requests_per_month", "tokens_per_day", "tokens_per_month", "users", "demand_csv")
         given = [way for way in ways if getattr(self, way) is not None]
-        if len(given) != 1:
+        kinds = [way.partition("_")[0] for way in given]
+        if not given or (len(given) > 1 and sorted(kinds) != ["requests", "tokens"]):
             raise ValueError(f"one of {', '.join(ways)} states the demand (given {' and '.join(given) or 'none'})")
         if self.think_time_s and self.users is None:
             raise ValueError("think_time_s needs users")
         if self.demand_csv is not None and (self.peak_factor is not None or self.batch):
             raise ValueError("the hours show the peak themselves: leave out peak_factor and batch")
+        if self.batch and self.peak_factor is not None:
+            raise ValueError(f"batch is flat round the clock: leave out peak_factor (given {self.peak_factor:g})")
+        if self.batch and self.users is not None:
+            raise ValueError("users wait for their answers: leave out batch")
         if (self.input_tokens is None) != (self.output_tokens is None):
             raise ValueError("half of a mix: give input_tokens and output_tokens, or neither")
+        if self.input_tokens is not None and self.input_ratio is not None:
+            raise ValueError("the mix is given twice: input_ratio, and input_tokens with output_tokens")
+        if self.output_tokens == 0 == self.input_tokens:
+            raise ValueError("a request of no tokens: input_tokens and output_tokens are both 0")
+        if (self.growth is None) != (self.in_months is None):
+            raise ValueError("half of a growth: give growth and in_months, or neither")
         return self
 
 
@@ -104,7 +125,32 @@ class Fleet(StrictModel):
     hours_per_month: float = key(730.0, "hours of a month", ge=1, le=744)
 
 
-class Candidate(StrictModel):
+class MachineTerms(StrictModel):
+    """What is said of a measured machine beside its hour's price."""
+
+    concurrency: int | None = key(None, "level to run a replica at", unset="the recommended one", ge=1)
+    reserved_usd_per_hour: float | None = key(
+        None, "price of a GPU that is paid for all hours: the cheapest split with on demand is worked out", ge=0
+    )
+    fixed_usd_per_month: float = key(0.0, "staff, network, storage", ge=0)
+    max_replicas: int | None = key(None, "replicas there are, spare ones too; the API takes what is above them", ge=1)
+
+
+class ApiTerms(StrictModel):
+    """What is said of an API beside its price."""
+
+    cached_ratio: float = key(0.0, "share of the input that the API bills as cached", ge=0, le=1)
+    price_as_of: Annotated[str, BeforeValidator(price_date)] | None = key(
+        None, "day on which an API's price held whose source has none"
+    )
+
+
+_KINDS = ("run", "levels_csv", "capacity_per_s", "api", "api_usd_per_1m")
+_HOURS = ("usd_per_hour", "preset", "spot", "owned")
+_OF_API = frozenset({"name", "api", "api_usd_per_1m", *ApiTerms.model_fields})
+
+
+class Candidate(MachineTerms, ApiTerms):
     """A machine (run, levels_csv, or capacity_per_s as stated) with its hour's price, or an API."""
 
     name: str | None = None
@@ -114,21 +160,32 @@ class Candidate(StrictModel):
     capacity_per_s: float | None = Field(default=None, gt=0)
     usd_per_hour: float | None = Field(default=None, ge=0)
     preset: str | None = None
-    reserved_usd_per_hour: float | None = Field(default=None, ge=0)
+    spot: Spot | None = None
+    owned: OwnedSpec | None = None
     gpus: int | None = Field(default=None, ge=1)
-    fixed_usd_per_month: float = Field(default=0.0, ge=0)
-    concurrency: int | None = Field(default=None, ge=1)
     api: str | None = None
     api_usd_per_1m: tuple[UsdPer1m, ...] | None = Field(default=None, min_length=2, max_length=3)
-    cached_ratio: float = Field(default=0.0, ge=0, le=1)
+
+    @property
+    def is_api(self) -> bool:
+        """Paid by the token, not by the hour."""
+        return self.api is not None or self.api_usd_per_1m is not None
 
     @model_validator(mode="after")
     def _one_thing(self) -> Candidate:
-        kinds = ("run", "levels_csv", "capacity_per_s", "api", "api_usd_per_1m")
-        if sum(getattr(self, kind) is not None for kind in kinds) != 1:
-            raise ValueError(f"a candidate is one of {', '.join(kinds)}")
-        if self.preset is not None and self.usd_per_hour is not None:
-            raise ValueError("give usd_per_hour or preset, not both")
+        given = [kind for kind in _KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a candidate is one of {', '.join(_KINDS)} (given {' and '.join(given) or 'none'})")
+        prices = [way for way in _HOURS if getattr(self, way) is not None]
+        if len(prices) > 1:
+            raise ValueError(f"one price of the hour: give one of {', '.join(_HOURS)} (given {' and '.join(prices)})")
+        strange = set(ApiTerms.model_fields) if not self.is_api else set(Candidate.model_fields) - _OF_API
+        if self.capacity_per_s is not None:
+            strange |= {"concurrency", "model"}
+        if wrong := sorted(strange & self.model_fields_set):
+            raise ValueError(f"{', '.join(wrong)}: not of a candidate with {given[0]}")
+        if self.owned is not None and self.owned.utilisation != 1:
+            raise ValueError("owned.utilisation: the demand says how much of its life a machine works; leave it out")
         return self
 
 
@@ -146,6 +203,12 @@ class Extras(StrictModel):
         """(start + retraining over the life) / months of the life."""
         return (self.training_usd + self.retrain_usd_per_year * self.training_years) / (self.training_years * 12)
 
+    @model_validator(mode="after")
+    def _of_something(self) -> Extras:
+        if self.cache_hit_usd_per_1m and not self.cache_hit_rate:
+            raise ValueError("cache_hit_usd_per_1m needs cache_hit_rate")
+        return self
+
 
 class PlanFile(StrictModel):
     """The whole question."""
@@ -155,6 +218,12 @@ class PlanFile(StrictModel):
     fleet: Fleet = Fleet()
     candidate: tuple[Candidate, ...] = ()
     extras: Extras = Extras()
+
+    @model_validator(mode="after")
+    def _api_above_the_cap(self) -> PlanFile:
+        if any(one.max_replicas for one in self.candidate) and not any(one.is_api for one in self.candidate):
+            raise ValueError("max_replicas is a cap, and no candidate is an API to take what is above it")
+        return self
 
 
 def parse_plan_file(text: str, where: str) -> PlanFile:
@@ -174,12 +243,19 @@ def parse_plan_tree(tree: Mapping[str, Any], where: str) -> PlanFile:
 def from_flags(flags: Mapping[str, Any]) -> PlanFile:
     """The question as the command line asks it: the runs (or a model of a table) at one price, and the APIs."""
     given = {name: value for name, value in flags.items() if value is not None}
-    machine = {name: given.pop(name) for name in ("usd_per_hour", "preset", "gpus", "concurrency") if name in given}
-    runs = [{"run": str(run), **machine} for run in given.pop("runs", ())]
+    of_machine = ("usd_per_hour", "preset", "gpus", *MachineTerms.model_fields)
+    machine = {name: given.pop(name) for name in of_machine if name in given}
+    terms = {name: given.pop(name) for name in ApiTerms.model_fields if name in given}
+    folders = [str(run) for run in given.pop("runs", ())]
+    runs: list[dict[str, Any]] = [{"run": run, **machine} for run in folders]
+    if len(folders) > 1:  # of one model, as a rule: the folder tells them apart
+        names = [PurePath(folder).name for folder in folders]
+        names = names if len(set(names)) == len(names) else folders
+        runs = [one | {"name": name} for one, name in zip(runs, names, strict=True)]
     table = {name: str(given.pop(name)) for name in ("levels_csv", "model") if name in given}
     if "levels_csv" in table:
         runs.append(table | machine)
-    tree: dict[str, Any] = {"candidate": [*runs, *({"api": name} for name in given.pop("apis", ()))]}
+    tree: dict[str, Any] = {"candidate": [*runs, *({"api": name, **terms} for name in given.pop("apis", ()))]}
     for name, model in (("demand", DemandTable), ("fleet", Fleet), ("extras", Extras)):
         tree[name] = {field: given.pop(field) for field in model.model_fields if field in given}
     if "demand_csv" in tree["demand"]:

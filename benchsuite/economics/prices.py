@@ -184,6 +184,15 @@ def preset(name: str) -> GpuPrice:
     return PriceBook(presets(), {}).gpu(name)
 
 
+def check_gpu(preset: str, measured_on: str, where: str) -> None:
+    """Raises PriceError where `preset` is named after another GPU than a run was measured on: h100-low, NVIDIA L4."""
+    gpu = preset.partition("-")[0].lower()
+    known = {name.partition("-")[0] for name in presets()}
+    if gpu in known and gpu not in re.split(r"[^a-z0-9]+", measured_on.lower()):
+        what, expected = "the price is of another GPU than the run's", "the price of that GPU, or --usd-per-hour"
+        raise PriceError(what, where=where, given=f"{preset}, measured on {measured_on}", expected=expected)
+
+
 def price_book(text: str | None = None, where: str = "") -> PriceBook:
     """The bundled prices; those of a user's file (its text, TOML or LiteLLM's JSON) before them where names meet."""
     apis = parse_prices(_bundled("api_prices.toml"), "api_prices.toml").apis

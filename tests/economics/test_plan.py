@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from points_for_tests import TABLE4
 
 from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, of_hours, of_mean, parse_hours, replicas_for
-from benchsuite.economics.decision import decide, judge_points
-from benchsuite.economics.plan import Api, Own, plan
+from benchsuite.economics.decision import JudgedLevels, decide, judge_points
+from benchsuite.economics.plan import Api, Own, answer, plan
 from benchsuite.economics.plan_file import SAMPLE, Extras, Fleet, PlanFile, parse_plan_file, parse_plan_tree
-from benchsuite.economics.prices import ApiPrice
+from benchsuite.economics.prices import ApiPrice, PriceBook, check_gpu, price_book
 from benchsuite.errors import InputError, PriceError, SpecError
 from benchsuite.results import Estimate
 from benchsuite.slo import PAPER_SLO, parse_slo
@@ -149,12 +149,13 @@ def test_caches_and_training_are_on_both_sides():
 
 
 def test_break_even_is_where_the_lines_cross():
-    """Just below it the API is cheaper, just above the own replica, at the same shape of demand."""
+    """Just below it the API is cheaper, just above the own replicas, at the same shape of demand."""
     machine, demand = own(), of_mean(3.0, batch=True)
     (row,) = [r for r in plan(demand, [machine, QWEN_API], BATCH).rows if r.kind == "own"]
     at = row.break_even_requests_per_day / 86400
-    for factor, winner in ((0.99, "qwen"), (1.01, "Qwen3-30B")):
-        assert plan(of_mean(at * factor, batch=True), [machine, QWEN_API], BATCH).winner == winner
+    for factor, cheaper in ((0.99, "qwen"), (1.01, "Qwen3-30B")):
+        found = plan(of_mean(at * factor, batch=True), [machine, QWEN_API], BATCH)
+        assert next(r.name for r in found.rows if r.kind != "own + API") == cheaper
 
 
 def test_stated_machines():
@@ -246,6 +247,11 @@ def test_certainty_of_two_machines_whose_names_begin_alike():
         ("demand", {"users": 5}, "demand"),
         ("demand", {"think_time_s": 1}, "demand"),
         ("demand", {"input_tokens": 9}, "demand"),
+        ("demand", {"input_tokens": 9, "output_tokens": 9, "input_ratio": 0.5}, "demand"),
+        ("demand", {"batch": True, "peak_factor": 3}, "demand"),
+        ("demand", {"growth": 0.5}, "demand"),
+        ("demand", {"in_months": 5}, "demand"),
+        ("demand", {"requests_per_month": 9}, "demand"),
         ("fleet", {"target_utilization": 1.2}, "fleet.target_utilization"),
         ("fleet", {"spare_replicas": -1}, "fleet.spare_replicas"),
         ("extras", {"cache_hit_rate": 2.0}, "extras.cache_hit_rate"),
@@ -253,6 +259,10 @@ def test_certainty_of_two_machines_whose_names_begin_alike():
         ("candidate", [{"run": "a", "preset": "l4", "usd_per_hour": 1}], "candidate.0"),
         ("candidate", [{"api_usd_per_1m": [2e-7, 4.0]}], "candidate.0.api_usd_per_1m.0"),
         ("candidate", [{"api_usd_per_1m": [2.0]}], "candidate.0.api_usd_per_1m"),
+        ("candidate", [{"api": "b", "gpus": 2}], "candidate.0"),
+        ("candidate", [{"run": "a", "cached_ratio": 0.5}], "candidate.0"),
+        ("candidate", [{"run": "a", "preset": "l4", "spot": {"usd_per_hour": 1}}], "candidate.0"),
+        ("candidate", [{"run": "a", "max_replicas": 2}], "top level"),
     ],
 )
 def test_a_question_that_does_not_hold_together(table, change, where):
@@ -262,3 +272,112 @@ def test_a_question_that_does_not_hold_together(table, change, where):
     with pytest.raises(SpecError) as caught:
         parse_plan_tree(tree, "plan.toml")
     assert caught.value.what.split("\n")[1].split(": ")[0].strip() == where
+
+
+def test_what_a_replica_carries_at_three_times_the_mean():
+    """One Qwen3-30B machine carries 2,430 M tokens a month at peak factor 3: $0.473/1M, so the API at $0.261 stays."""
+    machine = own()
+    for tokens_per_month, replicas in ((2.42e9, 1), (2.44e9, 2)):
+        (row,) = plan(per_month(machine, tokens_per_month), [machine], BATCH).rows
+        assert row.working == replicas
+    (row,) = plan(per_month(machine, 2.429e9), [machine], BATCH).rows
+    assert row.usd_per_1m_tokens == pytest.approx(0.473, abs=5e-4)
+    rows = {r.name: r for r in plan(per_month(machine, 6e9), [machine, QWEN_API]).rows}
+    assert rows["Qwen3-30B"].break_even_requests_per_day is None
+
+
+@pytest.mark.parametrize(
+    ("usd_per_hour", "hours", "usd_per_1m", "tokens_per_month"), [(1.99, 730, 30.0, 48.4e6), (0.35, 720, 1.0, 252e6)]
+)
+def test_break_even_of_the_article(usd_per_hour, hours, usd_per_1m, tokens_per_month):
+    """An H100 against $30/1M pays from 48.4 M tokens a month, an L4 against $1/1M from 252 M."""
+    machine = Own("stated", 1, usd_per_hour, requests_per_s=100.0)
+    demand = replace(of_mean(1.0, batch=True), input_tokens=500.0, output_tokens=500.0)
+    api = Api("a", api_price("a", usd_per_1m, usd_per_1m))
+    rows = {row.name: row for row in plan(demand, [machine, api], Fleet(hours_per_month=hours)).rows}
+    found = rows["stated"].break_even_requests_per_day * hours / 24 * 1000
+    assert found == pytest.approx(tokens_per_month, rel=1e-3)
+
+
+def test_the_api_above_a_cap():
+    """Two machines where three are needed: their month alone is none, and the API takes what they do not carry."""
+    machine, demand = own(max_replicas=2), per_month(own(), 6e9)
+    rows = {row.kind: row for row in plan(demand, [machine, QWEN_API]).rows}
+    assert (rows["own"].usd_per_month, rows["own + API"].slo) == (None, "not measured")
+    assert rows["own + API"].replicas <= 2
+    api_alone = rows["API"].usd_per_month
+    assert 0 < rows["own + API"].usd_per_month - rows["own + API"].replicas * 1149.02 < api_alone
+
+
+def test_latency_of_another_mix_is_not_measured():
+    """A replica whose requests are of the measured mix meets the SLO; with longer ones that is not known."""
+    machine = own()
+    longer = replace(of_mean(0.5), input_tokens=4000.0, output_tokens=100.0)
+    assert [plan(d, [machine]).rows[0].slo for d in (of_mean(0.5), longer)] == ["met", "not measured"]
+
+
+def test_models_that_are_not_one_are_named():
+    """qwen3-30b-a3b is the API's name of Qwen3-30B; another model's price is compared, and said."""
+    machine = own()
+    machine = replace(machine, model="Qwen3-30B")
+    listed = api_price("openrouter/qwen3-30b-a3b", 0.1, 0.5).model_copy(update={"as_of": "2026-11-10"})
+    other = listed.model_copy(update={"name": "openai/gpt-4o-mini"})
+    assert plan(of_mean(1.0), [machine, Api("q", listed)]).models == ()
+    assert plan(of_mean(1.0), [machine, Api("o", other)]).models == ("Qwen3-30B", "gpt-4o-mini")
+
+
+def candidates(*asked, **demand):
+    """The plan of candidates on the paper's table, judged without reading files."""
+    judged = judge_points([p for p in TABLE4 if p.model == "Qwen3-30B"], SLO, 0.79)
+    levels = JudgedLevels(
+        model="Qwen3-30B", source="t", slo=SLO, judged=tuple(judged), decision=decide(judged, SLO), gpus=2,
+        usd_per_hour=0.79, hour_price=1.58,
+    )  # fmt: skip
+    tree = {"demand": demand or {"requests_per_day": 1000}, "candidate": list(asked)}
+    return answer(parse_plan_tree(tree, "t"), price_book(), lambda *_: levels, str, None)
+
+
+def test_prices_of_the_hour():
+    """Spot pays for what is lost; owned spreads the purchase, and its idle hours are the demand's."""
+    spot = {"usd_per_hour": 0.3, "interruptions_per_hour": 0.1, "interruption_hours": 0.5}
+    owned = {"purchase_price": 120000, "currency": "CNY", "currency_per_usd": 7.09, "years": 3, "power_kw": 0.4}
+    owned |= {"electricity_per_kwh": 1.0, "pue": 1.5}
+    found = candidates({"run": "r", "name": "s", "spot": spot}, {"run": "r", "name": "o", "owned": owned})
+    usd = {row.name: row.usd_per_month / row.gpus / 730 for row in found.rows}
+    assert usd == pytest.approx({"s": 0.3 / 0.95, "o": 0.786625}, rel=1e-6)
+    assert next(r for r in found.rows if r.name == "s").notes[0].startswith("spot")
+
+
+def test_one_demand_in_four_ways():
+    """Requests or tokens, a day or a month, are one demand where they agree, and refused where they do not."""
+    size = tokens(own())
+    found = [
+        candidates({"run": "r"}, **way).demand.mean_per_s
+        for way in (
+            {"requests_per_day": 24e3}, {"requests_per_month": 730e3},
+            {"tokens_per_day": 24e3 * size}, {"tokens_per_month": 730e3 * size},
+            {"requests_per_day": 24e3, "tokens_per_month": 730e3 * size},
+        )
+    ]  # fmt: skip
+    assert found == pytest.approx([24e3 / 86400] * 5)
+    with pytest.raises(InputError, match="two demands") as caught:
+        candidates({"run": "r"}, requests_per_day=1000, tokens_per_month=6e9)
+    assert "6e+09" in caught.value.given
+
+
+def test_prices_without_a_date_are_refused():
+    """An API's price whose source is undated needs the day it was looked up."""
+    book = PriceBook({}, {"x": api_price("x", 1.0, 2.0)})
+    tree = {"demand": {"requests_per_day": 9, "input_tokens": 5, "output_tokens": 5}, "candidate": [{"api": "x"}]}
+    with pytest.raises(PriceError, match="no date"):
+        answer(parse_plan_tree(tree, "t"), book, None, str, None)
+    tree["candidate"][0]["price_as_of"] = "2026-11"
+    assert answer(parse_plan_tree(tree, "t"), book, None, str, None).prices[0].as_of == "2026-11"
+
+
+def test_prices_of_another_gpu_are_refused():
+    """An H100's preset is not the price of a run on an L4; a price of one's own is."""
+    with pytest.raises(PriceError, match="another GPU"):
+        check_gpu("h100-low", "NVIDIA L4", "r")
+    for preset, gpu in (("l4", "NVIDIA L4"), ("a100-low", "NVIDIA A100-SXM4-80GB"), ("ours", "NVIDIA L4")):
+        check_gpu(preset, gpu, "r")
