@@ -85,6 +85,10 @@ REFUSED: dict[str, dict[str, str | None]] = {
     "plan": {
         PLAN: "flags",
         f"{ASKED} --users 5": "flags",
+        f"{ASKED} --tokens-per-month 6e9": "demand",
+        f"{ASKED} --batch --peak-factor 3": "flags",
+        f"{ASKED} --growth 0.5": "flags",
+        f"{ASKED} --max-replicas 2": "flags",
         f"{PLAN} --requests-per-day -1 --peak-factor 0.5 --target-utilization 0 --cache-hit-rate 1.2": "flags",
         f"{ASKED} --concurrency 256": "--concurrency",
         f"{ASKED} --api article/gpt4": "api",
@@ -96,6 +100,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "--requests-per-day 9": "candidates",
         "--requests-per-day 9 --api article/gpt-4": "article/gpt-4",
         "--config no-such.toml": "no-such.toml",
+        "--config no-such.toml --batch": "config",
     },
     "memory": {
         SHAPE: "flags",
