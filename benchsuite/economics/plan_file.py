@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -249,7 +248,7 @@ def from_flags(flags: Mapping[str, Any]) -> PlanFile:
     folders = [str(run) for run in given.pop("runs", ())]
     runs: list[dict[str, Any]] = [{"run": run, **machine} for run in folders]
     if len(folders) > 1:  # of one model, as a rule: the folder tells them apart
-        names = [PurePath(folder).name for folder in folders]
+        names = [folder.rstrip("/").rpartition("/")[2] for folder in folders]
         names = names if len(set(names)) == len(names) else folders
         runs = [one | {"name": name} for one, name in zip(runs, names, strict=True)]
     table = {name: str(given.pop(name)) for name in ("levels_csv", "model") if name in given}
