@@ -47,6 +47,28 @@ def elasticities(levels: Sequence[int], output_tok_s: Sequence[float]) -> list[f
     return [math.log(above / below) / math.log(high / low) for low, high, below, above in pairs]
 
 
+def elasticity_slope(levels: Sequence[int], output_tok_s: Sequence[float]) -> Estimate | None:
+    """Change of the elasticity per ln N: 2 c of ln X = a + b ln N + c ln^2 N by least squares, with its t interval.
+
+    None with fewer than four levels. Not a line through the elasticities: neighbouring steps share a level, so that
+    their errors are correlated (-1/2) and a t interval over them is about twice too wide.
+    """
+    n = len(levels)
+    if n < MIN_LEVELS:
+        return None
+    from scipy.stats import t
+
+    log_n = np.log(np.asarray(levels, float))
+    log_n -= log_n.mean()  # moves a and b, not c
+    terms = np.column_stack([np.ones(n), log_n, log_n**2])
+    log_x = np.log(np.asarray(output_tok_s, float))
+    fitted = np.linalg.lstsq(terms, log_x, rcond=None)[0]
+    variance = float(np.sum((log_x - terms @ fitted) ** 2)) / (n - 3)
+    slope = 2 * float(fitted[2])
+    half = float(t.ppf(0.975, n - 3)) * 2 * math.sqrt(variance * np.linalg.inv(terms.T @ terms)[2, 2])
+    return Estimate(slope, slope - half, slope + half, n, "95 % t, ln X on ln N and ln^2 N")
+
+
 def fit_usl(levels: Sequence[int], output_tok_s: Sequence[float], *, robust: bool = True) -> Usl | None:
     """The law through the levels; None with fewer than four. levels ascending, rates above 0.
 

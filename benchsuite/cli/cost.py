@@ -166,7 +166,11 @@ def _print_sensitivity(found: Sensitivity, console: Any) -> None:
         say(console, f"cheaper than the price given in {found.share_below:.1%} of the draws")
     uniform = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in found.uniform.items())
     say(
-        console, f"ranges: {_RANGES[found.ranges]}; drawn uniform and independent over {uniform}", style="dim", indent=2
+        console,
+        f"ranges: {_RANGES[found.ranges]}; shares of variance over the ranges of the table, draws over {uniform}, all "
+        "uniform and independent",
+        style="dim",
+        indent=2,
     )
     say(console, "which level of one machine is cheapest does not depend on the hour's price; API or own does")
 

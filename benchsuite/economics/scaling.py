@@ -19,6 +19,7 @@ from benchsuite.analysis.scalability import (
     Usl,
     crossing,
     elasticities,
+    elasticity_slope,
     fit_usl,
     knee,
     users_at_limit,
@@ -283,8 +284,8 @@ class Zone:
 class Scaling:
     """One model's levels with a known rate, and what follows from them.
 
-    steps, steps_cheaper: adjacent pairs, and those of them whose average cost falls (P1). elasticity_slope: b of
-    elasticity = a + b ln N with its t interval (P2: below 0); None with fewer than three steps. zone: None if no level
+    steps, steps_cheaper: adjacent pairs, and those of them whose average cost falls (P1). elasticity_slope: as
+    analysis.scalability has it (P2: below 0); None with fewer than four levels. zone: None if no level
     meets the SLO (P3). boundary_users: where the first limit breaks; None: none does within the levels, or one holds at
     none of them. boundary_saving: how much less the set of the optimum would cost there. usl None with fewer than four
     levels.
@@ -348,7 +349,7 @@ def scaling(
         levels=tuple(_levels(rated, steps, zone)),
         steps=len(steps),
         steps_cheaper=sum(step > 0 for step in steps),
-        elasticity_slope=_slope(numbers, steps),
+        elasticity_slope=elasticity_slope(numbers, rates),
         usl=fit_usl(numbers, rates),
         knee=knee(numbers, rates),
         zone=zone,
@@ -393,16 +394,3 @@ def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[in
     levels = tuple(level for level, rate in feasible if rate >= least)
     chosen = decision.choice.point.concurrency if decision.kind == "optimum" else None
     return Zone(levels[0], levels[-1], levels, ZONE_TOLERANCE, chosen in levels)
-
-
-def _slope(levels: Sequence[int], steps: Sequence[float]) -> Estimate | None:
-    if len(steps) < 3:
-        return None
-    from scipy.stats import linregress, t
-
-    middles = [(math.log(a) + math.log(b)) / 2 for a, b in itertools.pairwise(levels)]
-    line = linregress(middles, steps)
-    half = float(t.ppf(0.975, len(steps) - 2) * line.stderr)
-    return Estimate(
-        float(line.slope), float(line.slope) - half, float(line.slope) + half, len(steps), "95 % t, straight line"
-    )

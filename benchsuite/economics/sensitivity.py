@@ -54,7 +54,8 @@ class Spread:
 class Sensitivity:
     """What moves the cost of an hour. ranges: where they are from; quarter: each input 25 % either way.
 
-    uniform: the ranges that are drawn from. share_below: share of draws below a price of a million output tokens.
+    uniform: the ranges that are drawn from. sobol_total: over the ranges of `tornado`. share_below: share of draws
+    below a price of a million output tokens.
     """
 
     ranges: Literal["given", "preset", "quarter"]
@@ -103,7 +104,7 @@ def sensitivity(
         uniform={r.key: (r.low, r.high) for r in together},
         seed=seed,
         usd_per_hour=spread(drawn, value),
-        sobol_total=sobol_total(terms, together, seed=seed),
+        sobol_total=sobol_total(terms, alone, seed=seed),
     )
     if output_tok_s is None:
         return found

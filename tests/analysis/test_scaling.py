@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.analysis.scalability import Runs, crossing, elasticities, fit_usl, knee, users_at_limit
+from benchsuite.analysis.scalability import (
+    Runs,
+    crossing,
+    elasticities,
+    elasticity_slope,
+    fit_usl,
+    knee,
+    users_at_limit,
+)
 from benchsuite.analysis.summary import parse_points
 from benchsuite.slo import Limit
 
@@ -28,6 +36,25 @@ def rates(model: str) -> list[float]:
 
 def speeds(model: str) -> list[float]:
     return [p.output_tok_s_per_user or 0.0 for p in TABLE4 if p.model == model]
+
+
+def test_elasticity_slope_of_a_parabola():
+    """ln X = 1 + 0.9 ln N - 0.1 ln^2 N has the slope -0.2, without an interval's width; three levels tell none."""
+    levels = [8, 16, 32, 64]
+    rates = [math.exp(1 + 0.9 * math.log(n) - 0.1 * math.log(n) ** 2) for n in levels]
+    found = elasticity_slope(levels, rates)
+    assert (found.value, found.low, found.high, found.n) == (*[pytest.approx(-0.2)] * 3, 4)
+    assert elasticity_slope(levels[:3], rates[:3]) is None
+
+
+def test_elasticity_slope_holds_what_it_promises():
+    """Six levels of 3 % noise: 95 % of intervals hold the truth, and a slope of -0.2 is found in 98 %."""
+    levels, rng = [8, 16, 32, 48, 64, 128], np.random.default_rng(5)
+    log_n = np.log(levels)
+    mean = 1 + 0.9 * log_n - 0.1 * log_n**2
+    found = [elasticity_slope(levels, np.exp(mean + 0.03 * rng.standard_normal(6))) for _ in range(1000)]
+    assert np.mean([one.low <= -0.2 <= one.high for one in found]) == pytest.approx(0.95, abs=0.02)
+    assert np.mean([one.high < 0 for one in found]) == pytest.approx(0.98, abs=0.02)
 
 
 def test_elasticity_of_wingpt_27():
