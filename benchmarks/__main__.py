@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...]`: run the benchmarks, print their tables, write build/bench.json.
 
 All ratios are of one run of this program, with the server pinned to one core and the client to another. Without a name
-all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, gate, million, nvml.
+all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, gate, ab, million, nvml.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ BENCHMARKS = {
     "whole": whole_run.whole_run,
     "coverage": coverage.coverage,
     "gate": gate.gate,
+    "ab": gate.ab,
     "million": million.million,
     "nvml": nvml_faults.nvml_table,
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.regression import change, verdicts
+from benchsuite.analysis.regression import LOOKS, changes, difference_verdicts, look_alpha, verdicts
 
 GATES = 3000  # a line: a share of 2.5 % has a standard error of 0.3 points
 MARGIN = 0.05
@@ -69,6 +69,86 @@ def _verdict(case: Case, rng: np.random.Generator) -> str:
     effect = np.zeros((case.criteria, 1))
     effect[0] = math.log1p(case.slower)
     new, old = np.exp(effect + sd * (common + own[0])), np.exp(sd * (common + own[1]))
-    changes = [change(a, b, paired=case.paired, higher_is_better=False) for a, b in zip(new, old, strict=True)]
-    found = verdicts(changes, [math.log1p(MARGIN)] * case.criteria)
+    found = verdicts(
+        changes(list(new), list(old), paired=case.paired, higher_is_better=False),
+        [math.log1p(MARGIN)] * case.criteria,
+    )
     return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`ab` sessions of cost and TTFT at `levels`, all `slower` in B. cv: of cost between rounds; of TTFT 5/3 of it.
+
+    shared: the share of the variance that both arms of a round have in common; steep: the CV grows over the levels up
+    to this factor; most: rounds after which the budget ends it; fixed: judged once, after that many rounds.
+    """
+
+    slower: float
+    cv: float = 0.03
+    levels: int = 3
+    shared: float = 0.0
+    steep: float = 1.0
+    most: int = 18
+    fixed: bool = False
+
+
+SESSIONS = (
+    *(Session(slower, fixed=True, most=5, levels=6) for slower in (0.0, 0.05, 0.1)),
+    *(Session(slower) for slower in (0.0, 0.05, 0.1, 0.2)),
+    *(Session(slower, shared=0.8) for slower in (0.0, 0.05, 0.1)),
+    *(Session(slower, steep=2.5) for slower in (0.05, 0.1)),
+    *(Session(slower, cv=0.08) for slower in (0.0, 0.05, 0.1, 0.2)),
+    *(Session(slower, levels=1) for slower in (0.0, 0.05, 0.1)),
+)
+
+
+def ab(sessions: int = 1000) -> list[dict[str, Any]]:
+    """Simulated sessions of `ab`, margin 5 %: false alarms (said slower or faster and it is not), and what is found."""
+    rows = []
+    print(
+        f"{'truth':>6} {'CV':>4} {'levels':>6} {'shared':>6} {'steep':>5} {'rounds':>9} {'false alarm':>11}"
+        f" {'slower':>7} {'no diff.':>8} {'undecided':>9} {'rounds used':>11}"
+    )
+    for i, case in enumerate(SESSIONS):
+        rng = np.random.default_rng([i, 20261129])
+        ends = [_session(case, rng) for _ in range(sessions)]
+        alarms = [said for said, _ in ends if "faster" in said or (case.slower <= MARGIN and "slower" in said)]
+        row = {
+            "false_alarm": len(alarms) / sessions,
+            "slower": sum("slower" in said for said, _ in ends) / sessions,
+            "no_difference": sum(set(said) == {"no difference"} for said, _ in ends) / sessions,
+            "undecided": sum("undecided" in said or "not slower" in said for said, _ in ends) / sessions,
+            "rounds_mean": float(np.mean([n for _, n in ends])),
+        }
+        print(
+            f"{case.slower:+6.0%} {case.cv:4.0%} {case.levels:6} {case.shared:6.0%} {case.steep:5.3g}"
+            f" {'' if case.fixed else '<= '}{case.most:{6 + 3 * case.fixed}} {row['false_alarm']:11.1%}"
+            f" {row['slower']:7.1%} {row['no_difference']:8.1%} {row['undecided']:9.1%} {row['rounds_mean']:11.1f}",
+            flush=True,
+        )
+        rows.append({"slower": case.slower, "cv": case.cv, "levels": case.levels, "shared": case.shared} | row)
+    return rows
+
+
+def _session(case: Session, rng: np.random.Generator) -> tuple[list[str], int]:
+    factors = np.linspace(1.0, case.steep, case.levels)[:, None] / math.sqrt(case.steep)
+    arms = []
+    for cv in (case.cv, case.cv * 5 / 3):
+        sd, shape = math.sqrt(math.log1p(cv**2)) * factors, (case.levels, case.most)
+        common = math.sqrt(case.shared) * rng.standard_normal(shape)
+        own = [math.sqrt(1 - case.shared) * rng.standard_normal(shape) for _ in range(2)]
+        arms.append((np.exp(math.log1p(case.slower) + sd * (common + own[0])), np.exp(sd * (common + own[1]))))
+    margins = [math.log1p(MARGIN)] * (2 * case.levels)
+    before = 0.0
+    for n in [case.most] if case.fixed else [*(math.ceil(look * case.most) for look in LOOKS), case.most]:
+        found = [
+            one
+            for b, a in arms
+            for one in changes(list(b[:, :n]), list(a[:, :n]), paired=True, higher_is_better=False)
+        ]
+        alpha, before = look_alpha(n / case.most, before), n / case.most
+        said = list(difference_verdicts(found, margins, alpha))
+        if not {"undecided", "not slower"} & set(said):
+            break
+    return list(map(str, said)), n

@@ -22,6 +22,9 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 ONE_RUN_CV, ONE_RUN_CV_TAIL = 0.10, 0.25  # what runs are taken to differ by where there is but one: more than most do
 MAX_REPEATS = 100  # beyond which the answer is that the effect sits at the margin
 _POWER = 0.8
+_PAIRS_ALPHA, _SPREADS_ALPHA = 0.05, 0.1  # of the tests whether pairs correlate and whether levels spread alike
+Difference = Literal["slower", "faster", "no difference", "not slower", "undecided"]
+LOOKS = (0.25, 0.5, 0.75)  # shares of its budget after which a session that may stop is judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +60,75 @@ class Change:
         return _tail(self.theta - margin, self.se, self.df)
 
 
-def change(new: Floats, baseline: Floats, *, paired: bool, higher_is_better: bool, tail: bool = False) -> Change | None:
-    """The change of one figure between two sets of runs; None where a run's figure is missing or not above 0.
+def changes(
+    new: Sequence[Floats], baseline: Sequence[Floats], *, paired: bool, higher_is_better: bool, tail: bool = False
+) -> list[Change | None]:
+    """The change of one figure at each of several levels; None where a run's figure is missing or not above 0.
 
-    new, baseline: (n,), (m,) one figure a run, same unit; paired: n == m, run i of both ran the same requests in the
-    same order. Otherwise Welch's t, or the pooled one where a side has one run. One run each: the spread is assumed.
+    new[i], baseline[i]: (n,), (m,) one figure a run at level i, same unit. paired: n == m, and run j of both was in the
+    same round or ran the same requests; the pairs are used where they correlate, else it is Welch's t. The variance is
+    pooled over the levels unless their spreads differ. One run each at every level: the spread is assumed.
     """
-    if not (len(new) and len(baseline)) or not all(np.isfinite(v).all() and (v > 0).all() for v in (new, baseline)):
-        return None
     sign = -1.0 if higher_is_better else 1.0
-    a, b = sign * np.log(new), sign * np.log(baseline)
-    n, m = len(a), len(b)
-    theta = float(a.mean() - b.mean())
-    if n == m == 1:
-        cv = ONE_RUN_CV_TAIL if tail else ONE_RUN_CV
-        sd = cv * math.sqrt(2)
-        return Change(theta, sd, math.inf, sd, 1, 1, f"one run each: a spread of {cv:.0%} between runs is assumed")
-    if paired:
-        sd = float((a - b).std(ddof=1))
-        return Change(theta, sd / math.sqrt(n), n - 1, sd, n, m, f"paired t over {n} repeats")
-    if min(n, m) == 1:
-        several = a if n > 1 else b
-        one_sd = float(several.std(ddof=1))
-        se, df = one_sd * math.sqrt(1 + 1 / len(several)), float(len(several) - 1)
-        return Change(theta, se, df, one_sd * math.sqrt(2), n, m, f"pooled t, {n} against {m} runs")
-    parts = float(a.var(ddof=1)) / n, float(b.var(ddof=1)) / m
-    se = math.sqrt(sum(parts))
-    df = sum(parts) ** 2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1)) if se > 0 else float(n + m - 2)
-    sd = math.sqrt(float(a.var(ddof=1)) + float(b.var(ddof=1)))
-    return Change(theta, se, df, sd, n, m, f"Welch's t, {n} against {m} runs")
+    known = [i for i, both in enumerate(zip(new, baseline, strict=True)) if all(map(_usable, both))]
+    a, b = ([sign * np.log(side[i]) for i in known] for side in (new, baseline))
+    found: list[Change | None] = [None] * len(new)
+    r = _correlation(a, b) if paired else None
+    if r is not None:
+        gaps = [x - y for x, y in zip(a, b, strict=True)]
+        spread, pooled = _variances(gaps)
+        for i, d, (variance, df) in zip(known, gaps, spread, strict=True):
+            n, method = len(d), f"paired t over {len(d)} repeats (r {r:.2f}){pooled}"
+            found[i] = Change(float(d.mean()), math.sqrt(variance / n), df, math.sqrt(variance), n, n, method)
+        return found
+    (of_a, pooled), (of_b, _) = _variances(a), _variances(b)
+    cv = ONE_RUN_CV_TAIL if tail else ONE_RUN_CV
+    for i, x, y, (var_a, df_a), (var_b, df_b) in zip(known, a, b, of_a, of_b, strict=True):
+        n, m, theta = len(x), len(y), float(x.mean() - y.mean())
+        if not df_a and not df_b:
+            sd, why = cv * math.sqrt(2), f"one run each: a spread of {cv:.0%} between runs is assumed"
+            found[i] = Change(theta, sd, math.inf, sd, 1, 1, why)
+            continue
+        if not df_a or not df_b:  # the side of one run is taken to vary as the other does
+            variance, df, name = (var_a, df_a, "pooled t") if df_a else (var_b, df_b, "pooled t")
+            se, sd = math.sqrt(variance * (1 / n + 1 / m)), math.sqrt(2 * variance)
+        else:
+            parts, name = (var_a / n, var_b / m), "Welch's t"
+            se, sd = math.sqrt(sum(parts)), math.sqrt(var_a + var_b)
+            df = sum(parts) ** 2 / (parts[0] ** 2 / df_a + parts[1] ** 2 / df_b) if se > 0 else df_a + df_b
+        found[i] = Change(theta, se, df, sd, n, m, f"{name}, {n} against {m} runs{pooled}")
+    return found
+
+
+def _usable(values: Floats) -> bool:
+    return bool(len(values) and np.isfinite(values).all() and (values > 0).all())
+
+
+def _correlation(a: Sequence[Floats], b: Sequence[Floats]) -> float | None:
+    """How pairs correlate, over all levels; None where that is not shown (one-sided 5 %), or they are no pairs."""
+    if not a or any(len(x) != len(y) for x, y in zip(a, b, strict=True)):
+        return None
+    x, y = (np.concatenate([one - one.mean() for one in side]) for side in (a, b))
+    df, scale = len(x) - len(a) - 1, float(np.sqrt((x @ x) * (y @ y)))
+    if df < 1 or scale <= 0:
+        return None
+    r = min(1.0, float(x @ y) / scale)
+    p = 0.0 if r == 1.0 else float(stats.t.sf(r * math.sqrt(df / (1 - r * r)), df))
+    return r if p < _PAIRS_ALPHA else None
+
+
+def _variances(samples: Sequence[Floats]) -> tuple[list[tuple[float, float]], str]:
+    """The variance of each sample with its degrees of freedom, and in words whether it is that of all together.
+
+    Pooled where Bartlett's test does not tell the spreads apart: levels of one server on one machine differ little.
+    """
+    parts = [(float(((x - x.mean()) ** 2).sum()), float(len(x) - 1)) for x in samples]
+    several = [x for x in samples if len(x) > 1]
+    df = sum(one for _, one in parts)
+    if len(several) > 1 and (min(x.var() for x in several) <= 0 or stats.bartlett(*several).pvalue < _SPREADS_ALPHA):
+        return [(total / one if one else math.nan, one) for total, one in parts], ""
+    pooled = sum(total for total, _ in parts) / df if df else math.nan
+    return [(pooled, df)] * len(parts), f", variance pooled over {len(several)} levels" if len(several) > 1 else ""
 
 
 def log_margin(ratio: float, *, higher_is_better: bool) -> float:
@@ -99,29 +142,67 @@ def verdicts(changes: Sequence[Change | None], margins: Sequence[float]) -> list
     Fails are held to Holm's correction over all criteria (one-sided, 2.5 % in all), so that more criteria do not give
     more false alarms. Passes are not corrected: the gate passes only where every criterion does (intersection-union).
     """
-    known = [(i, one) for i, one in enumerate(changes) if one is not None]
-    found: list[Verdict] = ["inconclusive"] * len(changes)
-    for i, one in known:
-        if one.p_below(margins[i]) <= ALPHA / 2:
-            found[i] = "pass"
-    rising = sorted((one.p_above(margins[i]), i) for i, one in known)
+    pairs = list(zip(changes, margins, strict=True))
+    failed = _holm([None if one is None else one.p_above(margin) for one, margin in pairs], ALPHA / 2)
+    passed = [one is not None and one.p_below(margin) <= ALPHA / 2 for one, margin in pairs]
+    return ["fail" if bad else "pass" if good else "inconclusive" for bad, good in zip(failed, passed, strict=True)]
+
+
+def _holm(ps: Sequence[float | None], level: float) -> list[bool]:
+    """Which p are significant when all are looked at: Holm's step-down."""
+    rising = sorted((p, i) for i, p in enumerate(ps) if p is not None)
+    found = [False] * len(ps)
     for rank, (p, i) in enumerate(rising):
-        if p > ALPHA / 2 / (len(rising) - rank):
+        if p > level / (len(rising) - rank):
             break
-        found[i] = "fail"
+        found[i] = True
     return found
 
 
-def repeats_needed(sd: float, distance: float, criteria: int = 1) -> int | None:
-    """Repeats on each side with which an effect `distance` from its margin is decided four times in five.
+def look_alpha(share: float, before: float) -> float:
+    """What a session judged at `share` of its budget may err by (two-sided), having been judged at share `before`.
 
-    sd: of one repeat's (pair's) ln; criteria: how many share the level of a fail. None: more than MAX_REPEATS.
+    What is spent between: O'Brien and Fleming's function in the form of Lan and DeMets (1983), 5 % over all looks.
+    """
+
+    def spent(at: float) -> float:
+        return 0.0 if at <= 0 else float(2 * stats.norm.sf(stats.norm.ppf(1 - ALPHA / 2) / math.sqrt(min(at, 1.0))))
+
+    return spent(share) - spent(before)
+
+
+def difference_verdicts(
+    changes: Sequence[Change | None], margins: Sequence[float], alpha: float = ALPHA
+) -> list[Difference]:
+    """What is proven of each criterion, both ways: beyond the margin (Holm over all), or within it (not corrected).
+
+    not slower: proven below the margin, but it may be faster by more than the margin.
+    """
+    pairs, level = list(zip(changes, margins, strict=True)), alpha / 2
+    both = [None if one is None else min(one.p_above(m), one.p_below(-m)) for one, m in pairs]
+    found: list[Difference] = []
+    for (one, margin), beyond in zip(pairs, _holm(both, level), strict=True):
+        below = one is not None and one.p_below(margin) <= level
+        above = one is not None and one.p_above(-margin) <= level
+        if one is not None and beyond:
+            found.append("slower" if one.theta > 0 else "faster")
+        else:
+            found.append("no difference" if below and above else "not slower" if below else "undecided")
+    return found
+
+
+def repeats_needed(sd: float, distance: float, criteria: int = 1, levels: int = 1, alpha: float = ALPHA) -> int | None:
+    """Repeats on each side with which every one of `criteria` at this distance from its margin is decided, 4 in 5.
+
+    sd: of one repeat's (pair's) ln; the level of a fail and the chances are shared by the criteria. levels: that the
+    variance is pooled over. None: more than MAX_REPEATS.
     """
     if distance <= 0:
         return None
-    level = 1 - ALPHA / 2 / criteria
+    level, power = 1 - alpha / 2 / criteria, 1 - (1 - _POWER) / criteria
     for n in range(2, MAX_REPEATS + 1):
-        if (_t(level, n - 1) + _t(_POWER, n - 1)) * sd / math.sqrt(n) <= distance:
+        df = levels * (n - 1)
+        if (_t(level, df) + _t(power, df)) * sd / math.sqrt(n) <= distance:
             return n
     return None
 
