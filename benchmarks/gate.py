@@ -143,9 +143,7 @@ def _session(case: Session, rng: np.random.Generator) -> tuple[list[str], int]:
     before = 0.0
     for n in [case.most] if case.fixed else [*(math.ceil(look * case.most) for look in LOOKS), case.most]:
         found = [
-            one
-            for b, a in arms
-            for one in changes(list(b[:, :n]), list(a[:, :n]), paired=True, higher_is_better=False)
+            one for b, a in arms for one in changes(list(b[:, :n]), list(a[:, :n]), paired=True, higher_is_better=False)
         ]
         alpha, before = look_alpha(n / case.most, before), n / case.most
         said = list(difference_verdicts(found, margins, alpha))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchsuite.api import (
         Run,
+        ab,
         columns,
         cost,
         decide,
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Run",
     "__version__",
+    "ab",
     "columns",
     "cost",
     "decide",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchsuite.economics.prices import GpuHour, PriceBook
     from benchsuite.load.matrix import Outcome
     from benchsuite.matrix_spec import MatrixSpec, Setting
+    from benchsuite.report.ab import AbResult
     from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.report.matrix import SettingReport
     from benchsuite.results import Decision
@@ -481,3 +482,116 @@ def sweep(
     if not result.complete:
         raise KeyboardInterrupt
     return run
+
+
+@dataclass(frozen=True)
+class AbRun:
+    """Two arms that were compared. result: its rows, headline, verdict. path: of the session; None for older runs.
+
+    failures: why measuring ended before its budget or its decision, if so.
+    """
+
+    result: AbResult | None
+    path: Path | None = None
+    failures: tuple[str, ...] = ()
+
+
+def ab(
+    *arms: str | Path,
+    serve: Sequence[str] = (),
+    base_url: Sequence[str] = (),
+    output: str | Path | None = None,
+    metrics: str | None = None,
+    margin: str | None = None,
+    budget_min: float = 60.0,
+    restarts: int | None = None,
+    allow: Sequence[str] = (),
+    serve_timeout_s: float | None = None,
+    quiet: bool = True,
+    console: Console | None = None,
+    **flags: Any,
+) -> AbRun:
+    """Measure two servers in turn in one session until their difference is decided, as `benchsuite ab` does.
+
+    arms: two sweep.toml (or one for both), or two run folders of such a session, to judge them again. serve, base_url:
+    two of either. metrics: "ttft_p95=10%,cost". flags: as of `benchsuite sweep`. The same call with the same output
+    goes on where it stopped. Raises InputError, RunError.
+    """
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from benchsuite.analysis.regression import LOOKS
+    from benchsuite.errors import InputError
+    from benchsuite.input_files import read_workload
+    from benchsuite.load.interleave import Arm, measure_in_turn
+    from benchsuite.load.launched_sweep import plan_sweep
+    from benchsuite.manifest import ARM_GROUPS, differences, refuse_unlike
+    from benchsuite.report.ab import LAST_LOOK, judge_ab
+    from benchsuite.report.gate import parse_margin, parse_regressions
+    from benchsuite.report.judge import judge_run, unit_price
+    from benchsuite.report.live import SweepView
+    from benchsuite.report.page import write_judged
+    from benchsuite.spec_reading import overrides
+    from benchsuite.store import run_folder
+    from benchsuite.store.files import make_folder, write_json
+
+    limit = None if margin is None else parse_margin(margin, "--margin")
+    chosen = () if metrics is None else parse_regressions(metrics, where="--metrics", margin=limit)
+    slo = flags.get("slo")
+
+    def judged(a: Path, b: Path, look: tuple[float, float]) -> AbResult:
+        of_a, of_b = (judge_run(run_folder.read_run(path), slo=slo) for path in (a, b))
+        return judge_ab(
+            of_a, of_b, regressions=chosen, margin=limit, allowed=allow, with_limits=slo is not None, look=look
+        )
+
+    paths = [Path(one) for one in arms]
+    if len(paths) == 2 and all(path.is_dir() for path in paths):
+        return AbRun(judged(paths[0], paths[1], LAST_LOOK))
+    given = {"spec files": len(paths), "--serve": len(serve), "--base-url": len(base_url)}
+    if max(given.values()) != 2 or (serve and base_url) or any(n not in (0, 2) for n in (len(serve), len(base_url))):
+        raise InputError(
+            "two arms are needed",
+            where="ab",
+            given=", ".join(f"{n} {name}" for name, n in given.items() if n) or "none",
+            expected="A.toml B.toml, or --base-url A --base-url B, or --serve A --serve B, or two run folders",
+        )
+    if restarts is not None and not serve:
+        raise InputError("only a server that is started here can be restarted", where="--restarts", expected="--serve")
+    folder = Path(output or Path("results") / f"ab-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    both = []
+    for i, name in enumerate("AB"):
+        file = None if not paths else paths[min(i, len(paths) - 1)]
+        keys = overrides(flags | ({"base_url": base_url[i]} if base_url else {}))
+        spec, plan = plan_sweep(file, keys, output=folder / name, resume=None, serve=serve[i] if serve else None)
+        unit_price(spec.price)
+        both.append(Arm(name, spec, plan, folder / name))
+    sets = [read_workload(one.spec.workload.source, one.spec.workload.requests, one.spec.load.seed) for one in both]
+    planned_a, planned_b = (arm.planned_manifest(one) for arm, one in zip(both, sets, strict=True))
+    unlike = differences(planned_b, planned_a, probed=False)
+    refuse_unlike(unlike, allow, ARM_GROUPS, ("in B", "in A"), "ab")
+    make_folder(folder)
+    before, result = 0.0, None
+
+    def decided(rounds: int, share: float) -> bool:
+        nonlocal before, result
+        if rounds == 1:  # what only the servers can tell: models, limits, time stamps
+            judged(both[0].path, both[1].path, LAST_LOOK)
+        if rounds < 3 or share >= 1 or not any(before < look <= share for look in LOOKS):
+            return False
+        found, before = judged(both[0].path, both[1].path, (share, before)), share
+        result = found if found.decided else None
+        return found.decided
+
+    with SweepView(quiet=quiet, console=console or Console(force_jupyter=False)) as view:
+        rounds, failures = measure_in_turn(
+            (both[0], both[1]), sets[0], view, budget_s=60 * budget_min, most_rounds=restarts, decided=decided,
+            ready_timeout_s=serve_timeout_s,
+        )  # fmt: skip
+    if rounds:
+        for arm in both:
+            write_judged(run_folder.read_run(arm.path))
+        result = result or judged(both[0].path, both[1].path, (1.0, before))
+        write_json(folder / "ab.json", result.plain())
+    return AbRun(result, folder, tuple(failures))

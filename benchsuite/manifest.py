@@ -290,25 +290,32 @@ def differences(
 
 
 BASELINE_GROUPS = ("machine", "driver", "model", "workload", "client", "schema", "levels")
+ARM_GROUPS = tuple(group for group in GROUPS if group not in ("server", "address"))  # what two arms of `ab` share
 
 
-def refuse_unlike(found: Sequence[Difference], allowed: Collection[str]) -> list[str]:
+def refuse_unlike(
+    found: Sequence[Difference],
+    allowed: Collection[str],
+    groups: Collection[str] = BASELINE_GROUPS,
+    names: tuple[str, str] = ("in the run", "in the baseline"),
+    where: str = "--baseline",
+) -> list[str]:
     """What differs from a baseline and may, in words. Raises InputError naming every difference that may not.
 
-    allowed: groups that may differ all the same.
+    allowed: groups that may differ all the same; groups: those that may not else. names: of the new and the other run.
     """
-    refused = [one for one in found if one.group in BASELINE_GROUPS and one.group not in allowed]
+    refused = [one for one in found if one.group in groups and one.group not in allowed]
     if refused:
-        lines = [one.between("in the run", "in the baseline") for one in refused]
+        lines = [one.between(*names) for one in refused]
         raise InputError(
-            "the baseline is of something else, so the runs do not compare:\n    " + "\n    ".join(lines),
-            where="--baseline",
-            expected="the same " + ", ".join(BASELINE_GROUPS),
-            hint="measure a baseline here; or compare all the same with --allow "
+            "the two are not alike, so they do not compare:\n    " + "\n    ".join(lines),
+            where=where,
+            expected="the same " + ", ".join(groups),
+            hint="measure both alike; or compare all the same with --allow "
             + ",".join(dict.fromkeys(one.group for one in refused)),
         )
     return [
-        one.between("in the run", "in the baseline") + (f" (--allow {one.group})" if one.group in allowed else "")
+        one.between(*names) + (f" (--allow {one.group})" if one.group in allowed else "")
         for one in found
         if one.group != "address"
     ]

@@ -23,7 +23,7 @@ ONE_RUN_CV, ONE_RUN_CV_TAIL = 0.10, 0.25  # what runs are taken to differ by whe
 MAX_REPEATS = 100  # beyond which the answer is that the effect sits at the margin
 _POWER = 0.8
 _PAIRS_ALPHA, _SPREADS_ALPHA = 0.05, 0.1  # of the tests whether pairs correlate and whether levels spread alike
-Difference = Literal["slower", "faster", "no difference", "not slower", "undecided"]
+DifferenceVerdict = Literal["slower", "faster", "no difference", "not slower", "undecided"]
 LOOKS = (0.25, 0.5, 0.75)  # shares of its budget after which a session that may stop is judged
 
 
@@ -173,14 +173,14 @@ def look_alpha(share: float, before: float) -> float:
 
 def difference_verdicts(
     changes: Sequence[Change | None], margins: Sequence[float], alpha: float = ALPHA
-) -> list[Difference]:
+) -> list[DifferenceVerdict]:
     """What is proven of each criterion, both ways: beyond the margin (Holm over all), or within it (not corrected).
 
     not slower: proven below the margin, but it may be faster by more than the margin.
     """
     pairs, level = list(zip(changes, margins, strict=True)), alpha / 2
     both = [None if one is None else min(one.p_above(m), one.p_below(-m)) for one, m in pairs]
-    found: list[Difference] = []
+    found: list[DifferenceVerdict] = []
     for (one, margin), beyond in zip(pairs, _holm(both, level), strict=True):
         below = one is not None and one.p_below(margin) <= level
         above = one is not None and one.p_above(-margin) <= level
@@ -189,6 +189,11 @@ def difference_verdicts(
         else:
             found.append("no difference" if below and above else "not slower" if below else "undecided")
     return found
+
+
+def more_failures_p(new: tuple[int, int], baseline: tuple[int, int]) -> float:
+    """Fisher's exact p, one-sided, of "new fails no more often". Each side: failed, ok."""
+    return float(stats.fisher_exact([new, baseline], alternative="greater").pvalue)
 
 
 def repeats_needed(sd: float, distance: float, criteria: int = 1, levels: int = 1, alpha: float = ALPHA) -> int | None:

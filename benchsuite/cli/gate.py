@@ -2,15 +2,78 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, CommaList, goodput_option, json_option, slo_option
+from benchsuite.cli.options import (
+    PATH,
+    CommaList,
+    Decorator,
+    gathered,
+    goodput_option,
+    json_option,
+    print_json,
+    slo_option,
+)
+
+if TYPE_CHECKING:
+    from benchsuite.report.gate import GateResult
 
 PASSED, FAILED, INCONCLUSIVE = 0, 5, 6  # exit codes; 1 to 4 mean something else in other verbs
+
+
+def report_options(allow: str) -> Decorator:
+    """What a verdict is given to and may overlook, as the command's dict `reporting`. allow: help of --allow."""
+    return gathered(
+        "reporting",
+        click.option("--allow", type=CommaList(str), default="", help=allow),
+        click.option(
+            "--inconclusive",
+            type=click.Choice(["warn", "pass", "fail"]),
+            default="warn",
+            show_default=True,
+            help="What an undecided result does to the build: exit 6 and warnings, exit 0, or exit 5.",
+        ),
+        click.option("--junit", type=PATH, help="Write JUnit XML there."),
+        click.option("--summary", type=PATH, help="Write Markdown there, not to $GITHUB_STEP_SUMMARY."),
+        json_option,
+    )
+
+
+def check_allowed(words: Collection[str], groups: Collection[str]) -> None:
+    """Raises InputError for a word that names no difference."""
+    import difflib
+
+    from benchsuite.errors import InputError
+
+    for word in words:
+        if word not in groups:
+            close = difflib.get_close_matches(word, groups, 1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else None
+            raise InputError("no such difference", where="--allow", given=word, expected=", ".join(groups), hint=hint)
+
+
+def ended(result: GateResult, reporting: dict[str, Any]) -> int:
+    """Write what CI systems read; the exit code."""
+    from benchsuite.report.gate import junit_xml, markdown, workflow_commands
+    from benchsuite.store.files import write_bytes
+
+    inconclusive, summary = reporting["inconclusive"], reporting["summary"]
+    if reporting["junit"] is not None:
+        write_bytes(reporting["junit"], junit_xml(result, strict=inconclusive == "fail").encode())
+    if summary is not None:
+        write_bytes(summary, markdown(result).encode())
+    elif os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
+            file.write(markdown(result))
+    if os.environ.get("GITHUB_ACTIONS"):
+        click.echo("\n".join(workflow_commands(result, inconclusive)), err=reporting["as_json"])
+    undecided = {"warn": INCONCLUSIVE, "pass": PASSED, "fail": FAILED}[inconclusive]
+    return {"pass": PASSED, "fail": FAILED, "inconclusive": undecided}[result.verdict]
 
 
 @click.command(
@@ -31,16 +94,7 @@ Examples:
     help="How much worse figures may be: ttft_p95=10%,cost=5%.  [default: cost 5 %, TTFT 10 %]",
 )
 @click.option("--levels", type=CommaList(), default="", help="Only these concurrency levels: 8,16.  [default: all]")
-@click.option(
-    "--allow",
-    type=CommaList(str),
-    default="",
-    help="What may differ: machine,driver,model,workload,client,schema,levels.",
-)
-@click.option("--strict", is_flag=True, help="Undecided counts as failed.")
-@click.option("--junit", type=PATH, help="Write JUnit XML there.")
-@click.option("--summary", type=PATH, help="Write Markdown there, not to $GITHUB_STEP_SUMMARY.")
-@json_option
+@report_options("What may differ: machine,driver,model,workload,client,schema,levels.")
 def command(
     run: Path,
     slo: str | None,
@@ -48,11 +102,7 @@ def command(
     baseline: Path | None,
     regressions: str | None,
     levels: list[int],
-    allow: list[str],
-    strict: bool,
-    junit: Path | None,
-    summary: Path | None,
-    as_json: bool,
+    reporting: dict[str, Any],
 ) -> int:
     """Hold the run folder RUN against its SLO, or against a BASELINE run with margins.
 
@@ -60,50 +110,20 @@ def command(
     of another machine, driver, model, workload or set of levels is refused. Exit codes: 0 pass, 5 fail,
     6 inconclusive, 2 bad input.
     """
-    import difflib
-
-    from benchsuite.errors import InputError
     from benchsuite.manifest import BASELINE_GROUPS
-    from benchsuite.report.gate import (
-        ERRORS_ALONE,
-        gate,
-        headline,
-        junit_xml,
-        lines,
-        markdown,
-        parse_regressions,
-        plain,
-        workflow_commands,
-    )
+    from benchsuite.report.gate import ERRORS_ALONE, gate, headline, lines, parse_regressions, plain
     from benchsuite.report.judge import judge_run
-    from benchsuite.store.files import write_bytes
     from benchsuite.store.run_folder import read_run
 
     if baseline is None and regressions is not None:
         raise click.UsageError("--max-regression needs a --baseline.")
-    for word in allow:
-        if word not in BASELINE_GROUPS:
-            close = difflib.get_close_matches(word, BASELINE_GROUPS, 1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else None
-            groups = ", ".join(BASELINE_GROUPS)
-            raise InputError("no such difference", where="--allow", given=word, expected=groups, hint=hint)
+    check_allowed(reporting["allow"], BASELINE_GROUPS)
     margins = parse_regressions(regressions) if regressions is not None else ()
     judged = judge_run(read_run(run), slo=slo or (None if baseline is None else ERRORS_ALONE), goodput=goodput)
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
-    result = gate(judged, other, regressions=margins, levels=levels, allowed=allow)
-    if junit is not None:
-        write_bytes(junit, junit_xml(result, strict=strict).encode())
-    if summary is not None:
-        write_bytes(summary, markdown(result).encode())
-    elif os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
-            file.write(markdown(result))
-    if as_json:
-        click.echo(json.dumps(plain(result), indent=2))
+    result = gate(judged, other, regressions=margins, levels=levels, allowed=reporting["allow"])
+    if reporting["as_json"]:
+        print_json(plain(result))
     else:
-        click.echo("\n".join([*lines(result), headline(result, strict=strict)]))
-    if os.environ.get("GITHUB_ACTIONS"):
-        click.echo("\n".join(workflow_commands(result)), err=as_json)
-    if result.verdict == "inconclusive":
-        return FAILED if strict else INCONCLUSIVE
-    return FAILED if result.verdict == "fail" else PASSED
+        click.echo("\n".join([*lines(result), headline(result, reporting["inconclusive"])]))
+    return ended(result, reporting)

@@ -31,6 +31,7 @@ VERBS = {
     "calibrate": "What the measuring client adds to the truth, on this machine.",
     "report": "Write the report of a run.",
     "gate": "May this run be merged? Against an SLO, and against a baseline; for CI.",
+    "ab": "Which of two builds is faster, measured in turn in one session; for CI.",
     "recover": "Save what an interrupted run had measured.",
     "serve": "Start a server to measure: vLLM, SGLang, TGI, Ollama, llama.cpp, a simulator and others.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",

@@ -298,7 +298,11 @@ class SweepRunner:
         return None if state is None else state.generated_tokens
 
     def _measure_idle_power(self, point: PlannedPoint) -> None:
-        """Let the samplers see the server with its model loaded and nothing to do."""
+        """Let the samplers see the server with its model loaded and nothing to do; once in a run."""
+        before = self._folder.before
+        if before is not None and before.manifest.telemetry.idle is not None:
+            self._recorder.idle = before.manifest.telemetry.idle.model_dump()
+            return
         wanted_s = self._recorder.idle_s(self._spec.telemetry.idle_power_s, point.n_requests)
         if not wanted_s:
             return
@@ -532,6 +536,7 @@ def sweep(
             if before.status == "complete" and not remaining(points, before.points):  # no server is needed
                 folder.finish()
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
+                before.planned_points = [point.point_id for point in points]
                 folder.write_manifest(before)
                 view.note("every point is measured already; it is judged anew")
                 return SweepResult(before.run_id, folder.path, True, 0)

@@ -6,14 +6,14 @@ import dataclasses
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from benchsuite.analysis.regression import Change, Verdict, change, log_margin, repeats_needed, verdicts
-from benchsuite.analysis.requests import LevelRows, by_repeat
+from benchsuite.analysis.regression import MAX_REPEATS, Change, Verdict, changes, log_margin, repeats_needed, verdicts
+from benchsuite.analysis.requests import Floats, LevelRows, by_repeat
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.cost import hour_at
 from benchsuite.economics.gate_limits import LimitCheck, check_limits
@@ -61,6 +61,7 @@ class GateResult:
     baseline_id: str | None
     criteria: tuple[Criterion, ...]
     notes: tuple[str, ...]
+    verb: str = "gate"
 
     @property
     def verdict(self) -> Verdict:
@@ -88,18 +89,20 @@ def default_regressions(pairs: Mapping[int, tuple[LevelRows, LevelRows]]) -> tup
     return Regression(cost, MARGIN), Regression(ttft, MARGIN_TAIL)
 
 
-def parse_regressions(text: str, *, where: str = "--max-regression") -> tuple[Regression, ...]:
-    """'ttft_p95=5%,cost=0.05,tpot': figures with margins; without one 5 %, and 10 % for p95, p99 and max."""
+def parse_regressions(
+    text: str, *, where: str = "--max-regression", margin: float | None = None
+) -> tuple[Regression, ...]:
+    """'ttft_p95=5%,cost=0.05,tpot': figures with margins; without one `margin`, or 5 %, 10 % for p95, p99 and max."""
     found: dict[str, Regression] = {}
     for part in (part for part in text.split(",") if part.strip()):
-        word, equals, margin = part.partition("=")
+        word, equals, of_this = part.partition("=")
         figure = find(word)
         if figure is None or not figure.metric.comparable or figure.metric.share:
             raise _unknown_figure(word, figure, where)
         if figure.column in found:
             raise InputError("a figure has two margins", where=where, given=text)
-        default = MARGIN_TAIL if figure.is_tail else MARGIN
-        found[figure.column] = Regression(figure, _margin(margin, part, where) if equals else default)
+        default = margin or (MARGIN_TAIL if figure.is_tail else MARGIN)
+        found[figure.column] = Regression(figure, parse_margin(of_this, where) if equals else default)
     if not found:
         raise InputError("no figure is named", where=where, given=repr(text), expected=_EXAMPLE)
     return tuple(found.values())
@@ -117,75 +120,127 @@ def _unknown_figure(word: str, figure: Statistic | None, where: str) -> InputErr
     return InputError("no such figure", where=where, given=word, expected=_EXAMPLE, hint=hint)
 
 
-def _margin(text: str, part: str, where: str) -> float:
+def parse_margin(text: str, where: str) -> float:
+    """'5%' or '0.05' as a ratio. Raises InputError."""
     digits = text.strip().removesuffix("%")
     try:
         value = float(digits) / (100 if text.strip().endswith("%") else 1)
     except ValueError:
         value = math.nan
     if not 0 < value < 1:
-        raise InputError("not a margin", where=where, given=part.strip(), expected="5% or 0.05; below 100%")
+        raise InputError("not a margin", where=where, given=text.strip(), expected="5% or 0.05; below 100%")
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A figure at a level, by run: of the new runs and of the baseline, and how they differ. margin: in ln."""
+
+    level: int
+    regression: Regression
+    new: Floats
+    baseline: Floats
+    change: Change | None
+    margin: float
+
+    def in_words(self, names: tuple[str, str] = ("", "baseline ")) -> tuple[str, float, float, float] | None:
+        """'TTFT p95 ms 120, baseline 100: +20.0 % [+10, +30 %], method' with the ratio - 1 and its ends."""
+        if self.change is None:
+            return None
+        metric, one = self.regression.figure.metric, self.change
+        sign = -1 if metric.better == "more" else 1
+        ratio, low, high = (math.expm1(sign * end) for end in (one.theta, one.low, one.high))
+        low, high = min(low, high), max(low, high)
+        new, old = (show(metric, geometric_mean(side)) for side in (self.new, self.baseline))
+        ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
+        label, (a, b) = self.regression.figure.label, names
+        return f"{label} {a}{new}, {b}{old}: {100 * ratio:+.1f} % [{ends}], {one.method}", ratio, low, high
+
+
+def geometric_mean(values: Floats) -> float:
+    """Of figures above 0."""
+    return float(np.exp(np.log(values).mean()))
 
 
 def compare_levels(
     pairs: Mapping[int, tuple[LevelRows, LevelRows]],
     regressions: Sequence[Regression],
     judgements: tuple[Judgement, Judgement],
-    same_orders: bool,
-) -> list[Criterion]:
-    """Every figure at every level, judged together. pairs, judgements: of the run and of the baseline.
+    units: Callable[[int], Sequence[tuple[Sequence[int], Sequence[int]]]] | None = None,
+    *,
+    same_orders: bool = True,
+) -> list[Compared]:
+    """Every figure at every level, by level. pairs, judgements: of the run and of the baseline.
 
-    same_orders: repeat i of both sent the same requests in the same order, so that repeats pair.
+    same_orders: repeat i of both sent the same requests in the same order, so that repeats pair. units: at a level the
+    places of the repeats of each side that are one unit together (of one start of a server); none: each repeat.
     """
-    cases = [(level, one) for level in pairs for one in regressions]
-    figures, changes, margins = [], [], []
-    for level, one in cases:
-        new, old = (
-            by_repeat(side, one.figure, hour_at(judgement.hour_price, level))
-            for side, judgement in zip(pairs[level], judgements, strict=True)
-        )
-        numbers = [[run.repeat for run in side.repeats] for side in pairs[level]]
+    found = []
+    for one in regressions:
+        figures: list[tuple[Floats, Floats]] = []
+        paired = same_orders
+        for level, sides in pairs.items():
+            new, old = (
+                by_repeat(side, one.figure, hour_at(judgement.hour_price, level))
+                for side, judgement in zip(sides, judgements, strict=True)
+            )
+            if units is not None:
+                grouped = units(level)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    new, old = (
+                        np.array([geometric_mean(side[list(unit[i])]) for unit in grouped])
+                        for i, side in enumerate((new, old))
+                    )
+            else:
+                paired &= [run.repeat for run in sides[0].repeats] == [run.repeat for run in sides[1].repeats]
+            figures.append((new, old))
         more = one.figure.metric.better == "more"
-        paired = same_orders and numbers[0] == numbers[1]
-        figures.append((new, old))
-        changes.append(change(new, old, paired=paired, higher_is_better=more, tail=one.figure.is_tail))
-        margins.append(log_margin(one.margin, higher_is_better=more))
-    found = verdicts(changes, margins)
-    return [
-        _of_change(level, one, figures[i], changes[i], margins[i], found[i], len(cases))
-        for i, (level, one) in enumerate(cases)
-    ]
+        each = changes(
+            [new for new, _ in figures],
+            [old for _, old in figures],
+            paired=paired,
+            higher_is_better=more,
+            tail=one.figure.is_tail,
+        )
+        margin = log_margin(one.margin, higher_is_better=more)
+        found += [
+            Compared(level, one, new, old, change, margin)
+            for level, (new, old), change in zip(pairs, figures, each, strict=True)
+        ]
+    return sorted(found, key=lambda one: one.level)
 
 
-def _of_change(
-    level: int, one: Regression, figures: Any, found: Change | None, margin: float, verdict: Verdict, criteria: int
-) -> Criterion:
-    more, name = one.figure.metric.better == "more", one.figure.column
-    requirement = f"{one.figure.name} at most {one.margin * 100:.4g} % {'lower' if more else 'higher'}"
-    if found is None:
-        return Criterion("regression", name, level, requirement, verdict, "not known in every repeat, or 0")
-    sign = -1 if more else 1
-    ratio, low, high = (math.expm1(sign * end) for end in (found.theta, found.low, found.high))
-    low, high = min(low, high), max(low, high)
-    value, baseline = (float(np.exp(np.log(side).mean())) for side in figures)
-    ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
-    new, old = (show(one.figure.metric, side) for side in (value, baseline))
-    finding = f"{one.figure.label} {new}, baseline {old}: {100 * ratio:+.1f} % [{ends}], {found.method}"
+def judge_changes(compared: Sequence[Compared]) -> list[Criterion]:
+    """A criterion for each, judged together."""
+    found = verdicts([one.change for one in compared], [one.margin for one in compared])
+    return [_of_change(one, verdict, compared) for one, verdict in zip(compared, found, strict=True)]
+
+
+def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared]) -> Criterion:
+    figure, margin = one.regression.figure, one.regression.margin
+    requirement = (
+        f"{figure.name} at most {margin * 100:.4g} % {'lower' if figure.metric.better == 'more' else 'higher'}"
+    )
+    words = one.in_words()
+    if words is None or one.change is None:
+        why = "not known in every repeat, or 0"
+        return Criterion("regression", figure.column, one.level, requirement, verdict, why)
+    finding, *change_of = words
     if verdict == "inconclusive":
-        finding += _needed(found, margin, criteria)
-    return Criterion("regression", name, level, requirement, verdict, finding, value, baseline, ratio, low, high)
+        n_levels = len({other.level for other in all_of_them})
+        finding += _needed(one.change, one.margin, len(all_of_them), n_levels)
+    values = map(geometric_mean, (one.new, one.baseline))
+    return Criterion("regression", figure.column, one.level, requirement, verdict, finding, *values, *change_of)
 
 
-def _needed(found: Change, margin: float, criteria: int) -> str:
-    # a fail shares its level with the other criteria, a pass does not
+def _needed(found: Change, margin: float, criteria: int, levels: int) -> str:
     if found.low > margin:
         return f"; beyond the margin, but not significant among {criteria} criteria: more repeats may decide"
-    n = repeats_needed(found.sd, abs(found.theta - margin), criteria if found.theta > margin else 1)
+    n = repeats_needed(found.sd, abs(found.theta - margin), criteria, levels)
     if n is None:
-        return "; undecided: so near the margin that more than 100 repeats would be needed"
+        return f"; undecided: more than {MAX_REPEATS} repeats would be needed at this spread"
     # where there are as many already it is a matter of luck, or of Holm's other criteria
-    return f"; undecided: about {max(n, min(found.n_new, found.n_baseline) + 1)} repeats of each would decide"
+    return f"; undecided: about {max(n, min(found.n_new, found.n_baseline) + 1)} repeats of each would decide all"
 
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot carry
@@ -203,8 +258,8 @@ def junit_xml(result: GateResult, *, strict: bool = False) -> str:
         made.text = text if text is None else _FORBIDDEN.sub("\ufffd", text)
         return made
 
-    root = ET.Element("testsuites", {"name": "benchsuite gate", **counts})
-    suite = element(root, "testsuite", name=f"benchsuite gate {result.run_id}", **counts)
+    root = ET.Element("testsuites", {"name": f"benchsuite {result.verb}", **counts})
+    suite = element(root, "testsuite", name=f"benchsuite {result.verb} {result.run_id}", **counts)
     properties = element(suite, "properties")
     for name, value in (("run", result.run_id), ("baseline", result.baseline_id), ("verdict", result.verdict)):
         if value is not None:
@@ -225,8 +280,8 @@ def junit_xml(result: GateResult, *, strict: bool = False) -> str:
 _MARKS = {"pass": "\u2705", "fail": "\u274c", "inconclusive": "\u2754"}
 
 
-def headline(result: GateResult, *, strict: bool = False) -> str:
-    """'fail: 1 of 6 criteria failed, 2 are undecided'. strict: undecided counts as failed."""
+def headline(result: GateResult, inconclusive: str = "warn") -> str:
+    """'fail: 1 of 6 criteria failed, 2 are undecided'. inconclusive: what it does to the build, --inconclusive."""
     verdicts = [one.verdict for one in result.criteria]
     total, failed, undecided = len(verdicts), verdicts.count("fail"), verdicts.count("inconclusive")
     if result.verdict == "pass":
@@ -235,7 +290,8 @@ def headline(result: GateResult, *, strict: bool = False) -> str:
     if undecided:
         of = "" if failed else f" of {total} criteria"
         parts.append(f"{undecided}{of} {'is' if undecided == 1 else 'are'} undecided")
-    counted = ", which --strict counts as failed" if strict and result.verdict == "inconclusive" else ""
+    counts = inconclusive != "warn" and result.verdict == "inconclusive"
+    counted = f", which --inconclusive {inconclusive} counts as {inconclusive}" if counts else ""
     return f"{result.verdict}: {', '.join(parts)}{counted}"
 
 
@@ -265,7 +321,7 @@ def markdown(result: GateResult) -> str:
     table = markdown_table(("result", "concurrency", "requirement", "finding"), rows, right=("concurrency",))
     return "\n".join(
         [
-            f"### {_MARKS[result.verdict]} benchsuite gate: {headline(result)}",
+            f"### {_MARKS[result.verdict]} benchsuite {result.verb}: {headline(result)}",
             "",
             f"Run {_code(result.run_id)}{against}. Change with its 95 % interval.",
             "",
@@ -277,9 +333,9 @@ def markdown(result: GateResult) -> str:
     )
 
 
-def workflow_commands(result: GateResult) -> list[str]:
-    """GitHub's workflow commands: an error for each fail, a warning for each criterion without a decision."""
-    levels = {"fail": "error", "inconclusive": "warning"}
+def workflow_commands(result: GateResult, inconclusive: str = "warn") -> list[str]:
+    """GitHub's workflow commands: an error for each fail, a warning (error, notice) for each without a decision."""
+    levels = {"fail": "error", "inconclusive": {"warn": "warning", "pass": "notice", "fail": "error"}[inconclusive]}
 
     def data(text: str) -> str:
         return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
@@ -287,7 +343,7 @@ def workflow_commands(result: GateResult) -> list[str]:
     found = []
     for one in result.criteria:
         if one.verdict in levels:
-            title = data(f"benchsuite gate: {one.title}").replace(":", "%3A").replace(",", "%2C")
+            title = data(f"benchsuite {result.verb}: {one.title}").replace(":", "%3A").replace(",", "%2C")
             found.append(f"::{levels[one.verdict]} title={title}::{data(one.finding)}")
     return found
 
@@ -325,7 +381,7 @@ def gate(
         theirs = {level.concurrency: level for level in baseline.measured}
         _measured(levels, theirs, baseline.source)
         found = differences(run.facts.manifest, baseline.facts.manifest)
-        notes = refuse_unlike([*found, *([] if levels else _levels(runs, theirs))], allowed)
+        notes = refuse_unlike([*found, *([] if levels else level_differences(runs, theirs))], allowed)
         wanted = [level for level in wanted if level in theirs]
         if not wanted:
             raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
@@ -334,7 +390,8 @@ def gate(
         pairs = {level: (runs[level], theirs[level]) for level in wanted}
         seeds = [(side.facts.manifest.spec.get("load") or {}).get("seed") for side in (run, baseline)]
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
-        compared = compare_levels(pairs, regressions or default_regressions(pairs), (run, baseline), same_orders)
+        chosen = regressions or default_regressions(pairs)
+        compared = judge_changes(compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders))
     checks = check_limits([runs[level] for level in wanted])
     criteria = sorted(
         [
@@ -345,7 +402,7 @@ def gate(
         key=lambda one: (one.concurrency, one.kind != "slo"),
     )
     if "client" not in allowed:
-        criteria = [_doubted(one, _client_bound(run), _client_bound(baseline)) for one in criteria]
+        criteria = [_doubted(one, client_bound(run), client_bound(baseline)) for one in criteria]
     notes += [*_warned(run, wanted, "the run"), *_warned(baseline, wanted, "the baseline")]
     return GateResult(
         run_id=run.run_id or run.source,
@@ -363,7 +420,7 @@ def _measured(levels: Sequence[int], runs: Mapping[int, MeasuredLevel], where: s
     return sorted(set(levels)) if levels else list(runs)
 
 
-def _levels(runs: Iterable[int], theirs: Iterable[int]) -> list[Difference]:
+def level_differences(runs: Iterable[int], theirs: Iterable[int]) -> list[Difference]:
     new, before = (", ".join(map(str, sorted(side))) for side in (runs, theirs))
     return [] if new == before else [Difference("levels", "levels", new, before)]
 
@@ -388,7 +445,7 @@ def _of_limit(check: LimitCheck) -> Criterion:
     return Criterion("slo", check.limit.name, check.concurrency, str(check.limit), check.verdict, finding, check.value)
 
 
-def _client_bound(judgement: Judgement | None) -> set[int]:
+def client_bound(judgement: Judgement | None) -> set[int]:
     """The levels whose figures are the measuring client's rather than the server's."""
     clients = {} if judgement is None else judgement.clients
     return {level for level, one in clients.items() if one.verdict == "client-bound"}

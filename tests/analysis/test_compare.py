@@ -9,7 +9,7 @@ import pytest
 from factory import request_frame as frame
 from factory import request_row as row
 
-from benchsuite.analysis.regression import change, log_margin, repeats_needed, verdicts
+from benchsuite.analysis.regression import changes, log_margin, repeats_needed, verdicts
 from benchsuite.analysis.requests import by_repeat, level_rows
 from benchsuite.errors import InputError
 from benchsuite.metrics import BY_COLUMN
@@ -20,7 +20,7 @@ MARGIN = math.log(1.05)
 
 def compared(new, baseline, **flags):
     flags = {"paired": True, "higher_is_better": False} | flags
-    return change(np.array(new), np.array(baseline), **flags)
+    return changes([np.array(new)], [np.array(baseline)], **flags)[0]
 
 
 def judged(new, baseline, margin=MARGIN, **flags):

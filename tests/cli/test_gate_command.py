@@ -71,13 +71,17 @@ def test_one_run_each_is_inconclusive_unless_far(cli, runs):
     assert cli("gate", runs["one_double"], "--baseline", runs["one"], TPOT).code == 5
 
 
-def test_strict_makes_undecided_a_fail(cli, runs, tmp_path):
-    """--strict: exit 5, and the undecided test case is a failure instead of skipped."""
+@pytest.mark.parametrize(
+    ("word", "code", "counts"),
+    [("warn", 6, ["2", "0", "1"]), ("pass", 0, ["2", "0", "1"]), ("fail", 5, ["2", "1", "0"])],
+)
+def test_what_undecided_does_to_the_build(cli, runs, tmp_path, word, code, counts):
+    """--inconclusive: its exit code, and whether the undecided case is a failure or skipped; warn is the default."""
     flags = ("gate", runs["one_slow"], "--baseline", runs["one"], TPOT, "--junit", tmp_path / "j.xml")
-    for strict, code, counts in (("", 6, ["2", "0", "1"]), ("--strict", 5, ["2", "1", "0"])):
-        assert cli(*flags, strict).code == code
-        junit = ET.parse(tmp_path / "j.xml").getroot()
-        assert [junit.get(key) for key in ("tests", "failures", "skipped")] == counts
+    assert cli(*flags, f"--inconclusive {word}").code == code
+    junit = ET.parse(tmp_path / "j.xml").getroot()
+    assert [junit.get(key) for key in ("tests", "failures", "skipped")] == counts
+    assert cli(*flags).code == 6
 
 
 def test_a_run_cut_short_does_not_pass(cli, tmp_path):

@@ -1,0 +1,147 @@
+"""Two arms measured in one session, in turn: rounds in balanced order, each a resumed sweep of both. Judges nothing.
+
+A machine that slows down, or that others use, does so for both arms: sessions an hour apart do not compare, arms that
+take turns do. docs/METHODS.md, "Two builds in one session".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchsuite.clock import Anchor
+from benchsuite.load.launched_sweep import sweep_launched
+from benchsuite.load.sweep import new_manifest, sweep
+from benchsuite.manifest import RunManifest
+from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
+from benchsuite.serving.launch_plan import LaunchPlan
+from benchsuite.spec import SweepSpec
+from benchsuite.store.run_folder import read_run
+from benchsuite.workload.dataset import Workload
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arm:
+    """One side: its spec, the server to start for each of its rounds (None: it is there), and its run folder."""
+
+    name: str
+    spec: SweepSpec
+    plan: LaunchPlan | None
+    path: Path
+
+    def round_spec(self, number: int, concurrency: tuple[int, ...] | None = None) -> SweepSpec:
+        """What the folder holds after round `number`, from 0: so many repeats of the spec. concurrency: only these."""
+        spec, load = self.spec, self.spec.load
+        changed: dict[str, Any] = {"repeats": load.repeats * (number + 1), "workers": load.n_workers}
+        if concurrency is not None:
+            changed["concurrency"] = concurrency
+        return spec.model_copy(update={"load": load.model_copy(update=changed)})
+
+    def planned_manifest(self, workload: Workload) -> RunManifest:
+        """What is known of it before anything is measured, to compare the arms by."""
+        launched = None if self.plan is None else {"plan": self.plan.text}
+        return new_manifest(self.spec, workload, launched, None, Anchor.now())
+
+    def measured_points(self) -> set[str]:
+        """The names of its points that are measured to their end."""
+        if not (self.path / "manifest.json").exists():
+            return set()
+        return {point.point_id for point in read_run(self.path).manifest.complete_points}
+
+
+def a_first(seed: int, number: int, place: int) -> bool:
+    """Whether A goes first at this place of the round: a coin in even rounds, turned round in the odd one after it."""
+    return random.Random(f"{seed}/{number // 2}/{place}").choice((True, False)) != bool(number % 2)
+
+
+def measure_in_turn(
+    arms: tuple[Arm, Arm],
+    workload: Workload,
+    view: View,
+    *,
+    budget_s: float,
+    most_rounds: int | None,
+    decided: Callable[[int, float], bool],
+    ready_timeout_s: float | None = None,
+) -> tuple[int, list[str]]:
+    """Rounds until `decided`, the budget or most_rounds ends them: how many are whole, and why it ended early if so.
+
+    A round of servers that are there visits the levels one by one, each with both arms in turn. One of servers that
+    are started here starts, sweeps and stops each once. decided: asked after each round, with their number and the
+    share of the budget that is spent. Raises InputError, RunError; what was measured stays, and the same call goes on.
+    """
+    began_s, longest_s = time.monotonic(), 0.0
+    views = {arm.name: _ArmView(view) for arm in arms}
+
+    def measure(arm: Arm, spec: SweepSpec) -> SweepResult:
+        seen = views[arm.name].visit(f"round {number + 1}, arm {arm.name}")
+        if arm.plan is None:
+            return sweep(spec, workload, arm.path, seen)
+        return sweep_launched(arm.plan, lambda _: spec, workload, arm.path, seen, ready_timeout_s=ready_timeout_s)
+
+    number = 0
+    while most_rounds is None or number < most_rounds:
+        round_began_s = time.monotonic()
+        if number and round_began_s - began_s + longest_s > budget_s:
+            break
+        for arm, spec in _visits(arms, number):
+            wanted = {level.point_id(r) for level in spec.load.levels for r in range(spec.load.repeats)}
+            if wanted <= arm.measured_points():
+                continue
+            result = measure(arm, spec)
+            if not result.complete:
+                return number, list(result.failures) or ["stopped"]
+        number += 1
+        now_s = time.monotonic()
+        longest_s = max(longest_s, now_s - round_began_s)
+        share = max((now_s - began_s) / budget_s, number / most_rounds if most_rounds else 0.0)
+        view.note(f"round {number} of both is measured; {(now_s - began_s) / 60:.1f} of {budget_s / 60:g} min")
+        if decided(number, min(share, 1.0)):
+            break
+    for arm in arms:  # the folder of a whole sweep, not of its last visit
+        if arm.plan is None and number:
+            measure(arm, arm.round_spec(number - 1))
+    return number, []
+
+
+def _visits(arms: tuple[Arm, Arm], number: int) -> Iterator[tuple[Arm, SweepSpec]]:
+    seed, levels = arms[0].spec.load.seed, arms[0].spec.load.concurrency
+    places: list[tuple[int, ...] | None] = [None]
+    if all(arm.plan is None for arm in arms):
+        places = [(level,) for level in random.Random(f"{seed}/{number}").sample(levels, len(levels))]
+    for place, concurrency in enumerate(places):
+        for arm in arms if a_first(seed, number, place) else arms[::-1]:
+            yield arm, arm.round_spec(number, concurrency)
+
+
+class _ArmView:
+    """The view of many short sweeps of one run: it begins once, and says what it found of the server once."""
+
+    def __init__(self, view: View) -> None:
+        self._view, self._begun, self._quiet, self._title = view, False, False, ""
+        self.point_done = view.point_done
+
+    def visit(self, title: str) -> _ArmView:
+        """A sweep begins: its title is said once something is measured, and nothing before that but in the first."""
+        self._quiet, self._title = self._begun, title
+        return self
+
+    def begun(self, path: Path, manifest: RunManifest) -> None:
+        if not self._begun:
+            self._begun = True
+            self._view.begun(path, manifest)
+
+    def progress(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> None:
+        self._quiet = False
+        if self._title:
+            self._view.note(self._title)
+            self._title = ""
+        self._view.progress(point, progress, elapsed_s)
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            self._view.note(text)

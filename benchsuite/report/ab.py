@@ -1,0 +1,339 @@
+"""Two arms that were measured in turn: how they differ, how sure that is, and what more would decide it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from benchsuite.analysis.intervals import ALPHA
+from benchsuite.analysis.regression import (
+    LOOKS,
+    DifferenceVerdict,
+    Verdict,
+    difference_verdicts,
+    look_alpha,
+    more_failures_p,
+    repeats_needed,
+)
+from benchsuite.analysis.summary import MeasuredLevel
+from benchsuite.clock import NS_PER_S
+from benchsuite.errors import InputError
+from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
+from benchsuite.metrics import BY_COLUMN
+from benchsuite.report.format import show
+from benchsuite.report.gate import (
+    Compared,
+    Criterion,
+    GateResult,
+    Regression,
+    client_bound,
+    compare_levels,
+    default_regressions,
+    gate,
+    geometric_mean,
+    level_differences,
+)
+from benchsuite.report.judge import Judgement
+
+GATE_VERDICTS: dict[DifferenceVerdict, Verdict] = {
+    "slower": "fail", "faster": "pass", "no difference": "pass", "not slower": "pass", "undecided": "inconclusive",
+}  # fmt: skip
+LAST_LOOK = (1.0, LOOKS[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class AbRow:
+    """A figure at a level. a, b: geometric means; ratio: b / a with its 95 % interval. finding: all of it in words.
+
+    verdict is of B. why: of an "undecided" that is not one of numbers.
+    """
+
+    concurrency: int
+    name: str
+    label: str
+    a: float | None
+    b: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    verdict: DifferenceVerdict
+    finding: str
+    margin: float
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AbResult:
+    """B against A. unit: what repeats are of. differs: what the arms are meant to differ in. rests_on: the evidence.
+
+    limits: of B alone, where an SLO is given. more: what would decide what is undecided; None where nothing is.
+    """
+
+    a: str
+    b: str
+    rows: tuple[AbRow, ...]
+    limits: tuple[Criterion, ...]
+    differs: tuple[str, ...]
+    rests_on: tuple[str, ...]
+    more: str | None
+    rounds: int
+    unit: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """fail: B is proven slower somewhere, or misses a limit; pass: proven that it is not; else inconclusive."""
+        return self.as_gate().verdict
+
+    @property
+    def decided(self) -> bool:
+        """Nothing is left to measure for."""
+        open_ones = {row.verdict for row in self.rows if row.why is None} & {"undecided", "not slower"}
+        return not open_ones and all(limit.verdict != "inconclusive" for limit in self.limits)
+
+    @property
+    def headline(self) -> str:
+        """'B is slower than A: TTFT mean +12.3 % [+8.1 %, +16.7 %] at 8 users (2 of 4 figures)'."""
+        by = {word: [row for row in self.rows if row.verdict == word] for word in GATE_VERDICTS}
+        margins = " and ".join(f"{m:.4g} %" for m in sorted({100 * row.margin for row in self.rows}))
+        n, parts = len(self.rows), []
+        for word in ("slower", "faster"):
+            if by[word]:
+                most = max(by[word], key=lambda row: abs(math.log(row.ratio or 1.0)))
+                parts.append(
+                    f"B is {word} than A: {most.label} {_change(most)} at {most.concurrency} "
+                    f"({len(by[word])} of {n} figures)"
+                )
+        missed = [limit for limit in self.limits if limit.verdict == "fail"]
+        parts += [f"B misses {missed[0].title}"] if missed else []
+        if not parts and len(by["no difference"]) == n:
+            return f"no difference beyond {margins} between A and B in any of {n} figures"
+        open_ones = len(by["undecided"]) + len(by["not slower"])
+        if open_ones:
+            better = len(by["not slower"])
+            parts.append(
+                f"{'undecided' if not parts else 'undecided besides'}: {open_ones} of {n} figures"
+                + (f", of which {better} proven not slower by more than {margins}" if better else "")
+            )
+        return "; ".join(parts)
+
+    def as_gate(self) -> GateResult:
+        """The same as the gate's result, for JUnit, summaries and exit codes."""
+        criteria = [
+            Criterion(
+                "regression", row.name, row.concurrency, f"{row.label}: B not worse than A by {100 * row.margin:.4g} %",
+                GATE_VERDICTS[row.verdict], f"{row.verdict}; {row.finding}", row.b, row.a,
+                *(None if end is None else end - 1 for end in (row.ratio, row.low, row.high)),
+            )
+            for row in self.rows
+        ]  # fmt: skip
+        notes = (*self.differs, *self.rests_on, *([self.more] if self.more else []))
+        return GateResult(self.b, self.a, (*criteria, *self.limits), notes, "ab")
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"verdict": self.verdict, "headline": self.headline} | asdict(self)
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Heads and rows for a terminal."""
+        heads = ("concurrency", "figure", "A", "B", "B / A", "95 % interval", "B is")
+        return heads, [
+            (
+                str(row.concurrency), row.label, *(_shown(row, value) for value in (row.a, row.b)),
+                *(("-", "-") if row.ratio is None else (f"{row.ratio:.3f}", f"{row.low:.3f} to {row.high:.3f}")),
+                f"{row.verdict}{'' if row.why is None else f' ({row.why})'}",
+            )
+            for row in self.rows
+        ]  # fmt: skip
+
+
+def _shown(row: AbRow, value: float | None) -> str:
+    return "-" if value is None else show(BY_COLUMN[row.name].metric, value)
+
+
+def _change(row: AbRow) -> str:
+    assert row.ratio is not None
+    low, high = (f"{100 * ((end or 0) - 1):+.1f} %" for end in (row.low, row.high))
+    return f"{100 * (row.ratio - 1):+.1f} % [{low}, {high}]"
+
+
+def judge_ab(
+    a: Judgement,
+    b: Judgement,
+    *,
+    regressions: Sequence[Regression] = (),
+    margin: float | None = None,
+    allowed: Collection[str] = (),
+    with_limits: bool = False,
+    look: tuple[float, float] = LAST_LOOK,
+) -> AbResult:
+    """Hold B against A, two run folders that were measured in turn. regressions, margin: none are the gate's defaults.
+
+    look: the share of the budget at which this is, and that of the last time. Raises InputError for arms that differ in
+    more than the server and its launch, and for runs that were not measured in turn.
+    """
+    of_a, of_b = a.facts.manifest, b.facts.manifest
+    sides_a, sides_b = ({one.concurrency: one for one in judged.measured} for judged in (a, b))
+    found = [*differences(of_b, of_a), *level_differences(sides_b, sides_a)]
+    differs = refuse_unlike(found, allowed, ARM_GROUPS, ("in B", "in A"), "ab")
+    if (a.hour_price is None) != (b.hour_price is None):
+        raise InputError(
+            "one arm has a price and the other none", where="price", expected="a price of both, or of none"
+        )
+    if a.hour_price != b.hour_price:
+        differs.append(f"price: {a.hour_price} $ an hour in A, {b.hour_price} in B")
+    rounds = _rounds_in_turn(of_a, of_b)
+    levels = [level for level in sides_b if level in sides_a]
+    restarts = _restarts(of_a), _restarts(of_b)
+    by_restart = min(len(set(one.values())) for one in restarts) > 1
+
+    def units(level: int) -> list[tuple[list[int], list[int]]]:
+        places = [{run.repeat: i for i, run in enumerate(side[level].repeats)} for side in (sides_b, sides_a)]
+        grouped: dict[Any, tuple[list[int], list[int]]] = {}
+        for repeat in sorted(places[0].keys() & places[1].keys()):  # a round that was cut short has one side
+            key = (restarts[0].get(repeat), restarts[1].get(repeat)) if by_restart else repeat
+            unit = grouped.setdefault(key, ([], []))
+            for side, place in zip(unit, places, strict=True):
+                side.append(place[repeat])
+        return list(grouped.values())
+
+    pairs = {level: (sides_b[level], sides_a[level]) for level in levels if units(level)}
+    chosen = regressions or default_regressions(pairs)
+    if margin is not None and not regressions:
+        chosen = tuple(Regression(one.figure, margin) for one in chosen)
+    compared = compare_levels(pairs, chosen, (b, a), units)
+    alpha = look_alpha(*look)
+    verdicts = difference_verdicts([one.change for one in compared], [one.margin for one in compared], alpha)
+    bound = set() if "client" in allowed else client_bound(a) | client_bound(b)
+    rows = tuple(_row(one, said, one.level in bound) for one, said in zip(compared, verdicts, strict=True))
+    rows += tuple(_errors(sides_a[level], sides_b[level]) for level in levels)
+    unit = "restart" if by_restart else "repeat"
+    n_units = min((len(units(level)) for level in pairs), default=0)
+    minutes = _minutes(of_a, of_b)
+    rests_on = [
+        f"{n_units} {unit}s of each arm in {rounds} turns, {minutes:.1f} minutes, levels {', '.join(map(str, levels))}",
+        f"one unit is the {unit}"
+        + (
+            f" (means of {len(restarts[1])} repeats in {len(set(restarts[1].values()))} starts of each server)"
+            if by_restart
+            else "; what a restart of a server changes is not in it"
+        ),
+        f"Holm's correction over {len(compared)} figures, {100 * alpha:.2g} % at this look",
+    ]
+    limits = tuple(one for one in gate(b).criteria if one.kind == "slo") if with_limits else ()
+    more = _more(compared, verdicts, n_units, minutes, unit)
+    ids = (a.run_id or a.source, b.run_id or b.source)
+    return AbResult(*ids, _in_order(rows), limits, tuple(differs), tuple(rests_on), more, rounds, unit)
+
+
+def _in_order(rows: tuple[AbRow, ...]) -> tuple[AbRow, ...]:
+    return tuple(sorted((row for row in rows if row.finding), key=lambda row: row.concurrency))
+
+
+def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
+    figure, words, why = one.regression.figure, one.in_words(("B ", "A ")), None
+    if client_limited and verdict in ("no difference", "not slower"):
+        # the client's own limit is the same in both arms and hides what differs
+        verdict, why = "undecided", "the client was at its limit; --allow client accepts that"
+    if words is None:
+        why = "not known in every repeat, or 0"
+        return AbRow(one.level, figure.column, figure.label, None, None, None, None, None, verdict, why, 0.0, why)
+    finding, ratio, low, high = words
+    b, a = (geometric_mean(side) for side in (one.new, one.baseline))
+    finding += f"; {why}" if why else ""
+    ends = (1 + ratio, 1 + low, 1 + high)
+    return AbRow(one.level, figure.column, figure.label, a, b, *ends, verdict, finding, one.regression.margin, why)
+
+
+def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow:
+    """More failures in B than chance makes (Fisher's exact test, one-sided 2.5 %) are a fail; else there is no row."""
+    counts = [(one.point.n_failed or 0, one.point.n_ok) for one in (b, a)]
+    p = more_failures_p(counts[0], counts[1])
+    shares = [failed / (failed + ok) if failed + ok else 0.0 for failed, ok in counts]
+    text = f"errors: B {counts[0][0]} of {sum(counts[0])}, A {counts[1][0]} of {sum(counts[1])}, p {p:.2g}"
+    finding = text if p <= ALPHA / 2 else ""
+    return AbRow(
+        b.concurrency,
+        "error_rate",
+        "errors",
+        shares[1],
+        shares[0],
+        None,
+        None,
+        None,
+        "slower",
+        finding,
+        0.0,
+        "failures",
+    )
+
+
+def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, minutes: float, unit: str) -> str | None:
+    """How much more would decide what is undecided, if spread and ratios stay."""
+    alpha, levels = look_alpha(*LAST_LOOK), len({one.level for one in compared})
+    wanted = [
+        repeats_needed(one.change.sd, abs(one.margin - abs(one.change.theta)), len(compared), levels, alpha)
+        for one, verdict in zip(compared, verdicts, strict=True)
+        if verdict in ("undecided", "not slower") and one.change is not None
+    ]
+    if not wanted:
+        return None
+    known = [n for n in wanted if n is not None]
+    parts = []
+    if known and n_units:
+        n = max(*known, n_units + 1)
+        took = minutes / n_units * n
+        parts.append(f"about {n} {unit}s of each arm ({took:.0f} minutes in all) decide {len(known)} of {len(wanted)}")
+    if len(known) < len(wanted):
+        parts.append(f"{len(wanted) - len(known)} so near the margin that more than 100 {unit}s would be needed")
+    return "; ".join(parts)
+
+
+def _rounds_in_turn(a: RunManifest, b: RunManifest) -> int:
+    """How often the arms took turns. Raises InputError for runs that were measured one after the other."""
+    starts = sorted(
+        ((one.clock.origin_wall_ns or 0) / NS_PER_S + (point.started_s or 0.0), name)
+        for name, one in (("A", a), ("B", b))
+        for point in one.complete_points
+    )
+    names = [name for _, name in starts]
+    turns = sum(x != y for x, y in pairwise(names))
+    repeats = min(len({point.repeat for point in one.complete_points}) for one in (a, b))
+    # a launched arm measures several repeats in one turn; one session after the other is a single turn
+    if repeats > 1 and turns < 2:
+        raise InputError(
+            "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
+            where="ab",
+            given=f"{repeats} repeats of one, then of the other",
+            expected="run folders of one `benchsuite ab` session",
+            hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
+        )
+    return turns
+
+
+def _restarts(manifest: RunManifest) -> dict[int, int]:
+    """The number of the start of its server by repeat; empty for a server that benchsuite did not start."""
+    if manifest.launched_server is None:
+        return {}
+    origin_s = (manifest.clock.origin_wall_ns or 0) / NS_PER_S
+    starts = [datetime.fromisoformat(one["started"]).timestamp() - origin_s for one in manifest.sessions]
+    return {
+        point.repeat: bisect_right(starts, (point.started_s or 0.0) + 0.001)
+        for point in manifest.complete_points
+        if point.repeat is not None
+    }
+
+
+def _minutes(*manifests: RunManifest) -> float:
+    """From the first point of both to the last."""
+    ends = [
+        (one.clock.origin_wall_ns or 0) / NS_PER_S + (at or 0.0)
+        for one in manifests
+        for point in one.complete_points
+        for at in (point.started_s, point.ended_s)
+    ]
+    return (max(ends) - min(ends)) / 60 if ends else 0.0
