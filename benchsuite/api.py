@@ -532,7 +532,7 @@ def ab(
     from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
-    from benchsuite.spec_reading import overrides
+    from benchsuite.spec import overrides
     from benchsuite.store import run_folder
     from benchsuite.store.files import make_folder, write_json
 

@@ -196,15 +196,17 @@ def more_failures_p(new: tuple[int, int], baseline: tuple[int, int]) -> float:
     return float(stats.fisher_exact([new, baseline], alternative="greater").pvalue)
 
 
-def repeats_needed(sd: float, distance: float, criteria: int = 1, levels: int = 1, alpha: float = ALPHA) -> int | None:
+def repeats_needed(
+    sd: float, distance: float, criteria: int = 1, *, beyond: bool = True, levels: int = 1, alpha: float = ALPHA
+) -> int | None:
     """Repeats on each side with which every one of `criteria` at this distance from its margin is decided, 4 in 5.
 
-    sd: of one repeat's (pair's) ln; the level of a fail and the chances are shared by the criteria. levels: that the
-    variance is pooled over. None: more than MAX_REPEATS.
+    sd: of one repeat's (pair's) ln. beyond: the margin, where the criteria share the level too; within it they share
+    the chances alone. levels: that the variance is pooled over. None: more than MAX_REPEATS.
     """
     if distance <= 0:
         return None
-    level, power = 1 - alpha / 2 / criteria, 1 - (1 - _POWER) / criteria
+    level, power = 1 - alpha / 2 / (criteria if beyond else 1), 1 - (1 - _POWER) / criteria
     for n in range(2, MAX_REPEATS + 1):
         df = levels * (n - 1)
         if (_t(level, df) + _t(power, df)) * sd / math.sqrt(n) <= distance:

@@ -276,7 +276,14 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
     """How much more would decide what is undecided, if spread and ratios stay."""
     alpha, levels = look_alpha(*LAST_LOOK), len({one.level for one in compared})
     wanted = [
-        repeats_needed(one.change.sd, abs(one.margin - abs(one.change.theta)), len(compared), levels, alpha)
+        repeats_needed(
+            one.change.sd,
+            abs(one.margin - abs(one.change.theta)),
+            len(compared),
+            beyond=abs(one.change.theta) > one.margin,
+            levels=levels,
+            alpha=alpha,
+        )
         for one, verdict in zip(compared, verdicts, strict=True)
         if verdict in ("undecided", "not slower") and one.change is not None
     ]

@@ -236,7 +236,8 @@ def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared])
 def _needed(found: Change, margin: float, criteria: int, levels: int) -> str:
     if found.low > margin:
         return f"; beyond the margin, but not significant among {criteria} criteria: more repeats may decide"
-    n = repeats_needed(found.sd, abs(found.theta - margin), criteria, levels)
+    beyond = found.theta > margin
+    n = repeats_needed(found.sd, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
     if n is None:
         return f"; undecided: more than {MAX_REPEATS} repeats would be needed at this spread"
     # where there are as many already it is a matter of luck, or of Holm's other criteria
