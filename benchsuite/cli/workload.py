@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import click
 
-from benchsuite.cli.options import json_option
+from benchsuite.cli.options import json_option, print_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from benchsuite.workload.dataset import ScenarioStats
-
-BARS = " ▁▂▃▄▅▆▇█"
+    from benchsuite.workload.dataset import ScenarioStats, Workload
 
 
 @click.group("workload")
@@ -62,50 +59,34 @@ def describe(source: str, requests: int | None, seed: int, as_json: bool) -> Non
 
     workload = read_workload(source, requests, seed)
     if as_json:
-        import json
-        from dataclasses import asdict
+        facts = {"name": workload.name, "content_hash": workload.content_hash}
+        print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})
+    else:
+        _print(workload, stats_of(workload, bins=10))
 
-        rows = [asdict(row) for row in stats_of(workload)]
-        document = {"name": workload.name, "content_hash": workload.content_hash, "scenarios": rows}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-        return
+
+def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
+    """What 80 columns hold; --json has the shares, and all statistics of the caps."""
     from rich.console import Console
 
-    console = Console()
-    console.print(
-        _table(workload.name, stats_of(workload, bins=10)), f"sha256 {workload.content_hash}", sep="\n", highlight=False
-    )
+    from benchsuite.report.console import say, spark, table
+    from benchsuite.report.format import DASH
 
-
-def _table(name: str, stats: list[ScenarioStats]) -> Table:
-    from rich.table import Table
-
-    from benchsuite.report.console import plain
-
-    # 80 columns must hold it, so no borders, no share and no median of the caps: --json has them.
-    table = Table(title=plain(f"{name}: tokens per request"), box=None, padding=(0, 1, 0, 0))
-    table.add_column("\nscenario", no_wrap=True)
-    for heading in ("\nn", "input*\nmean", "\np50", "\np95", "\nmax", "cap\nmean", "\np95", "\nmax", "\nzh %"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("input*\n(log)", no_wrap=True)
+    console, rows = Console(), []
     for row in stats:
-        inputs, caps = row.input_tokens, row.max_output_tokens
-        table.add_row(
-            plain("all" if row.total else row.scenario or "(none)"),
-            str(row.n),
-            *map(_cell, (inputs.mean, inputs.p50, inputs.p95, inputs.max, caps.mean, caps.p95, caps.max)),
-            f"{row.language_share['zh'] * 100:.0f}",
-            _sparkline(row.histogram),
+        tokens, caps = row.input_tokens, row.max_output_tokens
+        lengths = (tokens.mean, tokens.p50, tokens.p95, tokens.max, caps.p95, caps.max)
+        rows.append(
+            (
+                "all" if row.total else row.scenario or "(none)",
+                str(row.n),
+                *(DASH if length is None else f"{length:.0f}" for length in lengths),
+                f"{row.language_share['zh'] * 100:.0f}",
+                spark(console, [n or None for n in row.histogram]),
+            )
         )
-    table.caption = "* estimated from the text; cap: max_output_tokens"
-    return table
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
-
-
-def _sparkline(counts: tuple[int, ...]) -> str:
-    """One bar per count; a count above 0 is never invisible."""
-    top = max(counts)
-    return "".join(BARS[-(-count * (len(BARS) - 1) // top)] for count in counts)
+    heads = ("scenario", "n", "mean", "p50", "p95", "max", "cap p95", "cap max", "zh %", "log")
+    left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, estimated from the text"
+    console.print(table(console, heads, rows, left=left, title=title))
+    say(console, "cap: max_output_tokens; log: how often, by the logarithm of the length", style="dim")
+    say(console, f"sha256 {workload.content_hash}")
