@@ -75,7 +75,7 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     console, rows = Console(), []
     for row in stats:
         tokens, caps = row.input_tokens, row.max_output_tokens
-        lengths = (tokens.mean, tokens.p50, tokens.p95, tokens.max, caps.p95, caps.max)
+        lengths = (tokens.mean, tokens.p50, tokens.p95, tokens.max, caps.p95)
         rows.append(
             (
                 "all" if row.total else row.scenario or "(none)",
@@ -85,7 +85,7 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
                 spark(console, [n or None for n in row.histogram]),
             )
         )
-    heads = ("scenario", "n", "mean", "p50", "p95", "max", "cap p95", "cap max", "zh %", "log")
+    heads = ("scenario", "n", "mean", "p50", "p95", "max", "cap p95", "zh %", "log")
     left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, estimated from the text"
     console.print(table(console, heads, rows, left=left, title=title))
     say(console, "cap: max_output_tokens; log: how often, by the logarithm of the length", style="dim")
