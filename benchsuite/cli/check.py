@@ -5,20 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import (
-    PATH,
-    gathered,
-    goodput_option,
-    json_option,
-    levels_csv_option,
-    price_options,
-    slo_option,
-)
+from benchsuite.cli.options import gathered, json_option, judging_options
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -37,13 +28,9 @@ Examples:
   benchsuite check results/RUN --energy --usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380
   benchsuite check results/RUN --strict && echo sound"""
 )
-@click.argument("runs", nargs=-1, type=PATH)
-@levels_csv_option
-@slo_option()
-@goodput_option
-@price_options(energy=True)
+@judging_options(energy=True)
 @gathered(
-    "asked",
+    "tables",
     click.option("--scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO."),
     click.option("--attribution", is_flag=True, help="Also where TTFT goes, how full the server was, of run folders."),
     click.option("--balance", is_flag=True, help="Also requests by endpoint, the fallback and its cost."),
@@ -51,16 +38,7 @@ Examples:
 )
 @click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
 @json_option
-def command(
-    runs: tuple[Path, ...],
-    levels_csv: Path | None,
-    slo: str | None,
-    goodput: str | None,
-    strict: bool,
-    as_json: bool,
-    asked: dict[str, bool],
-    price: dict[str, Any],
-) -> int:
+def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool], strict: bool, as_json: bool) -> int:
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
 
     --json prints a list of {model, concurrency, code, finding, remedy}; with a further table an object with the lists
@@ -70,9 +48,9 @@ def command(
     from benchsuite.api import decide
     from benchsuite.errors import PointsError
 
-    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, goodput=goodput, **price)
-    wanted = {name for name, flag in asked.items() if flag}
-    if levels_csv is not None and (of_runs := sorted(wanted - {"scaling"})):
+    judgements = decide(*asked.pop("runs"), **asked, **price)
+    wanted = {name for name, flag in tables.items() if flag}
+    if asked["levels_csv"] is not None and (of_runs := sorted(wanted - {"scaling"})):
         what = "a table of levels has no requests or telemetry"
         raise PointsError(what, where=f"--{of_runs[0]}", expected="run folders")
     found = [
@@ -82,9 +60,9 @@ def command(
         for level in one.judged
         for warn in level.point.warnings
     ]
-    tables = _tables(judgements, wanted)
     if as_json:
-        click.echo(json.dumps({"warnings": found} | tables if tables else found, indent=2, allow_nan=False))
+        further = _tables(judgements, wanted)
+        click.echo(json.dumps({"warnings": found} | further if further else found, indent=2, allow_nan=False))
     else:
         _print(judgements, found, wanted)
     return FOUND if strict and found else 0

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchsuite.cli.options import (
     NOT_MET,
-    PATH,
-    goodput_option,
     json_option,
-    levels_csv_option,
-    price_options,
+    judging_options,
     print_json,
-    slo_option,
 )
 
 if TYPE_CHECKING:
@@ -30,28 +25,17 @@ Examples:
   benchsuite decide --levels-csv docs/examples/paper_table4.csv --usd-per-hour 1.58
 """,
 )
-@click.argument("runs", nargs=-1, type=PATH)
-@levels_csv_option
-@slo_option()
-@goodput_option
-@price_options(energy=True)
+@judging_options(energy=True)
 @json_option
-def command(
-    runs: tuple[Path, ...],
-    levels_csv: Path | None,
-    slo: str | None,
-    goodput: str | None,
-    price: dict[str, Any],
-    as_json: bool,
-) -> int:
+def command(asked: dict[str, Any], price: dict[str, Any], as_json: bool) -> int:
     """Decide again, from what is already measured: another SLO, another price, no server needed."""
     from benchsuite.api import decide
 
-    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, goodput=goodput, **price)
+    judgements = decide(*asked.pop("runs"), **asked, **price)
     if as_json:
         print_json([_plain(one) for one in judgements])
     else:
-        _print(judgements, each_level=levels_csv is None)
+        _print(judgements, each_level=asked["levels_csv"] is None)
     return 0 if any(one.best is not None for one in judgements) else NOT_MET
 
 

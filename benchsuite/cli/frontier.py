@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, PATH, json_option, levels_csv_option, price_options, print_json, slo_option
+from benchsuite.cli.options import NOT_MET, PATH, json_option, judging_options, print_json
 
 if TYPE_CHECKING:
     from benchsuite.economics.pareto import ParetoPoint
@@ -28,25 +28,15 @@ Scores: CSV with model, score, and where known params_b, n (items behind a score
 or a line per model and item: model, item, score from 0 to 1.
 """
 )
-@click.argument("runs", nargs=-1, type=PATH)
-@levels_csv_option
+@judging_options()
 @click.option("--scores", type=PATH, required=True, help="A CSV table of the models' scores.")
-@slo_option()
-@price_options()
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws behind the probabilities."
 )
 @click.option("--svg", type=PATH, help="Write the picture: bubbles as large as the models.")
 @json_option
 def command(
-    runs: tuple[Path, ...],
-    levels_csv: Path | None,
-    scores: Path,
-    slo: str | None,
-    seed: int,
-    svg: Path | None,
-    as_json: bool,
-    price: dict[str, Any],
+    asked: dict[str, Any], price: dict[str, Any], scores: Path, seed: int, svg: Path | None, as_json: bool
 ) -> int:
     """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
     from benchsuite.api import decide, price_override
@@ -54,7 +44,7 @@ def command(
     from benchsuite.report.compare_models import place_models, require_price
     from benchsuite.report.judge import check_comparable
 
-    judgements = decide(*runs, levels_csv=levels_csv, slo=slo, **price)
+    judgements = decide(*asked.pop("runs"), **asked, **price)
     require_price(judgements)
     differences = check_comparable(judgements)
     placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores), seed)

@@ -110,9 +110,16 @@ _ENERGY_PRICE = (
 )
 
 
-def price_options(*, file: bool = True, energy: bool = False) -> Decorator:
-    """--usd-per-hour, --preset, --gpus, and --prices and those of energy, as the command's dict `price`."""
-    return gathered("price", *_GPU_PRICE, *([PRICE_FILE] if file else []), *(_ENERGY_PRICE if energy else []))
+def price_options(*, energy: bool = False) -> Decorator:
+    """--usd-per-hour, --preset, --gpus, --prices, and those of energy, as the command's dict `price`."""
+    return gathered("price", *_GPU_PRICE, PRICE_FILE, *(_ENERGY_PRICE if energy else ()))
+
+
+def judging_options(*, energy: bool = False) -> Decorator:
+    """What `api.decide` takes: RUNS, --levels-csv, --slo and --goodput as the dict `asked`, and the dict `price`."""
+    runs = click.argument("runs", nargs=-1, type=PATH)
+    asked = gathered("asked", runs, levels_csv_option, slo_option(), goodput_option)
+    return lambda command: asked(price_options(energy=energy)(command))
 
 
 as_of_option = click.option("--as-of", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, goodput_option, levels_csv_option, output_option, price_options, slo_option
+from benchsuite.cli.options import PATH, judging_options, output_option
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -29,8 +30,7 @@ Examples:
       --usd-per-hour 1.58 --output paper.html
 """
 )
-@click.argument("runs", nargs=-1, type=PATH)
-@levels_csv_option
+@judging_options()
 @click.option(
     "--format",
     "form",
@@ -40,77 +40,65 @@ Examples:
     help="md: a table for an issue; csv: a row per level; json: summary.json; vllm: files as of vllm bench serve.",
 )
 @click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
-@slo_option()
-@goodput_option
-@price_options()
 @output_option(
     f"The file; of vllm a folder.  [default: RUN/report.html, {_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
 )
 @click.option("--open", "show", is_flag=True, help="Open what was written in the browser.")
 def command(
-    runs: tuple[Path, ...], levels_csv: Path | None, form: str, show: bool, price: dict[str, Any], **flags: Any
+    asked: dict[str, Any], price: dict[str, Any], form: str, scores: Path | None, output: Path | None, show: bool
 ) -> int:
     """Write report.html into the run folder RUN; of several runs, or a table of levels, one page that compares them.
 
     Prints the path of what was written. Other formats say the same to other programs and people.
     """
-    judging = {"scores": flags["scores"], "slo": flags["slo"], **price}
+    from benchsuite.api import decide
+    from benchsuite.store.files import REPORT, write_bytes
+
+    runs: tuple[Path, ...] = asked.pop("runs")
+    of_one_run = len(runs) == 1 and asked["levels_csv"] is None
+    _refuse_misplaced({"scores": scores, "slo": asked["slo"], **price}, form, of_one_run)
+    if form == "json" and (not runs or asked["levels_csv"] is not None):
+        raise click.UsageError("--format json is of run folders.")
+    if form == "vllm" and not of_one_run:
+        raise click.UsageError("--format vllm is of one run folder.")
+    if show and output is None and form in ("md", "csv", "json"):
+        raise click.UsageError(f"--open of --format {form} needs an --output.")
+    judgements = decide(*runs, **asked, **price)
+    if form == "vllm":
+        path = _write_vllm(output or runs[0] / "vllm", judgements[0])
+    else:
+        text = _comparison(judgements, price, scores) if form == "html" and not of_one_run else _text(form, judgements)
+        if output is None and form != "html":
+            click.echo(text, nl=False)
+            return 0
+        path = output or (runs[0] / REPORT if of_one_run else _COMPARISON)
+        write_bytes(path, text.encode())
+    click.echo(path)
+    if show and not webbrowser.open(path.resolve().as_uri()):
+        click.echo("no browser could be opened", err=True)
+    return 0
+
+
+def _refuse_misplaced(judging: dict[str, Any], form: str, of_one_run: bool) -> None:
+    """The page and the summary of a run are by its own SLO and price."""
     given = next((name for name, value in judging.items() if value is not None), None)
-    alone = form == "html" and len(runs) == 1 and levels_csv is None
-    if given is not None and (alone or form in ("json", "vllm") or (given == "scores" and form != "html")):
+    of_its_own = form in ("json", "vllm") or (form == "html" and of_one_run)
+    if given is not None and (of_its_own or (given == "scores" and form != "html")):
         fits = "" if given == "scores" else ", to --format md or csv"
         raise click.UsageError(
             f"--{given.replace('_', '-')} belongs to a comparison of several runs, or to --levels-csv{fits}."
         )
-    if form == "json" and (not runs or levels_csv is not None):
-        raise click.UsageError("--format json is of run folders.")
-    if form == "vllm" and (len(runs) != 1 or levels_csv is not None):
-        raise click.UsageError("--format vllm is of one run folder.")
-    if show and flags["output"] is None and form in ("md", "csv", "json"):
-        raise click.UsageError(f"--open of --format {form} needs an --output.")
-    path = _write(form, runs, levels_csv, price, flags)
-    if path is None:
-        return 0
-    click.echo(path)
-    if show:
-        import webbrowser
-
-        if not webbrowser.open(path.resolve().as_uri()):
-            click.echo("no browser could be opened", err=True)
-    return 0
 
 
-def _write(
-    form: str, runs: tuple[Path, ...], levels_csv: Path | None, price: dict[str, Any], flags: dict[str, Any]
-) -> Path | None:
-    """The path that was written, None for stdout."""
-    from benchsuite.api import decide, price_override
+def _text(form: str, judgements: list[Judgement]) -> str:
     from benchsuite.report.export import as_csv, as_markdown, summary_json
     from benchsuite.report.page import render
-    from benchsuite.store.files import REPORT, write_bytes
 
-    judgements = decide(*runs, levels_csv=levels_csv, slo=flags["slo"], goodput=flags["goodput"], **price)
-    path: Path | None = flags["output"]
-    match form:
-        case "vllm":
-            return _write_vllm(path or runs[0] / "vllm", judgements[0])
-        case "json":
-            found = [summary_json(one) for one in judgements]
-            tree = found[0] if len(found) == 1 else found
-            text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        case "md":
-            text = as_markdown(judgements)
-        case "csv":
-            text = as_csv(judgements)
-        case _ if len(runs) == 1:
-            path, text = path or runs[0] / REPORT, render(judgements[0])
-        case _:
-            path, text = path or _COMPARISON, _comparison(judgements, price_override(**price).source, flags["scores"])
-    if path is None:
-        click.echo(text, nl=False)
-    else:
-        write_bytes(path, text.encode())
-    return path
+    if form == "json":
+        found = [summary_json(one) for one in judgements]
+        tree = found[0] if len(found) == 1 else found
+        return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return {"md": as_markdown, "csv": as_csv}[form](judgements) if form != "html" else render(judgements[0])
 
 
 def _write_vllm(folder: Path, judgement: Judgement) -> Path:
@@ -124,7 +112,8 @@ def _write_vllm(folder: Path, judgement: Judgement) -> Path:
     return folder
 
 
-def _comparison(judgements: list[Judgement], price: str, scores: Path | None) -> str:
+def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path | None) -> str:
+    from benchsuite.api import price_override
     from benchsuite.input_files import read_text
     from benchsuite.report.compare_models import place_models, render_comparison
     from benchsuite.report.judge import check_comparable
@@ -132,4 +121,4 @@ def _comparison(judgements: list[Judgement], price: str, scores: Path | None) ->
     placed = []
     if scores is not None:
         placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores))
-    return render_comparison(judgements, placed, check_comparable(judgements), price)
+    return render_comparison(judgements, placed, check_comparable(judgements), price_override(**price).source)
