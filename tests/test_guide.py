@@ -161,6 +161,15 @@ def test_commands(group, place, monkeypatch, capsys):
     assert not [path for path in place.glob("results/*") if not path.is_dir()]
 
 
+def test_the_answer_of_a_plan(place, monkeypatch, capsys):
+    """What the guide prints below the business question is what its command prints."""
+    (answer,) = re.findall(r"^```text\n(.*?)^```", GUIDE, re.M | re.S)
+    command = next(c for b in BLOCKS for c in b.commands if c.startswith("benchsuite plan results/examples/demo"))
+    assert ended(shlex.split(command)[1:], monkeypatch) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in answer.splitlines() if line not in printed] == []
+
+
 def test_no_section_is_left_out():
     """Every block that is to be run is in a group above."""
     grouped = {section for sections in GROUPS.values() for section in sections}

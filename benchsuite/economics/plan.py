@@ -307,7 +307,7 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
         notes.append(f"{level} is the highest level measured: fewer replicas may do")
     if (above := float(flight.shares[flight.n > curve.highest].sum())) > 0.01:
         notes.append(f"{above:.0%} of the time more are in flight than the highest level measured")
-    if (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
+    if curve.levels[0] > 1 and (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
         notes.append(f"{below:.0%} of the time fewer are in flight than the lowest level measured")
     ttft_s = None
     ttft = [(float(j.point.concurrency), j.point.ttft_s.mean) for j in own.levels if j.point.ttft_s.mean is not None]
