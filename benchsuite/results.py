@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchsuite.warning_table import Finding
+from benchsuite.warning_table import DISTURBING, Finding
 
 LevelKind = Literal["concurrency", "rate"]
 
@@ -135,6 +135,11 @@ class PointSummary:
     tokens_wasted: int | None = None
     warnings: tuple[Finding, ...] = ()
     intervals: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        """The codes of the warnings for which the level's figures prove nothing."""
+        return tuple(warning.code for warning in self.warnings if warning.code in DISTURBING)
 
     @property
     def error_rate(self) -> float | None:

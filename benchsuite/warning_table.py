@@ -29,7 +29,6 @@ _REPEAT = "measure the level again"
 _USAGE = "request usage (stream_options.include_usage), or name a tokenizer"
 _SOURCE = "check the row against its source"
 _THERMAL = "cool the GPU or cap its clocks (nvidia-smi -lgc), then measure again"
-_CLIENT = "give the client CPU cores of its own (taskset), more --workers, and uvloop (the extra `fast`)"
 _BY_TOKEN = "compare levels by $ per 1M output tokens, or use --fixed-length"
 _EXACT = "a single run cannot tell: repeat this level, or decide whether the limit is that exact"
 _NOT_CORRECT = "check how the server counts; do not trust its token counts, nor $ per token"
@@ -115,7 +114,7 @@ WARNINGS: dict[str, WarningType] = {
         "{responses} of {ok} responses were cut at max_tokens, so duration and cost depend on that limit",
         "raise --max-output-tokens, or use --fixed-length"),
     "merged_reads": WarningType(
-        "warning", "more than 0.1 % of the socket reads held several events, which share one timestamp",
+        "warning", "more than 1 % of the socket reads held several events, which share one timestamp",
         "{merged} of {reads} socket reads held several events, which share one timestamp",
         "ITL is coarser than it looks: give the client a CPU core of its own, check for a buffering proxy"),
     "input_tokens_unknown": WarningType(
@@ -137,11 +136,15 @@ WARNINGS: dict[str, WarningType] = {
         "check for throttling, other work on the machine and a filling cache; then " + _REPEAT),
     # the client and the server's own counters
     "client_bound": WarningType(
-        "error", "the measuring client was too busy (\"The measuring client\")",
-        "the measuring client was too busy: {reasons}", _CLIENT),
+        "error", "the measuring client may have moved the figures (\"The measuring client\")",
+        "the measuring client {what}, and the figures may be moved: {reasons}", "{remedy}"),
     "client_degraded": WarningType(
-        "warning", "the measuring client was busy enough to be seen in the figures (\"The measuring client\")",
-        "the measuring client was busy: {reasons}", _CLIENT),
+        "warning", "the measuring client can be seen in some figures (\"The measuring client\")",
+        "the measuring client {what}: {reasons}", "{remedy}"),
+    "merged_by_sender": WarningType(
+        "info", "more than 1 % of the socket reads held several events, though the client read them at once",
+        "the server, or a proxy before it, sends several events at once: {share:.1%} of the reads hold more than one",
+        "ITL is between such groups, and TTFT is that of a group; check for a buffering proxy"),
     "token_balance": WarningType(
         "warning", "our output tokens are more than 0.5 % off the server's own counter (no request failed)",
         "{ours:,} output tokens here, {servers:,.0f} by the server's own counter",
@@ -312,6 +315,14 @@ WARNINGS: dict[str, WarningType] = {
     "token_identity": WarningType(
         "warning", "a table of points prints another total than input + output",
         "{where}: printed total {printed} tokens, input + output is {computed}", "input + output is used; " + _SOURCE),
+}  # fmt: skip
+
+
+# A level with one of these proves nothing: its figures may be another's, or moved. True: they make it look better only,
+# so that what is not met all the same is not met.
+DISTURBING = {
+    "client_bound": False, "concurrency_not_reached": False, "littles_law": False, "unfinished_requests": False,
+    "gpu_shared": False, "slow_level": False,
 }  # fmt: skip
 
 

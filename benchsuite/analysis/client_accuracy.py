@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchsuite.analysis.requests import describe
+from benchsuite.analysis.warnings import ClientEffects
 from benchsuite.results import Distribution
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -87,3 +88,45 @@ def error_ms(errors_s: FloatArray) -> ErrorMs:
     size = np.abs(errors_s) * 1e3
     p50, p99, p999 = (float(q) for q in np.quantile(size, [0.5, 0.99, 0.999], method="inverted_cdf"))
     return ErrorMs(len(size), float(errors_s.mean() * 1e3), p50, p99, p999, float(size.max()))
+
+
+_READ_AT_ONCE = 0.5  # of the mean time between reads: a client within it took each event before the next could come
+
+
+def client_effects(answered: pa.Table, gap_p50_s: float | None, loop_lag_s: float | None, paced: bool) -> ClientEffects:
+    """What the client did to a level. answered: its successful rows. loop_lag_s: p99. paced: requests wait for a rate.
+
+    Who merged the reads is told by the kernel's stamps: a response whose every read was taken far sooner after its
+    arrival than the mean time between reads was merged by its sender. Without them the loop's lag stands for it, where
+    more was merged than the one tick in a hundred that its p99 leaves out.
+    """
+    names = [
+        "scheduled_s",
+        "sent_s",
+        "closed_s",
+        "first_token_s",
+        "last_token_s",
+        "n_reads",
+        "merged_reads",
+        "read_lag_max_us",
+    ]
+    if not answered.num_rows:
+        return ClientEffects(kernel_stamps=True, gap_p50_s=gap_p50_s)
+    scheduled, sent, closed, first, last, reads, merged, lag_us = (
+        answered[name].to_numpy().astype(np.float64) for name in names
+    )
+    kernel = "user" not in answered["stamp_source"].unique().to_pylist()
+    apart_s = (last - first) / np.maximum(reads - 1, 1)
+    lag_s = lag_us * 1e-6 if kernel else np.full(len(reads), np.inf if loop_lag_s is None else loop_lag_s)
+    at_once = lag_s < _READ_AT_ONCE * apart_s  # false where either is not known
+    total, n_merged, by_sender = reads.sum(), merged.sum(), merged[at_once].sum()
+    if not kernel and n_merged <= 0.02 * total:
+        by_sender = 0.0
+    users_s = float(np.nansum(closed - scheduled))
+    return ClientEffects(
+        kernel_stamps=kernel,
+        gap_p50_s=gap_p50_s,
+        late_share=float(np.nansum(sent - scheduled)) / users_s if users_s > 0 and not paced else None,
+        merged_share=float((n_merged - by_sender) / total) if total else None,
+        merged_by_sender_share=float(by_sender / total) if total else None,
+    )

@@ -24,7 +24,7 @@ from benchsuite.results import (
 )
 from benchsuite.slo import MAX_ERROR_RATE, Limit, Slo
 from benchsuite.spec import PriceSpec
-from benchsuite.warning_table import Finding, warn
+from benchsuite.warning_table import DISTURBING, Finding, warn
 
 MET, NOT_MET = 0.95, 0.05
 SURE = 0.8  # P_opt of the cheapest, below which a lower level at nearly the same cost is the better advice
@@ -186,12 +186,15 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncerta
     if not intervals:  # a level of a table: what it tells, without intervals
         told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
         intervals = {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
+    verdict = slo_verdict(point.concurrency, misses, unknown, found)
+    if point.disturbances and (verdict.startswith("met") or not all(DISTURBING[code] for code in point.disturbances)):
+        verdict = "undecided"
     return EvaluatedLevel(
         point,
         cost,
         tuple(misses),
         tuple(unknown),
-        slo_verdict=slo_verdict(point.concurrency, misses, unknown, found),
+        slo_verdict=verdict,
         p_met=found.p_met.get(point.concurrency),
         intervals=intervals | cost_intervals(cost, intervals),
     )

@@ -109,6 +109,9 @@ def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
         "wall_s": max(known("wall_s"), default=None),
         "cpu_share_mean": max((state.cpu_s / state.wall_s for state in states if state.wall_s), default=None),
         "cpu_share_max_1s": max(known("cpu_max_share"), default=None),
+        "run_queue_wait_share": max(
+            (s.run_queue_wait_s / s.wall_s for s in states if s.run_queue_wait_s is not None and s.wall_s), default=None
+        ),
         "steal_s": max(known("steal_s"), default=None),
         "clock_steps": max(known("clock_steps"), default=0),
     }

@@ -113,6 +113,8 @@ class Slot:
 class ClientState:
     """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second.
 
+    run_queue_wait_s: for how long it was ready to run and other processes had the CPU; None where the system does not
+    say.
     parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
     the process at the start and the end of the point; fds_*: its open file descriptors before the first connection
     and after the last; None where the system does not say. fallback_tries: requests that their endpoint refused
@@ -131,6 +133,7 @@ class ClientState:
     wall_s: float = 0.0
     cpu_max_share: float = 0.0
     steal_s: float | None = None
+    run_queue_wait_s: float | None = None
     clock_steps: int = 0
     connections_opened: int = 0
     fallback_tries: int = 0
@@ -489,6 +492,8 @@ class PointLoad:
             state.cpu_max_share = state.cpu_s / state.wall_s
         if end.steal_s is not None and start.steal_s is not None:
             state.steal_s = end.steal_s - start.steal_s
+        if end.run_queue_wait_s is not None and start.run_queue_wait_s is not None:
+            state.run_queue_wait_s = end.run_queue_wait_s - start.run_queue_wait_s
         state.rss_end_bytes = rss_bytes()
         state.clock_steps = max((link.clock_steps - steps for link, _, steps in self._links_before), default=0)
         state.connections_opened = sum(link.opened - opened for link, opened, _ in self._links_before)

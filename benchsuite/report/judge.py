@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from benchsuite.analysis.client_accuracy import client_effects
 from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
 from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
@@ -224,12 +225,11 @@ def _checked(run: Run, point: PointSummary, own: PointSummary, client: ClientVer
     counts = [entry.server.get("generated_tokens") for entry in _entries(run, point.concurrency)]
     tokens = token_balance(own, counts)
     point = point if tokens is None else _warned(point, tokens)
-    warning = None if client is None else client.warning(point.concurrency)
-    if warning is None:
+    if client is None:
         return point
-    # the client's verdict says what the rows' own warning on merged reads says, and why
+    # the client's verdict says what the rows' own warning on merged reads says, and who merged them
     others = tuple(one for one in point.warnings if one.code != "merged_reads")
-    return dataclasses.replace(point, warnings=(*others, warning))
+    return dataclasses.replace(point, warnings=(*others, *client.warnings(point.concurrency)))
 
 
 def _own(point: PointSummary, level: Balance) -> PointSummary:
@@ -258,15 +258,31 @@ def _entries(run: Run, concurrency: int) -> list[PointEntry]:
 
 def _clients(run: Run, rows: Any, measured: Sequence[MeasuredLevel]) -> dict[int, ClientVerdict]:
     """The verdict on the client by level; none where the manifest has nothing of its state (imported runs)."""
-    # what got no answer has no kernel stamps
-    answered = rows.filter(pc.equal(rows["status"], "ok"))
-    kernel = "user" not in answered["stamp_source"].unique().to_pylist()
     states = {m.concurrency: [e.client for e in _entries(run, m.concurrency) if e.client] for m in measured}
-    return {
-        m.concurrency: judge_client(states[m.concurrency], m.point.itl_s.p50, kernel)
-        for m in measured
-        if states[m.concurrency]
-    }
+    paced = (run.manifest.spec.get("load") or {}).get("max_request_rate") is not None
+    found = {}
+    for m in measured:
+        if states[m.concurrency]:
+            answered = rows.filter(
+                pc.and_(pc.equal(rows["status"], "ok"), pc.equal(rows["concurrency"], m.concurrency))
+            )
+            lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states[m.concurrency]]
+            lag_s = max((lag_us * 1e-6 for lag_us in lags_us if lag_us is not None), default=None)
+            effects = client_effects(answered, m.point.itl_s.p50, lag_s, paced)
+            known = _calibrated_s(run, m.concurrency, "kernel" if effects.kernel_stamps else "user")
+            found[m.concurrency] = judge_client(states[m.concurrency], effects, known)
+    return found
+
+
+def _calibrated_s(run: Run, level: int, stamps: str) -> float | None:
+    """The gaps' error (p99) of this machine's calibration at such a level or a higher one, the least such."""
+    points = (run.manifest.calibration or {}).get("points", ())
+    known = [
+        (one["concurrency"], one["gap_error_ms"]["p99"] or 0.0)
+        for one in points
+        if one["stamp_source"] == stamps and one["concurrency"] >= level and one["tok_s"] and one["driver"] == "wire"
+    ]
+    return max(error for at, error in known if at == min(known)[0]) * 1e-3 if known else None
 
 
 def _power(

@@ -178,11 +178,12 @@ def client_table(judgement: Judgement) -> Table:
             point.point_id, point.status if verdict is None or point.status != "complete" else verdict.verdict,
             number(lag.get("p99_us")), number(lag.get("max_us")), number(loop.get("p99_us")),
             percent(client.get("merged_read_share")), percent(client.get("cpu_share_mean")),
-            percent(client.get("cpu_share_max_1s")), number(client.get("steal_s")), count(client.get("n_chunks")),
+            percent(client.get("cpu_share_max_1s")), percent(client.get("run_queue_wait_share")),
+            number(client.get("steal_s")), count(client.get("n_chunks")),
         ))  # fmt: skip
     heads = (
         "point", "verdict", "read lag p99 µs", "read lag max µs", "loop lag p99 µs", "merged reads", "CPU mean",
-        "CPU max 1 s", "steal s", "chunks",
+        "CPU max 1 s", "waited for CPU", "steal s", "chunks",
     )  # fmt: skip
     return Table("client", heads, rows, left=(0, 1))
 

@@ -144,22 +144,30 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class CpuMark:
-    """CPU seconds used so far: by this process, by the whole machine, and stolen by its hypervisor (None: unknown)."""
+    """CPU seconds so far: used by this process, stolen from the machine by its hypervisor, and for which this process's
+    main thread, its event loop's, was ready to run and waited for a CPU. None where the system does not say.
+    """
 
     at_s: float
     process_s: float
     steal_s: float | None
+    run_queue_wait_s: float | None
 
     @classmethod
     def now(cls) -> CpuMark:
         """The marks at this instant."""
         times = os.times()
-        return cls(time.monotonic(), times.user + times.system, or_none(_steal_s))
+        return cls(time.monotonic(), times.user + times.system, or_none(_steal_s), or_none(_run_queue_wait_s))
 
 
 def _steal_s() -> float:
     with open("/proc/stat", encoding="ascii") as stat:  # noqa: PTH123 - read often, keep it light
         return int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
+def _run_queue_wait_s() -> float:
+    with open("/proc/self/schedstat", encoding="ascii") as schedstat:  # noqa: PTH123 - as above
+        return int(schedstat.readline().split()[1]) / 1e9
 
 
 def describe_host() -> dict[str, Any]:

@@ -159,7 +159,7 @@ def test_levels_in_common_are_compared_alone(cli, tmp_path, runs):
 
 def test_a_client_at_its_limit_proves_no_fail(cli, tmp_path, runs):
     """Slower with a client at its limit: undecided; --allow client takes it as it is."""
-    client = {"workers": 1, "merged_read_share": 0.5, "cpu_share_max_1s": 1.0}
+    client = {"workers": 1, "cpu_share_mean": 0.99, "cpu_share_max_1s": 1.0}
     slow = make_run(tmp_path / "slow", 1.2, client=client)
     flags = ("gate", slow, "--baseline", runs["base"], "--max-regression tpot")
     assert [cli(*flags).code, cli(*flags, "--allow client").code] == [6, 5]

@@ -177,5 +177,5 @@ def test_decide_with_another_price_of_electricity(cli, run, flags, usd):
 def test_terms_of_owned_gpus_are_checked_with_them(judged):
     """Salvage in a mode that leaves it out is a mistake of the spec, which names the key and where it stands."""
     owned = OWNED | {"salvage": 100, "mode": "eq5", "power_kw": 0.4}
-    with pytest.raises(SpecError, match="leaves salvage out"):
+    with pytest.raises(SpecError, match="salvage: mode eq5 leaves it out"):
         judged(gpu=None, price={"owned": owned, "usd_per_kwh": 0.2})
