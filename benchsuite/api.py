@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from benchsuite.errors import InputError, PointsError, PriceError, RunError
 from benchsuite.metrics import level_row
 from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, as_text, unit_of
 
@@ -66,12 +67,10 @@ def samples_frame(stored: run_folder.Run, table: pa.Table | None, name: str) -> 
 
     frame: pd.DataFrame = (SAMPLE_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
     frame = frame.assign(point_id=None, concurrency=pd.Series(pd.NA, index=frame.index, dtype="Int64"))
-    for point in stored.manifest["points"]:
-        start, end = point.get("started_s"), point.get("ended_s")
-        if start is not None and end is not None:
-            inside = frame["at_s"].between(start, end)
-            frame.loc[inside, "point_id"] = point["point_id"]
-            frame.loc[inside, "concurrency"] = point["concurrency"]
+    for point in stored.manifest.points:
+        if point.started_s is not None and point.ended_s is not None:
+            inside = frame["at_s"].between(point.started_s, point.ended_s)
+            frame.loc[inside, ["point_id", "concurrency"]] = point.point_id, point.concurrency
     return frame
 
 
@@ -139,8 +138,6 @@ def columns(table: str) -> pd.DataFrame:
     """What the columns of a table mean: one row a column, with its unit. table: requests, gpu, server, or levels."""
     import pandas as pd
 
-    from benchsuite.errors import InputError
-
     if table not in TABLES:
         raise InputError("no such table", where="columns", given=table, expected=f"one of {', '.join(TABLES)}")
     rows = [(name, unit_of(name), words) for name, words in TABLES[table].items()]
@@ -161,6 +158,13 @@ class PriceFlags(TypedDict, total=False):
     gco2_per_kwh: float | None
 
 
+class Judging(PriceFlags, total=False):
+    """Another SLO, other limits of each request ("ttft<1s,tpot<50ms"), another price, in place of the run's own."""
+
+    slo: str | None
+    goodput: str | None
+
+
 def price_book(path: str | Path | None = None) -> PriceBook:
     """The bundled prices and the user's file over them. Raises InputError."""
     from benchsuite.economics import prices
@@ -174,7 +178,6 @@ def price_book(path: str | Path | None = None) -> PriceBook:
 def price_override(**price: Unpack[PriceFlags]) -> PriceOverride:
     """The price that is given in place of the run's own, with its source in words. Raises PriceError."""
     from benchsuite.economics.cost import total_usd_per_hour
-    from benchsuite.errors import PriceError
     from benchsuite.report.format import usd
     from benchsuite.report.judge import PriceOverride
 
@@ -207,7 +210,6 @@ def decide(
     `best` (None: none meets the SLO).
     Raises PointsError, SloError, PriceError.
     """
-    from benchsuite.errors import PointsError
     from benchsuite.input_files import read_text
     from benchsuite.report.judge import judge_run, judge_table
 
@@ -226,10 +228,8 @@ def decide(
     return [judge_run(run.stored, slo=slo, goodput=goodput, price=override) for run in found]
 
 
-def summarise(
-    run: Run | str | Path, *, slo: str | None = None, goodput: str | None = None, **price: Unpack[PriceFlags]
-) -> pd.DataFrame:
-    return levels_frame(*decide(run, slo=slo, goodput=goodput, **price))
+def summarise(run: Run | str | Path, **instead: Unpack[Judging]) -> pd.DataFrame:
+    return levels_frame(*decide(run, **instead))
 
 
 summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with 95 % intervals. Columns:
@@ -240,16 +240,14 @@ summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with 95 % i
     """
 
 
-def find_optimum(
-    run: Run | str | Path, *, slo: str | None = None, goodput: str | None = None, **price: Unpack[PriceFlags]
-) -> Decision:
+def find_optimum(run: Run | str | Path, **instead: Unpack[Judging]) -> Decision:
     """The cheapest level that meets the SLO; nothing is measured again.
 
     kind is 'optimum' (benchsuite.results.Optimum: choice, recommended, runner_up, binding, p_opt, reason) or 'none'
     (NoFeasiblePoint: nearest, reason). `found.choice.point.concurrency` is the level, `.choice.cost` its cost.
     run, slo, goodput, price and errors: as for `decide`.
     """
-    (judgement,) = decide(run, slo=slo, goodput=goodput, **price)
+    (judgement,) = decide(run, **instead)
     return judgement.decision
 
 
@@ -290,7 +288,6 @@ def plan(
     from benchsuite.economics.plan import answer
     from benchsuite.economics.plan_file import Candidate, from_flags, parse_plan_file, parse_plan_tree
     from benchsuite.economics.prices import check_gpu
-    from benchsuite.errors import InputError
     from benchsuite.input_files import read_text
     from benchsuite.report.judge import select_model
 
@@ -457,7 +454,6 @@ def sweep(
 
     from rich.console import Console
 
-    from benchsuite.errors import InputError, RunError
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
@@ -522,7 +518,6 @@ def ab(
     from rich.console import Console
 
     from benchsuite.analysis.regression import LOOKS
-    from benchsuite.errors import InputError
     from benchsuite.input_files import read_workload
     from benchsuite.load.interleave import Arm, measure_in_turn
     from benchsuite.load.launched_sweep import plan_sweep
