@@ -112,9 +112,9 @@ def measure(gpus: int) -> None:
     import time
 
     from benchsuite.telemetry.host import rss_bytes
-    from benchsuite.telemetry.nvml import open_nvml
+    from benchsuite.telemetry.nvml import NvmlSampler
 
-    sampler = open_nvml(time.monotonic_ns(), 10.0)
+    sampler = NvmlSampler(time.monotonic_ns(), 10.0)
     for _ in range(500):
         sampler.sample()
     before, begun_s = rss_bytes(), time.process_time()

@@ -119,7 +119,8 @@ def sweep_launched(
     rows; the points finished before stand. Raises what `launched` and `sweep` raise, and ServerDied with the end of its
     log.
     """
-    remembering = _PathRemembered(view)
+    paths: list[Path] = []
+    died_ns: list[int] = []  # when the server ended, on the run's clock
     with launched(
         plan,
         log_path=log_path,
@@ -127,48 +128,40 @@ def sweep_launched(
         on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}"),
     ) as server:
         view.note(f"{server.version or plan.engine} is ready at {server.base_url}; its log: {server.process.log_path}")
-        death = _Death(server)
+
+        def wait_for_its_end() -> None:
+            server.process.child.wait()
+            died_ns.append(now_ns())
+
+        threading.Thread(target=wait_for_its_end, daemon=True).start()
+        failure: RunError | None = None
         try:
-            result = sweep(spec_of(server), workload, output, remembering, server.facts(), server.pids(), death.ended)
+            result = sweep(
+                spec_of(server), workload, output, view, server, lambda: bool(died_ns), on_begun=paths.append
+            )
+            if server.process.exit_code() is None:
+                return result
         except StoreError:
             raise  # a full disk is no fault of the server
         except RunError as error:
-            if server.process.exit_code(_DEATH_WAIT_S) is not None:
-                mark_invalid(remembering.path, death.monotonic_ns, last=True)
-                raise _died(server, remembering.path, error.what) from error
-            raise
+            if server.process.exit_code(_DEATH_WAIT_S) is None:
+                raise
+            failure = error
         finally:
-            if remembering.path is not None and log_path is None:
-                keep_log(server, remembering.path)
-        if server.process.exit_code() is not None:
-            mark_invalid(remembering.path, death.monotonic_ns, last=False)
-            raise _died(server, remembering.path, None)
-        return result
+            if paths and log_path is None:
+                keep_log(server, paths[0])
+        for path in paths:
+            mark_invalid(path, died_ns[0] if died_ns else None, last=failure is not None)
+        died = server.process.died("the server died while it was measured" + (f": {failure.what}" if failure else ""))
+        kept = f"the points finished before are kept in {paths[0]}, and its whole log with them" if paths else None
+        raise ServerDied(died.what, where=died.where, given=died.given, hint=kept) from failure
 
 
-class _Death:
-    """When the server ended, on the run's clock; None while it lives."""
-
-    def __init__(self, engine: LaunchedServer) -> None:
-        self.monotonic_ns: int | None = None
-        threading.Thread(target=self._wait, args=(engine,), daemon=True).start()
-
-    def ended(self) -> bool:
-        """True once it has ended."""
-        return self.monotonic_ns is not None
-
-    def _wait(self, engine: LaunchedServer) -> None:
-        engine.process.child.wait()
-        self.monotonic_ns = now_ns()
-
-
-def mark_invalid(path: Path | None, died_ns: int | None, *, last: bool) -> None:
+def mark_invalid(path: Path, died_ns: int | None, *, last: bool) -> None:
     """A point that the server did not live through is no measurement: its failed rows stay, a resume renews it.
 
     last: the last point too, because nothing of it succeeded.
     """
-    if path is None:
-        return
     manifest = RunManifest.read(json.loads((path / MANIFEST).read_text("utf-8")), str(path))
     origin_ns = manifest.clock.origin_monotonic_ns or 0
     for point in manifest.points:
@@ -176,22 +169,3 @@ def mark_invalid(path: Path | None, died_ns: int | None, *, last: bool) -> None:
         if point.status == "complete" and (outlived or (last and point is manifest.points[-1])):
             point.status, point.invalid = "invalid", "the server died while it was measured"
     write_json(path / MANIFEST, manifest.plain())
-
-
-def _died(server: LaunchedServer, path: Path | None, what: str | None) -> ServerDied:
-    died = server.process.died("the server died while it was measured" + (f": {what}" if what else ""))
-    kept = f"the points finished before are kept in {path}, and its whole log with them"
-    return ServerDied(died.what, where=died.where, given=died.given, hint=kept if path else None)
-
-
-class _PathRemembered:
-    """The view, which also remembers where the run is."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self.path: Path | None = None
-        self.progress, self.point_done, self.note = view.progress, view.point_done, view.note
-
-    def begun(self, path: Path, manifest: RunManifest) -> None:
-        self.path = path
-        self._view.begun(path, manifest)

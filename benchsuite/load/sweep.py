@@ -22,7 +22,7 @@ from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.load.preflight import preflight, spec_at
 from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
-from benchsuite.load.virtual_users import Preflight
+from benchsuite.load.virtual_users import ClientState, Preflight
 from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport
 from benchsuite.manifest import (
     GROUPS,
@@ -38,6 +38,7 @@ from benchsuite.manifest import (
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.servers.base import Server
+from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec
 from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
@@ -83,38 +84,26 @@ def new_manifest(
     )
 
 
-_SUMMED = (
-    "n_reads", "merged_reads", "n_chunks", "cpu_s", "parse_s", "rss_start_bytes", "rss_end_bytes", "fds_start",
-    "fds_end", "back_offs", "back_off_s", "connections_opened", "fallback_tries", "fallback_skips",
-)  # fmt: skip
-
-
 def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
     """How the measuring processes fared, merged, for the manifest; None where the system does not say."""
     states = [report.state for report in reports]
-
-    def known(name: str) -> list[Any]:
-        return [value for state in states if (value := getattr(state, name)) is not None]
-
-    lags = {name: Histogram() for name in ("read_lag", "loop_lag", "dispatch_lag")}
-    for name, merged in lags.items():
-        for state in states:
-            merged.merge(getattr(state, name))
-    sums: dict[str, Any] = {name: sum(values) if (values := known(name)) else None for name in _SUMMED}
-    return {
-        "workers": len(reports),
-        **{name: histogram.summary_us() for name, histogram in lags.items()},
-        **sums,
-        "merged_read_share": sums["merged_reads"] / sums["n_reads"] if sums["n_reads"] else None,
-        "wall_s": max(known("wall_s"), default=None),
-        "cpu_share_mean": max((state.cpu_s / state.wall_s for state in states if state.wall_s), default=None),
-        "cpu_share_max_1s": max(known("cpu_max_share"), default=None),
-        "run_queue_wait_share": max(
-            (s.run_queue_wait_s / s.wall_s for s in states if s.run_queue_wait_s is not None and s.wall_s), default=None
-        ),
-        "steal_s": max(known("steal_s"), default=None),
-        "clock_steps": max(known("clock_steps"), default=0),
-    }
+    facts: dict[str, Any] = {"workers": len(reports)}
+    for field in dataclasses.fields(ClientState):
+        values = [value for state in states if (value := getattr(state, field.name)) is not None]
+        if field.default_factory is Histogram:
+            merged = Histogram()
+            for value in values:
+                merged.merge(value)
+            facts[field.name] = merged.summary_us()
+        elif field.name in ("wall_s", "cpu_share_max_1s", "steal_s", "clock_steps"):
+            facts[field.name] = max(values, default=None)
+        else:
+            facts[field.name] = sum(values) if values else None
+    facts["merged_read_share"] = facts["merged_reads"] / facts["n_reads"] if facts["n_reads"] else None
+    for name, field_name in (("cpu_share_mean", "cpu_s"), ("run_queue_wait_share", "run_queue_wait_s")):
+        known = [(value, s.wall_s) for s in states if (value := getattr(s, field_name)) is not None and s.wall_s]
+        facts[name] = max((value / wall_s for value, wall_s in known), default=None)
+    return facts
 
 
 _POLL_S, _QUEUE_EVERY_S = 0.5, 0.25
@@ -219,12 +208,13 @@ class SweepRunner:
         view: View,
         server_pids: tuple[int, ...],
         server_ended: Callable[[], bool],
+        on_begun: Callable[[Path], None],
     ) -> None:
         self._spec, self._workload, self._folder, self._manifest = spec, workload, folder, manifest
         self._preflight, self._control, self._view, self._server_ended = probed, control, view, server_ended
+        self._on_begun = on_begun
         self._profile, self._base_urls = probed.plan.profile, list(spec.server.base_urls)
         self._failures: list[str] = []
-        manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
         manifest.model = probed.plan.model
         manifest.server_probe = ServerProbe.model_validate(probed.facts)
         manifest.endpoints = [EndpointFacts(**role) for role in probed.roles]
@@ -247,6 +237,7 @@ class SweepRunner:
                 if before is not None:  # only on the server and the GPUs that it began on
                     refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
                 self._write_manifest()
+                self._on_begun(self._folder.path)
                 self._view.begun(self._folder.path, manifest)
                 for warning in probed.facts["capacity"]["warnings"]:
                     self._view.note(f"{warning['finding']}; {warning['remedy']}")
@@ -517,22 +508,23 @@ def sweep(
     workload: Workload,
     output: Path | None,
     view: View,
-    launched_server: dict[str, Any] | None = None,
-    server_pids: tuple[int, ...] = (),
+    launched: LaunchedServer | None = None,
     server_ended: Callable[[], bool] = lambda: False,
+    on_begun: Callable[[Path], None] = lambda _: None,
 ) -> SweepResult:
     """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay.
 
     output: a new folder, or one with a run of the same spec: then only what it lacks is measured. None: a new one
-    under results/. launched_server, server_pids, server_ended: facts and processes of a server that we started
-    ourselves, and whether it has ended.
+    under results/. launched, server_ended: a server that we started ourselves, and whether it has ended. on_begun: told
+    the run folder once measuring starts.
     """
     check_levels(spec, workload)
     check_descriptors(spec)
     folder = None if output is None else RunFolder(output)
     try:
         before = None if folder is None or folder.before is None else folder.before.manifest
-        manifest = new_manifest(spec, workload, launched_server, before, Anchor.now())
+        facts = None if launched is None else launched.facts()
+        manifest = new_manifest(spec, workload, facts, before, Anchor.now())
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
             points = plan_points(spec.load, len(workload.prompts), before.run_id)
@@ -544,10 +536,12 @@ def sweep(
                 view.note("every point is measured already; it is judged anew")
                 return SweepResult(before.run_id, folder.path, True, 0)
         with control_client(spec) as control:
-            probed = preflight(spec, control, workload.prompts, launched_server)
-            folder = folder or RunFolder(Path("results") / new_run_id(probed.plan.model))
-            run = SweepRunner(spec, workload, folder, manifest, probed, control, view, server_pids, server_ended)
-            return run.run()
+            probed = preflight(spec, control, workload.prompts, facts)
+            manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
+            folder = folder or RunFolder(Path("results") / manifest.run_id)
+            pids = () if launched is None else launched.pids()
+            runner = SweepRunner(spec, workload, folder, manifest, probed, control, view, pids, server_ended, on_begun)
+            return runner.run()
     finally:
         if folder is not None:
             folder.release()

@@ -131,7 +131,7 @@ class ClientState:
     cpu_s: float = 0.0
     parse_s: float = 0.0
     wall_s: float = 0.0
-    cpu_max_share: float = 0.0
+    cpu_share_max_1s: float = 0.0
     steal_s: float | None = None
     run_queue_wait_s: float | None = None
     clock_steps: int = 0
@@ -475,7 +475,7 @@ class PointLoad:
                 wall_s = self._cpu_last.at_s - last.at_s
                 if wall_s > 0:
                     share = (self._cpu_last.process_s - last.process_s) / wall_s
-                    state.cpu_max_share = max(state.cpu_max_share, share)
+                    state.cpu_share_max_1s = max(state.cpu_share_max_1s, share)
         except Exception as error:  # rows cannot be kept, or nobody would look for timeouts any more
             self._error = self._error or error
             self.abort()
@@ -488,8 +488,8 @@ class PointLoad:
         state, start, end = self.state, self._cpu_start, CpuMark.now()
         state.cpu_s = end.process_s - start.process_s
         state.wall_s = end.at_s - start.at_s
-        if state.wall_s >= 0.1 and not state.cpu_max_share:
-            state.cpu_max_share = state.cpu_s / state.wall_s
+        if state.wall_s >= 0.1 and not state.cpu_share_max_1s:
+            state.cpu_share_max_1s = state.cpu_s / state.wall_s
         if end.steal_s is not None and start.steal_s is not None:
             state.steal_s = end.steal_s - start.steal_s
         if end.run_queue_wait_s is not None and start.run_queue_wait_s is not None:

@@ -12,7 +12,7 @@ import pynvml
 
 from benchsuite.errors import TelemetryError
 from benchsuite.records import GpuSample
-from benchsuite.telemetry.gpu_selection import Gpu, Mig, ProcessTree, Selection, select_gpus
+from benchsuite.telemetry.gpu_selection import Gpu, Mig, ProcessTree, select_gpus
 
 T = TypeVar("T")
 
@@ -135,18 +135,16 @@ class GpmActivity:
 
 
 class NvmlDevice:
-    """What is sampled under one UUID. card_uuid: of the card that it is, or is a MIG slice of.
+    """What is sampled under one UUID. gpu: the card that it is, or is a MIG slice of.
 
-    counts_power: False for a second slice of one card, whose power would be counted twice. mig: MIG is on.
+    counts_power: False for a second slice of one card, whose power would be counted twice.
     """
 
-    def __init__(
-        self, uuid: str, card_uuid: str, model: str, problems: Problems, *, mig: bool, counts_power: bool
-    ) -> None:
-        self.uuid, self._is_slice = uuid, uuid != card_uuid
+    def __init__(self, uuid: str, gpu: Gpu, problems: Problems, *, counts_power: bool) -> None:
+        self.uuid, self._is_slice = uuid, uuid != gpu.uuid
         self.lost: str | None = None
         self._was_lost = False
-        self._model, self._problems, self._mig, self._counts_power = model, problems, mig, counts_power
+        self._model, self._problems, self._mig, self._counts_power = gpu.name, problems, gpu.mig, counts_power
         self._handle: Any = None
         self._card: Any = None
         self.activity: GpmActivity | None = None
@@ -254,7 +252,9 @@ class NvmlDevice:
             "power_instant_w": pynvml.NVML_FI_DEV_POWER_INSTANT,
         }
         values = ask(" and ".join(ids), lambda: pynvml.nvmlDeviceGetFieldValues(card, list(ids.values())))
-        thousandths |= {name: ask(name, partial(_field, value)) for name, value in zip(ids, values or (), strict=False)}
+        thousandths |= {
+            name: ask(name, partial(_field_value, value)) for name, value in zip(ids, values or (), strict=False)
+        }
         return {name: None if (known := _known(mw)) is None else known / 1000.0 for name, mw in thousandths.items()}
 
     def _load(self) -> dict[str, Any]:
@@ -294,8 +294,7 @@ def _known(value: int | None) -> int | None:
     return None if value in _NOT_AVAILABLE else value
 
 
-def _field(value: Any) -> int:
-    """A field's own value. Raises pynvml.NVMLError for a field that failed."""
+def _field_value(value: Any) -> int:
     if value.nvmlReturn != pynvml.NVML_SUCCESS:
         raise pynvml.NVMLError(value.nvmlReturn)
     kinds = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
@@ -381,37 +380,6 @@ def _gpu(index: int, handle: Any) -> Gpu:
     )
 
 
-def open_nvml(
-    origin_ns: int,
-    hz: float,
-    gpu_ids: Sequence[str] = (),
-    server_pids: Sequence[int] = (),
-    listening_pids: Sequence[int] = (),
-) -> NvmlSampler:
-    """A sampler of the GPUs that the server uses: gpu_ids, else what its processes tell, else all.
-
-    origin_ns: the run's zero on the monotonic clock. gpu_ids: UUIDs of cards or MIG devices, their beginnings, or NVML
-    indices. server_pids: processes of the server. listening_pids: those that listen on its port, which may be a proxy's
-    or a container's: taken for the server's if they, or what they started, run on a GPU. Raises TelemetryError, with
-    the remedy, where nothing can be sampled.
-    """
-    start_nvml()
-    try:
-        problems = Problems()
-        gpus = find_gpus(problems.add)
-        server = ProcessTree(server_pids)
-        if not server_pids and listening_pids and _busy(gpus, listening := ProcessTree(listening_pids)):
-            server = listening
-        environments = server.environments() if not gpu_ids else ()
-        selection = select_gpus(gpus, gpu_ids, environments, _busy(gpus, server))
-        for warning in selection.warnings:
-            problems.add(warning)
-        return NvmlSampler(gpus, selection, server, problems, origin_ns, hz)
-    except BaseException:
-        stop_nvml()
-        raise
-
-
 def _busy(gpus: Sequence[Gpu], server: ProcessTree) -> list[str]:
     """UUIDs of the cards, or their MIG devices, on which a process of the server runs."""
 
@@ -425,48 +393,65 @@ def _busy(gpus: Sequence[Gpu], server: ProcessTree) -> list[str]:
 
 
 class NvmlSampler:
-    """Reads GPUs through NVML; a Sampler. Made by `open_nvml`, which has initialised NVML.
+    """Reads the GPUs that the server uses through NVML: gpu_ids, else what its processes tell, else all; a Sampler.
 
-    clock_s: for the pauses between attempts to initialise NVML again after a GPU or the driver was lost.
+    origin_ns: the run's zero on the monotonic clock. gpu_ids: UUIDs of cards or MIG devices, their beginnings, or NVML
+    indices. server_pids: processes of the server. listening_pids: those that listen on its port, which may be a proxy's
+    or a container's: taken for the server's if they, or what they started, run on a GPU. clock_s: for the pauses
+    between attempts to initialise NVML again after a GPU or the driver was lost. Raises TelemetryError, with the
+    remedy, where nothing can be sampled.
     """
 
     def __init__(
         self,
-        gpus: Sequence[Gpu],
-        selection: Selection,
-        server: ProcessTree,
-        problems: Problems,
         origin_ns: int,
         hz: float,
+        gpu_ids: Sequence[str] = (),
+        server_pids: Sequence[int] = (),
+        listening_pids: Sequence[int] = (),
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.period_s = 1.0 / hz
-        self.clock_s = clock_s
-        self._gpus, self._selection, self._server, self._problems = gpus, selection, server, problems
-        self._origin_ns, self._hz = origin_ns, hz
+        self.period_s, self._hz, self._origin_ns, self.clock_s = 1.0 / hz, hz, origin_ns, clock_s
+        self._problems = Problems()
+        self._devices: list[NvmlDevice] = []
+        self._n_samples = 0
+        self._pause_s, self._next_pause_s, self._tried_s = _RETRY_S, _RETRY_S, -_RETRY_S
+        self._open = True
+        start_nvml()
+        try:
+            self._choose(gpu_ids, server_pids, listening_pids)
+        except BaseException:
+            self.close()
+            raise
+
+    def _choose(self, gpu_ids: Sequence[str], server_pids: Sequence[int], listening_pids: Sequence[int]) -> None:
+        """Find the GPUs, and bind those that the server uses."""
+        self._gpus, self._server = find_gpus(self._problems.add), ProcessTree(server_pids)
+        if not server_pids and listening_pids and _busy(self._gpus, listening := ProcessTree(listening_pids)):
+            self._server = listening
+        environments = self._server.environments() if not gpu_ids else ()
+        self._selection = select_gpus(self._gpus, gpu_ids, environments, _busy(self._gpus, self._server))
+        for warning in self._selection.warnings:
+            self._problems.add(warning)
         cuda = nvml_or_none(pynvml.nvmlSystemGetCudaDriverVersion_v2)
         self._versions = {
             "driver": nvml_or_none(pynvml.nvmlSystemGetDriverVersion),
             "nvml": nvml_or_none(pynvml.nvmlSystemGetNVMLVersion),
             "cuda_driver": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         }
-        card_of = {gpu.uuid: gpu for gpu in gpus} | {mig.uuid: gpu for gpu in gpus for mig in gpu.mig_devices}
-        self._devices: list[NvmlDevice] = []
-        for uuid in selection.uuids:
+        card_of = {uuid: gpu for gpu in self._gpus for uuid in (gpu.uuid, *(mig.uuid for mig in gpu.mig_devices))}
+        sampled: set[str] = set()  # cards, of which only the first row has power and energy
+        for uuid in self._selection.uuids:
             gpu = card_of[uuid]
             if uuid != gpu.uuid:
-                problems.add(f"{uuid}: MIG has no utilization, and power and energy only of the whole card, {gpu.uuid}")
+                why = f"MIG has no utilization, and power and energy only of the whole card, {gpu.uuid}"
+                self._problems.add(f"{uuid}: {why}")
             elif gpu.mig:
-                problems.add(f"{uuid}: MIG is on, so its utilization is not reported")
-            # of one card only the first row has its power and energy
-            first = not any(card_of[device.uuid].uuid == gpu.uuid for device in self._devices)
-            self._devices.append(NvmlDevice(uuid, gpu.uuid, gpu.name, problems, mig=gpu.mig, counts_power=first))
-        self._n_samples = 0
-        self._open = True
-        self._pause_s, self._next_pause_s, self._tried_s = _RETRY_S, _RETRY_S, -_RETRY_S
-        for device in self._devices:
-            device.bind()
-        problems.flush()
+                self._problems.add(f"{uuid}: MIG is on, so its utilization is not reported")
+            self._devices.append(NvmlDevice(uuid, gpu, self._problems, counts_power=gpu.uuid not in sampled))
+            sampled.add(gpu.uuid)
+            self._devices[-1].bind()
+        self._problems.flush()
 
     def sample(self) -> Sequence[GpuSample]:
         """A row for each GPU; one that is lost has only its error. Never raises."""

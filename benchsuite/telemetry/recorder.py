@@ -20,6 +20,7 @@ from benchsuite.records import GpuSample, ServerSample
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec, TelemetrySpec
 from benchsuite.store.files import GPU, SERVER
+from benchsuite.store.journal import SampleLog
 from benchsuite.store.run_folder import RunFolder
 from benchsuite.telemetry.dcgm import DcgmSampler
 from benchsuite.telemetry.gpu_selection import listeners
@@ -46,14 +47,6 @@ class Sampler(Protocol):
     def close(self) -> None: ...
 
 
-class Log(Protocol):
-    """Takes samples; store.SampleLog."""
-
-    def append(self, samples: Sequence[GpuSample | ServerSample]) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class Recorder:
     """Samples GPUs and servers into logs until it is closed. Use as a context manager.
 
@@ -65,7 +58,7 @@ class Recorder:
         self,
         gpu: Sampler | None,
         servers: Sequence[Sampler],
-        log_of: Callable[[str], Log],
+        log_of: Callable[[str], SampleLog],
         on_problem: Callable[[str], None] = lambda _: None,
         no_gpu: str | None = None,
     ) -> None:
@@ -118,7 +111,7 @@ class Recorder:
             "problems": list(self._problems),
         }
 
-    def _run(self, sampler: Sampler, log: Log, lock: threading.Lock) -> None:
+    def _run(self, sampler: Sampler, log: SampleLog, lock: threading.Lock) -> None:
         due_s = time.monotonic()
         while not self._ended.is_set():
             self._sample(sampler, log, lock)
@@ -126,7 +119,7 @@ class Recorder:
             due_s = max(due_s + sampler.period_s, time.monotonic())
             self._ended.wait(max(0.0, due_s - time.monotonic()))
 
-    def _sample(self, sampler: Sampler, log: Log, lock: threading.Lock) -> None:
+    def _sample(self, sampler: Sampler, log: SampleLog, lock: threading.Lock) -> None:
         try:
             with lock:
                 if not self._ended.is_set():
@@ -179,11 +172,11 @@ def open_gpu(
     here = [urlsplit(url) for url in endpoints if is_this_machine(url)]
     if asked.gpu == "auto" and not pids and len(here) < len(endpoints):
         return None, "no GPU telemetry: the server is on another machine; --dcgm-url reads its exporter"
-    from benchsuite.telemetry.nvml import open_nvml  # its binding takes 0.1 s to import
+    from benchsuite.telemetry.nvml import NvmlSampler  # its binding takes 0.1 s to import
 
     ports = [part.port or (443 if part.scheme == "https" else 80) for part in here]
     try:
-        return open_nvml(origin_ns, asked.gpu_sample_hz, asked.gpu_ids, pids, () if pids else listeners(ports)), None
+        return NvmlSampler(origin_ns, asked.gpu_sample_hz, asked.gpu_ids, pids, () if pids else listeners(ports)), None
     except TelemetryError as error:
         given = f" ({error.given})" if error.given else ""
         return None, f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else "")

@@ -37,13 +37,13 @@ def play(fake: FakeNvml, steps: list[dict[str, Any]], **plan: Any) -> dict[str, 
 
 
 def _session(plan: dict[str, Any]) -> dict[str, Any]:
-    from benchsuite.telemetry.nvml import open_nvml
+    from benchsuite.telemetry.nvml import NvmlSampler
 
     control = Path(plan["control"])
     fake = FakeNvml(control.parent, Path(plan["library"]), **plan["knobs"])
     try:
         pids = (plan.get("server_pids", ()), plan.get("listening_pids", ()))
-        sampler = open_nvml(time.monotonic_ns(), plan.get("hz", 1.0), plan.get("gpu_ids", ()), *pids)
+        sampler = NvmlSampler(time.monotonic_ns(), plan.get("hz", 1.0), plan.get("gpu_ids", ()), *pids)
     except TelemetryError as error:
         return {"error": error.what, "given": error.given, "expected": error.expected, "hint": error.hint}
     now_s = [1000.0]
