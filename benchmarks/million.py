@@ -39,7 +39,7 @@ def measure(repeats: int) -> None:
     start = time.perf_counter()
     measured = list(measure_levels(table, slo, model="m"))
     chance = chances([level.resampling for level in measured])
-    decision = decide(judge_points([level.point for level in measured], slo, 2.0, chance), slo, chance)
+    decision = decide(judge_points([level.point for level in measured], slo, 2.0, chance), chance)
     seconds = time.perf_counter() - start
     level = decision.choice.point.concurrency if decision.kind == "optimum" else None
     print(

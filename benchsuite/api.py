@@ -81,7 +81,7 @@ def levels_frame(found: Judgement) -> pd.DataFrame:
     clients = {level: verdict.verdict for level, verdict in found.clients.items()}
     rows = [level_row(one) | {"client": clients.get(one.point.concurrency)} for one in found.judged]
     frame = pd.DataFrame(rows, columns=list(LEVELS))
-    words = {"model", "meets_slo", "slo_verdict", "misses", "client", "warnings"}
+    words = {"model", "slo_verdict", "within_limits", "misses", "client", "warnings"}
     numbers = {name: frame[name].astype(float) for name in LEVELS if name not in words and frame[name].isna().any()}
     return frame.assign(**numbers)
 

@@ -166,6 +166,8 @@ _TABLE = (
     _of("n_failed", "failed", "", "requests that did not", lambda j: j.point.n_failed),
     _rate("error_rate", "errors", "share of the issued requests that failed", "failed", "issued", "error_rate",
           "errors", unit="ratio", better="less", with_users="rises"),
+    _rate("empty_rate", "empty", "share of the issued requests that were answered without a token", "empty", "issued",
+          "empty_rate", unit="ratio", better="less", with_users="rises"),
     _of("duration_s", "duration", "s", "duration of one run of the set, mean over repeats",
         lambda j: j.point.duration_s, word="duration", better="less", shown="s",
         of_repeat=lambda _, repeat: repeat.duration_s),
@@ -299,10 +301,10 @@ def level_row(level: Any) -> dict[str, Any]:
             row[f"{one.column}_low"] = None if found is None else found.low
             row[f"{one.column}_high"] = None if found is None else found.high
     return row | {
-        "meets_slo": level.meets_slo,
         "slo_verdict": level.slo_verdict,
+        "within_limits": level.within_limits,
         "p_met": level.p_met,
-        "misses": "; ".join((*level.misses, *level.unknown)),
+        "misses": "; ".join((*level.misses, *level.doubts)),
         "warnings": " ".join(dict.fromkeys(warn.code for warn in level.point.warnings)),
     }
 
@@ -318,10 +320,10 @@ def _columns() -> dict[str, str]:
             found[f"{one.column}_low"] = f"lower end of the 95 % interval of {of}; missing where there is none"
             found[f"{one.column}_high"] = f"upper end of the 95 % interval of {of}; missing where there is none"
     return found | {
-        "meets_slo": "every limit was seen to hold",
-        "slo_verdict": "what that proves: met, not met, undecided, or only in this run",
+        "slo_verdict": "whether the level meets the SLO: met, not met, undecided, or unknown",
+        "within_limits": "every figure was within its limit, which proves nothing of the next run",
         "p_met": "share of resampled runs that keep every limit; missing for one run",
-        "misses": "the limits that it misses, and those that are not known, as text",
+        "misses": "the limits that are not met, and those that are undecided or not known, as text",
         "warnings": "codes of what a reader must know first",
     }
 

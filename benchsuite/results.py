@@ -6,8 +6,9 @@ Missing is None, never 0. Money is US dollars.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from benchsuite.slo import Limit
 from benchsuite.warning_table import DISTURBING, Finding
 
 LevelKind = Literal["concurrency", "rate"]
@@ -261,43 +262,114 @@ class PointCost:
     usd_per_request: float | None
 
 
-SloVerdict = Literal["met", "not met", "undecided", "met in this run", "not met in this run", "unknown"]
+SloVerdict = Literal["met", "not met", "undecided", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitCheck:
+    """One limit at one level: the only verdict on it, which every surface shows.
+
+    value: the figure that was judged, None if not known; steady: it is of the steady window, for the whole run is
+    biased by its ramp-up and drain. asked: the SLO has the limit; else it is a guard (slo.GUARDS). p: that the limit is
+    kept, None where the runs give no probability. why: what the verdict rests on, a code of economics.verdict.WHY with
+    its values. repeats: runs in all that would decide it four times in five, requests: independent ones that a
+    percentile or a share of requests needs in all; None where decided, or where no sensible number would.
+    """
+
+    limit: Limit
+    value: float | None
+    verdict: SloVerdict
+    why: str
+    values: dict[str, Any] = field(default_factory=dict)
+    p: float | None = None
+    repeats: int | None = None
+    requests: int | None = None
+    steady: bool = False
+    asked: bool = True
+
+    @property
+    def within(self) -> bool:
+        """The figure was seen within the limit."""
+        return self.value is not None and bool(self.limit.holds(self.value))
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedLevel:
-    """A point with its cost and the SLO limits that it misses, or whose value is unknown, as text:
+    """A point with its cost and the verdict on every limit.
 
-    'output_throughput_per_user > 20 tok/s missed: 12.77 tok/s', 'ttft_mean < 1 s unknown'.
-
-    meets_slo is what was observed; slo_verdict is what it proves; p_met: the share of resampled runs that keep every
-    limit, None for one run. intervals: those of the point, and of its cost. energy, gpu: None where nothing measured.
+    p_met: the share of resampled runs that keep every limit, None for one run. intervals: those of the point, and of
+    its cost. energy, gpu: None where nothing measured.
     """
 
     point: PointSummary
     cost: PointCost
-    misses: tuple[str, ...]
-    unknown: tuple[str, ...] = ()
-    slo_verdict: SloVerdict = "unknown"
+    limits: tuple[LimitCheck, ...] = ()
     p_met: float | None = None
     intervals: dict[str, Estimate] = field(default_factory=dict)
     energy: PointEnergy | None = None
     gpu: GpuUse | None = None
 
     @property
-    def meets_slo(self) -> bool:
-        """True when every limit is known to hold."""
-        return not self.misses and not self.unknown
+    def slo_verdict(self) -> SloVerdict:
+        """Of all limits: not met if one is not, else unknown if one is, else undecided if one is. A guard counts where
+        it is not met."""
+        found = {check.verdict for check in self.limits if check.asked or check.verdict == "not met"}
+        return next((verdict for verdict in ("not met", "unknown", "undecided") if verdict in found), "met")
+
+    @property
+    def within_limits(self) -> bool:
+        """Every figure that the SLO limits was seen within its limit, which proves nothing of the next run."""
+        return all(check.within for check in self.limits if check.asked)
+
+    @property
+    def is_candidate(self) -> bool:
+        """It may be chosen: met, or undecided with every figure within its limit."""
+        return self.slo_verdict == "met" or (self.slo_verdict == "undecided" and self.within_limits)
+
+    def checks(self, *verdicts: SloVerdict) -> list[LimitCheck]:
+        """The limits with one of these verdicts; a guard only where it is not met."""
+        return [c for c in self.limits if c.verdict in verdicts and (c.asked or c.verdict == "not met")]
+
+    @property
+    def misses(self) -> tuple[str, ...]:
+        """The limits that are not met: 'output_throughput_per_user > 20 tok/s missed: 12.77 tok/s'."""
+        return tuple(f"{c.limit} missed: {c.limit.show(c.value or 0.0)}" for c in self.checks("not met"))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The limits that are neither: 'ttft_p95 < 0.5 s undecided: 0.48 s', 'ttft_mean < 1 s unknown'."""
+        return tuple(
+            f"{c.limit} unknown" if c.value is None else f"{c.limit} {c.verdict}: {c.limit.show(c.value)}"
+            for c in self.checks("undecided", "unknown")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What would settle a decision: `repeats` runs of each of `levels` in all, `more` of them new ones.
+
+    requests: independent ones that a level needs in all, where a percentile asks for them. minutes, usd: of the new
+    runs alone; None without a duration or a price.
+    """
+
+    levels: tuple[int, ...]
+    repeats: int
+    more: int
+    requests: int | None = None
+    minutes: float | None = None
+    usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The cheapest level that meets the SLO. runner_up: the second cheapest that does.
+    """The cheapest level that is seen to meet the SLO; whether it is proven to, `verdict` says. runner_up: the second.
 
     binding: the limit that stops a cheaper level, e.g. 'ttft_mean < 1 s', or 'no limit: ...' and why none does.
-    recommended: `choice`, or where that is not sure to be the cheapest (p_opt < 0.8) the lowest level that meets the
-    SLO and costs at most 5 % more. p_by_level: how often the rule picks each level when the runs are resampled, p_opt
-    that of `choice`; empty and None where a level has one run, and p_method says so.
+    recommended: `choice`; or where that is not sure to be the cheapest (p_opt < 0.8) or to meet the SLO, of the levels
+    that cost at most 5 % more one that is sure to meet it, the lowest of several. proven: the cheapest level that is
+    proven to meet the SLO. effort: what would settle what is open of `recommended`. p_by_level: how often the rule
+    picks each level when the runs are resampled, p_opt that of `choice`; empty and None where a level has one run, and
+    p_method says so.
     """
 
     kind: Literal["optimum"] = field(default="optimum", init=False)
@@ -307,19 +379,37 @@ class Optimum:
     binding: str | None
     reason: str
     recommended: EvaluatedLevel
+    proven: EvaluatedLevel | None = None
+    effort: Effort | None = None
     p_opt: float | None = None
     p_by_level: dict[int, float] = field(default_factory=dict)
     p_method: str = ""
 
+    @property
+    def verdict(self) -> SloVerdict:
+        """Whether the level that is recommended meets the SLO: met or undecided."""
+        return self.recommended.slo_verdict
+
+    @property
+    def is_sure(self) -> bool:
+        """It is proven to meet the SLO, and resampled runs pick it four times in five."""
+        picked = self.p_by_level.get(self.recommended.point.concurrency, 0.0)
+        return self.verdict == "met" and (picked >= 0.8 or self.recommended is not self.choice)
+
 
 @dataclass(frozen=True, slots=True)
 class NoFeasiblePoint:
-    """No level meets the SLO; `nearest` misses by the least (relative to its limits). p_*: as for Optimum."""
+    """No level is seen to meet the SLO; `nearest` misses by the least (relative to its limits).
+
+    verdict: not met where every level is proven to miss it, else undecided. effort, p_*: as for Optimum.
+    """
 
     kind: Literal["none"] = field(default="none", init=False)
     model: str | None
     nearest: EvaluatedLevel | None
     reason: str
+    verdict: SloVerdict = "not met"
+    effort: Effort | None = None
     p_by_level: dict[int, float] = field(default_factory=dict)
     p_method: str = ""
 

@@ -102,7 +102,9 @@ class Limit:
         return f"{self.name} {self.op} {self.value!r}" + (f" {unit}" if unit != "ratio" else "")
 
 
-MAX_ERROR_RATE = Limit("error_rate", None, "<=", 0.01)
+# What nobody has to ask for: a level is out where one of these is proven exceeded, for what fails or answers nothing
+# shortens a run and so makes it look cheap. Not proven either way, they bar nothing.
+GUARDS = (Limit("error_rate", None, "<=", 0.01), Limit("empty_rate", None, "<=", 0.01))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,9 @@ class Slo:
 
     @property
     def effective(self) -> tuple[Limit, ...]:
-        """The limits that a level is held against: the SLO's, and at most 1 % errors where it does not limit them.
-
-        Failing requests shorten a run and so make it look cheap.
-        """
-        limited = any(limit.metric == "error_rate" for limit in self.limits)
-        return self.limits if limited else (*self.limits, MAX_ERROR_RATE)
+        """The limits that a level is held against: the SLO's, then the GUARDS of what it does not limit itself."""
+        limited = {limit.metric for limit in self.limits}
+        return (*self.limits, *(guard for guard in GUARDS if guard.metric not in limited))
 
     def override(self, slo: str | None, goodput: str | None, *, where: str = "--slo") -> Slo:
         """This SLO with the limits of `slo` instead, and the per-request limits of `goodput`; None keeps its own.
@@ -147,7 +146,7 @@ PAPER_SLO = "ttft_mean<1s,output_throughput_per_user>20"
 def parse_slo(text: str, *, where: str = "--slo") -> Slo:
     """The limits written in `text`. Raises SloError naming the part that does not parse."""
     main, *rest = _GOODPUT.split(text, maxsplit=1)
-    limits = () if main.strip() == "none" and rest else _limits(main, where, "the SLO", _EXPECTED)
+    limits = () if main.strip() == "none" else _limits(main, where, "the SLO", _EXPECTED)
     return Slo(limits, parse_goodput(rest[0], where=where) if rest else ())
 
 

@@ -309,6 +309,7 @@ def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRo
             "issued": np.ones(len(ok)),
             "ok": ok.astype(np.float64),
             "failed": (~ok).astype(np.float64),
+            "empty": (ok & (rows.output_tokens == 0)).astype(np.float64),
             "input_tokens": np.where(ok, rows.input_tokens, np.nan),
             "output_tokens": np.where(ok, rows.output_tokens, np.nan),
             "decode_tokens": rows.decode_tokens,

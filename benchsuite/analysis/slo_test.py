@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from scipy import stats
 
 from benchsuite.analysis.autocorrelation import effective_size
 from benchsuite.analysis.intervals import BlockSums, block_for, block_sums
-from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows
-from benchsuite.slo import Limit
+from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, by_repeat, describe
+from benchsuite.analysis.steady_state import SteadyRun, steady_runs
+from benchsuite.metrics import METRICS
+from benchsuite.slo import Limit, Slo
 
 CONFIDENCE = 0.99
 TailVerdict = Literal["met", "not met", "undecided"]
@@ -70,6 +72,52 @@ def tail_verdict(n: int, violations: int, p: float, n_eff: float, confidence: fl
     return "undecided"
 
 
+_SIZES = np.unique(np.geomspace(10, 1e6, 400).astype(np.int64))
+
+
+@functools.lru_cache(maxsize=4096)
+def requests_to_decide(share: float, violation_ratio: float, confidence: float = CONFIDENCE) -> int | None:
+    """The independent requests with which so many violations decide about `share`; None: no number up to a million."""
+    if violation_ratio == 0:
+        return n_min(share, 0, confidence)
+    t = np.round(_SIZES * violation_ratio)
+    met = stats.binom.cdf(t, _SIZES, 1 - share) <= 1 - confidence
+    not_met = (t > 0) & (stats.binom.sf(t - 1, _SIZES, 1 - share) <= 1 - confidence)
+    decided = np.flatnonzero(met | not_met)
+    return int(_SIZES[decided[0]]) if len(decided) else None
+
+
+_EACH_WAY = 0.95
+
+
+def proportion_verdict(count: int, n: int, limit: Limit) -> tuple[TailVerdict, float, float]:
+    """Whether a share of requests, `count` of n, keeps its limit; and its Clopper-Pearson bounds, each one-sided 95 %.
+
+    299 without a failure prove 1 %, 96 prove 3.1 %. Source: Clopper and Pearson, Biometrika 26 (1934).
+    """
+    low, high = (float(end[0]) for end in _clopper_pearson(np.array([count]), np.array([n])))
+    worst, best = (high, low) if limit.is_upper else (low, high)
+    found: TailVerdict = "met" if limit.holds(worst) else "undecided" if limit.holds(best) else "not met"
+    return found, low, high
+
+
+@functools.lru_cache(maxsize=4096)
+def requests_for_share(ratio: float, limit: Limit) -> int | None:
+    """The requests with which `ratio` of them decides about the limit; None: no number up to a million."""
+    sizes = np.union1d(_SIZES, np.arange(10, 2000))
+    low, high = _clopper_pearson(np.round(sizes * ratio), sizes)
+    worst, best = (high, low) if limit.is_upper else (low, high)
+    decided = np.flatnonzero(limit.holds(worst) | ~limit.holds(best))
+    return int(sizes[decided[0]]) if len(decided) else None
+
+
+def _clopper_pearson(count: NDArray[Any], n: NDArray[Any]) -> tuple[Floats, Floats]:
+    # scipy's binomtest(count, n).proportion_ci(0.90) is the same, a thousand times slower
+    low = np.where(count > 0, stats.beta.ppf(1 - _EACH_WAY, np.maximum(count, 1), n - count + 1), 0.0)
+    high = np.where(count < n, stats.beta.ppf(_EACH_WAY, count + 1, np.maximum(n - count, 1)), 1.0)
+    return low, high
+
+
 _FAR = 50.0  # e^50 is beyond any limit
 
 
@@ -83,18 +131,36 @@ class TailCount:
 
 
 @dataclass(frozen=True, slots=True)
-class SloResampling:
-    """One level, ready to be resampled.
+class RunFigures:
+    """(runs,) what a limit speaks of in each run, NaN where not known; value: of all runs together.
 
-    runs: per repeat the block sums of wall time, then of what is above and below the line of each limit's figure.
-    tails: by limit, None where the limit is not one on a share of requests, as percentiles and attainment are.
+    steady: they are of the steady window, as ramp-up and drain bias the whole runs. unramped: of a run too short to
+    have a steady window, what it may have been without ramp-up and drain at best.
+    """
+
+    runs: Floats
+    value: float | None
+    steady: bool = False
+    unramped: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SloResampling:
+    """One level, ready to be judged and resampled.
+
+    limits: the SLO's, n_asked of them, then its guards; barred: a guard is proven exceeded. runs: per repeat the block
+    sums of wall time, then of what is above and below the line of each limit's figure. tails: by limit, None where the
+    limit is not one on a share of requests, as percentiles and attainment are. figures: by limit.
     """
 
     concurrency: int
     limits: tuple[Limit, ...]
+    n_asked: int
+    barred: bool
     repeats: tuple[int, ...]
     runs: tuple[BlockSums, ...]
     tails: tuple[TailCount | None, ...]
+    figures: tuple[RunFigures, ...]
 
     def draw(self, picks: NDArray[np.int64], rng: np.random.Generator) -> Floats:
         """(draws, k) sums over the runs that `picks` (draws, runs) names by place, each resampled anew."""
@@ -130,9 +196,12 @@ class SloResampling:
         return kept
 
 
-def slo_resampling(level: LevelRows, limits: Sequence[Limit]) -> SloResampling:
-    """The block sums of one level. Blocks are as long as TTFT, TPOT or duration ask for."""
-    parts = [_columns(level, limit) for limit in limits]
+def slo_resampling(level: LevelRows, slo: Slo) -> SloResampling:
+    """What it takes to judge one level. Blocks are as long as TTFT, TPOT or duration ask for."""
+    limits = slo.effective
+    windows = steady_runs(level)
+    figures = [_figures(level, limit, windows) for limit in limits]
+    parts = [_steadied(level, *_columns(level, limit), figures[i], windows) for i, limit in enumerate(limits)]
     durations_s = np.nan_to_num(level.rows.closed_s - level.rows.sent_s)
     found = []
     for run in level.repeats:
@@ -147,13 +216,81 @@ def slo_resampling(level: LevelRows, limits: Sequence[Limit]) -> SloResampling:
         known = [values[~np.isnan(values)] for values in each]
         block = max(block_for(values, level.concurrency) for values in known if len(values))
         found.append(block_sums(np.column_stack(columns), block))
+    guards, n = limits[len(slo.limits) :], len(level.rows.ok)
+    counts = [int(level.total(guard.statistic.metric.ratio[0][0]) or 0) for guard in guards]  # type: ignore[index]
     return SloResampling(
         concurrency=level.concurrency,
-        limits=tuple(limits),
+        limits=limits,
+        n_asked=len(slo.limits),
+        barred=any(
+            proportion_verdict(count, n, guard)[0] == "not met" for count, guard in zip(counts, guards, strict=True)
+        ),
         repeats=tuple(run.repeat for run in level.repeats),
         runs=tuple(found),
         tails=tuple(_tail(limit, *part, level.repeats) for limit, part in zip(limits, parts, strict=True)),
+        figures=tuple(figures),
     )
+
+
+BIASED = 0.02  # a difference between the whole runs and their steady windows that is more than noise
+_PROMPT = ("ttft_s", "ttfa_s")  # what the burst at the start of a run makes longer
+
+
+def _figures(level: LevelRows, limit: Limit, windows: Sequence[SteadyRun | None]) -> RunFigures:
+    """The figure of each run: of its steady window where ramp-up and drain move that of the whole run.
+
+    Users that have not begun or have ended make rates lower, and prompts that all come at once make TTFT longer.
+    """
+    one = limit.statistic
+    whole = by_repeat(level, one)
+    pooled = level.ratio(one.metric) if one.stat is None else level.distribution(one.metric).stat(one.stat)
+    found = RunFigures(whole, pooled)
+    rate = (
+        one.metric.ratio is not None and one.metric.ratio[1] in ("duration_s", "user_s") and one.metric.unit != "ratio"
+    )
+    if not (rate or one.metric.key in _PROMPT) or not len(whole) or not np.isfinite(whole).all():
+        return found
+    known = [window for window in windows if window is not None]
+    if rate:
+        if len(known) == len(windows):
+            steady = whole * np.array([window.rate_factor for window in known])
+            value = None if pooled is None else pooled * float(np.mean([window.rate_factor for window in known]))
+            biased = abs(math.log(float(np.mean([window.rate_factor for window in known])))) > BIASED
+            return RunFigures(steady, value, steady=True) if biased else found
+        occupancy = level.ratio(METRICS["occupancy"])
+        return replace(found, unramped=pooled / occupancy if pooled is not None and occupancy else None)
+    values = level.each[one.metric.key]
+    if len(known) < len(windows):  # without the burst of first requests
+        later = np.concatenate([run.order[level.concurrency :] for run in level.repeats])
+        return replace(found, unramped=describe(values[later]).stat(one.stat or "mean"))
+    inside = [window.inside[~np.isnan(values[window.inside])] for window in known]
+    if any(len(places) == 0 for places in inside):
+        return found
+    means = float(np.nanmean(values)), float(values[np.concatenate(inside)].mean())
+    if min(means) <= 0 or abs(math.log(means[0] / means[1])) <= BIASED:
+        return found
+    of_runs = [describe(values[places]).stat(one.stat or "mean") for places in inside]
+    return RunFigures(
+        np.array(of_runs, dtype=np.float64),
+        describe(values[np.concatenate(inside)]).stat(one.stat or "mean"),
+        steady=True,
+    )
+
+
+def _steadied(
+    level: LevelRows, above: Floats, below: Floats | str, figures: RunFigures, windows: Sequence[SteadyRun | None]
+) -> tuple[Floats, Floats | str]:
+    """The sums of a limit whose figure is of the steady windows: rates scaled, TTFT of the requests inside alone."""
+    if not figures.steady:
+        return above, below
+    factor = np.zeros(len(level.rows.ok))
+    for run, window in zip(level.repeats, windows, strict=True):
+        assert window is not None
+        if isinstance(below, str):
+            factor[run.order] = window.rate_factor
+        else:
+            factor[window.inside] = 1.0
+    return above * factor, below if isinstance(below, str) else below * factor
 
 
 def _columns(level: LevelRows, limit: Limit) -> tuple[Floats, Floats | str]:

@@ -178,6 +178,32 @@ def steady_window(level: LevelRows) -> SteadyWindow | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SteadyRun:
+    """The steady part of one run. inside: places of the successful requests sent in it. rate_factor: its output
+    tokens a second over those of the whole run."""
+
+    inside: NDArray[np.intp]
+    rate_factor: float
+
+
+def steady_runs(level: LevelRows) -> list[SteadyRun | None]:
+    """By repeat; None where a run was never steady, or its tokens are not known."""
+    rows = level.rows
+    found: list[SteadyRun | None] = []
+    for run in level.repeats:
+        bounds, tokens = window(rows, run.order, level.concurrency), level.total("output_tokens", run)
+        mine = np.zeros(len(rows.ok), dtype=np.bool_)
+        mine[run.order] = True
+        within = 0.0 if bounds is None else _tokens_within(rows, mine & rows.ok, *bounds)
+        if bounds is None or not tokens or not within:
+            found.append(None)
+            continue
+        inside = np.flatnonzero(mine & rows.ok & (rows.sent_s >= bounds[0]) & (rows.sent_s <= bounds[1]))
+        found.append(SteadyRun(inside, within / (bounds[1] - bounds[0]) * run.duration_s / tokens))
+    return found
+
+
 def window(rows: Rows, places: NDArray[np.intp], concurrency: int) -> tuple[float, float] | None:
     """From when to when the run whose rows are at `places` was steady; None if it never was.
 

@@ -47,7 +47,7 @@ def measure_levels(
 ) -> Iterator[MeasuredLevel]:
     """Every level, ascending; one at a time in memory unless the caller keeps them. Otherwise as `summarise_points`."""
     for level in level_rows(requests, slo.goodput):
-        point, resampling = _summary(level, model, fixed_length), slo_resampling(level, slo.effective)
+        point, resampling = _summary(level, model, fixed_length), slo_resampling(level, slo)
         yield MeasuredLevel(
             level.concurrency, level.rows, level.repeats, level.each, level.sums, point=point, resampling=resampling
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchsuite.cli.options import (
-    NOT_MET,
+    exit_code,
     json_option,
     judging_options,
     print_json,
@@ -28,7 +28,11 @@ Examples:
 @judging_options(energy=True)
 @json_option
 def command(asked: dict[str, Any], price: dict[str, Any], as_json: bool) -> int:
-    """Decide again, from what is already measured: another SLO, another price, no server needed."""
+    """Decide again, from what is already measured: another SLO, another price, no server needed.
+
+    Exit codes: 0 the level that is named is proven to meet the SLO (of several runs: one is), 6 that is undecided, 3 no
+    level meets it, 2 bad input.
+    """
     from benchsuite.api import decide
 
     judgements = decide(*asked.pop("runs"), **asked, **price)
@@ -36,11 +40,12 @@ def command(asked: dict[str, Any], price: dict[str, Any], as_json: bool) -> int:
         print_json([_plain(one) for one in judgements])
     else:
         _print(judgements, each_level=asked["levels_csv"] is None)
-    return 0 if any(one.best is not None for one in judgements) else NOT_MET
+    return exit_code(one.decision.verdict for one in judgements)
 
 
 def _plain(judgement: Judgement) -> dict[str, Any]:
     from benchsuite.report.export import decision_json
+    from benchsuite.report.format import headline
 
     decision, best = judgement.decision, judgement.best
     plain = decision_json(decision)
@@ -53,7 +58,11 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
         "usd_per_1m_output_tokens": optimum.get("usd_per_1m_output_tokens"),
         "usd_per_1m_output_tokens_low": per_1m.low if per_1m else None,
         "usd_per_1m_output_tokens_high": per_1m.high if per_1m else None,
+        "verdict": decision.verdict,
+        "sentence": headline(decision, judgement.judged),
         "recommended_concurrency": optimum.get("recommended_concurrency"),
+        "proven_concurrency": optimum.get("proven_concurrency"),
+        "effort": decision.effort,
         "p_opt": decision.p_opt if decision.kind == "optimum" else None,
         "p_by_level": {str(level): p for level, p in decision.p_by_level.items()} or None,
         "p_method": decision.p_method,
@@ -83,6 +92,7 @@ def _print(judgements: list[Judgement], each_level: bool) -> None:
         (
             row["model"],
             str(row["optimum_concurrency"] or "none"),
+            row["verdict"],
             usd(row["cost_usd"]),
             usd(row["usd_per_1m_output_tokens"]),
             str((row["runner_up"] or {}).get("concurrency", "")),
@@ -90,9 +100,9 @@ def _print(judgements: list[Judgement], each_level: bool) -> None:
         )
         for row in map(_plain, judgements)
     ]
-    heads = ("model", "optimum", "$ per run", "$/1M output", "runner-up", "stopped by")
-    title = "Cheapest level that meets the SLO"
-    console.print(table(console, heads, rows, left=("model", "stopped by"), title=title))
+    heads = ("model", "optimum", "SLO", "$ per run", "$/1M output", "runner-up", "stopped by")
+    title = "Cheapest level that is seen to meet the SLO, and whether that is proven"
+    console.print(table(console, heads, rows, left=("model", "SLO", "stopped by"), title=title))
     if not each_level:
         for one in judgements:
             say(console, f"{one.model}: {one.decision.reason} ({one.decision.p_method})")

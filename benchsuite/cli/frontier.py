@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, PATH, json_option, judging_options, print_json
+from benchsuite.cli.options import PATH, exit_code, json_option, judging_options, print_json
 
 if TYPE_CHECKING:
     from benchsuite.economics.pareto import ParetoPoint
@@ -56,7 +56,8 @@ def command(
         print_json([_plain(one, judgements) for one in placed])
     else:
         _print(placed, judgements, price_override(**price).source, differences)
-    return 0 if any(one.on_frontier for one in placed) else NOT_MET
+    placed_on = {one.model for one in placed if one.on_frontier}
+    return exit_code(one.decision.verdict for one in judgements if one.model in placed_on or not placed_on)
 
 
 def _write_picture(path: Path, placed: list[ParetoPoint]) -> None:

@@ -85,7 +85,7 @@ Examples:
 """
 )
 @click.argument("run", type=PATH)
-@slo_option("Limits that every level must keep.  [default: the run's; with --baseline errors alone]")
+@slo_option("Limits that every level must keep.  [default: the run's; with --baseline none]")
 @goodput_option
 @click.option("--baseline", type=PATH, help="The run folder to compare with.")
 @click.option(
@@ -111,7 +111,7 @@ def command(
     6 inconclusive, 2 bad input.
     """
     from benchsuite.manifest import BASELINE_GROUPS
-    from benchsuite.report.gate import ERRORS_ALONE, gate, headline, lines, parse_regressions, plain
+    from benchsuite.report.gate import GUARDS_ALONE, gate, headline, lines, parse_regressions, plain
     from benchsuite.report.judge import judge_run
     from benchsuite.store.run_folder import read_run
 
@@ -119,7 +119,7 @@ def command(
         raise click.UsageError("--max-regression needs a --baseline.")
     check_allowed(reporting["allow"], BASELINE_GROUPS)
     margins = parse_regressions(regressions) if regressions is not None else ()
-    judged = judge_run(read_run(run), slo=slo or (None if baseline is None else ERRORS_ALONE), goodput=goodput)
+    judged = judge_run(read_run(run), slo=slo or (None if baseline is None else GUARDS_ALONE), goodput=goodput)
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
     result = gate(judged, other, regressions=margins, levels=levels, allowed=reporting["allow"])
     if reporting["as_json"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import NOT_MET, PATH, CommaList, output_option, quiet_option
+from benchsuite.cli.options import PATH, CommaList, exit_code, output_option, quiet_option
 from benchsuite.cli.spec_options import spec_options
 
 TOOLS = ("vllm-bench", "guidellm", "aiperf")
@@ -66,7 +66,7 @@ def command(
         click.echo(f"{len(rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:")
         click.echo("".join(f"  - {line}\n" for line in manifest["imported"]["definitions"]))
     print_judgement(judgement, output, quiet=quiet)
-    return 0 if judgement.decision.kind == "optimum" else NOT_MET
+    return exit_code([judgement.decision.verdict])
 
 
 def _read(tool: str, path: Path) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchsuite.cli.options import FAILED, NOT_MET, PATH, json_option, long_running, output_option, quiet_option
+from benchsuite.cli.options import FAILED, PATH, exit_code, json_option, long_running, output_option, quiet_option
 
 if TYPE_CHECKING:
     from benchsuite.matrix_spec import MatrixSpec
@@ -37,7 +37,8 @@ matrix.csv, matrix.md and matrix.json.
 def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json: bool) -> int:
     """Start a server under each setting, sweep it, stop it; one table out, and the cheapest setting that meets the SLO.
 
-    Exit codes: 0 a setting meets the SLO, 3 measured, but none does, 2 bad input, 1 stopped, or nothing was measured.
+    Exit codes: 0 the setting that is named is proven to meet the SLO, 6 that is undecided, 3 none meets it, 2 bad
+    input, 1 stopped, or nothing was measured.
     """
     from rich.console import Console
 
@@ -60,7 +61,7 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
         click.echo("stopped; the same command goes on where it was", err=True)
     if run.stopped or all(setting.levels is None for setting in run.decision.settings):
         return FAILED
-    return 0 if run.decision.winner is not None else NOT_MET
+    return exit_code([run.decision.verdict])
 
 
 def _show_plan(matrix: MatrixSpec, workload: Workload, path: Path, as_json: bool) -> int:

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 PATH = click.Path(path_type=Path)
-NOT_MET, FAILED = 3, 1  # exit codes: measured, but no level meets the SLO; the run failed
+# exit codes: the run failed; every level is proven to miss the SLO; whether it is met is undecided (as for `gate`)
+FAILED, NOT_MET, UNDECIDED = 1, 3, 6
+EXIT_CODES = (
+    "0 the level that is named is proven to meet the SLO, 6 that is undecided, 3 no level meets it, 2 bad input"
+)
+
+
+def exit_code(verdicts: Iterable[str]) -> int:
+    """0 where one of the decisions is proven to meet its SLO, 3 where all are proven not to, else 6."""
+    found = set(verdicts)
+    return 0 if "met" in found else NOT_MET if found <= {"not met"} else UNDECIDED
 
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on

@@ -12,6 +12,7 @@ import click
 from benchsuite.cli.options import (
     NOT_MET,
     PATH,
+    UNDECIDED,
     age_warnings,
     as_of_option,
     given,
@@ -78,7 +79,9 @@ def command(
         print_json(dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings})
     else:
         _print(found, warnings)
-    return 0 if found.winner is not None else NOT_MET
+    verdicts = [row.slo for row in found.rows if row.name == found.winner]
+    # an API and a stated capacity have no SLO to be measured against
+    return NOT_MET if found.winner is None else UNDECIDED if "undecided" in verdicts else 0
 
 
 def _print(found: Plan, warnings: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import FAILED, NOT_MET, PATH, long_running, output_option, quiet_option
+from benchsuite.cli.options import FAILED, PATH, exit_code, long_running, output_option, quiet_option
 from benchsuite.cli.spec_options import SpecCommand, spec_options
 
 
@@ -51,7 +51,8 @@ def command(
 
     Leaves a run folder with manifest.json, requests.parquet, summary.json and report.html, and gpu.parquet and
     server.parquet where there was something to sample. The same spec into the same folder measures only what is
-    missing. Exit codes: 0 the SLO is met at some level, 3 at none, 2 bad input, 1 the run failed.
+    missing. Exit codes: 0 the level that is named is proven to meet the SLO, 6 that is undecided (one run seldom proves
+    it), 3 no level meets it, 2 bad input, 1 the run failed.
     """
     from benchsuite.cli.spec_options import toml_of
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
@@ -80,7 +81,7 @@ def command(
     if not result.complete:
         click.echo(f"measure what is missing: benchsuite sweep --resume {run.path}", err=True)
         return FAILED
-    return 0 if judgement.decision.kind == "optimum" else NOT_MET
+    return exit_code([judgement.decision.verdict])
 
 
 @click.command(

@@ -10,23 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN, none
-from benchsuite.analysis.slo_test import SloResampling, tail_verdict
-from benchsuite.analysis.warnings import check_levels
+from benchsuite.analysis.slo_test import SloResampling
+from benchsuite.analysis.warnings import ClientVerdict, check_levels
 from benchsuite.economics.cost import HourPrice, cost_intervals, hour_at, point_cost
+from benchsuite.economics.verdict import MET, check_limits, repeats_to_decide
 from benchsuite.results import (
     Decision,
+    Effort,
     EvaluatedLevel,
+    LimitCheck,
     NoFeasiblePoint,
     Optimum,
     PointCost,
     PointSummary,
-    SloVerdict,
 )
-from benchsuite.slo import MAX_ERROR_RATE, Limit, Slo
+from benchsuite.slo import Limit, Slo
 from benchsuite.spec import PriceSpec
-from benchsuite.warning_table import DISTURBING, Finding, warn
+from benchsuite.warning_table import Finding, warn
 
-MET, NOT_MET = 0.95, 0.05
 SURE = 0.8  # P_opt of the cheapest, below which a lower level at nearly the same cost is the better advice
 NEARLY = 1.05
 _SEED = 20260102
@@ -36,16 +37,16 @@ _SEED = 20260102
 class DecisionUncertainty:
     """By concurrency level, as far as levels have several runs.
 
-    p_met: share of draws that keep every limit; p_steady: that keep the limits on means and rates. p_by_level: share
-    of draws in which the rule picks the level; what is missing from 1 are draws in which no level meets the SLO. None
-    where a level has one run; method says so.
+    p_met: share of draws that keep every limit that the SLO has. p_by_level: share of draws in which the rule picks the
+    level; what is missing from 1 are draws in which no level meets the SLO. None where a level has one run; method says
+    so. levels: what the verdicts rest on; clients: what is known of the client.
     """
 
     p_met: dict[int, float] = field(default_factory=dict)
-    p_steady: dict[int, float] = field(default_factory=dict)
     p_by_level: dict[int, float] | None = None
     method: str = ONE_RUN
     levels: dict[int, SloResampling] = field(default_factory=dict)
+    clients: Mapping[int, ClientVerdict] = field(default_factory=dict)
 
 
 NOT_RESAMPLED = DecisionUncertainty()
@@ -56,6 +57,7 @@ def chances(
     *,
     free: bool = False,
     hourly: Mapping[int, float] | None = None,
+    clients: Mapping[int, ClientVerdict] | None = None,
     draws: int = DRAWS,
     seed: int = _SEED,
 ) -> DecisionUncertainty:
@@ -69,11 +71,9 @@ def chances(
     where it differs: then the cheapest.
     """
     drawn = resample(levels, draws=draws, seed=seed)
-    p_met, p_steady, feasible, wall = {}, {}, [], []
+    p_met, feasible, wall = {}, [], []
     for one in drawn:
-        steady = np.array([tail is None for tail in one.level.tails], dtype=np.bool_)
         p_met[one.level.concurrency] = float(one.feasible.mean())
-        p_steady[one.level.concurrency] = float(one.kept[:, steady].all(axis=1).mean())
         feasible.append(one.feasible)
         usd_per_hour = 1.0 if hourly is None else hourly[one.level.concurrency]
         wall.append(np.zeros(draws) if free else one.duration_s * usd_per_hour)
@@ -89,7 +89,7 @@ def chances(
         counts = sorted({len(level.runs) for level in levels})
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
-    return DecisionUncertainty(p_met, p_steady, p_by_level, method, {level.concurrency: level for level in levels})
+    return DecisionUncertainty(p_met, p_by_level, method, {level.concurrency: level for level in levels}, clients or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,10 @@ class LevelDraws:
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
-        """(draws,): every limit holds."""
-        return np.asarray(self.kept.all(axis=1), dtype=np.bool_)
+        """(draws,): every limit of the SLO holds; none where a guard is proven exceeded."""
+        if self.level.barred:
+            return np.zeros(len(self.kept), dtype=np.bool_)
+        return np.asarray(self.kept[:, : self.level.n_asked].all(axis=1), dtype=np.bool_)
 
 
 def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int = _SEED) -> list[LevelDraws]:
@@ -133,69 +135,26 @@ def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int =
     return found
 
 
-def slo_verdict(
-    concurrency: int, misses: Sequence[str], unknown: Sequence[str], found: DecisionUncertainty
-) -> SloVerdict:
-    """What the measurement proves of a level. misses, unknown: what was observed.
-
-    Limits on means and rates are met when 95 % of draws keep them and not met when 5 % do; percentiles go by the
-    early-stopping test. One run says nothing about the next: at best the SLO is met in it.
-    """
-    if unknown and not misses:
-        return "unknown"
-    level = found.levels.get(concurrency)
-    tails = [] if level is None else [_tail_verdict(level, i) for i, tail in enumerate(level.tails) if tail]
-    p = found.p_steady.get(concurrency)
-    if p is None:
-        if misses:
-            return "not met in this run"
-        return "met in this run" if all(tail == "met" for tail in tails) else "undecided"
-    parts = ["met" if p >= MET else "not met" if p <= NOT_MET else "undecided", *tails]
-    if "not met" in parts:
-        return "not met"
-    return "met" if all(part == "met" for part in parts) else "undecided"
-
-
-def _tail_verdict(level: SloResampling, index: int) -> SloVerdict:
-    tail, share = level.tails[index], level.limits[index].share
-    assert tail is not None
-    assert share is not None
-    return tail_verdict(tail.n, tail.violations, share, tail.n_eff)
-
-
 def measured(point: PointSummary, limit: Limit) -> float | None:
     """The figure of `point` that `limit` speaks of, in the limit's unit. None if it is not known."""
     return limit.statistic.of_point(point)
 
 
 def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncertainty = NOT_RESAMPLED) -> EvaluatedLevel:
-    """`point` held against every limit. A figure that is not known proves nothing: its limit is listed as unknown.
+    """`point` held against every limit. A points table without an error rate is taken at its word.
 
-    Failing requests shorten a run and so make it look cheap: a point with more than 1 % of them misses, whatever the
-    SLO, unless the SLO has its own error_rate limit. A points table without an error rate is taken at its word.
-    found: from resampling the runs, where there are runs.
+    found: from the runs, where there are runs.
     """
-    misses, unknown = [], []
-    for limit in slo.effective:
-        value = measured(point, limit)
-        if value is not None and not limit.holds(value):
-            misses.append(f"{limit} missed: {limit.show(value)}")
-        elif value is None and limit is not MAX_ERROR_RATE:
-            unknown.append(f"{limit} unknown")
+    level = point.concurrency
     intervals = point.intervals
     if not intervals:  # a level of a table: what it tells, without intervals
         told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
         intervals = {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
-    verdict = slo_verdict(point.concurrency, misses, unknown, found)
-    if point.disturbances and (verdict.startswith("met") or not all(DISTURBING[code] for code in point.disturbances)):
-        verdict = "undecided"
     return EvaluatedLevel(
         point,
         cost,
-        tuple(misses),
-        tuple(unknown),
-        slo_verdict=verdict,
-        p_met=found.p_met.get(point.concurrency),
+        check_limits(point, slo, found.levels.get(level), found.clients.get(level)),
+        p_met=found.p_met.get(level),
         intervals=intervals | cost_intervals(cost, intervals),
     )
 
@@ -209,24 +168,27 @@ def judge_points(
     ]
 
 
-def decide(judged: Sequence[EvaluatedLevel], slo: Slo, found: DecisionUncertainty = NOT_RESAMPLED) -> Decision:
-    """The cheapest level of one model (and one machine) that meets the SLO, the lower level if two cost the same.
+def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RESAMPLED) -> Decision:
+    """The cheapest level of one model (and one machine) that is seen to meet the SLO, the lower if two cost the same.
 
-    Without a price the shortest run is the cheapest. A level whose feasibility is in doubt is not chosen, and the
-    reason says so. With no feasible level: the one that misses by least, relative to its limits. found: how often the
-    same rule picks each level when the runs are resampled.
+    Without a price the shortest run is the cheapest. A level that is proven to miss, or has an unknown figure, is not
+    chosen; one that is undecided is where every figure is within its limit, and the decision carries the doubt. With no
+    such level: the one that misses by least, relative to its limits. found: how often the same rule picks each level
+    when the runs are resampled.
     """
     model = judged[0].point.model if judged else None
-    feasible = sorted((j for j in judged if j.meets_slo and _expense(j) is not None), key=_order)
+    feasible = sorted((j for j in judged if j.is_candidate and _expense(j) is not None), key=_order)
     if not feasible:
-        return _none(model, judged, slo, found)
+        return _none(model, judged, found)
     choice = feasible[0]
-    binding = _binding(choice, judged, slo)
+    binding = _binding(choice, judged)
     p_opt = None if found.p_by_level is None else found.p_by_level.get(choice.point.concurrency, 0.0)
-    recommended = choice
-    if p_opt is not None and p_opt < SURE:  # the lowest of the levels at nearly the same cost
-        near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
-        recommended = min(near, key=lambda j: j.point.concurrency)
+    near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
+    safe = [j for j in near if j.slo_verdict == "met"] or [j for j in near if (j.p_met or 0.0) >= MET]
+    recommended, cheapest_is_sure = choice, p_opt is None or p_opt >= SURE
+    if not cheapest_is_sure or choice.slo_verdict != "met":
+        recommended = min(safe or ([choice] if cheapest_is_sure else near), key=lambda j: j.point.concurrency)
+    proven = [j for j in feasible if j.slo_verdict == "met"]
     return Optimum(
         model=model,
         choice=choice,
@@ -234,9 +196,43 @@ def decide(judged: Sequence[EvaluatedLevel], slo: Slo, found: DecisionUncertaint
         binding=binding,
         reason=_reason(choice, judged, binding),
         recommended=recommended,
+        proven=proven[0] if proven else None,
+        effort=effort(recommended, judged),
         p_opt=p_opt,
         p_by_level=found.p_by_level or {},
         p_method=found.method,
+    )
+
+
+ENOUGH_REPEATS = 3  # with which there are intervals and probabilities
+
+
+def effort(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> Effort | None:
+    """What would decide whether `level` meets the SLO; where that is decided in one run, what gives all levels their
+    intervals. None where nothing is open, or no sensible number of runs would settle it."""
+    have, checks = level.point.repeat_count, level.checks("undecided")
+    if checks:
+        repeats, levels = repeats_to_decide(checks), [level]
+    elif any(j.point.repeat_count < 2 for j in judged):
+        repeats, levels = ENOUGH_REPEATS, list(judged)
+    else:
+        return None
+    if repeats is None:
+        return None
+    repeats = max(repeats, have + 1)
+    more_s = [
+        None if j.point.duration_s is None else j.point.duration_s * max(repeats - j.point.repeat_count, 0)
+        for j in levels
+    ]
+    seconds = None if None in more_s else sum(s for s in more_s if s is not None)
+    hourly = level.cost.usd_per_hour
+    return Effort(
+        levels=tuple(j.point.concurrency for j in levels),
+        repeats=repeats,
+        more=repeats - have,
+        requests=max((check.requests for check in checks if check.requests is not None), default=None),
+        minutes=None if seconds is None else seconds / 60,
+        usd=None if seconds is None or hourly is None else seconds / 3600 * hourly,
     )
 
 
@@ -294,58 +290,62 @@ def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> E
     Of several that would cost less, those above `choice` first, the nearest first.
     """
     level = choice.point.concurrency
-    cheaper = [j for j in judged if not j.meets_slo and _order(j)[0] < _order(choice)[0]]
+    cheaper = [j for j in judged if not j.is_candidate and _order(j)[0] < _order(choice)[0]]
     if cheaper:
         return min(cheaper, key=lambda j: (j.point.concurrency < level, abs(j.point.concurrency - level)))
     above = min((j for j in judged if j.point.concurrency > level), key=lambda j: j.point.concurrency, default=None)
-    return above if above is not None and not above.meets_slo else None
+    return above if above is not None and not above.is_candidate else None
 
 
-def _binding(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], slo: Slo) -> str:
+def _binding(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
     stopped = stopped_level(choice, judged)
     if stopped is not None:
-        point = stopped.point
-        missed = [limit for limit in slo.effective if _miss(point, limit)]
+        checks = stopped.checks("not met") or stopped.checks("undecided")
+        missed = [check for check in checks if not check.within]
         if missed:
-            return str(max(missed, key=lambda limit: _miss(point, limit) or 0.0))
-        return "; ".join(stopped.unknown)
+            return str(max(missed, key=_miss).limit)
+        return "; ".join(stopped.doubts)
     if choice.point.concurrency == max(j.point.concurrency for j in judged):
         return "no limit: the highest level measured is feasible; measure higher"
     return "no limit: every other level measured costs more"
 
 
-def _miss(point: PointSummary, limit: Limit) -> float | None:
-    value = measured(point, limit)
-    return None if value is None else limit.miss(value)
+def _miss(check: LimitCheck) -> float:
+    return 0.0 if check.value is None else check.limit.miss(check.value)
 
 
 def _reason(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], binding: str) -> str:
     level = choice.point.concurrency
-    said = [f"{level} is the cheapest of the levels that meet the SLO"]
+    proven = "that meet the SLO" if choice.slo_verdict == "met" else "that look to meet the SLO, which is undecided"
+    said = [f"{level} is the cheapest of the levels {proven}"]
     stopped = stopped_level(choice, judged)
     if stopped is not None:
         how = "would be cheaper" if _order(stopped)[0] < _order(choice)[0] else "is the next level"
-        said.append(f"{stopped.point.concurrency} {how} but: {', '.join(stopped.misses or stopped.unknown)}")
+        said.append(f"{stopped.point.concurrency} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
     else:
         said.append(binding)
-    doubtful = [j for j in judged if j.unknown and not j.misses]
-    said += [f"{j.point.concurrency} is not proven feasible: {', '.join(j.unknown)}" for j in doubtful]
+    doubtful = [j for j in judged if j.slo_verdict == "unknown"]
+    said += [f"{j.point.concurrency} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
     return "; ".join(dict.fromkeys(said))
 
 
-def _none(model: str | None, judged: Sequence[EvaluatedLevel], slo: Slo, found: DecisionUncertainty) -> NoFeasiblePoint:
+def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUncertainty) -> NoFeasiblePoint:
     if not judged:
         return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
 
     def distance(j: EvaluatedLevel) -> tuple[float, int, tuple[float, int]]:
-        return max((_miss(j.point, limit) or 0.0 for limit in slo.effective), default=0.0), len(j.unknown), _order(j)
+        return max(map(_miss, j.limits), default=0.0), len(j.checks("unknown")), _order(j)
 
     nearest = min(judged, key=distance)
-    doubts = (*nearest.misses, *nearest.unknown) or ("it has no duration",)
+    doubts = (*nearest.misses, *nearest.doubts) or ("it has no duration",)
+    decided = all(j.slo_verdict == "not met" for j in judged)
+    none_meets = "no level meets the SLO" if decided else "no level is seen to meet the SLO, which is not proven"
     return NoFeasiblePoint(
         model=model,
         nearest=nearest,
-        reason=f"no level meets the SLO; the nearest is {nearest.point.concurrency}: {', '.join(doubts)}",
+        reason=f"{none_meets}; the nearest is {nearest.point.concurrency}: {', '.join(doubts)}",
+        verdict="not met" if decided else "undecided",
+        effort=None if decided else effort(nearest, judged),
         p_by_level=found.p_by_level or {},
         p_method=found.method,
     )
@@ -354,41 +354,47 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], slo: Slo, found: 
 MARGIN = 0.01
 
 
-def with_level_warnings(points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice) -> list[PointSummary]:
+def with_level_warnings(
+    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
+) -> list[PointSummary]:
     """The points, each with what the other levels of its model, the SLO and the decision say against it.
 
     Points of several models keep their order; warnings that a point has already stay in front, once.
     """
-    found: dict[tuple[str | None, int], list[Finding]] = {}
+    findings: dict[tuple[str | None, int], list[Finding]] = {}
     for model in dict.fromkeys(p.model for p in points):
         own = [p for p in points if p.model == model]
-        judged = judge_points(own, slo, usd_per_hour_total)
-        for finding in [*check_levels(own), *fragile_optimum(judged, decide(judged, slo), slo)]:
-            found.setdefault((model, finding.concurrency or 0), []).append(finding)
+        judged = judge_points(own, slo, usd_per_hour_total, found)
+        for finding in [*check_levels(own), *fragile_optimum(judged, decide(judged))]:
+            findings.setdefault((model, finding.concurrency or 0), []).append(finding)
     return [
-        dataclasses.replace(p, warnings=tuple(dict.fromkeys((*p.warnings, *found.get((p.model, p.concurrency), ())))))
+        dataclasses.replace(
+            p, warnings=tuple(dict.fromkeys((*p.warnings, *findings.get((p.model, p.concurrency), ()))))
+        )
         for p in points
     ]
 
 
-def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision, slo: Slo) -> list[Finding]:
+def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Finding]:
     """The optimum if it keeps a limit by less than 1 %, and levels that would be it but miss by less than 1 %."""
     found = []
     if decision.kind == "optimum":
         choice = decision.choice
-        for limit, value, margin in _margins(choice, slo):
-            if limit.holds(value) and margin < MARGIN:
-                values = {"limit": str(limit), "margin": margin, "value": limit.show(value)}
+        for check in choice.limits:
+            if check.asked and check.within and (margin := _margin(check)) < MARGIN:
+                values = {"limit": str(check.limit), "margin": margin, "value": check.limit.show(check.value or 0.0)}
                 found.append(warn("fragile_optimum", choice.point.concurrency, **values))
-        rivals = [j for j in judged if j.misses and (ratio := _relative_cost(j, choice)) is not None and ratio < 1]
+        rivals = [
+            j for j in judged if not j.is_candidate and (ratio := _relative_cost(j, choice)) is not None and ratio < 1
+        ]
     else:
-        rivals = [] if decision.nearest is None or not decision.nearest.misses else [decision.nearest]
+        rivals = [] if decision.nearest is None else [decision.nearest]
     for rival in rivals:
-        missed = [one for one in _margins(rival, slo) if not one[0].holds(one[1])]
+        missed = [check for check in rival.limits if not check.within and (check.asked or check.verdict == "not met")]
         # a miss beyond the SLO's own limits (too many errors) is no hair
-        if rival.unknown or len(missed) < len(rival.misses) or any(margin >= MARGIN for *_, margin in missed):
+        if not missed or any(not c.asked or c.value is None or _margin(c) >= MARGIN for c in missed):
             continue
-        texts = " and ".join(f"{limit} by {margin:.2%}: {limit.show(value)}" for limit, value, margin in missed)
+        texts = " and ".join(f"{c.limit} by {_margin(c):.2%}: {c.limit.show(c.value or 0.0)}" for c in missed)
         otherwise = "meet the SLO"
         if decision.kind == "optimum":
             saved = 1 - (_relative_cost(rival, decision.choice) or 1.0)
@@ -397,10 +403,11 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision, slo: S
     return found
 
 
-def _margins(judged: EvaluatedLevel, slo: Slo) -> list[tuple[Limit, float, float]]:
-    """The SLO's limits whose figure is known, the figure, and its distance relative to the limit."""
-    figures = [(limit, value) for limit in slo.limits if (value := measured(judged.point, limit)) is not None]
-    return [(limit, value, abs(value - limit.value) / limit.value) for limit, value in figures if limit.value > 0]
+def _margin(check: LimitCheck) -> float:
+    """The figure's distance relative to the limit."""
+    if check.value is None or check.limit.value <= 0:
+        return float("inf")
+    return abs(check.value - check.limit.value) / check.limit.value
 
 
 def _relative_cost(one: EvaluatedLevel, other: EvaluatedLevel) -> float | None:

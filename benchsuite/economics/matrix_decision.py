@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN
 from benchsuite.economics.decision import JudgedLevels, resample
 from benchsuite.errors import PointsError
-from benchsuite.results import EvaluatedLevel
+from benchsuite.results import EvaluatedLevel, SloVerdict
 
 _SEED = 20261121
 
@@ -58,6 +58,14 @@ class SettingsDecision:
     def winner(self) -> JudgedSetting | None:
         """The setting that holds the cheapest level that meets the SLO."""
         return self.settings[self.ranked[0]] if self.ranked else None
+
+    @property
+    def verdict(self) -> SloVerdict:
+        """Whether the winner's level meets the SLO; without a winner whether it is proven that no setting does."""
+        if self.winner is not None and self.winner.best is not None:
+            return self.winner.best.slo_verdict
+        decisions = [one.levels.decision for one in self.settings if one.levels is not None]
+        return "not met" if all(one.verdict == "not met" for one in decisions) else "undecided"
 
     @property
     def runner_up(self) -> JudgedSetting | None:

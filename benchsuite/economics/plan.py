@@ -314,8 +314,8 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
     if ttft:
         levels, values = zip(*sorted(ttft), strict=True)
         ttft_s = STEP_TTFT * flight.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(levels), values))
-    slo = "met" if own.level.meets_slo else "not met"
-    if slo == "met" and _other_mix(own, demand, 0.05):
+    slo: str = own.level.slo_verdict
+    if slo in ("met", "undecided") and _other_mix(own, demand, 0.05):
         slo = "not measured"  # its latency is that of the measured mix
     figures = {
         "concurrency": level,

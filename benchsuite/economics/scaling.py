@@ -26,8 +26,8 @@ from benchsuite.analysis.scalability import (
 )
 from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
 from benchsuite.economics.decision import decide, judge_points, measured
-from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary
-from benchsuite.slo import MAX_ERROR_RATE, Limit, Slo
+from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary, SloVerdict
+from benchsuite.slo import GUARDS, Limit, Slo
 
 NONE_HOLDS = "no level keeps it"
 ALL_HOLD = "every level at which it is known keeps it"
@@ -46,7 +46,7 @@ def breakable_limits(points: Sequence[PointSummary], slo: Slo) -> tuple[Limit, .
     """The SLO's limits that users break, and the limit on errors that every decision has."""
     own = [limit for limit in slo.limits if limit.statistic.metric.with_users is not None]
     errors = any(limit.metric == "error_rate" for limit in own) or all(p.error_rate is None for p in points)
-    return tuple(own) if errors else (*own, MAX_ERROR_RATE)
+    return tuple(own) if errors else (*own, GUARDS[0])
 
 
 def _curve(points: Sequence[PointSummary], limit: Limit) -> tuple[list[int], list[float]]:
@@ -203,7 +203,7 @@ def with_limit(slo: Slo, limit: Limit, value: float) -> Slo:
 
 
 def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> EvaluatedLevel | None:
-    decision = decide(judge_points(points, slo, usd), slo)
+    decision = decide(judge_points(points, slo, usd))
     return decision.choice if decision.kind == "optimum" else None
 
 
@@ -261,7 +261,7 @@ class ScalingLevel:
     usd_per_1m_output_tokens: float | None
     elasticity: float | None
     step_saving_usd: float | None
-    meets_slo: bool
+    slo_verdict: SloVerdict
     in_zone: bool
 
 
@@ -314,17 +314,19 @@ def scaling(
     *,
     repeats: Sequence[Sequence[PointSummary]] = (),
     p_met: Mapping[int, float] | None = None,
+    judged: Sequence[EvaluatedLevel] | None = None,
     seed: int = 0,
 ) -> Scaling:
     """The principles on the levels of ONE model.
 
     repeats: the points of each repeat by itself, where known: they give the boundary its interval. p_met: how sure each
-    level is to meet the SLO, where known: the zone takes those of 95 %, others as they were observed. Levels without a
-    rate of output tokens are left out of all but the decision and the limits. One price changes no share and no zone.
+    level is to meet the SLO, where known: the zone takes those of 95 %, others as they were observed. judged: the
+    levels as they were judged from their requests; else from the points alone. Levels without a rate of output tokens
+    are left out of all but the decision and the limits. One price changes no share and no zone.
     """
     ordered = sorted(points, key=lambda p: p.concurrency)
-    judged = judge_points(ordered, slo, usd_per_hour_total)
-    decision = decide(judged, slo)
+    judged = judge_points(ordered, slo, usd_per_hour_total) if judged is None else judged
+    decision = decide(judged)
     rated = [j for j in judged if j.point.output_tok_s]
     numbers = [j.point.concurrency for j in rated]
     rates = [j.point.output_tok_s or 0.0 for j in rated]
@@ -376,7 +378,7 @@ def _levels(rated: Sequence[EvaluatedLevel], steps: Sequence[float], zone: Zone 
                 usd_per_1m_output_tokens=average,
                 elasticity=steps[i - 1] if i else None,
                 step_saving_usd=saving,
-                meets_slo=one.meets_slo,
+                slo_verdict=one.slo_verdict,
                 in_zone=zone is not None and one.point.concurrency in zone.levels,
             )
         )
@@ -385,7 +387,7 @@ def _levels(rated: Sequence[EvaluatedLevel], steps: Sequence[float], zone: Zone 
 
 def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[int, float]) -> Zone | None:
     """At one hourly price (or none) the average cost is the inverse of the rate, so the zone needs no price."""
-    sure = [j for j in rated if j.meets_slo and p_met.get(j.point.concurrency, 1.0) >= ZONE_P_MET]
+    sure = [j for j in rated if j.is_candidate and p_met.get(j.point.concurrency, 1.0) >= ZONE_P_MET]
     # tokens per dollar at prices that differ, per second at one
     feasible = [(j.point.concurrency, (j.point.output_tok_s or 0.0) / (j.cost.usd_per_hour or 1.0)) for j in sure]
     if not feasible:

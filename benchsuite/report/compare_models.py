@@ -18,7 +18,6 @@ from benchsuite.report.format import (
     chance,
     count,
     head,
-    limit_name,
     number,
     sentence,
     show,
@@ -146,7 +145,11 @@ def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
     violated = [
         f"{one.name} at {', '.join(levels)}"
         for one in models
-        if (levels := [str(j.point.concurrency) for j in one.judged if limit.name in map(limit_name, j.misses)])
+        if (
+            levels := [
+                str(j.point.concurrency) for j in one.judged if limit in [check.limit for check in j.checks("not met")]
+            ]
+        )
     ]
     if len(violated) > 3:
         return f"{limit} is violated at some level by {len(violated)} of {len(models)}"
@@ -158,7 +161,7 @@ def _line(one: Judgement, column: str) -> Series:
     return Series(
         one.name,
         tuple(
-            replace(point, misses=not j.meets_slo, chosen=j is one.best)
+            replace(point, misses=j.slo_verdict == "not met", chosen=j is one.best)
             for point, j in zip(points, one.judged, strict=True)
         ),
     )
@@ -313,7 +316,7 @@ def render_comparison(
         name=counted(models),
         about=[f"SLO {models[0].slo}", f"price: {price}"],
         answer=comparison(models, placed),
-        is_met=any(one.best is not None for one in models),
+        verdict="not met" if all(one.best is None for one in models) else "met",
         notes=notes,
         picture=figures.pop(),
         sections=[

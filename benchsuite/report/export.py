@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from benchsuite.economics.verdict import why_text
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import METRICS, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report.format import asides, grouped_warnings, head, headline, interval_cell, spaced, with_goodput
 from benchsuite.report.judge import Judgement
-from benchsuite.results import Decision, EvaluatedLevel, Optimum
+from benchsuite.results import Decision, EvaluatedLevel, LimitCheck, Optimum
 
 _TABLE = (
     "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
@@ -51,7 +52,7 @@ def _section(one: Judgement) -> str:
         f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(spaced(warn.finding))}"
         for warn, levels in grouped_warnings(one.judged)
     ]
-    rows = [[*(interval_cell(j, name) for name in columns), _verdict(j)] for j in one.judged]
+    rows = [[*(interval_cell(j, name) for name in columns), j.slo_verdict] for j in one.judged]
     lines = [
         f"### {markdown_text(one.model)}",
         "",
@@ -64,11 +65,6 @@ def _section(one: Judgement) -> str:
         f"<sub>{facts}. Value [95 % interval].</sub>",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _verdict(judged: EvaluatedLevel) -> str:
-    said = judged.slo_verdict
-    return markdown_text(said if said != "unknown" else "met" if judged.meets_slo else "not known")
 
 
 def as_csv(runs: Sequence[Judgement]) -> str:
@@ -131,16 +127,33 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
             **others,
             "energy": _plain(judged.energy),
             "gpu": _plain(judged.gpu),
-            "meets_slo": judged.meets_slo,
-            "misses": judged.misses,
-            "unknown": judged.unknown,
             "slo_verdict": judged.slo_verdict,
+            "within_limits": judged.within_limits,
             "p_met": judged.p_met,
+            "misses": judged.misses,
+            "doubts": judged.doubts,
+            "limits": [limit_json(check) for check in judged.limits],
             "intervals": {name: _plain(found) for name, found in judged.intervals.items()},
             "warnings": warnings,
         }
     )
     return cleaned
+
+
+def limit_json(check: LimitCheck) -> dict[str, Any]:
+    """The verdict on one limit, what it rests on and what would decide."""
+    return {
+        "limit": str(check.limit),
+        "asked": check.asked,
+        "value": check.value,
+        "steady": check.steady,
+        "verdict": check.verdict,
+        "p": check.p,
+        "why": check.why,
+        "text": why_text(check),
+        "repeats": check.repeats,
+        "requests": check.requests,
+    }
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:
@@ -154,13 +167,22 @@ def decision_json(decision: Decision) -> dict[str, Any]:
             "usd_per_1m_output_tokens": choice.cost.usd_per_1m_output_tokens,
             "runner_up": None if second is None else _short(second),
             "reason": decision.reason,
+            "verdict": decision.verdict,
             "recommended_concurrency": decision.recommended.point.concurrency,
+            "proven_concurrency": None if decision.proven is None else decision.proven.point.concurrency,
+            "effort": _plain(decision.effort),
             "p_opt": decision.p_opt,
             **_probabilities(decision),
         }
         return {"optimum": _clean(optimum), "no_feasible": None}
     nearest = None if decision.nearest is None else _short(decision.nearest)
-    none = {"nearest": nearest, "reason": decision.reason, **_probabilities(decision)}
+    none = {
+        "nearest": nearest,
+        "reason": decision.reason,
+        "verdict": decision.verdict,
+        "effort": _plain(decision.effort),
+        **_probabilities(decision),
+    }
     return {"optimum": None, "no_feasible": _clean(none)}
 
 
@@ -176,7 +198,8 @@ def _short(judged: EvaluatedLevel) -> dict[str, Any]:
         "cost_usd": judged.cost.cost_usd,
         "usd_per_1m_output_tokens": judged.cost.usd_per_1m_output_tokens,
         "misses": [*judged.misses],
-        "unknown": [*judged.unknown],
+        "doubts": [*judged.doubts],
+        "slo_verdict": judged.slo_verdict,
     }
 
 

@@ -10,8 +10,17 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from benchsuite.economics.decision import stopped_level
+from benchsuite.economics.verdict import why_text
 from benchsuite.metrics import BY_COLUMN, Metric
-from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel
+from benchsuite.results import (
+    Decision,
+    Distribution,
+    Estimate,
+    EvaluatedLevel,
+    LimitCheck,
+    NoFeasiblePoint,
+    SloVerdict,
+)
 from benchsuite.warning_table import Finding
 
 DASH = "\u2013"
@@ -87,9 +96,9 @@ def with_goodput(columns: Sequence[str], judged: Iterable[EvaluatedLevel]) -> tu
 
 
 def slo_cell(judged: EvaluatedLevel) -> str:
-    """The limits that are missed, those that are not proven with a question mark; 'none' when the SLO is met."""
-    doubts = [limit_name(miss) for miss in judged.misses] + [f"{limit_name(doubt)}?" for doubt in judged.unknown]
-    return ", ".join(doubts) or "none"
+    """The verdict with its limits: 'met', 'not met: ttft_p95', 'undecided: ttft_p95'."""
+    names = [check.limit.name for check in judged.checks(judged.slo_verdict)] if judged.slo_verdict != "met" else []
+    return f"{judged.slo_verdict}: {', '.join(names)}" if names else judged.slo_verdict
 
 
 def interval_cell(level: EvaluatedLevel, column: str) -> str:
@@ -120,26 +129,54 @@ def set_size(judged: EvaluatedLevel) -> int | None:
     return None if point.n_failed is None else round((point.n_ok + point.n_failed) / point.repeat_count)
 
 
-def limit_name(doubt: str) -> str:
-    """`output_throughput_per_user` of 'output_throughput_per_user > 20 tok/s missed: 18.2 tok/s'."""
-    return doubt.split(" ", 1)[0]
-
-
 def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
-    """The decision in one sentence, without a full stop."""
+    """The decision in one sentence, without a full stop: the level, its price, and what is not sure of it.
+
+    'optimum' and 'recommended' are levels that are proven to meet the SLO, with the probability that they are the
+    cheapest; without that proof or that probability a level 'looks best', and what would settle it follows.
+    """
     if decision.kind == "none":
-        return no_level_text(decision.nearest)
-    choice = decision.choice
-    sure = chance_text(decision)
-    return f"optimum {choice.point.concurrency}{sure}: {price_text(choice)}; {_next_level(choice, judged)}"
+        return no_level_text(decision)
+    level = decision.recommended
+    named = str(level.point.concurrency)
+    if decision.verdict != "met" or not decision.p_by_level:
+        named = f"{named} looks best"
+    else:
+        named = f"{'optimum' if level is decision.choice else 'recommended'} {named}"
+    said = [f"{named}{chance_text(decision)}: {price_text(level)}"]
+    if decision.verdict != "met":
+        said.append(f"whether it meets the SLO {doubt_text(level)}")
+    if settles := effort_text(decision):
+        said.append(settles)
+    if decision.verdict != "met" and decision.proven is not None:
+        proven = decision.proven
+        said.append(f"{proven.point.concurrency} is proven to meet it ({price_text(proven)})")
+    return "; ".join([*said, _next_level(decision.choice, judged)])
+
+
+def effort_text(decision: Decision) -> str:
+    """'about 5 repeats would decide (4 more: 2.1 min, $0.03)'; '' where nothing is open."""
+    found, level = decision.effort, decision.recommended if decision.kind == "optimum" else decision.nearest
+    if found is None:
+        if level is None or level.slo_verdict != "undecided":
+            return ""
+        if any(check.why == "disturbed" for check in level.checks("undecided")):
+            return "the level was disturbed: measure it again without what its warnings name"
+        return "no sensible number of repeats would decide"
+    if len(found.levels) > 1 or (level is not None and level.slo_verdict == "met"):
+        what = f"{found.repeats} repeats of each level would say how sure that is"
+    else:
+        what = f"about {found.repeats} repeats would decide"
+    price = [f"{number(found.minutes, 2)} min"] * (found.minutes is not None) + [usd(found.usd)] * bool(found.usd)
+    return f"{what} ({found.more} more{': ' * bool(price)}{', '.join(price)})"
 
 
 def chance_text(decision: Decision) -> str:
-    """' (P = 0.61; 16: 0.39)': how often the rule picks the optimum, and what else it picks; '' with one run."""
+    """' (P = 0.61; 16: 0.39)': how often the rule picks the level that is named, and what else; '' with one run."""
     by_level = decision.p_by_level
     if not by_level:
         return ""
-    own = decision.choice.point.concurrency if decision.kind == "optimum" else None
+    own = decision.recommended.point.concurrency if decision.kind == "optimum" else None
     others = [f"{level}: {p:.2f}" for level, p in by_level.items() if level != own and p >= 0.005]
     none = 1 - sum(by_level.values())
     others += [f"none: {none:.2f}"] * (none >= 0.005)
@@ -183,20 +220,45 @@ def price_text(judged: EvaluatedLevel) -> str:
     return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends}"
 
 
-def no_level_text(nearest: EvaluatedLevel | None) -> str:
-    """'no level meets the SLO; nearest: 4 misses error_rate <= 1 % (25 %)'."""
+def no_level_text(decision: NoFeasiblePoint) -> str:
+    """'no level meets the SLO; nearest: 4 misses error_rate <= 1 % (25 %)'; only seen so: 'no level is seen to'."""
+    nearest = decision.nearest
     if nearest is None:
         return "no level meets the SLO: none was measured"
-    return f"no level meets the SLO; nearest: {nearest.point.concurrency} {doubt_text(nearest) or 'has no duration'}"
+    seen = "no level meets the SLO" if decision.verdict == "not met" else "no level is seen to meet the SLO"
+    said = [seen, f"nearest: {nearest.point.concurrency} {doubt_text(nearest) or 'has no duration'}"]
+    return "; ".join(
+        [*said, *([effort_text(decision)] if decision.verdict != "not met" and effort_text(decision) else [])]
+    )
 
 
 def doubt_text(judged: EvaluatedLevel) -> str:
-    """'misses output_throughput_per_user > 20 tok/s (18.2 tok/s)'; '' when every limit holds."""
-    misses = [f"{limit} ({value})" for limit, _, value in (miss.partition(" missed: ") for miss in judged.misses)]
-    said = [f"misses {' and '.join(misses)}"] if misses else []
-    if judged.unknown:
-        said.append("is not proven: " + ", ".join(judged.unknown))
-    return ", and ".join(said)
+    """'misses output_throughput_per_user > 20 tok/s (18.2 tok/s)', 'is undecided: ...'; '' when every limit is met."""
+
+    def listed(checks: Sequence[LimitCheck]) -> str:
+        steady = {True: " in the steady window", False: ""}
+        values = ["" if c.value is None else f" ({c.limit.show(c.value)}{steady[c.steady]})" for c in checks]
+        return " and ".join(f"{c.limit}{value}" for c, value in zip(checks, values, strict=True))
+
+    verbs: tuple[tuple[SloVerdict, str], ...] = (
+        ("not met", "misses "), ("undecided", "is undecided: "), ("unknown", "is not known: "),
+    )  # fmt: skip
+    said = [verb + listed(checks) for verdict, verb in verbs if (checks := judged.checks(verdict))]
+    # what is missed is enough to rule a level out
+    return ", and ".join(said[:1] if judged.checks("not met") else said)
+
+
+def limit_lines(judged: EvaluatedLevel) -> list[str]:
+    """A line for each limit that is undecided or unknown, and for what nobody asked for and is not proven."""
+    at = judged.point.concurrency
+    said = [f"{c.limit} at {at} is {c.verdict}: {why_text(c)}" for c in judged.checks("undecided", "unknown")]
+    guards = [c for c in judged.limits if not c.asked and c.verdict == "undecided"]
+    if guards:
+        counted = ", ".join(
+            f"{c.limit} ({c.values['count']:,} of {c.values['n']:,}: up to {percent(c.values['high'])})" for c in guards
+        )
+        said.append(f"not proven at {at}, and not asked for by the SLO: {counted}")
+    return said
 
 
 def _next_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
@@ -218,6 +280,8 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
         second = decision.runner_up
         said.append(f"runner-up {second.point.concurrency}: {price_text(second)}")
     said += _advice(decision)
+    level = decision.recommended if decision.kind == "optimum" else decision.nearest
+    said += [] if level is None else limit_lines(level)
     if judged and all(j.point.repeat_count == 1 for j in judged):
         said.append("one run per level: no interval, so close levels may swap places")
     if judged and all(j.cost.usd_per_hour is None for j in judged):
@@ -229,10 +293,11 @@ def _advice(decision: Decision) -> list[str]:
     """The safer level where the cheapest is not sure, and why there is no probability where there is none."""
     said = []
     if decision.kind == "optimum" and decision.recommended is not decision.choice:
-        safer = decision.recommended
+        cheaper = decision.choice
+        unsure = "to be the cheapest level that meets the SLO" if cheaper.slo_verdict == "met" else "to meet the SLO"
         said.append(
-            f"recommended {safer.point.concurrency}: {decision.choice.point.concurrency} is not sure to be the cheapest"
-            f" level that meets the SLO, and the lower one costs at most 5 % more ({price_text(safer)})"
+            f"{cheaper.point.concurrency} looks cheaper, by at most 5 %, but is not sure {unsure}"
+            f" ({price_text(cheaper)})"
         )
     if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
         said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")

@@ -7,7 +7,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,14 +16,14 @@ from benchsuite.analysis.regression import MAX_REPEATS, Change, Verdict, changes
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.cost import hour_at
-from benchsuite.economics.gate_limits import LimitCheck, check_limits
+from benchsuite.economics.verdict import check_limits, client_effect, repeats_to_decide, why_text
 from benchsuite.errors import InputError
 from benchsuite.manifest import Difference, differences, refuse_unlike
 from benchsuite.metrics import BY_COLUMN, Statistic, closest, find
 from benchsuite.redact import markdown_table, markdown_text, printable
 from benchsuite.report.format import show
 from benchsuite.report.judge import Judgement
-from benchsuite.slo import MAX_ERROR_RATE, Slo
+from benchsuite.results import LimitCheck, SloVerdict
 from benchsuite.store.run_folder import Run
 
 
@@ -32,7 +32,8 @@ class Criterion:
     """A requirement at one level: 'ttft_p95 < 0.5 s', or a figure and its margin. finding: the result in words.
 
     value, baseline: of the run and of the baseline (geometric means over repeats), change_ratio with its 95 % ends:
-    value / baseline - 1; None for limits, and where a run lacks the figure.
+    value / baseline - 1; None for limits, and where a run lacks the figure. margin: of the change. repeats: in all,
+    that would decide it four times in five together with all other criteria; None where decided, or none would.
     """
 
     kind: Literal["slo", "regression"]
@@ -46,6 +47,8 @@ class Criterion:
     change_ratio: float | None = None
     change_low: float | None = None
     change_high: float | None = None
+    margin: float = field(default=0.0, kw_only=True)
+    repeats: int | None = field(default=None, kw_only=True)
 
     @property
     def title(self) -> str:
@@ -226,22 +229,26 @@ def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared])
         why = "not known in every repeat, or 0"
         return Criterion("regression", figure.column, one.level, requirement, verdict, why)
     finding, *change_of = words
+    repeats = None
     if verdict == "inconclusive":
         n_levels = len({other.level for other in all_of_them})
-        finding += _needed(one.change, one.margin, len(all_of_them), n_levels)
+        repeats, needed = _needed(one.change, one.margin, len(all_of_them), n_levels)
+        finding += needed
     values = map(geometric_mean, (one.new, one.baseline))
-    return Criterion("regression", figure.column, one.level, requirement, verdict, finding, *values, *change_of)
+    made = Criterion("regression", figure.column, one.level, requirement, verdict, finding, *values, *change_of)
+    return dataclasses.replace(made, margin=margin, repeats=repeats)
 
 
-def _needed(found: Change, margin: float, criteria: int, levels: int) -> str:
+def _needed(found: Change, margin: float, criteria: int, levels: int) -> tuple[int | None, str]:
     if found.low > margin:
-        return f"; beyond the margin, but not significant among {criteria} criteria: more repeats may decide"
+        return None, f"; beyond the margin, but not significant among {criteria} criteria: more repeats may decide"
     beyond = found.theta > margin
     n = repeats_needed(found.sd, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
     if n is None:
-        return f"; undecided: more than {MAX_REPEATS} repeats would be needed at this spread"
+        return None, f"; undecided: more than {MAX_REPEATS} repeats would be needed at this spread"
     # where there are as many already it is a matter of luck, or of Holm's other criteria
-    return f"; undecided: about {max(n, min(found.n_new, found.n_baseline) + 1)} repeats of each would decide all"
+    n = max(n, min(found.n_new, found.n_baseline) + 1)
+    return n, f"; undecided: about {n} repeats of each would decide all"
 
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot carry
@@ -291,6 +298,10 @@ def headline(result: GateResult, inconclusive: str = "warn") -> str:
     if undecided:
         of = "" if failed else f" of {total} criteria"
         parts.append(f"{undecided}{of} {'is' if undecided == 1 else 'are'} undecided")
+    wanted = [one.repeats for one in result.criteria if one.verdict == "inconclusive"]
+    if undecided and None not in wanted:
+        together = "it" if undecided == 1 else "all of them together"
+        parts.append(f"about {max(n for n in wanted if n is not None)} repeats would decide {together}")
     counts = inconclusive != "warn" and result.verdict == "inconclusive"
     counted = f", which --inconclusive {inconclusive} counts as {inconclusive}" if counts else ""
     return f"{result.verdict}: {', '.join(parts)}{counted}"
@@ -358,7 +369,7 @@ def _code(text: str) -> str:
     return f"`{printable(' '.join(text.replace('`', '').split()))}`"
 
 
-ERRORS_ALONE = str(Slo((MAX_ERROR_RATE,)))  # the SLO of a run that is compared with a baseline, if none is given
+GUARDS_ALONE = "none"  # the SLO of a run that is compared with a baseline, if none is given
 
 
 def gate(
@@ -393,17 +404,26 @@ def gate(
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
         chosen = regressions or default_regressions(pairs)
         compared = judge_changes(compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders))
-    checks = check_limits([runs[level] for level in wanted])
+    checks = {one.point.concurrency: one.limits for one in run.judged}
+    if "client" in allowed:  # the same verdicts, had the client been beyond doubt
+        checks = {at: check_limits(one.point, run.slo, one.resampling) for at, one in runs.items()}
+    else:
+        compared = [_doubted(one, run, baseline) for one in compared]
+    # a guard that nobody asked for is a criterion where it is broken, or where there is no other
+    asked = [(at, check) for at in wanted for check in checks[at] if check.asked or check.verdict == "not met"]
+    if not asked and not compared:
+        asked = [(at, check) for at in wanted for check in checks[at]]
+    total = len(asked) + len(compared)
     criteria = sorted(
         [
-            *(_of_limit(check) for level in wanted for check in checks[level]),
+            *(_of_limit(at, check, total) for at, check in asked),
             *compared,
             *([] if levels else _unmeasured(run.facts, runs)),
         ],
         key=lambda one: (one.concurrency, one.kind != "slo"),
     )
-    if "client" not in allowed:
-        criteria = [_doubted(one, client_bound(run), client_bound(baseline)) for one in criteria]
+    if guards := _unproven([(at, check) for at in wanted for check in checks[at] if (at, check) not in asked]):
+        notes.append(guards)
     notes += [*_warned(run, wanted, "the run"), *_warned(baseline, wanted, "the baseline")]
     return GateResult(
         run_id=run.run_id or run.source,
@@ -441,9 +461,9 @@ def _unmeasured(run: Run, runs: Collection[int]) -> list[Criterion]:
     ]
 
 
-def _of_limit(check: LimitCheck) -> Criterion:
-    finding = f"{'unknown' if check.value is None else check.limit.show(check.value)}; {check.why}"
-    return Criterion("slo", check.limit.name, check.concurrency, str(check.limit), check.verdict, finding, check.value)
+_GATE_VERDICTS: dict[SloVerdict, Verdict] = {
+    "met": "pass", "not met": "fail", "undecided": "inconclusive", "unknown": "inconclusive",
+}  # fmt: skip
 
 
 def client_bound(judgement: Judgement | None) -> set[int]:
@@ -452,15 +472,40 @@ def client_bound(judgement: Judgement | None) -> set[int]:
     return {level for level, one in clients.items() if one.verdict == "client-bound"}
 
 
-def _doubted(one: Criterion, run: Collection[int], baseline: Collection[int]) -> Criterion:
-    """A client at its limit makes figures worse: such a run proves no fail, such a baseline no pass."""
-    fails = one.verdict == "fail" and one.concurrency in run
-    passes = one.kind == "regression" and one.verdict == "pass" and one.concurrency in baseline
-    if one.name == "error_rate" or not (fails or passes):
-        return one
-    side = "run" if fails else "baseline"
-    why = f"would be a {one.verdict}, but the client was at its limit in the {side} (--allow client accepts that)"
-    return dataclasses.replace(one, verdict="inconclusive", finding=f"{one.finding}; {why}")
+def _of_limit(at: int, check: LimitCheck, criteria: int) -> Criterion:
+    shown = "unknown" if check.value is None else check.limit.show(check.value)
+    finding = f"{shown}; {why_text(check, criteria)}"
+    verdict, repeats = _GATE_VERDICTS[check.verdict], repeats_to_decide([check], criteria)
+    return Criterion("slo", check.limit.name, at, str(check.limit), verdict, finding, check.value, repeats=repeats)
+
+
+def _unproven(guards: Sequence[tuple[int, LimitCheck]]) -> str:
+    """What the SLO does not ask for, and the run does not prove."""
+    by_limit: dict[str, list[str]] = {}
+    for at, check in guards:
+        if check.verdict == "undecided":
+            by_limit.setdefault(str(check.limit), []).append(f"up to {check.values['high']:.2%} at {at}")
+    listed = "; ".join(f"{limit}: {', '.join(at)}" for limit, at in by_limit.items())
+    return f"not proven, and not asked for by the SLO: {listed}" if listed else ""
+
+
+def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Criterion:
+    """A client at its limit makes figures worse: a run of one proves no fail that it may have made, a baseline of one
+    no pass."""
+    sides = (("run", run, "fail"), ("baseline", baseline, "pass"))
+    for side, judgement, verdict in sides:
+        client = None if judgement is None else judgement.clients.get(one.concurrency)
+        if judgement is None or client is None or client.verdict != "client-bound" or one.verdict != verdict:
+            continue
+        level = next(j for j in judgement.judged if j.point.concurrency == one.concurrency)
+        figure = one.value if side == "run" else one.baseline
+        effect = client_effect(BY_COLUMN[one.name], figure or 0.0, level.point, client)
+        ends = [abs(end) for end in (one.change_low, one.change_high) if end is not None]
+        if side == "run" and ends and min(ends) - one.margin > effect:
+            continue
+        why = f"would be a {one.verdict}, but the client was at its limit in the {side} (--allow client accepts that)"
+        return dataclasses.replace(one, verdict="inconclusive", finding=f"{one.finding}; {why}")
+    return one
 
 
 def _warned(judgement: Judgement | None, levels: Collection[int], whose: str) -> list[str]:

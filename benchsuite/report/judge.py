@@ -132,7 +132,7 @@ def judge_table(
                 source=where,
                 slo=limits,
                 judged=own,
-                decision=decide(own, limits),
+                decision=decide(own),
                 gpus=gpus,
                 usd_per_hour=unit,
                 hour_price=total,
@@ -183,10 +183,10 @@ def judge_run(
     warnings += [*_few_gpus(run, points, hour, price.gpus), *of_api, *_cut_points(run, points)]
 
     points = [_warned(p, *(w for w in warnings if w.concurrency == p.concurrency)) for p in points]
-    points = with_level_warnings(points, limits, total)
     by_level = dict(total) if isinstance(total, Mapping) else None
     resampling = tuple(level.resampling for level in measured)
-    found = chances(resampling, free=is_free(total), hourly=by_level)
+    found = chances(resampling, free=is_free(total), hourly=by_level, clients=clients)
+    points = with_level_warnings(points, limits, total, found)
     judged = [
         dataclasses.replace(j, energy=energies[j.point.concurrency], gpu=gpus[j.point.concurrency])
         for j in judge_points(points, limits, total, found)
@@ -196,7 +196,7 @@ def judge_run(
         source=str(run.path),
         slo=limits,
         judged=tuple(judged),
-        decision=decide(judged, limits, found),
+        decision=decide(judged, found),
         gpus=price.gpus,
         usd_per_hour=unit,
         hour_price=by_level or total,

@@ -146,7 +146,7 @@ SCALING = (  # of ScalingLevel
     Column("$/1M out", "usd_per_1m_output_tokens", usd),
     Column("saved per user added", "step_saving_usd", usd),
     Column("elasticity", "elasticity", lambda value: DASH if value is None else f"{value:.2f}"),
-    Column("SLO met", "meets_slo", lambda met: "yes" if met else "no"),
+    Column("SLO", "slo_verdict", str),
     Column("in zone", "in_zone", lambda inside: "yes" if inside else ""),
 )
 

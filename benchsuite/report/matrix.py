@@ -13,9 +13,21 @@ from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report.console import say, table
-from benchsuite.report.format import DASH, cell, chance, head, interval_cell, no_level_text, number, price_text, usd
+from benchsuite.report.format import (
+    DASH,
+    cell,
+    chance,
+    doubt_text,
+    effort_text,
+    head,
+    interval_cell,
+    no_level_text,
+    number,
+    price_text,
+    usd,
+)
 from benchsuite.report.judge import fact_differences
-from benchsuite.report.terminal import print_warnings
+from benchsuite.report.terminal import VERDICT_STYLES, print_warnings
 from benchsuite.results import EvaluatedLevel
 
 PENDING = ("stopped", "not measured yet")  # the same command goes on with these
@@ -54,8 +66,8 @@ def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str
         "status": report.status,
         "rank": found.ranked.index(place) + 1 if place in found.ranked else None,
         "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
-        "meets_slo": level and level.meets_slo,
         "slo_verdict": level and level.slo_verdict,
+        "within_limits": level and level.within_limits,
         "concurrency": level and level.point.concurrency,
     }
     for column in _FIGURES:
@@ -90,10 +102,17 @@ def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
         if not whole:
             return f"{so_far}no setting was measured to its end"
         which = " that was measured to its end" * (len(whole) < len(found.settings))
-        return f"{so_far}no setting{which} meets the SLO at any level"
-    parts = [f"{so_far}cheapest that meets the SLO: {_at(winner, winner.best, price_text(winner.best))}"]
+        verb = "meets" if found.verdict == "not met" else "is seen to meet"
+        return f"{so_far}no setting{which} {verb} the SLO at any level"
+    at = _at(winner, winner.best, price_text(winner.best))
+    if found.verdict == "met":
+        parts = [f"{so_far}cheapest that meets the SLO: {at}"]
+    else:
+        parts = [f"{so_far}looks cheapest: {at}", f"whether it meets the SLO {doubt_text(winner.best)}"]
+        if winner.levels is not None and (settles := effort_text(winner.levels.decision)):
+            parts.append(settles)
     if second is None or second.best is None:
-        parts.append("no other setting meets it")
+        parts.append("no other setting is seen to meet it")
     else:
         per_1m, more = second.best.cost.usd_per_1m_output_tokens, ""
         if winner.best.cost.cost_usd and second.best.cost.cost_usd is not None:
@@ -117,7 +136,8 @@ def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str
     for setting in found.settings:
         text = setting.problem
         if text is None and setting.levels is not None and setting.best is None:
-            text = no_level_text(setting.nearest)
+            assert setting.levels.decision.kind == "none"
+            text = no_level_text(setting.levels.decision)
         if text:
             by_text.setdefault(text, []).append(setting.name)
     found_notes = [
@@ -149,6 +169,7 @@ def to_json(found: SettingsDecision, reports: Sequence[SettingReport], slo: str)
     return {
         "slo": slo,
         "by": found.by,
+        "verdict": found.verdict,
         "cheapest": None if winner is None else winner.name,
         "concurrency": None if winner is None or winner.best is None else winner.best.point.concurrency,
         "runner_up": None if second is None else second.name,
@@ -187,7 +208,7 @@ def _table(found: SettingsDecision, reports: Sequence[SettingReport]) -> tuple[l
             row[1] = at if place in found.ranked else f"({at})"
             row += [number(_gpu_s(setting))] * by_time
             row += [(interval_cell if column in _WITH_ENDS else cell)(level, column) for column in shown]
-            row.append(level.slo_verdict if level.meets_slo else "no level")
+            row.append(level.slo_verdict if place in found.ranked or level.slo_verdict != "not met" else "no level")
         if setting.problem:
             row[-1] = report.status
         cells.append([*row, *([] if p_cheapest is None else [chance(p_cheapest.get(place))])])
@@ -210,11 +231,13 @@ def print_matrix(
         if not wide:
             by_head |= _narrowed(by_head)
         shown.append(list(by_head.values()))
-        styles.append("bold green" if found.ranked[:1] == (place,) else "" if place in found.ranked else "dim")
+        styles.append(
+            VERDICT_STYLES[found.verdict] if found.ranked[:1] == (place,) else "" if place in found.ranked else "dim"
+        )
     console.print(table(console, heads, shown, left=_TEXT, styles=styles))
     if any(row[1].startswith("(") for row in cells):
         say(console, "(concurrency): not chosen; the figures are of that level", style="dim")
-    say(console, headline(found, reports), style="bold green" if found.winner else "bold red", indent=2)
+    say(console, headline(found, reports), style=VERDICT_STYLES[found.verdict], indent=2)
     for text in notes(found, reports):
         say(console, text, indent=2)
     if found.p_cheapest is not None:
@@ -230,7 +253,6 @@ def _narrowed(cells: Mapping[str, str]) -> dict[str, str]:
         name: {
             run: text.partition("\n")[0],
             per_1m: text.replace(", ", ",\n"),
-            "SLO": text.replace(" in this run", "\nin this run").replace("did not ", "did not\n"),
         }.get(name, text)
         for name, text in cells.items()
     }

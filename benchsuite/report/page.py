@@ -65,7 +65,7 @@ def render(judgement: Judgement) -> str:
         name=judgement.model or "unnamed model",
         about=[text for text in (*about, f"run {manifest.run_id}") if text],
         answer=sections_run.answer(decision, judged, judgement.slo),
-        is_met=decision.kind == "optimum",
+        verdict=decision.verdict,
         notes=[sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
         picture=shown,
         sections=_sections(judgement, shown),

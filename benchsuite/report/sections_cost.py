@@ -77,7 +77,11 @@ def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base
     ordered = sorted(judged, key=lambda j: j.point.concurrency)
     i = next(k for k, j in enumerate(ordered) if j.point.concurrency == at)
     around = [(j, j.cost.usd_per_1m_output_tokens) for j in ordered[max(i - 1, 0) : i + 2] if j is not ordered[i]]
-    ends = [(f"{j.point.concurrency}{'' if j.meets_slo else ' (violates)'}", cost) for j, cost in around if cost]
+    ends = [
+        (f"{j.point.concurrency}{' (violates)' if j.slo_verdict == 'not met' else ''}", cost)
+        for j, cost in around
+        if cost
+    ]
     if ends:
         (low_name, low), (high_name, high) = ends[0], ends[1] if len(ends) > 1 else (str(at), base)
         bars.append(Bar("concurrency", low_name, high_name, low, high))

@@ -77,7 +77,7 @@ def whole_percent(ratio: float) -> str:
 
 def mark_rows(judged: Judged, chosen: EvaluatedLevel | None) -> list[str]:
     """For a table with a row per level."""
-    return ["chosen" if j is chosen else "" if j.meets_slo else "misses" for j in judged]
+    return ["chosen" if j is chosen else "misses" if j.slo_verdict == "not met" else "" for j in judged]
 
 
 def axis(column: str, *, stat: bool = True) -> str:
@@ -202,8 +202,9 @@ def metric_figure(
 
 def picture(judged: Judged, decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
     """The chart next to the decision: what is minimised; where no level meets the SLO, the limit nearest to be met."""
-    if decision.kind == "none" and decision.nearest is not None and decision.nearest.misses:
-        limit = next((one for one in slo.limits if decision.nearest.misses[0].startswith(f"{one.name} ")), None)
+    if decision.kind == "none" and decision.nearest is not None:
+        missed = decision.nearest.checks("not met") + decision.nearest.checks("undecided")
+        limit = next((check.limit for check in missed if check.asked), None)
         if limit is not None:
             stat = "mean" if METRICS[limit.metric].per_request else None
             return metric_figure(Statistic(METRICS[limit.metric], stat).column, judged, decision, slo, frame)
@@ -223,7 +224,8 @@ def _choice_title(column: str, judged: Judged, decision: Decision) -> str:
     cost, lower = (None if j is None else j.cost.usd_per_1m_output_tokens for j in (decision.choice, stopped))
     if stopped is None or not cost or not lower or lower >= cost:
         return title
-    return f"{title}; {stopped.point.concurrency} would cost {whole_percent(1 - lower / cost)} less but violates it"
+    why = "violates it" if stopped.slo_verdict == "not met" else f"that is {stopped.slo_verdict}"
+    return f"{title}; {stopped.point.concurrency} would cost {whole_percent(1 - lower / cost)} less but {why}"
 
 
 def level_figure(
@@ -246,7 +248,7 @@ def level_figure(
         title=title,
         y_label=y_label,
         limits=limits,
-        infeasible=[j.point.concurrency for j in judged if not j.meets_slo],
+        infeasible=[j.point.concurrency for j in judged if j.slo_verdict == "not met"],
         optimum=None if optimum is None else optimum.point.concurrency,
         mark="optimum" if decision.kind == "optimum" and optimum is decision.choice else "recommended",
         zone=zone,

@@ -24,6 +24,7 @@ from benchsuite.report.format import (
     chance,
     count,
     doubt_text,
+    effort_text,
     head,
     number,
     percent,
@@ -63,8 +64,9 @@ def answer(decision: Decision, judged: Judged, slo: Slo) -> Answer:
     if decision.kind == "none":
         return _none(decision, judged, slo)
     level = decision.recommended
+    looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
     return Answer(
-        f"Concurrency {level.point.concurrency}: {cost_text(level)}, SLO {level.slo_verdict}"
+        f"Concurrency {level.point.concurrency}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
         + ("" if decision.p_opt is None else f", P(optimal) {_p_optimal(decision):.2f}"),
         (_concurrency(decision, judged, slo), _cost(level), _certainty(decision), _limit(decision, judged)),
     )
@@ -85,14 +87,16 @@ def _p_optimal(decision: Optimum) -> float:
 
 def _concurrency(decision: Optimum, judged: Judged, slo: Slo) -> Tile:
     level = decision.recommended
-    n_met = sum(j.meets_slo for j in judged)
+    n_met = sum(j.is_candidate for j in judged)
     what = (
         "lowest cost" if level is decision.choice else "recommended: lower, and at most 5\u00a0% above the lowest cost,"
     )
-    which = f"{what} of {n_met} levels that meet {slo}, of {len(judged)} measured"
+    which = f"{what} of {n_met} levels that are seen to meet {slo}, of {len(judged)} measured"
     if n_met <= 1:
         which = (
-            f"the only one of {len(judged)} levels that meets {slo}" if len(judged) > 1 else "the only level measured"
+            f"the only one of {len(judged)} levels that is seen to meet {slo}"
+            if len(judged) > 1
+            else "the only level measured"
         )
     columns = ("ttft_mean_s", "output_tok_s_per_user", "output_tok_s")
     known = ", ".join(
@@ -120,7 +124,8 @@ def _certainty(decision: Optimum) -> Tile:
     repeats, n = level.point.repeat_count, len(level.point.warnings)
     warned = f"; {n} warning{'s' * (n > 1)} at this level, below" if n else ""
     if decision.p_opt is None and repeats == 1:
-        return Tile("Certainty", "one repeat", f"no interval between repeats: measure each level three times{warned}")
+        said = effort_text(decision) or "no interval between repeats"
+        return Tile("Certainty", f"SLO {level.slo_verdict}", f"one repeat; {said}{warned}")
     if decision.p_opt is None:
         return Tile("Certainty", level.slo_verdict, (decision.p_method or "repeats differ between levels") + warned)
     ranked = sorted(decision.p_by_level.items(), key=lambda pair: -pair[1])
@@ -150,20 +155,21 @@ def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
     nearest = decision.nearest
     if nearest is None:
         return Answer("No level meets the SLO: none was measured", ())
-    doubts = (*nearest.misses, *nearest.unknown)
-    limit = doubts[0].partition(" missed: ")[0].removesuffix(" unknown") if doubts else DASH
+    open_ = nearest.checks("not met") or nearest.checks("undecided", "unknown")
+    limit = str(open_[0].limit) if open_ else DASH
     picked = sum(decision.p_by_level.values())
-    certainty = ("one repeat", "no interval between repeats: measure each level three times")
+    certainty = (f"SLO {decision.verdict}", effort_text(decision) or "one repeat: no interval between repeats")
     if decision.p_by_level:
         certainty = (f"{1 - picked:.2f}", "share of resampled runs in which no level meets the SLO")
     level, reason = nearest.point.concurrency, doubt_text(nearest) or "has no duration"
+    meets = "meets" if decision.verdict == "not met" else "is seen to meet"
     tiles = (
-        Tile("Concurrency", "none", f"none of {len(judged)} levels meets {slo}"),
+        Tile("Concurrency", "none", f"none of {len(judged)} levels {meets} {slo}"),
         Tile("Cost", DASH, f"nearest, concurrency {level}: {price_text(nearest)}"),
         Tile("Certainty", *certainty),
         Tile("Limited by", limit, reason),
     )
-    return Answer(f"No level meets the SLO; the nearest, concurrency {level}, {reason}", tiles)
+    return Answer(f"No level {meets} the SLO; the nearest, concurrency {level}, {reason}", tiles)
 
 
 def client_table(judgement: Judgement) -> Table:

@@ -23,6 +23,7 @@ def scaling_of(judgement: Judgement) -> Scaling:
         judgement.hour_price,
         repeats=_points_by_repeat(judgement),
         p_met={j.point.concurrency: j.p_met for j in judgement.judged if j.p_met is not None},
+        judged=judgement.judged,
     )
 
 

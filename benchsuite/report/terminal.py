@@ -42,7 +42,7 @@ from benchsuite.report.level_tables import (
     level_table,
 )
 from benchsuite.report.sections_scaling import scaling_of, scaling_sentences
-from benchsuite.results import Decision, EvaluatedLevel, GpuUse
+from benchsuite.results import Decision, EvaluatedLevel, GpuUse, SloVerdict
 from benchsuite.slo import Slo
 
 _WIDE, _WIDEST = 100, 120  # columns of terminal from which on more of the table is shown; with energy 20 more
@@ -88,7 +88,7 @@ def final_table(
         say(console, f"{title}    SLO: {slo}", style="bold")
     if judged:
         console.print(_table(judged, decision, console))
-    say(console, headline(decision, judged), style="bold green" if decision.kind == "optimum" else "bold red", indent=2)
+    say(console, headline(decision, judged), style=headline_style(decision), indent=2)
     for text in (*asides(decision, judged), energy_line(judged, in_columns=console.width >= _WIDE)):
         if text:
             say(console, text, indent=2)
@@ -101,10 +101,23 @@ def final_table(
     print_warnings(judged, console)
 
 
+VERDICT_STYLES: dict[SloVerdict, str] = {
+    "met": "bold green", "not met": "bold red", "undecided": "bold yellow", "unknown": "bold yellow"
+}  # fmt: skip
+
+
+def headline_style(decision: Decision) -> str:
+    """Green where the level that is named is proven to meet the SLO, red where none does, else yellow."""
+    return VERDICT_STYLES[decision.verdict]
+
+
 def print_warnings(judged: Iterable[EvaluatedLevel], console: Console) -> None:
     """Print every warning with its levels and its remedy."""
     for warn, levels in grouped_warnings(judged):
         say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
+
+
+_SHORT = {"met": "yes", "not met": "no"}  # in a narrow terminal; what is undecided or unknown a question mark
 
 
 def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
@@ -119,15 +132,15 @@ def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Consol
     ]
     if "attainment" in columns and not wide:  # goodput instead of them
         columns = [column for column in columns if column not in ("duration_s", "tpot_mean_s", "cost_usd")]
-    last = "SLO violations" if wide else "SLO met"
+    last = "SLO" if wide else "SLO met"
     heads = ["successful/failed" if column == "n_ok" else head(column) for column in columns]
     rows, styles = [], []
     for one in judged:
-        met = slo_cell(one) if wide else "yes" if one.meets_slo else "no" if one.misses else "?"
+        met = slo_cell(one) if wide else _SHORT.get(one.slo_verdict, "?")
         failed = DASH if one.point.n_failed is None else one.point.n_failed
         rows.append([f"{one.point.n_ok}/{failed}" if c == "n_ok" else cell(one, c) for c in columns] + [met])
-        chosen = decision.kind == "optimum" and one is decision.choice
-        styles.append("bold green" if chosen else "" if one.meets_slo else "dim")
+        chosen = decision.kind == "optimum" and one is decision.recommended
+        styles.append(VERDICT_STYLES[one.slo_verdict] if chosen else "" if one.is_candidate else "dim")
     return table(console, [*heads, last], rows, left=[last], styles=styles)
 
 
@@ -250,7 +263,7 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
     console.print()
     say(console, f"{found.model or DASH}    SLO: {found.slo}", style="bold")
     rows = [(one.concurrency, one) for one in found.levels]
-    styles = ["bold green" if level == found.optimum else "" if one.meets_slo else "dim" for level, one in rows]
+    styles = [VERDICT_STYLES[one.slo_verdict] if level == found.optimum else "" for level, one in rows]
     console.print(table(console, *level_table(SCALING, rows), styles=styles))
     for text in scaling_sentences(found):
         say(console, text, indent=2)

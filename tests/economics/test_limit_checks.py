@@ -5,23 +5,35 @@ from __future__ import annotations
 import pytest
 from points_for_tests import point
 
-from benchsuite.economics.gate_limits import _errors
-from benchsuite.slo import parse_slo
-
-(ONE_PERCENT,) = parse_slo("error_rate<1%").limits
+from benchsuite.economics.verdict import check_limits
+from benchsuite.slo import Slo, parse_slo
 
 
 @pytest.mark.parametrize(
     ("n_ok", "n_failed", "verdict"),
     [
-        (100, 0, "pass"),
-        (98, 2, "inconclusive"),  # 26 % of sound servers fail as often
-        (80, 20, "fail"),
-        (100, None, "inconclusive"),  # unknown is not none
+        (1, 0, "undecided"),  # up to 95 % may fail
+        (96, 0, "undecided"),  # up to 3.1 %
+        (299, 0, "met"),
+        (95, 1, "undecided"),
+        (98, 2, "undecided"),  # 26 % of sound servers fail as often
+        (94, 6, "not met"),
+        (80, 20, "not met"),
     ],
 )
 def test_failed_requests(n_ok, n_failed, verdict):
-    """Kept as observed passes, far beyond chance fails; what is within chance, or not known, is neither."""
-    rate = None if n_failed is None else n_failed / (n_ok + n_failed)
-    level = point(8, 10.0, 30.0, n_ok=n_ok, n_failed=n_failed, error_rate=rate)
-    assert _errors(level, ONE_PERCENT)[0] == verdict
+    """Clopper-Pearson both ways: 299 without a failure prove 1 %, one of 96 rules nothing out."""
+    level = point(8, 10.0, 30.0, n_ok=n_ok, n_failed=n_failed, error_rate=n_failed / (n_ok + n_failed))
+    (check,) = check_limits(level, parse_slo("error_rate<=1%"))
+    assert (check.verdict, check.asked) == (verdict, True)
+    if verdict == "undecided":
+        assert check.requests is None or check.requests >= 299
+    (guard,) = check_limits(level, Slo(()))
+    assert (guard.verdict, guard.asked) == (verdict, False)
+
+
+def test_unknown_failures():
+    """Unknown is not none; a guard that nobody asked for is left out."""
+    level = point(8, 10.0, 30.0, n_failed=None, error_rate=None)
+    assert [check.verdict for check in check_limits(level, parse_slo("error_rate<1%"))] == ["unknown"]
+    assert check_limits(level, Slo(())) == ()

@@ -33,7 +33,7 @@ BATCH = Fleet(spare_replicas=0)
 def own(model: str = "Qwen3-30B", usd_per_hour: float = 1.574, **more) -> Own:
     """A model of the paper's table on its machine, at its optimum."""
     judged = judge_points([p for p in TABLE4 if p.model == model], SLO, usd_per_hour)
-    level = decide(judged, SLO).choice
+    level = decide(judged).choice
     return Own(model, 2, usd_per_hour, levels=tuple(judged), level=level, **more)
 
 

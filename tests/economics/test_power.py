@@ -83,5 +83,5 @@ def test_the_decision_at_prices_by_level():
     points = [point(8, 100, 30), point(16, 95, 25)]
     judged = judge_points(points, slo, {8: 1.0, 16: 1.1}, NOT_RESAMPLED)
     assert [j.cost.cost_usd for j in judged] == [pytest.approx(100 / 3600), pytest.approx(104.5 / 3600)]
-    assert decide(judged, slo).choice.point.concurrency == 8
-    assert decide(judge_points(points, slo, 1.0), slo).choice.point.concurrency == 16
+    assert decide(judged).choice.point.concurrency == 8
+    assert decide(judge_points(points, slo, 1.0)).choice.point.concurrency == 16

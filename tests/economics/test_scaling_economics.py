@@ -170,7 +170,7 @@ def test_every_step_is_what_decide_says(times, speeds, tightness):
     for step in scaling(points, slo, 1.0).prices[0].steps:
         beyond = step.at * (1 - 1e-9 if step.looser > 0 or step.at < tightness else 1 + 1e-9)
         moved = with_limit(slo, slo.limits[0], beyond)
-        found = decide(judge_points(points, moved, 1.0), moved)
+        found = decide(judge_points(points, moved, 1.0))
         assert (found.choice.point.concurrency if found.kind == "optimum" else None) == step.concurrency
 
 

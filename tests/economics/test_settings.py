@@ -25,7 +25,7 @@ def curve(
 ) -> JudgedSetting:
     """A setting whose GPUs cost `usd` an hour each."""
     judged = judge_points(points, SLO, None if usd is None else usd * gpus)
-    return JudgedSetting(name, gpus, levels(judged, decide(judged, SLO), gpus, usd, **other), problem)
+    return JudgedSetting(name, gpus, levels(judged, decide(judged), gpus, usd, **other), problem)
 
 
 def levels(judged: Any, decision: Any, gpus: int, usd: float | None, **other: Any) -> JudgedLevels:
@@ -42,7 +42,7 @@ def measured(name: str, gpus: int, *frames: Any, usd: float = 3.6) -> JudgedSett
     resampling = tuple(level.resampling for level in found)
     sure = chances(resampling)
     judged = judge_points([level.point for level in found], SLO, usd * gpus, sure)
-    return JudgedSetting(name, gpus, levels(judged, decide(judged, SLO, sure), gpus, usd, resampling=resampling))
+    return JudgedSetting(name, gpus, levels(judged, decide(judged, sure), gpus, usd, resampling=resampling))
 
 
 def names(found: Any) -> list[str]:

@@ -24,13 +24,13 @@ POINT = {
     "tpot_s", "e2e_s", "itl_s", "dispatch_s", "output_tok_s_per_user", "decode_tok_s", "output_tok_s",
     "total_tok_s", "request_per_s", "input_tokens", "output_tokens", "steady", "occupancy", "max_in_flight",
     "littles_law_error", "cost_usd", "usd_per_1m_output_tokens", "usd_per_1m_total_tokens", "usd_per_request",
-    "meets_slo", "misses", "warnings",
+    "slo_verdict", "misses", "warnings",
 }  # fmt: skip
 
 
 def judgement(judged, slo, usd_per_hour, gpus=1):
     return Judgement(
-        model=judged[0].point.model, source="run1", slo=slo, judged=tuple(judged), decision=decide(judged, slo),
+        model=judged[0].point.model, source="run1", slo=slo, judged=tuple(judged), decision=decide(judged),
         usd_per_hour=usd_per_hour, gpus=gpus, hour_price=usd_per_hour * gpus,
     )  # fmt: skip
 
@@ -60,7 +60,9 @@ def test_keys_and_optimum(summary):
     assert (optimum["concurrency"], optimum["runner_up"]["concurrency"]) == (64, 32)
     assert round(optimum["cost_usd"], 2) == 0.25
     keys = {"concurrency", "binding", "cost_usd", "usd_per_1m_output_tokens", "runner_up", "reason"}
-    assert set(optimum) == keys | {"recommended_concurrency", "p_opt", "p_by_level", "p_method"}
+    assert set(optimum) == keys | {
+        "recommended_concurrency", "proven_concurrency", "verdict", "effort", "p_opt", "p_by_level", "p_method",
+    }  # fmt: skip
     assert (optimum["p_opt"], optimum["p_by_level"]) == (None, None)
 
 
@@ -68,7 +70,7 @@ def test_missing_is_null_and_unknown_is_said(summary):
     """Level 48 has no TTFT: not met, with the doubt named."""
     point = next(p for p in summary("ttft_mean<1s")["points"] if p["concurrency"] == 48)
     assert point["ttft_s"]["mean"] is None
-    assert (point["meets_slo"], point["misses"], len(point["unknown"])) == (False, [], 1)
+    assert (point["slo_verdict"], point["misses"], len(point["doubts"])) == ("unknown", [], 1)
 
 
 def test_no_feasible_level(summary):
@@ -101,7 +103,7 @@ def test_csv_has_units_in_its_names_and_the_figures_of_the_run():
     assert {key: row[key] for key in ("run", "concurrency", "duration_s", "ttft_mean_s", "ttft_p99_s")} == {
         "run": "run1", "concurrency": "4", "duration_s": "10.0", "ttft_mean_s": "0.25", "ttft_p99_s": "0.5",
     }  # fmt: skip
-    assert [row["cost_usd"], row["usd_per_1m_output_tokens"], row["meets_slo"]] == ["0.01", "10.0", "true"]
+    assert [row["cost_usd"], row["usd_per_1m_output_tokens"], row["slo_verdict"]] == ["0.01", "10.0", "met"]
     assert [row["tpot_mean_s"], row["j_per_output_token"], row["duration_s_low"]] == ["", "", ""]
 
 

@@ -90,7 +90,7 @@ def test_the_decision_in_a_sentence(mistral, snapshot):
     ):
         slo = parse_slo(slo_text)
         judged = judge_points(mistral, slo, price)
-        decision = decide(judged, slo)
+        decision = decide(judged)
         said[f"{slo} at {price}"] = [headline(decision, judged), *asides(decision, judged)]
     assert said == snapshot
 

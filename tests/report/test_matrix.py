@@ -26,7 +26,7 @@ def curve(name: str, gpus: int, lines: str, usd: float | None = 3.6, j: PointEne
     points = parse_points(HEAD + lines, where="test")
     judged = [replace(one, energy=j) for one in judge_points(points, SLO, None if usd is None else usd * gpus)]
     levels = JudgedLevels(
-        model="m", source="test", slo=SLO, judged=tuple(judged), decision=decide(judged, SLO), gpus=gpus,
+        model="m", source="test", slo=SLO, judged=tuple(judged), decision=decide(judged), gpus=gpus,
         usd_per_hour=usd, hour_price=None if usd is None else usd * gpus,
     )  # fmt: skip
     return JudgedSetting(name, gpus, levels)
@@ -89,7 +89,7 @@ def test_a_narrow_terminal_cuts_no_word():
         replace(one, intervals={COST: Estimate(one.cost.usd_per_1m_output_tokens, 5.111, 7.222, 3, "t")})
         for one in ONE.levels.judged
     )
-    levels = replace(ONE.levels, judged=judged, decision=decide(judged, SLO))
+    levels = replace(ONE.levels, judged=judged, decision=decide(judged))
     named = replace(ONE, name="kv-cache=fp8 max-seqs=64", levels=levels)
     found = replace(decide_settings([named, DEAD]), p_cheapest={0: 1.0})
     out = io.StringIO()

@@ -1,0 +1,250 @@
+"""The verdict on each limit at a level: met, not met, undecided or unknown; and what would decide. Pure.
+
+The one place that decides about limits. Every surface shows what stands here; docs/METHODS.md, "The verdict".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchsuite.analysis.intervals import ALPHA
+from benchsuite.analysis.regression import ONE_RUN_CV, ONE_RUN_CV_TAIL, repeats_needed
+from benchsuite.analysis.requests import Floats
+from benchsuite.analysis.slo_test import (
+    RunFigures,
+    SloResampling,
+    TailCount,
+    n_min,
+    proportion_verdict,
+    requests_for_share,
+    requests_to_decide,
+    tail_verdict,
+)
+from benchsuite.analysis.warnings import ClientVerdict
+from benchsuite.metrics import Statistic
+from benchsuite.results import LimitCheck, PointSummary, SloVerdict
+from benchsuite.slo import Limit, Slo
+from benchsuite.warning_table import DISTURBING
+
+MET, NOT_MET = 0.95, 0.05
+STEADY_WAVES = 10  # requests of each user in a run, from which ramp-up and drain are a small part of it
+
+WHY = {
+    "unknown": "not known",
+    "runs": "{runs} runs: P = {p:.2g} that it is kept",
+    "runs_unknown": "not known in every run",
+    "one_run": "one run, and runs are taken to differ by {spread:.0%}",
+    "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (95 % each way)",
+    "ramp": "the run is too short to be steady: without ramp-up and drain it might be {best}; "
+    "{wanted:,} requests a run would tell",
+    "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
+}
+_COUNT = "{violations:,} of {n:,} beyond the limit"
+
+
+def why_text(check: LimitCheck, criteria: int = 1) -> str:
+    """What the verdict rests on and what would decide, in words. criteria: that have to be decided together."""
+    values = check.values
+    said = [WHY[check.why].format(**values)]
+    if "violations" in values:
+        said.insert(0, _COUNT.format(**values))
+    if check.steady:
+        said.append("of the steady window, as ramp-up and drain bias the whole run")
+    if check.verdict != "undecided" or check.why not in ("runs", "one_run", "share"):
+        return "; ".join(said)
+    if "wanted" in values:
+        said.append(
+            f"a pass needs {values['wanted']:,} independent requests with no more beyond, these count as "
+            f"{values['n_eff']:,.0f}"
+        )
+    repeats = repeats_to_decide([check], criteria)
+    if repeats is not None:
+        said.append(f"about {repeats} repeats would decide" + f" all {criteria} criteria" * (criteria > 1))
+    elif check.requests is not None:
+        said.append(f"about {check.requests:,} requests would decide")
+    else:
+        said.append("too close to the limit for any sensible number of repeats")
+    return "; ".join(said)
+
+
+def check_limits(
+    point: PointSummary, slo: Slo, sums: SloResampling | None = None, client: ClientVerdict | None = None
+) -> tuple[LimitCheck, ...]:
+    """The verdict on every limit, the SLO's first, then those guards whose figure is known.
+
+    sums: of the level's requests, None for a level of a table. client: None where nothing is known of it, or it
+    is taken to be beyond doubt.
+    """
+    found = []
+    for i, limit in enumerate(slo.effective):
+        asked = i < len(slo.limits)
+        figures = None if sums is None else sums.figures[i]
+        value = limit.statistic.of_point(point) if figures is None or not figures.steady else figures.value
+        if value is None:
+            if asked:
+                found.append(LimitCheck(limit, None, "unknown", "unknown"))
+            continue
+        if limit.metric in ("error_rate", "empty_rate"):
+            check = _share(limit, value, point)
+        elif figures is not None and len(figures.runs) > 1:
+            assert sums is not None
+            check = _over_runs(limit, value, figures, sums.tails[i])
+        else:
+            check = _one_run(limit, value, point, None if sums is None else sums.tails[i])
+        if figures is not None:
+            check = _of_short_runs(replace(check, steady=figures.steady), figures, point)
+        found.append(replace(_of_disturbed(check, point, client), asked=asked))
+    return tuple(found)
+
+
+def repeats_to_decide(checks: Sequence[LimitCheck], criteria: int | None = None) -> int | None:
+    """Runs in all that decide every undecided one of `checks` four times in five, all together.
+
+    criteria: that have to be decided at once, at least these. None: no sensible number, or nothing is undecided.
+    """
+    open_ = [check for check in checks if check.verdict == "undecided"]
+    together = max(criteria or 0, len(open_), 1)
+    found = []
+    for check in open_:
+        if "sd" not in check.values:
+            found.append(check.repeats)
+            continue
+        n = _repeats(check.values["sd"], check.values["distance"], together)
+        found.append(None if n is None or check.repeats is None else max(n, check.repeats))
+    return None if not found or None in found else max(n for n in found if n is not None)
+
+
+def _repeats(sd: float, distance: float, together: int = 1) -> int | None:
+    return repeats_needed(sd, distance, together, beyond=False, alpha=2 * NOT_MET)
+
+
+def _share(limit: Limit, value: float, point: PointSummary) -> LimitCheck:
+    """Failed or empty requests: counted, whatever the number of runs."""
+    failed = point.n_failed
+    if failed is None:  # a table that tells the rate of errors alone
+        failed = round(value * point.n_ok / (1 - value)) if value < 1 else point.n_ok
+        n = point.n_ok + (failed if value < 1 else 0)
+    else:
+        n = point.n_ok + failed
+    count = failed if limit.metric == "error_rate" else round(value * n)
+    verdict, low, high = proportion_verdict(count, n, limit)
+    values = {"count": count, "n": n, "low": low, "high": high}
+    requests = requests_for_share(count / n, limit) if verdict == "undecided" else None
+    return LimitCheck(limit, value, verdict, "share", values, requests=requests)
+
+
+def _over_runs(limit: Limit, value: float, figures: RunFigures, tail: TailCount | None) -> LimitCheck:
+    """A one-sided t test over the runs; a percentile has to be decided alike by the count of requests beyond it.
+
+    The count alone would take what differs between runs for certain: at CV 5 % it is wrong in one run of six.
+    """
+    runs = figures.runs
+    if not np.isfinite(runs).all():
+        return LimitCheck(limit, value, "undecided", "runs_unknown")
+    p, sd, distance = _kept(limit, runs)
+    verdict: SloVerdict = "met" if p >= MET else "not met" if p <= NOT_MET else "undecided"
+    repeats = _repeats(sd, distance) if verdict == "undecided" else None
+    values: dict[str, Any] = {"runs": len(runs), "p": p}
+    if verdict == "undecided":
+        values |= {"sd": sd, "distance": distance}
+    check = LimitCheck(limit, value, verdict, "runs", values, p=p, repeats=repeats)
+    return check if tail is None else _counted(check, tail, len(runs))
+
+
+def _counted(check: LimitCheck, tail: TailCount, runs: int = 1) -> LimitCheck:
+    """The verdict on a percentile with what the count of requests says of it: decided only where both agree."""
+    share = check.limit.share
+    assert share is not None
+    values = check.values | {"violations": tail.violations, "n": tail.n, "n_eff": tail.n_eff}
+    by_count = tail_verdict(tail.n, tail.violations, share, tail.n_eff)
+    if by_count == check.verdict:
+        return replace(check, values=values)
+    requests = requests_to_decide(share, tail.violations / tail.n) if by_count == "undecided" and tail.n else None
+    values["wanted"] = n_min(share, tail.violations)
+    by_requests = None if requests is None or not tail.n_eff else math.ceil(requests / (tail.n_eff / runs) - 1e-9)
+    repeats = check.repeats
+    if by_count == "undecided":
+        repeats = None if by_requests is None else max(by_requests, repeats or 2)
+    return replace(check, verdict="undecided", values=values, requests=requests, repeats=repeats)
+
+
+def _kept(limit: Limit, runs: Floats) -> tuple[float, float, float]:
+    """The probability that the limit is kept by the mean over runs, the runs' spread, and the distance: in ln where
+    that can be taken."""
+    bound = limit.value
+    if (runs > 0).all() and bound > 0 and not limit.statistic.metric.share:
+        runs, bound = np.log(runs), math.log(bound)
+    mean, sd = float(runs.mean()), float(runs.std(ddof=1))
+    if sd <= 1e-12 * max(abs(mean), 1.0):
+        return float(limit.is_upper == (mean < bound) or (mean == bound and "=" in limit.op)), 0.0, abs(mean - bound)
+    alternative = "greater" if limit.is_upper else "less"
+    return float(stats.ttest_1samp(runs, bound, alternative=alternative).pvalue), sd, abs(mean - bound)
+
+
+def _one_run(limit: Limit, value: float, point: PointSummary, tail: TailCount | None) -> LimitCheck:
+    """One run tells nothing of the next, unless the limit is further away than runs are likely to differ."""
+    cv = ONE_RUN_CV if limit.share is None else ONE_RUN_CV_TAIL
+    found = point.intervals.get(limit.statistic.column)
+    within = 0.0  # what requests of one run differ by
+    if found is not None and found.low and found.high and found.low > 0:
+        within = math.log(found.high / found.low) / (2 * float(stats.norm.ppf(1 - ALPHA / 2)))
+    spread = math.hypot(cv, within)
+    if limit.statistic.metric.share and not limit.is_upper:
+        figure, bound = 1 - value, 1 - limit.value  # of those that miss
+    else:
+        figure, bound = value, limit.value
+    distance = abs(math.log(figure / bound)) if figure > 0 and bound > 0 else math.inf
+    values: dict[str, Any] = {"spread": spread}
+    if distance >= float(stats.norm.ppf(1 - ALPHA / 2)) * spread:
+        check = LimitCheck(limit, value, "met" if limit.holds(value) else "not met", "one_run", values)
+    else:
+        values |= {"sd": spread, "distance": distance}
+        check = LimitCheck(limit, value, "undecided", "one_run", values, repeats=_repeats(spread, distance))
+    return check if tail is None else _counted(check, tail)
+
+
+def _of_short_runs(check: LimitCheck, figures: RunFigures, point: PointSummary) -> LimitCheck:
+    """A run without a steady window proves no miss that its ramp-up and drain may have made."""
+    best = figures.unramped
+    if check.verdict != "not met" or best is None or not check.limit.holds(best):
+        return check
+    wanted = STEADY_WAVES * point.concurrency
+    values = {"best": check.limit.show(best), "wanted": wanted}
+    return replace(check, verdict="undecided", why="ramp", values=values, requests=wanted * point.repeat_count)
+
+
+def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict | None) -> LimitCheck:
+    """A disturbed level proves no pass; and a miss only where what disturbed it can not have made it."""
+    limit, value, codes = check.limit, check.value, point.disturbances
+    if check.verdict not in ("met", "not met") or limit.metric in ("error_rate", "empty_rate") or value is None:
+        return check
+    if client is None:
+        codes = tuple(code for code in codes if code != "client_bound")
+    if check.verdict == "not met":
+        codes = tuple(code for code in codes if not DISTURBING[code])
+        if client is not None and "client_bound" in codes:
+            effect = client_effect(limit.statistic, value, point, client)
+            if not limit.holds(value * (1 - effect) if limit.is_upper else value * (1 + effect)):
+                codes = tuple(code for code in codes if code != "client_bound")
+    if not codes:
+        return check
+    values = {"otherwise": check.verdict, "codes": ", ".join(codes)}
+    return replace(check, verdict="undecided", why="disturbed", values=values, repeats=None, requests=None)
+
+
+def client_effect(figure: Statistic, value: float, point: PointSummary, client: ClientVerdict) -> float:
+    """By how much, relative to it, the client may have made a figure worse: its lags (p99) against the time that the
+    figure is of; inf where that is not known. Shares of requests have no such bound."""
+    lags = [client.figures.get(f"{name}_p99_ms") for name in ("read_lag", "loop_lag", "dispatch")]
+    known = [lag / 1e3 for lag in lags if lag is not None]
+    latency = figure.metric.unit == "s"
+    time_s = value if latency else point.e2e_s.mean
+    if figure.metric.share or not known or not time_s:
+        return math.inf
+    return max(max(known) / time_s, 0.0 if latency else client.figures.get("late_share") or 0.0)
