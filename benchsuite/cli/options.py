@@ -24,9 +24,6 @@ Decorator = Callable[[Command], Command]
 PATH = click.Path(path_type=Path)
 # exit codes: the run failed; every level is proven to miss the SLO; whether it is met is undecided (as for `gate`)
 FAILED, NOT_MET, UNDECIDED = 1, 3, 6
-EXIT_CODES = (
-    "0 the level that is named is proven to meet the SLO, 6 that is undecided, 3 no level meets it, 2 bad input"
-)
 
 
 def exit_code(verdicts: Iterable[str]) -> int:
