@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from benchsuite.cli.options import NOT_MET, PRICE_FILE, age_warnings, as_of_option, given, json_option, print_json
+from benchsuite.cli.options import (
+    NOT_MET,
+    PRICE_FILE,
+    age_warnings,
+    as_of_option,
+    gathered,
+    given,
+    json_option,
+    print_json,
+)
 from benchsuite.cli.spec_options import model_options
 from benchsuite.economics.gpu_hour import Billing, Spot
 from benchsuite.economics.memory import MemoryDemand
@@ -74,16 +84,21 @@ Examples:
 @PRICE_FILE
 @as_of_option
 @click.option("--sensitivity", "vary", is_flag=True, help="How much each input moves the cost, alone and together.")
-@click.option(
-    "--uncertain", multiple=True, callback=_ranges, help="KEY=LOW:HIGH, repeatable: how far an input may be off."
+@gathered(
+    "draws",
+    click.option(
+        "--uncertain", multiple=True, callback=_ranges, help="KEY=LOW:HIGH, repeatable: how far an input may be off."
+    ),
+    click.option("--samples", type=click.IntRange(min=100), help="Monte-Carlo draws.  [default: 20000]"),
+    click.option("--seed", type=click.IntRange(min=0), help="Seed of the draws.  [default: 0]"),
+    click.option("--output-tok-s", type=float, help="Measured output tokens/s of all --gpus: gives $ per 1M tokens."),
+    click.option("--versus-usd-per-1m", type=float, help="Share of draws cheaper than this price of 1M output tokens."),
 )
-@click.option("--samples", type=click.IntRange(min=100), help="Monte-Carlo draws.  [default: 20000]")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of the draws.  [default: 0]")
-@click.option("--output-tok-s", type=float, help="Measured output tokens/s of all --gpus: gives dollars per 1M tokens.")
-@click.option("--versus-usd-per-1m", type=float, help="Share of draws cheaper than this price of 1M output tokens.")
 @click.option("--list-presets", is_flag=True, help="Show the bundled prices with source and date.")
 @json_option
-def command(list_presets: bool, vary: bool, as_json: bool, as_of: str | None, **flags: Any) -> None:
+def command(
+    list_presets: bool, vary: bool, draws: dict[str, Any], as_json: bool, as_of: str | None, **flags: Any
+) -> None:
     """What an hour costs and what it is made of.
 
     Give --purchase-price, --years, --power-kw and --electricity-per-kwh for an owned GPU, or --preset, or
@@ -94,25 +109,17 @@ def command(list_presets: bool, vary: bool, as_json: bool, as_of: str | None, **
     if list_presets:
         _print_presets(price_book(flags["prices"]).gpus.values(), as_json)
         return
-    asked = {name: value for name, value in given(flags).items() if value != {}}
-    names = ("uncertain", "samples", "seed", "output_tok_s", "versus_usd_per_1m")
-    draws = {name: asked.pop(name) for name in names if name in asked}
+    draws = given(draws)
     if draws and not vary:
         flag = f"--{min(draws).replace('_', '-')}"
         raise PriceError(f"{flag} belongs to --sensitivity", where=flag, expected="--sensitivity with it")
-    found = cost(**asked, sensitivity=draws if vary else None)
+    found = cost(**given(flags), sensitivity=draws if vary else None)
     warnings = age_warnings([found], as_of)
     if as_json:
-        print_json(_plain(found) | {"warnings": warnings})
+        terms = found.terms.model_dump(exclude_none=True)
+        print_json(dataclasses.asdict(found) | {"terms": terms, "warnings": warnings})
     else:
         _print(found, warnings)
-
-
-def _plain(found: GpuHour) -> dict[str, Any]:
-    import dataclasses
-
-    tree = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-    return tree | {"terms": found.terms.model_dump(exclude_none=True)}
 
 
 def _print(found: GpuHour, warnings: list[str]) -> None:

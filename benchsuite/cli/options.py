@@ -1,4 +1,4 @@
-"""Options that verbs share, each declared once; and commands that run until they are stopped."""
+"""Options that verbs share, each declared once; and what commands need that measure for hours."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
-
-if TYPE_CHECKING:
-    from benchsuite.serving.launch import LaunchedServer
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -71,8 +68,8 @@ def gathered(name: str, *options: Decorator) -> Decorator:
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags that were given: without those that are None, or lists of nothing."""
-    return {name: value for name, value in flags.items() if value not in (None, (), [])}
+    """The flags that were given: without those that are None, or lists or tables of nothing."""
+    return {name: value for name, value in flags.items() if value not in (None, (), [], {})}
 
 
 def print_json(tree: Any) -> None:
@@ -208,25 +205,3 @@ def _outliving(stream: object) -> object:
         return stream
     binary = io.BufferedWriter(_Outliving(descriptor, "wb", closefd=False))
     return io.TextIOWrapper(binary, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
-
-
-def until_stopped(starting: AbstractContextManager[LaunchedServer], *, tell_log: bool = False) -> int:
-    """Enter, print `ready: URL model NAME`, hold; 0 when stopped. Raises EngineError when the server ends by itself.
-
-    tell_log: name the log's file on stderr.
-    """
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with starting as engine:
-            click.echo(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
-            if tell_log:
-                click.echo(f"log: {engine.process.log_path}", err=True)
-            engine.process.child.wait()
-            raise engine.process.died("the server ended by itself")
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-    return 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-    raise KeyboardInterrupt

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from itertools import takewhile
 from pathlib import Path
@@ -62,7 +63,6 @@ def _command_of(server: Server) -> click.Command:
         import json
         from dataclasses import replace
 
-        from benchsuite.cli.options import until_stopped
         from benchsuite.serving.launch import compose_file, launched
         from benchsuite.serving.launch_plan import plan_of
 
@@ -72,13 +72,21 @@ def _command_of(server: Server) -> click.Command:
         if print_compose:
             click.echo(json.dumps(compose_file(plan, port), indent=2))
             return 0
-        starting = launched(
-            replace(plan, port=port),
-            log_path=log_path,
-            ready_timeout_s=ready_timeout_s,
-            on_wait=lambda text: click.echo(f"waiting: {text}", err=True),
-        )
-        return until_stopped(starting, tell_log=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it in order
+        try:
+            with launched(
+                replace(plan, port=port),
+                log_path=log_path,
+                ready_timeout_s=ready_timeout_s,
+                on_wait=lambda text: click.echo(f"waiting: {text}", err=True),
+            ) as engine:
+                click.echo(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
+                click.echo(f"log: {engine.process.log_path}", err=True)
+                engine.process.child.wait()
+                raise engine.process.died("the server ended by itself")
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+        return 0
 
     options: list[click.Parameter] = [
         click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="MODEL [-- ARGS...]"),
