@@ -31,11 +31,16 @@ class Facts(BaseModel):
 
 
 class WorkloadFacts(Facts):
-    """The request set. content_hash: of its prompts and lengths, in their order."""
+    """The request set. content_hash: of its prompts and lengths, in their order. distinct: prompts that are not alike.
+
+    shared_prefix_ratio: the share of its text that a prefix cache could hold at best, copies apart.
+    """
 
     name: str | None = None
     requests: Count | None = None
     content_hash: str | None = None
+    distinct: Count | None = None
+    shared_prefix_ratio: float | None = None
 
 
 class Clock(Facts):

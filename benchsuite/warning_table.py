@@ -145,6 +145,15 @@ WARNINGS: dict[str, WarningType] = {
         "info", "more than 1 % of the socket reads held several events, though the client read them at once",
         "the server, or a proxy before it, sends several events at once: {share:.1%} of the reads hold more than one",
         "ITL is between such groups, and TTFT is that of a group; check for a buffering proxy"),
+    "prefix_hits_unexpected": WarningType(
+        "error", "more prefix-cache hits than the request set can have (\"Prefix caches\")",
+        "{hits:.1%} of the prompt tokens were in the server's prefix cache, and the set's own prompts share at most "
+        "{expected:.1%}",
+        "another client sends the same prompts, or the server ignores the salt: try --cache-bust prompt"),
+    "prefix_hits_unknown": WarningType(
+        "info", "nothing tells whether the prompts were new to the server's prefix cache",
+        "the server reports no prefix-cache hits: that its cache did not shorten TTFT is not checked",
+        "let its metrics be read (--metrics-url), or switch its prefix cache off"),
     "token_balance": WarningType(
         "warning", "our output tokens are more than 0.5 % off the server's own counter (no request failed)",
         "{ours:,} output tokens here, {servers:,.0f} by the server's own counter",
@@ -322,7 +331,7 @@ WARNINGS: dict[str, WarningType] = {
 # so that what is not met all the same is not met.
 DISTURBING = {
     "client_bound": False, "concurrency_not_reached": False, "littles_law": False, "unfinished_requests": False,
-    "gpu_shared": False, "slow_level": False,
+    "gpu_shared": False, "slow_level": False, "prefix_hits_unexpected": True,
 }  # fmt: skip
 
 

@@ -78,9 +78,12 @@ def _server_level(series: ServerSeries | None, level: int, windows: Sequence[Ser
             found[name] = sum(values[0] for values in totals)
         elif (queries := sum(values[1] for values in totals)) > 0:
             found["prefix_cache_hit_ratio"] = sum(values[0] for values in totals) / queries
+        else:
+            reasons[name] = NO_QUERIES
     return ServerUse(level, n_samples=n_samples, reasons=reasons, **found)
 
 
+NO_QUERIES = "the server looked nothing up: its prefix cache is off"
 TOLERANCE = 0.02  # a server's count of requests may differ from ours by this share, else its mean is of others too
 _NEGATIVE_S = 0.001  # a rest below minus this, and below minus 2 % of TTFT, is said to be wrong
 _COLUMNS = (

@@ -195,6 +195,30 @@ def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]
     return warn("token_balance", point.concurrency, ours=point.output_tokens, servers=theirs)
 
 
+MAX_UNEXPECTED_HITS = 0.05
+_TEMPLATE_TOKENS = 32  # of a chat template and a salt, which all prompts share and the set does not show
+
+
+def check_prefix_hits(
+    points: Sequence[PointSummary], hits: Mapping[int, float | None], shared_ratio: float | None
+) -> Iterator[Finding]:
+    """The share of prompt tokens that the server had in its prefix cache, against what the set could have.
+
+    hits: by level, None where nothing tells. shared_ratio: the set's; None where it is not known or reuse was wanted.
+    """
+    if shared_ratio is None or not points:
+        return
+    known = [(point, share) for point in points if (share := hits[point.concurrency]) is not None]
+    for point, share in known:
+        mean_tokens = point.input_tokens / point.n_ok if point.input_tokens and point.n_ok else None
+        template = min(1.0, _TEMPLATE_TOKENS / mean_tokens) if mean_tokens else 0.0
+        expected = shared_ratio + (1 - shared_ratio) * template
+        if share > expected + MAX_UNEXPECTED_HITS:
+            yield warn("prefix_hits_unexpected", point.concurrency, hits=share, expected=expected)
+    if not known:
+        yield warn("prefix_hits_unknown", points[-1].concurrency)
+
+
 UTIL_TARGET_RATIO, UTIL_ALERT_RATIO = 0.80, 0.70
 MAX_QUEUE = 100
 MAX_MEMORY_RATIO = 0.90

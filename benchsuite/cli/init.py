@@ -86,7 +86,8 @@ def _choices(server: DiscoveredServer | None) -> tuple[dict[str, Any], dict[str,
     words = {
         "price.usd_per_hour": "$ for one GPU: yours here",
         "price.preset": f"a price by name instead ($/h): {prices}",
-        "workload.requests": "a first look: ten for each user of the highest level; the whole of wineval is 2993",
+        "workload.requests": "a first look: ten for each user of the highest level; wineval has 2993. Of a file not "
+        "more than its lines: it would start again, and a copy tells less than another prompt",
     }
     keys: dict[str, Any] = {"slo": PAPER_SLO, "server.base_url": "http://127.0.0.1:8000"}
     if server is None:

@@ -48,6 +48,10 @@ class PointPlan:
         salt, warmup_salt = (_salt(salt, str(attempt)) for salt in (self.salt, self.warmup_salt))
         return replace(self, attempt=attempt, salt=salt, warmup_salt=warmup_salt)
 
+    def salt_of_copy(self, number: int) -> str:
+        """A copy of a prompt that was in the set before is as new to the prefix cache as the first."""
+        return _salt(self.salt, "copy", str(number)) if number else self.salt
+
     @property
     def users(self) -> int:
         """Virtual users that send it."""

@@ -44,7 +44,7 @@ from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import read_state, wait_until_idle
-from benchsuite.workload.dataset import Workload
+from benchsuite.workload.dataset import Workload, copy_numbers, shared_prefix_ratio
 
 
 def utc(wall_ns: int) -> str:
@@ -73,7 +73,13 @@ def new_manifest(
         created=before.created if before is not None else utc(origin.wall_ns),
         benchsuite=__version__,
         spec=spec.model_dump(mode="json"),
-        workload=WorkloadFacts(name=workload.name, requests=len(workload.prompts), content_hash=workload.content_hash),
+        workload=WorkloadFacts(
+            name=workload.name,
+            requests=len(workload.prompts),
+            content_hash=workload.content_hash,
+            distinct=copy_numbers(workload.prompts).count(0),
+            shared_prefix_ratio=shared_prefix_ratio(workload.prompts),
+        ),
         clock=Clock(name="CLOCK_MONOTONIC", origin_monotonic_ns=origin.monotonic_ns, origin_wall_ns=origin.wall_ns),
         sessions=[*([] if before is None else before.sessions), session],
         host=HostFacts.model_validate(describe_host()),

@@ -40,7 +40,7 @@ from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
 from benchsuite.redact import remember_key
 from benchsuite.store.journal import Journal, keep_pandas_out
-from benchsuite.workload.dataset import Prompt
+from benchsuite.workload.dataset import Prompt, copy_numbers
 
 if TYPE_CHECKING:
     from benchsuite.load.virtual_users import Driver
@@ -310,11 +310,13 @@ class Worker:
     def _slots_at(self, order: PointOrder, probed: Preflight, k: int, n: int) -> list[Slot]:
         """Slots of n users at the k-th endpoint."""
         point, endpoint = order.plan, probed.endpoints[k]
-        plan = replace(probed.plan, salt=point.salt if order.journal else point.warmup_salt)
+        copies = copy_numbers(self.prompts) if order.journal else [0] * len(self.prompts)
+        salts = {n: point.salt_of_copy(n) if order.journal else point.warmup_salt for n in set(copies)}
+        plans = {n: replace(probed.plan, salt=salt) for n, salt in salts.items()}
         remember_key(endpoint.api_key)  # in this process too, which stores what the server says
         link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)
         link.closes_after_response = probed.closes_after_response
-        requests = [encode(self.prompts[i], plan, endpoint) for i in point.order]
+        requests = [encode(self.prompts[i], plans[copies[i]], endpoint) for i in point.order]
         context = replace(
             self.context,
             point_id=point.point_id,

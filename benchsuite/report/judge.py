@@ -19,8 +19,8 @@ from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
 from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
-from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse, attribute, server_use
-from benchsuite.analysis.warnings import ClientVerdict, check_telemetry, judge_client, token_balance
+from benchsuite.analysis.ttft_breakdown import NO_QUERIES, Attribution, ServerUse, attribute, server_use
+from benchsuite.analysis.warnings import ClientVerdict, check_prefix_hits, check_telemetry, judge_client, token_balance
 from benchsuite.economics.cost import (
     FallbackUse,
     HourPrice,
@@ -180,6 +180,7 @@ def judge_run(
     of_power = None if price.owned is None or unit is not None else level_prices(price, energies)
     fallback, total, of_api = _fallback(run, endpoints, points, hour := of_power or total)
     warnings += [finding for one in endpoints.values() for finding in one.warnings]
+    warnings += check_prefix_hits(points, _prefix_hits(rows, points, use), _shared_prefix_ratio(run))
     warnings += [*_few_gpus(run, points, hour, price.gpus), *of_api, *_cut_points(run, points)]
 
     points = [_warned(p, *(w for w in warnings if w.concurrency == p.concurrency)) for p in points]
@@ -271,6 +272,29 @@ def _clients(run: Run, rows: Any, measured: Sequence[MeasuredLevel]) -> dict[int
             effects = client_effects(answered, m.point.itl_s.p50, lag_s, paced)
             known = _calibrated_s(run, m.concurrency, "kernel" if effects.kernel_stamps else "user")
             found[m.concurrency] = judge_client(states[m.concurrency], effects, known)
+    return found
+
+
+def _shared_prefix_ratio(run: Run) -> float | None:
+    """What the set could have; None where it is not known, or where hits are wanted."""
+    wanted = any(entry.cache_bust in ("off", None) for entry in run.manifest.complete_points)
+    return None if wanted else run.manifest.workload.shared_prefix_ratio
+
+
+def _prefix_hits(rows: Any, points: Sequence[PointSummary], use: Sequence[ServerUse]) -> dict[int, float | None]:
+    """By level the share of prompt tokens that were cached: by the server's counters, else by its answers."""
+    servers, found = {one.concurrency: one for one in use}, {}
+    for point in points:
+        server = servers.get(point.concurrency)
+        share = None if server is None else server.prefix_cache_hit_ratio
+        if server is not None and server.reasons.get("prefix_cache") == NO_QUERIES:
+            share = 0.0
+        if share is None:
+            own = rows.filter(pc.equal(rows["concurrency"], point.concurrency))
+            own = own.filter(pc.and_(pc.is_valid(own["cached_tokens"]), pc.is_valid(own["input_tokens"])))
+            total = pc.sum(own["input_tokens"]).as_py()
+            share = pc.sum(own["cached_tokens"]).as_py() / total if total else None
+        found[point.concurrency] = share
     return found
 
 

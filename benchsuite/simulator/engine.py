@@ -143,9 +143,9 @@ class PrefixCache:
     def __init__(self) -> None:
         self.seen: set[int] = set()
 
-    def cached_tokens(self, tokens: list[str]) -> int:
-        """How many leading tokens were seen before (whole blocks, never the last token); remembers all of them."""
-        cached, prefix, hit = 0, 0, True
+    def cached_tokens(self, tokens: list[str], salt: str = "") -> int:
+        """Leading tokens that were seen before with the salt (whole blocks, not the last token). All are kept."""
+        cached, prefix, hit = 0, hash(salt), True
         for start in range(0, len(tokens) - PREFIX_BLOCK_TOKENS + 1, PREFIX_BLOCK_TOKENS):
             prefix = hash((prefix, *tokens[start : start + PREFIX_BLOCK_TOKENS]))
             hit = hit and prefix in self.seen

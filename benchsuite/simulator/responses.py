@@ -73,6 +73,7 @@ class SimRequest:
     prompt: list[str]
     latency: LatencyModel
     response: SimResponse
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def read_request(request: HttpRequest, config: SimulatorConfig, drawn: Fault | N
         raise HttpError(400, str(error), "sim") from None
     length = (len(prompt), 0, output_tokens, finish_reason)
     response = SimResponse(chat, stream, str(model), *length, include_usage, shape, fault, created_s)
-    return SimRequest(prompt, latency, response)
+    return SimRequest(prompt, latency, response, str(body.get("cache_salt", "")))
 
 
 def prompt_tokens(body: dict[str, Any], chat: bool) -> list[str]:

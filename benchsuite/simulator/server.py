@@ -371,7 +371,7 @@ class Server:
         asked = responses.read_request(request, config, drawn_fault(config, sequence), self._created_s)
         response, input_tokens = asked.response, asked.response.input_tokens
         if config.prefix_cache:
-            response = replace(response, cached_tokens=self.prefixes.cached_tokens(asked.prompt))
+            response = replace(response, cached_tokens=self.prefixes.cached_tokens(asked.prompt, asked.cache_salt))
             metrics.cache_queries_tokens += input_tokens
             metrics.cache_hits_tokens += response.cached_tokens
         instead = responses.instead_of_headers(response)

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -76,6 +77,44 @@ def take(workload: Workload, n: int) -> Workload:
     for k in rounds:
         prompts += [replace(p, prompt_id=f"{p.prompt_id}{mark}{k}", arrival_s=None) for p in workload.prompts]
     return make_workload(workload.name, prompts[:n])
+
+
+def copy_numbers(prompts: Sequence[Prompt]) -> list[int]:
+    """Of each prompt, how many before it have the same text."""
+    seen: dict[str, int] = defaultdict(int)
+    numbers = []
+    for prompt in prompts:
+        text = _full_text(prompt)
+        numbers.append(seen[text])
+        seen[text] += 1
+    return numbers
+
+
+def shared_prefix_ratio(prompts: Sequence[Prompt]) -> float:
+    """The share of the set's text that a prefix cache could hold at best, by characters, if no two texts are alike.
+
+    Copies of a text are new to the cache (a salt of their own), so each round of copies shares with itself alone. In
+    sorted order a text shares most with its neighbour, so the sum over neighbours is what a trie of all would save.
+    """
+    rounds: dict[int, list[str]] = defaultdict(list)
+    for prompt, number in zip(prompts, copy_numbers(prompts), strict=True):
+        rounds[number].append(_full_text(prompt))
+    total = sum(len(text) for texts in rounds.values() for text in texts)
+    shared = sum(_common(a, b) for texts in rounds.values() for a, b in pairwise(sorted(texts)))
+    return shared / total if total else 0.0
+
+
+def _full_text(prompt: Prompt) -> str:
+    return prompt.prompt or "\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages or ())
+
+
+def _common(a: str, b: str) -> int:
+    """The length of the common start."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if a.startswith(b[low:middle], low) else (low, middle - 1)
+    return low
 
 
 def content_hash(prompts: Iterable[Prompt]) -> str:
