@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import clients, coverage, extremes, faults, gate, million, nvml_faults, whole_run
+from benchmarks import capacity, clients, coverage, extremes, faults, gate, million, nvml_faults, whole_run
 from benchsuite.telemetry.host import describe_host
 
 BENCHMARKS = {
@@ -28,6 +28,7 @@ BENCHMARKS = {
     "ab": gate.ab,
     "million": million.million,
     "nvml": nvml_faults.nvml_table,
+    "capacity": capacity.capacity,
 }
 OUT = Path(__file__).parent.parent / "build" / "bench.json"
 

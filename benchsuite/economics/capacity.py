@@ -1,8 +1,9 @@
 """The demand of a month, how many of its requests are in flight at once, and how many replicas keep the SLO. Pure.
 
 The chain: requests arrive at random (Poisson); with n in flight a replica completes X(n) a second, as the closed-loop
-levels measured it. pi(n) ~ product of rate / X(i). X is interpolated in ln n between measured levels, per-user speed is
-that of the lowest level below it, and X stays flat above the highest, where nothing is known. Depends on the mean size
+levels measured it. pi(n) ~ product of rate / X(i). Between measured levels a request's time n / X(n) is a line in n (a
+step of the server takes so much, and so much more for each request in it); per-user speed is that of the lowest level
+below it, and X stays flat above the highest, where nothing is known. Depends on the mean size
 of a request only as far as the replica shares its speed among those in flight. docs/METHODS.md, Capacity.
 """
 
@@ -125,9 +126,8 @@ class SpeedCurve:
         """X(n) for any n >= 0."""
         n = np.asarray(n, dtype=np.float64)
         levels, per_s = np.array(self.levels), np.array(self.per_s)
-        with np.errstate(divide="ignore"):
-            inside = np.interp(np.log(np.maximum(n, 1e-300)), np.log(levels), per_s)
-        return np.asarray(np.where(n < levels[0], per_s[0] * n / levels[0], inside))
+        inside = n / np.interp(n, levels, levels / per_s)
+        return np.asarray(np.where(n > levels[-1], per_s[-1], inside))
 
     @property
     def highest(self) -> float:
@@ -157,13 +157,18 @@ class InFlight:
         """Mean time of a request in the system, by Little's law."""
         return self.mean / self.per_s
 
+    @property
+    def joined(self) -> Floats:
+        """In flight on an arrival's replica with it, by state: of a pool it joins one of those with the fewest."""
+        return np.floor(self.n) + 1
+
     def kept(self, highest: float) -> float:
         """Share of the arrivals after which at most `highest` are in flight on their replica."""
-        return float(self.on_arrival[self.n + 1 <= highest + 1e-9].sum())
+        return float(self.on_arrival[self.joined <= highest].sum())
 
     def average(self, figure: Callable[[Floats], Floats]) -> float:
         """A figure of n, averaged over what arrivals find once they are in."""
-        return float(figure(self.n + 1) @ self.on_arrival)
+        return float(figure(self.joined) @ self.on_arrival)
 
 
 def in_flight(
