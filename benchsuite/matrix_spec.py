@@ -139,9 +139,8 @@ def parse_matrix(tree: Mapping[str, Any], *, where: str) -> MatrixSpec:
     """The matrix from plain data. Raises SpecError listing every mistake: of single values first, then of settings."""
     file = validated(_File, tree, "the matrix", where=where, expected=DOCUMENTED)
     wrong: list[str] = []
-    settings = [
-        _setting(file, values, _Entry.model_validate({}), wrong) for values in _combinations(file.settings, wrong)
-    ]
+    plain = _Entry.model_validate({})
+    settings = [_setting(file, values, plain, wrong) for values in _combinations(file.settings, wrong)]
     settings += [_setting(file, entry.model_extra or {}, entry, wrong) for entry in file.setting]
     if not settings:
         wrong.append("settings: nothing to compare; give [settings] lists or [[setting]] tables")

@@ -7,7 +7,6 @@ one and the client to the others, so that what is measured is the client and not
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,16 +85,14 @@ def run_setting(setting: Setting) -> CalibrationRun:
     message, n = {"role": "user", "content": "How long is a token on its way?"}, setting.output_tokens
     prompts = tuple(Prompt(f"p{i}", None, (message,), None, n) for i in range(setting.requests))
     workload = make_workload("calibration", prompts)
-    folder = Path(tempfile.mkdtemp(prefix="benchsuite-calibrate-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="benchsuite-calibrate-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "run"
         with on_cpus(server_cpus) as free, simulator(SimulatorConfig(latency=latency_of(setting))) as server:
             free(client_cpus)
             tree = {"server": {"base_url": server.base_url, "profile": "vllm"}, "load": load}
-            sweep(parse_spec(tree, where="calibrate"), workload, folder / "run", Silent())
+            sweep(parse_spec(tree, where="calibrate"), workload, path, Silent())
             truth = httpx.get(f"{server.base_url}/stats", timeout=120).json()["responses"]
-        run = read_run(folder / "run")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        run = read_run(path)
     return CalibrationRun(
         setting,
         run.table,

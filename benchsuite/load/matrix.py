@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError, read_json
@@ -42,26 +41,18 @@ class MatrixFolder:
 
     def kept_run(self, setting: Setting, spec: SweepSpec) -> Path | None:
         """The latest attempt that was measured to its end with the same spec and set; None if there is none."""
-        return next((path for path in reversed(self._attempts(setting)) if self._is_whole(path, spec)), None)
+        return next((path for path in reversed(self.attempts(setting)) if self._is_whole(path, spec)), None)
 
-    def next_attempt(self, setting: Setting) -> Path:
-        """A folder for the next attempt, made. Nothing measured is overwritten."""
-        path = self._attempt(setting, len(self._attempts(setting)) + 1)
-        make_folder(path)
-        return path
+    def attempts(self, setting: Setting) -> list[Path]:
+        """The folders of those so far, and last that of the next: nothing measured is overwritten."""
+        attempts = [self.path / setting.slug]
+        while attempts[-1].exists():
+            attempts.append(self.path / f"{setting.slug}--{len(attempts) + 1}")
+        return attempts
 
     def write(self, results: dict[str, Any]) -> None:
         """Put matrix.json in place: the plan and what is known so far."""
         write_json(self.path / MATRIX, {"schema": _SCHEMA, "plan": self.plan, **results})
-
-    def _attempt(self, setting: Setting, number: int) -> Path:
-        return self.path / (setting.slug if number == 1 else f"{setting.slug}--{number}")
-
-    def _attempts(self, setting: Setting) -> list[Path]:
-        attempts: list[Path] = []
-        while (path := self._attempt(setting, len(attempts) + 1)).exists():
-            attempts.append(path)
-        return attempts
 
     def _is_whole(self, path: Path, spec: SweepSpec) -> bool:
         if not (path / MANIFEST).exists() or (path / FAILED).exists():
@@ -166,12 +157,12 @@ def measure(
     for number, setting in enumerate(order, 1):
         gpus = f"{setting.gpus} GPU{'s' * (setting.gpus > 1)}"
         place = f"[setting {number}/{len(order)}] {setting.name} ({gpus})"
-        kept = folder.kept_run(setting, matrix.sweep_of(setting))
-        if kept is not None:
+        if (kept := folder.kept_run(setting, matrix.sweep_of(setting))) is not None:
             note(f"{place}: measured before, kept in {kept}")
             yield Outcome(setting, "kept", kept)
             continue
-        path = folder.next_attempt(setting)
+        path = folder.attempts(setting)[-1]
+        make_folder(path)
         note(f"{place}: starting {setting.serve}")
         status, reason = _measure_one(matrix, setting, workload, path, view)
         if status == "failed":
@@ -187,8 +178,12 @@ def _measure_one(
     matrix: MatrixSpec, setting: Setting, workload: Workload, path: Path, view: View
 ) -> tuple[Status, str | None]:
     log = path / SERVER_LOG
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt  # so that the server is stopped in order
+
     try:
-        with signals_handled((signal.SIGTERM,), _interrupt):  # a sweep handles it itself while it runs
+        with signals_handled((signal.SIGTERM,), interrupt):  # a sweep handles it itself while it runs
             result = sweep_launched(
                 parse_serve(setting.serve),
                 lambda server: matrix.sweep_of(setting, server.base_url, server.model),
@@ -236,7 +231,3 @@ def cause_in_log(log: Path) -> str | None:
 
 def _on_a_line(error: RunError) -> str:
     return error.what + ("" if error.given is None else f": {str(error.given).strip().splitlines()[0][:_LONGEST]}")
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that the server is stopped in order

@@ -23,18 +23,7 @@ from benchsuite.client.request import BodyPlan, CacheBust, PointContext, encode,
 from benchsuite.client.stream import error_message, loads
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
-from benchsuite.load.server_probe import (
-    api_key,
-    control_client,
-    key_file_warnings,
-    limit_warnings,
-    listed_models,
-    models_response,
-    recognise,
-    recognise_refusal,
-    server_facts,
-    server_limits,
-)
+from benchsuite.load import server_probe
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
 from benchsuite.servers import SERVERS
@@ -224,10 +213,10 @@ def _run_async(coroutine: Coroutine[Any, Any, ProbeResult]) -> ProbeResult:
 
 def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
     """Recognise one server and send it the sweep's own requests."""
-    response = models_response(client, spec)
-    listed = listed_models(response)
+    response = server_probe.models_response(client, spec)
+    listed = server_probe.listed_models(response)
     auto = spec.server.profile == "auto"
-    server = recognise(client, response, listed) if auto else SERVERS[spec.server.profile]
+    server = server_probe.recognise(client, response, listed) if auto else SERVERS[spec.server.profile]
     _check_endpoint(spec, server)
     plan = BodyPlan(
         profile=server,
@@ -250,7 +239,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         longest = first
     result = _run_async(probe(endpoint, plan, spec, first, None if longest is first else longest))
     if auto and server.recognise is None:
-        server = recognise_refusal(str(result.refusals)) or server
+        server = server_probe.recognise_refusal(str(result.refusals)) or server
     plan = replace(result.plan, profile=server)
     row = result.rows[-1]
     last = result.longest or row
@@ -272,7 +261,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         "requests": len(sent),
         "output_tokens": sum(r.output_tokens or 0 for r in sent),
         "headers": result.headers,
-        "server": server_facts(client, server),
+        "server": server_probe.server_facts(client, server),
         "longest": {  # the set's longest request: tokens as the server counts them, and those that it will ask for
             "prompt_id": longest.prompt_id,
             "input_tokens": last.input_tokens,
@@ -361,7 +350,7 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
         base_url=spec.server.base_url,
         tls=tls,
         insecure=spec.server.insecure,
-        api_key=api_key(spec),
+        api_key=server_probe.api_key(spec),
         kernel_stamps=spec.load.kernel_timestamps,
     )
 
@@ -376,14 +365,14 @@ def preflight(
     """
     first = probe_server(spec, client, prompts)
     server = first.plan.profile
-    capacity = server_limits(client, server, first.facts, launched_server)
+    capacity = server_probe.server_limits(client, server, first.facts, launched_server)
     n_servers = len(spec.server.base_urls)
-    found = [*limit_warnings(server, spec.load.concurrency, capacity, first.facts["longest"], n_servers)]
-    capacity["warnings"] = [dataclasses.asdict(finding) for finding in (*found, *key_file_warnings(spec))]
+    found = [*server_probe.limit_warnings(server, spec.load.concurrency, capacity, first.facts["longest"], n_servers)]
+    capacity["warnings"] = [dataclasses.asdict(finding) for finding in (*found, *server_probe.key_file_warnings(spec))]
     replicas = [first]
     for url in spec.server.more_base_urls:
         at_url = spec_at(spec, url)
-        with control_client(at_url) as other:
+        with server_probe.control_client(at_url) as other:
             replicas.append(probe_server(at_url, other, prompts))
         _refuse_unlike(first, replicas[-1])
     more = [replica.facts | {"base_url": replica.endpoints[0].base_url} for replica in replicas[1:]]
@@ -433,7 +422,7 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: tuple[Prompt, ...]) -> P
             expected="wire, httpx or httpx-shared",
         )
     for url in spec.server.base_urls if "queue" in asked.on else ():
-        with control_client(spec_at(spec, url)) as client:
+        with server_probe.control_client(spec_at(spec, url)) as client:
             state = read_state(client, plan.profile)
         if state is None or state.waiting is None:
             raise InputError(
@@ -454,5 +443,5 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: tuple[Prompt, ...]) -> P
         extra_body=spec.server.extra_body if asked.extra_body is None else asked.extra_body,
         insecure=False,
     )
-    with control_client(api) as client:
+    with server_probe.control_client(api) as client:
         return probe_server(api, client, prompts)

@@ -7,7 +7,6 @@ docs/METHODS.md, Servers.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -171,27 +170,17 @@ def _json(client: httpx.Client, path: str) -> Any:
 def server_facts(client: httpx.Client, server: Server) -> dict[str, Any]:
     """What the server says of itself, kept as it says it; left out where it does not."""
     tree = _json(client, server.info_path) if server.info_path else None
-    kept = {
-        clean_text(key): clean_text(value) if isinstance(value, str) else value
-        for key, value in (tree if isinstance(tree, dict) else {}).items()
-        if _is_short(value)
-        and len(key) < _MAX_CHARS
-        and (key in server.info_keys if server.info_keys else _is_public(key))
-    }
-    return dict(list(kept.items())[:_MAX_FACTS])
-
-
-def _is_public(key: str) -> bool:
-    return key.startswith("max_") or not any(word in key for word in _PRIVATE)
-
-
-def _is_short(value: Any) -> bool:
-    """True for a text or a finite number that fits on a line or two."""
-    if isinstance(value, str):
-        return len(value) < _MAX_CHARS
-    if isinstance(value, int):
-        return abs(value) < 2**63
-    return isinstance(value, float) and math.isfinite(value)
+    facts: dict[str, Any] = {}
+    for key, value in (tree if isinstance(tree, dict) else {}).items():
+        public = key.startswith("max_") or not any(word in key for word in _PRIVATE)
+        wanted = key in server.info_keys if server.info_keys else public
+        if isinstance(value, str):
+            value, short = clean_text(value), len(value) < _MAX_CHARS
+        else:
+            short = isinstance(value, int | float) and abs(value) < 2**63  # neither infinite nor NaN
+        if wanted and short and len(key) < _MAX_CHARS and len(facts) < _MAX_FACTS:
+            facts[clean_text(key)] = value
+    return facts
 
 
 def server_limits(
@@ -299,20 +288,18 @@ def reset_prefix_cache(client: httpx.Client, plan: BodyPlan, base_urls: Sequence
     path = plan.profile.cache_reset_path
     if path is None:
         return "not offered"
-    results = {url: _reset(client, url + path) for url in base_urls}
+
+    def reset(url: str) -> str:
+        try:
+            status = client.post(url + path).status_code
+        except httpx.HTTPError as error:
+            return f"failed: {type(error).__name__}"
+        return "reset" if status == 200 else "not offered" if status in (404, 405) else f"failed: HTTP {status}"
+
+    results = {url: reset(url) for url in base_urls}
     if len(set(results.values())) == 1:
         return results[base_urls[0]]
     return "; ".join(f"{url}: {word}" for url, word in results.items())
-
-
-def _reset(client: httpx.Client, url: str) -> str:
-    try:
-        status = client.post(url).status_code
-    except httpx.HTTPError as error:
-        return f"failed: {type(error).__name__}"
-    if status in (404, 405):
-        return "not offered"
-    return "reset" if status == 200 else f"failed: HTTP {status}"
 
 
 PORTS = tuple(dict.fromkeys(port for server in SERVERS.values() for port in server.ports))  # the usual ones

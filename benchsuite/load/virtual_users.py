@@ -239,7 +239,9 @@ class VirtualUser:
             self._current, self.driver = self._slot, self._slot.driver
         self._exchange = None
         load.finished(exchange, slot)
-        if exchange.error is None or load.stopping or not _without_server(exchange, exchange.error):
+        error = exchange.error  # of no server: no connection, or one that ended before a byte of a response
+        absent = error is not None and not exchange.stamps and error.status in ("connect_error", "stream_error")
+        if load.stopping or not absent:
             self._unanswered = 0
             self.next(free_ns or now_ns())
             return
@@ -269,11 +271,6 @@ class VirtualUser:
             self._task.cancel()
         else:
             self.driver.abort(status, message)
-
-
-def _without_server(exchange: Exchange, error: WireError) -> bool:
-    """True if the request was refused a connection, or its connection ended before a byte of a response."""
-    return not exchange.stamps and error.status in ("connect_error", "stream_error")
 
 
 _SHORT_BYTES = 2048  # an error is shorter than this; a longer stream is not searched for one

@@ -245,13 +245,20 @@ def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:
     port_inside = box.port or plan.server.ports[0]
     command = [*fill(box.command, model=plan.model), *plan.arguments]
     health = box.health or ("python3", "-c", _HEALTH.format(port=port_inside, path=plan.server.ready_path))
-    gpu = {"driver": "nvidia", "count": _gpu_count(plan), "capabilities": ["gpu"]}
+    asked, visible = os.environ.get("GPU_COUNT", ""), "CUDA_VISIBLE_DEVICES" in os.environ
+    count = int(asked) if asked.isdecimal() else "all" if visible else plan.gpus or "all"
+    gpu = {"driver": "nvidia", "count": count, "capabilities": ["gpu"]}
+    names = map(plan.variable, plan.local.settings or ()) if plan.local.as_env else ()
+    environment: dict[str, str | None] = dict.fromkeys((*names, "CUDA_VISIBLE_DEVICES"))
+    for default in box.environment:
+        name, equals, value = default.partition("=")
+        environment[name] = value if equals and name not in os.environ else None
     service = {
         "image": plan.image or box.image,
         # a $ would be a variable to Compose
         **({"command": [word.replace("$", "$$") for word in command]} if command else {}),
         "ports": [f"{LOOPBACK}:{port}:{port_inside}"],
-        "environment": _environment(plan, box.environment),
+        "environment": environment | plan.environment,
         "volumes": [f"{name}:{path}" for name, path in box.volumes.items()],
         **({"ipc": "host"} if box.shared_memory == "host" else {"shm_size": box.shared_memory}),
         "deploy": {"resources": {"reservations": {"devices": [gpu]}}},
@@ -265,23 +272,6 @@ def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:
         "stop_grace_period": "30s",
     }
     return {"services": {SERVICE: service}, "volumes": {name: {"name": f"benchsuite-{name}"} for name in box.volumes}}
-
-
-def _environment(plan: LaunchPlan, defaults: tuple[str, ...]) -> dict[str, str | None]:
-    prefix = plan.local.as_env
-    names = [prefix + name.upper().replace("-", "_") for name in plan.local.settings or ()] if prefix else []
-    given: dict[str, str | None] = dict.fromkeys((*names, "CUDA_VISIBLE_DEVICES"))
-    for default in defaults:
-        name, equals, value = default.partition("=")
-        given[name] = value if equals and name not in os.environ else None
-    return given | plan.environment
-
-
-def _gpu_count(plan: LaunchPlan) -> int | str:
-    count = os.environ.get("GPU_COUNT", "")
-    if count.isdecimal():
-        return int(count)
-    return "all" if "CUDA_VISIBLE_DEVICES" in os.environ else plan.gpus or "all"
 
 
 def _docker() -> str:

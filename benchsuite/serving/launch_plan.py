@@ -92,10 +92,11 @@ class LaunchPlan:
     @property
     def environment(self) -> dict[str, str]:
         """The settings of a server that takes them as variables: --num-parallel 8 is OLLAMA_NUM_PARALLEL=8."""
-        prefix = self.local.as_env
-        return (
-            {prefix + name.upper().replace("-", "_"): value for name, value in self.settings.items()} if prefix else {}
-        )
+        return {self.variable(name): value for name, value in self.settings.items()} if self.local.as_env else {}
+
+    def variable(self, setting: str) -> str:
+        """The variable that such a server takes a setting from."""
+        return f"{self.local.as_env}{setting.upper().replace('-', '_')}"
 
     @property
     def arguments(self) -> tuple[str, ...]:
