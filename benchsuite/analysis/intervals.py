@@ -78,8 +78,9 @@ def batch_means(values: Floats) -> Estimate:
     """The mean with a t interval over the means of 30 batches, half as many while neighbours are alike.
 
     values: (n,) of one run in order of completion, no NaN, without its start and its end. No interval below 40 values,
-    or where fewer than five batches would be left before their lag-1 autocorrelation is at most 0.2. Source: Law,
-    Simulation Modeling and Analysis, chapter 9.
+    or where fewer than five batches would be left before their lag-1 autocorrelation is at most 0.2. Independent values
+    with a heavy tail get the wider of it and a bootstrap-t interval; its upper end may be None. Source: Law, Simulation
+    Modeling and Analysis, chapter 9.
     """
     n = len(values)
     if n < MIN_BATCHED:
@@ -94,7 +95,44 @@ def batch_means(values: Floats) -> Estimate:
             return none(value, n, "no interval: requests depend on each other over the whole run")
         batches //= 2
     half = float(stats.t.ppf(1 - ALPHA / 2, batches - 1) * means.std(ddof=1) / math.sqrt(batches))
-    return Estimate(value, value - half, value + half, n, f"{batches} batch means of one run")
+    high, method = value + half, f"{batches} batch means of one run"
+    if _skewness(values) <= MAX_SKEWNESS or effective_size(values) < DEPENDENT_BELOW * n:
+        return Estimate(value, value - half, high, n, method)
+    low, end_high = _bootstrap_t(values)
+    method += ", bootstrap-t for its heavy tail"
+    if end_high > MAX_UPPER_END * value:
+        return Estimate(value, low, None, n, f"{method}; too few slow requests for an upper end")
+    return Estimate(value, low, max(high, end_high), n, method)
+
+
+MAX_SKEWNESS = 2.0  # that of the exponential; beyond it a t interval's upper end is too low too often
+MAX_UPPER_END = 10.0  # times the mean: further up the end says no more than that the mean is not known
+_T_DRAWS, _T_VALUES = 999, 200
+
+
+def _skewness(values: Floats) -> float:
+    centred = values - values.mean()
+    spread = float(np.mean(centred**2)) ** 1.5
+    return float(np.mean(centred**3)) / spread if spread > 0 else 0.0
+
+
+def _bootstrap_t(values: Floats) -> tuple[float, float]:
+    """The interval of the mean from the resampled t statistic. values: (n,) independent, above 0.
+
+    The upper end takes the 0.5 % quantile instead of 2.5 % for few values: a sample lacks part of a heavy tail, and so
+    do its resamples (with 2.5 % a lognormal with s = 1.5 was held in 91 % at n = 60). Source: Efron and Tibshirani, An
+    Introduction to the Bootstrap (1993), section 12.5.
+    """
+    groups = min(len(values), _T_VALUES)
+    means = values[len(values) % groups :].reshape(groups, -1).mean(axis=1)
+    drawn = means[np.random.default_rng(SEED).integers(0, groups, (_T_DRAWS, groups))]
+    errors = drawn.std(axis=1, ddof=1) / math.sqrt(groups)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.nan_to_num((drawn.mean(axis=1) - means.mean()) / errors, nan=-np.inf)
+    error = float(means.std(ddof=1)) / math.sqrt(groups)
+    short = 0.005 if _skewness(means) > MAX_SKEWNESS else ALPHA / 2
+    lower, upper = np.quantile(t, [short, 1 - ALPHA / 2], method="inverted_cdf")
+    return max(float(values.mean() - upper * error), 0.0), float(values.mean() - lower * error)
 
 
 DRAWS = 2000
