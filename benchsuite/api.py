@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from benchsuite.matrix_spec import MatrixSpec, Setting
     from benchsuite.report.ab import AbResult
     from benchsuite.report.judge import Judgement, PriceOverride
-    from benchsuite.report.matrix import SettingReport
     from benchsuite.results import Decision
     from benchsuite.store import run_folder
     from benchsuite.workload.dataset import Workload
@@ -338,7 +337,6 @@ class MatrixRun:
 
     path: Path
     decision: SettingsDecision
-    reports: list[SettingReport]
     slo: str
     stopped: bool = False
 
@@ -355,11 +353,8 @@ def read_matrix(file: Path, output: Path | None = None) -> tuple[MatrixSpec, Wor
     unit_price(first.price)
     workload = read_workload(first.workload.source, first.workload.requests, first.load.seed)
     check_matrix(asked, workload)
-    return (
-        asked,
-        workload,
-        output or Path("results") / (f"matrix-{file.stem.removeprefix('matrix').lstrip('-_') or 'settings'}"),
-    )
+    name = file.stem.removeprefix("matrix").lstrip("-_") or "settings"
+    return asked, workload, output or Path("results") / f"matrix-{name}"
 
 
 def matrix(
@@ -393,41 +388,32 @@ def matrix(
         for outcome in measure(asked, workload, folder, view, tell):
             judged[outcome.setting.slug] = _judge_setting(outcome.setting, outcome, path)
             n_measured, stopped = n_measured + 1, outcome.status == "stopped"
-            decision = decide_settings([setting for setting, _ in judged.values()])
-            run = MatrixRun(path, decision, [report for _, report in judged.values()], slo, stopped)
+            decision = decide_settings([*judged.values()])
+            run = MatrixRun(path, decision, slo, stopped)
             status = "complete" if n_measured == len(judged) and not stopped else "running"
-            folder.write({"status": status, **to_json(decision, run.reports, slo)})
-            write_bytes(path / "matrix.csv", to_csv(decision, run.reports).encode())
-            write_bytes(path / "matrix.md", to_markdown(decision, run.reports, slo).encode())
+            folder.write({"status": status, **to_json(decision, slo)})
+            write_bytes(path / "matrix.csv", to_csv(decision).encode())
+            write_bytes(path / "matrix.md", to_markdown(decision, slo).encode())
     return run
 
 
-def _judge_setting(setting: Setting, outcome: Outcome | None, folder: Path) -> tuple[JudgedSetting, SettingReport]:
+def _judge_setting(setting: Setting, outcome: Outcome | None, folder: Path) -> JudgedSetting:
     from benchsuite.economics.matrix_decision import JudgedSetting
-    from benchsuite.report.export import summary_json
-    from benchsuite.report.judge import judge_run
-    from benchsuite.report.matrix import SettingReport
-    from benchsuite.report.page import write_report
+    from benchsuite.report.page import write_judged
     from benchsuite.store import run_folder
-    from benchsuite.store.files import MANIFEST, REPORT, SUMMARY, write_json
+    from benchsuite.store.files import MANIFEST
 
-    status = problem = "not measured yet"
-    judgement, manifest, name = None, None, ""
-    if outcome is not None:
-        path, status = outcome.path, outcome.status
-        problem = status + (f": {outcome.reason}" if outcome.reason else "")
-        name = str(path.relative_to(folder)) if path.exists() else ""
-        if (path / MANIFEST).exists():
-            run = run_folder.read_run(path)
-            manifest = run.manifest
-            if run.manifest.complete_points:
-                judgement = judge_run(run)
-                if not (path / SUMMARY).exists():
-                    write_json(path / SUMMARY, summary_json(judgement))
-                if not (path / REPORT).exists():
-                    write_report(judgement)
-    judged = JudgedSetting(setting.name, setting.gpus, judgement, None if status in ("measured", "kept") else problem)
-    return judged, SettingReport(setting.values, setting.serve, status, name, manifest)
+    asked: dict[str, Any] = {"values": setting.values, "serve": setting.serve}
+    if outcome is None:
+        waits = "not measured yet"
+        return JudgedSetting(setting.name, setting.gpus, problem=waits, status=waits, **asked)
+    path, status = outcome.path, outcome.status
+    problem = None if status in ("measured", "kept") else status + (f": {outcome.reason}" if outcome.reason else "")
+    run = run_folder.read_run(path) if (path / MANIFEST).exists() else None
+    judgement = write_judged(run) if run is not None and run.manifest.complete_points else None
+    name = str(path.relative_to(folder)) if path.exists() else ""
+    manifest = None if run is None else run.manifest
+    return JudgedSetting(setting.name, setting.gpus, judgement, problem, status, run=name, manifest=manifest, **asked)
 
 
 def sweep(

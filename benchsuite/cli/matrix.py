@@ -51,11 +51,11 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
     console = Console(stderr=as_json)
     run = matrix(file, output=output, quiet=quiet, console=console)
     if as_json:
-        click.echo(json.dumps(to_json(run.decision, run.reports, run.slo), indent=2))
+        click.echo(json.dumps(to_json(run.decision, run.slo), indent=2))
     elif quiet:
-        say(console, headline(run.decision, run.reports))
+        say(console, headline(run.decision))
     else:
-        print_matrix(run.decision, run.reports, run.slo, console)
+        print_matrix(run.decision, run.slo, console)
         say(console, f"files in {run.path}: matrix.csv, matrix.md, matrix.json, a run folder a setting", style="dim")
     if run.stopped:
         click.echo("stopped; the same command goes on where it was", err=True)

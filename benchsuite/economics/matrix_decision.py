@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN
 from benchsuite.economics.decision import JudgedLevels, resample
 from benchsuite.errors import PointsError
+from benchsuite.manifest import RunManifest
 from benchsuite.results import EvaluatedLevel, SloVerdict
 
 _SEED = 20261121
@@ -21,12 +22,19 @@ class JudgedSetting:
     """A setting and its judged levels, None if none was measured to its end.
 
     problem: why the setting may not be chosen, whatever its levels say (it did not start, its sweep was cut short).
+    status: what became of it, in a few words. values, serve: what was set, and what started its server. run: its run's
+    folder in the matrix's; manifest: its run's.
     """
 
     name: str
     gpus: int
     levels: JudgedLevels | None = None
     problem: str | None = None
+    status: str = "measured"
+    values: tuple[tuple[str, str | int | float | bool], ...] = ()
+    serve: str = ""
+    run: str = ""
+    manifest: RunManifest | None = None
 
     @property
     def best(self) -> EvaluatedLevel | None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
-from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report.console import say, table
@@ -40,30 +37,18 @@ _SHOWN = ("cost_usd", "usd_per_1m_output_tokens", "output_tok_s", "ttft_mean_s",
 _WIDE = 100  # columns of terminal; below, the cost of a run goes without its interval
 
 
-@dataclass(frozen=True, slots=True)
-class SettingReport:
-    """What is shown of a setting beside its levels. status: in a few words; run: its folder; manifest: its run's."""
-
-    values: tuple[tuple[str, str | int | float | bool], ...]
-    serve: str
-    status: str
-    run: str
-    manifest: RunManifest | None = None
-
-
-def rows(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[dict[str, Any]]:
+def rows(found: SettingsDecision) -> list[dict[str, Any]]:
     """One plain dict a setting, in the matrix's order. Missing is None; figures are those of `concurrency`."""
-    return [_row(found, place, report) for place, report in enumerate(reports)]
+    return [_row(found, place, setting) for place, setting in enumerate(found.settings)]
 
 
-def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str, Any]:
-    setting = found.settings[place]
+def _row(found: SettingsDecision, place: int, setting: JudgedSetting) -> dict[str, Any]:
     level = setting.nearest
     row: dict[str, Any] = {
         "setting": setting.name,
-        **{f"set_{key}": value for key, value in report.values},
+        **{f"set_{key}": value for key, value in setting.values},
         "gpus": setting.gpus,
-        "status": report.status,
+        "status": setting.status,
         "rank": found.ranked.index(place) + 1 if place in found.ranked else None,
         "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
         "slo_verdict": level and level.slo_verdict,
@@ -75,11 +60,12 @@ def _row(found: SettingsDecision, place: int, report: SettingReport) -> dict[str
         if column in _WITH_ENDS:
             ends = level and level.intervals.get(column)
             row |= {f"{column}_low": ends and ends.low, f"{column}_high": ends and ends.high}
+    reason = "it was not measured" if setting.levels is None else setting.levels.decision.reason
     return row | {
         "gpu_s": _gpu_s(setting),
-        "reason": reason(setting),
-        "serve": report.serve,
-        "run": report.run,
+        "reason": setting.problem or reason,
+        "serve": setting.serve,
+        "run": setting.run,
     }
 
 
@@ -88,15 +74,10 @@ def _gpu_s(setting: JudgedSetting) -> float | None:
     return None if level is None or level.point.duration_s is None else level.point.duration_s * setting.gpus
 
 
-def reason(setting: JudgedSetting) -> str:
-    """Why the setting is not chosen, or why its level is its optimum."""
-    return setting.problem or ("it was not measured" if setting.levels is None else setting.levels.decision.reason)
-
-
-def headline(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
+def headline(found: SettingsDecision) -> str:
     """'cheapest that meets the SLO: slots=4 at concurrency 8, ...; runner-up ...; P = 0.93', without a full stop."""
     winner, second = found.winner, found.runner_up
-    so_far = "so far, " * any(report.status in PENDING for report in reports)
+    so_far = "so far, " * any(setting.status in PENDING for setting in found.settings)
     if winner is None or winner.best is None:
         whole = [one for one in found.settings if one.levels is not None and one.problem is None]
         if not whole:
@@ -130,7 +111,7 @@ def _at(setting: JudgedSetting, level: EvaluatedLevel, price: str) -> str:
     return f"{setting.name} at concurrency {level.point.concurrency}{gpus}, {price}"
 
 
-def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str]:
+def notes(found: SettingsDecision) -> list[str]:
     """What the table leaves out: settings that are not chosen and why, and what the comparison cannot show."""
     by_text: dict[str, list[str]] = {}
     for setting in found.settings:
@@ -155,15 +136,11 @@ def notes(found: SettingsDecision, reports: Sequence[SettingReport]) -> list[str
         )
     if winner is not None and winner.best is not None and winner.best.cost.usd_per_hour is None:
         found_notes.append("no price: ranked by GPU-seconds; give [sweep.price] usd_per_hour or preset")
-    manifests = [
-        (setting.name, report.manifest)
-        for setting, report in zip(found.settings, reports, strict=True)
-        if report.manifest is not None
-    ]
+    manifests = [(setting.name, setting.manifest) for setting in found.settings if setting.manifest is not None]
     return found_notes + [f"the settings differ in {text}" for text in fact_differences(manifests)]
 
 
-def to_json(found: SettingsDecision, reports: Sequence[SettingReport], slo: str) -> dict[str, Any]:
+def to_json(found: SettingsDecision, slo: str) -> dict[str, Any]:
     """The summary as plain data."""
     winner, second = found.winner, found.runner_up
     return {
@@ -175,21 +152,21 @@ def to_json(found: SettingsDecision, reports: Sequence[SettingReport], slo: str)
         "runner_up": None if second is None else second.name,
         "p_cheapest": found.p_winner,
         "p_method": found.p_method,
-        "sentence": headline(found, reports),
-        "notes": notes(found, reports),
-        "settings": rows(found, reports),
+        "sentence": headline(found),
+        "notes": notes(found),
+        "settings": rows(found),
     }
 
 
-def to_csv(found: SettingsDecision, reports: Sequence[SettingReport]) -> str:
+def to_csv(found: SettingsDecision) -> str:
     """The rows as CSV; missing is an empty cell, and no text is a formula."""
-    return csv_table(rows(found, reports))
+    return csv_table(rows(found))
 
 
 _TEXT = ("setting", "SLO")
 
 
-def _table(found: SettingsDecision, reports: Sequence[SettingReport]) -> tuple[list[str], list[list[str]]]:
+def _table(found: SettingsDecision) -> tuple[list[str], list[list[str]]]:
     """Heads and a row for each setting; figures in brackets of concurrency are of a level that is not chosen."""
     levels = [setting.nearest for setting in found.settings]
     shown = [c for c in _SHOWN if any(level is not None and BY_COLUMN[c].of(level) is not None for level in levels)]
@@ -198,7 +175,7 @@ def _table(found: SettingsDecision, reports: Sequence[SettingReport]) -> tuple[l
     several = any(setting.gpus > 1 for setting in found.settings)
     heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(head, shown), "SLO"]
     cells = []
-    for place, (setting, report) in enumerate(zip(found.settings, reports, strict=True)):
+    for place, setting in enumerate(found.settings):
         level = levels[place]
         row = [setting.name, DASH, *[str(setting.gpus)] * several]
         if level is None:
@@ -210,26 +187,25 @@ def _table(found: SettingsDecision, reports: Sequence[SettingReport]) -> tuple[l
             row += [(interval_cell if column in _WITH_ENDS else cell)(level, column) for column in shown]
             row.append(level.slo_verdict if place in found.ranked or level.slo_verdict != "not met" else "no level")
         if setting.problem:
-            row[-1] = report.status
+            row[-1] = setting.status
         cells.append([*row, *([] if p_cheapest is None else [chance(p_cheapest.get(place))])])
     return [*heads, *["P(best)"] * (p_cheapest is not None)], cells
 
 
-def print_matrix(
-    found: SettingsDecision, reports: Sequence[SettingReport], slo: str, console: Console | None = None
-) -> None:
+def print_matrix(found: SettingsDecision, slo: str, console: Console | None = None) -> None:
     """Print the table, the sentence, the notes, and the warnings on the level chosen."""
     console = console or Console()
-    heads, cells = _table(found, reports)
-    wide = console.width >= _WIDE
+    heads, cells = _table(found)
+    run, per_1m = head("cost_usd"), head("usd_per_1m_output_tokens")
     console.print()
     say(console, f"settings of the server    SLO: {slo}", style="bold")
     shown, styles = [], []
     for place, row in enumerate(cells):
         by_head = {name: text.replace(" [", "\n[") for name, text in zip(heads, row, strict=True)}
         by_head["setting"] = row[0].replace(" ", "\n") if all("=" in part for part in row[0].split()) else row[0]
-        if not wide:
-            by_head |= _narrowed(by_head)
+        if console.width < _WIDE:
+            by_head |= {name: by_head[name].partition("\n")[0] for name in by_head.keys() & {run}}
+            by_head |= {name: by_head[name].replace(", ", ",\n") for name in by_head.keys() & {per_1m}}
         shown.append(list(by_head.values()))
         styles.append(
             VERDICT_STYLES[found.verdict] if found.ranked[:1] == (place,) else "" if place in found.ranked else "dim"
@@ -237,8 +213,8 @@ def print_matrix(
     console.print(table(console, heads, shown, left=_TEXT, styles=styles))
     if any(row[1].startswith("(") for row in cells):
         say(console, "(concurrency): not chosen; the figures are of that level", style="dim")
-    say(console, headline(found, reports), style=VERDICT_STYLES[found.verdict], indent=2)
-    for text in notes(found, reports):
+    say(console, headline(found), style=VERDICT_STYLES[found.verdict], indent=2)
+    for text in notes(found):
         say(console, text, indent=2)
     if found.p_cheapest is not None:
         say(console, f"P(best): {found.p_method}", style="dim", indent=2)
@@ -246,24 +222,12 @@ def print_matrix(
     print_warnings([] if best is None else [best], console)
 
 
-def _narrowed(cells: Mapping[str, str]) -> dict[str, str]:
-    """The cells that take less room in a narrow terminal."""
-    run, per_1m = head("cost_usd"), head("usd_per_1m_output_tokens")
-    return {
-        name: {
-            run: text.partition("\n")[0],
-            per_1m: text.replace(", ", ",\n"),
-        }.get(name, text)
-        for name, text in cells.items()
-    }
-
-
-def to_markdown(found: SettingsDecision, reports: Sequence[SettingReport], slo: str) -> str:
+def to_markdown(found: SettingsDecision, slo: str) -> str:
     """The table and what is to be known of it, as Markdown."""
-    heads, cells = _table(found, reports)
+    heads, cells = _table(found)
     numbers = [name for name in heads if name not in _TEXT]
     lines = ["", *markdown_table(heads, [[*map(markdown_text, row)] for row in cells], right=numbers)]
-    lines += ["", f"**{markdown_text(headline(found, reports))}**"]
-    if listed := [f"* {markdown_text(text)}" for text in notes(found, reports)]:
+    lines += ["", f"**{markdown_text(headline(found))}**"]
+    if listed := [f"* {markdown_text(text)}" for text in notes(found)]:
         lines += ["", *listed]
     return "\n".join([f"SLO: {slo}", *lines, ""])
