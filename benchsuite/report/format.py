@@ -237,11 +237,11 @@ def doubt_text(judged: EvaluatedLevel) -> str:
 
     def listed(checks: Sequence[LimitCheck]) -> str:
         steady = {True: " in the steady window", False: ""}
-        values = ["" if c.value is None else f" ({c.limit.show(c.value)}{steady[c.steady]})" for c in checks]
+        values = [" unknown" if c.value is None else f" ({c.limit.show(c.value)}{steady[c.steady]})" for c in checks]
         return " and ".join(f"{c.limit}{value}" for c, value in zip(checks, values, strict=True))
 
     verbs: tuple[tuple[SloVerdict, str], ...] = (
-        ("not met", "misses "), ("undecided", "is undecided: "), ("unknown", "is not known: "),
+        ("not met", "misses "), ("undecided", "is undecided: "), ("unknown", "is not proven: "),
     )  # fmt: skip
     said = [verb + listed(checks) for verdict, verb in verbs if (checks := judged.checks(verdict))]
     # what is missed is enough to rule a level out

@@ -62,11 +62,11 @@ def page(tmp_path_factory):
 def test_the_decision_comes_first(page):
     """One sentence with cost and certainty before everything else; then four answers, the provenance somewhere."""
     seen = page()
-    assert re.findall(r"<h1>(.*?)</h1>", seen.html)[0].startswith("Concurrency 4: $5.45/1M out")
+    assert re.findall(r"<h1>(.*?)</h1>", seen.html)[0].startswith("Concurrency 4 looks best: $5.45/1M out, SLO met")
     assert re.findall(r"<dt>(.*?)</dt><dd.*?><b>(.*?)</b>", seen.html) == [
         ("Concurrency", "4"),
         ("Cost", "$5.45"),
-        ("Certainty", "one repeat"),
+        ("Certainty", "SLO met"),
         ("Limited by", "output_throughput_per_user &gt; 30 tok/s"),
     ]
     assert [one for one in ("abc123", "77.5", "20260102T030405Z-m-beef") if one not in seen.text] == []
@@ -155,7 +155,7 @@ def test_the_first_screen_tells_of_warnings_on_its_level(page):
     seen = page(noise=0.4)
     cards = re.findall(r"<li><strong>.*?<code>(.*?)</code>", seen.html, re.S)
     assert cards
-    (level,) = re.findall(r"<h1>Concurrency (\d+):", seen.html)
+    (level,) = re.findall(r"<h1>Concurrency (\d+) looks best:", seen.html)
     of_the_level = len([card for card in cards if re.search(rf"\b{level}\b", card)])
     assert re.search(rf"; {of_the_level} warnings? at this level", seen.text)
     assert f">Warnings ({len(cards)})</a>" in seen.html

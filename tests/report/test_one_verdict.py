@@ -1,0 +1,103 @@
+"""One verdict on every surface: what one says no other says otherwise, and the exit codes say it too."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factory import run_folder
+
+import benchsuite
+from benchsuite.cli.options import exit_code
+from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
+from benchsuite.metrics import level_row
+from benchsuite.report.export import as_csv, as_markdown, decision_json, summary_json
+from benchsuite.report.format import headline
+from benchsuite.report.gate import gate
+from benchsuite.report.judge import Judgement, judge_run
+from benchsuite.report.matrix import SettingReport, rows
+from benchsuite.report.sections_run import answer
+from benchsuite.report.sections_scaling import scaling_of
+from benchsuite.report.terminal import headline_style
+from benchsuite.store.run_folder import read_run
+
+GATE = {"met": "pass", "not met": "fail", "undecided": "inconclusive", "unknown": "inconclusive"}
+# name -> how the run is made, its SLO, the verdicts of its levels 2, 4 and 8, the exit code
+CASES: dict[str, tuple[dict[str, Any], str, list[str], int]] = {
+    "repeats": ({"repeats": 3, "noise": 0.02}, "output_throughput_per_user>30", ["met", "met", "not met"], 0),
+    "no_level": ({"repeats": 3, "noise": 0.02}, "output_throughput_per_user>500", ["not met"] * 3, 3),
+    "one_run": ({}, "output_throughput_per_user>40", ["met", "undecided", "not met"], 6),
+    "percentile": ({}, "ttft_p95<500ms", ["undecided"] * 3, 6),
+    "failures": ({"faults": {"timeout": 6}}, "output_throughput_per_user>5", ["not met"] * 3, 3),
+    "unknown": ({"row": lambda row: row._replace(output_tokens=None)}, "throughput>1", ["unknown"] * 3, 6),
+}  # fmt: skip
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Judgement, list[str], int, Path]:
+    made, slo, verdicts, code = CASES[request.param]
+    path = run_folder(tmp_path / "run", slo=slo, requests=24, **made)
+    return judge_run(read_run(path)), verdicts, code, path
+
+
+def test_every_surface_says_the_same(case):
+    """Levels by table, CSV, JSON, Markdown, gate, scaling, API and matrix; the decision by sentence, page, colour."""
+    judgement, verdicts, code, path = case
+    decision = judgement.decision
+    assert [one.slo_verdict for one in judgement.judged] == verdicts
+    assert [row["slo_verdict"] for row in csv.DictReader(io.StringIO(as_csv([judgement])))] == verdicts
+    assert [point["slo_verdict"] for point in summary_json(judgement)["points"]] == verdicts
+    assert [level_row(one)["slo_verdict"] for one in judgement.judged] == verdicts
+    assert benchsuite.summarise(path)["slo_verdict"].tolist() == verdicts
+    table = [line for line in as_markdown([judgement]).splitlines() if line.startswith("|")][2:]
+    assert [line.rstrip("| ").rpartition("|")[2].strip() for line in table] == verdicts
+    assert [one.slo_verdict for one in scaling_of(judgement).levels] in (verdicts, [])
+    found = gate(judgement)
+    for level, verdict in zip(judgement.judged, verdicts, strict=True):
+        of_level = {c.verdict for c in found.criteria if c.concurrency == level.point.concurrency}
+        assert next((v for v in ("fail", "inconclusive") if v in of_level), "pass") == GATE[verdict]
+
+    plain = decision_json(decision)
+    assert (plain["optimum"] or plain["no_feasible"])["verdict"] == decision.verdict
+    assert exit_code([decision.verdict]) == code
+    said = headline(decision, judgement.judged)
+    page = answer(decision, judgement.judged, judgement.slo).sentence
+    styles = {"met": "bold green", "not met": "bold red"}
+    assert headline_style(decision) == styles.get(decision.verdict, "bold yellow")
+    if decision.kind == "optimum":
+        assert f"SLO {decision.verdict}" in page
+        assert ("undecided" in said.partition("; next level")[0]) == (decision.verdict == "undecided")
+        assert said.startswith("optimum") == (decision.verdict == "met" and bool(decision.p_by_level))
+    else:
+        assert ("no level meets" in said, "No level meets" in page) == (decision.verdict == "not met",) * 2
+    settings = decide_settings([JudgedSetting("a", 1, judgement)])
+    (row,) = rows(settings, [SettingReport((), "serve", "measured", "run")])
+    assert (settings.verdict, row["slo_verdict"] in verdicts) == (decision.verdict, True)
+
+
+@pytest.mark.parametrize("verb", ["decide", "decide_json"])
+def test_exit_codes(cli, case, verb):
+    """0 proven, 6 undecided, 3 no level: the same from the command line, whose JSON carries the sentence."""
+    judgement, _, code, path = case
+    result = cli("decide", str(path), *["--json"] * (verb == "decide_json"))
+    assert result.code == code
+    if verb == "decide_json":
+        (row,) = result.data
+        assert (row["verdict"], row["sentence"]) == (
+            judgement.decision.verdict, headline(judgement.decision, judgement.judged),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        (["met"], 0), (["met", "not met"], 0), (["undecided"], 6), (["unknown"], 6), (["undecided", "not met"], 6),
+        (["not met"], 3), (["not met", "not met"], 3),
+    ],
+)  # fmt: skip
+def test_the_table_of_exit_codes(verdicts, code):
+    """Of several runs one that is proven is enough for 0; 3 only where all are proven to miss."""
+    assert exit_code(verdicts) == code
