@@ -37,7 +37,7 @@ STEADY_WAVES = 10  # requests of each user in a run, from which ramp-up and drai
 
 WHY = {
     "unknown": "not known",
-    "runs": "{runs} runs: P = {p:.2g} that it is kept",
+    "runs": "{runs} runs: P = {p:.3f} that it is kept",
     "runs_unknown": "not known in every run",
     "one_run": "one run, and runs are taken to differ by {spread:.0%}",
     "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (95 % each way)",

@@ -481,11 +481,11 @@ def _of_limit(at: int, check: LimitCheck, criteria: int) -> Criterion:
 
 def _unproven(guards: Sequence[tuple[int, LimitCheck]]) -> str:
     """What the SLO does not ask for, and the run does not prove."""
-    by_limit: dict[str, list[str]] = {}
+    levels: dict[str, list[str]] = {}
     for at, check in guards:
         if check.verdict == "undecided":
-            by_limit.setdefault(str(check.limit), []).append(f"up to {check.values['high']:.2%} at {at}")
-    listed = "; ".join(f"{limit}: {', '.join(at)}" for limit, at in by_limit.items())
+            levels.setdefault(f"{check.limit} (may be up to {check.values['high']:.2%})", []).append(str(at))
+    listed = "; ".join(f"{limit} at {', '.join(at)}" for limit, at in levels.items())
     return f"not proven, and not asked for by the SLO: {listed}" if listed else ""
 
 
