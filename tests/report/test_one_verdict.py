@@ -18,7 +18,7 @@ from benchsuite.report.export import as_csv, as_markdown, decision_json, summary
 from benchsuite.report.format import headline
 from benchsuite.report.gate import gate
 from benchsuite.report.judge import Judgement, judge_run
-from benchsuite.report.matrix import SettingReport, rows
+from benchsuite.report.matrix import rows
 from benchsuite.report.sections_run import answer
 from benchsuite.report.sections_scaling import scaling_of
 from benchsuite.report.terminal import headline_style
@@ -74,7 +74,7 @@ def test_every_surface_says_the_same(case):
     else:
         assert ("no level meets" in said, "No level meets" in page) == (decision.verdict == "not met",) * 2
     settings = decide_settings([JudgedSetting("a", 1, judgement)])
-    (row,) = rows(settings, [SettingReport((), "serve", "measured", "run")])
+    (row,) = rows(settings)
     assert (settings.verdict, row["slo_verdict"] in verdicts) == (decision.verdict, True)
 
 
