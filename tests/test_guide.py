@@ -26,9 +26,9 @@ RUN = ("", "two-servers")  # marks of blocks that are run; the others are only r
 SMALL = ["--max-output-tokens", "3", "--warmup-requests", "0", "--gpu", "off"]
 FEW = {"results/first": ["--requests", "12", "--concurrency", "2,4"]}
 # what a command may end with besides 0: a machine under test is not a machine to measure on
-MAY = {"doctor": {0, 1}, "gate": {0, 5, 6}} | dict.fromkeys(
-    ("sweep", "demo", "decide", "import", "matrix", "frontier", "plan"), {0, 6}
-)
+MAY = {"doctor": {0, 1}, "gate": {0, 5, 6}} | {
+    verb: {0, 6} for verb in ("sweep", "demo", "decide", "import", "matrix", "frontier", "plan")
+}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def commands() -> Iterator[str]:
 
 @pytest.mark.parametrize("command", list(commands()), ids=lambda text: text.split()[0])
 def test_readme_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each one ends with exit code 0, or 6 where one run leaves it undecided, against a simulator where it wants a server."""
+    """Each one ends with exit code 0, or 6 where a run is undecided, against a simulator where it wants a server."""
     shutil.copytree(ROOT / "results" / "examples", tmp_path / "results" / "examples")
     shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
     monkeypatch.chdir(tmp_path)
