@@ -391,7 +391,7 @@ def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
             yield from check_response(probed)
             yield from check_latency(control, probed.closes_after_response)
         server = probed.plan.profile
-        for sampler in open_servers(spec, server, list(spec.server.base_urls), api_key(spec), now_ns()):
+        for sampler in open_servers(spec, server, api_key(spec), now_ns()):
             try:
                 yield check_metrics(sampler, server)
             finally:

@@ -226,9 +226,7 @@ class SweepRunner:
         manifest.endpoints = [EndpointFacts(**role) for role in probed.roles]
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
         key = probed.endpoints[0].api_key
-        self._recorder = open_recorder(
-            spec, self._profile, self._base_urls, key, folder, self._origin_ns, server_pids, view.note
-        )
+        self._recorder = open_recorder(spec, self._profile, key, folder, self._origin_ns, server_pids, view.note)
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self._spec, self._manifest, self._preflight, self._workload.prompts

@@ -387,24 +387,18 @@ _START_S = 120.0  # for a worker to start and prepare its requests; connecting h
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """What is started here gets no signal of the group before it says that it takes none; ours come afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _starting_processes() -> Iterator[None]:
+    """What is started here gets no signal of the group before it says that it takes none; ours come afterwards.
 
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """A spawned process imports the caller's __main__ again, which may be a script without a guard. Ours needs none."""
-    main = sys.modules["__main__"]
+    A spawned process imports the caller's __main__ again, which may be a script without a guard: ours needs none.
+    """
+    before, main = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS), sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class WorkerPool:
@@ -422,7 +416,7 @@ class WorkerPool:
         origin_ns: int,
     ) -> None:
         context, self.n_workers = multiprocessing.get_context("spawn"), spec.load.n_workers
-        with _signals_held_back():  # from the process too with which Python tracks what is shared
+        with _starting_processes():  # from the process too with which Python tracks what is shared
             self._shared = SharedCounters(
                 cursor=context.Value("q", 0),
                 signal=context.Value("i", RUN, lock=False),
@@ -454,7 +448,7 @@ class WorkerPool:
                 body = replace(body, context=replace(body.context, worker=worker))
                 name = f"benchsuite-worker-{worker}"
                 process = context.Process(target=body.run, args=(theirs,), name=name, daemon=True)
-                with _signals_held_back(), _main_hidden():
+                with _starting_processes():
                     reach("spawn")
                     process.start()
                     theirs.close()

@@ -140,7 +140,6 @@ class Recorder:
 def open_recorder(
     spec: SweepSpec,
     profile: Server,
-    endpoints: Sequence[str],
     api_key: str | None,
     folder: RunFolder,
     origin_ns: int,
@@ -148,8 +147,8 @@ def open_recorder(
     on_problem: Callable[[str], None],
 ) -> Recorder:
     """The recorder of a sweep into `folder`. server_pids: processes of a server that we started ourselves."""
-    gpu, no_gpu = open_gpu(spec.telemetry, endpoints, origin_ns, server_pids)
-    servers = open_servers(spec, profile, endpoints, api_key, origin_ns)
+    gpu, no_gpu = open_gpu(spec.telemetry, spec.server.base_urls, origin_ns, server_pids)
+    servers = open_servers(spec, profile, api_key, origin_ns)
     # a server that is known to have no page is not asked, an unknown one once
     has_page = profile.metrics_path is not None or spec.telemetry.metrics_url is not None
     if not has_page and not (profile.recognise is None and any(server.has_page() for server in servers)):
@@ -182,22 +181,18 @@ def open_gpu(
         return None, f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else "")
 
 
-def open_servers(
-    spec: SweepSpec, profile: Server, endpoints: Sequence[str], api_key: str | None, origin_ns: int
-) -> list[ServerSampler]:
+def open_servers(spec: SweepSpec, profile: Server, api_key: str | None, origin_ns: int) -> list[ServerSampler]:
     """What samples the servers' own metrics: one a server, or one for the page that the spec names."""
     asked = spec.telemetry
     if not asked.server_metrics:
         return []
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    path = profile.metrics_path or "/metrics"
     # a page that the user names may be anywhere: the server's key is not for it
-    if asked.metrics_url:
-        endpoints, headers = endpoints[:1], {}
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key and not asked.metrics_url else {}
     options = {"headers": headers, "verify": not spec.server.insecure}
-    urls = {endpoint: metrics_url(endpoint, asked.metrics_url, path) for endpoint in endpoints}
+    path = profile.metrics_path or "/metrics"
     return [
-        ServerSampler(url, endpoint, origin_ns, asked.server_sample_hz, **options) for endpoint, url in urls.items()
+        ServerSampler(metrics_url(url, asked.metrics_url, path), url, origin_ns, asked.server_sample_hz, **options)
+        for url in dict.fromkeys(spec.server.base_urls[:1] if asked.metrics_url else spec.server.base_urls)
     ]
 
 
