@@ -42,8 +42,8 @@ VERBS = {
 
 # verbs that stand in another verb's module, as a command of their name
 _IN = {
-    "completion": "main", "demo": "sweep", "memory": "cost", "recover": "sweep", "schema": "spec_options",
-    "tiny-model": "serve",
+    "completion": "main", "demo": "sweep", "frontier": "decide", "memory": "cost", "recover": "sweep",
+    "schema": "spec_options", "tiny-model": "serve",
 }  # fmt: skip
 
 
