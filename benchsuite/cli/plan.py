@@ -143,9 +143,9 @@ def _row_lines(row: Row, with_api: bool) -> list[str]:
     lines = []
     if row.p_slo is not None and row.kind == "own":
         lines.append(
-            f"{row.concurrency} in flight on a replica at most; at the peak {percent(row.p_slo)} find the SLO kept, "
-            f"TTFT {ms(row.ttft_s)} ms, {number(row.tok_s_per_user)} tok/s/user; {percent(row.utilization)} of the "
-            "fleet used"
+            f"level {row.concurrency} or less is what {percent(row.p_slo)} of the arrivals at the peak find, with TTFT "
+            f"{ms(row.ttft_s)} ms and {number(row.tok_s_per_user)} tok/s/user; {percent(row.utilization)} of the fleet "
+            "is used"
         )
     if row.break_even_requests_per_day is not None:
         start = f"{row.break_even_requests_per_day:,.0f} requests a day"
@@ -187,9 +187,12 @@ def _sentence(found: Plan) -> str:
     best = next(row for row in found.rows if row.name == found.winner)
     sure = "no interval says how sure" if found.p_winner is None else f"the cheapest in {found.p_winner:.0%} of draws"
     text = f"{_priced(best)}, {sure}"
-    met = next((row for row in found.rows if row.slo == "met" and row.usd_per_month is not None), None)
+    rated = [row for row in found.rows if row.usd_per_month is not None and row.slo in ("met", "undecided")]
     if best.slo != "met":
-        text += f", its SLO {best.slo}" + ("" if met is None else f"; measured to meet it: {_priced(met)}")
+        text += f", its SLO {best.slo}"
+        text += (
+            f"; of those measured: {_priced(rated[0])}, its SLO {rated[0].slo}" if best not in rated and rated else ""
+        )
     return f"{text}; {peak}"
 
 

@@ -20,14 +20,16 @@ from scipy.optimize import brentq
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import spsolve
 
-from benchsuite.economics.plan_file import Balancing
+from benchsuite.economics.plan_file import Balancing, DemandTable
 from benchsuite.errors import InputError
+from benchsuite.results import PointSummary
 from benchsuite.strict_model import StrictModel, parse_csv
 
 Floats = NDArray[np.float64]
 HOURS_PER_MONTH = 730.0
 PEAK_FACTOR = 3.0
 KEPT = 0.95  # share of arrivals that must find at most the highest level that meets the SLO
+_AGREE = 0.05  # requests and tokens that say the same
 _PEAK_SHARE = 0.99  # the busiest 1 % of the hours of a history may be served late
 _MOST_STATES = 400_000
 _PHASES = 8  # of an Erlang arrival process: round robin over 8 replicas or more
@@ -113,6 +115,82 @@ def of_hours(requests_per_hour: Sequence[float], where: str = "hours") -> Demand
     mean, peak = demand.mean_per_s * 3600, demand.peak_per_s * 3600
     words = f"{n} hours, {mean:,.6g} requests an hour on average, the p99 hour {peak / mean:.3g} times that"
     return replace(demand, words=words)
+
+
+def tokens_of(point: PointSummary) -> tuple[float, float] | None:
+    """Input and output tokens of a request; None where not known."""
+    if point.input_tokens is None or not point.output_tokens or not point.n_ok:
+        return None
+    return point.input_tokens / point.n_ok, point.output_tokens / point.n_ok
+
+
+def demand_of(
+    asked: DemandTable, measured: PointSummary | None, hours_per_month: float, read: Callable[[str], str]
+) -> Demand:
+    """measured: the level of the first machine that has one."""
+    measured_tokens = None if measured is None else tokens_of(measured)
+    tokens = None
+    if asked.input_tokens is not None and asked.output_tokens is not None:
+        tokens = asked.input_tokens, asked.output_tokens
+    elif asked.input_ratio is not None:
+        if measured_tokens is None:
+            expected = "a run that measured its tokens"
+            raise InputError("a share of unknown tokens", where="--input-ratio", expected=expected)
+        tokens = sum(measured_tokens) * asked.input_ratio, sum(measured_tokens) * (1 - asked.input_ratio)
+    if asked.demand_csv is not None:
+        demand = of_hours(parse_hours(read(asked.demand_csv), asked.demand_csv))
+    else:
+        factor = PEAK_FACTOR if asked.peak_factor is None else asked.peak_factor
+        mean_per_s, words = _mean(asked, measured, tokens or measured_tokens, factor, hours_per_month)
+        demand = of_mean(mean_per_s, factor, batch=asked.batch, words=words)
+    if asked.growth is not None and asked.in_months is not None:
+        factor = (1 + asked.growth) ** (asked.in_months / 12)
+        demand = demand.scaled(factor, f", in {asked.in_months:g} months at {asked.growth:+.0%} a year")
+    return demand if tokens is None else replace(demand, input_tokens=tokens[0], output_tokens=tokens[1])
+
+
+def _mean(
+    asked: DemandTable,
+    level: PointSummary | None,
+    tokens: tuple[float, float] | None,
+    peak_factor: float,
+    hours_per_month: float,
+) -> tuple[float, str]:
+    """Requests a second on average, and what was given in words. tokens: input and output of a request, if known."""
+    day, month = 86400.0, hours_per_month * 3600
+    stated = [
+        (given, seconds, f"{given:,.6g} {unit} a {word}")
+        for unit in ("requests", "tokens")
+        for word, seconds in (("day", day), ("month", month))
+        if (given := getattr(asked, f"{unit}_per_{word}")) is not None
+    ]
+    if asked.users is not None:
+        if level is None or not level.request_per_s:
+            raise InputError("users need a measured level: its time per request", where="--users", expected="a run")
+        peak_per_s = asked.users / (level.concurrency / level.request_per_s + asked.think_time_s)
+        words = f"{asked.users:,.6g} users at the peak, {asked.think_time_s:g} s between answer and next request"
+        return peak_per_s / (1 if asked.batch else peak_factor), words
+    of_requests = asked.requests_per_day is not None or asked.requests_per_month is not None
+    per_s, words = stated[0][0] / stated[0][1], stated[0][2]
+    if of_requests and len(stated) == 1:
+        return per_s, words
+    if tokens is None or not sum(tokens):
+        raise InputError(
+            "tokens do not become requests: the tokens of a request are not known",
+            where="demand",
+            given=stated[-1][2],
+            expected="a run that measured them, or --input-tokens and --output-tokens",
+        )
+    by_tokens = stated[-1][0] / stated[-1][1] / sum(tokens)
+    if of_requests and abs(by_tokens / per_s - 1) > _AGREE:
+        raise InputError(
+            "requests and tokens state two demands",
+            where="demand",
+            given=f"{words} of {sum(tokens):,.0f} tokens are {per_s * sum(tokens) * stated[-1][1]:,.4g} tokens, "
+            f"not {stated[-1][2]}",
+            expected="one of them, or tokens of a request that fit both",
+        )
+    return (per_s, words) if of_requests else (by_tokens, f"{words} at {sum(tokens):,.0f} tokens a request")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,28 +17,27 @@ import numpy as np
 
 from benchsuite.analysis.intervals import ONE_RUN
 from benchsuite.economics import capacity
-from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, replicas_for
+from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, replicas_for, tokens_of
 from benchsuite.economics.decision import JudgedLevels
 from benchsuite.economics.gpu_hour import hourly_cost
-from benchsuite.economics.plan_file import Candidate, DemandTable, Extras, Fleet, PlanFile
+from benchsuite.economics.plan_file import Candidate, Extras, Fleet, PlanFile
 from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, genai_price
 from benchsuite.errors import InputError, PriceError
-from benchsuite.results import EvaluatedLevel, PointSummary
+from benchsuite.results import EvaluatedLevel
 
 STEP_TTFT = 1.35  # an arrival waits for the running step: open-loop TTFT over the closed loop's at as many in flight
 _DISCOUNT = 1.08  # a year
 _DRAWS, _SEED = 2000, 20260102
 _MOST_STEPS = 200
-_AGREE = 0.05  # requests and tokens that say the same
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
     """A machine that is one replica. usd_per_hour: of all its GPUs; reserved_usd_per_hour: paid for all hours instead.
 
-    levels: the measured curve of one model on it, with `level` the one to run at; or requests_per_s as stated, of which
-    no latency is known. max_replicas: there are no more, spare ones included. purchase_usd, years: of machines
-    that are bought; the hour's price spreads them over that life.
+    levels: the measured curve of one model on it, with `level` the one to run at, and `proven` the highest that is met,
+    taken where it needs no more replicas; or requests_per_s as stated, of which no latency is known. max_replicas:
+    spare ones too. purchase_usd, years: of machines that are bought; the hour's price spreads them over it.
     """
 
     name: str
@@ -48,6 +47,7 @@ class Own:
     as_of: str | None = None
     levels: tuple[EvaluatedLevel, ...] = ()
     level: EvaluatedLevel | None = None
+    proven: EvaluatedLevel | None = None
     requests_per_s: float | None = None
     reserved_usd_per_hour: float | None = None
     fixed_usd_per_month: float = 0.0
@@ -63,7 +63,7 @@ class Own:
     @property
     def tokens(self) -> tuple[float, float] | None:
         """Input and output tokens of a request, as measured at the level."""
-        return None if self.level is None else _tokens_of(self.level.point)
+        return None if self.level is None else tokens_of(self.level.point)
 
     @property
     def rate_ends(self) -> tuple[float, float] | None:
@@ -297,8 +297,16 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
         working = max(1, math.ceil(peak / (own.requests_per_s * fleet.target_utilization) - 1e-9))
         return working, {}, own.requests_per_s
     curve = _curve(own, demand, notes)
-    level = own.level.point.concurrency
-    needed = replicas_for(curve, peak, level, target_utilization=fleet.target_utilization, balancing=fleet.balancing)
+    chosen = own.level
+
+    def at(level: EvaluatedLevel) -> int | None:
+        highest, use = level.point.concurrency, fleet.target_utilization
+        return replicas_for(curve, peak, highest, target_utilization=use, balancing=fleet.balancing)
+
+    needed = at(chosen)
+    if own.proven is not None and own.proven is not chosen and at(own.proven) == needed:
+        chosen = own.proven
+    level = chosen.point.concurrency
     if needed is None:
         raise InputError("the demand needs more than a million replicas", where="demand", given=demand.words)
     flight = in_flight(curve, peak, needed, fleet.balancing)
@@ -314,9 +322,11 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
     if ttft:
         levels, values = zip(*sorted(ttft), strict=True)
         ttft_s = STEP_TTFT * flight.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(levels), values))
-    slo: str = own.level.slo_verdict
+    slo: str = chosen.slo_verdict
     if slo in ("met", "undecided") and _other_mix(own, demand, 0.05):
         slo = "not measured"  # its latency is that of the measured mix
+    if slo == "undecided":
+        notes.append(f"whether level {level} meets the SLO is undecided: `benchsuite decide` says what would settle it")
     figures = {
         "concurrency": level,
         "slo": slo,
@@ -354,12 +364,6 @@ def _other_mix(own: Own, demand: Demand, tolerance: float) -> bool:
     if own.tokens is None or demand.input_tokens is None:
         return False
     return any(abs(a - b) > tolerance * b for a, b in zip(_asked(demand), own.tokens, strict=True))
-
-
-def _tokens_of(point: PointSummary) -> tuple[float, float] | None:
-    if point.input_tokens is None or not point.output_tokens or not point.n_ok:
-        return None
-    return point.input_tokens / point.n_ok, point.output_tokens / point.n_ok
 
 
 def _with_tokens(demand: Demand, owns: Sequence[Own]) -> Demand:
@@ -496,8 +500,9 @@ def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | A
             at_grid = [_working_at(own, month.served, month.fleet, math.exp(step)) or row.working for step in grid]
             needed = np.interp(factors[own.name], grid, np.array(at_grid, float)).round()
             usd = usd + (needed - at_grid[6]) * own.usd_per_hour * month.fleet.hours_per_month
-            if own.level is not None and own.level.p_met is not None:
-                usd = np.where(meets[own.name] < own.level.p_met, usd, math.inf)
+            p_met = next((one.p_met for one in own.levels if one.point.concurrency == row.concurrency), None)
+            if p_met is not None:
+                usd = np.where(meets[own.name] < p_met, usd, math.inf)
         costs.append(usd)
     table = np.array(costs)
     best, decided = table.argmin(axis=0), np.isfinite(table).any(axis=0)
@@ -543,9 +548,8 @@ def answer(asked: PlanFile, book: PriceBook, judge: Judge, read: Callable[[str],
         given = "; ".join(f"{slo} ({name})" for slo, name in slos.items())
         raise InputError("the candidates have different SLOs", where="slo", given=given, expected="one for all: --slo")
     measured = next((one.level.point for one in candidates if isinstance(one, Own) and one.level is not None), None)
-    return plan(
-        _demand(asked.demand, measured, asked.fleet.hours_per_month, read), candidates, asked.fleet, asked.extras
-    )
+    demand = capacity.demand_of(asked.demand, measured, asked.fleet.hours_per_month, read)
+    return plan(demand, candidates, asked.fleet, asked.extras)
 
 
 def _api(asked: Candidate, book: PriceBook, now: Any) -> Api:
@@ -586,8 +590,11 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         unit = judged.usd_per_hour if unit is None else unit
         level = decision.recommended if decision.kind == "optimum" else None
         more = {"levels": judged.judged, "level": level, "slo": str(judged.slo), "workload_hash": judged.workload_hash}
+        proven = [one for one in judged.judged if one.slo_verdict == "met"]
         if asked.concurrency is not None:
             more["level"] = _level(judged.judged, asked.concurrency)
+        elif proven:
+            more["proven"] = max(proven, key=lambda one: one.point.concurrency)
     if unit is None:
         raise PriceError("the machine has no price", where=asked.name or model, expected="--usd-per-hour, or a preset")
     if owned is not None:
@@ -616,72 +623,3 @@ def _level(levels: Sequence[EvaluatedLevel], asked: int) -> EvaluatedLevel:
         what, expected = "the level was not measured, and the curve is not extended", ", ".join(map(str, known))
         raise InputError(what, where="--concurrency", given=asked, expected=expected)
     return known[asked]
-
-
-def _demand(
-    asked: DemandTable, measured: PointSummary | None, hours_per_month: float, read: Callable[[str], str]
-) -> Demand:
-    """measured: the level of the first machine that has one."""
-    measured_tokens = None if measured is None else _tokens_of(measured)
-    tokens = None
-    if asked.input_tokens is not None and asked.output_tokens is not None:
-        tokens = asked.input_tokens, asked.output_tokens
-    elif asked.input_ratio is not None:
-        if measured_tokens is None:
-            expected = "a run that measured its tokens"
-            raise InputError("a share of unknown tokens", where="--input-ratio", expected=expected)
-        tokens = sum(measured_tokens) * asked.input_ratio, sum(measured_tokens) * (1 - asked.input_ratio)
-    if asked.demand_csv is not None:
-        demand = capacity.of_hours(capacity.parse_hours(read(asked.demand_csv), asked.demand_csv))
-    else:
-        factor = capacity.PEAK_FACTOR if asked.peak_factor is None else asked.peak_factor
-        mean_per_s, words = _mean(asked, measured, tokens or measured_tokens, factor, hours_per_month)
-        demand = capacity.of_mean(mean_per_s, factor, batch=asked.batch, words=words)
-    if asked.growth is not None and asked.in_months is not None:
-        factor = (1 + asked.growth) ** (asked.in_months / 12)
-        demand = demand.scaled(factor, f", in {asked.in_months:g} months at {asked.growth:+.0%} a year")
-    return demand if tokens is None else replace(demand, input_tokens=tokens[0], output_tokens=tokens[1])
-
-
-def _mean(
-    asked: DemandTable,
-    level: PointSummary | None,
-    tokens: tuple[float, float] | None,
-    peak_factor: float,
-    hours_per_month: float,
-) -> tuple[float, str]:
-    """Requests a second on average, and what was given in words. tokens: input and output of a request, if known."""
-    day, month = 86400.0, hours_per_month * 3600
-    stated = [
-        (given, seconds, f"{given:,.6g} {unit} a {word}")
-        for unit in ("requests", "tokens")
-        for word, seconds in (("day", day), ("month", month))
-        if (given := getattr(asked, f"{unit}_per_{word}")) is not None
-    ]
-    if asked.users is not None:
-        if level is None or not level.request_per_s:
-            raise InputError("users need a measured level: its time per request", where="--users", expected="a run")
-        peak_per_s = asked.users / (level.concurrency / level.request_per_s + asked.think_time_s)
-        words = f"{asked.users:,.6g} users at the peak, {asked.think_time_s:g} s between answer and next request"
-        return peak_per_s / (1 if asked.batch else peak_factor), words
-    of_requests = asked.requests_per_day is not None or asked.requests_per_month is not None
-    per_s, words = stated[0][0] / stated[0][1], stated[0][2]
-    if of_requests and len(stated) == 1:
-        return per_s, words
-    if tokens is None or not sum(tokens):
-        raise InputError(
-            "tokens do not become requests: the tokens of a request are not known",
-            where="demand",
-            given=stated[-1][2],
-            expected="a run that measured them, or --input-tokens and --output-tokens",
-        )
-    by_tokens = stated[-1][0] / stated[-1][1] / sum(tokens)
-    if of_requests and abs(by_tokens / per_s - 1) > _AGREE:
-        raise InputError(
-            "requests and tokens state two demands",
-            where="demand",
-            given=f"{words} of {sum(tokens):,.0f} tokens are {per_s * sum(tokens) * stated[-1][1]:,.4g} tokens, "
-            f"not {stated[-1][2]}",
-            expected="one of them, or tokens of a request that fit both",
-        )
-    return (per_s, words) if of_requests else (by_tokens, f"{words} at {sum(tokens):,.0f} tokens a request")

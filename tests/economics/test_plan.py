@@ -310,10 +310,10 @@ def test_the_api_above_a_cap():
 
 
 def test_latency_of_another_mix_is_not_measured():
-    """A replica whose requests are of the measured mix meets the SLO; with longer ones that is not known."""
+    """A replica whose requests are of the measured mix has its verdict; with longer ones nothing is known."""
     machine = own()
     longer = replace(of_mean(0.5), input_tokens=4000.0, output_tokens=100.0)
-    assert [plan(d, [machine]).rows[0].slo for d in (of_mean(0.5), longer)] == ["met", "not measured"]
+    assert [plan(d, [machine]).rows[0].slo for d in (of_mean(0.5), longer)] == ["undecided", "not measured"]
 
 
 def test_models_that_are_not_one_are_named():
@@ -330,7 +330,7 @@ def candidates(*asked, **demand):
     """The plan of candidates on the paper's table, judged without reading files."""
     judged = judge_points([p for p in TABLE4 if p.model == "Qwen3-30B"], SLO, 0.79)
     levels = JudgedLevels(
-        model="Qwen3-30B", source="t", slo=SLO, judged=tuple(judged), decision=decide(judged, SLO), gpus=2,
+        model="Qwen3-30B", source="t", slo=SLO, judged=tuple(judged), decision=decide(judged), gpus=2,
         usd_per_hour=0.79, hour_price=1.58,
     )  # fmt: skip
     tree = {"demand": demand or {"requests_per_day": 1000}, "candidate": list(asked)}
