@@ -54,9 +54,12 @@ def masked_tree(tree: Any) -> Any:
     return tree
 
 
+PLAIN_SPACES = {0xA0: " ", 0x2009: " ", 0x202F: " "}  # no-break and thin spaces, which are no control characters
+
+
 def printable(text: str) -> str:
     """`text` without keys, and with ? for control characters and what else no terminal should get; lines stay."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in masked(text))
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in masked(text).translate(PLAIN_SPACES))
 
 
 def single_line(text: str) -> str:

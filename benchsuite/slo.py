@@ -87,7 +87,9 @@ class Limit:
     def show(self, value: float) -> str:
         """`value` in the limit's unit with its unit, for people; never rounded across the limit."""
         unit = METRICS[self.metric].unit
-        factor, unit_text = (100, "%") if unit == "ratio" else (1, unit)
+        factor, unit_text = (100.0, "%") if unit == "ratio" else (1.0, unit)
+        if unit == "s" and 0 < abs(value) < 1e-4:
+            factor, unit_text = 1e6, "us"
         digits = 4
         while digits < 17 and self.holds(float(f"{value:.{digits}g}")) != self.holds(value):
             digits += 1

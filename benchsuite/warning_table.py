@@ -82,11 +82,11 @@ WARNINGS: dict[str, WarningType] = {
         "{requests} requests have no end, so their time is not in the duration", _REPEAT),
     "idle_users": WarningType(
         "warning", "virtual users were busy less than 98 % of the steady window",
-        "virtual users were busy {occupancy:.1%} of the steady window: the client is late between requests",
+        "virtual users were busy {shown} of the steady window: the client is late between requests",
         "give the client a CPU core of its own, or more --workers"),
     "ramp_up_down": WarningType(
         "warning", "virtual users were busy less than 95 % of the run (where the steady window is not the cause)",
-        "virtual users were busy {occupancy:.1%} of the run: duration and throughput include ramp-up and ramp-down",
+        "virtual users were busy {shown} of the run: duration and throughput include ramp-up and ramp-down",
         "use about {requests:,} requests at this level, or read the figures of the steady window"),
     "empty": WarningType(
         "warning", "successful responses without a token",

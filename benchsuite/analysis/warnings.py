@@ -6,6 +6,7 @@ Findings only: nothing is dropped. benchsuite/warning_table.py has their texts a
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,9 +55,9 @@ def check_rows(
     if open_end:
         yield warn("unfinished_requests", at, requests=open_end)
     if steady is not None and steady.occupancy is not None and steady.occupancy < MIN_STEADY_OCCUPANCY:
-        yield warn("idle_users", at, occupancy=steady.occupancy)
+        yield warn("idle_users", at, occupancy=steady.occupancy, shown=_floored(steady.occupancy))
     elif occupancy is not None and occupancy < MIN_OCCUPANCY:
-        yield warn("ramp_up_down", at, occupancy=occupancy, requests=100 * at)
+        yield warn("ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * at)
     # comparisons with NaN are false: what is not known speaks for nothing but its own warning
     differs = (rows.output_tokens < rows.asked_tokens) | (rows.output_tokens > rows.asked_tokens)
     # which of the successful responses are concerned, and up to which share that is no warning
@@ -80,6 +81,11 @@ def check_rows(
         yield warn("several_tokens_per_chunk", at, tokens=per_chunk, correction=float(correction))
     if ok and rows.n_merged_reads > MAX_MERGED_SHARE * rows.n_reads:
         yield warn("merged_reads", at, merged=rows.n_merged_reads, reads=rows.n_reads)
+
+
+def _floored(ratio: float) -> str:
+    # 94.97 % must not read as the 95 % that it misses
+    return f"{math.floor(ratio * 1000) / 10:.1f}%"
 
 
 Verdict = Literal["ok", "degraded", "client-bound"]

@@ -36,12 +36,14 @@ def command(asked: dict[str, Any], price: dict[str, Any], as_json: bool) -> int:
     level meets it, 2 bad input.
     """
     from benchsuite.api import decide
+    from benchsuite.report.judge import check_comparable
 
     judgements = decide(*asked.pop("runs"), **asked, **price)
+    notes = check_comparable(judgements) if len(judgements) > 1 else []
     if as_json:
         print_json([_plain(one) for one in judgements])
     else:
-        _print(judgements, each_level=asked["levels_csv"] is None)
+        _print(judgements, notes, each_level=asked["levels_csv"] is None)
     return exit_code(one.decision.verdict for one in judgements)
 
 
@@ -55,6 +57,7 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
     per_1m = None if best is None else best.intervals.get("usd_per_1m_output_tokens")
     return {
         "model": judgement.model,
+        "run": judgement.run_id,
         "optimum_concurrency": optimum.get("concurrency"),
         "cost_usd": optimum.get("cost_usd"),
         "usd_per_1m_output_tokens": optimum.get("usd_per_1m_output_tokens"),
@@ -76,23 +79,25 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _print(judgements: list[Judgement], each_level: bool) -> None:
-    """A row a model; each_level: a row a level of every model before it."""
+def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -> None:
+    """A row a model or run; each_level: a row a level of each before it. notes: what differs between them."""
     from rich.console import Console
 
+    from benchsuite.report.compare_models import named
     from benchsuite.report.console import say, table
     from benchsuite.report.format import grouped_warnings, usd, warning_text
     from benchsuite.report.terminal import final_table
 
     console = Console()
+    judgements = named(judgements)
     if each_level:
         for one in judgements:
-            final_table(one.judged, one.decision, one.slo, console=console, title=one.model)
+            final_table(one.judged, one.decision, one.slo, console=console, title=one.name)
         if len(judgements) == 1:
             return
     rows = [
         (
-            row["model"],
+            one.name,
             str(row["optimum_concurrency"] or "none"),
             row["verdict"],
             usd(row["cost_usd"]),
@@ -100,11 +105,14 @@ def _print(judgements: list[Judgement], each_level: bool) -> None:
             str((row["runner_up"] or {}).get("concurrency", "")),
             row["binding"] or row["reason"],
         )
-        for row in map(_plain, judgements)
+        for one, row in ((one, _plain(one)) for one in judgements)
     ]
-    heads = ("model", "optimum", "SLO", "$ per run", "$/1M output", "runner-up", "stopped by")
+    first = "run" if each_level else "model"
+    heads = (first, "optimum", "SLO", "$ per run", "$/1M output", "runner-up", "stopped by")
     title = "Cheapest level that is seen to meet the SLO, and whether that is proven"
-    console.print(table(console, heads, rows, left=("model", "SLO", "stopped by"), title=title))
+    console.print(table(console, heads, rows, left=(first, "SLO", "stopped by"), title=title))
+    for note in notes:
+        say(console, note)
     if not each_level:
         for one in judgements:
             say(console, f"{one.model}: {one.decision.reason} ({one.decision.p_method})")

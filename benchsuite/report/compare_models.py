@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier, match_scores, parse_scores
 from benchsuite.errors import PriceError
-from benchsuite.metrics import BY_COLUMN
+from benchsuite.metrics import BY_COLUMN, Statistic
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_chart, is_drawn_on_frontier
@@ -24,6 +24,7 @@ from benchsuite.report.format import (
     slo_cell,
     usd,
     with_goodput,
+    with_judged,
 )
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
@@ -129,7 +130,8 @@ CURVES = ("ttft_mean_s", "output_tok_s_per_user", "cost_usd", "usd_per_1m_output
 def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Figure:
     """A metric of CURVES over the level, a line per model; levels that violate the SLO are hollow."""
     metric, label = BY_COLUMN[column].metric, axis(column)
-    limits = [limit for limit in models[0].slo.limits if limit.metric == metric.key]
+    of = Statistic(metric, BY_COLUMN[column].stat)
+    limits = [limit for limit in models[0].slo.limits if limit.statistic == of]
     series = [_line(one, column) for one in models]
     title = _limit_title(models, limits[0]) if limits else f"{label} over concurrency"
     best = [value for one in models if one.best is not None and (value := BY_COLUMN[column].of(one.best)) is not None]
@@ -284,7 +286,8 @@ def levels_table(models: Sequence[Judgement]) -> Table:
 
 
 def _columns(columns: Sequence[str], models: Sequence[Judgement]) -> tuple[str, ...]:
-    return with_goodput(columns, [j for one in models for j in one.judged])
+    judged = [j for one in models for j in one.judged]
+    return with_judged(with_goodput(columns, judged), judged)
 
 
 def render_comparison(
@@ -299,7 +302,8 @@ def render_comparison(
     models = named(judgements)
     hourly = sorted({usd(one.usd_per_hour_total) for one in models if one.usd_per_hour_total is not None})
     price = price if hourly else "none given"
-    shown = [column for column in CURVES if hourly or BY_COLUMN[column].metric.unit != "usd"]
+    drawn = with_judged(CURVES, models[0].judged, alone=True)
+    shown = [column for column in drawn if hourly or BY_COLUMN[column].metric.unit != "usd"]
     figures = [curves(models, column) for column in shown]
     if any(one.on_frontier is not None for one in placed):
         figures.append(frontier_figure(placed))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.redact import masked, printable
+from benchsuite.redact import PLAIN_SPACES, masked, printable
 
 _PLAIN = {
     "\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u",
@@ -38,7 +38,7 @@ def bar(console: Console, ratio: float, width: int) -> str:
 
 def safe(console: Console, text: str) -> str:
     """`text` without control characters, and in ASCII where the console's encoding is not Unicode."""
-    text = "".join(character if character.isprintable() else "?" for character in masked(text))
+    text = "".join(character if character.isprintable() else "?" for character in masked(text).translate(PLAIN_SPACES))
     if not console.options.ascii_only:
         return text
     for fancy, plain in _PLAIN.items():
@@ -47,34 +47,34 @@ def safe(console: Console, text: str) -> str:
 
 
 _TEXT = 12  # characters that a column of text gets in any case; it folds
-# where a word that is longer than its column may part
-_PARTS = {
-    "attainment": "attain- ment", "concurrency": "concur- rency", "duration": "dura- tion",
-    "elasticity": "elas- ticity", "electricity": "elec- tricity", "gCO2/1M": "gCO2 /1M", "preempted": "pre- emp- ted",
-    "running": "run- ning", "successful/failed": "success- ful/ failed", "throttled": "throt- tled",
-    "tok/s/user": "tok/s /user", "waiting": "wait- ing",
+# a word that is longer than its column: what it is there
+_SHORT = {
+    "attainment": "attain.", "concurrency": "conc.", "duration": "dur.", "elasticity": "elast.",
+    "electricity": "elec.", "gCO2/1M": "gCO2 /1M", "preempted": "preempt", "running": "run",
+    "successful/failed": "ok/ failed", "throttled": "throttl.", "tok/s/user": "tok/s /user", "waiting": "wait",
 }  # fmt: skip
 
 
 def _fold(head: str, width: int) -> str:
     """On several lines of at most `width` characters, as far as its words part."""
-    words = " ".join(word if len(word) <= width else _PARTS.get(word, word) for word in head.split(" "))
-    lines = textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines).replace("- ", "")  # two parts of a word that came to one line
+    words = " ".join(word if len(word) <= width else _SHORT.get(word, word) for word in head.split(" "))
+    return "\n".join(textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)).replace("ok/ ", "ok/")
 
 
-def _folded(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str], room: int) -> list[str]:
-    """The heads on as few lines as the table has room for."""
-    shown = list(heads)
+def _folded(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str], room: int
+) -> tuple[list[str], bool]:
+    """The heads on as few lines as the table has room for, and whether it has room at all."""
+    shown, fits = list(heads), False
     for width in (40, 8, 5):
         shown = [_fold(head, width) for head in heads]
         taken = 2 * len(heads)
         for head, cells in zip(heads, zip(shown, *rows, strict=True), strict=True):
             widest = max(len(line) for cell in cells for line in cell.split("\n"))
             taken += min(widest, _TEXT) if head in left else widest
-        if taken <= room:
+        if fits := taken <= room:
             break
-    return shown
+    return shown, fits
 
 
 def table(
@@ -96,11 +96,12 @@ def table(
         show_header=header,
     )  # fmt: skip
     rows = list(rows)
-    for i, (head, folded) in enumerate(zip(heads, _folded(heads, rows, left, console.width), strict=True)):
+    folds, fits = _folded(heads, rows, left, console.width)
+    for i, (head, folded) in enumerate(zip(heads, folds, strict=True)):
         text = head in left
         longest = max((len(word) for row in rows for word in row[i].split()), default=0)
         shown.add_column(
-            folded, justify="left" if text else "right", no_wrap=not text, overflow="fold", vertical="top",
+            folded, justify="left" if text else "right", no_wrap=fits and not text, overflow="fold", vertical="top",
             min_width=min(longest, _TEXT) if text else None,
         )  # fmt: skip
     for i, row in enumerate(rows):

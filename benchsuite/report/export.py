@@ -11,7 +11,16 @@ from benchsuite.economics.verdict import why_text
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import METRICS, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
-from benchsuite.report.format import asides, grouped_warnings, head, headline, interval_cell, spaced, with_goodput
+from benchsuite.report.format import (
+    asides,
+    grouped_warnings,
+    head,
+    headline,
+    interval_cell,
+    spaced,
+    with_goodput,
+    with_judged,
+)
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, LimitCheck, Optimum
 
@@ -44,7 +53,7 @@ def as_markdown(runs: Sequence[Judgement]) -> str:
 
 
 def _section(one: Judgement) -> str:
-    columns = with_goodput(_TABLE, one.judged)
+    columns = with_judged(with_goodput(_TABLE, one.judged), one.judged)
     of_run = () if one.run is None else facts_of(one.run.manifest)
     facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
     said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]

@@ -59,6 +59,11 @@ def count(value: int | None) -> str:
     return DASH if value is None else f"{value:,}"
 
 
+def plural(n: int, word: str) -> str:
+    """'1 request', '1,200 requests'."""
+    return f"{n:,} {word}{'s' * (n != 1)}"
+
+
 def percent(ratio: float | None) -> str:
     """A ratio as a percentage with its sign."""
     return DASH if ratio is None else f"{number(ratio * 100)} %"
@@ -81,12 +86,35 @@ def head(column: str) -> str:
 
 
 def cell(level: EvaluatedLevel, column: str) -> str:
-    """The value of a level in a table; an en dash too for a percentile that too few requests support."""
+    """The value of a level in a table; an en dash too for a percentile of too few requests, but for a judged one."""
     one = BY_COLUMN[column]
     value = one.of(level)
-    if one.stat in ("p90", "p95", "p99"):
+    if one.stat in ("p90", "p95", "p99") and not is_judged(level, column):
         value = tail(level.point.distributions[one.metric.key], one.stat)
     return show(one.metric, value)
+
+
+def is_judged(level: EvaluatedLevel, column: str) -> bool:
+    """The SLO has a limit on this very statistic: it is shown however few requests support it."""
+    return any(check.asked and check.limit.statistic.column == column for check in level.limits)
+
+
+_COUNTS = ("concurrency", "repeat_count", "n_ok", "n_failed", "duration_s")
+
+
+def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alone: bool = False) -> tuple[str, ...]:
+    """`columns` with the statistic of each limit before the others of its metric; alone: instead of them."""
+    found = list(columns)
+    limits = [check.limit for check in judged[0].limits if check.asked] if judged else []
+    limited = [limit.statistic.column for limit in limits]
+    for limit, column in reversed(list(zip(limits, limited, strict=True))):
+        same = [one for one in found if BY_COLUMN[one].metric.key == limit.metric]
+        at = found.index(same[0]) if same else sum(one in _COUNTS for one in found)
+        found = [one for one in found if one != column]
+        found.insert(at, column)
+        if alone:
+            found = [one for one in found if one not in same or one in limited]
+    return tuple(found)
 
 
 def with_goodput(columns: Sequence[str], judged: Iterable[EvaluatedLevel]) -> tuple[str, ...]:
@@ -209,7 +237,7 @@ def has_intervals(judged: Iterable[EvaluatedLevel]) -> bool:
 def price_text(judged: EvaluatedLevel) -> str:
     """'$0.0012 per run of 64 requests, $3.20/1M output tokens'; without a price, how long the run took."""
     size, cost = set_size(judged), judged.cost
-    run = "run" if size is None else f"run of {size:,} requests"
+    run = "run" if size is None else f"run of {plural(size, 'request')}"
     if cost.cost_usd is None:
         return f"{number(judged.point.duration_s)} s per {run} (no price given)"
     per_1m = cost.usd_per_1m_output_tokens

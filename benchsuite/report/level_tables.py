@@ -18,6 +18,7 @@ from benchsuite.report.format import (
     percent,
     usd,
     with_goodput,
+    with_judged,
 )
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Spread
@@ -162,7 +163,7 @@ _INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per
 
 def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tuple[Row, list[Row]]:
     """What the runs' spread leaves open: 95 % intervals, the SLO's verdict, how often each level is the optimum."""
-    columns = with_goodput(_INTERVALS, judged)
+    columns = with_judged(with_goodput(_INTERVALS, judged), judged)
     rows = [
         (
             cell(one, "concurrency"),

@@ -27,7 +27,7 @@ from benchsuite.manifest import RunManifest
 from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.report.console import bar, safe, say, spark
-from benchsuite.report.format import DASH, ms, number, tail
+from benchsuite.report.format import DASH, ms, number, plural, tail
 from benchsuite.results import PointSummary
 
 _LABEL, _BAR, _WIDE_BAR, _WIDE = 11, 24, 40, 100
@@ -421,7 +421,7 @@ class SweepView:
 
     def _plain_line(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float, fresh: bool) -> None:
         if fresh and point.n_requests:
-            say(self._console, f"{_place(point)}: {point.phase}, {point.n_requests} requests")
+            say(self._console, f"{_place(point)}: {point.phase}, {plural(point.n_requests, 'request')}")
         elif point.n_requests:
             left_s = self._remaining_s(point, progress, elapsed_s)[0] if point.n_points > 1 else None
             gpus = [words for _, words, _ in gpu_lines(point.readings) if point.readings.gpus]

@@ -98,7 +98,7 @@ def headline(found: SettingsDecision) -> str:
         per_1m, more = second.best.cost.usd_per_1m_output_tokens, ""
         if winner.best.cost.cost_usd and second.best.cost.cost_usd is not None:
             ratio = second.best.cost.cost_usd / winner.best.cost.cost_usd - 1
-            more = f" (+{number(ratio * 100, 2)} % a run)"
+            more = f" (+{number(ratio * 100, 2)} % a run)" if ratio >= 5e-5 else " (the same a run)"
         price = price_text(second.best) if per_1m is None else f"{usd(per_1m)}/1M"
         parts.append(f"runner-up {_at(second, second.best, price)}{more}")
     p = found.p_winner

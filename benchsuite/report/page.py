@@ -28,6 +28,7 @@ from benchsuite.report.format import (
     spaced,
     tail,
     with_goodput,
+    with_judged,
 )
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
 from benchsuite.report.sections_cost import capacity_figure, sensitivity_figure
@@ -119,7 +120,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
 
     stat = best_tail(judged)  # the highest percentile of TTFT that any level supports
     other = "ttft_p95_s" if stat == "p99" else "ttft_p99_s"
-    columns = [column for column in with_goodput(_POINT, judged) if column != other]
+    columns = with_judged([column for column in with_goodput(_POINT, judged) if column != other], judged)
     rows = [(*(cell(one, column) for column in columns), slo_cell(one)) for one in judged]
     points = Table("points", (*map(head, columns), "SLO violations"), rows, left=(-1,), marks=marks)
     no_tail = all(tail(j.point.ttft_s, stat) is None for j in judged)

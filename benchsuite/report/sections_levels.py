@@ -12,7 +12,7 @@ from benchsuite.economics.decision import measured, stopped_level
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart
-from benchsuite.report.format import DASH, cell, count, head, number, sentence, show, tail
+from benchsuite.report.format import DASH, cell, count, head, is_judged, number, sentence, show, tail
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
 from benchsuite.results import Decision, EvaluatedLevel, Spread
@@ -98,7 +98,7 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
 
     def at(j: EvaluatedLevel) -> Point:
         found, value = j.intervals.get(column), one.of(j)
-        if one.stat in ("p95", "p99") and not any_n:
+        if one.stat in ("p95", "p99") and not any_n and not is_judged(j, column):
             value = tail(j.point.distributions[one.metric.key], one.stat)
         if value is None:
             return Point(j.point.concurrency, None)
@@ -193,6 +193,8 @@ def metric_figure(
         promised = next((limit.stat for limit in limits if limit.stat not in (None, "mean")), None)
         high = Statistic(metric, promised or "p95").column
         series += [one for one in [level_series(judged, high, any_n=promised is not None)] if is_known(one)]
+        if promised is not None:  # the statistic that the limit is on comes first
+            series.reverse()
     title = title or limit_title(limits, judged)
     if not title and metric.with_users is not None:
         title = trend(axis(column).partition(" (")[0], series[0], metric.shown)

@@ -28,11 +28,13 @@ from benchsuite.report.format import (
     head,
     number,
     percent,
+    plural,
     price_text,
     sentence,
     set_size,
     spaced,
     usd,
+    with_judged,
 )
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import TTFT, level_table
@@ -98,7 +100,7 @@ def _concurrency(decision: Optimum, judged: Judged, slo: Slo) -> Tile:
             if len(judged) > 1
             else "the only level measured"
         )
-    columns = ("ttft_mean_s", "output_tok_s_per_user", "output_tok_s")
+    columns = with_judged(("ttft_mean_s", "output_tok_s_per_user", "output_tok_s"), judged, alone=True)
     known = ", ".join(
         f"{head(column)} {cell(level, column)}" for column in columns if BY_COLUMN[column].of(level) is not None
     )
@@ -107,7 +109,7 @@ def _concurrency(decision: Optimum, judged: Judged, slo: Slo) -> Tile:
 
 def _cost(level: EvaluatedLevel) -> Tile:
     size, cost = set_size(level), level.cost
-    run = "per run of the set" if size is None else f"per run of {size:,} requests"
+    run = "per run of the set" if size is None else f"per run of {plural(size, 'request')}"
     if cost.cost_usd is None:
         return Tile("Cost", f"{number(level.point.duration_s)} s", f"{run}; no price: the shortest run is the optimum")
     hourly = f"{usd(cost.usd_per_hour)}/hour"
@@ -215,7 +217,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "token counts": "from the server's usage" if probe.reports_usage else "not reported by the server",
         "time stamps": probe.stamp_source,
         "prefix caches": probe.cache_bust,
-        "workload": f"{workload.name}, {count(workload.requests)} requests",
+        "workload": f"{workload.name}, {count(workload.requests)} request{'s' * (workload.requests != 1)}",
         "workload hash": workload.content_hash,
         "price": price,
         "SLO": judgement.slo,

@@ -19,12 +19,14 @@ from benchsuite.report.format import (
     has_intervals,
     head,
     headline,
+    is_judged,
     number,
     same_warnings,
     slo_cell,
     usd,
     warning_text,
     with_goodput,
+    with_judged,
 )
 from benchsuite.report.judge import Judgement, balance_lines, ttft_breakdown
 from benchsuite.report.level_tables import (
@@ -125,13 +127,17 @@ def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Consol
     wide = console.width >= _WIDE
     columns = [
         column
-        for column in with_goodput(tuple(_COLUMNS), judged)
-        if console.width >= _COLUMNS[column] + (20 if energy and _COLUMNS[column] == _WIDEST else 0)
-        and (energy or column not in _OF_ENERGY)
-        and not (column.startswith("ttft_p") and best_tail(judged) not in column)
+        for column in with_judged(with_goodput(tuple(_COLUMNS), judged), judged, alone=not wide)
+        if is_judged(judged[0], column)
+        or (
+            console.width >= _COLUMNS[column] + (20 if energy and _COLUMNS[column] == _WIDEST else 0)
+            and (energy or column not in _OF_ENERGY)
+            and not (column in ("ttft_p95_s", "ttft_p99_s") and best_tail(judged) not in column)
+        )
     ]
     if "attainment" in columns and not wide:  # goodput instead of them
-        columns = [column for column in columns if column not in ("duration_s", "tpot_mean_s", "cost_usd")]
+        dropped = {"duration_s", "tpot_mean_s", "cost_usd"}
+        columns = [column for column in columns if column not in dropped or is_judged(judged[0], column)]
     last = "SLO" if wide else "SLO met"
     heads = ["successful/failed" if column == "n_ok" else head(column) for column in columns]
     rows, styles = [], []
