@@ -81,7 +81,7 @@ class AbResult:
     differs: tuple[str, ...]
     rests_on: tuple[str, ...]
     more: str | None
-    rounds: int
+    turns: int
     unit: str
 
     @property
@@ -186,10 +186,9 @@ def judge_ab(
         )
     if a.hour_price != b.hour_price:
         differs.append(f"price: {a.hour_price} $ an hour in A, {b.hour_price} in B")
-    rounds = _rounds_in_turn(of_a, of_b)
     levels = [level for level in sides_b if level in sides_a]
     restarts = _restarts(of_a), _restarts(of_b)
-    by_restart = min(len(set(one.values())) for one in restarts) > 1
+    by_restart = all(restarts)
 
     def units(level: int) -> list[tuple[list[int], list[int]]]:
         places = [{run.repeat: i for i, run in enumerate(side[level].repeats)} for side in (sides_b, sides_a)]
@@ -202,6 +201,8 @@ def judge_ab(
         return list(grouped.values())
 
     pairs = {level: (sides_b[level], sides_a[level]) for level in levels if units(level)}
+    n_units = min((len(units(level)) for level in pairs), default=0)
+    turns = _turns(of_a, of_b, n_units)
     chosen = regressions or default_regressions(pairs)
     if margin is not None and not regressions:
         chosen = tuple(Regression(one.figure, margin) for one in chosen)
@@ -212,10 +213,9 @@ def judge_ab(
     rows = tuple(_row(one, said, one.level in bound) for one, said in zip(compared, verdicts, strict=True))
     rows += tuple(_errors(sides_a[level], sides_b[level]) for level in levels)
     unit = "restart" if by_restart else "repeat"
-    n_units = min((len(units(level)) for level in pairs), default=0)
     minutes = _minutes(of_a, of_b)
     rests_on = [
-        f"{n_units} {unit}s of each arm in {rounds} turns, {minutes:.1f} minutes, levels {', '.join(map(str, levels))}",
+        f"{n_units} {unit}s of each arm, which took turns {turns} times in {minutes:.1f} minutes",
         f"one unit is the {unit}"
         + (
             f" (means of {len(restarts[1])} repeats in {len(set(restarts[1].values()))} starts of each server)"
@@ -227,7 +227,7 @@ def judge_ab(
     limits = tuple(one for one in gate(b).criteria if one.kind == "slo") if with_limits else ()
     more = _more(compared, verdicts, n_units, minutes, unit)
     ids = (a.run_id or a.source, b.run_id or b.source)
-    return AbResult(*ids, _in_order(rows), limits, tuple(differs), tuple(rests_on), more, rounds, unit)
+    return AbResult(*ids, _in_order(rows), limits, tuple(differs), tuple(rests_on), more, turns, unit)
 
 
 def _in_order(rows: tuple[AbRow, ...]) -> tuple[AbRow, ...]:
@@ -300,7 +300,7 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
     return "; ".join(parts)
 
 
-def _rounds_in_turn(a: RunManifest, b: RunManifest) -> int:
+def _turns(a: RunManifest, b: RunManifest, n_units: int) -> int:
     """How often the arms took turns. Raises InputError for runs that were measured one after the other."""
     starts = sorted(
         ((one.clock.origin_wall_ns or 0) / NS_PER_S + (point.started_s or 0.0), name)
@@ -309,13 +309,11 @@ def _rounds_in_turn(a: RunManifest, b: RunManifest) -> int:
     )
     names = [name for _, name in starts]
     turns = sum(x != y for x, y in pairwise(names))
-    repeats = min(len({point.repeat for point in one.complete_points}) for one in (a, b))
-    # a launched arm measures several repeats in one turn; one session after the other is a single turn
-    if repeats > 1 and turns < 2:
+    if n_units > 1 and turns < 2:
         raise InputError(
             "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
             where="ab",
-            given=f"{repeats} repeats of one, then of the other",
+            given="all of one, then all of the other",
             expected="run folders of one `benchsuite ab` session",
             hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
         )

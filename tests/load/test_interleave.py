@@ -1,0 +1,50 @@
+"""Two arms in turn: the order, and whole sessions over the simulator through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchsuite.load.interleave import a_first
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
+from benchsuite.store.run_folder import read_run
+
+FEW = "--requests 8 --max-output-tokens 4 --concurrency 1,2 --warmup-requests 1 --gpu off --usd-per-hour 1 --quiet"
+
+
+def test_who_goes_first_is_balanced_and_seeded() -> None:
+    """Of two rounds A goes first in one, at every place; seeds differ, and one seed is always the same."""
+    orders = {seed: [[a_first(seed, n, place) for n in range(20)] for place in range(3)] for seed in range(5)}
+    assert all(place[2 * i] != place[2 * i + 1] for order in orders.values() for place in order for i in range(10))
+    assert len({str(order) for order in orders.values()}) == 5
+    assert orders[0][0] == [a_first(0, n, 0) for n in range(20)]
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_two_servers_are_measured_in_turn(cli, tmp_path: Path) -> None:
+    """One round fits the budget: two whole run folders with the same requests, and eight times slower is found."""
+    fast, slow = (SimulatorConfig(latency=LatencyModel(ttft_s=0.02 * f, itl_s=0.004 * f)) for f in (1, 8))
+    with simulator(fast) as a, simulator(slow) as b:
+        urls = f"--base-url {a.base_url} --base-url {b.base_url} --allow client --budget-min 0.001"
+        found = cli.data("ab", urls, FEW, "--output", tmp_path / "s", code=5)
+    assert {row["verdict"] for row in found["rows"]} == {"slower"}
+    runs = [read_run(tmp_path / "s" / name) for name in "AB"]
+    assert [run.manifest.status for run in runs] == ["complete", "complete"]
+    assert [set(run.manifest.planned_points) for run in runs] == [{"c0001-r0", "c0002-r0"}] * 2
+    assert len({tuple(run.table["prompt_id"].to_pylist()) for run in runs}) == 1
+    again = cli.data("ab", tmp_path / "s" / "A", tmp_path / "s" / "B", "--allow client", code=5)
+    assert again["rows"] == found["rows"]
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_servers_that_are_started_are_restarted_each_round(cli, tmp_path: Path) -> None:
+    """Two starts of two simulators: the restart is the unit, and each start has its log."""
+    ended = cli(
+        "ab", FEW, ("--serve", "simulator --itl-s 0.001") * 2, "--restarts 2 --profile openai --allow client --json",
+        "--output", tmp_path / "s",
+    )  # fmt: skip
+    assert ended.code in (0, 6), ended
+    assert (ended.data["unit"], ended.data["turns"]) == ("restart", 2)
+    assert sorted(path.name for path in (tmp_path / "s" / "B").glob("serve*.log")) == ["serve-2.log", "serve.log"]
