@@ -18,7 +18,7 @@ COARSE = (1, 8, 64, 256)
 SLOTS = 256
 MEMORY_S, COMPUTE_S, EACH_S, PREFILL_S = 0.012, 0.008, 0.00015, 0.004  # a step: the longer of the first, and the second
 # with EACH_S for each request in it; PREFILL_S more for each that enters
-MEAN_TOKENS, SIGMA = 200.0, 0.8
+MEAN_TOKENS, SIGMA, HEAVY = 200.0, 0.8, 1.5
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -48,7 +48,25 @@ def capacity() -> dict[str, Any]:
             f" {in_steps:12.2f} ({found.mean / in_steps - 1:+6.1%})"
             f" {sparse.mean:12.2f} ({sparse.mean / in_steps - 1:+6.1%})"
         )
-    return {"curve": dict(zip(LEVELS, measured, strict=True)), "in_flight": one, "balancing": balancing()}
+    return {
+        "curve": dict(zip(LEVELS, measured, strict=True)),
+        "in_flight": one,
+        "heavy_tails": heavy_tails(),
+        "balancing": balancing(),
+    }
+
+
+def heavy_tails() -> list[dict[str, Any]]:
+    """Requests in flight where answers are lognormal with sigma 1.5: the chain knows their mean alone."""
+    measured = [closed_loop(n, 12_000, HEAVY) for n in LEVELS]
+    curve, rows = SpeedCurve(tuple(map(float, LEVELS)), tuple(measured)), []
+    print("the same with heavy tails (CV of an answer's length 2.9)")
+    for load in LOADS:
+        found = in_flight(curve, load * measured[-1])
+        assert found is not None
+        rows.append({"load": load, "chain": found.mean, "steps": open_loop(load * measured[-1], ARRIVALS // 5, HEAVY)})
+        print(f"  {load:4.0%} {found.mean:7.2f} {rows[-1]['steps']:9.2f} ({found.mean / rows[-1]['steps'] - 1:+6.1%})")
+    return rows
 
 
 def balancing(replicas: int = 4, slots: int = 16) -> list[dict[str, Any]]:
@@ -128,25 +146,25 @@ def shared_speed(
     return area / now / replicas, late / arrivals
 
 
-def closed_loop(users: int, requests: int) -> float:
+def closed_loop(users: int, requests: int, sigma: float = SIGMA) -> float:
     """Requests a second with so many users, each sending its next when the last has ended."""
-    return steps(deque([0.0] * users), max(requests, 60 * users), again=True)[0]
+    return steps(deque([0.0] * users), max(requests, 240 * users), sigma, again=True)[0]
 
 
-def open_loop(rate_per_s: float, requests: int) -> float:
+def open_loop(rate_per_s: float, requests: int, sigma: float = SIGMA) -> float:
     """Mean number of requests in the server and its queue, with arrivals at random."""
     gaps = np.random.default_rng(SEED + 1).exponential(1 / rate_per_s, 2 * requests)
-    return steps(deque(np.cumsum(gaps).tolist()), requests, again=False)[1]
+    return steps(deque(np.cumsum(gaps).tolist()), requests, sigma, again=False)[1]
 
 
-def steps(arrivals: deque[float], requests: int, *, again: bool) -> tuple[float, float]:
+def steps(arrivals: deque[float], requests: int, sigma: float, *, again: bool) -> tuple[float, float]:
     """Requests a second, and mean number of them in server and queue, until so many have ended.
 
     A step gives each request in a slot its next token; who has arrived enters between two steps. again: who ends sends
     anew.
     """
     rng, now, step, ended, total_s = np.random.default_rng(SEED), 0.0, 0, 0, 0.0
-    drawn = rng.lognormal(math.log(MEAN_TOKENS) - SIGMA**2 / 2, SIGMA, requests + SLOTS).round()
+    drawn = rng.lognormal(math.log(MEAN_TOKENS) - sigma**2 / 2, sigma, requests + SLOTS).round()
     tokens, active = iter(np.maximum(1, drawn).astype(int).tolist()), list[tuple[int, float]]()
     while ended < requests:
         if not active:

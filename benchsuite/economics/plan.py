@@ -37,7 +37,7 @@ class Own:
 
     levels: the measured curve of one model on it, with `level` the one to run at, and `proven` the highest that is met,
     taken where it needs no more replicas; or requests_per_s as stated, of which no latency is known. max_replicas:
-    spare ones too. purchase_usd, years: of machines that are bought; the hour's price spreads them over it.
+    spare ones in it. purchase_usd, years: of machines that are bought; the hour's price spreads them over their life.
     """
 
     name: str
