@@ -240,11 +240,12 @@ def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict 
 
 def client_effect(figure: Statistic, value: float, point: PointSummary, client: ClientVerdict) -> float:
     """By how much, relative to it, the client may have made a figure worse: its lags (p99) against the time that the
-    figure is of; inf where that is not known. Shares of requests have no such bound."""
+    figure is of; inf where that is not known. Shares of requests have no such bound, nor has a client that uses up its
+    core: it may hold back the load itself."""
     lags = [client.figures.get(f"{name}_p99_ms") for name in ("read_lag", "loop_lag", "dispatch")]
     known = [lag / 1e3 for lag in lags if lag is not None]
     latency = figure.metric.unit == "s"
     time_s = value if latency else point.e2e_s.mean
-    if figure.metric.share or not known or not time_s:
+    if figure.metric.share or not known or not time_s or client.cause == "busy":
         return math.inf
     return max(max(known) / time_s, 0.0 if latency else client.figures.get("late_share") or 0.0)
