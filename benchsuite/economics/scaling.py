@@ -263,6 +263,7 @@ class ScalingLevel:
     step_saving_usd: float | None
     slo_verdict: SloVerdict
     in_zone: bool
+    disturbed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +381,7 @@ def _levels(rated: Sequence[EvaluatedLevel], steps: Sequence[float], zone: Zone 
                 step_saving_usd=saving,
                 slo_verdict=one.slo_verdict,
                 in_zone=zone is not None and one.point.concurrency in zone.levels,
+                disturbed=bool(one.point.disturbances),
             )
         )
     return found

@@ -306,7 +306,8 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     said = []
     if decision.kind == "optimum" and decision.runner_up is not None:
         second = decision.runner_up
-        said.append(f"runner-up {second.point.concurrency}: {price_text(second)}")
+        sure = "" if second.slo_verdict == "met" else f"; whether it meets the SLO {doubt_text(second)}"
+        said.append(f"runner-up {second.point.concurrency}: {price_text(second)}{sure}")
     said += _advice(decision)
     level = decision.recommended if decision.kind == "optimum" else decision.nearest
     said += [] if level is None else limit_lines(level)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -67,12 +70,18 @@ def scaling_sentences(found: Scaling) -> list[str]:
         more = "less" if found.boundary_saving >= 0 else "more"
         saved = _whole(abs(found.boundary_saving))
         sentences.append(f"at that boundary the set of concurrency {found.optimum} would cost {saved} {more}")
-    return sentences + [text for price in found.prices if (text := price_sentence(price, found.optimum))]
+    # what such a level says of money it says no surer than of the SLO
+    doubts = {one.concurrency: "undecided" for one in found.levels if one.slo_verdict in ("undecided", "unknown")}
+    doubts |= {one.concurrency: "disturbed" for one in found.levels if one.disturbed}
+    return sentences + [text for price in found.prices if (text := price_sentence(price, found.optimum, doubts))]
 
 
-def price_sentence(price: SloPrice, optimum: int | None) -> str:
-    """'ttft_p95 < 1 s: 0.69 % looser saves 32 % (concurrency 32); 30 % tighter costs 67 % more (concurrency 8)'."""
-    parts, saving, loss = [], price.saving, price.loss
+def price_sentence(price: SloPrice, optimum: int | None, doubts: Mapping[int, str] = MappingProxyType({})) -> str:
+    """'ttft_p95 < 1 s: 0.69 % looser saves 32 % (concurrency 32); 30 % tighter costs 67 % more (concurrency 8)'.
+
+    doubts: levels that are undecided or disturbed; a sentence that rests on one says so.
+    """
+    parts, saving, loss, step = [], price.saving, price.loss, None
     if optimum is None:
         step = next((s for s in price.steps if s.looser > 0 and s.concurrency is not None), None)
         if step is not None:
@@ -83,6 +92,11 @@ def price_sentence(price: SloPrice, optimum: int | None) -> str:
         parts.append(f"{_share(loss.looser)} tighter and no level is left")
     elif optimum is not None and loss is not None:
         parts.append(f"{_share(loss.looser)} tighter costs {_cost(loss)} more (concurrency {loss.concurrency})")
+    steps = (saving, loss) if optimum is not None else (step, saving)
+    rests_on = [optimum, *(one.concurrency for one in steps if one is not None)]
+    used = [level for level in dict.fromkeys(rests_on) if level is not None and level in doubts]
+    if parts and used:
+        parts.append("not sure: " + ", ".join(f"{level} is {doubts[level]}" for level in used))
     return f"{price.limit}: {'; '.join(parts)}" if parts else ""
 
 

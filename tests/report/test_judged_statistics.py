@@ -10,10 +10,12 @@ from command_line import CommandLine
 from factory import run_folder
 from rich.console import Console
 
+from benchsuite.economics.scaling import SloPrice, SloStep
 from benchsuite.report.console import table
 from benchsuite.report.export import as_markdown
 from benchsuite.report.format import cell, plural, with_judged
 from benchsuite.report.judge import Judgement, judge_run
+from benchsuite.report.sections_scaling import price_sentence
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
 
@@ -79,3 +81,11 @@ def test_small_times_and_single_things() -> None:
     """Microseconds, not 3.46e-06 s; one request, two requests."""
     assert str(parse_slo("ttft_mean<3.46us").limits[0]) == "ttft_mean < 3.46 us"
     assert [plural(1, "request"), plural(2, "request")] == ["1 request", "2 requests"]
+
+
+def test_a_price_of_the_slo_on_a_disturbed_level_says_so() -> None:
+    """'8.2 % looser saves 70 %' of a level that is disturbed names it; of sound levels it says no more."""
+    saving = SloStep(looser=0.082, at=1.08, concurrency=16, cost_usd=0.3, cost_change=-0.7)
+    price = SloPrice("ttft_mean < 1 s", (saving,), ())
+    assert price_sentence(price, 4, {8: "disturbed"}).endswith("(concurrency 16)")
+    assert price_sentence(price, 4, {16: "disturbed"}).endswith("; not sure: 16 is disturbed")
