@@ -11,7 +11,7 @@ run = benchsuite.read_run(sys.argv[1] if len(sys.argv) > 1 else "results/example
 
 # one row a level, as `benchsuite decide` prints it, with the ends of the 95 % intervals
 levels = benchsuite.summarise(run).set_index("concurrency")
-shown = ["ttft_p95_s", "ttft_p95_s_low", "ttft_p95_s_high", "output_tok_s", "cost_usd", "meets_slo"]
+shown = ["ttft_p95_s", "ttft_p95_s_low", "ttft_p95_s_high", "output_tok_s", "cost_usd", "slo_verdict"]
 print(levels[shown].round(6).to_string())
 
 # one row a request: anything that pandas can ask
