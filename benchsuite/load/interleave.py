@@ -23,6 +23,8 @@ from benchsuite.spec import SweepSpec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
+_LEAST_ROUNDS = 2  # whatever the budget: one round tells nothing of how rounds differ
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arm:
@@ -86,7 +88,7 @@ def measure_in_turn(
     number = 0
     while most_rounds is None or number < most_rounds:
         round_began_s = time.monotonic()
-        if number and round_began_s - began_s + longest_s > budget_s:
+        if number >= _LEAST_ROUNDS and round_began_s - began_s + longest_s > budget_s:
             break
         for arm, spec in _visits(arms, number):
             wanted = {level.point_id(r) for level in spec.load.levels for r in range(spec.load.repeats)}

@@ -236,6 +236,8 @@ def _in_order(rows: tuple[AbRow, ...]) -> tuple[AbRow, ...]:
 
 def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
     figure, words, why = one.regression.figure, one.in_words(("B ", "A ")), None
+    if one.change is not None and math.isinf(one.change.df):
+        verdict = "undecided"  # an assumed spread decides nothing where rounds can be measured
     if client_limited and verdict in ("no difference", "not slower"):
         # the client's own limit is the same in both arms and hides what differs
         verdict, why = "undecided", "the client was at its limit; --allow client accepts that"

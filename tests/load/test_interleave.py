@@ -24,7 +24,7 @@ def test_who_goes_first_is_balanced_and_seeded() -> None:
 
 @pytest.mark.usefixtures("in_stored")
 def test_two_servers_are_measured_in_turn(cli, tmp_path: Path) -> None:
-    """One round fits the budget: two whole run folders with the same requests, and eight times slower is found."""
+    """Two rounds in any case: two whole run folders with the same requests, and eight times slower is found."""
     fast, slow = (SimulatorConfig(latency=LatencyModel(ttft_s=0.02 * f, itl_s=0.004 * f)) for f in (1, 8))
     with simulator(fast) as a, simulator(slow) as b:
         urls = f"--base-url {a.base_url} --base-url {b.base_url} --allow client --budget-min 0.001"
@@ -32,7 +32,9 @@ def test_two_servers_are_measured_in_turn(cli, tmp_path: Path) -> None:
     assert {row["verdict"] for row in found["rows"]} == {"slower"}
     runs = [read_run(tmp_path / "s" / name) for name in "AB"]
     assert [run.manifest.status for run in runs] == ["complete", "complete"]
-    assert [set(run.manifest.planned_points) for run in runs] == [{"c0001-r0", "c0002-r0"}] * 2
+    assert [set(run.manifest.planned_points) for run in runs] == [
+        {f"c000{level}-r{r}" for level in (1, 2) for r in (0, 1)}
+    ] * 2
     assert len({tuple(run.table["prompt_id"].to_pylist()) for run in runs}) == 1
     again = cli.data("ab", tmp_path / "s" / "A", tmp_path / "s" / "B", "--allow client", code=5)
     assert again["rows"] == found["rows"]
