@@ -11,7 +11,7 @@ from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.store.run_folder import read_run
 
-FEW = "--requests 8 --max-output-tokens 4 --concurrency 1,2 --warmup-requests 1 --gpu off --usd-per-hour 1 --quiet"
+FEW = "--requests 8 --max-output-tokens 4 --concurrency 2 --warmup-requests 1 --gpu off --usd-per-hour 1 --quiet"
 
 
 def test_who_goes_first_is_balanced_and_seeded() -> None:
