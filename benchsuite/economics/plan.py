@@ -581,7 +581,7 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         unit = cost.usd_per_hour
     if asked.spot is not None:
         unit = hourly_cost(asked.spot).usd_per_hour
-        notes.append(f"spot: {unit:.4g} USD a useful GPU-hour, with what is lost and what stands in for it")
+        notes.append(f"a useful GPU-hour on spot is {unit:.4g} USD, with what is lost and what stands in for it")
     gpus, model = asked.gpus or 1, asked.model
     more: dict[str, Any] = {}
     if asked.capacity_per_s is None:

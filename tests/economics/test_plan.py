@@ -345,7 +345,7 @@ def test_prices_of_the_hour():
     found = candidates({"run": "r", "name": "s", "spot": spot}, {"run": "r", "name": "o", "owned": owned})
     usd = {row.name: row.usd_per_month / row.gpus / 730 for row in found.rows}
     assert usd == pytest.approx({"s": 0.3 / 0.95, "o": 0.786625}, rel=1e-6)
-    assert next(r for r in found.rows if r.name == "s").notes[0].startswith("spot")
+    assert next(r for r in found.rows if r.name == "s").notes[0].startswith("a useful GPU-hour on spot is 0.3158")
 
 
 def test_one_demand_in_four_ways():
