@@ -79,8 +79,8 @@ def batch_means(values: Floats) -> Estimate:
 
     values: (n,) of one run in order of completion, no NaN, without its start and its end. No interval below 40 values,
     or where fewer than five batches would be left before their lag-1 autocorrelation is at most 0.2. Independent values
-    with a heavy tail get the wider of it and a bootstrap-t interval; its upper end may be None. Source: Law, Simulation
-    Modeling and Analysis, chapter 9.
+    with a heavy tail get a bootstrap-t interval, no narrower upwards. Source: Law, Simulation Modeling and Analysis,
+    chapter 9.
     """
     n = len(values)
     if n < MIN_BATCHED:
@@ -101,12 +101,12 @@ def batch_means(values: Floats) -> Estimate:
     low, end_high = _bootstrap_t(values)
     method += ", bootstrap-t for its heavy tail"
     if end_high > MAX_UPPER_END * value:
-        return Estimate(value, low, None, n, f"{method}; too few slow requests for an upper end")
+        end_high, method = MAX_UPPER_END * value, method + ": too few slow requests to know its upper end"
     return Estimate(value, low, max(high, end_high), n, method)
 
 
 MAX_SKEWNESS = 2.0  # that of the exponential; beyond it a t interval's upper end is too low too often
-MAX_UPPER_END = 10.0  # times the mean: further up the end says no more than that the mean is not known
+MAX_UPPER_END = 10.0  # times the mean: further up an end says no more than that the mean is not known
 _T_DRAWS, _T_VALUES = 999, 200
 
 
@@ -132,7 +132,7 @@ def _bootstrap_t(values: Floats) -> tuple[float, float]:
     error = float(means.std(ddof=1)) / math.sqrt(groups)
     short = 0.005 if _skewness(means) > MAX_SKEWNESS else ALPHA / 2
     lower, upper = np.quantile(t, [short, 1 - ALPHA / 2], method="inverted_cdf")
-    return max(float(values.mean() - upper * error), 0.0), float(values.mean() - lower * error)
+    return max(float(values.mean() - upper * error), float(values.min())), float(values.mean() - lower * error)
 
 
 DRAWS = 2000

@@ -13,7 +13,9 @@ from benchsuite.metrics import METRICS, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report.format import (
     asides,
+    cell,
     grouped_warnings,
+    has_intervals,
     head,
     headline,
     interval_cell,
@@ -61,7 +63,9 @@ def _section(one: Judgement) -> str:
         f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(spaced(warn.finding))}"
         for warn, levels in grouped_warnings(one.judged)
     ]
-    rows = [[*(interval_cell(j, name) for name in columns), j.slo_verdict] for j in one.judged]
+    several = has_intervals(one.judged)  # then a level with one run has no interval like the others'
+    cells = [cell if several and j.point.repeat_count == 1 else interval_cell for j in one.judged]
+    rows = [[*(show(j, name) for name in columns), j.slo_verdict] for show, j in zip(cells, one.judged, strict=True)]
     lines = [
         f"### {markdown_text(one.model)}",
         "",
@@ -71,7 +75,7 @@ def _section(one: Judgement) -> str:
         *markdown_table((*map(head, columns), "SLO"), rows),
         "",
         *([*warned, ""] if warned else []),
-        f"<sub>{facts}. Value [95 % interval].</sub>",
+        f"<sub>{facts}. Value [95 % interval{' over runs' * several}].</sub>",
     ]
     return "\n".join(lines) + "\n"
 

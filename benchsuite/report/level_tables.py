@@ -168,7 +168,8 @@ def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tupl
         (
             cell(one, "concurrency"),
             cell(one, "repeat_count"),
-            *(interval_cell(one, column) for column in columns),
+            # of one run an interval is within it: not what the table is about
+            *((interval_cell if one.point.repeat_count > 1 else cell)(one, column) for column in columns),
             one.slo_verdict,
             chance(one.p_met),
             chance(decision.p_by_level.get(one.point.concurrency)),

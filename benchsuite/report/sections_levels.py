@@ -12,7 +12,18 @@ from benchsuite.economics.decision import measured, stopped_level
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart
-from benchsuite.report.format import DASH, cell, count, head, is_judged, number, sentence, show, tail
+from benchsuite.report.format import (
+    DASH,
+    cell,
+    count,
+    has_intervals,
+    head,
+    is_judged,
+    number,
+    sentence,
+    show,
+    tail,
+)
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
 from benchsuite.results import Decision, EvaluatedLevel, Spread
@@ -95,6 +106,7 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
     """
     one = BY_COLUMN[column]
     scale = one.metric.scale
+    several = has_intervals(judged)  # over runs: an interval within the only run of a level is no such one
 
     def at(j: EvaluatedLevel) -> Point:
         found, value = j.intervals.get(column), one.of(j)
@@ -102,6 +114,8 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
             value = tail(j.point.distributions[one.metric.key], one.stat)
         if value is None:
             return Point(j.point.concurrency, None)
+        if several and j.point.repeat_count == 1:
+            found = None
         if found is None or found.low is None or found.high is None or not found.low <= value <= found.high:
             return Point(j.point.concurrency, value * scale)
         return Point(j.point.concurrency, value * scale, found.low * scale, found.high * scale)
