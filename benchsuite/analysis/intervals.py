@@ -79,7 +79,7 @@ def batch_means(values: Floats) -> Estimate:
 
     values: (n,) of one run in order of completion, no NaN, without its start and its end. No interval below 40 values,
     or where fewer than five batches would be left before their lag-1 autocorrelation is at most 0.2. Independent values
-    with a heavy tail get a bootstrap-t interval, no narrower upwards. Source: Law, Simulation Modeling and Analysis,
+    with a heavy tail get the wider of it and a bootstrap-t interval. Source: Law, Simulation Modeling and Analysis,
     chapter 9.
     """
     n = len(values)
@@ -102,6 +102,7 @@ def batch_means(values: Floats) -> Estimate:
     method += ", bootstrap-t for its heavy tail"
     if end_high > MAX_UPPER_END * value:
         end_high, method = MAX_UPPER_END * value, method + ": too few slow requests to know its upper end"
+    low = max(min(value - half, low), float(values.min()))
     return Estimate(value, low, max(high, end_high), n, method)
 
 
@@ -132,7 +133,7 @@ def _bootstrap_t(values: Floats) -> tuple[float, float]:
     error = float(means.std(ddof=1)) / math.sqrt(groups)
     short = 0.005 if _skewness(means) > MAX_SKEWNESS else ALPHA / 2
     lower, upper = np.quantile(t, [short, 1 - ALPHA / 2], method="inverted_cdf")
-    return max(float(values.mean() - upper * error), float(values.min())), float(values.mean() - lower * error)
+    return float(values.mean() - upper * error), float(values.mean() - lower * error)
 
 
 DRAWS = 2000

@@ -7,6 +7,7 @@ difference is never a pass. docs/METHODS.md, "Comparing two runs".
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -214,6 +215,7 @@ def repeats_needed(
     return None
 
 
+@functools.lru_cache(maxsize=8192)  # scipy's takes 0.2 ms, and `repeats_needed` asks for hundreds
 def _t(p: float, df: float) -> float:
     return float(stats.norm.ppf(p) if math.isinf(df) else stats.t.ppf(p, df))
 
