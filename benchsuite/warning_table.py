@@ -360,3 +360,19 @@ class Finding:
 
 def warn(code: str, concurrency: int | None = None, **values: Any) -> Finding:
     return Finding(code, concurrency, values)
+
+
+# clauses of remedies that a run may have followed already, by what it had
+_CLAUSES = {
+    "fixed_length": (", or use --fixed-length", ""),
+    "repeats": ("a single run cannot tell: repeat this level, or decide", "decide"),
+}
+
+
+def without_asked(finding: Finding, *, fixed_length: bool, repeats: bool) -> Finding:
+    """The finding with a remedy that does not ask for what the run had: a fixed length, repeats of the level."""
+    found, remedy = Finding(finding.code, finding.concurrency, finding.values), finding.remedy
+    for had, (clause, instead) in zip((fixed_length, repeats), _CLAUSES.values(), strict=True):
+        remedy = remedy.replace(clause, instead) if had else remedy
+    object.__setattr__(found, "remedy", remedy)
+    return found

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from benchsuite.cli.main import cli
-from benchsuite.warning_table import WARNINGS, Finding, warn
+from benchsuite.warning_table import WARNINGS, Finding, warn, without_asked
 
 TESTS = Path(__file__).parent
 LIST = TESTS.parent / "docs" / "WARNINGS.md"
@@ -55,6 +55,20 @@ def test_a_warning_renders(code: str) -> None:
     for text in (found.finding, found.remedy):
         assert text
         assert not re.search(r"[{}]", text)
+
+
+def test_no_remedy_asks_for_what_the_run_had():
+    """With a fixed length none names --fixed-length; with repeats none says that a single run cannot tell."""
+    for code, kind in WARNINGS.items():
+        if code in ("truncated_by_max_tokens",):
+            continue  # not given in a run with a fixed length
+        fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
+        found = without_asked(
+            warn(code, 8, **dict.fromkeys(fields - {"concurrency"}, 7)), fixed_length=True, repeats=True
+        )
+        assert "--fixed-length" not in found.remedy
+        assert "single run" not in found.remedy
+        assert found.remedy
 
 
 def test_a_code_or_value_that_is_missing_is_refused():

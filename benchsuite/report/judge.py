@@ -43,7 +43,7 @@ from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
 from benchsuite.spec import PriceSpec, parse_spec
 from benchsuite.store.run_folder import Run
-from benchsuite.warning_table import Finding, warn
+from benchsuite.warning_table import Finding, warn, without_asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +188,14 @@ def judge_run(
     resampling = tuple(level.resampling for level in measured)
     found = chances(resampling, free=is_free(total), hourly=by_level, clients=clients)
     points = with_level_warnings(points, limits, total, found)
+    fixed = spec.workload.fixed_length
+    points = [
+        dataclasses.replace(
+            p,
+            warnings=tuple(without_asked(w, fixed_length=fixed, repeats=p.repeat_count > 1) for w in p.warnings),
+        )
+        for p in points
+    ]
     judged = [
         dataclasses.replace(j, energy=energies[j.point.concurrency], gpu=gpus[j.point.concurrency])
         for j in judge_points(points, limits, total, found)
