@@ -33,6 +33,7 @@ from benchsuite.slo import Limit, Slo
 from benchsuite.warning_table import DISTURBING
 
 MET, NOT_MET = 0.95, 0.05
+FAR = 3.0  # no disturbance that a level is seen to have moves a figure by this factor
 STEADY_WAVES = 10  # requests of each user in a run, from which ramp-up and drain are a small part of it
 
 WHY = {
@@ -220,10 +221,14 @@ def _of_short_runs(check: LimitCheck, figures: RunFigures, point: PointSummary) 
 
 
 def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict | None) -> LimitCheck:
-    """A disturbed level proves no pass; and a miss only where what disturbed it can not have made it."""
+    """A disturbed level proves no pass; and a miss only where what disturbed it can not have made it. A figure
+    further than FAR from its limit stands."""
     limit, value, codes = check.limit, check.value, point.disturbances
     if check.verdict not in ("met", "not met") or limit.metric in ("error_rate", "empty_rate") or value is None:
         return check
+    if not limit.statistic.metric.share and value > 0 and limit.value > 0:
+        if max(value / limit.value, limit.value / value) >= FAR:
+            return check
     if client is None:
         codes = tuple(code for code in codes if code != "client_bound")
     if check.verdict == "not met":

@@ -46,7 +46,7 @@ def test_the_row_of_a_level(judged_text, price, costs):
 @pytest.mark.parametrize("slo", ["output_throughput_per_user>30", "output_throughput_per_user>1000"])
 def test_quiet_prints_the_decision_alone(judged_text, slo):
     """One line, whether a level meets the SLO or none."""
-    assert judged_text(200, quiet=True, slo=slo).count("\n") == 1
+    assert judged_text(400, quiet=True, slo=slo).count("\n") == 1
 
 
 def test_ascii_where_the_encoding_is(judged_text):

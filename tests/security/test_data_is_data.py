@@ -116,7 +116,7 @@ NASTY = "q\x1b[2J\x9b[/x]"
 @pytest.mark.parametrize(
     ("verb", "text", "code"),
     [
-        ("decide --usd-per-hour 1 --levels-csv", f"model,concurrency,requests,time_s,ttft_s\n{NASTY},8,9,60,0.5\n", 3),
+        ("decide --usd-per-hour 1 --levels-csv", f"model,concurrency,requests,time_s,ttft_s\n{NASTY},8,9,60,0.5\n", 6),
         ("workload describe", json.dumps({"scenario": NASTY, "prompt": "x"}), 0),
         (
             "cost --list-presets --prices",
