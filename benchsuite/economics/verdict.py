@@ -226,9 +226,9 @@ def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict 
     limit, value, codes = check.limit, check.value, point.disturbances
     if check.verdict not in ("met", "not met") or limit.metric in ("error_rate", "empty_rate") or value is None:
         return check
-    if not limit.statistic.metric.share and value > 0 and limit.value > 0:
-        if max(value / limit.value, limit.value / value) >= FAR:
-            return check
+    bound = 0.0 if limit.statistic.metric.share else limit.value
+    if min(value, bound) > 0 and max(value / bound, bound / value) >= FAR:
+        return check
     if client is None:
         codes = tuple(code for code in codes if code != "client_bound")
     if check.verdict == "not met":
