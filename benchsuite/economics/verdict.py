@@ -222,13 +222,13 @@ def _of_short_runs(check: LimitCheck, figures: RunFigures, point: PointSummary) 
 
 def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict | None) -> LimitCheck:
     """A disturbed level proves no pass; and a miss only where what disturbed it can not have made it. A figure
-    further than FAR from its limit stands."""
+    further than FAR from its limit stands, but for what a cache may have made."""
     limit, value, codes = check.limit, check.value, point.disturbances
     if check.verdict not in ("met", "not met") or limit.metric in ("error_rate", "empty_rate") or value is None:
         return check
     bound = 0.0 if limit.statistic.metric.share else limit.value
     if min(value, bound) > 0 and max(value / bound, bound / value) >= FAR:
-        return check
+        codes = tuple(code for code in codes if DISTURBING[code])  # a cache moves TTFT by any factor
     if client is None:
         codes = tuple(code for code in codes if code != "client_bound")
     if check.verdict == "not met":

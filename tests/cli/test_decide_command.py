@@ -31,8 +31,8 @@ def test_the_papers_nine_optima(cli, in_stored, price):
 
 
 def test_nobody_meets_the_slo(cli, in_stored):
-    """Null optima, the nearest level named; exit code 6, for single runs do not prove that none does."""
-    found = cli.data("decide", PAPER, "--slo output_throughput_per_user>500", code=6)
+    """Null optima, the nearest level named; exit code 3, for they miss it by far."""
+    found = cli.data("decide", PAPER, "--slo output_throughput_per_user>500", code=3)
     assert {row["optimum_concurrency"] for row in found} == {None}
     assert all(row["nearest"]["concurrency"] == 8 and row["cost_usd"] is None for row in found)
 
