@@ -1,7 +1,8 @@
 """`python -m benchmarks [NAME...]`: run the benchmarks, print their tables, write build/bench.json.
 
 All ratios are of one run of this program, with the server pinned to one core and the client to another. Without a name
-all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, gate, ab, million, nvml.
+all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, verdicts, calibration, gate, ab, million,
+nvml, capacity.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import capacity, clients, coverage, extremes, faults, gate, million, nvml_faults, whole_run
+from benchmarks import capacity, clients, coverage, extremes, faults, gate, million, nvml_faults, verdicts, whole_run
 from benchsuite.telemetry.host import describe_host
 
 BENCHMARKS = {
@@ -23,7 +24,9 @@ BENCHMARKS = {
     "memory": extremes.memory,
     "faults": faults.fault_table,
     "whole": whole_run.whole_run,
-    "coverage": coverage.coverage,
+    "coverage": coverage.intervals,
+    "verdicts": verdicts.verdicts,
+    "calibration": verdicts.calibration,
     "gate": gate.gate,
     "ab": gate.ab,
     "million": million.million,

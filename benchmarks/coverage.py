@@ -38,17 +38,8 @@ class Case:
     measure: Callable[[Rng], Estimate]
 
 
-def coverage(draws: int = DRAWS) -> dict[str, list[dict[str, Any]]]:
-    """Share of nominal 95 % intervals that hold the truth (goal 93 to 97 %); false verdicts, power, calibration."""
-    return {
-        "intervals": intervals(draws),
-        "verdicts": verdicts.verdicts(draws // 5),
-        "calibration": verdicts.calibration(draws // 5),
-    }
-
-
 def intervals(draws: int = DRAWS) -> list[dict[str, Any]]:
-    """Each method on each process."""
+    """Share of nominal 95 % intervals that hold the truth (goal 93 to 97 %): each method on each process."""
     rows = []
     print(f"{'method':38} {'process':44} {'truth held':>10} {'none':>6}  of {draws}")
     for i, case in enumerate(_cases()):

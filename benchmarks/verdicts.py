@@ -64,6 +64,7 @@ CELLS = (
     *((PLAIN, cv, runs) for cv in (0.0, 0.03, 0.05, 0.1) for runs in (1, 2, 3, 5)),
     *((law, 0.05, runs) for law in LAWS[1:] for runs in (1, 3, 5)),
 )
+BINS = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0))  # of the probability said
 FACTORS = (1 / 1.2, 1 / 1.1, 1.0, 1.1, 1.2)  # the limit over the truth
 
 
@@ -96,7 +97,7 @@ def verdicts(draws: int = DRAWS) -> list[dict[str, Any]]:
 
 def calibration(draws: int = DRAWS) -> list[dict[str, Any]]:
     """P(SLO) and P(best) said against how often it is so, over truths about the limit (goal: within 5 points)."""
-    found = []
+    found: list[dict[str, Any]] = []
     print(f"{'':10} {'CV':>5} {'runs':>4} {'said':>14} {'levels':>7} {'mean said':>9} {'true':>7}")
     for i, (what, cv, runs) in enumerate(itertools.product(("P(SLO)", "P(best)"), (0.03, 0.1), (3, 5))):
         rng = np.random.default_rng([i, 20260106])
@@ -104,19 +105,31 @@ def calibration(draws: int = DRAWS) -> list[dict[str, Any]]:
         said, true = (
             np.array(side, float) for side in zip(*(pair(cv, runs, rng) for _ in range(2 * draws)), strict=True)
         )
-        for low, high in ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0)):
+        for low, high in BINS:
             inside = (said >= low) & ((said < high) | (high == 1.0))
-            if inside.sum() < 20:
-                continue
-            row = {"what": what, "cv": cv, "runs": runs, "from": low, "to": high, "levels": int(inside.sum())}
-            row |= {"said": float(said[inside].mean()), "true": float(true[inside].mean())}
-            print(
-                f"{what:10} {cv:5.0%} {runs:4} {low:7.0%} - {high:4.0%} {row['levels']:7} {row['said']:9.1%} "
-                f"{row['true']:7.1%}",
-                flush=True,
-            )
-            found.append(row)
-    return found
+            if inside.any():
+                row = {"what": what, "cv": cv, "runs": runs, "from": low, "to": high, "levels": int(inside.sum())}
+                found.append(row | {"said": float(said[inside].mean()), "true": float(true[inside].mean())})
+                _print_calibrated(found[-1], f"{cv:5.0%} {runs:4}")
+    return [*found, *_pooled(found)]
+
+
+def _pooled(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same over all CV and runs: the cells weighted by their levels."""
+    rows = []
+    for what, (low, high) in itertools.product(("P(SLO)", "P(best)"), BINS):
+        mine = [cell for cell in cells if cell["what"] == what and cell["from"] == low]
+        levels = sum(cell["levels"] for cell in mine)
+        if levels:
+            means = {key: sum(cell["levels"] * cell[key] for cell in mine) / levels for key in ("said", "true")}
+            rows.append({"what": what, "from": low, "to": high, "levels": levels} | means)
+            _print_calibrated(rows[-1], f"{'all':>5} {'all':>4}")
+    return rows
+
+
+def _print_calibrated(row: dict[str, Any], cell: str) -> None:
+    share = f"{row['from']:7.0%} - {row['to']:4.0%}"
+    print(f"{row['what']:10} {cell} {share} {row['levels']:7} {row['said']:9.1%} {row['true']:7.1%}", flush=True)
 
 
 def _slo_pair(cv: float, runs: int, rng: Rng) -> tuple[float, bool]:
