@@ -17,12 +17,11 @@ import importlib.metadata
 import json
 import math
 import os
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,6 @@ from numpy.typing import NDArray
 from benchsuite.errors import EngineError, SpecError
 
 if TYPE_CHECKING:
-    from gguf import GGUFWriter
     from tokenizers import Tokenizer
 
 Weights = dict[str, NDArray[np.float32]]
@@ -65,41 +63,32 @@ _GGUF_KEYS = {  # GGUF's key: config.json's
     "layer_norm_rms_eps": "rms_norm_eps",
     "vocab_size": "vocab_size",
 }
-_LIBRARIES = ("gguf", "numpy", "safetensors", "tokenizers")
-_RECIPE = ("tiny_model.py", "training_text.txt")
 
 
 @dataclass(frozen=True, slots=True)
 class TinyModelSpec:
-    """Sizes and seed of a tiny model; one spec is one model, byte for byte.
-
-    vocab_size: rows of the embedding; rows that the tokenizer does not fill are never produced. context_tokens: what
-    config.json promises (random weights work at any length). eos_every: about the mean reply length in tokens when
-    sampled at temperature 1 with no top-k, top-p or min-p (greedy decoding knows no mean); None: a reply never ends by
-    itself. any_bytes: also let pieces of UTF-8 characters through (U+FFFD in the text, fewer chunks than tokens).
-    Raises SpecError.
-    """
+    """Sizes and seed of a tiny model; one spec is one model, byte for byte. Raises SpecError."""
 
     hidden_size: int = 128
     layers: int = 2
     heads: int = 2
     kv_heads: int = 1
     intermediate_size: int = 256
-    vocab_size: int = 4096
-    context_tokens: int = 32768
+    vocab_size: int = 4096  # rows of the embedding; those that the tokenizer does not fill are never produced
+    context_tokens: int = 32768  # what config.json promises; random weights work at any length
     seed: int = 1234
+    # About the mean reply length in tokens, when sampled at temperature 1 with no top-k, top-p or min-p (greedy
+    # decoding knows no mean); None: a reply never ends by itself.
     eos_every: float | None = None
-    any_bytes: bool = False
+    any_bytes: bool = False  # also pieces of UTF-8 characters (U+FFFD in the text, fewer chunks than tokens)
 
     def __post_init__(self) -> None:
         sizes = (self.hidden_size, self.layers, self.heads, self.kv_heads, self.intermediate_size, self.context_tokens)
-        if min(sizes) < 1:
-            raise SpecError("every size of the tiny model is at least 1", given=self)
-        even = self.hidden_size % self.heads == self.head_size % 2 == 0
         for holds, expected in (
+            (min(sizes) > 0, "sizes of at least 1"),
             # 64 per head suits every engine; vLLM on a CPU wants a multiple of 32
-            (even, "a hidden size that is an even multiple of the number of heads, such as 64 per head"),
-            (self.heads % self.kv_heads == 0, "heads that are a multiple of kv heads"),
+            (self.heads > 0 and self.hidden_size % (2 * self.heads) == 0, "a hidden size of an even number per head"),
+            (self.kv_heads > 0 and self.heads % self.kv_heads == 0, "heads that are a multiple of kv heads"),
             (self.vocab_size >= SMALLEST_VOCAB, f"a vocabulary of at least {SMALLEST_VOCAB} tokens"),
             (0 <= self.seed < 2**32, "a seed of 0 to 2**32 - 1"),
             (self.eos_every is None or self.eos_every > 1, "a mean reply length of more than 1 token, or none"),
@@ -113,18 +102,14 @@ class TinyModelSpec:
         return self.hidden_size // self.heads
 
 
-@dataclass(frozen=True, slots=True)
-class TinyModelInfo:
-    """What was written. producible_tokens: how many of vocab_size the model can say. gguf_path: None if not made."""
+class TinyModelSize(NamedTuple):
+    """parameters: how many the model has. producible_tokens: how many of the vocabulary it can say."""
 
-    path: Path
-    vocab_size: int
-    producible_tokens: int
     parameters: int
-    gguf_path: Path | None
+    producible_tokens: int
 
 
-def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool = True) -> TinyModelInfo:
+def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool = True) -> TinyModelSize:
     """Write the model into the folder `out` (made if need be) in Hugging Face layout, and model.gguf if asked.
 
     The same spec gives the same bytes with the same versions of numpy, tokenizers, safetensors and gguf.
@@ -146,13 +131,9 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
     (out / "chat_template.jinja").write_text(_CHAT_TEMPLATE, "utf-8")
     for name, content in _configs(spec).items():
         (out / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-    return TinyModelInfo(
-        path=out,
-        vocab_size=spec.vocab_size,
-        producible_tokens=len(producible) + (spec.eos_every is not None),
-        parameters=sum(tensor.size for tensor in weights.values()),
-        gguf_path=write_gguf(out, out / GGUF_NAME) if gguf else None,
-    )
+    if gguf:
+        _write_gguf(out, spec, vocabulary, weights)
+    return TinyModelSize(sum(tensor.size for tensor in weights.values()), len(producible) + bool(spec.eos_every))
 
 
 def missing_extra(library: str, purpose: str) -> EngineError:
@@ -226,12 +207,8 @@ def _weights(spec: TinyModelSpec, producible: list[int]) -> Weights:
         }
         layer["self_attn.o_proj"][0] = layer["mlp.down_proj"][0] = 0.0  # nothing writes to the bias channel
         weights |= {f"model.layers.{index}.{name}.weight": tensor for name, tensor in layer.items()}
-    weights["lm_head.weight"] = _head(normal(spec.vocab_size, hidden, std=_LOGIT_STD), spec, producible)
-    return weights
-
-
-def _head(head: NDArray[np.float32], spec: TinyModelSpec, producible: list[int]) -> NDArray[np.float32]:
-    """`head` (vocab_size x hidden_size) with column 0 as the bias of each token."""
+    # the output head, with column 0 as the bias of each token
+    weights["lm_head.weight"] = head = normal(spec.vocab_size, hidden, std=_LOGIT_STD)
     impossible = np.ones(len(head), bool)
     impossible[producible] = False
     head[:, 0] = 0.0
@@ -241,7 +218,7 @@ def _head(head: NDArray[np.float32], spec: TinyModelSpec, producible: list[int])
         # the other logits are about N(0, s^2): the sum of their exponentials is about n e^(s^2 / 2)
         log_others = math.log(len(producible)) + _LOGIT_STD**2 / 2
         head[SPECIAL_IDS[EOS], 0] = log_others - math.log(spec.eos_every - 1)
-    return head
+    return weights
 
 
 def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
@@ -270,8 +247,6 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
             "eos_token_id": ids[EOS],
             "pad_token_id": ids[PAD],
             "torch_dtype": "float32",
-            "initializer_range": 0.02,
-            "use_cache": True,
         },
         "generation_config.json": {
             "bos_token_id": ids[BOS],
@@ -284,6 +259,7 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
             "model_max_length": spec.context_tokens,
             "clean_up_tokenization_spaces": False,
             "add_bos_token": False,
+            "add_eos_token": False,
             "additional_special_tokens": [IM_START, IM_END],
             "chat_template": _CHAT_TEMPLATE,
             **special_tokens,
@@ -292,62 +268,36 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
     }
 
 
-def write_gguf(model_dir: Path, out: Path) -> Path:
-    """Write the folder made by `make_tiny_model` as the GGUF file `out`; returns `out`.
-
-    Only for models that this package made: other tokenizers and architectures need llama.cpp's own converter.
-    Raises EngineError when a file is missing or the extra `engine` is not installed.
-    """
-    lib, safetensors = _library("gguf"), _library("safetensors.numpy")
-    try:
-        config = json.loads((model_dir / "config.json").read_text("utf-8"))
-        tokenizer = json.loads((model_dir / "tokenizer.json").read_text("utf-8"))
-        template = (model_dir / "chat_template.jinja").read_text("utf-8")
-        weights: Weights = safetensors.load_file(model_dir / "model.safetensors")
-    except OSError as error:
-        raise EngineError("the model folder is not complete", where=str(model_dir), given=str(error)) from error
-    writer = lib.GGUFWriter(out, "llama")
+def _write_gguf(out: Path, spec: TinyModelSpec, vocabulary: dict[str, int], weights: Weights) -> None:
+    """model.gguf of the model that lies in the folder `out`."""
+    lib, config = _library("gguf"), _configs(spec)["config.json"]
+    writer = lib.GGUFWriter(out / GGUF_NAME, "llama")
     writer.add_name("tiny-llama")
     writer.add_file_type(lib.LlamaFileType.ALL_F32)
     for key, name in _GGUF_KEYS.items():
         getattr(writer, f"add_{key}")(config[name])
-    _add_tokenizer(lib, writer, config, tokenizer, template)
-    names = lib.get_tensor_name_map(lib.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    tokens = [f"<|unused_{index}|>" for index in range(spec.vocab_size)]
+    types = [lib.TokenType.UNUSED] * len(tokens)
+    for token, index in vocabulary.items():
+        tokens[index] = token
+        types[index] = lib.TokenType.CONTROL if token in SPECIAL_IDS else lib.TokenType.NORMAL
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")  # the split that ByteLevel(use_regex=True) makes
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_eot_token_id(SPECIAL_IDS[IM_END])
+    lib.SpecialVocab(out, load_merges=True).add_to_gguf(writer, quiet=True)
+    names = lib.get_tensor_name_map(lib.MODEL_ARCH.LLAMA, spec.layers)
     for name, tensor in weights.items():
         if "q_proj" in name or "k_proj" in name:
             # llama.cpp rotates neighbouring rows, Hugging Face the two halves of a head: interleave them
-            heads = config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
-            halves = tensor.reshape(heads, 2, -1, tensor.shape[1])
+            halves = tensor.reshape(-1, 2, spec.head_size // 2, spec.hidden_size)
             tensor = np.ascontiguousarray(halves.swapaxes(1, 2).reshape(tensor.shape))
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return out
-
-
-def _add_tokenizer(
-    lib: Any, writer: GGUFWriter, config: dict[str, Any], tokenizer: dict[str, Any], template: str
-) -> None:
-    special = {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
-    tokens = [f"<|unused_{index}|>" for index in range(config["vocab_size"])]
-    types = [lib.TokenType.UNUSED] * len(tokens)
-    for token, index in (tokenizer["model"]["vocab"] | special).items():
-        tokens[index] = token
-        types[index] = lib.TokenType.CONTROL if token in special else lib.TokenType.NORMAL
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")  # the split that ByteLevel(use_regex=True) makes
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
-    writer.add_bos_token_id(config["bos_token_id"])
-    writer.add_eos_token_id(config["eos_token_id"])
-    writer.add_pad_token_id(config["pad_token_id"])
-    writer.add_eot_token_id(special[IM_END])
-    writer.add_add_bos_token(False)
-    writer.add_add_eos_token(False)
-    writer.add_chat_template(template)
 
 
 def cache_dir() -> Path:
@@ -368,30 +318,28 @@ def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None =
         return final
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".tiny-model-", dir=final.parent))
+        work = tempfile.TemporaryDirectory(prefix=".tiny-model-", dir=final.parent)
     except OSError as error:
         raise EngineError(
             "the cache folder cannot be written", given=str(error), hint="set XDG_CACHE_HOME to a folder that can"
         ) from error
-    try:
-        make_tiny_model(work, spec)
+    with work:
+        make_tiny_model(Path(work.name), spec)
         try:
-            work.rename(final)
+            Path(work.name).rename(final)
         except OSError:
             if not final.is_dir():  # else another process was first, with the same bytes
                 raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return final
 
 
 def _key(spec: TinyModelSpec) -> str:
     """A digest of everything that decides the model's bytes: the spec, the libraries, and our own recipe."""
     try:
-        libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        libraries = {name: importlib.metadata.version(name) for name in ("gguf", "numpy", "safetensors", "tokenizers")}
     except importlib.metadata.PackageNotFoundError as error:
         raise missing_extra(str(error.name), "making the tiny model") from error
     digest = hashlib.sha256(json.dumps([asdict(spec), libraries], sort_keys=True).encode())
-    for name in _RECIPE:
+    for name in ("tiny_model.py", "training_text.txt"):
         digest.update((files("benchsuite.serving") / name).read_bytes())
     return digest.hexdigest()[:16]
