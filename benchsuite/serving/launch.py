@@ -26,7 +26,7 @@ from benchsuite import __version__
 from benchsuite.errors import EngineError
 from benchsuite.redact import masked_bytes
 from benchsuite.servers.base import fill
-from benchsuite.serving.launch_plan import LaunchPlan, LocalCommand, check_plan, local_command
+from benchsuite.serving.launch_plan import LaunchPlan, LocalCommand, local_command
 from benchsuite.serving.process import (
     LOOPBACK,
     ServerProcess,
@@ -53,20 +53,17 @@ _HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}'
 
 @dataclass(frozen=True, slots=True)
 class LaunchedServer:
-    """A server that is ready. base_url: without /v1. model: its name in requests. version: of the engine.
-
-    container_pid: on this host, of a container. Whatever is not known is None.
-    """
+    """A server that is ready. Whatever is not known is None."""
 
     plan: LaunchPlan
-    base_url: str
+    base_url: str  # without /v1
     process: ServerProcess
-    model: str | None
-    version: str | None
+    model: str | None  # its name in requests
+    version: str | None  # of the engine
     quantization: str | None
     image: str | None = None
     image_digest: str | None = None
-    container_pid: int | None = None
+    container_pid: int | None = None  # on this host
 
     def pids(self) -> tuple[int, ...]:
         """The server's processes on this machine: what was started, its container's, and all their descendants."""
@@ -107,16 +104,15 @@ def launched(
     It listens on 127.0.0.1 unless its own arguments say --host. log_path: None keeps the log in the cache folder, where
     the last 20 stay. ready_timeout_s: None is 60 s for the embedded engines, else 1800. on_wait: called every 5 s with
     what the server last wrote. The server ends with the block, with an exception, and with this process however it
-    ends. Raises InputError (the plan), EngineError (not installed, died, not ready in time; with the end of its log).
+    ends. Raises EngineError (not installed, died, not ready in time; with the end of its log).
     """
-    check_plan(plan)
     port = plan.port or free_port()
     if plan.port is not None:
         require_free_port(port)
     log_path = log_path or _new_log(plan.engine)
     base_url = f"http://{LOOPBACK}:{port}"
     with contextlib.ExitStack() as stack:
-        compose = stack.enter_context(compose_project(plan, port, log_path)) if plan.how == "docker" else None
+        compose = stack.enter_context(compose_project(plan, port, log_path)) if plan.docker else None
         command = LocalCommand([*compose, *UP], {}, None) if compose else local_command(plan, port)
         process = stack.enter_context(
             running_server(
@@ -291,26 +287,14 @@ def _docker() -> str:
 
 
 def container_facts(compose: list[str]) -> dict[str, Any]:
-    """The image by name and digest, and the process on this host; None what docker does not say."""
-    docker, container = compose[0], (_output([*compose, "ps", "-q", SERVICE]) or "").split("\n")[0].strip()
-    inspected = _first(_output([docker, "inspect", container])) if container else {}
-    image_id = inspected.get("Image")
-    image = _first(_output([docker, "image", "inspect", image_id])) if isinstance(image_id, str) else {}
-    digests = image.get("RepoDigests") or []
-    state, config = inspected.get("State"), inspected.get("Config")
-    return {
-        "image": config.get("Image") if isinstance(config, dict) else None,
-        "image_digest": digests[0] if digests else image_id,
-        "container_pid": (state.get("Pid") or None) if isinstance(state, dict) else None,
-    }
-
-
-def _first(text: str | None) -> dict[str, Any]:
-    try:
-        tree = json.loads(text or "[]")
-    except ValueError:
+    """The image by name and digest, and the process on this host; empty where docker does not say."""
+    docker, container = compose[0], (_output([*compose, "ps", "-q", SERVICE]) or "").partition("\n")[0]
+    told = _output([docker, "inspect", "--format", "{{.Config.Image}} {{.Image}} {{.State.Pid}}", container]) or ""
+    if len(words := told.split()) != 3:
         return {}
-    return tree[0] if isinstance(tree, list) and tree and isinstance(tree[0], dict) else {}
+    image, image_id, pid = words
+    digests = (_output([docker, "image", "inspect", "--format", '{{join .RepoDigests " "}}', image_id]) or "").split()
+    return {"image": image, "image_digest": [*digests, image_id][0], "container_pid": int(pid) or None}
 
 
 def _output(command: list[str]) -> str | None:

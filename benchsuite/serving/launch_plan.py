@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from benchsuite.errors import EngineError, InputError
 from benchsuite.servers import LAUNCHED, SERVERS
@@ -24,25 +24,51 @@ _OURS = ("--port", "--python", "--image")
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """A server to start. Settings are changed with dataclasses.replace, so that a matrix can vary `args`.
+    """A server to start; what cannot be started as it stands is refused. Raises InputError."""
 
-    engine: its name in SERVERS. args: the server's own arguments, unchanged, without model, host and port. model: None
-    where `args` names it, or where the engine has one of its own. port: of 127.0.0.1; None finds a free one. python:
-    the interpreter (or the folder of the environment) that has it; None looks on PATH. image: of the container; None
-    is the server's own.
-    """
+    engine: str  # its name in SERVERS
+    args: tuple[str, ...] = ()  # the server's own, unchanged, without model, host and port
+    docker: bool = False
+    model: str | None = None  # None where `args` names it, or where the engine has one of its own
+    port: int | None = None  # of 127.0.0.1; None finds a free one
+    python: str | None = None  # the interpreter, or the folder of the environment, that has it; None looks on PATH
+    image: str | None = None  # of the container; None is the server's own
 
-    engine: str
-    args: tuple[str, ...] = ()
-    how: Literal["local", "docker"] = "local"
-    model: str | None = None
-    port: int | None = None
-    python: str | None = None
-    image: str | None = None
+    def __post_init__(self) -> None:
+        if self.engine not in LAUNCHED:
+            raise InputError(
+                "there is no such engine",
+                where="--serve",
+                given=self.engine,
+                expected=", ".join(LAUNCHED),
+                hint=_did_you_mean(self.engine, LAUNCHED),
+            )
+        where, local = f"serve {self.engine}", self.local
+        if self.docker and self.server.docker is None:
+            expected = "docker with " + ", ".join(name for name, server in SERVERS.items() if server.docker)
+            raise InputError(f"{self.engine} is not started with docker", where=where, expected=expected)
+        if self.image is not None and not self.docker:
+            given = f"--image {self.image}"
+            raise InputError("a local server has no image", where=where, given=given, hint="docker:ENGINE")
+        port_flag = local.flag_of("{port}") or "--port"
+        if (port := argument(self.args, port_flag)) is not None:
+            raise InputError(
+                "the port is chosen by benchsuite, which must know it",
+                where=where,
+                given=f"{port_flag} {port} among the server's own arguments",
+                hint=f"--port before the --: {where} MODEL --port P -- ...",
+            )
+        if local.needs_model and self.model is None and argument(self.args, local.flag_of("{model}")) is None:
+            raise InputError(
+                f"{self.engine} needs a model",
+                where=where,
+                expected=f"{self.engine} MODEL [arguments]",
+                hint="the model comes right after the engine",
+            )
+        _ = self.settings
 
     @property
     def server(self) -> Server:
-        """What is known of it."""
         return SERVERS[self.engine]
 
     @property
@@ -75,13 +101,12 @@ class LaunchPlan:
             flag, equals, value = rest.pop(0).partition("=")
             name = flag.removeprefix("--")
             if not flag.startswith("--") or name not in known or not (equals or rest):
-                close = get_close_matches(name, known, 1)
                 raise InputError(
                     f"{self.engine} has no such setting, or it has no value",
                     where=f"serve {self.engine}",
                     given=flag,
                     expected=", ".join(f"--{each}" for each in known) + ", each with a value",
-                    hint=f"did you mean --{close[0]}?" if close else None,
+                    hint=_did_you_mean(flag, [f"--{each}" for each in known]),
                 )
             settings[name] = value = value if equals else rest.pop(0)
             if known[name] is int and not (value.isdecimal() and int(value) > 0):
@@ -107,10 +132,14 @@ class LaunchPlan:
     def text(self) -> str:
         """The plan as one writes it; `parse_serve` reads it back."""
         ours = [("--port", self.port), ("--python", self.python), ("--image", self.image)]
-        words = [f"docker:{self.engine}" if self.how == "docker" else self.engine]
+        words = [f"docker:{self.engine}" if self.docker else self.engine]
         words += [self.model] if self.model else []
         words += [word for flag, value in ours if value is not None for word in (flag, str(value))]
         return shlex.join([*words, "--", *self.args] if self.args else words)
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str | None:
+    return next((f"did you mean {close}?" for close in get_close_matches(word, known, 1)), None)
 
 
 def parse_serve(text: str) -> LaunchPlan:
@@ -146,15 +175,6 @@ def refuse_secrets(plan: LaunchPlan) -> LaunchPlan:
 
 def plan_of(engine: str, words: Sequence[str], *, docker: bool = False) -> LaunchPlan:
     """The plan of an engine's name and the words after it. Raises InputError."""
-    if engine not in LAUNCHED:
-        close = get_close_matches(engine, LAUNCHED, 1)
-        raise InputError(
-            "there is no such engine",
-            where="--serve",
-            given=engine,
-            expected=", ".join(LAUNCHED),
-            hint=f"did you mean {close[0]!r}?" if close else None,
-        )
     rest, ours, args, model = list(words), {}, [], None
     while rest:
         word = rest.pop(0)
@@ -173,38 +193,8 @@ def plan_of(engine: str, words: Sequence[str], *, docker: bool = False) -> Launc
     port = ours.get("--port")
     if port is not None and not (port.isdecimal() and 0 < int(port) < 65536):
         raise InputError("no such port", where="--serve", given=f"--port {port}", expected="1 to 65535")
-    how: Literal["local", "docker"] = "docker" if docker else "local"
     number = None if port is None else int(port)
-    plan = LaunchPlan(engine, tuple(args), how, model, number, ours.get("--python"), ours.get("--image"))
-    check_plan(plan)
-    return plan
-
-
-def check_plan(plan: LaunchPlan) -> None:
-    """Refuse what cannot be started as it stands. Raises InputError."""
-    where, local = f"serve {plan.engine}", plan.local
-    if plan.how == "docker" and plan.server.docker is None:
-        expected = "docker with " + ", ".join(name for name, server in SERVERS.items() if server.docker)
-        raise InputError(f"{plan.engine} is not started with docker", where=where, expected=expected)
-    if plan.how == "local" and plan.image is not None:
-        given = f"--image {plan.image}"
-        raise InputError("a local server has no image", where=where, given=given, hint="docker:ENGINE")
-    port_flag = local.flag_of("{port}") or "--port"
-    if (port := argument(plan.args, port_flag)) is not None:
-        raise InputError(
-            "the port is chosen by benchsuite, which must know it",
-            where=where,
-            given=f"{port_flag} {port} among the server's own arguments",
-            hint=f"--port before the --: {where} MODEL --port P -- ...",
-        )
-    if local.needs_model and plan.model is None and argument(plan.args, local.flag_of("{model}")) is None:
-        raise InputError(
-            f"{plan.engine} needs a model",
-            where=where,
-            expected=f"{plan.engine} MODEL [arguments]",
-            hint="the model comes right after the engine",
-        )
-    _ = plan.settings
+    return LaunchPlan(engine, tuple(args), docker, model, number, ours.get("--python"), ours.get("--image"))
 
 
 class LocalCommand(NamedTuple):

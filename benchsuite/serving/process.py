@@ -79,7 +79,7 @@ def running_server(
     ready_timeout_s: float = 60.0,
     stop_timeout_s: float = 10.0,
     guarded: bool = False,
-    on_wait: Callable[[str], None] | None = None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Iterator[ServerProcess]:
     """Run `command` while the block runs; enter it when `ready_url` answers 200.
 
@@ -144,7 +144,7 @@ def require_free_port(port: int) -> None:
             ) from error
 
 
-def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait: Callable[[str], None] | None) -> None:
+def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait: Callable[[str], None]) -> None:
     from benchsuite.telemetry.http import bounded_client, is_up
 
     began_s = reported_s = time.monotonic()
@@ -156,7 +156,7 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
                 raise server.died("the server ended before it was ready")
             if now_s - began_s > timeout_s:
                 raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
-            if on_wait is not None and now_s - reported_s >= _REPORT_EVERY_S:
+            if now_s - reported_s >= _REPORT_EVERY_S:
                 reported_s = now_s
                 on_wait(f"{now_s - began_s:.0f} s: {server.log_tail(1).strip() or '(its log is empty)'}")
             time.sleep(poll_s)

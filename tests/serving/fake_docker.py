@@ -11,14 +11,8 @@ import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-INSPECTED = [
-    {
-        "Image": "sha256:1d",
-        "Config": {"Image": "vllm/vllm-openai:v0.32.0"},
-        "State": {"Pid": int(os.environ.get("FAKE_PID", "0"))},
-    },
-]
-IMAGE = [{"RepoDigests": ["vllm/vllm-openai@sha256:d16e57"]}]
+INSPECTED = f"vllm/vllm-openai:v0.32.0 sha256:1d {os.environ.get('FAKE_PID', '0')}"
+DIGESTS = "vllm/vllm-openai@sha256:d16e57"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,9 +46,9 @@ def main():
     if "ps" in argv:
         print("c0ffee")
     if argv[0] == "inspect":
-        print(json.dumps(INSPECTED))
+        print(INSPECTED)
     if argv[:2] == ["image", "inspect"]:
-        print(json.dumps(IMAGE))
+        print(DIGESTS)
     if "down" in argv:
         print("Container removed", flush=True)
 
