@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,35 +20,20 @@ from benchsuite.redact import masked_bytes, masked_tree
 
 GPU, SERVER = "gpu", "server"
 
-_TYPES: dict[str, pa.DataType] = {
-    **dict.fromkeys(
-        ["run_id", "point_id", "request_id", "prompt_id", "scenario", "token_source", "stamp_source"], pa.string()
-    ),
-    **dict.fromkeys(["finish_reason", "status", "error", "response_id", "text"], pa.string()),
-    **dict.fromkeys(["scheduled_s", "sent_s", "headers_s", "first_token_s", "first_answer_s"], pa.float64()),
-    **dict.fromkeys(["last_token_s", "closed_s"], pa.float64()),
-    **dict.fromkeys(["server_queue_s", "server_prefill_s", "server_decode_s"], pa.float64()),
-    "endpoint": pa.string(),
-    "chunk_gap_us": pa.list_(pa.int32()),
-    "connection_reused": pa.bool_(),
-}
-SCHEMA = pa.schema(
-    [pa.field(name, _TYPES.get(name, pa.int32())) for name in RequestRecord._fields],
-    metadata={"benchsuite.schema": str(SCHEMA_VERSION)},
-)
-COLUMN_TYPES = [None if field.name == "chunk_gap_us" else field.type for field in SCHEMA]
-_SAMPLE_TYPES: dict[str, pa.DataType] = {
-    **dict.fromkeys(["source", "uuid", "endpoint", "error"], pa.string()),
-    **dict.fromkeys(["memory_used_bytes", "memory_total_bytes", "throttle_reasons"], pa.int64()),
-    **dict.fromkeys(["sm_clock_mhz", "memory_clock_mhz", "n_processes", "foreign_processes"], pa.int32()),
-}
-SAMPLE_SCHEMAS = {
-    name: pa.schema(
-        [pa.field(column, _SAMPLE_TYPES.get(column, pa.float64())) for column in record._fields],
-        metadata={"benchsuite.schema": str(SCHEMA_VERSION)},
-    )
-    for name, record in ((GPU, GpuSample), (SERVER, ServerSample))
-}
+_ARROW = {float: pa.float64(), int: pa.int32(), bool: pa.bool_()}  # what is none of these is text
+_WIDER = dict.fromkeys(("memory_used_bytes", "memory_total_bytes", "throttle_reasons"), pa.int64())
+_WIDER["chunk_gap_us"] = pa.list_(pa.int32())
+
+
+def _schema(record: type) -> pa.Schema:
+    """The columns of a record's table, by the types of its fields; an optional one's comes first."""
+    kinds = {name: (get_args(hint) or (hint,))[0] for name, hint in get_type_hints(record).items()}
+    columns = [pa.field(name, _WIDER.get(name) or _ARROW.get(kind, pa.string())) for name, kind in kinds.items()]
+    return pa.schema(columns, metadata={"benchsuite.schema": str(SCHEMA_VERSION)})
+
+
+SCHEMA = _schema(RequestRecord)
+SAMPLE_SCHEMAS = {GPU: _schema(GpuSample), SERVER: _schema(ServerSample)}
 
 MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summary.json", "report.html"
 JOURNALS, POINTS = "journal", "points"

@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchsuite.errors import StoreError
 from benchsuite.fault_points import reach
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked
-from benchsuite.store.files import COLUMN_TYPES, SAMPLE_SCHEMAS, SCHEMA, lock, os_error_as, sync
+from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, lock, os_error_as, sync
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
@@ -25,37 +26,28 @@ _FLUSH_FLOOR_NS = 10_000_000  # at thousands of rows a second, batches grow inst
 _WRITERS_S = 10.0
 
 
+_COLUMN_TYPES = [None if field.name == "chunk_gap_us" else field.type for field in SCHEMA]
+
+
 class _Stream:
-    """What an Arrow writer writes to: gathers bytes, and puts them into the file whole or not at all.
+    """An Arrow IPC stream: gathers its messages, and puts them into the file whole or not at all.
 
     A disk that is full takes a part of a write. That part is cut off again, and the bytes wait for the next try: what
-    comes later is never behind a hole.
+    comes later is never behind a hole. The stream ends with the file, without an end marker.
     """
 
-    def __init__(self, path: Path, point: str = "batch") -> None:
+    def __init__(self, path: Path, schema: pa.Schema, point: str) -> None:
         self._path, self._point = path, point
-        self._file = path.open("xb", buffering=0)
-        sync(path.parent)  # that there is such a file must outlive a power cut too
-        lock(self._file)  # for `wait_for_writers`
-        self._waiting = bytearray()
-        self._written = self._given = 0
-        self.closed = False
-
-    # what pyarrow asks of a file
-    def write(self, data: Any) -> int:
-        self._waiting += data
-        n = memoryview(data).nbytes
-        self._given += n
-        return n
-
-    def tell(self) -> int:
-        return self._given
+        with os_error_as(StoreError, "a journal cannot be written", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("xb", buffering=0)
+            sync(path.parent)  # that there is such a file must outlive a power cut too
+            lock(self._file)  # for `wait_for_writers`
+        self._waiting = bytearray(schema.serialize())
+        self._written = 0
 
     def flush(self) -> None:
-        """Nothing: `push` writes."""
-
-    def push(self) -> None:
-        """Write what waits. Raises StoreError, and then nothing of it is in the file."""
+        """Write what waits. Raises StoreError, and then nothing of it is in the file; it is kept for the next try."""
         with os_error_as(StoreError, "a journal cannot be written", self._path):
             try:
                 with memoryview(self._waiting) as waiting:
@@ -72,29 +64,27 @@ class _Stream:
         self._waiting = bytearray()
 
     def sync(self) -> None:
-        """Force what was pushed onto the disk. Raises StoreError."""
+        """Force what was flushed onto the disk; may block for milliseconds. Raises StoreError."""
         with os_error_as(StoreError, "a journal cannot be written", self._path):
             reach("fsync")
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Push, sync and close; closed in any case."""
+        """Flush, sync and close; closed in any case, and what was flushed before stays. Raises StoreError."""
         try:
-            self.push()
-            self.sync()
+            self.flush()
         finally:
-            self.closed = True
-            self._file.close()
+            try:
+                self.sync()
+            finally:
+                self._file.close()
 
 
-class Journal:
+class Journal(_Stream):
     """The rows of one point and worker, appended as they come; at most the last 250 ms are lost in a crash."""
 
     def __init__(self, path: Path) -> None:
-        with os_error_as(StoreError, "a journal cannot be written", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = _Stream(path)
-            self._writer = pa.ipc.new_stream(self._stream, SCHEMA)
+        super().__init__(path, SCHEMA, "batch")
         self._rows: list[RequestRecord] = []
         self._flushed_ns = 0
 
@@ -113,26 +103,14 @@ class Journal:
         """Write the waiting rows as one batch. Raises StoreError; the rows are then kept for the next try."""
         rows, self._rows = self._rows, []
         if rows:
-            self._writer.write_batch(_batch(rows))
-        self._stream.push()
-
-    def sync(self) -> None:
-        """Force what was flushed onto the disk; may block for milliseconds, so call it from a thread."""
-        self._stream.sync()
-
-    def close(self) -> None:
-        """Flush, end the stream, sync. Raises StoreError; what was flushed before stays."""
-        try:
-            self.flush()
-            self._writer.close()
-        finally:
-            self._stream.close()
+            self._waiting += _batch(rows).serialize()
+        super().flush()
 
 
 def _batch(rows: Sequence[RequestRecord]) -> pa.RecordBatch:
     columns = [
         _gap_array(values) if type is None else pa.array(values, type=type, from_pandas=False)
-        for type, values in zip(COLUMN_TYPES, zip(*rows, strict=True), strict=True)
+        for type, values in zip(_COLUMN_TYPES, zip(*rows, strict=True), strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
@@ -156,25 +134,19 @@ def keep_pandas_out() -> None:
         sys.meta_path.remove(blocker)
 
 
-def _gap_array(gaps: Iterable[Any]) -> pa.Array:
+def _gap_array(gaps: Sequence[Any]) -> pa.Array:
     """A list<int32> array from arrays of C ints, without a Python object per gap."""
-    offsets, content = [0], bytearray()
-    for gap in gaps:
-        content += memoryview(gap).cast("B")
-        offsets.append(len(content) // 4)
-    values = pa.Array.from_buffers(pa.int32(), len(content) // 4, [None, pa.py_buffer(bytes(content))])
+    offsets = [0, *accumulate(map(len, gaps))]
+    values = pa.Array.from_buffers(pa.int32(), offsets[-1], [None, pa.py_buffer(b"".join(gaps))])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), from_pandas=False), values)
 
 
-class SampleLog:
+class SampleLog(_Stream):
     """The samples of a whole run, gpu or server, flushed at once as they come; safe to use from threads."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self._schema = SAMPLE_SCHEMAS[name]
-        self._lock = threading.Lock()
-        with os_error_as(StoreError, "a sample log cannot be written", path):
-            self._stream = _Stream(path, "sample")
-            self._writer = pa.ipc.new_stream(self._stream, self._schema)
+        super().__init__(path, SAMPLE_SCHEMAS[name], "sample")
+        self._schema, self._lock = SAMPLE_SCHEMAS[name], threading.Lock()
 
     def append(self, samples: Sequence[GpuSample | ServerSample]) -> None:
         """Add samples taken together. Raises StoreError."""
@@ -186,16 +158,12 @@ class SampleLog:
             for field, values in zip(self._schema, columns, strict=True)
         ]
         with self._lock:
-            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-            self._stream.push()
+            self._waiting += pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize()
+            self.flush()
 
     def close(self) -> None:
-        """End the stream and sync it. Raises StoreError; what was written before stays."""
         with self._lock:
-            try:
-                self._writer.close()
-            finally:
-                self._stream.close()
+            super().close()
 
 
 def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:

@@ -173,11 +173,9 @@ def recover(path: Path) -> Run:
     Every flushed row is kept; a run that ended by itself is left as it is. Raises PointsError for what is no run, and
     InputError while somebody measures into it.
     """
-    read_run(path)  # is it one?
-    if not any(_holds_something(path / name) for name in (JOURNALS, POINTS)):
-        run = read_run(path)
-        if run.manifest.status != "running":
-            return run
+    run = read_run(path)
+    if run.manifest.status != "running" and not any(_holds_something(path / name) for name in (JOURNALS, POINTS)):
+        return run
     folder = RunFolder(path)
     try:
         assert folder.before is not None
@@ -211,16 +209,21 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run read back: its manifest and the rows of requests.parquet. gpu, server: its samples, None if none were kept.
+    """A run read back.
 
     Every column of the schema is there; columns that this version does not know are kept behind them.
     """
 
     path: Path
     manifest: RunManifest
-    table: pa.Table
-    gpu: pa.Table | None = None
+    table: pa.Table  # the rows of requests.parquet
+    gpu: pa.Table | None = None  # its samples; None if none were kept
     server: pa.Table | None = None
+
+    @property
+    def parts(self) -> list[str]:
+        """The points that were measured to their end, each by the name of its files."""
+        return [part_name(point.point_id, point.attempt) for point in self.manifest.complete_points]
 
     @property
     def requests(self) -> Any:
@@ -236,8 +239,7 @@ class Run:
     @property
     def whole(self) -> pa.Table:
         """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
-        wanted = [part_name(point.point_id, point.attempt) for point in self.manifest.complete_points]
-        return self.table.filter(pc.is_in(_parts(self.table), value_set=pa.array(wanted, pa.string())))
+        return self.table.filter(pc.is_in(_parts(self.table), value_set=pa.array(self.parts, pa.string())))
 
 
 def read_run(path: Path) -> Run:
@@ -265,8 +267,8 @@ def read_run(path: Path) -> Run:
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
     run = Run(path, facts, table, gpu, server)
-    lost = _points_without_rows(run)
-    if lost:
+    there = set(_parts(table).unique().to_pylist())
+    if lost := [part for part in run.parts if part not in there]:
         raise PointsError(
             f"the rows of {len(lost)} measured points are missing",
             where=str(path / REQUESTS),
@@ -328,9 +330,3 @@ def _parts(table: pa.Table) -> pa.ChunkedArray:
     """The part that each row belongs to, as `part_name` has it."""
     renewed = pc.binary_join_element_wise(table["point_id"], pc.cast(table["attempt"], pa.string()), ".a")
     return pc.if_else(pc.equal(table["attempt"], 0), table["point_id"], renewed)
-
-
-def _points_without_rows(run: Run) -> list[str]:
-    there = set(_parts(run.table).unique().to_pylist())
-    wanted = [part_name(point.point_id, point.attempt) for point in run.manifest.complete_points]
-    return [part for part in wanted if part not in there]
