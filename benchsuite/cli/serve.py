@@ -139,7 +139,7 @@ Examples:
   benchsuite serve simulator --config simulator.toml
 
 \b
-A configuration (all its keys: docs/METHODS.md, Simulator):
+A configuration (all its keys: benchsuite/simulator/config.py):
   natural_output_tokens = 200
   [latency]
   ttft_s = 0.05

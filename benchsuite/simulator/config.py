@@ -141,7 +141,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> SimulatorCon
 
     Raises SpecError listing every mistake.
     """
-    what, expected = "the simulator's configuration", "the keys of docs/METHODS.md, Simulator"
+    what, expected = "the simulator's configuration", "the keys of benchsuite/simulator/config.py"
     tree = read_tables(what, path, overrides)
     return validated(SimulatorConfig, tree, what, where=str(path) if path else "options", expected=expected)
 
