@@ -42,6 +42,7 @@ IMPURE = {
 IMPURE_CALLS = {"open", "input", "print"}
 
 LIBRARIES = {
+    "anyio": ("load.preflight",),
     "asyncio_throttle": ("load.worker_pool",),
     "click": ("cli",),
     "genai_prices": ("economics.prices",),

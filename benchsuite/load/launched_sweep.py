@@ -136,9 +136,7 @@ def sweep_launched(
         threading.Thread(target=wait_for_its_end, daemon=True).start()
         failure: RunError | None = None
         try:
-            result = sweep(
-                spec_of(server), workload, output, view, server, lambda: bool(died_ns), on_begun=paths.append
-            )
+            result = sweep(spec_of(server), workload, output, view, server, on_begun=paths.append)
             if server.process.exit_code() is None:
                 return result
         except StoreError:

@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
-import threading
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from anyio.from_thread import start_blocking_portal
 
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Endpoint, Exchange, WireError
@@ -80,8 +79,13 @@ async def probe(
         while len(rows) < 2:
             row, exchange = await _send(connection, endpoint, plan, spec, prompt)
             if (name := _refused_field(plan, row, exchange)) is not None:
-                plan = _without_field(plan, name)
                 refusals[name] = row.error or ""
+                if name == "max_tokens":
+                    plan = replace(plan, limit_field="max_completion_tokens")
+                    continue
+                # a cache that cannot be keyed by a field is kept out by the prompt
+                bust: CacheBust = "prompt" if name == plan.profile.cache_salt_field else plan.cache_bust
+                plan = replace(plan, dropped=(*plan.dropped, name), cache_bust=bust)
             elif _is_busy(row) and pauses_s:
                 await asyncio.sleep(pauses_s.pop(0))
             elif row.status != "ok":
@@ -141,14 +145,6 @@ def _refused_field(plan: BodyPlan, row: RequestRecord, exchange: Exchange) -> st
     return next((name for name in _REFUSABLE if name not in plan.dropped and name in text), None)
 
 
-def _without_field(plan: BodyPlan, name: str) -> BodyPlan:
-    if name == "max_tokens":
-        return replace(plan, limit_field="max_completion_tokens")
-    # a cache that cannot be keyed by a field is kept out by the prompt
-    bust: CacheBust = "prompt" if name == plan.profile.cache_salt_field else plan.cache_bust
-    return replace(plan, dropped=(*plan.dropped, name), cache_bust=bust)
-
-
 def refusal_text(body: bytes) -> str:
     """An error body without the request that it quotes: FastAPI's `input` repeats every field's name."""
 
@@ -192,25 +188,6 @@ def with_server(spec: SweepSpec, **changes: Any) -> SweepSpec:
     return spec.model_copy(update={"server": spec.server.model_copy(update=changes)})
 
 
-def _run_async(coroutine: Coroutine[Any, Any, ProbeResult]) -> ProbeResult:
-    """asyncio.run, also in a thread whose event loop runs already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    probing = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    try:
-        return probing.result()
-    finally:
-        probing.cancel()  # after an interrupt
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
 def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
     """Recognise one server and send it the sweep's own requests."""
     response = server_probe.models_response(client, spec)
@@ -230,20 +207,17 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         extra_body=spec.server.extra_body,
     )
     endpoint = _endpoint(spec, plan)
-
-    def length(prompt: Prompt) -> int:
-        return len(prompt.prompt or "") + sum(len(message["content"]) for message in prompt.messages or ())
-
-    first, longest = prompts[0], max(prompts, key=length)
-    if length(longest) <= 2 * length(first):
-        longest = first
-    result = _run_async(probe(endpoint, plan, spec, first, None if longest is first else longest))
+    lengths = [len(p.prompt or "") + sum(len(message["content"]) for message in p.messages or ()) for p in prompts]
+    first = prompts[0]
+    longest = prompts[lengths.index(max(lengths))] if max(lengths) > 2 * lengths[0] else first
+    with start_blocking_portal() as portal:  # a thread's own event loop: in a notebook this one's runs already
+        result = portal.call(probe, endpoint, plan, spec, first, None if longest is first else longest)
     if auto and server.recognise is None:
         server = server_probe.recognise_refusal(str(result.refusals)) or server
     plan = replace(result.plan, profile=server)
     row = result.rows[-1]
     last = result.longest or row
-    sent = [*result.rows, *([result.longest] if result.longest else [])]
+    sent = [*result.rows, last] if result.longest else result.rows
     facts = {
         "profile": server.name,
         "model": plan.model,

@@ -109,22 +109,29 @@ def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
     return response
 
 
-def listed_models(response: httpx.Response) -> list[str] | None:
-    """Model ids in a response of /v1/models, or None where the server does not list them; absurdly many are cut."""
+def _models(response: httpx.Response) -> list[dict[str, Any]] | None:
+    """The entries of a response of /v1/models, absurdly many cut; None where the server does not list its models."""
     try:
-        tree = read_json(response.content) if response.status_code == 200 else None
-        return [clean_text(str(item["id"]))[:_MAX_CHARS] for item in tree["data"][:_MAX_MODELS]] if tree else None
+        models = read_json(response.content)["data"][:_MAX_MODELS] if response.status_code == 200 else None
     except (ValueError, KeyError, TypeError):
         return None
+    listed = isinstance(models, list) and all(isinstance(model, dict) and "id" in model for model in models)
+    return models if listed else None
+
+
+def listed_models(response: httpx.Response) -> list[str] | None:
+    """Model ids in a response of /v1/models, or None where the server does not list them."""
+    models = _models(response)
+    return None if models is None else [clean_text(str(model["id"]))[:_MAX_CHARS] for model in models]
 
 
 def recognise(client: httpx.Client, response: httpx.Response, listed: list[str] | None) -> Server:
     """Which server it is, by `response` of /v1/models and its own routes; `openai` if none fits."""
     known = [(server, server.recognise) for server in SERVERS.values() if server.recognise is not None]
-    owners = _owners(response) if listed is not None else set()
+    owners = [model.get("owned_by") for model in _models(response) or ()]
     header = response.headers.get("server", "")
     for server, marks in known:
-        if marks.owned_by in owners or (marks.header is not None and marks.header in header):
+        if (marks.owned_by and marks.owned_by in owners) or (marks.header is not None and marks.header in header):
             return SERVERS[server.speaks or server.name]
     texts: dict[str, str] = {}
     for server, marks in known:
@@ -143,13 +150,6 @@ def recognise_refusal(refusals: str) -> Server | None:
     """Which server words its refusal of a field so; None for none that is known."""
     known = [(server, server.recognise.refusal) for server in SERVERS.values() if server.recognise]
     return next((server for server, refusal in known if refusal and refusal in refusals), None)
-
-
-def _owners(response: httpx.Response) -> set[Any]:
-    try:
-        return {item.get("owned_by") for item in read_json(response.content)["data"][:_MAX_MODELS]} - {None}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return set()
 
 
 def _text(client: httpx.Client, path: str) -> str:

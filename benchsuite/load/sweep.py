@@ -32,6 +32,7 @@ from benchsuite.manifest import (
     PointEntry,
     RunManifest,
     ServerProbe,
+    TelemetryFacts,
     WorkloadFacts,
     differences,
 )
@@ -43,7 +44,7 @@ from benchsuite.spec import SweepSpec
 from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
-from benchsuite.telemetry.server_metrics import read_state, wait_until_idle
+from benchsuite.telemetry.server_metrics import ServerState, read_state
 from benchsuite.workload.dataset import Workload, copy_numbers, shared_prefix_ratio
 
 
@@ -112,7 +113,7 @@ def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
     return facts
 
 
-_POLL_S, _QUEUE_EVERY_S = 0.5, 0.25
+_POLL_S = 0.25
 
 
 def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting: MutableSequence[int]) -> None:
@@ -135,7 +136,7 @@ def watch_queues(spec: SweepSpec, profile: Server, waiting: MutableSequence[int]
             clients = [stack.enter_context(control_client(spec_at(spec, url))) for url in spec.server.base_urls]
             while not stop.is_set():
                 read_queue_depths(clients, profile, waiting)
-                stop.wait(_QUEUE_EVERY_S)
+                stop.wait(_POLL_S)
 
     thread = threading.Thread(target=read, name="benchsuite-queue-depth", daemon=True)
     thread.start()
@@ -194,64 +195,83 @@ def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
     return Anchor(now.monotonic_ns - passed_ns, clock.origin_wall_ns)
 
 
+def wait_until(
+    over: Callable[[], bool | None], at_least_s: float, at_most_s: float, stopping: Callable[[float], bool]
+) -> tuple[float, bool | None]:
+    """Wait `at_least_s` and until `over`, at most `at_most_s`: (seconds waited, what `over` said last).
+
+    over: None where it cannot tell, which is not waited for. stopping: told the seconds so far a few times a second;
+    True gives up.
+    """
+    began_s = time.monotonic()
+    while True:
+        said, waited_s = over(), time.monotonic() - began_s
+        if (waited_s >= at_least_s and (said is not False or waited_s >= at_most_s)) or stopping(waited_s):
+            return waited_s, said
+        time.sleep(min(_POLL_S, max(0.0, max(at_least_s, at_most_s) - waited_s)) or 0.01)
+
+
 _SUSPENDED_S = 0.5
-_IDLE = "waiting until the server is idle"
+_COOLDOWN = "waiting until the server is idle"
 
 
+@dataclasses.dataclass
 class SweepRunner:
     """One session of a run in its folder, which it leaves finished whatever happens."""
 
-    _pool: WorkerPool
+    spec: SweepSpec
+    workload: Workload
+    folder: RunFolder
+    manifest: RunManifest
+    probed: Preflight
+    control: httpx.Client
+    view: View
+    launched: LaunchedServer | None
+    on_begun: Callable[[Path], None]
 
-    def __init__(
-        self,
-        spec: SweepSpec,
-        workload: Workload,
-        folder: RunFolder,
-        manifest: RunManifest,
-        probed: Preflight,
-        control: httpx.Client,
-        view: View,
-        server_pids: tuple[int, ...],
-        server_ended: Callable[[], bool],
-        on_begun: Callable[[Path], None],
-    ) -> None:
-        self._spec, self._workload, self._folder, self._manifest = spec, workload, folder, manifest
-        self._preflight, self._control, self._view, self._server_ended = probed, control, view, server_ended
-        self._on_begun = on_begun
-        self._profile, self._base_urls = probed.plan.profile, list(spec.server.base_urls)
+    def __post_init__(self) -> None:
+        manifest, probed = self.manifest, self.probed
+        self._profile, self._base_urls = probed.plan.profile, list(self.spec.server.base_urls)
         self._failures: list[str] = []
         manifest.model = probed.plan.model
         manifest.server_probe = ServerProbe.model_validate(probed.facts)
         manifest.endpoints = [EndpointFacts(**role) for role in probed.roles]
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
-        key = probed.endpoints[0].api_key
-        self._recorder = open_recorder(spec, self._profile, key, folder, self._origin_ns, server_pids, view.note)
+        self._recorder = open_recorder(
+            self.spec,
+            self._profile,
+            probed.endpoints[0].api_key,
+            self.folder,
+            self._origin_ns,
+            () if self.launched is None else self.launched.pids(),
+            self.view.note,
+        )
 
     def run(self) -> SweepResult:
-        spec, manifest, probed, prompts = self._spec, self._manifest, self._preflight, self._workload.prompts
+        spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
         points = plan_points(spec.load, len(prompts), manifest.run_id)
-        before = self._folder.before
+        before = self.folder.before
         todo = remaining(points, manifest.points, before.last_attempts if before else None)
         manifest.planned_points = [point.point_id for point in points]
+        # SIGTERM and a lost terminal (not under nohup) are as Ctrl-C once
+        handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
         measured, status = 0, "failed"
         try:
             with self._recorder:
                 self._note_telemetry()
                 if before is not None:  # only on the server and the GPUs that it began on
-                    refuse_another_run(manifest, before.manifest, str(self._folder.path), probed=True)
+                    refuse_another_run(manifest, before.manifest, str(self.folder.path), probed=True)
                 self._write_manifest()
-                self._on_begun(self._folder.path)
-                self._view.begun(self._folder.path, manifest)
+                self.on_begun(self.folder.path)
+                self.view.begun(self.folder.path, manifest)
                 for warning in probed.facts["capacity"]["warnings"]:
-                    self._view.note(f"{warning['finding']}; {warning['remedy']}")
+                    self.view.note(f"{warning['finding']}; {warning['remedy']}")
                 if len(todo) < len(points):
-                    self._view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
-                levels = tuple(plan.level for plan in todo)
+                    self.view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 with (
                     WorkerPool(probed, spec, prompts, manifest.run_id, self._origin_ns) as self._pool,
                     watch_queues(spec, self._profile, self._pool.waiting),
-                    self._signals(),
+                    signals_handled(handled, self._stop),
                 ):
                     for i, plan in enumerate(todo):
                         point = PlannedPoint(
@@ -262,7 +282,7 @@ class SweepRunner:
                             plan.repeat,
                             "measuring",
                             len(plan.order),
-                            levels=levels,
+                            levels=tuple(plan.level for plan in todo),
                             readings=self._recorder.latest,
                         )
                         if i == 0:
@@ -275,41 +295,39 @@ class SweepRunner:
                     status = "stopped" if self._pool.stopping else "failed" if self._failures else "complete"
         finally:
             end = Anchor.now()
-            self._note_telemetry()
             manifest.status = status
             manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
             manifest.sessions[-1]["ended"] = utc(end.wall_ns)
-            self._folder.finish()
+            self.folder.finish()
             self._write_manifest()
-        return SweepResult(manifest.run_id, self._folder.path, status == "complete", measured, tuple(self._failures))
-
-    def _write_manifest(self) -> None:
-        self._folder.write_manifest(self._manifest)
+        return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
 
     def _note_telemetry(self) -> None:
-        facts = {"telemetry": self._recorder.facts()}
-        self._manifest.telemetry = RunManifest.read(facts, "telemetry").telemetry
+        self.manifest.telemetry = TelemetryFacts.model_validate(self._recorder.facts())
 
-    def _generated_tokens(self) -> float | None:
-        """The servers' own count; None where they have none."""
-        state = read_state(self._control, self._profile, self._base_urls)
-        return None if state is None else state.generated_tokens
+    def _write_manifest(self) -> None:
+        self._note_telemetry()
+        self.folder.write_manifest(self.manifest)
+
+    def _state(self) -> ServerState:
+        """Of all servers together."""
+        return read_state(self.control, self._profile, self._base_urls) or ServerState(None, None, None)
+
+    def _servers_idle(self) -> bool | None:
+        return self._state().idle
 
     def _measure_idle_power(self, point: PlannedPoint) -> None:
         """Let the samplers see the server with its model loaded and nothing to do; once in a run."""
-        before = self._folder.before
+        before = self.folder.before
         if before is not None and before.manifest.telemetry.idle is not None:
             self._recorder.idle = before.manifest.telemetry.idle.model_dump()
             return
-        wanted_s = self._recorder.idle_s(self._spec.telemetry.idle_power_s, point.n_requests)
+        wanted_s = self._recorder.idle_s(self.spec.telemetry.idle_power_s, point.n_requests)
         if not wanted_s:
             return
-        self._wait_until_idle(point, 0.0, self._spec.load.cooldown_max_s)
-        started_s, began_s = self._now_s(), time.monotonic()
-        idling = dataclasses.replace(point, phase="measuring idle power", n_requests=0, at_least_s=wanted_s)
-        while not self._pool.stopping and (elapsed_s := time.monotonic() - began_s) < wanted_s:
-            self._view.progress(idling, ProgressSnapshot(), elapsed_s)
-            time.sleep(min(0.25, wanted_s - elapsed_s))
+        self._wait(point, _COOLDOWN, 0.0, self.spec.load.cooldown_max_s, self._servers_idle)
+        started_s = self._now_s()
+        self._wait(point, "measuring idle power", wanted_s, None, lambda: None)
         if not self._pool.stopping:
             self._recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
@@ -323,56 +341,66 @@ class SweepRunner:
             rate_per_s=plan.level.rate_per_s,
             repeat=plan.repeat,
             status="running",
-            cache_bust=self._preflight.plan.cache_bust,
+            cache_bust=self.probed.plan.cache_bust,
             salt=plan.salt,
         )
-        self._manifest.points.append(entry)
+        self.manifest.points.append(entry)
         self._write_manifest()
         if plan.warmup_requests or plan.warmup_min_s:
-            entry.warmup = self._warm_up(point, plan)
+            started_s = self._now_s()
+            n, least_s = plan.warmup_requests, plan.warmup_min_s
+            warming = dataclasses.replace(point, phase="warming up", n_requests=n, at_least_s=least_s)
+            reports = self._run_point(warming, plan)
+            entry.warmup = {
+                "n_ok": sum(report.n_ok for report in reports),
+                "n_failed": sum(report.n_failed for report in reports),
+                "output_tokens": sum(report.output_tokens for report in reports),
+                "duration_s": self._now_s() - started_s,
+            }
             if (reason := self._given_up(plan)) is not None:
                 self._fail(entry, f"{reason}, during the warm-up")
                 self._write_manifest()
                 return
-        waited_s, seen_idle = self._wait_until_idle(point, plan.cooldown_min_s, plan.cooldown_max_s)
-        entry.cooldown = {"waited_s": waited_s, "seen_idle": seen_idle}
+        least_s, most_s = plan.cooldown_min_s, plan.cooldown_max_s
+        waited_s, idle = self._wait(point, _COOLDOWN, least_s, most_s, self._servers_idle)
+        entry.cooldown = {"waited_s": waited_s, "seen_idle": bool(idle)}
         if pool.stopping:  # nothing of it is measured yet
             entry.status = "stopped"
             self._write_manifest()
             return
-        entry.cache_reset = reset_prefix_cache(self._control, self._preflight.plan, self._base_urls)
-        before, clocks = self._generated_tokens(), ClockMark.now()
+        entry.cache_reset = reset_prefix_cache(self.control, self.probed.plan, self._base_urls)
+        journal_path = partial(self.folder.journal_path, plan.point_id, attempt=plan.attempt)
+        before, clocks = self._state().generated_tokens, ClockMark.now()
         self._recorder.mark()
         entry.started_s = self._now_s()
         try:
-            reports = self._run_point(point, plan, measured=True)
+            reports = self._run_point(point, plan, self.spec.load.error_limit(len(plan.order)), journal_path)
         except RunError:
             entry.status = "failed"
-            self._folder.finish_point(plan.point_id, plan.attempt)
+            self.folder.finish_point(plan.point_id, plan.attempt)
             raise
         entry.ended_s = self._now_s()
         self._recorder.mark()
         now = ClockMark.now()
         entry.clocks = {"suspended_s": now.suspended_since_s(clocks), "wall_step_s": now.stepped_since_s(clocks)}
-        rows = self._folder.finish_point(plan.point_id, plan.attempt)
+        rows = self.folder.finish_point(plan.point_id, plan.attempt)
         whole = not pool.stopping and rows.num_rows == len(plan.order)
         in_vain = not any(report.n_ok for report in reports)
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
         if (reason := self._given_up(plan)) is not None:
             self._fail(entry, reason)
         entry.client = client_facts(reports)
-        after = self._generated_tokens()
+        after = self._state().generated_tokens
         entry.server = {"generated_tokens": None if before is None or after is None else after - before}
         self._check_clocks(entry)
-        self._note_telemetry()
         self._write_manifest()
-        self._view.point_done(point, rows, entry.ended_s - entry.started_s)
+        self.view.point_done(point, rows, entry.ended_s - entry.started_s)
         if in_vain and reason is None and not pool.stopping:
             raise RunError(
                 "no request of the point succeeded; the sweep ends here",
                 where=plan.point_id,
                 given=next((report.first_error for report in reports if report.first_error), None),
-                hint="the points measured before are kept in " + str(self._folder.path),
+                hint="the points measured before are kept in " + str(self.folder.path),
             )
 
     def _given_up(self, plan: PointPlan) -> str | None:
@@ -382,12 +410,16 @@ class SweepRunner:
             return f"the server is gone: the last {breaker.streak} requests found no connection"
         return breaker.reason
 
+    def _server_ended(self) -> bool:
+        """True once a server that we started ourselves is gone."""
+        return self.launched is not None and self.launched.process.exit_code() is not None
+
     def _servers_answer(self) -> bool:
         """True if every server answers, and not that it cannot serve."""
         if self._server_ended():
             return False
         try:
-            return all(self._control.get(f"{url}/v1/models").status_code < 500 for url in self._base_urls)
+            return all(self.control.get(f"{url}/v1/models").status_code < 500 for url in self._base_urls)
         except httpx.HTTPError:
             return False
 
@@ -395,29 +427,21 @@ class SweepRunner:
         entry.status, entry.reason = "failed", reason
         words = f"{entry.point_id} failed: {reason}"
         self._failures.append(words)
-        self._view.note(f"{words}; measure it again with --resume")
+        self.view.note(f"{words}; measure it again with --resume")
 
     def _server_is_back(self, point: PlannedPoint) -> bool:
         """After a point that failed: wait for the servers as long as load.server_recovery_timeout_s says."""
-        if self._manifest.points[-1].status != "failed":
+        if self.manifest.points[-1].status != "failed":
             return True
-        most_s = self._spec.load.server_recovery_timeout_s
-        on_wait = self._showing_wait(point, "waiting for the server to come back", 0.0, most_s)
-        began_s = time.monotonic()
-        gone = None
-        while gone is None:
-            if self._servers_answer():
-                return True
-            elapsed_s = time.monotonic() - began_s
-            stop = on_wait(elapsed_s)
-            if self._server_ended():
-                gone = "the server has ended"
-            elif stop or elapsed_s >= most_s:
-                gone = f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
-            else:
-                time.sleep(_POLL_S)
+        most_s = self.spec.load.server_recovery_timeout_s
+        phase = "waiting for the server to come back"
+        _, ended = self._wait(point, phase, 0.0, most_s, lambda: self._servers_answer() or self._server_ended())
+        if ended and not self._server_ended():
+            return True
+        gone = f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
+        gone = "the server has ended" if ended else gone
         self._failures.append(f"the sweep ends here: {gone}")
-        self._view.note(self._failures[-1])
+        self.view.note(self._failures[-1])
         return False
 
     def _check_clocks(self, entry: PointEntry) -> None:
@@ -427,70 +451,54 @@ class SweepRunner:
             if entry.status == "complete":
                 entry.status = "invalid"
             entry.invalid = f"the machine was suspended for {suspended_s:.1f} s"
-            self._view.note(f"{entry.point_id} is invalid: {entry.invalid}; measure it again with --resume")
+            self.view.note(f"{entry.point_id} is invalid: {entry.invalid}; measure it again with --resume")
         if abs(stepped_s) > _SUSPENDED_S:
-            self._view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
+            self.view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
 
-    def _warm_up(self, point: PlannedPoint, plan: PointPlan) -> dict[str, Any]:
-        started_s = self._now_s()
-        warming = dataclasses.replace(
-            point, phase="warming up", n_requests=plan.warmup_requests, at_least_s=plan.warmup_min_s
-        )
-        reports = self._run_point(warming, plan, measured=False)
-        return {
-            "n_ok": sum(report.n_ok for report in reports),
-            "n_failed": sum(report.n_failed for report in reports),
-            "output_tokens": sum(report.output_tokens for report in reports),
-            "duration_s": self._now_s() - started_s,
-        }
-
-    def _wait_until_idle(self, point: PlannedPoint, at_least_s: float, at_most_s: float) -> tuple[float, bool | None]:
-        on_wait = self._showing_wait(point, _IDLE, at_least_s, at_most_s)
-        return wait_until_idle(self._control, self._profile, at_least_s, at_most_s, on_wait, self._base_urls)
-
-    def _showing_wait(
-        self, point: PlannedPoint, phase: str, at_least_s: float, at_most_s: float
-    ) -> Callable[[float], bool]:
-        """Shows the seconds of a wait; True when the sweep is to stop."""
+    def _wait(
+        self,
+        point: PlannedPoint,
+        phase: str,
+        at_least_s: float,
+        at_most_s: float | None,
+        over: Callable[[], bool | None],
+    ) -> tuple[float, bool | None]:
+        """`wait_until`, shown as a phase of the point; it ends when the sweep is to stop."""
         waiting = dataclasses.replace(point, phase=phase, n_requests=0, at_least_s=at_least_s, at_most_s=at_most_s)
 
-        def on_wait(elapsed_s: float) -> bool:
-            self._view.progress(waiting, ProgressSnapshot(), elapsed_s)
+        def stopping(elapsed_s: float) -> bool:
+            self.view.progress(waiting, ProgressSnapshot(), elapsed_s)
             return self._pool.stopping
 
-        return on_wait
+        return wait_until(over, at_least_s, at_most_s or 0.0, stopping)
 
-    def _run_point(self, point: PlannedPoint, plan: PointPlan, *, measured: bool) -> list[WorkerReport]:
+    def _run_point(
+        self,
+        point: PlannedPoint,
+        plan: PointPlan,
+        max_failed: int | None = None,
+        journal_path: Callable[[int], Path] | None = None,
+    ) -> list[WorkerReport]:
         started_s = time.monotonic()
 
         def on_progress(progress: ProgressSnapshot) -> None:
             if self._server_ended():
                 self._pool.breaker.trip()
-            self._view.progress(point, progress, time.monotonic() - started_s)
+            self.view.progress(point, progress, time.monotonic() - started_s)
 
-        if not measured:
-            return self._pool.run_point(plan, None, on_progress)
-        journal_path = partial(self._folder.journal_path, plan.point_id, attempt=plan.attempt)
-        return self._pool.run_point(plan, journal_path, on_progress, self._spec.load.error_limit(len(plan.order)))
+        return self._pool.run_point(plan, journal_path, on_progress, max_failed)
 
     def _now_s(self) -> float:
         return (now_ns() - self._origin_ns) / NS_PER_S
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C once drains, twice stops at once; SIGTERM and a lost terminal are as once (not under nohup)."""
-
-        def on_signal(number: int, _: FrameType | None) -> None:
-            if number == signal.SIGINT and self._pool.stopping:
-                self._pool.abort()
-                self._view.note("stopping now")
-            else:
-                self._pool.drain()
-                self._view.note("finishing what is in flight; press Ctrl-C again to stop at once")
-
-        handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-        with signals_handled(handled, on_signal):
-            yield
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        """Ctrl-C once drains, twice stops at once."""
+        if number == signal.SIGINT and self._pool.stopping:
+            self._pool.abort()
+            self.view.note("stopping now")
+        else:
+            self._pool.drain()
+            self.view.note("finishing what is in flight; press Ctrl-C again to stop at once")
 
 
 @contextmanager
@@ -513,14 +521,12 @@ def sweep(
     output: Path | None,
     view: View,
     launched: LaunchedServer | None = None,
-    server_ended: Callable[[], bool] = lambda: False,
     on_begun: Callable[[Path], None] = lambda _: None,
 ) -> SweepResult:
     """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay.
 
     output: a new folder, or one with a run of the same spec: then only what it lacks is measured. None: a new one
-    under results/. launched, server_ended: a server that we started ourselves, and whether it has ended. on_begun: told
-    the run folder once measuring starts.
+    under results/. launched: a server that we started ourselves. on_begun: told the run folder once measuring starts.
     """
     check_levels(spec, workload)
     check_descriptors(spec)
@@ -543,9 +549,7 @@ def sweep(
             probed = preflight(spec, control, workload.prompts, facts)
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
             folder = folder or RunFolder(Path("results") / manifest.run_id)
-            pids = () if launched is None else launched.pids()
-            runner = SweepRunner(spec, workload, folder, manifest, probed, control, view, pids, server_ended, on_begun)
-            return runner.run()
+            return SweepRunner(spec, workload, folder, manifest, probed, control, view, launched, on_begun).run()
     finally:
         if folder is not None:
             folder.release()

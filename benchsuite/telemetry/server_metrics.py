@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -134,32 +134,6 @@ def read_state(client: httpx.Client, profile: Server, base_urls: Sequence[str] =
     if not states:
         return None
     return ServerState(*(None if None in column else sum(filter(None, column)) for column in zip(*states, strict=True)))
-
-
-def wait_until_idle(
-    client: httpx.Client,
-    profile: Server,
-    min_s: float,
-    max_s: float,
-    on_wait: Callable[[float], bool | None] = lambda _: None,
-    base_urls: Sequence[str] = ("",),
-) -> tuple[float, bool]:
-    """Wait at least `min_s` and until the server is idle where that can be seen, at most `max_s`.
-
-    on_wait: told the seconds so far a few times a second; True gives up. base_urls: as for read_state; then all must
-    be idle. Returns (seconds waited, whether the server was seen idle).
-    """
-    started_s = time.monotonic()
-    while True:
-        state = read_state(client, profile, base_urls)
-        waited_s = time.monotonic() - started_s
-        seen_idle = state is not None and state.idle is True
-        unknown = state is None or state.idle is None
-        if waited_s >= min_s and (seen_idle or unknown or waited_s >= max_s):
-            return waited_s, seen_idle
-        if on_wait(waited_s):
-            return waited_s, seen_idle
-        time.sleep(min(0.25, max(0.0, max_s - waited_s)) or 0.01)
 
 
 class ServerSampler(Scraper):

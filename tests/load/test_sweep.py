@@ -13,7 +13,7 @@ from fault_plans import faults, while_stopped
 from sweeps_for_tests import Watcher, column, each_once, most_in_flight, prompts, run, spec_of
 
 from benchsuite.errors import InputError, RunError
-from benchsuite.load.sweep import sweep
+from benchsuite.load.sweep import sweep, wait_until
 from benchsuite.manifest import RunManifest
 from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault, simulator
@@ -212,6 +212,18 @@ def test_a_worker_killed_between_points(tmp_path, server):
         sweep(spec_of(server.base_url, [2, 4], workers=2), prompts(8), tmp_path / "run", view)
     assert failed.value.what == "a measuring process died; its finished rows are kept"
     assert read_run(tmp_path / "run").table.num_rows == 8
+
+
+@pytest.mark.parametrize(
+    ("over", "at_most_s", "stop", "waits"),
+    [(True, 300.0, False, False), (None, 300.0, False, False), (False, 0.0, False, False), (False, 300.0, True, True)],
+)
+def test_waits(over: bool | None, at_most_s: float, stop: bool, waits: bool):
+    """A wait ends at once when it is over or nobody can tell, else at its limit or when the sweep stops."""
+    told: list[float] = []
+    waited_s, said = wait_until(lambda: over, 0.0, at_most_s, lambda s: bool(told.append(s)) or stop)
+    assert (said, bool(told)) == (over, waits)
+    assert waited_s < 300
 
 
 def test_a_level_beyond_the_set(server, tmp_path):
