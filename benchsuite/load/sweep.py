@@ -350,13 +350,10 @@ class SweepRunner:
             started_s = self._now_s()
             n, least_s = plan.warmup_requests, plan.warmup_min_s
             warming = dataclasses.replace(point, phase="warming up", n_requests=n, at_least_s=least_s)
-            reports = self._run_point(warming, plan)
-            entry.warmup = {
-                "n_ok": sum(report.n_ok for report in reports),
-                "n_failed": sum(report.n_failed for report in reports),
-                "output_tokens": sum(report.output_tokens for report in reports),
-                "duration_s": self._now_s() - started_s,
-            }
+            self._run_point(warming, plan)
+            counts = pool.progress()
+            entry.warmup = {"n_ok": counts.done, "n_failed": counts.failed, "output_tokens": counts.output_tokens}
+            entry.warmup["duration_s"] = self._now_s() - started_s
             if (reason := self._given_up(plan)) is not None:
                 self._fail(entry, f"{reason}, during the warm-up")
                 self._write_manifest()
@@ -385,7 +382,7 @@ class SweepRunner:
         entry.clocks = {"suspended_s": now.suspended_since_s(clocks), "wall_step_s": now.stepped_since_s(clocks)}
         rows = self.folder.finish_point(plan.point_id, plan.attempt)
         whole = not pool.stopping and rows.num_rows == len(plan.order)
-        in_vain = not any(report.n_ok for report in reports)
+        in_vain = not pool.progress().done
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
         if (reason := self._given_up(plan)) is not None:
             self._fail(entry, reason)

@@ -19,13 +19,13 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncio_throttle.throttler import Throttler
 
@@ -135,15 +135,11 @@ class PointOrder:
     journal: Path | None
 
 
-@dataclass(slots=True)
-class WorkerReport:
-    """How one worker's part of a point went. The rows are in its journal."""
+class WorkerReport(NamedTuple):
+    """How one worker's part of a point went; its counts are in the shared progress, its rows in its journal."""
 
-    n_ok: int = 0
-    n_failed: int = 0
-    output_tokens: int = 0
-    first_error: str | None = None
-    state: ClientState = field(default_factory=ClientState)
+    state: ClientState
+    first_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,30 +162,29 @@ class _RowSink:
     def __init__(self, journal: Journal | None, show: Callable[[list[float]], None], breaker: CircuitBreaker) -> None:
         self._journal, self._show, self._breaker = journal, show, breaker
         self.on_tick: Callable[[], None] = lambda: None
-        self._ttft_sum_s, self._ttft_n = 0.0, 0
+        self._n_ok = self._n_failed = self._output_tokens = self._n_ttft = 0
+        self._ttft_sum_s = 0.0
         self._synced_ns = now_ns()
         self._syncer = ThreadPoolExecutor(1) if journal else None
         self._syncing: Future[None] | None = None
-        self.report = WorkerReport()
+        self.first_error: str | None = None
 
     def append(self, row: RequestRecord) -> None:
-        report = self.report
         if row.status == "ok":
-            report.n_ok += 1
+            self._n_ok += 1
         else:
-            report.n_failed += 1
-            report.first_error = report.first_error or f"{row.status}: {row.error}"
-        report.output_tokens += row.output_tokens or 0
+            self._n_failed += 1
+            self.first_error = self.first_error or f"{row.status}: {row.error}"
+        self._output_tokens += row.output_tokens or 0
         if row.first_token_s is not None and row.sent_s is not None:
             self._ttft_sum_s += row.first_token_s - row.sent_s
-            self._ttft_n += 1
+            self._n_ttft += 1
         self._breaker.note(row)
         if self._journal is not None:
             self._journal.append(row)
 
     def tick(self, at_ns: int) -> None:
-        report = self.report
-        self._show([report.n_ok, report.n_failed, report.output_tokens, self._ttft_sum_s, self._ttft_n])
+        self._show([self._n_ok, self._n_failed, self._output_tokens, self._ttft_sum_s, self._n_ttft])
         if self._journal is not None and self._syncer is not None:
             self._journal.flush_if_due(at_ns)
             if self._syncing is not None and self._syncing.done():
@@ -264,9 +259,14 @@ class Worker:
         def show(numbers: list[float]) -> None:
             shared.progress[worker * 5 : worker * 5 + 5] = numbers
 
+        pause: Callable[[], Awaitable[object]] | None = None  # keeps all workers together under max_request_rate
+        if self.pause_s is not None:
+            # one at a time, evenly: with a larger allowance the throttler would let bursts through
+            retry_s = min(0.01, self.pause_s / 4)
+            pause = Throttler(rate_limit=1, period=self.pause_s, retry_interval=retry_s).acquire
         sink = _RowSink(Journal(order.journal) if order.journal else None, show, shared.breaker)
         try:
-            load = PointLoad(slots, self._take(order), self.limits, sink, self._pause())
+            load = PointLoad(slots, self._take(order), self.limits, sink, pause)
 
             def check_abort() -> None:
                 wanted = shared.signal.value
@@ -281,17 +281,17 @@ class Worker:
             await load.connect()
             pipe.send("ready")
             start_ns: int = pipe.recv()
-            sink.report.state = await load.run(start_ns)
+            state = await load.run(start_ns)
         finally:
             sink.close()
-        return sink.report
+        return WorkerReport(state, sink.first_error)
 
     def _slots(self, order: PointOrder) -> list[Slot]:
         """User i of all workers' users is at endpoint i modulo their number."""
         probed = self.preflight
         at = [(order.first_user + i) % len(probed.endpoints) for i in range(order.n_users)]
-        at_endpoint = {k: iter(self._slots_at(order, probed, k, at.count(k))) for k in sorted(set(at))}
-        slots = [next(at_endpoint[k]) for k in at]
+        slot_at = {k: self._slot_maker(order, probed, k) for k in set(at)}
+        slots = [slot_at[k]() for k in at]
         if probed.fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
             return slots
         most, waiting = self.max_waiting, self.shared.waiting
@@ -301,14 +301,14 @@ class Worker:
             """More requests than allowed wait at endpoint k, as the parent read it last."""
             return most is not None and bool(waiting[k] > most)
 
-        api_slots = self._slots_at(order, probed.fallback, 0, len(slots))
+        api_slot = self._slot_maker(order, probed.fallback, 0)
         return [
-            replace(slot, fallback=api, refuses=refuses, full=partial(full, k))
-            for slot, api, k in zip(slots, api_slots, at, strict=True)
+            replace(slot, fallback=api_slot(), refuses=refuses, full=partial(full, k))
+            for slot, k in zip(slots, at, strict=True)
         ]
 
-    def _slots_at(self, order: PointOrder, probed: Preflight, k: int, n: int) -> list[Slot]:
-        """Slots of n users at the k-th endpoint."""
+    def _slot_maker(self, order: PointOrder, probed: Preflight, k: int) -> Callable[[], Slot]:
+        """Makes slots of users at the k-th endpoint, whose link and requests they share."""
         point, endpoint = order.plan, probed.endpoints[k]
         copies = copy_numbers(self.prompts) if order.journal else [0] * len(self.prompts)
         salts = {n: point.salt_of_copy(n) if order.journal else point.warmup_salt for n in set(copies)}
@@ -325,45 +325,33 @@ class Worker:
             attempt=point.attempt,
             endpoint=endpoint.base_url,
         )
-        return [Slot(driver, link, requests, context) for driver in self._drivers(link, n)]
+        new_driver = self._driver_maker(link)
+        return lambda: Slot(new_driver(), link, requests, context)
 
-    def _drivers(self, link: Link, n: int) -> list[Driver]:
-        endpoint = link.endpoint
+    def _driver_maker(self, link: Link) -> Callable[[], Driver]:
         if self.driver == "wire":
-            return [Connection(link) for _ in range(n)]
+            return partial(Connection, link)
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
         from benchsuite.client.reference_clients import HttpxDriver, OpenAIDriver, httpx_client, openai_client
 
+        url = link.endpoint.base_url
         match self.driver:
             case "httpx":
-                return [HttpxDriver(link, endpoint.base_url) for _ in range(n)]
+                return partial(HttpxDriver, link, url)
             case "httpx-shared":
-                client = httpx_client(link)
-                return [HttpxDriver(link, endpoint.base_url, client) for _ in range(n)]
+                return partial(HttpxDriver, link, url, httpx_client(link))
             case "openai":
-                sdk = openai_client(link, endpoint.base_url, endpoint.api_key)
-                return [OpenAIDriver(link, sdk) for _ in range(n)]
-
-    def _pause(self) -> Callable[[], Awaitable[object]] | None:
-        """The wait before each request that keeps all workers together under max_request_rate."""
-        if self.pause_s is None:
-            return None
-        # one at a time, evenly: with a larger allowance the throttler would let bursts through
-        return Throttler(rate_limit=1, period=self.pause_s, retry_interval=min(0.01, self.pause_s / 4)).acquire
+                return partial(OpenAIDriver, link, openai_client(link, url, link.endpoint.api_key))
 
     def _take(self, order: PointOrder) -> Callable[[], int | None]:
         """What gives the next index of the cursor that all workers share; None at the end."""
         cursor, point, n = self.shared.cursor, order.plan, len(order.plan.order)
-        alone, counter = self.n_workers == 1, cursor.get_obj()
-        until_ns: int | None = None
+        counter, until_ns = cursor.get_obj(), 0
+        lock = cursor.get_lock() if self.n_workers > 1 else contextlib.nullcontext()  # alone: nobody to share with
 
         def next_index() -> int:
-            if alone:  # nobody to share with
+            with lock:
                 index: int = counter.value
-                counter.value = index + 1
-                return index
-            with cursor.get_lock():
-                index = counter.value
                 counter.value = index + 1
             return index
 
@@ -455,16 +443,13 @@ class WorkerPool:
                     self._pipes.append(ours)
                     self._processes.append(process)
         except BaseException:  # Ctrl-C too: no worker is left that waits for orders
-            self._end()
+            self.__exit__()
             raise
 
     def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
-
-    def _end(self) -> None:
         """End all workers, at once and together; each gives up what is in flight and closes its journal."""
         if any(process.is_alive() for process in self._processes):
             self.abort()
@@ -510,7 +495,7 @@ class WorkerPool:
             self._send([now_ns() + _START_DELAY_NS] * n)
             return self._gather(on_progress)
         except BaseException:
-            self._end()  # before anyone reads the journals
+            self.__exit__()  # before anyone reads the journals
             raise
 
     def _send(self, what: Sequence[Any]) -> None:
