@@ -195,22 +195,6 @@ def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
     return Anchor(now.monotonic_ns - passed_ns, clock.origin_wall_ns)
 
 
-def wait_until(
-    over: Callable[[], bool | None], at_least_s: float, at_most_s: float, stopping: Callable[[float], bool]
-) -> tuple[float, bool | None]:
-    """Wait `at_least_s` and until `over`, at most `at_most_s`: (seconds waited, what `over` said last).
-
-    over: None where it cannot tell, which is not waited for. stopping: told the seconds so far a few times a second;
-    True gives up.
-    """
-    began_s = time.monotonic()
-    while True:
-        said, waited_s = over(), time.monotonic() - began_s
-        if (waited_s >= at_least_s and (said is not False or waited_s >= at_most_s)) or stopping(waited_s):
-            return waited_s, said
-        time.sleep(min(_POLL_S, max(0.0, max(at_least_s, at_most_s) - waited_s)) or 0.01)
-
-
 _SUSPENDED_S = 0.5
 _COOLDOWN = "waiting until the server is idle"
 
@@ -237,15 +221,9 @@ class SweepRunner:
         manifest.server_probe = ServerProbe.model_validate(probed.facts)
         manifest.endpoints = [EndpointFacts(**role) for role in probed.roles]
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
-        self._recorder = open_recorder(
-            self.spec,
-            self._profile,
-            probed.endpoints[0].api_key,
-            self.folder,
-            self._origin_ns,
-            () if self.launched is None else self.launched.pids(),
-            self.view.note,
-        )
+        key, pids = probed.endpoints[0].api_key, () if self.launched is None else self.launched.pids()
+        note, origin_ns = self.view.note, self._origin_ns
+        self._recorder = open_recorder(self.spec, self._profile, key, self.folder, origin_ns, pids, note)
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
@@ -253,6 +231,11 @@ class SweepRunner:
         before = self.folder.before
         todo = remaining(points, manifest.points, before.last_attempts if before else None)
         manifest.planned_points = [point.point_id for point in points]
+        n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
+        planned = [
+            PlannedPoint(i, n, p.point_id, p.level, p.repeat, "measuring", len(p.order), levels=levels, readings=latest)
+            for i, p in enumerate(todo)
+        ]
         # SIGTERM and a lost terminal (not under nohup) are as Ctrl-C once
         handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
         measured, status = 0, "failed"
@@ -273,20 +256,9 @@ class SweepRunner:
                     watch_queues(spec, self._profile, self._pool.waiting),
                     signals_handled(handled, self._stop),
                 ):
-                    for i, plan in enumerate(todo):
-                        point = PlannedPoint(
-                            i,
-                            len(todo),
-                            plan.point_id,
-                            plan.level,
-                            plan.repeat,
-                            "measuring",
-                            len(plan.order),
-                            levels=tuple(plan.level for plan in todo),
-                            readings=self._recorder.latest,
-                        )
-                        if i == 0:
-                            self._measure_idle_power(point)
+                    if planned:
+                        self._measure_idle_power(planned[0])
+                    for point, plan in zip(planned, todo, strict=True):
                         if not self._pool.stopping:
                             self._measure(point, plan)
                             measured += manifest.points[-1].status == "complete"
@@ -325,9 +297,9 @@ class SweepRunner:
         wanted_s = self._recorder.idle_s(self.spec.telemetry.idle_power_s, point.n_requests)
         if not wanted_s:
             return
-        self._wait(point, _COOLDOWN, 0.0, self.spec.load.cooldown_max_s, self._servers_idle)
+        self._wait(point, _COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
         started_s = self._now_s()
-        self._wait(point, "measuring idle power", wanted_s, None, lambda: None)
+        self._wait(point, "measuring idle power", lambda: None, wanted_s)
         if not self._pool.stopping:
             self._recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
@@ -359,7 +331,7 @@ class SweepRunner:
                 self._write_manifest()
                 return
         least_s, most_s = plan.cooldown_min_s, plan.cooldown_max_s
-        waited_s, idle = self._wait(point, _COOLDOWN, least_s, most_s, self._servers_idle)
+        waited_s, idle = self._wait(point, _COOLDOWN, self._servers_idle, least_s, most_s)
         entry.cooldown = {"waited_s": waited_s, "seen_idle": bool(idle)}
         if pool.stopping:  # nothing of it is measured yet
             entry.status = "stopped"
@@ -432,11 +404,11 @@ class SweepRunner:
             return True
         most_s = self.spec.load.server_recovery_timeout_s
         phase = "waiting for the server to come back"
-        _, ended = self._wait(point, phase, 0.0, most_s, lambda: self._servers_answer() or self._server_ended())
-        if ended and not self._server_ended():
+        _, back = self._wait(point, phase, lambda: self._servers_answer() or self._server_ended(), most_s=most_s)
+        if back and not self._server_ended():
             return True
-        gone = f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
-        gone = "the server has ended" if ended else gone
+        late = f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
+        gone = "the server has ended" if back else late
         self._failures.append(f"the sweep ends here: {gone}")
         self.view.note(self._failures[-1])
         return False
@@ -453,21 +425,22 @@ class SweepRunner:
             self.view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
 
     def _wait(
-        self,
-        point: PlannedPoint,
-        phase: str,
-        at_least_s: float,
-        at_most_s: float | None,
-        over: Callable[[], bool | None],
+        self, point: PlannedPoint, phase: str, over: Callable[[], bool | None], least_s: float = 0, most_s: float = 0
     ) -> tuple[float, bool | None]:
-        """`wait_until`, shown as a phase of the point; it ends when the sweep is to stop."""
-        waiting = dataclasses.replace(point, phase=phase, n_requests=0, at_least_s=at_least_s, at_most_s=at_most_s)
+        """Wait `least_s` and until `over`, at most `most_s`: (seconds waited, what `over` said last).
 
-        def stopping(elapsed_s: float) -> bool:
-            self.view.progress(waiting, ProgressSnapshot(), elapsed_s)
-            return self._pool.stopping
-
-        return wait_until(over, at_least_s, at_most_s or 0.0, stopping)
+        over: None where it cannot tell, which is not waited for. The wait ends too when the sweep is to stop.
+        """
+        waiting = dataclasses.replace(point, phase=phase, n_requests=0, at_least_s=least_s, at_most_s=most_s or None)
+        began_s = time.monotonic()
+        while True:
+            said, waited_s = over(), time.monotonic() - began_s
+            if waited_s >= least_s and (said is not False or waited_s >= most_s):
+                return waited_s, said
+            self.view.progress(waiting, ProgressSnapshot(), waited_s)
+            if self._pool.stopping:
+                return waited_s, said
+            time.sleep(min(_POLL_S, max(0.0, max(least_s, most_s) - waited_s)) or 0.01)
 
     def _run_point(
         self,

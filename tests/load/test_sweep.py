@@ -7,14 +7,18 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fault_plans import faults, while_stopped
 from sweeps_for_tests import Watcher, column, each_once, most_in_flight, prompts, run, spec_of
 
 from benchsuite.errors import InputError, RunError
-from benchsuite.load.sweep import sweep, wait_until
+from benchsuite.load.sweep import SweepRunner, sweep
 from benchsuite.manifest import RunManifest
+from benchsuite.progress import PlannedPoint
+from benchsuite.results import Level
 from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault, simulator
 from benchsuite.store.run_folder import new_run_id, read_run
@@ -215,14 +219,17 @@ def test_a_worker_killed_between_points(tmp_path, server):
 
 
 @pytest.mark.parametrize(
-    ("over", "at_most_s", "stop", "waits"),
-    [(True, 300.0, False, False), (None, 300.0, False, False), (False, 0.0, False, False), (False, 300.0, True, True)],
+    ("over", "most_s", "stopping", "shown"),
+    [(True, 300.0, False, 0), (None, 300.0, False, 0), (False, 0.0, False, 0), (False, 300.0, True, 1)],
 )
-def test_waits(over: bool | None, at_most_s: float, stop: bool, waits: bool):
+def test_waits(over: bool | None, most_s: float, stopping: bool, shown: int):
     """A wait ends at once when it is over or nobody can tell, else at its limit or when the sweep stops."""
-    told: list[float] = []
-    waited_s, said = wait_until(lambda: over, 0.0, at_most_s, lambda s: bool(told.append(s)) or stop)
-    assert (said, bool(told)) == (over, waits)
+    seen: list[str] = []
+    view = SimpleNamespace(progress=lambda point, _progress, _elapsed_s: seen.append(point.phase))
+    runner: Any = SimpleNamespace(view=view, _pool=SimpleNamespace(stopping=stopping))
+    point = PlannedPoint(0, 1, "c1_r0", Level(1), 0, "measuring", 8)
+    waited_s, said = SweepRunner._wait(runner, point, "waiting", lambda: over, most_s=most_s)
+    assert (said, seen) == (over, ["waiting"] * shown)
     assert waited_s < 300
 
 

@@ -72,7 +72,7 @@ def test_profiles_without_metrics():
 
 
 @pytest.mark.parametrize(("running", "idle"), [("0", True), ("1", False), ("NaN", None), ("+Inf", None)])
-def test_idle(running: str, idle: bool | None):
+def test_idle_by_its_gauge(running: str, idle: bool | None):
     """A server is idle when nothing runs; a gauge that says nothing leaves it open."""
     with client(httpx.Response(200, text=f"vllm:num_requests_running {running}\n")) as http:
         state = read_state(http, SERVERS["vllm"])
