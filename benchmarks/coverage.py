@@ -218,6 +218,6 @@ def _resampled_repeats() -> list[Case]:
 
     made = "runs of 600, AR(1) 0.5, CV 5 % between"
     return [
-        Case("repeats, then blocks (P_met, P_opt)", f"{n} {made}", LOGNORMAL_MEAN, lambda rng, n=n: resampled(n, rng))
+        Case("repeats, then blocks (P(SLO), P_opt)", f"{n} {made}", LOGNORMAL_MEAN, lambda rng, n=n: resampled(n, rng))
         for n in (3, 5, 10)
     ]

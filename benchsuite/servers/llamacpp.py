@@ -35,7 +35,8 @@ LLAMACPP = Server(
         "prefix_cache_queries": _ALL_PROMPT_TOKENS,
         "prompt_tokens": f"{_ALL_PROMPT_TOKENS} or llamacpp:prompt_tokens_total",
         "generated_tokens": "llamacpp:tokens_predicted_total",
-        # sums over requests without a count of them
+        # sums over requests without a count of them; prompt_seconds_total ends before the first token is sampled, the
+        # duration in an answer after: with prompts of 25 tokens on a CPU it was 7 to 30 % less
         "prefill_sum_s": "llamacpp:prompt_seconds_total",
         "decode_sum_s": "llamacpp:tokens_predicted_seconds_total",
     },

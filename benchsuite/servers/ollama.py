@@ -44,7 +44,7 @@ def _times(event: dict[str, Any]) -> ServerTimes:
     prefill_s, decode_s = (seconds(event.get(f"{part}_duration"), _NS) for part in ("prompt_eval", "eval"))
     if total_s is None or prefill_s is None or decode_s is None:
         return ServerTimes(None, prefill_s, decode_s)
-    load_s = seconds(event.get("load_duration"), _NS) or 0.0  # left out when 0
+    load_s = seconds(event.get("load_duration"), _NS) or 0.0  # the cold start; left out when 0
     # rounded to the nanoseconds that it is made of
     return ServerTimes(max(0.0, round(total_s - load_s - prefill_s - decode_s, 9)), prefill_s, decode_s)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from benchsuite.servers.base import Container, Limits, Local, Native, NativeEvent, Recognise, Server, histogram
 
-# without details TGI says neither how many tokens there were nor why they ended
+# without details TGI says neither how many tokens there were nor why they ended; its end-of-text token is counted in
+# usage but is no chunk, and its stream ends without [DONE]
 _BODY = {"inputs": "$TEXT", "parameters": {"details": True, "do_sample": False, "max_new_tokens": "$N"}}
 
 
