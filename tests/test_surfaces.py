@@ -25,8 +25,7 @@ from factory import run_folder
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from benchsuite.cli.main import VERBS, main
-from benchsuite.cli.main import cli as command_line
+from benchsuite.cli.main import VERBS, load_verb, main
 
 FIGURES = Path(__file__).parent / "figures.json"
 DAY = "2026-11-21"
@@ -195,7 +194,7 @@ def test_wide_surface(
 @pytest.mark.parametrize("verb", VERBS)
 def test_help(verb: str, shown: Callable[[str], str], snapshot: SnapshotAssertion) -> None:
     """--help of each verb, and of what stands below it."""
-    command = command_line.get_command(click.Context(command_line), verb)
+    command = load_verb(verb)
     below = command.commands if isinstance(command, click.Group) else {}
     pages = [shown(f"{verb} {name} --help") for name in ("", *below)]
     assert "\n".join(pages) == snapshot(extension_class=_Text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import FAILED, PATH, json_option, output_option
+from benchsuite.cli.options import FAILED, PATH, json_option, output_option, print_json
 from benchsuite.cli.spec_options import spec_options
 
 if TYPE_CHECKING:
@@ -49,55 +49,38 @@ def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int
     server = spec is not None or "server.base_url" in keys or bool(os.environ.get("OPENAI_BASE_URL"))
     asked = load_spec(spec, keys if server else keys | {"server.base_url": _NOWHERE})
     results = check_up(asked, output, THROTTLES, server=server)
-    done = _as_json(results) if as_json else _print(results)
-    return FAILED if any(result.status == "fail" for result in done) else 0
+    done = list(results) if as_json else list(_shown(results))
+    counts = {status: sum(result.status == status for result in done) for status in _STYLES}
+    if as_json:
+        print_json({**counts, "diagnostics": done})
+    else:
+        ok, warnings, failed = counts.values()
+        click.secho(f"{ok} ok, {warnings} warning{'s' * (warnings != 1)}, {failed} failed", bold=True)
+    return FAILED if counts["fail"] else 0
 
 
-def _as_json(results: Iterable[Diagnostic]) -> list[Diagnostic]:
-    import dataclasses
-    import json
-
-    done = list(results)
-    diagnostics = [dataclasses.asdict(result) for result in done]
-    click.echo(json.dumps({**_counts(done), "diagnostics": diagnostics}, indent=1))
-    return done
-
-
-def _counts(results: list[Diagnostic]) -> dict[str, int]:
-    return {status: sum(result.status == status for result in results) for status in _STYLES}
-
-
-def _print(results: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Each line as soon as it is known."""
+def _shown(results: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Each in a line as soon as it is known, on a terminal wrapped below itself."""
     from rich.console import Console
-
-    from benchsuite.report.console import say
-
-    console, done = Console(), list[Any]()
-    for result in results:
-        if not done or done[-1].area != result.area:
-            say(console, result.area, style="bold")
-        head = f"  {result.status:<5} {result.name + ':':<15}"
-        _hang(console, head, result.detail, _STYLES[result.status])
-        if result.remedy is not None:
-            _hang(console, " " * (len(head) - 3) + "-> ", result.remedy, "")
-        done.append(result)
-    counts = _counts(done)
-    warnings = f"{counts['warn']} warning{'s' * (counts['warn'] != 1)}"
-    say(console, f"{counts['ok']} ok, {warnings}, {counts['fail']} failed", style="bold")
-    return done
-
-
-def _hang(console: Any, head: str, words: str, style: str) -> None:
-    """The words behind their head, wrapped below themselves; on one line where there is no terminal."""
+    from rich.table import Table
     from rich.text import Text
 
-    from benchsuite.report.console import safe
+    from benchsuite.report.console import safe, say
 
-    text = Text(safe(console, words))
-    width = max(20, console.width - len(head))
-    lines = text.wrap(console, width) if console.is_terminal else [text]
-    for i, line in enumerate(lines):
-        line.rstrip()
-        start = (head, style) if i == 0 else " " * len(head)
-        console.print(Text.assemble(start, line), soft_wrap=True)
+    console, area = Console(), ""
+    if not console.is_terminal:
+        console = Console(width=10_000)  # a line each
+    for result in results:
+        if result.area != area:
+            area = result.area
+            say(console, area, style="bold")
+        lines = [(Text(f"  {result.status}", _STYLES[result.status]), Text(f"{result.name}:"), result.detail)]
+        if result.remedy is not None:
+            lines.append((Text(), Text("->", justify="right"), result.remedy))
+        for status, name, words in lines:
+            grid = Table.grid(padding=(0, 1))
+            for width in (7, 18, None):
+                grid.add_column(width=width, overflow="fold")
+            grid.add_row(status, name, Text(safe(console, words)))
+            console.print(grid)
+        yield result

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import keyword
-import re
 import sys
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
 from benchsuite import __version__
 from benchsuite.errors import BenchsuiteError
@@ -47,30 +46,29 @@ _IN = {
 }  # fmt: skip
 
 
+def load_verb(name: str) -> click.Command:
+    """The command of a verb, from its module."""
+    module = importlib.import_module(f"benchsuite.cli.{_IN.get(name, name + '_' * keyword.iskeyword(name))}")
+    command: click.Command = getattr(module, name.replace("-", "_") if name in _IN else "command")
+    return command
+
+
 class _Verbs(click.Group):
-    """Lists every verb without importing any: `--help` stays fast."""
+    """Knows every verb by its name and summary, and imports only the one that is called: `--help` stays fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        if name not in VERBS:
-            return None
-        module = importlib.import_module(f"benchsuite.cli.{_IN.get(name, name + '_' * keyword.iskeyword(name))}")
-        command: click.Command = getattr(module, name.replace("-", "_") if name in _IN else "command")
-        return command
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        verbs = [CompletionItem(verb, help=text) for verb, text in VERBS.items() if verb.startswith(incomplete)]
-        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, verb, rest = super().resolve_command(ctx, args)
+        return name, verb and load_verb(verb.name or ""), rest
 
 
 @click.group(
     cls=_Verbs,
+    commands=[click.Command(name, short_help=summary) for name, summary in VERBS.items()],
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
@@ -128,23 +126,9 @@ def main() -> None:
         click.echo(printable(f"error: {error}"), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        _with_the_likely_one(error).show()
+        error.show()
         sys.exit(2)
     except click.exceptions.Abort:
         click.echo("aborted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _with_the_likely_one(error: click.ClickException) -> click.ClickException:
-    """The error; of a command that is not there, with the one that was likely meant."""
-    group = error.ctx.command if isinstance(error, click.UsageError) and error.ctx else None
-    said = error.format_message()
-    wrong = re.match(r"No such command '(.*?)'", said)
-    if not isinstance(error, click.UsageError) or not isinstance(group, click.Group) or not wrong or "Did you" in said:
-        return error
-    import difflib
-
-    assert error.ctx is not None
-    close = difflib.get_close_matches(wrong[1], group.list_commands(error.ctx), 1)
-    return click.UsageError(f"{said} Did you mean {close[0]!r}?", error.ctx) if close else error

@@ -17,25 +17,11 @@ from benchsuite.servers import LAUNCHED, SERVERS
 from benchsuite.servers.base import Server
 
 
-def _summary(server: Server) -> str:
-    where = "installed here or in a container" if server.docker else "installed here"
-    return server.summary or f"{server.title}, {where}."
-
-
 class _Engines(click.Group):
-    """Lists every engine without importing any."""
+    """In the order of the servers' table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(LAUNCHED)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
-        if name == "simulator":
-            return _simulator
-        return _command_of(SERVERS[name]) if name in LAUNCHED else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Engines"):
-            formatter.write_dl([(name, _summary(SERVERS[name])) for name in LAUNCHED])
 
 
 @click.group(cls=_Engines)
@@ -122,6 +108,7 @@ def _command_of(server: Server) -> click.Command:
     ]
     return click.Command(
         server.name,
+        short_help=server.summary or f"{server.title}, installed here{' or in a container' * bool(server.docker)}.",
         callback=serve,
         params=options,
         help="\n\n".join(about),
@@ -130,8 +117,9 @@ def _command_of(server: Server) -> click.Command:
     )
 
 
-@click.command(
+@command.command(
     "simulator",
+    short_help=SERVERS["simulator"].summary,
     epilog="""\b
 Examples:
   benchsuite serve simulator --port 8000 --ttft-s 0.2 --itl-s 0.02
@@ -176,6 +164,11 @@ def _simulator(config: Path | None, until_stdin_closes: bool, **overrides: str |
 
     latency = {f"latency.{name}": overrides.pop(name) for name in ("ttft_s", "itl_s", "slots")}
     serve(load_config(config, overrides | latency), sys.stdin.buffer if until_stdin_closes else None)
+
+
+for _name in LAUNCHED:
+    if _name != "simulator":
+        command.add_command(_command_of(SERVERS[_name]))
 
 
 @click.command(

@@ -14,8 +14,7 @@ import click
 import pytest
 from command_line import CommandLine
 
-from benchsuite.cli.main import VERBS, main
-from benchsuite.cli.main import cli as command_line
+from benchsuite.cli.main import VERBS, load_verb, main
 
 URL = "--base-url http://127.0.0.1:9"
 HEAVY = {"numpy", "pandas", "pyarrow", "asyncio", "httpx", "openai", "scipy", "pydantic", "rich", "jinja2"}
@@ -55,7 +54,7 @@ def with_subcommands(name: str, command: click.Command) -> list[tuple[str, click
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_and_option_has_help(cli, verb):
     """Every verb says what it does and shows how it is called, and every option says what it is for."""
-    for name, command in with_subcommands(verb, command_line.get_command(None, verb)):
+    for name, command in with_subcommands(verb, load_verb(verb)):
         assert command.help, name
         assert all(one.param_type_name == "argument" or one.help or one.hidden for one in command.params), name
         shown = cli(name, "--help")
