@@ -86,7 +86,7 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     from benchsuite.report.compare_models import named
     from benchsuite.report.console import say, table
     from benchsuite.report.format import grouped_warnings, usd, warning_text
-    from benchsuite.report.terminal import final_table
+    from benchsuite.report.terminal import WIDE, final_table
 
     console = Console()
     judgements = named(judgements)
@@ -109,8 +109,11 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     ]
     first = "run" if each_level else "model"
     heads = (first, "optimum", "SLO", "$ per run", "$/1M output", "runner-up", "stopped by")
-    title = "Cheapest level that is seen to meet the SLO, and whether that is proven"
-    console.print(table(console, heads, rows, left=(first, "SLO", "stopped by"), title=title))
+    title = "Cheapest level within the SLO, and its verdict"
+    shown = len(heads) - (console.width < WIDE)  # the lines below name the limit
+    console.print(
+        table(console, heads[:shown], [row[:shown] for row in rows], left=(first, "SLO", "stopped by"), title=title)
+    )
     for note in notes:
         say(console, note)
     if not each_level:
@@ -189,13 +192,22 @@ def _print_frontier(placed: list[ParetoPoint], judgements: list[Judgement], pric
     from benchsuite.report.compare_models import frontier_table
     from benchsuite.report.console import say, table
     from benchsuite.report.format import usd
+    from benchsuite.report.terminal import WIDE
 
     console = Console()
     heads, rows = frontier_table(placed)
+    kept = [i for i, name in enumerate(heads) if console.width >= WIDE or name != "10^9 params"]
     styles = ["bold green" if one.on_frontier else "" if one.on_frontier is False else "dim" for one in placed]
     title = "Cost at each model's optimum against its score"
     console.print(
-        table(console, heads, rows, left=("model", "on frontier", "dominated by"), styles=styles, title=title)
+        table(
+            console,
+            [heads[i] for i in kept],
+            [[row[i] for i in kept] for row in rows],
+            left=("model", "SLO", "on frontier", "dominated by"),
+            styles=styles,
+            title=title,
+        )
     )
     for reason in dict.fromkeys(one.p_reason for one in placed if one.p_reason):
         say(console, f"no P: {reason}", indent=2)

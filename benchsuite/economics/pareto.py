@@ -15,6 +15,7 @@ from scipy.stats import t as student_t
 
 from benchsuite.analysis.intervals import ALPHA
 from benchsuite.errors import InputError
+from benchsuite.results import SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
 Floats = npt.NDArray[np.float64]
@@ -138,6 +139,7 @@ class ModelPoint:
     """A model at its own optimum. cost_usd: one run of the set; None with the reason if it has no place.
 
     repeat_cost_usd: the same, each repeat alone; an interval needs two. usd_per_request: over those that succeeded.
+    slo_verdict: of that optimum.
     """
 
     model: str
@@ -146,6 +148,7 @@ class ModelPoint:
     score: Score | None
     usd_per_request: float | None = None
     repeat_cost_usd: tuple[float, ...] = ()
+    slo_verdict: SloVerdict | None = None
     reason: str | None = None
 
 
@@ -175,6 +178,7 @@ class ParetoPoint:
     p_dominated_by: dict[str, float] = field(default_factory=dict)
     p_reason: str | None = None
     held_fixed: tuple[str, ...] = ()
+    slo_verdict: SloVerdict | None = None
     reason: str | None = None
 
 
@@ -282,5 +286,6 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
         n=None if score is None else score.n,
         params_b=None if score is None else score.params_b,
         usd_per_1m_correct_answers=per_correct,
+        slo_verdict=one.slo_verdict,
         **place,
     )

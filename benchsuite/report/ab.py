@@ -236,8 +236,8 @@ def _in_order(rows: tuple[AbRow, ...]) -> tuple[AbRow, ...]:
 
 def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
     figure, words, why = one.regression.figure, one.in_words(("B ", "A ")), None
-    if one.change is not None and math.isinf(one.change.df):
-        verdict = "undecided"  # an assumed spread decides nothing where rounds can be measured
+    if one.change is not None and min(one.change.n_new, one.change.n_baseline) < LEAST_UNITS:
+        verdict = "undecided"
     if client_limited and verdict in ("no difference", "not slower"):
         # the client's own limit is the same in both arms and hides what differs
         verdict, why = "undecided", "the client was at its limit; --allow client accepts that"
@@ -294,7 +294,7 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
     known = [n for n in wanted if n is not None]
     parts = []
     if known and n_units:
-        n = max(*known, n_units + 1)
+        n = max(*known, n_units + 1, LEAST_UNITS)
         took = minutes / n_units * n
         parts.append(f"about {n} {unit}s of each arm ({took:.0f} minutes in all) decide {len(known)} of {len(wanted)}")
     if len(known) < len(wanted):

@@ -84,6 +84,7 @@ def _model_point(one: Judgement, score: Score | None) -> ModelPoint:
         score=score,
         usd_per_request=best.cost.usd_per_request,
         repeat_cost_usd=tuple((hour or 0.0) * run.duration_s / 3600 for run in repeats),
+        slo_verdict=best.slo_verdict,
     )
 
 
@@ -91,7 +92,7 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
     """Heads and rows; P and the cost of correct answers where known."""
     sure = any(one.p_on_frontier is not None for one in placed)
     counted = any(one.usd_per_1m_correct_answers is not None for one in placed)
-    heads = ["model", "concurrency", "$ per run", "score", "10^9 params", "on frontier"]
+    heads = ["model", "concurrency", "SLO", "$ per run", "score", "10^9 params", "on frontier"]
     heads += ["P"] * sure + ["$/1M correct"] * counted + ["dominated by"]
 
     def ends(low: float | None, high: float | None) -> str:
@@ -101,6 +102,7 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
         (
             one.model,
             count(one.concurrency),
+            one.slo_verdict or DASH,
             usd(one.cost_usd) + ends(one.cost_low_usd, one.cost_high_usd),
             number(one.score) + ends(one.score_low, one.score_high),
             number(one.params_b, 2),
@@ -191,7 +193,9 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
     """What the page says first: the frontier where there are scores, else the cheapest that meets the SLO."""
     ranked = sorted((one for one in models if one.best is not None), key=_expense)
     if not ranked:
-        return Answer(f"None of {len(models)} meets the SLO at any level", ())
+        if all(one.decision.verdict == "not met" for one in models):
+            return Answer(f"None of {len(models)} meets the SLO at any level", (), "not met")
+        return Answer(f"None of {len(models)} is seen to meet the SLO at any level", (), "undecided")
     cheapest, second = ranked[0], ranked[1] if len(ranked) > 1 else None
     unpriced = cheapest.usd_per_hour_total is None
     tiles = [Tile("Shortest run" if unpriced else "Cheapest", cheapest.name, _best_text(cheapest))]
@@ -207,11 +211,16 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
     tiles.append(_certainty(models, placed, cheapest, second))
     if best:
         names = ", ".join(one.model for one in best)
-        return Answer(f"{len(best)} of {len(scored)} models are on the Pareto frontier: {names}", tuple(tiles))
+        open_ = [one.model for one in best if one.slo_verdict != "met"]
+        doubt = f"; whether they meet the SLO is undecided for {', '.join(open_)}" if open_ else ""
+        sentence = f"{len(best)} of {len(scored)} models are on the Pareto frontier: {names}{doubt}"
+        return Answer(sentence, tuple(tiles), "undecided" if open_ else "met")
     how = "with the shortest run" if unpriced else "at the lowest cost"
     tied = second is not None and _is_below(cheapest, second) is False
     tie = f", not significantly different from {second.name}" if tied and second else ""
-    return Answer(f"{cheapest.name} meets the SLO {how}{tie}: {_best_text(cheapest)}", tuple(tiles))
+    met = cheapest.best is not None and cheapest.best.slo_verdict == "met"
+    said = f"meets the SLO {how}{tie}" if met else f"looks best {how}{tie}; whether it meets the SLO is undecided"
+    return Answer(f"{cheapest.name} {said}: {_best_text(cheapest)}", tuple(tiles), "met" if met else "undecided")
 
 
 def _expense(one: Judgement) -> float:
@@ -282,7 +291,7 @@ def levels_table(models: Sequence[Judgement]) -> Table:
     columns = _columns(_LEVELS, models)
     rows = [(one.name, *(cell(j, column) for column in columns), slo_cell(j)) for one in models for j in one.judged]
     marks = [mark for one in models for mark in mark_rows(one.judged, one.best)]
-    return Table("points", ("model", *map(head, columns), "SLO violations"), rows, left=(0, -1), marks=marks)
+    return Table("points", ("model", *map(head, columns), "SLO"), rows, left=(0, -1), marks=marks)
 
 
 def _columns(columns: Sequence[str], models: Sequence[Judgement]) -> tuple[str, ...]:
@@ -320,7 +329,6 @@ def render_comparison(
         name=counted(models),
         about=[f"SLO {models[0].slo}", f"price: {price}"],
         answer=comparison(models, placed),
-        verdict="not met" if all(one.best is None for one in models) else "met",
         notes=notes,
         picture=figures.pop(),
         sections=[

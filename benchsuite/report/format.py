@@ -21,6 +21,7 @@ from benchsuite.results import (
     NoFeasiblePoint,
     SloVerdict,
 )
+from benchsuite.slo import Limit
 from benchsuite.warning_table import Finding
 
 DASH = "\u2013"
@@ -311,11 +312,26 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     said += _advice(decision)
     level = decision.recommended if decision.kind == "optimum" else decision.nearest
     said += [] if level is None else limit_lines(level)
+    said += _steady_lines(judged)
     if judged and all(j.point.repeat_count == 1 for j in judged):
         said.append("one run per level: no interval, so close levels may swap places")
     if judged and all(j.cost.usd_per_hour is None for j in judged):
         said.append("no price: levels are ranked by the run's duration; give --usd-per-hour or --preset")
     return said
+
+
+def _steady_lines(judged: Sequence[EvaluatedLevel]) -> list[str]:
+    """What is judged in the steady window, beside the whole run's figures that the tables show."""
+    steady: dict[Limit, list[str]] = {}
+    for one in judged:
+        for check in one.limits:
+            if check.steady and check.asked and check.value is not None:
+                steady.setdefault(check.limit, []).append(f"{check.limit.show(check.value)} at {one.point.concurrency}")
+    return [
+        f"the tables show whole runs; {limit} is judged in the steady window, without ramp-up and drain: "
+        + ", ".join(values)
+        for limit, values in steady.items()
+    ]
 
 
 def _advice(decision: Decision) -> list[str]:

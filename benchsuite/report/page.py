@@ -66,7 +66,6 @@ def render(judgement: Judgement) -> str:
         name=judgement.model or "unnamed model",
         about=[text for text in (*about, f"run {manifest.run_id}") if text],
         answer=sections_run.answer(decision, judged, judgement.slo),
-        verdict=decision.verdict,
         notes=[sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
         picture=shown,
         sections=_sections(judgement, shown),
@@ -122,7 +121,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     other = "ttft_p95_s" if stat == "p99" else "ttft_p99_s"
     columns = with_judged([column for column in with_goodput(_POINT, judged) if column != other], judged)
     rows = [(*(cell(one, column) for column in columns), slo_cell(one)) for one in judged]
-    points = Table("points", (*map(head, columns), "SLO violations"), rows, left=(-1,), marks=marks)
+    points = Table("points", (*map(head, columns), "SLO"), rows, left=(-1,), marks=marks)
     no_tail = all(tail(j.point.ttft_s, stat) is None for j in judged)
     ends, ranges = level_tables.interval_table(judged, decision)
     intervals = Table("intervals", ends, ranges, marks=marks)

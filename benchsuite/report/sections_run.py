@@ -39,7 +39,7 @@ from benchsuite.report.format import (
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import TTFT, level_table
 from benchsuite.report.sections_levels import Figure, Judged, Table, is_known, level_figure, whole_percent
-from benchsuite.results import Decision, EvaluatedLevel, NoFeasiblePoint, Optimum
+from benchsuite.results import Decision, EvaluatedLevel, NoFeasiblePoint, Optimum, SloVerdict
 from benchsuite.slo import Slo
 from benchsuite.warning_table import Finding
 
@@ -55,10 +55,11 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The decision in a sentence, and its four parts."""
+    """The decision in a sentence, its four parts, and whether what is named is proven to meet the SLO."""
 
     sentence: str
     tiles: tuple[Tile, ...]
+    verdict: SloVerdict
 
 
 def answer(decision: Decision, judged: Judged, slo: Slo) -> Answer:
@@ -71,6 +72,7 @@ def answer(decision: Decision, judged: Judged, slo: Slo) -> Answer:
         f"Concurrency {level.point.concurrency}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
         + ("" if decision.p_opt is None else f", P(optimal) {_p_optimal(decision):.2f}"),
         (_concurrency(decision, judged, slo), _cost(level), _certainty(decision), _limit(decision, judged)),
+        decision.verdict,
     )
 
 
@@ -156,7 +158,7 @@ def _limit(decision: Optimum, judged: Judged) -> Tile:
 def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
     nearest = decision.nearest
     if nearest is None:
-        return Answer("No level meets the SLO: none was measured", ())
+        return Answer("No level meets the SLO: none was measured", (), decision.verdict)
     open_ = nearest.checks("not met") or nearest.checks("undecided", "unknown")
     limit = str(open_[0].limit) if open_ else DASH
     picked = sum(decision.p_by_level.values())
@@ -171,7 +173,7 @@ def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
         Tile("Certainty", *certainty),
         Tile("Limited by", limit, reason),
     )
-    return Answer(f"No level {meets} the SLO; the nearest, concurrency {level}, {reason}", tiles)
+    return Answer(f"No level {meets} the SLO; the nearest, concurrency {level}, {reason}", tiles, decision.verdict)
 
 
 def client_table(judgement: Judgement) -> Table:

@@ -47,13 +47,13 @@ from benchsuite.report.sections_scaling import scaling_of, scaling_sentences
 from benchsuite.results import Decision, EvaluatedLevel, GpuUse, SloVerdict
 from benchsuite.slo import Slo
 
-_WIDE, _WIDEST = 100, 120  # columns of terminal from which on more of the table is shown; with energy 20 more
+WIDE, _WIDEST = 100, 120  # columns of terminal from which on more of the table is shown; with energy 20 more
 # a column and from which width on it is shown
 _COLUMNS = {
-    "concurrency": 0, "n_ok": 0, "duration_s": 0, "ttft_mean_s": 0, "ttft_p99_s": _WIDE, "ttft_p95_s": _WIDE,
+    "concurrency": 0, "n_ok": 0, "duration_s": 0, "ttft_mean_s": 0, "ttft_p99_s": WIDE, "ttft_p95_s": WIDE,
     "tpot_mean_s": 0, "output_tok_s_per_user": 0, "output_tok_s": 0, "goodput_per_s": 0, "attainment": 0,
-    "output_tokens": _WIDE, "e2e_mean_s": _WIDEST, "request_per_s": _WIDEST, "cost_usd": 0,
-    "usd_per_1m_output_tokens": 0, "gpu_mean_w": _WIDE, "j_per_output_token": _WIDE,
+    "output_tokens": WIDE, "e2e_mean_s": _WIDEST, "request_per_s": _WIDEST, "cost_usd": 0,
+    "usd_per_1m_output_tokens": 0, "gpu_mean_w": WIDE, "j_per_output_token": WIDE,
 }  # fmt: skip
 _OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
 
@@ -91,12 +91,12 @@ def final_table(
     if judged:
         console.print(_table(judged, decision, console))
     say(console, headline(decision, judged), style=headline_style(decision), indent=2)
-    for text in (*asides(decision, judged), energy_line(judged, in_columns=console.width >= _WIDE)):
+    for text in (*asides(decision, judged), energy_line(judged, in_columns=console.width >= WIDE)):
         if text:
             say(console, text, indent=2)
     if has_intervals(judged):
         heads, rows = interval_table(judged, decision)
-        kept = [i for i, name in enumerate(heads) if console.width >= _WIDE or name not in ("repeats", "duration s")]
+        kept = [i for i, name in enumerate(heads) if console.width >= WIDE or name not in ("repeats", "duration s")]
         # an interval below its value: both keep their room in a narrow terminal
         cells = [[row[i].replace(" [", "\n[") for i in kept] for row in rows]
         console.print(table(console, [heads[i] for i in kept], cells, title="95 % intervals over runs"))
@@ -124,7 +124,7 @@ _SHORT = {"met": "yes", "not met": "no"}  # in a narrow terminal; what is undeci
 
 def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
     energy = any(j.energy is not None for j in judged)
-    wide = console.width >= _WIDE
+    wide = console.width >= WIDE
     columns = [
         column
         for column in with_judged(with_goodput(tuple(_COLUMNS), judged), judged, alone=not wide)
