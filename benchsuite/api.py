@@ -240,10 +240,10 @@ summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with 95 % i
 
 
 def find_optimum(run: Run | str | Path, **instead: Unpack[Judging]) -> Decision:
-    """The cheapest level that meets the SLO; nothing is measured again.
+    """The level to run at; nothing is measured again.
 
     kind is 'optimum' (benchsuite.results.Optimum: choice, recommended, runner_up, binding, p_opt, reason) or 'none'
-    (NoFeasiblePoint: nearest, reason). `found.choice.point.concurrency` is the level, `.choice.cost` its cost.
+    (NoFeasiblePoint: nearest, reason). `.recommended.point.concurrency` is the level, `.recommended.cost` its cost.
     run, slo, goodput, price and errors: as for `decide`.
     """
     (judgement,) = decide(run, **instead)
@@ -522,13 +522,20 @@ def ab(
     slo = flags.get("slo")
 
     def judged(a: Path, b: Path, look: tuple[float, float]) -> AbResult:
-        of_a, of_b = (judge_run(run_folder.read_run(path), slo=slo) for path in (a, b))
+        of_a, of_b = (judge_run(run_folder.read_run(path), slo=slo, goodput=flags.get("goodput")) for path in (a, b))
         return judge_ab(
             of_a, of_b, regressions=chosen, margin=limit, allowed=allow, with_limits=slo is not None, look=look
         )
 
     paths = [Path(one) for one in arms]
     if len(paths) == 2 and all(path.is_dir() for path in paths):
+        unused = {"serve": serve, "base_url": base_url, "output": output, "restarts": restarts} | flags
+        if words := [f"--{key.replace('_', '-')}" for key, value in unused.items()
+                     if key not in ("slo", "goodput") and value not in (None, (), [])]:  # fmt: skip
+            raise InputError(
+                "run folders are judged again, and nothing is measured", where="ab", given=", ".join(words),
+                expected="--slo, --goodput, --metrics, --margin and --allow",
+            )  # fmt: skip
         return AbRun(judged(paths[0], paths[1], LAST_LOOK))
     given = {"spec files": len(paths), "--serve": len(serve), "--base-url": len(base_url)}
     if max(given.values()) != 2 or (serve and base_url) or any(n not in (0, 2) for n in (len(serve), len(base_url))):

@@ -362,14 +362,16 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The cheapest level that is seen to meet the SLO; whether it is proven to, `verdict` says. runner_up: the second.
+    """The level to run at, `recommended`; whether it is proven to meet the SLO, `verdict` says.
+
+    choice: the cheapest level that is seen to meet the SLO. runner_up: the cheapest such level but `recommended`.
 
     binding: the limit that stops a cheaper level, e.g. 'ttft_mean < 1 s', or 'no limit: ...' and why none does.
-    recommended: `choice`; or where that is not sure to be the cheapest (p_opt < 0.8) or to meet the SLO, of the levels
+    recommended: `choice`; or where that is not sure to be the cheapest (P < 0.8) or to meet the SLO, of the levels
     that cost at most 5 % more one that is sure to meet it, the lowest of several. proven: the cheapest level that is
     proven to meet the SLO. effort: what would settle what is open of `recommended`. p_by_level: how often the rule
-    picks each level when the runs are resampled, p_opt that of `choice`; empty and None where a level has one run, and
-    p_method says so.
+    picks each level when the runs are resampled, p_opt that of `recommended`; empty and None where a level has one
+    run, and p_method says so.
     """
 
     kind: Literal["optimum"] = field(default="optimum", init=False)
@@ -389,12 +391,6 @@ class Optimum:
     def verdict(self) -> SloVerdict:
         """Whether the level that is recommended meets the SLO: met or undecided."""
         return self.recommended.slo_verdict
-
-    @property
-    def is_sure(self) -> bool:
-        """It is proven to meet the SLO, and resampled runs pick it four times in five."""
-        picked = self.p_by_level.get(self.recommended.point.concurrency, 0.0)
-        return self.verdict == "met" and (picked >= 0.8 or self.recommended is not self.choice)
 
 
 @dataclass(frozen=True, slots=True)

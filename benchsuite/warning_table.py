@@ -310,8 +310,8 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "the optimum keeps a limit by less than 1 %",
         "the optimum keeps {limit} by {margin:.2%}: {value}", _EXACT),
     "near_miss": WarningType(
-        "warning", "a level that would cost less than the optimum misses by less than 1 %",
-        "misses {misses}; otherwise it would {otherwise}", _EXACT),
+        "warning", "a level that would cost less than the optimum is beyond a limit by less than 1 %",
+        "is beyond {misses}; otherwise it would {otherwise}", _EXACT),
     "run_cut_short": WarningType(
         "warning", "planned points that were not measured to their end, which are not judged",
         "{missing} of {planned} points were not measured to their end and are not judged: {points}",
@@ -327,11 +327,12 @@ WARNINGS: dict[str, WarningType] = {
 }  # fmt: skip
 
 
-# A level with one of these proves nothing: its figures may be another's, or moved. True: they make it look better only,
-# so that what is not met all the same is not met.
-DISTURBING = {
-    "client_bound": False, "concurrency_not_reached": False, "littles_law": False, "unfinished_requests": False,
-    "gpu_shared": False, "slow_level": False, "prefix_hits_unexpected": True,
+# A level with one of these proves nothing: its figures may be another's, or moved to either side. What only flatters
+# leaves a miss standing.
+DISTURBING: dict[str, Literal["flatters", "either"]] = {
+    "client_bound": "either", "concurrency_not_reached": "either", "littles_law": "either",
+    "unfinished_requests": "either", "gpu_shared": "either", "slow_level": "either",
+    "prefix_hits_unexpected": "flatters",
 }  # fmt: skip
 
 

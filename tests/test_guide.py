@@ -167,7 +167,7 @@ def test_the_answer_of_a_plan(place, monkeypatch, capsys):
     """What the guide prints below the business question is what its command prints."""
     (answer,) = re.findall(r"^```text\n(.*?)^```", GUIDE, re.M | re.S)
     command = next(c for b in BLOCKS for c in b.commands if c.startswith("benchsuite plan results/examples/demo"))
-    assert ended(shlex.split(command)[1:], monkeypatch) in MAY["plan"]
+    assert ended(shlex.split(command)[1:], monkeypatch) == 6  # nobody measured the API against the SLO
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert [line for line in answer.splitlines() if line not in printed] == []
 

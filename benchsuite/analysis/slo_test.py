@@ -118,7 +118,7 @@ def _clopper_pearson(count: NDArray[Any], n: NDArray[Any]) -> tuple[Floats, Floa
     return low, high
 
 
-_FAR = 50.0  # e^50 is beyond any limit
+_LOG_CAP = 50.0  # e^50 is beyond any limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class SloResampling:
         counts = [limit.statistic.metric.share or limit.share is not None for limit in self.limits]
         fixed = np.array([False, *np.repeat(counts, 2)]) | (measured <= 0)
         ratio = np.where(total > 0, total, measured) / np.where(measured > 0, measured, 1.0)
-        logs = np.clip(np.log(np.where(fixed, 1.0, ratio)) * factor[:, None], -_FAR, _FAR)
+        logs = np.clip(np.log(np.where(fixed, 1.0, ratio)) * factor[:, None], -_LOG_CAP, _LOG_CAP)
         wider: Floats = np.where(fixed, total, measured * np.exp(logs))
         return wider
 

@@ -65,7 +65,7 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
         "usd_per_1m_output_tokens_high": per_1m.high if per_1m else None,
         "verdict": decision.verdict,
         "sentence": headline(decision, judgement.judged),
-        "recommended_concurrency": optimum.get("recommended_concurrency"),
+        "cheapest_concurrency": optimum.get("cheapest_concurrency"),
         "proven_concurrency": optimum.get("proven_concurrency"),
         "effort": decision.effort,
         "p_opt": decision.p_opt if decision.kind == "optimum" else None,

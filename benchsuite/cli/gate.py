@@ -11,6 +11,8 @@ import click
 
 from benchsuite.cli.options import (
     PATH,
+    UNDECIDED,
+    WORSE,
     CommaList,
     Decorator,
     gathered,
@@ -22,8 +24,6 @@ from benchsuite.cli.options import (
 
 if TYPE_CHECKING:
     from benchsuite.report.gate import GateResult
-
-PASSED, FAILED, INCONCLUSIVE = 0, 5, 6  # exit codes; 1 to 4 mean something else in other verbs
 
 
 def report_options(allow: str) -> Decorator:
@@ -72,8 +72,8 @@ def ended(result: GateResult, reporting: dict[str, Any]) -> int:
             file.write(markdown(result))
     if os.environ.get("GITHUB_ACTIONS"):
         click.echo("\n".join(workflow_commands(result, inconclusive)), err=reporting["as_json"])
-    undecided = {"warn": INCONCLUSIVE, "pass": PASSED, "fail": FAILED}[inconclusive]
-    return {"pass": PASSED, "fail": FAILED, "inconclusive": undecided}[result.verdict]
+    undecided = {"warn": UNDECIDED, "pass": 0, "fail": WORSE}[inconclusive]
+    return {"pass": 0, "fail": WORSE, "inconclusive": undecided}[result.verdict]
 
 
 @click.command(

@@ -19,8 +19,8 @@ import click
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 PATH = click.Path(path_type=Path)
-# exit codes: the run failed; every level is proven to miss the SLO; whether it is met is undecided (as for `gate`)
-FAILED, NOT_MET, UNDECIDED = 1, 3, 6
+# exit codes: the run failed; every level is proven to miss the SLO; a gate failed; what was asked is undecided
+FAILED, NOT_MET, WORSE, UNDECIDED = 1, 3, 5, 6
 
 
 def exit_code(verdicts: Iterable[str]) -> int:

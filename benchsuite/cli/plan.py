@@ -79,9 +79,9 @@ def command(
         print_json(dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings})
     else:
         _print(found, warnings)
-    verdicts = [row.slo for row in found.rows if row.name == found.winner]
-    # an API and a stated capacity have no SLO to be measured against
-    return NOT_MET if found.winner is None else UNDECIDED if "undecided" in verdicts else 0
+    if found.winner is None:
+        return NOT_MET
+    return 0 if all(row.slo == "met" for row in found.rows if row.name == found.winner) else UNDECIDED
 
 
 def _print(found: Plan, warnings: Sequence[str]) -> None:

@@ -182,23 +182,23 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
         return _none(model, judged, found)
     choice = feasible[0]
     binding = _binding(choice, judged)
-    p_opt = None if found.p_by_level is None else found.p_by_level.get(choice.point.concurrency, 0.0)
+    p_cheapest = None if found.p_by_level is None else found.p_by_level.get(choice.point.concurrency, 0.0)
     near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
     safe = [j for j in near if j.slo_verdict == "met"] or [j for j in near if (j.p_met or 0.0) >= MET]
-    recommended, cheapest_is_sure = choice, p_opt is None or p_opt >= SURE
+    recommended, cheapest_is_sure = choice, p_cheapest is None or p_cheapest >= SURE
     if not cheapest_is_sure or choice.slo_verdict != "met":
         recommended = min(safe or ([choice] if cheapest_is_sure else near), key=lambda j: j.point.concurrency)
     proven = [j for j in feasible if j.slo_verdict == "met"]
     return Optimum(
         model=model,
         choice=choice,
-        runner_up=feasible[1] if len(feasible) > 1 else None,
+        runner_up=next((j for j in feasible if j is not recommended), None),
         binding=binding,
         reason=_reason(choice, judged, binding),
         recommended=recommended,
         proven=proven[0] if proven else None,
         effort=effort(recommended, judged),
-        p_opt=p_opt,
+        p_opt=None if found.p_by_level is None else found.p_by_level.get(recommended.point.concurrency, 0.0),
         p_by_level=found.p_by_level or {},
         p_method=found.method,
     )
@@ -266,12 +266,12 @@ class JudgedLevels:
     @property
     def best(self) -> EvaluatedLevel | None:
         """The cheapest level that meets the SLO."""
-        return self.decision.choice if self.decision.kind == "optimum" else None
+        return self.decision.recommended if self.decision.kind == "optimum" else None
 
     @property
     def nearest(self) -> EvaluatedLevel | None:
         """The level that stands for all: the cheapest that meets the SLO, else the one that misses by least."""
-        return self.decision.choice if self.decision.kind == "optimum" else self.decision.nearest
+        return self.decision.recommended if self.decision.kind == "optimum" else self.decision.nearest
 
 
 def _expense(j: EvaluatedLevel) -> float | None:
@@ -284,13 +284,18 @@ def _order(j: EvaluatedLevel) -> tuple[float, int]:
     return (float("inf") if expense is None else expense), j.point.concurrency
 
 
+def costs_less(one: EvaluatedLevel, other: EvaluatedLevel) -> bool:
+    """By dollars, or by duration where no price is known; a level whose cost is not known does not."""
+    return _order(one)[0] < _order(other)[0]
+
+
 def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> EvaluatedLevel | None:
     """The level that the SLO keeps from being chosen: one that would cost less, else the next one up; None if neither.
 
     Of several that would cost less, those above `choice` first, the nearest first.
     """
     level = choice.point.concurrency
-    cheaper = [j for j in judged if not j.is_candidate and _order(j)[0] < _order(choice)[0]]
+    cheaper = [j for j in judged if not j.is_candidate and costs_less(j, choice)]
     if cheaper:
         return min(cheaper, key=lambda j: (j.point.concurrency < level, abs(j.point.concurrency - level)))
     above = min((j for j in judged if j.point.concurrency > level), key=lambda j: j.point.concurrency, default=None)
@@ -320,7 +325,7 @@ def _reason(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], binding: s
     said = [f"{level} is the cheapest of the levels {proven}"]
     stopped = stopped_level(choice, judged)
     if stopped is not None:
-        how = "would be cheaper" if _order(stopped)[0] < _order(choice)[0] else "is the next level"
+        how = "would be cheaper" if costs_less(stopped, choice) else "is the next level"
         said.append(f"{stopped.point.concurrency} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
     else:
         said.append(binding)
@@ -394,7 +399,10 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
         # a miss beyond the SLO's own limits (too many errors) is no hair
         if not missed or any(not c.asked or c.value is None or _margin(c) >= MARGIN for c in missed):
             continue
-        texts = " and ".join(f"{c.limit} by {_margin(c):.2%}: {c.limit.show(c.value or 0.0)}" for c in missed)
+        texts = " and ".join(
+            f"{c.limit} by {_margin(c):.2%}: {c.limit.show(c.value or 0.0)}{' in the steady window' * c.steady}"
+            for c in missed
+        )
         otherwise = "meet the SLO"
         if decision.kind == "optimum":
             saved = 1 - (_relative_cost(rival, decision.choice) or 1.0)

@@ -204,7 +204,7 @@ def with_limit(slo: Slo, limit: Limit, value: float) -> Slo:
 
 def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> EvaluatedLevel | None:
     decision = decide(judge_points(points, slo, usd))
-    return decision.choice if decision.kind == "optimum" else None
+    return decision.choice if decision.kind == "optimum" else None  # the price of a limit is one of least costs
 
 
 def _steps(
@@ -348,7 +348,7 @@ def scaling(
     return Scaling(
         model=ordered[0].model if ordered else None,
         slo=str(slo),
-        optimum=decision.choice.point.concurrency if decision.kind == "optimum" else None,
+        optimum=decision.recommended.point.concurrency if decision.kind == "optimum" else None,
         levels=tuple(_levels(rated, steps, zone)),
         steps=len(steps),
         steps_cheaper=sum(step > 0 for step in steps),
@@ -396,5 +396,5 @@ def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[in
         return None
     least = max(rate for _, rate in feasible) / (1 + ZONE_TOLERANCE)
     levels = tuple(level for level, rate in feasible if rate >= least)
-    chosen = decision.choice.point.concurrency if decision.kind == "optimum" else None
+    chosen = decision.recommended.point.concurrency if decision.kind == "optimum" else None
     return Zone(levels[0], levels[-1], levels, ZONE_TOLERANCE, chosen in levels)

@@ -33,7 +33,7 @@ from benchsuite.slo import Limit, Slo
 from benchsuite.warning_table import DISTURBING
 
 MET, NOT_MET = 0.95, 0.05
-FAR = 3.0  # no disturbance that a level is seen to have moves a figure by this factor
+FAR = 3.0  # what makes a level slow, or the client late, moves no figure by this factor
 STEADY_WAVES = 10  # requests of each user in a run, from which ramp-up and drain are a small part of it
 
 WHY = {
@@ -41,6 +41,7 @@ WHY = {
     "runs": "{runs} runs: P = {p:.3f} that it is kept",
     "runs_unknown": "not known in every run",
     "one_run": "one run, and runs are taken to differ by {spread:.0%}",
+    "all": "no number of requests proves that every one keeps it",
     "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (95 % each way)",
     "ramp": "the run is too short to be steady: without ramp-up and drain it might be {best}; "
     "{wanted:,} requests a run would tell",
@@ -100,6 +101,8 @@ def check_limits(
             check = _one_run(limit, value, point, None if sums is None else sums.tails[i])
         if figures is not None:
             check = _of_short_runs(replace(check, steady=figures.steady), figures, point)
+        if limit.share == 1 and check.verdict == "met":
+            check = replace(check, verdict="undecided", why="all", repeats=None, requests=None)
         found.append(replace(_of_disturbed(check, point, client), asked=asked))
     return tuple(found)
 
@@ -178,12 +181,12 @@ def _counted(check: LimitCheck, tail: TailCount, runs: int = 1) -> LimitCheck:
 def _kept(limit: Limit, runs: Floats) -> tuple[float, float, float]:
     """The probability that the limit is kept by the mean over runs, the runs' spread, and the distance: in ln where
     that can be taken."""
-    bound = limit.value
+    figures, bound = runs, limit.value
     if (runs > 0).all() and bound > 0 and not limit.statistic.metric.share:
         runs, bound = np.log(runs), math.log(bound)
     mean, sd = float(runs.mean()), float(runs.std(ddof=1))
     if sd <= 1e-12 * max(abs(mean), 1.0):
-        return float(limit.is_upper == (mean < bound) or (mean == bound and "=" in limit.op)), 0.0, abs(mean - bound)
+        return float(limit.holds(float(figures[0]))), 0.0, abs(mean - bound)
     alternative = "greater" if limit.is_upper else "less"
     return float(stats.ttest_1samp(runs, bound, alternative=alternative).pvalue), sd, abs(mean - bound)
 
@@ -221,18 +224,20 @@ def _of_short_runs(check: LimitCheck, figures: RunFigures, point: PointSummary) 
 
 
 def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict | None) -> LimitCheck:
-    """A disturbed level proves no pass; and a miss only where what disturbed it can not have made it. A figure
-    further than FAR from its limit stands, but for what a cache may have made."""
+    """A disturbed level proves no pass; and a miss only where what disturbed it can not have made it. A figure further
+    than FAR from its limit stands where the disturbance is bounded: a level out of line with the others, a late client.
+    """
     limit, value, codes = check.limit, check.value, point.disturbances
     if check.verdict not in ("met", "not met") or limit.metric in ("error_rate", "empty_rate") or value is None:
         return check
     bound = 0.0 if limit.statistic.metric.share else limit.value
     if min(value, bound) > 0 and max(value / bound, bound / value) >= FAR:
-        codes = tuple(code for code in codes if DISTURBING[code])  # a cache moves TTFT by any factor
+        bounded = {"slow_level"} | ({"client_bound"} if client is not None and client.cause != "busy" else set())
+        codes = tuple(code for code in codes if code not in bounded)
     if client is None:
         codes = tuple(code for code in codes if code != "client_bound")
     if check.verdict == "not met":
-        codes = tuple(code for code in codes if not DISTURBING[code])
+        codes = tuple(code for code in codes if DISTURBING[code] == "either")
         if client is not None and "client_bound" in codes:
             effect = client_effect(limit.statistic, value, point, client)
             if not limit.holds(value * (1 - effect) if limit.is_upper else value * (1 + effect)):

@@ -43,6 +43,7 @@ from benchsuite.report.judge import Judgement
 GATE_VERDICTS: dict[DifferenceVerdict, Verdict] = {
     "slower": "fail", "faster": "pass", "no difference": "pass", "not slower": "pass", "undecided": "inconclusive",
 }  # fmt: skip
+LEAST_UNITS = 3  # of each arm: the turns of two are a burst of load apart
 LAST_LOOK = (1.0, LOOKS[-1])
 
 
@@ -99,7 +100,7 @@ class AbResult:
     def headline(self) -> str:
         """'B is slower than A: TTFT mean +12.3 % [+8.1 %, +16.7 %] at 8 users (2 of 4 figures)'."""
         by = {word: [row for row in self.rows if row.verdict == word] for word in GATE_VERDICTS}
-        margins = " and ".join(f"{m:.4g} %" for m in sorted({100 * row.margin for row in self.rows}))
+        margins = " and ".join(f"{m:.4g} %" for m in sorted({100 * row.margin for row in self.rows if row.margin}))
         n, parts = len(self.rows), []
         for word in ("slower", "faster"):
             if by[word]:
@@ -110,7 +111,8 @@ class AbResult:
                 )
         missed = [limit for limit in self.limits if limit.verdict == "fail"]
         parts += [f"B misses {missed[0].title}"] if missed else []
-        if not parts and len(by["no difference"]) == n:
+        unproven = [limit for limit in self.limits if limit.verdict == "inconclusive"]
+        if not parts and not unproven and len(by["no difference"]) == n:
             return f"no difference beyond {margins} between A and B in any of {n} figures"
         open_ones = len(by["undecided"]) + len(by["not slower"])
         if open_ones:
@@ -119,6 +121,10 @@ class AbResult:
                 f"{'undecided' if not parts else 'undecided besides'}: {open_ones} of {n} figures"
                 + (f", of which {better} proven not slower by more than {margins}" if better else "")
             )
+        if unproven:
+            parts.append(f"undecided: {len(unproven)} of {len(self.limits)} limits of B ({unproven[0].title})")
+        if not parts or not (by["slower"] or by["faster"] or open_ones):
+            parts.insert(0, f"no difference beyond {margins} in any of {n} figures")
         return "; ".join(parts)
 
     def as_gate(self) -> GateResult:
@@ -156,7 +162,8 @@ def _shown(row: AbRow, value: float | None) -> str:
 
 
 def _change(row: AbRow) -> str:
-    assert row.ratio is not None
+    if row.ratio is None:  # of failures, which are counted
+        return f"{_shown(row, row.b)} against {_shown(row, row.a)}"
     low, high = (f"{100 * ((end or 0) - 1):+.1f} %" for end in (row.low, row.high))
     return f"{100 * (row.ratio - 1):+.1f} % [{low}, {high}]"
 
@@ -201,7 +208,11 @@ def judge_ab(
         return list(grouped.values())
 
     pairs = {level: (sides_b[level], sides_a[level]) for level in levels if units(level)}
-    n_units = min((len(units(level)) for level in pairs), default=0)
+    if not pairs:
+        raise InputError(
+            "the arms have no level and repeat in common", where="ab", expected="one level of both at least"
+        )
+    n_units = min(len(units(level)) for level in pairs)
     turns = _turns(of_a, of_b, n_units)
     chosen = regressions or default_regressions(pairs)
     if margin is not None and not regressions:
@@ -224,7 +235,7 @@ def judge_ab(
         ),
         f"Holm's correction over {len(compared)} figures, {100 * alpha:.2g} % at this look",
     ]
-    limits = tuple(one for one in gate(b).criteria if one.kind == "slo") if with_limits else ()
+    limits = tuple(one for one in gate(b, allowed=allowed).criteria if one.kind == "slo") if with_limits else ()
     more = _more(compared, verdicts, n_units, minutes, unit)
     ids = (a.run_id or a.source, b.run_id or b.source)
     return AbResult(*ids, _in_order(rows), limits, tuple(differs), tuple(rests_on), more, turns, unit)

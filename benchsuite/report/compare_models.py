@@ -146,18 +146,21 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
 
 
 def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
-    violated = [
-        f"{one.name} at {', '.join(levels)}"
-        for one in models
-        if (
-            levels := [
-                str(j.point.concurrency) for j in one.judged if limit in [check.limit for check in j.checks("not met")]
-            ]
-        )
-    ]
+    levels: dict[str, dict[str, list[str]]] = {}  # by verdict and model
+    for one in models:
+        for at, check in (
+            (j.point.concurrency, check) for j in one.judged for check in j.limits if check.limit == limit
+        ):
+            levels.setdefault(check.verdict, {}).setdefault(one.name, []).append(str(at))
+    violated, open_ones = levels.get("not met", {}), levels.get("undecided", {})
     if len(violated) > 3:
         return f"{limit} is violated at some level by {len(violated)} of {len(models)}"
-    return f"{limit} is violated by {'; '.join(violated)}" if violated else f"{limit} holds everywhere"
+    if violated:
+        where = "; ".join(f"{name} at {', '.join(at)}" for name, at in violated.items())
+        return f"{limit} is violated by {where}"
+    if open_ones:
+        return f"{limit} is undecided at some level of {len(open_ones)} of {len(models)}"
+    return f"{limit} holds everywhere" if "met" in levels else f"{limit} is not known"
 
 
 def _line(one: Judgement, column: str) -> Series:
@@ -272,7 +275,7 @@ def optima_table(models: Sequence[Judgement]) -> Table:
     rows = [
         (
             one.name,
-            *(cell(one.decision.choice, column) for column in columns),
+            *(cell(one.decision.recommended, column) for column in columns),
             chance(one.decision.p_opt),
             one.decision.binding or DASH,
         )

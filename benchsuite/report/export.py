@@ -172,16 +172,16 @@ def limit_json(check: LimitCheck) -> dict[str, Any]:
 def decision_json(decision: Decision) -> dict[str, Any]:
     """`optimum` and `no_feasible`, one of them null."""
     if isinstance(decision, Optimum):
-        choice, second = decision.choice, decision.runner_up
+        level, second = decision.recommended, decision.runner_up
         optimum = {
-            "concurrency": choice.point.concurrency,
+            "concurrency": level.point.concurrency,
             "binding": decision.binding,
-            "cost_usd": choice.cost.cost_usd,
-            "usd_per_1m_output_tokens": choice.cost.usd_per_1m_output_tokens,
+            "cost_usd": level.cost.cost_usd,
+            "usd_per_1m_output_tokens": level.cost.usd_per_1m_output_tokens,
             "runner_up": None if second is None else _short(second),
             "reason": decision.reason,
             "verdict": decision.verdict,
-            "recommended_concurrency": decision.recommended.point.concurrency,
+            "cheapest_concurrency": decision.choice.point.concurrency,
             "proven_concurrency": None if decision.proven is None else decision.proven.point.concurrency,
             "effort": _plain(decision.effort),
             "p_opt": decision.p_opt,

@@ -180,7 +180,7 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     if decision.verdict != "met" and decision.proven is not None:
         proven = decision.proven
         said.append(f"{proven.point.concurrency} is proven to meet it ({price_text(proven)})")
-    return "; ".join([*said, _next_level(decision.choice, judged)])
+    return "; ".join([*said, _next_level(level, judged)])
 
 
 def effort_text(decision: Decision) -> str:

@@ -213,13 +213,13 @@ def compare_levels(
     return sorted(found, key=lambda one: one.level)
 
 
-def judge_changes(compared: Sequence[Compared]) -> list[Criterion]:
-    """A criterion for each, judged together."""
+def judge_changes(compared: Sequence[Compared], n_limits: int = 0) -> list[Criterion]:
+    """A criterion for each, judged together. n_limits: other criteria that have to be decided at once."""
     found = verdicts([one.change for one in compared], [one.margin for one in compared])
-    return [_of_change(one, verdict, compared) for one, verdict in zip(compared, found, strict=True)]
+    return [_of_change(one, verdict, compared, n_limits) for one, verdict in zip(compared, found, strict=True)]
 
 
-def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared]) -> Criterion:
+def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared], n_limits: int) -> Criterion:
     figure, margin = one.regression.figure, one.regression.margin
     requirement = (
         f"{figure.name} at most {margin * 100:.4g} % {'lower' if figure.metric.better == 'more' else 'higher'}"
@@ -232,7 +232,7 @@ def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared])
     repeats = None
     if verdict == "inconclusive":
         n_levels = len({other.level for other in all_of_them})
-        repeats, needed = _needed(one.change, one.margin, len(all_of_them), n_levels)
+        repeats, needed = _needed(one.change, one.margin, len(all_of_them) + n_limits, n_levels)
         finding += needed
     values = map(geometric_mean, (one.new, one.baseline))
     made = Criterion("regression", figure.column, one.level, requirement, verdict, finding, *values, *change_of)
@@ -241,7 +241,7 @@ def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared])
 
 def _needed(found: Change, margin: float, criteria: int, levels: int) -> tuple[int | None, str]:
     if found.low > margin:
-        return None, f"; beyond the margin, but not significant among {criteria} criteria: more repeats may decide"
+        return None, "; beyond the margin, but not significant among all criteria: more repeats may decide"
     beyond = found.theta > margin
     n = repeats_needed(found.sd, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
     if n is None:
@@ -388,7 +388,7 @@ def gate(
     runs = {level.concurrency: level for level in run.measured}
     wanted = _measured(levels, runs, run.source)
     notes: list[str] = []
-    compared: list[Criterion] = []
+    pairs_compared: list[Compared] = []
     if baseline is not None:
         theirs = {level.concurrency: level for level in baseline.measured}
         _measured(levels, theirs, baseline.source)
@@ -403,17 +403,19 @@ def gate(
         seeds = [(side.facts.manifest.spec.get("load") or {}).get("seed") for side in (run, baseline)]
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
         chosen = regressions or default_regressions(pairs)
-        compared = judge_changes(compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders))
+        pairs_compared = compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders)
     checks = {one.point.concurrency: one.limits for one in run.judged}
     if "client" in allowed:  # the same verdicts, had the client been beyond doubt
-        checks = {at: check_limits(one.point, run.slo, one.resampling) for at, one in runs.items()}
-    else:
-        compared = [_doubted(one, run, baseline) for one in compared]
+        sums = {at: one.resampling for at, one in runs.items()}
+        checks = {at: check_limits(j.point, run.slo, sums[at]) for j in run.judged for at in [j.point.concurrency]}
     # a guard that nobody asked for is a criterion where it is broken, or where there is no other
     asked = [(at, check) for at in wanted for check in checks[at] if check.asked or check.verdict == "not met"]
-    if not asked and not compared:
+    if not asked and not pairs_compared:
         asked = [(at, check) for at in wanted for check in checks[at]]
-    total = len(asked) + len(compared)
+    total = len(asked) + len(pairs_compared)
+    compared = judge_changes(pairs_compared, len(asked))
+    if "client" not in allowed:
+        compared = [_doubted(one, run, baseline) for one in compared]
     criteria = sorted(
         [
             *(_of_limit(at, check, total) for at, check in asked),

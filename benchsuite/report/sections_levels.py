@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchsuite.economics.decision import measured, stopped_level
+from benchsuite.economics.decision import stopped_level
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart
@@ -144,18 +144,22 @@ def limit_title(limits: Sequence[Limit], judged: Judged) -> str:
     if not limits or not judged:
         return ""
     limit = limits[0]
-    values = [(j.point.concurrency, measured(j.point, limit)) for j in judged]
-    if all(value is None for _, value in values):
+    verdicts = {j.point.concurrency: c.verdict for j in judged for c in j.limits if c.limit == limit}
+    if not verdicts or set(verdicts.values()) == {"unknown"}:
         return ""
-    missing = [level for level, value in values if value is not None and not limit.holds(value)]
-    if not missing:
-        known = "known " * any(value is None for _, value in values)
-        return f"{limit} holds at every {known}level"
-    if len(missing) == len(values):
-        return f"{limit} is violated at every level"
-    if len(missing) > 1 and all(level in missing for level, _ in values if level >= missing[0]):
-        return f"{limit} is violated from {missing[0]} up"
-    return f"{limit} is violated at {', '.join(map(str, missing))}"
+    if set(verdicts.values()) == {"met"}:
+        return f"{limit} holds at every level"
+    parts: list[str] = []
+    for verdict in ("not met", "undecided"):
+        levels = [level for level, one in verdicts.items() if one == verdict]
+        word = "is violated" if verdict == "not met" else "undecided" if parts else "is undecided"
+        if len(levels) == len(verdicts):
+            parts.append(f"{word} at every level")
+        elif len(levels) > 1 and all(level in levels for level in verdicts if level >= levels[0]):
+            parts.append(f"{word} from {levels[0]} up")
+        elif levels:
+            parts.append(f"{word} at {', '.join(map(str, levels))}")
+    return f"{limit} {', '.join(parts or ['holds at every known level'])}"
 
 
 def _best(column: str, judged: Judged) -> str:
@@ -235,7 +239,8 @@ def _choice_title(column: str, judged: Judged, decision: Decision) -> str:
     if decision.kind == "none":
         return ""
     level, name = decision.choice.point.concurrency, BY_COLUMN[column].metric.label
-    title = f"concurrency {level} has the lowest {name} within the SLO"
+    has = "has" if decision.choice.slo_verdict == "met" else "looks to have"
+    title = f"concurrency {level} {has} the lowest {name} within the SLO"
     stopped = stopped_level(decision.choice, judged)
     cost, lower = (None if j is None else j.cost.usd_per_1m_output_tokens for j in (decision.choice, stopped))
     if stopped is None or not cost or not lower or lower >= cost:

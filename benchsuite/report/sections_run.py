@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.timeline import timeline
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
-from benchsuite.economics.decision import stopped_level
+from benchsuite.economics.decision import costs_less, stopped_level
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report.charts import Point, Series
@@ -22,6 +22,7 @@ from benchsuite.report.format import (
     DASH,
     cell,
     chance,
+    chance_text,
     count,
     doubt_text,
     effort_text,
@@ -132,12 +133,8 @@ def _certainty(decision: Optimum) -> Tile:
         return Tile("Certainty", f"SLO {level.slo_verdict}", f"one repeat; {said}{warned}")
     if decision.p_opt is None:
         return Tile("Certainty", level.slo_verdict, (decision.p_method or "repeats differ between levels") + warned)
-    ranked = sorted(decision.p_by_level.items(), key=lambda pair: -pair[1])
-    others = [f"{n}: {p:.2f}" for n, p in ranked if n != level.point.concurrency and p >= 0.005][:3]
-    none = 1 - sum(decision.p_by_level.values())
-    others += [f"none: {none:.2f}"] * (none >= 0.005)
-    rest = f" ({', '.join(others)})" if others else ""
-    detail = f"share of resampled runs in which this level is chosen{rest}; SLO {level.slo_verdict}, P(SLO) "
+    chosen = f"share of resampled runs in which this level is chosen{chance_text(decision)}"
+    detail = f"{chosen}; SLO {level.slo_verdict}, P(SLO) "
     return Tile(
         "Certainty",
         f"P(optimal) {_p_optimal(decision):.2f}",
@@ -150,7 +147,7 @@ def _limit(decision: Optimum, judged: Judged) -> Tile:
     if stopped is None:
         reason = (decision.binding or "").removeprefix("no limit: ")
         return Tile("Limited by", "nothing yet" if "measure higher" in reason else "cost", reason)
-    cheaper = (stopped.cost.cost_usd or 0.0) < (decision.choice.cost.cost_usd or 0.0)
+    cheaper = costs_less(stopped, decision.choice)
     detail = f"concurrency {stopped.point.concurrency} {doubt_text(stopped)}{'; it would cost less' * cheaper}"
     return Tile("Limited by", decision.binding or "", detail)
 

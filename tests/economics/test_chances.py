@@ -115,9 +115,17 @@ def test_a_tail_limit_needs_its_numbers():
 
 def test_gaps_and_rates_are_resampled_too():
     """Every kind of limit has its sums, and they agree with what was measured."""
-    slo = "itl_mean<21ms,itl_p99<40ms,tpot<21ms,e2e_max<1s,decode_throughput>40,throughput>50,rps>5,error_rate<1%"
+    slo = "itl_mean<21ms,itl_p99<40ms,tpot<21ms,e2e_p99<1s,decode_throughput>40,throughput>50,rps>5,error_rate<1%"
     (point_,), _ = judged(rows(2, [1.0, 1.0, 1.0], 0.02, noise=0.01), slo=slo)
     assert (point_.misses, point_.doubts, point_.p_met, point_.slo_verdict) == ((), (), 1.0, "met")
+
+
+@pytest.mark.parametrize("slo", ["e2e_max<1s", "attainment>=100% goodput:e2e<1s"])
+def test_no_number_of_requests_proves_all_of_them(slo):
+    """A limit on every request can be missed, and never be proven to be kept."""
+    (point_,), _ = judged(rows(2, [1.0, 1.0, 1.0], 0.02, n=600), slo=slo)
+    assert point_.slo_verdict == "undecided"
+    assert {check.why for check in point_.limits if check.asked} == {"all"}
 
 
 def test_a_free_machine_takes_the_lowest_level():

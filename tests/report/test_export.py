@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import webbrowser
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,10 @@ from benchsuite.analysis.summary import parse_points
 from benchsuite.economics.decision import decide, judge_points
 from benchsuite.metrics import LATENCIES, RATIOS
 from benchsuite.report.export import as_csv, as_markdown, summary_json
-from benchsuite.report.judge import Judgement
+from benchsuite.report.judge import Judgement, judge_run
 from benchsuite.results import EMPTY, Distribution, PointSummary
 from benchsuite.slo import parse_slo
+from benchsuite.store.run_folder import read_run
 
 TOP = {"schema", "run_id", "model", "slo", "usd_per_hour", "gpus", "usd_per_hour_total", "points", "optimum"}
 POINT = {
@@ -61,7 +63,7 @@ def test_keys_and_optimum(summary):
     assert round(optimum["cost_usd"], 2) == 0.25
     keys = {"concurrency", "binding", "cost_usd", "usd_per_1m_output_tokens", "runner_up", "reason"}
     assert set(optimum) == keys | {
-        "recommended_concurrency", "proven_concurrency", "verdict", "effort", "p_opt", "p_by_level", "p_method",
+        "cheapest_concurrency", "proven_concurrency", "verdict", "effort", "p_opt", "p_by_level", "p_method",
     }  # fmt: skip
     assert (optimum["p_opt"], optimum["p_by_level"]) == (None, None)
 
@@ -163,3 +165,10 @@ def test_open_asks_the_systems_browser(cli, in_stored, tmp_path, monkeypatch):
     monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or True)
     cli("report demo --open --output", tmp_path / "a.html")
     assert asked == [(tmp_path / "a.html").as_uri()]
+
+
+def test_the_example_is_what_the_code_says():
+    """results/examples/demo/summary.json is today's summary of that run."""
+    folder = Path(__file__).parents[2] / "results/examples/demo"
+    kept = json.loads((folder / "summary.json").read_text("utf-8"))
+    assert json.loads(json.dumps(summary_json(judge_run(read_run(folder))))) == kept

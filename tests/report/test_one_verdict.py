@@ -101,3 +101,27 @@ def test_exit_codes(cli, case, verb):
 def test_the_table_of_exit_codes(verdicts, code):
     """Of several runs one that is proven is enough for 0; 3 only where all are proven to miss."""
     assert exit_code(verdicts) == code
+
+
+def test_the_named_level_is_one_everywhere(tmp_path, cli):
+    """8 looks 2 % cheaper and is undecided, 4 is proven: every surface names 4, at its cost."""
+    latency = {2: (0.1, 0.02), 4: (0.1, 0.03), 8: (0.1, 0.0605)}
+    path = run_folder(
+        tmp_path / "run", slo="output_throughput_per_user>14", latency=latency, requests=64, tokens=50
+    )  # fmt: skip
+    judgement = judge_run(read_run(path))
+    decision = judgement.decision
+    assert [one.slo_verdict for one in judgement.judged] == ["met", "met", "undecided"]
+    assert (decision.choice.point.concurrency, decision.recommended.point.concurrency) == (8, 4)
+    assert decision.runner_up.point.concurrency == 8
+    named = judgement.judged[1]
+    assert headline(decision, judgement.judged).startswith("4 ")
+    assert "4" in answer(decision, judgement.judged, judgement.slo).sentence
+    found = decision_json(decision)["optimum"]
+    assert (found["concurrency"], found["cheapest_concurrency"]) == (4, 8)
+    assert found["cost_usd"] == named.cost.cost_usd
+    (row,) = cli("decide", str(path), "--json").data
+    assert (row["optimum_concurrency"], row["cost_usd"]) == (4, named.cost.cost_usd)
+    settings = decide_settings([JudgedSetting("a", 1, judgement)])
+    assert rows(settings)[0]["concurrency"] == 4
+    assert benchsuite.find_optimum(path).recommended.point.concurrency == 4
