@@ -14,8 +14,8 @@ from benchsuite.load.server_probe import PORTS, recognise, recognise_refusal, se
 from benchsuite.records import ServerSample
 from benchsuite.servers import LAUNCHED, PROFILES, SERVERS
 from benchsuite.servers.base import Server, fill
-from benchsuite.servers.metric_names import FAMILIES, read_server_page
 from benchsuite.serving.launch_plan import parse_serve
+from benchsuite.telemetry.server_metrics import FAMILIES, read_server_page
 
 CAPABILITIES = ("ports", "recognise", "limits", "metrics", "local", "docker", "parallel_flags", "schema_fields")
 EVERY = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)

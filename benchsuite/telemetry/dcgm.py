@@ -3,80 +3,66 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchsuite.records import GpuSample
-from benchsuite.servers.metric_names import parse_page
-from benchsuite.telemetry.server_metrics import Scrape, Scraper, metrics_url
+from benchsuite.telemetry.server_metrics import Page, Scrape, Scraper, metrics_url, parse_page
 
 _MIB = 1024.0**2
 _BLANK = 0x7FFFFFF0  # DCGM's own "no value" begins here; its energy counter is the one figure that may get there
 _BLANK_INT64 = 0x7FFFFFFFFFFFFFF0
 
-# GpuSample's field: the exporter's names, newest first, and the factor to our unit
-_CARD: dict[str, tuple[tuple[str, ...], float]] = {
-    "util_ratio": (("DCGM_FI_DEV_GPU_UTIL",), 0.01),
-    "memory_util_ratio": (("DCGM_FI_DEV_MEM_COPY_UTIL",), 0.01),
-    "power_w": (("DCGM_FI_DEV_POWER_USAGE",), 1.0),
-    "power_instant_w": (("DCGM_FI_DEV_POWER_USAGE_INSTANT",), 1.0),
-    "power_limit_w": (("DCGM_FI_DEV_ENFORCED_POWER_LIMIT", "DCGM_FI_DEV_POWER_MGMT_LIMIT"), 1.0),
-    "energy_j": (("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",), 0.001),
-    "sm_clock_mhz": (("DCGM_FI_DEV_SM_CLOCK",), 1.0),
-    "memory_clock_mhz": (("DCGM_FI_DEV_MEM_CLOCK",), 1.0),
-    "temperature_c": (("DCGM_FI_DEV_GPU_TEMP",), 1.0),
-    "throttle_reasons": (("DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS"), 1.0),
-    "xid": (("DCGM_FI_DEV_XID_ERRORS",), 1.0),
+# GpuSample's field: the exporter's names ("newest or older"), and the factor to our unit
+_CARD = {
+    "util_ratio": ("DCGM_FI_DEV_GPU_UTIL", 0.01),
+    "memory_util_ratio": ("DCGM_FI_DEV_MEM_COPY_UTIL", 0.01),
+    "power_w": ("DCGM_FI_DEV_POWER_USAGE", 1.0),
+    "power_instant_w": ("DCGM_FI_DEV_POWER_USAGE_INSTANT", 1.0),
+    "power_limit_w": ("DCGM_FI_DEV_ENFORCED_POWER_LIMIT or DCGM_FI_DEV_POWER_MGMT_LIMIT", 1.0),
+    "energy_j": ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", 0.001),
+    "sm_clock_mhz": ("DCGM_FI_DEV_SM_CLOCK", 1.0),
+    "memory_clock_mhz": ("DCGM_FI_DEV_MEM_CLOCK", 1.0),
+    "temperature_c": ("DCGM_FI_DEV_GPU_TEMP", 1.0),
+    "throttle_reasons": ("DCGM_FI_DEV_CLOCKS_EVENT_REASONS or DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", 1.0),
+    "xid": ("DCGM_FI_DEV_XID_ERRORS", 1.0),
 }
-# what a MIG instance has of its own
-_INSTANCE: dict[str, tuple[tuple[str, ...], float]] = {
-    "fb_used": (("DCGM_FI_DEV_FB_USED",), _MIB),
-    "fb_free": (("DCGM_FI_DEV_FB_FREE",), _MIB),
-    "fb_reserved": (("DCGM_FI_DEV_FB_RESERVED",), _MIB),
-    "fb_total": (("DCGM_FI_DEV_FB_TOTAL",), _MIB),
-    "sm_active_ratio": (("DCGM_FI_PROF_SM_ACTIVE",), 1.0),
-    "tensor_active_ratio": (("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",), 1.0),
-    "dram_active_ratio": (("DCGM_FI_PROF_DRAM_ACTIVE",), 1.0),
+_ALL = _CARD | {  # and what a MIG instance has of its own
+    "memory_used_bytes": ("DCGM_FI_DEV_FB_USED", _MIB),
+    "memory_free_bytes": ("DCGM_FI_DEV_FB_FREE", _MIB),
+    "memory_reserved_bytes": ("DCGM_FI_DEV_FB_RESERVED", _MIB),
+    "memory_total_bytes": ("DCGM_FI_DEV_FB_TOTAL", _MIB),
+    "sm_active_ratio": ("DCGM_FI_PROF_SM_ACTIVE", 1.0),
+    "tensor_active_ratio": ("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", 1.0),
+    "dram_active_ratio": ("DCGM_FI_PROF_DRAM_ACTIVE", 1.0),
 }
-_FIELD_OF = {
-    name: (field_name, rank, factor)
-    for table in (_CARD, _INSTANCE)
-    for field_name, (names, factor) in table.items()
-    for rank, name in enumerate(names)
-}
-_PROOF = frozenset({"DCGM_FI_PROF_GR_ENGINE_ACTIVE"})  # tells that a card is there, though no figure of ours
-_WHOLE = frozenset(
-    {"memory_used_bytes", "memory_total_bytes", "sm_clock_mhz", "memory_clock_mhz", "throttle_reasons", "xid"}
-)
+_CARD_NAMES, _NAMES = ({name for names, _ in table.values() for name in names.split(" or ")} for table in (_CARD, _ALL))
+_NAMES.add("DCGM_FI_PROF_GR_ENGINE_ACTIVE")  # tells that a card is there, though no figure of ours
+_WHOLE = ("_bytes", "_mhz", "throttle_reasons", "xid")
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A card, or an instance of one (then its uuid is the card's and `/gi` with the instance's number).
+    """A card, or an instance of one."""
 
-    figures: by GpuSample's field, and `xid`; absent where the page does not tell. card: the card's UUID.
-    """
-
-    uuid: str
-    card: str
+    uuid: str  # of an instance: the card's, and `/gi` with the instance's number
+    card: str  # the card's UUID
     index: str
     name: str | None
     mig: str | None  # an instance's profile
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)  # by GpuSample's field, and `xid`; absent where not told
 
 
-@dataclass(frozen=True, slots=True)
-class DcgmPage:
-    """The cards in their order on the page, each before its instances. n_named, odd: as for prometheus.Page."""
+class DcgmPage(NamedTuple):
+    """What an exporter's page says."""
 
-    devices: tuple[Device, ...]
+    devices: list[Device]  # the cards in their order on the page, each before its instances
     driver: str | None
-    n_named: int
-    odd: str | None = None
+    page: Page
 
 
 def read_dcgm_page(text: str) -> DcgmPage:
@@ -85,46 +71,40 @@ def read_dcgm_page(text: str) -> DcgmPage:
     Of a card with instances: power, energy, clocks and temperature are the card's, whichever row carries them; the
     share of time with a kernel is not to be had (the exporter says 0 or nothing), activity is each instance's own.
     """
-    page = parse_page(text, _FIELD_OF.keys() | _PROOF)
+    page = parse_page(text, _NAMES)
     devices: dict[str, Device] = {}
-    ranks: dict[tuple[str, str], int] = {}
+    values: dict[str, dict[str, float]] = defaultdict(dict)  # by device, and by the exporter's names
     driver: str | None = None
     for sample in page.samples:
-        labels = sample.labels
+        name, labels = sample.name, sample.labels
         uuid = labels.get("UUID") or labels.get("uuid")
         if not uuid:
             continue
         driver = driver or labels.get("DCGM_FI_DRIVER_VERSION")
-        card = devices.setdefault(uuid, Device(uuid, uuid, labels.get("gpu", ""), labels.get("modelName"), None))
-        device = card
-        field_name, rank, factor = _FIELD_OF.get(sample.name, (None, 0, 0.0))
+        card = Device(uuid, uuid, labels.get("gpu", ""), labels.get("modelName"), None)
+        device = card = devices.setdefault(uuid, card)
         if number := labels.get("GPU_I_ID"):
-            name, profile = f"{uuid}/gi{number}", labels.get("GPU_I_PROFILE")
-            instance = devices.setdefault(name, Device(name, uuid, card.index, card.name, profile))
-            device = card if field_name in _CARD else instance
-        blank = _BLANK_INT64 if field_name == "energy_j" else _BLANK
-        if field_name is None or not isfinite(sample.value) or sample.value >= blank:
-            continue
-        if rank < ranks.get((device.uuid, field_name), len(_FIELD_OF)):
-            ranks[device.uuid, field_name] = rank
-            device.figures[field_name] = sample.value * factor
+            instance = Device(f"{uuid}/gi{number}", uuid, card.index, card.name, labels.get("GPU_I_PROFILE"))
+            device = devices.setdefault(instance.uuid, instance)
+        blank = _BLANK_INT64 if name == "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" else _BLANK
+        if isfinite(sample.value) and sample.value < blank:
+            values[card.uuid if name in _CARD_NAMES else device.uuid].setdefault(name, sample.value)
     cards = list(dict.fromkeys(device.card for device in devices.values()))
     ordered = sorted(devices.values(), key=lambda device: cards.index(device.card))
     split = {device.card for device in ordered if device.uuid != device.card}
     for device in ordered:
-        figures = device.figures
-        used, free, reserved, total = (
-            figures.pop(f"fb_{kind}", None) for kind in ("used", "free", "reserved", "total")
-        )
-        if total is None and used is not None and free is not None:
-            total = used + free + (reserved or 0.0)
-        figures |= {"memory_used_bytes": used} if used is not None else {}
-        figures |= {"memory_total_bytes": total} if total is not None else {}
-        figures |= {name: int(figures[name]) for name in _WHOLE & figures.keys()}
+        figures, known = device.figures, values[device.uuid]
+        for column, (names, factor) in _ALL.items():
+            value = next((known[name] * factor for name in names.split(" or ") if name in known), None)
+            if value is not None:
+                figures[column] = int(value) if column.endswith(_WHOLE) else value
+        free, reserved = figures.pop("memory_free_bytes", None), figures.pop("memory_reserved_bytes", 0)
+        if free is not None and "memory_used_bytes" in figures:
+            figures.setdefault("memory_total_bytes", figures["memory_used_bytes"] + free + reserved)
         if device.uuid in split:
             figures.pop("util_ratio", None)
             figures.pop("memory_util_ratio", None)
-    return DcgmPage(tuple(ordered), driver, page.n_named, page.odd)
+    return DcgmPage(ordered, driver, page)
 
 
 DEFAULT_INTERVAL_S = 30.0  # dcgm-exporter collects every 30 s unless told otherwise
@@ -139,6 +119,8 @@ class DcgmSampler(Scraper):
     goes before. gpu_ids: UUIDs (or their beginnings), instances (UUID/giN) or the exporter's indices; none: all.
     hz: how often to ask, at least as often as it collects.
     """
+
+    source = "DCGM exporter"
 
     def __init__(
         self,
@@ -171,16 +153,16 @@ class DcgmSampler(Scraper):
             return self._missing(scrape, scrape.problem)
         if scrape.date_s is not None:
             self._offsets_s.append(scrape.wall_s - scrape.date_s - 0.5)  # its clock shows whole seconds
-        page = read_dcgm_page(scrape.text)
+        devices, driver, page = read_dcgm_page(scrape.text)
         if page.odd is not None:
             self._problem("odd line", f"{self.url}: a line cannot be read: {page.odd!r}")
-        if not page.devices:
+        if not devices:
             what = "no DCGM fields with a UUID" if page.n_named else "no Prometheus text"
             self._problem("no fields", f"{self.url}: {what}")
             return self._missing(scrape, what)
-        used = self._selected(page)
-        self._driver = self._driver or page.driver
-        figures = tuple(tuple(sorted(device.figures.items())) for device in page.devices)
+        used = self._selected(devices)
+        self._driver = self._driver or driver
+        figures = [device.figures for device in devices]
         unchanged_s = self._updates.see(scrape.at_s, figures)
         if unchanged_s > max(_UNCHANGED_S, 1.5 * self.period_s):
             self._problem(
@@ -193,16 +175,14 @@ class DcgmSampler(Scraper):
             if xid := int(device.figures.get("xid", 0)):
                 words = f"{device.uuid}: the driver's last error is XID {xid}"
                 self._problems.setdefault(f"xid {device.uuid} {xid}", words)
-        there = {device.uuid: device.figures for device in used}
+        at_s, wall_s, there = scrape.at_s, scrape.wall_s, {device.uuid: device.figures for device in used}
         rows = [
-            GpuSample(
-                scrape.at_s, scrape.wall_s, "dcgm", uuid, **{name: v for name, v in values.items() if name != "xid"}
-            )
+            GpuSample(at_s, wall_s, "dcgm", uuid, **{name: v for name, v in values.items() if name != "xid"})
             for uuid, values in there.items()
         ]
         for uuid in [uuid for uuid in self._devices if uuid not in there]:
             self._problem(f"lost {uuid}", f"{uuid} is no longer on its page")
-            rows.append(GpuSample(scrape.at_s, scrape.wall_s, "dcgm", uuid, error="not on the exporter's page"))
+            rows.append(GpuSample(at_s, wall_s, "dcgm", uuid, error="not on the exporter's page"))
         return rows
 
     def facts(self) -> dict[str, Any]:
@@ -236,27 +216,24 @@ class DcgmSampler(Scraper):
         uuids = list(self._devices) or [""]
         return [GpuSample(scrape.at_s, scrape.wall_s, "dcgm", uuid, error=why) for uuid in uuids]
 
-    def _selected(self, page: DcgmPage) -> list[Device]:
+    def _selected(self, devices: Sequence[Device]) -> Sequence[Device]:
         if not self._gpu_ids:
-            return list(page.devices)
+            return devices
         wanted = []
         for gpu_id in self._gpu_ids:
             matches = [
                 device
-                for device in page.devices
+                for device in devices
                 if device.index == gpu_id
                 or (not gpu_id.isdigit() and gpu_id in (device.uuid, device.card))
                 or (len(gpu_id) > 7 and device.card.startswith(gpu_id))
             ]
             if not matches and gpu_id not in self._devices:
-                there = ", ".join(device.uuid for device in page.devices)
+                there = ", ".join(device.uuid for device in devices)
                 self._problem(f"no {gpu_id}", f"no GPU {gpu_id} on its page; it has {there}")
             wanted += matches
         uuids = {device.uuid for device in wanted} | {device.card for device in wanted}  # power is the card's
-        return [device for device in page.devices if device.uuid in uuids]
-
-    def _problem(self, kind: str, words: str) -> None:
-        self._problems.setdefault(kind, f"DCGM exporter: {words}")
+        return [device for device in devices if device.uuid in uuids]
 
 
 class _Updates:

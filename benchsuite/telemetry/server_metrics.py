@@ -1,39 +1,119 @@
-"""What the server says of itself: its /metrics, scraped over plain HTTP beside the load, never inside a request."""
+"""What the server says of itself: its /metrics, scraped over plain HTTP beside the load, never inside a request.
+
+A page becomes one reading, whichever server wrote it: it tells its server by the names on it, whatever server was
+expected. Sources: docs/METHODS.md, Server metrics.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.records import ServerSample
+from benchsuite.redact import masked
+from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
-from benchsuite.servers.metric_names import FAMILIES, read_server_page
 from benchsuite.telemetry.http import bounded_client
 
 _TOTAL_S = 5.0  # a page that drips is given up, whatever each read takes
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?=[{ \t])")
+_SELECTOR = re.compile(r'([\w:]+)(?:\{(\w+)="(.*?)"\})?')  # a name, and the label that its samples must carry
+
+# server -> figure -> alternatives -> the (name, label, value) that are added up
+FAMILIES = {
+    name: {
+        figure: [_SELECTOR.findall(total) for total in expression.split(" or ")]
+        for figure, expression in server.metrics.items()
+    }
+    for name, server in SERVERS.items()
+    if server.metrics
+}
+WANTED = frozenset(
+    name for family in FAMILIES.values() for totals in family.values() for total in totals for name, _, _ in total
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Scrape:
-    """One try. at_s: the middle of the exchange on the run's clock, wall_s the same as Unix time.
+class Page(NamedTuple):
+    """The wanted samples of a page."""
 
-    text is None when there is no page; problem then says why, and kind is the same in few words that never vary.
-    date_s: what the server's own clock said (Unix time, whole seconds), None if it did not.
-    """
+    samples: list[Sample]
+    n_named: int  # lines of the page that begin like a sample, wanted or not
+    odd: str | None  # the first wanted line that could not be read, None if all could
 
-    at_s: float
-    wall_s: float
-    text: str | None
-    kind: str | None = None
-    problem: str | None = None
-    date_s: float | None = None
+
+def parse_page(text: str, wanted: Container[str]) -> Page:
+    """The samples in `text` whose name is in `wanted`. Timestamps and exemplars are left out."""
+    samples: list[Sample] = []
+    n_named, odd = 0, None
+    for line in text.split("\n"):
+        name = _NAME.match(line)
+        if name is None:
+            continue
+        n_named += 1
+        if name.group() in wanted:
+            try:
+                (family,) = text_string_to_metric_families(line)
+                samples += family.samples
+            except (ValueError, IndexError, KeyError, OverflowError):
+                odd = odd or masked(line)[:120]
+    return Page(samples, n_named, odd)
+
+
+class ServerReading(NamedTuple):
+    """What one page says."""
+
+    family: str | None  # whose names it uses, None if nobody's that is known
+    figures: dict[str, float]  # by ServerSample's field; absent where the page does not tell
+    page: Page
+
+
+def read_server_page(text: str) -> ServerReading:
+    """The figures in a server's /metrics. Raises nothing: text that is no such page has no figures."""
+    page = parse_page(text, WANTED)
+    known: dict[str, dict[str, float]] = {name: {} for name in FAMILIES}
+    for name, family in FAMILIES.items():
+        for figure, totals in family.items():
+            values = (_total(page, total, mean=figure.endswith("_ratio")) for total in totals)
+            if (value := next((value for value in values if value is not None), None)) is not None:
+                known[name][figure] = value
+    # a gateway may pass on a few names of another family; the page is of the one it says most of
+    best = max(known, key=lambda name: len(known[name]))
+    return ServerReading(best if known[best] else None, known[best], page)
+
+
+def _total(page: Page, selectors: list[tuple[str, str, str]], *, mean: bool) -> float | None:
+    total = 0.0
+    for name, label, text in selectors:
+        chosen = [s.value for s in page.samples if s.name == name and (not label or s.labels.get(label) == text)]
+        values = [value for value in chosen if math.isfinite(value)]  # NaN and infinities measure nothing
+        # one engine's NaN makes a sum of the others wrong; a mean of the others is still theirs
+        if not values or (len(values) < len(chosen) and not mean):
+            return None
+        total += fmean(values) if mean else sum(values)
+    return total
+
+
+class Scrape(NamedTuple):
+    """One try."""
+
+    at_s: float  # the middle of the exchange on the run's clock
+    wall_s: float  # the same as Unix time
+    text: str | None  # None when there is no page; then
+    kind: str | None  # why, in few words that never vary
+    problem: str | None  # why, in full
+    date_s: float | None  # what the server's own clock said (Unix time, whole seconds), None if it did not
 
 
 def metrics_url(base_url: str, given: str | None = None, path: str = "/metrics") -> str:
@@ -49,6 +129,8 @@ class Scraper:
     headers, verify: as the requests have them, if the page is behind the same door. problems: what went wrong so far,
     each kind once.
     """
+
+    source = "server metrics"  # how problems call it
 
     def __init__(
         self,
@@ -68,6 +150,9 @@ class Scraper:
 
     def problems(self) -> Sequence[str]:
         return tuple(self._problems.values())
+
+    def _problem(self, kind: str, words: str | None) -> None:
+        self._problems.setdefault(kind, f"{self.source}: {words}")
 
     def get(self) -> Scrape:
         """The page now. Never raises."""
@@ -149,19 +234,19 @@ class ServerSampler(Scraper):
         """One row, whatever comes back."""
         scrape = self.get()
         if scrape.text is None:
-            self._problems.setdefault(scrape.kind or "", f"server metrics: {scrape.problem}")
+            self._problem(scrape.kind or "", scrape.problem)
             return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=scrape.problem),)
         reading = read_server_page(scrape.text)
         self._family = reading.family or self._family
         self._figures |= set(reading.figures)
         error = None
-        if reading.odd is not None:
-            error = f"{self.url}: a line cannot be read: {reading.odd!r}"
-            self._problems.setdefault("odd line", f"server metrics: {error}")
+        if reading.page.odd is not None:
+            error = f"{self.url}: a line cannot be read: {reading.page.odd!r}"
+            self._problem("odd line", error)
         elif reading.family is None:
             known = f"no metrics of a known server ({', '.join(FAMILIES)})"
-            error = f"{self.url}: {known if reading.n_named else 'no Prometheus text'}"
-            self._problems.setdefault("no figures", f"server metrics: {error}")
+            error = f"{self.url}: {known if reading.page.n_named else 'no Prometheus text'}"
+            self._problem("no figures", error)
         return (ServerSample(scrape.at_s, scrape.wall_s, self._endpoint, error=error, **reading.figures),)
 
     def has_page(self) -> bool:

@@ -34,12 +34,12 @@ from benchsuite.load.server_probe import listed_models, recognise, server_facts,
 from benchsuite.manifest import RunManifest
 from benchsuite.matrix_spec import parse_matrix
 from benchsuite.servers import SERVERS
-from benchsuite.servers.metric_names import read_server_page
 from benchsuite.slo import parse_slo
 from benchsuite.spec import parse_spec
 from benchsuite.store.journal import _batch
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry.dcgm import read_dcgm_page
+from benchsuite.telemetry.server_metrics import read_server_page
 from benchsuite.workload.formats import parse_workload
 
 DATA = Path(__file__).parents[1] / "data"

@@ -14,8 +14,8 @@ from benchsuite.load.doctor import check_server
 from benchsuite.load.preflight import preflight
 from benchsuite.load.server_probe import control_client
 from benchsuite.servers import SERVERS
-from benchsuite.servers.metric_names import FAMILIES
 from benchsuite.spec import load_spec, parse_spec
+from benchsuite.telemetry.server_metrics import FAMILIES
 from benchsuite.workload.dataset import Prompt
 
 PROMPT = Prompt("p", None, ({"role": "user", "content": "one two three"},), None, 8)

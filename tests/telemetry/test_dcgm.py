@@ -197,4 +197,4 @@ def test_xid():
 
 def test_rows_without_a_card():
     """A line without a UUID is of no card."""
-    assert read_dcgm_page('DCGM_FI_DEV_GPU_UTIL{gpu="0"} 5\n').devices == ()
+    assert read_dcgm_page('DCGM_FI_DEV_GPU_UTIL{gpu="0"} 5\n').devices == []

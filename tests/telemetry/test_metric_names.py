@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchsuite.records import ServerSample
-from benchsuite.servers.metric_names import FAMILIES, WANTED, parse_page, read_server_page
 from benchsuite.telemetry.dcgm import read_dcgm_page
+from benchsuite.telemetry.server_metrics import FAMILIES, WANTED, parse_page, read_server_page
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -34,7 +34,7 @@ def test_fields_are_those_of_the_record():
 def test_vllm():
     """vLLM 0.32, recorded: every figure, and the means that follow from sums and counts."""
     reading = read_server_page(VLLM)
-    assert (reading.family, reading.odd) == ("vllm", None)
+    assert (reading.family, reading.page.odd) == ("vllm", None)
     assert reading.figures == {
         "running": 0.0, "waiting": 0.0, "kv_cache_ratio": 0.0, "prefix_cache_hits": 0.0,
         "prefix_cache_queries": 11233.0, "preemptions": 0.0, "prompt_tokens": 11233.0, "generated_tokens": 20969.0,
@@ -69,7 +69,7 @@ def test_llamacpp():
 def test_tgi():
     """TGI: counters without _total, prefill and decode told apart by their label."""
     reading = read_server_page(body("metrics/tgi.txt"))
-    assert (reading.family, reading.odd) == ("tgi", None)
+    assert (reading.family, reading.page.odd) == ("tgi", None)
     assert reading.figures == {
         "running": 8.0, "waiting": 3.0, "prompt_tokens": 20480.0, "generated_tokens": 3200.0, "requests_done": 40.0,
         "queue_sum_s": 5.2, "queue_count": 40.0, "prefill_sum_s": 2.4, "prefill_count": 12.0, "itl_sum_s": 20.5,
@@ -116,7 +116,7 @@ def test_one_odd_line(line):
     """A line that cannot be read is named, and loses no other."""
     reading = read_server_page(f"{line}\nvllm:num_requests_waiting 4\n")
     assert reading.figures == {"waiting": 4.0}
-    assert reading.odd == line.rstrip("\n")
+    assert reading.page.odd == line.rstrip("\n")
 
 
 def test_timestamps_and_exemplars():
@@ -127,8 +127,8 @@ def test_timestamps_and_exemplars():
 
 def test_pages_of_nobody():
     """A page without a known name has no family, and says whether it is Prometheus text at all."""
-    assert (read_server_page("<html>no</html>").family, read_server_page("<html>no</html>").n_named) == (None, 0)
-    assert (read_server_page("up 1\n").family, read_server_page("up 1\n").n_named) == (None, 1)
+    assert (read_server_page("<html>no</html>").family, read_server_page("<html>no</html>").page.n_named) == (None, 0)
+    assert (read_server_page("up 1\n").family, read_server_page("up 1\n").page.n_named) == (None, 1)
 
 
 def test_same_as_the_strict_parser():

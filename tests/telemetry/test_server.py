@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from benchsuite.servers import SERVERS
-from benchsuite.servers.metric_names import read_server_page
-from benchsuite.telemetry.server_metrics import ServerState, read_state
+from benchsuite.telemetry.server_metrics import ServerState, read_server_page, read_state
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 
