@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
@@ -96,8 +97,7 @@ class Gpu:
         return 0.0 if older or self.compute_capability == "8.0" else 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """UUIDs of the cards and MIG devices to sample, how they were found, and what is doubtful in that."""
 
     uuids: tuple[str, ...]
@@ -141,11 +141,8 @@ def select_gpus(
         if "CUDA_VISIBLE_DEVICES" in environment
     )
     if values:
-        uuids, warnings = {}, dict[str, None]()
-        for value, order in values:
-            visible, more = _visible(gpus, value, order)
-            uuids |= dict.fromkeys(visible)
-            warnings |= dict.fromkeys(more)
+        warnings: dict[str, None] = {}
+        uuids = {uuid: None for value, order in values for uuid in _visible(gpus, value, order, warnings)}
         if not uuids:
             raise TelemetryError(
                 "the server's CUDA_VISIBLE_DEVICES names no GPU of this machine",
@@ -159,35 +156,30 @@ def select_gpus(
     return Selection(tuple(gpu.uuid for gpu in gpus), "all")
 
 
-def _visible(gpus: Sequence[Gpu], value: str, order: str | None) -> tuple[list[str], list[str]]:
-    """UUIDs that a value of CUDA_VISIBLE_DEVICES shows, and warnings. As CUDA does, it ends at the first that is none.
+def _visible(gpus: Sequence[Gpu], value: str, order: str | None, warnings: dict[str, None]) -> Iterator[str]:
+    """UUIDs that a value of CUDA_VISIBLE_DEVICES shows. As CUDA does, it ends at the first that is none.
 
     Indices count along the PCI bus if `order` is PCI_BUS_ID or all cards are of one model; CUDA's default puts the
     fastest first, which cannot be told from here.
     """
     by_bus = sorted(gpus, key=lambda gpu: (gpu.pci_bus_id or "~", gpu.index))
-    uuids: list[str] = []
-    warnings: list[str] = []
     for part in (part.strip() for part in value.split(",")):
-        if part.isdecimal():
-            if int(part) >= len(by_bus):
-                break
+        matches = [] if part.isdecimal() else _matches(gpus, part)
+        if part.isdecimal() and int(part) < len(by_bus):
             gpu = by_bus[int(part)]
-            uuids.append(gpu.uuid)
+            matches = [gpu.uuid]
             if order != "PCI_BUS_ID" and len({gpu.name for gpu in gpus}) > 1:
-                warnings.append(
+                warnings[
                     f"CUDA_VISIBLE_DEVICES={value} was read in the order of the PCI bus, but the GPUs here differ, and "
                     "CUDA puts the fastest first: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name them by UUID or --gpu-ids"
-                )
+                ] = None
             if gpu.mig:
-                warnings.append(
-                    f"CUDA_VISIBLE_DEVICES={value} is a MIG device of {gpu.uuid}: the whole card is sampled"
+                warnings[f"CUDA_VISIBLE_DEVICES={value} is a MIG device of {gpu.uuid}: the whole card is sampled"] = (
+                    None
                 )
-        elif len(matches := _matches(gpus, part)) == 1:
-            uuids.append(matches[0])
-        else:
-            break
-    return uuids, warnings
+        if len(matches) != 1:
+            return
+        yield matches[0]
 
 
 def _matches(gpus: Sequence[Gpu], start: str) -> list[str]:

@@ -136,10 +136,9 @@ class Histogram:
 
     def summary_us(self) -> dict[str, float | int | None]:
         """{n, p50_us, p99_us, max_us}."""
-        if not self.n:
-            return {"n": 0, "p50_us": None, "p99_us": None, "max_us": None}
-        p50_ns, p99_ns = self.quantile_ns(0.5) or 0, self.quantile_ns(0.99) or 0
-        return {"n": self.n, "p50_us": p50_ns / 1000, "p99_us": p99_ns / 1000, "max_us": self.max_ns / 1000}
+        p50_ns, p99_ns, max_ns = self.quantile_ns(0.5), self.quantile_ns(0.99), self.max_ns if self.n else None
+        times = {"p50_us": p50_ns, "p99_us": p99_ns, "max_us": max_ns}
+        return {"n": self.n} | {name: None if ns is None else ns / 1000 for name, ns in times.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,11 +61,18 @@ _PCIE = {
     "pcie_tx_bytes_per_s": pynvml.NVML_PCIE_UTIL_TX_BYTES,
     "pcie_rx_bytes_per_s": pynvml.NVML_PCIE_UTIL_RX_BYTES,
 }
+_CLOCKS = {"sm_clock_mhz": pynvml.NVML_CLOCK_SM, "memory_clock_mhz": pynvml.NVML_CLOCK_MEM}
+# in mW and mJ
+_THOUSANDTHS: dict[str, Callable[[Any], int]] = {
+    "energy_j": pynvml.nvmlDeviceGetTotalEnergyConsumption,
+    "power_w": pynvml.nvmlDeviceGetPowerUsage,
+    "power_limit_w": pynvml.nvmlDeviceGetEnforcedPowerLimit,
+}
+_POWER_FIELDS = {
+    "power_average_w": pynvml.NVML_FI_DEV_POWER_AVERAGE,
+    "power_instant_w": pynvml.NVML_FI_DEV_POWER_INSTANT,
+}
 _PCIE_EVERY, _PCIE_HIGHEST_HZ = 10, 2.0  # one answer takes 20 ms and more, for each direction
-
-
-class DeviceLost(Exception):
-    """The device cannot be read at all; the message is NVML's word."""
 
 
 class Problems:
@@ -73,20 +80,20 @@ class Problems:
 
     def __init__(self) -> None:
         self.messages: dict[str, None] = {}
-        self._empty: dict[str, dict[str, bool]] = {}  # by reason, whether the field is in a message
+        self._empty: dict[tuple[str, str], bool] = {}  # by reason and field, whether it is in a message
 
     def add(self, message: str) -> None:
         self.messages.setdefault(message)
 
     def add_empty(self, reason: str, field: str) -> None:
         """The field is empty for this reason: in the message of the next `flush`."""
-        self._empty.setdefault(reason, {}).setdefault(field, False)
+        self._empty.setdefault((reason, field), False)
 
     def flush(self) -> None:
-        for reason, fields in self._empty.items():
-            if new := [field for field, reported in fields.items() if not reported]:
-                self.add(f"{reason}: {', '.join(new)}")
-                fields.update(dict.fromkeys(new, True))
+        new = [key for key, reported in self._empty.items() if not reported]
+        for reason in dict.fromkeys(reason for reason, _ in new):
+            self.add(f"{reason}: {', '.join(field for other, field in new if other == reason)}")
+        self._empty.update(dict.fromkeys(new, True))
 
 
 class GpmActivity:
@@ -94,12 +101,7 @@ class GpmActivity:
 
     def __init__(self, handle: Any, slice_id: int | None) -> None:
         self._handle, self._slice_id = handle, slice_id
-        self._older = pynvml.nvmlGpmSampleAlloc()
-        try:
-            self._newer = pynvml.nvmlGpmSampleAlloc()
-        except pynvml.NVMLError:
-            pynvml.nvmlGpmSampleFree(self._older)
-            raise
+        self._older, self._newer = pynvml.nvmlGpmSampleAlloc(), pynvml.nvmlGpmSampleAlloc()
         self._taken_s: float | None = None
         self._query = pynvml.c_nvmlGpmMetricsGet_t()
 
@@ -138,36 +140,34 @@ class NvmlDevice:
     """What is sampled under one UUID. gpu: the card that it is, or is a MIG slice of.
 
     counts_power: False for a second slice of one card, whose power would be counted twice.
+    lost: why it cannot be read at all, in NVML's word.
     """
 
     def __init__(self, uuid: str, gpu: Gpu, problems: Problems, *, counts_power: bool) -> None:
-        self.uuid, self._is_slice = uuid, uuid != gpu.uuid
+        self.uuid, self._gpu, self._problems, self._counts_power = uuid, gpu, problems, counts_power
         self.lost: str | None = None
         self._was_lost = False
-        self._model, self._problems, self._mig, self._counts_power = gpu.name, problems, gpu.mig, counts_power
         self._handle: Any = None
         self._card: Any = None
         self.activity: GpmActivity | None = None
-        self._missing: set[tuple[str, int]] = set()  # functions that the library does not have
         self._errors: dict[str, str] = {}  # of this reading: field to NVML's word
 
     def bind(self) -> None:
         """Find the handle, also after NVML was initialised anew. Never raises: `lost` says why it cannot be read."""
         self.lost, self._handle = None, None
-        self._missing.clear()
         try:
-            handle = pynvml.nvmlDeviceGetHandleByUUID(self.uuid)
-            card = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle) if self._is_slice else handle
+            handle = card = pynvml.nvmlDeviceGetHandleByUUID(self.uuid)
+            slice_id = None
+            if self.uuid != self._gpu.uuid:
+                card = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+                slice_id = self._ask("MIG instance", lambda: pynvml.nvmlDeviceGetGpuInstanceId(handle))
             self._handle, self._card = handle, card
             support = self._ask("GPM activity", lambda: pynvml.nvmlGpmQueryDeviceSupport(card))
-            if support is not None and not support.isSupportedDevice:
-                self._problems.add_empty(f"{self._model}: empty, not supported", "GPM activity (Hopper and later)")
-            elif support is not None:
-                slice_id = None
-                if self._is_slice:
-                    slice_id = self._ask("MIG instance", lambda: pynvml.nvmlDeviceGetGpuInstanceId(handle))
+            if support is not None and support.isSupportedDevice:
                 self.activity = self._ask("GPM activity", lambda: GpmActivity(card, slice_id))
-        except (pynvml.NVMLError, DeviceLost) as error:
+            elif support is not None:
+                self._problems.add_empty(f"{self._gpu.name}: empty, not supported", "GPM activity (Hopper and later)")
+        except pynvml.NVMLError as error:
             self.lost = message_of(error)
 
     def release(self) -> None:
@@ -180,30 +180,25 @@ class NvmlDevice:
 
         processes, pcie: whether to ask for those this time. Never raises.
         """
-        begun_ns = time.monotonic_ns()
+        begun_ns = middle_ns = time.monotonic_ns()
         fields: dict[str, Any] = {}
         lost = self.lost
         self._errors.clear()
         try:  # the sampler's promise: whatever the binding does, the run goes on
             if self._handle is not None:
-                lost = None
-                fields = self._power() | self._load() if self._counts_power else self._load()
+                fields, lost = self._load() | (self._power() if self._counts_power else {}), None
+                middle_ns = (begun_ns + time.monotonic_ns()) // 2
                 if self._errors and all(value is None for value in fields.values()):
                     # a card that answers no question, as one does whose handle is out of date
-                    raise DeviceLost(next(iter(self._errors.values())))
-        except Exception as error:
-            lost = message_of(error)
-        middle_ns = (begun_ns + time.monotonic_ns()) // 2
-        wall_s = (time.time_ns() - (time.monotonic_ns() - middle_ns)) / 1e9
-        try:
-            ways = _running_pids(self._handle) if lost is None and processes else ()
-            if (pids := self._ask("n_processes", *ways)) is not None:
-                fields |= {"n_processes": len(pids), "foreign_processes": server.foreign(pids)}
+                    lost = next(iter(self._errors.values()))
+                elif processes and (pids := self._ask("n_processes", *_running_pids(self._handle))) is not None:
+                    fields |= {"n_processes": len(pids), "foreign_processes": server.foreign(pids)}
             for field, counter in _PCIE.items() if lost is None and pcie else ():
                 kilobytes = _known(self._ask(field, partial(pynvml.nvmlDeviceGetPcieThroughput, self._card, counter)))
                 fields[field] = None if kilobytes is None else kilobytes * 1000.0
         except Exception as error:
             lost = message_of(error)
+        wall_s = (time.time_ns() - (time.monotonic_ns() - middle_ns)) / 1e9
         if lost is not None and not self._was_lost:
             self._problems.add(f"{self.uuid}: {lost}; its readings are empty until it answers again")
         elif lost is None and self._was_lost:
@@ -218,69 +213,59 @@ class NvmlDevice:
     def _ask(self, field: str, *ways: Callable[[], T]) -> T | None:
         """The first way's answer that the library knows; None where it does not, or the part does not have it.
 
-        Any other error is None too, and goes to `_trouble`. Raises DeviceLost.
+        Any other error is None too, and noted. Raises NVMLError where nothing more can be had of the device.
         """
-        for i, way in enumerate(ways):
-            if (field, i) in self._missing:
-                continue
+        for way in ways:
             try:
                 return way()
             except pynvml.NVMLError as error:
                 if error.value == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
-                    self._missing.add((field, i))
-                    if i + 1 == len(ways):
-                        self._problems.add_empty(f"{self._model}: empty, the driver's library is too old", field)
                     continue
                 if error.value in _LOST:
-                    raise DeviceLost(message_of(error)) from None
+                    raise
                 if error.value == pynvml.NVML_ERROR_NOT_SUPPORTED:
-                    self._problems.add_empty(f"{self._model}: empty, not supported", field)
+                    self._problems.add_empty(f"{self._gpu.name}: empty, not supported", field)
                 else:
                     self._errors[field] = message_of(error)
                 return None
+        self._problems.add_empty(f"{self._gpu.name}: empty, the driver's library is too old", field)
         return None
 
     def _power(self) -> dict[str, Any]:
         ask, card = self._ask, self._card
-        thousandths = {
-            "energy_j": ask("energy_j", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(card)),
-            "power_w": ask("power_w", lambda: pynvml.nvmlDeviceGetPowerUsage(card)),
-            "power_limit_w": ask("power_limit_w", lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(card)),
-        }
-        ids = {
-            "power_average_w": pynvml.NVML_FI_DEV_POWER_AVERAGE,
-            "power_instant_w": pynvml.NVML_FI_DEV_POWER_INSTANT,
-        }
-        values = ask(" and ".join(ids), lambda: pynvml.nvmlDeviceGetFieldValues(card, list(ids.values())))
-        thousandths |= {
-            name: ask(name, partial(_field_value, value)) for name, value in zip(ids, values or (), strict=False)
-        }
+        thousandths = {name: ask(name, partial(read, card)) for name, read in _THOUSANDTHS.items()}
+        values = ask(
+            " and ".join(_POWER_FIELDS), lambda: pynvml.nvmlDeviceGetFieldValues(card, list(_POWER_FIELDS.values()))
+        )
+        for name, value in zip(_POWER_FIELDS, values or (), strict=False):
+            thousandths[name] = ask(name, partial(_field_value, value))
         return {name: None if (known := _known(mw)) is None else known / 1000.0 for name, mw in thousandths.items()}
 
     def _load(self) -> dict[str, Any]:
         ask, card = self._ask, self._card
         # MIG: NVML does not tell the utilization of a card that is split, nor of a slice
-        busy = None if self._mig else ask("util_ratio", lambda: pynvml.nvmlDeviceGetUtilizationRates(card))
+        busy = None if self._gpu.mig else ask("util_ratio", lambda: pynvml.nvmlDeviceGetUtilizationRates(card))
         memory = ask(
             "memory_used_bytes",
             lambda: pynvml.nvmlDeviceGetMemoryInfo(self._handle, version=pynvml.nvmlMemory_v2),
             lambda: pynvml.nvmlDeviceGetMemoryInfo(self._handle),
         )
-        sensor, sm, mem = pynvml.NVML_TEMPERATURE_GPU, pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM
-        celsius = ask("temperature_c", lambda: pynvml.nvmlDeviceGetTemperature(card, sensor))
+        celsius = ask("temperature_c", lambda: pynvml.nvmlDeviceGetTemperature(card, pynvml.NVML_TEMPERATURE_GPU))
         return {
             "util_ratio": busy.gpu / 100.0 if busy is not None and busy.gpu <= 100 else None,
             "memory_util_ratio": busy.memory / 100.0 if busy is not None and busy.memory <= 100 else None,
             "memory_used_bytes": int(memory.used) if memory is not None else None,
             "memory_total_bytes": int(memory.total) if memory is not None else None,
-            "sm_clock_mhz": _known(ask("sm_clock_mhz", lambda: pynvml.nvmlDeviceGetClockInfo(card, sm))),
-            "memory_clock_mhz": _known(ask("memory_clock_mhz", lambda: pynvml.nvmlDeviceGetClockInfo(card, mem))),
             "temperature_c": None if celsius is None else float(celsius),
             "throttle_reasons": ask(
                 "throttle_reasons",
                 lambda: int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(card)),
                 lambda: int(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(card)),  # before driver 535
             ),
+            **{
+                name: _known(ask(name, partial(pynvml.nvmlDeviceGetClockInfo, card, clock)))
+                for name, clock in _CLOCKS.items()
+            },
             **((ask("GPM activity", self.activity.read) if self.activity is not None else None) or {}),
         }
 

@@ -10,9 +10,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+
+import psutil  # type: ignore[import-untyped]
 
 from benchsuite.errors import BenchsuiteError, TelemetryError
 from benchsuite.progress import LatestReadings
@@ -30,19 +31,15 @@ _IDLE_S, _LONG_IDLE_S, _LONG_SET = 10.0, 60.0, 1000
 
 
 class Sampler(Protocol):
-    """Reads GPUs or servers. `sample` never raises: what cannot be read is null, with the word in the row's `error`.
+    """Reads GPUs or servers. `sample` never raises: what cannot be read is null, with the word in the row's `error`."""
 
-    period_s: how often to ask. facts: what it found out once, for the manifest. problems: what went wrong so far, each
-    once, in words for a person.
-    """
-
-    period_s: float
+    period_s: float  # how often to ask
 
     def sample(self) -> Sequence[GpuSample | ServerSample]: ...
 
-    def facts(self) -> dict[str, Any]: ...
+    def facts(self) -> dict[str, Any]: ...  # what it found out once, for the manifest
 
-    def problems(self) -> Sequence[str]: ...
+    def problems(self) -> Sequence[str]: ...  # what went wrong so far, each once, in words for a person
 
     def close(self) -> None: ...
 
@@ -198,14 +195,10 @@ def open_servers(spec: SweepSpec, profile: Server, api_key: str | None, origin_n
 
 def is_this_machine(url: str) -> bool:
     """True if the URL's host is this machine: then its GPUs are those that the driver here sees."""
+    own = {address.address.partition("%")[0] for several in psutil.net_if_addrs().values() for address in several}
     try:
-        found = socket.getaddrinfo(urlsplit(url).hostname or "", None, type=socket.SOCK_DGRAM)
+        resolved = socket.getaddrinfo(urlsplit(url).hostname or "", None)
     except OSError:
         return False
-    for family, _, _, _, address in found:
-        if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-            return True
-        with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
-            probe.bind((address[0], 0, *address[2:]))  # only an own address can be bound to
-            return True
-    return False
+    found = [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in resolved]
+    return any(str(ip) in own or ip.is_loopback or ip.is_unspecified for ip in found)
