@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
@@ -25,37 +25,33 @@ _CJK = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One request of a set. Exactly one of messages and prompt is given. Fields are in the order of canonical JSONL.
-
-    messages: ({"role": ..., "content": ...}, ...). max_output_tokens: None leaves the length to the server.
-    reference, scorer: what a good answer is and how to compare; None when unscored. arrival_s: seconds after the
-    start, for traces; None in closed loops.
-    """
+    """One request of a set. Exactly one of messages and prompt is given. Fields are in the order of canonical JSONL."""
 
     prompt_id: str
     scenario: str | None
-    messages: tuple[dict[str, str], ...] | None
+    messages: tuple[dict[str, str], ...] | None  # ({"role": ..., "content": ...}, ...)
     prompt: str | None
-    max_output_tokens: int | None
-    reference: str | None = None
-    scorer: str | None = None
-    arrival_s: float | None = None
+    max_output_tokens: int | None  # None leaves the length to the server
+    reference: str | None = None  # what a good answer is; None when unscored
+    scorer: str | None = None  # how to compare with it
+    arrival_s: float | None = None  # after the start, for traces; None in closed loops
     tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A request set in its own order. content_hash: sha256 of its canonical JSONL."""
+    """A request set in its own order."""
 
     name: str
     prompts: tuple[Prompt, ...]
-    content_hash: str
+    content_hash: str  # sha256 (hex) of its canonical JSONL in UTF-8, each line ended by a newline
 
 
 def make_workload(name: str, prompts: Iterable[Prompt]) -> Workload:
-    """The prompts, in their order, as a workload with its content hash."""
+    """The prompts, in their order, as a workload."""
     kept = tuple(prompts)
-    return Workload(name=name, prompts=kept, content_hash=content_hash(kept))
+    lines = "".join(f"{line}\n" for line in to_jsonl(kept))
+    return Workload(name, kept, hashlib.sha256(lines.encode()).hexdigest())
 
 
 def take(workload: Workload, n: int) -> Workload:
@@ -81,10 +77,9 @@ def take(workload: Workload, n: int) -> Workload:
 
 def copy_numbers(prompts: Sequence[Prompt]) -> list[int]:
     """Of each prompt, how many before it have the same text."""
-    seen: dict[str, int] = defaultdict(int)
+    seen: Counter[str] = Counter()
     numbers = []
-    for prompt in prompts:
-        text = _full_text(prompt)
+    for text in map(_full_text, prompts):
         numbers.append(seen[text])
         seen[text] += 1
     return numbers
@@ -115,14 +110,6 @@ def _common(a: str, b: str) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if a.startswith(b[low:middle], low) else (low, middle - 1)
     return low
-
-
-def content_hash(prompts: Iterable[Prompt]) -> str:
-    """sha256 (hex) of the canonical JSONL, each line ended by a newline, in UTF-8."""
-    digest = hashlib.sha256()
-    for line in to_jsonl(prompts):
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()
 
 
 def to_jsonl(prompts: Iterable[Prompt]) -> Iterator[str]:
@@ -164,21 +151,16 @@ class LengthStats:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioStats:
-    """One scenario, or the whole set (`total`).
+    """One scenario, or the whole set (`total`)."""
 
-    scenario: None for requests that name none. share: of the set's requests, ratio. input_tokens: estimated from the
-    text. max_output_tokens: of the requests that have one. language_share: ratio per language tag.
-    histogram: (bins,) counts of input_tokens between the edges that were asked for.
-    """
-
-    scenario: str | None
+    scenario: str | None  # None for requests that name none
     total: bool
     n: int
-    share: float
-    input_tokens: LengthStats
-    max_output_tokens: LengthStats
-    language_share: dict[str, float]
-    histogram: tuple[int, ...]
+    share: float  # of the set's requests, ratio
+    input_tokens: LengthStats  # estimated from the text
+    max_output_tokens: LengthStats  # of the requests that have one
+    language_share: dict[str, float]  # ratio per language tag
+    histogram: tuple[int, ...]  # counts of input_tokens in each bin
 
 
 def describe(workload: Workload, *, bins: int = 16) -> list[ScenarioStats]:

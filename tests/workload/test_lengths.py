@@ -46,13 +46,3 @@ def test_sample_takes_each_item_once() -> None:
     """sample never repeats an item, and gives all when asked for more than there are."""
     assert sorted(RandomStream(3).sample([1, 2, 3], 9)) == [1, 2, 3]
     assert len(set(RandomStream(3).sample(range(100), 40))) == 40
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"median": 0}, {"sigma": -1}, {"low": 0}, {"low": 30, "high": 20}, {"tail_share": 1.1}, {"tail_alpha": 0}],
-)
-def test_refuses_what_is_no_distribution(wrong: dict[str, float]) -> None:
-    """Parameters that describe no distribution are refused."""
-    with pytest.raises(ValueError, match="LengthDistribution"):
-        LengthDistribution(**{"median": 100, "sigma": 0.5, "low": 20, "high": 2000, **wrong})  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchsuite.errors import WorkloadError
 from benchsuite.strict_model import MISTAKES_SHOWN
-from benchsuite.workload.dataset import Prompt, Workload, content_hash, make_workload, take, to_jsonl
+from benchsuite.workload.dataset import Prompt, Workload, make_workload, take, to_jsonl
 from benchsuite.workload.formats import parse_workload
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -69,7 +69,7 @@ def test_canonical_line() -> None:
     ]
     assert list(to_jsonl(simple("a").prompts)) == ['{"id": "a", "prompt": "hi"}']
     # printf '{"id": "a", "prompt": "hi"}\n' | sha256sum
-    assert content_hash(simple("a").prompts) == "165d516f82438be7e9c7382af5c1da6b7052198e8779db0f00139f14a4c8cae3"
+    assert simple("a").content_hash == "165d516f82438be7e9c7382af5c1da6b7052198e8779db0f00139f14a4c8cae3"
 
 
 def test_defaults() -> None:
