@@ -31,11 +31,6 @@ class Link:
     closes_after_response: the server was seen to close kept-alive connections, so each request gets a fresh one.
     """
 
-    __slots__ = (
-        "_turn_ns", "clock_steps", "closes_after_response", "connect_timeout_s", "endpoint", "held_bytes", "loop",
-        "offset_ns", "opened", "tls",
-    )  # fmt: skip
-
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, connect_timeout_s: float) -> None:
         self.loop, self.endpoint, self.connect_timeout_s = loop, endpoint, connect_timeout_s
         self.tls: ssl.SSLContext | None = None
@@ -117,24 +112,19 @@ class Connection:
                 await self._loop.sock_connect(sock, endpoint.address)
                 if tls is not None:
                     await self._handshake(sock, tls)
-        except TimeoutError:
-            self._give_up(sock)
-            raise WireError("timeout", f"no connection within {self._link.connect_timeout_s:g} s") from None
-        except (OSError, ssl.SSLError) as error:
-            self._give_up(sock)
-            raise WireError("connect_error", _describe(error)) from None
-        except BaseException:
-            self._give_up(sock)
+        except BaseException as error:
+            sock.close()
+            self._ssl = self._incoming = self._outgoing = None
+            self.free_ns = now_ns()
+            if isinstance(error, TimeoutError):
+                raise WireError("timeout", f"no connection within {self._link.connect_timeout_s:g} s") from None
+            if isinstance(error, OSError):
+                raise WireError("connect_error", _describe(error)) from None
             raise
         self._sock = sock
         self.served = 0
         self._link.opened += 1
         self._loop.add_reader(sock.fileno(), self._readable)
-
-    def _give_up(self, sock: socket.socket) -> None:
-        sock.close()
-        self._ssl = self._incoming = self._outgoing = None
-        self.free_ns = now_ns()
 
     async def _handshake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

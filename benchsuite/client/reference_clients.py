@@ -7,7 +7,6 @@ measuring through such a library adds. Everything after the stamps is the same p
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from functools import partial
@@ -117,7 +116,6 @@ class HttpxDriver(TaskDriver):
                     raise WireError("stream_error", f"response longer than {limit} bytes")
 
     def close(self) -> None:
-        """Close a client of its own."""
         if self._own:
             self._link.loop.create_task(self._client.aclose())
 
@@ -173,9 +171,4 @@ def _failure(error: Exception) -> WireError:
         return WireError("http_error", message)
     if isinstance(error, httpx.ConnectError) or "Connection" in type(error).__name__:
         return WireError("connect_error", message)
-    with contextlib.suppress(ImportError):
-        import openai
-
-        if isinstance(error, openai.APIConnectionError):
-            return WireError("connect_error", message)
     return WireError("stream_error", message)

@@ -38,12 +38,7 @@ CacheBust = Literal["field", "prompt", "off"]
 
 @dataclass(frozen=True, slots=True)
 class BodyPlan:
-    """How a prompt becomes a request body for one server and one point.
-
-    salt: makes prompts new to the server's prefix cache; where it goes is cache_bust. dropped: fields that the
-    server refused in the preflight. limit_field: what the server calls the cap on output tokens. In extra_body a table
-    goes into the table of that name, any other value takes the place of ours.
-    """
+    """How a prompt becomes a request body for one server and one point."""
 
     profile: Server
     model: str
@@ -52,10 +47,11 @@ class BodyPlan:
     fixed_length: bool
     max_output_tokens: int | None
     cache_bust: CacheBust
-    salt: str
+    salt: str  # makes prompts new to the server's prefix cache; where it goes is cache_bust
+    # a table goes into the table of that name, any other value takes the place of ours
     extra_body: dict[str, Any] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
-    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    dropped: tuple[str, ...] = ()  # fields that the server refused in the preflight
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"  # the cap on output tokens
 
     def asked_output_tokens(self, prompt: Prompt) -> int | None:
         """The max_tokens sent with `prompt`: its own, capped by the sweep's; None if neither is given."""
@@ -182,14 +178,8 @@ def record_steps(
     streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{")
     if exchange.status == 200 and body:
         if streamed:
-            yield from stream_steps(
-                facts,
-                body,
-                exchange.body_ends,
-                exchange.stamps,
-                keep_text=context.keep_text,
-                ndjson=exchange.ndjson,
-            )
+            ends, stamps, ndjson = exchange.body_ends, exchange.stamps, exchange.ndjson
+            yield from stream_steps(facts, body, ends, stamps, keep_text=context.keep_text, ndjson=ndjson)
         else:
             facts = read_whole(body, keep_text=context.keep_text)
     status, message = _outcome(exchange, facts, body, error, context.streaming)

@@ -32,24 +32,20 @@ _FIELDS = [server.event_field for server in SERVERS.values() if server.event_fie
 
 @dataclass(slots=True)
 class StreamFacts:
-    """What one response holds. Times are ns on the stamps' clock; None if it never came.
+    """What one response holds. Times are ns on the stamps' clock; None if it never came."""
 
-    token_ns: one stamp a token-bearing event. malformed: why an event could not be read. server_error: the message of
-    an error event. done: the format's own end was seen (`[DONE]`, Ollama's `done`).
-    queue_s, prefill_s, decode_s, cached_tokens: what the server says of its own work, outside `usage`.
-    """
-
-    token_ns: array[int] = field(default_factory=lambda: array("q"))
+    token_ns: array[int] = field(default_factory=lambda: array("q"))  # one stamp a token-bearing event
     first_answer_ns: int | None = None
     n_empty: int = 0
     merged_reads: int = 0
     usage: dict[str, Any] | None = None
     finish_reason: str | None = None
     response_id: str | None = None
-    done: bool = False
-    server_error: str | None = None
-    malformed: str | None = None
+    done: bool = False  # the format's own end was seen (`[DONE]`, Ollama's `done`)
+    server_error: str | None = None  # the message of an error event
+    malformed: str | None = None  # why an event could not be read
     text: list[str] = field(default_factory=list)
+    # what the server says of its own work, outside `usage`
     queue_s: float | None = None
     prefill_s: float | None = None
     decode_s: float | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from math import inf
 from typing import Any
@@ -49,11 +49,11 @@ def bounded_client(
     )
 
 
-class _BoundedBackend(httpcore.NetworkBackend):
+class _BoundedBackend(httpcore.SyncBackend):
     """Makes sockets that give up when what one answer may take is spent: headers and interim answers count too."""
 
     def __init__(self, total_s: float) -> None:
-        self._inner, self._total_s = httpcore.SyncBackend(), total_s
+        self._total_s = total_s
         self.renew()
 
     def renew(self) -> None:
@@ -66,15 +66,9 @@ class _BoundedBackend(httpcore.NetworkBackend):
         return left_s if timeout_s is None else min(timeout_s, left_s)
 
     def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+        self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any
     ) -> httpcore.NetworkStream:
-        patience_s = self.patience_s(timeout)
-        return _BoundedStream(self._inner.connect_tcp(host, port, patience_s, local_address, socket_options), self)
+        return _BoundedStream(super().connect_tcp(host, port, self.patience_s(timeout), *rest, **more), self)
 
 
 class _BoundedStream(httpcore.NetworkStream):

@@ -367,14 +367,14 @@ def _gpu(index: int, handle: Any) -> Gpu:
 
 def _busy(gpus: Sequence[Gpu], server: ProcessTree) -> list[str]:
     """UUIDs of the cards, or their MIG devices, on which a process of the server runs."""
-
-    def runs_on(uuid: str) -> bool:
+    busy = []
+    for uuid in [mig.uuid for gpu in gpus for mig in gpu.mig_devices or (gpu,)]:
         handle = nvml_or_none(pynvml.nvmlDeviceGetHandleByUUID, uuid)
         ways = () if handle is None else _running_pids(handle)
         pids = next((pids for way in ways if (pids := nvml_or_none(way)) is not None), [])
-        return any(server.has(pid) for pid in pids)
-
-    return [mig.uuid for gpu in gpus for mig in gpu.mig_devices or (gpu,) if runs_on(mig.uuid)]
+        if any(server.has(pid) for pid in pids):
+            busy.append(uuid)
+    return busy
 
 
 class NvmlSampler:
