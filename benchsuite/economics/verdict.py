@@ -146,7 +146,7 @@ def _share(limit: Limit, value: float, point: PointSummary) -> LimitCheck:
 def _over_runs(limit: Limit, value: float, figures: RunFigures, tail: TailCount | None) -> LimitCheck:
     """A one-sided t test over the runs; a percentile has to be decided alike by the count of requests beyond it.
 
-    The count alone would take what differs between runs for certain: at CV 5 % it is wrong in one run of six.
+    The count alone would take all runs for one, and be wrong more often than it promises where they differ.
     """
     runs = figures.runs
     if not np.isfinite(runs).all():
