@@ -18,9 +18,8 @@ import httpx
 import psutil
 
 from benchsuite import fault_points
-from benchsuite.load.calibrate import Silent
 from benchsuite.load.sweep import sweep
-from benchsuite.progress import SweepResult
+from benchsuite.progress import SweepResult, View
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import RunningSimulator, simulator
 from benchsuite.spec import SweepSpec, parse_spec
@@ -65,7 +64,7 @@ def spec_of(base_url: str, levels: Sequence[int], workers: int = 1, **more: Any)
 
 def measure(spec: SweepSpec, workload: Workload, path: Path) -> SweepResult:
     """A sweep in this process (its workers have their own)."""
-    return sweep(spec, workload, path, Silent())
+    return sweep(spec, workload, path, View())
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 
 from benchmarks.chaos_kit import prompts, server, spec_of
-from benchsuite.load.calibrate import Silent
 from benchsuite.load.sweep import sweep
+from benchsuite.progress import View
 from benchsuite.simulator.config import LatencyModel
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry.host import raise_limit
@@ -54,7 +54,7 @@ class _Watch:
                 self.samples.append((time.monotonic() - began_s, rss / 2**20, files))
 
 
-class _Truth(Silent):
+class _Truth(View):
     """How far the client's gaps are from the server's own, in each quarter of the point.
 
     The server keeps its last 65,536 responses, so it is asked at the end of each quarter.
@@ -124,7 +124,7 @@ def streams(users: int = 10_000, workers: int = 4) -> list[str]:
         load = {"warmup_min_s": 0, "cooldown_min_s": 0}
         spec = spec_of(running.base_url, [users], workers, load=load, timeouts={"connect_s": 60.0})
         began_s = time.monotonic()
-        sweep(spec, prompts(users, 4), Path(folder) / "run", Silent())
+        sweep(spec, prompts(users, 4), Path(folder) / "run", View())
         took_s = time.monotonic() - began_s
         run = read_run(Path(folder) / "run")
     ok = run.table["status"].to_pylist().count("ok")

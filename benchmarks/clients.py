@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from benchsuite.cli.calibrate import calibration_row
-from benchsuite.load.calibrate import Setting, latency_of, on_cpus, run_setting
+from benchsuite.load.calibrate import Setting, on_cpus, run_setting
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import RunningSimulator, simulator
 
@@ -48,7 +48,7 @@ def fidelity_table() -> list[dict[str, Any]]:
 
 
 def _ours(setting: Setting) -> dict[str, Any]:
-    row = calibration_row(run_setting(setting))
+    row = calibration_row(setting, *run_setting(setting))
     return {
         "chunks": row["n_chunks"],
         "cpu_us_per_chunk": row["cpu_us_per_chunk"] - row["parse_us_per_chunk"],
@@ -94,8 +94,8 @@ def _httpx_lines(setting: Setting) -> dict[str, Any]:
 def _server_for(setting: Setting) -> Iterator[RunningSimulator]:
     """The setting's server on the first core; what the block starts runs on the others."""
     cpus = sorted(os.sched_getaffinity(0))
-    with on_cpus({cpus[0]}) as move, simulator(SimulatorConfig(latency=latency_of(setting))) as server:
-        move(set(cpus[1:]))
+    config = SimulatorConfig(latency=setting.latency)
+    with on_cpus({cpus[0]}), simulator(config) as server, on_cpus(set(cpus[1:])):
         yield server
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clients import built
-from benchsuite.load.calibrate import Silent, on_cpus
+from benchsuite.load.calibrate import on_cpus
 from benchsuite.load.sweep import sweep
+from benchsuite.progress import View
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import parse_spec
@@ -94,18 +95,17 @@ def server() -> Iterator[tuple[str, str]]:
     """The C server where it can be compiled, else the simulator: as fast as it can, on the first core."""
     cpus = sorted(os.sched_getaffinity(0))
     program = built("paced_server")
-    with on_cpus({cpus[0]} if len(cpus) > 1 else None) as move:
+    with on_cpus({cpus[0]} if len(cpus) > 1 else set()):
         if program is None:
-            with simulator(SimulatorConfig(latency=LatencyModel())) as running:
-                move(set(cpus[1:]))
+            with simulator(SimulatorConfig(latency=LatencyModel())) as running, on_cpus(set(cpus[1:])):
                 yield "simulator", running.base_url
             return
         with subprocess.Popen([str(program), "-t", "0", "-d", "0"], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             port = json.loads(process.stdout.readline())["port"]
-            move(set(cpus[1:]))
             try:
-                yield "C server", f"http://127.0.0.1:{port}"
+                with on_cpus(set(cpus[1:])):
+                    yield "C server", f"http://127.0.0.1:{port}"
             finally:
                 process.terminate()
 
@@ -122,7 +122,7 @@ def _run(base_url: str, users: int, *, tokens: int, requests: int) -> Run:
     }
     folder = Path(tempfile.mkdtemp(prefix="benchsuite-bench-"))
     try:
-        sweep(parse_spec(tree, where="bench"), workload, folder / "run", Silent())
+        sweep(parse_spec(tree, where="bench"), workload, folder / "run", View())
         return read_run(folder / "run")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.errors import ServerRefused
-from benchsuite.load.calibrate import Silent
 from benchsuite.load.sweep import sweep
+from benchsuite.progress import View
 from benchsuite.simulator.config import FAULT_KINDS, Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import parse_spec
@@ -53,7 +53,7 @@ def _run(fault: Fault) -> list[str]:
                 "timeouts": {"idle_s": 1.0, "request_s": 10.0},
             }
             try:
-                sweep(parse_spec(tree, where="bench"), workload, Path(folder) / "run", Silent())
+                sweep(parse_spec(tree, where="bench"), workload, Path(folder) / "run", View())
             except ServerRefused:
                 continue
             statuses: list[str] = read_run(Path(folder) / "run").table["status"].to_pylist()

@@ -27,16 +27,20 @@ def whole_run() -> list[dict[str, Any]]:
     """2,000 requests of 128 tokens at 100/s through 128 users: CPU seconds and memory of the whole command."""
     rows = []
     cpus = sorted(os.sched_getaffinity(0))
-    with on_cpus({cpus[0]}) as move, simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.1, itl_s=0.01))) as server:
-        move({cpus[-1]})
-        with tempfile.TemporaryDirectory(prefix="benchsuite-bench-") as folder:
-            workload = Path(folder) / "set.jsonl"
-            workload.write_text("".join(line + "\n" for line in to_jsonl(_prompts())), "utf-8")
-            commands = {"benchsuite": _ours(server.base_url, workload, Path(folder) / "run")}
-            if VLLM.exists():
-                commands["vllm bench serve"] = _vllm(server.base_url)
-            for name, command in commands.items():
-                rows.append({"command": name, **_cost(command)})
+    config = SimulatorConfig(latency=LatencyModel(ttft_s=0.1, itl_s=0.01))
+    with (
+        on_cpus({cpus[0]}),
+        simulator(config) as server,
+        on_cpus({cpus[-1]}),
+        tempfile.TemporaryDirectory(prefix="benchsuite-bench-") as folder,
+    ):
+        workload = Path(folder) / "set.jsonl"
+        workload.write_text("".join(line + "\n" for line in to_jsonl(_prompts())), "utf-8")
+        commands = {"benchsuite": _ours(server.base_url, workload, Path(folder) / "run")}
+        if VLLM.exists():
+            commands["vllm bench serve"] = _vllm(server.base_url)
+        for name, command in commands.items():
+            rows.append({"command": name, **_cost(command)})
     for row in rows:
         print(
             f"{row['command']:<18}{row['cpu_s']:>7.1f} s CPU ({row['cpu_s'] / rows[-1]['cpu_s']:.2f} of the last)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.results import Level
@@ -80,8 +80,8 @@ class ProgressSnapshot:
         return self.done + self.failed
 
 
-class View(Protocol):
-    """Is told what happens; must return at once."""
+class View:
+    """Is told what happens, and shows nothing of it; a method must return at once."""
 
     def begun(self, path: Path, manifest: RunManifest) -> None:
         """The server answered, and measuring starts, into the run folder `path`."""

@@ -11,7 +11,8 @@ import click
 from benchsuite.cli.options import CommaList, json_option, print_json
 
 if TYPE_CHECKING:
-    from benchsuite.load.calibrate import CalibrationRun
+    from benchsuite.load.calibrate import Setting
+    from benchsuite.store.run_folder import Run
 
 DRIVERS: tuple[Any, ...] = ("wire", "httpx", "httpx-shared", "openai")
 # head, path into the row, format, whether a narrow terminal shows it
@@ -47,25 +48,20 @@ Examples:
 @click.option("--concurrency", type=CommaList(least=1), default="8,32,128", show_default=True, help="Levels.")
 @click.option("--tok-s", type=CommaList(least=1), default="20,50,100", show_default=True, help="Tokens/s of a stream.")
 @click.option("--driver", type=click.Choice([*DRIVERS, "all"]), default="wire", show_default=True, help="The client.")
-@click.option("--synchronized", is_flag=True, help="All streams step at the same instants, as batch engines send.")
+@click.option(
+    "--synchronized", "together", is_flag=True, help="All streams step at the same instants, as batch engines send."
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Measuring processes.")
 @click.option(
-    "--kernel-timestamps/--no-kernel-timestamps", default=True, help="Receive times from the kernel.  [default: yes]"
+    "--kernel-timestamps/--no-kernel-timestamps",
+    "kernel_stamps",
+    default=True,
+    help="Receive times from the kernel.  [default: yes]",
 )
 @click.option("--ceiling/--no-ceiling", default=True, help="Also the most chunks/s.  [default: yes]")
 @click.option("--seconds", type=float, default=4.0, show_default=True, help="Length of each point.")
 @json_option
-def command(
-    concurrency: list[int],
-    tok_s: list[int],
-    driver: str,
-    synchronized: bool,
-    workers: int,
-    kernel_timestamps: bool,
-    ceiling: bool,
-    seconds: float,
-    as_json: bool,
-) -> int:
+def command(concurrency: list[int], tok_s: list[int], driver: str, ceiling: bool, as_json: bool, **common: Any) -> None:
     """Run the measuring client against a server that knows its own send times, and compare.
 
     Prints the added error of TTFT, of the gaps between chunks and of the send instant, CPU per chunk and loop lag, and
@@ -75,7 +71,7 @@ def command(
     from benchsuite.telemetry.host import keep_calibration
 
     settings = [
-        Setting(level, rate, synchronized, name, workers, kernel_timestamps, seconds)
+        Setting(level, rate, driver=name, **common)
         for name in (DRIVERS if driver == "all" else (driver,))
         for level in concurrency
         for rate in [*tok_s, *([None] if ceiling and level == max(concurrency) else [])]
@@ -83,22 +79,21 @@ def command(
     rows: list[dict[str, Any]] = []
     for i, setting in enumerate(settings):
         click.echo(f"[{i + 1}/{len(settings)}] {setting.driver} {setting.concurrency} users", err=True)
-        rows.append(calibration_row(run_setting(setting)))
+        rows.append(calibration_row(setting, *run_setting(setting)))
     kept = keep_calibration(rows)
     if as_json:
         print_json(kept)
     else:
         _print(rows)
-    return 0
 
 
-def calibration_row(run: CalibrationRun) -> dict[str, Any]:
+def calibration_row(setting: Setting, run: Run, truth: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The figures of a run as plain data. Times in ms; None where there is none."""
     from benchsuite.analysis.client_accuracy import Sent, fidelity
 
-    truth = {id_: Sent(r["received_ns"], r["sent_ns"]) for id_, r in run.truth.items() if r["sent_ns"]}
-    found = fidelity(run.rows, run.origin_monotonic_ns, truth)
-    client, setting = run.client, run.setting
+    sent = {id_: Sent(r["received_ns"], r["sent_ns"]) for id_, r in truth.items() if r["sent_ns"]}
+    found = fidelity(run.table, run.manifest.clock.origin_monotonic_ns or 0, sent)
+    client = run.manifest.points[0].client
     n_chunks, duration_s, p99_us = client["n_chunks"], client["wall_s"], client["loop_lag"].get("p99_us")
     return {
         "driver": setting.driver,
@@ -106,7 +101,7 @@ def calibration_row(run: CalibrationRun) -> dict[str, Any]:
         "tok_s": setting.tok_s,
         "together": setting.together,
         "workers": setting.workers,
-        "requests": run.rows.num_rows,
+        "requests": run.table.num_rows,
         "n_unmatched": found.n_unmatched,
         "n_chunks": n_chunks,
         "chunks_per_s": n_chunks / duration_s if duration_s else None,
@@ -120,7 +115,7 @@ def calibration_row(run: CalibrationRun) -> dict[str, Any]:
         "loop_lag_p99_ms": None if p99_us is None else p99_us / 1e3,
         "merged_read_share": client["merged_read_share"],
         "steal_s": client["steal_s"],
-        "stamp_source": "/".join(sorted(set(run.rows["stamp_source"].to_pylist()))),
+        "stamp_source": "/".join(sorted(set(run.table["stamp_source"].to_pylist()))),
     }
 
 

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pyarrow as pa
 
 from benchsuite.load.sweep import sweep
-from benchsuite.manifest import RunManifest
-from benchsuite.progress import PlannedPoint, ProgressSnapshot
+from benchsuite.progress import View
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import DriverName, parse_spec
-from benchsuite.store.run_folder import read_run
+from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 
 _TTFT_S = 0.1
@@ -57,22 +55,20 @@ class Setting:
         rounds = 8 if self.tok_s is None else max(2, round(self.seconds / _REQUEST_S))
         return self.concurrency * rounds
 
-
-@dataclass(frozen=True, slots=True)
-class CalibrationRun:
-    """What a setting left: the rows, the server's record by response id, and the client's state (manifest form)."""
-
-    setting: Setting
-    rows: pa.Table
-    origin_monotonic_ns: int
-    truth: dict[str, dict[str, Any]]
-    client: dict[str, Any]
+    @property
+    def latency(self) -> LatencyModel:
+        """The simulator's: paced, the streams' phases spread evenly unless they step together."""
+        if self.tok_s is None:
+            return LatencyModel(synchronized=self.together)
+        itl_s = 1 / self.tok_s
+        spread_s = 0.0 if self.together else itl_s
+        return LatencyModel(ttft_s=_TTFT_S, itl_s=itl_s, ttft_spread_s=spread_s, synchronized=self.together)
 
 
-def run_setting(setting: Setting) -> CalibrationRun:
-    """Run one setting through a whole sweep in a temporary folder."""
+def run_setting(setting: Setting) -> tuple[Run, dict[str, dict[str, Any]]]:
+    """Run one setting through a whole sweep in a temporary folder: its run, and the server's record by response id."""
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    server_cpus, client_cpus = (set(cpus[:1]), set(cpus[1:])) if len(cpus) > 1 else (None, None)
+    server_cpus, client_cpus = (set(cpus[:1]), set(cpus[1:])) if len(cpus) > 1 else (set(), set())
     load = {
         "concurrency": [setting.concurrency],
         "warmup_requests": setting.concurrency,
@@ -87,54 +83,22 @@ def run_setting(setting: Setting) -> CalibrationRun:
     workload = make_workload("calibration", prompts)
     with tempfile.TemporaryDirectory(prefix="benchsuite-calibrate-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "run"
-        with on_cpus(server_cpus) as free, simulator(SimulatorConfig(latency=latency_of(setting))) as server:
-            free(client_cpus)
+        config = SimulatorConfig(latency=setting.latency)
+        with on_cpus(server_cpus), simulator(config) as server, on_cpus(client_cpus):
             tree = {"server": {"base_url": server.base_url, "profile": "vllm"}, "load": load}
-            sweep(parse_spec(tree, where="calibrate"), workload, path, Silent())
+            sweep(parse_spec(tree, where="calibrate"), workload, path, View())
             truth = httpx.get(f"{server.base_url}/stats", timeout=120).json()["responses"]
-        run = read_run(path)
-    return CalibrationRun(
-        setting,
-        run.table,
-        run.manifest.clock.origin_monotonic_ns or 0,
-        {response["id"]: response for response in truth},
-        run.manifest.points[0].client,
-    )
-
-
-def latency_of(setting: Setting) -> LatencyModel:
-    """The simulator's latencies for a setting: paced, the streams' phases spread evenly unless they step together."""
-    return LatencyModel(
-        ttft_s=_TTFT_S if setting.tok_s else 0.0,
-        itl_s=1 / setting.tok_s if setting.tok_s else 0.0,
-        ttft_spread_s=1 / setting.tok_s if setting.tok_s and not setting.together else 0.0,
-        synchronized=setting.together,
-    )
+        return read_run(path), {response["id"]: response for response in truth}
 
 
 @contextmanager
-def on_cpus(cpus: set[int] | None) -> Iterator[Any]:
-    """Run on `cpus` (None: all), and let the block move to others; what this process starts inherits them."""
+def on_cpus(cpus: set[int]) -> Iterator[None]:
+    """Run the block on `cpus` (none: as before); what this process starts inherits them."""
     before = os.sched_getaffinity(0) if cpus else set()
-
-    def move(to: set[int] | None) -> None:
-        if to:
-            os.sched_setaffinity(0, to)
-
-    move(cpus)
     try:
-        yield move
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+        yield
     finally:
-        move(before)
-
-
-class Silent:
-    """A view that shows nothing."""
-
-    def begun(self, path: Path, manifest: RunManifest) -> None: ...
-
-    def progress(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> None: ...
-
-    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None: ...
-
-    def note(self, text: str) -> None: ...
+        if cpus:
+            os.sched_setaffinity(0, before)

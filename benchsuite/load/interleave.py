@@ -120,12 +120,11 @@ def _visits(arms: tuple[Arm, Arm], number: int) -> Iterator[tuple[Arm, SweepSpec
             yield arm, arm.round_spec(number, concurrency)
 
 
-class _ArmView:
+class _ArmView(View):
     """The view of many short sweeps of one run: it begins once, and says what it found of the server once."""
 
     def __init__(self, view: View) -> None:
         self._view, self._begun, self._quiet, self._title = view, False, False, ""
-        self.point_done = view.point_done
 
     def visit(self, title: str) -> _ArmView:
         """A sweep begins: its title is said once something is measured, and nothing before that but in the first."""
@@ -143,6 +142,9 @@ class _ArmView:
             self._view.note(self._title)
             self._title = ""
         self._view.progress(point, progress, elapsed_s)
+
+    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None:
+        self._view.point_done(point, rows, duration_s)
 
     def note(self, text: str) -> None:
         if not self._quiet:

@@ -24,7 +24,7 @@ from rich.text import Text
 from benchsuite.analysis.gpu import POWER, THROTTLES
 from benchsuite.analysis.requests import Floats
 from benchsuite.manifest import RunManifest
-from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot
+from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.report.console import bar, safe, say, spark
 from benchsuite.report.format import DASH, ms, number, plural, tail
@@ -247,7 +247,7 @@ def is_plain(console: Console, environment: Mapping[str, str]) -> bool:
     return not console.is_terminal or console.is_dumb_terminal or ci or bool(environment.get("NO_COLOR"))
 
 
-class SweepView:
+class SweepView(View):
     """Shows a sweep as it runs. Use as a context manager: leaving it takes the live lines away.
 
     quiet: nothing at all. plain: lines of text instead of live ones; None: where `is_plain` says so.

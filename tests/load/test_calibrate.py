@@ -8,7 +8,8 @@ from benchsuite.load.calibrate import Setting, run_setting
 
 def test_every_chunk_is_compared():
     """16 requests of 400 tokens, as fast as the server can: every gap has its true length beside it."""
-    row = calibration_row(run_setting(Setting(concurrency=2, tok_s=None)))
+    setting = Setting(concurrency=2, tok_s=None)
+    row = calibration_row(setting, *run_setting(setting))
 
     assert (row["requests"], row["n_unmatched"], row["n_chunks"]) == (16, 0, 16 * 400)
     assert row["gap_error_ms"]["n"] == 16 * 399
