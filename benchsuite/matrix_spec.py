@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -120,14 +119,9 @@ class MatrixSpec:
         return parse_spec({**self.tree, "server": server, "price": price}, where=self.where)
 
     def plan(self, workload_hash: str) -> dict[str, Any]:
-        """What decides which measurements are made, as plain data. workload_hash: of the request set's content.
-
-        content_hash: of the plan, whatever the order of its keys.
-        """
+        """What decides which measurements are made, as plain data. workload_hash: of the request set's content."""
         settings = {s.slug: {"name": s.name, "serve": s.serve, "gpus": s.gpus} for s in self.settings}
-        plan = {"settings": settings, "sweep": dict(self.tree), "workload_hash": workload_hash}
-        text = json.dumps(plan, sort_keys=True, ensure_ascii=False, default=str)
-        return {"content_hash": f"sha256:{hashlib.sha256(text.encode()).hexdigest()}", **plan}
+        return {"settings": settings, "sweep": dict(self.tree), "workload_hash": workload_hash}
 
 
 def load_matrix(path: Path) -> MatrixSpec:

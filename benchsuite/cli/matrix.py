@@ -87,6 +87,6 @@ def _show_plan(matrix: MatrixSpec, workload: Workload, path: Path, as_json: bool
     order = f"{len(matrix.settings)} settings, in this order"
     say(console, f"{order}, at concurrency {levels}, {runs} a level, into {path}")
     before = read_plan(path) if path.exists() else None
-    if before is not None and before.get("content_hash") != plan["content_hash"]:
+    if before is not None and before != plan:
         say(console, f"{path} holds another matrix; name another --output", style="yellow")
     return 0

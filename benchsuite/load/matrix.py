@@ -82,12 +82,10 @@ def open_matrix(path: Path, plan: dict[str, Any]) -> Iterator[MatrixFolder]:
                 "another benchsuite is measuring this matrix", where=str(path), hint="wait for it, or another --output"
             )
         before = read_plan(path)
-        if before is not None and before.get("content_hash") != plan["content_hash"]:
+        if before is not None and before != plan:
             old, new = flat(before), flat(plan)
             changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-            changed.sort(key="content_hash".__eq__)  # says the least
-            none = "nothing"
-            lines = [f"{key}: was {old.get(key, none)}, is {new.get(key, none)}" for key in changed[:_SHOWN]]
+            lines = [f"{key}: was {old.get(key, 'nothing')}, is {new.get(key, 'nothing')}" for key in changed[:_SHOWN]]
             raise InputError(
                 "the output folder holds another matrix",
                 where=str(path),
