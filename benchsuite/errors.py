@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -33,6 +35,17 @@ def _shown(value: object) -> str:
         return str(value)
     except ValueError:  # Python writes no integer of more than 4,300 digits
         return "a number of thousands of digits"
+
+
+@contextlib.contextmanager
+def os_error_as(
+    kind: type[BenchsuiteError], what: str, where: object = None, *, hint: str | None = None
+) -> Iterator[None]:
+    """An OSError in the block becomes an error of this kind."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(what, where=None if where is None else str(where), given=str(error), hint=hint) from error
 
 
 class InputError(BenchsuiteError):

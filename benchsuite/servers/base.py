@@ -1,7 +1,7 @@
 """What benchsuite knows of a kind of server, as one value; each is a file of its own beside this one. Pure.
 
-A new server is a new file with a `Server` and a line in `servers/__init__.py`. What it does not have is None, and
-`absent` says why. Sources: docs/METHODS.md, Servers.
+A new server is a new file with a `Server` and a line in `servers/__init__.py`; tests/test_server_table.py asks why it
+lacks what it lacks. Sources: docs/METHODS.md, Servers.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Native:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One kind of server. What it does not have is None, and `absent` says why."""
+    """One kind of server. What it does not have is None, or empty."""
 
     name: str
     title: str  # for people
@@ -189,7 +189,6 @@ class Server:
     parallel_flags: tuple[str, ...] | None = None  # each by all its names; the product of their values is the GPUs
     shared_gpus: str | None = None  # with this flag the ranks of the last of them share the GPUs of the others
     examples: tuple[str, ...] = ()
-    absent: Mapping[str, str] = field(default_factory=dict)
 
     def gpus(self, args: Sequence[str]) -> int | None:
         """How many GPUs the arguments spread the model over; None where they do not say."""

@@ -66,8 +66,4 @@ LLAMACPP = Server(
         ready_timeout_s=60.0,
     ),
     examples=("llamacpp --port 8000", "llamacpp --slots 4 --ctx 2048 --threads 2 --log llamacpp.log"),
-    absent={
-        "docker": "it comes with benchsuite, and starts in a second",
-        "parallel_flags": "the embedded one runs on the CPU",
-    },
 )

@@ -85,5 +85,4 @@ OLLAMA = Server(
         shared_memory="64m",  # Docker's default
     ),
     examples=("ollama qwen3:0.6b -- --num-parallel 32 --context-length 4096",),
-    absent={"metrics": "it has no metrics page", "parallel_flags": "it places a model on GPUs by itself"},
 )

@@ -11,12 +11,4 @@ OPENAI = Server(
     ready_path="/v1/models",
     lists_its_model=False,
     metrics_path=None,
-    absent={
-        "recognise": "it is what remains",
-        "limits": "only a paid API's x-ratelimit headers tell",
-        "metrics": "a page is read if it has one of a known server",
-        "local": "benchsuite does not know what to start",
-        "docker": "benchsuite does not know what to start",
-        "parallel_flags": "it is not started",
-    },
 )

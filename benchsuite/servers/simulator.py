@@ -18,11 +18,4 @@ SIMULATOR = Server(
         embedded=True,
         ready_timeout_s=60.0,
     ),
-    absent={
-        "ports": "serve lets the system choose one",
-        "limits": "vLLM's",
-        "metrics": "vLLM's",
-        "docker": "it comes with benchsuite",
-        "parallel_flags": "it has no GPUs",
-    },
 )

@@ -23,11 +23,4 @@ TRANSFORMERS = Server(
         needs_model=False,
     ),
     examples=("transformers Qwen/Qwen3-0.6B --python ~/venvs/hf -- --dtype bfloat16",),
-    absent={
-        "metrics": "it has no metrics page",
-        "limits": "it tells none",
-        "docker": "there is no image for it",
-        "parallel_flags": "it serves on one device unless its own arguments say otherwise",
-        "schema_fields": "it refuses fields that constrain the answer",
-    },
 )

@@ -23,7 +23,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from benchsuite import __version__
-from benchsuite.errors import EngineError
+from benchsuite.errors import EngineError, os_error_as
 from benchsuite.redact import masked_bytes
 from benchsuite.servers.base import fill
 from benchsuite.serving.launch_plan import LaunchPlan, LocalCommand, local_command
@@ -185,7 +185,7 @@ def load_model(routes: Mapping[str, str], base_url: str, model: str, on_wait: Ca
         path = routes[verb]
         on_wait(f"{verb}ing {model}")
         failed, reported_s = f"the server cannot {verb} {model}", time.monotonic()
-        try:
+        with os_error_as(EngineError, failed, base_url + path):
             for line in post_json_lines(base_url, path, body, timeout_s=_LOAD_TIMEOUT_S):
                 if "error" in line:
                     raise EngineError(failed, where=base_url + path, given=line["error"])
@@ -194,21 +194,15 @@ def load_model(routes: Mapping[str, str], base_url: str, model: str, on_wait: Ca
                     done, total = line.get("completed"), line.get("total")
                     share = f" {done / total:.0%}" if isinstance(done, int) and isinstance(total, int) and total else ""
                     on_wait(f"{line['status']}{share}")
-        except OSError as error:
-            raise EngineError(failed, where=base_url + path, given=str(error)) from error
 
 
 def _new_log(engine: str) -> Path:
     folder = cache_dir() / "logs"
-    try:
+    hint = "--log FILE, or set XDG_CACHE_HOME"
+    with os_error_as(EngineError, "the server's log cannot be written", hint=hint):
         folder.mkdir(parents=True, exist_ok=True)
-        old = sorted(folder.glob("*.log"), key=lambda path: path.name)
-        for path in old[: max(0, len(old) - _KEPT_LOGS + 1)]:
+        for path in sorted(folder.glob("*.log"))[: -_KEPT_LOGS + 1]:
             path.unlink(missing_ok=True)
-    except OSError as error:
-        raise EngineError(
-            "the server's log cannot be written", given=str(error), hint="--log FILE, or set XDG_CACHE_HOME"
-        ) from error
     return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{engine}-{os.getpid()}.log"
 
 

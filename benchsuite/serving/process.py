@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from benchsuite.errors import EngineError
+from benchsuite.errors import EngineError, os_error_as
 
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.02
@@ -90,20 +90,16 @@ def running_server(
     Raises EngineError when it cannot be started, dies, or is not ready in time; the message ends with its log.
     """
     guard = (sys.executable, "-m", __name__, str(stop_timeout_s)) if guarded else ()
-    try:
-        with log_path.open("wb") as log:
-            child = subprocess.Popen(
-                [*guard, *command],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
-                start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
-            )
-    except OSError as error:
-        raise EngineError(
-            "the server cannot be started", where=" ".join(without_secrets(command)), given=str(error)
-        ) from error
+    shown = " ".join(without_secrets(command))
+    with os_error_as(EngineError, "the server cannot be started", shown), log_path.open("wb") as log:
+        child = subprocess.Popen(
+            [*guard, *command],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
+        )
     server = ServerProcess(tuple(command), log_path, child)
     try:
         _wait_until_ready(server, ready_url, ready_timeout_s, on_wait)
@@ -136,12 +132,8 @@ def require_free_port(port: int) -> None:
     """Raises EngineError if `port` of 127.0.0.1 is taken: its owner would answer in our server's place."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with os_error_as(EngineError, f"port {port} cannot be used", LOOPBACK, hint="another --port"):
             probe.bind((LOOPBACK, port))
-        except (OSError, OverflowError) as error:
-            raise EngineError(
-                f"port {port} cannot be used", where=LOOPBACK, given=str(error), hint="another --port"
-            ) from error
 
 
 def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait: Callable[[str], None]) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.errors import EngineError, SpecError
+from benchsuite.errors import EngineError, SpecError, os_error_as
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -316,13 +316,10 @@ def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None =
     final = (cache or cache_dir()) / f"tiny-model-{_key(spec)}"
     if final.is_dir():
         return final
-    try:
+    hint = "set XDG_CACHE_HOME to a folder that can"
+    with os_error_as(EngineError, "the cache folder cannot be written", hint=hint):
         final.parent.mkdir(parents=True, exist_ok=True)
         work = tempfile.TemporaryDirectory(prefix=".tiny-model-", dir=final.parent)
-    except OSError as error:
-        raise EngineError(
-            "the cache folder cannot be written", given=str(error), hint="set XDG_CACHE_HOME to a folder that can"
-        ) from error
     with work:
         make_tiny_model(Path(work.name), spec)
         try:

@@ -37,7 +37,7 @@ from benchsuite.clock import (
     realtime_offset_ns,
     request_kernel_timestamps,
 )
-from benchsuite.errors import EngineError
+from benchsuite.errors import EngineError, os_error_as
 from benchsuite.simulator import responses
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.engine import BatchEngine, PrefixCache
@@ -92,12 +92,8 @@ def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
+    with os_error_as(EngineError, "the simulator cannot bind its port", f"{config.host}:{config.port}"):
         sock.bind((config.host, config.port))
-    except OSError as error:
-        sock.close()
-        given = f"{config.host}:{config.port}"
-        raise EngineError("the simulator cannot bind its port", given=given, hint=str(error)) from None
     if not config.refuse:
         sock.listen(4096)
     sock.setblocking(False)

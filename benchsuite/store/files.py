@@ -13,7 +13,7 @@ from typing import IO, Any, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchsuite.errors import BenchsuiteError, InputError, StoreError
+from benchsuite.errors import InputError, StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked_bytes, masked_tree
@@ -71,15 +71,6 @@ def write_parquet(path: Path, table: pa.Table) -> None:
             else None,
             row_group_size=50_000,
         )
-
-
-@contextlib.contextmanager
-def os_error_as(kind: type[BenchsuiteError], what: str, path: Path) -> Iterator[None]:
-    """An OSError in the block becomes an error of this kind."""
-    try:
-        yield
-    except OSError as error:
-        raise kind(what, where=str(path), given=str(error)) from None
 
 
 def make_folder(path: Path) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchsuite.errors import StoreError
+from benchsuite.errors import StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked
-from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, lock, os_error_as, sync
+from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, lock, sync
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchsuite import __version__
-from benchsuite.errors import InputError, PointsError, StoreError, read_json
+from benchsuite.errors import InputError, PointsError, StoreError, os_error_as, read_json
 from benchsuite.fault_points import reach
 from benchsuite.manifest import RunManifest
 from benchsuite.records import SCHEMA_VERSION
@@ -42,7 +42,6 @@ from benchsuite.store.files import (
     SUMMARY,
     lock,
     make_folder,
-    os_error_as,
     part_name,
     put_aside,
     remove,
