@@ -25,11 +25,7 @@ _NO_ANCILLARY: list[tuple[int, int, bytes]] = []
 
 
 class Link:
-    """What all connections of this process to one endpoint share.
-
-    offset_ns: CLOCK_REALTIME minus CLOCK_MONOTONIC, for the kernel's stamps; clock_steps: jumps of the wall clock.
-    closes_after_response: the server was seen to close kept-alive connections, so each request gets a fresh one.
-    """
+    """What all connections of this process to one endpoint share."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, connect_timeout_s: float) -> None:
         self.loop, self.endpoint, self.connect_timeout_s = loop, endpoint, connect_timeout_s
@@ -38,11 +34,11 @@ class Link:
             self.tls = ssl.create_default_context()
             if endpoint.insecure:
                 self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
-        self.offset_ns = realtime_offset_ns()
-        self.clock_steps = 0
+        self.offset_ns = realtime_offset_ns()  # CLOCK_REALTIME minus CLOCK_MONOTONIC, for the kernel's stamps
+        self.clock_steps = 0  # jumps of the wall clock
         self.opened = 0
         self.held_bytes = 0
-        self.closes_after_response = False
+        self.closes_after_response = False  # seen to close kept-alive connections: each request gets a fresh one
         self._turn_ns = 0
 
     def turn_ns(self) -> int:
@@ -73,8 +69,6 @@ class Connection:
     so on a *reused* connection before the first byte of its response is sent once more on a fresh one
     (`Exchange.retries` counts it). A server that is seen to close after its responses, whatever its headers promise,
     gets a fresh connection for every request from then on, so that such retries do not recur.
-
-    free_ns: when its last exchange ended (0: none yet). served: exchanges on the present connection.
     """
 
     __slots__ = (
@@ -91,8 +85,8 @@ class Connection:
         self._exchange: Exchange | None = None
         self._unsent: memoryview | None = None
         self._stamping = False
-        self.free_ns = 0
-        self.served = 0
+        self.free_ns = 0  # when its last exchange ended; 0: none yet
+        self.served = 0  # exchanges on the present connection
 
     @property
     def is_open(self) -> bool:

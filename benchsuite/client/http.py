@@ -26,10 +26,7 @@ _HEADERS, _CHUNKED, _COUNTED, _UNTIL_CLOSE, _ENDED = range(5)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where requests go: a resolved address, and what a request's head says of it. Plain data that crosses processes.
-
-    insecure: the TLS certificate is not checked. max_held_bytes: of all responses in flight together.
-    """
+    """Where requests go: a resolved address and what a request's head says of it. Plain data that crosses processes."""
 
     family: int
     address: tuple[Any, ...]
@@ -38,11 +35,11 @@ class Endpoint:
     path: str = ""
     base_url: str = ""
     tls: bool = False
-    insecure: bool = False
+    insecure: bool = False  # the TLS certificate is not checked
     api_key: str | None = field(default=None, repr=False)
     kernel_stamps: bool = True
     max_response_bytes: int = 64 * 1024 * 1024
-    max_held_bytes: int = 1024 * 1024 * 1024
+    max_held_bytes: int = 1024 * 1024 * 1024  # of all responses in flight together
 
 
 class WireError(Exception):
@@ -54,12 +51,7 @@ class WireError(Exception):
 
 
 class Exchange:
-    """One request on the wire and the stamped bytes of its response.
-
-    stamps, user_stamps: (n_reads,) monotonic ns, kernel's and ours (equal without kernel stamps). ends: (n_reads,)
-    offset in `data` after each read. All of it raw: headers and chunk framing included.
-    ndjson: the body calls itself newline-delimited JSON. kept_headers: see _KEPT_HEADERS.
-    """
+    """One request on the wire and the stamped bytes of its response: headers and chunk framing included."""
 
     __slots__ = (
         "body_bytes", "body_ends", "body_parts", "chunked", "closed_ns", "content_encoding", "content_length", "data",
@@ -80,17 +72,15 @@ class Exchange:
         self.reset()
 
     def reset_for_retry(self) -> None:
-        """Make ready to be sent once more."""
         self.retries += 1
         self.error = None
         self.closed_ns = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget the response."""
-        self.stamps = array("q")
-        self.user_stamps = array("q")
-        self.ends = array("q")
+        self.stamps = array("q")  # (n_reads,) monotonic ns by the kernel
+        self.user_stamps = array("q")  # by us; the same where the kernel gives none
+        self.ends = array("q")  # (n_reads,) offset in `data` after each read
         self.data = bytearray()
         self.mode = _HEADERS
         self.kernel_stamped = True
@@ -100,7 +90,7 @@ class Exchange:
         self.keep_alive = True
         self.content_length: int | None = None
         self.content_encoding: str | None = None
-        self.ndjson = False
+        self.ndjson = False  # the body calls itself newline-delimited JSON
         self.kept_headers: dict[str, str] = _NO_HEADERS
         self.message_complete = False
         self.token_seen = False  # by `virtual_users.abort_if_overdue`

@@ -95,20 +95,16 @@ def check_order(**times_s: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImportedPoint:
-    """One level of another tool's run.
-
-    concurrency: None where the file does not say. definitions: where its facts mean something else than ours.
-    facts: what else the file says about itself, for the manifest. chat: which endpoint; None if unknown.
-    """
+    """One level of another tool's run."""
 
     tool: str
     where: str
     model: str | None
-    concurrency: int | None
+    concurrency: int | None  # None where the file does not say
     requests: tuple[ImportedRequest, ...]
-    definitions: tuple[str, ...]
-    chat: bool | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    definitions: tuple[str, ...]  # where its facts mean something else than ours
+    chat: bool | None = None  # which endpoint; None if unknown
+    facts: dict[str, Any] = field(default_factory=dict)  # what else the file says about itself, for the manifest
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -139,16 +139,14 @@ class NativeEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """The server's own protocol.
-
-    body: with "$MODEL", "$MESSAGES", "$TEXT" (the messages as one prompt), "$STREAM" and "$N" (the most output tokens);
-    a field without a value goes. event_keys: one of them is in every event, and in none of another protocol.
-    """
+    """The server's own protocol."""
 
     stream_path: str
     whole_path: str  # without streaming
+    # with "$MODEL", "$MESSAGES", "$TEXT" (the messages as one prompt), "$STREAM" and "$N" (the most output tokens); a
+    # field without a value goes
     body: Mapping[str, Any]
-    event_keys: tuple[str, ...]
+    event_keys: tuple[str, ...]  # one of them is in every event, and in none of another protocol
     read: Callable[[dict[str, Any]], NativeEvent]
 
 

@@ -125,7 +125,6 @@ class LaunchPlan:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The arguments that go to its program."""
         return () if self.local.as_env else self.args
 
     @property

@@ -173,10 +173,10 @@ def _stop(child: subprocess.Popen[bytes], timeout_s: float) -> None:
 
 def guard(command: list[str], grace_s: float) -> int:
     """Run `command` to its end; the exit code, or minus the signal's number."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the server leaves behind becomes our child, whatever group it is in
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the server leaves behind becomes our child, whatever group it is in
     try:
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         )
     except OSError as error:
         print(f"{command[0]}: {error}", file=sys.stderr)
@@ -207,8 +207,9 @@ def guard(command: list[str], grace_s: float) -> int:
     return code
 
 
-def _prctl(option: int, value: int) -> None:
-    with contextlib.suppress(OSError, AttributeError):  # Linux only; elsewhere the pipe alone keeps watch
+def prctl(option: int, value: int) -> None:
+    """Linux only: ask the kernel for something for this process, or thread; elsewhere nothing."""
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 

@@ -98,7 +98,6 @@ class TinyModelSpec:
 
     @property
     def head_size(self) -> int:
-        """Dimensions of one attention head."""
         return self.hidden_size // self.heads
 
 
@@ -146,7 +145,6 @@ def missing_extra(library: str, purpose: str) -> EngineError:
 
 
 def _library(name: str) -> Any:
-    """A module of the extra `engine`."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -269,7 +267,6 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
 
 
 def _write_gguf(out: Path, spec: TinyModelSpec, vocabulary: dict[str, int], weights: Weights) -> None:
-    """model.gguf of the model that lies in the folder `out`."""
     lib, config = _library("gguf"), _configs(spec)["config.json"]
     writer = lib.GGUFWriter(out / GGUF_NAME, "llama")
     writer.add_name("tiny-llama")

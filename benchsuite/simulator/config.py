@@ -73,7 +73,6 @@ class LatencyModel(StrictModel):
 
     @property
     def steps_together(self) -> bool:
-        """Whether streams step together."""
         return self.slots is not None if self.synchronized is None else self.synchronized
 
     def first_due_ns(self, received_ns: int, sequence: int) -> int:
@@ -116,8 +115,6 @@ class ResponseShape(StrictModel):
 
 
 class SimulatorConfig(StrictModel):
-    """A whole simulator."""
-
     latency: LatencyModel = LatencyModel()
     response: ResponseShape = ResponseShape()
     faults: tuple[Fault, ...] = ()

@@ -38,20 +38,16 @@ class _Histogram:
 
 @dataclass(slots=True)
 class SendTimes:
-    """The truth about one response, CLOCK_MONOTONIC ns: when its request was read and each token-bearing write sent.
-
-    admitted_ns: when it was given a slot, None while it waits. due_ns: when each write was due. finished: None while it
-    runs, else length, stop, error or abort.
-    """
+    """The truth about one response, CLOCK_MONOTONIC ns."""
 
     response_id: str
-    received_ns: int
+    received_ns: int  # when its request was read
     input_tokens: int
-    admitted_ns: int | None = None
-    sent_ns: array[int] = field(default_factory=lambda: array("q"))
-    due_ns: array[int] = field(default_factory=lambda: array("q"))
+    admitted_ns: int | None = None  # when it was given a slot, None while it waits
+    sent_ns: array[int] = field(default_factory=lambda: array("q"))  # when each token-bearing write was sent
+    due_ns: array[int] = field(default_factory=lambda: array("q"))  # when each was due
     output_tokens: int = 0
-    finished: str | None = None
+    finished: str | None = None  # None while it runs, else length, stop, error or abort
 
     def row(self) -> dict[str, Any]:
         """As JSON; ttft_ns is None before the first token."""
@@ -79,12 +75,10 @@ class SimulatorMetrics:
         self._histograms = {name: _Histogram() for name in _HISTOGRAMS}
 
     def admit(self, times: SendTimes, at_ns: int) -> None:
-        """A request was given a slot."""
         times.admitted_ns = at_ns
         self._histograms["request_queue_time"].observe_ns(at_ns - times.received_ns)
 
     def write(self, times: SendTimes, sent_ns: int, due_ns: int, tokens: int) -> None:
-        """A token-bearing write was sent."""
         if not times.sent_ns:
             self.prompt_tokens += times.input_tokens
             self._histograms["time_to_first_token"].observe_ns(sent_ns - times.received_ns)
@@ -130,7 +124,3 @@ class SimulatorMetrics:
                 lines.append(f'{name}_bucket{{{labels},le="{le}"}} {n}')
             lines += [f"{name}_count{{{labels}}} {totals[-1]}", f"{name}_sum{{{labels}}} {histogram.sum_s}"]
         return "\n".join([*lines, ""]).encode()
-
-    def stats(self) -> dict[str, Any]:
-        """Exact counts as JSON."""
-        return {"clock": "CLOCK_MONOTONIC", "requests": self.requests, "connections": self.connections}

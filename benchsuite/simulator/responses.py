@@ -254,7 +254,6 @@ def response_id(sequence: int, received_ns: int) -> str:
 
 @lru_cache(maxsize=4096)
 def plan(response: SimResponse) -> ResponsePlan:
-    """The writes of a response."""
     return _stream_plan(response) if response.stream else _whole_plan(response)
 
 

@@ -12,7 +12,6 @@ overwritten just before its send().
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import heapq
 import json
@@ -38,6 +37,7 @@ from benchsuite.clock import (
     request_kernel_timestamps,
 )
 from benchsuite.errors import EngineError, os_error_as
+from benchsuite.serving.process import prctl
 from benchsuite.simulator import responses
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.engine import BatchEngine, PrefixCache
@@ -69,20 +69,16 @@ def simulator(config: SimulatorConfig | None = None) -> Iterator[RunningSimulato
     """
     config = config or SimulatorConfig()
     command = [sys.executable, "-m", "benchsuite.simulator.server", config.model_dump_json()]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        if not line:
-            raise EngineError("the simulator did not start", given=command[-1], hint="its message is on stderr")
-        address = json.loads(line)
-        yield RunningSimulator(address["base_url"], process.pid, config.host, address["port"])
-    finally:
-        process.stdin.close()
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise EngineError("the simulator did not start", given=command[-1], hint="its message is on stderr")
+            address = json.loads(line)
+            yield RunningSimulator(address["base_url"], process.pid, config.host, address["port"])
+        finally:
+            process.terminate()
 
 
 def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:
@@ -99,9 +95,7 @@ def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:
     sock.setblocking(False)
     port = sock.getsockname()[1]
     print(json.dumps({"port": port, "base_url": f"http://{config.host}:{port}"}), flush=True)
-    with contextlib.suppress(OSError, AttributeError):
-        # Linux: wake-ups of this thread to the microsecond instead of up to 50 us late. Elsewhere it stays as it is.
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    prctl(_PR_SET_TIMERSLACK, 1)  # wake-ups of this thread to the microsecond instead of up to 50 us late
     # A handler alone would not end select(), which Python takes up again after a signal; the wake-up socket does.
     woken, wake = socket.socketpair()
     wake.setblocking(False)
@@ -137,32 +131,27 @@ class Connection:
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """The place in a plan. `data` is the write that is next, its id filled in.
-
-    first_ns: when chunk 0 of a paced stream is due. None: the engine gives credits, one per chunk, at credit_ns.
-    left: how often the write is still to be sent. rest: what is left of one that is sent in pieces. blocked: the socket
-    takes no more for now.
-    """
+    """The place in a plan."""
 
     conn: Connection
     plan: ResponsePlan
     times: SendTimes
     key: int
-    first_ns: int | None
+    first_ns: int | None  # when chunk 0 of a paced stream is due; None: the engine gives credits, one per chunk
     itl_ns: int
     shape: ResponseShape
     credit: int = 0
-    credit_ns: int = 0
+    credit_ns: int = 0  # when the last credit was given
     steps_done: int = 0
     hold_ns: int = 0
-    rest: bytes = b""
+    rest: bytes = b""  # what is left of a write that is sent in pieces
     rest_ns: int = 0
     queued: bool = False
-    blocked: bool = False
+    blocked: bool = False  # the socket takes no more for now
     index: int = -1
-    write: ScheduledWrite = field(init=False)
-    data: bytearray = field(init=False)
-    left: int = 0
+    write: ScheduledWrite = field(init=False)  # the next one
+    data: bytearray = field(init=False)  # of it, with the response's id filled in
+    left: int = 0  # how often it is still to be sent
 
     def load(self, now_ns: int) -> bool:
         """Go on to the next write; False when there is none."""
@@ -219,7 +208,6 @@ class Server:
                 self._selector.register(source, selectors.EVENT_READ, None)
 
     def run(self) -> None:
-        """Serve until stopped."""
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection would pause every stream; finished streams leave no cycles behind
@@ -350,8 +338,9 @@ class Server:
                 text = self.metrics.exposition(len(self.streams) - waiting, waiting, kv_usage_ratio)
                 return responses.http_response(text, "text/plain; version=0.0.4; charset=utf-8")
             case "GET", "/stats":
-                rows = None if "summary" in request.query else [times.row() for times in self.metrics.responses]
-                return responses.json_response(self.metrics.stats() | ({} if rows is None else {"responses": rows}))
+                rows = {} if "summary" in request.query else {"responses": [t.row() for t in self.metrics.responses]}
+                counts = {"requests": self.metrics.requests, "connections": self.metrics.connections}
+                return responses.json_response({"clock": "CLOCK_MONOTONIC"} | counts | rows)
             case "POST", "/reset" | "/reset_prefix_cache":
                 if request.path == "/reset":
                     self.metrics.reset()

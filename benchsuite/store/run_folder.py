@@ -123,7 +123,6 @@ class RunFolder:
             self._lock = None
 
     def write_manifest(self, manifest: RunManifest | Mapping[str, Any]) -> None:
-        """Put manifest.json in place."""
         write_json(self.path / MANIFEST, manifest.plain() if isinstance(manifest, RunManifest) else manifest)
 
     def journal_path(self, point_id: str, worker: int, attempt: int = 0) -> Path:

@@ -117,7 +117,6 @@ class Histogram:
         self.counts[octave * _BUCKETS_PER_OCTAVE + within] += 1
 
     def merge(self, other: Histogram) -> None:
-        """Add another's counts."""
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
         self.n += other.n
         self.max_ns = max(self.max_ns, other.max_ns)
@@ -135,7 +134,6 @@ class Histogram:
         return self.max_ns
 
     def summary_us(self) -> dict[str, float | int | None]:
-        """{n, p50_us, p99_us, max_us}."""
         p50_ns, p99_ns, max_ns = self.quantile_ns(0.5), self.quantile_ns(0.99), self.max_ns if self.n else None
         times = {"p50_us": p50_ns, "p99_us": p99_ns, "max_us": max_ns}
         return {"n": self.n} | {name: None if ns is None else ns / 1000 for name, ns in times.items()}
@@ -154,7 +152,6 @@ class CpuMark:
 
     @classmethod
     def now(cls) -> CpuMark:
-        """The marks at this instant."""
         times = os.times()
         return cls(time.monotonic(), times.user + times.system, or_none(_steal_s), or_none(_run_queue_wait_s))
 

@@ -140,12 +140,11 @@ class NvmlDevice:
     """What is sampled under one UUID. gpu: the card that it is, or is a MIG slice of.
 
     counts_power: False for a second slice of one card, whose power would be counted twice.
-    lost: why it cannot be read at all, in NVML's word.
     """
 
     def __init__(self, uuid: str, gpu: Gpu, problems: Problems, *, counts_power: bool) -> None:
         self.uuid, self._gpu, self._problems, self._counts_power = uuid, gpu, problems, counts_power
-        self.lost: str | None = None
+        self.lost: str | None = None  # why it cannot be read at all, in NVML's word
         self._was_lost = False
         self._handle: Any = None
         self._card: Any = None
