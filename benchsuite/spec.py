@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
 )
+_PERCENT = r"(100(\.0*)?|\d{1,2}(\.\d+)?)%"
 _HOST = re.compile(r"[\w.-]+:\d{1,5}(/v1)?/?", re.ASCII)
 
 
@@ -55,14 +56,14 @@ def _url_without_user(value: str) -> str:
     except ValueError as error:
         raise ValueError(f"expected a URL: {error}") from None
     if parts.username or parts.password:
-        raise ValueError("this URL must carry no user or password: it is written into the run folder")
+        raise ValueError("a URL carries no user or password, for it is written into the run folder")
     return value
 
 
 def _base_url(value: str) -> str:
     form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
+    parts = urlsplit(_url_without_user(value))
     try:
-        parts = urlsplit(value)
         port = parts.port
     except ValueError as error:
         raise ValueError(f"{form}: {error}") from None
@@ -70,8 +71,6 @@ def _base_url(value: str) -> str:
         raise ValueError(form + (f"; did you mean http://{value}?" if _HOST.fullmatch(value) else ""))
     if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
         raise ValueError(form + "; without spaces, ? or #")
-    if parts.username or parts.password:
-        raise ValueError("a base URL carries no user or password; put an API key in the environment")
     return value.rstrip("/").removesuffix("/v1")
 
 
@@ -115,15 +114,11 @@ class FallbackSpec(StrictModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _queue_where_limited(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("max_waiting") is not None and "on" not in value:
-            return value | {"on": ("429", "503", "queue")}
-        return value
-
-    @field_validator("on", mode="before")
-    @classmethod
-    def _words(cls, value: Any) -> Any:
-        return tuple(str(word) for word in value) if isinstance(value, list | tuple) else value
+    def _on(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        on = value.get("on", ("429", "503") if value.get("max_waiting") is None else ("429", "503", "queue"))
+        return value | {"on": tuple(str(word) for word in on) if isinstance(on, list | tuple) else on}
 
     @model_validator(mode="after")
     def _whole(self) -> FallbackSpec:
@@ -182,9 +177,9 @@ class ServerSpec(StrictModel):
                 "put the key into the environment (api_key_env) or a file (api_key_file)"
             )
         urls = [*self.base_urls, *([self.fallback.base_url] if self.fallback else [])]
-        twice = [url for i, url in enumerate(urls) if url in urls[:i]]
-        if twice:
-            raise ValueError(f"{twice[0]} appears twice among the base URLs (base_url, more_base_urls, fallback)")
+        for i, url in enumerate(urls):
+            if url in urls[:i]:
+                raise ValueError(f"{url} appears twice among the base URLs (base_url, more_base_urls, fallback)")
         return self
 
     @property
@@ -248,18 +243,14 @@ class LoadSpec(StrictModel):
     def _max_errors(cls, value: int | str | None) -> int | str | None:
         if isinstance(value, str) and value.isascii() and value.isdigit():
             return int(value)
-        if isinstance(value, str):
-            share = _share(value)
-            if share is None or not 0 <= share <= 1:
-                raise ValueError("a number of requests, or a share of them such as 5%")
-        elif value is not None and value < 0:
-            raise ValueError("a number of requests is not negative")
+        if (isinstance(value, str) and not re.fullmatch(_PERCENT, value)) or (isinstance(value, int) and value < 0):
+            raise ValueError("a number of requests, or a share of them such as 5%")
         return value
 
     def error_limit(self, n_requests: int) -> int | None:
         """How many of `n_requests` may fail; None: any number."""
         if isinstance(self.max_errors, str):
-            return math.floor((_share(self.max_errors) or 0.0) * n_requests + 1e-9)
+            return math.floor(float(self.max_errors.removesuffix("%")) / 100 * n_requests + 1e-9)
         return self.max_errors
 
     @field_validator("workers")
@@ -286,21 +277,11 @@ class LoadSpec(StrictModel):
     def _levels(cls, value: Any) -> Any:
         levels = list(value) if isinstance(value, list | tuple) else [value]
         for level in levels:
-            if isinstance(level, bool) or not isinstance(level, int) or level < 1:
+            if type(level) is not int or level < 1:
                 raise ValueError(f"a concurrency level is a whole number of at least 1, not {level!r}")
-        if not levels:
-            raise ValueError("at least one concurrency level")
-        if len(set(levels)) != len(levels):
-            raise ValueError("a concurrency level appears twice")
+        if not levels or len(set(levels)) != len(levels):
+            raise ValueError("at least one concurrency level, and none of them twice")
         return tuple(sorted(levels))
-
-
-def _share(text: str) -> float | None:
-    """The ratio that a percentage says: 0.05 for "5%". None if it is none."""
-    try:
-        return float(text.removesuffix("%")) / 100 if text.endswith("%") else None
-    except ValueError:
-        return None
 
 
 class TimeoutSpec(StrictModel):
@@ -372,14 +353,10 @@ class PriceSpec(StrictModel):
 
     @model_validator(mode="after")
     def _one_of(self) -> PriceSpec:
-        if self.usd_per_hour is not None and self.preset is not None:
-            raise ValueError("give usd_per_hour or preset, not both")
-        if self.owned is not None and (self.usd_per_hour is not None or self.preset is not None):
+        if sum(price is not None for price in (self.usd_per_hour, self.preset, self.owned)) > 1:
             raise ValueError("give usd_per_hour, preset or owned, one of them")
-        if self.owned is not None and self.owned.electricity_per_kwh is None and self.usd_per_kwh is None:
-            raise ValueError("owned GPUs need the price of electricity: usd_per_kwh, or owned.electricity_per_kwh")
-        if self.owned is not None and self.owned.electricity_per_kwh is not None and self.usd_per_kwh is not None:
-            raise ValueError("give usd_per_kwh or owned.electricity_per_kwh, not both")
+        if self.owned is not None and (self.owned.electricity_per_kwh is None) == (self.usd_per_kwh is None):
+            raise ValueError("owned GPUs need one price of electricity: usd_per_kwh, or owned.electricity_per_kwh")
         return self
 
 

@@ -62,7 +62,7 @@ def test_every_mistake_at_once():
         ({"server": {**SERVER, "zzz": 1}}, "server.zzz: unknown key"),
         (
             {"server": SERVER, "price": {"usd_per_hour": 1, "preset": "x"}},
-            "price: give usd_per_hour or preset, not both",
+            "price: give usd_per_hour, preset or owned, one of them",
         ),
         (
             {"server": SERVER, "price": {"usd_per_hour": float("inf")}},
@@ -91,7 +91,7 @@ def test_one_mistake(tree, mistake):
     ("levels", "why"),
     [
         ([], "at least one concurrency level"),
-        ([8, 8], "a concurrency level appears twice"),
+        ([8, 8], "at least one concurrency level, and none of them twice"),
         (0, "a concurrency level is a whole number of at least 1, not 0"),
         ([8, 0], "a concurrency level is a whole number of at least 1, not 0"),
         ([True], "a concurrency level is a whole number of at least 1, not True"),
