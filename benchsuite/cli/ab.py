@@ -55,11 +55,9 @@ def command(
     restart is what is repeated. With --slo B is also held to its limits. Exit codes as for `gate`: 0 B is not slower,
     5 it is, 6 undecided; 2 bad input, 1 measuring failed.
     """
-    from rich.console import Console
-
     from benchsuite import api
     from benchsuite.manifest import ARM_GROUPS
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
 
     check_allowed(reporting["allow"], ARM_GROUPS)
     urls = flags.pop("base_url", None)

@@ -121,10 +121,8 @@ def calibration_row(setting: Setting, run: Run, truth: dict[str, dict[str, Any]]
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
     """The rows as a table. tok/s 'max': as fast as the server can."""
-    from rich.console import Console
-
     from benchsuite.manifest import flat
-    from benchsuite.report.console import table
+    from benchsuite.report.console import Console, table
     from benchsuite.report.format import DASH
 
     console = Console()

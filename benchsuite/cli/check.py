@@ -98,9 +98,7 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
 
 
 def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set[str]) -> None:
-    from rich.console import Console
-
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
     from benchsuite.report.terminal import print_breakdown, print_endpoints, print_energy, print_scaling
 
     console = Console()

@@ -123,9 +123,7 @@ def command(
 
 
 def _print(found: GpuHour, warnings: list[str]) -> None:
-    from rich.console import Console
-
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
 
     rows = [(name.removesuffix("_usd_per_hour"), f"{usd:.6f}") for name, usd in found.parts.items()]
     rows.append(("one GPU", f"{found.usd_per_hour:.6f}"))
@@ -191,9 +189,7 @@ def _print_presets(prices: Iterable[GpuPrice], as_json: bool) -> None:
     if as_json:
         print_json([{key: getattr(price, key) for key in keys} for price in prices])
         return
-    from rich.console import Console
-
-    from benchsuite.report.console import table
+    from benchsuite.report.console import Console, table
 
     rows = [(one.name, f"{one.usd_per_hour:.4f}", one.as_of, one.source, one.note) for one in prices]
     heads, title = ("preset", "USD/h", "as of", "source", "note"), "Prices of one GPU (not verified against vendors)"
@@ -222,9 +218,7 @@ def memory(as_json: bool, **flags: Any) -> int:
 
 
 def _print_fits(found: list[Fit], asked: MemoryDemand) -> None:
-    from rich.console import Console
-
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import count, number
 
     rows = [

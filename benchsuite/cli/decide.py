@@ -81,10 +81,8 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
 
 def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -> None:
     """A row a model or run; each_level: a row a level of each before it. notes: what differs between them."""
-    from rich.console import Console
-
     from benchsuite.report.compare_models import named
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import grouped_warnings, usd, warning_text
     from benchsuite.report.terminal import WIDE, final_table
 
@@ -187,10 +185,8 @@ def _warnings(one: ParetoPoint, judgements: list[Judgement]) -> list[Finding]:
 
 
 def _print_frontier(placed: list[ParetoPoint], judgements: list[Judgement], price: str, differences: list[str]) -> None:
-    from rich.console import Console
-
     from benchsuite.report.compare_models import frontier_table
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import usd
     from benchsuite.report.terminal import WIDE
 

@@ -61,11 +61,10 @@ def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int
 
 def _shown(results: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     """Each in a line as soon as it is known, on a terminal wrapped below itself."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from benchsuite.report.console import safe, say
+    from benchsuite.report.console import Console, safe, say
 
     console, area = Console(), ""
     if not console.is_terminal:

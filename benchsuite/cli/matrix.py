@@ -40,10 +40,8 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
     Exit codes: 0 the setting that is named is proven to meet the SLO, 6 that is undecided, 3 none meets it, 2 bad
     input, 1 stopped, or nothing was measured.
     """
-    from rich.console import Console
-
     from benchsuite.api import matrix, read_matrix
-    from benchsuite.report.console import say
+    from benchsuite.report.console import Console, say
     from benchsuite.report.matrix import headline, print_matrix, to_json
 
     if dry_run:
@@ -66,10 +64,8 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
 
 def _show_plan(matrix: MatrixSpec, workload: Workload, path: Path, as_json: bool) -> int:
     """The settings in the order in which they are measured, and what is there already."""
-    from rich.console import Console
-
     from benchsuite.load.matrix import MatrixFolder, measuring_order, read_plan
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
 
     plan = matrix.plan(workload.content_hash)
     if as_json:

@@ -85,9 +85,7 @@ def command(
 
 
 def _print(found: Plan, warnings: Sequence[str]) -> None:
-    from rich.console import Console
-
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import DASH, count, percent
 
     console = Console()
@@ -205,9 +203,7 @@ def _show_apis(prices: Sequence[ApiPrice], as_json: bool) -> None:
     if as_json:
         print_json(prices)
         return
-    from rich.console import Console
-
-    from benchsuite.report.console import say, table
+    from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import DASH
 
     console, sources = Console(), list(dict.fromkeys(one.source for one in prices))

@@ -67,9 +67,7 @@ def describe(source: str, requests: int | None, seed: int, as_json: bool) -> Non
 
 def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     """What 80 columns hold; --json has the shares, and all statistics of the caps."""
-    from rich.console import Console
-
-    from benchsuite.report.console import say, spark, table
+    from benchsuite.report.console import Console, say, spark, table
     from benchsuite.report.format import DASH
 
     console, rows = Console(), []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console as Console  # whoever prints takes it from here
 from rich.table import Table
 from rich.text import Text
 
