@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # not scipy.stats: a second to import, and 50 times as long to ask
 
 from benchsuite.analysis.autocorrelation import autocorrelation, block_length, effective_size
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, known_mean
@@ -41,7 +41,7 @@ def t_over_runs(per_run: Floats, value: float | None = None) -> Estimate:
     if (per_run <= 0).any():
         return none(value, n, "no interval: a run has 0")
     logs = np.log(per_run)
-    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1) * logs.std(ddof=1) / math.sqrt(n))
+    half = float(special.stdtrit(n - 1, 1 - ALPHA / 2) * logs.std(ddof=1) / math.sqrt(n))
     middle = float(logs.mean())
     low, high = math.exp(middle - half), math.exp(min(middle + half, 700.0))
     return Estimate(value, min(low, value), max(high, value), n, f"log-scale t over {n} runs")
@@ -61,7 +61,7 @@ def order_statistics(values: Floats, p: float, n_eff: float | None = None) -> Es
     ordered = np.sort(values)
     value = float(ordered[max(math.ceil(n * p - 1e-9), 1) - 1])
     m = n if n_eff is None else max(1, math.floor(n_eff))
-    lower, upper = int(stats.binom.ppf(ALPHA / 2, m, p)), int(stats.binom.ppf(1 - ALPHA / 2, m, p)) + 1
+    lower, upper = binomial_quantile(ALPHA / 2, m, p), binomial_quantile(1 - ALPHA / 2, m, p) + 1
     low = float(ordered[max(1, math.floor(lower / m * n)) - 1]) if lower >= 1 else None
     high = float(ordered[math.ceil(upper / m * n) - 1]) if upper <= m else None
     method = "order statistics" + ("" if n_eff is None else f", n_eff {m}")
@@ -72,6 +72,12 @@ def order_statistics(values: Floats, p: float, n_eff: float | None = None) -> Es
     elif low is None:
         method += "; too few values for a lower end"
     return Estimate(value, low, high, n, method)
+
+
+def binomial_quantile(q: float, n: int, p: float) -> int:
+    """The smallest k with P(Binomial(n, p) <= k) >= q."""
+    k: int = math.ceil(special.bdtrik(q, n, p))
+    return k - 1 if k > 0 and special.bdtr(k - 1, n, p) >= q else k
 
 
 def batch_means(values: Floats) -> Estimate:
@@ -94,7 +100,7 @@ def batch_means(values: Floats) -> Estimate:
         if batches < 10:
             return none(value, n, "no interval: requests depend on each other over the whole run")
         batches //= 2
-    half = float(stats.t.ppf(1 - ALPHA / 2, batches - 1) * means.std(ddof=1) / math.sqrt(batches))
+    half = float(special.stdtrit(batches - 1, 1 - ALPHA / 2) * means.std(ddof=1) / math.sqrt(batches))
     high, method = value + half, f"{batches} batch means of one run"
     if _skewness(values) <= MAX_SKEWNESS or effective_size(values) < DEPENDENT_BELOW * n:
         return Estimate(value, value - half, high, n, method)
@@ -200,7 +206,7 @@ def ratio_interval(above: Floats, below: Floats, block: int, rng: np.random.Gene
 
 def _widened(value: float, low: float, high: float, n_blocks: int) -> tuple[float, float]:
     """The percentile interval of few blocks, made as wide as Student's t of so many asks for. Never negative."""
-    factor = stats.t.ppf(1 - ALPHA / 2, n_blocks - 1) / stats.norm.ppf(1 - ALPHA / 2)
+    factor = special.stdtrit(n_blocks - 1, 1 - ALPHA / 2) / special.ndtri(1 - ALPHA / 2)
     factor *= math.sqrt(n_blocks / (n_blocks - 1))
     return max(float(value - factor * (value - low)), 0.0), float(value + factor * (high - value))
 
@@ -296,7 +302,7 @@ def _share(level: LevelRows, metric: Metric, value: float | None) -> Estimate:
     counted = level.sums[metric.ratio[0][0]]
     assert value is not None
     n_eff = sum(effective_size(counted[run.order]) for run in level.repeats)
-    low, high = wilson(value, max(n_eff, 1.0), float(stats.norm.ppf(1 - ALPHA / 2)))
+    low, high = wilson(value, max(n_eff, 1.0), float(special.ndtri(1 - ALPHA / 2)))
     method = f"Wilson, n_eff {n_eff:.0f}"
     over_runs = t_over_runs(by_repeat(level, Statistic(metric)), value)
     if over_runs.low is not None and over_runs.high is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from benchsuite.analysis.intervals import ALPHA
 from benchsuite.analysis.requests import Floats
@@ -114,7 +114,7 @@ def _correlation(a: Sequence[Floats], b: Sequence[Floats]) -> float | None:
     if df < 1 or scale <= 0:
         return None
     r = min(1.0, float(x @ y) / scale)
-    p = 0.0 if r == 1.0 else float(stats.t.sf(r * math.sqrt(df / (1 - r * r)), df))
+    p = 0.0 if r == 1.0 else float(special.stdtr(df, -r * math.sqrt(df / (1 - r * r))))
     return r if p < _PAIRS_ALPHA else None
 
 
@@ -126,10 +126,19 @@ def _variances(samples: Sequence[Floats]) -> tuple[list[tuple[float, float]], st
     parts = [(float(((x - x.mean()) ** 2).sum()), float(len(x) - 1)) for x in samples]
     several = [x for x in samples if len(x) > 1]
     df = sum(one for _, one in parts)
-    if len(several) > 1 and (min(x.var() for x in several) <= 0 or stats.bartlett(*several).pvalue < _SPREADS_ALPHA):
+    if len(several) > 1 and (min(x.var() for x in several) <= 0 or _bartlett_p(several) < _SPREADS_ALPHA):
         return [(total / one if one else math.nan, one) for total, one in parts], ""
     pooled = sum(total for total, _ in parts) / df if df else math.nan
     return [(pooled, df)] * len(parts), f", variance pooled over {len(several)} levels" if len(several) > 1 else ""
+
+
+def _bartlett_p(samples: Sequence[Floats]) -> float:
+    """P of variances so unlike, were they alike. Source: Snedecor and Cochran, Statistical Methods, chapter 10.21."""
+    df = np.array([len(x) - 1 for x in samples])
+    variances = np.array([x.var(ddof=1) for x in samples])
+    unlike = df.sum() * math.log(df @ variances / df.sum()) - df @ np.log(variances)
+    scale = 1 + ((1 / df).sum() - 1 / df.sum()) / (3 * (len(df) - 1))
+    return float(special.chdtrc(len(df) - 1, unlike / scale))
 
 
 def log_margin(ratio: float, *, higher_is_better: bool) -> float:
@@ -167,7 +176,7 @@ def look_alpha(share: float, before: float) -> float:
     """
 
     def spent(at: float) -> float:
-        return 0.0 if at <= 0 else float(2 * stats.norm.sf(stats.norm.ppf(1 - ALPHA / 2) / math.sqrt(min(at, 1.0))))
+        return 0.0 if at <= 0 else float(2 * special.ndtr(special.ndtri(ALPHA / 2) / math.sqrt(min(at, 1.0))))
 
     return spent(share) - spent(before)
 
@@ -194,7 +203,9 @@ def difference_verdicts(
 
 def more_failures_p(new: tuple[int, int], baseline: tuple[int, int]) -> float:
     """Fisher's exact p, one-sided, of "new fails no more often". Each side: failed, ok."""
-    return float(stats.fisher_exact([new, baseline], alternative="greater").pvalue)
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact([new, baseline], alternative="greater").pvalue)
 
 
 def repeats_needed(
@@ -217,12 +228,12 @@ def repeats_needed(
 
 @functools.lru_cache(maxsize=8192)  # scipy's takes 0.2 ms, and `repeats_needed` asks for hundreds
 def _t(p: float, df: float) -> float:
-    return float(stats.norm.ppf(p) if math.isinf(df) else stats.t.ppf(p, df))
+    return float(special.ndtri(p) if math.isinf(df) else special.stdtrit(df, p))
 
 
 def _tail(distance: float, se: float, df: float) -> float:
     """P(T > -distance / se): small for a distance far below 0."""
     if se <= 0:
         return 0.0 if distance < 0 else 1.0
-    found = stats.norm.cdf(distance / se) if math.isinf(df) else stats.t.cdf(distance / se, df)
+    found = special.ndtr(distance / se) if math.isinf(df) else special.stdtr(df, distance / se)
     return float(found)

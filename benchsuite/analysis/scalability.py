@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from benchsuite.results import Estimate
 from benchsuite.slo import Limit
@@ -56,8 +57,6 @@ def elasticity_slope(levels: Sequence[int], output_tok_s: Sequence[float]) -> Es
     n = len(levels)
     if n < MIN_LEVELS:
         return None
-    from scipy.stats import t
-
     log_n = np.log(np.asarray(levels, float))
     log_n -= log_n.mean()  # moves a and b, not c
     terms = np.column_stack([np.ones(n), log_n, log_n**2])
@@ -65,7 +64,7 @@ def elasticity_slope(levels: Sequence[int], output_tok_s: Sequence[float]) -> Es
     fitted = np.linalg.lstsq(terms, log_x, rcond=None)[0]
     variance = float(np.sum((log_x - terms @ fitted) ** 2)) / (n - 3)
     slope = 2 * float(fitted[2])
-    half = float(t.ppf(0.975, n - 3)) * 2 * math.sqrt(variance * np.linalg.inv(terms.T @ terms)[2, 2])
+    half = float(stdtrit(n - 3, 0.975)) * 2 * math.sqrt(variance * np.linalg.inv(terms.T @ terms)[2, 2])
     return Estimate(slope, slope - half, slope + half, n, "95 % t, ln X on ln N and ln^2 N")
 
 

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.intervals import BlockSums, block_for, block_sums
+from benchsuite.analysis.intervals import BlockSums, binomial_quantile, block_for, block_sums
 from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, by_repeat, describe
 from benchsuite.analysis.steady_state import SteadyRun, steady_runs
 from benchsuite.metrics import METRICS
@@ -35,11 +35,11 @@ def n_min(p: float, violations: int, confidence: float = CONFIDENCE) -> int:
     The smallest n with P(Binomial(n, 1 - p) <= violations) <= 1 - confidence.
     """
     low, high = violations, violations + 1
-    while stats.binom.cdf(violations, high, 1 - p) > 1 - confidence:
+    while special.bdtr(violations, high, 1 - p) > 1 - confidence:
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        if stats.binom.cdf(violations, middle, 1 - p) > 1 - confidence:
+        if special.bdtr(violations, middle, 1 - p) > 1 - confidence:
             low = middle
         else:
             high = middle
@@ -50,8 +50,8 @@ def max_violations(n: int, p: float, confidence: float = CONFIDENCE) -> int | No
     """The most violations among n requests that still pass; None if n is too small to pass with none."""
     if n < n_min(p, 0, confidence):
         return None
-    most = int(stats.binom.ppf(1 - confidence, n, 1 - p))
-    while stats.binom.cdf(most, n, 1 - p) > 1 - confidence:
+    most = binomial_quantile(1 - confidence, n, 1 - p)
+    while special.bdtr(most, n, 1 - p) > 1 - confidence:
         most -= 1
     return most
 
@@ -67,7 +67,7 @@ def tail_verdict(n: int, violations: int, p: float, n_eff: float, confidence: fl
     most = max_violations(m, p, confidence)
     if most is not None and t <= most:
         return "met"
-    if m and t and float(stats.binom.sf(t - 1, m, 1 - p)) <= 1 - confidence:
+    if m and t and float(special.bdtrc(t - 1, m, 1 - p)) <= 1 - confidence:
         return "not met"
     return "undecided"
 
@@ -81,8 +81,8 @@ def requests_to_decide(share: float, violation_ratio: float, confidence: float =
     if violation_ratio == 0:
         return n_min(share, 0, confidence)
     t = np.round(_SIZES * violation_ratio)
-    met = stats.binom.cdf(t, _SIZES, 1 - share) <= 1 - confidence
-    not_met = (t > 0) & (stats.binom.sf(t - 1, _SIZES, 1 - share) <= 1 - confidence)
+    met = special.bdtr(t, _SIZES, 1 - share) <= 1 - confidence
+    not_met = (t > 0) & (special.bdtrc(t - 1, _SIZES, 1 - share) <= 1 - confidence)
     decided = np.flatnonzero(met | not_met)
     return int(_SIZES[decided[0]]) if len(decided) else None
 
@@ -113,8 +113,8 @@ def requests_for_share(ratio: float, limit: Limit) -> int | None:
 
 def _clopper_pearson(count: NDArray[Any], n: NDArray[Any]) -> tuple[Floats, Floats]:
     # scipy's binomtest(count, n).proportion_ci(0.90) is the same, a thousand times slower
-    low = np.where(count > 0, stats.beta.ppf(1 - _EACH_WAY, np.maximum(count, 1), n - count + 1), 0.0)
-    high = np.where(count < n, stats.beta.ppf(_EACH_WAY, count + 1, np.maximum(n - count, 1)), 1.0)
+    low = np.where(count > 0, special.betaincinv(np.maximum(count, 1), n - count + 1, 1 - _EACH_WAY), 0.0)
+    high = np.where(count < n, special.betaincinv(count + 1, np.maximum(n - count, 1), _EACH_WAY), 1.0)
     return low, high
 
 

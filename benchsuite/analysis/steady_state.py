@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
 from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, describe, overlap_s
@@ -71,7 +71,7 @@ def drift(values: Floats) -> Drift | None:
     residuals = _within_halves(values)
     n_eff = max(effective_size(residuals), 3.0)
     error = math.sqrt(float(np.dot(residuals, residuals)) / (n_eff - 2) / (width * n_eff / n))
-    p_value = 0.0 if error == 0 else 2 * float(stats.t.sf(abs(slope) / error, n_eff - 2))
+    p_value = 0.0 if error == 0 else 2 * float(special.stdtr(n_eff - 2, -abs(slope) / error))
     return Drift(change_ratio=slope * (n - 1) / mean, p_value=p_value)
 
 
@@ -90,7 +90,7 @@ def step(values: Floats) -> Drift | None:
     within = _within_halves(values)
     n_eff = max(effective_size(within), 4.0)
     error = 2 * math.sqrt(float(np.dot(within, within)) / n / (n_eff - 2))
-    p_value = 0.0 if error == 0 else 2 * float(stats.t.sf(abs(rise) / error, n_eff - 2))
+    p_value = 0.0 if error == 0 else 2 * float(special.stdtr(n_eff - 2, -abs(rise) / error))
     return Drift(change_ratio=rise / mean, p_value=p_value)
 
 

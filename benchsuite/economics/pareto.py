@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from benchsuite.analysis.intervals import ALPHA
 from benchsuite.errors import InputError
@@ -268,7 +268,7 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
     cost = low = high = per_correct = None
     if n > 1 and min(one.repeat_cost_usd) > 0:
         logs = np.log(one.repeat_cost_usd)
-        half = student_t.ppf(1 - ALPHA / 2, n - 1) * logs.std(ddof=1) / np.sqrt(n)
+        half = stdtrit(n - 1, 1 - ALPHA / 2) * logs.std(ddof=1) / np.sqrt(n)
         cost = float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
     if score is not None and score.n is not None:
         low, high = (float(end) for end in wilson_draws(score.score, score.n, np.array([-1.959964, 1.959964])))
