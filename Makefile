@@ -31,8 +31,8 @@ demo: setup
 
 # most tests wait for a server or a process, so more of them than there are cores
 PARALLEL ?= 4
-test: setup
-	$(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal
+test: setup  # compiled once for all processes, even where the environment says otherwise
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal
 
 # what `make test` has only a sample of, and what compares measured times: on a machine with nothing else to do
 test-slow: setup

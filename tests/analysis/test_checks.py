@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchsuite.analysis.summary import parse_points
-from benchsuite.analysis.warnings import check_levels
+from benchsuite.analysis.warnings import Finding, check_levels
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
 TABLE4 = parse_points(FILE.read_text("utf-8"), where="paper_table4.csv")
 MODELS = list(dict.fromkeys(p.model for p in TABLE4))
-FOUND = {model: check_levels([p for p in TABLE4 if p.model == model]) for model in MODELS}
+
+
+@functools.cache
+def of_paper() -> dict[str, list[Finding]]:
+    """The warnings of each of the paper's models."""
+    return {model: check_levels([p for p in TABLE4 if p.model == model]) for model in MODELS}
 
 
 def named(code: str) -> set[tuple[str, int]]:
     """Model and level of every warning with this code."""
-    return {(model, warn.concurrency) for model, warns in FOUND.items() for warn in warns if warn.code == code}
+    return {(model, warn.concurrency) for model, warns in of_paper().items() for warn in warns if warn.code == code}
 
 
 @pytest.mark.parametrize(
@@ -41,13 +47,13 @@ def test_the_law_through_all_levels_finds_the_three_disturbed_series():
     """More than 15 % off the robust USL fit: GLM, Seed-OSS and Qwen3 alone, with 67, 51 and 38 % at most."""
     assert {model for model, _ in named("usl_residual")} == {"GLM-4-32B-0414", "Seed-OSS-36B", "Qwen3-30B"}
     assert {("GLM-4-32B-0414", 32), ("Seed-OSS-36B", 32), ("Qwen3-30B", 32)} <= named("usl_residual")
-    (seed,) = [warn for warn in FOUND["Seed-OSS-36B"] if warn.code == "usl_residual"]
+    (seed,) = [warn for warn in of_paper()["Seed-OSS-36B"] if warn.code == "usl_residual"]
     assert round(seed.values["residual"], 2) == 0.51
 
 
 def test_answers_of_another_length():
     """Seed-OSS at 32 wrote 39 % more than the median; WiNGPT-2.7 and Mistral kept their length."""
-    (seed,) = [warn for warn in FOUND["Seed-OSS-36B"] if warn.code == "output_length"]
+    (seed,) = [warn for warn in of_paper()["Seed-OSS-36B"] if warn.code == "output_length"]
     assert seed.concurrency == 32
     assert round(seed.values["deviation"], 3) == 0.393
     assert named("output_length") == {
@@ -65,15 +71,15 @@ def test_answers_of_another_length():
 
 def test_sound_series_find_nothing():
     """Mistral and WiNGPT-2.7 are clean."""
-    assert FOUND["Mistral-Small"] == FOUND["WiNGPT-2.7"] == []
+    assert of_paper()["Mistral-Small"] == of_paper()["WiNGPT-2.7"] == []
 
 
 def test_the_finding_names_what_to_repeat():
     """The level that is too fast names the slow ones below it; each of them has a warning of its own."""
-    (jump,) = [warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "superlinear_scaling"]
+    (jump,) = [warn for warn in of_paper()["GLM-4-32B-0414"] if warn.code == "superlinear_scaling"]
     assert (jump.concurrency, jump.values["below"], jump.values["disturbed"]) == (48, 32, "16, 32")
     assert round(jump.values["elasticity"], 2) == 2.26
-    at_16 = next(warn for warn in FOUND["GLM-4-32B-0414"] if warn.code == "slow_level")
+    at_16 = next(warn for warn in of_paper()["GLM-4-32B-0414"] if warn.code == "slow_level")
     assert (round(at_16.values["tok_s"], 2), round(at_16.values["above_tok_s"], 2)) == (16.56, 18.36)
 
 
