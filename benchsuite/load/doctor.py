@@ -108,21 +108,50 @@ def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, ser
 
 def check_machine(load: LoadSpec, folder: Path, base_urls: Sequence[str], root: Path = ROOT) -> Iterator[Diagnostic]:
     """The client's machine. folder: where results go, which need not be there yet."""
-    host, n_workers = describe_host(), load.n_workers
-    n_cores = host["cpu_count"] or 1
-    yield check_packages(host["python"], host["versions"])
-    yield check_cores(host["cpus_allowed"] or n_cores, n_workers)
-    limits = (check_cpu_quota(n_workers, root), check_governor(root))
-    yield from (limit for limit in limits if limit is not None)
-    yield check_load(os.getloadavg()[0], n_cores)
-    yield check_clock_source(root, clock_reading_ns())
+    host, n_workers, users = describe_host(), load.n_workers, max(load.concurrency)
+    n_cores, versions = host["cpu_count"] or 1, host["versions"]
+    cores, processes = host["cpus_allowed"] or n_cores, f"process{'es' * (n_workers > 1)}"
+    missing = [name for name in ("uvloop", "httptools", "orjson") if versions.get(name) is None]
+    installed = [f"{name} {versions[name]}" for name in ("uvloop", "httptools", "orjson") if name not in missing]
+    detail = ", ".join([f"Python {host['python']}", *installed])
+    detail += f"; not installed: {', '.join(missing)}" if missing else ""
+    yield _machine("packages", detail, warn=bool(missing), remedy=f"pip install {' '.join(missing)}")
+
+    detail = f"{cores} usable, {n_workers} measuring {processes} and their parent"
+    remedy = f"fewer --workers, or a machine with {n_workers + 1} cores or more"
+    yield _machine("cores", detail, warn=cores <= n_workers, remedy=remedy)
+    yield from check_cpu_quota(n_workers, root)
+    yield from check_governor(root)
+    load_1_min = os.getloadavg()[0]
+    detail = f"{load_1_min:.1f} processes ready to run on {n_cores} cores over the last minute"
+    remedy = "end what else runs here; it delays the client"
+    yield _machine("load", detail, warn=load_1_min > n_cores / 2, remedy=remedy)
+
+    # a slow clock makes every timestamp late
+    clock = _read(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
+    cost_ns = min(timeit.repeat(now_ns, number=2000, repeat=5)) / 2000 * 1e9
+    slow = cost_ns > 1000 or clock not in ("", "tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter")
+    remedy = "clocksource=tsc on the kernel's command line, if the machine has a stable TSC"
+    yield _machine("clock source", f"{clock or 'unknown'}; a reading takes {cost_ns:.0f} ns", warn=slow, remedy=remedy)
     before = ClockMark.now()
     time.sleep(0.2)
     yield check_wall_time(_adjtimex(), ClockMark.now().stepped_since_s(before))
     yield check_kernel_timestamps()
-    yield check_open_files(load, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    yield check_local_ports(max(load.concurrency), root)
-    yield check_memory(psutil.virtual_memory().available)
+
+    # a sweep raises its own limit as far as the hard one
+    needed, hard = open_files_needed(load), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = "no limit" if hard == resource.RLIM_INFINITY else f"ulimit -Hn {hard}"
+    detail = f"{limit}; {needed} needed for {users} users in {n_workers} {processes}"
+    fail = hard != resource.RLIM_INFINITY and hard < needed
+    yield _machine("open files", detail, fail=fail, remedy=f"raise the hard limit to {needed}, or --workers")
+    # for the highest level's connections, if none were kept alive
+    ports = (_read(root / "proc/sys/net/ipv4/ip_local_port_range") or "32768 60999").split()
+    n_ports = int(ports[1]) - int(ports[0]) + 1
+    remedy = 'sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
+    detail = f"{n_ports:,} for connections of {users:,} users"
+    yield _machine("ports", detail, warn=n_ports < 10 * users, remedy=remedy)
+    free = psutil.virtual_memory().available
+    yield _machine("memory", f"{free / _GIB:.1f} GiB free", warn=free < _GIB, remedy="end what else runs here")
     yield from check_disk(folder)
     yield check_proxy(base_urls)
     record, remedy = read_calibration(), "benchsuite calibrate, once, for the report to show it"
@@ -130,59 +159,23 @@ def check_machine(load: LoadSpec, folder: Path, base_urls: Sequence[str], root: 
     yield _machine("calibration", made, warn=record is None, remedy=remedy)
 
 
-def check_packages(python: str, versions: dict[str, str | None]) -> Diagnostic:
-    names = ("uvloop", "httptools", "orjson")
-    missing = [name for name in names if versions.get(name) is None]
-    detail = ", ".join([f"Python {python}", *(f"{name} {versions[name]}" for name in names if name not in missing)])
-    detail += f"; not installed: {', '.join(missing)}" if missing else ""
-    return _machine("packages", detail, warn=bool(missing), remedy=f"pip install {' '.join(missing)}")
-
-
-def check_cores(n_cores: int, n_workers: int) -> Diagnostic:
-    detail = f"{n_cores} usable, {n_workers} measuring process{'es' * (n_workers > 1)} and their parent"
-    remedy = f"fewer --workers, or a machine with {n_workers + 1} cores or more"
-    return _machine("cores", detail, warn=n_cores <= n_workers, remedy=remedy)
-
-
-def check_cpu_quota(n_workers: int, root: Path = ROOT) -> Diagnostic | None:
-    """The container's share of the CPU; None where it has no limit."""
+def check_cpu_quota(n_workers: int, root: Path) -> Iterator[Diagnostic]:
+    """The container's share of the CPU, where it has a limit."""
     old = [_read(root / f"sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
     quota = _read(root / "sys/fs/cgroup/cpu.max").split() or old
-    if len(quota) != 2 or not all(number.isdecimal() for number in quota):
-        return None
-    share = int(quota[0]) / int(quota[1])
-    remedy = "the client is paused when its share is used up: start the container without --cpus, or with more"
-    return _machine("CPU quota", f"{share:g} CPUs", warn=share < n_workers + 1, remedy=remedy)
+    if len(quota) == 2 and all(number.isdecimal() for number in quota):
+        share = int(quota[0]) / int(quota[1])
+        remedy = "the client is paused when its share is used up: start the container without --cpus, or with more"
+        yield _machine("CPU quota", f"{share:g} CPUs", warn=share < n_workers + 1, remedy=remedy)
 
 
-def check_governor(root: Path = ROOT) -> Diagnostic | None:
-    """How the cores choose their frequency; None where that is not known, as in virtual machines."""
+def check_governor(root: Path) -> Iterator[Diagnostic]:
+    """How the cores choose their frequency, where that is known: not in virtual machines."""
     names = sorted(map(_read, (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")))
-    if not names:
-        return None
-    detail = ", ".join(f"{name} on {names.count(name)} of {len(names)} cores" for name in dict.fromkeys(names))
-    slow = set(names) != {"performance"}
-    return _machine("CPU governor", detail, warn=slow, remedy="sudo cpupower frequency-set -g performance")
-
-
-def check_load(load_1_min: float, n_cores: int) -> Diagnostic:
-    detail = f"{load_1_min:.1f} processes ready to run on {n_cores} cores over the last minute"
-    remedy = "end what else runs here; it delays the client"
-    return _machine("load", detail, warn=load_1_min > n_cores / 2, remedy=remedy)
-
-
-def clock_reading_ns() -> float:
-    """What a reading of the run's clock costs: the least mean of five times 2,000."""
-    return min(timeit.repeat(now_ns, number=2000, repeat=5)) / 2000 * 1e9
-
-
-def check_clock_source(root: Path, cost_ns: float) -> Diagnostic:
-    """Which clock the kernel keeps time by; a slow one makes every timestamp late."""
-    name = _read(root / "sys/devices/system/clocksource/clocksource0/current_clocksource")
-    good = ("", "tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter")
-    remedy = "clocksource=tsc on the kernel's command line, if the machine has a stable TSC"
-    detail = f"{name or 'unknown'}; a reading takes {cost_ns:.0f} ns"
-    return _machine("clock source", detail, warn=cost_ns > 1000 or name not in good, remedy=remedy)
+    if names:
+        detail = ", ".join(f"{name} on {names.count(name)} of {len(names)} cores" for name in dict.fromkeys(names))
+        slow = set(names) != {"performance"}
+        yield _machine("CPU governor", detail, warn=slow, remedy="sudo cpupower frequency-set -g performance")
 
 
 def check_wall_time(state: int | None, stepped_s: float) -> Diagnostic:
@@ -243,30 +236,6 @@ def _timestamp_lags_ns(n_reads: int) -> list[int | None]:
                     right = sent_ns - 100_000 <= stamp_ns <= read_ns + 100_000
                     lags_ns.append(read_ns - stamp_ns if right else None)
     return lags_ns
-
-
-def check_open_files(load: LoadSpec, hard: int) -> Diagnostic:
-    """The hard limit of ulimit -n, up to which a sweep raises its own, against the connections of the highest level."""
-    needed = open_files_needed(load)
-    processes = f"{load.n_workers} process{'es' * (load.n_workers > 1)}"
-    limit = "no limit" if hard == resource.RLIM_INFINITY else f"ulimit -Hn {hard}"
-    detail = f"{limit}; {needed} needed for {max(load.concurrency)} users in {processes}"
-    fail = hard != resource.RLIM_INFINITY and hard < needed
-    return _machine("open files", detail, fail=fail, remedy=f"raise the hard limit to {needed}, or --workers")
-
-
-def check_local_ports(concurrency: int, root: Path = ROOT) -> Diagnostic:
-    """Local ports for the highest level's connections, if none were kept alive."""
-    default = "32768 60999"  # Linux's
-    low, high = map(int, (_read(root / "proc/sys/net/ipv4/ip_local_port_range") or default).split())
-    remedy = 'sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
-    detail = f"{high - low + 1:,} for connections of {concurrency:,} users"
-    return _machine("ports", detail, warn=high - low + 1 < 10 * concurrency, remedy=remedy)
-
-
-def check_memory(available_bytes: int) -> Diagnostic:
-    detail = f"{available_bytes / _GIB:.1f} GiB free"
-    return _machine("memory", detail, warn=available_bytes < _GIB, remedy="end what else runs here")
 
 
 def check_disk(folder: Path) -> Iterator[Diagnostic]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -195,51 +196,70 @@ def test_dcgm_exporters():
     assert [one.status for one in check_gpus(Exporter(None, 1.0), THROTTLES, serving=True)] == ["ok", "ok"]
 
 
+@pytest.fixture
+def checked(tmp_path: Path, monkeypatch):
+    """What is found of a machine whose /proc and /sys lie in tmp_path, by name; slow checks are left out."""
+    for name in ("check_wall_time", "check_kernel_timestamps", "check_disk", "check_proxy"):
+        monkeypatch.setattr(machine, name, lambda *_: ())
+    monkeypatch.setattr(machine.time, "sleep", lambda _: None)
+
+    def check(*levels: int, workers: int = 1) -> dict[str, Diagnostic]:
+        spec = LoadSpec(concurrency=levels, workers=workers)
+        found = machine.check_machine(spec, tmp_path / "results", [], tmp_path)
+        return {one.name: one for one in found if isinstance(one, Diagnostic)}
+
+    return check
+
+
 @pytest.mark.parametrize(
     ("hard", "verdict", "remedy"),
     [(768, "ok", None), (767, "fail", "raise the hard limit to 768, or --workers"), (-1, "ok", None)],
 )
-def test_open_files(hard: int, verdict: str, remedy: str | None):
+def test_open_files(checked, monkeypatch, hard: int, verdict: str, remedy: str | None):
     """1,024 users in 2 processes need 512 files each, and 256 for the rest; a sweep raises its own limit as far."""
-    result = machine.check_open_files(LoadSpec(concurrency=(8, 1024), workers=2), hard)
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (hard, hard))
+    result = checked(8, 1024, workers=2)["open files"]
     assert (result.status, result.remedy) == (verdict, remedy)
     assert "768 needed for 1024 users in 2 processes" in result.detail
 
 
-def test_what_proc_and_sys_say(tmp_path: Path):
+def test_what_proc_and_sys_say(tmp_path: Path, checked, monkeypatch):
     """Governors, quotas of both cgroup versions, clock sources and port ranges, read from files with known words."""
 
     def write(path: str, text: str) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
 
-    assert machine.check_governor(tmp_path) is None
-    assert machine.check_cpu_quota(1, tmp_path) is None
+    def costs(reading_ns: float) -> None:
+        monkeypatch.setattr(machine.timeit, "repeat", lambda *_, **__: [reading_ns * 2e-6])
+
+    costs(40.0)
+    assert not {"CPU governor", "CPU quota"} & set(checked(1))
     for core, name in enumerate(("performance", "powersave", "powersave")):
         write(f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", f"{name}\n")
-    governor = machine.check_governor(tmp_path)
-    assert governor is not None
+    governor = checked(1)["CPU governor"]
     assert governor.detail == "performance on 1 of 3 cores, powersave on 2 of 3 cores"
     assert governor.status == "warn"
     write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n")
     write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
-    assert machine.check_cpu_quota(1, tmp_path) is None
+    assert "CPU quota" not in checked(1)
     write("sys/fs/cgroup/cpu.max", "150000 100000\n")
-    assert machine.check_cpu_quota(1, tmp_path) == Diagnostic(
+    assert checked(1)["CPU quota"] == Diagnostic(
         "machine", "CPU quota", "warn", "1.5 CPUs",
         "the client is paused when its share is used up: start the container without --cpus, or with more",
     )  # fmt: skip
     write("sys/fs/cgroup/cpu.max", "max 100000\n")
-    assert machine.check_cpu_quota(1, tmp_path) is None
+    assert "CPU quota" not in checked(1)
     write("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n")
-    assert machine.check_clock_source(tmp_path, 40.0).status == "warn"
+    assert checked(1)["clock source"].status == "warn"
     write("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n")
-    assert machine.check_clock_source(tmp_path, 40.0).detail == "tsc; a reading takes 40 ns"
-    assert machine.check_clock_source(tmp_path, 1500.0).status == "warn"
+    assert checked(1)["clock source"].detail == "tsc; a reading takes 40 ns"
+    costs(1500.0)
+    assert checked(1)["clock source"].status == "warn"
     write("proc/sys/net/ipv4/ip_local_port_range", "40000 40999\n")
-    assert machine.check_local_ports(100, tmp_path).status == "ok"
-    assert machine.check_local_ports(101, tmp_path).detail == "1,000 for connections of 101 users"
-    assert machine.check_local_ports(101, tmp_path).status == "warn"
+    assert checked(100)["ports"].status == "ok"
+    assert checked(101)["ports"].detail == "1,000 for connections of 101 users"
+    assert checked(101)["ports"].status == "warn"
 
 
 @pytest.mark.parametrize(
@@ -257,15 +277,25 @@ def test_wall_time(state: int | None, stepped_s: float, verdict: str, found: str
     assert (told.status, told.detail) == (verdict, found)
 
 
-def test_cores_load_memory_packages():
+def test_cores_load_memory_packages(checked, monkeypatch):
     """Too few cores, other work, little memory, a missing library; and none of these."""
-    assert [machine.check_cores(n, 2).status for n in (2, 3)] == ["warn", "ok"]
-    assert [machine.check_load(at, 4).status for at in (2.0, 2.1)] == ["ok", "warn"]
-    assert [machine.check_memory(n * 2**20).status for n in (1023, 1024)] == ["warn", "ok"]
+    host = {"cpu_count": 4, "cpus_allowed": 2, "python": "3.11"}
     fast = {"uvloop": "1", "httptools": "2", "orjson": "3"}
-    assert machine.check_packages("3.11", fast).detail == "Python 3.11, uvloop 1, httptools 2, orjson 3"
-    slow = machine.check_packages("3.11", fast | {"uvloop": None})
-    assert (slow.status, slow.remedy) == ("warn", "pip install uvloop")
+
+    def status(name: str, *, allowed: int = 3, load: float = 2.0, free_mib: int = 1024, **versions: None) -> str:
+        facts = host | {"cpus_allowed": allowed, "versions": fast | versions}
+        monkeypatch.setattr(machine, "describe_host", lambda: facts)
+        monkeypatch.setattr(machine.os, "getloadavg", lambda: (load, 0.0, 0.0))
+        monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: SimpleNamespace(available=free_mib * 2**20))
+        return checked(1, workers=2)[name].status
+
+    assert [status("cores", allowed=n) for n in (2, 3)] == ["warn", "ok"]
+    assert [status("load", load=at) for at in (2.0, 2.1)] == ["ok", "warn"]
+    assert [status("memory", free_mib=n) for n in (1023, 1024)] == ["warn", "ok"]
+    assert status("packages") == "ok"
+    assert checked(1)["packages"].detail == "Python 3.11, uvloop 1, httptools 2, orjson 3"
+    assert status("packages", uvloop=None) == "warn"
+    assert checked(1)["packages"].remedy == "pip install uvloop"
 
 
 def test_proxies(monkeypatch):
