@@ -31,16 +31,13 @@ class Facts(BaseModel):
 
 
 class WorkloadFacts(Facts):
-    """The request set. content_hash: of its prompts and lengths, in their order. distinct: prompts that are not alike.
-
-    shared_prefix_ratio: the share of its text that a prefix cache could hold at best, copies apart.
-    """
+    """The request set."""
 
     name: str | None = None
     requests: Count | None = None
-    content_hash: str | None = None
-    distinct: Count | None = None
-    shared_prefix_ratio: float | None = None
+    content_hash: str | None = None  # of its prompts and lengths, in their order
+    distinct: Count | None = None  # prompts that are not alike
+    shared_prefix_ratio: float | None = None  # of its text, what a prefix cache could hold at best, copies apart
 
 
 class Clock(Facts):
@@ -140,19 +137,15 @@ class TelemetryFacts(Facts):
 
 
 class PointEntry(Span):
-    """One attempt at a point. status: running, complete, stopped, failed, invalid or abandoned.
-
-    It has a concurrency (closed loop) or a rate (open loop).
-    invalid: why a measured point is no measurement; reason: why it failed. client: how the measuring processes fared.
-    """
+    """One attempt at a point. It has a concurrency (closed loop) or a rate (open loop)."""
 
     point_id: PointName
-    status: str
+    status: str  # running, complete, stopped, failed, invalid or abandoned
     concurrency: Count | None = None
     rate_per_s: float | None = None
     repeat: Count | None = None
     attempt: Count = 0
-    client: Table = Field(default_factory=dict)
+    client: Table = Field(default_factory=dict)  # how the measuring processes fared
     server: Table = Field(default_factory=dict)
     warmup: Table = Field(default_factory=dict)
     cooldown: Table = Field(default_factory=dict)
@@ -160,8 +153,8 @@ class PointEntry(Span):
     cache_bust: str | None = None
     salt: str | None = None
     cache_reset: Any = None
-    invalid: str | None = None
-    reason: str | None = None
+    invalid: str | None = None  # why a measured point is no measurement
+    reason: str | None = None  # why it failed
 
     @property
     def level(self) -> Level | None:
@@ -172,17 +165,14 @@ class PointEntry(Span):
 
 
 class RunManifest(Facts):
-    """What ran, on what, when. spec, price and SLO as they were given; `points` in the order of their measuring.
-
-    status: running, complete, stopped, failed or interrupted. launched_server: of a server that benchsuite started.
-    """
+    """What ran, on what, when. spec, price and SLO as they were given; `points` in the order of their measuring."""
 
     schema_version: int | None = Field(
         default=None, validation_alias=AliasChoices("schema", "schema_version"), serialization_alias="schema"
     )
     run_id: str = ""
     spec: Table = Field(default_factory=dict)
-    status: str | None = None
+    status: str | None = None  # running, complete, stopped, failed or interrupted
     created: str | None = None
     benchsuite: str | None = None
     model: str | None = None
@@ -194,7 +184,7 @@ class RunManifest(Facts):
     workers: Count | None = None
     server_probe: ServerProbe = Field(default_factory=ServerProbe)
     endpoints: list[EndpointFacts] = Field(default_factory=list)
-    launched_server: Table | None = None
+    launched_server: Table | None = None  # that benchsuite started
     telemetry: TelemetryFacts = Field(default_factory=TelemetryFacts)
     planned_points: list[PointName] = Field(default_factory=list)
     points: list[PointEntry] = Field(default_factory=list)

@@ -88,26 +88,23 @@ class _File(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of the server. name: for people. slug: of its folder. serve: the text that starts it.
+    """One setting of the server."""
 
-    gpus: how many it occupies, all of which are paid for. values: what was chosen, in the file's order.
-    """
-
-    name: str
-    slug: str
-    serve: str
-    gpus: int
-    values: tuple[tuple[str, Value], ...]
+    name: str  # for people
+    slug: str  # of its folder
+    serve: str  # the text that starts it
+    gpus: int  # that it occupies, all of which are paid for
+    values: tuple[tuple[str, Value], ...]  # what was chosen, in the file's order
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixSpec:
-    """Settings times levels. tree: the [sweep] table as written; ready_timeout_s: None leaves it to the launcher."""
+    """Settings times levels."""
 
     settings: tuple[Setting, ...]
-    tree: Mapping[str, Any]
+    tree: Mapping[str, Any]  # the [sweep] table as written
     where: str
-    ready_timeout_s: float | None = None
+    ready_timeout_s: float | None = None  # None leaves it to the launcher
 
     def sweep_of(self, setting: Setting, base_url: str = _NOWHERE, model: str | None = None) -> SweepSpec:
         """The sweep of one setting, on the server at `base_url`, with the price of all of the setting's GPUs.

@@ -27,16 +27,13 @@ class LatestReadings:
 
     @property
     def gpus(self) -> tuple[GpuSample, ...]:
-        """The last reading of each GPU."""
         return tuple(self._gpus.copy().values())
 
     @property
     def servers(self) -> tuple[ServerSample, ...]:
-        """The last reading of each server."""
         return tuple(self._servers.copy().values())
 
     def note(self, samples: Sequence[GpuSample | ServerSample]) -> None:
-        """Remember them."""
         for sample in samples:
             if isinstance(sample, GpuSample):
                 self._gpus[sample.uuid] = sample
@@ -46,37 +43,32 @@ class LatestReadings:
 
 @dataclass(frozen=True, slots=True)
 class PlannedPoint:
-    """Point `index` (from 0) of the `n_points` of a sweep, and what the sweep does at it with `n_requests`.
+    """A point of a sweep, and what the sweep does at it with `n_requests`."""
 
-    phase: 'warming up', 'measuring', 'waiting until the server is idle' or 'measuring idle power'. at_least_s: how long
-    the phase takes in any case; at_most_s: when a wait is given up. levels: of every point.
-    """
-
-    index: int
+    index: int  # from 0
     n_points: int
     point_id: str
     level: Level
     repeat: int
-    phase: str
+    phase: str  # warming up, measuring, waiting until the server is idle, measuring idle power, ...
     n_requests: int
-    at_least_s: float = 0.0
-    at_most_s: float | None = None
-    levels: tuple[Level, ...] = ()
+    at_least_s: float = 0.0  # how long the phase takes in any case
+    at_most_s: float | None = None  # when a wait is given up
+    levels: tuple[Level, ...] = ()  # of every point
     readings: LatestReadings = field(default_factory=LatestReadings)
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """Counts of a running phase, over all workers. done: ended well. ttft_s: mean so far, None before a first token."""
+    """Counts of a running phase, over all workers."""
 
-    done: int = 0
+    done: int = 0  # ended well
     failed: int = 0
     output_tokens: int = 0
-    ttft_s: float | None = None
+    ttft_s: float | None = None  # mean so far, None before a first token
 
     @property
     def ended(self) -> int:
-        """Requests that ended, well or not."""
         return self.done + self.failed
 
 
@@ -98,13 +90,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """Where the facts are, and whether the sweep ran to its end. measured: points measured in this session.
-
-    failures: why points were given up, and why the sweep ended early, in words.
-    """
+    """Where the facts are, and whether the sweep ran to its end."""
 
     run_id: str
     path: Path
     complete: bool
-    measured: int = 0
-    failures: tuple[str, ...] = ()
+    measured: int = 0  # points, in this session
+    failures: tuple[str, ...] = ()  # why points were given up, and why the sweep ended early

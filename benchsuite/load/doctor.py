@@ -49,14 +49,11 @@ _TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """The result of one check. area: machine, gpu or server. remedy: what to do, None where nothing is to do.
+    """The result of one check."""
 
-    warn: figures get worse or are missing. fail: a sweep would not run, or not measure what it says.
-    """
-
-    area: str
+    area: str  # machine, gpu or server
     name: str
-    status: Status
+    status: Status  # warn: figures get worse or are missing. fail: a sweep would not run, or not measure what it says
     detail: str
     remedy: str | None = None
 

@@ -46,18 +46,14 @@ _REFUSABLE = sorted(
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What the probes showed. rows: of those that worked. longest: of the longest request, None if not sent.
+    """What the probes showed."""
 
-    plan: as given, without what the server refused. refusals: the server's words for each such field. headers: what
-    Exchange.kept_headers held.
-    """
-
-    rows: list[RequestRecord]
-    longest: RequestRecord | None
-    plan: BodyPlan
-    refusals: dict[str, str]
+    rows: list[RequestRecord]  # of those that worked
+    longest: RequestRecord | None  # of the longest request, None if not sent
+    plan: BodyPlan  # as given, without what the server refused
+    refusals: dict[str, str]  # the server's words for each such field
     closes_after_response: bool
-    headers: dict[str, str]
+    headers: dict[str, str]  # Exchange.kept_headers
 
 
 async def probe(

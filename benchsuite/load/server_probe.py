@@ -309,22 +309,18 @@ _SHOWN_MODELS = 20
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredServer:
-    """A server as it presents itself. slots: requests that it works on at a time; context_tokens: of one request.
-
-    None: not known. gpus: the names of this machine's, for a server on it.
-    """
+    """A server as it presents itself. None: not known."""
 
     base_url: str
     kind: Server
     version: str | None = None
     models: tuple[str, ...] = ()
-    slots: int | None = None
-    context_tokens: int | None = None
-    gpus: tuple[str, ...] = ()
+    slots: int | None = None  # requests that it works on at a time
+    context_tokens: int | None = None  # of one request
+    gpus: tuple[str, ...] = ()  # this machine's, for a server on it
 
     @property
     def model(self) -> str | None:
-        """The first of its models."""
         return self.models[0] if self.models else None
 
 

@@ -35,17 +35,13 @@ if TYPE_CHECKING:  # a measuring process reads no spec, and with its own sockets
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What the server turned out to be: how a prompt becomes its request (`plan`), and `facts` for the manifest.
+    """What the server turned out to be."""
 
-    endpoints: the servers under test, in the order of the spec, all of one kind. fallback: the API for what they
-    refuse.
-    """
-
-    plan: BodyPlan
-    endpoints: tuple[Endpoint, ...]
+    plan: BodyPlan  # how a prompt becomes its request
+    endpoints: tuple[Endpoint, ...]  # the servers under test, in the order of the spec, all of one kind
     closes_after_response: bool
-    facts: dict[str, Any]
-    fallback: Preflight | None = None
+    facts: dict[str, Any]  # for the manifest
+    fallback: Preflight | None = None  # the API for what they refuse
 
     @property
     def roles(self) -> list[dict[str, str]]:
@@ -94,33 +90,20 @@ def limits_ns(timeouts: TimeoutSpec) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What one virtual user sends through: its driver, and its endpoint's link, requests as bytes and part of all rows.
-
-    fallback: where a request goes that the endpoint refuses. refuses: whether an exchange that ended is a refusal.
-    full: whether not even to try the endpoint.
-    """
+    """What one virtual user sends through."""
 
     driver: Driver
-    link: Link
+    link: Link  # the endpoint's
     requests: Sequence[EncodedRequest]
-    context: PointContext
-    fallback: Slot | None = None
-    refuses: Callable[[Exchange], bool] = lambda _: False
-    full: Callable[[], bool] = lambda: False
+    context: PointContext  # what all rows share
+    fallback: Slot | None = None  # where a request goes that the endpoint refuses
+    refuses: Callable[[Exchange], bool] = lambda _: False  # whether an exchange that ended is a refusal
+    full: Callable[[], bool] = lambda: False  # whether not even to try the endpoint
 
 
 @dataclass(slots=True)
 class ClientState:
-    """How this process fared while the point ran. cpu: process CPU seconds over wall seconds, in all and per second.
-
-    run_queue_wait_s: for how long it was ready to run and other processes had the CPU; None where the system does not
-    say.
-    parse_s: CPU seconds spent on finished responses, from their bytes to their rows in the sink. rss_*: memory of
-    the process at the start and the end of the point; fds_*: its open file descriptors before the first connection
-    and after the last; None where the system does not say. fallback_tries: requests that their endpoint refused
-    and that went on to the fallback; fallback_skips: that went there untried. back_offs, back_off_s: pauses of users
-    whose request no server was there for.
-    """
+    """How this process fared while the point ran. None: the system does not say."""
 
     read_lag: Histogram = field(default_factory=Histogram)
     loop_lag: Histogram = field(default_factory=Histogram)
@@ -129,20 +112,20 @@ class ClientState:
     merged_reads: int = 0
     n_chunks: int = 0
     cpu_s: float = 0.0
-    parse_s: float = 0.0
+    parse_s: float = 0.0  # CPU seconds spent on finished responses, from their bytes to their rows in the sink
     wall_s: float = 0.0
-    cpu_share_max_1s: float = 0.0
+    cpu_share_max_1s: float = 0.0  # most CPU seconds over wall seconds in any second
     steal_s: float | None = None
-    run_queue_wait_s: float | None = None
+    run_queue_wait_s: float | None = None  # for how long it was ready to run and other processes had the CPU
     clock_steps: int = 0
     connections_opened: int = 0
-    fallback_tries: int = 0
-    fallback_skips: int = 0
+    fallback_tries: int = 0  # requests that their endpoint refused and that went on to the fallback
+    fallback_skips: int = 0  # that went there untried
     rss_start_bytes: int | None = None
     rss_end_bytes: int | None = None
-    fds_start: int | None = None
-    fds_end: int | None = None
-    back_offs: int = 0
+    fds_start: int | None = None  # open file descriptors before the first connection
+    fds_end: int | None = None  # and after the last
+    back_offs: int = 0  # pauses of users whose request no server was there for
     back_off_s: float = 0.0
 
 

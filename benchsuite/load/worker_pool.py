@@ -144,12 +144,12 @@ class WorkerReport(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SharedCounters:
-    """What all processes of a run share. progress: five numbers a worker. waiting: the queue of each endpoint."""
+    """What all processes of a run share."""
 
     cursor: Any
     signal: Any
-    progress: Any
-    waiting: Any
+    progress: Any  # five numbers a worker
+    waiting: Any  # the queue of each endpoint
     breaker: CircuitBreaker
 
 
@@ -209,24 +209,22 @@ class _RowSink:
 
 @dataclass
 class Worker:
-    """A measuring process: made by the parent, run in a process of its own. context: what its rows share.
+    """A measuring process: made by the parent, run in a process of its own.
 
-    Of the spec it gets plain values, for each process would take a third of a second to import pydantic. limits: of
-    `limits_ns`. pause_s: between its requests, where a rate is capped. refusals: HTTP statuses on which a request goes
-    to the fallback. max_waiting: at an endpoint, before requests go there untried.
+    Of the spec it gets plain values, for each process would take a third of a second to import pydantic.
     """
 
     preflight: Preflight
     prompts: Sequence[Prompt]
     shared: SharedCounters
-    context: PointContext
+    context: PointContext  # what its rows share
     driver: DriverName
     n_workers: int
     connect_s: float
-    limits: tuple[int, int, int]
-    pause_s: float | None
-    refusals: frozenset[int]
-    max_waiting: int | None
+    limits: tuple[int, int, int]  # of `limits_ns`
+    pause_s: float | None  # between its requests, where a rate is capped
+    refusals: frozenset[int]  # HTTP statuses on which a request goes to the fallback
+    max_waiting: int | None  # at an endpoint, before requests go to the fallback untried
 
     def run(self, pipe: Pipe) -> None:
         """Run the points that the parent orders until it hangs up."""
