@@ -57,13 +57,9 @@ def key_source(spec: SweepSpec) -> str:
 
 def key_file_warnings(spec: SweepSpec) -> list[Finding]:
     """One for each file of a key that others on this machine can read."""
-    fallback = spec.server.fallback
-    files = [spec.server.api_key_file, fallback.api_key_file if fallback else None]
-    return [
-        warn("api_key_readable", file=file)
-        for file in files
-        if file is not None and Path(file).expanduser().stat().st_mode & 0o077
-    ]
+    files = [part.api_key_file for part in (spec.server, spec.server.fallback) if part and part.api_key_file]
+    readable = [file for file in files if Path(file).expanduser().stat().st_mode & 0o077]
+    return [warn("api_key_readable", file=file) for file in readable]
 
 
 def _key_in(path: Path) -> str:
@@ -313,44 +309,24 @@ class DiscoveredServer:
 
     base_url: str
     kind: Server
-    version: str | None = None
-    models: tuple[str, ...] = ()
-    slots: int | None = None  # requests that it works on at a time
-    context_tokens: int | None = None  # of one request
-    gpus: tuple[str, ...] = ()  # this machine's, for a server on it
+    models_route: bool  # whether it answers /v1/models
+    version: object
+    models: tuple[str, ...]
+    slots: int | None  # requests that it works on at a time
+    context_tokens: int | None  # of one request
+    gpus: tuple[str, ...]  # this machine's, for a server on it
 
     @property
     def model(self) -> str | None:
         return self.models[0] if self.models else None
 
 
-def discover(base_url: str) -> DiscoveredServer:
-    """The server at base_url. Raises SpecError (no URL), ServerUnreachable, ServerRefused (the API key)."""
-    return _probe(_spec(base_url))[1]
-
-
-def discover_servers(ports: Sequence[int] | None = None) -> list[DiscoveredServer]:
-    """The servers on this machine's usual ports (None: PORTS). No API key is shown to what listens there."""
-    servers = []
-    for port in PORTS if ports is None else ports:
-        try:
-            socket.create_connection(("127.0.0.1", port), _CONNECT_S).close()
-            response, server = _probe(_spec(f"http://127.0.0.1:{port}", api_key_env=""))
-        except (OSError, httpx.HTTPError, BenchsuiteError):
-            continue
-        marks = server.kind.recognise
-        if response.status_code == 200 and (server.models or (marks and not marks.unlisted_header)):
-            servers.append(server)
-    return servers
-
-
-def _spec(base_url: str, **server: str) -> SweepSpec:
+def discover(base_url: str, **server: str) -> DiscoveredServer:
+    """The server at base_url. server: further keys of a spec's [server]. Raises SpecError, ServerUnreachable,
+    ServerRefused (the API key).
+    """
     tree = {"server": {"base_url": base_url, **server}, "timeouts": {"connect_s": _RESPONSE_S}}
-    return parse_spec(tree, where="--base-url")
-
-
-def _probe(spec: SweepSpec) -> tuple[httpx.Response, DiscoveredServer]:
-    url = spec.server.base_url
+    spec = parse_spec(tree, where="--base-url")
     with control_client(spec) as client:
         response = models_response(client, spec)
         listed = listed_models(response)
@@ -358,17 +334,31 @@ def _probe(spec: SweepSpec) -> tuple[httpx.Response, DiscoveredServer]:
         facts = server_facts(client, kind)
         models = tuple(listed or ([str(facts["model_id"])] if facts.get("model_id") else ()))[:_SHOWN_MODELS]
         limits = server_limits(client, kind, {"model": models[0] if models else "", "headers": {}})
-    version = facts.get("version") or facts.get("build_info")
-    gpus = _gpu_names() if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1") else ()
-    return response, DiscoveredServer(
-        url,
-        kind,
-        None if version is None else str(version),
-        models,
-        limits["concurrent_requests"],
-        limits["context_tokens"],
-        gpus,
+    return DiscoveredServer(
+        base_url=spec.server.base_url,
+        kind=kind,
+        models_route=response.status_code == 200,
+        version=facts.get("version") or facts.get("build_info"),
+        models=models,
+        slots=limits["concurrent_requests"],
+        context_tokens=limits["context_tokens"],
+        gpus=_gpu_names() if urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1") else (),
     )
+
+
+def discover_servers() -> list[DiscoveredServer]:
+    """The servers on this machine's usual ports. No API key is shown to what listens there."""
+    servers = []
+    for port in PORTS:
+        try:
+            socket.create_connection(("127.0.0.1", port), _CONNECT_S).close()
+            server = discover(f"http://127.0.0.1:{port}", api_key_env="")
+        except (OSError, httpx.HTTPError, BenchsuiteError):
+            continue
+        marks = server.kind.recognise
+        if server.models_route and (server.models or (marks and not marks.unlisted_header)):
+            servers.append(server)
+    return servers
 
 
 def _gpu_names() -> tuple[str, ...]:
