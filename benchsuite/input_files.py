@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchsuite.errors import InputError, WorkloadError
+from benchsuite.errors import InputError, WorkloadError, os_error_as
 from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 WINEVAL = "wineval"
@@ -50,16 +50,12 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     path = Path(output)
-    try:
+    if path.exists() and not force:
+        hint = "--force to write over it"
+        raise WorkloadError("the file exists already", where=output, expected="a new file", hint=hint)
+    with os_error_as(WorkloadError, "the workload cannot be written", output):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb" if force else "xb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise WorkloadError(
-            "the file exists already", where=output, expected="a new file", hint="--force to write over it"
-        ) from None
-    except OSError as error:
-        raise WorkloadError("the workload cannot be written", where=output, given=error.strerror) from None
+        path.write_bytes(data)
 
 
 def read_text(path: Path, what: str, *, hint: str | None = None, error_type: type[InputError] = InputError) -> str:

@@ -15,27 +15,28 @@ if TYPE_CHECKING:
     from benchsuite.store.run_folder import Run
 
 DRIVERS: tuple[Any, ...] = ("wire", "httpx", "httpx-shared", "openai")
-# head, path into the row, format, whether a narrow terminal shows it
-_COLUMNS = (
-    ("driver", "driver", "{}", True),
-    ("concurrency", "concurrency", "{}", True),
-    ("tok/s", "tok_s", "{}", True),
-    ("chunks/s", "chunks_per_s", "{:,.0f}", True),
-    ("gap error p50 ms", "gap_error_ms.p50", "{:.4f}", False),
-    ("gap error p99 ms", "gap_error_ms.p99", "{:.4f}", True),
-    ("gap error p99.9 ms", "gap_error_ms.p999", "{:.4f}", False),
-    ("gap error max ms", "gap_error_ms.max", "{:.3f}", False),
-    ("TTFT error mean ms", "ttft_error_ms.mean", "{:+.4f}", True),
-    ("TTFT error p99 ms", "ttft_error_ms.p99", "{:.4f}", True),
-    ("TTFT error max ms", "ttft_error_ms.max", "{:.3f}", False),
-    ("send error p99 ms", "send_error_ms.p99", "{:.4f}", False),
-    ("CPU us/chunk", "cpu_us_per_chunk", "{:.1f}", True),
-    ("CPU", "cpu_share", "{:.0%}", True),
-    ("loop lag p99 ms", "loop_lag_p99_ms", "{:.2f}", False),
-    ("merged", "merged_read_share", "{:.2%}", False),
-    ("stamps", "stamp_source", "{}", True),
-)
-_WIDE = 140
+# path into the row and format, by head
+_COLUMNS = {
+    "driver": ("driver", "{}"),
+    "concurrency": ("concurrency", "{}"),
+    "tok/s": ("tok_s", "{}"),
+    "chunks/s": ("chunks_per_s", "{:,.0f}"),
+    "gap error p50 ms": ("gap_error_ms.p50", "{:.4f}"),
+    "gap error p99 ms": ("gap_error_ms.p99", "{:.4f}"),
+    "gap error p99.9 ms": ("gap_error_ms.p999", "{:.4f}"),
+    "gap error max ms": ("gap_error_ms.max", "{:.3f}"),
+    "TTFT error mean ms": ("ttft_error_ms.mean", "{:+.4f}"),
+    "TTFT error p99 ms": ("ttft_error_ms.p99", "{:.4f}"),
+    "TTFT error max ms": ("ttft_error_ms.max", "{:.3f}"),
+    "send error p99 ms": ("send_error_ms.p99", "{:.4f}"),
+    "CPU us/chunk": ("cpu_us_per_chunk", "{:.1f}"),
+    "CPU": ("cpu_share", "{:.0%}"),
+    "loop lag p99 ms": ("loop_lag_p99_ms", "{:.2f}"),
+    "merged": ("merged_read_share", "{:.2%}"),
+    "stamps": ("stamp_source", "{}"),
+}
+_WIDE = ("gap error p50 ms", "gap error p99.9 ms", "gap error max ms", "TTFT error max ms", "send error p99 ms",
+         "loop lag p99 ms", "merged")  # fmt: skip
 
 
 @click.command(
@@ -125,10 +126,9 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
     from benchsuite.report.console import Console, table
     from benchsuite.report.format import DASH
 
-    console = Console()
-    columns = [column for column in _COLUMNS if column[3] or console.width >= _WIDE]
-    cells = []
+    console, cells = Console(), []
     for row in rows:
         values = flat(row) | ({"tok_s": "max"} if row["tok_s"] is None else {})
-        cells.append([DASH if values[path] is None else shape.format(values[path]) for _, path, shape, _ in columns])
-    console.print(table(console, [column[0] for column in columns], cells))
+        figures = [(values[path], shape) for path, shape in _COLUMNS.values()]
+        cells.append([DASH if value is None else shape.format(value) for value, shape in figures])
+    console.print(table(console, list(_COLUMNS), cells, wide=_WIDE, wide_from=140))

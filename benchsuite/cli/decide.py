@@ -84,7 +84,7 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     from benchsuite.report.compare_models import named
     from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import grouped_warnings, usd, warning_text
-    from benchsuite.report.terminal import WIDE, final_table
+    from benchsuite.report.terminal import final_table
 
     console = Console()
     judgements = named(judgements)
@@ -108,10 +108,8 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     first = "run" if each_level else "model"
     heads = (first, "optimum", "SLO", "$ per run", "$/1M output", "runner-up", "stopped by")
     title = "Cheapest level within the SLO, and its verdict"
-    shown = len(heads) - (console.width < WIDE)  # the lines below name the limit
-    console.print(
-        table(console, heads[:shown], [row[:shown] for row in rows], left=(first, "SLO", "stopped by"), title=title)
-    )
+    wide = heads[-1:]  # the lines below name the limit
+    console.print(table(console, heads, rows, left=(first, "SLO", "stopped by"), title=title, wide=wide))
     for note in notes:
         say(console, note)
     if not each_level:
@@ -145,7 +143,10 @@ def frontier(
 ) -> int:
     """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
     from benchsuite.api import decide, price_override
+    from benchsuite.errors import InputError, os_error_as
     from benchsuite.input_files import read_text
+    from benchsuite.report.charts import standalone
+    from benchsuite.report.charts_special import frontier_chart
     from benchsuite.report.compare_models import place_models, require_price
     from benchsuite.report.judge import check_comparable
 
@@ -154,7 +155,9 @@ def frontier(
     differences = check_comparable(judgements)
     placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores), seed)
     if svg is not None:
-        _write_picture(svg, placed)
+        title = "Cost at each model's optimum against its score"
+        with os_error_as(InputError, "the picture cannot be written", svg):
+            svg.write_text(standalone(frontier_chart(placed, title=title)), "utf-8")
     if as_json:
         for text in differences:
             click.echo(f"warning: {text}", err=True)
@@ -164,18 +167,6 @@ def frontier(
         _print_frontier(placed, judgements, price_override(**price).source, differences)
     placed_on = {one.model for one in placed if one.on_frontier}
     return exit_code(one.decision.verdict for one in judgements if one.model in placed_on or not placed_on)
-
-
-def _write_picture(path: Path, placed: list[ParetoPoint]) -> None:
-    from benchsuite.errors import InputError
-    from benchsuite.report.charts import standalone
-    from benchsuite.report.charts_special import frontier_chart
-
-    chart = standalone(frontier_chart(placed, title="Cost at each model's optimum against its score"))
-    try:
-        path.write_text(chart, "utf-8")
-    except OSError as error:
-        raise InputError("the picture cannot be written", where="--svg", given=error) from None
 
 
 def _warnings(one: ParetoPoint, judgements: list[Judgement]) -> list[Finding]:
@@ -188,23 +179,12 @@ def _print_frontier(placed: list[ParetoPoint], judgements: list[Judgement], pric
     from benchsuite.report.compare_models import frontier_table
     from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import usd
-    from benchsuite.report.terminal import WIDE
 
     console = Console()
     heads, rows = frontier_table(placed)
-    kept = [i for i, name in enumerate(heads) if console.width >= WIDE or name != "10^9 params"]
     styles = ["bold green" if one.on_frontier else "" if one.on_frontier is False else "dim" for one in placed]
-    title = "Cost at each model's optimum against its score"
-    console.print(
-        table(
-            console,
-            [heads[i] for i in kept],
-            [[row[i] for i in kept] for row in rows],
-            left=("model", "SLO", "on frontier", "dominated by"),
-            styles=styles,
-            title=title,
-        )
-    )
+    left, title = ("model", "SLO", "on frontier", "dominated by"), "Cost at each model's optimum against its score"
+    console.print(table(console, heads, rows, left=left, styles=styles, title=title, wide=("10^9 params",)))
     for reason in dict.fromkeys(one.p_reason for one in placed if one.p_reason):
         say(console, f"no P: {reason}", indent=2)
     for text in dict.fromkeys(text for one in placed if not one.p_reason for text in one.held_fixed):

@@ -76,14 +76,11 @@ def _read(tool: str, path: Path) -> list[Any]:
     import importlib
 
     from benchsuite.errors import PointsError
+    from benchsuite.input_files import read_text
 
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PointsError("the result file cannot be read", where=str(path), given=str(error)) from None
+    text = read_text(path, "the result file", error_type=PointsError)
     parse = importlib.import_module(f"benchsuite.importers.{tool.replace('-', '_')}").parse
-    sha256 = hashlib.sha256(content).hexdigest()
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return [
         dataclasses.replace(point, facts={"file": path.name, "sha256": sha256} | point.facts)
         for point in parse(text, where=str(path))

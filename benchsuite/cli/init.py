@@ -40,7 +40,7 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     tokens. Without a server it is a template.
     """
     from benchsuite.cli.spec_options import spec_toml
-    from benchsuite.errors import InputError
+    from benchsuite.errors import InputError, os_error_as
     from benchsuite.load.server_probe import PORTS, discover, discover_servers
     from benchsuite.spec import load_spec
 
@@ -51,11 +51,9 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     servers = discover_servers() if not base_url else [discover(base_url)]
     keys, words = _choices(servers[0] if servers else None)
     next_step = f"benchsuite sweep {shlex.quote(str(output))}"
-    try:
-        with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(spec_toml(_heading(servers, next_step), keys, words))
-    except OSError as error:
-        raise InputError("the file cannot be written", where=str(output), given=error.strerror) from None
+    text = spec_toml(_heading(servers, next_step), keys, words)
+    with os_error_as(InputError, "the file cannot be written", output):
+        output.write_text(text, encoding="utf-8")
     load_spec(output, {})  # what is written holds together, whatever a server calls its models
     if not servers:
         click.echo(f"no server answers on the usual ports of this machine ({', '.join(map(str, PORTS))})")

@@ -21,7 +21,7 @@ from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.request import BodyPlan, CacheBust, PointContext, encode, record_steps
 from benchsuite.client.stream import error_message, loads
 from benchsuite.clock import now_ns
-from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
+from benchsuite.errors import InputError, ServerRefused, ServerUnreachable, os_error_as
 from benchsuite.load import server_probe
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
@@ -299,10 +299,8 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
     """Where the spec's base URL leads: of the host's addresses the first that takes a connection."""
     parts = urlsplit(spec.server.base_url)
     host, tls = parts.hostname or "", parts.scheme == "https"
-    try:
+    with os_error_as(ServerUnreachable, "the host name does not resolve", host):
         resolved = socket.getaddrinfo(host, parts.port or (443 if tls else 80), type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ServerUnreachable("the host name does not resolve", where=host, given=str(error)) from None
     addresses = [(family, address) for family, _, _, _, address in resolved]
 
     def connects(family: int, address: Any) -> bool:

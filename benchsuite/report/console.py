@@ -46,6 +46,7 @@ def safe(console: Console, text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii")
 
 
+WIDE = 100  # columns of terminal from which on more of a table is shown
 _TEXT = 12  # characters that a column of text gets in any case; it folds
 # a word that is longer than its column: what it is there
 _SHORT = {
@@ -86,16 +87,19 @@ def table(
     styles: Sequence[str] = (),
     title: str | None = None,
     header: bool = True,
+    wide: Collection[str] = (),
+    wide_from: int = WIDE,
 ) -> Table:
     """Cells of plain text without markup or borders: numbers to the right, the columns `left` to the left and folded.
 
-    styles: one per row, if any.
+    styles: one per row, if any. wide: columns that only a terminal of `wide_from` characters shows.
     """
     shown = Table(
         title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False, header_style="bold",
         show_header=header,
     )  # fmt: skip
-    rows = list(rows)
+    kept = [i for i, head in enumerate(heads) if console.width >= wide_from or head not in wide]
+    heads, rows = [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
     folds, fits = _folded(heads, rows, left, console.width)
     for i, (head, folded) in enumerate(zip(heads, folds, strict=True)):
         text = head in left

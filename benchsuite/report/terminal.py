@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchsuite.report.console import say, table
+from benchsuite.report.console import WIDE, say, table
 from benchsuite.report.format import (
     DASH,
     asides,
@@ -47,7 +47,7 @@ from benchsuite.report.sections_scaling import scaling_of, scaling_sentences
 from benchsuite.results import Decision, EvaluatedLevel, GpuUse, SloVerdict
 from benchsuite.slo import Slo
 
-WIDE, _WIDEST = 100, 120  # columns of terminal from which on more of the table is shown; with energy 20 more
+_WIDEST = 120  # columns of terminal from which on all of the table is shown; with energy 20 more
 # a column and from which width on it is shown
 _COLUMNS = {
     "concurrency": 0, "n_ok": 0, "duration_s": 0, "ttft_mean_s": 0, "ttft_p99_s": WIDE, "ttft_p95_s": WIDE,
@@ -96,10 +96,10 @@ def final_table(
             say(console, text, indent=2)
     if has_intervals(judged):
         heads, rows = interval_table(judged, decision)
-        kept = [i for i, name in enumerate(heads) if console.width >= WIDE or name not in ("repeats", "duration s")]
         # an interval below its value: both keep their room in a narrow terminal
-        cells = [[row[i].replace(" [", "\n[") for i in kept] for row in rows]
-        console.print(table(console, [heads[i] for i in kept], cells, title="95 % intervals over runs"))
+        cells = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
+        wide, title = ("repeats", "duration s"), "95 % intervals over runs"
+        console.print(table(console, heads, cells, title=title, wide=wide))
     print_warnings(judged, console)
 
 

@@ -54,7 +54,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         f"{PAPER} --scores no-such.csv --usd-per-hour 1": "no-such.csv",
         "--levels-csv no-such.csv --scores paper_scores.csv --usd-per-hour 1": "no-such.csv",
         f"{SCORED} --usd-per-hour -1": "usd_per_hour",
-        f"{SCORED} --usd-per-hour 1 --svg no-such-folder/f.svg": "--svg",
+        f"{SCORED} --usd-per-hour 1 --svg no-such-folder/f.svg": "no-such-folder/f.svg",
         f"{SCORED} --usd-per-hour 1 --preset l4": None,
         f"{SCORED} --usd-per-hour 1 --slo speed>2": "--slo",
         f"{SCORED} --usd-per-hour 1 --prices matrix_vllm.toml": "--preset",
