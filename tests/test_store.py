@@ -183,7 +183,7 @@ def test_points_and_run(tmp_path):
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["manifest.json", "requests.parquet"]
     run = read_run(tmp_path / "run")
     assert (ids(run.table), run.manifest["status"]) == (["p0", "p1", "p2", "p3"], "running")
-    assert list(run.requests.columns) == list(RequestRecord._fields)
+    assert run.table.schema.names == list(RequestRecord._fields)
 
 
 def test_a_point_without_rows(tmp_path):

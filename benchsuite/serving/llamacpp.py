@@ -35,7 +35,17 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=_stop_with_stdin, args=(stop,), daemon=True).start()
     try:
-        gguf = _gguf_file(options.model)
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise missing_extra("xllamacpp", "the llama.cpp engine")
+        model = options.model or cached_tiny_model()
+        gguf = model / GGUF_NAME if model.is_dir() else model
+        if not gguf.is_file():
+            raise EngineError(
+                "there is no GGUF model here",
+                where=str(gguf),
+                expected=f"a GGUF file, or a folder with a {GGUF_NAME}",
+                hint="benchsuite tiny-model DIR",
+            )
     except EngineError as error:
         sys.exit(str(error))
     import xllamacpp
@@ -64,21 +74,6 @@ def main() -> None:
     # the server's destructor waits for open streams, and nothing here needs saving
     sys.stdout.flush()
     os._exit(0)
-
-
-def _gguf_file(model: Path | None) -> Path:
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise missing_extra("xllamacpp", "the llama.cpp engine")
-    model = model or cached_tiny_model()
-    gguf = model / GGUF_NAME if model.is_dir() else model
-    if not gguf.is_file():
-        raise EngineError(
-            "there is no GGUF model here",
-            where=str(gguf),
-            expected=f"a GGUF file, or a folder with a {GGUF_NAME}",
-            hint="benchsuite tiny-model DIR",
-        )
-    return gguf
 
 
 def _stop_with_stdin(stop: threading.Event) -> None:

@@ -25,8 +25,6 @@ _HISTOGRAMS = (
 
 
 class _Histogram:
-    __slots__ = ("counts", "sum_s")
-
     def __init__(self) -> None:
         self.counts, self.sum_s = [0] * (len(_BOUNDS_S) + 1), 0.0
 

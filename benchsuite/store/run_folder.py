@@ -224,11 +224,6 @@ class Run:
         return [part_name(point.point_id, point.attempt) for point in self.manifest.complete_points]
 
     @property
-    def requests(self) -> Any:
-        """The rows as a pandas DataFrame; missing is NaN, None or NA."""
-        return self.table.to_pandas()
-
-    @property
     def last_attempts(self) -> dict[str, int]:
         """The highest attempt of each point that has rows."""
         keys = zip(self.table["point_id"].to_pylist(), self.table["attempt"].to_pylist(), strict=True)

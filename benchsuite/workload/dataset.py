@@ -28,10 +28,10 @@ class Prompt:
     """One request of a set. Exactly one of messages and prompt is given. Fields are in the order of canonical JSONL."""
 
     prompt_id: str
-    scenario: str | None
-    messages: tuple[dict[str, str], ...] | None  # ({"role": ..., "content": ...}, ...)
-    prompt: str | None
-    max_output_tokens: int | None  # None leaves the length to the server
+    scenario: str | None = None
+    messages: tuple[dict[str, str], ...] | None = None  # ({"role": ..., "content": ...}, ...)
+    prompt: str | None = None
+    max_output_tokens: int | None = None  # None leaves the length to the server
     reference: str | None = None  # what a good answer is; None when unscored
     scorer: str | None = None  # how to compare with it
     arrival_s: float | None = None  # after the start, for traces; None in closed loops

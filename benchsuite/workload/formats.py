@@ -7,9 +7,9 @@ same as left out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from benchsuite.errors import WorkloadError
 from benchsuite.strict_model import StrictModel, parse_json_lines, refuse_lines
@@ -26,7 +26,7 @@ class Message(StrictModel):
 
 
 class NativeLine(StrictModel):
-    """One line of native JSONL."""
+    """One line of native JSONL; but for `id`, the fields of `Prompt`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -37,7 +37,7 @@ class NativeLine(StrictModel):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     reference: Text | None = None
     scorer: Text | None = None
-    arrival_s: Annotated[float, Field(ge=0)] | None = None
+    arrival_s: Annotated[float, Field(ge=0), AfterValidator(lambda at_s: at_s + 0.0)] | None = None  # -0.0 becomes 0.0
     tags: list[Text] | None = None
 
     @model_validator(mode="after")
@@ -56,19 +56,9 @@ def read_native(text: str, where: str) -> list[Prompt]:
         prompt_id = item.id or f"line-{number}"
         if lines_of_ids.setdefault(prompt_id, number) != number:
             mistakes.append((number, f"id: {prompt_id!r} is used before, on line {lines_of_ids[prompt_id]}"))
-        prompts.append(
-            Prompt(
-                prompt_id=prompt_id,
-                scenario=item.scenario,
-                messages=tuple(m.model_dump() for m in item.messages) if item.messages else None,
-                prompt=item.prompt,
-                max_output_tokens=item.max_output_tokens,
-                reference=item.reference,
-                scorer=item.scorer,
-                arrival_s=None if item.arrival_s is None else item.arrival_s + 0.0,  # -0.0 becomes 0.0
-                tags=tuple(item.tags or ()),
-            )
-        )
+        values = item.model_dump(exclude={"id"}, exclude_none=True).items()
+        given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values}
+        prompts.append(Prompt(prompt_id, **given))
     expected = "one JSON object per line, with the keys " + ", ".join(NativeLine.model_fields)
     refuse_lines("the request set", mistakes, where=where, expected=expected, error_type=WorkloadError)
     return prompts

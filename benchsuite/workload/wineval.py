@@ -215,7 +215,6 @@ class _Writer:
             prompt_id=prompt_id,
             scenario=self.name,
             messages=messages,
-            prompt=None,
             max_output_tokens=max_output_tokens,
             reference=reference,
             scorer=None if reference is None else "choice",
