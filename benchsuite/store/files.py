@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, get_args, get_type_hints
 
@@ -36,13 +36,6 @@ SCHEMA = _schema(RequestRecord)
 SAMPLE_SCHEMAS = {GPU: _schema(GpuSample), SERVER: _schema(ServerSample)}
 
 MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summary.json", "report.html"
-JOURNALS, POINTS = "journal", "points"
-SAMPLES = {name: f"{name}.parquet" for name in (GPU, SERVER)}
-
-
-def part_name(point_id: str, attempt: int) -> str:
-    """What the files of one attempt at a point are called, without their ends."""
-    return f"{point_id}.a{attempt}" if attempt else point_id
 
 
 def write_json(path: Path, tree: Any) -> None:
@@ -108,18 +101,9 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove(*paths: Path) -> None:
-    """Remove files, and folders that are empty then, in this order. Raises OSError."""
-    for path in paths:
-        reach("unlink")
-        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def put_aside(path: Path) -> None:
-    """Give a damaged file another name, so that it is not overwritten."""
-    reach("rename")
-    n = sum(1 for _ in path.parent.glob(f"{path.name}.torn*"))
-    path.rename(path.with_name(f"{path.name}.torn" + (f"-{n + 1}" if n else "")))
+def at_schema(schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
+    """Tables below each other, at this schema: columns that they lack are null, those it does not know stay behind."""
+    return pa.concat_tables([schema.empty_table(), *tables], promote_options="default")
 
 
 def lock(opened: IO[bytes] | int, *, shared: bool = False) -> bool:

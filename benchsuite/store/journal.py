@@ -18,7 +18,7 @@ from benchsuite.errors import StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked
-from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, lock, sync
+from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, at_schema, lock, sync
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
@@ -167,18 +167,13 @@ class SampleLog(_Stream):
 
 
 def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
-    """Every whole batch of a journal, at the current schema whatever version wrote it; a torn tail is left out.
-
-    Columns that it lacks are null, those that this version does not know are kept behind the others.
-    """
+    """Every whole batch of a journal, at the current schema whatever version wrote it; a torn tail is left out."""
     batches: list[pa.RecordBatch] = []
     source = pa.py_buffer(path.read_bytes())
     # the suppressed errors are the tail that a crash tore, or a journal without even a schema
     with contextlib.suppress(OSError, pa.ArrowInvalid):
         batches.extend(pa.ipc.open_stream(source))
-    if not batches:
-        return schema.empty_table()
-    return pa.concat_tables([schema.empty_table(), pa.Table.from_batches(batches)], promote_options="default")
+    return at_schema(schema, [pa.Table.from_batches(batches)] if batches else [])
 
 
 def wait_for_writers(folder: Path, most_s: float = _WRITERS_S) -> Path | None:

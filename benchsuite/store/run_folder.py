@@ -30,26 +30,29 @@ from benchsuite.records import SCHEMA_VERSION
 from benchsuite.redact import masked
 from benchsuite.store.files import (
     GPU,
-    JOURNALS,
     MANIFEST,
-    POINTS,
     REPORT,
     REQUESTS,
     SAMPLE_SCHEMAS,
-    SAMPLES,
     SCHEMA,
     SERVER,
     SUMMARY,
+    at_schema,
     lock,
     make_folder,
-    part_name,
-    put_aside,
-    remove,
     sync,
     write_json,
     write_parquet,
 )
 from benchsuite.store.journal import SampleLog, read_journal, wait_for_writers
+
+JOURNALS, POINTS = "journal", "points"
+SAMPLES = {name: f"{name}.parquet" for name in (GPU, SERVER)}
+
+
+def part_name(point_id: str, attempt: int) -> str:
+    """What the files of one attempt at a point are called, without their ends."""
+    return f"{point_id}.a{attempt}" if attempt else point_id
 
 
 def new_run_id(model: str) -> str:
@@ -140,8 +143,7 @@ class RunFolder:
         with os_error_as(StoreError, "the rows of a point cannot be put together", self.path):
             reach("compaction")
             journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
-            table = pa.concat_tables([SCHEMA.empty_table(), *map(read_journal, journals)], promote_options="default")
-            table = table.sort_by("scheduled_s")
+            table = at_schema(SCHEMA, map(read_journal, journals)).sort_by("scheduled_s")
             write_parquet(self.path / POINTS / f"{part}.parquet", table)
             remove(*journals)
         return table
@@ -158,6 +160,20 @@ class RunFolder:
                 write_parquet(self.path / file, table)
             for folder in (self.path / POINTS, self.path / JOURNALS):
                 remove(*sorted(folder.iterdir()), folder)
+
+
+def remove(*paths: Path) -> None:
+    """Remove files, and folders that are empty then, in this order. Raises OSError."""
+    for path in paths:
+        reach("unlink")
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> None:
+    """Give a damaged file another name, so that it is not overwritten."""
+    reach("rename")
+    n = sum(1 for _ in path.parent.glob(f"{path.name}.torn*"))
+    path.rename(path.with_name(f"{path.name}.torn" + (f"-{n + 1}" if n else "")))
 
 
 def _holds_something(path: Path) -> bool:
@@ -287,7 +303,7 @@ def read_rows(path: Path) -> pa.Table:
             there.add(point.stem)
             tables += rows
     tables += [read_journal(journal) for part, paths in journals.items() if part not in there for journal in paths]
-    return pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
+    return at_schema(SCHEMA, tables)
 
 
 def is_torn(file: Path) -> bool:
@@ -306,7 +322,7 @@ def _read_parquet(file: Path, schema: pa.Schema, *, spare: bool) -> list[pa.Tabl
     if not file.exists() or (spare and is_torn(file)):
         return []
     with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
-        return [pa.concat_tables([schema.empty_table(), parquet.read()], promote_options="default")]
+        return [at_schema(schema, [parquet.read()])]
 
 
 def read_samples(path: Path, name: str) -> pa.Table | None:
@@ -316,7 +332,7 @@ def read_samples(path: Path, name: str) -> pa.Table | None:
     tables = _read_parquet(path / SAMPLES[name], schema, spare=bool(logs))
     for whole in tables:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
         logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
-    return pa.concat_tables([*tables, *logs], promote_options="default") if tables or logs else None
+    return at_schema(schema, [*tables, *logs]) if tables or logs else None
 
 
 def _parts(table: pa.Table) -> pa.ChunkedArray:
