@@ -242,8 +242,11 @@ class EventReader:
                 return -1
             return 0
         usage = event.get("usage")
-        if usage and isinstance(usage, dict):
-            self._usage(usage)
+        # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.
+        if isinstance(usage, dict) and (
+            count(usage.get("completion_tokens")) or (facts.usage is None and count(usage.get("prompt_tokens")))
+        ):
+            facts.usage = usage
         for key, read in _FIELDS:
             if key in event:
                 self._server_times(read(event[key]))
@@ -254,13 +257,8 @@ class EventReader:
             facts.response_id = clean_text(event["id"]) or None
         if "choices" not in event:
             return self._native(event)
-        kind = 0
-        choices = event["choices"]
-        if isinstance(choices, list):
-            for choice in choices:
-                if isinstance(choice, dict):
-                    kind = max(kind, self._choice(choice))
-        return kind
+        choices = event["choices"] if isinstance(event["choices"], list) else ()
+        return max((self._choice(choice) for choice in choices if isinstance(choice, dict)), default=0)
 
     def _native(self, event: dict[str, Any]) -> int:
         facts = self._facts
@@ -284,11 +282,6 @@ class EventReader:
             facts = self._facts
             facts.queue_s, facts.prefill_s, facts.decode_s, facts.cached_tokens = times
 
-    def _usage(self, usage: dict[str, Any]) -> None:
-        # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.
-        if count(usage.get("completion_tokens")) or (self._facts.usage is None and count(usage.get("prompt_tokens"))):
-            self._facts.usage = usage
-
     def _choice(self, choice: dict[str, Any]) -> int:
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
@@ -305,9 +298,7 @@ class EventReader:
             return 2
         if delta.get("tool_calls"):
             return 2
-        if delta.get("reasoning_content") or delta.get("reasoning"):
-            return 1
-        return 0
+        return 1 if delta.get("reasoning_content") or delta.get("reasoning") else 0
 
     def _not_json(self, payload: bytes) -> int:
         facts = self._facts

@@ -295,7 +295,10 @@ def _stream_plan(response: SimResponse) -> ResponsePlan:
     if response.chat and shape.role == "early":
         role = framed(_role_event(response))
         writes.append(ScheduledWrite(role, at_s=max(shape.role_first_s, head_at_s)))
-    chunks, tail, size = list(_chunks(response)), _tail_events(response), shape.events_per_write
+    chunks, size, tail = list(_chunks(response)), shape.events_per_write, b""
+    if response.include_usage and shape.usage in ("separate", "every"):
+        tail = _event(_body(response, None, usage=_usage(response, response.output_tokens)), shape)
+    tail += _event("[DONE]", shape) if shape.done else b""
     if fault is not None or size > 1:
         chunks = [single for chunk in chunks for single in [replace(chunk, repeat=1)] * chunk.repeat]
     if fault is not None:
@@ -398,14 +401,6 @@ def _token_event(response: SimResponse, tokens: int, reasoning: bool, last: bool
     counted = shape.usage == "every" or (last and shape.usage == "finish")
     usage = {"usage": _usage(response, tokens_so_far)} if counted else {}
     return _event(_body(response, choice, **usage), shape)
-
-
-def _tail_events(response: SimResponse) -> bytes:
-    """What follows the last token: the usage event if asked for, and [DONE]."""
-    shape, tail = response.shape, b""
-    if response.include_usage and shape.usage in ("separate", "every"):
-        tail = _event(_body(response, None, usage=_usage(response, response.output_tokens)), shape)
-    return tail + (_event("[DONE]", shape) if shape.done else b"")
 
 
 def _usage(response: SimResponse, output_tokens: int) -> dict[str, Any]:

@@ -68,7 +68,6 @@ class Mig:
     """A MIG device: a slice of a card."""
 
     uuid: str
-    parent_uuid: str
     memory_total_bytes: int | None
     instance_id: int | None
 

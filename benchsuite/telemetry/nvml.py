@@ -348,7 +348,7 @@ def _gpu(index: int, handle: Any) -> Gpu:
         if slice_uuid is not None:
             own = nvml_or_none(pynvml.nvmlDeviceGetMemoryInfo, part)
             instance = nvml_or_none(pynvml.nvmlDeviceGetGpuInstanceId, part)
-            slices.append(Mig(slice_uuid, uuid, None if own is None else int(own.total), instance))
+            slices.append(Mig(slice_uuid, None if own is None else int(own.total), instance))
     bus_id = b"" if pci is None else pci.busId
     return Gpu(
         index=index,

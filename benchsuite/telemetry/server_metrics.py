@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from statistics import fmean
@@ -160,7 +161,8 @@ class Scraper:
         text, kind, problem, date_s = None, None, None, None
         try:
             with self._client.stream("GET", self.url) as answer:
-                date_s = _date_s(answer.headers.get("date"))
+                with suppress(KeyError, ValueError, TypeError, OverflowError):
+                    date_s = parsedate_to_datetime(answer.headers["date"]).timestamp()
                 if answer.status_code == 200:
                     text = answer.read().decode("utf-8", "replace")
                 else:
@@ -176,13 +178,6 @@ class Scraper:
 
     def close(self) -> None:
         self._client.close()
-
-
-def _date_s(text: str | None) -> float | None:
-    try:
-        return None if text is None else parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,7 @@ def gpu(index: int, bus: str, name: str = "H100", mig: tuple[Mig, ...] = ()) -> 
 
 BOX = (gpu(0, "0:03"), gpu(1, "0:01"), gpu(2, "0:02"))
 MIXED = (gpu(0, "0:03", "L4"), gpu(1, "0:01"))
-SPLIT = (gpu(0, "0:01", mig=(Mig("MIG-77", "GPU-0abc", None, 1), Mig("MIG-78", "GPU-0abc", None, 2))), gpu(1, "0:02"))
+SPLIT = (gpu(0, "0:01", mig=(Mig("MIG-77", None, 1), Mig("MIG-78", None, 2))), gpu(1, "0:02"))
 
 
 @pytest.mark.parametrize(
