@@ -126,6 +126,7 @@ class Connection:
     inbox: bytearray = field(default_factory=bytearray)
     outbox: bytearray = field(default_factory=bytearray)
     stream: Stream | None = None
+    blocked: bool = False  # it takes no more for now
     closing: bool = False
 
 
@@ -147,7 +148,6 @@ class Stream:
     rest: bytes = b""  # what is left of a write that is sent in pieces
     rest_ns: int = 0
     queued: bool = False
-    blocked: bool = False  # the socket takes no more for now
     index: int = -1
     write: ScheduledWrite = field(init=False)  # the next one
     data: bytearray = field(init=False)  # of it, with the response's id filled in
@@ -267,6 +267,8 @@ class Server:
                 continue
             if events & selectors.EVENT_WRITE:
                 self._flush(key.data)
+                if key.data.stream is not None:
+                    self._pump(key.data.stream)
             if events & selectors.EVENT_READ:
                 self._read(key.data)
 
@@ -382,7 +384,7 @@ class Server:
 
     def _pump(self, stream: Stream) -> None:
         """Send what is due of a stream, and put it back on the heap for the rest."""
-        if stream.queued or stream.blocked:
+        if stream.queued or stream.conn.blocked:
             return
         due: int | None = 0
         for _ in range(_BURST):
@@ -412,28 +414,19 @@ class Server:
         if size is not None and write.tokens:
             stream.rest, stream.rest_ns = bytes(data[size:]), sent_ns + round(stream.shape.split_gap_s * NS_PER_S)
             data = data[:size]
-        try:
-            taken = conn.sock.send(data)
-        except BlockingIOError:
-            taken = 0
-        except OSError:
-            self._close(conn)
+        if not self._flush(conn, data):
             return False
-        if taken < len(data):
-            conn.outbox += data[taken:]
-            stream.blocked = True
-            self._selector.modify(conn.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, conn)
         if first_piece and write.tokens:
             self.metrics.write(stream.times, sent_ns, due, write.tokens)
         if stream.rest:
-            return not stream.blocked
+            return not conn.blocked
         stream.steps_done += write.steps
         stream.credit -= write.steps
         stream.left -= 1
         if stream.left == 0 and not stream.load(sent_ns):
             self._finish(stream)
             return False
-        return not stream.blocked
+        return not conn.blocked
 
     def _finish(self, stream: Stream) -> None:
         conn = stream.conn
@@ -443,8 +436,7 @@ class Server:
             conn.outbox.clear()
         if stream.plan.end != "keep":
             conn.closing = True
-            if not conn.outbox:
-                self._close(conn)
+            self._flush(conn)
         elif conn.inbox:
             self._serve(conn, now_ns())
 
@@ -457,26 +449,23 @@ class Server:
             self._step_engine(now)
             self.engine.cancel(stream.key, now)
 
-    def _flush(self, conn: Connection, data: bytes = b"") -> None:
-        """Send what waits to be sent, and `data` after it."""
+    def _flush(self, conn: Connection, data: bytes | bytearray = b"") -> bool:
+        """Send what waits to be sent, and `data` after it; False when the connection is gone."""
         conn.outbox += data
-        if conn.sock.fileno() < 0:
-            return
         try:
             while conn.outbox:
                 del conn.outbox[: conn.sock.send(conn.outbox)]
         except BlockingIOError:
-            self._selector.modify(conn.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, conn)
-            return
+            pass
         except OSError:
             self._close(conn)
-            return
-        self._selector.modify(conn.sock, selectors.EVENT_READ, conn)
-        if conn.stream is not None and conn.stream.blocked:
-            conn.stream.blocked = False
-            self._pump(conn.stream)
-        elif conn.closing:
+            return False
+        if conn.blocked != bool(conn.outbox):
+            conn.blocked = not conn.blocked
+            self._selector.modify(conn.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE * conn.blocked), conn)
+        if conn.closing and conn.stream is None and not conn.blocked:
             self._close(conn)
+        return True
 
     def _close(self, conn: Connection) -> None:
         if conn.sock.fileno() >= 0:
