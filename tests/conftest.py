@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +27,32 @@ def pytest_collection_finish() -> None:
     """3,000 collected tests are not walked again by every full collection of garbage."""
     gc.collect()
     gc.freeze()
+
+
+# what of the environment a measuring process does not read
+_ENVIRONMENT = re.compile(r"PYTEST_|COLUMNS|XDG_|GITHUB_")
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not _ENVIRONMENT.match(name)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers() -> Iterator[None]:
+    """Measuring processes of sweeps in this process are forked from one that has imported what they need.
+
+    They cost milliseconds instead of a second of CPU; in a test that changes the environment, and in `benchsuite` as a
+    process, they are spawned as always.
+    """
+    real, environment = multiprocessing.get_context, _environment()
+
+    def get_context(method: str | None = None) -> Any:
+        return real("forkserver" if method == "spawn" and _environment() == environment else method)
+
+    multiprocessing.set_forkserver_preload(["benchsuite.load.worker_pool"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", get_context)
+        yield
 
 
 @pytest.fixture(autouse=True)
