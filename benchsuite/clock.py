@@ -65,7 +65,6 @@ class Anchor:
 
     @classmethod
     def now(cls) -> Anchor:
-        """An anchor taken at this instant."""
         mono = time.monotonic_ns()
         return cls(mono, mono + realtime_offset_ns())
 
@@ -82,7 +81,6 @@ class ClockMark:
 
     @classmethod
     def now(cls) -> ClockMark:
-        """The mark at this instant."""
         suspended_ns = None
         if hasattr(time, "CLOCK_BOOTTIME"):
             before = time.monotonic_ns()

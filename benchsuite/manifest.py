@@ -73,13 +73,11 @@ class ServerProbe(Facts):
 
     @property
     def version(self) -> str | None:
-        """The server's version, or what it calls its build."""
         found = self.server.get("version") or self.server.get("build_info")
         return None if found is None else str(found)
 
     @property
     def name(self) -> str:
-        """The kind of server and its version, as far as known."""
         return " ".join(part for part in (self.profile, self.version) if part)
 
 
@@ -92,8 +90,6 @@ class EndpointFacts(Facts):
 
 
 class GpuDevice(Facts):
-    """A GPU of the machine."""
-
     uuid: str | None = None
     name: str | None = None
 
@@ -158,7 +154,6 @@ class PointEntry(Span):
 
     @property
     def level(self) -> Level | None:
-        """The point's level; None where the manifest does not tell."""
         if self.rate_per_s is not None:
             return Level(self.rate_per_s, "rate")
         return None if self.concurrency is None else Level(self.concurrency)
@@ -192,7 +187,7 @@ class RunManifest(Facts):
 
     @classmethod
     def read(cls, tree: Any, where: str) -> RunManifest:
-        """The manifest from plain data. Raises PointsError naming the first value that is not of its kind."""
+        """From plain data. Raises PointsError naming the first value that is not of its kind."""
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
@@ -205,11 +200,9 @@ class RunManifest(Facts):
             ) from None
 
     def plain(self) -> Table:
-        """As plain data for manifest.json."""
         return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
     def __getitem__(self, key: str) -> Any:
-        """A key of manifest.json as plain data."""
         return self.plain()[key]
 
     @property
@@ -218,12 +211,10 @@ class RunManifest(Facts):
         return self.telemetry.gpu or GpuFacts()
 
     def replaced(self, **facts: Any) -> RunManifest:
-        """The same with other facts, as plain data."""
         return RunManifest.read(self.plain() | facts, "manifest")
 
     @property
     def complete_points(self) -> list[PointEntry]:
-        """The points that were measured to their end."""
         return [point for point in self.points if point.status == "complete"]
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ValidationInfo, WithJsonSchema, field_validator, model_validator
@@ -22,7 +22,7 @@ from benchsuite.errors import SloError
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
-from benchsuite.strict_model import StrictModel, key, read_tables, validated
+from benchsuite.strict_model import StrictModel, key, read_tables, table_in, validated
 
 if TYPE_CHECKING:
     from benchsuite.results import Level
@@ -85,32 +85,25 @@ DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
 
 
-class FallbackSpec(StrictModel):
+class FallbackSpec(StrictModel, flags="--fallback-"):
     """A paid API that takes what the server refuses."""
 
     base_url: BaseUrl = key(
         ..., "API for requests that the server refuses", "--fallback-url", example="https://api.example.com"
     )
-    model: str = key(..., "model, as the API names it", "--fallback-model", example="big-model")
-    api_key_env: Variable = key("FALLBACK_API_KEY", "variable with its key", "--fallback-api-key-env")
-    api_key_file: str | None = key(None, "file with its key, instead", "--fallback-api-key-file")
-    usd_per_1m_input: float | None = key(
-        None, "its list price of input tokens", "--fallback-usd-per-1m-input", example=0.5, ge=0
-    )
-    usd_per_1m_output: float | None = key(
-        None, "its list price of output tokens", "--fallback-usd-per-1m-output", example=1.5, ge=0
-    )
+    model: str = key(..., "model, as the API names it", example="big-model")
+    api_key_env: Variable = key("FALLBACK_API_KEY", "variable with its key")
+    api_key_file: str | None = key(None, "file with its key, instead")
+    usd_per_1m_input: float | None = key(None, "its list price of input tokens", example=0.5, ge=0)
+    usd_per_1m_output: float | None = key(None, "its list price of output tokens", example=1.5, ge=0)
     on: tuple[Literal["429", "503", "queue"], ...] = key(
         ("429", "503"),
         "which refusals go there (429: an overload reported in a stream too)",
-        "--fallback-on",
         unset="429,503; with max_waiting queue too",
         example=["429", "503", "queue"],
     )
-    max_waiting: int | None = key(
-        None, "longest queue of the server before new requests go there", "--fallback-max-waiting", example=8, ge=0
-    )
-    extra_body: dict[str, Any] | None = key(None, "sent with its requests", unset="the server's")
+    max_waiting: int | None = key(None, "longest queue of the server before new requests go there", example=8, ge=0)
+    extra_body: dict[str, Any] | None = key(None, "sent with its requests", "", unset="the server's")
 
     @model_validator(mode="before")
     @classmethod
@@ -131,29 +124,28 @@ class FallbackSpec(StrictModel):
         return self
 
 
-class ServerSpec(StrictModel):
+class ServerSpec(StrictModel, flags="--"):
     """The server under test, or several of the same. base_url may be given as a list of all of them."""
 
     base_url: Annotated[BaseUrl, WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})] = key(
         ...,
         "server, with or without /v1; several of the same: a list, or the flag more than once",
-        "--base-url",
         unset="$OPENAI_BASE_URL",
         example="http://127.0.0.1:8000",
     )
-    more_base_urls: tuple[BaseUrl, ...] = key((), "further servers of the same model; or a list in base_url")
+    more_base_urls: tuple[BaseUrl, ...] = key((), "further servers of the same model; or a list in base_url", "")
     model: str | None = key(
-        None, "model, as the server names it", "--model", unset="the only one that it lists", example="my-model"
+        None, "model, as the server names it", unset="the only one that it lists", example="my-model"
     )
-    profile: ProfileName = key("auto", "kind of server", "--profile")
-    endpoint: Literal["chat", "completions", "native"] = key("chat", "API of the server", "--endpoint")
+    profile: ProfileName = key("auto", "kind of server")
+    endpoint: Literal["chat", "completions", "native"] = key("chat", "API of the server")
     stream: bool = key(True, "ask for a stream of tokens", "--stream/--no-stream")
     api_key_env: Variable = key(
-        "OPENAI_API_KEY", "name of the variable with the API key; the key itself is written nowhere", "--api-key-env"
+        "OPENAI_API_KEY", "name of the variable with the API key; the key itself is written nowhere"
     )
-    api_key_file: str | None = key(None, "file with the API key, instead", "--api-key-file")
-    extra_body: dict[str, Any] = key({}, "sent with every request, such as {temperature = 0}")
-    insecure: bool = key(False, "do not verify the server's TLS certificate", "--insecure")
+    api_key_file: str | None = key(None, "file with the API key, instead")
+    extra_body: dict[str, Any] = key({}, "sent with every request, such as {temperature = 0}", "")
+    insecure: bool = key(False, "do not verify the server's TLS certificate")
     fallback: FallbackSpec | None = key(None, "optional: a paid API for what the server refuses")
 
     @model_validator(mode="before")
@@ -184,59 +176,46 @@ class ServerSpec(StrictModel):
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """All servers under test."""
         return (self.base_url, *self.more_base_urls)
 
 
-class WorkloadSpec(StrictModel):
+class WorkloadSpec(StrictModel, flags="--"):
     """The request set."""
 
     source: str = key("wineval", "request set: wineval (generated), or a JSONL file", "--workload")
     requests: int | None = key(
-        None, "requests of the set", "--requests", unset="2993 for wineval, else all of the file", example=2993, ge=1
+        None, "requests of the set", unset="2993 for wineval, else all of the file", example=2993, ge=1
     )
-    max_output_tokens: int | None = key(
-        None, "cap on every request's output tokens", "--max-output-tokens", unset="no cap", example=512, ge=1
-    )
-    fixed_length: bool = key(False, "make every output exactly as long as its cap", "--fixed-length")
-    cache_bust: Literal["auto", "field", "prompt", "off"] = key(
-        "auto", "how prefix caches are kept out", "--cache-bust"
-    )
-    save_text: bool = key(False, "keep the generated texts in requests.parquet", "--save-text")
+    max_output_tokens: int | None = key(None, "cap on every request's output tokens", unset="no cap", example=512, ge=1)
+    fixed_length: bool = key(False, "make every output exactly as long as its cap")
+    cache_bust: Literal["auto", "field", "prompt", "off"] = key("auto", "how prefix caches are kept out")
+    save_text: bool = key(False, "keep the generated texts in requests.parquet")
 
 
-class LoadSpec(StrictModel):
+class LoadSpec(StrictModel, flags="--"):
     """How the set is sent (docs/METHODS.md, Protocol)."""
 
-    concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32", "--concurrency")
-    repeats: int = key(1, "times that each level is measured", "--repeats", ge=1)
-    seed: int = key(0, "seed of the set, its order and the levels' order", "--seed", ge=0)
-    warmup_requests: int | None = key(
-        None, "discarded before each point", "--warmup-requests", unset="max(2N, 64)", example=64, ge=0
-    )
+    concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32")
+    repeats: int = key(1, "times that each level is measured", ge=1)
+    seed: int = key(0, "seed of the set, its order and the levels' order", ge=0)
+    warmup_requests: int | None = key(None, "discarded before each point", unset="max(2N, 64)", example=64, ge=0)
     warmup_min_s: float | None = key(
-        None, "least warm-up", "--warmup-min-s", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0
+        None, "least warm-up", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0
     )
     cooldown_min_s: float | None = key(
-        None, "least pause before each point", "--cooldown-min-s", unset="as warmup_min_s", example=30.0, ge=0
+        None, "least pause before each point", unset="as warmup_min_s", example=30.0, ge=0
     )
-    cooldown_max_s: float = key(300.0, "longest wait for the server's queue to empty", ge=0)
-    workers: int | Literal["auto"] = key(1, "measuring processes, or auto", "--workers")
-    driver: DriverName = key("wire", "the measuring client; all but wire cross-check it", "--driver")
+    cooldown_max_s: float = key(300.0, "longest wait for the server's queue to empty", "", ge=0)
+    workers: int | Literal["auto"] = key(1, "measuring processes, or auto")
+    driver: DriverName = key("wire", "the measuring client; all but wire cross-check it")
     max_request_rate: float | None = key(
-        None, "never send more requests a second than this", "--max-request-rate", unset="no limit", example=10.0, gt=0
+        None, "never send more requests a second than this", unset="no limit", example=10.0, gt=0
     )
-    kernel_timestamps: bool = key(True, "receive times from the kernel, where it has them")
+    kernel_timestamps: bool = key(True, "receive times from the kernel, where it has them", "")
     max_errors: int | str | None = key(
-        None,
-        "failed requests, a number or 5% of the set, beyond which a level is given up",
-        "--max-errors",
-        unset="any",
-        example="5%",
+        None, "failed requests, a number or 5% of the set, beyond which a level is given up", unset="any", example="5%"
     )
-    server_recovery_timeout_s: float = key(
-        60.0, "how long a server that is gone may take to come back", "--server-recovery-timeout-s", ge=0
-    )
+    server_recovery_timeout_s: float = key(60.0, "how long a server that is gone may take to come back", ge=0)
 
     @field_validator("max_errors")
     @classmethod
@@ -262,7 +241,6 @@ class LoadSpec(StrictModel):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """The levels, ascending."""
         from benchsuite.results import Level  # not above: --help reads this file, and waits for every import
 
         return tuple(Level(users) for users in self.concurrency)
@@ -284,7 +262,7 @@ class LoadSpec(StrictModel):
         return tuple(sorted(levels))
 
 
-class TimeoutSpec(StrictModel):
+class TimeoutSpec(StrictModel, flags="--"):
     """When a request is given up."""
 
     connect_s: float = key(10.0, "longest time for a connection", "--connect-timeout-s", gt=0)
@@ -331,24 +309,22 @@ class OwnedSpec(StrictModel):
         return self
 
 
-class PriceSpec(StrictModel):
+class PriceSpec(StrictModel, flags="--"):
     """What an hour costs: usd_per_hour for one GPU, a bundled preset, or `owned`; times gpus.
 
     A rented hour has its electricity in it: nothing is added to it.
     """
 
-    usd_per_hour: float | None = key(None, "price of one GPU-hour", "--usd-per-hour", example=1.99, ge=0)
-    preset: str | None = key(
-        None, "a bundled price instead; see `benchsuite cost --list-presets`", "--preset", example="h100-low"
-    )
+    usd_per_hour: float | None = key(None, "price of one GPU-hour", example=1.99, ge=0)
+    preset: str | None = key(None, "a bundled price instead; see `benchsuite cost --list-presets`", example="h100-low")
     owned: OwnedSpec | None = key(None, "instead of a price: bought GPUs")
-    gpus: int = key(1, "GPUs that serve the model, all servers together", "--gpus", ge=1)
+    gpus: int = key(1, "GPUs that serve the model, all servers together", ge=1)
     usd_per_kwh: float | None = key(
-        None, "price of electricity, for measured energy", "--usd-per-kwh", unset="not known", example=0.2, ge=0
+        None, "price of electricity, for measured energy", unset="not known", example=0.2, ge=0
     )
-    pue: float = key(1.0, "power usage effectiveness: energy at the wall per energy of GPUs", "--pue", ge=1)
+    pue: float = key(1.0, "power usage effectiveness: energy at the wall per energy of GPUs", ge=1)
     gco2_per_kwh: float | None = key(
-        None, "carbon intensity of the grid, grams a kWh", "--gco2-per-kwh", unset="not known", example=380.0, ge=0
+        None, "carbon intensity of the grid, grams a kWh", unset="not known", example=380.0, ge=0
     )
 
     @model_validator(mode="after")
@@ -360,41 +336,32 @@ class PriceSpec(StrictModel):
         return self
 
 
-class TelemetrySpec(StrictModel):
+class TelemetrySpec(StrictModel, flags="--"):
     """What is recorded during the sweep. gpu: auto takes NVML where the driver is, else DCGM if dcgm_url is given."""
 
-    gpu: Literal["auto", "nvml", "dcgm", "off"] = key("auto", "how GPUs are sampled", "--gpu")
-    gpu_sample_hz: float = key(1.0, "samples of a GPU a second", "--gpu-sample-hz", gt=0, le=10)
-    gpu_ids: tuple[str, ...] = key(
-        (), "GPUs that serve: UUIDs or driver indices", "--gpu-ids", unset="those of the server, or all"
-    )
+    gpu: Literal["auto", "nvml", "dcgm", "off"] = key("auto", "how GPUs are sampled")
+    gpu_sample_hz: float = key(1.0, "samples of a GPU a second", gt=0, le=10)
+    gpu_ids: tuple[str, ...] = key((), "GPUs that serve: UUIDs or driver indices", unset="those of the server, or all")
     dcgm_url: MetricsUrl | None = key(
-        None, "a DCGM exporter, for GPUs of another machine", "--dcgm-url", example="http://127.0.0.1:9400/metrics"
+        None, "a DCGM exporter, for GPUs of another machine", example="http://127.0.0.1:9400/metrics"
     )
-    dcgm_interval_s: float = key(30.0, "how often it collects", "--dcgm-interval-s", gt=0)
+    dcgm_interval_s: float = key(30.0, "how often it collects", gt=0)
     server_metrics: bool = key(True, "sample the server's metrics", "--server-metrics/--no-server-metrics")
-    server_sample_hz: float = key(1.0, "samples of the server's metrics a second", gt=0, le=10)
+    server_sample_hz: float = key(1.0, "samples of the server's metrics a second", "", gt=0, le=10)
     metrics_url: MetricsUrl | None = key(
-        None, "the server's metrics", "--metrics-url", unset="its /metrics", example="http://127.0.0.1:8000/metrics"
+        None, "the server's metrics", unset="its /metrics", example="http://127.0.0.1:8000/metrics"
     )
     idle_power_s: float | None = key(
-        None,
-        "how long idle power is measured before the first point",
-        "--idle-power-s",
-        unset="10, or 60 for 1000+",
-        example=10.0,
-        ge=0,
+        None, "how long idle power is measured before the first point", unset="10, or 60 for 1000+", example=10.0, ge=0
     )
-    assumed_power_kw: float | None = key(
-        None, "power of all GPUs, where nothing measures it", "--assumed-power-kw", example=0.7, gt=0
-    )
+    assumed_power_kw: float | None = key(None, "power of all GPUs, where nothing measures it", example=0.7, gt=0)
 
 
 def _words(*, per_request: bool) -> str:
     return ", ".join(str(m.word) for m in METRICS.values() if m.limitable and m.per_request == per_request)
 
 
-class SweepSpec(StrictModel):
+class SweepSpec(StrictModel, flags="--"):
     """Everything that decides what a sweep does; saved word for word in the manifest."""
 
     server: ServerSpec = key(..., "the server under test")
@@ -407,16 +374,12 @@ class SweepSpec(StrictModel):
     )
     telemetry: TelemetrySpec = key(TelemetrySpec.model_construct(), "what is recorded during the sweep")
     goodput: str | None = key(
-        None,
-        "limits that each request has to keep, for goodput and attainment",
-        "--goodput",
-        example="ttft<1s,tpot<50ms",
+        None, "limits that each request has to keep, for goodput and attainment", example="ttft<1s,tpot<50ms"
     )
     slo: str = key(
         PAPER_SLO,
         f"limits that must hold: {_words(per_request=True)} with {' '.join(f'_{stat}' for stat in STATS)}; "
         f"{_words(per_request=False)}",
-        "--slo",
     )
 
     @field_validator("goodput", "slo")
@@ -433,22 +396,15 @@ class SweepSpec(StrictModel):
 
     @property
     def limits(self) -> Slo:
-        """The parsed SLO."""
         return Slo(()).override(self.slo, self.goodput)
 
 
 _IF_MISSING = dict.fromkeys(("server", "server.base_url"), "--base-url URL")
 
 
-def table_of(info: FieldInfo) -> type[BaseModel] | None:
-    """The table that a field is, or may be."""
-    kinds = (info.annotation, *get_args(info.annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-
-
 def spec_keys(model: type[BaseModel] = SweepSpec, path: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """(dotted key, field) of every key and table of the specification, as TOML wants them: keys before tables."""
-    tables = {name: table for name, info in model.model_fields.items() if (table := table_of(info))}
+    tables = {name: table for name, info in model.model_fields.items() if (table := table_in(info.annotation))}
     yield from ((path + name, info) for name, info in model.model_fields.items() if name not in tables)
     for name, table in tables.items():
         yield path + name, model.model_fields[name]

@@ -25,14 +25,27 @@ class StrictModel(BaseModel):
     # defer_build: --help reads the fields and validates nothing
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def __init_subclass__(cls, flags: str | None = None) -> None:
+        super().__init_subclass__()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, flags: str | None = None, **_: Any) -> None:
+        """flags: how the flags of the keys begin that do not say theirs; None: those have none."""
+        for name, info in cls.model_fields.items():
+            more: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
+            usual = flags + name.replace("_", "-") if flags and table_in(info.annotation) is None else ""
+            if flag := more.pop("x-flag", usual):
+                more = {"x-flag": flag, **more}
+            info.json_schema_extra = more or None
+
 
 def key(
     default: Any, meaning: str, flag: str | None = None, *, unset: str | None = None, example: Any = None, **checks: Any
 ) -> Any:
     """A key, or a table of keys. default: ... where the key is required.
 
-    flag: as click takes it. unset: what holds where the key is left out, if the default does not tell. example: a value
-    for the commented file, where the default is none.
+    flag: as click takes it; "" for none, None for the usual one of the model. unset: what holds where the key is left
+    out, if the default does not tell. example: a value for the commented file, where the default is none.
     """
     extra: dict[str, Any] = {
         name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
@@ -208,14 +221,14 @@ def _keys_at(path: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
     for step in path:
         fields = {info.alias or name: info for name, info in model.model_fields.items()}
         if step in fields:
-            table = _table_in(fields[step].annotation)
+            table = table_in(fields[step].annotation)
             if table is None:
                 return []
             model = table
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def _table_in(annotation: Any) -> type[BaseModel] | None:
+def table_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((table for part in get_args(annotation) if (table := _table_in(part))), None)
+    return next((table for part in get_args(annotation) if (table := table_in(part))), None)

@@ -47,7 +47,6 @@ _IN = {
 
 
 def load_verb(name: str) -> click.Command:
-    """The command of a verb, from its module."""
     module = importlib.import_module(f"benchsuite.cli.{_IN.get(name, name + '_' * keyword.iskeyword(name))}")
     command: click.Command = getattr(module, name.replace("-", "_") if name in _IN else "command")
     return command

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from benchsuite.cli.options import CommaList
-from benchsuite.spec import SweepSpec, extra, spec_flags, spec_keys, table_of
+from benchsuite.spec import SweepSpec, extra, spec_flags, spec_keys
+from benchsuite.strict_model import table_in
 
 _WIDTH, _WIDEST = 44, 118
 
@@ -116,7 +117,7 @@ def spec_toml(heading: str, given: Mapping[str, Any], words: Mapping[str, str] |
     lines = [*(f"# {line}".rstrip() for line in heading.splitlines()), *([""] if heading else [])]
     for key, info in spec_keys():
         meaning = (words or {}).get(key) or _meaning(info)
-        if table_of(info):
+        if table_in(info.annotation):
             named = info.default is not None or any(other.startswith(f"{key}.") for other in given)
             lines += ["", f"{'' if named else '# '}[{key}]    # {meaning}"]
         else:
@@ -131,7 +132,7 @@ def toml_of(spec: SweepSpec) -> str:
         node: Any = tree
         for name in key.split("."):
             node = node.get(name) if isinstance(node, dict) else None
-        if node is not None and not table_of(info):
+        if node is not None and not table_in(info.annotation):
             given[key] = node
     return spec_toml("", given).lstrip()
 

@@ -61,7 +61,6 @@ class Diagnostic:
 def diagnose(
     area: str, name: str, detail: str, *, warn: bool = False, fail: bool = False, remedy: str | None = None
 ) -> Diagnostic:
-    """The diagnostic, with its remedy only where something is wrong."""
     status: Status = "fail" if fail else "warn" if warn else "ok"
     return Diagnostic(area, name, status, detail, None if status == "ok" else remedy)
 

@@ -49,7 +49,6 @@ class Arm:
         return new_manifest(self.spec, workload, launched, None, Anchor.now())
 
     def measured_points(self) -> set[str]:
-        """The names of its points that are measured to their end."""
         if not (self.path / "manifest.json").exists():
             return set()
         return {point.point_id for point in read_run(self.path).manifest.complete_points}

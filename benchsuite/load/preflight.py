@@ -175,12 +175,10 @@ def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec) -> Excepti
 
 
 def spec_at(spec: SweepSpec, base_url: str) -> SweepSpec:
-    """The spec for the single server at base_url."""
     return with_server(spec, base_url=base_url, more_base_urls=(), fallback=None)
 
 
 def with_server(spec: SweepSpec, **changes: Any) -> SweepSpec:
-    """The spec with other keys in its [server] table."""
     return spec.model_copy(update={"server": spec.server.model_copy(update=changes)})
 
 

@@ -54,7 +54,6 @@ class PointPlan:
 
     @property
     def users(self) -> int:
-        """Virtual users that send it."""
         assert self.level.concurrency is not None
         return self.level.concurrency
 

@@ -49,7 +49,6 @@ from benchsuite.workload.dataset import Workload, copy_numbers, shared_prefix_ra
 
 
 def utc(wall_ns: int) -> str:
-    """Unix nanoseconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(wall_ns / NS_PER_S, UTC).isoformat()
 
 

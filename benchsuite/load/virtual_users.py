@@ -372,24 +372,20 @@ class PointLoad:
             user.abort(status, message)
 
     def watch(self, at_ns: int) -> None:
-        """Give up what is overdue."""
         for user in self._users:
             user.watch(at_ns, self._limits)
 
     # for the users
     def take(self) -> int | None:
-        """The next index, or None when there is none or the load is stopping."""
         return None if self.stopping else self._take()
 
     def finished(self, exchange: Exchange, slot: Slot) -> None:
-        """A user hands over an exchange that ended, and where it was."""
         self._finished.append((exchange, slot))
         if not self._drain_scheduled:
             self._drain_scheduled = True
             self.loop.call_soon(self._drain)
 
     def left(self) -> None:
-        """A user has no more to do."""
         self._busy -= 1
         if self._busy == 0:
             self._done.set()

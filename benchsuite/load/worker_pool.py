@@ -99,7 +99,6 @@ class CircuitBreaker:
 
     @property
     def tripped(self) -> bool:
-        """True once the point is given up."""
         return bool(self.numbers.get_obj()[_TRIPPED])
 
     @property
@@ -538,7 +537,6 @@ class WorkerPool:
         )
 
     def progress(self) -> ProgressSnapshot:
-        """The live figures."""
         numbers = list(self._shared.progress)
         done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::5]) for k in range(5))
         return ProgressSnapshot(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
@@ -553,5 +551,4 @@ class WorkerPool:
 
     @property
     def stopping(self) -> bool:
-        """True after drain or abort."""
         return bool(self._shared.signal.value != RUN)

@@ -15,7 +15,8 @@ from fakes.tgi import FakeTgi
 from benchsuite.cli.init import levels_for
 from benchsuite.cli.spec_options import spec_toml
 from benchsuite.load import server_probe
-from benchsuite.spec import SweepSpec, load_spec, parse_spec, spec_keys, table_of
+from benchsuite.spec import SweepSpec, load_spec, parse_spec, spec_keys
+from benchsuite.strict_model import table_in
 
 KEY = re.compile(r"^(?:# )?(\w+) = ", re.M)
 
@@ -29,7 +30,7 @@ def nobody_listens(monkeypatch, tmp_path):
 
 def keys_of_the_spec() -> list[str]:
     """Every dotted key of a specification, tables left out."""
-    return [key for key, info in spec_keys() if not table_of(info)]
+    return [key for key, info in spec_keys() if not table_in(info.annotation)]
 
 
 def keys_in(text: str) -> list[str]:

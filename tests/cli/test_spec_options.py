@@ -12,9 +12,10 @@ from command_line import CommandLine
 
 from benchsuite.cli.spec_options import SpecCommand, spec_options, spec_toml
 from benchsuite.errors import SpecError
-from benchsuite.spec import SweepSpec, extra, load_spec, overrides, parse_spec, spec_flags, spec_keys, table_of
+from benchsuite.spec import SweepSpec, extra, load_spec, overrides, parse_spec, spec_flags, spec_keys
+from benchsuite.strict_model import table_in
 
-KEYS = {key: info for key, info in spec_keys() if not table_of(info)}
+KEYS = {key: info for key, info in spec_keys() if not table_in(info.annotation)}
 # a value for every key that is not its default; those of a table that must be whole come with the others of it
 SERVER = {"server.base_url": "http://h:1"}
 FALLBACK = {"server.fallback.base_url": "http://f:1", "server.fallback.model": "m"}
