@@ -99,7 +99,7 @@ def wait_for(found: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     while not (value := found()):
         if time.monotonic() > end_s:
             raise TimeoutError("it did not happen")
-        time.sleep(0.005)
+        time.sleep(0.03)  # a look at all processes costs milliseconds
     return value
 
 

@@ -511,6 +511,8 @@ def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | A
 
 def _hangs_on(winner: str, month: _Month, candidates: Sequence[Own | Api]) -> dict[str, str]:
     """Changes, one at a time, that make another candidate the cheapest, with its name."""
+    if len(candidates) == 1 and not (isinstance(one := candidates[0], Own) and one.reserved_usd_per_hour is not None):
+        return {}  # there is no other, and asking seven times takes most of a report's time
     demand = month.demand
     flat = replace(demand, hours=((demand.mean_per_s, 1.0),), words="flat", batch=False)
     no_spare = month.fleet.model_copy(update={"spare_replicas": 0})
