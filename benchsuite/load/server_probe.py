@@ -266,7 +266,7 @@ def limit_warnings(
         yield warn("prompt_too_long", prompt=prompt, tokens=tokens, most=most)
     # a prompt that just fills the context leaves no room for a token, or is what Ollama left of a longer one
     elif tokens is not None and context is not None and (tokens >= context or tokens + asked > context):
-        effect = f": {server.title} {limits.too_long}" if limits.too_long else ""
+        effect = f": {server.title} {limits.too_long}"
         remedy = limits.raise_context or "lower --max-output-tokens, or shorten it"
         values = {"prompt": prompt, "tokens": tokens, "asked": asked, "context": context}
         yield warn("context_too_short", **values, effect=effect, remedy=remedy)

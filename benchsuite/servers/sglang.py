@@ -38,7 +38,6 @@ SGLANG = Server(
         concurrent_requests=(f"/server_info {_SLOTS}", f"/get_server_info {_SLOTS}", "--max-running-requests"),
         context_tokens=("/v1/models data {model} max_model_len",),
         slots="--max-running-requests",
-        too_long="refuses such requests",
         raise_context="lower --max-output-tokens or raise --context-length",
     ),
     preallocates=True,

@@ -51,7 +51,6 @@ TGI = Server(
         input_tokens=("/info max_input_tokens", "/info max_input_length"),
         slots="--max-concurrent-requests",
         refuses=True,
-        too_long="refuses such requests",
         raise_context="lower --max-output-tokens or raise --max-total-tokens",
     ),
     preallocates=True,

@@ -26,7 +26,6 @@ TRTLLM = Server(
         concurrent_requests=("--max_batch_size",),
         context_tokens=("--max_seq_len",),
         slots="--max_batch_size",
-        too_long="refuses such requests",
         raise_context="lower --max-output-tokens or raise --max_seq_len",
     ),
     preallocates=True,

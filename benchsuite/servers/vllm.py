@@ -25,7 +25,6 @@ VLLM = Server(
         context_tokens=("/v1/models data {model} max_model_len",),
         slots="--max-num-seqs",
         default_slots=256,  # the smallest on GPUs; large ones get 1024
-        too_long="refuses such requests",
         raise_context="lower --max-output-tokens or raise --max-model-len",
     ),
     preallocates=True,

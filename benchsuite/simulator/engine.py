@@ -80,7 +80,10 @@ class BatchEngine:
         """All chunks due up to now, as (due_ns, key) in order."""
         given: list[tuple[int, int]] = []
         while (at_ns := self.next_ns) is not None and at_ns <= now_ns:
-            arrivals = self._pop_events(at_ns)
+            keys = []
+            while self._events and self._events[0][0] == at_ns:
+                keys.append(heapq.heappop(self._events)[2])
+            arrivals = [self.running[key] for key in keys if key in self.running]  # the others were cancelled
             if not self._synchronized:
                 self._decoding |= {job.key: job for job in arrivals}
                 for job in arrivals:
@@ -129,12 +132,6 @@ class BatchEngine:
     def _push(self, due_ns: int, key: int) -> None:
         self._order += 1
         heapq.heappush(self._events, (due_ns, self._order, key))
-
-    def _pop_events(self, at_ns: int) -> list[_Job]:
-        keys = []
-        while self._events and self._events[0][0] == at_ns:
-            keys.append(heapq.heappop(self._events)[2])
-        return [self.running[key] for key in keys if key in self.running]
 
 
 class PrefixCache:

@@ -123,10 +123,10 @@ def is_up(client: httpx.Client, url: str) -> bool:
         return False
 
 
-def ask_json(base_url: str, path: str, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
+def ask_json(base_url: str, path: str) -> dict[str, Any] | None:
     """The JSON object at GET `path`; None where there is none."""
     try:
-        with bounded_client(base_url, timeout_s=timeout_s) as client:
+        with bounded_client(base_url) as client:
             answer = client.get(path)
         tree = read_json(answer.content) if answer.status_code == 200 else None
     except (httpx.HTTPError, ValueError):
