@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -16,11 +17,15 @@ from command_line import CommandLine
 from factory import LATENCY, run_folder
 from hypothesis import settings
 
+from benchsuite.workload import wineval
+
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=30)
 settings.register_profile("fuzz", deadline=None, max_examples=2000)  # of `make fuzz`
 settings.load_profile("ci")
 
 ROOT = Path(__file__).parent.parent
+
+wineval.make_wineval = functools.cache(wineval.make_wineval)  # many tests ask for the same set
 
 
 def pytest_collection_finish() -> None:

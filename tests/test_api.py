@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -151,48 +152,42 @@ def test_samples_name_the_point_that_was_measured(tmp_path):
 SCRIPT = """
 import asyncio, os, pathlib, signal, threading, time, benchsuite
 
-def measure():
-    return benchsuite.sweep(base_url={url!r}, output="run", workload="set.jsonl", concurrency=[1, 2],
+def measure(output, workload):
+    return benchsuite.sweep(base_url={url!r}, output=output, workload=workload, concurrency=[1, 2],
                             warmup_requests=1, warmup_min_s=0, gpu="off", server_metrics=False, usd_per_hour=2)
 
-async def cell():  # as in a notebook: a loop is running, and nothing guards __main__
-    return {call}
+async def cell(*words):  # as in a notebook: a loop is running, and nothing guards __main__
+    return measure(*words)
 
 def interrupt():  # when the first rows are written
-    while not any(path.stat().st_size > 2000 for path in pathlib.Path("run/journal").glob("*.arrows")):
+    while not any(path.stat().st_size > 2000 for path in pathlib.Path("stopped/journal").glob("*.arrows")):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGINT)
 
-if {interrupted}:
-    threading.Thread(target=interrupt, daemon=True).start()
+run = asyncio.run(cell("run", "few.jsonl"))
+print(len(run.requests), benchsuite.find_optimum(run).choice.point.concurrency)
+threading.Thread(target=interrupt, daemon=True).start()
 try:
-    run = asyncio.run(cell())
+    asyncio.run(cell("stopped", "many.jsonl"))
 except KeyboardInterrupt:
-    print("interrupted", benchsuite.read_run("run").manifest["status"])
-else:
-    print(len(run.requests), benchsuite.find_optimum(run).choice.point.concurrency)
+    print("interrupted", benchsuite.read_run("stopped").manifest["status"])
 """
 
 
-@pytest.mark.parametrize(
-    ("call", "interrupted", "requests", "told"),
-    [
-        ("measure()", False, 6, "12"),
-        ("measure()", True, 4000, "interrupted stopped"),
-    ],
-    ids=["loop", "interrupt"],
-)
-def test_a_sweep_from_a_script_without_a_guard(tmp_path, call, interrupted, requests, told):
+def test_sweeps_from_a_script_without_a_guard(tmp_path):
     """`sweep` measures and gives back the run where a loop runs; an interrupt ends it in order."""
-    lines = [f'{{"prompt": "q {i}", "max_output_tokens": 3}}\n' for i in range(requests)]
-    (tmp_path / "set.jsonl").write_text("".join(lines))
+    for name, requests in (("few", 6), ("many", 4000)):
+        lines = [f'{{"prompt": "q {i}", "max_output_tokens": 3}}\n' for i in range(requests)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
     with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.001, itl_s=0.001))) as server:
-        (tmp_path / "cell.py").write_text(SCRIPT.format(url=server.base_url, call=call, interrupted=interrupted))
+        (tmp_path / "cell.py").write_text(SCRIPT.format(url=server.base_url))
         done = subprocess.run(
             [sys.executable, "cell.py"], cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False
         )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(told)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("12 ")
+    assert second == "interrupted stopped"
 
 
 async def test_a_sweep_in_a_thread(tmp_path, simulated):
@@ -225,16 +220,11 @@ def test_a_sweep_that_cannot_be_is_an_error(tmp_path, flags, error, words):
         benchsuite.sweep(**({"output": tmp_path / "x", "base_url": "http://127.0.0.1:9"} | flags))
 
 
-def test_the_example_runs():
+def test_the_example_runs(monkeypatch, capsys):
     """docs/examples/notebook.py prints the table of levels and two decisions."""
-    done = subprocess.run(
-        [sys.executable, "docs/examples/notebook.py"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "concurrency" in done.stdout
-    assert "ttft_mean<1s,output_throughput_per_user>50: 16 users, $0.000150 a run" in done.stdout
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["notebook.py"])
+    runpy.run_path("docs/examples/notebook.py")
+    printed = capsys.readouterr().out
+    assert "concurrency" in printed
+    assert "ttft_mean<1s,output_throughput_per_user>50: 16 users, $0.000150 a run" in printed

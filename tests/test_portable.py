@@ -21,11 +21,6 @@ for name in ("SIGHUP", "SIGKILL", "SIGCHLD"):
     delattr(signal, name)
 del os.O_DIRECTORY
 """
-RUN = """
-from benchsuite.cli.main import main
-sys.argv = ["benchsuite", *sys.argv[1:]]
-main()
-"""
 EACH = """
 from benchsuite.cli.main import main
 failed = {}
@@ -37,25 +32,10 @@ for command in sys.argv[1:]:
         if ended.code:
             failed[command] = ended.code
 print(failed)
-"""
-API = """
 import benchsuite
 run = benchsuite.read_run("demo")
 print(len(run.requests), benchsuite.find_optimum(run).kind, len(benchsuite.summarise(run)))
 """
-
-
-def python(code: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", BLOCKED + code, *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
-
-
 COMMANDS = """
 --help
 decide demo
@@ -67,32 +47,25 @@ plan repeated --requests-per-day 2000 --usd-per-hour 1
 cost --preset h100-low
 workload describe wineval --requests 8
 schema
+report demo --format vllm --output v
+import vllm-bench v/c0001-r0.json --output run --slo output_throughput_per_user>0
 """
 
 
-def test_verbs_that_read(stored: Path, tmp_path: Path) -> None:
-    """Each ends well on a stored run."""
+def test_what_reads_and_judges(stored: Path, tmp_path: Path) -> None:
+    """Each verb ends well on a stored run, another tool's files become a run folder, and a notebook reads runs."""
     for run in ("demo", "repeated"):
         (tmp_path / run).symlink_to(stored / run)
-    done = python(EACH, *COMMANDS.strip().splitlines(), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "{}"
-
-
-def test_an_import(stored: Path, tmp_path: Path) -> None:
-    """Another tool's files become a run folder: the verb writes files and a report."""
-    (tmp_path / "demo").symlink_to(stored / "demo")
-    assert python(RUN, *["report", "demo", "--format", "vllm", "--output", "v"], cwd=tmp_path).returncode == 0
-    files = [str(path) for path in sorted((tmp_path / "v").glob("*.json"))]
-    done = python(
-        RUN, "import", "vllm-bench", *files, *["--output", "run", "--slo", "output_throughput_per_user>0"], cwd=tmp_path
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED + EACH, *COMMANDS.strip().splitlines()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
+    *_, failed, notebook = done.stdout.splitlines()
+    assert failed == "{}"
+    assert notebook == "576 optimum 6"
     assert (tmp_path / "run" / "report.html").exists()
-
-
-def test_the_notebook(stored: Path) -> None:
-    """Runs are read, judged and summarised."""
-    done = python(API, cwd=stored)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[1] == "optimum"
