@@ -41,7 +41,7 @@ def measure(repeats: int) -> None:
     chance = chances([level.resampling for level in measured])
     decision = decide(judge_points([level.point for level in measured], slo, 2.0, chance), chance)
     seconds = time.perf_counter() - start
-    level = decision.choice.point.concurrency if decision.kind == "optimum" else None
+    level = decision.choice.point.level.users if decision.kind == "optimum" else None
     print(
         f"{len(table):,} rows in {repeats} x {LEVELS} points:{seconds:.1f}, s,{before_mb:.0f}, MB with the rows alone,"
         f"{_peak_mb():.0f}, MB at most; optimum {level} ({decision.p_method})"

@@ -21,6 +21,7 @@ from benchsuite.analysis.requests import describe
 from benchsuite.analysis.slo_test import RunFigures, SloResampling, TailCount
 from benchsuite.economics.decision import chances
 from benchsuite.economics.verdict import check_limits
+from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, RATIOS
 from benchsuite.results import EMPTY, PointSummary
 from benchsuite.slo import Limit, Slo
@@ -137,7 +138,7 @@ def _slo_pair(cv: float, runs: int, rng: Rng) -> tuple[float, bool]:
     distance = 2 * cv / math.sqrt(runs) * rng.standard_normal()
     slo = Slo((Limit("ttft_s", "mean", "<", PLAIN.mean * math.exp(distance)),))
     sums = _sums(_runs(PLAIN, cv, runs, rng), slo)
-    return chances([sums], draws=_RESAMPLES, seed=int(rng.integers(1 << 30))).p_met[1], distance > 0
+    return chances([sums], draws=_RESAMPLES, seed=int(rng.integers(1 << 30))).p_met[Level(1)], distance > 0
 
 
 def _best_pair(cv: float, runs: int, rng: Rng) -> tuple[float, bool]:
@@ -150,7 +151,7 @@ def _best_pair(cv: float, runs: int, rng: Rng) -> tuple[float, bool]:
     ]
     said = chances(levels, draws=_RESAMPLES, seed=int(rng.integers(1 << 30))).p_by_level
     assert said is not None
-    return said[1], difference > 0
+    return said[Level(1)], difference > 0
 
 
 def _runs(law: Requests, cv: float, runs: int, rng: Rng) -> list[Any]:
@@ -181,7 +182,7 @@ def _sums(runs: list[Any], slo: Slo, concurrency: int = 1) -> SloResampling:
         columns += [np.zeros(len(own)), np.ones(len(own))] * guards
         blocks.append(block_sums(np.column_stack(columns), block_for(own, concurrency)))
     return SloResampling(
-        concurrency=concurrency,
+        level=Level(concurrency),
         limits=slo.effective,
         n_asked=len(slo.limits),
         barred=False,
@@ -200,7 +201,7 @@ def _point(runs: list[Any], rng: Rng) -> PointSummary:
         p95 = quantile_interval(runs[0], 0.95, block_for(runs[0], 1), rng)
         intervals = {"ttft_mean_s": batch_means(runs[0]), "ttft_p95_s": p95}
     return PointSummary(
-        model="m", concurrency=1, repeat_count=len(runs), n_ok=n, n_failed=0, duration_s=1.0, input_tokens=n,
+        model="m", level=Level(1), repeat_count=len(runs), n_ok=n, n_failed=0, duration_s=1.0, input_tokens=n,
         output_tokens=2 * n, ratios={metric.key: None for metric in RATIOS} | {"error_rate": 0.0},
         distributions={metric.key: EMPTY for metric in LATENCIES} | {"ttft_s": ttft_s}, intervals=intervals,
     )  # fmt: skip

@@ -48,7 +48,7 @@ def requests_frame(stored: run_folder.Run) -> pd.DataFrame:
     for one in levels(table):
         each = per_request(rows_of(table, one))
         for name, values in derived.items():
-            values[level == one] = each[name]
+            values[level == one.users] = each[name]
     done = {(point.point_id, point.attempt) for point in stored.manifest.complete_points}
     attempts = frame["attempt"].fillna(0).astype(int)
     whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
@@ -78,7 +78,7 @@ def levels_frame(found: Judgement) -> pd.DataFrame:
     import pandas as pd
 
     clients = {level: verdict.verdict for level, verdict in found.clients.items()}
-    rows = [level_row(one) | {"client": clients.get(one.point.concurrency)} for one in found.judged]
+    rows = [level_row(one) | {"client": clients.get(one.point.level)} for one in found.judged]
     frame = pd.DataFrame(rows, columns=list(LEVELS))
     words = {"model", "slo_verdict", "within_limits", "misses", "client", "warnings"}
     numbers = {name: frame[name].astype(float) for name in LEVELS if name not in words and frame[name].isna().any()}
@@ -243,7 +243,7 @@ def find_optimum(run: Run | str | Path, **instead: Unpack[Judging]) -> Decision:
     """The level to run at; nothing is measured again.
 
     kind is 'optimum' (benchsuite.results.Optimum: choice, recommended, runner_up, binding, p_opt, reason) or 'none'
-    (NoFeasiblePoint: nearest, reason). `.recommended.point.concurrency` is the level, `.recommended.cost` its cost.
+    (NoFeasiblePoint: nearest, reason). `.recommended.point.level` is it, `.recommended.cost` its cost.
     run, slo, goodput, price and errors: as for `decide`.
     """
     (judgement,) = decide(run, **instead)

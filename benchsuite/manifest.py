@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.errors import InputError, PointsError, SpecError
-from benchsuite.results import Level
+from benchsuite.level import Level
 from benchsuite.spec import parse_spec
 
 # A point's name is part of file names: it leads nowhere else.

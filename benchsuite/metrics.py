@@ -160,7 +160,7 @@ def _hours_per_1m(level: Any, repeat: Any) -> float | None:
 
 
 _TABLE = (
-    _of("concurrency", "concurrency", "", "virtual users: the level", lambda j: j.point.concurrency),
+    _of("concurrency", "concurrency", "", "virtual users: the level", lambda j: j.point.level.concurrency),
     _of("repeat_count", "repeats", "", "times that the level was measured", lambda j: j.point.repeat_count),
     _of("n_ok", "successful", "", "requests that succeeded, over all repeats", lambda j: j.point.n_ok),
     _of("n_failed", "failed", "", "requests that did not", lambda j: j.point.n_failed),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchsuite.level import Level
 from benchsuite.records import GpuSample, ServerSample
-from benchsuite.results import Level
 
 if TYPE_CHECKING:
     from benchsuite.manifest import RunManifest

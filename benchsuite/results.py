@@ -1,4 +1,4 @@
-"""The level of load, and the judged types: what analysis and economics conclude from facts. Values only.
+"""The judged types: what analysis and economics conclude from facts. Values only.
 
 Missing is None, never 0. Money is US dollars.
 """
@@ -8,55 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from benchsuite.level import Level
 from benchsuite.slo import Limit
 from benchsuite.warning_table import DISTURBING, Finding
-
-LevelKind = Literal["concurrency", "rate"]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Level:
-    """What a point holds constant: the virtual users of a closed loop, or the arrivals a second of an open loop.
-
-    Sorts by its number; as text it is the number, as tables have it under `head`.
-    """
-
-    number: float
-    kind: LevelKind = "concurrency"
-
-    def __str__(self) -> str:
-        return f"{self.number:.0f}" if self.number == int(self.number) else f"{self.number:g}"
-
-    @property
-    def concurrency(self) -> int | None:
-        """Virtual users; None of a rate."""
-        return int(self.number) if self.kind == "concurrency" else None
-
-    @property
-    def rate_per_s(self) -> float | None:
-        """Arrivals a second; None of a closed loop."""
-        return self.number if self.kind == "rate" else None
-
-    @property
-    def words(self) -> str:
-        """In a sentence: '1 user', '16 users', '2.5 req/s'."""
-        if self.kind == "rate":
-            return f"{self} req/s"
-        return f"{self} user{'s' * (self.number > 1)}"
-
-    @property
-    def head(self) -> str:
-        """Over a column of levels."""
-        return "concurrency" if self.kind == "concurrency" else "req/s"
-
-    @property
-    def axis(self) -> str:
-        """Under a chart over levels."""
-        return "concurrency (virtual users)" if self.kind == "concurrency" else "request rate (req/s)"
-
-    def point_id(self, repeat: int) -> str:
-        """'c0016-r0', 'q2.5-r0': the name of the level's point in this repeat."""
-        return f"c{self.number:04.0f}-r{repeat}" if self.kind == "concurrency" else f"q{self}-r{repeat}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +74,7 @@ class PointSummary:
     """
 
     model: str | None
-    concurrency: int
+    level: Level
     repeat_count: int
     n_ok: int
     n_failed: int | None
@@ -352,7 +306,7 @@ class Effort:
     runs alone; None without a duration or a price.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[Level, ...]
     repeats: int
     more: int
     requests: int | None = None
@@ -384,7 +338,7 @@ class Optimum:
     proven: EvaluatedLevel | None = None
     effort: Effort | None = None
     p_opt: float | None = None
-    p_by_level: dict[int, float] = field(default_factory=dict)
+    p_by_level: dict[Level, float] = field(default_factory=dict)
     p_method: str = ""
 
     @property
@@ -406,7 +360,7 @@ class NoFeasiblePoint:
     reason: str
     verdict: SloVerdict = "not met"
     effort: Effort | None = None
-    p_by_level: dict[int, float] = field(default_factory=dict)
+    p_by_level: dict[Level, float] = field(default_factory=dict)
     p_method: str = ""
 
 

@@ -25,7 +25,7 @@ from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel, key, read_tables, table_in, validated
 
 if TYPE_CHECKING:
-    from benchsuite.results import Level
+    from benchsuite.level import Level
 
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
@@ -241,7 +241,7 @@ class LoadSpec(StrictModel, flags="--"):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        from benchsuite.results import Level  # not above: --help reads this file, and waits for every import
+        from benchsuite.level import Level  # not above: --help reads this file, and waits for every import
 
         return tuple(Level(users) for users in self.concurrency)
 

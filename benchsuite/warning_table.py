@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from benchsuite.level import Level
+
 Severity = Literal["error", "warning", "info"]
 
 
 class WarningType(NamedTuple):
     """severity: error, the figures are not those of the level as it was meant; warning, they are in doubt or mean less
     than they seem to; info, to know when reading them. when: for the documentation. finding, remedy: templates of
-    str.format over Finding.values and `concurrency`.
+    str.format over Finding.values and `level`.
     """
 
     severity: Severity
@@ -71,7 +73,7 @@ WARNINGS: dict[str, WarningType] = {
         "read the column `error` of requests.parquet, remove the cause, " + _REPEAT),
     "concurrency_not_reached": WarningType(
         "error", "the most requests in flight are not the level's concurrency (HTTP clients that pool stop at 100)",
-        "at most {max_in_flight} requests were in flight, not {concurrency}",
+        "at most {max_in_flight} requests were in flight, not {level}",
         "raise the connection limit of the server or the proxy before it, or use more requests than virtual users"),
     "littles_law": WarningType(
         "error", "Little's law is off by more than 0.5 %: rows are missing or doubled",
@@ -282,7 +284,7 @@ WARNINGS: dict[str, WarningType] = {
     # levels against each other, and the decision
     "superlinear_scaling": WarningType(
         "warning", "output tokens/s grow more than 1.1 times as fast as concurrency",
-        "output tokens/s grow faster than concurrency from {below} to {concurrency} (elasticity {elasticity:.2f}); "
+        "output tokens/s grow faster than concurrency from {below} to {level} (elasticity {elasticity:.2f}); "
         "disturbed: {disturbed}",
         "repeat the disturbed levels; if nothing changes, check this one for prefix-cache hits"),
     "slow_level": WarningType(
@@ -343,14 +345,14 @@ class Finding:
     """
 
     code: str
-    concurrency: int | None = None
+    level: Level | None = None
     values: Mapping[str, Any] = field(default_factory=dict, hash=False)
     severity: Severity = field(init=False, compare=False)
     finding: str = field(init=False, compare=False)
     remedy: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        kind, values = WARNINGS[self.code], {**self.values, "concurrency": self.concurrency}
+        kind, values = WARNINGS[self.code], {**self.values, "level": self.level}
         for name, text in (
             ("severity", kind.severity),
             ("finding", kind.finding.format_map(values)),
@@ -359,8 +361,8 @@ class Finding:
             object.__setattr__(self, name, text)
 
 
-def warn(code: str, concurrency: int | None = None, **values: Any) -> Finding:
-    return Finding(code, concurrency, values)
+def warn(code: str, level: Level | None = None, **values: Any) -> Finding:
+    return Finding(code, level, values)
 
 
 # clauses of remedies that a run may have followed already, by what it had
@@ -372,7 +374,7 @@ _CLAUSES = {
 
 def without_asked(finding: Finding, *, fixed_length: bool, repeats: bool) -> Finding:
     """The finding with a remedy that does not ask for what the run had: a fixed length, repeats of the level."""
-    found, remedy = Finding(finding.code, finding.concurrency, finding.values), finding.remedy
+    found, remedy = Finding(finding.code, finding.level, finding.values), finding.remedy
     for had, (clause, instead) in zip((fixed_length, repeats), _CLAUSES.values(), strict=True):
         remedy = remedy.replace(clause, instead) if had else remedy
     object.__setattr__(found, "remedy", remedy)

@@ -106,8 +106,8 @@ def test_intervals_hold_their_estimate(run):
 def test_the_optimum_follows_slo_and_price(run):
     """The demo's own optimum; another SLO moves it, another price changes only the cost; a path will do for a run."""
     own = benchsuite.find_optimum(run)
-    assert (own.kind, own.choice.point.concurrency) == ("optimum", 16)
-    assert benchsuite.find_optimum(str(DEMO), slo="output_throughput_per_user>200").choice.point.concurrency == 4
+    assert (own.kind, own.choice.point.level.users) == ("optimum", 16)
+    assert benchsuite.find_optimum(str(DEMO), slo="output_throughput_per_user>200").choice.point.level.users == 4
     dearer = benchsuite.find_optimum(run, usd_per_hour=1.0, gpus=3)
     assert dearer.choice.cost.cost_usd == pytest.approx(30 * own.choice.cost.cost_usd)
     assert benchsuite.find_optimum(run, preset="h100-low").choice.cost.usd_per_hour == 1.99
@@ -165,7 +165,7 @@ def interrupt():  # when the first rows are written
     os.kill(os.getpid(), signal.SIGINT)
 
 run = asyncio.run(cell("run", "few.jsonl"))
-print(len(run.requests), benchsuite.find_optimum(run).choice.point.concurrency)
+print(len(run.requests), benchsuite.find_optimum(run).choice.point.level.users)
 threading.Thread(target=interrupt, daemon=True).start()
 try:
     asyncio.run(cell("stopped", "many.jsonl"))

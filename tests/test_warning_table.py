@@ -10,6 +10,7 @@ import click
 import pytest
 
 from benchsuite.cli.main import VERBS, cli, load_verb
+from benchsuite.level import Level
 from benchsuite.warning_table import WARNINGS, Finding, warn, without_asked
 
 TESTS = Path(__file__).parent
@@ -48,8 +49,8 @@ def test_a_warning_renders(code: str) -> None:
     """With a value for each field of its templates there is a text for the finding and for the remedy."""
     kind = WARNINGS[code]
     fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
-    found = warn(code, 8, **dict.fromkeys(fields - {"concurrency"}, 7))
-    assert (found.code, found.severity, found.concurrency) == (code, kind.severity, 8)
+    found = warn(code, Level(8), **dict.fromkeys(fields - {"level"}, 7))
+    assert (found.code, found.severity, found.level.users) == (code, kind.severity, 8)
     for text in (found.finding, found.remedy):
         assert text
         assert not re.search(r"[{}]", text)
@@ -62,7 +63,7 @@ def test_no_remedy_asks_for_what_the_run_had():
             continue  # not given in a run with a fixed length
         fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
         found = without_asked(
-            warn(code, 8, **dict.fromkeys(fields - {"concurrency"}, 7)), fixed_length=True, repeats=True
+            warn(code, Level(8), **dict.fromkeys(fields - {"level"}, 7)), fixed_length=True, repeats=True
         )
         assert "--fixed-length" not in found.remedy
         assert "single run" not in found.remedy
@@ -74,7 +75,7 @@ def test_a_code_or_value_that_is_missing_is_refused():
     with pytest.raises(KeyError):
         Finding("no_such_code")
     with pytest.raises(KeyError):
-        warn("littles_law", 8)
+        warn("littles_law", Level(8))
 
 
 def test_remedies_name_options_that_exist():

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchsuite.analysis.requests import as_table, known_mean, known_sum, levels, per_request, rows_of
+from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
 
 UNEVEN, SLOW = 1.2, 1.5  # most requests over their mean; an endpoint's TTFT over the others'
@@ -30,7 +31,7 @@ class EndpointPart:
     requests whose tokens no usage tells. TTFT and TPOT are means, None without such requests.
     """
 
-    concurrency: int
+    level: Level
     endpoint: str | None
     role: str
     requests: int
@@ -49,7 +50,7 @@ class EndpointPart:
 class Balance:
     """A level by endpoint. imbalance: most requests at an own server over their mean; None for a single one."""
 
-    concurrency: int
+    level: Level
     parts: tuple[EndpointPart, ...]
     imbalance: float | None
     warnings: tuple[Finding, ...]
@@ -71,7 +72,7 @@ def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[
     names = requests["endpoint"].cast(pa.string()) if told else pa.nulls(table.num_rows, pa.string())
     found = []
     for level in levels(table):
-        at = pc.equal(table["concurrency"], level)
+        at = pc.equal(table["concurrency"], level.users)
         parts = _parts(table.filter(at), names.filter(at), roles, level)
         own = [part for part in parts if part.role == "own"]
         requests_own = sum(part.requests for part in own)
@@ -81,7 +82,7 @@ def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[
     return found
 
 
-def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: int) -> list[EndpointPart]:
+def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: Level) -> list[EndpointPart]:
     there = pc.unique(names).to_pylist()
     listed = list(dict.fromkeys([*roles, *there])) if any(there) else there  # nobody is named in older runs
     whole = rows_of(table, level)
@@ -97,7 +98,7 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
         input_tokens, output_tokens = known_sum(rows.input_tokens[rows.ok]), known_sum(rows.output_tokens[rows.ok])
         parts.append(
             EndpointPart(
-                concurrency=level,
+                level=level,
                 endpoint=endpoint,
                 role=roles.get(endpoint, "own"),
                 requests=len(rows.ok),
@@ -115,10 +116,11 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
     return parts
 
 
-def _warnings(level: int, own: Sequence[EndpointPart], imbalance: float | None) -> Iterator[Finding]:
+def _warnings(level: Level, own: Sequence[EndpointPart], imbalance: float | None) -> Iterator[Finding]:
     if imbalance is not None and imbalance > UNEVEN:
         most, least = max(own, key=lambda part: part.requests), min(own, key=lambda part: part.requests)
-        uneven_users = level % len(own) != 0 and -(-level // len(own)) * len(own) / level > UNEVEN
+        users = level.users
+        uneven_users = users % len(own) != 0 and -(-users // len(own)) * len(own) / users > UNEVEN
         yield warn(
             "uneven_users" if uneven_users else "imbalance", level, imbalance=imbalance, endpoints=len(own),
             most_at=most.endpoint, most=most.requests, least_at=least.endpoint, least=least.requests,

@@ -200,7 +200,7 @@ def point_energy(
         if facts.constant_w is None:
             return None
         method, gross_j, mean_w, n_gpus = "constant", facts.constant_w * total_s, facts.constant_w, facts.constant_gpus
-        codes = (warn("energy_constant_power", point.concurrency, watts=facts.constant_w),)
+        codes = (warn("energy_constant_power", point.level, watts=facts.constant_w),)
     else:
         gpus = powered if facts.mig else gpus  # power is on one slice of each card; the others have none of their own
         each = [_gpu_energy(series, windows) for series in gpus.values()]
@@ -212,7 +212,7 @@ def point_energy(
             error = n * delta_s * mean_w / gross_j
         idle_w = None if facts.idle is None else _idle_w(list(gpus.values()), facts.idle, facts.interval_s)
         codes = tuple(
-            dataclasses.replace(finding, concurrency=point.concurrency)
+            dataclasses.replace(finding, level=point.level)
             for finding in _findings(gpus, windows, each, error, facts, idle_known=idle_w is not None)
         )
     net_j = None if gross_j is None or idle_w is None else gross_j - idle_w * total_s

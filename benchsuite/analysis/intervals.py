@@ -176,13 +176,13 @@ def block_sums(columns: Floats, block: int, max_blocks: int = MAX_BLOCKS) -> Blo
     return BlockSums((running[block : block + n] - running[:n]) * (n / (n_blocks * block)), n_blocks)
 
 
-def block_for(values: Floats, concurrency: int) -> int:
+def block_for(values: Floats, users: int) -> int:
     """Rows a block: no shorter than a batch of the server, nor than three times Politis and White's length.
 
     values: (n,) in send order, no NaN. Three times, because theirs makes the error of a variance least, not the
     error of an interval: with it a nominal 95 % holds about 92 % of AR(1) 0.8, with three times 93 to 96 %.
     """
-    return max(concurrency, 3 * block_length(values))
+    return max(users, 3 * block_length(values))
 
 
 def ratio_interval(above: Floats, below: Floats, block: int, rng: np.random.Generator) -> Estimate:
@@ -289,7 +289,7 @@ def _ratio(level: LevelRows, metric: Metric, rng: np.random.Generator) -> Estima
         parts = [np.nan_to_num(level.sums[name]) for name in (above, below)]
         order = level.repeats[0].order[parts[1][level.repeats[0].order] > 0]
         tokens, spans_s = (part[order] for part in parts)
-        return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, level.concurrency), rng)
+        return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, level.level.users), rng)
     found = t_over_runs(by_repeat(level, Statistic(metric)), value)
     if metric.unit == "ratio" and found.high is not None:
         return dataclasses.replace(found, high=min(found.high, 1.0))
@@ -323,7 +323,7 @@ def _mean(level: LevelRows, metric: Metric) -> Estimate:
     if len(level.repeats) > 1:
         return t_over_runs(by_repeat(level, Statistic(metric, "mean")), level.distribution(metric).mean)
     run = level.repeats[0]
-    bounds = window(level.rows, run.order, level.concurrency)
+    bounds = window(level.rows, run.order, level.level.users)
     if bounds is None:
         return none(known_mean(values), int(np.count_nonzero(~np.isnan(values))), "one run, never steady")
     sent_s = level.rows.sent_s[run.order]
@@ -337,4 +337,4 @@ def _quantile(level: LevelRows, metric: Metric, stat: str, p: float, rng: np.ran
         return t_over_runs(by_repeat(level, Statistic(metric, stat)), level.distribution(metric).stat(stat))
     own = level.each[metric.key][level.repeats[0].order]
     own = own[~np.isnan(own)]
-    return quantile_interval(own, p, block_for(own, level.concurrency), rng)
+    return quantile_interval(own, p, block_for(own, level.level.users), rng)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchsuite.errors import PointsError
+from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, Metric, Statistic
 from benchsuite.results import EMPTY, Distribution
 from benchsuite.slo import Limit
@@ -131,14 +132,14 @@ def as_table(requests: Any) -> pa.Table:
     return pa.Table.from_pandas(requests[list(COLUMNS)], preserve_index=False)
 
 
-def levels(table: pa.Table) -> list[int]:
-    """The concurrency levels in the table, ascending."""
-    return sorted(pc.unique(table["concurrency"]).to_pylist())
+def levels(table: pa.Table) -> list[Level]:
+    """The levels in the table, ascending."""
+    return sorted(map(Level, pc.unique(table["concurrency"]).to_pylist()))
 
 
-def rows_of(table: pa.Table, concurrency: int) -> Rows:
+def rows_of(table: pa.Table, level: Level) -> Rows:
     """The rows of one level."""
-    part = table.filter(pc.equal(table["concurrency"], concurrency))
+    part = table.filter(pc.equal(table["concurrency"], level.users))
     status = part["status"].cast(pa.string())
     ok = _equals(status, "ok")
     counted = pc.value_counts(status.filter(pa.array(~ok))).to_pylist()
@@ -266,7 +267,7 @@ class LevelRows:
     per-request limits are given, or no request tells what they limit.
     """
 
-    concurrency: int
+    level: Level
     rows: Rows
     repeats: tuple[Repeat, ...]
     each: dict[str, Floats]
@@ -276,7 +277,7 @@ class LevelRows:
         """The sum of `name` over the requests of all repeats, or of one; None if nothing is known."""
         if name in ("duration_s", "user_s"):
             seconds = sum(one.duration_s for one in ((repeat,) if repeat else self.repeats))
-            return seconds * (self.concurrency if name == "user_s" else 1) if seconds > 0 else None
+            return seconds * (self.level.users if name == "user_s" else 1) if seconds > 0 else None
         if name not in self.sums:
             return None
         return known_sum(self.sums[name] if repeat is None else self.sums[name][repeat.order])

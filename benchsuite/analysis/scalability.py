@@ -42,13 +42,13 @@ class Usl:
         return float(_law(np.array([self.rate_tok_s, self.contention, self.coherency]), np.array([users]))[0])
 
 
-def elasticities(levels: Sequence[int], output_tok_s: Sequence[float]) -> list[float]:
+def elasticities(levels: Sequence[float], output_tok_s: Sequence[float]) -> list[float]:
     """d ln X / d ln N of every level to the one before it: (n - 1,). levels ascending, rates above 0."""
     pairs = zip(levels, levels[1:], output_tok_s, output_tok_s[1:], strict=False)
     return [math.log(above / below) / math.log(high / low) for low, high, below, above in pairs]
 
 
-def elasticity_slope(levels: Sequence[int], output_tok_s: Sequence[float]) -> Estimate | None:
+def elasticity_slope(levels: Sequence[float], output_tok_s: Sequence[float]) -> Estimate | None:
     """Change of the elasticity per ln N: 2 c of ln X = a + b ln N + c ln^2 N by least squares, with its t interval.
 
     None with fewer than four levels. Not a line through the elasticities: neighbouring steps share a level, so that
@@ -68,7 +68,7 @@ def elasticity_slope(levels: Sequence[int], output_tok_s: Sequence[float]) -> Es
     return Estimate(slope, slope - half, slope + half, n, "95 % t, ln X on ln N and ln^2 N")
 
 
-def fit_usl(levels: Sequence[int], output_tok_s: Sequence[float], *, robust: bool = True) -> Usl | None:
+def fit_usl(levels: Sequence[float], output_tok_s: Sequence[float], *, robust: bool = True) -> Usl | None:
     """The law through the levels; None with fewer than four. levels ascending, rates above 0.
 
     robust: least squares of ln X with soft-L1 loss (scale 0.1), so that a bad run moves the curve little and stands out
@@ -115,7 +115,7 @@ def _law(parameters: Floats, n: Floats) -> Floats:
     return np.asarray(rate * n / (1 + contention * (n - 1) + coherency * n * (n - 1)))
 
 
-def knee(levels: Sequence[int], output_tok_s: Sequence[float]) -> int | None:
+def knee(levels: Sequence[float], output_tok_s: Sequence[float]) -> float | None:
     """The level furthest above the chord from the first to the last, both axes scaled to 0..1; a label, no decision.
 
     None with fewer than three levels, where none lies 0.05 above the chord, or where X does not rise.
@@ -144,7 +144,7 @@ class Runs:
     weights: Floats
 
 
-def crossing(levels: Sequence[int], values: Sequence[float], limit: Limit) -> float | None:
+def crossing(levels: Sequence[float], values: Sequence[float], limit: Limit) -> float | None:
     """The number of users at which `limit` stops to hold, interpolated; 0.0: at none of the levels, None: at no level.
 
     Isotonic regression of the values (falling for per-user rates, rising for latencies and errors), then linear in
@@ -167,7 +167,7 @@ def crossing(levels: Sequence[int], values: Sequence[float], limit: Limit) -> fl
 
 
 def users_at_limit(
-    levels: Sequence[int], values: Sequence[float], limit: Limit, runs: Runs | None = None, seed: int = 0
+    levels: Sequence[float], values: Sequence[float], limit: Limit, runs: Runs | None = None, seed: int = 0
 ) -> Estimate | None:
     """The crossing with its 95 % interval; None if there is none between the levels.
 
@@ -200,7 +200,7 @@ def _drawn(runs: Runs, seed: int) -> Floats:
     return np.asarray(np.divide(sums, totals, out=np.full_like(totals, np.nan), where=totals > 0))
 
 
-def _draw(levels: Sequence[int], means: Floats, limit: Limit) -> float:
+def _draw(levels: Sequence[float], means: Floats, limit: Limit) -> float:
     known = [i for i, value in enumerate(means) if not math.isnan(value)]
     if not known:
         return math.inf

@@ -21,6 +21,7 @@ from benchsuite.analysis.autocorrelation import effective_size
 from benchsuite.analysis.intervals import BlockSums, binomial_quantile, block_for, block_sums
 from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, by_repeat, describe
 from benchsuite.analysis.steady_state import SteadyRun, steady_runs
+from benchsuite.level import Level
 from benchsuite.metrics import METRICS
 from benchsuite.slo import Limit, Slo
 
@@ -153,7 +154,7 @@ class SloResampling:
     limit is not one on a share of requests, as percentiles and attainment are. figures: by limit.
     """
 
-    concurrency: int
+    level: Level
     limits: tuple[Limit, ...]
     n_asked: int
     barred: bool
@@ -208,18 +209,18 @@ def slo_resampling(level: LevelRows, slo: Slo) -> SloResampling:
         mine = durations_s[run.order]
         share = mine / mine.sum() if mine.sum() > 0 else np.full(len(mine), 1 / len(mine))
         duration_s = share * run.duration_s
-        own = {"duration_s": duration_s, "user_s": duration_s * level.concurrency}
+        own = {"duration_s": duration_s, "user_s": duration_s * level.level.users}
         columns = [duration_s]
         for above, below in parts:
             columns += [above[run.order], own[below] if isinstance(below, str) else below[run.order]]
         each = (level.each["ttft_s"][run.order], level.each["tpot_s"][run.order], mine)
         known = [values[~np.isnan(values)] for values in each]
-        block = max(block_for(values, level.concurrency) for values in known if len(values))
+        block = max(block_for(values, level.level.users) for values in known if len(values))
         found.append(block_sums(np.column_stack(columns), block))
     guards, n = limits[len(slo.limits) :], len(level.rows.ok)
     counts = [int(level.total(guard.statistic.metric.ratio[0][0]) or 0) for guard in guards]  # type: ignore[index]
     return SloResampling(
-        concurrency=level.concurrency,
+        level=level.level,
         limits=limits,
         n_asked=len(slo.limits),
         barred=any(
@@ -261,7 +262,7 @@ def _figures(level: LevelRows, limit: Limit, windows: Sequence[SteadyRun | None]
         return replace(found, unramped=pooled / occupancy if pooled is not None and occupancy else None)
     values = level.each[one.metric.key]
     if len(known) < len(windows):  # without the burst of first requests
-        later = np.concatenate([run.order[level.concurrency :] for run in level.repeats])
+        later = np.concatenate([run.order[level.level.users :] for run in level.repeats])
         return replace(found, unramped=describe(values[later]).stat(one.stat or "mean"))
     inside = [window.inside[~np.isnan(values[window.inside])] for window in known]
     if any(len(places) == 0 for places in inside):

@@ -123,9 +123,9 @@ def check_settling(level: LevelRows) -> Iterator[Finding]:
         if moved:
             drifted.append(f"{name} by {max(moved, key=abs):+.0%} in {len(moved)} of {len(runs)} runs")
     if unsettled:
-        yield warn("no_steady_state", level.concurrency, metrics=" and ".join(unsettled))
+        yield warn("no_steady_state", level.level, metrics=" and ".join(unsettled))
     if drifted:
-        yield warn("drift", level.concurrency, changes=", ".join(drifted))
+        yield warn("drift", level.level, changes=", ".join(drifted))
 
 
 def _by_completion(rows: Rows, values: Floats, run: Repeat) -> Floats:
@@ -150,7 +150,7 @@ def _change(values: Floats) -> float | None:
 
 def steady_window(level: LevelRows) -> SteadyWindow | None:
     """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one."""
-    rows, concurrency = level.rows, level.concurrency
+    rows, concurrency = level.rows, level.level.users
     duration_s = tokens = busy_s = 0.0
     inside = np.zeros(len(rows.ok), dtype=np.bool_)
     for repeat in np.unique(rows.repeat):
@@ -192,7 +192,7 @@ def steady_runs(level: LevelRows) -> list[SteadyRun | None]:
     rows = level.rows
     found: list[SteadyRun | None] = []
     for run in level.repeats:
-        bounds, tokens = window(rows, run.order, level.concurrency), level.total("output_tokens", run)
+        bounds, tokens = window(rows, run.order, level.level.users), level.total("output_tokens", run)
         mine = np.zeros(len(rows.ok), dtype=np.bool_)
         mine[run.order] = True
         within = 0.0 if bounds is None else _tokens_within(rows, mine & rows.ok, *bounds)
@@ -204,16 +204,16 @@ def steady_runs(level: LevelRows) -> list[SteadyRun | None]:
     return found
 
 
-def window(rows: Rows, places: NDArray[np.intp], concurrency: int) -> tuple[float, float] | None:
+def window(rows: Rows, places: NDArray[np.intp], users: int) -> tuple[float, float] | None:
     """From when to when the run whose rows are at `places` was steady; None if it never was.
 
     A window shorter than the mean time of a request is the turn-round between two waves of them, not a steady state.
     """
     ended_s, sent_s = rows.closed_s[places], rows.sent_s[places]
     ended_s, sent_s = np.sort(ended_s[~np.isnan(ended_s)]), sent_s[~np.isnan(sent_s)]
-    if len(ended_s) < concurrency or len(sent_s) == 0:
+    if len(ended_s) < users or len(sent_s) == 0:
         return None
-    start_s, end_s = float(ended_s[concurrency - 1]), float(sent_s.max())
+    start_s, end_s = float(ended_s[users - 1]), float(sent_s.max())
     took_s = rows.closed_s[places] - rows.sent_s[places]
     return (start_s, end_s) if end_s - start_s > float(np.nanmean(took_s)) else None
 

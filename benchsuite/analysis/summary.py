@@ -15,6 +15,7 @@ from benchsuite.analysis.slo_test import SloResampling, slo_resampling
 from benchsuite.analysis.steady_state import check_settling, steady_window
 from benchsuite.analysis.warnings import check_rows
 from benchsuite.errors import PointsError
+from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, RATIOS
 from benchsuite.results import EMPTY, Distribution, PointSummary
 from benchsuite.slo import Slo
@@ -49,7 +50,7 @@ def measure_levels(
     for level in level_rows(requests, slo.goodput):
         point, resampling = _summary(level, model, fixed_length), slo_resampling(level, slo)
         yield MeasuredLevel(
-            level.concurrency, level.rows, level.repeats, level.each, level.sums, point=point, resampling=resampling
+            level.level, level.rows, level.repeats, level.each, level.sums, point=point, resampling=resampling
         )
 
 
@@ -69,7 +70,7 @@ def _summary(level: LevelRows, model: str | None, fixed_length: bool, intervals:
     )
     return PointSummary(
         model=model,
-        concurrency=level.concurrency,
+        level=level.level,
         repeat_count=len(np.unique(rows.repeat)),
         n_ok=n_ok,
         n_failed=n - n_ok,
@@ -158,12 +159,14 @@ def _point(row: _Row, where: str) -> PointSummary:
         and abs(per_user - float(printed)) > 10.0 ** int(printed.as_tuple().exponent)
     ):
         values = {"where": where, "printed": float(printed), "computed": per_user}
-        warnings.append(warn("throughput_identity", row.concurrency, **values))
+        warnings.append(warn("throughput_identity", Level(row.concurrency), **values))
     if row.total_tokens is not None and both is not None and row.total_tokens != both:
-        warnings.append(warn("token_identity", row.concurrency, where=where, printed=row.total_tokens, computed=both))
+        warnings.append(
+            warn("token_identity", Level(row.concurrency), where=where, printed=row.total_tokens, computed=both)
+        )
     return PointSummary(
         model=row.model,
-        concurrency=row.concurrency,
+        level=Level(row.concurrency),
         repeat_count=1,
         n_ok=row.requests,
         n_failed=None,

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchsuite.analysis.requests import Floats, LevelRows
+from benchsuite.level import Level
 from benchsuite.manifest import RunManifest
 
 Window = tuple[float, float]
@@ -170,7 +171,7 @@ class ServerWindow:
     """
 
     point_id: str
-    concurrency: int
+    level: Level
     started_s: float
     ended_s: float
     busy_s: tuple[float, float]
@@ -191,7 +192,7 @@ def windows_of(manifest: RunManifest, requests: pa.Table | None = None) -> list[
         if started_s is not None and ended_s is not None:
             first_s, last_s = busy.get(name, (None, None))
             edges = (started_s if first_s is None else first_s, ended_s if last_s is None else last_s)
-            found[name] = ServerWindow(name, entry.concurrency or 0, started_s, ended_s, edges, entry.client)
+            found[name] = ServerWindow(name, entry.level or Level(0), started_s, ended_s, edges, entry.client)
     return list(found.values())
 
 

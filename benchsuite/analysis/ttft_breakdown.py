@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from benchsuite.analysis.requests import Floats, known_mean, tokens_after_first_chunk
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
+from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
 
 
@@ -28,7 +29,7 @@ class ServerUse:
     the level; reasons says which, by field.
     """
 
-    concurrency: int
+    level: Level
     running_mean: float | None = None
     running_max: float | None = None
     waiting_mean: float | None = None
@@ -43,15 +44,15 @@ class ServerUse:
 
 def server_use(series: ServerSeries | None, windows: Sequence[ServerWindow]) -> list[ServerUse]:
     """One ServerUse per level, ascending. series None: nothing was sampled, all is unknown."""
-    levels = sorted({window.concurrency for window in windows})
-    return [_server_level(series, level, [w for w in windows if w.concurrency == level]) for level in levels]
+    levels = sorted({window.level for window in windows})
+    return [_server_level(series, level, [w for w in windows if w.level == level]) for level in levels]
 
 
 _GAUGES = (("running", "running_mean", "running_max", True), ("waiting", "waiting_mean", "waiting_max", True),
            ("kv_cache_ratio", "kv_cache_mean_ratio", "kv_cache_max_ratio", False))  # fmt: skip
 
 
-def _server_level(series: ServerSeries | None, level: int, windows: Sequence[ServerWindow]) -> ServerUse:
+def _server_level(series: ServerSeries | None, level: Level, windows: Sequence[ServerWindow]) -> ServerUse:
     if series is None:
         return ServerUse(level, reasons={"all": "the server's metrics were not sampled"})
     found: dict[str, float | None] = {}
@@ -105,7 +106,7 @@ class Attribution:
     sources, reasons: by part, from where it is, or why it is empty.
     """
 
-    concurrency: int
+    level: Level
     n: int
     ttft_s: float | None
     client_s: float | None
@@ -131,8 +132,8 @@ def attribute(requests: Any, windows: Sequence[ServerWindow], series: ServerSeri
     """
     requests = requests.select([name for name in _COLUMNS if name in requests.column_names])
     found = []
-    for level in sorted({window.concurrency for window in windows}):
-        own = [window for window in windows if window.concurrency == level]
+    for level in sorted({window.level for window in windows}):
+        own = [window for window in windows if window.level == level]
         wanted = pa.array([window.point_id for window in own], pa.string())
         found.append(
             _level(level, requests.filter(pc.is_in(requests["point_id"].cast(pa.string()), wanted)), own, series)
@@ -203,7 +204,7 @@ class _Level:
         return None, grown
 
 
-def _level(level: int, table: pa.Table, windows: Sequence[ServerWindow], series: ServerSeries | None) -> Attribution:
+def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], series: ServerSeries | None) -> Attribution:
     rows = _Level(table, windows, series)
     sent_s, first_s = rows.column("sent_s"), rows.column("first_token_s")
     ttft_s, tokens = first_s - sent_s, rows.column("output_tokens")

@@ -17,6 +17,7 @@ import numpy as np
 from benchsuite.analysis.requests import LevelRows
 from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
+from benchsuite.level import Level
 from benchsuite.results import GpuUse, PointSummary, SteadyWindow
 from benchsuite.servers import SERVERS
 from benchsuite.warning_table import Finding, warn
@@ -42,12 +43,12 @@ def check_rows(
     steady: SteadyWindow | None,
 ) -> Iterator[Finding]:
     """Every warning that the rows of one level give rise to."""
-    rows, at = level.rows, level.concurrency
+    rows, at = level.rows, level.level
     issued, ok = len(rows.ok), int(np.count_nonzero(rows.ok))
     if issued - ok > MAX_ERROR_RATE * issued:
         kinds = ", ".join(f"{count} {status}" for status, count in rows.failures.items())
         yield warn("errors", at, failed=issued - ok, issued=issued, kinds=kinds)
-    if max_in_flight is not None and max_in_flight != at:
+    if max_in_flight is not None and at.concurrency not in (None, max_in_flight):
         yield warn("concurrency_not_reached", at, max_in_flight=max_in_flight)
     if littles_law_error is not None and littles_law_error > MAX_LITTLE_ERROR:
         yield warn("littles_law", at, error=littles_law_error)
@@ -57,7 +58,7 @@ def check_rows(
     if steady is not None and steady.occupancy is not None and steady.occupancy < MIN_STEADY_OCCUPANCY:
         yield warn("idle_users", at, occupancy=steady.occupancy, shown=_floored(steady.occupancy))
     elif occupancy is not None and occupancy < MIN_OCCUPANCY:
-        yield warn("ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * at)
+        yield warn("ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * at.users)
     # comparisons with NaN are false: what is not known speaks for nothing but its own warning
     differs = (rows.output_tokens < rows.asked_tokens) | (rows.output_tokens > rows.asked_tokens)
     # which of the successful responses are concerned, and up to which share that is no warning
@@ -129,17 +130,17 @@ class ClientVerdict:
     reasons: tuple[str, ...]
     figures: dict[str, float | None]
 
-    def warnings(self, concurrency: int) -> Iterator[Finding]:
+    def warnings(self, level: Level) -> Iterator[Finding]:
         """The verdict as a warning, none when all is well; and that the sender joined events, if it did."""
         if self.cause is not None:
             code, (what, remedy) = (
                 "client_bound" if self.verdict == "client-bound" else "client_degraded",
                 _CAUSES[self.cause],
             )
-            yield warn(code, concurrency, what=what, reasons="; ".join(self.reasons), remedy=remedy)
+            yield warn(code, level, what=what, reasons="; ".join(self.reasons), remedy=remedy)
         share = self.figures["merged_by_sender_share"]
         if share is not None and share > MAX_MERGED_SHARE:
-            yield warn("merged_by_sender", concurrency, share=share)
+            yield warn("merged_by_sender", level, share=share)
 
 
 def judge_client(
@@ -198,7 +199,7 @@ def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]
     theirs = sum(counts)
     if theirs <= 0 or abs(point.output_tokens - theirs) <= MAX_TOKEN_IMBALANCE * theirs:
         return None
-    return warn("token_balance", point.concurrency, ours=point.output_tokens, servers=theirs)
+    return warn("token_balance", point.level, ours=point.output_tokens, servers=theirs)
 
 
 MAX_UNEXPECTED_HITS = 0.05
@@ -206,7 +207,7 @@ _TEMPLATE_TOKENS = 32  # of a chat template and a salt, which all prompts share 
 
 
 def check_prefix_hits(
-    points: Sequence[PointSummary], hits: Mapping[int, float | None], shared_ratio: float | None
+    points: Sequence[PointSummary], hits: Mapping[Level, float | None], shared_ratio: float | None
 ) -> Iterator[Finding]:
     """The share of prompt tokens that the server had in its prefix cache, against what the set could have.
 
@@ -214,15 +215,15 @@ def check_prefix_hits(
     """
     if shared_ratio is None or not points:
         return
-    known = [(point, share) for point in points if (share := hits[point.concurrency]) is not None]
+    known = [(point, share) for point in points if (share := hits[point.level]) is not None]
     for point, share in known:
         mean_tokens = point.input_tokens / point.n_ok if point.input_tokens and point.n_ok else None
         template = min(1.0, _TEMPLATE_TOKENS / mean_tokens) if mean_tokens else 0.0
         expected = shared_ratio + (1 - shared_ratio) * template
         if share > expected + MAX_UNEXPECTED_HITS:
-            yield warn("prefix_hits_unexpected", point.concurrency, hits=share, expected=expected)
+            yield warn("prefix_hits_unexpected", point.level, hits=share, expected=expected)
     if not known:
-        yield warn("prefix_hits_unknown", points[-1].concurrency)
+        yield warn("prefix_hits_unknown", points[-1].level)
 
 
 UTIL_TARGET_RATIO, UTIL_ALERT_RATIO = 0.80, 0.70
@@ -231,7 +232,7 @@ MAX_MEMORY_RATIO = 0.90
 _THROTTLED = {"sw_power_cap": "gpu_power_capped", "power_brake": "gpu_power_brake"}  # all others: by heat
 
 
-def check_telemetry(gpu: GpuUse | None, server: ServerUse | None, at: int, profile: str | None) -> Iterator[Finding]:
+def check_telemetry(gpu: GpuUse | None, server: ServerUse | None, at: Level, profile: str | None) -> Iterator[Finding]:
     """What the readings of level `at` say against it. profile: the kind of server, None if not known."""
     kv_cache = None if server is None else server.kv_cache_max_ratio
     if gpu is not None:
@@ -267,8 +268,8 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
 
     Levels without a time or without tokens are left out of the checks that need them. One level alone finds nothing.
     """
-    ordered = sorted(points, key=lambda p: p.concurrency)
-    rates = {p.concurrency: p.output_tok_s for p in ordered if p.output_tok_s is not None and p.output_tok_s > 0}
+    ordered = sorted(points, key=lambda p: p.level)
+    rates = {p.level: p.output_tok_s for p in ordered if p.output_tok_s is not None and p.output_tok_s > 0}
     found = [*_superlinear(rates)]
     for (below, below_tok_s), (above, tok_s) in itertools.pairwise(rates.items()):
         if tok_s < below_tok_s * (1 - NOISE):
@@ -276,26 +277,26 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     durations = [(p, p.duration_s) for p in ordered if p.duration_s is not None]
     for (lower, below_s), (upper, duration_s) in itertools.pairwise(durations):
         if _requests(lower) == _requests(upper) and duration_s > below_s * (1 + NOISE):
-            below = lower.concurrency
-            found.append(warn("duration_rises", upper.concurrency, duration_s=duration_s, below_s=below_s, below=below))
-    usl = fit_usl(list(rates), list(rates.values()))
+            below = lower.level
+            found.append(warn("duration_rises", upper.level, duration_s=duration_s, below_s=below_s, below=below))
+    usl = fit_usl([level.number for level in rates], list(rates.values()))
     for (level, tok_s), residual in zip(rates.items(), usl.residuals if usl else (), strict=False):
         if abs(residual) > MAX_USL_RESIDUAL:
             fitted = tok_s * (1 + residual)
             found.append(warn("usl_residual", level, tok_s=tok_s, fitted_tok_s=fitted, residual=residual))
-    lengths = {p.concurrency: p.output_tokens / p.n_ok for p in ordered if p.output_tokens and p.n_ok}
+    lengths = {p.level: p.output_tokens / p.n_ok for p in ordered if p.output_tokens and p.n_ok}
     median = statistics.median(lengths.values()) if len(lengths) >= 3 else 0.0
     for level, tokens in lengths.items():
         if median and abs(tokens / median - 1) > MAX_LENGTH_DEVIATION:
             found.append(warn("output_length", level, tokens=tokens, median=median, deviation=tokens / median - 1))
-    return sorted(found, key=lambda finding: finding.concurrency or 0)
+    return sorted(found, key=lambda finding: finding.level or Level(0))
 
 
-def _superlinear(rates: Mapping[int, float]) -> Iterator[Finding]:
+def _superlinear(rates: Mapping[Level, float]) -> Iterator[Finding]:
     """In a closed loop a user never gets faster by company: where one seems to, the levels below were disturbed."""
-    per_user = {level: tok_s / level for level, tok_s in rates.items()}
-    disturbed: dict[int, Finding] = {}
-    steps = elasticities(list(rates), list(rates.values()))
+    per_user = {level: tok_s / level.number for level, tok_s in rates.items()}
+    disturbed: dict[Level, Finding] = {}
+    steps = elasticities([level.number for level in rates], list(rates.values()))
     for (below, above), elasticity in zip(itertools.pairwise(rates), steps, strict=True):
         # levels that lie close together: noise alone can be steeper than 1.1
         if elasticity <= MAX_ELASTICITY or per_user[above] <= per_user[below] * (1 + NOISE):

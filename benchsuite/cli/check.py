@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchsuite.cli.options import gathered, json_option, judging_options
+from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -54,7 +54,7 @@ def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool
         what = "a table of levels has no requests or telemetry"
         raise PointsError(what, where=f"--{of_runs[0]}", expected="run folders")
     found = [
-        {"model": one.model, "concurrency": level.point.concurrency}
+        {"model": one.model, "concurrency": level.point.level.concurrency}
         | {name: getattr(warn, name) for name in ("code", "finding", "remedy")}
         for one in judgements
         for level in one.judged
@@ -76,19 +76,19 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
 
     def rows(of: Callable[[Judgement], Iterable[Any]]) -> list[dict[str, Any]]:
         return [
-            {"model": one.model} | (row if isinstance(row, dict) else dataclasses.asdict(row))
+            {"model": one.model} | (row if isinstance(row, dict) else as_plain(row))
             for one in judgements
             for row in of(one)
         ]
 
     tables: dict[str, list[dict[str, Any]]] = {}
     if "scaling" in wanted:
-        tables["scaling"] = [dataclasses.asdict(scaling_of(one)) for one in judgements]
+        tables["scaling"] = [as_plain(scaling_of(one)) for one in judgements]
     if "attribution" in wanted:
         tables |= {"attribution": rows(ttft_breakdown), "server_use": rows(lambda one: one.server_use)}
     if "balance" in wanted:
         tables["balance"] = rows(
-            lambda one: [{"concurrency": level} | balance_json(one, level) for level in one.endpoints]
+            lambda one: [{"concurrency": level.concurrency} | balance_json(one, level) for level in one.endpoints]
         )
     if "energy" in wanted:
         tables["energy"] = rows(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -21,6 +20,7 @@ from benchsuite.cli.spec_options import model_options
 from benchsuite.economics.gpu_hour import Billing, Spot
 from benchsuite.economics.memory import MemoryDemand
 from benchsuite.errors import PriceError
+from benchsuite.level import as_plain
 from benchsuite.spec import OwnedSpec
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def command(
     warnings = age_warnings([found], as_of)
     if as_json:
         terms = found.terms.model_dump(exclude_none=True)
-        print_json(dataclasses.asdict(found) | {"terms": terms, "warnings": warnings})
+        print_json(as_plain(found) | {"terms": terms, "warnings": warnings})
     else:
         _print(found, warnings)
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchsuite.cli.options import PATH, exit_code, json_option, judging_options, print_json
+from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
     from benchsuite.economics.pareto import ParetoPoint
@@ -162,7 +162,7 @@ def frontier(
         for text in differences:
             click.echo(f"warning: {text}", err=True)
         warned = [[f"{w.code}: {w.finding}; {w.remedy}" for w in _warnings(one, judgements)] for one in placed]
-        print_json([dataclasses.asdict(one) | {"warnings": w} for one, w in zip(placed, warned, strict=True)])
+        print_json([as_plain(one) | {"warnings": w} for one, w in zip(placed, warned, strict=True)])
     else:
         _print_frontier(placed, judgements, price_override(**price).source, differences)
     placed_on = {one.model for one in placed if one.on_frontier}
@@ -193,7 +193,7 @@ def _print_frontier(placed: list[ParetoPoint], judgements: list[Judgement], pric
         say(console, f"warning {text}", style="yellow", indent=2)
     for one in placed:
         for warn in _warnings(one, judgements):
-            text = f"warning {warn.code} {one.model} at {one.concurrency}: {warn.finding}; {warn.remedy}"
+            text = f"warning {warn.code} {one.model} at {one.level}: {warn.finding}; {warn.remedy}"
             say(console, text, style="yellow", indent=2)
     hourly = ", ".join(sorted({usd(judgement.usd_per_hour_total) for judgement in judgements}))
     said = f"assumed: {hourly} an hour for the machine, {price}; SLO {judgements[0].slo}; optima held fixed"

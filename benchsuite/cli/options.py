@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import json
@@ -78,7 +77,9 @@ def print_json(tree: Any) -> None:
 
 
 def _as_plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else dataclasses.asdict(value)
+    from benchsuite.level import as_plain
+
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else as_plain(value)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")

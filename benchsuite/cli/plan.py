@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from benchsuite.cli.options import (
 )
 from benchsuite.cli.spec_options import model_options
 from benchsuite.economics.plan_file import SAMPLE, ApiTerms, DemandTable, Extras, Fleet, MachineTerms
+from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
     from benchsuite.economics.plan import Plan, Row
@@ -76,7 +76,7 @@ def command(
     found = plan(*runs, **given(flags | price))
     warnings = age_warnings(found.prices, as_of)
     if as_json:
-        print_json(dataclasses.asdict(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings})
+        print_json(as_plain(found) | {"peak_per_s": found.demand.peak_per_s, "warnings": warnings})
     else:
         _print(found, warnings)
     if found.winner is None:
@@ -141,7 +141,7 @@ def _row_lines(row: Row, with_api: bool) -> list[str]:
     lines = []
     if row.p_slo is not None and row.kind == "own":
         lines.append(
-            f"level {row.concurrency} or less is what {percent(row.p_slo)} of the arrivals at the peak find, with TTFT "
+            f"level {row.level} or less is what {percent(row.p_slo)} of the arrivals at the peak find, with TTFT "
             f"{ms(row.ttft_s)} ms and {number(row.tok_s_per_user)} tok/s/user; {percent(row.utilization)} of the fleet "
             "is used"
         )

@@ -15,12 +15,13 @@ from benchsuite.analysis.endpoints import Balance
 from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.economics.gpu_hour import cost_mode, hourly_cost
 from benchsuite.errors import PriceError
+from benchsuite.level import Level
 from benchsuite.results import Estimate, PointCost, PointEnergy, PointSummary
 from benchsuite.spec import PriceSpec
 from benchsuite.warning_table import Finding, warn
 
 SECONDS_PER_HOUR = 3600.0
-HourPrice = float | Mapping[int, float] | None  # one for all levels, or by level where it holds measured power
+HourPrice = float | Mapping[Level, float] | None  # one for all levels, or by level where it holds measured power
 
 
 def total_usd_per_hour(usd_per_hour: float, gpus: int = 1) -> float:
@@ -32,9 +33,9 @@ def total_usd_per_hour(usd_per_hour: float, gpus: int = 1) -> float:
     return usd_per_hour * gpus
 
 
-def hour_at(price: HourPrice, concurrency: int) -> float | None:
+def hour_at(price: HourPrice, level: Level) -> float | None:
     """The price of the whole machine's hour at a level; None if none is known. KeyError for a level without one."""
-    return price[concurrency] if isinstance(price, Mapping) else price
+    return price[level] if isinstance(price, Mapping) else price
 
 
 def is_free(price: HourPrice) -> bool:
@@ -131,7 +132,7 @@ def owned_usd_per_hour(price: PriceSpec, power_kw: float | None = None, idle_kw:
     return hourly_cost(owned.model_copy(update=known)).usd_per_hour
 
 
-def level_prices(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -> dict[int, float] | None:
+def level_prices(price: PriceSpec, energies: Mapping[Level, PointEnergy | None]) -> dict[Level, float] | None:
     """The whole machine's US dollars per hour at each level, owned GPUs at the power each level drew.
 
     None if that is unknown at some level: dollars at some levels and none at others do not compare.
@@ -147,7 +148,7 @@ def level_prices(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -
     return found
 
 
-def power_warnings(price: PriceSpec, energies: Mapping[int, PointEnergy | None]) -> list[Finding]:
+def power_warnings(price: PriceSpec, energies: Mapping[Level, PointEnergy | None]) -> list[Finding]:
     """What stands against putting the levels' measured power beside their price, by level."""
     found = []
     has_price = price.owned is not None or price.usd_per_hour is not None or price.preset is not None
@@ -181,7 +182,7 @@ class FallbackUse:
     all output tokens; own_usd_per_1m_output_tokens: the own hours over the own tokens.
     """
 
-    concurrency: int
+    level: Level
     requests: int
     api_requests: int
     api_failures: int
@@ -225,7 +226,7 @@ def fallback_use(
     own_usd = _times(duration_s, None if usd_per_hour_total is None else usd_per_hour_total / SECONDS_PER_HOUR)
     both_usd = None if api_usd is None or own_usd is None else api_usd + own_usd
     return FallbackUse(
-        concurrency=level.concurrency,
+        level=level.level,
         requests=requests,
         api_requests=api_requests,
         api_failures=sum(part.failures for part in level.of("fallback")),
@@ -245,8 +246,8 @@ def fallback_use(
 def hours_with_bills(
     usd_per_hour_total: HourPrice,
     used: Sequence[FallbackUse],
-    duration_s: Mapping[int, float | None],
-) -> dict[int, float] | None:
+    duration_s: Mapping[Level, float | None],
+) -> dict[Level, float] | None:
     """The whole machine's hour by level with the API's bill spread over it, so that hour times time is the whole cost.
 
     duration_s: of all repeats together. None where a level's own price, bill or time is not known: a cost that leaves
@@ -254,7 +255,7 @@ def hours_with_bills(
     """
     hours = {}
     for use in used:
-        level, time_s = use.concurrency, duration_s.get(use.concurrency)
+        level, time_s = use.level, duration_s.get(use.level)
         own = usd_per_hour_total.get(level) if isinstance(usd_per_hour_total, Mapping) else usd_per_hour_total
         if own is None or use.api_usd is None or not time_s:
             return None

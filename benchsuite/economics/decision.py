@@ -14,6 +14,7 @@ from benchsuite.analysis.slo_test import SloResampling
 from benchsuite.analysis.warnings import ClientVerdict, check_levels
 from benchsuite.economics.cost import HourPrice, cost_intervals, hour_at, point_cost
 from benchsuite.economics.verdict import MET, check_limits, repeats_to_decide
+from benchsuite.level import Level
 from benchsuite.results import (
     Decision,
     Effort,
@@ -42,11 +43,11 @@ class DecisionUncertainty:
     so. levels: what the verdicts rest on; clients: what is known of the client.
     """
 
-    p_met: dict[int, float] = field(default_factory=dict)
-    p_by_level: dict[int, float] | None = None
+    p_met: dict[Level, float] = field(default_factory=dict)
+    p_by_level: dict[Level, float] | None = None
     method: str = ONE_RUN
-    levels: dict[int, SloResampling] = field(default_factory=dict)
-    clients: Mapping[int, ClientVerdict] = field(default_factory=dict)
+    levels: dict[Level, SloResampling] = field(default_factory=dict)
+    clients: Mapping[Level, ClientVerdict] = field(default_factory=dict)
 
 
 NOT_RESAMPLED = DecisionUncertainty()
@@ -56,8 +57,8 @@ def chances(
     levels: Sequence[SloResampling],
     *,
     free: bool = False,
-    hourly: Mapping[int, float] | None = None,
-    clients: Mapping[int, ClientVerdict] | None = None,
+    hourly: Mapping[Level, float] | None = None,
+    clients: Mapping[Level, ClientVerdict] | None = None,
     draws: int = DRAWS,
     seed: int = _SEED,
 ) -> DecisionUncertainty:
@@ -73,11 +74,11 @@ def chances(
     drawn = resample(levels, draws=draws, seed=seed)
     p_met, feasible, wall = {}, [], []
     for one in drawn:
-        p_met[one.level.concurrency] = float(one.feasible.mean())
+        p_met[one.sums.level] = float(one.feasible.mean())
         feasible.append(one.feasible)
-        usd_per_hour = 1.0 if hourly is None else hourly[one.level.concurrency]
+        usd_per_hour = 1.0 if hourly is None else hourly[one.sums.level]
         wall.append(np.zeros(draws) if free else one.duration_s * usd_per_hour)
-    single = [level.concurrency for level in levels if len(level.runs) < 2]
+    single = [level.level for level in levels if len(level.runs) < 2]
     p_by_level, method = None, ONE_RUN
     if 0 < len(single) < len(levels):
         method = f"{ONE_RUN} at {', '.join(map(str, single))}"
@@ -85,27 +86,27 @@ def chances(
         # the rule on every draw: the cheapest feasible level, the lower of two that cost the same, as levels ascend
         choice = np.where(np.array(feasible), np.array(wall), np.inf).argmin(axis=0)
         decided = np.array(feasible).any(axis=0)
-        p_by_level = {one.concurrency: float(np.mean(decided & (choice == i))) for i, one in enumerate(levels)}
+        p_by_level = {one.level: float(np.mean(decided & (choice == i))) for i, one in enumerate(levels)}
         counts = sorted({len(level.runs) for level in levels})
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
-    return DecisionUncertainty(p_met, p_by_level, method, {level.concurrency: level for level in levels}, clients or {})
+    return DecisionUncertainty(p_met, p_by_level, method, {level.level: level for level in levels}, clients or {})
 
 
 @dataclass(frozen=True, slots=True)
 class LevelDraws:
     """A level resampled. kept: (draws, limits): whether each limit holds. duration_s: (draws,) of one run."""
 
-    level: SloResampling
+    sums: SloResampling
     kept: NDArray[np.bool_]
     duration_s: NDArray[np.float64]
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
         """(draws,): every limit of the SLO holds; none where a guard is proven exceeded."""
-        if self.level.barred:
+        if self.sums.barred:
             return np.zeros(len(self.kept), dtype=np.bool_)
-        return np.asarray(self.kept[:, : self.level.n_asked].all(axis=1), dtype=np.bool_)
+        return np.asarray(self.kept[:, : self.sums.n_asked].all(axis=1), dtype=np.bool_)
 
 
 def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int = _SEED) -> list[LevelDraws]:
@@ -145,7 +146,7 @@ def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncerta
 
     found: from the runs, where there are runs.
     """
-    level = point.concurrency
+    level = point.level
     intervals = point.intervals
     if not intervals:  # a level of a table: what it tells, without intervals
         told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
@@ -163,9 +164,7 @@ def judge_points(
     points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
 ) -> list[EvaluatedLevel]:
     """Every point with its cost at the price of the whole machine (one, or its level's), held against the SLO."""
-    return [
-        judge(point, point_cost(point, hour_at(usd_per_hour_total, point.concurrency)), slo, found) for point in points
-    ]
+    return [judge(point, point_cost(point, hour_at(usd_per_hour_total, point.level)), slo, found) for point in points]
 
 
 def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RESAMPLED) -> Decision:
@@ -182,12 +181,12 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
         return _none(model, judged, found)
     choice = feasible[0]
     binding = _binding(choice, judged)
-    p_cheapest = None if found.p_by_level is None else found.p_by_level.get(choice.point.concurrency, 0.0)
+    p_cheapest = None if found.p_by_level is None else found.p_by_level.get(choice.point.level, 0.0)
     near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
     safe = [j for j in near if j.slo_verdict == "met"] or [j for j in near if (j.p_met or 0.0) >= MET]
     recommended, cheapest_is_sure = choice, p_cheapest is None or p_cheapest >= SURE
     if not cheapest_is_sure or choice.slo_verdict != "met":
-        recommended = min(safe or ([choice] if cheapest_is_sure else near), key=lambda j: j.point.concurrency)
+        recommended = min(safe or ([choice] if cheapest_is_sure else near), key=lambda j: j.point.level)
     proven = [j for j in feasible if j.slo_verdict == "met"]
     return Optimum(
         model=model,
@@ -198,7 +197,7 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
         recommended=recommended,
         proven=proven[0] if proven else None,
         effort=effort(recommended, judged),
-        p_opt=None if found.p_by_level is None else found.p_by_level.get(recommended.point.concurrency, 0.0),
+        p_opt=None if found.p_by_level is None else found.p_by_level.get(recommended.point.level, 0.0),
         p_by_level=found.p_by_level or {},
         p_method=found.method,
     )
@@ -227,7 +226,7 @@ def effort(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> Effort | 
     seconds = None if None in more_s else sum(s for s in more_s if s is not None)
     hourly = level.cost.usd_per_hour
     return Effort(
-        levels=tuple(j.point.concurrency for j in levels),
+        levels=tuple(j.point.level for j in levels),
         repeats=repeats,
         more=repeats - have,
         requests=max((check.requests for check in checks if check.requests is not None), default=None),
@@ -279,9 +278,9 @@ def _expense(j: EvaluatedLevel) -> float | None:
     return j.cost.cost_usd or j.point.duration_s
 
 
-def _order(j: EvaluatedLevel) -> tuple[float, int]:
+def _order(j: EvaluatedLevel) -> tuple[float, Level]:
     expense = _expense(j)
-    return (float("inf") if expense is None else expense), j.point.concurrency
+    return (float("inf") if expense is None else expense), j.point.level
 
 
 def costs_less(one: EvaluatedLevel, other: EvaluatedLevel) -> bool:
@@ -294,11 +293,11 @@ def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> E
 
     Of several that would cost less, those above `choice` first, the nearest first.
     """
-    level = choice.point.concurrency
+    level = choice.point.level
     cheaper = [j for j in judged if not j.is_candidate and costs_less(j, choice)]
     if cheaper:
-        return min(cheaper, key=lambda j: (j.point.concurrency < level, abs(j.point.concurrency - level)))
-    above = min((j for j in judged if j.point.concurrency > level), key=lambda j: j.point.concurrency, default=None)
+        return min(cheaper, key=lambda j: (j.point.level < level, abs(j.point.level.number - level.number)))
+    above = min((j for j in judged if j.point.level > level), key=lambda j: j.point.level, default=None)
     return above if above is not None and not above.is_candidate else None
 
 
@@ -310,7 +309,7 @@ def _binding(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
         if missed:
             return str(max(missed, key=_miss).limit)
         return "; ".join(stopped.doubts)
-    if choice.point.concurrency == max(j.point.concurrency for j in judged):
+    if choice.point.level == max(j.point.level for j in judged):
         return "no limit: the highest level measured is feasible; measure higher"
     return "no limit: every other level measured costs more"
 
@@ -320,17 +319,17 @@ def _miss(check: LimitCheck) -> float:
 
 
 def _reason(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], binding: str) -> str:
-    level = choice.point.concurrency
+    level = choice.point.level
     proven = "that meet the SLO" if choice.slo_verdict == "met" else "that look to meet the SLO, which is undecided"
     said = [f"{level} is the cheapest of the levels {proven}"]
     stopped = stopped_level(choice, judged)
     if stopped is not None:
         how = "would be cheaper" if costs_less(stopped, choice) else "is the next level"
-        said.append(f"{stopped.point.concurrency} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
+        said.append(f"{stopped.point.level} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
     else:
         said.append(binding)
     doubtful = [j for j in judged if j.slo_verdict == "unknown"]
-    said += [f"{j.point.concurrency} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
+    said += [f"{j.point.level} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
     return "; ".join(dict.fromkeys(said))
 
 
@@ -338,7 +337,7 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUn
     if not judged:
         return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
 
-    def distance(j: EvaluatedLevel) -> tuple[float, int, tuple[float, int]]:
+    def distance(j: EvaluatedLevel) -> tuple[float, int, tuple[float, Level]]:
         return max(map(_miss, j.limits), default=0.0), len(j.checks("unknown")), _order(j)
 
     nearest = min(judged, key=distance)
@@ -348,7 +347,7 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUn
     return NoFeasiblePoint(
         model=model,
         nearest=nearest,
-        reason=f"{none_meets}; the nearest is {nearest.point.concurrency}: {', '.join(doubts)}",
+        reason=f"{none_meets}; the nearest is {nearest.point.level}: {', '.join(doubts)}",
         verdict="not met" if decided else "undecided",
         effort=None if decided else effort(nearest, judged),
         p_by_level=found.p_by_level or {},
@@ -366,16 +365,14 @@ def with_level_warnings(
 
     Points of several models keep their order; warnings that a point has already stay in front, once.
     """
-    findings: dict[tuple[str | None, int], list[Finding]] = {}
+    findings: dict[tuple[str | None, Level | None], list[Finding]] = {}
     for model in dict.fromkeys(p.model for p in points):
         own = [p for p in points if p.model == model]
         judged = judge_points(own, slo, usd_per_hour_total, found)
         for finding in [*check_levels(own), *fragile_optimum(judged, decide(judged))]:
-            findings.setdefault((model, finding.concurrency or 0), []).append(finding)
+            findings.setdefault((model, finding.level), []).append(finding)
     return [
-        dataclasses.replace(
-            p, warnings=tuple(dict.fromkeys((*p.warnings, *findings.get((p.model, p.concurrency), ()))))
-        )
+        dataclasses.replace(p, warnings=tuple(dict.fromkeys((*p.warnings, *findings.get((p.model, p.level), ())))))
         for p in points
     ]
 
@@ -388,7 +385,7 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
         for check in choice.limits:
             if check.asked and check.within and (margin := _margin(check)) < MARGIN:
                 values = {"limit": str(check.limit), "margin": margin, "value": check.limit.show(check.value or 0.0)}
-                found.append(warn("fragile_optimum", choice.point.concurrency, **values))
+                found.append(warn("fragile_optimum", choice.point.level, **values))
         rivals = [
             j for j in judged if not j.is_candidate and (ratio := _relative_cost(j, choice)) is not None and ratio < 1
         ]
@@ -406,8 +403,8 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
         otherwise = "meet the SLO"
         if decision.kind == "optimum":
             saved = 1 - (_relative_cost(rival, decision.choice) or 1.0)
-            otherwise = f"cost {saved:.0%} less than the optimum {decision.choice.point.concurrency}"
-        found.append(warn("near_miss", rival.point.concurrency, misses=texts, otherwise=otherwise))
+            otherwise = f"cost {saved:.0%} less than the optimum {decision.choice.point.level}"
+        found.append(warn("near_miss", rival.point.level, misses=texts, otherwise=otherwise))
     return found
 
 

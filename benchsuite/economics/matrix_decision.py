@@ -159,10 +159,10 @@ def _least(setting: JudgedSetting, priced: bool, draws: int, seed: int) -> NDArr
     """(draws,) of the least expense among the levels that meet the SLO; inf where none does."""
     levels = setting.levels
     assert levels is not None
-    rates = {j.point.concurrency: j.cost.usd_per_hour if priced else setting.gpus for j in levels.judged}
+    rates = {j.point.level: j.cost.usd_per_hour if priced else setting.gpus for j in levels.judged}
     least = np.full(draws, np.inf)
     for drawn in resample(levels.resampling, draws=draws, seed=seed):
-        rate = rates.get(drawn.level.concurrency)
+        rate = rates.get(drawn.sums.level)
         if rate is not None:
             scale = rate / 3600 if priced else rate
             least = np.minimum(least, np.where(drawn.feasible, drawn.duration_s * scale, np.inf))

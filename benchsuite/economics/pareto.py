@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 
 from benchsuite.analysis.intervals import ALPHA
 from benchsuite.errors import InputError
+from benchsuite.level import Level
 from benchsuite.results import SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
@@ -143,7 +144,7 @@ class ModelPoint:
     """
 
     model: str
-    concurrency: int | None
+    level: Level | None
     cost_usd: float | None
     score: Score | None
     usd_per_request: float | None = None
@@ -162,7 +163,7 @@ class ParetoPoint:
     """
 
     model: str
-    concurrency: int | None
+    level: Level | None
     cost_usd: float | None
     cost_low_usd: float | None
     cost_high_usd: float | None
@@ -276,7 +277,7 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
             per_correct = one.usd_per_request / (score.score / 100) * 1e6
     return ParetoPoint(
         model=one.model,
-        concurrency=one.concurrency,
+        level=one.level,
         cost_usd=one.cost_usd,
         cost_low_usd=cost and cost[0],
         cost_high_usd=cost and cost[1],

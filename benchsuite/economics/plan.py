@@ -23,6 +23,7 @@ from benchsuite.economics.gpu_hour import hourly_cost
 from benchsuite.economics.plan_file import Candidate, Extras, Fleet, PlanFile
 from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, genai_price
 from benchsuite.errors import InputError, PriceError
+from benchsuite.level import Level
 from benchsuite.results import EvaluatedLevel
 
 STEP_TTFT = 1.35  # an arrival waits for the running step: open-loop TTFT over the closed loop's at as many in flight
@@ -102,7 +103,7 @@ class Row:
     replicas: int | None = None
     working: int | None = None
     gpus: int | None = None
-    concurrency: int | None = None
+    level: Level | None = None
     utilization: float | None = None
     slo: str = "not measured"
     p_slo: float | None = None
@@ -300,25 +301,25 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
     chosen = own.level
 
     def at(level: EvaluatedLevel) -> int | None:
-        highest, use = level.point.concurrency, fleet.target_utilization
-        return replicas_for(curve, peak, highest, target_utilization=use, balancing=fleet.balancing)
+        highest, use = level.point.level, fleet.target_utilization
+        return replicas_for(curve, peak, highest.number, target_utilization=use, balancing=fleet.balancing)
 
     needed = at(chosen)
     if own.proven is not None and own.proven is not chosen and at(own.proven) == needed:
         chosen = own.proven
-    level = chosen.point.concurrency
+    level = chosen.point.level
     if needed is None:
         raise InputError("the demand needs more than a million replicas", where="demand", given=demand.words)
     flight = in_flight(curve, peak, needed, fleet.balancing)
     assert flight is not None  # replicas_for found it so
-    if level == curve.highest:
+    if level.number == curve.highest:
         notes.append(f"{level} is the highest level measured: fewer replicas may do")
     if (above := float(flight.shares[flight.n > curve.highest].sum())) > 0.01:
         notes.append(f"{above:.0%} of the time more are in flight than the highest level measured")
     if curve.levels[0] > 1 and (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
         notes.append(f"{below:.0%} of the time fewer are in flight than the lowest level measured")
     ttft_s = None
-    ttft = [(float(j.point.concurrency), j.point.ttft_s.mean) for j in own.levels if j.point.ttft_s.mean is not None]
+    ttft = [(j.point.level.number, j.point.ttft_s.mean) for j in own.levels if j.point.ttft_s.mean is not None]
     if ttft:
         levels, values = zip(*sorted(ttft), strict=True)
         ttft_s = STEP_TTFT * flight.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(levels), values))
@@ -328,13 +329,13 @@ def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[in
     if slo == "undecided":
         notes.append(f"whether level {level} meets the SLO is undecided: `benchsuite decide` says what would settle it")
     figures = {
-        "concurrency": level,
+        "level": level,
         "slo": slo,
-        "p_slo": flight.kept(level),
+        "p_slo": flight.kept(level.number),
         "ttft_s": ttft_s,
         "tok_s_per_user": demand.output_tokens / flight.time_s if demand.output_tokens else None,
     }
-    return needed, figures, float(curve.at(level))
+    return needed, figures, float(curve.at(level.number))
 
 
 def _curve(own: Own, demand: Demand, notes: list[str]) -> SpeedCurve:
@@ -347,7 +348,7 @@ def _curve(own: Own, demand: Demand, notes: list[str]) -> SpeedCurve:
             f"another mix than the measured one ({measured[0]:.0f} + {measured[1]:.0f} tokens a request): {mix:.3g} "
             "times its requests a second, by its token rates; latency is that of the measured mix"
         )
-    known = sorted((float(j.point.concurrency), j.point.request_per_s) for j in own.levels if j.point.request_per_s)
+    known = sorted((j.point.level.number, j.point.request_per_s) for j in own.levels if j.point.request_per_s)
     if not known:
         raise InputError("the levels have no rate of requests", where=own.name, expected="requests and duration")
     falling = [n for (n, x), (_, before) in zip(known[1:], known, strict=False) if x < before]
@@ -500,7 +501,7 @@ def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | A
             at_grid = [_working_at(own, month.served, month.fleet, math.exp(step)) or row.working for step in grid]
             needed = np.interp(factors[own.name], grid, np.array(at_grid, float)).round()
             usd = usd + (needed - at_grid[6]) * own.usd_per_hour * month.fleet.hours_per_month
-            p_met = next((one.p_met for one in own.levels if one.point.concurrency == row.concurrency), None)
+            p_met = next((one.p_met for one in own.levels if one.point.level == row.level), None)
             if p_met is not None:
                 usd = np.where(meets[own.name] < p_met, usd, math.inf)
         costs.append(usd)
@@ -596,7 +597,7 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         if asked.concurrency is not None:
             more["level"] = _level(judged.judged, asked.concurrency)
         elif proven:
-            more["proven"] = max(proven, key=lambda one: one.point.concurrency)
+            more["proven"] = max(proven, key=lambda one: one.point.level)
     if unit is None:
         raise PriceError("the machine has no price", where=asked.name or model, expected="--usd-per-hour, or a preset")
     if owned is not None:
@@ -620,7 +621,7 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
 
 
 def _level(levels: Sequence[EvaluatedLevel], asked: int) -> EvaluatedLevel:
-    known = {one.point.concurrency: one for one in levels}
+    known = {one.point.level.concurrency: one for one in levels}
     if asked not in known:
         what, expected = "the level was not measured, and the curve is not extended", ", ".join(map(str, known))
         raise InputError(what, where="--concurrency", given=asked, expected=expected)

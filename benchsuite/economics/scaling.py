@@ -26,6 +26,7 @@ from benchsuite.analysis.scalability import (
 )
 from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
 from benchsuite.economics.decision import decide, judge_points, measured
+from benchsuite.level import Level
 from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary, SloVerdict
 from benchsuite.slo import GUARDS, Limit, Slo
 
@@ -49,8 +50,8 @@ def breakable_limits(points: Sequence[PointSummary], slo: Slo) -> tuple[Limit, .
     return tuple(own) if errors else (*own, GUARDS[0])
 
 
-def _curve(points: Sequence[PointSummary], limit: Limit) -> tuple[list[int], list[float]]:
-    known = [(p.concurrency, value) for p in points if (value := measured(p, limit)) is not None]
+def _curve(points: Sequence[PointSummary], limit: Limit) -> tuple[list[float], list[float]]:
+    known = [(p.level.number, value) for p in points if (value := measured(p, limit)) is not None]
     return [level for level, _ in known], [value for _, value in known]
 
 
@@ -65,12 +66,12 @@ def limit_users(
         return LimitUsers(str(limit), users, users.method)
     if crossing(levels, values, limit) == 0:
         return LimitUsers(str(limit), None, NONE_HOLDS)
-    missed = [str(level) for level, value in zip(levels, values, strict=True) if not limit.holds(value)]
+    missed = [f"{level:g}" for level, value in zip(levels, values, strict=True) if not limit.holds(value)]
     told = f"missed at {', '.join(missed)} only, against the trend: repeat that level" if missed else ALL_HOLD
     return LimitUsers(str(limit), None, told)
 
 
-def _runs(levels: Sequence[int], limit: Limit, repeats: Sequence[Sequence[PointSummary]]) -> Runs | None:
+def _runs(levels: Sequence[float], limit: Limit, repeats: Sequence[Sequence[PointSummary]]) -> Runs | None:
     if not repeats:
         return None
     metric = limit.statistic.metric
@@ -80,8 +81,8 @@ def _runs(levels: Sequence[int], limit: Limit, repeats: Sequence[Sequence[PointS
     for i, own in enumerate(repeats):
         for p in own:
             value = measured(p, limit)
-            if value is not None and p.concurrency in levels:
-                column = levels.index(p.concurrency)
+            if value is not None and p.level.number in levels:
+                column = levels.index(p.level.number)
                 values[i, column] = value
                 weights[i, column] = (p.duration_s or 0.0) if per_second else p.n_ok
     return Runs(values, weights)
@@ -100,7 +101,7 @@ class BoundaryCost:
     def __init__(self, points: Sequence[PointSummary], decision: Decision, usd_per_hour: HourPrice) -> None:
         self.usd_per_hour = usd_per_hour
         self.choice = decision.choice.point if decision.kind == "optimum" else None
-        known = [(p.concurrency, p.output_tok_s / p.concurrency) for p in points if p.output_tok_s]
+        known = [(p.level.number, p.output_tok_s / p.level.number) for p in points if p.output_tok_s]
         self.levels, self.speeds = [math.log(level) for level, _ in known], [speed for _, speed in known]
 
     def __call__(self, users: float) -> tuple[float | None, float | None]:
@@ -117,15 +118,15 @@ class BoundaryCost:
         if hour is None:
             return None, 1 - duration_s / choice.duration_s
         usd = hour * duration_s / SECONDS_PER_HOUR
-        before = self.hour_at(choice.concurrency)
+        before = self.hour_at(choice.level.number)
         return usd, 1 - duration_s / choice.duration_s * (hour / before if before else 1.0)
 
     def hour_at(self, users: float) -> float | None:
         """The machine's hour, between levels straight in the logarithm of users."""
         if not isinstance(self.usd_per_hour, Mapping):
             return self.usd_per_hour
-        levels = sorted(self.usd_per_hour)
-        return float(np.interp(math.log(users), np.log(levels), [self.usd_per_hour[level] for level in levels]))
+        known = sorted((math.log(level.number), usd) for level, usd in self.usd_per_hour.items())
+        return float(np.interp(math.log(users), [at for at, _ in known], [usd for _, usd in known]))
 
 
 CHANGES = (-0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # the scan: looser is positive
@@ -135,13 +136,13 @@ CHANGES = (-0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # 
 class SloStep:
     """Where a changed limit changes the optimum. looser: the change relative to the limit, negative is tighter.
 
-    at: the measured value on which it turns; the limit has to pass it. concurrency: the optimum beyond; None: no level
+    at: the measured value on which it turns; the limit has to pass it. level: the optimum beyond; None: no level
     is left. cost_change: its cost of the set relative to today's, -0.32 is 32 % cheaper.
     """
 
     looser: float
     at: float
-    concurrency: int | None
+    level: Level | None
     cost_usd: float | None
     cost_change: float | None
 
@@ -155,7 +156,7 @@ class SloScan:
 
     looser: float
     value: float
-    concurrency: int | None
+    level: Level | None
     cost_usd: float | None
     boundary_users: float | None
     boundary_cost_usd: float | None
@@ -230,8 +231,8 @@ def _steps(
     return steps
 
 
-def _level(choice: EvaluatedLevel | None) -> int | None:
-    return None if choice is None else choice.point.concurrency
+def _level(choice: EvaluatedLevel | None) -> Level | None:
+    return None if choice is None else choice.point.level
 
 
 def _scanned(
@@ -256,7 +257,7 @@ class ScalingLevel:
     paper's "marginal cost" with its sign turned. elasticity: d ln X / d ln N.
     """
 
-    concurrency: int
+    level: Level
     output_tok_s: float
     usd_per_1m_output_tokens: float | None
     elasticity: float | None
@@ -274,9 +275,9 @@ class Zone:
     sure to meet the SLO.
     """
 
-    lowest: int
-    highest: int
-    levels: tuple[int, ...]
+    lowest: Level
+    highest: Level
+    levels: tuple[Level, ...]
     tolerance: float
     optimum_inside: bool
 
@@ -294,13 +295,13 @@ class Scaling:
 
     model: str | None
     slo: str
-    optimum: int | None
+    optimum: Level | None
     levels: tuple[ScalingLevel, ...]
     steps: int
     steps_cheaper: int
     elasticity_slope: Estimate | None
     usl: Usl | None
-    knee: int | None
+    knee: float | None
     zone: Zone | None
     limits: tuple[LimitUsers, ...]
     boundary_users: Estimate | None
@@ -314,7 +315,7 @@ def scaling(
     usd_per_hour_total: HourPrice,
     *,
     repeats: Sequence[Sequence[PointSummary]] = (),
-    p_met: Mapping[int, float] | None = None,
+    p_met: Mapping[Level, float] | None = None,
     judged: Sequence[EvaluatedLevel] | None = None,
     seed: int = 0,
 ) -> Scaling:
@@ -325,11 +326,11 @@ def scaling(
     levels as they were judged from their requests; else from the points alone. Levels without a rate of output tokens
     are left out of all but the decision and the limits. One price changes no share and no zone.
     """
-    ordered = sorted(points, key=lambda p: p.concurrency)
+    ordered = sorted(points, key=lambda p: p.level)
     judged = judge_points(ordered, slo, usd_per_hour_total) if judged is None else judged
     decision = decide(judged)
     rated = [j for j in judged if j.point.output_tok_s]
-    numbers = [j.point.concurrency for j in rated]
+    numbers = [j.point.level.number for j in rated]
     rates = [j.point.output_tok_s or 0.0 for j in rated]
     steps = elasticities(numbers, rates)
     zone = _zone(rated, decision, p_met or {})
@@ -348,7 +349,7 @@ def scaling(
     return Scaling(
         model=ordered[0].model if ordered else None,
         slo=str(slo),
-        optimum=decision.recommended.point.concurrency if decision.kind == "optimum" else None,
+        optimum=decision.recommended.point.level if decision.kind == "optimum" else None,
         levels=tuple(_levels(rated, steps, zone)),
         steps=len(steps),
         steps_cheaper=sum(step > 0 for step in steps),
@@ -370,31 +371,31 @@ def _levels(rated: Sequence[EvaluatedLevel], steps: Sequence[float], zone: Zone 
         before = rated[i - 1] if i else None
         saving = None
         if before is not None and average is not None and before.cost.usd_per_1m_output_tokens is not None:
-            users = one.point.concurrency - before.point.concurrency
+            users = one.point.level.number - before.point.level.number
             saving = (before.cost.usd_per_1m_output_tokens - average) / users
         found.append(
             ScalingLevel(
-                concurrency=one.point.concurrency,
+                level=one.point.level,
                 output_tok_s=one.point.output_tok_s or 0.0,
                 usd_per_1m_output_tokens=average,
                 elasticity=steps[i - 1] if i else None,
                 step_saving_usd=saving,
                 slo_verdict=one.slo_verdict,
-                in_zone=zone is not None and one.point.concurrency in zone.levels,
+                in_zone=zone is not None and one.point.level in zone.levels,
                 disturbed=bool(one.point.disturbances),
             )
         )
     return found
 
 
-def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[int, float]) -> Zone | None:
+def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[Level, float]) -> Zone | None:
     """At one hourly price (or none) the average cost is the inverse of the rate, so the zone needs no price."""
-    sure = [j for j in rated if j.is_candidate and p_met.get(j.point.concurrency, 1.0) >= ZONE_P_MET]
+    sure = [j for j in rated if j.is_candidate and p_met.get(j.point.level, 1.0) >= ZONE_P_MET]
     # tokens per dollar at prices that differ, per second at one
-    feasible = [(j.point.concurrency, (j.point.output_tok_s or 0.0) / (j.cost.usd_per_hour or 1.0)) for j in sure]
+    feasible = [(j.point.level, (j.point.output_tok_s or 0.0) / (j.cost.usd_per_hour or 1.0)) for j in sure]
     if not feasible:
         return None
     least = max(rate for _, rate in feasible) / (1 + ZONE_TOLERANCE)
     levels = tuple(level for level, rate in feasible if rate >= least)
-    chosen = decision.recommended.point.concurrency if decision.kind == "optimum" else None
+    chosen = decision.recommended.point.level if decision.kind == "optimum" else None
     return Zone(levels[0], levels[-1], levels, ZONE_TOLERANCE, chosen in levels)

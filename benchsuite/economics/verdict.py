@@ -218,7 +218,7 @@ def _of_short_runs(check: LimitCheck, figures: RunFigures, point: PointSummary) 
     best = figures.unramped
     if check.verdict != "not met" or best is None or not check.limit.holds(best):
         return check
-    wanted = STEADY_WAVES * point.concurrency
+    wanted = STEADY_WAVES * point.level.users
     values = {"best": check.limit.show(best), "wanted": wanted}
     return replace(check, verdict="undecided", why="ramp", values=values, requests=wanted * point.repeat_count)
 

@@ -15,9 +15,9 @@ from benchsuite.importers.imported_run import (
     Duration,
     ImportedPoint,
     ImportedRequest,
-    Level,
     Number,
     ResultModel,
+    Users,
     at,
     parse_result,
     status_of_error,
@@ -55,7 +55,7 @@ class _Request(ImportedRequest):
 
 class _Benchmark(ResultModel):
     strategy: str = at("config.strategy.type_", default=...)
-    streams: Level | None = at("config.strategy.streams", "config.strategy.max_concurrency")
+    streams: Users | None = at("config.strategy.streams", "config.strategy.max_concurrency")
     model: str | None = at("config.backend.model")
     duration: Duration | None = None
     total_requests: Count | None = at("metrics.request_totals.total")

@@ -35,7 +35,7 @@ Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 Duration = Annotated[float, Field(ge=0, le=1e15)]
 Gap = Annotated[float, Field(ge=0, le=_INT32 / US_PER_S)]  # seconds; stored as 32 bits of microseconds, 36 minutes
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_INT32)]
-Level = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=_INT32)]
+Users = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=_INT32)]
 
 
 class ResultModel(BaseModel):

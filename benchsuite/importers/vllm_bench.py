@@ -17,9 +17,9 @@ from benchsuite.importers.imported_run import (
     Gap,
     ImportedPoint,
     ImportedRequest,
-    Level,
     Number,
     ResultModel,
+    Users,
     at,
     parse_result,
     status_of_error,
@@ -41,7 +41,7 @@ _PER_REQUEST = ("input_lens", "output_lens", "start_times", "ttfts", "itls", "er
 
 class _File(ResultModel):
     model_id: str | None = None
-    max_concurrency: Level | None = None
+    max_concurrency: Users | None = None
     backend: str | None = at("backend", "endpoint_type")
     date: str | None = None
     request_rate: Number | Literal["inf"] | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import socket
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +21,7 @@ from benchsuite.client.request import BodyPlan, CacheBust, PointContext, encode,
 from benchsuite.client.stream import error_message, loads
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable, os_error_as
+from benchsuite.level import as_plain
 from benchsuite.load import server_probe
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
@@ -334,7 +334,7 @@ def preflight(
     capacity = server_probe.server_limits(client, server, first.facts, launched_server)
     n_servers = len(spec.server.base_urls)
     found = [*server_probe.limit_warnings(server, spec.load.concurrency, capacity, first.facts["longest"], n_servers)]
-    capacity["warnings"] = [dataclasses.asdict(finding) for finding in (*found, *server_probe.key_file_warnings(spec))]
+    capacity["warnings"] = [as_plain(finding) for finding in (*found, *server_probe.key_file_warnings(spec))]
     replicas = [first]
     for url in spec.server.more_base_urls:
         at_url = spec_at(spec, url)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchsuite.results import Level
+from benchsuite.level import Level
 
 if TYPE_CHECKING:
     from benchsuite.spec import LoadSpec

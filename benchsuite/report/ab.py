@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -23,6 +23,7 @@ from benchsuite.analysis.regression import (
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.clock import NS_PER_S
 from benchsuite.errors import InputError
+from benchsuite.level import Level, as_plain
 from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report.format import show
@@ -54,7 +55,7 @@ class AbRow:
     verdict is of B. why: of an "undecided" that is not one of numbers.
     """
 
-    concurrency: int
+    level: Level
     name: str
     label: str
     a: float | None
@@ -106,8 +107,7 @@ class AbResult:
             if by[word]:
                 most = max(by[word], key=lambda row: abs(math.log(row.ratio or 1.0)))
                 parts.append(
-                    f"B is {word} than A: {most.label} {_change(most)} at {most.concurrency} "
-                    f"({len(by[word])} of {n} figures)"
+                    f"B is {word} than A: {most.label} {_change(most)} at {most.level} ({len(by[word])} of {n} figures)"
                 )
         missed = [limit for limit in self.limits if limit.verdict == "fail"]
         parts += [f"B misses {missed[0].title}"] if missed else []
@@ -131,7 +131,7 @@ class AbResult:
         """The same as the gate's result, for JUnit, summaries and exit codes."""
         criteria = [
             Criterion(
-                "regression", row.name, row.concurrency, f"{row.label}: B not worse than A by {100 * row.margin:.4g} %",
+                "regression", row.name, row.level, f"{row.label}: B not worse than A by {100 * row.margin:.4g} %",
                 GATE_VERDICTS[row.verdict], f"{row.verdict}; {row.finding}", row.b, row.a,
                 *(None if end is None else end - 1 for end in (row.ratio, row.low, row.high)),
             )
@@ -142,14 +142,15 @@ class AbResult:
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
-        return {"verdict": self.verdict, "headline": self.headline} | asdict(self)
+        plain: dict[str, Any] = as_plain(self)
+        return {"verdict": self.verdict, "headline": self.headline} | plain
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Heads and rows for a terminal."""
         heads = ("concurrency", "figure", "A", "B", "B / A", "95 % interval", "B is")
         return heads, [
             (
-                str(row.concurrency), row.label, *(_shown(row, value) for value in (row.a, row.b)),
+                str(row.level), row.label, *(_shown(row, value) for value in (row.a, row.b)),
                 *(("-", "-") if row.ratio is None else (f"{row.ratio:.3f}", f"{row.low:.3f} to {row.high:.3f}")),
                 f"{row.verdict}{'' if row.why is None else f' ({row.why})'}",
             )
@@ -184,7 +185,7 @@ def judge_ab(
     more than the server and its launch, and for runs that were not measured in turn.
     """
     of_a, of_b = a.facts.manifest, b.facts.manifest
-    sides_a, sides_b = ({one.concurrency: one for one in judged.measured} for judged in (a, b))
+    sides_a, sides_b = ({one.level: one for one in judged.measured} for judged in (a, b))
     found = [*differences(of_b, of_a), *level_differences(sides_b, sides_a)]
     differs = refuse_unlike(found, allowed, ARM_GROUPS, ("in B", "in A"), "ab")
     if (a.hour_price is None) != (b.hour_price is None):
@@ -197,7 +198,7 @@ def judge_ab(
     restarts = _restarts(of_a), _restarts(of_b)
     by_restart = all(restarts)
 
-    def units(level: int) -> list[tuple[list[int], list[int]]]:
+    def units(level: Level) -> list[tuple[list[int], list[int]]]:
         places = [{run.repeat: i for i, run in enumerate(side[level].repeats)} for side in (sides_b, sides_a)]
         grouped: dict[Any, tuple[list[int], list[int]]] = {}
         for repeat in sorted(places[0].keys() & places[1].keys()):  # a round that was cut short has one side
@@ -242,7 +243,7 @@ def judge_ab(
 
 
 def _in_order(rows: tuple[AbRow, ...]) -> tuple[AbRow, ...]:
-    return tuple(sorted((row for row in rows if row.finding), key=lambda row: row.concurrency))
+    return tuple(sorted((row for row in rows if row.finding), key=lambda row: row.level))
 
 
 def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
@@ -270,7 +271,7 @@ def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow:
     text = f"errors: B {counts[0][0]} of {sum(counts[0])}, A {counts[1][0]} of {sum(counts[1])}, p {p:.2g}"
     finding = text if p <= ALPHA / 2 else ""
     return AbRow(
-        b.concurrency,
+        b.level,
         "error_rate",
         "errors",
         shares[1],

@@ -140,7 +140,7 @@ def _at(trace: Trace, at_s: float) -> float | None:
 
 
 def stack_chart(
-    levels: Sequence[int],
+    levels: Sequence[str],
     parts: Sequence[tuple[str, Sequence[float | None]]],
     *,
     title: str,
@@ -157,7 +157,7 @@ def stack_chart(
     x = Scale(0.0, len(levels), frame.left, frame.right)
     half = min((x.at(1) - x.at(0)) * 0.62, 44) / 2
     body = y_axis(ticks, y, y_label, frame)
-    body += x_axis([(i + 0.5, str(level)) for i, level in enumerate(levels)], x, CONCURRENCY, frame)
+    body += x_axis([(i + 0.5, level) for i, level in enumerate(levels)], x, CONCURRENCY, frame)
     for i, level in enumerate(levels):
         middle, height = x.at(i + 0.5), 0.0
         for k, (name, values) in enumerate(parts):

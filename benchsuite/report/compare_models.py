@@ -16,7 +16,6 @@ from benchsuite.report.format import (
     DASH,
     cell,
     chance,
-    count,
     head,
     number,
     sentence,
@@ -75,11 +74,11 @@ def _model_point(one: Judgement, score: Score | None) -> ModelPoint:
     best = one.best
     if best is None:
         return ModelPoint(one.model, None, None, score, reason=one.decision.reason)
-    hour, level = best.cost.usd_per_hour, best.point.concurrency
-    repeats = [run for measured in one.measured if measured.concurrency == level for run in measured.repeats]
+    hour, level = best.cost.usd_per_hour, best.point.level
+    repeats = [run for measured in one.measured if measured.level == level for run in measured.repeats]
     return ModelPoint(
         model=one.model,
-        concurrency=level,
+        level=level,
         cost_usd=best.cost.cost_usd,
         score=score,
         usd_per_request=best.cost.usd_per_request,
@@ -101,7 +100,7 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
     rows = [
         (
             one.model,
-            count(one.concurrency),
+            str(one.level or DASH),
             one.slo_verdict or DASH,
             usd(one.cost_usd) + ends(one.cost_low_usd, one.cost_high_usd),
             number(one.score) + ends(one.score_low, one.score_high),
@@ -148,9 +147,7 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
 def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
     levels: dict[str, dict[str, list[str]]] = {}  # by verdict and model
     for one in models:
-        for at, check in (
-            (j.point.concurrency, check) for j in one.judged for check in j.limits if check.limit == limit
-        ):
+        for at, check in ((j.point.level, check) for j in one.judged for check in j.limits if check.limit == limit):
             levels.setdefault(check.verdict, {}).setdefault(one.name, []).append(str(at))
     violated, open_ones = levels.get("not met", {}), levels.get("undecided", {})
     if len(violated) > 3:
@@ -232,7 +229,7 @@ def _expense(one: Judgement) -> float:
 
 def _best_text(one: Judgement) -> str:
     assert one.best is not None
-    level = f"concurrency {one.best.point.concurrency}"
+    level = f"concurrency {one.best.point.level}"
     if one.best.cost.cost_usd is None:
         return f"{level}, {number(one.best.point.duration_s)} s per run"
     return f"{level}, {usd(one.best.cost.cost_usd)} per run, {usd(one.best.cost.usd_per_1m_output_tokens)}/1M out"

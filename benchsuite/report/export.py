@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from benchsuite.economics.verdict import why_text
+from benchsuite.level import Level, as_plain
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import METRICS, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
@@ -94,7 +94,7 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
     """The content of summary.json. usd_per_hour is ONE GPU's price, usd_per_hour_total the machine's; None: unknown."""
     points = []
     for one in judgement.judged:
-        level = one.point.concurrency
+        level = one.point.level
         client = {"client": _plain(judgement.clients.get(level))}
         points.append(point_json(one) | client | balance_json(judgement, level))
     return {
@@ -110,12 +110,12 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def balance_json(judgement: Judgement, level: int) -> dict[str, Any]:
+def balance_json(judgement: Judgement, level: Level) -> dict[str, Any]:
     """A level's `endpoints`, `imbalance` and `fallback`; null where the run does not say."""
     at = judgement.endpoints.get(level)
     named = at is not None and any(part.endpoint for part in at.parts)
     return {
-        "endpoints": [dataclasses.asdict(part) for part in at.parts] if at is not None and named else None,
+        "endpoints": [as_plain(part) for part in at.parts] if at is not None and named else None,
         "imbalance": None if at is None else at.imbalance,
         "fallback": _plain(judgement.fallback.get(level)),
     }
@@ -123,12 +123,12 @@ def balance_json(judgement: Judgement, level: int) -> dict[str, Any]:
 
 def _plain(value: Any) -> dict[str, Any] | None:
     """A dataclass as a dict, None as None."""
-    return None if value is None else dataclasses.asdict(value)
+    return None if value is None else as_plain(value)
 
 
 def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     """One level: its metrics by key, its verdict; its energy and GPUs (of the GPUs alone, without the host)."""
-    point: dict[str, Any] = dataclasses.asdict(judged.point)
+    point: dict[str, Any] = as_plain(judged.point)
     del point["model"], point["intervals"]
     warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
     others = {m.key: m.of(judged) for m in METRICS.values() if m.of is not None and m.unit == "usd"}
@@ -174,15 +174,15 @@ def decision_json(decision: Decision) -> dict[str, Any]:
     if isinstance(decision, Optimum):
         level, second = decision.recommended, decision.runner_up
         optimum = {
-            "concurrency": level.point.concurrency,
+            "concurrency": level.point.level.concurrency,
             "binding": decision.binding,
             "cost_usd": level.cost.cost_usd,
             "usd_per_1m_output_tokens": level.cost.usd_per_1m_output_tokens,
             "runner_up": None if second is None else _short(second),
             "reason": decision.reason,
             "verdict": decision.verdict,
-            "cheapest_concurrency": decision.choice.point.concurrency,
-            "proven_concurrency": None if decision.proven is None else decision.proven.point.concurrency,
+            "cheapest_concurrency": decision.choice.point.level.concurrency,
+            "proven_concurrency": None if decision.proven is None else decision.proven.point.level.concurrency,
             "effort": _plain(decision.effort),
             "p_opt": decision.p_opt,
             **_probabilities(decision),
@@ -207,7 +207,7 @@ def _probabilities(decision: Decision) -> dict[str, Any]:
 
 def _short(judged: EvaluatedLevel) -> dict[str, Any]:
     return {
-        "concurrency": judged.point.concurrency,
+        "concurrency": judged.point.level.concurrency,
         "cost_usd": judged.cost.cost_usd,
         "usd_per_1m_output_tokens": judged.cost.usd_per_1m_output_tokens,
         "misses": [*judged.misses],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchsuite.economics.decision import stopped_level
 from benchsuite.economics.verdict import why_text
+from benchsuite.level import Level
 from benchsuite.metrics import BY_COLUMN, Metric
 from benchsuite.results import (
     Decision,
@@ -167,7 +168,7 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     if decision.kind == "none":
         return no_level_text(decision)
     level = decision.recommended
-    named = str(level.point.concurrency)
+    named = str(level.point.level)
     if decision.verdict != "met" or not decision.p_by_level:
         named = f"{named} looks best"
     else:
@@ -179,7 +180,7 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
         said.append(settles)
     if decision.verdict != "met" and decision.proven is not None:
         proven = decision.proven
-        said.append(f"{proven.point.concurrency} is proven to meet it ({price_text(proven)})")
+        said.append(f"{proven.point.level} is proven to meet it ({price_text(proven)})")
     return "; ".join([*said, _next_level(level, judged)])
 
 
@@ -205,7 +206,7 @@ def chance_text(decision: Decision) -> str:
     by_level = decision.p_by_level
     if not by_level:
         return ""
-    own = decision.recommended.point.concurrency if decision.kind == "optimum" else None
+    own = decision.recommended.point.level if decision.kind == "optimum" else None
     others = [f"{level}: {p:.2f}" for level, p in by_level.items() if level != own and p >= 0.005]
     none = 1 - sum(by_level.values())
     others += [f"none: {none:.2f}"] * (none >= 0.005)
@@ -255,7 +256,7 @@ def no_level_text(decision: NoFeasiblePoint) -> str:
     if nearest is None:
         return "no level meets the SLO: none was measured"
     seen = "no level meets the SLO" if decision.verdict == "not met" else "no level is seen to meet the SLO"
-    said = [seen, f"nearest: {nearest.point.concurrency} {doubt_text(nearest) or 'has no duration'}"]
+    said = [seen, f"nearest: {nearest.point.level} {doubt_text(nearest) or 'has no duration'}"]
     return "; ".join(
         [*said, *([effort_text(decision)] if decision.verdict != "not met" and effort_text(decision) else [])]
     )
@@ -279,7 +280,7 @@ def doubt_text(judged: EvaluatedLevel) -> str:
 
 def limit_lines(judged: EvaluatedLevel) -> list[str]:
     """A line for each limit that is undecided or unknown, and for what nobody asked for and is not proven."""
-    at = judged.point.concurrency
+    at = judged.point.level
     said = [f"{c.limit} at {at} is {c.verdict}: {why_text(c)}" for c in judged.checks("undecided", "unknown")]
     guards = [c for c in judged.limits if not c.asked and c.verdict == "undecided"]
     if guards:
@@ -292,14 +293,14 @@ def limit_lines(judged: EvaluatedLevel) -> list[str]:
 
 def _next_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
     stopped = stopped_level(choice, judged)
-    above = [j for j in judged if j.point.concurrency > choice.point.concurrency]
-    if stopped is not None and stopped is not min(above, key=lambda j: j.point.concurrency, default=None):
-        return f"{stopped.point.concurrency} would cost less but {doubt_text(stopped)}"
+    above = [j for j in judged if j.point.level > choice.point.level]
+    if stopped is not None and stopped is not min(above, key=lambda j: j.point.level, default=None):
+        return f"{stopped.point.level} would cost less but {doubt_text(stopped)}"
     if not above:
         return "it is the highest level measured, so measure higher"
-    following = min(above, key=lambda j: j.point.concurrency)
+    following = min(above, key=lambda j: j.point.level)
     reason = doubt_text(following) or f"costs more ({price_text(following)})"
-    return f"next level {following.point.concurrency} {reason}"
+    return f"next level {following.point.level} {reason}"
 
 
 def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
@@ -308,7 +309,7 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     if decision.kind == "optimum" and decision.runner_up is not None:
         second = decision.runner_up
         sure = "" if second.slo_verdict == "met" else f"; whether it meets the SLO {doubt_text(second)}"
-        said.append(f"runner-up {second.point.concurrency}: {price_text(second)}{sure}")
+        said.append(f"runner-up {second.point.level}: {price_text(second)}{sure}")
     said += _advice(decision)
     level = decision.recommended if decision.kind == "optimum" else decision.nearest
     said += [] if level is None else limit_lines(level)
@@ -326,7 +327,7 @@ def _steady_lines(judged: Sequence[EvaluatedLevel]) -> list[str]:
     for one in judged:
         for check in one.limits:
             if check.steady and check.asked and check.value is not None:
-                steady.setdefault(check.limit, []).append(f"{check.limit.show(check.value)} at {one.point.concurrency}")
+                steady.setdefault(check.limit, []).append(f"{check.limit.show(check.value)} at {one.point.level}")
     return [
         f"the tables show whole runs; {limit} is judged in the steady window, without ramp-up and drain: "
         + ", ".join(values)
@@ -341,8 +342,7 @@ def _advice(decision: Decision) -> list[str]:
         cheaper = decision.choice
         unsure = "to be the cheapest level that meets the SLO" if cheaper.slo_verdict == "met" else "to meet the SLO"
         said.append(
-            f"{cheaper.point.concurrency} looks cheaper, by at most 5 %, but is not sure {unsure}"
-            f" ({price_text(cheaper)})"
+            f"{cheaper.point.level} looks cheaper, by at most 5 %, but is not sure {unsure} ({price_text(cheaper)})"
         )
     if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
         said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
@@ -361,20 +361,20 @@ def spaced(text: str, space: str = "\u00a0") -> str:
     return re.sub(r"(?<=\d) ?%", f"{space}%", text)
 
 
-def grouped_warnings(judged: Iterable[EvaluatedLevel]) -> list[tuple[Finding, tuple[int, ...]]]:
+def grouped_warnings(judged: Iterable[EvaluatedLevel]) -> list[tuple[Finding, tuple[Level, ...]]]:
     """Every warning of the levels, those of one code and remedy together."""
     return same_warnings(warn for one in judged for warn in one.point.warnings)
 
 
-def same_warnings(found: Iterable[Finding]) -> list[tuple[Finding, tuple[int, ...]]]:
+def same_warnings(found: Iterable[Finding]) -> list[tuple[Finding, tuple[Level, ...]]]:
     """Those of one code and remedy together: the first, and the levels that it concerns."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for warn in found:
         groups.setdefault((warn.code, warn.remedy), []).append(warn)
-    return [(group[0], tuple(w.concurrency for w in group if w.concurrency is not None)) for group in groups.values()]
+    return [(group[0], tuple(w.level for w in group if w.level is not None)) for group in groups.values()]
 
 
-def warning_text(warn: Finding, levels: Sequence[int]) -> str:
+def warning_text(warn: Finding, levels: Sequence[Level]) -> str:
     """'at 8 (and 16, 32): finding; remedy'."""
     said = spaced(f"{warn.finding}; {warn.remedy}", " ")
     if not levels:

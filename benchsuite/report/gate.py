@@ -18,6 +18,7 @@ from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.cost import hour_at
 from benchsuite.economics.verdict import check_limits, client_effect, repeats_to_decide, why_text
 from benchsuite.errors import InputError
+from benchsuite.level import Level, as_plain
 from benchsuite.manifest import Difference, differences, refuse_unlike
 from benchsuite.metrics import BY_COLUMN, Statistic, closest, find
 from benchsuite.redact import markdown_table, markdown_text, printable
@@ -38,7 +39,7 @@ class Criterion:
 
     kind: Literal["slo", "regression"]
     name: str
-    concurrency: int
+    level: Level
     requirement: str
     verdict: Verdict
     finding: str
@@ -53,7 +54,7 @@ class Criterion:
     @property
     def title(self) -> str:
         """'ttft_p95 < 0.5 s at 16'."""
-        return f"{self.requirement} at {self.concurrency}"
+        return f"{self.requirement} at {self.level}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Regression:
     margin: float
 
 
-def default_regressions(pairs: Mapping[int, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
+def default_regressions(pairs: Mapping[Level, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
     """Cost per token by 5 %, and the highest percentile of TTFT with ten requests beyond it in every run by 10 %."""
     fewest = min(min(len(run.order) for run in side.repeats) for pair in pairs.values() for side in pair)
     stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
@@ -139,7 +140,7 @@ def parse_margin(text: str, where: str) -> float:
 class Compared:
     """A figure at a level, by run: of the new runs and of the baseline, and how they differ. margin: in ln."""
 
-    level: int
+    level: Level
     regression: Regression
     new: Floats
     baseline: Floats
@@ -166,10 +167,10 @@ def geometric_mean(values: Floats) -> float:
 
 
 def compare_levels(
-    pairs: Mapping[int, tuple[LevelRows, LevelRows]],
+    pairs: Mapping[Level, tuple[LevelRows, LevelRows]],
     regressions: Sequence[Regression],
     judgements: tuple[Judgement, Judgement],
-    units: Callable[[int], Sequence[tuple[Sequence[int], Sequence[int]]]] | None = None,
+    units: Callable[[Level], Sequence[tuple[Sequence[int], Sequence[int]]]] | None = None,
     *,
     same_orders: bool = True,
 ) -> list[Compared]:
@@ -312,7 +313,7 @@ def lines(result: GateResult) -> list[str]:
     found = [
         line
         for one in result.criteria
-        for line in (f"{one.verdict.upper():12} at {one.concurrency}: {one.requirement}", f"{'':13}{one.finding}")
+        for line in (f"{one.verdict.upper():12} at {one.level}: {one.requirement}", f"{'':13}{one.finding}")
     ]
     # one line each: none can be a command to GitHub
     return [printable(line.replace("\n", " ")) for line in (*found, *(f"note: {note}" for note in result.notes))]
@@ -324,7 +325,7 @@ def markdown(result: GateResult) -> str:
     rows = [
         (
             f"{_MARKS[one.verdict]} {one.verdict}",
-            one.concurrency,
+            one.level,
             markdown_text(one.requirement),
             markdown_text(one.finding),
         )
@@ -362,7 +363,8 @@ def workflow_commands(result: GateResult, inconclusive: str = "warn") -> list[st
 
 def plain(result: GateResult) -> dict[str, Any]:
     """The same as plain data."""
-    return {"verdict": result.verdict} | dataclasses.asdict(result)
+    plain: dict[str, Any] = as_plain(result)
+    return {"verdict": result.verdict} | plain
 
 
 def _code(text: str) -> str:
@@ -377,20 +379,20 @@ def gate(
     baseline: Judgement | None = None,
     *,
     regressions: Sequence[Regression] = (),
-    levels: Sequence[int] = (),
+    levels: Sequence[float] = (),
     allowed: Collection[str] = (),
 ) -> GateResult:
     """Hold `run` against its SLO, and against `baseline`, which was judged by the SLO and the price of `run`.
 
-    regressions: none is the default set. levels: none is all. Raises InputError for a baseline that is of something
-    else, and levels that were not measured.
+    regressions: none is the default set. levels: their numbers; none is all. Raises InputError for a baseline that is
+    of something else, and levels that were not measured.
     """
-    runs = {level.concurrency: level for level in run.measured}
+    runs = {level.level: level for level in run.measured}
     wanted = _measured(levels, runs, run.source)
     notes: list[str] = []
     pairs_compared: list[Compared] = []
     if baseline is not None:
-        theirs = {level.concurrency: level for level in baseline.measured}
+        theirs = {level.level: level for level in baseline.measured}
         _measured(levels, theirs, baseline.source)
         found = differences(run.facts.manifest, baseline.facts.manifest)
         notes = refuse_unlike([*found, *([] if levels else level_differences(runs, theirs))], allowed)
@@ -404,10 +406,10 @@ def gate(
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
         chosen = regressions or default_regressions(pairs)
         pairs_compared = compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders)
-    checks = {one.point.concurrency: one.limits for one in run.judged}
+    checks = {one.point.level: one.limits for one in run.judged}
     if "client" in allowed:  # the same verdicts, had the client been beyond doubt
         sums = {at: one.resampling for at, one in runs.items()}
-        checks = {at: check_limits(j.point, run.slo, sums[at]) for j in run.judged for at in [j.point.concurrency]}
+        checks = {at: check_limits(j.point, run.slo, sums[at]) for j in run.judged for at in [j.point.level]}
     # a guard that nobody asked for is a criterion where it is broken, or where there is no other
     asked = [(at, check) for at in wanted for check in checks[at] if check.asked or check.verdict == "not met"]
     if not asked and not pairs_compared:
@@ -422,7 +424,7 @@ def gate(
             *compared,
             *([] if levels else _unmeasured(run.facts, runs)),
         ],
-        key=lambda one: (one.concurrency, one.kind != "slo"),
+        key=lambda one: (one.level, one.kind != "slo"),
     )
     if guards := _unproven([(at, check) for at in wanted for check in checks[at] if (at, check) not in asked]):
         notes.append(guards)
@@ -435,26 +437,26 @@ def gate(
     )
 
 
-def _measured(levels: Sequence[int], runs: Mapping[int, MeasuredLevel], where: str) -> list[int]:
-    missing = [level for level in levels if level not in runs]
-    if missing:
+def _measured(levels: Sequence[float], runs: Mapping[Level, MeasuredLevel], where: str) -> list[Level]:
+    numbers = [level.number for level in runs]
+    if missing := [level for level in levels if level not in numbers]:
         known = ", ".join(map(str, runs))
         raise InputError("a level was not measured", where=where, given=f"--levels {missing[0]}", expected=known)
-    return sorted(set(levels)) if levels else list(runs)
+    return sorted(level for level in runs if not levels or level.number in levels)
 
 
-def level_differences(runs: Iterable[int], theirs: Iterable[int]) -> list[Difference]:
+def level_differences(runs: Iterable[Level], theirs: Iterable[Level]) -> list[Difference]:
     new, before = (", ".join(map(str, sorted(side))) for side in (runs, theirs))
     return [] if new == before else [Difference("levels", "levels", new, before)]
 
 
-def _unmeasured(run: Run, runs: Collection[int]) -> list[Criterion]:
+def _unmeasured(run: Run, runs: Collection[Level]) -> list[Criterion]:
     """Planned levels that were not measured to their end: those that were cannot pass for them."""
     found = {}
     status = {point.point_id: point.status for point in run.manifest.points}
     for point_id in run.manifest.planned_points:
         named = re.fullmatch(r"c(\d+)-r\d+", point_id)
-        if named is not None and (level := int(named[1])) not in runs:
+        if named is not None and (level := Level(int(named[1]))) not in runs:
             found[level] = status.get(point_id, "not begun")
     hint = "`benchsuite sweep --resume` measures what is missing; --levels judges the others alone"
     return [
@@ -468,20 +470,20 @@ _GATE_VERDICTS: dict[SloVerdict, Verdict] = {
 }  # fmt: skip
 
 
-def client_bound(judgement: Judgement | None) -> set[int]:
+def client_bound(judgement: Judgement | None) -> set[Level]:
     """The levels whose figures are the measuring client's rather than the server's."""
     clients = {} if judgement is None else judgement.clients
     return {level for level, one in clients.items() if one.verdict == "client-bound"}
 
 
-def _of_limit(at: int, check: LimitCheck, criteria: int) -> Criterion:
+def _of_limit(at: Level, check: LimitCheck, criteria: int) -> Criterion:
     shown = "unknown" if check.value is None else check.limit.show(check.value)
     finding = f"{shown}; {why_text(check, criteria)}"
     verdict, repeats = _GATE_VERDICTS[check.verdict], repeats_to_decide([check], criteria)
     return Criterion("slo", check.limit.name, at, str(check.limit), verdict, finding, check.value, repeats=repeats)
 
 
-def _unproven(guards: Sequence[tuple[int, LimitCheck]]) -> str:
+def _unproven(guards: Sequence[tuple[Level, LimitCheck]]) -> str:
     """What the SLO does not ask for, and the run does not prove."""
     levels: dict[str, list[str]] = {}
     for at, check in guards:
@@ -496,10 +498,10 @@ def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Crit
     no pass."""
     sides = (("run", run, "fail"), ("baseline", baseline, "pass"))
     for side, judgement, verdict in sides:
-        client = None if judgement is None else judgement.clients.get(one.concurrency)
+        client = None if judgement is None else judgement.clients.get(one.level)
         if judgement is None or client is None or client.verdict != "client-bound" or one.verdict != verdict:
             continue
-        level = next(j for j in judgement.judged if j.point.concurrency == one.concurrency)
+        level = next(j for j in judgement.judged if j.point.level == one.level)
         figure = one.value if side == "run" else one.baseline
         effect = client_effect(BY_COLUMN[one.name], figure or 0.0, level.point, client)
         ends = [abs(end) for end in (one.change_low, one.change_high) if end is not None]
@@ -510,11 +512,11 @@ def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Crit
     return one
 
 
-def _warned(judgement: Judgement | None, levels: Collection[int], whose: str) -> list[str]:
+def _warned(judgement: Judgement | None, levels: Collection[Level], whose: str) -> list[str]:
     """The codes of the warnings at the levels of the gate, in one note."""
     codes: dict[str, dict[str, None]] = {}
     for one in () if judgement is None else judgement.judged:
-        for warn in one.point.warnings if one.point.concurrency in levels else ():
-            codes.setdefault(warn.code, {})[str(one.point.concurrency)] = None
+        for warn in one.point.warnings if one.point.level in levels else ():
+            codes.setdefault(warn.code, {})[str(one.point.level)] = None
     listed = "; ".join(f"{code} at {', '.join(at)}" for code, at in codes.items())
     return [f"warnings in {whose}: {listed}; `benchsuite check` has the remedies"] if codes else []

@@ -37,6 +37,7 @@ from benchsuite.economics.cost import (
 from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, with_level_warnings
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
+from benchsuite.level import Level
 from benchsuite.manifest import PointEntry, RunManifest, differences
 from benchsuite.report.format import percent, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
@@ -58,9 +59,9 @@ class Judgement(JudgedLevels):
     name: str = ""
     run: Run | None = None
     measured: tuple[MeasuredLevel, ...] = ()
-    clients: Mapping[int, ClientVerdict] = field(default_factory=dict)
-    endpoints: Mapping[int, Balance] = field(default_factory=dict)
-    fallback: Mapping[int, FallbackUse] = field(default_factory=dict)
+    clients: Mapping[Level, ClientVerdict] = field(default_factory=dict)
+    endpoints: Mapping[Level, Balance] = field(default_factory=dict)
+    fallback: Mapping[Level, FallbackUse] = field(default_factory=dict)
     server_use: tuple[ServerUse, ...] = ()
 
     @property
@@ -167,14 +168,14 @@ def judge_run(
     model = manifest.model or spec.server.model
     rows = run.whole
     measured = tuple(measure_levels(rows, limits, model=model, fixed_length=spec.workload.fixed_length))
-    endpoints = {one.concurrency: one for one in balance(rows, [one.model_dump() for one in manifest.endpoints])}
+    endpoints = {one.level: one for one in balance(rows, [one.model_dump() for one in manifest.endpoints])}
     series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
     use = server_use(series, windows_of(manifest, rows))
 
     # what a paid API answered no GPU of ours did
-    own = {level.concurrency: _own(level.point, endpoints[level.concurrency]) for level in measured}
+    own = {level.level: _own(level.point, endpoints[level.level]) for level in measured}
     clients = _clients(run, rows, measured)
-    points = [_checked(run, level.point, own[level.concurrency], clients.get(level.concurrency)) for level in measured]
+    points = [_checked(run, level.point, own[level.level], clients.get(level.level)) for level in measured]
     energies, gpus, warnings = _power(run, measured, own, price, spec.telemetry.assumed_power_kw, use)
     total: HourPrice = None if unit is None else total_usd_per_hour(unit, price.gpus)
     of_power = None if price.owned is None or unit is not None else level_prices(price, energies)
@@ -183,7 +184,7 @@ def judge_run(
     warnings += check_prefix_hits(points, _prefix_hits(rows, points, use), _shared_prefix_ratio(run))
     warnings += [*_few_gpus(run, points, hour, price.gpus), *of_api, *_cut_points(run, points)]
 
-    points = [_warned(p, *(w for w in warnings if w.concurrency == p.concurrency)) for p in points]
+    points = [_warned(p, *(w for w in warnings if w.level == p.level)) for p in points]
     by_level = dict(total) if isinstance(total, Mapping) else None
     resampling = tuple(level.resampling for level in measured)
     found = chances(resampling, free=is_free(total), hourly=by_level, clients=clients)
@@ -197,7 +198,7 @@ def judge_run(
         for p in points
     ]
     judged = [
-        dataclasses.replace(j, energy=energies[j.point.concurrency], gpu=gpus[j.point.concurrency])
+        dataclasses.replace(j, energy=energies[j.point.level], gpu=gpus[j.point.level])
         for j in judge_points(points, limits, total, found)
     ]
     judgement = Judgement(
@@ -221,7 +222,7 @@ def judge_run(
     )
     if of_power is None or judgement.nearest is None:
         return judgement
-    hour = of_power[judgement.nearest.point.concurrency]
+    hour = of_power[judgement.nearest.point.level]
     return dataclasses.replace(judgement, usd_per_hour=hour / price.gpus)
 
 
@@ -231,14 +232,14 @@ def _warned(point: PointSummary, *warnings: Finding) -> PointSummary:
 
 def _checked(run: Run, point: PointSummary, own: PointSummary, client: ClientVerdict | None) -> PointSummary:
     """The point with what the server's count of tokens and the client's state say of it."""
-    counts = [entry.server.get("generated_tokens") for entry in _entries(run, point.concurrency)]
+    counts = [entry.server.get("generated_tokens") for entry in _entries(run, point.level)]
     tokens = token_balance(own, counts)
     point = point if tokens is None else _warned(point, tokens)
     if client is None:
         return point
     # the client's verdict says what the rows' own warning on merged reads says, and who merged them
     others = tuple(one for one in point.warnings if one.code != "merged_reads")
-    return dataclasses.replace(point, warnings=(*others, *client.warnings(point.concurrency)))
+    return dataclasses.replace(point, warnings=(*others, *client.warnings(point.level)))
 
 
 def _own(point: PointSummary, level: Balance) -> PointSummary:
@@ -260,26 +261,26 @@ def _sum(counts: Sequence[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _entries(run: Run, concurrency: int) -> list[PointEntry]:
+def _entries(run: Run, level: Level) -> list[PointEntry]:
     """What the manifest says of the level's whole runs."""
-    return [entry for entry in run.manifest.complete_points if entry.concurrency == concurrency]
+    return [entry for entry in run.manifest.complete_points if entry.level == level]
 
 
-def _clients(run: Run, rows: Any, measured: Sequence[MeasuredLevel]) -> dict[int, ClientVerdict]:
+def _clients(run: Run, rows: Any, measured: Sequence[MeasuredLevel]) -> dict[Level, ClientVerdict]:
     """The verdict on the client by level; none where the manifest has nothing of its state (imported runs)."""
-    states = {m.concurrency: [e.client for e in _entries(run, m.concurrency) if e.client] for m in measured}
+    states = {m.level: [e.client for e in _entries(run, m.level) if e.client] for m in measured}
     paced = (run.manifest.spec.get("load") or {}).get("max_request_rate") is not None
     found = {}
     for m in measured:
-        if states[m.concurrency]:
+        if states[m.level]:
             answered = rows.filter(
-                pc.and_(pc.equal(rows["status"], "ok"), pc.equal(rows["concurrency"], m.concurrency))
+                pc.and_(pc.equal(rows["status"], "ok"), pc.equal(rows["concurrency"], m.level.users))
             )
-            lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states[m.concurrency]]
+            lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states[m.level]]
             lag_s = max((lag_us * 1e-6 for lag_us in lags_us if lag_us is not None), default=None)
             effects = client_effects(answered, m.point.itl_s.p50, lag_s, paced)
-            known = _calibrated_s(run, m.concurrency, "kernel" if effects.kernel_stamps else "user")
-            found[m.concurrency] = judge_client(states[m.concurrency], effects, known)
+            known = _calibrated_s(run, m.level, "kernel" if effects.kernel_stamps else "user")
+            found[m.level] = judge_client(states[m.level], effects, known)
     return found
 
 
@@ -289,30 +290,33 @@ def _shared_prefix_ratio(run: Run) -> float | None:
     return None if wanted else run.manifest.workload.shared_prefix_ratio
 
 
-def _prefix_hits(rows: Any, points: Sequence[PointSummary], use: Sequence[ServerUse]) -> dict[int, float | None]:
+def _prefix_hits(rows: Any, points: Sequence[PointSummary], use: Sequence[ServerUse]) -> dict[Level, float | None]:
     """By level the share of prompt tokens that were cached: by the server's counters, else by its answers."""
-    servers, found = {one.concurrency: one for one in use}, {}
+    servers, found = {one.level: one for one in use}, {}
     for point in points:
-        server = servers.get(point.concurrency)
+        server = servers.get(point.level)
         share = None if server is None else server.prefix_cache_hit_ratio
         if server is not None and server.reasons.get("prefix_cache") == NO_QUERIES:
             share = 0.0
         if share is None:
-            own = rows.filter(pc.equal(rows["concurrency"], point.concurrency))
+            own = rows.filter(pc.equal(rows["concurrency"], point.level.users))
             own = own.filter(pc.and_(pc.is_valid(own["cached_tokens"]), pc.is_valid(own["input_tokens"])))
             total = pc.sum(own["input_tokens"]).as_py()
             share = pc.sum(own["cached_tokens"]).as_py() / total if total else None
-        found[point.concurrency] = share
+        found[point.level] = share
     return found
 
 
-def _calibrated_s(run: Run, level: int, stamps: str) -> float | None:
+def _calibrated_s(run: Run, level: Level, stamps: str) -> float | None:
     """The gaps' error (p99) of this machine's calibration at such a level or a higher one, the least such."""
     points = (run.manifest.calibration or {}).get("points", ())
     known = [
         (one["concurrency"], one["gap_error_ms"]["p99"] or 0.0)
         for one in points
-        if one["stamp_source"] == stamps and one["concurrency"] >= level and one["tok_s"] and one["driver"] == "wire"
+        if one["stamp_source"] == stamps
+        and one["concurrency"] >= level.users
+        and one["tok_s"]
+        and one["driver"] == "wire"
     ]
     return max(error for at, error in known if at == min(known)[0]) * 1e-3 if known else None
 
@@ -320,20 +324,20 @@ def _calibrated_s(run: Run, level: int, stamps: str) -> float | None:
 def _power(
     run: Run,
     measured: Sequence[MeasuredLevel],
-    own: Mapping[int, PointSummary],
+    own: Mapping[Level, PointSummary],
     price: PriceSpec,
     assumed_power_kw: float | None,
     use: Sequence[ServerUse],
-) -> tuple[dict[int, PointEnergy | None], dict[int, GpuUse | None], list[Finding]]:
+) -> tuple[dict[Level, PointEnergy | None], dict[Level, GpuUse | None], list[Finding]]:
     """Energy and GPU use by level, and what telemetry says. assumed_power_kw: all GPUs, if unmeasured."""
     facts = gpu_facts(run.manifest.telemetry.model_dump(), assumed_power_kw, price.gpus)
     profile = run.manifest.server_probe.profile
-    servers = {one.concurrency: one for one in use}
-    energies: dict[int, PointEnergy | None] = {}
-    gpus: dict[int, GpuUse | None] = {}
+    servers = {one.level: one for one in use}
+    energies: dict[Level, PointEnergy | None] = {}
+    gpus: dict[Level, GpuUse | None] = {}
     warnings: list[Finding] = []
     for one in measured:
-        level, windows = one.concurrency, level_windows(one)
+        level, windows = one.level, level_windows(one)
         energy = point_energy(run.gpu, windows, own[level], facts)
         energies[level] = None if energy is None else priced(energy, own[level], price)
         gpus[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used, mig=facts.mig)
@@ -347,12 +351,12 @@ def _few_gpus(run: Run, points: Sequence[PointSummary], hour: HourPrice, gpus: i
     n_own = sum(one.role == "own" for one in run.manifest.endpoints)
     if hour is None or gpus >= n_own or not points:
         return []
-    return [warn("gpus_fewer_than_endpoints", points[-1].concurrency, gpus=gpus, servers=n_own)]
+    return [warn("gpus_fewer_than_endpoints", points[-1].level, gpus=gpus, servers=n_own)]
 
 
 def _fallback(
-    run: Run, endpoints: Mapping[int, Balance], points: Sequence[PointSummary], hour: HourPrice
-) -> tuple[dict[int, FallbackUse], HourPrice, list[Finding]]:
+    run: Run, endpoints: Mapping[Level, Balance], points: Sequence[PointSummary], hour: HourPrice
+) -> tuple[dict[Level, FallbackUse], HourPrice, list[Finding]]:
     """What went to the paid API by level, and the machine's hour with its bill spread in. hour: the own machine's."""
     asked = run.manifest.spec["server"].get("fallback")
     if not asked:
@@ -360,7 +364,7 @@ def _fallback(
     prices = (asked.get("usd_per_1m_input"), asked.get("usd_per_1m_output"))
     uses, durations_s, warnings = {}, {}, []
     for point in points:
-        level = point.concurrency
+        level = point.level
         durations_s[level] = None if point.duration_s is None else point.duration_s * point.repeat_count
         use = uses[level] = fallback_use(
             endpoints[level],
@@ -379,7 +383,7 @@ def _fallback(
     return uses, hours_with_bills(hour, list(uses.values()), durations_s) if used else hour, warnings
 
 
-def _of_clients(run: Run, level: int, name: str) -> int | None:
+def _of_clients(run: Run, level: Level, name: str) -> int | None:
     """The sum over the level's repeats; None unless each of them has it."""
     counts: list[int | None] = [entry.client.get(name) for entry in _entries(run, level)]
     return sum(count or 0 for count in counts) if counts and None not in counts else None
@@ -393,7 +397,7 @@ def _cut_points(run: Run, points: Sequence[PointSummary]) -> list[Finding]:
     if not cut or not points:
         return []
     missing = {"missing": len(cut), "planned": len(planned), "points": ", ".join(cut[:6])}
-    return [warn("run_cut_short", points[-1].concurrency, **missing)]
+    return [warn("run_cut_short", points[-1].level, **missing)]
 
 
 def ttft_breakdown(judgement: Judgement) -> list[Attribution]:
@@ -407,14 +411,14 @@ def ttft_breakdown(judgement: Judgement) -> list[Attribution]:
 def balance_lines(judgement: Judgement) -> list[str]:
     """A line for several own servers, and one a level at which the API answered."""
     levels = judgement.endpoints.values()
-    shares = [(level.concurrency, level.imbalance) for level in levels if level.imbalance is not None]
+    shares = [(level.level, level.imbalance) for level in levels if level.imbalance is not None]
     lines = []
     if shares:
         at, most = max(shares, key=lambda pair: pair[1])
         n = len(next(iter(levels)).of("own"))
         lines.append(f"{n} servers; the busiest got at most {most:.2f} times the mean of requests (concurrency {at})")
     lines += [
-        f"concurrency {use.concurrency}: the API took {percent(use.request_share)} of requests, "
+        f"concurrency {use.level}: the API took {percent(use.request_share)} of requests, "
         f"{percent(use.token_share)} of output tokens; {usd(use.api_usd)} beside {usd(use.own_usd)} of own "
         f"hours, {usd(use.usd_per_1m_output_tokens)} per 1M output together"
         for use in judgement.fallback.values()

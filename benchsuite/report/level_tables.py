@@ -172,7 +172,7 @@ def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tupl
             *((interval_cell if one.point.repeat_count > 1 else cell)(one, column) for column in columns),
             one.slo_verdict,
             chance(one.p_met),
-            chance(decision.p_by_level.get(one.point.concurrency)),
+            chance(decision.p_by_level.get(one.point.level)),
         )
         for one in judged
     ]

@@ -53,7 +53,7 @@ def _row(found: SettingsDecision, place: int, setting: JudgedSetting) -> dict[st
         "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
         "slo_verdict": level and level.slo_verdict,
         "within_limits": level and level.within_limits,
-        "concurrency": level and level.point.concurrency,
+        "concurrency": level and level.point.level.concurrency,
     }
     for column in _FIGURES:
         row[column] = level and BY_COLUMN[column].of(level)
@@ -108,7 +108,7 @@ def headline(found: SettingsDecision) -> str:
 
 def _at(setting: JudgedSetting, level: EvaluatedLevel, price: str) -> str:
     gpus = f" on {setting.gpus} GPUs" if setting.gpus > 1 else ""
-    return f"{setting.name} at concurrency {level.point.concurrency}{gpus}, {price}"
+    return f"{setting.name} at concurrency {level.point.level}{gpus}, {price}"
 
 
 def notes(found: SettingsDecision) -> list[str]:
@@ -148,7 +148,7 @@ def to_json(found: SettingsDecision, slo: str) -> dict[str, Any]:
         "by": found.by,
         "verdict": found.verdict,
         "cheapest": None if winner is None else winner.name,
-        "concurrency": None if winner is None or winner.best is None else winner.best.point.concurrency,
+        "concurrency": None if winner is None or winner.best is None else winner.best.point.level.concurrency,
         "runner_up": None if second is None else second.name,
         "p_cheapest": found.p_winner,
         "p_method": found.p_method,
@@ -181,7 +181,7 @@ def _table(found: SettingsDecision) -> tuple[list[str], list[list[str]]]:
         if level is None:
             row += [DASH] * (len(heads) - len(row))
         else:
-            at = str(level.point.concurrency)
+            at = str(level.point.level)
             row[1] = at if place in found.ranked else f"({at})"
             row += [number(_gpu_s(setting))] * by_time
             row += [(interval_cell if column in _WITH_ENDS else cell)(level, column) for column in shown]

@@ -127,12 +127,12 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     intervals = Table("intervals", ends, ranges, marks=marks)
 
     parts, use, scaling = ttft_breakdown(judgement), judgement.server_use, scaling_of(judgement)
-    loads = [(one.concurrency, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
+    loads = [(one.level, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
     several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
-    gpus = [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
-    energy = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
+    gpus = [(j.point.level, j.gpu) for j in judged if j.gpu is not None]
+    energy = [(j.point.level, j.energy) for j in judged if j.energy is not None]
     scaled = scaling_figures(scaling, judged, decision)
-    time = None if nearest is None else sections_run.timeline_figure(judgement, nearest.point.concurrency)
+    time = None if nearest is None else sections_run.timeline_figure(judgement, nearest.point.level)
     client = sections_run.client_table(judgement)
     costs = [] if optimum is None else [sensitivity_figure(optimum, judgement), capacity_figure(optimum, judgement)]
     metrics = [one for one in sections_levels.level_figures(judged, decision, slo) if one.title != shown.title]

@@ -70,17 +70,15 @@ def _end(key: str, value: float) -> str:
 
 
 def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base: float) -> list[Bar]:
-    bars, at = [], level.point.concurrency
+    bars, at = [], level.point.level
     found = level.intervals.get("usd_per_1m_output_tokens")
     if found is not None and found.low is not None and found.high is not None:
         bars.append(Bar("speed, 95 % interval", "fast", "slow", found.low, found.high))
-    ordered = sorted(judged, key=lambda j: j.point.concurrency)
-    i = next(k for k, j in enumerate(ordered) if j.point.concurrency == at)
+    ordered = sorted(judged, key=lambda j: j.point.level)
+    i = next(k for k, j in enumerate(ordered) if j.point.level == at)
     around = [(j, j.cost.usd_per_1m_output_tokens) for j in ordered[max(i - 1, 0) : i + 2] if j is not ordered[i]]
     ends = [
-        (f"{j.point.concurrency}{' (violates)' if j.slo_verdict == 'not met' else ''}", cost)
-        for j, cost in around
-        if cost
+        (f"{j.point.level}{' (violates)' if j.slo_verdict == 'not met' else ''}", cost) for j, cost in around if cost
     ]
     if ends:
         (low_name, low), (high_name, high) = ends[0], ends[1] if len(ends) > 1 else (str(at), base)
@@ -128,7 +126,7 @@ def capacity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | Non
         for d, r in known
     ]
     note = (
-        f"Assumed: at most {level.point.concurrency} requests in flight per replica, "
+        f"Assumed: at most {level.point.level} requests in flight per replica, "
         f"{whole_percent(TARGET_UTILIZATION)} target utilization at the peak, peaks of {PEAK_FACTOR:g} times the mean, "
         "replicas like this machine. The table includes one spare replica and pays for all 730 hours of a month. For "
         "other demand: benchsuite plan."

@@ -113,12 +113,12 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
         if one.stat in ("p95", "p99") and not any_n and not is_judged(j, column):
             value = tail(j.point.distributions[one.metric.key], one.stat)
         if value is None:
-            return Point(j.point.concurrency, None)
+            return Point(j.point.level.number, None)
         if several and j.point.repeat_count == 1:
             found = None
         if found is None or found.low is None or found.high is None or not found.low <= value <= found.high:
-            return Point(j.point.concurrency, value * scale)
-        return Point(j.point.concurrency, value * scale, found.low * scale, found.high * scale)
+            return Point(j.point.level.number, value * scale)
+        return Point(j.point.level.number, value * scale, found.low * scale, found.high * scale)
 
     return Series(name or one.stat or one.metric.label, tuple(at(j) for j in judged))
 
@@ -144,7 +144,7 @@ def limit_title(limits: Sequence[Limit], judged: Judged) -> str:
     if not limits or not judged:
         return ""
     limit = limits[0]
-    verdicts = {j.point.concurrency: c.verdict for j in judged for c in j.limits if c.limit == limit}
+    verdicts = {j.point.level: c.verdict for j in judged for c in j.limits if c.limit == limit}
     if not verdicts or set(verdicts.values()) == {"unknown"}:
         return ""
     if set(verdicts.values()) == {"met"}:
@@ -165,7 +165,7 @@ def limit_title(limits: Sequence[Limit], judged: Judged) -> str:
 def _best(column: str, judged: Judged) -> str:
     """'lowest $/1M out: $0.0180 at 32'."""
     one = BY_COLUMN[column]
-    values = [(value, j.point.concurrency) for j in judged if (value := one.of(j)) is not None]
+    values = [(value, j.point.level) for j in judged if (value := one.of(j)) is not None]
     if not values:
         return f"{one.metric.label} is not known"
     value, level = min(values) if one.metric.better == "less" else max(values)
@@ -238,7 +238,7 @@ def _choice_title(column: str, judged: Judged, decision: Decision) -> str:
     """'16 has the lowest $/1M out within the SLO; 32 would cost 5 % less but violates it'; '' without a choice."""
     if decision.kind == "none":
         return ""
-    level, name = decision.choice.point.concurrency, BY_COLUMN[column].metric.label
+    level, name = decision.choice.point.level, BY_COLUMN[column].metric.label
     has = "has" if decision.choice.slo_verdict == "met" else "looks to have"
     title = f"concurrency {level} {has} the lowest {name} within the SLO"
     stopped = stopped_level(decision.choice, judged)
@@ -246,7 +246,7 @@ def _choice_title(column: str, judged: Judged, decision: Decision) -> str:
     if stopped is None or not cost or not lower or lower >= cost:
         return title
     why = "violates it" if stopped.slo_verdict == "not met" else f"that is {stopped.slo_verdict}"
-    return f"{title}; {stopped.point.concurrency} would cost {whole_percent(1 - lower / cost)} less but {why}"
+    return f"{title}; {stopped.point.level} would cost {whole_percent(1 - lower / cost)} less but {why}"
 
 
 def level_figure(
@@ -269,8 +269,8 @@ def level_figure(
         title=title,
         y_label=y_label,
         limits=limits,
-        infeasible=[j.point.concurrency for j in judged if j.slo_verdict == "not met"],
-        optimum=None if optimum is None else optimum.point.concurrency,
+        infeasible=[j.point.level.number for j in judged if j.slo_verdict == "not met"],
+        optimum=None if optimum is None else optimum.point.level.number,
         mark="optimum" if decision.kind == "optimum" and optimum is decision.choice else "recommended",
         zone=zone,
         frame=frame,
@@ -311,7 +311,7 @@ def gpu_figures(judged: Judged, decision: Decision) -> list[Figure]:
         found.append(level_figure(trend("GPU power", power, "W"), [power], "power of all GPUs (W)", judged, decision))
     gross = level_series(judged, "j_per_output_token", "gross")
     if is_known(gross):
-        net = [(j.point.concurrency, j.energy.net_j_per_output_token if j.energy else None) for j in judged]
+        net = [(j.point.level.number, j.energy.net_j_per_output_token if j.energy else None) for j in judged]
         lines = [gross, Series("net", tuple(Point(*pair) for pair in net))]
         title, label = _best("j_per_output_token", judged), axis("j_per_output_token")
         note = "GPUs only: without host, fans and losses of the power supply. Net: without idle power."
@@ -325,9 +325,9 @@ def _activity(name: str, field: str, judged: Judged) -> Series:
     def at(j: EvaluatedLevel) -> Point:
         spread: Spread | None = None if j.gpu is None else getattr(j.gpu, field)
         if j.gpu is None or spread is None:
-            return Point(j.point.concurrency, None)
+            return Point(j.point.level.number, None)
         ends = (100 * spread.least, 100 * spread.greatest) if len(j.gpu.uuids) > 1 else ()
-        return Point(j.point.concurrency, 100 * spread.mean, *ends)
+        return Point(j.point.level.number, 100 * spread.mean, *ends)
 
     return Series(name, tuple(at(j) for j in judged))
 
@@ -344,7 +344,7 @@ def _distribution(key: str, judgement: Judgement) -> Figure:
     samples = []
     for level in judgement.measured:
         values: Any = level.each[key]
-        samples.append((str(level.concurrency), (values[np.isfinite(values)] * metric.scale).tolist()))
+        samples.append((str(level.level), (values[np.isfinite(values)] * metric.scale).tolist()))
     columns = [Statistic(metric, stat).column for stat in ("p50", "p90", "p95", "p99", "max")]
     rows = [
         (cell(j, "concurrency"), count(j.point.distributions[key].n), *(cell(j, c) for c in columns)) for j in judged

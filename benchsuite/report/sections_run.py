@@ -14,6 +14,7 @@ from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.timeline import timeline
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import costs_less, stopped_level
+from benchsuite.level import Level
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report.charts import Point, Series
@@ -70,7 +71,7 @@ def answer(decision: Decision, judged: Judged, slo: Slo) -> Answer:
     level = decision.recommended
     looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
     return Answer(
-        f"Concurrency {level.point.concurrency}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
+        f"Concurrency {level.point.level}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
         + ("" if decision.p_opt is None else f", P(optimal) {_p_optimal(decision):.2f}"),
         (_concurrency(decision, judged, slo), _cost(level), _certainty(decision), _limit(decision, judged)),
         decision.verdict,
@@ -87,7 +88,7 @@ def cost_text(level: EvaluatedLevel) -> str:
 
 
 def _p_optimal(decision: Optimum) -> float:
-    return decision.p_by_level.get(decision.recommended.point.concurrency, 0.0)
+    return decision.p_by_level.get(decision.recommended.point.level, 0.0)
 
 
 def _concurrency(decision: Optimum, judged: Judged, slo: Slo) -> Tile:
@@ -107,7 +108,7 @@ def _concurrency(decision: Optimum, judged: Judged, slo: Slo) -> Tile:
     known = ", ".join(
         f"{head(column)} {cell(level, column)}" for column in columns if BY_COLUMN[column].of(level) is not None
     )
-    return Tile("Concurrency", str(level.point.concurrency), f"{which}. {known}")
+    return Tile("Concurrency", str(level.point.level), f"{which}. {known}")
 
 
 def _cost(level: EvaluatedLevel) -> Tile:
@@ -148,7 +149,7 @@ def _limit(decision: Optimum, judged: Judged) -> Tile:
         reason = (decision.binding or "").removeprefix("no limit: ")
         return Tile("Limited by", "nothing yet" if "measure higher" in reason else "cost", reason)
     cheaper = costs_less(stopped, decision.choice)
-    detail = f"concurrency {stopped.point.concurrency} {doubt_text(stopped)}{'; it would cost less' * cheaper}"
+    detail = f"concurrency {stopped.point.level} {doubt_text(stopped)}{'; it would cost less' * cheaper}"
     return Tile("Limited by", decision.binding or "", detail)
 
 
@@ -162,7 +163,7 @@ def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
     certainty = (f"SLO {decision.verdict}", effort_text(decision) or "one repeat: no interval between repeats")
     if decision.p_by_level:
         certainty = (f"{1 - picked:.2f}", "share of resampled runs in which no level meets the SLO")
-    level, reason = nearest.point.concurrency, doubt_text(nearest) or "has no duration"
+    level, reason = nearest.point.level, doubt_text(nearest) or "has no duration"
     meets = "meets" if decision.verdict == "not met" else "is seen to meet"
     tiles = (
         Tile("Concurrency", "none", f"none of {len(judged)} levels {meets} {slo}"),
@@ -177,7 +178,7 @@ def client_table(judgement: Judgement) -> Table:
     """A row per measured point, with its level's verdict; none where the manifest does not know the client's state."""
     rows = []
     for point in sorted(judgement.facts.manifest.points, key=lambda point: point.point_id):
-        client, verdict = point.client, judgement.clients.get(point.concurrency or -1)
+        client, verdict = point.client, judgement.clients.get(point.level) if point.level else None
         if not client:
             continue
         lag, loop = client.get("read_lag") or {}, client.get("loop_lag") or {}
@@ -249,9 +250,9 @@ _MOST_SAMPLES = 140  # of a trace
 _PanelOf = tuple[str, float, tuple[tuple[str, str, float, bool], ...]]
 
 
-def timeline_figure(judgement: Judgement, level: int) -> Figure | None:
+def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
     """The first repeat of the level that has a beginning and an end; None if none has."""
-    rows = next(one.rows for one in judgement.measured if one.concurrency == level)
+    rows = next(one.rows for one in judgement.measured if one.level == level)
     repeats = [int(repeat) for repeat in np.unique(rows.repeat)]
     drawn = ((repeat, timeline(rows, repeat)) for repeat in repeats)
     repeat, found = next(((repeat, one) for repeat, one in drawn if one is not None), (0, None))
@@ -260,12 +261,12 @@ def timeline_figure(judgement: Judgement, level: int) -> Figure | None:
     start_s, length_s = found.start_s, found.end_s - found.start_s
     middles = tuple(float(v) for v in (found.edges_s[1:] + found.edges_s[:-1]) / 2 - start_s)
     panels = [
-        Panel("requests in flight", (Trace("in flight", middles, _floats(found.in_flight)),), top=level),
+        Panel("requests in flight", (Trace("in flight", middles, _floats(found.in_flight)),), top=level.number),
         Panel("output tok/s", (Trace("tok/s", middles, _floats(found.output_tok_s)),)),
         *_panels(judgement.facts.gpu, _GPU_PANELS, start_s, found.end_s),
         *_panels(judgement.facts.server, _SERVER_PANELS, start_s, found.end_s),
     ]
-    steady = window(rows, np.flatnonzero(rows.repeat == repeat), level)
+    steady = window(rows, np.flatnonzero(rows.repeat == repeat), level.users)
     shaded = None if steady is None else (steady[0] - start_s, steady[1] - start_s)
     at = f"at concurrency {level}"
     title = f"{at.capitalize()} the run of {number(length_s)} s has no steady window"
@@ -356,9 +357,9 @@ def ttft_figure(found: Sequence[Attribution]) -> Figure | None:
     ]
     most = max(seconds, key=lambda name: seconds[name][-1] or 0.0)
     share = (seconds[most][-1] or 0.0) / known[-1].ttft_s if known[-1].ttft_s else 0.0
-    title = f"At concurrency {known[-1].concurrency} {whole_percent(share)} of TTFT is {_PARTS[most]}"
-    chart = stack_chart([one.concurrency for one in known], shown, title=title, y_label="TTFT mean (ms)")
-    heads, rows = level_table(TTFT, [(one.concurrency, one) for one in known])
+    title = f"At concurrency {known[-1].level} {whole_percent(share)} of TTFT is {_PARTS[most]}"
+    chart = stack_chart([str(one.level) for one in known], shown, title=title, y_label="TTFT mean (ms)")
+    heads, rows = level_table(TTFT, [(one.level, one) for one in known])
     reasons = dict.fromkeys(f"{n}: {why}" for one in known for n, why in one.reasons.items() if n in _PARTS)
     note = f"Means over successful requests; rest: {_PARTS['rest']}. {'; '.join(reasons)}"
     return Figure(title, chart, heads, rows, note.strip())
@@ -368,15 +369,17 @@ def server_figures(use: Sequence[ServerUse], judged: Judged, decision: Decision)
     """Requests running and waiting in the server, and its KV cache, as far as it reports them."""
 
     def series(name: str, field: str, scale: float = 1.0) -> Series:
-        values = ((one.concurrency, getattr(one, field)) for one in use)
-        return Series(name, tuple(Point(level, None if value is None else value * scale) for level, value in values))
+        values = ((one.level, getattr(one, field)) for one in use)
+        return Series(
+            name, tuple(Point(level.number, None if value is None else value * scale) for level, value in values)
+        )
 
     queue = [one for one in (series("running", "running_mean"), series("waiting", "waiting_mean")) if is_known(one)]
     fields = (("mean", "kv_cache_mean_ratio"), ("max", "kv_cache_max_ratio"))
     cache = [one for name, field in fields if is_known(one := series(name, field, 100.0))]
     found = []
     if queue:
-        queued = [one.concurrency for one in use if one.waiting_mean is not None and one.waiting_mean >= 1]
+        queued = [one.level for one in use if one.waiting_mean is not None and one.waiting_mean >= 1]
         title = f"requests queue in the server from concurrency {queued[0]} up" if queued else "no queue in the server"
         found.append(level_figure(title, queue, "requests in the server", judged, decision))
     if cache:
@@ -423,11 +426,11 @@ def _card(code: str, warned: list[tuple[str, Finding]]) -> Card:
     differ = len({(other, warn.finding) for other, warn in warned}) > 1
     where: dict[str, list[str]] = {}
     for other, warn in warned:
-        where.setdefault(other, []).extend([] if warn.concurrency is None else [str(warn.concurrency)])
+        where.setdefault(other, []).extend([] if warn.level is None else [str(warn.level)])
     at = ", ".join(f"{other} ({', '.join(at)})" if other else ", ".join(at) for other, at in where.items() if at)
     return Card(code, spaced(finding), spaced(sentence(first.remedy)), at, tuple(map(spaced, others)) if differ else ())
 
 
 def _place(name: str, warn: Finding) -> str:
-    level = "" if warn.concurrency is None else str(warn.concurrency)
+    level = "" if warn.level is None else str(warn.level)
     return f"{name} at {level}" if name and level else name or level

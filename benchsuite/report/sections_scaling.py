@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from benchsuite.analysis.summary import summarise_points
 from benchsuite.economics.scaling import Scaling, SloPrice, SloStep, scaling
+from benchsuite.level import Level
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.format import DASH, number
@@ -25,7 +26,7 @@ def scaling_of(judgement: Judgement) -> Scaling:
         judgement.slo,
         judgement.hour_price,
         repeats=_points_by_repeat(judgement),
-        p_met={j.point.concurrency: j.p_met for j in judgement.judged if j.p_met is not None},
+        p_met={j.point.level: j.p_met for j in judgement.judged if j.p_met is not None},
         judged=judgement.judged,
     )
 
@@ -63,7 +64,7 @@ def scaling_sentences(found: Scaling) -> list[str]:
             zone += f"; {found.optimum} costs less per run, but with shorter answers or an SLO that is not proven"
     sentences.append(zone)
     if found.usl is not None:
-        label = "" if found.knee is None else f"; knee at {found.knee}"
+        label = "" if found.knee is None else f"; knee at {found.knee:g}"
         sentences.append(f"scaling law: {law_text(found)}, {peak_text(found)}{label}")
     sentences += [_limit(one.limit, one.users, one.note) for one in found.limits]
     if found.boundary_saving is not None and found.optimum is not None:
@@ -71,29 +72,29 @@ def scaling_sentences(found: Scaling) -> list[str]:
         saved = _whole(abs(found.boundary_saving))
         sentences.append(f"at that boundary the set of concurrency {found.optimum} would cost {saved} {more}")
     # what such a level says of money it says no surer than of the SLO
-    doubts = {one.concurrency: "undecided" for one in found.levels if one.slo_verdict in ("undecided", "unknown")}
-    doubts |= {one.concurrency: "disturbed" for one in found.levels if one.disturbed}
+    doubts = {one.level: "undecided" for one in found.levels if one.slo_verdict in ("undecided", "unknown")}
+    doubts |= {one.level: "disturbed" for one in found.levels if one.disturbed}
     return sentences + [text for price in found.prices if (text := price_sentence(price, found.optimum, doubts))]
 
 
-def price_sentence(price: SloPrice, optimum: int | None, doubts: Mapping[int, str] = MappingProxyType({})) -> str:
+def price_sentence(price: SloPrice, optimum: Level | None, doubts: Mapping[Level, str] = MappingProxyType({})) -> str:
     """'ttft_p95 < 1 s: 0.69 % looser saves 32 % (concurrency 32); 30 % tighter costs 67 % more (concurrency 8)'.
 
     doubts: levels that are undecided or disturbed; a sentence that rests on one says so.
     """
     parts, saving, loss, step = [], price.saving, price.loss, None
     if optimum is None:
-        step = next((s for s in price.steps if s.looser > 0 and s.concurrency is not None), None)
+        step = next((s for s in price.steps if s.looser > 0 and s.level is not None), None)
         if step is not None:
-            parts.append(f"{_share(step.looser)} looser and concurrency {step.concurrency} meets the SLO")
+            parts.append(f"{_share(step.looser)} looser and concurrency {step.level} meets the SLO")
     if saving is not None:
-        parts.append(f"{_share(saving.looser)} looser saves {_cost(saving)} (concurrency {saving.concurrency})")
-    if optimum is not None and loss is not None and loss.concurrency is None:
+        parts.append(f"{_share(saving.looser)} looser saves {_cost(saving)} (concurrency {saving.level})")
+    if optimum is not None and loss is not None and loss.level is None:
         parts.append(f"{_share(loss.looser)} tighter and no level is left")
     elif optimum is not None and loss is not None:
-        parts.append(f"{_share(loss.looser)} tighter costs {_cost(loss)} more (concurrency {loss.concurrency})")
+        parts.append(f"{_share(loss.looser)} tighter costs {_cost(loss)} more (concurrency {loss.level})")
     steps = (saving, loss) if optimum is not None else (step, saving)
-    rests_on = [optimum, *(one.concurrency for one in steps if one is not None)]
+    rests_on = [optimum, *(one.level for one in steps if one is not None)]
     used = [level for level in dict.fromkeys(rests_on) if level is not None and level in doubts]
     if parts and used:
         parts.append("not sure: " + ", ".join(f"{level} is {doubts[level]}" for level in used))
@@ -137,7 +138,7 @@ def peak_text(found: Scaling) -> str:
     peak = found.usl.n_max
     if peak is None:
         return "no peak in range"
-    return f"peak at concurrency {peak:.0f}{' (extrapolated)' * (peak > found.levels[-1].concurrency)}"
+    return f"peak at concurrency {peak:.0f}{' (extrapolated)' * (peak > found.levels[-1].level.number)}"
 
 
 def _limit(limit: str, users: Estimate | None, note: str) -> str:
@@ -161,14 +162,14 @@ def scaling_figures(found: Scaling, judged: Judged, decision: Decision) -> list[
         axis(column),
         judged,
         decision,
-        zone=None if zone is None else (zone.lowest, zone.highest),
+        zone=None if zone is None else (zone.lowest.number, zone.highest.number),
         note=note,
     )
 
     measured = level_series(judged, "output_tok_s", "measured")
     lines, title, note = [measured], trend("output tok/s", measured), "The scaling law needs four levels."
     if usl is not None:
-        low, high = found.levels[0].concurrency, found.levels[-1].concurrency
+        low, high = found.levels[0].level.number, found.levels[-1].level.number
         steps = [low * (high / low) ** (k / 40) for k in range(41)]
         lines.append(Series("scaling law", tuple(Point(n, usl.at(n)) for n in steps), dashed=True))
         title, note = f"output tok/s: {peak_text(found)}", f"{law_text(found)}."
@@ -176,7 +177,7 @@ def scaling_figures(found: Scaling, judged: Judged, decision: Decision) -> list[
             note += " Above 15 % a level was disturbed."
     output = level_figure(title, lines, axis("output_tok_s"), judged, decision, note=note)
 
-    elasticity = Series("elasticity", tuple(Point(one.concurrency, one.elasticity) for one in found.levels))
+    elasticity = Series("elasticity", tuple(Point(one.level.number, one.elasticity) for one in found.levels))
     values = [value for _, value in elasticity.known]
     title = trend("elasticity of output", elasticity)
     if slope is not None and slope.high is not None and slope.high < 0:

@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchsuite.level import Level
 from benchsuite.report.console import WIDE, say, table
 from benchsuite.report.format import (
     DASH,
     asides,
     best_tail,
     cell,
-    count,
     grouped_warnings,
     has_intervals,
     head,
@@ -162,28 +162,26 @@ def print_breakdown(judgement: Judgement, console: Console) -> None:
     """Print where TTFT goes and how full the server was, and below each the reasons for what is unknown."""
     found, use, model = ttft_breakdown(judgement), judgement.server_use, judgement.model
     console.print()
-    _print_table(
-        console, level_table(TTFT, [(one.concurrency, one) for one in found]), f"{model}: TTFT by part (means)"
-    )
+    _print_table(console, level_table(TTFT, [(one.level, one) for one in found]), f"{model}: TTFT by part (means)")
     if not found:
         say(console, "the run does not say when its points ran, so the server's samples cannot be matched", indent=2)
         return
     note = "TTFT is the sum from client to rest; dispatch, the wait before the send, is not in it"
     say(console, note, style="dim", indent=2)
     for part in ("client", "network", "queue", "prefill", "rest"):
-        _print_reasons(console, part, [(one.concurrency, one.reasons.get(part)) for one in found])
+        _print_reasons(console, part, [(one.level, one.reasons.get(part)) for one in found])
     for one in found:
         for warn in one.warnings:
-            say(console, f"concurrency {one.concurrency}: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
-    loads = [(one.concurrency, one, load) for one, load in zip(found, use, strict=True)]
+            say(console, f"concurrency {one.level}: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
+    loads = [(one.level, one, load) for one, load in zip(found, use, strict=True)]
     _print_table(console, level_table(SERVER, loads), f"{model}: server load")
-    _print_reasons(console, "ITL server", [(one.concurrency, one.reasons.get("server_itl")) for one in found])
+    _print_reasons(console, "ITL server", [(one.level, one.reasons.get("server_itl")) for one in found])
     for name in dict.fromkeys(name for one in use for name in one.reasons):
         what = {"all": "server"}.get(name, name.replace("_", " "))
-        _print_reasons(console, what, [(one.concurrency, one.reasons.get(name)) for one in use])
+        _print_reasons(console, what, [(one.level, one.reasons.get(name)) for one in use])
 
 
-def _print_reasons(console: Console, what: str, reasons: Sequence[tuple[int, str | None]]) -> None:
+def _print_reasons(console: Console, what: str, reasons: Sequence[tuple[Level, str | None]]) -> None:
     """One line for each reason, with the levels it holds for."""
     for reason in dict.fromkeys(reason for _, reason in reasons if reason):
         levels = [str(level) for level, found in reasons if found == reason]
@@ -207,7 +205,7 @@ def print_endpoints(judgement: Judgement, console: Console) -> None:
         say(console, BEHIND_ONE_URL, style="dim", indent=2)
     for level in levels:
         if level.imbalance is not None:
-            text = f"concurrency {level.concurrency}: imbalance {level.imbalance:.2f} (1 is even)"
+            text = f"concurrency {level.level}: imbalance {level.imbalance:.2f} (1 is even)"
             say(console, text, indent=2)
     if judgement.fallback:
         _print_table(console, level_table(FALLBACK, judgement.fallback.items()), f"{model}: fallback")
@@ -220,8 +218,8 @@ _BUSY = 0.95
 def print_energy(judgement: Judgement, console: Console) -> None:
     """Print energy, its cost and GPU use per level, as far as they are known, and what limits trust in them."""
     judged, model = judgement.judged, judgement.model
-    energies = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
-    used = [(j.point.concurrency, j.gpu) for j in judged if j.gpu is not None]
+    energies = [(j.point.level, j.energy) for j in judged if j.energy is not None]
+    used = [(j.point.level, j.gpu) for j in judged if j.gpu is not None]
     console.print()
     _print_table(console, level_table(ENERGY, energies), f"{model}: energy per run of the set")
     if energies:
@@ -242,7 +240,7 @@ def print_energy(judgement: Judgement, console: Console) -> None:
 
 def energy_line(judged: Sequence[EvaluatedLevel], *, in_columns: bool) -> str | None:
     """Power and energy per output token of each level, or what columns of them are of; None without energy."""
-    known = [(j.point.concurrency, j.energy) for j in judged if j.energy is not None]
+    known = [(j.point.level, j.energy) for j in judged if j.energy is not None]
     if not known:
         return None
     given = ", of the power as given, not measured" if all(e.method == "constant" for _, e in known) else ""
@@ -252,7 +250,7 @@ def energy_line(judged: Sequence[EvaluatedLevel], *, in_columns: bool) -> str | 
     return f"energy per output token, {GPUS_ONLY}{given}: {'; '.join(each)}"
 
 
-def _busy_note(used: Sequence[tuple[int, GpuUse]]) -> str | None:
+def _busy_note(used: Sequence[tuple[Level, GpuUse]]) -> str | None:
     """Utilization tells that some kernel ran, not how much of the GPU it used."""
     busy = [level for level, gpu in used if gpu.util_ratio is not None and gpu.util_ratio.mean >= _BUSY]
     if len(used) < 2 or not busy or min(busy) == max(level for level, _ in used):
@@ -268,7 +266,7 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
     found = scaling_of(judgement)
     console.print()
     say(console, f"{found.model or DASH}    SLO: {found.slo}", style="bold")
-    rows = [(one.concurrency, one) for one in found.levels]
+    rows = [(one.level, one) for one in found.levels]
     styles = [VERDICT_STYLES[one.slo_verdict] if level == found.optimum else "" for level, one in rows]
     console.print(table(console, *level_table(SCALING, rows), styles=styles))
     for text in scaling_sentences(found):
@@ -281,7 +279,7 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
                 (
                     f"{one.looser:+.0%}" if one.looser else "today",
                     number(one.value, 4),
-                    count(one.concurrency),
+                    str(one.level or DASH),
                     usd(one.cost_usd),
                     number(one.boundary_users),
                     usd(one.boundary_cost_usd),

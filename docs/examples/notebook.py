@@ -23,6 +23,6 @@ print(f"\nslowest scenario: {slowest.index[0]}, TTFT p95 {slowest.iloc[0]:.3f} s
 for slo in ("ttft_mean<1s,output_throughput_per_user>50", "ttft_p95<200ms"):
     found = benchsuite.find_optimum(run, slo=slo, usd_per_hour=0.10)
     if found.kind == "optimum":
-        print(f"{slo}: {found.recommended.point.concurrency} users, ${found.recommended.cost.cost_usd:.6f} a run")
+        print(f"{slo}: {found.recommended.point.level.users} users, ${found.recommended.cost.cost_usd:.6f} a run")
     else:
         print(f"{slo}: {found.reason}")

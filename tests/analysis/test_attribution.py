@@ -11,6 +11,7 @@ from samples_for_tests import server_table
 
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow, windows_of
 from benchsuite.analysis.ttft_breakdown import attribute, server_use
+from benchsuite.level import Level
 from benchsuite.manifest import RunManifest
 from benchsuite.records import ServerSample
 
@@ -29,7 +30,7 @@ def requests(n: int = N, *, point: str = "p", ttft_s: float = 0.200, endpoint: s
 
 def window(point: str = "p", **client: Any) -> ServerWindow:
     """The point from 9.9 s to 25.1 s, busy from 10 s to 25 s."""
-    return ServerWindow(point, 1, 9.9, 25.1, (10.0, 25.0), client)
+    return ServerWindow(point, Level(1), 9.9, 25.1, (10.0, 25.0), client)
 
 
 def sample(at_s: float, endpoint: str = A, **figures: float) -> ServerSample:
@@ -63,7 +64,7 @@ def test_vllm_histograms():
     """The means of the point alone, and parts that add up to TTFT."""
     told = series(sample(1.0, queue_sum_s=0.0, queue_count=0.0), sample(9.9, **BEFORE), sample(25.1, **after()))
     (one,) = attribute(requests(), [window(read_lag={"p50_us": 40.0})], told)
-    assert (one.concurrency, one.n) == (1, N)
+    assert (one.level.users, one.n) == (1, N)
     assert one.ttft_s == pytest.approx(0.200)
     assert (one.client_s, one.queue_s, one.prefill_s) == (0.0, pytest.approx(0.030), pytest.approx(0.120))
     assert (one.server_ttft_s, one.network_s) == (pytest.approx(0.180), pytest.approx(0.020))
@@ -130,7 +131,7 @@ def test_more_than_the_whole():
     (one,) = attribute(requests(), [window()], told)
     assert one.rest_s == pytest.approx(-0.090)
     (warn,) = one.warnings
-    assert (warn.code, warn.concurrency) == ("ttft_breakdown_mismatch", 1)
+    assert (warn.code, warn.level.users) == ("ttft_breakdown_mismatch", 1)
     assert (warn.values["part"], warn.values["excess_ms"]) == ("rest", pytest.approx(90))
 
 
@@ -173,7 +174,7 @@ def test_two_servers():
 def test_repeats():
     """A level is over all its points; one that cannot be known leaves the level empty."""
     table = pa.concat_tables([requests(), requests(point="q")])
-    later = ServerWindow("q", 1, 29.9, 45.1, (30.0, 45.0))
+    later = ServerWindow("q", Level(1), 29.9, 45.1, (30.0, 45.0))
     samples = [sample(9.9, **BEFORE), sample(25.1, **after()), sample(29.9, **after())]
     twice = {name: 2 * value - BEFORE[name] for name, value in after().items()}
     (one,) = attribute(table, [window(), later], series(*samples, sample(45.1, **twice)))
@@ -241,6 +242,6 @@ def test_windows():
         {"point_id": "p", "status": "complete", "concurrency": 4, "started_s": 9.5, "ended_s": 26.0},
     ]
     (one,) = windows_of(RunManifest(points=entries), requests())
-    assert (one.point_id, one.concurrency, one.started_s, one.ended_s) == ("p", 4, 9.5, 26.0)
+    assert (one.point_id, one.level.users, one.started_s, one.ended_s) == ("p", 4, 9.5, 26.0)
     assert one.busy_s == (10.0, pytest.approx(10.0 + 0.3 * 49 + 0.3))
     assert windows_of(RunManifest(), requests()) == []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchsuite.analysis.summary import parse_points
 from benchsuite.analysis.warnings import Finding, check_levels
+from benchsuite.level import Level
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "paper_table4.csv"
 TABLE4 = parse_points(FILE.read_text("utf-8"), where="paper_table4.csv")
@@ -26,7 +27,7 @@ def of_paper() -> dict[str, list[Finding]]:
 
 def named(code: str) -> set[tuple[str, int]]:
     """Model and level of every warning with this code."""
-    return {(model, warn.concurrency) for model, warns in of_paper().items() for warn in warns if warn.code == code}
+    return {(model, warn.level.users) for model, warns in of_paper().items() for warn in warns if warn.code == code}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_the_law_through_all_levels_finds_the_three_disturbed_series():
 def test_answers_of_another_length():
     """Seed-OSS at 32 wrote 39 % more than the median; WiNGPT-2.7 and Mistral kept their length."""
     (seed,) = [warn for warn in of_paper()["Seed-OSS-36B"] if warn.code == "output_length"]
-    assert seed.concurrency == 32
+    assert seed.level.users == 32
     assert round(seed.values["deviation"], 3) == 0.393
     assert named("output_length") == {
         ("GLM-4-32B-0414", 16),
@@ -77,7 +78,7 @@ def test_sound_series_find_nothing():
 def test_the_finding_names_what_to_repeat():
     """The level that is too fast names the slow ones below it; each of them has a warning of its own."""
     (jump,) = [warn for warn in of_paper()["GLM-4-32B-0414"] if warn.code == "superlinear_scaling"]
-    assert (jump.concurrency, jump.values["below"], jump.values["disturbed"]) == (48, 32, "16, 32")
+    assert (jump.level.users, jump.values["below"], jump.values["disturbed"]) == (48, Level(32), "16, 32")
     assert round(jump.values["elasticity"], 2) == 2.26
     at_16 = next(warn for warn in of_paper()["GLM-4-32B-0414"] if warn.code == "slow_level")
     assert (round(at_16.values["tok_s"], 2), round(at_16.values["above_tok_s"], 2)) == (16.56, 18.36)
@@ -89,7 +90,7 @@ def series(rates, levels=(1, 2, 4, 8, 16)):  # type: ignore[no-untyped-def]
     return [
         replace(
             base,
-            concurrency=level,
+            level=Level(level),
             duration_s=1e5 / rate if rate else None,
             ratios=base.ratios | {"output_tok_s": rate},
         )

@@ -11,6 +11,7 @@ from factory import run_folder
 from benchsuite.analysis.client_accuracy import client_effects
 from benchsuite.analysis.summary import parse_points
 from benchsuite.analysis.warnings import ClientEffects, ClientVerdict, judge_client, token_balance
+from benchsuite.level import Level
 from benchsuite.report.judge import judge_run
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry import host
@@ -69,8 +70,8 @@ def test_limits(over: dict[str, Any], effects: dict[str, Any], verdict: str) -> 
 def test_the_cause_is_told_apart(over: dict[str, Any], cause: str) -> None:
     """Own CPU time is busy, waiting for a CPU is starved; more workers are advised to a busy client alone."""
     found = judged([state(**over)], late_share=0.2)
-    (warning,) = found.warnings(8)
-    assert (found.cause, warning.code, warning.concurrency) == (cause, "client_bound", 8)
+    (warning,) = found.warnings(Level(8))
+    assert (found.cause, warning.code, warning.level.users) == (cause, "client_bound", 8)
     assert ("more --workers, and" in warning.remedy) == (cause == "busy")
 
 
@@ -101,7 +102,7 @@ def test_the_worst_repeat_counts() -> None:
 )
 def test_the_verdict_as_a_warning(effects: dict[str, Any], codes: list[str]) -> None:
     """One code for each verdict that is not ok; none when all is well."""
-    assert [warning.code for warning in judged([state()], **effects).warnings(8)] == codes
+    assert [warning.code for warning in judged([state()], **effects).warnings(Level(8))] == codes
 
 
 def rows(read_lag_us: int | None, *, merged: int = 5, waited_s: float = 0.0) -> pa.Table:
@@ -176,5 +177,5 @@ def test_token_balance(counts: list[float | None], warned: bool) -> None:
 
     assert (found is not None) == warned
     if found is not None:
-        assert (found.code, found.concurrency) == ("token_balance", 8)
+        assert (found.code, found.level.users) == ("token_balance", 8)
         assert found.values == {"ours": 1000, "servers": 1006}

@@ -17,8 +17,8 @@ HEADER = "model,concurrency,requests,time_s,ttft_s,input_tokens,output_tokens,to
 def test_the_papers_54_rows():
     """Nine models at six levels, and three TTFT cells that nothing proves."""
     assert len(POINTS) == 54
-    assert {p.concurrency for p in POINTS} == {8, 16, 32, 48, 64, 128}
-    empty = [(p.model, p.concurrency) for p in POINTS if p.ttft_s.mean is None]
+    assert {p.level.users for p in POINTS} == {8, 16, 32, 48, 64, 128}
+    empty = [(p.model, p.level.users) for p in POINTS if p.ttft_s.mean is None]
     assert empty == [("Mistral-Small", 48), ("Mistral-Small", 128), ("WiNGPT-3.5", 32)]
 
 
@@ -31,7 +31,7 @@ def test_throughput_identity():
     pairs = list(zip(printed, (p.output_tok_s_per_user for p in POINTS), strict=True))
     assert sum(abs(a - b) <= 0.005 for a, b in pairs) == 48
     assert sum(abs(a - b) <= 0.0051 for a, b in pairs) == 50
-    flagged = {p.concurrency: p for p in POINTS if p.warnings}
+    flagged = {p.level.users: p for p in POINTS if p.warnings}
     assert {p.model for p in flagged.values()} == {"GLM-4-32B-0414"}
     recomputed = {level: round(p.output_tok_s_per_user, 2) for level, p in flagged.items()}
     assert recomputed == {32: 11.00, 48: 18.36, 64: 15.18, 128: 7.90}

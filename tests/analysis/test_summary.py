@@ -35,7 +35,7 @@ def point(table=HAND, **how):  # type: ignore[no-untyped-def]
 def test_counts_and_time():
     """n, T = last close - first send, token sums."""
     p = point()
-    assert (p.model, p.concurrency, p.repeat_count, p.n_ok, p.n_failed, p.failures) == ("m", 2, 1, 4, 0, {})
+    assert (p.model, p.level.users, p.repeat_count, p.n_ok, p.n_failed, p.failures) == ("m", 2, 1, 4, 0, {})
     assert (p.duration_s, p.error_rate, p.input_tokens, p.output_tokens, p.tokens_wasted) == (7.0, 0.0, 40, 14, 0)
 
 
@@ -207,7 +207,7 @@ def test_a_doubtful_row_gives_its_warning(change, code):
     """One cause, one code, with the level and a remedy."""
     changed = frame(*(r._replace(**change) for r in (A, B, C, D)))
     (found,) = [warn for warn in point(changed).warnings if warn.code == code]
-    assert found.concurrency == change.get("concurrency", 2)
+    assert found.level.users == change.get("concurrency", 2)
     assert found.remedy
     assert code not in codes(point())
 
@@ -239,7 +239,7 @@ def test_idle_users_inside_the_steady_window():
 def test_levels_come_apart_in_ascending_order():
     """One summary per concurrency."""
     table = frame(A, B, C, D, row(0.0, 1.0, [1.0]))
-    assert [p.concurrency for p in summarise_points(table, model=None)] == [1, 2]
+    assert [p.level.users for p in summarise_points(table, model=None)] == [1, 2]
 
 
 def test_arrow_and_pandas_agree():

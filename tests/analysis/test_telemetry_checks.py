@@ -6,6 +6,7 @@ import pytest
 
 from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.analysis.warnings import check_telemetry
+from benchsuite.level import Level
 from benchsuite.results import GpuUse, Spread
 
 
@@ -31,24 +32,24 @@ def test_memory_is_no_sign_of_load_where_it_is_taken_at_start():
     """92 % warns on a server that grows; with vLLM the KV cache is asked instead, and missed where it is not known."""
     full = use(memory_ratio=even(0.92))
     assert codes(full, profile="openai") == ["gpu_memory"]
-    assert codes(full, ServerUse(8, kv_cache_max_ratio=0.4)) == []
-    assert codes(full, ServerUse(8, kv_cache_max_ratio=0.97)) == ["kv_cache_full"]
-    assert codes(full, ServerUse(8)) == ["gpu_memory_reserved"]
+    assert codes(full, ServerUse(Level(8), kv_cache_max_ratio=0.4)) == []
+    assert codes(full, ServerUse(Level(8), kv_cache_max_ratio=0.97)) == ["kv_cache_full"]
+    assert codes(full, ServerUse(Level(8))) == ["gpu_memory_reserved"]
 
 
 @pytest.mark.parametrize(("waiting", "found"), [(99.0, []), (100.0, ["queue_depth"]), (None, [])])
 def test_queue(waiting, found):
     """100 requests waiting are the target's end."""
-    assert codes(None, ServerUse(8, waiting_max=waiting, waiting_mean=waiting)) == found
+    assert codes(None, ServerUse(Level(8), waiting_max=waiting, waiting_mean=waiting)) == found
 
 
 def test_preemptions():
     """Any at all; none and unknown are not warned of."""
-    (warn,) = check_telemetry(None, ServerUse(8, preemptions=7.0), 64, None)
-    assert (warn.code, warn.concurrency) == ("preemptions", 64)
+    (warn,) = check_telemetry(None, ServerUse(Level(8), preemptions=7.0), Level(64), None)
+    assert (warn.code, warn.level.users) == ("preemptions", 64)
     assert warn.values["requests"] == 7
-    assert codes(None, ServerUse(8, preemptions=0.0)) == []
-    assert codes(None, ServerUse(8)) == []
+    assert codes(None, ServerUse(Level(8), preemptions=0.0)) == []
+    assert codes(None, ServerUse(Level(8))) == []
 
 
 def test_throttling_and_strangers():

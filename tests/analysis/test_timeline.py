@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchsuite.analysis.requests import Rows, as_table, rows_of
 from benchsuite.analysis.timeline import timeline
+from benchsuite.level import Level
 
 # A is in flight from 0 to 2, with tokens at 0.5, 1 and 2; B from 1 to 4, with tokens at 2.25 and 3.25.
 A = row(0.0, 0.5, [0.5, 1.0])
@@ -18,7 +19,7 @@ B = row(1.0, 1.25, [1.0], tail_s=0.75)
 
 
 def rows(*of: object) -> Rows:
-    return rows_of(as_table(frame(*of)), 1)
+    return rows_of(as_table(frame(*of)), Level(1))
 
 
 def test_four_seconds_by_hand():

@@ -85,7 +85,7 @@ def test_a_run_folder(cli, disturbed):
 def test_warnings_reach_the_judgement(disturbed):
     """`decide`, `sweep` and the report read them off the points, once each."""
     codes = [
-        (warn.code, warn.concurrency) for one in judge_run(read_run(disturbed)).judged for warn in one.point.warnings
+        (warn.code, warn.level.users) for one in judge_run(read_run(disturbed)).judged for warn in one.point.warnings
     ]
     assert codes.count(("slow_level", 3)) == codes.count(("superlinear_scaling", 6)) == 1
 

@@ -14,6 +14,7 @@ from benchsuite.analysis.requests import COLUMNS
 from benchsuite.analysis.summary import measure_levels
 from benchsuite.economics.cost import cost_intervals
 from benchsuite.economics.decision import DecisionUncertainty, chances, decide, judge_points
+from benchsuite.level import Level
 from benchsuite.results import Estimate, EvaluatedLevel
 from benchsuite.slo import parse_slo
 
@@ -55,7 +56,7 @@ def test_a_clear_case():
     points, decision = judged(rows(2, [1.0, 1.01, 0.99], 0.01), rows(4, [1.0, 1.01, 0.99], 0.06))
     assert [one.slo_verdict for one in points] == ["met", "not met"]
     assert [one.p_met for one in points] == pytest.approx([1.0, 0.0], abs=0.002)
-    assert decision.p_by_level == pytest.approx({2: 1.0, 4: 0.0}, abs=0.002)
+    assert decision.p_by_level == pytest.approx({Level(2): 1.0, Level(4): 0.0}, abs=0.002)
     assert decision.p_method == "joint block bootstrap, 2000 draws over 3 runs a level"
     for one in points:
         assert all(e.low <= e.value <= e.high for e in one.intervals.values())
@@ -71,7 +72,7 @@ def test_a_level_on_the_edge_is_undecided():
     assert [one.slo_verdict for one in points] == ["met", "undecided"]
     assert 0.3 < points[1].p_met < 0.9
     assert sum(decision.p_by_level.values()) == pytest.approx(1.0, abs=0.002)  # else no level meets the SLO
-    assert decision.p_by_level[4] == pytest.approx(points[1].p_met, abs=0.002)
+    assert decision.p_by_level[Level(4)] == pytest.approx(points[1].p_met, abs=0.002)
 
 
 def test_the_same_rows_give_the_same_chances():
@@ -131,8 +132,8 @@ def test_no_number_of_requests_proves_all_of_them(slo):
 def test_a_free_machine_takes_the_lowest_level():
     """At no cost per hour all levels cost the same."""
     levels = rows(2, [1.0, 1.01], 0.01), rows(4, [1.0, 1.01], 0.01)
-    assert judged(*levels)[1].p_by_level[4] > 0.99
-    assert judged(*levels, usd=0.0)[1].p_by_level[2] > 0.99
+    assert judged(*levels)[1].p_by_level[Level(4)] > 0.99
+    assert judged(*levels, usd=0.0)[1].p_by_level[Level(2)] > 0.99
 
 
 def test_the_tie_rule():
@@ -141,10 +142,10 @@ def test_the_tie_rule():
     points = judge_points([point(8, 110, 50), point(16, 104, 40), point(32, 100, 30)], slo, 3600.0)
 
     def advice(p: dict[int, float]) -> int:
-        decision = decide(points, DecisionUncertainty(p_by_level=p))
+        decision = decide(points, DecisionUncertainty(p_by_level={Level(users): share for users, share in p.items()}))
         assert decision.kind == "optimum"
-        assert decision.choice.point.concurrency == 32
-        return decision.recommended.point.concurrency
+        assert decision.choice.point.level.users == 32
+        return decision.recommended.point.level.users
 
     assert advice({8: 0.1, 16: 0.3, 32: 0.6}) == 16
     assert advice({8: 0.0, 16: 0.1, 32: 0.9}) == 32

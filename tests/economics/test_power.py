@@ -9,6 +9,7 @@ from points_for_tests import point
 
 from benchsuite.economics.cost import level_prices, owned_usd_per_hour, power_warnings, priced
 from benchsuite.economics.decision import NOT_RESAMPLED, decide, judge_points
+from benchsuite.level import Level
 from benchsuite.results import PointEnergy
 from benchsuite.slo import parse_slo
 from benchsuite.spec import PriceSpec
@@ -63,25 +64,28 @@ def test_measured_idle_power_in_the_full_mode():
 def test_a_price_per_level():
     """Two GPUs of 800 W together are 400 W each; a level without power leaves all levels without a price."""
     price = PriceSpec(owned=A800, gpus=2)
-    found = level_prices(price, {8: energy(400, gpus=2), 16: energy(800, gpus=2)})
-    assert found == {8: pytest.approx(1.573250 - 2 * 0.2 * 1.5 / 7.09, abs=1e-6), 16: pytest.approx(1.573250, abs=1e-6)}
-    assert level_prices(price, {8: energy(400, gpus=2), 16: None}) is None
+    low, high = Level(8), Level(16)
+    found = level_prices(price, {low: energy(400, gpus=2), high: energy(800, gpus=2)})
+    at_400_w = pytest.approx(1.573250 - 2 * 0.2 * 1.5 / 7.09, abs=1e-6)
+    assert found == {low: at_400_w, high: pytest.approx(1.573250, abs=1e-6)}
+    assert level_prices(price, {low: energy(400, gpus=2), high: None}) is None
 
-    (warn,) = power_warnings(price, {8: energy(400, gpus=2), 16: None})
-    assert (warn.code, warn.concurrency) == ("owned_power_unknown", 16)
+    (warn,) = power_warnings(price, {low: energy(400, gpus=2), high: None})
+    assert (warn.code, warn.level.users) == ("owned_power_unknown", 16)
 
 
 def test_energy_of_other_gpus_than_the_price_is_for():
     """Eight measured, one paid for: named; not where no price is asked, nor for a slice of a card."""
-    assert [warn.code for warn in power_warnings(PriceSpec(usd_per_hour=2), {8: energy(gpus=8)})] == ["gpu_count"]
-    assert power_warnings(PriceSpec(), {8: energy(gpus=8)}) == []
+    eight = {Level(8): energy(gpus=8)}
+    assert [warn.code for warn in power_warnings(PriceSpec(usd_per_hour=2), eight)] == ["gpu_count"]
+    assert power_warnings(PriceSpec(), eight) == []
 
 
 def test_the_decision_at_prices_by_level():
     """16 users are 5 % faster and draw so much more that the hour costs 10 % more: 8 is the cheapest."""
     slo = parse_slo("output_throughput_per_user>20")
     points = [point(8, 100, 30), point(16, 95, 25)]
-    judged = judge_points(points, slo, {8: 1.0, 16: 1.1}, NOT_RESAMPLED)
+    judged = judge_points(points, slo, {Level(8): 1.0, Level(16): 1.1}, NOT_RESAMPLED)
     assert [j.cost.cost_usd for j in judged] == [pytest.approx(100 / 3600), pytest.approx(104.5 / 3600)]
-    assert decide(judged).choice.point.concurrency == 8
-    assert decide(judge_points(points, slo, 1.0)).choice.point.concurrency == 16
+    assert decide(judged).choice.point.level.users == 8
+    assert decide(judge_points(points, slo, 1.0)).choice.point.level.users == 16

@@ -13,6 +13,7 @@ from points_for_tests import TABLE4, point
 
 from benchsuite.economics.decision import decide, judge_points, with_level_warnings
 from benchsuite.economics.scaling import Scaling, scaling, with_limit
+from benchsuite.level import Level
 from benchsuite.report.sections_scaling import scaling_sentences
 from benchsuite.slo import PAPER_SLO, parse_slo
 
@@ -66,16 +67,16 @@ def test_diminishing_returns_as_a_slope():
 def test_the_zone(model, lowest, highest):
     """P3: within 10 % of the least average cost that meets the SLO, the optimum inside."""
     zone = of_paper()[model].zone
-    assert (zone.lowest, zone.highest, zone.optimum_inside) == (lowest, highest, True)
-    assert {level.concurrency for level in of_paper()[model].levels if level.in_zone} == set(zone.levels)
+    assert (zone.lowest.users, zone.highest.users, zone.optimum_inside) == (lowest, highest, True)
+    assert {level.level for level in of_paper()[model].levels if level.in_zone} == set(zone.levels)
 
 
 def test_a_level_in_doubt_is_not_in_the_zone():
     """gpt-oss at 64 with P_met .6 leaves 48 alone, and the optimum outside; with all in doubt there is no zone."""
     points = [p for p in TABLE4 if p.model == "gpt-oss-20b-low"]
-    zone = scaling(points, SLO, 1.58, p_met={64: 0.6}).zone
-    assert (zone.levels, zone.optimum_inside) == ((48,), False)
-    assert scaling(points, SLO, 1.58, p_met=dict.fromkeys((8, 16, 32, 48, 64, 128), 0.5)).zone is None
+    zone = scaling(points, SLO, 1.58, p_met={Level(64): 0.6}).zone
+    assert (zone.levels, zone.optimum_inside) == ((Level(48),), False)
+    assert scaling(points, SLO, 1.58, p_met={p.level: 0.5 for p in points}).zone is None
 
 
 def test_no_level_meets_the_slo():
@@ -105,11 +106,11 @@ def test_what_a_coarse_grid_costs(model, users, saving):
 def test_a_looser_limit_saves():
     """19.8 instead of 20 tok/s, 0.7 % looser, takes WiNGPT-2.7 from 16 to 32: $0.364 to $0.246, 32 % less."""
     step = limit_price(of_paper()["WiNGPT-2.7"]).saving
-    assert (step.concurrency, step.looser) == (32, pytest.approx(0.0069, abs=1e-4))
+    assert (step.level.users, step.looser) == (32, pytest.approx(0.0069, abs=1e-4))
     assert step.cost_usd == pytest.approx(0.246, abs=5e-4)
     assert step.cost_change == pytest.approx(-0.32, abs=0.005)
     (scanned,) = [s for s in limit_price(of_paper()["WiNGPT-2.7"]).scan if s.looser == 0.01]
-    assert (scanned.value, scanned.concurrency) == (pytest.approx(19.8), 32)
+    assert (scanned.value, scanned.level.users) == (pytest.approx(19.8), 32)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_a_looser_limit_saves():
 def test_a_tighter_limit_costs(model, tighter, level, change):
     """20.04 tok/s takes Qwen3 from 64 to 48, +20 %; 20.2 takes medgemma from 32 to 16, +68 %."""
     step = limit_price(of_paper()[model]).loss
-    assert step.concurrency == level
+    assert step.level.users == level
     assert -tighter <= step.looser < 0
     assert step.cost_change == pytest.approx(change, abs=0.005)
 
@@ -175,14 +176,14 @@ def test_every_step_is_what_decide_says(times, speeds, tightness):
         beyond = step.at * (1 - 1e-9 if step.looser > 0 or step.at < tightness else 1 + 1e-9)
         moved = with_limit(slo, slo.limits[0], beyond)
         found = decide(judge_points(points, moved, 1.0))
-        assert (found.choice.point.concurrency if found.kind == "optimum" else None) == step.concurrency
+        assert (found.choice.point.level if found.kind == "optimum" else None) == step.level
 
 
 def fragile(points, slo=SLO) -> dict[tuple[str, int], str]:  # type: ignore[no-untyped-def]
     warned = with_level_warnings(points, slo, 1.58)
     codes = ("fragile_optimum", "near_miss")
-    found = {(p.model, p.concurrency): w.code for p in warned for w in p.warnings if w.code in codes}
-    assert [(p.model, p.concurrency) for p in warned] == [(p.model, p.concurrency) for p in points]
+    found = {(p.model, p.level.users): w.code for p in warned for w in p.warnings if w.code in codes}
+    assert [(p.model, p.level.users) for p in warned] == [(p.model, p.level.users) for p in points]
     return found
 
 
@@ -208,7 +209,7 @@ def test_a_miss_by_errors_is_no_hair():
 
 def test_warnings_are_added_behind_those_that_are_there():
     """GLM at 32 keeps its wrong throughput cell in front."""
-    (glm,) = [p for p in with_level_warnings(TABLE4, SLO, 1.58) if (p.model, p.concurrency) == ("GLM-4-32B-0414", 32)]
+    (glm,) = [p for p in with_level_warnings(TABLE4, SLO, 1.58) if (p.model, p.level.users) == ("GLM-4-32B-0414", 32)]
     assert glm.warnings[0].code == "throughput_identity"
     assert "slow_level" in [warn.code for warn in glm.warnings]
 

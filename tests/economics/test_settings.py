@@ -83,7 +83,7 @@ def test_what_misses_or_has_a_problem_is_not_chosen():
         ]
     )
     assert names(found) == ["good"]
-    assert found.winner.best.point.concurrency == 16
+    assert found.winner.best.point.level.users == 16
     assert found.runner_up is None
 
 

@@ -16,6 +16,7 @@ from benchsuite.analysis.summary import measure_levels
 from benchsuite.analysis.warnings import ClientVerdict
 from benchsuite.economics.decision import DecisionUncertainty, chances, decide, judge_points
 from benchsuite.economics.verdict import _counted, _over_runs, check_limits, repeats_to_decide, why_text
+from benchsuite.level import Level
 from benchsuite.results import EvaluatedLevel, LimitCheck
 from benchsuite.slo import GUARDS, Limit, Slo, parse_slo
 from benchsuite.warning_table import warn
@@ -140,7 +141,7 @@ def client(lag_ms: float) -> ClientVerdict:
 def test_a_client_at_its_limit(ttft_s, lag_ms, verdict):
     """423 ms against 150 ms is a miss that 2 ms of lag did not make; a pass of such a client proves nothing."""
     level = point(8, 10.0, 30.0, ttft_s, warnings=(warn(
-        "client_bound", 8, what="was late", reasons="merged", remedy="cores"),))  # fmt: skip
+        "client_bound", Level(8), what="was late", reasons="merged", remedy="cores"),))  # fmt: skip
     slo = parse_slo("ttft_mean<150ms")
     assert [check.verdict for check in check_limits(level, slo, None, client(lag_ms))] == [verdict]
     beyond_doubt = "not met" if ttft_s > 0.15 else "met"
@@ -152,11 +153,13 @@ def test_a_sure_level_is_recommended_before_a_lower_one():
     slo = parse_slo("ttft_mean<0.42s")
     unsure, sure = judge_points([point(8, 102, 50, 0.41), point(16, 100, 40, 0.1)], slo, 3600.0)
     assert (unsure.slo_verdict, sure.slo_verdict) == ("undecided", "met")
-    for p_by_level in ({8: 0.3, 16: 0.7}, {8: 0.0, 16: 1.0}, None):
+    for p_by_level in ({Level(8): 0.3, Level(16): 0.7}, {Level(8): 0.0, Level(16): 1.0}, None):
         found = decide([unsure, sure], DecisionUncertainty(p_by_level=p_by_level))
-        assert found.recommended.point.concurrency == 16
-    found = decide([replace(unsure, limits=sure.limits), sure], DecisionUncertainty(p_by_level={8: 0.3, 16: 0.7}))
-    assert found.recommended.point.concurrency == 8  # both sure: the lower
+        assert found.recommended.point.level.users == 16
+    found = decide(
+        [replace(unsure, limits=sure.limits), sure], DecisionUncertainty(p_by_level={Level(8): 0.3, Level(16): 0.7})
+    )
+    assert found.recommended.point.level.users == 8  # both sure: the lower
 
 
 def test_what_nobody_asked_for_bars_only_where_it_is_proven():

@@ -33,7 +33,7 @@ def test_the_simulator(tmp_path):
     for one in (below, beyond):
         assert (one.n, one.client_s, one.reasons, one.warnings) == (N, 0.0, {}, ())
         true_s = [truth[row["response_id"]]["ttft_ns"] * 1e-9 for row in found.table.to_pylist()
-                  if row["concurrency"] == one.concurrency]  # fmt: skip
+                  if row["concurrency"] == one.level.users]  # fmt: skip
         assert one.server_ttft_s == pytest.approx(np.mean(true_s), abs=1e-9)
         assert one.server_ttft_s == pytest.approx(one.queue_s + one.prefill_s)
         assert one.ttft_s == pytest.approx(one.network_s + one.queue_s + one.prefill_s)

@@ -110,7 +110,7 @@ def test_owned_gpus_are_priced_at_the_power_they_drew(judged):
     assert sixteen.cost.usd_per_hour == pytest.approx(1.12, abs=2e-3)
     assert sixteen.cost.cost_usd == pytest.approx(1.12 * 80 / 3600, rel=2e-3)
     assert judgement.usd_per_hour == sixteen.cost.usd_per_hour  # of the optimum
-    assert judgement.hour_price == {8: eight.cost.usd_per_hour, 16: sixteen.cost.usd_per_hour}
+    assert judgement.hour_price == {eight.point.level: eight.cost.usd_per_hour, sixteen.point.level: sixteen.cost.usd_per_hour}
 
 
 def test_owned_gpus_without_power_have_no_price(judged):
@@ -155,7 +155,7 @@ def test_a_lost_gpu(judged):
         return [*samples[:20], *(one._replace(error="GPU is lost", **UNREAD) for one in samples[20:])]
 
     levels = judged(gpu=lost, price={}).judged
-    heads, _ = level_table((*ENERGY, *ELECTRICITY), [(j.point.concurrency, j.energy) for j in levels])
+    heads, _ = level_table((*ENERGY, *ELECTRICITY), [(j.point.level, j.energy) for j in levels])
     assert heads == ("concurrency", "window s", "idle W")
     assert "gpu_lost" in {code.code for code in levels[0].energy.codes}
 

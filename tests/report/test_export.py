@@ -13,6 +13,7 @@ import pytest
 
 from benchsuite.analysis.summary import parse_points
 from benchsuite.economics.decision import decide, judge_points
+from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, RATIOS
 from benchsuite.report.export import as_csv, as_markdown, summary_json
 from benchsuite.report.judge import Judgement, judge_run
@@ -83,7 +84,7 @@ def test_no_feasible_level(summary):
 
 def told(model="m", **more):
     """100 requests of 10 tokens in 10 s by 4 users, judged."""
-    known = {"model": model, "concurrency": 4, "repeat_count": 1, "n_ok": 100, "n_failed": 0}
+    known = {"model": model, "level": Level(4), "repeat_count": 1, "n_ok": 100, "n_failed": 0}
     known |= {"duration_s": 10.0, "input_tokens": 500, "output_tokens": 1000}
     ratios = dict.fromkeys((metric.key for metric in RATIOS), None)
     ratios |= {"error_rate": 0.0, "output_tok_s": 100.0, "output_tok_s_per_user": 25.0, "request_per_s": 10.0}

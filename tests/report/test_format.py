@@ -9,6 +9,7 @@ from factory import run_folder
 
 from benchsuite.analysis.summary import parse_points
 from benchsuite.economics.decision import decide, judge_points
+from benchsuite.level import Level
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.format import (
     asides,
@@ -101,7 +102,7 @@ def test_the_decision_of_repeats(tmp_path):
     decision, judged = judgement.decision, judgement.judged
     assert headline(decision, judged).startswith("optimum 4 (P = 1.00): $")
     assert "/1M output tokens [" in headline(decision, judged)
-    unsure = replace(decision, p_by_level={2: 0.39, 4: 0.57, 8: 0.0}, p_opt=0.57)
+    unsure = replace(decision, p_by_level={Level(2): 0.39, Level(4): 0.57, Level(8): 0.0}, p_opt=0.57)
     assert chance_text(unsure) == " (P = 0.57; 2: 0.39; none: 0.04)"
     advised = replace(decision, recommended=judged[0])
     assert headline(advised, judged).startswith("recommended 2 (P = ")
@@ -114,9 +115,9 @@ def test_the_decision_of_repeats(tmp_path):
 def test_warnings_of_a_kind_come_together(mistral):
     """One line for one remedy, naming every level."""
     none = PointCost(None, None, None, None, None)
-    noted = [replace(p, warnings=(warning("littles_law", p.concurrency, error=0.1),)) for p in mistral[:2]]
+    noted = [replace(p, warnings=(warning("littles_law", p.level, error=0.1),)) for p in mistral[:2]]
     ((warn, levels),) = grouped_warnings(EvaluatedLevel(point, none, ()) for point in noted)
-    assert (warn.code, levels) == ("littles_law", (8, 16))
+    assert (warn.code, levels) == ("littles_law", (Level(8), Level(16)))
     assert warning_text(warn, levels).startswith("at 8 (likewise 16): ")
 
 

@@ -33,7 +33,7 @@ def test_failed_rows_and_given_up_attempts_say_nothing_of_the_clock(tmp_path):
     given_up = last | {"request_id": "y", "attempt": 7, "stamp_source": "user"}
     table = pa.concat_tables([run.table, pa.Table.from_pylist([refused, given_up], schema=run.table.schema)])
     assert judge_run(dataclasses.replace(run, table=table)).clients == whole
-    assert sorted(whole) == [2, 4, 8]
+    assert [level.users for level in sorted(whole)] == [2, 4, 8]
 
 
 def test_intervals_in_the_summary(tmp_path):
@@ -63,15 +63,15 @@ def run_with(folder, urls, fallback=None, **api_row):
 
 
 def codes(judgement, level):
-    return {warn.code for one in judgement.judged if one.point.concurrency == level for warn in one.point.warnings}
+    return {warn.code for one in judgement.judged if one.point.level.users == level for warn in one.point.warnings}
 
 
 def test_the_apis_bill_decides(tmp_path):
     """Half of level 8 goes to the API: 0.88 s of $3.60 an hour and $0.00096 of bill, so level 4 is the cheapest."""
     alone = judge_run(run_with(tmp_path / "a", [OWN]))
-    assert alone.decision.choice.point.concurrency == 8
+    assert alone.decision.choice.point.level.users == 8
     judgement = judge_run(run_with(tmp_path / "b", [OWN, API], PRICED))
-    assert judgement.decision.choice.point.concurrency == 4
+    assert judgement.decision.choice.point.level.users == 4
     at8 = judgement.judged[2].cost
     assert at8.cost_usd == pytest.approx(0.00088 + 0.00096)
     assert at8.usd_per_1m_output_tokens == pytest.approx(0.00184 / 176 * 1e6)

@@ -11,6 +11,7 @@ from factory import run_folder
 from rich.console import Console
 
 from benchsuite.economics.scaling import SloPrice, SloStep
+from benchsuite.level import Level
 from benchsuite.report.console import table
 from benchsuite.report.export import as_markdown
 from benchsuite.report.format import cell, plural, with_judged
@@ -85,7 +86,7 @@ def test_small_times_and_single_things() -> None:
 
 def test_a_price_of_the_slo_on_a_disturbed_level_says_so() -> None:
     """'8.2 % looser saves 70 %' of a level that is disturbed names it; of sound levels it says no more."""
-    saving = SloStep(looser=0.082, at=1.08, concurrency=16, cost_usd=0.3, cost_change=-0.7)
+    saving = SloStep(looser=0.082, at=1.08, level=Level(16), cost_usd=0.3, cost_change=-0.7)
     price = SloPrice("ttft_mean < 1 s", (saving,), ())
-    assert price_sentence(price, 4, {8: "disturbed"}).endswith("(concurrency 16)")
-    assert price_sentence(price, 4, {16: "disturbed"}).endswith("; not sure: 16 is disturbed")
+    assert price_sentence(price, Level(4), {Level(8): "disturbed"}).endswith("(concurrency 16)")
+    assert price_sentence(price, Level(4), {Level(16): "disturbed"}).endswith("; not sure: 16 is disturbed")

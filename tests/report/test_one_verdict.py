@@ -57,7 +57,7 @@ def test_every_surface_says_the_same(case):
     assert [one.slo_verdict for one in scaling_of(judgement).levels] in (verdicts, [])
     found = gate(judgement)
     for level, verdict in zip(judgement.judged, verdicts, strict=True):
-        of_level = {c.verdict for c in found.criteria if c.concurrency == level.point.concurrency}
+        of_level = {c.verdict for c in found.criteria if c.level.users == level.point.level.users}
         assert next((v for v in ("fail", "inconclusive") if v in of_level), "pass") == GATE[verdict]
 
     plain = decision_json(decision)
@@ -112,8 +112,8 @@ def test_the_named_level_is_one_everywhere(tmp_path, cli):
     judgement = judge_run(read_run(path))
     decision = judgement.decision
     assert [one.slo_verdict for one in judgement.judged] == ["met", "met", "undecided"]
-    assert (decision.choice.point.concurrency, decision.recommended.point.concurrency) == (8, 4)
-    assert decision.runner_up.point.concurrency == 8
+    assert (decision.choice.point.level.users, decision.recommended.point.level.users) == (8, 4)
+    assert decision.runner_up.point.level.users == 8
     named = judgement.judged[1]
     assert headline(decision, judgement.judged).startswith("4 ")
     assert "4" in answer(decision, judgement.judged, judgement.slo).sentence
@@ -124,4 +124,4 @@ def test_the_named_level_is_one_everywhere(tmp_path, cli):
     assert (row["optimum_concurrency"], row["cost_usd"]) == (4, named.cost.cost_usd)
     settings = decide_settings([JudgedSetting("a", 1, judgement)])
     assert rows(settings)[0]["concurrency"] == 4
-    assert benchsuite.find_optimum(path).recommended.point.concurrency == 4
+    assert benchsuite.find_optimum(path).recommended.point.level.users == 4

@@ -1,0 +1,81 @@
+"""The level of load: what a point holds constant, and what everything that was measured or judged is listed by."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+LevelKind = Literal["concurrency", "rate"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Level:
+    """What a point holds constant: the virtual users of a closed loop, or the arrivals a second of an open loop.
+
+    Sorts by its number; as text it is the number, as tables have it under `head`.
+    """
+
+    number: float
+    kind: LevelKind = "concurrency"
+
+    def __str__(self) -> str:
+        return f"{self.number:.0f}" if self.number == int(self.number) else f"{self.number:g}"
+
+    @property
+    def concurrency(self) -> int | None:
+        """Virtual users; None of a rate."""
+        return int(self.number) if self.kind == "concurrency" else None
+
+    @property
+    def users(self) -> int:
+        """Virtual users of a closed loop. Raises ValueError of a rate, which has none."""
+        if self.kind != "concurrency":
+            raise ValueError(f"{self.words} has no virtual users")
+        return int(self.number)
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Arrivals a second; None of a closed loop."""
+        return self.number if self.kind == "rate" else None
+
+    @property
+    def words(self) -> str:
+        """In a sentence: '1 user', '16 users', '2.5 req/s'."""
+        if self.kind == "rate":
+            return f"{self} req/s"
+        return f"{self} user{'s' * (self.number > 1)}"
+
+    @property
+    def head(self) -> str:
+        """Over a column of levels."""
+        return "concurrency" if self.kind == "concurrency" else "req/s"
+
+    @property
+    def axis(self) -> str:
+        """Under a chart over levels."""
+        return "concurrency (virtual users)" if self.kind == "concurrency" else "request rate (req/s)"
+
+    def point_id(self, repeat: int) -> str:
+        """'c0016-r0', 'q2.5-r0': the name of the level's point in this repeat."""
+        return f"c{self.number:04.0f}-r{repeat}" if self.kind == "concurrency" else f"q{self}-r{repeat}"
+
+
+def as_plain(value: Any) -> Any:
+    """A value object as JSON has it: a level under its kind's name, or as its number in a list; a mapping's keys as
+    text."""
+    if isinstance(value, Level):
+        return value.number
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {_key(name, part): as_plain(part) for name, part in own.items()}
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(part) for key, part in value.items()}
+    return [as_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _key(name: str, value: Any) -> str:
+    if name != "level":
+        return name
+    return "rate_per_s" if isinstance(value, Level) and value.kind == "rate" else "concurrency"
