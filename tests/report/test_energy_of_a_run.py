@@ -110,7 +110,10 @@ def test_owned_gpus_are_priced_at_the_power_they_drew(judged):
     assert sixteen.cost.usd_per_hour == pytest.approx(1.12, abs=2e-3)
     assert sixteen.cost.cost_usd == pytest.approx(1.12 * 80 / 3600, rel=2e-3)
     assert judgement.usd_per_hour == sixteen.cost.usd_per_hour  # of the optimum
-    assert judgement.hour_price == {eight.point.level: eight.cost.usd_per_hour, sixteen.point.level: sixteen.cost.usd_per_hour}
+    assert judgement.hour_price == {
+        eight.point.level: eight.cost.usd_per_hour,
+        sixteen.point.level: sixteen.cost.usd_per_hour,
+    }
 
 
 def test_owned_gpus_without_power_have_no_price(judged):
