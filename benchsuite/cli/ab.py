@@ -35,19 +35,7 @@ Examples:
 @report_options("What may differ between the arms: machine,driver,model,workload,client,protocol,...")
 @quiet_option
 @long_running()
-def command(
-    arms: tuple[Path, ...],
-    serve: tuple[str, ...],
-    serve_timeout_s: float | None,
-    metrics: str | None,
-    margin: str | None,
-    budget_min: float,
-    restarts: int | None,
-    output: Path | None,
-    quiet: bool,
-    reporting: dict[str, Any],
-    **flags: Any,
-) -> int:
+def command(arms: tuple[Path, ...], quiet: bool, reporting: dict[str, Any], **flags: Any) -> int:
     """Measure two servers in turn, in balanced order with the same requests, until their difference is decided.
 
     ARMS are two sweep.toml (or one for both, with two --base-url or two --serve), or two run folders of such a session,
@@ -60,12 +48,10 @@ def command(
     from benchsuite.report.console import Console, say, table
 
     check_allowed(reporting["allow"], ARM_GROUPS)
-    urls = flags.pop("base_url", None)
+    as_json, urls = reporting["as_json"], flags.pop("base_url", None) or ()
     run = api.ab(
-        *arms, serve=serve, base_url=[urls] if isinstance(urls, str) else urls or (), output=output, metrics=metrics,
-        margin=margin, budget_min=budget_min, restarts=restarts, allow=reporting["allow"],
-        serve_timeout_s=serve_timeout_s, quiet=quiet or reporting["as_json"],
-        console=Console(stderr=reporting["as_json"]), **flags,
+        *arms, base_url=[urls] if isinstance(urls, str) else urls, allow=reporting["allow"], quiet=quiet or as_json,
+        console=Console(stderr=as_json), **flags,
     )  # fmt: skip
     for failure in run.failures:
         click.echo(f"error: {failure}", err=True)
@@ -73,7 +59,7 @@ def command(
     if result is None:
         return FAILED
     console = Console()
-    if reporting["as_json"]:
+    if as_json:
         print_json(result.plain())
     elif not quiet:
         heads, rows = result.table()
@@ -84,7 +70,7 @@ def command(
             say(console, f"more: {result.more}", indent=2)
         if run.path is not None:
             say(console, f"run folders: {run.path / 'A'} and {run.path / 'B'}", style="dim")
-    if not reporting["as_json"]:
+    if not as_json:
         say(console, result.headline, style="bold")
     code = ended(result.as_gate(), reporting)
     return FAILED if run.failures else code

@@ -52,7 +52,8 @@ def command(
     Prints the path of what was written. Other formats say the same to other programs and people.
     """
     from benchsuite.api import decide
-    from benchsuite.store.files import REPORT, write_bytes
+    from benchsuite.report.export_vllm import vllm_files
+    from benchsuite.store.files import REPORT, write_bytes, write_json
 
     runs: tuple[Path, ...] = asked.pop("runs")
     of_one_run = len(runs) == 1 and asked["levels_csv"] is None
@@ -65,7 +66,10 @@ def command(
         raise click.UsageError(f"--open of --format {form} needs an --output.")
     judgements = decide(*runs, **asked, **price)
     if form == "vllm":
-        path = _write_vllm(output or runs[0] / "vllm", judgements[0])
+        path = output or runs[0] / "vllm"
+        path.mkdir(parents=True, exist_ok=True)
+        for name, tree in vllm_files(judgements[0]).items():
+            write_json(path / name, tree)
     else:
         text = _comparison(judgements, price, scores) if form == "html" and not of_one_run else _text(form, judgements)
         if output is None and form != "html":
@@ -99,17 +103,6 @@ def _text(form: str, judgements: list[Judgement]) -> str:
         tree = found[0] if len(found) == 1 else found
         return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return {"md": as_markdown, "csv": as_csv}[form](judgements) if form != "html" else render(judgements[0])
-
-
-def _write_vllm(folder: Path, judgement: Judgement) -> Path:
-    from benchsuite.report.export_vllm import vllm_files
-    from benchsuite.store.files import write_json
-
-    files = vllm_files(judgement)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, tree in files.items():
-        write_json(folder / name, tree)
-    return folder
 
 
 def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path | None) -> str:

@@ -16,6 +16,8 @@ import click
 from benchsuite.servers import LAUNCHED, SERVERS
 from benchsuite.servers.base import Server
 
+_FILE, _PORT = click.Path(dir_okay=False, path_type=Path), click.IntRange(1, 65535)
+
 
 class _Engines(click.Group):
     """In the order of the servers' table."""
@@ -36,26 +38,18 @@ def _command_of(server: Server) -> click.Command:
     local = server.local
     assert local is not None, server.name
 
-    def serve(
-        words: tuple[str, ...],
-        port: int,
-        log_path: Path | None,
-        ready_timeout_s: float | None,
-        use_docker: bool = False,
-        print_compose: bool = False,
-        image: str | None = None,
-        python: str | None = None,
-    ) -> int:
+    def serve(words: tuple[str, ...], port: int, log_path: Path | None, **how: Any) -> int:
         import json
         from dataclasses import replace
 
         from benchsuite.serving.launch import compose_file, launched
         from benchsuite.serving.launch_plan import plan_of
 
-        ours = [*(["--image", image] if image else []), *(["--python", python] if python else [])]
+        ours = [word for name in ("image", "python") if how.get(name) for word in (f"--{name}", how[name])]
         model = [words[0]] if words and not words[0].startswith("-") else []
-        plan = plan_of(server.name, [*model, *ours, "--", *words[len(model) :]], docker=use_docker or print_compose)
-        if print_compose:
+        docker = how.get("docker") or how.get("print_compose") or False
+        plan = plan_of(server.name, [*model, *ours, "--", *words[len(model) :]], docker=docker)
+        if how.get("print_compose"):
             click.echo(json.dumps(compose_file(plan, port), indent=2))
             return 0
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it in order
@@ -63,7 +57,7 @@ def _command_of(server: Server) -> click.Command:
             with launched(
                 replace(plan, port=port),
                 log_path=log_path,
-                ready_timeout_s=ready_timeout_s,
+                ready_timeout_s=how["ready_timeout_s"],
                 on_wait=lambda text: click.echo(f"waiting: {text}", err=True),
             ) as engine:
                 click.echo(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
@@ -76,21 +70,14 @@ def _command_of(server: Server) -> click.Command:
 
     options: list[click.Parameter] = [
         click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="MODEL [-- ARGS...]"),
-        click.Option(
-            ["--port"], type=click.IntRange(1, 65535), default=server.ports[0], show_default=True, help="Port."
-        ),
-        click.Option(
-            ["--log", "log_path"],
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Where the server logs.  [default: kept in the cache folder]",
-        ),
-        click.Option(
-            ["--ready-timeout-s"], type=float, help=f"When starting is given up.  [default: {local.ready_timeout_s:g}]"
-        ),
-    ]
+        click.Option(["--port"], type=_PORT, default=server.ports[0], show_default=True, help="Port."),
+        click.Option(["--log", "log_path"], type=_FILE, help="Where the server logs.  [default: in the cache folder]"),
+        click.Option(["--ready-timeout-s"], type=float,
+                     help=f"When starting is given up.  [default: {local.ready_timeout_s:g}]"),
+    ]  # fmt: skip
     if server.docker:
         options += [
-            click.Option(["--docker", "use_docker"], is_flag=True, help="In a container, by `docker compose`."),
+            click.Option(["--docker"], is_flag=True, help="In a container, by `docker compose`."),
             click.Option(["--image"], help="The container's image; IMAGE@sha256:... pins its bytes."),
             click.Option(["--print-compose"], is_flag=True, help="Print the compose file and start nothing."),
         ]
@@ -142,9 +129,7 @@ A configuration (all its keys: benchsuite/simulator/config.py):
   probability = 0.1
 """,
 )
-@click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file; the options here go before it."
-)
+@click.option("--config", type=_FILE, help="TOML file; the options here go before it.")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port; 0 lets the system choose.  [default: 0]")
 @click.option("--model", help="Model name.  [default: simulator]")
