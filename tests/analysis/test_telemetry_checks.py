@@ -19,7 +19,7 @@ def even(value):
 
 
 def codes(gpu, server=None, profile="vllm"):
-    return [warn.code for warn in check_telemetry(gpu, server, 8, profile)]
+    return [warn.code for warn in check_telemetry(gpu, server, Level(8), profile)]
 
 
 @pytest.mark.parametrize(("ratio", "found"), [(0.69, ["gpu_util_low"]), (0.70, []), (0.75, []), (1.0, [])])

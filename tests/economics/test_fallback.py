@@ -8,14 +8,15 @@ import pytest
 
 from benchsuite.analysis.endpoints import Balance, EndpointPart
 from benchsuite.economics.cost import fallback_use, hours_with_bills
+from benchsuite.level import Level
 
-OWN = EndpointPart(8, "http://a", "own", 80, 0.8, 0, 40_000, 160_000, 0, 0.2, 80, 0.02, 0.8)
-API = EndpointPart(8, "http://api", "fallback", 20, 0.2, 0, 10_000, 40_000, 0, 0.5, 20, 0.01, 0.2)
+OWN = EndpointPart(Level(8), "http://a", "own", 80, 0.8, 0, 40_000, 160_000, 0, 0.2, 80, 0.02, 0.8)
+API = EndpointPart(Level(8), "http://api", "fallback", 20, 0.2, 0, 10_000, 40_000, 0, 0.5, 20, 0.01, 0.2)
 PRICES = (2.0, 10.0)
 
 
 def level(*parts: EndpointPart) -> Balance:
-    return Balance(8, parts, None, ())
+    return Balance(Level(8), parts, None, ())
 
 
 def test_the_blended_cost():
@@ -33,7 +34,7 @@ def test_a_bill_that_is_not_known(api, prices):
     """Without list prices, or with an answer whose tokens no usage tells, there is no bill and no blended cost."""
     use = fallback_use(level(OWN, api), usd_per_1m=prices, usd_per_hour_total=2.0, duration_s=1800.0)
     assert (use.api_usd, use.usd_per_1m_output_tokens, use.own_usd) == (None, None, 1.0)
-    assert hours_with_bills(2.0, [use], {8: 1800.0}) is None
+    assert hours_with_bills(2.0, [use], {Level(8): 1800.0}) is None
 
 
 def test_an_api_that_answered_nothing():
@@ -48,6 +49,6 @@ def test_an_api_that_answered_nothing():
 def test_the_hour_with_the_bill_in_it():
     """An hour's price times the time is what both cost: (1 + 0.42) / 0.5 h; the levels' own prices are kept."""
     use = fallback_use(level(OWN, API), usd_per_1m=PRICES, usd_per_hour_total=2.0, duration_s=1800.0)
-    assert hours_with_bills(2.0, [use], {8: 1800.0}) == {8: pytest.approx(2.84)}
-    assert hours_with_bills({8: 4.0}, [use], {8: 1800.0}) == {8: pytest.approx(4.84)}
-    assert hours_with_bills(None, [use], {8: 1800.0}) is None
+    assert hours_with_bills(2.0, [use], {Level(8): 1800.0}) == {Level(8): pytest.approx(2.84)}
+    assert hours_with_bills({Level(8): 4.0}, [use], {Level(8): 1800.0}) == {Level(8): pytest.approx(4.84)}
+    assert hours_with_bills(None, [use], {Level(8): 1800.0}) is None

@@ -12,6 +12,7 @@ from points_for_tests import EXAMPLES
 
 from benchsuite.economics.pareto import ModelPoint, Score, frontier, match_scores, parse_scores, wilson_draws
 from benchsuite.errors import InputError
+from benchsuite.level import Level
 
 ON_FRONTIER = {"gpt-oss-20b-low", "Mistral-Small", "Qwen3-30B", "WiNGPT-3.5"}
 
@@ -73,7 +74,7 @@ def test_no_place_is_listed_with_its_reason():
     """Without a score or a cost a model stays in the list, last."""
     placed = frontier(
         [
-            ModelPoint("unscored", 8, 1.0, None),
+            ModelPoint("unscored", Level(8), 1.0, None),
             ModelPoint("slow", None, None, Score("slow", 90.0), reason="no level meets the SLO"),
             candidate("good", 2.0, 50.0),
         ]
@@ -83,7 +84,7 @@ def test_no_place_is_listed_with_its_reason():
         ("unscored", None, "it has no score"),
         ("slow", None, "no level meets the SLO"),
     ]
-    assert [one.on_frontier for one in frontier([ModelPoint("unscored", 8, 1.0, None)])] == [None]
+    assert [one.on_frontier for one in frontier([ModelPoint("unscored", Level(8), 1.0, None)])] == [None]
 
 
 def test_wilson_by_hand():
@@ -119,7 +120,9 @@ def test_items_are_drawn_for_all_models_at_once():
     right = {f"i{k}": float(k < 30) for k in range(60)}
     better = right | {"i40": 1.0}
     a, b = Score("a", 50.0, None, 60, right), Score("b", 100 * 31 / 60, None, 60, better)
-    placed = {one.model: one for one in frontier([ModelPoint("a", 8, 1.0, a), ModelPoint("b", 8, 1.0, b)])}
+    placed = {
+        one.model: one for one in frontier([ModelPoint("a", Level(8), 1.0, a), ModelPoint("b", Level(8), 1.0, b)])
+    }
     assert placed["b"].p_on_frontier == 1.0
     assert placed["a"].p_on_frontier == pytest.approx((1 - 1 / 60) ** 60, abs=0.03)  # i40 not drawn: a tie
 
