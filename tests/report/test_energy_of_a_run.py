@@ -130,9 +130,9 @@ def test_owned_gpus_without_power_have_no_price(judged):
 @pytest.mark.parametrize(
     ("price", "said"),
     [
-        ({"owned": OWNED}, "owned GPUs need the price of electricity"),
+        ({"owned": OWNED}, "owned GPUs need one price of electricity"),
         ({"owned": OWNED, "usd_per_kwh": 1, "usd_per_hour": 2}, "one of them"),
-        ({"owned": OWNED | {"electricity_per_kwh": 1}, "usd_per_kwh": 1}, "not both"),
+        ({"owned": OWNED | {"electricity_per_kwh": 1}, "usd_per_kwh": 1}, "one price of electricity"),
         ({"pue": 0.9}, "greater than or equal to 1"),
     ],
 )
