@@ -48,6 +48,8 @@ def command(
     its repeats. What a file lacks stays empty. vllm bench needs --save-result --save-detailed. Exit codes: 0 the SLO
     is met at some level, 3 at none, 2 bad input.
     """
+    import importlib
+
     from benchsuite.importers.imported_run import imported_run, with_levels
     from benchsuite.report.judge import unit_price
     from benchsuite.report.page import write_judged
@@ -55,9 +57,10 @@ def command(
     from benchsuite.spec import load_spec, overrides
     from benchsuite.store.run_folder import new_run_id, read_run, write_whole_run
 
-    points = with_levels([point for path in files for point in _read(tool, path)], concurrency)
+    importer = importlib.import_module(f"benchsuite.importers.{tool.replace('-', '_')}")
+    points = with_levels([point for path in files for point in _read(importer, path)], concurrency)
     name = next((point.model for point in points if point.model), model) or tool
-    manifest, keys, rows = imported_run(points, run_id=new_run_id(name), model=model)
+    manifest, keys, rows = imported_run(points, tool, importer.DEFINITIONS, run_id=new_run_id(name), model=model)
     spec = load_spec(None, {**keys, **overrides(flags)})
     unit_price(spec.price)
     write_whole_run(output, manifest | {"spec": spec.model_dump(mode="json")}, rows)
@@ -69,19 +72,17 @@ def command(
     return exit_code([judgement.decision.verdict])
 
 
-def _read(tool: str, path: Path) -> list[Any]:
+def _read(importer: Any, path: Path) -> list[Any]:
     """The points of one file, with its hash."""
     import dataclasses
     import hashlib
-    import importlib
 
     from benchsuite.errors import PointsError
     from benchsuite.input_files import read_text
 
     text = read_text(path, "the result file", error_type=PointsError)
-    parse = importlib.import_module(f"benchsuite.importers.{tool.replace('-', '_')}").parse
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return [
         dataclasses.replace(point, facts={"file": path.name, "sha256": sha256} | point.facts)
-        for point in parse(text, where=str(path))
+        for point in importer.parse(text, where=str(path))
     ]

@@ -26,7 +26,6 @@ from benchsuite.importers.imported_run import (
 from benchsuite.records import Status
 from benchsuite.strict_model import parse_json_lines, refuse_lines
 
-TOOL = "aiperf"
 DEFINITIONS = (
     "sent: before the HTTP client is called, in a session made for the request; connecting is in TTFT",
     "stamps: user space, when the worker's event loop gets to the chunk; first and last are of chunks with content",
@@ -104,12 +103,10 @@ def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
     first_ns = min(record.start_ns for record in kept.values())
     return (
         ImportedPoint(
-            tool=TOOL,
             where=where,
             model=None,
             concurrency=None,
             requests=tuple(_request(record, number, first_ns) for number, record in kept.items()),
-            definitions=DEFINITIONS,
             facts={"warmup_requests": len(records) - len(kept)},
         ),
     )

@@ -24,7 +24,6 @@ from benchsuite.importers.imported_run import (
 )
 from benchsuite.records import Status
 
-TOOL = "guidellm"
 DEFINITIONS = (
     "clock: time.time(), which may be set while it measures; stamps are taken in user space, a line at a time",
     "sent: since GuideLLM 0.8 when the request's headers are written, before that when the HTTP client is called",
@@ -95,12 +94,10 @@ def _point(benchmark: _Benchmark, version: str | None, where: str, i: int) -> Im
     if not requests:
         raise PointsError("the benchmark has no requests", where=f"{where}: benchmarks.{i}.requests")
     return ImportedPoint(
-        tool=TOOL,
         where=where,
         model=benchmark.model,
         concurrency=1 if benchmark.strategy == "synchronous" else benchmark.streams,
         requests=tuple(requests),
-        definitions=DEFINITIONS,
         facts={"version": version, "strategy": benchmark.strategy, "duration": benchmark.duration},
     )
 

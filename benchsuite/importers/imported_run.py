@@ -1,7 +1,8 @@
 """What importers give, how they read another tool's files, and how that becomes the manifest and rows of a run. Pure.
 
-An importer is a function `parse(text, where=...)` from a file's text to its points. It reads by flat pydantic models
-whose fields say where in the file their value is (`at`). Null is the same as left out; other keys are ignored.
+An importer has a function `parse(text, where=...)` from a file's text to its points, and DEFINITIONS: where its facts
+mean something else than ours. It reads by flat pydantic models whose fields say where in the file their value is
+(`at`). Null is the same as left out; other keys are ignored.
 """
 
 from __future__ import annotations
@@ -97,12 +98,10 @@ def check_order(**times_s: float | None) -> None:
 class ImportedPoint:
     """One level of another tool's run."""
 
-    tool: str
     where: str
     model: str | None
     concurrency: int | None  # None where the file does not say
     requests: tuple[ImportedRequest, ...]
-    definitions: tuple[str, ...]  # where its facts mean something else than ours
     chat: bool | None = None  # which endpoint; None if unknown
     facts: dict[str, Any] = field(default_factory=dict)  # what else the file says about itself, for the manifest
 
@@ -174,7 +173,7 @@ def with_levels(points: Sequence[ImportedPoint], levels: Sequence[int]) -> tuple
 
 
 def imported_run(
-    points: Sequence[ImportedPoint], *, run_id: str, model: str | None = None
+    points: Sequence[ImportedPoint], tool: str, definitions: Sequence[str], *, run_id: str, model: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
     """One run of the points, which all have a concurrency: its manifest but for the spec, the dotted keys of the spec
     that the files decide, and its rows (keys of RequestRecord; what the tool does not know is left out).
@@ -209,17 +208,17 @@ def imported_run(
         "run_id": run_id,
         "status": "complete",
         "model": model,
-        "workload": {"name": f"of {points[0].tool}", "requests": len(points[0].requests), "content_hash": None},
-        "clock": {"name": f"that of {points[0].tool}, from each point's first request", "origin_monotonic_ns": 0},
+        "workload": {"name": f"of {tool}", "requests": len(points[0].requests), "content_hash": None},
+        "clock": {"name": f"that of {tool}, from each point's first request", "origin_monotonic_ns": 0},
         "server_probe": {"stamp_source": "user"},
-        "imported": {"tool": points[0].tool, "definitions": list(points[0].definitions)},
+        "imported": {"tool": tool, "definitions": list(definitions)},
         "points": entries,
     }
     spec = {
         "server.base_url": NO_SERVER,
         "server.model": model,
         "server.endpoint": "completions" if points[0].chat is False else "chat",
-        "workload.source": f"imported from {points[0].tool}",
+        "workload.source": f"imported from {tool}",
         "load.concurrency": sorted(repeats),
         "load.repeats": max(repeats.values()),
     }

@@ -26,7 +26,6 @@ from benchsuite.importers.imported_run import (
 )
 from benchsuite.records import Status
 
-TOOL = "vllm-bench"
 DEFINITIONS = (
     "sent: before the HTTP client is called; encoding the request, its connection pool and connecting are in TTFT",
     "first token: the first chunk with choices; on the chat endpoint the role chunk, sent with the first token",
@@ -83,12 +82,10 @@ def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
     facts = {"backend", "date", "duration", "completed", "failed", "output_throughput"}
     return (
         ImportedPoint(
-            tool=TOOL,
             where=where,
             model=file.model_id,
             concurrency=file.max_concurrency,
             requests=tuple(_request(file, i) for i in range(len(file.ttfts))),
-            definitions=DEFINITIONS,
             chat=None if file.backend is None else file.backend.endswith("chat"),
             facts=file.model_dump(include={*facts, "mean_ttft_ms", "mean_tpot_ms", "mean_itl_ms"}),
         ),

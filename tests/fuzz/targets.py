@@ -135,7 +135,7 @@ def control_answers(data: bytes) -> None:
 def _importer(parse: Callable[..., Any]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         points = parse(data.decode("utf-8", "replace"), where="theirs.json")
-        imported_run(with_levels([p for p in points if p.concurrency is None], [8]) or points, run_id="r")
+        imported_run(with_levels([p for p in points if p.concurrency is None], [8]) or points, "tool", (), run_id="r")
 
     return run
 

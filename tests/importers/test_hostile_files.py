@@ -25,7 +25,7 @@ PARSERS = [vllm_bench.parse, guidellm.parse, aiperf.parse]
 def check(parse: Any, text: str) -> None:
     try:
         points = parse(text, where="theirs.json")
-        imported_run(with_levels([p for p in points if p.concurrency is None], [8]) or points, run_id="r")
+        imported_run(with_levels([p for p in points if p.concurrency is None], [8]) or points, "tool", (), run_id="r")
     except PointsError as error:
         assert "theirs.json" in str(error)  # noqa: PT017
 
