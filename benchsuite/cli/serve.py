@@ -185,10 +185,10 @@ def tiny_model(directory: Path, gguf: bool, **sizes: Any) -> None:
     from benchsuite.serving.tiny_model import TinyModelSpec, make_tiny_model
 
     spec = TinyModelSpec(**sizes)
-    size = make_tiny_model(directory, spec, gguf=gguf)
+    parameters, producible = make_tiny_model(directory, spec, gguf=gguf)
     click.echo(
-        f"{directory}: {size.parameters / 1e6:.2f} M parameters, vocabulary {spec.vocab_size}"
-        f" ({size.producible_tokens} producible), context {spec.context_tokens} tokens"
+        f"{directory}: {parameters / 1e6:.2f} M parameters, vocabulary {spec.vocab_size}"
+        f" ({producible} producible), context {spec.context_tokens} tokens"
     )
     for path in sorted(directory.iterdir()):
         click.echo(f"  {path.stat().st_size:>10,} bytes  {path.name}")

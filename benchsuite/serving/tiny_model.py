@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.metadata
 import json
 import math
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,17 +100,11 @@ class TinyModelSpec:
         return self.hidden_size // self.heads
 
 
-class TinyModelSize(NamedTuple):
-    """parameters: how many the model has. producible_tokens: how many of the vocabulary it can say."""
-
-    parameters: int
-    producible_tokens: int
-
-
-def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool = True) -> TinyModelSize:
+def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool = True) -> tuple[int, int]:
     """Write the model into the folder `out` (made if need be) in Hugging Face layout, and model.gguf if asked.
 
-    The same spec gives the same bytes with the same versions of numpy, tokenizers, safetensors and gguf.
+    The same spec gives the same bytes with the same versions of numpy, tokenizers, safetensors and gguf. Returns how
+    many parameters the model has, and how many of the vocabulary it can say.
     Raises EngineError when the extra `engine` is not installed or the folder cannot be written.
     """
     safetensors = _library("safetensors.numpy")
@@ -132,7 +125,7 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
         (out / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
     if gguf:
         _write_gguf(out, spec, vocabulary, weights)
-    return TinyModelSize(sum(tensor.size for tensor in weights.values()), len(producible) + bool(spec.eos_every))
+    return sum(tensor.size for tensor in weights.values()), len(producible) + bool(spec.eos_every)
 
 
 def missing_extra(library: str, purpose: str) -> EngineError:
@@ -303,14 +296,17 @@ def cache_dir() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "benchsuite"
 
 
-def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None = None) -> Path:
+def cached_tiny_model(spec: TinyModelSpec | None = None) -> Path:
     """The folder of the model of `spec`, with its model.gguf; made if it is not there yet.
 
-    cache: None is `cache_dir()`. A folder appears whole or not at all, also with several processes at once.
+    A folder appears whole or not at all, also with several processes at once.
     Raises EngineError when the extra `engine` is not installed or the cache cannot be written.
     """
     spec = spec or TinyModelSpec()
-    final = (cache or cache_dir()) / f"tiny-model-{_key(spec)}"
+    digest = hashlib.sha256(repr(spec).encode())
+    for name in ("tiny_model.py", "training_text.txt"):  # what makes it of the spec
+        digest.update((files("benchsuite.serving") / name).read_bytes())
+    final = cache_dir() / f"tiny-model-{digest.hexdigest()[:16]}"
     if final.is_dir():
         return final
     hint = "set XDG_CACHE_HOME to a folder that can"
@@ -325,15 +321,3 @@ def cached_tiny_model(spec: TinyModelSpec | None = None, *, cache: Path | None =
             if not final.is_dir():  # else another process was first, with the same bytes
                 raise
     return final
-
-
-def _key(spec: TinyModelSpec) -> str:
-    """A digest of everything that decides the model's bytes: the spec, the libraries, and our own recipe."""
-    try:
-        libraries = {name: importlib.metadata.version(name) for name in ("gguf", "numpy", "safetensors", "tokenizers")}
-    except importlib.metadata.PackageNotFoundError as error:
-        raise missing_extra(str(error.name), "making the tiny model") from error
-    digest = hashlib.sha256(json.dumps([asdict(spec), libraries], sort_keys=True).encode())
-    for name in ("tiny_model.py", "training_text.txt"):
-        digest.update((files("benchsuite.serving") / name).read_bytes())
-    return digest.hexdigest()[:16]

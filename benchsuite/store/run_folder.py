@@ -29,13 +29,11 @@ from benchsuite.manifest import RunManifest
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.redact import masked
 from benchsuite.store.files import (
-    GPU,
     MANIFEST,
     REPORT,
     REQUESTS,
     SAMPLE_SCHEMAS,
     SCHEMA,
-    SERVER,
     SUMMARY,
     at_schema,
     lock,
@@ -47,7 +45,7 @@ from benchsuite.store.files import (
 from benchsuite.store.journal import SampleLog, read_journal, wait_for_writers
 
 JOURNALS, POINTS = "journal", "points"
-SAMPLES = {name: f"{name}.parquet" for name in (GPU, SERVER)}
+SAMPLES = {name: f"{name}.parquet" for name in SAMPLE_SCHEMAS}
 
 
 def part_name(point_id: str, attempt: int) -> str:
@@ -272,7 +270,7 @@ def read_run(path: Path) -> Run:
     facts = RunManifest.read(manifest, str(path / MANIFEST))
     try:
         table = read_rows(path)
-        gpu, server = read_samples(path, GPU), read_samples(path, SERVER)
+        gpu, server = (read_samples(path, name) for name in SAMPLES)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
     run = Run(path, facts, table, gpu, server)

@@ -63,7 +63,7 @@ def test_another_seed_changes_the_weights_only(model: Path, tmp_path: Path) -> N
 
 def test_gguf_can_be_left_out(tmp_path: Path) -> None:
     """The default spec has 1.3 million parameters; without GGUF there is no such file."""
-    assert make_tiny_model(tmp_path, gguf=False).parameters == 1_344_128
+    assert make_tiny_model(tmp_path, gguf=False)[0] == 1_344_128
     assert not (tmp_path / "model.gguf").exists()
 
 
@@ -127,7 +127,7 @@ def test_eos_every_makes_the_end_possible(tmp_path: Path) -> None:
 
 def test_any_bytes_bans_only_the_specials(tmp_path: Path) -> None:
     """With any_bytes all 4091 ordinary tokens are producible."""
-    assert make_tiny_model(tmp_path, TinyModelSpec(any_bytes=True), gguf=False).producible_tokens == 4091
+    assert make_tiny_model(tmp_path, TinyModelSpec(any_bytes=True), gguf=False)[1] == 4091
 
 
 def test_rows_beyond_the_tokenizer_are_never_produced(tmp_path: Path) -> None:
@@ -211,18 +211,20 @@ def test_query_rows_are_interleaved(tmp_path: Path) -> None:
 
 def test_the_second_call_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cached model is returned without being made again."""
-    first = cached_tiny_model(cache=tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = cached_tiny_model()
     monkeypatch.setattr(tiny_model, "make_tiny_model", None)
 
-    assert cached_tiny_model(cache=tmp_path) == first
+    assert cached_tiny_model() == first
     assert (first / "model.gguf").is_file()
 
 
-def test_each_spec_has_its_folder(tmp_path: Path) -> None:
+def test_each_spec_has_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two specs are two folders, and nothing else is left in the cache."""
-    folders = {cached_tiny_model(cache=tmp_path), cached_tiny_model(TinyModelSpec(seed=2), cache=tmp_path)}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folders = {cached_tiny_model(), cached_tiny_model(TinyModelSpec(seed=2))}
 
-    assert set(tmp_path.iterdir()) == folders
+    assert set(cache_dir().iterdir()) == folders
     assert len(folders) == 2
 
 
@@ -233,11 +235,12 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
         raise RuntimeError("disk on fire")
 
     monkeypatch.setattr(tiny_model, "make_tiny_model", fail)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     with pytest.raises(RuntimeError, match="disk on fire"):
-        cached_tiny_model(cache=tmp_path)
+        cached_tiny_model()
 
-    assert list(tmp_path.iterdir()) == []
+    assert list(cache_dir().iterdir()) == []
 
 
 def test_the_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -247,10 +250,11 @@ def test_the_cache_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert cache_dir() == tmp_path / "benchsuite"
 
 
-def test_a_cache_that_cannot_be_written_is_an_engine_error(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_an_engine_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in the place of the cache folder gives an EngineError with the remedy."""
     blocked = tmp_path / "cache"
     blocked.write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
 
     with pytest.raises(EngineError, match="XDG_CACHE_HOME"):
-        cached_tiny_model(cache=blocked)
+        cached_tiny_model()
