@@ -35,10 +35,7 @@ def demo(run: Run) -> str:
     """Cost and TTFT of a run, which is named in it."""
     found = judge_run(run)
     server = run.manifest.server_probe.profile
-    panels = [
-        picture(found.judged, found.decision, found.slo, PANEL),
-        metric_figure("ttft_mean_s", found.judged, found.decision, found.slo, PANEL),
-    ]
+    panels = [picture(found, PANEL), metric_figure("ttft_mean_s", found, frame=PANEL)]
     return draw(panels, PANEL, f"{found.model} on {server}, SLO {found.slo}, run {found.run_id}")
 
 

@@ -72,7 +72,7 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
     """What was asked for beside the warnings, as plain data."""
     from benchsuite.report.export import balance_json, point_json
     from benchsuite.report.judge import ttft_breakdown
-    from benchsuite.report.sections_scaling import scaling_of
+    from benchsuite.report.sections_cost import scaling_of
 
     def rows(of: Callable[[Judgement], Iterable[Any]]) -> list[dict[str, Any]]:
         return [

@@ -43,8 +43,8 @@ class Trace:
     """One quantity over time. at_s ascending; None: not known then. step: it holds until the next value."""
 
     name: str
-    at_s: tuple[float, ...]
-    values: tuple[float | None, ...]
+    at_s: Sequence[float]
+    values: Sequence[float | None]
     step: bool = False
 
 
@@ -61,28 +61,27 @@ def timeline_chart(
     panels: Sequence[Panel],
     *,
     title: str,
-    start_s: float,
     end_s: float,
     steady: tuple[float, float] | None = None,
     width: float = WIDE,
 ) -> str:
-    """Panels under each other over the seconds from start_s to end_s. steady: shaded as the steady window."""
+    """Panels under each other over the seconds from 0 to end_s. steady: shaded as the steady window."""
     height = HEAD + len(panels) * (PANEL + GAP) + FOOT - GAP
     frame = Frame(width, height, 54, 14, HEAD, FOOT)
-    if not panels or end_s <= start_s:
+    if not panels or end_s <= 0:
         return empty(title, frame, "nothing was recorded")
-    x = Scale(start_s, end_s, frame.left, frame.right)
+    x = Scale(0.0, end_s, frame.left, frame.right)
     body = []
     if steady is not None:
         left, right = x.at(max(steady[0], x.low)), x.at(min(steady[1], x.high))
         body.append(rect(left, frame.top, right, frame.bottom, 'class="zone"'))
     for k, panel in enumerate(panels):
         body += _panel(panel, x, HEAD + k * (PANEL + GAP), frame)
-    ticks = [tick for tick in nice_ticks(start_s, end_s, 10 if width > 600 else 5) if start_s <= tick <= end_s]
+    ticks = [tick for tick in nice_ticks(0.0, end_s, 10 if width > 600 else 5) if tick <= end_s]
     body += x_axis([(tick, f"{tick:g}") for tick in ticks], x, "seconds since the first request of the run", frame)
     body += _columns(panels, x, frame)
     names = "; ".join(f"{p.label}: {', '.join(t.name for t in p.traces)}" for p in panels)
-    return svg(title, f"{len(panels)} panels over {number(end_s - start_s)} s: {names}", body, frame)
+    return svg(title, f"{len(panels)} panels over {number(end_s)} s: {names}", body, frame)
 
 
 def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:

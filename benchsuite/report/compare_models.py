@@ -290,7 +290,7 @@ def levels_table(models: Sequence[Judgement]) -> Table:
     """Every level of every model."""
     columns = _columns(_LEVELS, models)
     rows = [(one.name, *(cell(j, column) for column in columns), slo_cell(j)) for one in models for j in one.judged]
-    marks = [mark for one in models for mark in mark_rows(one.judged, one.best)]
+    marks = [mark for one in models for mark in mark_rows(one)]
     return Table("points", ("model", *map(head, columns), "SLO"), rows, left=(0, -1), marks=marks)
 
 

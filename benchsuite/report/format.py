@@ -231,6 +231,13 @@ def interval(estimate: Estimate | None, show: Callable[[float | None], str], sca
     return f"{value} [{show(low)}, {show(high)}]"
 
 
+def known_ends(estimate: Estimate | None) -> tuple[float, float] | None:
+    """Both ends of an interval."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return None
+    return estimate.low, estimate.high
+
+
 def has_intervals(judged: Iterable[EvaluatedLevel]) -> bool:
     """True if any level has the interval of its wall time: several runs."""
     return any((found := j.intervals.get("duration_s")) is not None and found.low is not None for j in judged)
@@ -245,9 +252,13 @@ def price_text(judged: EvaluatedLevel) -> str:
     per_1m = cost.usd_per_1m_output_tokens
     if per_1m is None:
         return f"{usd(cost.cost_usd)} per {run}"
+    return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends_text(judged)}"
+
+
+def ends_text(judged: EvaluatedLevel) -> str:
+    """' [3.10, 3.30]': the interval of the cost per output token; '' without one."""
     found = judged.intervals.get("usd_per_1m_output_tokens")
-    ends = "" if found is None or found.low is None else f" [{number(found.low)}, {number(found.high)}]"
-    return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends}"
+    return "" if found is None or found.low is None else f" [{number(found.low)}, {number(found.high)}]"
 
 
 def no_level_text(decision: NoFeasiblePoint) -> str:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,15 @@ from benchsuite.report.format import (
     with_judged,
 )
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
-from benchsuite.report.sections_cost import capacity_figure, sensitivity_figure
-from benchsuite.report.sections_levels import Figure, Section, Table, mark_rows
-from benchsuite.report.sections_scaling import scaling_figures, scaling_of, scaling_sentences
+from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, GPUS, SERVER
+from benchsuite.report.sections_cost import (
+    capacity_figure,
+    scaling_figures,
+    scaling_of,
+    scaling_sentences,
+    sensitivity_figure,
+)
+from benchsuite.report.sections_levels import Figure, Section, Table
 from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
 
@@ -61,11 +68,11 @@ def render(judgement: Judgement) -> str:
     decision, judged, manifest = judgement.decision, judgement.judged, judgement.facts.manifest
     server, created = manifest.server_probe.name, (manifest.created or "")[:10]
     about = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
-    shown = sections_levels.picture(judged, decision, judgement.slo)
+    shown = sections_levels.picture(judgement)
     return render_page(
         name=judgement.model or "unnamed model",
         about=[text for text in (*about, f"run {manifest.run_id}") if text],
-        answer=sections_run.answer(decision, judged, judgement.slo),
+        answer=sections_run.answer(judgement),
         notes=[sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
         picture=shown,
         sections=_sections(judgement, shown),
@@ -90,7 +97,10 @@ def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[secti
         f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; base-uri 'none'; "
         "form-action 'none'"
     )
-    sections = [one for one in sections if not one.is_empty]
+    sections = [
+        replace(one, figures=[*filter(None, one.figures)], tables=[*filter(None, one.tables)]) for one in sections
+    ]
+    sections = [one for one in sections if one.figures or one.items or one.tables]
     warnings = [("warnings", f"Warnings ({len(cards)})")] if cards else []
     links = [*warnings, *((one.anchor, one.link) for one in sections), ("provenance", "Provenance")]
     content |= {"name": name, "sections": sections, "cards": cards, "links": links}
@@ -112,10 +122,8 @@ _POINT = (
 
 def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     """Every part that the page of a run may have, in its order. shown: the figure next to the decision."""
-    judged, decision, slo = judgement.judged, judgement.decision, judgement.slo
-    optimum = decision.recommended if decision.kind == "optimum" else None
-    nearest = optimum or judgement.nearest
-    marks = mark_rows(judged, optimum)
+    judged, best, nearest = judgement.judged, judgement.best, judgement.nearest
+    marks = sections_levels.mark_rows(judgement)
 
     stat = best_tail(judged)  # the highest percentile of TTFT that any level supports
     other = "ttft_p95_s" if stat == "p99" else "ttft_p99_s"
@@ -123,77 +131,47 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     rows = [(*(cell(one, column) for column in columns), slo_cell(one)) for one in judged]
     points = Table("points", (*map(head, columns), "SLO"), rows, left=(-1,), marks=marks)
     no_tail = all(tail(j.point.ttft_s, stat) is None for j in judged)
-    ends, ranges = level_tables.interval_table(judged, decision)
-    intervals = Table("intervals", ends, ranges, marks=marks)
+    intervals = Table("intervals", *level_tables.interval_table(judged, judgement.decision), marks=marks)
 
     parts, use, scaling = ttft_breakdown(judgement), judgement.server_use, scaling_of(judgement)
     loads = [(one.level, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
     several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
-    gpus = [(j.point.level, j.gpu) for j in judged if j.gpu is not None]
-    energy = [(j.point.level, j.energy) for j in judged if j.energy is not None]
-    scaled = scaling_figures(scaling, judged, decision)
-    time = None if nearest is None else sections_run.timeline_figure(judgement, nearest.point.level)
+    endpoints = level_tables.endpoint_rows(judgement) if several else []
+    scaled = scaling_figures(scaling, judgement)
+    costs = [] if best is None else [sensitivity_figure(best, judgement), capacity_figure(best, judgement)]
+    time = [] if nearest is None else [sections_run.timeline_figure(judgement, nearest.point.level)]
+    metrics = [one for one in sections_levels.level_figures(judgement) if one.title != shown.title]
+    gpu_tables = [
+        _table("gpu", "GPU use", GPUS, [(j.point.level, j.gpu) for j in judged if j.gpu]),
+        _table(
+            "energy", "Energy per run of the set, GPUs only", (*ENERGY, *ELECTRICITY),
+            [(j.point.level, j.energy) for j in judged if j.energy],
+        ),
+    ]  # fmt: skip
+    server = [sections_run.ttft_figure(parts), *sections_run.server_figures(judgement)]
+    server_tables = [
+        _table("server", "Server load", SERVER, loads),
+        _table("endpoints", "Requests by endpoint", ENDPOINTS, endpoints),
+    ]
+    balance = [sentence(text) for text in balance_lines(judgement)] if several else []
+    said = [spaced(sentence(text)) for text in scaling_sentences(scaling)] if scaled else []
+    curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
-    costs = [] if optimum is None else [sensitivity_figure(optimum, judgement), capacity_figure(optimum, judgement)]
-    metrics = [one for one in sections_levels.level_figures(judged, decision, slo) if one.title != shown.title]
     return [
         Section("levels", "Metrics", "Metrics over concurrency", figures=metrics),
-        Section("points", "All levels", "All levels", _FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
-        Section("intervals", "Intervals", "Intervals", _INTERVALS, tables=[intervals] * has_intervals(judged)),
-        Section(
-            "gpu",
-            "GPUs and energy",
-            "GPUs and energy",
-            figures=sections_levels.gpu_figures(judged, decision),
-            tables=[
-                *_table("gpu", "GPU use", level_tables.GPUS, gpus),
-                *_table(
-                    "energy",
-                    "Energy per run of the set, GPUs only",
-                    (*level_tables.ENERGY, *level_tables.ELECTRICITY),
-                    energy,
-                ),
-            ],
-        ),
-        Section(
-            "server",
-            "Server",
-            "Server",
-            figures=[
-                *filter(None, [sections_run.ttft_figure(parts)]),
-                *sections_run.server_figures(use, judged, decision),
-            ],
-            tables=[
-                *_table("server", "Server load", level_tables.SERVER, loads),
-                *_table(
-                    "endpoints",
-                    "Requests by endpoint",
-                    level_tables.ENDPOINTS,
-                    level_tables.endpoint_rows(judgement) if several else [],
-                ),
-            ],
-            items=[sentence(text) for text in balance_lines(judgement)] if several else [],
-        ),
-        Section(
-            "scaling",
-            "Scaling",
-            "Scaling with concurrency",
-            figures=scaled,
-            items=[spaced(sentence(text)) for text in scaling_sentences(scaling)] if scaled else [],
-        ),
-        Section(
-            "distributions",
-            "Distributions",
-            "Distributions",
-            "A curve per level, over its successful requests.",
-            sections_levels.distribution_figures(judgement),
-        ),
-        Section("timeline", "Over time", "One repeat over time", figures=[*filter(None, [time])], columns="full"),
-        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=[*filter(None, costs)]),
-        Section("client", "Client", "The measuring client", _CLIENT, tables=[client] if client.rows else []),
+        Section("points", "All levels", text=_FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
+        Section("intervals", "Intervals", text=_INTERVALS, tables=[intervals] * has_intervals(judged)),
+        Section("gpu", "GPUs and energy", figures=sections_levels.gpu_figures(judgement), tables=gpu_tables),
+        Section("server", "Server", figures=server, tables=server_tables, items=balance),
+        Section("scaling", "Scaling", "Scaling with concurrency", figures=scaled, items=said),
+        Section("distributions", "Distributions", text=_CURVES, figures=curves),
+        Section("timeline", "Over time", "One repeat over time", figures=time, columns="full"),
+        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=costs),
+        Section("client", "Client", "The measuring client", _CLIENT, tables=[client] * bool(client.rows)),
     ]
 
 
+_CURVES = "A curve per level, over its successful requests."
 _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."
 _INTERVALS = (
     "95 % intervals over the repeats of each level. P(SLO): share of resampled runs that keep every limit. P(optimal): "
@@ -207,8 +185,7 @@ _CLIENT = (
 
 def _table(
     name: str, title: str, columns: Sequence[level_tables.Column], rows: Sequence[tuple[Any, ...]]
-) -> list[Table]:
-    """Of level_tables; [] without rows."""
+) -> Table | None:
     heads, cells = level_tables.level_table(columns, rows)
     left = (-1,) if columns[-1].field == "endpoint" else ()
-    return [Table(name, heads, cells, title, left)] if rows else []
+    return Table(name, heads, cells, title, left) if rows else None

@@ -1,24 +1,189 @@
-"""Sensitivity of the cost to its inputs, and the replicas that a demand needs. Pure."""
+"""What a page says of cost: how it scales with concurrency, what it is sensitive to, what a demand needs. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+import pyarrow.compute as pc
+
+from benchsuite.analysis.summary import summarise_points
 from benchsuite.economics.capacity import PEAK_FACTOR, of_mean
 from benchsuite.economics.gpu_hour import Reserved, Terms
 from benchsuite.economics.plan import Own, plan
 from benchsuite.economics.plan_file import TARGET_UTILIZATION
 from benchsuite.economics.prices import preset
+from benchsuite.economics.scaling import Scaling, SloPrice, scaling
 from benchsuite.economics.sensitivity import Range, ranges_about, tornado
 from benchsuite.errors import InputError
-from benchsuite.report.charts import Frame, Point, Series, level_chart
+from benchsuite.level import Level
+from benchsuite.report import charts
+from benchsuite.report.charts import Frame, Point, Series
 from benchsuite.report.charts_special import Bar, tornado_chart
-from benchsuite.report.format import DASH, number, usd
+from benchsuite.report.format import DASH, known_ends, number, usd
 from benchsuite.report.judge import Judgement
-from benchsuite.report.sections_levels import Figure, whole_percent
-from benchsuite.results import EvaluatedLevel
+from benchsuite.report.sections_levels import (
+    Figure,
+    axis,
+    level_figure,
+    level_series,
+    plain_series,
+    trend,
+    whole_percent,
+)
+from benchsuite.results import EvaluatedLevel, PointSummary
 from benchsuite.spec import PriceSpec
+
+
+def scaling_of(judgement: Judgement) -> Scaling:
+    """The principles, the law and the price of the SLO, of the judged levels."""
+    by_repeat: list[list[PointSummary]] = []  # none of a single repeat, or of a table of levels
+    if judgement.run is not None:
+        rows = judgement.run.whole
+        repeats = [pc.equal(rows["repeat"], repeat) for repeat in pc.unique(rows["repeat"]).sort()]
+        if len(repeats) > 1:
+            by_repeat = [summarise_points(rows.filter(one), model=judgement.model, intervals=False) for one in repeats]
+    return scaling(
+        [j.point for j in judgement.judged],
+        judgement.slo,
+        judgement.hour_price,
+        repeats=by_repeat,
+        p_met={j.point.level: j.p_met for j in judgement.judged if j.p_met is not None},
+        judged=judgement.judged,
+    )
+
+
+def scaling_sentences(found: Scaling) -> list[str]:
+    """What the levels say, a sentence each, without full stops."""
+    sentences = [f"average cost falls in {found.steps_cheaper} of {found.steps} steps"] if found.steps else []
+    slope, ends = found.elasticity_slope, known_ends(found.elasticity_slope)
+    if slope is not None and slope.value is not None and ends is not None:
+        trend = "returns diminish" if ends[1] < 0 else "returns grow" if ends[0] > 0 else "no significant trend"
+        interval = f"{ends[0]:.2f} to {ends[1]:.2f}, {slope.method}"
+        sentences.append(f"{trend}: elasticity changes by {slope.value:.2f} per ln N ({interval})")
+    zone = zone_text(found)
+    if found.zone is not None:
+        zone += f", within {_whole(found.zone.tolerance)} of the lowest $/1M out that meets the SLO"
+        if not found.zone.optimum_inside:
+            zone += f"; {found.optimum} costs less per run, but with shorter answers or an SLO that is not proven"
+    sentences.append(zone)
+    if found.usl is not None:
+        label = "" if found.knee is None else f"; knee at {found.knee:g}"
+        sentences.append(f"scaling law: {law_text(found)}, {peak_text(found)}{label}")
+    for one in found.limits:
+        holds = one.note
+        if (users := one.users) is not None:
+            ends_known = users.low is not None or users.high is not None
+            of = f"{number(users.low)} to {number(users.high)}, " * ends_known + users.method
+            holds = f"holds up to concurrency {number(users.value)}, interpolated ({of})"
+        sentences.append(f"{one.limit}{' ' if users else ': '}{holds}")
+    if found.boundary_saving is not None and found.optimum is not None:
+        more = "less" if found.boundary_saving >= 0 else "more"
+        saved = _whole(abs(found.boundary_saving))
+        sentences.append(f"at that boundary the set of concurrency {found.optimum} would cost {saved} {more}")
+    # what such a level says of money it says no surer than of the SLO
+    doubts = {one.level: "undecided" for one in found.levels if one.slo_verdict in ("undecided", "unknown")}
+    doubts |= {one.level: "disturbed" for one in found.levels if one.disturbed}
+    return sentences + [text for price in found.prices if (text := price_sentence(price, found.optimum, doubts))]
+
+
+def price_sentence(price: SloPrice, optimum: Level | None, doubts: Mapping[Level, str] = MappingProxyType({})) -> str:
+    """'ttft_p95 < 1 s: 0.69 % looser saves 32 % (concurrency 32); 30 % tighter costs 67 % more (concurrency 8)'.
+
+    doubts: levels that are undecided or disturbed; a sentence that rests on one says so.
+    """
+
+    def share(change: float) -> str:
+        return f"{number(abs(change) * 100, 2)} %"
+
+    def cost(change: float | None) -> str:
+        return DASH if change is None else _whole(abs(change))
+
+    parts, saving, loss, step = [], price.saving, price.loss, None
+    if optimum is None:
+        step = next((s for s in price.steps if s.looser > 0 and s.level is not None), None)
+        if step is not None:
+            parts.append(f"{share(step.looser)} looser and concurrency {step.level} meets the SLO")
+    if saving is not None:
+        parts.append(f"{share(saving.looser)} looser saves {cost(saving.cost_change)} (concurrency {saving.level})")
+    if optimum is not None and loss is not None:
+        costs = f"costs {cost(loss.cost_change)} more (concurrency {loss.level})"
+        parts.append(f"{share(loss.looser)} tighter {'and no level is left' if loss.level is None else costs}")
+    steps = (saving, loss) if optimum is not None else (step, saving)
+    rests_on = [optimum, *(one.level for one in steps if one is not None)]
+    used = [level for level in dict.fromkeys(rests_on) if level is not None and level in doubts]
+    if parts and used:
+        parts.append("not sure: " + ", ".join(f"{level} is {doubts[level]}" for level in used))
+    return f"{price.limit}: {'; '.join(parts)}" if parts else ""
+
+
+def _whole(ratio: float) -> str:
+    return f"{100 * ratio:.0f} %"
+
+
+def zone_text(found: Scaling) -> str:
+    """'zone of lowest cost: concurrency 4 to 8'."""
+    zone = found.zone
+    if zone is None:
+        return "zone of lowest cost: none, no level is proven to meet the SLO"
+    ends = f"{zone.lowest}" if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
+    return f"zone of lowest cost: concurrency {ends}"
+
+
+def law_text(found: Scaling) -> str:
+    """'X(N) = 92.9 N / (1 + 0.039 (N - 1) + 0.00022 N (N - 1)), residuals up to 5 %'."""
+    usl = found.usl
+    assert usl is not None
+    contention, coherency = ("0" if value < 1e-9 else f"{value:.2g}" for value in (usl.contention, usl.coherency))
+    worst = max((abs(residual) for residual in usl.residuals), default=0.0)
+    law = f"X(N) = {number(usl.rate_tok_s)} N / (1 + {contention} (N - 1) + {coherency} N (N - 1))"
+    return f"{law}, residuals up to {_whole(worst)}"
+
+
+def peak_text(found: Scaling) -> str:
+    """'peak at concurrency 67 (extrapolated)'."""
+    assert found.usl is not None
+    peak = found.usl.n_max
+    if peak is None:
+        return "no peak in range"
+    return f"peak at concurrency {peak:.0f}{' (extrapolated)' * (peak > found.levels[-1].level.number)}"
+
+
+def scaling_figures(found: Scaling, judgement: Judgement) -> list[Figure]:
+    """Average cost with the zone, output with the law, elasticity; [] below two levels with a known rate."""
+    if len(found.levels) < 2:
+        return []
+    judged, zone, usl, slope = judgement.judged, found.zone, found.usl, found.elasticity_slope
+    priced = any(one.usd_per_1m_output_tokens is not None for one in found.levels)
+    column = "usd_per_1m_output_tokens" if priced else "output_tok_s"
+    note = f"Green: within {whole_percent(zone.tolerance)} of the lowest cost that meets the SLO." if zone else ""
+    ends = None if zone is None else (zone.lowest.number, zone.highest.number)
+    lines = [level_series(judged, column)]
+    cost = level_figure(zone_text(found), lines, axis(column), judgement, zone=ends, note=note)
+
+    lines = [level_series(judged, "output_tok_s", "measured")]
+    title, note = trend("output tok/s", lines[0]), "The scaling law needs four levels."
+    if usl is not None:
+        low, high = found.levels[0].level.number, found.levels[-1].level.number
+        steps = [low * (high / low) ** (k / 40) for k in range(41)]
+        lines.append(Series("scaling law", tuple(Point(n, usl.at(n)) for n in steps), dashed=True))
+        title, note = f"output tok/s: {peak_text(found)}", f"{law_text(found)}."
+        if max((abs(residual) for residual in usl.residuals), default=0.0) > 0.15:
+            note += " Above 15 % a level was disturbed."
+    output = level_figure(title, lines, axis("output_tok_s"), judgement, note=note)
+
+    elasticity = plain_series("elasticity", ((one.level, one.elasticity) for one in found.levels))
+    most = max((value for _, value in elasticity.known), default=None)
+    title = trend("elasticity of output", elasticity)
+    if slope is not None and slope.high is not None and slope.high < 0:
+        title = "returns diminish: each added user adds less output"
+    elif most is not None and most <= 0.05:
+        title = "added users add no output"
+    note = "Relative change of output over that of concurrency: 1 is linear, 0 none; above 1.1 a level was disturbed."
+    marks = [charts.Limit(1.0, "linear: 1")] * (most is not None and most > 0.4)
+    return [cost, output, level_figure(title, [elasticity], "elasticity of output", judgement, marks, note=note)]
+
 
 _FRAME = Frame(380, 300, 50, 14, 48, 46)
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "utilization of paid hours", "pue": "PUE"}
@@ -31,19 +196,19 @@ def sensitivity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | 
         return None
     per_1m = gpus * 1e6 / 3600 / rate
     hour, ranges, assumed = _hour(level.cost.usd_per_hour / gpus, judgement.price)
-    bars = [
-        Bar(
-            _NAMES.get(s.key, s.key.replace("_", " ")),
-            _end(s.key, s.low),
-            _end(s.key, s.high),
-            s.usd_at_low * per_1m,
-            s.usd_at_high * per_1m,
-        )
-        for s in tornado(hour, ranges)
-    ]
+
+    def end(key: str, value: float) -> str:
+        if key == "utilisation":
+            return whole_percent(value)
+        return usd(value) if key == "usd_per_hour" else number(value)
+
+    bars = []
+    for s in tornado(hour, ranges):
+        names = (_NAMES.get(s.key, s.key.replace("_", " ")), end(s.key, s.low), end(s.key, s.high))
+        bars.append(Bar(*names, s.usd_at_low * per_1m, s.usd_at_high * per_1m))
     bars += _measured_bars(level, judgement.judged, base)
-    bars = sorted(bars, key=lambda bar: -abs(bar.at_high - bar.at_low))
-    bars = [bar for bar in bars if abs(bar.at_high - bar.at_low) > base * 1e-3][:8]
+    bars = [bar for bar in bars if abs(bar.at_high - bar.at_low) > base * 1e-3]
+    bars = sorted(bars, key=lambda bar: -abs(bar.at_high - bar.at_low))[:8]
     title = f"Largest effect on cost: {bars[0].name}" if bars else "No input changes the cost"
     chart = tornado_chart(bars, base, title=title, x_label="USD per 1M output tokens", show=usd)
     rows = [(b.name, b.low_name, usd(b.at_low), b.high_name, usd(b.at_high)) for b in bars]
@@ -63,25 +228,19 @@ def _hour(usd_per_hour: float, given: PriceSpec | None) -> tuple[Terms, list[Ran
     return hour, ranges, "Assumed: price ±25 %; 50 to 100 % of the paid hours in use."
 
 
-def _end(key: str, value: float) -> str:
-    if key == "utilisation":
-        return whole_percent(value)
-    return usd(value) if key == "usd_per_hour" else number(value)
-
-
 def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base: float) -> list[Bar]:
-    bars, at = [], level.point.level
-    found = level.intervals.get("usd_per_1m_output_tokens")
-    if found is not None and found.low is not None and found.high is not None:
-        bars.append(Bar("speed, 95 % interval", "fast", "slow", found.low, found.high))
+    bars = []
+    if found := known_ends(level.intervals.get("usd_per_1m_output_tokens")):
+        bars.append(Bar("speed, 95 % interval", "fast", "slow", *found))
     ordered = sorted(judged, key=lambda j: j.point.level)
-    i = next(k for k, j in enumerate(ordered) if j.point.level == at)
-    around = [(j, j.cost.usd_per_1m_output_tokens) for j in ordered[max(i - 1, 0) : i + 2] if j is not ordered[i]]
+    i = ordered.index(level)
     ends = [
-        (f"{j.point.level}{' (violates)' if j.slo_verdict == 'not met' else ''}", cost) for j, cost in around if cost
+        (f"{j.point.level}{' (violates)' * (j.slo_verdict == 'not met')}", cost)
+        for j in ordered[max(i - 1, 0) : i + 2]
+        if j is not level and (cost := j.cost.usd_per_1m_output_tokens)
     ]
     if ends:
-        (low_name, low), (high_name, high) = ends[0], ends[1] if len(ends) > 1 else (str(at), base)
+        (low_name, low), (high_name, high) = [*ends, (str(level.point.level), base)][:2]
         bars.append(Bar("concurrency", low_name, high_name, low, high))
     return bars
 
@@ -103,14 +262,9 @@ def capacity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | Non
     if not known:
         return None
     title = f"One replica serves about {_short(one)} requests a day, with peaks of {PEAK_FACTOR:g} times the mean"
-    points = tuple(Point(d, float(row.working or 0)) for d, row in known)
-    chart = level_chart(
-        [Series("replicas", points)],
-        title=title,
-        x_label="requests a day",
-        y_label="replicas for the peak",
-        show_x=_short,
-        frame=_FRAME,
+    replicas = Series("replicas", tuple(Point(d, float(row.working or 0)) for d, row in known))
+    chart = charts.level_chart(
+        [replicas], title=title, x_label="requests a day", y_label="replicas for the peak", show_x=_short, frame=_FRAME
     )
     head = ("requests a day", "for the peak", "with one spare", "GPUs", "$/month", "$/1M out", "mean utilization")
     rows = [

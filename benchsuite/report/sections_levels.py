@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from benchsuite.economics.decision import stopped_level
+from benchsuite.economics.decision import JudgedLevels, stopped_level
+from benchsuite.level import Level
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic
 from benchsuite.report import charts
-from benchsuite.report.charts import SMALL, Frame, Point, Series, ecdf_chart
+from benchsuite.report.charts import SMALL, Frame, Point, Series
 from benchsuite.report.format import (
     DASH,
     cell,
@@ -19,6 +20,7 @@ from benchsuite.report.format import (
     has_intervals,
     head,
     is_judged,
+    known_ends,
     number,
     sentence,
     show,
@@ -26,8 +28,8 @@ from benchsuite.report.format import (
 )
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
-from benchsuite.results import Decision, EvaluatedLevel, Spread
-from benchsuite.slo import Limit, Slo
+from benchsuite.results import EvaluatedLevel, Spread
+from benchsuite.slo import Limit
 
 Judged = Sequence[EvaluatedLevel]
 
@@ -42,8 +44,8 @@ class Figure:
 
     title: str
     svg: str
-    head: Row = ()
-    rows: Sequence[Row] = ()
+    head: Row
+    rows: Sequence[Row]
     note: str = ""
     narrow: str = ""
     left: tuple[int, ...] = ()
@@ -63,22 +65,20 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page: its address, its name in the list of links, its title, and what stands in it, in this order."""
+    """A part of a page: its address, its name in the list of links, and what stands in it, in this order.
+
+    title: above it, where that is not the name. What is None in the lists is left out.
+    """
 
     anchor: str
     link: str
-    title: str
+    title: str = ""
     text: str = ""
-    figures: Sequence[Figure] = ()
+    figures: Sequence[Figure | None] = ()
     items: Sequence[str] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[Table | None] = ()
     legend: Sequence[tuple[str, str]] = ()  # a name and its mark
     columns: Literal["", "two", "full"] = ""
-
-    @property
-    def is_empty(self) -> bool:
-        """It has nothing to show."""
-        return not (self.figures or self.items or self.tables)
 
 
 def whole_percent(ratio: float) -> str:
@@ -86,9 +86,10 @@ def whole_percent(ratio: float) -> str:
     return f"{100 * ratio:.0f}\u00a0%"
 
 
-def mark_rows(judged: Judged, chosen: EvaluatedLevel | None) -> list[str]:
+def mark_rows(judgement: JudgedLevels) -> list[str]:
     """For a table with a row per level."""
-    return ["chosen" if j is chosen else "misses" if j.slo_verdict == "not met" else "" for j in judged]
+    best = judgement.best
+    return ["chosen" if j is best else "misses" if j.slo_verdict == "not met" else "" for j in judgement.judged]
 
 
 def axis(column: str, *, stat: bool = True) -> str:
@@ -105,32 +106,27 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
     any_n: also a percentile that few requests support.
     """
     one = BY_COLUMN[column]
-    scale = one.metric.scale
     several = has_intervals(judged)  # over runs: an interval within the only run of a level is no such one
-
-    def at(j: EvaluatedLevel) -> Point:
-        found, value = j.intervals.get(column), one.of(j)
+    points = []
+    for j in judged:
+        value, scale, ends = one.of(j), one.metric.scale, known_ends(j.intervals.get(column))
         if one.stat in ("p95", "p99") and not any_n and not is_judged(j, column):
             value = tail(j.point.distributions[one.metric.key], one.stat)
-        if value is None:
-            return Point(j.point.level.number, None)
-        if several and j.point.repeat_count == 1:
-            found = None
-        if found is None or found.low is None or found.high is None or not found.low <= value <= found.high:
-            return Point(j.point.level.number, value * scale)
-        return Point(j.point.level.number, value * scale, found.low * scale, found.high * scale)
-
-    return Series(name or one.stat or one.metric.label, tuple(at(j) for j in judged))
+        if value is None or ends is None or (several and j.point.repeat_count == 1) or not ends[0] <= value <= ends[1]:
+            points.append(Point(j.point.level.number, value and value * scale))
+        else:
+            points.append(Point(j.point.level.number, value * scale, ends[0] * scale, ends[1] * scale))
+    return Series(name or one.stat or one.metric.label, tuple(points))
 
 
-def is_known(series: Series) -> bool:
-    """It has a value at any level."""
-    return any(p.y is not None for p in series.points)
+def plain_series(name: str, values: Iterable[tuple[Level, float | None]], scale: float = 1.0) -> Series:
+    """A point a level, without intervals."""
+    return Series(name, tuple(Point(level.number, None if y is None else y * scale) for level, y in values))
 
 
 def trend(name: str, series: Series, unit: str = "") -> str:
     """'TPOT mean goes from 10.0 ms at 2 to 30.0 ms at 8'."""
-    values = [(p.x, f"{number(p.y)} {unit}".strip()) for p in series.points if p.y is not None]
+    values = [(p.x, f"{number(value)} {unit}".strip()) for p, value in series.known]
     if not values:
         return f"{name} is not known"
     (low, first), (high, last) = values[0], values[-1]
@@ -184,64 +180,60 @@ def limit_marks(limits: Sequence[Limit]) -> list[charts.Limit]:
     ]
 
 
-LEVEL_COLUMNS = (
-    "ttft_mean_s", "output_tok_s_per_user", "cost_usd", "tpot_mean_s", "e2e_mean_s", "output_tok_s",
-    "goodput_per_s",
+_METRICS = (
+    "ttft_mean_s", "output_tok_s_per_user", "cost_usd", "tpot_mean_s", "e2e_mean_s", "output_tok_s", "goodput_per_s",
 )  # fmt: skip
 
 
-def level_figures(judged: Judged, decision: Decision, slo: Slo) -> list[Figure]:
-    """A figure for each of LEVEL_COLUMNS; of cost and goodput where any level knows them."""
-    shown = [
-        column
-        for column in LEVEL_COLUMNS
-        if column not in ("cost_usd", "goodput_per_s") or any(BY_COLUMN[column].of(j) is not None for j in judged)
-    ]
-    return [metric_figure(column, judged, decision, slo) for column in shown]
+def level_figures(judgement: JudgedLevels) -> list[Figure]:
+    """A figure for each of the metrics of a run; of cost and goodput where any level knows them."""
+    known = {column for column in _METRICS for j in judgement.judged if BY_COLUMN[column].of(j) is not None}
+    return [metric_figure(c, judgement) for c in _METRICS if c not in ("cost_usd", "goodput_per_s") or c in known]
 
 
-def metric_figure(
-    column: str, judged: Judged, decision: Decision, slo: Slo, frame: Frame = SMALL, title: str = ""
-) -> Figure:
+def metric_figure(column: str, judgement: JudgedLevels, title: str = "", frame: Frame = SMALL) -> Figure:
     """A metric over the level with its limits. Of a latency's mean also the percentile in the SLO, else the 95th."""
-    metric = BY_COLUMN[column].metric
-    limits = [limit for limit in slo.limits if limit.metric == metric.key]
+    metric, judged = BY_COLUMN[column].metric, judgement.judged
+    limits = [limit for limit in judgement.slo.limits if limit.metric == metric.key]
     series = [level_series(judged, column)]
     if metric.per_request:
         promised = next((limit.stat for limit in limits if limit.stat not in (None, "mean")), None)
-        high = Statistic(metric, promised or "p95").column
-        series += [one for one in [level_series(judged, high, any_n=promised is not None)] if is_known(one)]
+        high = level_series(judged, Statistic(metric, promised or "p95").column, any_n=promised is not None)
+        series += [high] * bool(high.known)
         if promised is not None:  # the statistic that the limit is on comes first
             series.reverse()
     title = title or limit_title(limits, judged)
     if not title and metric.with_users is not None:
         title = trend(axis(column).partition(" (")[0], series[0], metric.shown)
     label = axis(column, stat=len(series) == 1)
-    return level_figure(title or _best(column, judged), series, label, judged, decision, limit_marks(limits), frame)
+    return level_figure(title or _best(column, judged), series, label, judgement, limit_marks(limits), frame=frame)
 
 
-def picture(judged: Judged, decision: Decision, slo: Slo, frame: Frame = SMALL) -> Figure:
+def picture(judgement: JudgedLevels, frame: Frame = SMALL) -> Figure:
     """The chart next to the decision: what is minimised; where no level meets the SLO, the limit nearest to be met."""
+    decision = judgement.decision
     if decision.kind == "none" and decision.nearest is not None:
         missed = decision.nearest.checks("not met") + decision.nearest.checks("undecided")
         limit = next((check.limit for check in missed if check.asked), None)
         if limit is not None:
-            stat = "mean" if METRICS[limit.metric].per_request else None
-            return metric_figure(Statistic(METRICS[limit.metric], stat).column, judged, decision, slo, frame)
+            metric = METRICS[limit.metric]
+            mean = Statistic(metric, "mean" if metric.per_request else None)
+            return metric_figure(mean.column, judgement, frame=frame)
     column = "usd_per_1m_output_tokens"
-    if all(BY_COLUMN[column].of(j) is None for j in judged):
+    if all(BY_COLUMN[column].of(j) is None for j in judgement.judged):
         column = "duration_s"
-    return metric_figure(column, judged, decision, slo, frame, _choice_title(column, judged, decision))
+    return metric_figure(column, judgement, _choice_title(column, judgement), frame)
 
 
-def _choice_title(column: str, judged: Judged, decision: Decision) -> str:
+def _choice_title(column: str, judgement: JudgedLevels) -> str:
     """'16 has the lowest $/1M out within the SLO; 32 would cost 5 % less but violates it'; '' without a choice."""
+    decision = judgement.decision
     if decision.kind == "none":
         return ""
-    level, name = decision.choice.point.level, BY_COLUMN[column].metric.label
     has = "has" if decision.choice.slo_verdict == "met" else "looks to have"
-    title = f"concurrency {level} {has} the lowest {name} within the SLO"
-    stopped = stopped_level(decision.choice, judged)
+    name = BY_COLUMN[column].metric.label
+    title = f"concurrency {decision.choice.point.level} {has} the lowest {name} within the SLO"
+    stopped = stopped_level(decision.choice, judgement.judged)
     cost, lower = (None if j is None else j.cost.usd_per_1m_output_tokens for j in (decision.choice, stopped))
     if stopped is None or not cost or not lower or lower >= cost:
         return title
@@ -253,25 +245,23 @@ def level_figure(
     title: str,
     series: Sequence[Series],
     y_label: str,
-    judged: Judged,
-    decision: Decision,
+    judgement: JudgedLevels,
     limits: Sequence[charts.Limit] = (),
-    frame: Frame = SMALL,
     *,
     zone: tuple[float, float] | None = None,
     note: str = "",
+    frame: Frame = SMALL,
 ) -> Figure:
     """A figure over the levels of one run, with its optimum and the levels that violate the SLO."""
-    title = sentence(title)[:-1]
-    optimum = decision.recommended if decision.kind == "optimum" else None
+    title, best, decision = sentence(title)[:-1], judgement.best, judgement.decision
     chart = charts.level_chart(
         series,
         title=title,
         y_label=y_label,
         limits=limits,
-        infeasible=[j.point.level.number for j in judged if j.slo_verdict == "not met"],
-        optimum=None if optimum is None else optimum.point.level.number,
-        mark="optimum" if decision.kind == "optimum" and optimum is decision.choice else "recommended",
+        infeasible=[j.point.level.number for j in judgement.judged if j.slo_verdict == "not met"],
+        optimum=None if best is None else best.point.level.number,
+        mark="optimum" if decision.kind == "none" or best is decision.choice else "recommended",
         zone=zone,
         frame=frame,
     )
@@ -298,63 +288,59 @@ _ACTIVITY = {
 }  # fmt: skip
 
 
-def gpu_figures(judged: Judged, decision: Decision) -> list[Figure]:
+def gpu_figures(judgement: JudgedLevels) -> list[Figure]:
     """Activity, power and energy per token; [] where nothing was measured."""
-    found = []
-    activity = [one for name, field in _ACTIVITY.items() if is_known(one := _activity(name, field, judged))]
-    if activity:
+    found, judged = [], judgement.judged
+    if activity := [one for name, field in _ACTIVITY.items() if (one := _activity(name, field, judged)).known]:
         title = trend(f"GPU activity ({activity[0].name})", activity[0], "%")
         note = "Any kernel: the driver's utilization, near 100 % at low concurrency already; it does not show headroom."
-        found.append(level_figure(title, activity, "GPU activity (%)", judged, decision, note=note))
+        found.append(level_figure(title, activity, "GPU activity (%)", judgement, note=note))
     power = level_series(judged, "gpu_mean_w", "power")
-    if is_known(power):
-        found.append(level_figure(trend("GPU power", power, "W"), [power], "power of all GPUs (W)", judged, decision))
+    if power.known:
+        found.append(level_figure(trend("GPU power", power, "W"), [power], "power of all GPUs (W)", judgement))
     gross = level_series(judged, "j_per_output_token", "gross")
-    if is_known(gross):
-        net = [(j.point.level.number, j.energy.net_j_per_output_token if j.energy else None) for j in judged]
-        lines = [gross, Series("net", tuple(Point(*pair) for pair in net))]
+    if gross.known:
+        net = ((j.point.level, j.energy.net_j_per_output_token if j.energy else None) for j in judged)
+        lines = [one for one in (gross, plain_series("net", net)) if one.known]
         title, label = _best("j_per_output_token", judged), axis("j_per_output_token")
         note = "GPUs only: without host, fans and losses of the power supply. Net: without idle power."
-        found.append(level_figure(title, [*filter(is_known, lines)], label, judged, decision, note=note))
+        found.append(level_figure(title, lines, label, judgement, note=note))
     return found
 
 
 def _activity(name: str, field: str, judged: Judged) -> Series:
     """Percent, with the least and the greatest GPU as ends where there are several."""
-
-    def at(j: EvaluatedLevel) -> Point:
+    points = []
+    for j in judged:
         spread: Spread | None = None if j.gpu is None else getattr(j.gpu, field)
         if j.gpu is None or spread is None:
-            return Point(j.point.level.number, None)
-        ends = (100 * spread.least, 100 * spread.greatest) if len(j.gpu.uuids) > 1 else ()
-        return Point(j.point.level.number, 100 * spread.mean, *ends)
-
-    return Series(name, tuple(at(j) for j in judged))
+            points.append(Point(j.point.level.number, None))
+        else:
+            ends = (100 * spread.least, 100 * spread.greatest) if len(j.gpu.uuids) > 1 else ()
+            points.append(Point(j.point.level.number, 100 * spread.mean, *ends))
+    return Series(name, tuple(points))
 
 
 def distribution_figures(judgement: Judgement) -> list[Figure]:
     """TTFT, TPOT and E2E of the successful requests (docs/METHODS.md)."""
-    return [_distribution(key, judgement) for key in ("ttft_s", "tpot_s", "e2e_s")]
-
-
-def _distribution(key: str, judgement: Judgement) -> Figure:
-    metric, judged = METRICS[key], judgement.judged
-    # a mean has no place on this axis
-    limits = [one for one in judgement.slo.limits if one.metric == key and one.stat != "mean"]
-    samples = []
-    for level in judgement.measured:
-        values: Any = level.each[key]
-        samples.append((str(level.level), (values[np.isfinite(values)] * metric.scale).tolist()))
-    columns = [Statistic(metric, stat).column for stat in ("p50", "p90", "p95", "p99", "max")]
-    rows = [
-        (cell(j, "concurrency"), count(j.point.distributions[key].n), *(cell(j, c) for c in columns)) for j in judged
-    ]
-    known = [row for row in rows if row[2] != DASH]
-    title = f"{metric.label} is not known"
-    if known:
-        title = (
-            f"{metric.label} at {known[-1][0]}: p50 {known[-1][2]} {metric.shown}, max {known[-1][-1]} {metric.shown}"
-        )
-    label, marks = f"{metric.label} ({metric.shown})", limit_marks(limits)
-    chart = ecdf_chart(samples, title=title, x_label=label, unit=metric.shown, limits=marks)
-    return Figure(title, chart, ("concurrency", "n", *map(head, columns)), rows)
+    found = []
+    for metric in (METRICS[key] for key in ("ttft_s", "tpot_s", "e2e_s")):
+        columns = [Statistic(metric, stat).column for stat in ("p50", "p90", "p95", "p99", "max")]
+        rows = [
+            (cell(j, "concurrency"), count(j.point.distributions[metric.key].n), *(cell(j, c) for c in columns))
+            for j in judgement.judged
+        ]
+        title = f"{metric.label} is not known"
+        if known := [row for row in rows if row[2] != DASH]:
+            last, _, median, *_, most = known[-1]
+            title = f"{metric.label} at {last}: p50 {median} {metric.shown}, max {most} {metric.shown}"
+        samples = []
+        for level in judgement.measured:
+            values: Any = level.each[metric.key]
+            samples.append((str(level.level), (values[np.isfinite(values)] * metric.scale).tolist()))
+        # a mean has no place on this axis
+        marks = limit_marks([one for one in judgement.slo.limits if one.metric == metric.key and one.stat != "mean"])
+        label = f"{metric.label} ({metric.shown})"
+        chart = charts.ecdf_chart(samples, title=title, x_label=label, unit=metric.shown, limits=marks)
+        found.append(Figure(title, chart, ("concurrency", "n", *map(head, columns)), rows))
+    return found

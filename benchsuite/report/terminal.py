@@ -43,7 +43,7 @@ from benchsuite.report.level_tables import (
     interval_table,
     level_table,
 )
-from benchsuite.report.sections_scaling import scaling_of, scaling_sentences
+from benchsuite.report.sections_cost import scaling_of, scaling_sentences
 from benchsuite.results import Decision, EvaluatedLevel, GpuUse, SloVerdict
 from benchsuite.slo import Slo
 

@@ -14,7 +14,7 @@ from points_for_tests import TABLE4, point
 from benchsuite.economics.decision import decide, judge_points, with_level_warnings
 from benchsuite.economics.scaling import Scaling, scaling, with_limit
 from benchsuite.level import Level
-from benchsuite.report.sections_scaling import scaling_sentences
+from benchsuite.report.sections_cost import scaling_sentences
 from benchsuite.slo import PAPER_SLO, parse_slo
 
 SLO = parse_slo(PAPER_SLO)

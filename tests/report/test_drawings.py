@@ -33,7 +33,7 @@ def test_panels_tell_their_values_at_one_moment():
         Panel("in flight", (Trace("busy", (0.0, 5.0, 10.0), (2.0, 4.0, 0.0), step=True),)),
         Panel("power", (Trace("W", (6.0,), (300.0,), step=True),)),
     ]
-    chart = timeline_chart(panels, title="t", start_s=0.0, end_s=10.0, steady=(2.0, 8.0), width=380)
+    chart = timeline_chart(panels, title="t", end_s=10.0, steady=(2.0, 8.0), width=380)
     told = titles(chart)
     assert len(told) == 24
     assert told[0] == "at 0.208 s: busy 2.00"
@@ -44,7 +44,7 @@ def test_panels_tell_their_values_at_one_moment():
 def test_a_hole_in_a_trace_is_a_hole():
     """What is not known is not drawn: the pen is lifted."""
     trace = Trace("x", (0.0, 1.0, 2.0, 3.0), (1.0, None, 1.0, 2.0))
-    chart = timeline_chart([Panel("p", (trace,))], title="t", start_s=0, end_s=3)
+    chart = timeline_chart([Panel("p", (trace,))], title="t", end_s=3)
     path = re.findall(r'<path d="([^"]*)" class="curve"', chart)[0]
     assert re.sub(r"[0-9. ]", "", path) == "MML"
 
@@ -60,7 +60,7 @@ def test_no_markup_gets_through():
     """A hostile name makes no element in any of them."""
     charts = (
         tornado_chart([Bar(HOSTILE, HOSTILE, HOSTILE, 1, 2)], 1.5, title=HOSTILE, x_label=HOSTILE, show=usd),
-        timeline_chart([Panel(HOSTILE, (Trace(HOSTILE, (0.0,), (1.0,)),))], title=HOSTILE, start_s=0, end_s=1),
+        timeline_chart([Panel(HOSTILE, (Trace(HOSTILE, (0.0,), (1.0,)),))], title=HOSTILE, end_s=1),
         stack_chart([1], [(HOSTILE, [1.0])], title=HOSTILE, y_label=HOSTILE),
     )
     for chart in charts:

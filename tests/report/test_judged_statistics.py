@@ -16,7 +16,7 @@ from benchsuite.report.console import table
 from benchsuite.report.export import as_markdown
 from benchsuite.report.format import cell, plural, with_judged
 from benchsuite.report.judge import Judgement, judge_run
-from benchsuite.report.sections_scaling import price_sentence
+from benchsuite.report.sections_cost import price_sentence
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
 

@@ -19,8 +19,8 @@ from benchsuite.report.format import headline
 from benchsuite.report.gate import gate
 from benchsuite.report.judge import Judgement, judge_run
 from benchsuite.report.matrix import rows
+from benchsuite.report.sections_cost import scaling_of
 from benchsuite.report.sections_run import answer
-from benchsuite.report.sections_scaling import scaling_of
 from benchsuite.report.terminal import headline_style
 from benchsuite.store.run_folder import read_run
 
@@ -64,7 +64,7 @@ def test_every_surface_says_the_same(case):
     assert (plain["optimum"] or plain["no_feasible"])["verdict"] == decision.verdict
     assert exit_code([decision.verdict]) == code
     said = headline(decision, judgement.judged)
-    page = answer(decision, judgement.judged, judgement.slo).sentence
+    page = answer(judgement).sentence
     styles = {"met": "bold green", "not met": "bold red"}
     assert headline_style(decision) == styles.get(decision.verdict, "bold yellow")
     if decision.kind == "optimum":
@@ -116,7 +116,7 @@ def test_the_named_level_is_one_everywhere(tmp_path, cli):
     assert decision.runner_up.point.level.users == 8
     named = judgement.judged[1]
     assert headline(decision, judgement.judged).startswith("4 ")
-    assert "4" in answer(decision, judgement.judged, judgement.slo).sentence
+    assert "4" in answer(judgement).sentence
     found = decision_json(decision)["optimum"]
     assert (found["concurrency"], found["cheapest_concurrency"]) == (4, 8)
     assert found["cost_usd"] == named.cost.cost_usd
