@@ -90,7 +90,7 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     judgements = named(judgements)
     if each_level:
         for one in judgements:
-            final_table(one.judged, one.decision, one.slo, console=console, title=one.name)
+            final_table(one, console=console, title=one.name)
         if len(judgements) == 1:
             return
     rows = [

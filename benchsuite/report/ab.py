@@ -58,14 +58,14 @@ class AbRow:
     level: Level
     name: str
     label: str
-    a: float | None
-    b: float | None
-    ratio: float | None
-    low: float | None
-    high: float | None
-    verdict: DifferenceVerdict
-    finding: str
-    margin: float
+    a: float | None = None
+    b: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: DifferenceVerdict = "undecided"
+    finding: str = ""
+    margin: float = 0.0
     why: str | None = None
 
 
@@ -106,9 +106,8 @@ class AbResult:
         for word in ("slower", "faster"):
             if by[word]:
                 most = max(by[word], key=lambda row: abs(math.log(row.ratio or 1.0)))
-                parts.append(
-                    f"B is {word} than A: {most.label} {_change(most)} at {most.level} ({len(by[word])} of {n} figures)"
-                )
+                of_n = f"({len(by[word])} of {n} figures)"
+                parts.append(f"B is {word} than A: {most.label} {_change(most)} at {most.level} {of_n}")
         missed = [limit for limit in self.limits if limit.verdict == "fail"]
         parts += [f"B misses {missed[0].title}"] if missed else []
         unproven = [limit for limit in self.limits if limit.verdict == "inconclusive"]
@@ -116,11 +115,10 @@ class AbResult:
             return f"no difference beyond {margins} between A and B in any of {n} figures"
         open_ones = len(by["undecided"]) + len(by["not slower"])
         if open_ones:
-            better = len(by["not slower"])
-            parts.append(
-                f"{'undecided' if not parts else 'undecided besides'}: {open_ones} of {n} figures"
-                + (f", of which {better} proven not slower by more than {margins}" if better else "")
-            )
+            undecided = f"{'undecided besides' if parts else 'undecided'}: {open_ones} of {n} figures"
+            if better := len(by["not slower"]):
+                undecided += f", of which {better} proven not slower by more than {margins}"
+            parts.append(undecided)
         if unproven:
             parts.append(f"undecided: {len(unproven)} of {len(self.limits)} limits of B ({unproven[0].title})")
         if not parts or not (by["slower"] or by["faster"] or open_ones):
@@ -214,7 +212,7 @@ def judge_ab(
             "the arms have no level and repeat in common", where="ab", expected="one level of both at least"
         )
     n_units = min(len(units(level)) for level in pairs)
-    turns = _turns(of_a, of_b, n_units)
+    turns, minutes = _turns(of_a, of_b, n_units)
     chosen = regressions or default_regressions(pairs)
     if margin is not None and not regressions:
         chosen = tuple(Regression(one.figure, margin) for one in chosen)
@@ -222,28 +220,27 @@ def judge_ab(
     alpha = look_alpha(*look)
     verdicts = difference_verdicts([one.change for one in compared], [one.margin for one in compared], alpha)
     bound = set() if "client" in allowed else client_bound(a) | client_bound(b)
-    rows = tuple(_row(one, said, one.level in bound) for one, said in zip(compared, verdicts, strict=True))
-    rows += tuple(_errors(sides_a[level], sides_b[level]) for level in levels)
+    rows = [_row(one, verdict, one.level in bound) for one, verdict in zip(compared, verdicts, strict=True)]
+    rows += [row for level in levels if (row := _errors(sides_a[level], sides_b[level])) is not None]
     unit = "restart" if by_restart else "repeat"
-    minutes = _minutes(of_a, of_b)
-    rests_on = [
-        f"{n_units} {unit}s of each arm, which took turns {turns} times in {minutes:.1f} minutes",
-        f"one unit is the {unit}"
-        + (
-            f" (means of {len(restarts[1])} repeats in {len(set(restarts[1].values()))} starts of each server)"
-            if by_restart
-            else "; what a restart of a server changes is not in it"
+    of_unit = "; what a restart of a server changes is not in it"
+    if by_restart:
+        of_unit = f" (means of {len(restarts[1])} repeats in {len(set(restarts[1].values()))} starts of each server)"
+    return AbResult(
+        a=a.run_id or a.source,
+        b=b.run_id or b.source,
+        rows=tuple(sorted(rows, key=lambda row: row.level)),
+        limits=tuple(one for one in gate(b, allowed=allowed).criteria if one.kind == "slo") if with_limits else (),
+        differs=tuple(differs),
+        rests_on=(
+            f"{n_units} {unit}s of each arm, which took turns {turns} times in {minutes:.1f} minutes",
+            f"one unit is the {unit}{of_unit}",
+            f"Holm's correction over {len(compared)} figures, {100 * alpha:.2g} % at this look",
         ),
-        f"Holm's correction over {len(compared)} figures, {100 * alpha:.2g} % at this look",
-    ]
-    limits = tuple(one for one in gate(b, allowed=allowed).criteria if one.kind == "slo") if with_limits else ()
-    more = _more(compared, verdicts, n_units, minutes, unit)
-    ids = (a.run_id or a.source, b.run_id or b.source)
-    return AbResult(*ids, _in_order(rows), limits, tuple(differs), tuple(rests_on), more, turns, unit)
-
-
-def _in_order(rows: tuple[AbRow, ...]) -> tuple[AbRow, ...]:
-    return tuple(sorted((row for row in rows if row.finding), key=lambda row: row.level))
+        more=_more(compared, verdicts, n_units, minutes, unit),
+        turns=turns,
+        unit=unit,
+    )
 
 
 def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
@@ -255,7 +252,7 @@ def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbR
         verdict, why = "undecided", "the client was at its limit; --allow client accepts that"
     if words is None:
         why = "not known in every repeat, or 0"
-        return AbRow(one.level, figure.column, figure.label, None, None, None, None, None, verdict, why, 0.0, why)
+        return AbRow(one.level, figure.column, figure.label, verdict=verdict, finding=why, why=why)
     finding, ratio, low, high = words
     b, a = (geometric_mean(side) for side in (one.new, one.baseline))
     finding += f"; {why}" if why else ""
@@ -263,44 +260,26 @@ def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbR
     return AbRow(one.level, figure.column, figure.label, a, b, *ends, verdict, finding, one.regression.margin, why)
 
 
-def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow:
+def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow | None:
     """More failures in B than chance makes (Fisher's exact test, one-sided 2.5 %) are a fail; else there is no row."""
-    counts = [(one.point.n_failed or 0, one.point.n_ok) for one in (b, a)]
-    p = more_failures_p(counts[0], counts[1])
-    shares = [failed / (failed + ok) if failed + ok else 0.0 for failed, ok in counts]
-    text = f"errors: B {counts[0][0]} of {sum(counts[0])}, A {counts[1][0]} of {sum(counts[1])}, p {p:.2g}"
-    finding = text if p <= ALPHA / 2 else ""
-    return AbRow(
-        b.level,
-        "error_rate",
-        "errors",
-        shares[1],
-        shares[0],
-        None,
-        None,
-        None,
-        "slower",
-        finding,
-        0.0,
-        "failures",
-    )
+    counts_b, counts_a = ((one.point.n_failed or 0, one.point.n_ok) for one in (b, a))
+    p = more_failures_p(counts_b, counts_a)
+    if p > ALPHA / 2:
+        return None
+    share_a, share_b = (failed / (failed + ok) if failed + ok else 0.0 for failed, ok in (counts_a, counts_b))
+    finding = f"errors: B {counts_b[0]} of {sum(counts_b)}, A {counts_a[0]} of {sum(counts_a)}, p {p:.2g}"
+    return AbRow(b.level, "error_rate", "errors", share_a, share_b, verdict="slower", finding=finding, why="failures")
 
 
 def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, minutes: float, unit: str) -> str | None:
     """How much more would decide what is undecided, if spread and ratios stay."""
     alpha, levels = look_alpha(*LAST_LOOK), len({one.level for one in compared})
-    wanted = [
-        repeats_needed(
-            one.change.sd,
-            abs(one.margin - abs(one.change.theta)),
-            len(compared),
-            beyond=abs(one.change.theta) > one.margin,
-            levels=levels,
-            alpha=alpha,
-        )
-        for one, verdict in zip(compared, verdicts, strict=True)
-        if verdict in ("undecided", "not slower") and one.change is not None
-    ]
+    wanted = []
+    for one, verdict in zip(compared, verdicts, strict=True):
+        if verdict in ("undecided", "not slower") and (change := one.change) is not None:
+            size, beyond = abs(change.theta), abs(change.theta) > one.margin
+            distance, n_all = abs(one.margin - size), len(compared)
+            wanted.append(repeats_needed(change.sd, distance, n_all, beyond=beyond, levels=levels, alpha=alpha))
     if not wanted:
         return None
     known = [n for n in wanted if n is not None]
@@ -314,15 +293,17 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
     return "; ".join(parts)
 
 
-def _turns(a: RunManifest, b: RunManifest, n_units: int) -> int:
-    """How often the arms took turns. Raises InputError for runs that were measured one after the other."""
-    starts = sorted(
-        ((one.clock.origin_wall_ns or 0) / NS_PER_S + (point.started_s or 0.0), name)
+def _turns(a: RunManifest, b: RunManifest, n_units: int) -> tuple[int, float]:
+    """How often the arms took turns, and the minutes from the first point of both to the last.
+
+    Raises InputError for runs that were measured one after the other.
+    """
+    points = sorted(
+        (_origin_s(one) + (point.started_s or 0.0), name, _origin_s(one) + (point.ended_s or 0.0))
         for name, one in (("A", a), ("B", b))
         for point in one.complete_points
     )
-    names = [name for _, name in starts]
-    turns = sum(x != y for x, y in pairwise(names))
+    turns = sum(x[1] != y[1] for x, y in pairwise(points))
     if n_units > 1 and turns < 2:
         raise InputError(
             "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
@@ -331,28 +312,20 @@ def _turns(a: RunManifest, b: RunManifest, n_units: int) -> int:
             expected="run folders of one `benchsuite ab` session",
             hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
         )
-    return turns
+    return turns, (max(max(start_s, end_s) for start_s, _, end_s in points) - points[0][0]) / 60
+
+
+def _origin_s(manifest: RunManifest) -> float:
+    return (manifest.clock.origin_wall_ns or 0) / NS_PER_S
 
 
 def _restarts(manifest: RunManifest) -> dict[int, int]:
     """The number of the start of its server by repeat; empty for a server that benchsuite did not start."""
     if manifest.launched_server is None:
         return {}
-    origin_s = (manifest.clock.origin_wall_ns or 0) / NS_PER_S
-    starts = [datetime.fromisoformat(one["started"]).timestamp() - origin_s for one in manifest.sessions]
+    starts = [datetime.fromisoformat(one["started"]).timestamp() - _origin_s(manifest) for one in manifest.sessions]
     return {
         point.repeat: bisect_right(starts, (point.started_s or 0.0) + 0.001)
         for point in manifest.complete_points
         if point.repeat is not None
     }
-
-
-def _minutes(*manifests: RunManifest) -> float:
-    """From the first point of both to the last."""
-    ends = [
-        (one.clock.origin_wall_ns or 0) / NS_PER_S + (at or 0.0)
-        for one in manifests
-        for point in one.complete_points
-        for at in (point.started_s, point.ended_s)
-    ]
-    return (max(ends) - min(ends)) / 60 if ends else 0.0

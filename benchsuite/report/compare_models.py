@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier, match_scores, parse_scores
+from benchsuite.economics.pareto import ModelPoint, ParetoPoint, frontier, match_scores, parse_scores
 from benchsuite.errors import PriceError
-from benchsuite.metrics import BY_COLUMN, Statistic
+from benchsuite.metrics import BY_COLUMN
 from benchsuite.report import charts
-from benchsuite.report.charts import SMALL, Frame, Series, marker
+from benchsuite.report.charts import Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_chart, is_drawn_on_frontier
 from benchsuite.report.charts_special import FRAME as FRONTIER
 from benchsuite.report.format import (
@@ -17,6 +17,7 @@ from benchsuite.report.format import (
     cell,
     chance,
     head,
+    known_ends,
     number,
     sentence,
     show,
@@ -39,6 +40,7 @@ from benchsuite.report.sections_levels import (
     series_table,
 )
 from benchsuite.report.sections_run import Answer, Tile, cards
+from benchsuite.results import EvaluatedLevel
 from benchsuite.slo import Limit
 
 WIDE = Frame(560, 330, 50, 150, 40, 44)
@@ -54,9 +56,8 @@ def require_price(judgements: Sequence[Judgement]) -> None:
     """Raises PriceError where an hour of the machine has no price."""
     for one in judgements:
         if one.usd_per_hour is None:
-            raise PriceError(
-                "a frontier needs a price", where=one.source, given="none", expected="--usd-per-hour or --preset"
-            )
+            expected = "--usd-per-hour or --preset"
+            raise PriceError("a frontier needs a price", where=one.source, given="none", expected=expected)
 
 
 def place_models(judgements: Sequence[Judgement], scores: str, where: str, seed: int = 0) -> list[ParetoPoint]:
@@ -64,27 +65,28 @@ def place_models(judgements: Sequence[Judgement], scores: str, where: str, seed:
     require_price(judgements)
     table = parse_scores(scores, where=where)
     unmeasured = match_scores(table, [one.model for one in judgements], where=where)
-    points = [_model_point(one, table.get(one.model)) for one in judgements]
+    points = []
+    for one in judgements:
+        score, best = table.get(one.model), one.best
+        if best is None:
+            points.append(ModelPoint(one.model, None, None, score, reason=one.decision.reason))
+            continue
+        hour, level = best.cost.usd_per_hour or 0.0, best.point.level
+        repeats = [run for measured in one.measured if measured.level == level for run in measured.repeats]
+        points.append(
+            ModelPoint(
+                model=one.model,
+                level=level,
+                cost_usd=best.cost.cost_usd,
+                score=score,
+                usd_per_request=best.cost.usd_per_request,
+                repeat_cost_usd=tuple(hour * run.duration_s / 3600 for run in repeats),
+                slo_verdict=best.slo_verdict,
+            )
+        )
     reason = "it has a score but was not measured"
     points += [ModelPoint(name, None, None, table[name], reason=reason) for name in unmeasured]
     return frontier(points, seed=seed)
-
-
-def _model_point(one: Judgement, score: Score | None) -> ModelPoint:
-    best = one.best
-    if best is None:
-        return ModelPoint(one.model, None, None, score, reason=one.decision.reason)
-    hour, level = best.cost.usd_per_hour, best.point.level
-    repeats = [run for measured in one.measured if measured.level == level for run in measured.repeats]
-    return ModelPoint(
-        model=one.model,
-        level=level,
-        cost_usd=best.cost.cost_usd,
-        score=score,
-        usd_per_request=best.cost.usd_per_request,
-        repeat_cost_usd=tuple((hour or 0.0) * run.duration_s / 3600 for run in repeats),
-        slo_verdict=best.slo_verdict,
-    )
 
 
 def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
@@ -130,17 +132,21 @@ CURVES = ("ttft_mean_s", "output_tok_s_per_user", "cost_usd", "usd_per_1m_output
 
 def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Figure:
     """A metric of CURVES over the level, a line per model; levels that violate the SLO are hollow."""
-    metric, label = BY_COLUMN[column].metric, axis(column)
-    of = Statistic(metric, BY_COLUMN[column].stat)
-    limits = [limit for limit in models[0].slo.limits if limit.statistic == of]
-    series = [_line(one, column) for one in models]
+    statistic, label = BY_COLUMN[column], axis(column)
+    metric = statistic.metric
+    limits = [limit for limit in models[0].slo.limits if limit.statistic == statistic]
+    series = []
+    for one in models:
+        points = zip(level_series(one.judged, column).points, one.judged, strict=True)
+        marked = (replace(p, misses=j.slo_verdict == "not met", chosen=j is one.best) for p, j in points)
+        series.append(Series(one.name, tuple(marked)))
     title = _limit_title(models, limits[0]) if limits else f"{label} over concurrency"
-    best = [value for one in models if one.best is not None and (value := BY_COLUMN[column].of(one.best)) is not None]
+    best = [value for one in models if one.best is not None and (value := statistic.of(one.best)) is not None]
     if not limits and len(best) > 1:
         title = f"{label} at the optimum: {show(metric, min(best))} to {show(metric, max(best))}"
-    title = sentence(title)[:-1]
-    wide = charts.level_chart(series, title=title, y_label=label, limits=limit_marks(limits), named=True, frame=frame)
-    narrow = charts.level_chart(series, title=title, y_label=label, limits=limit_marks(limits), frame=SMALL)
+    title, marks = sentence(title)[:-1], limit_marks(limits)
+    wide = charts.level_chart(series, title=title, y_label=label, limits=marks, named=True, frame=frame)
+    narrow = charts.level_chart(series, title=title, y_label=label, limits=marks)
     return Figure(title, wide, *series_table(series, label), narrow=narrow)
 
 
@@ -158,17 +164,6 @@ def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
     if open_ones:
         return f"{limit} is undecided at some level of {len(open_ones)} of {len(models)}"
     return f"{limit} holds everywhere" if "met" in levels else f"{limit} is not known"
-
-
-def _line(one: Judgement, column: str) -> Series:
-    points = level_series(one.judged, column).points
-    return Series(
-        one.name,
-        tuple(
-            replace(point, misses=j.slo_verdict == "not met", chosen=j is one.best)
-            for point, j in zip(points, one.judged, strict=True)
-        ),
-    )
 
 
 _BEST = (
@@ -191,64 +186,59 @@ def counted(models: Sequence[Judgement]) -> str:
 
 def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> Answer:
     """What the page says first: the frontier where there are scores, else the cheapest that meets the SLO."""
-    ranked = sorted((one for one in models if one.best is not None), key=_expense)
+    ranked = _ranked(models)
     if not ranked:
-        if all(one.decision.verdict == "not met" for one in models):
-            return Answer(f"None of {len(models)} meets the SLO at any level", (), "not met")
-        return Answer(f"None of {len(models)} is seen to meet the SLO at any level", (), "undecided")
-    cheapest, second = ranked[0], ranked[1] if len(ranked) > 1 else None
+        not_met = all(one.decision.verdict == "not met" for one in models)
+        meets = "meets" if not_met else "is seen to meet"
+        return Answer(f"None of {len(models)} {meets} the SLO at any level", (), "not met" if not_met else "undecided")
+    (cheapest, level), second = ranked[0], ranked[1][0] if len(ranked) > 1 else None
     unpriced = cheapest.usd_per_hour_total is None
-    tiles = [Tile("Shortest run" if unpriced else "Cheapest", cheapest.name, _best_text(cheapest))]
+    text = f"concurrency {level.point.level}, {number(level.point.duration_s)} s per run"
+    if level.cost.cost_usd is not None:
+        per_1m = usd(level.cost.usd_per_1m_output_tokens)
+        text = f"concurrency {level.point.level}, {usd(level.cost.cost_usd)} per run, {per_1m}/1M out"
+    tiles = [Tile("Shortest run" if unpriced else "Cheapest", cheapest.name, text)]
     best = sorted((one for one in placed if is_drawn_on_frontier(one)), key=lambda one: one.cost_usd or 0.0)
     scored = [(one.score, one) for one in placed if one.score is not None and one.on_frontier is not None]
+    of_scored = f"{len(best)} of {len(scored)}"
     if scored:
         score, top = max(scored, key=lambda pair: pair[0])
-        tiles.append(Tile("Best score", top.model, f"{number(score)} at {usd(top.cost_usd)} per run of the set"))
         dominated = ", ".join(one.model for one in placed if one.on_frontier is False)
-        tiles.append(
-            Tile("On the Pareto frontier", f"{len(best)} of {len(scored)}", f"dominated: {dominated or 'none'}")
-        )
-    tiles.append(_certainty(models, placed, cheapest, second))
+        tiles += [
+            Tile("Best score", top.model, f"{number(score)} at {usd(top.cost_usd)} per run of the set"),
+            Tile("On the Pareto frontier", of_scored, f"dominated: {dominated or 'none'}"),
+        ]
+    # whether the interval of what is minimised ends below that of the second
+    column = "duration_s" if level.cost.cost_usd is None else "cost_usd"
+    ends = [known_ends(one.intervals.get(column)) for _, one in ranked[:2]]
+    below = None if len(ends) < 2 or ends[0] is None or ends[1] is None else ends[0][1] < ends[1][0]
+    tiles.append(_certainty(models, placed, cheapest, second, below))
     if best:
         names = ", ".join(one.model for one in best)
         open_ = [one.model for one in best if one.slo_verdict != "met"]
         doubt = f"; whether they meet the SLO is undecided for {', '.join(open_)}" if open_ else ""
-        sentence = f"{len(best)} of {len(scored)} models are on the Pareto frontier: {names}{doubt}"
+        sentence = f"{of_scored} models are on the Pareto frontier: {names}{doubt}"
         return Answer(sentence, tuple(tiles), "undecided" if open_ else "met")
     how = "with the shortest run" if unpriced else "at the lowest cost"
-    tied = second is not None and _is_below(cheapest, second) is False
-    tie = f", not significantly different from {second.name}" if tied and second else ""
-    met = cheapest.best is not None and cheapest.best.slo_verdict == "met"
-    said = f"meets the SLO {how}{tie}" if met else f"looks best {how}{tie}; whether it meets the SLO is undecided"
-    return Answer(f"{cheapest.name} {said}: {_best_text(cheapest)}", tuple(tiles), "met" if met else "undecided")
+    if second is not None and below is False:
+        how += f", not significantly different from {second.name}"
+    met = level.slo_verdict == "met"
+    said = f"meets the SLO {how}" if met else f"looks best {how}; whether it meets the SLO is undecided"
+    return Answer(f"{cheapest.name} {said}: {text}", tuple(tiles), "met" if met else "undecided")
 
 
-def _expense(one: Judgement) -> float:
-    return 0.0 if one.best is None else one.best.cost.cost_usd or one.best.point.duration_s or 0.0
-
-
-def _best_text(one: Judgement) -> str:
-    assert one.best is not None
-    level = f"concurrency {one.best.point.level}"
-    if one.best.cost.cost_usd is None:
-        return f"{level}, {number(one.best.point.duration_s)} s per run"
-    return f"{level}, {usd(one.best.cost.cost_usd)} per run, {usd(one.best.cost.usd_per_1m_output_tokens)}/1M out"
-
-
-def _is_below(cheapest: Judgement, second: Judgement) -> bool | None:
-    """Whether the interval of what is minimised ends below the other's; None where one has none."""
-    ends = []
-    for one in (cheapest, second):
-        assert one.best is not None
-        found = one.best.intervals.get("duration_s" if one.best.cost.cost_usd is None else "cost_usd")
-        if found is None or found.low is None or found.high is None:
-            return None
-        ends.append((found.low, found.high))
-    return ends[0][1] < ends[1][0]
+def _ranked(models: Sequence[Judgement]) -> list[tuple[Judgement, EvaluatedLevel]]:
+    """Those with an optimum, and it: the cheapest first."""
+    found = [(one, one.best) for one in models if one.best is not None]
+    return sorted(found, key=lambda pair: pair[1].cost.cost_usd or pair[1].point.duration_s or 0.0)
 
 
 def _certainty(
-    models: Sequence[Judgement], placed: Sequence[ParetoPoint], cheapest: Judgement, second: Judgement | None
+    models: Sequence[Judgement],
+    placed: Sequence[ParetoPoint],
+    cheapest: Judgement,
+    second: Judgement | None,
+    below: bool | None,
 ) -> Tile:
     chances = [f"{one.model} {one.p_on_frontier:.2f}" for one in placed if one.p_on_frontier is not None]
     if chances:
@@ -256,8 +246,7 @@ def _certainty(
     repeats = {j.point.repeat_count for one in models for j in one.judged}
     if repeats == {1}:
         return Tile("Certainty", "one repeat", "without repeats costs and ranks have no interval")
-    value = f"{max(repeats)} repeats" if len(repeats) == 1 else f"{min(repeats)} to {max(repeats)} repeats"
-    below = None if second is None else _is_below(cheapest, second)
+    value = " to ".join(str(end) for end in sorted({min(repeats), max(repeats)})) + " repeats"
     if second is None or below is None:
         return Tile("Certainty", value, "per level; the charts show their intervals")
     how = f"is below that of {second.name}" if below else f"overlaps that of {second.name}: ranks may swap"
@@ -266,22 +255,16 @@ def _certainty(
 
 def optima_table(models: Sequence[Judgement]) -> Table:
     """Each model at its optimum, the cheapest first, then those without one."""
-    ranked = sorted((one for one in models if one.best is not None), key=_expense)
-    others = [one for one in models if one.decision.kind == "none"]
-    columns = _columns(_BEST, models)
+    columns, ranked = _columns(_BEST, models), _ranked(models)
+    others = [one for one in models if one.best is None]
     rows = [
-        (
-            one.name,
-            *(cell(one.decision.recommended, column) for column in columns),
-            chance(one.decision.p_opt),
-            one.decision.binding or DASH,
-        )
-        for one in ranked
+        (one.name, *(cell(best, c) for c in columns), chance(one.decision.p_opt), one.decision.binding or DASH)
+        for one, best in ranked
         if one.decision.kind == "optimum"
     ]
     rows += [(one.name, *[DASH] * (len(columns) + 1), one.decision.reason) for one in others]
     first = "run" if "runs of" in counted(models) else "model"
-    marks = ["chosen", *[""] * (len(ranked) - 1)][: len(ranked)] + ["misses"] * len(others)
+    marks = [*["chosen"] * bool(ranked), *[""] * (len(ranked) - 1), *["misses"] * len(others)]
     heads = (first, *map(head, columns), "P(optimal)", "next level violates")
     return Table("optima", heads, rows, left=(0, -1), marks=marks)
 
@@ -319,12 +302,7 @@ def render_comparison(
     legend = [(one.name, f'<svg class="bs swatch" viewBox="0 0 14 14" aria-hidden="true">{marker(7, 7, i)}</svg>')
               for i, one in enumerate(models)]  # fmt: skip
     text = "Hollow: the level violates the SLO. Ring: the model's optimum."
-    facts = [
-        ("SLO", str(models[0].slo)),
-        ("price", price),
-        ("price per hour", ", ".join(hourly) or DASH),
-        *((one.name, one.source) for one in models),
-    ]
+    facts = [("SLO", str(models[0].slo)), ("price", price), ("price per hour", ", ".join(hourly) or DASH)]
     return render_page(
         name=counted(models),
         about=[f"SLO {models[0].slo}", f"price: {price}"],
@@ -334,8 +312,8 @@ def render_comparison(
         sections=[
             Section("optima", "Optima", "Each at its optimum", tables=[optima_table(models)]),
             Section("levels", "Metrics", "Metrics over concurrency", text, figures, legend=legend, columns="two"),
-            Section("points", "All levels", "All levels", tables=[levels_table(models)]),
+            Section("points", "All levels", tables=[levels_table(models)]),
         ],
         cards=cards((one.name, j) for one in models for j in one.judged),
-        facts=facts,
+        facts=[*facts, *((one.name, one.source) for one in models)],
     )

@@ -24,7 +24,7 @@ from benchsuite.report.format import (
     with_judged,
 )
 from benchsuite.report.judge import Judgement
-from benchsuite.results import Decision, EvaluatedLevel, LimitCheck, Optimum
+from benchsuite.results import Decision, EvaluatedLevel, LimitCheck
 
 _TABLE = (
     "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
@@ -51,10 +51,10 @@ def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
 
 def as_markdown(runs: Sequence[Judgement]) -> str:
     """A heading, the decision, a table of levels and the warnings, for each run; as GitHub's Markdown."""
-    return "\n".join(_section(one) for one in runs)
+    return "\n".join(_markdown(one) for one in runs)
 
 
-def _section(one: Judgement) -> str:
+def _markdown(one: Judgement) -> str:
     columns = with_judged(with_goodput(_TABLE, one.judged), one.judged)
     of_run = () if one.run is None else facts_of(one.run.manifest)
     facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
@@ -92,11 +92,6 @@ SUMMARY_SCHEMA = 1
 
 def summary_json(judgement: Judgement) -> dict[str, Any]:
     """The content of summary.json. usd_per_hour is ONE GPU's price, usd_per_hour_total the machine's; None: unknown."""
-    points = []
-    for one in judgement.judged:
-        level = one.point.level
-        client = {"client": _plain(judgement.clients.get(level))}
-        points.append(point_json(one) | client | balance_json(judgement, level))
     return {
         "schema": SUMMARY_SCHEMA,
         "run_id": judgement.run_id,
@@ -105,7 +100,12 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
         "usd_per_hour": _clean(judgement.usd_per_hour),
         "gpus": judgement.gpus,
         "usd_per_hour_total": _clean(judgement.usd_per_hour_total),
-        "points": points,
+        "points": [
+            point_json(one)
+            | {"client": as_plain(judgement.clients.get(one.point.level))}
+            | balance_json(judgement, one.point.level)
+            for one in judgement.judged
+        ],
         **decision_json(judgement.decision),
     }
 
@@ -117,13 +117,8 @@ def balance_json(judgement: Judgement, level: Level) -> dict[str, Any]:
     return {
         "endpoints": [as_plain(part) for part in at.parts] if at is not None and named else None,
         "imbalance": None if at is None else at.imbalance,
-        "fallback": _plain(judgement.fallback.get(level)),
+        "fallback": as_plain(judgement.fallback.get(level)),
     }
-
-
-def _plain(value: Any) -> dict[str, Any] | None:
-    """A dataclass as a dict, None as None."""
-    return None if value is None else as_plain(value)
 
 
 def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
@@ -131,81 +126,66 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     point: dict[str, Any] = as_plain(judged.point)
     del point["model"], point["intervals"]
     warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
-    others = {m.key: m.of(judged) for m in METRICS.values() if m.of is not None and m.unit == "usd"}
+    costs = {m.key: m.of(judged) for m in METRICS.values() if m.of is not None and m.unit == "usd"}
     cleaned: dict[str, Any] = _clean(
         {
             **point,
             **ratios,
             **distributions,
-            **others,
-            "energy": _plain(judged.energy),
-            "gpu": _plain(judged.gpu),
+            **costs,
+            "energy": as_plain(judged.energy),
+            "gpu": as_plain(judged.gpu),
             "slo_verdict": judged.slo_verdict,
             "within_limits": judged.within_limits,
             "p_met": judged.p_met,
             "misses": judged.misses,
             "doubts": judged.doubts,
-            "limits": [limit_json(check) for check in judged.limits],
-            "intervals": {name: _plain(found) for name, found in judged.intervals.items()},
+            "limits": [_limit_json(check) for check in judged.limits],
+            "intervals": as_plain(judged.intervals),
             "warnings": warnings,
         }
     )
     return cleaned
 
 
-def limit_json(check: LimitCheck) -> dict[str, Any]:
+def _limit_json(check: LimitCheck) -> dict[str, Any]:
     """The verdict on one limit, what it rests on and what would decide."""
-    return {
-        "limit": str(check.limit),
-        "asked": check.asked,
-        "value": check.value,
-        "steady": check.steady,
-        "verdict": check.verdict,
-        "p": check.p,
-        "why": check.why,
-        "text": why_text(check),
-        "repeats": check.repeats,
-        "requests": check.requests,
-    }
+    names = ("asked", "value", "steady", "verdict", "p", "why")
+    plain = {"limit": str(check.limit), **{name: getattr(check, name) for name in names}}
+    return plain | {"text": why_text(check), "repeats": check.repeats, "requests": check.requests}
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:
     """`optimum` and `no_feasible`, one of them null."""
-    if isinstance(decision, Optimum):
-        level, second = decision.recommended, decision.runner_up
-        optimum = {
-            "concurrency": level.point.level.concurrency,
-            "binding": decision.binding,
-            "cost_usd": level.cost.cost_usd,
-            "usd_per_1m_output_tokens": level.cost.usd_per_1m_output_tokens,
-            "runner_up": None if second is None else _short(second),
-            "reason": decision.reason,
-            "verdict": decision.verdict,
-            "cheapest_concurrency": decision.choice.point.level.concurrency,
-            "proven_concurrency": None if decision.proven is None else decision.proven.point.level.concurrency,
-            "effort": _plain(decision.effort),
-            "p_opt": decision.p_opt,
-            **_probabilities(decision),
-        }
-        return {"optimum": _clean(optimum), "no_feasible": None}
-    nearest = None if decision.nearest is None else _short(decision.nearest)
-    none = {
-        "nearest": nearest,
+    effort = {"effort": as_plain(decision.effort)}
+    # how often the rule picks each level; None without several runs of each. JSON has text keys alone
+    by_level = {str(level): p for level, p in decision.p_by_level.items()} or None
+    sure = {"p_by_level": by_level, "p_method": decision.p_method}
+    if decision.kind == "none":
+        nearest = _level_json(decision.nearest)
+        said = {"nearest": nearest, "reason": decision.reason, "verdict": decision.verdict}
+        return {"optimum": None, "no_feasible": _clean(said | effort | sure)}
+    level, proven = decision.recommended, decision.proven
+    optimum = {
+        "concurrency": level.point.level.concurrency,
+        "binding": decision.binding,
+        "cost_usd": level.cost.cost_usd,
+        "usd_per_1m_output_tokens": level.cost.usd_per_1m_output_tokens,
+        "runner_up": _level_json(decision.runner_up),
         "reason": decision.reason,
         "verdict": decision.verdict,
-        "effort": _plain(decision.effort),
-        **_probabilities(decision),
+        "cheapest_concurrency": decision.choice.point.level.concurrency,
+        "proven_concurrency": None if proven is None else proven.point.level.concurrency,
+        **effort,
+        "p_opt": decision.p_opt,
+        **sure,
     }
-    return {"optimum": None, "no_feasible": _clean(none)}
+    return {"optimum": _clean(optimum), "no_feasible": None}
 
 
-def _probabilities(decision: Decision) -> dict[str, Any]:
-    """How often the rule picks each level; None without several runs of each. JSON has text keys alone."""
-    by_level = {str(level): p for level, p in decision.p_by_level.items()} or None
-    return {"p_by_level": by_level, "p_method": decision.p_method}
-
-
-def _short(judged: EvaluatedLevel) -> dict[str, Any]:
+def _level_json(judged: EvaluatedLevel | None) -> dict[str, Any] | None:
+    if judged is None:
+        return None
     return {
         "concurrency": judged.point.level.concurrency,
         "cost_usd": judged.cost.cost_usd,

@@ -8,6 +8,7 @@ repeats: each repeat is a file of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,10 +22,6 @@ from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report.judge import Judgement
 
-_LISTS = (
-    "input_lens", "output_lens", "ttfts", "itls", "latencies", "start_times", "queue_times", "generated_texts",
-    "errors",
-)  # fmt: skip
 PERCENTILES = (50, 90, 95, 99)
 GOODPUT = BY_COLUMN["goodput_per_s"]
 _NO_TOKEN = "Never received a valid chunk to calculate TTFT. This response will be marked as failed!"  # vLLM's words
@@ -57,17 +54,15 @@ def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
 
 
 def _header(manifest: RunManifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    model = manifest.model
     endpoint = (manifest.spec.get("server") or {}).get("endpoint")
     backend = "openai" if endpoint == "completions" else "openai-chat"
-    date = (manifest.created or "")[:19].replace("-", "").replace(":", "").replace("T", "-")
     return {
-        "date": date,
+        "date": re.sub("[-:]", "", (manifest.created or "")[:19]).replace("T", "-"),
         "endpoint_type": backend,
         "backend": backend,
         "label": None,
-        "model_id": model,
-        "tokenizer_id": model,
+        "model_id": manifest.model,
+        "tokenizer_id": manifest.model,
         "num_prompts": len(rows),
         "benchsuite": manifest.benchsuite,
         "benchsuite_run_id": manifest.run_id,
@@ -85,11 +80,11 @@ def vllm_result(
 
     Statistics are None where no request succeeded. A token count that no server told is 0, as vLLM has it.
     """
-    lists = _lists(rows)
-    ok = [i for i, error in enumerate(lists["errors"]) if not error]
-    tokens_in, tokens_out = (sum(lists[key][i] for i in ok) for key in ("input_lens", "output_lens"))
+    sent = [_as_vllm(row) for row in rows]
+    ok = [one for one in sent if not one["errors"]]
+    tokens_in, tokens_out = (sum(one[key] for one in ok) for key in ("input_lens", "output_lens"))
     per_s = 1 / duration_s if duration_s > 0 else 0.0
-    peaks = _peaks([{key: lists[key][i] for key in ("start_times", "ttfts", "itls", "latencies")} for i in ok])
+    peak_chunks, peak_requests = _peaks(ok)
     totals = {
         "duration": duration_s,
         "completed": len(ok),
@@ -100,45 +95,43 @@ def vllm_result(
         "request_goodput": goodput_per_s,
         "output_throughput": tokens_out * per_s,
         "total_token_throughput": (tokens_in + tokens_out) * per_s,
-        "max_output_tokens_per_s": peaks[0],
-        "max_concurrent_requests": peaks[1],
+        "max_output_tokens_per_s": peak_chunks,
+        "max_concurrent_requests": peak_requests,
         "rtfx": 0.0,
     }
-    several = [i for i in ok if lists["output_lens"][i] > 1]
     # vLLM divides by output_len - 1, which is too many where the first chunk holds several tokens
-    after_first_chunk = tokens_after_first_chunk(
-        np.array(lists["output_lens"], dtype=np.float64), np.array([len(gaps) + 1.0 for gaps in lists["itls"]])
-    )
-    values_s = {
-        "ttft": [lists["ttfts"][i] for i in ok],
-        "tpot": [
-            (lists["latencies"][i] - lists["ttfts"][i]) / after_first_chunk[i] for i in several if after_first_chunk[i]
-        ],
-        "itl": [gap for i in ok for gap in lists["itls"][i]],
-        "e2el": [lists["latencies"][i] for i in ok],
+    counts, chunks = ([one["output_lens"] for one in ok], [len(one["itls"]) + 1 for one in ok])
+    after_first_chunk = tokens_after_first_chunk(np.array(counts, np.float64), np.array(chunks, np.float64))
+    decoded = [(one, n) for one, n in zip(ok, after_first_chunk, strict=True) if one["output_lens"] > 1 and n]
+    stats: dict[str, float | None] = {}
+    for name, values_s in {
+        "ttft": [one["ttfts"] for one in ok],
+        "tpot": [(one["latencies"] - one["ttfts"]) / n for one, n in decoded],
+        "itl": [gap for one in ok for gap in one["itls"]],
+        "e2el": [one["latencies"] for one in ok],
+    }.items():
+        keys = [f"{stat}_{name}_ms" for stat in ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))]
+        ms = np.asarray(values_s) * 1e3
+        found = [ms.mean(), np.median(ms), ms.std(), *np.percentile(ms, PERCENTILES)] if values_s else []
+        stats |= dict(zip(keys, map(float, found), strict=True)) if found else dict.fromkeys(keys)
+    return totals | stats | {key: [one[key] for one in sent] for key in sent[0]}
+
+
+def _as_vllm(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What vLLM's lists hold of a request."""
+    sent_s = row["scheduled_s"] if row["sent_s"] is None else row["sent_s"]
+    first_s, last_s, error = row["first_token_s"], row["last_token_s"], _error(row)
+    return {
+        "input_lens": row["input_tokens"] or 0,
+        "output_lens": 0 if error else row["output_tokens"] or 0,
+        "ttfts": 0.0 if first_s is None else first_s - sent_s,
+        "itls": [] if first_s is None else [gap * 1e-6 for gap in row["chunk_gap_us"] or ()],
+        "latencies": 0.0 if error else last_s - sent_s,
+        "start_times": sent_s,
+        "queue_times": max(sent_s - row["scheduled_s"], 0.0),
+        "generated_texts": row["text"] or "",
+        "errors": error,
     }
-    stats: dict[str, Any] = {}
-    for name, values in values_s.items():
-        stats |= _stats(name, values)
-    return totals | stats | lists
-
-
-def _lists(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {key: [] for key in _LISTS}
-    for row in rows:
-        sent_s = row["scheduled_s"] if row["sent_s"] is None else row["sent_s"]
-        first_s, last_s = row["first_token_s"], row["last_token_s"]
-        error = _error(row)
-        found["input_lens"].append(row["input_tokens"] or 0)
-        found["output_lens"].append(0 if error else row["output_tokens"] or 0)
-        found["ttfts"].append(0.0 if first_s is None else first_s - sent_s)
-        found["itls"].append([] if first_s is None else [gap * 1e-6 for gap in row["chunk_gap_us"] or ()])
-        found["latencies"].append(0.0 if error else last_s - sent_s)
-        found["start_times"].append(sent_s)
-        found["queue_times"].append(max(sent_s - row["scheduled_s"], 0.0))
-        found["generated_texts"].append(row["text"] or "")
-        found["errors"].append(error)
-    return found
 
 
 def _error(row: Mapping[str, Any]) -> str:
@@ -148,15 +141,6 @@ def _error(row: Mapping[str, Any]) -> str:
         code = f" with HTTP status {row['http_status']}" if row["http_status"] else ""
         return f"benchsuite: the request ended as {row['status']}{code}: {told}"
     return "" if row["first_token_s"] is not None and row["last_token_s"] is not None else _NO_TOKEN
-
-
-def _stats(name: str, values_s: Sequence[float]) -> dict[str, float | None]:
-    keys = [f"mean_{name}_ms", f"median_{name}_ms", f"std_{name}_ms", *(f"p{p}_{name}_ms" for p in PERCENTILES)]
-    if not values_s:
-        return dict.fromkeys(keys)
-    ms = np.asarray(values_s) * 1e3
-    found = [ms.mean(), np.median(ms), ms.std(), *np.percentile(ms, PERCENTILES)]
-    return {key: float(value) for key, value in zip(keys, found, strict=True)}
 
 
 def _peaks(requests: Sequence[Mapping[str, Any]]) -> tuple[float, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,25 +129,15 @@ def judge_table(
         own = tuple(j for j in judged if j.point.model == model)
         found.append(
             Judgement(
-                model=model or "-",
-                source=where,
-                slo=limits,
-                judged=own,
-                decision=decide(own),
-                gpus=gpus,
-                usd_per_hour=unit,
-                hour_price=total,
+                model=model or "-", source=where, slo=limits, judged=own, decision=decide(own), gpus=gpus,
+                usd_per_hour=unit, hour_price=total,
             )
-        )
+        )  # fmt: skip
     return found
 
 
 def judge_run(
-    run: Run,
-    *,
-    slo: str | None = None,
-    goodput: str | None = None,
-    price: PriceSpec | PriceOverride | None = None,
+    run: Run, *, slo: str | None = None, goodput: str | None = None, price: PriceSpec | PriceOverride | None = None
 ) -> Judgement:
     """Judge a run by its own SLO, per-request limits and price, or by others. Points cut short are left out, and named.
 
@@ -181,8 +171,18 @@ def judge_run(
     of_power = None if price.owned is None or unit is not None else level_prices(price, energies)
     fallback, total, of_api = _fallback(run, endpoints, points, hour := of_power or total)
     warnings += [finding for one in endpoints.values() for finding in one.warnings]
-    warnings += check_prefix_hits(points, _prefix_hits(rows, points, use), _shared_prefix_ratio(run))
-    warnings += [*_few_gpus(run, points, hour, price.gpus), *of_api, *_cut_points(run, points)]
+    # what the set could have; where hits are wanted they are no warning
+    wanted = any(entry.cache_bust in ("off", None) for entry in manifest.complete_points)
+    shared_ratio = None if wanted else manifest.workload.shared_prefix_ratio
+    warnings += check_prefix_hits(points, _prefix_hits(rows, points, use), shared_ratio)
+    n_own = sum(one.role == "own" for one in manifest.endpoints)
+    if hour is not None and price.gpus < n_own:
+        warnings.append(warn("gpus_fewer_than_endpoints", points[-1].level, gpus=price.gpus, servers=n_own))
+    warnings += of_api
+    whole = {point.point_id for point in manifest.complete_points}
+    if cut := [point_id for point_id in manifest.planned_points if point_id not in whole]:
+        missing = {"missing": len(cut), "planned": len(manifest.planned_points), "points": ", ".join(cut[:6])}
+        warnings.append(warn("run_cut_short", points[-1].level, **missing))
 
     points = [_warned(p, *(w for w in warnings if w.level == p.level)) for p in points]
     by_level = dict(total) if isinstance(total, Mapping) else None
@@ -190,13 +190,9 @@ def judge_run(
     found = chances(resampling, free=is_free(total), hourly=by_level, clients=clients)
     points = with_level_warnings(points, limits, total, found)
     fixed = spec.workload.fixed_length
-    points = [
-        dataclasses.replace(
-            p,
-            warnings=tuple(without_asked(w, fixed_length=fixed, repeats=p.repeat_count > 1) for w in p.warnings),
-        )
-        for p in points
-    ]
+    for i, p in enumerate(points):
+        shown = (without_asked(w, fixed_length=fixed, repeats=p.repeat_count > 1) for w in p.warnings)
+        points[i] = dataclasses.replace(p, warnings=tuple(shown))
     judged = [
         dataclasses.replace(j, energy=energies[j.point.level], gpu=gpus[j.point.level])
         for j in judge_points(points, limits, total, found)
@@ -246,19 +242,18 @@ def _own(point: PointSummary, level: Balance) -> PointSummary:
     """The point with the requests and tokens of the own servers alone."""
     if not any(part.requests for part in level.of("fallback")):
         return point
+
+    def total(counts: Iterable[int | None]) -> int | None:
+        known = [count for count in counts if count is not None]
+        return sum(known) if known else None
+
     own = level.of("own")
     return dataclasses.replace(
         point,
         n_ok=sum(part.requests - part.failures for part in own),
-        input_tokens=_sum([part.input_tokens for part in own]),
-        output_tokens=_sum([part.output_tokens for part in own]),
+        input_tokens=total(part.input_tokens for part in own),
+        output_tokens=total(part.output_tokens for part in own),
     )
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    """Over those that are known; None where none is."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 def _entries(run: Run, level: Level) -> list[PointEntry]:
@@ -268,26 +263,19 @@ def _entries(run: Run, level: Level) -> list[PointEntry]:
 
 def _clients(run: Run, rows: Any, measured: Sequence[MeasuredLevel]) -> dict[Level, ClientVerdict]:
     """The verdict on the client by level; none where the manifest has nothing of its state (imported runs)."""
-    states = {m.level: [e.client for e in _entries(run, m.level) if e.client] for m in measured}
     paced = (run.manifest.spec.get("load") or {}).get("max_request_rate") is not None
     found = {}
     for m in measured:
-        if states[m.level]:
-            answered = rows.filter(
-                pc.and_(pc.equal(rows["status"], "ok"), pc.equal(rows["concurrency"], m.level.users))
-            )
-            lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states[m.level]]
+        states = [entry.client for entry in _entries(run, m.level) if entry.client]
+        if states:
+            of_level = pc.equal(rows["concurrency"], m.level.users)
+            answered = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), of_level))
+            lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states]
             lag_s = max((lag_us * 1e-6 for lag_us in lags_us if lag_us is not None), default=None)
             effects = client_effects(answered, m.point.itl_s.p50, lag_s, paced)
             known = _calibrated_s(run, m.level, "kernel" if effects.kernel_stamps else "user")
-            found[m.level] = judge_client(states[m.level], effects, known)
+            found[m.level] = judge_client(states, effects, known)
     return found
-
-
-def _shared_prefix_ratio(run: Run) -> float | None:
-    """What the set could have; None where it is not known, or where hits are wanted."""
-    wanted = any(entry.cache_bust in ("off", None) for entry in run.manifest.complete_points)
-    return None if wanted else run.manifest.workload.shared_prefix_ratio
 
 
 def _prefix_hits(rows: Any, points: Sequence[PointSummary], use: Sequence[ServerUse]) -> dict[Level, float | None]:
@@ -347,13 +335,6 @@ def _power(
     return energies, gpus, [*warnings, *power_warnings(price, energies)]
 
 
-def _few_gpus(run: Run, points: Sequence[PointSummary], hour: HourPrice, gpus: int) -> list[Finding]:
-    n_own = sum(one.role == "own" for one in run.manifest.endpoints)
-    if hour is None or gpus >= n_own or not points:
-        return []
-    return [warn("gpus_fewer_than_endpoints", points[-1].level, gpus=gpus, servers=n_own)]
-
-
 def _fallback(
     run: Run, endpoints: Mapping[Level, Balance], points: Sequence[PointSummary], hour: HourPrice
 ) -> tuple[dict[Level, FallbackUse], HourPrice, list[Finding]]:
@@ -362,6 +343,12 @@ def _fallback(
     if not asked:
         return {}, hour, []
     prices = (asked.get("usd_per_1m_input"), asked.get("usd_per_1m_output"))
+
+    def counted(level: Level, name: str) -> int | None:
+        """The sum over the level's repeats; None unless each of them has it."""
+        counts: list[int | None] = [entry.client.get(name) for entry in _entries(run, level)]
+        return sum(count or 0 for count in counts) if counts and None not in counts else None
+
     uses, durations_s, warnings = {}, {}, []
     for point in points:
         level = point.level
@@ -371,8 +358,8 @@ def _fallback(
             usd_per_1m=None if None in prices else prices,
             usd_per_hour_total=hour_at(hour, level),
             duration_s=durations_s[level],
-            tries=_of_clients(run, level, "fallback_tries"),
-            skips=_of_clients(run, level, "fallback_skips"),
+            tries=counted(level, "fallback_tries"),
+            skips=counted(level, "fallback_skips"),
         )
         if use.api_requests:
             share = percent(use.request_share)
@@ -381,23 +368,6 @@ def _fallback(
             warnings.append(warn("fallback_price_unknown" if None in prices else "fallback_usage_unknown", level))
     used = any(use.api_requests for use in uses.values())
     return uses, hours_with_bills(hour, list(uses.values()), durations_s) if used else hour, warnings
-
-
-def _of_clients(run: Run, level: Level, name: str) -> int | None:
-    """The sum over the level's repeats; None unless each of them has it."""
-    counts: list[int | None] = [entry.client.get(name) for entry in _entries(run, level)]
-    return sum(count or 0 for count in counts) if counts and None not in counts else None
-
-
-def _cut_points(run: Run, points: Sequence[PointSummary]) -> list[Finding]:
-    """At the highest level, which others are missing where the run was cut short."""
-    planned = run.manifest.planned_points
-    whole = {point.point_id for point in run.manifest.complete_points}
-    cut = [point_id for point_id in planned if point_id not in whole]
-    if not cut or not points:
-        return []
-    missing = {"missing": len(cut), "planned": len(planned), "points": ", ".join(cut[:6])}
-    return [warn("run_cut_short", points[-1].level, **missing)]
 
 
 def ttft_breakdown(judgement: Judgement) -> list[Attribution]:
@@ -451,12 +421,8 @@ def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
     """
     by_slo = {str(one.slo): one.source for one in judgements}
     if len(by_slo) > 1:
-        raise PointsError(
-            "the runs have different SLOs",
-            where="slo",
-            given="; ".join(f"{slo} ({source})" for slo, source in by_slo.items()),
-            expected="one for all: --slo",
-        )
+        given = "; ".join(f"{slo} ({source})" for slo, source in by_slo.items())
+        raise PointsError("the runs have different SLOs", where="slo", given=given, expected="one for all: --slo")
     sizes: dict[int | None, str] = {}
     for one in judgements:
         if one.best is not None:

@@ -204,29 +204,27 @@ def _gpu_words(gpus: Sequence[GpuSample]) -> tuple[str, str]:
         each = ([value for field in fields if (value := getattr(gpu, field)) is not None] for gpu in gpus)
         return [values[0] / per for values in each if values]
 
-    def total(values: Sequence[float], limits: Sequence[float], unit: str, shape: str) -> str:
+    def total(values: Sequence[float], limits: Sequence[float], shape: str) -> str:
         of = f" of {sum(limits):{shape}}" if len(limits) == len(values) else ""
-        return f"{sum(values):{shape}}{of} {unit}" if values else ""
+        return f"{sum(values):{shape}}{of}" if values else ""
 
-    def spread(values: Sequence[float], unit: str) -> str:
-        ends = dict.fromkeys(f"{value:,.0f}" for value in (min(values), max(values))) if values else ()
-        return f"{'-'.join(ends)} {unit}" if ends else ""
+    def spread(values: Sequence[float]) -> str:
+        return "-".join(dict.fromkeys(f"{value:,.0f}" for value in (min(values), max(values)))) if values else ""
 
-    lost = [
-        gpu.error for gpu in gpus if gpu.error and gpu.util_ratio is None and not any(getattr(gpu, f) for f in POWER)
-    ]
+    silent = [gpu for gpu in gpus if gpu.util_ratio is None and not any(getattr(gpu, field) for field in POWER)]
+    lost = [gpu.error for gpu in silent if gpu.error]
     bits = [gpu.throttle_reasons or 0 for gpu in gpus]
     throttled = [f"throttled: {name}" for name, bit in THROTTLES.items() if any(bit & held for held in bits)]
-    words = [
-        f"{f'{len(lost)} ' * (len(gpus) > 1)}lost: {lost[0]}" if lost else "",
-        spread(known("util_ratio", per=0.01), "% busy"),
-        total(known(*POWER), known("power_limit_w"), "W", ",.0f"),
-        total(known("memory_used_bytes", per=1e9), known("memory_total_bytes", per=1e9), "GB", ".1f"),
-        spread(known("sm_clock_mhz"), "MHz"),
-        spread(known("temperature_c"), "\u00b0C"),
-        *throttled,
-    ]
-    return ", ".join(filter(None, words)) or "tells nothing yet", "yellow" if throttled else ""
+    figures = {
+        "% busy": spread(known("util_ratio", per=0.01)),
+        "W": total(known(*POWER), known("power_limit_w"), ",.0f"),
+        "GB": total(known("memory_used_bytes", per=1e9), known("memory_total_bytes", per=1e9), ".1f"),
+        "MHz": spread(known("sm_clock_mhz")),
+        "\u00b0C": spread(known("temperature_c")),
+    }
+    words = [f"{f'{len(lost)} ' * (len(gpus) > 1)}lost: {lost[0]}"] if lost else []
+    words += [f"{figure} {unit}" for unit, figure in figures.items() if figure] + throttled
+    return ", ".join(words) or "tells nothing yet", "yellow" if throttled else ""
 
 
 def server_words(servers: Sequence[ServerSample]) -> str:
@@ -384,10 +382,11 @@ class SweepView(View):
         width = _WIDE_BAR if console.width >= _WIDE else _BAR
         sweep_s, point_s = self._remaining_s(point, progress, elapsed_s)
         since_s = self._now_s() - (self._began_s or 0.0)
+        lines: list[Text] = []
 
-        def line(label: str, words: str, style: str = "not bold", sparks: str = "") -> Text:
+        def add(label: str, words: str, style: str = "not bold", sparks: str = "") -> None:
             text = Text(safe(console, label.ljust(_LABEL)), style="bold")
-            return text.append(safe(console, words), style=style).append(sparks, style="not bold green")
+            lines.append(text.append(safe(console, words), style=style).append(sparks, style="not bold green"))
 
         def left(seconds: float | None) -> str:
             return "" if seconds is None else f", about {clock(seconds)} left"
@@ -397,27 +396,24 @@ class SweepView(View):
         shares = [done / whole for done, whole in ((ended, total), (elapsed_s, timed_s)) if whole]
         place = f"{bar(console, min(shares, default=0.0), width)}  " + f"{ended}/{max(total, ended)}  " * bool(total)
         place += clock(elapsed_s) + left(point_s) if measuring else _span(point, elapsed_s)
+        add(f"point {point.index + 1}/{point.n_points}", place, "not bold cyan")
+        add("", f"{_users(point)}: {point.phase}{f', {progress.failed} failed' * (progress.failed > 0)}", "bold")
         share = point.index / point.n_points if sweep_s is None else since_s / max(since_s + sweep_s, 1e-9)
         swept = f"{bar(console, share, width)}  {point.index}/{point.n_points} done  {clock(since_s)}{left(sweep_s)}"
-        failed = f", {progress.failed} failed" * (progress.failed > 0)
-        lines = [
-            line(f"point {point.index + 1}/{point.n_points}", place, "not bold cyan"),
-            line("", f"{_users(point)}: {point.phase}{failed}", "bold"),
-            line("sweep", swept, "not bold cyan"),
-        ]
+        add("sweep", swept, "not bold cyan")
         if total:
             users = point.level.concurrency or 1
             tok_s, ttfts_s = self._rates.tok_s(users), self._rates.ttft_s(users)
             ttft_s = next((known_s for known_s in reversed(ttfts_s) if known_s is not None), progress.ttft_s)
-            for label, value, values in (
-                ("out tok/s", number(tok_s[-1] if tok_s else None), tok_s),
-                ("TTFT ms", ms(ttft_s), ttfts_s),
-            ):
-                lines.append(line(label, f"{value:>7}  ", sparks=spark(console, values[-CELLS:])))
-        lines += [line(label, words, f"not bold {style}") for label, words, style in gpu_lines(point.readings)]
+            rate = number(tok_s[-1] if tok_s else None)
+            add("out tok/s", f"{rate:>7}  ", sparks=spark(console, tok_s[-CELLS:]))
+            add("TTFT ms", f"{ms(ttft_s):>7}  ", sparks=spark(console, ttfts_s[-CELLS:]))
+        for label, words, style in gpu_lines(point.readings):
+            add(label, words, f"not bold {style}")
         if words := server_words(point.readings.servers):
-            lines.append(line("server", words))
-        return [*lines, line("", _HINT, "not bold dim")]
+            add("server", words)
+        add("", _HINT, "not bold dim")
+        return lines
 
     def _plain_line(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float, fresh: bool) -> None:
         if fresh and point.n_requests:

@@ -44,7 +44,14 @@ def rows(found: SettingsDecision) -> list[dict[str, Any]]:
 
 def _row(found: SettingsDecision, place: int, setting: JudgedSetting) -> dict[str, Any]:
     level = setting.nearest
-    row: dict[str, Any] = {
+    figures: dict[str, Any] = {}
+    for column in _FIGURES:
+        figures[column] = level and BY_COLUMN[column].of(level)
+        if column in _WITH_ENDS:
+            ends = level and level.intervals.get(column)
+            figures |= {f"{column}_low": ends and ends.low, f"{column}_high": ends and ends.high}
+    reason = "it was not measured" if setting.levels is None else setting.levels.decision.reason
+    return {
         "setting": setting.name,
         **{f"set_{key}": value for key, value in setting.values},
         "gpus": setting.gpus,
@@ -54,14 +61,7 @@ def _row(found: SettingsDecision, place: int, setting: JudgedSetting) -> dict[st
         "slo_verdict": level and level.slo_verdict,
         "within_limits": level and level.within_limits,
         "concurrency": level and level.point.level.concurrency,
-    }
-    for column in _FIGURES:
-        row[column] = level and BY_COLUMN[column].of(level)
-        if column in _WITH_ENDS:
-            ends = level and level.intervals.get(column)
-            row |= {f"{column}_low": ends and ends.low, f"{column}_high": ends and ends.high}
-    reason = "it was not measured" if setting.levels is None else setting.levels.decision.reason
-    return row | {
+        **figures,
         "gpu_s": _gpu_s(setting),
         "reason": setting.problem or reason,
         "serve": setting.serve,
@@ -130,10 +130,8 @@ def notes(found: SettingsDecision) -> list[str]:
     if winner is not None and best is not None and best.kind == "optimum" and (best.binding or "").startswith(_HIGHEST):
         found_notes.append(f"{winner.name}: its optimum is the highest level measured, so measure higher")
     if other is not None and other.best is not None:
-        per_1m = usd(other.best.cost.usd_per_1m_output_tokens)
-        found_notes.append(
-            f"per output token {other.name} is cheaper ({per_1m}/1M): its answers are longer for the same set"
-        )
+        cheaper = f"{other.name} is cheaper ({usd(other.best.cost.usd_per_1m_output_tokens)}/1M)"
+        found_notes.append(f"per output token {cheaper}: its answers are longer for the same set")
     if winner is not None and winner.best is not None and winner.best.cost.usd_per_hour is None:
         found_notes.append("no price: ranked by GPU-seconds; give [sweep.price] usd_per_hour or preset")
     manifests = [(setting.name, setting.manifest) for setting in found.settings if setting.manifest is not None]
@@ -168,28 +166,25 @@ _TEXT = ("setting", "SLO")
 
 def _table(found: SettingsDecision) -> tuple[list[str], list[list[str]]]:
     """Heads and a row for each setting; figures in brackets of concurrency are of a level that is not chosen."""
-    levels = [setting.nearest for setting in found.settings]
-    shown = [c for c in _SHOWN if any(level is not None and BY_COLUMN[c].of(level) is not None for level in levels)]
-    by_time = "cost_usd" not in shown and any(levels)
-    p_cheapest = found.p_cheapest
+    levels = [setting.nearest for setting in found.settings if setting.nearest is not None]
+    shown = [column for column in _SHOWN if any(BY_COLUMN[column].of(level) is not None for level in levels)]
+    by_time = "cost_usd" not in shown and bool(levels)
     several = any(setting.gpus > 1 for setting in found.settings)
     heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(head, shown), "SLO"]
     cells = []
     for place, setting in enumerate(found.settings):
-        level = levels[place]
-        row = [setting.name, DASH, *[str(setting.gpus)] * several]
+        level, ranked, gpus = setting.nearest, place in found.ranked, [str(setting.gpus)] * several
         if level is None:
-            row += [DASH] * (len(heads) - len(row))
+            row = [setting.name, DASH, *gpus, *[DASH] * (len(heads) - 2 - several)]
         else:
-            at = str(level.point.level)
-            row[1] = at if place in found.ranked else f"({at})"
-            row += [number(_gpu_s(setting))] * by_time
-            row += [(interval_cell if column in _WITH_ENDS else cell)(level, column) for column in shown]
-            row.append(level.slo_verdict if place in found.ranked or level.slo_verdict != "not met" else "no level")
+            at, verdict = str(level.point.level), level.slo_verdict
+            figures = [(interval_cell if column in _WITH_ENDS else cell)(level, column) for column in shown]
+            row = [setting.name, at if ranked else f"({at})", *gpus, *[number(_gpu_s(setting))] * by_time, *figures]
+            row.append(verdict if ranked or verdict != "not met" else "no level")
         if setting.problem:
             row[-1] = setting.status
-        cells.append([*row, *([] if p_cheapest is None else [chance(p_cheapest.get(place))])])
-    return [*heads, *["P(best)"] * (p_cheapest is not None)], cells
+        cells.append(row if found.p_cheapest is None else [*row, chance(found.p_cheapest.get(place))])
+    return [*heads, *["P(best)"] * (found.p_cheapest is not None)], cells
 
 
 def print_matrix(found: SettingsDecision, slo: str, console: Console | None = None) -> None:

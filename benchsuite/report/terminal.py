@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
+from benchsuite.economics.decision import JudgedLevels
 from benchsuite.level import Level
 from benchsuite.report.console import WIDE, say, table
 from benchsuite.report.format import (
@@ -44,8 +46,7 @@ from benchsuite.report.level_tables import (
     level_table,
 )
 from benchsuite.report.sections_cost import scaling_of, scaling_sentences
-from benchsuite.results import Decision, EvaluatedLevel, GpuUse, SloVerdict
-from benchsuite.slo import Slo
+from benchsuite.results import EvaluatedLevel, GpuUse, SloVerdict
 
 _WIDEST = 120  # columns of terminal from which on all of the table is shown; with energy 20 more
 # a column and from which width on it is shown
@@ -64,7 +65,7 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
     if quiet:
         say(console, headline(judgement.decision, judgement.judged))
         return
-    final_table(judgement.judged, judgement.decision, judgement.slo, console=console, title=judgement.model)
+    final_table(judgement, console=console, title=judgement.model)
     for line in balance_lines(judgement):
         say(console, line, indent=2)
     samples = [name for name in ("gpu.parquet", "server.parquet", "serve.log") if (path / name).exists()]
@@ -72,25 +73,19 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
     say(console, f"files in {path}: {files}", style="dim")
 
 
-def final_table(
-    judged: Sequence[EvaluatedLevel],
-    decision: Decision,
-    slo: Slo,
-    *,
-    console: Console | None = None,
-    title: str | None = None,
-) -> None:
+def final_table(judgement: JudgedLevels, *, console: Console | None = None, title: str | None = None) -> None:
     """Print one row per level, the decision, and every warning.
 
     Times in milliseconds. A p99 is shown where n >= 1000, else the p95 where n >= 200, else an en dash.
     """
     console = console or Console()
+    judged, decision = judgement.judged, judgement.decision
     console.print()
     if title:
-        say(console, f"{title}    SLO: {slo}", style="bold")
+        say(console, f"{title}    SLO: {judgement.slo}", style="bold")
     if judged:
-        console.print(_table(judged, decision, console))
-    say(console, headline(decision, judged), style=headline_style(decision), indent=2)
+        console.print(_table(judgement, console))
+    say(console, headline(decision, judged), style=VERDICT_STYLES[decision.verdict], indent=2)
     for text in (*asides(decision, judged), energy_line(judged, in_columns=console.width >= WIDE)):
         if text:
             say(console, text, indent=2)
@@ -103,14 +98,10 @@ def final_table(
     print_warnings(judged, console)
 
 
+# of the decision: green where the level that is named is proven to meet the SLO, red where none does
 VERDICT_STYLES: dict[SloVerdict, str] = {
     "met": "bold green", "not met": "bold red", "undecided": "bold yellow", "unknown": "bold yellow"
 }  # fmt: skip
-
-
-def headline_style(decision: Decision) -> str:
-    """Green where the level that is named is proven to meet the SLO, red where none does, else yellow."""
-    return VERDICT_STYLES[decision.verdict]
 
 
 def print_warnings(judged: Iterable[EvaluatedLevel], console: Console) -> None:
@@ -122,22 +113,20 @@ def print_warnings(judged: Iterable[EvaluatedLevel], console: Console) -> None:
 _SHORT = {"met": "yes", "not met": "no"}  # in a narrow terminal; what is undecided or unknown a question mark
 
 
-def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Console) -> Table:
+def _table(judgement: JudgedLevels, console: Console) -> Table:
+    judged, wide = judgement.judged, console.width >= WIDE
     energy = any(j.energy is not None for j in judged)
-    wide = console.width >= WIDE
-    columns = [
-        column
-        for column in with_judged(with_goodput(tuple(_COLUMNS), judged), judged, alone=not wide)
-        if is_judged(judged[0], column)
-        or (
-            console.width >= _COLUMNS[column] + (20 if energy and _COLUMNS[column] == _WIDEST else 0)
-            and (energy or column not in _OF_ENERGY)
-            and not (column in ("ttft_p95_s", "ttft_p99_s") and best_tail(judged) not in column)
-        )
-    ]
-    if "attainment" in columns and not wide:  # goodput instead of them
-        dropped = {"duration_s", "tpot_mean_s", "cost_usd"}
-        columns = [column for column in columns if column not in dropped or is_judged(judged[0], column)]
+
+    def has_room(column: str) -> bool:
+        if column in ("ttft_p95_s", "ttft_p99_s") and best_tail(judged) not in column:
+            return False
+        more = 20 * (energy and _COLUMNS[column] == _WIDEST)
+        return console.width >= _COLUMNS[column] + more and (energy or column not in _OF_ENERGY)
+
+    columns = with_judged(with_goodput(tuple(_COLUMNS), judged), judged, alone=not wide)
+    # attainment instead of some in a narrow terminal
+    dropped = ("duration_s", "tpot_mean_s", "cost_usd") if "attainment" in columns and not wide else ()
+    columns = tuple(c for c in columns if is_judged(judged[0], c) or (has_room(c) and c not in dropped))
     last = "SLO" if wide else "SLO met"
     heads = ["successful/failed" if column == "n_ok" else head(column) for column in columns]
     rows, styles = [], []
@@ -145,8 +134,7 @@ def _table(judged: Sequence[EvaluatedLevel], decision: Decision, console: Consol
         met = slo_cell(one) if wide else _SHORT.get(one.slo_verdict, "?")
         failed = DASH if one.point.n_failed is None else one.point.n_failed
         rows.append([f"{one.point.n_ok}/{failed}" if c == "n_ok" else cell(one, c) for c in columns] + [met])
-        chosen = decision.kind == "optimum" and one is decision.recommended
-        styles.append(VERDICT_STYLES[one.slo_verdict] if chosen else "" if one.is_candidate else "dim")
+        styles.append(VERDICT_STYLES[one.slo_verdict] if one is judgement.best else "" if one.is_candidate else "dim")
     return table(console, [*heads, last], rows, left=[last], styles=styles)
 
 
@@ -169,23 +157,23 @@ def print_breakdown(judgement: Judgement, console: Console) -> None:
     note = "TTFT is the sum from client to rest; dispatch, the wait before the send, is not in it"
     say(console, note, style="dim", indent=2)
     for part in ("client", "network", "queue", "prefill", "rest"):
-        _print_reasons(console, part, [(one.level, one.reasons.get(part)) for one in found])
+        _print_reasons(console, part, part, found)
     for one in found:
         for warn in one.warnings:
             say(console, f"concurrency {one.level}: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
     loads = [(one.level, one, load) for one, load in zip(found, use, strict=True)]
     _print_table(console, level_table(SERVER, loads), f"{model}: server load")
-    _print_reasons(console, "ITL server", [(one.level, one.reasons.get("server_itl")) for one in found])
+    _print_reasons(console, "server_itl", "ITL server", found)
     for name in dict.fromkeys(name for one in use for name in one.reasons):
-        what = {"all": "server"}.get(name, name.replace("_", " "))
-        _print_reasons(console, what, [(one.level, one.reasons.get(name)) for one in use])
+        _print_reasons(console, name, {"all": "server"}.get(name, name.replace("_", " ")), use)
 
 
-def _print_reasons(console: Console, what: str, reasons: Sequence[tuple[Level, str | None]]) -> None:
-    """One line for each reason, with the levels it holds for."""
+def _print_reasons(console: Console, name: str, what: str, levels: Sequence[Attribution | ServerUse]) -> None:
+    """One line for each reason why it is unknown, with the levels it holds for."""
+    reasons = [(str(one.level), one.reasons.get(name)) for one in levels]
     for reason in dict.fromkeys(reason for _, reason in reasons if reason):
-        levels = [str(level) for level, found in reasons if found == reason]
-        where = "" if len(levels) == len(reasons) else f" at concurrency {', '.join(levels)}"
+        at = [level for level, found in reasons if found == reason]
+        where = "" if len(at) == len(reasons) else f" at concurrency {', '.join(at)}"
         say(console, f"{what} unknown{where}: {reason}", style="dim", indent=2)
 
 
@@ -205,8 +193,7 @@ def print_endpoints(judgement: Judgement, console: Console) -> None:
         say(console, BEHIND_ONE_URL, style="dim", indent=2)
     for level in levels:
         if level.imbalance is not None:
-            text = f"concurrency {level.level}: imbalance {level.imbalance:.2f} (1 is even)"
-            say(console, text, indent=2)
+            say(console, f"concurrency {level.level}: imbalance {level.imbalance:.2f} (1 is even)", indent=2)
     if judgement.fallback:
         _print_table(console, level_table(FALLBACK, judgement.fallback.items()), f"{model}: fallback")
 
@@ -272,18 +259,14 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
     for text in scaling_sentences(found):
         say(console, text, indent=2)
     crossings = [(one.users.value, one.limit) for one in found.limits if one.users and one.users.value is not None]
+    heads = ("looser", "limit", "optimum", "$ per run", "boundary", "$ there")
     for price in found.prices:
         if price.scan and crossings and price.limit == min(crossings)[1]:
-            heads = ("looser", "limit", "optimum", "$ per run", "boundary", "$ there")
             steps = [
                 (
-                    f"{one.looser:+.0%}" if one.looser else "today",
-                    number(one.value, 4),
-                    str(one.level or DASH),
-                    usd(one.cost_usd),
-                    number(one.boundary_users),
-                    usd(one.boundary_cost_usd),
+                    f"{one.looser:+.0%}" if one.looser else "today", number(one.value, 4), str(one.level or DASH),
+                    usd(one.cost_usd), number(one.boundary_users), usd(one.boundary_cost_usd),
                 )
                 for one in price.scan
-            ]
+            ]  # fmt: skip
             console.print(table(console, heads, steps, title=f"cost against the limit {price.limit}"))

@@ -21,7 +21,7 @@ from benchsuite.report.judge import Judgement, judge_run
 from benchsuite.report.matrix import rows
 from benchsuite.report.sections_cost import scaling_of
 from benchsuite.report.sections_run import answer
-from benchsuite.report.terminal import headline_style
+from benchsuite.report.terminal import VERDICT_STYLES
 from benchsuite.store.run_folder import read_run
 
 GATE = {"met": "pass", "not met": "fail", "undecided": "inconclusive", "unknown": "inconclusive"}
@@ -66,7 +66,7 @@ def test_every_surface_says_the_same(case):
     said = headline(decision, judgement.judged)
     page = answer(judgement).sentence
     styles = {"met": "bold green", "not met": "bold red"}
-    assert headline_style(decision) == styles.get(decision.verdict, "bold yellow")
+    assert VERDICT_STYLES[decision.verdict] == styles.get(decision.verdict, "bold yellow")
     if decision.kind == "optimum":
         assert f"SLO {decision.verdict}" in page
         assert ("undecided" in said.partition("; next level")[0]) == (decision.verdict == "undecided")
