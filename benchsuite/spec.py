@@ -394,6 +394,13 @@ class SweepSpec(StrictModel, flags="--"):
             raise ValueError(f"{error.what} ({error.given}); expected {error.expected}") from None
         return value
 
+    @model_validator(mode="after")
+    def _driver(self) -> SweepSpec:
+        if self.load.driver == "openai" and (self.server.endpoint == "native" or self.server.fallback is not None):
+            lacks = "neither speaks a native route nor shows the answers that a fallback acts on"
+            raise ValueError(f"load.driver: the openai client {lacks}; expected wire, httpx or httpx-shared")
+        return self
+
     @property
     def limits(self) -> Slo:
         return Slo(()).override(self.slo, self.goodput)

@@ -150,13 +150,7 @@ def parse_json_lines(
 
 
 def parse_csv(
-    text: str,
-    model: type[Model],
-    what: str,
-    *,
-    where: str,
-    expected: str,
-    error_type: type[InputError] = InputError,
+    text: str, model: type[Model], what: str, *, where: str, expected: str, error_type: type[InputError] = InputError
 ) -> dict[int, Model]:
     """The rows of a CSV table by line number. An empty cell is left out; columns that are not in the model are ignored.
 

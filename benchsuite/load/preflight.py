@@ -188,7 +188,14 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
     listed = server_probe.listed_models(response)
     auto = spec.server.profile == "auto"
     server = server_probe.recognise(client, response, listed) if auto else SERVERS[spec.server.profile]
-    _check_endpoint(spec, server)
+    if spec.server.endpoint == "native" and server.native is None:
+        speak = [other.name for other in SERVERS.values() if other.native]
+        raise InputError(
+            f"the profile {server.name} has no native route that benchsuite speaks",
+            where="--endpoint (server.endpoint)",
+            given="native",
+            expected=f"chat or completions; native for {' and '.join(speak)}",
+        )
     plan = BodyPlan(
         profile=server,
         model=_choose_model(spec, server, listed),
@@ -238,27 +245,6 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         },
     }
     return Preflight(plan, (endpoint,), result.closes_after_response, facts)
-
-
-def _check_endpoint(spec: SweepSpec, server: Server) -> None:
-    """Refuse the native route of a server that has none, and a client that cannot speak it."""
-    if spec.server.endpoint != "native":
-        return
-    if server.native is None:
-        speak = [other.name for other in SERVERS.values() if other.native]
-        raise InputError(
-            f"the profile {server.name} has no native route that benchsuite speaks",
-            where="--endpoint (server.endpoint)",
-            given="native",
-            expected=f"chat or completions; native for {' and '.join(speak)}",
-        )
-    if spec.load.driver == "openai":
-        raise InputError(
-            "the openai client speaks no native route",
-            where="--driver (load.driver)",
-            given="openai with --endpoint native",
-            expected="wire, httpx or httpx-shared",
-        )
 
 
 def _choose_model(spec: SweepSpec, server: Server, listed: list[str] | None) -> str:
@@ -380,13 +366,6 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: tuple[Prompt, ...]) -> P
     asked = spec.server.fallback
     if asked is None:
         return None
-    if spec.load.driver == "openai":
-        raise InputError(
-            "the openai client does not show the answers that a fallback acts on",
-            where="load.driver (--driver)",
-            given="openai",
-            expected="wire, httpx or httpx-shared",
-        )
     for url in spec.server.base_urls if "queue" in asked.on else ():
         with server_probe.control_client(spec_at(spec, url)) as client:
             state = read_state(client, plan.profile)

@@ -218,7 +218,11 @@ class SweepRunner:
         self._failures: list[str] = []
         manifest.model = probed.plan.model
         manifest.server_probe = ServerProbe.model_validate(probed.facts)
-        manifest.endpoints = [EndpointFacts(**role) for role in probed.roles]
+        own, model = probed.endpoints, probed.plan.model
+        manifest.endpoints = [EndpointFacts(base_url=e.base_url, role="own", model=model) for e in own]
+        if (api := probed.fallback) is not None:
+            url, model = api.endpoints[0].base_url, api.plan.model
+            manifest.endpoints.append(EndpointFacts(base_url=url, role="fallback", model=model))
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
         key, pids = probed.endpoints[0].api_key, () if self.launched is None else self.launched.pids()
         note, origin_ns = self.view.note, self._origin_ns

@@ -43,15 +43,6 @@ class Preflight:
     facts: dict[str, Any]  # for the manifest
     fallback: Preflight | None = None  # the API for what they refuse
 
-    @property
-    def roles(self) -> list[dict[str, str]]:
-        """Every base URL that rows may name, for the manifest: {base_url, role own or fallback, model}."""
-        roles = [{"base_url": e.base_url, "role": "own", "model": self.plan.model} for e in self.endpoints]
-        if self.fallback is not None:
-            api, plan = self.fallback.endpoints[0], self.fallback.plan
-            roles.append({"base_url": api.base_url, "role": "fallback", "model": plan.model})
-        return roles
-
 
 def _has_token(exchange: Exchange) -> bool:
     """True if a token came among what was received. Headers, roles, comments and pings are none."""

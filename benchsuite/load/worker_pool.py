@@ -393,12 +393,7 @@ class WorkerPool:
     """
 
     def __init__(
-        self,
-        probed: Preflight,
-        spec: SweepSpec,
-        prompts: Sequence[Prompt],
-        run_id: str,
-        origin_ns: int,
+        self, probed: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], run_id: str, origin_ns: int
     ) -> None:
         context, self.n_workers = multiprocessing.get_context("spawn"), spec.load.n_workers
         with _starting_processes():  # from the process too with which Python tracks what is shared

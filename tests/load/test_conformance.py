@@ -313,7 +313,7 @@ def test_native_routes_that_nobody_has(simulated):
     assert (refused.value.given, refused.value.expected) == ("native", "chat or completions; native for tgi and ollama")
     with FakeTgi() as fake, pytest.raises(InputError) as refused:
         found(spec_of(fake.base_url, [1], server={"endpoint": "native"}, load={"driver": "openai"}))
-    assert refused.value.where == "--driver (load.driver)"
+    assert "load.driver: " in refused.value.what
 
 
 class _Transformers(Fake):
