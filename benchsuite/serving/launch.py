@@ -168,11 +168,7 @@ def _package_version(plan: LaunchPlan, python: str | None) -> str | None:
     if not package or python is None:
         return f"{plan.engine} {__version__}" if plan.local.embedded else None
     program = f"import importlib.metadata as m; print({package!r}, m.version({package!r}))"
-    try:
-        done = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+    return (_output([python, "-c", program]) or "").strip() or None
 
 
 def load_model(routes: Mapping[str, str], base_url: str, model: str, on_wait: Callable[[str], None]) -> None:
@@ -283,8 +279,8 @@ def _docker() -> str:
 def container_facts(compose: list[str]) -> dict[str, Any]:
     """The image by name and digest, and the process on this host; empty where docker does not say."""
     docker, container = compose[0], (_output([*compose, "ps", "-q", SERVICE]) or "").partition("\n")[0]
-    told = _output([docker, "inspect", "--format", "{{.Config.Image}} {{.Image}} {{.State.Pid}}", container]) or ""
-    if len(words := told.split()) != 3:
+    inspected = _output([docker, "inspect", "--format", "{{.Config.Image}} {{.Image}} {{.State.Pid}}", container]) or ""
+    if len(words := inspected.split()) != 3:
         return {}
     image, image_id, pid = words
     digests = (_output([docker, "image", "inspect", "--format", '{{join .RepoDigests " "}}', image_id]) or "").split()

@@ -195,10 +195,10 @@ def open_servers(spec: SweepSpec, profile: Server, api_key: str | None, origin_n
 
 def is_this_machine(url: str) -> bool:
     """True if the URL's host is this machine: then its GPUs are those that the driver here sees."""
-    own = {address.address.partition("%")[0] for several in psutil.net_if_addrs().values() for address in several}
+    ours = {address.address.partition("%")[0] for several in psutil.net_if_addrs().values() for address in several}
     try:
         resolved = socket.getaddrinfo(urlsplit(url).hostname or "", None)
     except OSError:
         return False
-    found = [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in resolved]
-    return any(str(ip) in own or ip.is_loopback or ip.is_unspecified for ip in found)
+    addresses = [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in resolved]
+    return any(str(ip) in ours or ip.is_loopback or ip.is_unspecified for ip in addresses)
