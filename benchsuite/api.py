@@ -509,7 +509,7 @@ def ab(
     from benchsuite.load.launched_sweep import plan_sweep
     from benchsuite.manifest import ARM_GROUPS, differences, refuse_unlike
     from benchsuite.report.ab import LAST_LOOK, judge_ab
-    from benchsuite.report.gate import parse_margin, parse_regressions
+    from benchsuite.report.comparison import parse_margin, parse_regressions
     from benchsuite.report.judge import judge_run, unit_price
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged

@@ -14,9 +14,10 @@ from factory import run_folder
 from benchsuite.errors import InputError
 from benchsuite.metrics import BY_COLUMN, COLUMNS, METRICS, STATISTICS, find
 from benchsuite.records import unit_of
+from benchsuite.report.comparison import parse_regressions
 from benchsuite.report.export import as_csv, summary_json
 from benchsuite.report.format import cell, head, interval_cell
-from benchsuite.report.gate import gate, parse_regressions
+from benchsuite.report.gate import gate
 from benchsuite.report.judge import Judgement, judge_run
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run

@@ -43,6 +43,7 @@ class Change:
     n_new: int
     n_baseline: int
     method: str
+    fixed: float = 0.0
 
     @property
     def low(self) -> float:
@@ -77,12 +78,12 @@ def changes(
     r = _correlation(a, b) if paired else None
     if r is not None:
         gaps = [x - y for x, y in zip(a, b, strict=True)]
-        spread, pooled = _variances(gaps)
+        spread, pooled = pooled_variances(list(map(squares, gaps)))
         for i, d, (variance, df) in zip(known, gaps, spread, strict=True):
             n, method = len(d), f"paired t over {len(d)} repeats (r {r:.2f}){pooled}"
             found[i] = Change(float(d.mean()), math.sqrt(variance / n), df, math.sqrt(variance), n, n, method)
         return found
-    (of_a, pooled), (of_b, _) = _variances(a), _variances(b)
+    (of_a, pooled), (of_b, _) = (pooled_variances(list(map(squares, side))) for side in (a, b))
     cv = ONE_RUN_CV_TAIL if tail else ONE_RUN_CV
     for i, x, y, (var_a, df_a), (var_b, df_b) in zip(known, a, b, of_a, of_b, strict=True):
         n, m, theta = len(x), len(y), float(x.mean() - y.mean())
@@ -118,25 +119,29 @@ def _correlation(a: Sequence[Floats], b: Sequence[Floats]) -> float | None:
     return r if p < _PAIRS_ALPHA else None
 
 
-def _variances(samples: Sequence[Floats]) -> tuple[list[tuple[float, float]], str]:
+def squares(x: Floats) -> tuple[float, float]:
+    """The sum of squares about the mean, and its degrees of freedom."""
+    return float(((x - x.mean()) ** 2).sum()), float(len(x) - 1)
+
+
+def pooled_variances(parts: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], str]:
     """The variance of each sample with its degrees of freedom, and in words whether it is that of all together.
 
-    Pooled where Bartlett's test does not tell the spreads apart: levels of one server on one machine differ little.
+    parts: of each level its `squares`. Pooled where Bartlett's test does not tell the spreads apart: levels of one
+    server on one machine differ little.
     """
-    parts = [(float(((x - x.mean()) ** 2).sum()), float(len(x) - 1)) for x in samples]
-    several = [x for x in samples if len(x) > 1]
-    df = sum(one for _, one in parts)
-    if len(several) > 1 and (min(x.var() for x in several) <= 0 or _bartlett_p(several) < _SPREADS_ALPHA):
-        return [(total / one if one else math.nan, one) for total, one in parts], ""
-    pooled = sum(total for total, _ in parts) / df if df else math.nan
+    several = [part for part in parts if part[1]]
+    total, df = (sum(side) for side in zip(*parts, strict=True)) if parts else (0.0, 0.0)
+    if len(several) > 1 and (min(part[0] for part in several) <= 0 or _bartlett_p(several) < _SPREADS_ALPHA):
+        return [(part / one if one else math.nan, one) for part, one in parts], ""
+    pooled = total / df if df else math.nan
     return [(pooled, df)] * len(parts), f", variance pooled over {len(several)} levels" if len(several) > 1 else ""
 
 
-def _bartlett_p(samples: Sequence[Floats]) -> float:
+def _bartlett_p(parts: Sequence[tuple[float, float]]) -> float:
     """P of variances so unlike, were they alike. Source: Snedecor and Cochran, Statistical Methods, chapter 10.21."""
-    df = np.array([len(x) - 1 for x in samples])
-    variances = np.array([x.var(ddof=1) for x in samples])
-    unlike = df.sum() * math.log(df @ variances / df.sum()) - df @ np.log(variances)
+    total, df = np.array(parts).T
+    unlike = df.sum() * math.log(total.sum() / df.sum()) - df @ np.log(total / df)
     scale = 1 + ((1 / df).sum() - 1 / df.sum()) / (3 * (len(df) - 1))
     return float(special.chdtrc(len(df) - 1, unlike / scale))
 
@@ -208,6 +213,20 @@ def more_failures_p(new: tuple[int, int], baseline: tuple[int, int]) -> float:
     return float(fisher_exact([new, baseline], alternative="greater").pvalue)
 
 
+def detectable(se: float, df: float, *, tests: int = 1, criteria: int = 1, alpha: float = ALPHA) -> float:
+    """How far from its margin (in ln) the truth is where it is decided four times in five.
+
+    tests: criteria that share the level (Holm's first step). criteria: that are to be decided at once.
+    """
+    return (_t(1 - alpha / 2 / tests, df) + _t(1 - (1 - _POWER) / criteria, df)) * se
+
+
+def planned(change: Change, n: int, levels: int = 1) -> tuple[float, float]:
+    """The standard error of n repeats each, and its degrees of freedom, if the spread stays. levels: pooled over."""
+    kept = change.fixed > 0 or (n == 1 and math.isinf(change.df))
+    return math.sqrt(change.fixed + change.sd**2 / n), change.df if kept else levels * (n - 1)
+
+
 def repeats_needed(
     sd: float, distance: float, criteria: int = 1, *, beyond: bool = True, levels: int = 1, alpha: float = ALPHA
 ) -> int | None:
@@ -216,12 +235,17 @@ def repeats_needed(
     sd: of one repeat's (pair's) ln. beyond: the margin, where the criteria share the level too; within it they share
     the chances alone. levels: that the variance is pooled over. None: more than MAX_REPEATS.
     """
-    if distance <= 0:
-        return None
-    level, power = 1 - alpha / 2 / (criteria if beyond else 1), 1 - (1 - _POWER) / criteria
-    for n in range(2, MAX_REPEATS + 1):
-        df = levels * (n - 1)
-        if (_t(level, df) + _t(power, df)) * sd / math.sqrt(n) <= distance:
+    spread = Change(0.0, sd, 1, sd, 1, 1, "")
+    return repeats_for(spread, distance, criteria, beyond=beyond, levels=levels, alpha=alpha)
+
+
+def repeats_for(
+    change: Change, distance: float, criteria: int, *, beyond: bool, levels: int, alpha: float = ALPHA
+) -> int | None:
+    """The same with the spread of `change`."""
+    tests = criteria if beyond else 1
+    for n in range(1 if change.fixed else 2, MAX_REPEATS + 1 if distance > 0 else 0):
+        if detectable(*planned(change, n, levels), tests=tests, criteria=criteria, alpha=alpha) <= distance:
             return n
     return None
 

@@ -21,6 +21,7 @@ from benchsuite.cli.options import (
     print_json,
     slo_option,
 )
+from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
     from benchsuite.report.gate import GateResult
@@ -82,12 +83,16 @@ Examples:
   benchsuite gate results/mine --slo 'ttft_p95<500ms,output_throughput_per_user>20' --levels 16
   benchsuite gate results/new --baseline results/main --max-regression ttft_p95=10%,cost=5%
   benchsuite gate results/new --baseline results/main --junit gate.xml --summary gate.md
+  benchsuite gate results/new --history results/nightly
+  benchsuite gate results/new --history results/nightly --plan
 """
 )
 @click.argument("run", type=PATH)
-@slo_option("Limits that every level must keep.  [default: the run's; with --baseline none]")
+@slo_option("Limits that every level must keep.  [default: the run's; with --baseline or --history none]")
 @goodput_option
 @click.option("--baseline", type=PATH, help="The run folder to compare with.")
+@click.option("--history", type=PATH, help="Earlier runs below a folder: the spread, and what RUN is held against.")
+@click.option("--plan", "planning", is_flag=True, help="Judge nothing: how many repeats decide every margin.")
 @click.option(
     "--max-regression",
     "regressions",
@@ -100,28 +105,49 @@ def command(
     slo: str | None,
     goodput: str | None,
     baseline: Path | None,
+    history: Path | None,
+    planning: bool,
     regressions: str | None,
     levels: list[int],
     reporting: dict[str, Any],
 ) -> int:
-    """Hold the run folder RUN against its SLO, or against a BASELINE run with margins.
+    """Hold the run folder RUN against its SLO, or against a BASELINE run or a HISTORY of runs with margins.
 
     Three results: pass (proven), fail (proven), inconclusive (neither: repeat; the message says how often). A baseline
-    of another machine, driver, model, workload or set of levels is refused. Exit codes: 0 pass, 5 fail,
-    6 inconclusive, 2 bad input.
+    of another machine, driver, model, workload or set of levels is refused, and such a run of the history left out.
+    Exit codes: 0 pass, 5 fail, 6 inconclusive, 2 bad input.
     """
     from benchsuite.manifest import BASELINE_GROUPS
-    from benchsuite.report.gate import GUARDS_ALONE, gate, headline, lines, parse_regressions, plain
+    from benchsuite.report.comparison import parse_regressions, plan
+    from benchsuite.report.console import Console, say, table
+    from benchsuite.report.gate import GUARDS_ALONE, compare, gate, headline, lines, plain
     from benchsuite.report.judge import judge_run
     from benchsuite.store.run_folder import read_run
 
-    if baseline is None and regressions is not None:
-        raise click.UsageError("--max-regression needs a --baseline.")
+    if regressions is not None and baseline is None and history is None and not planning:
+        raise click.UsageError("--max-regression needs a --baseline or a --history.")
+    if planning and (reporting["junit"] or reporting["summary"]):
+        raise click.UsageError("--plan judges nothing: it writes no --junit and no --summary.")
     check_allowed(reporting["allow"], BASELINE_GROUPS)
-    margins = parse_regressions(regressions) if regressions is not None else ()
-    judged = judge_run(read_run(run), slo=slo or (None if baseline is None else GUARDS_ALONE), goodput=goodput)
+    chosen = {
+        "regressions": parse_regressions(regressions) if regressions is not None else (),
+        "levels": levels, "allowed": reporting["allow"], "history": history,
+    }  # fmt: skip
+    judged = judge_run(read_run(run), slo=slo or (GUARDS_ALONE if baseline or history else None), goodput=goodput)
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
-    result = gate(judged, other, regressions=margins, levels=levels, allowed=reporting["allow"])
+    if planning:
+        _, compared, notes, _ = compare(judged, other, **chosen, alone=True)
+        found = plan(judged, compared, notes)
+        if reporting["as_json"]:
+            print_json(as_plain(found))
+            return 0
+        console = Console()
+        heads, rows = found.table()
+        console.print(table(console, heads, rows, left=("figure",)))
+        for text in found.lines():
+            say(console, text, indent=2)
+        return 0
+    result = gate(judged, other, **chosen)
     if reporting["as_json"]:
         print_json(plain(result))
     else:

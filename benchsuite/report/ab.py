@@ -26,19 +26,16 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
 from benchsuite.metrics import BY_COLUMN
-from benchsuite.report.format import show
-from benchsuite.report.gate import (
+from benchsuite.report.comparison import (
     Compared,
-    Criterion,
-    GateResult,
     Regression,
-    client_bound,
     compare_levels,
     default_regressions,
-    gate,
     geometric_mean,
     level_differences,
 )
+from benchsuite.report.format import show
+from benchsuite.report.gate import Criterion, GateResult, client_bound, gate
 from benchsuite.report.judge import Judgement
 
 GATE_VERDICTS: dict[DifferenceVerdict, Verdict] = {

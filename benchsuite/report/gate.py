@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from benchsuite.analysis.regression import MAX_REPEATS, Change, Verdict, changes, log_margin, repeats_needed, verdicts
-from benchsuite.analysis.requests import Floats, LevelRows, by_repeat
+from benchsuite.analysis.regression import MAX_REPEATS, Verdict, detectable, repeats_for, verdicts
 from benchsuite.analysis.summary import MeasuredLevel
-from benchsuite.economics.cost import hour_at
 from benchsuite.economics.verdict import check_limits, client_effect, repeats_to_decide, why_text
 from benchsuite.errors import InputError
 from benchsuite.level import Level, as_plain
-from benchsuite.manifest import Difference, differences, refuse_unlike
-from benchsuite.metrics import BY_COLUMN, Statistic, closest, find
+from benchsuite.manifest import differences, refuse_unlike
+from benchsuite.metrics import BY_COLUMN
 from benchsuite.redact import markdown_table, markdown_text, printable
-from benchsuite.report.format import show
+from benchsuite.report.comparison import (
+    Compared,
+    History,
+    Regression,
+    at_levels,
+    compare_levels,
+    default_regressions,
+    geometric_mean,
+    level_differences,
+    with_history,
+)
 from benchsuite.report.judge import Judgement
 from benchsuite.results import LimitCheck, SloVerdict
 from benchsuite.store.run_folder import Run
@@ -35,6 +41,8 @@ class Criterion:
     value, baseline: of the run and of the baseline (geometric means over repeats), change_ratio with its 95 % ends:
     value / baseline - 1; None for limits, and where a run lacks the figure. margin: of the change. repeats: in all,
     that would decide it four times in five together with all other criteria; None where decided, or none would.
+    visible_ratio: the smallest change for the worse that is told from none four times in five; fails_from_ratio: the
+    smallest that fails so often, which is the margin beyond it.
     """
 
     kind: Literal["slo", "regression"]
@@ -50,11 +58,21 @@ class Criterion:
     change_high: float | None = None
     margin: float = field(default=0.0, kw_only=True)
     repeats: int | None = field(default=None, kw_only=True)
+    visible_ratio: float | None = field(default=None, kw_only=True)
+    fails_from_ratio: float | None = field(default=None, kw_only=True)
 
     @property
     def title(self) -> str:
         """'ttft_p95 < 0.5 s at 16'."""
         return f"{self.requirement} at {self.level}"
+
+    @property
+    def facts(self) -> str:
+        """The finding, and what the gate sees."""
+        if self.visible_ratio is None or self.fails_from_ratio is None:
+            return self.finding
+        sees, fails = (f"{100 * ratio:+.1f} %" for ratio in (self.visible_ratio, self.fails_from_ratio))
+        return f"{self.finding}; sees {sees} or more, fails from {fails}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,152 +84,13 @@ class GateResult:
     criteria: tuple[Criterion, ...]
     notes: tuple[str, ...]
     verb: str = "gate"
+    history: History | None = None
 
     @property
     def verdict(self) -> Verdict:
         """fail where anything failed, else inconclusive where anything is, else pass."""
         found = {one.verdict for one in self.criteria}
         return next((verdict for verdict in ("fail", "inconclusive") if verdict in found), "pass")
-
-
-MARGIN, MARGIN_TAIL = 0.05, 0.10
-
-
-@dataclass(frozen=True, slots=True)
-class Regression:
-    """A figure that may be worse by `margin` (ratio) at most."""
-
-    figure: Statistic
-    margin: float
-
-
-def default_regressions(pairs: Mapping[Level, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
-    """Cost per token by 5 %, and the highest percentile of TTFT with ten requests beyond it in every run by 10 %."""
-    fewest = min(min(len(run.order) for run in side.repeats) for pair in pairs.values() for side in pair)
-    stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
-    cost, ttft = BY_COLUMN["usd_per_1m_output_tokens"], BY_COLUMN[f"ttft_{stat}_s"]
-    return Regression(cost, MARGIN), Regression(ttft, MARGIN_TAIL)
-
-
-def parse_regressions(
-    text: str, *, where: str = "--max-regression", margin: float | None = None
-) -> tuple[Regression, ...]:
-    """'ttft_p95=5%,cost=0.05,tpot': figures with margins; without one `margin`, or 5 %, 10 % for p95, p99 and max."""
-    found: dict[str, Regression] = {}
-    for part in (part for part in text.split(",") if part.strip()):
-        word, equals, of_this = part.partition("=")
-        figure = find(word)
-        if figure is None or not figure.metric.comparable or figure.metric.share:
-            raise _unknown_figure(word, figure, where)
-        if figure.column in found:
-            raise InputError("a figure has two margins", where=where, given=text)
-        default = margin or (MARGIN_TAIL if figure.is_tail else MARGIN)
-        found[figure.column] = Regression(figure, parse_margin(of_this, where) if equals else default)
-    if not found:
-        raise InputError("no figure is named", where=where, given=repr(text), expected=_EXAMPLE)
-    return tuple(found.values())
-
-
-_EXAMPLE = "for example ttft_p95=5%,cost=5%"
-
-
-def _unknown_figure(word: str, figure: Statistic | None, where: str) -> InputError:
-    close = closest(word)
-    hint = f"did you mean {close!r}?" if close else None
-    if figure is not None and figure.metric.share:
-        limit = f"{figure.name}{'<1%' if figure.metric.better == 'less' else '>=95%'}"
-        hint = f"a share may be 0 and has no ratio: limit it with --slo {limit!r}"
-    return InputError("no such figure", where=where, given=word, expected=_EXAMPLE, hint=hint)
-
-
-def parse_margin(text: str, where: str) -> float:
-    """'5%' or '0.05' as a ratio. Raises InputError."""
-    digits = text.strip().removesuffix("%")
-    try:
-        value = float(digits) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise InputError("not a margin", where=where, given=text.strip(), expected="5% or 0.05; below 100%")
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A figure at a level, by run: of the new runs and of the baseline, and how they differ. margin: in ln."""
-
-    level: Level
-    regression: Regression
-    new: Floats
-    baseline: Floats
-    change: Change | None
-    margin: float
-
-    def in_words(self, names: tuple[str, str] = ("", "baseline ")) -> tuple[str, float, float, float] | None:
-        """'TTFT p95 ms 120, baseline 100: +20.0 % [+10, +30 %], method' with the ratio - 1 and its ends."""
-        if self.change is None:
-            return None
-        metric, one = self.regression.figure.metric, self.change
-        sign = -1 if metric.better == "more" else 1
-        ratio, low, high = (math.expm1(sign * end) for end in (one.theta, one.low, one.high))
-        low, high = min(low, high), max(low, high)
-        new, old = (show(metric, geometric_mean(side)) for side in (self.new, self.baseline))
-        ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
-        label, (a, b) = self.regression.figure.label, names
-        return f"{label} {a}{new}, {b}{old}: {100 * ratio:+.1f} % [{ends}], {one.method}", ratio, low, high
-
-
-def geometric_mean(values: Floats) -> float:
-    """Of figures above 0."""
-    return float(np.exp(np.log(values).mean()))
-
-
-def compare_levels(
-    pairs: Mapping[Level, tuple[LevelRows, LevelRows]],
-    regressions: Sequence[Regression],
-    judgements: tuple[Judgement, Judgement],
-    units: Callable[[Level], Sequence[tuple[Sequence[int], Sequence[int]]]] | None = None,
-    *,
-    same_orders: bool = True,
-) -> list[Compared]:
-    """Every figure at every level, by level. pairs, judgements: of the run and of the baseline.
-
-    same_orders: repeat i of both sent the same requests in the same order, so that repeats pair. units: at a level the
-    places of the repeats of each side that are one unit together (of one start of a server); none: each repeat.
-    """
-    found = []
-    for one in regressions:
-        figures: list[tuple[Floats, Floats]] = []
-        paired = same_orders
-        for level, sides in pairs.items():
-            new, old = (
-                by_repeat(side, one.figure, hour_at(judgement.hour_price, level))
-                for side, judgement in zip(sides, judgements, strict=True)
-            )
-            if units is not None:
-                grouped = units(level)
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    new, old = (
-                        np.array([geometric_mean(side[list(unit[i])]) for unit in grouped])
-                        for i, side in enumerate((new, old))
-                    )
-            else:
-                paired &= [run.repeat for run in sides[0].repeats] == [run.repeat for run in sides[1].repeats]
-            figures.append((new, old))
-        more = one.figure.metric.better == "more"
-        each = changes(
-            [new for new, _ in figures],
-            [old for _, old in figures],
-            paired=paired,
-            higher_is_better=more,
-            tail=one.figure.is_tail,
-        )
-        margin = log_margin(one.margin, higher_is_better=more)
-        found += [
-            Compared(level, one, new, old, change, margin)
-            for level, (new, old), change in zip(pairs, figures, each, strict=True)
-        ]
-    return sorted(found, key=lambda one: one.level)
 
 
 def judge_changes(compared: Sequence[Compared], n_limits: int = 0) -> list[Criterion]:
@@ -227,29 +106,33 @@ def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared],
     )
     words = one.in_words()
     if words is None or one.change is None:
-        why = "not known in every repeat, or 0"
-        return Criterion("regression", figure.column, one.level, requirement, verdict, why)
+        return Criterion("regression", figure.column, one.level, requirement, verdict, one.unknown)
     finding, *change_of = words
     repeats = None
     if verdict == "inconclusive":
-        n_levels = len({other.level for other in all_of_them})
-        repeats, needed = _needed(one.change, one.margin, len(all_of_them) + n_limits, n_levels)
+        repeats, needed = _needed(one, len(all_of_them) + n_limits, len({other.level for other in all_of_them}))
         finding += needed
-    values = map(geometric_mean, (one.new, one.baseline))
-    made = Criterion("regression", figure.column, one.level, requirement, verdict, finding, *values, *change_of)
-    return dataclasses.replace(made, margin=margin, repeats=repeats)
+    seen = detectable(one.change.se, one.change.df, tests=len(all_of_them))
+    return Criterion(
+        "regression", figure.column, one.level, requirement, verdict, finding, geometric_mean(one.new),
+        geometric_mean(one.baseline), *change_of, margin=margin, repeats=repeats, visible_ratio=one.worse(seen),
+        fails_from_ratio=one.worse(one.margin + seen),
+    )  # fmt: skip
 
 
-def _needed(found: Change, margin: float, criteria: int, levels: int) -> tuple[int | None, str]:
+def _needed(one: Compared, criteria: int, levels: int) -> tuple[int | None, str]:
+    found, margin = one.change, one.margin
+    assert found is not None
     if found.low > margin:
         return None, "; beyond the margin, but not significant among all criteria: more repeats may decide"
     beyond = found.theta > margin
-    n = repeats_needed(found.sd, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
+    n = repeats_for(found, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
     if n is None:
-        return None, f"; undecided: more than {MAX_REPEATS} repeats would be needed at this spread"
+        why = f"more than {MAX_REPEATS} repeats would be needed at this spread"
+        return None, f"; undecided: {'sessions differ too much for repeats to decide' if found.fixed else why}"
     # where there are as many already it is a matter of luck, or of Holm's other criteria
-    n = max(n, min(found.n_new, found.n_baseline) + 1)
-    return n, f"; undecided: about {n} repeats of each would decide all"
+    n = max(n, (found.n_new if one.earlier else min(found.n_new, found.n_baseline)) + 1)
+    return n, f"; undecided: about {n} repeats{'' if one.earlier else ' of each'} would decide all"
 
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot carry
@@ -275,11 +158,13 @@ def junit_xml(result: GateResult, *, strict: bool = False) -> str:
             element(properties, "property", name=name, value=value)
     for one, tag in zip(result.criteria, outcomes, strict=True):
         case = element(suite, "testcase", classname=f"benchsuite.{one.kind}", name=one.title, time="0")
-        message = f"{one.title}: {one.finding}"
+        message = f"{one.title}: {one.facts}"
         if tag == "failure":
             element(case, tag, message, type=one.verdict, message=message)
         elif tag == "skipped":
             element(case, tag, message=message)
+        else:
+            element(case, "system-out", message)
     if result.notes:
         element(suite, "system-out", "\n".join(result.notes))
     ET.indent(root)
@@ -309,12 +194,19 @@ def headline(result: GateResult, inconclusive: str = "warn") -> str:
 
 
 def lines(result: GateResult) -> list[str]:
-    """A criterion with its finding below it, and the notes."""
+    """A criterion with its finding below it; what the gate sees of each figure; the notes."""
     found = [
         line
         for one in result.criteria
         for line in (f"{one.verdict.upper():12} at {one.level}: {one.requirement}", f"{'':13}{one.finding}")
     ]
+    seen = [one for one in result.criteria if one.visible_ratio is not None]
+    for name in dict.fromkeys(one.name for one in seen):
+        visible, fails = (
+            at_levels(((one.level, getattr(one, key)) for one in seen if one.name == name), more)
+            for key, more in (("visible_ratio", " or more"), ("fails_from_ratio", ""))
+        )
+        found.append(f"sees {BY_COLUMN[name].name} {visible}; fails from {fails}")
     # one line each: none can be a command to GitHub
     return [printable(line.replace("\n", " ")) for line in (*found, *(f"note: {note}" for note in result.notes))]
 
@@ -322,12 +214,14 @@ def lines(result: GateResult) -> list[str]:
 def markdown(result: GateResult) -> str:
     """A summary for a pull request or a job: the verdict, a table, the notes."""
     against = "" if result.baseline_id is None else f", baseline {_code(result.baseline_id)}"
+    if result.history is not None and not against:
+        against = f", {result.history.runs_since} earlier runs since {_code(result.history.since)}"
     rows = [
         (
             f"{_MARKS[one.verdict]} {one.verdict}",
             one.level,
             markdown_text(one.requirement),
-            markdown_text(one.finding),
+            markdown_text(one.facts),
         )
         for one in result.criteria
     ]
@@ -357,7 +251,7 @@ def workflow_commands(result: GateResult, inconclusive: str = "warn") -> list[st
     for one in result.criteria:
         if one.verdict in levels:
             title = data(f"benchsuite {result.verb}: {one.title}").replace(":", "%3A").replace(",", "%2C")
-            found.append(f"::{levels[one.verdict]} title={title}::{data(one.finding)}")
+            found.append(f"::{levels[one.verdict]} title={title}::{data(one.facts)}")
     return found
 
 
@@ -381,31 +275,18 @@ def gate(
     regressions: Sequence[Regression] = (),
     levels: Sequence[float] = (),
     allowed: Collection[str] = (),
+    history: Path | None = None,
 ) -> GateResult:
     """Hold `run` against its SLO, and against `baseline`, which was judged by the SLO and the price of `run`.
 
-    regressions: none is the default set. levels: their numbers; none is all. Raises InputError for a baseline that is
-    of something else, and levels that were not measured.
+    regressions: none is the default set. levels: their numbers; none is all. history: a folder of earlier runs, which
+    tell what runs differ by, and are what `run` is held against where there is no baseline. Raises InputError for a
+    baseline or a history of something else, and levels that were not measured.
     """
     runs = {level.level: level for level in run.measured}
-    wanted = _measured(levels, runs, run.source)
-    notes: list[str] = []
-    pairs_compared: list[Compared] = []
-    if baseline is not None:
-        theirs = {level.level: level for level in baseline.measured}
-        _measured(levels, theirs, baseline.source)
-        found = differences(run.facts.manifest, baseline.facts.manifest)
-        notes = refuse_unlike([*found, *([] if levels else level_differences(runs, theirs))], allowed)
-        wanted = [level for level in wanted if level in theirs]
-        if not wanted:
-            raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
-        if run.run_id == baseline.run_id:
-            notes.append("the baseline is the run itself")
-        pairs = {level: (runs[level], theirs[level]) for level in wanted}
-        seeds = [(side.facts.manifest.spec.get("load") or {}).get("seed") for side in (run, baseline)]
-        same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
-        chosen = regressions or default_regressions(pairs)
-        pairs_compared = compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders)
+    wanted, pairs_compared, notes, earlier = compare(
+        run, baseline, regressions=regressions, levels=levels, allowed=allowed, history=history
+    )
     checks = {one.point.level: one.limits for one in run.judged}
     if "client" in allowed:  # the same verdicts, had the client been beyond doubt
         sums = {at: one.resampling for at, one in runs.items()}
@@ -434,7 +315,55 @@ def gate(
         baseline_id=None if baseline is None else baseline.run_id,
         criteria=tuple(criteria),
         notes=tuple(notes),
+        history=earlier,
     )
+
+
+def compare(
+    run: Judgement,
+    baseline: Judgement | None,
+    *,
+    regressions: Sequence[Regression] = (),
+    levels: Sequence[float] = (),
+    allowed: Collection[str] = (),
+    history: Path | None = None,
+    alone: bool = False,
+) -> tuple[list[Level], list[Compared], list[str], History | None]:
+    """The levels, the figures compared at each, notes, and what the history is; otherwise as `gate`.
+
+    alone: without a baseline and a history the run is compared with itself, for the spread of its repeats.
+    """
+    runs = {level.level: level for level in run.measured}
+    wanted = _measured(levels, runs, run.source)
+    notes: list[str] = []
+    compared: list[Compared] = []
+    earlier: History | None = None
+    if baseline is not None:
+        theirs = {level.level: level for level in baseline.measured}
+        _measured(levels, theirs, baseline.source)
+        found = differences(run.facts.manifest, baseline.facts.manifest)
+        notes = refuse_unlike([*found, *([] if levels else level_differences(runs, theirs))], allowed)
+        wanted = [level for level in wanted if level in theirs]
+        if not wanted:
+            raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
+        if run.run_id == baseline.run_id:
+            notes.append("the baseline is the run itself")
+        pairs = {level: (runs[level], theirs[level]) for level in wanted}
+        seeds = [(side.facts.manifest.spec.get("load") or {}).get("seed") for side in (run, baseline)]
+        same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
+        chosen = regressions or default_regressions(pairs)
+        compared = compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders)
+    elif history is not None or alone:
+        pairs = {level: (runs[level], runs[level]) for level in wanted}
+        compared = compare_levels(pairs, regressions or default_regressions(pairs), (run, run), same_orders=False)
+        if history is None:
+            notes.append("the spread is that of this run's repeats: what sessions differ by needs a --history")
+    if history is not None:
+        compared, earlier, more = with_history(
+            compared, run, baseline, history, allowed=allowed, some_levels=bool(levels)
+        )
+        notes += more
+    return wanted, compared, notes, earlier
 
 
 def _measured(levels: Sequence[float], runs: Mapping[Level, MeasuredLevel], where: str) -> list[Level]:
@@ -443,11 +372,6 @@ def _measured(levels: Sequence[float], runs: Mapping[Level, MeasuredLevel], wher
         known = ", ".join(map(str, runs))
         raise InputError("a level was not measured", where=where, given=f"--levels {missing[0]}", expected=known)
     return sorted(level for level in runs if not levels or level.number in levels)
-
-
-def level_differences(runs: Iterable[Level], theirs: Iterable[Level]) -> list[Difference]:
-    new, before = (", ".join(map(str, sorted(side))) for side in (runs, theirs))
-    return [] if new == before else [Difference("levels", "levels", new, before)]
 
 
 def _unmeasured(run: Run, runs: Collection[Level]) -> list[Criterion]:

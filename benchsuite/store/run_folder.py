@@ -249,8 +249,8 @@ class Run:
         return self.table.filter(pc.is_in(_parts(self.table), value_set=pa.array(self.parts, pa.string())))
 
 
-def read_run(path: Path) -> Run:
-    """A run from its folder, finished, cut short or still growing. Raises PointsError."""
+def read_manifest(path: Path) -> RunManifest:
+    """The manifest of a run folder. Raises PointsError."""
     try:
         manifest = read_json((path / MANIFEST).read_text("utf-8"))
     except FileNotFoundError:
@@ -267,7 +267,12 @@ def read_run(path: Path) -> Run:
             given=f"schema {schema!r}",
             expected=f"schema {SCHEMA_VERSION}",
         )
-    facts = RunManifest.read(manifest, str(path / MANIFEST))
+    return RunManifest.read(manifest, str(path / MANIFEST))
+
+
+def read_run(path: Path) -> Run:
+    """A run from its folder, finished, cut short or still growing. Raises PointsError."""
+    facts = read_manifest(path)
     try:
         table = read_rows(path)
         gpu, server = (read_samples(path, name) for name in SAMPLES)

@@ -13,7 +13,7 @@ from benchsuite.analysis.regression import changes, log_margin, repeats_needed, 
 from benchsuite.analysis.requests import by_repeat, level_rows
 from benchsuite.errors import InputError
 from benchsuite.metrics import BY_COLUMN
-from benchsuite.report.gate import parse_regressions
+from benchsuite.report.comparison import parse_regressions
 
 MARGIN = math.log(1.05)
 

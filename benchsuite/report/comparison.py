@@ -1,0 +1,484 @@
+"""Figures of two runs compared at every level, or of a run and the earlier ones; and how many repeats that takes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchsuite.analysis.history import MIN_RUNS, MIN_SEGMENT, Noise, against, change_points, learn, step, with_sessions
+from benchsuite.analysis.regression import MAX_REPEATS, Change, changes, detectable, log_margin, planned, repeats_for
+from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, level_rows
+from benchsuite.economics.cost import hour_at
+from benchsuite.errors import InputError, PointsError
+from benchsuite.level import Level
+from benchsuite.manifest import BASELINE_GROUPS, Difference, RunManifest, differences
+from benchsuite.metrics import BY_COLUMN, Statistic, closest, find
+from benchsuite.report.format import number, percent, plural, show, usd
+from benchsuite.report.judge import Judgement
+from benchsuite.store.files import MANIFEST
+from benchsuite.store.run_folder import read_manifest, read_run
+
+MARGIN, MARGIN_TAIL = 0.05, 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """A figure that may be worse by `margin` (ratio) at most."""
+
+    figure: Statistic
+    margin: float
+
+
+def default_regressions(pairs: Mapping[Level, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
+    """Cost per token by 5 %, and the highest percentile of TTFT with ten requests beyond it in every run by 10 %."""
+    fewest = min(min(len(run.order) for run in side.repeats) for pair in pairs.values() for side in pair)
+    stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
+    cost, ttft = BY_COLUMN["usd_per_1m_output_tokens"], BY_COLUMN[f"ttft_{stat}_s"]
+    return Regression(cost, MARGIN), Regression(ttft, MARGIN_TAIL)
+
+
+def parse_regressions(
+    text: str, *, where: str = "--max-regression", margin: float | None = None
+) -> tuple[Regression, ...]:
+    """'ttft_p95=5%,cost=0.05,tpot': figures with margins; without one `margin`, or 5 %, 10 % for p95, p99 and max."""
+    found: dict[str, Regression] = {}
+    for part in (part for part in text.split(",") if part.strip()):
+        word, equals, of_this = part.partition("=")
+        figure = find(word)
+        if figure is None or not figure.metric.comparable or figure.metric.share:
+            raise _unknown_figure(word, figure, where)
+        if figure.column in found:
+            raise InputError("a figure has two margins", where=where, given=text)
+        default = margin or (MARGIN_TAIL if figure.is_tail else MARGIN)
+        found[figure.column] = Regression(figure, parse_margin(of_this, where) if equals else default)
+    if not found:
+        raise InputError("no figure is named", where=where, given=repr(text), expected=_EXAMPLE)
+    return tuple(found.values())
+
+
+_EXAMPLE = "for example ttft_p95=5%,cost=5%"
+
+
+def _unknown_figure(word: str, figure: Statistic | None, where: str) -> InputError:
+    close = closest(word)
+    hint = f"did you mean {close!r}?" if close else None
+    if figure is not None and figure.metric.share:
+        limit = f"{figure.name}{'<1%' if figure.metric.better == 'less' else '>=95%'}"
+        hint = f"a share may be 0 and has no ratio: limit it with --slo {limit!r}"
+    return InputError("no such figure", where=where, given=word, expected=_EXAMPLE, hint=hint)
+
+
+def parse_margin(text: str, where: str) -> float:
+    """'5%' or '0.05' as a ratio. Raises InputError."""
+    digits = text.strip().removesuffix("%")
+    try:
+        value = float(digits) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise InputError("not a margin", where=where, given=text.strip(), expected="5% or 0.05; below 100%")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A figure at a level, by run: of the new runs and of the baseline, and how they differ. margin: in ln.
+
+    earlier: the baseline are the runs of a history since its last change, a figure each. unknown: why there is no
+    change.
+    """
+
+    level: Level
+    regression: Regression
+    new: Floats
+    baseline: Floats
+    change: Change | None
+    margin: float
+    earlier: bool = False
+    unknown: str = "not known in every repeat, or 0"
+
+    @property
+    def sign(self) -> int:
+        """Of a change in ln for the worse."""
+        return -1 if self.regression.figure.metric.better == "more" else 1
+
+    def worse(self, theta: float) -> float:
+        """A change in ln, worse above 0, as ratio - 1 of the figure."""
+        return math.expm1(self.sign * theta)
+
+    def logs(self, values: Floats) -> Floats | None:
+        """ln of its figure by repeat, worse above 0; None where a repeat's is not known, or 0."""
+        return self.sign * np.log(values) if len(values) and (values > 0).all() else None
+
+    def in_words(self, names: tuple[str, str] | None = None) -> tuple[str, float, float, float] | None:
+        """'TTFT p95 ms 120, baseline 100: +20.0 % [+10, +30 %], method' with the ratio - 1 and its ends."""
+        if self.change is None:
+            return None
+        metric, one = self.regression.figure.metric, self.change
+        ratio, low, high = map(self.worse, (one.theta, one.low, one.high))
+        low, high = min(low, high), max(low, high)
+        new, old = (show(metric, geometric_mean(side)) for side in (self.new, self.baseline))
+        ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
+        label, (a, b) = self.regression.figure.label, names or ("", "earlier runs " if self.earlier else "baseline ")
+        return f"{label} {a}{new}, {b}{old}: {100 * ratio:+.1f} % [{ends}], {one.method}", ratio, low, high
+
+
+def geometric_mean(values: Floats) -> float:
+    """Of figures above 0."""
+    return float(np.exp(np.log(values).mean()))
+
+
+def compare_levels(
+    pairs: Mapping[Level, tuple[LevelRows, LevelRows]],
+    regressions: Sequence[Regression],
+    judgements: tuple[Judgement, Judgement],
+    units: Callable[[Level], Sequence[tuple[Sequence[int], Sequence[int]]]] | None = None,
+    *,
+    same_orders: bool = True,
+) -> list[Compared]:
+    """Every figure at every level, by level. pairs, judgements: of the run and of the baseline.
+
+    same_orders: repeat i of both sent the same requests in the same order, so that repeats pair. units: at a level the
+    places of the repeats of each side that are one unit together (of one start of a server); none: each repeat.
+    """
+    found = []
+    for one in regressions:
+        figures: list[tuple[Floats, Floats]] = []
+        paired = same_orders
+        for level, sides in pairs.items():
+            new, old = (
+                by_repeat(side, one.figure, hour_at(judgement.hour_price, level))
+                for side, judgement in zip(sides, judgements, strict=True)
+            )
+            if units is not None:
+                grouped = units(level)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    new, old = (
+                        np.array([geometric_mean(side[list(unit[i])]) for unit in grouped])
+                        for i, side in enumerate((new, old))
+                    )
+            else:
+                paired &= [run.repeat for run in sides[0].repeats] == [run.repeat for run in sides[1].repeats]
+            figures.append((new, old))
+        more = one.figure.metric.better == "more"
+        each = changes(
+            [new for new, _ in figures],
+            [old for _, old in figures],
+            paired=paired,
+            higher_is_better=more,
+            tail=one.figure.is_tail,
+        )
+        margin = log_margin(one.margin, higher_is_better=more)
+        found += [
+            Compared(level, one, new, old, change, margin)
+            for level, (new, old), change in zip(pairs, figures, each, strict=True)
+        ]
+    return sorted(found, key=lambda one: one.level)
+
+
+def level_differences(runs: Iterable[Level], theirs: Iterable[Level]) -> list[Difference]:
+    new, before = (", ".join(map(str, sorted(side))) for side in (runs, theirs))
+    return [] if new == before else [Difference("levels", "levels", new, before)]
+
+
+MAX_RUNS = 60  # of a history: older ones say little of the machine as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """By how much a figure differs from what it was before a change."""
+
+    name: str
+    level: Level
+    change_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePoint:
+    """The first run after a change. differs: what its manifest has other than the one of the run before."""
+
+    run_id: str
+    created: str | None
+    steps: tuple[Step, ...]
+    differs: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """'changed at RUN (2026-01-09): cost +10.2 % at 4; server version: 0.9 before, 0.10 from there'."""
+        by_name: dict[str, list[tuple[Level, float]]] = {}
+        for one in self.steps:
+            by_name.setdefault(one.name, []).append((one.level, one.change_ratio))
+        figures = [f"{BY_COLUMN[name].name} {at_levels(ratios)}" for name, ratios in by_name.items()]
+        return f"changed at {self.run_id} ({_day(self.created)}): " + "; ".join([*figures, *self.differs])
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Earlier runs of the same benchmark. since: the first after the last change; left_out: how many, by reason."""
+
+    runs: int
+    runs_since: int
+    since: str
+    left_out: Mapping[str, int]
+    change_points: tuple[ChangePoint, ...]
+
+
+def _day(created: str | None) -> str:
+    return (created or "date not known")[:10]
+
+
+def at_levels(ratios: Iterable[tuple[Level, float]], more: str = "") -> str:
+    """'+6.2 % at 4, 8, +7.0 % at 16'. more: behind each figure."""
+    at: dict[str, list[str]] = {}
+    for level, ratio in ratios:
+        at.setdefault(f"{100 * ratio:+.1f} %{more}", []).append(str(level))
+    return ", ".join(f"{text} at {', '.join(levels)}" for text, levels in at.items())
+
+
+def with_history(
+    compared: Sequence[Compared],
+    run: Judgement,
+    baseline: Judgement | None,
+    folder: Path,
+    *,
+    allowed: Collection[str] = (),
+    some_levels: bool = False,
+) -> tuple[list[Compared], History, list[str]]:
+    """What earlier runs below `folder` make of what is compared; what they are; notes.
+
+    With a baseline its comparison also carries what sessions differ by. Without, `run` is compared with the runs since
+    the last change. some_levels: the runs may have others too. Raises InputError where no earlier run is like `run`.
+    """
+    candidates, left_out = _alike(folder, run, baseline, {one.level for one in compared}, allowed, some_levels)
+    manifests: list[RunManifest] = []
+    samples: list[list[Floats | None]] = []
+    for path, manifest in candidates:
+        try:
+            rows = {level.level: level for level in level_rows(read_run(path).whole)}
+        except PointsError:
+            left_out["not readable"] += 1
+            continue
+        manifests.append(manifest)
+        samples.append([
+            one.logs(by_repeat(rows[one.level], one.regression.figure, hour_at(run.hour_price, one.level)))
+            if one.level in rows else None for one in compared
+        ])  # fmt: skip
+    # a figure that most runs lack is not compared; a run that lacks another is left out
+    usable = [i for i in range(len(compared)) if 2 * sum(row[i] is not None for row in samples) > len(samples)]
+    whole = [j for j, row in enumerate(samples) if all(row[i] is not None for i in usable)]
+    left_out["without a figure"] += len(samples) - len(whole)
+    manifests = [manifests[j] for j in whole]
+    series = {i: [row for j in whole if (row := samples[j][i]) is not None] for i in usable}
+    enough = len(whole) >= MIN_SEGMENT and bool(usable)
+    values = np.array([[one.mean() for one in runs] for runs in series.values()])
+    starts = [0, *(change_points(values) if enough else ())]
+    changed = tuple(
+        ChangePoint(
+            manifests[at].run_id,
+            manifests[at].created,
+            tuple(
+                Step(one.regression.figure.column, one.level, one.worse(theta))
+                for one, row in zip((compared[i] for i in usable), values, strict=True)
+                if (theta := step(row, starts, at)) is not None
+            ),
+            tuple(_differs(manifests[at], manifests[at - 1], ("from there", "before"))),
+        )
+        for at in starts[1:]
+    )
+    noise: dict[int, Noise] = {}
+    for name in {compared[i].regression.figure.column for i in usable if enough}:
+        those = [i for i in usable if compared[i].regression.figure.column == name]
+        noise |= zip(those, learn([series[i] for i in those], starts), strict=True)
+    since = manifests[starts[-1]] if manifests else None
+    facts = History(
+        len(whole), len(whole) - starts[-1], since.run_id if since else "", dict(sorted((+left_out).items())), changed
+    )
+    notes = [_span(manifests, left_out), *(one.in_words() for one in changed)]
+    if len(whole) < MIN_RUNS:
+        notes.append(f"changes are looked for in {MIN_RUNS} earlier runs or more")
+    found: list[Compared] = []
+    for i, one in enumerate(compared):
+        new, change = one.logs(one.new), None
+        if baseline is not None:
+            change = with_sessions(one.change, noise[i]) if one.change and i in noise else one.change
+            found.append(replace(one, change=change))
+        elif i in noise and new is not None:
+            last = np.exp(one.sign * np.array([runs.mean() for runs in series[i][starts[-1] :]]))
+            found.append(replace(one, change=against(new, noise[i]), baseline=last, earlier=True))
+        else:
+            why = one.unknown if new is None else "not known in most earlier runs"
+            found.append(replace(one, change=None, unknown=why if enough else f"fewer than {MIN_SEGMENT} earlier runs"))
+    if baseline is None and since is not None:
+        notes.append(f"compared with the {facts.runs_since} earlier runs since {since.run_id} ({_day(since.created)})")
+        notes += _differs(run.facts.manifest, manifests[-1], ("in the run", f"in {manifests[-1].run_id}"))
+    return found, facts, notes
+
+
+def _alike(
+    folder: Path,
+    run: Judgement,
+    baseline: Judgement | None,
+    levels: Collection[Level],
+    allowed: Collection[str],
+    some_levels: bool,
+) -> tuple[list[tuple[Path, RunManifest]], Counter[str]]:
+    """The run folders below `folder` that are like `run`, by their start; and why others are left out."""
+    mine, found, left_out = run.facts.manifest, list[tuple[Path, RunManifest]](), Counter[str]()
+    unlike: Counter[Difference] = Counter()
+    known = {one.run_id for one in (run, baseline) if one is not None}
+    paths = {one.facts.path.resolve() for one in (run, baseline) if one is not None}
+    files = sorted(file for file in folder.rglob(MANIFEST) if file.parent.resolve() not in paths)
+    for file in files:
+        try:
+            manifest = read_manifest(file.parent)
+        except PointsError:
+            left_out["not readable"] += 1
+            continue
+        if manifest.run_id in known:
+            left_out["copies"] += 1
+            continue
+        known.add(manifest.run_id)
+        there = {level for point in manifest.complete_points if (level := point.level) is not None}
+        differ = [
+            one
+            for one in (*differences(mine, manifest), *([] if some_levels else level_differences(levels, there)))
+            if one.group in BASELINE_GROUPS and one.group not in allowed
+        ]
+        if manifest.status != "complete":
+            left_out["not finished"] += 1
+        elif differ or not there.issuperset(levels):
+            unlike.update(differ)
+            left_out["of another " + (", ".join(dict.fromkeys(one.group for one in differ)) or "set of levels")] += 1
+        elif (manifest.created or "") > (mine.created or manifest.created or ""):
+            left_out["later than the run"] += 1
+        else:
+            found.append((file.parent, manifest))
+    if not files:
+        raise InputError("it holds no run folder", where="--history", given=str(folder), expected="earlier runs")
+    if not found:
+        common = "".join(f"\n    {one.between('in the run', f'in {n}')}" for one, n in unlike.most_common(5))
+        raise InputError(
+            f"no earlier run compares with the run: {_reasons(left_out)}{common}",
+            where="--history",
+            given=str(folder),
+            expected="finished runs with the same " + ", ".join(BASELINE_GROUPS),
+            hint=f"compare all the same with --allow {','.join(dict.fromkeys(one.group for one in unlike))}"
+            if unlike
+            else None,
+        )
+    found.sort(key=lambda one: (one[1].created or "", one[1].run_id))
+    left_out[f"older than the newest {MAX_RUNS}"] += max(0, len(found) - MAX_RUNS)
+    return found[-MAX_RUNS:], left_out
+
+
+def _reasons(left_out: Counter[str]) -> str:
+    return ", ".join(f"{n} {why}" for why, n in sorted((+left_out).items()))
+
+
+def _span(manifests: Sequence[RunManifest], left_out: Counter[str]) -> str:
+    days = f", {_day(manifests[0].created)} to {_day(manifests[-1].created)}" if manifests else ""
+    out = f"; left out: {_reasons(left_out)}" if +left_out else ""
+    return f"history: {len(manifests)} earlier runs of the same benchmark{days}{out}"
+
+
+def _differs(new: RunManifest, before: RunManifest, names: tuple[str, str]) -> list[str]:
+    return [one.between(*names) for one in differences(new, before) if one.group != "address"]
+
+
+MINUTES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFigure:
+    """What repeats make of a figure. repeats: that decide the margin, None where no number does. margin_now,
+    margin_in_time: the smallest that the repeats of the run, or those of MINUTES, decide; None with too few."""
+
+    name: str
+    level: Level
+    margin: float
+    margin_now: float | None
+    margin_in_time: float | None
+    repeats: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Repeats that decide all margins at once four times in five, if nothing changed.
+
+    requests, minutes, usd: of one run of so many repeats; None where not known. repeats_now: of the run;
+    repeats_in_time: that MINUTES have room for.
+    """
+
+    run_id: str
+    repeats_now: int
+    repeats_in_time: int
+    repeats: int | None
+    requests: int | None
+    minutes: float | None
+    usd: float | None
+    figures: tuple[PlannedFigure, ...]
+    notes: tuple[str, ...]
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Heads and rows: a figure at a level, and its margins."""
+        heads = ["figure", "at", "margin", f"{self.repeats_now} repeats", f"{MINUTES} min", "repeats needed"]
+        rows = []
+        for one in self.figures:
+            margins = [percent(margin) for margin in (one.margin, one.margin_now, one.margin_in_time)]
+            needed = f"> {MAX_REPEATS}" if one.repeats is None else str(one.repeats)
+            rows.append([BY_COLUMN[one.name].name, str(one.level), *margins, needed])
+        return heads, rows
+
+    def lines(self) -> list[str]:
+        """What a run of so many repeats takes, and the notes."""
+        effort = [plural(self.requests, "request")] if self.requests else []
+        effort += [f"{number(self.minutes, 2)} min"] * bool(self.minutes) + [usd(self.usd)] * bool(self.usd)
+        decided = (
+            f"{plural(self.repeats, 'repeat')} a run decide every margin, each run {', '.join(effort)}"
+            if self.repeats is not None
+            else f"no number of repeats up to {MAX_REPEATS} decides every margin"
+        )
+        room = f"{MINUTES} min have room for {plural(self.repeats_in_time, 'repeat')}"
+        return [f"{decided}; {room} (four times in five, all figures together, if nothing changed)", *self.notes]
+
+
+def plan(run: Judgement, compared: Sequence[Compared], notes: Sequence[str]) -> Plan:
+    """How many repeats decide. compared: with changes whose spread counts, whatever they are."""
+    known = [(one, one.change) for one in compared if one.change is not None]
+    levels = {one.level for one in compared}
+    repeats = {one.level: len(one.repeats) for one in run.measured if one.level in levels}
+    took_s = dict.fromkeys(levels, 0.0)
+    for point in run.facts.manifest.complete_points:
+        if point.level in took_s and point.started_s is not None and point.ended_s is not None:
+            waited_s = point.warmup.get("duration_s", 0.0) + point.cooldown.get("waited_s", 0.0)
+            took_s[point.level] += (point.ended_s - point.started_s + waited_s) / repeats[point.level]
+    one_s, now = sum(took_s.values()), min((change.n_new for _, change in known), default=0)
+    in_time = int(60 * MINUTES / one_s) if one_s else 0
+
+    def margin(one: Compared, change: Change, n: int) -> float | None:
+        se, df = planned(change, n, len(levels)) if n else (0.0, 0.0)
+        return abs(one.worse(detectable(se, df, criteria=len(known)))) if df else None
+
+    figures = tuple(
+        PlannedFigure(
+            one.regression.figure.column, one.level, one.regression.margin, margin(one, change, now),
+            margin(one, change, in_time),
+            repeats_for(change, one.margin, len(known), beyond=False, levels=len(levels)),
+        )
+        for one, change in known
+    )  # fmt: skip
+    wanted = [one.repeats for one in figures]
+    needed = None if not wanted or None in wanted else max(n for n in wanted if n is not None)
+    requests = sum(len(one.rows.ok) / repeats[one.level] for one in run.measured if one.level in levels)
+    hourly = [(hour_at(run.hour_price, level), took_s[level]) for level in levels]
+    cost = None if any(price is None for price, _ in hourly) else sum((price or 0) * s / 3600 for price, s in hourly)
+    return Plan(
+        run.run_id or run.source, now, in_time, needed,
+        None if needed is None else round(needed * requests),
+        None if needed is None or not one_s else needed * one_s / 60,
+        None if needed is None or not one_s or cost is None else needed * cost, figures, tuple(notes),
+    )  # fmt: skip
