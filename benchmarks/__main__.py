@@ -1,8 +1,8 @@
 """`python -m benchmarks [NAME...]`: run the benchmarks, print their tables, write build/bench.json.
 
 All ratios are of one run of this program, with the server pinned to one core and the client to another. Without a name
-all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, verdicts, calibration, gate, ab, million,
-nvml, capacity.
+all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, verdicts, calibration, gate, history, ab,
+million, nvml, capacity.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ BENCHMARKS = {
     "verdicts": verdicts.verdicts,
     "calibration": verdicts.calibration,
     "gate": gate.gate,
+    "history": gate.history,
     "ab": gate.ab,
     "million": million.million,
     "nvml": nvml_faults.nvml_table,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchsuite.analysis.history import against, change_points, learn
 from benchsuite.analysis.regression import LOOKS, changes, difference_verdicts, look_alpha, verdicts
 
 GATES = 3000  # a line: a share of 2.5 % has a standard error of 0.3 points
@@ -74,6 +75,79 @@ def _verdict(case: Case, rng: np.random.Generator) -> str:
         [math.log1p(MARGIN)] * case.criteria,
     )
     return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
+
+
+RUNS, REPEATS, LEVELS = 15, 3, 3  # of a history: cost and TTFT at each level, repeats that differ by half of `cv`
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Histories of RUNS runs that differ by `cv`; `step` from run `at` to run `until`; the new run is `slower` than the
+    last. shared: the share of the variance between runs that all levels have in common; heavy: Student's t with 4."""
+
+    cv: float
+    step: float = 0.0
+    at: int = RUNS
+    until: int = RUNS
+    slower: float = 0.0
+    shared: float = 0.5
+    heavy: bool = False
+
+
+PASTS = (
+    *(Past(cv, slower=slower) for cv in (0.01, 0.02) for slower in (0.0, 0.05, 0.1, 0.2)),
+    *(Past(0.02, shared=shared) for shared in (0.0, 1.0)),
+    Past(0.02, heavy=True),
+    *(Past(0.02, step, at) for step in (0.05, 0.1, 0.2) for at in (3, 7, 12)),
+    *(Past(0.02, step, 6, 10) for step in (0.05, 0.1, 0.2)),
+    *(Past(0.04, step, 7) for step in (0.05, 0.1, 0.2)),
+)
+
+
+def history(histories: int = 500) -> list[dict[str, Any]]:
+    """Histories of 15 runs, margin 5 %: change points found, of which within a run of the truth, and the verdict."""
+    rows = []
+    print(
+        f"{'CV':>4} {'shared':>6} {'step':>5} {'runs':>6} {'truth':>6} {'any':>6} {'right':>6} {'pass':>6} {'fail':>6}"
+        f" {'neither':>7}"
+    )
+    for i, case in enumerate(PASTS):
+        rng = np.random.default_rng([i, 20261130])
+        ends = [_past(case, rng) for _ in range(histories)]
+        wanted = [at for at in (case.at, case.until) if at < RUNS and case.step]
+        right = [bool(found) and all(min(abs(at - x) for x in found) <= 1 for at in wanted) for found, _ in ends]
+        row = {"any_change": float(np.mean([bool(found) for found, _ in ends]))}
+        row["right_change"] = float(np.mean(right)) if wanted else 0.0
+        row |= {name: sum(said == name for _, said in ends) / histories for name in ("pass", "fail", "inconclusive")}
+        where = f"{case.at}-{case.until}" if wanted else "-"
+        print(
+            f"{case.cv:4.0%} {'t4' if case.heavy else format(case.shared, '.0%'):>6} {case.step:+5.0%} {where:>6}"
+            f" {case.slower:+6.0%} {row['any_change']:6.1%} {row['right_change']:6.1%} {row['pass']:6.1%}"
+            f" {row['fail']:6.1%} {row['inconclusive']:7.1%}",
+            flush=True,
+        )
+        rows.append({"cv": case.cv, "step": case.step, "at": case.at, "until": case.until, "slower": case.slower} | row)
+    return rows
+
+
+def _past(case: Past, rng: np.random.Generator) -> tuple[list[int], str]:
+    def draw(*shape: int) -> Any:
+        return rng.standard_t(4, shape) / math.sqrt(2) if case.heavy else rng.standard_normal(shape)
+
+    own, common = draw(2, LEVELS, RUNS + 1), draw(2, 1, RUNS + 1)
+    sessions = math.sqrt(1 - case.shared) * own + math.sqrt(case.shared) * common
+    sessions[..., case.at : case.until] += math.log1p(case.step) / case.cv
+    kept = case.step if case.at < case.until == RUNS else 0.0
+    sessions[..., -1] += (math.log1p(kept) + math.log1p(case.slower)) / case.cv
+    repeats = case.cv * (sessions[..., None] + 0.5 * draw(2, LEVELS, RUNS + 1, REPEATS))
+    found = change_points(repeats[:, :, :RUNS].mean(axis=-1).reshape(-1, RUNS))
+    changes_found = [
+        against(level[-1], noise)
+        for figure in repeats
+        for level, noise in zip(figure, learn([list(one[:RUNS]) for one in figure], [0, *found]), strict=True)
+    ]
+    said = verdicts(changes_found, [math.log1p(MARGIN)] * len(changes_found))
+    return found, "fail" if "fail" in said else "inconclusive" if "inconclusive" in said else "pass"
 
 
 @dataclass(frozen=True, slots=True)

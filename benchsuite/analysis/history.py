@@ -35,14 +35,14 @@ def change_points(values: Floats) -> list[int]:
     found: list[int] = []
 
     def split(first: int, end: int) -> None:
-        for excursion in (False, True):
-            n = end - first
-            if n < (2 + excursion) * MIN_SEGMENT:
-                continue
+        n = end - first
+        ways = [excursion for excursion in (False, True) if n >= (2 + excursion) * MIN_SEGMENT]
+        for excursion in ways:
             ratio, start, length = _best(values[:, first:end].T, excursion)
             i = int(ratio.argmax())
-            beyond = _SIMULATED - np.searchsorted(_without_change(n, excursion), ratio[i])
-            if (1 + beyond) / (1 + _SIMULATED) <= ALPHA * n / values.shape[1] / len(values) / 2:
+            beyond = 1 + _SIMULATED - float(np.searchsorted(_without_change(n, excursion), ratio[i]))
+            p = (beyond + math.sqrt(beyond)) / (1 + _SIMULATED)  # a standard error of what was simulated, to be safe
+            if p <= ALPHA * n / values.shape[1] / len(values) / len(ways):
                 cuts = [first + int(start[i])] * excursion + [first + int(start[i] + length[i])]
                 found.extend(cuts)
                 for part in pairwise([first, *cuts, end]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -185,3 +187,129 @@ def test_names_from_elsewhere_are_no_commands(cli, tmp_path, runs):
     assert not any(line.startswith("::") for line in ended.out.splitlines())
     assert "\x1b" not in ended.out + (tmp_path / "s.md").read_text()
     assert "<img>" not in (tmp_path / "s.md").read_text()
+
+
+def make_history(root, n=10, change_at=None, cv=0.01, **more):
+    """Earlier runs, one a day, sessions differing by `cv`; 10 % faster and of another version from `change_at` on."""
+    rng = random.Random(7)
+    for day in range(n):
+        factor, version = (1.0, "0.9") if change_at is None or day < change_at else (0.9, "0.10")
+        facts = {"server_probe": {"profile": "vllm", "server": {"version": version}}} | started(day)
+        make_run(root / f"r{day}", factor * math.exp(cv * rng.gauss(0, 1)), seed=day, repeats=2, manifest=facts, **more)
+    return root
+
+
+def started(day):
+    return {"run_id": f"run-{day}", "created": f"2026-01-{day + 1:02}T00:00:00+00:00"}
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """Ten runs of which the last five are 10 % faster, and five that do not count; and runs of the eleventh day."""
+    root = tmp_path_factory.mktemp("history")
+    make_history(root / "runs", change_at=5)
+    changed = {"driver": {"telemetry": {"gpu": {"used": ["GPU-1"], "devices": [GPU], "driver": "590.0"}}}}
+    unlike = [changed["driver"], changed["driver"], {"model": "other"}, {"status": "stopped"}, started(40)]
+    for i, facts in enumerate(unlike):
+        make_run(root / "runs" / "nested" / f"u{i}", manifest=started(10 + i) | {"run_id": f"u{i}"} | facts)
+    today = {"server_probe": {"profile": "vllm", "server": {"version": "0.10"}}} | started(15)
+    make_run(root / "same", 0.9, seed=90, repeats=2, manifest=today)
+    make_run(root / "slow", 1.15, seed=91, repeats=2, manifest=today)
+    make_run(root / "slight", 0.95, seed=92, repeats=2, manifest=today)
+    make_run(root / "base", 0.9, seed=93, repeats=2, manifest=today | {"run_id": "base"})
+    return root
+
+
+MARGINS = "--max-regression tpot=6%,throughput=6%"
+
+
+@pytest.mark.parametrize(("run", "code"), [("same", 0), ("slow", 5), ("slight", 6)])
+def test_a_run_is_held_against_its_history(cli, history, run, code):
+    """As fast as the runs since the last change: pass; 28 % slower: fail; 6 % slower: undecided."""
+    found = cli.data("gate", history / run, "--history", history / "runs", MARGINS, code=code)
+    facts = found["history"]
+    assert (facts["runs"], facts["runs_since"], facts["since"]) == (10, 5, "run-5")
+    assert found["baseline_id"] is None
+    for one in found["criteria"]:
+        seen, fails = one["visible_ratio"], one["fails_from_ratio"]
+        assert (0 < seen < 0.06 and fails > 0.06) if one["name"] == "tpot_mean_s" else (-0.06 < seen < 0 > fails)
+
+
+def test_what_is_unlike_is_left_out_and_counted(cli, history):
+    """Runs of another driver or model, cut short, or later than the run."""
+    found = cli.data("gate", history / "same", "--history", history / "runs", MARGINS)
+    assert found["history"]["left_out"] == {
+        "later than the run": 1, "not finished": 1, "of another driver": 2, "of another model": 1,
+    }  # fmt: skip
+    allowed = cli.data("gate", history / "same", "--history", history / "runs", MARGINS, "--allow driver,model")
+    assert allowed["history"]["runs"] == 13
+
+
+def test_a_change_is_named(cli, history):
+    """The run that it begins with, by how much of which figures, and what differs between it and the one before."""
+    (change,) = cli.data("gate", history / "same", "--history", history / "runs", MARGINS)["history"]["change_points"]
+    assert (change["run_id"], change["created"]) == ("run-5", "2026-01-06T00:00:00+00:00")
+    steps = {one["name"]: one["change_ratio"] for one in change["steps"]}
+    assert steps["tpot_mean_s"] == pytest.approx(-0.1, abs=0.03)
+    assert steps["output_tok_s"] == pytest.approx(1 / 0.9 - 1, abs=0.03)
+    assert [text.split(":")[0] for text in change["differs"]] == ["server version"]
+
+
+def test_sessions_widen_a_comparison_with_a_baseline(cli, history, tmp_path):
+    """Two runs of six repeats that are alike: the interval also holds what earlier runs differ by."""
+    for i, name in enumerate(("same", "base")):
+        facts = started(15) | {"run_id": name}
+        make_run(tmp_path / name, 0.9, seed=80 + i, repeats=6, manifest=facts)
+    flags = ("gate", tmp_path / "same", "--baseline", tmp_path / "base", MARGINS, "--inconclusive pass")
+    alone, wide = cli.data(*flags), cli.data(*flags, "--history", history / "runs")
+    assert (alone["history"], wide["history"]["runs"]) == (None, 10)
+    assert wide["baseline_id"] == "base"
+    for a, b in zip(alone["criteria"], wide["criteria"], strict=True):
+        assert a["change_ratio"] == b["change_ratio"]
+        assert b["change_high"] - b["change_low"] > a["change_high"] - a["change_low"]
+
+
+def test_two_earlier_runs_decide_nothing(cli, tmp_path, history):
+    """Fewer than three: undecided, and no change is looked for; a figure that they lack is said so."""
+    make_history(tmp_path / "few", 2)
+    found = cli.data("gate", history / "slow", "--history", tmp_path / "few", MARGINS, code=6)
+    assert {one["finding"] for one in found["criteria"]} == {"fewer than 3 earlier runs"}
+
+
+def test_a_history_of_something_else_is_refused(cli, tmp_path, history):
+    """No run folder, or none that is like the run: exit 2 with what differs most."""
+    (tmp_path / "empty").mkdir()
+    refused = cli("gate", history / "same", "--history", tmp_path / "empty", MARGINS)
+    assert (refused.code, refused.error.where) == (2, "--history")
+    make_history(tmp_path / "other", 3, model="other")
+    refused = cli("gate", history / "same", "--history", tmp_path / "other", MARGINS)
+    assert refused.code == 2
+    assert "in 3" in refused.error.what
+    assert "--allow model" in refused.error.hint
+
+
+def test_a_plan_says_how_many_repeats_decide(cli, history):
+    """Of the run's own repeats, of a baseline and of a history: repeats that decide, and what they take."""
+    margins = "--max-regression tpot=6%,throughput=6% --plan"
+    for more in ((), ("--baseline", history / "base"), ("--history", history / "runs")):
+        found = cli.data("gate", history / "same", *more, margins)
+        assert found["repeats_now"] == 2
+        figures = {one["name"]: one for one in found["figures"]}
+        assert set(figures) == {"tpot_mean_s", "output_tok_s"}
+        assert found["repeats"] == max(one["repeats"] for one in figures.values()) < 6
+        assert found["requests"] == 40 * found["repeats"]
+        assert found["usd"] == pytest.approx(found["minutes"] / 60 * 2.0)
+        one = figures["tpot_mean_s"]
+        assert one["margin"] == 0.06
+        assert (one["margin_now"] <= 0.06) == (one["repeats"] <= 2)
+        assert one["margin_in_time"] <= one["margin_now"]
+    assert cli("gate", history / "same", margins, "--junit", history / "j.xml").code == 2
+
+
+def test_no_repeats_decide_a_margin_below_what_sessions_differ_by(cli, tmp_path, history):
+    """Sessions that differ by 5 % do not decide 2 %, however often one is repeated."""
+    make_history(tmp_path / "wild", 8, cv=0.05)
+    flags = ("gate", history / "same", "--history", tmp_path / "wild", "--max-regression tpot=2%")
+    found = cli.data(*flags, "--plan")
+    assert (found["repeats"], found["figures"][0]["repeats"]) == (None, None)
+    assert found["figures"][0]["margin_in_time"] > 0.05
