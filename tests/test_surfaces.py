@@ -21,7 +21,7 @@ from typing import Any
 import click
 import pytest
 from command_line import CommandLine
-from factory import run_folder
+from factory import LATENCY, run_folder
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
@@ -68,6 +68,8 @@ SURFACES = {
     "gate_markdown": "gate slower --baseline repeated --summary gate.md > gate.md",
     "gate_junit": "gate slower --baseline repeated --junit gate.xml > gate.xml",
     "gate_refused": "gate demo --baseline repeated",
+    "gate_history": "gate repeated --history history --max-regression ttft_p95=10%,cost=5%",
+    "gate_plan": "gate repeated --history history --plan",
     "frontier_paper": f"frontier {PAPER} {SCORES}",
     "frontier_svg": f"frontier {PAPER} {SCORES} --svg frontier.svg > frontier.svg",
     "api_demand": f"{API} --capacity-tok-s 100 --tokens-per-month 30e6",
@@ -99,6 +101,8 @@ DATA = {
     "check_paper": f"check {PAPER} --scaling --json",
     "gate_slo": "gate repeated --slo ttft_p95<1s,output_throughput_per_user>20 --json",
     "gate_failed": "gate slower --baseline repeated --json",
+    "gate_history": "gate repeated --history history --json",
+    "gate_plan": "gate repeated --baseline slower --plan --json",
     "frontier_paper": f"frontier {PAPER} {SCORES} --json",
     "plan_peak": f"{SURFACES['plan_peak']} --json",
     "plan_demand": "plan repeated --requests-per-day 2000000 --usd-per-hour 1.99 --json",
@@ -139,7 +143,19 @@ class _Text(SingleFileSnapshotExtension):
 
 @pytest.fixture(scope="module", autouse=True)
 def measured_matrix(stored: Path, cli: CommandLine) -> None:
-    """A matrix, and its settings as if they had been measured, so that the verb keeps them."""
+    """A matrix, its settings as if they had been measured, so that the verb keeps them; and ten runs before `repeated`
+    of which the last four are a tenth slower."""
+    for day in range(10):
+        factor = (1.1 if day > 5 else 1.0) * (1 + 0.01 * (day % 3))
+        run_folder(
+            stored / "history" / str(day),
+            latency={level: (factor * ttft_s, factor * gap_s) for level, (ttft_s, gap_s) in LATENCY.items()},
+            repeats=2,
+            requests=32,
+            noise=0.03,
+            manifest={"run_id": f"nightly-{day}", "created": f"2025-12-1{day}T03:04:05+00:00"},
+            seed=10 + day,
+        )
     file = stored / "matrix.toml"
     file.write_text(MATRIX)
     plan = cli.data("matrix", file, "--dry-run")

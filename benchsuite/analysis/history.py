@@ -41,7 +41,7 @@ def change_points(values: Floats) -> list[int]:
             ratio, start, length = _best(values[:, first:end].T, excursion)
             i = int(ratio.argmax())
             beyond = 1 + _SIMULATED - float(np.searchsorted(_without_change(n, excursion), ratio[i]))
-            p = (beyond + math.sqrt(beyond)) / (1 + _SIMULATED)  # a standard error of what was simulated, to be safe
+            p = (beyond + 2 * math.sqrt(beyond)) / (1 + _SIMULATED)  # with two standard errors of what was simulated
             if p <= ALPHA * n / values.shape[1] / len(values) / len(ways):
                 cuts = [first + int(start[i])] * excursion + [first + int(start[i] + length[i])]
                 found.extend(cuts)

@@ -440,7 +440,8 @@ class Plan:
         decided = (
             f"{plural(self.repeats, 'repeat')} a run decide every margin, each run {', '.join(effort)}"
             if self.repeats is not None
-            else f"no number of repeats up to {MAX_REPEATS} decides every margin"
+            else f"no number of repeats up to {MAX_REPEATS} decides every margin: allow more, or measure both in one "
+            "session (`benchsuite ab`)"
         )
         room = f"{MINUTES} min have room for {plural(self.repeats_in_time, 'repeat')}"
         return [f"{decided}; {room} (four times in five, all figures together, if nothing changed)", *self.notes]
