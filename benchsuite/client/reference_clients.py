@@ -44,12 +44,7 @@ class TaskDriver:
         """Send `request`, whose head the library makes anew."""
         self._exchange = exchange
         self._task = self._link.loop.create_task(self._run(request, exchange))
-        self._task.add_done_callback(partial(self._never_began, exchange))
-
-    def _never_began(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first step runs no line of its own: its request ends here."""
-        if task.cancelled():
-            self._end(exchange, self._abort or _STOPPED)
+        self._task.add_done_callback(partial(self._end, exchange))
 
     async def _run(self, request: bytes, exchange: Exchange) -> None:
         head, _, body = request.partition(b"\r\n\r\n")
@@ -57,19 +52,13 @@ class TaskDriver:
         headers = dict(line.decode("latin-1").split(": ", 1) for line in head.split(b"\r\n")[1:])
         for name in ("Host", "Content-Length", "Connection"):
             headers.pop(name, None)
-        error: WireError | None = None
-        try:
-            exchange.sent_ns = now_ns()
-            await self._stream(path, headers, body, exchange)
-        except asyncio.CancelledError:
-            error = self._abort or _STOPPED
-        except WireError as failure:
-            error = failure
-        except Exception as failure:  # whatever the library raises is this request's failure, never the run's
-            error = _failure(failure)
-        self._end(exchange, error)
+        exchange.sent_ns = now_ns()
+        await self._stream(path, headers, body, exchange)
 
-    def _end(self, exchange: Exchange, error: WireError | None) -> None:
+    def _end(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        # whatever the library raises is this request's failure, never the run's
+        failure = (self._abort or _STOPPED) if task.cancelled() else task.exception()
+        error = failure if failure is None or isinstance(failure, WireError) else _failure(failure)
         self._task = self._exchange = self._abort = None
         self.free_ns = now_ns()
         exchange.kernel_stamped = False
@@ -164,7 +153,7 @@ def openai_client(link: Link, base_url: str, api_key: str | None) -> Any:
     return AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=None, http_client=client)
 
 
-def _failure(error: Exception) -> WireError:
+def _failure(error: BaseException) -> WireError:
     status = getattr(error, "status_code", None)
     message = masked(f"{type(error).__name__}: {error}")[:300]
     if status is not None:
