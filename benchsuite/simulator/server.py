@@ -106,18 +106,10 @@ def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:
     port = sock.getsockname()[1]
     print(json.dumps({"port": port, "base_url": f"http://{config.host}:{port}"}), flush=True)
     prctl(_PR_SET_TIMERSLACK, 1)  # wake-ups of this thread to the microsecond instead of up to 50 us late
-    # A handler alone would not end select(), which Python takes up again after a signal; the wake-up socket does.
-    woken, wake = socket.socketpair()
-    wake.setblocking(False)
-    try:
-        server = Server(config, None if config.refuse else sock, (woken,) if parent is None else (woken, parent))
-    except PermissionError:  # epoll's word for a file or /dev/null
-        raise EngineError("the simulator can wait for the end of a pipe only", given="standard input") from None
-    signal.set_wakeup_fd(wake.fileno())
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    with woken, wake, sock:
-        server.run()
+        signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
+    with sock, contextlib.suppress(KeyboardInterrupt):
+        Server(config, None if config.refuse else sock, parent).run()
 
 
 def drawn_fault(config: SimulatorConfig, sequence: int) -> Fault | None:
@@ -296,19 +288,14 @@ class Stream:
 
 
 class Server:
-    """A simulator on a listening socket (None: refuse everybody). `run` returns when one of `ends` is readable.
+    """A simulator on a listening socket (None: refuse everybody). `run` returns when `parent` is readable."""
 
-    streams: the responses in flight, by sequence number.
-    """
-
-    def __init__(
-        self, config: SimulatorConfig, sock: socket.socket | None, ends: tuple[IO[bytes] | socket.socket, ...] = ()
-    ) -> None:
+    def __init__(self, config: SimulatorConfig, sock: socket.socket | None, parent: IO[bytes] | None = None) -> None:
         self.config = config
         self.metrics = SimulatorMetrics(config.model)
         self.engine = BatchEngine(config.latency, self._admit) if config.latency.slots is not None else None
         self.prefixes = PrefixCache()
-        self.streams: dict[int, Stream] = {}
+        self.streams: dict[int, Stream] = {}  # the responses in flight, by sequence number
         self.stopped = False
         self._created_s = int(time.time())
         self._sequence = 0
@@ -317,9 +304,13 @@ class Server:
         self._offset_ns, self._offset_at_ns = realtime_offset_ns(), now_ns()
         self._listener = sock
         self._selector = selectors.DefaultSelector()
-        for source in (sock, *ends):
-            if source is not None:
-                self._selector.register(source, selectors.EVENT_READ, None)
+        if sock is not None:
+            self._selector.register(sock, selectors.EVENT_READ, None)
+        try:
+            if parent is not None:
+                self._selector.register(parent, selectors.EVENT_READ, None)
+        except PermissionError:  # epoll's word for a file or /dev/null
+            raise EngineError("the simulator can wait for the end of a pipe only", given="standard input") from None
 
     def run(self) -> None:
         gc.collect()
