@@ -83,7 +83,7 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     """A row a model or run; each_level: a row a level of each before it. notes: what differs between them."""
     from benchsuite.report.compare_models import named
     from benchsuite.report.console import Console, say, table
-    from benchsuite.report.format import grouped_warnings, usd, warning_text
+    from benchsuite.report.format import same_warnings, usd, warning_text
     from benchsuite.report.terminal import final_table
 
     console = Console()
@@ -115,7 +115,7 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     if not each_level:
         for one in judgements:
             say(console, f"{one.model}: {one.decision.reason} ({one.decision.p_method})")
-            for warn, levels in grouped_warnings(one.judged):
+            for warn, levels in same_warnings(warn for j in one.judged for warn in j.point.warnings):
                 say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
 
 

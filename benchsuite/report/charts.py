@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from importlib.resources import files
 from itertools import pairwise
 
 from benchsuite.report.format import number
@@ -47,29 +48,8 @@ class Frame:
 
 SMALL = Frame()
 
-# Okabe and Ito's colours, which the colour-blind tell apart, and three more; the ramp is one hue from light to dark
-_LIGHT = """--bad:#8a93a0;--limit:#b3261e;--best:#00795a;
---s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#b4508f;--s4:#b07d00;--s5:#3aa0d8;--s6:#6b6b6b;--s7:#7a4fbf;--s8:#8c5a2b;
---r0:#86bfe3;--r1:#5aa3d4;--r2:#3386c0;--r3:#1a69a6;--r4:#0d4d84;--r5:#08325c"""
-_DARK = """--bad:#7d8794;--limit:#ff8a80;--best:#4fd1a5;
---s0:#56b4e9;--s1:#f0954b;--s2:#37c59b;--s3:#e39ac2;--s4:#e5b84a;--s5:#9bd4f5;--s6:#b5bcc6;--s7:#b79df0;--s8:#cf9f70;
---r0:#2f6ea3;--r1:#3f87be;--r2:#58a2d6;--r3:#7dbce6;--r4:#a7d4f1;--r5:#d6ecfa"""
-CSS = f"""
-.bs{{--ink:#1b2330;--soft:#5b6675;--grid:#e6eaef;--ground:#ffffff;{_LIGHT}}}
-@media (prefers-color-scheme:dark){{.bs{{--ink:#e6eaf0;--soft:#a3adba;--grid:#29313c;--ground:#161b22;{_DARK}}}}}
-@media print{{.bs{{--ink:#000;--soft:#444;--grid:#ddd;--ground:#fff;{_LIGHT}}}}}
-.bs text{{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;fill:var(--soft)}}
-.bs .y{{fill:var(--ink);font-weight:600}} .bs .ink{{fill:var(--ink)}}
-.bs .grid{{stroke:var(--grid)}} .bs .axis{{stroke:var(--soft);stroke-opacity:.6}}
-.bs .bad{{fill:var(--bad);opacity:.15}} .bs .zone{{fill:var(--best);opacity:.13}}
-.bs .limit{{stroke:var(--limit);stroke-width:1.4;stroke-dasharray:5 3}}
-.bs .halo{{paint-order:stroke;stroke:var(--ground);stroke-width:4px;stroke-linejoin:round}}
-.bs .limit-text{{fill:var(--limit)}} .bs .best{{stroke:var(--best);stroke-dasharray:2 3;stroke-width:1.4}}
-.bs .best-text{{fill:var(--best);font-weight:600}} .bs .ring{{fill:none;stroke:var(--best);stroke-width:2.5}}
-.bs .line{{fill:none;stroke-width:2;stroke-linejoin:round}} .bs .law{{fill:none;stroke-width:1.6;stroke-dasharray:6 4}}
-.bs .curve{{fill:none;stroke-width:1.8}} .bs .bar{{fill:none;stroke-width:1.6}} .bs .hit{{fill:transparent}}
-.bs .hit:hover,.bs .hit.on{{fill:var(--soft);fill-opacity:.2}}
-""".strip()
+# the colours are Okabe and Ito's, which the colour-blind tell apart, and three more; the ramp is one hue
+CSS = files("benchsuite.report").joinpath("templates/charts.css").read_text("utf-8").strip()
 
 
 def svg(title: str, description: str, body: Iterable[str], frame: Frame = SMALL) -> str:

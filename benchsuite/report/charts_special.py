@@ -8,30 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchsuite.economics.pareto import ParetoPoint
-from benchsuite.report.charts import (
-    CHARACTER,
-    CONCURRENCY,
-    SMALL,
-    Box,
-    Frame,
-    Scale,
-    Show,
-    colour,
-    dash,
-    empty,
-    fitted,
-    hit,
-    label,
-    legend,
-    log_ticks,
-    nice_ticks,
-    rect,
-    stroke,
-    svg,
-    text,
-    x_axis,
-    y_axis,
-)  # fmt: skip
+from benchsuite.report import charts
+from benchsuite.report.charts import CHARACTER, SMALL, Box, Frame, Scale, Show, label
 from benchsuite.report.format import number, usd
 
 PANEL, GAP, HEAD, FOOT = 78.0, 36.0, 30.0, 44.0
@@ -69,31 +47,31 @@ def timeline_chart(
     height = HEAD + len(panels) * (PANEL + GAP) + FOOT - GAP
     frame = Frame(width, height, 54, 14, HEAD, FOOT)
     if not panels or end_s <= 0:
-        return empty(title, frame, "nothing was recorded")
+        return charts.empty(title, frame, "nothing was recorded")
     x = Scale(0.0, end_s, frame.left, frame.right)
     body = []
     if steady is not None:
         left, right = x.at(max(steady[0], x.low)), x.at(min(steady[1], x.high))
-        body.append(rect(left, frame.top, right, frame.bottom, 'class="zone"'))
+        body.append(charts.rect(left, frame.top, right, frame.bottom, 'class="zone"'))
     for k, panel in enumerate(panels):
         body += _panel(panel, x, HEAD + k * (PANEL + GAP), frame)
-    ticks = [tick for tick in nice_ticks(0.0, end_s, 10 if width > 600 else 5) if tick <= end_s]
-    body += x_axis([(tick, f"{tick:g}") for tick in ticks], x, "seconds since the first request of the run", frame)
+    ticks = [(tick, f"{tick:g}") for tick in charts.nice_ticks(0.0, end_s, 10 if width > 600 else 5) if tick <= end_s]
+    body += charts.x_axis(ticks, x, "seconds since the first request of the run", frame)
     body += _columns(panels, x, frame)
     names = "; ".join(f"{p.label}: {', '.join(t.name for t in p.traces)}" for p in panels)
-    return svg(title, f"{len(panels)} panels over {number(end_s)} s: {names}", body, frame)
+    return charts.svg(title, f"{len(panels)} panels over {number(end_s)} s: {names}", body, frame)
 
 
 def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
     known = [v for trace in panel.traces for v in trace.values if v is not None]
-    ticks = nice_ticks(0.0, max([panel.top, *known]) or 1.0, 2)
+    ticks = charts.nice_ticks(0.0, max([panel.top, *known]) or 1.0, 2)
     y = Scale(0.0, ticks[-1], top + PANEL, top)
-    parts = y_axis(ticks, y, panel.label, frame, top - 12)
-    parts.append(stroke(frame.left, top + PANEL, frame.right, top + PANEL, "axis"))
+    parts = charts.y_axis(ticks, y, panel.label, frame, top - 12)
+    parts.append(charts.stroke(frame.left, top + PANEL, frame.right, top + PANEL, "axis"))
     for i, trace in reversed(list(enumerate(panel.traces))):
-        parts.append(f'<path d="{_path(trace, x, y)}" class="curve" stroke="{colour(i)}"/>')
+        parts.append(f'<path d="{_path(trace, x, y)}" class="curve" stroke="{charts.colour(i)}"/>')
     names = [trace.name for trace in panel.traces] if len(panel.traces) > 1 else []
-    return [*parts, *legend(names, dash, frame, top - 16)]
+    return [*parts, *charts.legend(names, charts.dash, frame, top - 16)]
 
 
 def _path(trace: Trace, x: Scale, y: Scale) -> str:
@@ -124,7 +102,7 @@ def _columns(panels: Sequence[Panel], x: Scale, frame: Frame) -> list[str]:
         values = ((trace.name, _at(trace, at_s)) for trace in traces)
         words = ", ".join(f"{name} {number(value)}" for name, value in values if value is not None)
         left, right = x.at(x.low + k * step), x.at(x.low + (k + 1) * step)
-        parts.append(rect(left, frame.top, right, frame.bottom, 'class="hit"', f"at {number(at_s)} s: {words}"))
+        parts.append(charts.rect(left, frame.top, right, frame.bottom, 'class="hit"', f"at {number(at_s)} s: {words}"))
     return parts
 
 
@@ -149,14 +127,14 @@ def stack_chart(
     """parts: each one's name and its value at every level, the lowest of the bar first. None and below 0: not drawn."""
     tops = [sum(max(values[i] or 0.0, 0.0) for _, values in parts) for i in range(len(levels))]
     if not tops or max(tops) <= 0:
-        return empty(title, frame)
-    ticks = nice_ticks(0.0, max(tops))
+        return charts.empty(title, frame)
+    ticks = charts.nice_ticks(0.0, max(tops))
     y = Scale(0.0, ticks[-1], frame.bottom, frame.top)
-    frame = fitted(frame, ticks, y)
+    frame = charts.fitted(frame, ticks, y)
     x = Scale(0.0, len(levels), frame.left, frame.right)
     half = min((x.at(1) - x.at(0)) * 0.62, 44) / 2
-    body = y_axis(ticks, y, y_label, frame)
-    body += x_axis([(i + 0.5, level) for i, level in enumerate(levels)], x, CONCURRENCY, frame)
+    body = charts.y_axis(ticks, y, y_label, frame)
+    body += charts.x_axis([(i + 0.5, level) for i, level in enumerate(levels)], x, charts.CONCURRENCY, frame)
     for i, level in enumerate(levels):
         middle, height = x.at(i + 0.5), 0.0
         for k, (name, values) in enumerate(parts):
@@ -164,19 +142,19 @@ def stack_chart(
             if value is None or value <= 0:
                 continue
             place = (middle - half, y.at(height + value), middle + half, y.at(height))
-            body.append(rect(*place, f'fill="{colour(k)}"'))
-            body.append(rect(*place, 'class="hit"', f"{name} at {level}: {number(value)}"))
+            body.append(charts.rect(*place, f'fill="{charts.colour(k)}"'))
+            body.append(charts.rect(*place, 'class="hit"', f"{name} at {level}: {number(value)}"))
             height += value
 
     def square(at_x: float, at_y: float, k: int) -> str:
-        return rect(at_x - 5, at_y - 5, at_x + 5, at_y + 5, f'fill="{colour(k)}"')
+        return charts.rect(at_x - 5, at_y - 5, at_x + 5, at_y + 5, f'fill="{charts.colour(k)}"')
 
-    body += legend([name for name, _ in parts], square, frame, 30)
+    body += charts.legend([name for name, _ in parts], square, frame, 30)
     words = "; ".join(
         f"{name}: {', '.join(f'{number(v)} at {n}' for n, v in zip(levels, values, strict=True) if v is not None)}"
         for name, values in parts
     )
-    return svg(title, f"{y_label}. {words}", body, frame)
+    return charts.svg(title, f"{y_label}. {words}", body, frame)
 
 
 _ROW = 44.0
@@ -203,33 +181,33 @@ def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str,
     left, right = (12 + CHARACTER * max((len(bar.ends[k][1]) for bar in bars), default=0) for k in (0, 1))
     frame = Frame(width, 34 + _ROW * len(bars) + 46, left, right, 34, 46)
     if not bars:
-        return empty(title, frame)
+        return charts.empty(title, frame)
     values = [base, *(cost for bar in bars for cost, _ in bar.ends)]
     x = Scale(min(values), max(values), frame.left, frame.right)
-    ticks = [tick for tick in nice_ticks(x.low, x.high, 6) if x.low <= tick <= x.high]
-    body = x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
+    ticks = [tick for tick in charts.nice_ticks(x.low, x.high, 6) if x.low <= tick <= x.high]
+    body = charts.x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
     body += [
-        stroke(x.at(base), frame.top - 8, x.at(base), frame.bottom, "best"),
-        text(min(max(x.at(base), 40), width - 40), frame.top - 14, f"base {show(base)}", "best-text", "middle"),
+        charts.stroke(x.at(base), frame.top - 8, x.at(base), frame.bottom, "best"),
+        charts.text(min(max(x.at(base), 40), width - 40), frame.top - 14, f"base {show(base)}", "best-text", "middle"),
     ]
     tooltips = []
     for k, bar in enumerate(bars):
         top = frame.top + k * _ROW
         (least, least_name), (most, most_name) = bar.ends
         tooltips.append(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
-        body.append(text(8, top + 12, bar.name, "ink halo"))
+        body.append(charts.text(8, top + 12, bar.name, "ink halo"))
         for start, end, i in ((least, min(base, most), 2), (max(base, least), most, 1)):
             if end > start:
-                paint = f'fill="{colour(i)}" fill-opacity=".75"'
-                body.append(rect(x.at(start), top + 18, x.at(end), top + 32, paint))
+                paint = f'fill="{charts.colour(i)}" fill-opacity=".75"'
+                body.append(charts.rect(x.at(start), top + 18, x.at(end), top + 32, paint))
         if least < base:
-            body.append(text(x.at(least) - 4, top + 29, least_name, "halo", "end"))
+            body.append(charts.text(x.at(least) - 4, top + 29, least_name, "halo", "end"))
         if most > base:
-            body.append(text(x.at(most) + 4, top + 29, most_name, "halo"))
+            body.append(charts.text(x.at(most) + 4, top + 29, most_name, "halo"))
         body.append(
-            rect(x.at(least), top + 18, max(x.at(most), x.at(least) + 4), top + 32, 'class="hit"', tooltips[-1])
+            charts.rect(x.at(least), top + 18, max(x.at(most), x.at(least) + 4), top + 32, 'class="hit"', tooltips[-1])
         )
-    return svg(title, "; ".join(tooltips), body, frame)
+    return charts.svg(title, "; ".join(tooltips), body, frame)
 
 
 _RADIUS = 15.0  # of the largest model
@@ -247,9 +225,10 @@ def frontier_chart(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = 
     known = [(one, one.cost_usd, one.score) for one in placed if one.on_frontier is not None]
     drawn = [(one, cost, score) for one, cost, score in known if cost and score is not None]
     if not drawn:
-        return empty(title, frame, "no model has a place")
+        return charts.empty(title, frame, "no model has a place")
     costs, scores = [cost for _, cost, _ in drawn], [score for _, _, score in drawn]
-    x_ticks, y_ticks = log_ticks(min(costs), max(costs) * (1 + 1e-6)), nice_ticks(min(scores), max(scores))
+    x_ticks = charts.log_ticks(min(costs), max(costs) * (1 + 1e-6))
+    y_ticks = charts.nice_ticks(min(scores), max(scores))
     x = Scale(min(x_ticks[0], min(costs)), max(x_ticks[-1], max(costs)), frame.left + 20, frame.right - 20, log=True)
     y = Scale(y_ticks[0], y_ticks[-1], frame.bottom - 16, frame.top + 4)
     largest = max((one.params_b or 0.0 for one, _, _ in drawn), default=0.0)
@@ -262,16 +241,17 @@ def frontier_chart(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = 
         at_x, at_y = x.at(cost), y.at(score)
         if one.cost_low_usd and one.cost_high_usd:
             left, right = x.at(max(one.cost_low_usd, x.low)), x.at(min(one.cost_high_usd, x.high))
-            hairlines.append(stroke(left, at_y, right, at_y, "axis"))
+            hairlines.append(charts.stroke(left, at_y, right, at_y, "axis"))
         if one.score_low is not None and one.score_high is not None:
             low, high = y.at(max(one.score_low, y.low)), y.at(min(one.score_high, y.high))
-            hairlines.append(stroke(at_x, low, at_x, high, "axis"))
+            hairlines.append(charts.stroke(at_x, low, at_x, high, "axis"))
         size = "" if one.params_b is None else f", {one.params_b:g}B"
         chance = "" if one.p_on_frontier is None else f", P(on frontier) {one.p_on_frontier:.2f}"
         tooltip = f"{one.model}{size}: {usd(cost)}, score {number(score)}{chance}"
         radius = _RADIUS * math.sqrt(one.params_b / largest) if one.params_b else _SMALL
         paint = f'r="{radius:.1f}" fill="{fills[not is_drawn_on_frontier(one)]}" fill-opacity=".55"'
-        bubbles.append(f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" {paint}/>{hit(at_x, at_y, tooltip, max(radius, 10))}')
+        place = charts.hit(at_x, at_y, tooltip, max(radius, 10))
+        bubbles.append(f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" {paint}/>{place}')
         taken.append((at_x - radius, at_x + radius, at_y - radius, at_y + radius))
         kind = "halo ink" if is_drawn_on_frontier(one) else "halo"
         names.append((one.model, at_x, at_y + 4, radius, kind))
@@ -279,9 +259,10 @@ def frontier_chart(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = 
     def disc(at_x: float, at_y: float, i: int) -> str:
         return f'<circle fill="{fills[i]}" fill-opacity=".6" cx="{at_x:.1f}" cy="{at_y:.1f}" r="5"/>'
 
+    costs_at, x_label = [(tick, f"${tick:,g}") for tick in x_ticks], "cost of one run of the set (US dollars)"
     body = [
-        *y_axis(y_ticks, y, "score", frame),
-        *x_axis([(t, f"${t:,g}") for t in x_ticks], x, "cost of one run of the set (US dollars)", frame, grid=True),
+        *charts.y_axis(y_ticks, y, "score", frame),
+        *charts.x_axis(costs_at, x, x_label, frame, grid=True),
         f'<polyline points="{line}" class="line" stroke="{fills[0]}"/>',
         *hairlines,
         *bubbles,
@@ -294,11 +275,11 @@ def frontier_chart(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = 
             if anchor != "middle" or abs(down) >= radius + 8  # else it would lie on its own bubble
         ]
         body.append(label(model, places, taken, frame, kind))
-    body += legend(["on the frontier", "dominated"], disc, frame)
+    body += charts.legend(["on the frontier", "dominated"], disc, frame)
     if largest and frame.width > 400:  # else there is no room left of the legend
-        body.append(text(60, 14, "area: parameters"))
+        body.append(charts.text(60, 14, "area: parameters"))
     words = "; ".join(f"{one.model}: {usd(cost)}, score {number(score)}" for one, cost, score in drawn)
-    return svg(title, words, body, frame)
+    return charts.svg(title, words, body, frame)
 
 
 def is_drawn_on_frontier(one: ParetoPoint) -> bool:

@@ -9,23 +9,11 @@ from benchsuite.economics.pareto import ModelPoint, ParetoPoint, frontier, match
 from benchsuite.errors import PriceError
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report import charts
+from benchsuite.report import format as fmt
 from benchsuite.report.charts import Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_chart, is_drawn_on_frontier
 from benchsuite.report.charts_special import FRAME as FRONTIER
-from benchsuite.report.format import (
-    DASH,
-    cell,
-    chance,
-    head,
-    known_ends,
-    number,
-    sentence,
-    show,
-    slo_cell,
-    usd,
-    with_goodput,
-    with_judged,
-)
+from benchsuite.report.format import sentence
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
 from benchsuite.report.page import render_page
@@ -97,19 +85,19 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
     heads += ["P"] * sure + ["$/1M correct"] * counted + ["dominated by"]
 
     def ends(low: float | None, high: float | None) -> str:
-        return "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
+        return "" if low is None or high is None else f" [{fmt.number(low)}, {fmt.number(high)}]"
 
     rows = [
         (
             one.model,
-            str(one.level or DASH),
-            one.slo_verdict or DASH,
-            usd(one.cost_usd) + ends(one.cost_low_usd, one.cost_high_usd),
-            number(one.score) + ends(one.score_low, one.score_high),
-            number(one.params_b, 2),
-            DASH if one.on_frontier is None else "yes" if one.on_frontier else "no",
-            *[chance(one.p_on_frontier)] * sure,
-            *[usd(one.usd_per_1m_correct_answers)] * counted,
+            str(one.level or fmt.DASH),
+            one.slo_verdict or fmt.DASH,
+            fmt.usd(one.cost_usd) + ends(one.cost_low_usd, one.cost_high_usd),
+            fmt.number(one.score) + ends(one.score_low, one.score_high),
+            fmt.number(one.params_b, 2),
+            fmt.DASH if one.on_frontier is None else "yes" if one.on_frontier else "no",
+            *[fmt.chance(one.p_on_frontier)] * sure,
+            *[fmt.usd(one.usd_per_1m_correct_answers)] * counted,
             one.reason or ", ".join(one.dominated_by),
         )
         for one in placed
@@ -143,7 +131,7 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
     title = _limit_title(models, limits[0]) if limits else f"{label} over concurrency"
     best = [value for one in models if one.best is not None and (value := statistic.of(one.best)) is not None]
     if not limits and len(best) > 1:
-        title = f"{label} at the optimum: {show(metric, min(best))} to {show(metric, max(best))}"
+        title = f"{label} at the optimum: {fmt.show(metric, min(best))} to {fmt.show(metric, max(best))}"
     title, marks = sentence(title)[:-1], limit_marks(limits)
     wide = charts.level_chart(series, title=title, y_label=label, limits=marks, named=True, frame=frame)
     narrow = charts.level_chart(series, title=title, y_label=label, limits=marks)
@@ -193,10 +181,10 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
         return Answer(f"None of {len(models)} {meets} the SLO at any level", (), "not met" if not_met else "undecided")
     (cheapest, level), second = ranked[0], ranked[1][0] if len(ranked) > 1 else None
     unpriced = cheapest.usd_per_hour_total is None
-    text = f"concurrency {level.point.level}, {number(level.point.duration_s)} s per run"
+    text = f"concurrency {level.point.level}, {fmt.number(level.point.duration_s)} s per run"
     if level.cost.cost_usd is not None:
-        per_1m = usd(level.cost.usd_per_1m_output_tokens)
-        text = f"concurrency {level.point.level}, {usd(level.cost.cost_usd)} per run, {per_1m}/1M out"
+        per_1m = fmt.usd(level.cost.usd_per_1m_output_tokens)
+        text = f"concurrency {level.point.level}, {fmt.usd(level.cost.cost_usd)} per run, {per_1m}/1M out"
     tiles = [Tile("Shortest run" if unpriced else "Cheapest", cheapest.name, text)]
     best = sorted((one for one in placed if is_drawn_on_frontier(one)), key=lambda one: one.cost_usd or 0.0)
     scored = [(one.score, one) for one in placed if one.score is not None and one.on_frontier is not None]
@@ -205,12 +193,12 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
         score, top = max(scored, key=lambda pair: pair[0])
         dominated = ", ".join(one.model for one in placed if one.on_frontier is False)
         tiles += [
-            Tile("Best score", top.model, f"{number(score)} at {usd(top.cost_usd)} per run of the set"),
+            Tile("Best score", top.model, f"{fmt.number(score)} at {fmt.usd(top.cost_usd)} per run of the set"),
             Tile("On the Pareto frontier", of_scored, f"dominated: {dominated or 'none'}"),
         ]
     # whether the interval of what is minimised ends below that of the second
     column = "duration_s" if level.cost.cost_usd is None else "cost_usd"
-    ends = [known_ends(one.intervals.get(column)) for _, one in ranked[:2]]
+    ends = [fmt.known_ends(one.intervals.get(column)) for _, one in ranked[:2]]
     below = None if len(ends) < 2 or ends[0] is None or ends[1] is None else ends[0][1] < ends[1][0]
     tiles.append(_certainty(models, placed, cheapest, second, below))
     if best:
@@ -258,28 +246,35 @@ def optima_table(models: Sequence[Judgement]) -> Table:
     columns, ranked = _columns(_BEST, models), _ranked(models)
     others = [one for one in models if one.best is None]
     rows = [
-        (one.name, *(cell(best, c) for c in columns), chance(one.decision.p_opt), one.decision.binding or DASH)
+        (
+            one.name,
+            *(fmt.cell(best, c) for c in columns),
+            fmt.chance(one.decision.p_opt),
+            one.decision.binding or fmt.DASH,
+        )
         for one, best in ranked
         if one.decision.kind == "optimum"
     ]
-    rows += [(one.name, *[DASH] * (len(columns) + 1), one.decision.reason) for one in others]
+    rows += [(one.name, *[fmt.DASH] * (len(columns) + 1), one.decision.reason) for one in others]
     first = "run" if "runs of" in counted(models) else "model"
     marks = [*["chosen"] * bool(ranked), *[""] * (len(ranked) - 1), *["misses"] * len(others)]
-    heads = (first, *map(head, columns), "P(optimal)", "next level violates")
+    heads = (first, *map(fmt.head, columns), "P(optimal)", "next level violates")
     return Table("optima", heads, rows, left=(0, -1), marks=marks)
 
 
 def levels_table(models: Sequence[Judgement]) -> Table:
     """Every level of every model."""
     columns = _columns(_LEVELS, models)
-    rows = [(one.name, *(cell(j, column) for column in columns), slo_cell(j)) for one in models for j in one.judged]
+    rows = [
+        (one.name, *(fmt.cell(j, column) for column in columns), fmt.slo_cell(j)) for one in models for j in one.judged
+    ]
     marks = [mark for one in models for mark in mark_rows(one)]
-    return Table("points", ("model", *map(head, columns), "SLO"), rows, left=(0, -1), marks=marks)
+    return Table("points", ("model", *map(fmt.head, columns), "SLO"), rows, left=(0, -1), marks=marks)
 
 
 def _columns(columns: Sequence[str], models: Sequence[Judgement]) -> tuple[str, ...]:
     judged = [j for one in models for j in one.judged]
-    return with_judged(with_goodput(columns, judged), judged)
+    return fmt.with_judged(fmt.with_goodput(columns, judged), judged)
 
 
 def render_comparison(
@@ -292,9 +287,9 @@ def render_comparison(
     if not judgements:
         raise ValueError("nothing to compare")
     models = named(judgements)
-    hourly = sorted({usd(one.usd_per_hour_total) for one in models if one.usd_per_hour_total is not None})
+    hourly = sorted({fmt.usd(one.usd_per_hour_total) for one in models if one.usd_per_hour_total is not None})
     price = price if hourly else "none given"
-    drawn = with_judged(CURVES, models[0].judged, alone=True)
+    drawn = fmt.with_judged(CURVES, models[0].judged, alone=True)
     shown = [column for column in drawn if hourly or BY_COLUMN[column].metric.unit != "usd"]
     figures = [curves(models, column) for column in shown]
     if any(one.on_frontier is not None for one in placed):
@@ -302,7 +297,7 @@ def render_comparison(
     legend = [(one.name, f'<svg class="bs swatch" viewBox="0 0 14 14" aria-hidden="true">{marker(7, 7, i)}</svg>')
               for i, one in enumerate(models)]  # fmt: skip
     text = "Hollow: the level violates the SLO. Ring: the model's optimum."
-    facts = [("SLO", str(models[0].slo)), ("price", price), ("price per hour", ", ".join(hourly) or DASH)]
+    facts = [("SLO", str(models[0].slo)), ("price", price), ("price per hour", ", ".join(hourly) or fmt.DASH)]
     return render_page(
         name=counted(models),
         about=[f"SLO {models[0].slo}", f"price: {price}"],

@@ -11,18 +11,7 @@ from benchsuite.level import Level, as_plain
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import METRICS, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
-from benchsuite.report.format import (
-    asides,
-    cell,
-    grouped_warnings,
-    has_intervals,
-    head,
-    headline,
-    interval_cell,
-    spaced,
-    with_goodput,
-    with_judged,
-)
+from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, LimitCheck
 
@@ -55,16 +44,17 @@ def as_markdown(runs: Sequence[Judgement]) -> str:
 
 
 def _markdown(one: Judgement) -> str:
-    columns = with_judged(with_goodput(_TABLE, one.judged), one.judged)
+    columns = fmt.with_judged(fmt.with_goodput(_TABLE, one.judged), one.judged)
     of_run = () if one.run is None else facts_of(one.run.manifest)
     facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
-    said = [markdown_text(text) for text in (headline(one.decision, one.judged), *asides(one.decision, one.judged))]
+    decision = one.decision, one.judged
+    said = [markdown_text(text) for text in (fmt.headline(*decision), *fmt.asides(*decision))]
     warned = [
-        f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(spaced(warn.finding))}"
-        for warn, levels in grouped_warnings(one.judged)
+        f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(fmt.spaced(warn.finding))}"
+        for warn, levels in fmt.same_warnings(warn for j in one.judged for warn in j.point.warnings)
     ]
-    several = has_intervals(one.judged)  # then a level with one run has no interval like the others'
-    cells = [cell if several and j.point.repeat_count == 1 else interval_cell for j in one.judged]
+    several = fmt.has_intervals(one.judged)  # then a level with one run has no interval like the others'
+    cells = [fmt.cell if several and j.point.repeat_count == 1 else fmt.interval_cell for j in one.judged]
     rows = [[*(show(j, name) for name in columns), j.slo_verdict] for show, j in zip(cells, one.judged, strict=True)]
     lines = [
         f"### {markdown_text(one.model)}",
@@ -72,7 +62,7 @@ def _markdown(one: Judgement) -> str:
         f"**{said[0]}**",
         "",
         *([*(f"- {aside}" for aside in said[1:]), ""] if said[1:] else []),
-        *markdown_table((*map(head, columns), "SLO"), rows),
+        *markdown_table((*map(fmt.head, columns), "SLO"), rows),
         "",
         *([*warned, ""] if warned else []),
         f"<sub>{facts}. Value [95 % interval{' over runs' * several}].</sub>",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from benchsuite.economics.decision import stopped_level
 from benchsuite.economics.verdict import why_text
@@ -107,13 +107,13 @@ _COUNTS = ("concurrency", "repeat_count", "n_ok", "n_failed", "duration_s")
 def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alone: bool = False) -> tuple[str, ...]:
     """`columns` with the statistic of each limit before the others of its metric; alone: instead of them."""
     found = list(columns)
-    limits = [check.limit for check in judged[0].limits if check.asked] if judged else []
-    limited = [limit.statistic.column for limit in limits]
-    for limit, column in reversed(list(zip(limits, limited, strict=True))):
-        same = [one for one in found if BY_COLUMN[one].metric.key == limit.metric]
+    limits = [check.limit.statistic for check in judged[0].limits if check.asked] if judged else []
+    limited = [limit.column for limit in limits]
+    for limit in reversed(limits):
+        same = [one for one in found if BY_COLUMN[one].metric.key == limit.metric.key]
         at = found.index(same[0]) if same else sum(one in _COUNTS for one in found)
-        found = [one for one in found if one != column]
-        found.insert(at, column)
+        found = [one for one in found if one != limit.column]
+        found.insert(at, limit.column)
         if alone:
             found = [one for one in found if one not in same or one in limited]
     return tuple(found)
@@ -137,7 +137,9 @@ def interval_cell(level: EvaluatedLevel, column: str) -> str:
     value = one.of(level)
     if text == DASH or found is None or found.value is None or not math.isclose(found.value, value, rel_tol=1e-9):
         return text
-    return interval(found, lambda end: show(one.metric, end))
+    if found.low is None and found.high is None:
+        return text
+    return f"{text} [{show(one.metric, found.low)}, {show(one.metric, found.high)}]"
 
 
 def tail(values_s: Distribution, stat: str) -> float | None:
@@ -167,19 +169,17 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     """
     if decision.kind == "none":
         return no_level_text(decision)
-    level = decision.recommended
-    named = str(level.point.level)
+    level, proven = decision.recommended, decision.proven
     if decision.verdict != "met" or not decision.p_by_level:
-        named = f"{named} looks best"
+        named = f"{level.point.level} looks best"
     else:
-        named = f"{'optimum' if level is decision.choice else 'recommended'} {named}"
+        named = f"{'optimum' if level is decision.choice else 'recommended'} {level.point.level}"
     said = [f"{named}{chance_text(decision)}: {price_text(level)}"]
     if decision.verdict != "met":
         said.append(f"whether it meets the SLO {doubt_text(level)}")
     if settles := effort_text(decision):
         said.append(settles)
-    if decision.verdict != "met" and decision.proven is not None:
-        proven = decision.proven
+    if decision.verdict != "met" and proven is not None:
         said.append(f"{proven.point.level} is proven to meet it ({price_text(proven)})")
     return "; ".join([*said, _next_level(level, judged)])
 
@@ -220,17 +220,6 @@ def chance(p: float | None) -> str:
     return DASH if p is None else f"{p:.2f}"
 
 
-def interval(estimate: Estimate | None, show: Callable[[float | None], str], scale: float = 1.0) -> str:
-    """'4.57 [4.40, 4.75]', an end that is not known as an en dash; the value alone without an interval."""
-    if estimate is None or estimate.value is None:
-        return DASH
-    value = show(estimate.value * scale)
-    if estimate.low is None and estimate.high is None:
-        return value
-    low, high = (None if end is None else end * scale for end in (estimate.low, estimate.high))
-    return f"{value} [{show(low)}, {show(high)}]"
-
-
 def known_ends(estimate: Estimate | None) -> tuple[float, float] | None:
     """Both ends of an interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
@@ -266,40 +255,31 @@ def no_level_text(decision: NoFeasiblePoint) -> str:
     nearest = decision.nearest
     if nearest is None:
         return "no level meets the SLO: none was measured"
-    seen = "no level meets the SLO" if decision.verdict == "not met" else "no level is seen to meet the SLO"
-    said = [seen, f"nearest: {nearest.point.level} {doubt_text(nearest) or 'has no duration'}"]
-    return "; ".join(
-        [*said, *([effort_text(decision)] if decision.verdict != "not met" and effort_text(decision) else [])]
-    )
+    open_ = decision.verdict != "not met"
+    said = [f"no level {'is seen to meet' if open_ else 'meets'} the SLO"]
+    said.append(f"nearest: {nearest.point.level} {doubt_text(nearest) or 'has no duration'}")
+    if open_ and (settles := effort_text(decision)):
+        said.append(settles)
+    return "; ".join(said)
 
 
 def doubt_text(judged: EvaluatedLevel) -> str:
     """'misses output_throughput_per_user > 20 tok/s (18.2 tok/s)', 'is undecided: ...'; '' when every limit is met."""
 
-    def listed(checks: Sequence[LimitCheck]) -> str:
-        steady = {True: " in the steady window", False: ""}
-        values = [" unknown" if c.value is None else f" ({c.limit.show(c.value)}{steady[c.steady]})" for c in checks]
-        return " and ".join(f"{c.limit}{value}" for c, value in zip(checks, values, strict=True))
+    def value(check: LimitCheck) -> str:
+        of_window = " in the steady window" * check.steady
+        return "unknown" if check.value is None else f"({check.limit.show(check.value)}{of_window})"
 
     verbs: tuple[tuple[SloVerdict, str], ...] = (
-        ("not met", "misses "), ("undecided", "is undecided: "), ("unknown", "is not proven: "),
+        ("not met", "misses"), ("undecided", "is undecided:"), ("unknown", "is not proven:"),
     )  # fmt: skip
-    said = [verb + listed(checks) for verdict, verb in verbs if (checks := judged.checks(verdict))]
+    said = [
+        f"{verb} {' and '.join(f'{check.limit} {value(check)}' for check in checks)}"
+        for verdict, verb in verbs
+        if (checks := judged.checks(verdict))
+    ]
     # what is missed is enough to rule a level out
     return ", and ".join(said[:1] if judged.checks("not met") else said)
-
-
-def limit_lines(judged: EvaluatedLevel) -> list[str]:
-    """A line for each limit that is undecided or unknown, and for what nobody asked for and is not proven."""
-    at = judged.point.level
-    said = [f"{c.limit} at {at} is {c.verdict}: {why_text(c)}" for c in judged.checks("undecided", "unknown")]
-    guards = [c for c in judged.limits if not c.asked and c.verdict == "undecided"]
-    if guards:
-        counted = ", ".join(
-            f"{c.limit} ({c.values['count']:,} of {c.values['n']:,}: up to {percent(c.values['high'])})" for c in guards
-        )
-        said.append(f"not proven at {at}, and not asked for by the SLO: {counted}")
-    return said
 
 
 def _next_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
@@ -316,47 +296,39 @@ def _next_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str
 
 def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     """What the headline leaves out: the runner-up, the SLO's near-sure doubts, and what the figures cannot say."""
-    said = []
+    said, level = [], decision.nearest if decision.kind == "none" else decision.recommended
     if decision.kind == "optimum" and decision.runner_up is not None:
         second = decision.runner_up
         sure = "" if second.slo_verdict == "met" else f"; whether it meets the SLO {doubt_text(second)}"
         said.append(f"runner-up {second.point.level}: {price_text(second)}{sure}")
-    said += _advice(decision)
-    level = decision.recommended if decision.kind == "optimum" else decision.nearest
-    said += [] if level is None else limit_lines(level)
-    said += _steady_lines(judged)
-    if judged and all(j.point.repeat_count == 1 for j in judged):
-        said.append("one run per level: no interval, so close levels may swap places")
-    if judged and all(j.cost.usd_per_hour is None for j in judged):
-        said.append("no price: levels are ranked by the run's duration; give --usd-per-hour or --preset")
-    return said
-
-
-def _steady_lines(judged: Sequence[EvaluatedLevel]) -> list[str]:
-    """What is judged in the steady window, beside the whole run's figures that the tables show."""
+    if decision.kind == "optimum" and level is not decision.choice:
+        cheaper = decision.choice
+        unsure = "to be the cheapest level that meets the SLO" if cheaper.slo_verdict == "met" else "to meet the SLO"
+        looks = f"{cheaper.point.level} looks cheaper, by at most 5 %, but is not sure {unsure}"
+        said.append(f"{looks} ({price_text(cheaper)})")
+    if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
+        said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
+    if level is not None:
+        at = level.point.level
+        said += [f"{c.limit} at {at} is {c.verdict}: {why_text(c)}" for c in level.checks("undecided", "unknown")]
+        guards = ", ".join(
+            f"{c.limit} ({c.values['count']:,} of {c.values['n']:,}: up to {percent(c.values['high'])})"
+            for c in level.limits
+            if not c.asked and c.verdict == "undecided"
+        )
+        said += [f"not proven at {at}, and not asked for by the SLO: {guards}"] if guards else []
     steady: dict[Limit, list[str]] = {}
     for one in judged:
         for check in one.limits:
             if check.steady and check.asked and check.value is not None:
                 steady.setdefault(check.limit, []).append(f"{check.limit.show(check.value)} at {one.point.level}")
-    return [
-        f"the tables show whole runs; {limit} is judged in the steady window, without ramp-up and drain: "
-        + ", ".join(values)
-        for limit, values in steady.items()
-    ]
-
-
-def _advice(decision: Decision) -> list[str]:
-    """The safer level where the cheapest is not sure, and why there is no probability where there is none."""
-    said = []
-    if decision.kind == "optimum" and decision.recommended is not decision.choice:
-        cheaper = decision.choice
-        unsure = "to be the cheapest level that meets the SLO" if cheaper.slo_verdict == "met" else "to meet the SLO"
-        said.append(
-            f"{cheaper.point.level} looks cheaper, by at most 5 %, but is not sure {unsure} ({price_text(cheaper)})"
-        )
-    if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
-        said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
+    for limit, values in steady.items():
+        window = f"{limit} is judged in the steady window, without ramp-up and drain"
+        said.append(f"the tables show whole runs; {window}: {', '.join(values)}")
+    if judged and all(j.point.repeat_count == 1 for j in judged):
+        said.append("one run per level: no interval, so close levels may swap places")
+    if judged and all(j.cost.usd_per_hour is None for j in judged):
+        said.append("no price: levels are ranked by the run's duration; give --usd-per-hour or --preset")
     return said
 
 
@@ -370,11 +342,6 @@ def sentence(text: str) -> str:
 def spaced(text: str, space: str = "\u00a0") -> str:
     """Percentages as everywhere else: '5 %' for '5%', which on a page no line break parts."""
     return re.sub(r"(?<=\d) ?%", f"{space}%", text)
-
-
-def grouped_warnings(judged: Iterable[EvaluatedLevel]) -> list[tuple[Finding, tuple[Level, ...]]]:
-    """Every warning of the levels, those of one code and remedy together."""
-    return same_warnings(warn for one in judged for warn in one.point.warnings)
 
 
 def same_warnings(found: Iterable[Finding]) -> list[tuple[Finding, tuple[Level, ...]]]:

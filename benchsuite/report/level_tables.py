@@ -6,20 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from benchsuite.analysis.gpu import J_PER_KWH
-from benchsuite.report.format import (
-    DASH,
-    cell,
-    chance,
-    count,
-    head,
-    interval_cell,
-    ms,
-    number,
-    percent,
-    usd,
-    with_goodput,
-    with_judged,
-)
+from benchsuite.report import format as fmt
+from benchsuite.report.format import head
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Spread
 
@@ -41,73 +29,73 @@ def level_table(columns: Sequence[Column], rows: Iterable[tuple[Any, ...]]) -> t
         [one.show(next(getattr(of, one.field) for of in objects if hasattr(of, one.field))) for one in columns]
         for _, *objects in rows
     ]
-    known = [i for i in range(len(columns)) if any(row[i] != DASH for row in cells)]
+    known = [i for i in range(len(columns)) if any(row[i] != fmt.DASH for row in cells)]
     heads = ("concurrency", *(columns[i].head for i in known))
     return heads, [(str(level), *(row[i] for i in known)) for (level, *_), row in zip(rows, cells, strict=True)]
 
 
 def _difference_ms(value_s: float | None) -> str:
     """Milliseconds; below half a microsecond a difference is rounding."""
-    return ms(0.0 if value_s is not None and abs(value_s) < 5e-7 else value_s)
+    return fmt.ms(0.0 if value_s is not None and abs(value_s) < 5e-7 else value_s)
 
 
 def _scaled(factor: float) -> Callable[[float | None], str]:
-    return lambda value: number(None if value is None else value * factor)
+    return lambda value: fmt.number(None if value is None else value * factor)
 
 
 def _spread(spread: Spread | None) -> str:
     if spread is None:
-        return DASH
+        return fmt.DASH
     mean, least, greatest = (f"{100 * ratio:.0f}" for ratio in (spread.mean, spread.least, spread.greatest))
-    return f"{mean} %" if least == greatest else f"{mean} % ({least}{DASH}{greatest})"
+    return f"{mean} %" if least == greatest else f"{mean} % ({least}{fmt.DASH}{greatest})"
 
 
 def _throttled(seconds: dict[str, float] | None) -> str:
-    return DASH if seconds is None else number(max(seconds.values(), default=0))
+    return fmt.DASH if seconds is None else fmt.number(max(seconds.values(), default=0))
 
 
 TTFT = (  # of Attribution
-    Column("n", "n", count),
-    Column("TTFT ms", "ttft_s", ms),
-    Column("client ms", "client_s", ms),
+    Column("n", "n", fmt.count),
+    Column("TTFT ms", "ttft_s", fmt.ms),
+    Column("client ms", "client_s", fmt.ms),
     Column("network ms", "network_s", _difference_ms),
-    Column("queue ms", "queue_s", ms),
-    Column("prefill ms", "prefill_s", ms),
+    Column("queue ms", "queue_s", fmt.ms),
+    Column("prefill ms", "prefill_s", fmt.ms),
     Column("rest ms", "rest_s", _difference_ms),
-    Column("dispatch ms", "dispatch_s", ms),
+    Column("dispatch ms", "dispatch_s", fmt.ms),
 )
 SERVER = (  # of Attribution and ServerUse
-    Column("ITL server ms", "server_itl_s", ms),
-    Column("ITL client ms", "client_itl_s", ms),
-    Column("running mean", "running_mean", number),
-    Column("running max", "running_max", number),
-    Column("waiting mean", "waiting_mean", number),
-    Column("waiting max", "waiting_max", number),
-    Column("KV cache mean", "kv_cache_mean_ratio", percent),
-    Column("KV cache max", "kv_cache_max_ratio", percent),
-    Column("prefix hits", "prefix_cache_hit_ratio", percent),
-    Column("preempted", "preemptions", number),
+    Column("ITL server ms", "server_itl_s", fmt.ms),
+    Column("ITL client ms", "client_itl_s", fmt.ms),
+    Column("running mean", "running_mean", fmt.number),
+    Column("running max", "running_max", fmt.number),
+    Column("waiting mean", "waiting_mean", fmt.number),
+    Column("waiting max", "waiting_max", fmt.number),
+    Column("KV cache mean", "kv_cache_mean_ratio", fmt.percent),
+    Column("KV cache max", "kv_cache_max_ratio", fmt.percent),
+    Column("prefix hits", "prefix_cache_hit_ratio", fmt.percent),
+    Column("preempted", "preemptions", fmt.number),
 )
 ENERGY = (  # of PointEnergy
-    Column("source", "method", lambda method: method or DASH),
-    Column("window s", "window_s", number),
-    Column("mean W", "mean_w", number),
-    Column("idle W", "idle_w", number),
+    Column("source", "method", lambda method: method or fmt.DASH),
+    Column("window s", "window_s", fmt.number),
+    Column("mean W", "mean_w", fmt.number),
+    Column("idle W", "idle_w", fmt.number),
     Column("gross kJ", "gross_j", _scaled(1e-3)),
     Column("net kJ", "net_j", _scaled(1e-3)),
-    Column("gross J/out", "j_per_output_token", number),
-    Column("net J/out", "net_j_per_output_token", number),
-    Column("error", "error_ratio", percent),
+    Column("gross J/out", "j_per_output_token", fmt.number),
+    Column("net J/out", "net_j_per_output_token", fmt.number),
+    Column("error", "error_ratio", fmt.percent),
 )
 ELECTRICITY = (  # of PointEnergy
-    Column("J/token", "j_per_token", number),
-    Column("J/request", "j_per_request", number),
-    Column("kWh", "kwh", number),
+    Column("J/token", "j_per_token", fmt.number),
+    Column("J/request", "j_per_request", fmt.number),
+    Column("kWh", "kwh", fmt.number),
     Column("kWh * PUE", "wall_j", _scaled(1 / J_PER_KWH)),
-    Column("electricity", "electricity_usd", usd),
-    Column("$/1M out", "electricity_usd_per_1m_output_tokens", usd),
-    Column("gCO2", "gco2_g", number),
-    Column("gCO2/1M out", "gco2_g_per_1m_output_tokens", number),
+    Column("electricity", "electricity_usd", fmt.usd),
+    Column("$/1M out", "electricity_usd_per_1m_output_tokens", fmt.usd),
+    Column("gCO2", "gco2_g", fmt.number),
+    Column("gCO2/1M out", "gco2_g_per_1m_output_tokens", fmt.number),
 )
 GPUS = (  # of GpuUse
     Column("util", "util_ratio", _spread),
@@ -115,38 +103,38 @@ GPUS = (  # of GpuUse
     Column("SM", "sm_active_ratio", _spread),
     Column("tensor", "tensor_active_ratio", _spread),
     Column("DRAM", "dram_active_ratio", _spread),
-    Column("SM MHz", "sm_clock_mhz", lambda clock: number(None if clock is None else clock.mean)),
-    Column("limit W", "power_limit_w", number),
-    Column("max °C", "temperature_max_c", number),
+    Column("SM MHz", "sm_clock_mhz", lambda clock: fmt.number(None if clock is None else clock.mean)),
+    Column("limit W", "power_limit_w", fmt.number),
+    Column("max °C", "temperature_max_c", fmt.number),
     Column("throttled s", "throttle_s", _throttled),
-    Column("coverage", "coverage_ratio", percent),
+    Column("coverage", "coverage_ratio", fmt.percent),
 )
 ENDPOINTS = (  # of EndpointPart
-    Column("requests", "requests", count),
-    Column("share", "request_share", percent),
-    Column("failed", "failures", count),
-    Column("output tokens", "output_tokens", count),
-    Column("TTFT ms", "ttft_s", ms),
-    Column("TPOT ms", "tpot_s", ms),
-    Column("busy", "busy_share", percent),
+    Column("requests", "requests", fmt.count),
+    Column("share", "request_share", fmt.percent),
+    Column("failed", "failures", fmt.count),
+    Column("output tokens", "output_tokens", fmt.count),
+    Column("TTFT ms", "ttft_s", fmt.ms),
+    Column("TPOT ms", "tpot_s", fmt.ms),
+    Column("busy", "busy_share", fmt.percent),
     Column("role", "role", lambda role: "API" if role == "fallback" else role),
-    Column("endpoint", "endpoint", lambda url: (url or DASH).removeprefix("http://").removeprefix("https://")),
+    Column("endpoint", "endpoint", lambda url: (url or fmt.DASH).removeprefix("http://").removeprefix("https://")),
 )
 FALLBACK = (  # of FallbackUse
-    Column("refused", "tries", count),
-    Column("untried", "skips", count),
-    Column("share of requests", "request_share", percent),
-    Column("share of tokens", "token_share", percent),
-    Column("API $", "api_usd", number),
-    Column("own $", "own_usd", number),
-    Column("$/1M out", "usd_per_1m_output_tokens", number),
-    Column("own $/1M out", "own_usd_per_1m_output_tokens", number),
+    Column("refused", "tries", fmt.count),
+    Column("untried", "skips", fmt.count),
+    Column("share of requests", "request_share", fmt.percent),
+    Column("share of tokens", "token_share", fmt.percent),
+    Column("API $", "api_usd", fmt.number),
+    Column("own $", "own_usd", fmt.number),
+    Column("$/1M out", "usd_per_1m_output_tokens", fmt.number),
+    Column("own $/1M out", "own_usd_per_1m_output_tokens", fmt.number),
 )
 SCALING = (  # of ScalingLevel
-    Column("output tok/s", "output_tok_s", number),
-    Column("$/1M out", "usd_per_1m_output_tokens", usd),
-    Column("saved per user added", "step_saving_usd", usd),
-    Column("elasticity", "elasticity", lambda value: DASH if value is None else f"{value:.2f}"),
+    Column("output tok/s", "output_tok_s", fmt.number),
+    Column("$/1M out", "usd_per_1m_output_tokens", fmt.usd),
+    Column("saved per user added", "step_saving_usd", fmt.usd),
+    Column("elasticity", "elasticity", lambda value: fmt.DASH if value is None else f"{value:.2f}"),
     Column("SLO", "slo_verdict", str),
     Column("in zone", "in_zone", lambda inside: "yes" if inside else ""),
 )
@@ -163,16 +151,16 @@ _INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per
 
 def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tuple[Row, list[Row]]:
     """What the runs' spread leaves open: 95 % intervals, the SLO's verdict, how often each level is the optimum."""
-    columns = with_judged(with_goodput(_INTERVALS, judged), judged)
+    columns = fmt.with_judged(fmt.with_goodput(_INTERVALS, judged), judged)
     rows = [
         (
-            cell(one, "concurrency"),
-            cell(one, "repeat_count"),
+            fmt.cell(one, "concurrency"),
+            fmt.cell(one, "repeat_count"),
             # of one run an interval is within it: not what the table is about
-            *((interval_cell if one.point.repeat_count > 1 else cell)(one, column) for column in columns),
+            *((fmt.interval_cell if one.point.repeat_count > 1 else fmt.cell)(one, column) for column in columns),
             one.slo_verdict,
-            chance(one.p_met),
-            chance(decision.p_by_level.get(one.point.level)),
+            fmt.chance(one.p_met),
+            fmt.chance(decision.p_by_level.get(one.point.level)),
         )
         for one in judged
     ]

@@ -9,20 +9,8 @@ from rich.console import Console
 from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.redact import csv_table, markdown_table, markdown_text
+from benchsuite.report import format as fmt
 from benchsuite.report.console import say, table
-from benchsuite.report.format import (
-    DASH,
-    cell,
-    chance,
-    doubt_text,
-    effort_text,
-    head,
-    interval_cell,
-    no_level_text,
-    number,
-    price_text,
-    usd,
-)
 from benchsuite.report.judge import fact_differences
 from benchsuite.report.terminal import VERDICT_STYLES, print_warnings
 from benchsuite.results import EvaluatedLevel
@@ -85,12 +73,12 @@ def headline(found: SettingsDecision) -> str:
         which = " that was measured to its end" * (len(whole) < len(found.settings))
         verb = "meets" if found.verdict == "not met" else "is seen to meet"
         return f"{so_far}no setting{which} {verb} the SLO at any level"
-    at = _at(winner, winner.best, price_text(winner.best))
+    at = _at(winner, winner.best, fmt.price_text(winner.best))
     if found.verdict == "met":
         parts = [f"{so_far}cheapest that meets the SLO: {at}"]
     else:
-        parts = [f"{so_far}looks cheapest: {at}", f"whether it meets the SLO {doubt_text(winner.best)}"]
-        if winner.levels is not None and (settles := effort_text(winner.levels.decision)):
+        parts = [f"{so_far}looks cheapest: {at}", f"whether it meets the SLO {fmt.doubt_text(winner.best)}"]
+        if winner.levels is not None and (settles := fmt.effort_text(winner.levels.decision)):
             parts.append(settles)
     if second is None or second.best is None:
         parts.append("no other setting is seen to meet it")
@@ -98,8 +86,8 @@ def headline(found: SettingsDecision) -> str:
         per_1m, more = second.best.cost.usd_per_1m_output_tokens, ""
         if winner.best.cost.cost_usd and second.best.cost.cost_usd is not None:
             ratio = second.best.cost.cost_usd / winner.best.cost.cost_usd - 1
-            more = f" (+{number(ratio * 100, 2)} % a run)" if ratio >= 5e-5 else " (the same a run)"
-        price = price_text(second.best) if per_1m is None else f"{usd(per_1m)}/1M"
+            more = f" (+{fmt.number(ratio * 100, 2)} % a run)" if ratio >= 5e-5 else " (the same a run)"
+        price = fmt.price_text(second.best) if per_1m is None else f"{fmt.usd(per_1m)}/1M"
         parts.append(f"runner-up {_at(second, second.best, price)}{more}")
     p = found.p_winner
     parts.append(f"{found.p_method.removeprefix('no interval: ')}: no probability" if p is None else f"P = {p:.2f}")
@@ -118,7 +106,7 @@ def notes(found: SettingsDecision) -> list[str]:
         text = setting.problem
         if text is None and setting.levels is not None and setting.best is None:
             assert setting.levels.decision.kind == "none"
-            text = no_level_text(setting.levels.decision)
+            text = fmt.no_level_text(setting.levels.decision)
         if text:
             by_text.setdefault(text, []).append(setting.name)
     found_notes = [
@@ -130,7 +118,7 @@ def notes(found: SettingsDecision) -> list[str]:
     if winner is not None and best is not None and best.kind == "optimum" and (best.binding or "").startswith(_HIGHEST):
         found_notes.append(f"{winner.name}: its optimum is the highest level measured, so measure higher")
     if other is not None and other.best is not None:
-        cheaper = f"{other.name} is cheaper ({usd(other.best.cost.usd_per_1m_output_tokens)}/1M)"
+        cheaper = f"{other.name} is cheaper ({fmt.usd(other.best.cost.usd_per_1m_output_tokens)}/1M)"
         found_notes.append(f"per output token {cheaper}: its answers are longer for the same set")
     if winner is not None and winner.best is not None and winner.best.cost.usd_per_hour is None:
         found_notes.append("no price: ranked by GPU-seconds; give [sweep.price] usd_per_hour or preset")
@@ -170,20 +158,20 @@ def _table(found: SettingsDecision) -> tuple[list[str], list[list[str]]]:
     shown = [column for column in _SHOWN if any(BY_COLUMN[column].of(level) is not None for level in levels)]
     by_time = "cost_usd" not in shown and bool(levels)
     several = any(setting.gpus > 1 for setting in found.settings)
-    heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(head, shown), "SLO"]
+    heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
     cells = []
     for place, setting in enumerate(found.settings):
         level, ranked, gpus = setting.nearest, place in found.ranked, [str(setting.gpus)] * several
         if level is None:
-            row = [setting.name, DASH, *gpus, *[DASH] * (len(heads) - 2 - several)]
+            row = [setting.name, fmt.DASH, *gpus, *[fmt.DASH] * (len(heads) - 2 - several)]
         else:
             at, verdict = str(level.point.level), level.slo_verdict
-            figures = [(interval_cell if column in _WITH_ENDS else cell)(level, column) for column in shown]
-            row = [setting.name, at if ranked else f"({at})", *gpus, *[number(_gpu_s(setting))] * by_time, *figures]
+            figures = [(fmt.interval_cell if column in _WITH_ENDS else fmt.cell)(level, column) for column in shown]
+            row = [setting.name, at if ranked else f"({at})", *gpus, *[fmt.number(_gpu_s(setting))] * by_time, *figures]
             row.append(verdict if ranked or verdict != "not met" else "no level")
         if setting.problem:
             row[-1] = setting.status
-        cells.append(row if found.p_cheapest is None else [*row, chance(found.p_cheapest.get(place))])
+        cells.append(row if found.p_cheapest is None else [*row, fmt.chance(found.p_cheapest.get(place))])
     return [*heads, *["P(best)"] * (found.p_cheapest is not None)], cells
 
 
@@ -191,7 +179,7 @@ def print_matrix(found: SettingsDecision, slo: str, console: Console | None = No
     """Print the table, the sentence, the notes, and the warnings on the level chosen."""
     console = console or Console()
     heads, cells = _table(found)
-    run, per_1m = head("cost_usd"), head("usd_per_1m_output_tokens")
+    run, per_1m = fmt.head("cost_usd"), fmt.head("usd_per_1m_output_tokens")
     console.print()
     say(console, f"settings of the server    SLO: {slo}", style="bold")
     shown, styles = [], []

@@ -15,22 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.fault_points import reach
+from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.charts import CSS
 from benchsuite.report.export import summary_json
-from benchsuite.report.format import (
-    asides,
-    best_tail,
-    cell,
-    has_intervals,
-    head,
-    sentence,
-    slo_cell,
-    spaced,
-    tail,
-    with_goodput,
-    with_judged,
-)
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
 from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, GPUS, SERVER
 from benchsuite.report.sections_cost import (
@@ -73,7 +61,7 @@ def render(judgement: Judgement) -> str:
         name=judgement.model or "unnamed model",
         about=[text for text in (*about, f"run {manifest.run_id}") if text],
         answer=sections_run.answer(judgement),
-        notes=[sentence(text) for text in asides(decision, judged) if not text.startswith(_IN_TILES)],
+        notes=[fmt.sentence(text) for text in fmt.asides(decision, judged) if not text.startswith(_IN_TILES)],
         picture=shown,
         sections=_sections(judgement, shown),
         cards=sections_run.cards(("", one) for one in judged),
@@ -125,12 +113,12 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     judged, best, nearest = judgement.judged, judgement.best, judgement.nearest
     marks = sections_levels.mark_rows(judgement)
 
-    stat = best_tail(judged)  # the highest percentile of TTFT that any level supports
+    stat = fmt.best_tail(judged)  # the highest percentile of TTFT that any level supports
     other = "ttft_p95_s" if stat == "p99" else "ttft_p99_s"
-    columns = with_judged([column for column in with_goodput(_POINT, judged) if column != other], judged)
-    rows = [(*(cell(one, column) for column in columns), slo_cell(one)) for one in judged]
-    points = Table("points", (*map(head, columns), "SLO"), rows, left=(-1,), marks=marks)
-    no_tail = all(tail(j.point.ttft_s, stat) is None for j in judged)
+    columns = fmt.with_judged([column for column in fmt.with_goodput(_POINT, judged) if column != other], judged)
+    rows = [(*(fmt.cell(one, column) for column in columns), fmt.slo_cell(one)) for one in judged]
+    points = Table("points", (*map(fmt.head, columns), "SLO"), rows, left=(-1,), marks=marks)
+    no_tail = all(fmt.tail(j.point.ttft_s, stat) is None for j in judged)
     intervals = Table("intervals", *level_tables.interval_table(judged, judgement.decision), marks=marks)
 
     parts, use, scaling = ttft_breakdown(judgement), judgement.server_use, scaling_of(judgement)
@@ -153,14 +141,14 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
         _table("server", "Server load", SERVER, loads),
         _table("endpoints", "Requests by endpoint", ENDPOINTS, endpoints),
     ]
-    balance = [sentence(text) for text in balance_lines(judgement)] if several else []
-    said = [spaced(sentence(text)) for text in scaling_sentences(scaling)] if scaled else []
+    balance = [fmt.sentence(text) for text in balance_lines(judgement)] if several else []
+    said = [fmt.spaced(fmt.sentence(text)) for text in scaling_sentences(scaling)] if scaled else []
     curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
     return [
         Section("levels", "Metrics", "Metrics over concurrency", figures=metrics),
         Section("points", "All levels", text=_FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
-        Section("intervals", "Intervals", text=_INTERVALS, tables=[intervals] * has_intervals(judged)),
+        Section("intervals", "Intervals", text=_INTERVALS, tables=[intervals] * fmt.has_intervals(judged)),
         Section("gpu", "GPUs and energy", figures=sections_levels.gpu_figures(judgement), tables=gpu_tables),
         Section("server", "Server", figures=server, tables=server_tables, items=balance),
         Section("scaling", "Scaling", "Scaling with concurrency", figures=scaled, items=said),

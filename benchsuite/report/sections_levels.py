@@ -12,20 +12,9 @@ from benchsuite.economics.decision import JudgedLevels, stopped_level
 from benchsuite.level import Level
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic
 from benchsuite.report import charts
+from benchsuite.report import format as fmt
 from benchsuite.report.charts import SMALL, Frame, Point, Series
-from benchsuite.report.format import (
-    DASH,
-    cell,
-    count,
-    has_intervals,
-    head,
-    is_judged,
-    known_ends,
-    number,
-    sentence,
-    show,
-    tail,
-)
+from benchsuite.report.format import head
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
 from benchsuite.results import EvaluatedLevel, Spread
@@ -106,12 +95,12 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
     any_n: also a percentile that few requests support.
     """
     one = BY_COLUMN[column]
-    several = has_intervals(judged)  # over runs: an interval within the only run of a level is no such one
+    several = fmt.has_intervals(judged)  # over runs: an interval within the only run of a level is no such one
     points = []
     for j in judged:
-        value, scale, ends = one.of(j), one.metric.scale, known_ends(j.intervals.get(column))
-        if one.stat in ("p95", "p99") and not any_n and not is_judged(j, column):
-            value = tail(j.point.distributions[one.metric.key], one.stat)
+        value, scale, ends = one.of(j), one.metric.scale, fmt.known_ends(j.intervals.get(column))
+        if one.stat in ("p95", "p99") and not any_n and not fmt.is_judged(j, column):
+            value = fmt.tail(j.point.distributions[one.metric.key], one.stat)
         if value is None or ends is None or (several and j.point.repeat_count == 1) or not ends[0] <= value <= ends[1]:
             points.append(Point(j.point.level.number, value and value * scale))
         else:
@@ -126,7 +115,7 @@ def plain_series(name: str, values: Iterable[tuple[Level, float | None]], scale:
 
 def trend(name: str, series: Series, unit: str = "") -> str:
     """'TPOT mean goes from 10.0 ms at 2 to 30.0 ms at 8'."""
-    values = [(p.x, f"{number(value)} {unit}".strip()) for p, value in series.known]
+    values = [(p.x, f"{fmt.number(value)} {unit}".strip()) for p, value in series.known]
     if not values:
         return f"{name} is not known"
     (low, first), (high, last) = values[0], values[-1]
@@ -166,7 +155,7 @@ def _best(column: str, judged: Judged) -> str:
         return f"{one.metric.label} is not known"
     value, level = min(values) if one.metric.better == "less" else max(values)
     word = "lowest" if one.metric.better == "less" else "highest"
-    return f"{word} {one.metric.label}: {show(one.metric, value)} at {level}"
+    return f"{word} {one.metric.label}: {fmt.show(one.metric, value)} at {level}"
 
 
 def limit_marks(limits: Sequence[Limit]) -> list[charts.Limit]:
@@ -253,7 +242,7 @@ def level_figure(
     frame: Frame = SMALL,
 ) -> Figure:
     """A figure over the levels of one run, with its optimum and the levels that violate the SLO."""
-    title, best, decision = sentence(title)[:-1], judgement.best, judgement.decision
+    title, best, decision = fmt.sentence(title)[:-1], judgement.best, judgement.decision
     chart = charts.level_chart(
         series,
         title=title,
@@ -279,7 +268,7 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, list[Row]
     for level in sorted({p.x for one in lines for p in one.points}):
         points = [next((p for p in one.points if p.x == level), Point(level, None)) for one in lines]
         values = ((p.y, p.low, p.high) if with_ends else (p.y,) for p in points)
-        rows.append((f"{level:g}", *(number(value) for of_line in values for value in of_line)))
+        rows.append((f"{level:g}", *(fmt.number(value) for of_line in values for value in of_line)))
     return tuple(heads), rows
 
 
@@ -326,12 +315,12 @@ def distribution_figures(judgement: Judgement) -> list[Figure]:
     found = []
     for metric in (METRICS[key] for key in ("ttft_s", "tpot_s", "e2e_s")):
         columns = [Statistic(metric, stat).column for stat in ("p50", "p90", "p95", "p99", "max")]
-        rows = [
-            (cell(j, "concurrency"), count(j.point.distributions[metric.key].n), *(cell(j, c) for c in columns))
-            for j in judgement.judged
-        ]
+        rows = []
+        for j in judgement.judged:
+            n = fmt.count(j.point.distributions[metric.key].n)
+            rows.append((fmt.cell(j, "concurrency"), n, *(fmt.cell(j, column) for column in columns)))
         title = f"{metric.label} is not known"
-        if known := [row for row in rows if row[2] != DASH]:
+        if known := [row for row in rows if row[2] != fmt.DASH]:
             last, _, median, *_, most = known[-1]
             title = f"{metric.label} at {last}: p50 {median} {metric.shown}, max {most} {metric.shown}"
         samples = []

@@ -16,28 +16,10 @@ from benchsuite.economics.decision import JudgedLevels, costs_less, stopped_leve
 from benchsuite.level import Level
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
+from benchsuite.report import format as fmt
 from benchsuite.report.charts import Series
 from benchsuite.report.charts_special import NARROW, WIDE, Panel, Trace, stack_chart, timeline_chart
-from benchsuite.report.format import (
-    DASH,
-    cell,
-    chance,
-    chance_text,
-    count,
-    doubt_text,
-    effort_text,
-    ends_text,
-    head,
-    number,
-    percent,
-    plural,
-    price_text,
-    sentence,
-    set_size,
-    spaced,
-    usd,
-    with_judged,
-)
+from benchsuite.report.format import head, sentence
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import TTFT, level_table
 from benchsuite.report.sections_levels import Figure, Judged, Table, level_figure, plain_series, whole_percent
@@ -74,8 +56,8 @@ def answer(judgement: JudgedLevels) -> Answer:
     if n_met <= 1:
         only = f"the only one of {len(judged)} levels that is seen to meet {slo}"
         which = only if len(judged) > 1 else "the only level measured"
-    columns = with_judged(("ttft_mean_s", "output_tok_s_per_user", "output_tok_s"), judged, alone=True)
-    known = (f"{head(column)} {cell(level, column)}" for column in columns if BY_COLUMN[column].of(level) is not None)
+    columns = fmt.with_judged(("ttft_mean_s", "output_tok_s_per_user", "output_tok_s"), judged, alone=True)
+    known = (f"{head(c)} {fmt.cell(level, c)}" for c in columns if BY_COLUMN[c].of(level) is not None)
     looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
     p_optimal = f"P(optimal) {decision.p_by_level.get(level.point.level, 0.0):.2f}"
     said = f"Concurrency {level.point.level}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
@@ -91,35 +73,36 @@ def answer(judgement: JudgedLevels) -> Answer:
 def cost_text(level: EvaluatedLevel) -> str:
     """'$5.42/1M out'; what a run costs where the tokens are not known, how long it takes where the price is not."""
     if level.cost.usd_per_1m_output_tokens is not None:
-        return f"{usd(level.cost.usd_per_1m_output_tokens)}/1M out"
+        return f"{fmt.usd(level.cost.usd_per_1m_output_tokens)}/1M out"
     if level.cost.cost_usd is not None:
-        return f"{usd(level.cost.cost_usd)} per run"
-    return f"{number(level.point.duration_s)} s per run"
+        return f"{fmt.usd(level.cost.cost_usd)} per run"
+    return f"{fmt.number(level.point.duration_s)} s per run"
 
 
 def _cost(level: EvaluatedLevel) -> Tile:
-    size, cost = set_size(level), level.cost
-    run = "per run of the set" if size is None else f"per run of {plural(size, 'request')}"
+    size, cost = fmt.set_size(level), level.cost
+    run = "per run of the set" if size is None else f"per run of {fmt.plural(size, 'request')}"
     if cost.cost_usd is None:
-        return Tile("Cost", f"{number(level.point.duration_s)} s", f"{run}; no price: the shortest run is the optimum")
-    hourly = f"{usd(cost.usd_per_hour)}/hour"
+        shortest = f"{run}; no price: the shortest run is the optimum"
+        return Tile("Cost", f"{fmt.number(level.point.duration_s)} s", shortest)
+    hourly = f"{fmt.usd(cost.usd_per_hour)}/hour"
     if cost.usd_per_1m_output_tokens is None:
-        return Tile("Cost", usd(cost.cost_usd), f"{run}, {hourly}")
-    detail = f"per 1M output tokens{ends_text(level)}; {usd(cost.cost_usd)} {run}, {hourly}"
-    return Tile("Cost", usd(cost.usd_per_1m_output_tokens), detail)
+        return Tile("Cost", fmt.usd(cost.cost_usd), f"{run}, {hourly}")
+    detail = f"per 1M output tokens{fmt.ends_text(level)}; {fmt.usd(cost.cost_usd)} {run}, {hourly}"
+    return Tile("Cost", fmt.usd(cost.usd_per_1m_output_tokens), detail)
 
 
 def _certainty(decision: Optimum, p_optimal: str) -> Tile:
     level = decision.recommended
     repeats, n = level.point.repeat_count, len(level.point.warnings)
-    warned = f"; {plural(n, 'warning')} at this level, below" if n else ""
+    warned = f"; {fmt.plural(n, 'warning')} at this level, below" if n else ""
     if decision.p_opt is None and repeats == 1:
-        said = effort_text(decision) or "no interval between repeats"
+        said = fmt.effort_text(decision) or "no interval between repeats"
         return Tile("Certainty", f"SLO {level.slo_verdict}", f"one repeat; {said}{warned}")
     if decision.p_opt is None:
         return Tile("Certainty", level.slo_verdict, (decision.p_method or "repeats differ between levels") + warned)
-    chosen = f"share of resampled runs in which this level is chosen{chance_text(decision)}"
-    met = f"SLO {level.slo_verdict}, P(SLO) {chance(level.p_met)}"
+    chosen = f"share of resampled runs in which this level is chosen{fmt.chance_text(decision)}"
+    met = f"SLO {level.slo_verdict}, P(SLO) {fmt.chance(level.p_met)}"
     return Tile("Certainty", p_optimal, f"{chosen}; {met}; {repeats} repeats per level{warned}")
 
 
@@ -128,7 +111,7 @@ def _limit(decision: Optimum, judged: Judged) -> Tile:
     if stopped is None:
         reason = (decision.binding or "").removeprefix("no limit: ")
         return Tile("Limited by", "nothing yet" if "measure higher" in reason else "cost", reason)
-    detail = f"concurrency {stopped.point.level} {doubt_text(stopped)}"
+    detail = f"concurrency {stopped.point.level} {fmt.doubt_text(stopped)}"
     detail += "; it would cost less" * costs_less(stopped, decision.choice)
     return Tile("Limited by", decision.binding or "", detail)
 
@@ -138,16 +121,16 @@ def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
     if nearest is None:
         return Answer("No level meets the SLO: none was measured", (), decision.verdict)
     open_ = nearest.checks("not met") or nearest.checks("undecided", "unknown")
-    limit = str(open_[0].limit) if open_ else DASH
+    limit = str(open_[0].limit) if open_ else fmt.DASH
     picked = sum(decision.p_by_level.values())
-    certainty = (f"SLO {decision.verdict}", effort_text(decision) or "one repeat: no interval between repeats")
+    certainty = (f"SLO {decision.verdict}", fmt.effort_text(decision) or "one repeat: no interval between repeats")
     if decision.p_by_level:
         certainty = (f"{1 - picked:.2f}", "share of resampled runs in which no level meets the SLO")
-    level, reason = nearest.point.level, doubt_text(nearest) or "has no duration"
+    level, reason = nearest.point.level, fmt.doubt_text(nearest) or "has no duration"
     meets = "meets" if decision.verdict == "not met" else "is seen to meet"
     tiles = (
         Tile("Concurrency", "none", f"none of {len(judged)} levels {meets} {slo}"),
-        Tile("Cost", DASH, f"nearest, concurrency {level}: {price_text(nearest)}"),
+        Tile("Cost", fmt.DASH, f"nearest, concurrency {level}: {fmt.price_text(nearest)}"),
         Tile("Certainty", *certainty),
         Tile("Limited by", limit, reason),
     )
@@ -172,15 +155,15 @@ def client_table(judgement: Judgement) -> Table:
 
 # head, where it is in what the manifest says of the client at a point
 _CLIENT: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("read lag p99 µs", "read_lag.p99_us", number),
-    ("read lag max µs", "read_lag.max_us", number),
-    ("loop lag p99 µs", "loop_lag.p99_us", number),
-    ("merged reads", "merged_read_share", percent),
-    ("CPU mean", "cpu_share_mean", percent),
-    ("CPU max 1 s", "cpu_share_max_1s", percent),
-    ("waited for CPU", "run_queue_wait_share", percent),
-    ("steal s", "steal_s", number),
-    ("chunks", "n_chunks", count),
+    ("read lag p99 µs", "read_lag.p99_us", fmt.number),
+    ("read lag max µs", "read_lag.max_us", fmt.number),
+    ("loop lag p99 µs", "loop_lag.p99_us", fmt.number),
+    ("merged reads", "merged_read_share", fmt.percent),
+    ("CPU mean", "cpu_share_mean", fmt.percent),
+    ("CPU max 1 s", "cpu_share_max_1s", fmt.percent),
+    ("waited for CPU", "run_queue_wait_share", fmt.percent),
+    ("steal s", "steal_s", fmt.number),
+    ("chunks", "n_chunks", fmt.count),
 )
 
 
@@ -190,7 +173,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
     workload, host, probe = manifest.workload, manifest.host, manifest.server_probe
     price = "none given"
     if judgement.usd_per_hour is not None:
-        price = f"{usd(judgement.usd_per_hour)} per GPU-hour, {plural(judgement.gpus, 'GPU')}"
+        price = f"{fmt.usd(judgement.usd_per_hour)} per GPU-hour, {fmt.plural(judgement.gpus, 'GPU')}"
     size = workload.requests
     named = {
         "run": manifest.run_id,
@@ -205,7 +188,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "token counts": "from the server's usage" if probe.reports_usage else "not reported by the server",
         "time stamps": probe.stamp_source,
         "prefix caches": probe.cache_bust,
-        "workload": f"{workload.name}, {DASH + ' requests' if size is None else plural(size, 'request')}",
+        "workload": f"{workload.name}, {fmt.DASH + ' requests' if size is None else fmt.plural(size, 'request')}",
         "workload hash": workload.content_hash,
         "price": price,
         "SLO": judgement.slo,
@@ -214,10 +197,8 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "client Python": host.python,
         "client versions": ", ".join(f"{name} {version}" for name, version in host.versions.items() if version),
     }
-    return [
-        (name, DASH if value is None else " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
-        for name, value in named.items()
-    ]
+    listed = {name: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for name, v in named.items()}
+    return [(name, fmt.DASH if value is None else str(value)) for name, value in listed.items()]
 
 
 def _gpus(manifest: RunManifest) -> str | None:
@@ -270,15 +251,15 @@ def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
                 panels += [Panel(label, drawn_traces, top)] if known else []
     steady = window(rows, np.flatnonzero(rows.repeat == repeats[i]), level.users)
     at, share = f"at concurrency {level}", None
-    title = f"{at.capitalize()} the run of {number(length_s)} s has no steady window"
+    title = f"{at.capitalize()} the run of {fmt.number(length_s)} s has no steady window"
     if steady is not None:
         steady = (steady[0] - start_s, steady[1] - start_s)
         share = whole_percent((steady[1] - steady[0]) / length_s)
-        title = f"{at.capitalize()} the steady window is {share} of {number(length_s)} s"
+        title = f"{at.capitalize()} the steady window is {share} of {fmt.number(length_s)} s"
     names = dict.fromkeys(trace.name for panel in panels for trace in panel.traces)
-    values = [tuple(map(number, row)) for row in zip(bounds[:-1], bounds[1:], in_flight, tok_s, strict=True)]
+    values = [tuple(map(fmt.number, row)) for row in zip(bounds[:-1], bounds[1:], in_flight, tok_s, strict=True)]
     which = "The run" if len(repeats) == 1 else f"Repeat {i + 1} of {len(repeats)}"
-    parts = f"{len(middles)} parts of {number(length_s / len(middles))} s"
+    parts = f"{len(middles)} parts of {fmt.number(length_s / len(middles))} s"
     note = f"{which} {at} in {parts}. Green: steady window. Shown: {', '.join(names)}."
     if len(panels) == 2:
         note += " No samples of GPUs or of the server were kept."
@@ -381,8 +362,9 @@ def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
         finding = sentence(first.finding)
         if name:
             finding = f"{places[0]}: {first.finding}{f' (and {len(warned) - 1} more)' * (len(warned) > 1)}."
-        others = (spaced(f"{p}: {w.finding}; {w.remedy}") for p, (_, w) in zip(places, warned, strict=True))
+        others = (fmt.spaced(f"{p}: {w.finding}; {w.remedy}") for p, (_, w) in zip(places, warned, strict=True))
         differ = len({(name, warn.finding) for name, warn in warned}) > 1
         at = ", ".join(f"{name} ({', '.join(at)})" if name else ", ".join(at) for name, at in levels.items() if at)
-        shown.append(Card(code, spaced(finding), spaced(sentence(first.remedy)), at, tuple(others) if differ else ()))
+        said = (fmt.spaced(finding), fmt.spaced(sentence(first.remedy)))
+        shown.append(Card(code, *said, at, tuple(others) if differ else ()))
     return shown

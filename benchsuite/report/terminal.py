@@ -11,25 +11,9 @@ from rich.table import Table
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import JudgedLevels
 from benchsuite.level import Level
+from benchsuite.report import format as fmt
 from benchsuite.report.console import WIDE, say, table
-from benchsuite.report.format import (
-    DASH,
-    asides,
-    best_tail,
-    cell,
-    grouped_warnings,
-    has_intervals,
-    head,
-    headline,
-    is_judged,
-    number,
-    same_warnings,
-    slo_cell,
-    usd,
-    warning_text,
-    with_goodput,
-    with_judged,
-)
+from benchsuite.report.format import cell
 from benchsuite.report.judge import Judgement, balance_lines, ttft_breakdown
 from benchsuite.report.level_tables import (
     ELECTRICITY,
@@ -63,7 +47,7 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
     """Print a judged run and where its files are. quiet: the decision's line alone."""
     console = console or Console()
     if quiet:
-        say(console, headline(judgement.decision, judgement.judged))
+        say(console, fmt.headline(judgement.decision, judgement.judged))
         return
     final_table(judgement, console=console, title=judgement.model)
     for line in balance_lines(judgement):
@@ -85,11 +69,11 @@ def final_table(judgement: JudgedLevels, *, console: Console | None = None, titl
         say(console, f"{title}    SLO: {judgement.slo}", style="bold")
     if judged:
         console.print(_table(judgement, console))
-    say(console, headline(decision, judged), style=VERDICT_STYLES[decision.verdict], indent=2)
-    for text in (*asides(decision, judged), energy_line(judged, in_columns=console.width >= WIDE)):
+    say(console, fmt.headline(decision, judged), style=VERDICT_STYLES[decision.verdict], indent=2)
+    for text in (*fmt.asides(decision, judged), energy_line(judged, in_columns=console.width >= WIDE)):
         if text:
             say(console, text, indent=2)
-    if has_intervals(judged):
+    if fmt.has_intervals(judged):
         heads, rows = interval_table(judged, decision)
         # an interval below its value: both keep their room in a narrow terminal
         cells = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
@@ -106,8 +90,8 @@ VERDICT_STYLES: dict[SloVerdict, str] = {
 
 def print_warnings(judged: Iterable[EvaluatedLevel], console: Console) -> None:
     """Print every warning with its levels and its remedy."""
-    for warn, levels in grouped_warnings(judged):
-        say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
+    for warn, levels in fmt.same_warnings(warn for one in judged for warn in one.point.warnings):
+        say(console, f"warning {warn.code} {fmt.warning_text(warn, levels)}", style="yellow", indent=2)
 
 
 _SHORT = {"met": "yes", "not met": "no"}  # in a narrow terminal; what is undecided or unknown a question mark
@@ -118,21 +102,21 @@ def _table(judgement: JudgedLevels, console: Console) -> Table:
     energy = any(j.energy is not None for j in judged)
 
     def has_room(column: str) -> bool:
-        if column in ("ttft_p95_s", "ttft_p99_s") and best_tail(judged) not in column:
+        if column in ("ttft_p95_s", "ttft_p99_s") and fmt.best_tail(judged) not in column:
             return False
         more = 20 * (energy and _COLUMNS[column] == _WIDEST)
         return console.width >= _COLUMNS[column] + more and (energy or column not in _OF_ENERGY)
 
-    columns = with_judged(with_goodput(tuple(_COLUMNS), judged), judged, alone=not wide)
+    columns = fmt.with_judged(fmt.with_goodput(tuple(_COLUMNS), judged), judged, alone=not wide)
     # attainment instead of some in a narrow terminal
     dropped = ("duration_s", "tpot_mean_s", "cost_usd") if "attainment" in columns and not wide else ()
-    columns = tuple(c for c in columns if is_judged(judged[0], c) or (has_room(c) and c not in dropped))
+    columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
     last = "SLO" if wide else "SLO met"
-    heads = ["successful/failed" if column == "n_ok" else head(column) for column in columns]
+    heads = ["successful/failed" if column == "n_ok" else fmt.head(column) for column in columns]
     rows, styles = [], []
     for one in judged:
-        met = slo_cell(one) if wide else _SHORT.get(one.slo_verdict, "?")
-        failed = DASH if one.point.n_failed is None else one.point.n_failed
+        met = fmt.slo_cell(one) if wide else _SHORT.get(one.slo_verdict, "?")
+        failed = fmt.DASH if one.point.n_failed is None else one.point.n_failed
         rows.append([f"{one.point.n_ok}/{failed}" if c == "n_ok" else cell(one, c) for c in columns] + [met])
         styles.append(VERDICT_STYLES[one.slo_verdict] if one is judgement.best else "" if one.is_candidate else "dim")
     return table(console, [*heads, last], rows, left=[last], styles=styles)
@@ -211,7 +195,7 @@ def print_energy(judgement: Judgement, console: Console) -> None:
     _print_table(console, level_table(ENERGY, energies), f"{model}: energy per run of the set")
     if energies:
         _print_table(console, level_table(ELECTRICITY, energies))
-        pue = number(energies[0][1].pue)
+        pue = fmt.number(energies[0][1].pue)
         say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour has its electricity in it", style="dim", indent=2)
     else:
         say(console, "no GPU's power was read and no --assumed-power-kw was given: energy is not known", indent=2)
@@ -221,8 +205,8 @@ def print_energy(judgement: Judgement, console: Console) -> None:
         _print_table(console, level_table(GPUS, used), f"{model}: GPU use, means over time{several}")
     if note := _busy_note(used):
         say(console, note, style="dim", indent=2)
-    for warn, levels in same_warnings(code for _, energy in energies for code in energy.codes):
-        say(console, f"{warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
+    for warn, levels in fmt.same_warnings(code for _, energy in energies for code in energy.codes):
+        say(console, f"{warn.code} {fmt.warning_text(warn, levels)}", style="yellow", indent=2)
 
 
 def energy_line(judged: Sequence[EvaluatedLevel], *, in_columns: bool) -> str | None:
@@ -233,7 +217,7 @@ def energy_line(judged: Sequence[EvaluatedLevel], *, in_columns: bool) -> str | 
     given = ", of the power as given, not measured" if all(e.method == "constant" for _, e in known) else ""
     if in_columns:
         return f"W and J per output token are {GPUS_ONLY}{given}"
-    each = [f"{level}: {number(e.mean_w)} W, {number(e.j_per_output_token)} J" for level, e in known]
+    each = [f"{level}: {fmt.number(e.mean_w)} W, {fmt.number(e.j_per_output_token)} J" for level, e in known]
     return f"energy per output token, {GPUS_ONLY}{given}: {'; '.join(each)}"
 
 
@@ -252,7 +236,7 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
     """Print the levels, the three principles, the boundary and the price of the SLO."""
     found = scaling_of(judgement)
     console.print()
-    say(console, f"{found.model or DASH}    SLO: {found.slo}", style="bold")
+    say(console, f"{found.model or fmt.DASH}    SLO: {found.slo}", style="bold")
     rows = [(one.level, one) for one in found.levels]
     styles = [VERDICT_STYLES[one.slo_verdict] if level == found.optimum else "" for level, one in rows]
     console.print(table(console, *level_table(SCALING, rows), styles=styles))
@@ -264,8 +248,9 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
         if price.scan and crossings and price.limit == min(crossings)[1]:
             steps = [
                 (
-                    f"{one.looser:+.0%}" if one.looser else "today", number(one.value, 4), str(one.level or DASH),
-                    usd(one.cost_usd), number(one.boundary_users), usd(one.boundary_cost_usd),
+                    f"{one.looser:+.0%}" if one.looser else "today", fmt.number(one.value, 4),
+                    str(one.level or fmt.DASH), fmt.usd(one.cost_usd),
+                    fmt.number(one.boundary_users), fmt.usd(one.boundary_cost_usd),
                 )
                 for one in price.scan
             ]  # fmt: skip

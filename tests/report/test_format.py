@@ -14,12 +14,12 @@ from benchsuite.report.charts import Point, Series
 from benchsuite.report.format import (
     asides,
     chance_text,
-    grouped_warnings,
     headline,
-    interval,
+    interval_cell,
     ms,
     number,
     percent,
+    same_warnings,
     spaced,
     tail,
     usd,
@@ -58,12 +58,15 @@ def test_units():
     assert (usd(1234.5), usd(0.2453), usd(None)) == ("$1,234.50", "$0.245", "–")
 
 
-def test_an_interval_as_text():
+def test_an_interval_as_text(mistral):
     """The value and its ends in one unit; an end that is not known is a dash, and without both the value is alone."""
-    assert interval(Estimate(0.05, 0.04, 0.06, 3, "t"), number, 1000) == "50.0 [40.0, 60.0]"
-    assert interval(Estimate(5, 4, None, 3, "t"), number) == "5.00 [4.00, –]"
-    assert interval(Estimate(5, None, None, 1, "no interval: one run"), number) == "5.00"
-    assert interval(None, number) == "–"
+    point, mean_s = mistral[0], mistral[0].ttft_s.mean
+    none = PointCost(None, None, None, None, None)
+    shown = []
+    for ends in ((0.04, 0.06), (0.04, None), (None, None)):
+        level = EvaluatedLevel(point, none, intervals={"ttft_mean_s": Estimate(mean_s, *ends, 3, "t")})
+        shown.append(interval_cell(level, "ttft_mean_s").removeprefix(ms(mean_s)))
+    assert shown == [" [40.0, 60.0]", " [40.0, –]", ""]
 
 
 def test_a_tail_needs_ten_observations_beyond_it():
@@ -114,9 +117,8 @@ def test_the_decision_of_repeats(tmp_path):
 
 def test_warnings_of_a_kind_come_together(mistral):
     """One line for one remedy, naming every level."""
-    none = PointCost(None, None, None, None, None)
     noted = [replace(p, warnings=(warning("littles_law", p.level, error=0.1),)) for p in mistral[:2]]
-    ((warn, levels),) = grouped_warnings(EvaluatedLevel(point, none, ()) for point in noted)
+    ((warn, levels),) = same_warnings(warn for point in noted for warn in point.warnings)
     assert (warn.code, levels) == ("littles_law", (Level(8), Level(16)))
     assert warning_text(warn, levels).startswith("at 8 (likewise 16): ")
 
