@@ -17,9 +17,10 @@ from typing import Any
 
 from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report import compare_models
-from benchsuite.report.charts import CHARACTER, CSS, Frame
+from benchsuite.report.charts import CHARACTER, Frame
 from benchsuite.report.compare_models import place_models, render_comparison
 from benchsuite.report.judge import Judgement, PriceOverride, judge_run, judge_table
+from benchsuite.report.page import CHARTS_CSS as CSS
 from benchsuite.report.page import render
 from benchsuite.report.sections_levels import Figure, metric_figure, picture
 from benchsuite.store.run_folder import Run, read_run

@@ -145,10 +145,10 @@ def frontier(
     from benchsuite.api import decide, price_override
     from benchsuite.errors import InputError, os_error_as
     from benchsuite.input_files import read_text
-    from benchsuite.report.charts import standalone
     from benchsuite.report.charts_special import frontier_chart
     from benchsuite.report.compare_models import place_models, require_price
     from benchsuite.report.judge import check_comparable
+    from benchsuite.report.page import standalone
 
     judgements = decide(*asked.pop("runs"), **asked, **price)
     require_price(judgements)

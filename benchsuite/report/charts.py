@@ -1,7 +1,7 @@
 """Charts as SVG text. Pure.
 
-One base for all (axes, marks, legend, limit lines, labels that avoid what is drawn, tooltips), then lines over the
-level and distributions; charts_special has the others.
+Their style is templates/charts.css, which whoever shows them adds. One base for all (axes, marks, legend, limit lines,
+labels that avoid what is drawn, tooltips), then lines over the level and distributions; charts_special has the others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from importlib.resources import files
 from itertools import pairwise
 
 from benchsuite.report.format import number
@@ -48,9 +47,6 @@ class Frame:
 
 SMALL = Frame()
 
-# the colours are Okabe and Ito's, which the colour-blind tell apart, and three more; the ramp is one hue
-CSS = files("benchsuite.report").joinpath("templates/charts.css").read_text("utf-8").strip()
-
 
 def svg(title: str, description: str, body: Iterable[str], frame: Frame = SMALL) -> str:
     """An SVG element of the frame's size with a title and a description for those who cannot see it."""
@@ -64,12 +60,6 @@ def svg(title: str, description: str, body: Iterable[str], frame: Frame = SMALL)
 def empty(title: str, frame: Frame = SMALL, reason: str = "no value is known") -> str:
     """A chart of nothing, which says so."""
     return svg(title, "nothing to draw", [text(frame.middle, frame.height / 2, reason, anchor="middle")], frame)
-
-
-def standalone(picture: str) -> str:
-    """The chart as a file of its own: its style inside it."""
-    head, close, rest = picture.partition(">")
-    return f"{head}{close}<style>{CSS}</style>{rest}"
 
 
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:

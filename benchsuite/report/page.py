@@ -17,7 +17,6 @@ from typing import Any
 from benchsuite.fault_points import reach
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
-from benchsuite.report.charts import CSS
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
 from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, GPUS, SERVER
@@ -33,6 +32,16 @@ from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
 
 _IN_TILES = ("one run per level", "no price:")  # asides of the terminal that are in the page's tiles
+
+
+# the colours are Okabe and Ito's, which the colour-blind tell apart, and three more; the ramp is one hue
+CHARTS_CSS = Path(__file__).with_name("templates").joinpath("charts.css").read_text("utf-8").strip()
+
+
+def standalone(chart: str) -> str:
+    """The chart as a file of its own: its style inside it."""
+    head, close, rest = chart.partition(">")
+    return f"{head}{close}<style>{CHARTS_CSS}</style>{rest}"
 
 
 def write_judged(run: Run) -> Judgement:
@@ -79,7 +88,7 @@ def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[secti
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    css = CSS + "\n" + loader.get_source(environment, "page.css")[0]
+    css = CHARTS_CSS + "\n" + loader.get_source(environment, "page.css")[0]
     script = loader.get_source(environment, "page.js")[0]
     policy = (
         f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; base-uri 'none'; "

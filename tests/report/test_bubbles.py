@@ -7,8 +7,8 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier
-from benchsuite.report.charts import standalone
 from benchsuite.report.charts_special import frontier_chart
+from benchsuite.report.page import standalone
 
 
 def place(model: str, cost: float, score: float, params_b: float | None) -> ModelPoint:
