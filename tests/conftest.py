@@ -77,8 +77,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo's run, the fixture v1, the tables of docs/examples, and made runs. Only to read.
 
     telemetry: with samples of a GPU and a server of four slots. faulty: four of sixteen requests failed. repeated: four
-    repeats of some noise. slower: the same, 20 to 30 % slower. fallback: of two servers, where a paid API took every
-    third request of the highest level.
+    repeats of some noise. slower: the same, 20 to 30 % slower. arm_a, arm_b: as of one session of `ab`, B 20 % slower.
+    fallback: of two servers, where a paid API took every third request of the highest level.
     """
     root = tmp_path_factory.mktemp("stored")
     shutil.copytree(ROOT / "results" / "examples" / "demo", root / "demo")
@@ -92,6 +92,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_folder(root / "repeated", **noisy, seed=3)
     slower = {level: (1.3 * ttft_s, 1.2 * gap_s) for level, (ttft_s, gap_s) in LATENCY.items()}
     run_folder(root / "slower", **noisy, latency=slower, seed=4)
+    for i, name in enumerate(("arm_a", "arm_b")):
+        arm = dict.fromkeys((2, 4), (0.1 * 1.2**i, 0.01 * 1.2**i))
+        run_folder(root / name, levels=(2, 4), repeats=4, noise=0.03, latency=arm, tokens=10, seed=6 + i)
     run_folder(root / "fallback", row=_answered, slo="ttft_mean<1s,output_throughput_per_user>20", **FALLBACK)
     return root
 

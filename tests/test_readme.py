@@ -5,12 +5,12 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from command_line import CommandLine
 
 from benchsuite.cli.main import main
-from benchsuite.simulator.config import LatencyModel, SimulatorConfig
-from benchsuite.simulator.server import simulator
 
 ROOT = Path(__file__).parent.parent
 # what makes a command of the README small enough for a test; it stays the README's command
@@ -18,6 +18,7 @@ SMALL = {
     "calibrate": ["--seconds", "1"],
     "sweep": ["--requests", "64", "--max-output-tokens", "4", "--warmup-requests", "1"],
 }
+UNDECIDED = ("decide results/examples/demo", "plan results/examples/demo")  # one run near its limit
 
 
 def commands() -> Iterator[str]:
@@ -28,18 +29,23 @@ def commands() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", list(commands()), ids=lambda text: text.split()[0])
-def test_readme_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each one ends with exit code 0, or 6 where a run is undecided, against a simulator where it wants a server."""
+def test_readme_command(
+    command: str, cli: CommandLine, simulated: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each one ends with its exit code, a sweep of a simulator with what `decide` says of it."""
     shutil.copytree(ROOT / "results" / "examples", tmp_path / "results" / "examples")
     shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.001))) as server:
-        words = [word.replace("http://127.0.0.1:8000", server.base_url) for word in shlex.split(command)]
-        monkeypatch.setattr("sys.argv", ["benchsuite", *words, *SMALL.get(words[0], [])])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert ended.value.code in (0, 6)
+    words = [word.replace("http://127.0.0.1:8000", simulated.base_url) for word in shlex.split(command)]
+    monkeypatch.setattr("sys.argv", ["benchsuite", *words, *SMALL.get(words[0], [])])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    if words[0] == "sweep":
+        (run,) = {path.parent for path in tmp_path.glob("results/*/manifest.json")}
+        assert ended.value.code == cli("decide", run).code
+    else:
+        assert ended.value.code == (6 if command.startswith(UNDECIDED) else 0)
 
 
 def test_there_are_commands() -> None:

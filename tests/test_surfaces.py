@@ -70,6 +70,7 @@ SURFACES = {
     "gate_refused": "gate demo --baseline repeated",
     "gate_history": "gate repeated --history history --max-regression ttft_p95=10%,cost=5%",
     "gate_plan": "gate repeated --history history --plan",
+    "ab": "ab arm_a arm_b",
     "frontier_paper": f"frontier {PAPER} {SCORES}",
     "frontier_svg": f"frontier {PAPER} {SCORES} --svg frontier.svg > frontier.svg",
     "api_demand": f"{API} --capacity-tok-s 100 --tokens-per-month 30e6",
@@ -90,7 +91,7 @@ SURFACES = {
     "matrix_md": "matrix matrix.toml --output matrix > matrix/matrix.md",
 }
 # those that are also looked at in a wide terminal
-WIDE = [name for name in SURFACES if name.startswith(("decide_", "check_", "matrix_table"))]
+WIDE = [name for name in SURFACES if name.startswith(("decide_", "check_", "ab", "matrix_table"))]
 
 # name -> the command; what it prints is JSON
 DATA = {
@@ -103,6 +104,7 @@ DATA = {
     "gate_failed": "gate slower --baseline repeated --json",
     "gate_history": "gate repeated --history history --json",
     "gate_plan": "gate repeated --baseline slower --plan --json",
+    "ab": "ab arm_a arm_b --json",
     "frontier_paper": f"frontier {PAPER} {SCORES} --json",
     "plan_peak": f"{SURFACES['plan_peak']} --json",
     "plan_demand": "plan repeated --requests-per-day 2000000 --usd-per-hour 1.99 --json",
@@ -141,10 +143,9 @@ class _Text(SingleFileSnapshotExtension):
     file_extension = "txt"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def measured_matrix(stored: Path, cli: CommandLine) -> None:
-    """A matrix, its settings as if they had been measured, so that the verb keeps them; and ten runs before `repeated`
-    of which the last four are a tenth slower."""
+@pytest.fixture(scope="module")
+def history(stored: Path) -> None:
+    """Ten runs before `repeated` of which the last four are a tenth slower."""
     for day in range(10):
         factor = (1.1 if day > 5 else 1.0) * (1 + 0.01 * (day % 3))
         run_folder(
@@ -156,6 +157,11 @@ def measured_matrix(stored: Path, cli: CommandLine) -> None:
             manifest={"run_id": f"nightly-{day}", "created": f"2025-12-1{day}T03:04:05+00:00"},
             seed=10 + day,
         )
+
+
+@pytest.fixture(scope="module")
+def measured_matrix(stored: Path, cli: CommandLine) -> None:
+    """A matrix, and its settings as if they had been measured, so that the verb keeps them."""
     file = stored / "matrix.toml"
     file.write_text(MATRIX)
     plan = cli.data("matrix", file, "--dry-run")
@@ -173,11 +179,23 @@ def measured_matrix(stored: Path, cli: CommandLine) -> None:
         )
 
 
+def _make_what_it_reads(command: str, request: pytest.FixtureRequest) -> None:
+    for word, fixture in (("matrix.toml", "measured_matrix"), ("history", "history")):
+        if word in command:
+            request.getfixturevalue(fixture)
+
+
 @pytest.fixture
-def shown(in_stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+def shown(
+    in_stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> Callable[[str], str]:
     """What a command writes, with the files behind > and its exit code where that is not 0."""
 
     def run(command: str) -> str:
+        _make_what_it_reads(command, request)
         command, _, files = command.partition(" > ")
         monkeypatch.setattr("sys.argv", ["benchsuite", *command.split()])
         with pytest.raises(SystemExit) as ended:
@@ -216,34 +234,33 @@ def test_help(verb: str, shown: Callable[[str], str], snapshot: SnapshotAssertio
     assert "\n".join(pages) == snapshot(extension_class=_Text)
 
 
-@pytest.mark.parametrize("name", SHOWN)
-def test_data(name: str, cli: CommandLine, in_stored: Path, snapshot: SnapshotAssertion) -> None:
-    """JSON: every key and word, and the figures to four digits."""
-    assert _normal(json.dumps(_rounded(_data(name, cli)), indent=1)) == snapshot(extension_class=_Text)
-
-
-def test_figures(cli: CommandLine, in_stored: Path, pytestconfig: pytest.Config) -> None:
-    """Every figure of every surface in JSON is what it was, to 1e-9; a run without figures has none to lose."""
-    found = {name: dict(_figures(_data(name, cli))) for name in DATA}
-    assert all(found.values())
-    before = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+@pytest.mark.parametrize("name", DATA)
+def test_data(
+    name: str,
+    cli: CommandLine,
+    in_stored: Path,
+    snapshot: SnapshotAssertion,
+    pytestconfig: pytest.Config,
+    request: pytest.FixtureRequest,
+) -> None:
+    """JSON: every key and word, and every figure as it was, to 1e-9; a run without figures has none to lose."""
+    _make_what_it_reads(DATA[name], request)
+    data = cli(DATA[name]).data
+    if name in SHOWN:
+        assert _normal(json.dumps(_rounded(data), indent=1)) == snapshot(extension_class=_Text)
+    found = dict(_figures(data))
+    assert found
+    kept = json.loads(FIGURES.read_text("utf-8"))
     if pytestconfig.option.update_snapshots:
-        changed = {name: _lost(figures, found.get(name, {})) for name, figures in before.items()}
-        assert {name: lost for name, lost in changed.items() if lost} == {}
-        FIGURES.write_text(json.dumps(found, indent=0) + "\n", "utf-8")
-        return
-    for name, figures in before.items():
-        assert found[name] == pytest.approx(figures, rel=1e-9, abs=1e-12), name
-    assert found.keys() == before.keys()
+        assert _lost(kept.get(name, {}), found) == {}
+        FIGURES.write_text(json.dumps(kept | {name: found}, indent=0) + "\n", "utf-8")
+    else:
+        assert found == pytest.approx(kept[name], rel=1e-9, abs=1e-12)
 
 
-_printed: dict[str, Any] = {}
-
-
-def _data(name: str, cli: CommandLine) -> Any:
-    if name not in _printed:
-        _printed[name] = cli(DATA[name]).data
-    return _printed[name]
+def test_no_figures_are_of_nothing() -> None:
+    """The kept figures are those of the surfaces in JSON, no more and no less."""
+    assert json.loads(FIGURES.read_text("utf-8")).keys() == DATA.keys()
 
 
 def _figures(tree: Any, path: str = "") -> Iterator[tuple[str, float]]:

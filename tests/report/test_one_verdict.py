@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +26,27 @@ from benchsuite.report.terminal import VERDICT_STYLES
 from benchsuite.store.run_folder import read_run
 
 GATE = {"met": "pass", "not met": "fail", "undecided": "inconclusive", "unknown": "inconclusive"}
-# name -> how the run is made, its SLO, the verdicts of its levels 2, 4 and 8, the exit code
-CASES: dict[str, tuple[dict[str, Any], str, list[str], int]] = {
-    "repeats": ({"repeats": 3, "noise": 0.02}, "output_throughput_per_user>30", ["met", "met", "not met"], 0),
-    "no_level": ({"repeats": 3, "noise": 0.02}, "output_throughput_per_user>500", ["not met"] * 3, 3),
-    "one_run": ({}, "output_throughput_per_user>40", ["met", "undecided", "not met"], 6),
-    "percentile": ({}, "ttft_p95<500ms", ["undecided"] * 3, 6),
-    "failures": ({"faults": {"timeout": 6}}, "output_throughput_per_user>5", ["not met"] * 3, 3),
-    "unknown": ({"row": lambda row: row._replace(output_tokens=None)}, "throughput>1", ["unknown"] * 3, 6),
+# name -> how the run is made, its SLO, the verdicts of its levels 2, 4 and 8, the level that is named, the exit code
+CASES: dict[str, tuple[dict[str, Any], str, list[str], int, int]] = {
+    "repeats": ({"repeats": 3, "noise": 0.02}, "output_throughput_per_user>30", ["met", "met", "not met"], 4, 0),
+    "no_level": ({"repeats": 3, "noise": 0.02}, "output_throughput_per_user>500", ["not met"] * 3, 2, 3),
+    "one_run": ({}, "output_throughput_per_user>40", ["met", "undecided", "not met"], 4, 6),
+    "percentile": ({}, "ttft_p95<500ms", ["undecided"] * 3, 8, 6),
+    "failures": ({"faults": {"timeout": 6}}, "output_throughput_per_user>5", ["not met"] * 3, 8, 3),
+    "unknown": ({"row": lambda row: row._replace(output_tokens=None)}, "throughput>1", ["unknown"] * 3, 8, 6),
 }  # fmt: skip
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Judgement, list[str], int, Path]:
-    made, slo, verdicts, code = CASES[request.param]
-    path = run_folder(tmp_path / "run", slo=slo, requests=24, **made)
-    return judge_run(read_run(path)), verdicts, code, path
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[Judgement, list[str], int, int, Path]:
+    made, slo, verdicts, named, code = CASES[request.param]
+    path = run_folder(tmp_path_factory.mktemp("case") / "run", slo=slo, requests=24, **made)
+    return judge_run(read_run(path)), verdicts, named, code, path
 
 
 def test_every_surface_says_the_same(case):
     """Levels by table, CSV, JSON, Markdown, gate, scaling, API and matrix; the decision by sentence, page, colour."""
-    judgement, verdicts, code, path = case
+    judgement, verdicts, named, code, path = case
     decision = judgement.decision
     assert [one.slo_verdict for one in judgement.judged] == verdicts
     assert [row["slo_verdict"] for row in csv.DictReader(io.StringIO(as_csv([judgement])))] == verdicts
@@ -54,7 +55,8 @@ def test_every_surface_says_the_same(case):
     assert benchsuite.summarise(path)["slo_verdict"].tolist() == verdicts
     table = [line for line in as_markdown([judgement]).splitlines() if line.startswith("|")][2:]
     assert [line.rstrip("| ").rpartition("|")[2].strip() for line in table] == verdicts
-    assert [one.slo_verdict for one in scaling_of(judgement).levels] in (verdicts, [])
+    levels = [] if verdicts == ["unknown"] * 3 else verdicts  # without tokens there is nothing that could scale
+    assert [one.slo_verdict for one in scaling_of(judgement).levels] == levels
     found = gate(judgement)
     for level, verdict in zip(judgement.judged, verdicts, strict=True):
         of_level = {c.verdict for c in found.criteria if c.level.users == level.point.level.users}
@@ -65,23 +67,31 @@ def test_every_surface_says_the_same(case):
     assert exit_code([decision.verdict]) == code
     said = headline(decision, judgement.judged)
     page = answer(judgement).sentence
-    styles = {"met": "bold green", "not met": "bold red"}
-    assert VERDICT_STYLES[decision.verdict] == styles.get(decision.verdict, "bold yellow")
-    if decision.kind == "optimum":
-        assert f"SLO {decision.verdict}" in page
-        assert ("undecided" in said.partition("; next level")[0]) == (decision.verdict == "undecided")
-        assert said.startswith("optimum") == (decision.verdict == "met" and bool(decision.p_by_level))
-    else:
-        assert ("no level meets" in said, "No level meets" in page) == (decision.verdict == "not met",) * 2
+    styles = {"met": "bold green", "not met": "bold red", "undecided": "bold yellow"}
+    assert VERDICT_STYLES[decision.verdict] == styles[decision.verdict]
+    begins = {
+        ("optimum", "met"): ("optimum ", "Concurrency "),
+        ("optimum", "undecided"): ("", "Concurrency "),
+        ("none", "not met"): ("no level meets the SLO; nearest: ", "No level meets the SLO; the nearest, concurrency "),
+        ("none", "undecided"): (
+            "no level is seen to meet the SLO; nearest: ",
+            "No level is seen to meet the SLO; the nearest, concurrency ",
+        ),
+    }
+    of_terminal, of_page = begins[decision.kind, decision.verdict]
+    assert said.startswith(f"{of_terminal}{named} ")
+    assert re.match(rf"{of_page}{named}\b", page)
+    assert (f"SLO {decision.verdict}" in page) == (decision.kind == "optimum")
     settings = decide_settings([JudgedSetting("a", 1, judgement)])
     (row,) = rows(settings)
-    assert (settings.verdict, row["slo_verdict"] in verdicts) == (decision.verdict, True)
+    by_level = dict(zip((2, 4, 8), verdicts, strict=True))
+    assert (settings.verdict, row["concurrency"], row["slo_verdict"]) == (decision.verdict, named, by_level[named])
 
 
 @pytest.mark.parametrize("verb", ["decide", "decide_json"])
 def test_exit_codes(cli, case, verb):
     """0 proven, 6 undecided, 3 no level: the same from the command line, whose JSON carries the sentence."""
-    judgement, _, code, path = case
+    judgement, _, _, code, path = case
     result = cli("decide", str(path), *["--json"] * (verb == "decide_json"))
     assert result.code == code
     if verb == "decide_json":
@@ -116,7 +126,7 @@ def test_the_named_level_is_one_everywhere(tmp_path, cli):
     assert decision.runner_up.point.level.users == 8
     named = judgement.judged[1]
     assert headline(decision, judgement.judged).startswith("4 ")
-    assert "4" in answer(judgement).sentence
+    assert answer(judgement).sentence.startswith("Concurrency 4")
     found = decision_json(decision)["optimum"]
     assert (found["concurrency"], found["cheapest_concurrency"]) == (4, 8)
     assert found["cost_usd"] == named.cost.cost_usd
