@@ -10,6 +10,7 @@ from sweeps_for_tests import Watcher, spec_of
 
 from benchsuite.analysis.summary import parse_points
 from benchsuite.analysis.warnings import check_prefix_hits
+from benchsuite.level import Level
 from benchsuite.load.sweep import sweep
 from benchsuite.report.judge import Judgement, judge_run
 from benchsuite.simulator.config import SimulatorConfig
@@ -89,5 +90,5 @@ def test_what_a_set_shares() -> None:
 def test_hits_against_the_set(hits: float | None, shared: float | None, codes: list[str]) -> None:
     """Of prompts of 1,000 tokens; what is not known of the set is not judged."""
     table = "model,concurrency,requests,time_s,input_tokens,output_tokens\nm,8,10,5,10000,1000\n"
-    found = check_prefix_hits(parse_points(table, where="t.csv"), {8: hits}, shared)
+    found = check_prefix_hits(parse_points(table, where="t.csv"), {Level(8): hits}, shared)
     assert [warning.code for warning in found] == codes
