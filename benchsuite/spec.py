@@ -1,7 +1,7 @@
 """What is asked for: a sweep's specification. One frozen value; nobody edits it, overrides make a new one.
 
 Every key stands here once, with its default, meaning, flag, example and check. The flags of `benchsuite sweep` and its
---help, the commented sweep.toml, --print-spec and the JSON schema are read off these fields (cli/spec_options.py).
+--help (cli/flags.json), the commented sweep.toml, --print-spec and the JSON schema (cli/spec_file.py) come from here.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ LIBRARIES = {
     "psutil": ("load.doctor", "serving", "telemetry"),
     "pyarrow": ("analysis", "api", "load", "report", "store"),
     "pydantic": (
-        "cli.spec_options",
+        "cli.spec_file",
         "economics",
         "manifest",
         "matrix_spec",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,16 +17,13 @@ from benchsuite.cli.options import (
     print_json,
 )
 from benchsuite.cli.spec_options import model_options
-from benchsuite.economics.gpu_hour import Billing, Spot
-from benchsuite.economics.memory import MemoryDemand
 from benchsuite.errors import PriceError
 from benchsuite.level import as_plain
-from benchsuite.spec import OwnedSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from benchsuite.economics.memory import Fit
+    from benchsuite.economics.memory import Fit, MemoryDemand
     from benchsuite.economics.prices import GpuHour, GpuPrice
     from benchsuite.economics.sensitivity import Sensitivity, Spread
 
@@ -69,16 +66,16 @@ Examples:
   benchsuite cost --usd-per-hour 2.0 --reserved-usd-per-hour 1.2 --reserved-ratio 0.7 --utilisation 0.9
 """
 )
-@model_options(OwnedSpec, words=_OWNED)
+@model_options("OwnedSpec", words=_OWNED)
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs in the machine.")
 @click.option("--preset", help="A bundled price; see --list-presets.")
 @click.option("--usd-per-hour", type=float, help="A rented GPU's price.")
 @click.option(
     "--billing",
-    type=click.Choice(get_args(Billing)),
+    type=click.Choice(["on-demand", "spot", "reserved"]),
     help="How a rented GPU is paid: while used, while it lasts, or for all hours.  [default: on-demand]",
 )
-@model_options(Spot, but=("usd_per_hour",))
+@model_options("Spot", but=("usd_per_hour",))
 @click.option("--reserved-usd-per-hour", type=float, help="Mixture: a reserved GPU's price, beside --usd-per-hour.")
 @click.option("--reserved-ratio", type=float, help="Mixture: share of the useful hours that it bears.")
 @PRICE_FILE
@@ -203,11 +200,12 @@ Examples:
   benchsuite memory --params-b 70 --layers 80 --kv-heads 8 --head-dim 128 --context 4096 --concurrency 32
 """
 )
-@model_options(MemoryDemand)
+@model_options("MemoryDemand")
 @json_option
 def memory(as_json: bool, **flags: Any) -> int:
     """Which GPUs hold a model: weights and KV cache against the memory of 1, 2, 4 or 8 of them."""
     from benchsuite.api import memory_fit
+    from benchsuite.economics.memory import MemoryDemand
 
     found = memory_fit(**given(flags))
     if as_json:

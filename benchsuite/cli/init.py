@@ -39,7 +39,7 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     Looks at --base-url, or at the ports of this machine where servers listen by default; asks nothing that costs
     tokens. Without a server it is a template.
     """
-    from benchsuite.cli.spec_options import spec_toml
+    from benchsuite.cli.spec_file import spec_toml
     from benchsuite.errors import InputError, os_error_as
     from benchsuite.load.server_probe import PORTS, discover, discover_servers
     from benchsuite.spec import load_spec

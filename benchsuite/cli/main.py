@@ -41,8 +41,8 @@ VERBS = {
 
 # verbs that stand in another verb's module, as a command of their name
 _IN = {
-    "completion": "main", "demo": "sweep", "frontier": "decide", "memory": "cost", "recover": "sweep",
-    "schema": "spec_options", "tiny-model": "serve",
+    "ab": "gate", "completion": "main", "demo": "sweep", "frontier": "decide", "memory": "cost", "recover": "sweep",
+    "schema": "spec_file", "tiny-model": "serve",
 }  # fmt: skip
 
 

@@ -22,7 +22,6 @@ from benchsuite.cli.options import (
     slo_option,
 )
 from benchsuite.cli.spec_options import model_options
-from benchsuite.economics.plan_file import SAMPLE, ApiTerms, DemandTable, Extras, Fleet, MachineTerms
 from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ Examples:
 @click.option(
     "--api", "apis", multiple=True, help="An API by its price (--list-apis), or genai:PROVIDER/MODEL; repeatable."
 )
-@model_options(DemandTable, Fleet, MachineTerms, ApiTerms, Extras)
+@model_options("DemandTable", "Fleet", "MachineTerms", "ApiTerms", "Extras")
 @click.option("--config", type=PATH, help="The whole question as TOML (see --init) instead of flags.")
 @click.option("--init", "show_sample", is_flag=True, help="Print a commented plan.toml.")
 @click.option("--list-apis", is_flag=True, help="Show the prices of APIs with source and date.")
@@ -66,6 +65,7 @@ def command(
 ) -> int:  # fmt: skip
     """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
     from benchsuite.api import plan, price_book
+    from benchsuite.economics.plan_file import SAMPLE
 
     if show_sample:
         click.echo(SAMPLE, nl=False)

@@ -1,57 +1,83 @@
-"""The flags of a sweep, their --help and the commented sweep.toml: all read off the specification's own fields."""
+"""The flags that are read off models, and their --help: of a sweep's specification, of a demand, of an owned GPU.
+
+They stand in flags.json, so that --help does not wait for the models to be imported. tests/cli/test_flags.py holds the
+file against the models and writes it: pytest tests/cli/test_flags.py --snapshot-update.
+"""
 
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from benchsuite.cli.options import CommaList
-from benchsuite.spec import SweepSpec, extra, spec_flags, spec_keys
-from benchsuite.strict_model import table_in
+from benchsuite.cli.options import CommaList, Command, Decorator
 
-_WIDTH, _WIDEST = 44, 118
+FLAGS = Path(__file__).with_name("flags.json")
+# how click reads a value
+_KINDS: dict[str, dict[str, Any]] = {
+    "bool": {"is_flag": True},
+    "float": {"type": float},
+    "int": {"type": int},
+    "ints": {"type": CommaList(int)},
+    "text": {"type": str},
+    "texts": {"type": CommaList(str)},
+    "urls": {"multiple": True, "callback": lambda _, __, urls: urls[0] if len(urls) == 1 else urls},
+}
 
 
-def spec_options(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+class Flag(NamedTuple):
+    """A flag of a key, as flags.json has it."""
+
+    name: str  # of the parameter
+    flag: str
+    help: str
+    kind: str  # of _KINDS
+    words: tuple[str, ...] = ()  # that complete it: a wrong one is refused by the model with all other mistakes
+    required: bool = False
+    table: str = ""  # of the specification
+
+    def option(self, words: str) -> Decorator:
+        complete = {"shell_complete": lambda _, __, part: [word for word in self.words if word.startswith(part)]}
+        more = _KINDS[self.kind] | (complete if self.words else {})
+        return click.option(self.flag, self.name, default=None, help=words, **more)
+
+
+@cache
+def flags_of(model: str) -> list[Flag]:
+    """Of a model by its name, in the order of its keys."""
+    return [Flag(**flag) for flag in json.loads(FLAGS.read_text("utf-8"))[model]]
+
+
+def spec_options(*only: str) -> Decorator:
     """Give a command the flags of the spec. only: the names of some, as parameters; none: all."""
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for name, (_, info) in reversed(spec_flags().items()):
-            if not only or name in only:
-                command = _option(name, info)(command)
+    def decorate(command: Command) -> Command:
+        for flag in reversed(flags_of("SweepSpec")):
+            if not only or flag.name in only:
+                command = flag.option(flag.help)(command)
         return command
 
     return decorate
 
 
-def model_options(
-    *models: type[BaseModel], but: Collection[str] = (), words: Mapping[str, str] | None = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command a flag for each field of the models. but: not for these. words: their help, where not their own.
+def model_options(*models: str, but: Collection[str] = (), words: Mapping[str, str] | None = None) -> Decorator:
+    """Give a command a flag for each key of the models. but: not for these. words: their help, where not their own.
 
-    A field without a flag of its own is --named-like-it; what is required is checked with all else.
+    What is required is checked with all else.
     """
-    said = words or {}
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for name, info in reversed([pair for model in models for pair in model.model_fields.items()]):
-            if name not in but:
-                text = said.get(name) or _help(info) + "  [required]" * (info.is_required() and words is None)
-                command = _option(name, info, text)(command)
+    def decorate(command: Command) -> Command:
+        for flag in reversed([flag for model in models for flag in flags_of(model)]):
+            if flag.name not in but:
+                required = "  [required]" * (flag.required and words is None)
+                command = flag.option((words or {}).get(flag.name) or flag.help + required)(command)
         return command
 
     return decorate
-
-
-def _option(name: str, info: FieldInfo, words: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    more = {"default": None, "help": words or _help(info)} | _type(info)
-    return click.option(extra(info, "flag") or f"--{name.replace('_', '-')}", name, **more)
 
 
 class SpecCommand(click.Command):
@@ -60,126 +86,10 @@ class SpecCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rest = {p.name: record for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None}
         tables: dict[str, list[tuple[str, str]]] = {}
-        for name, (key, _) in spec_flags().items():
-            if name in rest:
-                tables.setdefault(key.rpartition(".")[0], []).append(rest.pop(name))
+        for flag in flags_of("SweepSpec"):
+            if flag.name in rest:
+                tables.setdefault(flag.table, []).append(rest.pop(flag.name))
         tables["run"] = [*tables.pop("", []), *rest.values()]
         for table, records in tables.items():
             with formatter.section(table.rpartition(".")[2].capitalize()):
                 formatter.write_dl(records)
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """Every type in an annotation: {tuple, int} of tuple[int, ...]."""
-    inner = () if get_origin(annotation) is Literal else get_args(annotation)
-    return {get_origin(annotation) or annotation}.union(*map(_kinds, inner))
-
-
-def _words(info: FieldInfo) -> tuple[str, ...]:
-    """The words that a field takes, where it takes nothing else."""
-    parts = (info.annotation, *get_args(info.annotation))
-    literals = [part for part in parts if get_origin(part) is Literal]
-    return get_args(literals[0]) if literals and int not in parts else ()
-
-
-def _type(info: FieldInfo) -> dict[str, Any]:
-    """How click reads a value. Words stay a string: spec.py refuses a wrong one with all other mistakes."""
-    kinds, words = _kinds(info.annotation), _words(info)
-    if tuple in kinds:
-        return {"type": CommaList(int if int in kinds else str)}
-    if bool in kinds:
-        return {"is_flag": True}
-    if words:
-        return {"shell_complete": lambda _, __, part: [word for word in words if word.startswith(part)]}
-    if extra(info, "flag") == "--base-url":
-        return {"multiple": True, "callback": lambda _, __, urls: urls[0] if len(urls) == 1 else urls}
-    return {"type": str if {str, Literal} & kinds else float if float in kinds else int}
-
-
-def _meaning(info: FieldInfo) -> str:
-    *most, last = _words(info) or ("",)
-    return f"{info.description}: {', '.join(most)} or {last}" if most else info.description or ""
-
-
-def _help(info: FieldInfo) -> str:
-    words, default = _meaning(info), extra(info, "default")
-    if default is None and not info.is_required() and not any(info.default is v for v in (None, False, ())):
-        items = info.default if isinstance(info.default, tuple) else [info.default]
-        default = ",".join(f"{i:g}" if isinstance(i, float) else "yes" if i is True else str(i) for i in items)
-    return f"{words[:1].upper()}{words[1:]}." + (f"  [default: {default}]" if default else "")
-
-
-def spec_toml(heading: str, given: Mapping[str, Any], words: Mapping[str, str] | None = None) -> str:
-    """A sweep.toml: heading as comments, the keys of `given` (dotted) as lines, every other key as a comment.
-
-    words: for a key instead of its own. An optional table of which nothing is given stands in comments.
-    """
-    lines = [*(f"# {line}".rstrip() for line in heading.splitlines()), *([""] if heading else [])]
-    for key, info in spec_keys():
-        meaning = (words or {}).get(key) or _meaning(info)
-        if table_in(info.annotation):
-            named = info.default is not None or any(other.startswith(f"{key}.") for other in given)
-            lines += ["", f"{'' if named else '# '}[{key}]    # {meaning}"]
-        else:
-            lines += _lines(key, info, given, meaning)
-    return "\n".join(lines) + "\n"
-
-
-def toml_of(spec: SweepSpec) -> str:
-    """The specification as a file that says the same: what is not its default is set."""
-    tree, given = spec.model_dump(mode="json", exclude_defaults=True), {}
-    for key, info in spec_keys():
-        node: Any = tree
-        for name in key.split("."):
-            node = node.get(name) if isinstance(node, dict) else None
-        if node is not None and not table_in(info.annotation):
-            given[key] = node
-    return spec_toml("", given).lstrip()
-
-
-def _lines(key: str, info: FieldInfo, given: Mapping[str, Any], meaning: str) -> list[str]:
-    """A key with its value, or in a comment with its default or an example; what it means, wrapped behind it."""
-    default = None if info.is_required() else info.default
-    typed = {dict: {}, str: "...", int: 1, float: 1.0}
-    shown = next((v for kind, v in typed.items() if kind in _kinds(info.annotation)), None)
-    value = given.get(key, next((v for v in (*(info.examples or ()), default) if v is not None), shown))
-    unset = extra(info, "default")
-    if unset is None and value != default and default != ():
-        unset = None if info.is_required() else "none" if default is None else _toml(default)
-    if info.is_required() and key not in given:
-        meaning += "; required"
-    elif unset and "default" not in meaning:
-        meaning += f"; default: {unset}"
-    text = f"{'' if key in given else '# '}{key.rpartition('.')[2]} = {_toml(value)}"
-    at = max(_WIDTH, len(text))
-    first, *more = textwrap.wrap(meaning, max(40, _WIDEST - at - 4))
-    return [f"{text:<{at}}  # {first}", *(f"{'':<{at}}  # {line}" for line in more)]
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML writes it."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  benchsuite schema > sweep.schema.json
-  echo '#:schema ./sweep.schema.json' | cat - sweep.toml > checked.toml   # editors with TOML support read that line
-"""
-)
-def schema() -> None:
-    """Print the JSON Schema of a sweep.toml: every key with its type, default, meaning, limits and flag.
-
-    No key is required in the file, for flags may give it.
-    """
-    tree = SweepSpec.model_json_schema()
-    for table in (tree, *tree["$defs"].values()):
-        if any("x-flag" in key for key in table["properties"].values()):
-            table.pop("required", None)
-    click.echo(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **tree}, indent=2))

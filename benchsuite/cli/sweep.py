@@ -54,7 +54,7 @@ def command(
     missing. Exit codes: 0 the level that is named is proven to meet the SLO, 6 that is undecided (one run seldom proves
     it), 3 no level meets it, 2 bad input, 1 the run failed.
     """
-    from benchsuite.cli.spec_options import toml_of
+    from benchsuite.cli.spec_file import toml_of
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView

@@ -13,7 +13,7 @@ from fakes.replay import Replay
 from fakes.tgi import FakeTgi
 
 from benchsuite.cli.init import levels_for
-from benchsuite.cli.spec_options import spec_toml
+from benchsuite.cli.spec_file import spec_toml
 from benchsuite.load import server_probe
 from benchsuite.spec import SweepSpec, load_spec, parse_spec, spec_keys
 from benchsuite.strict_model import table_in

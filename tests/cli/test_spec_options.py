@@ -10,7 +10,8 @@ import click
 import pytest
 from command_line import CommandLine
 
-from benchsuite.cli.spec_options import SpecCommand, spec_options, spec_toml
+from benchsuite.cli.spec_file import spec_toml
+from benchsuite.cli.spec_options import SpecCommand, spec_options
 from benchsuite.errors import SpecError
 from benchsuite.spec import SweepSpec, extra, load_spec, overrides, parse_spec, spec_flags, spec_keys
 from benchsuite.strict_model import table_in
