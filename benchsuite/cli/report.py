@@ -52,7 +52,7 @@ def command(
     Prints the path of what was written. Other formats say the same to other programs and people.
     """
     from benchsuite.api import decide
-    from benchsuite.report.export_vllm import vllm_files
+    from benchsuite.report.export import vllm_files
     from benchsuite.store.files import REPORT, write_bytes, write_json
 
     runs: tuple[Path, ...] = asked.pop("runs")

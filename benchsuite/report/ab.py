@@ -10,30 +10,17 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from benchsuite.analysis import regression
 from benchsuite.analysis.intervals import ALPHA
-from benchsuite.analysis.regression import (
-    LOOKS,
-    DifferenceVerdict,
-    Verdict,
-    difference_verdicts,
-    look_alpha,
-    more_failures_p,
-    repeats_needed,
-)
+from benchsuite.analysis.regression import LOOKS, DifferenceVerdict, Verdict
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.clock import NS_PER_S
 from benchsuite.errors import InputError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
 from benchsuite.metrics import BY_COLUMN
-from benchsuite.report.comparison import (
-    Compared,
-    Regression,
-    compare_levels,
-    default_regressions,
-    geometric_mean,
-    level_differences,
-)
+from benchsuite.report import comparison
+from benchsuite.report.comparison import Compared, Regression
 from benchsuite.report.format import show
 from benchsuite.report.gate import Criterion, GateResult, client_bound, gate
 from benchsuite.report.judge import Judgement
@@ -90,7 +77,6 @@ class AbResult:
 
     @property
     def decided(self) -> bool:
-        """Nothing is left to measure for."""
         open_ones = {row.verdict for row in self.rows if row.why is None} & {"undecided", "not slower"}
         return not open_ones and all(limit.verdict != "inconclusive" for limit in self.limits)
 
@@ -136,7 +122,6 @@ class AbResult:
         return GateResult(self.b, self.a, (*criteria, *self.limits), notes, "ab")
 
     def plain(self) -> dict[str, Any]:
-        """As plain data."""
         plain: dict[str, Any] = as_plain(self)
         return {"verdict": self.verdict, "headline": self.headline} | plain
 
@@ -181,7 +166,7 @@ def judge_ab(
     """
     of_a, of_b = a.facts.manifest, b.facts.manifest
     sides_a, sides_b = ({one.level: one for one in judged.measured} for judged in (a, b))
-    found = [*differences(of_b, of_a), *level_differences(sides_b, sides_a)]
+    found = [*differences(of_b, of_a), *comparison.level_differences(sides_b, sides_a)]
     differs = refuse_unlike(found, allowed, ARM_GROUPS, ("in B", "in A"), "ab")
     if (a.hour_price is None) != (b.hour_price is None):
         raise InputError(
@@ -210,12 +195,12 @@ def judge_ab(
         )
     n_units = min(len(units(level)) for level in pairs)
     turns, minutes = _turns(of_a, of_b, n_units)
-    chosen = regressions or default_regressions(pairs)
+    chosen = regressions or comparison.default_regressions(pairs)
     if margin is not None and not regressions:
         chosen = tuple(Regression(one.figure, margin) for one in chosen)
-    compared = compare_levels(pairs, chosen, (b, a), units)
-    alpha = look_alpha(*look)
-    verdicts = difference_verdicts([one.change for one in compared], [one.margin for one in compared], alpha)
+    compared = comparison.compare_levels(pairs, chosen, (b, a), units)
+    alpha = regression.look_alpha(*look)
+    verdicts = regression.difference_verdicts([one.change for one in compared], [one.margin for one in compared], alpha)
     bound = set() if "client" in allowed else client_bound(a) | client_bound(b)
     rows = [_row(one, verdict, one.level in bound) for one, verdict in zip(compared, verdicts, strict=True)]
     rows += [row for level in levels if (row := _errors(sides_a[level], sides_b[level])) is not None]
@@ -251,7 +236,7 @@ def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbR
         why = "not known in every repeat, or 0"
         return AbRow(one.level, figure.column, figure.label, verdict=verdict, finding=why, why=why)
     finding, ratio, low, high = words
-    b, a = (geometric_mean(side) for side in (one.new, one.baseline))
+    b, a = (comparison.geometric_mean(side) for side in (one.new, one.baseline))
     finding += f"; {why}" if why else ""
     ends = (1 + ratio, 1 + low, 1 + high)
     return AbRow(one.level, figure.column, figure.label, a, b, *ends, verdict, finding, one.regression.margin, why)
@@ -260,7 +245,7 @@ def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbR
 def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow | None:
     """More failures in B than chance makes (Fisher's exact test, one-sided 2.5 %) are a fail; else there is no row."""
     counts_b, counts_a = ((one.point.n_failed or 0, one.point.n_ok) for one in (b, a))
-    p = more_failures_p(counts_b, counts_a)
+    p = regression.more_failures_p(counts_b, counts_a)
     if p > ALPHA / 2:
         return None
     share_a, share_b = (failed / (failed + ok) if failed + ok else 0.0 for failed, ok in (counts_a, counts_b))
@@ -270,13 +255,15 @@ def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow | None:
 
 def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, minutes: float, unit: str) -> str | None:
     """How much more would decide what is undecided, if spread and ratios stay."""
-    alpha, levels = look_alpha(*LAST_LOOK), len({one.level for one in compared})
+    alpha, levels = regression.look_alpha(*LAST_LOOK), len({one.level for one in compared})
     wanted = []
     for one, verdict in zip(compared, verdicts, strict=True):
         if verdict in ("undecided", "not slower") and (change := one.change) is not None:
-            size, beyond = abs(change.theta), abs(change.theta) > one.margin
-            distance, n_all = abs(one.margin - size), len(compared)
-            wanted.append(repeats_needed(change.sd, distance, n_all, beyond=beyond, levels=levels, alpha=alpha))
+            needed = regression.repeats_needed(
+                change.sd, abs(one.margin - abs(change.theta)), len(compared),
+                beyond=abs(change.theta) > one.margin, levels=levels, alpha=alpha,
+            )  # fmt: skip
+            wanted.append(needed)
     if not wanted:
         return None
     known = [n for n in wanted if n is not None]

@@ -31,17 +31,14 @@ class Frame:
 
     @property
     def right(self) -> float:
-        """Where the plot ends."""
         return self.width - self.right_margin
 
     @property
     def bottom(self) -> float:
-        """Where the plot ends."""
         return self.height - self.bottom_margin
 
     @property
     def middle(self) -> float:
-        """Half way between the plot's left and right."""
         return (self.left + self.right) / 2
 
 
@@ -58,7 +55,6 @@ def svg(title: str, description: str, body: Iterable[str], frame: Frame = SMALL)
 
 
 def empty(title: str, frame: Frame = SMALL, reason: str = "no value is known") -> str:
-    """A chart of nothing, which says so."""
     return svg(title, "nothing to draw", [text(frame.middle, frame.height / 2, reason, anchor="middle")], frame)
 
 
@@ -70,7 +66,6 @@ def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") 
 
 
 def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    """A straight line of the CSS class `kind`."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
 
 
@@ -106,7 +101,6 @@ def marker(x: float, y: float, i: int, *, hollow: bool = False) -> str:
 
 
 def dash(x: float, y: float, i: int) -> str:
-    """A short line of the i-th series' colour."""
     return f'<path d="M{x - 7:.1f} {y:.1f}h14" stroke="{colour(i)}" stroke-width="2.5"/>'
 
 
@@ -400,36 +394,26 @@ def _value_scale(
 
 
 def _bands(
-    levels: Sequence[float],
-    x: Scale,
-    infeasible: Sequence[float],
-    zone: tuple[float, float] | None,
-    frame: Frame,
+    levels: Sequence[float], x: Scale, infeasible: Sequence[float], zone: tuple[float, float] | None, frame: Frame
 ) -> list[str]:
     """Shades from half way to the neighbouring levels: those that violate the SLO, and the zone of lowest cost."""
-
-    def band(low: float, high: float) -> tuple[float, float]:
-        i, j = levels.index(low), levels.index(high)
-        left = (x.at(levels[i - 1]) + x.at(low)) / 2 if i else frame.left
-        return left, (x.at(levels[j + 1]) + x.at(high)) / 2 if j + 1 < len(levels) else frame.right
-
+    edges = [frame.left, *((x.at(a) + x.at(b)) / 2 for a, b in pairwise(levels)), frame.right]
     areas: list[tuple[float, float]] = []
-    for left, right in (band(level, level) for level in levels if level in infeasible):
-        joined = bool(areas) and areas[-1][1] >= left - 0.01
-        areas[-1 if joined else len(areas) :] = [(areas[-1][0] if joined else left, right)]
+    for left, right in (edges[i : i + 2] for i, level in enumerate(levels) if level in infeasible):
+        left = areas.pop()[0] if areas and areas[-1][1] == left else left
+        areas.append((left, right))
     parts = [rect(left, frame.top - 16, right, frame.bottom, 'class="bad"') for left, right in areas]
     widest = max(areas, key=lambda area: area[1] - area[0], default=(0.0, 0.0))
     fits = (words for words in ("violates the SLO", "violates") if len(words) * CHARACTER < widest[1] - widest[0] - 4)
     if words := next(fits, ""):
         parts.append(text(sum(widest) / 2, frame.top - 4, words, anchor="middle"))
     if zone is not None and zone[0] in levels and zone[1] in levels:
-        left, right = band(*zone)
+        left, right = edges[levels.index(zone[0])], edges[levels.index(zone[1]) + 1]
         parts.append(rect(left, frame.top, right, frame.bottom, 'class="zone"', "zone of lowest cost"))
     return parts
 
 
 def ring(x: float, y: float) -> str:
-    """Around the point that was chosen."""
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8.5" class="ring"/>'
 
 

@@ -36,12 +36,7 @@ class Panel:
 
 
 def timeline_chart(
-    panels: Sequence[Panel],
-    *,
-    title: str,
-    end_s: float,
-    steady: tuple[float, float] | None = None,
-    width: float = WIDE,
+    panels: Sequence[Panel], *, title: str, end_s: float, steady: tuple[float, float] | None = None, width: float = WIDE
 ) -> str:
     """Panels under each other over the seconds from 0 to end_s. steady: shaded as the steady window."""
     height = HEAD + len(panels) * (PANEL + GAP) + FOOT - GAP
@@ -283,5 +278,4 @@ def frontier_chart(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = 
 
 
 def is_drawn_on_frontier(one: ParetoPoint) -> bool:
-    """True where the model is drawn on the frontier."""
     return bool(one.on_frontier) and (one.p_on_frontier is None or one.p_on_frontier >= 0.5)

@@ -1,15 +1,25 @@
-"""A run's judgement as plain data for other programs: summary.json. Missing is null; NaN never leaves this file."""
+"""A run's judgement for other programs and people: summary.json, a table as Markdown or CSV, vLLM's result files. Pure.
+
+Missing is null in JSON, and NaN never leaves this file.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchsuite.analysis.requests import tokens_after_first_chunk
 from benchsuite.economics.verdict import why_text
+from benchsuite.errors import PointsError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import RunManifest
-from benchsuite.metrics import METRICS, level_row
+from benchsuite.metrics import BY_COLUMN, METRICS, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
@@ -195,3 +205,146 @@ def _clean(value: Any) -> Any:
         case list() | tuple():
             return [_clean(item) for item in value]
     return value
+
+
+# What `vllm bench serve --save-result --save-detailed` writes, for vLLM's own tools. Keys, units, formulas are its own
+# (vllm/benchmarks/serve.py, 0.32), so its percentiles interpolate where ours do not; but TPOT leaves out the tokens of
+# the first chunk where chunks hold several. Failed requests are 0, '' or [] in its lists. A file has no place for when
+# a response closed, for a first answer apart from a first thought, or for a level's repeats: each is a file of its own.
+PERCENTILES = (50, 90, 95, 99)
+GOODPUT = BY_COLUMN["goodput_per_s"]
+_NO_TOKEN = "Never received a valid chunk to calculate TTFT. This response will be marked as failed!"  # vLLM's words
+
+
+def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
+    """The content of a file for each point that was measured to its end, by file name: 'c0008-r0.json', ...
+
+    Raises PointsError for a run that was not streamed: without first tokens vLLM's file would call all failed.
+    """
+    run = judgement.facts
+    manifest, whole = run.manifest, run.whole
+    repeats = {(level.level.users, one.repeat): (level, one) for level in judgement.measured for one in level.repeats}
+    found = {}
+    for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
+        rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()
+        measured = repeats.get((rows[0]["concurrency"], rows[0]["repeat"]))
+        if measured is None:
+            continue  # nothing was sent
+        if not any(row["first_token_s"] is not None for row in rows) and any(row["status"] == "ok" for row in rows):
+            raise PointsError(
+                "the run was not streamed, and vLLM's files know no request without a first token",
+                where=str(run.path),
+                hint="--format csv or json",
+            )
+        found[f"{point_id}.json"] = _header(manifest, rows) | vllm_result(
+            rows, measured[1].duration_s, GOODPUT.of_repeat(*measured)
+        )
+    return found
+
+
+def _header(manifest: RunManifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    endpoint = (manifest.spec.get("server") or {}).get("endpoint")
+    backend = "openai" if endpoint == "completions" else "openai-chat"
+    return {
+        "date": re.sub("[-:]", "", (manifest.created or "")[:19]).replace("T", "-"),
+        "endpoint_type": backend,
+        "backend": backend,
+        "label": None,
+        "model_id": manifest.model,
+        "tokenizer_id": manifest.model,
+        "num_prompts": len(rows),
+        "benchsuite": manifest.benchsuite,
+        "benchsuite_run_id": manifest.run_id,
+        "benchsuite_point_id": rows[0]["point_id"],
+        "request_rate": "inf",
+        "burstiness": 1.0,
+        "max_concurrency": rows[0]["concurrency"],
+    }
+
+
+def vllm_result(
+    rows: Sequence[Mapping[str, Any]], duration_s: float, goodput_per_s: float | None = None
+) -> dict[str, Any]:
+    """Totals, statistics and lists of one run of a level. rows: RequestRecord's keys, at least one; in any order.
+
+    Statistics are None where no request succeeded. A token count that no server told is 0, as vLLM has it.
+    """
+    sent = [_as_vllm(row) for row in rows]
+    ok = [one for one in sent if not one["errors"]]
+    tokens_in, tokens_out = (sum(one[key] for one in ok) for key in ("input_lens", "output_lens"))
+    per_s = 1 / duration_s if duration_s > 0 else 0.0
+    peak_chunks, peak_requests = _peaks(ok)
+    totals = {
+        "duration": duration_s,
+        "completed": len(ok),
+        "failed": len(rows) - len(ok),
+        "total_input_tokens": tokens_in,
+        "total_output_tokens": tokens_out,
+        "request_throughput": len(ok) * per_s,
+        "request_goodput": goodput_per_s,
+        "output_throughput": tokens_out * per_s,
+        "total_token_throughput": (tokens_in + tokens_out) * per_s,
+        "max_output_tokens_per_s": peak_chunks,
+        "max_concurrent_requests": peak_requests,
+        "rtfx": 0.0,
+    }
+    # vLLM divides by output_len - 1, which is too many where the first chunk holds several tokens
+    counts, chunks = ([one["output_lens"] for one in ok], [len(one["itls"]) + 1 for one in ok])
+    after_first_chunk = tokens_after_first_chunk(np.array(counts, np.float64), np.array(chunks, np.float64))
+    decoded = [(one, n) for one, n in zip(ok, after_first_chunk, strict=True) if one["output_lens"] > 1 and n]
+    stats: dict[str, float | None] = {}
+    for name, values_s in {
+        "ttft": [one["ttfts"] for one in ok],
+        "tpot": [(one["latencies"] - one["ttfts"]) / n for one, n in decoded],
+        "itl": [gap for one in ok for gap in one["itls"]],
+        "e2el": [one["latencies"] for one in ok],
+    }.items():
+        keys = [f"{stat}_{name}_ms" for stat in ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))]
+        ms = np.asarray(values_s) * 1e3
+        found = [ms.mean(), np.median(ms), ms.std(), *np.percentile(ms, PERCENTILES)] if values_s else []
+        stats |= dict(zip(keys, map(float, found), strict=True)) if found else dict.fromkeys(keys)
+    return totals | stats | {key: [one[key] for one in sent] for key in sent[0]}
+
+
+def _as_vllm(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What vLLM's lists hold of a request."""
+    sent_s = row["scheduled_s"] if row["sent_s"] is None else row["sent_s"]
+    first_s, last_s, error = row["first_token_s"], row["last_token_s"], _error(row)
+    return {
+        "input_lens": row["input_tokens"] or 0,
+        "output_lens": 0 if error else row["output_tokens"] or 0,
+        "ttfts": 0.0 if first_s is None else first_s - sent_s,
+        "itls": [] if first_s is None else [gap * 1e-6 for gap in row["chunk_gap_us"] or ()],
+        "latencies": 0.0 if error else last_s - sent_s,
+        "start_times": sent_s,
+        "queue_times": max(sent_s - row["scheduled_s"], 0.0),
+        "generated_texts": row["text"] or "",
+        "errors": error,
+    }
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    """'' for what succeeded; vLLM counts a response without a token as failed."""
+    if row["status"] != "ok":
+        told = row["error"] or "no more is known of it than that"
+        code = f" with HTTP status {row['http_status']}" if row["http_status"] else ""
+        return f"benchsuite: the request ended as {row['status']}{code}: {told}"
+    return "" if row["first_token_s"] is not None and row["last_token_s"] is not None else _NO_TOKEN
+
+
+def _peaks(requests: Sequence[Mapping[str, Any]]) -> tuple[float, int]:
+    """The most chunks and the most requests in any second since the first start, as vLLM counts them."""
+    if not requests:
+        return 0.0, 0
+    starts_s = np.array([one["start_times"] for one in requests])
+    begin_s = starts_s.min()
+    ends_s = starts_s + np.array([one["latencies"] for one in requests])
+    n_seconds = int(np.ceil(ends_s.max() - begin_s)) + 1
+    chunks, busy = np.zeros(n_seconds), np.zeros(n_seconds + 1, dtype=np.int64)
+    for one, start_s, end_s in zip(requests, starts_s, ends_s, strict=True):
+        at_s = start_s + one["ttfts"] + np.concatenate([[0.0], np.cumsum(one["itls"])]) - begin_s
+        seconds = at_s.astype(np.int64)
+        np.add.at(chunks, seconds[seconds < n_seconds], 1)
+        busy[int(start_s - begin_s)] += 1
+        busy[min(int(end_s - begin_s), n_seconds - 1) + 1] -= 1
+    return float(chunks.max()), int(np.cumsum(busy).max())

@@ -13,15 +13,7 @@ from benchsuite.economics.decision import stopped_level
 from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
 from benchsuite.metrics import BY_COLUMN, Metric
-from benchsuite.results import (
-    Decision,
-    Distribution,
-    Estimate,
-    EvaluatedLevel,
-    LimitCheck,
-    NoFeasiblePoint,
-    SloVerdict,
-)
+from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
 from benchsuite.slo import Limit
 from benchsuite.warning_table import Finding
 
@@ -57,7 +49,6 @@ def usd(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
-    """A whole number with thousands separators."""
     return DASH if value is None else f"{value:,}"
 
 
@@ -67,7 +58,6 @@ def plural(n: int, word: str) -> str:
 
 
 def percent(ratio: float | None) -> str:
-    """A ratio as a percentage with its sign."""
     return DASH if ratio is None else f"{number(ratio * 100)} %"
 
 
@@ -216,7 +206,6 @@ def chance_text(decision: Decision) -> str:
 
 
 def chance(p: float | None) -> str:
-    """A probability with two digits after the point."""
     return DASH if p is None else f"{p:.2f}"
 
 

@@ -21,19 +21,8 @@ from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_poi
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
 from benchsuite.analysis.ttft_breakdown import NO_QUERIES, Attribution, ServerUse, attribute, server_use
 from benchsuite.analysis.warnings import ClientVerdict, check_prefix_hits, check_telemetry, judge_client, token_balance
-from benchsuite.economics.cost import (
-    FallbackUse,
-    HourPrice,
-    fallback_use,
-    hour_at,
-    hours_with_bills,
-    is_free,
-    level_prices,
-    owned_usd_per_hour,
-    power_warnings,
-    priced,
-    total_usd_per_hour,
-)
+from benchsuite.economics import cost
+from benchsuite.economics.cost import FallbackUse, HourPrice
 from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, with_level_warnings
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
@@ -66,7 +55,6 @@ class Judgement(JudgedLevels):
 
     @property
     def run_id(self) -> str | None:
-        """The run's name in its manifest."""
         return None if self.run is None else self.run.manifest.run_id
 
     @property
@@ -112,7 +100,7 @@ class PriceOverride:
 def unit_price(price: PriceSpec) -> float | None:
     """One GPU-hour in dollars: as given, the preset's, or of owned GPUs; None if not known yet. Raises PriceError."""
     if price.owned is not None:
-        return owned_usd_per_hour(price)
+        return cost.owned_usd_per_hour(price)
     return price.usd_per_hour if price.preset is None else preset(price.preset).usd_per_hour
 
 
@@ -122,7 +110,7 @@ def judge_table(
     """A judgement per model of a CSV table of levels, in its order. Raises PointsError, SloError, PriceError."""
     limits, price = parse_slo(PAPER_SLO).override(slo, goodput), price or PriceOverride()
     gpus, unit = price.gpus or 1, price.usd_per_hour
-    total = None if unit is None else total_usd_per_hour(unit, gpus)
+    total = None if unit is None else cost.total_usd_per_hour(unit, gpus)
     judged = judge_points(with_level_warnings(parse_points(text, where=where), limits, total), limits, total)
     found = []
     for model in dict.fromkeys(j.point.model for j in judged):
@@ -165,11 +153,21 @@ def judge_run(
     # what a paid API answered no GPU of ours did
     own = {level.level: _own(level.point, endpoints[level.level]) for level in measured}
     clients = _clients(run, rows, measured)
-    points = [_checked(run, level.point, own[level.level], clients.get(level.level)) for level in measured]
-    energies, gpus, warnings = _power(run, measured, own, price, spec.telemetry.assumed_power_kw, use)
-    total: HourPrice = None if unit is None else total_usd_per_hour(unit, price.gpus)
-    of_power = None if price.owned is None or unit is not None else level_prices(price, energies)
-    fallback, total, of_api = _fallback(run, endpoints, points, hour := of_power or total)
+    points, warnings = [], []
+    for level, point in ((one.level, one.point) for one in measured):
+        tokens = token_balance(own[level], [entry.server.get("generated_tokens") for entry in _entries(run, level)])
+        warnings += [] if tokens is None else [tokens]
+        if client := clients.get(level):
+            # its verdict says what the rows' own warning on merged reads says, and who merged them
+            others = tuple(one for one in point.warnings if one.code != "merged_reads")
+            point = dataclasses.replace(point, warnings=others)
+            warnings += client.warnings(level)
+        points.append(point)
+    energies, gpus, of_power = _power(run, measured, own, price, spec.telemetry.assumed_power_kw, use)
+    warnings += of_power
+    total: HourPrice = None if unit is None else cost.total_usd_per_hour(unit, price.gpus)
+    hours = None if price.owned is None or unit is not None else cost.level_prices(price, energies)
+    fallback, total, of_api = _fallback(run, endpoints, points, hour := hours or total)
     warnings += [finding for one in endpoints.values() for finding in one.warnings]
     # what the set could have; where hits are wanted they are no warning
     wanted = any(entry.cache_bust in ("off", None) for entry in manifest.complete_points)
@@ -184,10 +182,12 @@ def judge_run(
         missing = {"missing": len(cut), "planned": len(manifest.planned_points), "points": ", ".join(cut[:6])}
         warnings.append(warn("run_cut_short", points[-1].level, **missing))
 
-    points = [_warned(p, *(w for w in warnings if w.level == p.level)) for p in points]
+    for i, p in enumerate(points):
+        of_level = (w for w in warnings if w.level == p.level)
+        points[i] = dataclasses.replace(p, warnings=(*p.warnings, *of_level))
     by_level = dict(total) if isinstance(total, Mapping) else None
     resampling = tuple(level.resampling for level in measured)
-    found = chances(resampling, free=is_free(total), hourly=by_level, clients=clients)
+    found = chances(resampling, free=cost.is_free(total), hourly=by_level, clients=clients)
     points = with_level_warnings(points, limits, total, found)
     fixed = spec.workload.fixed_length
     for i, p in enumerate(points):
@@ -216,26 +216,9 @@ def judge_run(
         fallback=fallback,
         server_use=tuple(use),
     )
-    if of_power is None or judgement.nearest is None:
+    if hours is None or judgement.nearest is None:
         return judgement
-    hour = of_power[judgement.nearest.point.level]
-    return dataclasses.replace(judgement, usd_per_hour=hour / price.gpus)
-
-
-def _warned(point: PointSummary, *warnings: Finding) -> PointSummary:
-    return dataclasses.replace(point, warnings=(*point.warnings, *warnings))
-
-
-def _checked(run: Run, point: PointSummary, own: PointSummary, client: ClientVerdict | None) -> PointSummary:
-    """The point with what the server's count of tokens and the client's state say of it."""
-    counts = [entry.server.get("generated_tokens") for entry in _entries(run, point.level)]
-    tokens = token_balance(own, counts)
-    point = point if tokens is None else _warned(point, tokens)
-    if client is None:
-        return point
-    # the client's verdict says what the rows' own warning on merged reads says, and who merged them
-    others = tuple(one for one in point.warnings if one.code != "merged_reads")
-    return dataclasses.replace(point, warnings=(*others, *client.warnings(point.level)))
+    return dataclasses.replace(judgement, usd_per_hour=hours[judgement.nearest.point.level] / price.gpus)
 
 
 def _own(point: PointSummary, level: Balance) -> PointSummary:
@@ -257,7 +240,6 @@ def _own(point: PointSummary, level: Balance) -> PointSummary:
 
 
 def _entries(run: Run, level: Level) -> list[PointEntry]:
-    """What the manifest says of the level's whole runs."""
     return [entry for entry in run.manifest.complete_points if entry.level == level]
 
 
@@ -327,12 +309,12 @@ def _power(
     for one in measured:
         level, windows = one.level, level_windows(one)
         energy = point_energy(run.gpu, windows, own[level], facts)
-        energies[level] = None if energy is None else priced(energy, own[level], price)
+        energies[level] = None if energy is None else cost.priced(energy, own[level], price)
         gpus[level] = None if run.gpu is None else gpu_use(run.gpu, windows, facts.used, mig=facts.mig)
         # what is only to be known of the energy stays with the energy
         warnings += [found for found in (() if energy is None else energy.codes) if found.severity != "info"]
         warnings += check_telemetry(gpus[level], servers.get(level), level, profile)
-    return energies, gpus, [*warnings, *power_warnings(price, energies)]
+    return energies, gpus, [*warnings, *cost.power_warnings(price, energies)]
 
 
 def _fallback(
@@ -353,10 +335,10 @@ def _fallback(
     for point in points:
         level = point.level
         durations_s[level] = None if point.duration_s is None else point.duration_s * point.repeat_count
-        use = uses[level] = fallback_use(
+        use = uses[level] = cost.fallback_use(
             endpoints[level],
             usd_per_1m=None if None in prices else prices,
-            usd_per_hour_total=hour_at(hour, level),
+            usd_per_hour_total=cost.hour_at(hour, level),
             duration_s=durations_s[level],
             tries=counted(level, "fallback_tries"),
             skips=counted(level, "fallback_skips"),
@@ -367,7 +349,7 @@ def _fallback(
         if use.api_usd is None:
             warnings.append(warn("fallback_price_unknown" if None in prices else "fallback_usage_unknown", level))
     used = any(use.api_requests for use in uses.values())
-    return uses, hours_with_bills(hour, list(uses.values()), durations_s) if used else hour, warnings
+    return uses, cost.hours_with_bills(hour, list(uses.values()), durations_s) if used else hour, warnings
 
 
 def ttft_breakdown(judgement: Judgement) -> list[Attribution]:

@@ -141,7 +141,6 @@ SCALING = (  # of ScalingLevel
 
 
 def endpoint_rows(judgement: Judgement) -> list[tuple[Any, ...]]:
-    """A row for each level and endpoint."""
     return [(level, part) for level, balance in judgement.endpoints.items() for part in balance.parts]
 
 

@@ -95,7 +95,6 @@ class RollingRates:
         self._seen: deque[tuple[float, float, float, float]] = deque(maxlen=400)  # time, tokens, ended, sum of TTFT
 
     def note(self, elapsed_s: float, progress: ProgressSnapshot) -> None:
-        """The counts at `elapsed_s` after the phase began."""
         ttft_sum_s = (progress.ttft_s or 0.0) * progress.ended
         self._seen.append((elapsed_s, progress.output_tokens, progress.ended, ttft_sum_s))
 
@@ -197,8 +196,6 @@ def gpu_lines(readings: LatestReadings) -> list[tuple[str, str, str]]:
 
 
 def _gpu_words(gpus: Sequence[GpuSample]) -> tuple[str, str]:
-    """The words, and their style."""
-
     def known(*fields: str, per: float = 1.0) -> list[float]:
         """Of each GPU the first of the fields that it tells."""
         each = ([value for field in fields if (value := getattr(gpu, field)) is not None] for gpu in gpus)

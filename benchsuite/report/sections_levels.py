@@ -76,7 +76,6 @@ def whole_percent(ratio: float) -> str:
 
 
 def mark_rows(judgement: JudgedLevels) -> list[str]:
-    """For a table with a row per level."""
     best = judgement.best
     return ["chosen" if j is best else "misses" if j.slo_verdict == "not met" else "" for j in judgement.judged]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,23 +13,10 @@ from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import JudgedLevels
 from benchsuite.level import Level
 from benchsuite.report import format as fmt
+from benchsuite.report import level_tables as tables
 from benchsuite.report.console import WIDE, say, table
 from benchsuite.report.format import cell
 from benchsuite.report.judge import Judgement, balance_lines, ttft_breakdown
-from benchsuite.report.level_tables import (
-    ELECTRICITY,
-    ENDPOINTS,
-    ENERGY,
-    FALLBACK,
-    GPUS,
-    SCALING,
-    SERVER,
-    TTFT,
-    Row,
-    endpoint_rows,
-    interval_table,
-    level_table,
-)
 from benchsuite.report.sections_cost import scaling_of, scaling_sentences
 from benchsuite.results import EvaluatedLevel, GpuUse, SloVerdict
 
@@ -74,7 +62,7 @@ def final_table(judgement: JudgedLevels, *, console: Console | None = None, titl
         if text:
             say(console, text, indent=2)
     if fmt.has_intervals(judged):
-        heads, rows = interval_table(judged, decision)
+        heads, rows = tables.interval_table(judged, decision)
         # an interval below its value: both keep their room in a narrow terminal
         cells = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
         wide, title = ("repeats", "duration s"), "95 % intervals over runs"
@@ -89,7 +77,6 @@ VERDICT_STYLES: dict[SloVerdict, str] = {
 
 
 def print_warnings(judged: Iterable[EvaluatedLevel], console: Console) -> None:
-    """Print every warning with its levels and its remedy."""
     for warn, levels in fmt.same_warnings(warn for one in judged for warn in one.point.warnings):
         say(console, f"warning {warn.code} {fmt.warning_text(warn, levels)}", style="yellow", indent=2)
 
@@ -122,19 +109,21 @@ def _table(judgement: JudgedLevels, console: Console) -> Table:
     return table(console, [*heads, last], rows, left=[last], styles=styles)
 
 
-def _print_table(console: Console, found: tuple[Row, Sequence[Row]], title: str = "", left: Sequence[str] = ()) -> None:
+def _print_table(
+    console: Console, columns: Sequence[tables.Column], rows: Iterable[tuple[Any, ...]], title: str = ""
+) -> None:
     if title:
         say(console, title, style="bold")
-    heads, rows = found
+    heads, cells = tables.level_table(columns, rows)
     if len(heads) > 1:
-        console.print(table(console, heads, rows, left=left))
+        console.print(table(console, heads, cells, left=["endpoint"]))
 
 
 def print_breakdown(judgement: Judgement, console: Console) -> None:
     """Print where TTFT goes and how full the server was, and below each the reasons for what is unknown."""
     found, use, model = ttft_breakdown(judgement), judgement.server_use, judgement.model
     console.print()
-    _print_table(console, level_table(TTFT, [(one.level, one) for one in found]), f"{model}: TTFT by part (means)")
+    _print_table(console, tables.TTFT, [(one.level, one) for one in found], f"{model}: TTFT by part (means)")
     if not found:
         say(console, "the run does not say when its points ran, so the server's samples cannot be matched", indent=2)
         return
@@ -146,7 +135,7 @@ def print_breakdown(judgement: Judgement, console: Console) -> None:
         for warn in one.warnings:
             say(console, f"concurrency {one.level}: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
     loads = [(one.level, one, load) for one, load in zip(found, use, strict=True)]
-    _print_table(console, level_table(SERVER, loads), f"{model}: server load")
+    _print_table(console, tables.SERVER, loads, f"{model}: server load")
     _print_reasons(console, "server_itl", "ITL server", found)
     for name in dict.fromkeys(name for one in use for name in one.reasons):
         _print_reasons(console, name, {"all": "server"}.get(name, name.replace("_", " ")), use)
@@ -171,15 +160,14 @@ def print_endpoints(judgement: Judgement, console: Console) -> None:
     """Print the requests by endpoint, the fallback, and what is not visible."""
     levels, model = judgement.endpoints.values(), judgement.model
     console.print()
-    parts = level_table(ENDPOINTS, endpoint_rows(judgement))
-    _print_table(console, parts, f"{model}: requests by endpoint", left=["endpoint"])
+    _print_table(console, tables.ENDPOINTS, tables.endpoint_rows(judgement), f"{model}: requests by endpoint")
     if len({part.endpoint for level in levels for part in level.of("own")}) == 1:
         say(console, BEHIND_ONE_URL, style="dim", indent=2)
     for level in levels:
         if level.imbalance is not None:
             say(console, f"concurrency {level.level}: imbalance {level.imbalance:.2f} (1 is even)", indent=2)
     if judgement.fallback:
-        _print_table(console, level_table(FALLBACK, judgement.fallback.items()), f"{model}: fallback")
+        _print_table(console, tables.FALLBACK, judgement.fallback.items(), f"{model}: fallback")
 
 
 GPUS_ONLY = "of the GPUs alone: the host, its fans and its network are not in it"
@@ -192,9 +180,9 @@ def print_energy(judgement: Judgement, console: Console) -> None:
     energies = [(j.point.level, j.energy) for j in judged if j.energy is not None]
     used = [(j.point.level, j.gpu) for j in judged if j.gpu is not None]
     console.print()
-    _print_table(console, level_table(ENERGY, energies), f"{model}: energy per run of the set")
+    _print_table(console, tables.ENERGY, energies, f"{model}: energy per run of the set")
     if energies:
-        _print_table(console, level_table(ELECTRICITY, energies))
+        _print_table(console, tables.ELECTRICITY, energies)
         pue = fmt.number(energies[0][1].pue)
         say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour has its electricity in it", style="dim", indent=2)
     else:
@@ -202,7 +190,7 @@ def print_energy(judgement: Judgement, console: Console) -> None:
     if used:
         n = len(used[0][1].uuids)
         several = f" and over {n} GPUs, with the least and the greatest" if n > 1 else ""
-        _print_table(console, level_table(GPUS, used), f"{model}: GPU use, means over time{several}")
+        _print_table(console, tables.GPUS, used, f"{model}: GPU use, means over time{several}")
     if note := _busy_note(used):
         say(console, note, style="dim", indent=2)
     for warn, levels in fmt.same_warnings(code for _, energy in energies for code in energy.codes):
@@ -239,7 +227,7 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
     say(console, f"{found.model or fmt.DASH}    SLO: {found.slo}", style="bold")
     rows = [(one.level, one) for one in found.levels]
     styles = [VERDICT_STYLES[one.slo_verdict] if level == found.optimum else "" for level, one in rows]
-    console.print(table(console, *level_table(SCALING, rows), styles=styles))
+    console.print(table(console, *tables.level_table(tables.SCALING, rows), styles=styles))
     for text in scaling_sentences(found):
         say(console, text, indent=2)
     crossings = [(one.users.value, one.limit) for one in found.limits if one.users and one.users.value is not None]

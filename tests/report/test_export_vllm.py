@@ -12,7 +12,7 @@ import pytest
 from benchsuite.analysis.summary import summarise_points
 from benchsuite.errors import PointsError
 from benchsuite.importers.vllm_bench import parse
-from benchsuite.report.export_vllm import vllm_files, vllm_result
+from benchsuite.report.export import vllm_files, vllm_result
 from benchsuite.report.judge import judge_run
 from benchsuite.store.run_folder import Run, read_run
 
