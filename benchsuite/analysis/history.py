@@ -93,14 +93,13 @@ def step(values: Floats, starts: Sequence[int], at: int) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """What runs of one figure at one level differ by. mean: of the last segment, of n_since runs (of n_runs).
+    """What runs of one figure at one level differ by. since: the values of the last segment, of n_runs in all.
 
     variance: between runs, with its degrees of freedom. of_repeat: the variance of one repeat within a run, NaN where
     no run has two; shrunk: the mean of 1 / repeats. pooled: in words.
     """
 
-    mean: float
-    n_since: int
+    since: Floats
     n_runs: int
     variance: float
     df: float
@@ -129,21 +128,20 @@ def learn(levels: Sequence[Sequence[Floats]], starts: Sequence[int]) -> list[Noi
     for row, runs, (variance, df) in zip(values, levels, spread, strict=True):
         total, within = (sum(side) for side in zip(*map(squares, runs), strict=True))
         of_repeat, shrunk = total / within if within else math.nan, sum(1 / len(run) for run in runs) / n
-        last = row[starts[-1] :]
-        found.append(Noise(float(last.mean()), len(last), n, variance, df, of_repeat, shrunk, pooled))
+        found.append(Noise(row[starts[-1] :], n, variance, df, of_repeat, shrunk, pooled))
     return found
 
 
 def against(new: Floats, noise: Noise) -> Change:
     """A run (its repeats, in ln) against the mean of the runs since the last change."""
-    n, of_repeat, of_mean = len(new), noise.of_repeat, noise.variance / noise.n_since
+    n, of_repeat, of_mean = len(new), noise.of_repeat, noise.variance / len(noise.since)
     variance = noise.variance
     if not math.isnan(of_repeat):  # a run of fewer repeats than the others spreads more
         variance += max(0.0, of_repeat * (1 / n - noise.shrunk))
     method = f"t of the spread between runs ({math.sqrt(noise.variance):.1%}{noise.pooled})"
     return Change(
-        float(new.mean()) - noise.mean, math.sqrt(variance + of_mean), noise.df,
-        0.0 if math.isnan(of_repeat) else math.sqrt(of_repeat), n, noise.n_since, method,
+        float(new.mean() - noise.since.mean()), math.sqrt(variance + of_mean), noise.df,
+        0.0 if math.isnan(of_repeat) else math.sqrt(of_repeat), n, len(noise.since), method,
         fixed=noise.session(of_repeat) + of_mean,
     )  # fmt: skip
 

@@ -228,24 +228,24 @@ def planned(change: Change, n: int, levels: int = 1) -> tuple[float, float]:
 
 
 def repeats_needed(
-    sd: float, distance: float, criteria: int = 1, *, beyond: bool = True, levels: int = 1, alpha: float = ALPHA
+    spread: Change | float,
+    distance: float,
+    criteria: int = 1,
+    *,
+    beyond: bool = True,
+    levels: int = 1,
+    alpha: float = ALPHA,
 ) -> int | None:
     """Repeats on each side with which every one of `criteria` at this distance from its margin is decided, 4 in 5.
 
-    sd: of one repeat's (pair's) ln. beyond: the margin, where the criteria share the level too; within it they share
-    the chances alone. levels: that the variance is pooled over. None: more than MAX_REPEATS.
+    spread: of a change, or the standard deviation of one repeat's (pair's) ln. beyond: the margin, where the criteria
+    share the level too; within it they share the chances alone. levels: that the variance is pooled over. None: more
+    than MAX_REPEATS.
     """
-    spread = Change(0.0, sd, 1, sd, 1, 1, "")
-    return repeats_for(spread, distance, criteria, beyond=beyond, levels=levels, alpha=alpha)
-
-
-def repeats_for(
-    change: Change, distance: float, criteria: int, *, beyond: bool, levels: int, alpha: float = ALPHA
-) -> int | None:
-    """The same with the spread of `change`."""
-    tests = criteria if beyond else 1
+    change = spread if isinstance(spread, Change) else Change(0.0, spread, 1, spread, 1, 1, "")
     for n in range(1 if change.fixed else 2, MAX_REPEATS + 1 if distance > 0 else 0):
-        if detectable(*planned(change, n, levels), tests=tests, criteria=criteria, alpha=alpha) <= distance:
+        se, df = planned(change, n, levels)
+        if detectable(se, df, tests=criteria if beyond else 1, criteria=criteria, alpha=alpha) <= distance:
             return n
     return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchsuite.analysis.history import MIN_RUNS, MIN_SEGMENT, Noise, against, change_points, learn, step, with_sessions
-from benchsuite.analysis.regression import MAX_REPEATS, Change, changes, detectable, log_margin, planned, repeats_for
+from benchsuite.analysis.regression import MAX_REPEATS, Change, changes, detectable, log_margin, planned, repeats_needed
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, level_rows
 from benchsuite.economics.cost import hour_at
 from benchsuite.errors import InputError, PointsError
@@ -103,6 +103,11 @@ class Compared:
     unknown: str = "not known in every repeat, or 0"
 
     @property
+    def name(self) -> str:
+        """Of its figure, as files have it."""
+        return self.regression.figure.column
+
+    @property
     def sign(self) -> int:
         """Of a change in ln for the worse."""
         return -1 if self.regression.figure.metric.better == "more" else 1
@@ -190,30 +195,19 @@ MAX_RUNS = 60  # of a history: older ones say little of the machine as it is
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """By how much a figure differs from what it was before a change."""
-
-    name: str
-    level: Level
-    change_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """The first run after a change. differs: what its manifest has other than the one of the run before."""
+    """The first run after a change. change_ratios: of what differs from there, by figure and level. differs: what its
+    manifest has other than the one of the run before."""
 
     run_id: str
     created: str | None
-    steps: tuple[Step, ...]
+    change_ratios: Mapping[str, Mapping[Level, float]]
     differs: tuple[str, ...]
 
     def in_words(self) -> str:
         """'changed at RUN (2026-01-09): cost +10.2 % at 4; server version: 0.9 before, 0.10 from there'."""
-        by_name: dict[str, list[tuple[Level, float]]] = {}
-        for one in self.steps:
-            by_name.setdefault(one.name, []).append((one.level, one.change_ratio))
-        figures = [f"{BY_COLUMN[name].name} {at_levels(ratios)}" for name, ratios in by_name.items()]
-        return f"changed at {self.run_id} ({_day(self.created)}): " + "; ".join([*figures, *self.differs])
+        figures = [f"{BY_COLUMN[name].name} {at_levels(ratios)}" for name, ratios in self.change_ratios.items()]
+        return f"changed at {self.run_id} ({(self.created or '')[:10]}): " + "; ".join([*figures, *self.differs])
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +221,10 @@ class History:
     change_points: tuple[ChangePoint, ...]
 
 
-def _day(created: str | None) -> str:
-    return (created or "date not known")[:10]
-
-
-def at_levels(ratios: Iterable[tuple[Level, float]], more: str = "") -> str:
+def at_levels(ratios: Mapping[Level, float], more: str = "") -> str:
     """'+6.2 % at 4, 8, +7.0 % at 16'. more: behind each figure."""
     at: dict[str, list[str]] = {}
-    for level, ratio in ratios:
+    for level, ratio in ratios.items():
         at.setdefault(f"{100 * ratio:+.1f} %{more}", []).append(str(level))
     return ", ".join(f"{text} at {', '.join(levels)}" for text, levels in at.items())
 
@@ -253,69 +243,62 @@ def with_history(
     With a baseline its comparison also carries what sessions differ by. Without, `run` is compared with the runs since
     the last change. some_levels: the runs may have others too. Raises InputError where no earlier run is like `run`.
     """
+    known = [one for one in compared if one.logs(one.new) is not None]
     candidates, left_out = _alike(folder, run, baseline, {one.level for one in compared}, allowed, some_levels)
     manifests: list[RunManifest] = []
-    samples: list[list[Floats | None]] = []
+    samples: list[list[Floats]] = []
     for path, manifest in candidates:
         try:
             rows = {level.level: level for level in level_rows(read_run(path).whole)}
         except PointsError:
             left_out["not readable"] += 1
             continue
+        figures = ((one, by_repeat(rows[one.level], one.regression.figure, hour_at(run.hour_price, one.level)))
+                   for one in known)  # fmt: skip
+        if len(row := [logs for one, values in figures if (logs := one.logs(values)) is not None]) < len(known):
+            left_out["without a figure"] += 1
+            continue
         manifests.append(manifest)
-        samples.append([
-            one.logs(by_repeat(rows[one.level], one.regression.figure, hour_at(run.hour_price, one.level)))
-            if one.level in rows else None for one in compared
-        ])  # fmt: skip
-    # a figure that most runs lack is not compared; a run that lacks another is left out
-    usable = [i for i in range(len(compared)) if 2 * sum(row[i] is not None for row in samples) > len(samples)]
-    whole = [j for j, row in enumerate(samples) if all(row[i] is not None for i in usable)]
-    left_out["without a figure"] += len(samples) - len(whole)
-    manifests = [manifests[j] for j in whole]
-    series = {i: [row for j in whole if (row := samples[j][i]) is not None] for i in usable}
-    enough = len(whole) >= MIN_SEGMENT and bool(usable)
-    values = np.array([[one.mean() for one in runs] for runs in series.values()])
-    starts = [0, *(change_points(values) if enough else ())]
-    changed = tuple(
-        ChangePoint(
-            manifests[at].run_id,
-            manifests[at].created,
-            tuple(
-                Step(one.regression.figure.column, one.level, one.worse(theta))
-                for one, row in zip((compared[i] for i in usable), values, strict=True)
-                if (theta := step(row, starts, at)) is not None
-            ),
-            tuple(_differs(manifests[at], manifests[at - 1], ("from there", "before"))),
-        )
-        for at in starts[1:]
-    )
-    noise: dict[int, Noise] = {}
-    for name in {compared[i].regression.figure.column for i in usable if enough}:
-        those = [i for i in usable if compared[i].regression.figure.column == name]
-        noise |= zip(those, learn([series[i] for i in those], starts), strict=True)
+        samples.append(row)
+    series = {(one.name, one.level): [row[i] for row in samples] for i, one in enumerate(known)}
+    means = {key: np.array([repeats.mean() for repeats in runs]) for key, runs in series.items()}
+    enough = len(samples) >= MIN_SEGMENT
+    starts = [0, *(change_points(np.array(list(means.values()))) if enough else ())]
+    changed = []
+    for at in starts[1:]:
+        ratios: dict[str, dict[Level, float]] = {}
+        for one in known:
+            if (theta := step(means[one.name, one.level], starts, at)) is not None:
+                ratios.setdefault(one.name, {})[one.level] = one.worse(theta)
+        differs = _differs(manifests[at], manifests[at - 1], ("from there", "before"))
+        changed.append(ChangePoint(manifests[at].run_id, manifests[at].created, ratios, tuple(differs)))
+    noise: dict[tuple[str, Level], Noise] = {}
+    for name in {one.name for one in known if enough}:
+        those = {key: runs for key, runs in series.items() if key[0] == name}
+        noise |= zip(those, learn(list(those.values()), starts), strict=True)
     since = manifests[starts[-1]] if manifests else None
-    facts = History(
-        len(whole), len(whole) - starts[-1], since.run_id if since else "", dict(sorted((+left_out).items())), changed
-    )
-    notes = [_span(manifests, left_out), *(one.in_words() for one in changed)]
-    if len(whole) < MIN_RUNS:
+    out = dict(sorted((+left_out).items()))
+    facts = History(len(samples), len(samples) - starts[-1], since.run_id if since else "", out, tuple(changed))
+    days = f", {_day(manifests[0])} to {_day(manifests[-1])}" if manifests else ""
+    left = f"; left out: {_reasons(out)}" if out else ""
+    notes = [f"history: {len(samples)} earlier runs of the same benchmark{days}{left}"]
+    notes += [one.in_words() for one in changed]
+    if len(samples) < MIN_RUNS:
         notes.append(f"changes are looked for in {MIN_RUNS} earlier runs or more")
-    found: list[Compared] = []
-    for i, one in enumerate(compared):
-        new, change = one.logs(one.new), None
-        if baseline is not None:
-            change = with_sessions(one.change, noise[i]) if one.change and i in noise else one.change
-            found.append(replace(one, change=change))
-        elif i in noise and new is not None:
-            last = np.exp(one.sign * np.array([runs.mean() for runs in series[i][starts[-1] :]]))
-            found.append(replace(one, change=against(new, noise[i]), baseline=last, earlier=True))
-        else:
-            why = one.unknown if new is None else "not known in most earlier runs"
-            found.append(replace(one, change=None, unknown=why if enough else f"fewer than {MIN_SEGMENT} earlier runs"))
     if baseline is None and since is not None:
-        notes.append(f"compared with the {facts.runs_since} earlier runs since {since.run_id} ({_day(since.created)})")
+        notes.append(f"compared with the {facts.runs_since} earlier runs since {since.run_id} ({_day(since)})")
         notes += _differs(run.facts.manifest, manifests[-1], ("in the run", f"in {manifests[-1].run_id}"))
-    return found, facts, notes
+    return [_of_history(one, noise.get((one.name, one.level)), baseline is not None) for one in compared], facts, notes
+
+
+def _of_history(one: Compared, noise: Noise | None, with_baseline: bool) -> Compared:
+    new = one.logs(one.new)
+    if with_baseline:
+        return replace(one, change=with_sessions(one.change, noise) if one.change and noise else one.change)
+    if new is None or noise is None:
+        few = f"fewer than {MIN_SEGMENT} earlier runs"
+        return replace(one, change=None, unknown=one.unknown if new is None else few)
+    return replace(one, change=against(new, noise), baseline=np.exp(one.sign * noise.since), earlier=True)
 
 
 def _alike(
@@ -338,7 +321,7 @@ def _alike(
         except PointsError:
             left_out["not readable"] += 1
             continue
-        if manifest.run_id in known:
+        if manifest.run_id and manifest.run_id in known:
             left_out["copies"] += 1
             continue
         known.add(manifest.run_id)
@@ -366,7 +349,7 @@ def _alike(
             where="--history",
             given=str(folder),
             expected="finished runs with the same " + ", ".join(BASELINE_GROUPS),
-            hint=f"compare all the same with --allow {','.join(dict.fromkeys(one.group for one in unlike))}"
+            hint="compare all the same with --allow " + ",".join(dict.fromkeys(one.group for one in unlike))
             if unlike
             else None,
         )
@@ -375,14 +358,12 @@ def _alike(
     return found[-MAX_RUNS:], left_out
 
 
-def _reasons(left_out: Counter[str]) -> str:
-    return ", ".join(f"{n} {why}" for why, n in sorted((+left_out).items()))
+def _reasons(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {why}" for why, n in left_out.items())
 
 
-def _span(manifests: Sequence[RunManifest], left_out: Counter[str]) -> str:
-    days = f", {_day(manifests[0].created)} to {_day(manifests[-1].created)}" if manifests else ""
-    out = f"; left out: {_reasons(left_out)}" if +left_out else ""
-    return f"history: {len(manifests)} earlier runs of the same benchmark{days}{out}"
+def _day(manifest: RunManifest) -> str:
+    return (manifest.created or "date not known")[:10]
 
 
 def _differs(new: RunManifest, before: RunManifest, names: tuple[str, str]) -> list[str]:
@@ -466,9 +447,9 @@ def plan(run: Judgement, compared: Sequence[Compared], notes: Sequence[str]) -> 
 
     figures = tuple(
         PlannedFigure(
-            one.regression.figure.column, one.level, one.regression.margin, margin(one, change, now),
+            one.name, one.level, one.regression.margin, margin(one, change, now),
             margin(one, change, in_time),
-            repeats_for(change, one.margin, len(known), beyond=False, levels=len(levels)),
+            repeats_needed(change, one.margin, len(known), beyond=False, levels=len(levels)),
         )
         for one, change in known
     )  # fmt: skip

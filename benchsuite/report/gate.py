@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchsuite.analysis.regression import MAX_REPEATS, Verdict, detectable, repeats_for, verdicts
+from benchsuite.analysis.regression import MAX_REPEATS, Verdict, detectable, repeats_needed, verdicts
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.verdict import check_limits, client_effect, repeats_to_decide, why_text
 from benchsuite.errors import InputError
@@ -126,7 +126,7 @@ def _needed(one: Compared, criteria: int, levels: int) -> tuple[int | None, str]
     if found.low > margin:
         return None, "; beyond the margin, but not significant among all criteria: more repeats may decide"
     beyond = found.theta > margin
-    n = repeats_for(found, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
+    n = repeats_needed(found, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
     if n is None:
         why = f"more than {MAX_REPEATS} repeats would be needed at this spread"
         return None, f"; undecided: {'sessions differ too much for repeats to decide' if found.fixed else why}"
@@ -203,7 +203,7 @@ def lines(result: GateResult) -> list[str]:
     seen = [one for one in result.criteria if one.visible_ratio is not None]
     for name in dict.fromkeys(one.name for one in seen):
         visible, fails = (
-            at_levels(((one.level, getattr(one, key)) for one in seen if one.name == name), more)
+            at_levels({one.level: getattr(one, key) for one in seen if one.name == name}, more)
             for key, more in (("visible_ratio", " or more"), ("fails_from_ratio", ""))
         )
         found.append(f"sees {BY_COLUMN[name].name} {visible}; fails from {fails}")

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchsuite.analysis.requests import timeline
 from benchsuite.analysis.steady_state import window
-from benchsuite.analysis.timeline import timeline
 from benchsuite.analysis.ttft_breakdown import Attribution
 from benchsuite.economics.decision import JudgedLevels, costs_less, stopped_level
 from benchsuite.level import Level

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchsuite.analysis.history import MIN_RUNS, against, change_points, learn, step, with_sessions
-from benchsuite.analysis.regression import Change, detectable, planned, repeats_for
+from benchsuite.analysis.regression import Change, detectable, planned, repeats_needed
 
 
 def series(steps: dict[int, float], runs: int = 15, figures: int = 3, sd: float = 0.01, seed: int = 5) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_noise_by_hand():
     """Segments 0, .1, .2 and 1, 1.1, 1.2: squares .02 + .02 over 6 - 2 = .01; two levels pool to 4 x Box's 1 of 2."""
     one = runs(0, 0.1, 0.2, 1, 1.1, 1.2)
     (alone,) = learn([one], [0, 3])
-    assert (alone.mean, alone.n_since, alone.n_runs) == (pytest.approx(1.1), 3, 6)
+    assert (alone.since.tolist(), alone.n_runs) == (pytest.approx([1, 1.1, 1.2]), 6)
     assert (alone.variance, alone.df) == (pytest.approx(0.01), 4)
     same = learn([one, one], [0, 3])  # whose levels tell nothing that one of them does not
     assert [noise.df for noise in same] == [pytest.approx(4)] * 2
@@ -111,5 +111,5 @@ def test_what_can_be_seen():
 def test_repeats_do_not_shrink_what_sessions_differ_by():
     """A margin below what is fixed is out of reach of any number of repeats; above it one may do."""
     change = Change(0.0, 0.02, 10.0, 0.02, 3, 5, "", fixed=0.02**2)
-    assert repeats_for(change, 0.03, 1, beyond=False, levels=1) is None
-    assert repeats_for(change, 0.10, 1, beyond=False, levels=1) == 1
+    assert repeats_needed(change, 0.03, 1, beyond=False, levels=1) is None
+    assert repeats_needed(change, 0.10, 1, beyond=False, levels=1) == 1

@@ -9,8 +9,7 @@ from factory import request_row as row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.analysis.requests import Rows, as_table, rows_of
-from benchsuite.analysis.timeline import timeline
+from benchsuite.analysis.requests import Rows, as_table, rows_of, timeline
 from benchsuite.level import Level
 
 # A is in flight from 0 to 2, with tokens at 0.5, 1 and 2; B from 1 to 4, with tokens at 2.25 and 3.25.
