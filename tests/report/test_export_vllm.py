@@ -105,7 +105,7 @@ def test_there_and_back_again(cli, demo: Run, tmp_path: Path):
     ours = summarise_points(demo.whole, model="m")
     back = summarise_points(read_run(tmp_path / "back").whole, model="m")
 
-    assert [point.concurrency for point in back] == [1, 4, 8, 16, 32, 64]
+    assert [point.level.number for point in back] == [1, 4, 8, 16, 32, 64]
     for mine, theirs in zip(ours, back, strict=True):
         for name in ("ttft_s", "tpot_s", "e2e_s", "itl_s"):
             assert dataclasses.astuple(getattr(theirs, name)) == pytest.approx(
