@@ -243,7 +243,7 @@ class EventReader:
             return 0
         usage = event.get("usage")
         # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.
-        if isinstance(usage, dict) and (
+        if (usage and isinstance(usage, dict)) and (
             count(usage.get("completion_tokens")) or (facts.usage is None and count(usage.get("prompt_tokens")))
         ):
             facts.usage = usage
@@ -257,8 +257,13 @@ class EventReader:
             facts.response_id = clean_text(event["id"]) or None
         if "choices" not in event:
             return self._native(event)
-        choices = event["choices"] if isinstance(event["choices"], list) else ()
-        return max((self._choice(choice) for choice in choices if isinstance(choice, dict)), default=0)
+        kind = 0
+        choices = event["choices"]
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    kind = max(kind, self._choice(choice))
+        return kind
 
     def _native(self, event: dict[str, Any]) -> int:
         facts = self._facts
