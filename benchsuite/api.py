@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from benchsuite.errors import InputError, PointsError, PriceError, RunError
-from benchsuite.metrics import level_row
+from benchsuite.metrics import CONFIDENCE, level_row
 from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, as_text, unit_of
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def summarise(run: Run | str | Path, **instead: Unpack[Judging]) -> pd.DataFrame
     return levels_frame(*decide(run, **instead))
 
 
-summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with 95 % intervals. Columns:
+summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with {CONFIDENCE} intervals. Columns:
 
 {as_text(LEVELS)}
 

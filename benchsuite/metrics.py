@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 STATS = ("mean", "p50", "p90", "p95", "p99", "max")
+ALPHA = 0.05  # what an interval misses in the long run: every interval of the product, and its name, are of it
+CONFIDENCE = f"{100 * (1 - ALPHA):g} %"
 Unit = Literal["s", "tok/s", "req/s", "ratio", "usd", "tokens", "W", "J", ""]
 
 
@@ -317,8 +319,8 @@ def _columns() -> dict[str, str]:
             found[f"{one.column}_steady"] = "of the steady part of a single run; of all where there are repeats"
         if one.column in WITH_INTERVAL:
             of = f"{one.column}_steady" if one.column in OF_STEADY else one.column
-            found[f"{one.column}_low"] = f"lower end of the 95 % interval of {of}; missing where there is none"
-            found[f"{one.column}_high"] = f"upper end of the 95 % interval of {of}; missing where there is none"
+            found[f"{one.column}_low"] = f"lower end of the {CONFIDENCE} interval of {of}; missing where there is none"
+            found[f"{one.column}_high"] = f"upper end of the {CONFIDENCE} interval of {of}; missing where there is none"
     return found | {
         "slo_verdict": "whether the level meets the SLO: met, not met, undecided, or unknown",
         "within_limits": "every figure was within its limit, which proves nothing of the next run",

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from benchsuite.analysis.intervals import ALPHA
 from benchsuite.analysis.regression import Change, pooled_variances, squares
 from benchsuite.analysis.requests import Floats
+from benchsuite.metrics import ALPHA
 
 MIN_RUNS, MIN_SEGMENT = 8, 3  # runs in which a change is looked for, and between two of them
 _SIMULATED = 9_999  # series without a change, of which the statistic's distribution is taken

@@ -12,10 +12,10 @@ from scipy import special  # not scipy.stats: a second to import, and 50 times a
 from benchsuite.analysis.autocorrelation import autocorrelation, block_length, effective_size
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, known_mean
 from benchsuite.analysis.steady_state import window
-from benchsuite.metrics import LATENCIES, RATIOS, Metric, Statistic
+from benchsuite.metrics import ALPHA, LATENCIES, RATIOS, Metric, Statistic
 from benchsuite.results import Estimate
 
-ALPHA = 0.05
+Z = float(special.ndtri(1 - ALPHA / 2))  # 1.96: half an interval of the normal distribution, in standard deviations
 ONE_RUN = "no interval: one run"
 MIN_BATCHED = 40  # values, below which batches are too short to average
 MAX_LAG1 = 0.2
@@ -206,7 +206,7 @@ def ratio_interval(above: Floats, below: Floats, block: int, rng: np.random.Gene
 
 def _widened(value: float, low: float, high: float, n_blocks: int) -> tuple[float, float]:
     """The percentile interval of few blocks, made as wide as Student's t of so many asks for. Never negative."""
-    factor = special.stdtrit(n_blocks - 1, 1 - ALPHA / 2) / special.ndtri(1 - ALPHA / 2)
+    factor = special.stdtrit(n_blocks - 1, 1 - ALPHA / 2) / Z
     factor *= math.sqrt(n_blocks / (n_blocks - 1))
     return max(float(value - factor * (value - low)), 0.0), float(value + factor * (high - value))
 
@@ -258,53 +258,53 @@ SEED = 20260101  # of every resampling: the same rows give the same intervals
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
-def level_intervals(level: LevelRows) -> dict[str, Estimate]:
+def level_intervals(measured: LevelRows) -> dict[str, Estimate]:
     """By Statistic.column, of every metric in WITH_INTERVAL that a level has. Empty where nothing was sent.
 
     With several runs all are t intervals over runs, which hold what differs between runs. With one, what requests have
     gets an interval within it, and the run's own figures none.
     """
-    if not level.repeats:
+    if not measured.repeats:
         return {}
     rng = np.random.default_rng(SEED)
-    found = {"duration_s": t_over_runs(np.array([run.duration_s for run in level.repeats]))}
+    found = {"duration_s": t_over_runs(np.array([run.duration_s for run in measured.repeats]))}
     for metric in RATIOS:
-        if not metric.needs_goodput or "good" in level.sums:
-            found[metric.key] = _ratio(level, metric, rng)
+        if not metric.needs_goodput or "good" in measured.sums:
+            found[metric.key] = _ratio(measured, metric, rng)
     for metric in LATENCIES:
         if metric.each != "chunks" and metric.word is not None:
-            found[Statistic(metric, "mean").column] = _mean(level, metric)
+            found[Statistic(metric, "mean").column] = _mean(measured, metric)
             for stat, p in _QUANTILES.items():
-                found[Statistic(metric, stat).column] = _quantile(level, metric, stat, p, rng)
+                found[Statistic(metric, stat).column] = _quantile(measured, metric, stat, p, rng)
     return found
 
 
-def _ratio(level: LevelRows, metric: Metric, rng: np.random.Generator) -> Estimate:
+def _ratio(measured: LevelRows, metric: Metric, rng: np.random.Generator) -> Estimate:
     assert metric.ratio is not None
     (above, *more), below = metric.ratio
-    value, n = level.ratio(metric), len(level.repeats)
+    value, n = measured.ratio(metric), len(measured.repeats)
     if metric.share:
-        return _share(level, metric, value)
-    if n == 1 and not more and below in level.sums:  # of its requests alone: no figure of the run
-        parts = [np.nan_to_num(level.sums[name]) for name in (above, below)]
-        order = level.repeats[0].order[parts[1][level.repeats[0].order] > 0]
+        return _share(measured, metric, value)
+    if n == 1 and not more and below in measured.sums:  # of its requests alone: no figure of the run
+        parts = [np.nan_to_num(measured.sums[name]) for name in (above, below)]
+        order = measured.repeats[0].order[parts[1][measured.repeats[0].order] > 0]
         tokens, spans_s = (part[order] for part in parts)
-        return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, level.level.users), rng)
-    found = t_over_runs(by_repeat(level, Statistic(metric)), value)
+        return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, measured.level.users), rng)
+    found = t_over_runs(by_repeat(measured, Statistic(metric)), value)
     if metric.unit == "ratio" and found.high is not None:
         return dataclasses.replace(found, high=min(found.high, 1.0))
     return found
 
 
-def _share(level: LevelRows, metric: Metric, value: float | None) -> Estimate:
+def _share(measured: LevelRows, metric: Metric, value: float | None) -> Estimate:
     """Wilson's interval with the independent requests of all runs; of several runs no narrower than t over them."""
     assert metric.ratio is not None
-    counted = level.sums[metric.ratio[0][0]]
+    counted = measured.sums[metric.ratio[0][0]]
     assert value is not None
-    n_eff = sum(effective_size(counted[run.order]) for run in level.repeats)
-    low, high = wilson(value, max(n_eff, 1.0), float(special.ndtri(1 - ALPHA / 2)))
+    n_eff = sum(effective_size(counted[run.order]) for run in measured.repeats)
+    low, high = wilson(value, max(n_eff, 1.0), Z)
     method = f"Wilson, n_eff {n_eff:.0f}"
-    over_runs = t_over_runs(by_repeat(level, Statistic(metric)), value)
+    over_runs = t_over_runs(by_repeat(measured, Statistic(metric)), value)
     if over_runs.low is not None and over_runs.high is not None:
         low, high = min(low, over_runs.low), max(high, min(over_runs.high, 1.0))
         method += f", and {over_runs.method}"
@@ -318,23 +318,23 @@ def wilson(p: float, n: float, z: float) -> tuple[float, float]:
     return min((middle - half) / scale, p) if p > 0 else 0.0, max((middle + half) / scale, p) if p < 1 else 1.0
 
 
-def _mean(level: LevelRows, metric: Metric) -> Estimate:
-    values = level.each[metric.key]
-    if len(level.repeats) > 1:
-        return t_over_runs(by_repeat(level, Statistic(metric, "mean")), level.distribution(metric).mean)
-    run = level.repeats[0]
-    bounds = window(level.rows, run.order, level.level.users)
+def _mean(measured: LevelRows, metric: Metric) -> Estimate:
+    values = measured.each[metric.key]
+    if len(measured.repeats) > 1:
+        return t_over_runs(by_repeat(measured, Statistic(metric, "mean")), measured.distribution(metric).mean)
+    run = measured.repeats[0]
+    bounds = window(measured.rows, run.order, measured.level.users)
     if bounds is None:
         return none(known_mean(values), int(np.count_nonzero(~np.isnan(values))), "one run, never steady")
-    sent_s = level.rows.sent_s[run.order]
+    sent_s = measured.rows.sent_s[run.order]
     chosen = run.order[(sent_s >= bounds[0]) & (sent_s <= bounds[1]) & ~np.isnan(values[run.order])]
-    by_completion = chosen[np.argsort(level.rows.closed_s[chosen], kind="stable")]
+    by_completion = chosen[np.argsort(measured.rows.closed_s[chosen], kind="stable")]
     return batch_means(values[by_completion])
 
 
-def _quantile(level: LevelRows, metric: Metric, stat: str, p: float, rng: np.random.Generator) -> Estimate:
-    if len(level.repeats) > 1:
-        return t_over_runs(by_repeat(level, Statistic(metric, stat)), level.distribution(metric).stat(stat))
-    own = level.each[metric.key][level.repeats[0].order]
+def _quantile(measured: LevelRows, metric: Metric, stat: str, p: float, rng: np.random.Generator) -> Estimate:
+    if len(measured.repeats) > 1:
+        return t_over_runs(by_repeat(measured, Statistic(metric, stat)), measured.distribution(metric).stat(stat))
+    own = measured.each[metric.key][measured.repeats[0].order]
     own = own[~np.isnan(own)]
-    return quantile_interval(own, p, block_for(own, level.level.users), rng)
+    return quantile_interval(own, p, block_for(own, measured.level.users), rng)

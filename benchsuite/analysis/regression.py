@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from benchsuite.analysis.intervals import ALPHA
 from benchsuite.analysis.requests import Floats
+from benchsuite.metrics import ALPHA
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 ONE_RUN_CV, ONE_RUN_CV_TAIL = 0.10, 0.25  # what runs are taken to differ by where there is but one: more than most do
@@ -33,7 +33,7 @@ class Change:
     """How much worse the new runs are. All in ln, worse above 0: of rates ln(baseline / new).
 
     se: standard error of theta, with df degrees of freedom (inf: se is assumed, not measured). sd: what a standard
-    error of n repeats each shrinks from, sd / sqrt(n). n_new, n_baseline: runs. low, high: its 95 % interval.
+    error of n repeats each shrinks from, sd / sqrt(n). n_new, n_baseline: runs. low, high: its interval.
     """
 
     theta: float

@@ -336,12 +336,12 @@ def _good(rows: Rows, each: dict[str, Floats], limits: Sequence[Limit]) -> Bools
     return good if limits else None
 
 
-def by_repeat(level: LevelRows, statistic: Statistic, usd_per_hour: float | None = None) -> Floats:
+def by_repeat(measured: LevelRows, statistic: Statistic, usd_per_hour: float | None = None) -> Floats:
     """(repeats,) the figure of each repeat, ascending, in its base unit; NaN where it is not known.
 
     usd_per_hour: the whole machine's. Costs without a price are those at a dollar an hour: ratios do not change.
     """
-    found = [statistic.of_repeat(level, repeat, usd_per_hour) for repeat in level.repeats]
+    found = [statistic.of_repeat(measured, repeat, usd_per_hour) for repeat in measured.repeats]
     return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
 
 

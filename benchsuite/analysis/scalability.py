@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from benchsuite.metrics import ALPHA, CONFIDENCE
 from benchsuite.results import Estimate
 from benchsuite.slo import Limit
 
@@ -64,8 +65,8 @@ def elasticity_slope(levels: Sequence[float], output_tok_s: Sequence[float]) -> 
     fitted = np.linalg.lstsq(terms, log_x, rcond=None)[0]
     variance = float(np.sum((log_x - terms @ fitted) ** 2)) / (n - 3)
     slope = 2 * float(fitted[2])
-    half = float(stdtrit(n - 3, 0.975)) * 2 * math.sqrt(variance * np.linalg.inv(terms.T @ terms)[2, 2])
-    return Estimate(slope, slope - half, slope + half, n, "95 % t, ln X on ln N and ln^2 N")
+    half = float(stdtrit(n - 3, 1 - ALPHA / 2)) * 2 * math.sqrt(variance * np.linalg.inv(terms.T @ terms)[2, 2])
+    return Estimate(slope, slope - half, slope + half, n, f"{CONFIDENCE} t, ln X on ln N and ln^2 N")
 
 
 def fit_usl(levels: Sequence[float], output_tok_s: Sequence[float], *, robust: bool = True) -> Usl | None:
@@ -169,7 +170,7 @@ def crossing(levels: Sequence[float], values: Sequence[float], limit: Limit) -> 
 def users_at_limit(
     levels: Sequence[float], values: Sequence[float], limit: Limit, runs: Runs | None = None, seed: int = 0
 ) -> Estimate | None:
-    """The crossing with its 95 % interval; None if there is none between the levels.
+    """The crossing with its interval; None if there is none between the levels.
 
     runs: the same figure run by run, resampled as whole repeats (1,000 draws, percentiles; a level measured in none of
     the drawn repeats is left out of the draw). With fewer than three repeats there is no interval. An end of the
@@ -183,8 +184,8 @@ def users_at_limit(
         return Estimate(value, None, None, n, f"no interval: fewer than {MIN_RUNS} repeats")
     drawn = _drawn(runs, seed)
     found = [_draw(levels, means, limit) for means in drawn]
-    low, high = np.quantile(found, [0.025, 0.975], method="inverted_cdf")
-    method = f"95 % bootstrap of repeats, {DRAWS} draws"
+    low, high = np.quantile(found, [ALPHA / 2, 1 - ALPHA / 2], method="inverted_cdf")
+    method = f"{CONFIDENCE} bootstrap of repeats, {DRAWS} draws"
     if n < 10:
         method += ", too narrow with few repeats"
     return Estimate(value, float(low) if low > 0 else None, float(high) if math.isfinite(high) else None, n, method)

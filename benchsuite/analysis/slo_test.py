@@ -22,7 +22,7 @@ from benchsuite.analysis.intervals import BlockSums, binomial_quantile, block_fo
 from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, by_repeat, describe
 from benchsuite.analysis.steady_state import SteadyRun, steady_runs
 from benchsuite.level import Level
-from benchsuite.metrics import METRICS
+from benchsuite.metrics import ALPHA, METRICS
 from benchsuite.slo import Limit, Slo
 
 CONFIDENCE = 0.99
@@ -88,13 +88,13 @@ def requests_to_decide(share: float, violation_ratio: float, confidence: float =
     return int(_SIZES[decided[0]]) if len(decided) else None
 
 
-_EACH_WAY = 0.95
+_EACH_WAY = 1 - ALPHA
 
 
 def proportion_verdict(count: int, n: int, limit: Limit) -> tuple[TailVerdict, float, float]:
-    """Whether a share of requests, `count` of n, keeps its limit; and its Clopper-Pearson bounds, each one-sided 95 %.
+    """Whether a share of requests, `count` of n, keeps its limit; and its Clopper-Pearson bounds, each one-sided.
 
-    299 without a failure prove 1 %, 96 prove 3.1 %. Source: Clopper and Pearson, Biometrika 26 (1934).
+    At 95 % 299 without a failure prove 1 %, 96 prove 3.1 %. Source: Clopper and Pearson, Biometrika 26 (1934).
     """
     low, high = (float(end[0]) for end in _clopper_pearson(np.array([count]), np.array([n])))
     worst, best = (high, low) if limit.is_upper else (low, high)
@@ -197,38 +197,38 @@ class SloResampling:
         return kept
 
 
-def slo_resampling(level: LevelRows, slo: Slo) -> SloResampling:
+def slo_resampling(measured: LevelRows, slo: Slo) -> SloResampling:
     """What it takes to judge one level. Blocks are as long as TTFT, TPOT or duration ask for."""
     limits = slo.effective
-    windows = steady_runs(level)
-    figures = [_figures(level, limit, windows) for limit in limits]
-    parts = [_steadied(level, *_columns(level, limit), figures[i], windows) for i, limit in enumerate(limits)]
-    durations_s = np.nan_to_num(level.rows.closed_s - level.rows.sent_s)
+    windows = steady_runs(measured)
+    figures = [_figures(measured, limit, windows) for limit in limits]
+    parts = [_steadied(measured, *_columns(measured, limit), figures[i], windows) for i, limit in enumerate(limits)]
+    durations_s = np.nan_to_num(measured.rows.closed_s - measured.rows.sent_s)
     found = []
-    for run in level.repeats:
+    for run in measured.repeats:
         mine = durations_s[run.order]
         share = mine / mine.sum() if mine.sum() > 0 else np.full(len(mine), 1 / len(mine))
         duration_s = share * run.duration_s
-        own = {"duration_s": duration_s, "user_s": duration_s * level.level.users}
+        own = {"duration_s": duration_s, "user_s": duration_s * measured.level.users}
         columns = [duration_s]
         for above, below in parts:
             columns += [above[run.order], own[below] if isinstance(below, str) else below[run.order]]
-        each = (level.each["ttft_s"][run.order], level.each["tpot_s"][run.order], mine)
+        each = (measured.each["ttft_s"][run.order], measured.each["tpot_s"][run.order], mine)
         known = [values[~np.isnan(values)] for values in each]
-        block = max(block_for(values, level.level.users) for values in known if len(values))
+        block = max(block_for(values, measured.level.users) for values in known if len(values))
         found.append(block_sums(np.column_stack(columns), block))
-    guards, n = limits[len(slo.limits) :], len(level.rows.ok)
-    counts = [int(level.total(guard.statistic.metric.ratio[0][0]) or 0) for guard in guards]  # type: ignore[index]
+    guards, n = limits[len(slo.limits) :], len(measured.rows.ok)
+    counts = [int(measured.total(guard.statistic.metric.ratio[0][0]) or 0) for guard in guards]  # type: ignore[index]
     return SloResampling(
-        level=level.level,
+        level=measured.level,
         limits=limits,
         n_asked=len(slo.limits),
         barred=any(
             proportion_verdict(count, n, guard)[0] == "not met" for count, guard in zip(counts, guards, strict=True)
         ),
-        repeats=tuple(run.repeat for run in level.repeats),
+        repeats=tuple(run.repeat for run in measured.repeats),
         runs=tuple(found),
-        tails=tuple(_tail(limit, *part, level.repeats) for limit, part in zip(limits, parts, strict=True)),
+        tails=tuple(_tail(limit, *part, measured.repeats) for limit, part in zip(limits, parts, strict=True)),
         figures=tuple(figures),
     )
 
@@ -237,14 +237,14 @@ BIASED = 0.02  # a difference between the whole runs and their steady windows th
 _PROMPT = ("ttft_s", "ttfa_s")  # what the burst at the start of a run makes longer
 
 
-def _figures(level: LevelRows, limit: Limit, windows: Sequence[SteadyRun | None]) -> RunFigures:
+def _figures(measured: LevelRows, limit: Limit, windows: Sequence[SteadyRun | None]) -> RunFigures:
     """The figure of each run: of its steady window where ramp-up and drain move that of the whole run.
 
     Users that have not begun or have ended make rates lower, and prompts that all come at once make TTFT longer.
     """
     one = limit.statistic
-    whole = by_repeat(level, one)
-    pooled = level.ratio(one.metric) if one.stat is None else level.distribution(one.metric).stat(one.stat)
+    whole = by_repeat(measured, one)
+    pooled = measured.ratio(one.metric) if one.stat is None else measured.distribution(one.metric).stat(one.stat)
     found = RunFigures(whole, pooled)
     rate = (
         one.metric.ratio is not None and one.metric.ratio[1] in ("duration_s", "user_s") and one.metric.unit != "ratio"
@@ -258,11 +258,11 @@ def _figures(level: LevelRows, limit: Limit, windows: Sequence[SteadyRun | None]
             value = None if pooled is None else pooled * float(np.mean([window.rate_factor for window in known]))
             biased = abs(math.log(float(np.mean([window.rate_factor for window in known])))) > BIASED
             return RunFigures(steady, value, steady=True) if biased else found
-        occupancy = level.ratio(METRICS["occupancy"])
+        occupancy = measured.ratio(METRICS["occupancy"])
         return replace(found, unramped=pooled / occupancy if pooled is not None and occupancy else None)
-    values = level.each[one.metric.key]
+    values = measured.each[one.metric.key]
     if len(known) < len(windows):  # without the burst of first requests
-        later = np.concatenate([run.order[level.level.users :] for run in level.repeats])
+        later = np.concatenate([run.order[measured.level.users :] for run in measured.repeats])
         return replace(found, unramped=describe(values[later]).stat(one.stat or "mean"))
     inside = [window.inside[~np.isnan(values[window.inside])] for window in known]
     if any(len(places) == 0 for places in inside):
@@ -279,13 +279,13 @@ def _figures(level: LevelRows, limit: Limit, windows: Sequence[SteadyRun | None]
 
 
 def _steadied(
-    level: LevelRows, above: Floats, below: Floats | str, figures: RunFigures, windows: Sequence[SteadyRun | None]
+    measured: LevelRows, above: Floats, below: Floats | str, figures: RunFigures, windows: Sequence[SteadyRun | None]
 ) -> tuple[Floats, Floats | str]:
     """The sums of a limit whose figure is of the steady windows: rates scaled, TTFT of the requests inside alone."""
     if not figures.steady:
         return above, below
-    factor = np.zeros(len(level.rows.ok))
-    for run, window in zip(level.repeats, windows, strict=True):
+    factor = np.zeros(len(measured.rows.ok))
+    for run, window in zip(measured.repeats, windows, strict=True):
         assert window is not None
         if isinstance(below, str):
             factor[run.order] = window.rate_factor
@@ -294,18 +294,18 @@ def _steadied(
     return above * factor, below if isinstance(below, str) else below * factor
 
 
-def _columns(level: LevelRows, limit: Limit) -> tuple[Floats, Floats | str]:
+def _columns(measured: LevelRows, limit: Limit) -> tuple[Floats, Floats | str]:
     """Per request: what is summed above and below the line; below as text: what a run has, not a request."""
-    metric, n = limit.statistic.metric, len(level.rows.ok)
+    metric, n = limit.statistic.metric, len(measured.rows.ok)
     if metric.ratio is not None:
         above, below = metric.ratio
-        if any(name not in level.sums for name in above):  # no request tells: nothing keeps the limit
+        if any(name not in measured.sums for name in above):  # no request tells: nothing keeps the limit
             return np.zeros(n), np.zeros(n)
-        total = sum((np.nan_to_num(level.sums[name]) for name in above), start=np.zeros(n))
-        return total, np.nan_to_num(level.sums[below]) if below in level.sums else below
+        total = sum((np.nan_to_num(measured.sums[name]) for name in above), start=np.zeros(n))
+        return total, np.nan_to_num(measured.sums[below]) if below in measured.sums else below
     if metric.each == "chunks":
-        return _gaps(level.rows, limit)
-    values = level.each[metric.key]
+        return _gaps(measured.rows, limit)
+    values = measured.each[metric.key]
     known = ~np.isnan(values)
     if limit.share is None:
         return np.nan_to_num(values), known.astype(np.float64)

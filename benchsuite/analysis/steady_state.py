@@ -112,20 +112,20 @@ HALF_SURE = 0.01  # beside a cut that is the latest possible, which noise alone 
 LEAST_CHANGE = 0.10
 
 
-def check_settling(level: LevelRows) -> Iterator[Finding]:
+def check_settling(measured: LevelRows) -> Iterator[Finding]:
     """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send."""
-    unsettled, drifted, runs = [], [], level.repeats
+    unsettled, drifted, runs = [], [], measured.repeats
     for name in ("TTFT", "TPOT"):
-        values = level.each[f"{name.lower()}_s"]
-        changes = [_change(series) for run in runs if len(series := _by_completion(level.rows, values, run))]
+        values = measured.each[f"{name.lower()}_s"]
+        changes = [_change(series) for run in runs if len(series := _by_completion(measured.rows, values, run))]
         unsettled += [name] * any(change is None for change in changes)
         moved = [change for change in changes if change]
         if moved:
             drifted.append(f"{name} by {max(moved, key=abs):+.0%} in {len(moved)} of {len(runs)} runs")
     if unsettled:
-        yield warn("no_steady_state", level.level, metrics=" and ".join(unsettled))
+        yield warn("no_steady_state", measured.level, metrics=" and ".join(unsettled))
     if drifted:
-        yield warn("drift", level.level, changes=", ".join(drifted))
+        yield warn("drift", measured.level, changes=", ".join(drifted))
 
 
 def _by_completion(rows: Rows, values: Floats, run: Repeat) -> Floats:
@@ -148,9 +148,9 @@ def _change(values: Floats) -> float | None:
     return after.change_ratio
 
 
-def steady_window(level: LevelRows) -> SteadyWindow | None:
+def steady_window(measured: LevelRows) -> SteadyWindow | None:
     """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one."""
-    rows, concurrency = level.rows, level.level.users
+    rows, concurrency = measured.rows, measured.level.users
     duration_s = tokens = busy_s = 0.0
     inside = np.zeros(len(rows.ok), dtype=np.bool_)
     for repeat in np.unique(rows.repeat):
@@ -173,7 +173,7 @@ def steady_window(level: LevelRows) -> SteadyWindow | None:
         output_tok_s=tokens / duration_s if len(lengths) else None,
         # tokens over the mean length, not finished requests: long ones that the window cuts count for their part
         request_per_s=tokens / duration_s * len(lengths) / total if total else None,
-        ttft_s=describe(level.each["ttft_s"][inside]),
+        ttft_s=describe(measured.each["ttft_s"][inside]),
         occupancy=busy_s / (duration_s * concurrency),
     )
 
@@ -187,12 +187,12 @@ class SteadyRun:
     rate_factor: float
 
 
-def steady_runs(level: LevelRows) -> list[SteadyRun | None]:
+def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
     """By repeat; None where a run was never steady, or its tokens are not known."""
-    rows = level.rows
+    rows = measured.rows
     found: list[SteadyRun | None] = []
-    for run in level.repeats:
-        bounds, tokens = window(rows, run.order, level.level.users), level.total("output_tokens", run)
+    for run in measured.repeats:
+        bounds, tokens = window(rows, run.order, measured.level.users), measured.total("output_tokens", run)
         mine = np.zeros(len(rows.ok), dtype=np.bool_)
         mine[run.order] = True
         within = 0.0 if bounds is None else _tokens_within(rows, mine & rows.ok, *bounds)

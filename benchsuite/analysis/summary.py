@@ -40,28 +40,28 @@ def summarise_points(
     exactly `asked_output_tokens`, so ending by length is what should happen. intervals: resampled too, which takes most
     of the time. No rows give no points. Raises PointsError if columns are missing.
     """
-    return [_summary(level, model, fixed_length, intervals) for level in level_rows(requests)]
+    return [_summary(measured, model, fixed_length, intervals) for measured in level_rows(requests)]
 
 
 def measure_levels(
     requests: Any, slo: Slo, *, model: str | None = None, fixed_length: bool = False
 ) -> Iterator[MeasuredLevel]:
     """Every level, ascending; one at a time in memory unless the caller keeps them. Otherwise as `summarise_points`."""
-    for level in level_rows(requests, slo.goodput):
-        point, resampling = _summary(level, model, fixed_length), slo_resampling(level, slo)
+    for measured in level_rows(requests, slo.goodput):
+        point, resampling = _summary(measured, model, fixed_length), slo_resampling(measured, slo)
         yield MeasuredLevel(
-            level.level, level.rows, level.repeats, level.each, level.sums, point=point, resampling=resampling
+            measured.level, measured.rows, measured.repeats, measured.each, measured.sums, point, resampling
         )
 
 
-def _summary(level: LevelRows, model: str | None, fixed_length: bool, intervals: bool = True) -> PointSummary:
-    rows, repeats = level.rows, level.repeats
-    n, n_ok, duration_s = len(rows.ok), int(np.count_nonzero(rows.ok)), level.total("duration_s")
+def _summary(measured: LevelRows, model: str | None, fixed_length: bool, intervals: bool = True) -> PointSummary:
+    rows, repeats = measured.rows, measured.repeats
+    n, n_ok, duration_s = len(rows.ok), int(np.count_nonzero(rows.ok)), measured.total("duration_s")
     most_in_flight = max(one.max_in_flight for one in repeats) if duration_s is not None else None
-    ratios = {metric.key: level.ratio(metric) for metric in RATIOS}
-    steady, error = steady_window(level), _littles_law_error(level, duration_s)
+    ratios = {metric.key: measured.ratio(metric) for metric in RATIOS}
+    steady, error = steady_window(measured), _littles_law_error(measured, duration_s)
     found = check_rows(
-        level,
+        measured,
         fixed_length=fixed_length,
         max_in_flight=most_in_flight,
         littles_law_error=error,
@@ -70,28 +70,28 @@ def _summary(level: LevelRows, model: str | None, fixed_length: bool, intervals:
     )
     return PointSummary(
         model=model,
-        level=level.level,
+        level=measured.level,
         repeat_count=len(np.unique(rows.repeat)),
         n_ok=n_ok,
         n_failed=n - n_ok,
         duration_s=None if duration_s is None else duration_s / len(repeats),
-        input_tokens=_count(level.total("input_tokens")),
-        output_tokens=_count(level.total("output_tokens")),
+        input_tokens=_count(measured.total("input_tokens")),
+        output_tokens=_count(measured.total("output_tokens")),
         ratios=ratios,
-        distributions={metric.key: level.distribution(metric) for metric in LATENCIES},
+        distributions={metric.key: measured.distribution(metric) for metric in LATENCIES},
         failures=rows.failures,
         steady=steady,
         max_in_flight=most_in_flight,
         littles_law_error=error,
         tokens_wasted=0 if n_ok == n else _count(known_sum(rows.output_tokens[~rows.ok])),
-        warnings=(*found, *check_settling(level)),
-        intervals=level_intervals(level) if intervals and duration_s is not None else {},
+        warnings=(*found, *check_settling(measured)),
+        intervals=level_intervals(measured) if intervals and duration_s is not None else {},
     )
 
 
-def _littles_law_error(level: LevelRows, duration_s: float | None) -> float | None:
+def _littles_law_error(measured: LevelRows, duration_s: float | None) -> float | None:
     """X W' = L: the left side from counts and durations, the right side from the step function."""
-    rows, busy_s = level.rows, sum(one.in_flight_s for one in level.repeats)
+    rows, busy_s = measured.rows, sum(one.in_flight_s for one in measured.repeats)
     durations_s = rows.closed_s - rows.sent_s
     if duration_s is None or busy_s <= 0 or np.isnan(durations_s).all():
         return None

@@ -24,11 +24,11 @@ _PERIODS = 2.5  # readings further apart than this many periods have a hole betw
 _LEAST_GAP_S = 0.5
 
 
-def level_windows(level: LevelRows) -> tuple[Window, ...]:
+def level_windows(measured: LevelRows) -> tuple[Window, ...]:
     """[first send, last close] of each repeat of a level."""
     found = []
-    for run in level.repeats:
-        start_s = float(np.nanmin(level.rows.sent_s[run.order]))
+    for run in measured.repeats:
+        start_s = float(np.nanmin(measured.rows.sent_s[run.order]))
         found.append((start_s, start_s + run.duration_s))
     return tuple(found)
 

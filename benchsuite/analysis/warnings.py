@@ -34,7 +34,7 @@ MIN_OCCUPANCY = 0.95
 
 
 def check_rows(
-    level: LevelRows,
+    measured: LevelRows,
     *,
     fixed_length: bool,
     max_in_flight: int | None,
@@ -43,7 +43,7 @@ def check_rows(
     steady: SteadyWindow | None,
 ) -> Iterator[Finding]:
     """Every warning that the rows of one level give rise to."""
-    rows, at = level.rows, level.level
+    rows, at = measured.rows, measured.level
     issued, ok = len(rows.ok), int(np.count_nonzero(rows.ok))
     if issued - ok > MAX_ERROR_RATE * issued:
         kinds = ", ".join(f"{count} {status}" for status, count in rows.failures.items())

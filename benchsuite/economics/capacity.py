@@ -151,7 +151,7 @@ def demand_of(
 
 def _mean(
     asked: DemandTable,
-    level: PointSummary | None,
+    point: PointSummary | None,
     tokens: tuple[float, float] | None,
     peak_factor: float,
     hours_per_month: float,
@@ -165,9 +165,9 @@ def _mean(
         if (given := getattr(asked, f"{unit}_per_{word}")) is not None
     ]
     if asked.users is not None:
-        if level is None or not level.request_per_s:
+        if point is None or not point.request_per_s:
             raise InputError("users need a measured level: its time per request", where="--users", expected="a run")
-        peak_per_s = asked.users / (level.level.users / level.request_per_s + asked.think_time_s)
+        peak_per_s = asked.users / (point.level.users / point.request_per_s + asked.think_time_s)
         words = f"{asked.users:,.6g} users at the peak, {asked.think_time_s:g} s between answer and next request"
         return peak_per_s / (1 if asked.batch else peak_factor), words
     of_requests = asked.requests_per_day is not None or asked.requests_per_month is not None

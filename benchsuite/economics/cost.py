@@ -199,7 +199,7 @@ class FallbackUse:
 
 
 def fallback_use(
-    level: Balance,
+    balance: Balance,
     *,
     usd_per_1m: tuple[float, float] | None,
     usd_per_hour_total: float | None,
@@ -213,9 +213,9 @@ def fallback_use(
     requests are not billed. duration_s: of all repeats together, for which the own machine is paid, whoever answers.
     """
     # those that answered something: the others have no tokens and no bill
-    own, api = ([part for part in level.of(role) if part.requests > part.failures] for role in ("own", "fallback"))
-    requests = sum(part.requests for part in level.parts)
-    api_requests = sum(part.requests for part in level.of("fallback"))
+    own, api = ([part for part in balance.of(role) if part.requests > part.failures] for role in ("own", "fallback"))
+    requests = sum(part.requests for part in balance.parts)
+    api_requests = sum(part.requests for part in balance.of("fallback"))
     api_inputs, api_tokens = _sum(part.input_tokens for part in api), _sum(part.output_tokens for part in api)
     own_tokens = _sum(part.output_tokens for part in own)
     tokens = None if own_tokens is None or api_tokens is None else own_tokens + api_tokens
@@ -226,10 +226,10 @@ def fallback_use(
     own_usd = _times(duration_s, None if usd_per_hour_total is None else usd_per_hour_total / SECONDS_PER_HOUR)
     both_usd = None if api_usd is None or own_usd is None else api_usd + own_usd
     return FallbackUse(
-        level=level.level,
+        level=balance.level,
         requests=requests,
         api_requests=api_requests,
-        api_failures=sum(part.failures for part in level.of("fallback")),
+        api_failures=sum(part.failures for part in balance.of("fallback")),
         request_share=api_requests / requests if requests else None,
         token_share=api_tokens / tokens if tokens and api_tokens is not None else None,
         tries=tries,

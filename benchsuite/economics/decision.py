@@ -78,7 +78,7 @@ def chances(
         feasible.append(one.feasible)
         usd_per_hour = 1.0 if hourly is None else hourly[one.sums.level]
         wall.append(np.zeros(draws) if free else one.duration_s * usd_per_hour)
-    single = [level.level for level in levels if len(level.runs) < 2]
+    single = [sums.level for sums in levels if len(sums.runs) < 2]
     p_by_level, method = None, ONE_RUN
     if 0 < len(single) < len(levels):
         method = f"{ONE_RUN} at {', '.join(map(str, single))}"
@@ -87,10 +87,10 @@ def chances(
         choice = np.where(np.array(feasible), np.array(wall), np.inf).argmin(axis=0)
         decided = np.array(feasible).any(axis=0)
         p_by_level = {one.level: float(np.mean(decided & (choice == i))) for i, one in enumerate(levels)}
-        counts = sorted({len(level.runs) for level in levels})
+        counts = sorted({len(sums.runs) for sums in levels})
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
-    return DecisionUncertainty(p_met, p_by_level, method, {level.level: level for level in levels}, clients or {})
+    return DecisionUncertainty(p_met, p_by_level, method, {sums.level: sums for sums in levels}, clients or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +123,16 @@ def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int =
         # makes a normal draw one of Student's t: few runs are like each other more often than all runs would be
         return np.sqrt(max(n - 1, 1) / rng.chisquare(max(n - 1, 1), draws))
 
-    common = len({level.repeats for level in levels}) == 1
+    common = len({sums.repeats for sums in levels}) == 1
     same = (picks(len(levels[0].runs)), stretch(len(levels[0].runs))) if levels and common else None
     found = []
-    for level in levels:
-        n = len(level.runs)
+    for sums in levels:
+        n = len(sums.runs)
         if n < 2:
             continue
-        total = level.draw(same[0] if same else picks(n), rng)
-        total = level.stretched(total, same[1] if same else stretch(n))
-        found.append(LevelDraws(level, level.kept(total), total[:, 0] / n))
+        total = sums.draw(same[0] if same else picks(n), rng)
+        total = sums.stretched(total, same[1] if same else stretch(n))
+        found.append(LevelDraws(sums, sums.kept(total), total[:, 0] / n))
     return found
 
 

@@ -142,7 +142,7 @@ def _chances(
 ) -> tuple[dict[int, float] | None, str]:
     """The rule on every draw: each setting's runs resampled apart from the others', for they share none."""
     places = {p: one.levels.resampling for p, one in enumerate(settings) if one.problem is None and one.levels}
-    lacking = [p for p, levels in places.items() if not levels or any(len(level.runs) < 2 for level in levels)]
+    lacking = [p for p, levels in places.items() if not levels or any(len(sums.runs) < 2 for sums in levels)]
     if not places or lacking:
         few = len(lacking) < len(places)
         return None, f"{ONE_RUN} of a level: {', '.join(settings[p].name for p in lacking)}" if few else ONE_RUN
@@ -150,7 +150,7 @@ def _chances(
     choice = expense.argmin(axis=0)
     decided = np.isfinite(expense).any(axis=0)
     shares = {place: float(np.mean(decided & (choice == i))) for i, place in enumerate(places)}
-    runs = sorted({len(level.runs) for levels in places.values() for level in levels})
+    runs = sorted({len(sums.runs) for levels in places.values() for sums in levels})
     said = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     return shares, f"block bootstrap, {draws} draws over {said} runs a level, one start of each server"
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 from scipy.special import stdtrit
 
-from benchsuite.analysis.intervals import ALPHA
+from benchsuite.analysis.intervals import Z
 from benchsuite.errors import InputError
 from benchsuite.level import Level
+from benchsuite.metrics import ALPHA
 from benchsuite.results import SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
@@ -82,7 +83,7 @@ def wilson_draws(score: float, n: int, z: Floats) -> Floats:
     """Draws of the true percentage whose quantiles are Wilson's limits: the score interval's end at each normal `z`.
 
     score: percent of n items; z: (draws,) standard normal. Unlike draws from Binomial(n, p) they do not stand still at
-    0 or 100. At z = -+1.96 they are the 95 % interval. Source: Wilson, JASA 22 (1927).
+    0 or 100. At z = -+Z they are the interval. Source: Wilson, JASA 22 (1927).
     """
     p, zz = score / 100, z * z
     drawn: Floats = 100 * (p + zz / (2 * n) + z * np.sqrt(p * (1 - p) / n + zz / (4 * n * n))) / (1 + zz / n)
@@ -272,7 +273,7 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
         half = stdtrit(n - 1, 1 - ALPHA / 2) * logs.std(ddof=1) / np.sqrt(n)
         cost = float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
     if score is not None and score.n is not None:
-        low, high = (float(end) for end in wilson_draws(score.score, score.n, np.array([-1.959964, 1.959964])))
+        low, high = (float(end) for end in wilson_draws(score.score, score.n, np.array([-Z, Z])))
         if score.score > 0 and one.usd_per_request is not None:
             per_correct = one.usd_per_request / (score.score / 100) * 1e6
     return ParetoPoint(

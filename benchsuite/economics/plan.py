@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchsuite.analysis.intervals import ONE_RUN
+from benchsuite.analysis.intervals import ONE_RUN, Z
 from benchsuite.economics import capacity
 from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, replicas_for, tokens_of
 from benchsuite.economics.decision import JudgedLevels
@@ -486,7 +486,7 @@ def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | A
     measured candidate has an interval, or nothing was measured.
     """
     owns = {one.name: one for one in candidates if isinstance(one, Own)}
-    spread = {name: math.log(ends[0] / ends[1]) / (2 * 1.96) for name, one in owns.items() if (ends := one.rate_ends)}
+    spread = {name: math.log(ends[0] / ends[1]) / (2 * Z) for name, one in owns.items() if (ends := one.rate_ends)}
     if not spread or any(one.level is not None and name not in spread for name, one in owns.items()):
         return {}
     rng = np.random.default_rng(_SEED)

@@ -26,6 +26,7 @@ from benchsuite.analysis.scalability import (
 )
 from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
 from benchsuite.economics.decision import decide, judge_points, measured
+from benchsuite.economics.verdict import MET
 from benchsuite.level import Level
 from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary, SloVerdict
 from benchsuite.slo import GUARDS, Limit, Slo
@@ -246,7 +247,6 @@ def _scanned(
 
 
 ZONE_TOLERANCE = 0.10
-ZONE_P_MET = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +322,7 @@ def scaling(
     """The principles on the levels of ONE model.
 
     repeats: the points of each repeat by itself, where known: they give the boundary its interval. p_met: how sure each
-    level is to meet the SLO, where known: the zone takes those of 95 %, others as they were observed. judged: the
+    level is to meet the SLO, where known: the zone takes those that are sure, others as they were observed. judged: the
     levels as they were judged from their requests; else from the points alone. Levels without a rate of output tokens
     are left out of all but the decision and the limits. One price changes no share and no zone.
     """
@@ -390,7 +390,7 @@ def _levels(rated: Sequence[EvaluatedLevel], steps: Sequence[float], zone: Zone 
 
 def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[Level, float]) -> Zone | None:
     """At one hourly price (or none) the average cost is the inverse of the rate, so the zone needs no price."""
-    sure = [j for j in rated if j.is_candidate and p_met.get(j.point.level, 1.0) >= ZONE_P_MET]
+    sure = [j for j in rated if j.is_candidate and p_met.get(j.point.level, 1.0) >= MET]
     # tokens per dollar at prices that differ, per second at one
     feasible = [(j.point.level, (j.point.output_tok_s or 0.0) / (j.cost.usd_per_hour or 1.0)) for j in sure]
     if not feasible:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from benchsuite.analysis.intervals import ALPHA
+from benchsuite.analysis.intervals import Z
 from benchsuite.analysis.regression import ONE_RUN_CV, ONE_RUN_CV_TAIL, repeats_needed
 from benchsuite.analysis.requests import Floats
 from benchsuite.analysis.slo_test import (
@@ -27,7 +27,7 @@ from benchsuite.analysis.slo_test import (
     tail_verdict,
 )
 from benchsuite.analysis.warnings import ClientVerdict
-from benchsuite.metrics import Statistic
+from benchsuite.metrics import CONFIDENCE, Statistic
 from benchsuite.results import LimitCheck, PointSummary, SloVerdict
 from benchsuite.slo import Limit, Slo
 from benchsuite.warning_table import DISTURBING
@@ -42,7 +42,7 @@ WHY = {
     "runs_unknown": "not known in every run",
     "one_run": "one run, and runs are taken to differ by {spread:.0%}",
     "all": "no number of requests proves that every one keeps it",
-    "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (95 % each way)",
+    "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (" + CONFIDENCE + " each way)",
     "ramp": "the run is too short to be steady: without ramp-up and drain it might be {best}; "
     "{wanted:,} requests a run would tell",
     "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
@@ -197,7 +197,7 @@ def _one_run(limit: Limit, value: float, point: PointSummary, tail: TailCount | 
     found = point.intervals.get(limit.statistic.column)
     within = 0.0  # what requests of one run differ by
     if found is not None and found.low and found.high and found.low > 0:
-        within = math.log(found.high / found.low) / (2 * float(special.ndtri(1 - ALPHA / 2)))
+        within = math.log(found.high / found.low) / (2 * Z)
     spread = math.hypot(cv, within)
     if limit.statistic.metric.share and not limit.is_upper:
         figure, bound = 1 - value, 1 - limit.value  # of those that miss
@@ -205,7 +205,7 @@ def _one_run(limit: Limit, value: float, point: PointSummary, tail: TailCount | 
         figure, bound = value, limit.value
     distance = abs(math.log(figure / bound)) if figure > 0 and bound > 0 else math.inf
     values: dict[str, Any] = {"spread": spread}
-    if distance >= float(special.ndtri(1 - ALPHA / 2)) * spread:
+    if distance >= Z * spread:
         check = LimitCheck(limit, value, "met" if limit.holds(value) else "not met", "one_run", values)
     else:
         values |= {"sd": spread, "distance": distance}

@@ -11,14 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 from benchsuite.analysis import regression
-from benchsuite.analysis.intervals import ALPHA
 from benchsuite.analysis.regression import LOOKS, DifferenceVerdict, Verdict
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.clock import NS_PER_S
 from benchsuite.errors import InputError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
-from benchsuite.metrics import BY_COLUMN
+from benchsuite.metrics import ALPHA, BY_COLUMN, CONFIDENCE
 from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, Regression
 from benchsuite.report.format import show
@@ -34,7 +33,7 @@ LAST_LOOK = (1.0, LOOKS[-1])
 
 @dataclass(frozen=True, slots=True)
 class AbRow:
-    """A figure at a level. a, b: geometric means; ratio: b / a with its 95 % interval. finding: all of it in words.
+    """A figure at a level. a, b: geometric means; ratio: b / a with its interval. finding: all of it in words.
 
     verdict is of B. why: of an "undecided" that is not one of numbers.
     """
@@ -127,7 +126,7 @@ class AbResult:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Heads and rows for a terminal."""
-        heads = ("concurrency", "figure", "A", "B", "B / A", "95 % interval", "B is")
+        heads = ("concurrency", "figure", "A", "B", "B / A", f"{CONFIDENCE} interval", "B is")
         return heads, [
             (
                 str(row.level), row.label, *(_shown(row, value) for value in (row.a, row.b)),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchsuite.economics.pareto import ModelPoint, ParetoPoint, frontier, match_scores, parse_scores
 from benchsuite.errors import PriceError
-from benchsuite.metrics import BY_COLUMN
+from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.report import charts
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import Frame, Series, marker
@@ -238,7 +238,7 @@ def _certainty(
     if second is None or below is None:
         return Tile("Certainty", value, "per level; the charts show their intervals")
     how = f"is below that of {second.name}" if below else f"overlaps that of {second.name}: ranks may swap"
-    return Tile("Certainty", value, f"per level; the 95 % interval of {cheapest.name} {how}")
+    return Tile("Certainty", value, f"per level; the {CONFIDENCE} interval of {cheapest.name} {how}")
 
 
 def optima_table(models: Sequence[Judgement]) -> Table:

@@ -19,7 +19,7 @@ from benchsuite.economics.verdict import why_text
 from benchsuite.errors import PointsError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import RunManifest
-from benchsuite.metrics import BY_COLUMN, METRICS, level_row
+from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
@@ -75,7 +75,7 @@ def _markdown(one: Judgement) -> str:
         *markdown_table((*map(fmt.head, columns), "SLO"), rows),
         "",
         *([*warned, ""] if warned else []),
-        f"<sub>{facts}. Value [95 % interval{' over runs' * several}].</sub>",
+        f"<sub>{facts}. Value [{CONFIDENCE} interval{' over runs' * several}].</sub>",
     ]
     return "\n".join(lines) + "\n"
 

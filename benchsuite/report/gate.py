@@ -16,7 +16,7 @@ from benchsuite.economics.verdict import check_limits, client_effect, repeats_to
 from benchsuite.errors import InputError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import differences, refuse_unlike
-from benchsuite.metrics import BY_COLUMN
+from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.redact import markdown_table, markdown_text, printable
 from benchsuite.report.comparison import (
     Compared,
@@ -38,7 +38,7 @@ from benchsuite.store.run_folder import Run
 class Criterion:
     """A requirement at one level: 'ttft_p95 < 0.5 s', or a figure and its margin. finding: the result in words.
 
-    value, baseline: of the run and of the baseline (geometric means over repeats), change_ratio with its 95 % ends:
+    value, baseline: of the run and of the baseline (geometric means over repeats), change_ratio with its ends:
     value / baseline - 1; None for limits, and where a run lacks the figure. margin: of the change. repeats: in all,
     that would decide it four times in five together with all other criteria; None where decided, or none would.
     visible_ratio: the smallest change for the worse that is told from none four times in five; fails_from_ratio: the
@@ -230,7 +230,7 @@ def markdown(result: GateResult) -> str:
         [
             f"### {_MARKS[result.verdict]} benchsuite {result.verb}: {headline(result)}",
             "",
-            f"Run {_code(result.run_id)}{against}. Change with its 95 % interval.",
+            f"Run {_code(result.run_id)}{against}. Change with its {CONFIDENCE} interval.",
             "",
             *table,
             *[""] * bool(result.notes),

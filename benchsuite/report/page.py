@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.fault_points import reach
+from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.export import summary_json
@@ -171,8 +172,8 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
 _CURVES = "A curve per level, over its successful requests."
 _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."
 _INTERVALS = (
-    "95 % intervals over the repeats of each level. P(SLO): share of resampled runs that keep every limit. P(optimal): "
-    "how often the rule picks the level when the runs of all levels are resampled together."
+    f"{CONFIDENCE} intervals over the repeats of each level. P(SLO): share of resampled runs that keep every limit. "
+    "P(optimal): how often the rule picks the level when the runs of all levels are resampled together."
 )
 _CLIENT = (
     "Read lag: from the kernel's receive timestamp until this program reads the bytes; with kernel timestamps it is in "

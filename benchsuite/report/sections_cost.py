@@ -18,6 +18,7 @@ from benchsuite.economics.scaling import Scaling, SloPrice, scaling
 from benchsuite.economics.sensitivity import Range, ranges_about, tornado
 from benchsuite.errors import InputError
 from benchsuite.level import Level
+from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import charts
 from benchsuite.report.charts import Frame, Point, Series
 from benchsuite.report.charts_special import Bar, tornado_chart
@@ -231,7 +232,7 @@ def _hour(usd_per_hour: float, given: PriceSpec | None) -> tuple[Terms, list[Ran
 def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base: float) -> list[Bar]:
     bars = []
     if found := known_ends(level.intervals.get("usd_per_1m_output_tokens")):
-        bars.append(Bar("speed, 95 % interval", "fast", "slow", *found))
+        bars.append(Bar(f"speed, {CONFIDENCE} interval", "fast", "slow", *found))
     ordered = sorted(judged, key=lambda j: j.point.level)
     i = ordered.index(level)
     ends = [

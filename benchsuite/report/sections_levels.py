@@ -10,7 +10,7 @@ import numpy as np
 
 from benchsuite.economics.decision import JudgedLevels, stopped_level
 from benchsuite.level import Level
-from benchsuite.metrics import BY_COLUMN, METRICS, Statistic
+from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import SMALL, Frame, Point, Series
@@ -262,7 +262,7 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, list[Row]
     with_ends = any(p.low is not None for one in lines for p in one.points)
     heads = ["concurrency"]
     for one in lines:
-        heads += [y_label if len(lines) == 1 else f"{one.name}, {y_label}", *["95 % from", "to"] * with_ends]
+        heads += [y_label if len(lines) == 1 else f"{one.name}, {y_label}", *[f"{CONFIDENCE} from", "to"] * with_ends]
     rows = []
     for level in sorted({p.x for one in lines for p in one.points}):
         points = [next((p for p in one.points if p.x == level), Point(level, None)) for one in lines]

@@ -12,6 +12,7 @@ from rich.table import Table
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import JudgedLevels
 from benchsuite.level import Level
+from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables as tables
 from benchsuite.report.console import WIDE, say, table
@@ -65,7 +66,7 @@ def final_table(judgement: JudgedLevels, *, console: Console | None = None, titl
         heads, rows = tables.interval_table(judged, decision)
         # an interval below its value: both keep their room in a narrow terminal
         cells = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
-        wide, title = ("repeats", "duration s"), "95 % intervals over runs"
+        wide, title = ("repeats", "duration s"), f"{CONFIDENCE} intervals over runs"
         console.print(table(console, heads, cells, title=title, wide=wide))
     print_warnings(judged, console)
 
