@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-    from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
+    from benchsuite.economics.matrix_decision import SettingsDecision
     from benchsuite.economics.memory import Fit
     from benchsuite.economics.plan import Plan
     from benchsuite.economics.prices import GpuHour, PriceBook
-    from benchsuite.load.matrix import Outcome
-    from benchsuite.matrix_spec import MatrixSpec, Setting
+    from benchsuite.matrix_spec import MatrixSpec
     from benchsuite.report.ab import AbResult
     from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.results import Decision
@@ -371,13 +370,11 @@ def matrix(
     from benchsuite.load.matrix import measure, open_matrix
     from benchsuite.report.console import say
     from benchsuite.report.live import SweepView
-    from benchsuite.report.matrix import to_csv, to_json, to_markdown
-    from benchsuite.store.files import write_bytes
+    from benchsuite.report.matrix import judge_setting, to_json, write_tables
 
     asked, workload, path = read_matrix(Path(file), None if output is None else Path(output))
-    slo = str(asked.sweep_of(asked.settings[0]).limits)
-    shown = console or Console(force_jupyter=False)
-    judged = {setting.slug: _judge_setting(setting, None, path) for setting in asked.settings}
+    slo, shown = str(asked.sweep_of(asked.settings[0]).limits), console or Console(force_jupyter=False)
+    judged = {setting.slug: judge_setting(setting, path) for setting in asked.settings}
     n_measured, stopped = 0, False
 
     def tell(text: str) -> None:
@@ -385,35 +382,14 @@ def matrix(
             say(shown, text, style="cyan")
 
     with open_matrix(path, asked.plan(workload.content_hash)) as folder, SweepView(quiet=quiet, console=shown) as view:
-        for outcome in measure(asked, workload, folder, view, tell):
-            judged[outcome.setting.slug] = _judge_setting(outcome.setting, outcome, path)
-            n_measured, stopped = n_measured + 1, outcome.status == "stopped"
-            decision = decide_settings([*judged.values()])
-            run = MatrixRun(path, decision, slo, stopped)
+        for one in measure(asked, workload, folder, view, tell):
+            judged[one.setting.slug] = judge_setting(one.setting, path, one.status, one.path, one.reason)
+            n_measured, stopped = n_measured + 1, one.status == "stopped"
+            run = MatrixRun(path, decide_settings([*judged.values()]), slo, stopped)
             status = "complete" if n_measured == len(judged) and not stopped else "running"
-            folder.write({"status": status, **to_json(decision, slo)})
-            write_bytes(path / "matrix.csv", to_csv(decision).encode())
-            write_bytes(path / "matrix.md", to_markdown(decision, slo).encode())
+            folder.write({"status": status, **to_json(run.decision, slo)})
+            write_tables(run.decision, slo, path)
     return run
-
-
-def _judge_setting(setting: Setting, outcome: Outcome | None, folder: Path) -> JudgedSetting:
-    from benchsuite.economics.matrix_decision import JudgedSetting
-    from benchsuite.report.page import write_judged
-    from benchsuite.store import run_folder
-    from benchsuite.store.files import MANIFEST
-
-    asked: dict[str, Any] = {"values": setting.values, "serve": setting.serve}
-    if outcome is None:
-        waits = "not measured yet"
-        return JudgedSetting(setting.name, setting.gpus, problem=waits, status=waits, **asked)
-    path, status = outcome.path, outcome.status
-    problem = None if status in ("measured", "kept") else status + (f": {outcome.reason}" if outcome.reason else "")
-    run = run_folder.read_run(path) if (path / MANIFEST).exists() else None
-    judgement = write_judged(run) if run is not None and run.manifest.complete_points else None
-    name = str(path.relative_to(folder)) if path.exists() else ""
-    manifest = None if run is None else run.manifest
-    return JudgedSetting(setting.name, setting.gpus, judgement, problem, status, run=name, manifest=manifest, **asked)
 
 
 def sweep(
@@ -503,29 +479,14 @@ def ab(
 
     from rich.console import Console
 
-    from benchsuite.analysis.regression import LOOKS
-    from benchsuite.input_files import read_workload
-    from benchsuite.load.interleave import Arm, measure_in_turn
-    from benchsuite.load.launched_sweep import plan_sweep
-    from benchsuite.manifest import ARM_GROUPS, differences, refuse_unlike
-    from benchsuite.report.ab import LAST_LOOK, judge_ab
-    from benchsuite.report.comparison import parse_margin, parse_regressions
-    from benchsuite.report.judge import judge_run, unit_price
+    from benchsuite.load.interleave import measure_in_turn, plan_arms
+    from benchsuite.report.ab import Session
+    from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
-    from benchsuite.report.page import write_judged
-    from benchsuite.spec import overrides
-    from benchsuite.store import run_folder
-    from benchsuite.store.files import make_folder, write_json
 
-    limit = None if margin is None else parse_margin(margin, "--margin")
-    chosen = () if metrics is None else parse_regressions(metrics, where="--metrics", margin=limit)
-    slo = flags.get("slo")
-
-    def judged(a: Path, b: Path, look: tuple[float, float]) -> AbResult:
-        of_a, of_b = (judge_run(run_folder.read_run(path), slo=slo, goodput=flags.get("goodput")) for path in (a, b))
-        return judge_ab(
-            of_a, of_b, regressions=chosen, margin=limit, allowed=allow, with_limits=slo is not None, look=look
-        )
+    def session(a: Path, b: Path) -> Session:
+        limits: dict[str, Any] = {key: flags.get(key) for key in ("slo", "goodput")}
+        return Session(a, b, metrics=metrics, margin=margin, allowed=allow, **limits)
 
     paths = [Path(one) for one in arms]
     if len(paths) == 2 and all(path.is_dir() for path in paths):
@@ -536,50 +497,17 @@ def ab(
                 "run folders are judged again, and nothing is measured", where="ab", given=", ".join(words),
                 expected="--slo, --goodput, --metrics, --margin and --allow",
             )  # fmt: skip
-        return AbRun(judged(paths[0], paths[1], LAST_LOOK))
-    given = {"spec files": len(paths), "--serve": len(serve), "--base-url": len(base_url)}
-    if max(given.values()) != 2 or (serve and base_url) or any(n not in (0, 2) for n in (len(serve), len(base_url))):
-        raise InputError(
-            "two arms are needed",
-            where="ab",
-            given=", ".join(f"{n} {name}" for name, n in given.items() if n) or "none",
-            expected="A.toml B.toml, or --base-url A --base-url B, or --serve A --serve B, or two run folders",
-        )
+        return AbRun(session(*paths).judge())
     if restarts is not None and not serve:
         raise InputError("only a server that is started here can be restarted", where="--restarts", expected="--serve")
     folder = Path(output or Path("results") / f"ab-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    both = []
-    for i, name in enumerate("AB"):
-        file = None if not paths else paths[min(i, len(paths) - 1)]
-        keys = overrides(flags | ({"base_url": base_url[i]} if base_url else {}))
-        spec, plan = plan_sweep(file, keys, output=folder / name, resume=None, serve=serve[i] if serve else None)
-        unit_price(spec.price)
-        both.append(Arm(name, spec, plan, folder / name))
-    sets = [read_workload(one.spec.workload.source, one.spec.workload.requests, one.spec.load.seed) for one in both]
-    planned_a, planned_b = (arm.planned_manifest(one) for arm, one in zip(both, sets, strict=True))
-    unlike = differences(planned_b, planned_a, probed=False)
-    refuse_unlike(unlike, allow, ARM_GROUPS, ("in B", "in A"), "ab")
-    make_folder(folder)
-    before, result = 0.0, None
-
-    def decided(rounds: int, share: float) -> bool:
-        nonlocal before, result
-        if rounds == 1:  # what only the servers can tell: models, limits, time stamps
-            judged(both[0].path, both[1].path, LAST_LOOK)
-        if rounds < 3 or share >= 1 or not any(before < look <= share for look in LOOKS):
-            return False
-        found, before = judged(both[0].path, both[1].path, (share, before)), share
-        result = found if found.decided else None
-        return found.decided
-
+    judging = session(folder / "A", folder / "B")
+    both, workload = plan_arms(paths, serve, base_url, flags, folder, allow)
+    for arm in both:
+        unit_price(arm.spec.price)
     with SweepView(quiet=quiet, console=console or Console(force_jupyter=False)) as view:
         rounds, failures = measure_in_turn(
-            (both[0], both[1]), sets[0], view, budget_s=60 * budget_min, most_rounds=restarts, decided=decided,
+            both, workload, view, budget_s=60 * budget_min, most_rounds=restarts, decided=judging.decided,
             ready_timeout_s=serve_timeout_s,
         )  # fmt: skip
-    if rounds:
-        for arm in both:
-            write_judged(run_folder.read_run(arm.path))
-        result = result or judged(both[0].path, both[1].path, (1.0, before))
-        write_json(folder / "ab.json", result.plain())
-    return AbRun(result, folder, tuple(failures))
+    return AbRun(judging.conclude(folder) if rounds else None, folder, tuple(failures))

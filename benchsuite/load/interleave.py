@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchsuite.clock import Anchor
-from benchsuite.load.launched_sweep import sweep_launched
+from benchsuite.errors import InputError
+from benchsuite.input_files import read_workload
+from benchsuite.load.launched_sweep import plan_sweep, sweep_launched
 from benchsuite.load.sweep import new_manifest, sweep
-from benchsuite.manifest import RunManifest
+from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
 from benchsuite.serving.launch_plan import LaunchPlan
-from benchsuite.spec import SweepSpec
+from benchsuite.spec import SweepSpec, overrides
+from benchsuite.store.files import make_folder
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
@@ -43,15 +46,45 @@ class Arm:
             changed["concurrency"] = concurrency
         return spec.model_copy(update={"load": load.model_copy(update=changed)})
 
-    def planned_manifest(self, workload: Workload) -> RunManifest:
-        """What is known of it before anything is measured, to compare the arms by."""
-        launched = None if self.plan is None else {"plan": self.plan.text}
-        return new_manifest(self.spec, workload, launched, None, Anchor.now())
-
     def measured_points(self) -> set[str]:
         if not (self.path / "manifest.json").exists():
             return set()
         return {point.point_id for point in read_run(self.path).manifest.complete_points}
+
+
+def plan_arms(
+    files: Sequence[Path],
+    serve: Sequence[str],
+    base_url: Sequence[str],
+    flags: Mapping[str, Any],
+    folder: Path,
+    allowed: Collection[str] = (),
+) -> tuple[tuple[Arm, Arm], Workload]:
+    """The two arms in `folder`, and their requests; nothing is measured or written yet.
+
+    files: two specs, one of both, or none; serve, base_url: two of either. Raises InputError for other numbers, and for
+    arms that differ in more than `allowed` and what ARM_GROUPS names.
+    """
+    given = {"spec files": len(files), "--serve": len(serve), "--base-url": len(base_url)}
+    if max(given.values()) != 2 or (serve and base_url) or not {len(serve), len(base_url)} <= {0, 2}:
+        raise InputError(
+            "two arms are needed",
+            where="ab",
+            given=", ".join(f"{n} {name}" for name, n in given.items() if n) or "none",
+            expected="A.toml B.toml, or --base-url A --base-url B, or --serve A --serve B, or two run folders",
+        )
+    arms, planned, workloads = [], [], []
+    for i, name in enumerate("AB"):
+        file = files[min(i, len(files) - 1)] if files else None
+        keys = overrides(dict(flags) | ({"base_url": base_url[i]} if base_url else {}))
+        spec, plan = plan_sweep(file, keys, output=folder / name, resume=None, serve=serve[i] if serve else None)
+        workload = read_workload(spec.workload.source, spec.workload.requests, spec.load.seed)
+        launched = None if plan is None else {"plan": plan.text}
+        planned.append(new_manifest(spec, workload, launched, None, Anchor.now()))
+        workloads.append(workload)
+        arms.append(Arm(name, spec, plan, folder / name))
+    refuse_unlike(differences(planned[1], planned[0], probed=False), allowed, ARM_GROUPS, ("in B", "in A"), "ab")
+    return (arms[0], arms[1]), workloads[0]
 
 
 def a_first(seed: int, number: int, place: int) -> bool:
@@ -75,6 +108,7 @@ def measure_in_turn(
     are started here starts, sweeps and stops each once. decided: asked after each round, with their number and the
     share of the budget that is spent. Raises InputError, RunError; what was measured stays, and the same call goes on.
     """
+    make_folder(arms[0].path.parent)
     began_s, longest_s = time.monotonic(), 0.0
     views = {arm.name: _ArmView(view) for arm in arms}
 

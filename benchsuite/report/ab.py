@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from benchsuite.analysis import regression
@@ -22,7 +23,10 @@ from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, Regression
 from benchsuite.report.format import show
 from benchsuite.report.gate import Criterion, GateResult, client_bound, gate
-from benchsuite.report.judge import Judgement
+from benchsuite.report.judge import Judgement, judge_run
+from benchsuite.report.page import write_judged
+from benchsuite.store.files import write_json
+from benchsuite.store.run_folder import read_run
 
 GATE_VERDICTS: dict[DifferenceVerdict, Verdict] = {
     "slower": "fail", "faster": "pass", "no difference": "pass", "not slower": "pass", "undecided": "inconclusive",
@@ -146,6 +150,58 @@ def _change(row: AbRow) -> str:
         return f"{_shown(row, row.b)} against {_shown(row, row.a)}"
     low, high = (f"{100 * ((end or 0) - 1):+.1f} %" for end in (row.low, row.high))
     return f"{100 * (row.ratio - 1):+.1f} % [{low}, {high}]"
+
+
+class Session:
+    """Judges the run folders of two arms: at the looks that may end their session, and at its end.
+
+    metrics, margin: as --metrics and --margin write them. slo: B is held to its limits too.
+    """
+
+    def __init__(
+        self,
+        a: Path,
+        b: Path,
+        *,
+        metrics: str | None = None,
+        margin: str | None = None,
+        slo: str | None = None,
+        goodput: str | None = None,
+        allowed: Collection[str] = (),
+    ) -> None:
+        self._paths, self._slo, self._goodput, self._allowed = (a, b), slo, goodput, allowed
+        self._margin = None if margin is None else comparison.parse_margin(margin, "--margin")
+        self._regressions = (
+            () if metrics is None else comparison.parse_regressions(metrics, where="--metrics", margin=self._margin)
+        )
+        self._before = 0.0
+        self._decided: AbResult | None = None
+
+    def judge(self, look: tuple[float, float] = LAST_LOOK) -> AbResult:
+        """As `judge_ab`."""
+        a, b = (judge_run(read_run(path), slo=self._slo, goodput=self._goodput) for path in self._paths)
+        return judge_ab(
+            a, b, regressions=self._regressions, margin=self._margin, allowed=self._allowed,
+            with_limits=self._slo is not None, look=look,
+        )  # fmt: skip
+
+    def decided(self, rounds: int, share: float) -> bool:
+        """Whether what was measured in so many rounds, at this share of the budget, leaves nothing to measure for."""
+        if rounds == 1:  # what only the servers can tell: models, limits, time stamps
+            self.judge()
+        if rounds < 3 or share >= 1 or not any(self._before < look <= share for look in LOOKS):
+            return False
+        result, self._before = self.judge((share, self._before)), share
+        self._decided = result if result.decided else None
+        return result.decided
+
+    def conclude(self, folder: Path) -> AbResult:
+        """Write what was judged, of both arms and of the session into `folder`, when the last round is measured."""
+        for path in self._paths:
+            write_judged(read_run(path))
+        result = self._decided or self.judge((1.0, self._before))
+        write_json(folder / "ab.json", result.plain())
+        return result
 
 
 def judge_ab(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
+from benchsuite.matrix_spec import Setting
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.console import say, table
 from benchsuite.report.judge import fact_differences
+from benchsuite.report.page import write_judged
 from benchsuite.report.terminal import VERDICT_STYLES, print_warnings
 from benchsuite.results import EvaluatedLevel
+from benchsuite.store.files import MANIFEST, write_bytes
+from benchsuite.store.run_folder import read_run
 
 PENDING = ("stopped", "not measured yet")  # the same command goes on with these
 _MANY = 4  # settings with the same note, from which they are counted and not named
@@ -23,6 +28,34 @@ _FIGURES = ("repeat_count", "cost_usd", "usd_per_1m_output_tokens", "duration_s"
 _WITH_ENDS = ("cost_usd", "usd_per_1m_output_tokens")
 _SHOWN = ("cost_usd", "usd_per_1m_output_tokens", "output_tok_s", "ttft_mean_s", "j_per_output_token")
 _WIDE = 100  # columns of terminal; below, the cost of a run goes without its interval
+
+
+def judge_setting(
+    setting: Setting, folder: Path, status: str = PENDING[1], path: Path | None = None, reason: str | None = None
+) -> JudgedSetting:
+    """The setting with what is in its run folder, judged and written there.
+
+    folder: the matrix's. status, path, reason: of load.matrix.Outcome; it was not measured yet where there is none.
+    """
+    problem = None if status in ("measured", "kept") else status + (f": {reason}" if reason else "")
+    run = None if path is None or not (path / MANIFEST).exists() else read_run(path)
+    return JudgedSetting(
+        setting.name,
+        setting.gpus,
+        write_judged(run) if run is not None and run.manifest.complete_points else None,
+        problem,
+        status,
+        setting.values,
+        setting.serve,
+        str(path.relative_to(folder)) if path is not None and path.exists() else "",
+        None if run is None else run.manifest,
+    )
+
+
+def write_tables(found: SettingsDecision, slo: str, folder: Path) -> None:
+    """matrix.csv and matrix.md."""
+    write_bytes(folder / "matrix.csv", to_csv(found).encode())
+    write_bytes(folder / "matrix.md", to_markdown(found, slo).encode())
 
 
 def rows(found: SettingsDecision) -> list[dict[str, Any]]:
