@@ -22,10 +22,9 @@ from benchsuite.results import (
     LimitCheck,
     NoFeasiblePoint,
     Optimum,
-    PointCost,
     PointSummary,
 )
-from benchsuite.slo import Limit, Slo
+from benchsuite.slo import Slo
 from benchsuite.spec import PriceSpec
 from benchsuite.warning_table import Finding, warn
 
@@ -136,35 +135,46 @@ def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int =
     return found
 
 
-def measured(point: PointSummary, limit: Limit) -> float | None:
-    """The figure of `point` that `limit` speaks of, in the limit's unit. None if it is not known."""
-    return limit.statistic.of_point(point)
-
-
-def judge(point: PointSummary, cost: PointCost, slo: Slo, found: DecisionUncertainty = NOT_RESAMPLED) -> EvaluatedLevel:
-    """`point` held against every limit. A points table without an error rate is taken at its word.
-
-    found: from the runs, where there are runs.
-    """
-    level = point.level
-    intervals = point.intervals
-    if not intervals:  # a level of a table: what it tells, without intervals
-        told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
-        intervals = {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
-    return EvaluatedLevel(
-        point,
-        cost,
-        check_limits(point, slo, found.levels.get(level), found.clients.get(level)),
-        p_met=found.p_met.get(level),
-        intervals=intervals | cost_intervals(cost, intervals),
-    )
-
-
 def judge_points(
     points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
 ) -> list[EvaluatedLevel]:
-    """Every point with its cost at the price of the whole machine (one, or its level's), held against the SLO."""
-    return [judge(point, point_cost(point, hour_at(usd_per_hour_total, point.level)), slo, found) for point in points]
+    """Every point held against every limit, with its cost at the price of the whole machine (one, or its level's).
+
+    found: from the runs, where there are runs. A points table without an error rate is taken at its word.
+    """
+    judged = []
+    for point in points:
+        level, cost = point.level, point_cost(point, hour_at(usd_per_hour_total, point.level))
+        intervals = point.intervals
+        if not intervals:  # a level of a table: what it tells, without intervals
+            told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
+            intervals = {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
+        limits = check_limits(point, slo, found.levels.get(level), found.clients.get(level))
+        intervals = intervals | cost_intervals(cost, intervals)
+        judged.append(EvaluatedLevel(point, cost, limits, found.p_met.get(level), intervals))
+    return judged
+
+
+def judge_levels(
+    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
+) -> list[EvaluatedLevel]:
+    """The levels of ONE model judged, each with what the others and the decision say against it.
+
+    What the other levels say can disturb a verdict, so it comes first; what hangs on the decision disturbs none.
+    Warnings that a point has already stay in front, once.
+    """
+    judged = judge_points(_warned(points, check_levels(points)), slo, usd_per_hour_total, found)
+    warned = _warned([j.point for j in judged], fragile_optimum(judged, decide(judged)))
+    return [dataclasses.replace(j, point=point) for j, point in zip(judged, warned, strict=True)]
+
+
+def _warned(points: Sequence[PointSummary], findings: Sequence[Finding]) -> list[PointSummary]:
+    return [
+        dataclasses.replace(
+            p, warnings=tuple(dict.fromkeys((*p.warnings, *(one for one in findings if one.level == p.level))))
+        )
+        for p in points
+    ]
 
 
 def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RESAMPLED) -> Decision:
@@ -356,25 +366,6 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUn
 
 
 MARGIN = 0.01
-
-
-def with_level_warnings(
-    points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
-) -> list[PointSummary]:
-    """The points, each with what the other levels of its model, the SLO and the decision say against it.
-
-    Points of several models keep their order; warnings that a point has already stay in front, once.
-    """
-    findings: dict[tuple[str | None, Level | None], list[Finding]] = {}
-    for model in dict.fromkeys(p.model for p in points):
-        own = [p for p in points if p.model == model]
-        judged = judge_points(own, slo, usd_per_hour_total, found)
-        for finding in [*check_levels(own), *fragile_optimum(judged, decide(judged))]:
-            findings.setdefault((model, finding.level), []).append(finding)
-    return [
-        dataclasses.replace(p, warnings=tuple(dict.fromkeys((*p.warnings, *findings.get((p.model, p.level), ())))))
-        for p in points
-    ]
 
 
 def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Finding]:

@@ -25,7 +25,7 @@ from benchsuite.analysis.scalability import (
     users_at_limit,
 )
 from benchsuite.economics.cost import SECONDS_PER_HOUR, HourPrice
-from benchsuite.economics.decision import decide, judge_points, measured
+from benchsuite.economics.decision import decide, judge_points
 from benchsuite.economics.verdict import MET
 from benchsuite.level import Level
 from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary, SloVerdict
@@ -52,7 +52,7 @@ def breakable_limits(points: Sequence[PointSummary], slo: Slo) -> tuple[Limit, .
 
 
 def _curve(points: Sequence[PointSummary], limit: Limit) -> tuple[list[float], list[float]]:
-    known = [(p.level.number, value) for p in points if (value := measured(p, limit)) is not None]
+    known = [(p.level.number, value) for p in points if (value := limit.statistic.of_point(p)) is not None]
     return [level for level, _ in known], [value for _, value in known]
 
 
@@ -81,7 +81,7 @@ def _runs(levels: Sequence[float], limit: Limit, repeats: Sequence[Sequence[Poin
     weights = np.zeros_like(values)
     for i, own in enumerate(repeats):
         for p in own:
-            value = measured(p, limit)
+            value = limit.statistic.of_point(p)
             if value is not None and p.level.number in levels:
                 column = levels.index(p.level.number)
                 values[i, column] = value
@@ -212,7 +212,7 @@ def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> Evalua
 def _steps(
     points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, now: EvaluatedLevel | None
 ) -> list[SloStep]:
-    known = {value for p in points if (value := measured(p, limit)) is not None and value > 0}
+    known = {value for p in points if (value := limit.statistic.of_point(p)) is not None and value > 0}
     loosening = sorted(known, reverse=not limit.is_upper)
     if not loosening:
         return []  # the limit's figure is not known anywhere: no streaming, no tokens

@@ -23,7 +23,7 @@ from benchsuite.analysis.ttft_breakdown import NO_QUERIES, Attribution, ServerUs
 from benchsuite.analysis.warnings import ClientVerdict, check_prefix_hits, check_telemetry, judge_client, token_balance
 from benchsuite.economics import cost
 from benchsuite.economics.cost import FallbackUse, HourPrice
-from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_points, with_level_warnings
+from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_levels
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
@@ -111,10 +111,10 @@ def judge_table(
     limits, price = parse_slo(PAPER_SLO).override(slo, goodput), price or PriceOverride()
     gpus, unit = price.gpus or 1, price.usd_per_hour
     total = None if unit is None else cost.total_usd_per_hour(unit, gpus)
-    judged = judge_points(with_level_warnings(parse_points(text, where=where), limits, total), limits, total)
+    points = parse_points(text, where=where)
     found = []
-    for model in dict.fromkeys(j.point.model for j in judged):
-        own = tuple(j for j in judged if j.point.model == model)
+    for model in dict.fromkeys(p.model for p in points):
+        own = tuple(judge_levels([p for p in points if p.model == model], limits, total))
         found.append(
             Judgement(
                 model=model or "-", source=where, slo=limits, judged=own, decision=decide(own), gpus=gpus,
@@ -188,15 +188,13 @@ def judge_run(
     by_level = dict(total) if isinstance(total, Mapping) else None
     resampling = tuple(level.resampling for level in measured)
     found = chances(resampling, free=cost.is_free(total), hourly=by_level, clients=clients)
-    points = with_level_warnings(points, limits, total, found)
     fixed = spec.workload.fixed_length
-    for i, p in enumerate(points):
-        shown = (without_asked(w, fixed_length=fixed, repeats=p.repeat_count > 1) for w in p.warnings)
-        points[i] = dataclasses.replace(p, warnings=tuple(shown))
-    judged = [
-        dataclasses.replace(j, energy=energies[j.point.level], gpu=gpus[j.point.level])
-        for j in judge_points(points, limits, total, found)
-    ]
+    judged = []
+    for j in judge_levels(points, limits, total, found):
+        level, repeats = j.point.level, j.point.repeat_count > 1
+        shown = tuple(without_asked(w, fixed_length=fixed, repeats=repeats) for w in j.point.warnings)
+        point = dataclasses.replace(j.point, warnings=shown)
+        judged.append(dataclasses.replace(j, point=point, energy=energies[level], gpu=gpus[level]))
     judgement = Judgement(
         model=model or run.path.name,
         source=str(run.path),

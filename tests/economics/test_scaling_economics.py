@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from points_for_tests import TABLE4, point
 
-from benchsuite.economics.decision import decide, judge_points, with_level_warnings
+from benchsuite.economics.decision import decide, judge_levels, judge_points
 from benchsuite.economics.scaling import Scaling, scaling, with_limit
 from benchsuite.level import Level
 from benchsuite.report.sections_cost import scaling_sentences
@@ -179,8 +179,14 @@ def test_every_step_is_what_decide_says(times, speeds, tightness):
         assert (found.choice.point.level if found.kind == "optimum" else None) == step.level
 
 
+def warned_levels(points, slo=SLO):
+    """The points of each model with what stands against them."""
+    models = {p.model: [one for one in points if one.model == p.model] for p in points}
+    return [j.point for own in models.values() for j in judge_levels(own, slo, 1.58)]
+
+
 def fragile(points, slo=SLO) -> dict[tuple[str, int], str]:  # type: ignore[no-untyped-def]
-    warned = with_level_warnings(points, slo, 1.58)
+    warned = warned_levels(points, slo)
     codes = ("fragile_optimum", "near_miss")
     found = {(p.model, p.level.users): w.code for p in warned for w in p.warnings if w.code in codes}
     assert [(p.model, p.level.users) for p in warned] == [(p.model, p.level.users) for p in points]
@@ -209,12 +215,12 @@ def test_a_miss_by_errors_is_no_hair():
 
 def test_warnings_are_added_behind_those_that_are_there():
     """GLM at 32 keeps its wrong throughput cell in front."""
-    (glm,) = [p for p in with_level_warnings(TABLE4, SLO, 1.58) if (p.model, p.level.users) == ("GLM-4-32B-0414", 32)]
+    (glm,) = [p for p in warned_levels(TABLE4) if (p.model, p.level.users) == ("GLM-4-32B-0414", 32)]
     assert glm.warnings[0].code == "throughput_identity"
     assert "slow_level" in [warn.code for warn in glm.warnings]
 
 
 def test_warning_twice_says_it_once():
     """Judging what was judged already adds nothing."""
-    once = with_level_warnings(TABLE4, SLO, 1.58)
-    assert with_level_warnings(once, SLO, 1.58) == once
+    once = warned_levels(TABLE4)
+    assert warned_levels(once) == once
