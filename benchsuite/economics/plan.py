@@ -83,6 +83,22 @@ class Api:
     price: ApiPrice
     cached_ratio: float = 0.0
 
+    def usd_per_request(self, demand: Demand) -> float:
+        """Input, cached input and output at their prices. Raises PriceError where a request's tokens are not known."""
+        if demand.input_tokens is None or demand.output_tokens is None:
+            raise PriceError(
+                "an API is paid by the token, and the tokens of a request are not known",
+                where=self.name,
+                expected="--input-tokens and --output-tokens, or a run that measured them",
+            )
+        price, cached = self.price, self.price.cached_input_usd_per_1m_tokens
+        cached = price.input_usd_per_1m_tokens if cached is None else cached
+        of_input = (1 - self.cached_ratio) * price.input_usd_per_1m_tokens + self.cached_ratio * cached
+        return (demand.input_tokens * of_input + demand.output_tokens * price.output_usd_per_1m_tokens) / 1e6
+
+
+Kind = Literal["own", "API", "own + API", "reserved + on demand"]
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -94,7 +110,7 @@ class Row:
     """
 
     name: str
-    kind: Literal["own", "API", "own + API", "reserved + on demand"]
+    kind: Kind
     usd_per_month: float | None
     usd_low: float | None = None
     usd_high: float | None = None
@@ -147,12 +163,21 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Month:
+class _Question:
     """What every candidate is asked for. demand: with the tokens of a request, where they are known."""
 
     demand: Demand
+    candidates: Sequence[Own | Api]
     fleet: Fleet
     extras: Extras
+
+    @property
+    def owns(self) -> list[Own]:
+        return [one for one in self.candidates if isinstance(one, Own)]
+
+    @property
+    def apis(self) -> list[Api]:
+        return [one for one in self.candidates if isinstance(one, Api)]
 
     @property
     def served(self) -> Demand:
@@ -165,29 +190,24 @@ class _Month:
 
     @property
     def tokens(self) -> float:
-        each = (self.demand.input_tokens or 0.0) + (self.demand.output_tokens or 0.0)
-        return each * self.demand.requests_per_month(self.fleet.hours_per_month)
+        """Input and output of a request; 0 where they are not known."""
+        return (self.demand.input_tokens or 0.0) + (self.demand.output_tokens or 0.0)
 
     @property
     def shared_usd(self) -> float:
         """What is paid whoever serves: training, and the cache's answers."""
-        extras = self.extras
-        return extras.training_usd_per_month + extras.cache_hit_usd_per_1m * self.tokens * extras.cache_hit_rate / 1e6
+        extras, tokens = self.extras, self.tokens * self.demand.requests_per_month(self.fleet.hours_per_month)
+        return extras.training_usd_per_month + extras.cache_hit_usd_per_1m * tokens * extras.cache_hit_rate / 1e6
 
     @property
     def spare(self) -> int:
         return self.fleet.spare_replicas or 0
 
-    def row(self, name: str, kind: Any, usd: float, **more: Any) -> Row:
-        outputs = (self.demand.output_tokens or 0.0) * self.demand.requests_per_month(self.fleet.hours_per_month)
-        return Row(
-            name,
-            kind,
-            usd,
-            usd_per_1m_tokens=usd / self.tokens * 1e6 if self.tokens else None,
-            usd_per_1m_output_tokens=usd / outputs * 1e6 if outputs else None,
-            **more,
-        )
+    def row(self, name: str, kind: Kind, usd: float | None, **more: Any) -> Row:
+        requests = self.demand.requests_per_month(self.fleet.hours_per_month)
+        each = {"usd_per_1m_tokens": self.tokens, "usd_per_1m_output_tokens": self.demand.output_tokens}
+        per_1m = {key: usd / (n * requests) * 1e6 for key, n in each.items() if usd is not None and n}
+        return Row(name, kind, usd, **per_1m, **more)
 
 
 def plan(
@@ -197,145 +217,169 @@ def plan(
 
     Own candidates that were measured must have served the same mix where the demand does not name its tokens.
     """
-    fleet, extras = fleet or Fleet(), extras or Extras()
+    fleet = fleet or Fleet()
     if fleet.spare_replicas is None:
         fleet = fleet.model_copy(update={"spare_replicas": 0 if demand.batch else 1})
     if not candidates:
         raise InputError("nothing to choose from", where="candidates", expected="a measured run, a price, an API")
-    month = _Month(_with_tokens(demand, [one for one in candidates if isinstance(one, Own)]), fleet, extras)
-    rows = _rows(month, candidates)
+    asked = _Question(demand, candidates, fleet, extras or Extras())
+    asked = replace(asked, demand=_with_tokens(demand, asked.owns))
+    rows = _rows(asked)
     winner = rows[0].name if rows[0].usd_per_month is not None and rows[0].slo != "not met" else None
-    p_cheapest = _p_cheapest(rows, month, candidates)
+    p_cheapest = _p_cheapest(rows, asked)
     priced = [(one.name, one) if isinstance(one, Own) else (one.price.name, one.price) for one in candidates]
     return Plan(
-        month.demand,
+        asked.demand,
         tuple(replace(row, p_cheapest=p_cheapest.get(row.name)) for row in rows),
         winner,
         None if winner is None else p_cheapest.get(winner),
-        {} if winner is None else _hangs_on(winner, month, candidates),
+        {} if winner is None else _hangs_on(winner, asked),
         fleet,
-        extras,
+        asked.extras,
         tuple(PriceSource(name, price.source, price.as_of) for name, price in priced),
-        _models(candidates),
+        _models(asked),
     )
 
 
-def _models(candidates: Sequence[Own | Api]) -> tuple[str, ...]:
+def _models(asked: _Question) -> tuple[str, ...]:
     """The models by their names, where they are not one: qwen3-30b and openrouter/qwen3-30b-a3b are."""
-    listed = [one.price.name.rpartition("/")[2] for one in candidates if isinstance(one, Api) and one.price.as_of]
-    names = [*(one.model for one in candidates if isinstance(one, Own)), *listed]
-    names = list(dict.fromkeys(filter(None, names)))
+    listed = [one.price.name.rpartition("/")[2] for one in asked.apis if one.price.as_of]
+    names = list(dict.fromkeys(filter(None, [*(one.model for one in asked.owns), *listed])))
     words = [set(re.split(r"[^a-z0-9.]+", name.lower())) for name in names]
     one = all(a <= b or b <= a for a, b in itertools.combinations(words, 2))
     return () if one else tuple(names)
 
 
-def _rows(month: _Month, candidates: Sequence[Own | Api]) -> list[Row]:
-    apis = [(one, _api_usd_per_request(one, month.demand)) for one in candidates if isinstance(one, Api)]
+def _rows(asked: _Question) -> list[Row]:
     rows = []
-    for api, usd in apis:
+    for api in asked.apis:
         unlisted = api.cached_ratio and api.price.cached_input_usd_per_1m_tokens is None
         notes = ("no price of cached input is listed: billed as input",) if unlisted else ()
-        rows.append(month.row(api.name, "API", usd * month.requests + month.shared_usd, notes=notes))
-    for own in (one for one in candidates if isinstance(one, Own)):
-        rows += _own_rows(own, month, apis)
+        usd = api.usd_per_request(asked.demand) * asked.requests + asked.shared_usd
+        rows.append(asked.row(api.name, "API", usd, notes=notes))
+    for own in asked.owns:
+        rows += _own_rows(own, asked)
     return sorted(rows, key=lambda r: (r.slo == "not met", r.usd_per_month is None, r.usd_per_month or 0.0, r.name))
 
 
-def _own_rows(own: Own, month: _Month, apis: Sequence[tuple[Api, float]]) -> list[Row]:
-    notes = list(own.notes)
-    served, fleet = month.served, month.fleet
-    sized = _sized(own, served, fleet, notes)
-    if sized is None:
-        return [Row(own.name, "own", None, slo="not met" if own.levels else "not measured", notes=tuple(notes))]
-    working, figures, each_per_s = sized
+def _own_rows(own: Own, asked: _Question) -> list[Row]:
+    """Its own replicas alone, partly reserved, and with each API above what they carry."""
+    served, fleet = asked.served, asked.fleet
+    if own.level is None and (own.requests_per_s is None or own.levels):
+        notes = (*own.notes, "no measured level meets the SLO")
+        return [asked.row(own.name, "own", None, slo="not met" if own.levels else "not measured", notes=notes)]
+    replica = _Replica(own, served, fleet)
+    working = replica.working(served.peak_per_s)
+    figures, each_per_s, said = replica.at_peak(served, working)
+    notes = (*own.notes, *replica.notes, *said)
     if own.levels and own.rate_ends is None:
-        notes.append(ONE_RUN)
-    each = _carried_by_one(own, served, fleet)
-    month_usd, fixed = own.usd_per_hour * fleet.hours_per_month, own.fixed_usd_per_month + month.shared_usd
-    ends = [_working_at(own, served, fleet, factor) for factor in own.rate_ends or ()]
-    low, high = ((k + month.spare) * month_usd + fixed if k else None for k in ends) if ends else (None, None)
-    replicas = working + month.spare
-    usd = replicas * month_usd + fixed
-    best_api = min((usd for _, usd in apis), default=None)
+        notes = (*notes, ONE_RUN)
+    each = replica.carried(served.peak_per_s)
+    month_usd, fixed = own.usd_per_hour * fleet.hours_per_month, own.fixed_usd_per_month + asked.shared_usd
+
+    def month(working: int) -> float:
+        return (working + asked.spare) * month_usd + fixed
+
+    replicas = working + asked.spare
+    usd = month(working)
+    ends = [month(replica.working(served.peak_per_s / factor)) for factor in own.rate_ends or ()]
+    bills = [(api, api.usd_per_request(asked.demand)) for api in asked.apis]
+    best_api = min((bill for _, bill in bills), default=None)
     figures |= {"replicas": replicas, "working": working, "machine": own.name, "gpus": replicas * own.gpus,
                 "utilization": served.mean_per_s / (replicas * each_per_s)}  # fmt: skip
     capped = own.max_replicas is not None and replicas > own.max_replicas
     if capped:
         few = f"{replicas} replicas are needed, and there are {own.max_replicas} at most"
-        rows = [Row(own.name, "own", None, notes=(few, *notes), **figures)]
+        rows = [asked.row(own.name, "own", None, notes=(few, *notes), **figures)]
     else:
         pays_from = _break_even(own, fleet, each * served.mean_per_s / served.peak_per_s, best_api)
-        rows = [
-            month.row(own.name, "own", usd, usd_low=low, usd_high=high, notes=tuple(notes),
-                      break_even_requests_per_day=pays_from,
-                      **_capital(own, replicas, month, best_api), **figures)
-        ]  # fmt: skip
+        alone = figures | _capital(own, replicas, asked, best_api)
+        if ends:
+            alone |= {"usd_low": ends[0], "usd_high": ends[1]}
+        rows = [asked.row(own.name, "own", usd, notes=notes, break_even_requests_per_day=pays_from, **alone)]
     if own.reserved_usd_per_hour is not None and not capped:
-        reserved, cost = _reserved(own, own.reserved_usd_per_hour, month, working, each, fixed)
+        reserved, cost = _reserved(own, own.reserved_usd_per_hour, asked, working, each, fixed)
         note = f"{reserved} of the working replicas and the spare ones are reserved"
-        rows.append(month.row(f"{own.name}, partly reserved", "reserved + on demand", cost, notes=(note,), **figures))
-    for api, usd_per_request in apis:
-        blend = _blend(own, month, min(working, own.max_replicas or working), each, fixed, usd_per_request)
-        if blend is not None and (capped or blend[1] < min(usd, usd_per_request * month.requests + month.shared_usd)):
+        rows.append(asked.row(f"{own.name}, partly reserved", "reserved + on demand", cost, notes=(note,), **figures))
+    for api, bill in bills:
+        blend = _blend(own, asked, min(working, own.max_replicas or working), each, fixed, bill)
+        if blend is not None and (capped or blend[1] < min(usd, bill * asked.requests + asked.shared_usd)):
             k, cost, over = blend
-            at_cap = _sized(own, served.scaled(k * each / served.peak_per_s), fleet, [])
-            more = figures | ({} if at_cap is None else at_cap[1])
+            carried = served.scaled(k * each / served.peak_per_s)
+            more = figures | replica.at_peak(carried, replica.working(carried.peak_per_s))[0]
             more |= {"replicas": k, "working": k, "gpus": k * own.gpus, "utilization": None, "slo": "not measured"}
             note = f"{over:.1%} of the requests go to the API, whose latency was not measured"
-            rows.append(month.row(f"{own.name} + {api.name}", "own + API", cost, notes=(note,), **more))
+            rows.append(asked.row(f"{own.name} + {api.name}", "own + API", cost, notes=(note,), **more))
     return rows
 
 
-def _sized(own: Own, demand: Demand, fleet: Fleet, notes: list[str]) -> tuple[int, dict[str, Any], float] | None:
-    """Working replicas, figures at the peak, and what one replica carries at full use; None: it cannot serve this."""
-    peak = demand.peak_per_s
-    if own.level is None:
-        if own.requests_per_s is None or own.levels:
-            notes.append("no measured level meets the SLO")
-            return None
-        notes.append("capacity as stated: no latency is known")
-        working = max(1, math.ceil(peak / (own.requests_per_s * fleet.target_utilization) - 1e-9))
-        return working, {}, own.requests_per_s
-    curve = _curve(own, demand, notes)
-    chosen = own.level
+class _Replica:
+    """One replica of an own candidate under the asked mix. notes: what that mix and its curve ask to be said."""
 
-    def at(level: EvaluatedLevel) -> int | None:
-        highest, use = level.point.level, fleet.target_utilization
-        return replicas_for(curve, peak, highest.number, target_utilization=use, balancing=fleet.balancing)
+    def __init__(self, own: Own, demand: Demand, fleet: Fleet) -> None:
+        self.own, self.fleet, self.notes = own, fleet, list[str]()
+        self.curve = None if own.level is None else _curve(own, demand, self.notes)
 
-    needed = at(chosen)
-    if own.proven is not None and own.proven is not chosen and at(own.proven) == needed:
-        chosen = own.proven
-    level = chosen.point.level
-    if needed is None:
-        raise InputError("the demand needs more than a million replicas", where="demand", given=demand.words)
-    flight = in_flight(curve, peak, needed, fleet.balancing)
-    assert flight is not None  # replicas_for found it so
-    if level.number == curve.highest:
-        notes.append(f"{level} is the highest level measured: fewer replicas may do")
-    if (above := float(flight.shares[flight.n > curve.highest].sum())) > 0.01:
-        notes.append(f"{above:.0%} of the time more are in flight than the highest level measured")
-    if curve.levels[0] > 1 and (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
-        notes.append(f"{below:.0%} of the time fewer are in flight than the lowest level measured")
-    ttft_s = None
-    ttft = [(j.point.level.number, j.point.ttft_s.mean) for j in own.levels if j.point.ttft_s.mean is not None]
-    if ttft:
-        levels, values = zip(*sorted(ttft), strict=True)
-        ttft_s = STEP_TTFT * flight.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(levels), values))
-    slo: str = chosen.slo_verdict
-    if slo in ("met", "undecided") and _other_mix(own, demand, 0.05):
-        slo = "not measured"  # its latency is that of the measured mix
-    if slo == "undecided":
-        notes.append(f"whether level {level} meets the SLO is undecided: `benchsuite decide` says what would settle it")
-    figures = {
-        "level": level,
-        "slo": slo,
-        "p_slo": flight.kept(level.number),
-        "ttft_s": ttft_s,
-        "tok_s_per_user": demand.output_tokens / flight.time_s if demand.output_tokens else None,
-    }
-    return needed, figures, float(curve.at(level.number))
+    def working(self, peak_per_s: float) -> int:
+        """Replicas that carry the peak. Raises InputError for more than a million."""
+        own, use = self.own, self.fleet.target_utilization
+        if self.curve is None or own.level is None:
+            return max(1, math.ceil(peak_per_s / ((own.requests_per_s or 0.0) * use) - 1e-9))
+        highest, balancing = own.level.point.level.number, self.fleet.balancing
+        needed = replicas_for(self.curve, peak_per_s, highest, target_utilization=use, balancing=balancing)
+        if needed is None:
+            given = f"{peak_per_s:,.6g} requests/s at the peak"
+            raise InputError("the demand needs more than a million replicas", where="demand", given=given)
+        return needed
+
+    def carried(self, scale_per_s: float) -> float:
+        """The rate at the peak that one working replica carries at most; k carry k times that, or a little more."""
+        low, high = 0.0, 1.0  # times scale_per_s
+        while self.working(high * scale_per_s) == 1:
+            low, high = high, 2 * high
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.working(middle * scale_per_s) == 1 else (low, middle)
+        return low * scale_per_s
+
+    def at_peak(self, demand: Demand, working: int) -> tuple[dict[str, Any], float, list[str]]:
+        """What arrivals find at the peak, the rate of one replica at full use, and what there is to say of it."""
+        own, curve, fleet, notes = self.own, self.curve, self.fleet, list[str]()
+        if curve is None or own.level is None:
+            return {}, own.requests_per_s or 0.0, ["capacity as stated: no latency is known"]
+        chosen = own.level
+        if own.proven is not None and own.proven is not chosen:
+            highest, use = own.proven.point.level.number, fleet.target_utilization
+            peak, way = demand.peak_per_s, fleet.balancing
+            if replicas_for(curve, peak, highest, target_utilization=use, balancing=way) == working:
+                chosen = own.proven
+        level, flight = chosen.point.level, in_flight(curve, demand.peak_per_s, working, fleet.balancing)
+        assert flight is not None  # replicas_for found it so
+        if level.number == curve.highest:
+            notes.append(f"{level} is the highest level measured: fewer replicas may do")
+        if (above := float(flight.shares[flight.n > curve.highest].sum())) > 0.01:
+            notes.append(f"{above:.0%} of the time more are in flight than the highest level measured")
+        if curve.levels[0] > 1 and (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
+            notes.append(f"{below:.0%} of the time fewer are in flight than the lowest level measured")
+        ttft_s = None
+        ttft = [(j.point.level.number, j.point.ttft_s.mean) for j in own.levels if j.point.ttft_s.mean is not None]
+        if ttft:
+            at, values = zip(*sorted(ttft), strict=True)
+            ttft_s = STEP_TTFT * flight.average(lambda n: np.interp(np.log(np.maximum(n, 1e-9)), np.log(at), values))
+        slo: str = chosen.slo_verdict
+        if slo in ("met", "undecided") and _other_mix(own, demand, 0.05):
+            slo = "not measured"  # its latency is that of the measured mix
+        if slo == "undecided":
+            settles = "`benchsuite decide` says what would settle it"
+            notes.append(f"whether level {level} meets the SLO is undecided: {settles}")
+        figures = {
+            "level": level,
+            "slo": slo,
+            "p_slo": flight.kept(level.number),
+            "ttft_s": ttft_s,
+            "tok_s_per_user": demand.output_tokens / flight.time_s if demand.output_tokens else None,
+        }
+        return figures, float(curve.at(level.number)), notes
 
 
 def _curve(own: Own, demand: Demand, notes: list[str]) -> SpeedCurve:
@@ -389,37 +433,6 @@ def _with_tokens(demand: Demand, owns: Sequence[Own]) -> Demand:
     return replace(demand, input_tokens=first[0], output_tokens=first[1])
 
 
-def _api_usd_per_request(api: Api, demand: Demand) -> float:
-    """Input, cached input and output at their prices. Raises PriceError where a request's tokens are not known."""
-    if demand.input_tokens is None or demand.output_tokens is None:
-        raise PriceError(
-            "an API is paid by the token, and the tokens of a request are not known",
-            where=api.name,
-            expected="--input-tokens and --output-tokens, or a run that measured them",
-        )
-    price, cached = api.price, api.price.cached_input_usd_per_1m_tokens
-    cached = price.input_usd_per_1m_tokens if cached is None else cached
-    of_input = (1 - api.cached_ratio) * price.input_usd_per_1m_tokens + api.cached_ratio * cached
-    return (demand.input_tokens * of_input + demand.output_tokens * price.output_usd_per_1m_tokens) / 1e6
-
-
-def _working_at(own: Own, demand: Demand, fleet: Fleet, factor: float) -> int | None:
-    """Working replicas if each were `factor` times as fast."""
-    sized = _sized(own, demand.scaled(1 / factor), fleet, [])
-    return None if sized is None else sized[0]
-
-
-def _carried_by_one(own: Own, demand: Demand, fleet: Fleet) -> float:
-    """The rate at the peak that one working replica carries at most; k carry k times that, or a little more."""
-    low, high = 0.0, 1.0  # as a factor of the demand
-    while _working_at(own, demand.scaled(high), fleet, 1.0) == 1:
-        low, high = high, 2 * high
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _working_at(own, demand.scaled(middle), fleet, 1.0) == 1 else (low, middle)
-    return low * demand.peak_per_s
-
-
 def _break_even(own: Own, fleet: Fleet, each_mean_per_s: float, usd_per_request: float | None) -> float | None:
     """Requests a day, in hours of this shape, from which own replicas stay cheaper than the API; None: never, no API.
 
@@ -439,38 +452,38 @@ def _break_even(own: Own, fleet: Fleet, each_mean_per_s: float, usd_per_request:
     return None if cheaper_from is None else cheaper_from * 86400
 
 
-def _capital(own: Own, replicas: int, month: _Month, usd_per_request: float | None) -> dict[str, Any]:
+def _capital(own: Own, replicas: int, asked: _Question, usd_per_request: float | None) -> dict[str, Any]:
     """Payback against the cheapest API and present value at 8 % a year, of machines that are bought."""
     if own.purchase_usd is None or usd_per_request is None:
         return {}
     capex = own.purchase_usd * replicas
-    running = own.running_usd_per_hour * replicas * month.fleet.hours_per_month + own.fixed_usd_per_month
-    saved, months = usd_per_request * month.requests - running, round(own.years * 12)
+    running = own.running_usd_per_hour * replicas * asked.fleet.hours_per_month + own.fixed_usd_per_month
+    saved, months = usd_per_request * asked.requests - running, round(own.years * 12)
     value = math.fsum(saved / _DISCOUNT ** (m / 12) for m in range(1, months + 1)) - capex
     payback = capex / saved if saved > 0 else None
     return {"payback_months": payback if payback is not None and payback <= months else None, "npv_usd": value}
 
 
 def _reserved(
-    own: Own, reserved_usd: float, month: _Month, working: int, each: float, fixed: float
+    own: Own, reserved_usd: float, asked: _Question, working: int, each: float, fixed: float
 ) -> tuple[int, float]:
     """The cheapest number of replicas to reserve for all hours, the others on demand in the hours that need them."""
-    served, hours = month.served, month.fleet.hours_per_month
+    served, hours = asked.served, asked.fleet.hours_per_month
     needed = [(min(working, max(1, math.ceil(rate / each - 1e-9))), share) for rate, share in served.hours]
 
     def usd(reserved: int) -> float:
         peaks = math.fsum(max(k - reserved, 0) * share for k, share in needed) * own.usd_per_hour
-        return ((reserved + month.spare) * reserved_usd + peaks) * hours + fixed
+        return ((reserved + asked.spare) * reserved_usd + peaks) * hours + fixed
 
     best = min(range(working + 1), key=usd)
     return best, usd(best)
 
 
 def _blend(
-    own: Own, month: _Month, most: int, each: float, fixed: float, usd_per_request: float
+    own: Own, asked: _Question, most: int, each: float, fixed: float, usd_per_request: float
 ) -> tuple[int, float, float] | None:
     """The cheapest (replicas, usd, share to the API) with some of both; None where there is nothing between."""
-    demand, hours, best = month.served, month.fleet.hours_per_month, None
+    demand, hours, best = asked.served, asked.fleet.hours_per_month, None
     for k in range(1, min(most, _MOST_STEPS) + 1):
         over = math.fsum(max(rate - k * each, 0.0) * share for rate, share in demand.hours)
         if over <= 0:
@@ -481,11 +494,11 @@ def _blend(
     return best
 
 
-def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | Api]) -> dict[str, float]:
+def _p_cheapest(rows: Sequence[Row], asked: _Question) -> dict[str, float]:
     """How often each row is the cheapest that meets the SLO when measured rates and P(SLO) are drawn; empty: not every
     measured candidate has an interval, or nothing was measured.
     """
-    owns = {one.name: one for one in candidates if isinstance(one, Own)}
+    owns = {one.name: one for one in asked.owns}
     spread = {name: math.log(ends[0] / ends[1]) / (2 * Z) for name, one in owns.items() if (ends := one.rate_ends)}
     if not spread or any(one.level is not None and name not in spread for name, one in owns.items()):
         return {}
@@ -497,10 +510,11 @@ def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | A
         usd = np.full(_DRAWS, math.inf if row.usd_per_month is None or row.slo == "not met" else row.usd_per_month)
         own = owns.get(row.machine or "")
         if own is not None and own.name in spread and row.working and row.usd_per_month is not None:
+            replica, peak_per_s = _Replica(own, asked.served, asked.fleet), asked.served.peak_per_s
             grid = np.linspace(-3, 3, 13) * spread[own.name]
-            at_grid = [_working_at(own, month.served, month.fleet, math.exp(step)) or row.working for step in grid]
+            at_grid = [replica.working(peak_per_s / math.exp(step)) for step in grid]
             needed = np.interp(factors[own.name], grid, np.array(at_grid, float)).round()
-            usd = usd + (needed - at_grid[6]) * own.usd_per_hour * month.fleet.hours_per_month
+            usd = usd + (needed - at_grid[6]) * own.usd_per_hour * asked.fleet.hours_per_month
             p_met = next((one.p_met for one in own.levels if one.point.level == row.level), None)
             if p_met is not None:
                 usd = np.where(meets[own.name] < p_met, usd, math.inf)
@@ -510,26 +524,26 @@ def _p_cheapest(rows: Sequence[Row], month: _Month, candidates: Sequence[Own | A
     return {row.name: float(np.mean(decided & (best == i))) for i, row in enumerate(rows)}
 
 
-def _hangs_on(winner: str, month: _Month, candidates: Sequence[Own | Api]) -> dict[str, str]:
+def _hangs_on(winner: str, asked: _Question) -> dict[str, str]:
     """Changes, one at a time, that make another candidate the cheapest, with its name."""
-    if len(candidates) == 1 and not (isinstance(one := candidates[0], Own) and one.reserved_usd_per_hour is not None):
+    if not asked.apis and [one.reserved_usd_per_hour for one in asked.owns] == [None]:
         return {}  # there is no other, and asking seven times takes most of a report's time
-    demand = month.demand
+    demand = asked.demand
     flat = replace(demand, hours=((demand.mean_per_s, 1.0),), words="flat", batch=False)
-    no_spare = month.fleet.model_copy(update={"spare_replicas": 0})
 
-    def at_price(factor: float) -> list[Own | Api]:
-        return [replace(c, usd_per_hour=c.usd_per_hour * factor) if isinstance(c, Own) else c for c in candidates]
+    def at_price(factor: float) -> _Question:
+        owns = [replace(own, usd_per_hour=own.usd_per_hour * factor) for own in asked.owns]
+        return replace(asked, candidates=[*owns, *asked.apis])
 
-    changes: dict[str, tuple[_Month, Sequence[Own | Api]]] = {
-        "half the demand": (replace(month, demand=demand.scaled(0.5)), candidates),
-        "twice the demand": (replace(month, demand=demand.scaled(2.0)), candidates),
-        "a flat demand round the clock": (replace(month, demand=flat), candidates),
-        "no spare replica": (replace(month, fleet=no_spare), candidates),
-        "a GPU-hour 25 % cheaper": (month, at_price(0.75)),
-        "a GPU-hour 25 % dearer": (month, at_price(1.25)),
+    changes = {
+        "half the demand": replace(asked, demand=demand.scaled(0.5)),
+        "twice the demand": replace(asked, demand=demand.scaled(2.0)),
+        "a flat demand round the clock": replace(asked, demand=flat),
+        "no spare replica": replace(asked, fleet=asked.fleet.model_copy(update={"spare_replicas": 0})),
+        "a GPU-hour 25 % cheaper": at_price(0.75),
+        "a GPU-hour 25 % dearer": at_price(1.25),
     }
-    first = {change: _rows(*question)[0] for change, question in changes.items()}
+    first = {change: _rows(question)[0] for change, question in changes.items()}
     return {change: row.name for change, row in first.items() if row.usd_per_month is not None and row.name != winner}
 
 

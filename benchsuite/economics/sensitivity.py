@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,13 +19,8 @@ Floats = NDArray[np.float64]
 _WITHIN = {"utilisation": (0.0, 1.0), "pue": (1.0, math.inf), "fallback_ratio": (0.0, 1.0)}
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """An input and how far it may be off. low and high in the input's own unit; low may be the larger (5 to 2)."""
-
-    key: str
-    low: float
-    high: float
+# how far each input may be off, (low, high) in its own unit; low may be the larger (5 to 2)
+Ranges = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +65,8 @@ class Sensitivity:
 
 def sensitivity(
     terms: Terms,
-    uncertain: Mapping[str, Sequence[float]] | None = None,
-    preset: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]] = ({}, {}),
+    uncertain: Ranges | None = None,
+    preset: tuple[Ranges, Ranges] = ({}, {}),
     *,
     gpus: int = 1,
     samples: int = 20_000,
@@ -92,16 +87,16 @@ def sensitivity(
     alone = together = ranges_about(terms)
     told: Literal["given", "preset", "quarter"] = "quarter"
     if uncertain:
-        told, alone = "given", ranges_of(uncertain)
+        told, alone = "given", uncertain
         together = alone
     elif all(preset):
-        told, alone, together = "preset", ranges_of(preset[0]), ranges_of(preset[1])
+        told, (alone, together) = "preset", preset
     drawn = draw(terms, together, n=samples, seed=seed)
     value = hourly_cost(terms).usd_per_hour
     found = Sensitivity(
         ranges=told,
         tornado=tornado(terms, alone),
-        uniform={r.key: (r.low, r.high) for r in together},
+        uniform={name: (low, high) for name, (low, high) in together.items()},
         seed=seed,
         usd_per_hour=spread(drawn, value),
         sobol_total=sobol_total(terms, alone, seed=seed),
@@ -121,29 +116,24 @@ def inputs(terms: Terms) -> dict[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
-def ranges_of(ends: Mapping[str, Sequence[float]]) -> tuple[Range, ...]:
-    """Plain data as ranges."""
-    return tuple(Range(name, *pair) for name, pair in ends.items())
-
-
-def ranges_about(terms: Terms, ratio: float = 0.25) -> tuple[Range, ...]:
+def ranges_about(terms: Terms, ratio: float = 0.25) -> Ranges:
     """Every input off by `ratio` of its value either way, within what makes sense; those at 0 are left out."""
-    found = []
+    found = {}
     for name, value in inputs(terms).items():
         lowest, highest = _WITHIN.get(name, (0.0, math.inf))
         if value:
-            found.append(Range(name, max(value * (1 - ratio), lowest), min(value * (1 + ratio), highest)))
-    return tuple(found)
+            found[name] = max(value * (1 - ratio), lowest), min(value * (1 + ratio), highest)
+    return found
 
 
-def tornado(terms: Terms, ranges: Sequence[Range]) -> tuple[Swing, ...]:
+def tornado(terms: Terms, ranges: Ranges) -> tuple[Swing, ...]:
     """Each input moved alone to both ends of its range, the widest swing first. Raises PriceError for nonsense."""
     _check(terms, ranges)
-    swings = [Swing(r.key, r.low, r.high, _cost(terms, {r.key: r.low}), _cost(terms, {r.key: r.high})) for r in ranges]
+    swings = [Swing(name, *ends, *(_cost(terms, {name: end}) for end in ends)) for name, ends in ranges.items()]
     return tuple(sorted(swings, key=lambda swing: -abs(swing.usd_at_high - swing.usd_at_low)))
 
 
-def draw(terms: Terms, ranges: Sequence[Range], *, n: int = 20_000, seed: int = 0) -> Floats:
+def draw(terms: Terms, ranges: Ranges, *, n: int = 20_000, seed: int = 0) -> Floats:
     """n costs with every input drawn on its own, uniform over its range. (n,) US dollars per hour."""
     _check(terms, ranges)
     return _costs(terms, ranges, np.random.default_rng(seed).random((len(ranges), n)))
@@ -155,7 +145,7 @@ def spread(values: Floats, value: float) -> Spread:
     return Spread(value, low, middle, high, len(values))
 
 
-def sobol_total(terms: Terms, ranges: Sequence[Range], *, n: int = 2**16, seed: int = 0) -> dict[str, float]:
+def sobol_total(terms: Terms, ranges: Ranges, *, n: int = 2**16, seed: int = 0) -> dict[str, float]:
     """The share of the variance that would remain if all other inputs were known: Sobol's total-order index by input.
 
     n: a power of 2. Inputs independent and uniform. Source: scipy.stats.sobol_indices (Saltelli 2010, Jansen).
@@ -164,11 +154,11 @@ def sobol_total(terms: Terms, ranges: Sequence[Range], *, n: int = 2**16, seed: 
 
     _check(terms, ranges)
     d = len(ranges)
-    if all(r.low == r.high for r in ranges):
-        return {r.key: 0.0 for r in ranges}  # no variance to share
+    if all(low == high for low, high in ranges.values()):
+        return dict.fromkeys(ranges, 0.0)  # no variance to share
     if d == 1:  # scipy stumbles over one input, which has all the variance
         ends = _costs(terms, ranges, np.array([[0.0, 1.0]]))
-        return {ranges[0].key: float(ends[0] != ends[1])}
+        return dict.fromkeys(ranges, float(ends[0] != ends[1]))
     a, b = np.random.default_rng(seed).random((2, d, n))
     mixed = np.repeat(a[None], d, axis=0)
     for i in range(d):
@@ -179,12 +169,12 @@ def sobol_total(terms: Terms, ranges: Sequence[Range], *, n: int = 2**16, seed: 
         "f_AB": np.stack([_costs(terms, ranges, one) for one in mixed])[:, None],
     }
     found = sobol_indices(func=values, n=n)
-    return {r.key: float(index) for r, index in zip(ranges, found.total_order.reshape(-1), strict=True)}
+    return dict(zip(ranges, map(float, found.total_order.reshape(-1)), strict=True))
 
 
-def _costs(terms: Terms, ranges: Sequence[Range], unit: Floats) -> Floats:
+def _costs(terms: Terms, ranges: Ranges, unit: Floats) -> Floats:
     """unit: (inputs, n) in [0, 1]. Unchecked: a model's copy takes arrays too."""
-    drawn = {r.key: r.low + (r.high - r.low) * u for r, u in zip(ranges, unit, strict=True)}
+    drawn = {name: low + (high - low) * u for (name, (low, high)), u in zip(ranges.items(), unit, strict=True)}
     whole = complete(terms) if isinstance(terms, OwnedSpec) else terms
     cost: Any = sum(hour_parts(whole.model_copy(update=drawn)).values())
     return np.broadcast_to(np.asarray(cost, dtype=np.float64), unit.shape[1:])
@@ -196,19 +186,16 @@ def _cost(terms: Terms, changes: Mapping[str, float]) -> float:
     return hourly_cost(changed).usd_per_hour
 
 
-def _check(terms: Terms, ranges: Sequence[Range]) -> None:
+def _check(terms: Terms, ranges: Ranges) -> None:
     if not ranges:
         raise PriceError("nothing to vary", where="--uncertain", given="no range", expected="KEY=LOW:HIGH")
-    known, ends = inputs(terms), {r.key: (r.low, r.high) for r in ranges}
-    if len(ends) < len(ranges):
-        raise PriceError("an input has two ranges", where="--uncertain", given=", ".join(r.key for r in ranges))
-    for name in ends:
+    known = inputs(terms)
+    for name, ends in ranges.items():  # every rule but two is about one input, so both ends in order means all between
         if name not in known:
             raise PriceError("no such input", where="--uncertain", given=name, expected="one of " + ", ".join(known))
-    for r in ranges:  # every rule but two is about one input, so both ends in order means all between
-        for end in (r.low, r.high):
-            _cost(terms, {r.key: end})
-    if ends.keys() >= {"salvage", "purchase_price"}:
-        _cost(terms, {"salvage": max(ends["salvage"]), "purchase_price": min(ends["purchase_price"])})
-    if ends.keys() >= {"interruptions_per_hour", "interruption_hours"}:
-        _cost(terms, {name: max(ends[name]) for name in ("interruptions_per_hour", "interruption_hours")})
+        for end in ends:
+            _cost(terms, {name: end})
+    if ranges.keys() >= {"salvage", "purchase_price"}:
+        _cost(terms, {"salvage": max(ranges["salvage"]), "purchase_price": min(ranges["purchase_price"])})
+    if ranges.keys() >= {"interruptions_per_hour", "interruption_hours"}:
+        _cost(terms, {name: max(ranges[name]) for name in ("interruptions_per_hour", "interruption_hours")})

@@ -15,7 +15,7 @@ from benchsuite.economics.plan import Own, plan
 from benchsuite.economics.plan_file import TARGET_UTILIZATION
 from benchsuite.economics.prices import preset
 from benchsuite.economics.scaling import Scaling, SloPrice, scaling
-from benchsuite.economics.sensitivity import Range, ranges_about, tornado
+from benchsuite.economics.sensitivity import Ranges, ranges_about, tornado
 from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
@@ -217,15 +217,14 @@ def sensitivity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | 
     return Figure(title, chart, ("input", "from", "$/1M out", "to", "$/1M out"), rows, note, left=(0,))
 
 
-def _hour(usd_per_hour: float, given: PriceSpec | None) -> tuple[Terms, list[Range], str]:
+def _hour(usd_per_hour: float, given: PriceSpec | None) -> tuple[Terms, Ranges, str]:
     """What a GPU's hour is computed from, the ranges of its inputs, and where those are from."""
     price = None if given is None or given.preset is None else preset(given.preset)
     if price is not None and price.owned is not None:
-        ranges = [Range(key, *ends) for key, ends in price.tornado.items()]
-        assumed = "Ranges from the price preset." if ranges else "Assumed: each input ±25 %."
-        return price.owned, ranges or list(ranges_about(price.owned)), assumed
+        assumed = "Ranges from the price preset." if price.tornado else "Assumed: each input ±25 %."
+        return price.owned, price.tornado or ranges_about(price.owned), assumed
     hour = Reserved(usd_per_hour=usd_per_hour, utilisation=1.0)
-    ranges = [Range("usd_per_hour", usd_per_hour * 0.75, usd_per_hour * 1.25), Range("utilisation", 0.5, 1.0)]
+    ranges = {"usd_per_hour": (usd_per_hour * 0.75, usd_per_hour * 1.25), "utilisation": (0.5, 1.0)}
     return hour, ranges, "Assumed: price ±25 %; 50 to 100 % of the paid hours in use."
 
 

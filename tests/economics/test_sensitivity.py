@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from benchsuite.economics.gpu_hour import complete, hour_parts, hourly_cost, terms_of
 from benchsuite.economics.prices import preset
 from benchsuite.economics.sensitivity import (
-    Range,
     draw,
     ranges_about,
-    ranges_of,
     sensitivity,
     sobol_total,
     spread,
@@ -22,7 +20,7 @@ from benchsuite.errors import PriceError
 
 A800 = preset("a800-owned")
 HOUR = A800.owned
-UNIFORM = ranges_of(A800.uniform)
+UNIFORM = A800.uniform
 
 
 @pytest.mark.parametrize(
@@ -40,14 +38,14 @@ UNIFORM = ranges_of(A800.uniform)
 )
 def test_tornado_of_the_paper(key, low, high, usd_at_low, usd_at_high):
     """One at a time, to the third decimal; the bundled ranges are these."""
-    (swing,) = tornado(HOUR, [Range(key, low, high)])
+    (swing,) = tornado(HOUR, {key: (low, high)})
     assert (swing.usd_at_low, swing.usd_at_high) == pytest.approx((usd_at_low, usd_at_high), abs=6e-4)
     assert A800.tornado[key] == (low, high)
 
 
 def test_tornado_is_ordered():
     """The widest swing first: utilisation, lifetime, price."""
-    swings = tornado(HOUR, ranges_of(A800.tornado))
+    swings = tornado(HOUR, A800.tornado)
     assert [swing.key for swing in swings][:3] == ["utilisation", "years", "purchase_price"]
 
 
@@ -88,7 +86,7 @@ def test_arrays_and_numbers_agree(value, mode, u):
 
 def test_draws_stay_within_the_corners():
     """The cost rises with the price alone, so no draw leaves the ends of its range."""
-    drawn = draw(HOUR, [Range("purchase_price", 75_000, 155_000)], n=1000)
+    drawn = draw(HOUR, {"purchase_price": (75_000, 155_000)}, n=1000)
     assert 0.523 < drawn.min() < drawn.max() < 0.992
     ends = {"purchase_price": (75_000, 155_000)}
     below = [sensitivity(HOUR, ends, output_tok_s=1e6 / 3600, versus_usd_per_1m=usd).share_below for usd in (0.5, 1)]
@@ -98,22 +96,21 @@ def test_draws_stay_within_the_corners():
 def test_rent_varies_too():
     """A reserved hour from u = 1 to .5 doubles; a spot's inputs off by a quarter keep to what makes sense."""
     reserved = terms_of({"usd_per_hour": 1.2, "billing": "reserved", "utilisation": 0.8})
-    (swing,) = tornado(reserved, [Range("utilisation", 1, 0.5)])
+    (swing,) = tornado(reserved, {"utilisation": (1, 0.5)})
     assert (swing.usd_at_low, swing.usd_at_high) == pytest.approx((1.2, 2.4))
     spot = terms_of({"usd_per_hour": 1, "billing": "spot", "fallback_ratio": 0.9, "fallback_usd_per_hour": 3})
-    about = {r.key: (r.low, r.high) for r in ranges_about(spot)}
+    about = ranges_about(spot)
     assert about["fallback_ratio"] == pytest.approx((0.675, 1.0))
-    assert {r.key for r in ranges_about(HOUR)} == set(A800.uniform)
+    assert set(ranges_about(HOUR)) == set(A800.uniform)
 
 
 @pytest.mark.parametrize(
     ("ranges", "message"),
     [
-        ([], "nothing to vary"),
-        ([Range("prize", 1, 2)], "no such input"),
-        ([Range("pue", 0.9, 1.5)], "pue"),
-        ([Range("utilisation", 0, 1)], "utilisation"),
-        ([Range("years", 1, 2), Range("years", 1, 3)], "two ranges"),
+        ({}, "nothing to vary"),
+        ({"prize": (1, 2)}, "no such input"),
+        ({"pue": (0.9, 1.5)}, "pue"),
+        ({"utilisation": (0, 1)}, "utilisation"),
     ],
 )
 def test_nonsense_is_refused(ranges, message):
@@ -125,7 +122,7 @@ def test_nonsense_is_refused(ranges, message):
 
 def test_inputs_that_do_not_vary_share_nothing():
     """No variance: every index is 0, not undefined."""
-    assert sobol_total(HOUR, [Range("pue", 1.5, 1.5)]) == {"pue": 0.0}
-    assert sobol_total(HOUR, [Range("pue", 1.2, 1.5)]) == {"pue": 1.0}
-    both = sobol_total(HOUR, [Range("pue", 1.5, 1.5), Range("years", 2, 5)])
+    assert sobol_total(HOUR, {"pue": (1.5, 1.5)}) == {"pue": 0.0}
+    assert sobol_total(HOUR, {"pue": (1.2, 1.5)}) == {"pue": 1.0}
+    both = sobol_total(HOUR, {"pue": (1.5, 1.5), "years": (2, 5)})
     assert both == {"pue": pytest.approx(0, abs=1e-12), "years": pytest.approx(1, abs=0.02)}
