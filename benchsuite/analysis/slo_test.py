@@ -184,16 +184,18 @@ class SloResampling:
         wider: Floats = np.where(fixed, total, measured * np.exp(logs))
         return wider
 
-    def kept(self, total: Floats) -> Bools:
-        """(draws, limits): whether each limit holds in each draw. A figure without a value keeps nothing."""
-        columns = []
-        for i, limit in enumerate(self.limits):
+    def feasible(self, total: Floats) -> Bools:
+        """(draws,): whether every limit of the SLO holds in a draw; none where a guard is proven exceeded.
+
+        A figure without a value keeps nothing.
+        """
+        kept: Bools = np.full(len(total), not self.barred)
+        for i, limit in enumerate(self.limits[: self.n_asked]):
             above, below = total[:, 1 + 2 * i], total[:, 2 + 2 * i]
             if limit.share is None:
-                columns.append((below > 0) & limit.holds(above / np.where(below > 0, below, 1.0)))
+                kept &= (below > 0) & limit.holds(above / np.where(below > 0, below, 1.0))
             else:
-                columns.append((below > 0) & (above >= limit.share * below * (1 - 1e-12)))
-        kept: Bools = np.column_stack(columns) if columns else np.ones((len(total), 0), dtype=np.bool_)
+                kept &= (below > 0) & (above >= limit.share * below * (1 - 1e-12))
         return kept
 
 

@@ -155,21 +155,14 @@ def power_warnings(price: PriceSpec, energies: Mapping[Level, PointEnergy | None
     for level, energy in energies.items():
         if price.owned is not None and price.owned.power_kw is None and (energy is None or energy.mean_w is None):
             found.append(warn("owned_power_unknown", level))
-        if has_price and energy is not None and energy.n_gpus != price.gpus and not _of_a_slice(energy):
+        of_a_slice = energy is not None and any(one.code == "energy_whole_card" for one in energy.codes)
+        if has_price and energy is not None and energy.n_gpus != price.gpus and not of_a_slice:
             found.append(warn("gpu_count", level, measured=energy.n_gpus, priced=price.gpus))
     return found
 
 
 def _pue(price: PriceSpec) -> float:
     return price.pue if price.owned is None or price.owned.pue is None else price.owned.pue
-
-
-def _of_a_slice(energy: PointEnergy) -> bool:
-    return any(warn.code == "energy_whole_card" for warn in energy.codes)
-
-
-def _gpus(n: int) -> str:
-    return f"{n} GPU{'s' * (n > 1)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class DecisionUncertainty:
 
 
 NOT_RESAMPLED = DecisionUncertainty()
+Draws = tuple[Level, NDArray[np.bool_], NDArray[np.float64]]
 
 
 def chances(
@@ -72,11 +73,10 @@ def chances(
     """
     drawn = resample(levels, draws=draws, seed=seed)
     p_met, feasible, wall = {}, [], []
-    for one in drawn:
-        p_met[one.sums.level] = float(one.feasible.mean())
-        feasible.append(one.feasible)
-        usd_per_hour = 1.0 if hourly is None else hourly[one.sums.level]
-        wall.append(np.zeros(draws) if free else one.duration_s * usd_per_hour)
+    for level, kept, duration_s in drawn:
+        p_met[level] = float(kept.mean())
+        feasible.append(kept)
+        wall.append(np.zeros(draws) if free else duration_s * (1.0 if hourly is None else hourly[level]))
     single = [sums.level for sums in levels if len(sums.runs) < 2]
     p_by_level, method = None, ONE_RUN
     if 0 < len(single) < len(levels):
@@ -92,24 +92,9 @@ def chances(
     return DecisionUncertainty(p_met, p_by_level, method, {sums.level: sums for sums in levels}, clients or {})
 
 
-@dataclass(frozen=True, slots=True)
-class LevelDraws:
-    """A level resampled. kept: (draws, limits): whether each limit holds. duration_s: (draws,) of one run."""
-
-    sums: SloResampling
-    kept: NDArray[np.bool_]
-    duration_s: NDArray[np.float64]
-
-    @property
-    def feasible(self) -> NDArray[np.bool_]:
-        """(draws,): every limit of the SLO holds; none where a guard is proven exceeded."""
-        if self.sums.barred:
-            return np.zeros(len(self.kept), dtype=np.bool_)
-        return np.asarray(self.kept[:, : self.sums.n_asked].all(axis=1), dtype=np.bool_)
-
-
-def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int = _SEED) -> list[LevelDraws]:
-    """The draws of every level that has several runs, as `chances` takes them; draw i of all levels belongs together.
+def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int = _SEED) -> list[Draws]:
+    """The draws of every level that has several runs: whether it meets the SLO, and the seconds of one run; draw i of
+    all levels belongs together.
 
     levels: of one server, ascending, with the same limits.
     """
@@ -131,7 +116,7 @@ def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int =
             continue
         total = sums.draw(same[0] if same else picks(n), rng)
         total = sums.stretched(total, same[1] if same else stretch(n))
-        found.append(LevelDraws(sums, sums.kept(total), total[:, 0] / n))
+        found.append((sums.level, sums.feasible(total), total[:, 0] / n))
     return found
 
 

@@ -161,9 +161,8 @@ def _least(setting: JudgedSetting, priced: bool, draws: int, seed: int) -> NDArr
     assert levels is not None
     rates = {j.point.level: j.cost.usd_per_hour if priced else setting.gpus for j in levels.judged}
     least = np.full(draws, np.inf)
-    for drawn in resample(levels.resampling, draws=draws, seed=seed):
-        rate = rates.get(drawn.sums.level)
+    for level, feasible, duration_s in resample(levels.resampling, draws=draws, seed=seed):
+        rate = rates.get(level)
         if rate is not None:
-            scale = rate / 3600 if priced else rate
-            least = np.minimum(least, np.where(drawn.feasible, drawn.duration_s * scale, np.inf))
+            least = np.minimum(least, np.where(feasible, duration_s * (rate / 3600 if priced else rate), np.inf))
     return least

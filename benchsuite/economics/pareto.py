@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
-from scipy.special import stdtrit
 
-from benchsuite.analysis.intervals import Z
+from benchsuite.analysis.intervals import Z, t_over_runs, wilson
 from benchsuite.errors import InputError
 from benchsuite.level import Level
-from benchsuite.metrics import ALPHA
 from benchsuite.results import SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
@@ -83,7 +81,7 @@ def wilson_draws(score: float, n: int, z: Floats) -> Floats:
     """Draws of the true percentage whose quantiles are Wilson's limits: the score interval's end at each normal `z`.
 
     score: percent of n items; z: (draws,) standard normal. Unlike draws from Binomial(n, p) they do not stand still at
-    0 or 100. At z = -+Z they are the interval. Source: Wilson, JASA 22 (1927).
+    0 or 100. Source: Wilson, JASA 22 (1927).
     """
     p, zz = score / 100, z * z
     drawn: Floats = 100 * (p + zz / (2 * n) + z * np.sqrt(p * (1 - p) / n + zz / (4 * n * n))) / (1 + zz / n)
@@ -266,22 +264,18 @@ def _score_draws(here: Sequence[Score], draws: int, rng: np.random.Generator) ->
 
 
 def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
-    score, n = one.score, len(one.repeat_cost_usd)
-    cost = low = high = per_correct = None
-    if n > 1 and min(one.repeat_cost_usd) > 0:
-        logs = np.log(one.repeat_cost_usd)
-        half = stdtrit(n - 1, 1 - ALPHA / 2) * logs.std(ddof=1) / np.sqrt(n)
-        cost = float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
+    score = one.score
+    cost, low, high, per_correct = t_over_runs(np.array(one.repeat_cost_usd), one.cost_usd), None, None, None
     if score is not None and score.n is not None:
-        low, high = (float(end) for end in wilson_draws(score.score, score.n, np.array([-Z, Z])))
+        low, high = (100 * end for end in wilson(score.score / 100, score.n, Z))
         if score.score > 0 and one.usd_per_request is not None:
             per_correct = one.usd_per_request / (score.score / 100) * 1e6
     return ParetoPoint(
         model=one.model,
         level=one.level,
         cost_usd=one.cost_usd,
-        cost_low_usd=cost and cost[0],
-        cost_high_usd=cost and cost[1],
+        cost_low_usd=cost.low,
+        cost_high_usd=cost.high,
         score=None if score is None else score.score,
         score_low=low,
         score_high=high,
