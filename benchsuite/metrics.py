@@ -12,7 +12,7 @@ A word here knows nothing of numpy or of files: `each` is arithmetic on the arra
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -291,43 +291,39 @@ WITH_INTERVAL = tuple(one.column for one in STATISTICS if _has_ends(one))
 OF_STEADY = tuple(one.column for one in STATISTICS if one.stat == "mean" and one.column in WITH_INTERVAL)
 
 
+def _of_interval(column: str, part: str) -> Callable[[Any], Any]:
+    return lambda level: getattr(level.intervals.get(column), part, None)
+
+
+def _row() -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
+    """Each column of a level: its name, what it means, and its value of a results.EvaluatedLevel."""
+    yield "model", "as the run names it", lambda level: level.point.model
+    for one in STATISTICS:
+        column = of = one.column
+        yield column, meaning(one), one.of
+        if column in OF_STEADY:
+            of = f"{column}_steady"
+            words = "of the steady part of a single run; of all where there are repeats"
+            yield of, words, _of_interval(column, "value")
+        if column in WITH_INTERVAL:
+            for end, part in (("lower", "low"), ("upper", "high")):
+                words = f"{end} end of the {CONFIDENCE} interval of {of}; missing where there is none"
+                yield f"{column}_{part}", words, _of_interval(column, part)
+    verdict = "whether the level meets the SLO: met, not met, undecided, or unknown"
+    yield "slo_verdict", verdict, lambda level: level.slo_verdict
+    within = "every figure was within its limit, which proves nothing of the next run"
+    yield "within_limits", within, lambda level: level.within_limits
+    yield "p_met", "share of resampled runs that keep every limit; missing for one run", lambda level: level.p_met
+    misses = "the limits that are not met, and those that are undecided or not known, as text"
+    yield "misses", misses, lambda level: "; ".join((*level.misses, *level.doubts))
+    codes = "codes of what a reader must know first"
+    yield "warnings", codes, lambda level: " ".join(dict.fromkeys(warn.code for warn in level.point.warnings))
+
+
+_ROW = tuple(_row())
+COLUMNS = {name: words for name, words, _ in _ROW}
+
+
 def level_row(level: Any) -> dict[str, Any]:
     """A results.EvaluatedLevel as a row: what COLUMNS names, in their order. Missing is None."""
-    row: dict[str, Any] = {"model": level.point.model}
-    for one in STATISTICS:
-        row[one.column] = one.of(level)
-        if one.column in WITH_INTERVAL:
-            found = level.intervals.get(one.column)
-            if one.column in OF_STEADY:
-                row[f"{one.column}_steady"] = None if found is None else found.value
-            row[f"{one.column}_low"] = None if found is None else found.low
-            row[f"{one.column}_high"] = None if found is None else found.high
-    return row | {
-        "slo_verdict": level.slo_verdict,
-        "within_limits": level.within_limits,
-        "p_met": level.p_met,
-        "misses": "; ".join((*level.misses, *level.doubts)),
-        "warnings": " ".join(dict.fromkeys(warn.code for warn in level.point.warnings)),
-    }
-
-
-def _columns() -> dict[str, str]:
-    found = {"model": "as the run names it"}
-    for one in STATISTICS:
-        found[one.column] = meaning(one)
-        if one.column in OF_STEADY:
-            found[f"{one.column}_steady"] = "of the steady part of a single run; of all where there are repeats"
-        if one.column in WITH_INTERVAL:
-            of = f"{one.column}_steady" if one.column in OF_STEADY else one.column
-            found[f"{one.column}_low"] = f"lower end of the {CONFIDENCE} interval of {of}; missing where there is none"
-            found[f"{one.column}_high"] = f"upper end of the {CONFIDENCE} interval of {of}; missing where there is none"
-    return found | {
-        "slo_verdict": "whether the level meets the SLO: met, not met, undecided, or unknown",
-        "within_limits": "every figure was within its limit, which proves nothing of the next run",
-        "p_met": "share of resampled runs that keep every limit; missing for one run",
-        "misses": "the limits that are not met, and those that are undecided or not known, as text",
-        "warnings": "codes of what a reader must know first",
-    }
-
-
-COLUMNS = _columns()
+    return {name: of(level) for name, _, of in _ROW}

@@ -28,11 +28,11 @@ class ErrorMs:
     """An error's distribution in milliseconds; None where n is 0."""
 
     n: int
-    mean: float | None
-    p50: float | None
-    p99: float | None
-    p999: float | None
-    max: float | None
+    mean: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+    p999: float | None = None
+    max: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,15 @@ def fidelity(rows: pa.Table, origin_monotonic_ns: int, truth: Mapping[str, Sent]
 def error_ms(errors_s: FloatArray) -> ErrorMs:
     """The distribution of errors given in seconds: of their sizes, but for the mean, which keeps the sign."""
     if not errors_s.size:
-        return ErrorMs(0, None, None, None, None, None)
+        return ErrorMs(0)
     size = np.abs(errors_s) * 1e3
     p50, p99, p999 = (float(q) for q in np.quantile(size, [0.5, 0.99, 0.999], method="inverted_cdf"))
     return ErrorMs(len(size), float(errors_s.mean() * 1e3), p50, p99, p999, float(size.max()))
 
 
+_EFFECT_COLUMNS = (
+    "scheduled_s", "sent_s", "closed_s", "first_token_s", "last_token_s", "n_reads", "merged_reads", "read_lag_max_us",
+)  # fmt: skip
 _READ_AT_ONCE = 0.5  # of the mean time between reads: a client within it took each event before the next could come
 
 
@@ -100,20 +103,10 @@ def client_effects(answered: pa.Table, gap_p50_s: float | None, loop_lag_s: floa
     arrival than the mean time between reads was merged by its sender. Without them the loop's lag stands for it, where
     more was merged than the one tick in a hundred that its p99 leaves out.
     """
-    names = [
-        "scheduled_s",
-        "sent_s",
-        "closed_s",
-        "first_token_s",
-        "last_token_s",
-        "n_reads",
-        "merged_reads",
-        "read_lag_max_us",
-    ]
     if not answered.num_rows:
         return ClientEffects(kernel_stamps=True, gap_p50_s=gap_p50_s)
     scheduled, sent, closed, first, last, reads, merged, lag_us = (
-        answered[name].to_numpy().astype(np.float64) for name in names
+        answered[name].to_numpy().astype(np.float64) for name in _EFFECT_COLUMNS
     )
     kernel = "user" not in answered["stamp_source"].unique().to_pylist()
     apart_s = (last - first) / np.maximum(reads - 1, 1)

@@ -20,14 +20,6 @@ _BATCH = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """index: the first value of the steady part. steady: False when the best cut is the latest that was allowed."""
-
-    index: int
-    steady: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Drift:
     """How far the values moved. change_ratio: the rise from start to end, or half to half, relative to the mean."""
 
@@ -35,8 +27,9 @@ class Drift:
     p_value: float
 
 
-def mser5(values: Floats) -> Cut | None:
-    """Where the warming up ends: the cut that makes the mean of the rest most certain, in steps of five values.
+def mser5(values: Floats) -> tuple[int, bool] | None:
+    """Where the warming up ends: the cut that makes the mean of the rest most certain, in steps of five values; and
+    whether that is the steady part, not the latest cut that is allowed.
 
     values: (n,) in time order, no NaN; None for fewer than 100. Minimises sum((Y - mean)^2) / (m - d)^2 over the cuts
     d <= m / 2, Y = means of 5. Source: White (1997), MSER; White, Cobb and Spratt (2000), MSER-5.
@@ -53,7 +46,7 @@ def mser5(values: Floats) -> Cut | None:
     sums = after - left * means.mean()
     spread = np.maximum(squares - sums**2 / left, 0.0)
     best = int(np.argmin(spread / left.astype(np.float64) ** 2))
-    return Cut(index=best * _BATCH, steady=best < m // 2)
+    return best * _BATCH, best < m // 2
 
 
 def drift(values: Floats) -> Drift | None:
@@ -140,9 +133,10 @@ def _change(values: Floats) -> float | None:
     cut, halves = mser5(values), step(values)
     if cut is None or halves is None:
         return 0.0
-    if not cut.steady and halves.p_value < HALF_SURE and abs(halves.change_ratio) > LEAST_CHANGE:
+    index, steady = cut
+    if not steady and halves.p_value < HALF_SURE and abs(halves.change_ratio) > LEAST_CHANGE:
         return None
-    after = drift(values[cut.index :])
+    after = drift(values[index:])
     if after is None or after.p_value >= SURE or abs(after.change_ratio) <= LEAST_CHANGE:
         return 0.0
     return after.change_ratio

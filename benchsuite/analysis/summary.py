@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -57,18 +57,7 @@ def measure_levels(
 def _summary(measured: LevelRows, model: str | None, fixed_length: bool, intervals: bool = True) -> PointSummary:
     rows, repeats = measured.rows, measured.repeats
     n, n_ok, duration_s = len(rows.ok), int(np.count_nonzero(rows.ok)), measured.total("duration_s")
-    most_in_flight = max(one.max_in_flight for one in repeats) if duration_s is not None else None
-    ratios = {metric.key: measured.ratio(metric) for metric in RATIOS}
-    steady, error = steady_window(measured), _littles_law_error(measured, duration_s)
-    found = check_rows(
-        measured,
-        fixed_length=fixed_length,
-        max_in_flight=most_in_flight,
-        littles_law_error=error,
-        occupancy=ratios["occupancy"],
-        steady=steady,
-    )
-    return PointSummary(
+    point = PointSummary(
         model=model,
         level=measured.level,
         repeat_count=len(np.unique(rows.repeat)),
@@ -77,16 +66,16 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
         duration_s=None if duration_s is None else duration_s / len(repeats),
         input_tokens=_count(measured.total("input_tokens")),
         output_tokens=_count(measured.total("output_tokens")),
-        ratios=ratios,
+        ratios={metric.key: measured.ratio(metric) for metric in RATIOS},
         distributions={metric.key: measured.distribution(metric) for metric in LATENCIES},
         failures=rows.failures,
-        steady=steady,
-        max_in_flight=most_in_flight,
-        littles_law_error=error,
+        steady=steady_window(measured),
+        max_in_flight=None if duration_s is None else max(one.max_in_flight for one in repeats),
+        littles_law_error=_littles_law_error(measured, duration_s),
         tokens_wasted=0 if n_ok == n else _count(known_sum(rows.output_tokens[~rows.ok])),
-        warnings=(*found, *check_settling(measured)),
         intervals=level_intervals(measured) if intervals and duration_s is not None else {},
     )
+    return replace(point, warnings=(*check_rows(measured, point, fixed_length), *check_settling(measured)))
 
 
 def _littles_law_error(measured: LevelRows, duration_s: float | None) -> float | None:

@@ -182,7 +182,7 @@ class _Level:
             total_s, count = total_s + values[0], count + values[1]
         return (total_s, count) if count > 0 else "nothing was counted"
 
-    def serverknown_mean(
+    def server_mean(
         self, histogram: str, weights: Floats, counted: str, in_answers: str = "", total: str = ""
     ) -> tuple[float | None, str]:
         """Seconds by the server's own count, from the best source there is, and which; None and why there is none.
@@ -225,19 +225,19 @@ def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], serie
     else:
         why = "stamps of the client's own process: its lag is in the network's part or the rest"
         client = keep("client", None, why)
-    queue = keep("queue", *rows.serverknown_mean("queue", each, "requests", "server_queue_s", "queue"))
-    prefill = keep("prefill", *rows.serverknown_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
-    server_ttft = keep("server_ttft", *rows.serverknown_mean("ttft", each, "first tokens"))
+    queue = keep("queue", *rows.server_mean("queue", each, "requests", "server_queue_s", "queue"))
+    prefill = keep("prefill", *rows.server_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
+    server_ttft = keep("server_ttft", *rows.server_mean("ttft", each, "first tokens"))
     of_itl = ("itl", after_first, "tokens after the first", "server_decode_s", "decode")
-    server_itl = keep("server_itl", *rows.serverknown_mean(*of_itl))
+    server_itl = keep("server_itl", *rows.server_mean(*of_itl))
     spans_s = rows.column("last_token_s") - first_s
     with_span = (after_first > 0) & ~np.isnan(spans_s)
     in_span = np.where(with_span, tokens_after_first_chunk(tokens, rows.column("n_chunks")), 0.0)
     n_in_span = float(in_span.sum())
-    network = None if ttft is None or server_ttft is None else ttft - server_ttft - (client or 0.0)
-    network = keep(
-        "network", network, "TTFT less the server's" if network is not None else reasons.get("server_ttft", "")
-    )
+    network = None
+    if ttft is not None and server_ttft is not None:
+        network = ttft - server_ttft - (client or 0.0)
+    keep("network", network, reasons.get("server_ttft", "") if network is None else "TTFT less the server's")
     parts = [part for part in (network, queue, prefill) if part is not None]
     rest = ttft - sum(parts, start=client or 0.0) if ttft is not None and parts else None
     if rest is None:

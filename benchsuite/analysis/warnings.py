@@ -18,7 +18,7 @@ from benchsuite.analysis.requests import LevelRows
 from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.level import Level
-from benchsuite.results import GpuUse, PointSummary, SteadyWindow
+from benchsuite.results import GpuUse, PointSummary
 from benchsuite.servers import SERVERS
 from benchsuite.warning_table import Finding, warn
 
@@ -33,25 +33,17 @@ MIN_STEADY_OCCUPANCY = 0.98
 MIN_OCCUPANCY = 0.95
 
 
-def check_rows(
-    measured: LevelRows,
-    *,
-    fixed_length: bool,
-    max_in_flight: int | None,
-    littles_law_error: float | None,
-    occupancy: float | None,
-    steady: SteadyWindow | None,
-) -> Iterator[Finding]:
-    """Every warning that the rows of one level give rise to."""
+def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> Iterator[Finding]:
+    """Every warning that the rows of one level give rise to. point: what they come to."""
     rows, at = measured.rows, measured.level
-    issued, ok = len(rows.ok), int(np.count_nonzero(rows.ok))
+    issued, ok, steady, occupancy = len(rows.ok), point.n_ok, point.steady, point.ratios["occupancy"]
     if issued - ok > MAX_ERROR_RATE * issued:
         kinds = ", ".join(f"{count} {status}" for status, count in rows.failures.items())
         yield warn("errors", at, failed=issued - ok, issued=issued, kinds=kinds)
-    if max_in_flight is not None and at.concurrency not in (None, max_in_flight):
-        yield warn("concurrency_not_reached", at, max_in_flight=max_in_flight)
-    if littles_law_error is not None and littles_law_error > MAX_LITTLE_ERROR:
-        yield warn("littles_law", at, error=littles_law_error)
+    if point.max_in_flight is not None and at.concurrency not in (None, point.max_in_flight):
+        yield warn("concurrency_not_reached", at, max_in_flight=point.max_in_flight)
+    if point.littles_law_error is not None and point.littles_law_error > MAX_LITTLE_ERROR:
+        yield warn("littles_law", at, error=point.littles_law_error)
     open_end = int(np.count_nonzero(~np.isnan(rows.sent_s) & np.isnan(rows.closed_s)))
     if open_end:
         yield warn("unfinished_requests", at, requests=open_end)

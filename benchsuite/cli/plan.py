@@ -65,10 +65,10 @@ def command(
 ) -> int:  # fmt: skip
     """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
     from benchsuite.api import plan, price_book
-    from benchsuite.economics.plan_file import SAMPLE
+    from benchsuite.economics.prices import bundled
 
     if show_sample:
-        click.echo(SAMPLE, nl=False)
+        click.echo(bundled("plan.toml"), nl=False)
         return 0
     if list_apis:
         _show_apis(list(price_book(price["prices"]).apis.values()), as_json)

@@ -206,7 +206,7 @@ class _Question:
     def row(self, name: str, kind: Kind, usd: float | None, **more: Any) -> Row:
         requests = self.demand.requests_per_month(self.fleet.hours_per_month)
         each = {"usd_per_1m_tokens": self.tokens, "usd_per_1m_output_tokens": self.demand.output_tokens}
-        per_1m = {key: usd / (n * requests) * 1e6 for key, n in each.items() if usd is not None and n}
+        per_1m: dict[str, Any] = {key: usd / (n * requests) * 1e6 for key, n in each.items() if usd is not None and n}
         return Row(name, kind, usd, **per_1m, **more)
 
 

@@ -16,58 +16,6 @@ from benchsuite.strict_model import StrictModel, key, validated
 TARGET_UTILIZATION = 0.8
 Balancing = Literal["least-connections", "round-robin", "random"]
 
-SAMPLE = """\
-# The question of `benchsuite plan --config plan.toml`: one demand, any number of candidates. Paths are from this file.
-# slo = "ttft_p95<800ms"           # default: each run's own
-
-[demand]                           # requests, tokens, users or demand_csv
-requests_per_day = 50000           # or requests_per_month
-# tokens_per_month = 6e9           # input and output together; or tokens_per_day
-# users = 500                      # at once, at the peak; think_time_s between answer and next request
-# demand_csv = "hours.csv"         # a column `requests`, a line an hour
-peak_factor = 3.0                  # busiest hour of the day over the mean
-# input_tokens = 1024              # of a request; default: as measured
-# output_tokens = 128
-# batch = true                     # nobody waits: flat round the clock
-# growth = 0.5                     # a year; sized for the demand in in_months
-# in_months = 12
-
-[fleet]
-target_utilization = 0.8           # share of a replica's measured rate to use at the busiest hour
-spare_replicas = 1
-balancing = "least-connections"    # round-robin, random
-hours_per_month = 730
-
-[[candidate]]                      # a measured machine, rented
-name = "two H100, rented"
-run = "results/mine"
-usd_per_hour = 1.99                # of one GPU; or preset = "h100-low"
-gpus = 2
-# reserved_usd_per_hour = 1.20     # a price for all hours: the cheapest split with on demand is worked out
-# fixed_usd_per_month = 0.0        # staff, network, storage
-# concurrency = 32                 # the level to run at; default: the recommended one
-# max_replicas = 2                 # there are no more: above them the API
-# spot = { usd_per_hour = 0.9, interruptions_per_hour = 0.1, interruption_hours = 0.25 }  # instead of usd_per_hour
-
-[[candidate]]                      # a table of levels instead of a run folder
-name = "paper's machine"
-levels_csv = "levels.csv"
-model = "Qwen3-30B"
-preset = "a800-owned"              # owned: payback and present value are shown; or the parameters yourself:
-# owned = { purchase_price = 16900, years = 3, power_kw = 0.4, electricity_per_kwh = 0.14, pue = 1.5 }
-
-[[candidate]]                      # an API, by its listed price
-api = "openai/gpt-4o-mini"
-# api_usd_per_1m = [0.15, 0.60]    # or input and output (and cached input) yourself
-# cached_ratio = 0.3               # share of the input that it bills as cached
-# price_as_of = "2026-11"          # the day of a price whose source has none
-
-[extras]                           # on both sides
-cache_hit_rate = 0.0               # of requests that a cache in front answers
-# cache_hit_usd_per_1m = 0.0
-# training_usd = 5000              # at the start, retrain_usd_per_year after it, over training_years
-"""
-
 
 class DemandTable(StrictModel):
     """What is asked of the fleet."""

@@ -176,7 +176,7 @@ class PriceBook:
 
 def presets() -> dict[str, GpuPrice]:
     """Every bundled GPU price by name, in the file's order."""
-    return parse_prices(_bundled("gpu_prices.toml"), "gpu_prices.toml").gpus
+    return parse_prices(bundled("gpu_prices.toml"), "gpu_prices.toml").gpus
 
 
 def preset(name: str) -> GpuPrice:
@@ -195,7 +195,7 @@ def check_gpu(preset: str, measured_on: str, where: str) -> None:
 
 def price_book(text: str | None = None, where: str = "") -> PriceBook:
     """The bundled prices; those of a user's file (its text, TOML or LiteLLM's JSON) before them where names meet."""
-    apis = parse_prices(_bundled("api_prices.toml"), "api_prices.toml").apis
+    apis = parse_prices(bundled("api_prices.toml"), "api_prices.toml").apis
     own = PriceBook({}, {}) if text is None else parse_prices(text, where)
     return PriceBook({**presets(), **own.gpus}, {**apis, **own.apis})
 
@@ -338,5 +338,6 @@ def _base(price: Any) -> float | None:
     return None if price is None else float(getattr(price, "base", price))
 
 
-def _bundled(name: str) -> str:
+def bundled(name: str) -> str:
+    """The text of a file in economics/data: prices, and a commented plan.toml."""
     return resources.files("benchsuite.economics").joinpath(f"data/{name}").read_text("utf-8")

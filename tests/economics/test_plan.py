@@ -13,8 +13,8 @@ from points_for_tests import TABLE4
 from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, of_hours, of_mean, parse_hours, replicas_for
 from benchsuite.economics.decision import JudgedLevels, decide, judge_points
 from benchsuite.economics.plan import Api, Own, answer, plan
-from benchsuite.economics.plan_file import SAMPLE, Extras, Fleet, PlanFile, parse_plan_file, parse_plan_tree
-from benchsuite.economics.prices import ApiPrice, PriceBook, check_gpu, price_book
+from benchsuite.economics.plan_file import Extras, Fleet, PlanFile, parse_plan_file, parse_plan_tree
+from benchsuite.economics.prices import ApiPrice, PriceBook, bundled, check_gpu, price_book
 from benchsuite.errors import InputError, PriceError, SpecError
 from benchsuite.results import Estimate
 from benchsuite.slo import PAPER_SLO, parse_slo
@@ -219,11 +219,11 @@ def test_other_request_sets_are_refused():
 
 def test_the_sample_reads():
     """`plan --init` is a valid plan; a mistyped key is named with the nearest."""
-    asked = parse_plan_file(SAMPLE, "plan.toml")
+    asked = parse_plan_file(bundled("plan.toml"), "plan.toml")
     assert isinstance(asked, PlanFile)
     assert len(asked.candidate) == 3
     with pytest.raises(SpecError, match="peak_factor"):
-        parse_plan_file(SAMPLE.replace("peak_factor", "peak_facto"), "plan.toml")
+        parse_plan_file(bundled("plan.toml").replace("peak_factor", "peak_facto"), "plan.toml")
 
 
 def test_certainty_of_two_machines_whose_names_begin_alike():
