@@ -33,57 +33,6 @@ if TYPE_CHECKING:
     from benchsuite.workload.dataset import Workload
 
 
-def requests_frame(stored: run_folder.Run) -> pd.DataFrame:
-    """The rows with what is derived of each; columns that this version does not know last."""
-    import numpy as np
-    import pandas as pd
-
-    from benchsuite.analysis.requests import as_table, levels, per_request, rows_of
-
-    frame: pd.DataFrame = stored.table.to_pandas()
-    table = as_table(stored.table)
-    level = frame["concurrency"].to_numpy()
-    derived = {name: np.full(len(frame), np.nan) for name in DERIVED if name != "whole"}
-    for one in levels(table):
-        each = per_request(rows_of(table, one))
-        for name, values in derived.items():
-            values[level == one.users] = each[name]
-    done = {(point.point_id, point.attempt) for point in stored.manifest.complete_points}
-    attempts = frame["attempt"].fillna(0).astype(int)
-    whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
-    frame = frame.assign(**derived, whole=pd.Series(whole, index=frame.index, dtype=bool))
-    unknown = [name for name in frame.columns if name not in REQUESTS]
-    whole_frame: pd.DataFrame = frame.reindex(columns=[*REQUESTS, *unknown])
-    return whole_frame
-
-
-def samples_frame(stored: run_folder.Run, table: pa.Table | None, name: str) -> pd.DataFrame:
-    """The samples `name`, each with the point that was being measured; no rows where nothing was sampled."""
-    import pandas as pd
-
-    from benchsuite.store.files import SAMPLE_SCHEMAS
-
-    frame: pd.DataFrame = (SAMPLE_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
-    frame = frame.assign(point_id=None, concurrency=pd.Series(pd.NA, index=frame.index, dtype="Int64"))
-    for point in stored.manifest.points:
-        if point.started_s is not None and point.ended_s is not None:
-            inside = frame["at_s"].between(point.started_s, point.ended_s)
-            frame.loc[inside, ["point_id", "concurrency"]] = point.point_id, point.concurrency
-    return frame
-
-
-def levels_frame(found: Judgement) -> pd.DataFrame:
-    """The judged levels, one row each; a figure that no level has is missing, as a number is."""
-    import pandas as pd
-
-    clients = {level: verdict.verdict for level, verdict in found.clients.items()}
-    rows = [level_row(one) | {"client": clients.get(one.point.level)} for one in found.judged]
-    frame = pd.DataFrame(rows, columns=list(LEVELS))
-    words = {"model", "slo_verdict", "within_limits", "misses", "client", "warnings"}
-    numbers = {name: frame[name].astype(float) for name in LEVELS if name not in words and frame[name].isna().any()}
-    return frame.assign(**numbers)
-
-
 @dataclass(frozen=True)
 class Run:
     """A run folder in a notebook. Frames are made when they are first asked for, and kept.
@@ -109,15 +58,48 @@ class Run:
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        return requests_frame(self.stored)
+        import numpy as np
+        import pandas as pd
+
+        from benchsuite.analysis.requests import as_table, levels, per_request, rows_of
+
+        frame: pd.DataFrame = self.stored.table.to_pandas()
+        table = as_table(self.stored.table)
+        level = frame["concurrency"].to_numpy()
+        derived = {name: np.full(len(frame), np.nan) for name in DERIVED if name != "whole"}
+        for one in levels(table):
+            each = per_request(rows_of(table, one))
+            for name, values in derived.items():
+                values[level == one.users] = each[name]
+        done = {(point.point_id, point.attempt) for point in self.stored.manifest.complete_points}
+        attempts = frame["attempt"].fillna(0).astype(int)
+        whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
+        frame = frame.assign(**derived, whole=pd.Series(whole, index=frame.index, dtype=bool))
+        unknown = [name for name in frame.columns if name not in REQUESTS]
+        frame = frame.reindex(columns=[*REQUESTS, *unknown])
+        return frame
 
     @cached_property
     def gpu(self) -> pd.DataFrame:
-        return samples_frame(self.stored, self.stored.gpu, "gpu")
+        return self._samples(self.stored.gpu, "gpu")
 
     @cached_property
     def server(self) -> pd.DataFrame:
-        return samples_frame(self.stored, self.stored.server, "server")
+        return self._samples(self.stored.server, "server")
+
+    def _samples(self, table: pa.Table | None, name: str) -> pd.DataFrame:
+        """Each with the point that was being measured; no rows where nothing was sampled."""
+        import pandas as pd
+
+        from benchsuite.store.files import SAMPLE_SCHEMAS
+
+        frame: pd.DataFrame = (SAMPLE_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
+        frame = frame.assign(point_id=None, concurrency=pd.Series(pd.NA, index=frame.index, dtype="Int64"))
+        for point in self.stored.manifest.points:
+            if point.started_s is not None and point.ended_s is not None:
+                inside = frame["at_s"].between(point.started_s, point.ended_s)
+                frame.loc[inside, ["point_id", "concurrency"]] = point.point_id, point.concurrency
+        return frame
 
 
 Run.requests.__doc__ = f"One row a request, ok or not. Missing is NaN or None. Columns:\n\n{as_text(REQUESTS)}\n"
@@ -227,7 +209,15 @@ def decide(
 
 
 def summarise(run: Run | str | Path, **instead: Unpack[Judging]) -> pd.DataFrame:
-    return levels_frame(*decide(run, **instead))
+    import pandas as pd
+
+    (found,) = decide(run, **instead)
+    clients = {level: verdict.verdict for level, verdict in found.clients.items()}
+    rows = [level_row(one) | {"client": clients.get(one.point.level)} for one in found.judged]
+    frame = pd.DataFrame(rows, columns=list(LEVELS))
+    words = {"model", "slo_verdict", "within_limits", "misses", "client", "warnings"}
+    numbers = {name: frame[name].astype(float) for name in LEVELS if name not in words and frame[name].isna().any()}
+    return frame.assign(**numbers)
 
 
 summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with {CONFIDENCE} intervals. Columns:

@@ -73,13 +73,14 @@ class Rows:
     repeat: NDArray[np.int64]
     scheduled_s: Floats
     sent_s: Floats
-    first_s: Floats
-    answer_s: Floats
-    last_s: Floats
+    first_token_s: Floats
+    first_answer_s: Floats
+    last_token_s: Floats
     closed_s: Floats
     input_tokens: Floats
     output_tokens: Floats
-    asked_tokens: Floats
+    asked_output_tokens: Floats
+    n_chunks: Floats
     ok: Bools
     from_usage: Bools
     ended_by_length: Bools
@@ -144,23 +145,15 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
     ok = _equals(status, "ok")
     counted = pc.value_counts(status.filter(pa.array(~ok))).to_pylist()
     gaps = part["chunk_gap_us"]
-    times = {name: _floats(part[name]) for name in (*_TIMES, *_TOKENS)}
-    first_s, last_s, tokens = times["first_token_s"], times["last_token_s"], times["output_tokens"]
+    numbers: dict[str, Any] = {name: part[name].cast(pa.float64()).to_numpy() for name in (*_TIMES, *_TOKENS)}
+    first_s, last_s, tokens = numbers["first_token_s"], numbers["last_token_s"], numbers["output_tokens"]
     streamed, span_s = ~np.isnan(first_s), last_s - first_s
     timed = ok & (tokens != 0)
     several = timed & streamed & (tokens >= 2)
     paced = several & (span_s > 0)
     return Rows(
         repeat=part["repeat"].to_numpy().astype(np.int64),
-        scheduled_s=times["scheduled_s"],
-        sent_s=times["sent_s"],
-        first_s=first_s,
-        answer_s=times["first_answer_s"],
-        last_s=last_s,
-        closed_s=times["closed_s"],
-        input_tokens=times["input_tokens"],
-        output_tokens=tokens,
-        asked_tokens=times["asked_output_tokens"],
+        **numbers,
         ok=ok,
         from_usage=_equals(part["token_source"], "usage"),
         ended_by_length=_equals(part["finish_reason"], "length"),
@@ -170,9 +163,9 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
         # a column of nothing but None has no list type to flatten
         gap_us=gaps.cast(pa.list_(pa.int32())) if pa.types.is_null(gaps.type) else gaps,
         timed=timed,
-        ends_s=np.where(streamed, last_s, times["closed_s"]),
+        ends_s=np.where(streamed, last_s, numbers["closed_s"]),
         decode_span_s=np.where(paced, span_s, np.nan),
-        decode_tokens=np.where(paced, tokens_after_first_chunk(tokens, times["n_chunks"]), np.nan),
+        decode_tokens=np.where(paced, tokens_after_first_chunk(tokens, numbers["n_chunks"]), np.nan),
         single_chunk=several & ~paced,
     )
 
@@ -186,11 +179,6 @@ def tokens_after_first_chunk(tokens: Floats, n_chunks: Floats) -> Floats:
     several = (n_chunks > 0) & (tokens > n_chunks + 1)
     first = np.divide(tokens, n_chunks, out=np.ones_like(tokens), where=several)
     return np.asarray(tokens - first)
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    values: Floats = column.cast(pa.float64()).to_numpy()
-    return values
 
 
 def _equals(column: pa.ChunkedArray, text: str) -> Bools:
@@ -245,7 +233,7 @@ class Repeat:
 
 def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
     """The repeats in which a request was sent, ascending."""
-    latest_s = np.fmax(np.fmax(rows.closed_s, rows.last_s), np.fmax(rows.first_s, rows.sent_s))
+    latest_s = np.fmax(np.fmax(rows.closed_s, rows.last_token_s), np.fmax(rows.first_token_s, rows.sent_s))
     found = []
     for repeat in np.unique(rows.repeat):
         mine = np.flatnonzero(rows.repeat == repeat)
@@ -394,15 +382,15 @@ def _ramp(ascending_s: Floats, edges_s: Floats) -> Floats:
 def _chunk_tokens(rows: Rows, mine: Bools) -> tuple[Floats, Floats]:
     """When chunks came, and how many tokens each counts for; over the requests that ended well."""
     counted = mine & rows.ok & (rows.output_tokens > 0)
-    streamed = counted & ~np.isnan(rows.first_s)
+    streamed = counted & ~np.isnan(rows.first_token_s)
     whole = counted & ~streamed
     lengths = rows.gap_counts()[streamed]
     gaps_s = rows.gaps_of(streamed).astype(np.float64) * 1e-6
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.intp) if len(lengths) else lengths
     # cumulative gaps within each request: the running sum less what it was where the request began
     running = np.concatenate([[0.0], np.cumsum(gaps_s)])
-    later_s = np.repeat(rows.first_s[streamed] - running[starts], lengths) + running[1:]
+    later_s = np.repeat(rows.first_token_s[streamed] - running[starts], lengths) + running[1:]
     per_chunk = rows.output_tokens[streamed] / (lengths + 1)
-    at_s = np.concatenate([rows.first_s[streamed], later_s, rows.closed_s[whole]])
+    at_s = np.concatenate([rows.first_token_s[streamed], later_s, rows.closed_s[whole]])
     tokens = np.concatenate([per_chunk, np.repeat(per_chunk, lengths), rows.output_tokens[whole]])
     return at_s, tokens

@@ -218,12 +218,12 @@ def _tokens_within(rows: Rows, mine: Bools, start_s: float, end_s: float) -> flo
     A request's tokens are spread evenly over its chunks. Without streaming they all come when it closes.
     """
     counted = mine & (rows.output_tokens > 0)
-    streamed = counted & ~np.isnan(rows.first_s)
-    whole = streamed & (rows.first_s > start_s) & (rows.last_s <= end_s)
+    streamed = counted & ~np.isnan(rows.first_token_s)
+    whole = streamed & (rows.first_token_s > start_s) & (rows.last_token_s <= end_s)
     whole |= counted & ~streamed & (rows.closed_s > start_s) & (rows.closed_s <= end_s)
     tokens = float(rows.output_tokens[whole].sum())
-    cut = streamed & ~whole & (rows.first_s <= end_s) & (rows.last_s > start_s)
+    cut = streamed & ~whole & (rows.first_token_s <= end_s) & (rows.last_token_s > start_s)
     for index in np.flatnonzero(cut):  # at most the requests in flight at the two edges, 2 N
-        at_s = rows.first_s[index] + np.concatenate([[0.0], np.cumsum(rows.gaps_at(int(index)))])
+        at_s = rows.first_token_s[index] + np.concatenate([[0.0], np.cumsum(rows.gaps_at(int(index)))])
         tokens += rows.output_tokens[index] * float(np.mean((at_s > start_s) & (at_s <= end_s)))
     return tokens

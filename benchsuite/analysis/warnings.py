@@ -52,13 +52,13 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
     elif occupancy is not None and occupancy < MIN_OCCUPANCY:
         yield warn("ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * at.users)
     # comparisons with NaN are false: what is not known speaks for nothing but its own warning
-    differs = (rows.output_tokens < rows.asked_tokens) | (rows.output_tokens > rows.asked_tokens)
+    differs = (rows.output_tokens < rows.asked_output_tokens) | (rows.output_tokens > rows.asked_output_tokens)
     # which of the successful responses are concerned, and up to which share that is no warning
     shares = {
         "empty": (rows.output_tokens == 0, 0.0),
         "single_chunk": (rows.single_chunk, 0.0),
         "length_not_kept": (differs, MAX_WRONG_LENGTH_SHARE if fixed_length else 1.0),
-        "usage_over_cap": (rows.output_tokens > rows.asked_tokens, 0.0),
+        "usage_over_cap": (rows.output_tokens > rows.asked_output_tokens, 0.0),
         "truncated_by_max_tokens": (rows.ended_by_length, 1.0 if fixed_length else MAX_LENGTH_SHARE),
         "input_tokens_unknown": (np.isnan(rows.input_tokens), 0.0),
         "output_tokens_unknown": (np.isnan(rows.output_tokens), 0.0),
