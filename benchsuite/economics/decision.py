@@ -175,7 +175,7 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
     if not feasible:
         return _none(model, judged, found)
     choice = feasible[0]
-    binding = _binding(choice, judged)
+    binding, reason = _reason(choice, judged)
     p_cheapest = None if found.p_by_level is None else found.p_by_level.get(choice.point.level, 0.0)
     near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
     safe = [j for j in near if j.slo_verdict == "met"] or [j for j in near if (j.p_met or 0.0) >= MET]
@@ -188,7 +188,7 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
         choice=choice,
         runner_up=next((j for j in feasible if j is not recommended), None),
         binding=binding,
-        reason=_reason(choice, judged, binding),
+        reason=reason,
         recommended=recommended,
         proven=proven[0] if proven else None,
         effort=effort(recommended, judged),
@@ -296,36 +296,29 @@ def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> E
     return above if above is not None and not above.is_candidate else None
 
 
-def _binding(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
-    stopped = stopped_level(choice, judged)
+def _reason(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> tuple[str, str]:
+    """The limit that stops a cheaper level, and in words why `choice` is the one."""
+    level, stopped = choice.point.level, stopped_level(choice, judged)
+    proven = "that meet the SLO" if choice.slo_verdict == "met" else "that look to meet the SLO, which is undecided"
+    said = [f"{level} is the cheapest of the levels {proven}"]
     if stopped is not None:
         checks = stopped.checks("not met") or stopped.checks("undecided")
         missed = [check for check in checks if not check.within]
-        if missed:
-            return str(max(missed, key=_miss).limit)
-        return "; ".join(stopped.doubts)
-    if choice.point.level == max(j.point.level for j in judged):
-        return "no limit: the highest level measured is feasible; measure higher"
-    return "no limit: every other level measured costs more"
+        binding = str(max(missed, key=_miss).limit) if missed else "; ".join(stopped.doubts)
+        how = "would be cheaper" if costs_less(stopped, choice) else "is the next level"
+        said.append(f"{stopped.point.level} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
+    else:
+        binding = "no limit: every other level measured costs more"
+        if level == max(j.point.level for j in judged):
+            binding = "no limit: the highest level measured is feasible; measure higher"
+        said.append(binding)
+    doubtful = [j for j in judged if j.slo_verdict == "unknown"]
+    said += [f"{j.point.level} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
+    return binding, "; ".join(dict.fromkeys(said))
 
 
 def _miss(check: LimitCheck) -> float:
     return 0.0 if check.value is None else check.limit.miss(check.value)
-
-
-def _reason(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel], binding: str) -> str:
-    level = choice.point.level
-    proven = "that meet the SLO" if choice.slo_verdict == "met" else "that look to meet the SLO, which is undecided"
-    said = [f"{level} is the cheapest of the levels {proven}"]
-    stopped = stopped_level(choice, judged)
-    if stopped is not None:
-        how = "would be cheaper" if costs_less(stopped, choice) else "is the next level"
-        said.append(f"{stopped.point.level} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
-    else:
-        said.append(binding)
-    doubtful = [j for j in judged if j.slo_verdict == "unknown"]
-    said += [f"{j.point.level} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
-    return "; ".join(dict.fromkeys(said))
 
 
 def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUncertainty) -> NoFeasiblePoint:

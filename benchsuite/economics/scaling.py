@@ -185,65 +185,49 @@ class SloPrice:
 Boundary = Callable[[Slo], tuple[float | None, float | None]]  # users and cost_usd at the boundary of an SLO
 
 
+def with_limit(slo: Slo, limit: Limit, value: float) -> Slo:
+    """`slo` with another value of one of its limits."""
+    return Slo(tuple(dataclasses.replace(one, value=value) if one == limit else one for one in slo.limits))
+
+
 def slo_price(
     points: Sequence[PointSummary], slo: Slo, limit: Limit, usd_per_hour_total: HourPrice, boundary: Boundary
 ) -> SloPrice:
     """What `limit`, one of `slo`, costs. points: of one model. A limit of zero has no price: 1 % of it is nothing."""
     if limit.value <= 0:
         return SloPrice(str(limit), (), ())
-    now = _optimum(points, slo, usd_per_hour_total)
-    return SloPrice(
-        limit=str(limit),
-        steps=tuple(_steps(points, slo, limit, usd_per_hour_total, now)),
-        scan=tuple(_scanned(points, slo, limit, usd_per_hour_total, boundary, change) for change in CHANGES),
-    )
+    sign = 1 if limit.is_upper else -1
 
+    def optimum(value: float) -> EvaluatedLevel | None:
+        """The cheapest at this value of the limit: its price is one of least costs."""
+        decision = decide(judge_points(points, with_limit(slo, limit, value), usd_per_hour_total))
+        return decision.choice if decision.kind == "optimum" else None
 
-def with_limit(slo: Slo, limit: Limit, value: float) -> Slo:
-    """`slo` with another value of one of its limits."""
-    return Slo(tuple(dataclasses.replace(one, value=value) if one == limit else one for one in slo.limits))
+    def scanned(looser: float) -> SloScan:
+        value = limit.value * (1 + sign * looser)
+        choice = optimum(value)
+        level, cost_usd = choice and choice.point.level, choice and choice.cost.cost_usd
+        return SloScan(looser, value, level, cost_usd, *boundary(with_limit(slo, limit, value)))
 
-
-def _optimum(points: Sequence[PointSummary], slo: Slo, usd: HourPrice) -> EvaluatedLevel | None:
-    decision = decide(judge_points(points, slo, usd))
-    return decision.choice if decision.kind == "optimum" else None  # the price of a limit is one of least costs
-
-
-def _steps(
-    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, now: EvaluatedLevel | None
-) -> list[SloStep]:
     known = {value for p in points if (value := limit.statistic.of_point(p)) is not None and value > 0}
-    loosening = sorted(known, reverse=not limit.is_upper)
-    if not loosening:
-        return []  # the limit's figure is not known anywhere: no streaming, no tokens
-    # between two neighbouring values every limit admits the same levels: one decision for each stretch
-    ends = [loosening[0] * (0.5 if limit.is_upper else 2), *loosening, loosening[-1] * (2 if limit.is_upper else 0.5)]
-    found = [_optimum(points, with_limit(slo, limit, (a + b) / 2), usd) for a, b in itertools.pairwise(ends)]
-    before_s, steps = now.point.duration_s if now else None, []
-    for value, tighter, looser in zip(loosening, found, found[1:], strict=False):
-        if _level(tighter) == _level(looser):
-            continue
-        change = (value - limit.value) / limit.value * (1 if limit.is_upper else -1)
-        beyond = tighter if change < 0 or (change == 0 and limit.holds(value)) else looser
-        duration_s = None if beyond is None else beyond.point.duration_s
-        cost_change = duration_s / before_s - 1 if duration_s is not None and before_s else None
-        cost_usd = None if beyond is None else beyond.cost.cost_usd
-        steps.append(SloStep(change, value, _level(beyond), cost_usd, cost_change))
-    return steps
-
-
-def _level(choice: EvaluatedLevel | None) -> Level | None:
-    return None if choice is None else choice.point.level
-
-
-def _scanned(
-    points: Sequence[PointSummary], slo: Slo, limit: Limit, usd: HourPrice, boundary: Boundary, looser: float
-) -> SloScan:
-    moved = limit.value * (1 + looser if limit.is_upper else 1 - looser)
-    changed = with_limit(slo, limit, moved)
-    choice = _optimum(points, changed, usd)
-    cost_usd = None if choice is None else choice.cost.cost_usd
-    return SloScan(looser, moved, _level(choice), cost_usd, *boundary(changed))
+    loosening, steps = sorted(known, reverse=not limit.is_upper), []
+    if loosening:  # else the limit's figure is not known anywhere: no streaming, no tokens
+        now = optimum(limit.value)
+        before_s = now and now.point.duration_s
+        # between two neighbouring values every limit admits the same levels: one decision for each stretch
+        beyond_all = 2 if limit.is_upper else 0.5
+        ends = [loosening[0] / beyond_all, *loosening, loosening[-1] * beyond_all]
+        found = [optimum((a + b) / 2) for a, b in itertools.pairwise(ends)]
+        for value, tighter, looser in zip(loosening, found, found[1:], strict=False):
+            if (tighter and tighter.point.level) == (looser and looser.point.level):
+                continue
+            change = sign * (value - limit.value) / limit.value
+            beyond = tighter if change < 0 or (change == 0 and limit.holds(value)) else looser
+            level, cost_usd = beyond and beyond.point.level, beyond and beyond.cost.cost_usd
+            duration_s = beyond and beyond.point.duration_s
+            cost_change = duration_s / before_s - 1 if duration_s is not None and before_s else None
+            steps.append(SloStep(change, value, level, cost_usd, cost_change))
+    return SloPrice(str(limit), tuple(steps), tuple(map(scanned, CHANGES)))
 
 
 ZONE_TOLERANCE = 0.10
