@@ -198,33 +198,32 @@ def slo_price(
         return SloPrice(str(limit), (), ())
     sign = 1 if limit.is_upper else -1
 
-    def optimum(value: float) -> EvaluatedLevel | None:
-        """The cheapest at this value of the limit: its price is one of least costs."""
+    def optimum(value: float) -> tuple[Level | None, float | None, float | None]:
+        """The cheapest level at this value of the limit, its dollars and seconds: the price is one of least costs."""
         decision = decide(judge_points(points, with_limit(slo, limit, value), usd_per_hour_total))
-        return decision.choice if decision.kind == "optimum" else None
+        if decision.kind == "none":
+            return None, None, None
+        return decision.choice.point.level, decision.choice.cost.cost_usd, decision.choice.point.duration_s
 
     def scanned(looser: float) -> SloScan:
         value = limit.value * (1 + sign * looser)
-        choice = optimum(value)
-        level, cost_usd = choice and choice.point.level, choice and choice.cost.cost_usd
+        level, cost_usd, _ = optimum(value)
         return SloScan(looser, value, level, cost_usd, *boundary(with_limit(slo, limit, value)))
 
     known = {value for p in points if (value := limit.statistic.of_point(p)) is not None and value > 0}
     loosening, steps = sorted(known, reverse=not limit.is_upper), []
     if loosening:  # else the limit's figure is not known anywhere: no streaming, no tokens
-        now = optimum(limit.value)
-        before_s = now and now.point.duration_s
+        *_, before_s = optimum(limit.value)
         # between two neighbouring values every limit admits the same levels: one decision for each stretch
         beyond_all = 2 if limit.is_upper else 0.5
         ends = [loosening[0] / beyond_all, *loosening, loosening[-1] * beyond_all]
         found = [optimum((a + b) / 2) for a, b in itertools.pairwise(ends)]
         for value, tighter, looser in zip(loosening, found, found[1:], strict=False):
-            if (tighter and tighter.point.level) == (looser and looser.point.level):
+            if tighter[0] == looser[0]:
                 continue
             change = sign * (value - limit.value) / limit.value
-            beyond = tighter if change < 0 or (change == 0 and limit.holds(value)) else looser
-            level, cost_usd = beyond and beyond.point.level, beyond and beyond.cost.cost_usd
-            duration_s = beyond and beyond.point.duration_s
+            within = change < 0 or (change == 0 and limit.holds(value))
+            level, cost_usd, duration_s = tighter if within else looser
             cost_change = duration_s / before_s - 1 if duration_s is not None and before_s else None
             steps.append(SloStep(change, value, level, cost_usd, cost_change))
     return SloPrice(str(limit), tuple(steps), tuple(map(scanned, CHANGES)))
