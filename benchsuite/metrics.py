@@ -119,15 +119,15 @@ class Statistic(NamedTuple):
         """The value of a results.EvaluatedLevel in the base unit; None if it is not known."""
         return self.of_point(level.point) if self.metric.of is None else self.metric.of(level)
 
-    def of_repeat(self, level: Any, repeat: Any, usd_per_hour: float | None = None) -> float | None:
+    def of_repeat(self, measured: Any, repeat: Any, usd_per_hour: float | None = None) -> float | None:
         """The value of one repeat (analysis.requests.LevelRows, Repeat). Without a price: at a dollar an hour."""
         if self.stat is not None:
-            value: float | None = level.distribution(self.metric, repeat).stat(self.stat)
+            value: float | None = measured.distribution(self.metric, repeat).stat(self.stat)
         elif self.metric.ratio is not None:
-            value = level.ratio(self.metric, repeat)
+            value = measured.ratio(self.metric, repeat)
         else:
             assert self.metric.of_repeat is not None
-            value = self.metric.of_repeat(level, repeat)
+            value = self.metric.of_repeat(measured, repeat)
         if value is None or self.metric.unit != "usd" or usd_per_hour is None:
             return value
         return value * usd_per_hour
@@ -156,9 +156,9 @@ def _hours(_: Any, repeat: Any) -> float:
     return float(repeat.duration_s) / 3600
 
 
-def _hours_per_1m(level: Any, repeat: Any) -> float | None:
-    tokens = level.total("output_tokens", repeat)
-    return _hours(level, repeat) * 1e6 / tokens if tokens else None
+def _hours_per_1m(measured: Any, repeat: Any) -> float | None:
+    tokens = measured.total("output_tokens", repeat)
+    return _hours(measured, repeat) * 1e6 / tokens if tokens else None
 
 
 _TABLE = (

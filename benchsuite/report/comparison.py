@@ -249,7 +249,7 @@ def with_history(
     samples: list[list[Floats]] = []
     for path, manifest in candidates:
         try:
-            rows = {level.level: level for level in level_rows(read_run(path).whole)}
+            rows = {one.level: one for one in level_rows(read_run(path).whole)}
         except PointsError:
             left_out["not readable"] += 1
             continue

@@ -223,7 +223,7 @@ def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
     """
     run = judgement.facts
     manifest, whole = run.manifest, run.whole
-    repeats = {(level.level.users, one.repeat): (level, one) for level in judgement.measured for one in level.repeats}
+    repeats = {(m.level.users, one.repeat): (m, one) for m in judgement.measured for one in m.repeats}
     found = {}
     for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
         rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()

@@ -283,7 +283,7 @@ def gate(
     tell what runs differ by, and are what `run` is held against where there is no baseline. Raises InputError for a
     baseline or a history of something else, and levels that were not measured.
     """
-    runs = {level.level: level for level in run.measured}
+    runs = {one.level: one for one in run.measured}
     wanted, pairs_compared, notes, earlier = compare(
         run, baseline, regressions=regressions, levels=levels, allowed=allowed, history=history
     )
@@ -333,13 +333,13 @@ def compare(
 
     alone: without a baseline and a history the run is compared with itself, for the spread of its repeats.
     """
-    runs = {level.level: level for level in run.measured}
+    runs = {one.level: one for one in run.measured}
     wanted = _measured(levels, runs, run.source)
     notes: list[str] = []
     compared: list[Compared] = []
     earlier: History | None = None
     if baseline is not None:
-        theirs = {level.level: level for level in baseline.measured}
+        theirs = {one.level: one for one in baseline.measured}
         _measured(levels, theirs, baseline.source)
         found = differences(run.facts.manifest, baseline.facts.manifest)
         notes = refuse_unlike([*found, *([] if levels else level_differences(runs, theirs))], allowed)

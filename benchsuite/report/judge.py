@@ -151,7 +151,7 @@ def judge_run(
     use = server_use(series, windows_of(manifest, rows))
 
     # what a paid API answered no GPU of ours did
-    own = {level.level: _own(level.point, endpoints[level.level]) for level in measured}
+    own = {m.level: _own(m.point, endpoints[m.level]) for m in measured}
     clients = _clients(run, rows, measured)
     points, warnings = [], []
     for level, point in ((one.level, one.point) for one in measured):
@@ -186,7 +186,7 @@ def judge_run(
         of_level = (w for w in warnings if w.level == p.level)
         points[i] = dataclasses.replace(p, warnings=(*p.warnings, *of_level))
     by_level = dict(total) if isinstance(total, Mapping) else None
-    resampling = tuple(level.resampling for level in measured)
+    resampling = tuple(m.resampling for m in measured)
     found = chances(resampling, free=cost.is_free(total), hourly=by_level, clients=clients)
     fixed = spec.workload.fixed_length
     judged = []
@@ -219,16 +219,16 @@ def judge_run(
     return dataclasses.replace(judgement, usd_per_hour=hours[judgement.nearest.point.level] / price.gpus)
 
 
-def _own(point: PointSummary, level: Balance) -> PointSummary:
+def _own(point: PointSummary, by_endpoint: Balance) -> PointSummary:
     """The point with the requests and tokens of the own servers alone."""
-    if not any(part.requests for part in level.of("fallback")):
+    if not any(part.requests for part in by_endpoint.of("fallback")):
         return point
 
     def total(counts: Iterable[int | None]) -> int | None:
         known = [count for count in counts if count is not None]
         return sum(known) if known else None
 
-    own = level.of("own")
+    own = by_endpoint.of("own")
     return dataclasses.replace(
         point,
         n_ok=sum(part.requests - part.failures for part in own),
@@ -361,7 +361,7 @@ def ttft_breakdown(judgement: Judgement) -> list[Attribution]:
 def balance_lines(judgement: Judgement) -> list[str]:
     """A line for several own servers, and one a level at which the API answered."""
     levels = judgement.endpoints.values()
-    shares = [(level.level, level.imbalance) for level in levels if level.imbalance is not None]
+    shares = [(at.level, at.imbalance) for at in levels if at.imbalance is not None]
     lines = []
     if shares:
         at, most = max(shares, key=lambda pair: pair[1])

@@ -323,9 +323,9 @@ def distribution_figures(judgement: Judgement) -> list[Figure]:
             last, _, median, *_, most = known[-1]
             title = f"{metric.label} at {last}: p50 {median} {metric.shown}, max {most} {metric.shown}"
         samples = []
-        for level in judgement.measured:
-            values: Any = level.each[metric.key]
-            samples.append((str(level.level), (values[np.isfinite(values)] * metric.scale).tolist()))
+        for measured in judgement.measured:
+            values: Any = measured.each[metric.key]
+            samples.append((str(measured.level), (values[np.isfinite(values)] * metric.scale).tolist()))
         # a mean has no place on this axis
         marks = limit_marks([one for one in judgement.slo.limits if one.metric == metric.key and one.stat != "mean"])
         label = f"{metric.label} ({metric.shown})"

@@ -162,11 +162,11 @@ def print_endpoints(judgement: Judgement, console: Console) -> None:
     levels, model = judgement.endpoints.values(), judgement.model
     console.print()
     _print_table(console, tables.ENDPOINTS, tables.endpoint_rows(judgement), f"{model}: requests by endpoint")
-    if len({part.endpoint for level in levels for part in level.of("own")}) == 1:
+    if len({part.endpoint for at in levels for part in at.of("own")}) == 1:
         say(console, BEHIND_ONE_URL, style="dim", indent=2)
-    for level in levels:
-        if level.imbalance is not None:
-            say(console, f"concurrency {level.level}: imbalance {level.imbalance:.2f} (1 is even)", indent=2)
+    for at in levels:
+        if at.imbalance is not None:
+            say(console, f"concurrency {at.level}: imbalance {at.imbalance:.2f} (1 is even)", indent=2)
     if judgement.fallback:
         _print_table(console, tables.FALLBACK, judgement.fallback.items(), f"{model}: fallback")
 
