@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,8 +77,11 @@ def fit_usl(levels: Sequence[float], output_tok_s: Sequence[float], *, robust: b
     in `residuals`; otherwise plain least squares of X. All parameters at least 0. Source: Gunther, Guerrilla Capacity
     Planning (2007), ch. 4-5.
     """
-    if len(levels) < MIN_LEVELS:
-        return None
+    return None if len(levels) < MIN_LEVELS else _fitted(tuple(levels), tuple(output_tok_s), robust)
+
+
+@functools.lru_cache(maxsize=256)  # warnings, scaling and the page ask for the same levels
+def _fitted(levels: tuple[int, ...], output_tok_s: tuple[float, ...], robust: bool) -> Usl:
     from scipy.optimize import least_squares
 
     n, x = np.asarray(levels, float), np.asarray(output_tok_s, float)
