@@ -27,11 +27,17 @@ ROOT = Path(__file__).parents[2]
 # a journal in a process that may write files of 20,000 bytes, then of any size
 _FULL = """
 import resource, sys
-sys.path.insert(0, "tests")
+from array import array
 from pathlib import Path
-from test_store import row
 from benchsuite.errors import StoreError
+from benchsuite.records import RequestRecord
 from benchsuite.store.journal import Journal
+
+unknown = dict.fromkeys(RequestRecord._fields) | {"attempt": 0, "concurrency": 1, "repeat": 0, "scheduled_s": 0.0}
+
+def row(n):
+    known = {"run_id": "r", "point_id": "p", "request_id": f"q{n}", "prompt_id": f"p{n}", "status": "ok"}
+    return RequestRecord(**unknown | known | {"chunk_gap_us": array("i", [n] * 9)})
 
 journal = Journal(Path(sys.argv[1]))
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]

@@ -225,9 +225,8 @@ def test_kill_9_recover_and_resume(cli, server, tmp_path):
     workload = tmp_path / "set.jsonl"
     workload.write_text("".join(json.dumps({"prompt": f"q{i}", "max_output_tokens": 4}) + "\n" for i in range(300)))
     flags = ["--base-url", server.base_url, "--workload", str(workload), "--concurrency", "2", "--warmup-requests", "0"]
-    command = [sys.executable, "-m", "benchsuite", "sweep"]
     killed = subprocess.run(
-        [*command, *flags, "--gpu", "off", "--output", str(path)],
+        [sys.executable, "-m", "benchsuite", "sweep", *flags, "--gpu", "off", "--output", str(path)],
         env=os.environ | {fault_points.VARIABLE: "batch@worker-0:3:kill-parent"}, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL
@@ -235,8 +234,7 @@ def test_kill_9_recover_and_resume(cli, server, tmp_path):
     n = found.table.num_rows
     assert found.manifest["status"] == "interrupted"
     assert 2 < n < 300
-    resumed = subprocess.run([*command, "--resume", str(path), "--quiet"], capture_output=True, text=True, check=False)
-    assert resumed.returncode == cli("decide", path).code, resumed.stderr
+    assert cli("sweep --quiet --resume", path).code == cli("decide", path).code
     whole = read_run(path)
     assert (whole.whole.num_rows, whole.table.num_rows) == (300, 300 + n)
     assert [p["status"] for p in whole.manifest["points"]] == ["abandoned", "complete"]
