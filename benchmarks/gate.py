@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.history import against, change_points, learn
+from benchsuite.analysis.history import against, change_points, learn, with_sessions
 from benchsuite.analysis.regression import LOOKS, changes, difference_verdicts, look_alpha, verdicts
 
 GATES = 3000  # a line: a share of 2.5 % has a standard error of 0.3 points
@@ -105,11 +105,12 @@ PASTS = (
 
 
 def history(histories: int = 500) -> list[dict[str, Any]]:
-    """Histories of 15 runs, margin 5 %: change points found, of which within a run of the truth, and the verdict."""
+    """Histories of 15 runs, margin 5 %: changes found, of which within a run of the truth; the verdict against the runs
+    since, and how often the run fails against the newest of them as a baseline, alone and with the history."""
     rows = []
     print(
         f"{'CV':>4} {'shared':>6} {'step':>5} {'runs':>6} {'truth':>6} {'any':>6} {'right':>6} {'pass':>6} {'fail':>6}"
-        f" {'neither':>7}"
+        f" {'neither':>7} {'base':>6} {'both':>6}"
     )
     for i, case in enumerate(PASTS):
         rng = np.random.default_rng([i, 20261130])
@@ -117,20 +118,26 @@ def history(histories: int = 500) -> list[dict[str, Any]]:
         wanted = [at for at in (case.at, case.until) if at < RUNS and case.step]
         right = [bool(found) and all(min(abs(at - x) for x in found) <= 1 for at in wanted) for found, _ in ends]
         row = {"any_change": float(np.mean([bool(found) for found, _ in ends]))}
+        row |= {f"fail_{how}": float(np.mean([said[i] == "fail" for _, said in ends])) for i, how in enumerate(HOW)}
         row["right_change"] = float(np.mean(right)) if wanted else 0.0
-        row |= {name: sum(said == name for _, said in ends) / histories for name in ("pass", "fail", "inconclusive")}
+        row |= {name: sum(said[0] == name for _, said in ends) / histories for name in ("pass", "fail", "inconclusive")}
         where = f"{case.at}-{case.until}" if wanted else "-"
         print(
             f"{case.cv:4.0%} {'t4' if case.heavy else format(case.shared, '.0%'):>6} {case.step:+5.0%} {where:>6}"
             f" {case.slower:+6.0%} {row['any_change']:6.1%} {row['right_change']:6.1%} {row['pass']:6.1%}"
-            f" {row['fail']:6.1%} {row['inconclusive']:7.1%}",
+            f" {row['fail']:6.1%} {row['inconclusive']:7.1%} {row['fail_baseline']:6.1%} {row['fail_both']:6.1%}",
             flush=True,
         )
         rows.append({"cv": case.cv, "step": case.step, "at": case.at, "until": case.until, "slower": case.slower} | row)
     return rows
 
 
-def _past(case: Past, rng: np.random.Generator) -> tuple[list[int], str]:
+HOW = ("history", "baseline", "both")
+
+
+def _past(case: Past, rng: np.random.Generator) -> tuple[list[int], list[str]]:
+    """The changes found, and the verdict by each of HOW."""
+
     def draw(*shape: int) -> Any:
         return rng.standard_t(4, shape) / math.sqrt(2) if case.heavy else rng.standard_normal(shape)
 
@@ -141,13 +148,18 @@ def _past(case: Past, rng: np.random.Generator) -> tuple[list[int], str]:
     sessions[..., -1] += (math.log1p(kept) + math.log1p(case.slower)) / case.cv
     repeats = case.cv * (sessions[..., None] + 0.5 * draw(2, LEVELS, RUNS + 1, REPEATS))
     found = change_points(repeats[:, :, :RUNS].mean(axis=-1).reshape(-1, RUNS))
-    changes_found = [
-        against(level[-1], noise)
-        for figure in repeats
-        for level, noise in zip(figure, learn([list(one[:RUNS]) for one in figure], [0, *found]), strict=True)
-    ]
-    said = verdicts(changes_found, [math.log1p(MARGIN)] * len(changes_found))
-    return found, "fail" if "fail" in said else "inconclusive" if "inconclusive" in said else "pass"
+    by_how: list[list[Any]] = [[], [], []]
+    for figure in repeats:
+        new, base = (list(np.exp(figure[:, i])) for i in (-1, -2))
+        pairs = changes(new, base, paired=True, higher_is_better=False)
+        learned = learn([list(level[:RUNS]) for level in figure], [0, *found])
+        for level, noise, pair in zip(figure, learned, pairs, strict=True):
+            assert pair is not None
+            each = (against(level[-1], noise), pair, with_sessions(pair, noise))
+            for those, change in zip(by_how, each, strict=True):
+                those.append(change)
+    said = [verdicts(those, [math.log1p(MARGIN)] * len(those)) for those in by_how]
+    return found, ["fail" if "fail" in one else "inconclusive" if "inconclusive" in one else "pass" for one in said]
 
 
 @dataclass(frozen=True, slots=True)
