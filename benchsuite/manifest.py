@@ -31,8 +31,6 @@ class Facts(BaseModel):
 
 
 class WorkloadFacts(Facts):
-    """The request set."""
-
     name: str | None = None
     requests: Count | None = None
     content_hash: str | None = None  # of its prompts and lengths, in their order
@@ -51,22 +49,22 @@ class Clock(Facts):
 
 
 class HostFacts(Facts):
-    """The machine of the measuring client. code_hash: of benchsuite's own files. versions: of libraries."""
+    """The machine of the measuring client."""
 
     platform: str | None = None
     python: str | None = None
     cpu_model: str | None = None
     cpu_count: Count | None = None
-    code_hash: str | None = None
-    versions: Table = Field(default_factory=dict)
+    code_hash: str | None = None  # of benchsuite's own files
+    versions: Table = Field(default_factory=dict)  # of libraries
 
 
 class ServerProbe(Facts):
-    """What the server turned out to be before the first point. server: what it says of itself; capacity: its limits."""
+    """What the server turned out to be before the first point."""
 
     profile: str | None = None
-    server: Table = Field(default_factory=dict)
-    capacity: Table = Field(default_factory=dict)
+    server: Table = Field(default_factory=dict)  # what it says of itself
+    capacity: Table = Field(default_factory=dict)  # its limits
     cache_bust: str | None = None
     stamp_source: str | None = None
     reports_usage: bool | None = None
@@ -82,10 +80,8 @@ class ServerProbe(Facts):
 
 
 class EndpointFacts(Facts):
-    """A base URL that rows may name. role: own, or fallback."""
-
-    base_url: str | None = None
-    role: str | None = None
+    base_url: str | None = None  # that rows may name
+    role: str | None = None  # own, or fallback
     model: str | None = None
 
 
@@ -95,11 +91,9 @@ class GpuDevice(Facts):
 
 
 class GpuFacts(Facts):
-    """The GPUs. used: UUIDs of those that serve."""
-
     source: str | None = None
     driver: str | None = None
-    used: list[str] = Field(default_factory=list)
+    used: list[str] = Field(default_factory=list)  # UUIDs of those that serve
     devices: list[GpuDevice] = Field(default_factory=list)
 
     @property
@@ -117,18 +111,14 @@ class Span(Facts):
 
 
 class MetricsSource(Facts):
-    """A metrics page that was read, and the endpoint that it belongs to."""
-
-    url: str | None = None
-    endpoint: str | None = None
+    url: str | None = None  # of a metrics page that was read
+    endpoint: str | None = None  # that it belongs to
 
 
 class TelemetryFacts(Facts):
-    """What was sampled. gpu: None where no GPU was. idle: when the server had its model loaded and nothing to do."""
-
-    gpu: GpuFacts | None = None
+    gpu: GpuFacts | None = None  # None where no GPU was sampled
     server: list[MetricsSource] = Field(default_factory=list)
-    idle: Span | None = None
+    idle: Span | None = None  # when the server had its model loaded and nothing to do
     problems: list[str] = Field(default_factory=list)
 
 

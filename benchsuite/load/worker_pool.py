@@ -50,10 +50,9 @@ _new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loo
 with contextlib.suppress(ImportError):
     from uvloop import new_event_loop as _new_event_loop
 
-_LEAST_STREAK = 20
+_LEAST_STREAK, _NO_LIMIT = 20, 2**62
 _STREAK, _FAILED, _TRIPPED, _STREAK_LIMIT, _FAILED_LIMIT = range(5)
 _WHOLE, _GONE, _TOO_MANY, _ENDED = range(4)  # values of _TRIPPED
-_NO_LIMIT = 2**62
 
 
 def without_server(row: RequestRecord) -> bool:
