@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from benchsuite.errors import InputError, WorkloadError, os_error_as
-from benchsuite.workload.dataset import Workload, parse_workload, take, to_jsonl
+from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 WINEVAL = "wineval"
 
@@ -26,6 +26,8 @@ def read_workload(source: str, requests: int | None, seed: int) -> Workload:
         from benchsuite.workload.wineval import REQUESTS, make_wineval
 
         return make_wineval(REQUESTS if requests is None else requests, seed)
+    from benchsuite.workload.formats import parse_workload
+
     path = Path(source)
     hint = "--workload FILE where it moved, or make one: benchsuite workload make wineval --output FILE"
     text = read_text(path, "the workload file", hint=hint, error_type=WorkloadError)

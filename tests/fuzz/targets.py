@@ -40,7 +40,7 @@ from benchsuite.store.journal import _batch
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry.dcgm import read_dcgm_page
 from benchsuite.telemetry.server_metrics import read_server_page
-from benchsuite.workload.dataset import parse_workload
+from benchsuite.workload.formats import parse_workload
 
 DATA = Path(__file__).parents[1] / "data"
 RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v1"

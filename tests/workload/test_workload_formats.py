@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from benchsuite.errors import WorkloadError
 from benchsuite.strict_model import MISTAKES_SHOWN
-from benchsuite.workload.dataset import Prompt, Workload, make_workload, parse_workload, take, to_jsonl
+from benchsuite.workload.dataset import Prompt, Workload, make_workload, take, to_jsonl
+from benchsuite.workload.formats import parse_workload
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FILLED = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
