@@ -70,6 +70,8 @@ def _with_an_abandoned_attempt(found: Run) -> Run:
     return dataclasses.replace(found, table=pa.concat_tables([earlier, found.table]), manifest=manifest)
 
 
+@pytest.mark.slow
+@pytest.mark.engine
 def test_the_embedded_engine(tmp_path):
     """What llama.cpp says of each request is what its metrics grew by; it tells of no queue, so that stays empty."""
     pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")

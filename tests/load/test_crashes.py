@@ -64,9 +64,11 @@ print(n)
             "spawn@main:2:kill", 0, marks=pytest.mark.slow
         ),  # between its first measuring process and its next
         pytest.param("order@worker-1:1:kill-parent", 0, marks=pytest.mark.slow),  # nothing is sent yet
-        ("batch@worker-1:2:stop", 1),  # a measuring process, which is killed where it stands
+        # a measuring process, which is killed where it stands
+        pytest.param("batch@worker-1:2:stop", 1, marks=pytest.mark.slow),
         ("batch@worker-0:2:kill-group", 1),  # all at once
-        ("compaction@main:2:kill", 120),  # all is measured, nothing of the second point is in its file
+        # all is measured, nothing of the second point is in its file
+        pytest.param("compaction@main:2:kill", 120, marks=pytest.mark.slow),
         pytest.param("unlink@main:5:kill", 120, marks=pytest.mark.slow),
     ],
 )

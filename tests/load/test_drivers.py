@@ -48,7 +48,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     return rows(SimulatorConfig(response=SHAPE), "wire", tmp_path_factory.mktemp("wire") / "run")
 
 
-@pytest.mark.parametrize("driver", ["httpx", "httpx-shared", "openai"])
+@pytest.mark.parametrize("driver", ["httpx", pytest.param("httpx-shared", marks=pytest.mark.slow), "openai"])
 def test_same_rows_as_the_wire(driver: str, tmp_path: Path, wire: list[dict[str, object]]) -> None:
     """Tokens, chunks, usage and ends are the same; the stamps are made in user space and say so.
 

@@ -71,6 +71,7 @@ def test_a_run_taken_up_again_finds_its_server_at_the_same_address(tmp_path: Pat
     assert other.port == 4321
 
 
+@pytest.mark.slow  # killed mid-point from the command line, below, is the sample
 @pytest.mark.engine
 def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
     """What it did not live through is failed rows and an error with its last words; a resume measures that again."""
