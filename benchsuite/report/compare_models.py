@@ -84,8 +84,8 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
     heads = ["model", "concurrency", "SLO", "$ per run", "score", "10^9 params", "on frontier"]
     heads += ["P"] * sure + ["$/1M correct"] * counted + ["dominated by"]
 
-    def ends(low: float | None, high: float | None) -> str:
-        return "" if low is None or high is None else f" [{fmt.number(low)}, {fmt.number(high)}]"
+    def ends(*values: float | None) -> str:
+        return "" if None in values else f" [{', '.join(map(fmt.number, values))}]"
 
     rows = [
         (
@@ -243,7 +243,8 @@ def _certainty(
 
 def optima_table(models: Sequence[Judgement]) -> Table:
     """Each model at its optimum, the cheapest first, then those without one."""
-    columns, ranked = _columns(_BEST, models), _ranked(models)
+    columns = fmt.with_judged(_BEST, [j for one in models for j in one.judged])
+    ranked = _ranked(models)
     others = [one for one in models if one.best is None]
     rows = [
         (
@@ -264,17 +265,12 @@ def optima_table(models: Sequence[Judgement]) -> Table:
 
 def levels_table(models: Sequence[Judgement]) -> Table:
     """Every level of every model."""
-    columns = _columns(_LEVELS, models)
+    columns = fmt.with_judged(_LEVELS, [j for one in models for j in one.judged])
     rows = [
         (one.name, *(fmt.cell(j, column) for column in columns), fmt.slo_cell(j)) for one in models for j in one.judged
     ]
     marks = [mark for one in models for mark in mark_rows(one)]
     return Table("points", ("model", *map(fmt.head, columns), "SLO"), rows, left=(0, -1), marks=marks)
-
-
-def _columns(columns: Sequence[str], models: Sequence[Judgement]) -> tuple[str, ...]:
-    judged = [j for one in models for j in one.judged]
-    return fmt.with_judged(fmt.with_goodput(columns, judged), judged)
 
 
 def render_comparison(

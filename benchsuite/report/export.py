@@ -54,7 +54,7 @@ def as_markdown(runs: Sequence[Judgement]) -> str:
 
 
 def _markdown(one: Judgement) -> str:
-    columns = fmt.with_judged(fmt.with_goodput(_TABLE, one.judged), one.judged)
+    columns = fmt.with_judged(_TABLE, one.judged)
     of_run = () if one.run is None else facts_of(one.run.manifest)
     facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
     decision = one.decision, one.judged

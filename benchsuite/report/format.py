@@ -95,24 +95,22 @@ _COUNTS = ("concurrency", "repeat_count", "n_ok", "n_failed", "duration_s")
 
 
 def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alone: bool = False) -> tuple[str, ...]:
-    """`columns` with the statistic of each limit before the others of its metric; alone: instead of them."""
-    found = list(columns)
+    """`columns` with the statistic of each limit before the others of its metric; alone: instead of them.
+
+    Goodput and attainment are left out where no level knows them: no per-request limits were given.
+    """
+    known = any(level.point.ratios.get("attainment") is not None for level in judged)
+    shown = [column for column in columns if known or not BY_COLUMN[column].metric.needs_goodput]
     limits = [check.limit.statistic for check in judged[0].limits if check.asked] if judged else []
     limited = [limit.column for limit in limits]
     for limit in reversed(limits):
-        same = [one for one in found if BY_COLUMN[one].metric.key == limit.metric.key]
-        at = found.index(same[0]) if same else sum(one in _COUNTS for one in found)
-        found = [one for one in found if one != limit.column]
-        found.insert(at, limit.column)
+        same = [one for one in shown if BY_COLUMN[one].metric.key == limit.metric.key]
+        at = shown.index(same[0]) if same else sum(one in _COUNTS for one in shown)
+        shown = [one for one in shown if one != limit.column]
+        shown.insert(at, limit.column)
         if alone:
-            found = [one for one in found if one not in same or one in limited]
-    return tuple(found)
-
-
-def with_goodput(columns: Sequence[str], judged: Iterable[EvaluatedLevel]) -> tuple[str, ...]:
-    """`columns` without goodput and attainment where no level knows them: no per-request limits were given."""
-    known = any(level.point.ratios.get("attainment") is not None for level in judged)
-    return tuple(column for column in columns if known or not BY_COLUMN[column].metric.needs_goodput)
+            shown = [one for one in shown if one not in same or one in limited]
+    return tuple(shown)
 
 
 def slo_cell(judged: EvaluatedLevel) -> str:

@@ -150,7 +150,7 @@ _INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per
 
 def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tuple[Row, list[Row]]:
     """What the runs' spread leaves open: intervals, the SLO's verdict, how often each level is the optimum."""
-    columns = fmt.with_judged(fmt.with_goodput(_INTERVALS, judged), judged)
+    columns = fmt.with_judged(_INTERVALS, judged)
     rows = [
         (
             fmt.cell(one, "concurrency"),

@@ -125,7 +125,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
 
     stat = fmt.best_tail(judged)  # the highest percentile of TTFT that any level supports
     other = "ttft_p95_s" if stat == "p99" else "ttft_p99_s"
-    columns = fmt.with_judged([column for column in fmt.with_goodput(_POINT, judged) if column != other], judged)
+    columns = fmt.with_judged([column for column in _POINT if column != other], judged)
     rows = [(*(fmt.cell(one, column) for column in columns), fmt.slo_cell(one)) for one in judged]
     points = Table("points", (*map(fmt.head, columns), "SLO"), rows, left=(-1,), marks=marks)
     no_tail = all(fmt.tail(j.point.ttft_s, stat) is None for j in judged)

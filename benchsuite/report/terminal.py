@@ -95,7 +95,7 @@ def _table(judgement: JudgedLevels, console: Console) -> Table:
         more = 20 * (energy and _COLUMNS[column] == _WIDEST)
         return console.width >= _COLUMNS[column] + more and (energy or column not in _OF_ENERGY)
 
-    columns = fmt.with_judged(fmt.with_goodput(tuple(_COLUMNS), judged), judged, alone=not wide)
+    columns = fmt.with_judged(tuple(_COLUMNS), judged, alone=not wide)
     # attainment instead of some in a narrow terminal
     dropped = ("duration_s", "tpot_mean_s", "cost_usd") if "attainment" in columns and not wide else ()
     columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
