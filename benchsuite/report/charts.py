@@ -465,7 +465,6 @@ def ecdf_chart(
     x_label: str,
     unit: str = "ms",
     limits: Sequence[Limit] = (),
-    frame: Frame = SMALL,
 ) -> str:
     """The share of requests at or below a value, a curve per sample, on a log axis. Values <= 0 are left out.
 
@@ -474,11 +473,11 @@ def ecdf_chart(
     curves = [(name, sorted(v for v in values if v > 0)) for name, values in samples]
     curves = [(name, values) for name, values in curves if values]
     if not curves:
-        return empty(title, frame)
+        return empty(title)
+    frame = replace(SMALL, top=SMALL.top - 18)
     low, high = min(v[0] for _, v in curves), max(v[-1] for _, v in curves)
     ticks = _sample_ticks(low, high)
     x = Scale(min(low, ticks[0]), max(high, ticks[-1]), frame.left, frame.right - 6, log=True)
-    frame = replace(frame, top=frame.top - 18)
     y = Scale(0.0, 1.0, frame.bottom, frame.top)
     most = max(_CURVE_POINTS[0], min(_CURVE_POINTS[1], _ALL_POINTS[len(curves) > _MOST_NAMES] // len(curves)))
     named = range(0, len(curves), -(-len(curves) // _MOST_NAMES))

@@ -112,20 +112,15 @@ def _at(trace: Trace, at_s: float) -> float | None:
 
 
 def stack_chart(
-    levels: Sequence[str],
-    parts: Sequence[tuple[str, Sequence[float | None]]],
-    *,
-    title: str,
-    y_label: str,
-    frame: Frame = SMALL,
+    levels: Sequence[str], parts: Sequence[tuple[str, Sequence[float | None]]], *, title: str, y_label: str
 ) -> str:
     """parts: each one's name and its value at every level, the lowest of the bar first. None and below 0: not drawn."""
     tops = [sum(max(values[i] or 0.0, 0.0) for _, values in parts) for i in range(len(levels))]
     if not tops or max(tops) <= 0:
-        return charts.empty(title, frame)
+        return charts.empty(title)
     ticks = charts.nice_ticks(0.0, max(tops))
-    y = Scale(0.0, ticks[-1], frame.bottom, frame.top)
-    frame = charts.fitted(frame, ticks, y)
+    y = Scale(0.0, ticks[-1], SMALL.bottom, SMALL.top)
+    frame = charts.fitted(SMALL, ticks, y)
     x = Scale(0.0, len(levels), frame.left, frame.right)
     half = min((x.at(1) - x.at(0)) * 0.62, 44) / 2
     body = charts.y_axis(ticks, y, y_label, frame)
@@ -171,10 +166,10 @@ class Bar:
         return sorted([(self.at_low, self.low_name), (self.at_high, self.high_name)])
 
 
-def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str, show: Show, width: float = 380) -> str:
+def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str, show: Show) -> str:
     """A bar per input from the cost at its low end to that at its high end, around the line of the base."""
     left, right = (12 + CHARACTER * max((len(bar.ends[k][1]) for bar in bars), default=0) for k in (0, 1))
-    frame = Frame(width, 34 + _ROW * len(bars) + 46, left, right, 34, 46)
+    frame = Frame(NARROW, 34 + _ROW * len(bars) + 46, left, right, 34, 46)
     if not bars:
         return charts.empty(title, frame)
     values = [base, *(cost for bar in bars for cost, _ in bar.ends)]
@@ -183,7 +178,7 @@ def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str,
     body = charts.x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
     body += [
         charts.stroke(x.at(base), frame.top - 8, x.at(base), frame.bottom, "best"),
-        charts.text(min(max(x.at(base), 40), width - 40), frame.top - 14, f"base {show(base)}", "best-text", "middle"),
+        charts.text(min(max(x.at(base), 40), NARROW - 40), frame.top - 14, f"base {show(base)}", "best-text", "middle"),
     ]
     tooltips = []
     for k, bar in enumerate(bars):

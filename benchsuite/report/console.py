@@ -9,7 +9,7 @@ from rich.console import Console as Console  # whoever prints takes it from here
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.redact import PLAIN_SPACES, masked, printable
+from benchsuite.redact import PLAIN_SPACES, masked
 
 _PLAIN = {
     "\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u",
@@ -112,11 +112,6 @@ def table(
         cells = ("\n".join(safe(console, line) for line in cell.split("\n")) for cell in row)
         shown.add_row(*map(Text, cells), style=styles[i] if styles else "")
     return shown
-
-
-def plain(text: str) -> Text:
-    """A table's cell of what others wrote: no markup, no control characters."""
-    return Text(printable(text))
 
 
 def say(console: Console, text: str, *, style: str = "", indent: int = 0) -> None:

@@ -125,11 +125,9 @@ def trend(name: str, series: Series, unit: str = "") -> str:
 
 def limit_title(limits: Sequence[Limit], judged: Judged) -> str:
     """'ttft_mean < 1 s is violated from 16 up': the levels against the first limit. '' without a limit or a value."""
-    if not limits or not judged:
-        return ""
-    limit = limits[0]
+    limit = next(iter(limits), None)
     verdicts = {j.point.level: c.verdict for j in judged for c in j.limits if c.limit == limit}
-    if not verdicts or set(verdicts.values()) == {"unknown"}:
+    if set(verdicts.values()) <= {"unknown"}:
         return ""
     if set(verdicts.values()) == {"met"}:
         return f"{limit} holds at every level"
