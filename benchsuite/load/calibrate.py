@@ -31,14 +31,11 @@ _CEILING_TOKENS = 400
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One point of a calibration. tok_s: chunks a second of each stream; None: as fast as the server can.
-
-    together: all streams step at the same instants, as batch engines send.
-    """
+    """One point of a calibration."""
 
     concurrency: int
-    tok_s: float | None
-    together: bool = False
+    tok_s: float | None  # chunks a second of each stream; None: as fast as the server can
+    together: bool = False  # all streams step at the same instants, as batch engines send
     driver: DriverName = "wire"
     workers: int = 1
     kernel_stamps: bool = True

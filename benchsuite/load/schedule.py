@@ -7,7 +7,7 @@ prompts in the same shuffled order (common random numbers), a new shuffle per re
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,32 +25,23 @@ _OTHER_FILES = 256  # of a measuring process, apart from its connections: pipes,
 
 @dataclass(frozen=True, slots=True)
 class PointPlan:
-    """One level in one repeat. order: (n_requests,) indices into the workload, in sending order. attempt: 0 for the
-    first; a later one takes the place of those before.
-    """
+    """One level in one repeat."""
 
+    run_id: str
     point_id: str
     level: Level
     repeat: int
-    order: tuple[int, ...]
+    order: tuple[int, ...]  # (n_requests,) indices into the workload, in sending order
     warmup_requests: int
     warmup_min_s: float
     cooldown_min_s: float
     cooldown_max_s: float
-    salt: str
-    warmup_salt: str
-    attempt: int = 0
+    attempt: int = 0  # a later one takes the place of those before
 
-    def as_attempt(self, attempt: int) -> PointPlan:
-        """A later attempt has salts of its own: the server's prefix cache may still hold the earlier one's prompts."""
-        if not attempt:
-            return self
-        salt, warmup_salt = (_salt(salt, str(attempt)) for salt in (self.salt, self.warmup_salt))
-        return replace(self, attempt=attempt, salt=salt, warmup_salt=warmup_salt)
-
-    def salt_of_copy(self, number: int) -> str:
-        """A copy of a prompt that was in the set before is as new to the prefix cache as the first."""
-        return _salt(self.salt, "copy", str(number)) if number else self.salt
+    def salt(self, use: str = "measured", copy: int = 0) -> str:
+        """Keys the server's prefix cache: what another use, a copy or an earlier attempt sent is not reused."""
+        parts = (self.run_id, self.point_id, use, str(copy), str(self.attempt))
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 
     @property
     def users(self) -> int:
@@ -67,10 +58,11 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
         order = tuple(rng.permutation(n_requests).tolist())
         for place in rng.permutation(len(load.levels)).tolist():
             level = load.levels[place]
-            point_id, warmup_requests = level.point_id(repeat), max(2 * (level.concurrency or 0), 64)
+            warmup_requests = max(2 * (level.concurrency or 0), 64)
             points.append(
                 PointPlan(
-                    point_id=point_id,
+                    run_id=run_id,
+                    point_id=level.point_id(repeat),
                     level=level,
                     repeat=repeat,
                     order=order,
@@ -78,8 +70,6 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
                     warmup_min_s=floor_s if load.warmup_min_s is None else load.warmup_min_s,
                     cooldown_min_s=floor_s if load.cooldown_min_s is None else load.cooldown_min_s,
                     cooldown_max_s=load.cooldown_max_s,
-                    salt=_salt(run_id, point_id, "measured"),
-                    warmup_salt=_salt(run_id, point_id, "warm-up"),
                 )
             )
     return points
@@ -88,7 +78,3 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
 def open_files_needed(load: LoadSpec, connections_per_user: int = 1) -> int:
     """How many files a measuring process must be allowed to have open, for the highest level."""
     return -(-max(load.concurrency) // load.n_workers) * connections_per_user + _OTHER_FILES
-
-
-def _salt(*parts: str) -> str:
-    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]

@@ -175,7 +175,8 @@ def remaining(
     for entry in entries:
         attempts[entry.point_id] = max(attempts.get(entry.point_id, -1), entry.attempt)
     whole = {entry.point_id for entry in entries if entry.status == "complete"}
-    return [p.as_attempt(attempts.get(p.point_id, -1) + 1) for p in points if p.point_id not in whole]
+    todo = [point for point in points if point.point_id not in whole]
+    return [dataclasses.replace(point, attempt=attempts.get(point.point_id, -1) + 1) for point in todo]
 
 
 def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
@@ -317,7 +318,7 @@ class SweepRunner:
             repeat=plan.repeat,
             status="running",
             cache_bust=self.probed.plan.cache_bust,
-            salt=plan.salt,
+            salt=plan.salt(),
         )
         self.manifest.points.append(entry)
         self._write_manifest()

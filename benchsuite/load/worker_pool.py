@@ -307,7 +307,7 @@ class Worker:
         """Makes slots of users at the k-th endpoint, whose link and requests they share."""
         point, endpoint = order.plan, probed.endpoints[k]
         copies = copy_numbers(self.prompts) if order.journal else [0] * len(self.prompts)
-        salts = {n: point.salt_of_copy(n) if order.journal else point.warmup_salt for n in set(copies)}
+        salts = {n: point.salt(copy=n) if order.journal else point.salt("warm-up") for n in set(copies)}
         plans = {n: replace(probed.plan, salt=salt) for n, salt in salts.items()}
         remember_key(endpoint.api_key)  # in this process too, which stores what the server says
         link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)

@@ -214,7 +214,7 @@ def test_what_remains():
     ]
     (left,) = remaining(points, entries)
     assert (left.point_id, left.attempt) == (second.point_id, 2)
-    assert len({left.salt, second.salt, left.warmup_salt, second.warmup_salt}) == 4
+    assert len({one.salt(use) for one in (left, second) for use in ("measured", "warm-up")}) == 4
     assert remaining(points, []) == [first, second]
     assert [one.attempt for one in remaining(points, [], {second.point_id: 4})] == [0, 5]
 

@@ -32,7 +32,7 @@ def test_blocks(levels, repeats, seed, n):
         assert len({point.order for point in block}) == 1
     assert all(sorted(point.order) == list(range(n)) for point in points)
     assert len({point.point_id for point in points}) == len(points)
-    salts = [salt for point in points for salt in (point.salt, point.warmup_salt)]
+    salts = [salt for point in points for salt in (point.salt(), point.salt("warm-up"), point.salt(copy=1))]
     assert len(set(salts)) == len(salts)
     assert plan(n, concurrency=levels, repeats=repeats, seed=seed) == points
 
@@ -74,9 +74,9 @@ def test_adding_a_level_keeps_the_prompts():
 
 def test_salts_are_of_the_run():
     """Another run has other salts: a server's cache knows none of its prompts."""
-    salts = {p.salt for p in plan(concurrency=[8, 16])}
+    salts = {p.salt() for p in plan(concurrency=[8, 16])}
     assert len(salts) == 2
-    assert not salts & {p.salt for p in plan(concurrency=[8, 16], run_id="other")}
+    assert not salts & {p.salt() for p in plan(concurrency=[8, 16], run_id="other")}
 
 
 @pytest.mark.parametrize(
