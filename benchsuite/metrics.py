@@ -275,11 +275,6 @@ def meaning(one: Statistic) -> str:
     return f"{one.metric.meaning}; {_STAT_WORDS.get(one.stat, f'{one.stat[1:]}th percentile')}"
 
 
-def values(level: Any) -> dict[str, Any]:
-    """Every metric of a results.EvaluatedLevel by column, in base units; None where it is not known."""
-    return {one.column: one.of(level) for one in STATISTICS}
-
-
 def _has_ends(one: Statistic) -> bool:
     metric = one.metric
     if metric.per_request:

@@ -125,10 +125,6 @@ class PointSummary:
         return self.ratios["output_tok_s"]
 
     @property
-    def total_tok_s(self) -> float | None:
-        return self.ratios["total_tok_s"]
-
-    @property
     def request_per_s(self) -> float | None:
         return self.ratios["request_per_s"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,13 +83,22 @@ def chances(
         method = f"{ONE_RUN} at {', '.join(map(str, single))}"
     if levels and not single:
         # the rule on every draw: the cheapest feasible level, the lower of two that cost the same, as levels ascend
-        choice = np.where(np.array(feasible), np.array(wall), np.inf).argmin(axis=0)
-        decided = np.array(feasible).any(axis=0)
-        p_by_level = {one.level: float(np.mean(decided & (choice == i))) for i, one in enumerate(levels)}
-        counts = sorted({len(sums.runs) for sums in levels})
-        runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        method = f"joint block bootstrap, {draws} draws over {runs} runs a level"
+        least = p_least(np.where(np.array(feasible), np.array(wall), np.inf))
+        p_by_level = dict(zip((sums.level for sums in levels), least, strict=True))
+        method = f"joint block bootstrap, {draws} draws over {runs_text(levels)} runs a level"
     return DecisionUncertainty(p_met, p_by_level, method, {sums.level: sums for sums in levels}, clients or {})
+
+
+def p_least(expense: NDArray[np.float64]) -> list[float]:
+    """How often each row is the least; expense: (rows, draws), inf where a row cannot be chosen. Equals: the first."""
+    least, decided = expense.argmin(axis=0), np.isfinite(expense).any(axis=0)
+    return [float(np.mean(decided & (least == i))) for i in range(len(expense))]
+
+
+def runs_text(levels: Iterable[SloResampling]) -> str:
+    """'3', '3 to 5': the runs of a level."""
+    counts = sorted({len(sums.runs) for sums in levels})
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
 def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int = _SEED) -> list[Draws]:

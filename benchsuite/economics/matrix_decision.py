@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.analysis.intervals import DRAWS, ONE_RUN
-from benchsuite.economics.decision import JudgedLevels, resample
+from benchsuite.economics.decision import JudgedLevels, p_least, resample, runs_text
 from benchsuite.errors import PointsError
 from benchsuite.manifest import RunManifest
 from benchsuite.results import EvaluatedLevel, SloVerdict
@@ -147,11 +147,8 @@ def _chances(
         few = len(lacking) < len(places)
         return None, f"{ONE_RUN} of a level: {', '.join(settings[p].name for p in lacking)}" if few else ONE_RUN
     expense = np.array([_least(settings[p], priced, draws, seed + p) for p in places])
-    choice = expense.argmin(axis=0)
-    decided = np.isfinite(expense).any(axis=0)
-    shares = {place: float(np.mean(decided & (choice == i))) for i, place in enumerate(places)}
-    runs = sorted({len(sums.runs) for levels in places.values() for sums in levels})
-    said = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    said = runs_text(sums for levels in places.values() for sums in levels)
+    shares = dict(zip(places, p_least(expense), strict=True))
     return shares, f"block bootstrap, {draws} draws over {said} runs a level, one start of each server"
 
 

@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,13 +18,14 @@ import numpy as np
 from benchsuite.analysis.intervals import ONE_RUN, Z
 from benchsuite.economics import capacity
 from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, replicas_for, tokens_of
-from benchsuite.economics.decision import JudgedLevels
+from benchsuite.economics.decision import JudgedLevels, p_least
 from benchsuite.economics.gpu_hour import hourly_cost
-from benchsuite.economics.plan_file import Candidate, Extras, Fleet, PlanFile
+from benchsuite.economics.plan_file import Candidate, Extras, Fleet, MachineTerms, PlanFile
 from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, genai_price
 from benchsuite.errors import InputError, PriceError
 from benchsuite.level import Level
 from benchsuite.results import EvaluatedLevel
+from benchsuite.spec import OwnedSpec
 
 STEP_TTFT = 1.35  # an arrival waits for the running step: open-loop TTFT over the closed loop's at as many in flight
 _DISCOUNT = 1.08  # a year
@@ -34,11 +35,11 @@ _MOST_STEPS = 200
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A machine that is one replica. usd_per_hour: of all its GPUs; reserved_usd_per_hour: paid for all hours instead.
+    """A machine that is one replica. usd_per_hour: of all its GPUs.
 
     levels: the measured curve of one model on it, with `level` the one to run at, and `proven` the highest that is met,
-    taken where it needs no more replicas; or requests_per_s as stated, of which no latency is known. max_replicas:
-    spare ones in it. purchase_usd, years: of machines that are bought; the hour's price spreads them over their life.
+    taken where it needs no more replicas; or requests_per_s as stated, of which no latency is known. owned: of machines
+    that are bought; the hour's price spreads the purchase over their life.
     """
 
     name: str
@@ -50,12 +51,8 @@ class Own:
     level: EvaluatedLevel | None = None
     proven: EvaluatedLevel | None = None
     requests_per_s: float | None = None
-    reserved_usd_per_hour: float | None = None
-    fixed_usd_per_month: float = 0.0
-    purchase_usd: float | None = None
-    running_usd_per_hour: float = 0.0
-    years: float = 3.0
-    max_replicas: int | None = None
+    terms: MachineTerms = field(default_factory=MachineTerms)
+    owned: OwnedSpec | None = None
     model: str = ""
     slo: str | None = None
     workload_hash: str | None = None
@@ -275,7 +272,7 @@ def _own_rows(own: Own, asked: _Question) -> list[Row]:
     if own.levels and own.rate_ends is None:
         notes = (*notes, ONE_RUN)
     each = replica.carried(served.peak_per_s)
-    month_usd, fixed = own.usd_per_hour * fleet.hours_per_month, own.fixed_usd_per_month + asked.shared_usd
+    month_usd, fixed = own.usd_per_hour * fleet.hours_per_month, own.terms.fixed_usd_per_month + asked.shared_usd
 
     def month(working: int) -> float:
         return (working + asked.spare) * month_usd + fixed
@@ -287,9 +284,10 @@ def _own_rows(own: Own, asked: _Question) -> list[Row]:
     best_api = min((bill for _, bill in bills), default=None)
     figures |= {"replicas": replicas, "working": working, "machine": own.name, "gpus": replicas * own.gpus,
                 "utilization": served.mean_per_s / (replicas * each_per_s)}  # fmt: skip
-    capped = own.max_replicas is not None and replicas > own.max_replicas
+    most = own.terms.max_replicas
+    capped = most is not None and replicas > most
     if capped:
-        few = f"{replicas} replicas are needed, and there are {own.max_replicas} at most"
+        few = f"{replicas} replicas are needed, and there are {most} at most"
         rows = [asked.row(own.name, "own", None, notes=(few, *notes), **figures)]
     else:
         pays_from = _break_even(own, fleet, each * served.mean_per_s / served.peak_per_s, best_api)
@@ -297,12 +295,12 @@ def _own_rows(own: Own, asked: _Question) -> list[Row]:
         if ends:
             alone |= {"usd_low": ends[0], "usd_high": ends[1]}
         rows = [asked.row(own.name, "own", usd, notes=notes, break_even_requests_per_day=pays_from, **alone)]
-    if own.reserved_usd_per_hour is not None and not capped:
-        reserved, cost = _reserved(own, own.reserved_usd_per_hour, asked, working, each, fixed)
+    if own.terms.reserved_usd_per_hour is not None and not capped:
+        reserved, cost = _reserved(own, own.terms.reserved_usd_per_hour * own.gpus, asked, working, each, fixed)
         note = f"{reserved} of the working replicas and the spare ones are reserved"
         rows.append(asked.row(f"{own.name}, partly reserved", "reserved + on demand", cost, notes=(note,), **figures))
     for api, bill in bills:
-        blend = _blend(own, asked, min(working, own.max_replicas or working), each, fixed, bill)
+        blend = _blend(own, asked, min(working, most or working), each, fixed, bill)
         if blend is not None and (capped or blend[1] < min(usd, bill * asked.requests + asked.shared_usd)):
             k, cost, over = blend
             carried = served.scaled(k * each / served.peak_per_s)
@@ -443,7 +441,7 @@ def _break_even(own: Own, fleet: Fleet, each_mean_per_s: float, usd_per_request:
     month_s, month_usd = fleet.hours_per_month * 3600, own.usd_per_hour * fleet.hours_per_month
     each, cheaper_from = each_mean_per_s, None
     for k in range(1, _MOST_STEPS + 1):
-        cost = (k + (fleet.spare_replicas or 0)) * month_usd + own.fixed_usd_per_month
+        cost = (k + (fleet.spare_replicas or 0)) * month_usd + own.terms.fixed_usd_per_month
         meets = max(cost / usd_per_request / month_s, (k - 1) * each)
         if meets >= k * each:
             cheaper_from = None
@@ -454,11 +452,13 @@ def _break_even(own: Own, fleet: Fleet, each_mean_per_s: float, usd_per_request:
 
 def _capital(own: Own, replicas: int, asked: _Question, usd_per_request: float | None) -> dict[str, Any]:
     """Payback against the cheapest API and present value at 8 % a year, of machines that are bought."""
-    if own.purchase_usd is None or usd_per_request is None:
+    owned, machines = own.owned, own.gpus * replicas
+    if owned is None or usd_per_request is None:
         return {}
-    capex = own.purchase_usd * replicas
-    running = own.running_usd_per_hour * replicas * asked.fleet.hours_per_month + own.fixed_usd_per_month
-    saved, months = usd_per_request * asked.requests - running, round(own.years * 12)
+    capex = owned.purchase_price / owned.currency_per_usd * machines
+    hour_usd = own.usd_per_hour / own.gpus - hourly_cost(owned).parts["depreciation_usd_per_hour"]
+    running = hour_usd * machines * asked.fleet.hours_per_month + own.terms.fixed_usd_per_month
+    saved, months = usd_per_request * asked.requests - running, round(owned.years * 12)
     value = math.fsum(saved / _DISCOUNT ** (m / 12) for m in range(1, months + 1)) - capex
     payback = capex / saved if saved > 0 else None
     return {"payback_months": payback if payback is not None and payback <= months else None, "npv_usd": value}
@@ -519,14 +519,12 @@ def _p_cheapest(rows: Sequence[Row], asked: _Question) -> dict[str, float]:
             if p_met is not None:
                 usd = np.where(meets[own.name] < p_met, usd, math.inf)
         costs.append(usd)
-    table = np.array(costs)
-    best, decided = table.argmin(axis=0), np.isfinite(table).any(axis=0)
-    return {row.name: float(np.mean(decided & (best == i))) for i, row in enumerate(rows)}
+    return dict(zip((row.name for row in rows), p_least(np.array(costs)), strict=True))
 
 
 def _hangs_on(winner: str, asked: _Question) -> dict[str, str]:
     """Changes, one at a time, that make another candidate the cheapest, with its name."""
-    if not asked.apis and [one.reserved_usd_per_hour for one in asked.owns] == [None]:
+    if not asked.apis and [one.terms.reserved_usd_per_hour for one in asked.owns] == [None]:
         return {}  # there is no other, and asking seven times takes most of a report's time
     demand = asked.demand
     flat = replace(demand, hours=((demand.mean_per_s, 1.0),), words="flat", batch=False)
@@ -594,8 +592,8 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
     unit, notes = asked.usd_per_hour if preset is None else preset.usd_per_hour, []
     owned = asked.owned if preset is None else preset.owned
     if owned is not None:
-        cost = hourly_cost(owned.model_copy(update={"utilisation": 1.0}))  # idle hours are in the demand
-        unit = cost.usd_per_hour
+        owned = owned.model_copy(update={"utilisation": 1.0})  # idle hours are in the demand
+        unit = hourly_cost(owned).usd_per_hour
     if asked.spot is not None:
         unit = hourly_cost(asked.spot).usd_per_hour
         notes.append(f"a useful GPU-hour on spot is {unit:.4g} USD, with what is lost and what stands in for it")
@@ -614,10 +612,6 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
             more["proven"] = max(proven, key=lambda one: one.point.level)
     if unit is None:
         raise PriceError("the machine has no price", where=asked.name or model, expected="--usd-per-hour, or a preset")
-    if owned is not None:
-        more["years"] = owned.years
-        more["purchase_usd"] = owned.purchase_price / owned.currency_per_usd * gpus
-        more["running_usd_per_hour"] = (unit - cost.parts["depreciation_usd_per_hour"]) * gpus
     return Own(
         name=asked.name or f"{model or 'own'} on {gpus} GPU{'s' * (gpus != 1)}",
         gpus=gpus,
@@ -625,9 +619,8 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         source=AS_GIVEN if preset is None else preset.source,
         as_of=None if preset is None else preset.as_of,
         requests_per_s=asked.capacity_per_s,
-        reserved_usd_per_hour=None if asked.reserved_usd_per_hour is None else asked.reserved_usd_per_hour * gpus,
-        fixed_usd_per_month=asked.fixed_usd_per_month,
-        max_replicas=asked.max_replicas,
+        terms=asked,
+        owned=owned,
         model=model or "",
         notes=tuple(notes),
         **more,

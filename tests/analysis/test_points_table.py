@@ -41,7 +41,7 @@ def test_throughput_identity():
 def test_one_row_by_hand():
     """100 s, 4 users, 50 requests, 1000 + 2000 tokens."""
     (p,) = parse_points(HEADER + "m,4,50,100,0.5,1000,2000,3000,5.0\n", where="t.csv")
-    assert (p.output_tok_s_per_user, p.output_tok_s, p.total_tok_s, p.request_per_s) == (5.0, 20.0, 30.0, 0.5)
+    assert (p.output_tok_s_per_user, p.output_tok_s, p.ratios["total_tok_s"], p.request_per_s) == (5.0, 20.0, 30.0, 0.5)
     assert (p.ttft_s.n, p.ttft_s.mean, p.ttft_s.p99) == (50, 0.5, None)
     assert (p.n_ok, p.n_failed, p.error_rate, p.warnings) == (50, None, None, ())
 

@@ -62,7 +62,7 @@ def test_throughputs():
     assert p.distributions["request_e2e_tok_s"].mean == pytest.approx((4 / 4 + 3 / 2 + 2 / 4 + 5 / 2.75) / 4)
     assert p.distributions["request_decode_tok_s"].max == pytest.approx(4 / 1.75)
     assert p.output_tok_s == pytest.approx(2.0)
-    assert p.total_tok_s == pytest.approx(54 / 7)
+    assert p.ratios["total_tok_s"] == pytest.approx(54 / 7)
     assert p.request_per_s == pytest.approx(4 / 7)
 
 

@@ -13,11 +13,12 @@ from points_for_tests import TABLE4
 from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, of_hours, of_mean, parse_hours, replicas_for
 from benchsuite.economics.decision import JudgedLevels, decide, judge_points
 from benchsuite.economics.plan import Api, Own, answer, plan
-from benchsuite.economics.plan_file import Extras, Fleet, PlanFile, parse_plan_file, parse_plan_tree
+from benchsuite.economics.plan_file import Extras, Fleet, MachineTerms, PlanFile, parse_plan_file, parse_plan_tree
 from benchsuite.economics.prices import ApiPrice, PriceBook, bundled, check_gpu, price_book
 from benchsuite.errors import InputError, PriceError, SpecError
 from benchsuite.results import Estimate
 from benchsuite.slo import PAPER_SLO, parse_slo
+from benchsuite.spec import OwnedSpec
 
 SLO = parse_slo(PAPER_SLO)
 
@@ -178,7 +179,7 @@ def test_the_article_at_its_own_prices():
 
 def test_reserved_base_and_on_demand_peaks():
     """With a reserved price there is a split, never dearer than all on demand."""
-    machine = own(reserved_usd_per_hour=0.9)
+    machine = own(terms=MachineTerms(reserved_usd_per_hour=0.45))
     rows = plan(per_month(machine, 30e9), [machine]).rows
     split = next(r for r in rows if r.kind == "reserved + on demand")
     assert split.usd_per_month <= next(r for r in rows if r.kind == "own").usd_per_month
@@ -186,7 +187,8 @@ def test_reserved_base_and_on_demand_peaks():
 
 def test_machines_that_never_pay_back():
     """Payback beyond the machines' life is none, and the present value is negative."""
-    machine = own(purchase_usd=30_000.0, running_usd_per_hour=0.2, years=3.0)
+    owned = OwnedSpec(purchase_price=15_000.0, years=3.0, power_kw=0.4, electricity_per_kwh=0.2)
+    machine = own(owned=owned)
     (row,) = [r for r in plan(per_month(machine, 6e9), [machine, QWEN_API]).rows if r.kind == "own"]
     assert row.payback_months is None
     assert row.npv_usd < 0
@@ -301,7 +303,7 @@ def test_break_even_of_the_article(usd_per_hour, hours, usd_per_1m, tokens_per_m
 
 def test_the_api_above_a_cap():
     """Two machines where three are needed: their month alone is none, and the API takes what they do not carry."""
-    machine, demand = own(max_replicas=2), per_month(own(), 6e9)
+    machine, demand = own(terms=MachineTerms(max_replicas=2)), per_month(own(), 6e9)
     rows = {row.kind: row for row in plan(demand, [machine, QWEN_API]).rows}
     assert (rows["own"].usd_per_month, rows["own + API"].slo) == (None, "not measured")
     assert rows["own + API"].replicas <= 2
