@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report import charts
-from benchsuite.report.charts import CHARACTER, SMALL, Box, Frame, Scale, Show, label
+from benchsuite.report.charts import CHARACTER, SMALL, Box, Frame, Scale, Show
 from benchsuite.report.format import number, usd
 
 PANEL, GAP, HEAD, FOOT = 78.0, 36.0, 30.0, 44.0
@@ -264,7 +264,7 @@ def frontier_chart(placed: Sequence[ParetoPoint], *, title: str, frame: Frame = 
             for aside, anchor in ((radius + 4, "start"), (-radius - 4, "end"), (0, "middle"))
             if anchor != "middle" or abs(down) >= radius + 8  # else it would lie on its own bubble
         ]
-        body.append(label(model, places, taken, frame, kind))
+        body.append(charts.label(model, places, taken, frame, kind))
     body += charts.legend(["on the frontier", "dominated"], disc, frame)
     if largest and frame.width > 400:  # else there is no room left of the legend
         body.append(charts.text(60, 14, "area: parameters"))

@@ -13,7 +13,6 @@ from benchsuite.report import format as fmt
 from benchsuite.report.charts import Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_chart, is_drawn_on_frontier
 from benchsuite.report.charts_special import FRAME as FRONTIER
-from benchsuite.report.format import sentence
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
 from benchsuite.report.page import render_page
@@ -132,7 +131,7 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
     best = [value for one in models if one.best is not None and (value := statistic.of(one.best)) is not None]
     if not limits and len(best) > 1:
         title = f"{label} at the optimum: {fmt.show(metric, min(best))} to {fmt.show(metric, max(best))}"
-    title, marks = sentence(title)[:-1], limit_marks(limits)
+    title, marks = fmt.sentence(title)[:-1], limit_marks(limits)
     wide = charts.level_chart(series, title=title, y_label=label, limits=marks, named=True, frame=frame)
     narrow = charts.level_chart(series, title=title, y_label=label, limits=marks)
     return Figure(title, wide, *series_table(series, label), narrow=narrow)

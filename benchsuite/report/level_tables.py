@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from benchsuite.analysis.gpu import J_PER_KWH
 from benchsuite.report import format as fmt
-from benchsuite.report.format import head
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Spread
 
@@ -48,10 +47,6 @@ def _spread(spread: Spread | None) -> str:
         return fmt.DASH
     mean, least, greatest = (f"{100 * ratio:.0f}" for ratio in (spread.mean, spread.least, spread.greatest))
     return f"{mean} %" if least == greatest else f"{mean} % ({least}{fmt.DASH}{greatest})"
-
-
-def _throttled(seconds: dict[str, float] | None) -> str:
-    return fmt.DASH if seconds is None else fmt.number(max(seconds.values(), default=0))
 
 
 TTFT = (  # of Attribution
@@ -106,7 +101,9 @@ GPUS = (  # of GpuUse
     Column("SM MHz", "sm_clock_mhz", lambda clock: fmt.number(None if clock is None else clock.mean)),
     Column("limit W", "power_limit_w", fmt.number),
     Column("max °C", "temperature_max_c", fmt.number),
-    Column("throttled s", "throttle_s", _throttled),
+    Column(
+        "throttled s", "throttle_s", lambda held: fmt.DASH if held is None else fmt.number(max([0, *held.values()]))
+    ),
     Column("coverage", "coverage_ratio", fmt.percent),
 )
 ENDPOINTS = (  # of EndpointPart
@@ -163,4 +160,4 @@ def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tupl
         )
         for one in judged
     ]
-    return ("concurrency", "repeats", *map(head, columns), "SLO", "P(SLO)", "P(optimal)"), rows
+    return ("concurrency", "repeats", *map(fmt.head, columns), "SLO", "P(SLO)", "P(optimal)"), rows

@@ -14,7 +14,6 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import SMALL, Frame, Point, Series
-from benchsuite.report.format import head
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
 from benchsuite.results import EvaluatedLevel, Spread
@@ -100,8 +99,10 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
         value, scale, ends = one.of(j), one.metric.scale, fmt.known_ends(j.intervals.get(column))
         if one.stat in ("p95", "p99") and not any_n and not fmt.is_judged(j, column):
             value = fmt.tail(j.point.distributions[one.metric.key], one.stat)
-        if value is None or ends is None or (several and j.point.repeat_count == 1) or not ends[0] <= value <= ends[1]:
-            points.append(Point(j.point.level.number, value and value * scale))
+        if value is None:
+            points.append(Point(j.point.level.number, None))
+        elif ends is None or (several and j.point.repeat_count == 1) or not ends[0] <= value <= ends[1]:
+            points.append(Point(j.point.level.number, value * scale))
         else:
             points.append(Point(j.point.level.number, value * scale, ends[0] * scale, ends[1] * scale))
     return Series(name or one.stat or one.metric.label, tuple(points))
@@ -328,5 +329,5 @@ def distribution_figures(judgement: Judgement) -> list[Figure]:
         marks = limit_marks([one for one in judgement.slo.limits if one.metric == metric.key and one.stat != "mean"])
         label = f"{metric.label} ({metric.shown})"
         chart = charts.ecdf_chart(samples, title=title, x_label=label, unit=metric.shown, limits=marks)
-        found.append(Figure(title, chart, ("concurrency", "n", *map(head, columns)), rows))
+        found.append(Figure(title, chart, ("concurrency", "n", *map(fmt.head, columns)), rows))
     return found

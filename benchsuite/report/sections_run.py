@@ -14,12 +14,10 @@ from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.ttft_breakdown import Attribution
 from benchsuite.economics.decision import JudgedLevels, costs_less, stopped_level
 from benchsuite.level import Level
-from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import Series
 from benchsuite.report.charts_special import NARROW, WIDE, Panel, Trace, stack_chart, timeline_chart
-from benchsuite.report.format import head, sentence
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import TTFT, level_table
 from benchsuite.report.sections_levels import Figure, Judged, Table, level_figure, plain_series, whole_percent
@@ -57,7 +55,7 @@ def answer(judgement: JudgedLevels) -> Answer:
         only = f"the only one of {len(judged)} levels that is seen to meet {slo}"
         which = only if len(judged) > 1 else "the only level measured"
     columns = fmt.with_judged(("ttft_mean_s", "output_tok_s_per_user", "output_tok_s"), judged, alone=True)
-    known = (f"{head(c)} {fmt.cell(level, c)}" for c in columns if BY_COLUMN[c].of(level) is not None)
+    known = (f"{fmt.head(c)} {fmt.cell(level, c)}" for c in columns if BY_COLUMN[c].of(level) is not None)
     looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
     p_optimal = f"P(optimal) {decision.p_by_level.get(level.point.level, 0.0):.2f}"
     said = f"Concurrency {level.point.level}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
@@ -174,7 +172,11 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
     price = "none given"
     if judgement.usd_per_hour is not None:
         price = f"{fmt.usd(judgement.usd_per_hour)} per GPU-hour, {fmt.plural(judgement.gpus, 'GPU')}"
-    size = workload.requests
+    size, gpus = workload.requests, None
+    if (gpu := manifest.telemetry.gpu) is not None:
+        used = [device for device in gpu.devices if not gpu.used or device.uuid in gpu.used]
+        names = [f"{device.name or 'GPU'} ({device.uuid})" for device in used]
+        gpus = "; ".join([*names, *([f"driver {gpu.driver}"] if gpu.driver else []), f"read by {gpu.source}"])
     named = {
         "run": manifest.run_id,
         "status": manifest.status,
@@ -184,7 +186,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "server": probe.profile,
         **{f"server {name}": value for name, value in probe.server.items()},
         **{f"served {name}": value for name, value in (manifest.launched_server or {}).items()},
-        "GPUs": _gpus(manifest),
+        "GPUs": gpus,
         "token counts": "from the server's usage" if probe.reports_usage else "not reported by the server",
         "time stamps": probe.stamp_source,
         "prefix caches": probe.cache_bust,
@@ -199,16 +201,6 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
     }
     listed = {name: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for name, v in named.items()}
     return [(name, fmt.DASH if value is None else str(value)) for name, value in listed.items()]
-
-
-def _gpus(manifest: RunManifest) -> str | None:
-    """Names, driver and UUIDs of the GPUs that the telemetry read; None where it read none."""
-    gpu = manifest.telemetry.gpu
-    if gpu is None:
-        return None
-    used = [device for device in gpu.devices if not gpu.used or device.uuid in gpu.used]
-    names = [f"{device.name or 'GPU'} ({device.uuid})" for device in used]
-    return "; ".join([*names, *([f"driver {gpu.driver}"] if gpu.driver else []), f"read by {gpu.source}"])
 
 
 # of the GPUs' samples, then of the server's: label, top of the axis, and of each trace its column, name and scale;
@@ -250,7 +242,7 @@ def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
                 drawn_traces = tuple(_trace(part, *of, start_s, mean=top > 0) for of in known)
                 panels += [Panel(label, drawn_traces, top)] if known else []
     steady = window(rows, np.flatnonzero(rows.repeat == repeats[i]), level.users)
-    at, share = f"at concurrency {level}", None
+    at = f"at concurrency {level}"
     title = f"{at.capitalize()} the run of {fmt.number(length_s)} s has no steady window"
     if steady is not None:
         steady = (steady[0] - start_s, steady[1] - start_s)
@@ -359,12 +351,12 @@ def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
             levels.setdefault(name, []).extend(level_of)
             places.append(" at ".join([name] * bool(name) + level_of))
         name, first = warned[0]
-        finding = sentence(first.finding)
+        finding = fmt.sentence(first.finding)
         if name:
             finding = f"{places[0]}: {first.finding}{f' (and {len(warned) - 1} more)' * (len(warned) > 1)}."
         others = (fmt.spaced(f"{p}: {w.finding}; {w.remedy}") for p, (_, w) in zip(places, warned, strict=True))
         differ = len({(name, warn.finding) for name, warn in warned}) > 1
         at = ", ".join(f"{name} ({', '.join(at)})" if name else ", ".join(at) for name, at in levels.items() if at)
-        said = (fmt.spaced(finding), fmt.spaced(sentence(first.remedy)))
+        said = (fmt.spaced(finding), fmt.spaced(fmt.sentence(first.remedy)))
         shown.append(Card(code, *said, at, tuple(others) if differ else ()))
     return shown

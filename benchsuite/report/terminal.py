@@ -11,15 +11,13 @@ from rich.table import Table
 
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import JudgedLevels
-from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables as tables
 from benchsuite.report.console import WIDE, say, table
-from benchsuite.report.format import cell
 from benchsuite.report.judge import Judgement, balance_lines, ttft_breakdown
 from benchsuite.report.sections_cost import scaling_of, scaling_sentences
-from benchsuite.results import EvaluatedLevel, GpuUse, SloVerdict
+from benchsuite.results import EvaluatedLevel, SloVerdict
 
 _WIDEST = 120  # columns of terminal from which on all of the table is shown; with energy 20 more
 # a column and from which width on it is shown
@@ -105,7 +103,7 @@ def _table(judgement: JudgedLevels, console: Console) -> Table:
     for one in judged:
         met = fmt.slo_cell(one) if wide else _SHORT.get(one.slo_verdict, "?")
         failed = fmt.DASH if one.point.n_failed is None else one.point.n_failed
-        rows.append([f"{one.point.n_ok}/{failed}" if c == "n_ok" else cell(one, c) for c in columns] + [met])
+        rows.append([f"{one.point.n_ok}/{failed}" if c == "n_ok" else fmt.cell(one, c) for c in columns] + [met])
         styles.append(VERDICT_STYLES[one.slo_verdict] if one is judgement.best else "" if one.is_candidate else "dim")
     return table(console, [*heads, last], rows, left=[last], styles=styles)
 
@@ -192,8 +190,14 @@ def print_energy(judgement: Judgement, console: Console) -> None:
         n = len(used[0][1].uuids)
         several = f" and over {n} GPUs, with the least and the greatest" if n > 1 else ""
         _print_table(console, tables.GPUS, used, f"{model}: GPU use, means over time{several}")
-    if note := _busy_note(used):
-        say(console, note, style="dim", indent=2)
+    # utilization tells that some kernel ran, not how much of the GPU it used
+    busy = [level for level, gpu in used if gpu.util_ratio is not None and gpu.util_ratio.mean >= _BUSY]
+    if busy and min(busy) != max(level for level, _ in used):
+        text = (
+            f"GPU utilization is {_BUSY:.0%} or more from concurrency {min(busy)} on. That is expected: it is the "
+            "share of time in which any kernel ran. Choose the size by the SLO, SM and DRAM activity instead"
+        )
+        say(console, text, style="dim", indent=2)
     for warn, levels in fmt.same_warnings(code for _, energy in energies for code in energy.codes):
         say(console, f"{warn.code} {fmt.warning_text(warn, levels)}", style="yellow", indent=2)
 
@@ -208,17 +212,6 @@ def energy_line(judged: Sequence[EvaluatedLevel], *, in_columns: bool) -> str | 
         return f"W and J per output token are {GPUS_ONLY}{given}"
     each = [f"{level}: {fmt.number(e.mean_w)} W, {fmt.number(e.j_per_output_token)} J" for level, e in known]
     return f"energy per output token, {GPUS_ONLY}{given}: {'; '.join(each)}"
-
-
-def _busy_note(used: Sequence[tuple[Level, GpuUse]]) -> str | None:
-    """Utilization tells that some kernel ran, not how much of the GPU it used."""
-    busy = [level for level, gpu in used if gpu.util_ratio is not None and gpu.util_ratio.mean >= _BUSY]
-    if len(used) < 2 or not busy or min(busy) == max(level for level, _ in used):
-        return None
-    return (
-        f"GPU utilization is {_BUSY:.0%} or more from concurrency {min(busy)} on. That is expected: it is the share of "
-        "time in which any kernel ran. Choose the size by the SLO, SM and DRAM activity instead"
-    )
 
 
 def print_scaling(judgement: Judgement, console: Console) -> None:
