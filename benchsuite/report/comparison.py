@@ -262,7 +262,7 @@ def with_history(
         samples.append(row)
     series = {(one.name, one.level): [row[i] for row in samples] for i, one in enumerate(known)}
     means = {key: np.array([repeats.mean() for repeats in runs]) for key, runs in series.items()}
-    enough = len(samples) >= MIN_SEGMENT
+    enough = bool(known) and len(samples) >= MIN_SEGMENT
     starts = [0, *(change_points(np.array(list(means.values()))) if enough else ())]
     changed = []
     for at in starts[1:]:
@@ -279,7 +279,7 @@ def with_history(
     since = manifests[starts[-1]] if manifests else None
     out = dict(sorted((+left_out).items()))
     facts = History(len(samples), len(samples) - starts[-1], since.run_id if since else "", out, tuple(changed))
-    days = f", {_day(manifests[0])} to {_day(manifests[-1])}" if manifests else ""
+    days = ", " * bool(manifests) + " to ".join(dict.fromkeys(_day(one) for one in (*manifests[:1], *manifests[-1:])))
     left = f"; left out: {_reasons(out)}" if out else ""
     notes = [f"history: {len(samples)} earlier runs of the same benchmark{days}{left}"]
     notes += [one.in_words() for one in changed]
@@ -406,7 +406,7 @@ class Plan:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Heads and rows: a figure at a level, and its margins."""
-        heads = ["figure", "at", "margin", f"{self.repeats_now} repeats", f"{MINUTES} min", "repeats needed"]
+        heads = ["figure", "at", "margin", plural(self.repeats_now, "repeat"), f"{MINUTES} min", "repeats needed"]
         rows = []
         for one in self.figures:
             margins = [percent(margin) for margin in (one.margin, one.margin_now, one.margin_in_time)]

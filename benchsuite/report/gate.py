@@ -357,7 +357,10 @@ def compare(
         pairs = {level: (runs[level], runs[level]) for level in wanted}
         compared = compare_levels(pairs, regressions or default_regressions(pairs), (run, run), same_orders=False)
         if history is None:
-            notes.append("the spread is that of this run's repeats: what sessions differ by needs a --history")
+            assumed = [one.change.method for one in compared if one.change and one.change.n_new == 1]
+            notes.append(
+                assumed[0] if assumed else "the spread is that of this run's repeats: a --history has more in it"
+            )
     if history is not None:
         compared, earlier, more = with_history(
             compared, run, baseline, history, allowed=allowed, some_levels=bool(levels)

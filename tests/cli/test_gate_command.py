@@ -6,6 +6,7 @@ import json
 import math
 import random
 import xml.etree.ElementTree as ET
+from array import array
 
 import pytest
 from factory import run_folder
@@ -312,3 +313,17 @@ def test_no_repeats_decide_a_margin_below_what_sessions_differ_by(cli, tmp_path,
     found = cli.data(*flags, "--plan")
     assert (found["repeats"], found["figures"][0]["repeats"]) == (None, None)
     assert found["figures"][0]["margin_in_time"] > 0.05
+
+
+def test_a_figure_that_is_not_there_has_no_history(cli, tmp_path, history):
+    """Answers of one token have no TPOT: of the run it is undecided; an earlier run that lacks it is left out."""
+    short = make_run(tmp_path / "run", repeats=2, row=_one_token, manifest=started(15))
+    found = cli.data("gate", short, "--history", history / "runs", "--max-regression tpot", code=6)
+    assert [one["finding"] for one in found["criteria"]] == ["not known in every repeat, or 0"]
+    make_run(tmp_path / "earlier" / "short", repeats=2, row=_one_token, manifest=started(3))
+    found = cli.data("gate", history / "same", "--history", tmp_path / "earlier", "--max-regression tpot", code=6)
+    assert found["history"]["left_out"] == {"without a figure": 1}
+
+
+def _one_token(row):
+    return row._replace(output_tokens=1, chunk_gap_us=array("i"), n_chunks=1, last_token_s=row.first_token_s)
