@@ -127,6 +127,17 @@ def in_stored(stored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     return stored
 
 
+@pytest.fixture
+def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test runs in a copy of what the commands of README and GUIDE find in the repository."""
+    shutil.copytree(ROOT / "results" / "examples", tmp_path / "results" / "examples")
+    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def simulated() -> Iterator[Any]:
     """A simulator that answers at once, for tests that only need a server: nothing it counts is any test's own."""

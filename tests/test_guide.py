@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,17 +106,6 @@ def _parsed(command: click.Command, words: list[str], parent: click.Context | No
             _parsed(found, left, context)
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A copy of what the guide's commands find in the repository."""
-    shutil.copytree(ROOT / "results" / "examples", tmp_path / "results" / "examples")
-    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    return tmp_path
-
-
 def ended(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """The exit code of `benchsuite WORDS`."""
     monkeypatch.setattr("sys.argv", ["benchsuite", *words])
@@ -143,7 +131,7 @@ GROUPS = {
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_commands(group, place, monkeypatch, capsys):
+def test_commands(group, documented, monkeypatch, capsys):
     """The commands of each use end well, in the order in which they stand, in one folder."""
     config = SimulatorConfig(latency=LatencyModel(ttft_s=0.002, itl_s=0.0005))
     commands = [c for s in GROUPS[group] for b in BLOCKS if b.section == s and b.mark in RUN for c in b.commands]
@@ -160,10 +148,10 @@ def test_commands(group, place, monkeypatch, capsys):
             assert code in MAY.get(words[1], {0}), (
                 f"{command}\nexit code {code}\n{said.out[-2000:]}\n{said.err[-2000:]}"
             )
-    assert not [path for path in place.glob("results/*") if not path.is_dir()]
+    assert not [path for path in documented.glob("results/*") if not path.is_dir()]
 
 
-def test_the_answer_of_a_plan(place, monkeypatch, capsys):
+def test_the_answer_of_a_plan(documented, monkeypatch, capsys):
     """What the guide prints below the business question is what its command prints."""
     (answer,) = re.findall(r"^```text\n(.*?)^```", GUIDE, re.M | re.S)
     command = next(c for b in BLOCKS for c in b.commands if c.startswith("benchsuite plan results/examples/demo"))

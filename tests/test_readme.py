@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,19 +29,15 @@ def commands() -> Iterator[str]:
 
 @pytest.mark.parametrize("command", list(commands()), ids=lambda text: text.split()[0])
 def test_readme_command(
-    command: str, cli: CommandLine, simulated: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, cli: CommandLine, simulated: Any, documented: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each one ends with its exit code, a sweep of a simulator with what `decide` says of it."""
-    shutil.copytree(ROOT / "results" / "examples", tmp_path / "results" / "examples")
-    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     words = [word.replace("http://127.0.0.1:8000", simulated.base_url) for word in shlex.split(command)]
     monkeypatch.setattr("sys.argv", ["benchsuite", *words, *SMALL.get(words[0], [])])
     with pytest.raises(SystemExit) as ended:
         main()
     if words[0] == "sweep":
-        (run,) = {path.parent for path in tmp_path.glob("results/*/manifest.json")}
+        (run,) = {path.parent for path in documented.glob("results/*/manifest.json")}
         assert ended.value.code == cli("decide", run).code
     else:
         assert ended.value.code == (6 if command.startswith(UNDECIDED) else 0)

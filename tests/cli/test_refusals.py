@@ -11,9 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 
 PAPER = "--levels-csv paper_table4.csv"
 SCORED = f"{PAPER} --scores paper_scores.csv"
-QWEN = f"{PAPER} --model Qwen3-30B --usd-per-hour 0.79 --gpus 2"
-DAY = f"{QWEN} --requests-per-day 9"
-PLAN = "--levels-csv paper_table4.csv --model Qwen3-30B --usd-per-hour 0.79 --gpus 2"
+PLAN = f"{PAPER} --model Qwen3-30B --usd-per-hour 0.79 --gpus 2"
 ASKED = f"{PLAN} --requests-per-day 9"
 SHAPE = "--params-b 70 --layers 80 --kv-heads 8 --head-dim 128"
 FIT = f"{SHAPE} --context 4096 --concurrency 32"

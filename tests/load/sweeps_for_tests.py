@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,12 @@ def each_once(found: Run, point: str, n: int) -> bool:
     return Counter(column(found, "prompt_id", point)) == Counter(f"p{i}" for i in range(n))
 
 
-def most_in_flight(found: Run, point: str) -> int:
-    """The most requests between their send and their close at any time."""
-    sent, closed = column(found, "sent_s", point), column(found, "closed_s", point)
-    at, most = 0, 0
-    for _, change in sorted([(s, 1) for s in sent] + [(c, -1) for c in closed]):
-        at += change
-        most = max(most, at)
-    return most
+def most_in_flight(found: Run, point: str | None = None, endpoint: str | None = None) -> int:
+    """The most requests between their send and their close at any time, of one point or endpoint or of all."""
+    rows = [
+        row
+        for row in found.table.select(["point_id", "endpoint", "sent_s", "closed_s"]).to_pylist()
+        if point in (None, row["point_id"]) and endpoint in (None, row["endpoint"])
+    ]
+    changes = sorted([(row["sent_s"], 1) for row in rows] + [(row["closed_s"], -1) for row in rows])
+    return max(accumulate(change for _, change in changes))

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes.tgi import FakeTgi
-from sweeps_for_tests import column, each_once, prompts, run, spec_of
+from sweeps_for_tests import column, each_once, most_in_flight, prompts, run, spec_of
 from test_generator import OK, Peer, Rows, finish
 
 from benchsuite.client.connection import Connection, Link
@@ -49,17 +49,6 @@ def api():
         yield running.base_url
 
 
-def most_at_once(found: Any, endpoint: str) -> int:
-    """The most requests in flight at an endpoint."""
-    rows = [row for row in found.table.to_pylist() if row["endpoint"] == endpoint]
-    steps = sorted([(row["sent_s"], 1) for row in rows] + [(row["closed_s"], -1) for row in rows])
-    at, most = 0, 0
-    for _, change in steps:
-        at += change
-        most = max(most, at)
-    return most
-
-
 def test_users_are_dealt_out_in_turn(pair, tmp_path):
     """Of three users the first endpoint gets two and the second one, over however many processes; no row is lost."""
     spec = spec_of(pair[0], [3], workers=2, server={"base_url": list(pair), "profile": "vllm"})
@@ -68,7 +57,7 @@ def test_users_are_dealt_out_in_turn(pair, tmp_path):
     assert each_once(found, "c0003-r0", 30)
     assert set(column(found, "status")) == {"ok"}
     assert set(column(found, "endpoint")) == set(pair)
-    assert all(most_at_once(found, url) <= users for url, users in zip(pair, (2, 1), strict=True))
+    assert all(most_in_flight(found, endpoint=url) <= users for url, users in zip(pair, (2, 1), strict=True))
     assert [(e["base_url"], e["role"]) for e in found.manifest["endpoints"]] == [(url, "own") for url in pair]
     tokens = sum(column(found, "output_tokens"))
     assert found.manifest["points"][0]["server"]["generated_tokens"] == tokens  # by the counters of both
