@@ -268,13 +268,6 @@ def closest(text: str, of: Iterable[Metric] = _TABLE) -> str | None:
 _STAT_WORDS = {"mean": "mean", "p50": "median", "max": "greatest"}
 
 
-def meaning(one: Statistic) -> str:
-    """What the column holds, in words."""
-    if one.stat is None:
-        return one.metric.meaning
-    return f"{one.metric.meaning}; {_STAT_WORDS.get(one.stat, f'{one.stat[1:]}th percentile')}"
-
-
 def _has_ends(one: Statistic) -> bool:
     metric = one.metric
     if metric.per_request:
@@ -296,7 +289,8 @@ def _row() -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
     yield "model", "as the run names it", lambda level: level.point.model
     for one in STATISTICS:
         column = of = one.column
-        yield column, meaning(one), one.of
+        stat = "" if one.stat is None else f"; {_STAT_WORDS.get(one.stat, f'{one.stat[1:]}th percentile')}"
+        yield column, one.metric.meaning + stat, one.of
         if column in OF_STEADY:
             of = f"{column}_steady"
             words = "of the steady part of a single run; of all where there are repeats"

@@ -72,7 +72,8 @@ def changes(
     pooled over the levels unless their spreads differ. One run each at every level: the spread is assumed.
     """
     sign = -1.0 if higher_is_better else 1.0
-    known = [i for i, both in enumerate(zip(new, baseline, strict=True)) if all(map(_usable, both))]
+    pairs = enumerate(zip(new, baseline, strict=True))
+    known = [i for i, both in pairs if all(len(x) and np.isfinite(x).all() and (x > 0).all() for x in both)]
     a, b = ([sign * np.log(side[i]) for i in known] for side in (new, baseline))
     found: list[Change | None] = [None] * len(new)
     r = _correlation(a, b) if paired else None
@@ -100,10 +101,6 @@ def changes(
             df = sum(parts) ** 2 / (parts[0] ** 2 / df_a + parts[1] ** 2 / df_b) if se > 0 else df_a + df_b
         found[i] = Change(theta, se, df, sd, n, m, f"{name}, {n} against {m} runs{pooled}")
     return found
-
-
-def _usable(values: Floats) -> bool:
-    return bool(len(values) and np.isfinite(values).all() and (values > 0).all())
 
 
 def _correlation(a: Sequence[Floats], b: Sequence[Floats]) -> float | None:

@@ -47,8 +47,11 @@ def _ranges(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     for text in texts:
         name, _equals, ends = text.partition("=")
         low, _colon, high = ends.partition(":")
+        key = name.strip().replace("-", "_")
+        if key in found:
+            raise PriceError("an input has two ranges", where="--uncertain", given=text, expected="each input once")
         try:
-            found[name.strip().replace("-", "_")] = float(low), float(high)
+            found[key] = float(low), float(high)
         except ValueError:
             raise PriceError(
                 "cannot parse the range", where="--uncertain", given=text, expected="KEY=LOW:HIGH"

@@ -193,8 +193,9 @@ def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DR
     for name in names:
         if names.count(name) > 1:
             raise InputError("a model has two curves", where="model", given=name, expected="one run per model")
-    apart = {one.model: reason for one in candidates if (reason := _reason(one)) is not None}
-    here = [(one, one.score) for one in candidates if one.model not in apart and one.score is not None]
+    here = [(one, one.score) for one in candidates if one.cost_usd is not None and one.score is not None]
+    apart = {one.model: one.reason or "it has no cost" for one in candidates if one.cost_usd is None}
+    apart |= {one.model: "it has no score" for one in candidates if one.model not in apart and one.score is None}
     here.sort(key=lambda pair: (pair[0].cost_usd or 0.0, -pair[1].score))
     rng = np.random.default_rng(seed)
     placed = []
@@ -220,12 +221,6 @@ def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DR
             )
         )
     return placed + [_placed(c, on_frontier=None, reason=apart[c.model]) for c in candidates if c.model in apart]
-
-
-def _reason(one: ModelPoint) -> str | None:
-    if one.cost_usd is None:
-        return one.reason or "it has no cost"
-    return "it has no score" if one.score is None else None
 
 
 def _dominates(cost: Floats, score: Floats) -> npt.NDArray[np.bool_]:

@@ -241,7 +241,8 @@ def genai_price(name: str, when: Any) -> ApiPrice:
         expected = f"{GENAI}PROVIDER/MODEL as genai-prices knows them"
         raise PriceError("genai-prices has no such model", where="api", given=error, expected=expected) from None
     found = entry.get_prices(when)
-    read, cached, written = (_base(getattr(found, key)) for key in ("input_mtok", "cache_read_mtok", "output_mtok"))
+    listed = [getattr(found, key) for key in ("input_mtok", "cache_read_mtok", "output_mtok")]
+    read, cached, written = (None if price is None else float(getattr(price, "base", price)) for price in listed)
     if read is None or written is None:
         raise PriceError("genai-prices has no token price for the model", where="api", given=GENAI + name)
     source = f"genai-prices {genai_prices.__version__}, prices of {when:%Y-%m-%d}"
@@ -332,10 +333,6 @@ def _named(name: str, known: Mapping[str, _T], what: str, where: str, hint: str)
         expected="one of " + ", ".join(known) if len(known) < 50 else f"one of {len(known)} names",
         hint=f"did you mean {close[0]!r}?" if close else hint,
     )
-
-
-def _base(price: Any) -> float | None:
-    return None if price is None else float(getattr(price, "base", price))
 
 
 def bundled(name: str) -> str:

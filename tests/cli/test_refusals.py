@@ -74,6 +74,7 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "--preset a800-owned --output-tok-s 9": "--output-tok-s",
         "--preset a800-owned --sensitivity --uncertain pue": "--uncertain",
         "--preset a800-owned --sensitivity --uncertain pue=.9:1": "--uncertain",
+        "--preset a800-owned --sensitivity --uncertain pue=1:2 --uncertain pue=1:3": "--uncertain",
         "--preset a800-owned --sensitivity --uncertain prize=1:2": "--uncertain",
         "--preset a800-owned --sensitivity --output-tok-s 0": "--output-tok-s",
         "--preset a800-owned --sensitivity --versus-usd-per-1m 1": "--output-tok-s",
