@@ -71,13 +71,10 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class ClockMark:
-    """How the clocks stand to each other: what a suspended machine or a stepped wall clock changes.
-
-    suspended_ns: time spent suspended since boot (CLOCK_BOOTTIME minus CLOCK_MONOTONIC), None where that is unknown.
-    """
+    """How the clocks stand to each other: what a suspended machine or a stepped wall clock changes."""
 
     realtime_offset_ns: int
-    suspended_ns: int | None
+    suspended_ns: int | None  # since boot: CLOCK_BOOTTIME minus CLOCK_MONOTONIC; None where that is unknown
 
     @classmethod
     def now(cls) -> ClockMark:
@@ -99,6 +96,5 @@ class ClockMark:
 
         While a machine is suspended CLOCK_MONOTONIC stands still and wall time goes on: that is no step.
         """
-        return (self.realtime_offset_ns - earlier.realtime_offset_ns) / NS_PER_S - (
-            self.suspended_since_s(earlier) or 0.0
-        )
+        moved_s = (self.realtime_offset_ns - earlier.realtime_offset_ns) / NS_PER_S
+        return moved_s - (self.suspended_since_s(earlier) or 0.0)

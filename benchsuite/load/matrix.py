@@ -120,11 +120,11 @@ Status = Literal["measured", "kept", "did not start", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a setting. kept: it was measured to its end before. path: its run or its log; reason: in words."""
+    """What became of a setting."""
 
     setting: Setting
-    status: Status
-    path: Path
+    status: Status  # kept: it was measured to its end before
+    path: Path  # its run or its log
     reason: str | None = None
 
 
