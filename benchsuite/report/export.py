@@ -66,18 +66,15 @@ def _markdown(one: Judgement) -> str:
     several = fmt.has_intervals(one.judged)  # then a level with one run has no interval like the others'
     cells = [fmt.cell if several and j.point.repeat_count == 1 else fmt.interval_cell for j in one.judged]
     rows = [[*(show(j, name) for name in columns), j.slo_verdict] for show, j in zip(cells, one.judged, strict=True)]
-    lines = [
+    parts = [
         f"### {markdown_text(one.model)}",
-        "",
         f"**{said[0]}**",
-        "",
-        *([*(f"- {aside}" for aside in said[1:]), ""] if said[1:] else []),
-        *markdown_table((*map(fmt.head, columns), "SLO"), rows),
-        "",
-        *([*warned, ""] if warned else []),
+        "\n".join(f"- {aside}" for aside in said[1:]),
+        "\n".join(markdown_table((*map(fmt.head, columns), "SLO"), rows)),
+        "\n".join(warned),
         f"<sub>{facts}. Value [{CONFIDENCE} interval{' over runs' * several}].</sub>",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def as_csv(runs: Sequence[Judgement]) -> str:

@@ -12,7 +12,7 @@ from benchsuite.matrix_spec import Setting
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
-from benchsuite.report.console import say, table
+from benchsuite.report.console import WIDE, say, table
 from benchsuite.report.judge import fact_differences
 from benchsuite.report.page import write_judged
 from benchsuite.report.terminal import VERDICT_STYLES, print_warnings
@@ -27,7 +27,6 @@ _FIGURES = ("repeat_count", "cost_usd", "usd_per_1m_output_tokens", "duration_s"
             "output_tok_s_per_user", "ttft_mean_s", "tpot_mean_s", "j_per_output_token")  # fmt: skip
 _WITH_ENDS = ("cost_usd", "usd_per_1m_output_tokens")
 _SHOWN = ("cost_usd", "usd_per_1m_output_tokens", "output_tok_s", "ttft_mean_s", "j_per_output_token")
-_WIDE = 100  # columns of terminal; below, the cost of a run goes without its interval
 
 
 def judge_setting(
@@ -219,7 +218,7 @@ def print_matrix(found: SettingsDecision, slo: str, console: Console | None = No
     for place, row in enumerate(cells):
         by_head = {name: text.replace(" [", "\n[") for name, text in zip(heads, row, strict=True)}
         by_head["setting"] = row[0].replace(" ", "\n") if all("=" in part for part in row[0].split()) else row[0]
-        if console.width < _WIDE:
+        if console.width < WIDE:  # the cost of a run goes without its interval
             by_head |= {name: by_head[name].partition("\n")[0] for name in by_head.keys() & {run}}
             by_head |= {name: by_head[name].replace(", ", ",\n") for name in by_head.keys() & {per_1m}}
         shown.append(list(by_head.values()))
@@ -242,8 +241,10 @@ def to_markdown(found: SettingsDecision, slo: str) -> str:
     """The table and what is to be known of it, as Markdown."""
     heads, cells = _table(found)
     numbers = [name for name in heads if name not in _TEXT]
-    lines = ["", *markdown_table(heads, [[*map(markdown_text, row)] for row in cells], right=numbers)]
-    lines += ["", f"**{markdown_text(headline(found))}**"]
-    if listed := [f"* {markdown_text(text)}" for text in notes(found)]:
-        lines += ["", *listed]
-    return "\n".join([f"SLO: {slo}", *lines, ""])
+    parts = [
+        f"SLO: {slo}",
+        "\n".join(markdown_table(heads, [[*map(markdown_text, row)] for row in cells], right=numbers)),
+        f"**{markdown_text(headline(found))}**",
+        "\n".join(f"* {markdown_text(text)}" for text in notes(found)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"

@@ -158,13 +158,9 @@ def _best(column: str, judged: Judged) -> str:
 
 def limit_marks(limits: Sequence[Limit]) -> list[charts.Limit]:
     """Their lines in a chart of their metric: 'p95 < 1 s'."""
-    return [
-        charts.Limit(
-            limit.value * METRICS[limit.metric].scale,
-            f"{limit.stat or ''} {limit.op} {limit.show(limit.value)}".strip(),
-        )
-        for limit in limits
-    ]
+    names = [f"{limit.stat or ''} {limit.op} {limit.show(limit.value)}".strip() for limit in limits]
+    heights = [limit.value * METRICS[limit.metric].scale for limit in limits]
+    return [charts.Limit(*mark) for mark in zip(heights, names, strict=True)]
 
 
 _METRICS = (
