@@ -18,17 +18,8 @@ from benchsuite.level import Level, as_plain
 from benchsuite.manifest import differences, refuse_unlike
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.redact import markdown_table, markdown_text, printable
-from benchsuite.report.comparison import (
-    Compared,
-    History,
-    Regression,
-    at_levels,
-    compare_levels,
-    default_regressions,
-    geometric_mean,
-    level_differences,
-    with_history,
-)
+from benchsuite.report import comparison
+from benchsuite.report.comparison import Compared, History, Regression
 from benchsuite.report.judge import Judgement
 from benchsuite.results import LimitCheck, SloVerdict
 from benchsuite.store.run_folder import Run
@@ -113,10 +104,10 @@ def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared],
         repeats, needed = _needed(one, len(all_of_them) + n_limits, len({other.level for other in all_of_them}))
         finding += needed
     seen = detectable(one.change.se, one.change.df, tests=len(all_of_them))
+    means = (comparison.geometric_mean(side) for side in (one.new, one.baseline))
     return Criterion(
-        "regression", figure.column, one.level, requirement, verdict, finding, geometric_mean(one.new),
-        geometric_mean(one.baseline), *change_of, margin=margin, repeats=repeats, visible_ratio=one.worse(seen),
-        fails_from_ratio=one.worse(one.margin + seen),
+        "regression", figure.column, one.level, requirement, verdict, finding, *means, *change_of, margin=margin,
+        repeats=repeats, visible_ratio=one.worse(seen), fails_from_ratio=one.worse(one.margin + seen),
     )  # fmt: skip
 
 
@@ -203,7 +194,7 @@ def lines(result: GateResult) -> list[str]:
     seen = [one for one in result.criteria if one.visible_ratio is not None]
     for name in dict.fromkeys(one.name for one in seen):
         visible, fails = (
-            at_levels({one.level: getattr(one, key) for one in seen if one.name == name}, more)
+            comparison.at_levels({one.level: getattr(one, key) for one in seen if one.name == name}, more)
             for key, more in (("visible_ratio", " or more"), ("fails_from_ratio", ""))
         )
         found.append(f"sees {BY_COLUMN[name].name} {visible}; fails from {fails}")
@@ -217,27 +208,16 @@ def markdown(result: GateResult) -> str:
     if result.history is not None and not against:
         against = f", {result.history.runs_since} earlier runs since {_code(result.history.since)}"
     rows = [
-        (
-            f"{_MARKS[one.verdict]} {one.verdict}",
-            one.level,
-            markdown_text(one.requirement),
-            markdown_text(one.facts),
-        )
-        for one in result.criteria
+        (f"{_MARKS[c.verdict]} {c.verdict}", c.level, markdown_text(c.requirement), markdown_text(c.facts))
+        for c in result.criteria
     ]
-    table = markdown_table(("result", "concurrency", "requirement", "finding"), rows, right=("concurrency",))
-    return "\n".join(
-        [
-            f"### {_MARKS[result.verdict]} benchsuite {result.verb}: {headline(result)}",
-            "",
-            f"Run {_code(result.run_id)}{against}. Change with its {CONFIDENCE} interval.",
-            "",
-            *table,
-            *[""] * bool(result.notes),
-            *(f"- {markdown_text(note)}" for note in result.notes),
-            "",
-        ]
-    )
+    parts = [
+        f"### {_MARKS[result.verdict]} benchsuite {result.verb}: {headline(result)}",
+        f"Run {_code(result.run_id)}{against}. Change with its {CONFIDENCE} interval.",
+        "\n".join(markdown_table(("result", "concurrency", "requirement", "finding"), rows, right=("concurrency",))),
+        "\n".join(f"- {markdown_text(note)}" for note in result.notes),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def workflow_commands(result: GateResult, inconclusive: str = "warn") -> list[str]:
@@ -342,7 +322,7 @@ def compare(
         theirs = {one.level: one for one in baseline.measured}
         _measured(levels, theirs, baseline.source)
         found = differences(run.facts.manifest, baseline.facts.manifest)
-        notes = refuse_unlike([*found, *([] if levels else level_differences(runs, theirs))], allowed)
+        notes = refuse_unlike([*found, *([] if levels else comparison.level_differences(runs, theirs))], allowed)
         wanted = [level for level in wanted if level in theirs]
         if not wanted:
             raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
@@ -351,18 +331,19 @@ def compare(
         pairs = {level: (runs[level], theirs[level]) for level in wanted}
         seeds = [(side.facts.manifest.spec.get("load") or {}).get("seed") for side in (run, baseline)]
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
-        chosen = regressions or default_regressions(pairs)
-        compared = compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders)
+        chosen = regressions or comparison.default_regressions(pairs)
+        compared = comparison.compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders)
     elif history is not None or alone:
         pairs = {level: (runs[level], runs[level]) for level in wanted}
-        compared = compare_levels(pairs, regressions or default_regressions(pairs), (run, run), same_orders=False)
+        chosen = regressions or comparison.default_regressions(pairs)
+        compared = comparison.compare_levels(pairs, chosen, (run, run), same_orders=False)
         if history is None:
             assumed = [one.change.method for one in compared if one.change and one.change.n_new == 1]
             notes.append(
                 assumed[0] if assumed else "the spread is that of this run's repeats: a --history has more in it"
             )
     if history is not None:
-        compared, earlier, more = with_history(
+        compared, earlier, more = comparison.with_history(
             compared, run, baseline, history, allowed=allowed, some_levels=bool(levels)
         )
         notes += more
