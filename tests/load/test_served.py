@@ -99,7 +99,7 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
     (first, _, _), (second, _, _) = statuses(path)
     assert [status in ("failed", "invalid") for _, _, status in statuses(path)] == [False, True]
     assert set(column(read_run(path), "status", first)) == {"ok"}
-    assert set(column(read_run(path), "status", second)) == {"connect_error"}
+    assert set(column(read_run(path), "status", second)) <= {"connect_error"}  # none where its end was known at once
     assert "listening on" in (path / "serve.log").read_text()
 
     plan, asked = spec()
