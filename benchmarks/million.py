@@ -82,7 +82,8 @@ def _point(users: int, repeat: int, n: int, rng: np.random.Generator) -> pa.Tabl
             "n_reads": all_of(TOKENS, pa.int32()), "merged_reads": all_of(0, pa.int32()), "scheduled_s": sent_s,
             "sent_s": sent_s, "first_token_s": first_s, "first_answer_s": first_s, "last_token_s": last_s,
             "closed_s": last_s, "input_tokens": all_of(100, pa.int32()), "output_tokens": all_of(TOKENS, pa.int32()),
-            "asked_output_tokens": all_of(TOKENS, pa.int32()), "status": all_of("ok", pa.string()),
+            "asked_output_tokens": all_of(TOKENS, pa.int32()), "n_chunks": all_of(TOKENS, pa.int32()),
+            "status": all_of("ok", pa.string()),
             "token_source": all_of("usage", pa.string()), "finish_reason": all_of("stop", pa.string()),
             "chunk_gap_us": pa.ListArray.from_arrays(offsets, pa.array(gaps_us)),
         }
