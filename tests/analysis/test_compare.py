@@ -9,7 +9,15 @@ import pytest
 from factory import request_frame as frame
 from factory import request_row as row
 
-from benchsuite.analysis.regression import changes, log_margin, repeats_needed, verdicts
+from benchsuite.analysis.regression import (
+    LOOKS,
+    changes,
+    difference_verdicts,
+    log_margin,
+    look_alpha,
+    repeats_needed,
+    verdicts,
+)
 from benchsuite.analysis.requests import by_repeat, level_rows
 from benchsuite.errors import InputError
 from benchsuite.metrics import BY_COLUMN
@@ -196,3 +204,35 @@ def test_figures_of_each_run_by_hand():
         "cost_usd": [2.0, 4.0],
         "usd_per_1m_output_tokens": [0.5e6, 1e6],
     }
+
+
+def test_what_the_looks_may_err_by():
+    """O'Brien and Fleming's spending: next to nothing at the first look, 5 % over all."""
+    spent = [look_alpha(share, before) for share, before in zip((*LOOKS, 1.0), (0.0, *LOOKS), strict=True)]
+    assert sum(spent) == pytest.approx(0.05)
+    assert spent == sorted(spent)
+    assert spent[0] == pytest.approx(8.9e-5, rel=0.01)  # 2 (1 - Phi(1.96 / sqrt(0.25)))
+
+
+@pytest.mark.parametrize(("truth", "wrong"), [(1.0, {"slower", "faster"}), (1.05, {"slower"}), (1 / 1.05, {"faster"})])
+def test_a_difference_is_seldom_said_where_there_is_none_beyond_the_margin(truth, wrong):
+    """Six figures of 8 rounds, spread 3 %, margin 5 %: at most 5 % of sessions say one, at the margin too."""
+    rng = np.random.default_rng(7)
+    margins = [log_margin(0.05, higher_is_better=False)] * 6
+    alarms = 0
+    for _ in range(300):
+        a, b = (list(level * np.exp(0.03 * rng.standard_normal((6, 8)))) for level in (1.0, truth))
+        found = difference_verdicts(changes(b, a, paired=True, higher_is_better=False), margins)
+        alarms += bool(wrong & set(found))
+    assert alarms <= 15 + 2 * 3.8  # two standard errors
+
+
+def test_a_difference_is_found_and_named_by_its_side():
+    """20 % more is slower, 20 % less is faster, the same is no difference."""
+    rng = np.random.default_rng(8)
+    noise = [list(level * np.exp(0.02 * rng.standard_normal((1, 12)))) for level in (1.2, 0.8, 1.0, 1.0)]
+    margins = [log_margin(0.05, higher_is_better=False)]
+    found = [
+        difference_verdicts(changes(b, noise[3], paired=False, higher_is_better=False), margins) for b in noise[:3]
+    ]
+    assert found == [["slower"], ["faster"], ["no difference"]]
