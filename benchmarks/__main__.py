@@ -1,8 +1,7 @@
 """`python -m benchmarks [NAME...]`: run the benchmarks, print their tables, write build/bench.json.
 
 All ratios are of one run of this program, with the server pinned to one core and the client to another. Without a name
-all are run: fidelity, ceiling, requests, memory, faults, whole, coverage, verdicts, calibration, gate, history, ab,
-million, nvml, capacity.
+all of BENCHMARKS are run.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.history import against, change_points, learn, with_sessions
+from benchsuite.analysis.history import against, change_points, noise_of, with_sessions
 from benchsuite.analysis.regression import LOOKS, changes, difference_verdicts, look_alpha, verdicts
 
 GATES = 3000  # a line: a share of 2.5 % has a standard error of 0.3 points
@@ -152,7 +152,7 @@ def _past(case: Past, rng: np.random.Generator) -> tuple[list[int], list[str]]:
     for figure in repeats:
         new, base = (list(np.exp(figure[:, i])) for i in (-1, -2))
         pairs = changes(new, base, paired=True, higher_is_better=False)
-        learned = learn([list(level[:RUNS]) for level in figure], [0, *found])
+        learned = noise_of([list(level[:RUNS]) for level in figure], [0, *found])
         for level, noise, pair in zip(figure, learned, pairs, strict=True):
             assert pair is not None
             each = (against(level[-1], noise), pair, with_sessions(pair, noise))

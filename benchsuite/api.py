@@ -470,13 +470,13 @@ def ab(
     from rich.console import Console
 
     from benchsuite.load.interleave import measure_in_turn, plan_arms
-    from benchsuite.report.ab import Session
+    from benchsuite.report.ab import AbJudge
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
 
-    def session(a: Path, b: Path) -> Session:
+    def judge_of(a: Path, b: Path) -> AbJudge:
         limits: dict[str, Any] = {key: flags.get(key) for key in ("slo", "goodput")}
-        return Session(a, b, metrics=metrics, margin=margin, allowed=allow, **limits)
+        return AbJudge(a, b, metrics=metrics, margin=margin, allowed=allow, **limits)
 
     paths = [Path(one) for one in arms]
     if len(paths) == 2 and all(path.is_dir() for path in paths):
@@ -487,11 +487,11 @@ def ab(
                 "run folders are judged again, and nothing is measured", where="ab", given=", ".join(words),
                 expected="--slo, --goodput, --metrics, --margin and --allow",
             )  # fmt: skip
-        return AbRun(session(*paths).judge())
+        return AbRun(judge_of(*paths).judge())
     if restarts is not None and not serve:
         raise InputError("only a server that is started here can be restarted", where="--restarts", expected="--serve")
     folder = Path(output or Path("results") / f"ab-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    judging = session(folder / "A", folder / "B")
+    judging = judge_of(folder / "A", folder / "B")
     both, workload = plan_arms(paths, serve, base_url, flags, folder, allow)
     for arm in both:
         unit_price(arm.spec.price)

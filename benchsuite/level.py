@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +16,7 @@ LevelKind = Literal["concurrency", "rate"]
 class Level:
     """What a point holds constant: the virtual users of a closed loop, or the arrivals a second of an open loop.
 
-    Sorts by its number; as text it is the number, as tables have it under `head`.
+    Sorts by its number; as text it is the number.
     """
 
     number: float
@@ -47,26 +49,26 @@ class Level:
             return f"{self} req/s"
         return f"{self} user{'s' * (self.number > 1)}"
 
-    @property
-    def head(self) -> str:
-        """Over a column of levels."""
-        return "concurrency" if self.kind == "concurrency" else "req/s"
-
-    @property
-    def axis(self) -> str:
-        """Under a chart over levels."""
-        return "concurrency (virtual users)" if self.kind == "concurrency" else "request rate (req/s)"
-
     def point_id(self, repeat: int) -> str:
         """'c0016-r0', 'q2.5-r0': the name of the level's point in this repeat."""
         return f"c{self.number:04.0f}-r{repeat}" if self.kind == "concurrency" else f"q{self}-r{repeat}"
 
+    @classmethod
+    def of_point(cls, point_id: str) -> Level | None:
+        """The level of a point by its name; None where it names none."""
+        named = re.fullmatch(r"(?:c(\d+)|q([\d.e+-]+))-r\d+", point_id)
+        if named is None:
+            return None
+        return cls(int(named[1])) if named[1] else cls(float(named[2]), "rate")
+
 
 def as_plain(value: Any) -> Any:
     """A value object as JSON has it: a level under its kind's name, or as its number in a list; a mapping's keys as
-    text."""
+    text; None for what is not finite."""
     if isinstance(value, Level):
         return value.number
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {_key(name, part): as_plain(part) for name, part in own.items()}

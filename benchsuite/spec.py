@@ -19,13 +19,11 @@ from pydantic import AfterValidator, BaseModel, ValidationInfo, WithJsonSchema, 
 from pydantic.fields import FieldInfo
 
 from benchsuite.errors import SloError
+from benchsuite.level import Level
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel, key, read_tables, table_in, validated
-
-if TYPE_CHECKING:
-    from benchsuite.level import Level
 
 _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
@@ -241,8 +239,6 @@ class LoadSpec(StrictModel, flags="--"):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        from benchsuite.level import Level  # not above: --help reads this file, and waits for every import
-
         return tuple(Level(users) for users in self.concurrency)
 
     @property
@@ -365,7 +361,7 @@ class SweepSpec(StrictModel, flags="--"):
     """Everything that decides what a sweep does; saved word for word in the manifest."""
 
     server: ServerSpec = key(..., "the server under test")
-    # model_construct: a default that is validated would build its validator, for which --help has no use
+    # model_construct: a default that is validated would build its validator where the module is but imported
     workload: WorkloadSpec = key(WorkloadSpec.model_construct(), "the requests")
     load: LoadSpec = key(LoadSpec.model_construct(), "how they are sent")
     timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "when a request is given up")

@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class StrictModel(BaseModel):
     """A frozen table that knows its keys and takes no others."""
 
-    # defer_build: --help reads the fields and validates nothing
+    # defer_build: most of what imports a model validates nothing by it
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     def __init_subclass__(cls, flags: str | None = None) -> None:

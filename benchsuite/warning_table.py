@@ -31,8 +31,13 @@ _REPEAT = "measure the level again"
 _USAGE = "request usage (stream_options.include_usage), or name a tokenizer"
 _SOURCE = "check the row against its source"
 _THERMAL = "cool the GPU or cap its clocks (nvidia-smi -lgc), then measure again"
-_BY_TOKEN = "compare levels by $ per 1M output tokens, or use --fixed-length"
-_EXACT = "a single run cannot tell: repeat this level, or decide whether the limit is that exact"
+# clauses of remedies, by what a run may have had already, and what then stands in their place
+_CLAUSES = {
+    "fixed_length": (", or use --fixed-length", ""),
+    "repeats": ("a single run cannot tell: repeat this level, or decide", "decide"),
+}
+_BY_TOKEN = "compare levels by $ per 1M output tokens" + _CLAUSES["fixed_length"][0]
+_EXACT = _CLAUSES["repeats"][0] + " whether the limit is that exact"
 _NOT_CORRECT = "check how the server counts; do not trust its token counts, nor $ per token"
 
 WARNINGS: dict[str, WarningType] = {
@@ -85,7 +90,7 @@ WARNINGS: dict[str, WarningType] = {
     "idle_users": WarningType(
         "warning", "virtual users were busy less than 98 % of the steady window",
         "virtual users were busy {shown} of the steady window: the client is late between requests",
-        "give the client a CPU core of its own, or more --workers"),
+        "give the client a CPU core of its own"),
     "ramp_up_down": WarningType(
         "warning", "virtual users were busy less than 95 % of the run (where the steady window is not the cause)",
         "virtual users were busy {shown} of the run: duration and throughput include ramp-up and ramp-down",
@@ -114,7 +119,7 @@ WARNINGS: dict[str, WarningType] = {
     "truncated_by_max_tokens": WarningType(
         "warning", "more than 5 % of the responses ended at max_tokens, where no fixed length was requested",
         "{responses} of {ok} responses were cut at max_tokens, so duration and cost depend on that limit",
-        "raise --max-output-tokens, or use --fixed-length"),
+        "raise --max-output-tokens" + _CLAUSES["fixed_length"][0]),
     "merged_reads": WarningType(
         "warning", "more than 1 % of the socket reads held several events, which share one timestamp",
         "{merged} of {reads} socket reads held several events, which share one timestamp",
@@ -365,17 +370,10 @@ def warn(code: str, level: Level | None = None, **values: Any) -> Finding:
     return Finding(code, level, values)
 
 
-# clauses of remedies that a run may have followed already, by what it had
-_CLAUSES = {
-    "fixed_length": (", or use --fixed-length", ""),
-    "repeats": ("a single run cannot tell: repeat this level, or decide", "decide"),
-}
-
-
 def without_asked(finding: Finding, *, fixed_length: bool, repeats: bool) -> Finding:
     """The finding with a remedy that does not ask for what the run had: a fixed length, repeats of the level."""
     found, remedy = Finding(finding.code, finding.level, finding.values), finding.remedy
-    for had, (clause, instead) in zip((fixed_length, repeats), _CLAUSES.values(), strict=True):
-        remedy = remedy.replace(clause, instead) if had else remedy
+    for name, had in {"fixed_length": fixed_length, "repeats": repeats}.items():
+        remedy = remedy.replace(*_CLAUSES[name]) if had else remedy
     object.__setattr__(found, "remedy", remedy)
     return found

@@ -76,7 +76,7 @@ def _best(x: Floats, excursion: bool) -> tuple[Floats, NDArray[np.intp], NDArray
 
 @functools.lru_cache(maxsize=256)
 def _without_change(n: int, excursion: bool) -> Floats:
-    """The statistic of n normal values without a change, ascending: it depends on n alone."""
+    """The statistic of n normal values without a change, ascending: it depends on n and the kind of split alone."""
     return np.sort(_best(np.random.default_rng([n, excursion]).standard_normal((n, _SIMULATED)), excursion)[0])
 
 
@@ -112,7 +112,7 @@ class Noise:
         return max(0.0, self.variance - (0.0 if math.isnan(of_repeat) else of_repeat * self.shrunk))
 
 
-def learn(levels: Sequence[Sequence[Floats]], starts: Sequence[int]) -> list[Noise]:
+def noise_of(levels: Sequence[Sequence[Floats]], starts: Sequence[int]) -> list[Noise]:
     """The noise of one figure at each level. levels: of each the runs, of each its repeats. starts: of all segments."""
     values = np.array([[run.mean() for run in runs] for runs in levels])
     n = values.shape[1]

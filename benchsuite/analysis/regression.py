@@ -33,7 +33,8 @@ class Change:
     """How much worse the new runs are. All in ln, worse above 0: of rates ln(baseline / new).
 
     se: standard error of theta, with df degrees of freedom (inf: se is assumed, not measured). sd: what a standard
-    error of n repeats each shrinks from, sd / sqrt(n). n_new, n_baseline: runs. low, high: its interval.
+    error of n repeats each shrinks from; fixed: the part of se^2 that repeats do not shrink. n_new, n_baseline: runs.
+    low, high: its interval.
     """
 
     theta: float
@@ -93,7 +94,7 @@ def changes(
             found[i] = Change(theta, sd, math.inf, sd, 1, 1, why)
             continue
         if not df_a or not df_b:  # the side of one run is taken to vary as the other does
-            variance, df, name = (var_a, df_a, "pooled t") if df_a else (var_b, df_b, "pooled t")
+            (variance, df), name = (var_a, df_a) if df_a else (var_b, df_b), "pooled t"
             se, sd = math.sqrt(variance * (1 / n + 1 / m)), math.sqrt(2 * variance)
         else:
             parts, name = (var_a / n, var_b / m), "Welch's t"

@@ -29,7 +29,6 @@ from benchsuite.cli.options import (
     slo_option,
 )
 from benchsuite.cli.spec_options import SpecCommand, spec_options
-from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
     from benchsuite.report.gate import GateResult
@@ -126,7 +125,7 @@ def command(
     Exit codes: 0 pass, 5 fail, 6 inconclusive, 2 bad input.
     """
     from benchsuite.manifest import BASELINE_GROUPS
-    from benchsuite.report.comparison import parse_regressions, plan
+    from benchsuite.report.comparison import parse_regressions, plan_repeats
     from benchsuite.report.console import Console, say, table
     from benchsuite.report.gate import GUARDS_ALONE, compare, gate, headline, lines, plain
     from benchsuite.report.judge import judge_run
@@ -145,9 +144,9 @@ def command(
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
     if planning:
         _, compared, notes, _ = compare(judged, other, **chosen, alone=True)
-        found = plan(judged, compared, notes)
+        found = plan_repeats(judged, compared, notes)
         if reporting["as_json"]:
-            print_json(as_plain(found))
+            print_json(found)
             return 0
         console = Console()
         heads, rows = found.table()

@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 import click
 
+from benchsuite.level import as_plain
+
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 PATH = click.Path(path_type=Path)
@@ -72,14 +74,8 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def print_json(tree: Any) -> None:
-    """Plain data, dataclasses and models as JSON on stdout."""
-    click.echo(json.dumps(tree, indent=2, default=_as_plain))
-
-
-def _as_plain(value: Any) -> Any:
-    from benchsuite.level import as_plain
-
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else as_plain(value)
+    """Plain data, dataclasses and models as JSON on stdout; what is not finite is null."""
+    click.echo(json.dumps(as_plain(tree), indent=2, default=lambda model: as_plain(model.model_dump(mode="json"))))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")

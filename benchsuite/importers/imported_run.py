@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from benchsuite.errors import PointsError, read_json
+from benchsuite.level import Level
 from benchsuite.records import SCHEMA_VERSION, Status, TokenSource
 from benchsuite.strict_model import validated
 
@@ -193,7 +194,11 @@ def imported_run(
         assert point.concurrency is not None  # with_levels
         repeat = repeats[point.concurrency]
         repeats[point.concurrency] += 1
-        level = {"point_id": f"c{point.concurrency:04d}-r{repeat}", "concurrency": point.concurrency, "repeat": repeat}
+        level = {
+            "point_id": Level(point.concurrency).point_id(repeat),
+            "concurrency": point.concurrency,
+            "repeat": repeat,
+        }
         sent_s = [request.sent_s for request in point.requests if request.sent_s is not None]
         if not sent_s:
             raise PointsError("no request of the file was sent", where=point.where)

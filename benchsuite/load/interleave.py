@@ -22,11 +22,11 @@ from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unl
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
 from benchsuite.serving.launch_plan import LaunchPlan
 from benchsuite.spec import SweepSpec, overrides
-from benchsuite.store.files import make_folder
+from benchsuite.store.files import MANIFEST, make_folder
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
-_LEAST_ROUNDS = 2  # whatever the budget: one round tells nothing of how rounds differ
+_LEAST_ROUNDS = 3  # whatever the budget: of fewer nothing is judged
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Arm:
         return spec.model_copy(update={"load": load.model_copy(update=changed)})
 
     def measured_points(self) -> set[str]:
-        if not (self.path / "manifest.json").exists():
+        if not (self.path / MANIFEST).exists():
             return set()
         return {point.point_id for point in read_run(self.path).manifest.complete_points}
 

@@ -45,8 +45,7 @@ class PointPlan:
 
     @property
     def users(self) -> int:
-        assert self.level.concurrency is not None
-        return self.level.concurrency
+        return self.level.users
 
 
 def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]:

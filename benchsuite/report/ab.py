@@ -85,7 +85,7 @@ class AbResult:
 
     @property
     def headline(self) -> str:
-        """'B is slower than A: TTFT mean +12.3 % [+8.1 %, +16.7 %] at 8 users (2 of 4 figures)'."""
+        """'B is slower than A: TTFT mean +12.3 % [+8.1 %, +16.7 %] at 8 (2 of 4 figures)'."""
         by = {word: [row for row in self.rows if row.verdict == word] for word in GATE_VERDICTS}
         margins = " and ".join(f"{m:.4g} %" for m in sorted({100 * row.margin for row in self.rows if row.margin}))
         n, parts = len(self.rows), []
@@ -152,7 +152,7 @@ def _change(row: AbRow) -> str:
     return f"{100 * (row.ratio - 1):+.1f} % [{low}, {high}]"
 
 
-class Session:
+class AbJudge:
     """Judges the run folders of two arms: at the looks that may end their session, and at its end.
 
     metrics, margin: as --metrics and --margin write them. slo: B is held to its limits too.
@@ -189,7 +189,7 @@ class Session:
         """Whether what was measured in so many rounds, at this share of the budget, leaves nothing to measure for."""
         if rounds == 1:  # what only the servers can tell: models, limits, time stamps
             self.judge()
-        if rounds < 3 or share >= 1 or not any(self._before < look <= share for look in LOOKS):
+        if rounds < LEAST_UNITS or share >= 1 or not any(self._before < look <= share for look in LOOKS):
             return False
         result, self._before = self.judge((share, self._before)), share
         self._decided = result if result.decided else None
@@ -243,17 +243,18 @@ def judge_ab(
                 side.append(place[repeat])
         return list(grouped.values())
 
-    pairs = {level: (sides_b[level], sides_a[level]) for level in levels if units(level)}
+    units_of = {level: grouped for level in levels if (grouped := units(level))}
+    pairs = {level: (sides_b[level], sides_a[level]) for level in units_of}
     if not pairs:
         raise InputError(
             "the arms have no level and repeat in common", where="ab", expected="one level of both at least"
         )
-    n_units = min(len(units(level)) for level in pairs)
+    n_units = min(map(len, units_of.values()))
     turns, minutes = _turns(of_a, of_b, n_units)
     chosen = regressions or comparison.default_regressions(pairs)
     if margin is not None and not regressions:
         chosen = tuple(Regression(one.figure, margin) for one in chosen)
-    compared = comparison.compare_levels(pairs, chosen, (b, a), units)
+    compared = comparison.compare_levels(pairs, chosen, (b, a), units_of)
     alpha = regression.look_alpha(*look)
     verdicts = regression.difference_verdicts([one.change for one in compared], [one.margin for one in compared], alpha)
     bound = set() if "client" in allowed else client_bound(a) | client_bound(b)
@@ -288,7 +289,7 @@ def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbR
         # the client's own limit is the same in both arms and hides what differs
         verdict, why = "undecided", "the client was at its limit; --allow client accepts that"
     if words is None:
-        why = "not known in every repeat, or 0"
+        why = one.unknown
         return AbRow(one.level, figure.column, figure.label, verdict=verdict, finding=why, why=why)
     finding, ratio, low, high = words
     b, a = (comparison.geometric_mean(side) for side in (one.new, one.baseline))
@@ -315,7 +316,7 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
     for one, verdict in zip(compared, verdicts, strict=True):
         if verdict in ("undecided", "not slower") and (change := one.change) is not None:
             needed = regression.repeats_needed(
-                change.sd, abs(one.margin - abs(change.theta)), len(compared),
+                change, abs(one.margin - abs(change.theta)), len(compared),
                 beyond=abs(change.theta) > one.margin, levels=levels, alpha=alpha,
             )  # fmt: skip
             wanted.append(needed)
@@ -328,7 +329,8 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
         took = minutes / n_units * n
         parts.append(f"about {n} {unit}s of each arm ({took:.0f} minutes in all) decide {len(known)} of {len(wanted)}")
     if len(known) < len(wanted):
-        parts.append(f"{len(wanted) - len(known)} so near the margin that more than 100 {unit}s would be needed")
+        more = f"more than {regression.MAX_REPEATS} {unit}s would be needed"
+        parts.append(f"{len(wanted) - len(known)} so near the margin that {more}")
     return "; ".join(parts)
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchsuite.analysis.history import MIN_RUNS, MIN_SEGMENT, Noise, against, change_points, learn, step, with_sessions
+from benchsuite.analysis.history import (
+    MIN_RUNS,
+    MIN_SEGMENT,
+    Noise,
+    against,
+    change_points,
+    noise_of,
+    step,
+    with_sessions,
+)
 from benchsuite.analysis.regression import MAX_REPEATS, Change, changes, detectable, log_margin, planned, repeats_needed
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, level_rows
 from benchsuite.economics.cost import hour_at
@@ -142,7 +151,7 @@ def compare_levels(
     pairs: Mapping[Level, tuple[LevelRows, LevelRows]],
     regressions: Sequence[Regression],
     judgements: tuple[Judgement, Judgement],
-    units: Callable[[Level], Sequence[tuple[Sequence[int], Sequence[int]]]] | None = None,
+    units: Mapping[Level, Sequence[tuple[Sequence[int], Sequence[int]]]] | None = None,
     *,
     same_orders: bool = True,
 ) -> list[Compared]:
@@ -161,7 +170,7 @@ def compare_levels(
                 for side, judgement in zip(sides, judgements, strict=True)
             )
             if units is not None:
-                grouped = units(level)
+                grouped = units[level]
                 with np.errstate(divide="ignore", invalid="ignore"):
                     new, old = (
                         np.array([geometric_mean(side[list(unit[i])]) for unit in grouped])
@@ -275,7 +284,7 @@ def with_history(
     noise: dict[tuple[str, Level], Noise] = {}
     for name in {one.name for one in known if enough}:
         those = {key: runs for key, runs in series.items() if key[0] == name}
-        noise |= zip(those, learn(list(those.values()), starts), strict=True)
+        noise |= zip(those, noise_of(list(those.values()), starts), strict=True)
     since = manifests[starts[-1]] if manifests else None
     out = dict(sorted((+left_out).items()))
     facts = History(len(samples), len(samples) - starts[-1], since.run_id if since else "", out, tuple(changed))
@@ -341,7 +350,10 @@ def _alike(
         else:
             found.append((file.parent, manifest))
     if not files:
-        raise InputError("it holds no run folder", where="--history", given=str(folder), expected="earlier runs")
+        raise InputError(
+            "no earlier run is below the folder", where="--history", given=str(folder),
+            expected="run folders other than RUN and the baseline",
+        )  # fmt: skip
     if not found:
         common = "".join(f"\n    {one.between('in the run', f'in {n}')}" for one, n in unlike.most_common(5))
         raise InputError(
@@ -387,7 +399,7 @@ class PlannedFigure:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RepeatPlan:
     """Repeats that decide all margins at once four times in five, if nothing changed.
 
     requests, minutes, usd: of one run of so many repeats; None where not known. repeats_now: of the run;
@@ -428,7 +440,7 @@ class Plan:
         return [f"{decided}; {room} (four times in five, all figures together, if nothing changed)", *self.notes]
 
 
-def plan(run: Judgement, compared: Sequence[Compared], notes: Sequence[str]) -> Plan:
+def plan_repeats(run: Judgement, compared: Sequence[Compared], notes: Sequence[str]) -> RepeatPlan:
     """How many repeats decide. compared: with changes whose spread counts, whatever they are."""
     known = [(one, one.change) for one in compared if one.change is not None]
     levels = {one.level for one in compared}
@@ -458,7 +470,7 @@ def plan(run: Judgement, compared: Sequence[Compared], notes: Sequence[str]) -> 
     requests = sum(len(one.rows.ok) / repeats[one.level] for one in run.measured if one.level in levels)
     hourly = [(hour_at(run.hour_price, level), took_s[level]) for level in levels]
     cost = None if any(price is None for price, _ in hourly) else sum((price or 0) * s / 3600 for price, s in hourly)
-    return Plan(
+    return RepeatPlan(
         run.run_id or run.source, now, in_time, needed,
         None if needed is None else round(needed * requests),
         None if needed is None or not one_s else needed * one_s / 60,

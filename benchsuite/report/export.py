@@ -5,7 +5,6 @@ Missing is null in JSON, and NaN never leaves this file.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -94,9 +93,9 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
         "run_id": judgement.run_id,
         "model": judgement.model,
         "slo": str(judgement.slo),
-        "usd_per_hour": _clean(judgement.usd_per_hour),
+        "usd_per_hour": as_plain(judgement.usd_per_hour),
         "gpus": judgement.gpus,
-        "usd_per_hour_total": _clean(judgement.usd_per_hour_total),
+        "usd_per_hour_total": as_plain(judgement.usd_per_hour_total),
         "points": [
             point_json(one)
             | {"client": as_plain(judgement.clients.get(one.point.level))}
@@ -124,7 +123,7 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     del point["model"], point["intervals"]
     warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
     costs = {m.key: m.of(judged) for m in METRICS.values() if m.of is not None and m.unit == "usd"}
-    cleaned: dict[str, Any] = _clean(
+    cleaned: dict[str, Any] = as_plain(
         {
             **point,
             **ratios,
@@ -161,7 +160,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
     if decision.kind == "none":
         nearest = _level_json(decision.nearest)
         said = {"nearest": nearest, "reason": decision.reason, "verdict": decision.verdict}
-        return {"optimum": None, "no_feasible": _clean(said | effort | sure)}
+        return {"optimum": None, "no_feasible": as_plain(said | effort | sure)}
     level, proven = decision.recommended, decision.proven
     optimum = {
         "concurrency": level.point.level.concurrency,
@@ -177,7 +176,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         "p_opt": decision.p_opt,
         **sure,
     }
-    return {"optimum": _clean(optimum), "no_feasible": None}
+    return {"optimum": as_plain(optimum), "no_feasible": None}
 
 
 def _level_json(judged: EvaluatedLevel | None) -> dict[str, Any] | None:
@@ -191,17 +190,6 @@ def _level_json(judged: EvaluatedLevel | None) -> dict[str, Any] | None:
         "doubts": [*judged.doubts],
         "slo_verdict": judged.slo_verdict,
     }
-
-
-def _clean(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: _clean(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_clean(item) for item in value]
-    return value
 
 
 # What `vllm bench serve --save-result --save-detailed` writes, for vLLM's own tools. Keys, units, formulas are its own

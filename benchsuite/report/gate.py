@@ -314,6 +314,7 @@ def compare(
     alone: without a baseline and a history the run is compared with itself, for the spread of its repeats.
     """
     runs = {one.level: one for one in run.measured}
+    theirs, same_orders = runs, False
     wanted = _measured(levels, runs, run.source)
     notes: list[str] = []
     compared: list[Compared] = []
@@ -328,16 +329,13 @@ def compare(
             raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
         if run.run_id == baseline.run_id:
             notes.append("the baseline is the run itself")
-        pairs = {level: (runs[level], theirs[level]) for level in wanted}
         seeds = [(side.facts.manifest.spec.get("load") or {}).get("seed") for side in (run, baseline)]
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
+    if baseline is not None or history is not None or alone:
+        pairs = {level: (runs[level], theirs[level]) for level in wanted}
         chosen = regressions or comparison.default_regressions(pairs)
-        compared = comparison.compare_levels(pairs, chosen, (run, baseline), same_orders=same_orders)
-    elif history is not None or alone:
-        pairs = {level: (runs[level], runs[level]) for level in wanted}
-        chosen = regressions or comparison.default_regressions(pairs)
-        compared = comparison.compare_levels(pairs, chosen, (run, run), same_orders=False)
-        if history is None:
+        compared = comparison.compare_levels(pairs, chosen, (run, baseline or run), same_orders=same_orders)
+        if baseline is None and history is None:
             assumed = [one.change.method for one in compared if one.change and one.change.n_new == 1]
             notes.append(
                 assumed[0] if assumed else "the spread is that of this run's repeats: a --history has more in it"
@@ -363,8 +361,7 @@ def _unmeasured(run: Run, runs: Collection[Level]) -> list[Criterion]:
     found = {}
     status = {point.point_id: point.status for point in run.manifest.points}
     for point_id in run.manifest.planned_points:
-        named = re.fullmatch(r"c(\d+)-r\d+", point_id)
-        if named is not None and (level := Level(int(named[1]))) not in runs:
+        if (level := Level.of_point(point_id)) is not None and level not in runs:
             found[level] = status.get(point_id, "not begun")
     hint = "`benchsuite sweep --resume` measures what is missing; --levels judges the others alone"
     return [

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchsuite.analysis.history import MIN_RUNS, against, change_points, learn, step, with_sessions
+from benchsuite.analysis.history import MIN_RUNS, against, change_points, noise_of, step, with_sessions
 from benchsuite.analysis.regression import Change, detectable, planned, repeats_needed
 
 
@@ -61,25 +61,25 @@ def runs(*means: float, spread: float = 0.0) -> list[np.ndarray]:
 def test_noise_by_hand():
     """Segments 0, .1, .2 and 1, 1.1, 1.2: squares .02 + .02 over 6 - 2 = .01; two levels pool to 4 x Box's 1 of 2."""
     one = runs(0, 0.1, 0.2, 1, 1.1, 1.2)
-    (alone,) = learn([one], [0, 3])
+    (alone,) = noise_of([one], [0, 3])
     assert (alone.since.tolist(), alone.n_runs) == (pytest.approx([1, 1.1, 1.2]), 6)
     assert (alone.variance, alone.df) == (pytest.approx(0.01), 4)
-    same = learn([one, one], [0, 3])  # whose levels tell nothing that one of them does not
+    same = noise_of([one, one], [0, 3])  # whose levels tell nothing that one of them does not
     assert [noise.df for noise in same] == [pytest.approx(4)] * 2
-    apart = learn([one, runs(0, 0.1, -0.1, 1, 1.1, 0.9)], [0, 3])  # cross products 0: .01 of .02 each
+    apart = noise_of([one, runs(0, 0.1, -0.1, 1, 1.1, 0.9)], [0, 3])  # cross products 0: .01 of .02 each
     assert apart[0].df == pytest.approx(4 * 0.08**2 / (0.04**2 + 0.04**2 + 2 * 0.02**2))
 
 
 def test_the_spread_within_a_run_is_not_the_sessions():
     """s2 between runs .01, of a repeat .005 (halved by two repeats): the session's part is .0075."""
-    (noise,) = learn([runs(0, 0.1, 0.2, spread=0.05)], [0])
+    (noise,) = noise_of([runs(0, 0.1, 0.2, spread=0.05)], [0])
     assert (noise.of_repeat, noise.shrunk) == (pytest.approx(0.005), 0.5)
     assert noise.session(noise.of_repeat) == pytest.approx(0.0075)
 
 
 def test_a_run_against_its_history_by_hand():
     """Mean .1 of three, s .1: theta .3, se .1 sqrt(1 + 1/3) with 2 degrees; a run of one repeat spreads more."""
-    (noise,) = learn([runs(0, 0.1, 0.2, spread=0.05)], [0])
+    (noise,) = noise_of([runs(0, 0.1, 0.2, spread=0.05)], [0])
     found = against(np.array([0.35, 0.45]), noise)
     assert (found.theta, found.se, found.df) == (pytest.approx(0.3), pytest.approx(0.1 * math.sqrt(4 / 3)), 2)
     assert (found.n_new, found.n_baseline) == (2, 3)
@@ -89,7 +89,7 @@ def test_a_run_against_its_history_by_hand():
 
 def test_a_baseline_carries_what_sessions_differ_by():
     """se2 = within + 2 session: the greater of what repeats and what earlier runs show, where all have two repeats."""
-    (noise,) = learn([runs(0, 0.1, 0.2, spread=0.05)], [0])
+    (noise,) = noise_of([runs(0, 0.1, 0.2, spread=0.05)], [0])
     of_repeat = 0.005
     repeats = Change(0.0, math.sqrt(of_repeat), 2.0, math.sqrt(2 * of_repeat), 2, 2, "Welch's t")
     found = with_sessions(repeats, noise)

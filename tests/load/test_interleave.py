@@ -22,15 +22,16 @@ def test_who_goes_first_is_balanced_and_seeded() -> None:
 
 @pytest.mark.usefixtures("in_stored")
 def test_two_servers_are_measured_in_turn(cli, simulated, tmp_path: Path) -> None:
-    """Two rounds in any case: two whole run folders with the same requests; so few decide nothing, now or again."""
+    """Three rounds in any case: two whole run folders with the same requests, and the same verdict now and again."""
     urls = f"--base-url {simulated.base_url} " * 2 + "--budget-min 0.001"
-    found = cli.data("ab", urls, FEW, "--output", tmp_path / "s", code=6)
-    assert {row["verdict"] for row in found["rows"]} == {"undecided"}
+    ended = cli("ab", urls, FEW, "--output", tmp_path / "s", "--json")
+    found = ended.data
+    assert ended.code == {"pass": 0, "fail": 5, "inconclusive": 6}[found["verdict"]]
     runs = [read_run(tmp_path / "s" / name) for name in "AB"]
     assert [run.manifest.status for run in runs] == ["complete", "complete"]
-    assert [set(run.manifest.planned_points) for run in runs] == [{"c0002-r0", "c0002-r1"}] * 2
+    assert [set(run.manifest.planned_points) for run in runs] == [{"c0002-r0", "c0002-r1", "c0002-r2"}] * 2
     assert len({tuple(sorted(run.table["prompt_id"].to_pylist())) for run in runs}) == 1
-    again = cli.data("ab", tmp_path / "s" / "A", tmp_path / "s" / "B", code=6)
+    again = cli.data("ab", tmp_path / "s" / "A", tmp_path / "s" / "B", code=ended.code)
     assert again["rows"] == found["rows"]
 
 
