@@ -32,6 +32,7 @@ GATE_VERDICTS: dict[DifferenceVerdict, Verdict] = {
     "slower": "fail", "faster": "pass", "no difference": "pass", "not slower": "pass", "undecided": "inconclusive",
 }  # fmt: skip
 LEAST_UNITS = 3  # of each arm: the turns of two are a burst of load apart
+_FEW = f"fewer than {LEAST_UNITS} rounds"
 LAST_LOOK = (1.0, LOOKS[-1])
 
 
@@ -177,18 +178,18 @@ class AbJudge:
         self._before = 0.0
         self._decided: AbResult | None = None
 
-    def judge(self, look: tuple[float, float] = LAST_LOOK) -> AbResult:
+    def judge(self, look: tuple[float, float] = LAST_LOOK, *, probe: bool = False) -> AbResult:
         """As `judge_ab`."""
         a, b = (judge_run(read_run(path), slo=self._slo, goodput=self._goodput) for path in self._paths)
         return judge_ab(
             a, b, regressions=self._regressions, margin=self._margin, allowed=self._allowed,
-            with_limits=self._slo is not None, look=look,
+            with_limits=self._slo is not None, look=look, probe=probe,
         )  # fmt: skip
 
     def decided(self, rounds: int, share: float) -> bool:
         """Whether what was measured in so many rounds, at this share of the budget, leaves nothing to measure for."""
         if rounds == 1:  # what only the servers can tell: models, limits, time stamps
-            self.judge()
+            self.judge(probe=True)
         if rounds < LEAST_UNITS or share >= 1 or not any(self._before < look <= share for look in LOOKS):
             return False
         result, self._before = self.judge((share, self._before)), share
@@ -213,10 +214,12 @@ def judge_ab(
     allowed: Collection[str] = (),
     with_limits: bool = False,
     look: tuple[float, float] = LAST_LOOK,
+    probe: bool = False,
 ) -> AbResult:
     """Hold B against A, two run folders that were measured in turn. regressions, margin: none are the gate's defaults.
 
-    look: the share of the budget at which this is, and that of the last time. Raises InputError for arms that differ in
+    look: the share of the budget at which this is, and that of the last time. probe: after the first round, when the
+    arms have not taken turns yet. Raises InputError for arms that differ in
     more than the server and its launch, and for runs that were not measured in turn.
     """
     of_a, of_b = a.facts.manifest, b.facts.manifest
@@ -230,16 +233,15 @@ def judge_ab(
     if a.hour_price != b.hour_price:
         differs.append(f"price: {a.hour_price} $ an hour in A, {b.hour_price} in B")
     levels = [level for level in sides_b if level in sides_a]
-    restarts = _restarts(of_a), _restarts(of_b)
-    by_restart = all(restarts)
+    visits = _visits(of_b), _visits(of_a)
+    unit = "restart" if of_a.launched_server is not None and of_b.launched_server is not None else "round"
 
     def units(level: Level) -> list[tuple[list[int], list[int]]]:
         places = [{run.repeat: i for i, run in enumerate(side[level].repeats)} for side in (sides_b, sides_a)]
         grouped: dict[Any, tuple[list[int], list[int]]] = {}
         for repeat in sorted(places[0].keys() & places[1].keys()):  # a round that was cut short has one side
-            key = (restarts[0].get(repeat), restarts[1].get(repeat)) if by_restart else repeat
-            unit = grouped.setdefault(key, ([], []))
-            for side, place in zip(unit, places, strict=True):
+            key = tuple(of.get((level, repeat), ("repeat", repeat)) for of in visits)
+            for side, place in zip(grouped.setdefault(key, ([], [])), places, strict=True):
                 side.append(place[repeat])
         return list(grouped.values())
 
@@ -250,7 +252,15 @@ def judge_ab(
             "the arms have no level and repeat in common", where="ab", expected="one level of both at least"
         )
     n_units = min(map(len, units_of.values()))
-    turns, minutes = _turns(of_a, of_b, n_units)
+    turns, minutes = _turns(of_a, of_b)
+    if not probe and turns < 2 and any(len(side.repeats) > 1 for pair in pairs.values() for side in pair):
+        raise InputError(
+            "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
+            where="ab",
+            given="all of one, then all of the other",
+            expected="run folders of one `benchsuite ab` session",
+            hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
+        )
     chosen = regressions or comparison.default_regressions(pairs)
     if margin is not None and not regressions:
         chosen = tuple(Regression(one.figure, margin) for one in chosen)
@@ -259,11 +269,10 @@ def judge_ab(
     verdicts = regression.difference_verdicts([one.change for one in compared], [one.margin for one in compared], alpha)
     bound = set() if "client" in allowed else client_bound(a) | client_bound(b)
     rows = [_row(one, verdict, one.level in bound) for one, verdict in zip(compared, verdicts, strict=True)]
-    rows += [row for level in levels if (row := _errors(sides_a[level], sides_b[level])) is not None]
-    unit = "restart" if by_restart else "repeat"
-    of_unit = "; what a restart of a server changes is not in it"
-    if by_restart:
-        of_unit = f" (means of {len(restarts[1])} repeats in {len(set(restarts[1].values()))} starts of each server)"
+    rows += [row for level in levels if (row := _errors(sides_a[level], sides_b[level], n_units)) is not None]
+    of_unit = "" if unit == "restart" else "; what a restart of a server changes is not in it"
+    if (most := max(len(own) for units in units_of.values() for own, _ in units)) > 1:
+        of_unit = f" (means of up to {most} repeats){of_unit}"
     return AbResult(
         a=a.run_id or a.source,
         b=b.run_id or b.source,
@@ -275,7 +284,7 @@ def judge_ab(
             f"one unit is the {unit}{of_unit}",
             f"Holm's correction over {len(compared)} figures, {100 * alpha:.2g} % at this look",
         ),
-        more=_more(compared, verdicts, n_units, minutes, unit),
+        more=_more(compared, [row.verdict for row in rows], n_units, minutes, unit),
         turns=turns,
         unit=unit,
     )
@@ -283,7 +292,7 @@ def judge_ab(
 
 def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
     figure, words, why = one.regression.figure, one.in_words(("B ", "A ")), None
-    if one.change is not None and min(one.change.n_new, one.change.n_baseline) < LEAST_UNITS:
+    if few := one.change is not None and min(one.change.n_new, one.change.n_baseline) < LEAST_UNITS:
         verdict = "undecided"
     if client_limited and verdict in ("no difference", "not slower"):
         # the client's own limit is the same in both arms and hides what differs
@@ -293,12 +302,12 @@ def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbR
         return AbRow(one.level, figure.column, figure.label, verdict=verdict, finding=why, why=why)
     finding, ratio, low, high = words
     b, a = (comparison.geometric_mean(side) for side in (one.new, one.baseline))
-    finding += f"; {why}" if why else ""
+    finding += f"; {why}" if why else f"; {_FEW}" * few
     ends = (1 + ratio, 1 + low, 1 + high)
     return AbRow(one.level, figure.column, figure.label, a, b, *ends, verdict, finding, one.regression.margin, why)
 
 
-def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow | None:
+def _errors(a: MeasuredLevel, b: MeasuredLevel, n_units: int) -> AbRow | None:
     """More failures in B than chance makes (Fisher's exact test, one-sided 2.5 %) are a fail; else there is no row."""
     counts_b, counts_a = ((one.point.n_failed or 0, one.point.n_ok) for one in (b, a))
     p = regression.more_failures_p(counts_b, counts_a)
@@ -306,14 +315,17 @@ def _errors(a: MeasuredLevel, b: MeasuredLevel) -> AbRow | None:
         return None
     share_a, share_b = (failed / (failed + ok) if failed + ok else 0.0 for failed, ok in (counts_a, counts_b))
     finding = f"errors: B {counts_b[0]} of {sum(counts_b)}, A {counts_a[0]} of {sum(counts_a)}, p {p:.2g}"
-    return AbRow(b.level, "error_rate", "errors", share_a, share_b, verdict="slower", finding=finding, why="failures")
+    verdict: DifferenceVerdict = "slower"
+    if n_units < LEAST_UNITS:
+        verdict, finding = "undecided", f"{finding}; {_FEW}"
+    return AbRow(b.level, "error_rate", "errors", share_a, share_b, verdict=verdict, finding=finding, why="failures")
 
 
 def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, minutes: float, unit: str) -> str | None:
     """How much more would decide what is undecided, if spread and ratios stay."""
     alpha, levels = regression.look_alpha(*LAST_LOOK), len({one.level for one in compared})
     wanted = []
-    for one, verdict in zip(compared, verdicts, strict=True):
+    for one, verdict in zip(compared, verdicts, strict=False):  # the rows of failures come after
         if verdict in ("undecided", "not slower") and (change := one.change) is not None:
             needed = regression.repeats_needed(
                 change, abs(one.margin - abs(change.theta)), len(compared),
@@ -334,25 +346,14 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
     return "; ".join(parts)
 
 
-def _turns(a: RunManifest, b: RunManifest, n_units: int) -> tuple[int, float]:
-    """How often the arms took turns, and the minutes from the first point of both to the last.
-
-    Raises InputError for runs that were measured one after the other.
-    """
+def _turns(a: RunManifest, b: RunManifest) -> tuple[int, float]:
+    """How often the arms took turns, and the minutes from the first point of both to the last."""
     points = sorted(
         (_origin_s(one) + (point.started_s or 0.0), name, _origin_s(one) + (point.ended_s or 0.0))
         for name, one in (("A", a), ("B", b))
         for point in one.complete_points
     )
     turns = sum(x[1] != y[1] for x, y in pairwise(points))
-    if n_units > 1 and turns < 2:
-        raise InputError(
-            "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
-            where="ab",
-            given="all of one, then all of the other",
-            expected="run folders of one `benchsuite ab` session",
-            hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
-        )
     return turns, (max(max(start_s, end_s) for start_s, _, end_s in points) - points[0][0]) / 60
 
 
@@ -360,13 +361,12 @@ def _origin_s(manifest: RunManifest) -> float:
     return (manifest.clock.origin_wall_ns or 0) / NS_PER_S
 
 
-def _restarts(manifest: RunManifest) -> dict[int, int]:
-    """The number of the start of its server by repeat; empty for a server that benchsuite did not start."""
-    if manifest.launched_server is None:
-        return {}
+def _visits(manifest: RunManifest) -> dict[tuple[Level | None, int], int]:
+    """In which sweep of the arm a level's repeat was measured: the repeats of one share what the machine was then, and
+    the start of its server. Empty where the manifest knows no sessions."""
     starts = [datetime.fromisoformat(one["started"]).timestamp() - _origin_s(manifest) for one in manifest.sessions]
     return {
-        point.repeat: bisect_right(starts, (point.started_s or 0.0) + 0.001)
+        (point.level, point.repeat): bisect_right(starts, (point.started_s or 0.0) + 0.001)
         for point in manifest.complete_points
-        if point.repeat is not None
+        if starts and point.repeat is not None
     }

@@ -90,6 +90,32 @@ def test_restarts_are_the_unit(cli, tmp_path):
     assert all("3 against 3" in row["finding"] or "over 3 repeats" in row["finding"] for row in found["rows"])
 
 
+def test_the_repeats_of_one_visit_are_one_unit(cli, tmp_path):
+    """Servers that were there already: six repeats in three visits of each are three rounds."""
+    first = make_run(tmp_path / "probe", repeats=6)
+    points = json.loads((first / "manifest.json").read_text("utf-8"))["points"]
+    at = [points[i]["started_s"] - 0.1 for i in (0, 2, 4)]
+    more = {"sessions": [{"started": f"1970-01-01T00:{int(s // 60):02d}:{s % 60:09.6f}+00:00"} for s in at]}
+    sides = [make_run(tmp_path / name, 1.5**i, repeats=6, seed=i, manifest=more) for i, name in enumerate("ab")]
+    found = cli.data("ab", *sides, code=5)
+    assert found["unit"] == "round"
+    assert all("3 against 3" in row["finding"] or "over 3 repeats" in row["finding"] for row in found["rows"])
+
+
+def test_two_rounds_decide_nothing_and_say_so(cli, tmp_path):
+    """Half as slow again, and failures: with two rounds of each all is undecided, with the reason and what would do."""
+    sides = [
+        make_run(tmp_path / "a", repeats=2),
+        make_run(tmp_path / "b", 1.5, repeats=2, seed=1, faults={"timeout": 20}),
+    ]
+    found = cli.data("ab", *sides, code=6)
+    assert {row["name"]: row["verdict"] for row in found["rows"]} == dict.fromkeys(
+        ("usd_per_1m_output_tokens", "ttft_mean_s", "error_rate"), "undecided"
+    )
+    assert all(row["finding"].endswith("fewer than 3 rounds") for row in found["rows"])
+    assert "rounds of each arm" in found["more"]
+
+
 def test_a_client_at_its_limit_proves_no_sameness(cli, tmp_path, runs):
     """What limits both arms alike hides what differs: undecided, unless --allow client."""
     client = {"workers": 1, "cpu_share_mean": 0.99, "cpu_share_max_1s": 1.0}

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchsuite.load.interleave import a_first
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.store.run_folder import read_run
 
 FEW = "--requests 8 --max-output-tokens 4 --concurrency 2 --warmup-requests 1 --gpu off --usd-per-hour 1 --quiet"
@@ -33,6 +35,18 @@ def test_two_servers_are_measured_in_turn(cli, simulated, tmp_path: Path) -> Non
     assert len({tuple(sorted(run.table["prompt_id"].to_pylist())) for run in runs}) == 1
     again = cli.data("ab", tmp_path / "s" / "A", tmp_path / "s" / "B", code=ended.code)
     assert again["rows"] == found["rows"]
+
+
+@pytest.mark.usefixtures("in_stored")
+def test_two_servers_that_differ(cli, simulated, tmp_path: Path) -> None:
+    """B is 20 times slower a token: found in three rounds, of two repeats each at the one level."""
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.01, itl_s=0.1))) as slow:
+        urls = f"--base-url {simulated.base_url} --base-url {slow.base_url} --budget-min 0.001"
+        flags = f"{FEW} --repeats 2 --metrics e2e --allow client"
+        found = cli.data("ab", urls, flags, "--output", tmp_path / "s", code=5)
+    assert {row["verdict"] for row in found["rows"]} == {"slower"}
+    assert (found["unit"], found["turns"]) == ("round", 3)
+    assert all("3 against 3" in row["finding"] or "over 3 repeats" in row["finding"] for row in found["rows"])
 
 
 @pytest.mark.usefixtures("in_stored")
