@@ -158,7 +158,7 @@ def judge_levels(
     Warnings that a point has already stay in front, once.
     """
     judged = judge_points(_warned(points, check_levels(points)), slo, usd_per_hour_total, found)
-    warned = _warned([j.point for j in judged], fragile_optimum(judged, decide(judged)))
+    warned = _warned([j.point for j in judged], fragile_optimum(judged, decide(judged, found)))
     return [dataclasses.replace(j, point=point) for j, point in zip(judged, warned, strict=True)]
 
 
@@ -184,7 +184,6 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
     if not feasible:
         return _none(model, judged, found)
     choice = feasible[0]
-    binding, reason = _reason(choice, judged)
     p_cheapest = None if found.p_by_level is None else found.p_by_level.get(choice.point.level, 0.0)
     near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
     safe = [j for j in near if j.slo_verdict == "met"] or [j for j in near if (j.p_met or 0.0) >= MET]
@@ -192,6 +191,7 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
     if not cheapest_is_sure or choice.slo_verdict != "met":
         recommended = min(safe or ([choice] if cheapest_is_sure else near), key=lambda j: j.point.level)
     proven = [j for j in feasible if j.slo_verdict == "met"]
+    binding, reason = _reason(recommended, choice, judged)
     return Optimum(
         model=model,
         choice=choice,
@@ -305,22 +305,27 @@ def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> E
     return above if above is not None and not above.is_candidate else None
 
 
-def _reason(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> tuple[str, str]:
-    """The limit that stops a cheaper level, and in words why `choice` is the one."""
-    level, stopped = choice.point.level, stopped_level(choice, judged)
-    proven = "that meet the SLO" if choice.slo_verdict == "met" else "that look to meet the SLO, which is undecided"
+def _reason(named: EvaluatedLevel, choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> tuple[str, str]:
+    """The limit that stops a cheaper level, and in words why `named` is the one. choice: what looks cheapest."""
+    level, stopped = named.point.level, stopped_level(named, judged)
+    proven = "that meet the SLO" if named.slo_verdict == "met" else "that look to meet the SLO, which is undecided"
     said = [f"{level} is the cheapest of the levels {proven}"]
+    if named is not choice:
+        said = [f"{choice.point.level} looks cheaper, by at most 5 %, but is not sure"]
+        said.insert(0, f"{level} is the surest of the cheapest levels {proven}")
     if stopped is not None:
         checks = stopped.checks("not met") or stopped.checks("undecided")
         missed = [check for check in checks if not check.within]
         binding = str(max(missed, key=_miss).limit) if missed else "; ".join(stopped.doubts)
-        how = "would be cheaper" if costs_less(stopped, choice) else "is the next level"
+        how = "would be cheaper" if costs_less(stopped, named) else "is the next level"
         said.append(f"{stopped.point.level} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
     else:
         binding = "no limit: every other level measured costs more"
-        if level == max(j.point.level for j in judged):
+        if named is not choice:
+            binding = f"no limit: {choice.point.level} looks cheaper, but is not sure"
+        elif level == max(j.point.level for j in judged):
             binding = "no limit: the highest level measured is feasible; measure higher"
-        said.append(binding)
+        said += [binding] * (named is choice)
     doubtful = [j for j in judged if j.slo_verdict == "unknown"]
     said += [f"{j.point.level} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
     return binding, "; ".join(dict.fromkeys(said))
@@ -359,13 +364,13 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
     """The optimum if it keeps a limit by less than 1 %, and levels that would be it but miss by less than 1 %."""
     found = []
     if decision.kind == "optimum":
-        choice = decision.choice
-        for check in choice.limits:
+        named = decision.recommended
+        for check in named.limits:
             if check.asked and check.within and (margin := _margin(check)) < MARGIN:
                 values = {"limit": str(check.limit), "margin": margin, "value": check.limit.show(check.value or 0.0)}
-                found.append(warn("fragile_optimum", choice.point.level, **values))
+                found.append(warn("fragile_optimum", named.point.level, **values))
         rivals = [
-            j for j in judged if not j.is_candidate and (ratio := _relative_cost(j, choice)) is not None and ratio < 1
+            j for j in judged if not j.is_candidate and (ratio := _relative_cost(j, named)) is not None and ratio < 1
         ]
     else:
         rivals = [] if decision.nearest is None else [decision.nearest]
@@ -380,8 +385,8 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
         )
         otherwise = "meet the SLO"
         if decision.kind == "optimum":
-            saved = 1 - (_relative_cost(rival, decision.choice) or 1.0)
-            otherwise = f"cost {saved:.0%} less than the optimum {decision.choice.point.level}"
+            saved = 1 - (_relative_cost(rival, decision.recommended) or 1.0)
+            otherwise = f"cost {saved:.0%} less than concurrency {decision.recommended.point.level}"
         found.append(warn("near_miss", rival.point.level, misses=texts, otherwise=otherwise))
     return found
 

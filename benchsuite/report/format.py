@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from benchsuite.economics.decision import stopped_level
+from benchsuite.economics.decision import costs_less, stopped_level
 from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
 from benchsuite.metrics import BY_COLUMN, Metric
@@ -269,15 +269,16 @@ def doubt_text(judged: EvaluatedLevel) -> str:
     return ", and ".join(said[:1] if judged.checks("not met") else said)
 
 
-def _next_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
-    stopped = stopped_level(choice, judged)
-    above = [j for j in judged if j.point.level > choice.point.level]
+def _next_level(named: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
+    stopped = stopped_level(named, judged)
+    above = [j for j in judged if j.point.level > named.point.level]
     if stopped is not None and stopped is not min(above, key=lambda j: j.point.level, default=None):
         return f"{stopped.point.level} would cost less but {doubt_text(stopped)}"
     if not above:
         return "it is the highest level measured, so measure higher"
     following = min(above, key=lambda j: j.point.level)
-    reason = doubt_text(following) or f"costs more ({price_text(following)})"
+    cheaper = costs_less(following, named)  # then it is not sure to be the cheapest, or it would be named
+    reason = doubt_text(following) or f"{'looks cheaper' if cheaper else 'costs more'} ({price_text(following)})"
     return f"next level {following.point.level} {reason}"
 
 

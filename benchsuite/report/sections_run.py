@@ -105,12 +105,13 @@ def _certainty(decision: Optimum, p_optimal: str) -> Tile:
 
 
 def _limit(decision: Optimum, judged: Judged) -> Tile:
-    stopped = stopped_level(decision.choice, judged)
+    stopped = stopped_level(decision.recommended, judged)
     if stopped is None:
         reason = (decision.binding or "").removeprefix("no limit: ")
-        return Tile("Limited by", "nothing yet" if "measure higher" in reason else "cost", reason)
+        what = "nothing yet" if "measure higher" in reason else "cost"
+        return Tile("Limited by", what if decision.recommended is decision.choice else "certainty", reason)
     detail = f"concurrency {stopped.point.level} {fmt.doubt_text(stopped)}"
-    detail += "; it would cost less" * costs_less(stopped, decision.choice)
+    detail += "; it would cost less" * costs_less(stopped, decision.recommended)
     return Tile("Limited by", decision.binding or "", detail)
 
 

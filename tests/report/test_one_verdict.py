@@ -135,3 +135,22 @@ def test_the_named_level_is_one_everywhere(tmp_path, cli):
     settings = decide_settings([JudgedSetting("a", 1, judgement)])
     assert rows(settings)[0]["concurrency"] == 4
     assert benchsuite.find_optimum(path).recommended.point.level.users == 4
+
+
+def test_a_cheaper_level_that_is_not_sure_is_not_said_to_cost_more(tmp_path):
+    """Runs differ by more than 2 and 4 do: 2 is named, and sentence, reason, page and warnings are of it."""
+    latency = {2: (0.05, 0.010), 4: (0.098, 0.0198), 8: (0.21, 0.0395)}
+    path = run_folder(
+        tmp_path / "run", latency=latency, repeats=3, requests=60, noise=0.1, seed=1, slo="ttft_mean<0.22s"
+    )  # fmt: skip
+    judgement = judge_run(read_run(path))
+    decision, two, four = judgement.decision, judgement.judged[0], judgement.judged[1]
+    assert (decision.recommended, decision.choice) == (two, four)
+    assert four.cost.cost_usd < two.cost.cost_usd
+    said = headline(decision, judgement.judged)
+    assert "costs more" not in said
+    assert "next level 4 looks cheaper" in said
+    assert decision.reason.startswith("2 is ")
+    assert decision.binding == "no limit: 4 looks cheaper, but is not sure"
+    (limited,) = [tile for tile in answer(judgement).tiles if tile.label == "Limited by"]
+    assert limited.value == "certainty"
