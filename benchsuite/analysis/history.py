@@ -42,6 +42,9 @@ def change_points(values: Floats) -> list[int]:
             i = int(ratio.argmax())
             beyond = 1 + _SIMULATED - float(np.searchsorted(_without_change(n, excursion), ratio[i]))
             p = (beyond + 2 * math.sqrt(beyond)) / (1 + _SIMULATED)  # with two standard errors of what was simulated
+            # beyond what was simulated: at most the t test's p times the places to split at
+            t = math.sqrt(ratio[i] * (n - 2) / max(1 - ratio[i], 1e-300))
+            p = min(p, _places(n, excursion) * 2 * float(special.stdtr(n - 2, -t)))
             if p <= ALPHA * n / values.shape[1] / len(values) / len(ways):
                 cuts = [first + int(start[i])] * excursion + [first + int(start[i] + length[i])]
                 found.extend(cuts)
@@ -72,6 +75,12 @@ def _best(x: Floats, excursion: bool) -> tuple[Floats, NDArray[np.intp], NDArray
         greatest = np.maximum(greatest, here)
     flat = total <= 1e-20  # what rounding leaves of runs that are exactly alike
     return np.where(flat, 0.0, greatest / np.where(flat, 1.0, total)), start, length
+
+
+def _places(n: int, excursion: bool) -> int:
+    """How many stretches `_best` looks at."""
+    lengths = range(MIN_SEGMENT, n - MIN_SEGMENT * (1 + excursion) + 1)
+    return sum(n - 2 * MIN_SEGMENT - m + 1 for m in lengths) if excursion else len(lengths)
 
 
 @functools.lru_cache(maxsize=256)

@@ -144,6 +144,8 @@ def command(
     other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
     if planning:
         _, compared, notes, _ = compare(judged, other, **chosen, alone=True)
+        if slo is not None:
+            notes.append("limits of --slo are not planned: `benchsuite gate` says of each what would decide it")
         found = plan_repeats(judged, compared, notes)
         if reporting["as_json"]:
             print_json(found)

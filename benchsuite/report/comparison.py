@@ -26,9 +26,9 @@ from benchsuite.economics.cost import hour_at
 from benchsuite.errors import InputError, PointsError
 from benchsuite.level import Level
 from benchsuite.manifest import BASELINE_GROUPS, Difference, RunManifest, differences
-from benchsuite.metrics import BY_COLUMN, Statistic, closest, find
+from benchsuite.metrics import BY_COLUMN, METRICS, Statistic, closest, find
 from benchsuite.report.format import number, percent, plural, show, usd
-from benchsuite.report.judge import Judgement
+from benchsuite.report.judge import Judgement, client_verdicts
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import read_manifest, read_run
 
@@ -258,9 +258,15 @@ def with_history(
     samples: list[list[Floats]] = []
     for path, manifest in candidates:
         try:
-            rows = {one.level: one for one in level_rows(read_run(path).whole)}
+            stored = read_run(path)
+            rows = {one.level: one for one in level_rows(stored.whole)}
         except PointsError:
             left_out["not readable"] += 1
+            continue
+        gaps_s = {level: rows[level].distribution(METRICS["itl_s"]).p50 for level in {one.level for one in compared}}
+        clients = {} if "client" in allowed else client_verdicts(stored, gaps_s)
+        if any(one.verdict == "client-bound" for one in clients.values()):
+            left_out["with the client at its limit"] += 1
             continue
         figures = ((one, by_repeat(rows[one.level], one.regression.figure, hour_at(run.hour_price, one.level)))
                    for one in known)  # fmt: skip
@@ -292,6 +298,8 @@ def with_history(
     left = f"; left out: {_reasons(out)}" if out else ""
     notes = [f"history: {len(samples)} earlier runs of the same benchmark{days}{left}"]
     notes += [one.in_words() for one in changed]
+    if baseline is not None and not enough:
+        notes.append(f"fewer than {MIN_SEGMENT} of them: the intervals do not carry what sessions differ by")
     if len(samples) < MIN_RUNS:
         notes.append(f"changes are looked for in {MIN_RUNS} earlier runs or more")
     if baseline is None and since is not None:
@@ -323,7 +331,8 @@ def _alike(
     unlike: Counter[Difference] = Counter()
     known = {one.run_id for one in (run, baseline) if one is not None}
     paths = {one.facts.path.resolve() for one in (run, baseline) if one is not None}
-    files = sorted(file for file in folder.rglob(MANIFEST) if file.parent.resolve() not in paths)
+    below = {*folder.rglob(MANIFEST), *folder.glob(f"*/{MANIFEST}")}  # the latter follows links
+    files = sorted(file for file in below if file.parent.resolve() not in paths)
     for file in files:
         try:
             manifest = read_manifest(file.parent)
@@ -331,9 +340,8 @@ def _alike(
             left_out["not readable"] += 1
             continue
         if manifest.run_id and manifest.run_id in known:
-            left_out["copies"] += 1
+            left_out["copied"] += 1
             continue
-        known.add(manifest.run_id)
         there = {level for point in manifest.complete_points if (level := point.level) is not None}
         differ = [
             one
@@ -344,10 +352,12 @@ def _alike(
             left_out["not finished"] += 1
         elif differ or not there.issuperset(levels):
             unlike.update(differ)
-            left_out["of another " + (", ".join(dict.fromkeys(one.group for one in differ)) or "set of levels")] += 1
+            groups = dict.fromkeys(one.group for one in differ) or ["levels"]
+            left_out["of another " + ", ".join({"levels": "set of levels"}.get(one, one) for one in groups)] += 1
         elif (manifest.created or "") > (mine.created or manifest.created or ""):
             left_out["later than the run"] += 1
         else:
+            known.add(manifest.run_id)
             found.append((file.parent, manifest))
     if not files:
         raise InputError(
@@ -355,15 +365,17 @@ def _alike(
             expected="run folders other than RUN and the baseline",
         )  # fmt: skip
     if not found:
+        groups = dict.fromkeys(one.group for one in unlike)
+        others = ",".join(group for group in groups if group != "levels")
+        hints = [f"compare all the same with --allow {others}"] * bool(others)
+        hints += ["judge the levels that both have: --levels"] * ("levels" in groups)
         common = "".join(f"\n    {one.between('in the run', f'in {n}')}" for one, n in unlike.most_common(5))
         raise InputError(
             f"no earlier run compares with the run: {_reasons(left_out)}{common}",
             where="--history",
             given=str(folder),
             expected="finished runs with the same " + ", ".join(BASELINE_GROUPS),
-            hint="compare all the same with --allow " + ",".join(dict.fromkeys(one.group for one in unlike))
-            if unlike
-            else None,
+            hint="; or ".join(hints) or None,
         )
     found.sort(key=lambda one: (one[1].created or "", one[1].run_id))
     left_out[f"older than the newest {MAX_RUNS}"] += max(0, len(found) - MAX_RUNS)
@@ -375,7 +387,7 @@ def _reasons(left_out: Mapping[str, int]) -> str:
 
 
 def _day(manifest: RunManifest) -> str:
-    return (manifest.created or "date not known")[:10]
+    return manifest.created[:10] if manifest.created else "date not known"
 
 
 def _differs(new: RunManifest, before: RunManifest, names: tuple[str, str]) -> list[str]:
@@ -388,7 +400,8 @@ MINUTES = 10
 @dataclass(frozen=True, slots=True)
 class PlannedFigure:
     """What repeats make of a figure. repeats: that decide the margin, None where no number does. margin_now,
-    margin_in_time: the smallest that the repeats of the run, or those of MINUTES, decide; None with too few."""
+    margin_in_time: the smallest that the repeats of the run, or those of MINUTES, decide; None with too few. unknown:
+    why nothing is known of it."""
 
     name: str
     level: Level
@@ -396,6 +409,7 @@ class PlannedFigure:
     margin_now: float | None
     margin_in_time: float | None
     repeats: int | None
+    unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +436,7 @@ class RepeatPlan:
         rows = []
         for one in self.figures:
             margins = [percent(margin) for margin in (one.margin, one.margin_now, one.margin_in_time)]
-            needed = f"> {MAX_REPEATS}" if one.repeats is None else str(one.repeats)
+            needed = str(one.repeats or one.unknown or f"> {MAX_REPEATS}")
             rows.append([BY_COLUMN[one.name].name, str(one.level), *margins, needed])
         return heads, rows
 
@@ -430,12 +444,14 @@ class RepeatPlan:
         """What a run of so many repeats takes, and the notes."""
         effort = [plural(self.requests, "request")] if self.requests else []
         effort += [f"{number(self.minutes, 2)} min"] * bool(self.minutes) + [usd(self.usd)] * bool(self.usd)
-        decided = (
-            f"{plural(self.repeats, 'repeat')} a run decide every margin, each run {', '.join(effort)}"
-            if self.repeats is not None
-            else f"no number of repeats up to {MAX_REPEATS} decides every margin: allow more, or measure both in one "
-            "session (`benchsuite ab`)"
-        )
+        decided = f"{plural(self.repeats or 0, 'repeat')} a run decide every margin, each run {', '.join(effort)}"
+        if unknown := dict.fromkeys(one.unknown for one in self.figures if one.unknown):
+            decided = f"not every margin can be decided: {'; '.join(map(str, unknown))}"
+        elif self.repeats is None:
+            decided = (
+                f"no number of repeats up to {MAX_REPEATS} decides every margin: allow more, or measure both in one "
+                "session (`benchsuite ab`)"
+            )
         room = f"{MINUTES} min have room for {plural(self.repeats_in_time, 'repeat')}"
         return [f"{decided}; {room} (four times in five, all figures together, if nothing changed)", *self.notes]
 
@@ -450,21 +466,26 @@ def plan_repeats(run: Judgement, compared: Sequence[Compared], notes: Sequence[s
         if point.level in took_s and point.started_s is not None and point.ended_s is not None:
             waited_s = point.warmup.get("duration_s", 0.0) + point.cooldown.get("waited_s", 0.0)
             took_s[point.level] += (point.ended_s - point.started_s + waited_s) / repeats[point.level]
-    one_s, now = sum(took_s.values()), min((change.n_new for _, change in known), default=0)
+    one_s, now = sum(took_s.values()), min(repeats.values(), default=0)
     in_time = int(60 * MINUTES / one_s) if one_s else 0
 
     def margin(one: Compared, change: Change, n: int) -> float | None:
         se, df = planned(change, n, len(levels)) if n else (0.0, 0.0)
         return abs(one.worse(detectable(se, df, criteria=len(known)))) if df else None
 
-    figures = tuple(
+    figures = [
         PlannedFigure(
             one.name, one.level, one.regression.margin, margin(one, change, now),
             margin(one, change, in_time),
             repeats_needed(change, one.margin, len(known), beyond=False, levels=len(levels)),
         )
         for one, change in known
-    )  # fmt: skip
+    ]  # fmt: skip
+    figures += [
+        PlannedFigure(one.name, one.level, one.regression.margin, None, None, None, one.unknown)
+        for one in compared
+        if one.change is None
+    ]
     wanted = [one.repeats for one in figures]
     needed = None if not wanted or None in wanted else max(n for n in wanted if n is not None)
     requests = sum(len(one.rows.ok) / repeats[one.level] for one in run.measured if one.level in levels)
@@ -474,5 +495,5 @@ def plan_repeats(run: Judgement, compared: Sequence[Compared], notes: Sequence[s
         run.run_id or run.source, now, in_time, needed,
         None if needed is None else round(needed * requests),
         None if needed is None or not one_s else needed * one_s / 60,
-        None if needed is None or not one_s or cost is None else needed * cost, figures, tuple(notes),
+        None if needed is None or not one_s or cost is None else needed * cost, tuple(figures), tuple(notes),
     )  # fmt: skip

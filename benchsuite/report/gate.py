@@ -144,7 +144,9 @@ def junit_xml(result: GateResult, *, strict: bool = False) -> str:
     root = ET.Element("testsuites", {"name": f"benchsuite {result.verb}", **counts})
     suite = element(root, "testsuite", name=f"benchsuite {result.verb} {result.run_id}", **counts)
     properties = element(suite, "properties")
-    for name, value in (("run", result.run_id), ("baseline", result.baseline_id), ("verdict", result.verdict)):
+    facts = {"run": result.run_id, "baseline": result.baseline_id, "verdict": result.verdict}
+    facts["earlier runs since"] = None if result.history is None else result.history.since
+    for name, value in facts.items():
         if value is not None:
             element(properties, "property", name=name, value=value)
     for one, tag in zip(result.criteria, outcomes, strict=True):

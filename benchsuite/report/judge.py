@@ -152,7 +152,7 @@ def judge_run(
 
     # what a paid API answered no GPU of ours did
     own = {m.level: _own(m.point, endpoints[m.level]) for m in measured}
-    clients = _clients(run, rows, measured)
+    clients = client_verdicts(run, {one.level: one.point.itl_s.p50 for one in measured})
     points, warnings = [], []
     for level, point in ((one.level, one.point) for one in measured):
         tokens = token_balance(own[level], [entry.server.get("generated_tokens") for entry in _entries(run, level)])
@@ -241,20 +241,23 @@ def _entries(run: Run, level: Level) -> list[PointEntry]:
     return [entry for entry in run.manifest.complete_points if entry.level == level]
 
 
-def _clients(run: Run, rows: Any, measured: Sequence[MeasuredLevel]) -> dict[Level, ClientVerdict]:
-    """The verdict on the client by level; none where the manifest has nothing of its state (imported runs)."""
-    paced = (run.manifest.spec.get("load") or {}).get("max_request_rate") is not None
+def client_verdicts(run: Run, itl_s: Mapping[Level, float | None]) -> dict[Level, ClientVerdict]:
+    """The verdict on the client by level; none where the manifest has nothing of its state (imported runs).
+
+    itl_s: the levels, and the median gap of each.
+    """
+    paced, rows = (run.manifest.spec.get("load") or {}).get("max_request_rate") is not None, run.whole
     found = {}
-    for m in measured:
-        states = [entry.client for entry in _entries(run, m.level) if entry.client]
+    for level, gap_s in itl_s.items():
+        states = [entry.client for entry in _entries(run, level) if entry.client]
         if states:
-            of_level = pc.equal(rows["concurrency"], m.level.users)
+            of_level = pc.equal(rows["concurrency"], level.users)
             answered = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), of_level))
             lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states]
             lag_s = max((lag_us * 1e-6 for lag_us in lags_us if lag_us is not None), default=None)
-            effects = client_effects(answered, m.point.itl_s.p50, lag_s, paced)
-            known = _calibrated_s(run, m.level, "kernel" if effects.kernel_stamps else "user")
-            found[m.level] = judge_client(states, effects, known)
+            effects = client_effects(answered, gap_s, lag_s, paced)
+            known = _calibrated_s(run, level, "kernel" if effects.kernel_stamps else "user")
+            found[level] = judge_client(states, effects, known)
     return found
 
 
