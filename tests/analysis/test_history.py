@@ -39,6 +39,13 @@ def test_a_step_of_one_figure_is_a_change_of_the_history():
     assert step(values[4], starts, 8) == pytest.approx(0.08, abs=0.02)
 
 
+def test_a_clear_step_is_found_among_many_figures():
+    """Of 60 series one steps by twelve standard deviations: its p is not bounded by how many series were simulated."""
+    values = series({}, figures=60)
+    values[17, 9:] += 0.12
+    assert change_points(values) == [9]
+
+
 def test_white_noise_has_no_change():
     """Of 300 histories of each length without a change at most 5 % get one (three standard errors are 3.8 %)."""
     rng = np.random.default_rng(11)

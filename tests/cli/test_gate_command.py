@@ -246,6 +246,38 @@ def test_what_is_unlike_is_left_out_and_counted(cli, history):
     assert allowed["history"]["runs"] == 13
 
 
+def test_a_run_with_the_client_at_its_limit_is_no_history(cli, history, tmp_path):
+    """It is left out, unless --allow client takes it as it is."""
+    make_history(tmp_path / "runs", 3)
+    client = {"workers": 1, "cpu_share_mean": 0.99, "cpu_share_max_1s": 1.0}
+    make_run(tmp_path / "runs" / "busy", 1.2, repeats=2, client=client, manifest=started(8))
+    flags = ("gate", history / "same", "--history", tmp_path / "runs", MARGINS, "--inconclusive pass")
+    found = cli.data(*flags)["history"]
+    assert (found["runs"], found["left_out"]) == (3, {"with the client at its limit": 1})
+    assert cli.data(*flags, "--allow client")["history"]["runs"] == 4
+
+
+def test_a_copy_counts_once_and_links_are_followed(cli, history, tmp_path):
+    """A finished run counts beside an unfinished copy of it, a second copy does not; a linked folder is read."""
+    make_history(tmp_path / "runs", 3)
+    make_run(tmp_path / "runs" / "a-copy-of-r1", manifest=started(1) | {"status": "stopped"})
+    make_run(tmp_path / "runs" / "z-copy-of-r1", manifest=started(1))
+    make_run(tmp_path / "elsewhere", seed=9, repeats=2, manifest=started(7))
+    (tmp_path / "runs" / "linked").symlink_to(tmp_path / "elsewhere")
+    found = cli.data("gate", history / "same", "--history", tmp_path / "runs", MARGINS, "--inconclusive pass")
+    assert found["history"]["runs"] == 4
+    assert found["history"]["left_out"] == {"copied": 1, "not finished": 1}
+
+
+def test_a_history_of_other_levels_says_which_flag_helps(cli, history, tmp_path):
+    """No level set is allowed: --levels judges those in common."""
+    make_history(tmp_path / "runs", 3, levels=(4,))
+    refused = cli("gate", history / "same", "--history", tmp_path / "runs", MARGINS)
+    assert refused.code == 2
+    assert "--levels" in refused.error.hint
+    assert "--allow" not in refused.error.hint
+
+
 def test_a_change_is_named(cli, history):
     """The run that it begins with, by how much of which figures, and what differs between it and the one before."""
     (change,) = cli.data("gate", history / "same", "--history", history / "runs", MARGINS)["history"]["change_points"]
@@ -323,6 +355,17 @@ def test_a_figure_that_is_not_there_has_no_history(cli, tmp_path, history):
     make_run(tmp_path / "earlier" / "short", repeats=2, row=_one_token, manifest=started(3))
     found = cli.data("gate", history / "same", "--history", tmp_path / "earlier", "--max-regression tpot", code=6)
     assert found["history"]["left_out"] == {"without a figure": 1}
+
+
+def test_a_plan_of_an_unknown_figure_says_why(cli, tmp_path):
+    """Answers of one token: cost is planned, TPOT is listed with the reason, and no number of repeats decides all."""
+    short = make_run(tmp_path / "run", repeats=3, row=_one_token)
+    found = cli.data("gate", short, "--max-regression tpot,cost --plan")
+    figures = {one["name"]: one for one in found["figures"]}
+    assert figures["usd_per_1m_output_tokens"]["repeats"] is not None
+    assert figures["tpot_mean_s"]["repeats"] is None
+    assert figures["tpot_mean_s"]["unknown"] == "not known in every repeat, or 0"
+    assert (found["repeats"], found["repeats_now"]) == (None, 3)
 
 
 def _one_token(row):
