@@ -39,6 +39,7 @@ from benchsuite.input_files import read_workload  # noqa: E402
 from benchsuite.results import PointSummary  # noqa: E402
 from benchsuite.serving.process import LOOPBACK, free_port, running_server  # noqa: E402
 from benchsuite.serving.tiny_model import TinyModelSpec, cached_tiny_model  # noqa: E402
+from benchsuite.spec import WorkloadSpec  # noqa: E402
 from benchsuite.store.run_folder import read_run  # noqa: E402
 
 SETTLE_S = 1.0  # until the server's counters have caught up
@@ -142,7 +143,7 @@ def server_means(before: dict[str, float], after: dict[str, float]) -> dict[str,
 
 def write_prompts(load: Load, folder: Path) -> None:
     """The same prompts in both tools' formats: the user's messages of the wineval set."""
-    prompts = read_workload("wineval", load.requests, 0).prompts
+    prompts = read_workload(WorkloadSpec(requests=load.requests), 0).prompts
     texts = [(prompt.messages or ({"content": ""},))[-1]["content"][:PROMPT_CHARS] for prompt in prompts]
     for name, key in (("theirs.jsonl", "output_tokens"), ("ours.jsonl", "max_output_tokens")):
         lines = [json.dumps({"prompt": text, key: load.output_tokens}, ensure_ascii=False) for text in texts]

@@ -8,20 +8,25 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchsuite.errors import InputError, WorkloadError, os_error_as
 from benchsuite.workload.dataset import Workload, take, to_jsonl
 
+if TYPE_CHECKING:
+    from benchsuite.spec import WorkloadSpec
+
 WINEVAL = "wineval"
 
 
-def read_workload(source: str, requests: int | None, seed: int) -> Workload:
-    """The workload called `source`: 'wineval' (generated with `seed`) or the path of a native JSONL file.
+def read_workload(asked: WorkloadSpec, seed: int) -> Workload:
+    """The workload that is asked for: 'wineval' (generated with `seed`) or a native JSONL file.
 
-    requests: how many; None is all of them (2,993 for wineval). A file with fewer starts again under new ids; a file
+    Without a number of requests, all of them (2,993 for wineval). A file with fewer starts again under new ids; a file
     is read in its own order whatever the seed. Raises WorkloadError for a file that is missing, not UTF-8, or not the
     format.
     """
+    source, requests = asked.source, asked.requests
     if source == WINEVAL:
         from benchsuite.workload.wineval import REQUESTS, make_wineval
 

@@ -8,28 +8,37 @@ import pytest
 
 from benchsuite.errors import WorkloadError
 from benchsuite.input_files import read_workload, write_workload
-from benchsuite.workload.dataset import Prompt, make_workload
+from benchsuite.spec import WorkloadSpec
+from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 COMMITTED = Path(__file__).parents[1] / "workloads" / "wineval-64.jsonl"
 
 
+def read(source: str | Path, requests: int | None = None) -> Workload:
+    """The workload of a spec that names this source."""
+    return read_workload(WorkloadSpec(source=str(source), requests=requests), 0)
+
+
 def test_committed_set_is_reproducible(tmp_path: Path) -> None:
     """Making the committed set again gives the same bytes, and reading them the same workload."""
-    write_workload(read_workload("wineval", 64, 0), str(tmp_path / "again.jsonl"))
+    write_workload(read("wineval", 64), str(tmp_path / "again.jsonl"))
 
     assert COMMITTED.read_bytes() == (tmp_path / "again.jsonl").read_bytes()
-    assert read_workload(str(COMMITTED), None, 0) == read_workload("wineval", 64, 0)
+    assert read(COMMITTED) == read("wineval", 64)
 
 
 def test_wineval_is_whole_by_default() -> None:
     """Without a number, wineval is the paper's 2,993 requests."""
-    assert len(read_workload("wineval", None, 0).prompts) == 2993
+    assert len(read("wineval").prompts) == 2993
 
 
 def test_requests_of_a_file() -> None:
     """A file gives its first requests, or starts again when more are asked for."""
-    assert [p.prompt_id for p in read_workload(str(COMMITTED), 2, 0).prompts] == ["wineval-00001", "wineval-00002"]
-    assert read_workload(str(COMMITTED), 65, 0).prompts[64].prompt_id == "wineval-00001#2"
+    assert [p.prompt_id for p in read(COMMITTED, 2).prompts] == [
+        "wineval-00001",
+        "wineval-00002",
+    ]
+    assert read(COMMITTED, 65).prompts[64].prompt_id == "wineval-00001#2"
 
 
 def test_odd_text_survives(tmp_path: Path) -> None:
@@ -39,13 +48,13 @@ def test_odd_text_survives(tmp_path: Path) -> None:
     write_workload(workload, str(file))
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
 
-    assert workload == read_workload(str(file), None, 0)
+    assert workload == read(file)
 
 
 def test_missing_file() -> None:
     """A missing file is named, with the way to make one."""
     with pytest.raises(WorkloadError, match="does not exist") as caught:
-        read_workload("nowhere.jsonl", None, 0)
+        read("nowhere.jsonl")
 
     assert caught.value.where == "nowhere.jsonl"
     assert caught.value.hint.endswith("benchsuite workload make wineval --output FILE")
@@ -57,7 +66,7 @@ def test_undecodable_file(tmp_path: Path) -> None:
     file.write_bytes(b'{"prompt": "a"}\n{"prompt": "\xe9"}\n')
 
     with pytest.raises(WorkloadError, match="not UTF-8") as caught:
-        read_workload(str(file), None, 0)
+        read(file)
 
     assert caught.value.where == f"{file}:2"
     assert caught.value.given == "byte 0xe9 at offset 28"
@@ -66,7 +75,7 @@ def test_undecodable_file(tmp_path: Path) -> None:
 def test_folder_is_no_file(tmp_path: Path) -> None:
     """A folder in the place of a file is an error with its path."""
     with pytest.raises(WorkloadError, match="cannot be read"):
-        read_workload(str(tmp_path), None, 0)
+        read(tmp_path)
     with pytest.raises(WorkloadError, match="cannot be written"):
         write_workload(make_workload("a", []), str(tmp_path), force=True)
 

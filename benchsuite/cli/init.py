@@ -113,9 +113,10 @@ def _choices(server: DiscoveredServer | None) -> tuple[dict[str, Any], dict[str,
 def _fit_context(context_tokens: int, keys: dict[str, Any], words: dict[str, str]) -> None:
     """Cap the answers, where the longest prompts and their answers would not fit; and say what may still not."""
     from benchsuite.input_files import read_workload
+    from benchsuite.spec import WorkloadSpec
     from benchsuite.workload.dataset import describe
 
-    (total,) = (row for row in describe(read_workload("wineval", keys["workload.requests"], 0)) if row.total)
+    total = describe(read_workload(WorkloadSpec(requests=keys["workload.requests"]), 0))[-1]
     longest, cap = round(total.input_tokens.max or 0), round(total.max_output_tokens.max or 0)
     holds = f"cap on every request's output tokens; the server's context holds {context_tokens:,} with the prompt"
     if longest * _ESTIMATED + cap > context_tokens:

@@ -34,8 +34,9 @@ def make(kind: str, requests: int | None, seed: int, output: str, force: bool) -
       benchsuite workload make wineval --requests 3 | head -c 400
     """
     from benchsuite.input_files import read_workload, write_workload
+    from benchsuite.spec import WorkloadSpec
 
-    workload = read_workload(kind, requests, seed)
+    workload = read_workload(WorkloadSpec(source=kind, requests=requests), seed)
     write_workload(workload, output, force=force)
     if output != "-":
         click.echo(f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}", err=True)
@@ -55,9 +56,10 @@ def describe(source: str, requests: int | None, seed: int, as_json: bool) -> Non
       benchsuite workload describe workloads/wineval-64.jsonl --json
     """
     from benchsuite.input_files import read_workload
+    from benchsuite.spec import WorkloadSpec
     from benchsuite.workload.dataset import describe as stats_of
 
-    workload = read_workload(source, requests, seed)
+    workload = read_workload(WorkloadSpec(source=source, requests=requests), seed)
     if as_json:
         facts = {"name": workload.name, "content_hash": workload.content_hash}
         print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})

@@ -18,7 +18,7 @@ from benchsuite.client.stream import StreamFacts, clean_text, error_message, rea
 from benchsuite.records import RequestRecord, Status
 from benchsuite.redact import masked, masked_bytes
 from benchsuite.servers.base import Native, Server, count, seconds
-from benchsuite.workload.dataset import Prompt
+from benchsuite.workload.dataset import Prompt, message_text
 
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
@@ -81,9 +81,10 @@ class BodyPlan:
             body |= self.profile.cache_off_fields
         for key in self.dropped:
             body.pop(key, None)
-        for key, value in self.extra_body.items():
-            ours = body.get(key)
-            body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
+        for extra in (self.extra_body, prompt.extra_body):  # what the set's line says of a request has the last word
+            for key, value in extra.items():
+                ours = body.get(key)
+                body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
         return body
 
     @property
@@ -108,17 +109,18 @@ def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return {key: value for key, value in body.items() if value is not None and value != {}}
 
 
-def _messages(prompt: Prompt, salt: str | None) -> list[dict[str, str]]:
+def _messages(prompt: Prompt, salt: str | None) -> list[dict[str, Any]]:
     messages = [dict(m) for m in prompt.messages or ({"role": "user", "content": prompt.prompt or ""},)]
     if salt:
-        messages[0]["content"] = f"[{salt}] {messages[0]['content']}"
+        content, mark = messages[0].get("content"), {"type": "text", "text": f"[{salt}]"}
+        messages[0]["content"] = [mark, *content] if isinstance(content, list) else f"[{salt}] {content or ''}"
     return messages
 
 
 def _text(prompt: Prompt, salt: str | None) -> str:
     text = prompt.prompt
     if text is None:
-        text = "\n\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages or ()) + "\n\nassistant:"
+        text = "\n\n".join(f"{m['role']}: {message_text(m)}" for m in prompt.messages or ()) + "\n\nassistant:"
     return f"[{salt}] {text}" if salt else text
 
 

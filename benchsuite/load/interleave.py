@@ -78,7 +78,7 @@ def plan_arms(
         file = files[min(i, len(files) - 1)] if files else None
         keys = overrides(dict(flags) | ({"base_url": base_url[i]} if base_url else {}))
         spec, plan = plan_sweep(file, keys, output=folder / name, resume=None, serve=serve[i] if serve else None)
-        workload = read_workload(spec.workload.source, spec.workload.requests, spec.load.seed)
+        workload = read_workload(spec.workload, spec.load.seed)
         launched = None if plan is None else {"plan": plan.text}
         planned.append(new_manifest(spec, workload, launched, None, Anchor.now()))
         workloads.append(workload)

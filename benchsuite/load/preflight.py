@@ -29,7 +29,7 @@ from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.server_metrics import read_state
-from benchsuite.workload.dataset import Prompt
+from benchsuite.workload.dataset import Prompt, prompt_texts
 
 PROBE_TOKENS = 8
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a server that is full, or still loads its model, is asked again
@@ -208,7 +208,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         extra_body=spec.server.extra_body,
     )
     endpoint = _endpoint(spec, plan)
-    lengths = [len(p.prompt or "") + sum(len(message["content"]) for message in p.messages or ()) for p in prompts]
+    lengths = [sum(map(len, prompt_texts(p))) for p in prompts]
     first = prompts[0]
     longest = prompts[lengths.index(max(lengths))] if max(lengths) > 2 * lengths[0] else first
     with start_blocking_portal() as portal:  # a thread's own event loop: in a notebook this one's runs already

@@ -9,9 +9,10 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +30,16 @@ class Prompt:
 
     prompt_id: str
     scenario: str | None = None
-    messages: tuple[dict[str, str], ...] | None = None  # ({"role": ..., "content": ...}, ...)
+    # as the API takes them: content is a text, a list of parts or None; name, tool_calls, tool_call_id may be there
+    messages: tuple[dict[str, Any], ...] | None = None
     prompt: str | None = None
     max_output_tokens: int | None = None  # None leaves the length to the server
     reference: str | None = None  # what a good answer is; None when unscored
     scorer: str | None = None  # how to compare with it
     arrival_s: float | None = None  # after the start, for traces; None in closed loops
     tags: tuple[str, ...] = ()
+    # what its request body has besides (temperature, tools, stop, ...); never model, stream or the output cap
+    extra_body: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,21 @@ def shared_prefix_ratio(prompts: Sequence[Prompt]) -> float:
     return shared / total if total else 0.0
 
 
+def message_text(message: Mapping[str, Any]) -> str:
+    """What a message says as text: its content, or the text parts of it; "" where it has none."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part["text"]) for part in content if isinstance(part.get("text"), str))
+    return content or ""
+
+
 def _full_text(prompt: Prompt) -> str:
-    return prompt.prompt or "\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages or ())
+    """All that a prefix cache may tell apart, images and tool calls included."""
+    if prompt.messages is None:
+        return prompt.prompt or ""
+    plain = all(len(m) == 2 and isinstance(m.get("content"), str) for m in prompt.messages)
+    text = "\n".join(f"{m['role']}: {m['content']}" for m in prompt.messages) if plain else json.dumps(prompt.messages)
+    return text + (json.dumps(prompt.extra_body["tools"]) if "tools" in prompt.extra_body else "")
 
 
 def _common(a: str, b: str) -> int:
@@ -118,8 +135,13 @@ def to_jsonl(prompts: Iterable[Prompt]) -> Iterator[str]:
     for prompt in prompts:
         values = {name.removeprefix("prompt_"): getattr(prompt, name) for name in names}
         if prompt.messages:
-            values["messages"] = [{key: message[key] for key in ("role", "content")} for message in prompt.messages]
-        yield json.dumps({k: v for k, v in values.items() if v not in (None, ())}, ensure_ascii=False)
+            first = ("role", "content")
+            values["messages"] = [
+                {key: m[key] for key in (*(k for k in first if k in m), *sorted(m.keys() - first))}
+                for m in prompt.messages
+            ]
+        values["extra_body"] = dict(sorted(prompt.extra_body.items()))
+        yield json.dumps({k: v for k, v in values.items() if v not in (None, (), {})}, ensure_ascii=False)
 
 
 def token_weight(text: str) -> float:
@@ -134,8 +156,12 @@ def token_weight(text: str) -> float:
 
 def estimate_input_tokens(prompt: Prompt) -> int:
     """About how many input tokens the prompt has (`token_weight`, rounded); a chat template is not counted."""
-    texts = [prompt.prompt or ""] if prompt.messages is None else [m["content"] for m in prompt.messages]
-    return round(sum(map(token_weight, texts)))
+    return round(sum(map(token_weight, prompt_texts(prompt))))
+
+
+def prompt_texts(prompt: Prompt) -> list[str]:
+    """The prompt, or the texts of its messages; images and tool calls have none."""
+    return [prompt.prompt or ""] if prompt.messages is None else [message_text(m) for m in prompt.messages]
 
 
 @dataclass(frozen=True, slots=True)
