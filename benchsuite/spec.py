@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from benchsuite.errors import SloError
 from benchsuite.level import Level
 from benchsuite.metrics import METRICS, STATS
-from benchsuite.servers import PROFILES
+from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel, key, read_tables, table_in, validated
 
@@ -29,7 +29,16 @@ _SECRET = re.compile(
     r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
 )
 _PERCENT = r"(100(\.0*)?|\d{1,2}(\.\d+)?)%"
-_HOST = re.compile(r"[\w.-]+:\d{1,5}(/v1)?/?", re.ASCII)
+_QUERY_SECRET = re.compile(rf"{_SECRET.pattern}|(?i:key|sig(nature)?|code|token|.*subscription[-_]key)")
+_HOST = re.compile(r"[\w.-]+:\d{1,5}(/[\w./-]*)?", re.ASCII)
+# the end of a base URL's path that is the API's version, or stands for one: nothing but the route comes after it
+_VERSION = re.compile(
+    r"((/v\d+(\.\d+)?((alpha|beta)\d*)?)?/open(ai|api)|/v\d+(\.\d+)?((alpha|beta)\d*)?|/openai/deployments/[^/]+)$"
+)
+_OPENAI_ROUTES = {"/chat/completions": "chat", "/completions": "completions"}
+_NATIVE_ROUTES = {
+    path: "native" for kind in SERVERS.values() if (own := kind.native) for path in (own.stream_path, own.whole_path)
+}
 
 
 def _secret_in(tree: Any, depth: int = 0) -> str | None:
@@ -58,6 +67,13 @@ def _url_without_user(value: str) -> str:
     return value
 
 
+def _route(value: Any) -> tuple[str, str]:
+    """The route that a base URL ends with, and the endpoint that it is; empty if it names none."""
+    path = value.partition("?")[0].rstrip("/") if isinstance(value, str) else ""
+    routes = _OPENAI_ROUTES | _NATIVE_ROUTES
+    return next(((route, endpoint) for route, endpoint in routes.items() if path.endswith(route)), ("", ""))
+
+
 def _base_url(value: str) -> str:
     form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
     parts = urlsplit(_url_without_user(value))
@@ -67,9 +83,44 @@ def _base_url(value: str) -> str:
         raise ValueError(f"{form}: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError(form + (f"; did you mean http://{value}?" if _HOST.fullmatch(value) else ""))
-    if not value.isascii() or not value.isprintable() or " " in value or parts.query or parts.fragment:
-        raise ValueError(form + "; without spaces, ? or #")
-    return value.rstrip("/").removesuffix("/v1")
+    if not value.isascii() or not value.isprintable() or " " in value or parts.fragment:
+        raise ValueError(form + "; without spaces or #")
+    secret = next(
+        (name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _QUERY_SECRET.fullmatch(name)), None
+    )
+    if secret:
+        raise ValueError(f"{secret!r} names a secret, and a URL is written into the run folder")
+    path = parts.path.rstrip("/")
+    route, endpoint = _route(value)
+    below = path.removesuffix(route)
+    if endpoint == "native" or _VERSION.search(below):
+        path = below
+    if not _VERSION.search(path.removesuffix("/v1")):  # .../openai/v1 stays: /openai alone would be its version
+        path = path.removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
+
+
+class ApiAddress(NamedTuple):
+    """What a base URL leads to. The server's own routes are below root, the API's below root and version."""
+
+    root: str
+    version: str  # "/v1", "/v4", "/v1beta/openai"; "" where the URL names its route in full
+    query: str  # "?api-version=...", or ""
+
+    def url(self, route: str) -> str:
+        """The address of a route of the API, such as /models."""
+        return f"{self.root}{self.version}{route}{self.query}"
+
+
+def api_address(base_url: str) -> ApiAddress:
+    """What a `BaseUrl` leads to."""
+    parts, version = urlsplit(base_url), "/v1"
+    path = parts.path
+    if route := _route(path)[0]:
+        path, version = path.removesuffix(route), ""
+    elif ends := _VERSION.search(path):
+        path, version = path[: ends.start()], ends.group()
+    return ApiAddress(f"{parts.scheme}://{parts.netloc}{path}", version, parts.query and f"?{parts.query}")
 
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
@@ -127,7 +178,8 @@ class ServerSpec(StrictModel, flags="--"):
 
     base_url: Annotated[BaseUrl, WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})] = key(
         ...,
-        "server, with or without /v1; several of the same: a list, or the flag more than once",
+        "server, with or without its version (/v1), or a whole .../chat/completions; several of the same: a list, or "
+        "the flag more than once",
         unset="$OPENAI_BASE_URL",
         example="http://127.0.0.1:8000",
     )
@@ -150,6 +202,11 @@ class ServerSpec(StrictModel, flags="--"):
     @classmethod
     def _several(cls, value: Any) -> Any:
         urls = value.get("base_url") if isinstance(value, dict) else None
+        for url in urls if isinstance(urls, list | tuple) else [urls]:
+            route, endpoint = _route(url)
+            if route and value.get("endpoint", endpoint) != endpoint:
+                raise ValueError(f"base_url ends with {route}, and endpoint is {value['endpoint']}, not {endpoint}")
+            value = value | {"endpoint": endpoint} if route else value
         if not isinstance(urls, list | tuple):
             return value
         if not urls:

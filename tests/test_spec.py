@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchsuite.errors import SpecError
-from benchsuite.spec import DEFAULT_LEVELS, SweepSpec, load_spec, parse_spec
+from benchsuite.spec import DEFAULT_LEVELS, SweepSpec, api_address, load_spec, parse_spec
 
 SERVER = {"base_url": "http://127.0.0.1:8000"}
 
@@ -122,6 +122,8 @@ def test_levels(levels, kept):
         ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
         ("https://h/proxy/v1", "https://h/proxy"),
         ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://api.groq.com/openai/v1", "https://api.groq.com/openai/v1"),
+        ("http://h/v1/?api-version=2024-10-21", "http://h?api-version=2024-10-21"),
     ],
 )
 def test_base_urls(url, kept):
@@ -129,10 +131,65 @@ def test_base_urls(url, kept):
     assert parse_spec({"server": {"base_url": url}}, where="x").server.base_url == kept
 
 
+# base URL -> where a chat completion, the list of models and the server's own metrics are, below https://h
+ADDRESSES = {
+    "": "/v1/chat/completions /v1/models /metrics",
+    "/v1/": "/v1/chat/completions /v1/models /metrics",
+    "/gateway/team-a/v1": "/gateway/team-a/v1/chat/completions /gateway/team-a/v1/models /gateway/team-a/metrics",
+    "/gateway/team-a": "/gateway/team-a/v1/chat/completions /gateway/team-a/v1/models /gateway/team-a/metrics",
+    "/api/paas/v4": "/api/paas/v4/chat/completions /api/paas/v4/models /api/paas/metrics",
+    "/api/v3/": "/api/v3/chat/completions /api/v3/models /api/metrics",
+    "/v1beta/openai/": "/v1beta/openai/chat/completions /v1beta/openai/models /metrics",
+    "/v1alpha": "/v1alpha/chat/completions /v1alpha/models /metrics",
+    "/v1beta1/projects/p/endpoints/openapi":
+        "/v1beta1/projects/p/endpoints/openapi/chat/completions /v1beta1/projects/p/endpoints/openapi/models "
+        "/v1beta1/projects/p/endpoints/metrics",
+    "/v3/openai": "/v3/openai/chat/completions /v3/openai/models /metrics",
+    "/openai/v1": "/openai/v1/chat/completions /openai/v1/models /openai/metrics",
+    "/v1/chat/completions": "/v1/chat/completions /v1/models /metrics",
+    "/api/v3/chat/completions/": "/api/v3/chat/completions /api/v3/models /api/metrics",
+    "/chat/completions": "/chat/completions /models /metrics",
+    "/compat/chat/completions": "/compat/chat/completions /compat/models /compat/metrics",
+    "/openai/deployments/dep?api-version=2":
+        "/openai/deployments/dep/chat/completions?api-version=2 /openai/deployments/dep/models?api-version=2 "
+        "/metrics",
+    "/openai/deployments/dep/chat/completions?api-version=1":
+        "/openai/deployments/dep/chat/completions?api-version=1 /openai/deployments/dep/models?api-version=1 "
+        "/metrics",
+    "/v2ray": "/v2ray/v1/chat/completions /v2ray/v1/models /v2ray/metrics",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "urls"), ADDRESSES.items(), ids=ADDRESSES)
+def test_where_a_base_url_leads(path, urls):
+    """The version is the URL's own, else v1; a whole route is taken as it is; what is kept reads back."""
+    server = parse_spec({"server": {"base_url": f"https://h{path}"}}, where="x").server
+    address = api_address(server.base_url)
+    given = (address.url("/chat/completions"), address.url("/models"), f"{address.root}/metrics")
+    assert list(given) == [f"https://h{url}" for url in urls.split()]
+    assert parse_spec({"server": server.model_dump()}, where="x").server == server
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint"),
+    [("", "chat"), ("/v1/chat/completions", "chat"), ("/v1/completions", "completions"),
+     ("/x/completions", "completions"), ("/api/chat", "native"), ("/generate_stream", "native")],
+)  # fmt: skip
+def test_a_route_in_the_url_is_the_endpoint(path, endpoint):
+    """A URL that ends with a route says which endpoint is meant; another one that is named is refused."""
+    tree = {"base_url": f"http://h{path}"}
+    assert parse_spec({"server": tree}, where="x").server.endpoint == endpoint
+    other = "completions" if endpoint == "chat" else "chat"
+    if path:
+        (line,) = mistakes({"server": tree | {"endpoint": other}})
+        assert f"and endpoint is {other}, not {endpoint}" in line
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "localhost:8000", "ftp://h", "http://", "http:///v1", "http://u:p@h", "http://h:99999", "http://h:x", "http://h:0",
-     "http://[::1", "http://a b", "http://h/?q=1", "http://h/#f", "http://h/\n", "http://h\u00e9llo"],
+     "http://[::1", "http://a b", "http://h/?api_key=sk-1", "http://h/v1?key=1", "http://h/v1?subscription-key",
+     "http://h/#f", "http://h/\n", "http://h\u00e9llo"],
 )  # fmt: skip
 def test_base_urls_refused(url):
     """What is no plain http(s) URL is refused before anything is sent to it."""

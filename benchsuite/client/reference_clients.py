@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 
@@ -87,14 +88,13 @@ class TaskDriver:
 class HttpxDriver(TaskDriver):
     """httpx. shared: the one client of all users (its pool is then without limit); None: a client of its own."""
 
-    def __init__(self, link: Link, base_url: str, shared: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, link: Link, shared: httpx.AsyncClient | None = None) -> None:
         super().__init__(link)
-        self._base_url = base_url
         self._own = shared is None
         self._client = shared or httpx_client(link)
 
     async def _stream(self, path: str, headers: dict[str, str], body: bytes, exchange: Exchange) -> None:
-        async with self._client.stream("POST", self._base_url + path, headers=headers, content=body) as response:
+        async with self._client.stream("POST", _origin(self._link) + path, headers=headers, content=body) as response:
             exchange.headers_ns = now_ns()
             exchange.status = response.status_code
             for name, value in response.headers.raw:
@@ -107,6 +107,10 @@ class HttpxDriver(TaskDriver):
     def close(self) -> None:
         if self._own:
             self._link.loop.create_task(self._client.aclose())
+
+
+def _origin(link: Link) -> str:
+    return f"{'https' if link.endpoint.tls else 'http'}://{link.endpoint.host_header}"
 
 
 def httpx_client(link: Link) -> httpx.AsyncClient:
@@ -143,14 +147,21 @@ class OpenAIDriver(TaskDriver):
                 exchange.note_body(b"data: " + chunk.model_dump_json(exclude_unset=True).encode() + b"\n\n", stamp_ns)
 
 
-def openai_client(link: Link, base_url: str, api_key: str | None) -> Any:
+def openai_client(link: Link) -> Any:
     """An AsyncOpenAI client without retries, proxies or redirects: each would hide what the server does."""
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     verify: Any = link.tls or True
     client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
-    key, url = api_key or "none", f"{base_url}/v1"
-    return AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=None, http_client=client)
+    path, _, query = link.endpoint.path.partition("?")
+    return AsyncOpenAI(
+        base_url=_origin(link) + path.removesuffix("/completions").removesuffix("/chat"),
+        api_key=link.endpoint.api_key or "none",
+        default_query=dict(parse_qsl(query)),
+        max_retries=0,
+        timeout=None,
+        http_client=client,
+    )
 
 
 def _failure(error: BaseException) -> WireError:

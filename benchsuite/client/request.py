@@ -94,10 +94,10 @@ class BodyPlan:
 
     @property
     def path(self) -> str:
-        """The endpoint's path below the base URL. native: only for a profile that has such a route."""
+        """The endpoint's route: native below the server's root, only for a profile that has one; else the API's."""
         if self.endpoint == "native":
             return self._native.stream_path if self.stream else self._native.whole_path
-        return "/v1/chat/completions" if self.endpoint == "chat" else "/v1/completions"
+        return "/chat/completions" if self.endpoint == "chat" else "/completions"
 
 
 def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

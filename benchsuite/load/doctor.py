@@ -32,7 +32,7 @@ from benchsuite.load.server_probe import api_key, control_client
 from benchsuite.load.virtual_users import Preflight
 from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
-from benchsuite.spec import LoadSpec, SweepSpec
+from benchsuite.spec import LoadSpec, SweepSpec, api_address
 from benchsuite.telemetry.host import calibration_path, describe_host, read_calibration
 from benchsuite.telemetry.nvml import nvml_or_none
 from benchsuite.telemetry.recorder import Sampler, open_gpu, open_servers
@@ -354,7 +354,8 @@ def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
         with control_client(exact) as control:
             probed = preflight(exact, control, (Prompt("doctor", None, (message,), None, _TOKENS),))
             yield from check_response(probed)
-            yield from check_latency(control, probed.closes_after_response)
+            models_url = api_address(spec.server.base_url).url("/models")
+            yield from check_latency(control, models_url, probed.closes_after_response)
         server = probed.plan.profile
         for sampler in open_servers(spec, server, api_key(spec), now_ns()):
             try:
@@ -446,17 +447,17 @@ def check_response(probed: Preflight) -> Iterator[Diagnostic]:
         yield _server("capacity", warning["finding"], warn=True, remedy=warning["remedy"])
 
 
-def check_latency(control: httpx.Client, closes: bool) -> Iterator[Diagnostic]:
+def check_latency(control: httpx.Client, models_url: str, closes: bool) -> Iterator[Diagnostic]:
     """How long a small response takes, and whether connections are kept. closes: they were seen not to be."""
     try:
-        closes |= control.get("/v1/models").headers.get("connection", "").lower() == "close"
-        typical_ms = median(_times_ms(lambda: control.get("/v1/models")))
+        closes |= control.get(models_url).headers.get("connection", "").lower() == "close"
+        typical_ms = median(_times_ms(lambda: control.get(models_url)))
     except httpx.HTTPError:
         return
     detail = "a new connection for each request: it closes after each response" if closes else "kept"
     remedy = "switch keep-alive on, in the server or the proxy before it"
     yield _server("keep-alive", detail, warn=closes, remedy=remedy)
-    detail = f"{typical_ms:.1f} ms for GET /v1/models (median of {_TRIES})"
+    detail = f"{typical_ms:.1f} ms for GET {urlsplit(models_url).path} (median of {_TRIES})"
     yield _server("round trip", detail, warn=typical_ms > 100, remedy="the server or the way to it is busy")
 
 

@@ -27,7 +27,7 @@ from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
-from benchsuite.spec import SweepSpec
+from benchsuite.spec import SweepSpec, api_address
 from benchsuite.telemetry.server_metrics import read_state
 from benchsuite.workload.dataset import Prompt, prompt_texts
 
@@ -248,7 +248,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
 
 
 def _choose_model(spec: SweepSpec, server: Server, listed: list[str] | None) -> str:
-    wanted, url = spec.server.model, f"{spec.server.base_url}/v1/models"
+    wanted, url = spec.server.model, api_address(spec.server.base_url).url("/models")
     names = f"one of {', '.join(listed)}" if listed else "the model's name as the server knows it"
     if wanted is None:
         if listed and len(listed) == 1:
@@ -281,7 +281,8 @@ def _cache_bust(spec: SweepSpec, server: Server) -> CacheBust:
 
 def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
     """Where the spec's base URL leads: of the host's addresses the first that takes a connection."""
-    parts = urlsplit(spec.server.base_url)
+    address_of = api_address(spec.server.base_url)
+    parts = urlsplit(address_of.root + plan.path if plan.endpoint == "native" else address_of.url(plan.path))
     host, tls = parts.hostname or "", parts.scheme == "https"
     with os_error_as(ServerUnreachable, "the host name does not resolve", host):
         resolved = socket.getaddrinfo(host, parts.port or (443 if tls else 80), type=socket.SOCK_STREAM)
@@ -298,7 +299,7 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
         address=address,
         host=host,
         host_header=parts.netloc,
-        path=parts.path + plan.path,
+        path=parts.path + (f"?{parts.query}" if parts.query else ""),
         base_url=spec.server.base_url,
         tls=tls,
         insecure=spec.server.insecure,

@@ -23,7 +23,7 @@ from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, Server
 from benchsuite.redact import remember_key
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
-from benchsuite.spec import SweepSpec, parse_spec
+from benchsuite.spec import SweepSpec, api_address, parse_spec
 from benchsuite.telemetry.http import bounded_client
 from benchsuite.warning_table import Finding, warn
 
@@ -78,19 +78,19 @@ def control_client(spec: SweepSpec) -> httpx.Client:
     """The client for everything that is not under load: straight to the server, within limits (telemetry.bounded)."""
     key = api_key(spec)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return bounded_client(
-        spec.server.base_url, headers=headers, timeout_s=spec.timeouts.connect_s, verify=not spec.server.insecure
-    )
+    root, verify = api_address(spec.server.base_url).root, not spec.server.insecure
+    return bounded_client(root, headers=headers, timeout_s=spec.timeouts.connect_s, verify=verify)
 
 
 def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
     """The response of /v1/models. Raises ServerUnreachable, ServerRefused (the API key)."""
+    url = api_address(spec.server.base_url).url("/models")
     try:
-        response = client.get("/v1/models")
+        response = client.get(url)
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise ServerUnreachable(
             "the server cannot be reached",
-            where=f"{spec.server.base_url}/v1/models",
+            where=url,
             given=f"{type(error).__name__}: {error}",
             expected="an OpenAI-compatible server",
             hint="start it, or check --base-url; `benchsuite serve llamacpp` starts one to try",
@@ -98,7 +98,7 @@ def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
     if response.status_code in (401, 403):
         raise ServerRefused(
             "the server does not accept the API key",
-            where=f"{spec.server.base_url}/v1/models",
+            where=url,
             given=f"HTTP {response.status_code}; {'a' if api_key(spec) else 'no'} key from {key_source(spec)}",
             hint=f"put the key into the environment variable {spec.server.api_key_env}, or name a file: --api-key-file",
         )

@@ -40,7 +40,7 @@ from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, Vie
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
-from benchsuite.spec import SweepSpec
+from benchsuite.spec import SweepSpec, api_address
 from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
@@ -215,7 +215,8 @@ class SweepRunner:
 
     def __post_init__(self) -> None:
         manifest, probed = self.manifest, self.probed
-        self._profile, self._base_urls = probed.plan.profile, list(self.spec.server.base_urls)
+        self._profile = probed.plan.profile
+        self._addresses = [api_address(url) for url in self.spec.server.base_urls]
         self._failures: list[str] = []
         manifest.model = probed.plan.model
         manifest.server_probe = ServerProbe.model_validate(probed.facts)
@@ -287,7 +288,9 @@ class SweepRunner:
 
     def _state(self) -> ServerState:
         """Of all servers together."""
-        return read_state(self.control, self._profile, self._base_urls) or ServerState(None, None, None)
+        return read_state(self.control, self._profile, [address.root for address in self._addresses]) or ServerState(
+            None, None, None
+        )
 
     def _servers_idle(self) -> bool | None:
         return self._state().idle
@@ -341,7 +344,8 @@ class SweepRunner:
             entry.status = "stopped"
             self._write_manifest()
             return
-        entry.cache_reset = reset_prefix_cache(self.control, self.probed.plan, self._base_urls)
+        roots = [address.root for address in self._addresses]
+        entry.cache_reset = reset_prefix_cache(self.control, self.probed.plan, roots)
         journal_path = partial(self.folder.journal_path, plan.point_id, attempt=plan.attempt)
         before, clocks = self._state().generated_tokens, ClockMark.now()
         self._recorder.mark()
@@ -392,7 +396,7 @@ class SweepRunner:
         if self._server_ended():
             return False
         try:
-            return all(self.control.get(f"{url}/v1/models").status_code < 500 for url in self._base_urls)
+            return all(self.control.get(address.url("/models")).status_code < 500 for address in self._addresses)
         except httpx.HTTPError:
             return False
 

@@ -330,14 +330,13 @@ class Worker:
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
         from benchsuite.client.reference_clients import HttpxDriver, OpenAIDriver, httpx_client, openai_client
 
-        url = link.endpoint.base_url
         match self.driver:
             case "httpx":
-                return partial(HttpxDriver, link, url)
+                return partial(HttpxDriver, link)
             case "httpx-shared":
-                return partial(HttpxDriver, link, url, httpx_client(link))
+                return partial(HttpxDriver, link, httpx_client(link))
             case "openai":
-                return partial(OpenAIDriver, link, openai_client(link, url, link.endpoint.api_key))
+                return partial(OpenAIDriver, link, openai_client(link))
 
     def _take(self, order: PointOrder) -> Callable[[], int | None]:
         """What gives the next index of the cursor that all workers share; None at the end."""

@@ -19,7 +19,7 @@ from benchsuite.errors import BenchsuiteError, TelemetryError
 from benchsuite.progress import LatestReadings
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.servers.base import Server
-from benchsuite.spec import SweepSpec, TelemetrySpec
+from benchsuite.spec import SweepSpec, TelemetrySpec, api_address
 from benchsuite.store.files import GPU, SERVER
 from benchsuite.store.journal import SampleLog
 from benchsuite.store.run_folder import RunFolder
@@ -188,7 +188,13 @@ def open_servers(spec: SweepSpec, profile: Server, api_key: str | None, origin_n
     options = {"headers": headers, "verify": not spec.server.insecure}
     path = profile.metrics_path or "/metrics"
     return [
-        ServerSampler(metrics_url(url, asked.metrics_url, path), url, origin_ns, asked.server_sample_hz, **options)
+        ServerSampler(
+            metrics_url(api_address(url).root, asked.metrics_url, path),
+            url,
+            origin_ns,
+            asked.server_sample_hz,
+            **options,
+        )
         for url in dict.fromkeys(spec.server.base_urls[:1] if asked.metrics_url else spec.server.base_urls)
     ]
 

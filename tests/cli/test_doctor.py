@@ -89,7 +89,7 @@ def test_keep_alive(header: str, seen: bool, verdict: str):
     """A server that says that it closes, and one that was seen to, make a connection for each request."""
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={}, headers={"connection": header}))
     with httpx.Client(base_url="http://h", transport=transport) as client:
-        kept, round_trip = check_latency(client, seen)
+        kept, round_trip = check_latency(client, "http://h/v1/models", seen)
     assert (kept.name, kept.status) == ("keep-alive", verdict)
     assert round_trip.detail.endswith(" ms for GET /v1/models (median of 5)")
 

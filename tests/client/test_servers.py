@@ -97,8 +97,8 @@ def test_dropped_and_extra_fields():
 @pytest.mark.parametrize(
     ("profile", "endpoint", "stream", "path"),
     [
-        ("vllm", "chat", True, "/v1/chat/completions"),
-        ("vllm", "completions", True, "/v1/completions"),
+        ("vllm", "chat", True, "/chat/completions"),
+        ("vllm", "completions", True, "/completions"),
         ("tgi", "native", True, "/generate_stream"),
         ("tgi", "native", False, "/generate"),
         ("ollama", "native", True, "/api/chat"),
@@ -106,7 +106,7 @@ def test_dropped_and_extra_fields():
     ],
 )
 def test_paths(profile, endpoint, stream, path):
-    """Each endpoint has its path."""
+    """Each endpoint has its route."""
     assert replace(PLAN, profile=SERVERS[profile], endpoint=endpoint, stream=stream).path == path
 
 

@@ -82,7 +82,7 @@ async def test_given_up_before_it_began() -> None:
 
     loop = asyncio.get_running_loop()
     link = Link(loop, Endpoint(socket.AF_INET, ("127.0.0.1", 9), "127.0.0.1"), 1.0)
-    driver = HttpxDriver(link, "http://127.0.0.1:9", httpx_client(link))
+    driver = HttpxDriver(link, httpx_client(link))
     ended: list[Exchange] = []
     exchange = Exchange(0, 1)
     exchange.on_done = ended.append

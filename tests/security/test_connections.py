@@ -128,16 +128,20 @@ def test_a_redirect_is_an_answer_and_no_way(monkeypatch):
 
             async def cross_checks() -> None:
                 host, port = url.removeprefix("http://").split(":")
-                link = Link(asyncio.get_running_loop(), Endpoint(2, (host, int(port)), host), 5.0)
+                link = Link(asyncio.get_running_loop(), _endpoint(host, int(port)), 5.0)
                 async with httpx_client(link) as plain:
                     assert (await plain.get(f"{url}/v1/models")).status_code == 307
-                sdk = openai_client(link, url, KEY)
+                sdk = openai_client(link)
                 with pytest.raises(Exception, match="307"):
                     await sdk.models.list()
                 await sdk.close()
 
             asyncio.run(cross_checks())
     assert heard == []
+
+
+def _endpoint(host: str, port: int) -> Endpoint:
+    return Endpoint(2, (host, port), host, f"{host}:{port}", "/v1/chat/completions", api_key=KEY)
 
 
 def test_no_proxy_of_the_environment_is_asked(monkeypatch):
@@ -161,10 +165,10 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch):
 
         async def cross_checks() -> None:
             host, port = url.removeprefix("http://").split(":")
-            link = Link(asyncio.get_running_loop(), Endpoint(2, (host, int(port)), host), 5.0)
+            link = Link(asyncio.get_running_loop(), _endpoint(host, int(port)), 5.0)
             async with httpx_client(link) as plain:
                 assert (await plain.get(f"{url}/v1/models")).status_code == 200
-            sdk = openai_client(link, url, KEY)
+            sdk = openai_client(link)
             assert [model.id async for model in sdk.models.list()] == ["m"]
             await sdk.close()
 
