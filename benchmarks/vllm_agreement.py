@@ -189,7 +189,7 @@ def ours(load: Load, base_url: str, folder: Path, i: int) -> dict[str, Any]:
         "--warmup-requests": 0,
         "--cache-bust": "off",
         "--driver": load.driver,
-        "--seed": i + 1,
+        "--random-seed": i + 1,
         "--output": output,
     }
     flat = [str(part) for pair in options.items() for part in pair]

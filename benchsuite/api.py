@@ -340,7 +340,7 @@ def read_matrix(file: Path, output: Path | None = None) -> tuple[MatrixSpec, Wor
     asked = load_matrix(file)
     first = asked.sweep_of(asked.settings[0])
     unit_price(first.price)
-    workload = read_workload(first.workload, first.load.seed)
+    workload = read_workload(first.workload, first.load.random_seed)
     check_matrix(asked, workload)
     name = file.stem.removeprefix("matrix").lstrip("-_") or "settings"
     return asked, workload, output or Path("results") / f"matrix-{name}"

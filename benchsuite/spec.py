@@ -252,7 +252,7 @@ class LoadSpec(StrictModel, flags="--"):
 
     concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32")
     repeats: int = key(1, "times that each level is measured", ge=1)
-    seed: int = key(0, "seed of the set, its order and the levels' order", ge=0)
+    random_seed: int = key(0, "seed of the set, its order and the levels' order", ge=0)
     warmup_requests: int | None = key(None, "discarded before each point", unset="max(2N, 64)", example=64, ge=0)
     warmup_min_s: float | None = key(
         None, "least warm-up", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0

@@ -30,7 +30,7 @@ def test_defaults():
         "ttft_mean < 1 s, output_throughput_per_user > 20 tok/s",
     )
     assert (spec.server.profile, spec.server.endpoint, spec.server.stream) == ("auto", "chat", True)
-    assert (spec.load.repeats, spec.load.seed, spec.price.gpus, spec.price.usd_per_hour) == (1, 0, 1, None)
+    assert (spec.load.repeats, spec.load.random_seed, spec.price.gpus, spec.price.usd_per_hour) == (1, 0, 1, None)
 
 
 def test_every_mistake_at_once():
@@ -73,8 +73,8 @@ def test_every_mistake_at_once():
             "timeouts.request_s: Input should be a finite number (given inf)",
         ),
         (
-            {"server": SERVER, "load": {"seed": -1}},
-            "load.seed: Input should be greater than or equal to 0 (given -1)",
+            {"server": SERVER, "load": {"random_seed": -1}},
+            "load.random_seed: Input should be greater than or equal to 0 (given -1)",
         ),
         (
             {"server": SERVER, "workload": {"requests": 0}},

@@ -21,10 +21,10 @@ def command() -> None:
 @command.command("make")
 @click.argument("kind", type=click.Choice(["wineval"]))
 @click.option("--requests", type=click.IntRange(min=1), default=None, help="How many requests.  [default: 2993]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another set.")
+@click.option("--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another set.")
 @click.option("--output", metavar="FILE", default="-", show_default=True, help="The JSONL file; - is stdout.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
-def make(kind: str, requests: int | None, seed: int, output: str, force: bool) -> None:
+def make(kind: str, requests: int | None, random_seed: int, output: str, force: bool) -> None:
     """Write a generated request set as native JSONL; the same options give the same bytes.
 
     \b
@@ -36,7 +36,7 @@ def make(kind: str, requests: int | None, seed: int, output: str, force: bool) -
     from benchsuite.input_files import read_workload, write_workload
     from benchsuite.spec import WorkloadSpec
 
-    workload = read_workload(WorkloadSpec(source=kind, requests=requests), seed)
+    workload = read_workload(WorkloadSpec(source=kind, requests=requests), random_seed)
     write_workload(workload, output, force=force)
     if output != "-":
         click.echo(f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}", err=True)
@@ -45,9 +45,9 @@ def make(kind: str, requests: int | None, seed: int, output: str, force: bool) -
 @command.command("describe")
 @click.argument("source", metavar="FILE|wineval")
 @click.option("--requests", type=click.IntRange(min=1), default=None, help="Only (or, past the end, again) so many.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the generated set.")
+@click.option("--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the generated set.")
 @json_option
-def describe(source: str, requests: int | None, seed: int, as_json: bool) -> None:
+def describe(source: str, requests: int | None, random_seed: int, as_json: bool) -> None:
     """Show lengths, output caps and languages per scenario. Input tokens are estimated from the text.
 
     \b
@@ -59,7 +59,7 @@ def describe(source: str, requests: int | None, seed: int, as_json: bool) -> Non
     from benchsuite.spec import WorkloadSpec
     from benchsuite.workload.dataset import describe as stats_of
 
-    workload = read_workload(WorkloadSpec(source=source, requests=requests), seed)
+    workload = read_workload(WorkloadSpec(source=source, requests=requests), random_seed)
     if as_json:
         facts = {"name": workload.name, "content_hash": workload.content_hash}
         print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})

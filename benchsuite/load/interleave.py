@@ -78,7 +78,7 @@ def plan_arms(
         file = files[min(i, len(files) - 1)] if files else None
         keys = overrides(dict(flags) | ({"base_url": base_url[i]} if base_url else {}))
         spec, plan = plan_sweep(file, keys, output=folder / name, resume=None, serve=serve[i] if serve else None)
-        workload = read_workload(spec.workload, spec.load.seed)
+        workload = read_workload(spec.workload, spec.load.random_seed)
         launched = None if plan is None else {"plan": plan.text}
         planned.append(new_manifest(spec, workload, launched, None, Anchor.now()))
         workloads.append(workload)
@@ -144,7 +144,7 @@ def measure_in_turn(
 
 
 def _visits(arms: tuple[Arm, Arm], number: int) -> Iterator[tuple[Arm, SweepSpec]]:
-    seed, levels = arms[0].spec.load.seed, arms[0].spec.load.concurrency
+    seed, levels = arms[0].spec.load.random_seed, arms[0].spec.load.concurrency
     places: list[tuple[int, ...] | None] = [None]
     if all(arm.plan is None for arm in arms):
         places = [(level,) for level in random.Random(f"{seed}/{number}").sample(levels, len(levels))]

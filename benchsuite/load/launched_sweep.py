@@ -97,7 +97,7 @@ def run_sweep(
     spec: SweepSpec, plan: LaunchPlan | None, output: Path | None, view: View, *, ready_timeout_s: float | None = None
 ) -> SweepResult:
     """Measure what `plan_sweep` gave. Raises InputError or RunError; finished points stay."""
-    workload = read_workload(spec.workload, spec.load.seed)
+    workload = read_workload(spec.workload, spec.load.random_seed)
     if plan is None:
         return sweep(spec, workload, output, view)
     return sweep_launched(plan, lambda _: spec, workload, output, view, ready_timeout_s=ready_timeout_s)

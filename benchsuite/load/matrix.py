@@ -138,7 +138,7 @@ def check_matrix(matrix: MatrixSpec, workload: Workload) -> None:
 def measuring_order(matrix: MatrixSpec) -> list[Setting]:
     """The settings in an order drawn from the sweep's seed: a machine that slows down does not favour the first."""
     order = list(matrix.settings)
-    random.Random(matrix.sweep_of(order[0]).load.seed).shuffle(order)
+    random.Random(matrix.sweep_of(order[0]).load.random_seed).shuffle(order)
     return order
 
 

@@ -53,7 +53,7 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
     floor_s = _FULL_MIN_S if n_requests >= _FULL_SET else 0.0
     points = []
     for repeat in range(load.repeats):
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([load.seed, repeat])))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([load.random_seed, repeat])))
         order = tuple(rng.permutation(n_requests).tolist())
         for place in rng.permutation(len(load.levels)).tolist():
             level = load.levels[place]

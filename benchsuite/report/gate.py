@@ -331,7 +331,7 @@ def compare(
             raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
         if run.run_id == baseline.run_id:
             notes.append("the baseline is the run itself")
-        seeds = [(side.facts.manifest.spec.get("load") or {}).get("seed") for side in (run, baseline)]
+        seeds = [(side.facts.manifest.spec.get("load") or {}).get("random_seed") for side in (run, baseline)]
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
     if baseline is not None or history is not None or alone:
         pairs = {level: (runs[level], theirs[level]) for level in wanted}

@@ -122,7 +122,7 @@ def test_levels_and_repeats_may_be_added(server, whole, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"load": {"seed": 3}}, "load.seed: 0 before, 3 now"),
+        ({"load": {"random_seed": 3}}, "load.random_seed: 0 before, 3 now"),
         ({"workload": {"max_output_tokens": 5}}, "workload.max_output_tokens: not known before, 5 now"),
         ({"server": {"endpoint": "completions"}}, "server.endpoint: chat before, completions now"),
     ],

@@ -23,7 +23,7 @@ def plan(n: int = 50, run_id: str = "run", **load: object):
 )
 def test_blocks(levels, repeats, seed, n):
     """Every repeat visits every level once, and every point sends every prompt once."""
-    points = plan(n, concurrency=levels, repeats=repeats, seed=seed)
+    points = plan(n, concurrency=levels, repeats=repeats, random_seed=seed)
     assert len(points) == len(levels) * repeats
     for repeat in range(repeats):
         block = points[repeat * len(levels) : (repeat + 1) * len(levels)]
@@ -34,7 +34,7 @@ def test_blocks(levels, repeats, seed, n):
     assert len({point.point_id for point in points}) == len(points)
     salts = [salt for point in points for salt in (point.salt(), point.salt("warm-up"), point.salt(copy=1))]
     assert len(set(salts)) == len(salts)
-    assert plan(n, concurrency=levels, repeats=repeats, seed=seed) == points
+    assert plan(n, concurrency=levels, repeats=repeats, random_seed=seed) == points
 
 
 LITERAL = [
@@ -57,7 +57,7 @@ def test_repeats_differ():
     """Every repeat has a shuffle of its own, and so has every seed."""
     points = plan(concurrency=[8], repeats=5)
     assert len({point.order for point in points}) == 5
-    assert plan(concurrency=[8], seed=1)[0].order != points[0].order
+    assert plan(concurrency=[8], random_seed=1)[0].order != points[0].order
 
 
 def test_levels_are_shuffled():
