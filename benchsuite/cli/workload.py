@@ -21,7 +21,9 @@ def command() -> None:
 @command.command("make")
 @click.argument("kind", type=click.Choice(["wineval"]))
 @click.option("--requests", type=click.IntRange(min=1), default=None, help="How many requests.  [default: 2993]")
-@click.option("--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another set.")
+@click.option(
+    "--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another set."
+)
 @click.option("--output", metavar="FILE", default="-", show_default=True, help="The JSONL file; - is stdout.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 def make(kind: str, requests: int | None, random_seed: int, output: str, force: bool) -> None:
