@@ -15,12 +15,13 @@ from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 if TYPE_CHECKING:
     from benchsuite.spec import WorkloadSpec
+    from benchsuite.workload.tokenizer import TextTokenizer
 
-WINEVAL = "wineval"
+WINEVAL, RANDOM = "wineval", "random"
 
 
 def read_workload(asked: WorkloadSpec, seed: int) -> Workload:
-    """The workload that is asked for: 'wineval' (generated with `seed`) or a native JSONL file.
+    """The workload that is asked for: 'wineval' or 'random' (generated with `seed`), or a native JSONL file.
 
     Without a number of requests, all of them (2,993 for wineval). A file with fewer starts again under new ids; a file
     is read in its own order whatever the seed. Raises WorkloadError for a file that is missing, not UTF-8, or not the
@@ -31,6 +32,10 @@ def read_workload(asked: WorkloadSpec, seed: int) -> Workload:
         from benchsuite.workload.wineval import REQUESTS, make_wineval
 
         return make_wineval(REQUESTS if requests is None else requests, seed)
+    if source == RANDOM:
+        from benchsuite.workload.random_set import TokensPerWord, make_random
+
+        return make_random(asked, seed, read_tokenizer(asked.tokenizer) if asked.tokenizer else TokensPerWord())
     from benchsuite.workload.formats import parse_workload
 
     path = Path(source)
@@ -38,6 +43,41 @@ def read_workload(asked: WorkloadSpec, seed: int) -> Workload:
     text = read_text(path, "the workload file", hint=hint, error_type=WorkloadError)
     workload = parse_workload(text, where=source, name=path.stem)
     return workload if requests is None else take(workload, requests)
+
+
+def read_tokenizer(name: str) -> TextTokenizer:
+    """The tokenizer in a tokenizer.json, in a folder with one, or of a model on the hub (its cache first).
+
+    Raises InputError for one that is not there, and where the library is missing.
+    """
+    where = "--tokenizer (workload.tokenizer)"
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        needs, hint = "the Python package tokenizers", "pip install 'benchsuite[tokenizers]'"
+        raise InputError(
+            "a tokenizer needs a package that is missing", where=where, expected=needs, hint=hint
+        ) from None
+    from benchsuite.workload.tokenizer import TextTokenizer
+
+    path = Path(name)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    a_path = path.exists() or name.endswith(".json") or name.startswith((".", "/", "~"))
+    try:
+        if not a_path:  # the library would ask the hub first, for half a minute where there is no network
+            from huggingface_hub import try_to_load_from_cache
+
+            cached = try_to_load_from_cache(name, "tokenizer.json")
+            a_path, file = isinstance(cached, str), Path(str(cached))
+        return TextTokenizer(name, Tokenizer.from_file(str(file)) if a_path else Tokenizer.from_pretrained(name))
+    except Exception as error:  # the libraries' own, of files, formats and the network
+        raise InputError(
+            "the tokenizer cannot be read" if a_path else "the tokenizer cannot be had from the hub or its cache",
+            where=where,
+            given=f"{name}: {str(error).strip().partition(chr(10))[0][:200]}",
+            expected="a tokenizer.json, a folder with one, or a model's name on the Hugging Face hub",
+            hint=None if a_path else "without a network: the path of the model's folder",
+        ) from None
 
 
 def write_workload(workload: Workload, output: str, *, force: bool = False) -> None:

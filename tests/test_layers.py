@@ -48,6 +48,7 @@ LIBRARIES = {
     "click": ("cli",),
     "genai_prices": ("economics.prices",),
     "gguf": ("serving",),
+    "huggingface_hub": ("input_files",),
     "httptools": ("client.http",),
     "httpcore": ("telemetry.http",),
     "httpx": ("client.reference_clients", "load", "telemetry.server_metrics", "telemetry.http"),
@@ -74,7 +75,7 @@ LIBRARIES = {
     "rich": ("api", "cli", "report"),
     "safetensors": ("serving",),
     "scipy": ("analysis", "economics"),
-    "tokenizers": ("serving",),
+    "tokenizers": ("input_files", "serving", "workload.tokenizer"),
     "uvloop": ("load.worker_pool",),
     "xllamacpp": ("serving",),
 }

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchsuite.cli.options import json_option, print_json
+from benchsuite.cli.spec_options import spec_options
 
 if TYPE_CHECKING:
     from benchsuite.workload.dataset import ScenarioStats, Workload
+
+_random_options = spec_options(
+    "input_tokens", "output_tokens", "length_stdev", "range", "prefix_tokens", "prefix_share", "scenario", "tokenizer"
+)
+
+
+def _workload(source: str, requests: int | None, random_seed: int, flags: dict[str, Any]) -> Workload:
+    from benchsuite.input_files import read_workload
+    from benchsuite.spec import WorkloadSpec, overrides
+    from benchsuite.strict_model import validated
+
+    keys = {key.removeprefix("workload."): value for key, value in overrides(flags).items()}
+    tree = {"source": source, "requests": requests, **keys}
+    return read_workload(validated(WorkloadSpec, tree, "the request set", where="flags"), random_seed)
 
 
 @click.group("workload")
@@ -19,37 +34,40 @@ def command() -> None:
 
 
 @command.command("make")
-@click.argument("kind", type=click.Choice(["wineval"]))
-@click.option("--requests", type=click.IntRange(min=1), default=None, help="How many requests.  [default: 2993]")
+@click.argument("kind", type=click.Choice(["wineval", "random"]))
+@click.option(
+    "--requests", type=click.IntRange(min=1), default=None, help="How many requests.  [default: 2993; random: 1000]"
+)
 @click.option(
     "--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another set."
 )
 @click.option("--output", metavar="FILE", default="-", show_default=True, help="The JSONL file; - is stdout.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
-def make(kind: str, requests: int | None, random_seed: int, output: str, force: bool) -> None:
+@_random_options
+def make(kind: str, requests: int | None, random_seed: int, output: str, force: bool, **flags: Any) -> None:
     """Write a generated request set as native JSONL; the same options give the same bytes.
 
     \b
     Examples:
       benchsuite workload make wineval --output wineval.jsonl
       benchsuite workload make wineval --requests 64 --output workloads/wineval-64.jsonl
-      benchsuite workload make wineval --requests 3 | head -c 400
+      benchsuite workload make random --scenario "N(480,240)/(300,150)" --output random.jsonl
     """
-    from benchsuite.input_files import read_workload, write_workload
-    from benchsuite.spec import WorkloadSpec
+    from benchsuite.input_files import write_workload
 
-    workload = read_workload(WorkloadSpec(source=kind, requests=requests), random_seed)
+    workload = _workload(kind, requests, random_seed, flags)
     write_workload(workload, output, force=force)
     if output != "-":
         click.echo(f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}", err=True)
 
 
 @command.command("describe")
-@click.argument("source", metavar="FILE|wineval")
+@click.argument("source", metavar="FILE|wineval|random")
 @click.option("--requests", type=click.IntRange(min=1), default=None, help="Only (or, past the end, again) so many.")
 @click.option("--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the generated set.")
+@_random_options
 @json_option
-def describe(source: str, requests: int | None, random_seed: int, as_json: bool) -> None:
+def describe(source: str, requests: int | None, random_seed: int, as_json: bool, **flags: Any) -> None:
     """Show lengths, output caps and languages per scenario. Input tokens are estimated from the text.
 
     \b
@@ -57,11 +75,9 @@ def describe(source: str, requests: int | None, random_seed: int, as_json: bool)
       benchsuite workload describe wineval
       benchsuite workload describe workloads/wineval-64.jsonl --json
     """
-    from benchsuite.input_files import read_workload
-    from benchsuite.spec import WorkloadSpec
     from benchsuite.workload.dataset import describe as stats_of
 
-    workload = read_workload(WorkloadSpec(source=source, requests=requests), random_seed)
+    workload = _workload(source, requests, random_seed, flags)
     if as_json:
         facts = {"name": workload.name, "content_hash": workload.content_hash}
         print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})
@@ -88,7 +104,9 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
             )
         )
     heads = ("scenario", "n", "mean", "p50", "p95", "max", "cap p95", "zh %", "log")
-    left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, estimated from the text"
+    exact = (workload.lengths or {}).get("by") == "tokenizer"
+    how = "as its tokenizer counts them" if exact else "estimated from the text"
+    left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, {how}"
     console.print(table(console, heads, rows, left=left, title=title))
     say(console, "cap: max_output_tokens; log: how often, by the logarithm of the length", style="dim")
     say(console, f"sha256 {workload.content_hash}")

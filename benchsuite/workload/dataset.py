@@ -40,6 +40,7 @@ class Prompt:
     tags: tuple[str, ...] = ()
     # what its request body has besides (temperature, tools, stop, ...); never model, stream or the output cap
     extra_body: dict[str, Any] = field(default_factory=dict)
+    input_tokens: int | None = None  # that the text was made to have, without a chat template; None if not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Workload:
     name: str
     prompts: tuple[Prompt, ...]
     content_hash: str  # sha256 (hex) of its canonical JSONL in UTF-8, each line ended by a newline
+    lengths: dict[str, Any] | None = None  # of a random set: what its lengths were counted by
 
 
 def make_workload(name: str, prompts: Iterable[Prompt]) -> Workload:
@@ -155,7 +157,9 @@ def token_weight(text: str) -> float:
 
 
 def estimate_input_tokens(prompt: Prompt) -> int:
-    """About how many input tokens the prompt has (`token_weight`, rounded); a chat template is not counted."""
+    """About how many input tokens the prompt has (as it was made, else by `token_weight`), without a chat template."""
+    if prompt.input_tokens is not None:
+        return prompt.input_tokens
     return round(sum(map(token_weight, prompt_texts(prompt))))
 
 

@@ -39,6 +39,7 @@ class NativeLine(StrictModel):
     scorer: Text | None = None
     arrival_s: Annotated[float, Field(ge=0), AfterValidator(lambda at_s: at_s + 0.0)] | None = None  # -0.0 becomes 0.0
     tags: list[Text] | None = None
+    input_tokens: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _chat_or_completion(self) -> NativeLine:

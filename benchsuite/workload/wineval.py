@@ -11,58 +11,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from statistics import NormalDist
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 from benchsuite.errors import WorkloadError, read_toml
 from benchsuite.strict_model import StrictModel
 from benchsuite.workload.dataset import Prompt, Workload, make_workload, token_weight
+from benchsuite.workload.random_set import RandomStream
 
-T = TypeVar("T")
 _NORMAL = NormalDist()
 REQUESTS = 2993
 ENGLISH_TENTHS = 3  # of ten requests
 OPTIONS = 5
 _FIELD = re.compile(r"\{(\w+)\}")
-
-
-class RandomStream:
-    """A stream of seeded draws: PCG64 seeded by SeedSequence([seed, *stream]).
-
-    Only uniform numbers are taken from numpy, as its other draws may change between versions: the same seed must give
-    the same bytes on every machine.
-    """
-
-    def __init__(self, seed: int, *stream: int) -> None:
-        self._rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *stream])))
-        self._block: list[float] = []
-
-    def uniform(self) -> float:
-        if not self._block:
-            self._block = self._rng.random(4096).tolist()
-        return self._block.pop()
-
-    def integer(self, low: int, high: int) -> int:
-        """A whole number in low..high, both included."""
-        return low + int(self.uniform() * (high - low + 1))
-
-    def choice(self, items: Sequence[T]) -> T:
-        return items[int(self.uniform() * len(items))]
-
-    def sample(self, items: Sequence[T], n: int) -> list[T]:
-        """n different items (by place) in random order; all of them if there are fewer."""
-        left = list(items)
-        return [left.pop(int(self.uniform() * len(left))) for _ in range(min(n, len(left)))]
-
-    def stratified(self, n: int) -> list[float]:
-        """n numbers in (0, 1), one in each of n equal strips, in random order: a sample with little luck in it."""
-        edges = [(i + max(self.uniform(), 1e-9)) / n for i in range(n)]
-        return self.sample(edges, n)
 
 
 @dataclass(frozen=True, slots=True)

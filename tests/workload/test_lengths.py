@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchsuite.workload.wineval import LengthDistribution, RandomStream
+from benchsuite.workload.random_set import RandomStream
+from benchsuite.workload.wineval import LengthDistribution
 
 MIX = LengthDistribution(median=100, sigma=0.5, low=20, high=2000, tail_share=0.1, tail_from=300, tail_alpha=2.0)
 

@@ -1,0 +1,136 @@
+"""A request set of random words with the lengths that are asked for, in tokens; and the seeded draws of all sets.
+
+Only a tokenizer knows how many tokens a text has. With one the prompts are exact (`benchsuite.workload.tokenizer`);
+without, words are counted at so many tokens each, as the server's own counts of two probes say (load.preflight), or
+else by their characters. Pure: the same arguments give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from benchsuite.workload.dataset import CHARS_PER_TOKEN_OTHER, Prompt, Workload, make_workload
+
+if TYPE_CHECKING:
+    from benchsuite.spec import TokenLengths, WorkloadSpec
+    from benchsuite.workload.tokenizer import TextTokenizer
+
+T = TypeVar("T")
+_NORMAL = NormalDist()
+REQUESTS = 1000
+# of four or five letters, and a token each in the vocabulary of most models
+_WORDS = """
+area army baby back ball band bank base beat bill bird blue boat body bone book born boss call camp card care case
+cell city club coal coat code cold cook copy cost crew crop dark data date deal deep desk door down draw dust duty
+east edge fact fair fall farm fast fear feed feel file film fire fish flat flow food foot form four free fuel full
+fund game gate gave gift girl glad goal gold good grow hair half hall hand hard head hear heat high hill hold home
+hope hour idea iron item join jump keep kind king knew lack lady lake land lane last late lead left life lift line
+list live load loan lock long look loss love luck mail main make mark mass meal meet menu mile milk mind moon move
+name near neck news next nice note pack page pain pair park part past path plan play poor port post race rail rain
+rank rate read rest rice rich ride ring rise road rock role room root rule safe sail sale salt sand seat seed self
+ship shop show side sign size skin snow soft soil sold song soon sort star stay step stop suit team tell term test
+text time town tree trip true turn type unit user vast view vote wage wait walk wall warm wash wave week west wide
+wife wild wind wine wing wood word work yard year zone
+"""
+WORDS = tuple(_WORDS.split())
+
+
+class RandomStream:
+    """A stream of seeded draws: PCG64 seeded by SeedSequence([seed, *stream]).
+
+    Only uniform numbers are taken from numpy, as its other draws may change between versions: the same seed must give
+    the same bytes on every machine.
+    """
+
+    def __init__(self, seed: int, *stream: int) -> None:
+        self._rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *stream])))
+        self._block: list[float] = []
+
+    def uniform(self) -> float:
+        if not self._block:
+            self._block = self._rng.random(4096).tolist()
+        return self._block.pop()
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number in low..high, both included."""
+        return low + int(self.uniform() * (high - low + 1))
+
+    def choice(self, items: Sequence[T]) -> T:
+        return items[int(self.uniform() * len(items))]
+
+    def sample(self, items: Sequence[T], n: int) -> list[T]:
+        """n different items (by place) in random order; all of them if there are fewer."""
+        left = list(items)
+        return [left.pop(int(self.uniform() * len(left))) for _ in range(min(n, len(left)))]
+
+    def stratified(self, n: int) -> list[float]:
+        """n numbers in (0, 1), one in each of n equal strips, in random order: a sample with little luck in it."""
+        edges = [(i + max(self.uniform(), 1e-9)) / n for i in range(n)]
+        return self.sample(edges, n)
+
+    def rounds(self, items: Sequence[T], n: int) -> list[T]:
+        """n items: all of them in random order, again and again, so that each comes about as often as any other."""
+        draws = self._rng.random((-(-n // len(items)), len(items)))
+        return [items[place] for place in np.argsort(draws, axis=1, kind="stable").ravel()[:n].tolist()]
+
+
+def draw_lengths(lengths: TokenLengths, n: int, stream: RandomStream, least: int = 1) -> list[int]:
+    """n whole lengths in tokens, stratified: their histogram follows the distribution even for small n."""
+    low, high = lengths.low, lengths.high
+    if lengths.stdev:
+        drawn = [round(lengths.mean + lengths.stdev * _NORMAL.inv_cdf(u)) for u in stream.stratified(n)]
+    else:
+        drawn = [low + int(u * (high - low + 1)) for u in stream.stratified(n)]
+    return [min(max(length, low, least), high) for length in drawn]
+
+
+@dataclass(frozen=True, slots=True)
+class TokensPerWord:
+    """How many tokens a word of WORDS has, on average. by: usage (the server counted), or characters (a rule of thumb).
+
+    overhead_tokens: what the server adds to each prompt; None if not known.
+    """
+
+    value: float = sum(len(word) + 1 for word in WORDS) / len(WORDS) / CHARS_PER_TOKEN_OTHER
+    by: str = "characters"
+    overhead_tokens: int | None = None
+
+    def texts(self, starts: Sequence[str], tokens: Sequence[int], streams: Sequence[RandomStream]) -> list[str]:
+        """Random words of about so many tokens, behind its start each."""
+        counts = [max(round(n / self.value), 1) for n in tokens]
+        words = (" ".join(stream.rounds(WORDS, n)) for n, stream in zip(counts, streams, strict=True))
+        return [f"{start} {text}" if start else text for start, text in zip(starts, words, strict=True)]
+
+    def facts(self) -> dict[str, Any]:
+        return {"by": self.by, "tokens_per_word": self.value, "overhead_tokens": self.overhead_tokens}
+
+
+def make_random(asked: WorkloadSpec, seed: int, ruler: TokensPerWord | TextTokenizer) -> Workload:
+    """The set that `asked` describes. ruler: what knows the length of a text.
+
+    prefix_share of the prompts begin with the same prefix_tokens tokens, which are part of their length. No prompt
+    depends on how many there are, but for its length, which is stratified.
+    """
+    n = REQUESTS if asked.requests is None else asked.requests
+    inputs, outputs = asked.random_lengths
+    prefix_tokens = asked.prefix_tokens or 0
+    share = 1.0 if asked.prefix_share is None else asked.prefix_share
+    with_prefix = set(RandomStream(seed, 12).sample(range(n), round(share * n))) if prefix_tokens else set()
+    (prefix,) = ruler.texts([""], [prefix_tokens], [RandomStream(seed, 13)]) if prefix_tokens else ("",)
+    starts = [prefix if i in with_prefix else "" for i in range(n)]
+    started = [prefix_tokens if start else 0 for start in starts]
+    drawn = draw_lengths(inputs, n, RandomStream(seed, 10))
+    lengths = [max(length, before + 1) for length, before in zip(drawn, started, strict=True)]
+    rest = [length - before for length, before in zip(lengths, started, strict=True)]
+    texts = ruler.texts(starts, rest, [RandomStream(seed, 14, i) for i in range(n)])
+    caps = draw_lengths(outputs, n, RandomStream(seed, 11))
+    prompts = [
+        Prompt(f"random-{i:05d}", "prefix" if start else None, prompt=text, max_output_tokens=cap, input_tokens=length)
+        for i, (start, text, cap, length) in enumerate(zip(starts, texts, caps, lengths, strict=True), 1)
+    ]
+    return replace(make_workload(f"random-{n}", prompts), lengths=ruler.facts())
