@@ -291,9 +291,13 @@ class WorkloadSpec(StrictModel, flags="--"):
         None, "random: instead, both evenly within mean x (1 - this) to (1 + this)", "--range", example=0.5
     )
     prefix_tokens: int | None = key(
-        None, "random: first tokens of a prompt that prefix_share of all have alike", unset="none", example=200, ge=1
+        None,
+        "random: tokens of a prefix that prompts begin with and share, of their input tokens",
+        unset="none",
+        example=200,
+        ge=1,
     )
-    prefix_share: float | None = key(None, "random: share of prompts with that prefix", unset="1", example=0.5)
+    prefix_share: float | None = key(None, "random: share of the prompts that begin with it", unset="1", example=0.5)
     scenario: str | None = key(
         None, f"random: lengths as GenAI-Bench writes them: {_SCENARIOS}", example="N(480,240)/(300,150)"
     )

@@ -58,16 +58,25 @@ def test_without_a_server_it_is_a_template(cli, tmp_path):
 
 
 def test_every_comment_is_a_line_that_works():
-    """Taking the # away from any one key, or from a whole optional table, gives a file that loads."""
+    """Taking the # away from any one key, or from a whole optional table, gives a file that loads; keys of a random set
+    go with the set, its lengths, and what they are a part of."""
     text = spec_toml("", {"server.base_url": "http://127.0.0.1:8000"})
     lines = text.splitlines()
+    lengths = "source = 'random'\noutput_tokens = 9\ninput_tokens = 900"
+    random = dict.fromkeys(("length_stdev", "length_range", "prefix_tokens"), lengths)
+    random |= {
+        "input_tokens": "source = 'random'\noutput_tokens = 9",
+        "output_tokens": "source = 'random'\ninput_tokens = 9",
+    }
+    random |= {"prefix_share": f"{lengths}\nprefix_tokens = 200", "scenario": "source = 'random'"}
     starts = [i for i, line in enumerate(lines) if re.match(r"# \[", line)]
     optional = {i for start in starts for i in range(start, _end(lines, start))}
     tried = 0
     for i, line in enumerate(lines):
         if i in optional or not re.match(r"# \w+ = ", line):
             continue
-        parse_spec(tomllib.loads("\n".join([*lines[:i], line[2:], *lines[i + 1 :]])), where=line)
+        more = random.get(line.split()[1], "")
+        parse_spec(tomllib.loads("\n".join([*lines[:i], line[2:], more, *lines[i + 1 :]])), where=line)
         tried += 1
     assert tried > 30
     for start in starts:
