@@ -32,8 +32,14 @@ VALUES: dict[str, Any] = {
     "workload.cache_bust": "off", "load.concurrency": [2, 4], "load.workers": "auto", "load.driver": "httpx",
     "load.max_errors": "5%", "telemetry.gpu": "off", "telemetry.gpu_ids": ["GPU-1"], "price.preset": "h100-low",
     "telemetry.dcgm_url": "http://d:1", "telemetry.metrics_url": "http://m:1", "price.owned.currency": "CNY",
-    "price.owned.mode": "full", "price.owned.utilisation": 0.5, "price.owned.maintenance_ratio": 0.5,
+    "workload.length_stdev": 0.5, "workload.length_range": 0.5, "workload.prefix_share": 0.5,
+    "workload.scenario": "D(9,4)", "workload.tokenizer": "t.json", "price.owned.mode": "full",
+    "price.owned.utilisation": 0.5, "price.owned.maintenance_ratio": 0.5,
 }  # fmt: skip
+
+RANDOM = (
+    "input_tokens", "output_tokens", "length_stdev", "length_range", "prefix_tokens", "prefix_share", "scenario"
+)  # fmt: skip
 
 
 def keys_with(key: str) -> dict[str, Any]:
@@ -44,6 +50,10 @@ def keys_with(key: str) -> dict[str, Any]:
     whole |= PRICES if "usd_per_1m" in key else {}
     whole |= {"price.owned.currency": "CNY", "price.owned.currency_per_usd": 7.0} if ".currency" in key else {}
     whole |= {"server.fallback.on": ["queue"]} if key == "server.fallback.max_waiting" else {}
+    if key.removeprefix("workload.") in RANDOM:
+        lengths = {} if key == "workload.scenario" else {"workload.input_tokens": 90, "workload.output_tokens": 9}
+        prefix = {"workload.prefix_tokens": 7} if key == "workload.prefix_share" else {}
+        whole |= {"workload.source": "random"} | lengths | prefix
     return whole | {key: VALUES.get(key, plain)}
 
 
