@@ -11,7 +11,27 @@ SCHEMA_VERSION = 1
 Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"]
 STATUSES: tuple[str, ...] = get_args(Status)
 TokenSource = Literal["usage", "tokenizer", "chunks"]
+# finish_reasons in lower case: a response at its cap, and all that are an end of a response. One that is in neither is
+# counted and warned of, unless it tells of a failure (client/stream.py)
+LENGTH_ENDS = (
+    "length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_length", "model_length",
+    "model_context_window_exceeded",
+)  # fmt: skip
+KNOWN_ENDS = frozenset({
+    *LENGTH_ENDS, "stop", "tool_calls", "tool_call", "tool_use", "function_call", "content_filter", "content_filtered",
+    "safety", "sensitive", "recitation", "refusal", "guardrail_intervened", "eos_token", "eos", "eos_token_id",
+    "endoftext", "stop_sequence", "stop_token", "stop_word", "end_turn", "pause_turn", "complete", "completed", "done",
+    "repetition", "load", "unload",
+})  # fmt: skip
 StampSource = Literal["kernel", "user"]
+
+
+def count_and_source(
+    usage: int | None, tokenizer: int | None, chunks: int | None
+) -> tuple[int | None, TokenSource | None]:
+    """The output tokens of a response by the best of three counts, and which that is; None, None if there is none."""
+    counts: dict[TokenSource, int | None] = {"usage": usage, "tokenizer": tokenizer, "chunks": chunks}
+    return next(((count, source) for source, count in counts.items() if count is not None), (None, None))
 
 
 class RequestRecord(NamedTuple):
@@ -42,7 +62,9 @@ class RequestRecord(NamedTuple):
     input_tokens: Annotated[int | None, "of the prompt"]
     cached_tokens: Annotated[int | None, "of the prompt that the server had in its prefix cache"]
     output_tokens: Annotated[int | None, "generated, reasoning included"]
-    reasoning_tokens: Annotated[int | None, "of the output that were reasoning"]
+    reasoning_tokens: Annotated[
+        int | None, "of the output that were reasoning; where usage does not tell, by their share of the chunks"
+    ]
     asked_output_tokens: Annotated[int | None, "the max_tokens that was sent; missing if none was"]
     n_chunks: Annotated[int, "chunks with tokens"]
     n_empty_chunks: Annotated[int, "events that carried no token (role only, null, empty)"]
@@ -68,6 +90,9 @@ class RequestRecord(NamedTuple):
     ] = None
     server_prefill_s: Annotated[float | None, "the server's word in its answer: prefill"] = None
     server_decode_s: Annotated[float | None, "the server's word in its answer: decode"] = None
+    notes: Annotated[
+        str | None, "codes of warnings: what was odd in an answer that counts all the same, separated by blanks"
+    ] = None
 
 
 class GpuSample(NamedTuple):

@@ -62,7 +62,7 @@ def test_schema_is_the_record():
     """The columns are RequestRecord's fields, in its order, with these types."""
     expected = {
         "string": "run_id point_id request_id prompt_id scenario token_source stamp_source finish_reason status error "
-        "response_id text endpoint",
+        "response_id text endpoint notes",
         "double": "scheduled_s sent_s headers_s first_token_s first_answer_s last_token_s closed_s "
         "server_queue_s server_prefill_s server_decode_s",
         "int32": "concurrency repeat worker input_tokens cached_tokens output_tokens reasoning_tokens "

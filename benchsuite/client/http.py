@@ -54,10 +54,10 @@ class Exchange:
     """One request on the wire and the stamped bytes of its response: headers and chunk framing included."""
 
     __slots__ = (
-        "body_bytes", "body_ends", "body_parts", "chunked", "closed_ns", "content_encoding", "content_length", "data",
-        "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped", "message_complete",
-        "mode", "ndjson", "on_done", "parser", "retries", "reused", "scheduled_ns", "sent_ns", "stamps", "status",
-        "token_seen", "user_stamps",
+        "body_bytes", "body_ends", "body_parts", "chunked", "closed_ns", "content_encoding", "content_length",
+        "content_type", "data", "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped",
+        "message_complete", "mode", "on_done", "parser", "retries", "reused", "scheduled_ns", "sent_ns",
+        "stamps", "status", "token_seen", "user_stamps",
     )  # fmt: skip
 
     def __init__(self, index: int, scheduled_ns: int) -> None:
@@ -90,7 +90,7 @@ class Exchange:
         self.keep_alive = True
         self.content_length: int | None = None
         self.content_encoding: str | None = None
-        self.ndjson = False  # the body calls itself newline-delimited JSON
+        self.content_type = b""
         self.kept_headers: dict[str, str] = _NO_HEADERS
         self.message_complete = False
         self.token_seen = False  # by `virtual_users.abort_if_overdue`
@@ -114,7 +114,7 @@ class Exchange:
     def note_header(self, name: bytes, value: bytes) -> None:
         """Take a header, by its name in lower case, that is about the body and not its framing."""
         if name == b"content-type":
-            self.ndjson = b"ndjson" in value.lower()
+            self.content_type = value
         elif name in _KEPT_HEADERS:
             self.kept_headers = self.kept_headers | {name.decode(): value.decode("latin-1").strip()}
 
@@ -211,6 +211,11 @@ class Exchange:
             self.feed()
             return self.message_complete
         return False
+
+    @property
+    def ndjson(self) -> bool:
+        """True if the body calls itself newline-delimited JSON."""
+        return b"ndjson" in self.content_type.lower()
 
     @property
     def by_close(self) -> bool:

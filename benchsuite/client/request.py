@@ -14,8 +14,16 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from benchsuite.client.http import Endpoint, Exchange, WireError
-from benchsuite.client.stream import StreamFacts, clean_text, error_message, read_whole, stream_steps
-from benchsuite.records import RequestRecord, Status
+from benchsuite.client.stream import (
+    StreamFacts,
+    clean_text,
+    error_message,
+    plain_text,
+    read_whole,
+    stream_steps,
+    usage_counts,
+)
+from benchsuite.records import RequestRecord, Status, count_and_source
 from benchsuite.redact import masked, masked_bytes
 from benchsuite.servers.base import Native, Server, count, seconds
 from benchsuite.workload.dataset import Prompt, message_text
@@ -184,30 +192,44 @@ def record_steps(
             yield from stream_steps(facts, body, ends, stamps, keep_text=context.keep_text, ndjson=ndjson)
         else:
             facts = read_whole(body, keep_text=context.keep_text)
-    status, message = _outcome(exchange, facts, body, error, context.streaming)
+    status, message = _outcome(exchange, facts, body, error, streamed)
     out.append(_row(exchange, encoded, context, facts, status, message, streamed))
     exchange.release()
 
 
 def _outcome(
-    exchange: Exchange, facts: StreamFacts, body: bytes, error: WireError | None, streaming: bool
+    exchange: Exchange, facts: StreamFacts, body: bytes, error: WireError | None, streamed: bool
 ) -> tuple[Status, str | None]:
+    words = facts.server_error or facts.server_words
     if error is not None and error.status in ("timeout", "connect_error", "cancelled"):
-        return error.status, error.message  # type: ignore[return-value]
+        return error.status, f"{error.message}; the server: {words}" if words else error.message  # type: ignore[return-value]
     if exchange.status and exchange.status != 200:
         return "http_error", f"HTTP {exchange.status}: {error_message(body)}"
     if facts.server_error is not None:
         return "stream_error", facts.server_error
     if facts.malformed is not None:
         return "stream_error", facts.malformed
-    if error is not None and not (error.status == "truncated" and facts.finish_reason):
+    if facts.failed_end is not None:
+        return "stream_error", f"the server ended the response with finish_reason {facts.failed_end!r}"
+    if facts.finish_reason is not None:
+        whole = error is None or error.status == "truncated"
+        return ("ok", None) if whole else (error.status, error.message)  # type: ignore[union-attr,return-value]
+    if words is not None:
+        return "stream_error", words
+    if error is not None:
         return error.status, error.message  # type: ignore[return-value]
-    if facts.finish_reason is None:
-        if not body:
-            return "truncated", "HTTP 200 with an empty body"
-        how = "with [DONE] but " if facts.done and streaming else ""
-        return "truncated", f"the response ended {how}without a finish_reason"
-    return "ok", None
+    if not body:
+        return "truncated", "HTTP 200 with an empty body"
+    if facts.done and (not streamed or (facts.token_ns and usage_counts(facts.usage).output_tokens)):
+        facts.notes.add("finish_reason_missing")
+        return "ok", None
+    if not (facts.token_ns or facts.response_id or facts.done):
+        text = masked(clean_text(plain_text(body)))[:80]
+        kind = exchange.content_type.decode("latin-1").partition(";")[0][:80] or "no content type"
+        return "stream_error", f"HTTP 200 without a completion, {kind}: {text}"
+    how = "with [DONE] but " if facts.done else ""
+    unread = f"; not understood: {facts.unread!r}" if facts.unread else ""
+    return "truncated", f"the response ended {how}without a finish_reason{unread}"
 
 
 def _row(
@@ -226,17 +248,23 @@ def _row(
 
     token_ns = facts.token_ns
     n_chunks = len(token_ns)
-    usage, headers = facts.usage or {}, exchange.kept_headers
-    input_tokens, output_tokens = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    cached_tokens = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
-    queue_s = facts.queue_s
+    input_tokens, stated, cached_tokens, reasoning_tokens, completed = usage_counts(facts.usage)
+    queue_s, headers, ok = facts.queue_s, exchange.kept_headers, status == "ok"
     if headers:  # TGI's, where the body has no counts
         input_tokens = _header_count(headers, "x-prompt-tokens") if input_tokens is None else input_tokens
-        output_tokens = _header_count(headers, "x-generated-tokens") if output_tokens is None else output_tokens
+        stated = _header_count(headers, "x-generated-tokens") if stated is None else stated
         queue_s = seconds(_header_count(headers, "x-queue-time"), 1e3) if queue_s is None else queue_s
-    source = "usage" if output_tokens is not None else None
-    if output_tokens is None and n_chunks and status == "ok":
-        output_tokens, source = n_chunks, "chunks"
+    if completed:
+        facts.notes.add("usage_without_reasoning")
+    if stated is not None and n_chunks > stated:  # a chunk has one token at least
+        stated = None
+        facts.notes.add("usage_below_chunks")
+    # without a stream what came tells only whether there was a token
+    output_tokens, source = count_and_source(stated, None, n_chunks if ok and (streamed or not facts.done) else None)
+    if ok and streamed and output_tokens and not n_chunks:
+        facts.notes.add("tokens_without_chunks")
+    if facts.n_reasoning and not reasoning_tokens and output_tokens:
+        reasoning_tokens = round(output_tokens * facts.n_reasoning / n_chunks)
     last_ns: int | None = token_ns[-1] if n_chunks else None
     if not streamed and status == "ok":
         last_ns = exchange.closed_ns
@@ -263,7 +291,7 @@ def _row(
         input_tokens=input_tokens,
         cached_tokens=facts.cached_tokens if cached_tokens is None else cached_tokens,
         output_tokens=output_tokens,
-        reasoning_tokens=_detail(usage.get("completion_tokens_details"), "reasoning_tokens"),
+        reasoning_tokens=reasoning_tokens,
         asked_output_tokens=encoded.asked_output_tokens,
         n_chunks=n_chunks,
         n_empty_chunks=facts.n_empty,
@@ -272,7 +300,7 @@ def _row(
         read_lag_max_us=lag_us,
         connection_reused=exchange.reused,
         stale_retries=exchange.retries,
-        token_source=source,  # type: ignore[arg-type]
+        token_source=source,
         stamp_source="kernel" if kernel else "user",
         finish_reason=_masked(facts.finish_reason),
         status=status,
@@ -284,6 +312,7 @@ def _row(
         server_queue_s=queue_s,
         server_prefill_s=facts.prefill_s,
         server_decode_s=facts.decode_s,
+        notes=" ".join(sorted(facts.notes)) or None if ok else None,
     )
 
 
@@ -299,10 +328,6 @@ def _gaps_us(token_ns: array[int]) -> array[int]:
     first = token_ns[0]
     at_us = [(ns - first + 500) // 1000 for ns in token_ns]
     return array("i", [min(b - a, _MAX_GAP_US) for a, b in pairwise(at_us)])
-
-
-def _detail(details: Any, key: str) -> int | None:
-    return count(details.get(key)) if isinstance(details, dict) else None
 
 
 def _header_count(headers: dict[str, str], name: str) -> int | None:

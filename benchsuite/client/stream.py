@@ -1,22 +1,24 @@
 """Stamped bytes to stamped deltas: what a streamed (or whole) completion says, and when each piece came. Pure.
 
-Rules (docs/METHODS.md, Stream semantics): a token-bearing event has non-empty content, text, reasoning or tool calls in
-any choice; role-only, null, empty, usage-only events and comments carry none. An event's time is the stamp of the read
-that carried its last byte. Usage is the last non-zero one seen in any event.
+Rules (docs/METHODS.md, Stream semantics): a token-bearing event has non-empty content (text or a list of parts), text,
+refusal, reasoning, tool or function calls in any choice; role-only, null, empty, usage-only events and comments carry
+none. An event's time is the stamp of the read that carried its last byte. Usage is the last non-zero one seen anywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchsuite.records import KNOWN_ENDS
 from benchsuite.redact import masked
 from benchsuite.servers import SERVERS
-from benchsuite.servers.base import ServerTimes, count
+from benchsuite.servers.base import NativeEvent, ServerTimes, count
 
 _fast_loads: Callable[[bytes], Any] = json.loads
 with contextlib.suppress(ImportError):  # the extra `fast`
@@ -27,7 +29,20 @@ _BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
 _NATIVE = [
     (key, server.native.read) for server in SERVERS.values() if server.native for key in server.native.event_keys
 ]
-_FIELDS = [server.event_field for server in SERVERS.values() if server.event_field is not None]
+_FIELDS = dict(server.event_field for server in SERVERS.values() if server.event_field is not None)
+# what few events have beside their choices
+_USAGES = ("usageMetadata", "usage_metadata", "x_groq")
+_RARE = frozenset({"error", "errors", *_USAGES, *_FIELDS})
+_ANSWERS = ("refusal", "function_call", "audio", "images", "tool_call", "parts")
+_THOUGHTS = ("reasoning_details", "thinking", "thought", "reasoning_text", "thinking_blocks")
+_TEXTS = ("text", "thinking", "reasoning", "transcript", "summary", "content", "parts")
+_ERROR_WORDS = ("error", "errors", "detail", "message", "msg", "error_msg", "error_message", "errorMessage")
+_SHOWN_BYTES = 80  # of what could not be read
+# a finish_reason that tells of a failure, whatever else the server calls it
+_FAILED_END = re.compile(
+    r"abort|error|cancel|time.?out|timed.?out|fail|insufficient|unavailable|overload|exception|interrupt|disconnect"
+    r"|network|crash|killed|incomplete"
+)
 
 
 @dataclass(slots=True)
@@ -39,12 +54,18 @@ class StreamFacts:
     n_empty: int = 0
     merged_reads: int = 0
     usage: dict[str, Any] | None = None
+    n_reasoning: int = 0  # of the token-bearing events
     finish_reason: str | None = None
+    failed_end: str | None = None  # a finish_reason that tells of a failure
     response_id: str | None = None
     done: bool = False  # the format's own end was seen (`[DONE]`, Ollama's `done`)
     server_error: str | None = None  # the message of an error event
+    server_words: str | None = None  # a message in place of a completion, which explains why there is none
     malformed: str | None = None  # why an event could not be read
+    unread: bytes = b""  # the beginning of what is no event
+    notes: set[str] = field(default_factory=set)  # codes of warnings: odd, and no failure
     text: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
     # what the server says of its own work, outside `usage`
     queue_s: float | None = None
     prefill_s: float | None = None
@@ -52,43 +73,137 @@ class StreamFacts:
     cached_tokens: int | None = None
 
 
-def sse_events(body: bytes) -> Iterator[tuple[bytes, int]]:
-    """(payload, offset behind the event) of each SSE event with data, comments and other fields left out."""
+def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[bytes, int]]:
+    """(payload, offset behind the event) of each SSE event with data, comments and other fields left out.
+
+    An `error:` line and the data of an `event: error` come as the JSON of an error; lines of JSON without the name of a
+    field come as data. facts: takes what could not be read.
+    """
+    facts = facts or StreamFacts()
     end = len(_BOM) if body.startswith(_BOM) else 0
     body = body[end:]
     if b"\r" in body:
-        yield from _events_by_line(body, end)
+        yield from _events_by_line(body, end, facts)
         return
     *whole, rest = body.split(b"\n\n")
     for event in whole:
         end += len(event) + 2
         if event.startswith(b"data: ") and b"\n" not in event:
             yield event[6:], end
-        elif (payload := _payload(event.split(b"\n"))) is not None:
+            continue
+        name, named, payload = event.partition(b"\ndata: ")
+        if named and name.startswith(b"event:") and b"\n" not in name + payload and b"error" not in name:
             yield payload, end
-    if rest and (payload := _payload(rest.split(b"\n"))) is not None and (payload == b"[DONE]" or is_json(payload)):
-        yield payload, end + len(rest)
+        elif (single := _plain(lines := event.split(b"\n"))) is not None:
+            yield single, end
+        else:
+            yield from _event(lines, end - len(event) - 2, end, facts)
+    if rest:
+        yield from _event(rest.split(b"\n"), end, end + len(rest), facts, torn=True)
 
 
-def _events_by_line(body: bytes, end: int) -> Iterator[tuple[bytes, int]]:
+def _events_by_line(body: bytes, end: int, facts: StreamFacts) -> Iterator[tuple[bytes, int]]:
     """The same for line ends CR LF or CR, which SSE allows."""
     lines: list[bytes] = []
+    start, newline = end, 1
     for raw in body.splitlines(keepends=True):  # bytes split at \n, \r and \r\n only
         end += len(raw)
         line = raw.rstrip(b"\r\n")
         if line:
             lines.append(line)
+            newline = len(raw) - len(line)
             continue
-        if (payload := _payload(lines)) is not None:
+        if (payload := _plain(lines)) is not None:
             yield payload, end
-        lines = []
-    if (payload := _payload(lines)) is not None and (payload == b"[DONE]" or is_json(payload)):
-        yield payload, end
+        else:
+            yield from _event(lines, start, end, facts, newline)
+        lines, start = [], end
+    if lines:
+        yield from _event(lines, start, end, facts, newline, torn=True)
 
 
-def _payload(lines: list[bytes]) -> bytes | None:
-    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-    return b"\n".join(data) if data else None
+def _plain(lines: list[bytes]) -> bytes | None:
+    """The payload of an event's lines, if one of them is data and none is odd; else None."""
+    found = None
+    for line in lines:
+        if line.startswith(b"data:"):
+            if found is not None:
+                return None
+            found = line[5:].removeprefix(b" ")
+        elif line.startswith(b"event:"):
+            if b"error" in line:
+                return None
+        elif not line.startswith((b"id:", b":", b"retry:")):
+            return None
+    return found
+
+
+def _event(
+    lines: list[bytes], start: int, end: int, facts: StreamFacts, newline: int = 1, torn: bool = False
+) -> Iterator[tuple[bytes, int]]:
+    """The payloads of the lines between two blank ones. newline: bytes of a line's end. torn: no blank line follows."""
+    data: list[tuple[bytes, int]] = []
+    bare: list[tuple[bytes, int]] = []
+    is_error = False
+    for line in lines:
+        start += len(line) + newline
+        if line.startswith(b"data:"):
+            data.append((line[5:].removeprefix(b" "), start))
+        elif line.startswith(b"event:"):
+            is_error = line[6:].strip().lower() == b"error"
+        elif line.startswith(b"error:"):
+            yield _as_error(line[6:].removeprefix(b" ")), start
+        elif line.strip() and not line.startswith((b":", b"id:", b"retry:")):
+            bare.append((line, start))
+    for payload, at in _whole(data, end, facts):
+        if is_error:
+            yield _as_error(payload), at
+        elif torn and not is_end_mark(payload) and not is_json(payload):
+            facts.unread = facts.unread or payload[:_SHOWN_BYTES]
+        else:
+            yield payload, at
+    for payload, at in _whole(bare, end, facts) if bare else ():
+        if payload.lstrip()[:1] in (b"{", b"[") and is_json(payload):
+            yield payload, at
+        else:
+            facts.unread = facts.unread or payload[:_SHOWN_BYTES]
+
+
+def _whole(lines: list[tuple[bytes, int]], end: int, facts: StreamFacts) -> Iterator[tuple[bytes, int]]:
+    """Lines as one payload; as several where a blank line is missing between events that are whole each."""
+    if len(lines) < 2:
+        yield from ((line, end) for line, _ in lines)
+        return
+    joined = b"\n".join(line for line, _ in lines)
+    if is_json(joined):
+        yield joined, end
+        return
+    part: list[bytes] = []
+    for line, at in lines:
+        if is_end_mark(line) or (line.lstrip()[:1] == b"{" and is_json(line)):
+            facts.notes.add("events_not_separated")
+            if part:
+                yield b"\n".join(part), at - len(line)
+                part = []
+            yield line, at
+        else:
+            part.append(line)
+    if part:
+        yield b"\n".join(part), end
+
+
+def _as_error(payload: bytes) -> bytes:
+    """The JSON of an error that says `payload`."""
+    try:
+        tree = loads(payload)
+    except ValueError:
+        return json.dumps({"error": payload.decode("utf-8", "replace")}).encode()
+    return payload if isinstance(tree, dict) and tree.get("error") else b'{"error":%s}' % payload
+
+
+def is_end_mark(payload: bytes) -> bool:
+    """True for `[DONE]`, also in quotes, with blanks, in lower case or without its brackets."""
+    return len(payload) < 32 and payload.strip(b" \t\r\n\"'[]").upper() == b"DONE"
 
 
 def json_lines(body: bytes) -> Iterator[tuple[bytes, int]]:
@@ -141,15 +256,79 @@ def error_message(body: bytes, limit: int = 300) -> str:
     try:
         tree = loads(body)
     except ValueError:
-        tree = body.decode("utf-8", "replace")
-    for key in ("error", "detail", "message"):
-        while isinstance(tree, dict) and key in tree:
-            tree = tree[key]
+        tree = plain_text(body)
+    for key in _ERROR_WORDS:
+        while True:
+            if isinstance(tree, list) and tree and isinstance(tree[0], dict) and "loc" not in tree[0]:
+                tree = tree[0]
+            value = tree.get(key) if isinstance(tree, dict) else None
+            if not (value and isinstance(value, str | dict | list)) and tree != {key: value}:
+                break
+            tree = value
     try:
         text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
     except RecursionError:
         text = body.decode("utf-8", "replace")
     return masked(clean_text(" ".join(text.split())))[:limit]  # masked before it is cut: half a key is one too
+
+
+def plain_text(body: bytes) -> str:
+    """The text of a body; of a page of HTML without its tags."""
+    text = body.decode("utf-8", "replace")
+    if text.lstrip()[:1] != "<":
+        return text
+    return " ".join(re.sub(r"<(style|script)\b.*?</\1>|<[^<>]*>", " ", text[:8192], flags=re.I | re.S).split()) or text
+
+
+class Usage(NamedTuple):
+    """Token counts of a response as its server gives them; None where it does not."""
+
+    input_tokens: int | None
+    output_tokens: int | None  # reasoning included
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    completed: bool = False  # the output is from the total, or with the reasoning: it was counted without it
+
+
+_PROMPT = (
+    "prompt_tokens",
+    "input_tokens",
+    "promptTokenCount",
+    "prompt_token_count",
+    "inputTokens",
+    "prompt_eval_count",
+)
+_COMPLETION = (
+    "completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count", "outputTokens",
+    "generated_tokens", "eval_count",
+)  # fmt: skip
+_TOTAL = ("total_tokens", "totalTokenCount", "total_token_count", "totalTokens")
+_CACHED = (
+    "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "cachedContentTokenCount",
+    "cached_content_token_count", "cacheReadInputTokens", "num_cached_tokens",
+)  # fmt: skip
+_REASONING = ("reasoning_tokens", "thinking_tokens", "thoughtsTokenCount", "thoughts_token_count")
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
+
+
+def usage_counts(usage: dict[str, Any] | None) -> Usage:
+    """The counts of a usage object under whatever names a server gives them."""
+    if not usage:
+        return Usage(None, None, None, None)
+    details = [value for key in _DETAILS if isinstance(value := usage.get(key), dict)]
+
+    def first(names: Sequence[str], *places: dict[str, Any]) -> int | None:
+        found = (count(place.get(name)) for place in places for name in names if name in place)
+        return next((value for value in found if value is not None), None)
+
+    prompt, total = first(_PROMPT, usage), first(_TOTAL, usage)
+    stated = output = first(_COMPLETION, usage)
+    reasoning = first(_REASONING, *details, usage)
+    if total is not None and prompt is not None and total - prompt > (output or 0):
+        output = total - prompt
+    elif output is not None and reasoning is not None and reasoning > output:
+        output += reasoning
+    return Usage(prompt, output, first(_CACHED, *details, usage), reasoning, output != stated)
 
 
 def read_stream(
@@ -172,23 +351,25 @@ def stream_steps(
     ndjson: bool = False,
 ) -> Iterator[None]:
     """Fill `facts` from an SSE (or NDJSON) body, yielding now and then: a long parse never holds up an event loop."""
-    read, last_token_read, merged_read, n = 0, -1, -1, 0
-    n_reads = len(body_ends)
-    token_ns, read_event = facts.token_ns, EventReader(facts, keep_text).read
-    for payload, end in json_lines(body) if ndjson else sse_events(body):
+    read, last_token_read, merged_read, n, answered = 0, -1, -1, 0, False
+    last_read = len(body_ends) - 1
+    add_token, read_event = facts.token_ns.append, EventReader(facts, keep_text).read
+    for payload, end in json_lines(body) if ndjson else sse_events(body, facts):
         n += 1
         if n % _EVENTS_PER_STEP == 0:
             yield
-        while read < n_reads - 1 and body_ends[read] < end:
+        while read < last_read and body_ends[read] < end:
             read += 1
         kind = read_event(payload)
         if kind < 1:
             facts.n_empty += kind == 0
             continue
         stamp_ns = stamps_ns[read]
-        token_ns.append(stamp_ns)
-        if kind == 2 and facts.first_answer_ns is None:
-            facts.first_answer_ns = stamp_ns
+        add_token(stamp_ns)
+        if kind == 1:
+            facts.n_reasoning += 1
+        elif not answered:
+            answered, facts.first_answer_ns = True, stamp_ns
         if read == last_token_read and read != merged_read:
             merged_read = read
             facts.merged_reads += 1
@@ -196,20 +377,20 @@ def stream_steps(
 
 
 def read_whole(body: bytes, *, keep_text: bool = False) -> StreamFacts:
-    """The facts of a non-streaming JSON body: no token times; `done` when the JSON is a completion."""
+    """The facts of a non-streaming JSON body: no token times; `done` when the JSON is a completion with a token."""
     facts = StreamFacts()
-    kind = EventReader(facts, keep_text).read(body)
-    facts.done = facts.malformed is None and facts.server_error is None and kind >= 0
+    facts.done = EventReader(facts, keep_text).read(body) > 0
     return facts
 
 
 class EventReader:
     """Takes the events of one response into its facts."""
 
-    __slots__ = ("_facts", "_keep_text")
+    __slots__ = ("_facts", "_keep_text", "_quick")
 
     def __init__(self, facts: StreamFacts, keep_text: bool) -> None:
         self._facts, self._keep_text = facts, keep_text
+        self._quick = False  # an event needs to be read no further than to its piece of text
 
     def read(self, payload: bytes) -> int:
         """Take one event. 2: it has an answer token, 1: a reasoning token, 0: none, -1: it is no completion event
@@ -225,85 +406,175 @@ class EventReader:
             return self._not_json(payload)
         try:  # nearly every event is this: one choice with a piece of text, and nothing else to learn
             (choice,) = event["choices"]
-            if (
-                choice["delta"]["content"]
-                and choice.get("finish_reason") is None
-                and facts.response_id is not None
-                and not self._keep_text
-                and "usage" not in event
-                and "error" not in event
-            ):
-                return 2
+            if self._quick and choice.get("finish_reason") is None and "error" not in event:
+                delta = choice.get("delta", choice)
+                if "usage" in event:
+                    self._usage(event["usage"])
+                if content := delta.get("content"):
+                    if content.__class__ is str:
+                        return 2
+                elif delta is choice:
+                    if choice["text"].__class__ is str and choice["text"]:
+                        return 2
+                elif (delta.get("reasoning_content") or delta.get("reasoning")) and not delta.get("tool_calls"):
+                    return 1
         except (KeyError, TypeError, ValueError, AttributeError):
             pass
+        if event.__class__ is list and len(event) == 1:
+            event = event[0]
         if not isinstance(event, dict):
-            if event is not None:
-                facts.malformed = facts.malformed or f"an event is not a JSON object: {payload[:80]!r}"
-                return -1
-            return 0
-        usage = event.get("usage")
-        # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.
-        if (usage and isinstance(usage, dict)) and (
-            count(usage.get("completion_tokens")) or (facts.usage is None and count(usage.get("prompt_tokens")))
-        ):
-            facts.usage = usage
-        for key, read in _FIELDS:
-            if key in event:
-                self._server_times(read(event[key]))
-        if event.get("error"):
-            facts.server_error = facts.server_error or error_message(payload)
+            return 0 if event is None else self._unread(payload, "an event is not a JSON object")
+        if "usage" in event:
+            self._usage(event["usage"])
+        if not _RARE.isdisjoint(event) and self._rare(event, payload):
             return -1
         if facts.response_id is None and isinstance(event.get("id"), str):
             facts.response_id = clean_text(event["id"]) or None
-        if "choices" not in event:
-            return self._native(event)
+            self._quick = facts.response_id is not None and not self._keep_text
+        choices = event.get("choices")
+        if not choices:
+            return self._without_choices(event, payload)
         kind = 0
-        choices = event["choices"]
         if isinstance(choices, list):
             for choice in choices:
                 if isinstance(choice, dict):
                     kind = max(kind, self._choice(choice))
         return kind
 
-    def _native(self, event: dict[str, Any]) -> int:
+    def _usage(self, usage: Any) -> None:
+        # Some servers put zeros on every chunk and the truth on the last: keep the last that counts something.
+        if usage and isinstance(usage, dict):
+            facts = self._facts
+            if count(usage.get("completion_tokens")):
+                facts.usage = usage
+                return
+            counts = usage_counts(usage)
+            if counts.output_tokens or (facts.usage is None and counts.input_tokens):
+                facts.usage = usage
+
+    def _rare(self, event: dict[str, Any], payload: bytes) -> bool:
+        """Take what few events have; True for an error."""
+        facts = self._facts
+        for key, read in _FIELDS.items():
+            if key in event:
+                self._server_times(read(event[key]))
+        for key in _USAGES:
+            table = event.get(key)
+            if isinstance(table, dict):
+                self._usage(table.get("usage", table))
+        if event.get("error") or event.get("errors"):
+            facts.server_error = facts.server_error or error_message(payload)
+            return True
+        return False
+
+    def _without_choices(self, event: dict[str, Any], payload: bytes) -> int:
+        """An event of a native route, or none of a completion: it may say why there is none."""
         facts = self._facts
         for key, read in _NATIVE:
-            if key not in event:
-                continue
-            kind, text, ended, done, reason, input_tokens, output_tokens, times = read(event)
-            if ended:  # a server that ends without a reason has ended all the same
-                facts.finish_reason = clean_text(reason) if isinstance(reason, str) and reason else "done"
-                if count(input_tokens) is not None or count(output_tokens) is not None:
-                    facts.usage = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
-                facts.done |= done
-                self._server_times(times)
-            if text and self._keep_text:
-                facts.text.append(text)
-            return kind
+            if key in event:
+                return self._native(read(event))
+        if "error" in (event.get("object"), event.get("type")):
+            facts.server_error = facts.server_error or error_message(payload)
+            return -1
+        if any(event.get(word) and isinstance(event[word], str | list) for word in _ERROR_WORDS):
+            facts.server_words = facts.server_words or error_message(payload)
+        for place in (event.get("message"), event.get("response")):
+            if isinstance(place, dict):
+                self._usage(place.get("usage"))
         return 0
+
+    def _native(self, event: NativeEvent) -> int:
+        facts = self._facts
+        kind, text, ended, done, reason, input_tokens, output_tokens, times = event
+        if ended:
+            self._ended(reason)
+            if facts.finish_reason is None:  # a server that ends without a reason has ended all the same
+                facts.finish_reason = "done"
+            if count(input_tokens) is not None or count(output_tokens) is not None:
+                facts.usage = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
+            facts.done |= done
+            self._server_times(times)
+        if text and self._keep_text:
+            facts.text.append(text)
+        return kind
 
     def _server_times(self, times: ServerTimes | None) -> None:
         if times is not None:
             facts = self._facts
             facts.queue_s, facts.prefill_s, facts.decode_s, facts.cached_tokens = times
 
+    def _ended(self, reason: Any, native: Any = None) -> None:
+        """Take the reason for a response's end, and the one of the server behind a gateway."""
+        facts = self._facts
+        if isinstance(reason, dict):  # SGLang's own
+            reason = reason.get("type")
+        for word in (reason, native):
+            if isinstance(word, str) and _FAILED_END.search(word.lower()):
+                facts.failed_end = facts.failed_end or clean_text(word)
+        if isinstance(reason, str) and reason and reason != "null":
+            facts.finish_reason = clean_text(reason)
+            if reason.lower() not in KNOWN_ENDS:
+                facts.notes.add("finish_reason_unknown")
+
     def _choice(self, choice: dict[str, Any]) -> int:
         reason = choice.get("finish_reason")
-        if reason and isinstance(reason, str):
-            self._facts.finish_reason = clean_text(reason)
+        if reason:
+            self._ended(reason, choice.get("native_finish_reason"))
         delta = choice.get("delta")
         if delta is None:
             delta = choice.get("message")
         if not isinstance(delta, dict):
             delta = choice
+        if "usage" in choice or "usage" in delta:
+            self._usage(choice.get("usage") or delta.get("usage"))
         content = delta.get("content") or delta.get("text")
         if content:
-            if self._keep_text and isinstance(content, str):
+            if content.__class__ is not str:
+                return self._part(content)
+            if self._keep_text:
                 self._facts.text.append(content)
             return 2
         if delta.get("tool_calls"):
             return 2
-        return 1 if delta.get("reasoning_content") or delta.get("reasoning") else 0
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if thought:
+            if self._keep_text and isinstance(thought, str):
+                self._facts.thoughts.append(thought)
+            return 1
+        return self._rare_choice(choice, delta)
+
+    def _rare_choice(self, choice: dict[str, Any], delta: dict[str, Any]) -> int:
+        """The kind of token of a choice without content: an error, refusals, old function calls, speech, thoughts."""
+        for place in (choice, delta):
+            if place.get("error"):
+                facts = self._facts
+                facts.server_error = facts.server_error or error_message(json.dumps({"error": place["error"]}).encode())
+                return 0
+        for key in _ANSWERS:
+            if delta.get(key):
+                return self._part(delta[key])
+        for key in _THOUGHTS:
+            if delta.get(key) and self._part(delta[key], 1):
+                return 1
+        return self._part(choice["text"]) if delta is not choice and choice.get("text") else 0
+
+    def _part(self, part: Any, kind: int = 2) -> int:
+        """The kind of token in a part of a message, or a list of parts; those of thoughts are reasoning."""
+        if isinstance(part, list):
+            return max((self._part(one, kind) for one in part), default=0)
+        if isinstance(part, str):
+            if part and self._keep_text:
+                (self._facts.text if kind == 2 else self._facts.thoughts).append(part)
+            return kind if part else 0
+        if not isinstance(part, dict):
+            return kind if part else 0
+        name = part.get("type")
+        if part.get("thought") is True or (isinstance(name, str) and name.startswith(("think", "reason", "thought"))):
+            kind = 1
+        for key in _TEXTS:
+            if key in part:
+                return self._part(part[key], kind) if part[key] else 0
+        return kind if any(value for key, value in part.items() if key not in ("type", "id", "index")) else 0
 
     def _not_json(self, payload: bytes) -> int:
         facts = self._facts
@@ -311,6 +582,15 @@ class EventReader:
             return 0
         if payload.lstrip().startswith(b'{"error"'):
             facts.server_error = facts.server_error or error_message(payload)
+            return -1
+        return self._unread(payload, "an event is not JSON")
+
+    def _unread(self, payload: bytes, why: str) -> int:
+        facts = self._facts
+        if is_end_mark(payload):
+            facts.done = True
+        elif facts.finish_reason or facts.done:
+            facts.notes.add("not_json_after_end")
         else:
-            facts.malformed = facts.malformed or f"an event is not JSON: {payload[:80]!r}"
+            facts.malformed = facts.malformed or f"{why}: {payload[:_SHOWN_BYTES]!r}"
         return -1

@@ -195,7 +195,7 @@ def test_failed_rows_count_no_tokens_by_chunks():
         ([{"prompt_tokens": 9, "completion_tokens": 10**12}], (9, None, 1, None, "chunks")),
         ([{"prompt_tokens": 9, "completion_tokens": True}], (9, None, 1, None, "chunks")),
         ([{"prompt_tokens": "9", "completion_tokens": 5}], (None, None, 5, None, "usage")),
-        ([{"prompt_tokens": 9, "completion_tokens": 0}], (9, None, 0, None, "usage")),
+        ([{"prompt_tokens": 9, "completion_tokens": 0}], (9, None, 1, None, "chunks")),
         ([{"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4},
            "completion_tokens_details": {"reasoning_tokens": 3}}], (9, 4, 5, 3, "usage")),
         ([{"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": None,
