@@ -36,6 +36,7 @@ class WorkloadFacts(Facts):
     content_hash: str | None = None  # of its prompts and lengths, in their order
     distinct: Count | None = None  # prompts that are not alike
     shared_prefix_ratio: float | None = None  # of its text, what a prefix cache could hold at best, copies apart
+    lengths: Table | None = None  # of a random set: what its tokens were counted by
 
 
 class Clock(Facts):
@@ -133,6 +134,7 @@ class PointEntry(Span):
     attempt: Count = 0
     client: Table = Field(default_factory=dict)  # how the measuring processes fared
     server: Table = Field(default_factory=dict)
+    tokens: Table = Field(default_factory=dict)  # how our counts and lengths compare with the server's
     warmup: Table = Field(default_factory=dict)
     cooldown: Table = Field(default_factory=dict)
     clocks: Table = Field(default_factory=dict)
@@ -227,6 +229,8 @@ GROUPS = {
 _FREE = (
     "price", "slo", "goodput", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env",
     "server.api_key_file", "load.max_errors", "load.server_recovery_timeout_s", "workload.source",
+    "workload.input_tokens", "workload.output_tokens", "workload.length_stdev", "workload.length_range",
+    "workload.prefix_tokens", "workload.prefix_share", "workload.scenario",  # the content tells
 )  # fmt: skip
 _GROUP_OF_KEY = {
     "workload": "workload", "server.endpoint": "workload", "server.stream": "workload", "server.extra_body": "workload",

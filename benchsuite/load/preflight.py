@@ -29,9 +29,13 @@ from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec, api_address
 from benchsuite.telemetry.server_metrics import read_state
-from benchsuite.workload.dataset import Prompt, prompt_texts
+from benchsuite.workload.dataset import Prompt, Workload, prompt_texts
+from benchsuite.workload.random_set import WORDS, RandomStream, TokensPerWord
 
 PROBE_TOKENS = 8
+PROBE_SALT = (
+    "cafe1f1e1d00"  # in the form of the points' own (schedule.PointPlan.salt), so that it has about their tokens
+)
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a server that is full, or still loads its model, is asked again
 _POLL_S = 0.1
 _LONG_ERROR = 20_000
@@ -204,7 +208,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         fixed_length=spec.workload.fixed_length,
         max_output_tokens=spec.workload.max_output_tokens,
         cache_bust=_cache_bust(spec, server),
-        salt="preflight",
+        salt=PROBE_SALT,
         extra_body=spec.server.extra_body,
     )
     endpoint = _endpoint(spec, plan)
@@ -225,6 +229,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         "models_listed": listed,
         "streams": row.first_token_s is not None,
         "reports_usage": row.token_source == "usage",
+        "input_tokens": row.input_tokens,
         "asked_output_tokens": row.asked_output_tokens,
         "got_output_tokens": row.output_tokens,
         "finish_reason": row.finish_reason,
@@ -245,6 +250,24 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         },
     }
     return Preflight(plan, (endpoint,), result.closes_after_response, facts)
+
+
+def calibrate_words(spec: SweepSpec, client: httpx.Client, workload: Workload) -> TokensPerWord:
+    """How many tokens a word of a random set has, and what the server adds to a prompt, by its counts of two probes.
+
+    By characters where it counts no prompts, or says what cannot be.
+    """
+    most = max(prompt.input_tokens or 0 for prompt in workload.prompts)
+    short, long = 8, len(WORDS) * min(max(most // len(WORDS), 1), 4)  # each word as often as any other
+    texts = {n: " ".join(RandomStream(0, 15, n).rounds(WORDS, n)) for n in (short, long)}
+    facts = probe_server(spec, client, tuple(Prompt(f"{n}-words", prompt=text) for n, text in texts.items())).facts
+    at_short, at_long = facts["input_tokens"], facts["longest"]["input_tokens"]
+    if at_short is None or at_long is None:
+        return TokensPerWord()
+    value = round((at_long - at_short) / (long - short), 4)
+    return TokensPerWord.of(
+        {"by": "usage", "tokens_per_word": value, "overhead_tokens": round(at_short - value * short)}
+    )
 
 
 def _choose_model(spec: SweepSpec, server: Server, listed: list[str] | None) -> str:

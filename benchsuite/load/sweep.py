@@ -19,7 +19,7 @@ import httpx
 from benchsuite import __version__
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
-from benchsuite.load.preflight import preflight, spec_at
+from benchsuite.load.preflight import calibrate_words, preflight, spec_at
 from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
 from benchsuite.load.virtual_users import ClientState, Preflight
@@ -46,6 +46,7 @@ from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, rea
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
 from benchsuite.workload.dataset import Workload, copy_numbers, shared_prefix_ratio
+from benchsuite.workload.random_set import TokensPerWord, length_errors, make_random
 
 
 def utc(wall_ns: int) -> str:
@@ -73,13 +74,7 @@ def new_manifest(
         created=before.created if before is not None else utc(origin.wall_ns),
         benchsuite=__version__,
         spec=spec.model_dump(mode="json"),
-        workload=WorkloadFacts(
-            name=workload.name,
-            requests=len(workload.prompts),
-            content_hash=workload.content_hash,
-            distinct=copy_numbers(workload.prompts).count(0),
-            shared_prefix_ratio=shared_prefix_ratio(workload.prompts),
-        ),
+        workload=workload_facts(workload),
         clock=Clock(name="CLOCK_MONOTONIC", origin_monotonic_ns=origin.monotonic_ns, origin_wall_ns=origin.wall_ns),
         sessions=[*([] if before is None else before.sessions), session],
         host=HostFacts.model_validate(describe_host()),
@@ -87,6 +82,17 @@ def new_manifest(
         launched_server=launched,
         workers=spec.load.n_workers,
         points=points,
+    )
+
+
+def workload_facts(workload: Workload) -> WorkloadFacts:
+    return WorkloadFacts(
+        name=workload.name,
+        requests=len(workload.prompts),
+        content_hash=workload.content_hash,
+        distinct=copy_numbers(workload.prompts).count(0),
+        shared_prefix_ratio=shared_prefix_ratio(workload.prompts),
+        lengths=workload.lengths,
     )
 
 
@@ -254,6 +260,11 @@ class SweepRunner:
                 self.view.begun(self.folder.path, manifest)
                 for warning in probed.facts["capacity"]["warnings"]:
                     self.view.note(f"{warning['finding']}; {warning['remedy']}")
+                if (self.workload.lengths or {}).get("by") == "characters":
+                    self.view.note(
+                        "the server does not count prompts, so the random prompts are as long as their characters say: "
+                        "their tokens are not known; --tokenizer makes them exact"
+                    )
                 if len(todo) < len(points):
                     self.view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
                 with (
@@ -368,6 +379,7 @@ class SweepRunner:
             self._fail(entry, reason)
         entry.client = client_facts(reports)
         after = self._state().generated_tokens
+        entry.tokens = self._length_errors(rows)
         entry.server = {"generated_tokens": None if before is None or after is None else after - before}
         self._check_clocks(entry)
         self._write_manifest()
@@ -379,6 +391,19 @@ class SweepRunner:
                 given=next((report.first_error for report in reports if report.first_error), None),
                 hint="the points measured before are kept in " + str(self.folder.path),
             )
+
+    def _length_errors(self, rows: Any) -> dict[str, Any]:
+        """How far the server's counts of a point's prompts are from what their texts were made to have."""
+        prompts, lengths = self.workload.prompts, self.manifest.workload.lengths or {}
+        asked = {p.prompt_id: p.input_tokens for p in prompts if p.input_tokens is not None}
+        if not asked:
+            return {}
+        overhead = lengths.get("overhead_tokens")
+        if overhead is None:  # exact, or read from a file: what is more than the text has is the server's
+            first, told = prompts[0].input_tokens, self.probed.facts["input_tokens"]
+            overhead = None if first is None or told is None else told - first
+        ids, counts = rows["prompt_id"].to_pylist(), rows["input_tokens"].to_pylist()
+        return length_errors([(n, asked.get(name)) for n, name in zip(counts, ids, strict=True)], overhead)
 
     def _given_up(self, plan: PointPlan) -> str | None:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
@@ -512,6 +537,10 @@ def sweep(
     try:
         before = None if folder is None or folder.before is None else folder.before.manifest
         facts = None if launched is None else launched.facts()
+        by_words = (workload.lengths or {}).get("by") == "characters"
+        if by_words and before is not None:  # as calibrated when the run began
+            ruler = TokensPerWord.of(before.workload.lengths or {})
+            workload, by_words = make_random(spec.workload, spec.load.random_seed, ruler), False
         manifest = new_manifest(spec, workload, facts, before, Anchor.now())
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
@@ -524,6 +553,10 @@ def sweep(
                 view.note("every point is measured already; it is judged anew")
                 return SweepResult(before.run_id, folder.path, True, 0)
         with control_client(spec) as control:
+            if by_words:
+                ruler = calibrate_words(spec, control, workload)
+                workload = make_random(spec.workload, spec.load.random_seed, ruler)
+                manifest.workload = workload_facts(workload)
             probed = preflight(spec, control, workload.prompts, facts)
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
             folder = folder or RunFolder(Path("results") / manifest.run_id)

@@ -7,9 +7,9 @@ else by their characters. Pure: the same arguments give the same bytes on every 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
+from statistics import NormalDist, median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _NORMAL = NormalDist()
 REQUESTS = 1000
+PLAUSIBLE = (0.2, 8.0)  # tokens per word
 # of four or five letters, and a token each in the vocabulary of most models
 _WORDS = """
 area army baby back ball band bank base beat bill bird blue boat body bone book born boss call camp card care case
@@ -106,6 +107,14 @@ class TokensPerWord:
         words = (" ".join(stream.rounds(WORDS, n)) for n, stream in zip(counts, streams, strict=True))
         return [f"{start} {text}" if start else text for start, text in zip(starts, words, strict=True)]
 
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> TokensPerWord:
+        """From `facts` that a manifest keeps; by characters where they are of another kind."""
+        value, overhead = facts.get("tokens_per_word"), facts.get("overhead_tokens")
+        if facts.get("by") != "usage" or not isinstance(value, float) or not PLAUSIBLE[0] < value < PLAUSIBLE[1]:
+            return cls()
+        return cls(value, "usage", overhead if isinstance(overhead, int) else None)
+
     def facts(self) -> dict[str, Any]:
         return {"by": self.by, "tokens_per_word": self.value, "overhead_tokens": self.overhead_tokens}
 
@@ -134,3 +143,19 @@ def make_random(asked: WorkloadSpec, seed: int, ruler: TokensPerWord | TextToken
         for i, (start, text, cap, length) in enumerate(zip(starts, texts, caps, lengths, strict=True), 1)
     ]
     return replace(make_workload(f"random-{n}", prompts), lengths=ruler.facts())
+
+
+def length_errors(tokens: Sequence[tuple[int | None, int | None]], overhead: int | None) -> dict[str, Any]:
+    """The errors of a point's prompts: |counted - overhead - asked|, median and most, in tokens and against the asked.
+
+    tokens: (counted by the server, asked) of each request. overhead: what the server adds to each prompt.
+    """
+    known = [(abs(n - (overhead or 0) - asked), asked) for n, asked in tokens if n is not None and asked is not None]
+    if not known:
+        return {}
+    return {
+        "overhead_tokens": overhead,
+        "length_error_median_tokens": median(error for error, _ in known),
+        "length_error_max_tokens": max(error for error, _ in known),
+        "length_error_max_ratio": max(error / asked for error, asked in known),
+    }

@@ -13,7 +13,7 @@ from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.errors import InputError, ServerRefused
 from benchsuite.load import preflight as trial
-from benchsuite.load.preflight import preflight, probe
+from benchsuite.load.preflight import PROBE_SALT, preflight, probe
 from benchsuite.load.server_probe import control_client
 from benchsuite.load.virtual_users import Preflight
 from benchsuite.records import RequestRecord
@@ -285,14 +285,14 @@ def test_what_is_asked_on_the_native_routes():
     with FakeTgi() as fake:
         found(spec_of(fake.base_url, [1], server={"endpoint": "native", "extra_body": extra}))
     assert fake.bodies("/generate_stream") == [{
-        "inputs": "[preflight] user: one two three four five six\n\nassistant:",
+        "inputs": f"[{PROBE_SALT}] user: one two three four five six\n\nassistant:",
         "parameters": {"details": True, "do_sample": True, "temperature": 0.5, "max_new_tokens": 5},
     }] * 2  # fmt: skip
     with FakeOllama() as fake:
         found(spec_of(fake.base_url, [1], server={"endpoint": "native", "extra_body": {"keep_alive": -1}}))
     assert fake.bodies("/api/chat") == [{
         "model": "llama3.2:latest",
-        "messages": [{"role": "user", "content": "[preflight] one two three four five six"}],
+        "messages": [{"role": "user", "content": f"[{PROBE_SALT}] one two three four five six"}],
         "stream": True, "options": {"num_predict": 5}, "keep_alive": -1,
     }] * 2  # fmt: skip
 

@@ -1,0 +1,130 @@
+"""Random sets over a socket: calibrated by the server's own counts, their error told; the same set on resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.http import Answer, Fake, Request, dumps
+from sweeps_for_tests import Watcher, column, run, spec_of
+
+from benchsuite.input_files import read_workload
+from benchsuite.load.sweep import sweep
+from benchsuite.simulator.config import SimulatorConfig
+from benchsuite.simulator.server import simulator
+from benchsuite.spec import SweepSpec
+from benchsuite.store.run_folder import Run, read_run
+from benchsuite.workload.random_set import WORDS
+
+TEMPLATE = 17
+TEXT = ("one two", " three", " four five six", " seven")  # seven words in four chunks
+
+
+def tokens_of(text: str) -> int:
+    """Words from a to h are two tokens, others one."""
+    return sum(2 if word[0] < "i" else 1 for word in text.split())
+
+
+class Counting(Fake):
+    """A server with a template of 17 tokens; usage: whether it reports any, prompts: whether also of the prompts."""
+
+    def __init__(self, usage: bool = True, prompts: bool = True) -> None:
+        super().__init__()
+        self._usage, self._prompts = usage, prompts
+
+    async def handle(self, request: Request, answer: Answer) -> None:
+        if request.path == "/v1/models":
+            return await answer.whole(200, {"data": [{"id": "m", "owned_by": "vllm"}]})
+        if not request.path.startswith("/v1/chat"):
+            return await answer.whole(404, {"detail": "Not Found"})
+        content = request.json["messages"][0]["content"]
+        answer.start("text/event-stream")
+        for piece in TEXT:
+            await answer.chunk(f"data: {dumps({'choices': [{'index': 0, 'delta': {'content': piece}}]})}\n\n")
+        usage = {"completion_tokens": 7} | ({"prompt_tokens": TEMPLATE + tokens_of(content)} if self._prompts else {})
+        last: dict[str, Any] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+        last |= {"usage": usage} if self._usage else {}
+        await answer.chunk(f"data: {dumps(last)}\n\ndata: [DONE]\n\n")
+        return await answer.end()
+
+
+def random_sweep(base_url: str, **workload: Any) -> SweepSpec:
+    asked = {"source": "random", "input_tokens": 200, "output_tokens": 7, "requests": 24} | workload
+    return spec_of(base_url, [2, 4], workload=asked)
+
+
+def swept(spec: SweepSpec, folder: Path, view: Watcher | None = None) -> Run:
+    return run(spec, read_workload(spec.workload, spec.load.random_seed), folder, view)[1]
+
+
+def test_words_are_calibrated_and_the_error_is_told(tmp_path: Path) -> None:
+    """Two probes give tokens per word and the template's; the set's prompts are as long as asked within the error that
+    the manifest tells of each point."""
+    with Counting() as fake:
+        spec = random_sweep(fake.base_url, length_range=0.5)
+        found = swept(spec, tmp_path / "run")
+        assert len(fake.asked) > 0
+        facts = found.manifest.workload.lengths
+        assert facts is not None
+        assert facts["by"] == "usage"
+        assert facts["tokens_per_word"] == pytest.approx(tokens_of(" ".join(WORDS)) / len(WORDS), abs=0.02)
+        assert facts["overhead_tokens"] == pytest.approx(TEMPLATE, abs=2)
+        sent = column(found, "input_tokens", "c4.r0")
+        assert sum(sent) / len(sent) - facts["overhead_tokens"] == pytest.approx(200, abs=3)
+        assert 100 - 12 <= min(sent) - facts["overhead_tokens"] <= 115
+        for point in found.manifest.points:
+            assert point.tokens["overhead_tokens"] == facts["overhead_tokens"]
+            assert 0 < point.tokens["length_error_median_tokens"] < point.tokens["length_error_max_tokens"] < 25
+        # gone on with on the same server: the same set, without another probe
+        before = len(fake.asked)
+        again = sweep(spec, read_workload(spec.workload, 0), tmp_path / "run", Watcher())
+        assert again.complete
+        assert len(fake.asked) == before
+        assert read_run(tmp_path / "run").manifest.workload.content_hash == found.manifest.workload.content_hash
+
+
+def test_a_server_that_does_not_count(tmp_path: Path) -> None:
+    """Without usage and tokenizer the lengths are by characters, and said to be unknown."""
+    view = Watcher()
+    with Counting(usage=False) as fake:
+        found = swept(random_sweep(fake.base_url), tmp_path / "run", view)
+    assert found.manifest.workload.lengths is not None
+    assert found.manifest.workload.lengths["by"] == "characters"
+    assert found.manifest.points[0].tokens == {}
+    assert any("their tokens are not known" in note for note in view.notes)
+
+
+def test_the_set_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+    """Workers share one set; every prompt of it is sent once at each level, its prefix with it."""
+    hashes = []
+    with simulator(SimulatorConfig(prefix_cache=True)) as server:
+        for workers in (1, 3):
+            spec = random_sweep(server.base_url, prefix_tokens=64, prefix_share=0.5)
+            spec = spec.model_copy(update={"load": spec.load.model_copy(update={"workers": workers})})
+            found = swept(spec, tmp_path / str(workers))
+            hashes.append(found.manifest.workload.content_hash)
+            assert len(set(column(found, "prompt_id", "c4.r0"))) == 24
+            assert set(column(found, "output_tokens")) == {7}
+            assert {point.tokens["length_error_max_tokens"] for point in found.manifest.points} == {0}
+            cached, all_tokens = sum(column(found, "cached_tokens")), sum(column(found, "input_tokens"))
+            assert 0.05 < cached / all_tokens < 0.5 * 64 / 200  # the prefix is shared within a point, nothing else is
+    assert hashes[0] == hashes[1]
+
+
+def test_prompts_are_exact_on_the_wire(tmp_path: Path) -> None:
+    """With a tokenizer that is the server's, its counts are what was asked, and the template is told apart."""
+    tokenizers = pytest.importorskip("tokenizers", reason="the extra `tokenizers`")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"w{i}": i for i in range(99)}, unk_token="w0"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made.save(str(tmp_path / "tokenizer.json"))
+    with simulator(SimulatorConfig()) as server:
+        found = swept(random_sweep(server.base_url, tokenizer=str(tmp_path), length_stdev=0.3), tmp_path / "run")
+    lengths = found.manifest.workload.lengths
+    assert lengths is not None
+    assert (lengths["by"], lengths["tokenizer"]) == ("tokenizer", str(tmp_path))
+    assert all(point.tokens["length_error_max_tokens"] == 0 for point in found.manifest.points)
+    assert json.dumps(sorted(column(found, "output_tokens", "c2.r0"))) == json.dumps(
+        sorted(column(found, "asked_output_tokens", "c2.r0"))
+    )
