@@ -28,7 +28,7 @@ class WarningType(NamedTuple):
 
 
 _REPEAT = "measure the level again"
-_USAGE = "request usage (stream_options.include_usage), or name a tokenizer"
+_USAGE = "request usage (stream_options.include_usage), or name a tokenizer (--tokenizer)"
 _SOURCE = "check the row against its source"
 _THERMAL = "cool the GPU or cap its clocks (nvidia-smi -lgc), then measure again"
 # clauses of remedies, by what a run may have had already, and what then stands in their place
@@ -131,7 +131,7 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "output tokens of a successful request are not known; sums and rates are of the others",
         "{responses} of {ok} responses have no output token count; sums and rates are of the others", _USAGE),
     "tokens_estimated": WarningType(
-        "warning", "more than 1 % of the token counts are not from `usage`",
+        "warning", "more than 1 % of the token counts are neither from `usage` nor by a tokenizer",
         "{responses} of {ok} token counts are not the server's own: counted chunks are not tokens", _USAGE),
     "no_steady_state": WarningType(
         "warning", "TTFT or TPOT never settled (\"How sure\")",
@@ -165,6 +165,10 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "our output tokens are more than 0.5 % off the server's own counter (no request failed)",
         "{ours:,} output tokens here, {servers:,.0f} by the server's own counter",
         "measure without other load on the server; if it had none, its usage is wrong and $ per token is in doubt"),
+    "tokenizer_disagrees": WarningType(
+        "warning", "output tokens by usage and by --tokenizer are more than 2 % apart (stop tokens aside)",
+        "{usage:,} output tokens by the server's usage, {tokenizer:,} by the tokenizer",
+        "check that the tokenizer is the model's, and whether answers have tokens that are in no text (tool calls)"),
     "ttft_breakdown_mismatch": WarningType(
         "warning", "the server's queue, prefill and TTFT are more than the client's TTFT (\"Where TTFT goes\")",
         "the server's parts exceed TTFT by {excess_ms:.1f} ms: {part} < 0",

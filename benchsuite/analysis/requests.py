@@ -83,6 +83,7 @@ class Rows:
     n_chunks: Floats
     ok: Bools
     from_usage: Bools
+    from_tokenizer: Bools
     ended_by_length: Bools
     n_reads: int
     n_merged_reads: int
@@ -156,6 +157,7 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
         **numbers,
         ok=ok,
         from_usage=_equals(part["token_source"], "usage"),
+        from_tokenizer=_equals(part["token_source"], "tokenizer"),
         ended_by_length=_equals(part["finish_reason"], "length"),
         n_reads=pc.sum(part["n_reads"]).as_py() or 0,
         n_merged_reads=pc.sum(part["merged_reads"]).as_py() or 0,

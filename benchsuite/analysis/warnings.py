@@ -62,7 +62,7 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         "truncated_by_max_tokens": (rows.ended_by_length, 1.0 if fixed_length else MAX_LENGTH_SHARE),
         "input_tokens_unknown": (np.isnan(rows.input_tokens), 0.0),
         "output_tokens_unknown": (np.isnan(rows.output_tokens), 0.0),
-        "tokens_estimated": (~rows.from_usage, MAX_ESTIMATED_SHARE),
+        "tokens_estimated": (~rows.from_usage & ~rows.from_tokenizer, MAX_ESTIMATED_SHARE),
     }
     for code, (concerned, most) in shares.items():
         responses = int(np.count_nonzero(rows.ok & concerned))
@@ -83,6 +83,7 @@ def _floored(ratio: float) -> str:
 
 Verdict = Literal["ok", "degraded", "client-bound"]
 _VERDICTS: tuple[Verdict, ...] = ("ok", "degraded", "client-bound")
+MAX_TOKENIZER_DIFFERENCE = 0.02
 MAX_TOKEN_IMBALANCE = 0.005
 BUSY_SHARE, STARVED_SHARE = 0.8, 0.05  # of the time: on a CPU, and waiting for one
 _CORES = "give the client CPU cores of its own (taskset, another machine)"
@@ -192,6 +193,18 @@ def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]
     if theirs <= 0 or abs(point.output_tokens - theirs) <= MAX_TOKEN_IMBALANCE * theirs:
         return None
     return warn("token_balance", point.level, ours=point.output_tokens, servers=theirs)
+
+
+def check_tokenizer(point: PointSummary, compared: Sequence[Mapping[str, Any]]) -> Finding | None:
+    """The server's output tokens against a tokenizer's count of the same texts: a warning when they are > 2 % apart.
+
+    compared: of each run of the level, PointEntry.tokens. A stop token is in no text, and may be in usage or not.
+    """
+    keys = ("usage_output_tokens", "tokenizer_output_tokens", "stopped")
+    usage, ours, stopped = (sum(n for one in compared if isinstance(n := one.get(key), int)) for key in keys)
+    if ours * (1 - MAX_TOKENIZER_DIFFERENCE) <= usage <= (ours + stopped) * (1 + MAX_TOKENIZER_DIFFERENCE):
+        return None
+    return warn("tokenizer_disagrees", point.level, usage=usage, tokenizer=ours)
 
 
 MAX_UNEXPECTED_HITS = 0.05

@@ -156,9 +156,20 @@ def http_request(endpoint: Endpoint, body: dict[str, Any], *, stream: bool) -> b
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + content
 
 
+class KeptTexts(dict[str, str]):
+    """What was generated, reasoning included, by request_id: to be counted after the point. Bounded."""
+
+    chars_left = 64_000_000
+
+    def keep(self, request_id: str, text: str) -> None:
+        if len(text) <= self.chars_left:
+            self[request_id] = text
+            self.chars_left -= len(text)
+
+
 @dataclass(frozen=True, slots=True)
 class PointContext:
-    """What all rows of one point, worker and endpoint share. endpoint: its base URL."""
+    """What all rows of one point, worker and endpoint share. endpoint: its base URL. texts: None where none is kept."""
 
     run_id: str
     point_id: str
@@ -170,13 +181,14 @@ class PointContext:
     keep_text: bool = False
     endpoint: str | None = None
     attempt: int = 0
+    texts: KeptTexts | None = None
 
 
 def record_steps(
     exchange: Exchange, encoded: EncodedRequest, context: PointContext, out: list[RequestRecord]
 ) -> Iterator[None]:
     """Parse a finished exchange and append its row to `out`, yielding now and then during a long parse."""
-    facts = StreamFacts()
+    facts, keep_text = StreamFacts(), context.keep_text or context.texts is not None
     error = exchange.error
     try:
         exchange.feed()
@@ -189,11 +201,13 @@ def record_steps(
     if exchange.status == 200 and body:
         if streamed:
             ends, stamps, ndjson = exchange.body_ends, exchange.stamps, exchange.ndjson
-            yield from stream_steps(facts, body, ends, stamps, keep_text=context.keep_text, ndjson=ndjson)
+            yield from stream_steps(facts, body, ends, stamps, keep_text=keep_text, ndjson=ndjson)
         else:
-            facts = read_whole(body, keep_text=context.keep_text)
+            facts = read_whole(body, keep_text=keep_text)
     status, message = _outcome(exchange, facts, body, error, streamed)
     out.append(_row(exchange, encoded, context, facts, status, message, streamed))
+    if context.texts is not None:
+        context.texts.keep(out[-1].request_id, clean_text("".join(facts.thoughts + facts.text)))
     exchange.release()
 
 

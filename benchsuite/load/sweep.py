@@ -15,10 +15,12 @@ from types import FrameType
 from typing import Any
 
 import httpx
+from pyarrow import Table, array
 
 from benchsuite import __version__
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
+from benchsuite.input_files import read_tokenizer
 from benchsuite.load.preflight import calibrate_words, preflight, spec_at
 from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
@@ -45,8 +47,9 @@ from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
-from benchsuite.workload.dataset import Workload, copy_numbers, shared_prefix_ratio
+from benchsuite.workload.dataset import Workload, copy_numbers, prompt_texts, shared_prefix_ratio
 from benchsuite.workload.random_set import TokensPerWord, length_errors, make_random
+from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
 
 def utc(wall_ns: int) -> str:
@@ -218,6 +221,7 @@ class SweepRunner:
     view: View
     launched: LaunchedServer | None
     on_begun: Callable[[Path], None]
+    tokenizer: TextTokenizer | None
 
     def __post_init__(self) -> None:
         manifest, probed = self.manifest, self.probed
@@ -371,7 +375,7 @@ class SweepRunner:
         self._recorder.mark()
         now = ClockMark.now()
         entry.clocks = {"suspended_s": now.suspended_since_s(clocks), "wall_step_s": now.stepped_since_s(clocks)}
-        rows = self.folder.finish_point(plan.point_id, plan.attempt)
+        rows = self.folder.finish_point(plan.point_id, plan.attempt, partial(self._count_tokens, entry, reports))
         whole = not pool.stopping and rows.num_rows == len(plan.order)
         in_vain = not pool.progress().done
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
@@ -379,7 +383,6 @@ class SweepRunner:
             self._fail(entry, reason)
         entry.client = client_facts(reports)
         after = self._state().generated_tokens
-        entry.tokens = self._length_errors(rows)
         entry.server = {"generated_tokens": None if before is None or after is None else after - before}
         self._check_clocks(entry)
         self._write_manifest()
@@ -392,7 +395,22 @@ class SweepRunner:
                 hint="the points measured before are kept in " + str(self.folder.path),
             )
 
-    def _length_errors(self, rows: Any) -> dict[str, Any]:
+    def _count_tokens(self, entry: PointEntry, reports: Sequence[WorkerReport], rows: Table) -> Table:
+        """The rows with the tokens that a tokenizer counts where the server did not; the manifest says how they fit."""
+        entry.tokens = self._length_errors(rows)
+        if self.tokenizer is None:
+            return rows
+        texts = {request_id: text for report in reports for request_id, text in report.texts.items()}
+        prompts = {prompt.prompt_id: "\n".join(prompt_texts(prompt)) for prompt in self.workload.prompts}
+        names = ("request_id", "prompt_id", "status", "finish_reason", "n_chunks", "input_tokens")
+        columns = {name: rows[name].to_pylist() for name in (*names, "output_tokens", "token_source")}
+        entry.tokens |= count_where_unknown(columns, texts, prompts, self.tokenizer)
+        for name in ("input_tokens", "output_tokens", "token_source"):
+            place = rows.schema.get_field_index(name)
+            rows = rows.set_column(place, rows.schema.field(place), array(columns[name], rows.schema.field(place).type))
+        return rows
+
+    def _length_errors(self, rows: Table) -> dict[str, Any]:
         """How far the server's counts of a point's prompts are from what their texts were made to have."""
         prompts, lengths = self.workload.prompts, self.manifest.workload.lengths or {}
         asked = {p.prompt_id: p.input_tokens for p in prompts if p.input_tokens is not None}
@@ -533,6 +551,7 @@ def sweep(
     """
     check_levels(spec, workload)
     check_descriptors(spec)
+    tokenizer = read_tokenizer(spec.workload.tokenizer) if spec.workload.tokenizer else None
     folder = None if output is None else RunFolder(output)
     try:
         before = None if folder is None or folder.before is None else folder.before.manifest
@@ -560,7 +579,9 @@ def sweep(
             probed = preflight(spec, control, workload.prompts, facts)
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
             folder = folder or RunFolder(Path("results") / manifest.run_id)
-            return SweepRunner(spec, workload, folder, manifest, probed, control, view, launched, on_begun).run()
+            return SweepRunner(
+                spec, workload, folder, manifest, probed, control, view, launched, on_begun, tokenizer
+            ).run()
     finally:
         if folder is not None:
             folder.release()

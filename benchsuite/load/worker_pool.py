@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asyncio_throttle.throttler import Throttler
 
 from benchsuite.client.connection import Connection, Link
-from benchsuite.client.request import PointContext, encode
+from benchsuite.client.request import KeptTexts, PointContext, encode
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
@@ -138,6 +138,7 @@ class WorkerReport(NamedTuple):
 
     state: ClientState
     first_error: str | None
+    texts: Mapping[str, str]  # what was generated, by request_id, where it is to be counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class Worker:
     pause_s: float | None  # between its requests, where a rate is capped
     refusals: frozenset[int]  # HTTP statuses on which a request goes to the fallback
     max_waiting: int | None  # at an endpoint, before requests go to the fallback untried
+    count_texts: bool  # whether what is generated goes back to the parent, which counts it
 
     def run(self, pipe: Pipe) -> None:
         """Run the points that the parent orders until it hangs up."""
@@ -250,6 +252,7 @@ class Worker:
 
     async def _point(self, order: PointOrder, pipe: Pipe) -> WorkerReport:
         shared, worker = self.shared, self.context.worker
+        self._texts = KeptTexts() if self.count_texts and order.journal else None
         slots = self._slots(order)
 
         def show(numbers: list[float]) -> None:
@@ -280,7 +283,7 @@ class Worker:
             state = await load.run(start_ns)
         finally:
             sink.close()
-        return WorkerReport(state, sink.first_error)
+        return WorkerReport(state, sink.first_error, self._texts or {})
 
     def _slots(self, order: PointOrder) -> list[Slot]:
         """User i of all workers' users is at endpoint i modulo their number."""
@@ -320,6 +323,7 @@ class Worker:
             repeat=point.repeat,
             attempt=point.attempt,
             endpoint=endpoint.base_url,
+            texts=self._texts,
         )
         new_driver = self._driver_maker(link)
         return lambda: Slot(new_driver(), link, requests, context)
@@ -416,6 +420,7 @@ class WorkerPool:
             pause_s=self.n_workers / rate if rate else None,
             refusals=frozenset(int(word) for word in fallback.on if word != "queue") if fallback else frozenset(),
             max_waiting=fallback.max_waiting if fallback else None,
+            count_texts=spec.workload.tokenizer is not None,
         )
         self.waiting: MutableSequence[int] = self._shared.waiting
         self._pipes: list[Pipe] = []

@@ -20,7 +20,14 @@ from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
 from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
 from benchsuite.analysis.ttft_breakdown import NO_QUERIES, Attribution, ServerUse, attribute, server_use
-from benchsuite.analysis.warnings import ClientVerdict, check_prefix_hits, check_telemetry, judge_client, token_balance
+from benchsuite.analysis.warnings import (
+    ClientVerdict,
+    check_prefix_hits,
+    check_telemetry,
+    check_tokenizer,
+    judge_client,
+    token_balance,
+)
 from benchsuite.economics import cost
 from benchsuite.economics.cost import FallbackUse, HourPrice
 from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_levels
@@ -156,7 +163,8 @@ def judge_run(
     points, warnings = [], []
     for level, point in ((one.level, one.point) for one in measured):
         tokens = token_balance(own[level], [entry.server.get("generated_tokens") for entry in _entries(run, level)])
-        warnings += [] if tokens is None else [tokens]
+        counted = check_tokenizer(own[level], [entry.tokens for entry in _entries(run, level)])
+        warnings += [finding for finding in (tokens, counted) if finding is not None]
         if client := clients.get(level):
             # its verdict says what the rows' own warning on merged reads says, and who merged them
             others = tuple(one for one in point.warnings if one.code != "merged_reads")

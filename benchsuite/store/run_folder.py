@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -135,13 +135,15 @@ class RunFolder:
         paths = (self.path / JOURNALS / f"{name}.s{session}.samples" for session in count(self._sessions))
         return SampleLog(next(path for path in paths if not path.exists()), name)  # a killed one may be in no manifest
 
-    def finish_point(self, point_id: str, attempt: int = 0) -> pa.Table:
-        """Compact the journals of an attempt into its Parquet file, and return its rows."""
+    def finish_point(
+        self, point_id: str, attempt: int = 0, amend: Callable[[pa.Table], pa.Table] = lambda table: table
+    ) -> pa.Table:
+        """Compact the journals of an attempt into its Parquet file, and return its rows. amend: changes them before."""
         part = part_name(point_id, attempt)
         with os_error_as(StoreError, "the rows of a point cannot be put together", self.path):
             reach("compaction")
             journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
-            table = at_schema(SCHEMA, map(read_journal, journals)).sort_by("scheduled_s")
+            table = amend(at_schema(SCHEMA, map(read_journal, journals)).sort_by("scheduled_s"))
             write_parquet(self.path / POINTS / f"{part}.parquet", table)
             remove(*journals)
         return table

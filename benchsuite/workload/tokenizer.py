@@ -7,10 +7,11 @@ measuring process never does. Pure, but for what the library does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import WorkloadError
+from benchsuite.records import count_and_source
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -100,6 +101,35 @@ class TextTokenizer:
 
     def facts(self) -> dict[str, Any]:
         return {"by": "tokenizer", "tokenizer": self.name, "tokenizer_sha256": self.sha256}
+
+
+def count_where_unknown(
+    rows: dict[str, list[Any]], texts: Mapping[str, str], prompts: Mapping[str, str], tokenizer: TextTokenizer
+) -> dict[str, Any]:
+    """Fill in the token counts that the server did not give; how its own compare, for the manifest.
+
+    rows: columns of RequestRecord, changed in place. texts: what was generated, by request_id. prompts: what was sent,
+    by prompt_id. Stop tokens and what is in no text (tool calls) are not counted: where chunks are more, they stay.
+    """
+    counts = dict(zip(texts, tokenizer.counts(list(texts.values())), strict=True))
+    ids, names = rows["request_id"], rows["prompt_id"]
+    unknown = dict.fromkeys(name for name, n in zip(names, rows["input_tokens"], strict=True) if n is None)
+    inputs = dict(zip(unknown, tokenizer.counts([prompts[name] for name in unknown]), strict=True))
+    compared = {"responses": 0, "stopped": 0, "usage_output_tokens": 0, "tokenizer_output_tokens": 0}
+    for i, request_id in enumerate(ids):
+        if rows["input_tokens"][i] is None:
+            rows["input_tokens"][i] = inputs[names[i]]
+        n = counts.get(request_id)
+        if rows["status"][i] != "ok" or n is None:
+            continue
+        if rows["token_source"][i] == "usage":
+            compared["responses"] += 1
+            compared["stopped"] += rows["finish_reason"][i] != "length"
+            compared["usage_output_tokens"] += rows["output_tokens"][i]
+            compared["tokenizer_output_tokens"] += n
+        elif n >= rows["n_chunks"][i]:
+            rows["output_tokens"][i], rows["token_source"][i] = count_and_source(None, n, None)
+    return compared if compared["responses"] else {}
 
 
 def _joined(start: str, words: Sequence[str]) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from fakes.http import Answer, Fake, Request, dumps
-from sweeps_for_tests import Watcher, column, run, spec_of
+from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.input_files import read_workload
 from benchsuite.load.sweep import sweep
+from benchsuite.report.judge import judge_run
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
@@ -28,11 +29,11 @@ def tokens_of(text: str) -> int:
 
 
 class Counting(Fake):
-    """A server with a template of 17 tokens; usage: whether it reports any, prompts: whether also of the prompts."""
+    """A server with a template of 17 tokens; usage: the completion tokens that it reports, 0 for no usage at all."""
 
-    def __init__(self, usage: bool = True, prompts: bool = True) -> None:
+    def __init__(self, usage: int = 7) -> None:
         super().__init__()
-        self._usage, self._prompts = usage, prompts
+        self._usage = usage
 
     async def handle(self, request: Request, answer: Answer) -> None:
         if request.path == "/v1/models":
@@ -43,7 +44,7 @@ class Counting(Fake):
         answer.start("text/event-stream")
         for piece in TEXT:
             await answer.chunk(f"data: {dumps({'choices': [{'index': 0, 'delta': {'content': piece}}]})}\n\n")
-        usage = {"completion_tokens": 7} | ({"prompt_tokens": TEMPLATE + tokens_of(content)} if self._prompts else {})
+        usage = {"completion_tokens": self._usage, "prompt_tokens": TEMPLATE + tokens_of(content)}
         last: dict[str, Any] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
         last |= {"usage": usage} if self._usage else {}
         await answer.chunk(f"data: {dumps(last)}\n\ndata: [DONE]\n\n")
@@ -71,7 +72,7 @@ def test_words_are_calibrated_and_the_error_is_told(tmp_path: Path) -> None:
         assert facts["by"] == "usage"
         assert facts["tokens_per_word"] == pytest.approx(tokens_of(" ".join(WORDS)) / len(WORDS), abs=0.02)
         assert facts["overhead_tokens"] == pytest.approx(TEMPLATE, abs=2)
-        sent = column(found, "input_tokens", "c4.r0")
+        sent = column(found, "input_tokens", "c0004-r0")
         assert sum(sent) / len(sent) - facts["overhead_tokens"] == pytest.approx(200, abs=3)
         assert 100 - 12 <= min(sent) - facts["overhead_tokens"] <= 115
         for point in found.manifest.points:
@@ -88,7 +89,7 @@ def test_words_are_calibrated_and_the_error_is_told(tmp_path: Path) -> None:
 def test_a_server_that_does_not_count(tmp_path: Path) -> None:
     """Without usage and tokenizer the lengths are by characters, and said to be unknown."""
     view = Watcher()
-    with Counting(usage=False) as fake:
+    with Counting(usage=0) as fake:
         found = swept(random_sweep(fake.base_url), tmp_path / "run", view)
     assert found.manifest.workload.lengths is not None
     assert found.manifest.workload.lengths["by"] == "characters"
@@ -105,26 +106,66 @@ def test_the_set_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
             spec = spec.model_copy(update={"load": spec.load.model_copy(update={"workers": workers})})
             found = swept(spec, tmp_path / str(workers))
             hashes.append(found.manifest.workload.content_hash)
-            assert len(set(column(found, "prompt_id", "c4.r0"))) == 24
+            assert len(set(column(found, "prompt_id", "c0004-r0"))) == 24
             assert set(column(found, "output_tokens")) == {7}
             assert {point.tokens["length_error_max_tokens"] for point in found.manifest.points} == {0}
-            cached, all_tokens = sum(column(found, "cached_tokens")), sum(column(found, "input_tokens"))
+            cached, all_tokens = sum(n or 0 for n in column(found, "cached_tokens")), sum(column(found, "input_tokens"))
             assert 0.05 < cached / all_tokens < 0.5 * 64 / 200  # the prefix is shared within a point, nothing else is
     assert hashes[0] == hashes[1]
 
 
-def test_prompts_are_exact_on_the_wire(tmp_path: Path) -> None:
+def test_prompts_are_exact_on_the_wire(tmp_path: Path, words: str) -> None:
     """With a tokenizer that is the server's, its counts are what was asked, and the template is told apart."""
+    with simulator(SimulatorConfig()) as server:
+        found = swept(random_sweep(server.base_url, tokenizer=words, length_stdev=0.3), tmp_path / "run")
+    lengths = found.manifest.workload.lengths
+    assert lengths is not None
+    assert (lengths["by"], lengths["tokenizer"]) == ("tokenizer", words)
+    assert all(point.tokens["length_error_max_tokens"] == 0 for point in found.manifest.points)
+    assert json.dumps(sorted(column(found, "output_tokens", "c0002-r0"))) == json.dumps(
+        sorted(column(found, "asked_output_tokens", "c0002-r0"))
+    )
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> str:
+    """A tokenizer for which every word of an answer is a token."""
     tokenizers = pytest.importorskip("tokenizers", reason="the extra `tokenizers`")
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"w{i}": i for i in range(99)}, unk_token="w0"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     made.save(str(tmp_path / "tokenizer.json"))
-    with simulator(SimulatorConfig()) as server:
-        found = swept(random_sweep(server.base_url, tokenizer=str(tmp_path), length_stdev=0.3), tmp_path / "run")
-    lengths = found.manifest.workload.lengths
-    assert lengths is not None
-    assert (lengths["by"], lengths["tokenizer"]) == ("tokenizer", str(tmp_path))
-    assert all(point.tokens["length_error_max_tokens"] == 0 for point in found.manifest.points)
-    assert json.dumps(sorted(column(found, "output_tokens", "c2.r0"))) == json.dumps(
-        sorted(column(found, "asked_output_tokens", "c2.r0"))
-    )
+    return str(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tokens_without_usage_are_counted(tmp_path: Path, words: str, workers: int) -> None:
+    """Seven words in four chunks are seven tokens, the prompt's are counted too, and the text is not kept."""
+    with Counting(usage=0) as fake:
+        spec = spec_of(fake.base_url, [2], workers=workers, workload={"tokenizer": words})
+        found = run(spec, prompts(6, 7), tmp_path / "run")[1]
+    assert set(column(found, "token_source")) == {"tokenizer"}
+    assert set(column(found, "output_tokens")) == {7}
+    assert set(column(found, "n_chunks")) == {4}
+    assert set(column(found, "input_tokens")) == {2}  # "question 3"
+    assert set(column(found, "text")) == {None}
+    assert "tokens_estimated" not in codes(tmp_path / "run")
+
+
+def test_usage_that_a_tokenizer_disagrees_with(tmp_path: Path, words: str) -> None:
+    """The server's own count stands; one that is more than 2 % off the tokenizer's is warned of."""
+    for usage, warned in ((7, False), (8, True)):
+        folder = tmp_path / str(usage)
+        with Counting(usage=usage) as fake:
+            spec = spec_of(fake.base_url, [2], workload={"tokenizer": words, "save_text": True})
+            found = run(spec, prompts(6, 7), folder)[1]
+        assert set(column(found, "token_source")) == {"usage"}
+        assert set(column(found, "output_tokens")) == {usage}
+        assert set(column(found, "text")) == {"".join(TEXT)}
+        tokens = {"responses": 6, "stopped": 0, "usage_output_tokens": 6 * usage, "tokenizer_output_tokens": 42}
+        assert found.manifest.points[0].tokens == tokens
+        assert ("tokenizer_disagrees" in codes(folder)) == warned
+
+
+def codes(folder: Path) -> set[str]:
+    (level,) = judge_run(read_run(folder), slo="ttft_mean<9s").judged
+    return {warning.code for warning in level.point.warnings}
