@@ -94,6 +94,7 @@ def test_a_server_that_does_all():
         "models_listed": ["simulator"],
         "streams": True,
         "reports_usage": True,
+        "input_tokens": 2,
         "asked_output_tokens": 1,
         "got_output_tokens": 1,
         "finish_reason": "length",
