@@ -48,7 +48,7 @@ from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, rea
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
 from benchsuite.workload.dataset import Workload, copy_numbers, prompt_texts, shared_prefix_ratio
-from benchsuite.workload.random_set import TokensPerWord, length_errors, make_random
+from benchsuite.workload.random_set import TokensPerWord, length_errors, lengths_text, make_random
 from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
 
@@ -385,6 +385,9 @@ class SweepRunner:
         after = self._state().generated_tokens
         entry.server = {"generated_tokens": None if before is None or after is None else after - before}
         self._check_clocks(entry)
+        if sum(bool(point.tokens) for point in self.manifest.points) == 1:  # the first tells, the report has them all
+            if text := lengths_text(self.manifest.workload.lengths or {}, [entry.tokens]):
+                self.view.note(f"prompt lengths: {text}")
         self._write_manifest()
         self.view.point_done(point, rows, entry.ended_s - entry.started_s)
         if in_vain and reason is None and not pool.stopping:

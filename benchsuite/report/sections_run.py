@@ -24,6 +24,7 @@ from benchsuite.report.sections_levels import Figure, Judged, Table, level_figur
 from benchsuite.results import EvaluatedLevel, NoFeasiblePoint, Optimum, SloVerdict
 from benchsuite.slo import Slo
 from benchsuite.warning_table import Finding
+from benchsuite.workload.random_set import lengths_text
 
 
 class Tile(NamedTuple):
@@ -193,6 +194,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "prefix caches": probe.cache_bust,
         "workload": f"{workload.name}, {fmt.DASH + ' requests' if size is None else fmt.plural(size, 'request')}",
         "workload hash": workload.content_hash,
+        "prompt lengths": lengths_text(workload.lengths or {}, [point.tokens for point in manifest.points]),
         "price": price,
         "SLO": judgement.slo,
         "measuring processes": manifest.workers,
@@ -200,6 +202,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "client Python": host.python,
         "client versions": ", ".join(f"{name} {version}" for name, version in host.versions.items() if version),
     }
+    named = {name: v for name, v in named.items() if name != "prompt lengths" or v is not None}
     listed = {name: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for name, v in named.items()}
     return [(name, fmt.DASH if value is None else str(value)) for name, value in listed.items()]
 

@@ -159,3 +159,24 @@ def length_errors(tokens: Sequence[tuple[int | None, int | None]], overhead: int
         "length_error_max_tokens": max(error for error, _ in known),
         "length_error_max_ratio": max(error / asked for error, asked in known),
     }
+
+
+def lengths_text(lengths: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str | None:
+    """What the prompts' lengths rest on and how far they are off, of a manifest's facts; None where they have none.
+
+    lengths: `facts` of the set, empty for a set that was read. points: `length_errors` of each.
+    """
+    keys = ("overhead_tokens", "length_error_median_tokens", "length_error_max_tokens", "length_error_max_ratio")
+    found = [[v for key in keys if isinstance(v := point.get(key), int | float)] for point in points]
+    overhead, medians, tokens, ratios = ([one[i] for one in found if len(one) == len(keys)] for i in range(4))
+    text = {
+        "tokenizer": f"exact by the tokenizer {lengths.get('tokenizer')}",
+        "usage": f"{lengths.get('tokens_per_word')} tokens a word, by the server's count of two probes",
+        "characters": "by characters, for nothing counts their tokens: not known",
+    }.get(str(lengths.get("by")), "as the file says" if tokens else None)
+    if text is None or not tokens:
+        return text
+    return (
+        f"{text}; the server counts {overhead[0]:g} more (template, salt), to within {max(medians):g} tokens (median) "
+        f"and {max(tokens):g} at most ({max(ratios):.1%} of a prompt)"
+    )

@@ -13,6 +13,7 @@ from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 from benchsuite.input_files import read_workload
 from benchsuite.load.sweep import sweep
 from benchsuite.report.judge import judge_run
+from benchsuite.report.sections_run import facts as facts_shown
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
@@ -64,8 +65,8 @@ def test_words_are_calibrated_and_the_error_is_told(tmp_path: Path) -> None:
     """Two probes give tokens per word and the template's; the set's prompts are as long as asked within the error that
     the manifest tells of each point."""
     with Counting() as fake:
-        spec = random_sweep(fake.base_url, length_range=0.5)
-        found = swept(spec, tmp_path / "run")
+        spec, view = random_sweep(fake.base_url, length_range=0.5), Watcher()
+        found = swept(spec, tmp_path / "run", view)
         assert len(fake.asked) > 0
         facts = found.manifest.workload.lengths
         assert facts is not None
@@ -78,6 +79,9 @@ def test_words_are_calibrated_and_the_error_is_told(tmp_path: Path) -> None:
         for point in found.manifest.points:
             assert point.tokens["overhead_tokens"] == facts["overhead_tokens"]
             assert 0 < point.tokens["length_error_median_tokens"] < point.tokens["length_error_max_tokens"] < 25
+        (told,) = (note for note in view.notes if note.startswith("prompt lengths"))
+        in_report = dict(facts_shown(judge_run(found, slo="ttft_mean<9s")))["prompt lengths"]
+        assert told.split(";")[0] == f"prompt lengths: {in_report.split(';')[0]}"
         # gone on with on the same server: the same set, without another probe
         before = len(fake.asked)
         again = sweep(spec, read_workload(spec.workload, 0), tmp_path / "run", Watcher())
