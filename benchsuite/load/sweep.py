@@ -385,9 +385,9 @@ class SweepRunner:
         after = self._state().generated_tokens
         entry.server = {"generated_tokens": None if before is None or after is None else after - before}
         self._check_clocks(entry)
-        if sum(bool(point.tokens) for point in self.manifest.points) == 1:  # the first tells, the report has them all
-            if text := lengths_text(self.manifest.workload.lengths or {}, [entry.tokens]):
-                self.view.note(f"prompt lengths: {text}")
+        first = sum(bool(point.tokens) for point in self.manifest.points) == 1  # the report has those of all
+        if first and (text := lengths_text(self.manifest.workload.lengths or {}, [entry.tokens])):
+            self.view.note(f"prompt lengths: {text}")
         self._write_manifest()
         self.view.point_done(point, rows, entry.ended_s - entry.started_s)
         if in_vain and reason is None and not pool.stopping:
