@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -35,6 +36,7 @@ class WorkloadFacts(Facts):
     requests: Count | None = None
     content_hash: str | None = None  # of its prompts and lengths, in their order
     distinct: Count | None = None  # prompts that are not alike
+    own_system_prompts: Count | None = None  # prompts with one: the sweep's does not go before them
     shared_prefix_ratio: float | None = None  # of its text, what a prefix cache could hold at best, copies apart
     lengths: Table | None = None  # of a random set: what its tokens were counted by
 
@@ -234,6 +236,7 @@ _FREE = (
 )  # fmt: skip
 _GROUP_OF_KEY = {
     "workload": "workload", "server.endpoint": "workload", "server.stream": "workload", "server.extra_body": "workload",
+    "sampling": "workload", "server.path": "address", "server.query": "address",
     "load.driver": "client", "load.workers": "client", "load.kernel_timestamps": "client",
     "workload.cache_bust": "protocol", "server.base_url": "address", "server.more_base_urls": "address",
     "server.model": "address", "server.profile": "address",
@@ -354,4 +357,4 @@ def _is_under(key: str, prefixes: Collection[str]) -> bool:
 
 
 def _text(value: Any) -> str:
-    return "not known" if value is None else " ".join(str(value).split())
+    return "not known" if value is None else textwrap.shorten(str(value), 200, placeholder=" ...")

@@ -24,6 +24,11 @@ def remember_key(key: str | None) -> None:
         _keys.sort(key=len, reverse=True)  # the longest first: one key may begin like another
 
 
+def remembered_keys() -> tuple[str, ...]:
+    """Those that are taken out of text in this process, for another to remember too."""
+    return tuple(_keys)
+
+
 def masked(text: str) -> str:
     """`text` without the keys that are remembered."""
     for key in _keys:

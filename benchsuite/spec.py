@@ -15,39 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from benchsuite.errors import SloError
 from benchsuite.level import Level
 from benchsuite.metrics import METRICS, STATS
+from benchsuite.request_spec import ExtraBody, Headers, Query, Route, SamplingSpec, names_secret, value_or_file
 from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel, key, read_tables, table_in, validated
 
-_SECRET = re.compile(
-    r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
-)
 _PERCENT = r"(100(\.0*)?|\d{1,2}(\.\d+)?)%"
-_QUERY_SECRET = re.compile(rf"{_SECRET.pattern}|(?i:key|sig(nature)?|code|token|.*subscription[-_]key)")
 _HOST = re.compile(r"[\w.-]+:\d{1,5}(/[\w./-]*)?", re.ASCII)
 # the end of a base URL's path that is the API's version, or stands for one: nothing but the route comes after it
 _VERSION = re.compile(
-    r"((/v\d+(\.\d+)?((alpha|beta)\d*)?)?/open(ai|api)|/v\d+(\.\d+)?((alpha|beta)\d*)?|/openai/deployments/[^/]+)$"
+    r"((/v\d+(\.\d+)?((alpha|beta)\d*)?)?/open(ai|api)|/v\d+(\.\d+)?((alpha|beta)\d*)?|(/openai)?/deployments/[^/]+)$"
 )
 _OPENAI_ROUTES = {"/chat/completions": "chat", "/completions": "completions"}
 _NATIVE_ROUTES = {
     path: "native" for kind in SERVERS.values() if (own := kind.native) for path in (own.stream_path, own.whole_path)
 }
-
-
-def _secret_in(tree: Any, depth: int = 0) -> str | None:
-    """The first key of plain data that names a secret."""
-    if depth >= 20 or not isinstance(tree, list | dict):
-        return None
-    named = None if isinstance(tree, list) else next((str(k) for k in tree if _SECRET.fullmatch(str(k))), None)
-    items = tree if isinstance(tree, list) else tree.values()
-    return named or next((name for item in items if (name := _secret_in(item, depth + 1))), None)
 
 
 def _variable(value: str) -> str:
@@ -85,11 +80,11 @@ def _base_url(value: str) -> str:
         raise ValueError(form + (f"; did you mean http://{value}?" if _HOST.fullmatch(value) else ""))
     if not value.isascii() or not value.isprintable() or " " in value or parts.fragment:
         raise ValueError(form + "; without spaces or #")
-    secret = next(
-        (name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _QUERY_SECRET.fullmatch(name)), None
-    )
+    secret = next((name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if names_secret(name)), None)
     if secret:
-        raise ValueError(f"{secret!r} names a secret, and a URL is written into the run folder")
+        raise ValueError(
+            f"{secret!r} names a secret, and a URL is written into the run folder: --query {secret}=env:VARIABLE"
+        )
     path = parts.path.rstrip("/")
     route, endpoint = _route(value)
     below = path.removesuffix(route)
@@ -152,7 +147,15 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
         example=["429", "503", "queue"],
     )
     max_waiting: int | None = key(None, "longest queue of the server before new requests go there", example=8, ge=0)
-    extra_body: dict[str, Any] | None = key(None, "sent with its requests", "", unset="the server's")
+    headers: Headers = key(
+        {},
+        "header of its requests, as for the server",
+        "--fallback-header",
+        many=True,
+        example={"x-title": "load test"},
+    )
+    query: Query = key({}, "behind the ? of their address", many=True, example={"api-version": "2024-10-21"})
+    extra_body: ExtraBody | None = key(None, "fields of their bodies: JSON, or @FILE", unset="the server's")
 
     @model_validator(mode="before")
     @classmethod
@@ -194,7 +197,26 @@ class ServerSpec(StrictModel, flags="--"):
         "OPENAI_API_KEY", "name of the variable with the API key; the key itself is written nowhere"
     )
     api_key_file: str | None = key(None, "file with the API key, instead")
-    extra_body: dict[str, Any] = key({}, "sent with every request, such as {temperature = 0}", "")
+    headers: Headers = key(
+        {},
+        "header of every request: NAME=VALUE, or NAME=env:VARIABLE or NAME=file:PATH for a secret, which is written "
+        "nowhere; again for another",
+        "--header",
+        many=True,
+        example={"api-key": "env:AZURE_KEY"},
+    )
+    query: Query = key(
+        {},
+        "behind the ? of every address: NAME=VALUE, or as --header",
+        many=True,
+        example={"api-version": "2024-10-21"},
+    )
+    path: Route | None = key(
+        None, "route of a request below the base URL", unset="the endpoint's", example="/serve/chat/completions"
+    )
+    extra_body: ExtraBody = key(
+        {}, "fields of every request's body: JSON, or @FILE; they go over all else", example={"min_p": 0.1}
+    )
     insecure: bool = key(False, "do not verify the server's TLS certificate")
     fallback: FallbackSpec | None = key(None, "optional: a paid API for what the server refuses")
 
@@ -217,12 +239,11 @@ class ServerSpec(StrictModel, flags="--"):
 
     @model_validator(mode="after")
     def _whole(self) -> ServerSpec:
-        name = _secret_in([self.extra_body, self.fallback.extra_body if self.fallback else None])
-        if name:
-            raise ValueError(
-                f"extra_body has {name!r}, which names a secret, and extra_body is written into the run folder; "
-                "put the key into the environment (api_key_env) or a file (api_key_file)"
-            )
+        for url, query in [(url, self.query) for url in self.base_urls] + (
+            [(self.fallback.base_url, self.fallback.query)] if self.fallback else []
+        ):
+            if twice := query.keys() & dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)).keys():
+                raise ValueError(f"query {', '.join(sorted(twice))} is given in the base URL and in query (--query)")
         urls = [*self.base_urls, *([self.fallback.base_url] if self.fallback else [])]
         for i, url in enumerate(urls):
             if url in urls[:i]:
@@ -537,6 +558,7 @@ class SweepSpec(StrictModel, flags="--"):
     server: ServerSpec = key(..., "the server under test")
     # model_construct: a default that is validated would build its validator where the module is but imported
     workload: WorkloadSpec = key(WorkloadSpec.model_construct(), "the requests")
+    sampling: SamplingSpec = key(SamplingSpec.model_construct(), "how the server chooses tokens")
     load: LoadSpec = key(LoadSpec.model_construct(), "how they are sent")
     timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "when a request is given up")
     price: PriceSpec = key(
@@ -569,6 +591,13 @@ class SweepSpec(StrictModel, flags="--"):
         if self.load.driver == "openai" and (self.server.endpoint == "native" or self.server.fallback is not None):
             lacks = "neither speaks a native route nor shows the answers that a fallback acts on"
             raise ValueError(f"load.driver: the openai client {lacks}; expected wire, httpx or httpx-shared")
+        if self.load.driver == "openai" and not (self.server.path or "/completions").endswith("/completions"):
+            raise ValueError(
+                "load.driver: the openai client takes no server.path that ends otherwise than /completions"
+            )
+        chat_alone = self.sampling.fields.keys() & {"reasoning_effort", "chat_template_kwargs"}
+        if self.server.endpoint == "completions" and chat_alone:
+            raise ValueError(f"sampling.{min(chat_alone)}: text completions have none; expected --endpoint chat")
         return self
 
     @property
@@ -603,7 +632,7 @@ def spec_flags() -> dict[str, tuple[str, FieldInfo]]:
 
 def overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that flags set, as `load_spec` takes them, by the flags' names; others are left out, as is None."""
-    values = ((key, given.get(name)) for name, (key, _) in spec_flags().items())
+    values = ((key, value_or_file(name, given.get(name))) for name, (key, _) in spec_flags().items())
     keys = {key: value for key, value in values if value is not None and value != ()}
     if "server.base_url" in keys:  # the flag names all servers, whatever a file or a run named
         keys["server.more_base_urls"] = ()

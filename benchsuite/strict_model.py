@@ -40,15 +40,25 @@ class StrictModel(BaseModel):
 
 
 def key(
-    default: Any, meaning: str, flag: str | None = None, *, unset: str | None = None, example: Any = None, **checks: Any
+    default: Any,
+    meaning: str,
+    flag: str | None = None,
+    *,
+    unset: str | None = None,
+    example: Any = None,
+    many: bool = False,
+    **checks: Any,
 ) -> Any:
     """A key, or a table of keys. default: ... where the key is required.
 
     flag: as click takes it; "" for none, None for the usual one of the model. unset: what holds where the key is left
-    out, if the default does not tell. example: a value for the commented file, where the default is none.
+    out, if the default does not tell. example: a value for the commented file, where the default is none. many: the
+    flag may be given more than once.
     """
     extra: dict[str, Any] = {
-        name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
+        name: value
+        for name, value in (("x-flag", flag), ("x-default", unset), ("x-many", many or None))
+        if value is not None
     }
     examples = None if example is None else [example]
     return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)
@@ -201,7 +211,8 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
         close = difflib.get_close_matches(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"]), 1)
         if close:
             return f"{path}: {message} (given {item['input']!r}); did you mean {close[0]!r}?"
-    if isinstance(item["input"], dict) or path.endswith("api_key_env"):
+    # never what may hold a secret
+    if isinstance(item["input"], dict) or path.endswith(("api_key_env", ".headers", ".query", ".extra_body")):
         return f"{path}: {message}"
     try:
         given = repr(item["input"])

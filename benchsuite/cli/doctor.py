@@ -30,7 +30,9 @@ Examples:
 )
 @click.argument("spec", required=False, type=PATH)
 @spec_options(
-    "base_url", "model", "profile", "endpoint", "api_key_env", "api_key_file", "insecure",
+    "base_url", "model", "profile", "endpoint", "api_key_env", "api_key_file", "header", "query", "path", "extra_body",
+    "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty", "reasoning_effort",
+    "chat_template_kwargs", "system_prompt", "insecure",
     "concurrency", "workers", "gpu", "gpu_ids", "dcgm_url", "metrics_url",
 )  # fmt: skip
 @output_option("Where results will go.", default=Path("results"), show_default=True)

@@ -81,8 +81,15 @@ def _lines(key: str, info: FieldInfo, given: Mapping[str, Any], meaning: str) ->
     return [f"{text:<{at}}  # {first}", *(f"{'':<{at}}  # {line}" for line in more)]
 
 
+def _has_null(tree: Any) -> bool:
+    items = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
+    return tree is None or any(map(_has_null, items))
+
+
 def _toml(value: Any) -> str:
     """A value as TOML writes it."""
+    if isinstance(value, Mapping) and _has_null(value):
+        return _toml(json.dumps(value))  # TOML has none; the keys that hold such tables take JSON too
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

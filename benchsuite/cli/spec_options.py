@@ -22,6 +22,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "bool": {"is_flag": True},
     "float": {"type": float},
     "int": {"type": int},
+    "many": {"multiple": True},
     "ints": {"type": CommaList(int)},
     "text": {"type": str},
     "texts": {"type": CommaList(str)},

@@ -36,7 +36,9 @@ class Endpoint:
     base_url: str = ""
     tls: bool = False
     insecure: bool = False  # the TLS certificate is not checked
-    api_key: str | None = field(default=None, repr=False)
+    query: str = field(default="", repr=False)  # with its ?
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # in the place of ours, or more
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # in these, to be taken out of what the server says
     kernel_stamps: bool = True
     max_response_bytes: int = 64 * 1024 * 1024
     max_held_bytes: int = 1024 * 1024 * 1024  # of all responses in flight together

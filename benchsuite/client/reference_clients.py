@@ -51,8 +51,10 @@ class TaskDriver:
         head, _, body = request.partition(b"\r\n\r\n")
         path = head.split(b" ", 2)[1].decode()
         headers = dict(line.decode("latin-1").split(": ", 1) for line in head.split(b"\r\n")[1:])
-        for name in ("Host", "Content-Length", "Connection"):
-            headers.pop(name, None)
+        ours = {"Content-Length", "Connection"} | (
+            {"Host"} if headers.get("Host") == self._link.endpoint.host_header else set()
+        )
+        headers = {name: value for name, value in headers.items() if name not in ours}
         exchange.sent_ns = now_ns()
         await self._stream(path, headers, body, exchange)
 
@@ -149,15 +151,17 @@ class OpenAIDriver(TaskDriver):
 
 def openai_client(link: Link) -> Any:
     """An AsyncOpenAI client without retries, proxies or redirects: each would hide what the server does."""
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit
 
     verify: Any = link.tls or True
     client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
-    path, _, query = link.endpoint.path.partition("?")
+    # in the SDK's own spelling, so that they take the place of its own; it would send a key where there is none
+    headers: Any = {"Authorization": Omit()} | {name.title(): value for name, value in link.endpoint.headers}
     return AsyncOpenAI(
-        base_url=_origin(link) + path.removesuffix("/completions").removesuffix("/chat"),
-        api_key=link.endpoint.api_key or "none",
-        default_query=dict(parse_qsl(query)),
+        base_url=_origin(link) + link.endpoint.path.removesuffix("/completions").removesuffix("/chat"),
+        api_key="none",
+        default_headers=headers,
+        default_query=dict(parse_qsl(link.endpoint.query[1:], keep_blank_values=True)),
         max_retries=0,
         timeout=None,
         http_client=client,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -25,9 +25,10 @@ from benchsuite.client.stream import (
 )
 from benchsuite.records import RequestRecord, Status, count_and_source
 from benchsuite.redact import masked, masked_bytes
-from benchsuite.servers.base import Native, Server, count, seconds
+from benchsuite.servers.base import Native, Server, count, native_sampling, seconds
 from benchsuite.workload.dataset import Prompt, message_text
 
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
 
@@ -35,7 +36,7 @@ _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 class EncodedRequest:
     """A prompt as the bytes of its request, and what its row takes from it."""
 
-    wire: bytes = field(repr=False)  # its head carries the API key
+    wire: bytes = field(repr=False)  # its head carries secrets
     prompt_id: str
     scenario: str | None
     asked_output_tokens: int | None
@@ -56,28 +57,33 @@ class BodyPlan:
     max_output_tokens: int | None
     cache_bust: CacheBust
     salt: str  # makes prompts new to the server's prefix cache; where it goes is cache_bust
-    # a table goes into the table of that name, any other value takes the place of ours
+    # fields by chat's names, over those above; then extra_body, then the prompt's own: a table goes into the table of
+    # that name, any other value takes the place of what was there
+    sampling: dict[str, Any] = field(default_factory=dict)
     extra_body: dict[str, Any] = field(default_factory=dict)
+    system_prompt: str | None = None  # before the messages that begin with none
     dropped: tuple[str, ...] = ()  # fields that the server refused in the preflight
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"  # the cap on output tokens
 
     def asked_output_tokens(self, prompt: Prompt) -> int | None:
-        """The max_tokens sent with `prompt`: its own, capped by the sweep's; None if neither is given."""
-        caps = [cap for cap in (prompt.max_output_tokens, self.max_output_tokens) if cap is not None]
+        """The max_tokens sent with `prompt`: its own, capped by the sweep's and extra_body's; None if none is given."""
+        asked = (prompt.max_output_tokens, self.max_output_tokens, *(self.extra_body.get(name) for name in _LIMITS))
+        caps = [cap for cap in asked if isinstance(cap, int)]
         return min(caps) if caps else None
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """The JSON body of `prompt`."""
         limit = self.asked_output_tokens(prompt)
         salt = self.salt if self.cache_bust == "prompt" else None
+        system = self.system_prompt
         if self.endpoint == "native":
-            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": limit}
-            values |= {"$MESSAGES": _messages(prompt, salt), "$TEXT": _text(prompt, salt)}
+            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": limit} | native_sampling(self.sampling)
+            values |= {"$MESSAGES": _messages(prompt, system, salt), "$TEXT": _text(prompt, system, salt)}
             body = _filled(self._native.body, values)
         else:
             chat = self.endpoint == "chat"
             body = {"model": self.model, "stream": self.stream}
-            body |= {"messages": _messages(prompt, salt)} if chat else {"prompt": _text(prompt, salt)}
+            body |= {"messages": _messages(prompt, system, salt)} if chat else {"prompt": _text(prompt, system, salt)}
             if limit is not None:
                 body[self.limit_field] = limit
                 body |= _filled(self.profile.fixed_length, {"$N": limit}) if self.fixed_length else {}
@@ -89,10 +95,16 @@ class BodyPlan:
             body |= self.profile.cache_off_fields
         for key in self.dropped:
             body.pop(key, None)
-        for extra in (self.extra_body, prompt.extra_body):  # what the set's line says of a request has the last word
+        sampling = {} if self.endpoint == "native" else self.sampling
+        for extra in (
+            sampling,
+            self.extra_body,
+            prompt.extra_body,
+        ):  # what a line says of its request has the last word
             for key, value in extra.items():
                 ours = body.get(key)
-                body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
+                if key not in _LIMITS:
+                    body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
         return body
 
     @property
@@ -117,18 +129,28 @@ def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return {key: value for key, value in body.items() if value is not None and value != {}}
 
 
-def _messages(prompt: Prompt, salt: str | None) -> list[dict[str, Any]]:
+def own_system_prompts(prompts: Iterable[Prompt]) -> int:
+    """How many begin with a message on how to answer: theirs stays the only one."""
+    return sum((prompt.messages or ({},))[0].get("role") in ("system", "developer") for prompt in prompts)
+
+
+def _messages(prompt: Prompt, system: str | None, salt: str | None) -> list[dict[str, Any]]:
     messages = [dict(m) for m in prompt.messages or ({"role": "user", "content": prompt.prompt or ""},)]
+    if system and not own_system_prompts([prompt]):
+        messages.insert(0, {"role": "system", "content": system})
     if salt:
         content, mark = messages[0].get("content"), {"type": "text", "text": f"[{salt}]"}
         messages[0]["content"] = [mark, *content] if isinstance(content, list) else f"[{salt}] {content or ''}"
     return messages
 
 
-def _text(prompt: Prompt, salt: str | None) -> str:
+def _text(prompt: Prompt, system: str | None, salt: str | None) -> str:
     text = prompt.prompt
     if text is None:
-        text = "\n\n".join(f"{m['role']}: {message_text(m)}" for m in prompt.messages or ()) + "\n\nassistant:"
+        messages = _messages(prompt, system, None)
+        text = "\n\n".join(f"{m['role']}: {message_text(m)}" for m in messages) + "\n\nassistant:"
+    elif system:
+        text = f"{system}\n\n{text}"
     return f"[{salt}] {text}" if salt else text
 
 
@@ -141,18 +163,18 @@ def encode(prompt: Prompt, plan: BodyPlan, endpoint: Endpoint) -> EncodedRequest
 def http_request(endpoint: Endpoint, body: dict[str, Any], *, stream: bool) -> bytes:
     """A complete HTTP/1.1 POST of `body` as JSON."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    head = [
-        f"POST {endpoint.path} HTTP/1.1",
-        f"Host: {endpoint.host_header}",
-        "User-Agent: benchsuite",
-        "Content-Type: application/json",
-        f"Accept: {'text/event-stream' if stream else 'application/json'}",
-        "Accept-Encoding: identity",
-        "Connection: keep-alive",
-        f"Content-Length: {len(content)}",
-    ]
-    if endpoint.api_key:
-        head.append(f"Authorization: Bearer {endpoint.api_key}")
+    headers = {
+        "Host": endpoint.host_header,
+        "User-Agent": "benchsuite",
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream" if stream else "application/json",
+        "Accept-Encoding": "identity",
+        "Connection": "keep-alive",
+        "Content-Length": len(content),
+    }
+    given = {name.lower() for name, _ in endpoint.headers}
+    lines = [(name, value) for name, value in headers.items() if name.lower() not in given]
+    head = [f"POST {endpoint.path}{endpoint.query} HTTP/1.1", *(f"{n}: {v}" for n, v in (*lines, *endpoint.headers))]
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + content
 
 

@@ -28,7 +28,7 @@ from benchsuite.clock import ANCILLARY_BYTES, ClockMark, kernel_timestamp_ns, no
 from benchsuite.errors import BenchsuiteError
 from benchsuite.load.preflight import preflight
 from benchsuite.load.schedule import open_files_needed
-from benchsuite.load.server_probe import api_key, control_client
+from benchsuite.load.server_probe import control_client, request_headers
 from benchsuite.load.virtual_users import Preflight
 from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
@@ -257,16 +257,16 @@ def _write_safely(folder: Path) -> None:
 
 
 def check_proxy(base_urls: Sequence[str]) -> Diagnostic:
-    """Proxy variables: what asks the server about itself would use them, what measures never does."""
+    """Proxy variables, which benchsuite never heeds: a proxy would be measured with the server."""
     known = sorted(scheme for scheme in getproxies() if scheme in ("http", "https", "all"))
     hosts = list(dict.fromkeys(urlsplit(url).hostname or "" for url in base_urls))
     proxied = [host for host in hosts if known and not proxy_bypass(host)]
-    detail = f"set for {', '.join(known)}" if known else "no proxy variables"
+    detail = f"set for {', '.join(known)}, not used" if known else "no proxy variables"
     if known and hosts and not proxied:
-        detail += f"; not for {', '.join(hosts)}"
+        detail += f"; not meant for {', '.join(hosts)}"
     remedy = (
-        f"put {', '.join(proxied)} into NO_PROXY: requests are measured without a proxy, only the server's own figures "
-        "would be asked for through it"
+        f"nothing, if {', '.join(proxied)} can be reached straight; else measure where it can, or name a gateway as "
+        "--base-url; NO_PROXY with the host ends this warning"
     )
     return _machine("proxy", detail, warn=bool(proxied), remedy=remedy)
 
@@ -357,7 +357,7 @@ def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
             models_url = api_address(spec.server.base_url).url("/models")
             yield from check_latency(control, models_url, probed.closes_after_response)
         server = probed.plan.profile
-        for sampler in open_servers(spec, server, api_key(spec), now_ns()):
+        for sampler in open_servers(spec, server, request_headers(spec), now_ns()):
             try:
                 yield check_metrics(sampler, server)
             finally:

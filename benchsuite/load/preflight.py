@@ -25,8 +25,9 @@ from benchsuite.level import as_plain
 from benchsuite.load import server_probe
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
+from benchsuite.redact import remembered_keys
 from benchsuite.servers import SERVERS
-from benchsuite.servers.base import Server
+from benchsuite.servers.base import Server, unknown_sampling
 from benchsuite.spec import SweepSpec, api_address
 from benchsuite.telemetry.server_metrics import read_state
 from benchsuite.workload.dataset import Prompt, Workload, prompt_texts
@@ -168,6 +169,8 @@ def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec) -> Excepti
     hint = "check --model and --profile; a request like those of the sweep must work once before it is measured"
     if _is_busy(row):
         hint = "it says that it is busy: others use it, or it still loads; wait until it is free, then measure it alone"
+    if row.http_status in (401, 403):
+        return server_probe.key_refused(spec, where, f"{row.status}: {row.error}")
     kind = {"chat": "chat completion", "completions": "text completion"}.get(spec.server.endpoint)
     return ServerRefused(
         "the server does not answer the sweep's own request",
@@ -209,8 +212,18 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         max_output_tokens=spec.workload.max_output_tokens,
         cache_bust=_cache_bust(spec, server),
         salt=PROBE_SALT,
+        sampling=spec.sampling.fields,
         extra_body=spec.server.extra_body,
+        system_prompt=spec.sampling.system_prompt,
     )
+    unknown = unknown_sampling(server, plan.sampling, native=plan.endpoint == "native")
+    if unknown:
+        raise InputError(
+            f"{server.title} does not know all of [sampling] on this route, and would leave it out without a word",
+            where=", ".join(f"--{name.replace('_', '-')}" for name in unknown),
+            given=f"--endpoint {plan.endpoint}",
+            expected="what it knows; what it takes under another name goes into --extra-body",
+        )
     endpoint = _endpoint(spec, plan)
     lengths = [sum(map(len, prompt_texts(p))) for p in prompts]
     first = prompts[0]
@@ -305,7 +318,8 @@ def _cache_bust(spec: SweepSpec, server: Server) -> CacheBust:
 def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
     """Where the spec's base URL leads: of the host's addresses the first that takes a connection."""
     address_of = api_address(spec.server.base_url)
-    parts = urlsplit(address_of.root + plan.path if plan.endpoint == "native" else address_of.url(plan.path))
+    below_root = spec.server.path or (plan.path if plan.endpoint == "native" else None)
+    parts = urlsplit(address_of.root + below_root if below_root else address_of.url(plan.path))
     host, tls = parts.hostname or "", parts.scheme == "https"
     with os_error_as(ServerUnreachable, "the host name does not resolve", host):
         resolved = socket.getaddrinfo(host, parts.port or (443 if tls else 80), type=socket.SOCK_STREAM)
@@ -322,11 +336,13 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
         address=address,
         host=host,
         host_header=parts.netloc,
-        path=parts.path + (f"?{parts.query}" if parts.query else ""),
+        path=parts.path,
+        query=server_probe.request_query(spec),
+        headers=tuple(server_probe.request_headers(spec).items()),
+        secrets=remembered_keys(),
         base_url=spec.server.base_url,
         tls=tls,
         insecure=spec.server.insecure,
-        api_key=server_probe.api_key(spec),
         kernel_stamps=spec.load.kernel_timestamps,
     )
 
@@ -404,7 +420,8 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: tuple[Prompt, ...]) -> P
     bust: CacheBust = "off" if plan.cache_bust == "off" else "prompt"
     api = with_server(
         spec.model_copy(update={"workload": spec.workload.model_copy(update={"cache_bust": bust})}),
-        **asked.model_dump(include={"base_url", "model", "api_key_env", "api_key_file"}),
+        **asked.model_dump(include={"base_url", "model", "api_key_env", "api_key_file", "headers", "query"}),
+        path=None,
         more_base_urls=(),
         fallback=None,
         profile="openai",

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
@@ -21,6 +21,7 @@ from benchsuite.client.request import BodyPlan
 from benchsuite.client.stream import clean_text
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable, TelemetryError, read_json
 from benchsuite.redact import remember_key
+from benchsuite.request_spec import REFERENCE, is_sendable, names_secret
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
 from benchsuite.spec import SweepSpec, api_address, parse_spec
@@ -39,7 +40,11 @@ def api_key(spec: SweepSpec) -> str | None:
     Raises InputError for a file that cannot be read, or if no header can carry the key.
     """
     file = spec.server.api_key_file
-    key = os.environ.get(spec.server.api_key_env, "").strip() if file is None else _key_in(Path(file).expanduser())
+    key = (
+        os.environ.get(spec.server.api_key_env, "").strip()
+        if file is None
+        else _key_in(Path(file).expanduser(), "the file of the API key")
+    )
     if not (key.isascii() and key.isprintable()):
         raise InputError(
             "the API key holds a character that no HTTP header can carry",
@@ -48,6 +53,48 @@ def api_key(spec: SweepSpec) -> str | None:
         )
     remember_key(key)
     return key or None
+
+
+_KEY_HEADERS = {"authorization", "api-key", "x-api-key", "x-goog-api-key"}  # each has the key in the place of ours
+
+
+def request_headers(spec: SweepSpec) -> dict[str, str]:
+    """What a request's head says besides ours, or in its place: the API key, and the spec's headers.
+
+    The values of variables and files are remembered as secrets. Raises InputError where one is not there.
+    """
+    headers = {name: _referred(value, f"--header {name}") for name, value in spec.server.headers.items()}
+    key = None if _KEY_HEADERS & {name.lower() for name in headers} else api_key(spec)
+    return ({"Authorization": f"Bearer {key}"} if key else {}) | headers
+
+
+def request_query(spec: SweepSpec) -> str:
+    """What goes behind the path of every request to the server, with its ?; "" for nothing. Raises as above."""
+    pairs = {name: _referred(value, f"--query {name}") for name, value in spec.server.query.items()}
+    parts = [api_address(spec.server.base_url).query.removeprefix("?"), urlencode(pairs, quote_via=quote)]
+    return "?" + "&".join(filter(None, parts)) if any(parts) else ""
+
+
+def _referred(value: str, where: str) -> str:
+    """The value, or that of the variable or file that it names (`request_spec.REFERENCE`)."""
+    named = REFERENCE.fullmatch(value)
+    if named is None:
+        return value
+    secret = os.environ.get(named["name"], "").strip()
+    if named["kind"] == "file":
+        secret = _key_in(Path(named["name"]).expanduser(), f"the file of {where}")
+    if not secret or not is_sendable(secret):
+        what = "holds a character that no HTTP header can carry" if secret else "is not set, or empty"
+        raise InputError(
+            f"the {named['kind'].replace('env', 'variable')} of a header or query {what}",
+            where=where,
+            given=named["name"],
+            expected="printable ASCII on one line",
+            hint=f"export {named['name']}=..." if named["kind"] == "env" else None,
+        )
+    for form in (secret, quote(secret)):  # as an address carries it
+        remember_key(form)
+    return f"{named['scheme']} {secret}" if named["scheme"] else secret
 
 
 def key_source(spec: SweepSpec) -> str:
@@ -62,24 +109,27 @@ def key_file_warnings(spec: SweepSpec) -> list[Finding]:
     return [warn("api_key_readable", file=file) for file in readable]
 
 
-def _key_in(path: Path) -> str:
+def _key_in(path: Path, what: str) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST_KEY + 1).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         given = error.strerror if isinstance(error, OSError) else "no text"
-        raise InputError("the file of the API key cannot be read", where=str(path), given=given) from None
+        raise InputError(f"{what} cannot be read", where=str(path), given=given) from None
     if not content or len(content) > _LONGEST_KEY:
-        raise InputError("the file of the API key holds no key", where=str(path), expected="the key on one line")
+        raise InputError(f"{what} holds no key", where=str(path), expected="the key on one line")
     return content
 
 
 def control_client(spec: SweepSpec) -> httpx.Client:
     """The client for everything that is not under load: straight to the server, within limits (telemetry.bounded)."""
-    key = api_key(spec)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    root, verify = api_address(spec.server.base_url).root, not spec.server.insecure
-    return bounded_client(root, headers=headers, timeout_s=spec.timeouts.connect_s, verify=verify)
+    return bounded_client(
+        api_address(spec.server.base_url).root,
+        headers=request_headers(spec),
+        query=request_query(spec),
+        timeout_s=spec.timeouts.connect_s,
+        verify=not spec.server.insecure,
+    )
 
 
 def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
@@ -95,14 +145,22 @@ def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
             expected="an OpenAI-compatible server",
             hint="start it, or check --base-url; `benchsuite serve llamacpp` starts one to try",
         ) from None
-    if response.status_code in (401, 403):
-        raise ServerRefused(
-            "the server does not accept the API key",
-            where=url,
-            given=f"HTTP {response.status_code}; {'a' if api_key(spec) else 'no'} key from {key_source(spec)}",
-            hint=f"put the key into the environment variable {spec.server.api_key_env}, or name a file: --api-key-file",
-        )
-    return response
+    if response.status_code in (401, 403) and spec.server.model is None:
+        raise key_refused(spec, url, f"HTTP {response.status_code}")
+    return response  # a key that may not list models may still ask the one that is named
+
+
+def key_refused(spec: SweepSpec, where: str, given: str) -> ServerRefused:
+    """What to say when the server does not accept the key. given: its answer."""
+    sent = [name for name in request_headers(spec) if names_secret(name) and name != "Authorization"]
+    key = f"{'a' if 'Authorization' in request_headers(spec) else 'no'} key from {key_source(spec)}"
+    return ServerRefused(
+        "the server does not accept the API key",
+        where=where,
+        given=f"{given}; {', '.join([key, *sent])}",
+        hint=f"put the key into the environment variable {spec.server.api_key_env}, or name a file: --api-key-file; or "
+        "into the header that the server wants: --header api-key=env:VARIABLE",
+    )
 
 
 def _models(response: httpx.Response) -> list[dict[str, Any]] | None:

@@ -18,6 +18,7 @@ import httpx
 from pyarrow import Table, array
 
 from benchsuite import __version__
+from benchsuite.client.request import own_system_prompts
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer
@@ -94,6 +95,7 @@ def workload_facts(workload: Workload) -> WorkloadFacts:
         requests=len(workload.prompts),
         content_hash=workload.content_hash,
         distinct=copy_numbers(workload.prompts).count(0),
+        own_system_prompts=own_system_prompts(workload.prompts),
         shared_prefix_ratio=shared_prefix_ratio(workload.prompts),
         lengths=workload.lengths,
     )
@@ -236,9 +238,9 @@ class SweepRunner:
             url, model = api.endpoints[0].base_url, api.plan.model
             manifest.endpoints.append(EndpointFacts(base_url=url, role="fallback", model=model))
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
-        key, pids = probed.endpoints[0].api_key, () if self.launched is None else self.launched.pids()
+        headers, pids = dict(probed.endpoints[0].headers), () if self.launched is None else self.launched.pids()
         note, origin_ns = self.view.note, self._origin_ns
-        self._recorder = open_recorder(self.spec, self._profile, key, self.folder, origin_ns, pids, note)
+        self._recorder = open_recorder(self.spec, self._profile, headers, self.folder, origin_ns, pids, note)
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts

@@ -312,7 +312,8 @@ class Worker:
         copies = copy_numbers(self.prompts) if order.journal else [0] * len(self.prompts)
         salts = {n: point.salt(copy=n) if order.journal else point.salt("warm-up") for n in set(copies)}
         plans = {n: replace(probed.plan, salt=salt) for n, salt in salts.items()}
-        remember_key(endpoint.api_key)  # in this process too, which stores what the server says
+        for secret in endpoint.secrets:  # in this process too, which stores what the server says
+            remember_key(secret)
         link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)
         link.closes_after_response = probed.closes_after_response
         requests = [encode(self.prompts[i], plans[copies[i]], endpoint) for i in point.order]

@@ -14,6 +14,7 @@ from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.ttft_breakdown import Attribution
 from benchsuite.economics.decision import JudgedLevels, costs_less, stopped_level
 from benchsuite.level import Level
+from benchsuite.manifest import flat
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import Series
@@ -175,6 +176,13 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
     if judgement.usd_per_hour is not None:
         price = f"{fmt.usd(judgement.usd_per_hour)} per GPU-hour, {fmt.plural(judgement.gpus, 'GPU')}"
     size, gpus = workload.requests, None
+    spec = manifest.spec
+    asked = {name: (spec.get("server") or {}).get(name) for name in ("path", "query", "headers", "extra_body")}
+    sent = {
+        name: value for name, value in flat(asked | (spec.get("sampling") or {})).items() if value not in (None, [], {})
+    }
+    if "system_prompt" in sent and workload.own_system_prompts:
+        sent["system_prompt"] += f" (not to {fmt.plural(workload.own_system_prompts, 'request')} with one of their own)"
     if (gpu := manifest.telemetry.gpu) is not None:
         used = [device for device in gpu.devices if not gpu.used or device.uuid in gpu.used]
         names = [f"{device.name or 'GPU'} ({device.uuid})" for device in used]
@@ -195,6 +203,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "workload": f"{workload.name}, {fmt.DASH + ' requests' if size is None else fmt.plural(size, 'request')}",
         "workload hash": workload.content_hash,
         "prompt lengths": lengths_text(workload.lengths or {}, [point.tokens for point in manifest.points]),
+        **{f"sent {name}": value for name, value in sent.items()},
         "price": price,
         "SLO": judgement.slo,
         "measuring processes": manifest.workers,

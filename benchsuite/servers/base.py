@@ -6,7 +6,7 @@ lacks what it lacks. Sources: docs/METHODS.md, Servers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
@@ -143,8 +143,8 @@ class Native:
 
     stream_path: str
     whole_path: str  # without streaming
-    # with "$MODEL", "$MESSAGES", "$TEXT" (the messages as one prompt), "$STREAM" and "$N" (the most output tokens); a
-    # field without a value goes
+    # with "$MODEL", "$MESSAGES", "$TEXT" (the messages as one prompt), "$STREAM", "$N" (the most output tokens) and
+    # those of `native_sampling`; a field without a value goes
     body: Mapping[str, Any]
     event_keys: tuple[str, ...]  # one of them is in every event, and in none of another protocol
     read: Callable[[dict[str, Any]], NativeEvent]
@@ -165,6 +165,7 @@ class Server:
     info_path: str | None = None  # its version and settings
     info_keys: tuple[str, ...] | None = None  # which of them are kept; None: all that are harmless
     native: Native | None = None
+    ignores: tuple[str, ...] = ()  # keys of [sampling] that its OpenAI routes drop without a word
     event_field: tuple[str, Callable[[Any], ServerTimes | None]] | None = None  # beside an event's choices
     usage_option: bool = True  # takes stream_options.include_usage
     fixed_length: Mapping[str, Any] = field(default_factory=dict)  # fields for exactly max_tokens ("$N") tokens
@@ -194,6 +195,24 @@ class Server:
         sizes = [next((value for flag in group.split() if (value := argument(args, flag))), "") for group in groups]
         known = [max(int(size), 1) for size in sizes if size.isdecimal() and len(size) < 10]
         return prod(known) if known else None
+
+
+def native_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """The placeholders of a native body for keys of [sampling]: "$TOP_K", and some in another server's terms."""
+    temperature, effort = sampling.get("temperature"), sampling.get("reasoning_effort")
+    values = {f"${name.upper()}": value for name, value in sampling.items()}
+    values["$TEMPERATURE_ABOVE_0"] = temperature or None
+    values["$SAMPLES"] = temperature != 0 and not sampling.keys().isdisjoint(("temperature", "top_p", "top_k"))
+    values["$REASONING_EFFORT_OR_FALSE"] = False if effort == "none" else effort
+    names = ("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
+    return {f"${name.upper()}": None for name in names} | values
+
+
+def unknown_sampling(server: Server, sampling: Collection[str], *, native: bool) -> list[str]:
+    """The keys of [sampling] that the server's route does not know, and would drop without a word."""
+    if native and server.native:
+        return [name for name in sampling if f"${name.upper()}" not in str(server.native.body)]
+    return [name for name in sampling if name in server.ignores]
 
 
 def argument(args: Sequence[str], flag: str | None) -> str | None:

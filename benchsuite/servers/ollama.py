@@ -21,7 +21,14 @@ _SETTINGS = (
     "num-parallel", "context-length", "max-queue", "max-loaded-models", "keep-alive", "flash-attention",
     "kv-cache-type", "load-timeout", "sched-spread", "gpu-overhead", "models", "debug",
 )  # fmt: skip
-_BODY = {"model": "$MODEL", "messages": "$MESSAGES", "stream": "$STREAM", "options": {"num_predict": "$N"}}
+_OPTIONS = ("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
+_BODY = {
+    "model": "$MODEL",
+    "messages": "$MESSAGES",
+    "stream": "$STREAM",
+    "think": "$REASONING_EFFORT_OR_FALSE",
+    "options": {"num_predict": "$N", **{name: f"${name.upper()}" for name in _OPTIONS}},
+}
 
 
 def _read(event: dict[str, Any]) -> NativeEvent:
@@ -57,6 +64,7 @@ OLLAMA = Server(
     ready_path="/api/version",
     info_path="/api/version",
     native=Native("/api/chat", "/api/chat", _BODY, ("done",), _read),
+    ignores=("top_k", "chat_template_kwargs"),
     metrics_path=None,
     limits=Limits(
         context_tokens=("/api/ps models {model} context_length",),

@@ -8,7 +8,20 @@ from benchsuite.servers.base import Container, Limits, Local, Native, NativeEven
 
 # without details TGI says neither how many tokens there were nor why they ended; its end-of-text token is counted in
 # usage but is no chunk, and its stream ends without [DONE]
-_BODY = {"inputs": "$TEXT", "parameters": {"details": True, "do_sample": False, "max_new_tokens": "$N"}}
+_BODY = {
+    "inputs": "$TEXT",
+    "parameters": {
+        "details": True,
+        "do_sample": "$SAMPLES",
+        "max_new_tokens": "$N",
+        "temperature": "$TEMPERATURE_ABOVE_0",  # 0 is refused: greedy is do_sample alone
+        "top_p": "$TOP_P",
+        "top_k": "$TOP_K",
+        "seed": "$SEED",
+        "stop": "$STOP",
+        "frequency_penalty": "$FREQUENCY_PENALTY",
+    },
+}
 
 
 def _read(event: dict[str, Any]) -> NativeEvent:
@@ -30,6 +43,7 @@ TGI = Server(
     recognise=Recognise(route=("/info", "max_concurrent_requests")),
     info_path="/info",
     native=Native("/generate_stream", "/generate", _BODY, ("token", "generated_text"), _read),
+    ignores=("top_k", "chat_template_kwargs", "reasoning_effort"),
     schema_fields={"response_format": {"type": "json", "value": "$SCHEMA"}},
     lists_its_model=False,
     metrics={

@@ -25,6 +25,7 @@ def bounded_client(
     base_url: str = "",
     *,
     headers: Mapping[str, str] | None = None,
+    query: str = "",
     verify: bool = True,
     timeout_s: float = 5.0,
     total_s: float | None = None,
@@ -32,7 +33,8 @@ def bounded_client(
 ) -> httpx.Client:
     """A client that raises httpx.TransportError for an answer beyond the limits. For one thread at a time.
 
-    timeout_s: of connecting and of each read; total_s: of a whole answer, None: 30 s or timeout_s if that is longer.
+    query: with its ?, of every request. timeout_s: of connecting and of each read; total_s: of a whole answer, None:
+    30 s or timeout_s if that is longer.
     """
     context = ssl.create_default_context()
     if not verify:
@@ -42,6 +44,7 @@ def bounded_client(
     return httpx.Client(
         base_url=base_url,
         headers={"Accept-Encoding": "identity", **(headers or {})},
+        params=query.removeprefix("?") or None,
         timeout=timeout_s,
         transport=transport or _BoundedTransport(context, limit_s),
         trust_env=False,

@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -137,7 +137,7 @@ class Recorder:
 def open_recorder(
     spec: SweepSpec,
     profile: Server,
-    api_key: str | None,
+    headers: Mapping[str, str],
     folder: RunFolder,
     origin_ns: int,
     server_pids: Sequence[int],
@@ -145,7 +145,7 @@ def open_recorder(
 ) -> Recorder:
     """The recorder of a sweep into `folder`. server_pids: processes of a server that we started ourselves."""
     gpu, no_gpu = open_gpu(spec.telemetry, spec.server.base_urls, origin_ns, server_pids)
-    servers = open_servers(spec, profile, api_key, origin_ns)
+    servers = open_servers(spec, profile, headers, origin_ns)
     # a server that is known to have no page is not asked, an unknown one once
     has_page = profile.metrics_path is not None or spec.telemetry.metrics_url is not None
     if not has_page and not (profile.recognise is None and any(server.has_page() for server in servers)):
@@ -178,14 +178,13 @@ def open_gpu(
         return None, f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else "")
 
 
-def open_servers(spec: SweepSpec, profile: Server, api_key: str | None, origin_ns: int) -> list[ServerSampler]:
+def open_servers(spec: SweepSpec, profile: Server, headers: Mapping[str, str], origin_ns: int) -> list[ServerSampler]:
     """What samples the servers' own metrics: one a server, or one for the page that the spec names."""
     asked = spec.telemetry
     if not asked.server_metrics:
         return []
     # a page that the user names may be anywhere: the server's key is not for it
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key and not asked.metrics_url else {}
-    options = {"headers": headers, "verify": not spec.server.insecure}
+    options = {"headers": {} if asked.metrics_url else headers, "verify": not spec.server.insecure}
     path = profile.metrics_path or "/metrics"
     return [
         ServerSampler(

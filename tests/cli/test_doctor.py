@@ -300,7 +300,7 @@ def test_cores_load_memory_packages(checked, monkeypatch):
 
 
 def test_proxies(monkeypatch):
-    """A proxy that would take the server's figures is a warning; one that is kept from its host is not."""
+    """A proxy that is not used for the server's host is a warning; one that is kept from it is not."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -310,7 +310,7 @@ def test_proxies(monkeypatch):
     assert machine.check_proxy([]).status == "ok"
     monkeypatch.setenv("no_proxy", "gpu1")
     assert machine.check_proxy(["http://gpu1:8000"]) == Diagnostic(
-        "machine", "proxy", "ok", "set for http; not for gpu1"
+        "machine", "proxy", "ok", "set for http, not used; not meant for gpu1"
     )
 
 

@@ -23,6 +23,10 @@ MODELS = (OwnedSpec, Spot, MemoryDemand, DemandTable, Fleet, MachineTerms, ApiTe
 def kind(info: FieldInfo) -> str:
     """How click reads a value. Words stay a string: the model refuses a wrong one with all other mistakes."""
     kinds = kinds_of(info.annotation)
+    if extra(info, "many"):
+        return "many"
+    if dict in kinds:
+        return "text"
     if tuple in kinds:
         return "ints" if int in kinds else "texts"
     if bool in kinds:
@@ -35,7 +39,8 @@ def kind(info: FieldInfo) -> str:
 def help_of(info: FieldInfo) -> str:
     """What a key means and what holds where it is left out."""
     words, default = meaning_of(info), extra(info, "default")
-    if default is None and not info.is_required() and not any(info.default is v for v in (None, False, ())):
+    absent = isinstance(info.default, dict) or any(info.default is v for v in (None, False, ()))
+    if default is None and not info.is_required() and not absent:
         items = info.default if isinstance(info.default, tuple) else [info.default]
         default = ",".join(f"{i:g}" if isinstance(i, float) else "yes" if i is True else str(i) for i in items)
     return f"{words[:1].upper()}{words[1:]}." + (f"  [default: {default}]" if default else "")

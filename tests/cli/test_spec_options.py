@@ -35,6 +35,11 @@ VALUES: dict[str, Any] = {
     "workload.length_stdev": 0.5, "workload.length_range": 0.5, "workload.prefix_share": 0.5,
     "workload.scenario": "D(9,4)", "workload.tokenizer": "t.json", "price.owned.mode": "full",
     "price.owned.utilisation": 0.5, "price.owned.maintenance_ratio": 0.5,
+    "server.headers": {"x-a": "1", "api-key": "env:KEY"}, "server.query": {"v": "2024-10-21"}, "server.path": "/a/b",
+    "server.fallback.headers": {"x-b": "2"}, "server.fallback.query": {"w": "1=2"}, "sampling.top_p": 0.5,
+    "sampling.stop": ["a,b", "\n"], "sampling.presence_penalty": -1.5, "sampling.frequency_penalty": 1.5,
+    "sampling.reasoning_effort": "none", "sampling.chat_template_kwargs": {"enable_thinking": False, "of": None},
+    "sampling.system_prompt": "Be brief.\n\"Do.\"",
 }  # fmt: skip
 
 RANDOM = (
@@ -49,6 +54,7 @@ def keys_with(key: str) -> dict[str, Any]:
     whole = SERVER | (FALLBACK if ".fallback." in key else {}) | (OWNED if ".owned." in key else {})
     whole |= PRICES if "usd_per_1m" in key else {}
     whole |= {"price.owned.currency": "CNY", "price.owned.currency_per_usd": 7.0} if ".currency" in key else {}
+    whole |= {"server.endpoint": "chat"} if key.startswith("sampling.") else {}
     whole |= {"server.fallback.on": ["queue"]} if key == "server.fallback.max_waiting" else {}
     if key.removeprefix("workload.") in RANDOM:
         lengths = {} if key == "workload.scenario" else {"workload.input_tokens": 90, "workload.output_tokens": 9}
@@ -72,8 +78,14 @@ def words(keys: dict[str, Any]) -> list[str]:
         if isinstance(keys.get(key), bool):
             found.append(flag.split("/")[0 if keys[key] else 1] if "/" in flag else flag)
         elif key in keys:
-            items = keys[key] if isinstance(keys[key], list) else [keys[key]]
-            found += ["--" + name.replace("_", "-"), ",".join(map(str, items))]
+            value, named = keys[key], "--" + name.replace("_", "-")
+            if extra(info, "many"):
+                items = [f"{n}={v}" for n, v in value.items()] if isinstance(value, dict) else value
+                found += [word for item in items for word in (named, item)]
+            elif isinstance(value, dict):
+                found += [named, json.dumps(value)]
+            else:
+                found += [named, ",".join(map(str, value if isinstance(value, list) else [value]))]
     return found
 
 

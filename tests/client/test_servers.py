@@ -162,7 +162,7 @@ def test_tables_in_extra_fields_are_added_to_ours():
 
 def test_http_request():
     """A request is these bytes: compact UTF-8 JSON of the stated length."""
-    endpoint = Endpoint(2, (), "h", "h:1", "/v1/x", api_key="k")
+    endpoint = Endpoint(2, (), "h", "h:1", "/v1/x", headers=(("Authorization", "Bearer k"),))
     assert http_request(endpoint, {"a": "é", "b": [1]}, stream=True) == (
         b"POST /v1/x HTTP/1.1\r\n"
         b"Host: h:1\r\n"

@@ -224,5 +224,5 @@ def test_no_repr_shows_a_key():
     from benchsuite.client.http import Endpoint
     from benchsuite.client.request import EncodedRequest
 
-    assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", "/", "http://h", api_key=KEY))
+    assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", query=f"?k={KEY}", headers=(("k", KEY),), secrets=(KEY,)))
     assert KEY not in repr(EncodedRequest(KEY.encode(), "p", None, None))

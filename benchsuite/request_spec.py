@@ -1,0 +1,221 @@
+"""What a sweep's requests say besides their prompts: [sampling], and headers, query, route and fields of [server].
+
+A specification is written into the run folder, so it holds no secret: what a name marks as one is given as the name of
+a variable or a file (`REFERENCE`), whose value load/server_probe.py reads. No message here repeats a value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+
+from benchsuite.errors import SpecError, read_json
+from benchsuite.strict_model import StrictModel, key
+
+# a field of a body whose value is a secret; a header's or query's name is taken for one more readily
+_SECRET_FIELD = re.compile(
+    r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
+)
+_FORM = "expected NAME=VALUE, NAME=env:VARIABLE or NAME=file:PATH"
+# a header or a query's name that says that its value is a secret; keyword, max-tokens and author are none
+_SECRET_NAME = re.compile(
+    r"(?i)(^|[-_.]|api|access|auth|subscription|secret|private|master|function)key(?!word)|token(?!s)|secret"
+    r"|auth(?!or(?!iz))|cookie|passw|pwd|credential|session|jwt|(^|[-_.])(sig(nature)?|code)$"
+)
+_SECRET_VALUE = re.compile(r"(?i)(bearer|basic|digest|token)\s+\S|(sk|hf|gh[pos]|eyJ)[-_a-z0-9]{16}")
+REFERENCE = re.compile(r"(?:(?P<scheme>[A-Za-z][\w-]*) )?(?P<kind>env|file):(?P<name>.+)", re.DOTALL)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# what benchsuite itself says of a request's framing and body, and why
+_OURS = {
+    **dict.fromkeys(
+        ("content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "te", "trailer",
+         "upgrade", "expect"),
+        "frames the request, which benchsuite does itself",
+    ),
+    "accept-encoding": "would compress the stream, whose chunks then have no times of their own",
+    "content-type": "is application/json, as is the body",
+}  # fmt: skip
+OWN_FIELDS = {"model": "--model", "stream": "--stream or --no-stream", "messages": "--workload", "prompt": "--workload"}
+
+
+def names_secret(name: str) -> bool:
+    """Whether a header's or a query's name says that its value is a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def headers_of(given: Any) -> Any:
+    """NAME=VALUE texts, or a table of them, as the table `headers`. Raises ValueError naming every mistake."""
+    return _pairs(given, "header")
+
+
+def query_of(given: Any) -> Any:
+    """As `headers_of`, of what goes behind the ? of a request's address."""
+    return _pairs(given, "query")
+
+
+def _pairs(given: Any, what: str) -> Any:
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Mapping | list | tuple):
+        return given  # the model says what type it should be
+    table: dict[str, str] = {}
+    mistakes, names = [], set()
+    for number, pair in enumerate(texts.items() if isinstance(texts, Mapping) else texts, 1):
+        name, equals, value = pair.partition("=") if isinstance(pair, str) else (*pair[:1], "=", *pair[1:])
+        shown = re.split(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]", str(name))[0][:60] or f"number {number}"
+        wrong = _mistake_in(what, str(name), value) if equals else f"has no =; {_FORM}"
+        if wrong is None and (name.lower() if what == "header" else name) in names:
+            wrong = "is given twice"
+        names.add(name.lower() if what == "header" else name)
+        if wrong is not None:
+            mistakes.append(f"{what} {shown} {wrong}")
+        else:
+            table[name] = value
+    if mistakes:
+        raise ValueError("; ".join(mistakes))
+    return table
+
+
+def _mistake_in(what: str, name: str, value: Any) -> str | None:
+    """What is wrong with a header or a part of the query; None if nothing is."""
+    header = what == "header"
+    if not (_HEADER_NAME.fullmatch(name) if header else name and name.isprintable()):
+        return f"is followed by what no name has; {_FORM}" + (", not NAME: VALUE" if header and ":" in name else "")
+    if header and name.lower() in _OURS:
+        return f"cannot be set: it {_OURS[name.lower()]}"
+    if not isinstance(value, str):
+        return f"is {type(value).__name__}; expected a text"
+    reference = REFERENCE.fullmatch(value)
+    if reference is None and value.startswith(("env:", "file:")):
+        return f"names nothing; {_FORM}"
+    if reference is not None:
+        variable = reference["kind"] == "env"
+        if variable and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", reference["name"]):
+            return "has behind env: what is no name of a variable; expected its name, not what it holds"
+        return None
+    if not is_sendable(value):
+        return "holds a character that no HTTP header can carry; expected printable ASCII on one line"
+    if names_secret(name) or (header and _SECRET_VALUE.match(value)):
+        return (
+            "holds a secret by its name or form, and what is given here is written into the run folder; give "
+            f"{name}=env:VARIABLE or {name}=file:PATH (with a word before it, if need be: {name}=Bearer env:VARIABLE)"
+        )
+    return None
+
+
+def is_sendable(value: str) -> bool:
+    """Whether a header can carry the value."""
+    return value.isascii() and (value.isprintable() or not value) and value == value.strip()
+
+
+def json_object_of(given: Any) -> Any:
+    """A JSON object, or the text of one, as plain data that JSON can hold. Raises ValueError saying where it cannot."""
+    example = 'expected a JSON object such as {"min_p": 0.1}'
+    if isinstance(given, str):
+        try:
+            given = read_json(given)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; {example}"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"not valid JSON: {error}; {example}") from None
+        if not isinstance(given, dict):
+            raise ValueError(f"{type(given).__name__} in JSON; {example}")
+    try:
+        json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError) as error:  # NaN, or a date of TOML
+        raise ValueError(f"JSON cannot hold it: {error}; {example}") from None
+    if secret := _secret_in(given):
+        raise ValueError(
+            f"{secret!r} names a secret, and this is written into the run folder; put the key into the environment "
+            "(api_key_env, or a header NAME=env:VARIABLE) or a file (api_key_file)"
+        )
+    return given
+
+
+def _secret_in(tree: Any, depth: int = 0) -> str | None:
+    """The first key of plain data that names a secret."""
+    if depth >= 20 or not isinstance(tree, list | dict):
+        return None
+    named = None if isinstance(tree, list) else next((str(k) for k in tree if _SECRET_FIELD.fullmatch(str(k))), None)
+    items = tree if isinstance(tree, list) else tree.values()
+    return named or next((name for item in items if (name := _secret_in(item, depth + 1))), None)
+
+
+def extra_body_of(given: Any) -> Any:
+    """As `json_object_of`, without the fields that the sweep itself decides."""
+    tree = json_object_of(given)
+    ours = [f"{name} ({flag})" for name, flag in OWN_FIELDS.items() if isinstance(tree, dict) and name in tree]
+    if ours:
+        raise ValueError(f"sets what has a flag of its own: {', '.join(ours)}")
+    return tree
+
+
+def route_of(given: str) -> str:
+    """The route of a request below the base URL. Raises ValueError."""
+    if not given.startswith("/") or not given.isascii() or not given.isprintable() or set(given) & set(" ?#"):
+        more = "; what follows ? is given with --query NAME=VALUE" if "?" in given else ""
+        raise ValueError(
+            f"expected a path such as /openai/deployments/NAME/chat/completions, without space, ? or #{more}"
+        )
+    return given
+
+
+Headers = Annotated[dict[str, str], BeforeValidator(headers_of)]
+Query = Annotated[dict[str, str], BeforeValidator(query_of)]
+ExtraBody = Annotated[dict[str, Any], BeforeValidator(extra_body_of)]
+Route = Annotated[str, AfterValidator(route_of)]
+
+
+class SamplingSpec(StrictModel, flags="--"):
+    """How the server chooses tokens, and what it is told before each prompt. What is left out is not sent."""
+
+    temperature: float | None = key(None, "sampling temperature; 0 takes the likeliest token", example=0.0, ge=0)
+    top_p: float | None = key(None, "sample from the likeliest tokens up to this probability", example=0.9, ge=0, le=1)
+    top_k: int | None = key(None, "sample from so many of the likeliest tokens", example=40, ge=-1)
+    seed: int | None = key(None, "the server's seed of sampling", example=1, ge=-(2**63), lt=2**63)
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = key(
+        (), "text that ends an answer; again for another", many=True, example=["END"]
+    )
+    presence_penalty: float | None = key(None, "penalty on tokens that were there already", example=0.5, ge=-2, le=2)
+    frequency_penalty: float | None = key(
+        None, "penalty on tokens by how often they were there", example=0.5, ge=-2, le=2
+    )
+    reasoning_effort: str | None = key(
+        None, "how much the model thinks, such as none, low or high", example="low", pattern=r"^[\w-]+$"
+    )
+    chat_template_kwargs: Annotated[dict[str, Any], BeforeValidator(json_object_of)] = key(
+        {}, "values for the model's chat template: JSON, or @FILE", example={"enable_thinking": False}
+    )
+    system_prompt: str | None = key(
+        None, "goes before every prompt without one of its own: a text, or @FILE", example="Be brief."
+    )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is given, by the names that chat and text completions have for it."""
+        given = {name: value for name, value in self if name != "system_prompt" and value not in (None, (), {})}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+_OR_FILE = ("extra_body", "fallback_extra_body", "chat_template_kwargs", "system_prompt")
+
+
+def value_or_file(name: str, value: Any) -> Any:
+    """A flag's value, or what stands in the file that it names with @. Raises SpecError."""
+    if name not in _OR_FILE or not isinstance(value, str) or not value.startswith("@"):
+        return value
+    where = f"--{name.replace('_', '-')}"
+    try:
+        return Path(value[1:]).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        expected = "a file that can be read behind @"
+        raise SpecError(
+            "a flag's file cannot be read", where=where, given=f"{value[1:]}: {why}", expected=expected
+        ) from None
