@@ -133,13 +133,17 @@ class OpenAIDriver(TaskDriver):
         self._client = client
 
     async def _stream(self, path: str, headers: dict[str, str], body: bytes, exchange: Exchange) -> None:
+        from openai import Omit
+
         del path, headers  # the SDK makes its own
+        # in its spelling, so that they take the place of its own; it would send a key where there is none
+        given: Any = {"Authorization": Omit()} | {name.title(): value for name, value in self._link.endpoint.headers}
         fields = json.loads(body)
         create = (self._client.chat if "messages" in fields else self._client).completions.create
         known = {key: fields.pop(key) for key in ("model", "messages", "prompt", "stream") if key in fields}
         chunks: list[tuple[Any, int]] = []
         try:
-            answer: AsyncIterator[Any] = await create(**known, extra_body=fields)
+            answer: AsyncIterator[Any] = await create(**known, extra_body=fields, extra_headers=given)
             exchange.status, exchange.headers_ns = 200, now_ns()
             async for chunk in answer:
                 chunks.append((chunk, now_ns()))  # noqa: PERF401 - what came before a failure must be kept
@@ -151,16 +155,13 @@ class OpenAIDriver(TaskDriver):
 
 def openai_client(link: Link) -> Any:
     """An AsyncOpenAI client without retries, proxies or redirects: each would hide what the server does."""
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Omit
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     verify: Any = link.tls or True
     client = DefaultAsyncHttpxClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
-    # in the SDK's own spelling, so that they take the place of its own; it would send a key where there is none
-    headers: Any = {"Authorization": Omit()} | {name.title(): value for name, value in link.endpoint.headers}
     return AsyncOpenAI(
         base_url=_origin(link) + link.endpoint.path.removesuffix("/completions").removesuffix("/chat"),
         api_key="none",
-        default_headers=headers,
         default_query=dict(parse_qsl(link.endpoint.query[1:], keep_blank_values=True)),
         max_retries=0,
         timeout=None,
