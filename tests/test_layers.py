@@ -24,8 +24,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
-    "errors", "redact", "clock", "level", "records", "metrics", "results", "slo", "spec", "request_spec", "strict_model",
-    "matrix_spec", "servers", "manifest", "progress", "warning_table",
+    "errors", "redact", "clock", "level", "records", "metrics", "results", "slo", "spec", "strict_model",
+    "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table",
 )  # fmt: skip
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.http", "servers",
