@@ -161,6 +161,12 @@ def _hours_per_1m(measured: Any, repeat: Any) -> float | None:
     return _hours(measured, repeat) * 1e6 / tokens if tokens else None
 
 
+def _reasoning_share(level: Any) -> float | None:
+    reasoning, output = level.point.reasoning_tokens, level.point.output_tokens
+    return None if reasoning is None or not output else reasoning / output
+
+
+REASONING = ("reasoning_tokens", "reasoning_share", "reasoning_usd")  # shown where a model thinks
 _TABLE = (
     _of("concurrency", "concurrency", "", "virtual users: the level", lambda j: j.point.level.concurrency),
     _of("repeat_count", "repeats", "", "times that the level was measured", lambda j: j.point.repeat_count),
@@ -206,6 +212,12 @@ _TABLE = (
           unit="ratio"),
     _of("input_tokens", "input tokens", "tokens", "of all successful requests", lambda j: j.point.input_tokens),
     _of("output_tokens", "output tokens", "tokens", "of all successful requests", lambda j: j.point.output_tokens),
+    _of("reasoning_tokens", "thinking tokens", "tokens", "of these those of reasoning; missing if none were told",
+        lambda j: j.point.reasoning_tokens),
+    _of("reasoning_share", "thinking", "ratio", "reasoning tokens / output tokens", _reasoning_share),
+    _of("reasoning_usd", "$ thinking", "usd", "of the price of one run of the set what its reasoning tokens cost",
+        lambda j: None if j.cost.cost_usd is None or (share := _reasoning_share(j)) is None
+        else j.cost.cost_usd * share),
     _of("usd_per_hour_total", "$/hour", "usd", "price of an hour of all GPUs together", lambda j: j.cost.usd_per_hour),
     _of("cost_usd", "$ per run", "usd", "one run of the set; missing without a price", lambda j: j.cost.cost_usd,
         word="run_cost", better="less", of_repeat=_hours),

@@ -84,6 +84,7 @@ class PointSummary:
     ratios: dict[str, float | None]
     distributions: dict[str, Distribution]
     failures: dict[str, int] = field(default_factory=dict)
+    reasoning_tokens: int | None = None
     steady: SteadyWindow | None = None
     max_in_flight: int | None = None
     littles_law_error: float | None = None

@@ -28,7 +28,7 @@ class WarningType(NamedTuple):
 
 
 _REPEAT = "measure the level again"
-_USAGE = "request usage (stream_options.include_usage), or name a tokenizer (--tokenizer)"
+_USAGE = "name a tokenizer that counts the text (--tokenizer)"
 _SOURCE = "check the row against its source"
 _THERMAL = "cool the GPU or cap its clocks (nvidia-smi -lgc), then measure again"
 # clauses of remedies, by what a run may have had already, and what then stands in their place
@@ -38,6 +38,7 @@ _CLAUSES = {
 }
 _BY_TOKEN = "compare levels by $ per 1M output tokens" + _CLAUSES["fixed_length"][0]
 _EXACT = _CLAUSES["repeats"][0] + " whether the limit is that exact"
+_COUNTS = "check how the server counts; --tokenizer counts the text instead"
 _NOT_CORRECT = "check how the server counts; do not trust its token counts, nor $ per token"
 
 WARNINGS: dict[str, WarningType] = {
@@ -98,7 +99,38 @@ WARNINGS: dict[str, WarningType] = {
     "empty": WarningType(
         "warning", "successful responses without a token",
         "{responses} of {ok} responses are empty",
-        "read the prompts: an empty response costs no decoding"),
+        "they count against the level as errors do (empty_rate): read the prompts and the server's log"),
+    "empty_under_load": WarningType(
+        "error", "a level with empty responses above one without",
+        "{share:.1%} of the responses are empty, and of the same prompts none was at concurrency {below}",
+        "it is the server, not the prompts: read its log, its queue and its limits at this load"),
+    "tokens_without_chunks": WarningType(
+        "warning", "usage counts output tokens, and no chunk with a token came",
+        "{responses} of {ok} responses have output tokens by usage, and no chunk with one: their TTFT and TPOT are not "
+        "known", "look at a response: what it holds is in a field that is not read"),
+    "finish_reason_missing": WarningType(
+        "warning", "a response with its end, text and usage has no finish_reason",
+        "{responses} of {ok} responses have no finish_reason; they ended with [DONE], or are whole JSON",
+        "whether they were cut cannot be told: compare their output tokens with max_tokens"),
+    "finish_reason_unknown": WarningType(
+        "warning", "a finish_reason that is in no list of ends or failures",
+        "{responses} of {ok} responses ended with a finish_reason that is not known: {ends}",
+        "ask the server's documentation whether it is a failure: they count as successful"),
+    "usage_below_chunks": WarningType(
+        "warning", "usage counts fewer output tokens than chunks with tokens came",
+        "{responses} of {ok} responses came in more chunks than usage counts tokens: their usage is not used", _COUNTS),
+    "usage_without_reasoning": WarningType(
+        "info", "total_tokens, or reasoning_tokens, are more than completion_tokens can hold",
+        "{responses} of {ok} responses have reasoning tokens that completion_tokens leaves out: they are added",
+        "nothing: output tokens are total_tokens - prompt_tokens, or completion_tokens + reasoning_tokens"),
+    "events_not_separated": WarningType(
+        "info", "SSE events follow each other without a blank line",
+        "{responses} of {ok} responses have events without a blank line between them, which other clients cannot read",
+        "tell whoever maintains the server or the proxy before it"),
+    "not_json_after_end": WarningType(
+        "info", "something that is not JSON follows the finish_reason",
+        "{responses} of {ok} responses have something that is not JSON behind their finish_reason",
+        "tell whoever maintains the server or the proxy before it"),
     "single_chunk": WarningType(
         "warning", "several tokens came in a single chunk, so that the response has no TPOT",
         "{responses} of {ok} responses came in a single chunk and have no TPOT",

@@ -31,7 +31,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     path = run_folder(
         tmp_path_factory.mktemp("metrics") / "run",
         levels=(2, 4), repeats=3, noise=0.05, gpu=True, usd_per_hour=3.6, slo="attainment>=50%,goodput>1",
-        spec={"goodput": GOODPUT},
+        spec={"goodput": GOODPUT}, row=lambda row: row._replace(reasoning_tokens=3),
     )  # fmt: skip
     return judge_run(read_run(path))
 

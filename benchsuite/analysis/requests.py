@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, Metric, Statistic
+from benchsuite.records import KNOWN_ENDS, LENGTH_ENDS
 from benchsuite.results import EMPTY, Distribution
 from benchsuite.slo import Limit
 
@@ -54,10 +56,11 @@ def known_mean(values: Floats) -> float | None:
 
 
 _TIMES = ("scheduled_s", "sent_s", "first_token_s", "first_answer_s", "last_token_s", "closed_s")
-_TOKENS = ("input_tokens", "output_tokens", "asked_output_tokens", "n_chunks")
+_TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "asked_output_tokens", "n_chunks")
 _COUNTS = ("concurrency", "repeat", "n_reads", "merged_reads")
 _TEXTS = ("status", "token_source", "finish_reason")
 COLUMNS = (*_COUNTS, *_TIMES, *_TOKENS, *_TEXTS, "chunk_gap_us")
+_IF_THERE = ("reasoning_tokens", "notes")  # of a table without them nothing is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class Rows:
     failures: how often each status other than ok occurs. gap_us: a list of microseconds per request. timed: successful
     and with a token. ends_s: the last token, without a stream the close. decode_span_s, decode_tokens: last token minus
     first, and the tokens that came after the first chunk, where TPOT is defined. single_chunk: several tokens in one
-    piece, which have no pace: TPOT 0 would read as endless speed.
+    piece, which have no pace: TPOT 0 would read as endless speed. empty: successful and without a token, or with the
+    end's alone. notes: how often each occurs. unknown_ends: finish_reasons that nobody knows.
     """
 
     repeat: NDArray[np.int64]
@@ -79,15 +83,19 @@ class Rows:
     closed_s: Floats
     input_tokens: Floats
     output_tokens: Floats
+    reasoning_tokens: Floats
     asked_output_tokens: Floats
     n_chunks: Floats
     ok: Bools
+    empty: Bools
     from_usage: Bools
     from_tokenizer: Bools
     ended_by_length: Bools
     n_reads: int
     n_merged_reads: int
     failures: dict[str, int]
+    notes: dict[str, int]
+    unknown_ends: tuple[str, ...]
     gap_us: pa.ChunkedArray
     timed: Bools
     ends_s: Floats
@@ -122,16 +130,22 @@ def as_table(requests: Any) -> pa.Table:
     Raises PointsError naming the columns that are missing.
     """
     names = requests.column_names if isinstance(requests, pa.Table) else list(requests.columns)
-    missing = [name for name in COLUMNS if name not in names]
+    missing = [name for name in COLUMNS if name not in (*names, *_IF_THERE)]
     if missing:
         raise PointsError(
             "the requests table lacks columns: " + ", ".join(missing),
             where="requests",
             expected="the columns of benchsuite.records.RequestRecord",
         )
+    known = [name for name in (*COLUMNS, "notes") if name in names]
     if isinstance(requests, pa.Table):
-        return requests.select(list(COLUMNS))
-    return pa.Table.from_pandas(requests[list(COLUMNS)], preserve_index=False)
+        table = requests.select(known)
+    else:
+        table = pa.Table.from_pandas(requests[known], preserve_index=False)
+    for name in _IF_THERE:
+        if name not in known:
+            table = table.append_column(name, pa.nulls(table.num_rows))
+    return table
 
 
 def levels(table: pa.Table) -> list[Level]:
@@ -149,25 +163,37 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
     numbers: dict[str, Any] = {name: part[name].cast(pa.float64()).to_numpy() for name in (*_TIMES, *_TOKENS)}
     first_s, last_s, tokens = numbers["first_token_s"], numbers["last_token_s"], numbers["output_tokens"]
     streamed, span_s = ~np.isnan(first_s), last_s - first_s
-    timed = ok & (tokens != 0)
+    # a stream without a chunk has no last token; of a response without streaming that is its close
+    empty = ok & ((tokens == 0) | ((tokens <= 1) & (numbers["n_chunks"] == 0) & np.isnan(last_s)))
+    timed = ok & ~empty
     several = timed & streamed & (tokens >= 2)
     paced = several & (span_s > 0)
+    notes: Counter[str] = Counter()
+    for item in pc.value_counts(part["notes"].cast(pa.string()).filter(pa.array(ok))).to_pylist():
+        notes.update(dict.fromkeys((item["values"] or "").split(), item["counts"]))
+    ends = pc.unique(part["finish_reason"].cast(pa.string()).filter(pa.array(ok))).to_pylist()
+    hidden = hidden_tokens(
+        numbers["reasoning_tokens"], tokens, numbers["n_chunks"], numbers["first_answer_s"] - first_s
+    )
     return Rows(
         repeat=part["repeat"].to_numpy().astype(np.int64),
         **numbers,
         ok=ok,
+        empty=empty,
         from_usage=_equals(part["token_source"], "usage"),
         from_tokenizer=_equals(part["token_source"], "tokenizer"),
-        ended_by_length=_equals(part["finish_reason"], "length"),
+        ended_by_length=_equals(part["finish_reason"], *LENGTH_ENDS),
         n_reads=pc.sum(part["n_reads"]).as_py() or 0,
         n_merged_reads=pc.sum(part["merged_reads"]).as_py() or 0,
         failures={item["values"]: item["counts"] for item in sorted(counted, key=lambda item: -item["counts"])},
+        notes=dict(notes),
+        unknown_ends=tuple(end for end in ends if end and end.lower() not in KNOWN_ENDS),
         # a column of nothing but None has no list type to flatten
         gap_us=gaps.cast(pa.list_(pa.int32())) if pa.types.is_null(gaps.type) else gaps,
         timed=timed,
         ends_s=np.where(streamed, last_s, numbers["closed_s"]),
         decode_span_s=np.where(paced, span_s, np.nan),
-        decode_tokens=np.where(paced, tokens_after_first_chunk(tokens, numbers["n_chunks"]), np.nan),
+        decode_tokens=np.where(paced, tokens_after_first_chunk(tokens - hidden, numbers["n_chunks"]), np.nan),
         single_chunk=several & ~paced,
     )
 
@@ -183,8 +209,17 @@ def tokens_after_first_chunk(tokens: Floats, n_chunks: Floats) -> Floats:
     return np.asarray(tokens - first)
 
 
-def _equals(column: pa.ChunkedArray, text: str) -> Bools:
-    same: Bools = pc.fill_null(pc.equal(column.cast(pa.string()), text), False).to_numpy().astype(np.bool_)
+def hidden_tokens(reasoning: Floats, tokens: Floats, n_chunks: Floats, to_answer_s: Floats) -> Floats:
+    """(n,) reasoning tokens that are in no chunk: counted, and the answer's first chunk was the first of all.
+
+    They were generated before the first chunk, so that they are in TTFT and not in the time of decoding.
+    """
+    hidden = (reasoning > 0) & (to_answer_s == 0) & (n_chunks <= tokens - reasoning)
+    return np.where(hidden, reasoning, 0.0)
+
+
+def _equals(column: pa.ChunkedArray, *texts: str) -> Bools:
+    same: Bools = pc.is_in(pc.utf8_lower(column.cast(pa.string())), pa.array(texts)).to_numpy().astype(np.bool_)
     return same
 
 
@@ -300,7 +335,7 @@ def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRo
             "issued": np.ones(len(ok)),
             "ok": ok.astype(np.float64),
             "failed": (~ok).astype(np.float64),
-            "empty": (ok & (rows.output_tokens == 0)).astype(np.float64),
+            "empty": rows.empty.astype(np.float64),
             "input_tokens": np.where(ok, rows.input_tokens, np.nan),
             "output_tokens": np.where(ok, rows.output_tokens, np.nan),
             "decode_tokens": rows.decode_tokens,

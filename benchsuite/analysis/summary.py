@@ -66,6 +66,7 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
         duration_s=None if duration_s is None else duration_s / len(repeats),
         input_tokens=_count(measured.total("input_tokens")),
         output_tokens=_count(measured.total("output_tokens")),
+        reasoning_tokens=_count(known_sum(np.where(rows.ok, rows.reasoning_tokens, np.nan))),
         ratios={metric.key: measured.ratio(metric) for metric in RATIOS},
         distributions={metric.key: measured.distribution(metric) for metric in LATENCIES},
         failures=rows.failures,

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, known_mean, tokens_after_first_chunk
+from benchsuite.analysis.requests import Floats, hidden_tokens, known_mean, tokens_after_first_chunk
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
 from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
@@ -88,8 +88,9 @@ NO_QUERIES = "the server looked nothing up: its prefix cache is off"
 TOLERANCE = 0.02  # a server's count of requests may differ from ours by this share, else its mean is of others too
 _NEGATIVE_S = 0.001  # a rest below minus this, and below minus 2 % of TTFT, is said to be wrong
 _COLUMNS = (
-    "point_id", "status", "endpoint", "stamp_source", "scheduled_s", "sent_s", "first_token_s", "last_token_s",
-    "output_tokens", "n_chunks", "server_queue_s", "server_prefill_s", "server_decode_s",
+    "point_id", "status", "endpoint", "stamp_source", "scheduled_s", "sent_s", "first_token_s", "first_answer_s",
+    "last_token_s", "output_tokens", "reasoning_tokens", "n_chunks", "server_queue_s", "server_prefill_s",
+    "server_decode_s",
 )  # fmt: skip
 
 
@@ -232,7 +233,9 @@ def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], serie
     server_itl = keep("server_itl", *rows.server_mean(*of_itl))
     spans_s = rows.column("last_token_s") - first_s
     with_span = (after_first > 0) & ~np.isnan(spans_s)
-    in_span = np.where(with_span, tokens_after_first_chunk(tokens, rows.column("n_chunks")), 0.0)
+    n_chunks, to_answer_s = rows.column("n_chunks"), rows.column("first_answer_s") - first_s
+    hidden = hidden_tokens(rows.column("reasoning_tokens"), tokens, n_chunks, to_answer_s)
+    in_span = np.where(with_span, tokens_after_first_chunk(tokens - hidden, n_chunks), 0.0)
     n_in_span = float(in_span.sum())
     network = None
     if ttft is not None and server_ttft is not None:

@@ -20,7 +20,7 @@ from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.level import Level
 from benchsuite.results import GpuUse, PointSummary
 from benchsuite.servers import SERVERS
-from benchsuite.warning_table import Finding, warn
+from benchsuite.warning_table import WARNINGS, Finding, warn
 
 MAX_ERROR_RATE = 0.01
 MAX_ESTIMATED_SHARE = 0.01
@@ -55,7 +55,7 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
     differs = (rows.output_tokens < rows.asked_output_tokens) | (rows.output_tokens > rows.asked_output_tokens)
     # which of the successful responses are concerned, and up to which share that is no warning
     shares = {
-        "empty": (rows.output_tokens == 0, 0.0),
+        "empty": (rows.empty, 0.0),
         "single_chunk": (rows.single_chunk, 0.0),
         "length_not_kept": (differs, MAX_WRONG_LENGTH_SHARE if fixed_length else 1.0),
         "usage_over_cap": (rows.output_tokens > rows.asked_output_tokens, 0.0),
@@ -68,6 +68,9 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         responses = int(np.count_nonzero(rows.ok & concerned))
         if responses > most * ok:
             yield warn(code, at, responses=responses, ok=ok)
+    for code, responses in rows.notes.items():
+        if code in WARNINGS:
+            yield warn(code, at, responses=responses, ok=ok, ends=", ".join(map(repr, rows.unknown_ends)))
     counted, after_first_chunk = rows.output_tokens[rows.paced], rows.decode_tokens[rows.paced]
     if len(counted) and (correction := 1 - after_first_chunk.sum() / (counted - 1).sum()) > MAX_CHUNK_CORRECTION:
         per_chunk = float(np.mean(counted - after_first_chunk))
@@ -279,6 +282,12 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     for (below, below_tok_s), (above, tok_s) in itertools.pairwise(rates.items()):
         if tok_s < below_tok_s * (1 - NOISE):
             found.append(warn("throughput_drop", above, tok_s=tok_s, below_tok_s=below_tok_s, below=below))
+    answered = [p.level for p in ordered if p.n_ok and p.ratios["empty_rate"] == 0]
+    found += [
+        warn("empty_under_load", p.level, share=share, below=answered[0])
+        for p in ordered
+        if (share := p.ratios["empty_rate"]) and answered and answered[0] < p.level
+    ]
     durations = [(p, p.duration_s) for p in ordered if p.duration_s is not None]
     for (lower, below_s), (upper, duration_s) in itertools.pairwise(durations):
         if _requests(lower) == _requests(upper) and duration_s > below_s * (1 + NOISE):

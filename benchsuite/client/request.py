@@ -18,6 +18,7 @@ from benchsuite.client.stream import (
     StreamFacts,
     clean_text,
     error_message,
+    is_json,
     plain_text,
     read_whole,
     stream_steps,
@@ -219,7 +220,7 @@ def record_steps(
         exchange.body_ends.append(exchange.body_bytes)  # what the failed read gave before it failed
     body = masked_bytes(b"".join(exchange.body_parts))
     # A server may answer a streaming request with one JSON object: then there are no token times.
-    streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{")
+    streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{" or not is_json(body))
     if exchange.status == 200 and body:
         if streamed:
             ends, stamps, ndjson = exchange.body_ends, exchange.stamps, exchange.ndjson

@@ -18,7 +18,7 @@ from benchsuite.economics.verdict import why_text
 from benchsuite.errors import PointsError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import RunManifest
-from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, level_row
+from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
@@ -26,7 +26,7 @@ from benchsuite.results import Decision, EvaluatedLevel, LimitCheck
 
 _TABLE = (
     "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
-    "goodput_per_s", "attainment", "error_rate", "usd_per_1m_output_tokens", "cost_usd",
+    "goodput_per_s", "attainment", "error_rate", "usd_per_1m_output_tokens", "cost_usd", *REASONING,
 )  # fmt: skip
 
 
@@ -122,7 +122,8 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     point: dict[str, Any] = as_plain(judged.point)
     del point["model"], point["intervals"]
     warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
-    costs = {m.key: m.of(judged) for m in METRICS.values() if m.of is not None and m.unit == "usd"}
+    own = (m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING)
+    costs = {m.key: m.of(judged) for m in own if m.of is not None}
     cleaned: dict[str, Any] = as_plain(
         {
             **point,

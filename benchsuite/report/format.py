@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from benchsuite.economics.decision import costs_less, stopped_level
 from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
-from benchsuite.metrics import BY_COLUMN, Metric
+from benchsuite.metrics import BY_COLUMN, REASONING, Metric
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
 from benchsuite.slo import Limit
 from benchsuite.warning_table import Finding
@@ -97,10 +97,13 @@ _COUNTS = ("concurrency", "repeat_count", "n_ok", "n_failed", "duration_s")
 def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alone: bool = False) -> tuple[str, ...]:
     """`columns` with the statistic of each limit before the others of its metric; alone: instead of them.
 
-    Goodput and attainment are left out where no level knows them: no per-request limits were given.
+    Goodput and attainment are left out where no level knows them: no per-request limits were given. So is what is of
+    reasoning where there was none.
     """
     known = any(level.point.ratios.get("attainment") is not None for level in judged)
+    thinks = any(level.point.reasoning_tokens for level in judged)
     shown = [column for column in columns if known or not BY_COLUMN[column].metric.needs_goodput]
+    shown = [column for column in shown if thinks or column not in REASONING]
     limits = [check.limit.statistic for check in judged[0].limits if check.asked] if judged else []
     limited = [limit.column for limit in limits]
     for limit in reversed(limits):

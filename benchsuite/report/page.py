@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchsuite.fault_points import reach
-from benchsuite.metrics import CONFIDENCE
+from benchsuite.metrics import CONFIDENCE, REASONING
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.export import summary_json
@@ -114,7 +114,7 @@ def _hash(text: str) -> str:
 _POINT = (
     "concurrency", "repeat_count", "n_ok", "n_failed", "duration_s", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s",
     "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
-    "usd_per_1m_output_tokens",
+    "usd_per_1m_output_tokens", *REASONING,
 )  # fmt: skip
 
 

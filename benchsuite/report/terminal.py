@@ -25,7 +25,8 @@ _COLUMNS = {
     "concurrency": 0, "n_ok": 0, "duration_s": 0, "ttft_mean_s": 0, "ttft_p99_s": WIDE, "ttft_p95_s": WIDE,
     "tpot_mean_s": 0, "output_tok_s_per_user": 0, "output_tok_s": 0, "goodput_per_s": 0, "attainment": 0,
     "output_tokens": WIDE, "e2e_mean_s": _WIDEST, "request_per_s": _WIDEST, "cost_usd": 0,
-    "usd_per_1m_output_tokens": 0, "gpu_mean_w": WIDE, "j_per_output_token": WIDE,
+    "usd_per_1m_output_tokens": 0, "reasoning_tokens": WIDE, "reasoning_share": 0, "reasoning_usd": WIDE,
+    "gpu_mean_w": WIDE, "j_per_output_token": WIDE,
 }  # fmt: skip
 _OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
 

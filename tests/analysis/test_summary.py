@@ -13,6 +13,7 @@ from factory import request_row as row
 
 from benchsuite.analysis.requests import level_rows
 from benchsuite.analysis.summary import summarise_points
+from benchsuite.analysis.warnings import check_levels
 from benchsuite.errors import PointsError
 from benchsuite.metrics import METRICS
 from benchsuite.records import RequestRecord
@@ -172,6 +173,55 @@ def test_an_empty_answer_is_ok_but_has_no_latency():
     p = point(frame(row(0.0, None, [], closed_s=0.01, output_tokens=0), row(0.01, 1.0, [1.0])))
     assert (p.n_ok, p.e2e_s.n, p.e2e_s.mean) == (2, 1, pytest.approx(2.0))
     assert "empty" in codes(p)
+
+
+def test_what_is_empty():
+    """No token, and the end's alone, is empty; a token that came in a chunk, or in a whole response, is not."""
+    none = row(0.0, None, [], closed_s=0.01, output_tokens=0, n_chunks=0)
+    end = none._replace(output_tokens=1)
+    p = point(frame(none, end, row(1.0, 1.0, []), end._replace(last_token_s=0.01), row(2.0, 1.0, [1.0])))
+    assert p.ratios["empty_rate"] == pytest.approx(2 / 5)
+    (found,) = [warn for warn in p.warnings if warn.code == "empty"]
+    assert found.values["responses"] == 2
+
+
+def test_thoughts_that_were_not_streamed_are_not_decoded():
+    """30 of 36 tokens came in no chunk: TPOT is of the 6 that did, 0.1 s each, and the thoughts are in TTFT."""
+    seen = row(0.0, 3.0, [0.1] * 5, output_tokens=36, reasoning_tokens=30)
+    p = point(frame(seen))
+    assert (p.tpot_s.mean, p.reasoning_tokens) == (pytest.approx(0.1), 30)
+    streamed = row(0.0, 3.0, [0.1] * 35, reasoning_tokens=30, first_answer_s=6.0)
+    tagged = row(0.0, 3.0, [0.1] * 35, reasoning_tokens=30)  # in the text, between <think> and </think>
+    assert point(frame(streamed)).tpot_s.mean == point(frame(tagged)).tpot_s.mean == pytest.approx(0.1)
+
+
+def test_empty_answers_above_a_level_without_any():
+    """The same prompts had answers at one user: it is the server, and a level of its own says so."""
+    (low, high) = summarise_points(frame(row(0.0, 1.0, [1.0]), A, B._replace(output_tokens=0), C, D), model="m")
+    (found,) = [warn for warn in check_levels([low, high]) if warn.code == "empty_under_load"]
+    assert (found.level.users, found.values["share"], found.values["below"].users) == (2, 0.25, 1)
+    assert "empty_under_load" not in {warn.code for warn in check_levels([high])}
+
+
+NOTES = (
+    "tokens_without_chunks",
+    "finish_reason_missing",
+    "finish_reason_unknown",
+    "usage_below_chunks",
+    "usage_without_reasoning",
+    "events_not_separated",
+    "not_json_after_end",
+)
+
+
+def test_notes_become_warnings():
+    """Each note of a successful row is the warning of its code, with the number of rows; others' are left alone."""
+    rows = [A._replace(notes=" ".join(NOTES), finish_reason="banana"), B._replace(notes=NOTES[0]), C]
+    found = {warn.code: warn for warn in point(frame(*rows, D._replace(notes="of_a_later_version"))).warnings}
+    assert [found[code].values["responses"] for code in NOTES] == [2, 1, 1, 1, 1, 1, 1]
+    assert found["finish_reason_unknown"].values["ends"] == "'banana'"
+    assert not codes(point()) & set(NOTES)
+    assert "of_a_later_version" not in found
 
 
 def test_reasoning_counts_for_ttft_and_not_for_ttfa():
