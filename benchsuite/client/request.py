@@ -41,6 +41,11 @@ class EncodedRequest:
     prompt_id: str
     scenario: str | None
     asked_output_tokens: int | None
+    rest: tuple[bytes | memoryview, ...] = field(default=(), repr=False)  # of a large body, which lies in a file
+
+    def message(self) -> bytes:
+        """All of it as one piece."""
+        return b"".join((self.wire, *self.rest)) if self.rest else self.wire
 
 
 CacheBust = Literal["field", "prompt", "off"]
@@ -163,7 +168,16 @@ def encode(prompt: Prompt, plan: BodyPlan, endpoint: Endpoint) -> EncodedRequest
 
 def http_request(endpoint: Endpoint, body: dict[str, Any], *, stream: bool) -> bytes:
     """A complete HTTP/1.1 POST of `body` as JSON."""
-    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    content = json_body(body)
+    return http_head(endpoint, len(content), stream=stream) + content
+
+
+def json_body(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def http_head(endpoint: Endpoint, body_bytes: int, *, stream: bool) -> bytes:
+    """What stands before the body of a POST; it carries the secrets."""
     headers = {
         "Host": endpoint.host_header,
         "User-Agent": "benchsuite",
@@ -171,12 +185,12 @@ def http_request(endpoint: Endpoint, body: dict[str, Any], *, stream: bool) -> b
         "Accept": "text/event-stream" if stream else "application/json",
         "Accept-Encoding": "identity",
         "Connection": "keep-alive",
-        "Content-Length": len(content),
+        "Content-Length": body_bytes,
     }
     given = {name.lower() for name, _ in endpoint.headers}
     lines = [(name, value) for name, value in headers.items() if name.lower() not in given]
     head = [f"POST {endpoint.path}{endpoint.query} HTTP/1.1", *(f"{n}: {v}" for n, v in (*lines, *endpoint.headers))]
-    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + content
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n"
 
 
 class KeptTexts(dict[str, str]):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Sets of this size or more are real measurements and get the full protocol; smaller ones are a quick look.
 _FULL_SET = 1000
 _FULL_MIN_S = 30.0
+SALT_CHARS = 12
 _OTHER_FILES = 256  # of a measuring process, apart from its connections: pipes, journal, libraries
 
 
@@ -41,7 +42,7 @@ class PointPlan:
     def salt(self, use: str = "measured", copy: int = 0) -> str:
         """Keys the server's prefix cache: what another use, a copy or an earlier attempt sent is not reused."""
         parts = (self.run_id, self.point_id, use, str(copy), str(self.attempt))
-        return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()[:SALT_CHARS]
 
     @property
     def users(self) -> int:

@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import multiprocessing
 import os
+import secrets
 import signal
 import sys
+import tempfile
 import time
 import traceback
+from array import array
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate, pairwise
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
+from multiprocessing.reduction import DupFd
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,11 +36,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from asyncio_throttle.throttler import Throttler
 
 from benchsuite.client.connection import Connection, Link
-from benchsuite.client.request import KeptTexts, PointContext, encode
+from benchsuite.client.http import Endpoint
+from benchsuite.client.request import BodyPlan, EncodedRequest, KeptTexts, PointContext, http_head, json_body
 from benchsuite.clock import now_ns
-from benchsuite.errors import RunError
+from benchsuite.errors import RunError, os_error_as
 from benchsuite.fault_points import reach
-from benchsuite.load.schedule import PointPlan
+from benchsuite.load.schedule import SALT_CHARS, PointPlan
 from benchsuite.load.virtual_users import ClientState, PointLoad, Preflight, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
@@ -114,6 +121,57 @@ class CircuitBreaker:
             _TOO_MANY: f"more than {failed_limit} of its requests failed (--max-errors)",
             _ENDED: "the server's process ended",
         }.get(tripped)
+
+
+_MOST_IN_MEMORY = 64 * 2**20  # of a set's bodies, in each process; of a larger set none is
+
+
+class RequestBodies:
+    """The bodies of a set's requests to one kind of server, encoded once, in an unnamed file that all processes map.
+
+    No measuring process holds the set, and none encodes while a point runs. The file has no key in it: that is in the
+    head. The points' salts, which are all as long, go where the mark was cut out.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], plan: BodyPlan) -> None:
+        mark, at = secrets.token_hex(SALT_CHARS // 2), 0
+        marked = replace(plan, salt=mark)
+        self.stream, self.n_bytes = plan.stream, 0
+        self.copies = copy_numbers(prompts)
+        self.rows = [(prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt)) for prompt in prompts]
+        self.cuts: list[array[int]] = []  # of each body: where its parts begin, and the last one's end
+        with os_error_as(RunError, "the requests cannot be put into a temporary file", tempfile.gettempdir()):
+            self._file = tempfile.TemporaryFile(prefix="benchsuite-")  # noqa: SIM115 - until the processes have it
+            for prompt in prompts:
+                parts = json_body(marked.body(prompt)).split(mark.encode())
+                self.cuts.append(array("q", accumulate(map(len, parts), initial=at)))
+                at = self.cuts[-1][-1]
+                self._file.write(b"".join(parts))
+            self._file.flush()
+        self.n_bytes = at
+
+    def close(self) -> None:
+        """Processes that were started keep theirs."""
+        self._file.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_file": DupFd(self._file.fileno())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        fd = state["_file"].detach()
+        self._view = memoryview(mmap.mmap(fd, self.n_bytes, access=mmap.ACCESS_READ))
+        os.close(fd)
+
+    def request(self, index: int, endpoint: Endpoint, salt: str) -> EncodedRequest:
+        """The request of prompt `index`; of a large set, in parts that stay in the file until it is sent."""
+        cuts, mark = self.cuts[index], salt.encode()
+        body: list[bytes | memoryview] = [self._view[cuts[0] : cuts[1]]]
+        for a, b in pairwise(cuts[1:]):
+            body += mark, self._view[a:b]
+        head = http_head(endpoint, sum(map(len, body)), stream=self.stream)
+        whole = EncodedRequest(head, *self.rows[index], tuple(body))
+        return whole if self.n_bytes > _MOST_IN_MEMORY else replace(whole, wire=whole.message(), rest=())
 
 
 RUN, DRAIN, ABORT = 0, 1, 2  # values of the shared signal
@@ -214,7 +272,7 @@ class Worker:
     """
 
     preflight: Preflight
-    prompts: Sequence[Prompt]
+    bodies: tuple[RequestBodies, ...]  # for the servers under test, and for the fallback
     shared: SharedCounters
     context: PointContext  # what its rows share
     driver: DriverName
@@ -289,7 +347,7 @@ class Worker:
         """User i of all workers' users is at endpoint i modulo their number."""
         probed = self.preflight
         at = [(order.first_user + i) % len(probed.endpoints) for i in range(order.n_users)]
-        slot_at = {k: self._slot_maker(order, probed, k) for k in set(at)}
+        slot_at = {k: self._slot_maker(order, probed, self.bodies[0], k) for k in set(at)}
         slots = [slot_at[k]() for k in at]
         if probed.fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
             return slots
@@ -300,23 +358,21 @@ class Worker:
             """More requests than allowed wait at endpoint k, as the parent read it last."""
             return most is not None and bool(waiting[k] > most)
 
-        api_slot = self._slot_maker(order, probed.fallback, 0)
+        api_slot = self._slot_maker(order, probed.fallback, self.bodies[1], 0)
         return [
             replace(slot, fallback=api_slot(), refuses=refuses, full=partial(full, k))
             for slot, k in zip(slots, at, strict=True)
         ]
 
-    def _slot_maker(self, order: PointOrder, probed: Preflight, k: int) -> Callable[[], Slot]:
+    def _slot_maker(self, order: PointOrder, probed: Preflight, bodies: RequestBodies, k: int) -> Callable[[], Slot]:
         """Makes slots of users at the k-th endpoint, whose link and requests they share."""
         point, endpoint = order.plan, probed.endpoints[k]
-        copies = copy_numbers(self.prompts) if order.journal else [0] * len(self.prompts)
-        salts = {n: point.salt(copy=n) if order.journal else point.salt("warm-up") for n in set(copies)}
-        plans = {n: replace(probed.plan, salt=salt) for n, salt in salts.items()}
+        salts = {n: point.salt(copy=n) if order.journal else point.salt("warm-up") for n in set(bodies.copies)}
         for secret in endpoint.secrets:  # in this process too, which stores what the server says
             remember_key(secret)
         link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)
         link.closes_after_response = probed.closes_after_response
-        requests = [encode(self.prompts[i], plans[copies[i]], endpoint) for i in point.order]
+        requests = [bodies.request(i, endpoint, salts[bodies.copies[i]]) for i in point.order]
         context = replace(
             self.context,
             point_id=point.point_id,
@@ -409,9 +465,10 @@ class WorkerPool:
             )
         self.breaker = self._shared.breaker
         rate, fallback, self._connect_s = spec.load.max_request_rate, spec.server.fallback, spec.timeouts.connect_s
+        plans = [probed.plan, *([probed.fallback.plan] if probed.fallback else [])]
         body = Worker(
             probed,
-            prompts,
+            tuple(RequestBodies(prompts, plan) for plan in plans),
             self._shared,
             PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, spec.workload.save_text),
             spec.load.driver,
@@ -441,6 +498,9 @@ class WorkerPool:
         except BaseException:  # Ctrl-C too: no worker is left that waits for orders
             self.__exit__()
             raise
+        finally:
+            for bodies in body.bodies:
+                bodies.close()
 
     def __enter__(self) -> WorkerPool:
         return self

@@ -103,7 +103,7 @@ def test_what_a_measuring_process_imports() -> None:
     plan = BodyPlan(SERVERS["vllm"], "m", "chat", True, True, None, "off", "")
     found = Preflight(plan, (Endpoint(2, ("127.0.0.1", 1), "h"),), False, {})
     context = PointContext("run", "", None, 0, 0, 0, True, False)
-    worker = Worker(found, PROMPTS.prompts, None, context, "wire", 1, 1.0, (1, 1, 1), None, frozenset(), None, False)  # type: ignore[arg-type]
+    worker = Worker(found, (), None, context, "wire", 1, 1.0, (1, 1, 1), None, frozenset(), None, False)  # type: ignore[arg-type]
     order = PointOrder(plan_points(LoadSpec(concurrency=[1]), 3, "run")[0], 1, 0, None)
     script = "import json, pickle, sys; pickle.load(sys.stdin.buffer); print(json.dumps(list(sys.modules)))"
     sent = pickle.dumps((worker, order))
