@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from benchsuite.client.stream import (
 from benchsuite.records import RequestRecord, Status, count_and_source
 from benchsuite.redact import masked, masked_bytes
 from benchsuite.servers.base import Native, Server, count, native_sampling, seconds
-from benchsuite.workload.dataset import Prompt, message_text
+from benchsuite.workload.dataset import Prompt, has_system_prompt, message_text
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
@@ -135,14 +135,9 @@ def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return {key: value for key, value in body.items() if value is not None and value != {}}
 
 
-def own_system_prompts(prompts: Iterable[Prompt]) -> int:
-    """How many begin with a message on how to answer: theirs stays the only one."""
-    return sum((prompt.messages or ({},))[0].get("role") in ("system", "developer") for prompt in prompts)
-
-
 def _messages(prompt: Prompt, system: str | None, salt: str | None) -> list[dict[str, Any]]:
     messages = [dict(m) for m in prompt.messages or ({"role": "user", "content": prompt.prompt or ""},)]
-    if system and not own_system_prompts([prompt]):
+    if system and not has_system_prompt(prompt):
         messages.insert(0, {"role": "system", "content": system})
     if salt:
         content, mark = messages[0].get("content"), {"type": "text", "text": f"[{salt}]"}

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.errors import EngineError, InputError, RunError, ServerDied, StoreError
 from benchsuite.input_files import read_workload
+from benchsuite.load.server_probe import request_headers, request_query
 from benchsuite.load.sweep import sweep
 from benchsuite.manifest import RunManifest
 from benchsuite.progress import SweepResult, View
@@ -100,6 +101,7 @@ def run_sweep(
     workload = read_workload(spec.workload, spec.load.random_seed)
     if plan is None:
         return sweep(spec, workload, output, view)
+    request_headers(spec), request_query(spec)  # a secret that is not there ends it before a model is loaded
     return sweep_launched(plan, lambda _: spec, workload, output, view, ready_timeout_s=ready_timeout_s)
 
 

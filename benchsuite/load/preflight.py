@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,7 +40,7 @@ PROBE_SALT = (
 )
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a server that is full, or still loads its model, is asked again
 _POLL_S = 0.1
-_LONG_ERROR = 20_000
+_LONG_ERROR, _LONG_FIELDS = 20_000, 400
 # fields that are not in OpenAI's protocol, or newer than some servers; a name before its own beginnings
 _REFUSABLE = sorted(
     {"stream_options"}
@@ -90,7 +91,7 @@ async def probe(
             elif _is_busy(row) and pauses_s:
                 await asyncio.sleep(pauses_s.pop(0))
             elif row.status != "ok":
-                raise _refusal(row, endpoint, spec)
+                raise _refusal(row, endpoint, spec, plan.body(prompt))
             else:
                 rows.append(row)
                 headers = exchange.kept_headers
@@ -162,7 +163,8 @@ def refusal_text(body: bytes) -> str:
         return error_message(body, _LONG_ERROR)
 
 
-def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec) -> Exception:
+def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec, body: dict[str, Any]) -> Exception:
+    """body: of the request that failed."""
     where = f"{spec.server.base_url} {endpoint.path}"
     if row.status == "connect_error":
         return ServerUnreachable("the server cannot be reached", where=where, given=row.error)
@@ -171,10 +173,11 @@ def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec) -> Excepti
         hint = "it says that it is busy: others use it, or it still loads; wait until it is free, then measure it alone"
     if row.http_status in (401, 403):
         return server_probe.key_refused(spec, where, f"{row.status}: {row.error}")
+    fields = {name: value for name, value in body.items() if name not in ("messages", "prompt", "inputs")}
     kind = {"chat": "chat completion", "completions": "text completion"}.get(spec.server.endpoint)
     return ServerRefused(
         "the server does not answer the sweep's own request",
-        where=where,
+        where=f"{where}, asked with {json.dumps(fields)[:_LONG_FIELDS]}",
         given=f"{row.status}: {row.error}",
         expected=f"a complete {kind}" if kind else "a complete answer of the server's native route",
         hint=hint,

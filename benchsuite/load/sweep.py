@@ -18,7 +18,6 @@ import httpx
 from pyarrow import Table, array
 
 from benchsuite import __version__
-from benchsuite.client.request import own_system_prompts
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer
@@ -48,7 +47,7 @@ from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
-from benchsuite.workload.dataset import Workload, copy_numbers, prompt_texts, shared_prefix_ratio
+from benchsuite.workload.dataset import Workload, copy_numbers, has_system_prompt, prompt_texts, shared_prefix_ratio
 from benchsuite.workload.random_set import TokensPerWord, length_errors, lengths_text, make_random
 from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
@@ -78,7 +77,7 @@ def new_manifest(
         created=before.created if before is not None else utc(origin.wall_ns),
         benchsuite=__version__,
         spec=spec.model_dump(mode="json"),
-        workload=workload_facts(workload),
+        workload=workload_facts(workload, spec.sampling.system_prompt),
         clock=Clock(name="CLOCK_MONOTONIC", origin_monotonic_ns=origin.monotonic_ns, origin_wall_ns=origin.wall_ns),
         sessions=[*([] if before is None else before.sessions), session],
         host=HostFacts.model_validate(describe_host()),
@@ -89,14 +88,14 @@ def new_manifest(
     )
 
 
-def workload_facts(workload: Workload) -> WorkloadFacts:
+def workload_facts(workload: Workload, system_prompt: str | None) -> WorkloadFacts:
     return WorkloadFacts(
         name=workload.name,
         requests=len(workload.prompts),
         content_hash=workload.content_hash,
         distinct=copy_numbers(workload.prompts).count(0),
-        own_system_prompts=own_system_prompts(workload.prompts),
-        shared_prefix_ratio=shared_prefix_ratio(workload.prompts),
+        own_system_prompts=sum(map(has_system_prompt, workload.prompts)),
+        shared_prefix_ratio=shared_prefix_ratio(workload.prompts, system_prompt),
         lengths=workload.lengths,
     )
 
@@ -580,7 +579,7 @@ def sweep(
             if by_words:
                 ruler = calibrate_words(spec, control, workload)
                 workload = make_random(spec.workload, spec.load.random_seed, ruler)
-                manifest.workload = workload_facts(workload)
+                manifest.workload = workload_facts(workload, spec.sampling.system_prompt)
             probed = preflight(spec, control, workload.prompts, facts)
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
             folder = folder or RunFolder(Path("results") / manifest.run_id)

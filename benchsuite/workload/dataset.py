@@ -91,15 +91,22 @@ def copy_numbers(prompts: Sequence[Prompt]) -> list[int]:
     return numbers
 
 
-def shared_prefix_ratio(prompts: Sequence[Prompt]) -> float:
+def has_system_prompt(prompt: Prompt) -> bool:
+    """Whether it begins with a message on how to answer."""
+    return (prompt.messages or ({},))[0].get("role") in ("system", "developer")
+
+
+def shared_prefix_ratio(prompts: Sequence[Prompt], system_prompt: str | None = None) -> float:
     """The share of the set's text that a prefix cache could hold at best, by characters, if no two texts are alike.
 
+    system_prompt: goes before those that have none.
     Copies of a text are new to the cache (a salt of their own), so each round of copies shares with itself alone. In
     sorted order a text shares most with its neighbour, so the sum over neighbours is what a trie of all would save.
     """
     rounds: dict[int, list[str]] = defaultdict(list)
     for prompt, number in zip(prompts, copy_numbers(prompts), strict=True):
-        rounds[number].append(_full_text(prompt))
+        system = "" if has_system_prompt(prompt) else system_prompt or ""
+        rounds[number].append(system + _full_text(prompt))
     total = sum(len(text) for texts in rounds.values() for text in texts)
     shared = sum(_common(a, b) for texts in rounds.values() for a, b in pairwise(sorted(texts)))
     return shared / total if total else 0.0

@@ -15,6 +15,7 @@ from benchsuite.load.sweep import new_manifest
 from benchsuite.manifest import differences
 from benchsuite.report.judge import judge_run
 from benchsuite.report.sections_run import facts
+from benchsuite.workload.dataset import Prompt, make_workload
 
 SECRET = "planted-azure-0123456789"
 SPARE = "planted-fallback-9876543210"
@@ -160,6 +161,18 @@ def test_what_a_route_does_not_know_is_refused(tmp_path):
             run(spec_of("", [2], server=server, sampling={"presence_penalty": 1}), SET, tmp_path / "run")
     assert refused.value.where == "--presence-penalty"
     assert not [request for request in tgi.asked if request.method == "POST"]
+
+
+def test_own_system_prompts_are_counted():
+    """The run says to how many the sweep's did not go, and what a cache could share with it."""
+    own = ({"role": "system", "content": "Mine."}, {"role": "user", "content": "a"})
+    workload = make_workload(
+        "s", [Prompt("p0", None, own), Prompt("p1", None, None, "b"), Prompt("p2", None, None, "c")]
+    )
+    spec = spec_of("http://h:1", [1], server={"model": "m"}, sampling={"system_prompt": "x" * 99})
+    found = new_manifest(spec, workload, None, None, Anchor(1, 1)).workload
+    assert found.own_system_prompts == 1
+    assert found.shared_prefix_ratio == pytest.approx(99 / (200 + len("system: Mine.\nuser: a")))
 
 
 BASE = spec_of("http://h:1", [1], server={"model": "m", "headers": {"x-a": "1"}})

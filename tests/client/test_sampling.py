@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchsuite.client.http import Endpoint
-from benchsuite.client.request import BodyPlan, http_request, own_system_prompts
+from benchsuite.client.request import BodyPlan, http_request
 from benchsuite.request_spec import SamplingSpec
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import unknown_sampling
@@ -132,11 +132,6 @@ def test_system_prompt(endpoint, prompt, salted, messages):
     """It goes before every prompt that has none; the salt goes before both."""
     plan = replace(PLAN, endpoint=endpoint, system_prompt="Be brief.", cache_bust="prompt" if salted else "off")
     assert plan.body(prompt)["messages" if endpoint == "chat" else "prompt"] == messages
-
-
-def test_own_system_prompts_are_counted():
-    """So that the run says to how many the sweep's did not go."""
-    assert own_system_prompts([PROMPT, replace(PROMPT, messages=OWN), Prompt("p", None, None, "Once")]) == 1
 
 
 def test_headers_take_the_place_of_ours():
