@@ -15,12 +15,14 @@ import contextlib
 import socket
 import ssl
 
-from benchsuite.client.http import Endpoint, Exchange, WireError
+from benchsuite.client.http import COMPLETE, Endpoint, Exchange, WireError
 from benchsuite.clock import ANCILLARY_BYTES, kernel_timestamp_ns, now_ns, realtime_offset_ns, request_kernel_timestamps
 
 _READ_BYTES = 65536
 
 _AT_ONCE_NS = 100_000_000
+_LINGER_S = 0.1  # how long the end of a response is waited for behind the end mark of its stream
+SEEN_TO_LINGER = 3  # responses in a row that did not end within that: from then on no other is waited for
 _NO_ANCILLARY: list[tuple[int, int, bytes]] = []
 
 
@@ -39,6 +41,7 @@ class Link:
         self.opened = 0
         self.held_bytes = 0
         self.closes_after_response = False  # seen to close kept-alive connections: each request gets a fresh one
+        self.lingering = 0  # responses in a row that stayed open behind their stream's end mark
         self._turn_ns = 0
 
     def turn_ns(self) -> int:
@@ -72,8 +75,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_exchange", "_incoming", "_link", "_loop", "_outgoing", "_sock", "_ssl", "_stamping", "_unsent", "free_ns",
-        "served",
+        "_closed_by_tls", "_exchange", "_incoming", "_lingering", "_link", "_loop", "_outgoing", "_sock", "_ssl",
+        "_stamping", "_unsent", "free_ns", "served",
     )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
@@ -85,6 +88,8 @@ class Connection:
         self._exchange: Exchange | None = None
         self._unsent: memoryview | None = None
         self._stamping = False
+        self._closed_by_tls = False  # by a close_notify, which the end of the connection may never follow
+        self._lingering: asyncio.TimerHandle | None = None
         self.free_ns = 0  # when its last exchange ended; 0: none yet
         self.served = 0  # exchanges on the present connection
 
@@ -121,7 +126,7 @@ class Connection:
         self._loop.add_reader(sock.fileno(), self._readable)
 
     async def _handshake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming, self._outgoing, self._closed_by_tls = ssl.MemoryBIO(), ssl.MemoryBIO(), False
         self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self._link.endpoint.host)
         while True:
             try:
@@ -206,7 +211,8 @@ class Connection:
         if received and exchange is None and self._ssl is not None:
             # TLS itself speaks on idle connections: session tickets, key updates
             try:
-                if not self._decrypt(received):
+                received = self._decrypt(received)
+                if not received and not self._closed_by_tls:
                     return
             except ssl.SSLError:
                 pass
@@ -225,6 +231,8 @@ class Connection:
             except ssl.SSLError as error:
                 self._fail(error)
                 return
+            if self._closed_by_tls:  # heard after the data that came with it
+                self._loop.call_soon(self._heard_tls_close, sock)
             if not received:
                 return
         exchange.stamps.append(stamp_ns)
@@ -244,16 +252,36 @@ class Connection:
             self._finish(exchange, error)
             return
         if complete:
-            self._finish(exchange, None)
+            if complete == COMPLETE:
+                self._finish(exchange, None)
+            elif self._link.lingering >= SEEN_TO_LINGER:
+                self._end_at_mark(exchange, "body_lingers")
+            elif self._lingering is None:  # the stream is complete: its response has a moment to be so too
+                self._lingering = self._loop.call_later(_LINGER_S, self._end_at_mark, exchange, "body_lingers")
+
+    def _heard_tls_close(self, sock: socket.socket) -> None:
+        if self._sock is sock:
+            self._ended_by_server(now_ns(), unasked=False)
+
+    def _end_at_mark(self, exchange: Exchange, note: str) -> None:
+        """Go on without the end of a response whose stream is complete, and without its connection."""
+        exchange.notes.add(note)
+        exchange.keep_alive, exchange.closed_ns = False, exchange.marked_ns
+        self._link.lingering += note == "body_lingers"
+        self._finish(exchange, None)
 
     def _decrypt(self, received: bytes) -> bytes:
         assert self._ssl is not None
         assert self._incoming is not None
         self._incoming.write(received)
         plain = []
-        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-            while piece := self._ssl.read(_READ_BYTES):
-                plain.append(piece)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            try:
+                while piece := self._ssl.read(_READ_BYTES):
+                    plain.append(piece)
+                self._closed_by_tls = True
+            except ssl.SSLZeroReturnError:
+                self._closed_by_tls = True
         return b"".join(plain)
 
     def _ended_by_server(self, user_ns: int, unasked: bool) -> None:
@@ -266,6 +294,8 @@ class Connection:
         elif exchange.by_close:
             exchange.closed_ns = user_ns
             self._finish(exchange, None)
+        elif exchange.marked_ns:
+            self._end_at_mark(exchange, "last_chunk_missing")
         elif not exchange.stamps:
             self._finish(exchange, self._stale("the server closed the connection before a response"))
         else:
@@ -277,6 +307,8 @@ class Connection:
             self.close()
         elif not exchange.stamps:
             self._finish(exchange, self._stale(_describe(error)))
+        elif exchange.marked_ns:
+            self._end_at_mark(exchange, "last_chunk_missing")
         else:
             self._finish(exchange, WireError("stream_error", _describe(error)))
 
@@ -292,6 +324,11 @@ class Connection:
 
     def _finish(self, exchange: Exchange, error: WireError | None) -> None:
         self._exchange = None
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if error is None and "body_lingers" not in exchange.notes:
+            self._link.lingering = 0
         self._link.held_bytes -= len(exchange.data)
         self.served += 1
         self.free_ns = now_ns()
@@ -310,6 +347,8 @@ class Connection:
         exchange = self._exchange
         if exchange is None:
             self.close()
+        elif exchange.marked_ns:
+            self._end_at_mark(exchange, "body_lingers")
         else:
             exchange.closed_ns = now_ns()
             self._finish(exchange, WireError(status, message))

@@ -1,27 +1,41 @@
 """Where a request goes, and the stamped bytes of its response: HTTP/1.1 framing with as little work as possible. Pure.
 
-While a response streams in, only its end is looked for; the HTTP parser proper goes over the bytes after the end.
+While a response streams in, only its end is looked for; the HTTP parser proper goes over the bytes after the end. What
+that parser refuses and curl or httpx read is read by `LooseParser`, and noted.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httptools
 
-_MAX_HEADER_BYTES = 65536
+_MAX_HEADER_BYTES = 131072  # httpx takes 100 KiB
+_MAX_LINE_BYTES = 16384  # of a chunk's size and extensions, or a trailer
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_DECODED_STEP_BYTES = 1024 * 1024
 
 # Response headers that say something of the server: its own times and counts (TGI), and a paid API's limits.
 _KEPT_HEADERS = {b"x-queue-time", b"x-prompt-tokens", b"x-generated-tokens"}
 _KEPT_HEADERS |= {b"x-ratelimit-limit-requests", b"x-ratelimit-limit-tokens"}
-_NOTED_HEADERS = _KEPT_HEADERS | {b"content-type"}
+_NOTED_HEADERS = _KEPT_HEADERS | {b"content-type", b"content-encoding", b"location"}
 _NO_HEADERS: dict[str, str] = {}
 
 # What a response's framing still needs before it is complete.
 _HEADERS, _CHUNKED, _COUNTED, _UNTIL_CLOSE, _ENDED = range(5)
+# what `Exchange.find_end` finds: the stream's own end mark may come before the end of its response
+OPEN, COMPLETE, MARKED = range(3)
+# the tail of nearly every read, which is no end: one whole event of SSE or NDJSON, in a chunk of its own or in none
+_CHUNKED_EVENTS = (b"}\n\n\r\n", b"}\r\n\r\n\r\n", b'"done":false}\n\r\n')
+_PLAIN_EVENTS = (b"}\n\n", b"}\r\n\r\n", b'"done":false}\n')
+_END_MARK = re.compile(rb"(^|[\r\n])data:[ \t]*[\"']?(\[DONE\]|DONE)[\"']?\s*$", re.I)
+_NATIVE_END = re.compile(rb'"done"\s*:\s*true\b[^\n]*\}\s*$')
+_MARK_BYTES, _NATIVE_END_BYTES = 48, 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,7 @@ class Endpoint:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # in the place of ours, or more
     secrets: tuple[str, ...] = field(default=(), repr=False)  # in these, to be taken out of what the server says
     kernel_stamps: bool = True
-    max_response_bytes: int = 64 * 1024 * 1024
+    max_response_bytes: int = MAX_RESPONSE_BYTES
     max_held_bytes: int = 1024 * 1024 * 1024  # of all responses in flight together
 
 
@@ -58,8 +72,8 @@ class Exchange:
     __slots__ = (
         "body_bytes", "body_ends", "body_parts", "chunked", "closed_ns", "content_encoding", "content_length",
         "content_type", "data", "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped",
-        "message_complete", "mode", "on_done", "parser", "retries", "reused", "scheduled_ns", "sent_ns",
-        "stamps", "status", "token_seen", "user_stamps",
+        "location", "marked_ns", "message_complete", "mode", "notes", "on_done", "parser", "retries", "reused",
+        "scheduled_ns", "sent_ns", "stamps", "status", "token_seen", "user_stamps",
     )  # fmt: skip
 
     def __init__(self, index: int, scheduled_ns: int) -> None:
@@ -86,30 +100,38 @@ class Exchange:
         self.data = bytearray()
         self.mode = _HEADERS
         self.kernel_stamped = True
-        self.status = 0
         self.headers_ns = 0
+        self.marked_ns = 0  # the stamp of the stream's end mark, where the response goes on behind it
+        self.token_seen = False  # by `virtual_users.abort_if_overdue`
+        self.notes: set[str] = set()  # codes of warnings: what was odd about the response's HTTP
+        self._parse_with(httptools.HttpResponseParser(self))
+
+    def _parse_with(self, parser: httptools.HttpResponseParser | LooseParser) -> None:
+        self.status = 0
         self.chunked = False
         self.keep_alive = True
         self.content_length: int | None = None
-        self.content_encoding: str | None = None
+        self.content_encoding = ""
         self.content_type = b""
+        self.location = ""
         self.kept_headers: dict[str, str] = _NO_HEADERS
         self.message_complete = False
-        self.token_seen = False  # by `virtual_users.abort_if_overdue`
         self.body_parts: list[bytes] = []
         self.body_bytes = 0
         self.body_ends = array("q")
-        self.parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.parser: httptools.HttpResponseParser | LooseParser | None = parser
 
     # httptools' callbacks
+    def on_message_begin(self) -> None:
+        if self.message_complete:
+            raise ValueError("a response that was not asked for")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"transfer-encoding":
             self.chunked = value.lower().rsplit(b",", 1)[-1].strip() == b"chunked"
         elif name == b"content-length":
             self.content_length = int(value)
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            self.content_encoding = value.decode("latin-1")
         elif name in _NOTED_HEADERS:
             self.note_header(name, value)
 
@@ -117,6 +139,10 @@ class Exchange:
         """Take a header, by its name in lower case, that is about the body and not its framing."""
         if name == b"content-type":
             self.content_type = value
+        elif name == b"content-encoding":
+            self.content_encoding = value.decode("latin-1").strip().lower().replace("identity", "")
+        elif name == b"location":
+            self.location = value.decode("latin-1").strip()
         elif name in _KEPT_HEADERS:
             self.kept_headers = self.kept_headers | {name.decode(): value.decode("latin-1").strip()}
 
@@ -144,15 +170,56 @@ class Exchange:
         try:
             with memoryview(self.data) as view:
                 for end in self.ends[first:]:
-                    self.parser.feed_data(view[start:end])
+                    if not self.message_complete:
+                        self.parser.feed_data(view[start:end])
+                    elif start < end:
+                        raise ValueError("bytes behind the response")
                     self.body_ends.append(self.body_bytes)
                     start = end
         except httptools.HttpParserUpgrade:  # which is no HttpParserError
             raise WireError("stream_error", "the server switches to a protocol that nobody asked for") from None
-        except httptools.HttpParserError as error:
-            raise WireError("stream_error", f"not an HTTP/1.1 response: {error}") from None
-        except ValueError as error:
-            raise WireError("stream_error", f"malformed response header: {error}") from None
+        except (httptools.HttpParserError, ValueError) as error:
+            if self.message_complete:
+                self.notes.add("bytes_after_response")
+                self.keep_alive = False
+                self.body_ends.extend([self.body_bytes] * (len(self.ends) - len(self.body_ends)))
+            elif isinstance(self.parser, LooseParser):
+                raise WireError("stream_error", f"not an HTTP/1.1 response: {error}") from None
+            else:
+                self._parse_with(LooseParser(self, error))
+                self.mode = _COUNTED if self.mode == _CHUNKED else self.mode
+                self.feed()
+
+    def body_steps(self) -> Generator[None, None, tuple[bytes, Sequence[int]]]:
+        """The body, and how much of it each read brought; a compressed one decoded, yielding now and then.
+
+        A body that cannot be decoded gives what was before the fault, and `error`.
+        """
+        if not self.content_encoding:
+            return b"".join(self.body_parts), self.body_ends
+        self.notes.add("body_compressed")
+        data, parts, ends = b"".join(self.body_parts), list[bytes](), array("q")
+        raw_deflate = self.content_encoding == "deflate" and (len(data) < 2 or int.from_bytes(data[:2]) % 31 != 0)
+        decoder = zlib.decompressobj(-zlib.MAX_WBITS if raw_deflate else zlib.MAX_WBITS | 32)
+        start = n_bytes = 0
+        try:
+            for end in self.body_ends:
+                piece = data[start:end]
+                while piece and not decoder.eof:
+                    parts.append(decoder.decompress(piece, _DECODED_STEP_BYTES))
+                    piece = decoder.unconsumed_tail
+                    n_bytes += len(parts[-1])
+                    if n_bytes > MAX_RESPONSE_BYTES:
+                        raise WireError("stream_error", f"decoded response longer than {MAX_RESPONSE_BYTES} bytes")
+                    yield
+                ends.append(n_bytes)
+                start = end
+        except zlib.error as error:
+            self.error = self.error or WireError("stream_error", f"the body is no {self.content_encoding}: {error}")
+        except WireError as error:
+            self.error = error
+        ends.extend([n_bytes] * (len(self.body_ends) - len(ends)))
+        return b"".join(parts), ends
 
     def note_body(self, piece: bytes, stamp_ns: int) -> None:
         """Take body bytes from a client that does its own HTTP (drivers.py), stamped in user space."""
@@ -176,43 +243,66 @@ class Exchange:
         self.parser = None
         self.on_done = None
 
-    def find_end(self) -> bool:
-        """True once the response is complete. Called after each read; cheap while chunks stream in."""
+    def find_end(self) -> int:
+        """OPEN, COMPLETE, or MARKED: the stream is complete, its response is not. Called after each read; cheap while
+        chunks stream in.
+        """
         data = self.data
         mode = self.mode
         if mode == _CHUNKED:
-            # Only a chunked body whose tail is CR LF CR LF can be at its end. "\r\n0\r\n\r\n" is the plain last
-            # chunk and is believed (request.py parses all of it afterwards); any other such tail (trailers, an SSE
-            # stream with CRLF line ends) is put to the real parser.
-            if not data.endswith(b"\r\n\r\n"):
-                return False
+            if data.endswith(_CHUNKED_EVENTS):
+                return OPEN
+            # "\r\n0\r\n\r\n" is the plain last chunk and is believed (request.py parses all of it afterwards); any
+            # other tail that may be an end is put to the real parser.
             if data.endswith(b"\r\n0\r\n\r\n"):
                 self.mode = _ENDED
-                return True
-            self.feed()
-            return self.message_complete
+                return COMPLETE
+            before = max(0, self.ends[-2] - 6)
+            if data.endswith(b"\r\n\r\n") or data.find(b"\r\n0\r\n", before) >= 0:
+                self.feed()
+            return COMPLETE if self.message_complete else self._find_mark()
         if mode == _HEADERS:
             self.feed()
             if self.status == 0 or 100 <= self.status < 200:
                 if len(data) > _MAX_HEADER_BYTES:
                     raise WireError("stream_error", f"response headers longer than {_MAX_HEADER_BYTES} bytes")
-                return False
+                return OPEN
             self.headers_ns = self.stamps[-1]
-            if self.content_encoding:
-                raise WireError("stream_error", f"unasked content-encoding {self.content_encoding!r}")
-            if self.message_complete:
-                return True
-            if self.chunked:
+            if self.content_encoding not in ("", "gzip", "x-gzip", "deflate"):
+                coding = self.content_encoding[:40]
+                raise WireError("stream_error", f"content-encoding {coding!r}, though identity was asked for")
+            if self.chunked and not isinstance(self.parser, LooseParser):
                 self.mode = _CHUNKED
-            elif self.content_length is not None:
+            elif self.chunked or self.content_length is not None:
                 self.mode = _COUNTED
             else:
                 self.mode = _UNTIL_CLOSE
-            return False
+            return COMPLETE if self.message_complete else self._find_mark()
         if mode == _COUNTED:
             self.feed()
-            return self.message_complete
-        return False
+            if self.message_complete:
+                return COMPLETE
+        return OPEN if data.endswith(_PLAIN_EVENTS) else self._find_mark()
+
+    def _find_mark(self) -> int:
+        start = self.ends[-2] if len(self.ends) > 1 else 0
+        if (
+            self.marked_ns
+            or b"DONE" in self.data[-_MARK_BYTES:].upper()
+            or (self.ndjson and self.data.find(b'"done"', start) >= 0)
+        ):
+            self.feed()
+            if self.message_complete:
+                return COMPLETE
+            if not self.marked_ns:
+                pattern, wanted = (_NATIVE_END, _NATIVE_END_BYTES) if self.ndjson else (_END_MARK, _MARK_BYTES)
+                tail = b""
+                for part in reversed(self.body_parts):
+                    tail = part + tail
+                    if len(tail) > wanted:
+                        break
+                self.marked_ns = self.stamps[-1] if pattern.search(tail[-wanted:]) else 0
+        return MARKED if self.marked_ns else OPEN
 
     @property
     def ndjson(self) -> bool:
@@ -223,3 +313,134 @@ class Exchange:
     def by_close(self) -> bool:
         """True if the end of the connection is a legal end of this response."""
         return self.mode == _UNTIL_CLOSE
+
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.(\d)[ \t]+(\d{3})(?!\d)", re.I)
+_CHUNK_SIZE = re.compile(rb"\s*([0-9a-f]{1,15})\s*(;|$)", re.I)
+
+
+class LooseParser:
+    """Reads HTTP by anybody's spelling, with the callbacks of httptools: line ends without CR, folded and odd header
+    lines, a Content-Length twice or beside chunks (which hold, RFC 9112 6.3), blanks around chunk sizes.
+
+    refused: what the strict parser said; raised again where this one cannot read on either.
+    """
+
+    def __init__(self, exchange: Exchange, refused: Exception) -> None:
+        self._exchange, self._refused = exchange, refused
+        self._rest = bytearray()
+        self._step: Callable[[], bool] = self._head
+        self._status, self._left, self._keep_alive = 0, 0, False
+
+    def get_status_code(self) -> int:
+        return self._status
+
+    def should_keep_alive(self) -> bool:
+        return self._keep_alive
+
+    def feed_data(self, data: memoryview) -> None:
+        """Take further bytes. Raises what the strict parser raised on bytes that are no HTTP."""
+        self._rest += data
+        self._new = len(data)
+        while self._step():
+            pass
+
+    def _take(self, n: int) -> bytes:
+        taken = bytes(self._rest[:n])
+        del self._rest[:n]
+        return taken
+
+    def _head(self) -> bool:
+        while bytes(self._rest[:1]) in (b"\r", b"\n"):
+            del self._rest[:1]
+        if not b"HTTP/".startswith(bytes(self._rest[:5]).upper()):
+            raise self._refused
+        end = _HEAD_END.search(self._rest, max(0, len(self._rest) - self._new - 3))
+        if end is None:
+            return False
+        status_line, *lines = self._take(end.end()).replace(b"\r\n", b"\n").split(b"\n")
+        found = _STATUS_LINE.match(status_line)
+        if found is None:
+            raise self._refused
+        self._status, self._new = int(found[2]), len(self._rest)
+        if self._status < 200:
+            return True
+        headers: list[tuple[bytes, bytes]] = []
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            if line[:1] in (b" ", b"\t") and headers:
+                headers[-1] = (headers[-1][0], headers[-1][1] + b" " + line.strip())
+            elif colon and name.strip():
+                headers.append((name.strip().lower(), value.strip()))
+
+        def of(wanted: bytes) -> list[bytes]:
+            return [word.strip() for name, value in headers if name == wanted for word in value.lower().split(b",")]
+
+        chunked = of(b"transfer-encoding")[-1:] == [b"chunked"]
+        lengths, connection = of(b"content-length"), of(b"connection")
+        exchange = self._exchange
+        exchange.notes.add("length_and_chunked" if chunked and lengths else "loose_http")
+        for name, value in headers:
+            if name not in (b"transfer-encoding", b"content-length"):
+                exchange.on_header(name, value)
+        if chunked:
+            exchange.on_header(b"transfer-encoding", b"chunked")
+        elif lengths:
+            if len(set(lengths)) > 1 or not lengths[0].isdigit():
+                raise self._refused
+            exchange.on_header(b"content-length", lengths[0])
+        self._left = int(lengths[0]) if lengths and not chunked else 0
+        none = self._status in (204, 304) or (lengths and not chunked and not self._left)
+        self._step = self._end if none else self._size if chunked else self._counted if lengths else self._until_close
+        closes = b"close" in connection or (found[1] == b"0" and b"keep-alive" not in connection)
+        self._keep_alive = not closes and self._step != self._until_close
+        exchange.on_headers_complete()
+        return True
+
+    def _end(self) -> bool:
+        self._exchange.on_message_complete()
+        if self._rest:
+            raise self._refused
+        return False
+
+    def _until_close(self) -> bool:
+        if self._rest:
+            self._exchange.on_body(self._take(len(self._rest)))
+        return False
+
+    def _counted(self) -> bool:
+        piece = self._take(self._left)
+        self._left -= len(piece)
+        if piece:
+            self._exchange.on_body(piece)
+        if not self._left:
+            self._step = self._size if self._exchange.chunked else self._end
+        return not self._left
+
+    def _line(self) -> bytes | None:
+        end = self._rest.find(b"\n") + 1
+        if end > _MAX_LINE_BYTES or (not end and len(self._rest) > _MAX_LINE_BYTES):
+            raise self._refused
+        return self._take(end).strip() if end else None
+
+    def _size(self) -> bool:
+        if bytes(self._rest[:1]) in (b"\r", b"\n"):  # the end of the chunk before
+            if self._rest == b"\r":
+                return False
+            del self._rest[: 2 if self._rest.startswith(b"\r\n") else 1]
+        line = self._line()
+        if line is None:
+            return False
+        size = _CHUNK_SIZE.match(line)
+        if size is None:
+            raise self._refused
+        self._left = int(size[1], 16)
+        self._step = self._counted if self._left else self._trailer
+        return True
+
+    def _trailer(self) -> bool:
+        line = self._line()
+        if line == b"":
+            self._step = self._end
+        return line is not None

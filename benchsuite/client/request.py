@@ -227,12 +227,13 @@ def record_steps(
     except WireError as malformed:
         error = error or malformed
         exchange.body_ends.append(exchange.body_bytes)  # what the failed read gave before it failed
-    body = masked_bytes(b"".join(exchange.body_parts))
+    body, ends = yield from exchange.body_steps()
+    body, error = masked_bytes(body), error or exchange.error
     # A server may answer a streaming request with one JSON object: then there are no token times.
     streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{" or not is_json(body))
     if exchange.status == 200 and body:
         if streamed:
-            ends, stamps, ndjson = exchange.body_ends, exchange.stamps, exchange.ndjson
+            stamps, ndjson = exchange.stamps, exchange.ndjson
             yield from stream_steps(facts, body, ends, stamps, keep_text=keep_text, ndjson=ndjson)
         else:
             facts = read_whole(body, keep_text=keep_text)

@@ -50,9 +50,12 @@ def _has_token(exchange: Exchange) -> bool:
         exchange.feed()
     except WireError:  # no HTTP; its row will say so
         return False
-    body = b"".join(exchange.body_parts)
-    facts = read_stream(body, exchange.body_ends, exchange.stamps, ndjson=exchange.ndjson)
-    return len(facts.token_ns) > 0
+
+    def read() -> Iterator[bool | None]:
+        body, ends = yield from exchange.body_steps()
+        yield len(read_stream(body, ends, exchange.stamps, ndjson=exchange.ndjson).token_ns) > 0
+
+    return any(read())
 
 
 def abort_if_overdue(
