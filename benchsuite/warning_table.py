@@ -173,6 +173,35 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "TTFT or TPOT drifted after it had settled (\"How sure\")",
         "after the warm-up the level drifted: {changes}",
         "check for throttling, other work on the machine and a filling cache; then " + _REPEAT),
+    # the HTTP of a level's responses, by their notes
+    "body_lingers": WarningType(
+        "warning", "responses stayed open after the end mark of their stream (\"Stream semantics\")",
+        "{responses} of {ok} responses stayed open after [DONE]: they count as closed there, on to a new connection",
+        "end the response with its stream, in the server or a proxy before it: its clients wait or reconnect"),
+    "last_chunk_missing": WarningType(
+        "info", "connections were closed after the end mark of a stream, without the last chunk of their response",
+        "{responses} of {ok} responses ended with their connection after [DONE], without a last chunk",
+        "check for a worker or a proxy that is stopped or times out"),
+    "bytes_after_response": WarningType(
+        "warning", "bytes came behind the end of a response, which are not read",
+        "{responses} of {ok} responses were followed by bytes that belong to none",
+        "check the Content-Length of the server or the proxy before it"),
+    "length_and_chunked": WarningType(
+        "info", "responses have a Content-Length and chunks (the chunks hold, RFC 9112)",
+        "{responses} of {ok} responses have a Content-Length beside Transfer-Encoding: chunked, which holds",
+        "let the proxy drop the Content-Length: strict clients refuse such responses"),
+    "loose_http": WarningType(
+        "info", "responses are HTTP only to a lenient reader: line ends, folded headers, blanks around chunk sizes",
+        "{responses} of {ok} responses are not HTTP/1.1 by the letter, and were read all the same",
+        "strict clients refuse such responses: look at them with curl -v"),
+    "body_compressed": WarningType(
+        "info", "bodies are compressed though identity was asked for",
+        "{responses} of {ok} responses are compressed: a token's time is that of the read that completes its event",
+        "switch it off for text/event-stream (nginx: gzip_types): it may hold tokens back"),
+    "content_type_of_another": WarningType(
+        "info", "streams have the content type of something else than text/event-stream or NDJSON",
+        "{responses} of {ok} responses are streams with the content type of something else",
+        "let the server or the proxy send text/event-stream: by another type proxies buffer streams"),
     # the client and the server's own counters
     "client_bound": WarningType(
         "error", "the measuring client may have moved the figures (\"The measuring client\")",

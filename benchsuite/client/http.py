@@ -33,9 +33,10 @@ OPEN, COMPLETE, MARKED = range(3)
 # the tail of nearly every read, which is no end: one whole event of SSE or NDJSON, in a chunk of its own or in none
 _CHUNKED_EVENTS = (b"}\n\n\r\n", b"}\r\n\r\n\r\n", b'"done":false}\n\r\n')
 _PLAIN_EVENTS = (b"}\n\n", b"}\r\n\r\n", b'"done":false}\n')
-_END_MARK = re.compile(rb"(^|[\r\n])data:[ \t]*[\"']?(\[DONE\]|DONE)[\"']?\s*$", re.I)
+# with blank lines and comments behind it
+_END_MARK = re.compile(rb"(^|[\r\n])data:[ \t]*[\"']?(\[DONE\]|DONE)[\"']?[ \t]*([\r\n]|(?<=[\r\n]):[^\r\n]*)*$", re.I)
 _NATIVE_END = re.compile(rb'"done"\s*:\s*true\b[^\n]*\}\s*$')
-_MARK_BYTES, _NATIVE_END_BYTES = 48, 65536
+_MARK_BYTES, _END_BYTES, _NATIVE_END_BYTES = 48, 4096, 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,9 @@ class Exchange:
             if self.content_encoding not in ("", "gzip", "x-gzip", "deflate"):
                 coding = self.content_encoding[:40]
                 raise WireError("stream_error", f"content-encoding {coding!r}, though identity was asked for")
-            if self.chunked and not isinstance(self.parser, LooseParser):
+            if self.message_complete:
+                self.mode = _ENDED
+            elif self.chunked and not isinstance(self.parser, LooseParser):
                 self.mode = _CHUNKED
             elif self.chunked or self.content_length is not None:
                 self.mode = _COUNTED
@@ -285,17 +288,19 @@ class Exchange:
         return OPEN if data.endswith(_PLAIN_EVENTS) else self._find_mark()
 
     def _find_mark(self) -> int:
-        start = self.ends[-2] if len(self.ends) > 1 else 0
+        data, start = self.data, self.ends[-2] if len(self.ends) > 1 else 0  # of the last read
+        torn = max(0, start - _MARK_BYTES)
         if (
             self.marked_ns
-            or b"DONE" in self.data[-_MARK_BYTES:].upper()
-            or (self.ndjson and self.data.find(b'"done"', start) >= 0)
+            or data.find(b"DONE", torn) >= 0
+            or data.find(b"[done]", torn) >= 0
+            or (self.ndjson and data.find(b'"done"', start) >= 0)
         ):
             self.feed()
             if self.message_complete:
                 return COMPLETE
             if not self.marked_ns:
-                pattern, wanted = (_NATIVE_END, _NATIVE_END_BYTES) if self.ndjson else (_END_MARK, _MARK_BYTES)
+                pattern, wanted = (_NATIVE_END, _NATIVE_END_BYTES) if self.ndjson else (_END_MARK, _END_BYTES)
                 tail = b""
                 for part in reversed(self.body_parts):
                     tail = part + tail

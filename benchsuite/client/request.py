@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
+from urllib.parse import urljoin, urlsplit
 
 from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.stream import (
@@ -231,13 +232,15 @@ def record_steps(
     body, error = masked_bytes(body), error or exchange.error
     # A server may answer a streaming request with one JSON object: then there are no token times.
     streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{" or not is_json(body))
-    if exchange.status == 200 and body:
+    if 200 <= exchange.status < 300 and body:
         if streamed:
-            stamps, ndjson = exchange.stamps, exchange.ndjson
+            stamps, ndjson, kind = exchange.stamps, exchange.ndjson, exchange.content_type.lower()
+            if kind and not ndjson and b"event-stream" not in kind:
+                exchange.notes.add("content_type_of_another")
             yield from stream_steps(facts, body, ends, stamps, keep_text=keep_text, ndjson=ndjson)
         else:
             facts = read_whole(body, keep_text=keep_text)
-    status, message = _outcome(exchange, facts, body, error, streamed)
+    status, message = _outcome(exchange, facts, body, error, streamed, context.endpoint)
     out.append(_row(exchange, encoded, context, facts, status, message, streamed))
     if context.texts is not None:
         context.texts.keep(out[-1].request_id, clean_text("".join(facts.thoughts + facts.text)))
@@ -245,13 +248,19 @@ def record_steps(
 
 
 def _outcome(
-    exchange: Exchange, facts: StreamFacts, body: bytes, error: WireError | None, streamed: bool
+    exchange: Exchange,
+    facts: StreamFacts,
+    body: bytes,
+    error: WireError | None,
+    streamed: bool,
+    base_url: str | None,
 ) -> tuple[Status, str | None]:
     words = facts.server_error or facts.server_words
     if error is not None and error.status in ("timeout", "connect_error", "cancelled"):
         return error.status, f"{error.message}; the server: {words}" if words else error.message  # type: ignore[return-value]
-    if exchange.status and exchange.status != 200:
-        return "http_error", f"HTTP {exchange.status}: {error_message(body)}"
+    if exchange.status >= 300 or exchange.status == 204:
+        said = redirect(base_url or "", exchange.location) if exchange.status < 400 else None
+        return "http_error", f"HTTP {exchange.status}: {said or error_message(body) or 'with an empty body'}"
     if facts.server_error is not None:
         return "stream_error", facts.server_error
     if facts.malformed is not None:
@@ -266,17 +275,26 @@ def _outcome(
     if error is not None:
         return error.status, error.message  # type: ignore[return-value]
     if not body:
-        return "truncated", "HTTP 200 with an empty body"
+        return "truncated", f"HTTP {exchange.status} with an empty body"
     if facts.done and (not streamed or (facts.token_ns and usage_counts(facts.usage).output_tokens)):
         facts.notes.add("finish_reason_missing")
         return "ok", None
     if not (facts.token_ns or facts.response_id or facts.done):
         text = masked(clean_text(plain_text(body)))[:80]
         kind = exchange.content_type.decode("latin-1").partition(";")[0][:80] or "no content type"
-        return "stream_error", f"HTTP 200 without a completion, {kind}: {text}"
+        return "stream_error", f"HTTP {exchange.status} without a completion, {kind}: {text}"
     how = "with [DONE] but " if facts.done else ""
     unread = f"; not understood: {facts.unread!r}" if facts.unread else ""
     return "truncated", f"the response ended {how}without a finish_reason{unread}"
+
+
+def redirect(asked_url: str, location: str) -> str | None:
+    """What to do about a redirect, which is not followed; None where it names no place."""
+    url = masked(clean_text(urljoin(asked_url, location).partition("?")[0]))[:200]
+    if not location:
+        return None
+    # a base URL is kept without the slash at its end
+    return f"redirects to {url}: use that as {f'--path {urlsplit(url).path}' if url.endswith('/') else '--base-url'}"
 
 
 def _row(
@@ -359,7 +377,7 @@ def _row(
         server_queue_s=queue_s,
         server_prefill_s=facts.prefill_s,
         server_decode_s=facts.decode_s,
-        notes=" ".join(sorted(facts.notes)) or None if ok else None,
+        notes=" ".join(sorted(facts.notes | exchange.notes)) or None if ok else None,
     )
 
 

@@ -143,7 +143,7 @@ OUTCOMES = {
         exchange(b"HTTP/1.1 500 Oh\r\nContent-Length: 99\r\n\r\noh no", error=TRUNCATED),
         "http_error", 500, "HTTP 500: oh no",
     ),
-    "other success": (exchange(b"HTTP/1.1 204 No\r\n\r\n"), "http_error", 204, "HTTP 204: "),
+    "other success": (exchange(b"HTTP/1.1 204 No\r\n\r\n"), "http_error", 204, "HTTP 204: with an empty body"),
     "error event": (
         exchange(HEAD, OK[0], event({"error": {"message": "out of memory"}}), DONE),
         "stream_error", 200, "out of memory",
