@@ -159,6 +159,7 @@ class Connection:
         """Hand `request` to the socket now, stamped just before. Needs an open, idle connection."""
         assert self._sock is not None
         exchange.reused = self.served > 0
+        exchange.max_bytes = self._link.endpoint.max_response_bytes
         self._exchange = exchange
         if self._ssl is not None:
             assert self._outgoing is not None

@@ -73,8 +73,8 @@ class Exchange:
     __slots__ = (
         "body_bytes", "body_ends", "body_parts", "chunked", "closed_ns", "content_encoding", "content_length",
         "content_type", "data", "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped",
-        "location", "marked_ns", "message_complete", "mode", "notes", "on_done", "parser", "retries", "reused",
-        "scheduled_ns", "sent_ns", "stamps", "status", "token_seen", "user_stamps",
+        "location", "marked_ns", "max_bytes", "message_complete", "mode", "notes", "on_done", "parser", "retries",
+        "reused", "scheduled_ns", "sent_ns", "stamps", "status", "token_seen", "user_stamps",
     )  # fmt: skip
 
     def __init__(self, index: int, scheduled_ns: int) -> None:
@@ -83,6 +83,7 @@ class Exchange:
         self.sent_ns = 0
         self.retries = 0
         self.reused = False
+        self.max_bytes = MAX_RESPONSE_BYTES  # of the body, decoded
         self.error: WireError | None = None
         self.closed_ns = 0
         self.on_done: Callable[[Exchange], None] | None = None
@@ -210,8 +211,8 @@ class Exchange:
                     parts.append(decoder.decompress(piece, _DECODED_STEP_BYTES))
                     piece = decoder.unconsumed_tail
                     n_bytes += len(parts[-1])
-                    if n_bytes > MAX_RESPONSE_BYTES:
-                        raise WireError("stream_error", f"decoded response longer than {MAX_RESPONSE_BYTES} bytes")
+                    if n_bytes > self.max_bytes:
+                        raise WireError("stream_error", f"decoded response longer than {self.max_bytes} bytes")
                     yield
                 ends.append(n_bytes)
                 start = end

@@ -143,7 +143,7 @@ FRAMINGS: dict[str, Framing] = {
     "whole JSON": of(counted(WHOLE, OK + b"Content-Type: application/json\r\n"), n_chunks=0,
                     others="differ: it is no stream, and the SDK finds no event in it; the server did answer"),
     "JSON lines as JSON": of(counted(b"\n".join(JSON), OK + b"Content-Type: application/json\r\n"),
-                            notes="content_type_of_another",
+                            notes="content_type_of_another events_not_separated",
                             others="differ: the SDK knows SSE alone; the lines are the events of a completion"),
     "NDJSON": of(OK + b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n", *map(chunk, NATIVE),
                 LAST, others="differ: a native protocol, which the SDK does not speak"),
