@@ -121,7 +121,7 @@ def shrunk(words: list[str]) -> list[str]:
 
 GROUPS = {
     "a GPU box": ("A GPU box", "Going on after a stop"),
-    "own requests": ("Your own requests",),
+    "own requests": ("Your own requests", "What is sent"),
     "CI": ("CI",),
     "the rest": ("Reading the report", "How many GPUs, or an API", "Several servers and a fallback", "In a notebook"),
 }

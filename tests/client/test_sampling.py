@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchsuite.client.http import Endpoint
-from benchsuite.client.request import BodyPlan, http_request
+from benchsuite.client.request import BodyPlan, encode, http_request
 from benchsuite.request_spec import SamplingSpec
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import unknown_sampling
+from benchsuite.spec import load_spec, overrides
 from benchsuite.workload.dataset import Prompt
 
 HI = ({"role": "user", "content": "Hi"},)
@@ -48,11 +53,6 @@ def sent(profile: str, endpoint: str, **sampling: object) -> dict:
         ("ollama", "native", {name: value for name, value in ALL.items() if name != "chat_template_kwargs"},
          {"think": "low", "options": {"num_predict": 100, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "seed": 7,
                                       "stop": ["END", "\n"], "presence_penalty": 1, "frequency_penalty": -1}}),
-        # the examples of docs/GUIDE.md, Thinking
-        *[(profile, "chat", {"chat_template_kwargs": {"enable_thinking": False}},
-           {"chat_template_kwargs": {"enable_thinking": False}}) for profile in ("vllm", "sglang", "llamacpp")],
-        *[(profile, "chat", {"reasoning_effort": "none"}, {"reasoning_effort": "none"})
-          for profile in ("openai", "ollama", "llamacpp")],
         ("ollama", "native", {"reasoning_effort": "none"}, {"think": False}),
         ("ollama", "native", {"reasoning_effort": "high"}, {"think": "high"}),
     ],
@@ -60,6 +60,37 @@ def sent(profile: str, endpoint: str, **sampling: object) -> dict:
 def test_sampling_goes_under_the_servers_names(profile, endpoint, sampling, body):
     """What is given is sent, under the names of the route, and nothing else."""
     assert sent(profile, endpoint, **sampling) == body
+
+
+THINKING = {  # the examples of docs/GUIDE.md
+    "--chat-template-kwargs '{\"enable_thinking\": false}'": (
+        ("vllm", "sglang", "llamacpp"), {"chat_template_kwargs": {"enable_thinking": False}}),
+    "--reasoning-effort none": (("openai", "ollama", "llamacpp"), {"reasoning_effort": "none"}),
+    "--reasoning-effort low": (("vllm", "sglang", "llamacpp", "openai", "ollama"), {"reasoning_effort": "low"}),
+    "--extra-body '{\"thinking_budget_tokens\": 256}'": (("llamacpp",), {"thinking_budget_tokens": 256}),
+    "--extra-body '{\"reasoning\": {\"enabled\": false}}'": (("openai",), {"reasoning": {"enabled": False}}),
+    "--extra-body '{\"reasoning\": {\"effort\": \"low\"}}'": (("openai",), {"reasoning": {"effort": "low"}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "expected"), THINKING.items(), ids=THINKING)
+def test_thinking_as_the_guide_says(flags, expected):
+    """Each line of the guide's table puts these fields into the body of those servers."""
+    profiles, fields = expected
+    name, value = shlex.split(flags)
+    spec = load_spec(None, overrides({"base_url": "http://h", name.removeprefix("--").replace("-", "_"): value}))
+    for profile in profiles:
+        plan = replace(PLAN, sampling=spec.sampling.fields, extra_body=spec.server.extra_body)
+        assert json.loads(encode(PROMPT, replace(plan, profile=SERVERS[profile]), Endpoint(2, (), "h")).wire.partition(
+            b"\r\n\r\n")[2]) == replace(PLAN, profile=SERVERS[profile]).body(PROMPT) | fields  # fmt: skip
+        assert unknown_sampling(SERVERS[profile], spec.sampling.fields, native=False) == []
+
+
+def test_the_guides_table_is_that():
+    """No example of the guide is without its test."""
+    guide = (Path(__file__).parents[2] / "docs" / "GUIDE.md").read_text("utf-8")
+    table = guide.partition("| server | thinking off |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(--[^`]+)`", table)) == set(THINKING)
 
 
 @pytest.mark.parametrize(
