@@ -61,6 +61,10 @@ WARNINGS: dict[str, WarningType] = {
         "error", "the server refused the longest request of the set",
         "the longest request of the set ({prompt}) was refused and will be at every level: {refusal}",
         "shorten it, or leave it out of the set"),
+    "prompts_cut": WarningType(
+        "error", "the server cuts the longest prompt, without a word",
+        "the longest request of the set ({prompt}) does not fit, and {server} answers to a part of it; asked not to, "
+        "it says {refusal}", "{remedy}, or shorten it"),
     "prompt_too_long": WarningType(
         "error", "the longest request has more prompt tokens than the server takes",
         "the longest request of the set ({prompt}) has {tokens} prompt tokens, and the server takes {most} "

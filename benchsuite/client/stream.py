@@ -265,6 +265,8 @@ def error_message(body: bytes, limit: int = 300) -> str:
             if not (value and isinstance(value, str | dict | list)) and tree != {key: value}:
                 break
             tree = value
+    if isinstance(tree, str) and tree.startswith('{"error"') and is_json(tree.encode("utf-8", "replace")):
+        return error_message(tree.encode("utf-8", "replace"), limit)  # what another server said, as a text
     try:
         text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
     except RecursionError:

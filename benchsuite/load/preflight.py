@@ -63,13 +63,18 @@ class ProbeResult:
 
 
 async def probe(
-    endpoint: Endpoint, plan: BodyPlan, spec: SweepSpec, prompt: Prompt, longest: Prompt | None
+    endpoint: Endpoint,
+    plan: BodyPlan,
+    spec: SweepSpec,
+    prompt: Prompt,
+    longest: Prompt | None,
+    strict: tuple[Endpoint, BodyPlan] | None = None,
 ) -> ProbeResult:
     """Send `prompt` without what the server refuses by name; twice, to learn its keep-alive; then `longest`.
 
     A refusal for being busy is tried again for some seconds. plan: the sweep's own; a probe asks for no more than
-    PROBE_TOKENS tokens. Raises ServerUnreachable, ServerRefused when `prompt` fails; a `longest` that fails is only
-    reported.
+    PROBE_TOKENS tokens. strict: a route that refuses a `longest` which the sweep's own would cut. Raises
+    ServerUnreachable, ServerRefused when `prompt` fails; a `longest` that fails is only reported.
     """
     link = Link(asyncio.get_running_loop(), endpoint, spec.timeouts.connect_s)
     connection = Connection(link)
@@ -95,7 +100,9 @@ async def probe(
             else:
                 rows.append(row)
                 headers = exchange.kept_headers
-        last = (await _send(connection, endpoint, plan, spec, longest))[0] if longest else None
+        last = (await _send(connection, *strict, spec, longest))[0] if longest and strict else None
+        if longest and (last is None or last.http_status not in (200, 400)):  # a gateway may not have that route
+            last = (await _send(connection, endpoint, plan, spec, longest))[0]
         return ProbeResult(rows, last, plan, refusals, link.closes_after_response, headers)
     finally:
         connection.close()
@@ -230,9 +237,14 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
     endpoint = _endpoint(spec, plan)
     lengths = [sum(map(len, prompt_texts(p))) for p in prompts]
     first = prompts[0]
-    longest = prompts[lengths.index(max(lengths))] if max(lengths) > 2 * lengths[0] else first
+    strict = None
+    if server.limits and server.limits.cuts_prompts and server.native and plan.endpoint != "native":
+        refusing = replace(plan, endpoint="native", extra_body={})
+        strict = _endpoint(spec, refusing), refusing
+    longest = prompts[lengths.index(max(lengths))] if strict or max(lengths) > 2 * lengths[0] else first
     with start_blocking_portal() as portal:  # a thread's own event loop: in a notebook this one's runs already
-        result = portal.call(probe, endpoint, plan, spec, first, None if longest is first else longest)
+        again = longest if strict or longest is not first else None
+        result = portal.call(probe, endpoint, plan, spec, first, again, strict)
     if auto and server.recognise is None:
         server = server_probe.recognise_refusal(str(result.refusals)) or server
     plan = replace(result.plan, profile=server)
@@ -263,6 +275,8 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
             "input_tokens": last.input_tokens,
             "asked_output_tokens": plan.asked_output_tokens(longest),
             "refused": None if last.status == "ok" else f"{last.status}: {last.error}",
+            # by the sweep's own route, without a word
+            "cut": strict is not None and last.http_status == 400 and "context" in (last.error or ""),
         },
     }
     return Preflight(plan, (endpoint,), result.closes_after_response, facts)

@@ -249,6 +249,7 @@ def server_limits(
     limits = server.limits or Limits()
     command = (launched or {}).get("command") or ()
     words = command.split() if isinstance(command, str) else [str(word) for word in command]
+    words += str((launched or {}).get("plan") or "").split()  # settings that became variables are in no command
     trees: dict[str, Any] = {}
 
     def read(source: str) -> int | None:
@@ -298,7 +299,7 @@ def limit_warnings(
 
     levels: of the sweep, shared evenly by n_servers. capacity: from `server_limits`. longest: the set's longest
     request as the preflight found it: prompt_id, input_tokens, asked_output_tokens, refused (the server's words, or
-    None).
+    None), cut (refused only by a route that the sweep does not use).
     """
     limits, limit, level = server.limits or Limits(), capacity["concurrent_requests"], max(levels)
     n = -(-level // n_servers)
@@ -318,11 +319,14 @@ def limit_warnings(
         yield warn("rate_limited", requests=capacity["requests_per_period"])
     prompt, tokens, asked = longest["prompt_id"], longest["input_tokens"], longest["asked_output_tokens"] or 0
     context, most = capacity["context_tokens"], capacity["input_tokens"]
-    if longest["refused"]:
+    if longest["refused"] and longest["cut"]:
+        remedy = limits.raise_context
+        yield warn("prompts_cut", prompt=prompt, server=server.title, refusal=longest["refused"], remedy=remedy)
+    elif longest["refused"]:
         yield warn("longest_refused", prompt=prompt, refusal=longest["refused"])
     elif tokens is not None and most is not None and tokens > most:
         yield warn("prompt_too_long", prompt=prompt, tokens=tokens, most=most)
-    # a prompt that just fills the context leaves no room for a token, or is what Ollama left of a longer one
+    # a prompt that just fills the context leaves no room for a token
     elif tokens is not None and context is not None and (tokens >= context or tokens + asked > context):
         effect = f": {server.title} {limits.too_long}"
         remedy = limits.raise_context or "lower --max-output-tokens, or shorten it"

@@ -67,6 +67,9 @@ class Limits:
     default_slots: int | None = None  # at least so many where no source tells
     raise_slots: str = ""  # how that setting becomes {n}, if not by `slots {n}`
     refuses: bool = False  # more requests are refused; else they wait
+    cuts_prompts: bool = (
+        False  # its OpenAI routes cut a prompt beyond the context without a word; its native one refuses
+    )
     too_long: str = "refuses such requests"  # what it does with a request beyond its context
     raise_context: str = ""  # the remedy for that
 

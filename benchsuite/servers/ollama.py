@@ -1,4 +1,4 @@
-"""Ollama (its source, fb307609; tried against a stand-in made of it)."""
+"""Ollama (0.34.0, fb307609, built and run: its own server, scheduler and llama.cpp runner on a CPU)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ _SETTINGS = (
     "kv-cache-type", "load-timeout", "sched-spread", "gpu-overhead", "models", "debug",
 )  # fmt: skip
 _OPTIONS = ("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
+# without truncate it cuts a prompt that does not fit to about half of the context, and says so only in its log
 _BODY = {
     "model": "$MODEL",
     "messages": "$MESSAGES",
     "stream": "$STREAM",
+    "truncate": False,
     "think": "$REASONING_EFFORT_OR_FALSE",
     "options": {"num_predict": "$N", **{name: f"${name.upper()}" for name in _OPTIONS}},
 }
@@ -67,11 +69,14 @@ OLLAMA = Server(
     ignores=("top_k", "chat_template_kwargs"),
     metrics_path=None,
     limits=Limits(
+        concurrent_requests=("--num-parallel",),  # which no route tells
         context_tokens=("/api/ps models {model} context_length",),
         slots="OLLAMA_NUM_PARALLEL",
         default_slots=1,
-        raise_slots="OLLAMA_NUM_PARALLEL={n} (and OLLAMA_MAX_QUEUE of at least that)",
-        too_long="cuts prompts and answers to it without a word",
+        # OLLAMA_MAX_QUEUE counts only while a model loads: a loaded one lets any number wait
+        raise_slots="OLLAMA_NUM_PARALLEL={n}",
+        cuts_prompts=True,
+        too_long="moves the start of such a text out of its context",
         raise_context="raise OLLAMA_CONTEXT_LENGTH",
     ),
     local=Local(

@@ -142,6 +142,7 @@ def test_ollama_native(stream):
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
         "options": {"num_predict": 100},
         "stream": stream,
+        "truncate": False,
         "think": False,
     }
     assert "options" not in plan.body(TEXT)

@@ -56,9 +56,10 @@ REAL = [
     ("tgi_chat_stream_eos", 5, 276, 276, 2, 41, 6, "stop", True, None),
     ("tgi_chat_stream_keepalive", 5, 279, 279, 1, 41, 5, "length", True, None),
     ("tgi_completions_stream", 5, 223, 223, 0, 5, 5, "length", True, None),
-    ("ollama_chat_stream", 5, 227, 227, 2, 26, 5, "length", True, "chatcmpl-487"),
-    ("ollama_chat_stream_thinking", 7, 239, 671, 2, 26, 5, "stop", True, "chatcmpl-487"),
-    ("ollama_completions_stream", 5, 251, 251, 2, 26, 5, "length", True, "cmpl-12"),
+    ("ollama_chat_stream", 5, 221, 221, 2, 15, 5, "length", True, "chatcmpl-752"),
+    ("ollama_chat_stream_thinking", 4, 239, None, 2, 17, 4, "length", True, "chatcmpl-209"),
+    ("ollama_chat_stream_tools", 1, 337, 337, 2, 87, 35, "tool_calls", True, "chatcmpl-300"),
+    ("ollama_completions_stream", 5, 250, 250, 2, 15, 5, "length", True, "cmpl-757"),
 ]  # fmt: skip
 
 

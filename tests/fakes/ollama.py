@@ -1,4 +1,4 @@
-"""Ollama as its sources say it speaks (fb307609): OpenAI's routes and its own, cold start, queue, errors."""
+"""Ollama as a real one (0.34.0, fb307609) was seen to speak: OpenAI's routes and its own, cold start, queue, errors."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from fakes.http import Answer, Fake, Request, dumps
 
 WORDS = ("Hello", "!", " How", " can", " I", " help", " you", "?")
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
-FAILED = "an error was encountered while running the model"
-NDJSON, JSON = "application/x-ndjson", "application/json; charset=utf-8"
+FAILED = "an error was encountered while running the model: unexpected EOF"
+NDJSON, JSON, PLAIN = "application/x-ndjson", "application/json; charset=utf-8", "application/json"
 PROMPT_NS, TOKEN_NS = 5_000_000, 7_000_000
 NATIVE, OPENAI = ("/api/chat", "/api/generate"), ("/v1/chat/completions", "/v1/completions")
 
 
 class FakeOllama(Fake):
-    """num_parallel, max_queue: as OLLAMA_NUM_PARALLEL and OLLAMA_MAX_QUEUE. load_ns: what the first request pays.
+    """num_parallel, max_queue: as OLLAMA_NUM_PARALLEL and OLLAMA_MAX_QUEUE; the queue is that for a model that loads
+    (`loading`: for ever), behind a loaded one any number waits. load_ns: what the first request pays.
     thinking: that many tokens before the answer. eos_at: the answer ends by itself. error_at: the runner fails there.
-    Prompts beyond context_length are cut without a word. waited_ns: how long each request waited for its turn.
+    Prompts beyond context_length are cut to half of it without a word, unless the native `truncate` is false.
+    waited_ns: how long each request waited for its turn.
     """
 
     def __init__(self, *, model: str = "llama3.2:latest", num_parallel: int = 1, max_queue: int = 512,
                  context_length: int = 4096, load_ns: int = 2_000_000_000, token_s: float = 0.0, thinking: int = 0,
-                 eos_at: int | None = None, error_at: int | None = None) -> None:  # fmt: skip
+                 eos_at: int | None = None, error_at: int | None = None, loading: bool = False) -> None:  # fmt: skip
         super().__init__()
         self._model, self._num_parallel, self._max_queue = model, num_parallel, max_queue
         self._context, self._load_ns, self._token_s = context_length, load_ns, token_s
         self._thinking, self._eos_at, self._error_at = thinking, eos_at, error_at
         self._turn = asyncio.Semaphore(num_parallel)
-        self._pending, self.loaded = 0, False
+        self._loading, self._pending, self.loaded = loading, 0, False
         self.waited_ns: list[int] = []
 
     async def handle(self, request: Request, answer: Answer) -> None:
@@ -39,7 +41,7 @@ class FakeOllama(Fake):
             case "GET" | "HEAD", "/":
                 await answer.whole(200, "Ollama is running", "text/plain; charset=utf-8")
             case "GET", "/api/version":
-                await answer.whole(200, {"version": "0.13.0"}, JSON)
+                await answer.whole(200, {"version": "0.34.0"}, JSON)
             case "GET", "/api/tags":
                 await answer.whole(200, {"models": [card]}, JSON)
             case "GET", "/api/ps":
@@ -47,7 +49,7 @@ class FakeOllama(Fake):
                 await answer.whole(200, {"models": [loaded] if self.loaded else []}, JSON)
             case "GET", "/v1/models":
                 item = {"id": self._model, "object": "model", "created": 1, "owned_by": "library"}
-                await answer.whole(200, {"object": "list", "data": [item]}, JSON)
+                await answer.whole(200, {"object": "list", "data": [item]}, PLAIN)
             case "POST", path if path in NATIVE + OPENAI:
                 await self._generate(request, answer)
             case _:
@@ -58,9 +60,8 @@ class FakeOllama(Fake):
         if not isinstance(body, dict):
             await self._error(answer, 400, "unexpected EOF", "invalid_request_error", native)
         elif body.get("model") not in (self._model, self._model.removesuffix(":latest")):
-            words = f'model "{body.get("model")}" not found, try pulling it first'
-            await self._error(answer, 404, words, "not_found_error", native)
-        elif self._pending >= self._max_queue + self._num_parallel:
+            await self._error(answer, 404, f"model '{body.get('model')}' not found", "not_found_error", native)
+        elif self._loading and self._pending >= self._max_queue:
             await self._error(answer, 503, BUSY, "api_error", native)
         else:
             self._pending += 1
@@ -77,7 +78,14 @@ class FakeOllama(Fake):
     async def _answer(self, request: Request, answer: Answer, load_ns: int, waited_ns: int) -> None:
         body, native = request.json, request.path in NATIVE
         text = body.get("prompt") or " ".join(m["content"] for m in body.get("messages", ()))
-        prompt_tokens = min(len(text.split()), self._context)
+        prompt_tokens = len(text.split())
+        if prompt_tokens >= self._context and body.get("truncate", True):
+            prompt_tokens = self._context - (self._context - 4) // 2
+        elif prompt_tokens >= self._context:
+            message = f"request ({prompt_tokens} tokens) exceeds the available context size ({self._context} tokens)"
+            words = dumps({"error": {"code": 400, "message": message, "type": "exceed_context_size_error"}})
+            await self._error(answer, 400, words, "invalid_request_error", native)
+            return
         asked = (body.get("options") or {}).get("num_predict") if native else body.get("max_tokens")
         n = 20 if asked is None else asked
         eos = self._eos_at is not None and self._eos_at <= n
@@ -132,7 +140,7 @@ class FakeOllama(Fake):
             said = "".join(self._word(i)[0] for i in range(self._thinking, n))
             part = {"message": {"role": "assistant", "content": said}} if chat else {"text": said}
             whole = head | {"choices": [{"index": 0, **part, "finish_reason": reason}], "usage": usage}
-            await answer.whole(200, whole, JSON)
+            await answer.whole(200, whole, PLAIN)
             return
         asked = (body.get("stream_options") or {}).get("include_usage")
         zeros = {"usage": dict.fromkeys(usage, 0)} if asked and not chat else {}
@@ -144,8 +152,9 @@ class FakeOllama(Fake):
 
         for i in range(n):
             await asyncio.sleep(self._token_s)
-            if i == self._error_at:  # swallowed: an empty delta, then nothing
-                await event({"delta": {}, "finish_reason": None}, {})
+            if i == self._error_at:  # swallowed: an empty delta of no model, then nothing
+                await event(({"delta": {"content": ""}} if chat else {"text": ""}) | {"finish_reason": None},
+                            zeros | {"model": ""})  # fmt: skip
                 await answer.end()
                 return
             word, thinking = self._word(i)
@@ -161,7 +170,7 @@ class FakeOllama(Fake):
 
     async def _error(self, answer: Answer, status: int, message: str, kind: str, native: bool) -> None:
         whole = {"message": message, "type": kind, "param": None, "code": None}
-        await answer.whole(status, {"error": message if native else whole}, JSON)
+        await answer.whole(status, {"error": message if native else whole}, JSON if native else PLAIN)
 
 
 def _said(chat: bool, content: str, thinking: str | None = None) -> dict[str, Any]:

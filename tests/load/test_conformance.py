@@ -46,7 +46,10 @@ REAL = {
     "llamacpp": {"GET /v1/models": "llamacpp_get_models"},
     "transformers": {"GET /v1/models": "transformers_get_models"},
     "openai": {"GET /v1/models": "llamacpppython_get_models"},
+    "ollama": {"GET /v1/models": "ollama_get_models", "GET /api/version": "ollama_get_version",
+               "GET /api/ps": "ollama_get_ps"},
 }  # fmt: skip
+MODELS = {"ollama": "tiny"}
 
 
 @pytest.mark.parametrize(
@@ -64,13 +67,23 @@ REAL = {
         ("transformers", "chat", False, "transformers_chat_nonstream", (0, (36, 8, "usage"), "length")),
         ("transformers", "completions", True, "transformers_completions_stream", (8, (12, 8, "usage"), "length")),
         ("openai", "chat", True, "llamacpppython_chat_stream", (8, (None, 8, "chunks"), "length")),
+        ("ollama", "chat", True, "ollama_chat_stream", (5, (15, 5, "usage"), "length")),
+        ("ollama", "chat", True, "ollama_chat_stream_thinking", (4, (17, 4, "usage"), "length")),
+        ("ollama", "chat", True, "ollama_chat_stream_tools", (1, (87, 35, "usage"), "tool_calls")),
+        ("ollama", "chat", False, "ollama_chat_nonstream", (0, (15, 5, "usage"), "length")),
+        ("ollama", "completions", True, "ollama_completions_stream", (5, (15, 5, "usage"), "length")),
+        ("ollama", "native", True, "ollama_api_chat", (5, (15, 5, "usage"), "length")),
+        ("ollama", "native", True, "ollama_api_chat_thinking", (4, (17, 4, "usage"), "length")),
+        ("ollama", "native", True, "ollama_api_chat_tools", (1, (87, 43, "usage"), "stop")),
+        ("ollama", "native", False, "ollama_api_chat_nonstream", (0, (15, 5, "usage"), "length")),
     ],
 )
 def test_real_bytes(server, endpoint, stream, capture, expected):
     """A real server's answer, over a real socket: known for what it is, its tokens counted, its end seen."""
-    path = "/v1/chat/completions" if endpoint == "chat" else "/v1/completions"
+    path = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "native": "/api/chat"}[endpoint]
     with Replay(REAL[server] | {f"POST {path}": capture}) as fake:
-        spec = spec_of(fake.base_url, [1], server={"model": "tiny-llama", "endpoint": endpoint, "stream": stream})
+        model = MODELS.get(server, "tiny-llama")
+        spec = spec_of(fake.base_url, [1], server={"model": model, "endpoint": endpoint, "stream": stream})
         assert found(spec).plan.profile.name == server
         assert said(row_of(spec)) == ("ok", *expected, stream)
 
@@ -212,6 +225,16 @@ REFUSED = [
     ("transformers", "transformers_err_unknown_model", "http_error: HTTP 400: Server is pinned to "
      "'/data/models/tiny-llama'; requested 'no-such-model'."),
     ("openai", "llamacpppython_err_context_too_long", "truncated: HTTP 200 with an empty body"),
+    ("ollama", "ollama_err_unknown_model_chat", "http_error: HTTP 404: model 'nope' not found"),
+    # its runner's own refusal, as a text in its own
+    ("ollama", "ollama_err_context_too_long", "http_error: HTTP 400: request (2864 tokens) exceeds the available "
+     "context size (512 tokens), try increasing it"),
+    ("ollama", "ollama_err_thinking", 'http_error: HTTP 400: "tiny" does not support thinking'),
+    # its runner died: the OpenAI route swallows the error
+    ("ollama", "ollama_chat_midstream_error", "truncated: the response ended without a finish_reason"),
+    # it ends what repeats a piece of text 30 times, without a word
+    ("ollama", "ollama_chat_stream_repeats", "truncated: the response ended without a finish_reason"),
+    ("ollama", "ollama_api_chat_nothing", "truncated: HTTP 200 with an empty body"),
 ]  # fmt: skip
 
 
@@ -219,7 +242,7 @@ REFUSED = [
 def test_real_refusals(server, capture, given):
     """A real server's refusal ends the preflight with the server's own words."""
     with Replay(REAL[server] | {"POST /v1/chat/completions": capture}) as fake, pytest.raises(ServerRefused) as refused:
-        found(spec_of(fake.base_url, [1], server={"model": "tiny-llama"}))
+        found(spec_of(fake.base_url, [1], server={"model": MODELS.get(server, "tiny-llama")}))
     assert refused.value.given == given
 
 
@@ -237,12 +260,12 @@ def test_real_refusals(server, capture, given):
         (FakeTgi(error_at=3), {}, "stream_error: Request failed during generation: CUDA error"),
         (FakeTgi(error_at=3), {"endpoint": "native"}, "stream_error: Request failed during generation: CUDA error"),
         (FakeOllama(error_at=3), {"endpoint": "native"},
-         "stream_error: an error was encountered while running the model"),
+         "stream_error: an error was encountered while running the model: unexpected EOF"),
         (FakeOllama(error_at=3), {}, "truncated: the response ended without a finish_reason"),
-        (FakeOllama(max_queue=-1), {}, "http_error: HTTP 503: server busy, please try again. maximum pending "
-         "requests exceeded"),
-        (FakeOllama(max_queue=-1), {"endpoint": "native"}, "http_error: HTTP 503: server busy, please try again. "
-         "maximum pending requests exceeded"),
+        (FakeOllama(max_queue=0, loading=True), {},
+         "http_error: HTTP 503: server busy, please try again. maximum pending requests exceeded"),
+        (FakeOllama(max_queue=0, loading=True), {"endpoint": "native"},
+         "http_error: HTTP 503: server busy, please try again. maximum pending requests exceeded"),
     ],
 )  # fmt: skip
 def test_refusals_of_fakes(monkeypatch, fake, server, given):
@@ -293,7 +316,7 @@ def test_what_is_asked_on_the_native_routes():
     assert fake.bodies("/api/chat") == [{
         "model": "llama3.2:latest",
         "messages": [{"role": "user", "content": f"[{PROBE_SALT}] one two three four five six"}],
-        "stream": True, "options": {"num_predict": 5}, "keep_alive": -1,
+        "stream": True, "truncate": False, "options": {"num_predict": 5}, "keep_alive": -1,
     }] * 2  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def test_a_server_that_does_all():
         "requests": 2,
         "output_tokens": 2,
         "headers": {},
-        "longest": {"prompt_id": "p0", "input_tokens": 2, "asked_output_tokens": 1, "refused": None},
+        "longest": {"prompt_id": "p0", "input_tokens": 2, "asked_output_tokens": 1, "refused": None, "cut": False},
     }
     assert result.facts["capacity"] == {
         "concurrent_requests": None,

@@ -23,7 +23,7 @@ from benchsuite.workload.dataset import Prompt
 NOTHING = dict.fromkeys(
     ("concurrent_requests", "context_tokens", "input_tokens", "requests_per_period", "tokens_per_period")
 )
-LONGEST = {"prompt_id": "p7", "input_tokens": 3000, "asked_output_tokens": 500, "refused": None}
+LONGEST = {"prompt_id": "p7", "input_tokens": 3000, "asked_output_tokens": 500, "refused": None, "cut": False}
 PLAN = BodyPlan(SERVERS["vllm"], "m", "chat", True, False, None, "field", "s")
 
 
@@ -98,6 +98,13 @@ def test_arguments_of_a_server_that_we_started(command, limit):
         assert facts_of(fake.base_url, "vllm", {"command": command})["concurrent_requests"] == limit
 
 
+def test_settings_that_are_variables():
+    """Ollama's slots are in no command and no route, but in the plan that we started it by."""
+    launched = {"command": ["ollama", "serve"], "plan": "ollama m -- --num-parallel 4"}
+    with Replay({}) as fake:
+        assert facts_of(fake.base_url, "ollama", launched)["concurrent_requests"] == 4
+
+
 def test_limits_of_a_paid_api():
     """Rate limits come from the headers of a real answer; nonsense there is nothing."""
     headers = {"x-ratelimit-limit-requests": "500", "x-ratelimit-limit-tokens": "lots"}
@@ -145,6 +152,13 @@ def test_levels_beyond_the_server(profile, levels, told, code, remedy):
         ("openai", {"context_tokens": 3000}, {"asked_output_tokens": None}, "context_too_short", "--max-output-tokens"),
         ("openai", {}, {}, None, ""),
         ("openai", {}, {"refused": "http_error: HTTP 400: too long"}, "longest_refused", ""),
+        (
+            "ollama",
+            {"context_tokens": 4096},
+            {"refused": "HTTP 400", "cut": True},
+            "prompts_cut",
+            "OLLAMA_CONTEXT_LENGTH",
+        ),
     ],
 )
 def test_requests_beyond_the_context(profile, told, longest, code, remedy):
@@ -154,19 +168,34 @@ def test_requests_beyond_the_context(profile, told, longest, code, remedy):
     assert all(remedy in warn.remedy and warn.values["prompt"] == "p7" for warn in found)
 
 
-def test_the_preflight_warns():
-    """Its warnings are in the preflight's facts; several servers share a level."""
+@pytest.mark.parametrize(("endpoint", "code", "probes"), [("native", "longest_refused", 3), ("chat", "prompts_cut", 3)])
+def test_the_preflight_warns(endpoint, code, probes):
+    """Its warnings are in the preflight's facts; several servers share a level. What a route would cut is told."""
     short = Prompt("a", None, None, "one two", 5)
     long = Prompt("b", None, None, "word " * 60, 5)
     with FakeOllama(context_length=50) as one, FakeOllama(context_length=50) as two:
-        spec = spec_of(one.base_url, [9], server={"more_base_urls": [two.base_url], "endpoint": "native"})
+        spec = spec_of(one.base_url, [9], server={"more_base_urls": [two.base_url], "endpoint": endpoint})
         with control_client(spec) as client:
             facts = preflight(spec, client, (short, long)).facts
-    assert facts["longest"] == {"prompt_id": "b", "input_tokens": 50, "asked_output_tokens": 5, "refused": None}
-    assert (facts["requests"], facts["output_tokens"]) == (3, 15)
-    slots, context = facts["capacity"]["warnings"]
-    assert (slots["code"], slots["values"]["setting"][:22]) == ("slots_unknown", "OLLAMA_NUM_PARALLEL=5 ")
-    assert (context["code"], context["values"]["prompt"]) == ("context_too_short", "b")
+        assert [body.get("truncate") for body in one.bodies("/api/chat")][-1:] == [False]
+    assert facts["longest"] == {
+        "prompt_id": "b", "input_tokens": None, "asked_output_tokens": 5, "cut": endpoint == "chat",
+        "refused": "http_error: HTTP 400: request (61 tokens) exceeds the available context size (50 tokens)",
+    }  # fmt: skip
+    assert (facts["requests"], facts["output_tokens"]) == (probes, 10)
+    slots, cut = facts["capacity"]["warnings"]
+    assert (slots["code"], slots["values"]["setting"]) == ("slots_unknown", "OLLAMA_NUM_PARALLEL=5")
+    assert (cut["code"], cut["values"]["prompt"]) == (code, "b")
+
+
+def test_a_gateway_without_the_route_that_refuses():
+    """Where only Ollama's OpenAI routes are let through, the longest request is asked there."""
+    routes = {"GET /v1/models": "ollama_get_models", "POST /v1/chat/completions": "ollama_chat_stream"}
+    with Replay(routes) as fake:
+        spec = spec_of(fake.base_url, [1], server={"model": "tiny", "profile": "ollama"})
+        with control_client(spec) as client:
+            facts = preflight(spec, client, prompts(1).prompts).facts
+    assert (facts["longest"]["input_tokens"], facts["longest"]["refused"], facts["longest"]["cut"]) == (15, None, False)
 
 
 def test_a_longest_request_that_is_refused():
