@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 ROUNDS = 3
 # (streams, tokens/s, in step)
 POINTS = ((128, 100.0, False), (512, 50.0, False), (128, 50.0, True))
+LONG_STREAMS, LONG_TOK_S, LONG_BYTES = 32, 50.0, 1_000_000
 # the slow ones once, at the first point only, for a shorter time
 OTHERS = (("httpx-shared", 1.5), ("httpx", 2.6), ("openai", 2.6))
 
@@ -43,7 +44,25 @@ def fidelity_table() -> list[dict[str, Any]]:
                 runs[driver] = [_ours(Setting(streams, tok_s, together, driver=driver, seconds=seconds))]  # type: ignore[arg-type]
             runs["httpx, lines and json"] = [_httpx_lines(Setting(streams, tok_s, together, seconds=2.6))]
         rows += [{"point": point, "client": client, **_median(found)} for client, found in runs.items() if found]
+    rows += long_prompts()
     _print(rows)
+    return rows
+
+
+def long_prompts() -> list[dict[str, Any]]:
+    """The same streams with prompts of a line and of 1 MB, in turn: what a long body costs the others' stamps."""
+    runs: dict[str, list[dict[str, Any]]] = {"wire": [], "wire, 1 MB prompts": []}
+    for _ in range(ROUNDS):
+        for client, n_bytes in zip(runs, (0, LONG_BYTES), strict=True):
+            runs[client].append(_ours(Setting(LONG_STREAMS, LONG_TOK_S, prompt_bytes=n_bytes, seconds=5.2)))
+    rows = [
+        {"point": f"{LONG_STREAMS} x {LONG_TOK_S:g}/s", "client": name, **_median(found)}
+        for name, found in runs.items()
+    ]
+    short, long = rows
+    for key in ("gap_p50_ms", "gap_p99_ms", "gap_max_ms", "ttft_p99_ms", "loop_lag_p99_ms", "send_p99_ms"):
+        if short.get(key) is not None and long.get(key) is not None:
+            print(f"1 MB prompts: {key} {long[key]:.4f} against {short[key]:.4f} with short ones")
     return rows
 
 
@@ -60,6 +79,8 @@ def _ours(setting: Setting) -> dict[str, Any]:
         "ttft_mean_ms": row["ttft_error_ms"]["mean"],
         "ttft_p99_ms": row["ttft_error_ms"]["p99"],
         "ttft_max_ms": row["ttft_error_ms"]["max"],
+        "loop_lag_p99_ms": row["loop_lag_p99_ms"],
+        "send_p99_ms": row["send_error_ms"]["p99"],
     }
 
 

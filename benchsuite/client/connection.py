@@ -19,6 +19,7 @@ from benchsuite.client.http import COMPLETE, Endpoint, Exchange, WireError
 from benchsuite.clock import ANCILLARY_BYTES, kernel_timestamp_ns, now_ns, realtime_offset_ns, request_kernel_timestamps
 
 _READ_BYTES = 65536
+_SEND_BYTES = 65536  # at a time: a megabyte in one call would keep the other streams waiting
 
 _AT_ONCE_NS = 100_000_000
 _LINGER_S = 0.1  # how long the end of a response is waited for behind the end mark of its stream
@@ -167,7 +168,7 @@ class Connection:
             request = self._outgoing.read()
         exchange.sent_ns = now_ns()
         try:
-            n = self._sock.send(request)
+            n = self._sock.send(request if len(request) <= _SEND_BYTES else request[:_SEND_BYTES])
         except BlockingIOError:
             n = 0
         except OSError as error:
@@ -181,7 +182,7 @@ class Connection:
         assert self._sock is not None
         assert self._unsent is not None
         try:
-            n = self._sock.send(self._unsent)
+            n = self._sock.send(self._unsent[:_SEND_BYTES])
         except BlockingIOError:
             return
         except OSError as error:

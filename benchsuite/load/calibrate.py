@@ -40,6 +40,7 @@ class Setting:
     workers: int = 1
     kernel_stamps: bool = True
     seconds: float = 4.0
+    prompt_bytes: int = 0  # of each request, besides a question
 
     @property
     def output_tokens(self) -> int:
@@ -75,7 +76,8 @@ def run_setting(setting: Setting) -> tuple[Run, dict[str, dict[str, Any]]]:
         "driver": setting.driver,
         "kernel_timestamps": setting.kernel_stamps,
     }
-    message, n = {"role": "user", "content": "How long is a token on its way?"}, setting.output_tokens
+    question = f"How long is a token on its way? {'x' * setting.prompt_bytes}".strip()
+    message, n = {"role": "user", "content": question}, setting.output_tokens
     prompts = tuple(Prompt(f"p{i}", None, (message,), None, n) for i in range(setting.requests))
     workload = make_workload("calibration", prompts)
     with tempfile.TemporaryDirectory(prefix="benchsuite-calibrate-", ignore_cleanup_errors=True) as folder:
