@@ -329,6 +329,13 @@ def _cache_bust(spec: SweepSpec, server: Server) -> CacheBust:
             given="field",
             expected="prompt, off or auto",
         )
+    if wanted == "field" and not server.cache_salt_field and spec.workload.prefix_tokens:
+        raise InputError(
+            f"the profile {server.name} would have its prefix cache off, and the set has a prefix to share",
+            where="workload.cache_bust",
+            given="field, with prefix_tokens",
+            expected="prompt, off or auto",
+        )
     return wanted
 
 

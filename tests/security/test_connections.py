@@ -141,7 +141,9 @@ def test_a_redirect_is_an_answer_and_no_way(monkeypatch):
 
 
 def _endpoint(host: str, port: int) -> Endpoint:
-    return Endpoint(2, (host, port), host, f"{host}:{port}", "/v1/chat/completions", api_key=KEY)
+    return Endpoint(
+        2, (host, port), host, f"{host}:{port}", "/v1/chat/completions", headers=(("Authorization", f"Bearer {KEY}"),)
+    )
 
 
 def test_no_proxy_of_the_environment_is_asked(monkeypatch):
