@@ -64,10 +64,12 @@ def _pairs(given: Any, what: str) -> Any:
         return given  # the model says what type it should be
     table: dict[str, str] = {}
     mistakes, names = [], set()
-    for number, pair in enumerate(texts.items() if isinstance(texts, Mapping) else texts, 1):
-        name, equals, value = pair.partition("=") if isinstance(pair, str) else (*pair[:1], "=", *pair[1:])
-        shown = re.split(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]", str(name))[0][:60] or f"number {number}"
-        wrong = _mistake_in(what, str(name), value) if equals else f"has no =; {_FORM}"
+    parted: list[Any] = [str(text).partition("=") for text in texts]
+    if isinstance(texts, Mapping):
+        parted = [(str(name), "=", value) for name, value in texts.items()]
+    for number, (name, equals, value) in enumerate(parted, 1):
+        shown = re.split(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]", name)[0][:60] or f"number {number}"
+        wrong = _mistake_in(what, name, value) if equals else f"has no =; {_FORM}"
         if wrong is None and (name.lower() if what == "header" else name) in names:
             wrong = "is given twice"
         names.add(name.lower() if what == "header" else name)

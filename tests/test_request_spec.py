@@ -56,6 +56,14 @@ def test_every_header_is_checked_at_once():
     )
 
 
+@pytest.mark.parametrize("given", [5, [5], ["a"], {"a": None}, {"": "x"}, [[1, 2]], True, "a"])
+def test_what_is_no_table_of_texts(given):
+    """Whatever TOML or JSON may hold there is a mistake with its key, and no traceback."""
+    for part in ("headers", "query"):
+        with pytest.raises(SpecError, match=f"server.{part}: "):
+            parse_spec({"server": URL | {part: given}}, where="t")
+
+
 @pytest.mark.parametrize(
     "name", ["apikey", "api_key", "subscription-key", "Ocp-Apim-Subscription-Key", "x-functions-key", "cookie", "sig",
              "X-Auth-Token", "x-amz-security-token", "Proxy-Authorization", "xApiKey", "code", "client-secret", "jwt"],
@@ -88,6 +96,7 @@ BODIES = {
     "deep": ({"extra_body": '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"}, "server.extra_body: "),
     "a fallback's": ({"fallback_url": "http://f", "fallback_model": "m", "fallback_extra_body": "{"},
                      "server.fallback.extra_body: not valid JSON"),
+    "a secret in the template": ({"chat_template_kwargs": f'{{"api_key": "{SECRET}"}}'}, "'api_key' names a secret"),
     "template": ({"chat_template_kwargs": "true"}, "sampling.chat_template_kwargs: bool in JSON"),
     "temperature": ({"temperature": -0.1}, "sampling.temperature: Input should be greater than or equal to 0"),
     "top_p": ({"top_p": 1.5}, "sampling.top_p: Input should be less than or equal to 1 (given 1.5)"),
