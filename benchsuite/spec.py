@@ -278,13 +278,12 @@ def read_scenario(text: str) -> tuple[TokenLengths, TokenLengths]:
     if match is None:
         raise ValueError(f"scenario: expected {_SCENARIOS} (given {text!r})")
     numbers = [min(int(group), _MOST_TOKENS + 1) for group in match.groups() if group is not None]
-    kind = match[0][0]
-    if kind == "D":
-        lengths = [TokenLengths(n, 0, n, n) for n in numbers]
-    elif kind == "N":
-        lengths = [TokenLengths(mean, stdev, 1, _MOST_TOKENS) for mean, stdev in (numbers[:2], numbers[2:])]
+    kind, pairs = match[0][0], [tuple(numbers[:2]), tuple(numbers[2:])]
+    if len(numbers) == 2:
+        pairs = [(n if kind == "D" else 1, n) for n in numbers]
+    if kind == "N":
+        lengths = [TokenLengths(mean, stdev, 1, _MOST_TOKENS) for mean, stdev in pairs]
     else:
-        pairs = (numbers[:2], numbers[2:]) if len(numbers) == 4 else [(1, high) for high in numbers]
         lengths = [TokenLengths((low + high) / 2, 0, low, high) for low, high in pairs]
     if not all(1 <= n.low <= n.high <= _MOST_TOKENS and n.mean >= 1 for n in lengths):
         raise ValueError(f"scenario: lengths are at least 1 token, the lower before the higher (given {text!r})")
@@ -312,11 +311,7 @@ class WorkloadSpec(StrictModel, flags="--"):
         None, "random: instead, both evenly within mean x (1 - this) to (1 + this)", "--range", example=0.5
     )
     prefix_tokens: int | None = key(
-        None,
-        "random: tokens of a prefix that prompts begin with and share, of their input tokens",
-        unset="none",
-        example=200,
-        ge=1,
+        None, "random: of the input tokens, those of a prefix that prompts share", unset="none", example=200, ge=1
     )
     prefix_share: float | None = key(None, "random: share of the prompts that begin with it", unset="1", example=0.5)
     scenario: str | None = key(

@@ -422,8 +422,8 @@ class SweepRunner:
             return {}
         overhead = lengths.get("overhead_tokens")
         if overhead is None:  # exact, or read from a file: what is more than the text has is the server's
-            first, told = prompts[0].input_tokens, self.probed.facts["input_tokens"]
-            overhead = None if first is None or told is None else told - first
+            made, counted = prompts[0].input_tokens, self.probed.facts["input_tokens"]
+            overhead = None if made is None or counted is None else counted - made
         ids, counts = rows["prompt_id"].to_pylist(), rows["input_tokens"].to_pylist()
         return length_errors([(n, asked.get(name)) for n, name in zip(counts, ids, strict=True)], overhead)
 

@@ -175,6 +175,8 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
     price = "none given"
     if judgement.usd_per_hour is not None:
         price = f"{fmt.usd(judgement.usd_per_hour)} per GPU-hour, {fmt.plural(judgement.gpus, 'GPU')}"
+    tokenizer = (manifest.spec.get("workload") or {}).get("tokenizer")
+    counted = f"by the tokenizer {tokenizer}" if tokenizer else "not reported by the server"
     size, gpus = workload.requests, None
     spec = manifest.spec
     asked = {name: (spec.get("server") or {}).get(name) for name in ("path", "query", "headers", "extra_body")}
@@ -197,7 +199,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         **{f"server {name}": value for name, value in probe.server.items()},
         **{f"served {name}": value for name, value in (manifest.launched_server or {}).items()},
         "GPUs": gpus,
-        "token counts": "from the server's usage" if probe.reports_usage else "not reported by the server",
+        "token counts": "from the server's usage" if probe.reports_usage else counted,
         "time stamps": probe.stamp_source,
         "prefix caches": probe.cache_bust,
         "workload": f"{workload.name}, {fmt.DASH + ' requests' if size is None else fmt.plural(size, 'request')}",

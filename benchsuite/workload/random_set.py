@@ -80,14 +80,14 @@ class RandomStream:
         return [items[place] for place in np.argsort(draws, axis=1, kind="stable").ravel()[:n].tolist()]
 
 
-def draw_lengths(lengths: TokenLengths, n: int, stream: RandomStream, least: int = 1) -> list[int]:
+def draw_lengths(lengths: TokenLengths, n: int, stream: RandomStream) -> list[int]:
     """n whole lengths in tokens, stratified: their histogram follows the distribution even for small n."""
     low, high = lengths.low, lengths.high
     if lengths.stdev:
         drawn = [round(lengths.mean + lengths.stdev * _NORMAL.inv_cdf(u)) for u in stream.stratified(n)]
     else:
         drawn = [low + int(u * (high - low + 1)) for u in stream.stratified(n)]
-    return [min(max(length, low, least), high) for length in drawn]
+    return [min(max(length, low), high) for length in drawn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +122,19 @@ class TokensPerWord:
 def make_random(asked: WorkloadSpec, seed: int, ruler: TokensPerWord | TextTokenizer) -> Workload:
     """The set that `asked` describes. ruler: what knows the length of a text.
 
-    prefix_share of the prompts begin with the same prefix_tokens tokens, which are part of their length. No prompt
-    depends on how many there are, but for its length, which is stratified.
+    prefix_share of the prompts begin with the same prefix_tokens tokens, which are part of their length. A text depends
+    on its place in the set and its length alone.
     """
     n = REQUESTS if asked.requests is None else asked.requests
-    inputs, outputs = asked.random_lengths
-    prefix_tokens = asked.prefix_tokens or 0
-    share = 1.0 if asked.prefix_share is None else asked.prefix_share
-    with_prefix = set(RandomStream(seed, 12).sample(range(n), round(share * n))) if prefix_tokens else set()
-    (prefix,) = ruler.texts([""], [prefix_tokens], [RandomStream(seed, 13)]) if prefix_tokens else ("",)
-    starts = [prefix if i in with_prefix else "" for i in range(n)]
-    started = [prefix_tokens if start else 0 for start in starts]
-    drawn = draw_lengths(inputs, n, RandomStream(seed, 10))
-    lengths = [max(length, before + 1) for length, before in zip(drawn, started, strict=True)]
-    rest = [length - before for length, before in zip(lengths, started, strict=True)]
+    lengths, caps = (draw_lengths(one, n, RandomStream(seed, 10 + i)) for i, one in enumerate(asked.random_lengths))
+    starts, rest = [""] * n, lengths
+    if first := asked.prefix_tokens:
+        (prefix,) = ruler.texts([""], [first], [RandomStream(seed, 13)])
+        share = 1.0 if asked.prefix_share is None else asked.prefix_share
+        for i in RandomStream(seed, 12).sample(range(n), round(share * n)):
+            starts[i], lengths[i] = prefix, max(lengths[i], first + 1)
+        rest = [length - first if start else length for start, length in zip(starts, lengths, strict=True)]
     texts = ruler.texts(starts, rest, [RandomStream(seed, 14, i) for i in range(n)])
-    caps = draw_lengths(outputs, n, RandomStream(seed, 11))
     prompts = [
         Prompt(f"random-{i:05d}", "prefix" if start else None, prompt=text, max_output_tokens=cap, input_tokens=length)
         for i, (start, text, cap, length) in enumerate(zip(starts, texts, caps, lengths, strict=True), 1)

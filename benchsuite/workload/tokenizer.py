@@ -36,10 +36,10 @@ class TextTokenizer:
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text."""
-        found: list[int] = []
+        counts: list[int] = []
         for batch in _batches(texts):
-            found += map(len, self._tokenizer.encode_batch_fast(batch, add_special_tokens=False))
-        return found
+            counts += map(len, self._tokenizer.encode_batch_fast(batch, add_special_tokens=False))
+        return counts
 
     def words(self) -> list[str]:
         """Words that are a token each wherever they stand in a text of such words, in the order of the vocabulary.
@@ -73,10 +73,10 @@ class TextTokenizer:
         wanted = [before[start] + n for start, n in zip(starts, tokens, strict=True)]
         parts = [stream.rounds(words, n) for stream, n in zip(streams, tokens, strict=True)]
         texts = [_joined(start, part) for start, part in zip(starts, parts, strict=True)]
-        open_ones = list(range(len(texts)))
+        pending = list(range(len(texts)))
         for attempt in range(_TRIES):
-            counts = self.counts([texts[i] for i in open_ones])
-            off = {i: n - wanted[i] for i, n in zip(open_ones, counts, strict=True) if n != wanted[i]}
+            counts = self.counts([texts[i] for i in pending])
+            off = {i: n - wanted[i] for i, n in zip(pending, counts, strict=True) if n != wanted[i]}
             if not off:
                 return texts
             for i, more in off.items():
@@ -90,11 +90,11 @@ class TextTokenizer:
                 if more and attempt % 3 == 1 and part:
                     part[-1] = stream.choice(words)
                 texts[i] = _joined(starts[i], part)
-            open_ones = list(off)
+            pending = list(off)
         raise WorkloadError(
             "no text with so many tokens is found",
             where="--tokenizer (workload.tokenizer)",
-            given=f"{wanted[open_ones[0]]} tokens of {self.name}",
+            given=f"{wanted[pending[0]]} tokens of {self.name}",
             expected="a length that random words of its vocabulary can have",
             hint="another length, or without --tokenizer: then lengths are calibrated by the server's usage",
         )

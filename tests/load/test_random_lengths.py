@@ -10,6 +10,7 @@ import pytest
 from fakes.http import Answer, Fake, Request, dumps
 from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
+from benchsuite.errors import InputError
 from benchsuite.input_files import read_workload
 from benchsuite.load.sweep import sweep
 from benchsuite.report.judge import judge_run
@@ -18,7 +19,7 @@ from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
 from benchsuite.store.run_folder import Run, read_run
-from benchsuite.workload.random_set import WORDS
+from benchsuite.workload.random_set import WORDS, TokensPerWord, lengths_text
 
 TEMPLATE = 17
 TEXT = ("one two", " three", " four five six", " seven")  # seven words in four chunks
@@ -173,3 +174,28 @@ def test_usage_that_a_tokenizer_disagrees_with(tmp_path: Path, words: str) -> No
 def codes(folder: Path) -> set[str]:
     (level,) = judge_run(read_run(folder), slo="ttft_mean<9s").judged
     return {warning.code for warning in level.point.warnings}
+
+
+def test_a_cache_that_is_off_shares_no_prefix(tmp_path: Path) -> None:
+    """A prefix to share and a field that switches the server's cache off contradict each other."""
+    with simulator(SimulatorConfig()) as server:
+        spec = random_sweep(server.base_url, prefix_tokens=64, cache_bust="field")
+        llamacpp = spec.model_copy(update={"server": spec.server.model_copy(update={"profile": "llamacpp"})})
+        with pytest.raises(InputError, match="the set has a prefix to share"):
+            swept(llamacpp, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "tokens", "says"),
+    [
+        ({}, {}, None),
+        ({"by": "characters"}, {}, "not known"),
+        ({"by": "usage", "tokens_per_word": "1e9"}, {"length_error_max_tokens": "many"}, "1e9 tokens a word, by the"),
+        ({"by": ["tokenizer"]}, {"overhead_tokens": 3}, None),
+    ],
+)
+def test_what_a_manifest_may_say_of_lengths(lengths: dict[str, Any], tokens: dict[str, Any], says: str | None) -> None:
+    """A manifest of somebody else's is shown as far as it makes sense, and gives no calibration."""
+    text = lengths_text(lengths, [tokens])
+    assert text is None if says is None else says in str(text)
+    assert TokensPerWord.of(lengths | {"tokens_per_word": "1e9"}) == TokensPerWord()
