@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,17 +49,8 @@ def names_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-def headers_of(given: Any) -> Any:
-    """NAME=VALUE texts, or a table of them, as the table `headers`. Raises ValueError naming every mistake."""
-    return _pairs(given, "header")
-
-
-def query_of(given: Any) -> Any:
-    """As `headers_of`, of what goes behind the ? of a request's address."""
-    return _pairs(given, "query")
-
-
-def _pairs(given: Any, what: str) -> Any:
+def _pairs(what: str, given: Any) -> Any:
+    """NAME=VALUE texts, or a table of them, as a table. what: header or query. Raises ValueError."""
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, Mapping | list | tuple):
         return given  # the model says what type it should be
@@ -120,10 +112,6 @@ def json_object_of(given: Any) -> Any:
     if isinstance(given, str):
         try:
             given = read_json(given)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}; {example}"
-            ) from None
         except ValueError as error:
             raise ValueError(f"not valid JSON: {error}; {example}") from None
         if not isinstance(given, dict):
@@ -160,16 +148,14 @@ def extra_body_of(given: Any) -> Any:
 
 def route_of(given: str) -> str:
     """The route of a request below the base URL. Raises ValueError."""
-    if not given.startswith("/") or not given.isascii() or not given.isprintable() or set(given) & set(" ?#"):
+    if not re.fullmatch(r"/[!-~]*", given) or "?" in given or "#" in given:
         more = "; what follows ? is given with --query NAME=VALUE" if "?" in given else ""
-        raise ValueError(
-            f"expected a path such as /openai/deployments/NAME/chat/completions, without space, ? or #{more}"
-        )
+        raise ValueError(f"expected a path such as /serve/chat/completions, without space, ? or #{more}")
     return given
 
 
-Headers = Annotated[dict[str, str], BeforeValidator(headers_of)]
-Query = Annotated[dict[str, str], BeforeValidator(query_of)]
+Headers = Annotated[dict[str, str], BeforeValidator(partial(_pairs, "header"))]
+Query = Annotated[dict[str, str], BeforeValidator(partial(_pairs, "query"))]
 ExtraBody = Annotated[dict[str, Any], BeforeValidator(extra_body_of)]
 Route = Annotated[str, AfterValidator(route_of)]
 
@@ -182,12 +168,10 @@ class SamplingSpec(StrictModel, flags="--"):
     top_k: int | None = key(None, "sample from so many of the likeliest tokens", example=40, ge=-1)
     seed: int | None = key(None, "the server's seed of sampling", example=1, ge=-(2**63), lt=2**63)
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = key(
-        (), "text that ends an answer; again for another", many=True, example=["END"]
+        (), "text that ends an answer; again for another", example=["END"]
     )
-    presence_penalty: float | None = key(None, "penalty on tokens that were there already", example=0.5, ge=-2, le=2)
-    frequency_penalty: float | None = key(
-        None, "penalty on tokens by how often they were there", example=0.5, ge=-2, le=2
-    )
+    presence_penalty: float | None = key(None, "penalty on tokens that came before", example=0.5, ge=-2, le=2)
+    frequency_penalty: float | None = key(None, "penalty on tokens by how often they came", example=0.5, ge=-2, le=2)
     reasoning_effort: str | None = key(
         None, "how much the model thinks, such as none, low or high", example="low", pattern=r"^[\w-]+$"
     )
@@ -212,12 +196,9 @@ def value_or_file(name: str, value: Any) -> Any:
     """A flag's value, or what stands in the file that it names with @. Raises SpecError."""
     if name not in _OR_FILE or not isinstance(value, str) or not value.startswith("@"):
         return value
-    where = f"--{name.replace('_', '-')}"
     try:
         return Path(value[1:]).expanduser().read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-        expected = "a file that can be read behind @"
-        raise SpecError(
-            "a flag's file cannot be read", where=where, given=f"{value[1:]}: {why}", expected=expected
-        ) from None
+        where, given = f"--{name.replace('_', '-')}", f"{value[1:]}: {why}"
+        raise SpecError("a flag's file cannot be read", where=where, given=given, expected="@FILE") from None

@@ -151,10 +151,9 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
         {},
         "header of its requests, as for the server",
         "--fallback-header",
-        many=True,
         example={"x-title": "load test"},
     )
-    query: Query = key({}, "behind the ? of their address", many=True, example={"api-version": "2024-10-21"})
+    query: Query = key({}, "behind the ? of their address", example={"api-version": "2024-10-21"})
     extra_body: ExtraBody | None = key(None, "fields of their bodies: JSON, or @FILE", unset="the server's")
 
     @model_validator(mode="before")
@@ -202,13 +201,11 @@ class ServerSpec(StrictModel, flags="--"):
         "header of every request: NAME=VALUE, or NAME=env:VARIABLE or NAME=file:PATH for a secret, which is written "
         "nowhere; again for another",
         "--header",
-        many=True,
         example={"api-key": "env:AZURE_KEY"},
     )
     query: Query = key(
         {},
         "behind the ? of every address: NAME=VALUE, or as --header",
-        many=True,
         example={"api-version": "2024-10-21"},
     )
     path: Route | None = key(

@@ -40,25 +40,15 @@ class StrictModel(BaseModel):
 
 
 def key(
-    default: Any,
-    meaning: str,
-    flag: str | None = None,
-    *,
-    unset: str | None = None,
-    example: Any = None,
-    many: bool = False,
-    **checks: Any,
+    default: Any, meaning: str, flag: str | None = None, *, unset: str | None = None, example: Any = None, **checks: Any
 ) -> Any:
     """A key, or a table of keys. default: ... where the key is required.
 
     flag: as click takes it; "" for none, None for the usual one of the model. unset: what holds where the key is left
-    out, if the default does not tell. example: a value for the commented file, where the default is none. many: the
-    flag may be given more than once.
+    out, if the default does not tell. example: a value for the commented file, where the default is none.
     """
     extra: dict[str, Any] = {
-        name: value
-        for name, value in (("x-flag", flag), ("x-default", unset), ("x-many", many or None))
-        if value is not None
+        name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
     }
     examples = None if example is None else [example]
     return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)

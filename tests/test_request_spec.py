@@ -86,7 +86,7 @@ def test_names_of_no_secrets(name):
 
 BODIES = {
     "no JSON": ({"extra_body": '{"a": 1,}'}, "server.extra_body: not valid JSON: "),
-    "the place": ({"extra_body": '{"temperature": }'}, "at line 1, column 17"),
+    "the place": ({"extra_body": '{"temperature": }'}, "line 1 column 17"),
     "no object": ({"extra_body": "[1]"}, "server.extra_body: list in JSON"),
     "NaN": ({"extra_body": '{"a": NaN}'}, "server.extra_body: JSON cannot hold it"),
     "the model": ({"extra_body": '{"model": "x"}'}, "model (--model)"),

@@ -130,7 +130,9 @@ class BodyPlan:
 def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The template with its placeholders' values; a field without a value, and a table without fields, goes."""
     body = {
-        key: _filled(value, values) if isinstance(value, Mapping) else values.get(str(value), value)
+        key: _filled(value, values)
+        if isinstance(value, Mapping)
+        else values.get(str(value), None if str(value).startswith("$") else value)
         for key, value in template.items()
     }
     return {key: value for key, value in body.items() if value is not None and value != {}}

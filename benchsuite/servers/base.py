@@ -207,8 +207,12 @@ def native_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     values["$TEMPERATURE_ABOVE_0"] = temperature or None
     values["$SAMPLES"] = temperature != 0 and not sampling.keys().isdisjoint(("temperature", "top_p", "top_k"))
     values["$REASONING_EFFORT_OR_FALSE"] = False if effort == "none" else effort
-    names = ("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
-    return {f"${name.upper()}": None for name in names} | values
+    return values
+
+
+def same_names(*names: str) -> dict[str, Any]:
+    """The placeholders of keys of [sampling] that a native route has under the same names."""
+    return {name: f"${name.upper()}" for name in names}
 
 
 def unknown_sampling(server: Server, sampling: Collection[str], *, native: bool) -> list[str]:

@@ -13,6 +13,7 @@ from benchsuite.servers.base import (
     Recognise,
     Server,
     ServerTimes,
+    same_names,
     seconds,
 )
 
@@ -21,7 +22,7 @@ _SETTINGS = (
     "num-parallel", "context-length", "max-queue", "max-loaded-models", "keep-alive", "flash-attention",
     "kv-cache-type", "load-timeout", "sched-spread", "gpu-overhead", "models", "debug",
 )  # fmt: skip
-_OPTIONS = ("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
+_OPTIONS = same_names("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
 # without truncate it cuts a prompt that does not fit to about half of the context, and says so only in its log
 _BODY = {
     "model": "$MODEL",
@@ -29,7 +30,7 @@ _BODY = {
     "stream": "$STREAM",
     "truncate": False,
     "think": "$REASONING_EFFORT_OR_FALSE",
-    "options": {"num_predict": "$N", **{name: f"${name.upper()}" for name in _OPTIONS}},
+    "options": {"num_predict": "$N", **_OPTIONS},
 }
 
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchsuite.servers.base import Container, Limits, Local, Native, NativeEvent, Recognise, Server, histogram
+from benchsuite.servers.base import (
+    Container,
+    Limits,
+    Local,
+    Native,
+    NativeEvent,
+    Recognise,
+    Server,
+    histogram,
+    same_names,
+)
 
 # without details TGI says neither how many tokens there were nor why they ended; its end-of-text token is counted in
 # usage but is no chunk, and its stream ends without [DONE]
-_BODY = {
-    "inputs": "$TEXT",
-    "parameters": {
-        "details": True,
-        "do_sample": "$SAMPLES",
-        "max_new_tokens": "$N",
-        "temperature": "$TEMPERATURE_ABOVE_0",  # 0 is refused: greedy is do_sample alone
-        "top_p": "$TOP_P",
-        "top_k": "$TOP_K",
-        "seed": "$SEED",
-        "stop": "$STOP",
-        "frequency_penalty": "$FREQUENCY_PENALTY",
-    },
-}
+_PARAMETERS = {"details": True, "do_sample": "$SAMPLES", "max_new_tokens": "$N"}
+_PARAMETERS["temperature"] = "$TEMPERATURE_ABOVE_0"  # 0 is refused: greedy is do_sample alone
+_PARAMETERS |= same_names("top_p", "top_k", "seed", "stop", "frequency_penalty")
+_BODY = {"inputs": "$TEXT", "parameters": _PARAMETERS}
 
 
 def _read(event: dict[str, Any]) -> NativeEvent:

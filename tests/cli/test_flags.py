@@ -23,7 +23,7 @@ MODELS = (OwnedSpec, Spot, MemoryDemand, DemandTable, Fleet, MachineTerms, ApiTe
 def kind(info: FieldInfo) -> str:
     """How click reads a value. Words stay a string: the model refuses a wrong one with all other mistakes."""
     kinds = kinds_of(info.annotation)
-    if extra(info, "many"):
+    if (dict in kinds and Any not in kinds) or extra(info, "flag") == "--stop":
         return "many"
     if dict in kinds:
         return "text"

@@ -11,12 +11,13 @@ import pytest
 from command_line import CommandLine
 
 from benchsuite.cli.spec_file import spec_toml
-from benchsuite.cli.spec_options import SpecCommand, spec_options
+from benchsuite.cli.spec_options import SpecCommand, flags_of, spec_options
 from benchsuite.errors import SpecError
 from benchsuite.spec import SweepSpec, extra, load_spec, overrides, parse_spec, spec_flags, spec_keys
 from benchsuite.strict_model import table_in
 
 KEYS = {key: info for key, info in spec_keys() if not table_in(info.annotation)}
+KINDS = {flag.name: flag.kind for flag in flags_of("SweepSpec")}
 # a value for every key that is not its default; those of a table that must be whole come with the others of it
 SERVER = {"server.base_url": "http://h:1"}
 FALLBACK = {"server.fallback.base_url": "http://f:1", "server.fallback.model": "m"}
@@ -79,7 +80,7 @@ def words(keys: dict[str, Any]) -> list[str]:
             found.append(flag.split("/")[0 if keys[key] else 1] if "/" in flag else flag)
         elif key in keys:
             value, named = keys[key], "--" + name.replace("_", "-")
-            if extra(info, "many"):
+            if KINDS[name] == "many":
                 items = [f"{n}={v}" for n, v in value.items()] if isinstance(value, dict) else value
                 found += [word for item in items for word in (named, item)]
             elif isinstance(value, dict):
