@@ -104,7 +104,10 @@ def key_source(spec: SweepSpec) -> str:
 
 def key_file_warnings(spec: SweepSpec) -> list[Finding]:
     """One for each file of a key that others on this machine can read."""
-    files = [part.api_key_file for part in (spec.server, spec.server.fallback) if part and part.api_key_file]
+    parts = [part for part in (spec.server, spec.server.fallback) if part]
+    named = [REFERENCE.fullmatch(value) for part in parts for value in (part.headers | part.query).values()]
+    files = [part.api_key_file for part in parts if part.api_key_file]
+    files += [one["name"] for one in named if one and one["kind"] == "file"]
     readable = [file for file in files if Path(file).expanduser().stat().st_mode & 0o077]
     return [warn("api_key_readable", file=file) for file in readable]
 

@@ -91,14 +91,25 @@ def _text(path: Path) -> bytes:
         return b""
 
 
-def test_a_sweep_leaves_no_key_anywhere(tmp_path):
+WAYS = {
+    "keys": ((), {"OPENAI_API_KEY": KEY, "FALLBACK_API_KEY": SPARE}),
+    "headers and query": (
+        ("--header", "Authorization=Bearer env:A", "--query", "code=env:A", "--fallback-header",
+         "authorization=Bearer env:B", "--fallback-query", "sig=env:B"),
+        {"A": KEY, "B": SPARE, "OPENAI_API_KEY": "", "FALLBACK_API_KEY": ""},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "variables"), WAYS.values(), ids=WAYS)
+def test_a_sweep_leaves_no_key_anywhere(flags, variables, tmp_path):
     """A whole sweep against servers that parrot both keys: no file, output, table or command line has either."""
     with parrot() as url, parrot() as fallback:
         done, lines = run(
             "sweep", "--base-url", url, "--fallback-url", fallback, "--fallback-model", "big", "--concurrency", "2",
             "--requests", "12", "--workers", "1", "--save-text", "--warmup-requests", "2", "--warmup-min-s", "0",
             "--gpu", "off", "--usd-per-hour", "1", "--profile", "vllm", "--cooldown-min-s", "0", "--output", "run",
-            cwd=tmp_path, OPENAI_API_KEY=KEY, FALLBACK_API_KEY=SPARE, XDG_CACHE_HOME=str(tmp_path / "cache"),
+            *flags, cwd=tmp_path, **variables, XDG_CACHE_HOME=str(tmp_path / "cache"),
         )  # fmt: skip
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert (tmp_path / "run" / "manifest.json") in files, done.stderr
@@ -188,6 +199,7 @@ def test_a_key_from_a_file(tmp_path, monkeypatch):
     assert api_key(spec) == KEY
     assert key_file_warnings(spec) == []
     file.chmod(0o644)
+    assert [warn.values["file"] for warn in key_file_warnings(_spec(headers={"x-key": f"file:{file}"}))] == [str(file)]
     assert [(warn.code, warn.values) for warn in key_file_warnings(spec)] == [("api_key_readable", {"file": str(file)})]
     assert redact.masked(f"a {KEY} b") == "a [API key] b"
 
