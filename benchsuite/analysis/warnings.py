@@ -58,7 +58,8 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         "empty": (rows.empty, 0.0),
         "single_chunk": (rows.single_chunk, 0.0),
         "length_not_kept": (differs, MAX_WRONG_LENGTH_SHARE if fixed_length else 1.0),
-        "usage_over_cap": (rows.output_tokens > rows.asked_output_tokens, 0.0),
+        # a server may leave reasoning out of its cap
+        "usage_over_cap": (rows.output_tokens - np.nan_to_num(rows.reasoning_tokens) > rows.asked_output_tokens, 0.0),
         "truncated_by_max_tokens": (rows.ended_by_length, 1.0 if fixed_length else MAX_LENGTH_SHARE),
         "input_tokens_unknown": (np.isnan(rows.input_tokens), 0.0),
         "output_tokens_unknown": (np.isnan(rows.output_tokens), 0.0),

@@ -252,6 +252,7 @@ def _rows(asked: _Question) -> list[Row]:
     for api in asked.apis:
         unlisted = api.cached_ratio and api.price.cached_input_usd_per_1m_tokens is None
         notes = ("no price of cached input is listed: billed as input",) if unlisted else ()
+        notes = (*notes, f"price: {api.price.note}") if api.price.note else notes
         usd = api.usd_per_request(asked.demand) * asked.requests + asked.shared_usd
         rows.append(asked.row(api.name, "API", usd, notes=notes))
     for own in asked.owns:

@@ -9,7 +9,7 @@ import calendar
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -123,31 +123,50 @@ class _PriceFile(StrictModel):
     api: dict[str, _ApiEntry] = Field({})
 
 
-def litellm_prices(tree: Mapping[str, Any], where: str) -> dict[str, ApiPrice]:
+_LITELLM = ("input_cost_per_token", "cache_read_input_token_cost", "output_cost_per_token")
+
+
+def litellm_prices(tree: Mapping[str, Any], where: str) -> PriceBook:
     """The chat and completion models of LiteLLM's JSON file of prices, costs per token times a million.
 
-    Models without both an input and an output cost are left out. The file is undated: as_of is None.
+    Of tiered prices the lowest tier; each price's note names what is left out, `unpriced` why a model has no price. The
+    file is undated: as_of is None.
     """
-    found = {}
+    found, unpriced = {}, {}
     for name, entry in tree.items():
         if name == "sample_spec" or not isinstance(entry, Mapping):
             continue
-        if entry.get("mode", "chat") not in ("chat", "completion", "responses"):
+        if not any(key == "mode" or "cost" in key or "pric" in key for key in entry):
             continue
-        costs = [entry.get(key) for key in ("input_cost_per_token", "output_cost_per_token")]
-        if None in costs:
+        mode = entry.get("mode", "chat")
+        if mode not in ("chat", "completion", "responses"):
+            unpriced[name] = f"it is a model for {mode}, which has no price by input and output tokens"
             continue
-        cached = entry.get("cache_read_input_token_cost")
+        base, notes = entry, []
+        left_out = [key for key in entry if "cost" in key and key not in _LITELLM]
+        tiers = [tier for tier in entry.get("tiered_pricing") or () if isinstance(tier, Mapping)]
+        if tiers and None in (entry.get(_LITELLM[0]), entry.get(_LITELLM[2])):
+            base, ends = tiers[0], tiers[0].get("range")
+            notes.append(f"the lowest of {len(tiers)} tiers, for {ends} input tokens; the others are left out")
+        elif tiers:
+            left_out.append("tiered_pricing")
+        if None in (base.get(_LITELLM[0]), base.get(_LITELLM[2])):
+            others = f", only {', '.join(left_out)}" if left_out else ""
+            unpriced[name] = f"it has no price by input and output tokens{others}"
+            continue
+        notes += [f"left out: {', '.join(left_out)}"] if left_out else []
         try:
-            per_1m = [None if cost is None else round(float(cost) * 1e6, 9) for cost in (costs[0], cached, costs[1])]
+            costs = [base.get(key) for key in _LITELLM]
+            per_1m = [None if cost is None else round(float(cost) * 1e6, 9) for cost in costs]
         except (TypeError, ValueError, OverflowError):
             raise PriceError("a cost is not a number", where=f"{where}: {name}", given=costs) from None
-        found[name] = _api_price(name, per_1m, f"{where} (LiteLLM's format)")
-    if not found:
+        notes += ["free of charge, says the file"] if not per_1m[0] and not per_1m[2] else []
+        found[name] = _api_price(name, per_1m, f"{where} (LiteLLM's format)", "; ".join(notes))
+    if not found and not unpriced:
         raise PriceError(
             "no model prices in the JSON file", where=where, expected="LiteLLM's format: input_cost_per_token"
         )
-    return found
+    return PriceBook({}, found, unpriced)
 
 
 def _api_price(name: str, per_1m: Sequence[float | None], source: str, note: str = "") -> ApiPrice:
@@ -159,17 +178,21 @@ def _api_price(name: str, per_1m: Sequence[float | None], source: str, note: str
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """Prices by name."""
+    """Prices by name. unpriced: why a model of a price file has none."""
 
     gpus: dict[str, GpuPrice]
     apis: dict[str, ApiPrice]
+    unpriced: dict[str, str] = field(default_factory=dict)
 
     def gpu(self, name: str) -> GpuPrice:
         """The GPU price called `name`. Raises PriceError with the nearest name and the list."""
         return _named(name, self.gpus, "price preset", "preset", "give the price itself: --usd-per-hour")
 
     def api(self, name: str) -> ApiPrice:
-        """The API price called `name`. Raises PriceError with the nearest name and the list."""
+        """The API price called `name`. Raises PriceError with the nearest name and the list, or why it has none."""
+        if name not in self.apis and name in self.unpriced:
+            hint = "give the price itself: api_usd_per_1m = [input, output] of a candidate in a plan.toml (--config)"
+            raise PriceError("the API cannot be priced", where=name, given=self.unpriced[name], hint=hint)
         hint = f"{GENAI}PROVIDER/MODEL asks the package genai-prices; --prices FILE reads your own"
         return _named(name, self.apis, "API price", "api", hint)
 
@@ -197,7 +220,7 @@ def price_book(text: str | None = None, where: str = "") -> PriceBook:
     """The bundled prices; those of a user's file (its text, TOML or LiteLLM's JSON) before them where names meet."""
     apis = parse_prices(bundled("api_prices.toml"), "api_prices.toml").apis
     own = PriceBook({}, {}) if text is None else parse_prices(text, where)
-    return PriceBook({**presets(), **own.gpus}, {**apis, **own.apis})
+    return PriceBook({**presets(), **own.gpus}, {**apis, **own.apis}, own.unpriced)
 
 
 def parse_prices(text: str, where: str) -> PriceBook:
@@ -207,7 +230,7 @@ def parse_prices(text: str, where: str) -> PriceBook:
     """
     try:
         if text.lstrip().startswith("{"):
-            return PriceBook({}, litellm_prices(read_json(text), where))
+            return litellm_prices(read_json(text), where)
         tree = read_toml(text)
     except ValueError as error:
         raise PriceError("the price file does not parse", where=where, given=error, expected="TOML or JSON") from None

@@ -195,6 +195,13 @@ def test_thoughts_that_were_not_streamed_are_not_decoded():
     assert point(frame(streamed)).tpot_s.mean == point(frame(tagged)).tpot_s.mean == pytest.approx(0.1)
 
 
+def test_a_cap_that_leaves_thoughts_out():
+    """A server that caps the answer alone keeps its cap with 6 of 8 tokens, though it counts 36 in all."""
+    thinks = row(0.0, 1.0, [0.1] * 35, reasoning_tokens=30, asked_output_tokens=8)
+    assert "usage_over_cap" not in codes(point(frame(thinks)))
+    assert "usage_over_cap" in codes(point(frame(thinks._replace(reasoning_tokens=None))))
+
+
 def test_empty_answers_above_a_level_without_any():
     """The same prompts had answers at one user: it is the server, and a level of its own says so."""
     (low, high) = summarise_points(frame(row(0.0, 1.0, [1.0]), A, B._replace(output_tokens=0), C, D), model="m")

@@ -88,6 +88,43 @@ def test_litellm_costs_are_per_token():
     assert (price.output_usd_per_1m_tokens, price.as_of) == (10.0, None)
 
 
+TIERS = [
+    {"range": [0, 32000.0], "input_cost_per_token": 3e-07, "output_cost_per_token": 1.5e-06},
+    {"range": [32000.0, 128000.0], "input_cost_per_token": 5e-07, "output_cost_per_token": 2.5e-06},
+]
+FLAT = {"input_cost_per_token": 1.25e-06, "output_cost_per_token": "1e-05", "litellm_provider": "made"}
+LITELLM = {  # an entry: its price of input and output, or why it has none; the words of its note
+    "flat": (FLAT, (1.25, 10.0), ""),
+    "tiers": ({"tiered_pricing": TIERS, "mode": "chat"}, (0.3, 1.5), "the lowest of 2 tiers, for [0, 32000.0] input"),
+    "flat and tiers": (FLAT | {"tiered_pricing": TIERS}, (1.25, 10.0), "left out: tiered_pricing"),
+    "above 200k": (
+        FLAT | {"input_cost_per_token_above_200k_tokens": 2.5e-06, "output_cost_per_reasoning_token": 1.2e-05},
+        (1.25, 10.0),
+        "left out: input_cost_per_token_above_200k_tokens, output_cost_per_reasoning_token",
+    ),
+    "by the second": ({"output_cost_per_second": 5e-4, "mode": "chat"}, "only output_cost_per_second", ""),
+    "of images": ({"input_cost_per_pixel": 1e-8, "mode": "image_generation"}, "a model for image_generation", ""),
+    "input alone": ({"input_cost_per_token": 1e-6, "mode": "chat"}, "no price by input and output tokens", ""),
+    "free": (FLAT | {"input_cost_per_token": 0.0, "output_cost_per_token": 0}, (0.0, 0.0), "free of charge"),
+}
+
+
+@pytest.mark.parametrize("name", LITELLM)
+def test_litellm_prices_of_other_kinds(name):
+    """Tiers and prices above a length are used, or named as left out; a model that cannot be priced is not unknown."""
+    entry, expected, note = LITELLM[name]
+    book = parse_prices(json.dumps({name: entry}), "prices.json")
+    if isinstance(expected, str):
+        with pytest.raises(PriceError, match="the API cannot be priced") as caught:
+            book.api(name)
+        assert expected in caught.value.given
+        return
+    price = book.api(name)
+    assert (price.input_usd_per_1m_tokens, price.output_usd_per_1m_tokens) == expected
+    assert note in price.note
+    assert bool(price.note) == bool(note)
+
+
 def test_litellm_costs_that_are_not_per_token():
     """2.5 per token would be $2.5 million per million tokens: another unit, refused by name."""
     tree = {"gpt-4o": {"input_cost_per_token": 2.5, "output_cost_per_token": 10}}
