@@ -1,4 +1,4 @@
-"""Files that people give: a request set (a native JSONL file, or the generated clinical set), tables, prices.
+"""Files that people give: a request set (of any format, or the generated clinical set), tables, prices.
 
 The pure packages never open a file; this does.
 """
@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import InputError, WorkloadError, os_error_as
 from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 if TYPE_CHECKING:
     from benchsuite.spec import WorkloadSpec
+    from benchsuite.workload.readers import Container
     from benchsuite.workload.tokenizer import TextTokenizer
 
 WINEVAL, RANDOM = "wineval", "random"
 
 
-def read_workload(asked: WorkloadSpec, seed: int) -> Workload:
-    """The workload that is asked for: 'wineval' or 'random' (generated with `seed`), or a native JSONL file.
+def read_workload(asked: WorkloadSpec, seed: int, format_name: str = "auto") -> Workload:
+    """The workload that is asked for: 'wineval' or 'random' (generated with `seed`), a file, or a data set of the hub.
 
     Without a number of requests, all of them (2,993 for wineval). A file with fewer starts again under new ids; a file
-    is read in its own order whatever the seed. Raises WorkloadError for a file that is missing, not UTF-8, or not the
-    format.
+    is read in its own order whatever the seed, and of a longer one no more than is asked for. Raises WorkloadError for
+    a file that is missing or no request set, or with more odd rows than may be skipped.
     """
     source, requests = asked.source, asked.requests
     if source == WINEVAL:
@@ -36,12 +38,26 @@ def read_workload(asked: WorkloadSpec, seed: int) -> Workload:
         from benchsuite.workload.random_set import TokensPerWord, make_random
 
         return make_random(asked, seed, read_tokenizer(asked.tokenizer) if asked.tokenizer else TokensPerWord())
-    from benchsuite.workload.formats import parse_workload
+    from benchsuite.workload.formats import known_columns, parse_workload
+    from benchsuite.workload.readers import open_rows
 
-    path = Path(source)
-    hint = "--workload FILE where it moved, or make one: benchsuite workload make wineval --output FILE"
-    text = read_text(path, "the workload file", hint=hint, error_type=WorkloadError)
-    workload = parse_workload(text, where=source, name=path.stem)
+    keys: dict[str, Any] = {"columns": asked.columns, "skip_bad": asked.skip_bad, "requests": requests}
+    keys |= {"where": source, "format_name": format_name}
+    if source.startswith("hf:"):
+        workload = parse_workload(_hugging_face(source), name=source, **keys)
+    else:
+        path, hint = (
+            Path(source),
+            "--workload FILE where it moved, or make one: benchsuite workload make wineval --output FILE",
+        )
+        try:
+            with path.open("rb") as file:
+                rows = open_rows(file, source, known_columns(asked.columns))
+                workload = parse_workload(rows, name=path.name.split(".")[0] or path.name, **keys)
+        except FileNotFoundError:
+            raise WorkloadError("the workload file does not exist", where=source, hint=hint) from None
+        except OSError as error:
+            raise WorkloadError("the workload file cannot be read", where=source, given=error.strerror) from None
     return workload if requests is None else take(workload, requests)
 
 
@@ -78,6 +94,38 @@ def read_tokenizer(name: str) -> TextTokenizer:
             expected="a tokenizer.json, a folder with one, or a model's name on the Hugging Face hub",
             hint=None if a_path else "without a network: the path of the model's folder",
         ) from None
+
+
+def _hugging_face(source: str) -> Container:
+    """The rows of hf:ORG/NAME[:CONFIG]:SPLIT, one after another as they are downloaded."""
+    from benchsuite.workload.readers import Container
+
+    name, _, rest = source.removeprefix("hf:").partition(":")
+    config, _, split = rest.rpartition(":")
+    if not name or not split:
+        raise WorkloadError(
+            "a data set of Hugging Face has a name and a split", where="--workload", given=source,
+            expected="hf:ORG/NAME:SPLIT or hf:ORG/NAME:CONFIG:SPLIT, such as hf:openai/gsm8k:main:test",
+        )  # fmt: skip
+    try:
+        import datasets
+    except ImportError:
+        hint = "pip install 'benchsuite[hf]', or download a Parquet or JSONL file of it and give that"
+        raise WorkloadError("the package datasets is missing", where=source, hint=hint) from None
+
+    def rows() -> Iterator[tuple[int, Any]]:
+        try:
+            yield from enumerate(datasets.load_dataset(name, config or None, split=split, streaming=True), 1)
+        except Exception as error:  # of datasets, huggingface_hub, httpx, fsspec, pyarrow: whatever it is, it is theirs
+            raise WorkloadError(
+                "the data set cannot be read from Hugging Face",
+                where=source,
+                given=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}",
+                expected="the name, config and split as huggingface.co has them, and a network or a copy in HF_HOME",
+                hint="offline: download a Parquet or JSONL file of it elsewhere, and give that",
+            ) from error
+
+    return Container("a Hugging Face data set", "row", rows())
 
 
 def write_workload(workload: Workload, output: str, *, force: bool = False) -> None:

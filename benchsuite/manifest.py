@@ -37,6 +37,10 @@ class WorkloadFacts(Facts):
     content_hash: str | None = None  # of its prompts and lengths, in their order
     distinct: Count | None = None  # prompts that are not alike
     own_system_prompts: Count | None = None  # prompts with one: the sweep's does not go before them
+    container: str | None = None  # what its file is; None where it was generated
+    formats: Table = Field(default_factory=dict)  # rows of the file by their format
+    skipped: Count | None = None  # rows that are no request
+    notes: Table = Field(default_factory=dict)  # what was done with rows, and with how many
     shared_prefix_ratio: float | None = None  # of its text, what a prefix cache could hold at best, copies apart
     lengths: Table | None = None  # of a random set: what its tokens were counted by
 
@@ -230,9 +234,9 @@ GROUPS = {
 # keys of the spec that change no measured figure, or only which points there are, or that name what is compared itself
 _FREE = (
     "price", "slo", "goodput", "telemetry", "load.concurrency", "load.repeats", "server.api_key_env",
-    "server.api_key_file", "load.max_errors", "load.server_recovery_timeout_s", "workload.source",
-    "workload.input_tokens", "workload.output_tokens", "workload.length_stdev", "workload.length_range",
-    "workload.prefix_tokens", "workload.prefix_share", "workload.scenario",  # the content tells
+    "server.api_key_file", "load.max_errors", "load.server_recovery_timeout_s", "workload.source", "workload.columns",
+    "workload.skip_bad", "workload.input_tokens", "workload.output_tokens", "workload.length_stdev",
+    "workload.length_range", "workload.prefix_tokens", "workload.prefix_share", "workload.scenario",
 )  # fmt: skip
 _GROUP_OF_KEY = {
     "workload": "workload", "server.endpoint": "workload", "server.stream": "workload", "server.extra_body": "workload",

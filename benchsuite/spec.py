@@ -290,7 +290,21 @@ def read_scenario(text: str) -> tuple[TokenLengths, TokenLengths]:
 class WorkloadSpec(StrictModel, flags="--"):
     """The request set. Keys from input_tokens to scenario are of random sets."""
 
-    source: str = key("wineval", "request set: wineval or random (generated), or a JSONL file", "--workload")
+    source: str = key(
+        "wineval",
+        "request set: wineval or random (generated), a file (JSONL, JSON, CSV, Parquet, lines of text; .gz, .zst) or "
+        "hf:ORG/NAME[:CONFIG]:SPLIT",
+        "--workload",
+    )
+    columns: dict[str, str] = key(
+        {},
+        "column of the file for a key of ours: KEY=COLUMN; again for another",
+        "--column",
+        unset="by their names",
+        many=True,
+        example={"prompt": "question"},
+    )
+    skip_bad: int = key(0, "rows of the file that are no request and may be left out", ge=0)
     requests: int | None = key(
         None, "requests of the set", unset="2993 for wineval, 1000 for random, else all of the file", example=2993, ge=1
     )
@@ -375,6 +389,15 @@ class WorkloadSpec(StrictModel, flags="--"):
             return TokenLengths(mean, 0, max(round(mean * (1 - spread)), 1), round(mean * (1 + spread)))
 
         return around(self.input_tokens or 1), around(self.output_tokens or 1)
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        if odd := next((pair for pair in value if not re.match(r"[^=]+=.", str(pair))), None):
+            raise ValueError(f"expected KEY=COLUMN, such as prompt=question, not {odd!r}")
+        return dict(str(pair).split("=", 1) for pair in value)
 
 
 class LoadSpec(StrictModel, flags="--"):

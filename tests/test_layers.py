@@ -46,6 +46,7 @@ LIBRARIES = {
     "anyio": ("load.preflight",),
     "asyncio_throttle": ("load.worker_pool",),
     "click": ("cli",),
+    "datasets": ("input_files",),
     "genai_prices": ("economics.prices",),
     "gguf": ("serving",),
     "huggingface_hub": ("input_files",),
@@ -59,7 +60,7 @@ LIBRARIES = {
     "pandas": ("analysis", "api"),
     "prometheus_client": ("servers", "telemetry"),
     "psutil": ("load.doctor", "serving", "telemetry"),
-    "pyarrow": ("analysis", "api", "load", "report", "store"),
+    "pyarrow": ("analysis", "api", "load", "report", "store", "workload.readers"),
     "pydantic": (
         "cli.spec_file",
         "economics",

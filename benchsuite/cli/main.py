@@ -26,7 +26,7 @@ VERBS = {
     "plan": "What a demand costs: own replicas, APIs or both; how many GPUs, and how sure.",
     "memory": "Which GPUs hold a model.",
     "frontier": "Which models are worth their money: cost at their optimum against their score.",
-    "workload": "Make or describe a request set.",
+    "workload": "Make, describe or convert a request set.",
     "calibrate": "What the measuring client adds to the truth, on this machine.",
     "report": "Write the report of a run.",
     "gate": "May this run be merged? Against an SLO, and against a baseline; for CI.",

@@ -1,4 +1,4 @@
-"""`benchsuite workload`: make or describe a request set."""
+"""`benchsuite workload`: make, describe or convert a request set."""
 
 from __future__ import annotations
 
@@ -16,21 +16,12 @@ if TYPE_CHECKING:
 _random_options = spec_options(
     "input_tokens", "output_tokens", "length_stdev", "range", "prefix_tokens", "prefix_share", "scenario", "tokenizer"
 )
-
-
-def _workload(source: str, requests: int | None, random_seed: int, flags: dict[str, Any]) -> Workload:
-    from benchsuite.input_files import read_workload
-    from benchsuite.spec import WorkloadSpec, overrides
-    from benchsuite.strict_model import validated
-
-    keys = {key.removeprefix("workload."): value for key, value in overrides(flags).items()}
-    tree = {"source": source, "requests": requests, **keys}
-    return read_workload(validated(WorkloadSpec, tree, "the request set", where="flags"), random_seed)
+_file_options = spec_options("requests", "column", "skip_bad")
 
 
 @click.group("workload")
 def command() -> None:
-    """Make or describe a request set."""
+    """Make, describe or convert a request set."""
 
 
 @command.command("make")
@@ -55,40 +46,83 @@ def make(kind: str, requests: int | None, random_seed: int, output: str, force: 
     """
     from benchsuite.input_files import write_workload
 
-    workload = _workload(kind, requests, random_seed, flags)
+    workload = _workload(kind, random_seed, {"requests": requests, **flags})
     write_workload(workload, output, force=force)
     if output != "-":
         click.echo(f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}", err=True)
 
 
 @command.command("describe")
-@click.argument("source", metavar="FILE|wineval|random")
-@click.option("--requests", type=click.IntRange(min=1), default=None, help="Only (or, past the end, again) so many.")
+@click.argument("source", metavar="FILE|hf:...|wineval|random")
+@_file_options
 @click.option("--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the generated set.")
 @_random_options
 @json_option
-def describe(source: str, requests: int | None, random_seed: int, as_json: bool, **flags: Any) -> None:
-    """Show lengths, output caps and languages per scenario. Input tokens are estimated from the text.
+def describe(source: str, random_seed: int, as_json: bool, **flags: Any) -> None:
+    """Show the format, lengths, output caps and languages per scenario. Input tokens are estimated from the text.
 
     \b
     Examples:
       benchsuite workload describe wineval
       benchsuite workload describe workloads/wineval-64.jsonl --json
+      benchsuite workload describe questions.csv --column prompt=Question --skip-bad 3
     """
+    from benchsuite.workload.dataset import contents
     from benchsuite.workload.dataset import describe as stats_of
 
-    workload = _workload(source, requests, random_seed, flags)
+    workload = _workload(source, random_seed, flags)
     if as_json:
-        facts = {"name": workload.name, "content_hash": workload.content_hash}
+        facts: dict[str, Any] = {"name": workload.name, "content_hash": workload.content_hash}
+        facts["contents"] = contents(workload.prompts)
+        facts["reading"] = None if workload.reading is None else dataclasses.asdict(workload.reading)
         print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})
     else:
         _print(workload, stats_of(workload, bins=10))
+
+
+@command.command("import")
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("source", metavar="FILE|hf:...")
+@_file_options
+@click.option("--output", metavar="FILE", default="-", show_default=True, help="The JSONL file; - is stdout.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+def import_(format_name: str, source: str, output: str, force: bool, **flags: Any) -> None:
+    """Write a request set of another FORMAT as native JSONL; auto recognises each row by its keys.
+
+    \b
+    Examples:
+      benchsuite workload import auto ShareGPT_V3.json --requests 1000 --output sharegpt.jsonl
+      benchsuite workload import openai-batch batch.jsonl.gz --output set.jsonl
+      benchsuite workload import auto hf:openai/gsm8k:main:test --output gsm8k.jsonl
+    """
+    from benchsuite.input_files import write_workload
+    from benchsuite.workload.formats import FORMATS
+
+    names = ["auto", *(one.name for one in FORMATS)]
+    if format_name not in names:
+        raise click.BadParameter(f"{format_name!r} is none of {', '.join(names)}", param_hint="FORMAT")
+    workload = _workload(source, 0, flags, format_name)
+    write_workload(workload, output, force=force)
+    lines = [] if workload.reading is None else workload.reading.lines()
+    total = f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}"
+    click.echo("\n".join([*lines, total]), err=True)
+
+
+def _workload(source: str, random_seed: int, flags: dict[str, Any], format_name: str = "auto") -> Workload:
+    from benchsuite.input_files import read_workload
+    from benchsuite.spec import WorkloadSpec, overrides
+    from benchsuite.strict_model import validated
+
+    keys = {key.removeprefix("workload."): value for key, value in overrides(flags).items()}
+    asked = validated(WorkloadSpec, {"source": source, **keys}, "the request set", where="flags")
+    return read_workload(asked, random_seed, format_name)
 
 
 def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     """What 80 columns hold; --json has the shares, and all statistics of the caps."""
     from benchsuite.report.console import Console, say, spark, table
     from benchsuite.report.format import DASH
+    from benchsuite.workload.dataset import contents
 
     console, rows = Console(), []
     for row in stats:
@@ -109,4 +143,8 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, {how}"
     console.print(table(console, heads, rows, left=left, title=title))
     say(console, "cap: max_output_tokens; log: how often, by the logarithm of the length", style="dim")
+    lines = [] if workload.reading is None else workload.reading.lines()
+    lines.append("with " + ", ".join(f"{what}: {n}" for what, n in contents(workload.prompts).items()))
+    for line in lines:
+        say(console, line, indent=2)
     say(console, f"sha256 {workload.content_hash}")

@@ -99,6 +99,8 @@ def run_sweep(
 ) -> SweepResult:
     """Measure what `plan_sweep` gave. Raises InputError or RunError; finished points stay."""
     workload = read_workload(spec.workload, spec.load.random_seed)
+    for line in [] if workload.reading is None else workload.reading.lines():
+        view.note(line)
     if plan is None:
         return sweep(spec, workload, output, view)
     request_headers(spec), request_query(spec)  # a secret that is not there ends it before a model is loaded

@@ -47,7 +47,14 @@ from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
-from benchsuite.workload.dataset import Workload, copy_numbers, has_system_prompt, prompt_texts, shared_prefix_ratio
+from benchsuite.workload.dataset import (
+    Workload,
+    copy_numbers,
+    has_system_prompt,
+    kinds_of_parts,
+    prompt_texts,
+    shared_prefix_ratio,
+)
 from benchsuite.workload.random_set import TokensPerWord, length_errors, lengths_text, make_random
 from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
@@ -97,6 +104,7 @@ def workload_facts(workload: Workload, system_prompt: str | None) -> WorkloadFac
         own_system_prompts=sum(map(has_system_prompt, workload.prompts)),
         shared_prefix_ratio=shared_prefix_ratio(workload.prompts, system_prompt),
         lengths=workload.lengths,
+        **({} if workload.reading is None else workload.reading.facts()),
     )
 
 
@@ -592,7 +600,16 @@ def sweep(
 
 
 def check_levels(spec: SweepSpec, workload: Workload) -> None:
-    """Refuse a level that the set cannot keep busy."""
+    """Refuse a level that the set cannot keep busy, and a set that the endpoint cannot take."""
+    if spec.server.endpoint != "chat":
+        for prompt in workload.prompts:
+            if odd := kinds_of_parts(prompt) - {"text"}:
+                raise InputError(
+                    "the request set has what only the chat endpoint takes",
+                    where=f"--endpoint {spec.server.endpoint} (server.endpoint)",
+                    given=f"{', '.join(sorted(odd))} in the request {prompt.prompt_id!r}",
+                    expected="--endpoint chat, or a set of texts",
+                )
     highest = max(spec.load.concurrency)
     if highest > len(workload.prompts):
         raise InputError(

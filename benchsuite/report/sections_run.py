@@ -202,7 +202,8 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "token counts": "from the server's usage" if probe.reports_usage else counted,
         "time stamps": probe.stamp_source,
         "prefix caches": probe.cache_bust,
-        "workload": f"{workload.name}, {fmt.DASH + ' requests' if size is None else fmt.plural(size, 'request')}",
+        "workload": f"{workload.name}, {fmt.DASH + ' requests' if size is None else fmt.plural(size, 'request')}"
+        + (f", {fmt.plural(workload.skipped, 'odd row')} of the file skipped" if workload.skipped else ""),
         "workload hash": workload.content_hash,
         "prompt lengths": lengths_text(workload.lengths or {}, [point.tokens for point in manifest.points]),
         **{f"sent {name}": value for name, value in sent.items()},

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchsuite.errors import WorkloadError
 
+SKIPPED_SHOWN = 5
 LANGUAGE_TAGS = ("zh", "en")
 CHARS_PER_TOKEN_CJK = 1.5
 CHARS_PER_TOKEN_OTHER = 4.0
@@ -44,6 +45,32 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file was read: what it is, and what of it was not taken as it stands."""
+
+    container: str  # JSON lines in gzip, ...
+    formats: dict[str, int]  # rows by their format
+    skipped: tuple[str, ...] = ()  # odd rows with their numbers and reasons
+    notes: dict[str, int] = field(default_factory=dict)  # what was done with rows, and with how many
+    ignored: dict[str, int] = field(default_factory=dict)  # columns that were not read, and in how many rows
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest."""
+        facts = {"container": self.container, "formats": self.formats, "notes": self.notes}
+        return facts | {"skipped": len(self.skipped)}
+
+    def lines(self) -> list[str]:
+        """What a person has to know who sends this set, a line each."""
+        kinds = ", ".join(f"{n} {name}" for name, n in self.formats.items())
+        lines = [f"read from {self.container}: {kinds}"]
+        lines += [f"skipped {line}" for line in self.skipped[:SKIPPED_SHOWN]]
+        if (more := len(self.skipped) - SKIPPED_SHOWN) > 0:
+            lines.append(f"skipped {more} more rows")
+        lines += [f"{note} ({n})" for note, n in self.notes.items()]
+        return lines + ([f"columns not used: {', '.join(self.ignored)[:300]}"] if self.ignored else [])
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """A request set in its own order."""
 
@@ -51,13 +78,15 @@ class Workload:
     prompts: tuple[Prompt, ...]
     content_hash: str  # sha256 (hex) of its canonical JSONL in UTF-8, each line ended by a newline
     lengths: dict[str, Any] | None = None  # of a random set: what its lengths were counted by
+    reading: Reading | None = field(default=None, compare=False)  # None where it was generated
 
 
-def make_workload(name: str, prompts: Iterable[Prompt]) -> Workload:
+def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None = None) -> Workload:
     """The prompts, in their order, as a workload."""
-    kept = tuple(prompts)
-    lines = "".join(f"{line}\n" for line in to_jsonl(kept))
-    return Workload(name, kept, hashlib.sha256(lines.encode()).hexdigest())
+    kept, digest = tuple(prompts), hashlib.sha256()
+    for line in to_jsonl(kept):
+        digest.update(f"{line}\n".encode())
+    return Workload(name, kept, digest.hexdigest(), reading=reading)
 
 
 def take(workload: Workload, n: int) -> Workload:
@@ -78,7 +107,7 @@ def take(workload: Workload, n: int) -> Workload:
     prompts = list(workload.prompts[:n])
     for k in rounds:
         prompts += [replace(p, prompt_id=f"{p.prompt_id}{mark}{k}", arrival_s=None) for p in workload.prompts]
-    return make_workload(workload.name, prompts[:n])
+    return make_workload(workload.name, prompts[:n], workload.reading)
 
 
 def copy_numbers(prompts: Sequence[Prompt]) -> list[int]:
@@ -226,6 +255,29 @@ def describe(workload: Workload, *, bins: int = 16) -> list[ScenarioStats]:
         )
 
     return [*(stats(name, prompts) for name, prompts in groups.items()), stats(None, workload.prompts, total=True)]
+
+
+def contents(prompts: Sequence[Prompt]) -> dict[str, int]:
+    """How many requests have what."""
+    kinds = [kinds_of_parts(prompt) for prompt in prompts]
+    return {
+        "messages": sum(p.messages is not None for p in prompts),
+        "own output cap": sum(p.max_output_tokens is not None for p in prompts),
+        "reference": sum(p.reference is not None for p in prompts),
+        "images or other media": sum(bool(of - {"text", "tools"}) for of in kinds),
+        "tools": sum("tools" in of for of in kinds),
+        "own settings": sum(bool(p.extra_body) for p in prompts),
+    }
+
+
+def kinds_of_parts(prompt: Prompt) -> set[str]:
+    """What a prompt has besides text: the types of its parts (image_url, ...), and tools."""
+    kinds = {"tools"} if prompt.extra_body.keys() & {"tools", "functions"} else set()
+    for message in prompt.messages or ():
+        content = message.get("content")
+        kinds |= {str(part.get("type")) for part in content} if isinstance(content, list) else set()
+        kinds |= {"tools"} if message.keys() & {"tool_calls", "function_call", "tool_call_id"} else set()
+    return kinds
 
 
 def _length_stats(lengths: Iterable[int]) -> LengthStats:

@@ -15,6 +15,7 @@ from benchsuite.workload.formats import parse_workload
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FILLED = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+SPOKEN = FILLED.filter(str.strip)
 MESSAGE = st.builds(
     lambda role, content: {"role": role, "content": content},
     st.sampled_from(["system", "developer", "user", "assistant"]),
@@ -29,13 +30,14 @@ def prompts(draw: st.DrawFn, prompt_id: str) -> Prompt:
     return Prompt(
         prompt_id=prompt_id,
         scenario=draw(st.none() | FILLED),
-        messages=tuple(draw(st.lists(MESSAGE, min_size=1, max_size=3))) if chat else None,
-        prompt=None if chat else draw(FILLED),
+        messages=(*draw(st.lists(MESSAGE, max_size=3)), {"role": "user", "content": draw(SPOKEN)}) if chat else None,
+        prompt=None if chat else draw(SPOKEN),
         max_output_tokens=draw(st.none() | st.integers(1, 100_000)),
         reference=draw(st.none() | FILLED),
         scorer=draw(st.none() | FILLED),
         arrival_s=draw(st.none() | st.floats(0, 1e9).map(lambda x: x + 0.0)),
         tags=tuple(draw(st.lists(FILLED, max_size=2))),
+        extra_body=draw(st.dictionaries(st.sampled_from(["temperature", "stop", "vendor"]), TEXT, max_size=2)),
     )
 
 
@@ -84,15 +86,14 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("line", "mistake"),
     [
-        ("{", "top level: Invalid JSON"),
-        ("[" * 100_000, "top level: Invalid JSON"),
-        (r'{"prompt": "\ud800"}', "top level: Invalid JSON"),
-        ('{"prompt": "a", "max_output_tokens": ' + "9" * 6000 + "}", "top level: Invalid JSON"),
-        ("[]", "top level: Input should be an object"),
-        ('{"prompt": "a", "max_tokens": 3}', "max_tokens: unknown key; did you mean 'max_output_tokens'?"),
-        ('{"prompt": "a", "zzz": 3}', "zzz: unknown key"),
-        ('{"prompt": "a", "messages": [{"role": "user", "content": "a"}]}', "top level: exactly one of messages"),
-        ('{"id": "a"}', "top level: exactly one of messages"),
+        ("{", "not valid JSON: Expecting property name"),
+        ("[" * 100_000, "not valid JSON: nested too deeply"),
+        (r'{"prompt": "\ud800"}', "not valid JSON: half of a surrogate pair"),
+        ('{"prompt": "a", "max_output_tokens": ' + "9" * 6000 + "}", "not valid JSON: Exceeds the limit"),
+        ("[]", "a list is no request"),
+        ('{"prompt": "a", "max_tokenz": 3}', "max_tokenz: unknown key; did you mean 'max_tokens'?"),
+        ('{"prompt": "a", "messages": [{"role": "user", "content": "b"}]}', "messages and prompt differ"),
+        ('{"id": "a"}', "no text of a request in it; it has id"),
         ('{"prompt": ""}', "prompt:"),
         ('{"messages": []}', "messages:"),
         ('{"messages": ["a"]}', "messages.0:"),
@@ -100,17 +101,15 @@ def test_defaults() -> None:
         ('{"messages": [{"role": ["user"], "content": "a"}]}', "messages.0.role:"),
         ('{"messages": [{"role": "user", "content": 3}]}', "messages.0.content:"),
         ('{"messages": [{"role": "user"}]}', "messages.0.content: required but missing"),
-        (
-            '{"messages": [{"role": "user", "content": "", "contents": "a"}]}',
-            "messages.0.contents: unknown key; did you mean 'content'?",
-        ),
-        ('{"prompt": "a", "id": 3}', "id:"),
+        ('{"messages": [{"role": "user", "content": ""}]}', "messages: all are empty"),
+        ('{"prompt": "a", "id": ["3"]}', "id:"),
+        ('{"prompt": "a", "id": "' + "x" * 257 + '"}', "id:"),
         ('{"prompt": "a", "max_output_tokens": -1}', "max_output_tokens:"),
         ('{"prompt": "a", "max_output_tokens": 1.5}', "max_output_tokens:"),
         ('{"prompt": "a", "max_output_tokens": true}', "max_output_tokens:"),
         ('{"prompt": "a", "arrival_s": -0.1}', "arrival_s:"),
-        ('{"prompt": "a", "arrival_s": NaN}', "arrival_s:"),
-        ('{"prompt": "a", "arrival_s": "3"}', "arrival_s:"),
+        ('{"prompt": "a", "arrival_s": Infinity}', "arrival_s:"),
+        ('{"prompt": "a", "arrival_s": "soon"}', "arrival_s:"),
         ('{"prompt": "a", "arrival_s": 1' + "0" * 400 + "}", "arrival_s:"),
         ('{"prompt": "a", "tags": "en"}', "tags:"),
         ('{"id": "first", "prompt": "a"}', "id: 'first' is used before, on line 1"),
@@ -130,14 +129,14 @@ def test_mistakes(line: str, mistake: str) -> None:
 
 def test_all_mistakes_at_once() -> None:
     """A set with several mistakes names them all, of one line and of several, up to a screenful."""
-    two = '{"prompt": "", "maxtokens": 1}'
+    bad = '{"prompt": ""}'
     with pytest.raises(WorkloadError) as caught:
-        parse_workload(f'{{"prompt": "a"}}\n{two}\n[]', where="set.jsonl")
+        parse_workload(f'{{"prompt": "a"}}\n{bad}\n[]', where="set.jsonl")
     with pytest.raises(WorkloadError) as many:
-        parse_workload("[]\n" * 100, where="set.jsonl")
+        parse_workload("{}\n" + "[]\n" * 100, where="set.jsonl", skip_bad=1)
 
     lines = [line.split(": ")[0].strip() for line in caught.value.what.split("\n")[1:]]
-    assert lines == ["line 2", "line 2", "line 3"]
+    assert lines == ["line 2", "line 3"]
     assert caught.value.where == "set.jsonl:2"
     assert len(many.value.what.split("\n")) == MISTAKES_SHOWN + 2
 
