@@ -301,7 +301,6 @@ class WorkloadSpec(StrictModel, flags="--"):
         "column of the file for a key of ours: KEY=COLUMN; again for another",
         "--column",
         unset="by their names",
-        many=True,
         example={"prompt": "question"},
     )
     skip_bad: int = key(0, "rows of the file that are no request and may be left out", ge=0)
