@@ -83,8 +83,12 @@ class BodyPlan:
         limit = self.asked_output_tokens(prompt)
         salt = self.salt if self.cache_bust == "prompt" else None
         system = self.system_prompt
+        line = prompt.extra_body
         if self.endpoint == "native":
-            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": limit} | native_sampling(self.sampling)
+            named = {key: value for key, value in line.items() if f"${key.upper()}" in str(self._native.body)}
+            line = {key: value for key, value in line.items() if key not in named}
+            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": limit}
+            values |= native_sampling(self.sampling | named)
             values |= {"$MESSAGES": _messages(prompt, system, salt), "$TEXT": _text(prompt, system, salt)}
             body = _filled(self._native.body, values)
         else:
@@ -103,11 +107,7 @@ class BodyPlan:
         for key in self.dropped:
             body.pop(key, None)
         sampling = {} if self.endpoint == "native" else self.sampling
-        for extra in (
-            sampling,
-            self.extra_body,
-            prompt.extra_body,
-        ):  # what a line says of its request has the last word
+        for extra in (sampling, self.extra_body, line):  # what a line says of its request has the last word
             for key, value in extra.items():
                 ours = body.get(key)
                 if key not in _LIMITS:

@@ -229,7 +229,7 @@ class _Reader:
         caps = SPELLINGS["max_output_tokens"]
         if near := next((key for key in row if difflib.get_close_matches(key, caps, 1, 0.9)), None):
             raise ValueError(f"{near}: unknown key; did you mean {difflib.get_close_matches(near, caps, 1)[0]!r}?")
-        self.formats[one.name] += 1
+        self.formats["text" if isinstance(data, str) else one.name] += 1
         self.notes += notes
         self.ignored.update(key for key in row if key not in ("method", "url"))
         return prompt
