@@ -1,4 +1,4 @@
-"""Text Generation Inference (its router's source, 3.3.6-dev0, db931fcf; tried against a stand-in made of it)."""
+"""Text Generation Inference (3.3.6-dev0, db931fcf: its routers built and run, v3 before a stand-in of a GPU worker)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchsuite.servers.base import (
 )
 
 # without details TGI says neither how many tokens there were nor why they ended; its end-of-text token is counted in
-# usage but is no chunk, and its stream ends without [DONE]
+# usage but is no chunk (but on the completions route, as its own text), and its stream ends without [DONE]
 _PARAMETERS = {"details": True, "do_sample": "$SAMPLES", "max_new_tokens": "$N"}
 _PARAMETERS["temperature"] = "$TEMPERATURE_ABOVE_0"  # 0 is refused: greedy is do_sample alone
 _PARAMETERS |= same_names("top_p", "top_k", "seed", "stop", "frequency_penalty")

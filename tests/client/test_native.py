@@ -34,7 +34,8 @@ def whole(body: bytes, *headers: str) -> bytes:
     [
         ("ollama_api_chat", True, 5, 1, (15, 5), "length", True, " left, oxygen/ct"),
         ("ollama_api_generate", True, 5, 1, (14, 5), "length", True, " necess roaderg track mm"),
-        ("tgi_generate_stream", False, 5, 0, (5, 5), "length", False, "Hello! How can I"),
+        ("tgi_generate_stream", False, 3, 0, (4, 3), "length", False, "are remain stage"),
+        ("tgi_generate_stream_eos", False, 2, 1, (4, 3), "eos_token", False, " of and"),
         ("tgi_generate_stream_nospace_old_axum", False, 5, 0, (5, 5), "length", False, "Hello! How can I"),
     ],
 )

@@ -52,10 +52,11 @@ REAL = [
     ("transformers517cb_chat_stream", 8, 445, 445, 2, 36, 8, "length", False, "e634e0ba-de26-4841-a58f-d6ddfec0f8a1"),
     ("llamacpppython_chat_stream", 8, 487, 487, 2, None, None, "length", True,
      "chatcmpl-dba8002c-9999-411d-802f-ac3ebf41d7f6"),
-    ("tgi_chat_stream", 5, 276, 276, 1, 41, 5, "length", True, None),
-    ("tgi_chat_stream_eos", 5, 276, 276, 2, 41, 6, "stop", True, None),
-    ("tgi_chat_stream_keepalive", 5, 279, 279, 1, 41, 5, "length", True, None),
-    ("tgi_completions_stream", 5, 223, 223, 0, 5, 5, "length", True, None),
+    ("tgi_chat_stream", 3, 252, 252, 1, 15, 3, "length", True, None),
+    ("tgi_chat_stream_eos", 2, 252, 252, 2, 15, 3, "stop", True, None),
+    ("tgi_chat_stream_keepalive", 3, 255, 255, 1, 15, 3, "length", True, None),
+    ("tgi_completions_stream", 3, 200, 200, 0, 4, 3, "length", True, None),
+    ("tgi_completions_stream_eos", 3, 199, 199, 0, 4, 3, "eos_token", True, None),
     ("ollama_chat_stream", 5, 221, 221, 2, 15, 5, "length", True, "chatcmpl-752"),
     ("ollama_chat_stream_thinking", 4, 239, None, 2, 17, 4, "length", True, "chatcmpl-209"),
     ("ollama_chat_stream_tools", 1, 337, 337, 2, 87, 35, "tool_calls", True, "chatcmpl-300"),
@@ -83,8 +84,8 @@ def test_real_streams(name, chunks, first, answer, empty, prompt, output, finish
     [
         (
             "tgi_chat_stream_error_in_200",
-            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
-            "Given: 4000 `inputs` tokens and 200 `max_new_tokens`",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 512. "
+            "Given: 15 `inputs` tokens and 600 `max_new_tokens`",
             True,
         ),
         ("tgi_generate_stream_error_in_200", "Model is overloaded", False),

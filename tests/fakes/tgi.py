@@ -1,4 +1,4 @@
-"""Text Generation Inference as its sources say it speaks (db931fcf, 3.3.6-dev0): both dialects, errors, overload."""
+"""Text Generation Inference as its real router (db931fcf, 3.3.6-dev0) was seen to speak: dialects, errors, overload."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fakes.http import Answer, Fake, Request, dumps
 WORDS = ("Hello", "!", " How", " can", " I", " help", " you", "?")
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 FINGERPRINT = "3.3.6-dev0-native"
+FAILED = "Request failed during generation: Server error: Exception calling application: CUDA error: out of memory"
 ROUTES = ("/generate", "/generate_stream", "/v1/chat/completions", "/v1/completions")
 
 
@@ -44,7 +45,8 @@ class FakeTgi(Fake):
                 await answer.whole(200, "")
             case "GET", "/info":
                 await answer.whole(200, {
-                    "model_id": MODEL, "model_sha": None, "max_concurrent_requests": self._most, "max_best_of": 2,
+                    "model_id": MODEL, "model_sha": None, "model_pipeline_tag": None,
+                    "max_concurrent_requests": self._most, "max_best_of": 2,
                     "max_stop_sequences": 4, "max_input_tokens": self._max_total - 1,
                     "max_total_tokens": self._max_total, "validation_workers": 2, "max_client_batch_size": 4,
                     "router": "text-generation-router", "version": "3.3.6-dev0", "sha": None, "docker_label": None,
@@ -120,12 +122,12 @@ class FakeTgi(Fake):
     async def _native_stream(self, request: Request, answer: Answer, prompt_tokens: int, asked: int) -> None:
         n, eos = self._end(asked)
         details = request.json.get("parameters", {}).get("details", False)
-        self._start(answer, "x-compute-type: cpu", f"x-compute-characters: {len(request.json['inputs'])}")
+        self._start(answer, "x-compute-type: gpu+optimized", f"x-compute-characters: {len(request.json['inputs'])}")
         said = ""
         for i in range(1, n + 1):
             await asyncio.sleep(self._token_s)
             if i == self._error_at:
-                await self._event(answer, {"error": "Request failed during generation: CUDA error",
+                await self._event(answer, {"error": FAILED,
                                            "error_type": "generation"})  # fmt: skip
                 break
             special, last = eos and i == n, i == n
@@ -147,10 +149,11 @@ class FakeTgi(Fake):
         for i in range(1, n + 1):
             await asyncio.sleep(self._token_s)
             if i == self._error_at:
-                message = "Request failed during generation: CUDA error"
+                message = FAILED
                 await self._event(answer, {"error": {"message": message, "http_status_code": 422}})
                 break
-            text = "" if eos and i == n else WORDS[(i - 1) % len(WORDS)]
+            special = "" if chat else "<|eot_id|>"  # the completions route sends the token's own text
+            text = special if eos and i == n else WORDS[(i - 1) % len(WORDS)]
             await self._event(answer, _chunk(body, chat, text, i == n, eos, usage))
         else:
             if chat and (body.get("stream_options") or {}).get("include_usage"):
@@ -164,7 +167,7 @@ class FakeTgi(Fake):
         body = request.json
         said = "".join(WORDS[i % len(WORDS)] for i in range(n - eos))
         headers = (
-            "x-compute-type: cpu", "x-compute-time: 1", "x-compute-characters: 5", "x-total-time: 60",
+            "x-compute-type: gpu+optimized", "x-compute-time: 1", "x-compute-characters: 5", "x-total-time: 60",
             "x-validation-time: 1", f"x-queue-time: {self._queue_ms}", "x-inference-time: 50", "x-time-per-token: 10",
             f"x-prompt-tokens: {prompt_tokens}", f"x-generated-tokens: {n}",
         )  # fmt: skip

@@ -17,6 +17,7 @@ from benchsuite.load.preflight import PROBE_SALT, preflight, probe
 from benchsuite.load.server_probe import control_client
 from benchsuite.load.virtual_users import Preflight
 from benchsuite.records import RequestRecord
+from benchsuite.servers import SERVERS
 from benchsuite.spec import SweepSpec
 from benchsuite.workload.dataset import Prompt
 
@@ -48,8 +49,9 @@ REAL = {
     "openai": {"GET /v1/models": "llamacpppython_get_models"},
     "ollama": {"GET /v1/models": "ollama_get_models", "GET /api/version": "ollama_get_version",
                "GET /api/ps": "ollama_get_ps"},
+    "tgi": {"GET /v1/models": "tgi_get_models", "GET /info": "tgi_get_info"},
 }  # fmt: skip
-MODELS = {"ollama": "tiny"}
+MODELS = {"ollama": "tiny", "tgi": "tiny/llama"}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,14 @@ MODELS = {"ollama": "tiny"}
         ("transformers", "chat", False, "transformers_chat_nonstream", (0, (36, 8, "usage"), "length")),
         ("transformers", "completions", True, "transformers_completions_stream", (8, (12, 8, "usage"), "length")),
         ("openai", "chat", True, "llamacpppython_chat_stream", (8, (None, 8, "chunks"), "length")),
+        ("tgi", "chat", True, "tgi_chat_stream", (3, (15, 3, "usage"), "length")),
+        ("tgi", "chat", True, "tgi_chat_stream_eos", (2, (15, 3, "usage"), "stop")),
+        ("tgi", "chat", False, "tgi_chat_nonstream", (0, (15, 3, "usage"), "length")),
+        ("tgi", "completions", True, "tgi_completions_stream", (3, (4, 3, "usage"), "length")),
+        ("tgi", "completions", True, "tgi_completions_stream_eos", (3, (4, 3, "usage"), "eos_token")),
+        ("tgi", "completions", False, "tgi_completions_nonstream", (0, (4, 3, "usage"), "length")),
+        ("tgi", "native", True, "tgi_generate_stream", (3, (4, 3, "usage"), "length")),
+        ("tgi", "native", False, "tgi_generate_nonstream", (0, (4, 3, "usage"), "length")),
         ("ollama", "chat", True, "ollama_chat_stream", (5, (15, 5, "usage"), "length")),
         ("ollama", "chat", True, "ollama_chat_stream_thinking", (4, (17, 4, "usage"), "length")),
         ("ollama", "chat", True, "ollama_chat_stream_tools", (1, (87, 35, "usage"), "tool_calls")),
@@ -80,7 +90,9 @@ MODELS = {"ollama": "tiny"}
 )
 def test_real_bytes(server, endpoint, stream, capture, expected):
     """A real server's answer, over a real socket: known for what it is, its tokens counted, its end seen."""
-    path = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "native": "/api/chat"}[endpoint]
+    native = SERVERS[server].native
+    own = native and (native.stream_path if stream else native.whole_path)
+    path = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "native": own}[endpoint]
     with Replay(REAL[server] | {f"POST {path}": capture}) as fake:
         model = MODELS.get(server, "tiny-llama")
         spec = spec_of(fake.base_url, [1], server={"model": model, "endpoint": endpoint, "stream": stream})
@@ -110,7 +122,7 @@ def test_fakes(server, endpoint, stream):
     ("server", "endpoint", "chunks", "finish"),
     [
         (TGI, "chat", 2, "stop"),
-        (TGI, "completions", 2, "eos_token"),
+        (TGI, "completions", 3, "eos_token"),
         (TGI, "native", 2, "eos_token"),
         (OLLAMA, "chat", 3, "stop"),
         (OLLAMA, "completions", 3, "stop"),
@@ -118,7 +130,7 @@ def test_fakes(server, endpoint, stream):
     ],
 )
 def test_answers_that_end_by_themselves(server, endpoint, chunks, finish):
-    """TGI counts its end-of-text token, which is no chunk; both name the reason in words of their own."""
+    """TGI counts its end-of-text token, on its completions route a chunk; both name the reason in their own words."""
     with FAKES[server](eos_at=3) as fake:
         row = row_of(spec_of(fake.base_url, [1], server={"endpoint": endpoint}))
     assert (row.status, row.n_chunks, row.output_tokens, row.finish_reason) == ("ok", chunks, 3, finish)
@@ -210,6 +222,8 @@ def test_an_unknown_server_with_metrics_is_sampled(simulated, tmp_path):
     assert [note for note in view.notes if "answered 404" in note] != []
 
 
+OUT_OF_MEMORY = ("Request failed during generation: Server error: Exception calling application: CUDA error: "
+                 "out of memory")  # fmt: skip
 REFUSED = [
     ("vllm", "vllm_err_unknown_model",
      "http_error: HTTP 404: The model `no-such-model` does not exist. Valid aliases: tiny-llama."),
@@ -225,6 +239,14 @@ REFUSED = [
     ("transformers", "transformers_err_unknown_model", "http_error: HTTP 400: Server is pinned to "
      "'/data/models/tiny-llama'; requested 'no-such-model'."),
     ("openai", "llamacpppython_err_context_too_long", "truncated: HTTP 200 with an empty body"),
+    ("tgi", "tgi_chat_stream_error_in_200", "stream_error: Input validation error: `inputs` tokens + `max_new_tokens` "
+     "must be <= 512. Given: 15 `inputs` tokens and 600 `max_new_tokens`"),
+    ("tgi", "tgi_err_context_too_long", "http_error: HTTP 422: Input validation error: `inputs` tokens + "
+     "`max_new_tokens` must be <= 512. Given: 15 `inputs` tokens and 600 `max_new_tokens`"),
+    ("tgi", "tgi_chat_midstream_error", f"stream_error: {OUT_OF_MEMORY}"),
+    ("tgi", "tgi_err_generation", f"http_error: HTTP 424: {OUT_OF_MEMORY}"),
+    ("tgi", "tgi_err_missing_field", "http_error: HTTP 422: Failed to deserialize the JSON body into the target type: "
+     "missing field `messages` at line 1 column 13"),
     ("ollama", "ollama_err_unknown_model_chat", "http_error: HTTP 404: model 'nope' not found"),
     # its runner's own refusal, as a text in its own
     ("ollama", "ollama_err_context_too_long", "http_error: HTTP 400: request (2864 tokens) exceeds the available "
@@ -257,8 +279,8 @@ def test_real_refusals(server, capture, given):
          "Given: 9 `inputs` tokens and 5 `max_new_tokens`"),
         (FakeTgi(max_concurrent=0), {}, "stream_error: Model is overloaded"),
         (FakeTgi(max_concurrent=0), {"stream": False}, "http_error: HTTP 429: Model is overloaded"),
-        (FakeTgi(error_at=3), {}, "stream_error: Request failed during generation: CUDA error"),
-        (FakeTgi(error_at=3), {"endpoint": "native"}, "stream_error: Request failed during generation: CUDA error"),
+        (FakeTgi(error_at=3), {}, f"stream_error: {OUT_OF_MEMORY}"),
+        (FakeTgi(error_at=3), {"endpoint": "native"}, f"stream_error: {OUT_OF_MEMORY}"),
         (FakeOllama(error_at=3), {"endpoint": "native"},
          "stream_error: an error was encountered while running the model: unexpected EOF"),
         (FakeOllama(error_at=3), {}, "truncated: the response ended without a finish_reason"),

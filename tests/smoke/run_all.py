@@ -1,7 +1,7 @@
 """Every server that can run here, end to end: `python tests/smoke/run_all.py [--only NAME ...] [--output DIR]`.
 
 llama.cpp (embedded), vLLM on the CPU (.venv-vllm) and transformers serve (.venv-transformers) are started, found out by
-`--profile auto` and swept; TGI and Ollama cannot run here, so the fakes of tests/fakes stand in and are marked as such.
+`--profile auto` and swept; for TGI and Ollama, which no package holds, the fakes of tests/fakes stand in.
 One table at the end. Exit code 0: every check of every server holds; 1: one does not, or a server is missing.
 """
 

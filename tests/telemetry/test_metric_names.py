@@ -67,13 +67,13 @@ def test_llamacpp():
 
 
 def test_tgi():
-    """TGI: counters without _total, prefill and decode told apart by their label."""
+    """TGI, recorded: counters without _total, prefill and decode told apart by their label."""
     reading = read_server_page(body("metrics/tgi.txt"))
     assert (reading.family, reading.page.odd) == ("tgi", None)
     assert reading.figures == {
-        "running": 8.0, "waiting": 3.0, "prompt_tokens": 20480.0, "generated_tokens": 3200.0, "requests_done": 40.0,
-        "queue_sum_s": 5.2, "queue_count": 40.0, "prefill_sum_s": 2.4, "prefill_count": 12.0, "itl_sum_s": 20.5,
-        "itl_count": 820.0, "e2e_sum_s": 96.5, "e2e_count": 40.0,
+        "running": 4.0, "waiting": 5.0, "prompt_tokens": 3343.0, "generated_tokens": 1676.0, "requests_done": 57.0,
+        "queue_sum_s": 11.533975685, "queue_count": 57.0, "prefill_sum_s": 1.3151005230000001, "prefill_count": 50.0,
+        "itl_sum_s": 7.532371351999999, "itl_count": 787.0, "e2e_sum_s": 33.318720509, "e2e_count": 57.0,
     }  # fmt: skip
 
 
