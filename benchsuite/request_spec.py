@@ -176,10 +176,10 @@ class SamplingSpec(StrictModel, flags="--"):
         None, "how much the model thinks, such as none, low or high", example="low", pattern=r"^[\w-]+$"
     )
     chat_template_kwargs: Annotated[dict[str, Any], BeforeValidator(json_object_of)] = key(
-        {}, "values for the model's chat template: JSON, or @FILE", example={"enable_thinking": False}
+        {}, "values for the model's chat template: JSON (a flag takes @FILE too)", example={"enable_thinking": False}
     )
     system_prompt: str | None = key(
-        None, "goes before every prompt without one of its own: a text, or @FILE", example="Be brief."
+        None, "goes before every prompt without one of its own (a flag takes @FILE too)", example="Be brief."
     )
 
     @property

@@ -154,7 +154,9 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
         example={"x-title": "load test"},
     )
     query: Query = key({}, "behind the ? of their address", example={"api-version": "2024-10-21"})
-    extra_body: ExtraBody | None = key(None, "fields of their bodies: JSON, or @FILE", unset="the server's")
+    extra_body: ExtraBody | None = key(
+        None, "fields of their bodies: JSON (a flag takes @FILE too)", unset="the server's"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -212,7 +214,9 @@ class ServerSpec(StrictModel, flags="--"):
         None, "route of a request below the base URL", unset="the endpoint's", example="/serve/chat/completions"
     )
     extra_body: ExtraBody = key(
-        {}, "fields of every request's body: JSON, or @FILE; they go over all else", example={"min_p": 0.1}
+        {},
+        "fields of every request's body: JSON (a flag takes @FILE too); they go over all else",
+        example={"min_p": 0.1},
     )
     insecure: bool = key(False, "do not verify the server's TLS certificate")
     fallback: FallbackSpec | None = key(None, "optional: a paid API for what the server refuses")

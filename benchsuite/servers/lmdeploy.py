@@ -10,6 +10,7 @@ LMDEPLOY = Server(
     ports=(23333,),
     tried=False,
     recognise=Recognise(owned_by="lmdeploy", route=("/metrics", "lmdeploy:")),
+    ignores=("presence_penalty", "frequency_penalty"),
     fixed_length={"ignore_eos": True},
     metrics={
         **vllm_metrics("lmdeploy:"),

@@ -99,6 +99,7 @@ def test_the_guides_table_is_that():
         ("vllm", False, []),
         ("tgi", False, ["top_k", "reasoning_effort", "chat_template_kwargs"]),
         ("tgi", True, ["presence_penalty", "reasoning_effort", "chat_template_kwargs"]),
+        ("lmdeploy", False, ["presence_penalty", "frequency_penalty"]),
         ("ollama", False, ["top_k", "chat_template_kwargs"]),
         ("ollama", True, ["chat_template_kwargs"]),
     ],
