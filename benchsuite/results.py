@@ -145,7 +145,8 @@ class GpuUse:
 
     power_w, power_limit_w: all GPUs together; None unless known of every GPU. coverage_ratio: share of the windows that
     readings cover, of the GPU with the least. throttle_s: seconds by reason, of the GPU throttled longest; None: not
-    told, {}: told, and never. foreign_processes: most seen on one GPU.
+    told, {}: told, and never. foreign_processes: most seen on one GPU. zeros: by UUID what was 0, or a counter that
+    stood still, throughout the run, so that it is not known.
     """
 
     source: str
@@ -164,6 +165,7 @@ class GpuUse:
     temperature_max_c: float | None = None
     throttle_s: dict[str, float] | None = None
     foreign_processes: int | None = None
+    zeros: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,6 +317,10 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "readings of a GPU were not taken for more than 10 % of the time",
         "readings of GPU {uuid} cover {coverage:.0%} of the time{driver}",
         "a lower --gpu-sample-hz, or CPU cores that the sampler does not share"),
+    "gpu_reads_zero": WarningType(
+        "warning", "a GPU's power, energy, clocks or activity never moved from 0 while it served",
+        "readings of GPU {uuid} that never moved while it served are taken for unknown: {names}",
+        "read another source (NVML on the GPUs' host, or --dcgm-url); MIG, vGPU and old drivers do not tell some"),
     # energy
     "energy_window_short": WarningType(
         "info", "a window shorter than 60 s",
@@ -331,8 +335,8 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "an energy counter was reset within the window",
         "an energy counter was reset within the window: no energy", _REPEAT),
     "energy_counter_still": WarningType(
-        "warning", "an energy counter did not move while its GPU drew power",
-        "an energy counter did not move while its GPU drew power: power is integrated instead",
+        "warning", "an energy counter did not move while its GPU served",
+        "an energy counter did not move while its GPU served: power is integrated instead, where it is known",
         "longer repeats; a DCGM exporter that collects every second (-c 1000)"),
     "energy_no_counter": WarningType(
         "info", "the GPU has no energy counter",

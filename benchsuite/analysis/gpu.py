@@ -31,6 +31,38 @@ _SPREAD = (
 )  # fmt: skip
 
 
+# what a GPU that serves cannot have as 0 throughout a run: each by itself, and together on all of the GPUs
+_NEVER_0 = (*POWER, "power_limit_w", "sm_clock_mhz", "memory_clock_mhz", "temperature_c", "memory_total_bytes")
+_BUSY = (("util_ratio", "memory_util_ratio"), ("sm_active_ratio", "tensor_active_ratio", "dram_active_ratio"))
+
+
+def gpu_series(table: pa.Table, used: Sequence[str] = ()) -> tuple[dict[str, Series], dict[str, tuple[str, ...]]]:
+    """`series_by` GPU without the columns that are no readings, and by UUID their names.
+
+    Such are zeros of what is never 0, an energy counter that stands still all along while nothing tells of power, and
+    activity that is 0 on every GPU: a driver or exporter fills in what the part, MIG or the hypervisor does not tell.
+    """
+    found, dead = series_by(table, "uuid", used), {}
+
+    def is_zero(series: Series, name: str) -> bool:
+        values = series.columns.get(name, np.empty(0))
+        known = values[~np.isnan(values)]
+        return len(known) > 0 and not known.any()
+
+    groups = [group for group in _BUSY if all(is_zero(one, group[0]) for one in found.values() if len(one.at_s))]
+    for uuid, series in found.items():
+        names = [name for name in (*_NEVER_0, *(name for group in groups for name in group)) if is_zero(series, name)]
+        _, counter = series.known("energy_j")
+        powered = any(name not in names and len(series.known(name)[0]) for name in POWER)
+        if len(counter) > 1 and not powered and not np.ptp(counter):
+            names.append("energy_j")
+        if names:
+            dead[uuid] = tuple(names)
+            columns = {name: values * np.nan if name in names else values for name, values in series.columns.items()}
+            found[uuid] = dataclasses.replace(series, columns=columns)
+    return found, dead
+
+
 def gpu_use(
     table: pa.Table, windows: Sequence[Window], used: Sequence[str] = (), *, mig: bool = False
 ) -> GpuUse | None:
@@ -38,7 +70,8 @@ def gpu_use(
 
     table: the columns of GpuSample. windows: `level_windows`. mig: slices of cards, of which one each tells the power.
     """
-    gpus = {uuid: _with_memory_ratio(series) for uuid, series in series_by(table, "uuid", used).items()}
+    found, dead = gpu_series(table, used)
+    gpus = {uuid: _with_memory_ratio(series) for uuid, series in found.items()}
     each = list(gpus.values())
     n_samples = sum(int((series.inside(windows) & has_reading(series)).sum()) for series in each)
     if n_samples == 0:
@@ -56,6 +89,7 @@ def gpu_use(
         temperature_max_c=_greatest(each, windows, "temperature_c"),
         throttle_s=_throttled(each, windows),
         foreign_processes=None if foreign is None else int(foreign),
+        zeros=dead,
         **spreads,
     )
 
@@ -189,7 +223,7 @@ def point_energy(
     n, total_s = len(windows), _length_s(windows)
     if total_s <= 0:
         return None
-    gpus = {} if table is None else series_by(table, "uuid", facts.used)
+    gpus = {} if table is None else gpu_series(table, facts.used)[0]
     powered = {uuid: series for uuid, series in gpus.items() if has_power(series)}
     method: Method | None
     gross_j: float | None
@@ -250,8 +284,8 @@ def _gpu_energy(series: Series, windows: Sequence[Window]) -> _Gpu:
     if not len(at_s):
         return _Gpu("power", sampled_j, sampled_j, sampled_w)
     grown = growth(at_s, counter, windows, series.max_gap_s)
-    if grown.value == 0 and power.mean:  # an exporter that collects seldom repeats what it read
-        return _Gpu("power", sampled_j, sampled_j, sampled_w, stood_still=True)
+    if grown.value == 0:  # an exporter that collects seldom repeats what it read
+        return _Gpu("power", sampled_j or None, sampled_j, sampled_w or None, stood_still=True)
     return _Gpu("counter", grown.value, sampled_j, sampled_w, grown.was_reset)
 
 
@@ -271,7 +305,7 @@ def _findings(
 ) -> Iterator[Finding]:  # fmt: skip
     for (uuid, series), gpu in zip(gpus.items(), each, strict=True):
         share, inside = coverage(series, windows), series.inside(windows)
-        if share < MIN_COVERAGE or (gpu.joules is None and not gpu.was_reset):
+        if share < MIN_COVERAGE or (gpu.joules is None and not gpu.was_reset and not gpu.stood_still):
             silent = not inside.any() or bool((inside & ~has_reading(series)).any())
             errors = [text for text, within in zip(series.errors, inside, strict=True) if within and text]
             driver = f": {errors[-1]}" if errors else ""  # the driver's own words

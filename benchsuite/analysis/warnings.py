@@ -247,6 +247,8 @@ def check_telemetry(gpu: GpuUse | None, server: ServerUse | None, at: Level, pro
     if gpu is not None:
         for reason, seconds in (gpu.throttle_s or {}).items():
             yield warn(_THROTTLED.get(reason, "gpu_thermal_throttling"), at, reason=reason, seconds=seconds)
+        for uuid, names in gpu.zeros.items():
+            yield warn("gpu_reads_zero", at, uuid=uuid, names=", ".join(names))
         if gpu.foreign_processes:
             yield warn("gpu_shared", at, processes=gpu.foreign_processes)
         if gpu.util_ratio is not None and gpu.util_ratio.mean < UTIL_ALERT_RATIO:

@@ -7,6 +7,8 @@ import pytest
 from samples_for_tests import a_point, every, gpu_table, steady
 
 from benchsuite.analysis.gpu import GpuFacts, gpu_facts, gpu_use, point_energy
+from benchsuite.analysis.warnings import check_telemetry
+from benchsuite.level import Level
 from benchsuite.records import GpuSample
 
 SECONDS = [float(t) for t in range(0, 301)]
@@ -30,6 +32,46 @@ def test_constant_power_with_a_counter():
     assert energy.error_ratio == pytest.approx(0.1 / 100)
     assert (energy.net_j, energy.idle_w) == (None, None)
     assert codes(energy) == ["energy_idle_unknown"]
+
+
+ZEROS = {  # the fields of every reading: energy in J, mean W, and what is taken for unknown
+    "all zeros": ({"power_w": 0.0, "energy_j": 0.0, "util_ratio": 0.9}, None, None, ("power_w", "energy_j")),
+    "a counter alone, that stands still": ({"energy_j": 5000.0, "util_ratio": 0.9}, None, None, ("energy_j",)),
+    "power of zero beside a counter": (lambda t: {"power_w": 0.0, "energy_j": 50.0 * t}, 5000, None, ("power_w",)),
+    "averages of zero beside power": (
+        {"power_average_w": 0.0, "power_w": 300.0}, 30_000, 300, ("power_average_w",),
+    ),
+    "no activity, no clocks": (
+        {"power_w": 300.0, "util_ratio": 0.0, "sm_clock_mhz": 0.0}, 30_000, 300, ("sm_clock_mhz", "util_ratio"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ZEROS)
+def test_zeros_are_unknown(name):
+    """Power, energy, clocks and activity that never move from 0 while the GPU serves are unknown, and named."""
+    fields, joules, watts, dead = ZEROS[name]
+    table = gpu_table(*every(SECONDS, fields if callable(fields) else lambda _: fields))
+    energy, use = point_energy(table, WINDOW, a_point(), GpuFacts()), gpu_use(table, WINDOW)
+    assert (energy and energy.gross_j) == (None if joules is None else pytest.approx(joules))
+    assert use.power_w == (None if watts is None else pytest.approx(watts))
+    assert use.zeros == {"GPU-a": dead}
+    assert "util_ratio" not in dead or use.util_ratio is None
+    assert [warn.code for warn in check_telemetry(use, None, Level(8), "vllm")][:1] == ["gpu_reads_zero"]
+
+
+def test_an_idle_gpu_beside_a_busy_one_is_0():
+    """Activity of 0 on one of two GPUs is a reading; of 0 on both none."""
+    one, two = (every(SECONDS, lambda _, r=r: {"power_w": 50.0, "util_ratio": r}, uuid=f"GPU-{r}") for r in (0.0, 0.8))
+    use = gpu_use(gpu_table(*one, *two), WINDOW)
+    assert (use.util_ratio.least, use.util_ratio.greatest, use.zeros) == (0.0, pytest.approx(0.8), {})
+
+
+def test_a_counter_that_stands_still_within_a_window():
+    """It moves over the run and not while the level was measured, and nothing else tells of power: no energy, not 0."""
+    table = gpu_table(*every(SECONDS, lambda t: {"energy_j": 5000.0 + (t > 250)}))
+    energy = point_energy(table, WINDOW, a_point(), GpuFacts())
+    assert (energy.gross_j, energy.mean_w, codes(energy)) == (None, None, ["energy_counter_still"])
 
 
 def test_a_counter_that_stands_still_is_no_zero():
