@@ -134,7 +134,8 @@ def launched(
             with contextlib.suppress(OSError, StopIteration):
                 reply = next(post_json_lines(base_url, routes["show"], {"model": plan.model}, timeout_s=10.0))
                 details = reply.get("details")
-                quantization = details.get("quantization_level") if isinstance(details, dict) else None  # like Q4_K_M
+                level = details.get("quantization_level") if isinstance(details, dict) else None
+                quantization = None if level == "unknown" else level  # like Q4_K_M
         yield LaunchedServer(
             plan,
             base_url,

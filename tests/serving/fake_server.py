@@ -39,7 +39,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/api/pull":
             return self.answer({"status": "pulling", "completed": 1, "total": 2}, {"status": "success"})
         if self.path == "/api/show":
-            return self.answer({"details": {"quantization_level": "Q4_K_M"}})
+            level = "unknown" if body["model"] == "there" else "Q4_K_M"  # as it says of weights that are not quantized
+            return self.answer({"details": {"quantization_level": level}})
         return self.answer({"model": body["model"], "done": True})
 
     def answer(self, *lines):

@@ -129,6 +129,7 @@ def test_ollama_pulls_nothing_that_is_there(fakes: Fakes) -> None:
     fakes.server("ollama")
     with launched(parse_serve("ollama there")) as engine, urllib.request.urlopen(f"{engine.base_url}/calls") as answer:
         assert [path for path, _ in json.load(answer)["calls"]] == ["/api/generate", "/api/show"]
+        assert engine.facts()["quantization"] is None
 
 
 def test_ollama_without_the_model(fakes: Fakes) -> None:
