@@ -57,7 +57,15 @@ BODY_KEYS = _TEXTUAL | {
     "structured_outputs", "ignore_eos", "min_tokens", "stop_token_ids", "add_generation_prompt",
     "continue_final_message", "echo", "typical_p", "mirostat", "grammar", "json_schema", "prediction", "modalities",
 }  # fmt: skip
-_SETTINGS = ("extra_body", "extra", "parameters", "options", "sampling_params", "generation_config")  # tables of them
+_SETTINGS = (
+    "extra_body",
+    "extra",
+    "parameters",
+    "options",
+    "sampling_params",
+    "generation_config",
+    "generationconfig",
+)  # tables of them
 _TRACES = ({"hash_ids"}, {"input_length", "output_length"}, {"contexttokens", "generatedtokens"},
            {"request_tokens", "response_tokens"}, {"num_prefill_tokens", "num_decode_tokens"})  # fmt: skip
 _FIRST_KEYS = ("prompt", "messages", "conversations", "instruction", "turns", "question", "text", "inputs", "input")
@@ -127,9 +135,7 @@ def parse_workload(
             where=f"{where}:{mistakes[0][0]}" if unit == "line" else f"{where}, {unit} {mistakes[0][0]}",
             given=data.what,
             expected="a request in every row, or as many odd ones as --skip-bad allows",
-            hint=f"--skip-bad {len(mistakes)} leaves them out"
-            if prompts
-            else f"benchsuite workload describe {where} --column prompt=COLUMN",
+            hint=f"--skip-bad {len(mistakes)} leaves them out" if prompts else None,
         )
     if not prompts:
         raise WorkloadError("the workload is empty", where=where, given=data.what, expected="at least one request")
@@ -170,13 +176,13 @@ def _no_request(row: Row, where: str, what: str, number: int, unit: str) -> Work
             hint="random texts of such lengths: --workload random --input-tokens N --output-tokens N",
         )
     texts = {key: value for key, value in row.items() if isinstance(value, str)}
-    column = max(texts, key=lambda key: len(texts[key]), default="COLUMN")
+    column = shlex.quote(max(texts, key=lambda key: len(texts[key]), default="COLUMN"))
     return WorkloadError(
         f"no text of a request in {unit} {number}, by the names of its columns",
         where=f"{where}:{number}",
         given=f"{what} with {keys[:300]}",
         expected="one of " + ", ".join(one.name for one in FORMATS),
-        hint=f"name the column: benchsuite workload describe {where} --column prompt={shlex.quote(column)}",
+        hint=f"name the column: benchsuite workload describe {shlex.quote(where)} --column prompt={column}",
     )
 
 
@@ -191,7 +197,11 @@ def _keyed(row: Any) -> Row:
         raise ValueError(f"{given} is no request: expected an object with named values, or a text")
     if isinstance(row.get("row"), dict):  # as the viewer of Hugging Face gives them
         row = row["row"]
-    exact = {str(key): value for key, value in row.items() if value is not None and value == value}
+    exact = {
+        str(key): value.decode("utf-8", "replace") if type(value) is bytes else value
+        for key, value in row.items()
+        if value is not None and value == value
+    }
     return {name: value for key, value in exact.items() if (name := column_key(key)) == key or name not in exact}
 
 
@@ -331,7 +341,9 @@ def _checked(values: Row, number: int, unit: str) -> Prompt:
     if prompt is not None and (not isinstance(prompt, str) or not prompt.strip()):
         raise ValueError(f"prompt: {_what(prompt)}; expected a text that is not empty")
     system, messages = values.get("system"), values.get("messages")
-    if isinstance(system, str) and system.strip():
+    if isinstance(system, list):  # Anthropic's parts
+        system = [_part(part, f"system.{i}") for i, part in enumerate(system)]
+    if system and (not isinstance(system, str) or system.strip()):
         messages = [{"role": "system", "content": system}, *(messages or [{"role": "user", "content": prompt}])]
         prompt = None
     if messages is not None and not any(message_text(m).strip() or len(m) > 2 or m.get("content") for m in messages):
@@ -368,7 +380,7 @@ def _what(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(one, int) for one in value):
         return f"{len(value)} token ids, whose text only the model's tokenizer knows"
     if isinstance(value, list):
-        return f"a list of {len(value)}: several requests in one (give one a row), or the turns of a conversation"
+        return f"a list of {len(value)}: several requests in one (give one a row), or turns (--column turns=...)"
     if isinstance(value, str):
         return "an empty text" if not value else "nothing but blanks"
     return f"given {value!r:.40}"
@@ -469,7 +481,8 @@ def _batch(row: Row, notes: Counter[str]) -> Row:
     values = one.read(inner, notes)
     row |= {"id": _take(row, "id")} if row.keys() & {*SPELLINGS["id"]} else {}
     settings = _settings(inner, notes)
-    row["extra_body"] = settings["extra_body"] | {key: inner.pop(key) for key in [*inner] if key != "system"}
+    vendor = {key: value for key, value in body.items() if column_key(str(key)) in inner}  # as it is spelled
+    row["extra_body"] = settings["extra_body"] | vendor
     if settings["max_output_tokens"] is not None:
         row["max_output_tokens"] = settings["max_output_tokens"]
     return values

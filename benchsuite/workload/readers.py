@@ -205,11 +205,13 @@ def _text(pieces: Iterator[str], start: str, name: str, known: Collection[str]) 
     value = _loaded(first)
     broken = isinstance(value, ValueError)
     json_named = ending in ("json", "jsonl", "ndjson")
-    if first[:1] == "[" and not (broken and ending in ("txt", "text")):
+    # a text such as `[INST] ...` or `{name} asks`, where the name does not say otherwise
+    as_text = broken and not json_named and re.match(r"[\[{]\s*[^\W\d]", first) is not None
+    if first[:1] == "[" and not as_text:
         if not broken and second[:1] == "[":
             return Container("JSON lines", "line", _json_lines(pieces))
         return Container("a JSON array", "row", _json_values(pieces, in_array=True))
-    if first[:1] == "{" and not (broken and ending in ("txt", "text")):
+    if first[:1] == "{" and not as_text:
         by_line = not broken or first.rstrip(", ")[-1:] == "}" or isinstance(_loaded(second), dict)
         if by_line or len(first) > _HEAD - 2:
             return Container("JSON lines", "line", _json_lines(pieces))
@@ -219,7 +221,7 @@ def _text(pieces: Iterator[str], start: str, name: str, known: Collection[str]) 
     if first and not json_named and (ending in ("csv", "tsv") or any(cell in known for cell in headers[best])):
         # a table of one column has no delimiter: its texts may hold commas
         return Container(_DELIMITERS[best], "line", _csv_rows(pieces, best if len(headers[best]) > 1 else "\x1f"))
-    if json_named or (not broken and isinstance(value, str)):
+    if json_named or (not broken and isinstance(value, str)) or isinstance(_loaded(second), dict):
         return Container("JSON lines", "line", _json_lines(pieces))
     return Container("lines of text", "line", ((n, line) for n, line in enumerate(_lines(pieces), 1) if line.strip()))
 
