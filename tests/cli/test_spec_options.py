@@ -34,7 +34,7 @@ VALUES: dict[str, Any] = {
     "load.max_errors": "5%", "telemetry.gpu": "off", "telemetry.gpu_ids": ["GPU-1"], "price.preset": "h100-low",
     "telemetry.dcgm_url": "http://d:1", "telemetry.metrics_url": "http://m:1", "price.owned.currency": "CNY",
     "workload.length_stdev": 0.5, "workload.length_range": 0.5, "workload.prefix_share": 0.5,
-    "workload.scenario": "D(9,4)", "workload.tokenizer": "t.json", "price.owned.mode": "full",
+    "workload.columns": {"prompt": "question"}, "workload.scenario": "D(9,4)", "workload.tokenizer": "t.json", "price.owned.mode": "full",
     "price.owned.utilisation": 0.5, "price.owned.maintenance_ratio": 0.5,
     "server.headers": {"x-a": "1", "api-key": "env:KEY"}, "server.query": {"v": "2024-10-21"}, "server.path": "/a/b",
     "server.fallback.headers": {"x-b": "2"}, "server.fallback.query": {"w": "1=2"}, "sampling.top_p": 0.5,
