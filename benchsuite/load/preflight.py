@@ -314,7 +314,9 @@ def _choose_model(spec: SweepSpec, server: Server, listed: list[str] | None) -> 
             hint=None if listed else f"check the URL: none at {url}; or name it with --model",
         )
     if listed and server.lists_its_model and wanted not in listed and f"{wanted}:latest" not in listed:
-        raise ServerRefused("the server does not have the model", where=url, given=wanted, expected=names)
+        local = server.local
+        hint = f"{local.program} pull {wanted}" if local and local.model_routes else None
+        raise ServerRefused("the server does not have the model", where=url, given=wanted, expected=names, hint=hint)
     return wanted
 
 

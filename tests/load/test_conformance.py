@@ -300,6 +300,15 @@ def test_refusals_of_fakes(monkeypatch, fake, server, given):
     assert ("it says that it is busy" in refused.value.hint) is busy
 
 
+def test_a_model_that_is_not_pulled():
+    """Ollama lists what it has; the remedy is its own command."""
+    with Replay(REAL["ollama"]) as fake, pytest.raises(ServerRefused) as refused:
+        found(spec_of(fake.base_url, [1], server={"model": "nope"}))
+    assert (refused.value.given, refused.value.hint) == ("nope", "ollama pull nope")
+    with Replay(REAL["ollama"] | {"GET /v1/models": "ollama_get_models_none"}) as fake, pytest.raises(InputError):
+        found(spec_of(fake.base_url, [1]))  # a list of none is null
+
+
 class _SoonFree(FakeOllama):
     """Busy for the first requests."""
 
