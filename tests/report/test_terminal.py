@@ -43,6 +43,15 @@ def test_the_row_of_a_level(judged_text, price, costs):
     assert ["4", "16/0", "0.960", "80.0", "16.0", "45.8", "183", *costs, "yes"] in rows
 
 
+@pytest.mark.parametrize("tokens", [None, 0, 4])
+def test_thinking_is_shown_apart(judged_text, tokens):
+    """64 of 176 output tokens, 36.4 %, and that share of the price; no column where nothing thinks."""
+    text = judged_text(200, row=lambda row: row._replace(reasoning_tokens=tokens))
+    (line,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["4", "16/0"]]
+    assert (line[-5:-1] == ["64", "36.4", "%", "$0.000349"]) is bool(tokens)
+    assert "$0.000960" in line
+
+
 @pytest.mark.parametrize("slo", ["output_throughput_per_user>30", "output_throughput_per_user>1000"])
 def test_quiet_prints_the_decision_alone(judged_text, slo):
     """One line, whether a level meets the SLO or none."""
