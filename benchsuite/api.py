@@ -371,6 +371,8 @@ def matrix(
         if not quiet:
             say(shown, text, style="cyan")
 
+    for line in [] if workload.reading is None else workload.reading.lines():
+        tell(line)
     with open_matrix(path, asked.plan(workload.content_hash)) as folder, SweepView(quiet=quiet, console=shown) as view:
         for one in measure(asked, workload, folder, view, tell):
             judged[one.setting.slug] = judge_setting(one.setting, path, one.status, one.path, one.reason)
@@ -496,6 +498,8 @@ def ab(
     for arm in both:
         unit_price(arm.spec.price)
     with SweepView(quiet=quiet, console=console or Console(force_jupyter=False)) as view:
+        for line in [] if workload.reading is None else workload.reading.lines():
+            view.note(line)
         rounds, failures = measure_in_turn(
             both, workload, view, budget_s=60 * budget_min, most_rounds=restarts, decided=judging.decided,
             ready_timeout_s=serve_timeout_s,

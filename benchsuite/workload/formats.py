@@ -237,7 +237,9 @@ class _Reader:
         if (before := self.ids.setdefault(prompt_id, number)) != number:
             raise ValueError(f"id: {prompt_id!r} is used before, on {unit} {before}")
         caps = SPELLINGS["max_output_tokens"]
-        if near := next((key for key in row if difflib.get_close_matches(key, caps, 1, 0.9)), None):
+        if near := next(
+            (key for key in row.keys() - self.ignored if difflib.get_close_matches(key, caps, 1, 0.9)), None
+        ):
             raise ValueError(f"{near}: unknown key; did you mean {difflib.get_close_matches(near, caps, 1)[0]!r}?")
         self.formats["text" if isinstance(data, str) else one.name] += 1
         self.notes += notes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import gzip
 import json
 import random
 import shutil
@@ -243,6 +244,18 @@ def _seeds(name: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted((Path(__file__).parent / "seeds").glob(f"{name}_*"))]
 
 
+def _request_files() -> list[bytes]:
+    jsonl = _seeds("workload")[0]
+    rows = jsonl.strip().replace(b"\n", b",")
+    return [
+        *_seeds("workload"),
+        b"[" + rows + b"]",
+        b'{"data": [' + rows + b"]}",
+        b'id;prompt\n1;"a\nb"\n',
+        gzip.compress(jsonl, mtime=0),
+    ]
+
+
 TARGETS: dict[str, Target] = {
     "HTTP exchange": Target(exchange, _http_seeds, raises=False),
     "SSE stream": Target(stream, _body_seeds, raises=False),
@@ -265,7 +278,7 @@ TARGETS: dict[str, Target] = {
         lambda: _pages("metrics/dcgm_h100.txt", "metrics/dcgm_mig.txt"),
         raises=False,
     ),
-    "workload JSONL": Target(lambda data: parse_workload(_text(data), where="w"), lambda: _seeds("workload")),
+    "request file": Target(lambda data: parse_workload(data, where="w"), _request_files),
     "vllm bench": Target(_importer(vllm_bench.parse), lambda: [(DATA / "importers/vllm_bench_0.32.json").read_bytes()]),
     "guidellm": Target(_importer(guidellm.parse), lambda: [(DATA / "importers/guidellm_0.8.json").read_bytes()]),
     "aiperf": Target(
