@@ -37,6 +37,8 @@ _ANSWERS = ("refusal", "function_call", "audio", "images", "tool_call", "parts")
 _THOUGHTS = ("reasoning_details", "thinking", "thought", "reasoning_text", "thinking_blocks")
 _TEXTS = ("text", "thinking", "reasoning", "transcript", "summary", "content", "parts")
 _ERROR_WORDS = ("error", "errors", "detail", "message", "msg", "error_msg", "error_message", "errorMessage")
+_MAX_DEPTH = 8  # of parts within parts
+_MAX_UNREAD = 64  # pieces that are no event, after which none is tried: they hold the loop
 _SHOWN_BYTES = 80  # of what could not be read
 # a finish_reason that tells of a failure, whatever else the server calls it
 _FAILED_END = re.compile(
@@ -63,6 +65,7 @@ class StreamFacts:
     server_words: str | None = None  # a message in place of a completion, which explains why there is none
     malformed: str | None = None  # why an event could not be read
     unread: bytes = b""  # the beginning of what is no event
+    n_unread: int = 0  # pieces of it
     notes: set[str] = field(default_factory=set)  # codes of warnings: odd, and no failure
     text: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
@@ -90,6 +93,8 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         end += len(event) + 2
         if event.startswith(b"data: ") and b"\n" not in event:
             yield event[6:], end
+            continue
+        if not event or (event.startswith(b":") and b"\n" not in event):
             continue
         name, named, payload = event.partition(b"\ndata: ")
         if named and name.startswith(b"event:") and b"\n" not in name + payload and b"error" not in name:
@@ -163,9 +168,10 @@ def _event(
         else:
             yield payload, at
     for payload, at in _whole(bare, end, facts) if bare else ():
-        if payload.lstrip()[:1] in (b"{", b"[") and is_json(payload):
+        if facts.n_unread < _MAX_UNREAD and payload.lstrip()[:1] in (b"{", b"[") and is_json(payload):
             yield payload, at
         else:
+            facts.n_unread += 1
             facts.unread = facts.unread or payload[:_SHOWN_BYTES]
 
 
@@ -180,7 +186,7 @@ def _whole(lines: list[tuple[bytes, int]], end: int, facts: StreamFacts) -> Iter
         return
     part: list[bytes] = []
     for line, at in lines:
-        if is_end_mark(line) or (line.lstrip()[:1] == b"{" and is_json(line)):
+        if (line[:1] == b"{" and line.rstrip()[-1:] == b"}") or is_end_mark(line):  # parsed by who takes it
             facts.notes.add("events_not_separated")
             if part:
                 yield b"\n".join(part), at - len(line)
@@ -257,6 +263,10 @@ def error_message(body: bytes, limit: int = 300) -> str:
         tree = loads(body)
     except ValueError:
         tree = plain_text(body)
+    return _error_words(tree, body, limit)
+
+
+def _error_words(tree: Any, body: bytes = b"", limit: int = 300) -> str:
     for key in _ERROR_WORDS:
         while True:
             if isinstance(tree, list) and tree and isinstance(tree[0], dict) and "loc" not in tree[0]:
@@ -279,7 +289,7 @@ def plain_text(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
     if text.lstrip()[:1] != "<":
         return text
-    return " ".join(re.sub(r"<(style|script)\b.*?</\1>|<[^<>]*>", " ", text[:8192], flags=re.I | re.S).split()) or text
+    return " ".join(re.sub(r"<(style|script)\b.*?</\1>|<[^<>]*>", " ", text[:2048], flags=re.I | re.S).split()) or text
 
 
 class Usage(NamedTuple):
@@ -550,7 +560,7 @@ class EventReader:
         for place in (choice, delta):
             if place.get("error"):
                 facts = self._facts
-                facts.server_error = facts.server_error or error_message(json.dumps({"error": place["error"]}).encode())
+                facts.server_error = facts.server_error or _error_words(place["error"])
                 return 0
         for key in _ANSWERS:
             if delta.get(key):
@@ -560,10 +570,12 @@ class EventReader:
                 return 1
         return self._part(choice["text"]) if delta is not choice and choice.get("text") else 0
 
-    def _part(self, part: Any, kind: int = 2) -> int:
+    def _part(self, part: Any, kind: int = 2, depth: int = 0) -> int:
         """The kind of token in a part of a message, or a list of parts; those of thoughts are reasoning."""
+        if depth > _MAX_DEPTH:
+            return 0
         if isinstance(part, list):
-            return max((self._part(one, kind) for one in part), default=0)
+            return max((self._part(one, kind, depth + 1) for one in part), default=0)
         if isinstance(part, str):
             if part and self._keep_text:
                 (self._facts.text if kind == 2 else self._facts.thoughts).append(part)
@@ -575,7 +587,7 @@ class EventReader:
             kind = 1
         for key in _TEXTS:
             if key in part:
-                return self._part(part[key], kind) if part[key] else 0
+                return self._part(part[key], kind, depth + 1) if part[key] else 0
         return kind if any(value for key, value in part.items() if key not in ("type", "id", "index")) else 0
 
     def _not_json(self, payload: bytes) -> int:

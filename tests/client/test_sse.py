@@ -339,6 +339,28 @@ def test_what_counts_as_json_does_not_depend_on_the_parser():
     assert (len(facts.token_ns), facts.malformed) == (1, None)
 
 
+DEEP = b"[" * 900 + b"]" * 900
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'data: {"id":"a","choices":[{"delta":{"content":%s}}]}\n\n' % DEEP,
+        b'data: {"id":"a","choices":[{"delta":{},"error":%s}]}\n\n' % DEEP,
+        b'data: {"error":%s}\n\n' % DEEP,
+        b"event: error\ndata: %s\n\n" % (b"[" * 1023 + b"]" * 1023),
+        b"{x}\n\n" * 1000,
+        b"<style>" * 1000,
+    ],
+    ids=["parts", "error of a choice", "error", "event: error", "unread", "tags"],
+)
+def test_what_is_deep_or_long_is_a_fact(body):
+    """Parts within parts, deep errors and much that is no event give facts: no recursion, nothing kept but its start."""
+    facts = by_byte(body, keep_text=True)
+    assert len(facts.unread) <= 80
+    assert facts.token_ns == by_byte(body).token_ns
+
+
 COUNTS = ["completion_tokens", "prompt_tokens", "prompt_tokens_details", "cached_tokens"]
 TEXTS = ["content", "text", "reasoning", "tool_calls", "id", "finish_reason", "x"]
 KEYS = ["choices", "delta", "message", "usage", "error", *TEXTS, *COUNTS]
