@@ -101,7 +101,7 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
             yield payload, end
         elif (single := _plain(lines := event.split(b"\n"))) is not None:
             yield single, end
-        else:
+        elif facts.n_unread < _MAX_UNREAD or b"error" in event or b"data:" in event:
             yield from _event(lines, end - len(event) - 2, end, facts)
     if rest:
         yield from _event(rest.split(b"\n"), end, end + len(rest), facts, torn=True)

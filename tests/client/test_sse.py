@@ -355,7 +355,7 @@ DEEP = b"[" * 900 + b"]" * 900
     ids=["parts", "error of a choice", "error", "event: error", "unread", "tags"],
 )
 def test_what_is_deep_or_long_is_a_fact(body):
-    """Parts within parts, deep errors and much that is no event give facts: no recursion, nothing kept but its start."""
+    """Parts within parts, deep errors and much that is no event give facts, and its beginning alone is kept."""
     facts = by_byte(body, keep_text=True)
     assert len(facts.unread) <= 80
     assert facts.token_ns == by_byte(body).token_ns
