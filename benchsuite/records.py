@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 from benchsuite.metrics import BY_COLUMN, COLUMNS, LATENCIES
@@ -15,15 +16,21 @@ TokenSource = Literal["usage", "tokenizer", "chunks"]
 # counted and warned of, unless it tells of a failure (client/stream.py)
 LENGTH_ENDS = (
     "length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_length", "model_length",
-    "model_context_window_exceeded",
+    "model_context_window_exceeded", "context_length_exceeded", "token_limit",
 )  # fmt: skip
 KNOWN_ENDS = frozenset({
     *LENGTH_ENDS, "stop", "tool_calls", "tool_call", "tool_use", "function_call", "content_filter", "content_filtered",
     "safety", "sensitive", "recitation", "refusal", "guardrail_intervened", "eos_token", "eos", "eos_token_id",
     "endoftext", "stop_sequence", "stop_token", "stop_word", "end_turn", "pause_turn", "complete", "completed", "done",
-    "repetition", "load", "unload",
+    "repetition", "load", "unload", "stopped", "stop_str", "finished", "end", "normal", "end_of_sequence", "blocklist",
+    "prohibited_content", "spii", "language",
 })  # fmt: skip
 StampSource = Literal["kernel", "user"]
+
+
+def end_word(reason: str) -> str:
+    """A finish_reason as `KNOWN_ENDS` spells it, whatever its case, hyphens, humps or prefix of an enumeration."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).replace("-", "_").lower().removeprefix("finish_reason_")
 
 
 def count_and_source(

@@ -179,8 +179,8 @@ WARNINGS: dict[str, WarningType] = {
         "check for throttling, other work on the machine and a filling cache; then " + _REPEAT),
     # the HTTP of a level's responses, by their notes
     "body_lingers": WarningType(
-        "warning", "responses stayed open after the end mark of their stream (\"Stream semantics\")",
-        "{responses} of {ok} responses stayed open after [DONE]: they count as closed there, on to a new connection",
+        "warning", "responses stayed open behind the end of their stream (\"Stream semantics\")",
+        "{responses} of {ok} responses stayed open behind their stream: they count as closed there, for a new one",
         "end the response with its stream, in the server or a proxy before it: its clients wait or reconnect"),
     "last_chunk_missing": WarningType(
         "info", "connections were closed after the end mark of a stream, without the last chunk of their response",

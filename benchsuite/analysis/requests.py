@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, Metric, Statistic
-from benchsuite.records import KNOWN_ENDS, LENGTH_ENDS
+from benchsuite.records import KNOWN_ENDS, LENGTH_ENDS, end_word
 from benchsuite.results import EMPTY, Distribution
 from benchsuite.slo import Limit
 
@@ -187,7 +187,7 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
         n_merged_reads=pc.sum(part["merged_reads"]).as_py() or 0,
         failures={item["values"]: item["counts"] for item in sorted(counted, key=lambda item: -item["counts"])},
         notes=dict(notes),
-        unknown_ends=tuple(end for end in ends if end and end.lower() not in KNOWN_ENDS),
+        unknown_ends=tuple(end for end in ends if end and end_word(end) not in KNOWN_ENDS),
         # a column of nothing but None has no list type to flatten
         gap_us=gaps.cast(pa.list_(pa.int32())) if pa.types.is_null(gaps.type) else gaps,
         timed=timed,

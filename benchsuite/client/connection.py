@@ -23,6 +23,7 @@ _SEND_BYTES = 65536  # at a time: a megabyte in one call would keep the other st
 
 _AT_ONCE_NS = 100_000_000
 _LINGER_S = 0.1  # how long the end of a response is waited for behind the end mark of its stream
+_QUIET_NS = 5_000_000_000  # without a byte behind a finish_reason: the stream is complete without its end mark
 SEEN_TO_LINGER = 3  # responses in a row that did not end within that: from then on no other is waited for
 _NO_ANCILLARY: list[tuple[int, int, bytes]] = []
 
@@ -365,7 +366,14 @@ class Connection:
             seen = len(exchange.stamps)
             self._readable()
         exchange = self._exchange
-        return exchange.overdue(at_ns, idle_ns, whole_ns) if exchange else None
+        if exchange is None:
+            return None
+        quiet_ns = at_ns - exchange.user_stamps[-1] if exchange.user_stamps else 0
+        if quiet_ns > min(_QUIET_NS, idle_ns) and exchange.has_finished():
+            exchange.marked_ns = exchange.marked_ns or exchange.stamps[-1]
+            self._end_at_mark(exchange, "body_lingers")
+            return None
+        return exchange.overdue(at_ns, idle_ns, whole_ns)
 
 
 def _describe(error: OSError) -> str:

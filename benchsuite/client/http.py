@@ -19,12 +19,16 @@ _MAX_HEADER_BYTES = 131072  # httpx takes 100 KiB
 _MAX_LINE_BYTES = 16384  # of a chunk's size and extensions, or a trailer
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _DECODED_STEP_BYTES = 1024 * 1024
+_GZIP = b"\x1f\x8b"
 
 # Response headers that say something of the server: its own times and counts (TGI), and a paid API's limits.
 _KEPT_HEADERS = {b"x-queue-time", b"x-prompt-tokens", b"x-generated-tokens"}
 _KEPT_HEADERS |= {b"x-ratelimit-limit-requests", b"x-ratelimit-limit-tokens"}
 _NOTED_HEADERS = _KEPT_HEADERS | {b"content-type", b"content-encoding", b"location"}
 _NO_HEADERS: dict[str, str] = {}
+# what else stands in content-encoding (identity, none, utf-8) changes no byte
+_DECODED = ("gzip", "x-gzip", "deflate")
+_CODINGS = frozenset((*_DECODED, "br", "zstd", "compress", "x-compress", "dcb", "dcz", "bzip2", "lz4", "snappy"))
 
 # What a response's framing still needs before it is complete.
 _HEADERS, _CHUNKED, _COUNTED, _UNTIL_CLOSE, _ENDED = range(5)
@@ -36,6 +40,8 @@ _PLAIN_EVENTS = (b"}\n\n", b"}\r\n\r\n", b'"done":false}\n')
 # with blank lines and comments behind it
 _END_MARK = re.compile(rb"(^|[\r\n])data:[ \t]*[\"']?(\[DONE\]|DONE)[\"']?[ \t]*([\r\n]|(?<=[\r\n]):[^\r\n]*)*$", re.I)
 _NATIVE_END = re.compile(rb'"done"\s*:\s*true\b[^\n]*\}\s*$')
+# a choice that has ended, and none that goes on behind it
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(?!.*"finish_reason"\s*:\s*null)', re.S)
 _MARK_BYTES, _END_BYTES, _NATIVE_END_BYTES = 48, 4096, 65536
 
 
@@ -142,7 +148,8 @@ class Exchange:
         if name == b"content-type":
             self.content_type = value
         elif name == b"content-encoding":
-            self.content_encoding = value.decode("latin-1").strip().lower().replace("identity", "")
+            words = (word.strip() for word in value.decode("latin-1").lower().split(","))
+            self.content_encoding = ", ".join(word for word in words if word in _CODINGS)
         elif name == b"location":
             self.location = value.decode("latin-1").strip()
         elif name in _KEPT_HEADERS:
@@ -197,19 +204,23 @@ class Exchange:
 
         A body that cannot be decoded gives what was before the fault, and `error`.
         """
-        if not self.content_encoding:
-            return b"".join(self.body_parts), self.body_ends
-        self.notes.add("body_compressed")
         data, parts, ends = b"".join(self.body_parts), list[bytes](), array("q")
+        if not self.content_encoding and not data.startswith(_GZIP):  # that may be unsaid, or a transfer coding
+            return data, self.body_ends
+        self.notes.add("body_compressed")
         raw_deflate = self.content_encoding == "deflate" and (len(data) < 2 or int.from_bytes(data[:2]) % 31 != 0)
         decoder = zlib.decompressobj(-zlib.MAX_WBITS if raw_deflate else zlib.MAX_WBITS | 32)
         start = n_bytes = 0
         try:
             for end in self.body_ends:
                 piece = data[start:end]
-                while piece and not decoder.eof:
+                while piece:
+                    if decoder.eof:  # a member of its own for each event
+                        if not piece.startswith(_GZIP):
+                            break
+                        decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
                     parts.append(decoder.decompress(piece, _DECODED_STEP_BYTES))
-                    piece = decoder.unconsumed_tail
+                    piece = decoder.unconsumed_tail or decoder.unused_data
                     n_bytes += len(parts[-1])
                     if n_bytes > self.max_bytes:
                         raise WireError("stream_error", f"decoded response longer than {self.max_bytes} bytes")
@@ -239,6 +250,11 @@ class Exchange:
             return f"not finished within {whole_ns / 1e9:g} s"
         last_ns = self.user_stamps[-1] if self.user_stamps else self.sent_ns
         return f"no byte for {idle_ns / 1e9:g} s" if at_ns - last_ns > idle_ns else None
+
+    def has_finished(self) -> bool:
+        """True if the last events of a stream, whose end mark never came, hold a finish_reason."""
+        of_stream = b"event-stream" in self.content_type.lower() and 200 <= self.status < 300
+        return of_stream and _FINISHED.search(self.data[-_END_BYTES:]) is not None
 
     def release(self) -> None:
         """Drop the parser, which refers back to this exchange, so that memory goes without the garbage collector."""
@@ -270,7 +286,7 @@ class Exchange:
                     raise WireError("stream_error", f"response headers longer than {_MAX_HEADER_BYTES} bytes")
                 return OPEN
             self.headers_ns = self.stamps[-1]
-            if self.content_encoding not in ("", "gzip", "x-gzip", "deflate"):
+            if self.content_encoding and self.content_encoding not in _DECODED:
                 coding = self.content_encoding[:40]
                 raise WireError("stream_error", f"content-encoding {coding!r}, though identity was asked for")
             if self.message_complete:

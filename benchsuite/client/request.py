@@ -233,7 +233,9 @@ def record_steps(
     body, ends = yield from exchange.body_steps()
     body, error = masked_bytes(body), error or exchange.error
     # A server may answer a streaming request with one JSON object: then there are no token times.
-    streamed = context.streaming and (exchange.ndjson or body.lstrip()[:1] != b"{" or not is_json(body))
+    # One may also stream to a request for one object.
+    asked = context.streaming or exchange.ndjson or b"event-stream" in exchange.content_type.lower()
+    streamed = asked and (exchange.ndjson or body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] != b"{" or not is_json(body))
     if 200 <= exchange.status < 300 and body:
         if streamed:
             stamps, ndjson, kind = exchange.stamps, exchange.ndjson, exchange.content_type.lower()
@@ -262,7 +264,8 @@ def _outcome(
         return error.status, f"{error.message}; the server: {words}" if words else error.message  # type: ignore[return-value]
     if exchange.status >= 300 or exchange.status == 204:
         said = redirect(base_url or "", exchange.location) if exchange.status < 400 else None
-        return "http_error", f"HTTP {exchange.status}: {said or error_message(body) or 'with an empty body'}"
+        words = error_message(body) or (error.message if error else None)
+        return "http_error", f"HTTP {exchange.status}: {said or words or 'with an empty body'}"
     if facts.server_error is not None:
         return "stream_error", facts.server_error
     if facts.malformed is not None:

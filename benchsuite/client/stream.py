@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from benchsuite.records import KNOWN_ENDS
+from benchsuite.records import KNOWN_ENDS, end_word
 from benchsuite.redact import masked
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import NativeEvent, ServerTimes, count
@@ -36,14 +36,20 @@ _RARE = frozenset({"error", "errors", *_USAGES, *_FIELDS})
 _ANSWERS = ("refusal", "function_call", "audio", "images", "tool_call", "parts")
 _THOUGHTS = ("reasoning_details", "thinking", "thought", "reasoning_text", "thinking_blocks")
 _TEXTS = ("text", "thinking", "reasoning", "transcript", "summary", "content", "parts")
-_ERROR_WORDS = ("error", "errors", "detail", "message", "msg", "error_msg", "error_message", "errorMessage")
+_ERROR_WORDS = (
+    "error", "errors", "fault", "faultstring", "base_resp", "status_msg", "detail", "message", "msg", "error_msg",
+    "error_message", "errorMessage", "error_description", "Message", "title",
+)  # fmt: skip
+_KEPT_ALIVE = re.compile(rb'[\s:."\[\]]*(ping|pong|heart[_-]?beat|keep[_-]?alive|processing)?[\s:."\[\]]*', re.I)
+_NO_COMPLETION = re.compile(rb"error|ping|beat|alive", re.I)  # in the name of an event
 _MAX_DEPTH = 8  # of parts within parts
 _MAX_UNREAD = 64  # pieces that are no event, after which none is tried: they hold the loop
 _SHOWN_BYTES = 80  # of what could not be read
 # a finish_reason that tells of a failure, whatever else the server calls it
 _FAILED_END = re.compile(
     r"abort|error|cancel|time.?out|timed.?out|fail|insufficient|unavailable|overload|exception|interrupt|disconnect"
-    r"|network|crash|killed|incomplete"
+    r"|network|crash|killed|incomplete|exceeded|rate_limit|time_limit|max_time|reject|preempt|evict|terminated|malformed"
+    r"|internal|shut_?down|(^|_)(dead|died|reset|oom|not|pipe)(_|$)|out_of_memory"
 )
 
 
@@ -97,7 +103,7 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         if not event or (event.startswith(b":") and b"\n" not in event):
             continue
         name, named, payload = event.partition(b"\ndata: ")
-        if named and name.startswith(b"event:") and b"\n" not in name + payload and b"error" not in name:
+        if named and name.startswith(b"event:") and b"\n" not in name + payload and not _NO_COMPLETION.search(name):
             yield payload, end
         elif (single := _plain(lines := event.split(b"\n"))) is not None:
             yield single, end
@@ -136,7 +142,7 @@ def _plain(lines: list[bytes]) -> bytes | None:
                 return None
             found = line[5:].removeprefix(b" ")
         elif line.startswith(b"event:"):
-            if b"error" in line:
+            if _NO_COMPLETION.search(line):
                 return None
         elif not line.startswith((b"id:", b":", b"retry:")):
             return None
@@ -149,20 +155,22 @@ def _event(
     """The payloads of the lines between two blank ones. newline: bytes of a line's end. torn: no blank line follows."""
     data: list[tuple[bytes, int]] = []
     bare: list[tuple[bytes, int]] = []
-    is_error = False
+    name = b""
     for line in lines:
         start += len(line) + newline
         if line.startswith(b"data:"):
             data.append((line[5:].removeprefix(b" "), start))
         elif line.startswith(b"event:"):
-            is_error = line[6:].strip().lower() == b"error"
+            name = line[6:].strip().lower()
         elif line.startswith(b"error:"):
             yield _as_error(line[6:].removeprefix(b" ")), start
         elif line.strip() and not line.startswith((b":", b"id:", b"retry:")):
             bare.append((line, start))
     for payload, at in _whole(data, end, facts):
-        if is_error:
+        if name == b"error":
             yield _as_error(payload), at
+        elif name and _KEPT_ALIVE.fullmatch(name[:64]) and not is_json(payload):
+            continue
         elif torn and not is_end_mark(payload) and not is_json(payload):
             facts.unread = facts.unread or payload[:_SHOWN_BYTES]
         else:
@@ -262,7 +270,8 @@ def error_message(body: bytes, limit: int = 300) -> str:
     try:
         tree = loads(body)
     except ValueError:
-        tree = plain_text(body)
+        said = (payload for payload, _ in sse_events(body) if payload.startswith(b"{") and is_json(payload))
+        tree = loads(event) if (event := next(said, None)) else plain_text(body)
     return _error_words(tree, body, limit)
 
 
@@ -308,11 +317,12 @@ _PROMPT = (
     "promptTokenCount",
     "prompt_token_count",
     "inputTokens",
+    "promptTokens",
     "prompt_eval_count",
 )
 _COMPLETION = (
     "completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count", "outputTokens",
-    "generated_tokens", "eval_count",
+    "completionTokens", "generated_tokens", "eval_count",
 )  # fmt: skip
 _TOTAL = ("total_tokens", "totalTokenCount", "total_token_count", "totalTokens")
 _CACHED = (
@@ -393,6 +403,14 @@ def read_whole(body: bytes, *, keep_text: bool = False) -> StreamFacts:
     facts = StreamFacts()
     facts.done = EventReader(facts, keep_text).read(body) > 0
     return facts
+
+
+def _bears(part: Any, depth: int = 0) -> bool:
+    """True if anything but names of places is in a part of a message, such as a piece of a tool call."""
+    if depth > _MAX_DEPTH or not isinstance(part, list | dict):
+        return bool(part)
+    pieces = [part[key] for key in part if key not in ("type", "id", "index")] if isinstance(part, dict) else part
+    return any(_bears(piece, depth + 1) for piece in pieces)
 
 
 class EventReader:
@@ -488,8 +506,12 @@ class EventReader:
         if "error" in (event.get("object"), event.get("type")):
             facts.server_error = facts.server_error or error_message(payload)
             return -1
-        if any(event.get(word) and isinstance(event[word], str | list) for word in _ERROR_WORDS):
+        status = event.get("base_resp")
+        failed = isinstance(status, dict) and status.get("status_code")
+        if failed or any(isinstance(event.get(word), str | list) and event[word] for word in _ERROR_WORDS):
             facts.server_words = facts.server_words or error_message(payload)
+        elif "choices" not in event and "usage" not in event and event:
+            facts.unread = facts.unread or payload[:_SHOWN_BYTES]
         for place in (event.get("message"), event.get("response")):
             if isinstance(place, dict):
                 self._usage(place.get("usage"))
@@ -521,24 +543,29 @@ class EventReader:
         if isinstance(reason, dict):  # SGLang's own
             reason = reason.get("type")
         for word in (reason, native):
-            if isinstance(word, str) and _FAILED_END.search(word.lower()):
+            if not isinstance(word, str) or not word or word == "null":
+                continue
+            plain = end_word(word)
+            if plain not in KNOWN_ENDS and _FAILED_END.search(plain):
                 facts.failed_end = facts.failed_end or clean_text(word)
-        if isinstance(reason, str) and reason and reason != "null":
-            facts.finish_reason = clean_text(reason)
-            if reason.lower() not in KNOWN_ENDS:
-                facts.notes.add("finish_reason_unknown")
+            if word is reason:
+                facts.finish_reason = clean_text(word)
+                if plain not in KNOWN_ENDS:
+                    facts.notes.add("finish_reason_unknown")
 
     def _choice(self, choice: dict[str, Any]) -> int:
-        reason = choice.get("finish_reason")
-        if reason:
-            self._ended(reason, choice.get("native_finish_reason"))
         delta = choice.get("delta")
-        if delta is None:
+        if whole := delta is None:
             delta = choice.get("message")
         if not isinstance(delta, dict):
-            delta = choice
+            whole, delta = False, choice
+        reason = choice.get("finish_reason") or choice.get("finishReason") or delta.get("finish_reason")
+        if reason:
+            self._ended(reason, choice.get("native_finish_reason"))
         if "usage" in choice or "usage" in delta:
             self._usage(choice.get("usage") or delta.get("usage"))
+        if whole and reason and self._facts.token_ns:  # all of the answer once more, behind its pieces
+            return 0
         content = delta.get("content") or delta.get("text")
         if content:
             if content.__class__ is not str:
@@ -546,7 +573,7 @@ class EventReader:
             if self._keep_text:
                 self._facts.text.append(content)
             return 2
-        if delta.get("tool_calls"):
+        if _bears(delta.get("tool_calls")):
             return 2
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought:
@@ -588,11 +615,11 @@ class EventReader:
         for key in _TEXTS:
             if key in part:
                 return self._part(part[key], kind, depth + 1) if part[key] else 0
-        return kind if any(value for key, value in part.items() if key not in ("type", "id", "index")) else 0
+        return kind if _bears(part) else 0
 
     def _not_json(self, payload: bytes) -> int:
         facts = self._facts
-        if not payload.strip():
+        if not (said := payload.strip()) or (len(said) < 64 and _KEPT_ALIVE.fullmatch(said)):
             return 0
         if payload.lstrip().startswith(b'{"error"'):
             facts.server_error = facts.server_error or error_message(payload)

@@ -180,6 +180,20 @@ FRAMINGS: dict[str, Framing] = {
     "deflate": of(counted(b"".join(zipped(15)), OK + KIND + b"Content-Encoding: deflate\r\n"), notes="body_compressed"),
     "raw deflate": of(counted(b"".join(zipped(-15)), OK + KIND + b"Content-Encoding: deflate\r\n"),
                      notes="body_compressed"),
+    "gzip, a member for each event": of(
+        OK + KIND + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+        *(chunk(gzip.compress(e)) for e in [*EVENTS, DONE]), LAST, notes="body_compressed",
+        others="differ: httpx reads the first member alone; RFC 1952 lets a file have several"),
+    "gzip as a transfer coding": of(
+        OK + KIND + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunk(gzip.compress(SSE)) + LAST,
+        notes="body_compressed", others="refuse: curl reads it, when asked to"),
+    "gzip, unsaid": of(counted(gzip.compress(SSE)), notes="body_compressed",
+                      others="differ: to both it is a stream without an event"),
+    **{f"Content-Encoding: {word}": of(counted(SSE, OK + KIND + b"Content-Encoding: %s\r\n" % word.encode()))
+       for word in ("none", "utf-8", "identity, identity")},
+    "502 in brotli": of(
+        counted(b"abc", b"HTTP/1.1 502 Bad Gateway\r\nContent-Encoding: br\r\n"), n_chunks=0, tokens=None,
+        status="http_error", error="HTTP 502: content-encoding 'br'", kept=False, others="refuse: all three refuse it"),
     # what fails, and in which words
     "brotli": of(counted(b"\x0b\x02\x80abc\x03", OK + KIND + b"Content-Encoding: br\r\n"), n_chunks=0, tokens=None,
                 status="stream_error", error="content-encoding 'br', though identity was asked for", kept=False,

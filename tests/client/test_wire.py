@@ -365,6 +365,27 @@ async def test_abort(listener):
         assert not stage.connection.is_open
 
 
+async def test_a_finished_stream_without_end(listener):
+    """A stream that is silent behind its finish_reason has ended there; one whose choice goes on has not."""
+    ended = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+    goes_on = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": null}]}\n\n'
+    for body, over in ((goes_on, False), (goes_on + ended, True), (ended + goes_on, False)):
+        stage = Stage(listener)
+        with await stage.open() as peer:
+            exchange = stage.ask()
+            peer.sendall(OK + b"Content-Type: text/event-stream\r\n\r\n" + body)
+            await until(lambda: exchange.data.endswith(body))  # noqa: B023
+            at_ns = exchange.user_stamps[-1] + 5 * 10**9
+            assert stage.connection.overdue(at_ns, 10**12, 10**12) is None
+            assert not stage.ended
+            assert stage.connection.overdue(at_ns + 1, 10**12, 10**12) is None
+            assert stage.ended == [exchange] * over
+            if over:
+                assert (exchange.error, exchange.closed_ns) == (None, exchange.stamps[-1])
+                assert exchange.notes == {"body_lingers"}
+        stage.connection.close()
+
+
 async def test_overdue(listener):
     """A request is overdue after so long without a byte, or so long in all, and not a nanosecond before."""
     stage = Stage(listener)

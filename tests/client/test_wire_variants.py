@@ -73,16 +73,21 @@ QUOTA = "the quota of this key is used up"
 FINISH = {
     **{f"ends: {word}": Variant(ends(word), ended(word)) for word in (
         "length", "tool_calls", "function_call", "content_filter", "eos_token", "stop_sequence", "eos", "max_tokens",
-        "end_turn", "MAX_TOKENS", "STOP", "model_length", "refusal",
+        "end_turn", "MAX_TOKENS", "STOP", "model_length", "refusal", "FINISH_REASON_STOP", "tool-calls", "eosToken",
+        "context_length_exceeded", "PROHIBITED_CONTENT",
     )},
     **{f"fails: {word}": Variant(ends(word), failed(repr(word), finish_reason=word), HANDED_ON) for word in (
         "abort", "error", "cancelled", "timeout", "network_error", "insufficient_system_resource", "ERROR_LIMIT",
+        "deadline_exceeded", "rate_limit", "preempted", "engine_dead", "not_finished", "broken_pipe", "oom",
+        "MALFORMED_FUNCTION_CALL", "shutdown",
     )},
     "fails: SGLang's object": Variant(ends({"type": "abort", "message": "m"}), failed("'abort'"), HANDED_ON),
     "fails: native reason": Variant(
         ends("stop", native_finish_reason="network_error"), failed("'network_error'", finish_reason="stop"), HANDED_ON),
     "native reason of another name": Variant(ends("stop", native_finish_reason="end_turn"), OK),
     "unknown word": Variant(ends("banana"), ended("banana", "finish_reason_unknown")),
+    "in the delta": Variant(stream(*TEXT, chunk({"finish_reason": "stop"}), COUNTED, DONE), OK),
+    "finishReason": Variant(stream(*TEXT, chunk({}, finishReason="stop"), COUNTED, DONE), OK),
     "null as a text": Variant(stream(*(chunk({"content": "a"}, "null") for _ in range(4)), STOP, COUNTED, DONE), OK),
     "none, with [DONE], text and usage": Variant(
         stream(*TEXT, COUNTED, DONE), OK | {"finish_reason": None, "notes": "finish_reason_missing"}),
@@ -143,6 +148,7 @@ USAGE = {
     "reasoning that is more than completion_tokens": Variant(
         counted(usage(20, 4, completion_tokens_details={"reasoning_tokens": 30})),
         OK | {"output_tokens": 34, "notes": "usage_without_reasoning"}),
+    "promptTokens, completionTokens": Variant(counted({"promptTokens": 20, "completionTokens": 4}), OK),
     "a total that is less": Variant(counted(usage(20, 4, total_tokens=20)), OK),
     "0 beside chunks": Variant(counted(usage(20, 0)), BY_CHUNKS | {"input_tokens": 20, "notes": "usage_below_chunks"}),
     "fewer than chunks": Variant(counted(usage(20, 3)), BY_CHUNKS | {"notes": "usage_below_chunks"}),
@@ -172,6 +178,14 @@ ERRORS = {
     "object: error after tokens": Variant(stream(*TEXT, SAID, DONE), failed(QUOTA), SILENT),
     "code and msg": Variant(whole({"code": 1211, "msg": QUOTA, "success": False}), failed(QUOTA), SILENT),
     "code and msg in the stream": Variant(stream(*TEXT, {"code": 1211, "msg": QUOTA}, DONE), failed(QUOTA), SILENT),
+    "MiniMax's base_resp": Variant(
+        stream(*TEXT, {"id": "a", "choices": None, "base_resp": {"status_code": 1002, "status_msg": QUOTA}}),
+        failed(QUOTA), SILENT),
+    "MiniMax's base_resp of success": Variant(
+        last(usage=usage(), base_resp={"status_code": 0, "status_msg": "success"}), OK),
+    "no event of ours is quoted": Variant(  # Cloudflare's own
+        stream(*[{"response": "w"}] * 4, DONE), {"status": "truncated", "error": ("with [DONE]", '{"response"')},
+        SILENT),
     "detail": Variant(whole({"detail": "no such model"}), failed("no such model"), SILENT),
     "errors": Variant(whole({"errors": [{"message": QUOTA}]}), failed(QUOTA), SILENT),
     "a list of an error": Variant(whole([{"error": {"code": 429, "message": QUOTA}}]), failed(QUOTA), SILENT),
@@ -204,6 +218,13 @@ ERRORS = {
     "an HTTP error of HTML": Variant(
         whole(b"<html><head><title>502 Bad Gateway</title></head></html>", "text/html", "502 Bad Gateway"),
         {"status": "http_error", "error": ("HTTP 502: 502 Bad Gateway",)}),
+    **{f"an HTTP error with {next(iter(body))}": Variant(
+        whole(body, status="400 Bad Request"), {"status": "http_error", "error": (f"HTTP 400: {QUOTA}",)})
+       for body in ({"Message": QUOTA, "Type": "x"}, {"title": QUOTA, "status": 400}, {"error_description": QUOTA},
+                    {"fault": {"detail": {"errorcode": "x"}, "faultstring": QUOTA}})},
+    "an HTTP error as an event": Variant(
+        whole(event({"error": {"message": QUOTA}}), "text/event-stream", "400 Bad"),
+        {"status": "http_error", "error": (f"HTTP 400: {QUOTA}",)}),
     "an HTTP error with msg": Variant(
         whole({"code": 1, "msg": QUOTA}, status="429 Too Many"), {"status": "http_error", "error": (QUOTA,)}),
 }  # fmt: skip
@@ -215,6 +236,11 @@ SPELLINGS = {
     "CR": Variant(chunked(PLAIN.replace(b"\n", b"\r")), OK),
     "a byte order mark": Variant(chunked(b"\xef\xbb\xbf" + PLAIN), OK),
     "comments between": Variant(chunked(PLAIN.replace(b"data: ", b": ping\n\ndata: ")), OK),
+    **{f"kept alive by {ping!r}": Variant(
+        chunked(event(TEXT[0]), ping, *map(event, (*TEXT[1:], STOP, COUNTED, DONE))), OK,
+        "raises JSONDecodeError; such an event says that the server lives, and nothing of the answer")
+       for ping in (b"data: ping\n\n", b"data: [HEARTBEAT]\n\n", b"data: : keep-alive\n\n", b"event: ping\ndata: \n\n",
+                    b"event: heartbeat\ndata: 2025-01-01 10:00:00\n\n", b"event: ping\ndata: {}\n\n")},
     "event, id and retry": Variant(chunked(PLAIN.replace(b"data: ", b"event: message\nid: 7\nretry: 10\ndata: ")), OK),
     "blanks at the end of lines": Variant(chunked(PLAIN.replace(b"\n\n", b"  \n\n")), OK),
     "one newline between": Variant(
@@ -259,6 +285,13 @@ CONTENT = {
     "function_call": kinds({"function_call": {"name": "f", "arguments": ""}},
                            *[{"function_call": {"arguments": "1"}}] * 3, reasoning_tokens=None),
     "tool_calls": kinds(*[{"tool_calls": [{"index": 0, "function": {"arguments": "1"}}]}] * 4, reasoning_tokens=None),
+    "tool_calls, and an empty piece": kinds(
+        {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]},
+        *[{"tool_calls": [{"index": 0, "function": {"arguments": "1"}}]}] * 3,
+        {"tool_calls": [{"index": 0, "function": {"arguments": ""}}]}, reasoning_tokens=None),
+    "all of the answer once more": Variant(
+        stream(*TEXT, {"id": "a", "choices": [{"finish_reason": "stop", "message": {"content": "w0 w1 w2 w3"}}]}
+               | {"usage": usage()}), OK, "has no such field of a chunk: it leaves the message out"),
     "audio transcript": kinds(*[{"audio": {"id": "x", "transcript": "hi"}}] * 4, reasoning_tokens=None),
     **{f"thoughts in {key}": kinds(*[{key: "hm"}] * 3, {"content": "a"}, reasoning_tokens=3, text="a")
        for key in ("reasoning", "reasoning_content", "thinking", "thought", "reasoning_text")},
@@ -310,6 +343,13 @@ async def test_wire_variants(name: str) -> None:
     pieces = [body[i : i + 97] for i in range(0, len(body), 97)]
     again = await row_over_socket(head + b"\r\n\r\n", *pieces, close=variant.close, keep_text=keep_text)
     check(again, variant.row)
+
+
+@pytest.mark.parametrize("body", [PLAIN, event({"error": {"message": QUOTA}})], ids=["answer", "error"])
+async def test_a_stream_that_was_not_asked_for(body: bytes):
+    """Where one JSON object was asked for and a stream comes, it is read as such, and so are its errors."""
+    row = await row_over_socket(chunked(body), streaming=False)
+    check(row, OK if body is PLAIN else failed(QUOTA))
 
 
 def test_there_are_enough():
