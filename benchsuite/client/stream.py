@@ -41,7 +41,7 @@ _ERROR_WORDS = (
     "error_message", "errorMessage", "error_description", "Message", "title",
 )  # fmt: skip
 _KEPT_ALIVE = re.compile(rb'[\s:."\[\]]*(ping|pong|heart[_-]?beat|keep[_-]?alive|processing)?[\s:."\[\]]*', re.I)
-_NO_COMPLETION = re.compile(rb"error|ping|beat|alive", re.I)  # in the name of an event
+_NO_COMPLETION = re.compile(rb"error|ping|beat|alive")  # in the name of an event
 _MAX_DEPTH = 8  # of parts within parts
 _MAX_UNREAD = 64  # pieces that are no event, after which none is tried: they hold the loop
 _SHOWN_BYTES = 80  # of what could not be read
@@ -103,8 +103,11 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         if not event or (event.startswith(b":") and b"\n" not in event):
             continue
         name, named, payload = event.partition(b"\ndata: ")
-        if named and name.startswith(b"event:") and b"\n" not in name + payload and not _NO_COMPLETION.search(name):
-            yield payload, end
+        if named and name.startswith(b"event:") and b"\n" not in name + payload:
+            if b"error" in name or b"ping" in name or b"beat" in name or b"alive" in name:
+                yield from _event(event.split(b"\n"), end - len(event) - 2, end, facts)
+            else:
+                yield payload, end
         elif (single := _plain(lines := event.split(b"\n"))) is not None:
             yield single, end
         elif facts.n_unread < _MAX_UNREAD or b"error" in event or b"data:" in event:
