@@ -95,6 +95,7 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         yield from _events_by_line(body, end, facts)
         return
     *whole, rest = body.split(b"\n\n")
+    plain_name = b""  # the last name of an event that says nothing
     for event in whole:
         end += len(event) + 2
         if event.startswith(b"data: ") and b"\n" not in event:
@@ -103,10 +104,13 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         if not event or (event.startswith(b":") and b"\n" not in event):
             continue
         name, named, payload = event.partition(b"\ndata: ")
-        if named and name.startswith(b"event:") and b"\n" not in name + payload:
+        if named and name == plain_name and b"\n" not in payload:
+            yield payload, end
+        elif named and name.startswith(b"event:") and b"\n" not in name + payload:
             if b"error" in name or b"ping" in name or b"beat" in name or b"alive" in name:
                 yield from _event(event.split(b"\n"), end - len(event) - 2, end, facts)
             else:
+                plain_name = name
                 yield payload, end
         elif (single := _plain(lines := event.split(b"\n"))) is not None:
             yield single, end
