@@ -241,7 +241,8 @@ def fill(words: str, **values: str | None) -> list[str]:
 
 
 def count(value: Any) -> int | None:
-    """A token count as a server gives it; None if it is none, or would not fit into an int32."""
+    """A token count as a server gives it, 4.0 too; None if it is none, or would not fit into an int32."""
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 

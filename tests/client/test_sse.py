@@ -300,10 +300,12 @@ def test_which_usage_counts(usages, output):
     assert (facts.usage["completion_tokens"] if facts.usage else None) == output
 
 
-@pytest.mark.parametrize(("value", "is_count"), [(0, True), (7, True), (2**31, False), (-1, False), (1.0, False)])
+@pytest.mark.parametrize(
+    ("value", "is_count"), [(0, True), (7, True), (2**31, False), (-1, False), (1.5, False), (1.0, True)]
+)
 def test_counts(value, is_count):
     """A count is a whole number from 0 to 2^31, and nothing else."""
-    assert (count(value) == value) is is_count
+    assert count(value) == (value if is_count else None)
     assert count(True) is None
     assert count("7") is None
 
