@@ -24,6 +24,7 @@ from benchsuite.errors import WorkloadError
 _HEAD = 1 << 16  # characters that decide what a text is
 _PIECE = 1 << 20
 _LONGEST = 1 << 28  # of one row, in characters: what is packed may be of any length
+_SEPARATOR = re.compile(r"sep=.?", re.I)  # Excel's line before the header
 _DELIMITERS = {",": "CSV", ";": "CSV with semicolons", "\t": "TSV", "|": "CSV with bars"}
 _REFUSED = {
     b"PK\x03\x04": "a ZIP archive or an Excel file",
@@ -197,6 +198,8 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
 def _text(pieces: Iterator[str], start: str, name: str, known: Collection[str]) -> Container:
     ending = re.sub(r"\.(gz|gzip|zst|zstd|bz2|xz|lz4)$", "", name.lower()).rpartition(".")[2]
     filled = list(islice((line.strip() for line in start.split("\n") if line.strip()), 2))
+    if filled and _SEPARATOR.fullmatch(filled[0]):
+        filled.pop(0)
     first, second = [*filled, "", ""][:2]
     if re.match(r"<(!doctype|html|\?xml)", first, re.I):
         raise ValueError("it is an HTML or XML page, as a download gives that asks for a login")
@@ -327,7 +330,7 @@ def _csv_rows(pieces: Iterable[str], delimiter: str) -> Iterator[tuple[int, Any]
                 raise _at(begin, "a quote opens here in the CSV and does not end") from None
             yield begin, ValueError(f"not valid CSV: {error}")
             continue
-        if not any(cell.strip() for cell in cells):
+        if not any(cell.strip() for cell in cells) or (not header and _SEPARATOR.fullmatch(delimiter.join(cells))):
             continue
         if header is None:
             header = [cell.strip() for cell in cells]

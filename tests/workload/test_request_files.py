@@ -196,6 +196,7 @@ CONTAINERS: list[tuple[str, bytes, str]] = [
     ("a.dat", CSV, "CSV"),
     ("quoted.csv", b'"prompt","id"\r\n"Hi","1"\r\n"Ho, ho","2"\r\n', "CSV"),
     ("semicolon.csv", b"prompt;id\nHi;1\nHo, ho;2\n", "CSV with semicolons"),
+    ("excel.csv", b"sep=;\nprompt;id\nHi;1\nHo, ho;2\n", "CSV with semicolons"),
     ("a.tsv", b"prompt\tid\nHi\t1\nHo, ho\t2\n", "TSV"),
     ("column.csv", b"Prompt\nHi\nHo, ho\n", "CSV"),
     ("a.txt", b"Hi\n\nHo, ho", "lines of text"),
