@@ -73,8 +73,9 @@ async def probe(
     """Send `prompt` without what the server refuses by name; twice, to learn its keep-alive; then `longest`.
 
     A refusal for being busy is tried again for some seconds. plan: the sweep's own; a probe asks for no more than
-    PROBE_TOKENS tokens. strict: a route that refuses a `longest` which the sweep's own would cut. Raises
-    ServerUnreachable, ServerRefused when `prompt` fails; a `longest` that fails is only reported.
+    PROBE_TOKENS tokens, or, where the server refuses that, for as many as the sweep. strict: a route that refuses a
+    `longest` which the sweep's own would cut. Raises ServerUnreachable, ServerRefused when `prompt` fails; a `longest`
+    that fails is only reported.
     """
     link = Link(asyncio.get_running_loop(), endpoint, spec.timeouts.connect_s)
     connection = Connection(link)
@@ -82,9 +83,10 @@ async def probe(
     refusals: dict[str, str] = {}
     headers: dict[str, str] = {}
     pauses_s = list(PAUSES_S)
+    cap: int | None = PROBE_TOKENS
     try:
         while len(rows) < 2:
-            row, exchange = await _send(connection, endpoint, plan, spec, prompt)
+            row, exchange = await _send(connection, endpoint, plan, spec, prompt, cap)
             if (name := _refused_field(plan, row, exchange)) is not None:
                 refusals[name] = row.error or ""
                 if name == "max_tokens":
@@ -95,24 +97,35 @@ async def probe(
                 plan = replace(plan, dropped=(*plan.dropped, name), cache_bust=bust)
             elif _is_busy(row) and pauses_s:
                 await asyncio.sleep(pauses_s.pop(0))
+            elif cap and _may_want_more_tokens(row) and row.asked_output_tokens != plan.asked_output_tokens(prompt):
+                cap = None
             elif row.status != "ok":
-                raise _refusal(row, endpoint, spec, plan.body(prompt))
+                raise _refusal(row, endpoint, spec, _capped(plan, cap).body(prompt))
             else:
                 rows.append(row)
                 headers = exchange.kept_headers
-        last = (await _send(connection, *strict, spec, longest))[0] if longest and strict else None
+        last = (await _send(connection, *strict, spec, longest, cap))[0] if longest and strict else None
         if longest and (last is None or last.http_status not in (200, 400)):  # a gateway may not have that route
-            last = (await _send(connection, endpoint, plan, spec, longest))[0]
+            last = (await _send(connection, endpoint, plan, spec, longest, cap))[0]
         return ProbeResult(rows, last, plan, refusals, link.closes_after_response, headers)
     finally:
         connection.close()
 
 
+def _capped(plan: BodyPlan, cap: int | None) -> BodyPlan:
+    return plan if cap is None else replace(plan, max_output_tokens=min(cap, plan.max_output_tokens or cap))
+
+
+def _may_want_more_tokens(row: RequestRecord) -> bool:
+    """True for a refusal that may be of the few tokens asked for: a least number, or no room to think."""
+    return row.status == "stream_error" or (row.status == "http_error" and row.http_status in (400, 422))
+
+
 async def _send(
-    connection: Connection, endpoint: Endpoint, plan: BodyPlan, spec: SweepSpec, prompt: Prompt
+    connection: Connection, endpoint: Endpoint, plan: BodyPlan, spec: SweepSpec, prompt: Prompt, cap: int | None
 ) -> tuple[RequestRecord, Exchange]:
     """One request to its end, which the sweep's own time limits bring about if the server does not."""
-    plan = replace(plan, max_output_tokens=min(PROBE_TOKENS, plan.max_output_tokens or PROBE_TOKENS))
+    plan = _capped(plan, cap)
     encoded, limits = encode(prompt, plan, endpoint), limits_ns(spec.timeouts)
     context = PointContext("preflight", "preflight", 1, 0, 0, now_ns(), plan.stream)
     exchange, done = Exchange(0, now_ns()), asyncio.Event()

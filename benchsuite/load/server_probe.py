@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import httpx
 
 from benchsuite.client.request import BodyPlan
 from benchsuite.client.stream import clean_text
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable, TelemetryError, read_json
-from benchsuite.redact import remember_key
+from benchsuite.redact import masked, remember_key
 from benchsuite.request_spec import REFERENCE, is_sendable, names_secret
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
@@ -150,6 +150,15 @@ def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
         ) from None
     if response.status_code in (401, 403) and spec.server.model is None:
         raise key_refused(spec, url, f"HTTP {response.status_code}")
+    if response.is_redirect and spec.server.model is None:
+        place = masked(clean_text(urljoin(url, response.headers["location"]).partition("?")[0]))[:200]
+        raise ServerRefused(
+            "the server redirects to another address",
+            where=url,
+            given=f"HTTP {response.status_code} to {place}",
+            expected="the models that it serves",
+            hint=f"--base-url {place.rstrip('/').removesuffix('/models')}",
+        )
     return response  # a key that may not list models may still ask the one that is named
 
 

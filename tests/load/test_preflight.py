@@ -22,16 +22,16 @@ from benchsuite.simulator.server import simulator
 from benchsuite.spec import SweepSpec
 
 
-def found(spec: SweepSpec) -> Preflight:
-    """The preflight of a spec."""
+def found(spec: SweepSpec, tokens: int | None = None) -> Preflight:
+    """The preflight of a spec, with prompts of few tokens or that ask for `tokens`."""
     with control_client(spec) as client:
-        return preflight(spec, client, prompts(2).prompts)
+        return preflight(spec, client, prompts(2, tokens).prompts)
 
 
-def refusal(spec: SweepSpec, kind: type[BenchsuiteError]) -> BenchsuiteError:
+def refusal(spec: SweepSpec, kind: type[BenchsuiteError], tokens: int | None = None) -> BenchsuiteError:
     """The error of a preflight that must fail."""
     with pytest.raises(kind) as refused:
-        found(spec)
+        found(spec, tokens)
     return refused.value
 
 
@@ -42,8 +42,8 @@ def simulated(**config: object) -> Iterator[str]:
 
 
 @contextmanager
-def fake(routes: dict[str, tuple[int, object]], server: str = "fake") -> Iterator[str]:
-    """A server whose paths answer (status, JSON or text); asked bodies are in fake.asked."""
+def fake(routes: dict[str, tuple[int, object]], server: str = "fake", location: str = "") -> Iterator[str]:
+    """A server whose paths answer (status, JSON or text), with a location if there is one."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -55,6 +55,8 @@ def fake(routes: dict[str, tuple[int, object]], server: str = "fake") -> Iterato
             content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            if location:
+                self.send_header("Location", location)
             self.end_headers()
             self.wfile.write(content)
 
@@ -172,6 +174,58 @@ def test_where_a_refused_field_is_named(refuse):
 def _newer(_: dict) -> tuple[int, object]:
     words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
     return 400, {"error": {"message": words, "type": "invalid_request_error", "param": "max_tokens"}}
+
+
+class Least(Fake):
+    """Refuses to make fewer than 16 tokens, in the words given."""
+
+    def __init__(self, words: str, status: int = 400, least: int = 16) -> None:
+        super().__init__()
+        self._words, self._status, self._least = words, status, least
+
+    async def handle(self, request: Request, answer: Answer) -> None:
+        if request.path == "/v1/models":
+            await answer.whole(200, {"data": [{"id": "m", "owned_by": "me"}]})
+        elif (request.json or {}).get("max_tokens", 99) < self._least:
+            await answer.whole(self._status, {"error": {"message": self._words}})
+        else:
+            await answer.whole(200, WHOLE)
+
+
+@pytest.mark.parametrize("status", [400, 422, 200])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16, but got 8 instead.",
+        "The message could not be finished because the limit of output tokens was reached.",
+        "max_tokens must be greater than thinking.budget_tokens",
+    ],
+)
+def test_a_server_with_a_least_number_of_tokens(words, status):
+    """A probe that is too short for the server is sent as long as the sweep's own requests; the sweep goes on."""
+    with Least(words, status) as server:
+        result = found(spec_of(server.base_url, [1], workload={"max_output_tokens": 32}), tokens=90)
+        assert [body["max_tokens"] for body in server.bodies("/v1/chat/completions")] == [8, 32, 32]
+    assert result.plan.max_output_tokens == 32
+
+
+def test_a_least_number_that_the_sweep_does_not_reach():
+    """It is asked for twice and refused with what was asked and the server's words."""
+    with Least("Expected a value >= 64", least=64) as server:
+        error = refusal(spec_of(server.base_url, [1]), ServerRefused, tokens=32)
+        assert [body["max_tokens"] for body in server.bodies("/v1/chat/completions")] == [8, 32]
+    assert "Expected a value >= 64" in error.given
+    assert '"max_tokens": 32' in error.where
+
+
+def test_a_redirect_of_the_models():
+    """Without --model it is the answer of /v1/models that says where the server is."""
+    with fake({"/v1/models": (308, "")}, location="https://llm.invalid/api/v1/models?a=1") as url:
+        error = refusal(spec_of(url, [1]), ServerRefused)
+    assert (error.given, error.hint) == (
+        "HTTP 308 to https://llm.invalid/api/v1/models",
+        "--base-url https://llm.invalid/api/v1",
+    )
 
 
 def test_the_newer_name_of_the_cap():
