@@ -20,15 +20,17 @@ from benchsuite.strict_model import StrictModel, key
 
 # a field of a body whose value is a secret; a header's or query's name is taken for one more readily
 _SECRET_FIELD = re.compile(
-    r"(?i)(x[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?(key|token)|password|secret)"
+    r"(?i)([\w-]*[-_])?(api[-_]?key|authorization|(access|auth|bearer|secret)[-_]?key|password|secret)"
+    r"|(x[-_])?(hf|api|access|auth|bearer|secret|client|refresh|session|user)[-_]?token"
 )
 _FORM = "expected NAME=VALUE, NAME=env:VARIABLE or NAME=file:PATH"
 # a header or a query's name that says that its value is a secret; keyword, max-tokens and author are none
 _SECRET_NAME = re.compile(
-    r"(?i)(^|[-_.]|api|access|auth|subscription|secret|private|master|function)key(?!word)|token(?!s)|secret"
+    r"(?i)(^|[-_.]|api|access|auth|subscription|secret|private|master|function)key(?!word)|token(?!s|iz)|secret"
     r"|auth(?!or(?!iz))|cookie|passw|pwd|credential|session|jwt|(^|[-_.])(sig(nature)?|code)$"
 )
-_SECRET_VALUE = re.compile(r"(?i)(bearer|basic|digest|token)\s+\S|(sk|hf|gh[pos]|eyJ)[-_a-z0-9]{16}")
+_KEY_FORM = re.compile(r"(sk-|hf_|gh[pousr]_|github_pat_|glpat-|gsk_|nvapi-|xai-|r8_|AIza|AKIA|eyJ)[\w-]{12}")
+_SCHEME = re.compile(r"(?i)(bearer|basic|digest|token)\s+\S")
 REFERENCE = re.compile(r"(?:(?P<scheme>[A-Za-z][\w-]*) )?(?P<kind>env|file):(?P<name>.+)", re.DOTALL)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # what benchsuite itself says of a request's framing and body, and why
@@ -41,7 +43,9 @@ _OURS = {
     "accept-encoding": "would compress the stream, whose chunks then have no times of their own",
     "content-type": "is application/json, as is the body",
 }  # fmt: skip
-OWN_FIELDS = {"model": "--model", "stream": "--stream or --no-stream", "messages": "--workload", "prompt": "--workload"}
+OWN_FIELDS = {"model": "--model", "stream": "--stream or --no-stream", "messages": "--workload", "prompt": "--workload",
+              "n": "one answer a request", "best_of": "one answer a request"}  # fmt: skip
+CAPS = ("max_tokens", "max_completion_tokens")
 
 
 def names_secret(name: str) -> bool:
@@ -60,7 +64,8 @@ def _pairs(what: str, given: Any) -> Any:
     if isinstance(texts, Mapping):
         parted = [(str(name), "=", value) for name, value in texts.items()]
     for number, (name, equals, value) in enumerate(parted, 1):
-        shown = re.split(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]", name)[0][:60] or f"number {number}"
+        named = re.split(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]", name)[0][:60] if equals or ":" in name else ""
+        shown = named or f"number {number}"  # a text without a name may be the secret itself
         wrong = _mistake_in(what, name, value) if equals else f"has no =; {_FORM}"
         if wrong is None and (name.lower() if what == "header" else name) in names:
             wrong = "is given twice"
@@ -93,7 +98,7 @@ def _mistake_in(what: str, name: str, value: Any) -> str | None:
         return None
     if not is_sendable(value):
         return "holds a character that no HTTP header can carry; expected printable ASCII on one line"
-    if names_secret(name) or (header and _SECRET_VALUE.match(value)):
+    if names_secret(name) or _KEY_FORM.match(value) or (header and _SCHEME.match(value)):
         return (
             "holds a secret by its name or form, and what is given here is written into the run folder; give "
             f"{name}=env:VARIABLE or {name}=file:PATH (with a word before it, if need be: {name}=Bearer env:VARIABLE)"
@@ -122,17 +127,25 @@ def json_object_of(given: Any) -> Any:
         raise ValueError(f"JSON cannot hold it: {error}; {example}") from None
     if secret := _secret_in(given):
         raise ValueError(
-            f"{secret!r} names a secret, and this is written into the run folder; put the key into the environment "
-            "(api_key_env, or a header NAME=env:VARIABLE) or a file (api_key_file)"
+            f"{secret!r} names a secret or holds one, and this is written into the run folder; put the key into the "
+            "environment (api_key_env, or a header NAME=env:VARIABLE) or a file (api_key_file)"
         )
     return given
 
 
 def _secret_in(tree: Any, depth: int = 0) -> str | None:
-    """The first key of plain data that names a secret."""
+    """The first key of plain data that names a secret, or whose value has the form of one."""
     if depth >= 20 or not isinstance(tree, list | dict):
         return None
-    named = None if isinstance(tree, list) else next((str(k) for k in tree if _SECRET_FIELD.fullmatch(str(k))), None)
+    pairs = enumerate(tree) if isinstance(tree, list) else tree.items()
+    named = next(
+        (
+            str(name)
+            for name, value in pairs
+            if _SECRET_FIELD.fullmatch(str(name)) or (isinstance(value, str) and _KEY_FORM.match(value))
+        ),
+        None,
+    )
     items = tree if isinstance(tree, list) else tree.values()
     return named or next((name for item in items if (name := _secret_in(item, depth + 1))), None)
 
@@ -142,7 +155,11 @@ def extra_body_of(given: Any) -> Any:
     tree = json_object_of(given)
     ours = [f"{name} ({flag})" for name, flag in OWN_FIELDS.items() if isinstance(tree, dict) and name in tree]
     if ours:
-        raise ValueError(f"sets what has a flag of its own: {', '.join(ours)}")
+        raise ValueError(f"sets what the sweep decides: {', '.join(ours)}")
+    for name in CAPS:
+        cap = tree.get(name, 1) if isinstance(tree, dict) else 1
+        if isinstance(cap, bool) or not isinstance(cap, int) or not 1 <= cap < 2**31:
+            raise ValueError(f"{name}: expected a whole number of at least 1")
     return tree
 
 
@@ -167,9 +184,10 @@ class SamplingSpec(StrictModel, flags="--"):
     top_p: float | None = key(None, "sample from the likeliest tokens up to this probability", example=0.9, ge=0, le=1)
     top_k: int | None = key(None, "sample from so many of the likeliest tokens", example=40, ge=-1)
     seed: int | None = key(None, "the server's seed of sampling", example=1, ge=-(2**63), lt=2**63)
-    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = key(
-        (), "text that ends an answer; again for another", example=["END"]
-    )
+    stop: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1)], ...],
+        BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    ] = key((), "text that ends an answer; again for another", example=["END"])
     presence_penalty: float | None = key(None, "penalty on tokens that came before", example=0.5, ge=-2, le=2)
     frequency_penalty: float | None = key(None, "penalty on tokens by how often they came", example=0.5, ge=-2, le=2)
     reasoning_effort: str | None = key(

@@ -203,7 +203,7 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
             return f"{path}: {message} (given {item['input']!r}); did you mean {close[0]!r}?"
     # never what may hold a secret
     if isinstance(item["input"], dict) or path.endswith(
-        ("api_key_env", ".headers", ".query", ".extra_body", "_kwargs")
+        ("api_key_env", ".headers", ".query", ".path", ".extra_body", "_kwargs")
     ):
         return f"{path}: {message}"
     try:

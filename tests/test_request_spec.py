@@ -15,7 +15,7 @@ URL = {"base_url": "http://h:1"}
 SECRET = "planted-0123456789"
 
 HEADERS = {
-    "no =": ("X-Tenant", "header X-Tenant has no ="),
+    "no =": ("X-Tenant", "header number 1 has no ="),
     "as curl has them": (f"Authorization: Bearer {SECRET}", "has no ="),
     "as curl has them, with a =": (f"Authorization: Basic {SECRET}==", "not NAME: VALUE"),
     "no name": (f"={SECRET}", "header number 1"),
@@ -91,12 +91,22 @@ BODIES = {
     "NaN": ({"extra_body": '{"a": NaN}'}, "server.extra_body: JSON cannot hold it"),
     "the model": ({"extra_body": '{"model": "x"}'}, "model (--model)"),
     "the stream": ({"extra_body": '{"stream": false}'}, "stream (--stream or --no-stream)"),
-    "a secret": ({"extra_body": f'{{"api_key": "{SECRET}"}}'}, "'api_key' names a secret"),
+    "a secret": ({"extra_body": f'{{"api_key": "{SECRET}"}}'}, "'api_key' names a secret or holds one"),
     "no file": ({"extra_body": "@/nowhere/body.json"}, "a flag's file cannot be read"),
     "deep": ({"extra_body": '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"}, "server.extra_body: "),
     "a fallback's": ({"fallback_url": "http://f", "fallback_model": "m", "fallback_extra_body": "{"},
                      "server.fallback.extra_body: not valid JSON"),
     "a secret in the template": ({"chat_template_kwargs": f'{{"api_key": "{SECRET}"}}'}, "'api_key' names a secret"),
+    "a secret of another name": ({"extra_body": f'{{"x": {{"client_secret": "{SECRET}"}}}}'}, "'client_secret' names"),
+    "a secret by its form": ({"extra_body": f'{{"x": ["sk-{SECRET}{SECRET}"]}}'}, "names a secret or holds one"),
+    "a query's by its form": ({"query": (f"a=gsk_{SECRET}{SECRET}",)}, "query a holds a secret"),
+    "a secret in the path": ({"path": f"/serve?api-key={SECRET}"}, "expected a path"),
+    "a secret alone": ({"header": (f"sk-{SECRET}",)}, "header number 1 has no ="),
+    "two answers": ({"extra_body": '{"n": 2}'}, "n (one answer a request)"),
+    "a cap that is true": ({"extra_body": '{"max_tokens": true}'}, "max_tokens: expected a whole number"),
+    "a cap as text": ({"extra_body": '{"max_completion_tokens": "64"}'}, "max_completion_tokens: expected"),
+    "no cap": ({"extra_body": '{"max_tokens": null}'}, "max_tokens: expected a whole number"),
+    "a cap below 1": ({"extra_body": '{"max_tokens": -1}'}, "max_tokens: expected a whole number"),
     "template": ({"chat_template_kwargs": "true"}, "sampling.chat_template_kwargs: bool in JSON"),
     "temperature": ({"temperature": -0.1}, "sampling.temperature: Input should be greater than or equal to 0"),
     "top_p": ({"top_p": 1.5}, "sampling.top_p: Input should be less than or equal to 1 (given 1.5)"),
@@ -104,7 +114,7 @@ BODIES = {
     "stop": ({"stop": ("",)}, "sampling.stop.0: "),
     "effort": ({"reasoning_effort": "very high"}, "sampling.reasoning_effort: "),
     "path": ({"path": "chat?api-version=1"}, "--query NAME=VALUE"),
-    "query": ({"query": ("api-version",)}, "query api-version has no ="),
+    "query": ({"query": ("api-version",)}, "query number 1 has no ="),
     "query twice": ({"query": ("a=1", "a=2")}, "query a is given twice"),
     "query in both": ({"base_url": "http://h:1/v1?a=1", "query": ("a=2",)}, "in the base URL and in query"),
     "no chat": ({"endpoint": "completions", "reasoning_effort": "low"}, "sampling.reasoning_effort: text completions"),
@@ -119,6 +129,11 @@ def test_what_cannot_be_sent(flags, words):
         load_spec(None, overrides({"base_url": "http://h:1"} | flags))
     assert words in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+def test_one_text_that_ends_an_answer():
+    """stop = "END" in TOML is that text, as the API takes it."""
+    assert parse_spec({"server": URL, "sampling": {"stop": "END"}}, where="t").sampling.stop == ("END",)
 
 
 def test_dates_of_toml():

@@ -74,8 +74,10 @@ class BodyPlan:
 
     def asked_output_tokens(self, prompt: Prompt) -> int | None:
         """The max_tokens sent with `prompt`: its own, capped by the sweep's and extra_body's; None if none is given."""
-        asked = (prompt.max_output_tokens, self.max_output_tokens, *(self.extra_body.get(name) for name in _LIMITS))
-        caps = [cap for cap in asked if isinstance(cap, int)]
+        asked = [prompt.max_output_tokens, self.max_output_tokens, *(self.extra_body.get(name) for name in _LIMITS)]
+        if self.endpoint == "native":
+            asked.append(_in_place_of("$N", self._native.body, self.extra_body))
+        caps = [cap for cap in asked if isinstance(cap, int) and cap > 0]
         return min(caps) if caps else None
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
@@ -84,6 +86,7 @@ class BodyPlan:
         salt = self.salt if self.cache_bust == "prompt" else None
         system = self.system_prompt
         line = prompt.extra_body
+        last: dict[str, Any] = {}
         if self.endpoint == "native":
             named = {key: value for key, value in line.items() if f"${key.upper()}" in str(self._native.body)}
             line = {key: value for key, value in line.items() if key not in named}
@@ -91,6 +94,10 @@ class BodyPlan:
             values |= native_sampling(self.sampling | named)
             values |= {"$MESSAGES": _messages(prompt, system, salt), "$TEXT": _text(prompt, system, salt)}
             body = _filled(self._native.body, values)
+            sampled = native_sampling(named) if named else {}
+            if named.keys().isdisjoint(("temperature", "top_p", "top_k")):
+                sampled.pop("$SAMPLES", None)
+            last = _filled(self._native.body, {"$N": limit} | sampled, constants=False)
         else:
             chat = self.endpoint == "chat"
             body = {"model": self.model, "stream": self.stream}
@@ -107,7 +114,7 @@ class BodyPlan:
         for key in self.dropped:
             body.pop(key, None)
         sampling = {} if self.endpoint == "native" else self.sampling
-        for extra in (sampling, self.extra_body, line):  # what a line says of its request has the last word
+        for extra in (sampling, self.extra_body, line, last):  # what a line says of its request has the last word
             for key, value in extra.items():
                 ours = body.get(key)
                 if key not in _LIMITS:
@@ -127,15 +134,26 @@ class BodyPlan:
         return "/chat/completions" if self.endpoint == "chat" else "/completions"
 
 
-def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(template: Mapping[str, Any], values: Mapping[str, Any], *, constants: bool = True) -> dict[str, Any]:
     """The template with its placeholders' values; a field without a value, and a table without fields, goes."""
     body = {
-        key: _filled(value, values)
+        key: _filled(value, values, constants=constants)
         if isinstance(value, Mapping)
-        else values.get(str(value), None if str(value).startswith("$") else value)
+        else values.get(str(value), None if str(value).startswith("$") or not constants else value)
         for key, value in template.items()
     }
     return {key: value for key, value in body.items() if value is not None and value != {}}
+
+
+def _in_place_of(placeholder: str, template: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
+    """What a body has where the template has the placeholder; None for nothing."""
+    for key, value in template.items():
+        inner = body.get(key)
+        if value == placeholder:
+            return inner
+        if isinstance(value, Mapping) and isinstance(inner, Mapping) and placeholder in str(value):
+            return _in_place_of(placeholder, value, inner)
+    return None
 
 
 def _messages(prompt: Prompt, system: str | None, salt: str | None) -> list[dict[str, Any]]:

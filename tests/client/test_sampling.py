@@ -62,6 +62,18 @@ def test_sampling_goes_under_the_servers_names(profile, endpoint, sampling, body
     assert sent(profile, endpoint, **sampling) == body
 
 
+@pytest.mark.parametrize(("profile", "table", "cap"), [("ollama", "options", "num_predict"),
+                                                       ("tgi", "parameters", "max_new_tokens")])  # fmt: skip
+def test_a_line_has_the_last_word_on_a_native_route(profile, table, cap):
+    """Its temperature goes before extra_body's, and of all caps, by any name, the smallest is sent and in the row."""
+    line = replace(PROMPT, max_output_tokens=30, extra_body={"temperature": 0.2})
+    plan = replace(PLAN, profile=SERVERS[profile], endpoint="native", max_output_tokens=50)
+    for extra, sent_cap in (({"temperature": 0.9, cap: 99}, 30), ({cap: 20}, 20)):
+        one = replace(plan, extra_body={table: extra})
+        body = one.body(line)[table]
+        assert (body["temperature"], body[cap], one.asked_output_tokens(line)) == (0.2, sent_cap, sent_cap)
+
+
 THINKING = {  # the examples of docs/GUIDE.md
     "--chat-template-kwargs '{\"enable_thinking\": false}'": (
         ("vllm", "sglang", "llamacpp"), {"chat_template_kwargs": {"enable_thinking": False}}),
