@@ -91,7 +91,8 @@ def error_ms(errors_s: FloatArray) -> ErrorMs:
 
 
 _EFFECT_COLUMNS = (
-    "scheduled_s", "sent_s", "closed_s", "first_token_s", "last_token_s", "n_reads", "merged_reads", "read_lag_max_us",
+    "scheduled_s", "sent_s", "closed_s", "first_token_s", "last_token_s", "n_reads", "n_chunks", "merged_reads",
+    "read_lag_max_us",
 )  # fmt: skip
 _READ_AT_ONCE = 0.5  # of the mean time between reads: a client within it took each event before the next could come
 
@@ -100,17 +101,20 @@ def client_effects(answered: pa.Table, gap_p50_s: float | None, loop_lag_s: floa
     """What the client did to a level. answered: its successful rows. loop_lag_s: p99. paced: requests wait for a rate.
 
     Who merged the reads is told by the kernel's stamps: a response whose every read was taken far sooner after its
-    arrival than the mean time between reads was merged by its sender. Without them the loop's lag stands for it, where
-    more was merged than the one tick in a hundred that its p99 leaves out.
+    arrival than the mean time between reads was merged by its sender. Where all tokens came in one read, the lag, and
+    the loop's with it, is held against a token's share of the time waited for it. Without the kernel's stamps the
+    loop's lag stands for them, where more was merged than the one tick in a hundred that its p99 leaves out.
     """
     if not answered.num_rows:
         return ClientEffects(kernel_stamps=True, gap_p50_s=gap_p50_s)
-    scheduled, sent, closed, first, last, reads, merged, lag_us = (
+    scheduled, sent, closed, first, last, reads, chunks, merged, lag_us = (
         answered[name].to_numpy().astype(np.float64) for name in _EFFECT_COLUMNS
     )
     kernel = "user" not in answered["stamp_source"].unique().to_pylist()
-    apart_s = (last - first) / np.maximum(reads - 1, 1)
+    in_one_read = last <= first
+    apart_s = np.where(in_one_read, (first - sent) / np.maximum(chunks, 1), (last - first) / np.maximum(reads - 1, 1))
     lag_s = lag_us * 1e-6 if kernel else np.full(len(reads), np.inf if loop_lag_s is None else loop_lag_s)
+    lag_s = np.where(in_one_read, np.maximum(lag_s, loop_lag_s or 0.0), lag_s)
     at_once = lag_s < _READ_AT_ONCE * apart_s  # false where either is not known
     total, n_merged, by_sender = reads.sum(), merged.sum(), merged[at_once].sum()
     if not kernel and n_merged <= 0.02 * total:

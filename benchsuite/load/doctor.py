@@ -44,7 +44,7 @@ ROOT = Path("/")
 _GB, _GIB = 10**9, 1024**3
 _DAY_S = 86400
 _TRIES = 5
-_TOKENS = 8
+_MOST_TOKENS = 2048  # of an answer, where the server refuses a short one
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +352,7 @@ def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
     exact = spec.model_copy(update={"workload": spec.workload.model_copy(update={"fixed_length": True})})
     try:
         with control_client(exact) as control:
-            probed = preflight(exact, control, (Prompt("doctor", None, (message,), None, _TOKENS),))
+            probed = preflight(exact, control, (Prompt("doctor", None, (message,), None, _MOST_TOKENS),))
             yield from check_response(probed)
             models_url = api_address(spec.server.base_url).url("/models")
             yield from check_latency(control, models_url, probed.closes_after_response)

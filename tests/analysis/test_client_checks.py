@@ -110,7 +110,7 @@ def rows(read_lag_us: int | None, *, merged: int = 5, waited_s: float = 0.0) -> 
     return pa.Table.from_pylist(
         [
             {"scheduled_s": i * 2.0, "sent_s": i * 2.0 + waited_s, "closed_s": i * 2.0 + 1,
-             "first_token_s": i * 2.0 + 0.02, "last_token_s": i * 2.0 + 1, "n_reads": 50, "merged_reads": merged,
+             "first_token_s": i * 2.0 + 0.02, "last_token_s": i * 2.0 + 1, "n_reads": 50, "n_chunks": 60, "merged_reads": merged,
              "read_lag_max_us": read_lag_us, "stamp_source": "user" if read_lag_us is None else "kernel"}
             for i in range(8)
         ]
@@ -131,6 +131,23 @@ def test_who_merged_the_reads(table: pa.Table, loop_lag_s: float | None, shares:
     """A client that took each read long before the next could come merged nothing: the sender did."""
     found = client_effects(table, 0.02, loop_lag_s, paced=False)
     assert (found.merged_share, found.merged_by_sender_share) == pytest.approx(shares)
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "read_lag_us", "loop_lag_s", "by_sender"),
+    [(0.3, 200, 0.0005, True), (0.3, 200, None, True), (0.3, 200, 0.3, False), (0.3, 20_000, 0.0005, False),
+     (0.001, 200, 0.0005, False), (0.3, None, 0.0005, True), (0.3, None, None, False)],
+)  # fmt: skip
+def test_who_merged_a_whole_answer(
+    waited_s: float, read_lag_us: int | None, loop_lag_s: float | None, by_sender: bool
+) -> None:
+    """Thirty tokens in one read, 0.3 s after the request: a client that was never late did not gather them."""
+    row = {"scheduled_s": 0.0, "sent_s": 0.0, "closed_s": waited_s, "first_token_s": waited_s,
+           "last_token_s": waited_s, "n_reads": 2, "n_chunks": 30, "merged_reads": 1, "read_lag_max_us": read_lag_us,
+           "stamp_source": "user" if read_lag_us is None else "kernel"}  # fmt: skip
+    found = client_effects(pa.Table.from_pylist([row] * 8), None, loop_lag_s, paced=False)
+    assert (found.merged_by_sender_share == 0.5) is by_sender
+    assert (found.merged_share == 0.5) is not by_sender
 
 
 def test_the_users_time_that_the_client_let_pass() -> None:

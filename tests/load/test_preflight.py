@@ -14,6 +14,7 @@ from fakes.http import Answer, Fake, Request
 from sweeps_for_tests import prompts, spec_of
 
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable
+from benchsuite.load.doctor import check_server
 from benchsuite.load.preflight import preflight, refusal_text
 from benchsuite.load.server_probe import control_client
 from benchsuite.load.virtual_users import Preflight
@@ -216,6 +217,14 @@ def test_a_least_number_that_the_sweep_does_not_reach():
         assert [body["max_tokens"] for body in server.bodies("/v1/chat/completions")] == [8, 32]
     assert "Expected a value >= 64" in error.given
     assert '"max_tokens": 32' in error.where
+
+
+def test_doctor_takes_a_least_number_too():
+    """What it asks such a server is answered, so that it finds nothing amiss in the requests."""
+    with Least("max_tokens must be greater than thinking.budget_tokens", least=1025) as server:
+        seen = {one.name: one.status for one in check_server(spec_of(server.base_url, [1]))}
+    assert "requests" not in seen
+    assert seen["model"] == "ok"
 
 
 def test_a_redirect_of_the_models():
