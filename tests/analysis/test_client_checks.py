@@ -110,8 +110,9 @@ def rows(read_lag_us: int | None, *, merged: int = 5, waited_s: float = 0.0) -> 
     return pa.Table.from_pylist(
         [
             {"scheduled_s": i * 2.0, "sent_s": i * 2.0 + waited_s, "closed_s": i * 2.0 + 1,
-             "first_token_s": i * 2.0 + 0.02, "last_token_s": i * 2.0 + 1, "n_reads": 50, "n_chunks": 60, "merged_reads": merged,
-             "read_lag_max_us": read_lag_us, "stamp_source": "user" if read_lag_us is None else "kernel"}
+             "first_token_s": i * 2.0 + 0.02, "last_token_s": i * 2.0 + 1, "n_reads": 50, "n_chunks": 60,
+             "merged_reads": merged, "read_lag_max_us": read_lag_us,
+             "stamp_source": "user" if read_lag_us is None else "kernel"}
             for i in range(8)
         ]
     )  # fmt: skip
