@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ settings.register_profile("fuzz", deadline=None, max_examples=2000)  # of `make 
 settings.load_profile("ci")
 
 ROOT = Path(__file__).parent.parent
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's would be inherited by what the tests start and end by it
 
 wineval.make_wineval = functools.cache(wineval.make_wineval)  # many tests ask for the same set
 
