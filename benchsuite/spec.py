@@ -215,7 +215,7 @@ class ServerSpec(StrictModel, flags="--"):
     )
     extra_body: ExtraBody = key(
         {},
-        "fields of every request's body: JSON (a flag takes @FILE too); they go over all else",
+        "fields of every request's body: JSON (a flag takes @FILE too); they go over all other flags",
         example={"min_p": 0.1},
     )
     insecure: bool = key(False, "do not verify the server's TLS certificate")
