@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from benchsuite.errors import SpecError, read_json
+from benchsuite.servers.base import CAPS
 from benchsuite.strict_model import StrictModel, key
 
 # a field of a body whose value is a secret; a header's or query's name is taken for one more readily
@@ -45,7 +46,6 @@ _OURS = {
 }  # fmt: skip
 OWN_FIELDS = {"model": "--model", "stream": "--stream or --no-stream", "messages": "--workload", "prompt": "--workload",
               "n": "one answer a request", "best_of": "one answer a request"}  # fmt: skip
-CAPS = ("max_tokens", "max_completion_tokens")
 
 
 def names_secret(name: str) -> bool:

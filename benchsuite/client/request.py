@@ -27,10 +27,9 @@ from benchsuite.client.stream import (
 )
 from benchsuite.records import RequestRecord, Status, count_and_source
 from benchsuite.redact import masked, masked_bytes
-from benchsuite.servers.base import Native, Server, count, native_sampling, seconds
+from benchsuite.servers.base import CAPS, Native, Server, count, seconds
 from benchsuite.workload.dataset import Prompt, has_system_prompt, message_text
 
-_LIMITS = ("max_tokens", "max_completion_tokens")
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
 
@@ -74,9 +73,10 @@ class BodyPlan:
 
     def asked_output_tokens(self, prompt: Prompt) -> int | None:
         """The max_tokens sent with `prompt`: its own, capped by the sweep's and extra_body's; None if none is given."""
-        asked = [prompt.max_output_tokens, self.max_output_tokens, *(self.extra_body.get(name) for name in _LIMITS)]
+        asked = [prompt.max_output_tokens, self.max_output_tokens, *(self.extra_body.get(name) for name in CAPS)]
         if self.endpoint == "native":
-            asked.append(_in_place_of("$N", self._native.body, self.extra_body))
+            table, name = self._native.cap
+            asked.append(inner.get(name) if isinstance(inner := self.extra_body.get(table), dict) else None)
         caps = [cap for cap in asked if isinstance(cap, int) and cap > 0]
         return min(caps) if caps else None
 
@@ -86,19 +86,18 @@ class BodyPlan:
         salt = self.salt if self.cache_bust == "prompt" else None
         system = self.system_prompt
         line = prompt.extra_body
-        last: dict[str, Any] = {}
         if self.endpoint == "native":
-            named = {key: value for key, value in line.items() if f"${key.upper()}" in str(self._native.body)}
-            line = {key: value for key, value in line.items() if key not in named}
-            values = {"$MODEL": self.model, "$STREAM": self.stream, "$N": limit}
-            values |= native_sampling(self.sampling | named)
+            native, (table, cap) = self._native, self._native.cap
+            values = {"$MODEL": self.model, "$STREAM": self.stream}
             values |= {"$MESSAGES": _messages(prompt, system, salt), "$TEXT": _text(prompt, system, salt)}
-            body = _filled(self._native.body, values)
-            sampled = native_sampling(named) if named else {}
-            if named.keys().isdisjoint(("temperature", "top_p", "top_k")):
-                sampled.pop("$SAMPLES", None)
-            last = _filled(self._native.body, {"$N": limit} | sampled, constants=False)
+            body = _filled(native.body, values)
+            named = {key: value for key, value in line.items() if key in native.takes}
+            sampling = {key: value for key, value in self.sampling.items() if key in native.takes}
+            rest = {key: value for key, value in line.items() if key not in named}
+            last = native.sampling(named), {} if limit is None else {table: {cap: limit}}
+            extras = [native.sampling(sampling | named), self.extra_body, rest, *last]
         else:
+            extras = [self.sampling, self.extra_body, line]
             chat = self.endpoint == "chat"
             body = {"model": self.model, "stream": self.stream}
             body |= {"messages": _messages(prompt, system, salt)} if chat else {"prompt": _text(prompt, system, salt)}
@@ -113,11 +112,10 @@ class BodyPlan:
             body |= self.profile.cache_off_fields
         for key in self.dropped:
             body.pop(key, None)
-        sampling = {} if self.endpoint == "native" else self.sampling
-        for extra in (sampling, self.extra_body, line, last):  # what a line says of its request has the last word
+        for extra in extras:  # what a line says of its request has the last word
             for key, value in extra.items():
                 ours = body.get(key)
-                if key not in _LIMITS:
+                if key not in CAPS:
                     body[key] = ours | value if isinstance(ours, dict) and isinstance(value, dict) else value
         return body
 
@@ -134,26 +132,12 @@ class BodyPlan:
         return "/chat/completions" if self.endpoint == "chat" else "/completions"
 
 
-def _filled(template: Mapping[str, Any], values: Mapping[str, Any], *, constants: bool = True) -> dict[str, Any]:
-    """The template with its placeholders' values; a field without a value, and a table without fields, goes."""
-    body = {
-        key: _filled(value, values, constants=constants)
-        if isinstance(value, Mapping)
-        else values.get(str(value), None if str(value).startswith("$") or not constants else value)
+def _filled(template: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The template with the values of its placeholders."""
+    return {
+        key: _filled(value, values) if isinstance(value, Mapping) else values.get(str(value), value)
         for key, value in template.items()
     }
-    return {key: value for key, value in body.items() if value is not None and value != {}}
-
-
-def _in_place_of(placeholder: str, template: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
-    """What a body has where the template has the placeholder; None for nothing."""
-    for key, value in template.items():
-        inner = body.get(key)
-        if value == placeholder:
-            return inner
-        if isinstance(value, Mapping) and isinstance(inner, Mapping) and placeholder in str(value):
-            return _in_place_of(placeholder, value, inner)
-    return None
 
 
 def _messages(prompt: Prompt, system: str | None, salt: str | None) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
+CAPS = ("max_tokens", "max_completion_tokens")  # OpenAI's names of the cap on output tokens
+
 # "a or b" (the newest name first). Samples of several engines or models add up; of a ratio they are averaged.
 Metrics = Mapping[str, str]
 
@@ -146,9 +148,10 @@ class Native:
 
     stream_path: str
     whole_path: str  # without streaming
-    # with "$MODEL", "$MESSAGES", "$TEXT" (the messages as one prompt), "$STREAM", "$N" (the most output tokens) and
-    # those of `native_sampling`; a field without a value goes
-    body: Mapping[str, Any]
+    body: Mapping[str, Any]  # with "$MODEL", "$MESSAGES" or "$TEXT" (the messages as one prompt), and "$STREAM"
+    cap: tuple[str, str]  # table and name of the field for the most output tokens
+    takes: tuple[str, ...]  # the keys of [sampling] that it has a field for
+    sampling: Callable[[Mapping[str, Any]], dict[str, Any]]  # its fields for those of them that are given
     event_keys: tuple[str, ...]  # one of them is in every event, and in none of another protocol
     read: Callable[[dict[str, Any]], NativeEvent]
 
@@ -200,25 +203,10 @@ class Server:
         return prod(known) if known else None
 
 
-def native_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """The placeholders of a native body for keys of [sampling]: "$TOP_K", and some in another server's terms."""
-    temperature, effort = sampling.get("temperature"), sampling.get("reasoning_effort")
-    values = {f"${name.upper()}": value for name, value in sampling.items()}
-    values["$TEMPERATURE_ABOVE_0"] = temperature or None
-    values["$SAMPLES"] = temperature != 0 and not sampling.keys().isdisjoint(("temperature", "top_p", "top_k"))
-    values["$REASONING_EFFORT_OR_FALSE"] = False if effort == "none" else effort
-    return values
-
-
-def same_names(*names: str) -> dict[str, Any]:
-    """The placeholders of keys of [sampling] that a native route has under the same names."""
-    return {name: f"${name.upper()}" for name in names}
-
-
 def unknown_sampling(server: Server, sampling: Collection[str], *, native: bool) -> list[str]:
     """The keys of [sampling] that the server's route does not know, and would drop without a word."""
     if native and server.native:
-        return [name for name in sampling if f"${name.upper()}" not in str(server.native.body)]
+        return [name for name in sampling if name not in server.native.takes]
     return [name for name in sampling if name in server.ignores]
 
 

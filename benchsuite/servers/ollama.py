@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchsuite.servers.base import (
@@ -13,7 +14,6 @@ from benchsuite.servers.base import (
     Recognise,
     Server,
     ServerTimes,
-    same_names,
     seconds,
 )
 
@@ -22,16 +22,15 @@ _SETTINGS = (
     "num-parallel", "context-length", "max-queue", "max-loaded-models", "keep-alive", "flash-attention",
     "kv-cache-type", "load-timeout", "sched-spread", "gpu-overhead", "models", "debug",
 )  # fmt: skip
-_OPTIONS = same_names("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
+_OPTIONS = ("temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty")
 # without truncate it cuts a prompt that does not fit to about half of the context, and says so only in its log
-_BODY = {
-    "model": "$MODEL",
-    "messages": "$MESSAGES",
-    "stream": "$STREAM",
-    "truncate": False,
-    "think": "$REASONING_EFFORT_OR_FALSE",
-    "options": {"num_predict": "$N", **_OPTIONS},
-}
+_BODY = {"model": "$MODEL", "messages": "$MESSAGES", "stream": "$STREAM", "truncate": False}
+
+
+def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
+    effort, options = given.get("reasoning_effort"), {name: given[name] for name in _OPTIONS if name in given}
+    think = {} if effort is None else {"think": False if effort == "none" else effort}
+    return think | ({"options": options} if options else {})
 
 
 def _read(event: dict[str, Any]) -> NativeEvent:
@@ -66,7 +65,16 @@ OLLAMA = Server(
     recognise=Recognise(route=("/api/version", "version")),
     ready_path="/api/version",
     info_path="/api/version",
-    native=Native("/api/chat", "/api/chat", _BODY, ("done",), _read),
+    native=Native(
+        stream_path="/api/chat",
+        whole_path="/api/chat",
+        body=_BODY,
+        cap=("options", "num_predict"),
+        takes=(*_OPTIONS, "reasoning_effort"),
+        sampling=_sampling,
+        event_keys=("done",),
+        read=_read,
+    ),
     ignores=("top_k", "chat_template_kwargs"),
     metrics_path=None,
     limits=Limits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchsuite.servers.base import (
@@ -13,15 +14,21 @@ from benchsuite.servers.base import (
     Recognise,
     Server,
     histogram,
-    same_names,
 )
 
 # without details TGI says neither how many tokens there were nor why they ended; its end-of-text token is counted in
 # usage but is no chunk (but on the completions route, as its own text), and its stream ends without [DONE]
-_PARAMETERS = {"details": True, "do_sample": "$SAMPLES", "max_new_tokens": "$N"}
-_PARAMETERS["temperature"] = "$TEMPERATURE_ABOVE_0"  # 0 is refused: greedy is do_sample alone
-_PARAMETERS |= same_names("top_p", "top_k", "seed", "stop", "frequency_penalty")
-_BODY = {"inputs": "$TEXT", "parameters": _PARAMETERS}
+_BODY = {"inputs": "$TEXT", "parameters": {"details": True, "do_sample": False}}
+_SAMPLED = ("temperature", "top_p", "top_k")
+
+
+def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
+    parameters, temperature = dict(given), given.get("temperature")
+    if not given.keys().isdisjoint(_SAMPLED):
+        parameters["do_sample"] = temperature != 0
+    if temperature == 0:  # which it refuses: greedy is do_sample alone
+        del parameters["temperature"]
+    return {"parameters": parameters}
 
 
 def _read(event: dict[str, Any]) -> NativeEvent:
@@ -42,7 +49,16 @@ TGI = Server(
     ports=(8080, 3000),  # its image's example, its own default
     recognise=Recognise(route=("/info", "max_concurrent_requests")),
     info_path="/info",
-    native=Native("/generate_stream", "/generate", _BODY, ("token", "generated_text"), _read),
+    native=Native(
+        stream_path="/generate_stream",
+        whole_path="/generate",
+        body=_BODY,
+        cap=("parameters", "max_new_tokens"),
+        takes=(*_SAMPLED, "seed", "stop", "frequency_penalty"),
+        sampling=_sampling,
+        event_keys=("token", "generated_text"),
+        read=_read,
+    ),
     ignores=("top_k", "chat_template_kwargs", "reasoning_effort"),
     schema_fields={"response_format": {"type": "json", "value": "$SCHEMA"}},
     lists_its_model=False,

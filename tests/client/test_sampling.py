@@ -74,6 +74,14 @@ def test_a_line_has_the_last_word_on_a_native_route(profile, table, cap):
         assert (body["temperature"], body[cap], one.asked_output_tokens(line)) == (0.2, sent_cap, sent_cap)
 
 
+@pytest.mark.parametrize("profile", ["ollama", "tgi"])
+@pytest.mark.parametrize("name", ["reasoning", "temp", "message", "s", "keep_alive"])
+def test_a_lines_other_fields_are_sent_as_they_are(profile, name):
+    """A field that is no sampling parameter of the route, though its name begins like one, is not left out."""
+    plan = replace(PLAN, profile=SERVERS[profile], endpoint="native")
+    assert plan.body(replace(PROMPT, extra_body={name: 1})) == plan.body(PROMPT) | {name: 1}
+
+
 THINKING = {  # the examples of docs/GUIDE.md
     "--chat-template-kwargs '{\"enable_thinking\": false}'": (
         ("vllm", "sglang", "llamacpp"), {"chat_template_kwargs": {"enable_thinking": False}}),
