@@ -253,6 +253,8 @@ def test_data(
     kept = json.loads(FIGURES.read_text("utf-8"))
     if pytestconfig.option.update_snapshots:
         assert _lost(kept.get(name, {}), found) == {}
+        if found.keys() == kept.get(name, {}).keys():
+            return  # what did not change keeps its last digit
         FIGURES.write_text(json.dumps(kept | {name: found}, indent=0) + "\n", "utf-8")
     else:
         assert found == pytest.approx(kept[name], rel=1e-9, abs=1e-12)
