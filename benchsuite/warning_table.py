@@ -182,9 +182,14 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "responses stayed open behind the end of their stream (\"Stream semantics\")",
         "{responses} of {ok} responses stayed open behind their stream: they count as closed there, for a new one",
         "end the response with its stream, in the server or a proxy before it: its clients wait or reconnect"),
+    "silent_end": WarningType(
+        "error", "streams stayed open behind a finish_reason, without [DONE]: 5 s of silence ended them",
+        "{responses} of {ok} responses had no end but 5 s of silence behind their finish_reason (or idle_s): their "
+        "users waited, so duration, throughput and $ are the silence's",
+        "send [DONE] and end the response, in the server or a proxy before it: its clients wait as long"),
     "last_chunk_missing": WarningType(
-        "info", "connections were closed after the end mark of a stream, without the last chunk of their response",
-        "{responses} of {ok} responses ended with their connection after [DONE], without a last chunk",
+        "info", "connections were closed after the end of a stream, without the end of their response",
+        "{responses} of {ok} responses ended with their connection after their stream, without a last chunk",
         "check for a worker or a proxy that is stopped or times out"),
     "bytes_after_response": WarningType(
         "warning", "bytes came behind the end of a response, which are not read",

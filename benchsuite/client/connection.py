@@ -269,7 +269,7 @@ class Connection:
     def _end_at_mark(self, exchange: Exchange, note: str) -> None:
         """Go on without the end of a response whose stream is complete, and without its connection."""
         exchange.notes.add(note)
-        exchange.keep_alive, exchange.closed_ns = False, exchange.marked_ns
+        exchange.keep_alive, exchange.closed_ns = False, exchange.closed_ns or exchange.marked_ns
         self._link.lingering += note == "body_lingers"
         self._finish(exchange, None)
 
@@ -370,8 +370,8 @@ class Connection:
             return None
         quiet_ns = at_ns - exchange.user_stamps[-1] if exchange.user_stamps else 0
         if quiet_ns > min(_QUIET_NS, idle_ns) and exchange.has_finished():
-            exchange.marked_ns = exchange.marked_ns or exchange.stamps[-1]
-            self._end_at_mark(exchange, "body_lingers")
+            exchange.closed_ns = at_ns  # its user has waited for the server until now
+            self._end_at_mark(exchange, "silent_end")
             return None
         return exchange.overdue(at_ns, idle_ns, whole_ns)
 

@@ -276,6 +276,8 @@ def _outcome(
         return "stream_error", f"the server ended the response with finish_reason {facts.failed_end!r}"
     if facts.finish_reason is not None:
         whole = error is None or error.status == "truncated"
+        if error is not None:
+            facts.notes.add("last_chunk_missing")
         return ("ok", None) if whole else (error.status, error.message)  # type: ignore[union-attr,return-value]
     if words is not None:
         return "stream_error", words

@@ -59,6 +59,7 @@ class ProbeResult:
     plan: BodyPlan  # as given, without what the server refused
     refusals: dict[str, str]  # the server's words for each such field
     closes_after_response: bool
+    body_lingers: bool  # as every probe's did
     headers: dict[str, str]  # Exchange.kept_headers
 
 
@@ -107,7 +108,8 @@ async def probe(
         last = (await _send(connection, *strict, spec, longest, cap))[0] if longest and strict else None
         if longest and (last is None or last.http_status not in (200, 400)):  # a gateway may not have that route
             last = (await _send(connection, endpoint, plan, spec, longest, cap))[0]
-        return ProbeResult(rows, last, plan, refusals, link.closes_after_response, headers)
+        lingers = link.lingering >= len(rows)
+        return ProbeResult(rows, last, plan, refusals, link.closes_after_response, lingers, headers)
     finally:
         connection.close()
 
@@ -278,6 +280,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
         "limit_field": plan.limit_field,
         "cache_bust": plan.cache_bust,
         "closes_after_response": result.closes_after_response,
+        "body_lingers": result.body_lingers,
         "stamp_source": row.stamp_source,
         "requests": len(sent),
         "output_tokens": sum(r.output_tokens or 0 for r in sent),
@@ -292,7 +295,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
             "cut": strict is not None and last.http_status == 400 and "context" in (last.error or ""),
         },
     }
-    return Preflight(plan, (endpoint,), result.closes_after_response, facts)
+    return Preflight(plan, (endpoint,), result.closes_after_response, result.body_lingers, facts)
 
 
 def calibrate_words(spec: SweepSpec, client: httpx.Client, workload: Workload) -> TokensPerWord:
@@ -417,6 +420,7 @@ def preflight(
         ),
         endpoints=tuple(endpoint for replica in replicas for endpoint in replica.endpoints),
         closes_after_response=any(replica.closes_after_response for replica in replicas),
+        body_lingers=all(replica.body_lingers for replica in replicas),
         facts=first.facts | {"capacity": capacity} | ({"more_endpoints": more} if more else {}),
         fallback=_fallback(spec, first.plan, prompts),
     )

@@ -40,6 +40,7 @@ class Preflight:
     plan: BodyPlan  # how a prompt becomes its request
     endpoints: tuple[Endpoint, ...]  # the servers under test, in the order of the spec, all of one kind
     closes_after_response: bool
+    body_lingers: bool  # a response stays open behind the end of its stream
     facts: dict[str, Any]  # for the manifest
     fallback: Preflight | None = None  # the API for what they refuse
 

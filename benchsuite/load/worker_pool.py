@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncio_throttle.throttler import Throttler
 
-from benchsuite.client.connection import Connection, Link
+from benchsuite.client.connection import SEEN_TO_LINGER, Connection, Link
 from benchsuite.client.http import Endpoint
 from benchsuite.client.request import BodyPlan, EncodedRequest, KeptTexts, PointContext, http_head, json_body
 from benchsuite.clock import now_ns
@@ -372,6 +372,7 @@ class Worker:
             remember_key(secret)
         link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)
         link.closes_after_response = probed.closes_after_response
+        link.lingering = SEEN_TO_LINGER if probed.body_lingers else 0  # no measured point waits to learn it
         requests = [bodies.request(i, endpoint, salts[bodies.copies[i]]) for i in point.order]
         context = replace(
             self.context,

@@ -167,7 +167,7 @@ FRAMINGS: dict[str, Framing] = {
         CHUNKED, *map(chunk, [*EVENTS, DONE]), then="close", kept=False, notes="last_chunk_missing",
         others="differ: the SDK reads it, httpx by line raises at the end; the stream is whole"),
     "a whole stream without [DONE] or last chunk": of(
-        CHUNKED, *map(chunk, EVENTS), then="close", kept=False,
+        CHUNKED, *map(chunk, EVENTS), then="close", kept=False, notes="last_chunk_missing",
         others="refuse: httpx and the SDK raise; its finish_reason and usage say that the stream is whole"),
     "a response behind the response": of(counted(SSE) + b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", kept=False,
                                         notes="bytes_after_response"),

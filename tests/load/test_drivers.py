@@ -101,7 +101,7 @@ async def test_given_up_before_it_began() -> None:
 def test_what_a_measuring_process_imports() -> None:
     """What the parent sends brings the client, numpy and pyarrow along, not what makes its start slow."""
     plan = BodyPlan(SERVERS["vllm"], "m", "chat", True, True, None, "off", "")
-    found = Preflight(plan, (Endpoint(2, ("127.0.0.1", 1), "h"),), False, {})
+    found = Preflight(plan, (Endpoint(2, ("127.0.0.1", 1), "h"),), False, False, {})
     context = PointContext("run", "", None, 0, 0, 0, True, False)
     worker = Worker(found, (), None, context, "wire", 1, 1.0, (1, 1, 1), None, frozenset(), None, False)  # type: ignore[arg-type]
     order = PointOrder(plan_points(LoadSpec(concurrency=[1]), 3, "run")[0], 1, 0, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -53,6 +55,37 @@ class Gateway(Fake):
                 await answer.chunk(f"data: {dumps({'id': said, 'choices': [choice]})}\n\n")
             await answer.chunk(f"data: {dumps({'choices': [], 'usage': USAGE})}\n\ndata: [DONE]\n\n")
             await answer.end()
+
+
+class Lingering(Fake):
+    """Answers a stream and keeps its response open for ever."""
+
+    def __init__(self, end: str) -> None:
+        super().__init__()
+        self.end = end
+
+    async def handle(self, request: Request, answer: Answer) -> None:
+        if request.method == "GET":
+            await answer.whole(200, {"data": [{"id": "m"}]})
+            return
+        answer.start("text/event-stream")
+        choice = {"delta": {"content": "a"}, "finish_reason": "stop"}
+        await answer.chunk(f"data: {dumps({'id': 'x', 'choices': [choice], 'usage': USAGE})}\n\n{self.end}")
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("end", ["data: [DONE]\n\n", ""])
+def test_responses_that_stay_open(end, tmp_path):
+    """After [DONE] none is waited for, as the preflight showed; without it their silence ends them, and is told."""
+    with Lingering(end) as fake:
+        spec = spec_of(fake.base_url, [1], timeouts={"idle_s": 0.5})
+        _, found = run(spec, prompts(3), tmp_path / "run")
+    rows = sorted(found.whole.to_pylist(), key=lambda row: row["sent_s"])
+    assert [(row["status"], row["output_tokens"]) for row in rows] == [("ok", 2)] * 3
+    assert {row["notes"] for row in rows} == {"body_lingers" if end else "silent_end"}
+    waits_s = [after["sent_s"] - row["closed_s"] for row, after in pairwise(rows)]
+    assert min(waits_s) < 0.1  # connection.py's wait for the end of a response
+    assert all((row["closed_s"] - row["last_token_s"] > 0.4) is not bool(end) for row in rows)
 
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}

@@ -105,6 +105,7 @@ def test_a_server_that_does_all():
         "limit_field": "max_tokens",
         "cache_bust": "field",
         "closes_after_response": False,
+        "body_lingers": False,
         "requests": 2,
         "output_tokens": 2,
         "headers": {},
