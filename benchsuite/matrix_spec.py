@@ -14,8 +14,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator
 
 from benchsuite.errors import SpecError
+from benchsuite.request_spec import read_named_files
 from benchsuite.servers import SERVERS
-from benchsuite.spec import SweepSpec, parse_spec
+from benchsuite.spec import OR_FILE, SweepSpec, parse_spec
 from benchsuite.strict_model import StrictModel, mistake_text, read_tables, validated
 
 DOCUMENTED = "docs/METHODS.md, Matrix of server settings"
@@ -123,7 +124,9 @@ class MatrixSpec:
 
 def load_matrix(path: Path) -> MatrixSpec:
     """The matrix in the TOML file `path`. Raises SpecError listing every mistake."""
-    return parse_matrix(read_tables("the matrix", path, {}), where=str(path))
+    tree = read_tables("the matrix", path, {})
+    read_named_files(tree, [f"sweep.{key}" for key in OR_FILE], str(path))
+    return parse_matrix(tree, where=str(path))
 
 
 def parse_matrix(tree: Mapping[str, Any], *, where: str) -> MatrixSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -194,10 +194,10 @@ class SamplingSpec(StrictModel, flags="--"):
         None, "how much the model thinks, such as none, low or high", example="low", pattern=r"^[\w-]+$"
     )
     chat_template_kwargs: Annotated[dict[str, Any], BeforeValidator(json_object_of)] = key(
-        {}, "values for the model's chat template: JSON (a flag takes @FILE too)", example={"enable_thinking": False}
+        {}, "values for the model's chat template: JSON, or @FILE that holds it", example={"enable_thinking": False}
     )
     system_prompt: str | None = key(
-        None, "goes before every prompt without one of its own (a flag takes @FILE too)", example="Be brief."
+        None, "goes before every prompt without one of its own; or @FILE that holds it", example="Be brief."
     )
 
     @property
@@ -207,16 +207,20 @@ class SamplingSpec(StrictModel, flags="--"):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
-_OR_FILE = ("extra_body", "fallback_extra_body", "chat_template_kwargs", "system_prompt")
-
-
-def value_or_file(name: str, value: Any) -> Any:
-    """A flag's value, or what stands in the file that it names with @. Raises SpecError."""
-    if name not in _OR_FILE or not isinstance(value, str) or not value.startswith("@"):
-        return value
-    try:
-        return Path(value[1:]).expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-        where, given = f"--{name.replace('_', '-')}", f"{value[1:]}: {why}"
-        raise SpecError("a flag's file cannot be read", where=where, given=given, expected="@FILE") from None
+def read_named_files(tree: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
+    """Puts what stands in FILE in the place of the value @FILE of these dotted keys, in the tree. Raises SpecError."""
+    for dotted in keys:
+        *tables, name = dotted.split(".")
+        table: Any = tree
+        for step in tables:
+            table = table.get(step) if isinstance(table, dict) else None
+        value = table.get(name) if isinstance(table, dict) else None
+        if not isinstance(value, str) or not value.startswith("@"):
+            continue
+        try:
+            table[name] = Path(value[1:]).expanduser().read_text("utf-8")
+        except (OSError, ValueError) as error:
+            given = f"{value[1:]}: {error.strerror if isinstance(error, OSError) else 'no UTF-8 text'}"
+            raise SpecError(
+                f"the file that {dotted} names cannot be read", where=where, given=given, expected="@FILE, or the value"
+            ) from None

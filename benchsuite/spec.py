@@ -28,7 +28,7 @@ from pydantic.fields import FieldInfo
 from benchsuite.errors import SloError
 from benchsuite.level import Level
 from benchsuite.metrics import METRICS, STATS
-from benchsuite.request_spec import ExtraBody, Headers, Query, Route, SamplingSpec, names_secret, value_or_file
+from benchsuite.request_spec import ExtraBody, Headers, Query, Route, SamplingSpec, names_secret, read_named_files
 from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
 from benchsuite.strict_model import StrictModel, key, read_tables, table_in, validated
@@ -155,7 +155,7 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
     )
     query: Query = key({}, "behind the ? of their address", example={"api-version": "2024-10-21"})
     extra_body: ExtraBody | None = key(
-        None, "fields of their bodies: JSON (a flag takes @FILE too)", unset="the server's"
+        None, "fields of their bodies: JSON, or @FILE that holds it", unset="the server's"
     )
 
     @model_validator(mode="before")
@@ -215,7 +215,7 @@ class ServerSpec(StrictModel, flags="--"):
     )
     extra_body: ExtraBody = key(
         {},
-        "fields of every request's body: JSON (a flag takes @FILE too); they go over all other flags",
+        "fields of every request's body: JSON, or @FILE that holds it; they go over all other flags",
         example={"min_p": 0.1},
     )
     insecure: bool = key(False, "do not verify the server's TLS certificate")
@@ -623,6 +623,7 @@ class SweepSpec(StrictModel, flags="--"):
         return Slo(()).override(self.slo, self.goodput)
 
 
+OR_FILE = {"server.extra_body", "server.fallback.extra_body", "sampling.chat_template_kwargs", "sampling.system_prompt"}
 _IF_MISSING = dict.fromkeys(("server", "server.base_url"), "--base-url URL")
 
 
@@ -650,8 +651,7 @@ def spec_flags() -> dict[str, tuple[str, FieldInfo]]:
 
 def overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that flags set, as `load_spec` takes them, by the flags' names; others are left out, as is None."""
-    values = ((key, value_or_file(name, given.get(name))) for name, (key, _) in spec_flags().items())
-    keys = {key: value for key, value in values if value is not None and value != ()}
+    keys = {key: given[name] for name, (key, _) in spec_flags().items() if given.get(name) not in (None, ())}
     if "server.base_url" in keys:  # the flag names all servers, whatever a file or a run named
         keys["server.more_base_urls"] = ()
     return keys
@@ -663,6 +663,9 @@ def load_spec(path: Path | None, keys: Mapping[str, Any], base: Mapping[str, Any
     Where nothing names the server, OPENAI_BASE_URL does. Raises SpecError listing every mistake.
     """
     tree, where = read_tables("the spec", path, keys, base), str(path) if path else "flags"
+    # a run's own specification holds texts: no run folder names a file to be sent
+    given = {key for key in OR_FILE if keys.get(key) is not None}
+    read_named_files(tree, OR_FILE if path or base is None else given, where)
     url, server = os.environ.get("OPENAI_BASE_URL"), tree.get("server", {})
     if url and isinstance(server, dict) and "base_url" not in server:
         tree["server"] = {**server, "base_url": url}

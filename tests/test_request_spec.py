@@ -8,6 +8,7 @@ import pytest
 
 from benchsuite.errors import InputError, SpecError
 from benchsuite.load import server_probe
+from benchsuite.matrix_spec import load_matrix
 from benchsuite.redact import KEY_SHOWN, masked
 from benchsuite.spec import load_spec, overrides, parse_spec
 
@@ -92,7 +93,7 @@ BODIES = {
     "the model": ({"extra_body": '{"model": "x"}'}, "model (--model)"),
     "the stream": ({"extra_body": '{"stream": false}'}, "stream (--stream or --no-stream)"),
     "a secret": ({"extra_body": f'{{"api_key": "{SECRET}"}}'}, "'api_key' names a secret or holds one"),
-    "no file": ({"extra_body": "@/nowhere/body.json"}, "a flag's file cannot be read"),
+    "no file": ({"extra_body": "@/nowhere/body.json"}, "the file that server.extra_body names cannot be read"),
     "deep": ({"extra_body": '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"}, "server.extra_body: "),
     "a fallback's": ({"fallback_url": "http://f", "fallback_model": "m", "fallback_extra_body": "{"},
                      "server.fallback.extra_body: not valid JSON"),
@@ -144,14 +145,33 @@ def test_dates_of_toml():
 
 
 def test_texts_from_files(tmp_path):
-    """@FILE of a flag is what stands in it; in a file it is a text, so that no run folder names a file to be sent."""
+    """@FILE of a flag or of a TOML is what stands in the file; in a run's own specification it is a text."""
     (tmp_path / "body.json").write_text('{"min_p": 0.1}')
-    (tmp_path / "system.txt").write_text("Be brief.\n")
-    given = {"extra_body": f"@{tmp_path}/body.json", "system_prompt": f"@{tmp_path}/system.txt"}
-    spec = load_spec(None, overrides({"base_url": "http://h:1"} | given))
-    assert (spec.server.extra_body, spec.sampling.system_prompt) == ({"min_p": 0.1}, "Be brief.\n")
-    text = parse_spec({"server": URL, "sampling": {"system_prompt": given["system_prompt"]}}, where="t")
-    assert text.sampling.system_prompt == given["system_prompt"]
+    (tmp_path / "system.txt").write_text("@all: be brief.\n")
+    body, system = f"@{tmp_path}/body.json", f"@{tmp_path}/system.txt"
+    toml = tmp_path / "sweep.toml"
+    toml.write_text(
+        f'[server]\nbase_url = "http://h:1"\nextra_body = "{body}"\n[server.fallback]\nbase_url = "http://f:1"\n'
+        f'model = "m"\nextra_body = "{body}"\n[sampling]\nsystem_prompt = "{system}"\nchat_template_kwargs = "{body}"\n'
+    )
+    flags = overrides({"extra_body": body, "system_prompt": system})
+    run = {"server": URL, "sampling": {"system_prompt": system}}
+    matrix = tmp_path / "matrix.toml"
+    matrix.write_text(
+        f'[serve]\nengine = "vllm m"\n[settings]\nmax-num-seqs = [1]\n[sweep.sampling]\nsystem_prompt = "{system}"\n'
+    )
+
+    asked = load_spec(toml, {})
+    assert asked.server.fallback.extra_body == asked.sampling.chat_template_kwargs == {"min_p": 0.1}
+    for spec in (asked, load_spec(None, {"server.base_url": "http://h:1"} | flags), load_spec(None, flags, run)):
+        assert (spec.server.extra_body, spec.sampling.system_prompt) == ({"min_p": 0.1}, "@all: be brief.\n")
+    assert load_matrix(matrix).tree["sampling"] == {"system_prompt": "@all: be brief.\n"}
+    for spec in (parse_spec(run, where="t"), load_spec(None, {}, run)):
+        assert spec.sampling.system_prompt == system
+    toml.write_text('[sampling]\nsystem_prompt = "@/nowhere"\n[server]\nbase_url = "http://h:1"\n')
+    with pytest.raises(SpecError, match=r"the file that sampling\.system_prompt names cannot be read") as refused:
+        load_spec(toml, {})
+    assert refused.value.where == str(toml)
 
 
 def resolved(**server: object) -> tuple[dict[str, str], str]:
