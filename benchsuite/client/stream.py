@@ -33,8 +33,13 @@ _FIELDS = dict(server.event_field for server in SERVERS.values() if server.event
 # what few events have beside their choices
 _USAGES = ("usageMetadata", "usage_metadata", "x_groq")
 _RARE = frozenset({"error", "errors", *_USAGES, *_FIELDS})
-_ANSWERS = ("refusal", "function_call", "audio", "images", "tool_call", "parts")
-_THOUGHTS = ("reasoning_details", "thinking", "thought", "reasoning_text", "thinking_blocks")
+# fields of a message with a piece of the answer (2) or of reasoning (1), the likeliest first
+_PIECES = {
+    **dict.fromkeys(("content", "text"), 2),
+    **dict.fromkeys(("reasoning_content", "reasoning"), 1),
+    **dict.fromkeys(("refusal", "function_call", "audio", "images", "tool_call", "parts"), 2),
+    **dict.fromkeys(("reasoning_details", "thinking", "thought", "reasoning_text", "thinking_blocks"), 1),
+}
 _TEXTS = ("text", "thinking", "reasoning", "transcript", "summary", "content", "parts")
 _ERROR_WORDS = (
     "error", "errors", "fault", "faultstring", "base_resp", "status_msg", "detail", "message", "msg", "error_msg",
@@ -95,7 +100,7 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         yield from _events_by_line(body, end, facts)
         return
     *whole, rest = body.split(b"\n\n")
-    plain_name = b""  # the last name of an event that says nothing
+    plain_name = b""  # the lines before the data of the last event that had some
     for event in whole:
         end += len(event) + 2
         if event.startswith(b"data: ") and b"\n" not in event:
@@ -106,38 +111,32 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         name, named, payload = event.partition(b"\ndata: ")
         if named and name == plain_name and b"\n" not in payload:
             yield payload, end
-        elif named and name.startswith(b"event:") and b"\n" not in name + payload:
-            if b"error" in name or b"ping" in name or b"beat" in name or b"alive" in name:
-                yield from _event(event.split(b"\n"), end - len(event) - 2, end, facts)
-            else:
-                plain_name = name
-                yield payload, end
-        elif (single := _plain(lines := event.split(b"\n"))) is not None:
+        elif (single := _plain(event.split(b"\n"))) is not None:
+            plain_name = name if named else b""
             yield single, end
         elif facts.n_unread < _MAX_UNREAD or b"error" in event or b"data:" in event:
-            yield from _event(lines, end - len(event) - 2, end, facts)
+            yield from _event(event + b"\n", end - len(event) - 2, end, facts)
     if rest:
-        yield from _event(rest.split(b"\n"), end, end + len(rest), facts, torn=True)
+        yield from _event(rest, end, end + len(rest), facts, torn=True)
 
 
 def _events_by_line(body: bytes, end: int, facts: StreamFacts) -> Iterator[tuple[bytes, int]]:
     """The same for line ends CR LF or CR, which SSE allows."""
     lines: list[bytes] = []
-    start, newline = end, 1
+    start, before = end, end
     for raw in body.splitlines(keepends=True):  # bytes split at \n, \r and \r\n only
         end += len(raw)
         line = raw.rstrip(b"\r\n")
         if line:
             lines.append(line)
-            newline = len(raw) - len(line)
             continue
         if (payload := _plain(lines)) is not None:
             yield payload, end
         else:
-            yield from _event(lines, start, end, facts, newline)
+            yield from _event(body[start - before : end - before], start, end, facts)
         lines, start = [], end
     if lines:
-        yield from _event(lines, start, end, facts, newline, torn=True)
+        yield from _event(body[start - before :], start, end, facts, torn=True)
 
 
 def _plain(lines: list[bytes]) -> bytes | None:
@@ -156,15 +155,13 @@ def _plain(lines: list[bytes]) -> bytes | None:
     return found
 
 
-def _event(
-    lines: list[bytes], start: int, end: int, facts: StreamFacts, newline: int = 1, torn: bool = False
-) -> Iterator[tuple[bytes, int]]:
-    """The payloads of the lines between two blank ones. newline: bytes of a line's end. torn: no blank line follows."""
+def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = False) -> Iterator[tuple[bytes, int]]:
+    """The payloads of the lines between two blank ones. torn: no blank line follows."""
     data: list[tuple[bytes, int]] = []
     bare: list[tuple[bytes, int]] = []
     name = b""
-    for line in lines:
-        start += len(line) + newline
+    for raw in event.splitlines(keepends=True):
+        start, line = start + len(raw), raw.rstrip(b"\r\n")
         if line.startswith(b"data:"):
             data.append((line[5:].removeprefix(b" "), start))
         elif line.startswith(b"event:"):
@@ -573,36 +570,19 @@ class EventReader:
             self._usage(choice.get("usage") or delta.get("usage"))
         if whole and reason and self._facts.token_ns:  # all of the answer once more, behind its pieces
             return 0
-        content = delta.get("content") or delta.get("text")
-        if content:
-            if content.__class__ is not str:
-                return self._part(content)
+        if (content := delta.get("content")) and content.__class__ is str:
             if self._keep_text:
                 self._facts.text.append(content)
             return 2
         if _bears(delta.get("tool_calls")):
             return 2
-        thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if thought:
-            if self._keep_text and isinstance(thought, str):
-                self._facts.thoughts.append(thought)
-            return 1
-        return self._rare_choice(choice, delta)
-
-    def _rare_choice(self, choice: dict[str, Any], delta: dict[str, Any]) -> int:
-        """The kind of token of a choice without content: an error, refusals, old function calls, speech, thoughts."""
-        for place in (choice, delta):
-            if place.get("error"):
-                facts = self._facts
-                facts.server_error = facts.server_error or _error_words(place["error"])
-                return 0
-        for key in _ANSWERS:
-            if delta.get(key):
-                return self._part(delta[key])
-        for key in _THOUGHTS:
-            if delta.get(key) and self._part(delta[key], 1):
-                return 1
-        return self._part(choice["text"]) if delta is not choice and choice.get("text") else 0
+        for key, kind in _PIECES.items():
+            if (piece := delta.get(key)) and (token := self._part(piece, kind)):
+                return token
+        if error := choice.get("error") or delta.get("error"):
+            self._facts.server_error = self._facts.server_error or _error_words(error)
+            return 0
+        return self._part(choice.get("text"))
 
     def _part(self, part: Any, kind: int = 2, depth: int = 0) -> int:
         """The kind of token in a part of a message, or a list of parts; those of thoughts are reasoning."""
