@@ -12,33 +12,37 @@ SCHEMA_VERSION = 1
 Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"]
 STATUSES: tuple[str, ...] = get_args(Status)
 TokenSource = Literal["usage", "tokenizer", "chunks"]
-# finish_reasons in lower case: a response at its cap, and all that are an end of a response. One that is in neither is
-# counted and warned of, unless it tells of a failure (client/stream.py)
-LENGTH_ENDS = (
+# finish_reasons in lower case
+_CAP_ENDS = {
     "length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_length", "model_length",
     "model_context_window_exceeded", "context_length_exceeded", "token_limit",
-)  # fmt: skip
-KNOWN_ENDS = frozenset({
-    *LENGTH_ENDS, "stop", "tool_calls", "tool_call", "tool_use", "function_call", "content_filter", "content_filtered",
+}  # fmt: skip
+_ENDS = {
+    "stop", "tool_calls", "tool_call", "tool_use", "function_call", "content_filter", "content_filtered",
     "safety", "sensitive", "recitation", "refusal", "guardrail_intervened", "eos_token", "eos", "eos_token_id",
     "endoftext", "stop_sequence", "stop_token", "stop_word", "end_turn", "pause_turn", "complete", "completed", "done",
     "repetition", "load", "unload", "stopped", "stop_str", "finished", "end", "normal", "end_of_sequence", "blocklist",
     "prohibited_content", "spii", "language",
-})  # fmt: skip
+}  # fmt: skip
+# whatever else a server calls it
+_FAILED_END = re.compile(
+    r"abort|error|cancel|time.?out|timed.?out|fail|insufficient|unavailable|overload|exception|interrupt|disconnect"
+    r"|network|crash|killed|incomplete|exceeded|rate_limit|time_limit|max_time|reject|preempt|evict|terminated|malformed"
+    r"|internal|shut_?down|(^|_)(dead|died|reset|oom|not|pipe)(_|$)|out_of_memory"
+)
 StampSource = Literal["kernel", "user"]
 
 
-def end_word(reason: str) -> str:
-    """A finish_reason as `KNOWN_ENDS` spells it, whatever its case, hyphens, humps or prefix of an enumeration."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).replace("-", "_").lower().removeprefix("finish_reason_")
-
-
-def count_and_source(
-    usage: int | None, tokenizer: int | None, chunks: int | None
-) -> tuple[int | None, TokenSource | None]:
-    """The output tokens of a response by the best of three counts, and which that is; None, None if there is none."""
-    counts: dict[TokenSource, int | None] = {"usage": usage, "tokenizer": tokenizer, "chunks": chunks}
-    return next(((count, source) for source, count in counts.items() if count is not None), (None, None))
+def end_kind(reason: str) -> Literal["cap", "end", "failure", "unknown"]:
+    """What a finish_reason tells, whatever its case, hyphens, humps or prefix of an enumeration: a response at its cap
+    of tokens, another end, a failure; or nothing that is known, which is counted and warned of.
+    """
+    word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).replace("-", "_").lower().removeprefix("finish_reason_")
+    if word in _CAP_ENDS:
+        return "cap"
+    if word in _ENDS:
+        return "end"
+    return "failure" if _FAILED_END.search(word) else "unknown"
 
 
 class RequestRecord(NamedTuple):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, Metric, Statistic
-from benchsuite.records import KNOWN_ENDS, LENGTH_ENDS, end_word
+from benchsuite.records import end_kind
 from benchsuite.results import EMPTY, Distribution
 from benchsuite.slo import Limit
 
@@ -171,7 +171,7 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
     notes: Counter[str] = Counter()
     for item in pc.value_counts(part["notes"].cast(pa.string()).filter(pa.array(ok))).to_pylist():
         notes.update(dict.fromkeys((item["values"] or "").split(), item["counts"]))
-    ends = pc.unique(part["finish_reason"].cast(pa.string()).filter(pa.array(ok))).to_pylist()
+    ends = {end: end_kind(end) for end in pc.unique(part["finish_reason"].cast(pa.string())).to_pylist() if end}
     hidden = hidden_tokens(
         numbers["reasoning_tokens"], tokens, numbers["n_chunks"], numbers["first_answer_s"] - first_s
     )
@@ -182,12 +182,12 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
         empty=empty,
         from_usage=_equals(part["token_source"], "usage"),
         from_tokenizer=_equals(part["token_source"], "tokenizer"),
-        ended_by_length=_equals(part["finish_reason"], *LENGTH_ENDS),
+        ended_by_length=_equals(part["finish_reason"], *(end for end, kind in ends.items() if kind == "cap")),
         n_reads=pc.sum(part["n_reads"]).as_py() or 0,
         n_merged_reads=pc.sum(part["merged_reads"]).as_py() or 0,
         failures={item["values"]: item["counts"] for item in sorted(counted, key=lambda item: -item["counts"])},
         notes=dict(notes),
-        unknown_ends=tuple(end for end in ends if end and end_word(end) not in KNOWN_ENDS),
+        unknown_ends=tuple(end for end, kind in ends.items() if kind == "unknown"),
         # a column of nothing but None has no list type to flatten
         gap_us=gaps.cast(pa.list_(pa.int32())) if pa.types.is_null(gaps.type) else gaps,
         timed=timed,
@@ -219,7 +219,7 @@ def hidden_tokens(reasoning: Floats, tokens: Floats, n_chunks: Floats, to_answer
 
 
 def _equals(column: pa.ChunkedArray, *texts: str) -> Bools:
-    same: Bools = pc.is_in(pc.utf8_lower(column.cast(pa.string())), pa.array(texts)).to_numpy().astype(np.bool_)
+    same: Bools = pc.is_in(column.cast(pa.string()), pa.array(texts, pa.string())).to_numpy().astype(np.bool_)
     return same
 
 

@@ -25,7 +25,7 @@ from benchsuite.client.stream import (
     stream_steps,
     usage_counts,
 )
-from benchsuite.records import RequestRecord, Status, count_and_source
+from benchsuite.records import RequestRecord, Status, TokenSource
 from benchsuite.redact import masked, masked_bytes
 from benchsuite.servers.base import CAPS, Native, Server, count, seconds
 from benchsuite.workload.dataset import Prompt, has_system_prompt, message_text
@@ -333,8 +333,10 @@ def _row(
     if stated is not None and n_chunks > stated:  # a chunk has one token at least
         stated = None
         facts.notes.add("usage_below_chunks")
-    # without a stream what came tells only whether there was a token
-    output_tokens, source = count_and_source(stated, None, n_chunks if ok and (streamed or not facts.done) else None)
+    output_tokens = stated
+    source: TokenSource | None = None if stated is None else "usage"
+    if stated is None and ok and (streamed or not facts.done):  # of what is no stream only whether there was a token
+        output_tokens, source = n_chunks, "chunks"
     if ok and streamed and output_tokens and not n_chunks:
         facts.notes.add("tokens_without_chunks")
     if facts.n_reasoning and not reasoning_tokens and output_tokens:

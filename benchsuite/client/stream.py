@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from benchsuite.records import KNOWN_ENDS, end_word
+from benchsuite.records import end_kind
 from benchsuite.redact import masked
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import NativeEvent, ServerTimes, count
@@ -50,12 +50,6 @@ _NO_COMPLETION = re.compile(rb"error|ping|beat|alive")  # in the name of an even
 _MAX_DEPTH = 8  # of parts within parts
 _MAX_UNREAD = 64  # pieces that are no event, after which none is tried: they hold the loop
 _SHOWN_BYTES = 80  # of what could not be read
-# a finish_reason that tells of a failure, whatever else the server calls it
-_FAILED_END = re.compile(
-    r"abort|error|cancel|time.?out|timed.?out|fail|insufficient|unavailable|overload|exception|interrupt|disconnect"
-    r"|network|crash|killed|incomplete|exceeded|rate_limit|time_limit|max_time|reject|preempt|evict|terminated|malformed"
-    r"|internal|shut_?down|(^|_)(dead|died|reset|oom|not|pipe)(_|$)|out_of_memory"
-)
 
 
 @dataclass(slots=True)
@@ -549,12 +543,12 @@ class EventReader:
         for word in (reason, native):
             if not isinstance(word, str) or not word or word == "null":
                 continue
-            plain = end_word(word)
-            if plain not in KNOWN_ENDS and _FAILED_END.search(plain):
+            kind = end_kind(word)
+            if kind == "failure":
                 facts.failed_end = facts.failed_end or clean_text(word)
             if word is reason:
                 facts.finish_reason = clean_text(word)
-                if plain not in KNOWN_ENDS:
+                if kind == "unknown":
                     facts.notes.add("finish_reason_unknown")
 
     def _choice(self, choice: dict[str, Any]) -> int:

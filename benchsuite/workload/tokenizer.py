@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import WorkloadError
-from benchsuite.records import LENGTH_ENDS, count_and_source
+from benchsuite.records import end_kind
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -124,11 +124,11 @@ def count_where_unknown(
             continue
         if rows["token_source"][i] == "usage":
             compared["responses"] += 1
-            compared["stopped"] += (rows["finish_reason"][i] or "").lower() not in LENGTH_ENDS
+            compared["stopped"] += end_kind(rows["finish_reason"][i] or "") != "cap"
             compared["usage_output_tokens"] += rows["output_tokens"][i]
             compared["tokenizer_output_tokens"] += n
         elif n >= rows["n_chunks"][i]:
-            rows["output_tokens"][i], rows["token_source"][i] = count_and_source(None, n, None)
+            rows["output_tokens"][i], rows["token_source"][i] = n, "tokenizer"
     return compared if compared["responses"] else {}
 
 
