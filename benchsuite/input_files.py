@@ -15,7 +15,7 @@ from benchsuite.errors import InputError, WorkloadError, os_error_as
 from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 if TYPE_CHECKING:
-    from benchsuite.spec import WorkloadSpec
+    from benchsuite.request_spec import WorkloadSpec
     from benchsuite.workload.readers import Container
     from benchsuite.workload.tokenizer import TextTokenizer
 

@@ -1,4 +1,4 @@
-"""What a sweep's requests say besides their prompts: [sampling], and headers, query, route and fields of [server].
+"""What a sweep's requests are: [workload], [sampling], and headers, query, route and fields of [server].
 
 A specification is written into the run folder, so it holds no secret: what a name marks as one is given as the name of
 a variable or a file (`REFERENCE`), whose value load/server_probe.py reads. No message here repeats a value.
@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_validator, model_validator
 
 from benchsuite.errors import SpecError, read_json
 from benchsuite.servers.base import CAPS
@@ -175,6 +175,153 @@ Headers = Annotated[dict[str, str], BeforeValidator(partial(_pairs, "header"))]
 Query = Annotated[dict[str, str], BeforeValidator(partial(_pairs, "query"))]
 ExtraBody = Annotated[dict[str, Any], BeforeValidator(extra_body_of)]
 Route = Annotated[str, AfterValidator(route_of)]
+
+
+class TokenLengths(NamedTuple):
+    """How long the inputs or outputs of random requests are: low to high tokens, evenly; or normal with a stdev."""
+
+    mean: float
+    stdev: float
+    low: int
+    high: int
+
+
+# as GenAI-Bench writes them
+_SCENARIO = re.compile(
+    r"D\((\d+),(\d+)\)|N\((\d+),(\d+)\)/\((\d+),(\d+)\)|U\((\d+),(\d+)\)(?:/\((\d+),(\d+)\))?", re.ASCII
+)
+_SCENARIOS = "D(in,out), N(mean,stdev)/(mean,stdev), U(low,high)/(low,high) or U(high,high); input first"
+_MOST_TOKENS = 10_000_000
+
+
+def read_scenario(text: str) -> tuple[TokenLengths, TokenLengths]:
+    """Input and output lengths in GenAI-Bench's notation. Raises ValueError."""
+    match = _SCENARIO.fullmatch(text.replace(" ", "").upper())
+    if match is None:
+        raise ValueError(f"scenario: expected {_SCENARIOS} (given {text!r})")
+    numbers = [min(int(group), _MOST_TOKENS + 1) for group in match.groups() if group is not None]
+    kind, pairs = match[0][0], [tuple(numbers[:2]), tuple(numbers[2:])]
+    if len(numbers) == 2:
+        pairs = [(n if kind == "D" else 1, n) for n in numbers]
+    if kind == "N":
+        lengths = [TokenLengths(mean, stdev, 1, _MOST_TOKENS) for mean, stdev in pairs]
+    else:
+        lengths = [TokenLengths((low + high) / 2, 0, low, high) for low, high in pairs]
+    if not all(1 <= n.low <= n.high <= _MOST_TOKENS and n.mean >= 1 for n in lengths):
+        raise ValueError(f"scenario: lengths are at least 1 token, the lower before the higher (given {text!r})")
+    return lengths[0], lengths[1]
+
+
+class WorkloadSpec(StrictModel, flags="--"):
+    """The request set. Keys from input_tokens to scenario are of random sets."""
+
+    source: str = key(
+        "wineval",
+        "request set: wineval or random (generated), a file (JSONL, JSON, CSV, Parquet, lines of text; .gz, .zst) or "
+        "hf:ORG/NAME[:CONFIG]:SPLIT",
+        "--workload",
+    )
+    columns: dict[str, str] = key(
+        {},
+        "column of the file for a key of ours: KEY=COLUMN; again for another",
+        "--column",
+        unset="by their names",
+        example={"prompt": "question"},
+    )
+    skip_bad: int = key(0, "rows of the file that are no request and may be left out", ge=0)
+    requests: int | None = key(
+        None, "requests of the set", unset="2993 for wineval, 1000 for random, else all of the file", example=2993, ge=1
+    )
+    max_output_tokens: int | None = key(None, "cap on every request's output tokens", unset="no cap", example=512, ge=1)
+    input_tokens: int | None = key(
+        None, "random: mean tokens of a prompt, without the chat template", example=1024, ge=1, le=_MOST_TOKENS
+    )
+    output_tokens: int | None = key(
+        None, "random: mean cap on an answer, which --fixed-length makes its length", example=128, ge=1, le=_MOST_TOKENS
+    )
+    length_stdev: float | None = key(
+        None, "random: standard deviation of both lengths, as a share of their mean", unset="none", example=0.25
+    )
+    length_range: float | None = key(
+        None, "random: instead, both evenly within mean x (1 - this) to (1 + this)", "--range", example=0.5
+    )
+    prefix_tokens: int | None = key(
+        None, "random: of the input tokens, those of a prefix that prompts share", unset="none", example=200, ge=1
+    )
+    prefix_share: float | None = key(None, "random: share of the prompts that begin with it", unset="1", example=0.5)
+    scenario: str | None = key(
+        None, f"random: lengths as GenAI-Bench writes them: {_SCENARIOS}", example="N(480,240)/(300,150)"
+    )
+    tokenizer: str | None = key(
+        None,
+        "a tokenizer.json, its folder, or a name on the hub: makes random prompts exact, counts tokens without usage",
+        example="Qwen/Qwen3-8B",
+    )
+    fixed_length: bool = key(
+        False,
+        "make every output exactly as long as its cap",
+        "--fixed-length/--no-fixed-length",
+        unset="off; on for random",
+    )
+    cache_bust: Literal["auto", "field", "prompt", "off"] = key("auto", "how prefix caches are kept out")
+    save_text: bool = key(False, "keep the generated texts in requests.parquet")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _random_keeps_lengths(cls, value: Any) -> Any:
+        random = isinstance(value, dict) and value.get("source") == "random"
+        return {"fixed_length": True} | value if random else value
+
+    @model_validator(mode="after")
+    def _random(self) -> WorkloadSpec:
+        names = ("input_tokens", "output_tokens", "length_stdev", "length_range", "prefix_tokens", "prefix_share")
+        given = [name for name in (*names, "scenario") if getattr(self, name) is not None]
+        if self.source != "random":
+            if given:
+                raise ValueError(f"{', '.join(given)}: only for the request set random (--workload random)")
+            return self
+        if self.scenario is not None and set(given) & set(names[:4]):
+            raise ValueError(f"scenario has the lengths in it; without {', '.join(n for n in given if n in names[:4])}")
+        if self.scenario is None and (missing := [name for name in names[:2] if name not in given]):
+            raise ValueError(f"{' and '.join(missing)}: required for random lengths; or --scenario D(1024,128)")
+        if self.length_stdev is not None and self.length_range is not None:
+            raise ValueError("length_stdev and length_range: give one of them")
+        for name in ("length_stdev", "length_range", "prefix_share"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                tokens = "" if name == "prefix_share" else "; in tokens: --scenario, N(mean,stdev) or U(low,high)"
+                raise ValueError(f"{name}: expected a share, 0 to 1 (given {share:g}){tokens}")
+        if self.prefix_share is not None and self.prefix_tokens is None:
+            raise ValueError("prefix_share: needs prefix_tokens, the length of the prefix")
+        mean = self.random_lengths[0].mean
+        if self.prefix_tokens is not None and self.prefix_tokens >= mean:
+            raise ValueError(
+                f"prefix_tokens: part of the {mean:g} input tokens, and shorter (given {self.prefix_tokens})"
+            )
+        return self
+
+    @property
+    def random_lengths(self) -> tuple[TokenLengths, TokenLengths]:
+        """Of the inputs and the outputs of a random set."""
+        if self.scenario is not None:
+            return read_scenario(self.scenario)
+        stdev, spread = self.length_stdev or 0.0, self.length_range or 0.0
+
+        def around(mean: int) -> TokenLengths:
+            if stdev:
+                return TokenLengths(mean, stdev * mean, 1, _MOST_TOKENS)
+            return TokenLengths(mean, 0, max(round(mean * (1 - spread)), 1), round(mean * (1 + spread)))
+
+        return around(self.input_tokens or 1), around(self.output_tokens or 1)
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        if odd := next((pair for pair in value if not re.match(r"[^=]+=.", str(pair))), None):
+            raise ValueError(f"expected KEY=COLUMN, such as prompt=question, not {odd!r}")
+        return dict(str(pair).split("=", 1) for pair in value)
 
 
 class SamplingSpec(StrictModel, flags="--"):

@@ -8,7 +8,7 @@ import pytest
 
 from benchsuite.errors import WorkloadError
 from benchsuite.input_files import read_workload, write_workload
-from benchsuite.spec import WorkloadSpec
+from benchsuite.request_spec import WorkloadSpec
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 COMMITTED = Path(__file__).parents[1] / "workloads" / "wineval-64.jsonl"

@@ -113,7 +113,7 @@ def _choices(server: DiscoveredServer | None) -> tuple[dict[str, Any], dict[str,
 def _fit_context(context_tokens: int, keys: dict[str, Any], words: dict[str, str]) -> None:
     """Cap the answers, where the longest prompts and their answers would not fit; and say what may still not."""
     from benchsuite.input_files import read_workload
-    from benchsuite.spec import WorkloadSpec
+    from benchsuite.request_spec import WorkloadSpec
     from benchsuite.workload.dataset import describe
 
     total = describe(read_workload(WorkloadSpec(requests=keys["workload.requests"]), 0))[-1]

@@ -110,7 +110,8 @@ def import_(format_name: str, source: str, output: str, force: bool, **flags: An
 
 def _workload(source: str, random_seed: int, flags: dict[str, Any], format_name: str = "auto") -> Workload:
     from benchsuite.input_files import read_workload
-    from benchsuite.spec import WorkloadSpec, overrides
+    from benchsuite.request_spec import WorkloadSpec
+    from benchsuite.spec import overrides
     from benchsuite.strict_model import validated
 
     keys = {key.removeprefix("workload."): value for key, value in overrides(flags).items()}

@@ -17,7 +17,7 @@ import numpy as np
 from benchsuite.workload.dataset import CHARS_PER_TOKEN_OTHER, Prompt, Workload, make_workload
 
 if TYPE_CHECKING:
-    from benchsuite.spec import TokenLengths, WorkloadSpec
+    from benchsuite.request_spec import TokenLengths, WorkloadSpec
     from benchsuite.workload.tokenizer import TextTokenizer
 
 T = TypeVar("T")

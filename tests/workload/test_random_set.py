@@ -10,7 +10,7 @@ import pytest
 
 from benchsuite.errors import InputError, SpecError, WorkloadError
 from benchsuite.input_files import read_tokenizer, read_workload
-from benchsuite.spec import WorkloadSpec, read_scenario
+from benchsuite.request_spec import WorkloadSpec, read_scenario
 from benchsuite.strict_model import validated
 from benchsuite.workload.dataset import Workload, to_jsonl
 from benchsuite.workload.random_set import WORDS, TokensPerWord, make_random

@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from benchsuite.errors import WorkloadError
 from benchsuite.input_files import read_workload
-from benchsuite.spec import WorkloadSpec
+from benchsuite.request_spec import WorkloadSpec
 from benchsuite.workload.dataset import Prompt, Workload, to_jsonl
 from benchsuite.workload.formats import FORMATS, parse_workload
 
