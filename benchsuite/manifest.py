@@ -44,6 +44,12 @@ class WorkloadFacts(Facts):
     shared_prefix_ratio: float | None = None  # of its text, what a prefix cache could hold at best, copies apart
     lengths: Table | None = None  # of a random set: what its tokens were counted by
 
+    def in_words(self) -> str:
+        """Its name, its size, and how many rows of its file were left out."""
+        size = "" if self.requests is None else f", {self.requests:,} request{'s' * (self.requests != 1)}"
+        odd = f", {self.skipped:,} odd row{'s' * (self.skipped != 1)} of the file skipped" if self.skipped else ""
+        return f"{self.name}{size}{odd}"
+
 
 class Clock(Facts):
     """The run's zero on the monotonic and the wall clock, and the last session's end on both."""

@@ -84,6 +84,7 @@ class Rows:
     input_tokens: Floats
     output_tokens: Floats
     reasoning_tokens: Floats
+    sent_tokens: Floats  # the output's but for those of reasoning that are in no chunk
     asked_output_tokens: Floats
     n_chunks: Floats
     ok: Bools
@@ -166,18 +167,20 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
     # a stream without a chunk has no last token; of a response without streaming that is its close
     empty = ok & ((tokens == 0) | ((tokens <= 1) & (numbers["n_chunks"] == 0) & np.isnan(last_s)))
     timed = ok & ~empty
-    several = timed & streamed & (tokens >= 2)
+    hidden = hidden_tokens(
+        numbers["reasoning_tokens"], tokens, numbers["n_chunks"], numbers["first_answer_s"] - first_s
+    )
+    sent = tokens - hidden
+    several = timed & streamed & (sent >= 2)
     paced = several & (span_s > 0)
     notes: Counter[str] = Counter()
     for item in pc.value_counts(part["notes"].cast(pa.string()).filter(pa.array(ok))).to_pylist():
         notes.update(dict.fromkeys((item["values"] or "").split(), item["counts"]))
     ends = {end: end_kind(end) for end in pc.unique(part["finish_reason"].cast(pa.string())).to_pylist() if end}
-    hidden = hidden_tokens(
-        numbers["reasoning_tokens"], tokens, numbers["n_chunks"], numbers["first_answer_s"] - first_s
-    )
     return Rows(
         repeat=part["repeat"].to_numpy().astype(np.int64),
         **numbers,
+        sent_tokens=sent,
         ok=ok,
         empty=empty,
         from_usage=_equals(part["token_source"], "usage"),
@@ -193,7 +196,7 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
         timed=timed,
         ends_s=np.where(streamed, last_s, numbers["closed_s"]),
         decode_span_s=np.where(paced, span_s, np.nan),
-        decode_tokens=np.where(paced, tokens_after_first_chunk(tokens - hidden, numbers["n_chunks"]), np.nan),
+        decode_tokens=np.where(paced, tokens_after_first_chunk(sent, numbers["n_chunks"]), np.nan),
         single_chunk=several & ~paced,
     )
 

@@ -24,6 +24,7 @@ from benchsuite.warning_table import WARNINGS, Finding, warn
 
 MAX_ERROR_RATE = 0.01
 MAX_ESTIMATED_SHARE = 0.01
+_MOST_ENDS = 5  # named in a warning
 MAX_LENGTH_SHARE = 0.05
 MAX_WRONG_LENGTH_SHARE = 0.01
 MAX_LITTLE_ERROR = 0.005
@@ -71,8 +72,9 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
             yield warn(code, at, responses=responses, ok=ok)
     for code, responses in rows.notes.items():
         if code in WARNINGS:
-            yield warn(code, at, responses=responses, ok=ok, ends=", ".join(map(repr, rows.unknown_ends)))
-    counted, after_first_chunk = rows.output_tokens[rows.paced], rows.decode_tokens[rows.paced]
+            ends = [*map(repr, rows.unknown_ends[:_MOST_ENDS]), *["..."] * (len(rows.unknown_ends) > _MOST_ENDS)]
+            yield warn(code, at, responses=responses, ok=ok, ends=", ".join(ends))
+    counted, after_first_chunk = rows.sent_tokens[rows.paced], rows.decode_tokens[rows.paced]
     if len(counted) and (correction := 1 - after_first_chunk.sum() / (counted - 1).sum()) > MAX_CHUNK_CORRECTION:
         per_chunk = float(np.mean(counted - after_first_chunk))
         yield warn("several_tokens_per_chunk", at, tokens=per_chunk, correction=float(correction))

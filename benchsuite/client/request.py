@@ -30,6 +30,7 @@ from benchsuite.redact import masked, masked_bytes
 from benchsuite.servers.base import CAPS, Native, Server, count, seconds
 from benchsuite.workload.dataset import Prompt, has_system_prompt, message_text
 
+_MAX_ID_CHARS, _MAX_ERROR_CHARS = 256, 2000  # of what a row keeps of the server's words
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
 
@@ -337,7 +338,7 @@ def _row(
     source: TokenSource | None = None if stated is None else "usage"
     if stated is None and ok and (streamed or not facts.done):  # of what is no stream only whether there was a token
         output_tokens, source = n_chunks, "chunks"
-    if ok and streamed and output_tokens and not n_chunks:
+    if ok and streamed and (output_tokens or 0) > 1 and not n_chunks:  # one is the end's
         facts.notes.add("tokens_without_chunks")
     if facts.n_reasoning and not reasoning_tokens and output_tokens:
         reasoning_tokens = round(output_tokens * facts.n_reasoning / n_chunks)
@@ -378,11 +379,11 @@ def _row(
         stale_retries=exchange.retries,
         token_source=source,
         stamp_source="kernel" if kernel else "user",
-        finish_reason=_masked(facts.finish_reason),
+        finish_reason=_masked(facts.finish_reason, _MAX_ID_CHARS),
         status=status,
         http_status=exchange.status or None,
         error=_masked(message),
-        response_id=_masked(facts.response_id),
+        response_id=_masked(facts.response_id, _MAX_ID_CHARS),
         text=masked(clean_text("".join(facts.text))) if context.keep_text else None,
         endpoint=context.endpoint,
         server_queue_s=queue_s,
@@ -392,9 +393,9 @@ def _row(
     )
 
 
-def _masked(text: str | None) -> str | None:
+def _masked(text: str | None, most: int = _MAX_ERROR_CHARS) -> str | None:
     # once more after the parse: JSON escapes may have hidden a key
-    return None if text is None else masked(text)
+    return None if text is None else masked(text)[:most]
 
 
 def _gaps_us(token_ns: array[int]) -> array[int]:

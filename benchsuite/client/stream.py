@@ -348,7 +348,7 @@ def usage_counts(usage: dict[str, Any] | None) -> Usage:
         output = total - prompt
     elif output is not None and reasoning is not None and reasoning > output:
         output += reasoning
-    return Usage(prompt, output, first(_CACHED, *details, usage), reasoning, output != stated)
+    return Usage(prompt, output, first(_CACHED, *details, usage), reasoning, stated is not None and output != stated)
 
 
 def read_stream(

@@ -45,10 +45,12 @@ class LimitUsers:
 
 
 def breakable_limits(points: Sequence[PointSummary], slo: Slo) -> tuple[Limit, ...]:
-    """The SLO's limits that users break, and the limit on errors that every decision has."""
+    """The SLO's limits that users break, and the guards that every decision has; of empty answers where some are."""
     own = [limit for limit in slo.limits if limit.statistic.metric.with_users is not None]
-    errors = any(limit.metric == "error_rate" for limit in own) or all(p.error_rate is None for p in points)
-    return tuple(own) if errors else (*own, GUARDS[0])
+    limited, (errors, empty) = {limit.metric for limit in own}, GUARDS
+    guards = [errors] * any(p.error_rate is not None for p in points)
+    guards += [empty] * any(p.ratios["empty_rate"] for p in points)
+    return (*own, *(guard for guard in guards if guard.metric not in limited))
 
 
 def _curve(points: Sequence[PointSummary], limit: Limit) -> tuple[list[float], list[float]]:

@@ -423,8 +423,8 @@ def check_response(probed: Preflight) -> Iterator[Diagnostic]:
         ("stream", "streams tokens" if facts["streams"] else "one response, no stream: no TTFT, no TPOT",
          not facts["streams"], "switch streaming on in the server or a proxy that gathers (nginx: proxy_buffering off),"
          " or --no-stream"),
-        ("usage", f"reports {'' if facts['reports_usage'] else 'no '}token counts", not facts["reports_usage"],
-         "a server that sends `usage`; else tokens are estimated from chunks"),
+        ("usage", f"reports {'' if facts['reports_usage'] else 'no usable '}token counts", not facts["reports_usage"],
+         "a server that sends `usage`, or --tokenizer; else tokens are estimated from chunks"),
         ("length", f"{asked} tokens asked for, {'unknown' if got is None else got} came ({facts['finish_reason']})",
          got is None or got != asked, "--fixed-length will not hold here, so runs may differ in their tokens: "
          "repeat them, compare per token"),

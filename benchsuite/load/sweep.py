@@ -414,10 +414,11 @@ class SweepRunner:
             return rows
         texts = {request_id: text for report in reports for request_id, text in report.texts.items()}
         prompts = {prompt.prompt_id: "\n".join(prompt_texts(prompt)) for prompt in self.workload.prompts}
-        names = ("request_id", "prompt_id", "status", "finish_reason", "n_chunks", "input_tokens")
-        columns = {name: rows[name].to_pylist() for name in (*names, "output_tokens", "token_source")}
+        names = ("request_id", "prompt_id", "status", "finish_reason", "n_chunks")
+        filled = ("input_tokens", "output_tokens", "reasoning_tokens", "token_source")
+        columns = {name: rows[name].to_pylist() for name in (*names, *filled)}
         entry.tokens |= count_where_unknown(columns, texts, prompts, self.tokenizer)
-        for name in ("input_tokens", "output_tokens", "token_source"):
+        for name in filled:
             place = rows.schema.get_field_index(name)
             rows = rows.set_column(place, rows.schema.field(place), array(columns[name], rows.schema.field(place).type))
         return rows

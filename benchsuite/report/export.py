@@ -34,13 +34,12 @@ def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
     """Run, server, GPUs, workload and date, as far as the manifest tells."""
     gpu, workload = manifest.gpu, manifest.workload
     names = [str(device.name) for device in gpu.devices if device.uuid in gpu.used]
-    size = workload.requests
     said = {
         "run": manifest.run_id,
         "server": manifest.server_probe.name,
         "GPUs": ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)),
         "driver": gpu.driver,
-        "workload": workload.name if size is None else f"{workload.name}, {size:,} requests",
+        "workload": workload.in_words(),
         "measured": (manifest.created or "")[:10],
         "benchsuite": manifest.benchsuite,
     }

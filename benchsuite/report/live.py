@@ -288,7 +288,7 @@ class SweepView(View):
         self._say_notes()
         self._lines.clear()
         probe = manifest.server_probe
-        counts = "reports its token counts" if probe.reports_usage else "does not report token counts"
+        counts = "reports its token counts" if probe.reports_usage else "reports no token counts that can be used"
         say(self._console, f"run {manifest.run_id} in {path}")
         say(self._console, f"{manifest.model} on {probe.profile or 'a server'}, which {counts}")
 

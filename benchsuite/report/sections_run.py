@@ -176,8 +176,14 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
     if judgement.usd_per_hour is not None:
         price = f"{fmt.usd(judgement.usd_per_hour)} per GPU-hour, {fmt.plural(judgement.gpus, 'GPU')}"
     tokenizer = (manifest.spec.get("workload") or {}).get("tokenizer")
-    counted = f"by the tokenizer {tokenizer}" if tokenizer else "not reported by the server"
-    size, gpus = workload.requests, None
+    counted = {"from the server's usage": 0, f"by the tokenizer {tokenizer}": 0, "chunks, for nothing counts tokens": 0}
+    for rows in (one.rows for one in judgement.measured):
+        known = rows.ok & ~np.isnan(rows.output_tokens)
+        masks = (rows.from_usage, rows.from_tokenizer, ~(rows.from_usage | rows.from_tokenizer))
+        for how, mask in zip(counted, masks, strict=True):
+            counted[how] += int(np.count_nonzero(known & mask))
+    by = {how: n for how, n in counted.items() if n}
+    gpus = None
     spec = manifest.spec
     asked = {name: (spec.get("server") or {}).get(name) for name in ("path", "query", "headers", "extra_body")}
     sent = {
@@ -199,11 +205,10 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         **{f"server {name}": value for name, value in probe.server.items()},
         **{f"served {name}": value for name, value in (manifest.launched_server or {}).items()},
         "GPUs": gpus,
-        "token counts": "from the server's usage" if probe.reports_usage else counted,
+        "token counts": "; ".join(how + f" ({n:,} responses)" * (len(by) > 1) for how, n in by.items()) or None,
         "time stamps": probe.stamp_source,
         "prefix caches": probe.cache_bust,
-        "workload": f"{workload.name}, {fmt.DASH + ' requests' if size is None else fmt.plural(size, 'request')}"
-        + (f", {fmt.plural(workload.skipped, 'odd row')} of the file skipped" if workload.skipped else ""),
+        "workload": workload.in_words(),
         "workload hash": workload.content_hash,
         "prompt lengths": lengths_text(workload.lengths or {}, [point.tokens for point in manifest.points]),
         **{f"sent {name}": value for name, value in sent.items()},

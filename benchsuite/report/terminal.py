@@ -95,8 +95,9 @@ def _table(judgement: JudgedLevels, console: Console) -> Table:
         return console.width >= _COLUMNS[column] + more and (energy or column not in _OF_ENERGY)
 
     columns = fmt.with_judged(tuple(_COLUMNS), judged, alone=not wide)
-    # attainment instead of some in a narrow terminal
-    dropped = ("duration_s", "tpot_mean_s", "cost_usd") if "attainment" in columns and not wide else ()
+    # attainment, or thinking, instead of some in a narrow terminal
+    dropped = {"duration_s"} if "reasoning_share" in columns and not wide else set()
+    dropped |= {"duration_s", "tpot_mean_s", "cost_usd"} if "attainment" in columns and not wide else set()
     columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
     last = "SLO" if wide else "SLO met"
     heads = ["successful/failed" if column == "n_ok" else fmt.head(column) for column in columns]

@@ -145,11 +145,13 @@ def make_random(asked: WorkloadSpec, seed: int, ruler: TokensPerWord | TextToken
 def length_errors(tokens: Sequence[tuple[int | None, int | None]], overhead: int | None) -> dict[str, Any]:
     """The errors of a point's prompts: |counted - overhead - asked|, median and most, in tokens and against the asked.
 
-    tokens: (counted by the server, asked) of each request. overhead: what the server adds to each prompt.
+    tokens: (counted by the server, asked) of each request. overhead: what the server adds to each prompt;
+    None: not known, and nor are they.
     """
-    known = [(abs(n - (overhead or 0) - asked), asked) for n, asked in tokens if n is not None and asked is not None]
-    if not known:
+    known = [(n, asked) for n, asked in tokens if n is not None and asked is not None]
+    if not known or overhead is None:
         return {}
+    known = [(abs(n - overhead - asked), asked) for n, asked in known]
     return {
         "overhead_tokens": overhead,
         "length_error_median_tokens": median(error for error, _ in known),

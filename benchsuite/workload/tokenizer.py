@@ -129,6 +129,8 @@ def count_where_unknown(
             compared["tokenizer_output_tokens"] += n
         elif n >= rows["n_chunks"][i]:
             rows["output_tokens"][i], rows["token_source"][i] = n, "tokenizer"
+            if rows["reasoning_tokens"][i] and rows["n_chunks"][i]:  # its share of the chunks is one of the tokens
+                rows["reasoning_tokens"][i] = round(rows["reasoning_tokens"][i] * n / rows["n_chunks"][i])
     return compared if compared["responses"] else {}
 
 

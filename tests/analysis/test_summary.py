@@ -79,6 +79,23 @@ def test_several_tokens_in_a_chunk(tokens, chunks, share):
     assert found.values == {"tokens": pytest.approx(4.0), "correction": pytest.approx(share)}
 
 
+def test_reasoning_that_is_in_no_chunk():
+    """Of 12 tokens 8 were thought before the first of 4 chunks: a token a chunk, and TPOT over the 3 behind it."""
+    hidden = {"output_tokens": 12, "reasoning_tokens": 8, "first_answer_s": 0.2}
+    p = point(frame(row(0.0, 0.2, [0.1] * 3, **hidden)))
+    assert p.tpot_s.mean == pytest.approx(0.1)
+    assert "several_tokens_per_chunk" not in codes(p)
+    single = point(frame(row(0.0, 0.2, [], output_tokens=9, reasoning_tokens=8, first_answer_s=0.2)))
+    assert "single_chunk" not in codes(single)
+
+
+@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "maxTokens", "FINISH_REASON_MAX_TOKENS", "stop"])
+def test_ends_at_the_cap(reason):
+    """A response at its cap is one under each spelling."""
+    p = point(frame(row(0.0, 0.2, [0.1] * 3, finish_reason=reason)))
+    assert ("truncated_by_max_tokens" in codes(p)) is (reason != "stop")
+
+
 @pytest.mark.parametrize(
     ("tokens", "chunks", "after_first"),
     [
@@ -227,6 +244,9 @@ def test_notes_become_warnings():
     found = {warn.code: warn for warn in point(frame(*rows, D._replace(notes="of_a_later_version"))).warnings}
     assert [found[code].values["responses"] for code in NOTES] == [2, 1, 1, 1, 1, 1, 1]
     assert found["finish_reason_unknown"].values["ends"] == "'banana'"
+    many = frame(*(A._replace(notes="finish_reason_unknown", finish_reason=f"end {i}") for i in range(9)))
+    (unknown,) = (warn for warn in point(many).warnings if warn.code == "finish_reason_unknown")
+    assert unknown.values["ends"].count("'end ") == 5
     assert not codes(point()) & set(NOTES)
     assert "of_a_later_version" not in found
 

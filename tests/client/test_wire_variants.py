@@ -152,12 +152,13 @@ USAGE = {
     "a total that is less": Variant(counted(usage(20, 4, total_tokens=20)), OK),
     "0 beside chunks": Variant(counted(usage(20, 0)), BY_CHUNKS | {"input_tokens": 20, "notes": "usage_below_chunks"}),
     "fewer than chunks": Variant(counted(usage(20, 3)), BY_CHUNKS | {"notes": "usage_below_chunks"}),
-    "a total alone": Variant(counted({"total_tokens": 24, "prompt_tokens": 20}), OK | {
-        "notes": "usage_without_reasoning"}),
+    "a total alone": Variant(counted({"total_tokens": 24, "prompt_tokens": 20}), OK),
     "none": Variant(stream(ROLE, *TEXT, STOP, DONE), BY_CHUNKS | {"input_tokens": None}),
     "more than no chunk": Variant(
         stream(ROLE, chunk({"whatever": "a"}), STOP, COUNTED, DONE),
         OK | {"n_chunks": 0, "notes": "tokens_without_chunks"}),
+    "an empty answer, its end counted": Variant(
+        stream(ROLE, STOP, {"choices": [], "usage": usage(20, 1)}, DONE), OK | {"n_chunks": 0, "output_tokens": 1}),
     "an empty answer without usage": Variant(stream(ROLE, STOP, DONE), BY_CHUNKS | {"n_chunks": 0, "output_tokens": 0}),
 }  # fmt: skip
 

@@ -148,11 +148,12 @@ def test_repeats_give_the_boundary_an_interval():
     assert 7.5 < users.low < 8.0 < users.high < 8.5
 
 
-def test_too_many_errors_are_a_boundary_too():
-    """A level with 5 % errors is not chosen, so the boundary lies before it."""
-    points = [point(4, 100.0, 40.0, error_rate=0.0), point(16, 60.0, 30.0, error_rate=0.05)]
+@pytest.mark.parametrize("rate", ["error_rate", "empty_rate"])
+def test_too_many_errors_are_a_boundary_too(rate):
+    """A level with 5 % errors, or empty answers, is not chosen, so the boundary lies before it."""
+    points = [point(4, 100.0, 40.0, **{rate: 0.0}), point(16, 60.0, 30.0, **{rate: 0.05})]
     found = scaling(points, parse_slo("output_throughput_per_user>20"), 1.0)
-    assert found.limits[-1].limit == "error_rate <= 1 %"
+    assert found.limits[-1].limit == f"{rate} <= 1 %"
     assert found.boundary_users.value == pytest.approx(4 * 4**0.2)
 
 

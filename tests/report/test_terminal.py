@@ -50,6 +50,9 @@ def test_thinking_is_shown_apart(judged_text, tokens):
     (line,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["4", "16/0"]]
     assert (line[-5:-1] == ["64", "36.4", "%", "$0.000349"]) is bool(tokens)
     assert "$0.000960" in line
+    narrow = judged_text(80, row=lambda row: row._replace(reasoning_tokens=tokens))
+    assert any(line.split()[:2] == ["4", "16/0"] and "$0.000960" in line for line in narrow.splitlines())
+    assert ("thinking" in narrow.partition("looks best")[0]) is bool(tokens)
 
 
 @pytest.mark.parametrize("slo", ["output_throughput_per_user>30", "output_throughput_per_user>1000"])

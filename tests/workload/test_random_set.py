@@ -13,7 +13,8 @@ from benchsuite.input_files import read_tokenizer, read_workload
 from benchsuite.request_spec import WorkloadSpec, read_scenario
 from benchsuite.strict_model import validated
 from benchsuite.workload.dataset import Workload, to_jsonl
-from benchsuite.workload.random_set import WORDS, TokensPerWord, make_random
+from benchsuite.workload.random_set import WORDS, TokensPerWord, length_errors, make_random
+from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
 tokenizers = pytest.importorskip("tokenizers", reason="the extra `tokenizers`")
 TEXT = [
@@ -28,6 +29,27 @@ def random_spec(**keys: Any) -> WorkloadSpec:
 
 def lengths(workload: Workload) -> tuple[list[int], list[int]]:
     return [p.input_tokens or 0 for p in workload.prompts], [p.max_output_tokens or 0 for p in workload.prompts]
+
+
+def test_counts_where_the_server_has_none():
+    """Output, and its reasoning by its share of the chunks, by the tokenizer; where chunks are more, they stay."""
+    rows: dict[str, Any] = {
+        "request_id": ["a", "b", "c"], "prompt_id": ["p", "p", "q"], "status": ["ok"] * 3, "n_chunks": [4, 4, 2],
+        "finish_reason": ["stop", "MAX_TOKENS", "maxTokens"], "input_tokens": [None, 7, 9],
+        "output_tokens": [4, 4, 5], "reasoning_tokens": [1, None, 3], "token_source": ["chunks", "chunks", "usage"],
+    }  # fmt: skip
+    texts = {"a": "the quick brown fox jumps over the lazy", "b": "river bank", "c": "a model reads words"}
+    ruler = TextTokenizer("words", word_level())
+    compared = count_where_unknown(rows, texts, {"p": "over the river", "q": "a"}, ruler)
+    counted = [rows[name] for name in ("input_tokens", "output_tokens", "reasoning_tokens", "token_source")]
+    assert counted == [[3, 7, 9], [8, 4, 5], [2, None, 3], ["tokenizer", "chunks", "usage"]]
+    assert compared == {"responses": 1, "stopped": 0, "usage_output_tokens": 5, "tokenizer_output_tokens": 4}
+
+
+def test_lengths_that_nothing_tells():
+    """What the server adds is not known: nor is how far its counts are from the lengths."""
+    assert length_errors([(10, 8), (None, 8)], None) == {}
+    assert length_errors([(10, 8), (None, 8)], 1)["length_error_max_tokens"] == 1
 
 
 def word_level() -> Any:
