@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import csv
 import gzip
 import io
 import json
 import lzma
 import re
+import shlex
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
-from benchsuite.errors import WorkloadError
+from benchsuite.errors import WorkloadError, read_json
 
 _HEAD = 1 << 16  # characters that decide what a text is
 _PIECE = 1 << 20
 _LONGEST = 1 << 28  # of one row, in characters: what is packed may be of any length
 _SEPARATOR = re.compile(r"sep=.?", re.I)  # Excel's line before the header
 _DELIMITERS = {",": "CSV", ";": "CSV with semicolons", "\t": "TSV", "|": "CSV with bars"}
+_NAMED_MARKUP = {"yaml": "YAML", "yml": "YAML", "toml": "TOML"}
+_KEY = r"""["']?(?P<key>[A-Za-z_][\w.-]*)["']?"""
+_MARKUP = {  # how its lines at the margin begin, and what lines of text have not
+    "YAML": (re.compile(rf"- |-$|---|{_KEY}:( |$)"), re.compile(r"- |-$|---|\s")),
+    "TOML": (re.compile(rf"""\[+[\w."'-]+\]+\s*$|[\]}}"']|{_KEY}\s*=\s*\S"""), re.compile(r"\[")),
+}
+_BOMS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+         codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
 _REFUSED = {
     b"PK\x03\x04": "a ZIP archive or an Excel file",
     b"SQLite format 3": "an SQLite database",
@@ -45,44 +56,30 @@ class Container(NamedTuple):
     rows: Iterator[tuple[int, Any]]
 
 
-class _Raw(io.RawIOBase):
-    """Anything with read(n) as a raw stream; what it raises about damage is a ValueError."""
+class _Unreadable(ValueError):
+    """Why the file is no request set, on which line, and what makes a file of it that can be read."""
 
-    def __init__(self, read: Callable[[int], bytes], what: str) -> None:
-        self._read, self._what = read, what
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            data = self._read(len(buffer))
-        except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-            raise ValueError(f"{self._what} is cut off or damaged: {error}") from None
-        buffer[: len(data)] = data
-        return len(data)
+    def __init__(self, why: str, line: int | None = None, hint: str | None = None) -> None:
+        super().__init__(why)
+        self.line, self.hint = line, hint
 
 
-def _buffered(read: Callable[[int], bytes], what: str) -> io.BufferedReader:
-    return io.BufferedReader(_Raw(read, what), _HEAD)
+class _NotUtf8(_Unreadable):
+    """why: the byte."""
 
 
-def _arrow_unpacked(codec: str) -> Callable[[BinaryIO], Callable[[int], bytes]]:
-    def opened(file: BinaryIO) -> Callable[[int], bytes]:
-        import pyarrow as pa
+def _arrow_unpacked(codec: str, file: Any) -> Any:
+    import pyarrow as pa
 
-        read: Callable[[int], bytes] = pa.CompressedInputStream(pa.PythonFile(file, "r"), codec).read
-        return read
-
-    return opened
+    return pa.CompressedInputStream(pa.PythonFile(file, "r"), codec)
 
 
-_PACKED: dict[bytes, tuple[str, Callable[[BinaryIO], Callable[[int], bytes]]]] = {
-    b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file).read),
-    b"BZh": ("bzip2", lambda file: bz2.BZ2File(file).read),
-    b"\xfd7zXZ\x00": ("xz", lambda file: lzma.LZMAFile(file).read),  # noqa: SIM115
-    b"\x28\xb5\x2f\xfd": ("zstd", _arrow_unpacked("zstd")),
-    b"\x04\x22\x4d\x18": ("lz4", _arrow_unpacked("lz4")),
+_PACKED: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file, mode="rb")),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", partial(_arrow_unpacked, "zstd")),
+    b"\x04\x22\x4d\x18": ("lz4", partial(_arrow_unpacked, "lz4")),
 }
 
 
@@ -91,65 +88,62 @@ def open_rows(file: BinaryIO, name: str, known: Collection[str]) -> Container:
     make a header. Raises WorkloadError for what is no request set; reading the rows may raise it too.
     """
     packed: list[str] = []
-    reader = _buffered(file.read, "the file")
-    try:
+    reader = io.BufferedReader(cast(Any, file), _HEAD)
+    with _named(name, packed):
         while found := next((one for magic, one in _PACKED.items() if reader.peek(8).startswith(magic)), None):
             if len(packed) == 3:
-                raise ValueError("packed more than three times")
+                raise _Unreadable("packed more than three times")
             packed.append(found[0])
-            reader = _buffered(found[1](reader), f"the {found[0]} file")
-        what, unit, rows = _container(reader, file if not packed and file.seekable() else None, name, known)
-    except ValueError as error:
-        raise _unreadable(error, name, packed) from None
+            reader = io.BufferedReader(found[1](reader), _HEAD)
+        what, unit, rows = _container(reader, name, known, seekable=not packed and reader.seekable())
     return Container(" in ".join([what, *reversed(packed)]), unit, _guarded(rows, name, packed))
 
 
 def _guarded(rows: Iterator[tuple[int, Any]], name: str, packed: list[str]) -> Iterator[tuple[int, Any]]:
-    try:
+    with _named(name, packed):
         yield from rows
-    except ValueError as error:
-        raise _unreadable(error, name, packed) from None
 
 
-def _unreadable(error: ValueError, name: str, packed: list[str]) -> WorkloadError:
-    line = getattr(error, "line", None)
-    if isinstance(error, UnicodeError):
-        return WorkloadError(
+@contextlib.contextmanager
+def _named(name: str, packed: list[str]) -> Iterator[None]:
+    """What cannot be read in the block as a WorkloadError that names the file."""
+    try:
+        yield
+    except _NotUtf8 as error:
+        raise WorkloadError(
             "the workload file is not UTF-8 text",
-            where=f"{name}:{line}" if line else name,
-            given=error.args[-1],
+            where=f"{name}:{error.line}",
+            given=str(error),
             expected="UTF-8 (or UTF-16 with its byte order mark)",
             hint=f"iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8.txt, with the encoding that it has",
-        )
-    return WorkloadError(
-        f"the workload file cannot be read: {error}",
-        where=f"{name}:{line}" if line else name,
-        given=" in ".join(reversed(packed)) or None,
-        expected="JSON lines, a JSON array, CSV, TSV, Parquet, Arrow or lines of text; packed by gzip, zstd, xz or not",
-    )
+        ) from None
+    except (ValueError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        given, why = " in ".join(reversed(packed)) or None, error if isinstance(error, _Unreadable) else None
+        damage = f"the {given or 'plain'} file is cut off or damaged: {error}"
+        forms = "JSON lines, a JSON array, CSV, TSV, Parquet, Arrow or lines of text"
+        raise WorkloadError(
+            f"the workload file cannot be read: {why or damage}",
+            where=f"{name}:{why.line}" if why and why.line else name,
+            given=given,
+            expected=f"{forms}; packed by gzip, zstd, xz or not",
+            hint=why.hint if why else None,
+        ) from None
 
 
-def _at(line: int, words: str) -> ValueError:
-    error = ValueError(words)
-    error.line = line  # type: ignore[attr-defined]
-    return error
-
-
-def _container(file: io.BufferedReader, whole: BinaryIO | None, name: str, known: Collection[str]) -> Container:
+def _container(file: io.BufferedReader, name: str, known: Collection[str], *, seekable: bool) -> Container:
     head = file.peek(512)
     if head.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
-        return _arrow(whole or io.BytesIO(file.read()), head[:4] == b"PAR1")
+        what = "Parquet" if head.startswith(b"PAR1") else "Arrow"
+        return Container(what, "row", _arrow_rows(file if seekable else io.BytesIO(file.read()), what))
     if refused := next((what for magic, what in _REFUSED.items() if head.startswith(magic)), None):
-        raise ValueError(f"it is {refused}")
+        raise _Unreadable(f"it is {refused}")
     if head[257:262] == b"ustar":
-        raise ValueError("it is a tar archive; unpack it and give one file of it")
-    boms = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
-    boms |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-    encoding = next((encoding for bom, encoding in boms.items() if head.startswith(bom)), "utf-8-sig")
+        raise _Unreadable("it is a tar archive; unpack it and give one file of it")
+    encoding = next((encoding for bom, encoding in _BOMS.items() if head.startswith(bom)), "utf-8-sig")
     if encoding == "utf-8-sig" and b"\0" in head:
         zeros = [half.count(0) > len(half) / 3 for half in (head[::2], head[1::2])]
         if zeros[0] == zeros[1]:
-            raise ValueError("it is binary: there are zero bytes in it")
+            raise _Unreadable("it is binary: there are zero bytes in it")
         encoding = "utf-16-be" if zeros[0] else "utf-16-le"
     pieces = _decoded(file, encoding)
     start = ""
@@ -169,9 +163,8 @@ def _decoded(file: BinaryIO, encoding: str) -> Iterator[str]:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             at = read + len(data) - len(error.object) + error.start
-            odd = UnicodeError(f"byte 0x{error.object[error.start]:02x} at offset {at}")
-            odd.line = lines + error.object.count(b"\n", 0, error.start)  # type: ignore[attr-defined]
-            raise odd from None
+            line = lines + error.object.count(b"\n", 0, error.start)
+            raise _NotUtf8(f"byte 0x{error.object[error.start]:02x} at offset {at}", line) from None
         read, lines = read + len(data), lines + text.count("\n")
         if text:
             yield text
@@ -190,8 +183,8 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
             *whole, last = tail.split("\n")
             yield from whole
             rest = [last]
-        elif len(rest) * _PIECE > 4 * _LONGEST or sum(map(len, rest)) > _LONGEST:
-            raise ValueError(f"a line has more than {_LONGEST:,} characters")
+        elif sum(map(len, rest)) > _LONGEST:
+            raise _Unreadable(f"a line has more than {_LONGEST:,} characters")
     yield "".join(rest)
 
 
@@ -201,13 +194,15 @@ def _text(pieces: Iterator[str], start: str, name: str, known: Collection[str]) 
     if filled and _SEPARATOR.fullmatch(filled[0]):
         filled.pop(0)
     first, second = [*filled, "", ""][:2]
-    if re.match(r"<(!doctype|html|\?xml)", first, re.I):
-        raise ValueError("it is an HTML or XML page, as a download gives that asks for a login")
-    if ending in ("yaml", "yml", "toml", "xml"):
-        raise ValueError(f"it is {ending.upper()}")
+    if re.match(r"<(!doctype|html|\?xml)", first, re.I) or ending == "xml":
+        raise _Unreadable("it is an HTML or XML page, as a download gives that asks for a login")
     value = _loaded(first)
     broken = isinstance(value, ValueError)
     json_named = ending in ("json", "jsonl", "ndjson")
+    markup = _NAMED_MARKUP.get(ending) or (_markup(start, known) if broken else None)
+    if markup:
+        hint = f"yq -p {markup.lower()} -o json {shlex.quote(name)} > set.json"
+        raise _Unreadable(f"it seems to be {markup}", hint=hint)
     # a text such as `[INST] ...` or `{name} asks`, where the name does not say otherwise
     as_text = broken and not json_named and re.match(r"[\[{]\s*[^\W\d]", first) is not None
     if first[:1] == "[" and not as_text:
@@ -229,6 +224,20 @@ def _text(pieces: Iterator[str], start: str, name: str, known: Collection[str]) 
     return Container("lines of text", "line", ((n, line) for n, line in enumerate(_lines(pieces), 1) if line.strip()))
 
 
+def _markup(start: str, known: Collection[str]) -> str | None:
+    """What a text is whose every line at the margin is an item or a key of YAML or TOML; None for other texts."""
+    whole = start.split("\n")[: -1 if len(start) >= _HEAD else None]
+    lines = [line for line in whole if line.strip() and not line.lstrip().startswith("#")]
+    margin = [line for line in lines if not line[0].isspace()]
+    for name, (form, sign) in _MARKUP.items():
+        found = [form.match(line) for line in margin]
+        keys = [match["key"] for match in found if match and match["key"]]
+        signed = any(map(sign.match, lines)) or (keys and column_key(keys[0]) in known)
+        if len(lines) > 1 and margin and all(found) and signed and (name == "TOML" or len({*keys}) == len(keys)):
+            return name
+    return None
+
+
 def _cells(line: str, delimiter: str) -> list[str]:
     return [column_key(cell.strip().strip('"')) for cell in line.split(delimiter)]
 
@@ -241,13 +250,10 @@ def column_key(name: str) -> str:
 def _loaded(text: str) -> Any:
     """The JSON value, or a ValueError that says why it is none."""
     try:
-        value = json.loads(text)
-        return _no_surrogates(text, value)
+        return _no_surrogates(text, read_json(text))
     except ValueError as error:
-        words = str(error).partition(";")[0]
-    except RecursionError:
-        words = "nested too deeply"
-    return ValueError(f"not valid JSON: {words}" if text[:2] != "{'" else "Python's notation, not JSON: single quotes")
+        words = f"not valid JSON: {str(error).partition(';')[0]}"
+    return ValueError("Python's notation, not JSON: single quotes" if text.startswith("{'") else words)
 
 
 def _no_surrogates(text: str, value: Any) -> Any:
@@ -261,15 +267,11 @@ def _no_surrogates(text: str, value: Any) -> Any:
 
 def _json_lines(pieces: Iterable[str]) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(_lines(pieces), 1):
-        text = line.strip()
-        if text:
-            value = _loaded(text)
-            if isinstance(value, ValueError) and text[-1] == ",":
-                value = _loaded(text.rstrip(", "))
-            yield number, value
+        if text := line.strip():
+            yield number, _loaded(text.rstrip(", "))  # as an array's lines end
 
 
-_BETWEEN = re.compile(r"[\s,]*")  # a comma after the last value does no harm
+_VALUE = re.compile(r"[^\s,]")  # a comma after the last value does no harm
 
 
 def _json_values(pieces: Iterator[str], *, in_array: bool) -> Iterator[tuple[int, Any]]:
@@ -277,7 +279,8 @@ def _json_values(pieces: Iterator[str], *, in_array: bool) -> Iterator[tuple[int
     decoder = json.JSONDecoder()
     window, at, line, number, opened, ended = "", 0, 1, 0, not in_array, False
     while True:
-        begin = _BETWEEN.match(window, at).end()  # type: ignore[union-attr]
+        found = _VALUE.search(window, at)
+        begin = found.start() if found else len(window)
         line, at = line + window.count("\n", at, begin), begin
         if at < len(window):
             if not opened:
@@ -286,7 +289,7 @@ def _json_values(pieces: Iterator[str], *, in_array: bool) -> Iterator[tuple[int
             if in_array and window[at] == "]":
                 rest = window[at + 1 :].strip() or next((piece for piece in pieces if piece.strip()), "")
                 if rest:
-                    raise _at(line, f"text after the end of the JSON array: {rest[:20]!r}")
+                    raise _Unreadable(f"text after the end of the JSON array: {rest[:20]!r}", line)
                 return
             try:
                 value, end = decoder.raw_decode(window, at)
@@ -300,16 +303,18 @@ def _json_values(pieces: Iterator[str], *, in_array: bool) -> Iterator[tuple[int
                 cut_off = where > len(window) - 64 or "Unterminated string" in str(error)
                 if ended or not cut_off:
                     words = f"not valid JSON: {getattr(error, 'msg', error)}"
-                    raise _at(line + window.count("\n", at, where), f"{words}; {number} values before it") from None
+                    raise _Unreadable(
+                        f"{words}; {number} values before it", line + window.count("\n", at, where)
+                    ) from None
             except RecursionError:
-                raise _at(line, "not valid JSON: nested too deeply") from None
+                raise _Unreadable("not valid JSON: nested too deeply", line) from None
         elif ended:
             if in_array:
-                raise _at(line, f"the JSON array does not end; it has {number} values")
+                raise _Unreadable(f"the JSON array does not end; it has {number} values", line)
             return
         window, at = window[at:], 0
         if len(window) > _LONGEST:
-            raise _at(line, f"a JSON value has more than {_LONGEST:,} characters")
+            raise _Unreadable(f"a JSON value has more than {_LONGEST:,} characters", line)
         more = list(islice(pieces, 1 + len(window) // _PIECE))  # twice as much each time
         window, ended = window + "".join(more), not more
 
@@ -327,7 +332,7 @@ def _csv_rows(pieces: Iterable[str], delimiter: str) -> Iterator[tuple[int, Any]
             return
         except csv.Error as error:
             if "unexpected end" in str(error):
-                raise _at(begin, "a quote opens here in the CSV and does not end") from None
+                raise _Unreadable("a quote opens here in the CSV and does not end", begin) from None
             yield begin, ValueError(f"not valid CSV: {error}")
             continue
         if not any(cell.strip() for cell in cells) or (not header and _SEPARATOR.fullmatch(delimiter.join(cells))):
@@ -335,41 +340,31 @@ def _csv_rows(pieces: Iterable[str], delimiter: str) -> Iterator[tuple[int, Any]
         if header is None:
             header = [cell.strip() for cell in cells]
             if twice := next((name for name in header if name and header.count(name) > 1), None):
-                raise _at(begin, f"the CSV has two columns {twice!r}")
+                raise _Unreadable(f"the CSV has two columns {twice!r}", begin)
         elif len(cells) != len(header):
             yield begin, ValueError(f"{len(cells)} cells, where the header has {len(header)}")
         else:
             yield begin, {name: cell for name, cell in zip(header, cells, strict=True) if cell.strip()}
 
 
-def _arrow(file: Any, parquet: bool) -> Container:
+def _arrow_rows(file: Any, what: str) -> Iterator[tuple[int, Any]]:
     import pyarrow as pa
 
-    def rows() -> Iterator[tuple[int, Any]]:
-        number = 0
-        try:
-            for batch in batches:
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"damaged after row {number}: {error}") from None
-
+    number = 0
     try:
-        if parquet:
+        if what == "Parquet":
             from pyarrow.parquet import ParquetFile
 
             batches: Any = ParquetFile(file).iter_batches(batch_size=256)
-            return Container("Parquet", "row", rows())
-        from pyarrow import ipc
-
-        file.seek(0)
-        if file.read(6) == b"ARROW1":
-            reader = ipc.open_file(file)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
         else:
+            from pyarrow import ipc
+
+            of_file = file.read(6) == b"ARROW1"
             file.seek(0)
-            batches = ipc.open_stream(file)
-        return Container("Arrow", "row", rows())
+            reader = ipc.open_file(file) if of_file else ipc.open_stream(file)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if of_file else reader
+        for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
+            yield number, row
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"it seems to be {'Parquet' if parquet else 'Arrow'}, damaged: {error}") from None
+        after = f" after row {number}" if number else ""
+        raise _Unreadable(f"it seems to be {what}, damaged{after}: {error}") from None

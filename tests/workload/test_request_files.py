@@ -246,6 +246,14 @@ REFUSED: list[tuple[bytes, str, str]] = [
     (b"<!DOCTYPE html><html>", "an HTML", "set"),
     (b"%PDF-1.7", "a PDF", "set"),
     (b"version https://git-lfs.github.com/spec/v1\noid x", "git lfs pull", "set"),
+    (b"- prompt: Hi\n  max_tokens: 5\n- prompt: Ho\n", "it seems to be YAML", "set"),
+    (b"# mine\n---\nprompts:\n- Hi\n- 'Ho: ho'\n", "it seems to be YAML", "set"),
+    (b"- Hi\n- Ho\n", "it seems to be YAML", "set"),
+    (b"prompts:\n    - Hi, you\n    - Ho\n", "it seems to be YAML", "set"),
+    (b"- prompt: |\n    Write.\n\n    At length:\n- prompt: Ho\n", "it seems to be YAML", "set"),
+    (b"prompt: Hi\nmax_tokens: 5\n", "it seems to be YAML", "set"),
+    (b'[[requests]]\nprompt = "Hi"\n[[requests]]\nprompt = "Ho"\n', "it seems to be TOML", "set"),
+    (b'prompt = "Hi"\nmax_tokens = 5\n', "it seems to be TOML", "set"),
     (b"PAR1 no more PAR1", "seems to be Parquet, damaged", "set"),
     (gzip.compress(LINES * 1000)[:-20], "the gzip file is cut off or damaged", "set"),
     (zstd(LINES * 1000)[:-20], "", "set"),
@@ -276,6 +284,17 @@ REFUSED: list[tuple[bytes, str, str]] = [
     (json.dumps([*TWO, {"conversations": []}]).encode(), "row 3: conversations:", "set, row 3"),
     (table(question=["a"], other=[None])[:-6] + b"xxPAR1", "damaged", "set"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Note: be brief. Why?\nRule: be kind. How?", "Question: a?\nQuestion: b?", "- one thing", "a: b",
+     "def f(x):\n    return x", "[INST] Hi [/INST]\n[INST] Ho [/INST]", "- a list\nand prose",
+     "x = 3\ny = 4\n", "  indented\n  lines"],
+)  # fmt: skip
+def test_texts_that_are_no_markup(text: str) -> None:
+    """Prose with colons, dashes and brackets stays lines of text."""
+    assert [p.prompt for p in parse_workload(text, where="set").prompts] == text.splitlines()
 
 
 @pytest.mark.parametrize(("data", "words", "where"), REFUSED, ids=range(len(REFUSED)))
