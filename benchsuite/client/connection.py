@@ -17,6 +17,7 @@ import ssl
 
 from benchsuite.client.http import COMPLETE, Endpoint, Exchange, WireError
 from benchsuite.clock import ANCILLARY_BYTES, kernel_timestamp_ns, now_ns, realtime_offset_ns, request_kernel_timestamps
+from benchsuite.records import Status
 
 _READ_BYTES = 65536
 _SEND_BYTES = 65536  # at a time: a megabyte in one call would keep the other streams waiting
@@ -345,7 +346,7 @@ class Connection:
         if exchange.on_done is not None:
             exchange.on_done(exchange)
 
-    def abort(self, status: str, message: str) -> None:
+    def abort(self, status: Status, message: str) -> None:
         """End the exchange in flight, if any, as `status`; the connection is closed."""
         exchange = self._exchange
         if exchange is None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import httptools
 
+from benchsuite.records import Status
+
 _MAX_HEADER_BYTES = 131072  # httpx takes 100 KiB
 _MAX_LINE_BYTES = 16384  # of a chunk's size and extensions, or a trailer
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -68,7 +70,7 @@ class Endpoint:
 class WireError(Exception):
     """A request failed on the wire. status and message go into its row; stale: worth one more try, see `Connection`."""
 
-    def __init__(self, status: str, message: str, *, stale: bool = False) -> None:
+    def __init__(self, status: Status, message: str, *, stale: bool = False) -> None:
         super().__init__(message)
         self.status, self.message, self.stale = status, message, stale
 
@@ -382,10 +384,10 @@ class LooseParser:
         if end is None:
             return False
         status_line, *lines = self._take(end.end()).replace(b"\r\n", b"\n").split(b"\n")
-        found = _STATUS_LINE.match(status_line)
-        if found is None:
+        first = _STATUS_LINE.match(status_line)
+        if first is None:
             raise self._refused
-        self._status, self._new = int(found[2]), len(self._rest)
+        self._status, self._new = int(first[2]), len(self._rest)
         if self._status < 200:
             return True
         headers: list[tuple[bytes, bytes]] = []
@@ -415,7 +417,7 @@ class LooseParser:
         self._left = int(lengths[0]) if lengths and not chunked else 0
         none = self._status in (204, 304) or (lengths and not chunked and not self._left)
         self._step = self._end if none else self._size if chunked else self._counted if lengths else self._until_close
-        closes = b"close" in connection or (found[1] == b"0" and b"keep-alive" not in connection)
+        closes = b"close" in connection or (first[1] == b"0" and b"keep-alive" not in connection)
         self._keep_alive = not closes and self._step != self._until_close
         exchange.on_headers_complete()
         return True

@@ -18,6 +18,7 @@ import httpx
 from benchsuite.client.connection import Link
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.clock import now_ns
+from benchsuite.records import Status
 from benchsuite.redact import masked
 
 _STOPPED = WireError("cancelled", "the run was stopped")
@@ -73,7 +74,7 @@ class TaskDriver:
     async def _stream(self, path: str, headers: dict[str, str], body: bytes, exchange: Exchange) -> None:
         raise NotImplementedError
 
-    def abort(self, status: str, message: str) -> None:
+    def abort(self, status: Status, message: str) -> None:
         """End the exchange in flight as `status`."""
         if self._task is not None:
             self._abort = WireError(status, message)

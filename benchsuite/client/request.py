@@ -264,26 +264,29 @@ def _outcome(
 ) -> tuple[Status, str | None]:
     words = facts.server_error or facts.server_words
     if error is not None and error.status in ("timeout", "connect_error", "cancelled"):
-        return error.status, f"{error.message}; the server: {words}" if words else error.message  # type: ignore[return-value]
+        return error.status, f"{error.message}; the server: {words}" if words else error.message
     if exchange.status >= 300 or exchange.status == 204:
-        said = redirect(base_url or "", exchange.location) if exchange.status < 400 else None
-        words = error_message(body) or (error.message if error else None)
-        return "http_error", f"HTTP {exchange.status}: {said or words or 'with an empty body'}"
+        words = error_message(body) or (error.message if error else None) or "with an empty body"
+        if exchange.status < 400 and exchange.location:
+            url = redirected_to(base_url or "", exchange.location)
+            # a base URL is kept without the slash at its end
+            remedy = f"--path {urlsplit(url).path}" if url.endswith("/") else "--base-url"
+            words = f"redirects to {url}: use that as {remedy}"
+        return "http_error", f"HTTP {exchange.status}: {words}"
     if facts.server_error is not None:
         return "stream_error", facts.server_error
     if facts.malformed is not None:
         return "stream_error", facts.malformed
     if facts.failed_end is not None:
         return "stream_error", f"the server ended the response with finish_reason {facts.failed_end!r}"
-    if facts.finish_reason is not None:
-        whole = error is None or error.status == "truncated"
+    if facts.finish_reason is not None and (error is None or error.status == "truncated"):
         if error is not None:
             facts.notes.add("last_chunk_missing")
-        return ("ok", None) if whole else (error.status, error.message)  # type: ignore[union-attr,return-value]
-    if words is not None:
+        return "ok", None
+    if facts.finish_reason is None and words is not None:
         return "stream_error", words
     if error is not None:
-        return error.status, error.message  # type: ignore[return-value]
+        return error.status, error.message
     if not body:
         return "truncated", f"HTTP {exchange.status} with an empty body"
     if facts.done and (not streamed or (facts.token_ns and usage_counts(facts.usage).output_tokens)):
@@ -298,13 +301,9 @@ def _outcome(
     return "truncated", f"the response ended {how}without a finish_reason{unread}"
 
 
-def redirect(asked_url: str, location: str) -> str | None:
-    """What to do about a redirect, which is not followed; None where it names no place."""
-    url = masked(clean_text(urljoin(asked_url, location).partition("?")[0]))[:200]
-    if not location:
-        return None
-    # a base URL is kept without the slash at its end
-    return f"redirects to {url}: use that as {f'--path {urlsplit(url).path}' if url.endswith('/') else '--base-url'}"
+def redirected_to(asked_url: str, location: str) -> str:
+    """The address that a redirect names, which is not followed: to be shown."""
+    return masked(clean_text(urljoin(asked_url, location).partition("?")[0]))[:200]
 
 
 def _row(

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
-from benchsuite.client.request import BodyPlan
+from benchsuite.client.request import BodyPlan, redirected_to
 from benchsuite.client.stream import clean_text
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable, TelemetryError, read_json
-from benchsuite.redact import masked, remember_key
+from benchsuite.redact import remember_key
 from benchsuite.request_spec import REFERENCE, is_sendable, names_secret
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
@@ -151,7 +151,7 @@ def models_response(client: httpx.Client, spec: SweepSpec) -> httpx.Response:
     if response.status_code in (401, 403) and spec.server.model is None:
         raise key_refused(spec, url, f"HTTP {response.status_code}")
     if response.is_redirect and spec.server.model is None:
-        place = masked(clean_text(urljoin(url, response.headers["location"]).partition("?")[0]))[:200]
+        place = redirected_to(url, response.headers["location"])
         raise ServerRefused(
             "the server redirects to another address",
             where=url,

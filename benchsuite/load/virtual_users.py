@@ -23,7 +23,7 @@ from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.request import BodyPlan, EncodedRequest, PointContext, record_steps
 from benchsuite.client.stream import read_stream
 from benchsuite.clock import now_ns
-from benchsuite.records import RequestRecord
+from benchsuite.records import RequestRecord, Status
 from benchsuite.telemetry.host import CpuMark, Histogram, open_descriptors, rss_bytes
 
 if TYPE_CHECKING:  # a measuring process reads no spec, and with its own sockets carries no other HTTP library
@@ -239,7 +239,7 @@ class VirtualUser:
         exchange = None if self._task else self._exchange
         abort_if_overdue(self.driver, exchange, at_ns, limits, streaming=self._current.context.streaming)
 
-    def abort(self, status: str, message: str) -> None:
+    def abort(self, status: Status, message: str) -> None:
         """Give up what is in flight, also a connection that is being made."""
         if self._back_off_timer is not None:
             self._back_off_timer.cancel()
@@ -360,7 +360,7 @@ class PointLoad:
         """Send nothing new; what is in flight may finish."""
         self.stopping = True
 
-    def abort(self, status: str = "cancelled", message: str = "the run was stopped") -> None:
+    def abort(self, status: Status = "cancelled", message: str = "the run was stopped") -> None:
         """Send nothing new and give up what is in flight."""
         self.stopping = True
         for user in self._users:
