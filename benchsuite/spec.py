@@ -50,7 +50,7 @@ _VERSION = re.compile(
 )
 _OPENAI_ROUTES = {"/chat/completions": "chat", "/completions": "completions"}
 _NATIVE_ROUTES = {
-    path: "native" for kind in SERVERS.values() if (own := kind.native) for path in (own.stream_path, own.whole_path)
+    path: "native" for kind in SERVERS.values() if (api := kind.native) for path in (api.stream_path, api.whole_path)
 }
 
 

@@ -42,15 +42,15 @@ def gpu_series(table: pa.Table, used: Sequence[str] = ()) -> tuple[dict[str, Ser
     Such are zeros of what is never 0, an energy counter that stands still all along while nothing tells of power, and
     activity that is 0 on every GPU: a driver or exporter fills in what the part, MIG or the hypervisor does not tell.
     """
-    found, dead = series_by(table, "uuid", used), {}
+    gpus, dead = series_by(table, "uuid", used), {}
 
     def is_zero(series: Series, name: str) -> bool:
         values = series.columns.get(name, np.empty(0))
         known = values[~np.isnan(values)]
         return len(known) > 0 and not known.any()
 
-    groups = [group for group in _BUSY if all(is_zero(one, group[0]) for one in found.values() if len(one.at_s))]
-    for uuid, series in found.items():
+    groups = [group for group in _BUSY if all(is_zero(gpu, group[0]) for gpu in gpus.values() if len(gpu.at_s))]
+    for uuid, series in gpus.items():
         names = [name for name in (*_NEVER_0, *(name for group in groups for name in group)) if is_zero(series, name)]
         _, counter = series.known("energy_j")
         powered = any(name not in names and len(series.known(name)[0]) for name in POWER)
@@ -59,8 +59,8 @@ def gpu_series(table: pa.Table, used: Sequence[str] = ()) -> tuple[dict[str, Ser
         if names:
             dead[uuid] = tuple(names)
             columns = {name: values * np.nan if name in names else values for name, values in series.columns.items()}
-            found[uuid] = dataclasses.replace(series, columns=columns)
-    return found, dead
+            gpus[uuid] = dataclasses.replace(series, columns=columns)
+    return gpus, dead
 
 
 def gpu_use(
@@ -70,8 +70,8 @@ def gpu_use(
 
     table: the columns of GpuSample. windows: `level_windows`. mig: slices of cards, of which one each tells the power.
     """
-    found, dead = gpu_series(table, used)
-    gpus = {uuid: _with_memory_ratio(series) for uuid, series in found.items()}
+    readings, dead = gpu_series(table, used)
+    gpus = {uuid: _with_memory_ratio(series) for uuid, series in readings.items()}
     each = list(gpus.values())
     n_samples = sum(int((series.inside(windows) & has_reading(series)).sum()) for series in each)
     if n_samples == 0:

@@ -207,7 +207,7 @@ def check_tokenizer(point: PointSummary, compared: Sequence[Mapping[str, Any]]) 
     compared: of each run of the level, PointEntry.tokens. A stop token is in no text, and may be in usage or not.
     """
     keys = ("usage_output_tokens", "tokenizer_output_tokens", "stopped")
-    usage, ours, stopped = (sum(n for one in compared if isinstance(n := one.get(key), int)) for key in keys)
+    usage, ours, stopped = (sum(n for run in compared if isinstance(n := run.get(key), int)) for key in keys)
     if ours * (1 - MAX_TOKENIZER_DIFFERENCE) <= usage <= (ours + stopped) * (1 + MAX_TOKENIZER_DIFFERENCE):
         return None
     return warn("tokenizer_disagrees", point.level, usage=usage, tokenizer=ours)

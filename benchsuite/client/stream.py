@@ -135,18 +135,18 @@ def _events_by_line(body: bytes, end: int, facts: StreamFacts) -> Iterator[tuple
 
 def _plain(lines: list[bytes]) -> bytes | None:
     """The payload of an event's lines, if one of them is data and none is odd; else None."""
-    found = None
+    payload = None
     for line in lines:
         if line.startswith(b"data:"):
-            if found is not None:
+            if payload is not None:
                 return None
-            found = line[5:].removeprefix(b" ")
+            payload = line[5:].removeprefix(b" ")
         elif line.startswith(b"event:"):
             if _NO_COMPLETION.search(line):
                 return None
         elif not line.startswith((b"id:", b":", b"retry:")):
             return None
-    return found
+    return payload
 
 
 def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = False) -> Iterator[tuple[bytes, int]]:
@@ -268,8 +268,8 @@ def error_message(body: bytes, limit: int = 300) -> str:
     try:
         tree = loads(body)
     except ValueError:
-        said = (payload for payload, _ in sse_events(body) if payload.startswith(b"{") and is_json(payload))
-        tree = loads(event) if (event := next(said, None)) else plain_text(body)
+        events = (payload for payload, _ in sse_events(body) if payload.startswith(b"{") and is_json(payload))
+        tree = loads(event) if (event := next(events, None)) else plain_text(body)
     return _error_words(tree, body, limit)
 
 
@@ -310,14 +310,9 @@ class Usage(NamedTuple):
 
 
 _PROMPT = (
-    "prompt_tokens",
-    "input_tokens",
-    "promptTokenCount",
-    "prompt_token_count",
-    "inputTokens",
-    "promptTokens",
+    "prompt_tokens", "input_tokens", "promptTokenCount", "prompt_token_count", "inputTokens", "promptTokens",
     "prompt_eval_count",
-)
+)  # fmt: skip
 _COMPLETION = (
     "completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count", "outputTokens",
     "completionTokens", "generated_tokens", "eval_count",
@@ -338,8 +333,8 @@ def usage_counts(usage: dict[str, Any] | None) -> Usage:
     details = [value for key in _DETAILS if isinstance(value := usage.get(key), dict)]
 
     def first(names: Sequence[str], *places: dict[str, Any]) -> int | None:
-        found = (count(place.get(name)) for place in places for name in names if name in place)
-        return next((value for value in found if value is not None), None)
+        counts = (count(place.get(name)) for place in places for name in names if name in place)
+        return next((value for value in counts if value is not None), None)
 
     prompt, total = first(_PROMPT, usage), first(_TOTAL, usage)
     stated = output = first(_COMPLETION, usage)
@@ -583,7 +578,7 @@ class EventReader:
         if depth > _MAX_DEPTH:
             return 0
         if isinstance(part, list):
-            return max((self._part(one, kind, depth + 1) for one in part), default=0)
+            return max((self._part(item, kind, depth + 1) for item in part), default=0)
         if isinstance(part, str):
             if part and self._keep_text:
                 (self._facts.text if kind == 2 else self._facts.thoughts).append(part)
@@ -600,7 +595,7 @@ class EventReader:
 
     def _not_json(self, payload: bytes) -> int:
         facts = self._facts
-        if not (said := payload.strip()) or (len(said) < 64 and _KEPT_ALIVE.fullmatch(said)):
+        if not (text := payload.strip()) or (len(text) < 64 and _KEPT_ALIVE.fullmatch(text)):
             return 0
         if payload.lstrip().startswith(b'{"error"'):
             facts.server_error = facts.server_error or error_message(payload)

@@ -107,7 +107,7 @@ def key_file_warnings(spec: SweepSpec) -> list[Finding]:
     parts = [part for part in (spec.server, spec.server.fallback) if part]
     named = [REFERENCE.fullmatch(value) for part in parts for value in (part.headers | part.query).values()]
     files = [part.api_key_file for part in parts if part.api_key_file]
-    files += [one["name"] for one in named if one and one["kind"] == "file"]
+    files += [reference["name"] for reference in named if reference and reference["kind"] == "file"]
     readable = [file for file in files if Path(file).expanduser().stat().st_mode & 0o077]
     return [warn("api_key_readable", file=file) for file in readable]
 
