@@ -108,17 +108,18 @@ def _cuts(size: int, rng: random.Random) -> list[int]:
 
 
 def whole_rows_until(journal: bytes, cut: int) -> int:
-    """How many rows of a journal lie in batches that end before the cut: by Arrow's own message lengths."""
-    source, rows = pa.BufferReader(journal), 0
-    schema = pa.ipc.read_schema(source)
-    while True:
-        try:
-            message = pa.ipc.read_message(source)
-        except (EOFError, pa.ArrowInvalid, OSError):
-            return rows
-        if source.tell() > cut:
-            return rows
-        rows += pa.ipc.read_record_batch(message, schema).num_rows
+    """How many rows of a journal lie in records that end before the cut: by their heads' lengths."""
+    at, rows, schema = 0, 0, None
+    while at < cut:
+        end = at + 16 + int.from_bytes(journal[at + 4 : at + 8], "little")
+        if end > cut:
+            break
+        payload, at = pa.py_buffer(journal[at + 16 : end]), end
+        if schema is None:
+            schema = pa.ipc.read_schema(payload)
+        else:
+            rows += pa.ipc.read_record_batch(payload, schema).num_rows
+    return rows
 
 
 def _journals(path: Path, rng: random.Random) -> Row:
@@ -162,8 +163,8 @@ def _tear_whole(path: Path, rng: random.Random) -> None:
 
 def _leave_temporary(path: Path, rng: random.Random) -> None:
     write_parquet(path / "whole", read_rows(path))
-    (path / "whole").rename(path / ".requests.parquet.4711.tmp")
-    _truncate(path / ".requests.parquet.4711.tmp", rng)
+    (path / "whole").rename(path / ".requests.parquet.0123456789abcdef.tmp")
+    _truncate(path / ".requests.parquet.0123456789abcdef.tmp", rng)
 
 
 def _truncate(path: Path, rng: random.Random) -> None:

@@ -401,6 +401,9 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "planned points that were not measured to their end, which are not judged",
         "{missing} of {planned} points were not measured to their end and are not judged: {points}",
         "resume the sweep: the optimum may be among them"),
+    "damaged_files": WarningType(
+        "warning", "a journal of the run folder has a record whose checksum does not hold; what follows it is left out",
+        "{files}", "measure the points again that are not whole; samples behind the damage are in no figure"),
     # tables of points from elsewhere
     "throughput_identity": WarningType(
         "warning", "a table of points prints another throughput than its formula gives",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import struct
+import zlib
 from array import array
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,8 @@ from factory import request_row
 
 from benchsuite.errors import InputError, PointsError, StoreError
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord
-from benchsuite.store.files import SCHEMA, write_json, write_parquet
+from benchsuite.store import files, journal, run_folder
+from benchsuite.store.files import SCHEMA, read_parquet, write_json, write_parquet
 from benchsuite.store.journal import Journal, read_journal, wait_for_writers
 from benchsuite.store.run_folder import RunFolder, read_run, recover
 
@@ -45,6 +48,14 @@ def journal_of(path, *batches):
             journal.append(each)
         journal.flush()
     journal.close()
+
+
+def records(path: Path, *payloads: bytes | pa.Buffer) -> None:
+    """A journal of these records, each with a head and checksums that hold."""
+    with path.open("wb") as file:
+        for payload in map(bytes, payloads):
+            head = struct.pack("<4sII", b"BSJ1", len(payload), zlib.crc32(payload))
+            file.write(head + struct.pack("<I", zlib.crc32(head)) + payload)
 
 
 def as_rows(table: pa.Table) -> list[RequestRecord]:
@@ -152,6 +163,135 @@ def test_a_journal_with_a_hole_behind_it(tmp_path):
     for noise in (bytes(512), b"\xff" * 512, b"\xff\xff\xff\xff\x10\x00\x00\x00" + bytes(100), b"hello" * 99):
         (tmp_path / "torn").write_bytes(content + noise)
         assert ids(read_journal(tmp_path / "torn")) == ["p0"]
+
+
+def test_a_flipped_bit_ends_a_journal_there(tmp_path):
+    """Wherever a bit is flipped, heads included, the rows before it are kept, no others, and the record is named."""
+    path, flipped, rows = tmp_path / "j", tmp_path / "flipped", [row(i) for i in range(6)]
+    journal_of(path, rows[:2], rows[2:4], rows[4:])
+    content, rng = path.read_bytes(), random.Random(4)
+    ends = [0]
+    while ends[-1] < len(content):
+        ends.append(ends[-1] + 16 + int.from_bytes(content[ends[-1] + 4 : ends[-1] + 8], "little"))
+    heads = [end + i for end in ends[:-1] for i in range(16)]
+    for at in [*heads, *rng.choices(range(len(content)), k=200)]:
+        damaged, record = bytearray(content), sum(end <= at for end in ends)
+        damaged[at] ^= 1 << rng.randrange(8)
+        flipped.write_bytes(damaged)
+        damage: dict[Path, str] = {}
+        assert as_rows(read_journal(flipped, SCHEMA, damage)) == rows[: 2 * max(0, record - 2)], at
+        assert f"flipped: record {record}, " in damage[flipped]
+
+
+def test_a_forged_checksum_meets_a_second_check(tmp_path):
+    """Bytes that were made to have a right checksum end the journal too, or give rows that are whole."""
+    journal_of(tmp_path / "j", [row(0)], [row(1)])
+    content, rng = (tmp_path / "j").read_bytes(), random.Random(5)
+    payloads, at = [], 0
+    while at < len(content):
+        payloads.append(content[at + 16 : (at := at + 16 + int.from_bytes(content[at + 4 : at + 8], "little"))])
+    odd = pa.schema([("x", pa.dictionary(pa.int8(), pa.string()))])
+    wrong = pa.schema([("sent_s", pa.string())])
+    forged = [[odd.serialize()], [wrong.serialize()], [b""], [b"\xff" * 8], [payloads[1]], [payloads[0]] * 2]
+    for _ in range(200):
+        bent = [bytearray(payload) for payload in payloads]
+        part = rng.choice(bent)
+        part[rng.randrange(len(part))] = rng.randrange(256)
+        forged.append(bent)
+    for each in forged:
+        records(tmp_path / "forged", *each)
+        read_journal(tmp_path / "forged").to_pylist()
+
+
+def test_a_damaged_journal_is_put_aside(tmp_path):
+    """Recovering keeps the rows before the damage and the file itself, and the run tells it from then on."""
+    folder = RunFolder(tmp_path)
+    folder.write_manifest(manifest(points=[{"point_id": "c0008-r0", "status": "running"}]))
+    path = folder.journal_path("c0008-r0", 0)
+    journal_of(path, [row(0)], [row(1)])
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 4
+    path.write_bytes(content)
+    folder.release()
+    assert (ids(read_run(tmp_path).table), len(read_run(tmp_path).damage)) == (["p0"], 1)
+    assert ids(recover(tmp_path).table) == ["p0"]
+    assert read_run(tmp_path).damage == ("c0008-r0.w0.arrows.torn was put aside, damaged",)
+    assert (tmp_path / "c0008-r0.w0.arrows.torn").read_bytes() == content
+
+
+def test_damage_in_a_measured_point_is_refused(tmp_path):
+    """Rows that a complete point has lost are never passed over: its figures would be of the rest."""
+    folder = RunFolder(tmp_path)
+    path = folder.journal_path("c0008-r0", 0)
+    journal_of(path, [row(0)], [row(1)])
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    folder.write_manifest(manifest(points=[{"point_id": "c0008-r0", "status": "complete"}]))
+    with pytest.raises(PointsError) as refused:
+        read_run(tmp_path)
+    assert refused.value.what == "rows of a measured point are damaged"
+
+
+def test_a_flipped_bit_in_parquet_is_refused(tmp_path):
+    """Wherever a bit of a Parquet file of ours is flipped, it is refused by name, or its rows are the same."""
+    journal_of(tmp_path / "j", [row(i) for i in range(6)])
+    path, rng = tmp_path / "t.parquet", random.Random(6)
+    write_parquet(path, read_journal(tmp_path / "j"))
+    content, refused = path.read_bytes(), []
+    for at in [*range(len(content) - 24, len(content)), *rng.choices(range(len(content)), k=200)]:
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert ids(read_parquet(path, SCHEMA)) == [f"p{i}" for i in range(6)]
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 200
+    assert all("t.parquet" in error for error in refused)
+
+
+FOREIGN = {
+    "another type": pa.table({"sent_s": ["x"]}),
+    "a dictionary": pa.table({"mood": pa.array(["x"]).dictionary_encode()}),
+    "deep lists": pa.table({"mood": pa.array([[[[1]]]])}),
+    "a column twice": pa.Table.from_arrays([pa.array([1.0])] * 2, names=["sent_s", "sent_s"]),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_parquet_has_our_types(tmp_path, name):
+    """A file that another program wrote, without our checksum, is read if its columns are of our types."""
+    pq.write_table(FOREIGN[name], tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet cannot be read"):
+        read_parquet(tmp_path / "t.parquet", SCHEMA)
+
+
+@pytest.mark.parametrize("step", range(1, 15))
+def test_a_run_is_read_while_its_points_are_put_together(tmp_path, monkeypatch, step):
+    """Before whichever step of a reader the files change places, it reads again and has every row once."""
+    folder = RunFolder(tmp_path)
+    journal_of(folder.journal_path("c0016-r0", 0), [row(0, point_id="c0016-r0")])
+    folder.finish_point("c0016-r0")
+    journal_of(folder.journal_path("c0008-r0", 0), [row(1)])
+    points = [{"point_id": "c0016-r0", "status": "complete"}, {"point_id": "c0008-r0", "status": "running"}]
+    folder.write_manifest(manifest(points=points))
+    calls = 0
+
+    def before(function):
+        def call(*values):
+            nonlocal calls
+            calls += 1
+            if calls == step:
+                folder.finish_point("c0008-r0")
+                folder.finish()
+            return function(*values)
+
+        return call
+
+    steps = [(run_folder, "files_in"), (run_folder, "open_regular"), (files, "open_regular"), (journal, "open_regular")]
+    for module, name in steps:
+        monkeypatch.setattr(module, name, before(getattr(module, name)))
+    assert sorted(ids(read_run(tmp_path).table)) == ["p0", "p1"]
+    assert calls >= min(step, 8)
 
 
 def test_a_journal_is_never_overwritten(tmp_path):
@@ -449,7 +589,7 @@ def test_a_file_system_that_is_read_only(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(StoreError, match="Read-only file system"):
         write_json(tmp_path / "m.json", {})
@@ -462,8 +602,7 @@ def test_a_journal_of_another_version(tmp_path):
     journal_of(tmp_path / "now.arrows", [row(1)])
     older = read_journal(tmp_path / "now.arrows").drop_columns(["server_decode_s", "endpoint"])
     older = older.append_column("mood", pa.array(["calm"]))
-    with pa.OSFile(str(folder.journal_path("c0008-r0", 0)), "wb") as file, pa.ipc.new_stream(file, older.schema) as out:
-        out.write_table(older)
+    records(folder.journal_path("c0008-r0", 0), older.schema.serialize(), *(b.serialize() for b in older.to_batches()))
     journal_of(folder.journal_path("c0008-r0", 1), [row(2)])
     folder.release()
     found = recover(tmp_path).table

@@ -139,6 +139,8 @@ def recover(run: Path) -> int:
     click.echo(
         f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest.status}"
     )
+    for line in found.damage:
+        click.echo(line)
     if missing:
         click.echo(f"measure the rest: benchsuite sweep --resume {run}")
     return 0

@@ -189,6 +189,8 @@ def judge_run(
     if cut := [point_id for point_id in manifest.planned_points if point_id not in whole]:
         missing = {"missing": len(cut), "planned": len(manifest.planned_points), "points": ", ".join(cut[:6])}
         warnings.append(warn("run_cut_short", points[-1].level, **missing))
+    if run.damage:
+        warnings.append(warn("damaged_files", points[-1].level, files="; ".join(run.damage)))
 
     for i, p in enumerate(points):
         of_level = (w for w in warnings if w.level == p.level)

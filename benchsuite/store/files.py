@@ -6,6 +6,11 @@ import contextlib
 import errno
 import json
 import os
+import re
+import secrets
+import stat
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, get_args, get_type_hints
@@ -45,25 +50,119 @@ def write_json(path: Path, tree: Any) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path`, whole or not at all, with our API keys starred out."""
-    with _replacing(path) as temporary:
-        temporary.write_bytes(masked_bytes(content))
+    with replacing(path) as file:
+        file.write(masked_bytes(content))
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Put `table` at `path`, whole or not at all: zstd, gaps split by byte (they compress best so)."""
-    texts = [field.name for field in table.schema if field.type == pa.string()]
-    with _replacing(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            compression_level=3,
+    """Put `table` at `path`, whole or not at all, as `parquet_writer` does."""
+    with parquet_writer(path, table.schema) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
+
+
+ROW_GROUP = 50_000  # rows
+_SUM = struct.Struct("<8sI")  # mark, CRC-32 of all other bytes; before the footer, where no reader of Parquet looks
+_SUM_MARK = b"\x89BSsum\r\n"
+_FOOTER_MOST = 2**24
+_PARQUET_MOST = 2**34  # bytes that a file says it unpacks to
+
+
+@contextlib.contextmanager
+def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Writes a Parquet file with a checksum that takes the place of `path` if the block ends well.
+
+    zstd, gaps split by byte (they compress best so).
+    """
+    texts = [field.name for field in schema if field.type == pa.string()]
+    gaps = {"chunk_gap_us.list.element": "BYTE_STREAM_SPLIT"} if "chunk_gap_us" in schema.names else None
+    with replacing(path) as file:
+        with pq.ParquetWriter(
+            file, schema, compression="zstd", compression_level=3, column_encoding=gaps,
             use_dictionary=[name for name in texts if name not in ("request_id", "response_id")],
-            column_encoding={"chunk_gap_us.list.element": "BYTE_STREAM_SPLIT"}
-            if "chunk_gap_us" in table.column_names
-            else None,
-            row_group_size=50_000,
-        )
+        ) as writer:  # fmt: skip
+            yield writer
+        file.seek(-8, os.SEEK_END)
+        at = file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
+        footer = file.read()
+        file.seek(at)
+        file.write(_SUM.pack(_SUM_MARK, zlib.crc32(footer, _crc32(file, at))) + footer)
+
+
+def _crc32(file: IO[bytes], n_bytes: int) -> int:
+    """Of the first bytes; the file stands behind them then."""
+    file.seek(0)
+    value = 0
+    while n_bytes > 0 and (piece := file.read(min(n_bytes, 2**20))):
+        value, n_bytes = zlib.crc32(piece, value), n_bytes - len(piece)
+    return value
+
+
+def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
+    """A Parquet file of a run folder at the current schema.
+
+    Its checksum is verified before Arrow sees it. One of another writer, which has none, or of a foreign folder, whose
+    checksum may well hold, must still have our columns' types, and unpack to no more than 16 GiB.
+    Raises OSError, and ValueError for whatever Arrow makes of it.
+    """
+    with open_regular(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(-min(size, _FOOTER_MOST), os.SEEK_END)
+        tail = file.read()
+        if (at := tail.rfind(_SUM_MARK)) >= 0:
+            _, expected = _SUM.unpack_from(tail.ljust(at + _SUM.size, b"\0"), at)
+            if zlib.crc32(tail[at + _SUM.size :], _crc32(file, size - len(tail) + at)) != expected:
+                raise ValueError(f"{path.name} is damaged: its checksum does not hold")
+        try:
+            with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
+                facts = parquet.metadata
+                unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+                if not 0 <= unpacked <= _PARQUET_MOST or facts.num_rows > _PARQUET_MOST:
+                    raise ValueError(f"it says that it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
+                check_columns(parquet.schema_arrow, schema)
+                table = parquet.read()
+            table.validate(full=True)
+            return at_schema(schema, [table])
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:  # whatever Arrow raises
+            raise ValueError(f"{path.name} cannot be read: {str(error)[:300]}") from None
+
+
+_TYPES = (pa.float64(), pa.int32(), pa.int64(), pa.bool_(), pa.string(), pa.list_(pa.int32()), pa.null())
+
+
+def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
+    """Raises ValueError for a column that is there twice, or not of its type; of an unknown one: of none of ours."""
+    if len(set(found.names)) < len(found.names):
+        raise ValueError("a column is there twice")
+    for field in found:
+        known = [schema.field(field.name).type, pa.null()] if field.name in schema.names else _TYPES
+        if not any(field.type.equals(kind) for kind in known):
+            kind = f"{str(field.type)[:80]}, expected {known[0] if field.name in schema.names else 'a plain type'}"
+            raise ValueError(f"the column {field.name[:80]!r} is {kind}")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file of a run folder to read. A link, a pipe, a device there is refused: it leads out of the folder.
+
+    Raises OSError.
+    """
+    flags = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")  # some systems have not all
+    try:
+        descriptor = os.open(path, os.O_RDONLY | sum(getattr(os, name, 0) for name in flags))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "a link, where a file of the run itself belongs", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """The files of a run's subfolder by name; none where there is no folder. Raises OSError for a link in its place."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "a link, where a folder of the run itself belongs", str(folder))
+    return sorted(folder.glob(pattern))
 
 
 def make_folder(path: Path) -> None:
@@ -72,14 +171,25 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
+
+
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` that takes its place, synced, if the block ends well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of `path`, synced, if the block ends well. Raises StoreError.
+
+    A link at `path` is replaced, what it leads to is not touched. Nobody can foresee the temporary name.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.tmp")
     with os_error_as(StoreError, "a file cannot be written", path):
         try:
-            yield temporary
-            sync(temporary)  # some file systems say only now that they are full
+            with temporary.open("x+b") as file:
+                if path.is_file() and not path.is_symlink():
+                    temporary.chmod(stat.S_IMODE(path.stat().st_mode))  # who may read it stays as it was
+                yield file
+                file.flush()
+                reach("fsync")
+                os.fsync(file.fileno())  # some file systems say only now that they are full
             reach("rename")
             temporary.replace(path)
             sync(path.parent)

@@ -1,14 +1,20 @@
-"""Rows and samples on their way to disk: Arrow IPC streams, readable up to their last whole batch whatever happens."""
+"""Rows and samples on their way to disk: records of Arrow IPC, readable up to the last whole one whatever happens.
+
+A record is a head (magic, length, CRC-32 of the payload, CRC-32 of the head) and one Arrow message: the first holds the
+schema, each later one a batch. Nothing is given to Arrow before its checksum holds.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from itertools import accumulate
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +24,7 @@ from benchsuite.errors import StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked
-from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, at_schema, lock, sync
+from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, at_schema, check_columns, files_in, lock, open_regular, sync
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
@@ -29,11 +35,16 @@ _WRITERS_S = 10.0
 _COLUMN_TYPES = [None if field.name == "chunk_gap_us" else field.type for field in SCHEMA]
 
 
+_MAGIC = b"BSJ1"
+_HEAD = struct.Struct("<4sII")  # magic, bytes of the payload, its CRC-32; then the CRC-32 of these
+_HEAD_BYTES = _HEAD.size + 4
+
+
 class _Stream:
-    """An Arrow IPC stream: gathers its messages, and puts them into the file whole or not at all.
+    """The records of a journal: gathers them, and puts them into the file whole or not at all.
 
     A disk that is full takes a part of a write. That part is cut off again, and the bytes wait for the next try: what
-    comes later is never behind a hole. The stream ends with the file, without an end marker.
+    comes later is never behind a hole. The journal ends with the file, without an end marker.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, point: str) -> None:
@@ -43,8 +54,13 @@ class _Stream:
             self._file = path.open("xb", buffering=0)
             sync(path.parent)  # that there is such a file must outlive a power cut too
             lock(self._file)  # for `wait_for_writers`
-        self._waiting = bytearray(schema.serialize())
-        self._written = 0
+        self._waiting, self._written = bytearray(), 0
+        self._add(schema.serialize())
+
+    def _add(self, message: pa.Buffer) -> None:
+        head = _HEAD.pack(_MAGIC, message.size, zlib.crc32(message))
+        self._waiting += head + zlib.crc32(head).to_bytes(4, "little")
+        self._waiting += message
 
     def flush(self) -> None:
         """Write what waits. Raises StoreError, and then nothing of it is in the file; it is kept for the next try."""
@@ -103,7 +119,7 @@ class Journal(_Stream):
         """Write the waiting rows as one batch. Raises StoreError; the rows are then kept for the next try."""
         rows, self._rows = self._rows, []
         if rows:
-            self._waiting += _batch(rows).serialize()
+            self._add(_batch(rows).serialize())
         super().flush()
 
 
@@ -158,7 +174,7 @@ class SampleLog(_Stream):
             for field, values in zip(self._schema, columns, strict=True)
         ]
         with self._lock:
-            self._waiting += pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize()
+            self._add(pa.RecordBatch.from_arrays(arrays, schema=self._schema).serialize())
             self.flush()
 
     def close(self) -> None:
@@ -166,13 +182,44 @@ class SampleLog(_Stream):
             super().close()
 
 
-def read_journal(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
-    """Every whole batch of a journal, at the current schema whatever version wrote it; a torn tail is left out."""
-    batches: list[pa.RecordBatch] = []
-    source = pa.py_buffer(path.read_bytes())
-    # the suppressed errors are the tail that a crash tore, or a journal without even a schema
-    with contextlib.suppress(OSError, pa.ArrowInvalid):
-        batches.extend(pa.ipc.open_stream(source))
+def journal_batches(path: Path, schema: pa.Schema, damage: dict[Path, str]) -> Iterator[pa.RecordBatch]:
+    """Every whole batch of a journal, in its order. A tail that a crash tore is left out.
+
+    A record whose checksum does not hold, or whose columns are not ours, ends the journal, and `damage` then tells it.
+    Raises OSError.
+    """
+    with open_regular(path) as file:
+        size, at, found, n_rows = os.fstat(file.fileno()).st_size, 0, None, 0
+        for number in count(1):
+            head = file.read(_HEAD_BYTES)
+            if len(head) < _HEAD_BYTES:
+                return
+            magic, n_bytes, payload_sum = _HEAD.unpack(head[: _HEAD.size])
+            sound = magic == _MAGIC and zlib.crc32(head[: _HEAD.size]) == int.from_bytes(head[_HEAD.size :], "little")
+            if sound and n_bytes > size - at - _HEAD_BYTES:
+                return
+            try:
+                payload = pa.py_buffer(file.read(n_bytes)) if sound else None
+                if payload is None or zlib.crc32(payload) != payload_sum:
+                    raise pa.ArrowInvalid("its checksum does not hold")
+                if found is None:
+                    found = pa.ipc.read_schema(payload)
+                    check_columns(found, schema)
+                else:
+                    batch = pa.ipc.read_record_batch(payload, found)
+                    batch.validate(full=True)
+                    n_rows += batch.num_rows
+                    yield batch
+            except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # Arrow's, where a checksum was forged
+                place = f"{path.parent.name}/{path.name}: record {number}, at byte {at:,} of {size:,}, is damaged"
+                damage[path] = f"{place} ({str(error)[:80]}): {n_rows:,} rows before it are kept, what follows is not"
+                return
+            at += _HEAD_BYTES + n_bytes
+
+
+def read_journal(path: Path, schema: pa.Schema = SCHEMA, damage: dict[Path, str] | None = None) -> pa.Table:
+    """Every whole batch of a journal at the current schema, as `journal_batches` has them."""
+    batches = list(journal_batches(path, schema, {} if damage is None else damage))
     return at_schema(schema, [pa.Table.from_batches(batches)] if batches else [])
 
 
@@ -182,8 +229,8 @@ def wait_for_writers(folder: Path, most_s: float = _WRITERS_S) -> Path | None:
     The measuring processes of a sweep that was killed live on for some milliseconds, to write down what was in flight.
     """
     until_s = time.monotonic() + most_s
-    for path in sorted([*folder.glob("*.arrows"), *folder.glob("*.samples")]):
-        with path.open("rb") as journal:
+    for path in files_in(folder, "*.arrows") + files_in(folder, "*.samples"):
+        with open_regular(path) as journal:
             while not lock(journal, shared=True):
                 if time.monotonic() > until_s:
                     return path

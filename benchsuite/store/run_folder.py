@@ -20,7 +20,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from benchsuite import __version__
 from benchsuite.errors import InputError, PointsError, StoreError, os_error_as, read_json
@@ -35,9 +34,13 @@ from benchsuite.store.files import (
     SAMPLE_SCHEMAS,
     SCHEMA,
     SUMMARY,
+    TEMPORARY,
     at_schema,
+    files_in,
     lock,
     make_folder,
+    open_regular,
+    read_parquet,
     sync,
     write_json,
     write_parquet,
@@ -99,9 +102,9 @@ class RunFolder:
         holds_run = (path / MANIFEST).exists()
         if not holds_run:
             # a sweep that ended before it had written its manifest left logs of samples, and no rows with them
-            logs = list((path / JOURNALS).iterdir()) if (path / JOURNALS).is_dir() else []
-            if all(log.suffix == ".samples" for log in logs):
-                remove(*logs)
+            logs = files_in(path / JOURNALS, "*")
+            if all(_OURS[JOURNALS].fullmatch(log.name) and log.suffix == ".samples" for log in logs):
+                clear(path / JOURNALS)
             ours = (REQUESTS, SUMMARY, REPORT, *SAMPLES.values(), JOURNALS, POINTS)
             if taken := [name for name in ours if _holds_something(path / name)]:
                 raise InputError(
@@ -114,7 +117,7 @@ class RunFolder:
         before = read_run(path) if holds_run else None
         for folder in (path / JOURNALS, path / POINTS, path):
             folder.mkdir(exist_ok=True)
-            remove(*folder.glob(".*.tmp"))  # what a killed process left of files that never took their place
+            clear(folder, TEMPORARY)  # what a killed process left of files that never took their place
         return before
 
     def release(self) -> None:
@@ -142,43 +145,58 @@ class RunFolder:
         part = part_name(point_id, attempt)
         with os_error_as(StoreError, "the rows of a point cannot be put together", self.path):
             reach("compaction")
-            journals = sorted((self.path / JOURNALS).glob(f"{part}.w*.arrows"))
+            journals = files_in(self.path / JOURNALS, f"{part}.w*.arrows")
             table = amend(at_schema(SCHEMA, map(read_journal, journals)).sort_by("scheduled_s"))
             write_parquet(self.path / POINTS / f"{part}.parquet", table)
-            remove(*journals)
+            clear(self.path / JOURNALS, re.compile(rf"{re.escape(part)}\.w\d+\.arrows"))
         return table
 
     def finish(self) -> None:
         """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
         with os_error_as(StoreError, "the rows of the run cannot be put together", self.path):
             reach("compaction")
-            tables = {REQUESTS: read_rows(self.path)}
-            tables |= {file: samples for name, file in SAMPLES.items() if (samples := read_samples(self.path, name))}
+            damage: dict[Path, str] = {}
+            tables = {REQUESTS: read_rows(self.path, damage)}
+            found = {file: read_samples(self.path, name, damage) for name, file in SAMPLES.items()}
+            tables |= {file: samples for file, samples in found.items() if samples is not None}
             for file, table in tables.items():
-                if is_torn(self.path / file):
-                    put_aside(self.path / file)
+                if self.path / file in damage:  # its parts are there still
+                    put_aside(self.path / file, self.path)
                 write_parquet(self.path / file, table)
+            for path in damage.keys() - {self.path / file for file in tables}:  # their good rows are in the whole now
+                put_aside(path, self.path)
             for folder in (self.path / POINTS, self.path / JOURNALS):
-                remove(*sorted(folder.iterdir()), folder)
+                clear(folder)
+                with suppress(OSError):  # what somebody else put there stays
+                    folder.rmdir()
 
 
-def remove(*paths: Path) -> None:
-    """Remove files, and folders that are empty then, in this order. Raises OSError."""
-    for path in paths:
-        reach("unlink")
-        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+_JOURNAL = re.compile(r"[A-Za-z0-9._-]+\.w\d+\.arrows|(gpu|server)\.s\d+\.samples")
+_OURS = {JOURNALS: _JOURNAL, POINTS: re.compile(r"[A-Za-z0-9._-]+\.parquet")}
 
 
-def put_aside(path: Path) -> None:
-    """Give a damaged file another name, so that it is not overwritten."""
+def clear(folder: Path, names: re.Pattern[str] | None = None) -> None:
+    """Remove the files of these names (None: all that a run keeps there) from a folder, and what they link to never.
+
+    Raises OSError, for a link in the folder's place too.
+    """
+    pattern = names or _OURS[folder.name]
+    for path in files_in(folder, "*"):
+        if pattern.fullmatch(path.name) or TEMPORARY.fullmatch(path.name):
+            reach("unlink")
+            path.unlink(missing_ok=True)
+
+
+def put_aside(path: Path, folder: Path) -> None:
+    """Give a damaged file another name in `folder`, so that it is not overwritten."""
     reach("rename")
-    n = sum(1 for _ in path.parent.glob(f"{path.name}.torn*"))
-    path.rename(path.with_name(f"{path.name}.torn" + (f"-{n + 1}" if n else "")))
+    n = sum(1 for _ in folder.glob(f"{path.name}.torn*"))
+    path.rename(folder / (f"{path.name}.torn" + (f"-{n + 1}" if n else "")))
 
 
 def _holds_something(path: Path) -> bool:
     """True if it is there; an empty folder, as a crash before the first row leaves it, is nothing."""
-    return any(path.iterdir()) if path.is_dir() and path.name in (JOURNALS, POINTS) else path.exists()
+    return any(files_in(path, "*")) if path.is_dir() and path.name in _OURS else path.exists()
 
 
 def recover(path: Path) -> Run:
@@ -188,7 +206,8 @@ def recover(path: Path) -> Run:
     InputError while somebody measures into it.
     """
     run = read_run(path)
-    if run.manifest.status != "running" and not any(_holds_something(path / name) for name in (JOURNALS, POINTS)):
+    parts = [(ours, file.name) for name, ours in _OURS.items() for file in files_in(path / name, "*")]
+    if run.manifest.status != "running" and not any(ours.fullmatch(name) for ours, name in parts):
         return run
     folder = RunFolder(path)
     try:
@@ -233,6 +252,7 @@ class Run:
     table: pa.Table  # the rows of requests.parquet
     gpu: pa.Table | None = None  # its samples; None if none were kept
     server: pa.Table | None = None
+    damage: tuple[str, ...] = ()  # journals that are damaged, or were when they were put aside, in words
 
     @property
     def parts(self) -> list[str]:
@@ -248,13 +268,15 @@ class Run:
     @property
     def whole(self) -> pa.Table:
         """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
-        return self.table.filter(pc.is_in(_parts(self.table), value_set=pa.array(self.parts, pa.string())))
+        whole = pc.is_in(_parts(self.table), value_set=pa.array(self.parts, pa.string()))
+        return self.table if pc.all(whole).as_py() else self.table.filter(whole)
 
 
 def read_manifest(path: Path) -> RunManifest:
     """The manifest of a run folder. Raises PointsError."""
     try:
-        manifest = read_json((path / MANIFEST).read_text("utf-8"))
+        with open_regular(path / MANIFEST) as file:
+            manifest = read_json(file.read())
     except FileNotFoundError:
         raise PointsError(
             "not a run folder: it has no manifest.json", where=str(path), expected="results/<run_id>"
@@ -272,15 +294,48 @@ def read_manifest(path: Path) -> RunManifest:
     return RunManifest.read(manifest, str(path / MANIFEST))
 
 
+_TRIES = 20
+
+
 def read_run(path: Path) -> Run:
-    """A run from its folder, finished, cut short or still growing. Raises PointsError."""
-    facts = read_manifest(path)
+    """A run from its folder, finished, cut short or still growing. Raises PointsError.
+
+    Files that change places while they are read, as when a point ends, are read anew: the run is as it was at a moment.
+    """
+    for attempt in range(1, _TRIES + 1):
+        before = _places(path)
+        try:
+            run = _read_run(path)
+        except PointsError:
+            if attempt == _TRIES or _places(path) == before:
+                raise
+        else:
+            if attempt == _TRIES or _places(path) == before:
+                return run
+    raise AssertionError
+
+
+def _places(path: Path) -> dict[str, tuple[int, int]]:
+    """Which files there are; a journal that grows stays the same."""
+    found = {}
+    for folder in (path, path / POINTS, path / JOURNALS):
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                facts = entry.stat(follow_symlinks=False)
+                if entry.name.endswith((".json", ".parquet", ".arrows", ".samples")):
+                    found[entry.path] = (facts.st_ino, 0 if folder.name == JOURNALS else facts.st_mtime_ns)
+    return found
+
+
+def _read_run(path: Path) -> Run:
+    facts, damage = read_manifest(path), dict[Path, str]()
     try:
-        table = read_rows(path)
-        gpu, server = (read_samples(path, name) for name in SAMPLES)
+        table = read_rows(path, damage)
+        gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
-    run = Run(path, facts, table, gpu, server)
+    torn = [f"{file.name} was put aside, damaged" for file in files_in(path, "*.torn*") if _JOURNAL.match(file.name)]
+    run = Run(path, facts, table, gpu, server, (*damage.values(), *torn))
     there = set(_parts(table).unique().to_pylist())
     if lost := [part for part in run.parts if part not in there]:
         raise PointsError(
@@ -289,52 +344,53 @@ def read_run(path: Path) -> Run:
             given=", ".join(lost[:6]),
             expected="the rows of every point that manifest.json calls complete",
         )
+    if lost := [words for file, words in damage.items() if file.name.rpartition(".w")[0] in run.parts]:
+        raise PointsError("rows of a measured point are damaged", where=str(path), given="; ".join(lost)[:500])
     return run
 
 
-def read_rows(path: Path) -> pa.Table:
+def read_rows(path: Path, damage: dict[Path, str] | None = None) -> pa.Table:
     """All rows of a run folder: of requests.parquet, of points that are not in it yet, of journals in neither.
 
     So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
+    damage: gets what could not be read, by its file.
     """
+    damage = {} if damage is None else damage
     journals: dict[str, list[Path]] = {}
-    for journal in sorted((path / JOURNALS).glob("*.arrows")):
+    for journal in files_in(path / JOURNALS, "*.arrows"):
         journals.setdefault(journal.name.rpartition(".w")[0], []).append(journal)
-    points = sorted((path / POINTS).glob("*.parquet"))
-    tables = _read_parquet(path / REQUESTS, SCHEMA, spare=bool(points or journals))
+    points = files_in(path / POINTS, "*.parquet")
+    tables = _read_parquet(path / REQUESTS, SCHEMA, damage, spare=bool(points or journals))
     there = {part for table in tables for part in _parts(table).unique().to_pylist()}
     for point in points:
-        if point.stem not in there and (rows := _read_parquet(point, SCHEMA, spare=point.stem in journals)):
+        if point.stem not in there and (rows := _read_parquet(point, SCHEMA, damage, spare=point.stem in journals)):
             there.add(point.stem)
             tables += rows
-    tables += [read_journal(journal) for part, paths in journals.items() if part not in there for journal in paths]
-    return at_schema(SCHEMA, tables)
+    left = [journal for part, paths in journals.items() if part not in there for journal in paths]
+    return at_schema(SCHEMA, [*tables, *(read_journal(journal, SCHEMA, damage) for journal in left)])
 
 
-def is_torn(file: Path) -> bool:
-    """True if the file is there and is no whole Parquet file."""
-    try:
-        return file.exists() and pq.read_metadata(file) is None
-    except (OSError, pa.ArrowInvalid):
-        return True
-
-
-def _read_parquet(file: Path, schema: pa.Schema, *, spare: bool) -> list[pa.Table]:
+def _read_parquet(file: Path, schema: pa.Schema, damage: dict[Path, str], *, spare: bool) -> list[pa.Table]:
     """A Parquet file at the current schema, if there is one.
 
     spare: its rows lie in its parts too, which stand in for it if it is torn (by a disk: we put files in place whole).
     """
-    if not file.exists() or (spare and is_torn(file)):
+    try:
+        return [read_parquet(file, schema)]
+    except FileNotFoundError:
         return []
-    with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
-        return [at_schema(schema, [parquet.read()])]
+    except (OSError, ValueError) as error:
+        if not spare:
+            raise
+        damage[file] = f"{file.name} is damaged ({str(error)[:80]}): its parts stand in for it"
+        return []
 
 
-def read_samples(path: Path, name: str) -> pa.Table | None:
+def read_samples(path: Path, name: str, damage: dict[Path, str] | None = None) -> pa.Table | None:
     """The run's samples, `GPU` or `SERVER`: of their file, and of the logs of sessions that are not in it yet."""
-    schema = SAMPLE_SCHEMAS[name]
-    logs = [read_journal(log, schema) for log in sorted((path / JOURNALS).glob(f"{name}.s*.samples"))]
-    tables = _read_parquet(path / SAMPLES[name], schema, spare=bool(logs))
+    schema, damage = SAMPLE_SCHEMAS[name], {} if damage is None else damage
+    logs = [read_journal(log, schema, damage) for log in files_in(path / JOURNALS, f"{name}.s*.samples")]
+    tables = _read_parquet(path / SAMPLES[name], schema, damage, spare=bool(logs))
     for whole in tables:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
         logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
     return at_schema(schema, [*tables, *logs]) if tables or logs else None

@@ -36,6 +36,14 @@ def test_failed_rows_and_given_up_attempts_say_nothing_of_the_clock(tmp_path):
     assert [level.users for level in sorted(whole)] == [2, 4, 8]
 
 
+def test_a_journal_that_was_put_aside_is_a_warning(tmp_path):
+    """What a damaged journal lost is on every surface, not only where it was recovered."""
+    path = run_folder(tmp_path / "run")
+    (path / "gpu.s0.samples.torn").write_bytes(b"")
+    codes = [found.code for found in judge_run(read_run(path)).judged[-1].point.warnings]
+    assert "damaged_files" in codes
+
+
 def test_intervals_in_the_summary(tmp_path):
     """Three equal repeats leave no doubt; the keys that programs read."""
     summary = summary_json(judge_run(read_run(run_folder(tmp_path / "run", repeats=3))))
