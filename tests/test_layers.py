@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
-    "errors", "redact", "clock", "level", "records", "metrics", "results", "slo", "spec", "strict_model",
+    "errors", "redact", "clock", "level", "limits", "records", "metrics", "results", "slo", "spec", "strict_model",
     "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table",
 )  # fmt: skip
 CORE = (

@@ -15,7 +15,7 @@ import contextlib
 import socket
 import ssl
 
-from benchsuite.client.http import COMPLETE, Endpoint, Exchange, WireError
+from benchsuite.client.http import COMPLETE, HELD_BYTES_PER_READ, Endpoint, Exchange, WireError
 from benchsuite.clock import ANCILLARY_BYTES, kernel_timestamp_ns, now_ns, realtime_offset_ns, request_kernel_timestamps
 from benchsuite.records import Status
 
@@ -162,7 +162,8 @@ class Connection:
         """Hand `request` to the socket now, stamped just before. Needs an open, idle connection."""
         assert self._sock is not None
         exchange.reused = self.served > 0
-        exchange.max_bytes = self._link.endpoint.max_response_bytes
+        exchange.limits = limits = self._link.endpoint.limits
+        exchange.due_bytes = min(exchange.due_bytes, limits.response_bytes)
         self._exchange = exchange
         if self._ssl is not None:
             assert self._outgoing is not None
@@ -244,13 +245,12 @@ class Connection:
         data = exchange.data
         data += received
         exchange.ends.append(len(data))
-        self._link.held_bytes += len(received)
+        self._link.held_bytes += len(received) + HELD_BYTES_PER_READ
         try:
             complete = exchange.find_end()
-            endpoint = self._link.endpoint
-            if len(data) > (limit := endpoint.max_response_bytes):
-                raise WireError("stream_error", f"response longer than {limit} bytes")
-            if self._link.held_bytes > (limit := endpoint.max_held_bytes):
+            if len(data) > exchange.due_bytes:
+                exchange.grown()
+            if self._link.held_bytes > (limit := exchange.limits.held_bytes):
                 raise WireError("stream_error", f"responses in flight longer than {limit} bytes together")
         except WireError as error:
             self._finish(exchange, error)
@@ -333,7 +333,7 @@ class Connection:
             self._lingering = None
         if error is None and "body_lingers" not in exchange.notes:
             self._link.lingering = 0
-        self._link.held_bytes -= len(exchange.data)
+        self._link.held_bytes -= exchange.held_bytes
         self.served += 1
         self.free_ns = now_ns()
         exchange.error = error

@@ -15,12 +15,13 @@ from typing import Any
 
 import httptools
 
+from benchsuite.limits import RESPONSE_LIMITS, ResponseLimits, most
 from benchsuite.records import Status
 
-_MAX_HEADER_BYTES = 131072  # httpx takes 100 KiB
-_MAX_LINE_BYTES = 16384  # of a chunk's size and extensions, or a trailer
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_MAX_LINE_BYTES = most("line_bytes")
 _DECODED_STEP_BYTES = 1024 * 1024
+HELD_BYTES_PER_READ = 32  # its stamps and offsets
+_FEED_BYTES = 256 * 1024  # the HTTP parser is never further behind: its calls hold the loop
 _GZIP = b"\x1f\x8b"
 
 # Response headers that say something of the server: its own times and counts (TGI), and a paid API's limits.
@@ -41,9 +42,8 @@ _CHUNKED_EVENTS = (b"}\n\n\r\n", b"}\r\n\r\n\r\n", b'"done":false}\n\r\n')
 _PLAIN_EVENTS = (b"}\n\n", b"}\r\n\r\n", b'"done":false}\n')
 # with blank lines and comments behind it
 _END_MARK = re.compile(rb"(^|[\r\n])data:[ \t]*[\"']?(\[DONE\]|DONE)[\"']?[ \t]*([\r\n]|(?<=[\r\n]):[^\r\n]*)*$", re.I)
-_NATIVE_END = re.compile(rb'"done"\s*:\s*true\b[^\n]*\}\s*$')
-# a choice that has ended, and none that goes on behind it
-_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(?!.*"finish_reason"\s*:\s*null)', re.S)
+_NATIVE_END = re.compile(rb'"done"\s*:\s*true\b')  # in the last line
+_REASONS = re.compile(rb'"finish_reason"\s*:\s*("|null)')
 _MARK_BYTES, _END_BYTES, _NATIVE_END_BYTES = 48, 4096, 65536
 
 
@@ -63,8 +63,7 @@ class Endpoint:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # in the place of ours, or more
     secrets: tuple[str, ...] = field(default=(), repr=False)  # in these, to be taken out of what the server says
     kernel_stamps: bool = True
-    max_response_bytes: int = MAX_RESPONSE_BYTES
-    max_held_bytes: int = 1024 * 1024 * 1024  # of all responses in flight together
+    limits: ResponseLimits = RESPONSE_LIMITS
 
 
 class WireError(Exception):
@@ -79,10 +78,10 @@ class Exchange:
     """One request on the wire and the stamped bytes of its response: headers and chunk framing included."""
 
     __slots__ = (
-        "body_bytes", "body_ends", "body_parts", "chunked", "closed_ns", "content_encoding", "content_length",
-        "content_type", "data", "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped",
-        "location", "marked_ns", "max_bytes", "message_complete", "mode", "notes", "on_done", "parser", "retries",
-        "reused", "scheduled_ns", "sent_ns", "stamps", "status", "token_seen", "user_stamps",
+        "body", "body_ends", "chunked", "closed_ns", "content_encoding", "content_length", "content_type", "data",
+        "due_bytes", "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped", "limits",
+        "location", "marked_ns", "message_complete", "mode", "notes", "on_done", "parser", "retries", "reused",
+        "scheduled_ns", "sent_ns", "stamps", "status", "token_seen", "unbodied", "user_stamps",
     )  # fmt: skip
 
     def __init__(self, index: int, scheduled_ns: int) -> None:
@@ -91,7 +90,7 @@ class Exchange:
         self.sent_ns = 0
         self.retries = 0
         self.reused = False
-        self.max_bytes = MAX_RESPONSE_BYTES  # of the body, decoded
+        self.limits = RESPONSE_LIMITS
         self.error: WireError | None = None
         self.closed_ns = 0
         self.on_done: Callable[[Exchange], None] | None = None
@@ -108,6 +107,7 @@ class Exchange:
         self.user_stamps = array("q")  # by us; the same where the kernel gives none
         self.ends = array("q")  # (n_reads,) offset in `data` after each read
         self.data = bytearray()
+        self.due_bytes = min(_FEED_BYTES, self.limits.response_bytes)  # of data, at which `grown` is called
         self.mode = _HEADERS
         self.kernel_stamped = True
         self.headers_ns = 0
@@ -126,8 +126,8 @@ class Exchange:
         self.location = ""
         self.kept_headers: dict[str, str] = _NO_HEADERS
         self.message_complete = False
-        self.body_parts: list[bytes] = []
-        self.body_bytes = 0
+        self.body = bytearray()
+        self.unbodied = 0  # bytes of framing since the last one of the body
         self.body_ends = array("q")
         self.parser: httptools.HttpResponseParser | LooseParser | None = parser
 
@@ -163,8 +163,7 @@ class Exchange:
         self.keep_alive = self.parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
-        self.body_parts.append(body)
-        self.body_bytes += len(body)
+        self.body += body
 
     def on_message_complete(self) -> None:
         if self.status >= 200:
@@ -182,10 +181,15 @@ class Exchange:
             with memoryview(self.data) as view:
                 for end in self.ends[first:]:
                     if not self.message_complete:
+                        before = len(self.body)
                         self.parser.feed_data(view[start:end])
+                        self.unbodied = 0 if len(self.body) > before else self.unbodied + end - start
+                        if self.unbodied > (limit := _MAX_LINE_BYTES if self.headers_ns else self.limits.header_bytes):
+                            what = "chunk sizes or trailers" if self.headers_ns else "response headers"
+                            raise WireError("stream_error", f"{what} longer than {limit} bytes")
                     elif start < end:
                         raise ValueError("bytes behind the response")
-                    self.body_ends.append(self.body_bytes)
+                    self.body_ends.append(len(self.body))
                     start = end
         except httptools.HttpParserUpgrade:  # which is no HttpParserError
             raise WireError("stream_error", "the server switches to a protocol that nobody asked for") from None
@@ -193,7 +197,7 @@ class Exchange:
             if self.message_complete:
                 self.notes.add("bytes_after_response")
                 self.keep_alive = False
-                self.body_ends.extend([self.body_bytes] * (len(self.ends) - len(self.body_ends)))
+                self.body_ends.extend([len(self.body)] * (len(self.ends) - len(self.body_ends)))
             elif isinstance(self.parser, LooseParser):
                 raise WireError("stream_error", f"not an HTTP/1.1 response: {error}") from None
             else:
@@ -201,40 +205,46 @@ class Exchange:
                 self.mode = _COUNTED if self.mode == _CHUNKED else self.mode
                 self.feed()
 
-    def body_steps(self) -> Generator[None, None, tuple[bytes, Sequence[int]]]:
+    def grown(self) -> None:
+        """Called when the response has more than `due_bytes`. Raises WireError for one that is too long."""
+        if len(self.data) > (limit := self.limits.response_bytes):
+            raise WireError("stream_error", f"response longer than {limit} bytes")
+        self.feed()
+        self.due_bytes = min(len(self.data) + _FEED_BYTES, limit)
+
+    def body_steps(self) -> Generator[None, None, tuple[bytearray, Sequence[int]]]:
         """The body, and how much of it each read brought; a compressed one decoded, yielding now and then.
 
         A body that cannot be decoded gives what was before the fault, and `error`.
         """
-        data, parts, ends = b"".join(self.body_parts), list[bytes](), array("q")
+        data, decoded, ends = self.body, bytearray(), array("q")
         if not self.content_encoding and not data.startswith(_GZIP):  # that may be unsaid, or a transfer coding
             return data, self.body_ends
         self.notes.add("body_compressed")
         raw_deflate = self.content_encoding == "deflate" and (len(data) < 2 or int.from_bytes(data[:2]) % 31 != 0)
         decoder = zlib.decompressobj(-zlib.MAX_WBITS if raw_deflate else zlib.MAX_WBITS | 32)
-        start = n_bytes = 0
+        start, limit = 0, self.limits.response_bytes
         try:
             for end in self.body_ends:
-                piece = data[start:end]
+                piece = bytes(data[start:end])
                 while piece:
                     if decoder.eof:  # a member of its own for each event
                         if not piece.startswith(_GZIP):
                             break
                         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-                    parts.append(decoder.decompress(piece, _DECODED_STEP_BYTES))
+                    decoded += decoder.decompress(piece, _DECODED_STEP_BYTES)
                     piece = decoder.unconsumed_tail or decoder.unused_data
-                    n_bytes += len(parts[-1])
-                    if n_bytes > self.max_bytes:
-                        raise WireError("stream_error", f"decoded response longer than {self.max_bytes} bytes")
+                    if len(decoded) > limit:
+                        raise WireError("stream_error", f"decoded response longer than {limit} bytes")
                     yield
-                ends.append(n_bytes)
+                ends.append(len(decoded))
                 start = end
         except zlib.error as error:
             self.error = self.error or WireError("stream_error", f"the body is no {self.content_encoding}: {error}")
         except WireError as error:
             self.error = error
-        ends.extend([n_bytes] * (len(self.body_ends) - len(ends)))
-        return b"".join(parts), ends
+        ends.extend([len(decoded)] * (len(self.body_ends) - len(ends)))
+        return decoded, ends
 
     def note_body(self, piece: bytes, stamp_ns: int) -> None:
         """Take body bytes from a client that does its own HTTP (drivers.py), stamped in user space."""
@@ -242,7 +252,7 @@ class Exchange:
         self.user_stamps.append(stamp_ns)
         self.ends.append(0)
         self.on_body(piece)
-        self.body_ends.append(self.body_bytes)
+        self.body_ends.append(len(self.body))
 
     def overdue(self, at_ns: int, idle_ns: int, whole_ns: int) -> str | None:
         """Why this exchange should be given up, or None."""
@@ -253,10 +263,15 @@ class Exchange:
         last_ns = self.user_stamps[-1] if self.user_stamps else self.sent_ns
         return f"no byte for {idle_ns / 1e9:g} s" if at_ns - last_ns > idle_ns else None
 
+    @property
+    def held_bytes(self) -> int:
+        """What the response takes until it is a row."""
+        return len(self.data) + HELD_BYTES_PER_READ * len(self.ends)
+
     def has_finished(self) -> bool:
         """True if the last events of a stream, whose end mark never came, hold a finish_reason."""
         of_stream = b"event-stream" in self.content_type.lower() and 200 <= self.status < 300
-        return of_stream and _FINISHED.search(self.data[-_END_BYTES:]) is not None
+        return of_stream and _REASONS.findall(self.data[-_END_BYTES:])[-1:] == [b'"']
 
     def release(self) -> None:
         """Drop the parser, which refers back to this exchange, so that memory goes without the garbage collector."""
@@ -278,16 +293,17 @@ class Exchange:
                 self.mode = _ENDED
                 return COMPLETE
             before = max(0, self.ends[-2] - 6)
-            if data.endswith(b"\r\n\r\n") or data.find(b"\r\n0\r\n", before) >= 0:
+            trailer = data.find(b"\r\n0\r\n", before) >= 0
+            if trailer or data.endswith(b"\r\n\r\n"):
                 self.feed()
+                if trailer:  # which may come in small pieces: all of them at its end would take long
+                    self.mode = _COUNTED
             return COMPLETE if self.message_complete else self._find_mark()
         if mode == _HEADERS:
             self.feed()
             if self.status == 0 or 100 <= self.status < 200:
-                if len(data) > _MAX_HEADER_BYTES:
-                    raise WireError("stream_error", f"response headers longer than {_MAX_HEADER_BYTES} bytes")
                 return OPEN
-            self.headers_ns = self.stamps[-1]
+            self.headers_ns, self.unbodied = self.stamps[-1], 0
             if self.content_encoding and self.content_encoding not in _DECODED:
                 coding = self.content_encoding[:40]
                 raise WireError("stream_error", f"content-encoding {coding!r}, though identity was asked for")
@@ -319,13 +335,12 @@ class Exchange:
             if self.message_complete:
                 return COMPLETE
             if not self.marked_ns:
-                pattern, wanted = (_NATIVE_END, _NATIVE_END_BYTES) if self.ndjson else (_END_MARK, _END_BYTES)
-                tail = b""
-                for part in reversed(self.body_parts):
-                    tail = part + tail
-                    if len(tail) > wanted:
-                        break
-                self.marked_ns = self.stamps[-1] if pattern.search(tail[-wanted:]) else 0
+                if self.ndjson:
+                    line = self.body[-_NATIVE_END_BYTES:].rstrip().rpartition(b"\n")[2]
+                    marked = line.endswith(b"}") and _NATIVE_END.search(line)
+                else:
+                    marked = _END_MARK.search(self.body[-_END_BYTES:])
+                self.marked_ns = self.stamps[-1] if marked else 0
         return MARKED if self.marked_ns else OPEN
 
     @property
@@ -340,6 +355,7 @@ class Exchange:
 
 
 _HEAD_END = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\n[ \t]+")
 _STATUS_LINE = re.compile(rb"HTTP/1\.(\d)[ \t]+(\d{3})(?!\d)", re.I)
 _CHUNK_SIZE = re.compile(rb"\s*([0-9a-f]{1,15})\s*(;|$)", re.I)
 
@@ -383,7 +399,7 @@ class LooseParser:
         end = _HEAD_END.search(self._rest, max(0, len(self._rest) - self._new - 3))
         if end is None:
             return False
-        status_line, *lines = self._take(end.end()).replace(b"\r\n", b"\n").split(b"\n")
+        status_line, _, rest = self._take(end.end()).replace(b"\r\n", b"\n").partition(b"\n")
         first = _STATUS_LINE.match(status_line)
         if first is None:
             raise self._refused
@@ -391,11 +407,9 @@ class LooseParser:
         if self._status < 200:
             return True
         headers: list[tuple[bytes, bytes]] = []
-        for line in lines:
+        for line in _FOLD.sub(b" ", rest).split(b"\n"):
             name, colon, value = line.partition(b":")
-            if line[:1] in (b" ", b"\t") and headers:
-                headers[-1] = (headers[-1][0], headers[-1][1] + b" " + line.strip())
-            elif colon and name.strip():
+            if colon and name.strip():
                 headers.append((name.strip().lower(), value.strip()))
 
         def of(wanted: bytes) -> list[bytes]:

@@ -104,7 +104,7 @@ class HttpxDriver(TaskDriver):
                 exchange.note_header(name.lower(), value)
             async for piece in response.aiter_raw():
                 exchange.note_body(piece, now_ns())
-                if exchange.body_bytes > (limit := self._link.endpoint.max_response_bytes):
+                if len(exchange.body) > (limit := self._link.endpoint.limits.response_bytes):
                     raise WireError("stream_error", f"response longer than {limit} bytes")
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -19,18 +19,20 @@ from benchsuite.client.stream import (
     StreamFacts,
     clean_text,
     error_message,
-    is_json,
+    is_object,
     plain_text,
     read_whole,
     stream_steps,
     usage_counts,
 )
+from benchsuite.limits import most
 from benchsuite.records import RequestRecord, Status, TokenSource
-from benchsuite.redact import masked, masked_bytes
+from benchsuite.redact import masked
 from benchsuite.servers.base import CAPS, Native, Server, count, seconds
 from benchsuite.workload.dataset import Prompt, has_system_prompt, message_text
 
-_MAX_ID_CHARS, _MAX_ERROR_CHARS = 256, 2000  # of what a row keeps of the server's words
+_MAX_ID_CHARS, _MAX_ERROR_CHARS, _MAX_TEXT_CHARS = most("kept_chars"), most("error_chars"), most("text_chars")
+_STEP_READS = 32768
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
 
@@ -197,12 +199,13 @@ def http_head(endpoint: Endpoint, body_bytes: int, *, stream: bool) -> bytes:
 class KeptTexts(dict[str, str]):
     """What was generated, reasoning included, by request_id: to be counted after the point. Bounded."""
 
-    chars_left = 64_000_000
+    bytes_left = most("texts_bytes")
 
     def keep(self, request_id: str, text: str) -> None:
-        if len(text) <= self.chars_left:
+        n_bytes = len(text) * (1 if text.isascii() else 4)  # at most, in memory
+        if len(text) <= _MAX_TEXT_CHARS and n_bytes <= self.bytes_left:
             self[request_id] = text
-            self.chars_left -= len(text)
+            self.bytes_left -= n_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,32 +235,45 @@ def record_steps(
         exchange.feed()
     except WireError as malformed:
         error = error or malformed
-        exchange.body_ends.append(exchange.body_bytes)  # what the failed read gave before it failed
+        exchange.body_ends.append(len(exchange.body))  # what the failed read gave before it failed
+    exchange.data = bytearray()  # the body has what is needed of it
+    yield
     body, ends = yield from exchange.body_steps()
-    body, error = masked_bytes(body), error or exchange.error
+    error, limits = error or exchange.error, exchange.limits
+    yield
     # A server may answer a streaming request with one JSON object: then there are no token times.
     # One may also stream to a request for one object.
     asked = context.streaming or exchange.ndjson or b"event-stream" in exchange.content_type.lower()
-    streamed = asked and (exchange.ndjson or body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] != b"{" or not is_json(body))
+    streamed = asked and (exchange.ndjson or not is_object(body, limits))
+    yield
     if 200 <= exchange.status < 300 and body:
         if streamed:
             stamps, ndjson, kind = exchange.stamps, exchange.ndjson, exchange.content_type.lower()
             if kind and not ndjson and b"event-stream" not in kind:
                 exchange.notes.add("content_type_of_another")
-            yield from stream_steps(facts, body, ends, stamps, keep_text=keep_text, ndjson=ndjson)
+            yield from stream_steps(facts, body, ends, stamps, keep_text=keep_text, ndjson=ndjson, limits=limits)
         else:
-            facts = read_whole(body, keep_text=keep_text)
+            facts = read_whole(body, keep_text=keep_text, limits=limits)
+            yield
     status, message = _outcome(exchange, facts, body, error, streamed, context.endpoint)
-    out.append(_row(exchange, encoded, context, facts, status, message, streamed))
+    yield
+    lag_ns = 0
+    for i in range(0, len(exchange.stamps), _STEP_READS):
+        part = slice(i, i + _STEP_READS)
+        lag_ns = max(lag_ns, *map(int.__sub__, exchange.user_stamps[part], exchange.stamps[part]))
+        yield
+    gaps = yield from _gaps_us(facts.token_ns)
+    out.append(_row(exchange, encoded, context, facts, status, message, streamed, lag_ns, gaps))
     if context.texts is not None:
-        context.texts.keep(out[-1].request_id, clean_text("".join(facts.thoughts + facts.text)))
+        text = "".join(facts.thoughts + facts.text)
+        context.texts.keep(out[-1].request_id, clean_text(text[: _MAX_TEXT_CHARS + 1]))
     exchange.release()
 
 
 def _outcome(
     exchange: Exchange,
     facts: StreamFacts,
-    body: bytes,
+    body: bytearray,
     error: WireError | None,
     streamed: bool,
     base_url: str | None,
@@ -314,6 +330,8 @@ def _row(
     status: Status,
     message: str | None,
     streamed: bool,
+    lag_ns: int,
+    gaps_us: array[int],
 ) -> RequestRecord:
     origin_ns = context.origin_ns
 
@@ -345,7 +363,7 @@ def _row(
     if not streamed and status == "ok":
         last_ns = exchange.closed_ns
     kernel = exchange.kernel_stamped and len(exchange.stamps) > 0
-    lag_us = max(map(int.__sub__, exchange.user_stamps, exchange.stamps), default=0) // 1000 if kernel else None
+    lag_us = lag_ns // 1000 if kernel else None
     return RequestRecord(
         run_id=context.run_id,
         point_id=context.point_id,
@@ -363,7 +381,7 @@ def _row(
         first_answer_s=at_s(facts.first_answer_ns),
         last_token_s=at_s(last_ns),
         closed_s=at_s(exchange.closed_ns),
-        chunk_gap_us=_gaps_us(token_ns),
+        chunk_gap_us=gaps_us,
         input_tokens=input_tokens,
         cached_tokens=facts.cached_tokens if cached_tokens is None else cached_tokens,
         output_tokens=output_tokens,
@@ -383,7 +401,7 @@ def _row(
         http_status=exchange.status or None,
         error=_masked(message),
         response_id=_masked(facts.response_id, _MAX_ID_CHARS),
-        text=masked(clean_text("".join(facts.text))) if context.keep_text else None,
+        text=_masked("".join(facts.text)[: 2 * _MAX_TEXT_CHARS], _MAX_TEXT_CHARS) if context.keep_text else None,
         endpoint=context.endpoint,
         server_queue_s=queue_s,
         server_prefill_s=facts.prefill_s,
@@ -392,18 +410,19 @@ def _row(
     )
 
 
-def _masked(text: str | None, most: int = _MAX_ERROR_CHARS) -> str | None:
+def _masked(text: str | None, longest: int = _MAX_ERROR_CHARS) -> str | None:
     # once more after the parse: JSON escapes may have hidden a key
-    return None if text is None else masked(text)[:most]
+    return None if text is None else masked(clean_text(text))[:longest]
 
 
-def _gaps_us(token_ns: array[int]) -> array[int]:
+def _gaps_us(token_ns: array[int]) -> Generator[None, None, array[int]]:
     """Gaps in whole microseconds whose running sum never strays from the stamps by more than half of one."""
-    if len(token_ns) < 2:
-        return array("i")
-    first = token_ns[0]
-    at_us = [(ns - first + 500) // 1000 for ns in token_ns]
-    return array("i", [min(b - a, _MAX_GAP_US) for a, b in pairwise(at_us)])
+    gaps = array("i")
+    for i in range(0, len(token_ns) - 1, _STEP_READS):
+        at_us = [(ns - token_ns[0] + 500) // 1000 for ns in token_ns[i : i + _STEP_READS + 1]]
+        gaps.extend([min(b - a, _MAX_GAP_US) for a, b in pairwise(at_us)])
+        yield
+    return gaps
 
 
 def _header_count(headers: dict[str, str], name: str) -> int | None:

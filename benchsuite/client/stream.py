@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from benchsuite.limits import RESPONSE_LIMITS, ResponseLimits, most
 from benchsuite.records import end_kind
-from benchsuite.redact import masked
+from benchsuite.redact import masked, masked_bytes
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import NativeEvent, ServerTimes, count
 
@@ -24,7 +25,6 @@ _fast_loads: Callable[[bytes], Any] = json.loads
 with contextlib.suppress(ImportError):  # the extra `fast`
     from orjson import loads as _fast_loads
 
-_EVENTS_PER_STEP = 128
 _BOM = b"\xef\xbb\xbf"  # a stream may begin with one, says the SSE standard
 _NATIVE = [
     (key, server.native.read) for server in SERVERS.values() if server.native for key in server.native.event_keys
@@ -47,7 +47,13 @@ _ERROR_WORDS = (
 )  # fmt: skip
 _KEPT_ALIVE = re.compile(rb'[\s:."\[\]]*(ping|pong|heart[_-]?beat|keep[_-]?alive|processing)?[\s:."\[\]]*', re.I)
 _NO_COMPLETION = re.compile(rb"error|ping|beat|alive")  # in the name of an event
-_MAX_DEPTH = 8  # of parts within parts
+_MAX_DEPTH, _MAX_PARTS = most("parts_depth"), most("choices")
+_KEPT_CHARS = most("kept_chars") + most("key_chars")  # with a key that may begin within them
+_STEP_BYTES = 32768  # of a body, between which the event loop runs
+_OBJECT = re.compile(rb"[ \t\r\n\xef\xbb\xbf]*\{")
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+_LINE_ENDS = re.compile(rb"(?:\r\n?|\n){1,2}")
+_COSTLY = b",:{[\\"  # what a JSON parser takes longest for, and makes most objects of
 _MAX_UNREAD = 64  # pieces that are no event, after which none is tried: they hold the loop
 _SHOWN_BYTES = 80  # of what could not be read
 
@@ -81,15 +87,41 @@ class StreamFacts:
     cached_tokens: int | None = None
 
 
-def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[bytes, int]]:
+def pieces(body: bytes | bytearray, *, ndjson: bool = False) -> Iterator[tuple[int, bytes]]:
+    """(offset, bytes) of the pieces of a stream, each of whole events, our keys starred out.
+
+    An event of very many lines is cut between two of them.
+    """
+    start, n = 0, len(body)
+    lines_bytes = most("event_lines_bytes")
+    crlf = not ndjson and b"\r" in body
+    while start < n:
+        near, far = start + _STEP_BYTES, start + lines_bytes
+        if ndjson:
+            end = body.find(b"\n", near) + 1
+        elif crlf:
+            blank = _BLANK_LINE.search(body, near, far)
+            end = blank.end() if blank else 0
+        else:
+            end = body.find(b"\n\n", near, far) + 2
+        if end < 2 and not ndjson:  # a long event, or one of many lines
+            found = _LINE_ENDS.search(body, far)
+            end = found.end() if found else 0
+        end = end or n
+        yield start, masked_bytes(bytes(body[start:end]))
+        start = end
+
+
+def sse_events(body: bytes, facts: StreamFacts | None = None, offset: int = 0) -> Iterator[tuple[bytes, int]]:
     """(payload, offset behind the event) of each SSE event with data, comments and other fields left out.
 
     An `error:` line and the data of an `event: error` come as the JSON of an error; lines of JSON without the name of a
-    field come as data. facts: takes what could not be read.
+    field come as data. facts: takes what could not be read. offset: of `body`, one of the `pieces` of a stream.
     """
     facts = facts or StreamFacts()
-    end = len(_BOM) if body.startswith(_BOM) else 0
-    body = body[end:]
+    end = offset
+    if not offset and body.startswith(_BOM):
+        end, body = len(_BOM), body[len(_BOM) :]
     if b"\r" in body:
         yield from _events_by_line(body, end, facts)
         return
@@ -108,7 +140,7 @@ def sse_events(body: bytes, facts: StreamFacts | None = None) -> Iterator[tuple[
         elif (single := _plain(event.split(b"\n"))) is not None:
             plain_name = name if named else b""
             yield single, end
-        elif facts.n_unread < _MAX_UNREAD or b"error" in event or b"data:" in event:
+        else:
             yield from _event(event + b"\n", end - len(event) - 2, end, facts)
     if rest:
         yield from _event(rest, end, end + len(rest), facts, torn=True)
@@ -151,6 +183,8 @@ def _plain(lines: list[bytes]) -> bytes | None:
 
 def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = False) -> Iterator[tuple[bytes, int]]:
     """The payloads of the lines between two blank ones. torn: no blank line follows."""
+    if facts.n_unread >= _MAX_UNREAD and b"error" not in event and b"data:" not in event:
+        return
     data: list[tuple[bytes, int]] = []
     bare: list[tuple[bytes, int]] = []
     name = b""
@@ -218,12 +252,12 @@ def is_end_mark(payload: bytes) -> bool:
     return len(payload) < 32 and payload.strip(b" \t\r\n\"'[]").upper() == b"DONE"
 
 
-def json_lines(body: bytes) -> Iterator[tuple[bytes, int]]:
-    """(line, offset behind its newline) of each line that is not blank.
+def json_lines(body: bytes, offset: int = 0) -> Iterator[tuple[bytes, int]]:
+    """(line, offset behind its newline) of each line that is not blank. offset: of `body`, as above.
 
     A last line without newline counts if it is whole; a torn one is no event, and no error either.
     """
-    end = 0
+    end = offset
     *whole, rest = body.split(b"\n")
     for line in whole:
         end += len(line) + 1
@@ -233,8 +267,17 @@ def json_lines(body: bytes) -> Iterator[tuple[bytes, int]]:
         yield rest, end + len(rest)
 
 
-def loads(data: bytes) -> Any:
+class TooLarge(ValueError):
+    """JSON that would hold the event loop, or take too much memory."""
+
+
+def loads(data: bytes, limits: ResponseLimits = RESPONSE_LIMITS) -> Any:
     """The JSON in `data`. Raises ValueError. What counts as JSON does not depend on whether orjson is installed."""
+    if len(data) > limits.event_values:
+        if len(data) > limits.event_bytes:
+            raise TooLarge(f"JSON of more than {limits.event_bytes} bytes (--max-event-mib)")
+        if len(data) - len(data.translate(None, _COSTLY)) > limits.event_values:
+            raise TooLarge(f"JSON of more than {limits.event_values} values (--max-event-values)")
     try:
         return _fast_loads(data)
     except ValueError:  # orjson is the stricter of the two: it takes no half of a surrogate pair
@@ -247,10 +290,23 @@ def loads(data: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def is_json(data: bytes) -> bool:
+def is_object(body: bytes | bytearray, limits: ResponseLimits) -> bool:
+    """True if a body is one JSON object, also one that is too large to be read, and no lines of several."""
+    if _OBJECT.match(body) is None:
+        return False
+    if len(body) > limits.event_bytes:
+        return body.find(b"\n", 0, limits.event_bytes) < 0
+    try:
+        loads(bytes(body), limits)
+    except ValueError as error:
+        return isinstance(error, TooLarge) and body.find(b"\n", 0, -1) < 0
+    return True
+
+
+def is_json(data: bytes, limits: ResponseLimits = RESPONSE_LIMITS) -> bool:
     """True if `data` is one whole JSON value."""
     try:
-        loads(data)
+        loads(data, limits)
     except ValueError:
         return False
     return True
@@ -263,11 +319,13 @@ def clean_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def error_message(body: bytes, limit: int = 300) -> str:
+def error_message(body: bytes | bytearray, limit: int = 300) -> str:
     """What an error body says, in one line of at most `limit` characters; every server words it differently."""
+    body = masked_bytes(bytes(body[: most("error_bytes")]))
     try:
         tree = loads(body)
     except ValueError:
+        body = body[: most("error_text_bytes")]
         events = (payload for payload, _ in sse_events(body) if payload.startswith(b"{") and is_json(payload))
         tree = loads(event) if (event := next(events, None)) else plain_text(body)
     return _error_words(tree, body, limit)
@@ -284,16 +342,19 @@ def _error_words(tree: Any, body: bytes = b"", limit: int = 300) -> str:
             tree = value
     if isinstance(tree, str) and tree.startswith('{"error"') and is_json(tree.encode("utf-8", "replace")):
         return error_message(tree.encode("utf-8", "replace"), limit)  # what another server said, as a text
-    try:
-        text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
-    except RecursionError:
+    text, longest = tree, most("error_text_bytes")
+    if not isinstance(tree, str):
         text = body.decode("utf-8", "replace")
-    return masked(clean_text(" ".join(text.split())))[:limit]  # masked before it is cut: half a key is one too
+        if len(body) <= longest:
+            with contextlib.suppress(RecursionError):
+                text = json.dumps(tree, ensure_ascii=False)
+    # masked before it is cut, and once more of one piece: half a key is one too
+    return masked(clean_text(" ".join(masked(text[: 2 * longest])[:longest].split())))[:limit]
 
 
-def plain_text(body: bytes) -> str:
-    """The text of a body; of a page of HTML without its tags."""
-    text = body.decode("utf-8", "replace")
+def plain_text(body: bytes | bytearray) -> str:
+    """The text of a body, of a long one its beginning; of a page of HTML without its tags."""
+    text = masked_bytes(bytes(body[: most("error_text_bytes")])).decode("utf-8", "replace")
     if text.lstrip()[:1] != "<":
         return text
     return " ".join(re.sub(r"<(style|script)\b.*?</\1>|<[^<>]*>", " ", text[:2048], flags=re.I | re.S).split()) or text
@@ -347,7 +408,12 @@ def usage_counts(usage: dict[str, Any] | None) -> Usage:
 
 
 def read_stream(
-    body: bytes, body_ends: Sequence[int], stamps_ns: Sequence[int], *, keep_text: bool = False, ndjson: bool = False
+    body: bytes | bytearray,
+    body_ends: Sequence[int],
+    stamps_ns: Sequence[int],
+    *,
+    keep_text: bool = False,
+    ndjson: bool = False,
 ) -> StreamFacts:
     """The facts of a streamed body. body_ends[i]: body bytes received up to read i, stamped stamps_ns[i]."""
     facts = StreamFacts()
@@ -358,43 +424,50 @@ def read_stream(
 
 def stream_steps(
     facts: StreamFacts,
-    body: bytes,
+    body: bytes | bytearray,
     body_ends: Sequence[int],
     stamps_ns: Sequence[int],
     *,
     keep_text: bool = False,
     ndjson: bool = False,
+    limits: ResponseLimits = RESPONSE_LIMITS,
 ) -> Iterator[None]:
     """Fill `facts` from an SSE (or NDJSON) body, yielding now and then: a long parse never holds up an event loop."""
     read, last_token_read, merged_read, n, answered = 0, -1, -1, 0, False
-    last_read = len(body_ends) - 1
-    add_token, read_event = facts.token_ns.append, EventReader(facts, keep_text).read
-    for payload, end in json_lines(body) if ndjson else sse_events(body, facts):
-        n += 1
-        if n % _EVENTS_PER_STEP == 0:
-            yield
-        while read < last_read and body_ends[read] < end:
-            read += 1
-        kind = read_event(payload)
-        if kind < 1:
-            facts.n_empty += kind == 0
-            continue
-        stamp_ns = stamps_ns[read]
-        add_token(stamp_ns)
-        if kind == 1:
-            facts.n_reasoning += 1
-        elif not answered:
-            answered, facts.first_answer_ns = True, stamp_ns
-        if read == last_token_read and read != merged_read:
-            merged_read = read
-            facts.merged_reads += 1
-        last_token_read = read
+    last_read, most_events = len(body_ends) - 1, most("events")
+    add_token, read_event = facts.token_ns.append, EventReader(facts, keep_text, limits).read
+    for offset, piece in pieces(body, ndjson=ndjson):
+        for payload, end in json_lines(piece, offset) if ndjson else sse_events(piece, facts, offset):
+            n += 1
+            while read < last_read and body_ends[read] < end:
+                read += 1
+            kind = read_event(payload)
+            if kind < 1:
+                facts.n_empty += kind == 0
+                continue
+            stamp_ns = stamps_ns[read]
+            add_token(stamp_ns)
+            if kind == 1:
+                facts.n_reasoning += 1
+            elif not answered:
+                answered, facts.first_answer_ns = True, stamp_ns
+            if read == last_token_read and read != merged_read:
+                merged_read = read
+                facts.merged_reads += 1
+            last_token_read = read
+        if n > most_events:
+            facts.malformed = f"a stream of more than {most_events} events"
+            return
+        yield
 
 
-def read_whole(body: bytes, *, keep_text: bool = False) -> StreamFacts:
+def read_whole(
+    body: bytes | bytearray, *, keep_text: bool = False, limits: ResponseLimits = RESPONSE_LIMITS
+) -> StreamFacts:
     """The facts of a non-streaming JSON body: no token times; `done` when the JSON is a completion with a token."""
     facts = StreamFacts()
-    facts.done = EventReader(facts, keep_text).read(body) > 0
+    whole = masked_bytes(bytes(body[: limits.event_bytes + 1]))  # a longer one is not read
+    facts.done = EventReader(facts, keep_text, limits).read(whole) > 0
     return facts
 
 
@@ -402,17 +475,22 @@ def _bears(part: Any, depth: int = 0) -> bool:
     """True if anything but names of places is in a part of a message, such as a piece of a tool call."""
     if depth > _MAX_DEPTH or not isinstance(part, list | dict):
         return bool(part)
-    pieces = [part[key] for key in part if key not in ("type", "id", "index")] if isinstance(part, dict) else part
-    return any(_bears(piece, depth + 1) for piece in pieces)
+    inner = [part[key] for key in part if key not in ("type", "id", "index")] if isinstance(part, dict) else part
+    return any(_bears(piece, depth + 1) for piece in inner[: _few(depth)])
+
+
+def _few(depth: int) -> int:
+    """How many parts within a part are looked through: all together must not hold the event loop."""
+    return max(_MAX_PARTS >> 2 * depth, 1)
 
 
 class EventReader:
     """Takes the events of one response into its facts."""
 
-    __slots__ = ("_facts", "_keep_text", "_quick")
+    __slots__ = ("_facts", "_keep_text", "_limits", "_quick")
 
-    def __init__(self, facts: StreamFacts, keep_text: bool) -> None:
-        self._facts, self._keep_text = facts, keep_text
+    def __init__(self, facts: StreamFacts, keep_text: bool, limits: ResponseLimits = RESPONSE_LIMITS) -> None:
+        self._facts, self._keep_text, self._limits = facts, keep_text, limits
         self._quick = False  # an event needs to be read no further than to its piece of text
 
     def read(self, payload: bytes) -> int:
@@ -424,7 +502,10 @@ class EventReader:
             facts.done = True
             return -1
         try:
-            event = loads(payload)
+            event = loads(payload, self._limits)
+        except TooLarge as error:
+            facts.malformed = facts.malformed or str(error)
+            return -1
         except ValueError:
             return self._not_json(payload)
         try:  # nearly every event is this: one choice with a piece of text, and nothing else to learn
@@ -452,14 +533,14 @@ class EventReader:
         if not _RARE.isdisjoint(event) and self._rare(event, payload):
             return -1
         if facts.response_id is None and isinstance(event.get("id"), str):
-            facts.response_id = clean_text(event["id"]) or None
+            facts.response_id = clean_text(event["id"][:_KEPT_CHARS]) or None
             self._quick = facts.response_id is not None and not self._keep_text
         choices = event.get("choices")
         if not choices:
             return self._without_choices(event, payload)
         kind = 0
         if isinstance(choices, list):
-            for choice in choices:
+            for choice in choices[:_MAX_PARTS]:
                 if isinstance(choice, dict):
                     kind = max(kind, self._choice(choice))
         return kind
@@ -538,11 +619,11 @@ class EventReader:
         for word in (reason, native):
             if not isinstance(word, str) or not word or word == "null":
                 continue
-            kind = end_kind(word)
+            kind, text = end_kind(word[:_KEPT_CHARS]), clean_text(word[:_KEPT_CHARS])
             if kind == "failure":
-                facts.failed_end = facts.failed_end or clean_text(word)
+                facts.failed_end = facts.failed_end or text
             if word is reason:
-                facts.finish_reason = clean_text(word)
+                facts.finish_reason = text
                 if kind == "unknown":
                     facts.notes.add("finish_reason_unknown")
 
@@ -578,7 +659,7 @@ class EventReader:
         if depth > _MAX_DEPTH:
             return 0
         if isinstance(part, list):
-            return max((self._part(item, kind, depth + 1) for item in part), default=0)
+            return max((self._part(item, kind, depth + 1) for item in part[: _few(depth)]), default=0)
         if isinstance(part, str):
             if part and self._keep_text:
                 (self._facts.text if kind == 2 else self._facts.thoughts).append(part)

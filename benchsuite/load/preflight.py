@@ -163,7 +163,7 @@ def _refused_field(plan: BodyPlan, row: RequestRecord, exchange: Exchange) -> st
     """The field that a 400 or 422 names and that a request can do without; None if it names none."""
     if row.status != "http_error" or row.http_status not in (400, 422):
         return None
-    text = refusal_text(b"".join(exchange.body_parts))
+    text = refusal_text(bytes(exchange.body))
     if plan.limit_field == "max_tokens" and "max_completion_tokens" in text and "max_tokens" in text:
         return "max_tokens"
     return next((name for name in _REFUSABLE if name not in plan.dropped and name in text), None)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.request import BodyPlan, EncodedRequest, PointContext, record_steps
-from benchsuite.client.stream import read_stream
+from benchsuite.client.stream import StreamFacts, stream_steps
 from benchsuite.clock import now_ns
 from benchsuite.records import RequestRecord, Status
 from benchsuite.telemetry.host import CpuMark, Histogram, open_descriptors, rss_bytes
@@ -45,6 +45,9 @@ class Preflight:
     fallback: Preflight | None = None  # the API for what they refuse
 
 
+_SEARCHED_BYTES, _SEARCHED_STEPS = 65536, 8  # of a response whose first token is late
+
+
 def _has_token(exchange: Exchange) -> bool:
     """True if a token came among what was received. Headers, roles, comments and pings are none."""
     try:
@@ -52,11 +55,15 @@ def _has_token(exchange: Exchange) -> bool:
     except WireError:  # no HTTP; its row will say so
         return False
 
-    def read() -> Iterator[bool | None]:
-        body, ends = yield from exchange.body_steps()
-        yield len(read_stream(body, ends, exchange.stamps, ndjson=exchange.ndjson).token_ns) > 0
-
-    return any(read())
+    decoding, facts = exchange.body_steps(), StreamFacts()
+    try:
+        for _ in range(_SEARCHED_STEPS):
+            next(decoding)
+    except StopIteration as end:
+        body, ends = end.value
+        steps = stream_steps(facts, body[:_SEARCHED_BYTES], ends, exchange.stamps, ndjson=exchange.ndjson)
+        return any(facts.token_ns for _ in steps)
+    return True  # compressed, and too much to look for one
 
 
 def abort_if_overdue(
@@ -271,7 +278,7 @@ def is_refusal(statuses: Collection[int], exchange: Exchange) -> bool:
 _TICK_NS = 10_000_000
 _MIN_BACKLOG = 64
 _LAGS_PER_REQUEST = 32
-_PARSE_SLICE_NS = 500_000
+_PARSE_SLICE_NS, _BACKLOG_SLICE_NS, _WATCH_SLICE_NS = 500_000, 50_000_000, 20_000_000
 _WATCH_EVERY_TICKS = 10
 _SECOND_EVERY_TICKS = 100
 
@@ -308,9 +315,10 @@ class PointLoad:
         self.stopping = False
         self.pause = pause
         self._users = [VirtualUser(self, slot) for slot in slots]
+        self._unwatched: list[VirtualUser] = []
         self._busy = 0
         self._backlog = max(_MIN_BACKLOG, 2 * len(self._users))
-        self._finished: deque[tuple[Exchange, Slot]] = deque()
+        self._finished: deque[tuple[Exchange, Slot, int]] = deque()  # and the bytes that it holds
         self._parsing: Iterator[None] | None = None
         self._rows: list[RequestRecord] = []
         self._drain_scheduled = False
@@ -345,7 +353,8 @@ class PointLoad:
                 user.next(start_ns)
             await self._done.wait()
             while self._finished or self._parsing:
-                self._drain(whole=True)
+                self._drain()
+                await asyncio.sleep(0)  # the ticker runs on: it flushes rows, and hears of Ctrl-C
         finally:
             self._stop_ticking()
             for slot in self._slots:
@@ -367,15 +376,19 @@ class PointLoad:
             user.abort(status, message)
 
     def watch(self, at_ns: int) -> None:
-        for user in self._users:
-            user.watch(at_ns, self._limits)
+        """Look after the users' timeouts, each time after as many as there is time for."""
+        self._unwatched = self._unwatched or list(self._users)
+        until_ns = now_ns() + _WATCH_SLICE_NS
+        while self._unwatched and now_ns() < until_ns:
+            self._unwatched.pop().watch(at_ns, self._limits)
 
     # for the users
     def take(self) -> int | None:
         return None if self.stopping else self._take()
 
     def finished(self, exchange: Exchange, slot: Slot) -> None:
-        self._finished.append((exchange, slot))
+        slot.link.held_bytes += (held_bytes := exchange.held_bytes)
+        self._finished.append((exchange, slot, held_bytes))
         if not self._drain_scheduled:
             self._drain_scheduled = True
             self.loop.call_soon(self._drain)
@@ -386,24 +399,24 @@ class PointLoad:
             self._done.set()
 
     # parsing, in slices
-    def _drain(self, whole: bool = False) -> None:
+    def _drain(self) -> None:
         self._drain_scheduled = False
-        cpu_ns = time.thread_time_ns()
-        until_ns = now_ns() + _PARSE_SLICE_NS
+        cpu_ns, began_ns = time.thread_time_ns(), now_ns()
         while self._parsing or self._finished:
             if self._parsing is None:
                 self._parsing = self._record(*self._finished.popleft())
             if next(self._parsing, False) is False:
                 self._parsing = None
-            # a backlog that grows is worked off at once: else a client at its limit would keep it all in memory
-            if not whole and len(self._finished) <= self._backlog and now_ns() > until_ns:
+            # a backlog that grows is worked off in longer slices: else a client at its limit would keep it in memory
+            slice_ns = _PARSE_SLICE_NS if len(self._finished) <= self._backlog else _BACKLOG_SLICE_NS
+            if now_ns() - began_ns > slice_ns:
                 if (self._parsing or self._finished) and not self._drain_scheduled:
                     self._drain_scheduled = True
                     self.loop.call_soon(self._drain)
                 break
         self.state.parse_s += (time.thread_time_ns() - cpu_ns) / 1e9
 
-    def _record(self, exchange: Exchange, slot: Slot) -> Iterator[None]:
+    def _record(self, exchange: Exchange, slot: Slot, held_bytes: int) -> Iterator[None]:
         state, rows = self.state, self._rows
         if exchange.kernel_stamped:
             # every few reads of a long response are enough for the quantiles; the maximum is of all (RequestRecord)
@@ -413,6 +426,7 @@ class PointLoad:
         if exchange.sent_ns:
             state.dispatch_lag.add(exchange.sent_ns - exchange.scheduled_ns)
         yield from record_steps(exchange, slot.requests[exchange.index], slot.context, rows)
+        slot.link.held_bytes -= held_bytes
         row = rows.pop()
         if row.read_lag_max_us is not None:
             state.read_lag.max_ns = max(state.read_lag.max_ns, row.read_lag_max_us * 1000)
@@ -437,7 +451,7 @@ class PointLoad:
         try:
             self._sink.tick(at_ns)
             self._ticks += 1
-            if self._ticks % _WATCH_EVERY_TICKS == 0:
+            if self._ticks % _WATCH_EVERY_TICKS == 0 or self._unwatched:
                 self.watch(at_ns)
             if self._ticks % _SECOND_EVERY_TICKS == 0:
                 for link in self._links:

@@ -20,6 +20,7 @@ from benchsuite.client import connection as wire
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.clock import now_ns
+from benchsuite.limits import ResponseLimits
 
 REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -85,7 +86,7 @@ def listener() -> Iterator[socket.socket]:
 def body_of(exchange: Exchange) -> bytes:
     """The body, its framing taken off."""
     exchange.feed()
-    return b"".join(exchange.body_parts)
+    return bytes(exchange.body)
 
 
 def failure(exchange: Exchange) -> tuple[str, str]:
@@ -313,7 +314,8 @@ BROKEN = {
 @pytest.mark.parametrize(("response", "status", "message"), BROKEN.values(), ids=BROKEN)
 async def test_broken_responses(listener, response, status, message):
     """A response that breaks off or is none ends its exchange with a word on why, and its connection."""
-    stage = Stage(listener, max_response_bytes=2000 if message.startswith("response longer") else 1 << 20)
+    limit_bytes = 2000 if message.startswith("response longer") else 1 << 20
+    stage = Stage(listener, limits=ResponseLimits(limit_bytes))
     peer = await stage.open()
     exchange = stage.ask()
     peer.recv(len(REQUEST), socket.MSG_WAITALL)

@@ -12,6 +12,7 @@ from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.clock import now_ns
+from benchsuite.limits import ResponseLimits
 from benchsuite.load.server_probe import listed_models
 from benchsuite.telemetry import http as bounded
 from benchsuite.telemetry.http import bounded_client
@@ -35,7 +36,7 @@ ENDLESS = {
 
 async def _ask(url: str, limit_bytes: int, seconds: float, all_bytes: int = 2**30):
     host, port = url.removeprefix("http://").split(":")
-    target = Endpoint(2, (host, int(port)), host, max_response_bytes=limit_bytes, max_held_bytes=all_bytes)
+    target = Endpoint(2, (host, int(port)), host, limits=ResponseLimits(limit_bytes, all_bytes))
     link = Link(asyncio.get_running_loop(), target, 5.0)
     connection, exchange, done = Connection(link), Exchange(0, now_ns()), asyncio.Event()
     exchange.on_done = lambda _: done.set()
@@ -48,13 +49,13 @@ async def _ask(url: str, limit_bytes: int, seconds: float, all_bytes: int = 2**3
             connection.abort("timeout", why)
         await asyncio.sleep(0.005)
     connection.close()
-    rows = []
+    rows, n_bytes = [], len(exchange.data)
     for _ in record_steps(
         exchange, EncodedRequest(b"", "p", None, None), PointContext("r", "p", 1, 0, 0, 0, True), rows
     ):
         pass
     assert link.held_bytes == 0
-    return rows[0], len(exchange.data)
+    return rows[0], n_bytes
 
 
 @pytest.mark.parametrize("name", ENDLESS)

@@ -1,0 +1,86 @@
+"""Every limit on what others send: bytes, items, depth and seconds in one table, with the flag that moves it.
+
+docs/GUIDE.md shows the table; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Limit(NamedTuple):
+    """most: the value, in `unit`. bounds: what may not be more. beyond: what becomes of it. flag: moves the limit."""
+
+    most: int
+    unit: str
+    bounds: str
+    beyond: str
+    flag: str = ""
+
+
+_FAILS = "the request is a `stream_error`"
+_CUT = "the rest is left out"
+_IGNORED = "is not read"
+
+TABLE = {
+    # a response under load
+    "response_bytes": Limit(64 * MIB, "bytes", "a response, headers and framing included; also its body decoded",
+                            _FAILS, "--max-response-mib"),
+    "held_bytes": Limit(160 * MIB, "bytes", "all responses of a measuring process that are not rows yet; each is held "
+                        "twice", _FAILS, "--max-held-mib"),
+    "header_bytes": Limit(128 * KIB, "bytes", "a response's headers, interim responses included", _FAILS,
+                          "--max-header-kib"),
+    "line_bytes": Limit(16 * KIB, "bytes", "chunk sizes with their extensions, and trailers, without a byte of the "
+                        "body between", _FAILS),
+    "event_bytes": Limit(8 * MIB, "bytes", "one JSON text: an event of a stream, or a whole response", _FAILS,
+                         "--max-event-mib"),
+    "event_values": Limit(250_000, "values", "commas, colons, brackets and escapes of one JSON text", _FAILS,
+                          "--max-event-values"),
+    "event_lines_bytes": Limit(128 * KIB, "bytes", "an event of several lines", "is read as several events"),
+    "events": Limit(2_000_000, "events", "a stream", _FAILS),
+    "choices": Limit(128, "choices", "an event; also the parts of a message", _CUT),
+    "parts_depth": Limit(8, "levels", "parts within parts of a message", _IGNORED),
+    "error_bytes": Limit(4 * MIB, "bytes", "an error's body as JSON", "is read as text"),
+    "error_text_bytes": Limit(64 * KIB, "bytes", "an error's body as text", _CUT),
+    # what is kept of it
+    "kept_chars": Limit(256, "characters", "an id, model name, version, finish_reason or header", _CUT),
+    "error_chars": Limit(2000, "characters", "an error in a row", _CUT),
+    "text_chars": Limit(1_000_000, "characters", "a response's text in a row (`--save-text`)", _CUT),
+    "texts_bytes": Limit(64 * MIB, "bytes", "all texts of a point and process that a tokenizer counts",
+                         "are not counted"),
+    # a server's other routes
+    "answer_bytes": Limit(4 * MIB, "bytes", "an answer outside the load: models, versions, settings", _IGNORED),
+    "page_bytes": Limit(16 * MIB, "bytes", "a page of metrics", _IGNORED),
+    "page_samples": Limit(20_000, "samples", "the wanted samples of a page of metrics", _CUT),
+    "page_line_bytes": Limit(64 * KIB, "bytes", "a line of such a page", _IGNORED),
+    "devices": Limit(1024, "devices", "GPUs and their instances on a page of DCGM", _CUT),
+    "models": Limit(2000, "models", "a list of models", _CUT, "--model"),
+    "facts": Limit(100, "facts", "what a server says of itself", _CUT),
+    "problems": Limit(100, "problems", "what telemetry met, in the manifest", _CUT),
+    "json_line_bytes": Limit(MIB, "bytes", "a line of progress of a server's own pull", "the pull fails"),
+    # files
+    "row_chars": Limit(256 * MIB, "characters", "a row of a request set", "the set is refused"),
+    "key_chars": Limit(4096, "characters", "a file with an API key", "the key is refused"),
+}  # fmt: skip
+
+
+def most(name: str) -> int:
+    """The value of a limit."""
+    return TABLE[name].most
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseLimits:
+    """Those of responses under load that flags move."""
+
+    response_bytes: int = most("response_bytes")
+    held_bytes: int = most("held_bytes")
+    header_bytes: int = most("header_bytes")
+    event_bytes: int = most("event_bytes")
+    event_values: int = most("event_values")
+
+
+RESPONSE_LIMITS = ResponseLimits()
