@@ -29,6 +29,10 @@ class BenchsuiteError(Exception):
                 lines.append(f"  {label + ':':<10}{_shown(value)}")
         super().__init__("\n".join(lines))
 
+    def add_line(self, label: str, text: str) -> None:
+        """A further line of the message."""
+        self.args = (f"{self}\n  {label + ':':<10}{text}",)
+
 
 def _shown(value: object) -> str:
     try:

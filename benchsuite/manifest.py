@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.errors import InputError, PointsError, SpecError
 from benchsuite.level import Level
-from benchsuite.spec import parse_spec
+from benchsuite.redact import single_line
+from benchsuite.spec import named_outside, parse_spec
 
 # A point's name is part of file names: it leads nowhere else.
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
@@ -216,6 +219,25 @@ class RunManifest(Facts):
 
     def replaced(self, **facts: Any) -> RunManifest:
         return RunManifest.read(self.plain() | facts, "manifest")
+
+    def named_outside(self) -> dict[str, tuple[str, ...]]:
+        """What a resume asks its user for anew, as flags: the server to start, and `spec.named_outside`.
+
+        Raises SpecError where the spec is of another version.
+        """
+        named = named_outside(parse_spec(self.spec, where="manifest.json"))
+        if (plan := (self.launched_server or {}).get("plan")) is None:
+            return named
+        del named["server.base_url"]  # which that server has
+        return {"--serve": ("--serve", str(plan)), **named}
+
+    def resume_command(self, path: Path) -> str:
+        """The command that measures what the run in `path` lacks, for a shell, on one line."""
+        try:
+            words = [word for flags in self.named_outside().values() for word in flags]
+        except SpecError:  # it will say so
+            words = []
+        return single_line(shlex.join(["benchsuite", "sweep", "--resume", str(path), *words]))
 
     @property
     def complete_points(self) -> list[PointEntry]:

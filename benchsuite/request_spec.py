@@ -212,6 +212,9 @@ def read_scenario(text: str) -> tuple[TokenLengths, TokenLengths]:
     return lengths[0], lengths[1]
 
 
+GENERATED = ("wineval", "random")  # sources that are no file
+
+
 class WorkloadSpec(StrictModel, flags="--"):
     """The request set. Keys from input_tokens to scenario are of random sets."""
 
@@ -220,6 +223,7 @@ class WorkloadSpec(StrictModel, flags="--"):
         "request set: wineval or random (generated), a file (JSONL, JSON, CSV, Parquet, lines of text; .gz, .zst) or "
         "hf:ORG/NAME[:CONFIG]:SPLIT",
         "--workload",
+        outside=True,
     )
     columns: dict[str, str] = key(
         {},
@@ -256,6 +260,7 @@ class WorkloadSpec(StrictModel, flags="--"):
         None,
         "a tokenizer.json, its folder, or a name on the hub: makes random prompts exact, counts tokens without usage",
         example="Qwen/Qwen3-8B",
+        outside=True,
     )
     fixed_length: bool = key(
         False,

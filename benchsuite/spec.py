@@ -29,6 +29,7 @@ from benchsuite.errors import SloError
 from benchsuite.level import Level
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.request_spec import (
+    GENERATED,
     ExtraBody,
     Headers,
     Query,
@@ -142,11 +143,15 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
     """A paid API that takes what the server refuses."""
 
     base_url: BaseUrl = key(
-        ..., "API for requests that the server refuses", "--fallback-url", example="https://api.example.com"
+        ...,
+        "API for requests that the server refuses",
+        "--fallback-url",
+        example="https://api.example.com",
+        outside=True,
     )
     model: str = key(..., "model, as the API names it", example="big-model")
-    api_key_env: Variable = key("FALLBACK_API_KEY", "variable with its key")
-    api_key_file: str | None = key(None, "file with its key, instead")
+    api_key_env: Variable = key("FALLBACK_API_KEY", "variable with its key", outside=True)
+    api_key_file: str | None = key(None, "file with its key, instead", outside=True)
     usd_per_1m_input: float | None = key(None, "its list price of input tokens", example=0.5, ge=0)
     usd_per_1m_output: float | None = key(None, "its list price of output tokens", example=1.5, ge=0)
     on: tuple[Literal["429", "503", "queue"], ...] = key(
@@ -161,8 +166,9 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
         "header of its requests, as for the server",
         "--fallback-header",
         example={"x-title": "load test"},
+        outside=True,
     )
-    query: Query = key({}, "behind the ? of their address", example={"api-version": "2024-10-21"})
+    query: Query = key({}, "behind the ? of their address", example={"api-version": "2024-10-21"}, outside=True)
     extra_body: ExtraBody | None = key(
         None, "fields of their bodies: JSON, or @FILE that holds it", unset="the server's"
     )
@@ -195,8 +201,11 @@ class ServerSpec(StrictModel, flags="--"):
         "the flag more than once",
         unset="$OPENAI_BASE_URL",
         example="http://127.0.0.1:8000",
+        outside=True,
     )
-    more_base_urls: tuple[BaseUrl, ...] = key((), "further servers of the same model; or a list in base_url", "")
+    more_base_urls: tuple[BaseUrl, ...] = key(
+        (), "further servers of the same model; or a list in base_url", "", outside=True
+    )
     model: str | None = key(
         None, "model, as the server names it", unset="the only one that it lists", example="my-model"
     )
@@ -204,30 +213,36 @@ class ServerSpec(StrictModel, flags="--"):
     endpoint: Literal["chat", "completions", "native"] = key("chat", "API of the server")
     stream: bool = key(True, "ask for a stream of tokens", "--stream/--no-stream")
     api_key_env: Variable = key(
-        "OPENAI_API_KEY", "name of the variable with the API key; the key itself is written nowhere"
+        "OPENAI_API_KEY", "name of the variable with the API key; the key itself is written nowhere", outside=True
     )
-    api_key_file: str | None = key(None, "file with the API key, instead")
+    api_key_file: str | None = key(None, "file with the API key, instead", outside=True)
     headers: Headers = key(
         {},
         "header of every request: NAME=VALUE, or NAME=env:VARIABLE or NAME=file:PATH for a secret, which is written "
         "nowhere; again for another",
         "--header",
         example={"api-key": "env:AZURE_KEY"},
+        outside=True,
     )
     query: Query = key(
         {},
         "behind the ? of every address: NAME=VALUE, or as --header",
         example={"api-version": "2024-10-21"},
+        outside=True,
     )
     path: Route | None = key(
-        None, "route of a request below the base URL", unset="the endpoint's", example="/serve/chat/completions"
+        None,
+        "route of a request below the base URL",
+        unset="the endpoint's",
+        example="/serve/chat/completions",
+        outside=True,
     )
     extra_body: ExtraBody = key(
         {},
         "fields of every request's body: JSON, or @FILE that holds it; they go over all other flags",
         example={"min_p": 0.1},
     )
-    insecure: bool = key(False, "do not verify the server's TLS certificate")
+    insecure: bool = key(False, "do not verify the server's TLS certificate", outside=True)
     fallback: FallbackSpec | None = key(None, "optional: a paid API for what the server refuses")
 
     @model_validator(mode="before")
@@ -414,13 +429,20 @@ class TelemetrySpec(StrictModel, flags="--"):
     gpu_sample_hz: float = key(1.0, "samples of a GPU a second", gt=0, le=10)
     gpu_ids: tuple[str, ...] = key((), "GPUs that serve: UUIDs or driver indices", unset="those of the server, or all")
     dcgm_url: MetricsUrl | None = key(
-        None, "a DCGM exporter, for GPUs of another machine", example="http://127.0.0.1:9400/metrics"
+        None,
+        "a DCGM exporter, for GPUs of another machine",
+        example="http://127.0.0.1:9400/metrics",
+        outside=True,
     )
     dcgm_interval_s: float = key(30.0, "how often it collects", gt=0)
     server_metrics: bool = key(True, "sample the server's metrics", "--server-metrics/--no-server-metrics")
     server_sample_hz: float = key(1.0, "samples of the server's metrics a second", "", gt=0, le=10)
     metrics_url: MetricsUrl | None = key(
-        None, "the server's metrics", unset="its /metrics", example="http://127.0.0.1:8000/metrics"
+        None,
+        "the server's metrics",
+        unset="its /metrics",
+        example="http://127.0.0.1:8000/metrics",
+        outside=True,
     )
     idle_power_s: float | None = key(
         None, "how long idle power is measured before the first point", unset="10, or 60 for 1000+", example=10.0, ge=0
@@ -509,6 +531,27 @@ def spec_flags() -> dict[str, tuple[str, FieldInfo]]:
     """(dotted key, field) that a flag sets, by the flag's name as a parameter: base_url -> server.base_url."""
     flagged = [(flag, key, info) for key, info in spec_keys() if (flag := extra(info, "flag"))]
     return {flag.split("/")[0].lstrip("-").replace("-", "_"): (key, info) for flag, key, info in flagged}
+
+
+def named_outside(spec: SweepSpec) -> dict[str, tuple[str, ...]]:
+    """What of a run's own specification leads out of its folder, as flags, by dotted key; defaults do not.
+
+    Servers, files, and what decides which secret reaches them: a run folder is data, its user says these anew.
+    """
+    named: dict[str, tuple[str, ...]] = {}
+    for name, info in spec_keys():
+        value: Any = spec
+        for step in name.split("."):
+            value = getattr(value, step, None)
+        harmless = (None, info.default, *(GENERATED if name == "workload.source" else ()))
+        if not extra(info, "outside") or value in harmless:
+            continue
+        flag = extra(info, "flag") or "--base-url"  # of the further servers
+        if isinstance(value, dict):
+            value = [f"{key}={text}" for key, text in value.items()]
+        values = value if isinstance(value, list | tuple) else (value,)
+        named[name] = tuple(word for one in values for word in ((flag,) if one is True else (flag, str(one))))
+    return named
 
 
 def overrides(given: Mapping[str, Any]) -> dict[str, Any]:

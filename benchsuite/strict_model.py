@@ -40,16 +40,24 @@ class StrictModel(BaseModel):
 
 
 def key(
-    default: Any, meaning: str, flag: str | None = None, *, unset: str | None = None, example: Any = None, **checks: Any
+    default: Any,
+    meaning: str,
+    flag: str | None = None,
+    *,
+    unset: str | None = None,
+    example: Any = None,
+    outside: bool = False,
+    **checks: Any,
 ) -> Any:
     """A key, or a table of keys. default: ... where the key is required.
 
     flag: as click takes it; "" for none, None for the usual one of the model. unset: what holds where the key is left
-    out, if the default does not tell. example: a value for the commented file, where the default is none.
+    out, if the default does not tell. example: a value for the commented file, where the default is none. outside: it
+    names a server, a file or a secret, or decides what reaches them; no run folder does that (`spec.named_outside`).
     """
     extra: dict[str, Any] = {
         name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
-    }
+    } | ({"x-outside": True} if outside else {})
     examples = None if example is None else [example]
     return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)
 

@@ -23,13 +23,13 @@ Examples:
   benchsuite sweep --base-url http://gpu1:8000 --fallback-url https://api.example.com --fallback-model big \\
       --fallback-usd-per-1m-input 0.5 --fallback-usd-per-1m-output 1.5
   benchsuite sweep --base-url http://127.0.0.1:8000 --slo "ttft_p95<1s,tpot_mean<50ms" --preset h100-low
-  benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b
+  benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b --base-url http://127.0.0.1:8000
 """,
 )
 @click.argument("spec", required=False, type=PATH)
 @spec_options()
 @output_option()
-@click.option("--resume", type=PATH, help="Measure what a run folder lacks, by its own spec.")
+@click.option("--resume", type=PATH, help="Measure what a run folder lacks, by its spec; the server is named anew.")
 @click.option(
     "--serve", metavar="TEXT", help="Start this server, sweep it, stop it: 'vllm MODEL -- ARGS'; see `serve`."
 )
@@ -75,11 +75,12 @@ def command(
     run = read_run(result.path)
     if not run.manifest.complete_points:
         click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {run.path}")
+        click.echo(f"measure it: {run.manifest.resume_command(run.path)}", err=True)
         return FAILED
     judgement = write_judged(run)
     print_judgement(judgement, run.path, quiet=quiet)
     if not result.complete:
-        click.echo(f"measure what is missing: benchsuite sweep --resume {run.path}", err=True)
+        click.echo(f"measure what is missing: {run.manifest.resume_command(run.path)}", err=True)
         return FAILED
     return exit_code([judgement.decision.verdict])
 
@@ -115,7 +116,7 @@ def demo(ctx: click.Context, output: Path | None, quiet: bool) -> int:
     epilog="""\b
 Examples:
   benchsuite recover results/20261121T120000Z-my-model-1a2b
-  benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b
+  benchsuite sweep --resume results/20261121T120000Z-my-model-1a2b --base-url http://127.0.0.1:8000
 """
 )
 @click.argument("run", type=PATH)
@@ -142,5 +143,5 @@ def recover(run: Path) -> int:
     for line in found.damage:
         click.echo(line)
     if missing:
-        click.echo(f"measure the rest: benchsuite sweep --resume {run}")
+        click.echo(f"measure the rest: {found.manifest.resume_command(run)}")
     return 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,10 +20,11 @@ from benchsuite.load.server_probe import request_headers, request_query
 from benchsuite.load.sweep import sweep
 from benchsuite.manifest import RunManifest
 from benchsuite.progress import SweepResult, View
+from benchsuite.redact import single_line
 from benchsuite.serving.launch import LaunchedServer, keep_log, launched
 from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secrets
 from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
-from benchsuite.spec import SweepSpec, load_spec
+from benchsuite.spec import SweepSpec, load_spec, parse_spec
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
@@ -28,26 +32,21 @@ from benchsuite.workload.dataset import Workload
 _DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
 
 
-def served_plan(
-    text: str | None, before: RunManifest | None, keys: Mapping[str, Any], folder: Path | None = None
-) -> LaunchPlan | None:
-    """The server to start, with a port: as `text` says, or again as the run's manifest `before` says; None: none.
+def served_plan(text: str | None, keys: Mapping[str, Any], folder: Path | None = None) -> LaunchPlan | None:
+    """The server to start, with a port, as `text` says; None: none.
 
     keys: what the flags set. folder: of the run, which may be there already: then the port is the same as before if it
     is free, for a server at another address would count as another one. Raises InputError when keys name a server too.
     """
-    if keys.get("server.base_url"):
-        if text is not None:
-            raise InputError(
-                "a server is started or it has a base URL, not both",
-                where="--serve, --base-url",
-                given=text,
-                hint="leave --base-url out: the server that is started has an address of its own",
-            )
-        return None
-    text = text if text is not None else ((before and before.launched_server) or {}).get("plan")
     if text is None:
         return None
+    if keys.get("server.base_url"):
+        raise InputError(
+            "a server is started or it has a base URL, not both",
+            where="--serve, --base-url",
+            given=text,
+            hint="leave --base-url out: the server that is started has an address of its own",
+        )
     plan = refuse_secrets(parse_serve(text))
     return plan if plan.port is not None else dataclasses.replace(plan, port=_port_before(folder) or free_port())
 
@@ -72,6 +71,7 @@ def keys_for_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None
     """
     planned = {
         "server.base_url": f"http://{LOOPBACK}:{plan.port}",
+        "server.more_base_urls": (),
         "server.model": plan.served_name,
         "server.profile": None if plan.server.speaks else plan.engine,
         "price.gpus": plan.gpus if spec is None else None,
@@ -84,14 +84,43 @@ def plan_sweep(
 ) -> tuple[SweepSpec, LaunchPlan | None]:
     """The spec in `path` with `keys` on top, and the server to start for it; None: it is there.
 
-    resume: a run folder, whose own spec and server they are then. Raises InputError.
+    resume: a run folder, whose own spec they are then; but what of it leads out of the folder (`named_outside`) must be
+    given anew, for the folder may be anybody's. Raises InputError.
     """
     if resume is not None and output is not None and resume != output:
         raise InputError("two run folders", where="--output", given=str(output), expected="--resume RUN alone")
     before = None if resume is None else read_run(resume).manifest
-    plan = served_plan(serve, before, keys, resume or output)
+    plan = served_plan(serve, keys, resume or output)
     keys = keys if plan is None else keys_for_server(keys, plan, path or resume)
+    if resume is not None and before is not None and path is None:
+        keys = _given_anew(keys, before, resume, plan)
     return load_spec(path, keys, None if before is None else before.spec), plan
+
+
+def _given_anew(
+    keys: Mapping[str, Any], before: RunManifest, folder: Path, plan: LaunchPlan | None
+) -> Mapping[str, Any]:
+    """The keys, with the server that OPENAI_BASE_URL names where it is the run's. Raises InputError for what lacks."""
+    asked, named, ours = parse_spec(before.spec, where=str(folder)), before.named_outside(), os.environ
+    if keys.get("server.base_url") is None and not asked.server.more_base_urls:
+        with contextlib.suppress(InputError):
+            tree = {"server": {"base_url": ours.get("OPENAI_BASE_URL")}}
+            if parse_spec(tree, where="OPENAI_BASE_URL").server.base_url == asked.server.base_url:
+                keys = {**keys, "server.base_url": asked.server.base_url}
+    given = {key for key, value in keys.items() if value is not None}
+    if plan is not None or "server.base_url" in given:  # which of both it was is compared with all else
+        given.add("--serve")
+    lacking = [word for key, words in named.items() if key not in given for word in words]
+    if lacking:
+        key = asked.server.api_key_env
+        raise InputError(
+            "a run folder names no server, program, file or secret for you: what this run used is to be given again",
+            where=str(folder / MANIFEST),
+            given=single_line(shlex.join(lacking)) + f"; ${key} is set: its key is sent to the server" * (key in ours),
+            expected="these flags, if the folder is yours or you trust what they name",
+            hint=before.resume_command(folder),
+        )
+    return keys
 
 
 def run_sweep(

@@ -294,6 +294,9 @@ class SweepRunner:
                         if self._pool.stopping or (self._failures and not self._server_is_back(point)):
                             break
                     status = "stopped" if self._pool.stopping else "failed" if self._failures else "complete"
+        except RunError as error:
+            error.add_line("go on", manifest.resume_command(self.folder.path))
+            raise
         finally:
             end = Anchor.now()
             manifest.status = status

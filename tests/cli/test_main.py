@@ -153,7 +153,12 @@ def test_a_whole_sweep(cli, tmp_path, simulated):
     files = {"manifest.json", "requests.parquet", "server.parquet", "summary.json", "report.html"}
     assert {path.name for path in run.iterdir()} == files
     assert json.loads((run / "manifest.json").read_text())["status"] == "complete"
-    assert cli("sweep --quiet --slo ttft<1us --resume", run).code == cli("decide", run).code
+    assert (
+        cli(
+            "sweep --quiet --slo ttft<1us --resume", run, ("--base-url", simulated.base_url), "--workload", workload
+        ).code
+        == cli("decide", run).code
+    )
 
 
 def test_the_output_folder_is_taken(cli, tmp_path, simulated):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -234,7 +235,11 @@ def test_kill_9_recover_and_resume(cli, server, tmp_path):
     n = found.table.num_rows
     assert found.manifest["status"] == "interrupted"
     assert 2 < n < 300
-    assert cli("sweep --quiet --resume", path).code == cli("decide", path).code
+    asked_anew = cli("sweep --quiet --resume", path)
+    assert (asked_anew.code, len(read_run(path).manifest.sessions)) == (2, 1)
+    command = shlex.split(asked_anew.error.hint)
+    assert command[:3] == ["benchsuite", "sweep", "--resume"]
+    assert cli(tuple(command[1:]), "--quiet").code == cli("decide", path).code
     whole = read_run(path)
     assert (whole.whole.num_rows, whole.table.num_rows) == (300, 300 + n)
     assert [p["status"] for p in whole.manifest["points"]] == ["abandoned", "complete"]

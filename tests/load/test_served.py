@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -18,7 +19,6 @@ from sweeps_for_tests import Watcher, column, prompts, spec_of
 
 from benchsuite.errors import EngineError, InputError, ServerDied
 from benchsuite.load.launched_sweep import keys_for_server, mark_invalid, served_plan, sweep_launched
-from benchsuite.manifest import RunManifest
 from benchsuite.serving.launch_plan import LaunchPlan
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.store.run_folder import read_run
@@ -55,18 +55,14 @@ def test_a_run_taken_up_again_finds_its_server_at_the_same_address(tmp_path: Pat
             "spec": {"server": {"base_url": f"http://127.0.0.1:{port}"}},
         }
         write_json(path / MANIFEST, manifest)
-        taken = served_plan("simulator", None, {}, path)
-    again, resumed = (
-        served_plan("simulator", None, {}, path),
-        served_plan(None, RunManifest.read(manifest, "m"), {}, path),
-    )
+        taken = served_plan("simulator", {}, path)
+    again = served_plan("simulator", {}, path)
     assert taken is not None
     assert taken.port != port
     assert again is not None
-    assert resumed is not None
-    assert (again.port, resumed.port) == (port, port)
+    assert again.port == port
     write_json(path / MANIFEST, {"launched_server": None, "spec": manifest["spec"]})
-    other = served_plan("simulator --port 4321", None, {}, path)
+    other = served_plan("simulator --port 4321", {}, path)
     assert other is not None
     assert other.port == 4321
 
@@ -87,7 +83,7 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
             super().point_done(point, rows, duration_s)
 
     def spec() -> tuple[LaunchPlan, Any]:
-        plan = served_plan("llamacpp --slots 2 --ctx 256", {}, {})
+        plan = served_plan("llamacpp --slots 2 --ctx 256", {})
         assert plan is not None
         return plan, spec_of(f"http://127.0.0.1:{plan.port}", [1, 2])
 
@@ -108,7 +104,7 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
     assert read_run(path).whole.num_rows == 32
     assert (path / "serve-2.log").exists()
 
-    other = served_plan("llamacpp --slots 4 --ctx 256", {}, {})
+    other = served_plan("llamacpp --slots 4 --ctx 256", {})
     assert other is not None
     with pytest.raises(InputError, match=r"(?s)server started as.*--slots 2.*before.*--slots 4"):
         sweep_launched(
@@ -118,7 +114,7 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_killed_mid_point_and_resumed_from_the_command_line(cli, tmp_path: Path) -> None:
-    """The engine dies within the second of three levels: `--resume RUN --serve ...` measures that and the third."""
+    """The engine dies within the second of three levels: the command that is printed measures that and the third."""
     pytest.importorskip("xllamacpp", reason="the embedded engine needs the extra `engine`")
     path, workload = tmp_path / "run", tmp_path / "set.jsonl"
     lines = [json.dumps({"prompt": f"question {i}", "max_output_tokens": 16}) + "\n" for i in range(40)]
@@ -145,7 +141,7 @@ def test_killed_mid_point_and_resumed_from_the_command_line(cli, tmp_path: Path)
     n_ok = column(before, "status", second).count("ok")
     assert 0 < n_ok < len(lines)
 
-    resumed = cli("sweep --quiet --resume", path, serve)
+    resumed = cli(tuple(shlex.split(before.manifest.resume_command(path))[1:]), "--quiet")
     assert resumed.code == cli("decide", path).code, resumed
     assert statuses(path) == [
         (first, 0, "complete"),
@@ -182,7 +178,8 @@ def test_points_that_end_after_the_server_did(
 def test_what_the_plan_says_of_the_spec() -> None:
     """Address, model, profile and GPUs come from the plan; what a flag says stays; a file says its GPUs itself."""
     plan = LaunchPlan("vllm", ("-tp", "2", "--served-model-name", "s"), model="m", port=9000)
-    told = {"server.base_url": "http://127.0.0.1:9000", "server.model": "s", "server.profile": "vllm", "price.gpus": 2}
+    told = {"server.base_url": "http://127.0.0.1:9000", "server.more_base_urls": (), "server.model": "s"}
+    told |= {"server.profile": "vllm", "price.gpus": 2}
     assert keys_for_server({"server.model": None}, plan, None) == told
     assert keys_for_server({"server.model": "other", "price.gpus": 4}, plan, None) == told | {
         "server.model": "other",
@@ -192,12 +189,8 @@ def test_what_the_plan_says_of_the_spec() -> None:
 
 
 def test_a_server_is_started_or_has_an_address() -> None:
-    """--serve with --base-url is refused; --base-url alone, and a run that started none, start nothing."""
+    """--serve with --base-url is refused; without --serve nothing is started."""
     with pytest.raises(InputError, match="not both"):
-        served_plan("llamacpp", None, {"server.base_url": "http://h"})
-    before = RunManifest(launched_server={"plan": "llamacpp -- --slots 4"})
-    assert served_plan(None, before, {"server.base_url": "http://h"}) is None
-    assert served_plan(None, RunManifest(), {}) is None
-    again = served_plan(None, before, {})
-    assert again is not None
-    assert (again.engine, again.args, again.port is None) == ("llamacpp", ("--slots", "4"), False)
+        served_plan("llamacpp", {"server.base_url": "http://h"})
+    assert served_plan(None, {"server.base_url": "http://h"}) is None
+    assert served_plan(None, {}) is None
