@@ -1,4 +1,4 @@
-"""Charts of one purpose: a point over time, stacked bars, a tornado, the Pareto frontier. Pure."""
+"""Charts of one purpose: a point over time, a tornado, the Pareto frontier. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report import charts
-from benchsuite.report.charts import CHARACTER, SMALL, Box, Frame, Scale, Show
+from benchsuite.report.charts import CHARACTER, Box, Frame, Scale, Show
 from benchsuite.report.format import number, usd
 
 PANEL, GAP, HEAD, FOOT = 78.0, 36.0, 30.0, 44.0
@@ -109,42 +109,6 @@ def _at(trace: Trace, at_s: float) -> float | None:
     if not trace.step and i + 1 < len(trace.at_s) and trace.at_s[i + 1] - at_s < at_s - trace.at_s[i]:
         i += 1
     return trace.values[i]
-
-
-def stack_chart(
-    levels: Sequence[str], parts: Sequence[tuple[str, Sequence[float | None]]], *, title: str, y_label: str
-) -> str:
-    """parts: each one's name and its value at every level, the lowest of the bar first. None and below 0: not drawn."""
-    tops = [sum(max(values[i] or 0.0, 0.0) for _, values in parts) for i in range(len(levels))]
-    if not tops or max(tops) <= 0:
-        return charts.empty(title)
-    ticks = charts.nice_ticks(0.0, max(tops))
-    y = Scale(0.0, ticks[-1], SMALL.bottom, SMALL.top)
-    frame = charts.fitted(SMALL, ticks, y)
-    x = Scale(0.0, len(levels), frame.left, frame.right)
-    half = min((x.at(1) - x.at(0)) * 0.62, 44) / 2
-    body = charts.y_axis(ticks, y, y_label, frame)
-    body += charts.x_axis([(i + 0.5, level) for i, level in enumerate(levels)], x, charts.CONCURRENCY, frame)
-    for i, level in enumerate(levels):
-        middle, height = x.at(i + 0.5), 0.0
-        for k, (name, values) in enumerate(parts):
-            value = values[i]
-            if value is None or value <= 0:
-                continue
-            place = (middle - half, y.at(height + value), middle + half, y.at(height))
-            body.append(charts.rect(*place, f'fill="{charts.colour(k)}"'))
-            body.append(charts.rect(*place, 'class="hit"', f"{name} at {level}: {number(value)}"))
-            height += value
-
-    def square(at_x: float, at_y: float, k: int) -> str:
-        return charts.rect(at_x - 5, at_y - 5, at_x + 5, at_y + 5, f'fill="{charts.colour(k)}"')
-
-    body += charts.legend([name for name, _ in parts], square, frame, 30)
-    words = "; ".join(
-        f"{name}: {', '.join(f'{number(v)} at {n}' for n, v in zip(levels, values, strict=True) if v is not None)}"
-        for name, values in parts
-    )
-    return charts.svg(title, f"{y_label}. {words}", body, frame)
 
 
 _ROW = 44.0

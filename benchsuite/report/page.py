@@ -146,7 +146,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
             [(j.point.level, j.energy) for j in judged if j.energy],
         ),
     ]  # fmt: skip
-    server = [sections_run.ttft_figure(parts), *sections_run.server_figures(judgement)]
+    server = [sections_run.ttft_figure(parts, judgement), *sections_run.server_figures(judgement)]
     server_tables = [
         _table("server", "Server load", SERVER, loads),
         _table("endpoints", "Requests by endpoint", ENDPOINTS, endpoints),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from benchsuite.manifest import flat
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import Series
-from benchsuite.report.charts_special import NARROW, WIDE, Panel, Trace, stack_chart, timeline_chart
+from benchsuite.report.charts_special import NARROW, WIDE, Panel, Trace, timeline_chart
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import TTFT, level_table
 from benchsuite.report.sections_levels import Figure, Judged, Table, level_figure, plain_series, whole_percent
@@ -303,25 +304,22 @@ _PARTS = {
 }  # fmt: skip
 
 
-def ttft_figure(found: Sequence[Attribution]) -> Figure | None:
-    """Mean TTFT by part; None where the server reports nothing of it."""
+def ttft_figure(found: Sequence[Attribution], judgement: JudgedLevels) -> Figure | None:
+    """Mean TTFT and its parts; None where the server reports nothing of it."""
     known = [one for one in found if one.queue_s is not None or one.prefill_s is not None]
     if not known:
         return None
-    seconds = {name: [getattr(one, f"{name}_s") for one in known] for name in _PARTS}
-    shown = [
-        (name, [None if value is None else value * 1000 for value in values])
-        for name, values in seconds.items()
-        if any(value is not None and value > 0 for value in values)
-    ]
-    most = max(seconds, key=lambda name: seconds[name][-1] or 0.0)
-    share = (seconds[most][-1] or 0.0) / known[-1].ttft_s if known[-1].ttft_s else 0.0
-    title = f"At concurrency {known[-1].level} {whole_percent(share)} of TTFT is {_PARTS[most]}"
-    chart = stack_chart([str(one.level) for one in known], shown, title=title, y_label="TTFT mean (ms)")
-    heads, rows = level_table(TTFT, [(one.level, one) for one in known])
+    lines = [plain_series(part, ((one.level, getattr(one, f"{part}_s")) for one in known), 1e3) for part in _PARTS]
+    lines = [line for line in lines if any(value > 0 for _, value in line.known)]
+    last = known[-1]
+    most = max(_PARTS, key=lambda part: getattr(last, f"{part}_s") or 0.0)
+    share = (getattr(last, f"{most}_s") or 0.0) / last.ttft_s if last.ttft_s else 0.0
+    title = f"At concurrency {last.level} {whole_percent(share)} of TTFT is {_PARTS[most]}"
     reasons = dict.fromkeys(f"{n}: {why}" for one in known for n, why in one.reasons.items() if n in _PARTS)
-    note = f"Means over successful requests; rest: {_PARTS['rest']}. {'; '.join(reasons)}"
-    return Figure(title, chart, heads, rows, note.strip())
+    note = f"Means over successful requests; rest: {_PARTS['rest']}. {'; '.join(reasons)}".strip()
+    figure = level_figure(title, lines, "TTFT mean (ms)", judgement, note=note)
+    heads, rows = level_table(TTFT, [(one.level, one) for one in known])
+    return replace(figure, head=heads, rows=rows)
 
 
 def server_figures(judgement: Judgement) -> list[Figure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from benchsuite.report.charts_special import Bar, Panel, Trace, stack_chart, timeline_chart, tornado_chart
+from benchsuite.report.charts_special import Bar, Panel, Trace, timeline_chart, tornado_chart
 from benchsuite.report.format import usd
 
 HOSTILE = '<script>alert("x")</script>&'
@@ -49,19 +49,11 @@ def test_a_hole_in_a_trace_is_a_hole():
     assert re.sub(r"[0-9. ]", "", path) == "MML"
 
 
-def test_a_stack_is_as_high_as_its_sum():
-    """Parts that are known and above zero, one upon the other."""
-    chart = stack_chart(["8", "16"], [("queue", [10.0, 30.0]), ("rest", [None, -5.0])], title="t", y_label="ms")
-    assert titles(chart) == ["queue at 8: 10.0", "queue at 16: 30.0"]
-    assert "nothing to draw" in stack_chart(["8"], [("queue", [None])], title="t", y_label="ms")
-
-
 def test_no_markup_gets_through():
     """A hostile name makes no element in any of them."""
     charts = (
         tornado_chart([Bar(HOSTILE, HOSTILE, HOSTILE, 1, 2)], 1.5, title=HOSTILE, x_label=HOSTILE, show=usd),
         timeline_chart([Panel(HOSTILE, (Trace(HOSTILE, (0.0,), (1.0,)),))], title=HOSTILE, end_s=1),
-        stack_chart(["1"], [(HOSTILE, [1.0])], title=HOSTILE, y_label=HOSTILE),
     )
     for chart in charts:
         ElementTree.fromstring(chart)
