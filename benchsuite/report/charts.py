@@ -298,8 +298,6 @@ def level_chart(
     *,
     title: str,
     y_label: str,
-    x_label: str = CONCURRENCY,
-    show_x: Show = "{:g}".format,
     limits: Sequence[Limit] = (),
     infeasible: Sequence[float] = (),
     optimum: float | None = None,
@@ -340,7 +338,7 @@ def level_chart(
     body = [
         *_bands(levels, x, infeasible, zone, frame),
         *y_axis(ticks, y, y_label, frame),
-        *x_axis([(level, show_x(level)) for level in levels], x, x_label, frame),
+        *x_axis([(level, f"{level:g}") for level in levels], x, CONCURRENCY, frame),
     ]
     if len(series) > 1 and not named:
         body += legend([one.name for one in series], mark_of, frame, left=len(y_label) * CHARACTER * 1.1 + 8)
@@ -355,7 +353,7 @@ def level_chart(
     for limit in near:
         line = stroke(frame.left, y.at(limit.y), frame.right, y.at(limit.y), "limit")
         body.append(f"<g>{line}<title>{escape(limit.label)}</title></g>")
-    body += [part for i, one in enumerate(series) for part in _line(one, i, x, y, show_x)]
+    body += [part for i, one in enumerate(series) for part in _line(one, i, x, y)]
     for limit in near:
         at = y.at(limit.y)
         ends_of_line = ((frame.right - 4, "end"), (frame.left + 4, "start"))
@@ -369,7 +367,7 @@ def level_chart(
     if named:
         body += _end_names(series, x, y, frame)
     values = (
-        f"{one.name}: " + ", ".join(f"{number(value)} at {show_x(p.x)}" for p, value in one.known)
+        f"{one.name}: " + ", ".join(f"{number(value)} at {p.x:g}" for p, value in one.known)
         for one in series
         if not one.dashed
     )
@@ -417,7 +415,7 @@ def ring(x: float, y: float) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8.5" class="ring"/>'
 
 
-def _line(one: Series, index: int, x: Scale, y: Scale, show_x: Show) -> list[str]:
+def _line(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
     """The line, its intervals, and its points with their tooltips."""
     shade = colour(index)
     path = " ".join(f"{x.at(p.x):.1f},{y.at(value):.1f}" for p, value in one.known)
@@ -435,7 +433,7 @@ def _line(one: Series, index: int, x: Scale, y: Scale, show_x: Show) -> list[str
             ends = f" [{number(p.low)}, {number(p.high)}]"
         marks.append(marker(x.at(p.x), height, index, hollow=p.misses))
         marks += [ring(x.at(p.x), height)] if p.chosen else []
-        marks.append(hit(x.at(p.x), height, f"{one.name} at {show_x(p.x)}: {number(value)}{ends}"))
+        marks.append(hit(x.at(p.x), height, f"{one.name} at {p.x:g}: {number(value)}{ends}"))
     return [*parts, *([f'<path d="{bars}" class="bar" stroke="{shade}"/>'] if bars else []), *marks]
 
 

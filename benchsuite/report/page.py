@@ -22,7 +22,7 @@ from benchsuite.report.export import summary_json
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
 from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, GPUS, SERVER
 from benchsuite.report.sections_cost import (
-    capacity_figure,
+    capacity_table,
     scaling_figures,
     scaling_of,
     scaling_sentences,
@@ -136,7 +136,8 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
     endpoints = level_tables.endpoint_rows(judgement) if several else []
     scaled = scaling_figures(scaling, judgement)
-    costs = [] if best is None else [sensitivity_figure(best, judgement), capacity_figure(best, judgement)]
+    costs = [] if best is None else [sensitivity_figure(best, judgement)]
+    capacity = [] if best is None else [capacity_table(best, judgement)]
     time = [] if nearest is None else [sections_run.timeline_figure(judgement, nearest.point.level)]
     metrics = [one for one in sections_levels.level_figures(judgement) if one.title != shown.title]
     gpu_tables = [
@@ -164,7 +165,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
         Section("scaling", "Scaling", "Scaling with concurrency", figures=scaled, items=said),
         Section("distributions", "Distributions", text=_CURVES, figures=curves),
         Section("timeline", "Over time", "One repeat over time", figures=time, columns="full"),
-        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=costs),
+        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=costs, tables=capacity),
         Section("client", "Client", "The measuring client", _CLIENT, tables=[client] * bool(client.rows)),
     ]
 

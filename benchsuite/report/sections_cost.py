@@ -20,12 +20,13 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import charts
-from benchsuite.report.charts import Frame, Point, Series
+from benchsuite.report.charts import Point, Series
 from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, known_ends, number, usd
 from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import (
     Figure,
+    Table,
     axis,
     level_figure,
     level_series,
@@ -186,7 +187,6 @@ def scaling_figures(found: Scaling, judgement: Judgement) -> list[Figure]:
     return [cost, output, level_figure(title, [elasticity], "elasticity of output", judgement, marks, note=note)]
 
 
-_FRAME = Frame(380, 300, 50, 14, 48, 46)
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "utilization of paid hours", "pue": "PUE"}
 
 
@@ -245,8 +245,8 @@ def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base
     return bars
 
 
-def capacity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | None:
-    """Replicas and their monthly cost against the demand; None where the level has no rate of requests."""
+def capacity_table(level: EvaluatedLevel, judgement: Judgement) -> Table | None:
+    """Replicas and their monthly cost by demand; None where the level has no rate of requests."""
     if not level.point.request_per_s:
         return None
     hour_usd = level.cost.usd_per_hour
@@ -258,14 +258,6 @@ def capacity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | Non
         plans = [(d, plan(of_mean(d / 86400), [own]).rows[0]) for d in demands if one / 10 <= d <= one * 20]
     except InputError:
         return None
-    known = [(d, row) for d, row in plans if row.working is not None]
-    if not known:
-        return None
-    title = f"One replica serves about {_short(one)} requests a day, with peaks of {PEAK_FACTOR:g} times the mean"
-    replicas = Series("replicas", tuple(Point(d, float(row.working or 0)) for d, row in known))
-    chart = charts.level_chart(
-        [replicas], title=title, x_label="requests a day", y_label="replicas for the peak", show_x=_short, frame=_FRAME
-    )
     head = ("requests a day", "for the peak", "with one spare", "GPUs", "$/month", "$/1M out", "mean utilization")
     rows = [
         (
@@ -277,15 +269,17 @@ def capacity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | Non
             usd(r.usd_per_1m_output_tokens if hour_usd else None),
             DASH if r.utilization is None else whole_percent(r.utilization),
         )
-        for d, r in known
+        for d, r in plans
+        if r.working is not None
     ]
+    title = f"One replica serves about {_short(one)} requests a day, with peaks of {PEAK_FACTOR:g} times the mean"
     note = (
         f"Assumed: at most {level.point.level} requests in flight per replica, "
         f"{whole_percent(TARGET_UTILIZATION)} target utilization at the peak, peaks of {PEAK_FACTOR:g} times the mean, "
         "replicas like this machine. The table includes one spare replica and pays for all 730 hours of a month. For "
         "other demand: benchsuite plan."
     )
-    return Figure(title, chart, head, rows, note)
+    return Table("capacity", head, rows, title, note=note) if rows else None
 
 
 def _short(value: float) -> str:

@@ -41,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """name: of its CSV. left: as of a Figure. marks: of each row 'chosen', 'misses' or ''."""
+    """name: of its CSV. left, note: as of a Figure. marks: of each row 'chosen', 'misses' or ''."""
 
     name: str
     head: Row
@@ -49,6 +49,7 @@ class Table:
     title: str = ""
     left: tuple[int, ...] = ()
     marks: Sequence[str] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
