@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.intervals import BlockSums, binomial_quantile, block_for, block_sums
+from benchsuite.analysis.intervals import BlockSums, block_for, block_sums
 from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, by_repeat, describe
 from benchsuite.analysis.steady_state import SteadyRun, steady_runs
 from benchsuite.level import Level
@@ -29,48 +29,26 @@ CONFIDENCE = 0.99
 TailVerdict = Literal["met", "not met", "undecided"]
 
 
-@functools.lru_cache(maxsize=4096)
 def n_min(p: float, violations: int, confidence: float = CONFIDENCE) -> int:
     """The fewest requests with which `violations` of them beyond the limit still prove that a share p is within it.
 
     The smallest n with P(Binomial(n, 1 - p) <= violations) <= 1 - confidence.
     """
-    low, high = violations, violations + 1
-    while special.bdtr(violations, high, 1 - p) > 1 - confidence:
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        if special.bdtr(violations, middle, 1 - p) > 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def max_violations(n: int, p: float, confidence: float = CONFIDENCE) -> int | None:
-    """The most violations among n requests that still pass; None if n is too small to pass with none."""
-    if n < n_min(p, 0, confidence):
-        return None
-    most = binomial_quantile(1 - confidence, n, 1 - p)
-    while special.bdtr(most, n, 1 - p) > 1 - confidence:
-        most -= 1
-    return most
+    n = math.ceil(special.bdtrin(violations, 1 - confidence, 1 - p))
+    return n - 1 if n - 1 > violations and special.bdtr(violations, n - 1, 1 - p) <= 1 - confidence else n
 
 
 def tail_verdict(n: int, violations: int, p: float, n_eff: float, confidence: float = CONFIDENCE) -> TailVerdict:
     """Whether a share p of all requests keeps the limit, of which `violations` of n did not.
 
-    With dependent requests n_eff stands for n, and the violations are scaled with it, upwards. Not met: so many
-    violations would be as unlikely (1 - confidence) if the share were kept.
+    Met: so few violations would be as unlikely (1 - confidence) if the share were less; not met: so many, if it were
+    kept. With dependent requests n_eff stands for n, and the violations are scaled with it, upwards.
     """
     m = math.floor(n_eff)
     t = min(m, math.ceil(violations * m / n - 1e-9)) if n else 0
-    most = max_violations(m, p, confidence)
-    if most is not None and t <= most:
+    if m and special.bdtr(t, m, 1 - p) <= 1 - confidence:
         return "met"
-    if m and t and float(special.bdtrc(t - 1, m, 1 - p)) <= 1 - confidence:
-        return "not met"
-    return "undecided"
+    return "not met" if m and t and special.bdtrc(t - 1, m, 1 - p) <= 1 - confidence else "undecided"
 
 
 _SIZES = np.unique(np.geomspace(10, 1e6, 400).astype(np.int64))

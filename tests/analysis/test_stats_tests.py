@@ -7,7 +7,7 @@ import pytest
 from factory import request_frame as frame
 from factory import request_row as row
 
-from benchsuite.analysis.slo_test import max_violations, n_min, tail_verdict
+from benchsuite.analysis.slo_test import n_min, tail_verdict
 from benchsuite.analysis.steady_state import drift, mser5
 from benchsuite.analysis.summary import summarise_points
 
@@ -23,8 +23,10 @@ def test_least_sizes(p: float, confidence: float, sizes: list[int]):
 @pytest.mark.parametrize(("confidence", "most"), [(0.99, [17, 122, 261]), (0.95, [20, 129, 272])])
 def test_most_violations_of_2993(confidence: float, most: list[int]):
     """For p99, p95 and p90."""
-    assert [max_violations(2993, p, confidence) for p in (0.99, 0.95, 0.9)] == most
-    assert max_violations(298, 0.99, confidence) is None
+    for p, t in zip((0.99, 0.95, 0.9), most, strict=True):
+        verdicts = [tail_verdict(2993, violations, p, 2993, confidence) for violations in (t, t + 1)]
+        assert verdicts == ["met", "undecided"]
+    assert tail_verdict(298, 0, 0.99, 298, confidence) == "undecided"
 
 
 def test_tail_verdicts():
