@@ -23,7 +23,7 @@ from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, Regression
 from benchsuite.report.format import show
 from benchsuite.report.gate import Criterion, GateResult, client_bound, gate
-from benchsuite.report.judge import Judgement, judge_run
+from benchsuite.report.judge import judge_run
 from benchsuite.report.page import write_judged
 from benchsuite.store.files import write_json
 from benchsuite.store.run_folder import read_run
@@ -179,12 +179,82 @@ class AbJudge:
         self._decided: AbResult | None = None
 
     def judge(self, look: tuple[float, float] = LAST_LOOK, *, probe: bool = False) -> AbResult:
-        """As `judge_ab`."""
+        """Hold B against A, two run folders that were measured in turn; without metrics by the gate's defaults.
+
+        look: the share of the budget at which this is, and that of the last time. probe: after the first round, when
+        the arms have not taken turns yet. Raises InputError for arms that differ in more than the server and its
+        launch, and for runs that were not measured in turn.
+        """
         a, b = (judge_run(read_run(path), slo=self._slo, goodput=self._goodput) for path in self._paths)
-        return judge_ab(
-            a, b, regressions=self._regressions, margin=self._margin, allowed=self._allowed,
-            with_limits=self._slo is not None, look=look, probe=probe,
-        )  # fmt: skip
+        of_a, of_b = a.facts.manifest, b.facts.manifest
+        sides_a, sides_b = ({one.level: one for one in judged.measured} for judged in (a, b))
+        found = [*differences(of_b, of_a), *comparison.level_differences(sides_b, sides_a)]
+        differs = refuse_unlike(found, self._allowed, ARM_GROUPS, ("in B", "in A"), "ab")
+        if (a.hour_price is None) != (b.hour_price is None):
+            raise InputError(
+                "one arm has a price and the other none", where="price", expected="a price of both, or of none"
+            )
+        if a.hour_price != b.hour_price:
+            differs.append(f"price: {a.hour_price} $ an hour in A, {b.hour_price} in B")
+        levels = [level for level in sides_b if level in sides_a]
+        visits = _visits(of_b), _visits(of_a)
+        unit = "restart" if of_a.launched_server is not None and of_b.launched_server is not None else "round"
+
+        def units(level: Level) -> list[tuple[list[int], list[int]]]:
+            places = [{run.repeat: i for i, run in enumerate(side[level].repeats)} for side in (sides_b, sides_a)]
+            grouped: dict[Any, tuple[list[int], list[int]]] = {}
+            for repeat in sorted(places[0].keys() & places[1].keys()):  # a round that was cut short has one side
+                key = tuple(of.get((level, repeat), ("repeat", repeat)) for of in visits)
+                for side, place in zip(grouped.setdefault(key, ([], [])), places, strict=True):
+                    side.append(place[repeat])
+            return list(grouped.values())
+
+        units_of = {level: grouped for level in levels if (grouped := units(level))}
+        pairs = {level: (sides_b[level], sides_a[level]) for level in units_of}
+        if not pairs:
+            raise InputError(
+                "the arms have no level and repeat in common", where="ab", expected="one level of both at least"
+            )
+        n_units = min(map(len, units_of.values()))
+        turns, minutes = _turns(of_a, of_b)
+        if not probe and turns < 2 and any(len(side.repeats) > 1 for pair in pairs.values() for side in pair):
+            raise InputError(
+                "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
+                where="ab",
+                given="all of one, then all of the other",
+                expected="run folders of one `benchsuite ab` session",
+                hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
+            )
+        chosen = self._regressions or comparison.default_regressions(pairs)
+        if self._margin is not None and not self._regressions:
+            chosen = tuple(Regression(one.figure, self._margin) for one in chosen)
+        compared = comparison.compare_levels(pairs, chosen, (b, a), units_of)
+        alpha = regression.look_alpha(*look)
+        verdicts = regression.difference_verdicts(
+            [one.change for one in compared], [one.margin for one in compared], alpha
+        )
+        bound = set() if "client" in self._allowed else client_bound(a) | client_bound(b)
+        rows = [_row(one, verdict, one.level in bound) for one, verdict in zip(compared, verdicts, strict=True)]
+        rows += [row for level in levels if (row := _errors(sides_a[level], sides_b[level], n_units)) is not None]
+        limits = [one for one in gate(b, allowed=self._allowed).criteria if one.kind == "slo"] if self._slo else []
+        of_unit = "" if unit == "restart" else "; what a restart of a server changes is not in it"
+        if (most := max(len(own) for units in units_of.values() for own, _ in units)) > 1:
+            of_unit = f" (means of up to {most} repeats){of_unit}"
+        return AbResult(
+            a=a.run_id or a.source,
+            b=b.run_id or b.source,
+            rows=tuple(sorted(rows, key=lambda row: row.level)),
+            limits=tuple(limits),
+            differs=tuple(differs),
+            rests_on=(
+                f"{n_units} {unit}s of each arm, which took turns {turns} times in {minutes:.1f} minutes",
+                f"one unit is the {unit}{of_unit}",
+                f"Holm's correction over {len(compared)} figures, {100 * alpha:.2g} % at this look",
+            ),
+            more=_more(compared, [row.verdict for row in rows], n_units, minutes, unit),
+            turns=turns,
+            unit=unit,
+        )
 
     def decided(self, rounds: int, share: float) -> bool:
         """Whether what was measured in so many rounds, at this share of the budget, leaves nothing to measure for."""
@@ -203,91 +273,6 @@ class AbJudge:
         result = self._decided or self.judge((1.0, self._before))
         write_json(folder / "ab.json", result.plain())
         return result
-
-
-def judge_ab(
-    a: Judgement,
-    b: Judgement,
-    *,
-    regressions: Sequence[Regression] = (),
-    margin: float | None = None,
-    allowed: Collection[str] = (),
-    with_limits: bool = False,
-    look: tuple[float, float] = LAST_LOOK,
-    probe: bool = False,
-) -> AbResult:
-    """Hold B against A, two run folders that were measured in turn. regressions, margin: none are the gate's defaults.
-
-    look: the share of the budget at which this is, and that of the last time. probe: after the first round, when the
-    arms have not taken turns yet. Raises InputError for arms that differ in
-    more than the server and its launch, and for runs that were not measured in turn.
-    """
-    of_a, of_b = a.facts.manifest, b.facts.manifest
-    sides_a, sides_b = ({one.level: one for one in judged.measured} for judged in (a, b))
-    found = [*differences(of_b, of_a), *comparison.level_differences(sides_b, sides_a)]
-    differs = refuse_unlike(found, allowed, ARM_GROUPS, ("in B", "in A"), "ab")
-    if (a.hour_price is None) != (b.hour_price is None):
-        raise InputError(
-            "one arm has a price and the other none", where="price", expected="a price of both, or of none"
-        )
-    if a.hour_price != b.hour_price:
-        differs.append(f"price: {a.hour_price} $ an hour in A, {b.hour_price} in B")
-    levels = [level for level in sides_b if level in sides_a]
-    visits = _visits(of_b), _visits(of_a)
-    unit = "restart" if of_a.launched_server is not None and of_b.launched_server is not None else "round"
-
-    def units(level: Level) -> list[tuple[list[int], list[int]]]:
-        places = [{run.repeat: i for i, run in enumerate(side[level].repeats)} for side in (sides_b, sides_a)]
-        grouped: dict[Any, tuple[list[int], list[int]]] = {}
-        for repeat in sorted(places[0].keys() & places[1].keys()):  # a round that was cut short has one side
-            key = tuple(of.get((level, repeat), ("repeat", repeat)) for of in visits)
-            for side, place in zip(grouped.setdefault(key, ([], [])), places, strict=True):
-                side.append(place[repeat])
-        return list(grouped.values())
-
-    units_of = {level: grouped for level in levels if (grouped := units(level))}
-    pairs = {level: (sides_b[level], sides_a[level]) for level in units_of}
-    if not pairs:
-        raise InputError(
-            "the arms have no level and repeat in common", where="ab", expected="one level of both at least"
-        )
-    n_units = min(map(len, units_of.values()))
-    turns, minutes = _turns(of_a, of_b)
-    if not probe and turns < 2 and any(len(side.repeats) > 1 for pair in pairs.values() for side in pair):
-        raise InputError(
-            "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
-            where="ab",
-            given="all of one, then all of the other",
-            expected="run folders of one `benchsuite ab` session",
-            hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
-        )
-    chosen = regressions or comparison.default_regressions(pairs)
-    if margin is not None and not regressions:
-        chosen = tuple(Regression(one.figure, margin) for one in chosen)
-    compared = comparison.compare_levels(pairs, chosen, (b, a), units_of)
-    alpha = regression.look_alpha(*look)
-    verdicts = regression.difference_verdicts([one.change for one in compared], [one.margin for one in compared], alpha)
-    bound = set() if "client" in allowed else client_bound(a) | client_bound(b)
-    rows = [_row(one, verdict, one.level in bound) for one, verdict in zip(compared, verdicts, strict=True)]
-    rows += [row for level in levels if (row := _errors(sides_a[level], sides_b[level], n_units)) is not None]
-    of_unit = "" if unit == "restart" else "; what a restart of a server changes is not in it"
-    if (most := max(len(own) for units in units_of.values() for own, _ in units)) > 1:
-        of_unit = f" (means of up to {most} repeats){of_unit}"
-    return AbResult(
-        a=a.run_id or a.source,
-        b=b.run_id or b.source,
-        rows=tuple(sorted(rows, key=lambda row: row.level)),
-        limits=tuple(one for one in gate(b, allowed=allowed).criteria if one.kind == "slo") if with_limits else (),
-        differs=tuple(differs),
-        rests_on=(
-            f"{n_units} {unit}s of each arm, which took turns {turns} times in {minutes:.1f} minutes",
-            f"one unit is the {unit}{of_unit}",
-            f"Holm's correction over {len(compared)} figures, {100 * alpha:.2g} % at this look",
-        ),
-        more=_more(compared, [row.verdict for row in rows], n_units, minutes, unit),
-        turns=turns,
-        unit=unit,
-    )
 
 
 def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
