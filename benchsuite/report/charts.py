@@ -105,7 +105,6 @@ def dash(x: float, y: float, i: int) -> str:
 
 
 Mark = Callable[[float, float, int], str]  # of the i-th series, around (x, y)
-Show = Callable[[float], str]
 Box = tuple[float, float, float, float]  # left, right, top, bottom
 
 

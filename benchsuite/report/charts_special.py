@@ -1,4 +1,4 @@
-"""Charts of one purpose: a point over time, a tornado, the Pareto frontier. Pure."""
+"""Charts of one purpose: a point over time, the Pareto frontier. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchsuite.economics.pareto import ParetoPoint
 from benchsuite.report import charts
-from benchsuite.report.charts import CHARACTER, Box, Frame, Scale, Show
+from benchsuite.report.charts import Box, Frame, Scale
 from benchsuite.report.format import number, usd
 
 PANEL, GAP, HEAD, FOOT = 78.0, 36.0, 30.0, 44.0
@@ -109,59 +109,6 @@ def _at(trace: Trace, at_s: float) -> float | None:
     if not trace.step and i + 1 < len(trace.at_s) and trace.at_s[i + 1] - at_s < at_s - trace.at_s[i]:
         i += 1
     return trace.values[i]
-
-
-_ROW = 44.0
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """An input's name, what its ends are called, and the cost at either end."""
-
-    name: str
-    low_name: str
-    high_name: str
-    at_low: float
-    at_high: float
-
-    @property
-    def ends(self) -> list[tuple[float, str]]:
-        """Its costs with their names, the lower first."""
-        return sorted([(self.at_low, self.low_name), (self.at_high, self.high_name)])
-
-
-def tornado_chart(bars: Sequence[Bar], base: float, *, title: str, x_label: str, show: Show) -> str:
-    """A bar per input from the cost at its low end to that at its high end, around the line of the base."""
-    left, right = (12 + CHARACTER * max((len(bar.ends[k][1]) for bar in bars), default=0) for k in (0, 1))
-    frame = Frame(NARROW, 34 + _ROW * len(bars) + 46, left, right, 34, 46)
-    if not bars:
-        return charts.empty(title, frame)
-    values = [base, *(cost for bar in bars for cost, _ in bar.ends)]
-    x = Scale(min(values), max(values), frame.left, frame.right)
-    ticks = [tick for tick in charts.nice_ticks(x.low, x.high, 6) if x.low <= tick <= x.high]
-    body = charts.x_axis([(tick, show(tick)) for tick in ticks], x, x_label, frame, grid=True)
-    body += [
-        charts.stroke(x.at(base), frame.top - 8, x.at(base), frame.bottom, "best"),
-        charts.text(min(max(x.at(base), 40), NARROW - 40), frame.top - 14, f"base {show(base)}", "best-text", "middle"),
-    ]
-    tooltips = []
-    for k, bar in enumerate(bars):
-        top = frame.top + k * _ROW
-        (least, least_name), (most, most_name) = bar.ends
-        tooltips.append(f"{bar.name}: {show(bar.at_low)} at {bar.low_name}, {show(bar.at_high)} at {bar.high_name}")
-        body.append(charts.text(8, top + 12, bar.name, "ink halo"))
-        for start, end, i in ((least, min(base, most), 2), (max(base, least), most, 1)):
-            if end > start:
-                paint = f'fill="{charts.colour(i)}" fill-opacity=".75"'
-                body.append(charts.rect(x.at(start), top + 18, x.at(end), top + 32, paint))
-        if least < base:
-            body.append(charts.text(x.at(least) - 4, top + 29, least_name, "halo", "end"))
-        if most > base:
-            body.append(charts.text(x.at(most) + 4, top + 29, most_name, "halo"))
-        body.append(
-            charts.rect(x.at(least), top + 18, max(x.at(most), x.at(least) + 4), top + 32, 'class="hit"', tooltips[-1])
-        )
-    return charts.svg(title, "; ".join(tooltips), body, frame)
 
 
 _RADIUS = 15.0  # of the largest model

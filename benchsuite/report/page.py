@@ -26,7 +26,7 @@ from benchsuite.report.sections_cost import (
     scaling_figures,
     scaling_of,
     scaling_sentences,
-    sensitivity_figure,
+    sensitivity_table,
 )
 from benchsuite.report.sections_levels import Figure, Section, Table
 from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
@@ -136,8 +136,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
     endpoints = level_tables.endpoint_rows(judgement) if several else []
     scaled = scaling_figures(scaling, judgement)
-    costs = [] if best is None else [sensitivity_figure(best, judgement)]
-    capacity = [] if best is None else [capacity_table(best, judgement)]
+    costs = [] if best is None else [sensitivity_table(best, judgement), capacity_table(best, judgement)]
     time = [] if nearest is None else [sections_run.timeline_figure(judgement, nearest.point.level)]
     metrics = [one for one in sections_levels.level_figures(judgement) if one.title != shown.title]
     gpu_tables = [
@@ -165,7 +164,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
         Section("scaling", "Scaling", "Scaling with concurrency", figures=scaled, items=said),
         Section("distributions", "Distributions", text=_CURVES, figures=curves),
         Section("timeline", "Over time", "One repeat over time", figures=time, columns="full"),
-        Section("cost", "Cost", "Cost: sensitivity and capacity", figures=costs, tables=capacity),
+        Section("cost", "Cost", "Cost: sensitivity and capacity", tables=costs),
         Section("client", "Client", "The measuring client", _CLIENT, tables=[client] * bool(client.rows)),
     ]
 

@@ -21,7 +21,6 @@ from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.charts_special import Bar, tornado_chart
 from benchsuite.report.format import DASH, known_ends, number, usd
 from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import (
@@ -190,7 +189,7 @@ def scaling_figures(found: Scaling, judgement: Judgement) -> list[Figure]:
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "utilization of paid hours", "pue": "PUE"}
 
 
-def sensitivity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | None:
+def sensitivity_table(level: EvaluatedLevel, judgement: Judgement) -> Table | None:
     """How far each input alone moves the cost of a million output tokens at `level`; None without a known cost."""
     rate, base, gpus = level.point.output_tok_s, level.cost.usd_per_1m_output_tokens, judgement.gpus
     if not rate or not base or not level.cost.usd_per_hour:
@@ -203,18 +202,24 @@ def sensitivity_figure(level: EvaluatedLevel, judgement: Judgement) -> Figure | 
             return whole_percent(value)
         return usd(value) if key == "usd_per_hour" else number(value)
 
-    bars = []
+    swings: list[_Swing] = []
     for s in tornado(hour, ranges):
         names = (_NAMES.get(s.key, s.key.replace("_", " ")), end(s.key, s.low), end(s.key, s.high))
-        bars.append(Bar(*names, s.usd_at_low * per_1m, s.usd_at_high * per_1m))
-    bars += _measured_bars(level, judgement.judged, base)
-    bars = [bar for bar in bars if abs(bar.at_high - bar.at_low) > base * 1e-3]
-    bars = sorted(bars, key=lambda bar: -abs(bar.at_high - bar.at_low))[:8]
-    title = f"Largest effect on cost: {bars[0].name}" if bars else "No input changes the cost"
-    chart = tornado_chart(bars, base, title=title, x_label="USD per 1M output tokens", show=usd)
-    rows = [(b.name, b.low_name, usd(b.at_low), b.high_name, usd(b.at_high)) for b in bars]
-    note = f"One input at a time. {assumed} Interval and neighbouring levels as measured."
-    return Figure(title, chart, ("input", "from", "$/1M out", "to", "$/1M out"), rows, note, left=(0,))
+        swings.append((*names, s.usd_at_low * per_1m, s.usd_at_high * per_1m))
+    swings += _measured_swings(level, judgement.judged, base)
+    swings = [swing for swing in swings if abs(swing[4] - swing[3]) > base * 1e-3]
+    swings = sorted(swings, key=lambda swing: -abs(swing[4] - swing[3]))[:8]
+    title = f"Largest effect on cost: {swings[0][0]}" if swings else "No input changes the cost"
+    rows = [
+        (name, low_name, usd(low), high_name, usd(high), *(f"{end / base - 1:+.0%}" for end in (low, high)))
+        for name, low_name, high_name, low, high in swings
+    ]
+    note = f"One input at a time, from {usd(base)}. {assumed} Interval and neighbouring levels as measured."
+    heads = ("input", "from", "$/1M out", "to", "$/1M out", "change from", "change to")
+    return Table("sensitivity", heads, rows, title, left=(0,), note=note)
+
+
+_Swing = tuple[str, str, str, float, float]  # an input, what its ends are called, the cost at either end
 
 
 def _hour(usd_per_hour: float, given: PriceSpec | None) -> tuple[Terms, Ranges, str]:
@@ -228,10 +233,10 @@ def _hour(usd_per_hour: float, given: PriceSpec | None) -> tuple[Terms, Ranges, 
     return hour, ranges, "Assumed: price ±25 %; 50 to 100 % of the paid hours in use."
 
 
-def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base: float) -> list[Bar]:
-    bars = []
+def _measured_swings(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base: float) -> list[_Swing]:
+    swings: list[_Swing] = []
     if found := known_ends(level.intervals.get("usd_per_1m_output_tokens")):
-        bars.append(Bar(f"speed, {CONFIDENCE} interval", "fast", "slow", *found))
+        swings.append((f"speed, {CONFIDENCE} interval", "fast", "slow", *found))
     ordered = sorted(judged, key=lambda j: j.point.level)
     i = ordered.index(level)
     ends = [
@@ -241,8 +246,8 @@ def _measured_bars(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], base
     ]
     if ends:
         (low_name, low), (high_name, high) = [*ends, (str(level.point.level), base)][:2]
-        bars.append(Bar("concurrency", low_name, high_name, low, high))
-    return bars
+        swings.append(("concurrency", low_name, high_name, low, high))
+    return swings
 
 
 def capacity_table(level: EvaluatedLevel, judgement: Judgement) -> Table | None:
