@@ -253,8 +253,8 @@ def in_flight(sent_s: Floats, closed_s: Floats) -> tuple[int, float]:
 
 
 def overlap_s(sent_s: Floats, closed_s: Floats, start_s: float, end_s: float) -> float:
-    """The same integral between start_s and end_s alone."""
-    return float(np.sum(np.clip(np.minimum(closed_s, end_s) - np.maximum(sent_s, start_s), 0.0, None)))
+    """The same integral between start_s and end_s alone; a request without a beginning or an end is left out."""
+    return float(np.nansum(np.clip(np.minimum(closed_s, end_s) - np.maximum(sent_s, start_s), 0.0, None)))
 
 
 @dataclass(frozen=True, slots=True)

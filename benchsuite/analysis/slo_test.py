@@ -231,7 +231,7 @@ def _figures(measured: LevelRows, limit: Limit, windows: Sequence[SteadyRun | No
     )
     if not (rate or one.metric.key in _PROMPT) or not len(whole) or not np.isfinite(whole).all():
         return found
-    known = [window for window in windows if window is not None]
+    known = [window for window in windows if window is not None and window.rate_factor]
     if rate:
         if len(known) == len(windows):
             steady = whole * np.array([window.rate_factor for window in known])

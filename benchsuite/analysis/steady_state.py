@@ -54,18 +54,14 @@ def drift(values: Floats) -> Drift | None:
 
     values: (n,) in time order, no NaN; None for fewer than 100, or where they do not vary or have mean 0.
     """
-    n = len(values)
-    mean = float(values.mean()) if n else 0.0
-    if n < MIN_VALUES or mean == 0 or float(np.ptp(values)) == 0:
+    if (noise := _noise(values, 3.0)) is None:
         return None
+    n, (squares, n_eff) = len(values), noise
     at = np.arange(n) - (n - 1) / 2
     width = float(np.dot(at, at))
     slope = float(np.dot(at, values)) / width
-    residuals = _within_halves(values)
-    n_eff = max(effective_size(residuals), 3.0)
-    error = math.sqrt(float(np.dot(residuals, residuals)) / (n_eff - 2) / (width * n_eff / n))
-    p_value = 0.0 if error == 0 else 2 * float(special.stdtr(n_eff - 2, -abs(slope) / error))
-    return Drift(change_ratio=slope * (n - 1) / mean, p_value=p_value)
+    error = math.sqrt(squares / (n_eff - 2) / (width * n_eff / n))
+    return Drift(slope * (n - 1) / float(values.mean()), _p_value(slope, error, n_eff))
 
 
 def step(values: Floats) -> Drift | None:
@@ -73,24 +69,25 @@ def step(values: Floats) -> Drift | None:
 
     values: (n,) in time order, no NaN; None as for `drift`.
     """
-    n = len(values)
-    mean = float(values.mean()) if n else 0.0
-    if n < MIN_VALUES or mean == 0 or float(np.ptp(values)) == 0:
+    if (noise := _noise(values, 4.0)) is None:
         return None
-    half = n // 2
-    first, second = values[:half], values[half:]
-    rise = float(second.mean() - first.mean())
-    within = _within_halves(values)
-    n_eff = max(effective_size(within), 4.0)
-    error = 2 * math.sqrt(float(np.dot(within, within)) / n / (n_eff - 2))
-    p_value = 0.0 if error == 0 else 2 * float(special.stdtr(n_eff - 2, -abs(rise) / error))
-    return Drift(change_ratio=rise / mean, p_value=p_value)
+    n, (squares, n_eff) = len(values), noise
+    rise = float(values[n // 2 :].mean() - values[: n // 2].mean())
+    error = 2 * math.sqrt(squares / n / (n_eff - 2))
+    return Drift(rise / float(values.mean()), _p_value(rise, error, n_eff))
 
 
-def _within_halves(values: Floats) -> Floats:
-    """What varies about a line in each half: the noise, of which a slope, a step or a bend is no part."""
+def _noise(values: Floats, least: float) -> tuple[float, float] | None:
+    """What varies about a line in each half, of which a slope, a step or a bend is no part: its squares, its n_eff."""
+    if len(values) < MIN_VALUES or values.mean() == 0 or np.ptp(values) == 0:
+        return None
     half = len(values) // 2
-    return np.concatenate([_detrended(values[:half]), _detrended(values[half:])])
+    within = np.concatenate([_detrended(values[:half]), _detrended(values[half:])])
+    return float(np.dot(within, within)), max(effective_size(within), least)
+
+
+def _p_value(rise: float, error: float, n_eff: float) -> float:
+    return 0.0 if error == 0 else 2 * float(special.stdtr(n_eff - 2, -abs(rise) / error))
 
 
 def _detrended(values: Floats) -> Floats:
@@ -144,22 +141,13 @@ def _change(values: Floats) -> float | None:
 
 def steady_window(measured: LevelRows) -> SteadyWindow | None:
     """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one."""
-    rows, concurrency = measured.rows, measured.level.users
-    duration_s = tokens = busy_s = 0.0
-    inside = np.zeros(len(rows.ok), dtype=np.bool_)
-    for repeat in np.unique(rows.repeat):
-        mine = rows.repeat == repeat
-        bounds = window(rows, np.flatnonzero(mine), concurrency)
-        if bounds is None:
-            continue
-        start_s, end_s = bounds
-        duration_s += end_s - start_s
-        tokens += _tokens_within(rows, mine & rows.ok, start_s, end_s)
-        known = mine & ~np.isnan(rows.sent_s) & ~np.isnan(rows.closed_s)
-        busy_s += overlap_s(rows.sent_s[known], rows.closed_s[known], start_s, end_s)
-        inside |= mine & rows.ok & (rows.sent_s >= start_s) & (rows.sent_s <= end_s)
-    if duration_s == 0:
+    rows = measured.rows
+    pairs = [(run, one) for run, one in zip(measured.repeats, steady_runs(measured), strict=True) if one is not None]
+    if not pairs:
         return None
+    duration_s, tokens = sum(one.end_s - one.start_s for _, one in pairs), sum(one.tokens for _, one in pairs)
+    busy_s = sum(overlap_s(rows.sent_s[run.order], rows.closed_s[run.order], one.start_s, one.end_s)
+                 for run, one in pairs)  # fmt: skip
     lengths = rows.output_tokens[rows.ok & ~np.isnan(rows.output_tokens)]
     total = float(lengths.sum())
     return SteadyWindow(
@@ -167,34 +155,39 @@ def steady_window(measured: LevelRows) -> SteadyWindow | None:
         output_tok_s=tokens / duration_s if len(lengths) else None,
         # tokens over the mean length, not finished requests: long ones that the window cuts count for their part
         request_per_s=tokens / duration_s * len(lengths) / total if total else None,
-        ttft_s=describe(measured.each["ttft_s"][inside]),
-        occupancy=busy_s / (duration_s * concurrency),
+        ttft_s=describe(measured.each["ttft_s"][np.concatenate([one.inside for _, one in pairs])]),
+        occupancy=busy_s / (duration_s * measured.level.users),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class SteadyRun:
-    """The steady part of one run. inside: places of the successful requests sent in it. rate_factor: its output
-    tokens a second over those of the whole run."""
+    """The steady part of one run. inside: places of the successful requests sent in it. tokens: of output that came in
+    it. rate_factor: those a second over those of the whole run; 0 where no tokens are known."""
 
+    start_s: float
+    end_s: float
     inside: NDArray[np.intp]
+    tokens: float
     rate_factor: float
 
 
 def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
-    """By repeat; None where a run was never steady, or its tokens are not known."""
+    """By repeat; None where a run was never steady."""
     rows = measured.rows
     found: list[SteadyRun | None] = []
     for run in measured.repeats:
-        bounds, tokens = window(rows, run.order, measured.level.users), measured.total("output_tokens", run)
-        mine = np.zeros(len(rows.ok), dtype=np.bool_)
-        mine[run.order] = True
-        within = 0.0 if bounds is None else _tokens_within(rows, mine & rows.ok, *bounds)
-        if bounds is None or not tokens or not within:
+        bounds = window(rows, run.order, measured.level.users)
+        if bounds is None:
             found.append(None)
             continue
-        inside = np.flatnonzero(mine & rows.ok & (rows.sent_s >= bounds[0]) & (rows.sent_s <= bounds[1]))
-        found.append(SteadyRun(inside, within / (bounds[1] - bounds[0]) * run.duration_s / tokens))
+        start_s, end_s = bounds
+        mine = np.zeros(len(rows.ok), dtype=np.bool_)
+        mine[run.order] = rows.ok[run.order]
+        inside = np.flatnonzero(mine & (rows.sent_s >= start_s) & (rows.sent_s <= end_s))
+        tokens, of_run = _tokens_within(rows, mine, start_s, end_s), measured.total("output_tokens", run)
+        factor = tokens / (end_s - start_s) * run.duration_s / of_run if of_run else 0.0
+        found.append(SteadyRun(start_s, end_s, inside, tokens, factor))
     return found
 
 
