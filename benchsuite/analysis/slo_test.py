@@ -34,7 +34,7 @@ def n_min(p: float, violations: int, confidence: float = CONFIDENCE) -> int:
 
     The smallest n with P(Binomial(n, 1 - p) <= violations) <= 1 - confidence.
     """
-    n = math.ceil(special.bdtrin(violations, 1 - confidence, 1 - p))
+    n: int = math.ceil(special.bdtrin(violations, 1 - confidence, 1 - p))
     return n - 1 if n - 1 > violations and special.bdtr(violations, n - 1, 1 - p) <= 1 - confidence else n
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, hidden_tokens, known_mean, tokens_after_first_chunk
+from benchsuite.analysis.requests import Floats, known_mean, rows_of, tokens_after_first_chunk
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
 from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
@@ -87,11 +87,6 @@ def _server_level(series: ServerSeries | None, level: Level, windows: Sequence[S
 NO_QUERIES = "the server looked nothing up: its prefix cache is off"
 TOLERANCE = 0.02  # a server's count of requests may differ from ours by this share, else its mean is of others too
 _NEGATIVE_S = 0.001  # a rest below minus this, and below minus 2 % of TTFT, is said to be wrong
-_COLUMNS = (
-    "point_id", "status", "endpoint", "stamp_source", "scheduled_s", "sent_s", "first_token_s", "first_answer_s",
-    "last_token_s", "output_tokens", "reasoning_tokens", "n_chunks", "server_queue_s", "server_prefill_s",
-    "server_decode_s",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +126,6 @@ def attribute(requests: Any, windows: Sequence[ServerWindow], series: ServerSeri
     requests: pyarrow Table with the columns of RequestRecord; only rows of the windows' points are read. series: the
     server's samples, None if there are none.
     """
-    requests = requests.select([name for name in _COLUMNS if name in requests.column_names])
     found = []
     for level in sorted({window.level for window in windows}):
         own = [window for window in windows if window.level == level]
@@ -145,9 +139,12 @@ def attribute(requests: Any, windows: Sequence[ServerWindow], series: ServerSeri
 class _Level:
     """The successful rows of one level, and what the server's samples say of them."""
 
-    def __init__(self, table: pa.Table, windows: Sequence[ServerWindow], series: ServerSeries | None) -> None:
+    def __init__(
+        self, table: pa.Table, level: Level, windows: Sequence[ServerWindow], series: ServerSeries | None
+    ) -> None:
         ok = pc.fill_null(pc.equal(table["status"].cast(pa.string()), "ok"), False)
         self._table, self._windows, self._series = table.filter(ok), windows, series
+        self.rows = rows_of(self._table, level)
         points = self._table["point_id"].cast(pa.string())
         self._inside = [np.asarray(pc.equal(points, window.point_id), dtype=bool) for window in windows]
         self._foreign = 0  # rows that were answered by a server that was not sampled
@@ -155,13 +152,6 @@ class _Level:
             answered = self._table["endpoint"].cast(pa.string()).drop_null()
             sampled = pc.is_in(answered, pa.array(sorted(series.endpoints), pa.string()))
             self._foreign = len(answered) - int(pc.sum(sampled).as_py() or 0)
-
-    def column(self, name: str) -> Floats:
-        """(n,) float64, NaN where missing; all NaN where the table has no such column."""
-        if name not in self._table.column_names:
-            return np.full(self._table.num_rows, np.nan)
-        values: Floats = self._table[name].cast(pa.float64()).to_numpy()
-        return values
 
     def grown(self, fields: tuple[str, str], expected: Floats, counted: str) -> tuple[float, float] | str:
         """What two counters grew by over the windows, if the second grew by what was expected; else why not.
@@ -191,7 +181,9 @@ class _Level:
         The sources: what it said in each answer (the column `in_answers`), its histogram, a sum that it keeps without a
         count (`total`), which is sound if it generated just our tokens meanwhile. weights: (n,) what a row counts for.
         """
-        seconds, counts = self.column(in_answers), weights > 0
+        seconds, counts = np.full(len(weights), np.nan), weights > 0
+        if in_answers in self._table.column_names:
+            seconds = self._table[in_answers].cast(pa.float64()).to_numpy()
         known = ~np.isnan(seconds) & counts
         if np.count_nonzero(known) >= (1 - TOLERANCE) * np.count_nonzero(counts) > 0:
             return float(seconds[known].sum() / weights[known].sum()), "each answer"
@@ -199,17 +191,16 @@ class _Level:
         if not isinstance(grown, str):
             return grown[0] / grown[1], "server histogram"
         if total and np.nansum(weights) > 0:
-            summed = self.grown((f"{total}_sum_s", "generated_tokens"), self.column("output_tokens"), "tokens")
+            summed = self.grown((f"{total}_sum_s", "generated_tokens"), self.rows.output_tokens, "tokens")
             if not isinstance(summed, str):
                 return summed[0] / float(np.nansum(weights)), "server sum over our requests"
         return None, grown
 
 
 def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], series: ServerSeries | None) -> Attribution:
-    rows = _Level(table, windows, series)
-    sent_s, first_s = rows.column("sent_s"), rows.column("first_token_s")
-    ttft_s, tokens = first_s - sent_s, rows.column("output_tokens")
-    n = len(ttft_s)
+    of_level = _Level(table, level, windows, series)
+    rows = of_level.rows
+    ttft_s, n = rows.first_token_s - rows.sent_s, len(rows.ok)
     sources: dict[str, str] = {}
     reasons: dict[str, str] = {}
     each = np.ones(n)
@@ -218,7 +209,7 @@ def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], serie
         (reasons if value is None else sources)[part] = words
         return value
 
-    ttft, after_first = known_mean(ttft_s), np.maximum(tokens - 1, 0)
+    ttft, after_first = known_mean(ttft_s), np.maximum(rows.output_tokens - 1, 0)
     if n == 0:
         client = keep("client", None, "no request succeeded")
     elif pc.unique(table["stamp_source"].cast(pa.string())).to_pylist() == ["kernel"]:
@@ -226,16 +217,14 @@ def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], serie
     else:
         why = "stamps of the client's own process: its lag is in the network's part or the rest"
         client = keep("client", None, why)
-    queue = keep("queue", *rows.server_mean("queue", each, "requests", "server_queue_s", "queue"))
-    prefill = keep("prefill", *rows.server_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
-    server_ttft = keep("server_ttft", *rows.server_mean("ttft", each, "first tokens"))
+    queue = keep("queue", *of_level.server_mean("queue", each, "requests", "server_queue_s", "queue"))
+    prefill = keep("prefill", *of_level.server_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
+    server_ttft = keep("server_ttft", *of_level.server_mean("ttft", each, "first tokens"))
     of_itl = ("itl", after_first, "tokens after the first", "server_decode_s", "decode")
-    server_itl = keep("server_itl", *rows.server_mean(*of_itl))
-    spans_s = rows.column("last_token_s") - first_s
+    server_itl = keep("server_itl", *of_level.server_mean(*of_itl))
+    spans_s = rows.last_token_s - rows.first_token_s
     with_span = (after_first > 0) & ~np.isnan(spans_s)
-    n_chunks, to_answer_s = rows.column("n_chunks"), rows.column("first_answer_s") - first_s
-    hidden = hidden_tokens(rows.column("reasoning_tokens"), tokens, n_chunks, to_answer_s)
-    in_span = np.where(with_span, tokens_after_first_chunk(tokens - hidden, n_chunks), 0.0)
+    in_span = np.where(with_span, tokens_after_first_chunk(rows.sent_tokens, rows.n_chunks), 0.0)
     n_in_span = float(in_span.sum())
     network = None
     if ttft is not None and server_ttft is not None:
@@ -253,7 +242,7 @@ def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], serie
     ]
     return Attribution(
         level, n, ttft, client, network, queue, prefill, rest,
-        dispatch_s=known_mean(sent_s - rows.column("scheduled_s")),
+        dispatch_s=known_mean(rows.sent_s - rows.scheduled_s),
         read_lag_p50_s=float(np.mean(lags_us)) * 1e-6 if lags_us else None,
         server_ttft_s=server_ttft,
         server_itl_s=server_itl,

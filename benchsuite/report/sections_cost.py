@@ -211,7 +211,7 @@ def sensitivity_table(level: EvaluatedLevel, judgement: Judgement) -> Table | No
     swings = sorted(swings, key=lambda swing: -abs(swing[4] - swing[3]))[:8]
     title = f"Largest effect on cost: {swings[0][0]}" if swings else "No input changes the cost"
     rows = [
-        (name, low_name, usd(low), high_name, usd(high), *(f"{end / base - 1:+.0%}" for end in (low, high)))
+        (name, low_name, usd(low), high_name, usd(high), *(f"{100 * (end / base - 1):+.0f} %" for end in (low, high)))
         for name, low_name, high_name, low, high in swings
     ]
     note = f"One input at a time, from {usd(base)}. {assumed} Interval and neighbouring levels as measured."
