@@ -17,7 +17,7 @@ from benchsuite.errors import SpecError
 from benchsuite.request_spec import read_named_files
 from benchsuite.servers import SERVERS
 from benchsuite.spec import OR_FILE, SweepSpec, parse_spec
-from benchsuite.strict_model import StrictModel, mistake_text, read_tables, validated
+from benchsuite.strict_model import MOST_COUNT, MOST_S, StrictModel, mistake_text, read_tables, validated
 
 DOCUMENTED = "docs/METHODS.md, Matrix of server settings"
 _NOWHERE = "http://127.0.0.1:1"  # stands for the server that is not started yet
@@ -46,7 +46,7 @@ Values = Annotated[list[str | int | float | bool], PlainValidator(_list_of_value
 
 class _Serve(StrictModel):
     engine: str = Field(pattern=r"\S")
-    ready_timeout_s: float | None = Field(None, gt=0, strict=True)
+    ready_timeout_s: float | None = Field(None, gt=0, le=MOST_S, strict=True)
 
 
 class _Lists(BaseModel):
@@ -173,7 +173,7 @@ def _setting(file: _File, values: dict[str, Value], entry: _Entry, wrong: list[s
     serve = serve_text(engine, values)
     gpus: Any = next(choice for choice in (entry.gpus, file.gpus, implied_gpus(serve)) if choice is not None)
     count: Any = values.get(gpus) if isinstance(gpus, str) else gpus
-    if type(count) is not int or count < 1:
+    if type(count) is not int or not 1 <= count <= MOST_COUNT:
         wrong.append(
             f"gpus: should be a whole number of at least 1, or a setting that is one (given {gpus!r}: {count!r})"
         )

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_v
 
 from benchsuite.errors import SpecError, read_json
 from benchsuite.servers.base import CAPS
-from benchsuite.strict_model import StrictModel, key
+from benchsuite.strict_model import MOST_COUNT, MOST_ITEMS, StrictModel, key
 
 # a field of a body whose value is a secret; a header's or query's name is taken for one more readily
 _SECRET_FIELD = re.compile(
@@ -191,7 +191,9 @@ _SCENARIO = re.compile(
     r"D\((\d+),(\d+)\)|N\((\d+),(\d+)\)/\((\d+),(\d+)\)|U\((\d+),(\d+)\)(?:/\((\d+),(\d+)\))?", re.ASCII
 )
 _SCENARIOS = "D(in,out), N(mean,stdev)/(mean,stdev), U(low,high)/(low,high) or U(high,high); input first"
-_MOST_TOKENS = 10_000_000
+
+
+_MOST_RANDOM_TOKENS = 1_000_000_000
 
 
 def read_scenario(text: str) -> tuple[TokenLengths, TokenLengths]:
@@ -199,15 +201,15 @@ def read_scenario(text: str) -> tuple[TokenLengths, TokenLengths]:
     match = _SCENARIO.fullmatch(text.replace(" ", "").upper())
     if match is None:
         raise ValueError(f"scenario: expected {_SCENARIOS} (given {text!r})")
-    numbers = [min(int(group), _MOST_TOKENS + 1) for group in match.groups() if group is not None]
+    numbers = [min(int(group), MOST_ITEMS + 1) for group in match.groups() if group is not None]
     kind, pairs = match[0][0], [tuple(numbers[:2]), tuple(numbers[2:])]
     if len(numbers) == 2:
         pairs = [(n if kind == "D" else 1, n) for n in numbers]
     if kind == "N":
-        lengths = [TokenLengths(mean, stdev, 1, _MOST_TOKENS) for mean, stdev in pairs]
+        lengths = [TokenLengths(mean, stdev, 1, MOST_ITEMS) for mean, stdev in pairs]
     else:
         lengths = [TokenLengths((low + high) / 2, 0, low, high) for low, high in pairs]
-    if not all(1 <= n.low <= n.high <= _MOST_TOKENS and n.mean >= 1 for n in lengths):
+    if not all(1 <= n.low <= n.high <= MOST_ITEMS and n.mean >= 1 for n in lengths):
         raise ValueError(f"scenario: lengths are at least 1 token, the lower before the higher (given {text!r})")
     return lengths[0], lengths[1]
 
@@ -232,16 +234,23 @@ class WorkloadSpec(StrictModel, flags="--"):
         unset="by their names",
         example={"prompt": "question"},
     )
-    skip_bad: int = key(0, "rows of the file that are no request and may be left out", ge=0)
+    skip_bad: int = key(0, "rows of the file that are no request and may be left out", ge=0, le=MOST_COUNT)
     requests: int | None = key(
-        None, "requests of the set", unset="2993 for wineval, 1000 for random, else all of the file", example=2993, ge=1
+        None,
+        "requests of the set",
+        unset="2993 for wineval, 1000 for random, else all of the file",
+        example=2993,
+        ge=1,
+        le=MOST_ITEMS,
     )
-    max_output_tokens: int | None = key(None, "cap on every request's output tokens", unset="no cap", example=512, ge=1)
+    max_output_tokens: int | None = key(
+        None, "cap on every request's output tokens", unset="no cap", example=512, ge=1, le=MOST_COUNT
+    )
     input_tokens: int | None = key(
-        None, "random: mean tokens of a prompt, without the chat template", example=1024, ge=1, le=_MOST_TOKENS
+        None, "random: mean tokens of a prompt, without the chat template", example=1024, ge=1, le=MOST_ITEMS
     )
     output_tokens: int | None = key(
-        None, "random: mean cap on an answer, which --fixed-length makes its length", example=128, ge=1, le=_MOST_TOKENS
+        None, "random: mean cap on an answer, which --fixed-length makes its length", example=128, ge=1, le=MOST_ITEMS
     )
     length_stdev: float | None = key(
         None, "random: standard deviation of both lengths, as a share of their mean", unset="none", example=0.25
@@ -250,7 +259,12 @@ class WorkloadSpec(StrictModel, flags="--"):
         None, "random: instead, both evenly within mean x (1 - this) to (1 + this)", "--range", example=0.5
     )
     prefix_tokens: int | None = key(
-        None, "random: of the input tokens, those of a prefix that prompts share", unset="none", example=200, ge=1
+        None,
+        "random: of the input tokens, those of a prefix that prompts share",
+        unset="none",
+        example=200,
+        ge=1,
+        le=MOST_ITEMS,
     )
     prefix_share: float | None = key(None, "random: share of the prompts that begin with it", unset="1", example=0.5)
     scenario: str | None = key(
@@ -299,6 +313,10 @@ class WorkloadSpec(StrictModel, flags="--"):
         if self.prefix_share is not None and self.prefix_tokens is None:
             raise ValueError("prefix_share: needs prefix_tokens, the length of the prefix")
         mean = self.random_lengths[0].mean
+        if mean * (self.requests or 1000) > _MOST_RANDOM_TOKENS:
+            raise ValueError(
+                f"requests: expected at most {_MOST_RANDOM_TOKENS:,} tokens in all prompts, held in memory"
+            )
         if self.prefix_tokens is not None and self.prefix_tokens >= mean:
             raise ValueError(
                 f"prefix_tokens: part of the {mean:g} input tokens, and shorter (given {self.prefix_tokens})"
@@ -314,7 +332,7 @@ class WorkloadSpec(StrictModel, flags="--"):
 
         def around(mean: int) -> TokenLengths:
             if stdev:
-                return TokenLengths(mean, stdev * mean, 1, _MOST_TOKENS)
+                return TokenLengths(mean, stdev * mean, 1, MOST_ITEMS)
             return TokenLengths(mean, 0, max(round(mean * (1 - spread)), 1), round(mean * (1 + spread)))
 
         return around(self.input_tokens or 1), around(self.output_tokens or 1)
@@ -334,7 +352,7 @@ class SamplingSpec(StrictModel, flags="--"):
 
     temperature: float | None = key(None, "sampling temperature; 0 takes the likeliest token", example=0.0, ge=0)
     top_p: float | None = key(None, "sample from the likeliest tokens up to this probability", example=0.9, ge=0, le=1)
-    top_k: int | None = key(None, "sample from so many of the likeliest tokens", example=40, ge=-1)
+    top_k: int | None = key(None, "sample from so many of the likeliest tokens", example=40, ge=-1, le=MOST_COUNT)
     seed: int | None = key(None, "the server's seed of sampling", example=1, ge=-(2**63), lt=2**63)
     stop: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1)], ...],

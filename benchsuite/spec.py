@@ -41,7 +41,7 @@ from benchsuite.request_spec import (
 )
 from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
-from benchsuite.strict_model import StrictModel, key, read_tables, table_in, validated
+from benchsuite.strict_model import MOST_COUNT, MOST_ITEMS, MOST_S, StrictModel, key, read_tables, table_in, validated
 
 _PERCENT = r"(100(\.0*)?|\d{1,2}(\.\d+)?)%"
 _HOST = re.compile(r"[\w.-]+:\d{1,5}(/[\w./-]*)?", re.ASCII)
@@ -137,6 +137,7 @@ else:
     ProfileName = Literal["auto", *PROFILES]
 DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
+_MOST_WORKERS = 256
 
 
 class FallbackSpec(StrictModel, flags="--fallback-"):
@@ -160,7 +161,9 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
         unset="429,503; with max_waiting queue too",
         example=["429", "503", "queue"],
     )
-    max_waiting: int | None = key(None, "longest queue of the server before new requests go there", example=8, ge=0)
+    max_waiting: int | None = key(
+        None, "longest queue of the server before new requests go there", example=8, ge=0, le=MOST_COUNT
+    )
     headers: Headers = key(
         {},
         "header of its requests, as for the server",
@@ -284,33 +287,38 @@ class LoadSpec(StrictModel, flags="--"):
     """How the set is sent (docs/METHODS.md, Protocol)."""
 
     concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32")
-    repeats: int = key(1, "times that each level is measured", ge=1)
-    random_seed: int = key(0, "seed of the set, its order and the levels' order", ge=0)
-    warmup_requests: int | None = key(None, "discarded before each point", unset="max(2N, 64)", example=64, ge=0)
+    repeats: int = key(1, "times that each level is measured", ge=1, le=1000)
+    random_seed: int = key(0, "seed of the set, its order and the levels' order", ge=0, lt=2**63)
+    warmup_requests: int | None = key(
+        None, "discarded before each point", unset="max(2N, 64)", example=64, ge=0, le=MOST_COUNT
+    )
     warmup_min_s: float | None = key(
-        None, "least warm-up", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0
+        None, "least warm-up", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0, le=MOST_S
     )
     cooldown_min_s: float | None = key(
-        None, "least pause before each point", unset="as warmup_min_s", example=30.0, ge=0
+        None, "least pause before each point", unset="as warmup_min_s", example=30.0, ge=0, le=MOST_S
     )
-    cooldown_max_s: float = key(300.0, "longest wait for the server's queue to empty", "", ge=0)
+    cooldown_max_s: float = key(300.0, "longest wait for the server's queue to empty", "", ge=0, le=MOST_S)
     workers: int | Literal["auto"] = key(1, "measuring processes, or auto")
     driver: DriverName = key("wire", "the measuring client; all but wire cross-check it")
     max_request_rate: float | None = key(
-        None, "never send more requests a second than this", unset="no limit", example=10.0, gt=0
+        None, "never send more requests a second than this", unset="no limit", example=10.0, ge=0.001, le=MOST_ITEMS
     )
     kernel_timestamps: bool = key(True, "receive times from the kernel, where it has them", "")
     max_errors: int | str | None = key(
         None, "failed requests, a number or 5% of the set, beyond which a level is given up", unset="any", example="5%"
     )
-    server_recovery_timeout_s: float = key(60.0, "how long a server that is gone may take to come back", ge=0)
+    server_recovery_timeout_s: float = key(
+        60.0, "how long a server that is gone may take to come back", ge=0, le=MOST_S
+    )
 
     @field_validator("max_errors")
     @classmethod
     def _max_errors(cls, value: int | str | None) -> int | str | None:
-        if isinstance(value, str) and value.isascii() and value.isdigit():
-            return int(value)
-        if (isinstance(value, str) and not re.fullmatch(_PERCENT, value)) or (isinstance(value, int) and value < 0):
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+            value = int(value)
+        text_of_none = isinstance(value, str) and not re.fullmatch(_PERCENT, value)
+        if text_of_none or (isinstance(value, int) and not 0 <= value <= MOST_COUNT):
             raise ValueError("a number of requests, or a share of them such as 5%")
         return value
 
@@ -323,8 +331,8 @@ class LoadSpec(StrictModel, flags="--"):
     @field_validator("workers")
     @classmethod
     def _workers(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("at least one worker, or auto")
+        if isinstance(value, int) and not 1 <= value <= _MOST_WORKERS:
+            raise ValueError(f"1 to {_MOST_WORKERS} workers, or auto")
         return value
 
     @property
@@ -341,6 +349,8 @@ class LoadSpec(StrictModel, flags="--"):
     def _levels(cls, value: Any) -> Any:
         levels = list(value) if isinstance(value, list | tuple) else [value]
         for level in levels:
+            if type(level) is int and level > MOST_ITEMS:
+                raise ValueError(f"a concurrency level is at most {MOST_ITEMS}")
             if type(level) is not int or level < 1:
                 raise ValueError(f"a concurrency level is a whole number of at least 1, not {level!r}")
         if not levels or len(set(levels)) != len(levels):
@@ -351,12 +361,18 @@ class LoadSpec(StrictModel, flags="--"):
 class TimeoutSpec(StrictModel, flags="--"):
     """When a request is given up."""
 
-    connect_s: float = key(10.0, "longest time for a connection", "--connect-timeout-s", gt=0)
+    connect_s: float = key(10.0, "longest time for a connection", "--connect-timeout-s", gt=0, le=MOST_S)
     first_token_s: float | None = key(
-        None, "longest wait for the first token", "--first-token-timeout-s", unset="as idle_s", example=120.0, gt=0
+        None,
+        "longest wait for the first token",
+        "--first-token-timeout-s",
+        unset="as idle_s",
+        example=120.0,
+        gt=0,
+        le=MOST_S,
     )
-    idle_s: float = key(300.0, "longest wait for a further byte", "--idle-timeout-s", gt=0)
-    request_s: float = key(1800.0, "longest time for a whole request", "--request-timeout-s", gt=0)
+    idle_s: float = key(300.0, "longest wait for a further byte", "--idle-timeout-s", gt=0, le=MOST_S)
+    request_s: float = key(1800.0, "longest time for a whole request", "--request-timeout-s", gt=0, le=MOST_S)
 
 
 CostMode = Literal["eq5", "note", "full"]
@@ -404,7 +420,7 @@ class PriceSpec(StrictModel, flags="--"):
     usd_per_hour: float | None = key(None, "price of one GPU-hour", example=1.99, ge=0)
     preset: str | None = key(None, "a bundled price instead; see `benchsuite cost --list-presets`", example="h100-low")
     owned: OwnedSpec | None = key(None, "instead of a price: bought GPUs")
-    gpus: int = key(1, "GPUs that serve the model, all servers together", ge=1)
+    gpus: int = key(1, "GPUs that serve the model, all servers together", ge=1, le=MOST_COUNT)
     usd_per_kwh: float | None = key(
         None, "price of electricity, for measured energy", unset="not known", example=0.2, ge=0
     )
@@ -426,7 +442,7 @@ class TelemetrySpec(StrictModel, flags="--"):
     """What is recorded during the sweep. gpu: auto takes NVML where the driver is, else DCGM if dcgm_url is given."""
 
     gpu: Literal["auto", "nvml", "dcgm", "off"] = key("auto", "how GPUs are sampled")
-    gpu_sample_hz: float = key(1.0, "samples of a GPU a second", gt=0, le=10)
+    gpu_sample_hz: float = key(1.0, "samples of a GPU a second", ge=0.001, le=10)
     gpu_ids: tuple[str, ...] = key((), "GPUs that serve: UUIDs or driver indices", unset="those of the server, or all")
     dcgm_url: MetricsUrl | None = key(
         None,
@@ -434,9 +450,9 @@ class TelemetrySpec(StrictModel, flags="--"):
         example="http://127.0.0.1:9400/metrics",
         outside=True,
     )
-    dcgm_interval_s: float = key(30.0, "how often it collects", gt=0)
+    dcgm_interval_s: float = key(30.0, "how often it collects", gt=0, le=MOST_S)
     server_metrics: bool = key(True, "sample the server's metrics", "--server-metrics/--no-server-metrics")
-    server_sample_hz: float = key(1.0, "samples of the server's metrics a second", "", gt=0, le=10)
+    server_sample_hz: float = key(1.0, "samples of the server's metrics a second", "", ge=0.001, le=10)
     metrics_url: MetricsUrl | None = key(
         None,
         "the server's metrics",
@@ -445,7 +461,12 @@ class TelemetrySpec(StrictModel, flags="--"):
         outside=True,
     )
     idle_power_s: float | None = key(
-        None, "how long idle power is measured before the first point", unset="10, or 60 for 1000+", example=10.0, ge=0
+        None,
+        "how long idle power is measured before the first point",
+        unset="10, or 60 for 1000+",
+        example=10.0,
+        ge=0,
+        le=MOST_S,
     )
     assumed_power_kw: float | None = key(None, "power of all GPUs, where nothing measures it", example=0.7, gt=0)
 

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchsuite.errors import InputError, SpecError, read_toml
 
 MISTAKES_SHOWN = 20
+# the most of any number; of one that is a row's column, an item in memory, a timeout of the system's
+MOST, MOST_COUNT, MOST_ITEMS, MOST_S = 10**15, 2**31 - 1, 10_000_000, 1_000_000
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -58,6 +60,8 @@ def key(
     extra: dict[str, Any] = {
         name: value for name, value in (("x-flag", flag), ("x-default", unset)) if value is not None
     } | ({"x-outside": True} if outside else {})
+    if checks.keys() & {"ge", "gt"} and not checks.keys() & {"le", "lt"}:
+        checks["le"] = MOST
     examples = None if example is None else [example]
     return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)
 

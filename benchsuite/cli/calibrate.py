@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import CommaList, json_option, print_json
+from benchsuite.cli.options import SECONDS, CommaList, json_option, print_json
 
 if TYPE_CHECKING:
     from benchsuite.load.calibrate import Setting
@@ -52,7 +52,7 @@ Examples:
 @click.option(
     "--synchronized", "together", is_flag=True, help="All streams step at the same instants, as batch engines send."
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Measuring processes.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Measuring processes.")
 @click.option(
     "--kernel-timestamps/--no-kernel-timestamps",
     "kernel_stamps",
@@ -60,7 +60,7 @@ Examples:
     help="Receive times from the kernel.  [default: yes]",
 )
 @click.option("--ceiling/--no-ceiling", default=True, help="Also the most chunks/s.  [default: yes]")
-@click.option("--seconds", type=float, default=4.0, show_default=True, help="Length of each point.")
+@click.option("--seconds", type=SECONDS, default=4.0, show_default=True, help="Length of each point.")
 @json_option
 def command(concurrency: list[int], tok_s: list[int], driver: str, ceiling: bool, as_json: bool, **common: Any) -> None:
     """Run the measuring client against a server that knows its own send times, and compare.

@@ -9,6 +9,7 @@ import click
 from benchsuite.cli.options import (
     NOT_MET,
     PRICE_FILE,
+    Number,
     age_warnings,
     as_of_option,
     gathered,
@@ -72,15 +73,15 @@ Examples:
 @model_options("OwnedSpec", words=_OWNED)
 @click.option("--gpus", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs in the machine.")
 @click.option("--preset", help="A bundled price; see --list-presets.")
-@click.option("--usd-per-hour", type=float, help="A rented GPU's price.")
+@click.option("--usd-per-hour", type=Number(), help="A rented GPU's price.")
 @click.option(
     "--billing",
     type=click.Choice(["on-demand", "spot", "reserved"]),
     help="How a rented GPU is paid: while used, while it lasts, or for all hours.  [default: on-demand]",
 )
 @model_options("Spot", but=("usd_per_hour",))
-@click.option("--reserved-usd-per-hour", type=float, help="Mixture: a reserved GPU's price, beside --usd-per-hour.")
-@click.option("--reserved-ratio", type=float, help="Mixture: share of the useful hours that it bears.")
+@click.option("--reserved-usd-per-hour", type=Number(), help="Mixture: a reserved GPU's price, beside --usd-per-hour.")
+@click.option("--reserved-ratio", type=Number(), help="Mixture: share of the useful hours that it bears.")
 @PRICE_FILE
 @as_of_option
 @click.option("--sensitivity", "vary", is_flag=True, help="How much each input moves the cost, alone and together.")
@@ -89,10 +90,14 @@ Examples:
     click.option(
         "--uncertain", multiple=True, callback=_ranges, help="KEY=LOW:HIGH, repeatable: how far an input may be off."
     ),
-    click.option("--samples", type=click.IntRange(min=100), help="Monte-Carlo draws.  [default: 20000]"),
+    click.option("--samples", type=click.IntRange(100, 10_000_000), help="Monte-Carlo draws.  [default: 20000]"),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of the draws.  [default: 0]"),
-    click.option("--output-tok-s", type=float, help="Measured output tokens/s of all --gpus: gives $ per 1M tokens."),
-    click.option("--versus-usd-per-1m", type=float, help="Share of draws cheaper than this price of 1M output tokens."),
+    click.option(
+        "--output-tok-s", type=Number(), help="Measured output tokens/s of all --gpus: gives $ per 1M tokens."
+    ),
+    click.option(
+        "--versus-usd-per-1m", type=Number(), help="Share of draws cheaper than this price of 1M output tokens."
+    ),
 )
 @click.option("--list-presets", is_flag=True, help="Show the bundled prices with source and date.")
 @json_option

@@ -15,6 +15,7 @@ import click
 from benchsuite.cli.options import (
     FAILED,
     PATH,
+    SECONDS,
     UNDECIDED,
     WORSE,
     CommaList,
@@ -177,10 +178,10 @@ Examples:
 @click.argument("arms", nargs=-1, type=PATH)
 @spec_options()
 @click.option("--serve", multiple=True, metavar="TEXT", help="Start this server for its rounds; give it twice.")
-@click.option("--serve-timeout-s", type=float, help="When starting it is given up.  [default: 1800]")
+@click.option("--serve-timeout-s", type=SECONDS, help="When starting it is given up.  [default: 1800]")
 @click.option("--metrics", help="Figures to decide: ttft_p95=10%,cost.  [default: cost, TTFT]")
 @click.option("--margin", help="Smaller differences do not matter.  [default: 5%; 10% for p95, p99 and max]")
-@click.option("--budget-min", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
+@click.option("--budget-min", type=SECONDS, default=60.0, show_default=True,
               help="Minutes after which no further round begins.")  # fmt: skip
 @click.option("--restarts", type=click.IntRange(min=1), help="Start each server so often at most.  [default: budget]")
 @output_option("The folder of both run folders, A and B.  [default: results/ab-TIME]")

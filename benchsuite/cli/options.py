@@ -30,6 +30,26 @@ def exit_code(verdicts: Iterable[str]) -> int:
     return 0 if "met" in found else NOT_MET if found <= {"not met"} else UNDECIDED
 
 
+class Number(click.FloatRange):
+    """A number from `min` on, that is one: not nan, not infinite, at most `most`, which --help does not tell."""
+
+    def __init__(self, min: float | None = None, most: float = 1e15, **more: Any) -> None:
+        super().__init__(min, **more)
+        self.name, self._most = "float" if min is None else self.name, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        return (
+            number if number <= self._most else self.fail(f"expected at most {self._most:g}, not {value}", param, ctx)
+        )
+
+    def _describe_range(self) -> str:
+        return "" if self.min is None else super()._describe_range()
+
+
+SECONDS = Number(min=0, most=1e6, min_open=True)
+
+
 class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """`8,16,32` as a list of whole numbers, or `429,queue` as one of words."""
 
@@ -43,6 +63,8 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from clic
             return list(value)
         try:
             items = [self._of(part.strip()) for part in value.split(",") if part.strip()]
+            if self._of is int and max(items, default=0) > 2**31:
+                self.fail(f"{value!r:.60} has a number beyond 2^31", param, ctx)
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers such as 8,16,32", param, ctx)
         if self._least is not None and any(item < self._least for item in items):
@@ -97,17 +119,15 @@ goodput_option = click.option("--goodput", help="Limits that each request has to
 
 
 _GPU_PRICE = (
-    click.option("--usd-per-hour", type=float, help="Price of one GPU-hour.  [default: the run's]"),
+    click.option("--usd-per-hour", type=Number(), help="Price of one GPU-hour.  [default: the run's]"),
     click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`."),
     click.option("--gpus", type=click.IntRange(min=1), help="GPUs that serve the model.  [default: the run's, or 1]"),
 )
 PRICE_FILE = click.option("--prices", type=PATH, help="Your own prices (TOML), before the bundled ones.")
 _ENERGY_PRICE = (
-    click.option("--usd-per-kwh", type=click.FloatRange(min=0), help="Price of electricity.  [default: the run's]"),
-    click.option("--pue", type=click.FloatRange(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
-    click.option(
-        "--gco2-per-kwh", type=click.FloatRange(min=0), help="Grams of CO2 a kWh of the grid.  [default: the run's]"
-    ),
+    click.option("--usd-per-kwh", type=Number(min=0), help="Price of electricity.  [default: the run's]"),
+    click.option("--pue", type=Number(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
+    click.option("--gco2-per-kwh", type=Number(min=0), help="Grams of CO2 a kWh of the grid.  [default: the run's]"),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from benchsuite.cli.options import SECONDS
 from benchsuite.servers import LAUNCHED, SERVERS
 from benchsuite.servers.base import Server
 
@@ -72,7 +73,7 @@ def _command_of(server: Server) -> click.Command:
         click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="MODEL [-- ARGS...]"),
         click.Option(["--port"], type=_PORT, default=server.ports[0], show_default=True, help="Port."),
         click.Option(["--log", "log_path"], type=_FILE, help="Where the server logs.  [default: in the cache folder]"),
-        click.Option(["--ready-timeout-s"], type=float,
+        click.Option(["--ready-timeout-s"], type=SECONDS,
                      help=f"When starting is given up.  [default: {local.ready_timeout_s:g}]"),
     ]  # fmt: skip
     if server.docker:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import FAILED, PATH, exit_code, long_running, output_option, quiet_option
+from benchsuite.cli.options import FAILED, PATH, SECONDS, exit_code, long_running, output_option, quiet_option
 from benchsuite.cli.spec_options import SpecCommand, spec_options
 
 
@@ -33,7 +33,7 @@ Examples:
 @click.option(
     "--serve", metavar="TEXT", help="Start this server, sweep it, stop it: 'vllm MODEL -- ARGS'; see `serve`."
 )
-@click.option("--serve-timeout-s", type=float, help="When starting it is given up.  [default: 1800]")
+@click.option("--serve-timeout-s", type=SECONDS, help="When starting it is given up.  [default: 1800]")
 @click.option("--print-spec", is_flag=True, help="Print what would be measured as a sweep.toml, and measure nothing.")
 @quiet_option
 @long_running()

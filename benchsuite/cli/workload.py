@@ -27,7 +27,10 @@ def command() -> None:
 @command.command("make")
 @click.argument("kind", type=click.Choice(["wineval", "random"]))
 @click.option(
-    "--requests", type=click.IntRange(min=1), default=None, help="How many requests.  [default: 2993; random: 1000]"
+    "--requests",
+    type=click.IntRange(1, 10_000_000),
+    default=None,
+    help="How many requests.  [default: 2993; random: 1000]",
 )
 @click.option(
     "--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another set."

@@ -137,7 +137,7 @@ def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting:
     """The number of requests that wait at each server; 0 where it does not report it: its own answer decides."""
     for k, client in enumerate(clients):
         state = read_state(client, profile)
-        waiting[k] = int(state.waiting) if state is not None and state.waiting is not None else 0
+        waiting[k] = 0 if state is None else int(min(state.waiting or 0, 2**31 - 1))
 
 
 @contextmanager

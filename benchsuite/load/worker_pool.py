@@ -389,6 +389,10 @@ class Worker:
     def _driver_maker(self, link: Link) -> Callable[[], Driver]:
         if self.driver == "wire":
             return partial(Connection, link)
+        # libraries take keys, organisations, headers, proxies and addresses from it, each release others; this process
+        # is ours, and what it sends is in its order
+        for name in os.environ.keys() - {"SSL_CERT_FILE", "SSL_CERT_DIR"}:
+            del os.environ[name]
         # imported only here: a measuring process that uses its own sockets carries no other HTTP library
         from benchsuite.client.reference_clients import HttpxDriver, OpenAIDriver, httpx_client, openai_client
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import openai
 import pytest
 
 from benchsuite import redact
@@ -126,6 +128,51 @@ def test_a_sweep_leaves_no_key_anywhere(flags, variables, tmp_path):
             assert secret[:20].encode() not in content, f"{where}: a piece of it"
 
 
+def variables_of_the_sdk() -> set[str]:
+    """Every variable that the installed openai package reads by name."""
+    sources = [path.read_text("utf-8") for path in Path(openai.__file__).parent.rglob("*.py")]
+    return {name for text in sources for name in re.findall(r"environ(?:\.get\(|\[)\s*\"([A-Z_0-9]+)\"", text)}
+
+
+@pytest.mark.parametrize("driver", ["httpx", "openai"])
+def test_libraries_send_nothing_of_the_environment(driver, tmp_path):
+    """Organisation, project, further keys, headers, addresses, proxies, netrc: none of it is sent or followed."""
+    heads = []
+
+    def handle(sock, request):
+        heads.append(request)
+        if request.startswith(b"GET /v1/models"):
+            sock.sendall(whole({"data": [{"id": "m"}]}))
+        elif request.startswith(b"GET"):
+            sock.sendall(whole(b"no", b"404 Not Found"))
+        else:
+            events = "".join(f"data: {event}\n\n" for event in (LAST % "x", "[DONE]"))
+            sock.sendall(whole(events.encode(), kind=b"text/event-stream"))
+
+    asked = []
+    known = variables_of_the_sdk()
+    assert {"OPENAI_CUSTOM_HEADERS", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"} <= known
+    secret = {name: f"secret-of-{name}" for name in known}
+    secret |= {"OPENAI_CUSTOM_HEADERS": "User-Agent: secret\nX-A: secret"}
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    with serving(handle) as url, serving(lambda _, request: asked.append(request)) as elsewhere:
+        proxies = {f"{scheme}_proxy": elsewhere for scheme in ("http", "https", "all")}
+        proxies |= {name.upper(): elsewhere for name in proxies} | {"NO_PROXY": "", "no_proxy": ""}
+        secret |= {name: elsewhere for name in known if name.endswith(("_URL", "_ENDPOINT"))}
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchsuite", "sweep", "--base-url", url, "--driver", driver, "--concurrency", "2",
+             "--requests", "4", "--max-output-tokens", "2", "--warmup-requests", "0", "--gpu", "off",
+             "--output", "run"],
+            cwd=tmp_path, env=os.environ | secret | proxies | {"HOME": str(tmp_path), "OPENAI_API_KEY": KEY},
+            capture_output=True, text=True,
+        )  # fmt: skip
+    posts = [head for head in heads if head.startswith(b"POST")]
+    assert len(posts) >= 4, ended.stderr
+    assert [head for head in heads if b"secret" in head.lower() or b"Basic" in head] == []
+    assert all(f"Bearer {KEY}".encode() in head for head in posts)
+    assert asked == []
+
+
 def _rows(path: Path) -> list[dict]:
     from benchsuite.store.run_folder import read_run
 
@@ -181,7 +228,7 @@ def test_words_about_tokens_are_no_secrets():
 def test_a_secret_among_a_servers_arguments_is_refused():
     """The server's command is stored with the run; its key belongs into its environment."""
     with pytest.raises(InputError, match="VLLM_API_KEY") as caught:
-        served_plan(f"vllm m -- --api-key {KEY}", {}, {})
+        served_plan(f"vllm m -- --api-key {KEY}", {})
     assert KEY not in str(caught.value)
 
 
