@@ -1,15 +1,13 @@
-"""Servers that fail in every way at once, and servers that go away: nobody hangs, every request is accounted for."""
+"""Servers that fail in every way at once: nobody hangs, every request is accounted for."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos_kit import Row, keys_of, measure, prompts, requests_seen, server, spec_of
-from benchsuite import fault_points
+from benchmarks.chaos_kit import Row, measure, prompts, requests_seen, server, spec_of
 from benchsuite.simulator.config import FAULT_KINDS, Fault, SimulatorConfig
 from benchsuite.simulator.server import drawn_fault
 from benchsuite.store.run_folder import Run, read_run
@@ -69,41 +67,3 @@ def what_is_wrong(run: Run, faults: tuple[Fault, ...], seed: int, seen: int) -> 
     if client["fds_start"] != client["fds_end"]:
         wrong.append(f"{client['fds_end']} open files after, {client['fds_start']} before")
     return wrong
-
-
-def server_gone(n: int = 4000, users: int = 128, workers: int = 2, tries: int = 3) -> list[Row]:
-    """The server is killed in the middle of a point and comes back: the point fails in time, a resume measures it."""
-    expected, kept, wrong = 0, 0, []
-    for _ in range(tries):
-        with tempfile.TemporaryDirectory(prefix="benchsuite-") as folder:
-            path = Path(folder) / "run"
-            rows, stayed, words = one_server_gone(path, n, users, workers)
-        expected, kept, wrong = expected + rows, kept + stayed, wrong + words
-    said = "; ".join(wrong) or "point failed early, resumed, whole"
-    return [Row("server killed mid-point, then resumed", tries, expected, kept, said, not wrong and expected == kept)]
-
-
-def one_server_gone(path: Path, n: int, users: int, workers: int) -> tuple[int, int, list[str]]:
-    """(rows of the failed attempt, those still there after the resume, what is wrong)."""
-    wrong = []
-    with server() as running:
-        spec = spec_of(running.base_url, [users], workers, load={"server_recovery_timeout_s": 0.2})
-        # the measuring processes read it: the first of them to write its second batch kills the server
-        os.environ[fault_points.VARIABLE] = f"batch:2:kill={running.pid}"
-        try:
-            result = measure(spec, prompts(n), path)
-        finally:
-            del os.environ[fault_points.VARIABLE]
-    before = read_run(path)
-    entry = before.manifest["points"][0]
-    if result.complete or entry["status"] != "failed" or "the server is gone" not in entry.get("reason", ""):
-        wrong.append(f"entry {entry['status']}: {entry.get('reason')}")
-    if not users < before.table.num_rows < n:
-        wrong.append(f"{before.table.num_rows} rows")
-    with server(port=running.port):
-        done = measure(spec, prompts(n), path)
-    after = read_run(path)
-    if not done.complete or after.whole.num_rows != n:
-        wrong.append("the resume did not measure the point")
-    earlier = keys_of(before)
-    return before.table.num_rows, sum((earlier & keys_of(after)).values()), wrong

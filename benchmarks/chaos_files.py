@@ -1,10 +1,12 @@
-"""Disks that fill up, files that are torn: what was written is read again, what was whole stays."""
+"""Files that are torn: what was written is read again, what was whole stays."""
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,67 +14,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.chaos_kit import (
-    Row,
-    group_of,
-    keys_of,
-    measure,
-    prompts,
-    resumed_whole,
-    server,
-    spec_of,
-    start,
-    wait_for,
-)
-from benchsuite.errors import BenchsuiteError, PointsError
+from benchmarks.chaos_kit import ROOT, Row, keys_of, server, sweep_words
+from benchsuite import fault_points
+from benchsuite.errors import PointsError
 from benchsuite.store.files import MANIFEST, REQUESTS, write_parquet
 from benchsuite.store.journal import read_journal
 from benchsuite.store.run_folder import read_rows, read_run, recover
 
-_REQUESTS, _LEVELS = 150, (2, 6)
 _CUTS = 40
-
-
-def full_disk(tries: int = 12) -> list[Row]:
-    """A file system with little room: the sweep fails with a word, nothing written is lost; with room it goes on."""
-    rng, expected, kept, wrong, failed = random.Random(1), 0, 0, [], 0
-    try:
-        with _small_disk(), server():
-            pass
-    except subprocess.CalledProcessError:
-        return [Row("full disk (needs root for a tmpfs)", 0, 0, 0, "not tried", True)]
-    for _ in range(tries):
-        with _small_disk() as disk, server() as running:
-            path = disk / "run"
-            room = rng.randrange(6_000, 160_000)
-            (disk / "filler").write_bytes(b"\0" * max(0, shutil.disk_usage(disk).free - room))
-            try:
-                measure(spec_of(running.base_url, _LEVELS), prompts(_REQUESTS), path)
-            except BenchsuiteError as error:
-                failed += 1
-                if error.exit_code != 1:
-                    wrong.append(f"exit code {error.exit_code}: {error.what}")
-            before = keys_of(read_run(path)) if (path / MANIFEST).exists() else {}
-            (disk / "filler").unlink()
-            if before:
-                after = keys_of(recover(path))
-                expected, kept = expected + len(before), kept + len(set(before) & set(after))
-            said = resumed_whole(running.base_url, path, _REQUESTS, _LEVELS, 1) if before else ""
-            wrong += [said] if said else []
-    said = "; ".join(wrong) or f"{failed} sweeps ended with an error, all resumed, whole"
-    return [Row("full disk, at random fill", tries, expected, kept, said, not wrong and expected == kept)]
-
-
-@contextmanager
-def _small_disk() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="benchsuite-disk-") as folder:
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True, capture_output=True, timeout=20
-        )
-        try:
-            yield Path(folder)
-        finally:
-            subprocess.run(["umount", "-l", folder], check=True, timeout=20)
 
 
 def torn_files() -> list[Row]:
@@ -92,9 +41,9 @@ def torn_files() -> list[Row]:
 
 def _killed_in_the_second_point(base_url: str, path: Path) -> None:
     """Its first point in a file of its own, the rows of its second still in a journal."""
-    process = start(base_url, path, 400, (4, 8), 1, "compaction@main:2:kill-group")
-    process.wait(60)
-    wait_for(lambda: not group_of(process))
+    words = sweep_words(base_url, path, (4, 8), 1, "--requests", "400", "--max-output-tokens", "3")
+    environment = os.environ | {fault_points.VARIABLE: "compaction@main:2:kill-group"}
+    subprocess.run([sys.executable, "-m", "benchsuite", *words], env=environment, start_new_session=True, cwd=ROOT)
 
 
 @contextmanager

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.util
 import os
-import subprocess
+import pickle
 import sys
-import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
 
 from benchsuite import fault_points
+from benchsuite.cli.main import main
 from benchsuite.load.sweep import sweep
 from benchsuite.progress import SweepResult, View
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import RunningSimulator, simulator
 from benchsuite.spec import SweepSpec, parse_spec
-from benchsuite.store.files import MANIFEST
-from benchsuite.store.run_folder import Run, read_run
+from benchsuite.store.run_folder import Run
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
 
 _NO_PAUSES = {"warmup_min_s": 0, "cooldown_min_s": 0, "cooldown_max_s": 0}
 FAST = LatencyModel(ttft_s=0.005, itl_s=0.002)
 ROOT = Path(__file__).parents[1]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +76,80 @@ def server(**more: Any) -> Iterator[RunningSimulator]:
         yield running
 
 
-def start(base_url: str, path: Path, n: int, levels: Sequence[int], workers: int, plan: str) -> subprocess.Popen[bytes]:
-    """`measure(spec_of(base_url, levels, workers), prompts(n), path)` as a process group under a plan of faults."""
-    words = [base_url, str(path), str(n), ",".join(map(str, levels)), str(workers)]
-    command = [sys.executable, "-m", "benchmarks.chaos_kit", *words]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    environment = os.environ | {fault_points.VARIABLE: plan}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **silent)
+def fork(body: Callable[[], object], log: Path | None = None) -> int:
+    """Run it in a process of its own, which ends with the code of a SystemExit, 1 for another exception; its pid.
+
+    log: its output, and it has a process group of its own. The caller must have no threads.
+    """
+    sys.stdout.flush()
+    if pid := os.fork():
+        return pid
+    code: object = 0
+    try:
+        if log is not None:
+            os.setsid()
+            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            for descriptor in (1, 2):
+                os.dup2(file, descriptor)
+        body()
+        multiprocessing.util._exit_function()  # what Python does at its end
+    except SystemExit as exit_:
+        code = exit_.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code if isinstance(code, int) else 1)
 
 
-def group_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """What still lives of its process group; whom nobody reaps is dead."""
-    group = []
-    for one in psutil.process_iter():
-        with contextlib.suppress(OSError, psutil.Error):
-            if os.getpgid(one.pid) == process.pid and one.status() != psutil.STATUS_ZOMBIE:
-                group.append(one)
-    return group
+def in_fork(body: Callable[[], T]) -> T:
+    """What `body` returns in a process of its own. Raises RuntimeError where that ends otherwise."""
+    read, write = os.pipe()
 
+    def told() -> None:
+        with os.fdopen(write, "wb") as file:
+            pickle.dump(body(), file)
 
-def wait_for(found: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """Poll until `found()` is true; what it returned. Raises TimeoutError."""
-    end_s = time.monotonic() + timeout_s
-    while not (value := found()):
-        if time.monotonic() > end_s:
-            raise TimeoutError("it did not happen")
-        time.sleep(0.03)  # a look at all processes costs milliseconds
+    pid = fork(told)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        answer = file.read()
+    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise RuntimeError(f"a process ended with {code}")
+    value: T = pickle.loads(answer)
     return value
+
+
+def sweep_words(base_url: str, path: Path, levels: Sequence[int], workers: int, *more: str) -> list[str]:
+    """The words of a sweep without warm-up and pauses."""
+    words = ["sweep", "--base-url", base_url, "--profile", "vllm", "--model", "simulator", "--output", str(path)]
+    words += ["--concurrency", ",".join(map(str, levels)), "--workers", str(workers), "--warmup-requests", "0"]
+    words += ["--warmup-min-s", "0", "--cooldown-min-s", "0", "--gpu", "off", "--usd-per-hour", "1", "--quiet"]
+    return [*words, *more]
+
+
+def start_cli(words: list[str], plan: str, log: Path) -> int:
+    """`benchsuite WORDS` under a plan of faults, as a process group; its pid."""
+
+    def body() -> None:
+        os.environ[fault_points.VARIABLE] = plan
+        fault_points.set_plan(plan)
+        sys.argv = ["benchsuite", *words]
+        main()
+
+    return fork(body, log)
+
+
+def group_of(pid: int, status: str | None = None) -> list[psutil.Process]:
+    """What still lives of a process group, in this state if one is given; whom nobody reaps is dead."""
+    group = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(process.pid) == pid and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                group.append(process)
+    return [process for process in group if status is None or process.status() == status]
 
 
 def keys_of(run: Run) -> Counter[tuple[str, int, str]]:
@@ -109,28 +158,9 @@ def keys_of(run: Run) -> Counter[tuple[str, int, str]]:
     return Counter(zip(*columns, strict=True))
 
 
-def resumed_whole(base_url: str, path: Path, n: int, levels: Sequence[int], workers: int) -> str:
-    """Take the run up again; what is wrong then, "" if every request of every point is there just once."""
-    before = keys_of(read_run(path)) if (path / MANIFEST).exists() else Counter()
-    result = measure(spec_of(base_url, levels, workers), prompts(n), path)
-    run = read_run(path)
-    if not result.complete:
-        return "the resumed sweep did not end"
-    per_point = Counter(run.whole["point_id"].to_pylist())
-    if per_point != {f"c{level:04d}-r0": n for level in levels}:
-        return f"rows of points {dict(per_point)}"
-    if len(set(run.whole["request_id"].to_pylist())) != n * len(levels) or max(keys_of(run).values()) > 1:
-        return "a row is there twice"
-    return "" if not before - keys_of(run) else "earlier rows are gone"
-
-
-def requests_seen(running: RunningSimulator) -> int:
-    """How many requests the server has taken."""
-    count: int = httpx.get(f"{running.base_url}/stats?summary", timeout=30).json()["requests"]
-    return count
-
-
-if __name__ == "__main__":
-    base_url_, path_, n_, levels_, workers_ = sys.argv[1:]
-    asked = spec_of(base_url_, [int(level) for level in levels_.split(",")], int(workers_))
-    measure(asked, prompts(int(n_)), Path(path_))
+def requests_seen(running: RunningSimulator) -> int | None:
+    """How many requests the server has taken; None if it is gone."""
+    with contextlib.suppress(httpx.HTTPError):
+        count: int = httpx.get(f"{running.base_url}/stats?summary", timeout=30).json()["requests"]
+        return count
+    return None

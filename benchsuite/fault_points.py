@@ -5,7 +5,10 @@ Its grammar, faults separated by commas: POINT[.ORDER][@PROCESS]:N:ACTION[=VALUE
 
     rename@main:2:error=28      the sweep's own process finds no room at its 2nd rename
     batch.2@worker-0:3:stop     measuring process 0 stops before the 3rd batch of its 2nd order (a warm-up or a point)
+    order@main:1:signal=2       Ctrl-C as the sweep gives its first order
     any:17:kill                 whatever process reaches a 17th point, whichever, is gone
+
+`start` is where a process has this file and nothing else yet: a measuring process has not read what it is given.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from collections import Counter
 from benchsuite.errors import InputError
 
 VARIABLE = "BENCHSUITE_FAULT_POINTS"
-POINTS = ("spawn", "order", "batch", "sample", "fsync", "rename", "unlink", "compaction", "report", "any")
-# kill: SIGKILL to itself, or to process VALUE; error: OSError with errno VALUE, else 5 (I/O); delay: VALUE seconds
-ACTIONS = ("kill", "kill-parent", "kill-group", "stop", "error", "delay")
+POINTS = ("start", "spawn", "order", "batch", "sample", "fsync", "rename", "unlink", "compaction", "report", "any")
+# kill: SIGKILL to itself, or to process VALUE; signal: signal VALUE to the process group, as a terminal sends it;
+# error: OSError with errno VALUE, else 5 (I/O); delay: VALUE seconds
+ACTIONS = ("kill", "kill-parent", "kill-group", "stop", "signal", "error", "delay")
 _FAULT = re.compile(
     rf"((?:{'|'.join(POINTS)})(?:\.\d+)?)(?:@([a-z0-9-]+))?:([1-9]\d*):({'|'.join(ACTIONS)})(?:=([\d.]+))?"
 )
@@ -62,6 +66,8 @@ def _act(action: str, value: float) -> None:
             time.sleep(value)
         case "kill-group":
             os.killpg(0, signal.SIGKILL)
+        case "signal":
+            os.killpg(0, int(value))
         case "kill-parent":
             os.kill(parent := os.getppid(), signal.SIGKILL)
             while os.getppid() == parent:  # it is dead when this returns
@@ -71,3 +77,4 @@ def _act(action: str, value: float) -> None:
 
 
 set_plan(os.environ.get(VARIABLE, ""))
+reach("start")

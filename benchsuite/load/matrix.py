@@ -15,7 +15,8 @@ from typing import Any, Literal
 from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError, read_json
 from benchsuite.load.launched_sweep import sweep_launched
 from benchsuite.load.preflight import with_server
-from benchsuite.load.sweep import check_levels, signals_handled
+from benchsuite.load.sweep import check_levels
+from benchsuite.load.worker_pool import signals_handled
 from benchsuite.manifest import flat
 from benchsuite.matrix_spec import MatrixSpec, Setting
 from benchsuite.progress import View

@@ -6,7 +6,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +25,7 @@ from benchsuite.load.preflight import calibrate_words, preflight, spec_at
 from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
 from benchsuite.load.virtual_users import ClientState, Preflight
-from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport
+from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport, signals_delayed, signals_handled
 from benchsuite.manifest import (
     GROUPS,
     Clock,
@@ -262,7 +262,7 @@ class SweepRunner:
         ]
         # SIGTERM and a lost terminal (not under nohup) are as Ctrl-C once
         handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
-        measured, status = 0, "failed"
+        measured, status, handlers = 0, "failed", ExitStack()
         try:
             with self._recorder:
                 self._note_telemetry()
@@ -283,8 +283,8 @@ class SweepRunner:
                 with (
                     WorkerPool(probed, spec, prompts, manifest.run_id, self._origin_ns) as self._pool,
                     watch_queues(spec, self._profile, self._pool.waiting),
-                    signals_handled(handled, self._stop),
                 ):
+                    handlers.enter_context(signals_handled(handled, self._stop))
                     if planned:
                         self._measure_idle_power(planned[0])
                     for point, plan in zip(planned, todo, strict=True):
@@ -298,12 +298,13 @@ class SweepRunner:
             error.add_line("go on", manifest.resume_command(self.folder.path))
             raise
         finally:
-            end = Anchor.now()
-            manifest.status = status
-            manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
-            manifest.sessions[-1]["ended"] = utc(end.wall_ns)
-            self.folder.finish()
-            self._write_manifest()
+            with handlers, signals_delayed():  # the files are put together whatever comes
+                end = Anchor.now()
+                manifest.status = status
+                manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
+                manifest.sessions[-1]["ended"] = utc(end.wall_ns)
+                self.folder.finish()
+                self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
 
     def _note_telemetry(self) -> None:
@@ -536,20 +537,6 @@ class SweepRunner:
         else:
             self._pool.drain()
             self.view.note("finishing what is in flight; press Ctrl-C again to stop at once")
-
-
-@contextmanager
-def signals_handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """`handler` takes these signals in the block; in the main thread, which alone gets signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
 
 
 def sweep(

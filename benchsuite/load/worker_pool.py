@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import mmap
 import multiprocessing
 import os
@@ -17,10 +18,11 @@ import secrets
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from array import array
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,7 +32,7 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncio_throttle.throttler import Throttler
@@ -137,16 +139,17 @@ class RequestBodies:
         mark, at = secrets.token_hex(SALT_CHARS // 2), 0
         marked = replace(plan, salt=mark)
         self.stream, self.n_bytes = plan.stream, 0
-        self.copies = copy_numbers(prompts)
-        self.rows = [(prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt)) for prompt in prompts]
-        self.cuts: list[array[int]] = []  # of each body: where its parts begin, and the last one's end
+        rows = [(prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt)) for prompt in prompts]
+        cuts: list[list[int]] = []  # of each body: where its parts begin, and the last one's end
         with os_error_as(RunError, "the requests cannot be put into a temporary file", tempfile.gettempdir()):
             self._file = tempfile.TemporaryFile(prefix="benchsuite-")  # noqa: SIM115 - until the processes have it
             for prompt in prompts:
                 parts = json_body(marked.body(prompt)).split(mark.encode())
-                self.cuts.append(array("q", accumulate(map(len, parts), initial=at)))
-                at = self.cuts[-1][-1]
+                cuts.append([*accumulate(map(len, parts), initial=at)])
+                at = cuts[-1][-1]
                 self._file.write(b"".join(parts))
+            # the table too: what a starting process is given must fit into a pipe, for one that is killed reads nothing
+            self._file.write(json.dumps([copy_numbers(prompts), rows, cuts]).encode())
             self._file.flush()
         self.n_bytes = at
 
@@ -160,8 +163,12 @@ class RequestBodies:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         fd = state["_file"].detach()
-        self._view = memoryview(mmap.mmap(fd, self.n_bytes, access=mmap.ACCESS_READ))
+        self._view = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
         os.close(fd)
+        self.copies: list[int]
+        self.rows: list[tuple[str, str | None, int | None]]
+        self.copies, self.rows, cuts = json.loads(bytes(self._view[self.n_bytes :]))
+        self.cuts = [array("q", places) for places in cuts]
 
     def request(self, index: int, endpoint: Endpoint, salt: str) -> EncodedRequest:
         """The request of prompt `index`; of a large set, in parts that stay in the file until it is sent."""
@@ -436,18 +443,45 @@ _START_S = 120.0  # for a worker to start and prepare its requests; connecting h
 
 
 @contextmanager
+def signals_handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """`handler` takes these signals in the block; in the main thread, which alone gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
+def signals_delayed() -> Iterator[None]:
+    """A signal of the group that comes in the block is handled at its end."""
+    late: list[int] = []
+    try:
+        with signals_handled(GROUP_SIGNALS, lambda number, _: late.append(number)):
+            yield
+    finally:
+        for number in late[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
 def _starting_processes() -> Iterator[None]:
     """What is started here gets no signal of the group before it says that it takes none; ours come afterwards.
 
     A spawned process imports the caller's __main__ again, which may be a script without a guard: ours needs none.
     """
-    before, main = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS), sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with signals_delayed():  # blocked, they would still interrupt this thread: by way of any other
+        before, main = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS), sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class WorkerPool:
@@ -517,11 +551,17 @@ class WorkerPool:
         for pipe in self._pipes:
             pipe.close()
         deadline_s = time.monotonic() + _CLOSE_S
-        for process in self._processes:
-            process.join(max(0.0, deadline_s - time.monotonic()))
-            if process.is_alive():
-                process.kill()  # it may wait for a lock whose owner is dead
+        try:
+            for process in self._processes:
+                process.join(max(0.0, deadline_s - time.monotonic()))
+        finally:  # Ctrl-C again, too
+            self._kill()  # it may wait for a lock whose owner is dead
+            for process in self._processes:
                 process.join()
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
 
     def run_point(
         self,
@@ -610,8 +650,11 @@ class WorkerPool:
         self._shared.signal.value = max(self._shared.signal.value, DRAIN)
 
     def abort(self) -> None:
-        """Give up what is in flight."""
+        """Give up what is in flight; a worker that does not is killed after 5 s."""
         self._shared.signal.value = ABORT
+        killer = threading.Timer(_CLOSE_S, self._kill)
+        killer.daemon = True
+        killer.start()
 
     @property
     def stopping(self) -> bool:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from test_store import ids, row
 
-from benchmarks import chaos_files, chaos_points
+from benchmarks import chaos_files, chaos_points, chaos_schedules
 from benchmarks.chaos import table, write_page
-from benchmarks.chaos_crashes import KINDS, crash, plan_of
-from benchmarks.chaos_kit import resumed_whole, server
 from benchsuite import fault_points
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
@@ -57,44 +55,24 @@ print(n)
 """
 
 
-@pytest.mark.parametrize(
-    ("plan", "fewest"),
-    [
-        pytest.param(
-            "spawn@main:2:kill", 0, marks=pytest.mark.slow
-        ),  # between its first measuring process and its next
-        pytest.param("order@worker-1:1:kill-parent", 0, marks=pytest.mark.slow),  # nothing is sent yet
-        # a measuring process, which is killed where it stands
-        pytest.param("batch@worker-1:2:stop", 1, marks=pytest.mark.slow),
-        ("batch@worker-0:2:kill-group", 1),  # all at once
-        # all is measured, nothing of the second point is in its file
-        pytest.param("compaction@main:2:kill", 120, marks=pytest.mark.slow),
-        pytest.param("unlink@main:5:kill", 120, marks=pytest.mark.slow),
-    ],
-)
-def test_killed_sweeps(plan, fewest, tmp_path):
-    """Killed at a named point, a sweep loses no flushed row and leaves no process."""
-    with server() as running:
-        expected, kept, wrong = crash(running, tmp_path / "run", plan, 60, (2, 4), 2)
-    assert (kept, wrong) == (expected, "")
-    assert kept >= fewest
-
-
-def test_a_killed_sweep_is_resumed_whole(tmp_path):
-    """Without its main process a sweep loses no flushed row; what was killed is measured again whole."""
-    with server() as running:
-        _, kept, wrong = crash(running, tmp_path / "run", "batch@worker-0:2:kill-parent", 60, (2, 4), 2)
-        assert (kept > 0, wrong) == (True, "")
-        assert resumed_whole(running.base_url, tmp_path / "run", 60, (2, 4), 2) == ""
+@pytest.mark.parametrize("seeds", ["0-3", "4-7", "8-11", "12-15"])
+def test_schedules_of_faults(seeds):
+    """Every kind of fault, drawn from 16 seeds, in whole sweeps: exact rows, a status, an exit code, nothing left."""
+    command = [sys.executable, "-m", "benchmarks.chaos", "--seed", seeds]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_chaos_draws_its_faults():
-    """The same seed, the same faults, which all can be read."""
-    plans = [[plan_of(kind, random.Random(seed), 2) for kind in KINDS for seed in range(20)] for _ in range(2)]
-    assert plans[0] == plans[1]
-    for plan in plans[0]:
-        fault_points.set_plan(plan)
+    """The same seed, the same schedule, which can be read; of 200 each kind of fault is in 8 or more."""
+    drawn = [chaos_schedules.draw(seed) for seed in range(200)]
+    assert drawn == [chaos_schedules.draw(seed) for seed in range(200)]
+    for schedule in drawn:
+        for _, plan in schedule.sessions:
+            fault_points.set_plan(plan.replace(chaos_schedules.SERVER_PID, "1"))
     fault_points.set_plan("")
+    kinds = Counter(kind for schedule in drawn for kinds, _ in schedule.sessions for kind in kinds)
+    assert [kinds[kind] >= 8 for kind in chaos_schedules.KINDS] == [True] * len(chaos_schedules.KINDS)
 
 
 def test_a_run_folder_at_each_fault_point():
@@ -189,9 +167,9 @@ def test_the_table(tmp_path):
     page = tmp_path / "page.md"
     marks = [f"<!-- {mark}: made by make chaos -->\nold\n<!-- {mark}: end -->" for mark in ("table", "soak")]
     page.write_text("before\n" + "\nbetween\n".join(marks) + "\nafter\n")
-    write_page({"gone": {"rows": [lost], "made": "2026-11-21", "seconds": 7}, "soak": {"lines": ["flat"]}}, page)
+    write_page({"torn": {"rows": [lost], "made": "2026-11-21", "seconds": 7}, "soak": {"lines": ["flat"]}}, page)
     text = page.read_text()
     assert [
-        word in text for word in ("before", "between", "after", "| f | 1,200 |", "gone 2026-11-21, 7 s", "flat")
+        word in text for word in ("before", "between", "after", "| f | 1,200 |", "torn 2026-11-21, 7 s", "flat")
     ] == [True] * 6
     assert "old" not in text

@@ -8,10 +8,12 @@ import socket
 from collections import Counter
 
 import pytest
+from fault_plans import faults
 from sweeps_for_tests import Watcher, prompts, run, spec_of
 from test_generator import OK, Peer, finish, load_of, told
 
-from benchmarks.chaos_faults import all_faults, faults_together, one_server_gone
+from benchmarks.chaos_faults import all_faults, faults_together
+from benchmarks.chaos_kit import FAST
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, SpecError
 from benchsuite.load import sweep as conductor
@@ -20,7 +22,6 @@ from benchsuite.records import RequestRecord
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import LoadSpec, parse_spec
-from benchsuite.store.run_folder import read_run
 
 PING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n: ping\n\r\n"
 TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
@@ -180,13 +181,19 @@ def test_all_faults_at_once():
 
 def test_a_server_that_dies_mid_point(tmp_path):
     """The point fails with its reason, early and without a spin; with the server back a resume measures it again."""
-    rows, stayed, wrong = one_server_gone(tmp_path / "run", 1500, 16, 1)
-    assert (stayed, wrong) == (rows, [])
-    found = read_run(tmp_path / "run")
+    with simulator(SimulatorConfig(latency=FAST)) as server, faults(f"batch:2:kill={server.pid}"):
+        spec = spec_of(server.base_url, [16], load={"concurrency": [16], "server_recovery_timeout_s": 0.2})
+        result, before = run(spec, prompts(1500), tmp_path / "run")
+    (entry,) = before.manifest["points"]
+    assert (result.complete, entry["status"]) == (False, "failed")
+    assert entry["reason"] == "the server is gone: the last 32 requests found no connection"
+    assert entry["client"]["back_offs"] >= 32
+    assert 16 < before.table.num_rows < 1500
+    with simulator(SimulatorConfig(latency=FAST, port=server.port)):
+        result, found = run(spec, prompts(1500), tmp_path / "run")
     first, second = found.manifest["points"]
     assert (first["status"], first["attempt"], second["status"], second["attempt"]) == ("abandoned", 0, "complete", 1)
-    assert first["reason"] == "the server is gone: the last 32 requests found no connection"
-    assert first["client"]["back_offs"] >= 32
+    assert found.table.num_rows == before.table.num_rows + 1500
     assert Counter(found.whole["status"].to_pylist()) == {"ok": 1500}
 
 
