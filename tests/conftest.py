@@ -38,7 +38,7 @@ def pytest_collection_finish() -> None:
 
 
 # what of the environment a measuring process does not read
-_ENVIRONMENT = re.compile(r"PYTEST_|COLUMNS|XDG_|GITHUB_")
+_ENVIRONMENT = re.compile(r"PYTEST_|COLUMNS|XDG_|GITHUB_|\w*KEY")
 
 
 def _environment() -> dict[str, str]:

@@ -334,7 +334,7 @@ def _read_run(path: Path) -> Run:
         gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
-    torn = [f"{file.name} was put aside, damaged" for file in files_in(path, "*.torn*") if _JOURNAL.match(file.name)]
+    torn = [f"{file.name} was put aside, damaged" for file in sorted(path.glob("*.torn*")) if _JOURNAL.match(file.name)]
     run = Run(path, facts, table, gpu, server, (*damage.values(), *torn))
     there = set(_parts(table).unique().to_pylist())
     if lost := [part for part in run.parts if part not in there]:
