@@ -141,7 +141,7 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
 
     began_s = reported_s = time.monotonic()
     poll_s = _POLL_S
-    with bounded_client(timeout_s=2.0) as client:
+    with bounded_client(url, timeout_s=2.0) as client:
         while not is_up(client, url):
             now_s = time.monotonic()
             if server.exit_code() is not None:

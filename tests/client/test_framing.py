@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 import zlib
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -280,18 +282,23 @@ async def test_the_row_of_a_framing(framing: Framing, monkeypatch):
         assert row.sent_s <= row.headers_s <= (row.last_token_s or row.closed_s) <= row.closed_s
 
 
+REFERENCE: dict[str, Any] = {"timeout": 2, "trust_env": False, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+
+
 @pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
 def test_what_other_clients_make_of_it(framing: Framing):
     """What httpx and the openai SDK read, we read; where they do not, or read another thing, the table says why."""
     with raw_server(framing.pieces, framing.then) as (url, _):
         try:
-            with httpx.stream("POST", f"{url}/v1/chat/completions", json={}, timeout=2, trust_env=False) as response:
+            with httpx.stream("POST", f"{url}/v1/chat/completions", json={}, **REFERENCE) as response:
                 by_httpx = response.is_success
                 any(line.startswith("data: [DONE]") for line in response.iter_lines())
         except httpx.HTTPError:
             by_httpx = False
         try:
-            with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=2) as sdk:
+            with openai.OpenAI(
+                base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=httpx.Client(**REFERENCE)
+            ) as sdk:
                 said = [
                     part for part in sdk.chat.completions.create(model="m", messages=[], stream=True) if part.choices
                 ]
