@@ -131,7 +131,7 @@ def _hugging_face(source: str) -> Container:
 def write_workload(workload: Workload, output: str, *, force: bool = False) -> None:
     """Writes native JSONL to the file `output` (folders are made), or to stdout for '-'.
 
-    Raises WorkloadError if the file exists and not `force`, or cannot be written.
+    Raises WorkloadError if the file exists and not `force`, and StoreError where it cannot be written.
     """
     data = "".join(f"{line}\n" for line in to_jsonl(workload.prompts)).encode()
     if output == "-":
@@ -143,12 +143,14 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     path = Path(output)
-    if path.exists() and not force:
+    if (path.is_file() or path.is_dir()) and not force:
         hint = "--force to write over it"
         raise WorkloadError("the file exists already", where=output, expected="a new file", hint=hint)
+    from benchsuite.store.files import write_output
+
     with os_error_as(WorkloadError, "the workload cannot be written", output):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    write_output(path, data)
 
 
 def read_text(path: Path, what: str, *, hint: str | None = None, error_type: type[InputError] = InputError) -> str:

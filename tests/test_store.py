@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import stat
 import struct
 import zlib
 from array import array
@@ -19,7 +21,7 @@ from factory import request_row
 from benchsuite.errors import InputError, PointsError, StoreError
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord
 from benchsuite.store import files, journal, run_folder
-from benchsuite.store.files import SCHEMA, read_parquet, write_json, write_parquet
+from benchsuite.store.files import SCHEMA, read_parquet, write_json, write_output, write_parquet
 from benchsuite.store.journal import Journal, read_journal, wait_for_writers
 from benchsuite.store.run_folder import RunFolder, read_run, recover
 
@@ -427,6 +429,95 @@ def test_one_run_at_a_time(tmp_path):
     assert refused.value.what == "another benchsuite is measuring into this folder"
     folder.release()
     RunFolder(tmp_path / "run").release()
+
+
+# what lies in a folder leads nowhere else
+INSIDE = ["manifest.json", "requests.parquet", "gpu.parquet", "points/c0008-r0.parquet", "journal/c0008-r0.w0.arrows"]
+
+
+STOOD_IN_FOR = ("requests.parquet", "gpu.parquet", "journal/c0008-r0.w0.arrows")  # the rows are elsewhere too
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.parametrize("name", [*INSIDE, "journal/gpu.s0.samples", "points", "journal"])
+def test_no_way_out_of_a_run_folder(tmp_path, name, kind):
+    """A link, a pipe or a folder in a file's place, and a link in a folder's, are refused; nothing outside changes."""
+    if kind != "link" and "." not in name:
+        pytest.skip("a folder belongs there, and a pipe is no folder")
+    interrupted(tmp_path / "run")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    theirs = (".important.0123456789abcdef.tmp", "gpu.s0.samples", "c0008-r0.parquet", "c0008-r0.w0.arrows", "notes")
+    for each in theirs:
+        (outside / each).write_text("precious")
+    path = tmp_path / "run" / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    if kind == "link":
+        path.symlink_to(outside if "." not in name else outside / "notes")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    for act in (read_run, recover, RunFolder):
+        try:
+            act(tmp_path / "run")
+        except (PointsError, StoreError, InputError):
+            continue
+        assert name in STOOD_IN_FOR
+    assert sorted(each.name for each in outside.iterdir()) == sorted(theirs)
+    assert {each.read_text() for each in outside.iterdir()} == {"precious"}
+
+
+def test_only_files_of_a_run_are_removed(tmp_path):
+    """What somebody keeps in a run's folders stays there; so does a file that one of them is another name of."""
+    interrupted(tmp_path / "run")
+    kept = ["notes.tmp", ".notes.tmp", "journal/notes", "points/notes.txt"]
+    for name in kept:
+        (tmp_path / "run" / name).write_text("mine")
+    log = next((tmp_path / "run" / "journal").glob("*.arrows"))
+    (tmp_path / "second name").hardlink_to(log)
+    content = log.read_bytes()
+    recover(tmp_path / "run")
+    assert all((tmp_path / "run" / name).read_text() == "mine" for name in kept)
+    assert (tmp_path / "second name").read_bytes() == content
+    assert not log.exists()
+
+
+def test_a_file_that_is_replaced(tmp_path):
+    """A link at its name is replaced, not followed; who may read a file stays as it was; hard links keep their file."""
+    (tmp_path / "outside").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "second name").hardlink_to(tmp_path / "outside")
+    (tmp_path / "private").touch(mode=0o600)
+    for name in ("link", "second name", "private"):
+        write_json(tmp_path / name, {})
+        assert (tmp_path / name).read_text() == "{}\n"
+    assert (tmp_path / "outside").read_text() == "precious"
+    assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o600
+
+
+def test_where_a_person_wants_an_output(tmp_path):
+    """A link of theirs is followed and stays; a pipe is written to, at once or never; a device is not replaced."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "file")
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    for name in ("link", "folder/other"):
+        assert write_output(tmp_path / name, b"mine")
+    assert (tmp_path / "link").is_symlink()
+    assert [(tmp_path / "real" / name).read_text() for name in ("file", "other")] == ["mine"] * 2
+    assert not write_output(Path("/dev/null"), b"mine")
+    assert Path("/dev/null").is_char_device()
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path / "real", tmp_path / "gone" / "file"):
+        with pytest.raises(StoreError) as failed:
+            write_output(path, b"mine")
+        assert failed.value.where == str(path)
+    read = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert not write_output(tmp_path / "pipe", b"mine")
+    assert os.read(read, 9) == b"mine"
+    os.close(read)
 
 
 # a run taken up again

@@ -143,12 +143,12 @@ def frontier(
 ) -> int:
     """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
     from benchsuite.api import decide, price_override
-    from benchsuite.errors import InputError, os_error_as
     from benchsuite.input_files import read_text
     from benchsuite.report.charts_special import frontier_chart
     from benchsuite.report.compare_models import place_models, require_price
     from benchsuite.report.judge import check_comparable
     from benchsuite.report.page import standalone
+    from benchsuite.store.files import write_output
 
     judgements = decide(*asked.pop("runs"), **asked, **price)
     require_price(judgements)
@@ -156,8 +156,7 @@ def frontier(
     placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores), seed)
     if svg is not None:
         title = "Cost at each model's optimum against its score"
-        with os_error_as(InputError, "the picture cannot be written", svg):
-            svg.write_text(standalone(frontier_chart(placed, title=title)), "utf-8")
+        write_output(svg, standalone(frontier_chart(placed, title=title)).encode())
     if as_json:
         for text in differences:
             click.echo(f"warning: {text}", err=True)

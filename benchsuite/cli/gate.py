@@ -69,13 +69,13 @@ def check_allowed(words: Collection[str], groups: Collection[str]) -> None:
 def ended(result: GateResult, reporting: dict[str, Any]) -> int:
     """Write what CI systems read; the exit code."""
     from benchsuite.report.gate import junit_xml, markdown, workflow_commands
-    from benchsuite.store.files import write_bytes
+    from benchsuite.store.files import write_output
 
     inconclusive, summary = reporting["inconclusive"], reporting["summary"]
     if reporting["junit"] is not None:
-        write_bytes(reporting["junit"], junit_xml(result, strict=inconclusive == "fail").encode())
+        write_output(reporting["junit"], junit_xml(result, strict=inconclusive == "fail").encode())
     if summary is not None:
-        write_bytes(summary, markdown(result).encode())
+        write_output(summary, markdown(result).encode())
     elif os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
             file.write(markdown(result))

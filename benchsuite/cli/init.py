@@ -40,11 +40,12 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     tokens. Without a server it is a template.
     """
     from benchsuite.cli.spec_file import spec_toml
-    from benchsuite.errors import InputError, os_error_as
+    from benchsuite.errors import InputError
     from benchsuite.load.server_probe import PORTS, discover, discover_servers
     from benchsuite.spec import load_spec
+    from benchsuite.store.files import write_output
 
-    if output.exists() and not force:
+    if (output.is_file() or output.is_dir()) and not force:
         raise InputError(
             "the file exists already", where=str(output), expected="a new file", hint="--force, or --output FILE"
         )
@@ -52,9 +53,8 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     keys, words = _choices(servers[0] if servers else None)
     next_step = f"benchsuite sweep {shlex.quote(str(output))}"
     text = spec_toml(_heading(servers, next_step), keys, words)
-    with os_error_as(InputError, "the file cannot be written", output):
-        output.write_text(text, encoding="utf-8")
-    load_spec(output, {})  # what is written holds together, whatever a server calls its models
+    if write_output(output, text.encode()):
+        load_spec(output, {})  # what is written holds together, whatever a server calls its models
     if not servers:
         click.echo(f"no server answers on the usual ports of this machine ({', '.join(map(str, PORTS))})")
         click.echo(f"{output}: a template; put the server's URL into base_url, or start one: benchsuite serve llamacpp")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchsuite.cli.options import PATH, judging_options, output_option
+from benchsuite.errors import InputError
 
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
@@ -53,7 +54,7 @@ def command(
     """
     from benchsuite.api import decide
     from benchsuite.report.export import vllm_files
-    from benchsuite.store.files import REPORT, write_bytes, write_json
+    from benchsuite.store.files import REPORT, make_folder, write_bytes, write_json, write_output
 
     runs: tuple[Path, ...] = asked.pop("runs")
     of_one_run = len(runs) == 1 and asked["levels_csv"] is None
@@ -67,7 +68,10 @@ def command(
     judgements = decide(*runs, **asked, **price)
     if form == "vllm":
         path = output or runs[0] / "vllm"
-        path.mkdir(parents=True, exist_ok=True)
+        if output is None and path.is_symlink():
+            where, hint = str(path), "--output FOLDER, which may lead anywhere"
+            raise InputError("a link of the run folder is not followed", where=where, hint=hint)
+        make_folder(path)
         for name, tree in vllm_files(judgements[0]).items():
             write_json(path / name, tree)
     else:
@@ -76,7 +80,10 @@ def command(
             click.echo(text, nl=False)
             return 0
         path = output or (runs[0] / REPORT if of_one_run else _COMPARISON)
-        write_bytes(path, text.encode())
+        if output is None and of_one_run:
+            write_bytes(path, text.encode())
+        elif not write_output(path, text.encode()):
+            return 0
     click.echo(path)
     if show and not webbrowser.open(path.resolve().as_uri()):
         click.echo("no browser could be opened", err=True)

@@ -109,6 +109,9 @@ def measure_in_turn(
     share of the budget that is spent. Raises InputError, RunError; what was measured stays, and the same call goes on.
     """
     make_folder(arms[0].path.parent)
+    for arm in arms:
+        if arm.path.is_symlink():
+            raise InputError("a link, where a folder of the session itself belongs", where=str(arm.path))
     began_s, longest_s = time.monotonic(), 0.0
     views = {arm.name: _ArmView(view) for arm in arms}
 

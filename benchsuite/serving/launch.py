@@ -153,14 +153,16 @@ def keep_log(server: LaunchedServer, folder: Path) -> Path | None:
     Our API keys are starred out. It is serve.log; where there is one, of a run before it was resumed, serve-2.log and
     so on.
     """
-    names = (LOG_NAME, *(f"serve-{number}.log" for number in range(2, 1000)))
-    free = next((folder / name for name in names if not (folder / name).exists()), folder / LOG_NAME)
-    try:
-        with server.process.log_path.open("rb") as log, free.open("wb") as copy:
-            copy.writelines(map(masked_bytes, log))
-        return free
-    except OSError:
-        return None
+    for name in (LOG_NAME, *(f"serve-{number}.log" for number in range(2, 1000))):
+        try:  # a link of this name is there too, wherever it leads
+            with server.process.log_path.open("rb") as log, (folder / name).open("xb") as copy:
+                copy.writelines(map(masked_bytes, log))
+            return folder / name
+        except FileExistsError:
+            continue
+        except OSError:
+            break
+    return None
 
 
 def _package_version(plan: LaunchPlan, python: str | None) -> str | None:

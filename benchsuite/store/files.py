@@ -10,6 +10,7 @@ import re
 import secrets
 import stat
 import struct
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -52,6 +53,27 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path`, whole or not at all, with our API keys starred out."""
     with replacing(path) as file:
         file.write(masked_bytes(content))
+
+
+def write_output(path: Path, content: bytes) -> bool:
+    """Put `content` where a person wants it, with our API keys starred out; False if that is no file.
+
+    A file is replaced whole, at the end of links; a device, a pipe or /dev/stdout is written to, never replaced.
+    Raises StoreError.
+    """
+    through = str(path.absolute()).startswith(("/dev/", "/proc/")) or (path.exists() and not path.is_file())
+    with os_error_as(StoreError, "a file cannot be written", path):
+        if not through:
+            write_bytes(path.resolve(), content)
+        elif str(path) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):  # behind what is printed there
+            sys.stdout.buffer.write(masked_bytes(content))
+            sys.stdout.flush()
+        else:  # a pipe that nobody reads is not waited for
+            descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+            os.set_blocking(descriptor, True)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(masked_bytes(content))
+    return not through
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

@@ -190,8 +190,8 @@ def clear(folder: Path, names: re.Pattern[str] | None = None) -> None:
 def put_aside(path: Path, folder: Path) -> None:
     """Give a damaged file another name in `folder`, so that it is not overwritten."""
     reach("rename")
-    n = sum(1 for _ in folder.glob(f"{path.name}.torn*"))
-    path.rename(folder / (f"{path.name}.torn" + (f"-{n + 1}" if n else "")))
+    names = (f"{path.name}.torn" + f"-{n}" * (n > 1) for n in count(1))
+    path.rename(next(folder / name for name in names if not os.path.lexists(folder / name)))
 
 
 def _holds_something(path: Path) -> bool:
