@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
+
+from benchsuite.redact import mask_chain, masked
 
 
 class BenchsuiteError(Exception):
@@ -22,11 +25,12 @@ class BenchsuiteError(Exception):
         expected: str | None = None,
         hint: str | None = None,
     ) -> None:
-        self.what, self.where, self.given, self.expected, self.hint = what, where, given, expected, hint
-        lines = [what]
-        for label, value in (("where", where), ("given", given), ("expected", expected), ("try", hint)):
-            if value is not None:
-                lines.append(f"  {label + ':':<10}{_shown(value)}")
+        mask_chain(sys.exc_info()[1])  # what this one is raised from is shown with it
+        self.what, self.where, self.given = masked(what), _shown(where), _shown(given)
+        self.expected, self.hint = _shown(expected), _shown(hint)
+        lines = [self.what]
+        named = {"where": self.where, "given": self.given, "expected": self.expected, "try": self.hint}
+        lines += [f"  {label + ':':<10}{value}" for label, value in named.items() if value is not None]
         super().__init__("\n".join(lines))
 
     def add_line(self, label: str, text: str) -> None:
@@ -34,9 +38,9 @@ class BenchsuiteError(Exception):
         self.args = (f"{self}\n  {label + ':':<10}{text}",)
 
 
-def _shown(value: object) -> str:
+def _shown(value: object) -> str | None:
     try:
-        return str(value)
+        return None if value is None else masked(str(value))
     except ValueError:  # Python writes no integer of more than 4,300 digits
         return "a number of thousands of digits"
 

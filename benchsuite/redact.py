@@ -1,27 +1,45 @@
-"""Text that others wrote, made harmless where it leaves us: terminals, tables, Markdown; and our API keys taken out.
+"""Text that others wrote, made harmless where it leaves us, and our secrets taken out of it.
 
-The API keys that this process holds are remembered here, once, when they are read, so that every place that stores or
-shows text can take them out of it: a server may say a key back in an error, a header or an id.
+One function a surface, through which all foreign text goes: `printable` and `single_line` (terminals, logs of CI,
+JUnit), `markdown_text` and `markdown_code`, `csv_cell`, `html_text` (pages and charts), `json_text`, `workflow_data`
+(GitHub's commands). Each masks first: the secrets that this process holds are remembered here, once, when
+they are read, for a server may say them back in an error, a header or an id.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+import json
+import os
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
 KEY_SHOWN = "[API key]"
 _SHORTEST_KEY = 8  # "EMPTY" and "none" are no secrets, and masking them would spoil what servers say
+_SHORTEST_PIECE = 6  # of a key at an end where a text was cut
+_SECRET_VARIABLE = re.compile(
+    r"(?i)((.*(_|api|access))?key|.*token|.*secret|.*password|(.*_)?(passwd|passphrase|credentials?|pat))(_id)?"
+)
 
 _keys: list[str] = []
 
 
 def remember_key(key: str | None) -> None:
     """From now on this key is taken out of all text that is stored or shown. Keys of under 8 characters are not."""
-    if key and len(key) >= _SHORTEST_KEY and key not in _keys:
-        _keys.append(key)
-        _keys.sort(key=len, reverse=True)  # the longest first: one key may begin like another
+    for form in (key, _unfolded(key)[0]) if key else ():  # one that holds what looks like an escape
+        if form and len(form) >= _SHORTEST_KEY and form not in _keys:
+            _keys.append(form)
+            _keys.sort(key=len, reverse=True)  # the longest first: one key may begin like another
+
+
+def remember_secrets(environment: Mapping[str, str]) -> None:
+    """Remember the values of variables whose names say that they hold a secret: HF_TOKEN, X_API_KEY; paths are none."""
+    for name, value in environment.items():
+        if _SECRET_VARIABLE.fullmatch(name) and not os.path.exists(value):  # noqa: PTH110 - part of every start
+            remember_key(value.strip())
 
 
 def remembered_keys() -> tuple[str, ...]:
@@ -29,47 +47,167 @@ def remembered_keys() -> tuple[str, ...]:
     return tuple(_keys)
 
 
-def masked(text: str) -> str:
-    """`text` without the keys that are remembered."""
+# what may stand in a key's place, or between its characters: escapes of JSON, C and shells, of URLs and of HTML, one
+# within another too; control characters, line ends, invisible characters, sequences of terminals
+_INVISIBLE = r"\x00-\x08\n-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+_HIDING = re.compile(
+    rf"[%\\&{_INVISIBLE}]"  # first what is searched for fast
+    r"(?:(?<=%)(?:25)*+(?P<percent>[0-9A-Fa-f]{2})"
+    r"|(?<=\\)\\*+(?:u(?P<u>[0-9A-Fa-f]{4})|u\{(?P<braces>[0-9A-Fa-f]{1,6})\}|x(?P<x>[0-9A-Fa-f]{2})"
+    r"|(?P<octal>[0-3][0-7]{2})|(?P<plain>[^\w\s])|[nrtbfv0]|)"
+    r"|(?<=&)(?:amp;)*+(?:#(?P<decimal>[0-9]{1,7});|#[xX](?P<hex>[0-9A-Fa-f]{1,6});|(?P<entity>[A-Za-z]{2,31};))"
+    r"|(?<=\x1b)(?:\[[0-9;?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)?)"
+    rf"|(?<![%\\&])[{_INVISIBLE}]*+[ \t]*+)"
+)
+_LEVELS = 3  # of escapes within escapes
+
+
+def _character(found: re.Match[str]) -> str:
+    kind, text = found.lastgroup, found[found.lastgroup or 0]
+    if kind is None:
+        return ""
+    if kind == "plain":
+        return text
+    if kind == "entity":
+        from html import unescape  # a table of all entities: not for what only prints
+
+        return unescape(f"&{text}")
+    code = int(text, {"octal": 8, "decimal": 10}.get(kind, 16))
+    return chr(code) if 0x1F < code < 0x7F or 0xA0 < code < 0x110000 else ""
+
+
+def _unfolded(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """`text` with its escapes resolved and without what is invisible; and the offsets in both where they part."""
+    pieces: list[str] = []
+    marks, at, n = [(0, 0)], 0, 0
+    for found in _HIDING.finditer(text):
+        character = _character(found)
+        pieces += text[at : found.start()], character
+        n += found.start() - at
+        at = found.end()
+        marks += (n, found.start()), (n + len(character), at)
+        n += len(character)
+    return "".join([*pieces, text[at:]]), marks
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Where keys stand in `text`, as they are, behind escapes, or with something invisible in them; ascending."""
+    levels: list[tuple[list[int], list[int]]] = []
+    spans: list[tuple[int, int]] = []
+    while True:
+        for key in _keys:
+            start = text.find(key)
+            while start >= 0:
+                begin, end = start, start + len(key)
+                for after, before in reversed(levels):
+                    i, k = bisect_right(after, begin) - 1, bisect_left(after, end)
+                    k -= k == len(after) or after[k] != end
+                    begin, end = before[i] + begin - after[i], before[k] + end - after[k]
+                spans.append((begin, end))
+                start = text.find(key, start + len(key))
+        if len(levels) == _LEVELS or _HIDING.search(text) is None:
+            break
+        text, marks = _unfolded(text)
+        levels.append(([one for one, _ in marks], [one for _, one in marks]))
+    found: list[tuple[int, int]] = []
+    for begin, end in sorted(spans):
+        if found and begin < found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((begin, end))
+    return found
+
+
+def masked(text: str, *, cut_before: bool = False, cut_after: bool = False) -> str:
+    """`text` without the keys that are remembered, however they are escaped.
+
+    cut_before, cut_after: it is a piece of a longer text: pieces of keys at that end are taken out too.
+    """
+    if spans := _spans(text) if _keys else []:
+        starts, ends = [0, *(end for _, end in spans)], [*(begin for begin, _ in spans), len(text)]
+        text = KEY_SHOWN.join(text[start:end] for start, end in zip(starts, ends, strict=True))
     for key in _keys:
-        if key in text:
-            text = text.replace(key, KEY_SHOWN)
+        sizes = range(min(len(key) - 1, len(text)), _SHORTEST_PIECE - 1, -1)
+        if cut_after and (size := next((size for size in sizes if text.endswith(key[:size])), 0)):
+            text = text[:-size] + KEY_SHOWN
+        if cut_before and (size := next((size for size in sizes if text.startswith(key[-size:])), 0)):
+            text = KEY_SHOWN + text[size:]
     return text
 
 
-def masked_bytes(data: bytes) -> bytes:
-    """`data` with asterisks over the keys; as long as before, so that what is known by its offset stays."""
-    for key in _keys:
-        raw = key.encode()
-        if raw in data:
-            data = data.replace(raw, b"*" * len(raw))
-    return data
+def longest_hidden() -> int:
+    """How many characters a key may take up in a text, with every one of them escaped; 0 without keys."""
+    return 16 * max(map(len, _keys), default=0)
 
 
-def masked_tree(tree: Any) -> Any:
-    """Plain data with the keys taken out of every text in it; keys of dicts too."""
-    if not _keys:
-        return tree
-    if isinstance(tree, str):
-        return masked(tree)
-    if isinstance(tree, dict):
-        return {masked_tree(key): masked_tree(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [masked_tree(item) for item in tree]
-    return tree
+def settled(text: str) -> int:
+    """How many characters of a text that goes on can be masked by now: no key that has begun ends behind them."""
+    safe = max(0, len(text) - longest_hidden())
+    return next((begin for begin, end in _spans(text) if begin < safe < end), safe) if _keys else safe
 
 
-PLAIN_SPACES = {0xA0: " ", 0x2009: " ", 0x202F: " "}  # no-break and thin spaces, which are no control characters
+def shortened(text: str, most: int) -> str:
+    """The first `most` characters of `text`, masked before it is cut: half a key is one too."""
+    window = most + 1000 + longest_hidden()
+    return masked(text[:window], cut_after=len(text) > window)[:most]
+
+
+def mask_stream(stream: TextIO | None) -> None:
+    """From now on what is written to the stream, by whomever in this process, is masked."""
+    if stream is not None:
+        write = stream.write
+        stream.write = lambda text: write(masked(text))  # type: ignore[method-assign]
+
+
+def mask_chain(error: BaseException | None) -> None:
+    """Take the keys out of an exception's words, and of those that led to it."""
+    while error is not None:
+        error.args = tuple(masked(one) if isinstance(one, str) else one for one in error.args)
+        error = error.__cause__ or error.__context__
+
+
+_PLAIN_SPACES = {0x09: " ", 0xA0: " ", 0x2009: " ", 0x202F: " "}  # tabs, no-break and thin spaces
+_PAGE_SPACES = "\n\t\u00a0\u2009\u202f"
+# what begins a command to the runner of a CI job: GitHub's at a line's start or where a table may break one; ##[...]
+_COMMAND = re.compile(r"(?<!\S):(?=:(?!\d))|:(?=:[\w-]+(?: [^:\n]*)?::)|#(?=#\w*\[)")
+
+
+def _visible(text: str, kept: str = "\n") -> str:
+    """`text` masked, with ? for control, bidirectional, invisible and unassigned characters but those kept."""
+    return "".join(char if char.isprintable() or char in kept else "?" for char in masked(text))
 
 
 def printable(text: str) -> str:
-    """`text` without keys, and with ? for control characters and what else no terminal should get; lines stay."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in masked(text).translate(PLAIN_SPACES))
+    """`text` masked, with ? for what no terminal should get, and no command to a runner of CI; lines stay."""
+    return _COMMAND.sub(r"\g<0> ", _visible(masked(text).translate(_PLAIN_SPACES)))
 
 
 def single_line(text: str) -> str:
     """`text` printable, on one line."""
-    return printable(" ".join(text.split()))
+    return printable(" ".join(masked(text).split()))
+
+
+def workflow_data(text: str, *, title: bool = False) -> str:
+    """`text` as the data of one of GitHub's commands, or as its title."""
+    text = _visible(text).replace("%", "%25").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if title else text
+
+
+def json_text(tree: Any, *, indent: int = 2, default: Callable[[Any], Any] | None = None) -> str:
+    """`tree` as JSON: letters as they are, what is not visible escaped. NaN is refused."""
+    text = masked(json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=default))
+    if not text.replace("\n", "").isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return _COMMAND.sub(r"\\u0023", text) if "##" in text else text
+
+
+_ENTITIES = {38: "&amp;", 60: "&lt;", 62: "&gt;"}
+_QUOTES = {34: "&#34;", 39: "&#39;"}
+
+
+def html_text(text: str) -> str:
+    """`text` as the text, or an attribute's value, of HTML, XML and SVG."""
+    return _visible(text, _PAGE_SPACES).translate(_ENTITIES | _QUOTES)
 
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -82,8 +220,14 @@ def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
+_FORMULA = re.compile("(?:^|;) *(?=[=+@\uff1d\uff0b\uff20\uff0d-])")
+
+
 def csv_cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: a ' goes before = + - @ at the start of what is no number."""
+    """A cell that no spreadsheet takes for a formula: a ' goes before = + - @ at a start in what is no number.
+
+    A ; may part cells too, where a comma is a decimal point.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
@@ -92,18 +236,24 @@ def csv_cell(value: Any) -> Any:
     try:
         float(text)
     except ValueError:
-        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+        return _FORMULA.sub(r"\g<0>'", text)
     return text
+
+
+# what GitHub makes a link of by itself
+_LINKED = re.compile(r"(?i):(?=//)|(?<=www)\.")
 
 
 def markdown_text(text: str) -> str:
     """Text on one line that stays in its table cell and is no markup, HTML, mention or link."""
-    import html  # a table of all entities: not for what only prints
+    text = single_line(text).replace("\\", "\\\\").translate(_ENTITIES)
+    text = _LINKED.sub(r"\\\g<0>", re.sub(r"[`|*_\[\]#~]", r"\\\g<0>", text))
+    return re.sub(r"@|#(?=\d)", "\\g<0>\u200b", text)
 
-    text = html.escape(single_line(text).replace("\\", "\\\\"), quote=False)
-    for char in "`|*_[]#":
-        text = text.replace(char, f"\\{char}")
-    return text.replace("@", "@\u200b")
+
+def markdown_code(text: str) -> str:
+    """Text on one line as code, outside of tables."""
+    return f"`{single_line(text).replace('`', '')}`"
 
 
 def markdown_table(

@@ -54,6 +54,7 @@ LIBRARIES = {
     "httpcore": ("telemetry.http",),
     "httpx": ("client.reference_clients", "load", "telemetry.server_metrics", "telemetry.http"),
     "jinja2": ("report.page",),
+    "markupsafe": ("report.page",),
     "numpy": ("workload", "load.schedule", "analysis", "economics", "api", "report", "serving"),
     "openai": ("client.reference_clients",),
     "orjson": ("client.stream",),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import gathered, json_option, judging_options
+from benchsuite.cli.options import gathered, json_option, judging_options, print_json
 from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool
     ]
     if as_json:
         further = _tables(judgements, wanted)
-        click.echo(json.dumps({"warnings": found} | further if further else found, indent=2, allow_nan=False))
+        print_json({"warnings": found} | further if further else found)
     else:
         _print(judgements, found, wanted)
     return FOUND if strict and found else 0

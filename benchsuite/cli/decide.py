@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, exit_code, json_option, judging_options, print_json
+from benchsuite.cli.options import PATH, exit_code, json_option, judging_options, print_json, print_line
 from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def frontier(
         write_output(svg, standalone(frontier_chart(placed, title=title)).encode())
     if as_json:
         for text in differences:
-            click.echo(f"warning: {text}", err=True)
+            print_line(f"warning: {text}", err=True)
         warned = [[f"{w.code}: {w.finding}; {w.remedy}" for w in _warnings(one, judgements)] for one in placed]
         print_json([as_plain(one) | {"warnings": w} for one, w in zip(placed, warned, strict=True)])
     else:

@@ -198,6 +198,7 @@ def ab(arms: tuple[Path, ...], quiet: bool, reporting: dict[str, Any], **flags: 
     """
     from benchsuite import api
     from benchsuite.manifest import ARM_GROUPS
+    from benchsuite.redact import printable
     from benchsuite.report.console import Console, say, table
 
     check_allowed(reporting["allow"], ARM_GROUPS)
@@ -207,7 +208,7 @@ def ab(arms: tuple[Path, ...], quiet: bool, reporting: dict[str, Any], **flags: 
         console=Console(stderr=as_json), **flags,
     )  # fmt: skip
     for failure in run.failures:
-        click.echo(f"error: {failure}", err=True)
+        click.echo(printable(f"error: {failure}"), err=True)
     result = run.result
     if result is None:
         return FAILED

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import PATH, CommaList, exit_code, output_option, quiet_option
+from benchsuite.cli.options import PATH, CommaList, exit_code, output_option, print_line, quiet_option
 from benchsuite.cli.spec_options import spec_options
 
 TOOLS = ("vllm-bench", "guidellm", "aiperf")
@@ -66,8 +66,10 @@ def command(
     write_whole_run(output, manifest | {"spec": spec.model_dump(mode="json")}, rows)
     judgement = write_judged(read_run(output))
     if not quiet:
-        click.echo(f"{len(rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:")
-        click.echo("".join(f"  - {line}\n" for line in manifest["imported"]["definitions"]))
+        print_line(f"{len(rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:")
+        for line in manifest["imported"]["definitions"]:
+            print_line(f"  - {line}")
+        print_line("")
     print_judgement(judgement, output, quiet=quiet)
     return exit_code([judgement.decision.verdict])
 

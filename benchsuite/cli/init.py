@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import output_option
-from benchsuite.redact import printable, single_line
+from benchsuite.cli.options import output_option, print_line
+from benchsuite.redact import single_line
 
 if TYPE_CHECKING:
     from benchsuite.load.server_probe import DiscoveredServer
@@ -56,12 +56,12 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     if write_output(output, text.encode()):
         load_spec(output, {})  # what is written holds together, whatever a server calls its models
     if not servers:
-        click.echo(f"no server answers on the usual ports of this machine ({', '.join(map(str, PORTS))})")
-        click.echo(f"{output}: a template; put the server's URL into base_url, or start one: benchsuite serve llamacpp")
+        print_line(f"no server answers on the usual ports of this machine ({', '.join(map(str, PORTS))})")
+        print_line(f"{output}: a template; put the server's URL into base_url, or start one: benchsuite serve llamacpp")
     for server in servers:
-        click.echo(f"found {_describe(server)}")
+        print_line(f"found {_describe(server)}")
     if servers:
-        click.echo(f"{output}: for {single_line(servers[0].model or 'no model listed')}; next: {next_step}")
+        print_line(f"{output}: for {servers[0].model or 'no model listed'}; next: {next_step}")
     return 0
 
 
@@ -140,7 +140,7 @@ def _heading(servers: list[DiscoveredServer], next_step: str) -> str:
     what = f"A sweep of {_describe(servers[0])}" if servers else "A sweep: no server was found, so this is a template"
     also = "".join(f"Also found: {_describe(server)}\n" for server in servers[1:])
     return (
-        f"{what}; written by `benchsuite init`.\n{also}Measure it: {printable(next_step).replace(chr(10), '?')}\n"
+        f"{what}; written by `benchsuite init`.\n{also}Measure it: {single_line(next_step)}\n"
         "A line that begins with # is a default or an example: take the # away to set it. `benchsuite schema` is for "
         "editors.\nDurations are in seconds, prices in US dollars unless said otherwise."
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
 import keyword
+import os
 import sys
+import traceback
 
 import click
 from click.shell_completion import get_completion_class
 
 from benchsuite import __version__
 from benchsuite.errors import BenchsuiteError
-from benchsuite.redact import printable
+from benchsuite.redact import mask_stream, printable, remember_secrets
 
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
@@ -118,16 +121,37 @@ def completion(shell: str) -> None:
 
 
 def main() -> None:
-    """Entry point: every BenchsuiteError becomes one message on stderr and its exit code."""
+    """Entry point: every BenchsuiteError becomes one message on stderr and its exit code.
+
+    Whatever is written on stdout or stderr is masked, and what is made is nobody else's to change, whatever the umask.
+    """
+    os.umask(os.umask(0o022) | 0o002)
+    remember_secrets(os.environ)
+    outputs = [sys.stdout, sys.stderr]
+    for stream in outputs:
+        mask_stream(stream)
+    try:
+        sys.exit(_run())
+    finally:
+        for stream in outputs:
+            vars(stream).pop("write", None)
+
+
+def _run() -> int:
     try:
         code = cli(prog_name="benchsuite", standalone_mode=False)
     except BenchsuiteError as error:
         click.echo(printable(f"error: {error}"), err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(printable(shown.getvalue()), err=True, nl=False)
+        return 2
     except click.exceptions.Abort:
         click.echo("aborted", err=True)
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 130
+    except Exception:  # a fault of ours: its traceback may hold what others wrote
+        click.echo(printable(traceback.format_exc()), err=True, nl=False)
+        return 1
+    return code if isinstance(code, int) else 0

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchsuite.cli.options import FAILED, PATH, exit_code, json_option, long_running, output_option, quiet_option
+from benchsuite.cli.options import (
+    FAILED,
+    PATH,
+    exit_code,
+    json_option,
+    long_running,
+    output_option,
+    print_json,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from benchsuite.matrix_spec import MatrixSpec
@@ -49,7 +57,7 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
     console = Console(stderr=as_json)
     run = matrix(file, output=output, quiet=quiet, console=console)
     if as_json:
-        click.echo(json.dumps(to_json(run.decision, run.slo), indent=2))
+        print_json(to_json(run.decision, run.slo))
     elif quiet:
         say(console, headline(run.decision))
     else:
@@ -65,11 +73,12 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
 def _show_plan(matrix: MatrixSpec, workload: Workload, path: Path, as_json: bool) -> int:
     """The settings in the order in which they are measured, and what is there already."""
     from benchsuite.load.matrix import MatrixFolder, measuring_order, read_plan
+    from benchsuite.redact import json_text
     from benchsuite.report.console import Console, say, table
 
     plan = matrix.plan(workload.content_hash)
     if as_json:
-        click.echo(json.dumps(plan, indent=2, default=str))
+        click.echo(json_text(plan, default=str))
         return 0
     console, folder, rows = Console(), MatrixFolder(path, plan), []
     for setting in measuring_order(matrix):

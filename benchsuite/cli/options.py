@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from benchsuite.level import as_plain
+from benchsuite.redact import json_text, printable
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -97,7 +97,12 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def print_json(tree: Any) -> None:
     """Plain data, dataclasses and models as JSON on stdout; what is not finite is null."""
-    click.echo(json.dumps(as_plain(tree), indent=2, default=lambda model: as_plain(model.model_dump(mode="json"))))
+    click.echo(json_text(as_plain(tree), default=lambda model: as_plain(model.model_dump(mode="json"))))
+
+
+def print_line(text: object, *, err: bool = False) -> None:
+    """What may hold foreign words on stdout, or stderr, as one line."""
+    click.echo(printable(str(text).replace("\n", " ")), err=err)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Plain data on stdout.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, judging_options, output_option
+from benchsuite.cli.options import PATH, judging_options, output_option, print_line
 from benchsuite.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def command(
             write_bytes(path, text.encode())
         elif not write_output(path, text.encode()):
             return 0
-    click.echo(path)
+    print_line(path)
     if show and not webbrowser.open(path.resolve().as_uri()):
         click.echo("no browser could be opened", err=True)
     return 0
@@ -102,13 +101,14 @@ def _refuse_misplaced(judging: dict[str, Any], form: str, of_one_run: bool) -> N
 
 
 def _text(form: str, judgements: list[Judgement]) -> str:
+    from benchsuite.redact import json_text
     from benchsuite.report.export import as_csv, as_markdown, summary_json
     from benchsuite.report.page import render
 
     if form == "json":
         found = [summary_json(one) for one in judgements]
         tree = found[0] if len(found) == 1 else found
-        return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(tree, indent=1) + "\n"
     return {"md": as_markdown, "csv": as_csv}[form](judgements) if form != "html" else render(judgements[0])
 
 

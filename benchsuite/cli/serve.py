@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import SECONDS
+from benchsuite.cli.options import SECONDS, print_json, print_line
 from benchsuite.servers import LAUNCHED, SERVERS
 from benchsuite.servers.base import Server
 
@@ -40,7 +40,6 @@ def _command_of(server: Server) -> click.Command:
     assert local is not None, server.name
 
     def serve(words: tuple[str, ...], port: int, log_path: Path | None, **how: Any) -> int:
-        import json
         from dataclasses import replace
 
         from benchsuite.serving.launch import compose_file, launched
@@ -51,7 +50,7 @@ def _command_of(server: Server) -> click.Command:
         docker = how.get("docker") or how.get("print_compose") or False
         plan = plan_of(server.name, [*model, *ours, "--", *words[len(model) :]], docker=docker)
         if how.get("print_compose"):
-            click.echo(json.dumps(compose_file(plan, port), indent=2))
+            print_json(compose_file(plan, port))
             return 0
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it in order
         try:
@@ -59,10 +58,10 @@ def _command_of(server: Server) -> click.Command:
                 replace(plan, port=port),
                 log_path=log_path,
                 ready_timeout_s=how["ready_timeout_s"],
-                on_wait=lambda text: click.echo(f"waiting: {text}", err=True),
+                on_wait=lambda text: print_line(f"waiting: {text}", err=True),
             ) as engine:
-                click.echo(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
-                click.echo(f"log: {engine.process.log_path}", err=True)
+                print_line(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
+                print_line(f"log: {engine.process.log_path}", err=True)
                 engine.process.child.wait()
                 raise engine.process.died("the server ended by itself")
         except KeyboardInterrupt:
@@ -187,9 +186,9 @@ def tiny_model(directory: Path, gguf: bool, **sizes: Any) -> None:
 
     spec = TinyModelSpec(**sizes)
     parameters, producible = make_tiny_model(directory, spec, gguf=gguf)
-    click.echo(
+    print_line(
         f"{directory}: {parameters / 1e6:.2f} M parameters, vocabulary {spec.vocab_size}"
         f" ({producible} producible), context {spec.context_tokens} tokens"
     )
     for path in sorted(directory.iterdir()):
-        click.echo(f"  {path.stat().st_size:>10,} bytes  {path.name}")
+        print_line(f"  {path.stat().st_size:>10,} bytes  {path.name}")

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import FAILED, PATH, SECONDS, exit_code, long_running, output_option, quiet_option
+from benchsuite.cli.options import (
+    FAILED,
+    PATH,
+    SECONDS,
+    exit_code,
+    long_running,
+    output_option,
+    print_line,
+    quiet_option,
+)
 from benchsuite.cli.spec_options import SpecCommand, spec_options
 
 
@@ -56,6 +65,7 @@ def command(
     """
     from benchsuite.cli.spec_file import toml_of
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
+    from benchsuite.redact import printable
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
@@ -71,16 +81,16 @@ def command(
     with SweepView(quiet=quiet) as view:
         result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s)
     for failure in result.failures:
-        click.echo(f"error: {failure}", err=True)
+        click.echo(printable(f"error: {failure}"), err=True)
     run = read_run(result.path)
     if not run.manifest.complete_points:
-        click.echo(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {run.path}")
-        click.echo(f"measure it: {run.manifest.resume_command(run.path)}", err=True)
+        print_line(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {run.path}")
+        print_line(f"measure it: {run.manifest.resume_command(run.path)}", err=True)
         return FAILED
     judgement = write_judged(run)
     print_judgement(judgement, run.path, quiet=quiet)
     if not result.complete:
-        click.echo(f"measure what is missing: {run.manifest.resume_command(run.path)}", err=True)
+        print_line(f"measure what is missing: {run.manifest.resume_command(run.path)}", err=True)
         return FAILED
     return exit_code([judgement.decision.verdict])
 
@@ -134,14 +144,14 @@ def recover(run: Path) -> int:
     rows = Counter(zip(found.table["point_id"].to_pylist(), found.table["attempt"].to_pylist(), strict=True))
     for point in found.manifest.points:
         attempt = f" attempt {point.attempt + 1}" if point.attempt else ""
-        click.echo(f"{point.point_id}{attempt}: {rows[point.point_id, point.attempt]} rows, {point.status}")
+        print_line(f"{point.point_id}{attempt}: {rows[point.point_id, point.attempt]} rows, {point.status}")
     whole, planned = {p.point_id for p in found.manifest.complete_points}, found.manifest.planned_points
     missing = [point_id for point_id in planned if point_id not in whole]
-    click.echo(
+    print_line(
         f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest.status}"
     )
     for line in found.damage:
-        click.echo(line)
+        print_line(line)
     if missing:
-        click.echo(f"measure the rest: {found.manifest.resume_command(run)}")
+        print_line(f"measure the rest: {found.manifest.resume_command(run)}")
     return 0

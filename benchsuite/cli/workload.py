@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import json_option, print_json
+from benchsuite.cli.options import json_option, print_json, print_line
 from benchsuite.cli.spec_options import spec_options
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def make(kind: str, requests: int | None, random_seed: int, output: str, force: 
     workload = _workload(kind, random_seed, {"requests": requests, **flags})
     write_workload(workload, output, force=force)
     if output != "-":
-        click.echo(f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}", err=True)
+        print_line(f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}", err=True)
 
 
 @command.command("describe")
@@ -108,7 +108,8 @@ def import_(format_name: str, source: str, output: str, force: bool, **flags: An
     write_workload(workload, output, force=force)
     lines = [] if workload.reading is None else workload.reading.lines()
     total = f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}"
-    click.echo("\n".join([*lines, total]), err=True)
+    for line in [*lines, total]:
+        print_line(line, err=True)
 
 
 def _workload(source: str, random_seed: int, flags: dict[str, Any], format_name: str = "auto") -> Workload:

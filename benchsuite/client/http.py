@@ -17,6 +17,7 @@ import httptools
 
 from benchsuite.limits import RESPONSE_LIMITS, ResponseLimits, most
 from benchsuite.records import Status
+from benchsuite.redact import shortened
 
 _MAX_LINE_BYTES = most("line_bytes")
 _DECODED_STEP_BYTES = 1024 * 1024
@@ -305,7 +306,7 @@ class Exchange:
                 return OPEN
             self.headers_ns, self.unbodied = self.stamps[-1], 0
             if self.content_encoding and self.content_encoding not in _DECODED:
-                coding = self.content_encoding[:40]
+                coding = shortened(self.content_encoding, 40)
                 raise WireError("stream_error", f"content-encoding {coding!r}, though identity was asked for")
             if self.message_complete:
                 self.mode = _ENDED

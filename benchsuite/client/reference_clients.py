@@ -19,7 +19,7 @@ from benchsuite.client.connection import Link
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.clock import now_ns
 from benchsuite.records import Status
-from benchsuite.redact import masked
+from benchsuite.redact import shortened
 
 _STOPPED = WireError("cancelled", "the run was stopped")
 
@@ -172,7 +172,7 @@ def openai_client(link: Link) -> Any:
 
 def _failure(error: BaseException) -> WireError:
     status = getattr(error, "status_code", None)
-    message = masked(f"{type(error).__name__}: {error}")[:300]
+    message = shortened(f"{type(error).__name__}: {error}", 300)
     if status is not None:
         return WireError("http_error", message)
     if isinstance(error, httpx.ConnectError) or "Connection" in type(error).__name__:

@@ -27,7 +27,7 @@ from benchsuite.client.stream import (
 )
 from benchsuite.limits import most
 from benchsuite.records import RequestRecord, Status, TokenSource
-from benchsuite.redact import masked
+from benchsuite.redact import shortened
 from benchsuite.servers.base import CAPS, Native, Server, count, seconds
 from benchsuite.workload.dataset import Prompt, has_system_prompt, message_text
 
@@ -309,17 +309,17 @@ def _outcome(
         facts.notes.add("finish_reason_missing")
         return "ok", None
     if not (facts.token_ns or facts.response_id or facts.done):
-        text = masked(clean_text(plain_text(body)))[:80]
-        kind = exchange.content_type.decode("latin-1").partition(";")[0][:80] or "no content type"
+        text = shortened(clean_text(plain_text(body)), 80)
+        kind = shortened(exchange.content_type.decode("latin-1").partition(";")[0], 80) or "no content type"
         return "stream_error", f"HTTP {exchange.status} without a completion, {kind}: {text}"
     how = "with [DONE] but " if facts.done else ""
-    unread = f"; not understood: {facts.unread!r}" if facts.unread else ""
+    unread = f"; not understood: {facts.unread}" if facts.unread else ""
     return "truncated", f"the response ended {how}without a finish_reason{unread}"
 
 
 def redirected_to(asked_url: str, location: str) -> str:
     """The address that a redirect names, which is not followed: to be shown."""
-    return masked(clean_text(urljoin(asked_url, location).partition("?")[0]))[:200]
+    return shortened(clean_text(urljoin(asked_url, location).partition("?")[0]), 200)
 
 
 def _row(
@@ -396,12 +396,12 @@ def _row(
         stale_retries=exchange.retries,
         token_source=source,
         stamp_source="kernel" if kernel else "user",
-        finish_reason=_masked(facts.finish_reason, _MAX_ID_CHARS),
+        finish_reason=_kept(facts.finish_reason),
         status=status,
         http_status=exchange.status or None,
-        error=_masked(message),
-        response_id=_masked(facts.response_id, _MAX_ID_CHARS),
-        text=_masked("".join(facts.text)[: 2 * _MAX_TEXT_CHARS], _MAX_TEXT_CHARS) if context.keep_text else None,
+        error=_kept(message, _MAX_ERROR_CHARS),
+        response_id=_kept(facts.response_id),
+        text=_kept("".join(facts.text)[: 2 * _MAX_TEXT_CHARS], _MAX_TEXT_CHARS) if context.keep_text else None,
         endpoint=context.endpoint,
         server_queue_s=queue_s,
         server_prefill_s=facts.prefill_s,
@@ -410,9 +410,8 @@ def _row(
     )
 
 
-def _masked(text: str | None, longest: int = _MAX_ERROR_CHARS) -> str | None:
-    # once more after the parse: JSON escapes may have hidden a key
-    return None if text is None else masked(clean_text(text))[:longest]
+def _kept(text: str | None, longest: int = _MAX_ID_CHARS) -> str | None:
+    return None if text is None else shortened(clean_text(text), longest)
 
 
 def _gaps_us(token_ns: array[int]) -> Generator[None, None, array[int]]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from benchsuite.limits import RESPONSE_LIMITS, ResponseLimits, most
 from benchsuite.records import end_kind
-from benchsuite.redact import masked, masked_bytes
+from benchsuite.redact import shortened
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import NativeEvent, ServerTimes, count
 
@@ -55,7 +55,7 @@ _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _LINE_ENDS = re.compile(rb"(?:\r\n?|\n){1,2}")
 _COSTLY = b",:{[\\"  # what a JSON parser takes longest for, and makes most objects of
 _MAX_UNREAD = 64  # pieces that are no event, after which none is tried: they hold the loop
-_SHOWN_BYTES = 80  # of what could not be read
+_SHOWN_CHARS = 80  # of what could not be read
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class StreamFacts:
     server_error: str | None = None  # the message of an error event
     server_words: str | None = None  # a message in place of a completion, which explains why there is none
     malformed: str | None = None  # why an event could not be read
-    unread: bytes = b""  # the beginning of what is no event
+    unread: str = ""  # the beginning of what is no event
     n_unread: int = 0  # pieces of it
     notes: set[str] = field(default_factory=set)  # codes of warnings: odd, and no failure
     text: list[str] = field(default_factory=list)
@@ -108,7 +108,7 @@ def pieces(body: bytes | bytearray, *, ndjson: bool = False) -> Iterator[tuple[i
             found = _LINE_ENDS.search(body, far)
             end = found.end() if found else 0
         end = end or n
-        yield start, masked_bytes(bytes(body[start:end]))
+        yield start, bytes(body[start:end])
         start = end
 
 
@@ -204,7 +204,7 @@ def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = 
         elif name and _KEPT_ALIVE.fullmatch(name[:64]) and not is_json(payload):
             continue
         elif torn and not is_end_mark(payload) and not is_json(payload):
-            facts.unread = facts.unread or payload[:_SHOWN_BYTES]
+            facts.unread = facts.unread or _shown(payload)
         else:
             yield payload, at
     for payload, at in _whole(bare, end, facts) if bare else ():
@@ -212,7 +212,7 @@ def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = 
             yield payload, at
         else:
             facts.n_unread += 1
-            facts.unread = facts.unread or payload[:_SHOWN_BYTES]
+            facts.unread = facts.unread or _shown(payload)
 
 
 def _whole(lines: list[tuple[bytes, int]], end: int, facts: StreamFacts) -> Iterator[tuple[bytes, int]]:
@@ -321,7 +321,7 @@ def clean_text(text: str) -> str:
 
 def error_message(body: bytes | bytearray, limit: int = 300) -> str:
     """What an error body says, in one line of at most `limit` characters; every server words it differently."""
-    body = masked_bytes(bytes(body[: most("error_bytes")]))
+    body = bytes(body[: most("error_bytes")])
     try:
         tree = loads(body)
     except ValueError:
@@ -348,13 +348,17 @@ def _error_words(tree: Any, body: bytes = b"", limit: int = 300) -> str:
         if len(body) <= longest:
             with contextlib.suppress(RecursionError):
                 text = json.dumps(tree, ensure_ascii=False)
-    # masked before it is cut, and once more of one piece: half a key is one too
-    return masked(clean_text(" ".join(masked(text[: 2 * longest])[:longest].split())))[:limit]
+    return shortened(clean_text(" ".join(text[:longest].split())), limit)
+
+
+def _shown(payload: bytes) -> str:
+    """The beginning of what could not be read."""
+    return repr(shortened(payload[: most("error_text_bytes")].decode("utf-8", "backslashreplace"), _SHOWN_CHARS))
 
 
 def plain_text(body: bytes | bytearray) -> str:
     """The text of a body, of a long one its beginning; of a page of HTML without its tags."""
-    text = masked_bytes(bytes(body[: most("error_text_bytes")])).decode("utf-8", "replace")
+    text = bytes(body[: most("error_text_bytes")]).decode("utf-8", "replace")
     if text.lstrip()[:1] != "<":
         return text
     return " ".join(re.sub(r"<(style|script)\b.*?</\1>|<[^<>]*>", " ", text[:2048], flags=re.I | re.S).split()) or text
@@ -466,7 +470,7 @@ def read_whole(
 ) -> StreamFacts:
     """The facts of a non-streaming JSON body: no token times; `done` when the JSON is a completion with a token."""
     facts = StreamFacts()
-    whole = masked_bytes(bytes(body[: limits.event_bytes + 1]))  # a longer one is not read
+    whole = bytes(body[: limits.event_bytes + 1])  # a longer one is not read
     facts.done = EventReader(facts, keep_text, limits).read(whole) > 0
     return facts
 
@@ -585,7 +589,7 @@ class EventReader:
         if failed or any(isinstance(event.get(word), str | list) and event[word] for word in _ERROR_WORDS):
             facts.server_words = facts.server_words or error_message(payload)
         elif "choices" not in event and "usage" not in event and event:
-            facts.unread = facts.unread or payload[:_SHOWN_BYTES]
+            facts.unread = facts.unread or _shown(payload)
         for place in (event.get("message"), event.get("response")):
             if isinstance(place, dict):
                 self._usage(place.get("usage"))
@@ -690,5 +694,5 @@ class EventReader:
         elif facts.finish_reason or facts.done:
             facts.notes.add("not_json_after_end")
         else:
-            facts.malformed = facts.malformed or f"{why}: {payload[:_SHOWN_BYTES]!r}"
+            facts.malformed = facts.malformed or f"{why}: {_shown(payload)}"
         return -1

@@ -26,7 +26,7 @@ from benchsuite.level import as_plain
 from benchsuite.load import server_probe
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
-from benchsuite.redact import remembered_keys
+from benchsuite.redact import remembered_keys, shortened
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server, unknown_sampling
 from benchsuite.spec import SweepSpec, api_address
@@ -199,7 +199,7 @@ def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec, body: dict
     kind = {"chat": "chat completion", "completions": "text completion"}.get(spec.server.endpoint)
     return ServerRefused(
         "the server does not answer the sweep's own request",
-        where=f"{where}, asked with {json.dumps(fields)[:_LONG_FIELDS]}",
+        where=f"{where}, asked with {shortened(json.dumps(fields), _LONG_FIELDS)}",
         given=f"{row.status}: {row.error}",
         expected=f"a complete {kind}" if kind else "a complete answer of the server's native route",
         hint=hint,

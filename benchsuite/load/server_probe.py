@@ -20,7 +20,7 @@ import httpx
 from benchsuite.client.request import BodyPlan, redirected_to
 from benchsuite.client.stream import clean_text
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable, TelemetryError, read_json
-from benchsuite.redact import remember_key
+from benchsuite.redact import remember_key, shortened
 from benchsuite.request_spec import REFERENCE, is_sendable, names_secret
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
@@ -92,8 +92,7 @@ def _referred(value: str, where: str) -> str:
             expected="printable ASCII on one line",
             hint=f"export {named['name']}=..." if named["kind"] == "env" else None,
         )
-    for form in (secret, quote(secret)):  # as an address carries it
-        remember_key(form)
+    remember_key(secret)
     return f"{named['scheme']} {secret}" if named["scheme"] else secret
 
 
@@ -188,7 +187,7 @@ def _models(response: httpx.Response) -> list[dict[str, Any]] | None:
 def listed_models(response: httpx.Response) -> list[str] | None:
     """Model ids in a response of /v1/models, or None where the server does not list them."""
     models = _models(response)
-    return None if models is None else [clean_text(str(model["id"]))[:_MAX_CHARS] for model in models]
+    return None if models is None else [shortened(clean_text(str(model["id"])), _MAX_CHARS) for model in models]
 
 
 def recognise(client: httpx.Client, response: httpx.Response, listed: list[str] | None) -> Server:

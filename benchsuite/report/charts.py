@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from itertools import pairwise
 
+from benchsuite.redact import html_text
 from benchsuite.report.format import number
 
 CHARACTER = 6.8  # mean width at 12 px
@@ -49,8 +49,8 @@ def svg(title: str, description: str, body: Iterable[str], frame: Frame = SMALL)
     """An SVG element of the frame's size with a title and a description for those who cannot see it."""
     return (
         f'<svg class="bs" xmlns="http://www.w3.org/2000/svg" role="img" width="{frame.width:g}" '
-        f'height="{frame.height:g}" viewBox="0 0 {frame.width:g} {frame.height:g}"><title>{escape(title)}</title>'
-        f"<desc>{escape(description)}</desc>{''.join(body)}</svg>"
+        f'height="{frame.height:g}" viewBox="0 0 {frame.width:g} {frame.height:g}"><title>{html_text(title)}</title>'
+        f"<desc>{html_text(description)}</desc>{''.join(body)}</svg>"
     )
 
 
@@ -62,7 +62,7 @@ def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") 
     """A text element; `words` are escaped. kind: its CSS class."""
     attributes = f' class="{kind}"' if kind else ""
     attributes += f' text-anchor="{anchor}"' if anchor != "start" else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{attributes}>{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}"{attributes}>{html_text(words)}</text>'
 
 
 def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -72,12 +72,14 @@ def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 def rect(left: float, top: float, right: float, bottom: float, attributes: str, tooltip: str = "") -> str:
     """A rectangle between two corners; `tooltip` is escaped."""
     size = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.2f}"'
-    return f"<rect {size} {attributes}>{f'<title>{escape(tooltip)}</title>' if tooltip else ''}</rect>"
+    return f"<rect {size} {attributes}>{f'<title>{html_text(tooltip)}</title>' if tooltip else ''}</rect>"
 
 
 def hit(x: float, y: float, tooltip: str, radius: float = 11) -> str:
     """A place that shows its value when it is pointed at; `tooltip` is escaped."""
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.3g}" class="hit"><title>{escape(tooltip)}</title></circle>'
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.3g}" class="hit"><title>{html_text(tooltip)}</title></circle>'
+    )
 
 
 def colour(i: int) -> str:
@@ -351,7 +353,7 @@ def level_chart(
         body += [ring(here, y.at(value)) for p, value in series[0].known if p.x == optimum]
     for limit in near:
         line = stroke(frame.left, y.at(limit.y), frame.right, y.at(limit.y), "limit")
-        body.append(f"<g>{line}<title>{escape(limit.label)}</title></g>")
+        body.append(f"<g>{line}<title>{html_text(limit.label)}</title></g>")
     body += [part for i, one in enumerate(series) for part in _line(one, i, x, y)]
     for limit in near:
         at = y.at(limit.y)
@@ -532,5 +534,5 @@ def _curve(name: str, values: Sequence[float], shade: str, most: int, x: Scale, 
         path += f"h{(to_x - at_x) / 10:g}" if to_x != at_x else ""
         path += f"v{(to_y - at_y) / 10:g}" if to_y != at_y else ""
         at_x, at_y = to_x, to_y
-    words = escape(f"at {name}: median {number(quantile(values, 0.5))}, n {n:,}")
+    words = html_text(f"at {name}: median {number(quantile(values, 0.5))}, n {n:,}")
     return f'<path d="{path}" class="curve" stroke="{shade}"><title>{words}</title></path>'

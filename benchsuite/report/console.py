@@ -9,7 +9,7 @@ from rich.console import Console as Console  # whoever prints takes it from here
 from rich.table import Table
 from rich.text import Text
 
-from benchsuite.redact import PLAIN_SPACES, masked
+from benchsuite.redact import printable
 
 _PLAIN = {
     "\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u",
@@ -37,8 +37,8 @@ def bar(console: Console, ratio: float, width: int) -> str:
 
 
 def safe(console: Console, text: str) -> str:
-    """`text` without control characters, and in ASCII where the console's encoding is not Unicode."""
-    text = "".join(character if character.isprintable() else "?" for character in masked(text).translate(PLAIN_SPACES))
+    """`text` printable on one line, and in ASCII where the console's encoding is not Unicode."""
+    text = printable(text.replace("\n", " "))
     if not console.options.ascii_only:
         return text
     for fancy, plain in _PLAIN.items():
@@ -95,9 +95,13 @@ def table(
     styles: one per row, if any. wide: columns that only a terminal of `wide_from` characters shows.
     """
     shown = Table(
-        title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False, header_style="bold",
-        show_header=header,
+        title=title and Text(safe(console, title)), title_justify="left", box=None, padding=(0, 1), pad_edge=False,
+        header_style="bold", show_header=header,
     )  # fmt: skip
+
+    def cell(words: str) -> Text:
+        return Text("\n".join(safe(console, line) for line in words.split("\n")))
+
     kept = [i for i, head in enumerate(heads) if console.width >= wide_from or head not in wide]
     heads, rows = [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
     folds, fits = _folded(heads, rows, left, console.width)
@@ -105,12 +109,11 @@ def table(
         text = head in left
         longest = max((len(word) for row in rows for word in row[i].split()), default=0)
         shown.add_column(
-            folded, justify="left" if text else "right", no_wrap=fits and not text, overflow="fold", vertical="top",
-            min_width=min(longest, _TEXT) if text else None,
+            cell(folded), justify="left" if text else "right", no_wrap=fits and not text, overflow="fold",
+            vertical="top", min_width=min(longest, _TEXT) if text else None,
         )  # fmt: skip
     for i, row in enumerate(rows):
-        cells = ("\n".join(safe(console, line) for line in cell.split("\n")) for cell in row)
-        shown.add_row(*map(Text, cells), style=styles[i] if styles else "")
+        shown.add_row(*map(cell, row), style=styles[i] if styles else "")
     return shown
 
 

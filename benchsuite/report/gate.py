@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import differences, refuse_unlike
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE
-from benchsuite.redact import markdown_table, markdown_text, printable
+from benchsuite.redact import markdown_code, markdown_table, markdown_text, printable, workflow_data
 from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, History, Regression
 from benchsuite.report.judge import Judgement
@@ -126,9 +125,6 @@ def _needed(one: Compared, criteria: int, levels: int) -> tuple[int | None, str]
     return n, f"; undecided: about {n} repeats{'' if one.earlier else ' of each'} would decide all"
 
 
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 cannot carry
-
-
 def junit_xml(result: GateResult, *, strict: bool = False) -> str:
     """One test suite. A fail is a failure; inconclusive is skipped with its reason, with `strict` a failure."""
     tags = {"fail": "failure", "inconclusive": "failure" if strict else "skipped"}
@@ -137,8 +133,8 @@ def junit_xml(result: GateResult, *, strict: bool = False) -> str:
     counts = {"tests": str(len(outcomes)), "failures": str(failures), "errors": "0", "skipped": str(skipped)}
 
     def element(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> ET.Element:
-        made = ET.SubElement(parent, tag, {name: _FORBIDDEN.sub("\ufffd", text) for name, text in attributes.items()})
-        made.text = text if text is None else _FORBIDDEN.sub("\ufffd", text)
+        made = ET.SubElement(parent, tag, {name: printable(text) for name, text in attributes.items()})
+        made.text = text if text is None else printable(text)
         return made
 
     root = ET.Element("testsuites", {"name": f"benchsuite {result.verb}", **counts})
@@ -206,16 +202,16 @@ def lines(result: GateResult) -> list[str]:
 
 def markdown(result: GateResult) -> str:
     """A summary for a pull request or a job: the verdict, a table, the notes."""
-    against = "" if result.baseline_id is None else f", baseline {_code(result.baseline_id)}"
+    against = "" if result.baseline_id is None else f", baseline {markdown_code(result.baseline_id)}"
     if result.history is not None and not against:
-        against = f", {result.history.runs_since} earlier runs since {_code(result.history.since)}"
+        against = f", {result.history.runs_since} earlier runs since {markdown_code(result.history.since)}"
     rows = [
         (f"{_MARKS[c.verdict]} {c.verdict}", c.level, markdown_text(c.requirement), markdown_text(c.facts))
         for c in result.criteria
     ]
     parts = [
         f"### {_MARKS[result.verdict]} benchsuite {result.verb}: {headline(result)}",
-        f"Run {_code(result.run_id)}{against}. Change with its {CONFIDENCE} interval.",
+        f"Run {markdown_code(result.run_id)}{against}. Change with its {CONFIDENCE} interval.",
         "\n".join(markdown_table(("result", "concurrency", "requirement", "finding"), rows, right=("concurrency",))),
         "\n".join(f"- {markdown_text(note)}" for note in result.notes),
     ]
@@ -226,14 +222,11 @@ def workflow_commands(result: GateResult, inconclusive: str = "warn") -> list[st
     """GitHub's workflow commands: an error for each fail, a warning (error, notice) for each without a decision."""
     levels = {"fail": "error", "inconclusive": {"warn": "warning", "pass": "notice", "fail": "error"}[inconclusive]}
 
-    def data(text: str) -> str:
-        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
     found = []
     for one in result.criteria:
         if one.verdict in levels:
-            title = data(f"benchsuite {result.verb}: {one.title}").replace(":", "%3A").replace(",", "%2C")
-            found.append(f"::{levels[one.verdict]} title={title}::{data(one.facts)}")
+            title = workflow_data(f"benchsuite {result.verb}: {one.title}", title=True)
+            found.append(f"::{levels[one.verdict]} title={title}::{workflow_data(one.facts)}")
     return found
 
 
@@ -241,10 +234,6 @@ def plain(result: GateResult) -> dict[str, Any]:
     """The same as plain data."""
     plain: dict[str, Any] = as_plain(result)
     return {"verdict": result.verdict} | plain
-
-
-def _code(text: str) -> str:
-    return f"`{printable(' '.join(text.replace('`', '').split()))}`"
 
 
 GUARDS_ALONE = "none"  # the SLO of a run that is compared with a baseline, if none is given

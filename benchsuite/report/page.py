@@ -16,6 +16,7 @@ from typing import Any
 
 from benchsuite.fault_points import reach
 from benchsuite.metrics import CONFIDENCE, REASONING
+from benchsuite.redact import html_text
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.export import summary_json
@@ -84,10 +85,16 @@ def render(judgement: Judgement) -> str:
 def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[sections_run.Card], **content: Any) -> str:
     """A page. content: what the template names; sections without content are left out."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     loader = PackageLoader("benchsuite.report")
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: Markup(html_text(value)) if type(value) is str else value,
     )
     css = CHARTS_CSS + "\n" + loader.get_source(environment, "page.css")[0]
     script = loader.get_source(environment, "page.js")[0]

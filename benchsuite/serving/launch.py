@@ -24,13 +24,14 @@ import psutil  # type: ignore[import-untyped]
 
 from benchsuite import __version__
 from benchsuite.errors import EngineError, os_error_as
-from benchsuite.redact import masked_bytes
+from benchsuite.redact import masked
 from benchsuite.servers.base import fill
 from benchsuite.serving.launch_plan import LaunchPlan, LocalCommand, local_command
 from benchsuite.serving.process import (
     LOOPBACK,
     ServerProcess,
     free_port,
+    private_file,
     require_free_port,
     running_server,
     without_secrets,
@@ -150,13 +151,14 @@ def launched(
 def keep_log(server: LaunchedServer, folder: Path) -> Path | None:
     """Copy what the server wrote so far into `folder`; None where that cannot be done. Raises nothing.
 
-    Our API keys are starred out. It is serve.log; where there is one, of a run before it was resumed, serve-2.log and
+    It is serve.log; where there is one, of a run before it was resumed, serve-2.log and
     so on.
     """
     for name in (LOG_NAME, *(f"serve-{number}.log" for number in range(2, 1000))):
         try:  # a link of this name is there too, wherever it leads
-            with server.process.log_path.open("rb") as log, (folder / name).open("xb") as copy:
-                copy.writelines(map(masked_bytes, log))
+            server.process.log.flush()
+            with server.process.log_path.open("rb") as log, private_file(folder / name, os.O_EXCL) as copy:
+                shutil.copyfileobj(log, copy.buffer)
             return folder / name
         except FileExistsError:
             continue
@@ -200,6 +202,7 @@ def _new_log(engine: str) -> Path:
     hint = "--log FILE, or set XDG_CACHE_HOME"
     with os_error_as(EngineError, "the server's log cannot be written", hint=hint):
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
         for path in sorted(folder.glob("*.log"))[: -_KEPT_LOGS + 1]:
             path.unlink(missing_ok=True)
     return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{engine}-{os.getpid()}.log"
@@ -219,9 +222,12 @@ def compose_project(plan: LaunchPlan, port: int, log_path: Path) -> Iterator[lis
         try:
             yield compose
         finally:
-            with contextlib.suppress(OSError, subprocess.SubprocessError), log_path.open("ab") as log:
-                down = [*compose, "down", "--timeout", "30"]
-                subprocess.run(down, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=_DOWN_TIMEOUT_S)
+            with contextlib.suppress(OSError, subprocess.SubprocessError), private_file(log_path, os.O_APPEND) as log:
+                done = subprocess.run(
+                    [*compose, "down", "--timeout", "30"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT, timeout=_DOWN_TIMEOUT_S, text=True, errors="surrogateescape",
+                )  # fmt: skip
+                log.write(masked(done.stdout))
 
 
 def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:

@@ -8,12 +8,14 @@ starts at once, what takes long to import here is imported where it is used.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -22,8 +24,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from benchsuite.errors import EngineError, os_error_as
+from benchsuite.redact import longest_hidden, masked, remember_key, remember_secrets, settled
 
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.02
@@ -31,7 +35,81 @@ _TAIL_LINES = 25
 _TAIL_BYTES = 64 * 1024
 _REPORT_EVERY_S = 5.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_SECRET = re.compile(r"--?[\w-]*(api-key|token|secret|password)")
+_COPY_EVERY_S, _COPY_BYTES = 0.5, 2**20
+_SECRET = re.compile(r"(?i)-{0,2}([\w-]*[_-])?((api|access|auth)[_-]?key|token|secret|passw(or)?d|credentials?)")
+
+
+def private_file(path: Path, how: int = os.O_TRUNC) -> TextIO:
+    """A file of any text, which nobody else may read whatever the umask. how: or O_APPEND, O_EXCL. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fchmod(descriptor, 0o600)  # one that was there before
+    return os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="")
+
+
+class ServerLog:
+    """What a server writes: as it is in a file without a name, and from there, without our keys, in the file `path`.
+
+    So the server never waits for us, and a key that it writes is nowhere once this process has ended, however it did.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import tempfile
+
+        self.path, self._file = path, private_file(path)
+        # on the same disk, unless that is a device
+        self.raw = tempfile.TemporaryFile(dir=path.parent if path.is_file() else None)  # noqa: SIM115 - until close
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._n_read, self._rest, self._tail, self._cut = 0, "", "", False
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a full disk; closed
+            while not self._closed.wait(_COPY_EVERY_S):
+                if not self._copy():
+                    self.flush()  # nothing was written meanwhile: what is held back is no half of a key
+
+    def _copy(self) -> bool:
+        """Take over what is new but the last characters, which may be the beginning of a key; False: nothing is."""
+        with self._lock:
+            before = self._n_read
+            while piece := os.pread(self.raw.fileno(), _COPY_BYTES, self._n_read):
+                self._n_read += len(piece)
+                self._rest += self._decoder.decode(piece)
+                self._write(settled(self._rest))
+            return self._n_read > before
+
+    def _write(self, size: int, *, last: bool = False) -> None:
+        text, self._rest = self._rest[:size], self._rest[size:]
+        self._file.write(masked(text, cut_before=self._cut, cut_after=last))
+        self._file.flush()
+        self._cut = last if text else self._cut
+
+    def flush(self) -> None:
+        """Take over all that was written so far. Raises nothing where the disk is full."""
+        with contextlib.suppress(OSError):
+            self._copy()
+            with self._lock:
+                self._write(len(self._rest), last=True)
+
+    def tail(self, lines: int) -> str:
+        """The last lines, masked; empty if nothing."""
+        if not self.raw.closed:
+            size = os.fstat(self.raw.fileno()).st_size
+            start = max(0, size - _TAIL_BYTES - 4 * longest_hidden())
+            text = os.pread(self.raw.fileno(), size - start, start).decode("utf-8", errors="replace")
+            self._tail = masked(text, cut_before=start > 0, cut_after=True)[-_TAIL_BYTES:]
+        return "\n".join(self._tail.splitlines()[-lines:])
+
+    def close(self) -> None:
+        """The server has ended."""
+        self._closed.set()
+        self.flush()
+        self.tail(0)
+        with self._lock:
+            self._file.close()
+            self.raw.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +117,7 @@ class ServerProcess:
     """A running child. Its stdin is a pipe that closes when this process ends, however it ends."""
 
     command: tuple[str, ...]
-    log_path: Path
+    log: ServerLog
     child: subprocess.Popen[bytes]  # the server or its guard; it leads its own process group
 
     def exit_code(self, wait_s: float = 0.0) -> int | None:
@@ -48,19 +126,13 @@ class ServerProcess:
             self.child.wait(wait_s)
         return self.child.poll()
 
-    def log_tail(self, lines: int = _TAIL_LINES) -> str:
-        """The last lines of what it wrote; empty if nothing."""
-        try:
-            with self.log_path.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                text = log.read().decode("utf-8", errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
+    @property
+    def log_path(self) -> Path:
+        return self.log.path
 
     def died(self, what: str) -> EngineError:
         """An EngineError with the exit code, the command and the end of the log."""
-        tail = self.log_tail().replace("\n", "\n    ")
+        tail = self.log.tail(_TAIL_LINES).replace("\n", "\n    ")
         return EngineError(
             what,
             where=" ".join(without_secrets(self.command)),
@@ -83,7 +155,8 @@ def running_server(
 ) -> Iterator[ServerProcess]:
     """Run `command` while the block runs; enter it when `ready_url` answers 200.
 
-    env: on top of this process's environment. stdout and stderr go to `log_path`. At the end, also after an exception
+    env: on top of this process's environment, whose secrets, and those among the command's words, are remembered.
+    stdout and stderr go to `log_path` (`ServerLog`). At the end, also after an exception
     or Ctrl-C: SIGTERM, after `stop_timeout_s` SIGKILL, and SIGKILL to what is left of its process group.
     guarded: for a server that does not end when its stdin does: a guard (see above) ends it and all that it started
     when this process is killed. on_wait: called every 5 s until it is ready, with the time so far and its last line.
@@ -91,21 +164,26 @@ def running_server(
     """
     guard = (sys.executable, "-m", __name__, str(stop_timeout_s)) if guarded else ()
     shown = " ".join(without_secrets(command))
-    with os_error_as(EngineError, "the server cannot be started", shown), log_path.open("wb") as log:
-        child = subprocess.Popen(
-            [*guard, *command],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
-            start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
-        )
-    server = ServerProcess(tuple(command), log_path, child)
-    try:
+    env = {**os.environ, **(env or {})}
+    remember_secrets(env)
+    for word in {*command}.difference(without_secrets(command)):
+        remember_key(word.partition("=")[2] if word.startswith("-") else word)
+    with contextlib.ExitStack() as stack:
+        with os_error_as(EngineError, "the server cannot be started", shown):
+            log = stack.enter_context(contextlib.closing(ServerLog(log_path)))
+            child = subprocess.Popen(
+                [*guard, *command],
+                stdin=subprocess.PIPE,
+                stdout=log.raw,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
+            )
+        stack.callback(_stop, child, stop_timeout_s)
+        server = ServerProcess(tuple(command), log, child)
         _wait_until_ready(server, ready_url, ready_timeout_s, on_wait)
+        log.flush()
         yield server
-    finally:
-        _stop(child, stop_timeout_s)
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:
@@ -116,7 +194,7 @@ def without_secrets(words: Sequence[str]) -> list[str]:
         flag, equals, _ = word.partition("=")
         secret = _SECRET.fullmatch(flag) is not None
         shown.append("***" if hide else f"{flag}=***" if secret and equals else word)
-        hide = secret and not equals
+        hide = secret and not equals and word.startswith("-")
     return shown
 
 
@@ -150,7 +228,7 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
                 raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
             if now_s - reported_s >= _REPORT_EVERY_S:
                 reported_s = now_s
-                on_wait(f"{now_s - began_s:.0f} s: {server.log_tail(1).strip() or '(its log is empty)'}")
+                on_wait(f"{now_s - began_s:.0f} s: {server.log.tail(1).strip() or '(its log is empty)'}")
             time.sleep(poll_s)
             poll_s = min(0.5, poll_s * 1.05)  # an embedded engine is there in 0.2 s, a big model in minutes
     if server.exit_code() is not None:

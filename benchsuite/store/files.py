@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import secrets
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from benchsuite.errors import InputError, StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
-from benchsuite.redact import masked_bytes, masked_tree
+from benchsuite.redact import json_text, masked
 
 GPU, SERVER = "gpu", "server"
 
@@ -46,33 +45,34 @@ MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summ
 
 def write_json(path: Path, tree: Any) -> None:
     """Put `tree` at `path` as JSON, whole or not at all, without our API keys. NaN is refused."""
-    write_bytes(path, (json.dumps(masked_tree(tree), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, f"{json_text(tree, indent=1)}\n".encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, whole or not at all, with our API keys starred out."""
+    """Put `content`, a text, at `path`, whole or not at all, without our API keys."""
     with replacing(path) as file:
-        file.write(masked_bytes(content))
+        file.write(masked(content.decode()).encode())
 
 
 def write_output(path: Path, content: bytes) -> bool:
-    """Put `content` where a person wants it, with our API keys starred out; False if that is no file.
+    """Put `content` where a person wants it, without our API keys; False if that is no file.
 
     A file is replaced whole, at the end of links; a device, a pipe or /dev/stdout is written to, never replaced.
     Raises StoreError.
     """
     through = str(path.absolute()).startswith(("/dev/", "/proc/")) or (path.exists() and not path.is_file())
+    content = masked(content.decode()).encode()
     with os_error_as(StoreError, "a file cannot be written", path):
         if not through:
             write_bytes(path.resolve(), content)
         elif str(path) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):  # behind what is printed there
-            sys.stdout.buffer.write(masked_bytes(content))
+            sys.stdout.buffer.write(content)
             sys.stdout.flush()
         else:  # a pipe that nobody reads is not waited for
             descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
             os.set_blocking(descriptor, True)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(masked_bytes(content))
+                file.write(content)
     return not through
 
 

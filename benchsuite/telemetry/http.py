@@ -5,6 +5,7 @@ Past any proxy that the environment names, and without following redirects.
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import httpcore
 import httpx
 
 from benchsuite.errors import read_json
+from benchsuite.redact import masked, shortened
 
 MAX_BYTES = 16 * 1024 * 1024  # of one answer: status, headers, framing, trailers and body
 _TOTAL_S = 30.0  # of one answer, whatever each read takes
@@ -103,6 +105,18 @@ class _BoundedStream(httpcore.NetworkStream):
         return _BoundedStream(self._inner.start_tls(ssl_context, server_hostname, patience_s), self._backend)
 
 
+class _Masking(logging.Filter):
+    """Takes the keys out of what the HTTP libraries log, where somebody listens."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = masked(record.getMessage()), ()
+        return True
+
+
+for _name in ("httpx", "httpcore.connection", "httpcore.http11", "openai._base_client", "asyncio"):
+    logging.getLogger(_name).addFilter(_Masking())
+
+
 class _BoundedTransport(httpx.HTTPTransport):
     def __init__(self, context: ssl.SSLContext, total_s: float) -> None:
         super().__init__(verify=context, trust_env=False)
@@ -116,7 +130,7 @@ class _BoundedTransport(httpx.HTTPTransport):
         coding = answer.headers.get("content-encoding", "identity")
         if coding.strip().lower() != "identity":
             answer.close()
-            raise httpx.RemoteProtocolError(f"unasked content-encoding {coding[:40]!r}")
+            raise httpx.RemoteProtocolError(f"unasked content-encoding {shortened(coding, 40)!r}")
         return answer
 
 
@@ -158,7 +172,7 @@ def post_json_lines(base_url: str, path: str, body: dict[str, Any], *, timeout_s
                     except ValueError:
                         tree = None
                     known = isinstance(tree, dict) and (answer.status_code == 200 or "error" in tree)
-                    words = line.decode(errors="replace").strip()[:200]
+                    words = shortened(line.decode(errors="replace").strip(), 200)
                     yield tree if known else {"error": f"HTTP {answer.status_code}: {words}"}
     except httpx.HTTPError as error:
         raise OSError(f"{type(error).__name__}: {error}") from error

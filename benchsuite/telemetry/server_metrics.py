@@ -23,7 +23,7 @@ from prometheus_client.samples import Sample
 
 from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.records import ServerSample
-from benchsuite.redact import masked
+from benchsuite.redact import shortened
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
 from benchsuite.telemetry.http import bounded_client
@@ -68,7 +68,7 @@ def parse_page(text: str, wanted: Container[str]) -> Page:
                 (family,) = text_string_to_metric_families(line)
                 samples += family.samples
             except (ValueError, IndexError, KeyError, OverflowError):
-                odd = odd or masked(line)[:120]
+                odd = odd or shortened(line, 120)
     return Page(samples, n_named, odd)
 
 

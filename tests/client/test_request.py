@@ -150,7 +150,7 @@ OUTCOMES = {
     ),
     "error event behind the finish": (exchange(HEAD, *OK, event({"error": "late"})), "stream_error", 200, "late"),
     "broken event": (
-        exchange(HEAD, OK[0], event(b"{bro"), *OK[1:]), "stream_error", 200, "an event is not JSON: b'{bro'",
+        exchange(HEAD, OK[0], event(b"{bro"), *OK[1:]), "stream_error", 200, "an event is not JSON: '{bro'",
     ),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import openai
@@ -271,11 +272,73 @@ def test_short_words_are_no_keys():
     assert redact.masked("EMPTY") == "EMPTY"
 
 
-def test_masking_bytes_moves_nothing():
-    """Offsets into a response stay true: a key is covered by as many stars."""
+def _each(form):
+    return "".join(form % ord(character) for character in KEY)
+
+
+HIDDEN = {
+    "as it is": KEY,
+    "JSON": KEY.replace("-", "\\u002d"),
+    "JSON, all of it": _each("\\u%04X"),
+    "JSON in JSON": KEY.replace("-", "\\\\\\u002d"),
+    "C": _each("\\x%02x"),
+    "octal": _each("\\%03o"),
+    "a shell": KEY.replace("-", "\\-"),
+    "a URL": _each("%%%02x"),
+    "a URL in a URL": _each("%%25%02X"),
+    "HTML": _each("&#%d;"),
+    "HTML, hexadecimal": _each("&#x%x;"),
+    "HTML in HTML": _each("&amp;#%d;"),
+    "HTML in JSON": _each("\\u0026#%d;"),
+    "NUL": KEY[:7] + "\0" + KEY[7:],
+    "NUL in JSON": KEY[:7] + "\\u0000" + KEY[7:],
+    "two lines": KEY[:7] + "\r\n    " + KEY[7:],
+    "two lines in JSON": KEY[:7] + "\\n" + KEY[7:],
+    "invisible characters": "\u200b".join(KEY),
+    "colours": KEY[:7] + "\x1b[31m" + KEY[7:],
+}
+
+
+@pytest.mark.parametrize("form", HIDDEN.values(), ids=HIDDEN)
+def test_a_hidden_key_is_seen(form):
+    """A key behind escapes, or with what nobody sees between its characters, is taken out, and nothing else is."""
     redact.remember_key(KEY)
-    assert redact.masked_bytes(b"a" + KEY.encode() + b"b") == b"a" + b"*" * len(KEY) + b"b"
-    assert redact.masked_tree({KEY: [KEY, 1, None]}) == {"[API key]": ["[API key]", 1, None]}
+    assert redact.masked(f"a {form} b {form}, c") == "a [API key] b [API key], c"
+    assert KEY[:12] not in redact.shortened("x" * 290 + form, 300)
+
+
+def test_half_a_key_is_a_key():
+    """A text that is cut shows no piece of a key: not at its end, nor where it begins within one."""
+    redact.remember_key(KEY)
+    assert redact.masked(f"x {KEY[:-1]}", cut_after=True) == "x [API key]"
+    assert redact.masked(f"{KEY[1:]} x", cut_before=True) == "[API key] x"
+    for most in range(60):
+        assert KEY[:4] not in redact.shortened(f"{KEY} {KEY} and {KEY}", most)
+
+
+def test_a_key_that_looks_escaped():
+    """One that holds a %2D or a backslash is found as it is, and where that was resolved."""
+    redact.remember_key("ab%2Dcdefgh\\x")
+    assert redact.masked("1 ab%2Dcdefgh\\x 2 ab-cdefghx") == "1 [API key] 2 [API key]"
+
+
+def test_secrets_of_the_environment(tmp_path):
+    """Values of variables that are named like secrets are remembered; paths, short words and other names are not."""
+    secrets = {"HF_TOKEN": "hf_" + "a" * 20, "MY_API_KEY": "b" * 20, "DB_PASSWORD": "c" * 20, "X_SECRET": "d" * 20}
+    others = {"MONKEY": "e" * 20, "TLS_KEY": str(tmp_path), "KEY": "none", "TOKENIZERS_PARALLELISM": "f" * 20}
+    redact.remember_secrets(secrets | others)
+    assert sorted(redact.remembered_keys()) == sorted(secrets.values())
+
+
+def test_what_led_to_an_error_is_masked():
+    """Nor do the exceptions below an error of ours show a key, which a notebook prints with it."""
+    redact.remember_key(KEY)
+    with pytest.raises(InputError) as caught:
+        try:
+            raise OSError(f"illegal header value {KEY}")
+        except OSError as error:
+            raise InputError("no", where=KEY, given=error, hint=[KEY]) from error
+    assert KEY not in "".join(traceback.format_exception(caught.value)) + repr(caught.value) + str(vars(caught.value))
 
 
 def test_no_repr_shows_a_key():
