@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from command_line import CommandLine
 from factory import LATENCY, run_folder
+from forked_simulator import simulator
 from hypothesis import settings
 
+from benchsuite.simulator import server as simulator_server
 from benchsuite.workload import wineval
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=30)
@@ -27,6 +29,8 @@ settings.load_profile("ci")
 ROOT = Path(__file__).parent.parent
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's would be inherited by what the tests start and end by it
+
+simulator_server.simulator = simulator  # before a test module imports it
 
 wineval.make_wineval = functools.cache(wineval.make_wineval)  # many tests ask for the same set
 

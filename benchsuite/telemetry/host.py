@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -180,10 +180,16 @@ def describe_host() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "boot_id": or_none(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()),
         "code_hash": code_hash(),
-        "versions": {name: or_none(partial(metadata.version, name)) for name in _NOTED},
+        "versions": dict(_versions()),
     }
 
 
+@cache
+def _versions() -> dict[str, str | None]:
+    return {name: or_none(partial(metadata.version, name)) for name in _NOTED}
+
+
+@cache
 def code_hash() -> str:
     """A hash of benchsuite's own source: what tells two states of one version apart."""
     digest = hashlib.sha256()

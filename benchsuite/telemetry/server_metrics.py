@@ -145,7 +145,7 @@ class Scraper:
     ) -> None:
         self.url, self._origin_ns, self.period_s = url, origin_ns, 1.0 / hz
         self._client = bounded_client(
-            headers=headers, verify=verify, timeout_s=2.0, total_s=_TOTAL_S, transport=transport
+            url, headers=headers, verify=verify, timeout_s=2.0, total_s=_TOTAL_S, transport=transport
         )
         self._problems: dict[str, str] = {}
 
