@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.chaos_kit import Row, group_of, in_fork, requests_seen, server, start_cli, sweep_words
+from benchmarks.chaos_kit import ROOT, Row, group_of, in_fork, requests_seen, server, start_cli, sweep_words
 from benchsuite.simulator.server import RunningSimulator
 from benchsuite.store.files import MANIFEST, REPORT, REQUESTS, SERVER, SUMMARY
 from benchsuite.store.run_folder import read_run
@@ -35,6 +35,7 @@ _HANGS_S, _LEAVES_S = 150, 30  # beyond every limit of a sweep that waits for a 
 # how often each kind of process reaches its points in such a sweep, about
 _MAIN = {"spawn": 2, "order": 8, "compaction": 3, "report": 1, "sample": 2, "rename": 11, "unlink": 8, "fsync": 30}
 _WORKER = {"start": 1, "order": 2, "batch": 12, "fsync": 5}
+KEPT = ROOT / "build" / "chaos-schedules.jsonl"
 SERVER_PID = "SERVER"  # in a plan, until the server runs
 
 # what is tried, by its name in docs/RELIABILITY.md: the action, and who it happens to ("any": either)
@@ -220,25 +221,31 @@ def _ended(pid: int, path: Path, plan: str, kills: bool) -> tuple[int | None, li
     return code, on_disk
 
 
-def schedules(seeds: Sequence[int]) -> list[Outcome]:
-    """Run these, each told as it ends. This process must have no threads."""
+def schedules(seeds: Sequence[int]) -> bool:
+    """Run these, each told as it ends and kept in build/; true if all went well. This process must have no threads."""
     for name in ("pandas", *(f"benchsuite.{m}" for m in ("cli.sweep", "load.launched_sweep", "report.judge"))):
         import_module(name)  # once, and not in every fork
-    outcomes = []
+    good = True
+    KEPT.parent.mkdir(exist_ok=True)
     for seed in seeds:
-        outcomes.append(run_schedule(seed))
-        print(outcomes[-1], flush=True)
-    return outcomes
+        outcome = run_schedule(seed)
+        good = good and not outcome.wrong
+        kept = {"seed": seed, "expected": outcome.expected, "kept": outcome.kept, "good": not outcome.wrong}
+        with KEPT.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(kept) + "\n")
+        print(outcome, flush=True)
+    return good
 
 
-def rows_of(outcomes: Sequence[Outcome]) -> list[Row]:
-    """A row of each kind of fault: how many schedules had it, alone or with another."""
+def kept_rows() -> list[Row]:
+    """A row of each kind of fault from the last run of each seed: how many schedules had it, alone or with another."""
+    lines = map(json.loads, KEPT.read_text("utf-8").splitlines())
+    last = {line["seed"]: line for line in lines}
     rows = []
     for kind in KINDS:
-        those = [o for o in outcomes if any(kind in kinds for kinds, _ in o.schedule.sessions)]
-        if those:
-            wrong = [f"seed {o.schedule.seed}" for o in those if o.wrong]
-            expected, kept = sum(o.expected for o in those), sum(o.kept for o in those)
-            outcome = ", ".join(wrong) or "a status, an exit code, nothing left; resumed, whole"
-            rows.append(Row(kind, len(those), expected, kept, outcome, not wrong and expected == kept))
+        those = [last[seed] for seed in sorted(last) if any(kind in kinds for kinds, _ in draw(seed).sessions)]
+        wrong = [f"seed {one['seed']}" for one in those if not one["good"]]
+        expected, kept = sum(one["expected"] for one in those), sum(one["kept"] for one in those)
+        outcome = ", ".join(wrong) or "resumed, whole"
+        rows.append(Row(kind, len(those), expected, kept, outcome, not wrong and expected == kept))
     return rows
