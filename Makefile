@@ -80,7 +80,7 @@ bench: setup
 
 # pin anew what pyproject.toml allows (needs uv)
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --extra engine --extra fast --extra dev \
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --extra engine --extra fast --extra dev \
 	    --custom-compile-command "make lock" -o requirements.lock pyproject.toml
 
 clean:

@@ -147,9 +147,9 @@ def group_of(pid: int, status: str | None = None) -> list[psutil.Process]:
     group = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
-            if os.getpgid(process.pid) == pid and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                group.append(process)
-    return [process for process in group if status is None or process.status() == status]
+            if os.getpgid(process.pid) == pid and (now := process.status()) not in ("zombie", "dead"):
+                group += [process] if status in (None, now) else []
+    return group
 
 
 def keys_of(run: Run) -> Counter[tuple[str, int, str]]:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -168,7 +168,8 @@ def _session(
     if group := group_of(pid):
         wrong.append(f"{len(group)} processes are left")
         for process in group:
-            process.kill()
+            with suppress(psutil.Error):
+                process.kill()
     if "Traceback" in text or "Exception ignored" in text:
         wrong.append(f"a traceback: {text[-1500:]}")
     # an error may be that of the last manifest; then the code says that the run failed
@@ -214,7 +215,8 @@ def _ended(pid: int, path: Path, plan: str, kills: bool) -> tuple[int | None, li
             code, until_s = os.waitstatus_to_exitcode(status), time.monotonic() + _LEAVES_S
         for process in group_of(pid, psutil.STATUS_STOPPED) if "stop" in plan else ():
             on_disk = on_disk or in_fork(lambda: facts_of(path))["keys"]
-            process.send_signal(signal.SIGKILL if kills else signal.SIGCONT)
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL if kills else signal.SIGCONT)
         time.sleep(0.02)
     while code is not None and group_of(pid) and time.monotonic() < until_s:
         time.sleep(0.02)

@@ -474,7 +474,9 @@ def _starting_processes() -> Iterator[None]:
 
     A spawned process imports the caller's __main__ again, which may be a script without a guard: ours needs none.
     """
-    with signals_delayed():  # blocked, they would still interrupt this thread: by way of any other
+    what, hint = "a measuring process cannot be started", "look at ulimit -u, the free memory and /dev/shm"
+    # signals that are blocked would still interrupt this thread: by way of any other
+    with os_error_as(RunError, what, hint=hint), signals_delayed():
         before, main = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS), sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
         try:

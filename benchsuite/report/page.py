@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchsuite.errors import StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.metrics import CONFIDENCE, REASONING
 from benchsuite.redact import html_text
@@ -56,9 +57,10 @@ def write_judged(run: Run) -> Judgement:
 
 def write_report(judgement: Judgement) -> Path:
     """Write report.html into the judged run's folder, and return its path. Raises StoreError."""
-    reach("report")
     path = judgement.facts.path / REPORT
-    write_bytes(path, render(judgement).encode())
+    with os_error_as(StoreError, "a report cannot be written", path):
+        reach("report")
+        write_bytes(path, render(judgement).encode())
     return path
 
 
