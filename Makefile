@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock clean
+.PHONY: setup demo test test-slow check fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock sbom clean
 
 setup: $(READY)
 
@@ -16,13 +16,13 @@ $(READY): pyproject.toml requirements.lock
 	@if command -v uv >/dev/null 2>&1; then \
 	    echo "setting up $(VENV) with uv"; \
 	    uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) \
-	    && uv pip install --quiet --python $(BIN)/python -r requirements.lock \
-	    && uv pip install --quiet --python $(BIN)/python --no-deps -e . ; \
+	    && uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
+	    && uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
 	    echo "setting up $(VENV) with venv and pip"; \
 	    "$(PYTHON)" -m venv $(VENV) \
-	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock \
-	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e . ; \
+	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
+	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
 	@touch $(READY)
 
@@ -78,10 +78,16 @@ chaos: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
-# pin anew what pyproject.toml allows (needs uv)
+# pin anew what pyproject.toml allows, with the hashes of all platforms (needs uv); docker/'s is what an image needs of it
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
+    --custom-compile-command "make lock" --extra engine --extra fast
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes --extra engine --extra fast --extra dev \
-	    --custom-compile-command "make lock" -o requirements.lock pyproject.toml
+	$(COMPILE) --extra dev -o requirements.lock pyproject.toml
+	$(COMPILE) -c requirements.lock -o docker/requirements.lock pyproject.toml
+
+# what the image holds, as CycloneDX
+sbom: setup
+	$(BIN)/python -m tests.security.sbom build/sbom.cdx.json
 
 clean:
 	rm -rf $(VENV) .venv-vllm .venv-transformers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -77,9 +77,15 @@ def test_commands_exist(name: str) -> None:
 
 def test_ci_checks_demos_and_tests_on_three_pythons() -> None:
     """ci: the three commands of a newcomer, on every Python that is supported, on a hosted machine."""
-    assert value("ci", "run") == ["make check", "make demo", "make test"]
+    assert value("ci", "run") == ["make check", "make demo", "make test", "make sbom"]
     assert value("ci", "python") == ['["3.11", "3.12", "3.13"]']
     assert value("ci", "runs-on") == ["ubuntu-latest"]
+
+
+def test_ci_fails_without_a_scan_and_keeps_the_sbom() -> None:
+    """ci: what could not be scanned for vulnerabilities fails, and the list of what is shipped is an artifact."""
+    assert value("ci", "AUDIT") == ["required"]
+    assert (value("ci", "path"), value("ci", "if-no-files-found")) == (["build/sbom.cdx.json"], ["error"])
 
 
 def test_gpu_runs_wait_for_each_other() -> None:

@@ -1,6 +1,7 @@
-"""`make check`'s last step: known holes in what requirements.lock pins, by pip-audit; skipped, with a word, without it.
+"""`make check`'s last step: known vulnerabilities of what requirements.lock pins, by pip-audit.
 
-Fails only for a hole that was found: where pip-audit is not installed, or its database cannot be asked, it says so.
+Exit code 1 for each that is found. Where something could not be checked (no pip-audit, no answer from its database,
+packages that it does not know) that is said; with AUDIT=required in the environment, as in CI, it fails too.
 """
 
 from __future__ import annotations
@@ -17,24 +18,36 @@ _LIMIT_S = 120
 
 
 def main() -> int:
-    beside = Path(sys.executable).parent
-    program = shutil.which("pip-audit", path=os.pathsep.join((str(beside), os.environ.get("PATH", ""))))
+    bin_folder = Path(sys.executable).parent
+    program = shutil.which("pip-audit", path=os.pathsep.join((str(bin_folder), os.environ.get("PATH", ""))))
     if program is None:
-        print("pip-audit: skipped, it is not installed (pip install pip-audit)")
-        return 0
+        return not_checked("NOTHING was checked: pip-audit is not installed (make setup)")
     command = [program, "--requirement", str(LOCK), "--no-deps", "--disable-pip", "--format", "json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S)
         packages = json.loads(done.stdout)["dependencies"]
+        found = [
+            (package["name"], package["version"], hole) for package in packages for hole in package.get("vulns", ())
+        ]
+        skipped = sum("skip_reason" in package for package in packages)
     except (subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
-        print("pip-audit: skipped, its database cannot be asked from here")
-        return 0
-    holes = [(one["name"], one.get("version"), hole) for one in packages for hole in one.get("vulns", ())]
-    for name, version, hole in holes:
+        return not_checked("NOTHING was checked: its database cannot be asked from here")
+    for name, version, hole in found:
         fixed = ", ".join(hole.get("fix_versions") or ()) or "no release yet"
         print(f"pip-audit: {name} {version}: {hole.get('id')}; fixed in {fixed}")
-    print(f"pip-audit: {len(packages)} packages, {len(holes)} known holes")
-    return 1 if holes else 0
+    print(f"pip-audit: {len(packages) - skipped} packages checked, {len(found)} known vulnerabilities")
+    if skipped or not packages:
+        some = f"{skipped} of {len(packages)} packages were not checked"
+        words = some if skipped < len(packages) else "NOTHING was checked"
+        return not_checked(f"{words}: its database does not know them") or int(bool(found))
+    return 1 if found else 0
+
+
+def not_checked(words: str) -> int:
+    """Say so; the exit code."""
+    required = os.environ.get("AUDIT") == "required"
+    print(f"pip-audit: {words}{'; AUDIT=required' * required}")
+    return int(required)
 
 
 if __name__ == "__main__":
