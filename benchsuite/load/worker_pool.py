@@ -310,8 +310,9 @@ class Worker:
         except RunError as error:
             with contextlib.suppress(OSError):
                 pipe.send(error)
-        except BaseException:
-            where, given = f"worker {self.context.worker}", traceback.format_exc()
+        except BaseException as error:
+            where = f"worker {self.context.worker}"
+            given = str(error) if isinstance(error, OSError) else traceback.format_exc()
             with contextlib.suppress(OSError):
                 pipe.send(RunError("a measuring process failed", where=where, given=given))
 
