@@ -58,7 +58,7 @@ def _command_of(server: Server) -> click.Command:
                 replace(plan, port=port),
                 log_path=log_path,
                 ready_timeout_s=how["ready_timeout_s"],
-                on_wait=lambda text: print_line(f"waiting: {text}", err=True),
+                on_wait=lambda text: print_line(text, err=True),
             ) as engine:
                 print_line(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
                 print_line(f"log: {engine.process.log_path}", err=True)

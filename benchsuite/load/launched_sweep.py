@@ -158,7 +158,7 @@ def sweep_launched(
         plan,
         log_path=log_path,
         ready_timeout_s=ready_timeout_s,
-        on_wait=lambda text: view.note(f"waiting for {plan.engine}: {text}"),
+        on_wait=lambda text: view.note(f"{plan.engine}: {text}"),
     ) as server:
         view.note(f"{server.version or plan.engine} is ready at {server.base_url}; its log: {server.process.log_path}")
 

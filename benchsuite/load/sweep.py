@@ -161,7 +161,7 @@ def watch_queues(spec: SweepSpec, profile: Server, waiting: MutableSequence[int]
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(2 * spec.timeouts.connect_s)  # it may be asking
 
 
 def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, probed: bool) -> None:
@@ -214,6 +214,8 @@ def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
 
 
 _SUSPENDED_S = 0.5
+_DRAIN_S = 30.0  # for what is in flight, after SIGTERM or a lost terminal
+_ABORT_S = 15.0  # after the second Ctrl-C, until it interrupts whatever this process waits for
 _COOLDOWN = "waiting until the server is idle"
 
 
@@ -263,6 +265,7 @@ class SweepRunner:
         # SIGTERM and a lost terminal (not under nohup) are as Ctrl-C once
         handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
         measured, status, handlers = 0, "failed", ExitStack()
+        self._timers: list[threading.Timer] = []
         try:
             with self._recorder:
                 self._note_telemetry()
@@ -298,6 +301,8 @@ class SweepRunner:
             error.add_line("go on", manifest.resume_command(self.folder.path))
             raise
         finally:
+            for timer in self._timers:
+                timer.cancel()
             with handlers, signals_delayed():  # the files are put together whatever comes
                 end = Anchor.now()
                 manifest.status = status
@@ -530,13 +535,25 @@ class SweepRunner:
         return (now_ns() - self._origin_ns) / NS_PER_S
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        """Ctrl-C once drains, twice stops at once."""
+        """Ctrl-C once drains, twice stops at once, whatever holds this process; SIGTERM drains for a while."""
+        if number == signal.SIGINT and self._pool.aborted:
+            raise KeyboardInterrupt
         if number == signal.SIGINT and self._pool.stopping:
             self._pool.abort()
             self.view.note("stopping now")
+            self._later(_ABORT_S, partial(signal.pthread_kill, threading.main_thread().ident or 0, signal.SIGINT))
         else:
             self._pool.drain()
             self.view.note("finishing what is in flight; press Ctrl-C again to stop at once")
+            if number != signal.SIGINT:
+                self._later(_DRAIN_S, self._pool.abort)
+
+    def _later(self, wait_s: float, act: Callable[[], object]) -> None:
+        """Do it if the session lasts so long."""
+        timer = threading.Timer(wait_s, act)
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
 
 
 def sweep(

@@ -16,6 +16,8 @@ import multiprocessing
 import os
 import secrets
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -75,7 +77,8 @@ def without_server(row: RequestRecord) -> bool:
 class CircuitBreaker:
     """Counts a point's failures. `arm` before a point, `note` each row, then `reason`.
 
-    numbers: a multiprocessing Array("q", 5) with a lock.
+    numbers: a multiprocessing Array("q", 5) with a lock, which only measuring processes take: the parent waits for no
+    lock whose owner may be dead or stopped.
     """
 
     numbers: Any
@@ -84,7 +87,7 @@ class CircuitBreaker:
         """Count from 0. The point is given up when the last max(2 n_users, 20) requests had no server, in the order in
         which they ended, or when more than max_failed failed in any way (None: any number may)."""
         limits = max(2 * n_users, _LEAST_STREAK), _NO_LIMIT if max_failed is None else max_failed
-        self.numbers[:] = [0, 0, _WHOLE, *limits]
+        self.numbers.get_obj()[:] = [0, 0, _WHOLE, *limits]
 
     def note(self, row: RequestRecord) -> None:
         """Count a row. A request that we gave up ourselves says nothing of the server."""
@@ -102,8 +105,8 @@ class CircuitBreaker:
 
     def trip(self) -> None:
         """The server's process is known to have ended."""
-        with self.numbers.get_lock():
-            self.numbers[_TRIPPED] = self.numbers[_TRIPPED] or _ENDED
+        at = self.numbers.get_obj()
+        at[_TRIPPED] = at[_TRIPPED] or _ENDED
 
     @property
     def tripped(self) -> bool:
@@ -112,12 +115,12 @@ class CircuitBreaker:
     @property
     def streak(self) -> int:
         """How many of the last requests in a row had no server."""
-        return int(self.numbers[_STREAK])
+        return int(self.numbers.get_obj()[_STREAK])
 
     @property
     def reason(self) -> str | None:
         """Why the point was given up, in words; None if it was not."""
-        _, _, tripped, streak_limit, failed_limit = self.numbers[:]
+        _, _, tripped, streak_limit, failed_limit = self.numbers.get_obj()[:]
         return {
             _GONE: f"the server is gone: the last {streak_limit} requests found no connection",
             _TOO_MANY: f"more than {failed_limit} of its requests failed (--max-errors)",
@@ -212,12 +215,12 @@ class SharedCounters:
 
     cursor: Any
     signal: Any
-    progress: Any  # five numbers a worker
+    progress: Any  # _NUMBERS of each worker; the last one moves as long as it lives
     waiting: Any  # the queue of each endpoint
     breaker: CircuitBreaker
 
 
-_SYNC_NS = 1_000_000_000
+_SYNC_NS, _NUMBERS = 1_000_000_000, 6
 
 
 class _RowSink:
@@ -226,7 +229,7 @@ class _RowSink:
     def __init__(self, journal: Journal | None, show: Callable[[list[float]], None], breaker: CircuitBreaker) -> None:
         self._journal, self._show, self._breaker = journal, show, breaker
         self.on_tick: Callable[[], None] = lambda: None
-        self._n_ok = self._n_failed = self._output_tokens = self._n_ttft = 0
+        self._n_ok = self._n_failed = self._output_tokens = self._n_ttft = self._n_ticks = 0
         self._ttft_sum_s = 0.0
         self._synced_ns = now_ns()
         self._syncer = ThreadPoolExecutor(1) if journal else None
@@ -248,7 +251,8 @@ class _RowSink:
             self._journal.append(row)
 
     def tick(self, at_ns: int) -> None:
-        self._show([self._n_ok, self._n_failed, self._output_tokens, self._ttft_sum_s, self._n_ttft])
+        self._n_ticks += 1
+        self._show([self._n_ok, self._n_failed, self._output_tokens, self._ttft_sum_s, self._n_ttft, self._n_ticks])
         if self._journal is not None and self._syncer is not None:
             self._journal.flush_if_due(at_ns)
             if self._syncing is not None and self._syncing.done():
@@ -322,7 +326,7 @@ class Worker:
         slots = self._slots(order)
 
         def show(numbers: list[float]) -> None:
-            shared.progress[worker * 5 : worker * 5 + 5] = numbers
+            shared.progress[worker * _NUMBERS : (worker + 1) * _NUMBERS] = numbers
 
         pause: Callable[[], Awaitable[object]] | None = None  # keeps all workers together under max_request_rate
         if self.pause_s is not None:
@@ -441,6 +445,7 @@ class Worker:
 _START_DELAY_NS = 20_000_000
 _CLOSE_S = 5.0
 _START_S = 120.0  # for a worker to start and prepare its requests; connecting has its own limit
+_SILENT_S = 60.0  # beyond which a worker that should tick every 10 ms hangs or is stopped
 
 
 @contextmanager
@@ -459,10 +464,16 @@ def signals_handled(numbers: Iterable[int], handler: Callable[[int, FrameType | 
 
 @contextmanager
 def signals_delayed() -> Iterator[None]:
-    """A signal of the group that comes in the block is handled at its end."""
+    """A signal of the group that comes in the block is handled at its end; a second Ctrl-C at once."""
     late: list[int] = []
+
+    def delay(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT and number in late:
+            raise KeyboardInterrupt
+        late.append(number)
+
     try:
-        with signals_handled(GROUP_SIGNALS, lambda number, _: late.append(number)):
+        with signals_handled(GROUP_SIGNALS, delay):
             yield
     finally:
         for number in late[:1]:
@@ -487,6 +498,19 @@ def _starting_processes() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _without_bodies(probed: Preflight) -> Preflight:
+    """What a worker needs of it: the bodies are made, and what they are made of may be longer than a pipe."""
+    plan = replace(probed.plan, sampling={}, extra_body={}, system_prompt=None)
+    return replace(probed, plan=plan, facts={}, fallback=probed.fallback and _without_bodies(probed.fallback))
+
+
+def _limit_waits(pipe: Pipe) -> None:
+    """No write to a process that does not read, and no read of half a message, waits longer than _SILENT_S."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            end.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_SILENT_S), 0))
+
+
 class WorkerPool:
     """The worker processes of a run, whose times count from origin_ns. Use as a context manager.
 
@@ -501,7 +525,7 @@ class WorkerPool:
             self._shared = SharedCounters(
                 cursor=context.Value("q", 0),
                 signal=context.Value("i", RUN, lock=False),
-                progress=context.Array("d", 5 * self.n_workers, lock=False),
+                progress=context.Array("d", _NUMBERS * self.n_workers, lock=False),
                 waiting=context.Array("i", len(probed.endpoints), lock=False),
                 breaker=CircuitBreaker(context.Array("q", 5)),
             )
@@ -509,7 +533,7 @@ class WorkerPool:
         rate, fallback, self._connect_s = spec.load.max_request_rate, spec.server.fallback, spec.timeouts.connect_s
         plans = [probed.plan, *([probed.fallback.plan] if probed.fallback else [])]
         body = Worker(
-            probed,
+            _without_bodies(probed),
             tuple(RequestBodies(prompts, plan) for plan in plans),
             self._shared,
             PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, spec.workload.save_text),
@@ -528,6 +552,7 @@ class WorkerPool:
         try:
             for worker in range(self.n_workers):
                 ours, theirs = context.Pipe()
+                _limit_waits(ours)
                 body = replace(body, context=replace(body.context, worker=worker))
                 name = f"benchsuite-worker-{worker}"
                 process = context.Process(target=body.run, args=(theirs,), name=name, daemon=True)
@@ -560,7 +585,7 @@ class WorkerPool:
         finally:  # Ctrl-C again, too
             self._kill()  # it may wait for a lock whose owner is dead
             for process in self._processes:
-                process.join()
+                process.join(_CLOSE_S)
 
     def _kill(self) -> None:
         for process in self._processes:
@@ -579,7 +604,7 @@ class WorkerPool:
         than max_failed requests fail: see `breaker`. Raises RunError if a worker dies.
         """
         shared, n = self._shared, self.n_workers
-        shared.cursor.value = 0
+        shared.cursor.get_obj().value = 0
         self.breaker.arm(plan.users, max_failed)
         whole, rest = divmod(plan.users, n)
         orders = [
@@ -611,10 +636,18 @@ class WorkerPool:
                 raise self._death(worker) from None
 
     def _gather(self, on_progress: Callable[[ProgressSnapshot], None], most_s: float | None = None) -> list[Any]:
-        """One answer of each worker, in their order. most_s: how long that may take; None: as long as they live."""
+        """One answer of each worker, in their order. most_s: how long that may take; None: as long as they tick."""
         answers: dict[int, Any] = {}
-        began_s = time.monotonic()
+        began_s = looked_s = time.monotonic()
+        ticks, silent_s = self._ticks(), [0.0] * self.n_workers
         while len(answers) < self.n_workers:
+            now_s = time.monotonic()
+            for i, (before, n) in enumerate(zip(ticks, ticks := self._ticks(), strict=True)):
+                # in short steps: while this process was stopped itself, nobody was silent
+                silent_s[i] = 0.0 if n != before else silent_s[i] + min(now_s - looked_s, 1.0)
+                if most_s is None and i not in answers and silent_s[i] > _SILENT_S:
+                    raise self._death(i)
+            looked_s = now_s
             if most_s is not None and time.monotonic() - began_s > most_s:
                 late = next(i for i in range(self.n_workers) if i not in answers)
                 raise RunError(
@@ -633,19 +666,22 @@ class WorkerPool:
             on_progress(self.progress())
         return [answers[i] for i in range(self.n_workers)]
 
+    def _ticks(self) -> list[float]:
+        return list(self._shared.progress[_NUMBERS - 1 :: _NUMBERS])
+
     def _death(self, worker: int) -> RunError:
         self._processes[worker].join(_CLOSE_S)
         code = self._processes[worker].exitcode
         return RunError(
-            "a measuring process died; its finished rows are kept",
+            f"a measuring process {'hangs or is stopped' if code is None else 'died'}; its finished rows are kept",
             where=f"worker {worker}",
-            given=f"exit code {code}",
+            given=f"nothing for {_SILENT_S:g} s" if code is None else f"exit code {code}",
             hint="measure this point again",
         )
 
     def progress(self) -> ProgressSnapshot:
         numbers = list(self._shared.progress)
-        done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::5]) for k in range(5))
+        done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::_NUMBERS]) for k in range(5))
         return ProgressSnapshot(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
 
     def drain(self) -> None:
@@ -658,6 +694,10 @@ class WorkerPool:
         killer = threading.Timer(_CLOSE_S, self._kill)
         killer.daemon = True
         killer.start()
+
+    @property
+    def aborted(self) -> bool:
+        return bool(self._shared.signal.value == ABORT)
 
     @property
     def stopping(self) -> bool:

@@ -47,6 +47,7 @@ _REPORT_EVERY_S = 5.0
 _LOAD_TIMEOUT_S = 1800.0
 SERVICE = "server"
 UP = ("up", "--no-color", "--abort-on-container-exit")
+_DOWN = ("down", "--timeout", "30")
 _DOWN_TIMEOUT_S = 120.0
 _ASK_TIMEOUT_S = 30.0
 _HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}{path}', timeout=5)"
@@ -113,7 +114,7 @@ def launched(
     log_path = log_path or _new_log(plan.engine)
     base_url = f"http://{LOOPBACK}:{port}"
     with contextlib.ExitStack() as stack:
-        compose = stack.enter_context(compose_project(plan, port, log_path)) if plan.docker else None
+        compose = stack.enter_context(compose_project(plan, port, log_path, on_wait)) if plan.docker else None
         command = LocalCommand([*compose, *UP], {}, None) if compose else local_command(plan, port)
         process = stack.enter_context(
             running_server(
@@ -124,6 +125,7 @@ def launched(
                 ready_timeout_s=ready_timeout_s or plan.local.ready_timeout_s,
                 stop_timeout_s=_COMPOSE_STOP_TIMEOUT_S if compose else _STOP_TIMEOUT_S,
                 guarded=not plan.local.embedded,  # which ends with its standard input by itself
+                afterwards=[*compose, *_DOWN] if compose else (),
                 on_wait=on_wait,
             )
         )
@@ -209,8 +211,12 @@ def _new_log(engine: str) -> Path:
 
 
 @contextlib.contextmanager
-def compose_project(plan: LaunchPlan, port: int, log_path: Path) -> Iterator[list[str]]:
+def compose_project(
+    plan: LaunchPlan, port: int, log_path: Path, on_wait: Callable[[str], None] = lambda _: None
+) -> Iterator[list[str]]:
     """`docker compose` for the containers of `plan`, which are removed at the end; volumes with weights stay.
+
+    on_wait: told what they are called, and if they are left.
 
     Raises EngineError: no docker, no compose.
     """
@@ -218,16 +224,26 @@ def compose_project(plan: LaunchPlan, port: int, log_path: Path) -> Iterator[lis
     with tempfile.TemporaryDirectory(prefix="benchsuite-") as folder:
         file = Path(folder) / "compose.json"
         file.write_text(json.dumps(compose_file(plan, port)), "utf-8")
-        compose = [docker, "compose", "-p", f"benchsuite-{plan.engine}-{port}", "-f", str(file)]
+        name, removed = f"benchsuite-{plan.engine}-{port}", False
+        compose = [docker, "compose", "-p", name, "-f", str(file)]
+        on_wait(f"its containers are the Compose project {name}")
         try:
             yield compose
         finally:
-            with contextlib.suppress(OSError, subprocess.SubprocessError), private_file(log_path, os.O_APPEND) as log:
-                done = subprocess.run(
-                    [*compose, "down", "--timeout", "30"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT, timeout=_DOWN_TIMEOUT_S, text=True, errors="surrogateescape",
-                )  # fmt: skip
-                log.write(masked(done.stdout))
+            try:
+                with (
+                    contextlib.suppress(OSError, subprocess.SubprocessError),
+                    private_file(log_path, os.O_APPEND) as log,
+                ):
+                    done = subprocess.run(
+                        [*compose, *_DOWN], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT, timeout=_DOWN_TIMEOUT_S, text=True, errors="surrogateescape",
+                    )  # fmt: skip
+                    removed = done.returncode == 0
+                    log.write(masked(done.stdout))
+            finally:
+                if not removed:
+                    on_wait(f"its containers may be left: docker compose -p {name} down")
 
 
 def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Any server as a child process: start it, wait until it answers, stop it, whatever happens in between.
 
-`python -m benchsuite.serving.process GRACE_S COMMAND...` is the guard of a server that is not ours. It ends the server,
-and all that the server started, when its own standard input ends (the other end is held by benchsuite, which may have
-been killed), on SIGTERM and on SIGINT. It ends as the server did: with its exit code, or by its signal. So that it
-starts at once, what takes long to import here is imported where it is used.
+`python -m benchsuite.serving.process GRACE_S AFTERWARDS COMMAND...` is the guard of a server that is not ours. It ends
+the server, by SIGKILL after GRACE_S, and all that the server started, in whatever session, when its own standard input
+ends (the other end is held by benchsuite, which may have been killed; then it runs the command AFTERWARDS, a list in
+JSON), on SIGTERM and on SIGINT. It ends as the server did: with its exit code, or by its signal. So that it starts at
+once, what takes long to import here is imported where it is used.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import codecs
 import contextlib
 import ctypes
+import json
 import os
 import re
+import secrets
 import signal
 import socket
 import stat
@@ -23,8 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from benchsuite.errors import EngineError, os_error_as
 from benchsuite.redact import longest_hidden, masked, remember_key, remember_secrets, settled
@@ -35,6 +37,10 @@ _TAIL_LINES = 25
 _TAIL_BYTES = 64 * 1024
 _REPORT_EVERY_S = 5.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_MARK = "BENCHSUITE_LAUNCH"  # in the environment of all that a launch starts
+_SAYS = "benchsuite: "  # how the guard's own lines in a server's log begin
+_AFTERWARDS_S = 120.0
+_KILLED_S = 5.0  # for what was sent SIGKILL to be gone
 _COPY_EVERY_S, _COPY_BYTES = 0.5, 2**20
 _SECRET = re.compile(r"(?i)-{0,2}([\w-]*[_-])?((api|access|auth)[_-]?key|token|secret|passw(or)?d|credentials?)")
 
@@ -151,20 +157,23 @@ def running_server(
     ready_timeout_s: float = 60.0,
     stop_timeout_s: float = 10.0,
     guarded: bool = False,
+    afterwards: Sequence[str] = (),
     on_wait: Callable[[str], None] = lambda _: None,
 ) -> Iterator[ServerProcess]:
     """Run `command` while the block runs; enter it when `ready_url` answers 200.
 
     env: on top of this process's environment, whose secrets, and those among the command's words, are remembered.
-    stdout and stderr go to `log_path` (`ServerLog`). At the end, also after an exception
-    or Ctrl-C: SIGTERM, after `stop_timeout_s` SIGKILL, and SIGKILL to what is left of its process group.
+    stdout and stderr go to `log_path` (`ServerLog`). At the end, also after an exception or Ctrl-C: SIGTERM, after
+    `stop_timeout_s` SIGKILL, and SIGKILL to what it left behind, wherever that went.
     guarded: for a server that does not end when its stdin does: a guard (see above) ends it and all that it started
-    when this process is killed. on_wait: called every 5 s until it is ready, with the time so far and its last line.
+    when this process is killed, and then runs `afterwards`. on_wait: called every 5 s until it is ready, with the time
+    so far and its last line; and at the end with what had to be killed.
     Raises EngineError when it cannot be started, dies, or is not ready in time; the message ends with its log.
     """
-    guard = (sys.executable, "-m", __name__, str(stop_timeout_s)) if guarded else ()
+    guard = (sys.executable, "-m", __name__, str(stop_timeout_s), json.dumps([*afterwards])) if guarded else ()
+    mark = secrets.token_hex(8)
     shown = " ".join(without_secrets(command))
-    env = {**os.environ, **(env or {})}
+    env = {**os.environ, **(env or {}), _MARK: mark}
     remember_secrets(env)
     for word in {*command}.difference(without_secrets(command)):
         remember_key(word.partition("=")[2] if word.startswith("-") else word)
@@ -179,8 +188,8 @@ def running_server(
                 env=env,
                 start_new_session=True,  # Ctrl-C reaches only us, and we stop it in order
             )
-        stack.callback(_stop, child, stop_timeout_s)
         server = ServerProcess(tuple(command), log, child)
+        stack.callback(_stop, server, stop_timeout_s, mark, on_wait, guarded=guarded)
         _wait_until_ready(server, ready_url, ready_timeout_s, on_wait)
         log.flush()
         yield server
@@ -228,30 +237,68 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
                 raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
             if now_s - reported_s >= _REPORT_EVERY_S:
                 reported_s = now_s
-                on_wait(f"{now_s - began_s:.0f} s: {server.log.tail(1).strip() or '(its log is empty)'}")
+                last = server.log.tail(1).strip() or "(its log is empty)"
+                on_wait(f"not ready after {now_s - began_s:.0f} s: {last}")
             time.sleep(poll_s)
             poll_s = min(0.5, poll_s * 1.05)  # an embedded engine is there in 0.2 s, a big model in minutes
     if server.exit_code() is not None:
         raise server.died(f"the server ended, and something else answers at {url}")
 
 
-def _stop(child: subprocess.Popen[bytes], timeout_s: float) -> None:
+def _stop(server: ServerProcess, grace_s: float, mark: str, tell: Callable[[str], None], *, guarded: bool) -> None:
+    """End it, and whatever carries the mark. tell: what had to be killed, in words."""
+    child, killed = server.child, f"it did not end within {grace_s:g} s of SIGTERM, and was killed"
     try:
         child.terminate()
-        child.wait(timeout_s)
+        child.wait(grace_s + 2 * _KILLED_S * guarded)  # the guard keeps to grace_s itself
     except subprocess.TimeoutExpired:
-        pass
+        tell(killed)
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        lines = (
+            [line for line in server.log.tail(_TAIL_LINES).splitlines() if line.startswith(_SAYS)] if guarded else []
+        )
+        for words in [*lines, *_killed(lambda: _marked(mark))]:
+            tell(words.removeprefix(_SAYS))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_KILLED_S)
         if child.stdin is not None:
             child.stdin.close()
 
 
-def guard(command: list[str], grace_s: float) -> int:
+def _marked(mark: str) -> list[Any]:
+    """The processes that a launch started, as far as they kept their environment."""
+    import psutil  # type: ignore[import-untyped]
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(_MARK) == mark:
+                found.append(process)
+    return found
+
+
+def _killed(found: Callable[[], list[Any]]) -> list[str]:
+    """SIGKILL to all of them until there are none: a line that names them, or nothing."""
+    import psutil
+
+    names: dict[int, str] = {}
+    end_s = time.monotonic() + _KILLED_S
+    while (processes := found()) and time.monotonic() < end_s:
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    names[process.pid] = process.name()
+                    process.kill()
+        time.sleep(_POLL_S)
+    listed = ", ".join(f"{name} ({pid})" for pid, name in names.items())
+    return [f"processes that it left behind were killed: {listed}"] if names else []
+
+
+def guard(command: list[str], grace_s: float, afterwards: list[str]) -> int:
     """Run `command` to its end; the exit code, or minus the signal's number."""
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the server leaves behind becomes our child, whatever group it is in
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what the server leaves behind becomes our child, whatever session it is in
     try:
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -259,30 +306,48 @@ def guard(command: list[str], grace_s: float) -> int:
     except OSError as error:
         print(f"{command[0]}: {error}", file=sys.stderr)
         return 127
+    ending, alone = threading.Event(), threading.Event()
 
-    def forward(number: int, _: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-        server.terminate()
+    def end(*_: object) -> None:
+        ending.set()
 
     def end_with_stdin() -> None:
         while os.read(0, 4096):
             pass
-        server.terminate()
-        try:
-            server.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        alone.set()
+        ending.set()
+
+    def end_in_order() -> None:
+        ending.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGTERM)
+            time.sleep(grace_s)
+            os.kill(server.pid, signal.SIGKILL)
+            print(f"{_SAYS}it did not end within {grace_s:g} s of SIGTERM, and was killed", flush=True)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
-    threading.Thread(target=end_with_stdin, daemon=True).start()
-    code = server.wait()
+        signal.signal(number, end)
+    for target in (end_with_stdin, end_in_order):
+        threading.Thread(target=target, daemon=True).start()
+    pid, status = 0, 0
+    while pid != server.pid:  # whoever ends is reaped
+        pid, status = os.wait()
 
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    return code
+    def left() -> list[Any]:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:  # those that came to us and ended
+                pass
+        children: list[Any] = psutil.Process().children(recursive=True)
+        return children
+
+    for line in _killed(left):
+        print(_SAYS + line, flush=True)
+    if alone.is_set() and afterwards:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(afterwards, stdin=subprocess.DEVNULL, timeout=_AFTERWARDS_S)
+    return os.waitstatus_to_exitcode(status)
 
 
 def prctl(option: int, value: int) -> None:
@@ -292,7 +357,7 @@ def prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    exit_code = guard(sys.argv[2:], float(sys.argv[1]))
+    exit_code = guard(sys.argv[3:], float(sys.argv[1]), json.loads(sys.argv[2]))
     if exit_code < 0:  # end by the signal that ended the server
         if -exit_code not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(-exit_code, signal.SIG_DFL)

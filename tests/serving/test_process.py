@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -129,3 +130,76 @@ def test_a_taken_port_is_refused() -> None:
     """A port that somebody listens on is an EngineError that suggests another."""
     with socket.create_server(("127.0.0.1", 0)) as owner, pytest.raises(EngineError, match="another --port"):
         require_free_port(owner.getsockname()[1])
+
+
+# a server that ignores SIGTERM, with children in its group, in a session of their own, and of a double fork
+STUBBORN = """
+import http.server, os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+note = pathlib.Path(sys.argv[2])
+def child(*steps):
+    if os.fork() == 0:
+        for step in steps:
+            step()
+        with note.open("a") as file:
+            file.write(f"{os.getpid()}\\n")
+        time.sleep(600)
+def fork_again():
+    if os.fork():
+        os._exit(0)
+child(); child(os.setsid); child(os.setsid, fork_again); child(fork_again, os.setsid, fork_again)
+while len(note.read_text().split()) < 4 if note.exists() else True:
+    time.sleep(0.01)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+HARNESS = """
+import sys
+from pathlib import Path
+from benchsuite.serving.process import running_server
+port, folder = sys.argv[1:3]
+command = [sys.executable, "-c", sys.argv[3], port, folder + "/pids"]
+afterwards = [sys.executable, "-c", f"import pathlib; pathlib.Path({folder!r}, 'removed').touch()"]
+with running_server(command, ready_url=f"http://127.0.0.1:{port}/", log_path=Path(folder, "log"), stop_timeout_s=0.2,
+                    guarded=True, afterwards=afterwards, on_wait=lambda text: print("TOLD", text, flush=True)):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("end", ["its block ends", "SIGKILL of the harness"])
+def test_nothing_of_a_server_is_left(end: str, tmp_path: Path) -> None:
+    """Not what ignores SIGTERM, nor daemons in other sessions, however it ends; who is there to be told is told."""
+    harness = subprocess.Popen(
+        [sys.executable, "-c", HARNESS, str(free_port()), str(tmp_path), STUBBORN],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert harness.stdout is not None
+    assert harness.stdin is not None
+    assert harness.stdout.readline() == "ready\n"
+    (guard,) = psutil.Process(harness.pid).children()
+    started = [*guard.children(), *(psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split())]
+    assert len({process.pid for process in started}) >= 5
+    if end == "its block ends":
+        harness.stdin.close()
+    else:
+        harness.kill()
+    said = harness.stdout.read()
+    harness.wait(60)
+    assert psutil.wait_procs([guard, *started], timeout=60)[1] == []
+    assert ("TOLD it did not end within 0.2 s" in said) == (end == "its block ends")
+    assert ("TOLD processes that it left behind were killed" in said) == (end == "its block ends")
+    assert (tmp_path / "removed").exists() == (end != "its block ends")
+
+
+def test_a_killed_guard_leaves_nothing(tmp_path: Path) -> None:
+    """Somebody kills the guard itself: what it guarded carries a mark in its environment, by which it is found."""
+    port = free_port()
+    command = [sys.executable, "-c", STUBBORN, str(port), str(tmp_path / "pids")]
+    said: list[str] = []
+    with running_server(
+        command, ready_url=f"http://127.0.0.1:{port}/", log_path=tmp_path / "log", guarded=True, on_wait=said.append
+    ) as server:
+        started = [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
+        server.child.kill()
+    assert psutil.wait_procs(started, timeout=60)[1] == []
+    assert any("left behind were killed" in words for words in said)
