@@ -2,11 +2,12 @@
 
 The kernel's timestamps of received bytes are CLOCK_REALTIME. NTP slews both and steps only CLOCK_REALTIME, so the
 offset between them is constant but for steps. It is measured by bracketing one clock's read with two of the
-other's.
+other's. Wall time itself is for people alone: no wait, order or duration hangs on it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import sys
@@ -21,6 +22,8 @@ ANCILLARY_BYTES = socket.CMSG_SPACE(48) if hasattr(socket, "CMSG_SPACE") else 0
 _SO_TIMESTAMPING = 37
 _RX_SOFTWARE = 0x18  # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
 _TIMESPEC = struct.Struct("=qq")
+_STEP_NS, _DRIFT = 50_000, 1000  # what is a step: this and more than a thousandth of the time since the last look
+_PROBE_NS = 100_000  # a stamp so far outside of its probe is on another clock
 
 
 def request_kernel_timestamps(sock: socket.socket) -> bool:
@@ -48,12 +51,73 @@ def realtime_offset_ns(samples: int = 20) -> int:
     """CLOCK_REALTIME minus CLOCK_MONOTONIC in ns: the sample with the narrowest bracket of `samples`."""
     best_width, best = None, 0
     for _ in range(samples):
-        before = time.monotonic_ns()
-        wall = time.time_ns()
-        after = time.monotonic_ns()
+        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
         if best_width is None or after - before < best_width:
             best_width, best = after - before, wall - (before + after) // 2
     return best
+
+
+def stamp_lags_ns(n: int, offset_ns: int) -> list[int | None]:
+    """How long before our read the kernel stamped each of n datagrams to ourselves; fewer where none come.
+
+    None: a stamp outside of the time that the datagram took. Raises OSError where there is no loopback.
+    """
+    lags_ns: list[int | None] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(BlockingIOError):
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+        sock.setblocking(False)
+        for _ in range(n if request_kernel_timestamps(sock) else 0):
+            before = now_ns()
+            sock.send(b"x")
+            _, ancillary, _, _ = sock.recvmsg(1, ANCILLARY_BYTES)
+            after = now_ns()
+            if ancillary:
+                stamp_ns = kernel_timestamp_ns(ancillary) - offset_ns
+                lags_ns.append(after - stamp_ns if before - _PROBE_NS <= stamp_ns <= after + _PROBE_NS else None)
+    return lags_ns
+
+
+class StampClock:
+    """The clock of the kernel's stamps: how it stands to ours, and which stamps hold.
+
+    Those of an exchange that was sent after `doubted_ns` do: no step came between their taking and our look.
+    """
+
+    def __init__(self) -> None:
+        self.offset_ns, self._looked_ns = realtime_offset_ns(), now_ns()  # CLOCK_REALTIME minus CLOCK_MONOTONIC
+        self.steps = 0  # jumps of the wall clock
+        self.contradicted = False  # the stamps left a wall clock that stood, unseen for up to a second
+        self._doubt(0)
+
+    def _doubt(self, until_ns: int) -> None:
+        self.usable = self._stamps_hold()
+        self.doubted_ns = until_ns if self.usable else 2**63
+
+    def _stamps_hold(self) -> bool:
+        with contextlib.suppress(OSError):
+            return {*stamp_lags_ns(3, self.offset_ns)} != {None}
+        return True  # nothing speaks against them
+
+    def look(self) -> None:
+        """See whether the wall clock was set: to be called every few milliseconds, and before a row is made."""
+        before, wall, after = now_ns(), time.time_ns(), now_ns()
+        if abs(wall - (before + after) // 2 - self.offset_ns) > 1000 + after - before:
+            offset_ns = realtime_offset_ns()
+            moved_ns, self.offset_ns = offset_ns - self.offset_ns, offset_ns
+            if abs(moved_ns) > _STEP_NS + (after - self._looked_ns) // _DRIFT:
+                self.steps += 1
+                self._doubt(now_ns())
+        self._looked_ns = after
+
+    def probe(self) -> None:
+        """See whether the stamps are still of that clock: to be called about once a second."""
+        if self.usable and not self._stamps_hold():
+            steps = self.steps
+            self.look()
+            if self.steps == steps:
+                self.contradicted = True
+                self._doubt(now_ns())
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,11 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "bytes came behind the end of a response, which are not read",
         "{responses} of {ok} responses were followed by bytes that belong to none",
         "check the Content-Length of the server or the proxy before it"),
+    "kernel_stamps_refused": WarningType(
+        "warning", "kernel timestamps that cannot be right: the wall clock was set (\"The measuring client\")",
+        "the kernel's timestamps of {responses} of {ok} responses do not hold: the wall clock was set, or they are out "
+        "of order; those of the process are used",
+        "let one program alone set the clock, and slew it; these times are late by the process's own lag"),
     "length_and_chunked": WarningType(
         "info", "responses have a Content-Length and chunks (the chunks hold, RFC 9112)",
         "{responses} of {ok} responses have a Content-Length beside Transfer-Encoding: chunked, which holds",
@@ -222,6 +227,10 @@ WARNINGS: dict[str, WarningType] = {
         "info", "more than 1 % of the socket reads held several events, though the client read them at once",
         "the server, or a proxy before it, sends several events at once: {share:.1%} of the reads hold more than one",
         "ITL is between such groups, and TTFT is that of a group; check for a buffering proxy"),
+    "unasked_responses": WarningType(
+        "error", "the server sent bytes before a request, so that responses may be another request's",
+        "the server spoke before it was asked, on {connections} connections: a response may be another request's",
+        "look for a server or proxy that answers twice, or whose framing is wrong (Content-Length, chunks)"),
     "prefix_hits_unexpected": WarningType(
         "error", "more prefix-cache hits than the request set can have (\"Prefix caches\")",
         "{hits:.1%} of the prompt tokens were in the server's prefix cache, and the set's own prompts share at most "
@@ -420,7 +429,7 @@ WARNINGS: dict[str, WarningType] = {
 DISTURBING: dict[str, Literal["flatters", "either"]] = {
     "client_bound": "either", "concurrency_not_reached": "either", "littles_law": "either",
     "unfinished_requests": "either", "gpu_shared": "either", "slow_level": "either",
-    "prefix_hits_unexpected": "flatters",
+    "prefix_hits_unexpected": "flatters", "unasked_responses": "either",
 }  # fmt: skip
 
 

@@ -137,6 +137,8 @@ class ClientVerdict:
                 _CAUSES[self.cause],
             )
             yield warn(code, level, what=what, reasons="; ".join(self.reasons), remedy=remedy)
+        if connections := self.figures["unasked_responses"]:
+            yield warn("unasked_responses", level, connections=int(connections))
         share = self.figures["merged_by_sender_share"]
         if share is not None and share > MAX_MERGED_SHARE:
             yield warn("merged_by_sender", level, share=share)
@@ -158,7 +160,7 @@ def judge_client(
         return worst(((state.get(key) or {}).get("p99_us") for state in states), 1e-3)
 
     names = ("merged_read_share", "cpu_share_mean", "cpu_share_max_1s", "run_queue_wait_share", "steal_s")
-    figures = {key: worst(state.get(key) for state in states) for key in names}
+    figures = {key: worst(state.get(key) for state in states) for key in (*names, "unasked_responses")}
     figures |= {"read_lag_p99_ms": worst_ms("read_lag"), "loop_lag_p99_ms": worst_ms("loop_lag")}
     figures["dispatch_p99_ms"] = worst_ms("dispatch_lag")
     figures |= {name: getattr(effects, name) for name in ("late_share", "merged_share", "merged_by_sender_share")}

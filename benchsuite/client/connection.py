@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
+from array import array
 
 from benchsuite.client.http import COMPLETE, HELD_BYTES_PER_READ, Endpoint, Exchange, WireError
-from benchsuite.clock import ANCILLARY_BYTES, kernel_timestamp_ns, now_ns, realtime_offset_ns, request_kernel_timestamps
+from benchsuite.clock import ANCILLARY_BYTES, StampClock, kernel_timestamp_ns, now_ns, request_kernel_timestamps
 from benchsuite.records import Status
 
 _READ_BYTES = 65536
@@ -26,6 +28,7 @@ _AT_ONCE_NS = 100_000_000
 _LINGER_S = 0.1  # how long the end of a response is waited for behind the end mark of its stream
 _QUIET_NS = 5_000_000_000  # without a byte behind a finish_reason: the stream is complete without its end mark
 SEEN_TO_LINGER = 3  # responses in a row that did not end within that: from then on no other is waited for
+_IDLE_TOO_LONG = re.compile(rb"\s*HTTP/1\.\d 408 ")  # what some proxies say when they close an idle connection
 _NO_ANCILLARY: list[tuple[int, int, bytes]] = []
 
 
@@ -39,9 +42,9 @@ class Link:
             self.tls = ssl.create_default_context()
             if endpoint.insecure:
                 self.tls.check_hostname, self.tls.verify_mode = False, ssl.CERT_NONE
-        self.offset_ns = realtime_offset_ns()  # CLOCK_REALTIME minus CLOCK_MONOTONIC, for the kernel's stamps
-        self.clock_steps = 0  # jumps of the wall clock
+        self.clock = StampClock()
         self.opened = 0
+        self.unasked = 0  # connections on which the server spoke before it was asked
         self.held_bytes = 0
         self.closes_after_response = False  # seen to close kept-alive connections: each request gets a fresh one
         self.lingering = 0  # responses in a row that stayed open behind their stream's end mark
@@ -60,30 +63,24 @@ class Link:
     def _end_turn(self) -> None:
         self._turn_ns = 0
 
-    def refresh_offset(self) -> None:
-        """Measure the clocks' offset anew; to be called about once a second."""
-        offset_ns = realtime_offset_ns(5)
-        if abs(offset_ns - self.offset_ns) > 1_000_000:
-            self.clock_steps += 1
-        self.offset_ns = offset_ns
-
 
 class Connection:
     """One virtual user's connection: at most one exchange at a time, kept alive between them.
 
     A server may close a kept-alive connection at any time, also in the moment in which we send. A request that fails
     so on a *reused* connection before the first byte of its response is sent once more on a fresh one
-    (`Exchange.retries` counts it). A server that is seen to close after its responses, whatever its headers promise,
-    gets a fresh connection for every request from then on, so that such retries do not recur.
+    (`Exchange.retries` counts it); so is one before which the server spoke unasked. A server that is seen to close
+    after its responses, whatever its headers promise, gets a fresh connection for every request from then on, so that
+    such retries do not recur.
     """
 
     __slots__ = (
-        "_closed_by_tls", "_exchange", "_incoming", "_lingering", "_link", "_loop", "_outgoing", "_sock", "_ssl",
-        "_stamping", "_unsent", "free_ns", "served",
+        "_clock", "_closed_by_tls", "_exchange", "_incoming", "_lingering", "_link", "_loop", "_outgoing", "_sock",
+        "_ssl", "_stamping", "_unsent", "free_ns", "served",
     )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
-        self._link, self._loop = link, link.loop
+        self._link, self._loop, self._clock = link, link.loop, link.clock
         self._sock: socket.socket | None = None
         self._ssl: ssl.SSLObject | None = None
         self._incoming: ssl.MemoryBIO | None = None
@@ -109,7 +106,7 @@ class Connection:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._stamping = endpoint.kernel_stamps and request_kernel_timestamps(sock)
+            self._stamping = endpoint.kernel_stamps and self._clock.usable and request_kernel_timestamps(sock)
             async with asyncio.timeout(self._link.connect_timeout_s):
                 await self._loop.sock_connect(sock, endpoint.address)
                 if tls is not None:
@@ -165,11 +162,13 @@ class Connection:
         exchange.limits = limits = self._link.endpoint.limits
         exchange.due_bytes = min(exchange.due_bytes, limits.response_bytes)
         self._exchange = exchange
+        if self._ended_or_unasked():
+            return
         if self._ssl is not None:
             assert self._outgoing is not None
             self._ssl.write(request)
             request = self._outgoing.read()
-        exchange.sent_ns = now_ns()
+        exchange.sent_ns = exchange.last_ns = now_ns()
         try:
             n = self._sock.send(request if len(request) <= _SEND_BYTES else request[:_SEND_BYTES])
         except BlockingIOError:
@@ -180,6 +179,24 @@ class Connection:
         if n < len(request):
             self._unsent = memoryview(request)[n:]
             self._loop.add_writer(self._sock.fileno(), self._writable)
+
+    def _ended_or_unasked(self) -> bool:
+        """True if this connection is no good for the exchange, which then has ended: what lies in its socket before a
+        request was sent is no answer to it, nor would what follows be."""
+        assert self._sock is not None
+        try:
+            received = self._sock.recv(_READ_BYTES)
+            if received and self._ssl is not None:
+                received = self._decrypt(received)
+                if not received and not self._closed_by_tls:  # session tickets, key updates
+                    return False
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            self._fail(error)
+            return True
+        self._ended_by_server(now_ns(), received)
+        return True
 
     def _writable(self) -> None:
         assert self._sock is not None
@@ -222,11 +239,14 @@ class Connection:
             except ssl.SSLError:
                 pass
         if not received or exchange is None:
-            self._ended_by_server(user_ns, bool(received))
+            self._ended_by_server(user_ns, received)
             return
-        stamp_ns = user_ns
         if ancillary:
-            stamp_ns = min(kernel_timestamp_ns(ancillary) - self._link.offset_ns, user_ns)
+            stamp_ns = kernel_timestamp_ns(ancillary) - self._clock.offset_ns
+            if not exchange.last_ns <= stamp_ns <= user_ns:  # no time at which these bytes can have come
+                exchange.notes.add("kernel_stamps_refused")
+                stamp_ns = user_ns
+            exchange.last_ns = stamp_ns
         else:
             exchange.kernel_stamped = False
             stamp_ns = user_ns = self._link.turn_ns()
@@ -265,7 +285,7 @@ class Connection:
 
     def _heard_tls_close(self, sock: socket.socket) -> None:
         if self._sock is sock:
-            self._ended_by_server(now_ns(), unasked=False)
+            self._ended_by_server(now_ns(), b"")
 
     def _end_at_mark(self, exchange: Exchange, note: str) -> None:
         """Go on without the end of a response whose stream is complete, and without its connection."""
@@ -288,13 +308,22 @@ class Connection:
                 self._closed_by_tls = True
         return b"".join(plain)
 
-    def _ended_by_server(self, user_ns: int, unasked: bool) -> None:
-        """The server closed (or spoke out of turn on an idle connection)."""
+    def _ended_by_server(self, user_ns: int, unasked: bytes) -> None:
+        """The server closed, or spoke out of turn: what it said before it was asked."""
         exchange = self._exchange
+        if unasked.strip() and not _IDLE_TOO_LONG.match(unasked):
+            self._link.unasked += 1
         if exchange is None:
             if not unasked:
                 self._learn_if_closed_at_once(user_ns)
             self.close()
+        elif unasked:
+            exchange.stamps, exchange.user_stamps, exchange.ends = (array("q", [n]) for n in (user_ns, user_ns, 0))
+            self._link.held_bytes += exchange.held_bytes
+            words = "the server sent bytes before the request"
+            self._finish(exchange, WireError("stream_error", words, stale=self.served > 0))
+        elif exchange.by_close and self._ssl is not None and not self._closed_by_tls:
+            self._finish(exchange, WireError("truncated", "the connection ended without TLS's close_notify"))
         elif exchange.by_close:
             exchange.closed_ns = user_ns
             self._finish(exchange, None)
@@ -317,7 +346,7 @@ class Connection:
             self._finish(exchange, WireError("stream_error", _describe(error)))
 
     def _stale(self, message: str) -> WireError:
-        self._learn_if_closed_at_once(self._exchange.sent_ns if self._exchange else now_ns())
+        self._learn_if_closed_at_once((self._exchange and self._exchange.sent_ns) or now_ns())
         return WireError("stream_error", message, stale=self.served > 0)
 
     def _learn_if_closed_at_once(self, at_ns: int) -> None:
@@ -370,7 +399,7 @@ class Connection:
         if exchange is None:
             return None
         quiet_ns = at_ns - exchange.user_stamps[-1] if exchange.user_stamps else 0
-        if quiet_ns > min(_QUIET_NS, idle_ns) and exchange.has_finished():
+        if quiet_ns > min(_QUIET_NS, idle_ns) and exchange.has_finished() and exchange.between_chunks():
             exchange.closed_ns = at_ns  # its user has waited for the server until now
             self._end_at_mark(exchange, "silent_end")
             return None

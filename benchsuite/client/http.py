@@ -6,11 +6,15 @@ that parser refuses and curl or httpx read is read by `LooseParser`, and noted.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zlib
 from array import array
+from bisect import bisect, bisect_left
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httptools
@@ -79,10 +83,11 @@ class Exchange:
     """One request on the wire and the stamped bytes of its response: headers and chunk framing included."""
 
     __slots__ = (
-        "body", "body_ends", "chunked", "closed_ns", "content_encoding", "content_length", "content_type", "data",
-        "due_bytes", "ends", "error", "headers_ns", "index", "keep_alive", "kept_headers", "kernel_stamped", "limits",
-        "location", "marked_ns", "message_complete", "mode", "notes", "on_done", "parser", "retries", "reused",
-        "scheduled_ns", "sent_ns", "stamps", "status", "token_seen", "unbodied", "user_stamps",
+        "body", "body_ends", "chunked", "chunks", "closed_ns", "content_encoding", "content_length", "content_type",
+        "data", "due_bytes", "ends", "error", "headers_ns", "index", "interim", "keep_alive", "kept_headers",
+        "kernel_stamped", "last_ns", "limits", "location", "marked_ns", "message_complete", "mode", "notes", "on_done",
+        "parser", "retries", "reused", "scheduled_ns", "sent_ns", "stamps", "status", "token_seen", "unbodied",
+        "user_stamps",
     )  # fmt: skip
 
     def __init__(self, index: int, scheduled_ns: int) -> None:
@@ -111,6 +116,7 @@ class Exchange:
         self.due_bytes = min(_FEED_BYTES, self.limits.response_bytes)  # of data, at which `grown` is called
         self.mode = _HEADERS
         self.kernel_stamped = True
+        self.last_ns = 0  # the last stamp, first that of the sending: no later one may be before it
         self.headers_ns = 0
         self.marked_ns = 0  # the stamp of the stream's end mark, where the response goes on behind it
         self.token_seen = False  # by `virtual_users.abort_if_overdue`
@@ -127,6 +133,8 @@ class Exchange:
         self.location = ""
         self.kept_headers: dict[str, str] = _NO_HEADERS
         self.message_complete = False
+        self.interim = 0  # responses of status 1xx before it
+        self.chunks: ChunkSizes | None = None
         self.body = bytearray()
         self.unbodied = 0  # bytes of framing since the last one of the body
         self.body_ends = array("q")
@@ -169,6 +177,8 @@ class Exchange:
     def on_message_complete(self) -> None:
         if self.status >= 200:
             self.message_complete = True
+        else:
+            self.interim += 1
 
     def feed(self) -> None:
         """Give the HTTP parser the reads that it has not seen, one by one; `body_ends` then has one entry a read.
@@ -247,6 +257,25 @@ class Exchange:
         ends.extend([len(decoded)] * (len(self.body_ends) - len(ends)))
         return decoded, ends
 
+    def between_chunks(self) -> bool:
+        """True unless the response has broken off within a chunk: by its size the chunk lacks bytes."""
+        if isinstance(self.parser, LooseParser):
+            return self.parser.between_chunks
+        return not (self.chunked and self._sizes().within)
+
+    def _sizes(self) -> ChunkSizes:
+        self.chunks = self.chunks or ChunkSizes()
+        self.chunks.read(self.data)
+        return self.chunks
+
+    def use_user_stamps(self) -> None:
+        """Put our own stamps in the place of the kernel's, which a wall clock that was set has made wrong."""
+        for name, find in (("headers_ns", bisect_left), ("marked_ns", bisect_left), ("closed_ns", bisect)):
+            read = find(self.stamps, at_ns := getattr(self, name)) - (find is bisect)
+            if 0 <= read < len(self.stamps) and self.stamps[read] == at_ns:
+                setattr(self, name, self.user_stamps[read])
+        self.stamps, self.kernel_stamped = self.user_stamps, False
+
     def note_body(self, piece: bytes, stamp_ns: int) -> None:
         """Take body bytes from a client that does its own HTTP (drivers.py), stamped in user space."""
         self.stamps.append(stamp_ns)
@@ -276,7 +305,7 @@ class Exchange:
 
     def release(self) -> None:
         """Drop the parser, which refers back to this exchange, so that memory goes without the garbage collector."""
-        self.parser = None
+        self.parser = self.chunks = None
         self.on_done = None
 
     def find_end(self) -> int:
@@ -288,9 +317,9 @@ class Exchange:
         if mode == _CHUNKED:
             if data.endswith(_CHUNKED_EVENTS):
                 return OPEN
-            # "\r\n0\r\n\r\n" is the plain last chunk and is believed (request.py parses all of it afterwards); any
-            # other tail that may be an end is put to the real parser.
-            if data.endswith(b"\r\n0\r\n\r\n"):
+            # what looks like the plain last chunk is held against the sizes of those before it (request.py parses all
+            # of it afterwards); any other tail that may be an end is put to the real parser.
+            if data.endswith(b"\r\n0\r\n\r\n") and self._sizes().n_ended > self.interim:
                 self.mode = _ENDED
                 return COMPLETE
             before = max(0, self.ends[-2] - 6)
@@ -341,7 +370,7 @@ class Exchange:
                     marked = line.endswith(b"}") and _NATIVE_END.search(line)
                 else:
                     marked = _END_MARK.search(self.body[-_END_BYTES:])
-                self.marked_ns = self.stamps[-1] if marked else 0
+                self.marked_ns = self.stamps[-1] if marked and self.between_chunks() else 0
         return MARKED if self.marked_ns else OPEN
 
     @property
@@ -353,6 +382,34 @@ class Exchange:
     def by_close(self) -> bool:
         """True if the end of the connection is a legal end of this response."""
         return self.mode == _UNTIL_CLOSE
+
+
+class ChunkSizes:
+    """How far a response is by the sizes of its chunks, without a line of Python for any of them.
+
+    within: not empty inside a chunk. n_ended: responses that have ended, interim ones included.
+    """
+
+    def __init__(self) -> None:
+        self.within: list[None] = []
+        self._ended: list[None] = []
+        self._read_bytes = 0
+        callbacks = SimpleNamespace(
+            on_chunk_header=partial(self.within.append, None),
+            on_chunk_complete=self.within.clear,
+            on_message_complete=partial(self._ended.append, None),
+        )
+        self._parser = httptools.HttpResponseParser(callbacks)
+
+    def read(self, data: bytearray) -> None:
+        """Go on to the end of `data`, all that was received. Bytes that are no HTTP end nothing."""
+        with memoryview(data) as view, contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._parser.feed_data(view[self._read_bytes :])
+        self._read_bytes = len(data)
+
+    @property
+    def n_ended(self) -> int:
+        return len(self._ended)
 
 
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -386,6 +443,10 @@ class LooseParser:
         self._new = len(data)
         while self._step():
             pass
+
+    @property
+    def between_chunks(self) -> bool:
+        return not (self._exchange.chunked and self._step == self._counted)
 
     def _take(self, n: int) -> bytes:
         taken = bytes(self._rest[:n])

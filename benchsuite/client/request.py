@@ -236,6 +236,7 @@ def record_steps(
     except WireError as malformed:
         error = error or malformed
         exchange.body_ends.append(len(exchange.body))  # what the failed read gave before it failed
+    between_chunks = exchange.between_chunks()
     exchange.data = bytearray()  # the body has what is needed of it
     yield
     body, ends = yield from exchange.body_steps()
@@ -255,7 +256,7 @@ def record_steps(
         else:
             facts = read_whole(body, keep_text=keep_text, limits=limits)
             yield
-    status, message = _outcome(exchange, facts, body, error, streamed, context.endpoint)
+    status, message = _outcome(exchange, facts, body, error, streamed, context.endpoint, between_chunks)
     yield
     lag_ns = 0
     for i in range(0, len(exchange.stamps), _STEP_READS):
@@ -277,6 +278,7 @@ def _outcome(
     error: WireError | None,
     streamed: bool,
     base_url: str | None,
+    between_chunks: bool,
 ) -> tuple[Status, str | None]:
     words = facts.server_error or facts.server_words
     if error is not None and error.status in ("timeout", "connect_error", "cancelled"):
@@ -295,7 +297,9 @@ def _outcome(
         return "stream_error", facts.malformed
     if facts.failed_end is not None:
         return "stream_error", f"the server ended the response with finish_reason {facts.failed_end!r}"
-    if facts.finish_reason is not None and (error is None or error.status == "truncated"):
+    # without its end a stream may be whole that broke off between chunks; a counted body only with its end mark
+    whole = between_chunks and (exchange.content_length is None or facts.done)
+    if facts.finish_reason is not None and (error is None or (error.status == "truncated" and whole)):
         if error is not None:
             facts.notes.add("last_chunk_missing")
         return "ok", None

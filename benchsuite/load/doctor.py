@@ -24,7 +24,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pynvml
 
-from benchsuite.clock import ANCILLARY_BYTES, ClockMark, kernel_timestamp_ns, now_ns, request_kernel_timestamps
+from benchsuite.clock import ClockMark, now_ns, realtime_offset_ns, stamp_lags_ns
 from benchsuite.errors import BenchsuiteError
 from benchsuite.load.preflight import preflight
 from benchsuite.load.schedule import open_files_needed
@@ -198,7 +198,7 @@ def check_kernel_timestamps() -> Diagnostic:
     """Whether the kernel stamps what comes in, and rightly: after it was sent, before it was read."""
     n_reads, check = 20, partial(_machine, "kernel timestamps")
     try:
-        lags_ns = next((lags for _ in range(3) if (lags := _timestamp_lags_ns(n_reads))), [])
+        lags_ns = stamp_lags_ns(n_reads, realtime_offset_ns())
     except OSError as error:
         return check(f"loopback does not work: {error}", fail=True, remedy="ip link set lo up")
     right = sorted(lag for lag in lags_ns if lag is not None)
@@ -209,29 +209,6 @@ def check_kernel_timestamps() -> Diagnostic:
     detail = f"{len(right)} of {n_reads} reads on loopback{lag}" if right else "the kernel gives none"
     remedy = "none needed: reads are stamped by the process, later by as much as its loop is busy; see `calibrate`"
     return check(detail, warn=len(right) < n_reads - 1, remedy=remedy)
-
-
-def _timestamp_lags_ns(n_reads: int) -> list[int | None]:
-    """How long before the read each timestamp is, None for one that cannot be right; empty where none come."""
-    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as sock:
-        if not request_kernel_timestamps(sock):
-            return []
-        sock.settimeout(2.0)
-        sock.connect(listening.getsockname())
-        peer, _ = listening.accept()
-        lags_ns: list[int | None] = []
-        with peer:
-            time.sleep(0.05)  # the kernel switches them on a moment after the first socket asks for it
-            for _ in range(n_reads):
-                sent_ns = time.time_ns()
-                peer.send(b"x")
-                _, ancillary, _, _ = sock.recvmsg(64, ANCILLARY_BYTES)
-                read_ns = time.time_ns()
-                if ancillary:
-                    stamp_ns = kernel_timestamp_ns(ancillary)
-                    right = sent_ns - 100_000 <= stamp_ns <= read_ns + 100_000
-                    lags_ns.append(read_ns - stamp_ns if right else None)
-    return lags_ns
 
 
 def check_disk(folder: Path) -> Iterator[Diagnostic]:

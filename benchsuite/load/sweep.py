@@ -213,7 +213,7 @@ def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
     return Anchor(now.monotonic_ns - passed_ns, clock.origin_wall_ns)
 
 
-_SUSPENDED_S = 0.5
+_SUSPENDED_S, _STEPPED_S = 0.5, 0.001
 _DRAIN_S = 30.0  # for what is in flight, after SIGTERM or a lost terminal
 _ABORT_S = 15.0  # after the second Ctrl-C, until it interrupts whatever this process waits for
 _COOLDOWN = "waiting until the server is idle"
@@ -487,15 +487,21 @@ class SweepRunner:
         return False
 
     def _check_clocks(self, entry: PointEntry) -> None:
-        """A point during which the machine slept measured the sleep: it is no measurement, and a resume renews it."""
+        """A point during which the machine slept measured the sleep: it is no measurement, and a resume renews it.
+
+        So is one whose kernel timestamps went wrong unseen. A wall clock that was set is seen, and costs only them.
+        """
         suspended_s, stepped_s = entry.clocks["suspended_s"], entry.clocks["wall_step_s"]
         if suspended_s and suspended_s > _SUSPENDED_S:
+            entry.invalid = f"the machine was suspended for {suspended_s:.1f} s"
+        elif entry.client["clock_contradictions"]:
+            entry.invalid = "the kernel's timestamps left the wall clock"
+        if entry.invalid is not None:
             if entry.status == "complete":
                 entry.status = "invalid"
-            entry.invalid = f"the machine was suspended for {suspended_s:.1f} s"
             self.view.note(f"{entry.point_id} is invalid: {entry.invalid}; measure it again with --resume")
-        if abs(stepped_s) > _SUSPENDED_S:
-            self.view.note(f"{entry.point_id}: the wall clock was set by {stepped_s:+.1f} s while it was measured")
+        if abs(stepped_s) > _STEPPED_S or entry.client["clock_steps"]:
+            self.view.note(f"{entry.point_id}: the wall clock was set while it ran ({stepped_s:+.3f} s in all)")
 
     def _wait(
         self, point: PlannedPoint, phase: str, over: Callable[[], bool | None], least_s: float = 0, most_s: float = 0

@@ -120,7 +120,9 @@ class ClientState:
     steal_s: float | None = None
     run_queue_wait_s: float | None = None  # for how long it was ready to run and other processes had the CPU
     clock_steps: int = 0
+    clock_contradictions: int = 0  # the kernel's stamps left a wall clock that stood
     connections_opened: int = 0
+    unasked_responses: int = 0  # connections on which the server spoke before it was asked
     fallback_tries: int = 0  # requests that their endpoint refused and that went on to the fallback
     fallback_skips: int = 0  # that went there untried
     rss_start_bytes: int | None = None
@@ -405,8 +407,12 @@ class PointLoad:
         while self._parsing or self._finished:
             if self._parsing is None:
                 self._parsing = self._record(*self._finished.popleft())
-            if next(self._parsing, False) is False:
-                self._parsing = None
+            try:
+                if next(self._parsing, False) is False:
+                    self._parsing = None
+            except Exception as error:  # a request without a row ends the point: it is not passed over
+                self._parsing, self._error = None, self._error or error
+                self.abort()
             # a backlog that grows is worked off in longer slices: else a client at its limit would keep it in memory
             slice_ns = _PARSE_SLICE_NS if len(self._finished) <= self._backlog else _BACKLOG_SLICE_NS
             if now_ns() - began_ns > slice_ns:
@@ -417,7 +423,12 @@ class PointLoad:
         self.state.parse_s += (time.thread_time_ns() - cpu_ns) / 1e9
 
     def _record(self, exchange: Exchange, slot: Slot, held_bytes: int) -> Iterator[None]:
-        state, rows = self.state, self._rows
+        state, rows, clock = self.state, self._rows, slot.link.clock
+        clock.look()
+        if exchange.kernel_stamped and exchange.stamps and exchange.sent_ns <= clock.doubted_ns:
+            exchange.notes.add("kernel_stamps_refused")
+        if "kernel_stamps_refused" in exchange.notes:
+            exchange.use_user_stamps()
         if exchange.kernel_stamped:
             # every few reads of a long response are enough for the quantiles; the maximum is of all (RequestRecord)
             step = 1 + len(exchange.stamps) // _LAGS_PER_REQUEST
@@ -441,7 +452,7 @@ class PointLoad:
         self._tick_due_ns = now_ns() + _TICK_NS
         self._cpu_start = self._cpu_last = CpuMark.now()
         self.state.rss_start_bytes = rss_bytes()
-        self._links_before = [(link, link.opened, link.clock_steps) for link in self._links]
+        self._links_before = [(link, link.opened, link.clock.steps, link.unasked) for link in self._links]
         self._ticker = self.loop.call_later(_TICK_NS / 1e9, self._tick)
 
     def _tick(self) -> None:
@@ -453,9 +464,11 @@ class PointLoad:
             self._ticks += 1
             if self._ticks % _WATCH_EVERY_TICKS == 0 or self._unwatched:
                 self.watch(at_ns)
+            for link in self._links:
+                link.clock.look()
             if self._ticks % _SECOND_EVERY_TICKS == 0:
                 for link in self._links:
-                    link.refresh_offset()
+                    link.clock.probe()
                 last, self._cpu_last = self._cpu_last, CpuMark.now()
                 wall_s = self._cpu_last.at_s - last.at_s
                 if wall_s > 0:
@@ -480,5 +493,7 @@ class PointLoad:
         if end.run_queue_wait_s is not None and start.run_queue_wait_s is not None:
             state.run_queue_wait_s = end.run_queue_wait_s - start.run_queue_wait_s
         state.rss_end_bytes = rss_bytes()
-        state.clock_steps = max((link.clock_steps - steps for link, _, steps in self._links_before), default=0)
-        state.connections_opened = sum(link.opened - opened for link, opened, _ in self._links_before)
+        state.clock_steps = max((link.clock.steps - steps for link, _, steps, _ in self._links_before), default=0)
+        state.clock_contradictions = sum(link.clock.contradicted for link in self._links)
+        state.connections_opened = sum(link.opened - opened for link, opened, _, _ in self._links_before)
+        state.unasked_responses = sum(link.unasked - unasked for link, _, _, unasked in self._links_before)

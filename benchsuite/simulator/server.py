@@ -35,9 +35,9 @@ from typing import IO, Any
 from benchsuite.clock import (
     ANCILLARY_BYTES,
     NS_PER_S,
+    StampClock,
     kernel_timestamp_ns,
     now_ns,
-    realtime_offset_ns,
     request_kernel_timestamps,
 )
 from benchsuite.errors import EngineError, os_error_as
@@ -301,7 +301,7 @@ class Server:
         self._sequence = 0
         self._heap: list[tuple[int, int, Stream]] = []
         self._order = 0
-        self._offset_ns, self._offset_at_ns = realtime_offset_ns(), now_ns()
+        self._clock = StampClock()
         self._listener = sock
         self._selector = selectors.DefaultSelector()
         if sock is not None:
@@ -381,9 +381,11 @@ class Server:
         """When the request's last bytes came in: by the kernel's stamp, so that our own reading late is no error."""
         if not ancillary or self.engine is not None:  # the engine's steps count from when it could know of the request
             return read_ns
-        if read_ns - self._offset_at_ns > NS_PER_S:
-            self._offset_ns, self._offset_at_ns = realtime_offset_ns(5), read_ns
-        return min(read_ns, kernel_timestamp_ns(ancillary) - self._offset_ns)
+        clock, steps = self._clock, self._clock.steps
+        clock.look()
+        stamp_ns = kernel_timestamp_ns(ancillary) - clock.offset_ns
+        holds = clock.steps == steps and clock.usable and read_ns - NS_PER_S < stamp_ns < read_ns
+        return stamp_ns if holds else read_ns
 
     def _accept(self) -> None:
         assert self._listener is not None

@@ -197,3 +197,9 @@ def test_token_balance(counts: list[float | None], warned: bool) -> None:
     if found is not None:
         assert (found.code, found.level.users) == ("token_balance", 8)
         assert found.values == {"ours": 1000, "servers": 1006}
+
+
+def test_a_server_that_speaks_unasked():
+    """One connection on which it did is an error: any response may be another request's."""
+    found = judged([state(), state(unasked_responses=1)])
+    assert [(w.code, w.severity) for w in found.warnings(Level(8))] == [("unasked_responses", "error")]

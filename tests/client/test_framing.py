@@ -171,6 +171,20 @@ FRAMINGS: dict[str, Framing] = {
     "a whole stream without [DONE] or last chunk": of(
         CHUNKED, *map(chunk, EVENTS), then="close", kept=False, notes="last_chunk_missing",
         others="refuse: httpx and the SDK raise; its finish_reason and usage say that the stream is whole"),
+    "[DONE], counted too long, then a close": of(
+        OK + KIND + b"Content-Length: 9999\r\n\r\n" + SSE, then="close", kept=False, notes="last_chunk_missing",
+        others="differ: the SDK reads it, httpx by line raises at the end; the stream is whole"),
+    # bodies whose framing says that bytes are missing: they have no end, whatever stands in them
+    **{name: of(head, *pieces, then="close", kept=False, status="truncated",
+                error="the server closed the connection within its response", others=others)
+       for others in ["differ: the SDK is content with [DONE], httpx raises; by its framing the response is cut"]
+       for name, head, pieces in (
+           ("[DONE] in a chunk that lacks bytes", CHUNKED, [chunk(e) for e in EVENTS] + [b"ff\r\n" + DONE]),
+           ("all of it in a chunk that lacks bytes", CHUNKED, [b"fff\r\n" + SSE + b"\r\n0\r\n\r\n"]),
+           ("cut within a chunk behind the finish_reason", CHUNKED, [chunk(e) for e in EVENTS] + [b"20\r\ndata"]),
+           ("[DONE] in a chunk that lacks bytes, LF", CHUNKED.replace(b"\r\n", b"\n"), [b"fff\n" + SSE + b"\n"]),
+           ("no [DONE], counted too long", OK + KIND + b"Content-Length: 9999\r\n\r\n", EVENTS),
+       )},
     "a response behind the response": of(counted(SSE) + b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", kept=False,
                                         notes="bytes_after_response"),
     "garbage behind the last chunk": of(CHUNKED + chunk(SSE) + LAST + b"garbage", kept=False,

@@ -285,6 +285,70 @@ async def test_an_answer_before_the_request_is_out(listener):
         assert (exchange.status, exchange.error, stage.connection.is_open) == (413, None, False)
 
 
+MARK = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+IN_CHUNK = {
+    "an end mark": (MARK, b"more\n\n"),
+    "what looks like the last chunk": (MARK + b": \r\n0\r\n\r\n", b"data: [DONE]\n\n"),
+    "a last chunk and trailers": (b"\r\n0\r\nA: b\r\n\r\n", b"more"),
+    "a whole response": (b"\r\n0\r\n\r\n", COUNTED + CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("first", "rest"), IN_CHUNK.values(), ids=IN_CHUNK)
+@pytest.mark.parametrize("spelling", [b"%x\r\n", b"%x \r\n"])  # as the strict parser reads it, and as the loose one
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+async def test_what_stands_in_a_chunk_ends_nothing(listener, first, rest, spelling, interim):
+    """The sizes of the chunks say where a response ends; what a chunk holds is body, and none of it is the next
+    response. Its connection is good for the next request."""
+    stage = Stage(listener)
+    with await stage.open() as peer:
+        exchange = stage.ask()
+        peer.recv(len(REQUEST), socket.MSG_WAITALL)
+        peer.sendall(interim + OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await until(lambda: exchange.status == 200)
+        peer.sendall(spelling % (len(first) + len(rest)) + first)
+        await until(lambda: exchange.data.endswith(first))
+        assert not stage.ended
+        assert stage.connection._lingering is None
+        assert stage.connection.overdue(exchange.user_stamps[-1] + 6 * 10**9, 10**13, 10**13) is None
+        assert not stage.ended
+        peer.sendall(rest + b"\r\n0\r\n\r\n")
+        await until(lambda: stage.ended)
+        assert (exchange.error, body_of(exchange), stage.connection.is_open) == (None, first + rest, True)
+        assert body_of(await stage.answer(peer, COUNTED)) == b"hello"
+    stage.connection.close()
+
+
+EARLY = "the server sent bytes before the request"
+UNASKED = {
+    "the next response": (COUNTED, EARLY, 1),
+    "garbage": (b"garbage", EARLY, 1),
+    "a line end too many": (b"\r\n", EARLY, 0),
+    "what a proxy says of an idle connection": (b"HTTP/1.1 408 Request Time-out\r\n\r\n", EARLY, 0),
+    "nothing, and a close": (b"", "the server closed the connection before a response", 0),
+}
+
+
+@pytest.mark.parametrize(("early", "message", "counted"), UNASKED.values(), ids=UNASKED)
+@pytest.mark.parametrize("reused", [True, False])
+async def test_what_came_before_the_request(listener, early, message, counted, reused):
+    """It is no answer: nothing is sent on that connection, which is closed. A reused one is worth another try."""
+    stage = Stage(listener)
+    with await stage.open() as peer:
+        if reused:
+            await stage.answer(peer, COUNTED)
+        stage.link.loop.remove_reader(stage.connection._sock.fileno())  # the loop has had no turn to read it
+        peer.sendall(early)
+        if not early:
+            peer.shutdown(socket.SHUT_WR)
+        exchange = stage.ask()
+        assert stage.ended[-1:] == [exchange]
+        assert (failure(exchange), exchange.error.stale) == (("stream_error", message), reused)
+        assert exchange.sent_ns == 0
+        assert (stage.connection.is_open, stage.link.unasked, stage.link.held_bytes) == (False, counted, 0)
+        assert peer.recv(65536) == b""
+
+
 # failures
 def reset(peer: socket.socket) -> None:
     """Close with RST."""
@@ -434,19 +498,6 @@ async def test_no_connection(listener):
     assert not stage.connection.is_open
 
 
-async def test_clock_steps(listener, monkeypatch):
-    """A jump of the wall clock is counted, its drift is not, and the stamps go on with the new offset."""
-    stage = Stage(listener)
-    offsets = iter([5_000_000_000, 5_000_900_000, 6_000_000_000])
-    stage.link.offset_ns = 5_000_000_000
-    monkeypatch.setattr(wire, "realtime_offset_ns", lambda _: next(offsets))
-    steps = []
-    for _ in range(3):
-        stage.link.refresh_offset()
-        steps.append((stage.link.clock_steps, stage.link.offset_ns))
-    assert steps == [(0, 5_000_000_000), (0, 5_000_900_000), (1, 6_000_000_000)]
-
-
 # TLS
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
@@ -515,6 +566,36 @@ async def stage_answer(stage: Stage, peer: ssl.SSLSocket) -> Exchange:
     peer.sendall(COUNTED)
     await until(lambda: exchange in stage.ended)
     return exchange
+
+
+TLS_ENDS = {
+    "close_notify": (OK + b"\r\nhello", True, None),
+    "close_notify, chunks": (CHUNKED + b"5\r\nhello\r\n", True, "truncated"),
+    "close_notify within a chunk": (CHUNKED + b"9\r\nhello", True, "truncated"),
+    "close_notify within a counted body": (COUNTED[:-1], True, "truncated"),
+    "a close without it": (OK + b"\r\nhello", False, "truncated"),
+    "a close without it behind a whole response": (COUNTED, False, None),
+}
+
+
+@pytest.mark.parametrize(("response", "notify", "status"), TLS_ENDS.values(), ids=TLS_ENDS)
+async def test_how_tls_ends(listener, certificate, response, notify, status):
+    """A close_notify is an end, whether or not the connection ends with it; an end without one may hide a cut."""
+    stage = Stage(listener, tls=trusting(certificate))
+    with await secure(stage, certificate) as peer:
+        exchange = stage.ask()
+        peer.recv(65536)
+        peer.sendall(response)
+        if notify:
+            await until(lambda: exchange.data)
+            with contextlib.suppress(ssl.SSLError, OSError):
+                peer.setblocking(False)
+                peer.unwrap()
+        else:
+            socket.socket(fileno=peer.detach()).close()
+        await until(lambda: stage.ended)
+        assert (exchange.error and exchange.error.status) == status
+        await until(lambda: not stage.connection.is_open)
 
 
 async def test_tls_that_breaks(listener, certificate):

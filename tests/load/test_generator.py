@@ -9,11 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from benchsuite.client.connection import Connection, Link
-from benchsuite.client.http import Endpoint
+from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
 from benchsuite.load.virtual_users import PointLoad, Slot
+from benchsuite.load.worker_pool import without_server
 from benchsuite.records import RequestRecord
 
 BODY = b'{"choices":[{"text":"a","finish_reason":"stop"}]}'
@@ -103,6 +104,53 @@ async def test_and_only_once():
         load, rows = load_of(peer.address, 3, 1)
         await finish(load)
     assert told(rows) == [("p0", "ok", 0, False), ("p1", "stream_error", 1, False), ("p2", "ok", 0, False)]
+
+
+UNASKED = "the server sent bytes before the request"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "expected", "counted"),
+    [
+        ({(1, 0)}, [("p0", "ok", 0, False), ("p1", "ok", 1, False), ("p2", "ok", 0, True)], 1),
+        ({(1, 0), (1, 1)}, [("p0", "ok", 0, False), ("p1", "stream_error", 1, False), ("p2", "ok", 0, False)], 2),
+        ({(i, 0) for i in range(3)}, [(f"p{i}", "stream_error", 0, False) for i in range(3)], 3),
+    ],
+    ids=["once", "on the fresh connection too", "on every connection"],
+)
+async def test_a_response_ahead_of_its_request(monkeypatch, ahead, expected, counted):
+    """It poisons its connection: the request goes on a fresh one, or is a row with the reason; a breaker calls no
+    server gone that is there. ahead: requests, and which try at them."""
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.put_nowait(writer)
+        while await reader.read(4096):
+            writer.write(OK)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    load, rows = load_of(server.sockets[0].getsockname(), 3, 1)
+    opening, sending, writers = Connection.open, Connection.send, []
+
+    async def open_and_meet(connection: Connection) -> None:
+        await opening(connection)
+        writers.append(await accepted.get())
+
+    def send(connection: Connection, request: bytes, exchange: Exchange) -> None:
+        if (exchange.index, exchange.retries) in ahead:
+            writers[-1].write(OK)
+        sending(connection, request, exchange)
+
+    monkeypatch.setattr(Connection, "open", open_and_meet)
+    monkeypatch.setattr(Connection, "send", send)
+    async with server:
+        await finish(load)
+    assert told(rows) == expected
+    failed = [row for row in rows.rows if row.status != "ok"]
+    assert all((r.error, r.n_reads, r.sent_s) == (UNASKED, 1, None) for r in failed)
+    assert (load.state.unasked_responses, load.state.back_offs) == (counted, 0)
+    assert not any(map(without_server, failed))
 
 
 async def test_one_connection_for_all():
