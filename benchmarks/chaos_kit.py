@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing.util
 import os
 import pickle
+import signal
 import sys
 import traceback
 from collections import Counter
@@ -136,6 +137,7 @@ def start_cli(words: list[str], plan: str, log: Path) -> int:
     def body() -> None:
         os.environ[fault_points.VARIABLE] = plan
         fault_points.set_plan(plan)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where chaos runs in the background
         sys.argv = ["benchsuite", *words]
         main()
 

@@ -24,10 +24,11 @@ from benchsuite.errors import InputError
 VARIABLE = "BENCHSUITE_FAULT_POINTS"
 POINTS = ("start", "spawn", "order", "batch", "sample", "fsync", "rename", "unlink", "compaction", "report", "any")
 # kill: SIGKILL to itself, or to process VALUE; signal: signal VALUE to the process group, as a terminal sends it;
-# error: OSError with errno VALUE, else 5 (I/O); delay: VALUE seconds
-ACTIONS = ("kill", "kill-parent", "kill-group", "stop", "signal", "error", "delay")
+# error: OSError with errno VALUE, else 5 (I/O); delay: VALUE seconds; step: the wall clock as this process reads it is
+# set by VALUE seconds
+ACTIONS = ("kill", "kill-parent", "kill-group", "stop", "signal", "error", "delay", "step")
 _FAULT = re.compile(
-    rf"((?:{'|'.join(POINTS)})(?:\.\d+)?)(?:@([a-z0-9-]+))?:([1-9]\d*):({'|'.join(ACTIONS)})(?:=([\d.]+))?"
+    rf"((?:{'|'.join(POINTS)})(?:\.\d+)?)(?:@([a-z0-9-]+))?:([1-9]\d*):({'|'.join(ACTIONS)})(?:=(-?[\d.]+))?"
 )
 
 reached: Counter[str] = Counter()  # how often, since there is a plan
@@ -64,6 +65,9 @@ def _act(action: str, value: float) -> None:
             raise OSError(number := int(value or 5), os.strerror(number))
         case "delay":
             time.sleep(value)
+        case "step":
+            wall, wall_ns = time.time, time.time_ns
+            vars(time).update(time=lambda: wall() + value, time_ns=lambda: wall_ns() + int(value * 1e9))
         case "kill-group":
             os.killpg(0, signal.SIGKILL)
         case "signal":

@@ -39,6 +39,18 @@ def test_the_nth_time():
     assert seen == [("fsync", 5), ("rename", 28), ("unlink", 1)]
 
 
+def test_a_step_of_the_wall_clock():
+    """The process reads its wall clock shifted from there on; the monotonic clock goes on."""
+    script = (
+        "import time\nfrom benchsuite.fault_points import reach\n"
+        "before = time.time_ns() - time.monotonic_ns(); reach('order')\n"
+        "print(round((time.time_ns() - time.monotonic_ns() - before) / 1e9))"
+    )
+    environment = os.environ | {fault_points.VARIABLE: "order@main:1:step=-2400"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout == "-2400\n"
+
+
 @pytest.mark.parametrize("action", ["kill", "kill-group"])
 def test_killed_where_it_stands(action):
     """The process dies at the point that its environment names."""
