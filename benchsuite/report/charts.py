@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
+
+from benchsuite.analysis.requests import Floats
 from benchsuite.redact import html_text
 from benchsuite.report.format import number
 
@@ -450,15 +453,13 @@ def _end_names(series: Sequence[Series], x: Scale, y: Scale, frame: Frame) -> li
     return parts
 
 
-_ALL_POINTS = (1200, 640)  # of all curves together, where they are few and many: the page stays small
-_CURVE_POINTS = (20, 200)  # of one curve, at least and at most
+_ALL_STEPS, _CURVE_STEPS = 1200, (20, 200)  # of all curves together and of one: the page stays small
 _TOOLTIPS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)  # shares with a tooltip
-_FEW = (0.5, 0.95)  # where the curves are many
 _MOST_NAMES = 8
 
 
 def ecdf_chart(
-    samples: Sequence[tuple[str, Sequence[float]]],
+    samples: Sequence[tuple[str, Sequence[float] | Floats]],
     *,
     title: str,
     x_label: str,
@@ -469,16 +470,20 @@ def ecdf_chart(
 
     limits: drawn upright at their `y`, which is on the value axis. unit: of the values, in what they tell.
     """
-    curves = [(name, sorted(v for v in values if v > 0)) for name, values in samples]
-    curves = [(name, values) for name, values in curves if values]
+    known = ((name, np.asarray(values, float)) for name, values in samples)
+    curves = [(name, values[values > 0]) for name, values in known if (values > 0).any()]
     if not curves:
         return empty(title)
     frame = replace(SMALL, top=SMALL.top - 18)
-    low, high = min(v[0] for _, v in curves), max(v[-1] for _, v in curves)
+    low, high = (float(end(np.concatenate([values for _, values in curves]))) for end in (np.min, np.max))
     ticks = _sample_ticks(low, high)
     x = Scale(min(low, ticks[0]), max(high, ticks[-1]), frame.left, frame.right - 6, log=True)
     y = Scale(0.0, 1.0, frame.bottom, frame.top)
-    most = max(_CURVE_POINTS[0], min(_CURVE_POINTS[1], _ALL_POINTS[len(curves) > _MOST_NAMES] // len(curves)))
+    most = min(max(_ALL_STEPS // len(curves), _CURVE_STEPS[0]), _CURVE_STEPS[1])
+
+    def at_share(values: Floats, share: float) -> float:
+        return float(np.quantile(values, share, method="inverted_cdf"))
+
     named = range(0, len(curves), -(-len(curves) // _MOST_NAMES))
     body = [
         *y_axis([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], y, "share of requests", frame),
@@ -492,17 +497,22 @@ def ecdf_chart(
         body.append(label(limit.label, places, taken, frame, "limit-text halo"))
     for i, (name, values) in enumerate(curves):
         shade = f"var(--r{round(5 * i / (len(curves) - 1)) if len(curves) > 1 else 3})"  # from light to dark
-        body.append(_curve(name, values, shade, most, x, y))
-    for name, values in curves:
-        n = len(values)  # a percentile has a tooltip as far as ten observations lie beyond it
-        shares = [s for s in (_TOOLTIPS if len(curves) <= _MOST_NAMES else _FEW) if min(s, 1 - s) * n >= 10]
-        for share in shares or [0.5]:
-            value = quantile(values, share)
+        steps = np.linspace(0, 1, min(len(values) + 1, most))
+        path = "".join(
+            f"H{x.at(value):.1f}V{y.at(share):.1f}"
+            for share, value in zip(steps, np.quantile(values, steps, method="inverted_cdf"), strict=True)
+        )
+        words = html_text(f"at {name}: median {number(at_share(values, 0.5))}, n {len(values):,}")
+        start = f"M{x.at(float(values.min())):.1f} {y.at(0.0):.1f}"
+        body.append(f'<path d="{start}{path}" class="curve" stroke="{shade}"><title>{words}</title></path>')
+    for name, values in curves:  # a percentile has a tooltip as far as ten observations lie beyond it
+        for share in [share for share in _TOOLTIPS if min(share, 1 - share) * len(values) >= 10] or [0.5]:
+            value = at_share(values, share)
             body.append(hit(x.at(value), y.at(share), f"at {name}: p{round(share * 100)} {number(value)} {unit}", 6))
     for rank, (name, values) in enumerate(curves[i] for i in named):
         # each at a height of its own, so that neighbours do not meet
         share = 0.88 - 0.76 * rank / (len(named) - 1) if len(named) > 1 else 0.5
-        body.append(text(x.at(quantile(values, share)), y.at(share) + 4, name, "y halo", "middle"))
+        body.append(text(x.at(at_share(values, share)), y.at(share) + 4, name, "y halo", "middle"))
     return svg(title, f"{len(curves)} curves: {', '.join(name for name, _ in curves)}", body, frame)
 
 
@@ -515,24 +525,3 @@ def _sample_ticks(low: float, high: float) -> list[float]:
     elif len(inside) < 4:
         inside = [tick for tick in nice_ticks(low, high, 5) if low <= tick <= high]
     return inside if len(inside) > 1 else log_ticks(low, high * (1 + 1e-6))
-
-
-def quantile(ascending: Sequence[float], share: float) -> float:
-    """An observed value: the smallest with at least `share` of the sample at or below it."""
-    n = len(ascending)
-    return ascending[min(n - 1, max(0, -int(-share * n // 1) - 1))]
-
-
-def _curve(name: str, values: Sequence[float], shade: str, most: int, x: Scale, y: Scale) -> str:
-    """A step curve through at most `most` quantiles of the ascending values, in steps of a tenth of a pixel."""
-    n = len(values)
-    ranks = sorted({round(k * (n - 1) / (most - 1)) for k in range(most)}) if n > 1 else [0]
-    at_x, at_y = round(10 * x.at(values[0])), round(10 * y.at(0.0))
-    path = f"M{at_x / 10:g} {at_y / 10:g}"
-    for rank in ranks:
-        to_x, to_y = round(10 * x.at(values[rank])), round(10 * y.at((rank + 1) / n))
-        path += f"h{(to_x - at_x) / 10:g}" if to_x != at_x else ""
-        path += f"v{(to_y - at_y) / 10:g}" if to_y != at_y else ""
-        at_x, at_y = to_x, to_y
-    words = html_text(f"at {name}: median {number(quantile(values, 0.5))}, n {n:,}")
-    return f'<path d="{path}" class="curve" stroke="{shade}"><title>{words}</title></path>'

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from benchsuite.economics.decision import JudgedLevels, stopped_level
 from benchsuite.level import Level
@@ -318,10 +316,7 @@ def distribution_figures(judgement: Judgement) -> list[Figure]:
         if known := [row for row in rows if row[2] != fmt.DASH]:
             last, _, median, *_, most = known[-1]
             title = f"{metric.label} at {last}: p50 {median} {metric.shown}, max {most} {metric.shown}"
-        samples = []
-        for measured in judgement.measured:
-            values: Any = measured.each[metric.key]
-            samples.append((str(measured.level), (values[np.isfinite(values)] * metric.scale).tolist()))
+        samples = [(str(one.level), one.each[metric.key] * metric.scale) for one in judgement.measured]
         # a mean has no place on this axis
         marks = limit_marks([one for one in judgement.slo.limits if one.metric == metric.key and one.stat != "mean"])
         label = f"{metric.label} ({metric.shown})"

@@ -92,7 +92,7 @@ def test_an_ecdf_is_small_whatever_its_sample():
     chart = ecdf_chart([("8", [1 + i / 1e5 for i in range(100_000)])], title="t", x_label="x")
     path = re.search(r'<path d="([^"]*)" class="curve"', chart)
     assert path is not None
-    assert path[1].count("h") <= 200
+    assert path[1].count("H") <= 200
     assert len(chart) < 8000
     assert "<title>at 8: p99 1.99 ms</title>" in chart
     assert "<title>at 8: median 1.50, n 100,000</title>" in chart
