@@ -30,22 +30,6 @@ _TABLE = (
 )  # fmt: skip
 
 
-def facts_of(manifest: RunManifest) -> tuple[tuple[str, str], ...]:
-    """Run, server, GPUs, workload and date, as far as the manifest tells."""
-    gpu, workload = manifest.gpu, manifest.workload
-    names = [str(device.name) for device in gpu.devices if device.uuid in gpu.used]
-    said = {
-        "run": manifest.run_id,
-        "server": manifest.server_probe.name,
-        "GPUs": ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)),
-        "driver": gpu.driver,
-        "workload": workload.in_words(),
-        "measured": (manifest.created or "")[:10],
-        "benchsuite": manifest.benchsuite,
-    }
-    return tuple((key, str(value)) for key, value in said.items() if value)
-
-
 def as_markdown(runs: Sequence[Judgement]) -> str:
     """A heading, the decision, a table of levels and the warnings, for each run; as GitHub's Markdown."""
     return "\n".join(_markdown(one) for one in runs)
@@ -53,8 +37,21 @@ def as_markdown(runs: Sequence[Judgement]) -> str:
 
 def _markdown(one: Judgement) -> str:
     columns = fmt.with_judged(_TABLE, one.judged)
-    of_run = () if one.run is None else facts_of(one.run.manifest)
-    facts = "; ".join(f"{key} {markdown_text(value)}" for key, value in (*of_run, ("SLO", str(one.slo))))
+    known: dict[str, Any] = {}
+    if one.run is not None:
+        manifest, gpu = one.run.manifest, one.run.manifest.gpu
+        names = [str(device.name) for device in gpu.devices if device.uuid in gpu.used]
+        known = {
+            "run": manifest.run_id,
+            "server": manifest.server_probe.name,
+            "GPUs": ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)),
+            "driver": gpu.driver,
+            "workload": manifest.workload.in_words(),
+            "measured": (manifest.created or "")[:10],
+            "benchsuite": manifest.benchsuite,
+        }
+    known["SLO"] = one.slo
+    facts = "; ".join(f"{key} {markdown_text(str(value))}" for key, value in known.items() if value)
     decision = one.decision, one.judged
     said = [markdown_text(text) for text in (fmt.headline(*decision), *fmt.asides(*decision))]
     warned = [

@@ -34,7 +34,7 @@ from benchsuite.report.sections_levels import Figure, Section, Table
 from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
 from benchsuite.store.run_folder import Run
 
-_IN_TILES = ("one run per level", "no price:")  # asides of the terminal that are in the page's tiles
+_IN_TILES = "one run per level"  # an aside of the terminal that is in the page's tiles
 
 
 # the colours are Okabe and Ito's, which the colour-blind tell apart, and three more; the ramp is one hue

@@ -14,7 +14,7 @@ from benchsuite.report import format as fmt
 from benchsuite.report.charts import SMALL, Frame, Point, Series
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
-from benchsuite.results import EvaluatedLevel, Spread
+from benchsuite.results import EvaluatedLevel, GpuUse, Spread
 from benchsuite.slo import Limit
 
 Judged = Sequence[EvaluatedLevel]
@@ -273,7 +273,16 @@ _ACTIVITY = {
 def gpu_figures(judgement: JudgedLevels) -> list[Figure]:
     """Activity, power and energy per token; [] where nothing was measured."""
     found, judged = [], judgement.judged
-    if activity := [one for name, field in _ACTIVITY.items() if (one := _activity(name, field, judged)).known]:
+
+    def mean(of: GpuUse | None, field: str) -> float | None:
+        spread: Spread | None = getattr(of, field, None)
+        return None if spread is None else spread.mean
+
+    lines = (
+        plain_series(name, ((j.point.level, mean(j.gpu, field)) for j in judged), 100.0)
+        for name, field in _ACTIVITY.items()
+    )
+    if activity := [line for line in lines if line.known]:
         title = trend(f"GPU activity ({activity[0].name})", activity[0], "%")
         note = "Any kernel: the driver's utilization, near 100 % at low concurrency already; it does not show headroom."
         found.append(level_figure(title, activity, "GPU activity (%)", judgement, note=note))
@@ -288,19 +297,6 @@ def gpu_figures(judgement: JudgedLevels) -> list[Figure]:
         note = "GPUs only: without host, fans and losses of the power supply. Net: without idle power."
         found.append(level_figure(title, lines, label, judgement, note=note))
     return found
-
-
-def _activity(name: str, field: str, judged: Judged) -> Series:
-    """Percent, with the least and the greatest GPU as ends where there are several."""
-    points = []
-    for j in judged:
-        spread: Spread | None = None if j.gpu is None else getattr(j.gpu, field)
-        if j.gpu is None or spread is None:
-            points.append(Point(j.point.level.number, None))
-        else:
-            ends = (100 * spread.least, 100 * spread.greatest) if len(j.gpu.uuids) > 1 else ()
-            points.append(Point(j.point.level.number, 100 * spread.mean, *ends))
-    return Series(name, tuple(points))
 
 
 def distribution_figures(judgement: Judgement) -> list[Figure]:

@@ -62,9 +62,10 @@ def answer(judgement: JudgedLevels) -> Answer:
     looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
     p_optimal = f"P(optimal) {decision.p_by_level.get(level.point.level, 0.0):.2f}"
     said = f"Concurrency {level.point.level}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
+    hourly = "" if level.cost.usd_per_hour is None else f"; {fmt.usd(level.cost.usd_per_hour)}/hour"
     tiles = (
         Tile("Concurrency", str(level.point.level), f"{which}. {', '.join(known)}"),
-        _cost(level),
+        Tile("Cost", cost_text(level), fmt.price_text(level) + hourly),
         _certainty(decision, p_optimal),
         _limit(decision, judged),
     )
@@ -78,19 +79,6 @@ def cost_text(level: EvaluatedLevel) -> str:
     if level.cost.cost_usd is not None:
         return f"{fmt.usd(level.cost.cost_usd)} per run"
     return f"{fmt.number(level.point.duration_s)} s per run"
-
-
-def _cost(level: EvaluatedLevel) -> Tile:
-    size, cost = fmt.set_size(level), level.cost
-    run = "per run of the set" if size is None else f"per run of {fmt.plural(size, 'request')}"
-    if cost.cost_usd is None:
-        shortest = f"{run}; no price: the shortest run is the optimum"
-        return Tile("Cost", f"{fmt.number(level.point.duration_s)} s", shortest)
-    hourly = f"{fmt.usd(cost.usd_per_hour)}/hour"
-    if cost.usd_per_1m_output_tokens is None:
-        return Tile("Cost", fmt.usd(cost.cost_usd), f"{run}, {hourly}")
-    detail = f"per 1M output tokens{fmt.ends_text(level)}; {fmt.usd(cost.cost_usd)} {run}, {hourly}"
-    return Tile("Cost", fmt.usd(cost.usd_per_1m_output_tokens), detail)
 
 
 def _certainty(decision: Optimum, p_optimal: str) -> Tile:
@@ -119,9 +107,9 @@ def _limit(decision: Optimum, judged: Judged) -> Tile:
 
 
 def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
-    nearest = decision.nearest
+    nearest, said = decision.nearest, fmt.sentence(fmt.no_level_text(decision))[:-1]
     if nearest is None:
-        return Answer("No level meets the SLO: none was measured", (), decision.verdict)
+        return Answer(said, (), decision.verdict)
     open_ = nearest.checks("not met") or nearest.checks("undecided", "unknown")
     limit = str(open_[0].limit) if open_ else fmt.DASH
     picked = sum(decision.p_by_level.values())
@@ -136,7 +124,7 @@ def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
         Tile("Certainty", *certainty),
         Tile("Limited by", limit, reason),
     )
-    return Answer(f"No level {meets} the SLO; the nearest, concurrency {level}, {reason}", tiles, decision.verdict)
+    return Answer(said, tiles, decision.verdict)
 
 
 def client_table(judgement: Judgement) -> Table:
