@@ -138,19 +138,18 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
 
 
 def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
-    levels: dict[str, dict[str, list[str]]] = {}  # by verdict and model
-    for one in models:
-        for at, check in ((j.point.level, check) for j in one.judged for check in j.limits if check.limit == limit):
-            levels.setdefault(check.verdict, {}).setdefault(one.name, []).append(str(at))
-    violated, open_ones = levels.get("not met", {}), levels.get("undecided", {})
+    checks = [(c.verdict, one.name, j.point.level) for one in models for j in one.judged for c in j.limits
+              if c.limit == limit]  # fmt: skip
+    violated = fmt.at_levels((name, at) for verdict, name, at in checks if verdict == "not met")
+    open_ones = {name for verdict, name, _ in checks if verdict == "undecided"}
     if len(violated) > 3:
         return f"{limit} is violated at some level by {len(violated)} of {len(models)}"
     if violated:
-        where = "; ".join(f"{name} at {', '.join(at)}" for name, at in violated.items())
-        return f"{limit} is violated by {where}"
+        return f"{limit} is violated by {'; '.join(violated)}"
     if open_ones:
         return f"{limit} is undecided at some level of {len(open_ones)} of {len(models)}"
-    return f"{limit} holds everywhere" if "met" in levels else f"{limit} is not known"
+    met = any(verdict == "met" for verdict, _, _ in checks)
+    return f"{limit} holds everywhere" if met else f"{limit} is not known"
 
 
 _BEST = (

@@ -27,7 +27,7 @@ from benchsuite.errors import InputError, PointsError
 from benchsuite.level import Level
 from benchsuite.manifest import BASELINE_GROUPS, Difference, RunManifest, differences
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic, closest, find
-from benchsuite.report.format import number, percent, plural, show, usd
+from benchsuite.report.format import at_levels, number, percent, plural, show, usd
 from benchsuite.report.judge import Judgement, client_verdicts
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import read_manifest, read_run
@@ -215,7 +215,7 @@ class ChangePoint:
 
     def in_words(self) -> str:
         """'changed at RUN (2026-01-09): cost +10.2 % at 4; server version: 0.9 before, 0.10 from there'."""
-        figures = [f"{BY_COLUMN[name].name} {at_levels(ratios)}" for name, ratios in self.change_ratios.items()]
+        figures = [f"{BY_COLUMN[name].name} {ratios_at(ratios)}" for name, ratios in self.change_ratios.items()]
         return f"changed at {self.run_id} ({(self.created or '')[:10]}): " + "; ".join([*figures, *self.differs])
 
 
@@ -230,12 +230,9 @@ class History:
     change_points: tuple[ChangePoint, ...]
 
 
-def at_levels(ratios: Mapping[Level, float], more: str = "") -> str:
+def ratios_at(ratios: Mapping[Level, float], more: str = "") -> str:
     """'+6.2 % at 4, 8, +7.0 % at 16'. more: behind each figure."""
-    at: dict[str, list[str]] = {}
-    for level, ratio in ratios.items():
-        at.setdefault(f"{100 * ratio:+.1f} %{more}", []).append(str(level))
-    return ", ".join(f"{text} at {', '.join(levels)}" for text, levels in at.items())
+    return ", ".join(at_levels((f"{100 * ratio:+.1f} %{more}", level) for level, ratio in ratios.items()))
 
 
 def with_history(

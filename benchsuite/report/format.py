@@ -323,6 +323,14 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     return said
 
 
+def at_levels(pairs: Iterable[tuple[str, object]]) -> list[str]:
+    """'ttft_p95 at 4, 8': each text once, with all that stands behind it."""
+    levels: dict[str, dict[str, None]] = {}
+    for text, level in pairs:
+        levels.setdefault(text, {})[str(level)] = None
+    return [f"{text} at {', '.join(at)}" for text, at in levels.items()]
+
+
 def sentence(text: str) -> str:
     """With a capital, unless it begins with the name of a limit, and a full stop."""
     first, _, rest = text.partition(" ")

@@ -19,6 +19,7 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.redact import markdown_code, markdown_table, markdown_text, printable, workflow_data
 from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, History, Regression
+from benchsuite.report.format import at_levels
 from benchsuite.report.judge import Judgement
 from benchsuite.results import LimitCheck, SloVerdict
 from benchsuite.store.run_folder import Run
@@ -192,7 +193,7 @@ def lines(result: GateResult) -> list[str]:
     seen = [one for one in result.criteria if one.visible_ratio is not None]
     for name in dict.fromkeys(one.name for one in seen):
         visible, fails = (
-            comparison.at_levels({one.level: getattr(one, key) for one in seen if one.name == name}, more)
+            comparison.ratios_at({one.level: getattr(one, key) for one in seen if one.name == name}, more)
             for key, more in (("visible_ratio", " or more"), ("fails_from_ratio", ""))
         )
         found.append(f"sees {BY_COLUMN[name].name} {visible}; fails from {fails}")
@@ -381,11 +382,8 @@ def _of_limit(at: Level, check: LimitCheck, criteria: int) -> Criterion:
 
 def _unproven(guards: Sequence[tuple[Level, LimitCheck]]) -> str:
     """What the SLO does not ask for, and the run does not prove."""
-    levels: dict[str, list[str]] = {}
-    for at, check in guards:
-        if check.verdict == "undecided":
-            levels.setdefault(f"{check.limit} (may be up to {check.values['high']:.2%})", []).append(str(at))
-    listed = "; ".join(f"{limit} at {', '.join(at)}" for limit, at in levels.items())
+    open_ = [(at, check) for at, check in guards if check.verdict == "undecided"]
+    listed = "; ".join(at_levels((f"{c.limit} (may be up to {c.values['high']:.2%})", at) for at, c in open_))
     return f"not proven, and not asked for by the SLO: {listed}" if listed else ""
 
 
@@ -410,9 +408,7 @@ def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Crit
 
 def _warned(judgement: Judgement | None, levels: Collection[Level], whose: str) -> list[str]:
     """The codes of the warnings at the levels of the gate, in one note."""
-    codes: dict[str, dict[str, None]] = {}
-    for one in () if judgement is None else judgement.judged:
-        for warn in one.point.warnings if one.point.level in levels else ():
-            codes.setdefault(warn.code, {})[str(one.point.level)] = None
-    listed = "; ".join(f"{code} at {', '.join(at)}" for code, at in codes.items())
-    return [f"warnings in {whose}: {listed}; `benchsuite check` has the remedies"] if codes else []
+    judged = () if judgement is None else judgement.judged
+    at = [(warn.code, one.point.level) for one in judged if one.point.level in levels for warn in one.point.warnings]
+    listed = "; ".join(at_levels(at))
+    return [f"warnings in {whose}: {listed}; `benchsuite check` has the remedies"] if listed else []
