@@ -68,8 +68,7 @@ def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[
     """
     roles: dict[str | None, str] = {str(one["base_url"]): str(one["role"]) for one in endpoints}
     table = as_table(requests)
-    told = "endpoint" in requests.column_names
-    names = requests["endpoint"].cast(pa.string()) if told else pa.nulls(table.num_rows, pa.string())
+    names = requests["endpoint"].cast(pa.string())
     found = []
     for level in levels(table):
         at = pc.equal(table["concurrency"], level.users)

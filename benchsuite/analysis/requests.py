@@ -58,9 +58,8 @@ def known_mean(values: Floats) -> float | None:
 _TIMES = ("scheduled_s", "sent_s", "first_token_s", "first_answer_s", "last_token_s", "closed_s")
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "asked_output_tokens", "n_chunks")
 _COUNTS = ("concurrency", "repeat", "n_reads", "merged_reads")
-_TEXTS = ("status", "token_source", "finish_reason")
+_TEXTS = ("status", "token_source", "finish_reason", "notes")
 COLUMNS = (*_COUNTS, *_TIMES, *_TOKENS, *_TEXTS, "chunk_gap_us")
-_IF_THERE = ("reasoning_tokens", "notes")  # of a table without them nothing is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +130,16 @@ def as_table(requests: Any) -> pa.Table:
     Raises PointsError naming the columns that are missing.
     """
     names = requests.column_names if isinstance(requests, pa.Table) else list(requests.columns)
-    missing = [name for name in COLUMNS if name not in (*names, *_IF_THERE)]
+    missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise PointsError(
             "the requests table lacks columns: " + ", ".join(missing),
             where="requests",
             expected="the columns of benchsuite.records.RequestRecord",
         )
-    known = [name for name in (*COLUMNS, "notes") if name in names]
     if isinstance(requests, pa.Table):
-        table = requests.select(known)
-    else:
-        table = pa.Table.from_pandas(requests[known], preserve_index=False)
-    for name in _IF_THERE:
-        if name not in known:
-            table = table.append_column(name, pa.nulls(table.num_rows))
-    return table
+        return requests.select(COLUMNS)
+    return pa.Table.from_pandas(requests[list(COLUMNS)], preserve_index=False)
 
 
 def levels(table: pa.Table) -> list[Level]:

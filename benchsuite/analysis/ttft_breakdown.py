@@ -148,7 +148,7 @@ class _Level:
         points = self._table["point_id"].cast(pa.string())
         self._inside = [np.asarray(pc.equal(points, window.point_id), dtype=bool) for window in windows]
         self._foreign = 0  # rows that were answered by a server that was not sampled
-        if series is not None and "endpoint" in table.column_names:
+        if series is not None:
             answered = self._table["endpoint"].cast(pa.string()).drop_null()
             sampled = pc.is_in(answered, pa.array(sorted(series.endpoints), pa.string()))
             self._foreign = len(answered) - int(pc.sum(sampled).as_py() or 0)
@@ -182,7 +182,7 @@ class _Level:
         count (`total`), which is sound if it generated just our tokens meanwhile. weights: (n,) what a row counts for.
         """
         seconds, counts = np.full(len(weights), np.nan), weights > 0
-        if in_answers in self._table.column_names:
+        if in_answers:
             seconds = self._table[in_answers].cast(pa.float64()).to_numpy()
         known = ~np.isnan(seconds) & counts
         if np.count_nonzero(known) >= (1 - TOLERANCE) * np.count_nonzero(counts) > 0:

@@ -278,11 +278,11 @@ def gpu_figures(judgement: JudgedLevels) -> list[Figure]:
         spread: Spread | None = getattr(of, field, None)
         return None if spread is None else spread.mean
 
-    lines = (
+    busy = [
         plain_series(name, ((j.point.level, mean(j.gpu, field)) for j in judged), 100.0)
         for name, field in _ACTIVITY.items()
-    )
-    if activity := [line for line in lines if line.known]:
+    ]
+    if activity := [line for line in busy if line.known]:
         title = trend(f"GPU activity ({activity[0].name})", activity[0], "%")
         note = "Any kernel: the driver's utilization, near 100 % at low concurrency already; it does not show headroom."
         found.append(level_figure(title, activity, "GPU activity (%)", judgement, note=note))
