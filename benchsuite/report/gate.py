@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchsuite.analysis.regression import MAX_REPEATS, Verdict, detectable, repeats_needed, verdicts
+from benchsuite.analysis.regression import MAX_REPEATS, Change, Verdict, detectable, repeats_needed, verdicts
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.verdict import check_limits, client_effect, repeats_to_decide, why_text
 from benchsuite.errors import InputError
@@ -21,7 +21,7 @@ from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, History, Regression
 from benchsuite.report.format import at_levels
 from benchsuite.report.judge import Judgement
-from benchsuite.results import LimitCheck, SloVerdict
+from benchsuite.results import SloVerdict
 from benchsuite.store.run_folder import Run
 
 
@@ -86,34 +86,34 @@ class GateResult:
 
 def judge_changes(compared: Sequence[Compared], n_limits: int = 0) -> list[Criterion]:
     """A criterion for each, judged together. n_limits: other criteria that have to be decided at once."""
-    found = verdicts([one.change for one in compared], [one.margin for one in compared])
-    return [_of_change(one, verdict, compared, n_limits) for one, verdict in zip(compared, found, strict=True)]
+    levels, found = len({one.level for one in compared}), []
+    together = verdicts([one.change for one in compared], [one.margin for one in compared])
+    for one, verdict in zip(compared, together, strict=True):
+        figure, margin = one.regression.figure, one.regression.margin
+        worse = "lower" if figure.metric.better == "more" else "higher"
+        requirement = f"{figure.name} at most {margin * 100:.4g} % {worse}"
+        words = one.in_words()
+        if words is None or one.change is None:
+            found.append(Criterion("regression", figure.column, one.level, requirement, verdict, one.unknown))
+            continue
+        (finding, *change_of), repeats = words, None
+        if verdict == "inconclusive":
+            repeats, needed = _needed(one, one.change, len(compared) + n_limits, levels)
+            finding += needed
+        seen = detectable(one.change.se, one.change.df, tests=len(compared))
+        means = (comparison.geometric_mean(side) for side in (one.new, one.baseline))
+        found.append(
+            Criterion(
+                "regression", figure.column, one.level, requirement, verdict, finding, *means, *change_of,
+                margin=margin, repeats=repeats, visible_ratio=one.worse(seen),
+                fails_from_ratio=one.worse(one.margin + seen),
+            )
+        )  # fmt: skip
+    return found
 
 
-def _of_change(one: Compared, verdict: Verdict, all_of_them: Sequence[Compared], n_limits: int) -> Criterion:
-    figure, margin = one.regression.figure, one.regression.margin
-    requirement = (
-        f"{figure.name} at most {margin * 100:.4g} % {'lower' if figure.metric.better == 'more' else 'higher'}"
-    )
-    words = one.in_words()
-    if words is None or one.change is None:
-        return Criterion("regression", figure.column, one.level, requirement, verdict, one.unknown)
-    finding, *change_of = words
-    repeats = None
-    if verdict == "inconclusive":
-        repeats, needed = _needed(one, len(all_of_them) + n_limits, len({other.level for other in all_of_them}))
-        finding += needed
-    seen = detectable(one.change.se, one.change.df, tests=len(all_of_them))
-    means = (comparison.geometric_mean(side) for side in (one.new, one.baseline))
-    return Criterion(
-        "regression", figure.column, one.level, requirement, verdict, finding, *means, *change_of, margin=margin,
-        repeats=repeats, visible_ratio=one.worse(seen), fails_from_ratio=one.worse(one.margin + seen),
-    )  # fmt: skip
-
-
-def _needed(one: Compared, criteria: int, levels: int) -> tuple[int | None, str]:
-    found, margin = one.change, one.margin
-    assert found is not None
+def _needed(one: Compared, found: Change, criteria: int, levels: int) -> tuple[int | None, str]:
+    margin = one.margin
     if found.low > margin:
         return None, "; beyond the margin, but not significant among all criteria: more repeats may decide"
     beyond = found.theta > margin
@@ -271,16 +271,25 @@ def gate(
     compared = judge_changes(pairs_compared, len(asked))
     if "client" not in allowed:
         compared = [_doubted(one, run, baseline) for one in compared]
+    limits = [
+        Criterion(
+            "slo", check.limit.name, at, str(check.limit), _GATE_VERDICTS[check.verdict],
+            f"{'unknown' if check.value is None else check.limit.show(check.value)}; {why_text(check, total)}",
+            check.value, repeats=repeats_to_decide([check], total),
+        )
+        for at, check in asked
+    ]  # fmt: skip
     criteria = sorted(
         [
-            *(_of_limit(at, check, total) for at, check in asked),
+            *limits,
             *compared,
             *([] if levels else _unmeasured(run.facts, runs)),
         ],
         key=lambda one: (one.level, one.kind != "slo"),
     )
-    if guards := _unproven([(at, check) for at in wanted for check in checks[at] if (at, check) not in asked]):
-        notes.append(guards)
+    open_ = ((at, one) for at in wanted for one in checks[at] if one.verdict == "undecided" and (at, one) not in asked)
+    if guards := at_levels((f"{one.limit} (may be up to {one.values['high']:.2%})", at) for at, one in open_):
+        notes.append(f"not proven, and not asked for by the SLO: {'; '.join(guards)}")
     notes += [*_warned(run, wanted, "the run"), *_warned(baseline, wanted, "the baseline")]
     return GateResult(
         run_id=run.run_id or run.source,
@@ -371,20 +380,6 @@ def client_bound(judgement: Judgement | None) -> set[Level]:
     """The levels whose figures are the measuring client's rather than the server's."""
     clients = {} if judgement is None else judgement.clients
     return {level for level, one in clients.items() if one.verdict == "client-bound"}
-
-
-def _of_limit(at: Level, check: LimitCheck, criteria: int) -> Criterion:
-    shown = "unknown" if check.value is None else check.limit.show(check.value)
-    finding = f"{shown}; {why_text(check, criteria)}"
-    verdict, repeats = _GATE_VERDICTS[check.verdict], repeats_to_decide([check], criteria)
-    return Criterion("slo", check.limit.name, at, str(check.limit), verdict, finding, check.value, repeats=repeats)
-
-
-def _unproven(guards: Sequence[tuple[Level, LimitCheck]]) -> str:
-    """What the SLO does not ask for, and the run does not prove."""
-    open_ = [(at, check) for at, check in guards if check.verdict == "undecided"]
-    listed = "; ".join(at_levels((f"{c.limit} (may be up to {c.values['high']:.2%})", at) for at, c in open_))
-    return f"not proven, and not asked for by the SLO: {listed}" if listed else ""
 
 
 def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Criterion:
