@@ -302,15 +302,13 @@ def level_chart(
     infeasible: Sequence[float] = (),
     optimum: float | None = None,
     mark: str = "optimum",
-    zone: tuple[float, float] | None = None,
     named: bool = False,
     frame: Frame = SMALL,
 ) -> str:
     """Lines with points over the level; from zero up, or on a log axis where values differ 30-fold.
 
-    infeasible: levels to shade. optimum: the level to mark with the word `mark`, and a ring on the first series. zone:
-    levels from and to that are shaded as good. named: names at the lines' right ends, in the frame's right margin,
-    instead of a legend.
+    infeasible: levels to shade. optimum: the level to mark with the word `mark`, and a ring on the first series. named:
+    names at the lines' right ends, in the frame's right margin, instead of a legend.
     """
     levels = sorted({p.x for one in series if not one.dashed for p in one.points})
     known = [value for one in series for _, value in one.known]
@@ -336,7 +334,7 @@ def level_chart(
         for at_x, at_y in [(x1 + (x2 - x1) * k / 8, y1 + (y2 - y1) * k / 8)]
     ]
     body = [
-        *_bands(levels, x, infeasible, zone, frame),
+        *_bands(levels, x, infeasible, frame),
         *y_axis(ticks, y, y_label, frame),
         *x_axis([(level, f"{level:g}") for level in levels], x, CONCURRENCY, frame),
     ]
@@ -391,10 +389,8 @@ def _value_scale(
     return ticks, Scale(ticks[0], ticks[-1], frame.bottom, frame.top)
 
 
-def _bands(
-    levels: Sequence[float], x: Scale, infeasible: Sequence[float], zone: tuple[float, float] | None, frame: Frame
-) -> list[str]:
-    """Shades from half way to the neighbouring levels: those that violate the SLO, and the zone of lowest cost."""
+def _bands(levels: Sequence[float], x: Scale, infeasible: Sequence[float], frame: Frame) -> list[str]:
+    """Shades from half way to the neighbouring levels: those that violate the SLO."""
     edges = [frame.left, *((x.at(a) + x.at(b)) / 2 for a, b in pairwise(levels)), frame.right]
     areas: list[tuple[float, float]] = []
     for left, right in (edges[i : i + 2] for i, level in enumerate(levels) if level in infeasible):
@@ -405,9 +401,6 @@ def _bands(
     fits = (words for words in ("violates the SLO", "violates") if len(words) * CHARACTER < widest[1] - widest[0] - 4)
     if words := next(fits, ""):
         parts.append(text(sum(widest) / 2, frame.top - 4, words, anchor="middle"))
-    if zone is not None and zone[0] in levels and zone[1] in levels:
-        left, right = edges[levels.index(zone[0])], edges[levels.index(zone[1]) + 1]
-        parts.append(rect(left, frame.top, right, frame.bottom, 'class="zone"', "zone of lowest cost"))
     return parts
 
 

@@ -22,10 +22,10 @@ from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
-from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, GPUS, SERVER
+from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, GPUS, SCALING, SERVER
 from benchsuite.report.sections_cost import (
     capacity_table,
-    scaling_figures,
+    scaling_figure,
     scaling_of,
     scaling_sentences,
     sensitivity_table,
@@ -144,7 +144,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     loads = [(one.level, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
     several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
     endpoints = level_tables.endpoint_rows(judgement) if several else []
-    scaled = scaling_figures(scaling, judgement)
+    scaled = scaling_figure(scaling, judgement)
     costs = [] if best is None else [sensitivity_table(best, judgement), capacity_table(best, judgement)]
     time = [] if nearest is None else [sections_run.timeline_figure(judgement, nearest.point.level)]
     metrics = [one for one in sections_levels.level_figures(judgement) if one.title != shown.title]
@@ -162,6 +162,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     ]
     balance = [fmt.sentence(text) for text in balance_lines(judgement)] if several else []
     said = [fmt.spaced(fmt.sentence(text)) for text in scaling_sentences(scaling)] if scaled else []
+    by_level = _table("scaling", _ELASTICITY, SCALING, [(one.level, one) for one in scaling.levels if scaled])
     curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
     return [
@@ -170,7 +171,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
         Section("intervals", "Intervals", text=_INTERVALS, tables=[intervals] * fmt.has_intervals(judged)),
         Section("gpu", "GPUs and energy", figures=sections_levels.gpu_figures(judgement), tables=gpu_tables),
         Section("server", "Server", figures=server, tables=server_tables, items=balance),
-        Section("scaling", "Scaling", "Scaling with concurrency", figures=scaled, items=said),
+        Section("scaling", "Scaling", "Scaling with concurrency", figures=[scaled], items=said, tables=[by_level]),
         Section("distributions", "Distributions", text=_CURVES, figures=curves),
         Section("timeline", "Over time", "One repeat over time", figures=time, columns="full"),
         Section("cost", "Cost", "Cost: sensitivity and capacity", tables=costs),
@@ -178,6 +179,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     ]
 
 
+_ELASTICITY = "Elasticity: the relative change of output over that of concurrency, 1 where it scales linearly"
 _CURVES = "A curve per level, over its successful requests."
 _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."
 _INTERVALS = (

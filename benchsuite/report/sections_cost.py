@@ -19,7 +19,6 @@ from benchsuite.economics.sensitivity import Ranges, ranges_about, tornado
 from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
-from benchsuite.report import charts
 from benchsuite.report.charts import Point, Series
 from benchsuite.report.format import DASH, known_ends, number, usd
 from benchsuite.report.judge import Judgement
@@ -29,7 +28,6 @@ from benchsuite.report.sections_levels import (
     axis,
     level_figure,
     level_series,
-    plain_series,
     trend,
     whole_percent,
 )
@@ -151,39 +149,20 @@ def peak_text(found: Scaling) -> str:
     return f"peak at concurrency {peak:.0f}{' (extrapolated)' * (peak > found.levels[-1].level.number)}"
 
 
-def scaling_figures(found: Scaling, judgement: Judgement) -> list[Figure]:
-    """Average cost with the zone, output with the law, elasticity; [] below two levels with a known rate."""
+def scaling_figure(found: Scaling, judgement: Judgement) -> Figure | None:
+    """Output with the law; None below two levels with a known rate."""
     if len(found.levels) < 2:
-        return []
-    judged, zone, usl, slope = judgement.judged, found.zone, found.usl, found.elasticity_slope
-    priced = any(one.usd_per_1m_output_tokens is not None for one in found.levels)
-    column = "usd_per_1m_output_tokens" if priced else "output_tok_s"
-    note = f"Green: within {whole_percent(zone.tolerance)} of the lowest cost that meets the SLO." if zone else ""
-    ends = None if zone is None else (zone.lowest.number, zone.highest.number)
-    lines = [level_series(judged, column)]
-    cost = level_figure(zone_text(found), lines, axis(column), judgement, zone=ends, note=note)
-
-    lines = [level_series(judged, "output_tok_s", "measured")]
+        return None
+    lines = [level_series(judgement.judged, "output_tok_s", "measured")]
     title, note = trend("output tok/s", lines[0]), "The scaling law needs four levels."
-    if usl is not None:
+    if (usl := found.usl) is not None:
         low, high = found.levels[0].level.number, found.levels[-1].level.number
         steps = [low * (high / low) ** (k / 40) for k in range(41)]
         lines.append(Series("scaling law", tuple(Point(n, usl.at(n)) for n in steps), dashed=True))
         title, note = f"output tok/s: {peak_text(found)}", f"{law_text(found)}."
         if max((abs(residual) for residual in usl.residuals), default=0.0) > 0.15:
             note += " Above 15 % a level was disturbed."
-    output = level_figure(title, lines, axis("output_tok_s"), judgement, note=note)
-
-    elasticity = plain_series("elasticity", ((one.level, one.elasticity) for one in found.levels))
-    most = max((value for _, value in elasticity.known), default=None)
-    title = trend("elasticity of output", elasticity)
-    if slope is not None and slope.high is not None and slope.high < 0:
-        title = "returns diminish: each added user adds less output"
-    elif most is not None and most <= 0.05:
-        title = "added users add no output"
-    note = "Relative change of output over that of concurrency: 1 is linear, 0 none; above 1.1 a level was disturbed."
-    marks = [charts.Limit(1.0, "linear: 1")] * (most is not None and most > 0.4)
-    return [cost, output, level_figure(title, [elasticity], "elasticity of output", judgement, marks, note=note)]
+    return level_figure(title, lines, axis("output_tok_s"), judgement, note=note)
 
 
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "utilization of paid hours", "pue": "PUE"}

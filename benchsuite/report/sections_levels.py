@@ -230,7 +230,6 @@ def level_figure(
     judgement: JudgedLevels,
     limits: Sequence[charts.Limit] = (),
     *,
-    zone: tuple[float, float] | None = None,
     note: str = "",
     frame: Frame = SMALL,
 ) -> Figure:
@@ -244,7 +243,6 @@ def level_figure(
         infeasible=[j.point.level.number for j in judgement.judged if j.slo_verdict == "not met"],
         optimum=None if best is None else best.point.level.number,
         mark="optimum" if decision.kind == "none" or best is decision.choice else "recommended",
-        zone=zone,
         frame=frame,
     )
     return Figure(title, chart, *series_table(series, y_label), note)

@@ -84,10 +84,10 @@ def test_every_surface_says_the_same(case):
     begins = {
         ("optimum", "met"): ("optimum ", "Concurrency "),
         ("optimum", "undecided"): ("", "Concurrency "),
-        ("none", "not met"): ("no level meets the SLO; nearest: ", "No level meets the SLO; the nearest, concurrency "),
+        ("none", "not met"): ("no level meets the SLO; nearest: ", "No level meets the SLO; nearest: "),
         ("none", "undecided"): (
             "no level is seen to meet the SLO; nearest: ",
-            "No level is seen to meet the SLO; the nearest, concurrency ",
+            "No level is seen to meet the SLO; nearest: ",
         ),
     }
     of_terminal, of_page = begins[decision.kind, decision.verdict]
