@@ -77,7 +77,7 @@ LIBRARIES = {
     "pynvml": ("load.doctor", "telemetry"),
     "rich": ("api", "cli", "report"),
     "safetensors": ("serving",),
-    "scipy": ("analysis", "economics"),
+    "scipy": ("analysis", "economics", "report.charts"),
     "tokenizers": ("input_files", "serving", "workload.tokenizer"),
     "uvloop": ("load.worker_pool",),
     "xllamacpp": ("serving",),
