@@ -155,7 +155,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
             [(j.point.level, j.energy) for j in judged if j.energy],
         ),
     ]  # fmt: skip
-    server = [sections_run.ttft_figure(parts, judgement), *sections_run.server_figures(judgement)]
+    server = [sections_run.ttft_figure(parts, judgement), *sections_levels.use_figures(judgement, "server")]
     server_tables = [
         _table("server", "Server load", SERVER, loads),
         _table("endpoints", "Requests by endpoint", ENDPOINTS, endpoints),
@@ -169,7 +169,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
         Section("levels", "Metrics", "Metrics over concurrency", figures=metrics),
         Section("points", "All levels", text=_FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
         Section("intervals", "Intervals", text=_INTERVALS, tables=[intervals] * fmt.has_intervals(judged)),
-        Section("gpu", "GPUs and energy", figures=sections_levels.gpu_figures(judgement), tables=gpu_tables),
+        Section("gpu", "GPUs and energy", figures=sections_levels.use_figures(judgement, "gpu"), tables=gpu_tables),
         Section("server", "Server", figures=server, tables=server_tables, items=balance),
         Section("scaling", "Scaling", "Scaling with concurrency", figures=[scaled], items=said, tables=[by_level]),
         Section("distributions", "Distributions", text=_CURVES, figures=curves),

@@ -14,7 +14,7 @@ from benchsuite.report import format as fmt
 from benchsuite.report.charts import SMALL, Frame, Point, Series
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import Row
-from benchsuite.results import EvaluatedLevel, GpuUse, Spread
+from benchsuite.results import EvaluatedLevel, Spread
 from benchsuite.slo import Limit
 
 Judged = Sequence[EvaluatedLevel]
@@ -263,37 +263,39 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, list[Row]
     return tuple(heads), rows
 
 
-_ACTIVITY = {
-    "any kernel": "util_ratio", "SM": "sm_active_ratio", "tensor": "tensor_active_ratio", "DRAM": "dram_active_ratio",
+# by section: what is drawn, its unit and scale, of which part of a level, and of each line its name and field; a note
+_USE: dict[str, tuple[tuple[str, str, float, str, dict[str, str], str], ...]] = {
+    "gpu": (
+        ("GPU activity", "%", 100.0, "gpu", {"any kernel": "util_ratio", "SM": "sm_active_ratio",
+                                             "tensor": "tensor_active_ratio", "DRAM": "dram_active_ratio"},
+         "Any kernel: the driver's utilization, near 100 % at low concurrency already; it does not show headroom."),
+        ("power of all GPUs", "W", 1.0, "energy", {"power": "mean_w"}, ""),
+        ("energy per output token", "J", 1.0, "energy", {"gross": "j_per_output_token",
+                                                         "net": "net_j_per_output_token"},
+         "GPUs only: without host, fans and losses of the power supply. Net: without idle power."),
+    ),
+    "server": (
+        ("requests in the server", "", 1.0, "server", {"running": "running_mean", "waiting": "waiting_mean"}, ""),
+        ("KV cache in use", "%", 100.0, "server", {"mean": "kv_cache_mean_ratio", "max": "kv_cache_max_ratio"}, ""),
+    ),
 }  # fmt: skip
 
 
-def gpu_figures(judgement: JudgedLevels) -> list[Figure]:
-    """Activity, power and energy per token; [] where nothing was measured."""
-    found, judged = [], judgement.judged
-
-    def mean(of: GpuUse | None, field: str) -> float | None:
-        spread: Spread | None = getattr(of, field, None)
-        return None if spread is None else spread.mean
-
-    busy = [
-        plain_series(name, ((j.point.level, mean(j.gpu, field)) for j in judged), 100.0)
-        for name, field in _ACTIVITY.items()
-    ]
-    if activity := [line for line in busy if line.known]:
-        title = trend(f"GPU activity ({activity[0].name})", activity[0], "%")
-        note = "Any kernel: the driver's utilization, near 100 % at low concurrency already; it does not show headroom."
-        found.append(level_figure(title, activity, "GPU activity (%)", judgement, note=note))
-    power = level_series(judged, "gpu_mean_w", "power")
-    if power.known:
-        found.append(level_figure(trend("GPU power", power, "W"), [power], "power of all GPUs (W)", judgement))
-    gross = level_series(judged, "j_per_output_token", "gross")
-    if gross.known:
-        net = ((j.point.level, j.energy.net_j_per_output_token if j.energy else None) for j in judged)
-        lines = [one for one in (gross, plain_series("net", net)) if one.known]
-        title, label = _best("j_per_output_token", judged), axis("j_per_output_token")
-        note = "GPUs only: without host, fans and losses of the power supply. Net: without idle power."
-        found.append(level_figure(title, lines, label, judgement, note=note))
+def use_figures(judgement: Judgement, section: str) -> list[Figure]:
+    """What the GPUs, or the server, did at each level, as far as that was measured."""
+    server, found = {one.level: one for one in judgement.server_use}, []
+    parts = [(j.point.level, {"gpu": j.gpu, "energy": j.energy, "server": server.get(j.point.level)})
+             for j in judgement.judged]  # fmt: skip
+    for what, unit, scale, of, fields, note in _USE[section]:
+        lines = []
+        for name, field in fields.items():
+            values = ((level, getattr(part[of], field, None)) for level, part in parts)
+            means = ((level, value.mean if isinstance(value, Spread) else value) for level, value in values)
+            lines.append(plain_series(name, means, scale))
+        if lines := [line for line in lines if line.known]:
+            title = trend(f"{what} ({lines[-1].name})" if len(lines) > 1 else what, lines[-1], unit)
+            label = f"{what} ({unit})" if unit else what
+            found.append(level_figure(title, lines, label, judgement, note=note))
     return found
 
 

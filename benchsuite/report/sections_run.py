@@ -18,7 +18,6 @@ from benchsuite.level import Level
 from benchsuite.manifest import flat
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.report import format as fmt
-from benchsuite.report.charts import Series
 from benchsuite.report.charts_special import NARROW, WIDE, Panel, Trace, timeline_chart
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import TTFT, level_table
@@ -308,25 +307,6 @@ def ttft_figure(found: Sequence[Attribution], judgement: JudgedLevels) -> Figure
     figure = level_figure(title, lines, "TTFT mean (ms)", judgement, note=note)
     heads, rows = level_table(TTFT, [(one.level, one) for one in known])
     return replace(figure, head=heads, rows=rows)
-
-
-def server_figures(judgement: Judgement) -> list[Figure]:
-    """Requests running and waiting in the server, and its KV cache, as far as it reports them."""
-
-    def known(scale: float, **fields: str) -> list[Series]:
-        lines = [plain_series(n, ((one.level, getattr(one, f)) for one in use), scale) for n, f in fields.items()]
-        return [one for one in lines if one.known]
-
-    found, use = [], judgement.server_use
-    if queue := known(1.0, running="running_mean", waiting="waiting_mean"):
-        queued = [one.level for one in use if one.waiting_mean is not None and one.waiting_mean >= 1]
-        title = f"requests queue in the server from concurrency {queued[0]} up" if queued else "no queue in the server"
-        found.append(level_figure(title, queue, "requests in the server", judgement))
-    if cache := known(100.0, mean="kv_cache_mean_ratio", max="kv_cache_max_ratio"):
-        full, level = max((value, p.x) for p, value in cache[-1].known)
-        title = f"the KV cache is at most {full:.0f}\u00a0% full, at concurrency {level:g}"
-        found.append(level_figure(title if full else "the KV cache is empty", cache, "KV cache in use (%)", judgement))
-    return found
 
 
 class Card(NamedTuple):
