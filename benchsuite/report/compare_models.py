@@ -8,7 +8,7 @@ from dataclasses import replace
 from benchsuite.economics.pareto import ModelPoint, ParetoPoint, frontier, match_scores, parse_scores
 from benchsuite.errors import PriceError
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE
-from benchsuite.report import charts
+from benchsuite.report import charts, level_tables
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_chart, is_drawn_on_frontier
@@ -156,10 +156,6 @@ _BEST = (
     "concurrency", "cost_usd", "usd_per_1m_output_tokens", "ttft_mean_s", "output_tok_s_per_user", "output_tok_s",
     "goodput_per_s", "attainment", "duration_s",
 )  # fmt: skip
-_LEVELS = (
-    "concurrency", "duration_s", "ttft_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment",
-    "output_tokens", "cost_usd", "usd_per_1m_output_tokens",
-)  # fmt: skip
 
 
 def counted(models: Sequence[Judgement]) -> str:
@@ -179,10 +175,7 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
         return Answer(f"None of {len(models)} {meets} the SLO at any level", (), "not met" if not_met else "undecided")
     (cheapest, level), second = ranked[0], ranked[1][0] if len(ranked) > 1 else None
     unpriced = cheapest.usd_per_hour_total is None
-    text = f"concurrency {level.point.level}, {fmt.number(level.point.duration_s)} s per run"
-    if level.cost.cost_usd is not None:
-        per_1m = fmt.usd(level.cost.usd_per_1m_output_tokens)
-        text = f"concurrency {level.point.level}, {fmt.usd(level.cost.cost_usd)} per run, {per_1m}/1M out"
+    text = f"concurrency {level.point.level}, {fmt.price_text(level)}"
     tiles = [Tile("Shortest run" if unpriced else "Cheapest", cheapest.name, text)]
     best = sorted((one for one in placed if is_drawn_on_frontier(one)), key=lambda one: one.cost_usd or 0.0)
     scored = [(one.score, one) for one in placed if one.score is not None and one.on_frontier is not None]
@@ -263,12 +256,11 @@ def optima_table(models: Sequence[Judgement]) -> Table:
 
 def levels_table(models: Sequence[Judgement]) -> Table:
     """Every level of every model."""
-    columns = fmt.with_judged(_LEVELS, [j for one in models for j in one.judged])
-    rows = [
-        (one.name, *(fmt.cell(j, column) for column in columns), fmt.slo_cell(j)) for one in models for j in one.judged
-    ]
+    heads, rows = level_tables.levels_table([j for one in models for j in one.judged])
+    names = [one.name for one in models for _ in one.judged]
     marks = [mark for one in models for mark in mark_rows(one)]
-    return Table("points", ("model", *map(fmt.head, columns), "SLO"), rows, left=(0, -1), marks=marks)
+    rows = [(name, *row) for name, row in zip(names, rows, strict=True)]
+    return Table("points", ("model", *heads), rows, left=(0, -1), marks=marks)
 
 
 def render_comparison(

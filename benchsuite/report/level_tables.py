@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from benchsuite.analysis.gpu import J_PER_KWH
+from benchsuite.metrics import REASONING
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Spread
@@ -139,6 +140,22 @@ SCALING = (  # of ScalingLevel
 
 def endpoint_rows(judgement: Judgement) -> list[tuple[Any, ...]]:
     return [(level, part) for level, balance in judgement.endpoints.items() for part in balance.parts]
+
+
+# what a table of all levels shows on a page
+LEVELS = (
+    "concurrency", "repeat_count", "n_ok", "n_failed", "duration_s", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s",
+    "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
+    "usd_per_1m_output_tokens", *REASONING,
+)  # fmt: skip
+
+
+def levels_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
+    """Every level with its verdict; of TTFT's percentiles the highest that any level supports."""
+    other = "ttft_p95_s" if fmt.best_tail(judged) == "p99" else "ttft_p99_s"
+    shown = fmt.with_judged([column for column in LEVELS if column != other], judged)
+    rows = [(*(fmt.cell(one, column) for column in shown), fmt.slo_cell(one)) for one in judged]
+    return (*map(fmt.head, shown), "SLO"), rows
 
 
 _INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per_s", "attainment",

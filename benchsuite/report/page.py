@@ -16,7 +16,7 @@ from typing import Any
 
 from benchsuite.errors import StoreError, os_error_as
 from benchsuite.fault_points import reach
-from benchsuite.metrics import CONFIDENCE, REASONING
+from benchsuite.metrics import CONFIDENCE
 from benchsuite.redact import html_text
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
@@ -120,23 +120,13 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-_POINT = (
-    "concurrency", "repeat_count", "n_ok", "n_failed", "duration_s", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s",
-    "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
-    "usd_per_1m_output_tokens", *REASONING,
-)  # fmt: skip
-
-
 def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     """Every part that the page of a run may have, in its order. shown: the figure next to the decision."""
     judged, best, nearest = judgement.judged, judgement.best, judgement.nearest
     marks = sections_levels.mark_rows(judgement)
 
     stat = fmt.best_tail(judged)  # the highest percentile of TTFT that any level supports
-    other = "ttft_p95_s" if stat == "p99" else "ttft_p99_s"
-    columns = fmt.with_judged([column for column in _POINT if column != other], judged)
-    rows = [(*(fmt.cell(one, column) for column in columns), fmt.slo_cell(one)) for one in judged]
-    points = Table("points", (*map(fmt.head, columns), "SLO"), rows, left=(-1,), marks=marks)
+    points = Table("points", *level_tables.levels_table(judged), left=(-1,), marks=marks)
     no_tail = all(fmt.tail(j.point.ttft_s, stat) is None for j in judged)
     intervals = Table("intervals", *level_tables.interval_table(judged, judgement.decision), marks=marks)
 
