@@ -98,28 +98,8 @@ class PointSummary:
         return tuple(warning.code for warning in self.warnings if warning.code in DISTURBING)
 
     @property
-    def error_rate(self) -> float | None:
-        return self.ratios["error_rate"]
-
-    @property
     def ttft_s(self) -> Distribution:
         return self.distributions["ttft_s"]
-
-    @property
-    def tpot_s(self) -> Distribution:
-        return self.distributions["tpot_s"]
-
-    @property
-    def itl_s(self) -> Distribution:
-        return self.distributions["itl_s"]
-
-    @property
-    def e2e_s(self) -> Distribution:
-        return self.distributions["e2e_s"]
-
-    @property
-    def output_tok_s_per_user(self) -> float | None:
-        return self.ratios["output_tok_s_per_user"]
 
     @property
     def output_tok_s(self) -> float | None:

@@ -48,7 +48,7 @@ def breakable_limits(points: Sequence[PointSummary], slo: Slo) -> tuple[Limit, .
     """The SLO's limits that users break, and the guards that every decision has; of empty answers where some are."""
     own = [limit for limit in slo.limits if limit.statistic.metric.with_users is not None]
     limited, (errors, empty) = {limit.metric for limit in own}, GUARDS
-    guards = [errors] * any(p.error_rate is not None for p in points)
+    guards = [errors] * any(p.ratios["error_rate"] is not None for p in points)
     guards += [empty] * any(p.ratios["empty_rate"] for p in points)
     return (*own, *(guard for guard in guards if guard.metric not in limited))
 

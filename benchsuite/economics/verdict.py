@@ -255,7 +255,7 @@ def client_effect(figure: Statistic, value: float, point: PointSummary, client: 
     lags = [client.figures.get(f"{name}_p99_ms") for name in ("read_lag", "loop_lag", "dispatch")]
     known = [lag / 1e3 for lag in lags if lag is not None]
     latency = figure.metric.unit == "s"
-    time_s = value if latency else point.e2e_s.mean
+    time_s = value if latency else point.distributions["e2e_s"].mean
     if figure.metric.share or not known or not time_s or client.cause == "busy":
         return math.inf
     return max(max(known) / time_s, 0.0 if latency else client.figures.get("late_share") or 0.0)

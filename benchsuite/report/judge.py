@@ -159,7 +159,7 @@ def judge_run(
 
     # what a paid API answered no GPU of ours did
     own = {m.level: _own(m.point, endpoints[m.level]) for m in measured}
-    clients = client_verdicts(run, {one.level: one.point.itl_s.p50 for one in measured})
+    clients = client_verdicts(run, {one.level: one.point.distributions["itl_s"].p50 for one in measured})
     points, warnings = [], []
     for level, point in ((one.level, one.point) for one in measured):
         tokens = token_balance(own[level], [entry.server.get("generated_tokens") for entry in _entries(run, level)])

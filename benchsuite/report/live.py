@@ -40,11 +40,11 @@ _COLUMNS: tuple[tuple[str, int, Callable[[PointSummary], str]], ...] = (
     ("failed", 7, lambda point: DASH if point.n_failed is None else str(point.n_failed)),
     ("duration s", 11, lambda point: number(point.duration_s)),
     ("TTFT ms", 8, lambda point: ms(point.ttft_s.mean)),
-    ("TPOT ms", 8, lambda point: ms(point.tpot_s.mean)),
-    ("tok/s/user", 11, lambda point: number(point.output_tok_s_per_user)),
+    ("TPOT ms", 8, lambda point: ms(point.distributions["tpot_s"].mean)),
+    ("tok/s/user", 11, lambda point: number(point.ratios["output_tok_s_per_user"])),
     ("output tok/s", 13, lambda point: number(point.output_tok_s)),
     ("TTFT p95 ms", 12, lambda point: ms(tail(point.ttft_s, "p95"))),
-    ("E2E s", 7, lambda point: number(point.e2e_s.mean)),
+    ("E2E s", 7, lambda point: number(point.distributions["e2e_s"].mean)),
     ("req/s", 7, lambda point: number(point.request_per_s)),
 )
 _NARROW_COLUMNS, _PLAIN_COLUMNS = 6, 7  # so many of them in a narrow terminal, and in a line of text

@@ -28,12 +28,12 @@ def test_throughput_identity():
     In two of the 50 (Qwen3/48, WiNGPT-3.5/48) the last digit holds only because the time was rounded as well.
     """
     printed = [float(line.split(",")[8]) for line in PATH.read_text("utf-8").splitlines()[1:]]
-    pairs = list(zip(printed, (p.output_tok_s_per_user for p in POINTS), strict=True))
+    pairs = list(zip(printed, (p.ratios["output_tok_s_per_user"] for p in POINTS), strict=True))
     assert sum(abs(a - b) <= 0.005 for a, b in pairs) == 48
     assert sum(abs(a - b) <= 0.0051 for a, b in pairs) == 50
     flagged = {p.level.users: p for p in POINTS if p.warnings}
     assert {p.model for p in flagged.values()} == {"GLM-4-32B-0414"}
-    recomputed = {level: round(p.output_tok_s_per_user, 2) for level, p in flagged.items()}
+    recomputed = {level: round(p.ratios["output_tok_s_per_user"], 2) for level, p in flagged.items()}
     assert recomputed == {32: 11.00, 48: 18.36, 64: 15.18, 128: 7.90}
     assert all(p.warnings[0].code == "throughput_identity" for p in flagged.values())
 
@@ -41,15 +41,20 @@ def test_throughput_identity():
 def test_one_row_by_hand():
     """100 s, 4 users, 50 requests, 1000 + 2000 tokens."""
     (p,) = parse_points(HEADER + "m,4,50,100,0.5,1000,2000,3000,5.0\n", where="t.csv")
-    assert (p.output_tok_s_per_user, p.output_tok_s, p.ratios["total_tok_s"], p.request_per_s) == (5.0, 20.0, 30.0, 0.5)
+    assert (p.ratios["output_tok_s_per_user"], p.output_tok_s, p.ratios["total_tok_s"], p.request_per_s) == (
+        5.0,
+        20.0,
+        30.0,
+        0.5,
+    )
     assert (p.ttft_s.n, p.ttft_s.mean, p.ttft_s.p99) == (50, 0.5, None)
-    assert (p.n_ok, p.n_failed, p.error_rate, p.warnings) == (50, None, None, ())
+    assert (p.n_ok, p.n_failed, p.ratios["error_rate"], p.warnings) == (50, None, None, ())
 
 
 def test_without_output_tokens_the_printed_throughput_serves():
     """And what cannot be known is None."""
     (p,) = parse_points("model,concurrency,requests,time_s,throughput_tok_s,extra\nm,4,50,100,5.25,x\n", where="t")
-    assert (p.output_tok_s_per_user, p.output_tok_s, p.ttft_s.mean) == (5.25, None, None)
+    assert (p.ratios["output_tok_s_per_user"], p.output_tok_s, p.ttft_s.mean) == (5.25, None, None)
 
 
 def test_a_wrong_total_is_said():

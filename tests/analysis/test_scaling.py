@@ -35,7 +35,7 @@ def rates(model: str) -> list[float]:
 
 
 def speeds(model: str) -> list[float]:
-    return [p.output_tok_s_per_user or 0.0 for p in TABLE4 if p.model == model]
+    return [p.ratios["output_tok_s_per_user"] or 0.0 for p in TABLE4 if p.model == model]
 
 
 def test_elasticity_slope_of_a_parabola():

@@ -87,10 +87,10 @@ def judged(rows: pd.DataFrame, slo: str) -> EvaluatedLevel:
 def test_ramp_up_and_drain_are_not_the_server():
     """96 requests at 16 users: the whole run is a tenth too slow; the verdict and P(SLO) are of the steady window."""
     long = judged(law(16, 1600, 1, 9, 0.0), "output_throughput_per_user>1")
-    truth = long.point.output_tok_s_per_user
+    truth = long.point.ratios["output_tok_s_per_user"]
     short = judged(law(16, 96, 3, 6), f"output_throughput_per_user>{0.93 * truth}")
     (check, *_) = short.limits
-    assert short.point.output_tok_s_per_user < 0.93 * truth  # what was judged before
+    assert short.point.ratios["output_tok_s_per_user"] < 0.93 * truth  # what was judged before
     assert check.steady
     assert check.value == pytest.approx(truth, rel=0.04)
     assert check.verdict != "not met"
@@ -100,7 +100,7 @@ def test_ramp_up_and_drain_are_not_the_server():
 
 def test_a_run_too_short_to_be_steady_proves_no_miss():
     """20 requests of 16 users: slower than the limit as a whole, and a longer run would tell, of 160 requests."""
-    rate = judged(law(16, 20, 3, 4), "output_throughput_per_user>1").point.output_tok_s_per_user
+    rate = judged(law(16, 20, 3, 4), "output_throughput_per_user>1").point.ratios["output_tok_s_per_user"]
     (check, *_) = judged(law(16, 20, 3, 4), f"output_throughput_per_user>{1.15 * rate}").limits
     assert (check.verdict, check.why, check.requests) == ("undecided", "ramp", 480)
 
