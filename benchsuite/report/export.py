@@ -22,7 +22,7 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
-from benchsuite.results import Decision, EvaluatedLevel, LimitCheck
+from benchsuite.results import Decision, EvaluatedLevel
 
 _TABLE = (
     "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
@@ -118,34 +118,28 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     point: dict[str, Any] = as_plain(judged.point)
     del point["model"], point["intervals"]
     warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
-    own = (m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING)
-    costs = {m.key: m.of(judged) for m in own if m.of is not None}
-    cleaned: dict[str, Any] = as_plain(
+    costs = (m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING)
+    names = ("energy", "gpu", "slo_verdict", "within_limits", "p_met", "misses", "doubts")
+    of_limit = ("asked", "value", "steady", "verdict", "p", "why")
+    limits = [  # the verdict on each, what it rests on and what would decide
+        {"limit": str(check.limit)}
+        | {name: getattr(check, name) for name in of_limit}
+        | {"text": why_text(check), "repeats": check.repeats, "requests": check.requests}
+        for check in judged.limits
+    ]
+    plain: dict[str, Any] = as_plain(
         {
             **point,
             **ratios,
             **distributions,
-            **costs,
-            "energy": as_plain(judged.energy),
-            "gpu": as_plain(judged.gpu),
-            "slo_verdict": judged.slo_verdict,
-            "within_limits": judged.within_limits,
-            "p_met": judged.p_met,
-            "misses": judged.misses,
-            "doubts": judged.doubts,
-            "limits": [_limit_json(check) for check in judged.limits],
-            "intervals": as_plain(judged.intervals),
+            **{m.key: m.of(judged) for m in costs if m.of is not None},
+            **{name: getattr(judged, name) for name in names},
+            "limits": limits,
+            "intervals": judged.intervals,
             "warnings": warnings,
         }
     )
-    return cleaned
-
-
-def _limit_json(check: LimitCheck) -> dict[str, Any]:
-    """The verdict on one limit, what it rests on and what would decide."""
-    names = ("asked", "value", "steady", "verdict", "p", "why")
-    plain = {"limit": str(check.limit), **{name: getattr(check, name) for name in names}}
-    return plain | {"text": why_text(check), "repeats": check.repeats, "requests": check.requests}
+    return plain
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:
