@@ -71,8 +71,11 @@ def gpu_use(
     table: the columns of GpuSample. windows: `level_windows`. mig: slices of cards, of which one each tells the power.
     """
     readings, dead = gpu_series(table, used)
-    gpus = {uuid: _with_memory_ratio(series) for uuid, series in readings.items()}
-    each = list(gpus.values())
+    each = []
+    for series in readings.values():
+        used_bytes, total_bytes = series.columns["memory_used_bytes"], series.columns["memory_total_bytes"]
+        ratio = np.divide(used_bytes, total_bytes, out=np.full(len(used_bytes), np.nan), where=total_bytes > 0)
+        each.append(dataclasses.replace(series, columns={**series.columns, "memory_ratio": ratio}))
     n_samples = sum(int((series.inside(windows) & has_reading(series)).sum()) for series in each)
     if n_samples == 0:
         return None
@@ -81,7 +84,7 @@ def gpu_use(
     foreign = _greatest(each, windows, "foreign_processes")
     return GpuUse(
         source=" and ".join(sorted({source for source in table["source"].to_pylist() if source is not None})),
-        uuids=tuple(gpus),
+        uuids=tuple(readings),
         n_samples=n_samples,
         coverage_ratio=min(coverage(series, windows) for series in each),
         power_w=_total([_mean(series, windows, *POWER) for series in powered]),
@@ -92,12 +95,6 @@ def gpu_use(
         zeros=dead,
         **spreads,
     )
-
-
-def _with_memory_ratio(series: Series) -> Series:
-    used, total = series.columns["memory_used_bytes"], series.columns["memory_total_bytes"]
-    ratio = np.divide(used, total, out=np.full(len(used), np.nan), where=total > 0)
-    return dataclasses.replace(series, columns={**series.columns, "memory_ratio": ratio})
 
 
 def coverage(series: Series, windows: Sequence[Window]) -> float:

@@ -186,28 +186,17 @@ def users_at_limit(
     n = 1 if runs is None else len(runs.values)
     if runs is None or n < MIN_RUNS:
         return Estimate(value, None, None, n, f"no interval: fewer than {MIN_RUNS} repeats")
-    drawn = _drawn(runs, seed)
-    found = [_draw(levels, means, limit) for means in drawn]
+    known = ~np.isnan(runs.values)
+    weights = np.where(known, runs.weights, 0.0)
+    counts = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=DRAWS)
+    sums, totals = counts @ (weights * np.where(known, runs.values, 0.0)), counts @ weights
+    found = []
+    for above, below in zip(sums, totals, strict=True):  # a draw may have no run of a level
+        drawn = [(level, float(x / y)) for level, x, y in zip(levels, above, below, strict=True) if y > 0]
+        users = crossing([level for level, _ in drawn], [value for _, value in drawn], limit) if drawn else None
+        found.append(math.inf if users is None else users)
     low, high = np.quantile(found, [ALPHA / 2, 1 - ALPHA / 2], method="inverted_cdf")
     method = f"{CONFIDENCE} bootstrap of repeats, {DRAWS} draws"
     if n < 10:
         method += ", too narrow with few repeats"
     return Estimate(value, float(low) if low > 0 else None, float(high) if math.isfinite(high) else None, n, method)
-
-
-def _drawn(runs: Runs, seed: int) -> Floats:
-    """(draws, levels): the weighted means over resampled repeats; NaN where a draw has no run of the level."""
-    repeats = len(runs.values)
-    known = ~np.isnan(runs.values)
-    weights = np.where(known, runs.weights, 0.0)
-    counts = np.random.default_rng(seed).multinomial(repeats, [1 / repeats] * repeats, size=DRAWS)
-    sums, totals = counts @ (weights * np.where(known, runs.values, 0.0)), counts @ weights
-    return np.asarray(np.divide(sums, totals, out=np.full_like(totals, np.nan), where=totals > 0))
-
-
-def _draw(levels: Sequence[float], means: Floats, limit: Limit) -> float:
-    known = [i for i, value in enumerate(means) if not math.isnan(value)]
-    if not known:
-        return math.inf
-    found = crossing([levels[i] for i in known], [float(means[i]) for i in known], limit)
-    return math.inf if found is None else found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -84,17 +84,11 @@ def series_by(table: pa.Table, key: str, wanted: Sequence[str] = ()) -> dict[str
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Integral:
-    """A gauge over windows: its integral over the time that readings cover, and that time in seconds."""
+class Integral(NamedTuple):
+    """A gauge over windows: its time-weighted mean, None where no reading covers any of them, and the seconds covered."""
 
-    total: float
+    mean: float | None
     covered_s: float
-
-    @property
-    def mean(self) -> float | None:
-        """The time-weighted mean; None where nothing is covered."""
-        return self.total / self.covered_s if self.covered_s > 0 else None
 
 
 def integral(at_s: Floats, values: Floats, windows: Sequence[Window], max_gap_s: float) -> Integral:
@@ -113,11 +107,10 @@ def integral(at_s: Floats, values: Floats, windows: Sequence[Window], max_gap_s:
         width = high[use] - low[use]
         total += float((edges.mean(axis=0) * width).sum())
         covered_s += float(width.sum())
-    return Integral(total, covered_s)
+    return Integral(total / covered_s if covered_s > 0 else None, covered_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(NamedTuple):
     """What a counter grew by over windows. value: None where it was reset, or is not known at some edge."""
 
     value: float | None
