@@ -85,7 +85,7 @@ def series_by(table: pa.Table, key: str, wanted: Sequence[str] = ()) -> dict[str
 
 
 class Integral(NamedTuple):
-    """A gauge over windows: its time-weighted mean, None where no reading covers any of them, and the seconds covered."""
+    """A gauge over windows: its time-weighted mean, None where no reading covers any, and the seconds covered."""
 
     mean: float | None
     covered_s: float

@@ -35,7 +35,7 @@ from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
 from benchsuite.manifest import PointEntry, RunManifest, differences
-from benchsuite.report.format import percent, set_size, usd
+from benchsuite.report.format import percent, set_size
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
 from benchsuite.spec import PriceSpec, parse_spec
@@ -371,23 +371,13 @@ def ttft_breakdown(judgement: Judgement) -> list[Attribution]:
     return attribute(rows, windows_of(run.manifest, rows), series)
 
 
-def balance_lines(judgement: Judgement) -> list[str]:
-    """A line for several own servers, and one a level at which the API answered."""
-    levels = judgement.endpoints.values()
-    shares = [(at.level, at.imbalance) for at in levels if at.imbalance is not None]
-    lines = []
-    if shares:
-        at, most = max(shares, key=lambda pair: pair[1])
-        n = len(next(iter(levels)).of("own"))
-        lines.append(f"{n} servers; the busiest got at most {most:.2f} times the mean of requests (concurrency {at})")
-    lines += [
-        f"concurrency {use.level}: the API took {percent(use.request_share)} of requests, "
-        f"{percent(use.token_share)} of output tokens; {usd(use.api_usd)} beside {usd(use.own_usd)} of own "
-        f"hours, {usd(use.usd_per_1m_output_tokens)} per 1M output together"
-        for use in judgement.fallback.values()
-        if use.api_requests
-    ]
-    return lines
+def imbalance_text(judgement: Judgement) -> str:
+    """Of several own servers how uneven their requests were at worst; '' for one."""
+    shares = [(at.imbalance, at.level, len(at.of("own"))) for at in judgement.endpoints.values() if at.imbalance]
+    most, level, n = max(shares, default=(0.0, None, 0))
+    return (
+        f"{n} servers; the busiest got at most {most:.2f} times the mean of requests (concurrency {level})" if n else ""
+    )
 
 
 def select_model(judgements: Sequence[Judgement], model: str | None) -> Judgement:

@@ -93,6 +93,10 @@ ELECTRICITY = (  # of PointEnergy
     Column("gCO2", "gco2_g", fmt.number),
     Column("gCO2/1M out", "gco2_g_per_1m_output_tokens", fmt.number),
 )
+ANY_KERNEL = (
+    "util: the share of time in which any kernel ran, near 100 % at low concurrency already; it shows no headroom: "
+    "choose the size by the SLO, SM and DRAM activity instead"
+)
 GPUS = (  # of GpuUse
     Column("util", "util_ratio", _spread),
     Column("memory", "memory_ratio", _spread),
@@ -151,9 +155,11 @@ LEVELS = (
 
 
 def levels_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
-    """Every level with its verdict; of TTFT's percentiles the highest that any level supports."""
+    """Every level with its verdict; of TTFT's percentiles the highest that any level supports. Columns without any
+    value are left out."""
     other = "ttft_p95_s" if fmt.best_tail(judged) == "p99" else "ttft_p99_s"
     shown = fmt.with_judged([column for column in LEVELS if column != other], judged)
+    shown = tuple(column for column in shown if any(fmt.cell(one, column) != fmt.DASH for one in judged))
     rows = [(*(fmt.cell(one, column) for column in shown), fmt.slo_cell(one)) for one in judged]
     return (*map(fmt.head, shown), "SLO"), rows
 

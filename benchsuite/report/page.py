@@ -21,8 +21,8 @@ from benchsuite.redact import html_text
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.export import summary_json
-from benchsuite.report.judge import Judgement, balance_lines, judge_run, ttft_breakdown
-from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, GPUS, SCALING, SERVER
+from benchsuite.report.judge import Judgement, imbalance_text, judge_run, ttft_breakdown
+from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, FALLBACK, GPUS, SCALING, SERVER
 from benchsuite.report.sections_cost import (
     capacity_table,
     scaling_figure,
@@ -149,8 +149,9 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     server_tables = [
         _table("server", "Server load", SERVER, loads),
         _table("endpoints", "Requests by endpoint", ENDPOINTS, endpoints),
+        _table("fallback", "Fallback to an API", FALLBACK, [*judgement.fallback.items()]),
     ]
-    balance = [fmt.sentence(text) for text in balance_lines(judgement)] if several else []
+    uneven = [fmt.sentence(text)] if (text := imbalance_text(judgement)) else []
     said = [fmt.spaced(fmt.sentence(text)) for text in scaling_sentences(scaling)] if scaled else []
     by_level = _table("scaling", _ELASTICITY, SCALING, [(one.level, one) for one in scaling.levels if scaled])
     curves = sections_levels.distribution_figures(judgement)
@@ -160,7 +161,7 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
         Section("points", "All levels", text=_FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
         Section("intervals", "Intervals", text=_INTERVALS, tables=[intervals] * fmt.has_intervals(judged)),
         Section("gpu", "GPUs and energy", figures=sections_levels.use_figures(judgement, "gpu"), tables=gpu_tables),
-        Section("server", "Server", figures=server, tables=server_tables, items=balance),
+        Section("server", "Server", figures=server, tables=server_tables, items=uneven),
         Section("scaling", "Scaling", "Scaling with concurrency", figures=[scaled], items=said, tables=[by_level]),
         Section("distributions", "Distributions", text=_CURVES, figures=curves),
         Section("timeline", "Over time", "One repeat over time", figures=time, columns="full"),

@@ -12,8 +12,9 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import SMALL, Frame, Point, Series
+from benchsuite.report.format import sentence
 from benchsuite.report.judge import Judgement
-from benchsuite.report.level_tables import Row
+from benchsuite.report.level_tables import ANY_KERNEL, Row
 from benchsuite.results import EvaluatedLevel, Spread
 from benchsuite.slo import Limit
 
@@ -266,9 +267,9 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, list[Row]
 # by section: what is drawn, its unit and scale, of which part of a level, and of each line its name and field; a note
 _USE: dict[str, tuple[tuple[str, str, float, str, dict[str, str], str], ...]] = {
     "gpu": (
-        ("GPU activity", "%", 100.0, "gpu", {"any kernel": "util_ratio", "SM": "sm_active_ratio",
+        ("GPU activity", "%", 100.0, "gpu", {"util": "util_ratio", "SM": "sm_active_ratio",
                                              "tensor": "tensor_active_ratio", "DRAM": "dram_active_ratio"},
-         "Any kernel: the driver's utilization, near 100 % at low concurrency already; it does not show headroom."),
+         sentence(ANY_KERNEL)),
         ("power of all GPUs", "W", 1.0, "energy", {"power": "mean_w"}, ""),
         ("energy per output token", "J", 1.0, "energy", {"gross": "j_per_output_token",
                                                          "net": "net_j_per_output_token"},

@@ -15,7 +15,7 @@ from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables as tables
 from benchsuite.report.console import WIDE, say, table
-from benchsuite.report.judge import Judgement, balance_lines, ttft_breakdown
+from benchsuite.report.judge import Judgement, imbalance_text, ttft_breakdown
 from benchsuite.report.sections_cost import scaling_of, scaling_sentences
 from benchsuite.results import EvaluatedLevel, SloVerdict
 
@@ -38,8 +38,10 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
         say(console, fmt.headline(judgement.decision, judgement.judged))
         return
     final_table(judgement, console=console, title=judgement.model)
-    for line in balance_lines(judgement):
-        say(console, line, indent=2)
+    if uneven := imbalance_text(judgement):
+        say(console, uneven, indent=2)
+    if any(use.api_requests for use in judgement.fallback.values()):
+        _print_table(console, tables.FALLBACK, judgement.fallback.items(), "fallback")
     samples = [name for name in ("gpu.parquet", "server.parquet", "serve.log") if (path / name).exists()]
     files = ", ".join(["report.html", "summary.json", "requests.parquet", *samples, "manifest.json"])
     say(console, f"files in {path}: {files}", style="dim")
@@ -172,7 +174,6 @@ def print_endpoints(judgement: Judgement, console: Console) -> None:
 
 
 GPUS_ONLY = "of the GPUs alone: the host, its fans and its network are not in it"
-_BUSY = 0.95
 
 
 def print_energy(judgement: Judgement, console: Console) -> None:
@@ -192,14 +193,7 @@ def print_energy(judgement: Judgement, console: Console) -> None:
         n = len(used[0][1].uuids)
         several = f" and over {n} GPUs, with the least and the greatest" if n > 1 else ""
         _print_table(console, tables.GPUS, used, f"{model}: GPU use, means over time{several}")
-    # utilization tells that some kernel ran, not how much of the GPU it used
-    busy = [level for level, gpu in used if gpu.util_ratio is not None and gpu.util_ratio.mean >= _BUSY]
-    if busy and min(busy) != max(level for level, _ in used):
-        text = (
-            f"GPU utilization is {_BUSY:.0%} or more from concurrency {min(busy)} on. That is expected: it is the "
-            "share of time in which any kernel ran. Choose the size by the SLO, SM and DRAM activity instead"
-        )
-        say(console, text, style="dim", indent=2)
+        say(console, tables.ANY_KERNEL, style="dim", indent=2)
     for warn, levels in fmt.same_warnings(code for _, energy in energies for code in energy.codes):
         say(console, f"{warn.code} {fmt.warning_text(warn, levels)}", style="yellow", indent=2)
 
