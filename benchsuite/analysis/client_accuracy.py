@@ -15,36 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import describe
 from benchsuite.analysis.warnings import ClientEffects
-from benchsuite.results import Distribution
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 _NS_PER_S = 1e9
 _US_PER_S = 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorMs:
-    """An error's distribution in milliseconds; None where n is 0."""
-
-    n: int
-    mean: float | None = None
-    p50: float | None = None
-    p99: float | None = None
-    p999: float | None = None
-    max: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fidelity:
-    """The errors of one point. n_unmatched: rows without a counterpart (they are not in the errors)."""
-
-    ttft_error: ErrorMs
-    gap_error: ErrorMs
-    send_error: ErrorMs
-    true_ttft_s: Distribution
-    n_unmatched: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +30,15 @@ class Sent:
     sent_ns: Sequence[int]
 
 
-def fidelity(rows: pa.Table, origin_monotonic_ns: int, truth: Mapping[str, Sent]) -> Fidelity:
-    """Compare rows of requests.parquet with the server's own record, by response_id."""
+def fidelity(rows: pa.Table, origin_monotonic_ns: int, truth: Mapping[str, Sent]) -> dict[str, Any]:
+    """Compare rows of requests.parquet with the server's own record, by response_id.
+
+    n_unmatched: rows without a counterpart, which are not in the errors; ttft_error_ms, gap_error_ms, send_error_ms:
+    as `error_ms`.
+    """
     columns = rows.select(["response_id", "sent_s", "first_token_s", "chunk_gap_us"]).to_pydict()
     ttft: list[float] = []
     send: list[float] = []
-    true_ttft: list[float] = []
     gaps: list[FloatArray] = []
     unmatched = 0
     for response_id, sent_s, first_s, gap_us in zip(*columns.values(), strict=True):
@@ -69,26 +47,27 @@ def fidelity(rows: pa.Table, origin_monotonic_ns: int, truth: Mapping[str, Sent]
             unmatched += 1
             continue
         true_s = (sent.sent_ns[0] - sent.received_ns) / _NS_PER_S
-        true_ttft.append(true_s)
         ttft.append(first_s - sent_s - true_s)
         send.append((sent.received_ns - origin_monotonic_ns) / _NS_PER_S - sent_s)
         gaps.append(np.abs(np.asarray(gap_us, float) - np.diff(np.asarray(sent.sent_ns, float)) / 1e3) / _US_PER_S)
-    return Fidelity(
-        ttft_error=error_ms(np.asarray(ttft)),
-        gap_error=error_ms(np.concatenate(gaps) if gaps else np.empty(0)),
-        send_error=error_ms(np.asarray(send)),
-        true_ttft_s=describe(np.asarray(true_ttft)),
-        n_unmatched=unmatched,
-    )
+    return {
+        "n_unmatched": unmatched,
+        "ttft_error_ms": error_ms(np.asarray(ttft)),
+        "gap_error_ms": error_ms(np.concatenate(gaps) if gaps else np.empty(0)),
+        "send_error_ms": error_ms(np.asarray(send)),
+    }
 
 
-def error_ms(errors_s: FloatArray) -> ErrorMs:
-    """The distribution of errors given in seconds: of their sizes, but for the mean, which keeps the sign."""
+def error_ms(errors_s: FloatArray) -> dict[str, float | None]:
+    """The distribution of errors given in seconds: of their sizes, but for the mean, which keeps the sign. None without
+    any."""
+    size, names = np.abs(errors_s) * 1e3, ("p50", "p99", "p999")
     if not errors_s.size:
-        return ErrorMs(0)
-    size = np.abs(errors_s) * 1e3
-    p50, p99, p999 = (float(q) for q in np.quantile(size, [0.5, 0.99, 0.999], method="inverted_cdf"))
-    return ErrorMs(len(size), float(errors_s.mean() * 1e3), p50, p99, p999, float(size.max()))
+        return {"n": 0, **dict.fromkeys(("mean", *names, "max"))}
+    quantiles = np.quantile(size, [0.5, 0.99, 0.999], method="inverted_cdf")
+    mean_ms = float(errors_s.mean() * 1e3)
+    return {"n": len(size), "mean": mean_ms, **dict(zip(names, map(float, quantiles), strict=True)),
+            "max": float(size.max())}  # fmt: skip
 
 
 _EFFECT_COLUMNS = (

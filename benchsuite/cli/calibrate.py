@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +92,6 @@ def calibration_row(setting: Setting, run: Run, truth: dict[str, dict[str, Any]]
     from benchsuite.analysis.client_accuracy import Sent, fidelity
 
     sent = {id_: Sent(r["received_ns"], r["sent_ns"]) for id_, r in truth.items() if r["sent_ns"]}
-    found = fidelity(run.table, run.manifest.clock.origin_monotonic_ns or 0, sent)
     client = run.manifest.points[0].client
     n_chunks, duration_s, p99_us = client["n_chunks"], client["wall_s"], client["loop_lag"].get("p99_us")
     return {
@@ -103,12 +101,9 @@ def calibration_row(setting: Setting, run: Run, truth: dict[str, dict[str, Any]]
         "together": setting.together,
         "workers": setting.workers,
         "requests": run.table.num_rows,
-        "n_unmatched": found.n_unmatched,
         "n_chunks": n_chunks,
         "chunks_per_s": n_chunks / duration_s if duration_s else None,
-        "gap_error_ms": dataclasses.asdict(found.gap_error),
-        "ttft_error_ms": dataclasses.asdict(found.ttft_error),
-        "send_error_ms": dataclasses.asdict(found.send_error),
+        **fidelity(run.table, run.manifest.clock.origin_monotonic_ns or 0, sent),
         "cpu_us_per_chunk": client["cpu_s"] / n_chunks * 1e6 if n_chunks else None,
         "parse_us_per_chunk": client["parse_s"] / n_chunks * 1e6 if n_chunks else None,
         "cpu_share": client["cpu_share_mean"],

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -455,7 +456,7 @@ class RepeatPlan:
 
 def plan_repeats(run: Judgement, compared: Sequence[Compared], notes: Sequence[str]) -> RepeatPlan:
     """How many repeats decide. compared: with changes whose spread counts, whatever they are."""
-    known = [(one, one.change) for one in compared if one.change is not None]
+    known = [one for one in compared if one.change is not None]
     levels = {one.level for one in compared}
     repeats = {one.level: len(one.repeats) for one in run.measured if one.level in levels}
     took_s = dict.fromkeys(levels, 0.0)
@@ -470,19 +471,13 @@ def plan_repeats(run: Judgement, compared: Sequence[Compared], notes: Sequence[s
         se, df = planned(change, n, len(levels)) if n else (0.0, 0.0)
         return abs(one.worse(detectable(se, df, criteria=len(known)))) if df else None
 
-    figures = [
-        PlannedFigure(
-            one.name, one.level, one.regression.margin, margin(one, change, now),
-            margin(one, change, in_time),
-            repeats_needed(change, one.margin, len(known), beyond=False, levels=len(levels)),
-        )
-        for one, change in known
-    ]  # fmt: skip
-    figures += [
-        PlannedFigure(one.name, one.level, one.regression.margin, None, None, None, one.unknown)
-        for one in compared
-        if one.change is None
-    ]
+    figures = []
+    for one in sorted(compared, key=lambda one: one.change is None):
+        decided: tuple[Any, ...] = (None, None, None, one.unknown)
+        if (change := one.change) is not None:
+            repeats_n = repeats_needed(change, one.margin, len(known), beyond=False, levels=len(levels))
+            decided = margin(one, change, now), margin(one, change, in_time), repeats_n
+        figures.append(PlannedFigure(one.name, one.level, one.regression.margin, *decided))
     wanted = [one.repeats for one in figures]
     needed = None if not wanted or None in wanted else max(n for n in wanted if n is not None)
     requests = sum(len(one.rows.ok) / repeats[one.level] for one in run.measured if one.level in levels)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -234,17 +234,12 @@ def _own(point: PointSummary, by_endpoint: Balance) -> PointSummary:
     if not any(part.requests for part in by_endpoint.of("fallback")):
         return point
 
-    def total(counts: Iterable[int | None]) -> int | None:
-        known = [count for count in counts if count is not None]
-        return sum(known) if known else None
-
     own = by_endpoint.of("own")
-    return dataclasses.replace(
-        point,
-        n_ok=sum(part.requests - part.failures for part in own),
-        input_tokens=total(part.input_tokens for part in own),
-        output_tokens=total(part.output_tokens for part in own),
-    )
+    tokens: dict[str, Any] = {}
+    for name in ("input_tokens", "output_tokens"):
+        known = [count for part in own if (count := getattr(part, name)) is not None]
+        tokens[name] = sum(known) if known else None
+    return dataclasses.replace(point, n_ok=sum(part.requests - part.failures for part in own), **tokens)
 
 
 def _entries(run: Run, level: Level) -> list[PointEntry]:

@@ -332,11 +332,9 @@ def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
     shown = []
     for code, warned in by_code.items():
         levels: dict[str, list[str]] = {}
-        places = []
         for name, warn in warned:
-            level_of = [] if warn.level is None else [str(warn.level)]
-            levels.setdefault(name, []).extend(level_of)
-            places.append(" at ".join([name] * bool(name) + level_of))
+            levels.setdefault(name, []).extend([str(warn.level)] * (warn.level is not None))
+        places = [" at ".join([name] * bool(name) + [str(w.level)] * (w.level is not None)) for name, w in warned]
         name, first = warned[0]
         finding = fmt.sentence(first.finding)
         if name:

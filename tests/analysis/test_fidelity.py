@@ -24,11 +24,11 @@ def test_errors_of_a_known_stream() -> None:
 
     found = fidelity(rows, origin_ns, {"a": Sent(received_ns, sends_ns), "b": Sent(received_ns, sends_ns)})
 
-    assert found.n_unmatched == 2
-    assert found.ttft_error.mean == pytest.approx(0.3)
-    assert found.send_error.p99 == pytest.approx(0.1)
-    assert (found.gap_error.n, found.gap_error.p50, found.gap_error.max) == (2, 0.0, pytest.approx(0.05))
-    assert found.true_ttft_s.mean == pytest.approx(0.1)
+    assert found["n_unmatched"] == 2
+    assert found["ttft_error_ms"]["mean"] == pytest.approx(0.3)
+    assert found["send_error_ms"]["p99"] == pytest.approx(0.1)
+    gap = found["gap_error_ms"]
+    assert (gap["n"], gap["p50"], gap["max"]) == (2, 0.0, pytest.approx(0.05))
 
 
 def test_nothing_matched_is_none() -> None:
@@ -37,4 +37,4 @@ def test_nothing_matched_is_none() -> None:
 
     found = fidelity(rows, 0, {})
 
-    assert (found.gap_error.n, found.gap_error.p99, found.ttft_error.mean) == (0, None, None)
+    assert (found["gap_error_ms"]["n"], found["gap_error_ms"]["p99"], found["ttft_error_ms"]["mean"]) == (0, None, None)
