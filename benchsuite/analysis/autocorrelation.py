@@ -53,7 +53,12 @@ def block_length(values: Floats) -> int:
     if n < 10:
         return 1
     covariance, rho = autocovariance(values), autocorrelation(values)
-    cut = _insignificant_from(rho, n)
+    # the smallest lag after which a run of correlations is within noise
+    run = max(5, math.ceil(math.sqrt(math.log10(n))))
+    longest = min(math.ceil(math.sqrt(n)) + run, n - 1)
+    small = np.abs(rho[1 : longest + 1]) < 2 * math.sqrt(math.log10(n) / n)
+    quiet = (m for m in range(len(small) - run + 1) if small[m : m + run].all())
+    cut = max(next(quiet, longest), 1)
     lags = np.arange(1, min(2 * cut, n - 1) + 1)
     share = lags / (2 * cut)
     weight = np.where(share <= 0.5, 1.0, 2 * (1 - share))  # the flat-top window
@@ -63,14 +68,3 @@ def block_length(values: Floats) -> int:
         return 1
     length = (1.5 * (slope / spectrum) ** 2 * n) ** (1 / 3)
     return max(1, math.ceil(min(float(length), 3 * math.sqrt(n), n / 3)))
-
-
-def _insignificant_from(rho: Floats, n: int) -> int:
-    """The smallest m >= 1 after which a run of correlations is within noise."""
-    run = max(5, math.ceil(math.sqrt(math.log10(n))))
-    longest = min(math.ceil(math.sqrt(n)) + run, n - 1)
-    small = np.abs(rho[1 : longest + 1]) < 2 * math.sqrt(math.log10(n) / n)
-    for m in range(len(small) - run + 1):
-        if small[m : m + run].all():
-            return max(m, 1)
-    return longest

@@ -11,16 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.history import (
-    MIN_RUNS,
-    MIN_SEGMENT,
-    Noise,
-    against,
-    change_points,
-    noise_of,
-    step,
-    with_sessions,
-)
+from benchsuite.analysis import history
 from benchsuite.analysis.regression import MAX_REPEATS, Change, changes, detectable, log_margin, planned, repeats_needed
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, level_rows
 from benchsuite.economics.cost import hour_at
@@ -275,20 +266,20 @@ def with_history(
         samples.append(row)
     series = {(one.name, one.level): [row[i] for row in samples] for i, one in enumerate(known)}
     means = {key: np.array([repeats.mean() for repeats in runs]) for key, runs in series.items()}
-    enough = bool(known) and len(samples) >= MIN_SEGMENT
-    starts = [0, *(change_points(np.array(list(means.values()))) if enough else ())]
+    enough = bool(known) and len(samples) >= history.MIN_SEGMENT
+    starts = [0, *(history.change_points(np.array(list(means.values()))) if enough else ())]
     changed = []
     for at in starts[1:]:
         ratios: dict[str, dict[Level, float]] = {}
         for one in known:
-            if (theta := step(means[one.name, one.level], starts, at)) is not None:
+            if (theta := history.step(means[one.name, one.level], starts, at)) is not None:
                 ratios.setdefault(one.name, {})[one.level] = one.worse(theta)
         differs = _differs(manifests[at], manifests[at - 1], ("from there", "before"))
         changed.append(ChangePoint(manifests[at].run_id, manifests[at].created, ratios, tuple(differs)))
-    noise: dict[tuple[str, Level], Noise] = {}
+    noise: dict[tuple[str, Level], history.Noise] = {}
     for name in {one.name for one in known if enough}:
         those = {key: runs for key, runs in series.items() if key[0] == name}
-        noise |= zip(those, noise_of(list(those.values()), starts), strict=True)
+        noise |= zip(those, history.noise_of(list(those.values()), starts), strict=True)
     since = manifests[starts[-1]] if manifests else None
     out = dict(sorted((+left_out).items()))
     facts = History(len(samples), len(samples) - starts[-1], since.run_id if since else "", out, tuple(changed))
@@ -297,23 +288,23 @@ def with_history(
     notes = [f"history: {len(samples)} earlier runs of the same benchmark{days}{left}"]
     notes += [one.in_words() for one in changed]
     if baseline is not None and not enough:
-        notes.append(f"fewer than {MIN_SEGMENT} of them: the intervals do not carry what sessions differ by")
-    if len(samples) < MIN_RUNS:
-        notes.append(f"changes are looked for in {MIN_RUNS} earlier runs or more")
+        notes.append(f"fewer than {history.MIN_SEGMENT} of them: the intervals do not carry what sessions differ by")
+    if len(samples) < history.MIN_RUNS:
+        notes.append(f"changes are looked for in {history.MIN_RUNS} earlier runs or more")
     if baseline is None and since is not None:
         notes.append(f"compared with the {facts.runs_since} earlier runs since {since.run_id} ({_day(since)})")
         notes += _differs(run.facts.manifest, manifests[-1], ("in the run", f"in {manifests[-1].run_id}"))
     return [_of_history(one, noise.get((one.name, one.level)), baseline is not None) for one in compared], facts, notes
 
 
-def _of_history(one: Compared, noise: Noise | None, with_baseline: bool) -> Compared:
+def _of_history(one: Compared, noise: history.Noise | None, with_baseline: bool) -> Compared:
     new = one.logs(one.new)
     if with_baseline:
-        return replace(one, change=with_sessions(one.change, noise) if one.change and noise else one.change)
+        return replace(one, change=history.with_sessions(one.change, noise) if one.change and noise else one.change)
     if new is None or noise is None:
-        few = f"fewer than {MIN_SEGMENT} earlier runs"
+        few = f"fewer than {history.MIN_SEGMENT} earlier runs"
         return replace(one, change=None, unknown=one.unknown if new is None else few)
-    return replace(one, change=against(new, noise), baseline=np.exp(one.sign * noise.since), earlier=True)
+    return replace(one, change=history.against(new, noise), baseline=np.exp(one.sign * noise.since), earlier=True)
 
 
 def _alike(

@@ -59,34 +59,33 @@ def write_tables(found: SettingsDecision, slo: str, folder: Path) -> None:
 
 def rows(found: SettingsDecision) -> list[dict[str, Any]]:
     """One plain dict a setting, in the matrix's order. Missing is None; figures are those of `concurrency`."""
-    return [_row(found, place, setting) for place, setting in enumerate(found.settings)]
-
-
-def _row(found: SettingsDecision, place: int, setting: JudgedSetting) -> dict[str, Any]:
-    level = setting.nearest
-    figures: dict[str, Any] = {}
-    for column in _FIGURES:
-        figures[column] = level and BY_COLUMN[column].of(level)
-        if column in _WITH_ENDS:
-            ends = level and level.intervals.get(column)
-            figures |= {f"{column}_low": ends and ends.low, f"{column}_high": ends and ends.high}
-    reason = "it was not measured" if setting.levels is None else setting.levels.decision.reason
-    return {
-        "setting": setting.name,
-        **{f"set_{key}": value for key, value in setting.values},
-        "gpus": setting.gpus,
-        "status": setting.status,
-        "rank": found.ranked.index(place) + 1 if place in found.ranked else None,
-        "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
-        "slo_verdict": level and level.slo_verdict,
-        "within_limits": level and level.within_limits,
-        "concurrency": level and level.point.level.concurrency,
-        **figures,
-        "gpu_s": _gpu_s(setting),
-        "reason": setting.problem or reason,
-        "serve": setting.serve,
-        "run": setting.run,
-    }
+    made = []
+    for place, setting in enumerate(found.settings):
+        level, figures = setting.nearest, dict[str, Any]()
+        for column in _FIGURES:
+            figures[column] = level and BY_COLUMN[column].of(level)
+            if column in _WITH_ENDS:
+                ends = level and level.intervals.get(column)
+                figures |= {f"{column}_low": ends and ends.low, f"{column}_high": ends and ends.high}
+        reason = "it was not measured" if setting.levels is None else setting.levels.decision.reason
+        row = {
+            "setting": setting.name,
+            **{f"set_{key}": value for key, value in setting.values},
+            "gpus": setting.gpus,
+            "status": setting.status,
+            "rank": found.ranked.index(place) + 1 if place in found.ranked else None,
+            "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
+            "slo_verdict": level and level.slo_verdict,
+            "within_limits": level and level.within_limits,
+            "concurrency": level and level.point.level.concurrency,
+            **figures,
+            "gpu_s": _gpu_s(setting),
+            "reason": setting.problem or reason,
+            "serve": setting.serve,
+            "run": setting.run,
+        }
+        made.append(row)
+    return made
 
 
 def _gpu_s(setting: JudgedSetting) -> float | None:

@@ -99,12 +99,11 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
         value, scale, ends = one.of(j), one.metric.scale, fmt.known_ends(j.intervals.get(column))
         if one.stat in ("p95", "p99") and not any_n and not fmt.is_judged(j, column):
             value = fmt.tail(j.point.distributions[one.metric.key], one.stat)
-        if value is None:
-            points.append(Point(j.point.level.number, None))
-        elif ends is None or (several and j.point.repeat_count == 1) or not ends[0] <= value <= ends[1]:
-            points.append(Point(j.point.level.number, value * scale))
+        shown = None if value is None else value * scale
+        if ends and value is not None and ends[0] <= value <= ends[1] and not (several and j.point.repeat_count == 1):
+            points.append(Point(j.point.level.number, shown, ends[0] * scale, ends[1] * scale))
         else:
-            points.append(Point(j.point.level.number, value * scale, ends[0] * scale, ends[1] * scale))
+            points.append(Point(j.point.level.number, shown))
     return Series(name or one.stat or one.metric.label, tuple(points))
 
 
@@ -158,9 +157,9 @@ def _best(column: str, judged: Judged) -> str:
 
 def limit_marks(limits: Sequence[Limit]) -> list[charts.Limit]:
     """Their lines in a chart of their metric: 'p95 < 1 s'."""
-    names = [f"{limit.stat or ''} {limit.op} {limit.show(limit.value)}".strip() for limit in limits]
     heights = [limit.value * METRICS[limit.metric].scale for limit in limits]
-    return [charts.Limit(*mark) for mark in zip(heights, names, strict=True)]
+    names = (f"{limit.stat or ''} {limit.op} {limit.show(limit.value)}".strip() for limit in limits)
+    return list(map(charts.Limit, heights, names))
 
 
 _METRICS = (
