@@ -108,8 +108,8 @@ def test_there_and_back_again(cli, demo: Run, tmp_path: Path):
     assert [point.level.number for point in back] == [1, 4, 8, 16, 32, 64]
     for mine, theirs in zip(ours, back, strict=True):
         for name in ("ttft_s", "tpot_s", "e2e_s", "itl_s"):
-            assert dataclasses.astuple(getattr(theirs, name)) == pytest.approx(
-                dataclasses.astuple(getattr(mine, name)), rel=1e-6, abs=1e-9
+            assert dataclasses.astuple(theirs.distributions[name]) == pytest.approx(
+                dataclasses.astuple(mine.distributions[name]), rel=1e-6, abs=1e-9
             )
         for name in ("n_ok", "n_failed", "input_tokens", "output_tokens", "repeat_count"):
             assert getattr(theirs, name) == getattr(mine, name)
