@@ -38,11 +38,17 @@ def while_stopped(act: Callable[[], None]) -> Callable[[object, object], None]:
     return on_progress
 
 
+def stopped_children() -> list[psutil.Process]:
+    """The processes that stand at a fault point now."""
+    stopped = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            stopped += [child] if child.status() == psutil.STATUS_STOPPED else []
+    return stopped
+
+
 def stopped_child() -> psutil.Process:
     """The process that stands at its fault point, as soon as one does."""
-    while True:
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                if child.status() == psutil.STATUS_STOPPED:
-                    return child
+    while not (stopped := stopped_children()):
         time.sleep(0.005)
+    return stopped[0]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from fault_plans import faults, stopped_children
+from sweeps_for_tests import Watcher, prompts, run, spec_of
 from test_store import ids, row
 
 from benchmarks import chaos_files, chaos_points, chaos_schedules
 from benchmarks.chaos import table, write_page
 from benchsuite import fault_points
 from benchsuite.clock import now_ns
-from benchsuite.errors import StoreError
+from benchsuite.errors import RunError, StoreError
+from benchsuite.load import worker_pool
 from benchsuite.load.worker_pool import CircuitBreaker, _RowSink
+from benchsuite.simulator.server import simulator
 from benchsuite.store.journal import Journal, read_journal
+from benchsuite.store.run_folder import read_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +67,32 @@ def test_schedules_of_faults(seeds):
     command = [sys.executable, "-m", "benchmarks.chaos", "--seed", seeds]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_measuring_process_killed_as_it_starts(tmp_path):
+    """Killed before it reads what it is given, more than a pipe holds, it ends the sweep in words."""
+    with simulator() as server, faults("start@worker-0:1:kill"), pytest.raises(RunError) as failed:
+        run(spec_of(server.base_url, [2]), prompts(3000), tmp_path / "run")
+    assert (failed.value.where, failed.value.given) == ("worker 0", "exit code -9")
+    assert read_run(tmp_path / "run").manifest["status"] == "failed"
+
+
+def test_ctrl_c_twice_ends_a_stopped_process(monkeypatch, tmp_path):
+    """A measuring process that stands still is killed a while after the second Ctrl-C; its flushed rows stay."""
+    monkeypatch.setattr(worker_pool, "_CLOSE_S", 0.1)
+    presses = []
+
+    def press_twice(*_):
+        if len(presses) < 2 and stopped_children():
+            presses.append(True)
+            signal.raise_signal(signal.SIGINT)
+
+    with simulator() as server, faults("batch:3:stop"), pytest.raises(RunError) as failed:
+        run(spec_of(server.base_url, [2]), prompts(600), tmp_path / "run", Watcher(press_twice))
+    assert (len(presses), failed.value.given) == (2, "exit code -9")
+    found = read_run(tmp_path / "run")
+    assert found.manifest["status"] == "failed"
+    assert found.table.num_rows > 0
 
 
 def test_chaos_draws_its_faults():
