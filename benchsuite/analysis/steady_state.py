@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, describe, overlap_s
+from benchsuite.analysis.requests import Bools, Floats, LevelRows, Rows, describe, overlap_s
 from benchsuite.results import SteadyWindow
 from benchsuite.warning_table import Finding, warn
 
@@ -107,7 +107,12 @@ def check_settling(measured: LevelRows) -> Iterator[Finding]:
     unsettled, drifted, runs = [], [], measured.repeats
     for name in ("TTFT", "TPOT"):
         values = measured.each[f"{name.lower()}_s"]
-        changes = [_change(series) for run in runs if len(series := _by_completion(measured.rows, values, run))]
+        changes = []
+        for run in runs:  # by when the request closed; those that closed on an emptying machine are left out
+            closed_s, mine = measured.rows.closed_s[run.order], values[run.order]
+            fits = (closed_s <= np.nanmax(measured.rows.sent_s[run.order])) & ~np.isnan(mine)
+            if fits.any():
+                changes.append(_change(mine[fits][np.argsort(closed_s[fits], kind="stable")]))
         unsettled += [name] * any(change is None for change in changes)
         moved = [change for change in changes if change]
         if moved:
@@ -116,13 +121,6 @@ def check_settling(measured: LevelRows) -> Iterator[Finding]:
         yield warn("no_steady_state", measured.level, metrics=" and ".join(unsettled))
     if drifted:
         yield warn("drift", measured.level, changes=", ".join(drifted))
-
-
-def _by_completion(rows: Rows, values: Floats, run: Repeat) -> Floats:
-    """The values of one run by when the request closed. Those that closed on an emptying machine are left out."""
-    closed_s, mine = rows.closed_s[run.order], values[run.order]
-    fits = (closed_s <= np.nanmax(rows.sent_s[run.order])) & ~np.isnan(mine)
-    return mine[fits][np.argsort(closed_s[fits], kind="stable")]
 
 
 def _change(values: Floats) -> float | None:

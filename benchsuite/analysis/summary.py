@@ -57,6 +57,13 @@ def measure_levels(
 def _summary(measured: LevelRows, model: str | None, fixed_length: bool, intervals: bool = True) -> PointSummary:
     rows, repeats = measured.rows, measured.repeats
     n, n_ok, duration_s = len(rows.ok), int(np.count_nonzero(rows.ok)), measured.total("duration_s")
+    # X W' = L: the left side from counts and durations, the right side from the step function
+    in_flight_s, took_s = sum(one.in_flight_s for one in repeats), rows.closed_s - rows.sent_s
+    littles_law_error = None
+    if duration_s is not None and in_flight_s > 0 and not np.isnan(took_s).all():
+        left = float(np.count_nonzero(~np.isnan(rows.sent_s)) / duration_s * np.nanmean(took_s))
+        right = in_flight_s / duration_s
+        littles_law_error = abs(left - right) / right
     point = PointSummary(
         model=model,
         level=measured.level,
@@ -72,22 +79,11 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
         failures=rows.failures,
         steady=steady_window(measured),
         max_in_flight=None if duration_s is None else max(one.max_in_flight for one in repeats),
-        littles_law_error=_littles_law_error(measured, duration_s),
+        littles_law_error=littles_law_error,
         tokens_wasted=0 if n_ok == n else _count(known_sum(rows.output_tokens[~rows.ok])),
         intervals=level_intervals(measured) if intervals and duration_s is not None else {},
     )
     return replace(point, warnings=(*check_rows(measured, point, fixed_length), *check_settling(measured)))
-
-
-def _littles_law_error(measured: LevelRows, duration_s: float | None) -> float | None:
-    """X W' = L: the left side from counts and durations, the right side from the step function."""
-    rows, busy_s = measured.rows, sum(one.in_flight_s for one in measured.repeats)
-    durations_s = rows.closed_s - rows.sent_s
-    if duration_s is None or busy_s <= 0 or np.isnan(durations_s).all():
-        return None
-    left = float(np.count_nonzero(~np.isnan(rows.sent_s)) / duration_s * np.nanmean(durations_s))
-    right = busy_s / duration_s
-    return abs(left - right) / right
 
 
 def _count(tokens: float | None) -> int | None:

@@ -61,12 +61,15 @@ def scaling_sentences(found: Scaling) -> list[str]:
         trend = "returns diminish" if ends[1] < 0 else "returns grow" if ends[0] > 0 else "no significant trend"
         interval = f"{ends[0]:.2f} to {ends[1]:.2f}, {slope.method}"
         sentences.append(f"{trend}: elasticity changes by {slope.value:.2f} per ln N ({interval})")
-    zone = zone_text(found)
-    if found.zone is not None:
-        zone += f", within {_whole(found.zone.tolerance)} of the lowest $/1M out that meets the SLO"
-        if not found.zone.optimum_inside:
-            zone += f"; {found.optimum} costs less per run, but with shorter answers or an SLO that is not proven"
-    sentences.append(zone)
+    if (zone := found.zone) is None:
+        sentences.append("zone of lowest cost: none, no level is proven to meet the SLO")
+    else:
+        ends_text = f"{zone.lowest}" if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
+        within = f"within {_whole(zone.tolerance)} of the lowest $/1M out that meets the SLO"
+        sentences.append(f"zone of lowest cost: concurrency {ends_text}, {within}")
+        if not zone.optimum_inside:
+            shorter = "costs less per run, but with shorter answers or an SLO that is not proven"
+            sentences[-1] += f"; {found.optimum} {shorter}"
     if found.usl is not None:
         label = "" if found.knee is None else f"; knee at {found.knee:g}"
         sentences.append(f"scaling law: {law_text(found)}, {peak_text(found)}{label}")
@@ -119,15 +122,6 @@ def price_sentence(price: SloPrice, optimum: Level | None, doubts: Mapping[Level
 
 def _whole(ratio: float) -> str:
     return f"{100 * ratio:.0f} %"
-
-
-def zone_text(found: Scaling) -> str:
-    """'zone of lowest cost: concurrency 4 to 8'."""
-    zone = found.zone
-    if zone is None:
-        return "zone of lowest cost: none, no level is proven to meet the SLO"
-    ends = f"{zone.lowest}" if zone.lowest == zone.highest else f"{zone.lowest} to {zone.highest}"
-    return f"zone of lowest cost: concurrency {ends}"
 
 
 def law_text(found: Scaling) -> str:

@@ -134,10 +134,8 @@ def client_table(judgement: Judgement) -> Table:
         if not client:
             continue
         shown = point.status if verdict is None or point.status != "complete" else verdict.verdict
-        values = []
-        for _, key, show in _CLIENT:
-            of, _, field = key.rpartition(".")
-            values.append(show(((client.get(of) or {}) if of else client).get(field)))
+        known = flat(client)
+        values = [show(known.get(key)) for _, key, show in _CLIENT]
         rows.append((point.point_id, shown, *values))
     return Table("client", ("point", "verdict", *(head for head, _, _ in _CLIENT)), rows, left=(0, 1))
 
