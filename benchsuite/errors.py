@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +31,9 @@ class BenchsuiteError(Exception):
         self.expected, self.hint = _shown(expected), _shown(hint)
         lines = [self.what]
         named = {"where": self.where, "given": self.given, "expected": self.expected, "try": self.hint}
-        lines += [f"  {label + ':':<10}{value}" for label, value in named.items() if value is not None]
+        # a line of foreign text is none of ours
+        shown = {label: re.sub(r"\n(?! {4})", "\n    ", value) for label, value in named.items() if value is not None}
+        lines += [f"  {label + ':':<10}{value}" for label, value in shown.items()]
         super().__init__("\n".join(lines))
 
     def add_line(self, label: str, text: str) -> None:

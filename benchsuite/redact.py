@@ -169,7 +169,7 @@ def mask_chain(error: BaseException | None) -> None:
 _PLAIN_SPACES = {0x09: " ", 0xA0: " ", 0x2009: " ", 0x202F: " "}  # tabs, no-break and thin spaces
 _PAGE_SPACES = "\n\t\u00a0\u2009\u202f"
 # what begins a command to the runner of a CI job: GitHub's at a line's start or where a table may break one; ##[...]
-_COMMAND = re.compile(r"(?<!\S):(?=:(?!\d))|:(?=:[\w-]+(?: [^:\n]*)?::)|#(?=#\w*\[)")
+_COMMAND, _MARK = re.compile(r"(?<!\S)::(?!\d)|::[\w-]+(?: [^:\n]*)?::|##\w*\["), re.compile(r":(?=:)|#(?=#)")
 
 
 def _visible(text: str, kept: str = "\n") -> str:
@@ -179,7 +179,8 @@ def _visible(text: str, kept: str = "\n") -> str:
 
 def printable(text: str) -> str:
     """`text` masked, with ? for what no terminal should get, and no command to a runner of CI; lines stay."""
-    return _COMMAND.sub(r"\g<0> ", _visible(masked(text).translate(_PLAIN_SPACES)))
+    text = _visible(masked(text).translate(_PLAIN_SPACES))
+    return _MARK.sub(r"\g<0> ", text) if _COMMAND.search(text) else text
 
 
 def single_line(text: str) -> str:
@@ -198,7 +199,7 @@ def json_text(tree: Any, *, indent: int = 2, default: Callable[[Any], Any] | Non
     text = masked(json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=default))
     if not text.replace("\n", "").isprintable():
         text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    return _COMMAND.sub(r"\\u0023", text) if "##" in text else text
+    return text.replace("##", r"\u0023#") if "##" in text else text
 
 
 _ENTITIES = {38: "&amp;", 60: "&lt;", 62: "&gt;"}
