@@ -10,6 +10,7 @@ of a request only as far as the replica shares its speed among those in flight. 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import brentq
-from scipy.sparse import csc_array
+from scipy.sparse import diags_array, vstack
 from scipy.sparse.linalg import spsolve
 
 from benchsuite.economics.plan_file import Balancing, DemandTable
@@ -157,40 +158,38 @@ def _mean(
     hours_per_month: float,
 ) -> tuple[float, str]:
     """Requests a second on average, and what was given in words. tokens: input and output of a request, if known."""
-    day, month = 86400.0, hours_per_month * 3600
-    stated = [
-        (given, seconds, f"{given:,.6g} {unit} a {word}")
+    stated = {
+        unit: (given / seconds, seconds, f"{given:,.6g} {unit} a {word}")
         for unit in ("requests", "tokens")
-        for word, seconds in (("day", day), ("month", month))
+        for word, seconds in (("day", 86400.0), ("month", hours_per_month * 3600))
         if (given := getattr(asked, f"{unit}_per_{word}")) is not None
-    ]
+    }
     if asked.users is not None:
         if point is None or not point.request_per_s:
             raise InputError("users need a measured level: its time per request", where="--users", expected="a run")
         peak_per_s = asked.users / (point.level.users / point.request_per_s + asked.think_time_s)
         words = f"{asked.users:,.6g} users at the peak, {asked.think_time_s:g} s between answer and next request"
         return peak_per_s / (1 if asked.batch else peak_factor), words
-    of_requests = asked.requests_per_day is not None or asked.requests_per_month is not None
-    per_s, words = stated[0][0] / stated[0][1], stated[0][2]
-    if of_requests and len(stated) == 1:
+    if "tokens" not in stated:
+        per_s, _, words = stated["requests"]
         return per_s, words
+    tokens_per_s, seconds, of_tokens = stated["tokens"]
     if tokens is None or not sum(tokens):
-        raise InputError(
-            "tokens do not become requests: the tokens of a request are not known",
-            where="demand",
-            given=stated[-1][2],
-            expected="a run that measured them, or --input-tokens and --output-tokens",
-        )
-    by_tokens = stated[-1][0] / stated[-1][1] / sum(tokens)
-    if of_requests and abs(by_tokens / per_s - 1) > _AGREE:
+        expected = "a run that measured them, or --input-tokens and --output-tokens"
+        what = "tokens do not become requests: the tokens of a request are not known"
+        raise InputError(what, where="demand", given=of_tokens, expected=expected)
+    each = sum(tokens)
+    if "requests" not in stated:
+        return tokens_per_s / each, f"{of_tokens} at {each:,.0f} tokens a request"
+    per_s, _, words = stated["requests"]
+    if abs(tokens_per_s / each / per_s - 1) > _AGREE:
         raise InputError(
             "requests and tokens state two demands",
             where="demand",
-            given=f"{words} of {sum(tokens):,.0f} tokens are {per_s * sum(tokens) * stated[-1][1]:,.4g} tokens, "
-            f"not {stated[-1][2]}",
+            given=f"{words} of {each:,.0f} tokens are {per_s * each * seconds:,.4g} tokens, not {of_tokens}",
             expected="one of them, or tokens of a request that fit both",
         )
-    return (per_s, words) if of_requests else (by_tokens, f"{words} at {sum(tokens):,.0f} tokens a request")
+    return per_s, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,24 +290,15 @@ def _birth_death(rate_per_s: float, done_per_s: Floats) -> Floats:
 
 def _erlang_arrivals(rate_per_s: float, done_per_s: Floats, phases: int) -> tuple[Floats, Floats]:
     """Shares of time, and of what arrivals find, with states (n, phase); phases pass at phases x rate."""
-    n, step = len(done_per_s), rate_per_s * phases
-    index = np.arange(n * phases).reshape(n, phases)
-    sources = [index[:, :-1].ravel(), index[:-1, -1], index[1:].ravel()]
-    targets = [index[:, 1:].ravel(), index[1:, 0], index[:-1].ravel()]
-    rates = [np.full(len(sources[0]), step), np.full(n - 1, step), np.repeat(done_per_s[1:], phases)]
-    source, target, rate = (np.concatenate(parts) for parts in (sources, targets, rates))
-    size = n * phases
-    leaving = np.bincount(source, weights=rate, minlength=size)
-    rows = np.concatenate([target, np.arange(size)])
-    columns = np.concatenate([source, np.arange(size)])
-    values = np.concatenate([rate, -leaving])
-    kept = rows != size - 1  # the last balance follows from the others; in its place: all shares add up to 1
-    rows = np.concatenate([rows[kept], np.full(size, size - 1)])
-    columns = np.concatenate([columns[kept], np.arange(size)])
-    values = np.concatenate([values[kept], np.ones(size)])
-    right = np.zeros(size)
-    right[-1] = 1.0
-    pi = np.asarray(spsolve(csc_array((values, (rows, columns)), shape=(size, size)), right)).reshape(n, phases)
+    size = len(done_per_s) * phases
+    # state n * phases + phase: the next one is the next phase, or an arrival; a request ends `phases` states below
+    up, down = np.full(size - 1, rate_per_s * phases), np.repeat(done_per_s[1:], phases)
+    leaving = np.append(up, 0.0)
+    leaving[phases:] += down
+    balance = diags_array([up, -leaving, down], offsets=[-1, 0, phases]).tocsr()
+    # the last balance follows from the others; in its place: all shares add up to 1
+    whole = vstack([balance[:-1], np.ones((1, size))], format="csc")
+    pi = np.asarray(spsolve(whole, np.append(np.zeros(size - 1), 1.0))).reshape(-1, phases)
     on_arrival = pi[:, -1].clip(0)
     return pi.sum(axis=1), on_arrival / on_arrival.sum()
 
@@ -335,9 +325,4 @@ def replicas_for(
     low, high = least - 1, least
     while high <= most and not keeps(high):
         low, high = high, high + max(1, high // 8)
-    if high > most:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if keeps(middle) else (middle, high)
-    return high
+    return None if high > most else bisect_left(range(high), True, low + 1, key=keeps)

@@ -129,7 +129,7 @@ def owned_usd_per_hour(price: PriceSpec, power_kw: float | None = None, idle_kw:
     known: dict[str, Any] = {"mode": mode, "power_kw": kw, "electricity_per_kwh": electricity, "pue": _pue(price)}
     if mode == "full" and owned.idle_kw is None:
         known["idle_kw"] = idle_kw
-    return hourly_cost(owned.model_copy(update=known)).usd_per_hour
+    return hourly_cost(owned.model_copy(update=known))
 
 
 def level_prices(price: PriceSpec, energies: Mapping[Level, PointEnergy | None]) -> dict[Level, float] | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -15,18 +14,19 @@ from benchsuite.strict_model import Model, StrictModel, key, validated
 HOURS_PER_YEAR = 8760
 SERVER_ROOM_PUE = 1.5  # of owned GPUs, where nothing is said
 Usd = Annotated[float, Field(ge=0)]
-Billing = Literal["on-demand", "spot", "reserved"]
 
 
 class OnDemand(StrictModel):
     """Paid while it is used, stopped when it is not."""
 
+    mode: ClassVar[str] = "on-demand"
     usd_per_hour: Usd
 
 
 class Spot(OnDemand):
     """Cheap, and taken away at times."""
 
+    mode: ClassVar[str] = "spot"
     interruptions_per_hour: float = key(0.0, "spot: how often it is lost", ge=0)
     interruption_hours: float = key(0.0, "spot: work lost, plus the time until it runs again, for each", ge=0)
     fallback_ratio: float = key(0.0, "spot: share of the useful hours for which none is to be had", ge=0, le=1)
@@ -44,43 +44,26 @@ class Spot(OnDemand):
 class Reserved(OnDemand):
     """Paid for every hour, used or not. utilisation: share of all hours with billable work."""
 
+    mode: ClassVar[str] = "reserved"
     utilisation: float = Field(gt=0, le=1)
 
 
 class Mixture(StrictModel):
     """Base load reserved, the rest of the useful hours otherwise."""
 
+    mode: ClassVar[str] = "mixture"
     reserved_ratio: float = key(..., "mixture: share of the useful hours that the reserved GPU bears", ge=0, le=1)
     reserved: Reserved
     rest: Spot | OnDemand
 
 
 Terms = OwnedSpec | OnDemand | Mixture
-RENTS: dict[Billing, type[OnDemand]] = {"on-demand": OnDemand, "spot": Spot, "reserved": Reserved}
+RENTS: dict[str, type[OnDemand]] = {model.mode: model for model in (OnDemand, Spot, Reserved)}
 
 
-@dataclass(frozen=True, slots=True)
-class HourlyCost:
-    """US dollars per useful GPU-hour by their parts, which add up to it.
-
-    mode: 'eq5', 'note', 'full' (owned), 'on-demand', 'spot', 'reserved', 'mixture' (rented).
-    """
-
-    mode: str
-    parts: dict[str, float]
-
-    @property
-    def usd_per_hour(self) -> float:
-        """The whole."""
-        return sum(self.parts.values())
-
-
-def hourly_cost(terms: Terms) -> HourlyCost:
-    """The cost of one useful hour. Raises PriceError where the power of an owned GPU is not known, or its price."""
-    terms = complete(terms) if isinstance(terms, OwnedSpec) else terms
-    modes = {OnDemand: "on-demand", Spot: "spot", Reserved: "reserved", Mixture: "mixture"}
-    mode = terms.mode if isinstance(terms, OwnedSpec) else modes[type(terms)]
-    return HourlyCost(mode or "", hour_parts(terms))
+def hourly_cost(terms: Terms) -> float:
+    """US dollars of one useful hour. Raises PriceError where the power of an owned GPU is not known, or its price."""
+    return float(sum(hour_parts(complete(terms)).values()))
 
 
 def cost_mode(owned: OwnedSpec) -> CostMode:
@@ -89,17 +72,20 @@ def cost_mode(owned: OwnedSpec) -> CostMode:
     return owned.mode or ("full" if full else "eq5")
 
 
-def complete(owned: OwnedSpec) -> OwnedSpec:
-    """With the mode and the PUE that hold where none is given. Raises PriceError without power or its price."""
+def complete(terms: Terms) -> Terms:
+    """Owned: with the mode and the PUE that hold where none is given. Raises PriceError without power or its price."""
+    if not isinstance(terms, OwnedSpec):
+        return terms
     for name in ("power_kw", "electricity_per_kwh"):
-        if getattr(owned, name) is None:
+        if getattr(terms, name) is None:
             raise PriceError("an owned GPU's cost needs its power", where=name, given="nothing", expected="a number")
-    pue = SERVER_ROOM_PUE if owned.pue is None else owned.pue
-    return owned.model_copy(update={"mode": cost_mode(owned), "pue": pue})
+    pue = SERVER_ROOM_PUE if terms.pue is None else terms.pue
+    return terms.model_copy(update={"mode": cost_mode(terms), "pue": pue})
 
 
 def hour_parts(terms: Any) -> dict[str, Any]:
-    """The parts of a useful hour by name, unchecked. terms: numbers, or arrays of one shape; complete where owned.
+    """The parts of a useful hour by name, unchecked, which add up to it. terms: numbers, or arrays of one shape; as
+    `complete` gives them.
 
     With P price, Y years, m maintenance, u utilisation, S salvage, H hosting, E the price of a kWh:
 
@@ -164,7 +150,7 @@ def terms_of(given: Mapping[str, Any], owned: OwnedSpec | None = None) -> Terms:
     reserved_usd = rest.pop("reserved_usd_per_hour", None)
     if (reserved_usd is None) != (ratio is None):
         raise PriceError("a mixture needs both", where="--reserved-usd-per-hour", expected="and --reserved-ratio")
-    if billing not in get_args(Billing) or (billing == "reserved" and ratio is not None):
+    if billing not in RENTS or (billing == "reserved" and ratio is not None):
         other = "" if ratio is None else "beside the reserved GPU of a mixture"
         expected = "on-demand or spot" if other else ", ".join(RENTS)
         raise PriceError(f"no such billing {other}".strip(), where="--billing", given=billing, expected=expected)

@@ -19,7 +19,7 @@ from benchsuite.analysis.intervals import ONE_RUN, Z
 from benchsuite.economics import capacity
 from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, replicas_for, tokens_of
 from benchsuite.economics.decision import JudgedLevels, p_least
-from benchsuite.economics.gpu_hour import hourly_cost
+from benchsuite.economics.gpu_hour import complete, hour_parts, hourly_cost
 from benchsuite.economics.plan_file import Candidate, Extras, Fleet, MachineTerms, PlanFile
 from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, genai_price
 from benchsuite.errors import InputError, PriceError
@@ -457,7 +457,7 @@ def _capital(own: Own, replicas: int, asked: _Question, usd_per_request: float |
     if owned is None or usd_per_request is None:
         return {}
     capex = owned.purchase_price / owned.currency_per_usd * machines
-    hour_usd = own.usd_per_hour / own.gpus - hourly_cost(owned).parts["depreciation_usd_per_hour"]
+    hour_usd = own.usd_per_hour / own.gpus - hour_parts(complete(owned))["depreciation_usd_per_hour"]
     running = hour_usd * machines * asked.fleet.hours_per_month + own.terms.fixed_usd_per_month
     saved, months = usd_per_request * asked.requests - running, round(owned.years * 12)
     value = math.fsum(saved / _DISCOUNT ** (m / 12) for m in range(1, months + 1)) - capex
@@ -594,9 +594,9 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
     owned = asked.owned if preset is None else preset.owned
     if owned is not None:
         owned = owned.model_copy(update={"utilisation": 1.0})  # idle hours are in the demand
-        unit = hourly_cost(owned).usd_per_hour
+        unit = hourly_cost(owned)
     if asked.spot is not None:
-        unit = hourly_cost(asked.spot).usd_per_hour
+        unit = hourly_cost(asked.spot)
         notes.append(f"a useful GPU-hour on spot is {unit:.4g} USD, with what is lost and what stands in for it")
     gpus, model = asked.gpus or 1, asked.model
     more: dict[str, Any] = {}

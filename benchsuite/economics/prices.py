@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from benchsuite.economics.gpu_hour import Terms, complete, hourly_cost, terms_of
+from benchsuite.economics.gpu_hour import Terms, complete, hour_parts, hourly_cost, terms_of
 from benchsuite.errors import PriceError, read_json, read_toml
 from benchsuite.spec import OwnedSpec
 from benchsuite.strict_model import StrictModel, validated
@@ -114,7 +114,7 @@ class GpuPrice(StrictModel):
     @property
     def usd_per_hour(self) -> float:
         """US dollars."""
-        return hourly_cost(self.owned).usd_per_hour if self.owned else self.given_usd_per_hour or 0.0
+        return hourly_cost(self.owned) if self.owned else self.given_usd_per_hour or 0.0
 
 
 class _PriceFile(StrictModel):
@@ -283,8 +283,8 @@ def age_days(as_of: str, today: str) -> int:
 class GpuHour:
     """The cost of one GPU's useful hour with its parts, that of `gpus` together, and what it was computed from.
 
-    mode: as of gpu_hour.HourlyCost. name, source, as_of, note: of the price that was named; changed: its parameters
-    that were given otherwise.
+    mode: eq5, note, full (owned), on-demand, spot, reserved, mixture (rented). name, source, as_of, note: of the price
+    that was named; changed: its parameters that were given otherwise.
     """
 
     usd_per_hour: float
@@ -320,8 +320,7 @@ def gpu_hour(
             expected="one of --purchase-price, --preset, --usd-per-hour",
         )
     rented = {} if price is None or owned else {"usd_per_hour": price.usd_per_hour}
-    terms = terms_of({**given, **rented}, owned)
-    cost = hourly_cost(terms)
+    terms = complete(terms_of({**given, **rented}, owned))
     changed = tuple(sorted(given)) if owned else ()
     found = None
     if vary is not None:
@@ -330,17 +329,17 @@ def gpu_hour(
         known = ({}, {}) if price is None or changed else (price.tornado, price.uniform)
         found = sensitivity(terms, preset=known, gpus=gpus, **vary)
     return GpuHour(
-        usd_per_hour=cost.usd_per_hour,
-        parts=cost.parts,
+        usd_per_hour=(usd_per_hour := hourly_cost(terms)),
+        parts=hour_parts(terms),
         gpus=gpus,
-        usd_per_hour_total=cost.usd_per_hour * gpus,
-        mode=cost.mode,
+        usd_per_hour_total=usd_per_hour * gpus,
+        mode=terms.mode or "",
         name=f"--{ways[0].replace('_', '-')}" if price is None else price.name,
         as_of=None if price is None else price.as_of,
         source=AS_GIVEN if price is None else price.source,
         note="" if price is None else price.note,
         changed=changed,
-        terms=complete(terms) if isinstance(terms, OwnedSpec) else terms,
+        terms=terms,
         sensitivity=found,
     )
 

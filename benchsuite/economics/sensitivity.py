@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from benchsuite.economics.gpu_hour import Mixture, Terms, complete, hour_parts, hourly_cost
 from benchsuite.errors import PriceError
-from benchsuite.spec import OwnedSpec
 from benchsuite.strict_model import validated
 
 Floats = NDArray[np.float64]
@@ -84,19 +83,14 @@ def sensitivity(
         raise PriceError("tokens need a speed", where="--output-tok-s", given="nothing", expected="as measured")
     if output_tok_s is not None and not 0 < output_tok_s < math.inf:
         raise PriceError("a speed makes no sense", where="--output-tok-s", given=output_tok_s, expected="above 0")
-    alone = together = ranges_about(terms)
-    told: Literal["given", "preset", "quarter"] = "quarter"
-    if uncertain:
-        told, alone = "given", uncertain
-        together = alone
-    elif all(preset):
-        told, (alone, together) = "preset", preset
+    told: Literal["given", "preset", "quarter"] = "given" if uncertain else "preset" if all(preset) else "quarter"
+    alone, together = preset if told == "preset" else [uncertain or ranges_about(terms)] * 2
     drawn = draw(terms, together, n=samples, seed=seed)
-    value = hourly_cost(terms).usd_per_hour
+    value = hourly_cost(terms)
     found = Sensitivity(
         ranges=told,
         tornado=tornado(terms, alone),
-        uniform={name: (low, high) for name, (low, high) in together.items()},
+        uniform=dict(together),
         seed=seed,
         usd_per_hour=spread(drawn, value),
         sobol_total=sobol_total(terms, alone, seed=seed),
@@ -110,7 +104,7 @@ def sensitivity(
 
 def inputs(terms: Terms) -> dict[str, float]:
     """Every input that may vary, by name; an exchange rate of US dollars does not."""
-    found = (complete(terms) if isinstance(terms, OwnedSpec) else terms).model_dump()
+    found = complete(terms).model_dump()
     if found.get("currency") == "USD":
         del found["currency_per_usd"]
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
@@ -175,15 +169,14 @@ def sobol_total(terms: Terms, ranges: Ranges, *, n: int = 2**16, seed: int = 0) 
 def _costs(terms: Terms, ranges: Ranges, unit: Floats) -> Floats:
     """unit: (inputs, n) in [0, 1]. Unchecked: a model's copy takes arrays too."""
     drawn = {name: low + (high - low) * u for (name, (low, high)), u in zip(ranges.items(), unit, strict=True)}
-    whole = complete(terms) if isinstance(terms, OwnedSpec) else terms
-    cost: Any = sum(hour_parts(whole.model_copy(update=drawn)).values())
+    cost: Any = sum(hour_parts(complete(terms).model_copy(update=drawn)).values())
     return np.broadcast_to(np.asarray(cost, dtype=np.float64), unit.shape[1:])
 
 
 def _cost(terms: Terms, changes: Mapping[str, float]) -> float:
     tree = {**terms.model_dump(), **changes}
     changed = validated(type(terms), tree, "the range", where="--uncertain", error_type=PriceError)
-    return hourly_cost(changed).usd_per_hour
+    return hourly_cost(changed)
 
 
 def _check(terms: Terms, ranges: Ranges) -> None:

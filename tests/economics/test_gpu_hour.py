@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.economics.gpu_hour import hourly_cost, terms_of
+from benchsuite.economics.gpu_hour import complete, hour_parts, hourly_cost, terms_of
 from benchsuite.errors import PriceError
 
 PAPER = {
@@ -16,7 +16,7 @@ PAPER = {
 
 
 def usd(**terms):
-    return hourly_cost(terms_of(terms)).usd_per_hour
+    return hourly_cost(terms_of(terms))
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_the_papers_hour(utilisation, mode, known):
 
 def test_parts_of_the_paper():
     """0.6440 + 0.0846 + 0.0580: the paper rounds each and gets 0.78, the sum rounds to 0.79."""
-    cost = hourly_cost(terms_of(PAPER))
-    assert list(cost.parts.values()) == pytest.approx([0.644035, 0.084626, 0.057963], abs=5e-7)
-    assert cost.mode == "eq5"
+    owned = complete(terms_of(PAPER))
+    assert list(hour_parts(owned).values()) == pytest.approx([0.644035, 0.084626, 0.057963], abs=5e-7)
+    assert owned.mode == "eq5"
 
 
 def test_full_mode_by_hand():
@@ -49,9 +49,8 @@ def test_full_mode_by_hand():
         "purchase_price": 8760, "years": 1, "power_kw": 1.0, "idle_kw": 0.2, "electricity_per_kwh": 0.1, "pue": 2.0,
         "maintenance_ratio": 0.1, "utilisation": 0.5, "salvage": 876, "hosting_per_hour": 0.5,
     })  # fmt: skip
-    cost = hourly_cost(owned)
-    assert (cost.mode, cost.usd_per_hour) == ("full", pytest.approx(1.62 / 0.5))
-    assert cost.parts["hosting_usd_per_hour"] == pytest.approx(1.0)
+    assert (complete(owned).mode, hourly_cost(owned)) == ("full", pytest.approx(1.62 / 0.5))
+    assert hour_parts(complete(owned))["hosting_usd_per_hour"] == pytest.approx(1.0)
 
 
 SPOT = {"usd_per_hour": 0.9, "billing": "spot", "interruptions_per_hour": 0.1, "interruption_hours": 1.0}

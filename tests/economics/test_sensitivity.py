@@ -78,7 +78,7 @@ def test_arrays_and_numbers_agree(value, mode, u):
     import numpy as np
 
     changes = {"purchase_price": value, "utilisation": u, "mode": mode}
-    one = hourly_cost(terms_of(changes, A800.owned)).usd_per_hour
+    one = hourly_cost(terms_of(changes, A800.owned))
     arrays = {"purchase_price": np.array([value]), "utilisation": np.array([u]), "mode": mode}
     many = sum(hour_parts(complete(A800.owned).model_copy(update=arrays)).values())
     assert many[0] == pytest.approx(one, rel=1e-12)
