@@ -260,6 +260,7 @@ def _score_draws(here: Sequence[Score], draws: int, rng: np.random.Generator) ->
 
 def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
     score = one.score
+    place |= {name: getattr(score, name, None) for name in ("score", "n", "params_b")}
     cost, low, high, per_correct = t_over_runs(np.array(one.repeat_cost_usd), one.cost_usd), None, None, None
     if score is not None and score.n is not None:
         low, high = (100 * end for end in wilson(score.score / 100, score.n, Z))
@@ -271,11 +272,8 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
         cost_usd=one.cost_usd,
         cost_low_usd=cost.low,
         cost_high_usd=cost.high,
-        score=None if score is None else score.score,
         score_low=low,
         score_high=high,
-        n=None if score is None else score.n,
-        params_b=None if score is None else score.params_b,
         usd_per_1m_correct_answers=per_correct,
         slo_verdict=one.slo_verdict,
         **place,

@@ -21,7 +21,7 @@ from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, replica
 from benchsuite.economics.decision import JudgedLevels, p_least
 from benchsuite.economics.gpu_hour import complete, hour_parts, hourly_cost
 from benchsuite.economics.plan_file import Candidate, Extras, Fleet, MachineTerms, PlanFile
-from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, genai_price
+from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, api_price, genai_price
 from benchsuite.errors import InputError, PriceError
 from benchsuite.level import Level
 from benchsuite.results import EvaluatedLevel
@@ -196,10 +196,6 @@ class _Question:
         extras, tokens = self.extras, self.tokens * self.demand.requests_per_month(self.fleet.hours_per_month)
         return extras.training_usd_per_month + extras.cache_hit_usd_per_1m * tokens * extras.cache_hit_rate / 1e6
 
-    @property
-    def spare(self) -> int:
-        return self.fleet.spare_replicas or 0
-
     def row(self, name: str, kind: Kind, usd: float | None, **more: Any) -> Row:
         requests = self.demand.requests_per_month(self.fleet.hours_per_month)
         each = {"usd_per_1m_tokens": self.tokens, "usd_per_1m_output_tokens": self.demand.output_tokens}
@@ -262,7 +258,7 @@ def _rows(asked: _Question) -> list[Row]:
 
 def _own_rows(own: Own, asked: _Question) -> list[Row]:
     """Its own replicas alone, partly reserved, and with each API above what they carry."""
-    served, fleet = asked.served, asked.fleet
+    served, fleet, spare = asked.served, asked.fleet, asked.fleet.spare_replicas or 0
     if own.level is None and (own.requests_per_s is None or own.levels):
         notes = (*own.notes, "no measured level meets the SLO")
         return [asked.row(own.name, "own", None, slo="not met" if own.levels else "not measured", notes=notes)]
@@ -276,10 +272,9 @@ def _own_rows(own: Own, asked: _Question) -> list[Row]:
     month_usd, fixed = own.usd_per_hour * fleet.hours_per_month, own.terms.fixed_usd_per_month + asked.shared_usd
 
     def month(working: int) -> float:
-        return (working + asked.spare) * month_usd + fixed
+        return (working + spare) * month_usd + fixed
 
-    replicas = working + asked.spare
-    usd = month(working)
+    replicas, usd = working + spare, month(working)
     ends = [month(replica.working(served.peak_per_s / factor)) for factor in own.rate_ends or ()]
     bills = [(api, api.usd_per_request(asked.demand)) for api in asked.apis]
     best_api = min((bill for _, bill in bills), default=None)
@@ -292,9 +287,9 @@ def _own_rows(own: Own, asked: _Question) -> list[Row]:
         rows = [asked.row(own.name, "own", None, notes=(few, *notes), **figures)]
     else:
         pays_from = _break_even(own, fleet, each * served.mean_per_s / served.peak_per_s, best_api)
-        alone = figures | _capital(own, replicas, asked, best_api)
-        if ends:
-            alone |= {"usd_low": ends[0], "usd_high": ends[1]}
+        alone = (
+            figures | _capital(own, replicas, asked, best_api) | dict(zip(("usd_low", "usd_high"), ends, strict=False))
+        )
         rows = [asked.row(own.name, "own", usd, notes=notes, break_even_requests_per_day=pays_from, **alone)]
     if own.terms.reserved_usd_per_hour is not None and not capped:
         reserved, cost = _reserved(own, own.terms.reserved_usd_per_hour * own.gpus, asked, working, each, fixed)
@@ -369,8 +364,9 @@ class _Replica:
         if slo in ("met", "undecided") and _other_mix(own, demand, 0.05):
             slo = "not measured"  # its latency is that of the measured mix
         if slo == "undecided":
-            settles = "`benchsuite decide` says what would settle it"
-            notes.append(f"whether level {level} meets the SLO is undecided: {settles}")
+            notes.append(
+                f"whether level {level} meets the SLO is undecided: `benchsuite decide` says what would settle it"
+            )
         figures = {
             "level": level,
             "slo": slo,
@@ -474,7 +470,7 @@ def _reserved(
 
     def usd(reserved: int) -> float:
         peaks = math.fsum(max(k - reserved, 0) * share for k, share in needed) * own.usd_per_hour
-        return ((reserved + asked.spare) * reserved_usd + peaks) * hours + fixed
+        return ((reserved + (asked.fleet.spare_replicas or 0)) * reserved_usd + peaks) * hours + fixed
 
     best = min(range(working + 1), key=usd)
     return best, usd(best)
@@ -571,13 +567,7 @@ def answer(asked: PlanFile, book: PriceBook, judge: Judge, read: Callable[[str],
 def _api(asked: Candidate, book: PriceBook, now: Any) -> Api:
     if asked.api is None:
         read, written, *cached = asked.api_usd_per_1m or ()
-        price = ApiPrice(
-            name=asked.name or "API",
-            input_usd_per_1m_tokens=read,
-            cached_input_usd_per_1m_tokens=cached[0] if cached else None,
-            output_usd_per_1m_tokens=written,
-            source=AS_GIVEN,
-        )
+        price = api_price(asked.name or "API", (read, cached[0] if cached else None, written), AS_GIVEN)
     else:
         price = genai_price(asked.api.removeprefix(GENAI), now) if asked.api.startswith(GENAI) else book.api(asked.api)
     if price.as_of is None and price.source != AS_GIVEN:

@@ -6,6 +6,7 @@ The only file of economics that reads files: its own data.
 from __future__ import annotations
 
 import calendar
+import datetime
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -134,9 +135,8 @@ def litellm_prices(tree: Mapping[str, Any], where: str) -> PriceBook:
     """
     found, unpriced = {}, {}
     for name, entry in tree.items():
-        if name == "sample_spec" or not isinstance(entry, Mapping):
-            continue
-        if not any(key == "mode" or "cost" in key or "pric" in key for key in entry):
+        known = isinstance(entry, Mapping) and any(key == "mode" or "cost" in key or "pric" in key for key in entry)
+        if name == "sample_spec" or not known:
             continue
         mode = entry.get("mode", "chat")
         if mode not in ("chat", "completion", "responses"):
@@ -161,15 +161,14 @@ def litellm_prices(tree: Mapping[str, Any], where: str) -> PriceBook:
         except (TypeError, ValueError, OverflowError):
             raise PriceError("a cost is not a number", where=f"{where}: {name}", given=costs) from None
         notes += ["free of charge, says the file"] if not per_1m[0] and not per_1m[2] else []
-        found[name] = _api_price(name, per_1m, f"{where} (LiteLLM's format)", "; ".join(notes))
+        found[name] = api_price(name, per_1m, f"{where} (LiteLLM's format)", "; ".join(notes))
     if not found and not unpriced:
-        raise PriceError(
-            "no model prices in the JSON file", where=where, expected="LiteLLM's format: input_cost_per_token"
-        )
+        expected = "LiteLLM's format: input_cost_per_token"
+        raise PriceError("no model prices in the JSON file", where=where, expected=expected)
     return PriceBook({}, found, unpriced)
 
 
-def _api_price(name: str, per_1m: Sequence[float | None], source: str, note: str = "") -> ApiPrice:
+def api_price(name: str, per_1m: Sequence[float | None], source: str, note: str = "") -> ApiPrice:
     """per_1m: of input, cached input and output."""
     keys = ("input_usd_per_1m_tokens", "cached_input_usd_per_1m_tokens", "output_usd_per_1m_tokens")
     tree = {"name": name, "source": source, "note": note, **dict(zip(keys, per_1m, strict=True))}
@@ -269,14 +268,13 @@ def genai_price(name: str, when: Any) -> ApiPrice:
     if read is None or written is None:
         raise PriceError("genai-prices has no token price for the model", where="api", given=GENAI + name)
     source = f"genai-prices {genai_prices.__version__}, prices of {when:%Y-%m-%d}"
-    return _api_price(GENAI + name, (read, cached, written), source, "Base tier. Its snapshot carries no date.")
+    return api_price(GENAI + name, (read, cached, written), source, "Base tier. Its snapshot carries no date.")
 
 
 def age_days(as_of: str, today: str) -> int:
     """How old a price is on `today` ('2026-11-21'). A month counts from its first day."""
-    import numpy as np
-
-    return int((np.datetime64(today, "D") - np.datetime64(as_of, "D")) / np.timedelta64(1, "D"))
+    held, now = (datetime.date.fromisoformat(f"{day}-01"[:10]) for day in (as_of, today))
+    return (now - held).days
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,19 +307,18 @@ def gpu_hour(
     vary: how sensitive it is, by the arguments of sensitivity.sensitivity.
     """
     owned = None if price is None else price.owned
-    ways = [way for way in ("purchase_price", "usd_per_hour") if way in given]
-    if owned is not None and "purchase_price" in ways:  # a parameter of the preset given otherwise
-        ways.remove("purchase_price")
-    if len(ways) + (price is not None) != 1:
-        raise PriceError(
-            "exactly one way to name a price",
-            given=" and ".join([*(f"--{way.replace('_', '-')}" for way in ways), *["--preset"] * (price is not None)])
-            or "none",
-            expected="one of --purchase-price, --preset, --usd-per-hour",
-        )
+    flags = {"--purchase-price": "purchase_price" in given and owned is None, "--usd-per-hour": "usd_per_hour" in given,
+             "--preset": price is not None}  # fmt: skip
+    ways = [flag for flag, is_given in flags.items() if is_given]
+    if len(ways) != 1:
+        expected = "one of --purchase-price, --preset, --usd-per-hour"
+        raise PriceError("exactly one way to name a price", given=" and ".join(ways) or "none", expected=expected)
     rented = {} if price is None or owned else {"usd_per_hour": price.usd_per_hour}
     terms = complete(terms_of({**given, **rented}, owned))
     changed = tuple(sorted(given)) if owned else ()
+    named: dict[str, Any] = {"name": ways[0], "as_of": None, "source": AS_GIVEN, "note": ""}
+    if price is not None:
+        named = {key: getattr(price, key) for key in named}
     found = None
     if vary is not None:
         from benchsuite.economics.sensitivity import sensitivity
@@ -334,13 +331,10 @@ def gpu_hour(
         gpus=gpus,
         usd_per_hour_total=usd_per_hour * gpus,
         mode=terms.mode or "",
-        name=f"--{ways[0].replace('_', '-')}" if price is None else price.name,
-        as_of=None if price is None else price.as_of,
-        source=AS_GIVEN if price is None else price.source,
-        note="" if price is None else price.note,
         changed=changed,
         terms=terms,
         sensitivity=found,
+        **named,
     )
 
 

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -62,16 +63,17 @@ def limit_users(
     points: Sequence[PointSummary], limit: Limit, repeats: Sequence[Sequence[PointSummary]], seed: int
 ) -> LimitUsers:
     levels, values = _curve(points, limit)
-    if not levels:
-        return LimitUsers(str(limit), None, "not known at any level")
-    users = users_at_limit(levels, values, limit, _runs(levels, limit, repeats), seed)
-    if users is not None:
-        return LimitUsers(str(limit), users, users.method)
-    if crossing(levels, values, limit) == 0:
-        return LimitUsers(str(limit), None, NONE_HOLDS)
+    users = users_at_limit(levels, values, limit, _runs(levels, limit, repeats), seed) if levels else None
     missed = [f"{level:g}" for level, value in zip(levels, values, strict=True) if not limit.holds(value)]
-    told = f"missed at {', '.join(missed)} only, against the trend: repeat that level" if missed else ALL_HOLD
-    return LimitUsers(str(limit), None, told)
+    if users is not None:
+        note = users.method
+    elif not levels:
+        note = "not known at any level"
+    elif crossing(levels, values, limit) == 0:
+        note = NONE_HOLDS
+    else:
+        note = f"missed at {', '.join(missed)} only, against the trend: repeat that level" if missed else ALL_HOLD
+    return LimitUsers(str(limit), users, note)
 
 
 def _runs(levels: Sequence[float], limit: Limit, repeats: Sequence[Sequence[PointSummary]]) -> Runs | None:
@@ -98,38 +100,33 @@ def boundary_users(points: Sequence[PointSummary], limits: Sequence[Limit]) -> f
     return min(breaks) or None if breaks else None
 
 
-class BoundaryCost:
-    """What the set of the optimum costs at any number of users: its tokens at the interpolated rate v(N) N."""
+def boundary_cost(
+    points: Sequence[PointSummary], decision: Decision, usd_per_hour: HourPrice, users: float
+) -> tuple[float | None, float | None]:
+    """What the set of the optimum costs at any number of users: its tokens at the interpolated rate v(N) N.
 
-    def __init__(self, points: Sequence[PointSummary], decision: Decision, usd_per_hour: HourPrice) -> None:
-        self.usd_per_hour = usd_per_hour
-        self.choice = decision.choice.point if decision.kind == "optimum" else None
-        known = [(p.level.number, p.output_tok_s / p.level.number) for p in points if p.output_tok_s]
-        self.levels, self.speeds = [math.log(level) for level, _ in known], [speed for _, speed in known]
+    Dollars (None without a price) and the share saved against the optimum; None where not known.
+    """
+    from scipy.optimize import isotonic_regression
 
-    def __call__(self, users: float) -> tuple[float | None, float | None]:
-        """Dollars (None without a price) and the share saved against the optimum; None where not known."""
-        choice = self.choice
-        if choice is None or not choice.output_tokens or not choice.duration_s or not self.levels:
-            return None, None
-        from scipy.optimize import isotonic_regression
+    choice = decision.choice.point if decision.kind == "optimum" else None
+    known = {p.level.number: p.output_tok_s / p.level.number for p in points if p.output_tok_s}
+    if choice is None or not choice.output_tokens or not choice.duration_s or not known:
+        return None, None
 
-        speeds = isotonic_regression(np.asarray(self.speeds), increasing=False).x
-        rate = float(np.interp(math.log(users), self.levels, speeds)) * users
-        duration_s = choice.output_tokens / choice.repeat_count / rate
-        hour = self.hour_at(users)
-        if hour is None:
-            return None, 1 - duration_s / choice.duration_s
-        usd = hour * duration_s / SECONDS_PER_HOUR
-        before = self.hour_at(choice.level.number)
-        return usd, 1 - duration_s / choice.duration_s * (hour / before if before else 1.0)
-
-    def hour_at(self, users: float) -> float | None:
+    def hour_at(users: float) -> float | None:
         """The machine's hour, between levels straight in the logarithm of users."""
-        if not isinstance(self.usd_per_hour, Mapping):
-            return self.usd_per_hour
-        known = sorted((math.log(level.number), usd) for level, usd in self.usd_per_hour.items())
-        return float(np.interp(math.log(users), [at for at, _ in known], [usd for _, usd in known]))
+        if not isinstance(usd_per_hour, Mapping):
+            return usd_per_hour
+        hours = sorted((level.number, usd) for level, usd in usd_per_hour.items())
+        return float(np.interp(math.log(users), [math.log(n) for n, _ in hours], [usd for _, usd in hours]))
+
+    speeds = isotonic_regression(np.array([*known.values()]), increasing=False).x
+    rate = float(np.interp(math.log(users), [math.log(n) for n in known], speeds)) * users
+    duration_s = choice.output_tokens / choice.repeat_count / rate
+    hour, before = hour_at(users), hour_at(choice.level.number)
+    usd = None if hour is None else hour * duration_s / SECONDS_PER_HOUR
+    return usd, 1 - duration_s / choice.duration_s * (hour / before if hour is not None and before else 1.0)
 
 
 CHANGES = (-0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # the scan: looser is positive
@@ -325,7 +322,7 @@ def scaling(
     nearest = min(known, key=lambda users: users.value or math.inf, default=None)
     if any(one.note == NONE_HOLDS for one in found):
         nearest = None
-    cost = BoundaryCost(ordered, decision, usd_per_hour_total)
+    cost = partial(boundary_cost, ordered, decision, usd_per_hour_total)
 
     def at_boundary(changed: Slo) -> tuple[float | None, float | None]:
         users = boundary_users(ordered, breakable_limits(ordered, changed))
@@ -350,27 +347,25 @@ def scaling(
 
 
 def _levels(rated: Sequence[EvaluatedLevel], steps: Sequence[float], zone: Zone | None) -> list[ScalingLevel]:
-    found: list[ScalingLevel] = []
-    for i, one in enumerate(rated):
-        average = one.cost.usd_per_1m_output_tokens
-        before = rated[i - 1] if i else None
-        saving = None
-        if before is not None and average is not None and before.cost.usd_per_1m_output_tokens is not None:
-            users = one.point.level.number - before.point.level.number
-            saving = (before.cost.usd_per_1m_output_tokens - average) / users
-        found.append(
-            ScalingLevel(
-                level=one.point.level,
-                output_tok_s=one.point.output_tok_s or 0.0,
-                usd_per_1m_output_tokens=average,
-                elasticity=steps[i - 1] if i else None,
-                step_saving_usd=saving,
-                slo_verdict=one.slo_verdict,
-                in_zone=zone is not None and one.point.level in zone.levels,
-                disturbed=bool(one.point.disturbances),
-            )
+    usd = [one.cost.usd_per_1m_output_tokens for one in rated]
+    users = [one.point.level.number for one in rated]
+    savings = [
+        None if before is None or after is None else (before - after) / (more - fewer)
+        for (before, after), (fewer, more) in zip(itertools.pairwise(usd), itertools.pairwise(users), strict=True)
+    ]
+    return [
+        ScalingLevel(
+            level=one.point.level,
+            output_tok_s=one.point.output_tok_s or 0.0,
+            usd_per_1m_output_tokens=average,
+            elasticity=elasticity,
+            step_saving_usd=saving,
+            slo_verdict=one.slo_verdict,
+            in_zone=zone is not None and one.point.level in zone.levels,
+            disturbed=bool(one.point.disturbances),
         )
-    return found
+        for one, average, elasticity, saving in zip(rated, usd, [None, *steps], [None, *savings], strict=False)
+    ]
 
 
 def _zone(rated: Sequence[EvaluatedLevel], decision: Decision, p_met: Mapping[Level, float]) -> Zone | None:
