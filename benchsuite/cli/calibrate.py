@@ -95,11 +95,7 @@ def calibration_row(setting: Setting, run: Run, truth: dict[str, dict[str, Any]]
     client = run.manifest.points[0].client
     n_chunks, duration_s, p99_us = client["n_chunks"], client["wall_s"], client["loop_lag"].get("p99_us")
     return {
-        "driver": setting.driver,
-        "concurrency": setting.concurrency,
-        "tok_s": setting.tok_s,
-        "together": setting.together,
-        "workers": setting.workers,
+        **{key: getattr(setting, key) for key in ("driver", "concurrency", "tok_s", "together", "workers")},
         "requests": run.table.num_rows,
         "n_chunks": n_chunks,
         "chunks_per_s": n_chunks / duration_s if duration_s else None,

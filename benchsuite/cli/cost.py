@@ -22,10 +22,10 @@ from benchsuite.errors import PriceError
 from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from benchsuite.economics.memory import Fit, MemoryDemand
-    from benchsuite.economics.prices import GpuHour, GpuPrice
+    from benchsuite.economics.prices import GpuHour
     from benchsuite.economics.sensitivity import Sensitivity, Spread
 
 _OWNED = {
@@ -112,7 +112,13 @@ def command(
     from benchsuite.api import cost, price_book
 
     if list_presets:
-        _print_presets(price_book(flags["prices"]).gpus.values(), as_json)
+        prices = [*price_book(flags["prices"]).gpus.values()]
+        if as_json:
+            keys = ("name", "usd_per_hour", "source", "as_of", "note")
+            print_json([{key: getattr(price, key) for key in keys} for price in prices])
+        else:
+            title = "Prices of one GPU (not verified against vendors)"
+            print_prices(prices, ("preset", "USD/h"), ["usd_per_hour"], ".4f", title)
         return
     draws = given(draws)
     if draws and not vary:
@@ -189,17 +195,21 @@ def _spread(spread: Spread, what: str) -> str:
     return f"p5 {spread.p5:.3f}, p50 {spread.p50:.3f}, p95 {spread.p95:.3f} {what}"
 
 
-def _print_presets(prices: Iterable[GpuPrice], as_json: bool) -> None:
-    keys = ("name", "usd_per_hour", "source", "as_of", "note")
-    if as_json:
-        print_json([{key: getattr(price, key) for key in keys} for price in prices])
-        return
-    from benchsuite.report.console import Console, table
+def print_prices(prices: Sequence[Any], heads: Sequence[str], keys: Sequence[str], form: str, title: str) -> None:
+    """Prices by name with where they are from, each source once. keys: of the figures; form: how they are written."""
+    from benchsuite.report.console import Console, say, table
+    from benchsuite.report.format import DASH
 
-    rows = [(one.name, f"{one.usd_per_hour:.4f}", one.as_of, one.source, one.note) for one in prices]
-    heads, title = ("preset", "USD/h", "as of", "source", "note"), "Prices of one GPU (not verified against vendors)"
-    console = Console()
-    console.print(table(console, heads, rows, left=("preset", "as of", "source", "note"), title=title))
+    console, sources, rows = Console(), list(dict.fromkeys(one.source for one in prices)), []
+    for one in prices:
+        figures = [DASH if (usd := getattr(one, key)) is None else format(usd, form) for key in keys]
+        rows.append((one.name, *figures, one.as_of or DASH, str(sources.index(one.source) + 1)))
+    console.print(table(console, (*heads, "as of", "source"), rows, left=heads[:1], title=title))
+    for i, source in enumerate(sources, 1):
+        say(console, f"source {i}: {source}", indent=4)
+    for one in prices:
+        if one.note:
+            say(console, f"{one.name}: {one.note}", style="dim", indent=2)
 
 
 @click.command(

@@ -26,7 +26,6 @@ from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
     from benchsuite.economics.plan import Plan, Row
-    from benchsuite.economics.prices import ApiPrice
 
 _BALANCING = {
     "least-connections": "new requests go to the replica with the fewest in flight",
@@ -65,13 +64,20 @@ def command(
 ) -> int:  # fmt: skip
     """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
     from benchsuite.api import plan, price_book
+    from benchsuite.cli.cost import print_prices
     from benchsuite.economics.prices import bundled
 
     if show_sample:
         click.echo(bundled("plan.toml"), nl=False)
         return 0
     if list_apis:
-        _show_apis(list(price_book(price["prices"]).apis.values()), as_json)
+        apis = [*price_book(price["prices"]).apis.values()]
+        if as_json:
+            print_json(apis)
+        else:
+            keys = [f"{kind}_usd_per_1m_tokens" for kind in ("input", "cached_input", "output")]
+            title = "API prices, US dollars per 1,000,000 tokens (not verified against vendors)"
+            print_prices(apis, ("api", "input", "cached", "output"), keys, "g", title)
         return 0
     found = plan(*runs, **given(flags | price))
     warnings = age_warnings(found.prices, as_of)
@@ -197,26 +203,3 @@ def _sentence(found: Plan) -> str:
 def _priced(row: Row) -> str:
     how = "" if row.replicas is None else f": {row.replicas} replica{'s' * (row.replicas != 1)} ({row.gpus} GPUs)"
     return f"{row.name}{how}, ${row.usd_per_month:,.0f} a month"
-
-
-def _show_apis(prices: Sequence[ApiPrice], as_json: bool) -> None:
-    if as_json:
-        print_json(prices)
-        return
-    from benchsuite.report.console import Console, say, table
-    from benchsuite.report.format import DASH
-
-    console, sources = Console(), list(dict.fromkeys(one.source for one in prices))
-    rows = []
-    for one in prices:
-        usd = one.input_usd_per_1m_tokens, one.cached_input_usd_per_1m_tokens, one.output_usd_per_1m_tokens
-        source = str(sources.index(one.source) + 1)
-        rows.append((one.name, *(DASH if price is None else f"{price:g}" for price in usd), one.as_of or DASH, source))
-    heads = ("api", "input", "cached", "output", "as of", "source")
-    title = "API prices, US dollars per 1,000,000 tokens (not verified against vendors)"
-    console.print(table(console, heads, rows, left=("api",), title=title))
-    for i, source in enumerate(sources, 1):
-        say(console, f"source {i}: {source}", indent=4)
-    for one in prices:
-        if one.note:
-            say(console, f"{one.name}: {one.note}", style="dim", indent=2)

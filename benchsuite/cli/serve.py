@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from benchsuite.cli.options import SECONDS, print_json, print_line
+from benchsuite.cli.options import SECONDS, given, print_json, print_line
+from benchsuite.cli.spec_options import model_options
 from benchsuite.servers import LAUNCHED, SERVERS
 from benchsuite.servers.base import Server
 
@@ -165,16 +166,7 @@ Examples:
 """,
 )
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--hidden", "hidden_size", default=128, show_default=True, help="Hidden size.")
-@click.option("--layers", default=2, show_default=True, help="Number of layers.")
-@click.option("--heads", default=2, show_default=True, help="Attention heads.")
-@click.option("--kv-heads", default=1, show_default=True, help="Key and value heads.")
-@click.option("--inter", "intermediate_size", default=256, show_default=True, help="MLP size.")
-@click.option("--vocab", "vocab_size", default=4096, show_default=True, help="Vocabulary size.")
-@click.option("--ctx", "context_tokens", default=32768, show_default=True, help="Context, tokens.")
-@click.option("--seed", default=1234, show_default=True, help="Seed of the weights.")
-@click.option("--eos-every", type=float, help="End replies after about N tokens (temperature 1). Default: never.")
-@click.option("--any-bytes", is_flag=True, help="Let pieces of UTF-8 characters through.")
+@model_options("TinyModelSpec")
 @click.option("--gguf/--no-gguf", default=True, show_default=True, help="Also write model.gguf, for llama.cpp.")
 def tiny_model(directory: Path, gguf: bool, **sizes: Any) -> None:
     """Write a tiny Llama with random weights into DIRECTORY: Hugging Face layout, and GGUF.
@@ -183,8 +175,9 @@ def tiny_model(directory: Path, gguf: bool, **sizes: Any) -> None:
     the tokens that it is asked for.
     """
     from benchsuite.serving.tiny_model import TinyModelSpec, make_tiny_model
+    from benchsuite.strict_model import validated
 
-    spec = TinyModelSpec(**sizes)
+    spec = validated(TinyModelSpec, given(sizes), "the tiny model", where="flags")
     parameters, producible = make_tiny_model(directory, spec, gguf=gguf)
     print_line(
         f"{directory}: {parameters / 1e6:.2f} M parameters, vocabulary {spec.vocab_size}"

@@ -17,15 +17,16 @@ import json
 import math
 import os
 import tempfile
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from benchsuite.errors import EngineError, SpecError, os_error_as
+from benchsuite.errors import EngineError, os_error_as
+from benchsuite.strict_model import StrictModel, key
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,36 +65,32 @@ _GGUF_KEYS = {  # GGUF's key: config.json's
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TinyModelSpec:
-    """Sizes and seed of a tiny model; one spec is one model, byte for byte. Raises SpecError."""
+class TinyModelSpec(StrictModel):
+    """Sizes and seed of a tiny model; one spec is one model, byte for byte."""
 
-    hidden_size: int = 128
-    layers: int = 2
-    heads: int = 2
-    kv_heads: int = 1
-    intermediate_size: int = 256
-    vocab_size: int = 4096  # rows of the embedding; those that the tokenizer does not fill are never produced
-    context_tokens: int = 32768  # what config.json promises; random weights work at any length
-    seed: int = 1234
-    # About the mean reply length in tokens, when sampled at temperature 1 with no top-k, top-p or min-p (greedy
-    # decoding knows no mean); None: a reply never ends by itself.
-    eos_every: float | None = None
-    any_bytes: bool = False  # also pieces of UTF-8 characters (U+FFFD in the text, fewer chunks than tokens)
+    hidden_size: int = key(128, "hidden size", "--hidden", gt=0)
+    layers: int = key(2, "number of layers", gt=0)
+    heads: int = key(2, "attention heads", gt=0)
+    kv_heads: int = key(1, "key and value heads", gt=0)
+    intermediate_size: int = key(256, "MLP size", "--inter", gt=0)
+    # rows of the embedding; those that the tokenizer does not fill are never produced
+    vocab_size: int = key(4096, "vocabulary size", "--vocab", ge=SMALLEST_VOCAB)
+    # what config.json promises; random weights work at any length
+    context_tokens: int = key(32768, "context, tokens", "--ctx", gt=0)
+    seed: int = key(1234, "seed of the weights", ge=0, lt=2**32)
+    # of replies that are sampled without top-k, top-p or min-p (greedy decoding knows no mean)
+    eos_every: float | None = key(None, "mean tokens of a reply at temperature 1, about", unset="it never ends", gt=1)
+    # U+FFFD in the text, fewer chunks than tokens
+    any_bytes: bool = key(False, "let pieces of UTF-8 characters through")
 
-    def __post_init__(self) -> None:
-        sizes = (self.hidden_size, self.layers, self.heads, self.kv_heads, self.intermediate_size, self.context_tokens)
-        for holds, expected in (
-            (min(sizes) > 0, "sizes of at least 1"),
-            # 64 per head suits every engine; vLLM on a CPU wants a multiple of 32
-            (self.heads > 0 and self.hidden_size % (2 * self.heads) == 0, "a hidden size of an even number per head"),
-            (self.kv_heads > 0 and self.heads % self.kv_heads == 0, "heads that are a multiple of kv heads"),
-            (self.vocab_size >= SMALLEST_VOCAB, f"a vocabulary of at least {SMALLEST_VOCAB} tokens"),
-            (0 <= self.seed < 2**32, "a seed of 0 to 2**32 - 1"),
-            (self.eos_every is None or self.eos_every > 1, "a mean reply length of more than 1 token, or none"),
-        ):
-            if not holds:
-                raise SpecError("there is no such tiny model", given=self, expected=expected)
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TinyModelSpec:
+        # 64 per head suits every engine; vLLM on a CPU wants a multiple of 32
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError("hidden_size should be an even number for each of the heads")
+        if self.heads % self.kv_heads:
+            raise ValueError("heads should be a multiple of kv_heads")
+        return self
 
     @property
     def head_size(self) -> int:
@@ -264,8 +261,8 @@ def _write_gguf(out: Path, spec: TinyModelSpec, vocabulary: dict[str, int], weig
     writer = lib.GGUFWriter(out / GGUF_NAME, "llama")
     writer.add_name("tiny-llama")
     writer.add_file_type(lib.LlamaFileType.ALL_F32)
-    for key, name in _GGUF_KEYS.items():
-        getattr(writer, f"add_{key}")(config[name])
+    for gguf_key, name in _GGUF_KEYS.items():
+        getattr(writer, f"add_{gguf_key}")(config[name])
     tokens = [f"<|unused_{index}|>" for index in range(spec.vocab_size)]
     types = [lib.TokenType.UNUSED] * len(tokens)
     for token, index in vocabulary.items():

@@ -15,9 +15,10 @@ from benchsuite.cli.spec_options import FLAGS
 from benchsuite.economics.gpu_hour import Spot
 from benchsuite.economics.memory import MemoryDemand
 from benchsuite.economics.plan_file import ApiTerms, DemandTable, Extras, Fleet, MachineTerms
+from benchsuite.serving.tiny_model import TinyModelSpec
 from benchsuite.spec import OwnedSpec, extra, spec_flags
 
-MODELS = (OwnedSpec, Spot, MemoryDemand, DemandTable, Fleet, MachineTerms, ApiTerms, Extras)
+MODELS = (OwnedSpec, Spot, MemoryDemand, DemandTable, Fleet, MachineTerms, ApiTerms, Extras, TinyModelSpec)
 
 
 def kind(info: FieldInfo) -> str:
@@ -64,7 +65,7 @@ def test_flags(pytestconfig: pytest.Config) -> None:
     assert json.loads(FLAGS.read_text("utf-8")) == flags
 
 
-@pytest.mark.parametrize("verb", ["sweep", "ab", "doctor", "cost", "memory", "plan", "import"])
+@pytest.mark.parametrize("verb", ["sweep", "ab", "doctor", "cost", "memory", "plan", "import", "tiny-model"])
 def test_help_imports_no_model(verb: str) -> None:
     """--help of a verb with such flags imports nothing that takes long."""
     script = (

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchsuite.cli import serve
 from benchsuite.errors import EngineError, SpecError
 from benchsuite.serving import tiny_model
 from benchsuite.serving.tiny_model import TinyModelSpec, cache_dir, cached_tiny_model, make_tiny_model
+from benchsuite.strict_model import validated
 
 pytest.importorskip("tokenizers", reason="the tiny model needs the extra `engine`")
 pytest.importorskip("safetensors", reason="the tiny model needs the extra `engine`")
@@ -157,14 +157,7 @@ def test_rows_beyond_the_tokenizer_are_never_produced(tmp_path: Path) -> None:
 def test_a_spec_that_makes_no_sense_is_refused(wrong: dict[str, int]) -> None:
     """Sizes that do not fit together are an input error, before anything is written."""
     with pytest.raises(SpecError):
-        TinyModelSpec(**wrong)
-
-
-def test_the_verb_has_the_defaults_of_the_spec() -> None:
-    """--help says the sizes without importing what makes a model; they are the spec's own."""
-    sizes = {option.name: option.default for option in serve.tiny_model.params if isinstance(option.default, int)}
-    del sizes["gguf"]
-    assert TinyModelSpec(**sizes) == TinyModelSpec()
+        validated(TinyModelSpec, wrong, "the tiny model", where="flags")
 
 
 @pytest.mark.parametrize("library", ["safetensors.numpy", "tokenizers", "gguf"])
