@@ -6,7 +6,6 @@ The only file of economics that reads files: its own data.
 from __future__ import annotations
 
 import calendar
-import datetime
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -273,8 +272,9 @@ def genai_price(name: str, when: Any) -> ApiPrice:
 
 def age_days(as_of: str, today: str) -> int:
     """How old a price is on `today` ('2026-11-21'). A month counts from its first day."""
-    held, now = (datetime.date.fromisoformat(f"{day}-01"[:10]) for day in (as_of, today))
-    return (now - held).days
+    import numpy as np
+
+    return int((np.datetime64(today, "D") - np.datetime64(as_of, "D")) / np.timedelta64(1, "D"))
 
 
 @dataclass(frozen=True, slots=True)
