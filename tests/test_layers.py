@@ -68,6 +68,7 @@ LIBRARIES = {
         "manifest",
         "matrix_spec",
         "request_spec",
+        "serving.tiny_model",
         "importers",
         "simulator",
         "spec",
