@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from benchsuite.errors import InputError, PointsError, PriceError, RunError
+from benchsuite.errors import InputError, PointsError, PriceError, RunError, did_you_mean
 from benchsuite.metrics import CONFIDENCE, level_row
 from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, as_text, unit_of
 
@@ -150,9 +150,7 @@ def price_book(path: str | Path | None = None) -> PriceBook:
     from benchsuite.economics import prices
     from benchsuite.input_files import read_text
 
-    return (
-        prices.price_book() if path is None else prices.price_book(read_text(Path(path), "the price file"), str(path))
-    )
+    return prices.price_book(None if path is None else read_text(Path(path), "the price file"), str(path))
 
 
 def price_override(**price: Unpack[PriceFlags]) -> PriceOverride:
@@ -404,8 +402,6 @@ def sweep(
     what is in flight, a second one ends it; then KeyboardInterrupt.
     Raises InputError for what makes no sense, RunError for what went wrong; finished points stay in the folder.
     """
-    import difflib
-
     from rich.console import Console
 
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
@@ -416,8 +412,7 @@ def sweep(
 
     for name in flags:
         if name not in spec_flags():
-            close = difflib.get_close_matches(name, spec_flags(), 1)
-            hint = f"did you mean {close[0]}?" if close else None
+            hint = did_you_mean(name, spec_flags())
             raise InputError("no such flag", where="sweep", given=name, expected="one of its --help", hint=hint)
     path, folder, before = (None if value is None else Path(value) for value in (spec, output, resume))
     asked, plan = plan_sweep(path, overrides(flags), output=folder, resume=before, serve=serve)

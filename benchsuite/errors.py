@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchsuite.redact import mask_chain, masked
@@ -113,6 +114,11 @@ class StoreError(RunError):
 
 class TelemetryError(RunError):
     """GPUs cannot be sampled: no library, no driver, no such GPU. A sweep goes on without them and says so."""
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The hint that names the nearest of the known words; None where none is near."""
+    return next((f"did you mean {close!r}?" for close in difflib.get_close_matches(word, [*known], 1, cutoff)), None)
 
 
 def read_json(text: str | bytes) -> Any:

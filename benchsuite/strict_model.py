@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import difflib
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchsuite.errors import InputError, SpecError, read_toml
+from benchsuite.errors import InputError, SpecError, did_you_mean, read_toml
 
 MISTAKES_SHOWN = 20
 # the most of any number; of one that is a row's column, an item in memory, a timeout of the system's
@@ -207,12 +206,11 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
         hint = f" ({if_missing[path]})" if path in if_missing else ""
         return f"{path}: required but missing{hint}"
     if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(item["loc"][-1]), _keys_at(item["loc"][:-1], model), 1)
-        return f"{path}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
+        hint = did_you_mean(str(item["loc"][-1]), _keys_at(item["loc"][:-1], model))
+        return f"{path}: unknown key" + (f"; {hint}" if hint else "")
     if item["type"] == "literal_error" and isinstance(item["input"], str):
-        close = difflib.get_close_matches(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"]), 1)
-        if close:
-            return f"{path}: {message} (given {item['input']!r}); did you mean {close[0]!r}?"
+        if hint := did_you_mean(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"])):
+            return f"{path}: {message} (given {item['input']!r}); {hint}"
     # never what may hold a secret
     if isinstance(item["input"], dict) or path.endswith(
         ("api_key_env", ".headers", ".query", ".path", ".extra_body", "_kwargs")

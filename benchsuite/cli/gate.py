@@ -55,15 +55,12 @@ def report_options(allow: str) -> Decorator:
 
 def check_allowed(words: Collection[str], groups: Collection[str]) -> None:
     """Raises InputError for a word that names no difference."""
-    import difflib
-
-    from benchsuite.errors import InputError
+    from benchsuite.errors import InputError, did_you_mean
 
     for word in words:
         if word not in groups:
-            close = difflib.get_close_matches(word, groups, 1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else None
-            raise InputError("no such difference", where="--allow", given=word, expected=", ".join(groups), hint=hint)
+            hint, expected = did_you_mean(word, groups, 0.5), ", ".join(groups)
+            raise InputError("no such difference", where="--allow", given=word, expected=expected, hint=hint)
 
 
 def ended(result: GateResult, reporting: dict[str, Any]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from benchsuite.analysis.intervals import Z, t_over_runs, wilson
-from benchsuite.errors import InputError
+from benchsuite.errors import InputError, did_you_mean
 from benchsuite.level import Level
 from benchsuite.results import SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
@@ -118,14 +117,14 @@ def match_scores(scores: Mapping[str, Score], measured: Sequence[str], *, where:
     unscored = [name for name in measured if name not in scores]
     unknown = [name for name in scores if name not in measured]
     for name in unknown:
-        close = difflib.get_close_matches(name, unscored, 1)
-        if close or len(unknown) == len(scores):
+        hint = did_you_mean(name, unscored)
+        if hint or len(unknown) == len(scores):
             raise InputError(
                 "a scored model is not among those measured",
                 where=f"{where}: model",
                 given=name,
                 expected="one of " + ", ".join(measured),
-                hint=f"did you mean {close[0]!r}?" if close else "name the models alike in both",
+                hint=hint or "name the models alike in both",
             )
     return unknown
 

@@ -6,7 +6,6 @@ The only file of economics that reads files: its own data.
 from __future__ import annotations
 
 import calendar
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from benchsuite.economics.gpu_hour import Terms, complete, hour_parts, hourly_cost, terms_of
-from benchsuite.errors import PriceError, read_json, read_toml
+from benchsuite.errors import PriceError, did_you_mean, read_json, read_toml
 from benchsuite.spec import OwnedSpec
 from benchsuite.strict_model import StrictModel, validated
 
@@ -341,13 +340,12 @@ def gpu_hour(
 def _named(name: str, known: Mapping[str, _T], what: str, where: str, hint: str) -> _T:
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name.lower(), known, 1, cutoff=0.4)
     raise PriceError(
         f"unknown {what}",
         where=where,
         given=repr(name),
         expected="one of " + ", ".join(known) if len(known) < 50 else f"one of {len(known)} names",
-        hint=f"did you mean {close[0]!r}?" if close else hint,
+        hint=did_you_mean(name.lower(), known, 0.4) or hint,
     )
 
 

@@ -6,7 +6,6 @@ A run is judged once: the terminal, the page, the exports, the gate and the note
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ from benchsuite.economics import cost
 from benchsuite.economics.cost import FallbackUse, HourPrice
 from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_levels
 from benchsuite.economics.prices import preset
-from benchsuite.errors import PointsError
+from benchsuite.errors import PointsError, did_you_mean
 from benchsuite.level import Level
 from benchsuite.manifest import PointEntry, RunManifest, differences
 from benchsuite.report.format import percent, set_size
@@ -382,13 +381,12 @@ def select_model(judgements: Sequence[Judgement], model: str | None) -> Judgemen
         return judgements[0]
     if model is not None and names.count(model) == 1:
         return judgements[names.index(model)]
-    close = difflib.get_close_matches(model or "", names, 1, cutoff=0.4)
     raise PointsError(
         "no one model is named" if model is None or model in names else "unknown model",
         where="--model",
         given=model,
         expected="one of " + ", ".join(dict.fromkeys(names)),
-        hint=f"did you mean {close[0]!r}?" if close and model not in names else None,
+        hint=None if model in names else did_you_mean(model or "", names, 0.4),
     )
 
 

@@ -9,11 +9,10 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchsuite.errors import EngineError, InputError
+from benchsuite.errors import EngineError, InputError, did_you_mean
 from benchsuite.servers import LAUNCHED, SERVERS
 from benchsuite.servers.base import Local, Server, argument, fill
 from benchsuite.serving.process import LOOPBACK, without_secrets
@@ -41,7 +40,7 @@ class LaunchPlan:
                 where="--serve",
                 given=self.engine,
                 expected=", ".join(LAUNCHED),
-                hint=_did_you_mean(self.engine, LAUNCHED),
+                hint=did_you_mean(self.engine, LAUNCHED),
             )
         where, local = f"serve {self.engine}", self.local
         if self.docker and self.server.docker is None:
@@ -106,7 +105,7 @@ class LaunchPlan:
                     where=f"serve {self.engine}",
                     given=flag,
                     expected=", ".join(f"--{each}" for each in known) + ", each with a value",
-                    hint=_did_you_mean(flag, [f"--{each}" for each in known]),
+                    hint=did_you_mean(flag, [f"--{each}" for each in known]),
                 )
             settings[name] = value = value if equals else rest.pop(0)
             if known[name] is int and not (value.isdecimal() and int(value) > 0):
@@ -135,10 +134,6 @@ class LaunchPlan:
         words += [self.model] if self.model else []
         words += [word for flag, value in ours if value is not None for word in (flag, str(value))]
         return shlex.join([*words, "--", *self.args] if self.args else words)
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str | None:
-    return next((f"did you mean {close}?" for close in get_close_matches(word, known, 1)), None)
 
 
 def parse_serve(text: str) -> LaunchPlan:

@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.errors import WorkloadError
-
 SKIPPED_SHOWN = 5
 LANGUAGE_TAGS = ("zh", "en")
 CHARS_PER_TOKEN_CJK = 1.5
@@ -92,11 +90,8 @@ def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None 
 def take(workload: Workload, n: int) -> Workload:
     """The first n prompts; beyond the end the set starts again, its copies called `ID#2`, `ID#3`, ...
 
-    prompt_id stays distinct. A copy has arrival_s None: a trace says nothing about a second round.
-    Raises WorkloadError if n < 1.
+    n: at least 1. prompt_id stays distinct. A copy has arrival_s None: a trace says nothing about a second round.
     """
-    if n < 1:
-        raise WorkloadError("a workload has at least one request", given=n, expected="1 or more")
     if n == len(workload.prompts):
         return workload
     rounds = range(2, -(-n // len(workload.prompts)) + 1)

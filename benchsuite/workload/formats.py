@@ -57,15 +57,8 @@ BODY_KEYS = _TEXTUAL | {
     "structured_outputs", "ignore_eos", "min_tokens", "stop_token_ids", "add_generation_prompt",
     "continue_final_message", "echo", "typical_p", "mirostat", "grammar", "json_schema", "prediction", "modalities",
 }  # fmt: skip
-_SETTINGS = (
-    "extra_body",
-    "extra",
-    "parameters",
-    "options",
-    "sampling_params",
-    "generation_config",
-    "generationconfig",
-)  # tables of them
+# tables of them
+_SETTINGS = ("extra_body", "extra", "parameters", "options", "sampling_params", "generation_config", "generationconfig")
 _TRACES = ({"hash_ids"}, {"input_length", "output_length"}, {"contexttokens", "generatedtokens"},
            {"request_tokens", "response_tokens"}, {"num_prefill_tokens", "num_decode_tokens"})  # fmt: skip
 _FIRST_KEYS = ("prompt", "messages", "conversations", "instruction", "turns", "question", "text", "inputs", "input")
@@ -237,10 +230,9 @@ class _Reader:
         if (before := self.ids.setdefault(prompt_id, number)) != number:
             raise ValueError(f"id: {prompt_id!r} is used before, on {unit} {before}")
         caps = SPELLINGS["max_output_tokens"]
-        if near := next(
-            (key for key in row.keys() - self.ignored if difflib.get_close_matches(key, caps, 1, 0.9)), None
-        ):
-            raise ValueError(f"{near}: unknown key; did you mean {difflib.get_close_matches(near, caps, 1)[0]!r}?")
+        for key in row.keys() - self.ignored:
+            if close := difflib.get_close_matches(key, caps, 1, 0.9):
+                raise ValueError(f"{key}: unknown key; did you mean {close[0]!r}?")
         self.formats["text" if isinstance(data, str) else one.name] += 1
         self.notes += notes
         self.ignored.update(key for key in row if key not in ("method", "url"))

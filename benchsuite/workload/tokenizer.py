@@ -7,7 +7,8 @@ measuring process never does. Pure, but for what the library does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import WorkloadError
@@ -37,8 +38,10 @@ class TextTokenizer:
     def counts(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text."""
         counts: list[int] = []
-        for batch in _batches(texts):
-            counts += map(len, self._tokenizer.encode_batch_fast(batch, add_special_tokens=False))
+        ends = zip(accumulate(map(len, texts)), texts, strict=True)
+        for _, batch in groupby(ends, lambda end: end[0] // _BATCH_CHARS):
+            encodings = self._tokenizer.encode_batch_fast([text for _, text in batch], add_special_tokens=False)
+            counts += map(len, encodings)
         return counts
 
     def words(self) -> list[str]:
@@ -136,16 +139,3 @@ def count_where_unknown(
 
 def _joined(start: str, words: Sequence[str]) -> str:
     return " ".join([start, *words] if start else words)
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    chars = 0
-    for text in texts:
-        if batch and chars + len(text) > _BATCH_CHARS:
-            yield batch
-            batch, chars = [], 0
-        batch.append(text)
-        chars += len(text)
-    if batch:
-        yield batch

@@ -16,7 +16,7 @@ from importlib import resources
 from statistics import NormalDist
 from typing import Any
 
-from benchsuite.errors import WorkloadError, read_toml
+from benchsuite.errors import read_toml
 from benchsuite.strict_model import StrictModel
 from benchsuite.workload.dataset import Prompt, Workload, make_workload, token_weight
 from benchsuite.workload.random_set import RandomStream
@@ -119,12 +119,8 @@ def make_wineval(requests: int = REQUESTS, seed: int = 0) -> Workload:
     """The set: `requests` prompts that are all different, the same bytes for the same arguments.
 
     Every ten consecutive requests hold each scenario once, in random order, so any part of the set is balanced; each
-    scenario is 30 % English. Lengths are stratified per scenario. Raises WorkloadError if requests < 1 or seed < 0.
+    scenario is 30 % English. Lengths are stratified per scenario. requests: at least 1; seed: at least 0.
     """
-    if requests < 1:
-        raise WorkloadError("a workload has at least one request", given=requests, expected="1 or more")
-    if seed < 0:
-        raise WorkloadError("a seed is not negative", given=seed, expected="0 or more")
     order = _order(requests, RandomStream(seed, 0))
     inputs, caps = {}, {}
     for index, (name, scenario) in enumerate(SCENARIOS.items()):
