@@ -206,11 +206,12 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
         hint = f" ({if_missing[path]})" if path in if_missing else ""
         return f"{path}: required but missing{hint}"
     if item["type"] == "extra_forbidden":
-        hint = did_you_mean(str(item["loc"][-1]), _keys_at(item["loc"][:-1], model))
-        return f"{path}: unknown key" + (f"; {hint}" if hint else "")
+        nearest = did_you_mean(str(item["loc"][-1]), _keys_at(item["loc"][:-1], model))
+        return f"{path}: unknown key" + (f"; {nearest}" if nearest else "")
     if item["type"] == "literal_error" and isinstance(item["input"], str):
-        if hint := did_you_mean(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"])):
-            return f"{path}: {message} (given {item['input']!r}); {hint}"
+        nearest = did_you_mean(item["input"], re.findall(r"'(.*?)'", item["ctx"]["expected"]))
+        if nearest:
+            return f"{path}: {message} (given {item['input']!r}); {nearest}"
     # never what may hold a secret
     if isinstance(item["input"], dict) or path.endswith(
         ("api_key_env", ".headers", ".query", ".path", ".extra_body", "_kwargs")
