@@ -73,27 +73,21 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
     from benchsuite.report.judge import ttft_breakdown
     from benchsuite.report.sections_cost import scaling_of
 
-    def rows(of: Callable[[Judgement], Iterable[Any]]) -> list[dict[str, Any]]:
-        return [
-            {"model": one.model} | (row if isinstance(row, dict) else as_plain(row))
-            for one in judgements
-            for row in of(one)
-        ]
-
-    tables: dict[str, list[dict[str, Any]]] = {}
-    if "scaling" in wanted:
-        tables["scaling"] = [as_plain(scaling_of(one)) for one in judgements]
-    if "attribution" in wanted:
-        tables |= {"attribution": rows(ttft_breakdown), "server_use": rows(lambda one: one.server_use)}
-    if "balance" in wanted:
-        tables["balance"] = rows(
-            lambda one: [{"concurrency": level.concurrency} | balance_json(one, level) for level in one.endpoints]
-        )
-    if "energy" in wanted:
-        tables["energy"] = rows(
-            lambda one: [{key: point_json(j)[key] for key in ("concurrency", "energy", "gpu")} for j in one.judged]
-        )
-    return tables
+    of: dict[str, Callable[[Judgement], Iterable[Any]]] = {
+        "scaling": lambda one: [scaling_of(one)],
+        "attribution": ttft_breakdown,
+        "server_use": lambda one: one.server_use,
+        "balance": lambda one: [{"concurrency": at.concurrency} | balance_json(one, at) for at in one.endpoints],
+        "energy": lambda one: [
+            {key: point_json(j)[key] for key in ("concurrency", "energy", "gpu")} for j in one.judged
+        ],
+    }
+    wanted = wanted | {"server_use"} if "attribution" in wanted else wanted
+    return {
+        name: [{"model": one.model} | as_plain(row) for one in judgements for row in rows(one)]
+        for name, rows in of.items()
+        if name in wanted
+    }
 
 
 def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set[str]) -> None:

@@ -148,10 +148,9 @@ def sobol_total(terms: Terms, ranges: Ranges, *, n: int = 2**16, seed: int = 0) 
 
     _check(terms, ranges)
     d = len(ranges)
-    if all(low == high for low, high in ranges.values()):
-        return dict.fromkeys(ranges, 0.0)  # no variance to share
-    if d == 1:  # scipy stumbles over one input, which has all the variance
-        ends = _costs(terms, ranges, np.array([[0.0, 1.0]]))
+    if d == 1 or all(low == high for low, high in ranges.values()):
+        # scipy stumbles over one input, which has all the variance, and over none
+        ends = _costs(terms, ranges, np.array([[0.0, 1.0]] * d))
         return dict.fromkeys(ranges, float(ends[0] != ends[1]))
     a, b = np.random.default_rng(seed).random((2, d, n))
     mixed = np.repeat(a[None], d, axis=0)

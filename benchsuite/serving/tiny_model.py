@@ -211,8 +211,8 @@ def _weights(spec: TinyModelSpec, producible: list[int]) -> Weights:
 
 def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
     """The JSON files of a Hugging Face model folder, by name."""
-    ids = SPECIAL_IDS
     special_tokens = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
+    ids: dict[str, Any] = {f"{name}_id": SPECIAL_IDS[token] for name, token in special_tokens.items()}
     return {
         "config.json": {
             "architectures": ["LlamaForCausalLM"],
@@ -231,17 +231,10 @@ def _configs(spec: TinyModelSpec) -> dict[str, dict[str, Any]]:
             "tie_word_embeddings": False,
             "attention_bias": False,
             "mlp_bias": False,
-            "bos_token_id": ids[BOS],
-            "eos_token_id": ids[EOS],
-            "pad_token_id": ids[PAD],
             "torch_dtype": "float32",
+            **ids,
         },
-        "generation_config.json": {
-            "bos_token_id": ids[BOS],
-            "pad_token_id": ids[PAD],
-            "eos_token_id": [ids[EOS], ids[IM_END]],
-            "do_sample": False,
-        },
+        "generation_config.json": ids | {"eos_token_id": [SPECIAL_IDS[EOS], SPECIAL_IDS[IM_END]], "do_sample": False},
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": spec.context_tokens,

@@ -71,10 +71,6 @@ class LatencyModel(StrictModel):
             raise ValueError("ttft_spread_s: not with slots; an engine's streams are spread by its queue")
         return self
 
-    @property
-    def steps_together(self) -> bool:
-        return self.slots is not None if self.synchronized is None else self.synchronized
-
     def first_due_ns(self, received_ns: int, sequence: int) -> int:
         """When the first chunk of paced request number `sequence` is due; synchronized, on a multiple of itl_s."""
         spread_s = self.ttft_spread_s * (sequence * _GOLDEN % 1.0)

@@ -47,7 +47,7 @@ class BatchEngine:
         self.running: dict[int, _Job] = {}
         self.kv_used_tokens = 0
         self._slots = latency.slots or 0
-        self._synchronized = latency.steps_together
+        self._synchronized = latency.synchronized is not False
         self._events: list[tuple[int, int, int]] = []  # (due_ns, order, key): a prefill ends, or a lone step
         self._order = 0
         self._decoding: dict[int, _Job] = {}

@@ -273,11 +273,8 @@ def _settings(row: Row, notes: Counter[str]) -> Row:
         extra |= {key: value for key, value in table.items() if value is not None}
     for key in [key for key in row if key in BODY_KEYS]:
         extra[key] = value = row.pop(key)
-        if isinstance(value, str) and key not in _TEXTUAL and re.match(r"[-\d\[{tf]", value):  # of a table of texts
-            try:
-                extra[key] = json.loads(value)
-            except (ValueError, RecursionError):
-                raise ValueError(f"{key}: {value[:40]!r} is no JSON value") from None
+        if isinstance(value, str) and key not in _TEXTUAL and re.match(r"[-\d\[{tf]", value):
+            extra[key] = _of_cell(key, value)
     caps = [source.pop(name) for name in SPELLINGS["max_output_tokens"] for source in (row, extra) if name in source]
     for source in (row, extra):
         for name in _OURS:
@@ -296,6 +293,14 @@ def _settings(row: Row, notes: Counter[str]) -> Row:
     if "input_tokens" in row:
         values["input_tokens"] = _count(row.pop("input_tokens"), "input_tokens")
     return values
+
+
+def _of_cell(key: str, text: str) -> Any:
+    """The JSON in a cell of a table of texts."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{key}: {text[:40]!r} is no JSON value") from None
 
 
 def _count(value: Any, key: str = "max_output_tokens") -> int:
@@ -428,11 +433,8 @@ def _part(data: Any, place: str) -> Row:
 
 
 def _message_list(value: Any, key: str = "messages") -> list[Row]:
-    if isinstance(value, str):  # in a cell of CSV
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise ValueError(f"{key}: expected a list of messages; the text is no JSON") from None
+    if isinstance(value, str):
+        value = _of_cell(key, value)
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"{key}: expected a list of at least one message, given {value!r:.40}")
     return [_message(data, f"{key}.{i}") for i, data in enumerate(value)]
