@@ -150,25 +150,18 @@ def with_levels(points: Sequence[ImportedPoint], levels: Sequence[int]) -> tuple
     Raises PointsError if a point still has none, if a file says otherwise, or if the numbers do not match.
     """
     if len(levels) not in (0, 1, len(points)):
-        raise PointsError(
-            "as many levels as points, or one for all",
-            where="--concurrency",
-            given=f"{len(levels)} levels, {len(points)} points",
-        )
-    named = levels if len(levels) == len(points) else [*levels] * len(points)
+        what, given = "as many levels as points, or one for all", f"{len(levels)} levels, {len(points)} points"
+        raise PointsError(what, where="--concurrency", given=given)
+    named = levels if len(levels) > 1 else [levels[0] if levels else None] * len(points)
     chosen = []
-    for point, level in itertools.zip_longest(points, named):
+    for point, level in zip(points, named, strict=True):
         if level is None and point.concurrency is None:
-            raise PointsError(
-                "the file does not say its concurrency", where=point.where, hint="give --concurrency N, one a file"
-            )
+            hint = "give --concurrency N, one a file"
+            raise PointsError("the file does not say its concurrency", where=point.where, hint=hint)
         if level is not None and point.concurrency not in (None, level):
-            raise PointsError(
-                "the file has another concurrency",
-                where=f"{point.where} and --concurrency",
-                given=f"{point.concurrency} and {level}",
-                hint="leave --concurrency out",
-            )
+            where, given = f"{point.where} and --concurrency", f"{point.concurrency} and {level}"
+            hint = "leave --concurrency out"
+            raise PointsError("the file has another concurrency", where=where, given=given, hint=hint)
         chosen.append(dataclasses.replace(point, concurrency=level or point.concurrency))
     return tuple(chosen)
 
@@ -194,11 +187,8 @@ def imported_run(
         assert point.concurrency is not None  # with_levels
         repeat = repeats[point.concurrency]
         repeats[point.concurrency] += 1
-        level = {
-            "point_id": Level(point.concurrency).point_id(repeat),
-            "concurrency": point.concurrency,
-            "repeat": repeat,
-        }
+        point_id = Level(point.concurrency).point_id(repeat)
+        level = {"point_id": point_id, "concurrency": point.concurrency, "repeat": repeat}
         sent_s = [request.sent_s for request in point.requests if request.sent_s is not None]
         if not sent_s:
             raise PointsError("no request of the file was sent", where=point.where)

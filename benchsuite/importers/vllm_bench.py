@@ -71,14 +71,8 @@ class _File(ResultModel):
 
 def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
     """The one point of a result file. Raises PointsError, naming file and key, also for files without requests."""
-    file = parse_result(
-        text,
-        _File,
-        where=where,
-        if_missing=dict.fromkeys(
-            _PER_REQUEST, "totals alone do not do: vllm bench serve --save-result --save-detailed"
-        ),
-    )
+    detailed = dict.fromkeys(_PER_REQUEST, "totals alone do not do: vllm bench serve --save-result --save-detailed")
+    file = parse_result(text, _File, where=where, if_missing=detailed)
     facts = {"backend", "date", "duration", "completed", "failed", "output_throughput"}
     return (
         ImportedPoint(
