@@ -97,7 +97,7 @@ class SettingsDecision:
         return None if least == self.ranked[0] or priced[least] == priced[self.ranked[0]] else self.settings[least]
 
 
-def decide_settings(settings: Sequence[JudgedSetting], *, draws: int = DRAWS, seed: int = _SEED) -> SettingsDecision:
+def decide_settings(settings: Sequence[JudgedSetting]) -> SettingsDecision:
     """Rank the settings by the cost of one run of the set at their cheapest level that meets the SLO.
 
     Without a price, or where the hour is free, by GPU-seconds, which rank as any price of a GPU-hour would. Equals: the
@@ -114,7 +114,7 @@ def decide_settings(settings: Sequence[JudgedSetting], *, draws: int = DRAWS, se
             expense = one.best.cost.cost_usd if priced else gpu_s
             known |= {} if expense is None else {place: expense}
     ranked = tuple(sorted(known, key=lambda place: (known[place], settings[place].gpus, place)))
-    p_cheapest, method = _chances(settings, priced, draws, seed)
+    p_cheapest, method = _chances(settings, priced)
     by = "cost of one run of the set" if priced else "GPU-seconds of one run of the set"
     return SettingsDecision(tuple(settings), ranked, by, p_cheapest, method)
 
@@ -137,28 +137,26 @@ def _refuse_unlike(settings: Sequence[JudgedSetting]) -> None:
             )
 
 
-def _chances(
-    settings: Sequence[JudgedSetting], priced: bool, draws: int, seed: int
-) -> tuple[dict[int, float] | None, str]:
+def _chances(settings: Sequence[JudgedSetting], priced: bool) -> tuple[dict[int, float] | None, str]:
     """The rule on every draw: each setting's runs resampled apart from the others', for they share none."""
     places = {p: one.levels.resampling for p, one in enumerate(settings) if one.problem is None and one.levels}
     lacking = [p for p, levels in places.items() if not levels or any(len(sums.runs) < 2 for sums in levels)]
     if not places or lacking:
         few = len(lacking) < len(places)
         return None, f"{ONE_RUN} of a level: {', '.join(settings[p].name for p in lacking)}" if few else ONE_RUN
-    expense = np.array([_least(settings[p], priced, draws, seed + p) for p in places])
+    expense = np.array([_least(settings[p], priced, _SEED + p) for p in places])
     said = runs_text(sums for levels in places.values() for sums in levels)
     shares = dict(zip(places, p_least(expense), strict=True))
-    return shares, f"block bootstrap, {draws} draws over {said} runs a level, one start of each server"
+    return shares, f"block bootstrap, {DRAWS} draws over {said} runs a level, one start of each server"
 
 
-def _least(setting: JudgedSetting, priced: bool, draws: int, seed: int) -> NDArray[np.float64]:
-    """(draws,) of the least expense among the levels that meet the SLO; inf where none does."""
+def _least(setting: JudgedSetting, priced: bool, seed: int) -> NDArray[np.float64]:
+    """(DRAWS,) of the least expense among the levels that meet the SLO; inf where none does."""
     levels = setting.levels
     assert levels is not None
     rates = {j.point.level: j.cost.usd_per_hour if priced else setting.gpus for j in levels.judged}
-    least = np.full(draws, np.inf)
-    for level, feasible, duration_s in resample(levels.resampling, draws=draws, seed=seed):
+    least = np.full(DRAWS, np.inf)
+    for level, feasible, duration_s in resample(levels.resampling, seed=seed):
         rate = rates.get(level)
         if rate is not None:
             least = np.minimum(least, np.where(feasible, duration_s * (rate / 3600 if priced else rate), np.inf))

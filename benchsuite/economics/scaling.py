@@ -59,11 +59,9 @@ def _curve(points: Sequence[PointSummary], limit: Limit) -> tuple[list[float], l
     return [level for level, _ in known], [value for _, value in known]
 
 
-def limit_users(
-    points: Sequence[PointSummary], limit: Limit, repeats: Sequence[Sequence[PointSummary]], seed: int
-) -> LimitUsers:
+def limit_users(points: Sequence[PointSummary], limit: Limit, repeats: Sequence[Sequence[PointSummary]]) -> LimitUsers:
     levels, values = _curve(points, limit)
-    users = users_at_limit(levels, values, limit, _runs(levels, limit, repeats), seed) if levels else None
+    users = users_at_limit(levels, values, limit, _runs(levels, limit, repeats)) if levels else None
     missed = [f"{level:g}" for level, value in zip(levels, values, strict=True) if not limit.holds(value)]
     if users is not None:
         note = users.method
@@ -299,7 +297,6 @@ def scaling(
     repeats: Sequence[Sequence[PointSummary]] = (),
     p_met: Mapping[Level, float] | None = None,
     judged: Sequence[EvaluatedLevel] | None = None,
-    seed: int = 0,
 ) -> Scaling:
     """The principles on the levels of ONE model.
 
@@ -317,7 +314,7 @@ def scaling(
     steps = elasticities(numbers, rates)
     zone = _zone(rated, decision, p_met or {})
     limits = breakable_limits(ordered, slo)
-    found = [limit_users(ordered, limit, repeats, seed) for limit in limits]
+    found = [limit_users(ordered, limit, repeats) for limit in limits]
     known = [one.users for one in found if one.users is not None and one.users.value is not None]
     nearest = min(known, key=lambda users: users.value or math.inf, default=None)
     if any(one.note == NONE_HOLDS for one in found):
