@@ -400,7 +400,5 @@ def _margin(check: LimitCheck) -> float:
 
 def _relative_cost(one: EvaluatedLevel, other: EvaluatedLevel) -> float | None:
     """What `one` costs for each dollar of `other`, by their durations where there is no price; None if not known."""
-    a, b = one.cost.cost_usd, other.cost.cost_usd
-    if not a or not b:
-        a, b = one.point.duration_s, other.point.duration_s
+    a, b = _expense(one), _expense(other)
     return None if a is None or not b else a / b

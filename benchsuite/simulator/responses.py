@@ -315,9 +315,8 @@ def _stream_plan(response: SimResponse) -> ResponsePlan:
     ending += b"0\r\n\r\n" if chunked and kind not in ("reset", "cut") else b""
     if ending:
         writes.append(ScheduledWrite(ending))
-    end: Literal["keep", "close", "reset"] = "keep" if shape.keep_alive and chunked else "close"
-    if kind in ("reset", "cut"):
-        end = "reset" if kind == "reset" else "close"
+    kept = shape.keep_alive and chunked and kind != "cut"
+    end: Literal["keep", "close", "reset"] = "reset" if kind == "reset" else "keep" if kept else "close"
     finished = "error" if kind in _CUTTING else response.finish_reason
     return ResponsePlan(tuple(writes), end, finished, _steps(response)[0])
 
