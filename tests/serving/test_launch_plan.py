@@ -36,7 +36,7 @@ def test_a_plan_is_read_and_written_back(text: str, plan: LaunchPlan) -> None:
     [
         ("", "no server to start is named"),
         ("vllm 'm", "No closing quotation"),
-        ("vlmm m", "did you mean vllm"),
+        ("vlmm m", "did you mean 'vllm'"),
         ("podman:vllm m", "local or docker"),
         ("vllm --max-num-seqs 64", "vllm needs a model"),
         ("ollama", "ollama needs a model"),
@@ -48,8 +48,8 @@ def test_a_plan_is_read_and_written_back(text: str, plan: LaunchPlan) -> None:
         ("openai m", "there is no such engine"),
         ("vllm m --image i", "a local server has no image"),
         ("llamacpp --slots none", "whole number"),
-        ("llamacpp --slot 4", "did you mean --slots"),
-        ("ollama m --num-paralel 4", "did you mean --num-parallel"),
+        ("llamacpp --slot 4", "did you mean '--slots'"),
+        ("ollama m --num-paralel 4", "did you mean '--num-parallel'"),
         ("ollama m --num-parallel", "has no value"),
     ],
 )
