@@ -150,7 +150,7 @@ def test_samples_name_the_point_that_was_measured(tmp_path):
 
 
 SCRIPT = """
-import asyncio, os, pathlib, signal, threading, time, benchsuite
+import asyncio, os, benchsuite
 
 def measure(output, workload):
     return benchsuite.sweep(base_url={url!r}, output=output, workload=workload, concurrency=[1, 2],
@@ -159,14 +159,9 @@ def measure(output, workload):
 async def cell(*words):  # as in a notebook: a loop is running, and nothing guards __main__
     return measure(*words)
 
-def interrupt():  # when the first rows are written
-    while not any(path.stat().st_size > 2000 for path in pathlib.Path("stopped/journal").glob("*.arrows")):
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGINT)
-
 run = asyncio.run(cell("run", "few.jsonl"))
 print(len(run.requests), benchsuite.find_optimum(run).choice.point.level.users)
-threading.Thread(target=interrupt, daemon=True).start()
+os.environ["BENCHSUITE_FAULT_POINTS"] = "batch@worker-0:2:signal=2"  # Ctrl-C once the first rows are written
 try:
     asyncio.run(cell("stopped", "many.jsonl"))
 except KeyboardInterrupt:
@@ -182,7 +177,7 @@ def test_sweeps_from_a_script_without_a_guard(tmp_path):
     with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.001, itl_s=0.001))) as server:
         (tmp_path / "cell.py").write_text(SCRIPT.format(url=server.base_url))
         done = subprocess.run(
-            [sys.executable, "cell.py"], cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False
+            [sys.executable, "cell.py"], cwd=tmp_path, capture_output=True, text=True, start_new_session=True
         )
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from benchsuite import fault_points
 from benchsuite.cli.options import long_running
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
@@ -49,17 +49,13 @@ def test_a_lost_terminal(tmp_path):
             "--concurrency", "2", "--requests", "2000", "--max-output-tokens", "4", "--warmup-requests", "0",
             "--warmup-min-s", "0", "--cooldown-min-s", "0", "--gpu", "off", "--output", str(path), "--workers", "1",
         ]  # fmt: skip
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        plan = os.environ | {fault_points.VARIABLE: "batch@worker-0:2:signal=1"}
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, env=plan
+        )
         child.stdout.close()
-        end_s = time.monotonic() + 250
-        while not (path / "manifest.json").exists() or read_run(path).table.num_rows < 5:
-            assert child.poll() is None, child.stderr.read()
-            assert time.monotonic() < end_s
-            time.sleep(0.1)
-        os.killpg(child.pid, signal.SIGHUP)
-        assert child.wait(60) == 1, child.stderr.read()
-        assert b"Traceback" not in child.stderr.read()
-        child.stderr.close()
+        _, errors = child.communicate()
+    assert (child.returncode, b"Traceback" in errors) == (1, False), errors
     found = read_run(path)
     assert found.manifest["status"] == "stopped"
     assert set(found.table["status"].to_pylist()) == {"ok"}
