@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from benchsuite.errors import InputError, PointsError, PriceError, RunError, did_you_mean
 from benchsuite.metrics import CONFIDENCE, level_row
-from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, as_text, unit_of
+from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, UNJUDGED, as_text, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,12 +184,14 @@ def decide(
     """Judge runs, or the models of a table of levels, anew: another SLO, another price; nothing is measured again.
 
     runs: of read_run, or folders. slo, goodput (limits of each request, "ttft<1s,tpot<50ms"), price: instead of the
-    run's own. A benchsuite.report.judge.Judgement each: its model, levels (`judged`), `decision`, the chosen level
+    run's own. Of folders, the columns `benchsuite.records.UNJUDGED` are not read.
+    A benchsuite.report.judge.Judgement each: its model, levels (`judged`), `decision`, the chosen level
     `best` (None: none meets the SLO).
     Raises PointsError, SloError, PriceError.
     """
     from benchsuite.input_files import read_text
     from benchsuite.report.judge import judge_run, judge_table
+    from benchsuite.store import run_folder
 
     override = price_override(**price)
     if bool(runs) == (levels_csv is not None):
@@ -198,12 +200,12 @@ def decide(
     if levels_csv is not None:
         text = read_text(Path(levels_csv), "the table of levels")
         return judge_table(text, str(levels_csv), slo, override, goodput=goodput)
-    found = [run if isinstance(run, Run) else read_run(run) for run in runs]
+    found = [run.stored if isinstance(run, Run) else run_folder.read_run(Path(run), UNJUDGED) for run in runs]
     folders = [run.path.resolve() for run in found]
     twice = next((str(run.path) for i, run in enumerate(found) if folders[i] in folders[:i]), None)
     if twice is not None:
         raise PointsError("a run is named twice", given=twice, expected="each run folder once")
-    return [judge_run(run.stored, slo=slo, goodput=goodput, price=override) for run in found]
+    return [judge_run(run, slo=slo, goodput=goodput, price=override) for run in found]
 
 
 def summarise(run: Run | str | Path, **instead: Unpack[Judging]) -> pd.DataFrame:

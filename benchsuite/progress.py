@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +81,8 @@ class View:
     def progress(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> None:
         """elapsed_s: of the point's phase."""
 
-    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None:
-        """rows: a pyarrow Table with the columns of RequestRecord."""
+    def point_done(self, point: PlannedPoint, rows: Callable[..., Any], duration_s: float) -> None:
+        """rows(left_out=()): reads a pyarrow Table with the columns of RequestRecord; those left out are null."""
 
     def note(self, text: str) -> None:
         """Something that a person should know now."""

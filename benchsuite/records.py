@@ -106,6 +106,10 @@ class RequestRecord(NamedTuple):
     ] = None
 
 
+# texts of requests.parquet that no figure is made of, and that are most of a large run's memory
+UNJUDGED = ("run_id", "request_id", "prompt_id", "scenario", "response_id", "text")
+
+
 class GpuSample(NamedTuple):
     """One reading of one GPU: one row of gpu.parquet. A counter or gauge that the part does not have is None."""
 

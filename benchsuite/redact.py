@@ -194,7 +194,7 @@ def workflow_data(text: str, *, title: bool = False) -> str:
     return text.replace(":", "%3A").replace(",", "%2C") if title else text
 
 
-def json_text(tree: Any, *, indent: int = 2, default: Callable[[Any], Any] | None = None) -> str:
+def json_text(tree: Any, *, indent: int | None = 2, default: Callable[[Any], Any] | None = None) -> str:
     """`tree` as JSON: letters as they are, what is not visible escaped. NaN is refused."""
     text = masked(json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=default))
     if not text.replace("\n", "").isprintable():

@@ -51,7 +51,7 @@ def command(
 
     Prints the path of what was written. Other formats say the same to other programs and people.
     """
-    from benchsuite.api import decide
+    from benchsuite.api import decide, read_run
     from benchsuite.report.export import vllm_files
     from benchsuite.store.files import REPORT, make_folder, write_bytes, write_json, write_output
 
@@ -64,15 +64,15 @@ def command(
         raise click.UsageError("--format vllm is of one run folder.")
     if show and output is None and form in ("md", "csv", "json"):
         raise click.UsageError(f"--open of --format {form} needs an --output.")
-    judgements = decide(*runs, **asked, **price)
+    judgements = decide(*(map(read_run, runs) if form == "vllm" else runs), **asked, **price)
     if form == "vllm":
         path = output or runs[0] / "vllm"
         if output is None and path.is_symlink():
             where, hint = str(path), "--output FOLDER, which may lead anywhere"
             raise InputError("a link of the run folder is not followed", where=where, hint=hint)
         make_folder(path)
-        for name, tree in vllm_files(judgements[0]).items():
-            write_json(path / name, tree)
+        for name, tree in vllm_files(judgements[0]):
+            write_json(path / name, tree, indent=None)
     else:
         text = _comparison(judgements, price, scores) if form == "html" and not of_one_run else _text(form, judgements)
         if output is None and form != "html":

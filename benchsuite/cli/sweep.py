@@ -65,6 +65,7 @@ def command(
     """
     from benchsuite.cli.spec_file import toml_of
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
+    from benchsuite.records import UNJUDGED
     from benchsuite.redact import printable
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
@@ -82,7 +83,7 @@ def command(
         result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s)
     for failure in result.failures:
         click.echo(printable(f"error: {failure}"), err=True)
-    run = read_run(result.path)
+    run = read_run(result.path, UNJUDGED)
     if not run.manifest.complete_points:
         print_line(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {run.path}")
         print_line(f"measure it: {run.manifest.resume_command(run.path)}", err=True)

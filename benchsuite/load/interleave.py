@@ -179,7 +179,7 @@ class _ArmView(View):
             self._title = ""
         self._view.progress(point, progress, elapsed_s)
 
-    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None:
+    def point_done(self, point: PlannedPoint, rows: Callable[..., Any], duration_s: float) -> None:
         self._view.point_done(point, rows, duration_s)
 
     def note(self, text: str) -> None:

@@ -39,7 +39,7 @@ from benchsuite.manifest import (
     differences,
 )
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
-from benchsuite.records import SCHEMA_VERSION
+from benchsuite.records import SCHEMA_VERSION, RequestRecord
 from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec, api_address
@@ -393,8 +393,11 @@ class SweepRunner:
         self._recorder.mark()
         now = ClockMark.now()
         entry.clocks = {"suspended_s": now.suspended_since_s(clocks), "wall_step_s": now.stepped_since_s(clocks)}
-        rows = self.folder.finish_point(plan.point_id, plan.attempt, partial(self._count_tokens, entry, reports))
-        whole = not pool.stopping and rows.num_rows == len(plan.order)
+        count_tokens = None if self.tokenizer is None else partial(self._count_tokens, entry, reports)
+        n_rows = self.folder.finish_point(plan.point_id, plan.attempt, count_tokens)
+        rows = partial(self.folder.point_rows, plan.point_id, plan.attempt)
+        entry.tokens |= self._length_errors(rows)
+        whole = not pool.stopping and n_rows == len(plan.order)
         in_vain = not pool.progress().done
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
         if (reason := self._given_up(plan)) is not None:
@@ -418,9 +421,7 @@ class SweepRunner:
 
     def _count_tokens(self, entry: PointEntry, reports: Sequence[WorkerReport], rows: Table) -> Table:
         """The rows with the tokens that a tokenizer counts where the server did not; the manifest says how they fit."""
-        entry.tokens = self._length_errors(rows)
-        if self.tokenizer is None:
-            return rows
+        assert self.tokenizer is not None
         texts = {request_id: text for report in reports for request_id, text in report.texts.items()}
         prompts = {prompt.prompt_id: "\n".join(prompt_texts(prompt)) for prompt in self.workload.prompts}
         names = ("request_id", "prompt_id", "status", "finish_reason", "n_chunks")
@@ -432,7 +433,7 @@ class SweepRunner:
             rows = rows.set_column(place, rows.schema.field(place), array(columns[name], rows.schema.field(place).type))
         return rows
 
-    def _length_errors(self, rows: Table) -> dict[str, Any]:
+    def _length_errors(self, point_rows: Callable[..., Table]) -> dict[str, Any]:
         """How far the server's counts of a point's prompts are from what their texts were made to have."""
         prompts, lengths = self.workload.prompts, self.manifest.workload.lengths or {}
         asked = {p.prompt_id: p.input_tokens for p in prompts if p.input_tokens is not None}
@@ -442,6 +443,7 @@ class SweepRunner:
         if overhead is None:  # exact, or read from a file: what is more than the text has is the server's
             made, counted = prompts[0].input_tokens, self.probed.facts["input_tokens"]
             overhead = None if made is None or counted is None else counted - made
+        rows = point_rows(left_out=set(RequestRecord._fields) - {"prompt_id", "input_tokens"})
         ids, counts = rows["prompt_id"].to_pylist(), rows["input_tokens"].to_pylist()
         return length_errors([(n, asked.get(name)) for n, name in zip(counts, ids, strict=True)], overhead)
 

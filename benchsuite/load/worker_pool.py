@@ -142,19 +142,21 @@ class RequestBodies:
         mark, at = secrets.token_hex(SALT_CHARS // 2), 0
         marked = replace(plan, salt=mark)
         self.stream, self.n_bytes = plan.stream, 0
-        rows = [(prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt)) for prompt in prompts]
-        cuts: list[list[int]] = []  # of each body: where its parts begin, and the last one's end
+        lengths = []  # of each body's parts
         with os_error_as(RunError, "the requests cannot be put into a temporary file", tempfile.gettempdir()):
             self._file = tempfile.TemporaryFile(prefix="benchsuite-")  # noqa: SIM115 - until the processes have it
             for prompt in prompts:
                 parts = json_body(marked.body(prompt)).split(mark.encode())
-                cuts.append([*accumulate(map(len, parts), initial=at)])
-                at = cuts[-1][-1]
+                lengths.append(array("q", map(len, parts)))
+                self.n_bytes += sum(lengths[-1])
                 self._file.write(b"".join(parts))
             # the table too: what a starting process is given must fit into a pipe, for one that is killed reads nothing
-            self._file.write(json.dumps([copy_numbers(prompts), rows, cuts]).encode())
+            for prompt, copy, parts_of in zip(prompts, copy_numbers(prompts), lengths, strict=True):
+                cuts = [*accumulate(parts_of, initial=at)]  # where its parts begin, and the last one's end
+                at = cuts[-1]
+                row = (prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
+                self._file.write(json.dumps([copy, row, cuts]).encode() + b"\n")
             self._file.flush()
-        self.n_bytes = at
 
     def close(self) -> None:
         """Processes that were started keep theirs."""
@@ -166,12 +168,17 @@ class RequestBodies:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         fd = state["_file"].detach()
-        self._view = memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ))
+        mapped = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
         os.close(fd)
-        self.copies: list[int]
-        self.rows: list[tuple[str, str | None, int | None]]
-        self.copies, self.rows, cuts = json.loads(bytes(self._view[self.n_bytes :]))
-        self.cuts = [array("q", places) for places in cuts]
+        self.copies: list[int] = []
+        self.rows: list[tuple[str, str | None, int | None]] = []
+        self.cuts: list[array[int]] = []
+        mapped.seek(self.n_bytes)
+        for copy, row, cuts in map(json.loads, iter(mapped.readline, b"")):
+            self.copies.append(copy)
+            self.rows.append(row)
+            self.cuts.append(array("q", cuts))
+        self._view = memoryview(mapped)
 
     def request(self, index: int, endpoint: Endpoint, salt: str) -> EncodedRequest:
         """The request of prompt `index`; of a large set, in parts that stay in the file until it is sent."""

@@ -6,7 +6,7 @@ Missing is null in JSON, and NaN never leaves this file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -192,15 +192,15 @@ GOODPUT = BY_COLUMN["goodput_per_s"]
 _NO_TOKEN = "Never received a valid chunk to calculate TTFT. This response will be marked as failed!"  # vLLM's words
 
 
-def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
-    """The content of a file for each point that was measured to its end, by file name: 'c0008-r0.json', ...
+def vllm_files(judgement: Judgement) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name and the content of a file for each point that was measured to its end: 'c0008-r0.json', ...
 
     Raises PointsError for a run that was not streamed: without first tokens vLLM's file would call all failed.
     """
     run = judgement.facts
     manifest, whole = run.manifest, run.whole
     repeats = {(m.level.users, one.repeat): (m, one) for m in judgement.measured for one in m.repeats}
-    found = {}
+    whole = whole.select(_OF_VLLM)
     for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
         rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()
         measured = repeats.get((rows[0]["concurrency"], rows[0]["repeat"]))
@@ -212,10 +212,14 @@ def vllm_files(judgement: Judgement) -> dict[str, dict[str, Any]]:
                 where=str(run.path),
                 hint="--format csv or json",
             )
-        found[f"{point_id}.json"] = _header(manifest, rows) | vllm_result(
-            rows, measured[1].duration_s, GOODPUT.of_repeat(*measured)
-        )
-    return found
+        found = vllm_result(rows, measured[1].duration_s, GOODPUT.of_repeat(*measured))
+        yield f"{point_id}.json", _header(manifest, rows) | found
+
+
+_OF_VLLM = [
+    "point_id", "concurrency", "repeat", "scheduled_s", "sent_s", "first_token_s", "last_token_s", "chunk_gap_us",
+    "input_tokens", "output_tokens", "status", "http_status", "error", "text",
+]  # fmt: skip
 
 
 def _header(manifest: RunManifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -316,11 +320,10 @@ def _peaks(requests: Sequence[Mapping[str, Any]]) -> tuple[float, int]:
     begin_s = starts_s.min()
     ends_s = starts_s + np.array([one["latencies"] for one in requests])
     n_seconds = int(np.ceil(ends_s.max() - begin_s)) + 1
-    chunks, busy = np.zeros(n_seconds), np.zeros(n_seconds + 1, dtype=np.int64)
-    for one, start_s, end_s in zip(requests, starts_s, ends_s, strict=True):
-        at_s = start_s + one["ttfts"] + np.concatenate([[0.0], np.cumsum(one["itls"])]) - begin_s
-        seconds = at_s.astype(np.int64)
-        np.add.at(chunks, seconds[seconds < n_seconds], 1)
-        busy[int(start_s - begin_s)] += 1
-        busy[min(int(end_s - begin_s), n_seconds - 1) + 1] -= 1
-    return float(chunks.max()), int(np.cumsum(busy).max())
+    each = zip(requests, starts_s, strict=True)
+    at_s = [one["ttfts"] + start_s + np.cumsum([0.0, *one["itls"]]) - begin_s for one, start_s in each]
+    seconds = np.concatenate(at_s).astype(np.int64)
+    chunks = np.bincount(seconds[seconds < n_seconds])
+    came = np.bincount((starts_s - begin_s).astype(np.int64), minlength=n_seconds + 1)
+    went = np.bincount(np.minimum((ends_s - begin_s).astype(np.int64), n_seconds - 1) + 1, minlength=n_seconds + 1)
+    return float(chunks.max(initial=0)), int(np.cumsum(came - went).max())

@@ -25,7 +25,7 @@ from benchsuite.analysis.gpu import POWER, THROTTLES
 from benchsuite.analysis.requests import Floats
 from benchsuite.manifest import RunManifest
 from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
-from benchsuite.records import GpuSample, ServerSample
+from benchsuite.records import UNJUDGED, GpuSample, ServerSample
 from benchsuite.report.console import bar, safe, say, spark
 from benchsuite.report.format import DASH, ms, number, plural, tail
 from benchsuite.results import PointSummary
@@ -320,7 +320,7 @@ class SweepView(View):
         finally:
             self._drawing = False
 
-    def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None:
+    def point_done(self, point: PlannedPoint, rows: Callable[..., Any], duration_s: float) -> None:
         """The point's row; its figures are computed from its rows as the report's are."""
         if self._quiet:
             return
@@ -330,7 +330,7 @@ class SweepView(View):
         self._say_notes()
         self._lines.clear()
         cells = ["0", "0", number(duration_s), *[DASH] * (len(_COLUMNS) - 3)]  # of a point without rows
-        for summary in summarise_points(rows, model=None, intervals=False)[:1]:
+        for summary in summarise_points(rows(left_out=UNJUDGED), model=None, intervals=False)[:1]:
             known = replace(summary, duration_s=duration_s) if summary.duration_s is None else summary
             cells = [cell(known) for _, _, cell in _COLUMNS]
         if self._plain:

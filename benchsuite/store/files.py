@@ -11,7 +11,7 @@ import stat
 import struct
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, get_args, get_type_hints
 
@@ -43,9 +43,12 @@ SAMPLE_SCHEMAS = {GPU: _schema(GpuSample), SERVER: _schema(ServerSample)}
 MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summary.json", "report.html"
 
 
-def write_json(path: Path, tree: Any) -> None:
-    """Put `tree` at `path` as JSON, whole or not at all, without our API keys. NaN is refused."""
-    write_bytes(path, f"{json_text(tree, indent=1)}\n".encode())
+def write_json(path: Path, tree: Any, indent: int | None = 1) -> None:
+    """Put `tree` at `path` as JSON, whole or not at all, without our API keys. NaN is refused.
+
+    indent: None is several times faster for what no person reads.
+    """
+    write_bytes(path, f"{json_text(tree, indent=indent)}\n".encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -76,10 +79,31 @@ def write_output(path: Path, content: bytes) -> bool:
     return not through
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Put `table` at `path`, whole or not at all, as `parquet_writer` does."""
-    with parquet_writer(path, table.schema) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP)
+def write_parquet(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.Schema | None = None) -> int:
+    """Put a table, or one after another at this schema, at `path`, whole or not at all; returns the number of rows.
+
+    zstd, gaps split by byte (they compress best so); a checksum that no other reader of Parquet sees.
+    """
+    if isinstance(tables, pa.Table):
+        schema, tables = tables.schema, [tables]
+    assert schema is not None
+    texts = [field.name for field in schema if field.type == pa.string()]
+    gaps = {"chunk_gap_us.list.element": "BYTE_STREAM_SPLIT"} if "chunk_gap_us" in schema.names else None
+    n_rows = 0
+    with replacing(path) as file:
+        with pq.ParquetWriter(
+            file, schema, compression="zstd", compression_level=3, column_encoding=gaps,
+            use_dictionary=[name for name in texts if name not in ("request_id", "response_id")],
+        ) as writer:  # fmt: skip
+            for table in tables:
+                writer.write_table(at_schema(schema, [table]), row_group_size=ROW_GROUP)
+                n_rows += table.num_rows
+        file.seek(-8, os.SEEK_END)
+        at = file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
+        footer = file.read()
+        file.seek(at)
+        file.write(_SUM.pack(_SUM_MARK, zlib.crc32(footer, _crc32(file, at))) + footer)
+    return n_rows
 
 
 ROW_GROUP = 50_000  # rows
@@ -87,27 +111,6 @@ _SUM = struct.Struct("<8sI")  # mark, CRC-32 of all other bytes; before the foot
 _SUM_MARK = b"\x89BSsum\r\n"
 _FOOTER_MOST = 2**24
 _PARQUET_MOST = 2**34  # bytes that a file says it unpacks to
-
-
-@contextlib.contextmanager
-def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Writes a Parquet file with a checksum that takes the place of `path` if the block ends well.
-
-    zstd, gaps split by byte (they compress best so).
-    """
-    texts = [field.name for field in schema if field.type == pa.string()]
-    gaps = {"chunk_gap_us.list.element": "BYTE_STREAM_SPLIT"} if "chunk_gap_us" in schema.names else None
-    with replacing(path) as file:
-        with pq.ParquetWriter(
-            file, schema, compression="zstd", compression_level=3, column_encoding=gaps,
-            use_dictionary=[name for name in texts if name not in ("request_id", "response_id")],
-        ) as writer:  # fmt: skip
-            yield writer
-        file.seek(-8, os.SEEK_END)
-        at = file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
-        footer = file.read()
-        file.seek(at)
-        file.write(_SUM.pack(_SUM_MARK, zlib.crc32(footer, _crc32(file, at))) + footer)
 
 
 def _crc32(file: IO[bytes], n_bytes: int) -> int:
@@ -119,12 +122,12 @@ def _crc32(file: IO[bytes], n_bytes: int) -> int:
     return value
 
 
-def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
-    """A Parquet file of a run folder at the current schema.
+def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()) -> Iterator[pa.Table]:
+    """The row groups of a run folder's Parquet file at the current schema, one after another. left_out: are null.
 
     Its checksum is verified before Arrow sees it. One of another writer, which has none, or of a foreign folder, whose
     checksum may well hold, must still have our columns' types, and unpack to no more than 16 GiB.
-    Raises OSError, and ValueError for whatever Arrow makes of it.
+    Raises OSError, whatever Arrow makes of it.
     """
     with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)
@@ -133,7 +136,8 @@ def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
         if (at := tail.rfind(_SUM_MARK)) >= 0:
             _, expected = _SUM.unpack_from(tail.ljust(at + _SUM.size, b"\0"), at)
             if zlib.crc32(tail[at + _SUM.size :], _crc32(file, size - len(tail) + at)) != expected:
-                raise ValueError(f"{path.name} is damaged: its checksum does not hold")
+                raise OSError(f"{path.name} is damaged: its checksum does not hold")
+        del tail
         try:
             with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
                 facts = parquet.metadata
@@ -141,11 +145,14 @@ def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
                 if not 0 <= unpacked <= _PARQUET_MOST or facts.num_rows > _PARQUET_MOST:
                     raise ValueError(f"it says that it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
                 check_columns(parquet.schema_arrow, schema)
-                table = parquet.read()
-            table.validate(full=True)
-            return at_schema(schema, [table])
+                names = [name for name in parquet.schema_arrow.names if name not in left_out]
+                yield at_schema(schema, [parquet.schema_arrow.empty_table().select(names)])
+                for i in range(facts.num_row_groups):
+                    table = parquet.read_row_group(i, columns=names)
+                    table.validate(full=True)
+                    yield at_schema(schema, [table])
         except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:  # whatever Arrow raises
-            raise ValueError(f"{path.name} cannot be read: {str(error)[:300]}") from None
+            raise OSError(f"{path.name} cannot be read: {str(error)[:300]}") from None
 
 
 _TYPES = (pa.float64(), pa.int32(), pa.int64(), pa.bool_(), pa.string(), pa.list_(pa.int32()), pa.null())

@@ -24,7 +24,17 @@ from benchsuite.errors import StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.records import GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import masked
-from benchsuite.store.files import SAMPLE_SCHEMAS, SCHEMA, at_schema, check_columns, files_in, lock, open_regular, sync
+from benchsuite.store.files import (
+    ROW_GROUP,
+    SAMPLE_SCHEMAS,
+    SCHEMA,
+    at_schema,
+    check_columns,
+    files_in,
+    lock,
+    open_regular,
+    sync,
+)
 
 _FLUSH_ROWS = 20
 _FLUSH_NS = 250_000_000
@@ -219,8 +229,21 @@ def journal_batches(path: Path, schema: pa.Schema, damage: dict[Path, str]) -> I
 
 def read_journal(path: Path, schema: pa.Schema = SCHEMA, damage: dict[Path, str] | None = None) -> pa.Table:
     """Every whole batch of a journal at the current schema, as `journal_batches` has them."""
-    batches = list(journal_batches(path, schema, {} if damage is None else damage))
-    return at_schema(schema, [pa.Table.from_batches(batches)] if batches else [])
+    return at_schema(schema, journal_tables(path, schema, {} if damage is None else damage))
+
+
+def journal_tables(path: Path, schema: pa.Schema, damage: dict[Path, str]) -> Iterator[pa.Table]:
+    """The same in tables of a row group each, or a little more."""
+    batches: list[pa.RecordBatch] = []
+    n_rows = 0
+    for batch in journal_batches(path, schema, damage):
+        batches.append(batch)
+        n_rows += batch.num_rows
+        if n_rows >= ROW_GROUP:
+            yield at_schema(schema, [pa.Table.from_batches(batches)])
+            batches, n_rows = [], 0
+    if batches:
+        yield at_schema(schema, [pa.Table.from_batches(batches)])
 
 
 def wait_for_writers(folder: Path, most_s: float = _WRITERS_S) -> Path | None:

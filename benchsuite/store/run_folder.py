@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from benchsuite.store.files import (
     MANIFEST,
     REPORT,
     REQUESTS,
+    ROW_GROUP,
     SAMPLE_SCHEMAS,
     SCHEMA,
     SUMMARY,
@@ -40,12 +41,12 @@ from benchsuite.store.files import (
     lock,
     make_folder,
     open_regular,
-    read_parquet,
+    parquet_tables,
     sync,
     write_json,
     write_parquet,
 )
-from benchsuite.store.journal import SampleLog, read_journal, wait_for_writers
+from benchsuite.store.journal import SampleLog, journal_tables, read_journal, wait_for_writers
 
 JOURNALS, POINTS = "journal", "points"
 SAMPLES = {name: f"{name}.parquet" for name in SAMPLE_SCHEMAS}
@@ -138,31 +139,43 @@ class RunFolder:
         paths = (self.path / JOURNALS / f"{name}.s{session}.samples" for session in count(self._sessions))
         return SampleLog(next(path for path in paths if not path.exists()), name)  # a killed one may be in no manifest
 
-    def finish_point(
-        self, point_id: str, attempt: int = 0, amend: Callable[[pa.Table], pa.Table] = lambda table: table
-    ) -> pa.Table:
-        """Compact the journals of an attempt into its Parquet file, and return its rows. amend: changes them before."""
-        part = part_name(point_id, attempt)
+    def finish_point(self, point_id: str, attempt: int = 0, amend: Callable[[pa.Table], pa.Table] | None = None) -> int:
+        """Compact the journals of an attempt into its Parquet file, a row group at a time; the number of its rows.
+
+        A row group is sorted by schedule. amend: changes the rows before, all at once.
+        """
+        part, damage = part_name(point_id, attempt), dict[Path, str]()
         with os_error_as(StoreError, "the rows of a point cannot be put together", self.path):
             reach("compaction")
             journals = files_in(self.path / JOURNALS, f"{part}.w*.arrows")
-            table = amend(at_schema(SCHEMA, map(read_journal, journals)).sort_by("scheduled_s"))
-            write_parquet(self.path / POINTS / f"{part}.parquet", table)
+            tables = sorted_groups(table for path in journals for table in journal_tables(path, SCHEMA, damage))
+            if amend is not None:
+                tables = iter([amend(at_schema(SCHEMA, tables))])
+            n_rows = write_parquet(self.path / POINTS / f"{part}.parquet", tables, SCHEMA)
+            for path in damage:
+                put_aside(path, self.path)
             clear(self.path / JOURNALS, re.compile(rf"{re.escape(part)}\.w\d+\.arrows"))
-        return table
+        return n_rows
+
+    def point_rows(self, point_id: str, attempt: int, left_out: Collection[str] = ()) -> pa.Table:
+        """The rows of a point that was finished in this session. left_out: columns that are null."""
+        path = self.path / POINTS / f"{part_name(point_id, attempt)}.parquet"
+        with os_error_as(StoreError, "the rows of a point cannot be read", path):
+            return at_schema(SCHEMA, parquet_tables(path, SCHEMA, left_out))
 
     def finish(self) -> None:
         """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
         with os_error_as(StoreError, "the rows of the run cannot be put together", self.path):
             reach("compaction")
             damage: dict[Path, str] = {}
-            tables = {REQUESTS: read_rows(self.path, damage)}
             found = {file: read_samples(self.path, name, damage) for name, file in SAMPLES.items()}
-            tables |= {file: samples for file, samples in found.items() if samples is not None}
+            # once for what there is, and whether all of it can be read; then again, a row group at a time
+            schema = at_schema(SCHEMA, (table.slice(0, 0) for table in row_tables(self.path, damage))).schema
+            tables = {REQUESTS: row_tables(self.path, damage)} | {k: v for k, v in found.items() if v is not None}
             for file, table in tables.items():
                 if self.path / file in damage:  # its parts are there still
                     put_aside(self.path / file, self.path)
-                write_parquet(self.path / file, table)
+                write_parquet(self.path / file, table, schema)
             for path in damage.keys() - {self.path / file for file in tables}:  # their good rows are in the whole now
                 put_aside(path, self.path)
             for folder in (self.path / POINTS, self.path / JOURNALS):
@@ -173,6 +186,18 @@ class RunFolder:
 
 _JOURNAL = re.compile(r"[A-Za-z0-9._-]+\.w\d+\.arrows|(gpu|server)\.s\d+\.samples")
 _OURS = {JOURNALS: _JOURNAL, POINTS: re.compile(r"[A-Za-z0-9._-]+\.parquet")}
+
+
+def sorted_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Tables of a row group each, or a little more, sorted by schedule."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= ROW_GROUP:
+            yield at_schema(SCHEMA, waiting).sort_by("scheduled_s")
+            waiting = []
+    if waiting:
+        yield at_schema(SCHEMA, waiting).sort_by("scheduled_s")
 
 
 def clear(folder: Path, names: re.Pattern[str] | None = None) -> None:
@@ -297,15 +322,15 @@ def read_manifest(path: Path) -> RunManifest:
 _TRIES = 20
 
 
-def read_run(path: Path) -> Run:
-    """A run from its folder, finished, cut short or still growing. Raises PointsError.
+def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
+    """A run from its folder, finished, cut short or still growing. left_out: columns that are null. Raises PointsError.
 
     Files that change places while they are read, as when a point ends, are read anew: the run is as it was at a moment.
     """
     for attempt in range(1, _TRIES + 1):
         before = _places(path)
         try:
-            run = _read_run(path)
+            run = _read_run(path, left_out)
         except PointsError:
             if attempt == _TRIES or _places(path) == before:
                 raise
@@ -327,10 +352,10 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path, left_out: Collection[str]) -> Run:
     facts, damage = read_manifest(path), dict[Path, str]()
     try:
-        table = read_rows(path, damage)
+        table = read_rows(path, damage, left_out)
         gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
@@ -349,48 +374,61 @@ def _read_run(path: Path) -> Run:
     return run
 
 
-def read_rows(path: Path, damage: dict[Path, str] | None = None) -> pa.Table:
+def read_rows(path: Path, damage: dict[Path, str] | None = None, left_out: Collection[str] = ()) -> pa.Table:
     """All rows of a run folder: of requests.parquet, of points that are not in it yet, of journals in neither.
 
     So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
-    damage: gets what could not be read, by its file.
+    damage: gets what could not be read, by its file. left_out: columns that are null, where they lie in Parquet.
     """
-    damage = {} if damage is None else damage
+    return at_schema(SCHEMA, row_tables(path, {} if damage is None else damage, left_out))
+
+
+def row_tables(path: Path, damage: dict[Path, str], left_out: Collection[str] = ()) -> Iterator[pa.Table]:
+    """The same, a row group at a time."""
     journals: dict[str, list[Path]] = {}
     for journal in files_in(path / JOURNALS, "*.arrows"):
         journals.setdefault(journal.name.rpartition(".w")[0], []).append(journal)
     points = files_in(path / POINTS, "*.parquet")
-    tables = _read_parquet(path / REQUESTS, SCHEMA, damage, spare=bool(points or journals))
-    there = {part for table in tables for part in _parts(table).unique().to_pylist()}
+    there: set[str] = set()
+    for table in _parquet(path / REQUESTS, SCHEMA, damage, left_out, spare=bool(points or journals)):
+        there.update(_parts(table).unique().to_pylist())
+        yield table
     for point in points:
-        if point.stem not in there and (rows := _read_parquet(point, SCHEMA, damage, spare=point.stem in journals)):
-            there.add(point.stem)
-            tables += rows
-    left = [journal for part, paths in journals.items() if part not in there for journal in paths]
-    return at_schema(SCHEMA, [*tables, *(read_journal(journal, SCHEMA, damage) for journal in left)])
+        if point.stem not in there:
+            for table in _parquet(point, SCHEMA, damage, left_out, spare=point.stem in journals):
+                there.add(point.stem)
+                yield table
+    for part, paths in journals.items():
+        if part not in there:
+            yield from (table for journal in paths for table in journal_tables(journal, SCHEMA, damage))
 
 
-def _read_parquet(file: Path, schema: pa.Schema, damage: dict[Path, str], *, spare: bool) -> list[pa.Table]:
-    """A Parquet file at the current schema, if there is one.
+def _parquet(
+    file: Path, schema: pa.Schema, damage: dict[Path, str], left_out: Collection[str] = (), *, spare: bool
+) -> Iterator[pa.Table]:
+    """The row groups of a Parquet file at the current schema, if there is one.
 
     spare: its rows lie in its parts too, which stand in for it if it is torn (by a disk: we put files in place whole).
     """
+    tables = parquet_tables(file, schema, left_out)
     try:
-        return [read_parquet(file, schema)]
+        first = next(tables)
     except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
+        return
+    except OSError as error:
         if not spare:
             raise
         damage[file] = f"{file.name} is damaged ({str(error)[:80]}): its parts stand in for it"
-        return []
+        return
+    yield first
+    yield from tables
 
 
 def read_samples(path: Path, name: str, damage: dict[Path, str] | None = None) -> pa.Table | None:
     """The run's samples, `GPU` or `SERVER`: of their file, and of the logs of sessions that are not in it yet."""
     schema, damage = SAMPLE_SCHEMAS[name], {} if damage is None else damage
     logs = [read_journal(log, schema, damage) for log in files_in(path / JOURNALS, f"{name}.s*.samples")]
-    tables = _read_parquet(path / SAMPLES[name], schema, damage, spare=bool(logs))
+    tables = list(_parquet(path / SAMPLES[name], schema, damage, spare=bool(logs)))
     for whole in tables:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
         logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
     return at_schema(schema, [*tables, *logs]) if tables or logs else None

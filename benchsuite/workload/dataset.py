@@ -107,9 +107,10 @@ def take(workload: Workload, n: int) -> Workload:
 
 def copy_numbers(prompts: Sequence[Prompt]) -> list[int]:
     """Of each prompt, how many before it have the same text."""
-    seen: Counter[str] = Counter()
+    seen: Counter[bytes] = Counter()  # digests: no text of a large set is held twice
     numbers = []
-    for text in map(_full_text, prompts):
+    for prompt in prompts:
+        text = hashlib.blake2b(_full_text(prompt).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         numbers.append(seen[text])
         seen[text] += 1
     return numbers
