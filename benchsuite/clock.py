@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 now_ns = time.monotonic_ns
 NS_PER_S = 1_000_000_000
@@ -47,10 +48,10 @@ def kernel_timestamp_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
     return stamp_ns
 
 
-def realtime_offset_ns(samples: int = 20) -> int:
-    """CLOCK_REALTIME minus CLOCK_MONOTONIC in ns: the sample with the narrowest bracket of `samples`."""
+def realtime_offset_ns() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC in ns: of 20 samples that with the narrowest bracket."""
     best_width, best = None, 0
-    for _ in range(samples):
+    for _ in range(20):
         before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
         if best_width is None or after - before < best_width:
             best_width, best = after - before, wall - (before + after) // 2
@@ -99,8 +100,11 @@ class StampClock:
             return {*stamp_lags_ns(3, self.offset_ns)} != {None}
         return True  # nothing speaks against them
 
-    def look(self) -> None:
-        """See whether the wall clock was set: to be called every few milliseconds, and before a row is made."""
+    def look(self, *, probe: bool = False) -> None:
+        """See whether the wall clock was set: to be called every few milliseconds, and before a row is made.
+
+        probe: also whether the stamps are of that clock, about once a second.
+        """
         before, wall, after = now_ns(), time.time_ns(), now_ns()
         if abs(wall - (before + after) // 2 - self.offset_ns) > 1000 + after - before:
             offset_ns = realtime_offset_ns()
@@ -109,15 +113,19 @@ class StampClock:
                 self.steps += 1
                 self._doubt(now_ns())
         self._looked_ns = after
-
-    def probe(self) -> None:
-        """See whether the stamps are still of that clock: to be called about once a second."""
-        if self.usable and not self._stamps_hold():
+        if probe and self.usable and not self._stamps_hold():
             steps = self.steps
-            self.look()
+            self.look()  # it may have been set just now
             if self.steps == steps:
                 self.contradicted = True
                 self._doubt(now_ns())
+
+
+def boot_id() -> str | None:
+    """What tells this boot of the machine, and its monotonic clock, from others; None where the system does not."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
 
 
 @dataclass(frozen=True, slots=True)

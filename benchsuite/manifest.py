@@ -58,6 +58,7 @@ class Clock(Facts):
     """The run's zero on the monotonic and the wall clock, and the last session's end on both."""
 
     name: str | None = None
+    boot_id: str | None = None  # within one boot the monotonic clock alone tells how far the run is
     origin_monotonic_ns: Nanoseconds | None = None
     origin_wall_ns: Nanoseconds | None = None
     end_monotonic_ns: Nanoseconds | None = None

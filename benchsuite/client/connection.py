@@ -327,27 +327,24 @@ class Connection:
         elif exchange.by_close:
             exchange.closed_ns = user_ns
             self._finish(exchange, None)
-        elif exchange.marked_ns:
-            self._end_at_mark(exchange, "last_chunk_missing")
-        elif not exchange.stamps:
-            self._finish(exchange, self._stale("the server closed the connection before a response"))
         else:
-            self._finish(exchange, WireError("truncated", "the server closed the connection within its response"))
+            when = "within its" if exchange.stamps else "before a"
+            self._broken_off("truncated", f"the server closed the connection {when} response")
 
     def _fail(self, error: OSError) -> None:
+        self._broken_off("stream_error", _describe(error))
+
+    def _broken_off(self, status: Status, message: str) -> None:
         exchange = self._exchange
         if exchange is None:
             self.close()
-        elif not exchange.stamps:
-            self._finish(exchange, self._stale(_describe(error)))
         elif exchange.marked_ns:
             self._end_at_mark(exchange, "last_chunk_missing")
+        elif exchange.stamps:
+            self._finish(exchange, WireError(status, message))
         else:
-            self._finish(exchange, WireError("stream_error", _describe(error)))
-
-    def _stale(self, message: str) -> WireError:
-        self._learn_if_closed_at_once((self._exchange and self._exchange.sent_ns) or now_ns())
-        return WireError("stream_error", message, stale=self.served > 0)
+            self._learn_if_closed_at_once(exchange.sent_ns or now_ns())
+            self._finish(exchange, WireError("stream_error", message, stale=self.served > 0))
 
     def _learn_if_closed_at_once(self, at_ns: int) -> None:
         # A server that closes idle connections after some seconds keeps its word; one that closes right behind a

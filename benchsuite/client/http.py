@@ -10,7 +10,6 @@ import contextlib
 import re
 import zlib
 from array import array
-from bisect import bisect, bisect_left
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -259,9 +258,7 @@ class Exchange:
 
     def between_chunks(self) -> bool:
         """True unless the response has broken off within a chunk: by its size the chunk lacks bytes."""
-        if isinstance(self.parser, LooseParser):
-            return self.parser.between_chunks
-        return not (self.chunked and self._sizes().within)
+        return not (self.chunked and (self.parser if isinstance(self.parser, LooseParser) else self._sizes()).within)
 
     def _sizes(self) -> ChunkSizes:
         self.chunks = self.chunks or ChunkSizes()
@@ -269,11 +266,10 @@ class Exchange:
         return self.chunks
 
     def use_user_stamps(self) -> None:
-        """Put our own stamps in the place of the kernel's, which a wall clock that was set has made wrong."""
-        for name, find in (("headers_ns", bisect_left), ("marked_ns", bisect_left), ("closed_ns", bisect)):
-            read = find(self.stamps, at_ns := getattr(self, name)) - (find is bisect)
-            if 0 <= read < len(self.stamps) and self.stamps[read] == at_ns:
-                setattr(self, name, self.user_stamps[read])
+        """Put our own stamps in the place of the kernel's, which do not hold."""
+        of_user = dict(zip(self.stamps, self.user_stamps, strict=True))
+        times = (of_user.get(at_ns, at_ns) for at_ns in (self.headers_ns, self.marked_ns, self.closed_ns))
+        self.headers_ns, self.marked_ns, self.closed_ns = times
         self.stamps, self.kernel_stamped = self.user_stamps, False
 
     def note_body(self, piece: bytes, stamp_ns: int) -> None:
@@ -319,7 +315,7 @@ class Exchange:
                 return OPEN
             # what looks like the plain last chunk is held against the sizes of those before it (request.py parses all
             # of it afterwards); any other tail that may be an end is put to the real parser.
-            if data.endswith(b"\r\n0\r\n\r\n") and self._sizes().n_ended > self.interim:
+            if data.endswith(b"\r\n0\r\n\r\n") and len(self._sizes().ended) > self.interim:
                 self.mode = _ENDED
                 return COMPLETE
             before = max(0, self.ends[-2] - 6)
@@ -387,29 +383,20 @@ class Exchange:
 class ChunkSizes:
     """How far a response is by the sizes of its chunks, without a line of Python for any of them.
 
-    within: not empty inside a chunk. n_ended: responses that have ended, interim ones included.
+    within: not empty inside a chunk. ended: one for each response that has, interim ones included.
     """
 
     def __init__(self) -> None:
-        self.within: list[None] = []
-        self._ended: list[None] = []
-        self._read_bytes = 0
-        callbacks = SimpleNamespace(
-            on_chunk_header=partial(self.within.append, None),
-            on_chunk_complete=self.within.clear,
-            on_message_complete=partial(self._ended.append, None),
-        )
-        self._parser = httptools.HttpResponseParser(callbacks)
+        within, ended = self.within, self.ended = list[None](), list[None]()
+        enter, end = partial(within.append, None), partial(ended.append, None)
+        told = SimpleNamespace(on_chunk_header=enter, on_chunk_complete=within.clear, on_message_complete=end)
+        self._parser, self._read_bytes = httptools.HttpResponseParser(told), 0
 
     def read(self, data: bytearray) -> None:
         """Go on to the end of `data`, all that was received. Bytes that are no HTTP end nothing."""
         with memoryview(data) as view, contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._parser.feed_data(view[self._read_bytes :])
         self._read_bytes = len(data)
-
-    @property
-    def n_ended(self) -> int:
-        return len(self._ended)
 
 
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -445,8 +432,8 @@ class LooseParser:
             pass
 
     @property
-    def between_chunks(self) -> bool:
-        return not (self._exchange.chunked and self._step == self._counted)
+    def within(self) -> bool:
+        return self._step == self._counted
 
     def _take(self, n: int) -> bytes:
         taken = bytes(self._rest[:n])

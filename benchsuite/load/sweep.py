@@ -18,7 +18,7 @@ import httpx
 from pyarrow import Table, array
 
 from benchsuite import __version__
-from benchsuite.clock import NS_PER_S, Anchor, ClockMark, now_ns
+from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer
 from benchsuite.load.preflight import calibrate_words, preflight, spec_at
@@ -73,6 +73,8 @@ def new_manifest(
     """
     origin = now if before is None else continued_origin(before, now)
     session = {"monotonic_origin_ns": origin.monotonic_ns, "started": utc(now.wall_ns), "ended": None}
+    session["started_s"] = (now.monotonic_ns - origin.monotonic_ns) / NS_PER_S
+    moments = {"origin_monotonic_ns": origin.monotonic_ns, "origin_wall_ns": origin.wall_ns}
     points = [] if before is None else [point.model_copy() for point in before.points]
     for point in points:
         if point.status != "complete":  # given up, for a later attempt
@@ -85,7 +87,7 @@ def new_manifest(
         benchsuite=__version__,
         spec=spec.model_dump(mode="json"),
         workload=workload_facts(workload, spec.sampling.system_prompt),
-        clock=Clock(name="CLOCK_MONOTONIC", origin_monotonic_ns=origin.monotonic_ns, origin_wall_ns=origin.wall_ns),
+        clock=Clock(name="CLOCK_MONOTONIC", boot_id=boot_id(), **moments),
         sessions=[*([] if before is None else before.sessions), session],
         host=HostFacts.model_validate(describe_host()),
         calibration=read_calibration(),
@@ -200,11 +202,14 @@ def remaining(
 def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
     """The run's origin on this boot's monotonic clock: seconds go on where wall time says they are, and never go back.
 
-    A wall clock that was set back in between would lay this session over an earlier one, whose samples and rows stay.
+    Within one boot it is what it was, whatever wall time says. After another, a wall clock that was set back in between
+    would lay this session over an earlier one, whose samples and rows stay.
     """
     clock = manifest.clock
     if clock.origin_wall_ns is None:
         raise PointsError("the manifest lacks a key", where="manifest.json", expected="clock.origin_wall_ns")
+    if clock.boot_id is not None and clock.boot_id == boot_id() and clock.origin_monotonic_ns is not None:
+        return Anchor(clock.origin_monotonic_ns, clock.origin_wall_ns)
     passed_ns = now.wall_ns - clock.origin_wall_ns
     if clock.end_monotonic_ns is not None and clock.origin_monotonic_ns is not None:
         passed_ns = max(passed_ns, clock.end_monotonic_ns - clock.origin_monotonic_ns)

@@ -464,11 +464,10 @@ class PointLoad:
             self._ticks += 1
             if self._ticks % _WATCH_EVERY_TICKS == 0 or self._unwatched:
                 self.watch(at_ns)
+            second = self._ticks % _SECOND_EVERY_TICKS == 0
             for link in self._links:
-                link.clock.look()
-            if self._ticks % _SECOND_EVERY_TICKS == 0:
-                for link in self._links:
-                    link.clock.probe()
+                link.clock.look(probe=second)
+            if second:
                 last, self._cpu_last = self._cpu_last, CpuMark.now()
                 wall_s = self._cpu_last.at_s - last.at_s
                 if wall_s > 0:

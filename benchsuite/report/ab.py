@@ -6,7 +6,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -333,23 +332,21 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
 
 def _turns(a: RunManifest, b: RunManifest) -> tuple[int, float]:
     """How often the arms took turns, and the minutes from the first point of both to the last."""
+    wall = a.clock.boot_id is None or a.clock.boot_id != b.clock.boot_id  # else no wall clock that was set matters
+    zeros_ns = [(one.clock.origin_wall_ns if wall else one.clock.origin_monotonic_ns) or 0 for one in (a, b)]
     points = sorted(
-        (_origin_s(one) + (point.started_s or 0.0), name, _origin_s(one) + (point.ended_s or 0.0))
-        for name, one in (("A", a), ("B", b))
+        (zero_ns / NS_PER_S + (point.started_s or 0.0), name, zero_ns / NS_PER_S + (point.ended_s or 0.0))
+        for name, one, zero_ns in zip("AB", (a, b), zeros_ns, strict=True)
         for point in one.complete_points
     )
     turns = sum(x[1] != y[1] for x, y in pairwise(points))
     return turns, (max(max(start_s, end_s) for start_s, _, end_s in points) - points[0][0]) / 60
 
 
-def _origin_s(manifest: RunManifest) -> float:
-    return (manifest.clock.origin_wall_ns or 0) / NS_PER_S
-
-
 def _visits(manifest: RunManifest) -> dict[tuple[Level | None, int], int]:
     """In which sweep of the arm a level's repeat was measured: the repeats of one share what the machine was then, and
     the start of its server. Empty where the manifest knows no sessions."""
-    starts = [datetime.fromisoformat(one["started"]).timestamp() - _origin_s(manifest) for one in manifest.sessions]
+    starts = [one["started_s"] for one in manifest.sessions if "started_s" in one]
     return {
         (point.level, point.repeat): bisect_right(starts, (point.started_s or 0.0) + 0.001)
         for point in manifest.complete_points

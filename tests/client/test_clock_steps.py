@@ -203,6 +203,5 @@ def test_a_clock_that_stands_is_never_doubted():
     """Looking and probing find nothing where nothing was set, however often."""
     stamps = StampClock()
     for _ in range(300):
-        stamps.look()
-        stamps.probe()
+        stamps.look(probe=True)
     assert (stamps.steps, stamps.usable, stamps.contradicted, stamps.doubted_ns) == (0, True, False, 0)
