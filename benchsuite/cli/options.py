@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -179,14 +180,26 @@ def age_warnings(prices: Iterable[Any], today: str | None) -> list[str]:
     return found
 
 
-class _Outliving(io.FileIO):
-    """A file descriptor whose failures are swallowed: a closed pipe, a terminal that is gone, a log on a full disk."""
+_PATIENCE_S = 10.0
+_PIPE_BYTES = getattr(select, "PIPE_BUF", 0)  # that a pipe has room for when it can be written to; 0: on Windows
 
-    def write(self, data: object) -> int:
-        try:
-            return super().write(data)  # type: ignore[arg-type]
-        except OSError:
-            return memoryview(data).nbytes  # type: ignore[arg-type]
+
+class _Outliving(io.FileIO):
+    """A file descriptor that holds nobody: what a closed pipe, a lost terminal or a full disk does not take is dropped.
+
+    So is what a reader that is stopped has not taken in 10 s, and from then on everything until it reads again.
+    """
+
+    patience_s = _PATIENCE_S
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        with suppress(OSError, ValueError):
+            writable = not _PIPE_BYTES or bool(select.select([], [self], [], self.patience_s)[1])
+            self.patience_s = _PATIENCE_S if writable else 0.0
+            if writable:
+                return super().write(memoryview(data).cast("B")[: _PIPE_BYTES or size]) or 0
+        return size
 
 
 @contextmanager

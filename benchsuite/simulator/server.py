@@ -61,6 +61,9 @@ _HISTOGRAMS = (
 )  # fmt: skip
 
 
+_STOP_S = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class RunningSimulator:
     """A simulator that answers. base_url has no /v1."""
@@ -89,6 +92,9 @@ def simulator(config: SimulatorConfig | None = None) -> Iterator[RunningSimulato
             yield RunningSimulator(address["base_url"], process.pid, config.host, address["port"])
         finally:
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_S)
+            process.kill()
 
 
 def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:

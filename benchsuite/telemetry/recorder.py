@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from benchsuite.telemetry.dcgm import DcgmSampler
 from benchsuite.telemetry.gpu_selection import listeners
 from benchsuite.telemetry.server_metrics import ServerSampler, metrics_url
 
+_HANGS_S = 10.0  # beyond which a sampler is not waited for
 _IDLE_S, _LONG_IDLE_S, _LONG_SET = 10.0, 60.0, 1000
 
 
@@ -42,6 +44,23 @@ class Sampler(Protocol):
     def problems(self) -> Sequence[str]: ...  # what went wrong so far, each once, in words for a person
 
     def close(self) -> None: ...
+
+
+@dataclass
+class _Part:
+    """A sampler, its log, and the thread that alone calls it: a driver that hangs holds nobody else.
+
+    wanted: how often somebody asked for a sample at once; given: how many of those were taken.
+    """
+
+    sampler: Sampler
+    log: SampleLog
+    asked: threading.Condition = field(default_factory=threading.Condition)
+    wanted: int = 0
+    given: int = 0
+
+    def answered(self) -> bool:
+        return self.given == self.wanted
 
 
 class Recorder:
@@ -69,9 +88,9 @@ class Recorder:
             self._report(no_gpu)
         wanted = {GPU: [] if gpu is None else [gpu], SERVER: servers}
         self._logs = {name: log_of(name) for name, samplers in wanted.items() if samplers}
-        self._parts = [(one, self._logs[name], threading.Lock()) for name in self._logs for one in wanted[name]]
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=part, daemon=True) for part in self._parts]
+        self._parts = [_Part(one, self._logs[name]) for name in self._logs for one in wanted[name]]
+        self._ended = False
+        self._threads = [threading.Thread(target=self._run, args=(part,), daemon=True) for part in self._parts]
 
     def __enter__(self) -> Recorder:
         for thread in self._threads:
@@ -79,19 +98,31 @@ class Recorder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-        for sampler, _, lock in self._parts:
-            with lock:
-                sampler.close()
+        self._ended = True
+        end_s = time.monotonic() + _HANGS_S
+        for part, thread in zip(self._parts, self._threads, strict=True):
+            with part.asked:
+                part.asked.notify()
+            thread.join(max(0.0, end_s - time.monotonic()))
+            if not thread.is_alive():
+                part.sampler.close()
         for log in self._logs.values():
             log.close()
 
     def mark(self) -> None:
-        """Sample everything now, at the edge of a window, so that counters can be told apart exactly there."""
-        for part in self._parts:
-            self._sample(*part)
+        """Sample everything now, at the edge of a window, so that counters can be told apart exactly there.
+
+        A sampler that does not answer is waited for once, and a problem.
+        """
+        asked = [part for part in self._parts if part.answered() and not self._ended]
+        for part in asked:
+            with part.asked:
+                part.wanted += 1
+                part.asked.notify()
+        for part in asked:
+            with part.asked:
+                if not part.asked.wait_for(part.answered, _HANGS_S):
+                    self._report(f"{type(part.sampler).__name__} has not answered for {_HANGS_S:g} s")
 
     def idle_s(self, asked_s: float | None, n_requests: int) -> float:
         """How long the idle power is to be measured: as asked; else 60 s for long sets and 10 s for short ones."""
@@ -108,24 +139,28 @@ class Recorder:
             "problems": list(self._problems),
         }
 
-    def _run(self, sampler: Sampler, log: SampleLog, lock: threading.Lock) -> None:
+    def _run(self, part: _Part) -> None:
         due_s = time.monotonic()
-        while not self._ended.is_set():
-            self._sample(sampler, log, lock)
-            # on a fixed grid; beats that a slow reading missed are left out, not caught up
-            due_s = max(due_s + sampler.period_s, time.monotonic())
-            self._ended.wait(max(0.0, due_s - time.monotonic()))
+        while not self._ended:
+            wanted = part.wanted
+            self._sample(part)
+            with part.asked:
+                part.given = wanted
+                part.asked.notify()
+                # on a fixed grid; beats that a slow reading missed are left out, not caught up
+                if (now_s := time.monotonic()) >= due_s:
+                    due_s = max(due_s + part.sampler.period_s, now_s)
+                part.asked.wait_for(lambda: self._ended or not part.answered(), max(0.0, due_s - now_s))
 
-    def _sample(self, sampler: Sampler, log: SampleLog, lock: threading.Lock) -> None:
+    def _sample(self, part: _Part) -> None:
         try:
-            with lock:
-                if not self._ended.is_set():
-                    samples = sampler.sample()
-                    self.latest.note(samples)
-                    log.append(samples)
+            samples = part.sampler.sample()
+            if not self._ended:
+                self.latest.note(samples)
+                part.log.append(samples)
         except BenchsuiteError as error:  # a full disk; the requests' own journal will say so too
             self._report(str(error))
-        for problem in sampler.problems():
+        for problem in part.sampler.problems():
             self._report(problem)
 
     def _report(self, problem: str) -> None:

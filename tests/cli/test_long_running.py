@@ -31,6 +31,22 @@ def test_writing_to_nobody(monkeypatch):
     os.dup2(os.open(os.devnull, os.O_WRONLY), writes)  # for what it still holds
 
 
+def test_writing_to_a_reader_that_is_stopped(monkeypatch):
+    """A full pipe takes what it can hold; the rest is dropped after a while, and nobody waits a second time."""
+    monkeypatch.setattr("benchsuite.cli.options._PATIENCE_S", 0.05)
+    monkeypatch.setattr("benchsuite.cli.options._Outliving.patience_s", 0.05)
+    reads, writes = os.pipe()
+    with io.TextIOWrapper(io.FileIO(writes, "wb"), "utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with long_running():
+            print("x" * 1_000_000, flush=True)
+            print("nobody reads this", flush=True)
+            assert set(os.read(reads, 2_000_000)) == {ord("x")}
+            print("but this", flush=True)
+    assert os.read(reads, 100).endswith(b"but this\n")
+    os.close(reads)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ended_before_there_is_anything_to_drain(number):
     """The signal is an exception, so that what is open is closed; afterwards it is what it was."""

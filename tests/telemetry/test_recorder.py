@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pyarrow.parquet as pq
@@ -101,3 +102,24 @@ def test_samples_become_parquet(tmp_path):
     table = pq.read_table(folder.path / "gpu.parquet")
     assert [GpuSample(**row) for row in table.to_pylist()] == rows
     assert not (folder.path / "server.parquet").exists()
+
+
+def test_a_driver_that_hangs_holds_nobody(monkeypatch):
+    """A sampler that never answers is a problem once; marks, other samplers and the end go on."""
+    monkeypatch.setattr("benchsuite.telemetry.recorder._HANGS_S", 0.05)
+    free = threading.Event()
+
+    class Hanging(Counting):
+        def sample(self) -> list[GpuSample]:
+            free.wait()
+            return super().sample()
+
+    told: list[str] = []
+    hanging, lively, log = Hanging(), Counting(), Kept()
+    with Recorder(hanging, [lively], lambda _: log, told.append) as recorder:
+        for _ in range(3):
+            recorder.mark()
+    assert told == ["Hanging has not answered for 0.05 s"]
+    assert lively.n >= 3
+    assert (lively.closed, hanging.closed) == (True, False)
+    free.set()
