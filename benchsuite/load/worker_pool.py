@@ -49,7 +49,7 @@ from benchsuite.load.schedule import SALT_CHARS, PointPlan
 from benchsuite.load.virtual_users import ClientState, PointLoad, Preflight, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
-from benchsuite.redact import remember_key
+from benchsuite.redact import mask_stream, remember_key
 from benchsuite.store.journal import Journal, keep_pandas_out
 from benchsuite.workload.dataset import Prompt, copy_numbers
 
@@ -308,6 +308,7 @@ class Worker:
         for number in GROUP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+        mask_stream(sys.stderr)
         try:
             keep_pandas_out()
             self._parent = os.getppid()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -17,9 +19,10 @@ import pytest
 
 from benchsuite import redact
 from benchsuite.cli.main import main
-from benchsuite.errors import InputError, SpecError
+from benchsuite.errors import EngineError, InputError, SpecError
 from benchsuite.load.launched_sweep import served_plan
 from benchsuite.load.server_probe import api_key, key_file_warnings
+from benchsuite.serving.process import running_server
 from benchsuite.spec import parse_spec
 from tests.security.hostile_servers import serving, whole
 
@@ -348,3 +351,66 @@ def test_no_repr_shows_a_key():
 
     assert KEY not in repr(Endpoint(2, ("h", 1), "h", "h", query=f"?k={KEY}", headers=(("k", KEY),), secrets=(KEY,)))
     assert KEY not in repr(EncodedRequest(KEY.encode(), "p", None, None))
+
+
+LOGS = """
+import os, sys
+key = os.environ["MY_TOKEN"]
+def say(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()
+for number in range(2000):
+    say(f"line {number} {key}\\n")
+say("Error: " + key[:9])
+say(key[9:] + " \\\\u0068\\\\u0066" + key[2:] + "\\n" + sys.argv[2] + "\\n" + key[:-1])
+sys.exit(3)
+"""
+
+
+def test_what_a_server_of_ours_logs(tmp_path):
+    """A secret of its environment or command is in no log, error or file, however it is cut; nobody else reads the log.
+
+    The file without a name that the server writes to is gone with it; text around the secret is whole.
+    """
+    key, argument, folder = "hf_0123456789abcdefgh", "argument-0123456789", tmp_path / "logs"
+    folder.mkdir()
+    before, command = os.umask(0), [sys.executable, "-c", LOGS, "--api-key", argument]
+    try:
+        with (
+            pytest.raises(EngineError) as caught,
+            running_server(command, ready_url="http://127.0.0.1:1/", log_path=folder / "log", env={"MY_TOKEN": key}),
+        ):
+            pytest.fail("it is ready")
+    finally:
+        os.umask(before)
+    log = (folder / "log").read_text("utf-8")
+    for where in (log, str(caught.value)):
+        assert key[:8] not in where
+        assert argument[:8] not in where
+    assert log.count(redact.KEY_SHOWN) == 2004
+    assert "line 1999 [API key]\nError: " in log
+    assert [path.name for path in folder.iterdir()] == ["log"]
+    assert (folder / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_that_is_being_written():
+    """What goes into the copy of a growing log never ends within a key, and what is held back is the rest."""
+    redact.remember_key(KEY)
+    text = f"{'a' * 3000} {KEY} {'b' * 3000}"
+    shown = ""
+    while n := redact.settled(text):
+        shown, text = shown + redact.masked(text[:n]), text[n:]
+    assert shown + redact.masked(text) == f"{'a' * 3000} [API key] {'b' * 3000}"
+    assert all(redact.settled(f"{'a' * n} {KEY}{'b' * 500}") <= n + 1 + 500 for n in range(40))
+
+
+def test_streams_and_loggers_are_masked(caplog):
+    """Nor does what others print or log in this process show a key: warnings, tracebacks, libraries of HTTP."""
+    redact.remember_key(KEY)
+    stream = io.StringIO()
+    redact.mask_stream(stream)
+    print(KEY, KEY.replace("-", "%2d"), file=stream)
+    assert stream.getvalue() == "[API key] [API key]\n"
+    with caplog.at_level("DEBUG", logger="httpx"):
+        logging.getLogger("httpx").info("GET %s", f"http://h/?code={KEY}")
+    assert KEY not in caplog.text

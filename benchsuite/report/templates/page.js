@@ -48,7 +48,8 @@ for (const svg of document.querySelectorAll("svg.bs")) {
   });
 }
 addEventListener("scroll", hide, { passive: true });
-const tame = (text) => (/^[=+\-@\t\r]/.test(text) && isNaN(text) ? "'" + text : text); // no formula for a spreadsheet
+const formula = /(^|;) *(?=[=+@\uff1d\uff0b\uff20\uff0d-])/g; // to a spreadsheet
+const tame = (text) => (isNaN(text) ? text.replace(formula, "$&'") : text);
 const cell = (raw, text = tame(raw)) => (/[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text);
 for (const table of document.querySelectorAll("table[data-name]")) {
   const button = document.createElement("button");
