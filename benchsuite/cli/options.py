@@ -169,12 +169,9 @@ def age_warnings(prices: Iterable[Any], today: str | None) -> list[str]:
         raise PriceError(f"the day {error}", where="--as-of", given=today) from None
     found = []
     for price in prices:
-        if price.source == AS_GIVEN:
-            continue
-        age = None if price.as_of is None else age_days(price.as_of, day)
-        if age is None:
+        if price.source != AS_GIVEN and price.as_of is None:
             found.append(f"the price of {price.name} has no date")
-        elif age > _MAX_AGE_DAYS:
+        elif price.source != AS_GIVEN and (age := age_days(price.as_of, day)) > _MAX_AGE_DAYS:
             of = f"the price of {price.name} is of {price.as_of}, {age} days old"
             found.append(f"{of}; check it, and give your own with --prices FILE")
     return found

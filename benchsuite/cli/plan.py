@@ -194,9 +194,8 @@ def _sentence(found: Plan) -> str:
     rated = [row for row in found.rows if row.usd_per_month is not None and row.slo in ("met", "undecided")]
     if best.slo != "met":
         text += f", its SLO {best.slo}"
-        text += (
-            f"; of those measured: {_priced(rated[0])}, its SLO {rated[0].slo}" if best not in rated and rated else ""
-        )
+        if rated and best not in rated:
+            text += f"; of those measured: {_priced(rated[0])}, its SLO {rated[0].slo}"
     return f"{text}; {peak}"
 
 

@@ -139,7 +139,7 @@ def demand_of(
             raise InputError("a share of unknown tokens", where="--input-ratio", expected=expected)
         tokens = sum(measured_tokens) * asked.input_ratio, sum(measured_tokens) * (1 - asked.input_ratio)
     if asked.demand_csv is not None:
-        demand = of_hours(parse_hours(read(asked.demand_csv), asked.demand_csv))
+        demand = of_hours(parse_hours(read(asked.demand_csv), asked.demand_csv), asked.demand_csv)
     else:
         factor = PEAK_FACTOR if asked.peak_factor is None else asked.peak_factor
         mean_per_s, words = _mean(asked, measured, tokens or measured_tokens, factor, hours_per_month)
