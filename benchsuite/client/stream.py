@@ -88,7 +88,7 @@ class StreamFacts:
 
 
 def pieces(body: bytes | bytearray, *, ndjson: bool = False) -> Iterator[tuple[int, bytes]]:
-    """(offset, bytes) of the pieces of a stream, each of whole events, our keys starred out.
+    """(offset, bytes) of the pieces of a stream, each of whole events.
 
     An event of very many lines is cut between two of them.
     """

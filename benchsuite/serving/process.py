@@ -79,8 +79,9 @@ class ServerLog:
     def _copy(self) -> bool:
         """Take over what is new but the last characters, which may be the beginning of a key; False: nothing is."""
         with self._lock:
-            before = self._n_read
-            while piece := os.pread(self.raw.fileno(), _COPY_BYTES, self._n_read):
+            before, size = self._n_read, os.fstat(self.raw.fileno()).st_size  # it may grow faster than this
+            while self._n_read < size:
+                piece = os.pread(self.raw.fileno(), _COPY_BYTES, self._n_read)
                 self._n_read += len(piece)
                 self._rest += self._decoder.decode(piece)
                 self._write(settled(self._rest))
