@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.errors import InputError, PointsError, SpecError
 from benchsuite.level import Level
@@ -20,7 +20,38 @@ from benchsuite.spec import named_outside, parse_spec
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Nanoseconds = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+Seconds = Annotated[float, Field(gt=-1e12, lt=1e12)]
+MOST_ATTEMPTS = 1_000_000  # the next one's number fits into its column
 Table = dict[str, Any]
+
+
+def _numbers(table: Table) -> Table:
+    for key, value in table.items():
+        each = value.values() if isinstance(value, dict) else [value]
+        small = all(v is None or (isinstance(v, int | float) and abs(v) < 1e18) for v in each)
+        if not small or (value is not None and isinstance(value, dict) != key.endswith("_lag")):
+            raise ValueError(f"{key[:40]!r} is no number (of a lag: a table of numbers)")
+    return table
+
+
+NumberTable = Annotated[Table, AfterValidator(_numbers)]
+
+
+class CalibrationPoint(BaseModel):
+    """What the verdict on a client reads of a calibration; its other keys are not looked at."""
+
+    concurrency: float = Field(ge=0)
+    gap_error_ms: NumberTable
+    stamp_source: str | None
+    tok_s: float | None
+    driver: str | None
+
+
+def _calibration(table: Table) -> Table:
+    points = table.get("points", [])
+    for point in points if isinstance(points, list) else [points]:
+        CalibrationPoint.model_validate(point)
+    return table
 
 
 class Facts(BaseModel):
@@ -123,8 +154,8 @@ class GpuFacts(Facts):
 class Span(Facts):
     """A stretch of the run, in seconds of its clock."""
 
-    started_s: float | None = None
-    ended_s: float | None = None
+    started_s: Seconds | None = None
+    ended_s: Seconds | None = None
 
 
 class MetricsSource(Facts):
@@ -147,13 +178,13 @@ class PointEntry(Span):
     concurrency: Count | None = None
     rate_per_s: float | None = None
     repeat: Count | None = None
-    attempt: Count = 0
-    client: Table = Field(default_factory=dict)  # how the measuring processes fared
-    server: Table = Field(default_factory=dict)
-    tokens: Table = Field(default_factory=dict)  # how our counts and lengths compare with the server's
-    warmup: Table = Field(default_factory=dict)
-    cooldown: Table = Field(default_factory=dict)
-    clocks: Table = Field(default_factory=dict)
+    attempt: Annotated[int, Field(ge=0, lt=MOST_ATTEMPTS)] = 0
+    client: NumberTable = Field(default_factory=dict)  # how the measuring processes fared
+    server: NumberTable = Field(default_factory=dict)
+    tokens: NumberTable = Field(default_factory=dict)  # how our counts and lengths compare with the server's
+    warmup: NumberTable = Field(default_factory=dict)
+    cooldown: NumberTable = Field(default_factory=dict)
+    clocks: NumberTable = Field(default_factory=dict)
     cache_bust: str | None = None
     salt: str | None = None
     cache_reset: Any = None
@@ -183,7 +214,7 @@ class RunManifest(Facts):
     clock: Clock = Field(default_factory=Clock)
     sessions: list[Table] = Field(default_factory=list)
     host: HostFacts = Field(default_factory=HostFacts)
-    calibration: Table | None = None
+    calibration: Annotated[Table, AfterValidator(_calibration)] | None = None
     workers: Count | None = None
     server_probe: ServerProbe = Field(default_factory=ServerProbe)
     endpoints: list[EndpointFacts] = Field(default_factory=list)

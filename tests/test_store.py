@@ -642,6 +642,44 @@ def test_runs_refused(tmp_path, content, what):
     assert refused.value.what == what
 
 
+DAMAGED = {
+    "points.0.attempt": [2**31 - 1, -1, "x", 1.5],
+    "points.0.ended_s": [1e300, float("inf"), "x"],
+    "points.0.point_id": ["../../x", "", None, "a/b"],
+    "points.0.client": [[], {"read_lag": 5}, {"read_lag": {"p99_us": []}}, {"n_reads": "x"}, {"n_reads": {}}],
+    "points.0.clocks": [{"suspended_s": 10**400}, {"suspended_s": float("nan")}],
+    "calibration": [5, {"points": 5}, {"points": [5]}, {"points": [{"concurrency": 1, "gap_error_ms": {"p99": "x"}}]}],
+    "clock.origin_wall_ns": [2**63, 1.5, "x"],
+    "sessions": [5, [5]],
+    "planned_points": [["../x"], "x"],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in DAMAGED.items() for value in values])
+def test_a_damaged_manifest_is_refused_by_the_key(tmp_path, key, value):
+    """A value that no manifest of ours has is an error that names its place, never a traceback further on."""
+    tree = {"schema": SCHEMA_VERSION, "clock": {}, "points": [{"point_id": "c0001-r0", "status": "complete"}]}
+    at = tree
+    *above, last = key.split(".")
+    for part in above:
+        at = at[int(part)] if part.isdigit() else at[part]
+    at[last] = value
+    (tmp_path / "manifest.json").write_text(json.dumps(tree))
+    with pytest.raises(PointsError) as refused:
+        read_run(tmp_path)
+    assert refused.value.what == "the manifest is damaged"
+    assert key.rpartition(".")[2] in refused.value.where
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b'{"schema": 1, "schema"', b"null", b"1" * 9999])
+def test_a_manifest_that_is_none(tmp_path, content):
+    """Nothing, no UTF-8, brackets without end, a torn text, a number of thousands of digits: an error with the path."""
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(PointsError) as refused:
+        read_run(tmp_path)
+    assert refused.value.where == str(tmp_path / "manifest.json")
+
+
 def test_broken_rows_are_refused(tmp_path):
     """A requests.parquet that is none is refused by name."""
     (tmp_path / "manifest.json").write_text('{"schema": 1}')

@@ -145,6 +145,8 @@ def judge_run(
             given=f"a run that is {manifest.status}, {run.table.num_rows} rows kept",
             hint="measure it again",
         )
+    if lost := [point.point_id for point in manifest.complete_points if point.level is None]:
+        raise PointsError("a measured point has no level", where=str(run.path), given=lost[0], expected="concurrency")
     spec = parse_spec(manifest.spec, where=str(run.path))
     limits = spec.limits.override(slo, goodput)
     price = price.over(spec.price) if isinstance(price, PriceOverride) else price or spec.price

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from benchsuite import __version__
 from benchsuite.errors import InputError, PointsError, StoreError, os_error_as, read_json
 from benchsuite.fault_points import reach
-from benchsuite.manifest import RunManifest
+from benchsuite.manifest import MOST_ATTEMPTS, RunManifest
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.redact import masked
 from benchsuite.store.files import (
@@ -356,6 +356,8 @@ def _read_run(path: Path, left_out: Collection[str]) -> Run:
     facts, damage = read_manifest(path), dict[Path, str]()
     try:
         table = read_rows(path, damage, left_out)
+        if (pc.max(table["attempt"]).as_py() or 0) >= MOST_ATTEMPTS:
+            raise ValueError(f"an attempt beyond {MOST_ATTEMPTS:,}")
         gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
