@@ -92,8 +92,10 @@ def fork(body: Callable[[], object], log: Path | None = None) -> int:
             file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             for descriptor in (1, 2):
                 os.dup2(file, descriptor)
-        body()
-        multiprocessing.util._exit_function()  # what Python does at its end
+        try:
+            body()
+        finally:
+            multiprocessing.util._exit_function()  # what Python does at its end
     except SystemExit as exit_:
         code = exit_.code or 0
     except BaseException:

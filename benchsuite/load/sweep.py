@@ -43,6 +43,7 @@ from benchsuite.records import SCHEMA_VERSION, RequestRecord
 from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec, api_address
+from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
@@ -313,6 +314,8 @@ class SweepRunner:
                 manifest.status = status
                 manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
                 manifest.sessions[-1]["ended"] = utc(end.wall_ns)
+                if not (self.folder.path / MANIFEST).exists():  # without it nobody knows what the other files are
+                    self._write_manifest()
                 self.folder.finish()
                 self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
