@@ -127,6 +127,9 @@ def main() -> None:
     """
     os.umask(os.umask(0o022) | 0o002)
     remember_secrets(os.environ)
+    for name in ("stdout", "stderr"):  # closed by the caller
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the end
     outputs = [sys.stdout, sys.stderr]
     for stream in outputs:
         mask_stream(stream)
@@ -151,6 +154,9 @@ def _run() -> int:
     except click.exceptions.Abort:
         click.echo("aborted", err=True)
         return 130
+    except OSError as error:  # a full disk, a folder that is not there, an output that takes nothing
+        click.echo(printable(f"error: a file cannot be read or written\n  given:    {error}"), err=True)
+        return 1
     except Exception:  # a fault of ours: its traceback may hold what others wrote
         click.echo(printable(traceback.format_exc()), err=True, nl=False)
         return 1

@@ -471,12 +471,12 @@ def signals_handled(numbers: Iterable[int], handler: Callable[[int, FrameType | 
 
 
 @contextmanager
-def signals_delayed() -> Iterator[None]:
+def signals_delayed(*, second_at_once: bool = True) -> Iterator[None]:
     """A signal of the group that comes in the block is handled at its end; a second Ctrl-C at once."""
     late: list[int] = []
 
     def delay(number: int, _: FrameType | None) -> None:
-        if number == signal.SIGINT and number in late:
+        if second_at_once and number == signal.SIGINT and number in late:
             raise KeyboardInterrupt
         late.append(number)
 
@@ -496,7 +496,7 @@ def _starting_processes() -> Iterator[None]:
     """
     what, hint = "a measuring process cannot be started", "look at ulimit -u, the free memory and /dev/shm"
     # signals that are blocked would still interrupt this thread: by way of any other
-    with os_error_as(RunError, what, hint=hint), signals_delayed():
+    with os_error_as(RunError, what, hint=hint), signals_delayed(second_at_once=False):
         before, main = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS), sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from command_line import CommandLine
+from factory import run_folder
 
 from benchsuite.cli.main import VERBS, load_verb, main
 
@@ -167,3 +168,13 @@ def test_the_output_folder_is_taken(cli, tmp_path, simulated):
     ended = cli("sweep --concurrency 1 --requests 2 --base-url", simulated.base_url, "--output", tmp_path)
     assert (ended.code, ended.error.where) == (2, str(tmp_path))
     assert (tmp_path / "requests.parquet").read_text() == "{}"
+
+
+@pytest.mark.parametrize("words", ["decide RUN > /dev/full", "decide RUN >&-", "decide RUN 2>&-"])
+def test_outputs_that_take_nothing(words, tmp_path):
+    """A full device is an error of one line; an output that is closed is none."""
+    run_folder(tmp_path / "run", levels=(2,))
+    command = f"{sys.executable} -m benchsuite {words.replace('RUN', str(tmp_path / 'run'))}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in ended.stderr
+    assert ("No space left" in ended.stderr) == ("full" in words)
