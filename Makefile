@@ -48,6 +48,7 @@ check: setup
 FUZZ_FLAGS ?=
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.run $(FUZZ_FLAGS)
+	$(BIN)/python -m tests.fuzz.costs
 	$(BIN)/python -m pytest -n $(PARALLEL) -m hypothesis --hypothesis-profile fuzz
 
 # a sweep against a real vLLM on the CPU: downloads about 3 GB the first time

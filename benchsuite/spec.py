@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 
 from benchsuite.errors import SloError
 from benchsuite.level import Level
+from benchsuite.limits import KIB, MIB, most
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.request_spec import (
     GENERATED,
@@ -375,6 +376,20 @@ class TimeoutSpec(StrictModel, flags="--"):
     request_s: float = key(1800.0, "longest time for a whole request", "--request-timeout-s", gt=0, le=MOST_S)
 
 
+class ResponseSpec(StrictModel, flags="--"):
+    """How much of a server's responses is taken (limits.py has all limits)."""
+
+    max_mib: int = key(most("response_bytes") // MIB, "longest response", "--max-response-mib", ge=1, le=1024)
+    held_mib: int = key(
+        most("held_bytes") // MIB, "all responses of a process that are not rows yet", "--max-held-mib", ge=1, le=65536
+    )
+    header_kib: int = key(most("header_bytes") // KIB, "headers of a response", "--max-header-kib", ge=1, le=1024)
+    event_mib: int = key(most("event_bytes") // MIB, "one JSON text of a response", "--max-event-mib", ge=1, le=1024)
+    event_values: int = key(
+        most("event_values"), "commas, colons, brackets and escapes in it", "--max-event-values", ge=1, le=10**9
+    )
+
+
 CostMode = Literal["eq5", "note", "full"]
 
 
@@ -484,6 +499,7 @@ class SweepSpec(StrictModel, flags="--"):
     sampling: SamplingSpec = key(SamplingSpec.model_construct(), "how the server chooses tokens")
     load: LoadSpec = key(LoadSpec.model_construct(), "how they are sent")
     timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "when a request is given up")
+    response: ResponseSpec = key(ResponseSpec.model_construct(), "how much of a response is taken")
     price: PriceSpec = key(
         PriceSpec.model_construct(), "what an hour costs; without a price the shortest run counts as the cheapest"
     )

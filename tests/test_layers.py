@@ -59,7 +59,6 @@ LIBRARIES = {
     "openai": ("client.reference_clients",),
     "orjson": ("client.stream",),
     "pandas": ("analysis", "api"),
-    "prometheus_client": ("servers", "telemetry"),
     "psutil": ("load.doctor", "serving", "telemetry"),
     "pyarrow": ("analysis", "api", "load", "report", "store", "workload.readers"),
     "pydantic": (

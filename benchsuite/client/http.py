@@ -22,10 +22,11 @@ from benchsuite.limits import RESPONSE_LIMITS, ResponseLimits, most
 from benchsuite.records import Status
 from benchsuite.redact import shortened
 
-_MAX_LINE_BYTES = most("line_bytes")
+_MAX_LINE_BYTES, _KEPT_CHARS = most("line_bytes"), most("kept_chars")
 _DECODED_STEP_BYTES = 1024 * 1024
 HELD_BYTES_PER_READ = 32  # its stamps and offsets
-_FEED_BYTES = 256 * 1024  # the HTTP parser is never further behind: its calls hold the loop
+_LOOSE_BYTES, _LOOSE_READS = 192 * 1024, 8192  # what `LooseParser` reads once more, behind the headers
+_FEED_BYTES = 64 * 1024  # the HTTP parser is never further behind: its calls hold the loop
 _GZIP = b"\x1f\x8b"
 
 # Response headers that say something of the server: its own times and counts (TGI), and a paid API's limits.
@@ -163,7 +164,7 @@ class Exchange:
         elif name == b"location":
             self.location = value.decode("latin-1").strip()
         elif name in _KEPT_HEADERS:
-            self.kept_headers = self.kept_headers | {name.decode(): value.decode("latin-1").strip()}
+            self.kept_headers = self.kept_headers | {name.decode(): value.decode("latin-1").strip()[:_KEPT_CHARS]}
 
     def on_headers_complete(self) -> None:
         assert self.parser is not None
@@ -195,6 +196,7 @@ class Exchange:
                         self.parser.feed_data(view[start:end])
                         self.unbodied = 0 if len(self.body) > before else self.unbodied + end - start
                         if self.unbodied > (limit := _MAX_LINE_BYTES if self.headers_ns else self.limits.header_bytes):
+                            self.body_ends.append(before)
                             what = "chunk sizes or trailers" if self.headers_ns else "response headers"
                             raise WireError("stream_error", f"{what} longer than {limit} bytes")
                     elif start < end:
@@ -208,10 +210,15 @@ class Exchange:
                 self.notes.add("bytes_after_response")
                 self.keep_alive = False
                 self.body_ends.extend([len(self.body)] * (len(self.ends) - len(self.body_ends)))
-            elif isinstance(self.parser, LooseParser):
+            elif isinstance(self.parser, LooseParser) or (
+                self.headers_ns and (len(self.data) > _LOOSE_BYTES or len(self.ends) > _LOOSE_READS)
+            ):
                 raise WireError("stream_error", f"not an HTTP/1.1 response: {error}") from None
             else:
-                self._parse_with(LooseParser(self, error))
+                headers = self.data[: self.ends[-2]] if not self.headers_ns and len(self.ends) > 1 else b""
+                self._parse_with(LooseParser(self, error, headers))
+                if headers:  # in one piece: none of these reads has a byte of the body
+                    self.body_ends = array("q", bytes(8 * (len(self.ends) - 1)))
                 self.mode = _COUNTED if self.mode == _CHUNKED else self.mode
                 self.feed()
 
@@ -409,12 +416,12 @@ class LooseParser:
     """Reads HTTP by anybody's spelling, with the callbacks of httptools: line ends without CR, folded and odd header
     lines, a Content-Length twice or beside chunks (which hold, RFC 9112 6.3), blanks around chunk sizes.
 
-    refused: what the strict parser said; raised again where this one cannot read on either.
+    refused: what the strict parser said; raised again where this one cannot read on either. begin: what it has had.
     """
 
-    def __init__(self, exchange: Exchange, refused: Exception) -> None:
+    def __init__(self, exchange: Exchange, refused: Exception, begin: bytes | bytearray = b"") -> None:
         self._exchange, self._refused = exchange, refused
-        self._rest = bytearray()
+        self._rest, self._begun = bytearray(begin), len(begin)
         self._step: Callable[[], bool] = self._head
         self._status, self._left, self._keep_alive = 0, 0, False
 
@@ -427,7 +434,7 @@ class LooseParser:
     def feed_data(self, data: memoryview) -> None:
         """Take further bytes. Raises what the strict parser raised on bytes that are no HTTP."""
         self._rest += data
-        self._new = len(data)
+        self._new, self._begun = len(data) + self._begun, 0
         while self._step():
             pass
 

@@ -27,12 +27,12 @@ from benchsuite.client.stream import (
 )
 from benchsuite.limits import most
 from benchsuite.records import RequestRecord, Status, TokenSource
-from benchsuite.redact import shortened
+from benchsuite.redact import masked, settled, shortened
 from benchsuite.servers.base import CAPS, Native, Server, count, seconds
 from benchsuite.workload.dataset import Prompt, has_system_prompt, message_text
 
 _MAX_ID_CHARS, _MAX_ERROR_CHARS, _MAX_TEXT_CHARS = most("kept_chars"), most("error_chars"), most("text_chars")
-_STEP_READS = 32768
+_STEP_READS, _STEP_CHARS = 32768, 16384
 _MAX_GAP_US = 2**31 - 1  # what the column holds: 36 minutes
 
 
@@ -235,7 +235,8 @@ def record_steps(
         exchange.feed()
     except WireError as malformed:
         error = error or malformed
-        exchange.body_ends.append(len(exchange.body))  # what the failed read gave before it failed
+        # what the failed read gave before it failed
+        exchange.body_ends.extend([len(exchange.body)] * (len(exchange.ends) - len(exchange.body_ends)))
     between_chunks = exchange.between_chunks()
     exchange.data = bytearray()  # the body has what is needed of it
     yield
@@ -264,10 +265,11 @@ def record_steps(
         lag_ns = max(lag_ns, *map(int.__sub__, exchange.user_stamps[part], exchange.stamps[part]))
         yield
     gaps = yield from _gaps_us(facts.token_ns)
-    out.append(_row(exchange, encoded, context, facts, status, message, streamed, lag_ns, gaps))
+    text = (yield from _masked_text("".join(facts.text)[:_MAX_TEXT_CHARS])) if context.keep_text else None
+    out.append(_row(exchange, encoded, context, facts, status, message, streamed, lag_ns, gaps, text))
     if context.texts is not None:
-        text = "".join(facts.thoughts + facts.text)
-        context.texts.keep(out[-1].request_id, clean_text(text[: _MAX_TEXT_CHARS + 1]))
+        counted = "".join(facts.thoughts + facts.text)
+        context.texts.keep(out[-1].request_id, clean_text(counted[: _MAX_TEXT_CHARS + 1]))
     exchange.release()
 
 
@@ -336,6 +338,7 @@ def _row(
     streamed: bool,
     lag_ns: int,
     gaps_us: array[int],
+    text: str | None,
 ) -> RequestRecord:
     origin_ns = context.origin_ns
 
@@ -405,7 +408,7 @@ def _row(
         http_status=exchange.status or None,
         error=_kept(message, _MAX_ERROR_CHARS),
         response_id=_kept(facts.response_id),
-        text=_kept("".join(facts.text)[: 2 * _MAX_TEXT_CHARS], _MAX_TEXT_CHARS) if context.keep_text else None,
+        text=text,
         endpoint=context.endpoint,
         server_queue_s=queue_s,
         server_prefill_s=facts.prefill_s,
@@ -416,6 +419,18 @@ def _row(
 
 def _kept(text: str | None, longest: int = _MAX_ID_CHARS) -> str | None:
     return None if text is None else shortened(clean_text(text), longest)
+
+
+def _masked_text(text: str) -> Generator[None, None, str]:
+    """What was generated, without keys."""
+    text, parts, rest = clean_text(text), list[str](), ""
+    for i in range(0, len(text), _STEP_CHARS):
+        rest += text[i : i + _STEP_CHARS]
+        n = settled(rest)
+        parts.append(masked(rest[:n]))
+        rest = rest[n:]
+        yield
+    return "".join([*parts, masked(rest, cut_after=len(text) == _MAX_TEXT_CHARS)])
 
 
 def _gaps_us(token_ns: array[int]) -> Generator[None, None, array[int]]:

@@ -158,7 +158,7 @@ def _events_by_line(body: bytes, end: int, facts: StreamFacts) -> Iterator[tuple
             continue
         if (payload := _plain(lines)) is not None:
             yield payload, end
-        else:
+        elif lines:
             yield from _event(body[start - before : end - before], start, end, facts)
         lines, start = [], end
     if lines:

@@ -23,6 +23,7 @@ from benchsuite.client.stream import error_message, loads
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable, os_error_as
 from benchsuite.level import as_plain
+from benchsuite.limits import KIB, MIB, ResponseLimits
 from benchsuite.load import server_probe
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
@@ -362,7 +363,7 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
     address_of = api_address(spec.server.base_url)
     below_root = spec.server.path or (plan.path if plan.endpoint == "native" else None)
     parts = urlsplit(address_of.root + below_root if below_root else address_of.url(plan.path))
-    host, tls = parts.hostname or "", parts.scheme == "https"
+    host, tls, asked = parts.hostname or "", parts.scheme == "https", spec.response
     with os_error_as(ServerUnreachable, "the host name does not resolve", host):
         resolved = socket.getaddrinfo(host, parts.port or (443 if tls else 80), type=socket.SOCK_STREAM)
     addresses = [(family, address) for family, _, _, _, address in resolved]
@@ -386,6 +387,13 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
         tls=tls,
         insecure=spec.server.insecure,
         kernel_stamps=spec.load.kernel_timestamps,
+        limits=ResponseLimits(
+            response_bytes=asked.max_mib * MIB,
+            held_bytes=asked.held_mib * MIB,
+            header_bytes=asked.header_kib * KIB,
+            event_bytes=asked.event_mib * MIB,
+            event_values=asked.event_values,
+        ),
     )
 
 

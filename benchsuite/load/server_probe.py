@@ -20,6 +20,7 @@ import httpx
 from benchsuite.client.request import BodyPlan, redirected_to
 from benchsuite.client.stream import clean_text
 from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable, TelemetryError, read_json
+from benchsuite.limits import most
 from benchsuite.redact import remember_key, shortened
 from benchsuite.request_spec import REFERENCE, is_sendable, names_secret
 from benchsuite.servers import SERVERS
@@ -30,8 +31,8 @@ from benchsuite.warning_table import Finding, warn
 
 # paths of the server's machine and its templates are nobody's business in a report
 _PRIVATE = ("path", "template", "token", "marker", "key")
-_LONGEST_KEY = 4096
-_MAX_MODELS, _MAX_FACTS, _MAX_CHARS = 2_000, 100, 300
+_LONGEST_KEY = most("key_chars")
+_MAX_MODELS, _MAX_FACTS, _MAX_CHARS = most("models"), most("facts"), most("kept_chars")
 
 
 def api_key(spec: SweepSpec) -> str | None:

@@ -10,10 +10,12 @@ from math import isfinite
 from statistics import median
 from typing import Any, NamedTuple
 
+from benchsuite.limits import most
 from benchsuite.records import GpuSample
 from benchsuite.telemetry.server_metrics import Page, Scrape, Scraper, metrics_url, parse_page
 
 _MIB = 1024.0**2
+_MAX_DEVICES, _KEPT_CHARS = most("devices"), most("kept_chars")
 _BLANK = 0x7FFFFFF0  # DCGM's own "no value" begins here; its energy counter is the one figure that may get there
 _BLANK_INT64 = 0x7FFFFFFFFFFFFFF0
 
@@ -77,8 +79,9 @@ def read_dcgm_page(text: str) -> DcgmPage:
     driver: str | None = None
     for sample in page.samples:
         name, labels = sample.name, sample.labels
+        labels = {key: value[:_KEPT_CHARS] for key, value in labels.items()}
         uuid = labels.get("UUID") or labels.get("uuid")
-        if not uuid:
+        if not uuid or len(devices) >= _MAX_DEVICES:
             continue
         driver = driver or labels.get("DCGM_FI_DRIVER_VERSION")
         card = Device(uuid, uuid, labels.get("gpu", ""), labels.get("modelName"), None)
@@ -89,8 +92,8 @@ def read_dcgm_page(text: str) -> DcgmPage:
         blank = _BLANK_INT64 if name == "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" else _BLANK
         if isfinite(sample.value) and sample.value < blank:
             values[card.uuid if name in _CARD_NAMES else device.uuid].setdefault(name, sample.value)
-    cards = list(dict.fromkeys(device.card for device in devices.values()))
-    ordered = sorted(devices.values(), key=lambda device: cards.index(device.card))
+    cards = {card: i for i, card in enumerate(dict.fromkeys(device.card for device in devices.values()))}
+    ordered = sorted(devices.values(), key=lambda device: cards[device.card])
     split = {device.card for device in ordered if device.uuid != device.card}
     for device in ordered:
         figures, known = device.figures, values[device.uuid]
@@ -171,8 +174,9 @@ class DcgmSampler(Scraper):
                 f"energy is that old at both edges of a point; {_REMEDY}",
             )
         for device in used:
-            self._devices.setdefault(device.uuid, device)
-            if xid := int(device.figures.get("xid", 0)):
+            if len(self._devices) < _MAX_DEVICES:
+                self._devices.setdefault(device.uuid, device)
+            if (xid := int(device.figures.get("xid", 0))) and len(self._problems) < most("problems"):
                 words = f"{device.uuid}: the driver's last error is XID {xid}"
                 self._problems.setdefault(f"xid {device.uuid} {xid}", words)
         at_s, wall_s, there = scrape.at_s, scrape.wall_s, {device.uuid: device.figures for device in used}

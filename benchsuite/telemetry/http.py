@@ -17,9 +17,14 @@ import httpcore
 import httpx
 
 from benchsuite.errors import read_json
+from benchsuite.limits import most
 from benchsuite.redact import masked, shortened
 
-MAX_BYTES = 16 * 1024 * 1024  # of one answer: status, headers, framing, trailers and body
+# what a content type may say of a text; its other charsets (zlib, idna, undefined, ... for Python) are read as UTF-8
+_CHARSETS = frozenset((
+    "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1", "iso-8859-15", "windows-1252", "cp1252",
+    "gb2312", "gbk", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr",
+))  # fmt: skip
 _TOTAL_S = 30.0  # of one answer, whatever each read takes
 
 
@@ -31,12 +36,13 @@ def bounded_client(
     verify: bool = True,
     timeout_s: float = 5.0,
     total_s: float | None = None,
+    max_bytes: int = most("answer_bytes"),
     transport: httpx.BaseTransport | None = None,
 ) -> httpx.Client:
     """A client that raises httpx.TransportError for an answer beyond the limits. For one thread at a time.
 
     query: with its ?, of every request. timeout_s: of connecting and of each read; total_s: of a whole answer, None:
-    30 s or timeout_s if that is longer.
+    30 s or timeout_s if that is longer. max_bytes: of a whole answer, headers and framing included.
     """
     # the certificates take 50 ms to load, and no redirect leads from http to https
     plain = base_url.lower().startswith("http:")
@@ -50,21 +56,27 @@ def bounded_client(
         headers={"Accept-Encoding": "identity", **(headers or {})},
         params=query.removeprefix("?") or None,
         timeout=timeout_s,
-        transport=transport or _BoundedTransport(context, limit_s),
+        transport=transport or _BoundedTransport(context, limit_s, max_bytes),
         trust_env=False,
         follow_redirects=False,
+        event_hooks={"response": [_choose_charset]},
     )
+
+
+def _choose_charset(answer: httpx.Response) -> None:
+    named = (answer.charset_encoding or "").lower()
+    answer.encoding = named if named in _CHARSETS else "utf-8"
 
 
 class _BoundedBackend(httpcore.SyncBackend):
     """Makes sockets that give up when what one answer may take is spent: headers and interim answers count too."""
 
-    def __init__(self, total_s: float) -> None:
-        self._total_s = total_s
+    def __init__(self, total_s: float, max_bytes: int) -> None:
+        self._total_s, self.max_bytes = total_s, max_bytes
         self.renew()
 
     def renew(self) -> None:
-        self.left_bytes, self.until_s = MAX_BYTES, time.monotonic() + self._total_s
+        self.left_bytes, self.until_s = self.max_bytes, time.monotonic() + self._total_s
 
     def patience_s(self, timeout_s: float | None) -> float:
         left_s = self.until_s - time.monotonic()
@@ -86,7 +98,7 @@ class _BoundedStream(httpcore.NetworkStream):
         data = self._inner.read(max_bytes, self._backend.patience_s(timeout))
         self._backend.left_bytes -= len(data)
         if self._backend.left_bytes < 0:
-            raise httpcore.ReadError(f"the answer is bigger than {MAX_BYTES // 1024**2} MiB")
+            raise httpcore.ReadError(f"the answer is bigger than {self._backend.max_bytes // 1024**2} MiB")
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -118,9 +130,9 @@ for _name in ("httpx", "httpcore.connection", "httpcore.http11", "openai._base_c
 
 
 class _BoundedTransport(httpx.HTTPTransport):
-    def __init__(self, context: ssl.SSLContext, total_s: float) -> None:
+    def __init__(self, context: ssl.SSLContext, total_s: float, max_bytes: int) -> None:
         super().__init__(verify=context, trust_env=False)
-        self._backend = _BoundedBackend(total_s)
+        self._backend = _BoundedBackend(total_s, max_bytes)
         # httpx has no parameter for how sockets are made; tests/security holds that they are made here
         self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=self._backend, keepalive_expiry=5.0)
 
@@ -174,5 +186,7 @@ def post_json_lines(base_url: str, path: str, body: dict[str, Any], *, timeout_s
                     known = isinstance(tree, dict) and (answer.status_code == 200 or "error" in tree)
                     words = shortened(line.decode(errors="replace").strip(), 200)
                     yield tree if known else {"error": f"HTTP {answer.status_code}: {words}"}
+                if len(rest) > (limit := most("json_line_bytes")):
+                    raise OSError(f"a line longer than {limit} bytes")
     except httpx.HTTPError as error:
         raise OSError(f"{type(error).__name__}: {error}") from error

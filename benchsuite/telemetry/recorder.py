@@ -5,11 +5,12 @@ Nothing here can stop a sweep: what cannot be sampled is a word in the manifest 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -17,8 +18,10 @@ from urllib.parse import urlsplit
 import psutil  # type: ignore[import-untyped]
 
 from benchsuite.errors import BenchsuiteError, TelemetryError
+from benchsuite.limits import most
 from benchsuite.progress import LatestReadings
 from benchsuite.records import GpuSample, ServerSample
+from benchsuite.redact import masked
 from benchsuite.servers.base import Server
 from benchsuite.spec import SweepSpec, TelemetrySpec, api_address
 from benchsuite.store.files import GPU, SERVER
@@ -105,7 +108,8 @@ class Recorder:
                 part.asked.notify()
             thread.join(max(0.0, end_s - time.monotonic()))
             if not thread.is_alive():
-                part.sampler.close()
+                with self._noted(part.sampler):
+                    part.sampler.close()
         for log in self._logs.values():
             log.close()
 
@@ -133,11 +137,26 @@ class Recorder:
     def facts(self) -> dict[str, Any]:
         """For the manifest; null where nothing was sampled."""
         return {
-            "gpu": self._gpu.facts() if self._gpu is not None else None,
-            "server": [sampler.facts() for sampler in self._servers] or None,
+            "gpu": self._facts(self._gpu) if self._gpu is not None else None,
+            "server": [facts for sampler in self._servers if (facts := self._facts(sampler))] or None,
             "idle": self.idle,
             "problems": list(self._problems),
         }
+
+    def _facts(self, sampler: Sampler) -> dict[str, Any] | None:
+        with self._noted(sampler):
+            return sampler.facts()
+        return None
+
+    @contextlib.contextmanager
+    def _noted(self, sampler: Sampler) -> Iterator[None]:
+        """Whatever a sampler meets, or its log (a full disk, of which the requests' journal will tell too)."""
+        try:
+            yield
+        except BenchsuiteError as error:
+            self._report(str(error))
+        except Exception as error:
+            self._report(f"{getattr(sampler, 'source', 'GPU telemetry')}: {type(error).__name__}: {error}")
 
     def _run(self, part: _Part) -> None:
         due_s = time.monotonic()
@@ -153,18 +172,18 @@ class Recorder:
                 part.asked.wait_for(lambda: self._ended or not part.answered(), max(0.0, due_s - now_s))
 
     def _sample(self, part: _Part) -> None:
-        try:
+        with self._noted(part.sampler):
             samples = part.sampler.sample()
             if not self._ended:
                 self.latest.note(samples)
                 part.log.append(samples)
-        except BenchsuiteError as error:  # a full disk; the requests' own journal will say so too
-            self._report(str(error))
-        for problem in part.sampler.problems():
-            self._report(problem)
+        with self._noted(part.sampler):
+            for problem in part.sampler.problems():
+                self._report(problem)
 
     def _report(self, problem: str) -> None:
-        if problem not in self._problems:
+        problem = masked(problem)[: most("error_chars")]
+        if problem not in self._problems and len(self._problems) < most("problems"):
             self._problems[problem] = None
             self._on_problem(problem)
 

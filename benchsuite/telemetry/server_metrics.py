@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 
 from benchsuite.clock import NS_PER_S, now_ns
+from benchsuite.limits import most
 from benchsuite.records import ServerSample
 from benchsuite.redact import shortened
 from benchsuite.servers import SERVERS
@@ -29,7 +28,12 @@ from benchsuite.servers.base import Server
 from benchsuite.telemetry.http import bounded_client
 
 _TOTAL_S = 5.0  # a page that drips is given up, whatever each read takes
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(?=[{ \t])")
+_MAX_SAMPLES, _MAX_LINE = most("page_samples"), most("page_line_bytes")
+_NAME = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?=[{ \t])", re.M)
+_LABEL = re.compile(r'[ \t]*([a-zA-Z_]\w*)[ \t]*=[ \t]*"([^"\\\n]*(?:\\[^\n][^"\\\n]*)*)"[ \t]*(,?)', re.A)
+_ESCAPE = re.compile(r"\\(.)")
+_CLOSED = re.compile(r"[ \t]*\}")
+_VALUE = re.compile(r"[ \t]*([^ \t\n]{1,400})")
 _SELECTOR = re.compile(r'([\w:]+)(?:\{(\w+)="(.*?)"\})?')  # a name, and the label that its samples must carry
 
 # server -> figure -> alternatives -> the (name, label, value) that are added up
@@ -46,6 +50,14 @@ WANTED = frozenset(
 )
 
 
+class Sample(NamedTuple):
+    """One line of a page. Its timestamp and exemplar are left out."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
 class Page(NamedTuple):
     """The wanted samples of a page."""
 
@@ -55,21 +67,41 @@ class Page(NamedTuple):
 
 
 def parse_page(text: str, wanted: Container[str]) -> Page:
-    """The samples in `text` whose name is in `wanted`. Timestamps and exemplars are left out."""
+    """The samples in `text` whose name is in `wanted`, in time linear in the text."""
     samples: list[Sample] = []
     n_named, odd = 0, None
-    for line in text.split("\n"):
-        name = _NAME.match(line)
-        if name is None:
-            continue
+    for line in _NAME.finditer(text):
         n_named += 1
-        if name.group() in wanted:
-            try:
-                (family,) = text_string_to_metric_families(line)
-                samples += family.samples
-            except (ValueError, IndexError, KeyError, OverflowError):
-                odd = odd or shortened(line, 120)
+        if line[1] in wanted and len(samples) < _MAX_SAMPLES:
+            if (sample := _sample(text, line)) is not None:
+                samples.append(sample)
+            else:
+                end = text.find("\n", line.start())
+                odd = odd or shortened(text[line.start() : end if end >= 0 else None][:_MAX_LINE], 120)
     return Page(samples, n_named, odd)
+
+
+def _sample(text: str, name: re.Match[str]) -> Sample | None:
+    """The sample of the line that begins with `name`; None if it cannot be read."""
+    labels: dict[str, str] = {}
+    at = name.end()
+    most_at = at + _MAX_LINE
+    if text.startswith("{", at):
+        at += 1
+        while label := _LABEL.match(text, at, most_at):
+            labels[label[1]] = _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], label[2])
+            at = label.end()
+            if not label[3]:
+                break
+        closed = _CLOSED.match(text, at, most_at)
+        if closed is None:
+            return None
+        at = closed.end()
+    found = _VALUE.match(text, at, most_at)
+    try:
+        return Sample(name[1], labels, float(found[1])) if found and "_" not in found[1] else None
+    except ValueError:
+        return None
 
 
 class ServerReading(NamedTuple):
@@ -83,10 +115,13 @@ class ServerReading(NamedTuple):
 def read_server_page(text: str) -> ServerReading:
     """The figures in a server's /metrics. Raises nothing: text that is no such page has no figures."""
     page = parse_page(text, WANTED)
+    by_name: dict[str, list[Sample]] = {}
+    for sample in page.samples:
+        by_name.setdefault(sample.name, []).append(sample)
     known: dict[str, dict[str, float]] = {name: {} for name in FAMILIES}
     for name, family in FAMILIES.items():
         for figure, totals in family.items():
-            values = (_total(page, total, mean=figure.endswith("_ratio")) for total in totals)
+            values = (_total(by_name, total, mean=figure.endswith("_ratio")) for total in totals)
             if (value := next((value for value in values if value is not None), None)) is not None:
                 known[name][figure] = value
     # a gateway may pass on a few names of another family; the page is of the one it says most of
@@ -94,10 +129,10 @@ def read_server_page(text: str) -> ServerReading:
     return ServerReading(best if known[best] else None, known[best], page)
 
 
-def _total(page: Page, selectors: list[tuple[str, str, str]], *, mean: bool) -> float | None:
+def _total(samples: Mapping[str, list[Sample]], selectors: list[tuple[str, str, str]], *, mean: bool) -> float | None:
     total = 0.0
     for name, label, text in selectors:
-        chosen = [s.value for s in page.samples if s.name == name and (not label or s.labels.get(label) == text)]
+        chosen = [s.value for s in samples.get(name, ()) if not label or s.labels.get(label) == text]
         values = [value for value in chosen if math.isfinite(value)]  # NaN and infinities measure nothing
         # one engine's NaN makes a sum of the others wrong; a mean of the others is still theirs
         if not values or (len(values) < len(chosen) and not mean):
@@ -145,7 +180,13 @@ class Scraper:
     ) -> None:
         self.url, self._origin_ns, self.period_s = url, origin_ns, 1.0 / hz
         self._client = bounded_client(
-            url, headers=headers, verify=verify, timeout_s=2.0, total_s=_TOTAL_S, transport=transport
+            url,
+            headers=headers,
+            verify=verify,
+            timeout_s=2.0,
+            total_s=_TOTAL_S,
+            max_bytes=most("page_bytes"),
+            transport=transport,
         )
         self._problems: dict[str, str] = {}
 
@@ -153,7 +194,8 @@ class Scraper:
         return tuple(self._problems.values())
 
     def _problem(self, kind: str, words: str | None) -> None:
-        self._problems.setdefault(kind, f"{self.source}: {words}")
+        if len(self._problems) < most("problems"):
+            self._problems.setdefault(kind, f"{self.source}: {words}")
 
     def get(self) -> Scrape:
         """The page now. Never raises."""
@@ -170,7 +212,7 @@ class Scraper:
                     problem = f"{self.url} answered {answer.status_code} {answer.reason_phrase}".rstrip()
         except httpx.TimeoutException:
             kind, problem = "timeout", f"{self.url}: no whole page in time"
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except Exception as error:  # of httpx, its transports or a decoder: the page cannot be had
             kind, problem = "unreachable", f"{self.url} cannot be read: {str(error) or type(error).__name__}"
         half_s = (now_ns() - asked_ns) / NS_PER_S / 2
         at_s = (asked_ns - self._origin_ns) / NS_PER_S + half_s
@@ -205,7 +247,7 @@ def read_state(client: httpx.Client, profile: Server, base_urls: Sequence[str] =
     for url in base_urls if profile.metrics_path else ():
         try:
             answer = client.get(url + (profile.metrics_path or ""))
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return None
         reading = read_server_page(answer.text) if answer.status_code == 200 else None
         if reading is None or reading.family is None:

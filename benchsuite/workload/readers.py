@@ -17,16 +17,18 @@ import lzma
 import re
 import shlex
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from benchsuite.errors import WorkloadError, read_json
+from benchsuite.limits import most
 
 _HEAD = 1 << 16  # characters that decide what a text is
 _PIECE = 1 << 20
-_LONGEST = 1 << 28  # of one row, in characters: what is packed may be of any length
+_LONGEST = most("row_chars")  # what is packed may be of any length
 _SEPARATOR = re.compile(r"sep=.?", re.I)  # Excel's line before the header
 _DELIMITERS = {",": "CSV", ";": "CSV with semicolons", "\t": "TSV", "|": "CSV with bars"}
 _NAMED_MARKUP = {"yaml": "YAML", "yml": "YAML", "toml": "TOML"}
@@ -339,7 +341,7 @@ def _csv_rows(pieces: Iterable[str], delimiter: str) -> Iterator[tuple[int, Any]
             continue
         if header is None:
             header = [cell.strip() for cell in cells]
-            if twice := next((name for name in header if name and header.count(name) > 1), None):
+            if twice := next((name for name, n in Counter(header).items() if name and n > 1), None):
                 raise _Unreadable(f"the CSV has two columns {twice!r}", begin)
         elif len(cells) != len(header):
             yield begin, ValueError(f"{len(cells)} cells, where the header has {len(header)}")

@@ -10,7 +10,8 @@ from captures_for_tests import capture
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchsuite.client.stream import StreamFacts, clean_text, count, error_message, read_stream, read_whole
+from benchsuite.client.stream import StreamFacts, clean_text, count, error_message, pieces, read_stream, read_whole
+from benchsuite.limits import most
 
 
 def by_byte(body: bytes, **how: bool) -> StreamFacts:
@@ -418,3 +419,39 @@ def test_any_split_gives_the_same_facts(name, end, data):
     differ = ("token_ns", "first_answer_ns", "merged_reads")
     same = [{k: v for k, v in asdict(f).items() if k not in differ} for f in (split, whole)]
     assert same[0] == same[1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n" * 300_000, b"\r" * 300_000, b"a\r" * 200_000, b"a\n" * 200_000, b"\r\n" * 200_000,
+        b"data: {}\n\n" * 30_000,
+        b"data: " + b"a" * 300_000, b"data: " + b"a" * 300_000 + b"\n\ndata: b\n\n", b"data: a\r\n\r\n" * 30_000,
+        b":\n" * 99_999,
+    ],
+    ids=range(10),
+)  # fmt: skip
+@pytest.mark.parametrize("ndjson", [False, True])
+def test_pieces_of_a_stream(body, ndjson):
+    """The pieces are the body; each ends at a line's end, and is of bounded length unless one line is longer."""
+    found = list(pieces(body, ndjson=ndjson))
+    assert b"".join(piece for _, piece in found) == body
+    assert [start for start, _ in found[1:]] == [start + len(piece) for start, piece in found[:-1]]
+    longest = max(len(line) for line in body.splitlines(keepends=True))
+    assert max(len(piece) for _, piece in found) <= most("event_lines_bytes") + longest + 4 or ndjson
+    assert all(piece.endswith((b"\n", b"\r")) for _, piece in found[:-1])
+
+
+BEYOND = {
+    "one text": (b'{"id":"' + b"a" * 9_000_000 + b'"}', "JSON of more than 8388608 bytes (--max-event-mib)"),
+    "values": (b"[" + b"1," * 300_000 + b"1]", "JSON of more than 250000 values (--max-event-values)"),
+    "escapes": (b'{"id":"' + b"\\n" * 300_000 + b'"}', "JSON of more than 250000 values (--max-event-values)"),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_json_text_beyond_its_limits(name):
+    """It is not read, and the row's error names the flag: of an event and of a whole response."""
+    payload, message = BEYOND[name]
+    assert read_stream(b"data: " + payload + b"\n\n", [10**8], [1]).malformed == message
+    assert read_whole(payload).malformed == message

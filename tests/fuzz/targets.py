@@ -45,8 +45,8 @@ from benchsuite.workload.formats import parse_workload
 
 DATA = Path(__file__).parents[1] / "data"
 RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v1"
-_CONTEXT = PointContext("run", "c0001-r0", 1, 0, 0, 0, streaming=True, keep_text=True)
-_ENCODED = EncodedRequest(b"", "p", None, 8)
+CONTEXT = PointContext("run", "c0001-r0", 1, 0, 0, 0, streaming=True, keep_text=True)
+ENCODED = EncodedRequest(b"", "p", None, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ def exchange(data: bytes) -> None:
             found.error = WireError("truncated", "the end")
     found.closed_ns = at
     rows: list[Any] = []
-    for _ in record_steps(found, _ENCODED, _CONTEXT, rows):
+    for _ in record_steps(found, ENCODED, CONTEXT, rows):
         pass
     _batch(rows)
 

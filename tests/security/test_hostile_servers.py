@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from benchsuite.client.connection import Connection, Link
-from benchsuite.client.http import Endpoint, Exchange
+from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
 from benchsuite.clock import now_ns
 from benchsuite.limits import ResponseLimits
-from benchsuite.load.server_probe import listed_models
-from benchsuite.telemetry import http as bounded
+from benchsuite.load.server_probe import listed_models, recognise, server_facts
+from benchsuite.servers import SERVERS
 from benchsuite.telemetry.http import bounded_client
-from benchsuite.telemetry.server_metrics import Scraper
+from benchsuite.telemetry.server_metrics import Scraper, read_state
 from tests.security.hostile_servers import OK, forever, rss_bytes, serving, whole
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -73,14 +73,13 @@ async def test_the_measuring_client_ends_an_endless_answer(name):
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_the_client_beside_the_load_ends_an_endless_answer(name, monkeypatch):
+def test_the_client_beside_the_load_ends_an_endless_answer(name):
     """The same of the client that asks for models and metrics: an error that its callers take for no answer."""
-    monkeypatch.setattr(bounded, "MAX_BYTES", 2**19)
     begin, piece = ENDLESS[name]
     before = rss_bytes()
     with (
         serving(lambda sock, _: forever(sock, piece, begin)) as url,
-        bounded_client(url, timeout_s=5.0) as client,
+        bounded_client(url, timeout_s=5.0, max_bytes=2**19) as client,
         pytest.raises(httpx.TransportError),
     ):
         client.get("/v1/models")
@@ -154,7 +153,7 @@ async def test_an_upgrade_that_nobody_asked_for(more):
 
 
 def test_a_million_models_are_cut():
-    """A list of models is kept to its first 2,000, and each name to 300 characters."""
+    """A list of models is kept to its first 2,000, and each name to 256 characters."""
     many = b",".join(b'{"id":"%s%d"}' % (b"m" * 400, i) for i in range(5000))
     with (
         serving(lambda sock, _: sock.sendall(whole(b'{"data":[%s]}' % many))) as url,
@@ -163,7 +162,7 @@ def test_a_million_models_are_cut():
         found = listed_models(client.get("/v1/models"))
     assert found is not None
     assert len(found) == 2000
-    assert {len(name) for name in found} == {300}
+    assert {len(name) for name in found} == {256}
 
 
 def test_json_without_bottom_is_no_list_of_models():
@@ -171,3 +170,56 @@ def test_json_without_bottom_is_no_list_of_models():
     deep = whole(b'{"data":' + b"[" * 500_000)
     with serving(lambda sock, _: sock.sendall(deep)) as url, bounded_client(url) as client:
         assert listed_models(client.get("/v1/models")) is None
+
+
+CHARSETS = (
+    "zlib", "undefined", "idna", "punycode", "utf-7", "rot13", "hex", "base64", "bz2", "unicode_escape",
+    "raw_unicode_escape", "mbcs", "none", "\\xff", "a" * 5000, "utf-8", "latin-1", "UTF-16",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("charset", CHARSETS)
+def test_a_charset_is_no_codec_of_python(charset):
+    """A content type names an encoding of text, or its text is read as UTF-8: on every route of a server."""
+    kind = b"text/plain; charset=" + charset.encode()
+    with serving(lambda sock, _: sock.sendall(whole("vllm\u00e9 1".encode(), kind=kind))) as url:
+        with bounded_client(url) as client:
+            answer = client.get("/v1/models")
+            assert listed_models(answer) is None
+            assert recognise(client, answer, None).name == "openai"
+            assert server_facts(client, SERVERS["vllm"]) == {}
+            assert read_state(client, SERVERS["vllm"]) is None
+            assert (answer.text == "vllm\u00e9 1") is (charset != "latin-1")
+        scraper = Scraper(f"{url}/metrics", 0)
+        assert scraper.get().text == "vllm\u00e9 1"
+        scraper.close()
+
+
+SMALL = {
+    "a trailer": (CHUNKED + b"5\r\nhello\r\n0\r\nX: ", b"a", "chunk sizes or trailers longer than 16384 bytes"),
+    "trailers": (CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: a\r\n", "chunk sizes or trailers longer than 16384 bytes"),
+    "an extension": (CHUNKED + b"5\r\nhello\r\n5;", b"a", "chunk sizes or trailers longer than 16384 bytes"),
+    "headers": (OK, b"X: a\r\n", "response headers longer than 131072 bytes"),
+    "one header": (OK + b"X: ", b"a", "response headers longer than 131072 bytes"),
+    "interim responses": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "response headers longer than 131072 bytes"),
+    "folded headers": (b"HTTP/1.1 200 OK\nX: a\n", b" a\n", "response headers longer than 131072 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_framing_in_small_pieces_is_bounded(name):
+    """What is no body ends at its limit, however small its pieces, and no read is fed twice."""
+    begin, unit, message = SMALL[name]
+    exchange, data = Exchange(0, 0), begin + unit * (200_000 // len(unit))
+    exchange.sent_ns = 1
+    with pytest.raises(WireError, match=message):
+        for i in range(0, len(data), 7):
+            exchange.data += data[i : i + 7]
+            exchange.ends.append(len(exchange.data))
+            exchange.stamps.append(i)
+            exchange.user_stamps.append(i)
+            exchange.find_end()
+            if len(exchange.data) > exchange.due_bytes:
+                exchange.grown()
+    assert len(exchange.data) < 131072 + 65536 + 14
+    assert len(exchange.body_ends) == len(exchange.ends) or name == "an extension"

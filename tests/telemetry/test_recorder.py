@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from benchsuite.errors import StoreError
 from benchsuite.records import GpuSample
@@ -123,3 +125,46 @@ def test_a_driver_that_hangs_holds_nobody(monkeypatch):
     assert lively.n >= 3
     assert (lively.closed, hanging.closed) == (True, False)
     free.set()
+
+
+class Failing(Counting):
+    """A sampler of which one method raises."""
+
+    def __init__(self, method: str, error: Exception) -> None:
+        super().__init__()
+
+        def fail() -> None:
+            self.n += 1
+            raise error
+
+        setattr(self, method, fail)
+
+
+@pytest.mark.parametrize("method", ["sample", "facts", "problems", "close"])
+@pytest.mark.parametrize(
+    "error", [AssertionError("zlib"), UnicodeError("undefined"), TypeError("no"), OverflowError("int"), KeyError("a"),
+              RecursionError(), MemoryError(), OSError(5, "I/O"), pa.ArrowInvalid("too large"), StoreError("full")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_a_sampler_meets_is_a_note(method, error):
+    """No exception of a sampler ends the sweep: its kind is told once, and the log is closed."""
+    told, log = [], Kept()
+    with Recorder(Failing(method, error), (), lambda _: log, told.append) as recorder:
+        recorder.mark()
+        recorder.facts()
+    assert log.rows[-1] == "closed"
+    assert [words for words in told if type(error).__name__ in words or words == "full"] == told
+    assert len(told) == 1
+
+
+def test_a_log_that_cannot_take_a_sample_is_a_note():
+    """A reading that no column holds ends nothing either."""
+    told = []
+
+    class Full(Kept):
+        def append(self, samples) -> None:
+            raise OverflowError("int too big to convert")
+
+    with Recorder(Counting(), (), lambda _: Full(), told.append) as recorder:
+        recorder.mark()
+    assert told == ["GPU telemetry: OverflowError: int too big to convert"]

@@ -1,0 +1,366 @@
+"""What a parser of foreign bytes costs: CPU time linear in the input from 10 kB to 10 MB, memory a multiple of it.
+
+    python -m tests.fuzz.costs [--only WORD] [--most BYTES]
+
+Each grammar has its hostile shapes: a beginning, a unit that is repeated, an end. A shape is a finding where ten times
+the bytes take more than 30 times as long, where its memory is more than its target's multiple, or where a parser of a
+server's answers keeps the event loop for longer than 0.1 s of CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import signal
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from benchsuite.client.http import Exchange, WireError
+from benchsuite.client.request import record_steps
+from tests.fuzz.targets import CONTEXT, ENCODED, TARGETS, escape_of
+
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+FACTOR = 3.0  # over what linear growth would take
+HOLD_S = 0.1
+_FLOOR_S = 0.001  # less than this is all start and noise
+_PATIENCE_S = 60.0
+_MEMORY_BYTES = 4 * 2**30
+
+
+class Shape(NamedTuple):
+    """%d in the unit is its number."""
+
+    begin: bytes
+    unit: bytes
+    end: bytes = b""
+
+    def of(self, n_bytes: int) -> bytes:
+        left = max(n_bytes - len(self.begin) - len(self.end), 1)
+        if b"%d" in self.unit:
+            count = left // (len(self.unit) + 3) + 1
+            return self.begin + b"".join(self.unit % i for i in range(count)) + self.end
+        return self.begin + self.unit * (left // len(self.unit) + 1) + self.end
+
+
+_OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+_CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
+_LOOSE = b"HTTP/1.1 200 OK\n"
+_EVENT = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+_CHUNK = b"%x\r\n%s\r\n" % (len(_EVENT), _EVENT)
+_DONE = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+
+_JSON = {
+    "opens": Shape(b"", b"["),
+    "nested": Shape(b"", b'{"a":'),
+    "lists": Shape(b'{"data":[', b"[],", b"[]]}"),
+    "objects": Shape(b'{"data":[', b"{},", b"{}]}"),
+    "keys": Shape(b'{"a":0', b',"k%d":0', b"}"),
+    "same key": Shape(b'{"a":0', b',"a":0', b"}"),
+    "numbers": Shape(b"[", b"1.5,", b"0]"),
+    "one number": Shape(b"[", b"9", b"]"),
+    "escapes": Shape(b'{"id":"', b"\\u4e2d", b'"}'),
+    "backslashes": Shape(b'{"id":"', b"\\", b'"}'),
+    "one text": Shape(b'{"id":"', b"a", b'"}'),
+    "open text": Shape(b'{"id":"', b"a"),
+    "blanks": Shape(b"{", b" ", b"}"),
+    "errors": Shape(b"", b'{"error":', b""),
+    "choices": Shape(b'{"choices":[', b"{},", b"{}]}"),
+    "tool calls": Shape(b'{"choices":[{"delta":{"tool_calls":[', b"[{}],", b"{}]}}]}"),
+    "parts": Shape(b'{"choices":[{"delta":{"content":[', b'{"type":"text","text":""},', b"{}]}}]}"),
+    "models": Shape(b'{"data":[', b'{"id":"m%d","owned_by":"x"},', b'{"id":"m"}]}'),
+    "words": Shape(b'{"message":"', b"a ", b'"}'),
+    "tags": Shape(b"", b"<style"),
+}
+_STREAM = {
+    "tokens": Shape(b"", _EVENT, _DONE),
+    "newlines": Shape(b"", b"\n"),
+    "returns": Shape(b"", b"\r"),
+    "lines with returns": Shape(b"", b"a\r"),
+    "odd lines": Shape(b"", b"a\n"),
+    "odd events": Shape(b"", b"a\n\n"),
+    "empty events": Shape(b"", b"data: {}\n\n"),
+    "bare data": Shape(b"", b"data\n\n"),
+    "data lines": Shape(b"", b"data: a\n"),
+    "objects unseparated": Shape(b"", b'data: {"a":1}\n'),
+    "events with returns": Shape(b"", b"data: {}\r\n\r\n"),
+    "comments": Shape(b"", b":\n"),
+    "comment events": Shape(b"", b": ping\n\n"),
+    "names": Shape(b"", b"event: error\n"),
+    "errors": Shape(b"", b"error: x\n"),
+    "one line": Shape(b"data: ", b"a"),
+    "one event": Shape(b'data: {"id":"', b"a", b'"}\n\n'),
+    "done": Shape(b"", b"data: [DONE]\n\n"),
+    "not json": Shape(b"", b"data: {\n\n"),
+    "marks": Shape(b"", b'{"done":true'),
+    "reasons": Shape(b"", b'"finish_reason":"', b'"finish_reason":null'),
+    "JSON lines": Shape(b"", b"1\n"),
+    "native": Shape(b"", b'{"message":{"content":"a"},"done":false}\n', b'{"done":true}\n'),
+    **{
+        f"JSON {name}": Shape(b"data: " + shape.begin, shape.unit, shape.end + b"\n\n") for name, shape in _JSON.items()
+    },
+}
+_HTTP = {
+    "chunks": Shape(_CHUNKED, _CHUNK, b"0\r\n\r\n"),
+    "small chunks": Shape(_CHUNKED, b"1\r\na\r\n", b"0\r\n\r\n"),
+    "chunk size": Shape(_CHUNKED, b"0"),
+    "extension": Shape(_CHUNKED + b"5;", b"a"),
+    "extensions": Shape(_CHUNKED, b"1;a=b\r\na\r\n", b"0\r\n\r\n"),
+    "trailer": Shape(_CHUNKED + _CHUNK + b"0\r\nX-T: ", b"a"),
+    "trailers": Shape(_CHUNKED + _CHUNK + b"0\r\n", b"X-T: a\r\n", b"\r\n"),
+    "trailer behind an extension": Shape(_CHUNKED + _CHUNK + b"0;a\r\nX-T: ", b"a", b"\r\n\r\n"),
+    "header": Shape(_OK + b"X-T: ", b"a"),
+    "headers": Shape(_OK, b"X-T: a\r\n", b"\r\n"),
+    "kept headers": Shape(_OK, b"x-queue-time: %d\r\n", b"\r\n"),
+    "interim": Shape(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "loose headers": Shape(_LOOSE, b"X-T: a\n", b"\n"),
+    "folded": Shape(_LOOSE + b"X-T: a\n", b" a\n", b"\n"),
+    "loose chunks": Shape(_LOOSE + b"Transfer-Encoding: chunked\n\n", b"1\na\n", b"0\n\n"),
+    "loose trailers": Shape(_LOOSE + b"Transfer-Encoding: chunked\n\n1\na\n0\n", b"X: a\n", b"\n"),
+    "blank lines": Shape(b"", b"\r\n"),
+    "no HTTP": Shape(b"", b"a"),
+    **{f"body: {name}": Shape(_OK + b"\r\n" + shape.begin, shape.unit, shape.end) for name, shape in _STREAM.items()},
+}
+_PAGE = {
+    "samples": Shape(b"", b"vllm:num_requests_running %d\n"),
+    "labels": Shape(b"vllm:num_requests_running{", b'l%d="a",', b"} 1\n"),
+    "escapes": Shape(b'vllm:num_requests_running{a="', b'\\"', b'"} 1\n'),
+    "open label": Shape(b'vllm:num_requests_running{a="', b"\\\\"),
+    "braces": Shape(b"vllm:num_requests_running", b"{", b" 1\n"),
+    "blanks": Shape(b"vllm:num_requests_running", b" ", b"1\n"),
+    "commas": Shape(b"vllm:num_requests_running{", b",", b"} 1\n"),
+    "one name": Shape(b"", b"a", b" 1\n"),
+    "names": Shape(b"", b"a%d 1\n"),
+    "newlines": Shape(b"", b"\n"),
+    "digits": Shape(b"vllm:num_requests_running ", b"9", b"\n"),
+    "labelled": Shape(b"", b'vllm:num_requests_running{engine="%d",model="m"} 1\n'),
+}
+_DCGM = {
+    "fields": Shape(b"", b'DCGM_FI_DEV_POWER_USAGE{gpu="%d",UUID="GPU-1"} 1\n'),
+    "uuids": Shape(b"", b'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-%d"} 1\n'),
+    "instances": Shape(b"", b'DCGM_FI_DEV_FB_USED{UUID="GPU-1",GPU_I_ID="%d"} 1\n'),
+    **{name: Shape(s.begin.replace(b"vllm:num_requests_running", b"DCGM_FI_DEV_POWER_USAGE"), s.unit, s.end)
+       for name, s in _PAGE.items() if s.begin},
+}  # fmt: skip
+_CSV = {
+    "rows": Shape(b"id,prompt\n", b"a,b\n"),
+    "columns": Shape(b"prompt", b",c%d", b"\n1\n"),
+    "same columns": Shape(b"prompt", b",c", b"\n1\n"),
+    "cells": Shape(b"prompt\n", b"a,", b"\n"),
+    "quotes": Shape(b"prompt\n", b'""'),
+    "open quote": Shape(b'id,prompt\n1,"', b"a\n"),
+    "semicolons": Shape(b"", b";"),
+}
+_TOML = {
+    "tables": Shape(b"", b"[t%d]\n"),
+    "array tables": Shape(b"", b"[[t]]\n"),
+    "keys": Shape(b"", b"k%d = 1\n"),
+    "dots": Shape(b"a", b".a", b" = 1\n"),
+    "arrays": Shape(b"a = [", b"1,", b"]\n"),
+    "inline": Shape(b"a = ", b"{a="),
+    "opens": Shape(b"a = ", b"["),
+    "text": Shape(b'a = "', b"\\u0061", b'"\n'),
+    "open text": Shape(b'a = """', b"a\n"),
+    "comments": Shape(b"", b"#\n"),
+    "number": Shape(b"a = ", b"9", b"\n"),
+    "blanks": Shape(b"a", b" ", b"= 1\n"),
+    "newlines": Shape(b"", b"\n"),
+}
+_LINES = {
+    "rows": Shape(b"", b'{"prompt":"a"}\n'),
+    "ids": Shape(b"", b'{"id":"%d","prompt":"a"}\n'),
+    "no rows": Shape(b"", b"{}\n"),
+    "array": Shape(b"[", b'{"prompt":"a"},', b'{"prompt":"a"}]'),
+    "array over lines": Shape(b"[\n", b'{"prompt":\n"a"},\n', b'{"prompt":"a"}]'),
+    "objects over lines": Shape(b"", b'{\n"prompt":"a"\n}\n'),
+    "open object": Shape(b"{\n", b'"a%d":1,\n'),
+    "open array": Shape(b"[\n", b"[\n"),
+    "values": Shape(b"[\n", b"1,\n", b"1]"),
+    "one text": Shape(b'{"prompt":"', b"a", b'"}\n'),
+    "one text over lines": Shape(b'{\n"prompt":"', b"a", b'"}\n'),
+    "turns": Shape(b'{"messages":[', b'{"role":"user","content":"a"},', b'{"role":"user","content":"a"}]}\n'),
+    "conversations": Shape(b'{"conversations":[', b'{"from":"human","value":"a"},{"from":"gpt","value":"b"},',
+                           b'{"from":"human","value":"a"}]}\n'),
+    "words": Shape(b"", b"a "),
+    "text lines": Shape(b"", b"some words\n"),
+    "newlines": Shape(b"", b"\n"),
+    "keys of YAML": Shape(b"", b"k%d: a\n"),
+    "items of YAML": Shape(b"", b"- a\n"),
+    "markup": Shape(b"a", b" ", b"= 1\nb\n"),
+    "brackets": Shape(b"", b"["),
+    "zeros": Shape(b"", b"a\0"),
+    **{f"CSV {name}": shape for name, shape in _CSV.items()},
+    **{f"JSON {name}": shape for name, shape in _JSON.items()},
+}  # fmt: skip
+_SLO = {
+    "limits": Shape(b"", b"ttft_p95<1s,"),
+    "blanks": Shape(b"ttft_p95", b" ", b"<1s"),
+    "spaces": Shape(b"", b" a"),
+    "letters": Shape(b"", b"a"),
+    "digits": Shape(b"ttft_p95<", b"9", b"s"),
+    "commas": Shape(b"", b","),
+    "goodput": Shape(b"", b" goodput:"),
+    "brackets": Shape(b"", b"("),
+}
+_POINTS = {name: Shape(b"model,concurrency,requests,time_s\n" + s.begin, s.unit, s.end) for name, s in _CSV.items()} | {
+    "points": Shape(b"model,concurrency,requests,time_s,ttft_s,input_tokens,output_tokens\n", b"a,%d,100,60,1,1,1\n"),
+    **_CSV,
+}
+_IMPORTED = {
+    **_JSON,
+    "vllm": Shape(b'{"backend":"openai","max_concurrency":8,"duration":1,"completed":1,"ttfts":[', b"0.1,", b"0.1]}"),
+    "itls": Shape(b'{"backend":"openai","max_concurrency":8,"duration":1,"completed":1,"itls":[', b"[0.1],", b"[]]}"),
+    "benchmarks": Shape(b'{"type_":"generative_benchmarks_report","benchmarks":[', b"{},", b"{}]}"),
+    "records": Shape(b"", b'{"metadata":{"session_num":0},"metrics":{}}\n'),
+}
+SHAPES: dict[str, dict[str, Shape]] = {
+    "HTTP exchange": _HTTP,
+    "SSE stream": _STREAM,
+    "NDJSON stream": _STREAM,
+    "JSON body": _JSON,
+    "control answers": _JSON,
+    "server metrics": _PAGE,
+    "DCGM page": _DCGM,
+    "request file": _LINES,
+    **dict.fromkeys(("vllm bench", "guidellm", "aiperf"), _IMPORTED),
+    "sweep TOML": _TOML,
+    "matrix TOML": _TOML,
+    "prices": _TOML | _JSON,
+    "plan": _TOML,
+    "points CSV": _POINTS,
+    "scores CSV": _POINTS,
+    "manifest": _JSON,
+    "SLO": _SLO,
+}
+# the most memory, in multiples of the input, over what a small input takes; a JSON object of 3 bytes takes 72
+MULTIPLE = {
+    "HTTP exchange": 8,
+    "SSE stream": 8,
+    "NDJSON stream": 8,
+    "JSON body": 12,
+    "server metrics": 12,
+    "DCGM page": 12,
+}
+_MULTIPLE, _BASE_BYTES = 60, 32 * 2**20
+
+
+def holds_s(data: bytes, read_bytes: int) -> float:
+    """The longest time, of CPU, for which a response in reads of one size keeps the event loop."""
+    exchange, longest_s = Exchange(0, 0), 0.0
+
+    def timed(call: Callable[[], Any]) -> Any:
+        nonlocal longest_s
+        began_s = time.thread_time()
+        try:
+            return call()
+        finally:
+            longest_s = max(longest_s, time.thread_time() - began_s)
+
+    def read(piece: bytes) -> bool:
+        exchange.data += piece
+        exchange.ends.append(len(exchange.data))
+        exchange.stamps.append(len(exchange.data))
+        exchange.user_stamps.append(len(exchange.data))
+        done = exchange.find_end()
+        if len(exchange.data) > exchange.due_bytes:
+            exchange.grown()
+        return done == 1
+
+    exchange.sent_ns = 1
+    try:
+        for i in range(0, len(data), read_bytes):
+            if timed(lambda i=i: read(data[i : i + read_bytes])):
+                break
+        else:
+            exchange.error = WireError("truncated", "the end")
+    except WireError as error:
+        exchange.error = error
+    timed(exchange.has_finished)
+    rows: list[Any] = []
+    steps: Iterator[None] = record_steps(exchange, ENCODED, CONTEXT, rows)
+    while timed(lambda: next(steps, 1)) is None:
+        pass
+    assert len(rows) == 1
+    return longest_s
+
+
+def cost_s(run: Callable[[bytes], object], data: bytes, tries: int = 3) -> float:
+    """CPU seconds, the best of several tries; one where it takes long."""
+    best_s = float("inf")
+    for _ in range(tries):
+        began_s = time.process_time()
+        run(data)
+        best_s = min(best_s, time.process_time() - began_s)
+        if best_s > 1:
+            break
+    return best_s
+
+
+def findings(name: str, shape_name: str, most_bytes: int = SIZES[-1]) -> list[str]:
+    """What of the law a shape breaks, in words; empty if nothing."""
+    target, shape, broken = TARGETS[name], SHAPES[name][shape_name], []
+    before = None
+    for size in [size for size in SIZES if size <= most_bytes]:
+        data = shape.of(size)
+        error = escape_of(target, data)
+        if error is not None:
+            return [f"{size:,} bytes: {type(error).__name__}: {str(error)[:100]}"]
+        took_s = cost_s(lambda data: escape_of(target, data), data)
+        growth = len(data) / before[0] if before else 0
+        if before and before[1] > _FLOOR_S and took_s > FACTOR * growth * before[1]:
+            broken.append(f"{before[1]:.4f} s for {before[0]:,} bytes, {took_s:.4f} s for {len(data):,}")
+        before = len(data), took_s
+    for size, read_bytes in ((200_000, 1), (most_bytes, 1000), (most_bytes, 65536)) if name == "HTTP exchange" else ():
+        data = shape.of(size)
+        if holds_s(data, read_bytes) > HOLD_S and (held_s := min(holds_s(data, read_bytes) for _ in range(3))) > HOLD_S:
+            broken.append(f"holds the loop for {held_s:.3f} s: {len(data):,} bytes in reads of {read_bytes}")
+    data = shape.of(min(most_bytes, 1_000_000))
+    tracemalloc.start()
+    escape_of(target, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if peak > _BASE_BYTES + len(data) * MULTIPLE.get(name, _MULTIPLE):
+        broken.append(f"{peak:,} bytes of memory for {len(data):,}")
+    return broken
+
+
+def _alarm(*_: object) -> None:
+    raise TimeoutError(f"more than {_PATIENCE_S:g} s of CPU")
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGVTALRM, _alarm)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+
+
+def _work(job: tuple[str, str, int]) -> tuple[str, str, list[str]]:
+    signal.setitimer(signal.ITIMER_VIRTUAL, _PATIENCE_S)
+    try:
+        return job[0], job[1], findings(*job)
+    except TimeoutError as error:
+        return job[0], job[1], [str(error)]
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="parsers whose name holds this word")
+    parser.add_argument("--most", type=int, default=SIZES[-1], help="bytes of the largest input")
+    asked = parser.parse_args()
+    jobs = [(name, shape, asked.most) for name in SHAPES if asked.only in name for shape in SHAPES[name]]
+    total = 0
+    with multiprocessing.get_context("spawn").Pool(1, _begin) as pool:
+        for name, shape, broken in pool.imap(_work, jobs):
+            total += len(broken)
+            for words in broken:
+                print(f"{name}: {shape}: {words}", flush=True)
+    print(f"{len(jobs)} shapes, {total} findings", flush=True)
+    return 1 if total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""The table of limits is in the guide, and its flags exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchsuite.cli.main import load_verb
+from benchsuite.limits import RESPONSE_LIMITS, TABLE, most
+from benchsuite.spec import SweepSpec
+from tests.test_warning_table import options
+
+GUIDE = Path(__file__).parents[1] / "docs" / "GUIDE.md"
+HEAD = "| what | at most | beyond it | flag |\n|---|---|---|---|\n"
+
+
+def test_the_guide_lists_the_table(request: pytest.FixtureRequest) -> None:
+    """docs/GUIDE.md has a row for each limit, from the table; --snapshot-update writes it."""
+    cells = (
+        (one.bounds, f"{one.most:,} {one.unit}", one.beyond, one.flag and f"`{one.flag}`") for one in TABLE.values()
+    )
+    rows = "".join(f"| {' | '.join(row)} |\n" for row in cells)
+    text = GUIDE.read_text()
+    if request.config.getoption("update_snapshots", False):
+        GUIDE.write_text(re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: HEAD + rows, text))
+    assert HEAD + rows + "\n" in GUIDE.read_text()
+
+
+def test_the_flags_exist_and_begin_at_the_table():
+    """A flag that moves a limit is one of the sweep's; without it the spec says what the table does."""
+    assert {limit.flag for limit in TABLE.values() if limit.flag} - options(load_verb("sweep")) == set()
+    response = SweepSpec.model_validate({"server": {"base_url": "http://h"}}).response
+    assert response.max_mib << 20 == RESPONSE_LIMITS.response_bytes == most("response_bytes")
+    assert response.held_mib << 20 == RESPONSE_LIMITS.held_bytes
+    assert response.header_kib << 10 == RESPONSE_LIMITS.header_bytes
+    assert response.event_mib << 20 == RESPONSE_LIMITS.event_bytes
+    assert response.event_values == RESPONSE_LIMITS.event_values
