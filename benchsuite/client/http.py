@@ -227,6 +227,8 @@ class Exchange:
         if len(self.data) > (limit := self.limits.response_bytes):
             raise WireError("stream_error", f"response longer than {limit} bytes")
         self.feed()
+        if self.chunked:  # these too are never far behind
+            self._sizes()
         self.due_bytes = min(len(self.data) + _FEED_BYTES, limit)
 
     def body_steps(self) -> Generator[None, None, tuple[bytearray, Sequence[int]]]:
