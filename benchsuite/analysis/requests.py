@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -399,17 +400,9 @@ def timeline(rows: Rows, repeat: int, bins: int = 120) -> Timeline | None:
         start_s=start_s,
         end_s=end_s,
         edges_s=edges_s,
-        # request-seconds in each bin: differences of the integral of requests in flight up to each edge
-        in_flight=np.diff(_ramp(np.sort(sent_s), edges_s) - _ramp(np.sort(closed_s), edges_s)) / width_s,
+        in_flight=np.array([overlap_s(sent_s, closed_s, *edges) for edges in pairwise(edges_s)]) / width_s,
         output_tok_s=counted / width_s,
     )
-
-
-def _ramp(ascending_s: Floats, edges_s: Floats) -> Floats:
-    """(edges,) sum over i of max(0, edge - time_i)."""
-    before = np.searchsorted(ascending_s, edges_s, side="right")
-    summed = np.concatenate([[0.0], np.cumsum(ascending_s)])
-    return np.asarray(before * edges_s - summed[before])
 
 
 def _chunk_tokens(rows: Rows, mine: Bools) -> tuple[Floats, Floats]:

@@ -171,13 +171,13 @@ class ServerWindow:
     client: Mapping[str, Any] = field(default_factory=dict)
 
 
-def windows_of(manifest: RunManifest, requests: pa.Table | None = None) -> list[ServerWindow]:
+def windows_of(manifest: RunManifest, requests: pa.Table) -> list[ServerWindow]:
     """The points that were measured to their end and say when, in order; one measured anew counts once.
 
-    requests: pyarrow Table with point_id, sent_s and closed_s; None: busy_s is the edges.
+    requests: pyarrow Table with point_id, sent_s and closed_s; busy_s of a point without rows is its edges.
     """
     ends = [("sent_s", "min"), ("closed_s", "max")]
-    rows = [] if requests is None else requests.group_by("point_id").aggregate(ends).to_pylist()
+    rows = requests.group_by("point_id").aggregate(ends).to_pylist()
     busy = {row["point_id"]: (row["sent_s_min"], row["closed_s_max"]) for row in rows}
     found: dict[str, ServerWindow] = {}
     for entry in manifest.complete_points:

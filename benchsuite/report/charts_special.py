@@ -70,19 +70,12 @@ def _panel(panel: Panel, x: Scale, top: float, frame: Frame) -> list[str]:
 
 
 def _path(trace: Trace, x: Scale, y: Scale) -> str:
-    path, pen_up, height = "", True, ""
+    path, pen_up = "", True
     for at_s, value in zip(trace.at_s, trace.values, strict=True):
-        if value is None:
-            pen_up = True
-            continue
-        at, before, height = f"{x.at(at_s):.1f}", height, f"{y.at(value):.1f}"
-        if pen_up:
-            path += f"M{at} {height}"
-        elif trace.step:
-            path += f"H{at}" + (f"V{height}" if height != before else "")
-        else:
-            path += f"L{at} {height}" if height != before else f"H{at}"
-        pen_up = False
+        if value is not None:
+            at, height = f"{x.at(at_s):.1f}", f"{y.at(value):.1f}"
+            path += f"M{at} {height}" if pen_up else f"H{at}V{height}" if trace.step else f"L{at} {height}"
+        pen_up = value is None
     return path
 
 
