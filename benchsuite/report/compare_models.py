@@ -238,14 +238,9 @@ def optima_table(models: Sequence[Judgement]) -> Table:
     ranked = _ranked(models)
     others = [one for one in models if one.best is None]
     rows = [
-        (
-            one.name,
-            *(fmt.cell(best, c) for c in columns),
-            fmt.chance(one.decision.p_opt),
-            one.decision.binding or fmt.DASH,
-        )
+        (one.name, *(fmt.cell(best, c) for c in columns), fmt.chance(choice.p_opt), choice.binding or fmt.DASH)
         for one, best in ranked
-        if one.decision.kind == "optimum"
+        if (choice := one.decision).kind == "optimum"
     ]
     rows += [(one.name, *[fmt.DASH] * (len(columns) + 1), one.decision.reason) for one in others]
     first = "run" if "runs of" in counted(models) else "model"

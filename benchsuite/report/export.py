@@ -144,14 +144,12 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
 
 def decision_json(decision: Decision) -> dict[str, Any]:
     """`optimum` and `no_feasible`, one of them null."""
-    effort = {"effort": as_plain(decision.effort)}
-    # how often the rule picks each level; None without several runs of each. JSON has text keys alone
-    by_level = {str(level): p for level, p in decision.p_by_level.items()} or None
-    sure = {"p_by_level": by_level, "p_method": decision.p_method}
+    effort = {"effort": decision.effort}
+    # how often the rule picks each level; None without several runs of each
+    sure = {"p_by_level": decision.p_by_level or None, "p_method": decision.p_method}
     if decision.kind == "none":
-        nearest = _level_json(decision.nearest)
-        said = {"nearest": nearest, "reason": decision.reason, "verdict": decision.verdict}
-        return {"optimum": None, "no_feasible": as_plain(said | effort | sure)}
+        said = {"reason": decision.reason, "verdict": decision.verdict, **effort, **sure}
+        return {"optimum": None, "no_feasible": as_plain({"nearest": _level_json(decision.nearest), **said})}
     level, proven = decision.recommended, decision.proven
     optimum = {
         "concurrency": level.point.level.concurrency,
