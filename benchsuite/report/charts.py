@@ -495,7 +495,8 @@ def ecdf_chart(
         start = f"M{x.at(float(values.min())):.1f} {y.at(0.0):.1f}"
         body.append(f'<path d="{start}{path}" class="curve" stroke="{shade}"><title>{words}</title></path>')
     for name, values in curves:  # a percentile has a tooltip as far as ten observations lie beyond it
-        for share in [share for share in _TOOLTIPS if min(share, 1 - share) * len(values) >= 10] or [0.5]:
+        shares = _TOOLTIPS if len(curves) <= _MOST_NAMES else (0.5, 0.95)
+        for share in [share for share in shares if min(share, 1 - share) * len(values) >= 10] or [0.5]:
             value = at_share(values, share)
             body.append(hit(x.at(value), y.at(share), f"at {name}: p{round(share * 100)} {number(value)} {unit}", 6))
     for rank, (name, values) in enumerate(curves[i] for i in named):
