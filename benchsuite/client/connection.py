@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import re
 import socket
 import ssl
+import termios
 from array import array
 
 from benchsuite.client.http import COMPLETE, HELD_BYTES_PER_READ, Endpoint, Exchange, WireError
@@ -29,6 +31,7 @@ _LINGER_S = 0.1  # how long the end of a response is waited for behind the end m
 _QUIET_NS = 5_000_000_000  # without a byte behind a finish_reason: the stream is complete without its end mark
 SEEN_TO_LINGER = 3  # responses in a row that did not end within that: from then on no other is waited for
 _IDLE_TOO_LONG = re.compile(rb"\s*HTTP/1\.\d 408 ")  # what some proxies say when they close an idle connection
+_NO_BYTES = bytes(4)  # an int of none
 _NO_ANCILLARY: list[tuple[int, int, bytes]] = []
 
 
@@ -184,14 +187,14 @@ class Connection:
         """True if this connection is no good for the exchange, which then has ended: what lies in its socket before a
         request was sent is no answer to it, nor would what follows be."""
         assert self._sock is not None
+        if fcntl.ioctl(self._sock, termios.FIONREAD, _NO_BYTES) == _NO_BYTES:
+            return False
         try:
             received = self._sock.recv(_READ_BYTES)
-            if received and self._ssl is not None:
+            if self._ssl is not None:
                 received = self._decrypt(received)
                 if not received and not self._closed_by_tls:  # session tickets, key updates
                     return False
-        except (BlockingIOError, InterruptedError):
-            return False
         except OSError as error:
             self._fail(error)
             return True

@@ -324,9 +324,11 @@ class Exchange:
                 return OPEN
             # what looks like the plain last chunk is held against the sizes of those before it (request.py parses all
             # of it afterwards); any other tail that may be an end is put to the real parser.
-            if data.endswith(b"\r\n0\r\n\r\n") and len(self._sizes().ended) > self.interim:
-                self.mode = _ENDED
-                return COMPLETE
+            if data.endswith(b"\r\n0\r\n\r\n"):
+                (sizes := ChunkSizes(ends_alone=True)).read(data)
+                if len(sizes.ended) > self.interim:
+                    self.mode = _ENDED
+                    return COMPLETE
             before = max(0, self.ends[-2] - 6)
             trailer = data.find(b"\r\n0\r\n", before) >= 0
             if trailer or data.endswith(b"\r\n\r\n"):
@@ -392,13 +394,14 @@ class Exchange:
 class ChunkSizes:
     """How far a response is by the sizes of its chunks, without a line of Python for any of them.
 
-    within: not empty inside a chunk. ended: one for each response that has, interim ones included.
+    within: not empty inside a chunk; not told where ends alone are asked for. ended: one for each response that has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ends_alone: bool = False) -> None:
         within, ended = self.within, self.ended = list[None](), list[None]()
-        enter, end = partial(within.append, None), partial(ended.append, None)
-        told = SimpleNamespace(on_chunk_header=enter, on_chunk_complete=within.clear, on_message_complete=end)
+        told = SimpleNamespace(on_message_complete=partial(ended.append, None))
+        if not ends_alone:
+            told.on_chunk_header, told.on_chunk_complete = partial(within.append, None), within.clear
         self._parser, self._read_bytes = httptools.HttpResponseParser(told), 0
 
     def read(self, data: bytearray) -> None:

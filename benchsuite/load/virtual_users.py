@@ -282,6 +282,7 @@ _MIN_BACKLOG = 64
 _LAGS_PER_REQUEST = 32
 _PARSE_SLICE_NS, _BACKLOG_SLICE_NS, _WATCH_SLICE_NS = 500_000, 50_000_000, 20_000_000
 _WATCH_EVERY_TICKS = 10
+_LISTEN_S = 0.01  # after the last response: a server that answers one ahead has an answer left
 _SECOND_EVERY_TICKS = 100
 
 
@@ -357,6 +358,8 @@ class PointLoad:
             while self._finished or self._parsing:
                 self._drain()
                 await asyncio.sleep(0)  # the ticker runs on: it flushes rows, and hears of Ctrl-C
+            if not self.stopping:
+                await asyncio.sleep(_LISTEN_S)
         finally:
             self._stop_ticking()
             for slot in self._slots:

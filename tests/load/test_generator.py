@@ -153,6 +153,28 @@ async def test_a_response_ahead_of_its_request(monkeypatch, ahead, expected, cou
     assert not any(map(without_server, failed))
 
 
+async def test_an_answer_that_is_left_over():
+    """A server that is an answer ahead throughout, each of them after its request, has one left when the load ends."""
+    rows = Rows()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        while not rows.rows:
+            await asyncio.sleep(0)
+        writer.write(OK)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    load, _ = load_of(server.sockets[0].getsockname(), 1, 1)
+    load._sink = rows
+    async with server:
+        await finish(load)
+    assert told(rows) == [("p0", "ok", 0, False)]
+    assert load.state.unasked_responses == 1
+
+
 async def test_one_connection_for_all():
     """A user keeps its connection as long as the server does."""
     async with Peer([OK] * 5) as peer:
