@@ -61,8 +61,16 @@ def write_output(path: Path, content: bytes) -> bool:
     """Put `content` where a person wants it, without our API keys; False if that is no file.
 
     A file is replaced whole, at the end of links; a device, a pipe or /dev/stdout is written to, never replaced.
-    Raises StoreError.
+    Raises InputError for a place that does not exist or is a folder, StoreError where the system fails.
     """
+    if path.is_dir() or not path.parent.is_dir():
+        expected = "a file in a folder that exists"
+        raise InputError(
+            "a file cannot be written",
+            where=str(path),
+            given="a folder" if path.is_dir() else "no such folder",
+            expected=expected,
+        )
     through = str(path.absolute()).startswith(("/dev/", "/proc/")) or (path.exists() and not path.is_file())
     content = masked(content.decode()).encode()
     with os_error_as(StoreError, "a file cannot be written", path):
