@@ -237,7 +237,7 @@ def record_steps(
         error = error or malformed
         # what the failed read gave before it failed
         exchange.body_ends.extend([len(exchange.body)] * (len(exchange.ends) - len(exchange.body_ends)))
-    between_chunks = exchange.between_chunks()
+    between_chunks = error is None or exchange.between_chunks()
     exchange.data = bytearray()  # the body has what is needed of it
     yield
     body, ends = yield from exchange.body_steps()
