@@ -104,7 +104,7 @@ def write_parquet(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.
             use_dictionary=[name for name in texts if name not in ("request_id", "response_id")],
         ) as writer:  # fmt: skip
             for table in tables:
-                writer.write_table(at_schema(schema, [table]), row_group_size=ROW_GROUP)
+                writer.write_table(at_schema(schema, [table]), row_group_size=4 * ROW_GROUP)
                 n_rows += table.num_rows
         file.seek(-8, os.SEEK_END)
         at = file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
@@ -114,7 +114,7 @@ def write_parquet(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.
     return n_rows
 
 
-ROW_GROUP = 50_000  # rows
+ROW_GROUP = 16_384  # rows
 _SUM = struct.Struct("<8sI")  # mark, CRC-32 of all other bytes; before the footer, where no reader of Parquet looks
 _SUM_MARK = b"\x89BSsum\r\n"
 _FOOTER_MOST = 2**24

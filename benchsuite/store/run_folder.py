@@ -170,7 +170,7 @@ class RunFolder:
             damage: dict[Path, str] = {}
             found = {file: read_samples(self.path, name, damage) for name, file in SAMPLES.items()}
             # once for what there is, and whether all of it can be read; then again, a row group at a time
-            schema = at_schema(SCHEMA, (table.slice(0, 0) for table in row_tables(self.path, damage))).schema
+            schema = at_schema(SCHEMA, (table.schema.empty_table() for table in row_tables(self.path, damage))).schema
             tables = {REQUESTS: row_tables(self.path, damage)} | {k: v for k, v in found.items() if v is not None}
             for file, table in tables.items():
                 if self.path / file in damage:  # its parts are there still
