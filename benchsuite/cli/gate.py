@@ -74,8 +74,11 @@ def ended(result: GateResult, reporting: dict[str, Any]) -> int:
     if summary is not None:
         write_output(summary, markdown(result).encode())
     elif os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
-            file.write(markdown(result))
+        try:  # the verdict does not hang on it
+            with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
+                file.write(markdown(result))
+        except OSError as error:
+            click.echo(f"warning: the summary of the step cannot be written: {error}", err=True)
     if os.environ.get("GITHUB_ACTIONS"):
         click.echo("\n".join(workflow_commands(result, inconclusive)), err=reporting["as_json"])
     undecided = {"warn": UNDECIDED, "pass": 0, "fail": WORSE}[inconclusive]

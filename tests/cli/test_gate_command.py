@@ -181,6 +181,15 @@ def test_github_gets_summary_and_annotations(cli, runs, tmp_path):
     assert step.read_text() == appended == f"before\n{file.read_text()}"
 
 
+@pytest.mark.parametrize("place", ["nowhere/step.md", "/dev/full"])
+def test_a_summary_that_cannot_be_written_hides_no_verdict(cli, runs, place):
+    """The action's summary is an extra: its failure is a warning, and the exit code is the gate's."""
+    flags = ("gate", runs["slow"], "--baseline", runs["base"], TPOT)
+    ended = cli(*flags, GITHUB_STEP_SUMMARY=place)
+    assert ended.code == cli(*flags).code
+    assert "cannot be written" in ended.err
+
+
 def test_names_from_elsewhere_are_no_commands(cli, tmp_path, runs):
     """A model name with a line of its own cannot give GitHub a command, move a cursor or leave its table cell."""
     other = make_run(tmp_path / "other", model="m\n::error::x\x1b[2J|<img>")
