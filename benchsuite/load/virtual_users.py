@@ -499,3 +499,70 @@ class PointLoad:
         state.clock_contradictions = sum(link.clock.contradicted for link in self._links)
         state.connections_opened = sum(link.opened - opened for link, opened, _, _ in self._links_before)
         state.unasked_responses = sum(link.unasked - unasked for link, _, _, unasked in self._links_before)
+
+
+_LEAST_STREAK, _NO_LIMIT = 20, 2**62
+_STREAK, _FAILED, _TRIPPED, _STREAK_LIMIT, _FAILED_LIMIT = range(5)
+_WHOLE, _GONE, _TOO_MANY, _ENDED = range(4)  # values of _TRIPPED
+
+
+def without_server(row: RequestRecord) -> bool:
+    """True if no server was there for the request: no connection, or one that ended before a byte of a response."""
+    if row.status == "timeout":
+        return row.sent_s is None
+    return row.status == "connect_error" or (row.status == "stream_error" and row.n_reads == 0 and not row.http_status)
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitBreaker:
+    """Counts a point's failures. `arm` before a point, `note` each row, then `reason`.
+
+    numbers: a multiprocessing Array("q", 5) with a lock, which only measuring processes take: the parent waits for no
+    lock whose owner may be dead or stopped.
+    """
+
+    numbers: Any
+
+    def arm(self, n_users: int, max_failed: int | None) -> None:
+        """Count from 0. The point is given up when the last max(2 n_users, 20) requests had no server, in the order in
+        which they ended, or when more than max_failed failed in any way (None: any number may)."""
+        limits = max(2 * n_users, _LEAST_STREAK), _NO_LIMIT if max_failed is None else max_failed
+        self.numbers.get_obj()[:] = [0, 0, _WHOLE, *limits]
+
+    def note(self, row: RequestRecord) -> None:
+        """Count a row. A request that we gave up ourselves says nothing of the server."""
+        at = self.numbers.get_obj()
+        if row.status == "cancelled" or (row.status == "ok" and not at[_STREAK]):
+            return
+        with self.numbers.get_lock():
+            at[_STREAK] = at[_STREAK] + 1 if without_server(row) else 0
+            at[_FAILED] += row.status != "ok"
+            if at[_TRIPPED] == _WHOLE:
+                if at[_FAILED] > at[_FAILED_LIMIT]:
+                    at[_TRIPPED] = _TOO_MANY
+                elif at[_STREAK] >= at[_STREAK_LIMIT]:
+                    at[_TRIPPED] = _GONE
+
+    def trip(self) -> None:
+        """The server's process is known to have ended."""
+        at = self.numbers.get_obj()
+        at[_TRIPPED] = at[_TRIPPED] or _ENDED
+
+    @property
+    def tripped(self) -> bool:
+        return bool(self.numbers.get_obj()[_TRIPPED])
+
+    @property
+    def streak(self) -> int:
+        """How many of the last requests in a row had no server."""
+        return int(self.numbers.get_obj()[_STREAK])
+
+    @property
+    def reason(self) -> str | None:
+        """Why the point was given up, in words; None if it was not."""
+        _, _, tripped, streak_limit, failed_limit = self.numbers.get_obj()[:]
+        return {
+            _GONE: f"the server is gone: the last {streak_limit} requests found no connection",
+            _TOO_MANY: f"more than {failed_limit} of its requests failed (--max-errors)",
+            _ENDED: "the server's process ended",
+        }.get(tripped)

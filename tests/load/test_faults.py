@@ -17,7 +17,7 @@ from benchmarks.chaos_kit import FAST
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, SpecError
 from benchsuite.load import sweep as conductor
-from benchsuite.load.worker_pool import CircuitBreaker, without_server
+from benchsuite.load.virtual_users import CircuitBreaker, without_server
 from benchsuite.records import RequestRecord
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator

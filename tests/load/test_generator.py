@@ -13,8 +13,7 @@ from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
-from benchsuite.load.virtual_users import PointLoad, Slot
-from benchsuite.load.worker_pool import without_server
+from benchsuite.load.virtual_users import PointLoad, Slot, without_server
 from benchsuite.records import RequestRecord
 
 BODY = b'{"choices":[{"text":"a","finish_reason":"stop"}]}'
