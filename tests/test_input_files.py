@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchsuite.errors import StoreError, WorkloadError
+from benchsuite.errors import InputError, WorkloadError
 from benchsuite.input_files import read_workload, write_workload
 from benchsuite.request_spec import WorkloadSpec
 from benchsuite.workload.dataset import Prompt, Workload, make_workload
@@ -76,7 +76,7 @@ def test_folder_is_no_file(tmp_path: Path) -> None:
     """A folder in the place of a file is an error with its path."""
     with pytest.raises(WorkloadError, match="cannot be read"):
         read(tmp_path)
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         write_workload(make_workload("a", []), str(tmp_path), force=True)
 
 

@@ -65,6 +65,7 @@ def check_allowed(words: Collection[str], groups: Collection[str]) -> None:
 
 def ended(result: GateResult, reporting: dict[str, Any]) -> int:
     """Write what CI systems read; the exit code."""
+    from benchsuite.redact import printable
     from benchsuite.report.gate import junit_xml, markdown, workflow_commands
     from benchsuite.store.files import write_output
 
@@ -78,7 +79,7 @@ def ended(result: GateResult, reporting: dict[str, Any]) -> int:
             with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
                 file.write(markdown(result))
         except OSError as error:
-            click.echo(f"warning: the summary of the step cannot be written: {error}", err=True)
+            click.echo(printable(f"warning: the summary of the step cannot be written: {error}"), err=True)
     if os.environ.get("GITHUB_ACTIONS"):
         click.echo("\n".join(workflow_commands(result, inconclusive)), err=reporting["as_json"])
     undecided = {"warn": UNDECIDED, "pass": 0, "fail": WORSE}[inconclusive]

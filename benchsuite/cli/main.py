@@ -88,7 +88,7 @@ Exit codes:
     4  check --strict found something
     5  the gate failed
     6  the gate cannot tell yet
-  130  interrupted
+  130  interrupted (143 by SIGTERM, 129 by a lost terminal)
 
 \b
 Environment:

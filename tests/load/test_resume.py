@@ -87,11 +87,11 @@ def test_only_what_is_missing_is_measured(server, tmp_path):
 
 def test_a_whole_run_has_nothing_to_resume(server, whole, tmp_path):
     """The same sweep into the folder of a finished run measures nothing and changes no row."""
-    rows = (tmp_path / "run" / "requests.parquet").read_bytes()
+    rows = read_run(tmp_path / "run").table
     view = Watcher()
     result, _ = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run", view)
     assert (result.complete, result.measured, view.done) == (True, 0, [])
-    assert (tmp_path / "run" / "requests.parquet").read_bytes() == rows
+    assert read_run(tmp_path / "run").table == rows
 
 
 def test_a_whole_run_needs_no_server(tmp_path):
