@@ -3,7 +3,8 @@
     python -m tests.fuzz.run [--inputs N] [--processes N] [--only WORD] [--out FOLDER]
 
 Inputs are made from seeds, so a run repeats. An input whose parser raised anything but a BenchsuiteError (or anything
-at all, for the parsers of a server's answers), or took longer than 10 s of CPU, is a finding; it is written to --out.
+at all, for the parsers of a server's answers), took longer than 10 s of CPU, or ended its process (a crash of a
+library) is a finding; it is written to --out.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import random
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
-from tests.fuzz.mutating import mutated
 from tests.fuzz.targets import TARGETS, escape_of
 
 BLOCK = 1000
@@ -43,7 +45,9 @@ def block(name: str, number: int, size: int = BLOCK) -> tuple[int, float, dict[s
     seeds, found = target.seeds(), {}
     began_s = time.process_time()
     for _ in range(size):
-        data = mutated(rng, seeds)
+        data = target.mutate(rng, seeds)
+        if _current is not None:
+            os.pwrite(_current, len(data).to_bytes(8, "little") + data, 0)
         signal.setitimer(signal.ITIMER_VIRTUAL, _LIMIT_S)
         error = escape_of(target, data)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -63,14 +67,45 @@ def _place(error: BaseException) -> str:
     return f"{type(error).__name__} at {at}: {str(error)[:60]!r}".replace("\n", " ")
 
 
-def _begin() -> None:
+_current: int | None = None  # a file of this process with the input that is tried: what is left of a crash
+
+
+def _begin(folder: Path) -> None:
+    global _current
+    _current = os.open(folder / str(os.getpid()), os.O_RDWR | os.O_CREAT)
     signal.signal(signal.SIGVTALRM, _too_slow)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     os.nice(5)
 
 
-def _work(job: tuple[str, int, int]) -> tuple[str, Any]:
-    return job[0], block(*job)
+def _work(job: tuple[str, int, int]) -> tuple[int, float, dict[str, bytes]]:
+    return block(*job)
+
+
+def fuzz(name: str, numbers: range, size: int, processes: int, method: str) -> tuple[int, float, dict[str, bytes]]:
+    """Blocks of one parser, in processes of their own: inputs done, CPU seconds, findings by place."""
+    context, inputs, cpu_s, found = multiprocessing.get_context(method), 0, 0.0, {}
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        try:
+            with ProcessPoolExecutor(processes, context, _begin, (Path(folder),)) as pool:
+                for n, seconds, there in pool.map(_work, ((name, number, size) for number in numbers), chunksize=4):
+                    inputs, cpu_s, found = inputs + n, cpu_s + seconds, there | found
+        except BrokenProcessPool:  # one died, and the pool ended the others: whose input does it again?
+            for path in Path(folder).iterdir():
+                kept = path.read_bytes()
+                data = kept[8 : 8 + int.from_bytes(kept[:8], "little")]
+                alone = context.Process(target=_alone, args=(name, data))
+                alone.start()
+                alone.join()
+                if alone.exitcode:
+                    found[f"its process ended with {alone.exitcode}; the rest was not tried"] = data
+            if not found:
+                found["a process died, but does not again; the rest was not tried"] = b""
+    return inputs, cpu_s, found
+
+
+def _alone(name: str, data: bytes) -> None:
+    escape_of(TARGETS[name], data)
 
 
 def main() -> int:
@@ -84,20 +119,16 @@ def main() -> int:
     names = [name for name in TARGETS if asked.only in name]
     print(f"{'parser':18} {'inputs':>10} {'findings':>8} {'CPU s':>8} {'s':>7}", flush=True)
     total, began_s = 0, time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(asked.processes, _begin) as pool:
-        for name in names:
-            started_s = time.monotonic()
-            wanted = max(1, round(asked.inputs * TARGETS[name].share))
-            numbers = range(asked.first, asked.first + -(-wanted // BLOCK))
-            jobs = [(name, number, min(BLOCK, wanted)) for number in numbers]
-            inputs, cpu_s, found = 0, 0.0, {}
-            for _, (n, seconds, there) in pool.imap_unordered(_work, jobs, chunksize=4):
-                inputs, cpu_s, found = inputs + n, cpu_s + seconds, there | found
-            total += len(found)
-            took_s = time.monotonic() - started_s
-            print(f"{name:18} {inputs:10,} {len(found):8} {cpu_s:8.1f} {took_s:7.1f}", flush=True)
-            for place, data in found.items():
-                print(f"    {place}: {_keep(asked.out, name, data)}", flush=True)
+    for name in names:
+        started_s = time.monotonic()
+        wanted = max(1, round(asked.inputs * TARGETS[name].share))
+        numbers = range(asked.first, asked.first + -(-wanted // BLOCK))
+        inputs, cpu_s, found = fuzz(name, numbers, min(BLOCK, wanted), asked.processes, "spawn")
+        total += len(found)
+        took_s = time.monotonic() - started_s
+        print(f"{name:18} {inputs:10,} {len(found):8} {cpu_s:8.1f} {took_s:7.1f}", flush=True)
+        for place, data in found.items():
+            print(f"    {place}: {_keep(asked.out, name, data)}", flush=True)
     print(f"{total} findings, {time.monotonic() - began_s:.0f} s", flush=True)
     return 1 if total else 0
 

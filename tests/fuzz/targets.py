@@ -6,13 +6,17 @@ The parsers of a server's answers raise nothing at all: a request that cannot be
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import gzip
 import json
 import random
 import shutil
+import struct
 import tempfile
-from collections.abc import Callable
+import zlib
+from array import array
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,14 +38,17 @@ from benchsuite.load.preflight import refusal_text
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.manifest import RunManifest
 from benchsuite.matrix_spec import parse_matrix
+from benchsuite.records import RequestRecord
 from benchsuite.servers import SERVERS
 from benchsuite.slo import parse_slo
 from benchsuite.spec import parse_spec
-from benchsuite.store.journal import _batch
+from benchsuite.store.files import SCHEMA, at_schema, parquet_tables, write_parquet
+from benchsuite.store.journal import Journal, _batch, read_journal
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry.dcgm import read_dcgm_page
 from benchsuite.telemetry.server_metrics import read_server_page
 from benchsuite.workload.formats import parse_workload
+from tests.fuzz.mutating import mutated
 
 DATA = Path(__file__).parents[1] / "data"
 RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "v1"
@@ -53,11 +60,12 @@ ENCODED = EncodedRequest(b"", "p", None, 8)
 class Target:
     """run: takes the bytes. seeds: what they are made of. raises: False where not even a BenchsuiteError may come.
 
-    share: of the inputs that are asked for, where one takes milliseconds.
+    share: of the inputs that are asked for, where one takes milliseconds. mutate: how inputs are made of the seeds.
     """
 
     run: Callable[[bytes], object]
     seeds: Callable[[], list[bytes]]
+    mutate: Callable[[random.Random, Sequence[bytes]], bytes] = dataclasses.field(default=mutated, kw_only=True)
     raises: bool = True
     share: float = 1.0
 
@@ -172,6 +180,91 @@ def run_folder(data: bytes) -> None:
         read_run(folder)
     finally:
         shutil.copyfile(RUN / name, folder / name)
+
+
+def _rows_kept(data: bytes) -> list[dict[str, Any]]:
+    path = _scratch() / "one.arrows"
+    path.write_bytes(data)
+    return read_journal(path, SCHEMA, {}).to_pylist()
+
+
+def journal(data: bytes) -> None:
+    """A journal that was damaged: its rows up to the damage, each as it was written."""
+    kept = _rows_kept(data)
+    assert kept == _rows()[: len(kept)], "a row that was never written"
+
+
+def parquet(data: bytes) -> None:
+    """A Parquet file of ours that was damaged: refused, or whole."""
+    path = _scratch() / "one.parquet"
+    path.write_bytes(data)
+    with contextlib.suppress(OSError):
+        assert at_schema(SCHEMA, parquet_tables(path, SCHEMA)).to_pylist() == _rows(), "other rows than were written"
+
+
+def forged_parquet(data: bytes) -> None:
+    """A Parquet file without a checksum, as others write it: refused, or read."""
+    path = _scratch() / "one.parquet"
+    path.write_bytes(data)
+    with contextlib.suppress(OSError):
+        at_schema(SCHEMA, parquet_tables(path, SCHEMA)).to_pylist()
+
+
+@lru_cache(1)
+def _rows() -> list[dict[str, Any]]:
+    return at_schema(SCHEMA, parquet_tables(RUN / "requests.parquet", SCHEMA)).slice(0, 60).to_pylist()
+
+
+@lru_cache(1)
+def _journal() -> bytes:
+    path = _scratch() / "seed.arrows"
+    path.unlink(missing_ok=True)
+    log = Journal(path)
+    for i, row in enumerate(_rows()):
+        log.append(RequestRecord(**row | {"chunk_gap_us": array("i", row["chunk_gap_us"])}))
+        if i % 20 == 19:
+            log.flush()
+    log.close()
+    return path.read_bytes()
+
+
+@lru_cache(1)
+def _parquet() -> bytes:
+    path = _scratch() / "seed.parquet"
+    write_parquet(path, pa.Table.from_pylist(_rows(), SCHEMA))
+    return path.read_bytes()
+
+
+def _pokes(rng: random.Random, data: bytearray, first: int, past: int) -> None:
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        at = rng.randrange(first, past)
+        data[at] = rng.choice((data[at] ^ 1 << rng.randrange(8), rng.randrange(256), 0, 255, 127))
+
+
+def _forged_journal(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """One record changed, with checksums that hold."""
+    seed, payloads = seeds[0], []
+    while seed:
+        n_bytes = struct.unpack_from("<I", seed, 4)[0]
+        payloads.append(bytearray(seed[16 : 16 + n_bytes]))
+        seed = seed[16 + n_bytes :]
+    changed = rng.choice(payloads)
+    _pokes(rng, changed, 0, len(changed))
+    framed = b""
+    for payload in payloads:
+        head = struct.pack("<4sII", b"BSJ1", len(payload), zlib.crc32(payload))
+        framed += head + zlib.crc32(head).to_bytes(4, "little") + payload
+    return framed
+
+
+def _forged_parquet(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """Changed, mostly in its footer, and without the checksum."""
+    seed = seeds[0]
+    at = seed.rindex(b"\x89BSsum\r\n")
+    data = bytearray(seed[:at] + seed[at + 12 :])
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    _pokes(rng, data, 0 if rng.random() < 0.4 else footer, len(data))
+    return bytes(data)
 
 
 @lru_cache(1)
@@ -292,6 +385,10 @@ TARGETS: dict[str, Target] = {
     "points CSV": Target(lambda data: parse_points(_text(data), where="p"), lambda: _seeds("points")),
     "scores CSV": Target(lambda data: parse_scores(_text(data), where="s"), lambda: _seeds("scores")),
     "manifest": Target(manifest, lambda: [seed[1:] for seed in _run_seeds()[:1]]),
+    "journal": Target(journal, lambda: [_journal()], share=0.2),
+    "journal, forged": Target(_rows_kept, lambda: [_journal()], share=0.2, mutate=_forged_journal),
+    "Parquet": Target(parquet, lambda: [_parquet()], share=0.2),
+    "Parquet, forged": Target(forged_parquet, lambda: [_parquet()], share=0.2, mutate=_forged_parquet),
     "run folder": Target(run_folder, _run_seeds, share=0.05),
     "SLO": Target(lambda data: parse_slo(_text(data)), lambda: _seeds("slo")),
 }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz.mutating import TOKENS, mutated
-from tests.fuzz.run import block
+from tests.fuzz.run import block, fuzz
 from tests.fuzz.targets import TARGETS, Target, escape_of
 
-SHORT = {"run folder": 30, "DCGM page": 100}
+SHORT = {"run folder": 30, "DCGM page": 100, "journal": 100, "journal, forged": 100}
+SHORT |= {"Parquet": 100, "Parquet, forged": 100}
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -36,6 +39,17 @@ def test_nothing_escapes(name):
 def test_nothing_escapes_of_anything(name, pieces):
     """The same of bytes that hypothesis thinks of, and shrinks."""
     assert escape_of(TARGETS[name], b"".join(pieces)) is None
+
+
+def test_a_crash_is_a_finding(monkeypatch):
+    """A process that a library's fault ends is named with the input that did it."""
+    crash = Target(lambda data: data != b"seed" and os.kill(os.getpid(), signal.SIGKILL), lambda: [b"seed"])
+    monkeypatch.setitem(TARGETS, "crash", crash)
+    inputs, _, found = fuzz("crash", range(2), 5, 1, "fork")
+    ((place, data),) = found.items()
+    assert inputs == 0
+    assert place.startswith("its process ended with -9")
+    assert data != b"seed"
 
 
 def test_the_fuzzer_sees_what_escapes():
