@@ -172,6 +172,7 @@ async def test_stamps_that_leave_the_clock_by_less_than_a_gap(shifted):
     assert measured.rows[-1][0].stamp_source == "user"
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize("drift", [500e-6, -500e-6])
 async def test_a_clock_that_is_slewed(shifted, drift):
     """NTP's fastest slew is no step: the offset is followed, and the kernel's stamps are kept."""

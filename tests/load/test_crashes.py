@@ -62,9 +62,9 @@ print(n)
 """
 
 
-@pytest.mark.parametrize("seeds", ["0-3", "4-7", "8-11", "12-15"])
+@pytest.mark.parametrize("seeds", ["0-3", *(pytest.param(some, marks=pytest.mark.slow) for some in ("4-9", "10-15"))])
 def test_schedules_of_faults(seeds):
-    """Every kind of fault, drawn from 16 seeds, in whole sweeps: exact rows, a status, an exit code, nothing left."""
+    """Faults drawn from seeds, in whole sweeps and their resumes: exact rows, a status, an exit code, nothing left."""
     command = [sys.executable, "-m", "benchmarks.chaos", "--seed", seeds]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
