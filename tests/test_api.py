@@ -154,7 +154,8 @@ import asyncio, os, benchsuite
 
 def measure(output, workload):
     return benchsuite.sweep(base_url={url!r}, output=output, workload=workload, concurrency=[1, 2],
-                            warmup_requests=1, warmup_min_s=0, gpu="off", server_metrics=False, usd_per_hour=2)
+                            warmup_requests=1, warmup_min_s=0, cooldown_min_s=0, gpu="off",
+                            server_metrics=False, usd_per_hour=2)
 
 async def cell(*words):  # as in a notebook: a loop is running, and nothing guards __main__
     return measure(*words)

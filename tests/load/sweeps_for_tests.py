@@ -52,7 +52,7 @@ def spec_of(base_url: str, levels: list[int], *, workers: int = 1, **more: Any) 
         "server": {"base_url": base_url},
         "load": {"concurrency": levels, "workers": workers, "warmup_requests": 0, "warmup_min_s": 0},
     }
-    tree["load"]["cooldown_max_s"] = 0
+    tree["load"] |= {"cooldown_min_s": 0, "cooldown_max_s": 0}
     tree["telemetry"] = {"gpu": "off"}
     for table, values in more.items():
         tree[table] = tree.get(table, {}) | values
