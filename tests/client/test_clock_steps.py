@@ -160,7 +160,8 @@ async def test_a_step_while_responses_run(shifted, steps, which):
     assert of_user
     assert all(row.notes == "kernel_stamps_refused" and row.read_lag_max_us is None for row in of_user)
     state = measured.load.state
-    assert (state.clock_steps > 0) == (which is not KERNEL)
+    if sum(by_s for *_, by_s in steps):  # there and back between two looks at the clock is no step to see
+        assert (state.clock_steps > 0) == (which is not KERNEL)
     assert state.clock_contradictions == (which is KERNEL)
 
 
