@@ -276,7 +276,7 @@ _USE: dict[str, tuple[tuple[str, str, float, str, dict[str, str], str], ...]] = 
     ),
     "server": (
         ("requests in the server", "", 1.0, "server", {"running": "running_mean", "waiting": "waiting_mean"}, ""),
-        ("KV cache in use", "%", 100.0, "server", {"mean": "kv_cache_mean_ratio", "max": "kv_cache_max_ratio"}, ""),
+        ("KV cache usage", "%", 100.0, "server", {"mean": "kv_cache_mean_ratio", "max": "kv_cache_max_ratio"}, ""),
     ),
 }  # fmt: skip
 
@@ -294,6 +294,9 @@ def use_figures(judgement: Judgement, section: str) -> list[Figure]:
             lines.append(plain_series(name, means, scale))
         if lines := [line for line in lines if line.known]:
             title = trend(f"{what} ({lines[-1].name})" if len(lines) > 1 else what, lines[-1], unit)
+            if lines[-1].name == "waiting":
+                queued = [p.x for p, value in lines[-1].known if value >= 1]
+                title = f"requests queue in the server from {queued[0]:g} up" if queued else "no queue in the server"
             label = f"{what} ({unit})" if unit else what
             found.append(level_figure(title, lines, label, judgement, note=note))
     return found
