@@ -168,8 +168,12 @@ def mask_chain(error: BaseException | None) -> None:
 
 _PLAIN_SPACES = {0x09: " ", 0xA0: " ", 0x2009: " ", 0x202F: " "}  # tabs, no-break and thin spaces
 _PAGE_SPACES = "\n\t\u00a0\u2009\u202f"
-# what begins a command to the runner of a CI job: GitHub's at a line's start or where a table may break one; ##[...]
-_COMMAND, _MARK = re.compile(r"(?<!\S)::(?!\d)|::[\w-]+(?: [^:\n]*)?::|##\w*\["), re.compile(r":(?=:)|#(?=#)")
+# what begins a command to the runner of a CI job. GitHub's: at a line's start, where a table may fold a word too, and
+# then it knows their names (ActionCommand.cs, ActionCommandManager.cs); ##[...] anywhere
+_COMMAND = re.compile(
+    r"(?i)(?<![^\s:]):(?=:(?!\d))|#(?=#\w*\[)"
+    r"|:(?=:(?:(?:add|echo|internal|remove|save|set|stop)[\w-]*|debug|(?:end)?group|error|notice|warning)(?: .*?)?::)"
+)
 
 
 def _visible(text: str, kept: str = "\n") -> str:
@@ -179,8 +183,7 @@ def _visible(text: str, kept: str = "\n") -> str:
 
 def printable(text: str) -> str:
     """`text` masked, with ? for what no terminal should get, and no command to a runner of CI; lines stay."""
-    text = _visible(masked(text).translate(_PLAIN_SPACES))
-    return _MARK.sub(r"\g<0> ", text) if _COMMAND.search(text) else text
+    return _COMMAND.sub(r"\g<0> ", _visible(masked(text).translate(_PLAIN_SPACES)))
 
 
 def single_line(text: str) -> str:

@@ -97,6 +97,21 @@ def test_terminals_get_no_control_sequences():
     assert printable(f"two\nlines {nasty}") == "two\nlines ?[2J?]0;t? ?31m ? ?? ok"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("what(): std::chrono::seconds, c10::Error: a::b", "what(): std::chrono::seconds, c10::Error: a::b"),
+        ("http://[::1]:80 ::x", "http://[::1]:80 : :x"),
+        (" ::any x::y\n:::error::", " : :any x::y\n: : :error::"),
+        ("x::stop-commands::t y::Error a=b:c::d", "x: :stop-commands::t y: :Error a=b:c::d"),
+        ("###[group] ##vso[x] ## [x]", "## #[group] # #vso[x] ## [x]"),
+    ],
+)
+def test_commands_to_a_runner_are_broken_and_names_of_cpp_are_not(text, shown):
+    """GitHub's runner obeys a name between :: where a line begins, as a folded word may, and ##[name] anywhere."""
+    assert printable(text) == shown
+
+
 def test_an_error_cannot_move_the_cursor(capfd, monkeypatch):
     """What a person gets to see of a file's nasty name."""
     from benchsuite.cli import main as face
