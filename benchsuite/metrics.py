@@ -11,7 +11,6 @@ A word here knows nothing of numpy or of files: `each` is arithmetic on the arra
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -269,12 +268,6 @@ def names(of: Iterable[Metric] = _TABLE) -> list[str]:
         for word in (metric.word, *metric.aliases)
         for stat in ((None, *STATS) if metric.per_request else (None,))
     ]
-
-
-def closest(text: str, of: Iterable[Metric] = _TABLE) -> str | None:
-    """The name nearest to `text`; None where none is near."""
-    close = difflib.get_close_matches(text.strip().lower(), names(of), 1)
-    return close[0] if close else None
 
 
 _STAT_WORDS = {"mean": "mean", "p50": "median", "max": "greatest"}

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from benchsuite.errors import SloError
-from benchsuite.metrics import LATENCIES, METRICS, Metric, Statistic, closest, find
+from benchsuite.errors import SloError, did_you_mean
+from benchsuite.metrics import LATENCIES, METRICS, Metric, Statistic, find, names
 
 Op = Literal["<", "<=", ">", ">="]
 _HOLDS: dict[Op, Callable[[Any, Any], Any]] = {
@@ -228,5 +228,5 @@ def _unknown(name: str, refuse: Callable[..., SloError]) -> SloError:
     known = find(head)
     if known is not None and not known.metric.per_request and tail in ("mean", "p50", "p90", "p95", "p99", "max"):
         return refuse(f"{head} is a figure of the whole level and has no {tail}", f"'{head}>...'")
-    close = closest(name, limitable)
-    return refuse(f"unknown metric {name!r}" + (f"; did you mean {close!r}?" if close else ""))
+    nearest = did_you_mean(name, names(limitable))
+    return refuse(f"unknown metric {name!r}" + (f"; {nearest}" if nearest else ""))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from benchsuite.errors import read_json
 from benchsuite.limits import RESPONSE_LIMITS, ResponseLimits, most
 from benchsuite.records import end_kind
 from benchsuite.redact import shortened
@@ -284,10 +285,7 @@ def loads(data: bytes, limits: ResponseLimits = RESPONSE_LIMITS) -> Any:
         pass
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return read_json(data)
 
 
 def is_object(body: bytes | bytearray, limits: ResponseLimits) -> bool:

@@ -15,10 +15,10 @@ from benchsuite.analysis import history
 from benchsuite.analysis.regression import MAX_REPEATS, Change, changes, detectable, log_margin, planned, repeats_needed
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, level_rows
 from benchsuite.economics.cost import hour_at
-from benchsuite.errors import InputError, PointsError
+from benchsuite.errors import InputError, PointsError, did_you_mean
 from benchsuite.level import Level
 from benchsuite.manifest import BASELINE_GROUPS, Difference, RunManifest, differences
-from benchsuite.metrics import BY_COLUMN, METRICS, Statistic, closest, find
+from benchsuite.metrics import BY_COLUMN, METRICS, Statistic, find, names
 from benchsuite.report.format import at_levels, number, percent, plural, show, usd
 from benchsuite.report.judge import Judgement, client_verdicts
 from benchsuite.store.files import MANIFEST
@@ -66,8 +66,7 @@ _EXAMPLE = "for example ttft_p95=5%,cost=5%"
 
 
 def _unknown_figure(word: str, figure: Statistic | None, where: str) -> InputError:
-    close = closest(word)
-    hint = f"did you mean {close!r}?" if close else None
+    hint = did_you_mean(word.strip().lower(), names())
     if figure is not None and figure.metric.share:
         limit = f"{figure.name}{'<1%' if figure.metric.better == 'less' else '>=95%'}"
         hint = f"a share may be 0 and has no ratio: limit it with --slo {limit!r}"

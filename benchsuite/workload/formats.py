@@ -7,7 +7,6 @@ cannot be a request is named with its number and the reason.
 
 from __future__ import annotations
 
-import difflib
 import io
 import json
 import math
@@ -17,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from benchsuite.errors import WorkloadError
+from benchsuite.errors import WorkloadError, did_you_mean
 from benchsuite.strict_model import mistake_text
 from benchsuite.workload.dataset import Prompt, Reading, Workload, make_workload, message_text, token_weight
 from benchsuite.workload.readers import Container, column_key, open_rows
@@ -231,8 +230,8 @@ class _Reader:
             raise ValueError(f"id: {prompt_id!r} is used before, on {unit} {before}")
         caps = SPELLINGS["max_output_tokens"]
         for key in row.keys() - self.ignored:
-            if close := difflib.get_close_matches(key, caps, 1, 0.9):
-                raise ValueError(f"{key}: unknown key; did you mean {close[0]!r}?")
+            if nearest := did_you_mean(key, caps, 0.9):
+                raise ValueError(f"{key}: unknown key; {nearest}")
         self.formats["text" if isinstance(data, str) else one.name] += 1
         self.notes += notes
         self.ignored.update(key for key in row if key not in ("method", "url"))
