@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import shlex
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchsuite.clock import NS_PER_S, now_ns
-from benchsuite.errors import EngineError, InputError, RunError, ServerDied, StoreError
+from benchsuite.errors import EngineError, InputError, PointsError, RunError, ServerDied, StoreError
 from benchsuite.input_files import read_workload
 from benchsuite.load.server_probe import request_headers, request_query
 from benchsuite.load.sweep import sweep
@@ -26,7 +25,7 @@ from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secre
 from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
 from benchsuite.spec import SweepSpec, load_spec, parse_spec
 from benchsuite.store.files import MANIFEST, write_json
-from benchsuite.store.run_folder import read_run
+from benchsuite.store.run_folder import read_manifest, read_run
 from benchsuite.workload.dataset import Workload
 
 _DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
@@ -54,12 +53,12 @@ def served_plan(text: str | None, keys: Mapping[str, Any], folder: Path | None =
 def _port_before(folder: Path | None) -> int | None:
     """The port of the server that was started for the run in `folder`; None without one, or if it is taken now."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8")) if folder is not None else {}
-        url = manifest["spec"]["server"]["base_url"] if manifest.get("launched_server") else ""
+        manifest = None if folder is None else read_manifest(folder)
+        url = manifest.spec["server"]["base_url"] if manifest and manifest.launched_server else ""
         port = urlsplit(url).port
         if port is not None:
             require_free_port(port)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EngineError):
+    except (PointsError, ValueError, KeyError, TypeError, AttributeError, EngineError):
         return None  # what a folder holds is read, and refused, where it is taken up
     return port
 
@@ -193,7 +192,7 @@ def mark_invalid(path: Path, died_ns: int | None, *, last: bool) -> None:
 
     last: the last point too, because nothing of it succeeded.
     """
-    manifest = RunManifest.read(json.loads((path / MANIFEST).read_text("utf-8")), str(path))
+    manifest = read_manifest(path)
     origin_ns = manifest.clock.origin_monotonic_ns or 0
     for point in manifest.points:
         outlived = died_ns is not None and (point.ended_s or 0.0) > (died_ns - origin_ns) / NS_PER_S

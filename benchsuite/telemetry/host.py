@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import resource
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchsuite import __version__
+from benchsuite.errors import read_json
 from benchsuite.store.files import write_json
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def keep_calibration(points: list[dict[str, Any]]) -> dict[str, Any]:
 def read_calibration() -> dict[str, Any] | None:
     """This machine's last calibration; None if there is none, or another machine, Python or benchsuite made it."""
     try:
-        record = json.loads(calibration_path().read_text("utf-8"))
+        record = read_json(calibration_path().read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get("machine") == _fingerprint() else None

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from benchsuite.errors import WorkloadError, did_you_mean
+from benchsuite.errors import WorkloadError, did_you_mean, read_json
 from benchsuite.strict_model import mistake_text
 from benchsuite.workload.dataset import Prompt, Reading, Workload, make_workload, message_text, token_weight
 from benchsuite.workload.readers import Container, column_key, open_rows
@@ -297,8 +297,8 @@ def _settings(row: Row, notes: Counter[str]) -> Row:
 def _of_cell(key: str, text: str) -> Any:
     """The JSON in a cell of a table of texts."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return read_json(text)
+    except ValueError:
         raise ValueError(f"{key}: {text[:40]!r} is no JSON value") from None
 
 

@@ -19,6 +19,7 @@ from sweeps_for_tests import Watcher, column, prompts, spec_of
 
 from benchsuite.errors import EngineError, InputError, ServerDied
 from benchsuite.load.launched_sweep import keys_for_server, mark_invalid, served_plan, sweep_launched
+from benchsuite.records import SCHEMA_VERSION
 from benchsuite.serving.launch_plan import LaunchPlan
 from benchsuite.store.files import MANIFEST, write_json
 from benchsuite.store.run_folder import read_run
@@ -51,6 +52,7 @@ def test_a_run_taken_up_again_finds_its_server_at_the_same_address(tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as owner:
         port = owner.getsockname()[1]
         manifest = {
+            "schema": SCHEMA_VERSION,
             "launched_server": {"plan": "simulator"},
             "spec": {"server": {"base_url": f"http://127.0.0.1:{port}"}},
         }
@@ -61,10 +63,19 @@ def test_a_run_taken_up_again_finds_its_server_at_the_same_address(tmp_path: Pat
     assert taken.port != port
     assert again is not None
     assert again.port == port
-    write_json(path / MANIFEST, {"launched_server": None, "spec": manifest["spec"]})
+    write_json(path / MANIFEST, manifest | {"launched_server": None})
     other = served_plan("simulator --port 4321", {}, path)
     assert other is not None
     assert other.port == 4321
+
+
+def test_the_address_of_a_run_that_cannot_be_read_is_no_matter(tmp_path: Path) -> None:
+    """A manifest that is nested too deeply, or a pipe, gives no port; whoever takes the run up refuses it."""
+    (tmp_path / MANIFEST).write_text("[" * 100_000)
+    assert served_plan("simulator", {}, tmp_path) is not None
+    (tmp_path / MANIFEST).unlink()
+    os.mkfifo(tmp_path / MANIFEST)
+    assert served_plan("simulator", {}, tmp_path) is not None
 
 
 @pytest.mark.slow  # killed mid-point from the command line, below, is the sample
@@ -168,7 +179,8 @@ def test_points_that_end_after_the_server_did(
     """On the run's clock, with its origin at 10 s: what ended at 2 s stands, what ended at 3 s outlived 2.5 s."""
     ends = [("complete", 2.0), ("complete", 3.0), ("stopped", None)]
     points = [{"point_id": f"p{i}", "status": status, "ended_s": end_s} for i, (status, end_s) in enumerate(ends)]
-    write_json(tmp_path / MANIFEST, {"clock": {"origin_monotonic_ns": 10_000_000_000}, "points": points})
+    clock = {"origin_monotonic_ns": 10_000_000_000}
+    write_json(tmp_path / MANIFEST, {"schema": SCHEMA_VERSION, "clock": clock, "points": points})
     mark_invalid(tmp_path, died_ns, last=last)
     found = json.loads((tmp_path / MANIFEST).read_text())["points"]
     assert [point["status"] for point in found] == expected
