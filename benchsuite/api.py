@@ -148,7 +148,7 @@ class Judging(PriceFlags, total=False):
 def price_book(path: str | Path | None = None) -> PriceBook:
     """The bundled prices and the user's file over them. Raises InputError."""
     from benchsuite.economics import prices
-    from benchsuite.input_files import read_text
+    from benchsuite.strict_model import read_text
 
     return prices.price_book(None if path is None else read_text(Path(path), "the price file"), str(path))
 
@@ -189,9 +189,9 @@ def decide(
     `best` (None: none meets the SLO).
     Raises PointsError, SloError, PriceError.
     """
-    from benchsuite.input_files import read_text
     from benchsuite.report.judge import judge_run, judge_table
     from benchsuite.store import run_folder
+    from benchsuite.strict_model import read_text
 
     override = price_override(**price)
     if bool(runs) == (levels_csv is not None):
@@ -276,8 +276,8 @@ def plan(
     from benchsuite.economics.plan import answer
     from benchsuite.economics.plan_file import Candidate, from_flags, parse_plan_file, parse_plan_tree
     from benchsuite.economics.prices import check_gpu
-    from benchsuite.input_files import read_text
     from benchsuite.report.judge import select_model
+    from benchsuite.strict_model import read_text
 
     base = Path()
     if config is not None and (runs or apis or question):

@@ -151,21 +151,3 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
     with os_error_as(WorkloadError, "the workload cannot be written", output):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_output(path, data)
-
-
-def read_text(path: Path, what: str, *, hint: str | None = None, error_type: type[InputError] = InputError) -> str:
-    """The file's text. what: how to call it; hint: what to do where it does not exist. Raises error_type."""
-    try:
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise error_type(
-            f"{what} is not UTF-8 text",
-            where=f"{path}:{line}",
-            given=f"byte 0x{error.object[error.start]:02x} at offset {error.start}",
-            expected="UTF-8",
-        ) from None
-    except FileNotFoundError:
-        raise error_type(f"{what} does not exist", where=str(path), hint=hint) from None
-    except OSError as error:
-        raise error_type(f"{what} cannot be read", where=str(path), given=error.strerror) from None

@@ -62,6 +62,9 @@ TABLE = {
     "problems": Limit(100, "problems", "what telemetry met, in the manifest", _CUT),
     "json_line_bytes": Limit(MIB, "bytes", "a line of progress of a server's own pull", "the pull fails"),
     # files
+    "file_bytes": Limit(512 * MIB, "bytes", "a specification, plan, table, price list or another tool's results",
+                        "the file is refused"),
+    "manifest_bytes": Limit(64 * MIB, "bytes", "the manifest of a run, the plan of a matrix", "the folder is refused"),
     "row_chars": Limit(256 * MIB, "characters", "a row of a request set", "the set is refused"),
     "key_chars": Limit(4096, "characters", "a file with an API key", "the key is refused"),
 }  # fmt: skip

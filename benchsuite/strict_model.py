@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchsuite.errors import InputError, SpecError, did_you_mean, read_toml
+from benchsuite.limits import most
 
 MISTAKES_SHOWN = 20
 # the most of any number; of one that is a row's column, an item in memory, a timeout of the system's
@@ -65,6 +66,40 @@ def key(
     return Field(default, description=meaning, examples=examples, json_schema_extra=extra or None, **checks)
 
 
+def read_text(
+    path: Path,
+    what: str,
+    *,
+    hint: str | None = None,
+    expected: str | None = None,
+    error_type: type[InputError] = InputError,
+    seen: Callable[[bytes], object] = len,
+) -> str:
+    """The text of a file that a person names, read once: it may be a pipe.
+
+    what: how to call it. hint, expected: said where it does not exist. seen: is given its bytes. Raises error_type.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most("file_bytes") + 1)
+        if len(content) > most("file_bytes"):
+            raise error_type(f"{what} is too long", where=str(path), expected=f"at most {most('file_bytes'):,} bytes")
+        seen(content)
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise error_type(
+            f"{what} is not UTF-8 text",
+            where=f"{path}:{line}",
+            given=f"byte 0x{error.object[error.start]:02x} at offset {error.start}",
+            expected="UTF-8",
+        ) from None
+    except FileNotFoundError:
+        raise error_type(f"{what} does not exist", where=str(path), expected=expected, hint=hint) from None
+    except OSError as error:
+        raise error_type(f"{what} cannot be read", where=str(path), given=error.strerror) from None
+
+
 def read_tables(
     what: str, path: Path | None, overrides: Mapping[str, Any], base: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -74,12 +109,9 @@ def read_tables(
     """
     tree: dict[str, Any] = copy.deepcopy(dict(base or {}))
     if path is not None:
+        text = read_text(path, f"{what} file", expected="a TOML file", error_type=SpecError)
         try:
-            tree = read_toml(path.read_text("utf-8"))
-        except FileNotFoundError:
-            raise SpecError(f"{what} file does not exist", where=str(path), expected="a TOML file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{what} file cannot be read", where=str(path), given=error) from None
+            tree = read_toml(text)
         except ValueError as error:
             raise SpecError(f"{what} is not valid TOML", where=str(path), given=error) from None
     for key, value in overrides.items():

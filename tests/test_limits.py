@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,17 @@ def test_the_guide_lists_the_table(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("update_snapshots", False):
         GUIDE.write_text(re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: HEAD + rows, text))
     assert HEAD + rows + "\n" in GUIDE.read_text()
+
+
+@pytest.mark.parametrize("words", [
+    "sweep FILE", "plan --config FILE", "import aiperf FILE --output run", "decide --levels-csv FILE",
+    "cost --list-presets --prices FILE",
+])  # fmt: skip
+def test_a_file_without_an_end_is_refused(words: str, monkeypatch: pytest.MonkeyPatch, cli: Any) -> None:
+    """No more of it is read than the table says."""
+    monkeypatch.setitem(TABLE, "file_bytes", TABLE["file_bytes"]._replace(most=1000))
+    ended = cli(words.replace("FILE", "/dev/zero"))
+    assert (ended.code, ended.error.where) == (2, "/dev/zero")
 
 
 def test_the_flags_exist_and_begin_at_the_table():

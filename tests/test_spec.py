@@ -211,7 +211,7 @@ def test_file_and_overrides(tmp_path):
     [
         (None, "the spec file does not exist"),
         (b"[server\n", "the spec is not valid TOML"),
-        (b"\xff\xfe", "the spec file cannot be read"),
+        (b"\xff\xfe", "the spec file is not UTF-8"),
         (b'server = "http://h"\n', "'server' is a table"),
     ],
 )
@@ -223,7 +223,7 @@ def test_files_refused(tmp_path, content, what):
     with pytest.raises(SpecError) as refused:
         load_spec(path, {"server.model": "m"})
     assert refused.value.what.startswith(what)
-    assert refused.value.where == str(path)
+    assert str(refused.value.where).removesuffix(":1") == str(path)
 
 
 def test_a_spec_is_frozen_and_survives_json():

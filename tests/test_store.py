@@ -19,11 +19,15 @@ import pytest
 from factory import request_row
 
 from benchsuite.errors import InputError, PointsError, StoreError
+from benchsuite.limits import most
+from benchsuite.load.launched_sweep import served_plan
+from benchsuite.load.matrix import MATRIX, read_plan
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord
+from benchsuite.spec import parse_spec
 from benchsuite.store import files, journal, run_folder
-from benchsuite.store.files import SCHEMA, parquet_tables, write_json, write_output, write_parquet
+from benchsuite.store.files import MANIFEST, SCHEMA, parquet_tables, write_json, write_output, write_parquet
 from benchsuite.store.journal import Journal, read_journal, wait_for_writers
-from benchsuite.store.run_folder import RunFolder, read_run, recover
+from benchsuite.store.run_folder import RunFolder, read_manifest, read_run, recover
 
 ROOT = Path(__file__).parents[1]
 
@@ -289,7 +293,7 @@ def test_a_run_is_read_while_its_points_are_put_together(tmp_path, monkeypatch, 
 
         return call
 
-    steps = [(run_folder, "files_in"), (run_folder, "open_regular"), (files, "open_regular"), (journal, "open_regular")]
+    steps = [(run_folder, "files_in"), (files, "open_regular"), (journal, "open_regular")]
     for module, name in steps:
         monkeypatch.setattr(module, name, before(getattr(module, name)))
     assert sorted(ids(read_run(tmp_path).table)) == ["p0", "p1"]
@@ -470,6 +474,34 @@ def test_no_way_out_of_a_run_folder(tmp_path, name, kind):
         assert name in STOOD_IN_FOR
     assert sorted(each.name for each in outside.iterdir()) == sorted(theirs)
     assert {each.read_text() for each in outside.iterdir()} == {"precious"}
+
+
+# what may stand in the place of a manifest or a matrix's plan
+STRANGE = {
+    "pipe": os.mkfifo,
+    "link": lambda path: path.symlink_to("/dev/zero"),
+    "folder": Path.mkdir,
+    "no JSON": lambda path: path.write_text("{"),
+    "no text": lambda path: path.write_bytes(b"\xff"),
+    "no table": lambda path: path.write_text("[1]"),
+    "deep": lambda path: path.write_text("[" * 10**5),
+    "other kinds": lambda path: path.write_text(
+        '{"schema": 1, "plan": 5, "spec": {"server": 5}, "launched_server": {}}'
+    ),
+    "long": lambda path: path.write_bytes(b" " * (most("manifest_bytes") + 1)),
+}
+
+
+@pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
+def test_what_is_no_manifest(put, tmp_path):
+    """Whoever reads it, at once: an error of ours, and no port of a server that was started before."""
+    for name in (MANIFEST, MATRIX):
+        put(tmp_path / name)
+    with pytest.raises(InputError):
+        parse_spec(read_manifest(tmp_path).spec, where="the run")
+    with pytest.raises(InputError):
+        read_plan(tmp_path)
+    assert served_plan("simulator", {}, tmp_path).port
 
 
 def test_only_files_of_a_run_are_removed(tmp_path):

@@ -143,12 +143,12 @@ def frontier(
 ) -> int:
     """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
     from benchsuite.api import decide, price_override
-    from benchsuite.input_files import read_text
     from benchsuite.report.charts_special import frontier_chart
     from benchsuite.report.compare_models import place_models, require_price
     from benchsuite.report.judge import check_comparable
     from benchsuite.report.page import standalone
     from benchsuite.store.files import write_output
+    from benchsuite.strict_model import read_text
 
     judgements = decide(*asked.pop("runs"), **asked, **price)
     require_price(judgements)

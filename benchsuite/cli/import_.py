@@ -80,11 +80,11 @@ def _read(importer: Any, path: Path) -> list[Any]:
     import hashlib
 
     from benchsuite.errors import PointsError
-    from benchsuite.input_files import read_text
+    from benchsuite.strict_model import read_text
 
-    text = read_text(path, "the result file", error_type=PointsError)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    hashed = hashlib.sha256()
+    text = read_text(path, "the result file", error_type=PointsError, seen=hashed.update)
     return [
-        dataclasses.replace(point, facts={"file": path.name, "sha256": sha256} | point.facts)
+        dataclasses.replace(point, facts={"file": path.name, "sha256": hashed.hexdigest()} | point.facts)
         for point in importer.parse(text, where=str(path))
     ]

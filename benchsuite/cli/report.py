@@ -114,9 +114,9 @@ def _text(form: str, judgements: list[Judgement]) -> str:
 
 def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path | None) -> str:
     from benchsuite.api import price_override
-    from benchsuite.input_files import read_text
     from benchsuite.report.compare_models import place_models, render_comparison
     from benchsuite.report.judge import check_comparable
+    from benchsuite.strict_model import read_text
 
     placed = []
     if scores is not None:

@@ -202,7 +202,16 @@ def from_flags(flags: Mapping[str, Any]) -> PlanFile:
     table = {name: str(given.pop(name)) for name in ("levels_csv", "model") if name in given}
     if "levels_csv" in table:
         runs.append(table | machine)
-    tree: dict[str, Any] = {"candidate": [*runs, *({"api": name, **terms} for name in given.pop("apis", ()))]}
+    apis = given.pop("apis", ())
+    for idle, of, needed in (
+        (terms, apis, "an API: --api"),
+        (machine, runs, "a run, or --levels-csv and --model"),
+        (table, "levels_csv" in table, "a table: --levels-csv"),
+    ):
+        if idle and not of:
+            what, where = "the option is for a candidate that is not given", "--" + next(iter(idle)).replace("_", "-")
+            raise SpecError(what, where=where, given=next(iter(idle.values())), expected=needed)
+    tree: dict[str, Any] = {"candidate": [*runs, *({"api": name, **terms} for name in apis)]}
     for name, model in (("demand", DemandTable), ("fleet", Fleet), ("extras", Extras)):
         tree[name] = {field: given.pop(field) for field in model.model_fields if field in given}
     if "demand_csv" in tree["demand"]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError, read_json
+from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError
 from benchsuite.load.launched_sweep import sweep_launched
 from benchsuite.load.preflight import with_server
 from benchsuite.load.sweep import check_levels
@@ -22,7 +22,7 @@ from benchsuite.matrix_spec import MatrixSpec, Setting
 from benchsuite.progress import View
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec, parse_spec
-from benchsuite.store.files import MANIFEST, lock, make_folder, write_bytes, write_json
+from benchsuite.store.files import MANIFEST, json_in, lock, make_folder, write_bytes, write_json
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
@@ -106,10 +106,10 @@ def open_matrix(path: Path, plan: dict[str, Any]) -> Iterator[MatrixFolder]:
 def read_plan(path: Path) -> dict[str, Any] | None:
     """The plan in a matrix's folder; None if there is none. Raises InputError."""
     file = path / MATRIX
-    if not file.exists():
-        return None
     try:
-        return dict(read_json(file.read_text("utf-8"))["plan"])
+        return dict(json_in(file)["plan"])
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             "the matrix's plan cannot be read", where=str(file), given=error, hint="another --output"

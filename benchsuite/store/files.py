@@ -18,8 +18,9 @@ from typing import IO, Any, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchsuite.errors import InputError, StoreError, os_error_as
+from benchsuite.errors import InputError, StoreError, os_error_as, read_json
 from benchsuite.fault_points import reach
+from benchsuite.limits import most
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 from benchsuite.redact import json_text, masked
 
@@ -41,6 +42,15 @@ SCHEMA = _schema(RequestRecord)
 SAMPLE_SCHEMAS = {GPU: _schema(GpuSample), SERVER: _schema(ServerSample)}
 
 MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summary.json", "report.html"
+
+
+def json_in(path: Path) -> Any:
+    """The JSON of a file of a run folder. Raises OSError, as `open_regular`, and ValueError, also for one too long."""
+    with open_regular(path) as file:
+        content = file.read(most("manifest_bytes") + 1)
+    if len(content) > most("manifest_bytes"):
+        raise ValueError(f"longer than {most('manifest_bytes'):,} bytes")
+    return read_json(content)
 
 
 def write_json(path: Path, tree: Any, indent: int | None = 1) -> None:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchsuite import __version__
-from benchsuite.errors import InputError, PointsError, StoreError, os_error_as, read_json
+from benchsuite.errors import InputError, PointsError, StoreError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.manifest import MOST_ATTEMPTS, RunManifest
 from benchsuite.records import SCHEMA_VERSION
@@ -38,9 +38,9 @@ from benchsuite.store.files import (
     TEMPORARY,
     at_schema,
     files_in,
+    json_in,
     lock,
     make_folder,
-    open_regular,
     parquet_tables,
     sync,
     write_json,
@@ -300,8 +300,7 @@ class Run:
 def read_manifest(path: Path) -> RunManifest:
     """The manifest of a run folder. Raises PointsError."""
     try:
-        with open_regular(path / MANIFEST) as file:
-            manifest = read_json(file.read())
+        manifest = json_in(path / MANIFEST)
     except FileNotFoundError:
         raise PointsError(
             "not a run folder: it has no manifest.json", where=str(path), expected="results/<run_id>"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,16 @@ def test_several_files_are_one_run(cli, tmp_path):
     assert [(p["concurrency"], p["repeat_count"], p["n_ok"]) for p in found["points"]] == [(4, 1, 12), (8, 2, 24)]
     assert found["usd_per_hour_total"] == 4
     assert "report.html" in {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def test_a_pipe_is_read_once(cli, tmp_path):
+    """It has the hash of what came out of it, and nobody waits for it to be written again."""
+    pipe = tmp_path / "results.json"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(VLLM.read_bytes(),), daemon=True).start()
+    assert cli("import vllm-bench", pipe, "--output", tmp_path / "run").code == 0
+    sha256 = read_run(tmp_path / "run").manifest["points"][0]["imported"]["sha256"]
+    assert sha256 == hashlib.sha256(VLLM.read_bytes()).hexdigest()
 
 
 def test_missing_is_null_in_the_rows(cli, tmp_path):

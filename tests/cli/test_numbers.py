@@ -45,7 +45,7 @@ def test_no_number_is_a_traceback(verb: str, runs: Path, cli: Any) -> None:
             continue
         for value in ODD:
             ended = cli(words, (option.opts[0], value))  # raises what is no error of ours
-            if isinstance(option.type, click.types.FloatRange) and value in ODD[:3]:
+            if isinstance(option.type, click.types.FloatParamType) and value in ODD[:3]:
                 assert ended.code == 2, (option.opts[0], value)
 
 
