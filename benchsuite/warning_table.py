@@ -185,7 +185,7 @@ WARNINGS: dict[str, WarningType] = {
     "silent_end": WarningType(
         "error", "streams stayed open behind a finish_reason, without [DONE]: 5 s of silence ended them",
         "{responses} of {ok} responses had no end but 5 s of silence behind their finish_reason (or idle_s): their "
-        "users waited, so duration, throughput and $ are the silence's",
+        "users waited, so duration, throughput and $ are the silence's, and latencies are those of less load",
         "send [DONE] and end the response, in the server or a proxy before it: its clients wait as long"),
     "last_chunk_missing": WarningType(
         "info", "connections were closed after the end of a stream, without the end of their response",
@@ -407,11 +407,11 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "a level that would cost less than the optimum is beyond a limit by less than 1 %",
         "is beyond {misses}; otherwise it would {otherwise}", _EXACT),
     "run_cut_short": WarningType(
-        "warning", "planned points that were not measured to their end, which are not judged",
-        "{missing} of {planned} points were not measured to their end and are not judged: {points}",
+        "warning", "planned points that were not measured to their end, or are invalid, which are not judged",
+        "{missing} of {planned} points were not measured to their end, or are invalid, and are not judged: {points}",
         "resume the sweep: the optimum may be among them"),
     "damaged_files": WarningType(
-        "warning", "a journal of the run folder has a record whose checksum does not hold; what follows it is left out",
+        "warning", "a file of the run folder is damaged: a journal's rest is left out, another's parts stand in for it",
         "{files}", "measure the points again that are not whole; samples behind the damage are in no figure"),
     # tables of points from elsewhere
     "throughput_identity": WarningType(
@@ -429,7 +429,7 @@ WARNINGS: dict[str, WarningType] = {
 DISTURBING: dict[str, Literal["flatters", "either"]] = {
     "client_bound": "either", "concurrency_not_reached": "either", "littles_law": "either",
     "unfinished_requests": "either", "gpu_shared": "either", "slow_level": "either",
-    "prefix_hits_unexpected": "flatters", "unasked_responses": "either",
+    "prefix_hits_unexpected": "flatters", "unasked_responses": "either", "silent_end": "either",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchsuite.cli.main import VERBS, cli, load_verb
 from benchsuite.level import Level
-from benchsuite.warning_table import WARNINGS, Finding, warn, without_asked
+from benchsuite.warning_table import DISTURBING, WARNINGS, Finding, warn, without_asked
 
 TESTS = Path(__file__).parent
 LIST = TESTS.parent / "docs" / "WARNINGS.md"
@@ -84,6 +84,12 @@ def test_remedies_name_options_that_exist():
     named = {option for kind in WARNINGS.values() for option in re.findall(r"--[a-z][a-z0-9-]+", kind.remedy)}
     assert named
     assert named - known == set()
+
+
+def test_the_docs_list_the_disturbances():
+    """docs/METHODS.md names each code for which a level proves nothing, and no other."""
+    text = (LIST.parent / "METHODS.md").read_text().partition("The disturbances are ")[2].partition(". They")[0]
+    assert set(re.findall(r"`(\w+)`", text)) == set(DISTURBING)
 
 
 def test_the_docs_list_the_table(request: pytest.FixtureRequest) -> None:

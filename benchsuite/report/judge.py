@@ -188,7 +188,9 @@ def judge_run(
     warnings += of_api
     whole = {point.point_id for point in manifest.complete_points}
     if cut := [point_id for point_id in manifest.planned_points if point_id not in whole]:
-        missing = {"missing": len(cut), "planned": len(manifest.planned_points), "points": ", ".join(cut[:6])}
+        why = {entry.point_id: entry.invalid or entry.reason for entry in manifest.points}
+        named = ", ".join(point_id + (f" ({why[point_id]})" if why.get(point_id) else "") for point_id in cut[:6])
+        missing = {"missing": len(cut), "planned": len(manifest.planned_points), "points": named}
         warnings.append(warn("run_cut_short", points[-1].level, **missing))
     if run.damage:
         warnings.append(warn("damaged_files", points[-1].level, files="; ".join(run.damage)))

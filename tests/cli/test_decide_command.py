@@ -65,15 +65,18 @@ def test_judged_anew(cli, run):
 
 
 def test_a_run_cut_short_is_judged_by_what_is_whole(cli, stored, tmp_path):
-    """Levels that did not run to their end are left out and named."""
+    """Levels that did not run to their end, or are invalid, are left out and named, with the reason that is known."""
     shutil.copytree(stored / "demo", tmp_path / "run")
     manifest = json.loads((stored / "demo" / "manifest.json").read_text("utf-8"))
     for point in manifest["points"]:
         point["status"] = "complete" if point["concurrency"] < 16 else "stopped"
+        if point["concurrency"] == 32:
+            point |= {"status": "invalid", "invalid": "the machine was suspended for 9.0 s"}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     (row,) = cli.data("decide", tmp_path / "run")
     (warning,) = [warn for warn in row["warnings"] if warn["code"] == "run_cut_short"]
     assert warning["finding"].startswith("3 of 6 points")
+    assert warning["finding"].endswith(": c0016-r0, c0064-r0, c0032-r0 (the machine was suspended for 9.0 s)")
 
 
 def test_a_free_hour_is_judged_by_time(cli, in_stored):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from benchsuite.economics.verdict import _counted, _over_runs, check_limits, rep
 from benchsuite.level import Level
 from benchsuite.results import EvaluatedLevel, LimitCheck
 from benchsuite.slo import GUARDS, Limit, Slo, parse_slo
-from benchsuite.warning_table import warn
+from benchsuite.warning_table import DISTURBING, WARNINGS, Finding, warn
 
 
 def p95_check(runs: np.ndarray, limit_s: float) -> LimitCheck:
@@ -146,6 +147,17 @@ def test_a_client_at_its_limit(ttft_s, lag_ms, verdict):
     assert [check.verdict for check in check_limits(level, slo, None, client(lag_ms))] == [verdict]
     beyond_doubt = "not met" if ttft_s > 0.15 else "met"
     assert [check.verdict for check in check_limits(level, slo)] == [beyond_doubt]
+
+
+@pytest.mark.parametrize("code", DISTURBING)
+def test_a_disturbed_level_proves_nothing(code):
+    """Neither a pass nor, but under what flatters, a miss."""
+    texts = WARNINGS[code].finding + WARNINGS[code].remedy
+    values = {name: 7 for _, name, *_ in Formatter().parse(texts) if name not in (None, "level")}
+    level = point(8, 10.0, 30.0, 0.05, warnings=(Finding(code, Level(8), values),))
+    unclear = client(1e6) if code == "client_bound" else None
+    found = [check_limits(level, parse_slo(f"ttft_mean<{ms}ms"), None, unclear)[0].verdict for ms in (100, 35)]
+    assert found == ["undecided", "not met" if DISTURBING[code] == "flatters" else "undecided"]
 
 
 def test_a_sure_level_is_recommended_before_a_lower_one():
