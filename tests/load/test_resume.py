@@ -172,6 +172,16 @@ def test_a_suspended_machine_makes_the_point_invalid(server, tmp_path, monkeypat
     assert (result.measured, found.whole.num_rows, found.table.num_rows) == (1, 8, 16)
 
 
+def test_stamps_that_left_their_clock_make_the_point_invalid(server, tmp_path, monkeypatch):
+    """The kernel's timestamps went wrong unseen: the point says why it is no measurement, and is not judged."""
+    facts = conductor.client_facts
+    monkeypatch.setattr(conductor, "client_facts", lambda reports: facts(reports) | {"clock_contradictions": 1})
+    _, found = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
+    (entry,) = found.manifest["points"]
+    assert (entry["status"], entry["invalid"]) == ("invalid", "the kernel's timestamps left the wall clock")
+    assert found.whole.num_rows == 0
+
+
 def test_clock_marks():
     """Suspended time is no step of the wall clock; what goes beyond it is."""
     slept = ClockMark(5_000_000_000, 5_000_000_000)
