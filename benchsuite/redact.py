@@ -193,7 +193,7 @@ def single_line(text: str) -> str:
 
 def workflow_data(text: str, *, title: bool = False) -> str:
     """`text` as the data of one of GitHub's commands, or as its title."""
-    text = _visible(text).replace("%", "%25").replace("\n", "%0A")
+    text = printable(text).replace("%", "%25").replace("\n", "%0A")
     return text.replace(":", "%3A").replace(",", "%2C") if title else text
 
 
