@@ -183,6 +183,16 @@ def _rows(path: Path) -> list[dict]:
     return read_run(path).table.select(["status", "error", "response_id", "text", "finish_reason"]).to_pylist()
 
 
+@pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "DB_PASSWORD", "client_secret", "CACHE"])
+def test_secrets_of_the_environment_are_taken_out(name, capfd, monkeypatch):
+    """What the name of a variable calls a secret is in no output; the value of another one is no secret."""
+    monkeypatch.setenv(name, KEY)
+    monkeypatch.setattr("sys.argv", ["benchsuite", "decide", f"no-such-run-{KEY}"])
+    with pytest.raises(SystemExit):
+        main()
+    assert (KEY in "".join(capfd.readouterr())) == (name == "CACHE")
+
+
 def test_a_refused_url_does_not_show_its_password(capfd, monkeypatch):
     """A URL with a password is refused without saying the password; so is a mistyped key's value."""
     monkeypatch.setattr("sys.argv", ["benchsuite", "sweep", "--base-url", f"http://me:{KEY}@127.0.0.1:1"])
