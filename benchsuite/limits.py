@@ -41,6 +41,7 @@ TABLE = {
                           "--max-event-values"),
     "event_lines_bytes": Limit(64 * KIB, "bytes", "an event of several lines", "is read as several events"),
     "events": Limit(2_000_000, "events", "a stream", _FAILS),
+    "unread_pieces": Limit(64, "pieces", "what is no event, in a stream", _IGNORED),
     "choices": Limit(128, "choices", "an event; also the parts of a message", _CUT),
     "parts_depth": Limit(8, "levels", "parts within parts of a message", _IGNORED),
     "error_bytes": Limit(4 * MIB, "bytes", "an error's body as JSON", "is read as text"),
@@ -53,6 +54,8 @@ TABLE = {
                          "are not counted"),
     # a server's other routes
     "answer_bytes": Limit(4 * MIB, "bytes", "an answer outside the load: models, versions, settings", _IGNORED),
+    "answer_s": Limit(30, "seconds", "such an answer", _IGNORED),
+    "page_s": Limit(5, "seconds", "a page of metrics", _IGNORED),
     "page_bytes": Limit(16 * MIB, "bytes", "a page of metrics", _IGNORED),
     "page_samples": Limit(20_000, "samples", "the wanted samples of a page of metrics", _CUT),
     "page_line_bytes": Limit(64 * KIB, "bytes", "a line of such a page", _IGNORED),
@@ -66,6 +69,7 @@ TABLE = {
                         "the file is refused"),
     "manifest_bytes": Limit(64 * MIB, "bytes", "the manifest of a run, the plan of a matrix", "the folder is refused"),
     "row_chars": Limit(256 * MIB, "characters", "a row of a request set", "the set is refused"),
+    "parquet_bytes": Limit(2**34, "bytes", "a Parquet file of a run, unpacked; also its rows", "the run is refused"),
     "key_chars": Limit(4096, "characters", "a file with an API key", "the key is refused"),
 }  # fmt: skip
 

@@ -55,7 +55,7 @@ _OBJECT = re.compile(rb"[ \t\r\n\xef\xbb\xbf]*\{")
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _LINE_ENDS = re.compile(rb"(?:\r\n?|\n){1,2}")
 _COSTLY = b",:{[\\"  # what a JSON parser takes longest for, and makes most objects of
-_MAX_UNREAD = 64  # pieces that are no event, after which none is tried: they hold the loop
+_MAX_UNREAD = most("unread_pieces")  # after which none is tried: they hold the loop
 _SHOWN_CHARS = 80  # of what could not be read
 
 

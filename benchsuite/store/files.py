@@ -128,7 +128,6 @@ ROW_GROUP = 16_384  # rows
 _SUM = struct.Struct("<8sI")  # mark, CRC-32 of all other bytes; before the footer, where no reader of Parquet looks
 _SUM_MARK = b"\x89BSsum\r\n"
 _FOOTER_MOST = 2**24
-_PARQUET_MOST = 2**34  # bytes that a file says it unpacks to
 
 
 def _crc32(file: IO[bytes], n_bytes: int) -> int:
@@ -160,7 +159,7 @@ def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()
             with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
                 facts = parquet.metadata
                 unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-                if not 0 <= unpacked <= _PARQUET_MOST or facts.num_rows > _PARQUET_MOST:
+                if not 0 <= unpacked <= most("parquet_bytes") or facts.num_rows > most("parquet_bytes"):
                     raise ValueError(f"it says that it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
                 check_columns(parquet.schema_arrow, schema)
                 names = [name for name in parquet.schema_arrow.names if name not in left_out]

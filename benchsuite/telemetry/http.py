@@ -25,7 +25,6 @@ _CHARSETS = frozenset((
     "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1", "iso-8859-15", "windows-1252", "cp1252",
     "gb2312", "gbk", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr",
 ))  # fmt: skip
-_TOTAL_S = 30.0  # of one answer, whatever each read takes
 
 
 def bounded_client(
@@ -50,7 +49,7 @@ def bounded_client(
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    limit_s = max(_TOTAL_S, timeout_s) if total_s is None else total_s
+    limit_s = max(most("answer_s"), timeout_s) if total_s is None else total_s
     return httpx.Client(
         base_url=base_url,
         headers={"Accept-Encoding": "identity", **(headers or {})},

@@ -27,7 +27,6 @@ from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server
 from benchsuite.telemetry.http import bounded_client
 
-_TOTAL_S = 5.0  # a page that drips is given up, whatever each read takes
 _MAX_SAMPLES, _MAX_LINE = most("page_samples"), most("page_line_bytes")
 _NAME = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?=[{ \t])", re.M)
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_]\w*)[ \t]*=[ \t]*"([^"\\\n]*(?:\\[^\n][^"\\\n]*)*)"[ \t]*(,?)', re.A)
@@ -184,7 +183,7 @@ class Scraper:
             headers=headers,
             verify=verify,
             timeout_s=2.0,
-            total_s=_TOTAL_S,
+            total_s=most("page_s"),
             max_bytes=most("page_bytes"),
             transport=transport,
         )

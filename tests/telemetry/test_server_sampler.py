@@ -98,13 +98,11 @@ class Endless(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "word"),
-    [("most", lambda _: 2**20, "bigger than 1 MiB"), ("_TOTAL_S", 0.1, "no whole page in time")],
+    ("limit", "word"), [({"page_bytes": 2**20}, "bigger than 1 MiB"), ({"page_s": 0.1}, "no whole page in time")]
 )
-def test_a_page_without_end(monkeypatch, limit, value, word):
+def test_a_page_without_end(monkeypatch, limit, word):
     """A page that never ends is given up by its size or its time, though every read brings something."""
-    monkeypatch.setattr(server_metrics, "most", lambda _: 2**40)
-    monkeypatch.setattr(server_metrics, limit, value)
+    monkeypatch.setattr(server_metrics, "most", lambda name: limit.get(name, 2**40))
     with HTTPServer(("127.0.0.1", 0), Endless) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         one = ServerSampler(f"http://127.0.0.1:{server.server_port}/metrics", "e", now_ns())
