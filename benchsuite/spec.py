@@ -460,20 +460,13 @@ class TelemetrySpec(StrictModel, flags="--"):
     gpu_sample_hz: float = key(1.0, "samples of a GPU a second", ge=0.001, le=10)
     gpu_ids: tuple[str, ...] = key((), "GPUs that serve: UUIDs or driver indices", unset="those of the server, or all")
     dcgm_url: MetricsUrl | None = key(
-        None,
-        "a DCGM exporter, for GPUs of another machine",
-        example="http://127.0.0.1:9400/metrics",
-        outside=True,
+        None, "a DCGM exporter, for GPUs of another machine", example="http://127.0.0.1:9400/metrics", outside=True
     )
     dcgm_interval_s: float = key(30.0, "how often it collects", gt=0, le=MOST_S)
     server_metrics: bool = key(True, "sample the server's metrics", "--server-metrics/--no-server-metrics")
     server_sample_hz: float = key(1.0, "samples of the server's metrics a second", "", ge=0.001, le=10)
     metrics_url: MetricsUrl | None = key(
-        None,
-        "the server's metrics",
-        unset="its /metrics",
-        example="http://127.0.0.1:8000/metrics",
-        outside=True,
+        None, "the server's metrics", unset="its /metrics", example="http://127.0.0.1:8000/metrics", outside=True
     )
     idle_power_s: float | None = key(
         None,
