@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import InputError, WorkloadError, os_error_as
+from benchsuite.redact import masked
 from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 if TYPE_CHECKING:
@@ -133,10 +134,10 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
 
     Raises WorkloadError if the file exists and not `force`, and StoreError where it cannot be written.
     """
-    data = "".join(f"{line}\n" for line in to_jsonl(workload.prompts)).encode()
+    text = "".join(f"{line}\n" for line in to_jsonl(workload.prompts))
     if output == "-":
         try:
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.write(masked(text).encode())
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             # The reader (head, less) has enough; without this Python complains again when it flushes at exit.
@@ -150,4 +151,4 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
 
     with os_error_as(WorkloadError, "the workload cannot be written", output):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_output(path, data)
+    write_output(path, text)

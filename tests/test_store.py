@@ -538,18 +538,18 @@ def test_where_a_person_wants_an_output(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real" / "file")
     (tmp_path / "folder").symlink_to(tmp_path / "real")
     for name in ("link", "folder/other"):
-        assert write_output(tmp_path / name, b"mine")
+        assert write_output(tmp_path / name, "mine")
     assert (tmp_path / "link").is_symlink()
     assert [(tmp_path / "real" / name).read_text() for name in ("file", "other")] == ["mine"] * 2
-    assert not write_output(Path("/dev/null"), b"mine")
+    assert not write_output(Path("/dev/null"), "mine")
     assert Path("/dev/null").is_char_device()
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path / "real", tmp_path / "gone" / "file"):
         with pytest.raises((InputError, StoreError)) as failed:
-            write_output(path, b"mine")
+            write_output(path, "mine")
         assert failed.value.where == str(path)
     read = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    assert not write_output(tmp_path / "pipe", b"mine")
+    assert not write_output(tmp_path / "pipe", "mine")
     assert os.read(read, 9) == b"mine"
     os.close(read)
 

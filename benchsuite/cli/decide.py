@@ -156,7 +156,7 @@ def frontier(
     placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores), seed)
     if svg is not None:
         title = "Cost at each model's optimum against its score"
-        write_output(svg, standalone(frontier_chart(placed, title=title)).encode())
+        write_output(svg, standalone(frontier_chart(placed, title=title)))
     if as_json:
         for text in differences:
             print_line(f"warning: {text}", err=True)

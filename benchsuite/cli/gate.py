@@ -71,9 +71,9 @@ def ended(result: GateResult, reporting: dict[str, Any]) -> int:
 
     inconclusive, summary = reporting["inconclusive"], reporting["summary"]
     if reporting["junit"] is not None:
-        write_output(reporting["junit"], junit_xml(result, strict=inconclusive == "fail").encode())
+        write_output(reporting["junit"], junit_xml(result, strict=inconclusive == "fail"))
     if summary is not None:
-        write_output(summary, markdown(result).encode())
+        write_output(summary, markdown(result))
     elif os.environ.get("GITHUB_STEP_SUMMARY"):
         try:  # the verdict does not hang on it
             with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:

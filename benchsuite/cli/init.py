@@ -53,7 +53,7 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
     keys, words = _choices(servers[0] if servers else None)
     next_step = f"benchsuite sweep {shlex.quote(str(output))}"
     text = spec_toml(_heading(servers, next_step), keys, words)
-    if write_output(output, text.encode()):
+    if write_output(output, text):
         load_spec(output, {})  # what is written holds together, whatever a server calls its models
     if not servers:
         print_line(f"no server answers on the usual ports of this machine ({', '.join(map(str, PORTS))})")

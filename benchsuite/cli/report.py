@@ -53,7 +53,7 @@ def command(
     """
     from benchsuite.api import decide, read_run
     from benchsuite.report.export import vllm_files
-    from benchsuite.store.files import REPORT, make_folder, write_bytes, write_json, write_output
+    from benchsuite.store.files import REPORT, make_folder, write_json, write_output, write_text
 
     runs: tuple[Path, ...] = asked.pop("runs")
     of_one_run = len(runs) == 1 and asked["levels_csv"] is None
@@ -80,8 +80,8 @@ def command(
             return 0
         path = output or (runs[0] / REPORT if of_one_run else _COMPARISON)
         if output is None and of_one_run:
-            write_bytes(path, text.encode())
-        elif not write_output(path, text.encode()):
+            write_text(path, text)
+        elif not write_output(path, text):
             return 0
     print_line(path)
     if show and not webbrowser.open(path.resolve().as_uri()):

@@ -22,7 +22,7 @@ from benchsuite.matrix_spec import MatrixSpec, Setting
 from benchsuite.progress import View
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec, parse_spec
-from benchsuite.store.files import MANIFEST, json_in, lock, make_folder, write_bytes, write_json
+from benchsuite.store.files import MANIFEST, json_in, lock, make_folder, write_json, write_text
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Workload
 
@@ -165,7 +165,7 @@ def measure(
         note(f"{place}: starting {setting.serve}")
         status, reason = _measure_one(matrix, setting, workload, path, view)
         if status == "failed":
-            write_bytes(path / FAILED, f"{reason}\n".encode())
+            write_text(path / FAILED, f"{reason}\n")
         if status != "measured":
             note(f"{place}: {status}" + (f": {reason}" if reason else ""))
         yield Outcome(setting, status, path, reason)

@@ -17,7 +17,7 @@ from benchsuite.report.judge import fact_differences
 from benchsuite.report.page import write_judged
 from benchsuite.report.terminal import VERDICT_STYLES, print_warnings
 from benchsuite.results import EvaluatedLevel
-from benchsuite.store.files import MANIFEST, write_bytes
+from benchsuite.store.files import MANIFEST, write_text
 from benchsuite.store.run_folder import read_run
 
 PENDING = ("stopped", "not measured yet")  # the same command goes on with these
@@ -53,8 +53,8 @@ def judge_setting(
 
 def write_tables(found: SettingsDecision, slo: str, folder: Path) -> None:
     """matrix.csv and matrix.md."""
-    write_bytes(folder / "matrix.csv", to_csv(found).encode())
-    write_bytes(folder / "matrix.md", to_markdown(found, slo).encode())
+    write_text(folder / "matrix.csv", to_csv(found))
+    write_text(folder / "matrix.md", to_markdown(found, slo))
 
 
 def rows(found: SettingsDecision) -> list[dict[str, Any]]:

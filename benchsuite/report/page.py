@@ -31,7 +31,7 @@ from benchsuite.report.sections_cost import (
     sensitivity_table,
 )
 from benchsuite.report.sections_levels import Figure, Section, Table
-from benchsuite.store.files import REPORT, SUMMARY, write_bytes, write_json
+from benchsuite.store.files import REPORT, SUMMARY, write_json, write_text
 from benchsuite.store.run_folder import Run
 
 _IN_TILES = "one run per level"  # an aside of the terminal that is in the page's tiles
@@ -60,7 +60,7 @@ def write_report(judgement: Judgement) -> Path:
     path = judgement.facts.path / REPORT
     with os_error_as(StoreError, "a report cannot be written", path):
         reach("report")
-        write_bytes(path, render(judgement).encode())
+        write_text(path, render(judgement))
     return path
 
 

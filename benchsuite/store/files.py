@@ -58,35 +58,32 @@ def write_json(path: Path, tree: Any, indent: int | None = 1) -> None:
 
     indent: None is several times faster for what no person reads.
     """
-    write_bytes(path, f"{json_text(tree, indent=indent)}\n".encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content`, a text, at `path`, whole or not at all, without our API keys."""
     with replacing(path) as file:
-        file.write(masked(content.decode()).encode())
+        file.write(f"{json_text(tree, indent=indent)}\n".encode())
 
 
-def write_output(path: Path, content: bytes) -> bool:
-    """Put `content` where a person wants it, without our API keys; False if that is no file.
+def write_text(path: Path, text: str) -> None:
+    """Put `text` at `path`, whole or not at all, without our API keys."""
+    with replacing(path) as file:
+        file.write(masked(text).encode())
+
+
+def write_output(path: Path, text: str) -> bool:
+    """Put `text` where a person wants it, without our API keys; False if that is no file.
 
     A file is replaced whole, at the end of links; a device, a pipe or /dev/stdout is written to, never replaced.
     Raises InputError for a place that does not exist or is a folder, StoreError where the system fails.
     """
     if path.is_dir() or not path.parent.is_dir():
-        expected = "a file in a folder that exists"
-        raise InputError(
-            "a file cannot be written",
-            where=str(path),
-            given="a folder" if path.is_dir() else "no such folder",
-            expected=expected,
-        )
+        given, expected = "a folder" if path.is_dir() else "no such folder", "a file in a folder that exists"
+        raise InputError("a file cannot be written", where=str(path), given=given, expected=expected)
     through = str(path.absolute()).startswith(("/dev/", "/proc/")) or (path.exists() and not path.is_file())
-    content = masked(content.decode()).encode()
     with os_error_as(StoreError, "a file cannot be written", path):
         if not through:
-            write_bytes(path.resolve(), content)
-        elif str(path) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):  # behind what is printed there
+            write_text(path.resolve(), text)
+            return True
+        content = masked(text).encode()
+        if str(path) in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):  # behind what is printed there
             sys.stdout.buffer.write(content)
             sys.stdout.flush()
         else:  # a pipe that nobody reads is not waited for
@@ -94,7 +91,7 @@ def write_output(path: Path, content: bytes) -> bool:
             os.set_blocking(descriptor, True)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
-    return not through
+    return False
 
 
 def write_parquet(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.Schema | None = None) -> int:
