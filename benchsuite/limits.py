@@ -22,6 +22,7 @@ class Limit(NamedTuple):
 
 
 _FAILS = "the request is a `stream_error`"
+_LATE = "the request is a `timeout`"
 _CUT = "the rest is left out"
 _IGNORED = "is not read"
 
@@ -64,6 +65,15 @@ TABLE = {
     "facts": Limit(100, "facts", "what a server says of itself", _CUT),
     "problems": Limit(100, "problems", "what telemetry met, in the manifest", _CUT),
     "json_line_bytes": Limit(MIB, "bytes", "a line of progress of a server's own pull", "the pull fails"),
+    # waits for it
+    "connect_s": Limit(10, "seconds", "a connection", _LATE, "--connect-timeout-s"),
+    "first_token_s": Limit(300, "seconds", "the first token; as the next where that alone is given", _LATE,
+                           "--first-token-timeout-s"),
+    "idle_s": Limit(300, "seconds", "silence in a response", _LATE, "--idle-timeout-s"),
+    "request_s": Limit(1800, "seconds", "a request", _LATE, "--request-timeout-s"),
+    "silent_end_s": Limit(5, "seconds", "silence behind a finish_reason", "the stream has ended (`silent_end`)"),
+    "recovery_s": Limit(60, "seconds", "a server that is gone, between points", "the sweep ends",
+                        "--server-recovery-timeout-s"),
     # files
     "file_bytes": Limit(512 * MIB, "bytes", "a specification, plan, table, price list or another tool's results",
                         "the file is refused"),

@@ -310,7 +310,7 @@ class LoadSpec(StrictModel, flags="--"):
         None, "failed requests, a number or 5% of the set, beyond which a level is given up", unset="any", example="5%"
     )
     server_recovery_timeout_s: float = key(
-        60.0, "how long a server that is gone may take to come back", ge=0, le=MOST_S
+        float(most("recovery_s")), "how long a server that is gone may take to come back", ge=0, le=MOST_S
     )
 
     @field_validator("max_errors")
@@ -362,7 +362,9 @@ class LoadSpec(StrictModel, flags="--"):
 class TimeoutSpec(StrictModel, flags="--"):
     """When a request is given up."""
 
-    connect_s: float = key(10.0, "longest time for a connection", "--connect-timeout-s", gt=0, le=MOST_S)
+    connect_s: float = key(
+        float(most("connect_s")), "longest time for a connection", "--connect-timeout-s", gt=0, le=MOST_S
+    )
     first_token_s: float | None = key(
         None,
         "longest wait for the first token",
@@ -372,8 +374,10 @@ class TimeoutSpec(StrictModel, flags="--"):
         gt=0,
         le=MOST_S,
     )
-    idle_s: float = key(300.0, "longest wait for a further byte", "--idle-timeout-s", gt=0, le=MOST_S)
-    request_s: float = key(1800.0, "longest time for a whole request", "--request-timeout-s", gt=0, le=MOST_S)
+    idle_s: float = key(float(most("idle_s")), "longest wait for a further byte", "--idle-timeout-s", gt=0, le=MOST_S)
+    request_s: float = key(
+        float(most("request_s")), "longest time for a whole request", "--request-timeout-s", gt=0, le=MOST_S
+    )
 
 
 class ResponseSpec(StrictModel, flags="--"):

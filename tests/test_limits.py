@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from benchsuite.cli.main import load_verb
+from benchsuite.clock import NS_PER_S
 from benchsuite.limits import RESPONSE_LIMITS, TABLE, most
+from benchsuite.load.virtual_users import limits_ns
 from benchsuite.spec import SweepSpec
 from tests.test_warning_table import options
 
@@ -43,7 +45,12 @@ def test_a_file_without_an_end_is_refused(words: str, monkeypatch: pytest.Monkey
 def test_the_flags_exist_and_begin_at_the_table():
     """A flag that moves a limit is one of the sweep's; without it the spec says what the table does."""
     assert {limit.flag for limit in TABLE.values() if limit.flag} - options(load_verb("sweep")) == set()
-    response = SweepSpec.model_validate({"server": {"base_url": "http://h"}}).response
+    spec = SweepSpec.model_validate({"server": {"base_url": "http://h"}})
+    response = spec.response
+    assert spec.load.server_recovery_timeout_s == most("recovery_s")
+    assert spec.timeouts.connect_s == most("connect_s")
+    waits_ns = [most(name) * NS_PER_S for name in ("idle_s", "request_s", "first_token_s")]
+    assert list(limits_ns(spec.timeouts)) == waits_ns
     assert response.max_mib << 20 == RESPONSE_LIMITS.response_bytes == most("response_bytes")
     assert response.held_mib << 20 == RESPONSE_LIMITS.held_bytes
     assert response.header_kib << 10 == RESPONSE_LIMITS.header_bytes

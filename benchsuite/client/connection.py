@@ -20,7 +20,15 @@ import termios
 from array import array
 
 from benchsuite.client.http import COMPLETE, HELD_BYTES_PER_READ, Endpoint, Exchange, WireError
-from benchsuite.clock import ANCILLARY_BYTES, StampClock, kernel_timestamp_ns, now_ns, request_kernel_timestamps
+from benchsuite.clock import (
+    ANCILLARY_BYTES,
+    NS_PER_S,
+    StampClock,
+    kernel_timestamp_ns,
+    now_ns,
+    request_kernel_timestamps,
+)
+from benchsuite.limits import most
 from benchsuite.records import Status
 
 _READ_BYTES = 65536
@@ -28,7 +36,8 @@ _SEND_BYTES = 65536  # at a time: a megabyte in one call would keep the other st
 
 _AT_ONCE_NS = 100_000_000
 _LINGER_S = 0.1  # how long the end of a response is waited for behind the end mark of its stream
-_QUIET_NS = 5_000_000_000  # without a byte behind a finish_reason: the stream is complete without its end mark
+# without a byte behind a finish_reason: the stream is complete without its end mark
+_QUIET_NS = most("silent_end_s") * NS_PER_S
 SEEN_TO_LINGER = 3  # responses in a row that did not end within that: from then on no other is waited for
 _IDLE_TOO_LONG = re.compile(rb"\s*HTTP/1\.\d 408 ")  # what some proxies say when they close an idle connection
 _NO_BYTES = bytes(4)  # an int of none
