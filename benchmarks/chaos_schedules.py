@@ -30,7 +30,7 @@ from benchsuite.store.run_folder import read_run
 
 REQUESTS_PER_POINT, LEVELS = 240, (8, 16)
 _PREFLIGHT = 2
-_CODES = {0, 1, 2, 3, 6, 129, 130, 143}  # of docs/GUIDE.md
+_CODES = {0, 1, 2, 3, 6, 129, 130, 143}  # of docs/guide/reference.md
 _HANGS_S, _LEAVES_S = 150, 30  # beyond every limit of a sweep that waits for a process or a server
 # how often each kind of process reaches its points in such a sweep, about
 _MAIN = {"spawn": 2, "order": 8, "compaction": 3, "report": 1, "sample": 2, "rename": 11, "unlink": 8, "fsync": 30}

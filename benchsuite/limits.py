@@ -1,6 +1,6 @@
 """Every limit on what others send: bytes, items, depth and seconds in one table, with the flag that moves it.
 
-docs/GUIDE.md shows the table; a test holds the two together.
+docs/guide/reference.md shows the table; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 
 ROOT = Path(__file__).parent.parent
-GUIDE = (ROOT / "docs" / "GUIDE.md").read_text("utf-8")
-RUN = ("", "two-servers")  # marks of blocks that are run; the others are only read
+PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs" / "guide").glob("*.md"))}
+GUIDE = (ROOT / "docs" / "GUIDE.md").read_text("utf-8") + "".join(PAGES.values())
+RUN = ("", "two-servers")  # marks of blocks that are run: a comment before the fence; the others are only parsed
 # what makes a command of the guide small enough for a test; it stays the guide's command
 SMALL = ["--max-output-tokens", "3", "--warmup-requests", "0", "--gpu", "off"]
 FEW = {"results/first": ["--requests", "12", "--concurrency", "2,4"]}
@@ -29,33 +30,41 @@ MAY = {"doctor": {0, 1}, "gate": {0, 5, 6}} | {
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of commands, the section that it is in, and its mark."""
+    """A fenced block of commands, the page that it is on, and its mark."""
 
-    section: str
+    page: str
     mark: str
     commands: tuple[str, ...]
 
 
 def blocks() -> Iterator[Block]:
-    for section in re.split(r"^## ", GUIDE, flags=re.M)[1:]:
-        for mark, text in re.findall(r"^```sh ?([\w-]*)\n(.*?)^```", section, re.M | re.S):
-            lines = [line.partition(" #")[0].strip() for line in text.replace("\\\n", " ").splitlines()]
-            yield Block(section.splitlines()[0], mark, tuple(line for line in lines if line))
+    for page, text in PAGES.items():
+        for mark, block in re.findall(r"^(?:<!-- ([\w-]+) -->\n)?```sh\n(.*?)^```", text, re.M | re.S):
+            lines = [line.partition(" #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
+            yield Block(page, mark, tuple(line for line in lines if line))
 
 
 BLOCKS = list(blocks())
 
 
-def test_the_three_uses_are_there():
-    """The guide has its sections, each with commands, and every link into it or METHODS leads somewhere."""
-    assert {block.section for block in BLOCKS if block.mark in RUN} >= {"A GPU box", "Your own requests", "CI"}
-    headings = {_anchor(line) for line in re.findall(r"^#+ (.*)", GUIDE, re.M)}
-    methods = (ROOT / "docs" / "METHODS.md").read_text("utf-8")
-    there = {_anchor(line) for line in re.findall(r"^#+ (.*)", methods, re.M)}
-    for target in re.findall(r"\]\(([^)\s]+)\)", GUIDE.replace("\n", " ")):
+def documents() -> Iterator[Path]:
+    """Every page that people read, of the repository's own."""
+    yield from (path for folder in (ROOT, ROOT / "workloads", ROOT / "results") for path in folder.glob("*.md"))
+    yield from (ROOT / "docs").rglob("*.md")
+
+
+@pytest.mark.parametrize("page", list(documents()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    """A link names a file of the repository, and a heading of it."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text.replace("\n", " ")):
         file, _, anchor = target.partition("#")
-        assert (ROOT / "docs" / file).exists(), target
-        assert not anchor or anchor in (there if file else headings), target
+        if not target.startswith("http"):
+            linked = page.parent / file if file else page
+            assert linked.exists(), target
+            assert not anchor or anchor in {
+                _anchor(line) for line in re.findall(r"^#+ (.*)", linked.read_text("utf-8"), re.M)
+            }, target
 
 
 def _anchor(heading: str) -> str:
@@ -119,11 +128,12 @@ def shrunk(words: list[str]) -> list[str]:
     return [*words, *(small if "--max-output-tokens" not in words else small[2:])]
 
 
+# the pages whose commands run in one folder, one after the other
 GROUPS = {
-    "a GPU box": ("A GPU box", "Going on after a stop"),
-    "own requests": ("Your own requests", "What is sent"),
-    "CI": ("CI",),
-    "the rest": ("Reading the report", "How many GPUs, or an API", "Several servers and a fallback", "In a notebook"),
+    "a GPU box": ("gpu-box", "reference"),
+    "own requests": ("own-requests",),
+    "CI": ("ci",),
+    "the rest": ("several-models", "api-or-gpus", "several-machines", "report"),
 }
 
 
@@ -131,7 +141,7 @@ GROUPS = {
 def test_commands(group, documented, monkeypatch, capsys):
     """The commands of each use end well, in the order in which they stand, in one folder."""
     config = SimulatorConfig(latency=LatencyModel(ttft_s=0.002, itl_s=0.0005))
-    commands = [c for s in GROUPS[group] for b in BLOCKS if b.section == s and b.mark in RUN for c in b.commands]
+    commands = [c for s in GROUPS[group] for b in BLOCKS if b.page == s and b.mark in RUN for c in b.commands]
     assert commands
     with simulator(config) as one, simulator(config) as other:
         for command in commands:
@@ -150,14 +160,14 @@ def test_commands(group, documented, monkeypatch, capsys):
 
 def test_the_answer_of_a_plan(documented, monkeypatch, capsys):
     """What the guide prints below the business question is what its command prints."""
-    (answer,) = re.findall(r"^```text\n(.*?)^```", GUIDE, re.M | re.S)
+    (answer,) = re.findall(r"^```text\n(.*?)^```", PAGES["api-or-gpus"], re.M | re.S)
     command = next(c for b in BLOCKS for c in b.commands if c.startswith("benchsuite plan results/examples/demo"))
     assert ended(shlex.split(command)[1:], monkeypatch) == 6  # nobody measured the API against the SLO
     printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert [line for line in answer.splitlines() if line not in printed] == []
 
 
-def test_no_section_is_left_out():
-    """Every block that is to be run is in a group above."""
-    grouped = {section for sections in GROUPS.values() for section in sections}
-    assert {block.section for block in BLOCKS if block.mark in RUN} == grouped
+def test_no_page_is_left_out():
+    """Every page is in a group above, and in the index."""
+    assert {page for pages in GROUPS.values() for page in pages} == set(PAGES)
+    assert [page for page in PAGES if f"](guide/{page}.md)" not in GUIDE] == []

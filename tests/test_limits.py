@@ -15,12 +15,12 @@ from benchsuite.load.virtual_users import limits_ns
 from benchsuite.spec import SweepSpec
 from tests.test_warning_table import options
 
-GUIDE = Path(__file__).parents[1] / "docs" / "GUIDE.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "reference.md"
 HEAD = "| what | at most | beyond it | flag |\n|---|---|---|---|\n"
 
 
 def test_the_guide_lists_the_table(request: pytest.FixtureRequest) -> None:
-    """docs/GUIDE.md has a row for each limit, from the table; --snapshot-update writes it."""
+    """docs/guide/reference.md has a row for each limit, from the table; --snapshot-update writes it."""
     cells = (
         (one.bounds, f"{one.most:,} {one.unit}", one.beyond, one.flag and f"`{one.flag}`") for one in TABLE.values()
     )

@@ -82,7 +82,7 @@ def test_a_lines_other_fields_are_sent_as_they_are(profile, name):
     assert plan.body(replace(PROMPT, extra_body={name: 1})) == plan.body(PROMPT) | {name: 1}
 
 
-THINKING = {  # the examples of docs/GUIDE.md
+THINKING = {  # the examples of docs/guide/own-requests.md
     "--chat-template-kwargs '{\"enable_thinking\": false}'": (
         ("vllm", "sglang", "llamacpp"), {"chat_template_kwargs": {"enable_thinking": False}}),
     "--reasoning-effort none": (("openai", "ollama", "llamacpp"), {"reasoning_effort": "none"}),
@@ -108,7 +108,7 @@ def test_thinking_as_the_guide_says(flags, expected):
 
 def test_the_guides_table_is_that():
     """No example of the guide is without its test."""
-    guide = (Path(__file__).parents[2] / "docs" / "GUIDE.md").read_text("utf-8")
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "own-requests.md").read_text("utf-8")
     table = guide.partition("| server | thinking off |")[2].partition("\n\n")[0]
     assert set(re.findall(r"`(--[^`]+)`", table)) == set(THINKING)
 
