@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock sbom clean
+.PHONY: setup demo test test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock sbom clean
 
 setup: $(READY)
 
@@ -43,6 +43,12 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tests/security/audit.py
+
+# wheel and sdist in dist/, with what they hold and say of themselves checked
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	DIST=dist $(BIN)/python -m pytest tests/test_package.py
 
 # 1,000,000 hostile inputs for every parser of foreign bytes (half an hour of CPU); FUZZ_FLAGS="--only SSE --inputs 5000"
 FUZZ_FLAGS ?=

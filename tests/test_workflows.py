@@ -35,19 +35,19 @@ def make_targets() -> set[str]:
 
 
 def test_all_are_there() -> None:
-    """One workflow for any machine, two for a GPU; gate has tests of its own (test_gate_workflow.py)."""
-    assert [path.stem for path in WORKFLOWS] == ["ci", "gate", "gpu-smoke"]
+    """One for any machine, two for a GPU, one that publishes; gate has tests of its own (test_gate_workflow.py)."""
+    assert [path.stem for path in WORKFLOWS] == ["ci", "gate", "gpu-smoke", "release"]
 
 
-@pytest.mark.parametrize("name", ["ci", "gpu-smoke"])
+@pytest.mark.parametrize("name", ["ci", "gpu-smoke", "release"])
 def test_actions_are_pinned(name: str) -> None:
-    """Every action is pinned by its commit, with its version beside it, and is one of GitHub's own."""
+    """Every action is pinned by its commit, with its version beside it, and is GitHub's, or what publishes."""
     used = value(name, "uses")
     text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text("utf-8")
 
     assert used
     for action in used:
-        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action)
+        assert re.fullmatch(r"(actions/[a-z-]+|pypa/gh-action-pypi-publish)@[0-9a-f]{40}", action)
         assert re.search(rf"{action} # v\d+\.\d+\.\d+$", text, re.M)
 
 
@@ -55,8 +55,10 @@ def test_actions_are_pinned(name: str) -> None:
 def test_rights_and_time_are_limited(name: str) -> None:
     """A workflow reads the repository and nothing else, keeps no token for later steps, and ends."""
     assert block(name, "permissions") == ["contents: read"]
-    assert value(name, "persist-credentials") == ["false"]
-    assert [int(minutes) for minutes in value(name, "timeout-minutes")] in ([40], [45])
+    assert set(value(name, "persist-credentials")) == {"false"}
+    assert len(value(name, "persist-credentials")) == sum("checkout@" in line for line in lines(name))
+    assert len(value(name, "timeout-minutes")) == len(value(name, "runs-on"))
+    assert {int(minutes) for minutes in value(name, "timeout-minutes")} <= {40, 45}
     assert "secrets." not in "\n".join(lines(name))
 
 
@@ -75,11 +77,29 @@ def test_commands_exist(name: str) -> None:
     assert set(made) <= make_targets()
 
 
-def test_ci_checks_demos_and_tests_on_three_pythons() -> None:
-    """ci: the three commands of a newcomer, on every Python that is supported, on a hosted machine."""
-    assert value("ci", "run") == ["make check", "make demo", "make test", "make sbom"]
-    assert value("ci", "python") == ['["3.11", "3.12", "3.13"]']
-    assert value("ci", "runs-on") == ["ubuntu-latest"]
+def test_ci_checks_demos_and_tests_on_all_pythons() -> None:
+    """ci: the commands of a newcomer, on every Python that is supported; the wheel; the half that reads, elsewhere."""
+    made = [command for command in value("ci", "run") if command.startswith("make ")]
+    assert made == ["make check", "make demo", "make test", "make sbom", "make dist"]
+    assert value("ci", "python") == ['["3.11", "3.12", "3.13", "3.14"]']
+    assert value("ci", "os") == ["[windows-latest, macos-latest]"]
+    assert value("ci", "runs-on") == ["ubuntu-latest", "${{ matrix.os }}", "ubuntu-latest"]
+
+
+def test_a_release_is_published_without_a_token() -> None:
+    """release: by a person's release alone; what builds has no rights, and what publishes runs no code of ours."""
+    text = "\n".join(lines("release"))
+    build, _, publish = text.partition("  publish:\n")
+
+    assert block("release", "on") == ["release:", "  types: [published]"]
+    assert block("release", "permissions") == ["contents: read"]
+    assert "id-token" not in build
+    assert re.findall(r"^ {4}permissions:\n((?: {6}.*\n)+)", publish, re.M) == ["      id-token: write\n"]
+    assert "environment: release" in publish
+    assert "run:" not in publish
+    assert "secrets." not in text
+    for script in re.findall(r"run: \|\n((?: {10}.*\n)+)", text) + re.findall(r"run: ([^|\n]+)", text):
+        assert "${{" not in script
 
 
 def test_ci_fails_without_a_scan_and_keeps_the_sbom() -> None:
