@@ -14,7 +14,7 @@ from benchsuite.errors import InputError
 if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
 
-_COMPARISON = Path("comparison.html")
+_COMPARISON, _AGAIN = Path("comparison.html"), Path("judged_again.html")
 FORMATS = ("html", "md", "csv", "json", "vllm")
 
 
@@ -22,6 +22,7 @@ FORMATS = ("html", "md", "csv", "json", "vllm")
     epilog="""\b
 Examples:
   benchsuite report results/mine --open
+  benchsuite report results/mine --slo "ttft_p95<500ms" --usd-per-hour 2.5 --output again.html
   benchsuite report results/mine --format md
   benchsuite report results/a results/b --format csv --output levels.csv
   benchsuite report results/mine --format vllm --output mine_vllm
@@ -30,7 +31,7 @@ Examples:
       --usd-per-hour 1.58 --output paper.html
 """
 )
-@judging_options()
+@judging_options(energy=True)
 @click.option(
     "--format",
     "form",
@@ -41,7 +42,8 @@ Examples:
 )
 @click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
 @output_option(
-    f"The file; of vllm a folder.  [default: RUN/report.html, {_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
+    f"The file; of vllm a folder.  [default: RUN/report.html, with another SLO or price {_AGAIN}; of several "
+    f"{_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
 )
 @click.option("--open", "show", is_flag=True, help="Open what was written in the browser.")
 def command(
@@ -49,7 +51,8 @@ def command(
 ) -> int:
     """Write report.html into the run folder RUN; of several runs, or a table of levels, one page that compares them.
 
-    Prints the path of what was written. Other formats say the same to other programs and people.
+    Another SLO or price judges again, as `decide` does, and the page says so; nothing in RUN changes then. Prints the
+    path of what was written. Other formats say the same to other programs and people.
     """
     from benchsuite.api import decide, read_run
     from benchsuite.report.export import vllm_files
@@ -57,7 +60,11 @@ def command(
 
     runs: tuple[Path, ...] = asked.pop("runs")
     of_one_run = len(runs) == 1 and asked["levels_csv"] is None
-    _refuse_misplaced({"scores": scores, "slo": asked["slo"], **price}, form, of_one_run)
+    again = any(value is not None for value in ({**asked, **price} | {"levels_csv": None}).values())
+    if scores is not None and (form != "html" or of_one_run):
+        raise click.UsageError("--scores belongs to a comparison of several runs, or to --levels-csv.")
+    if again and form == "vllm":
+        raise click.UsageError("--format vllm is by the run's own SLO and price.")
     if form == "json" and (not runs or asked["levels_csv"] is not None):
         raise click.UsageError("--format json is of run folders.")
     if form == "vllm" and not of_one_run:
@@ -78,8 +85,9 @@ def command(
         if output is None and form != "html":
             click.echo(text, nl=False)
             return 0
-        path = output or (runs[0] / REPORT if of_one_run else _COMPARISON)
-        if output is None and of_one_run:
+        own = of_one_run and not again  # else nothing in the run folder changes
+        path = output or (runs[0] / REPORT if own else _AGAIN if of_one_run else _COMPARISON)
+        if output is None and own:
             write_text(path, text)
         elif not write_output(path, text):
             return 0
@@ -87,17 +95,6 @@ def command(
     if show and not webbrowser.open(path.resolve().as_uri()):
         click.echo("no browser could be opened", err=True)
     return 0
-
-
-def _refuse_misplaced(judging: dict[str, Any], form: str, of_one_run: bool) -> None:
-    """The page and the summary of a run are by its own SLO and price."""
-    given = next((name for name, value in judging.items() if value is not None), None)
-    of_its_own = form in ("json", "vllm") or (form == "html" and of_one_run)
-    if given is not None and (of_its_own or (given == "scores" and form != "html")):
-        fits = "" if given == "scores" else ", to --format md or csv"
-        raise click.UsageError(
-            f"--{given.replace('_', '-')} belongs to a comparison of several runs, or to --levels-csv{fits}."
-        )
 
 
 def _text(form: str, judgements: list[Judgement]) -> str:

@@ -13,7 +13,7 @@ from benchsuite.report import format as fmt
 from benchsuite.report.charts import Frame, Series, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_chart, is_drawn_on_frontier
 from benchsuite.report.charts_special import FRAME as FRONTIER
-from benchsuite.report.judge import Judgement
+from benchsuite.report.judge import Judgement, judged_again
 from benchsuite.report.level_tables import Row
 from benchsuite.report.page import render_page
 from benchsuite.report.sections_levels import (
@@ -284,6 +284,7 @@ def render_comparison(
         about=[f"SLO {models[0].slo}", f"price: {price}"],
         answer=comparison(models, placed),
         notes=notes,
+        again=fmt.at_levels((text, one.name) for one in models for text in judged_again(one)),
         picture=figures.pop(),
         sections=[
             Section("optima", "Optima", "Each at its optimum", tables=[optima_table(models)]),

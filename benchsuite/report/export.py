@@ -21,7 +21,7 @@ from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
-from benchsuite.report.judge import Judgement
+from benchsuite.report.judge import Judgement, judged_again
 from benchsuite.results import Decision, EvaluatedLevel
 
 _TABLE = (
@@ -64,6 +64,7 @@ def _markdown(one: Judgement) -> str:
     parts = [
         f"### {markdown_text(one.model)}",
         f"**{said[0]}**",
+        *(f"Judged again: {markdown_text(text)}." for text in judged_again(one)),
         "\n".join(f"- {aside}" for aside in said[1:]),
         "\n".join(markdown_table((*map(fmt.head, columns), "SLO"), rows)),
         "\n".join(warned),
@@ -83,7 +84,10 @@ SUMMARY_SCHEMA = 1
 
 
 def summary_json(judgement: Judgement) -> dict[str, Any]:
-    """The content of summary.json. usd_per_hour is ONE GPU's price, usd_per_hour_total the machine's; None: unknown."""
+    """The content of summary.json. usd_per_hour is ONE GPU's price, usd_per_hour_total the machine's; None: unknown.
+
+    judged_again is there where SLO or price are not the run's own.
+    """
     return {
         "schema": SUMMARY_SCHEMA,
         "run_id": judgement.run_id,
@@ -92,6 +96,7 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
         "usd_per_hour": as_plain(judgement.usd_per_hour),
         "gpus": judgement.gpus,
         "usd_per_hour_total": as_plain(judgement.usd_per_hour_total),
+        **({"judged_again": again} if (again := judged_again(judgement)) else {}),
         "points": [
             point_json(one)
             | {"client": as_plain(judgement.clients.get(one.point.level))}

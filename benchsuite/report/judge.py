@@ -34,7 +34,7 @@ from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError, did_you_mean
 from benchsuite.level import Level
 from benchsuite.manifest import PointEntry, RunManifest, differences
-from benchsuite.report.format import percent, set_size
+from benchsuite.report.format import percent, plural, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
 from benchsuite.spec import PriceSpec, parse_spec
@@ -108,6 +108,30 @@ def unit_price(price: PriceSpec) -> float | None:
     if price.owned is not None:
         return cost.owned_usd_per_hour(price)
     return price.usd_per_hour if price.preset is None else preset(price.preset).usd_per_hour
+
+
+def price_text(price: PriceSpec) -> str:
+    """'$1.99 per GPU-hour, 2 GPUs, electricity at $0.200 per kWh': what an hour is computed from."""
+    gpus = plural(price.gpus, "GPU")
+    if price.owned is not None:
+        hour = f"owned GPUs, {gpus}"
+    else:
+        unit = unit_price(price)
+        hour = f"none given, {gpus}" if unit is None else f"{usd(unit)} per GPU-hour, {gpus}"
+    kwh = f", electricity at {usd(price.usd_per_kwh)} per kWh" * (price.usd_per_kwh is not None)
+    pue = f", PUE {price.pue:g}" * (price.pue != 1)
+    return hour + kwh + pue + f", {price.gco2_per_kwh or 0:g} gCO2 per kWh" * (price.gco2_per_kwh is not None)
+
+
+def judged_again(judgement: Judgement) -> list[str]:
+    """In what the judgement is not by the run's own terms: 'SLO A, the run's own is B'; a table has none of its own."""
+    if judgement.run is None or judgement.price is None:
+        return []
+    own = parse_spec(judgement.run.manifest.spec, where=judgement.source)
+    pairs = (("SLO", judgement.slo, own.limits), ("price", judgement.price, own.price))
+    shown = [(name, *(price_text(one) if isinstance(one, PriceSpec) else str(one) for one in terms))
+             for name, *terms in pairs if terms[0] != terms[1]]  # fmt: skip
+    return [f"{name} {now}; the run's own: {before}" for name, now, before in shown]
 
 
 def judge_table(

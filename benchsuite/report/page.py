@@ -21,7 +21,7 @@ from benchsuite.redact import html_text
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables, sections_levels, sections_run
 from benchsuite.report.export import summary_json
-from benchsuite.report.judge import Judgement, imbalance_text, judge_run, ttft_breakdown
+from benchsuite.report.judge import Judgement, imbalance_text, judge_run, judged_again, ttft_breakdown
 from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, FALLBACK, GPUS, SCALING, SERVER
 from benchsuite.report.sections_cost import (
     capacity_table,
@@ -80,6 +80,7 @@ def render(judgement: Judgement) -> str:
         cards=sections_run.cards(("", one) for one in judged),
         facts=sections_run.facts(judgement),
         status=manifest.status,
+        again=judged_again(judgement),
         spec=json.dumps(manifest.spec, indent=1, ensure_ascii=False),
     )
 
@@ -112,7 +113,7 @@ def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[secti
     links = [*warnings, *((one.anchor, one.link) for one in sections), ("provenance", "Provenance")]
     content |= {"name": name, "sections": sections, "cards": cards, "links": links}
     return environment.get_template("page.html.j2").render(
-        {"status": "complete", "spec": ""} | content | {"css": css, "script": script, "policy": policy}
+        {"status": "complete", "spec": "", "again": []} | content | {"css": css, "script": script, "policy": policy}
     )
 
 

@@ -148,6 +148,32 @@ def test_points_tables_have_formats_too(cli, in_stored):
     assert {row["slo"] for row in found} == {"output_throughput_per_user > 5 tok/s"}
 
 
+@pytest.mark.parametrize("terms", ["--slo ttft_p95<60ms", "--usd-per-hour 7.5 --gpus 2", "--goodput ttft<1s"])
+def test_a_run_is_judged_again_without_a_change_of_it(cli, in_stored, tmp_path, monkeypatch, terms):
+    """Page, Markdown, CSV and JSON decide as `decide` does, say what differs, and leave the folder as it is."""
+    run = shutil.copytree(in_stored / "repeated", tmp_path / "run")
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    assert cli("report", run, terms).out == "judged_again.html\n"
+    page = Path("judged_again.html").read_text("utf-8")
+    markdown, (row, *_) = (
+        cli("report", run, terms, "--format md").out,
+        rows(cli("report", run, terms, "--format csv").out),
+    )
+    summary, (again,) = (cli("report", run, terms, "--format json").data, cli.data("decide", run, terms))
+    assert summary["optimum"]["concurrency"] == again["optimum_concurrency"]
+    assert summary["optimum"]["usd_per_1m_output_tokens"] == again["usd_per_1m_output_tokens"]
+    assert again["sentence"].split(":")[0] in markdown
+    assert f">Concurrency {again['optimum_concurrency']} " in page
+    assert [row["slo"], float(row["usd_per_hour_total"])] == [summary["slo"], summary["usd_per_hour_total"]]
+    (said,) = summary["judged_again"]
+    assert said.startswith("price" if "usd" in terms else "SLO")
+    assert page.count("Judged again:") == markdown.count("Judged again:") == 1
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
+    assert cli("report", run, "--format json").data.keys() == summary.keys() - {"judged_again"}
+    assert cli("report", run, terms, "--format vllm").code == 2
+
+
 def test_output_is_written_whole_and_named(cli, in_stored, tmp_path):
     """--output: the file's path is what is printed; html of one run goes there instead of into the run."""
     run = shutil.copytree(in_stored / "demo", tmp_path / "run")
