@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from benchsuite.redact import mask_chain, masked
@@ -28,13 +28,13 @@ class BenchsuiteError(Exception):
         hint: str | None = None,
     ) -> None:
         mask_chain(sys.exc_info()[1])  # what this one is raised from is shown with it
-        self.what, self.where, self.given = masked(what), _shown(where), _shown(given)
-        self.expected, self.hint = _shown(expected), _shown(hint)
+        self.what, self.where, self.given = masked(what), shown(where), shown(given)
+        self.expected, self.hint = shown(expected), shown(hint)
         lines = [self.what]
         named = {"where": self.where, "given": self.given, "expected": self.expected, "try": self.hint}
-        # a line of foreign text is none of ours
-        shown = {label: re.sub(r"\n(?! {4})", "\n    ", value) for label, value in named.items() if value is not None}
-        lines += [f"  {label + ':':<10}{value}" for label, value in shown.items()]
+        for label, value in named.items():
+            if value is not None:  # a line of foreign text is none of ours
+                lines.append(f"  {label + ':':<10}" + re.sub(r"\n(?! {4})", "\n    ", value))
         super().__init__("\n".join(lines))
 
     def add_line(self, label: str, text: str) -> None:
@@ -42,9 +42,10 @@ class BenchsuiteError(Exception):
         self.args = (f"{self}\n  {label + ':':<10}{text}",)
 
 
-def _shown(value: object) -> str | None:
+def shown(value: object, form: Callable[[object], str] = str) -> str | None:
+    """A value that was given, masked; None stays None."""
     try:
-        return None if value is None else masked(str(value))
+        return None if value is None else masked(form(value))
     except ValueError:  # Python writes no integer of more than 4,300 digits
         return "a number of thousands of digits"
 

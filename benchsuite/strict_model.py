@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchsuite.errors import InputError, SpecError, did_you_mean, read_toml
+from benchsuite.errors import InputError, SpecError, did_you_mean, read_toml, shown
 from benchsuite.limits import most
 
 MISTAKES_SHOWN = 20
@@ -249,10 +249,7 @@ def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -
         ("api_key_env", ".headers", ".query", ".path", ".extra_body", "_kwargs")
     ):
         return f"{path}: {message}"
-    try:
-        given = repr(item["input"])
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        given = "a number of thousands of digits"
+    given = str(shown(item["input"], repr))
     return f"{path}: {message} (given {without_url_secrets(given if len(given) <= 200 else given[:197] + '...')})"
 
 

@@ -48,6 +48,7 @@ _ERROR_WORDS = (
 )  # fmt: skip
 _KEPT_ALIVE = re.compile(rb'[\s:."\[\]]*(ping|pong|heart[_-]?beat|keep[_-]?alive|processing)?[\s:."\[\]]*', re.I)
 _NO_COMPLETION = re.compile(rb"error|ping|beat|alive")  # in the name of an event
+_NAME_BYTES = 70  # of the line with it
 _MAX_DEPTH, _MAX_PARTS = most("parts_depth"), most("choices")
 _KEPT_CHARS = most("kept_chars") + most("key_chars")  # with a key that may begin within them
 _STEP_BYTES = 32768  # of a body, between which the event loop runs
@@ -88,14 +89,19 @@ class StreamFacts:
     cached_tokens: int | None = None
 
 
-def pieces(body: bytes | bytearray, *, ndjson: bool = False) -> Iterator[tuple[int, bytes]]:
+def pieces(
+    body: bytes | bytearray, *, ndjson: bool = False, longest: int = RESPONSE_LIMITS.event_bytes
+) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of the pieces of a stream, each of whole events.
 
-    An event of very many lines is cut between two of them.
+    An event of very many lines is cut between two of them; of a line far beyond `longest` the rest is left out.
     """
     start, n = 0, len(body)
     lines_bytes = most("event_lines_bytes")
     crlf = not ndjson and b"\r" in body
+    marks = dict.fromkeys(
+        (b"\n", b"\r") if crlf else (b"\n",), -1
+    )  # where each is next; a regex takes 70 times as long
     while start < n:
         near, far = start + _STEP_BYTES, start + lines_bytes
         if ndjson:
@@ -106,10 +112,14 @@ def pieces(body: bytes | bytearray, *, ndjson: bool = False) -> Iterator[tuple[i
         else:
             end = body.find(b"\n\n", near, far) + 2
         if end < 2 and not ndjson:  # a long event, or one of many lines
-            found = _LINE_ENDS.search(body, far)
+            for mark, at in marks.items():
+                if at < far:
+                    marks[mark] = body.find(mark, far) % (n + 1)  # n: nowhere
+            found = _LINE_ENDS.match(body, min(marks.values()))
             end = found.end() if found else 0
         end = end or n
-        yield start, bytes(body[start:end])
+        kept = far + _NAME_BYTES + longest
+        yield start, bytes(body[start:end] if end <= kept else body[start:kept] + body[max(kept, end - 4) : end])
         start = end
 
 
@@ -175,7 +185,7 @@ def _plain(lines: list[bytes]) -> bytes | None:
                 return None
             payload = line[5:].removeprefix(b" ")
         elif line.startswith(b"event:"):
-            if _NO_COMPLETION.search(line):
+            if _NO_COMPLETION.search(line, 0, _NAME_BYTES):
                 return None
         elif not line.startswith((b"id:", b":", b"retry:")):
             return None
@@ -194,7 +204,7 @@ def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = 
         if line.startswith(b"data:"):
             data.append((line[5:].removeprefix(b" "), start))
         elif line.startswith(b"event:"):
-            name = line[6:].strip().lower()
+            name = line[6:_NAME_BYTES].strip().lower()
         elif line.startswith(b"error:"):
             yield _as_error(line[6:].removeprefix(b" ")), start
         elif line.strip() and not line.startswith((b":", b"id:", b"retry:")):
@@ -202,7 +212,7 @@ def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = 
     for payload, at in _whole(data, end, facts):
         if name == b"error":
             yield _as_error(payload), at
-        elif name and _KEPT_ALIVE.fullmatch(name[:64]) and not is_json(payload):
+        elif name and _KEPT_ALIVE.fullmatch(name) and not is_json(payload):
             continue
         elif torn and not is_end_mark(payload) and not is_json(payload):
             facts.unread = facts.unread or _shown(payload)
@@ -244,7 +254,7 @@ def _as_error(payload: bytes) -> bytes:
     try:
         tree = loads(payload)
     except ValueError:
-        return json.dumps({"error": payload.decode("utf-8", "replace")}).encode()
+        return json.dumps({"error": payload[: most("error_text_bytes")].decode("utf-8", "replace")}).encode()
     return payload if isinstance(tree, dict) and tree.get("error") else b'{"error":%s}' % payload
 
 
@@ -409,21 +419,6 @@ def usage_counts(usage: dict[str, Any] | None) -> Usage:
     return Usage(prompt, output, first(_CACHED, *details, usage), reasoning, stated is not None and output != stated)
 
 
-def read_stream(
-    body: bytes | bytearray,
-    body_ends: Sequence[int],
-    stamps_ns: Sequence[int],
-    *,
-    keep_text: bool = False,
-    ndjson: bool = False,
-) -> StreamFacts:
-    """The facts of a streamed body. body_ends[i]: body bytes received up to read i, stamped stamps_ns[i]."""
-    facts = StreamFacts()
-    for _ in stream_steps(facts, body, body_ends, stamps_ns, keep_text=keep_text, ndjson=ndjson):
-        pass
-    return facts
-
-
 def stream_steps(
     facts: StreamFacts,
     body: bytes | bytearray,
@@ -438,7 +433,7 @@ def stream_steps(
     read, last_token_read, merged_read, n, answered = 0, -1, -1, 0, False
     last_read, most_events = len(body_ends) - 1, most("events")
     add_token, read_event = facts.token_ns.append, EventReader(facts, keep_text, limits).read
-    for offset, piece in pieces(body, ndjson=ndjson):
+    for offset, piece in pieces(body, ndjson=ndjson, longest=limits.event_bytes):
         for payload, end in json_lines(piece, offset) if ndjson else sse_events(piece, facts, offset):
             n += 1
             while read < last_read and body_ends[read] < end:

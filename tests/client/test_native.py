@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 
 import pytest
-from captures_for_tests import capture
+from captures_for_tests import capture, read_stream
 from hypothesis import given
 from hypothesis import strategies as st
 from test_request import exchange, row_of
 
-from benchsuite.client.stream import StreamFacts, read_stream, read_whole
+from benchsuite.client.stream import StreamFacts, read_whole
 
 NDJSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

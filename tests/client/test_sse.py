@@ -6,18 +6,13 @@ import json
 from dataclasses import asdict
 
 import pytest
-from captures_for_tests import capture
+from captures_for_tests import by_byte, capture, read_stream
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchsuite.client.stream import StreamFacts, clean_text, count, error_message, pieces, read_stream, read_whole
+from benchsuite.client import stream
+from benchsuite.client.stream import clean_text, count, error_message, pieces, read_whole
 from benchsuite.limits import most
-
-
-def by_byte(body: bytes, **how: bool) -> StreamFacts:
-    """The facts of a body that came one byte a read, read i stamped i: a stamp is then a count of bytes."""
-    reads = range(1, len(body) + 1)
-    return read_stream(body, reads, reads, **how)
 
 
 def sse(*payloads: object, end: str = "\n") -> bytes:
@@ -440,6 +435,63 @@ def test_pieces_of_a_stream(body, ndjson):
     longest = max(len(line) for line in body.splitlines(keepends=True))
     assert max(len(piece) for _, piece in found) <= most("event_lines_bytes") + longest + 4 or ndjson
     assert all(piece.endswith((b"\n", b"\r")) for _, piece in found[:-1])
+
+
+class Counted(bytes):
+    """Bytes that count those that are searched or copied of them."""
+
+    work = 0
+
+    def find(self, mark, start, stop=None):
+        found = bytes.find(self, mark, start, len(self) if stop is None else stop)
+        self.work += (found if found >= 0 else min(len(self), stop or len(self))) - start
+        return found
+
+    def __getitem__(self, part):
+        self.work += len(copied := bytes.__getitem__(self, part))
+        return copied
+
+
+class CountedRegex:
+    """A regular expression that counts what it is run over, at the price of 70 times a plain search."""
+
+    def __init__(self, regex):
+        self._regex = regex
+
+    def search(self, body, start, stop):
+        found = self._regex.search(body, start, stop)
+        body.work += 70 * ((found.end() if found else stop) - start)
+        return found
+
+    def match(self, body, start):
+        return self._regex.match(body, start)
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r", ""], ids=repr)
+@pytest.mark.parametrize(
+    "body",
+    [b"data: %s", b": %s", b"event: %s", b"%s", b'data: {}\n\ndata: {"id":"%s"}', b"\rdata: %s", b"\ndata: %s\r\n"],
+)
+def test_a_very_long_line_is_no_work(monkeypatch, body, end):
+    """It is searched for its end by what is fast, once, whatever line ends are about, and copied up to the limit."""
+    monkeypatch.setattr(stream, "_LINE_ENDS", CountedRegex(stream._LINE_ENDS))
+    monkeypatch.setattr(stream, "_BLANK_LINE", CountedRegex(stream._BLANK_LINE))
+    far = most("event_lines_bytes")
+    body = Counted(body % (b"a" * 20_000_000) + end.encode())
+    found = list(pieces(body, longest=100_000))
+    assert max(len(piece) for _, piece in found) <= far + 100_000 + 80
+    assert body.work < 4 * len(body)
+    assert b"".join(piece for _, piece in found).endswith(end.encode())
+
+
+@pytest.mark.parametrize("line", [b"data: a\n", b"data: a\r", b"data: a\r\n", b"a\n", b"a\r", b"a\r\n"])
+@pytest.mark.parametrize("rest", [b"", b"\r", b"\n", b"\r\n\r\n"])
+def test_very_many_lines_are_no_work(monkeypatch, line, rest):
+    """An end that is far away, or nowhere, is not sought again for each piece."""
+    monkeypatch.setattr(stream, "_LINE_ENDS", CountedRegex(stream._LINE_ENDS))
+    body = Counted(rest + line * (20_000_000 // len(line)) + rest)
+    assert b"".join(piece for _, piece in pieces(body)) == body
+    assert body.work < 4 * len(body)
 
 
 BEYOND = {

@@ -27,7 +27,7 @@ import pyarrow as pa
 from benchsuite.analysis.summary import parse_points
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.client.request import EncodedRequest, PointContext, record_steps
-from benchsuite.client.stream import error_message, read_stream, read_whole
+from benchsuite.client.stream import StreamFacts, error_message, read_whole, stream_steps
 from benchsuite.economics.pareto import parse_scores
 from benchsuite.economics.plan_file import parse_plan_file
 from benchsuite.economics.prices import parse_prices
@@ -104,7 +104,9 @@ def exchange(data: bytes) -> None:
 
 def stream(data: bytes, ndjson: bool = False) -> None:
     ends = [len(data) // 3, len(data) // 2, len(data)]
-    facts = read_stream(data, ends, [1, 2, 3], keep_text=True, ndjson=ndjson)
+    facts = StreamFacts()
+    for _ in stream_steps(facts, data, ends, [1, 2, 3], keep_text=True, ndjson=ndjson):
+        pass
     pa.array([facts.server_error, facts.malformed, facts.response_id, facts.finish_reason], pa.string())
 
 
