@@ -17,9 +17,9 @@ import pyarrow as pa
 from benchmarks.chaos_kit import ROOT, Row, keys_of, server, sweep_words
 from benchsuite import fault_points
 from benchsuite.errors import PointsError
-from benchsuite.store.files import MANIFEST, REQUESTS, write_parquet
+from benchsuite.store.files import MANIFEST, REQUESTS, SCHEMA, at_schema, write_parquet
 from benchsuite.store.journal import read_journal
-from benchsuite.store.run_folder import read_rows, read_run, recover
+from benchsuite.store.run_folder import read_run, recover, row_tables
 
 _CUTS = 40
 
@@ -106,12 +106,12 @@ def _tear_point(path: Path, rng: random.Random) -> None:
 
 
 def _tear_whole(path: Path, rng: random.Random) -> None:
-    write_parquet(path / REQUESTS, read_rows(path))
+    write_parquet(path / REQUESTS, at_schema(SCHEMA, row_tables(path, {})))
     _truncate(path / REQUESTS, rng)
 
 
 def _leave_temporary(path: Path, rng: random.Random) -> None:
-    write_parquet(path / "whole", read_rows(path))
+    write_parquet(path / "whole", at_schema(SCHEMA, row_tables(path, {})))
     (path / "whole").rename(path / ".requests.parquet.0123456789abcdef.tmp")
     _truncate(path / ".requests.parquet.0123456789abcdef.tmp", rng)
 

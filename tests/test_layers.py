@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
     "errors", "redact", "clock", "level", "limits", "records", "metrics", "results", "slo", "spec", "strict_model",
-    "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table",
+    "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table", "file_list",
 )  # fmt: skip
 CORE = (
     "workload", "load.schedule", "client.stream", "client.request", "client.http", "servers",

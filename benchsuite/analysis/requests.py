@@ -105,6 +105,11 @@ class Rows:
     single_chunk: Bools
 
     @property
+    def latest_s(self) -> Floats:
+        """The last that is known of each."""
+        return np.fmax(np.fmax(self.closed_s, self.last_token_s), np.fmax(self.first_token_s, self.sent_s))
+
+    @property
     def paced(self) -> Bools:
         """Requests with a TPOT."""
         return ~np.isnan(self.decode_tokens)
@@ -267,7 +272,7 @@ class Repeat:
 
 def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
     """The repeats in which a request was sent, ascending."""
-    latest_s = np.fmax(np.fmax(rows.closed_s, rows.last_token_s), np.fmax(rows.first_token_s, rows.sent_s))
+    latest_s = rows.latest_s
     found = []
     for repeat in np.unique(rows.repeat):
         mine = np.flatnonzero(rows.repeat == repeat)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchsuite.analysis.intervals import level_intervals
-from benchsuite.analysis.requests import LevelRows, known_sum, level_rows
+from benchsuite.analysis.requests import Floats, LevelRows, Repeat, describe, known_sum, level_rows
 from benchsuite.analysis.slo_test import SloResampling, slo_resampling
 from benchsuite.analysis.steady_state import check_settling, steady_window
 from benchsuite.analysis.warnings import check_rows
@@ -41,6 +42,40 @@ def summarise_points(
     of the time. No rows give no points. Raises PointsError if columns are missing.
     """
     return [_summary(measured, model, fixed_length, intervals) for measured in level_rows(requests)]
+
+
+def point_figures(tables: Iterable[Any], duration_s: float) -> PointSummary | None:
+    """Counts, rates and latencies of one point, of its rows a table at a time; None without rows.
+
+    Of each request no more than its latencies is in memory. duration_s: where the rows do not tell it.
+    """
+    each, sums = defaultdict[str, list[Floats]](list), defaultdict[str, list[float]](list)
+    level, n, first_s, last_s = None, 0, np.inf, -np.inf
+    for measured in (measured for table in tables for measured in level_rows(table)):
+        rows, level = measured.rows, measured.level
+        n += len(rows.ok)
+        first_s, last_s = np.fmin.reduce(rows.sent_s, initial=first_s), np.fmax.reduce(rows.latest_s, initial=last_s)
+        for name in ("ttft_s", "tpot_s", "e2e_s"):
+            each[name].append(measured.each[name])
+        for name, values in measured.sums.items():
+            sums[name].append(float("nan") if (total := known_sum(values)) is None else total)
+    if level is None:
+        return None
+    whole = Repeat(0, last_s - first_s, np.arange(0), 0, 0.0)
+    pooled = LevelRows(level, rows, (whole,), {}, {name: np.array(parts) for name, parts in sums.items()})
+    n_ok = int(sum(sums["ok"]))
+    return PointSummary(
+        model=None,
+        level=level,
+        repeat_count=1,
+        n_ok=n_ok,
+        n_failed=n - n_ok,
+        duration_s=whole.duration_s if whole.duration_s > 0 else duration_s,
+        input_tokens=None,
+        output_tokens=None,
+        ratios={metric.key: pooled.ratio(metric) for metric in RATIOS},
+        distributions={name: describe(np.concatenate(parts)) for name, parts in each.items()},
+    )
 
 
 def measure_levels(

@@ -44,11 +44,6 @@ class EncodedRequest:
     prompt_id: str
     scenario: str | None
     asked_output_tokens: int | None
-    rest: tuple[bytes | memoryview, ...] = field(default=(), repr=False)  # of a large body, which lies in a file
-
-    def message(self) -> bytes:
-        """All of it as one piece."""
-        return b"".join((self.wire, *self.rest)) if self.rest else self.wire
 
 
 CacheBust = Literal["field", "prompt", "off"]

@@ -23,7 +23,7 @@ from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, Vie
 from benchsuite.serving.launch_plan import LaunchPlan
 from benchsuite.spec import SweepSpec, overrides
 from benchsuite.store.files import MANIFEST, make_folder
-from benchsuite.store.run_folder import read_run
+from benchsuite.store.run_folder import read_manifest
 from benchsuite.workload.dataset import Workload
 
 _LEAST_ROUNDS = 3  # whatever the budget: of fewer nothing is judged
@@ -49,7 +49,7 @@ class Arm:
     def measured_points(self) -> set[str]:
         if not (self.path / MANIFEST).exists():
             return set()
-        return {point.point_id for point in read_run(self.path).manifest.complete_points}
+        return {point.point_id for point in read_manifest(self.path).complete_points}
 
 
 def plan_arms(

@@ -25,7 +25,7 @@ from benchsuite.serving.launch_plan import LaunchPlan, parse_serve, refuse_secre
 from benchsuite.serving.process import LOOPBACK, free_port, require_free_port
 from benchsuite.spec import SweepSpec, load_spec, parse_spec
 from benchsuite.store.files import MANIFEST, write_json
-from benchsuite.store.run_folder import read_manifest, read_run
+from benchsuite.store.run_folder import read_manifest
 from benchsuite.workload.dataset import Workload
 
 _DEATH_WAIT_S = 5.0  # a request fails before the process that failed it is gone; containers take longer
@@ -88,7 +88,7 @@ def plan_sweep(
     """
     if resume is not None and output is not None and resume != output:
         raise InputError("two run folders", where="--output", given=str(output), expected="--resume RUN alone")
-    before = None if resume is None else read_run(resume).manifest
+    before = None if resume is None else read_manifest(resume)
     plan = served_plan(serve, keys, resume or output)
     keys = keys if plan is None else keys_for_server(keys, plan, path or resume)
     if resume is not None and before is not None and path is None:

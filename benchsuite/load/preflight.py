@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import json
 import socket
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -215,7 +217,7 @@ def with_server(spec: SweepSpec, **changes: Any) -> SweepSpec:
     return spec.model_copy(update={"server": spec.server.model_copy(update=changes)})
 
 
-def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...]) -> Preflight:
+def probe_server(spec: SweepSpec, client: httpx.Client, prompts: Sequence[Prompt]) -> Preflight:
     """Recognise one server and send it the sweep's own requests."""
     response = server_probe.models_response(client, spec)
     listed = server_probe.listed_models(response)
@@ -251,7 +253,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, .
             expected="what it knows; what it takes under another name goes into --extra-body",
         )
     endpoint = _endpoint(spec, plan)
-    lengths = [sum(map(len, prompt_texts(p))) for p in prompts]
+    lengths = array("q", (sum(map(len, prompt_texts(p))) for p in prompts))
     first = prompts[0]
     strict = None
     if server.limits and server.limits.cuts_prompts and server.native and plan.endpoint != "native":
@@ -398,7 +400,7 @@ def _endpoint(spec: SweepSpec, plan: BodyPlan) -> Endpoint:
 
 
 def preflight(
-    spec: SweepSpec, client: httpx.Client, prompts: tuple[Prompt, ...], launched_server: dict[str, Any] | None = None
+    spec: SweepSpec, client: httpx.Client, prompts: Sequence[Prompt], launched_server: dict[str, Any] | None = None
 ) -> Preflight:
     """Recognise and probe every server. Raises ServerUnreachable, ServerRefused, InputError.
 
@@ -452,7 +454,7 @@ def _refuse_unlike(first: Preflight, other: Preflight) -> None:
             )
 
 
-def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: tuple[Prompt, ...]) -> Preflight | None:
+def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: Sequence[Prompt]) -> Preflight | None:
     """The API for what the servers under test refuse, probed as they were. plan: theirs."""
     asked = spec.server.fallback
     if asked is None:

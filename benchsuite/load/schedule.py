@@ -7,6 +7,7 @@ prompts in the same shuffled order (common random numbers), a new shuffle per re
 from __future__ import annotations
 
 import hashlib
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ class PointPlan:
     point_id: str
     level: Level
     repeat: int
-    order: tuple[int, ...]  # (n_requests,) indices into the workload, in sending order
+    n_requests: int
+    random_seed: int  # of the order
     warmup_requests: int
     warmup_min_s: float
     cooldown_min_s: float
@@ -48,14 +50,25 @@ class PointPlan:
     def users(self) -> int:
         return self.level.users
 
+    @property
+    def order(self) -> array[int]:
+        """(n_requests,) indices into the workload, in sending order."""
+        drawn = _order_stream(self.random_seed, self.repeat).permutation(self.n_requests)
+        return array("i", drawn.astype(np.int32).tobytes())
+
+
+def _order_stream(seed: int, repeat: int) -> np.random.Generator:
+    """A repeat's draws: first of its prompts' order, then of its levels'."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, repeat])))
+
 
 def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]:
     """The points of a sweep in the order in which they are measured."""
     floor_s = _FULL_MIN_S if n_requests >= _FULL_SET else 0.0
     points = []
     for repeat in range(load.repeats):
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([load.random_seed, repeat])))
-        order = tuple(rng.permutation(n_requests).tolist())
+        rng = _order_stream(load.random_seed, repeat)
+        rng.permutation(n_requests)
         for place in rng.permutation(len(load.levels)).tolist():
             level = load.levels[place]
             warmup_requests = max(2 * (level.concurrency or 0), 64)
@@ -65,7 +78,8 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
                     point_id=level.point_id(repeat),
                     level=level,
                     repeat=repeat,
-                    order=order,
+                    n_requests=n_requests,
+                    random_seed=load.random_seed,
                     warmup_requests=warmup_requests if load.warmup_requests is None else load.warmup_requests,
                     warmup_min_s=floor_s if load.warmup_min_s is None else load.warmup_min_s,
                     cooldown_min_s=floor_s if load.cooldown_min_s is None else load.cooldown_min_s,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -49,6 +49,7 @@ from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, rea
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
 from benchsuite.workload.dataset import (
+    PromptPlaces,
     Workload,
     copy_numbers,
     has_system_prompt,
@@ -242,6 +243,7 @@ class SweepRunner:
 
     def __post_init__(self) -> None:
         manifest, probed = self.manifest, self.probed
+        self._made_to_length = any(prompt.input_tokens is not None for prompt in self.workload.prompts)
         self._profile = probed.plan.profile
         self._addresses = [api_address(url) for url in self.spec.server.base_urls]
         self._failures: list[str] = []
@@ -261,11 +263,11 @@ class SweepRunner:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
         points = plan_points(spec.load, len(prompts), manifest.run_id)
         before = self.folder.before
-        todo = remaining(points, manifest.points, before.last_attempts if before else None)
+        todo = remaining(points, manifest.points, self.folder.last_attempts)
         manifest.planned_points = [point.point_id for point in points]
         n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
         planned = [
-            PlannedPoint(i, n, p.point_id, p.level, p.repeat, "measuring", len(p.order), levels=levels, readings=latest)
+            PlannedPoint(i, n, p.point_id, p.level, p.repeat, "measuring", p.n_requests, levels=levels, readings=latest)
             for i, p in enumerate(todo)
         ]
         # SIGTERM and a lost terminal (not under nohup) are as Ctrl-C once
@@ -276,7 +278,7 @@ class SweepRunner:
             with self._recorder:
                 self._note_telemetry()
                 if before is not None:  # only on the server and the GPUs that it began on
-                    refuse_another_run(manifest, before.manifest, str(self.folder.path), probed=True)
+                    refuse_another_run(manifest, before, str(self.folder.path), probed=True)
                 self._write_manifest()
                 self.on_begun(self.folder.path)
                 self.view.begun(self.folder.path, manifest)
@@ -339,8 +341,8 @@ class SweepRunner:
     def _measure_idle_power(self, point: PlannedPoint) -> None:
         """Let the samplers see the server with its model loaded and nothing to do; once in a run."""
         before = self.folder.before
-        if before is not None and before.manifest.telemetry.idle is not None:
-            self._recorder.idle = before.manifest.telemetry.idle.model_dump()
+        if before is not None and before.telemetry.idle is not None:
+            self._recorder.idle = before.telemetry.idle.model_dump()
             return
         wanted_s = self._recorder.idle_s(self.spec.telemetry.idle_power_s, point.n_requests)
         if not wanted_s:
@@ -392,7 +394,7 @@ class SweepRunner:
         self._recorder.mark()
         entry.started_s = self._now_s()
         try:
-            reports = self._run_point(point, plan, self.spec.load.error_limit(len(plan.order)), journal_path)
+            reports = self._run_point(point, plan, self.spec.load.error_limit(plan.n_requests), journal_path)
         except RunError:
             entry.status = "failed"
             self.folder.finish_point(plan.point_id, plan.attempt)
@@ -401,11 +403,12 @@ class SweepRunner:
         self._recorder.mark()
         now = ClockMark.now()
         entry.clocks = {"suspended_s": now.suspended_since_s(clocks), "wall_step_s": now.stepped_since_s(clocks)}
-        count_tokens = None if self.tokenizer is None else partial(self._count_tokens, entry, reports)
+        texts = {request_id: text for report in reports for request_id, text in report.texts.items()}
+        count_tokens = None if self.tokenizer is None else partial(self._count_tokens, entry, texts)
         n_rows = self.folder.finish_point(plan.point_id, plan.attempt, count_tokens)
         rows = partial(self.folder.point_rows, plan.point_id, plan.attempt)
         entry.tokens |= self._length_errors(rows)
-        whole = not pool.stopping and n_rows == len(plan.order)
+        whole = not pool.stopping and n_rows == plan.n_requests
         in_vain = not pool.progress().done
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
         if (reason := self._given_up(plan)) is not None:
@@ -427,33 +430,39 @@ class SweepRunner:
                 hint="the points measured before are kept in " + str(self.folder.path),
             )
 
-    def _count_tokens(self, entry: PointEntry, reports: Sequence[WorkerReport], rows: Table) -> Table:
+    @cached_property
+    def _places(self) -> PromptPlaces:
+        return PromptPlaces(self.workload.prompts)
+
+    def _count_tokens(self, entry: PointEntry, texts: Mapping[str, str], rows: Table) -> Table:
         """The rows with the tokens that a tokenizer counts where the server did not; the manifest says how they fit."""
         assert self.tokenizer is not None
-        texts = {request_id: text for report in reports for request_id, text in report.texts.items()}
-        prompts = {prompt.prompt_id: "\n".join(prompt_texts(prompt)) for prompt in self.workload.prompts}
         names = ("request_id", "prompt_id", "status", "finish_reason", "n_chunks")
         filled = ("input_tokens", "output_tokens", "reasoning_tokens", "token_source")
         columns = {name: rows[name].to_pylist() for name in (*names, *filled)}
-        entry.tokens |= count_where_unknown(columns, texts, prompts, self.tokenizer)
+        texts = {name: texts[name] for name in columns["request_id"] if name in texts}
+        unknown = [i for i, n in zip(columns["prompt_id"], columns["input_tokens"], strict=True) if n is None]
+        places = zip(unknown, self._places.of(unknown), strict=True)
+        prompts = {name: "\n".join(prompt_texts(self.workload.prompts[place])) for name, place in places}
+        for key, n in count_where_unknown(columns, texts, prompts, self.tokenizer).items():
+            entry.tokens[key] = entry.tokens.get(key, 0) + n
         for name in filled:
             place = rows.schema.get_field_index(name)
             rows = rows.set_column(place, rows.schema.field(place), array(columns[name], rows.schema.field(place).type))
         return rows
 
-    def _length_errors(self, point_rows: Callable[..., Table]) -> dict[str, Any]:
+    def _length_errors(self, point_rows: Callable[..., Iterator[Table]]) -> dict[str, Any]:
         """How far the server's counts of a point's prompts are from what their texts were made to have."""
         prompts, lengths = self.workload.prompts, self.manifest.workload.lengths or {}
-        asked = {p.prompt_id: p.input_tokens for p in prompts if p.input_tokens is not None}
-        if not asked:
+        if not self._made_to_length:
             return {}
         overhead = lengths.get("overhead_tokens")
         if overhead is None:  # exact, or read from a file: what is more than the text has is the server's
             made, counted = prompts[0].input_tokens, self.probed.facts["input_tokens"]
             overhead = None if made is None or counted is None else counted - made
-        rows = point_rows(left_out=set(RequestRecord._fields) - {"prompt_id", "input_tokens"})
-        ids, counts = rows["prompt_id"].to_pylist(), rows["input_tokens"].to_pylist()
-        return length_errors([(n, asked.get(name)) for n, name in zip(counts, ids, strict=True)], overhead)
+        tables = point_rows(left_out=set(RequestRecord._fields) - {"prompt_id", "input_tokens"})
+        counted = ((rows["prompt_id"].to_pylist(), rows["input_tokens"].to_pylist()) for rows in tables)
+        return length_errors(counted, self._places, overhead)
 
     def _given_up(self, plan: PointPlan) -> str | None:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
@@ -590,7 +599,7 @@ def sweep(
     tokenizer = read_tokenizer(spec.workload.tokenizer) if spec.workload.tokenizer else None
     folder = None if output is None else RunFolder(output)
     try:
-        before = None if folder is None or folder.before is None else folder.before.manifest
+        before = None if folder is None else folder.before
         facts = None if launched is None else launched.facts()
         by_words = (workload.lengths or {}).get("by") == "characters"
         if by_words and before is not None:  # as calibrated when the run began

@@ -172,7 +172,7 @@ class VirtualUser:
 
     def _send(self, exchange: Exchange) -> None:
         if self.driver.is_open and self._load.pause is None:
-            self.driver.send(self._current.requests[exchange.index].message(), exchange)
+            self.driver.send(self._current.requests[exchange.index].wire, exchange)
         else:
             self._task = self._load.loop.create_task(self._send_when_ready(exchange))
             self._task.add_done_callback(partial(self._never_began, exchange))
@@ -203,7 +203,7 @@ class VirtualUser:
             exchange.closed_ns = self.driver.free_ns
             self._ended(exchange)
         else:
-            self.driver.send(self._current.requests[exchange.index].message(), exchange)
+            self.driver.send(self._current.requests[exchange.index].wire, exchange)
 
     def _ended(self, exchange: Exchange) -> None:
         load, slot, fallback = self._load, self._current, self._slot.fallback

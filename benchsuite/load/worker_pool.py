@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import mmap
 import multiprocessing
 import os
 import secrets
@@ -19,20 +17,16 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import threading
 import time
 import traceback
-from array import array
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import accumulate, pairwise
+from functools import lru_cache, partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
-from multiprocessing.reduction import DupFd
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,6 +39,7 @@ from benchsuite.client.request import BodyPlan, EncodedRequest, KeptTexts, Point
 from benchsuite.clock import now_ns
 from benchsuite.errors import RunError, os_error_as
 from benchsuite.fault_points import reach
+from benchsuite.file_list import FileList
 from benchsuite.load.schedule import SALT_CHARS, PointPlan
 from benchsuite.load.virtual_users import CircuitBreaker, ClientState, PointLoad, Preflight, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
@@ -61,67 +56,46 @@ _new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loo
 with contextlib.suppress(ImportError):
     from uvloop import new_event_loop as _new_event_loop
 
-_MOST_IN_MEMORY = 64 * 2**20  # of a set's bodies, in each process; of a larger set none is
+_MOST_IN_MEMORY, _MOST_BYTES = 2**14, 2**24  # requests of a set that a process keeps ready; of a larger one none
 
 
 class RequestBodies:
-    """The bodies of a set's requests to one kind of server, encoded once, in an unnamed file that all processes map.
+    """The bodies of a set's requests to one kind of server, encoded once, in an unnamed file that all processes read.
 
     No measuring process holds the set, and none encodes while a point runs. The file has no key in it: that is in the
-    head. The points' salts, which are all as long, go where the mark was cut out.
+    head. The points' salts go where the mark was cut out.
     """
 
     def __init__(self, prompts: Sequence[Prompt], plan: BodyPlan) -> None:
-        mark, at = secrets.token_hex(SALT_CHARS // 2), 0
-        marked = replace(plan, salt=mark)
-        self.stream, self.n_bytes = plan.stream, 0
-        lengths = []  # of each body's parts
-        with os_error_as(RunError, "the requests cannot be put into a temporary file", tempfile.gettempdir()):
-            self._file = tempfile.TemporaryFile(prefix="benchsuite-")  # noqa: SIM115 - until the processes have it
-            for prompt in prompts:
-                parts = json_body(marked.body(prompt)).split(mark.encode())
-                lengths.append(array("q", map(len, parts)))
-                self.n_bytes += sum(lengths[-1])
-                self._file.write(b"".join(parts))
-            # the table too: what a starting process is given must fit into a pipe, for one that is killed reads nothing
-            for prompt, copy, parts_of in zip(prompts, copy_numbers(prompts), lengths, strict=True):
-                cuts = [*accumulate(parts_of, initial=at)]  # where its parts begin, and the last one's end
-                at = cuts[-1]
-                row = (prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt))
-                self._file.write(json.dumps([copy, row, cuts]).encode() + b"\n")
-            self._file.flush()
+        mark = secrets.token_hex(SALT_CHARS // 2)
+        marked, self.stream = replace(plan, salt=mark), plan.stream
+        self.file = FileList[tuple[Any, ...]]()
+        for prompt, copy in zip(prompts, copy_numbers(prompts), strict=True):
+            parts = json_body(marked.body(prompt)).split(mark.encode())
+            self.file.append((copy, parts, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt)))
 
-    def close(self) -> None:
-        """Processes that were started keep theirs."""
-        self._file.close()
+    def requests(
+        self, order: Sequence[int], endpoint: Endpoint, salt: Callable[[int], str]
+    ) -> Sequence[EncodedRequest]:
+        """The requests in this order; of a large set each is read when it is sent. salt: of a copy's number."""
+        requests = _Requests(self.file, order, lru_cache(partial(http_head, endpoint, stream=self.stream)), salt)
+        return requests if len(order) > _MOST_IN_MEMORY or self.file.n_bytes > _MOST_BYTES else [*requests]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_file": DupFd(self._file.fileno())}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        fd = state["_file"].detach()
-        mapped = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-        os.close(fd)
-        self.copies: list[int] = []
-        self.rows: list[tuple[str, str | None, int | None]] = []
-        self.cuts: list[array[int]] = []
-        mapped.seek(self.n_bytes)
-        for copy, row, cuts in map(json.loads, iter(mapped.readline, b"")):
-            self.copies.append(copy)
-            self.rows.append(row)
-            self.cuts.append(array("q", cuts))
-        self._view = memoryview(mapped)
+@dataclass(frozen=True, slots=True)
+class _Requests(Sequence[EncodedRequest]):
+    file: FileList[tuple[Any, ...]]
+    order: Sequence[int]
+    head: Callable[[int], bytes]
+    salt: Callable[[int], str]
 
-    def request(self, index: int, endpoint: Endpoint, salt: str) -> EncodedRequest:
-        """The request of prompt `index`; of a large set, in parts that stay in the file until it is sent."""
-        cuts, mark = self.cuts[index], salt.encode()
-        body: list[bytes | memoryview] = [self._view[cuts[0] : cuts[1]]]
-        for a, b in pairwise(cuts[1:]):
-            body += mark, self._view[a:b]
-        head = http_head(endpoint, sum(map(len, body)), stream=self.stream)
-        whole = EncodedRequest(head, *self.rows[index], tuple(body))
-        return whole if self.n_bytes > _MOST_IN_MEMORY else replace(whole, wire=whole.message(), rest=())
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, place: Any) -> Any:
+        copy, parts, *row = self.file[self.order[place]]
+        body = self.salt(copy).encode().join(parts)
+        return EncodedRequest(self.head(len(body)) + body, *row)
 
 
 RUN, DRAIN, ABORT = 0, 1, 2  # values of the shared signal
@@ -320,13 +294,13 @@ class Worker:
     def _slot_maker(self, order: PointOrder, probed: Preflight, bodies: RequestBodies, k: int) -> Callable[[], Slot]:
         """Makes slots of users at the k-th endpoint, whose link and requests they share."""
         point, endpoint = order.plan, probed.endpoints[k]
-        salts = {n: point.salt(copy=n) if order.journal else point.salt("warm-up") for n in set(bodies.copies)}
+        salt = lru_cache(lambda copy: point.salt(copy=copy) if order.journal else point.salt("warm-up"))
         for secret in endpoint.secrets:  # in this process too, which stores what the server says
             remember_key(secret)
         link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)
         link.closes_after_response = probed.closes_after_response
         link.lingering = SEEN_TO_LINGER if probed.body_lingers else 0  # no measured point waits to learn it
-        requests = [bodies.request(i, endpoint, salts[bodies.copies[i]]) for i in point.order]
+        requests = bodies.requests(point.order, endpoint, salt)
         context = replace(
             self.context,
             point_id=point.point_id,
@@ -359,7 +333,7 @@ class Worker:
 
     def _take(self, order: PointOrder) -> Callable[[], int | None]:
         """What gives the next index of the cursor that all workers share; None at the end."""
-        cursor, point, n = self.shared.cursor, order.plan, len(order.plan.order)
+        cursor, point, n = self.shared.cursor, order.plan, order.plan.n_requests
         counter, until_ns = cursor.get_obj(), 0
         lock = cursor.get_lock() if self.n_workers > 1 else contextlib.nullcontext()  # alone: nobody to share with
 
@@ -508,7 +482,7 @@ class WorkerPool:
             raise
         finally:
             for bodies in body.bodies:
-                bodies.close()
+                bodies.file.close()
 
     def __enter__(self) -> WorkerPool:
         return self

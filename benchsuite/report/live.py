@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -324,15 +323,14 @@ class SweepView(View):
         """The point's row; its figures are computed from its rows as the report's are."""
         if self._quiet:
             return
-        from benchsuite.analysis.summary import summarise_points
+        from benchsuite.analysis.summary import point_figures
 
         self._taken_s[point.level.number] = self._now_s() - self._point_began_s
         self._say_notes()
         self._lines.clear()
         cells = ["0", "0", number(duration_s), *[DASH] * (len(_COLUMNS) - 3)]  # of a point without rows
-        for summary in summarise_points(rows(left_out=UNJUDGED), model=None, intervals=False)[:1]:
-            known = replace(summary, duration_s=duration_s) if summary.duration_s is None else summary
-            cells = [cell(known) for _, _, cell in _COLUMNS]
+        if (summary := point_figures(rows(left_out=UNJUDGED), duration_s)) is not None:
+            cells = [cell(summary) for _, _, cell in _COLUMNS]
         if self._plain:
             named = zip(_COLUMNS[:_PLAIN_COLUMNS], cells, strict=False)
             say(self._console, f"{_place(point)} done: " + ", ".join(f"{head} {cell}" for (head, _, _), cell in named))

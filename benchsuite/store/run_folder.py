@@ -11,12 +11,12 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,6 +48,7 @@ from benchsuite.store.files import (
 )
 from benchsuite.store.journal import SampleLog, journal_tables, read_journal, wait_for_writers
 
+T = TypeVar("T")
 JOURNALS, POINTS = "journal", "points"
 SAMPLES = {name: f"{name}.parquet" for name in SAMPLE_SCHEMAS}
 
@@ -66,7 +67,8 @@ def new_run_id(model: str) -> str:
 class RunFolder:
     """A run being measured, new or taken up again. Nobody else can write to it until `release`.
 
-    before: the run as it was left, None for a new one.
+    before: the manifest of the run as it was left, None for a new one. last_attempts: the highest of each point that
+    has rows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,10 +84,10 @@ class RunFolder:
             except BaseException:
                 self.release()
                 raise
-        self._sessions = len(self.before.manifest.sessions) if self.before else 0
+        self._sessions = len(self.before.sessions) if self.before else 0
 
-    def _take(self) -> Run | None:
-        path = self.path
+    def _take(self) -> RunManifest | None:
+        path, self.last_attempts = self.path, dict[str, int]()
         if self._lock is not None and not lock(self._lock):
             raise InputError(
                 "another benchsuite is measuring into this folder",
@@ -115,7 +117,11 @@ class RunFolder:
                     expected="a new folder, or a run folder to go on with",
                     hint="name another folder",
                 )
-        before = read_run(path) if holds_run else None
+        before = None
+        if holds_run:
+            others = set(SCHEMA.names) - {"point_id", "attempt"}
+            before, _, parts = _at_a_moment(path, lambda: _checked(path, others, lambda _: None))
+            self.last_attempts = dict(sorted(parts.values()))
         for folder in (path / JOURNALS, path / POINTS, path):
             folder.mkdir(exist_ok=True)
             clear(folder, TEMPORARY)  # what a killed process left of files that never took their place
@@ -142,26 +148,26 @@ class RunFolder:
     def finish_point(self, point_id: str, attempt: int = 0, amend: Callable[[pa.Table], pa.Table] | None = None) -> int:
         """Compact the journals of an attempt into its Parquet file, a row group at a time; the number of its rows.
 
-        A row group is sorted by schedule. amend: changes the rows before, all at once.
+        A row group is sorted by schedule. amend: changes its rows.
         """
         part, damage = part_name(point_id, attempt), dict[Path, str]()
         with os_error_as(StoreError, "the rows of a point cannot be put together", self.path):
             reach("compaction")
             journals = files_in(self.path / JOURNALS, f"{part}.w*.arrows")
             tables = sorted_groups(table for path in journals for table in journal_tables(path, SCHEMA, damage))
-            if amend is not None:
-                tables = iter([amend(at_schema(SCHEMA, tables))])
-            n_rows = write_parquet(self.path / POINTS / f"{part}.parquet", tables, SCHEMA)
+            n_rows = write_parquet(
+                self.path / POINTS / f"{part}.parquet", tables if amend is None else map(amend, tables), SCHEMA
+            )
             for path in damage:
                 put_aside(path, self.path)
             clear(self.path / JOURNALS, re.compile(rf"{re.escape(part)}\.w\d+\.arrows"))
         return n_rows
 
-    def point_rows(self, point_id: str, attempt: int, left_out: Collection[str] = ()) -> pa.Table:
-        """The rows of a point that was finished in this session. left_out: columns that are null."""
+    def point_rows(self, point_id: str, attempt: int, left_out: Collection[str] = ()) -> Iterator[pa.Table]:
+        """The row groups of a point that was finished in this session. left_out: columns that are null."""
         path = self.path / POINTS / f"{part_name(point_id, attempt)}.parquet"
         with os_error_as(StoreError, "the rows of a point cannot be read", path):
-            return at_schema(SCHEMA, parquet_tables(path, SCHEMA, left_out))
+            yield from parquet_tables(path, SCHEMA, left_out)
 
     def finish(self) -> None:
         """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
@@ -237,7 +243,7 @@ def recover(path: Path) -> Run:
     folder = RunFolder(path)
     try:
         assert folder.before is not None
-        manifest = folder.before.manifest
+        manifest = folder.before
         for point in manifest.points:
             if point.status == "running":
                 point.status = "interrupted"
@@ -280,20 +286,9 @@ class Run:
     damage: tuple[str, ...] = ()  # journals that are damaged, or were when they were put aside, in words
 
     @property
-    def parts(self) -> list[str]:
-        """The points that were measured to their end, each by the name of its files."""
-        return [part_name(point.point_id, point.attempt) for point in self.manifest.complete_points]
-
-    @property
-    def last_attempts(self) -> dict[str, int]:
-        """The highest attempt of each point that has rows."""
-        keys = zip(self.table["point_id"].to_pylist(), self.table["attempt"].to_pylist(), strict=True)
-        return dict(sorted({(point_id, attempt or 0) for point_id, attempt in keys}))
-
-    @property
     def whole(self) -> pa.Table:
         """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
-        whole = pc.is_in(_parts(self.table), value_set=pa.array(self.parts, pa.string()))
+        whole = pc.is_in(_parts(self.table), value_set=pa.array(_parts_of(self.manifest), pa.string()))
         return self.table if pc.all(whole).as_py() else self.table.filter(whole)
 
 
@@ -322,20 +317,35 @@ _TRIES = 20
 
 
 def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
-    """A run from its folder, finished, cut short or still growing. left_out: columns that are null. Raises PointsError.
+    """A run from its folder, finished, cut short or still growing. left_out: columns that are null.
 
-    Files that change places while they are read, as when a point ends, are read anew: the run is as it was at a moment.
+    Raises PointsError.
     """
+
+    def read() -> Run:
+        tables: list[pa.Table] = []
+        manifest, damage, _ = _checked(path, left_out, tables.append)
+        with _unreadable(path):
+            gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
+        torn = [file.name for file in sorted(path.glob("*.torn*")) if _JOURNAL.match(file.name)]
+        words = (*damage.values(), *(f"{name} was put aside, damaged" for name in torn))
+        return Run(path, manifest, at_schema(SCHEMA, tables), gpu, server, words)
+
+    return _at_a_moment(path, read)
+
+
+def _at_a_moment(path: Path, read: Callable[[], T]) -> T:
+    """What `read` makes of a run folder; anew if files changed places meanwhile, as when a point ends."""
     for attempt in range(1, _TRIES + 1):
         before = _places(path)
         try:
-            run = _read_run(path, left_out)
+            found = read()
         except PointsError:
             if attempt == _TRIES or _places(path) == before:
                 raise
         else:
             if attempt == _TRIES or _places(path) == before:
-                return run
+                return found
     raise AssertionError
 
 
@@ -351,41 +361,50 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _read_run(path: Path, left_out: Collection[str]) -> Run:
-    facts, damage = read_manifest(path), dict[Path, str]()
+@contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
     try:
-        table = read_rows(path, damage, left_out)
-        if (pc.max(table["attempt"]).as_py() or 0) >= MOST_ATTEMPTS:
-            raise ValueError(f"an attempt beyond {MOST_ATTEMPTS:,}")
-        gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
+        yield
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # all of Arrow: what is no Parquet, no UTF-8
         raise PointsError("the rows cannot be read", where=str(path), given=str(error)) from None
-    torn = [f"{file.name} was put aside, damaged" for file in sorted(path.glob("*.torn*")) if _JOURNAL.match(file.name)]
-    run = Run(path, facts, table, gpu, server, (*damage.values(), *torn))
-    there = set(_parts(table).unique().to_pylist())
-    if lost := [part for part in run.parts if part not in there]:
+
+
+def _checked(
+    path: Path, left_out: Collection[str], take: Callable[[pa.Table], None]
+) -> tuple[RunManifest, dict[Path, str], dict[str, tuple[str, int]]]:
+    """The manifest, what is damaged, and the parts that have rows, with point and attempt; those measured have them.
+
+    take: is given the rows, a row group at a time.
+    """
+    manifest, damage, there = read_manifest(path), dict[Path, str](), dict[str, tuple[str, int]]()
+    with _unreadable(path):
+        for table in row_tables(path, damage, left_out):
+            named = _parts(table)
+            for part in set(named.unique().to_pylist()) - there.keys() - {None}:
+                first = pc.index(named, part).as_py()
+                there[part] = table["point_id"][first].as_py(), table["attempt"][first].as_py()
+            take(table)
+        if max((attempt for _, attempt in there.values()), default=0) >= MOST_ATTEMPTS:
+            raise ValueError(f"an attempt beyond {MOST_ATTEMPTS:,}")
+    parts = _parts_of(manifest)
+    if lost := [part for part in parts if part not in there]:
         raise PointsError(
             f"the rows of {len(lost)} measured points are missing",
             where=str(path / REQUESTS),
             given=", ".join(lost[:6]),
             expected="the rows of every point that manifest.json calls complete",
         )
-    if lost := [words for file, words in damage.items() if file.name.rpartition(".w")[0] in run.parts]:
+    if lost := [words for file, words in damage.items() if file.name.rpartition(".w")[0] in parts]:
         raise PointsError("rows of a measured point are damaged", where=str(path), given="; ".join(lost)[:500])
-    return run
+    return manifest, damage, there
 
 
-def read_rows(path: Path, damage: dict[Path, str] | None = None, left_out: Collection[str] = ()) -> pa.Table:
-    """All rows of a run folder: of requests.parquet, of points that are not in it yet, of journals in neither.
+def row_tables(path: Path, damage: dict[Path, str], left_out: Collection[str] = ()) -> Iterator[pa.Table]:
+    """The rows of a run folder by row groups: of requests.parquet, of points not in it yet, of journals in neither.
 
     So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
     damage: gets what could not be read, by its file. left_out: columns that are null, where they lie in Parquet.
     """
-    return at_schema(SCHEMA, row_tables(path, {} if damage is None else damage, left_out))
-
-
-def row_tables(path: Path, damage: dict[Path, str], left_out: Collection[str] = ()) -> Iterator[pa.Table]:
-    """The same, a row group at a time."""
     journals: dict[str, list[Path]] = {}
     for journal in files_in(path / JOURNALS, "*.arrows"):
         journals.setdefault(journal.name.rpartition(".w")[0], []).append(journal)
@@ -433,6 +452,11 @@ def read_samples(path: Path, name: str, damage: dict[Path, str] | None = None) -
     for whole in tables:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
         logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
     return at_schema(schema, [*tables, *logs]) if tables or logs else None
+
+
+def _parts_of(manifest: RunManifest) -> list[str]:
+    """The points that were measured to their end, each by the name of its files."""
+    return [part_name(point.point_id, point.attempt) for point in manifest.complete_points]
 
 
 def _parts(table: pa.Table) -> pa.ChunkedArray:

@@ -6,16 +6,23 @@ Knows no file and no format but its own; `benchsuite.workload.formats` reads.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import pairwise
+from itertools import chain, islice, pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchsuite.file_list import FileList
+
+_MOST_IN_MEMORY = 2**25  # bytes of a set, about; of a larger one one request at a time
+_OBJECT_BYTES = 1024  # of a prompt, apart from its text
 SKIPPED_SHOWN = 5
 LANGUAGE_TAGS = ("zh", "en")
 CHARS_PER_TOKEN_CJK = 1.5
@@ -40,6 +47,9 @@ class Prompt:
     # what its request body has besides (temperature, tools, stop, ...); never model, stream or the output cap
     extra_body: dict[str, Any] = field(default_factory=dict)
     input_tokens: int | None = None  # that the text was made to have, without a chat template; None if not known
+
+
+_FIELDS = tuple(field.name for field in fields(Prompt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,7 @@ class Workload:
     """A request set in its own order."""
 
     name: str
-    prompts: tuple[Prompt, ...]
+    prompts: Sequence[Prompt]  # a tuple; of a large set a list in a file
     content_hash: str  # sha256 (hex) of its canonical JSONL in UTF-8, each line ended by a newline
     lengths: dict[str, Any] | None = None  # of a random set: what its lengths were counted by
     reading: Reading | None = field(default=None, compare=False)  # None where it was generated
@@ -81,10 +91,16 @@ class Workload:
 
 def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None = None) -> Workload:
     """The prompts, in their order, as a workload."""
-    kept, digest = tuple(prompts), hashlib.sha256()
-    for line in to_jsonl(kept):
-        digest.update(f"{line}\n".encode())
-    return Workload(name, kept, digest.hexdigest(), reading=reading)
+    digest, n_bytes = hashlib.sha256(), 0
+    kept: list[Prompt] | FileList[Prompt] = []
+    for prompt in prompts:
+        for line in to_jsonl((prompt,)):
+            digest.update(f"{line}\n".encode())
+            n_bytes += len(line) + _OBJECT_BYTES
+        kept.append(prompt)
+        if isinstance(kept, list) and n_bytes > _MOST_IN_MEMORY:
+            kept = FileList(kept, attrgetter(*_FIELDS), lambda values: Prompt(*values))
+    return Workload(name, tuple(kept) if isinstance(kept, list) else kept, digest.hexdigest(), reading=reading)
 
 
 def take(workload: Workload, n: int) -> Workload:
@@ -94,26 +110,46 @@ def take(workload: Workload, n: int) -> Workload:
     """
     if n == len(workload.prompts):
         return workload
-    rounds = range(2, -(-n // len(workload.prompts)) + 1)
-    taken = {prompt.prompt_id for prompt in workload.prompts}
-    mark = "#"
+    prompts, mark = workload.prompts, "#"
+    rounds = range(2, -(-n // len(prompts)) + 1)
+    taken = {prompt.prompt_id for prompt in prompts} if rounds else set[str]()
     while any(f"{name}{mark}{k}" in taken for name in taken for k in rounds):
         mark += "#"
-    prompts = list(workload.prompts[:n])
-    for k in rounds:
-        prompts += [replace(p, prompt_id=f"{p.prompt_id}{mark}{k}", arrival_s=None) for p in workload.prompts]
-    return make_workload(workload.name, prompts[:n], workload.reading)
+    first = (prompts[i] for i in range(min(n, len(prompts))))
+    copies = (replace(p, prompt_id=f"{p.prompt_id}{mark}{k}", arrival_s=None) for k in rounds for p in prompts)
+    return make_workload(workload.name, islice(chain(first, copies), n), workload.reading)
 
 
 def copy_numbers(prompts: Sequence[Prompt]) -> list[int]:
     """Of each prompt, how many before it have the same text."""
-    seen: Counter[bytes] = Counter()  # digests: no text of a large set is held twice
-    numbers = []
+    digests = bytearray()  # no text of a large set is held twice
     for prompt in prompts:
-        text = hashlib.blake2b(_full_text(prompt).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        numbers.append(seen[text])
-        seen[text] += 1
-    return numbers
+        digests += hashlib.blake2b(_full_text(prompt).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    high, low = np.frombuffer(digests, np.uint64).reshape(-1, 2).T
+    order = np.lexsort((low, high))  # stable: copies in the set's order
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(high[order]) != 0) | (np.diff(low[order]) != 0)
+    places, numbers = np.arange(len(order)), np.empty(len(order), np.int64)
+    numbers[order] = places - np.maximum.accumulate(np.where(first, places, 0))
+    return numbers.tolist()
+
+
+class PromptPlaces:
+    """Where the prompts of a set are, by their ids, with 24 bytes of each in memory.
+
+    input_tokens: (n,) that each was made to have, NaN where that is not known.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
+        facts = ((hash(p.prompt_id), np.nan if p.input_tokens is None else p.input_tokens) for p in prompts)
+        table = np.fromiter(facts, np.dtype("i8,f8"), len(prompts))
+        self._order, self.input_tokens = np.argsort(table["f0"]), table["f1"]
+        self._hashes = table["f0"][self._order]
+
+    def of(self, prompt_ids: Sequence[str]) -> NDArray[np.intp]:
+        """(n,) places of ids that are in the set."""
+        places: NDArray[np.intp] = self._order[np.searchsorted(self._hashes, [*map(hash, prompt_ids)])]
+        return places
 
 
 def has_system_prompt(prompt: Prompt) -> bool:
@@ -128,13 +164,31 @@ def shared_prefix_ratio(prompts: Sequence[Prompt], system_prompt: str | None = N
     Copies of a text are new to the cache (a salt of their own), so each round of copies shares with itself alone. In
     sorted order a text shares most with its neighbour, so the sum over neighbours is what a trie of all would save.
     """
-    rounds: dict[int, list[str]] = defaultdict(list)
-    for prompt, number in zip(prompts, copy_numbers(prompts), strict=True):
-        system = "" if has_system_prompt(prompt) else system_prompt or ""
-        rounds[number].append(system + _full_text(prompt))
-    total = sum(len(text) for texts in rounds.values() for text in texts)
-    shared = sum(_common(a, b) for texts in rounds.values() for a, b in pairwise(sorted(texts)))
+
+    def texts() -> Iterator[tuple[int, str]]:
+        for prompt, number in zip(prompts, copy_numbers(prompts), strict=True):
+            system = "" if has_system_prompt(prompt) else system_prompt or ""
+            yield number, system + _full_text(prompt)
+
+    total = shared = 0
+    for (before, other), (number, text) in pairwise(chain([(-1, "")], _sorted(texts()))):
+        total += len(text)
+        shared += _common(other, text) if number == before else 0
     return shared / total if total else 0.0
+
+
+def _sorted(items: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """In ascending order; of many a part at a time is in memory."""
+    parts: list[FileList[tuple[int, str]]] = []
+    part: list[tuple[int, str]] = []
+    n_bytes = 0
+    for item in items:
+        part.append(item)
+        n_bytes += len(item[1]) + _OBJECT_BYTES // 4
+        if n_bytes > _MOST_IN_MEMORY:
+            parts.append(FileList(sorted(part)))
+            part, n_bytes = [], 0
+    return heapq.merge(*parts, sorted(part))
 
 
 def message_text(message: Mapping[str, Any]) -> str:
@@ -165,9 +219,8 @@ def _common(a: str, b: str) -> int:
 
 def to_jsonl(prompts: Iterable[Prompt]) -> Iterator[str]:
     """One canonical JSON line per prompt, without newline: keys in Prompt's order, nothing that is None or empty."""
-    names = [field.name for field in fields(Prompt)]
     for prompt in prompts:
-        values = {name.removeprefix("prompt_"): getattr(prompt, name) for name in names}
+        values = {name.removeprefix("prompt_"): getattr(prompt, name) for name in _FIELDS}
         if prompt.messages:
             first = ("role", "content")
             values["messages"] = [

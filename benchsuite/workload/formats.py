@@ -14,6 +14,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from benchsuite.errors import WorkloadError, did_you_mean, read_json
@@ -104,22 +105,29 @@ def parse_workload(
             "a column is for a key of ours", where="--column", given=odd, expected=", ".join(COLUMNS[:13])
         )
     reader = _Reader(format_name, columns or {})
-    prompts: list[Prompt] = []
     mistakes: list[tuple[int, str]] = []
-    unit = data.unit
-    for number, row in data.rows if columns else _unwrapped(data.rows, unit):
-        if requests is not None and len(prompts) == requests:
-            break
-        try:
-            if isinstance(row, ValueError):
-                raise row
-            prompts.append(reader.prompt(row, number, unit))
-        except ValueError as error:
-            mistakes.append((number, str(error)))
-            if reader.unread is not None and not prompts and len(mistakes) > skip_bad:
-                raise _no_request(reader.unread, where, data.what, number, unit) from None
-            if len(mistakes) > skip_bad + 1000:
+    unit, rows, n_read = data.unit, data.rows if columns else _unwrapped(data.rows, data.unit), 0
+
+    def prompts() -> Iterator[Prompt]:
+        nonlocal n_read
+        for number, row in rows:
+            if n_read == requests:
                 break
+            try:
+                if isinstance(row, ValueError):
+                    raise row
+                prompt = reader.prompt(row, number, unit)
+            except ValueError as error:
+                mistakes.append((number, str(error)))
+                if reader.unread is not None and not n_read and len(mistakes) > skip_bad:
+                    raise _no_request(reader.unread, where, data.what, number, unit) from None
+                if len(mistakes) > skip_bad + 1000:
+                    break
+            else:
+                n_read += 1
+                yield prompt
+
+    workload = make_workload(name if name is not None else where, prompts())
     lines = [f"{unit} {number}: {mistake}" for number, mistake in mistakes]
     if len(mistakes) > skip_bad:
         raise WorkloadError(
@@ -127,12 +135,12 @@ def parse_workload(
             where=f"{where}:{mistakes[0][0]}" if unit == "line" else f"{where}, {unit} {mistakes[0][0]}",
             given=data.what,
             expected="a request in every row, or as many odd ones as --skip-bad allows",
-            hint=f"--skip-bad {len(mistakes)} leaves them out" if prompts else None,
+            hint=f"--skip-bad {len(mistakes)} leaves them out" if n_read else None,
         )
-    if not prompts:
+    if not n_read:
         raise WorkloadError("the workload is empty", where=where, given=data.what, expected="at least one request")
     reading = Reading(data.what, dict(reader.formats), tuple(lines), dict(reader.notes), dict(reader.ignored))
-    return make_workload(name if name is not None else where, prompts, reading)
+    return replace(workload, reading=reading)
 
 
 def known_columns(columns: Mapping[str, str] | None) -> set[str]:

@@ -7,14 +7,15 @@ else by their characters. Pure: the same arguments give the same bytes on every 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, median
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from benchsuite.workload.dataset import CHARS_PER_TOKEN_OTHER, Prompt, Workload, make_workload
+from benchsuite.workload.dataset import CHARS_PER_TOKEN_OTHER, Prompt, PromptPlaces, Workload, make_workload
 
 if TYPE_CHECKING:
     from benchsuite.request_spec import TokenLengths, WorkloadSpec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NORMAL = NormalDist()
-REQUESTS = 1000
+REQUESTS, _BLOCK = 1000, 1024
 PLAUSIBLE = (0.2, 8.0)  # tokens per word
 # of four or five letters, and a token each in the vocabulary of most models
 _WORDS = """
@@ -80,14 +81,14 @@ class RandomStream:
         return [items[place] for place in np.argsort(draws, axis=1, kind="stable").ravel()[:n].tolist()]
 
 
-def draw_lengths(lengths: TokenLengths, n: int, stream: RandomStream) -> list[int]:
+def draw_lengths(lengths: TokenLengths, n: int, stream: RandomStream) -> array[int]:
     """n whole lengths in tokens, stratified: their histogram follows the distribution even for small n."""
     low, high = lengths.low, lengths.high
     if lengths.stdev:
         drawn = [round(lengths.mean + lengths.stdev * _NORMAL.inv_cdf(u)) for u in stream.stratified(n)]
     else:
         drawn = [low + int(u * (high - low + 1)) for u in stream.stratified(n)]
-    return [min(max(length, low), high) for length in drawn]
+    return array("q", [min(max(length, low), high) for length in drawn])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,36 +128,48 @@ def make_random(asked: WorkloadSpec, seed: int, ruler: TokensPerWord | TextToken
     """
     n = REQUESTS if asked.requests is None else asked.requests
     lengths, caps = (draw_lengths(one, n, RandomStream(seed, 10 + i)) for i, one in enumerate(asked.random_lengths))
-    starts, rest = [""] * n, lengths
-    if first := asked.prefix_tokens:
+    starts, first = [""] * n, asked.prefix_tokens or 0
+    if first:
         (prefix,) = ruler.texts([""], [first], [RandomStream(seed, 13)])
         share = 1.0 if asked.prefix_share is None else asked.prefix_share
         for i in RandomStream(seed, 12).sample(range(n), round(share * n)):
             starts[i], lengths[i] = prefix, max(lengths[i], first + 1)
-        rest = [length - first if start else length for start, length in zip(starts, lengths, strict=True)]
-    texts = ruler.texts(starts, rest, [RandomStream(seed, 14, i) for i in range(n)])
-    prompts = [
-        Prompt(f"random-{i:05d}", "prefix" if start else None, prompt=text, max_output_tokens=cap, input_tokens=length)
-        for i, (start, text, cap, length) in enumerate(zip(starts, texts, caps, lengths, strict=True), 1)
-    ]
-    return replace(make_workload(f"random-{n}", prompts), lengths=ruler.facts())
+
+    def prompts() -> Iterator[Prompt]:
+        for begin in range(0, n, _BLOCK):
+            block = range(begin, min(begin + _BLOCK, n))
+            rest = [lengths[i] - first * bool(starts[i]) for i in block]
+            streams = [RandomStream(seed, 14, i) for i in block]
+            for i, text in zip(block, ruler.texts(starts[begin : block.stop], rest, streams), strict=True):
+                scenario = "prefix" if starts[i] else None
+                yield Prompt(f"random-{i + 1:05d}", scenario, None, text, caps[i], input_tokens=lengths[i])
+
+    return replace(make_workload(f"random-{n}", prompts()), lengths=ruler.facts())
 
 
-def length_errors(tokens: Sequence[tuple[int | None, int | None]], overhead: int | None) -> dict[str, Any]:
+def length_errors(
+    counted: Iterable[tuple[Sequence[str], Sequence[int | None]]], places: PromptPlaces, overhead: int | None
+) -> dict[str, int | float]:
     """The errors of a point's prompts: |counted - overhead - asked|, median and most, in tokens and against the asked.
 
-    tokens: (counted by the server, asked) of each request. overhead: what the server adds to each prompt;
-    None: not known, and nor are they.
+    counted: ids, and the server's tokens of each, a part of the point at a time. overhead: what the server adds to each
+    prompt; None: not known, and nor are they.
     """
-    known = [(n, asked) for n, asked in tokens if n is not None and asked is not None]
-    if not known or overhead is None:
+    if overhead is None:
         return {}
-    known = [(abs(n - overhead - asked), asked) for n, asked in known]
+    parts, ratio = [np.empty(0)], 0.0
+    for ids, tokens in counted:
+        asked = places.input_tokens[places.of(ids)]
+        errors = np.abs(np.array(tokens, np.float64) - overhead - asked)
+        ratio = np.fmax.reduce(errors / asked, initial=ratio)
+        parts.append(errors[~np.isnan(errors)])
+    if not len(all_errors := np.concatenate(parts)):
+        return {}
     return {
         "overhead_tokens": overhead,
-        "length_error_median_tokens": median(error for error, _ in known),
-        "length_error_max_tokens": max(error for error, _ in known),
-        "length_error_max_ratio": max(error / asked for error, asked in known),
+        "length_error_median_tokens": float(np.median(all_errors)),
+        "length_error_max_tokens": int(all_errors.max()),
+        "length_error_max_ratio": float(ratio),
     }
 
 

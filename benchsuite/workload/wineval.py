@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from dataclasses import dataclass
 from importlib import resources
 from statistics import NormalDist
@@ -125,13 +126,13 @@ def make_wineval(requests: int = REQUESTS, seed: int = 0) -> Workload:
     inputs, caps = {}, {}
     for index, (name, scenario) in enumerate(SCENARIOS.items()):
         n = sum(name == other for other, _ in order)
-        inputs[name] = scenario.input_tokens.sample(n, RandomStream(seed, 1, index))
-        caps[name] = scenario.output_tokens.sample(n, RandomStream(seed, 2, index))
+        inputs[name] = array("q", scenario.input_tokens.sample(n, RandomStream(seed, 1, index)))
+        caps[name] = array("q", scenario.output_tokens.sample(n, RandomStream(seed, 2, index)))
     stream = RandomStream(seed, 3)
-    prompts = []
-    for number, (name, language) in enumerate(order, 1):
-        writer = _Writer(stream, language, name)
-        prompts.append(writer.prompt(f"wineval-{number:05d}", inputs[name].pop(), caps[name].pop()))
+    prompts = (
+        _Writer(stream, language, name).prompt(f"wineval-{number:05d}", inputs[name].pop(), caps[name].pop())
+        for number, (name, language) in enumerate(order, 1)
+    )
     return make_workload(f"wineval-{requests}" if seed == 0 else f"wineval-{requests}-seed-{seed}", prompts)
 
 

@@ -31,7 +31,7 @@ class Watcher:
             self._on_progress(point, progress)
 
     def point_done(self, point: PlannedPoint, rows: Any, duration_s: float) -> None:
-        self.done.append((point.point_id, rows().num_rows))
+        self.done.append((point.point_id, sum(map(len, rows()))))
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -1,9 +1,11 @@
-"""Request bodies: encoded once, in a file that the measuring processes map; what is sent is what one encoding gives."""
+"""Request bodies: encoded once, in a file that the measuring processes read; what is sent is what was encoded."""
 
 from __future__ import annotations
 
+import marshal
 import os
 from dataclasses import replace
+from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,21 @@ from sweeps_for_tests import column, run, spec_of
 
 from benchsuite.client.http import Endpoint
 from benchsuite.client.request import BodyPlan, encode
+from benchsuite.file_list import FileList
 from benchsuite.load import worker_pool
 from benchsuite.load.worker_pool import RequestBodies
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import simulator
-from benchsuite.workload.dataset import Prompt, make_workload
+from benchsuite.workload import dataset
+from benchsuite.workload.dataset import (
+    Prompt,
+    PromptPlaces,
+    copy_numbers,
+    make_workload,
+    shared_prefix_ratio,
+    take,
+)
 
 SALT = "0123456789ab"
 PROMPTS = [
@@ -37,10 +48,11 @@ class Passed:
         return os.dup(self._fd)
 
 
-def mapped(bodies: RequestBodies) -> RequestBodies:
-    """The bodies as a measuring process has them."""
-    there = RequestBodies.__new__(RequestBodies)
-    there.__setstate__(vars(bodies) | {"_file": Passed(bodies._file.fileno())})
+def sent_to_another_process(listed: FileList[Any], monkeypatch: pytest.MonkeyPatch) -> FileList[Any]:
+    """The list as a process has it that was started with it."""
+    monkeypatch.setattr(reduction, "DupFd", Passed)
+    there = FileList.__new__(FileList)
+    there.__setstate__(listed.__getstate__())
     return there
 
 
@@ -54,17 +66,32 @@ def test_what_is_sent_is_the_encoded_request(
     monkeypatch.setattr(worker_pool, "_MOST_IN_MEMORY", most)
     plan = BodyPlan(SERVERS["vllm"], "m", endpoint, True, True, None, bust, "unused")
     to = Endpoint(2, ("127.0.0.1", 1), "h", "h:1", "/v1/x", headers=(("Authorization", "Bearer sk-secret"),))
-    written = RequestBodies(PROMPTS, plan)
-    bodies = mapped(written)
-    for i, prompt in enumerate(PROMPTS):
-        found, expected = bodies.request(i, to, SALT), encode(prompt, replace(plan, salt=SALT), to)
-        assert found.message() == expected.wire
-        assert bool(found.rest) == (most == 0)
-        assert replace(found, wire=b"", rest=()) == replace(expected, wire=b"")
-    assert bodies.copies == [0, 0, 1]
-    written._file.seek(0)
-    assert b"secret" not in written._file.read()
+    bodies = RequestBodies(PROMPTS, plan)
+    written, bodies.file = bodies.file, sent_to_another_process(bodies.file, monkeypatch)
+    found = bodies.requests([2, 0, 1], to, lambda copy: SALT)
+    assert isinstance(found, list) == (most > 0)
+    assert [*found] == [encode(PROMPTS[i], replace(plan, salt=SALT), to) for i in (2, 0, 1)]
+    assert [copy for copy, *_ in written] == [0, 0, 1]
+    assert b"secret" not in b"".join(marshal.dumps(record) for record in written)
     written.close()
+    bodies.file.close()
+
+
+def test_a_large_set_is_a_list_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a size that is kept in memory nothing but memory differs: prompts, hash, copies, shared prefix, places."""
+    made = [replace(p, prompt_id=f"{p.prompt_id}{i}", input_tokens=i or None) for i in range(9) for p in PROMPTS]
+    small = make_workload("set", made)
+    monkeypatch.setattr(dataset, "_MOST_IN_MEMORY", 3000)
+    large = make_workload("set", iter(made))
+    assert isinstance(small.prompts, tuple)
+    assert isinstance(large.prompts, FileList)
+    assert (tuple(large.prompts), large.content_hash) == (small.prompts, small.content_hash)
+    assert (large.prompts[-1], large.prompts[2:4]) == (small.prompts[-1], [*small.prompts[2:4]])
+    assert tuple(take(large, 40).prompts) == tuple(take(small, 40).prompts)
+    for of in (copy_numbers, shared_prefix_ratio, lambda prompts: [*PromptPlaces(prompts).of(["b3", "a0"])]):
+        assert of(large.prompts) == of(small.prompts)
+    with pytest.raises(IndexError):
+        large.prompts[len(made)]
 
 
 def test_a_megabyte_a_request(tmp_path: Path) -> None:

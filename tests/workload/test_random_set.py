@@ -12,7 +12,7 @@ from benchsuite.errors import InputError, SpecError, WorkloadError
 from benchsuite.input_files import read_tokenizer, read_workload
 from benchsuite.request_spec import WorkloadSpec, read_scenario
 from benchsuite.strict_model import validated
-from benchsuite.workload.dataset import Workload, to_jsonl
+from benchsuite.workload.dataset import Prompt, PromptPlaces, Workload, to_jsonl
 from benchsuite.workload.random_set import WORDS, TokensPerWord, length_errors, make_random
 from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
@@ -48,8 +48,16 @@ def test_counts_where_the_server_has_none():
 
 def test_lengths_that_nothing_tells():
     """What the server adds is not known: nor is how far its counts are from the lengths."""
-    assert length_errors([(10, 8), (None, 8)], None) == {}
-    assert length_errors([(10, 8), (None, 8)], 1)["length_error_max_tokens"] == 1
+    places = PromptPlaces([Prompt("a", prompt="x", input_tokens=8), Prompt("b", prompt="y"), Prompt("c", prompt="z")])
+    assert length_errors([(["a", "a"], [10, None])], places, None) == {}
+    assert length_errors([(["b"], [10]), (["a"], [None])], places, 1) == {}
+    found = length_errors([(["c", "a"], [3, 10]), ([], []), (["a", "b"], [11, None])], places, 1)
+    assert found == {
+        "overhead_tokens": 1,
+        "length_error_median_tokens": 1.5,
+        "length_error_max_tokens": 2,
+        "length_error_max_ratio": 0.25,
+    }
 
 
 def word_level() -> Any:
