@@ -1,7 +1,7 @@
 """`python -m benchmarks.chaos [SECTION...]`: break things on purpose, count the rows, write the table.
 
 Sections: schedules, points, torn, faults; without one, all of them. And soak, streams, which only run when named.
-`--seed N` (or N-M) runs those schedules only, and writes no table.
+`--seed N` (or N-M) runs those schedules only, and writes no page.
 What a section found is kept in build/chaos.json, so the table (in docs/RELIABILITY.md) holds the last run of each.
 """
 
@@ -22,11 +22,11 @@ from benchmarks.chaos_kit import Row
 from benchsuite import __version__
 
 SECTIONS: dict[str, Callable[[], list[Row]]] = {
-    "schedules": lambda: (chaos_schedules.schedules(range(200)), chaos_schedules.kept_rows())[1],
     "points": chaos_points.every_point,
     "torn": chaos_files.torn_files,
     "faults": chaos_faults.faults_together,
 }
+IN_TABLE = ("schedules", *SECTIONS)
 LONG: dict[str, Callable[[], list[str]]] = {"soak": chaos_soak.soak, "streams": chaos_soak.streams}
 ROOT = Path(__file__).parents[1]
 FOUND, PAGE = ROOT / "build" / "chaos.json", ROOT / "docs" / "RELIABILITY.md"
@@ -37,14 +37,17 @@ def main(names: list[str]) -> int:
     """Run the sections, keep what they found, write the table. 1 if a row was lost."""
     if names[:1] == ["--seed"]:
         first, _, last = names[1].partition("-")
-        return int(not chaos_schedules.schedules(range(int(first), int(last or first) + 1)))
-    unknown = [name for name in names if name not in SECTIONS | LONG]
-    if unknown:
-        sys.exit(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS | LONG)}")
+        return int(not _schedules(range(int(first), int(last or first) + 1)))
+    known = (*IN_TABLE, *LONG)
+    if unknown := [name for name in names if name not in known]:
+        sys.exit(f"no such section: {', '.join(unknown)}; there are {', '.join(known)}")
     lost = False
-    for name in names or SECTIONS:
+    for name in names or IN_TABLE:
         began_s = time.monotonic()
         print(f"== {name}", flush=True)
+        if name == "schedules":
+            lost = not _schedules(range(200)) or lost
+            continue
         if name in LONG:
             kept: dict[str, Any] = {"lines": LONG[name]()}
             print(*kept["lines"], sep="\n", flush=True)
@@ -57,6 +60,13 @@ def main(names: list[str]) -> int:
         _keep(name, kept)
     write_page(json.loads(FOUND.read_text("utf-8")))
     return int(lost)
+
+
+def _schedules(seeds: range) -> bool:
+    good = chaos_schedules.schedules(seeds)
+    _keep("schedules", kept := chaos_schedules.kept_section())
+    print(*table(kept["rows"]), sep="\n", flush=True)
+    return good
 
 
 def _keep(name: str, kept: dict[str, Any]) -> None:
@@ -77,8 +87,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def write_page(found: dict[str, Any], page: Path = PAGE) -> None:
     """Put the tables between the marks of docs/RELIABILITY.md; what is around them stays."""
-    rows = [row for name in SECTIONS for row in found.get(name, {}).get("rows", [])]
-    ran = [f"{name} {found[name]['made']}, {found[name]['seconds']} s" for name in SECTIONS if name in found]
+    rows = [row for name in IN_TABLE for row in found.get(name, {}).get("rows", [])]
+    ran = [f"{name} {found[name]['made']}, {found[name]['seconds']} s" for name in IN_TABLE if name in found]
     cores = len(os.sched_getaffinity(0))
     said = f"benchsuite {__version__}, {cores} cores. Sections: {'; '.join(ran)}."
     text = page.read_text("utf-8")

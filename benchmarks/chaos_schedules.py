@@ -16,7 +16,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -234,17 +235,20 @@ def schedules(seeds: Sequence[int]) -> bool:
     good = True
     KEPT.parent.mkdir(exist_ok=True)
     for seed in seeds:
+        began_s = time.monotonic()
         outcome = run_schedule(seed)
         good = good and not outcome.wrong
         kept = {"seed": seed, "expected": outcome.expected, "kept": outcome.kept, "good": not outcome.wrong}
+        kept |= {"seconds": round(time.monotonic() - began_s, 1), "made": datetime.now(UTC).date().isoformat()}
         with KEPT.open("a", encoding="utf-8") as file:
             file.write(json.dumps(kept) + "\n")
         print(outcome, flush=True)
     return good
 
 
-def kept_rows() -> list[Row]:
-    """A row of each kind of fault from the last run of each seed: how many schedules had it, alone or with another."""
+def kept_section() -> dict[str, Any]:
+    """From the last run of each seed: a row of each kind of fault (the schedules that had it, alone or with another),
+    the seconds of all, the last day."""
     lines = map(json.loads, KEPT.read_text("utf-8").splitlines())
     last = {line["seed"]: line for line in lines}
     rows = []
@@ -254,5 +258,6 @@ def kept_rows() -> list[Row]:
         wrong = [f"seed {one['seed']}" for one in those if not one["good"]]
         expected, kept = sum(one["expected"] for one in those), sum(one["kept"] for one in those)
         outcome = ", ".join(wrong) or "resumed, whole"
-        rows.append(Row(kind, len(those), expected, kept, outcome, not wrong and expected == kept))
-    return rows
+        rows.append(asdict(Row(kind, len(those), expected, kept, outcome, not wrong and expected == kept)))
+    seconds, made = round(sum(line["seconds"] for line in last.values())), max(line["made"] for line in last.values())
+    return {"rows": rows, "seconds": seconds, "made": made}

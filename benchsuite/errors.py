@@ -1,13 +1,15 @@
-"""JSON and TOML that others wrote, as plain data: whatever the text holds, the only error is a ValueError. Pure."""
+"""Our errors; and JSON and TOML that others wrote, as plain data: whatever it holds, the only error is a ValueError."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from benchsuite.redact import mask_chain, masked
@@ -122,6 +124,11 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | 
     return next((f"did you mean {close!r}?" for close in difflib.get_close_matches(word, [*known], 1, cutoff)), None)
 
 
+def user_path(name: str) -> Path:
+    """The path, with ~ resolved where that user is known (Path.expanduser raises RuntimeError where not)."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
 def read_json(text: str | bytes) -> Any:
     """The JSON in `text`. Raises ValueError, also where it is nested too deeply or no UTF-8."""
     try:
@@ -131,10 +138,21 @@ def read_json(text: str | bytes) -> Any:
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """The TOML in `text`. Raises ValueError, also where it is nested too deeply or a number has too many digits."""
+    """The TOML in `text`. Raises ValueError, also where it is nested too deeply, a number has too many digits, or a
+    text holds NUL, which no path can.
+    """
     import tomllib  # not above: this file is part of every start
 
     try:
-        return tomllib.loads(text)
+        tree = tomllib.loads(text)
+        if _holds_nul(tree):
+            raise ValueError("a text in it holds NUL")
+        return tree
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _holds_nul(tree: Any) -> bool:
+    if isinstance(tree, dict):
+        return any(map(_holds_nul, (*tree, *tree.values())))
+    return any(map(_holds_nul, tree)) if isinstance(tree, list) else isinstance(tree, str) and "\0" in tree

@@ -75,6 +75,7 @@ def read_tokenizer(name: str) -> TextTokenizer:
         raise InputError(
             "a tokenizer needs a package that is missing", where=where, expected=needs, hint=hint
         ) from None
+    from benchsuite.strict_model import read_text
     from benchsuite.workload.tokenizer import TextTokenizer
 
     path = Path(name)
@@ -86,7 +87,8 @@ def read_tokenizer(name: str) -> TextTokenizer:
 
             cached = try_to_load_from_cache(name, "tokenizer.json")
             a_path, file = isinstance(cached, str), Path(str(cached))
-        return TextTokenizer(name, Tokenizer.from_file(str(file)) if a_path else Tokenizer.from_pretrained(name))
+        text = read_text(file, "the tokenizer") if a_path else ""
+        return TextTokenizer(name, Tokenizer.from_str(text) if a_path else Tokenizer.from_pretrained(name))
     except Exception as error:  # the libraries' own, of files, formats and the network
         raise InputError(
             "the tokenizer cannot be read" if a_path else "the tokenizer cannot be had from the hub or its cache",

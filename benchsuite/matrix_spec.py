@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from benchsuite.spec import OR_FILE, SweepSpec, parse_spec
 from benchsuite.strict_model import MOST_COUNT, MOST_S, StrictModel, mistake_text, read_tables, validated
 
 DOCUMENTED = "docs/METHODS.md, Matrix of server settings"
+_MOST_SETTINGS = 1000
 _NOWHERE = "http://127.0.0.1:1"  # stands for the server that is not started yet
 _PLACE = re.compile(r"\{([A-Za-z][\w-]*)\}")
 
@@ -125,7 +127,7 @@ class MatrixSpec:
 def load_matrix(path: Path) -> MatrixSpec:
     """The matrix in the TOML file `path`. Raises SpecError listing every mistake."""
     tree = read_tables("the matrix", path, {})
-    read_named_files(tree, [f"sweep.{key}" for key in OR_FILE], str(path))
+    read_named_files(tree, [f"sweep.{key}" for key in OR_FILE])
     return parse_matrix(tree, where=str(path))
 
 
@@ -135,8 +137,8 @@ def parse_matrix(tree: Mapping[str, Any], *, where: str) -> MatrixSpec:
     wrong: list[str] = []
     plain = _Entry.model_validate({})
     settings = [_setting(file, values, plain, wrong) for values in _combinations(file.settings, wrong)]
-    settings += [_setting(file, entry.model_extra or {}, entry, wrong) for entry in file.setting]
-    if not settings:
+    settings += [_setting(file, entry.model_extra or {}, entry, wrong) for entry in file.setting[:_MOST_SETTINGS]]
+    if not settings and not wrong:
         wrong.append("settings: nothing to compare; give [settings] lists or [[setting]] tables")
     for what, keys in (
         ("starts the same server as another", [(setting.serve, setting.gpus) for setting in settings]),
@@ -152,6 +154,9 @@ def parse_matrix(tree: Mapping[str, Any], *, where: str) -> MatrixSpec:
 
 def _combinations(table: _Lists, wrong: list[str]) -> list[dict[str, Value]]:
     lists = table.model_extra or {}
+    if (n := math.prod(map(len, lists.values()))) > _MOST_SETTINGS:
+        wrong.append(f"settings: {n:.3g} combinations, expected at most {_MOST_SETTINGS:,}")
+        return []
     chosen = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())] if lists else []
     for i, rule in enumerate(table.exclude):
         unknown = [key for key in rule if key not in lists]

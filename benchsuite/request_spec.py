@@ -10,14 +10,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_validator, model_validator
 
-from benchsuite.errors import SpecError, read_json
+from benchsuite.errors import SpecError, read_json, user_path
 from benchsuite.servers.base import CAPS
-from benchsuite.strict_model import MOST_COUNT, MOST_ITEMS, StrictModel, key
+from benchsuite.strict_model import MOST_COUNT, MOST_ITEMS, StrictModel, key, read_text
 
 # a field of a body whose value is a secret; a header's or query's name is taken for one more readily
 _SECRET_FIELD = re.compile(
@@ -377,7 +376,7 @@ class SamplingSpec(StrictModel, flags="--"):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
-def read_named_files(tree: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
+def read_named_files(tree: Mapping[str, Any], keys: Iterable[str]) -> None:
     """Puts what stands in FILE in the place of the value @FILE of these dotted keys, in the tree. Raises SpecError."""
     for dotted in keys:
         *tables, name = dotted.split(".")
@@ -387,10 +386,5 @@ def read_named_files(tree: Mapping[str, Any], keys: Iterable[str], where: str) -
         value = table.get(name) if isinstance(table, dict) else None
         if not isinstance(value, str) or not value.startswith("@"):
             continue
-        try:
-            table[name] = Path(value[1:]).expanduser().read_text("utf-8")
-        except (OSError, ValueError) as error:
-            given = f"{value[1:]}: {error.strerror if isinstance(error, OSError) else 'no UTF-8 text'}"
-            raise SpecError(
-                f"the file that {dotted} names cannot be read", where=where, given=given, expected="@FILE, or the value"
-            ) from None
+        what, expected = f"the file that {dotted} names", "@FILE, or the value"
+        table[name] = read_text(user_path(value[1:]), what, expected=expected, error_type=SpecError)

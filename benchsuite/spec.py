@@ -604,7 +604,7 @@ def load_spec(path: Path | None, keys: Mapping[str, Any], base: Mapping[str, Any
     tree, where = read_tables("the spec", path, keys, base), str(path) if path else "flags"
     # a run's own specification holds texts: no run folder names a file to be sent
     given = {key for key in OR_FILE if keys.get(key) is not None}
-    read_named_files(tree, OR_FILE if path or base is None else given, where)
+    read_named_files(tree, OR_FILE if path or base is None else given)
     url, server = os.environ.get("OPENAI_BASE_URL"), tree.get("server", {})
     if url and isinstance(server, dict) and "base_url" not in server:
         tree["server"] = {**server, "base_url": url}

@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from benchsuite.errors import InputError, SpecError, did_you_mean, read_toml, shown
 from benchsuite.limits import most
 
 MISTAKES_SHOWN = 20
-# the most of any number; of one that is a row's column, an item in memory, a timeout of the system's
-MOST, MOST_COUNT, MOST_ITEMS, MOST_S = 10**15, 2**31 - 1, 10_000_000, 1_000_000
+# the most of any number, the least of one with a fraction that is not 0
+MOST, LEAST = 10**15, 1e-12
+# the most of one that is a row's column, an item in memory, a timeout of the system's
+MOST_COUNT, MOST_ITEMS, MOST_S = 2**31 - 1, 10_000_000, 1_000_000
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -29,6 +31,13 @@ class StrictModel(BaseModel):
 
     def __init_subclass__(cls, flags: str | None = None) -> None:
         super().__init_subclass__()
+
+    @field_validator("*")
+    @classmethod
+    def _of_a_size(cls, value: Any) -> Any:
+        if isinstance(value, float) and value and not LEAST <= abs(value) <= MOST:
+            raise ValueError(f"should be 0, or {LEAST:g} to {MOST:g}")
+        return value
 
     @classmethod
     def __pydantic_init_subclass__(cls, flags: str | None = None, **_: Any) -> None:
@@ -88,16 +97,13 @@ def read_text(
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise error_type(
-            f"{what} is not UTF-8 text",
-            where=f"{path}:{line}",
-            given=f"byte 0x{error.object[error.start]:02x} at offset {error.start}",
-            expected="UTF-8",
-        ) from None
+        given = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        raise error_type(f"{what} is not UTF-8 text", where=f"{path}:{line}", given=given, expected="UTF-8") from None
     except FileNotFoundError:
         raise error_type(f"{what} does not exist", where=str(path), expected=expected, hint=hint) from None
-    except OSError as error:
-        raise error_type(f"{what} cannot be read", where=str(path), given=error.strerror) from None
+    except (OSError, ValueError) as error:  # ValueError: of a name with NUL
+        given = error.strerror if isinstance(error, OSError) else error
+        raise error_type(f"{what} cannot be read", where=str(path), given=given) from None
 
 
 def read_tables(

@@ -173,6 +173,10 @@ def test_every_mistake_between_values_is_named_at_once():
             "setting 'A=1' has the name of another",
         ),
         ('serve.engine = "x"\n[[setting]]', "setting"),
+        (
+            'serve.engine = "x"\n' + "\n".join(f"settings.{key} = {[*range(200)]}" for key in "abcdef"),
+            "settings",
+        ),
         ('gpus = 0\nserve.engine = "x"\nsettings.a = [1]', "gpus"),
         ('gpus = "a"\nserve.engine = "x"\nsettings.a = ["two"]', "gpus"),
         ('serve.engine = "x"\nsettings.a = [1]\nsweep.price = 1', "sweep"),

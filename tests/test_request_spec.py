@@ -93,7 +93,10 @@ BODIES = {
     "the model": ({"extra_body": '{"model": "x"}'}, "model (--model)"),
     "the stream": ({"extra_body": '{"stream": false}'}, "stream (--stream or --no-stream)"),
     "a secret": ({"extra_body": f'{{"api_key": "{SECRET}"}}'}, "'api_key' names a secret or holds one"),
-    "no file": ({"extra_body": "@/nowhere/body.json"}, "the file that server.extra_body names cannot be read"),
+    "no file": ({"extra_body": "@/nowhere/body.json"}, "the file that server.extra_body names does not exist"),
+    "a file without an end": ({"extra_body": "@/dev/zero"}, "the file that server.extra_body names is too long"),
+    "a home of nobody": ({"extra_body": "@~nobody-here/b"}, "the file that server.extra_body names does not exist"),
+    "a name that is none": ({"extra_body": "@a\0b"}, "the file that server.extra_body names cannot be read"),
     "deep": ({"extra_body": '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"}, "server.extra_body: "),
     "a fallback's": ({"fallback_url": "http://f", "fallback_model": "m", "fallback_extra_body": "{"},
                      "server.fallback.extra_body: not valid JSON"),
@@ -169,9 +172,9 @@ def test_texts_from_files(tmp_path):
     for spec in (parse_spec(run, where="t"), load_spec(None, {}, run)):
         assert spec.sampling.system_prompt == system
     toml.write_text('[sampling]\nsystem_prompt = "@/nowhere"\n[server]\nbase_url = "http://h:1"\n')
-    with pytest.raises(SpecError, match=r"the file that sampling\.system_prompt names cannot be read") as refused:
+    with pytest.raises(SpecError, match=r"the file that sampling\.system_prompt names does not exist") as refused:
         load_spec(toml, {})
-    assert refused.value.where == str(toml)
+    assert refused.value.where == "/nowhere"
 
 
 def resolved(**server: object) -> tuple[dict[str, str], str]:

@@ -32,7 +32,7 @@ def exit_code(verdicts: Iterable[str]) -> int:
 
 
 class Number(click.FloatRange):
-    """A number from `min` on, that is one: not nan, not infinite, at most `most`, which --help does not tell."""
+    """A number from `min` on, that is one: not nan, not infinite, at most `most`, 0 or no nearer to 0 than 1e-12."""
 
     def __init__(self, min: float | None = None, most: float = 1e15, **more: Any) -> None:
         super().__init__(min, **more)
@@ -40,9 +40,9 @@ class Number(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
-        return (
-            number if number <= self._most else self.fail(f"expected at most {self._most:g}, not {value}", param, ctx)
-        )
+        if not number <= self._most or 0 < abs(number) < 1e-12:
+            self.fail(f"expected at most {self._most:g}, and 0 or no nearer to it than 1e-12, not {value}", param, ctx)
+        return number
 
     def _describe_range(self) -> str:
         return "" if self.min is None else super()._describe_range()

@@ -318,9 +318,12 @@ class _Replica:
         """Replicas that carry the peak. Raises InputError for more than a million."""
         own, use = self.own, self.fleet.target_utilization
         if self.curve is None or own.level is None:
-            return max(1, math.ceil(peak_per_s / ((own.requests_per_s or 0.0) * use) - 1e-9))
-        highest, balancing = own.level.point.level.number, self.fleet.balancing
-        needed = replicas_for(self.curve, peak_per_s, highest, target_utilization=use, balancing=balancing)
+            each_per_s = (own.requests_per_s or 0.0) * use
+            few = peak_per_s <= 1e6 * each_per_s
+            needed = max(1, math.ceil(peak_per_s / each_per_s - 1e-9)) if few else None
+        else:
+            highest, balancing = own.level.point.level.number, self.fleet.balancing
+            needed = replicas_for(self.curve, peak_per_s, highest, target_utilization=use, balancing=balancing)
         if needed is None:
             given = f"{peak_per_s:,.6g} requests/s at the peak"
             raise InputError("the demand needs more than a million replicas", where="demand", given=given)

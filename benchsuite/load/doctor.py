@@ -12,6 +12,7 @@ import tempfile
 import time
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ import psutil  # type: ignore[import-untyped]
 import pynvml
 
 from benchsuite.clock import ClockMark, now_ns, realtime_offset_ns, stamp_lags_ns
-from benchsuite.errors import BenchsuiteError
+from benchsuite.errors import BenchsuiteError, TelemetryError
 from benchsuite.load.preflight import preflight
 from benchsuite.load.schedule import open_files_needed
 from benchsuite.load.server_probe import control_client, request_headers
@@ -34,7 +35,7 @@ from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
 from benchsuite.spec import LoadSpec, SweepSpec, api_address
 from benchsuite.telemetry.host import calibration_path, describe_host, read_calibration
-from benchsuite.telemetry.nvml import nvml_or_none
+from benchsuite.telemetry.nvml import in_time, nvml_or_none
 from benchsuite.telemetry.recorder import Sampler, open_gpu, open_servers
 from benchsuite.telemetry.server_metrics import ServerSampler
 from benchsuite.workload.dataset import Prompt
@@ -90,10 +91,15 @@ def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, ser
     yield from check_machine(spec.load, folder, urls)
     sampler, no_gpu = open_gpu(spec.telemetry, urls or ["http://127.0.0.1"], now_ns(), ())
     if sampler is not None:
+
+        def check() -> list[Diagnostic]:
+            with closing(sampler):
+                return [*check_gpus(sampler, throttles, serving=server)]
+
         try:
-            yield from check_gpus(sampler, throttles, serving=server)
-        finally:
-            sampler.close()
+            yield from in_time(check)
+        except TelemetryError as error:
+            yield _gpu("telemetry", error.what, fail=True, remedy=error.hint)
     else:
         reason, _, remedy = (no_gpu or "--gpu off").removeprefix("no GPU telemetry: ").partition("; ")
         wanted = bool(no_gpu) and spec.telemetry.gpu in ("nvml", "dcgm")

@@ -212,16 +212,19 @@ def _measure_one(
 
 
 _NO_MEMORY = re.compile(r"out of memory|outofmemory|no available memory|larger than the maximum number of tokens", re.I)
-_ERROR = re.compile(r"\w*(error|exception|fatal)\b", re.I)
-_LONGEST = 300
+_ERROR = re.compile(r"(error|exception|fatal)\b", re.I)
+_LONGEST, _LOG_BYTES = 300, 16 * 1024**2  # of a log, its end
 
 
 def cause_in_log(log: Path) -> str | None:
     """The line of a server's log that says best why it ended: on memory, else the last error, else the last line."""
     try:
-        lines = [line.strip() for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+        with log.open("rb") as file:
+            file.seek(-min(_LOG_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            text = file.read(_LOG_BYTES).decode(errors="replace")
     except OSError:
         return None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     for pattern in (_NO_MEMORY, _ERROR):
         if matching := [line for line in lines if pattern.search(line)]:
             return matching[-1][:_LONGEST]

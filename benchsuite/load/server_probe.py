@@ -19,7 +19,15 @@ import httpx
 
 from benchsuite.client.request import BodyPlan, redirected_to
 from benchsuite.client.stream import clean_text
-from benchsuite.errors import BenchsuiteError, InputError, ServerRefused, ServerUnreachable, TelemetryError, read_json
+from benchsuite.errors import (
+    BenchsuiteError,
+    InputError,
+    ServerRefused,
+    ServerUnreachable,
+    TelemetryError,
+    read_json,
+    user_path,
+)
 from benchsuite.limits import most
 from benchsuite.redact import remember_key, shortened
 from benchsuite.request_spec import REFERENCE, is_sendable, names_secret
@@ -44,7 +52,7 @@ def api_key(spec: SweepSpec) -> str | None:
     key = (
         os.environ.get(spec.server.api_key_env, "").strip()
         if file is None
-        else _key_in(Path(file).expanduser(), "the file of the API key")
+        else _key_in(user_path(file), "the file of the API key")
     )
     if not (key.isascii() and key.isprintable()):
         raise InputError(
@@ -83,7 +91,7 @@ def _referred(value: str, where: str) -> str:
         return value
     secret = os.environ.get(named["name"], "").strip()
     if named["kind"] == "file":
-        secret = _key_in(Path(named["name"]).expanduser(), f"the file of {where}")
+        secret = _key_in(user_path(named["name"]), f"the file of {where}")
     if not secret or not is_sendable(secret):
         what = "holds a character that no HTTP header can carry" if secret else "is not set, or empty"
         raise InputError(
@@ -108,7 +116,7 @@ def key_file_warnings(spec: SweepSpec) -> list[Finding]:
     named = [REFERENCE.fullmatch(value) for part in parts for value in (part.headers | part.query).values()]
     files = [part.api_key_file for part in parts if part.api_key_file]
     files += [reference["name"] for reference in named if reference and reference["kind"] == "file"]
-    readable = [file for file in files if Path(file).expanduser().stat().st_mode & 0o077]
+    readable = [file for file in files if user_path(file).stat().st_mode & 0o077]
     return [warn("api_key_readable", file=file) for file in readable]
 
 
@@ -436,12 +444,15 @@ def discover_servers() -> list[DiscoveredServer]:
 
 
 def _gpu_names() -> tuple[str, ...]:
-    from benchsuite.telemetry.nvml import find_gpus, start_nvml, stop_nvml  # its binding takes 0.1 s to import
+    from benchsuite.telemetry.nvml import find_gpus, in_time, start_nvml, stop_nvml  # its binding takes 0.1 s to import
 
-    with contextlib.suppress(TelemetryError):
+    def names() -> tuple[str, ...]:
         start_nvml()
         try:
             return tuple(gpu.name for gpu in find_gpus(lambda _: None))
         finally:
             stop_nvml()
+
+    with contextlib.suppress(TelemetryError):
+        return in_time(names)
     return ()

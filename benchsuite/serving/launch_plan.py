@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchsuite.errors import EngineError, InputError, did_you_mean
+from benchsuite.errors import EngineError, InputError, did_you_mean, user_path
 from benchsuite.servers import LAUNCHED, SERVERS
 from benchsuite.servers.base import Local, Server, argument, fill
 from benchsuite.serving.process import LOOPBACK, without_secrets
@@ -217,7 +217,7 @@ def _program(plan: LaunchPlan) -> tuple[list[str], str | None]:
     local, variable = plan.local, f"BENCHSUITE_{plan.engine.upper()}_PYTHON"
     asked = plan.python or os.environ.get(variable)
     if local.module is not None and asked:
-        path = Path(asked).expanduser()
+        path = user_path(asked)
         python = path / "bin" / "python" if path.is_dir() else path
         if not (python.is_file() and os.access(python, os.X_OK)):
             raise EngineError(

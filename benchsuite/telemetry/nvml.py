@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
@@ -55,6 +57,7 @@ _GPM_METRICS = {
 # the counters behind need about 100 ms to move; a sampler at 10 Hz is a little early at times
 _GPM_LEAST_S = 0.05
 _RETRY_S, _LONGEST_RETRY_S = 10.0, 160.0
+_HANGS_S = 60.0  # eight cards that sleep take half of it to wake
 _PCIE = {
     "pcie_tx_bytes_per_s": pynvml.NVML_PCIE_UTIL_TX_BYTES,
     "pcie_rx_bytes_per_s": pynvml.NVML_PCIE_UTIL_RX_BYTES,
@@ -297,6 +300,24 @@ def nvml_or_none(ask: Callable[..., T], *arguments: Any) -> T | None:
         return ask(*arguments)
     except pynvml.NVMLError:
         return None
+
+
+def in_time(ask: Callable[[], T]) -> T:
+    """What `ask` gives, in a thread of its own. Raises what it raises; TelemetryError if a driver hangs, after 60 s."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return answer.result(_HANGS_S)
+    except TimeoutError:
+        what, hint = f"the driver has not answered for {_HANGS_S:g} s", "see whether `nvidia-smi` works; or --gpu off"
+        raise TelemetryError(what, hint=hint) from None
 
 
 def start_nvml() -> None:

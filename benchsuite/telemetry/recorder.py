@@ -222,11 +222,12 @@ def open_gpu(
     here = [urlsplit(url) for url in endpoints if is_this_machine(url)]
     if asked.gpu == "auto" and not pids and len(here) < len(endpoints):
         return None, "no GPU telemetry: the server is on another machine; --dcgm-url reads its exporter"
-    from benchsuite.telemetry.nvml import NvmlSampler  # its binding takes 0.1 s to import
+    from benchsuite.telemetry.nvml import NvmlSampler, in_time  # its binding takes 0.1 s to import
 
     ports = [part.port or (443 if part.scheme == "https" else 80) for part in here]
+    there = (asked.gpu_ids, pids, () if pids else listeners(ports))
     try:
-        return NvmlSampler(origin_ns, asked.gpu_sample_hz, asked.gpu_ids, pids, () if pids else listeners(ports)), None
+        return in_time(lambda: NvmlSampler(origin_ns, asked.gpu_sample_hz, *there)), None
     except TelemetryError as error:
         given = f" ({error.given})" if error.given else ""
         return None, f"no GPU telemetry: {error.what}{given}" + (f"; {error.hint}" if error.hint else "")

@@ -76,7 +76,10 @@ def test_rents_by_hand(terms, known):
     assert usd(**terms) == pytest.approx(known)
 
 
-@given(price=st.floats(0.01, 100), lost=st.floats(0, 0.9), share=st.floats(0, 1), fallback=st.floats(0.01, 100))
+a_price, none_or_some = st.floats(0.01, 100), st.just(0) | st.floats(1e-9, 0.9)
+
+
+@given(price=a_price, lost=none_or_some, share=none_or_some, fallback=a_price)
 def test_spot_lies_between_spot_and_fallback(price, lost, share, fallback):
     """A spot hour costs at least the cheaper and at most the dearer of the redone spot hour and the fallback."""
     found = usd(

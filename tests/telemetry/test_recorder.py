@@ -11,10 +11,11 @@ import pytest
 
 from benchsuite.errors import StoreError
 from benchsuite.records import GpuSample
+from benchsuite.spec import TelemetrySpec
 from benchsuite.store.files import GPU
 from benchsuite.store.journal import read_journal
 from benchsuite.store.run_folder import RunFolder
-from benchsuite.telemetry.recorder import Recorder
+from benchsuite.telemetry.recorder import Recorder, open_gpu
 
 
 class Counting:
@@ -107,7 +108,7 @@ def test_samples_become_parquet(tmp_path):
 
 
 def test_a_driver_that_hangs_holds_nobody(monkeypatch):
-    """A sampler that never answers is a problem once; marks, other samplers and the end go on."""
+    """A sampler that never answers is a problem once; marks, other samplers and the end go on; so does NVML's start."""
     monkeypatch.setattr("benchsuite.telemetry.recorder._HANGS_S", 0.05)
     free = threading.Event()
 
@@ -124,6 +125,12 @@ def test_a_driver_that_hangs_holds_nobody(monkeypatch):
     assert told == ["Hanging has not answered for 0.05 s"]
     assert lively.n >= 3
     assert (lively.closed, hanging.closed) == (True, False)
+
+    monkeypatch.setattr("benchsuite.telemetry.nvml._HANGS_S", 0.05)
+    monkeypatch.setattr("benchsuite.telemetry.nvml.NvmlSampler", lambda *_: free.wait())
+    sampler, why = open_gpu(TelemetrySpec(gpu="nvml"), ["http://127.0.0.1:1"], 0, ())
+    assert sampler is None
+    assert "has not answered for 0.05 s" in why
     free.set()
 
 

@@ -217,10 +217,11 @@ def test_a_random_set_is_read_back(tmp_path: Path) -> None:
     assert again.content_hash == made.content_hash
 
 
-@pytest.mark.parametrize("name", ["missing/tokenizer.json", "./nowhere", "broken.json", "."])
+@pytest.mark.parametrize("name", ["missing/tokenizer.json", "./nowhere", "broken.json", ".", "/dev/zero"])
 def test_a_tokenizer_that_is_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that is not there, no JSON, or a folder without a tokenizer is named."""
+    """A path that is not there, no JSON, a folder without a tokenizer or a file without an end is named."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchsuite.strict_model.most", lambda _: 1000)
     (tmp_path / "broken.json").write_text("{", "utf-8")
     with pytest.raises(InputError, match="the tokenizer cannot be read") as caught:
         read_tokenizer(name)

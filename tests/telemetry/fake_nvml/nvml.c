@@ -4,12 +4,14 @@
 //   nameN uuidN pciN migN (its MIG devices) pidsN (1,2,3) archN
 //   utilN mem_utilN usedN (bytes) wattsN avgN instantN (W; none: not supported) energyN (mJ, fixed; else follows the watts) energy_reset
 //   lostN=1  lost_afterN (calls)  throttleN  gpm=1  smN tensorN dramN (%)  rc.FUNCTION or rc.FUNCTION.N (error code)
+//   hang.FUNCTION=1 (it never returns)
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef int rc_t;
 typedef struct device { int gpu, mig; char generation[32]; } device;
@@ -61,10 +63,17 @@ static counter *count_of(const char *name) {
     return &counters[n_counters++];
 }
 
+static void hang(const char *name) {
+    char key[100];
+    snprintf(key, sizeof key, "hang.%s", name);
+    while (find(key)) pause();
+}
+
 static rc_t gate(const char *name, const device *dev) {
     char key[100];
     reload();
     count_of(name)->calls++;
+    hang(name);
     if (!inits) return 1;
     if (dev) {
         gpu_calls[dev->gpu]++;
@@ -103,6 +112,7 @@ rc_t nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     reload();
     count_of(__func__)->calls++;
+    hang(__func__);
     int rc = (int)number("init_rc", -1, 0);
     if (rc) return rc;
     if (!inits++) snprintf(generation, sizeof generation, "%s", word("generation", -1, "0"));
