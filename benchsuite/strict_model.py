@@ -102,8 +102,8 @@ def read_text(
     except FileNotFoundError:
         raise error_type(f"{what} does not exist", where=str(path), expected=expected, hint=hint) from None
     except (OSError, ValueError) as error:  # ValueError: of a name with NUL
-        given = error.strerror if isinstance(error, OSError) else error
-        raise error_type(f"{what} cannot be read", where=str(path), given=given) from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise error_type(f"{what} cannot be read", where=str(path), given=reason) from None
 
 
 def read_tables(
