@@ -138,11 +138,18 @@ def read_json(text: str | bytes) -> Any:
 
 
 def read_toml(text: str) -> dict[str, Any]:
-    """The TOML in `text`. Raises ValueError, also where it is nested too deeply, a number has too many digits, or a
+    """The TOML in `text`. Raises ValueError, also where it is too long or too deep, a number has too many digits, or a
     text holds NUL, which no path can.
     """
     import tomllib  # not above: this file is part of every start
 
+    from benchsuite.limits import most
+
+    if len(text) > most("toml_chars"):
+        raise ValueError(f"TOML of more than {most('toml_chars'):,} characters")
+    part = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+    if re.search(rf"""(?<![\w"'-])(?:{part}[ \t]*+\.[ \t]*+){{{most("toml_parts")}}}""", text):
+        raise ValueError(f"a key of more than {most('toml_parts')} parts")  # tomllib takes the square of them
     try:
         tree = tomllib.loads(text)
         if _holds_nul(tree):

@@ -77,6 +77,9 @@ TABLE = {
     # files
     "file_bytes": Limit(512 * MIB, "bytes", "a specification, plan, table, price list or another tool's results",
                         "the file is refused"),
+    "toml_chars": Limit(4 * MIB, "characters", "a specification, matrix, plan or price list in TOML",
+                        "the file is refused"),
+    "toml_parts": Limit(100, "parts", "a dotted key in it", "the file is refused"),
     "manifest_bytes": Limit(64 * MIB, "bytes", "the manifest of a run, the plan of a matrix", "the folder is refused"),
     "row_chars": Limit(256 * MIB, "characters", "a row of a request set", "the set is refused"),
     "parquet_bytes": Limit(2**34, "bytes", "a Parquet file of a run, unpacked; also its rows", "the run is refused"),

@@ -152,7 +152,7 @@ def validated(
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        lines = [_mistake(item, model, if_missing or {}) for item in error.errors()]
+        lines = _mistakes(error, model, if_missing or {})
         raise error_type(mistake_text(what, lines), where=where, expected=expected) from None
 
 
@@ -192,7 +192,7 @@ def parse_json_lines(
         try:
             items[number] = read(line)
         except ValidationError as error:
-            mistakes += [(number, _mistake(item, model, {})) for item in error.errors()]
+            mistakes += [(number, mistake) for mistake in _mistakes(error, model, {})]
         except ValueError as error:
             mistakes.append((number, f"not valid JSON: {error}"))
     return items, mistakes
@@ -225,7 +225,7 @@ def parse_csv(
             try:
                 rows[number] = model.model_validate(cells)
             except ValidationError as error:
-                mistakes += [(number, _mistake(item, model, {})) for item in error.errors()]
+                mistakes += [(number, mistake) for mistake in _mistakes(error, model, {})]
     except csv.Error as error:
         raise error_type(f"{what} is not valid CSV", where=f"{where}:{reader.line_num}", given=error) from None
     refuse_lines(what, mistakes, where=where, expected=expected, error_type=error_type)
@@ -235,6 +235,13 @@ def parse_csv(
 def without_url_secrets(given: str) -> str:
     """What was given, without what a URL may carry besides its host: user, password, query."""
     return re.sub(r"\?[^'\"\s]*", "?***", re.sub(r"//[^/@\s]*@", "//***@", given)) if "//" in given else given
+
+
+def _mistakes(error: ValidationError, model: type[BaseModel], if_missing: Mapping[str, str]) -> list[str]:
+    """A line for each; of those that are only counted an empty one."""
+    items = error.errors(include_url=False)
+    shown_items = items[:MISTAKES_SHOWN]
+    return [_mistake(item, model, if_missing) for item in shown_items] + [""] * (len(items) - len(shown_items))
 
 
 def _mistake(item: Any, model: type[BaseModel], if_missing: Mapping[str, str]) -> str:

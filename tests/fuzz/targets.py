@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchsuite.analysis.summary import parse_points
 from benchsuite.client.http import Exchange, WireError
@@ -39,6 +40,19 @@ from benchsuite.load.server_probe import listed_models, recognise, server_facts,
 from benchsuite.manifest import RunManifest
 from benchsuite.matrix_spec import parse_matrix
 from benchsuite.records import RequestRecord
+from benchsuite.redact import (
+    csv_table,
+    html_text,
+    json_text,
+    markdown_code,
+    markdown_text,
+    masked,
+    printable,
+    remember_key,
+    shortened,
+    single_line,
+    workflow_data,
+)  # fmt: skip
 from benchsuite.servers import SERVERS
 from benchsuite.slo import parse_slo
 from benchsuite.spec import parse_spec
@@ -99,7 +113,24 @@ def exchange(data: bytes) -> None:
     rows: list[Any] = []
     for _ in record_steps(found, ENCODED, CONTEXT, rows):
         pass
-    _batch(rows)
+    _fits(rows[0])
+
+
+_FITTING: set[tuple[object, ...]] = set()  # kinds of rows that the journal took: half the time goes there
+
+
+def _fits(row: RequestRecord) -> None:
+    kind = tuple(
+        (value < 0, value.bit_length() // 8)
+        if value.__class__ is int
+        else value.isascii()
+        if isinstance(value, str)
+        else value.__class__
+        for value in row
+    )
+    if kind not in _FITTING:
+        _batch([row])
+        _FITTING.add(kind)
 
 
 def stream(data: bytes, ndjson: bool = False) -> None:
@@ -143,6 +174,19 @@ def control_answers(data: bytes) -> None:
         server_limits(client, profile, facts, {"command": _text(data[:200])})
 
 
+KEY = "sk-planted-0123456789"
+
+
+def shown_text(data: bytes) -> None:
+    """What others wrote, on every surface: no key in it."""
+    remember_key(KEY)
+    text = masked(_text(data))
+    cell = {"a": text}
+    shown = (printable(text), single_line(text), workflow_data(text), html_text(text), markdown_text(text))
+    shown += (markdown_code(text), json_text(cell), csv_table([cell]), shortened(_text(data), 300))
+    assert not any(KEY in surface for surface in shown), "a key was shown"
+
+
 def _importer(parse: Callable[..., Any]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         points = parse(data.decode("utf-8", "replace"), where="theirs.json")
@@ -184,16 +228,16 @@ def run_folder(data: bytes) -> None:
         shutil.copyfile(RUN / name, folder / name)
 
 
-def _rows_kept(data: bytes) -> list[dict[str, Any]]:
+def _rows_kept(data: bytes) -> pa.Table:
     path = _scratch() / "one.arrows"
     path.write_bytes(data)
-    return read_journal(path, SCHEMA, {}).to_pylist()
+    return read_journal(path, SCHEMA, {})
 
 
 def journal(data: bytes) -> None:
     """A journal that was damaged: its rows up to the damage, each as it was written."""
     kept = _rows_kept(data)
-    assert kept == _rows()[: len(kept)], "a row that was never written"
+    assert kept.equals(_table().slice(0, len(kept))), "a row that was never written"
 
 
 def parquet(data: bytes) -> None:
@@ -201,7 +245,7 @@ def parquet(data: bytes) -> None:
     path = _scratch() / "one.parquet"
     path.write_bytes(data)
     with contextlib.suppress(OSError):
-        assert at_schema(SCHEMA, parquet_tables(path, SCHEMA)).to_pylist() == _rows(), "other rows than were written"
+        assert at_schema(SCHEMA, parquet_tables(path, SCHEMA)).equals(_table()), "other rows than were written"
 
 
 def forged_parquet(data: bytes) -> None:
@@ -209,12 +253,53 @@ def forged_parquet(data: bytes) -> None:
     path = _scratch() / "one.parquet"
     path.write_bytes(data)
     with contextlib.suppress(OSError):
-        at_schema(SCHEMA, parquet_tables(path, SCHEMA)).to_pylist()
+        at_schema(SCHEMA, parquet_tables(path, SCHEMA))
 
 
 @lru_cache(1)
-def _rows() -> list[dict[str, Any]]:
-    return at_schema(SCHEMA, parquet_tables(RUN / "requests.parquet", SCHEMA)).slice(0, 60).to_pylist()
+def _table() -> pa.Table:
+    rows = at_schema(SCHEMA, parquet_tables(RUN / "requests.parquet", SCHEMA)).slice(0, 60).to_pylist()
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def journal_record(payload: bytes) -> bytes:
+    """A payload as a journal frames it, with checksums that hold."""
+    head = struct.pack("<4sII", b"BSJ1", len(payload), zlib.crc32(payload))
+    return head + zlib.crc32(head).to_bytes(4, "little") + payload
+
+
+def _table_of(table: pa.Table, n_bytes: int) -> pa.Table:
+    """Rows, again and again, of about so many bytes as a journal."""
+    row_bytes = table.nbytes / len(table)
+    return pa.concat_tables([table] * (int(n_bytes / row_bytes / len(table)) + 1))[: int(n_bytes / row_bytes) + 1]
+
+
+def journal_of(n_bytes: int, batch: int = 20) -> bytes:
+    """A journal of about so many bytes."""
+    found = bytearray()
+    rows = _table()
+    if batch > len(rows):
+        return journal_record(_table_of(rows, n_bytes).combine_chunks().to_batches()[0].serialize().to_pybytes())
+    framed = b"".join(journal_record(part.serialize().to_pybytes()) for part in rows.to_batches(max_chunksize=batch))
+    while len(found) < n_bytes:
+        found += framed
+    return bytes(found)
+
+
+def parquet_of(n_bytes: int, group: int = 65536) -> bytes:
+    """A table of requests as others write one, not packed, of about so many bytes."""
+    return _parquet_bytes(_table_of(_table(), n_bytes), group)
+
+
+def samples_of(name: str, n_bytes: int) -> bytes:
+    """The same of the samples of a run."""
+    return _parquet_bytes(_table_of(pq.ParquetFile(RUN / f"{name}.parquet").read(), n_bytes), 65536)
+
+
+def _parquet_bytes(table: pa.Table, group: int) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="none", use_dictionary=False, row_group_size=group)
+    return sink.getvalue().to_pybytes()
 
 
 @lru_cache(1)
@@ -222,7 +307,7 @@ def _journal() -> bytes:
     path = _scratch() / "seed.arrows"
     path.unlink(missing_ok=True)
     log = Journal(path)
-    for i, row in enumerate(_rows()):
+    for i, row in enumerate(_table().to_pylist()):
         log.append(RequestRecord(**row | {"chunk_gap_us": array("i", row["chunk_gap_us"])}))
         if i % 20 == 19:
             log.flush()
@@ -233,7 +318,7 @@ def _journal() -> bytes:
 @lru_cache(1)
 def _parquet() -> bytes:
     path = _scratch() / "seed.parquet"
-    write_parquet(path, pa.Table.from_pylist(_rows(), SCHEMA))
+    write_parquet(path, _table())
     return path.read_bytes()
 
 
@@ -252,11 +337,7 @@ def _forged_journal(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
         seed = seed[16 + n_bytes :]
     changed = rng.choice(payloads)
     _pokes(rng, changed, 0, len(changed))
-    framed = b""
-    for payload in payloads:
-        head = struct.pack("<4sII", b"BSJ1", len(payload), zlib.crc32(payload))
-        framed += head + zlib.crc32(head).to_bytes(4, "little") + payload
-    return framed
+    return b"".join(map(journal_record, payloads))
 
 
 def _forged_parquet(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
@@ -393,6 +474,7 @@ TARGETS: dict[str, Target] = {
     "Parquet, forged": Target(forged_parquet, lambda: [_parquet()], share=0.2, mutate=_forged_parquet),
     "run folder": Target(run_folder, _run_seeds, share=0.05),
     "SLO": Target(lambda data: parse_slo(_text(data)), lambda: _seeds("slo")),
+    "shown text": Target(shown_text, lambda: _captures("error", "data:", limit=2000), raises=False),
 }
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tomllib
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from benchsuite import strict_model
+from benchsuite.errors import read_toml
+from benchsuite.limits import most
 from tests.fuzz.mutating import TOKENS, mutated
 from tests.fuzz.run import block, fuzz
 from tests.fuzz.targets import TARGETS, Target, escape_of
@@ -50,6 +54,42 @@ def test_a_crash_is_a_finding(monkeypatch):
     assert inputs == 0
     assert place.startswith("its process ended with -9")
     assert data != b"seed"
+
+
+DEEP = ("a{0} = 1", "[a{0}]", "[[a{0}]]", "b = {{a{0} = 1}}", 'b = 1\n"a" {0} = 2', "[c]\n'a'{0} = 1")
+
+
+@pytest.mark.parametrize("part", [".a", " . a", '."a b"', ".'a'", ".1"])
+@pytest.mark.parametrize("shape", DEEP)
+def test_keys_of_many_parts_are_refused(monkeypatch, shape, part):
+    """Before tomllib sees them, which takes the square of their number; so is a text that is too long."""
+    monkeypatch.setattr(tomllib, "loads", pytest.fail)
+    for text in (shape.format(part * most("toml_parts")), "#" * (most("toml_chars") + 1)):
+        with pytest.raises(ValueError, match="more than"):
+            read_toml(text)
+
+
+@pytest.mark.parametrize("text", [
+    'a = "' + "Some words. " * 300 + '"', "a = [" + "1.5, " * 300 + "]", "a = 1.5\n" + "b.c.d = 1 # .\n",
+    "#" + "..." * 300,
+    'a = """\n' + "some.thing\n" * 300 + '"""', "".join(f"a.b{i} = 1.5\n" for i in range(300)),
+    'a = "' + "../" * 300 + '"', "a = [" + '"a.b", ' * 300 + "]",
+])  # fmt: skip
+def test_dots_elsewhere_are_no_keys(text):
+    """Prose, paths and numbers with many dots."""
+    assert read_toml(text)["a"] if not text.startswith("#") else read_toml(text) == {}
+
+
+@pytest.mark.parametrize("name", ["plan", "sweep TOML", "matrix TOML", "prices"])
+def test_what_is_not_shown_is_not_looked_up(monkeypatch, name):
+    """Of thousands of unknown keys the first are explained, the others counted."""
+    asked = []
+    monkeypatch.setattr(strict_model, "did_you_mean", lambda word, _: asked.append(word))
+    keys = b"".join(b"k%d = 1\n" % i for i in range(5000))
+    error = escape_of(Target(TARGETS[name].run, list, raises=False), keys)
+    assert "500" in str(error)
+    assert "mistakes" in str(error)
+    assert 0 < len(asked) <= strict_model.MISTAKES_SHOWN
 
 
 def test_the_fuzzer_sees_what_escapes():
