@@ -15,7 +15,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from benchsuite.errors import SloError, did_you_mean
@@ -38,18 +38,20 @@ _LIMIT = re.compile(r"^\s*([a-z0-9_]+)\s*(<=|>=|<|>|=|:)\s*([0-9.]+(?:e[+-]?[0-9
 _PARTS = re.compile(r"[,;]|\s+(?=[a-z][a-z0-9_]*\s*(?:<=|>=|<|>|=|:))", re.I)
 _GOODPUT = re.compile(r"[\s,;]*\bgoodput\s*:\s*(?=[a-z])", re.I)
 _EXPECTED = "limits such as 'ttft_mean<1s', 'tpot_p99<=50ms', 'output_throughput>500', 'error_rate<1%'"
+_MOST_TYPED = 60  # characters of a limit that are shown as they were typed
 _EACH = "limits of each request such as 'ttft<1s,tpot<50ms' (or 'ttft:1000 tpot:50', in ms)"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     """One limit. metric: its key in METRICS. value: in the metric's unit. stat: None where it has none, and where the
-    limit is one that each request has to keep."""
+    limit is one that each request has to keep. typed: as a person wrote it, if one did."""
 
     metric: str
     stat: str | None
     op: Op
     value: float
+    typed: str = field(default="", compare=False)
 
     @property
     def statistic(self) -> Statistic:
@@ -85,18 +87,20 @@ class Limit:
         return float("inf") if self.value == 0 else abs(value - self.value) / self.value
 
     def show(self, value: float) -> str:
-        """`value` in the limit's unit with its unit, for people; never rounded across the limit."""
-        unit = METRICS[self.metric].unit
-        factor, unit_text = (100.0, "%") if unit == "ratio" else (1.0, unit)
-        if unit == "s" and 0 < abs(value) < 1e-4:
-            factor, unit_text = 1e6, "us"
+        """`value` with its unit as tables show it, from 10 s on in seconds; never rounded across the limit."""
+        metric = METRICS[self.metric]
+        factor, unit_text = (100.0, "%") if metric.unit == "ratio" else (metric.scale, metric.shown or metric.unit)
+        if metric.unit == "s" and abs(value) >= 10:
+            factor, unit_text = 1.0, "s"
         digits = 4
         while digits < 17 and self.holds(float(f"{value:.{digits}g}")) != self.holds(value):
             digits += 1
         return f"{value * factor:.{digits}g} {unit_text}"
 
     def __str__(self) -> str:
-        """The limit as `parse_slo` reads it back, to the last digit."""
+        """The limit as it was typed, else in one form; either way as `parse_slo` reads it back, to the last digit."""
+        if self.typed:
+            return self.typed
         text = f"{self.name} {self.op} {self.show(self.value)}"
         if _parse_limit(text, "").value == self.value:
             return text
@@ -218,8 +222,9 @@ def _parse_limit(part: str, where: str, *, each: bool = False) -> Limit:
         if value <= 0:
             raise refuse(f"a limit on {metric.word} is above 0")
         value /= _PER_S[unit]
-    strict = op in ("<", ">")
-    return Limit(metric.key, stat, ("<" if strict else "<=") if upper else (">" if strict else ">="), value)
+    strict, typed = op in ("<", ">"), part.strip()
+    sign: Op = ("<" if strict else "<=") if upper else (">" if strict else ">=")
+    return Limit(metric.key, stat, sign, value, typed if len(typed) <= _MOST_TYPED else "")
 
 
 def _unknown(name: str, refuse: Callable[..., SloError]) -> SloError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,18 +102,49 @@ def test_refusals(text, what, given, expected):
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        (PAPER_SLO, "ttft_mean < 1 s, output_throughput_per_user > 20 tok/s"),
-        ("ttft_p99<=450ms", "ttft_p99 <= 0.45 s"),
+        (PAPER_SLO, "ttft_mean < 1000 ms, output_throughput_per_user > 20 tok/s"),
+        ("ttft_p99<=450ms", "ttft_p99 <= 450 ms"),
+        ("e2e<12s,ttft<12.5s", "e2e_mean < 12 s, ttft_mean < 12.5 s"),
         ("error_rate<1%", "error_rate < 1 %"),
         ("error_rate<0.012345", "error_rate < 0.012345"),
         ("tpot<12.3456ms", "tpot_mean < 0.0123456 s"),
         ("rps>5", "request_throughput > 5 req/s"),
-        ("attainment>=0.95; goodput: ttft:1000 tpot:50", "attainment >= 95 %; goodput: ttft <= 1 s, tpot <= 0.05 s"),
+        ("attainment>=0.95; goodput: ttft:1000 tpot:50", "attainment >= 95 %; goodput: ttft <= 1000 ms, tpot <= 50 ms"),
     ],
 )
 def test_written(text, written):
-    """An SLO is written in one way, without losing a digit."""
-    assert str(parse_slo(text)) == written
+    """An SLO is shown as it was typed; what nobody typed is written in one way, without losing a digit."""
+    slo = parse_slo(text)
+    limits = (*slo.limits, *slo.goodput)
+    assert [str(limit) for limit in limits] == [limit.typed for limit in limits]
+    assert all(limit.typed in text for limit in limits)
+    bare = Slo(*(tuple(replace(limit, typed="") for limit in part) for part in (slo.limits, slo.goodput)))
+    assert str(bare) == written
+    assert bare == slo
+
+
+@pytest.mark.parametrize("text", ["ttft_p95<=1.5s", "TTFT_P95 <= 1.5 s", "p95_ttft<1500ms", "ttft<" + "0" * 80 + "1s"])
+def test_typed(text):
+    """A limit is echoed as it was typed, unless it is longer than any person types."""
+    (limit,) = parse_slo(f" {text} ").limits
+    assert str(limit) == (text if len(text) < 60 else "ttft_mean < 1000 ms")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "shown"),
+    [
+        ("ttft<1s", 0.4823, "482.3 ms"),
+        ("tpot<50ms", 0.00005, "0.05 ms"),
+        ("itl_p99<1s", 0.99999, "999.99 ms"),
+        ("ttft<30s", 12.34, "12.34 s"),
+        ("e2e<30s", 1.5, "1.5 s"),
+        ("error_rate<1%", 0.02, "2 %"),
+        ("rps>5", 4.2, "4.2 req/s"),
+    ],
+)
+def test_shown(limit, value, shown):
+    """TTFT, TPOT and ITL are in milliseconds up to 10 s, and no value is rounded across its limit."""
+    assert parse_slo(limit).limits[0].show(value) == shown
 
 
 LIMITABLE = [metric for metric in METRICS.values() if metric.limitable]

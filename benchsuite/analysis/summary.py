@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -44,10 +44,11 @@ def summarise_points(
     return [_summary(measured, model, fixed_length, intervals) for measured in level_rows(requests)]
 
 
-def point_figures(tables: Iterable[Any], duration_s: float) -> PointSummary | None:
+def point_figures(tables: Iterable[Any], duration_s: float, latencies: Collection[str]) -> PointSummary | None:
     """Counts, rates and latencies of one point, of its rows a table at a time; None without rows.
 
     Of each request no more than its latencies is in memory. duration_s: where the rows do not tell it.
+    latencies: the keys of those that are wanted, of metrics that each request has one of.
     """
     each, sums = defaultdict[str, list[Floats]](list), defaultdict[str, list[float]](list)
     level, n, first_s, last_s = None, 0, np.inf, -np.inf
@@ -55,7 +56,7 @@ def point_figures(tables: Iterable[Any], duration_s: float) -> PointSummary | No
         rows, level = measured.rows, measured.level
         n += len(rows.ok)
         first_s, last_s = np.fmin.reduce(rows.sent_s, initial=first_s), np.fmax.reduce(rows.latest_s, initial=last_s)
-        for name in ("ttft_s", "tpot_s", "e2e_s"):
+        for name in latencies:
             each[name].append(measured.each[name])
         for name, values in measured.sums.items():
             sums[name].append(float("nan") if (total := known_sum(values)) is None else total)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, exit_code, json_option, judging_options, print_json, print_line
+from benchsuite.cli.options import PATH, exit_code, figure_options, json_option, judging_options, print_json, print_line
 from benchsuite.level import as_plain
 
 if TYPE_CHECKING:
     from benchsuite.economics.pareto import ParetoPoint
     from benchsuite.report.judge import Judgement
+    from benchsuite.report.terminal import Shown
     from benchsuite.warning_table import Finding
 
 
@@ -28,8 +29,9 @@ Examples:
 """,
 )
 @judging_options(energy=True)
+@figure_options
 @json_option
-def command(asked: dict[str, Any], price: dict[str, Any], as_json: bool) -> int:
+def command(asked: dict[str, Any], price: dict[str, Any], figures: dict[str, Any], as_json: bool) -> int:
     """Decide again, from what is already measured: another SLO, another price, no server needed.
 
     Exit codes: 0 the level that is named is proven to meet the SLO (of several runs: one is), 6 that is undecided, 3 no
@@ -37,13 +39,15 @@ def command(asked: dict[str, Any], price: dict[str, Any], as_json: bool) -> int:
     """
     from benchsuite.api import decide
     from benchsuite.report.judge import check_comparable
+    from benchsuite.report.terminal import Shown
 
+    shown = Shown.asked(**figures)
     judgements = decide(*asked.pop("runs"), **asked, **price)
     notes = check_comparable(judgements) if len(judgements) > 1 else []
     if as_json:
         print_json([_plain(one) for one in judgements])
     else:
-        _print(judgements, notes, each_level=asked["levels_csv"] is None)
+        _print(judgements, notes, shown, each_level=asked["levels_csv"] is None)
     return exit_code(one.decision.verdict for one in judgements)
 
 
@@ -79,24 +83,26 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -> None:
+def _print(judgements: list[Judgement], notes: list[str], shown: Shown, *, each_level: bool) -> None:
     """A row a model or run; each_level: a row a level of each before it. notes: what differs between them."""
     from benchsuite.report.compare_models import named
     from benchsuite.report.console import Console, say, table
-    from benchsuite.report.format import same_warnings, usd, warning_text
-    from benchsuite.report.terminal import final_table
+    from benchsuite.report.format import DASH, cell, head, usd, with_judged
+    from benchsuite.report.terminal import final_table, print_warnings
 
     console = Console()
     judgements = named(judgements)
     if each_level:
         for one in judgements:
-            final_table(one, console=console, title=one.name)
+            final_table(one, console=console, title=one.name, shown=shown)
         if len(judgements) == 1:
             return
+    limited = shown.columns or with_judged((), [j for one in judgements for j in one.judged])
     rows = [
         (
             one.name,
             str(row["optimum_concurrency"] or "none"),
+            *(DASH if one.best is None else cell(one.best, column, asked=True) for column in limited),
             row["verdict"],
             usd(row["cost_usd"]),
             usd(row["usd_per_1m_output_tokens"]),
@@ -106,7 +112,7 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
         for one, row in ((one, _plain(one)) for one in judgements)
     ]
     first = "run" if each_level else "model"
-    heads = (first, "optimum", "SLO", "$ per run", "$/1M output", "runner-up", "stopped by")
+    heads = (first, "optimum", *map(head, limited), "SLO", "$ per run", "$/1M output", "runner-up", "stopped by")
     title = "Cheapest level within the SLO, and its verdict"
     wide = heads[-1:]  # the lines below name the limit
     console.print(table(console, heads, rows, left=(first, "SLO", "stopped by"), title=title, wide=wide))
@@ -115,8 +121,7 @@ def _print(judgements: list[Judgement], notes: list[str], *, each_level: bool) -
     if not each_level:
         for one in judgements:
             say(console, f"{one.model}: {one.decision.reason} ({one.decision.p_method})")
-            for warn, levels in same_warnings(warn for j in one.judged for warn in j.point.warnings):
-                say(console, f"warning {warn.code} {warning_text(warn, levels)}", style="yellow", indent=2)
+            print_warnings(one.judged, console, one.source, one.decision, everything=shown.verbose)
 
 
 @click.command(

@@ -127,7 +127,7 @@ def _refuse_unlike(settings: Sequence[JudgedSetting]) -> None:
         "price": lambda levels: levels.price and levels.price.model_dump_json(exclude={"gpus"}),
     }
     for what, fact in facts.items():
-        values = {str(fact(levels)): name for name, levels in judged}
+        values = {fact(levels): name for name, levels in judged}
         if len(values) > 1:
             raise PointsError(
                 "the settings' costs do not compare",

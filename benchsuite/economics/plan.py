@@ -25,6 +25,7 @@ from benchsuite.economics.prices import AS_GIVEN, GENAI, ApiPrice, PriceBook, ap
 from benchsuite.errors import InputError, PriceError
 from benchsuite.level import Level
 from benchsuite.results import EvaluatedLevel
+from benchsuite.slo import parse_slo
 from benchsuite.spec import OwnedSpec
 
 STEP_TTFT = 1.35  # an arrival waits for the running step: open-loop TTFT over the closed loop's at as many in flight
@@ -558,7 +559,7 @@ def answer(asked: PlanFile, book: PriceBook, judge: Judge, read: Callable[[str],
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError("two candidates have one name", where="candidate", given=twice, expected="a name each")
-    slos = {one.slo: one.name for one in candidates if isinstance(one, Own) and one.slo is not None}
+    slos = {parse_slo(one.slo): one.name for one in candidates if isinstance(one, Own) and one.slo is not None}
     if len(slos) > 1:
         given = "; ".join(f"{slo} ({name})" for slo, name in slos.items())
         raise InputError("the candidates have different SLOs", where="slo", given=given, expected="one for all: --slo")

@@ -184,7 +184,7 @@ Boundary = Callable[[Slo], tuple[float | None, float | None]]  # users and cost_
 
 def with_limit(slo: Slo, limit: Limit, value: float) -> Slo:
     """`slo` with another value of one of its limits."""
-    return Slo(tuple(dataclasses.replace(one, value=value) if one == limit else one for one in slo.limits))
+    return Slo(tuple(dataclasses.replace(one, value=value, typed="") if one == limit else one for one in slo.limits))
 
 
 def slo_price(

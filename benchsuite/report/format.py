@@ -15,7 +15,7 @@ from benchsuite.level import Level
 from benchsuite.metrics import BY_COLUMN, REASONING, Metric
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
 from benchsuite.slo import Limit
-from benchsuite.warning_table import Finding
+from benchsuite.warning_table import DISTURBING, Finding
 
 DASH = "\u2013"
 
@@ -77,13 +77,17 @@ def head(column: str) -> str:
     return BY_COLUMN[column].label
 
 
-def cell(level: EvaluatedLevel, column: str) -> str:
-    """The value of a level in a table; an en dash too for a percentile of too few requests, but for a judged one."""
+def cell(level: EvaluatedLevel, column: str, *, asked: bool = False) -> str:
+    """The value of a level in a table; an en dash too for a percentile of too few requests, but for a judged one.
+
+    asked: a person named the column, so that it is shown, with an asterisk where too few requests lie beyond it.
+    """
     one = BY_COLUMN[column]
-    value = one.of(level)
+    value, mark = one.of(level), ""
     if one.stat in ("p90", "p95", "p99") and not is_judged(level, column):
-        value = tail(level.point.distributions[one.metric.key], one.stat)
-    return show(one.metric, value)
+        supported = tail(level.point.distributions[one.metric.key], one.stat)
+        value, mark = (value, "*" * (value is not None and supported is None)) if asked else (supported, "")
+    return show(one.metric, value) + mark
 
 
 def is_judged(level: EvaluatedLevel, column: str) -> bool:
@@ -95,7 +99,7 @@ _COUNTS = ("concurrency", "repeat_count", "n_ok", "n_failed", "duration_s")
 
 
 def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alone: bool = False) -> tuple[str, ...]:
-    """`columns` with the statistic of each limit before the others of its metric; alone: instead of them.
+    """`columns` with the statistics that the SLO limits before all other figures; alone: instead of others of theirs.
 
     Goodput and attainment are left out where no level knows them: no per-request limits were given. So is what is of
     reasoning where there was none.
@@ -106,14 +110,10 @@ def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alo
     shown = [column for column in shown if thinks or column not in REASONING]
     limits = [check.limit.statistic for check in judged[0].limits if check.asked] if judged else []
     limited = [limit.column for limit in limits]
-    for limit in reversed(limits):
-        same = [one for one in shown if BY_COLUMN[one].metric.key == limit.metric.key]
-        at = shown.index(same[0]) if same else sum(one in _COUNTS for one in shown)
-        shown = [one for one in shown if one != limit.column]
-        shown.insert(at, limit.column)
-        if alone:
-            shown = [one for one in shown if one not in same or one in limited]
-    return tuple(shown)
+    metrics = {limit.metric.key for limit in limits}
+    rest = [one for one in shown if one not in limited and not (alone and BY_COLUMN[one].metric.key in metrics)]
+    at = sum(one in _COUNTS for one in rest)
+    return (*rest[:at], *limited, *rest[at:])
 
 
 def slo_cell(judged: EvaluatedLevel) -> str:
@@ -153,7 +153,8 @@ def set_size(judged: EvaluatedLevel) -> int | None:
 
 
 def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
-    """The decision in one sentence, without a full stop: the level, its price, and what is not sure of it.
+    """The decision in one sentence, without a full stop: the level, the figures that the SLO limits, its price, and
+    what is not sure of it.
 
     'optimum' and 'recommended' are levels that are proven to meet the SLO, with the probability that they are the
     cheapest; without that proof or that probability a level 'looks best', and what would settle it follows.
@@ -165,14 +166,27 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
         named = f"{level.point.level} looks best"
     else:
         named = f"{'optimum' if level is decision.choice else 'recommended'} {level.point.level}"
-    said = [f"{named}{chance_text(decision)}: {price_text(level)}"]
+    figures = [text for text in (slo_figures(level), price_text(level)) if text]
+    said = [f"{named}{chance_text(decision)}: {', '.join(figures)}"]
     if decision.verdict != "met":
-        said.append(f"whether it meets the SLO {doubt_text(level)}")
+        said.append(f"whether it meets the SLO {doubt_text(level, values=False)}")
     if settles := effort_text(decision):
         said.append(settles)
     if decision.verdict != "met" and proven is not None:
         said.append(f"{proven.point.level} is proven to meet it ({price_text(proven)})")
     return "; ".join([*said, _next_level(level, judged)])
+
+
+def slo_figures(level: EvaluatedLevel) -> str:
+    """'TTFT p95 412 ms, 23.4 tok/s/user': the figures that the SLO limits; '' where none is known."""
+    said = []
+    for check in level.limits:
+        if check.asked and check.value is not None:
+            metric, stat = check.limit.statistic
+            name, value = metric.label + (f" {stat}" if stat else ""), check.limit.show(check.value)
+            text = f"{name} {value}" if metric.unit in ("s", "ratio") else f"{show(metric, check.value)} {name}"
+            said.append(text + " (steady window)" * check.steady)
+    return ", ".join(said)
 
 
 def effort_text(decision: Decision) -> str:
@@ -253,18 +267,18 @@ def no_level_text(decision: NoFeasiblePoint) -> str:
     return "; ".join(said)
 
 
-def doubt_text(judged: EvaluatedLevel) -> str:
-    """'misses output_throughput_per_user > 20 tok/s (18.2 tok/s)', 'is undecided: ...'; '' when every limit is met."""
+def doubt_text(judged: EvaluatedLevel, *, values: bool = True) -> str:
+    """'misses output_throughput_per_user>20 (18.2 tok/s)', 'is undecided: ...'; '' when every limit is met."""
 
     def value(check: LimitCheck) -> str:
         of_window = " in the steady window" * check.steady
-        return "unknown" if check.value is None else f"({check.limit.show(check.value)}{of_window})"
+        return " unknown" if check.value is None else f" ({check.limit.show(check.value)}{of_window})" * values
 
     verbs: tuple[tuple[SloVerdict, str], ...] = (
         ("not met", "misses"), ("undecided", "is undecided:"), ("unknown", "is not proven:"),
     )  # fmt: skip
     said = [
-        f"{verb} {' and '.join(f'{check.limit} {value(check)}' for check in checks)}"
+        f"{verb} {' and '.join(f'{check.limit}{value(check)}' for check in checks)}"
         for verdict, verb in verbs
         if (checks := judged.checks(verdict))
     ]
@@ -313,9 +327,9 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
         for check in one.limits:
             if check.steady and check.asked and check.value is not None:
                 steady.setdefault(check.limit, []).append(f"{check.limit.show(check.value)} at {one.point.level}")
-    for limit, values in steady.items():
-        window = f"{limit} is judged in the steady window, without ramp-up and drain"
-        said.append(f"the tables show whole runs; {window}: {', '.join(values)}")
+    if steady:
+        each = "; ".join(f"{limit}: {', '.join(values)}" for limit, values in steady.items())
+        said.append(f"judged in the steady window, without ramp-up and drain, where tables show whole runs: {each}")
     if judged and all(j.point.repeat_count == 1 for j in judged):
         said.append("one run per level: no interval, so close levels may swap places")
     if judged and all(j.cost.usd_per_hour is None for j in judged):
@@ -349,6 +363,30 @@ def same_warnings(found: Iterable[Finding]) -> list[tuple[Finding, tuple[Level, 
     for warn in found:
         groups.setdefault((warn.code, warn.remedy), []).append(warn)
     return [(group[0], tuple(w.level for w in group if w.level is not None)) for group in groups.values()]
+
+
+# of the decision, whatever the level that they are listed at
+_OF_DECISION = ("near_miss", "fragile_optimum", "run_cut_short", "damaged_files")
+
+
+def ranked_warnings(judged: Sequence[EvaluatedLevel], decision: Decision) -> list[tuple[Finding, tuple[Level, ...]]]:
+    """The warnings of one code and remedy together, with their levels; first what moves the decision most.
+
+    That is: of the level that is named or of the decision itself, then of the levels next to it, then of others; of
+    each what makes a level prove nothing, then errors. What is only to know comes last.
+    """
+    named = decision.nearest if decision.kind == "none" else decision.recommended
+    second = None if decision.kind == "none" else decision.runner_up
+    stopped = None if named is None else stopped_level(named, judged)
+    places = {one.point.level: place for one, place in ((stopped, 1), (second, 1), (named, 0)) if one is not None}
+
+    def rank(item: tuple[Finding, tuple[Level, ...]]) -> tuple[int, int, int]:
+        finding, levels = item
+        place = 0 if finding.code in _OF_DECISION else min((places.get(level, 2) for level in levels), default=2)
+        severity = ("error", "warning", "info").index(finding.severity)
+        return severity == 2, place, (finding.code not in DISTURBING) + severity
+
+    return sorted(same_warnings(warn for one in judged for warn in one.point.warnings), key=rank)
 
 
 def warning_text(warn: Finding, levels: Sequence[Level]) -> str:

@@ -423,7 +423,7 @@ def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
 
     One set of requests and one SLO are demanded; another engine, version or host is a difference to be told.
     """
-    by_slo = {str(one.slo): one.source for one in judgements}
+    by_slo = {one.slo: one.source for one in judgements}
     if len(by_slo) > 1:
         given = "; ".join(f"{slo} ({source})" for slo, source in by_slo.items())
         raise PointsError("the runs have different SLOs", where="slo", given=given, expected="one for all: --slo")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from benchsuite.analysis.gpu import J_PER_KWH
-from benchsuite.metrics import REASONING
+from benchsuite.metrics import LATENCIES, REASONING, STATS, Statistic
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Spread
@@ -162,6 +162,26 @@ def levels_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
     shown = tuple(column for column in shown if any(fmt.cell(one, column) != fmt.DASH for one in judged))
     rows = [(*(fmt.cell(one, column) for column in shown), fmt.slo_cell(one)) for one in judged]
     return (*map(fmt.head, shown), "SLO"), rows
+
+
+def latency_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
+    """Every statistic of every latency that is known, by level; those that the SLO limits first."""
+    limited = [check.limit.metric for check in judged[0].limits if check.asked] if judged else []
+    thinks = any(one.point.reasoning_tokens for one in judged)
+    metrics = [m for m in LATENCIES if m.word and (thinks or m.key != "ttfa_s" or m.key in limited)]
+    metrics.sort(key=lambda m: m.key not in limited)
+    rows = [
+        (
+            str(one.point.level),
+            f"{m.label} {m.shown}",
+            fmt.count(n),
+            *(fmt.cell(one, Statistic(m, stat).column, asked=True) for stat in STATS),
+        )
+        for one in judged
+        for m in metrics
+        if (n := one.point.distributions[m.key].n)
+    ]
+    return ("concurrency", "latency", "n", *STATS), rows
 
 
 _INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per_s", "attainment",

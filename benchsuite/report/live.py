@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from math import log
 from pathlib import Path
 from typing import Any
@@ -22,31 +23,40 @@ from rich.text import Text
 
 from benchsuite.analysis.gpu import POWER, THROTTLES
 from benchsuite.analysis.requests import Floats
+from benchsuite.errors import SloError
 from benchsuite.manifest import RunManifest
+from benchsuite.metrics import BY_COLUMN
 from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
 from benchsuite.records import UNJUDGED, GpuSample, ServerSample
 from benchsuite.report.console import bar, safe, say, spark
-from benchsuite.report.format import DASH, ms, number, plural, tail
+from benchsuite.report.format import DASH, count, ms, number, plural, show
 from benchsuite.results import PointSummary
+from benchsuite.slo import parse_slo
 
 _LABEL, _BAR, _WIDE_BAR, _WIDE = 11, 24, 40, 100
 _MEASURING, _IDLE_POWER = "measuring", "measuring idle power"
 _HINT = "Ctrl-C: finish what is in flight and stop; twice: stop at once"
 _TERMINAL_EVERY_S, _PLAIN_EVERY_S = 0.25, 5.0
-# head, width, a finished point's cell
-_COLUMNS: tuple[tuple[str, int, Callable[[PointSummary], str]], ...] = (
-    ("successful", 11, lambda point: str(point.n_ok)),
-    ("failed", 7, lambda point: DASH if point.n_failed is None else str(point.n_failed)),
-    ("duration s", 11, lambda point: number(point.duration_s)),
-    ("TTFT ms", 8, lambda point: ms(point.ttft_s.mean)),
-    ("TPOT ms", 8, lambda point: ms(point.distributions["tpot_s"].mean)),
-    ("tok/s/user", 11, lambda point: number(point.ratios["output_tok_s_per_user"])),
-    ("output tok/s", 13, lambda point: number(point.output_tok_s)),
-    ("TTFT p95 ms", 12, lambda point: ms(tail(point.ttft_s, "p95"))),
-    ("E2E s", 7, lambda point: number(point.distributions["e2e_s"].mean)),
-    ("req/s", 7, lambda point: number(point.request_per_s)),
-)
-_NARROW_COLUMNS, _PLAIN_COLUMNS = 6, 7  # so many of them in a narrow terminal, and in a line of text
+# of a finished point, behind its counts and duration: those that the SLO limits, then these as far as there is room
+_COLUMNS = ("ttft_mean_s", "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "e2e_mean_s", "request_per_s")
+
+
+def limited_columns(manifest: RunManifest) -> tuple[str, ...]:
+    """The columns that the SLO of a run limits, of those that a point is summed up by as it ends."""
+    try:
+        limited = [limit.statistic for limit in parse_slo(manifest.spec["slo"]).limits]
+    except (KeyError, SloError):
+        return ()
+    return tuple(one.column for one in limited if one.metric.each != "chunks" and not one.metric.needs_goodput)
+
+
+def point_cells(point: PointSummary | None, duration_s: float | None, limited: Sequence[str]) -> dict[str, str]:
+    """Head and value of each figure of a finished point; None: a point without rows. limited: columns of the SLO."""
+    counts = (0, 0) if point is None else (point.n_ok, point.n_failed)
+    cells = {"ok/failed": "/".join(map(count, counts)), "duration s": number(duration_s)}
+    for one in (BY_COLUMN[column] for column in dict.fromkeys((*limited, *_COLUMNS))):
+        cells[one.label] = show(one.metric, None if point is None else one.of_point(point))
+    return cells
 
 
 def point_duration_s(level: float, known_s: Mapping[float, float]) -> float | None:
@@ -265,6 +275,7 @@ class SweepView(View):
 
     def _restart(self) -> None:
         """Nothing is known of the sweep: a new one begins."""
+        self._limited: tuple[str, ...] = ()
         self._shown: tuple[int, str] | None = None
         self._headed = False
         self._taken_s: dict[float, float] = {}
@@ -286,6 +297,7 @@ class SweepView(View):
         self._restart()
         self._say_notes()
         self._lines.clear()
+        self._limited = limited_columns(manifest)
         probe = manifest.server_probe
         counts = "reports its token counts" if probe.reports_usage else "reports no token counts that can be used"
         say(self._console, f"run {manifest.run_id} in {path}")
@@ -328,21 +340,23 @@ class SweepView(View):
         self._taken_s[point.level.number] = self._now_s() - self._point_began_s
         self._say_notes()
         self._lines.clear()
-        cells = ["0", "0", number(duration_s), *[DASH] * (len(_COLUMNS) - 3)]  # of a point without rows
-        if (summary := point_figures(rows(left_out=UNJUDGED), duration_s)) is not None:
-            cells = [cell(summary) for _, _, cell in _COLUMNS]
+        shown = (BY_COLUMN[column].metric for column in (*self._limited, *_COLUMNS))
+        summary = point_figures(
+            rows(left_out=UNJUDGED), duration_s, {metric.key for metric in shown if metric.per_request}
+        )
+        cells = point_cells(summary, duration_s if summary is None else summary.duration_s, self._limited)
         if self._plain:
-            named = zip(_COLUMNS[:_PLAIN_COLUMNS], cells, strict=False)
-            say(self._console, f"{_place(point)} done: " + ", ".join(f"{head} {cell}" for (head, _, _), cell in named))
+            say(self._console, f"{_place(point)} done: " + ", ".join(f"{head} {cell}" for head, cell in cells.items()))
             return
-        columns = _COLUMNS if self._console.width > _WIDE + 15 else _COLUMNS[:_NARROW_COLUMNS]
-        table = [("concurrency", "repeat", *(head for head, _, _ in columns))] * (not self._headed)
+        row = {"concurrency": str(point.level), "repeat": str(point.repeat + 1)} | cells
+        widths = [max(len(head), 6) + 1 for head in row]
+        n = sum(end <= self._console.width for end in accumulate(widths))  # that have room
+        table = [tuple(row)] * (not self._headed)
         self._headed = True  # with the first row, so that no note parts them
-        table.append((str(point.level), str(point.repeat + 1), *cells))
-        widths = (11, 7, *(width for _, width, _ in columns))
-        for row in table:
-            line = "".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False))
-            text = Text(safe(self._console, line), style="bold" if row[0] == "concurrency" else "")
+        table.append(tuple(row.values()))
+        for cells_of_row in table:
+            line = "".join(cell.rjust(width) for cell, width in zip(cells_of_row[:n], widths, strict=False))
+            text = Text(safe(self._console, line), style="bold" if cells_of_row == tuple(row) else "")
             self._console.print(text, no_wrap=True, overflow="crop")
 
     def note(self, text: str) -> None:
@@ -402,7 +416,7 @@ class SweepView(View):
             ttft_s = next((known_s for known_s in reversed(ttfts_s) if known_s is not None), progress.ttft_s)
             rate = number(tok_s[-1] if tok_s else None)
             add("out tok/s", f"{rate:>7}  ", sparks=spark(console, tok_s[-CELLS:]))
-            add("TTFT ms", f"{ms(ttft_s):>7}  ", sparks=spark(console, ttfts_s[-CELLS:]))
+            add("TTFT mean", f"{ms(ttft_s):>7}  ", sparks=spark(console, ttfts_s[-CELLS:]))
         for label, words, style in gpu_lines(point.readings):
             add(label, words, f"not bold {style}")
         if words := server_words(point.readings.servers):

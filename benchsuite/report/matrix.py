@@ -186,7 +186,8 @@ _TEXT = ("setting", "SLO")
 def _table(found: SettingsDecision) -> tuple[list[str], list[list[str]]]:
     """Heads and a row for each setting; figures in brackets of concurrency are of a level that is not chosen."""
     levels = [setting.nearest for setting in found.settings if setting.nearest is not None]
-    shown = [column for column in _SHOWN if any(BY_COLUMN[column].of(level) is not None for level in levels)]
+    columns = fmt.with_judged(_SHOWN, levels, alone=True)
+    shown = [column for column in columns if any(BY_COLUMN[column].of(level) is not None for level in levels)]
     by_time = "cost_usd" not in shown and bool(levels)
     several = any(setting.gpus > 1 for setting in found.settings)
     heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
@@ -232,8 +233,9 @@ def print_matrix(found: SettingsDecision, slo: str, console: Console | None = No
         say(console, text, indent=2)
     if found.p_cheapest is not None:
         say(console, f"P(best): {found.p_method}", style="dim", indent=2)
-    best = found.winner.best if found.winner is not None else None
-    print_warnings([] if best is None else [best], console)
+    winner = found.winner
+    if winner is not None and winner.best is not None and winner.levels is not None:
+        print_warnings([winner.best], console, winner.levels.source, winner.levels.decision)
 
 
 def to_markdown(found: SettingsDecision, slo: str) -> str:

@@ -60,7 +60,8 @@ def answer(judgement: JudgedLevels) -> Answer:
     known = (f"{fmt.head(c)} {fmt.cell(level, c)}" for c in columns if BY_COLUMN[c].of(level) is not None)
     looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
     p_optimal = f"P(optimal) {decision.p_by_level.get(level.point.level, 0.0):.2f}"
-    said = f"Concurrency {level.point.level}{looks}: {cost_text(level)}, SLO {level.slo_verdict}"
+    figures = ", ".join(text for text in (fmt.slo_figures(level), cost_text(level)) if text)
+    said = f"Concurrency {level.point.level}{looks}: {figures}, SLO {level.slo_verdict}"
     hourly = "" if level.cost.usd_per_hour is None else f"; {fmt.usd(level.cost.usd_per_hour)}/hour"
     tiles = (
         Tile("Concurrency", str(level.point.level), f"{which}. {', '.join(known)}"),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from benchsuite.analysis.ttft_breakdown import Attribution, ServerUse
 from benchsuite.economics.decision import JudgedLevels
-from benchsuite.metrics import CONFIDENCE
+from benchsuite.errors import InputError, did_you_mean
+from benchsuite.metrics import BY_COLUMN, CONFIDENCE, find, names
 from benchsuite.report import format as fmt
 from benchsuite.report import level_tables as tables
 from benchsuite.report.console import WIDE, say, table
 from benchsuite.report.judge import Judgement, imbalance_text, ttft_breakdown
 from benchsuite.report.sections_cost import scaling_of, scaling_sentences
-from benchsuite.results import EvaluatedLevel, SloVerdict
+from benchsuite.results import Decision, EvaluatedLevel, SloVerdict
 
 _WIDEST = 120  # columns of terminal from which on all of the table is shown; with energy 20 more
 # a column and from which width on it is shown
@@ -31,13 +33,50 @@ _COLUMNS = {
 _OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
 
 
-def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, console: Console | None = None) -> None:
+class Shown(NamedTuple):
+    """What of a judged run is printed. columns: of the table of levels, () for those that the terminal has room for.
+
+    wide: also every statistic of every latency. verbose: that, and all warnings.
+    """
+
+    columns: tuple[str, ...] = ()
+    wide: bool = False
+    verbose: bool = False
+
+    @classmethod
+    def asked(cls, *, columns: str | None, wide: bool, verbose: bool) -> Shown:
+        """As the flags say. Raises InputError for an unknown column."""
+        return cls(parse_columns(columns), wide or verbose, verbose)
+
+
+def parse_columns(text: str | None) -> tuple[str, ...]:
+    """'ttft_p50,ttft_p99,cost' as columns of a level. Raises InputError with the nearest name."""
+    found = []
+    for word in (text or "").split(","):
+        name = word.strip().lower()
+        one = BY_COLUMN.get(name) or find(name) if name else None
+        if name and one is None:
+            hint = did_you_mean(name, [*names(), *BY_COLUMN])
+            expected = "names of metrics such as ttft_p50,ttft_p99,tpot_p95,output_throughput,cost"
+            raise InputError("no such column", where="--columns", given=word.strip(), expected=expected, hint=hint)
+        found += [one.column] if one is not None else []
+    return tuple(dict.fromkeys(found))
+
+
+def print_judgement(
+    judgement: Judgement,
+    path: Path,
+    *,
+    quiet: bool = False,
+    shown: Shown = Shown(),  # noqa: B008 - immutable
+    console: Console | None = None,
+) -> None:
     """Print a judged run and where its files are. quiet: the decision's line alone."""
     console = console or Console()
     if quiet:
         say(console, fmt.headline(judgement.decision, judgement.judged))
         return
-    final_table(judgement, console=console, title=judgement.model)
+    final_table(judgement, console=console, title=judgement.model, shown=shown)
     if uneven := imbalance_text(judgement):
         say(console, uneven, indent=2)
     if any(use.api_requests for use in judgement.fallback.values()):
@@ -47,8 +86,14 @@ def print_judgement(judgement: Judgement, path: Path, *, quiet: bool = False, co
     say(console, f"files in {path}: {files}", style="dim")
 
 
-def final_table(judgement: JudgedLevels, *, console: Console | None = None, title: str | None = None) -> None:
-    """Print one row per level, the decision, and every warning.
+def final_table(
+    judgement: JudgedLevels,
+    *,
+    console: Console | None = None,
+    title: str | None = None,
+    shown: Shown = Shown(),  # noqa: B008 - immutable
+) -> None:
+    """Print one row per level, the decision, and the warnings that matter most to it.
 
     Times in milliseconds. A p99 is shown where n >= 1000, else the p95 where n >= 200, else an en dash.
     """
@@ -58,7 +103,11 @@ def final_table(judgement: JudgedLevels, *, console: Console | None = None, titl
     if title:
         say(console, f"{title}    SLO: {judgement.slo}", style="bold")
     if judged:
-        console.print(_table(judgement, console))
+        console.print(_table(judgement, console, shown.columns))
+        if shown.wide:
+            console.print(table(console, *tables.latency_table(judged), left=["latency"], title="Latencies"))
+        if shown.wide or shown.columns:
+            say(console, "* fewer than ten requests lie beyond it: hardly more than the greatest seen", style="dim")
     say(console, fmt.headline(decision, judged), style=VERDICT_STYLES[decision.verdict], indent=2)
     for text in (*fmt.asides(decision, judged), energy_line(judged, in_columns=console.width >= WIDE)):
         if text:
@@ -69,7 +118,7 @@ def final_table(judgement: JudgedLevels, *, console: Console | None = None, titl
         cells = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
         wide, title = ("repeats", "duration s"), f"{CONFIDENCE} intervals over runs"
         console.print(table(console, heads, cells, title=title, wide=wide))
-    print_warnings(judged, console)
+    print_warnings(judged, console, judgement.source, judgement.decision, everything=shown.verbose)
 
 
 # of the decision: green where the level that is named is proven to meet the SLO, red where none does
@@ -78,15 +127,28 @@ VERDICT_STYLES: dict[SloVerdict, str] = {
 }  # fmt: skip
 
 
-def print_warnings(judged: Iterable[EvaluatedLevel], console: Console) -> None:
-    for warn, levels in fmt.same_warnings(warn for one in judged for warn in one.point.warnings):
-        say(console, f"warning {warn.code} {fmt.warning_text(warn, levels)}", style="yellow", indent=2)
+_MOST_WARNINGS = 3
+
+
+def print_warnings(
+    judged: Sequence[EvaluatedLevel], console: Console, source: str, decision: Decision, *, everything: bool = False
+) -> None:
+    """Print the warnings that matter most to the decision, and how many more `check` has; everything: all of them."""
+    found = fmt.ranked_warnings(judged, decision)
+    most = len(found) if everything else _MOST_WARNINGS
+    shown = [one for one in found if everything or one[0].severity != "info"][:most]
+    for warn, levels in shown:
+        say(console, f"{warn.severity} {warn.code} {fmt.warning_text(warn, levels)}", style="yellow", indent=2)
+    if more := len(found) - len(shown):
+        words = f"{more} more" if shown else fmt.plural(more, "note")
+        say(console, f"{words}: benchsuite check {'--levels-csv ' * source.endswith('.csv')}{shlex.quote(source)}")
 
 
 _SHORT = {"met": "yes", "not met": "no"}  # in a narrow terminal; what is undecided or unknown a question mark
 
 
-def _table(judgement: JudgedLevels, console: Console) -> Table:
+def _table(judgement: JudgedLevels, console: Console, asked: Sequence[str] = ()) -> Table:
+    """asked: the columns that a person named, instead of those that there is room for."""
     judged, wide = judgement.judged, console.width >= WIDE
     energy = any(j.energy is not None for j in judged)
 
@@ -101,13 +163,17 @@ def _table(judgement: JudgedLevels, console: Console) -> Table:
     dropped = {"duration_s"} if "reasoning_share" in columns and not wide else set()
     dropped |= {"duration_s", "tpot_mean_s", "cost_usd"} if "attainment" in columns and not wide else set()
     columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
+    columns = tuple(dict.fromkeys(("concurrency", *asked))) if asked else columns
     last = "SLO" if wide else "SLO met"
     heads = ["successful/failed" if column == "n_ok" else fmt.head(column) for column in columns]
     rows, styles = [], []
     for one in judged:
         met = fmt.slo_cell(one) if wide else _SHORT.get(one.slo_verdict, "?")
         failed = fmt.DASH if one.point.n_failed is None else one.point.n_failed
-        rows.append([f"{one.point.n_ok}/{failed}" if c == "n_ok" else fmt.cell(one, c) for c in columns] + [met])
+        rows.append(
+            [f"{one.point.n_ok}/{failed}" if c == "n_ok" else fmt.cell(one, c, asked=c in asked) for c in columns]
+            + [met]
+        )
         styles.append(VERDICT_STYLES[one.slo_verdict] if one is judgement.best else "" if one.is_candidate else "dim")
     return table(console, [*heads, last], rows, left=[last], styles=styles)
 

@@ -103,7 +103,7 @@ def test_the_decision_of_repeats(tmp_path):
     """The optimum has its probability, its cost an interval; what else is picked, and a safer level, are named."""
     judgement = judge_run(read_run(run_folder(tmp_path / "run", repeats=3)))
     decision, judged = judgement.decision, judgement.judged
-    assert headline(decision, judged).startswith("optimum 4 (P = 1.00): $")
+    assert headline(decision, judged).startswith("optimum 4 (P = 1.00): TTFT mean ")
     assert "/1M output tokens [" in headline(decision, judged)
     unsure = replace(decision, p_by_level={Level(2): 0.39, Level(4): 0.57, Level(8): 0.0}, p_opt=0.57)
     assert chance_text(unsure) == " (P = 0.57; 2: 0.39; none: 0.04)"

@@ -30,7 +30,7 @@ def test_the_judged_statistic_comes_first_and_has_its_value(tmp_path: Path) -> N
     one = judged(tmp_path / "run", "ttft_p95<1s,itl_p99<1s")
     columns = ("concurrency", "duration_s", "ttft_mean_s", "ttft_p95_s", "output_tok_s")
     assert with_judged(columns, one.judged) == (
-        "concurrency", "duration_s", "itl_p99_s", "ttft_p95_s", "ttft_mean_s", "output_tok_s",
+        "concurrency", "duration_s", "ttft_p95_s", "itl_p99_s", "ttft_mean_s", "output_tok_s",
     )  # fmt: skip
     assert "ttft_mean_s" not in with_judged(columns, one.judged, alone=True)
     assert [cell(level, "ttft_p95_s") for level in one.judged] == ["50.0", "80.0", "140"]
@@ -38,8 +38,10 @@ def test_the_judged_statistic_comes_first_and_has_its_value(tmp_path: Path) -> N
 
 
 def test_markdown_shows_it(tmp_path: Path) -> None:
-    """The head of p95 stands before that of the mean."""
-    heads = next(line for line in as_markdown([judged(tmp_path / "run", "ttft_p95<1s")]).splitlines() if "TTFT" in line)
+    """The head of p95 stands before that of the mean, and its value in the decision's sentence before the price."""
+    text = as_markdown([judged(tmp_path / "run", "ttft_p95<1s")])
+    heads = next(line for line in text.splitlines() if line.startswith("| concurrency"))
+    assert ": TTFT p95 140 ms, $" in text
     assert heads.index("TTFT p95") < heads.index("TTFT mean")
 
 
@@ -79,8 +81,8 @@ def test_heads_are_not_parted_inside_a_word() -> None:
 
 
 def test_small_times_and_single_things() -> None:
-    """Microseconds, not 3.46e-06 s; one request, two requests."""
-    assert str(parse_slo("ttft_mean<3.46us").limits[0]) == "ttft_mean < 3.46 us"
+    """Milliseconds, not 3.46e-06 s; one request, two requests."""
+    assert parse_slo("ttft_mean<3.46us").limits[0].show(3.45e-6) == "0.00345 ms"
     assert [plural(1, "request"), plural(2, "request")] == ["1 request", "2 requests"]
 
 
