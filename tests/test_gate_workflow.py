@@ -85,7 +85,7 @@ def test_its_flags_exist(verb):
 
 
 def test_its_gate_step_runs(tmp_path):
-    """The script of the gate step with and without a baseline: the flags that reach benchsuite, word by word."""
+    """The gate step on main and of a change, with earlier runs and without: the flags that reach benchsuite."""
     script = re.sub(
         r"^ {10}", "", CODE.partition("- name: gate\n")[2].partition("run: |\n")[2].partition("      - ")[0], flags=re.M
     )
@@ -101,23 +101,22 @@ def test_its_gate_step_runs(tmp_path):
     }
     env |= {"GATE_MARGINS": "cost=5%", "GATE_ALLOW": ""}
 
-    def words(baseline: str) -> list[str]:
+    def words(main: str) -> list[str]:
         done = subprocess.run(
-            ["bash", "-e", "-c", script],
-            cwd=tmp_path,
-            env=env | {"BASELINE": baseline},
-            capture_output=True,
-            check=True,
+            ["bash", "-e", "-c", script], cwd=tmp_path, env=env | {"MAIN": main}, capture_output=True, check=True
         )
         return done.stdout.decode().split("\n")[:-1]
 
-    start, end = (
-        ["gate", "results/gate-5-1", "--slo", "ttft<1s,decode_throughput>2"],
-        ["--junit", "results/gate-5-1/gate.xml"],
-    )
-    against = ["--baseline", "results/gate-baseline", "--max-regression", "cost=5%", "--allow", ""]
-    assert words("") == [*start, *end]
-    assert words("77") == [*start, *against, *end]
+    start = ["gate", "results/gate-5-1", "--slo", "ttft<1s,decode_throughput>2"]
+    earlier = ["--history", "results/gate-baseline/history", "--anchor", "results/gate-baseline/anchor"]
+    end = ["--junit", "results/gate-5-1/gate.xml"]
+    margins = ["--max-regression", "cost=5%", "--allow", ""]
+    refreshed = [*start, *earlier, "--refresh", "--inconclusive", "pass", *margins, *end]
+    assert words("false") == [*start, *end]
+    assert words("true") == refreshed
+    (tmp_path / "results" / "gate-baseline" / "history").mkdir(parents=True)
+    assert words("false") == [*start, *earlier, *margins, *end]
+    assert words("true") == refreshed
 
 
 def test_the_newest_baseline_is_ours():
@@ -133,3 +132,37 @@ def test_the_newest_baseline_is_ours():
 
     assert newest(found, "main") == 2
     assert newest(found[2:], "main") is None
+
+
+def test_the_guides_script_measures_and_judges(tmp_path):
+    """docs/examples/gate.sh, with a benchsuite that says what it was asked: the words of both commands, by variable."""
+    for folder in ("docs/examples", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    script = ROOT / "docs" / "examples" / "gate.sh"
+    fake = tmp_path / "bin" / "benchsuite"
+    fake.write_text(
+        '#!/bin/sh\nprintf "%s\\n" "$@" END >> asked\n[ "$1" = gate ] || exit ${SWEEP:-0}\nexit ${GATE:-0}\n'
+    )
+    fake.chmod(0o755)
+
+    def ran(**variables: str) -> tuple[int, list[list[str]]]:
+        (tmp_path / "asked").unlink(missing_ok=True)
+        env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "RUN": "results/r", **variables}
+        done = subprocess.run(["bash", str(script)], cwd=tmp_path, env=env, check=False)
+        commands = (tmp_path / "asked").read_text().split("END\n")[:-1]
+        return done.returncode, [command.split("\n")[:-1] for command in commands]
+
+    code, (sweep, gate) = ran(URL="http://127.0.0.1:9")
+    assert (code, sweep[0], gate[:2]) == (0, "sweep", ["gate", "results/r"])
+    assert sweep[sweep.index("--base-url") + 1] == "http://127.0.0.1:9"
+    assert gate[gate.index("--history") + 1 :][:3] == ["perf/history", "--anchor", "perf/anchor"]
+    assert "--refresh" not in gate
+    assert ran(REFRESH="1", GATE="5")[0] == 5
+    assert ran(REFRESH="1")[1][1][-1] == "--refresh"
+    assert [ran(SWEEP=code)[0] for code in ("3", "6", "1", "2")] == [0, 0, 1, 2]
+    for verb, words in (("sweep", sweep), ("gate", gate)):
+        module = importlib.import_module(f"benchsuite.cli.{verb}")
+        module.command.make_context(verb, words[1:])
+    workflow = (ROOT / "docs" / "examples" / "gate-workflow.yml").read_text("utf-8")
+    assert set(re.findall(r"\b([A-Z]{3,})[:=]", workflow)) <= set(re.findall(r"\$\{(\w+)", script.read_text("utf-8")))
+    assert "${{" not in "".join(re.findall(r"run: (.*)", workflow))

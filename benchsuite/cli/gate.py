@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +96,7 @@ Examples:
   benchsuite gate results/new --baseline results/main --junit gate.xml --summary gate.md
   benchsuite gate results/new --history results/nightly
   benchsuite gate results/new --history results/nightly --plan
+  benchsuite gate results/new --history perf/history --anchor perf/anchor --refresh
 """
 )
 @click.argument("run", type=PATH)
@@ -101,6 +104,12 @@ Examples:
 @goodput_option
 @click.option("--baseline", type=PATH, help="The run folder to compare with.")
 @click.option("--history", type=PATH, help="Earlier runs below a folder: the spread, and what RUN is held against.")
+@click.option(
+    "--anchor", type=PATH, help="A run that stays: margins hold against it too, so that losses do not add up."
+)
+@click.option(
+    "--refresh", is_flag=True, help="For the main branch: a RUN that passes joins --history; the first is --anchor."
+)
 @click.option("--plan", "planning", is_flag=True, help="Judge nothing: how many repeats decide every margin.")
 @click.option(
     "--max-regression",
@@ -115,6 +124,8 @@ def command(
     goodput: str | None,
     baseline: Path | None,
     history: Path | None,
+    anchor: Path | None,
+    refresh: bool,
     planning: bool,
     regressions: str | None,
     levels: list[int],
@@ -124,6 +135,8 @@ def command(
 
     Three results: pass (proven), fail (proven), inconclusive (neither: repeat; the message says how often). A baseline
     of another machine, driver, model, workload or set of levels is refused, and such a run of the history left out.
+    --refresh copies what passes into --history; what failed never joins it, what is undecided only while it has fewer
+    than 8 runs. Nothing but a person changes --anchor.
     Exit codes: 0 pass, 5 fail, 6 inconclusive, 2 bad input.
     """
     from benchsuite.manifest import BASELINE_GROUPS
@@ -131,10 +144,18 @@ def command(
     from benchsuite.report.console import Console, say, table
     from benchsuite.report.gate import GUARDS_ALONE, compare, gate, headline, lines, plain
     from benchsuite.report.judge import judge_run
-    from benchsuite.store.run_folder import read_run
+    from benchsuite.store.files import MANIFEST
+    from benchsuite.store.run_folder import copy_run, read_run
 
-    if regressions is not None and baseline is None and history is None and not planning:
-        raise click.UsageError("--max-regression needs a --baseline or a --history.")
+    if regressions is not None and not (baseline or history or anchor or planning):
+        raise click.UsageError("--max-regression needs a --baseline, a --history or an --anchor.")
+    if refresh and (planning or baseline is not None or history is None or anchor is None):
+        raise click.UsageError("--refresh needs a --history and an --anchor, and goes without --baseline and --plan.")
+    limits = slo or (GUARDS_ALONE if baseline or history or anchor else None)
+    place = history if anchor is None or anchor.exists() else anchor
+    if refresh and anchor is not None and history is not None:  # at first nothing is there
+        anchor = anchor if anchor.exists() else None
+        history = history if any(history.rglob(MANIFEST)) else None
     if planning and (reporting["junit"] or reporting["summary"]):
         raise click.UsageError("--plan judges nothing: it writes no --junit and no --summary.")
     check_allowed(reporting["allow"], BASELINE_GROUPS)
@@ -142,8 +163,11 @@ def command(
         "regressions": parse_regressions(regressions) if regressions is not None else (),
         "levels": levels, "allowed": reporting["allow"], "history": history,
     }  # fmt: skip
-    judged = judge_run(read_run(run), slo=slo or (GUARDS_ALONE if baseline or history else None), goodput=goodput)
-    other = None if baseline is None else judge_run(read_run(baseline), slo=str(judged.slo), price=judged.price)
+    judged = judge_run(read_run(run), slo=limits, goodput=goodput)
+    other, fixed = (
+        None if path is None else judge_run(read_run(path), slo=str(judged.slo), price=judged.price)
+        for path in (baseline, anchor)
+    )
     if planning:
         _, compared, notes, _ = compare(judged, other, **chosen, alone=True)
         if slo is not None:
@@ -158,7 +182,14 @@ def command(
         for text in found.lines():
             say(console, text, indent=2)
         return 0
-    result = gate(judged, other, **chosen)
+    result = gate(judged, other, anchor=fixed, **chosen)
+    if refresh and place is not None:
+        # an id is another's text: a name, never a path
+        target = place / re.sub(r"[^\w-]", "_", result.run_id)[:120] if anchor else place
+        if (why_not := "it is there" if target.exists() else result.may_refresh) is None:
+            copy_run(run, target)
+        note = f"kept in {target}" if why_not is None else f"not kept in {place}: {why_not}"
+        result = dataclasses.replace(result, notes=(*result.notes, note))
     if reporting["as_json"]:
         print_json(plain(result))
     else:

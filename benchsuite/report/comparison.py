@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -89,8 +89,8 @@ def parse_margin(text: str, where: str) -> float:
 class Compared:
     """A figure at a level, by run: of the new runs and of the baseline, and how they differ. margin: in ln.
 
-    earlier: the baseline are the runs of a history since its last change, a figure each. unknown: why there is no
-    change.
+    reference: what the baseline is; of "earlier runs", those of a history since its last change, a figure each.
+    unknown: why there is no change.
     """
 
     level: Level
@@ -99,7 +99,7 @@ class Compared:
     baseline: Floats
     change: Change | None
     margin: float
-    earlier: bool = False
+    reference: Literal["baseline", "anchor", "earlier runs"] = "baseline"
     unknown: str = "not known in every repeat, or 0"
 
     @property
@@ -129,7 +129,7 @@ class Compared:
         low, high = min(low, high), max(low, high)
         new, old = (show(metric, geometric_mean(side)) for side in (self.new, self.baseline))
         ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
-        label, (a, b) = self.regression.figure.label, names or ("", "earlier runs " if self.earlier else "baseline ")
+        label, (a, b) = self.regression.figure.label, names or ("", f"{self.reference} ")
         return f"{label} {a}{new}, {b}{old}: {100 * ratio:+.1f} % [{ends}], {one.method}", ratio, low, high
 
 
@@ -293,17 +293,22 @@ def with_history(
     if baseline is None and since is not None:
         notes.append(f"compared with the {facts.runs_since} earlier runs since {since.run_id} ({_day(since)})")
         notes += _differs(run.facts.manifest, manifests[-1], ("in the run", f"in {manifests[-1].run_id}"))
-    return [_of_history(one, noise.get((one.name, one.level)), baseline is not None) for one in compared], facts, notes
+    few = f"fewer than {history.MIN_SEGMENT} earlier runs"
+    if n_bound := left_out["with the client at its limit"]:
+        few += f": in {n_bound} more the client was at its limit (--allow client takes them)"
+    found = [_of_history(one, noise.get((one.name, one.level)), baseline is not None, few) for one in compared]
+    return found, facts, notes
 
 
-def _of_history(one: Compared, noise: history.Noise | None, with_baseline: bool) -> Compared:
+def _of_history(one: Compared, noise: history.Noise | None, with_baseline: bool, few: str) -> Compared:
     new = one.logs(one.new)
     if with_baseline:
         return replace(one, change=history.with_sessions(one.change, noise) if one.change and noise else one.change)
     if new is None or noise is None:
-        few = f"fewer than {history.MIN_SEGMENT} earlier runs"
         return replace(one, change=None, unknown=one.unknown if new is None else few)
-    return replace(one, change=history.against(new, noise), baseline=np.exp(one.sign * noise.since), earlier=True)
+    return replace(
+        one, change=history.against(new, noise), baseline=np.exp(one.sign * noise.since), reference="earlier runs"
+    )
 
 
 def _alike(

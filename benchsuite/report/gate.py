@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from benchsuite.analysis.history import MIN_RUNS
 from benchsuite.analysis.regression import MAX_REPEATS, Change, Verdict, detectable, repeats_needed, verdicts
 from benchsuite.analysis.summary import MeasuredLevel
 from benchsuite.economics.verdict import check_limits, client_effect, repeats_to_decide, why_text
@@ -76,6 +77,18 @@ class GateResult:
     notes: tuple[str, ...]
     verb: str = "gate"
     history: History | None = None
+    client_bound: bool = False
+
+    @property
+    def may_refresh(self) -> str | None:
+        """Why the run may not join the history, None if it may: it passed, or nothing failed while it has few runs.
+
+        Else a run that is undecided never joins, so that many small losses do not become the measure of the next.
+        """
+        if self.client_bound:
+            return "the client was at its limit (--allow client accepts that)"
+        few = self.history is None or self.history.runs < MIN_RUNS
+        return None if self.verdict == "pass" or (few and self.verdict != "fail") else "the gate has not passed"
 
     @property
     def verdict(self) -> Verdict:
@@ -91,7 +104,8 @@ def judge_changes(compared: Sequence[Compared], n_limits: int = 0) -> list[Crite
     for one, verdict in zip(compared, together, strict=True):
         figure, margin = one.regression.figure, one.regression.margin
         worse = "lower" if figure.metric.better == "more" else "higher"
-        requirement = f"{figure.name} at most {margin * 100:.4g} % {worse}"
+        than = " than the anchor" * (one.reference == "anchor")
+        requirement = f"{figure.name} at most {margin * 100:.4g} % {worse}{than}"
         words = one.in_words()
         if words is None or one.change is None:
             found.append(Criterion("regression", figure.column, one.level, requirement, verdict, one.unknown))
@@ -122,8 +136,9 @@ def _needed(one: Compared, found: Change, criteria: int, levels: int) -> tuple[i
         why = f"more than {MAX_REPEATS} repeats would be needed at this spread"
         return None, f"; undecided: {'sessions differ too much for repeats to decide' if found.fixed else why}"
     # where there are as many already it is a matter of luck, or of Holm's other criteria
-    n = max(n, (found.n_new if one.earlier else min(found.n_new, found.n_baseline)) + 1)
-    return n, f"; undecided: about {n} repeats{'' if one.earlier else ' of each'} would decide all"
+    earlier = one.reference == "earlier runs"
+    n = max(n, (found.n_new if earlier else min(found.n_new, found.n_baseline)) + 1)
+    return n, f"; undecided: about {n} repeats{'' if earlier else ' of each'} would decide all"
 
 
 def junit_xml(result: GateResult, *, strict: bool = False) -> str:
@@ -248,17 +263,22 @@ def gate(
     levels: Sequence[float] = (),
     allowed: Collection[str] = (),
     history: Path | None = None,
+    anchor: Judgement | None = None,
 ) -> GateResult:
     """Hold `run` against its SLO, and against `baseline`, which was judged by the SLO and the price of `run`.
 
     regressions: none is the default set. levels: their numbers; none is all. history: a folder of earlier runs, which
-    tell what runs differ by, and are what `run` is held against where there is no baseline. Raises InputError for a
-    baseline or a history of something else, and levels that were not measured.
+    tell what runs differ by, and are what `run` is held against where there is no baseline. anchor: a run to which the
+    same margins hold, so that many small losses are seen. Raises InputError for a baseline, an anchor or a history of
+    something else, and levels that were not measured.
     """
     runs = {one.level: one for one in run.measured}
-    wanted, pairs_compared, notes, earlier = compare(
-        run, baseline, regressions=regressions, levels=levels, allowed=allowed, history=history
-    )
+    chosen: dict[str, Any] = {"regressions": regressions, "levels": levels, "allowed": allowed, "history": history}
+    wanted, pairs_compared, notes, earlier = compare(run, baseline, **chosen)
+    if anchor is not None:
+        _, since_then, more, _ = compare(run, anchor, **chosen, whose="--anchor")
+        pairs_compared += [dataclasses.replace(one, reference="anchor") for one in since_then]
+        notes += [note for note in more if note not in notes]
     checks = {one.point.level: one.limits for one in run.judged}
     if "client" in allowed:  # the same verdicts, had the client been beyond doubt
         sums = {at: one.resampling for at, one in runs.items()}
@@ -270,7 +290,9 @@ def gate(
     total = len(asked) + len(pairs_compared)
     compared = judge_changes(pairs_compared, len(asked))
     if "client" not in allowed:
-        compared = [_doubted(one, run, baseline) for one in compared]
+        of = {"anchor": anchor, "baseline": baseline, "earlier runs": None}
+        pairs = zip(compared, pairs_compared, strict=True)
+        compared = [_doubted(one, run, of[pair.reference]) for one, pair in pairs]
     limits = [
         Criterion(
             "slo", check.limit.name, at, str(check.limit), _GATE_VERDICTS[check.verdict],
@@ -297,6 +319,7 @@ def gate(
         criteria=tuple(criteria),
         notes=tuple(notes),
         history=earlier,
+        client_bound="client" not in allowed and bool(client_bound(run).intersection(wanted)),
     )
 
 
@@ -309,6 +332,7 @@ def compare(
     allowed: Collection[str] = (),
     history: Path | None = None,
     alone: bool = False,
+    whose: str = "--baseline",
 ) -> tuple[list[Level], list[Compared], list[str], History | None]:
     """The levels, the figures compared at each, notes, and what the history is; otherwise as `gate`.
 
@@ -324,12 +348,14 @@ def compare(
         theirs = {one.level: one for one in baseline.measured}
         _measured(levels, theirs, baseline.source)
         found = differences(run.facts.manifest, baseline.facts.manifest)
-        notes = refuse_unlike([*found, *([] if levels else comparison.level_differences(runs, theirs))], allowed)
+        names = ("in the run", f"in the {whose[2:]}")
+        found += [] if levels else comparison.level_differences(runs, theirs)
+        notes = refuse_unlike(found, allowed, names=names, where=whose)
         wanted = [level for level in wanted if level in theirs]
         if not wanted:
-            raise InputError("the runs have no level in common", where="--baseline", given=baseline.source)
+            raise InputError("the runs have no level in common", where=whose, given=baseline.source)
         if run.run_id == baseline.run_id:
-            notes.append("the baseline is the run itself")
+            notes.append(f"the {whose[2:]} is the run itself")
         seeds = [(side.facts.manifest.spec.get("load") or {}).get("random_seed") for side in (run, baseline)]
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
     if baseline is not None or history is not None or alone:
@@ -393,9 +419,11 @@ def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Crit
         level = next(j for j in judgement.judged if j.point.level == one.level)
         figure = one.value if side == "run" else one.baseline
         effect = client_effect(BY_COLUMN[one.name], figure or 0.0, level.point, client)
-        ends = [abs(end) for end in (one.change_low, one.change_high) if end is not None]
-        if side == "run" and ends and min(ends) - one.margin > effect:
-            continue
+        if one.change_low is not None and one.change_high is not None:
+            less = BY_COLUMN[one.name].metric.better == "less"
+            best, worst = sorted((one.change_low, one.change_high) if less else (-one.change_low, -one.change_high))
+            if (best - one.margin if side == "run" else one.margin - worst) > effect:
+                continue
         why = f"would be a {one.verdict}, but the client was at its limit in the {side} (--allow client accepts that)"
         return dataclasses.replace(one, verdict="inconclusive", finding=f"{one.finding}; {why}")
     return one

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from benchsuite.store.files import (
     json_in,
     lock,
     make_folder,
+    open_regular,
     parquet_tables,
     sync,
     write_json,
@@ -290,6 +292,28 @@ class Run:
         """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
         whole = pc.is_in(_parts(self.table), value_set=pa.array(_parts_of(self.manifest), pa.string()))
         return self.table if pc.all(whole).as_py() else self.table.filter(whole)
+
+
+def copy_run(path: Path, target: Path) -> None:
+    """The facts of a finished run once more, at a place where nothing is; there whole or not at all.
+
+    Raises InputError where something is, StoreError where the system fails.
+    """
+    if os.path.lexists(target):
+        raise InputError("a run is copied to a new place", where=str(target), given="something that is there")
+    make_folder(target.parent)
+    waiting = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    with os_error_as(StoreError, "the run cannot be copied", target):
+        try:
+            waiting.mkdir()
+            for name in (REQUESTS, "gpu.parquet", "server.parquet", MANIFEST):
+                if (path / name).exists():
+                    with open_regular(path / name) as file, (waiting / name).open("xb") as copy:
+                        shutil.copyfileobj(file, copy)
+            waiting.rename(target)
+        except BaseException:
+            shutil.rmtree(waiting, ignore_errors=True)
+            raise
 
 
 def read_manifest(path: Path) -> RunManifest:

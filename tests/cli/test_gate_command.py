@@ -379,3 +379,74 @@ def test_a_plan_of_an_unknown_figure_says_why(cli, tmp_path):
 
 def _one_token(row):
     return row._replace(output_tokens=1, chunk_gap_us=array("i"), n_chunks=1, last_token_s=row.first_token_s)
+
+
+def main_branch(cli, root, day, factor, *more, **facts):
+    """A run of the main branch on that day, held against what was kept of earlier ones: exit code, and whether kept."""
+    run = make_run(root / f"day-{day}", factor, seed=50 + day, repeats=3, manifest=started(day), **facts)
+    flags = ("--history", root / "history", "--anchor", root / "anchor", "--refresh", "--inconclusive pass")
+    ended = cli("gate", run, *flags, MARGINS, *more)
+    return ended.code, "note: kept in" in ended.out
+
+
+def kept(root):
+    return sorted(path.name for path in (root / "history").glob("*")), (root / "anchor" / "manifest.json").exists()
+
+
+def test_the_baseline_is_refreshed_by_rule(cli, tmp_path):
+    """The first run is the anchor, eight that do not fail begin the history; then what passes joins it."""
+    assert main_branch(cli, tmp_path, 0, 1.0) == (0, True)
+    assert kept(tmp_path) == ([], True)
+    for day in range(1, 9):
+        assert main_branch(cli, tmp_path, day, 1.0 + 0.002 * (day % 3)) == (0, True)
+    assert main_branch(cli, tmp_path, 9, 1.2) == (5, False)  # slower: failed
+    assert main_branch(cli, tmp_path, 10, 1.055) == (0, False)  # undecided, which this build takes
+    client = {"workers": 1, "cpu_share_mean": 0.99, "cpu_share_max_1s": 1.0}
+    assert main_branch(cli, tmp_path, 11, 0.99, client=client) == (0, False)
+    assert main_branch(cli, tmp_path, 12, 1.0) == (0, True)
+    assert kept(tmp_path)[0] == sorted(f"run-{day}" for day in (*range(1, 9), 12))
+    assert main_branch(cli, tmp_path, 12, 1.0) == (0, False)  # it is there
+    copied = {path.name for path in (tmp_path / "anchor").iterdir()}
+    assert copied >= {"manifest.json", "requests.parquet"}
+    assert "report.html" not in copied
+
+
+def test_small_losses_do_not_add_up(cli, tmp_path):
+    """Runs that each lose 2 % on the one before end at the anchor's margin, where without it none would fail."""
+    factors = [1.02 ** max(0, day - 8) for day in range(15)]
+    found = [main_branch(cli, tmp_path, day, factor) for day, factor in enumerate(factors)]
+    assert (5, False) in found
+    worst = max(factor for factor, (_, joined) in zip(factors, found, strict=True) if joined)
+    assert worst < 1.06
+    run = tmp_path / "day-14"
+    criteria = cli.data(
+        "gate", run, "--history", tmp_path / "history", "--anchor", tmp_path / "anchor", MARGINS, code=5
+    )
+    assert {one["verdict"] for one in criteria["criteria"] if "than the anchor" in one["requirement"]} == {"fail"}
+
+
+def test_a_name_of_a_run_is_no_path(cli, tmp_path):
+    """What a manifest calls its run names a folder below the history, wherever it would lead."""
+    main_branch(cli, tmp_path, 0, 1.0)
+    run = make_run(tmp_path / "other", seed=3, repeats=3, manifest=started(1) | {"run_id": "../../x\n::error::y"})
+    flags = ("--history", tmp_path / "history", "--anchor", tmp_path / "anchor", "--refresh --inconclusive pass")
+    assert cli("gate", run, *flags, MARGINS).code == 0
+    (name,) = kept(tmp_path)[0]
+    assert name.endswith("x___error__y")
+    assert {path.name for path in tmp_path.iterdir()} == {"day-0", "other", "anchor", "history"}
+
+
+@pytest.mark.parametrize(
+    "flags", ["", "--history h", "--history h --anchor a --baseline b", "--history h --anchor a --plan"]
+)
+def test_a_refresh_needs_a_place_and_an_anchor(cli, runs, flags):
+    """A history that grows without an anchor would creep: exit 2, and nothing is copied."""
+    assert cli("gate", runs["base"], "--refresh", flags).code == 2
+
+
+def test_an_unlike_anchor_is_refused_as_one(cli, tmp_path, runs):
+    """The error names the option that is meant."""
+    other = make_run(tmp_path / "other", manifest={"model": "other"})
+    refused = cli("gate", runs["same"], "--anchor", other)
+    assert (refused.code, refused.error.where) == (2, "--anchor")
+    assert "anchor" in refused.error.what
