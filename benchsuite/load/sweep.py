@@ -316,10 +316,13 @@ class SweepRunner:
                 manifest.status = status
                 manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
                 manifest.sessions[-1]["ended"] = utc(end.wall_ns)
-                if not (self.folder.path / MANIFEST).exists():  # without it nobody knows what the other files are
-                    self._write_manifest()
-                self.folder.finish()
-                self._write_manifest()
+                try:
+                    if not (self.folder.path / MANIFEST).exists():  # without it nobody knows what the other files are
+                        self._write_manifest()
+                    self.folder.finish()
+                finally:
+                    with signals_delayed(second_at_once=False):  # what has ended never says that it is running
+                        self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
 
     def _note_telemetry(self) -> None:
