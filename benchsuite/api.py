@@ -102,9 +102,9 @@ class Run:
         return frame
 
 
-Run.requests.__doc__ = f"One row a request, ok or not. Missing is NaN or None. Columns:\n\n{as_text(REQUESTS)}\n"
-Run.gpu.__doc__ = f"One row a reading of a GPU; no rows where none was sampled. Columns:\n\n{as_text(GPU)}\n"
-Run.server.__doc__ = f"One row a reading of a server's metrics; no rows where none was. Columns:\n\n{as_text(SERVER)}\n"
+Run.requests.__doc__ = f"One row per request, ok or not. Missing is NaN or None. Columns:\n\n{as_text(REQUESTS)}\n"
+Run.gpu.__doc__ = f"One row per GPU sample; empty if no GPU was sampled. Columns:\n\n{as_text(GPU)}\n"
+Run.server.__doc__ = f"One row per sample of a server's metrics; may be empty. Columns:\n\n{as_text(SERVER)}\n"
 
 
 def read_run(path: str | Path) -> Run:
@@ -196,7 +196,7 @@ def decide(
     override = price_override(**price)
     if bool(runs) == (levels_csv is not None):
         expected = "run folders, or --levels-csv FILE"
-        raise PointsError("nothing to start from, or too much", given=len(runs), expected=expected)
+        raise PointsError("either run folders or a table of levels are needed", given=len(runs), expected=expected)
     if levels_csv is not None:
         text = read_text(Path(levels_csv), "the table of levels")
         return judge_table(text, str(levels_csv), slo, override, goodput=goodput)
@@ -204,7 +204,7 @@ def decide(
     folders = [run.path.resolve() for run in found]
     twice = next((str(run.path) for i, run in enumerate(found) if folders[i] in folders[:i]), None)
     if twice is not None:
-        raise PointsError("a run is named twice", given=twice, expected="each run folder once")
+        raise PointsError("a run folder is given twice", given=twice, expected="each run folder once")
     return [judge_run(run, slo=slo, goodput=goodput, price=override) for run in found]
 
 
@@ -220,7 +220,7 @@ def summarise(run: Run | str | Path, **instead: Unpack[Judging]) -> pd.DataFrame
     return frame.assign(**numbers)
 
 
-summarise.__doc__ = f"""One row a concurrency level, repeats pooled, with {CONFIDENCE} intervals. Columns:
+summarise.__doc__ = f"""One row per concurrency level, repeats pooled, with {CONFIDENCE} intervals. Columns:
 
 {as_text(LEVELS)}
 
@@ -283,7 +283,7 @@ def plan(
     if config is not None and (runs or apis or question):
         given = [*map(str, runs), *apis, *question]
         expected = "the file alone, or flags alone (--prices may go with both)"
-        what = "a question in a file takes no flags beside it"
+        what = "a plan file cannot be combined with flags"
         raise InputError(what, where="config", given=", ".join(given), expected=expected)
     if config is None:
         asked = from_flags({"runs": runs, "apis": apis, **question})
@@ -415,7 +415,7 @@ def sweep(
     for name in flags:
         if name not in spec_flags():
             hint = did_you_mean(name, spec_flags())
-            raise InputError("no such flag", where="sweep", given=name, expected="one of its --help", hint=hint)
+            raise InputError("no such option", where="sweep", given=name, expected="an option of its --help", hint=hint)
     path, folder, before = (None if value is None else Path(value) for value in (spec, output, resume))
     asked, plan = plan_sweep(path, overrides(flags), output=folder, resume=before, serve=serve)
     unit_price(asked.price)

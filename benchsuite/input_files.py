@@ -49,7 +49,7 @@ def read_workload(asked: WorkloadSpec, seed: int, format_name: str = "auto") -> 
     else:
         path, hint = (
             Path(source),
-            "--workload FILE where it moved, or make one: benchsuite workload make wineval --output FILE",
+            "check the path after --workload, or make one: benchsuite workload make wineval --output FILE",
         )
         try:
             with path.open("rb") as file:
@@ -91,7 +91,7 @@ def read_tokenizer(name: str) -> TextTokenizer:
         return TextTokenizer(name, Tokenizer.from_str(text) if a_path else Tokenizer.from_pretrained(name))
     except Exception as error:  # the libraries' own, of files, formats and the network
         raise InputError(
-            "the tokenizer cannot be read" if a_path else "the tokenizer cannot be had from the hub or its cache",
+            "the tokenizer cannot be read" if a_path else "the tokenizer cannot be loaded from the hub or its cache",
             where=where,
             given=f"{name}: {str(error).strip().partition(chr(10))[0][:200]}",
             expected="a tokenizer.json, a folder with one, or a model's name on the Hugging Face hub",
@@ -147,8 +147,8 @@ def write_workload(workload: Workload, output: str, *, force: bool = False) -> N
         return
     path = Path(output)
     if (path.is_file() or path.is_dir()) and not force:
-        hint = "--force to write over it"
-        raise WorkloadError("the file exists already", where=output, expected="a new file", hint=hint)
+        hint = "--force to overwrite it"
+        raise WorkloadError("the file already exists", where=output, expected="a new file", hint=hint)
     from benchsuite.store.files import write_output
 
     with os_error_as(WorkloadError, "the workload cannot be written", output):

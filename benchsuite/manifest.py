@@ -30,7 +30,7 @@ def _numbers(table: Table) -> Table:
         each = value.values() if isinstance(value, dict) else [value]
         small = all(v is None or (isinstance(v, int | float) and abs(v) < 1e18) for v in each)
         if not small or (value is not None and isinstance(value, dict) != key.endswith("_lag")):
-            raise ValueError(f"{key[:40]!r} is no number (of a lag: a table of numbers)")
+            raise ValueError(f"{key[:40]!r} is not a number (for a lag: a table of numbers)")
     return table
 
 
@@ -355,10 +355,10 @@ def refuse_unlike(
     if refused:
         lines = [one.between(*names) for one in refused]
         raise InputError(
-            "the two are not alike, so they do not compare:\n    " + "\n    ".join(lines),
+            "the two runs differ and cannot be compared:\n    " + "\n    ".join(lines),
             where=where,
             expected="the same " + ", ".join(groups),
-            hint="measure both alike; or compare all the same with --allow "
+            hint="measure both in the same way, or compare anyway with --allow "
             + ",".join(dict.fromkeys(one.group for one in refused)),
         )
     return [

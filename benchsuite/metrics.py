@@ -203,18 +203,18 @@ _TABLE = (
           ("input_tokens", "output_tokens"), "duration_s", "total_throughput"),
     _rate("request_per_s", "req/s", "requests finished / duration", "ok", "duration_s", "request_throughput", "rps",
           unit="req/s"),
-    _rate("goodput_per_s", "goodput req/s", "requests that keep every per-request limit / duration",
+    _rate("goodput_per_s", "goodput req/s", "requests that meet every per-request limit / duration",
           "good", "duration_s", "goodput", unit="req/s"),
-    _rate("attainment", "attainment", "share of the issued requests that keep every per-request limit; failures miss",
+    _rate("attainment", "attainment", "share of issued requests that meet every per-request limit; failures miss",
           "good", "issued", "attainment", unit="ratio", with_users="falls"),
     _rate("occupancy", "occupancy", "mean share of the users in flight", "in_flight_s", "user_s", "occupancy",
           unit="ratio"),
     _of("input_tokens", "input tokens", "tokens", "of all successful requests", lambda j: j.point.input_tokens),
     _of("output_tokens", "output tokens", "tokens", "of all successful requests", lambda j: j.point.output_tokens),
-    _of("reasoning_tokens", "thinking tokens", "tokens", "of these those of reasoning; missing if none were told",
+    _of("reasoning_tokens", "thinking tokens", "tokens", "reasoning tokens among them; missing if not reported",
         lambda j: j.point.reasoning_tokens),
     _of("reasoning_share", "thinking", "ratio", "reasoning tokens / output tokens", _reasoning_share),
-    _of("reasoning_usd", "$ thinking", "usd", "of the price of one run of the set what its reasoning tokens cost",
+    _of("reasoning_usd", "$ thinking", "usd", "part of the cost of one run that is for reasoning tokens",
         lambda j: None if j.cost.cost_usd is None or (share := _reasoning_share(j)) is None
         else j.cost.cost_usd * share),
     _of("usd_per_hour_total", "$/hour", "usd", "price of an hour of all GPUs together", lambda j: j.cost.usd_per_hour),
@@ -308,7 +308,7 @@ def _row() -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
     yield "slo_verdict", verdict, lambda level: level.slo_verdict
     within = "every figure was within its limit, which proves nothing of the next run"
     yield "within_limits", within, lambda level: level.within_limits
-    yield "p_met", "share of resampled runs that keep every limit; missing for one run", lambda level: level.p_met
+    yield "p_met", "share of resampled runs that meet every limit; missing for one run", lambda level: level.p_met
     misses = "the limits that are not met, and those that are undecided or not known, as text"
     yield "misses", misses, lambda level: "; ".join((*level.misses, *level.doubts))
     codes = "codes of what a reader must know first"

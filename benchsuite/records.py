@@ -74,7 +74,7 @@ class RequestRecord(NamedTuple):
     cached_tokens: Annotated[int | None, "of the prompt that the server had in its prefix cache"]
     output_tokens: Annotated[int | None, "generated, reasoning included"]
     reasoning_tokens: Annotated[
-        int | None, "of the output that were reasoning; where usage does not tell, by their share of the chunks"
+        int | None, "of the output that were reasoning; if usage does not report them, by their share of the chunks"
     ]
     asked_output_tokens: Annotated[int | None, "the max_tokens that was sent; missing if none was"]
     n_chunks: Annotated[int, "chunks with tokens"]
@@ -85,24 +85,22 @@ class RequestRecord(NamedTuple):
         int | None, "greatest user-space stamp minus kernel stamp; missing without kernel stamps"
     ]
     connection_reused: Annotated[bool, "true if it went over a kept-alive connection"]
-    stale_retries: Annotated[int, "times it was sent anew because the server had closed a kept-alive connection"]
+    stale_retries: Annotated[int, "times it was sent again because the server had closed a kept-alive connection"]
     token_source: Annotated[TokenSource | None, "where token counts are from: usage, tokenizer or chunks"]
-    stamp_source: Annotated[StampSource, "whose stamps the times of receiving are: kernel or user"]
+    stamp_source: Annotated[StampSource, "source of the receive timestamps: kernel or user"]
     finish_reason: Annotated[str | None, "why the server stopped: stop, length, ..."]
     status: Annotated[Status, "ok, timeout, connect_error, http_error, stream_error, truncated or cancelled"]
     http_status: Annotated[int | None, "of the answer, where there is something to say"]
     error: Annotated[str | None, "what went wrong; missing when nothing did"]
     response_id: Annotated[str | None, "the server's id of the answer"]
     text: Annotated[str | None, "what was generated, only where it was asked for (--save-text)"]
-    attempt: Annotated[int, "0, or which renewed attempt at the point (after an interruption) it belongs to"] = 0
-    endpoint: Annotated[str | None, "base URL of who answered, or was to"] = None
-    server_queue_s: Annotated[
-        float | None, "the server's word in its answer: time in its queue; missing where it says nothing"
-    ] = None
-    server_prefill_s: Annotated[float | None, "the server's word in its answer: prefill"] = None
-    server_decode_s: Annotated[float | None, "the server's word in its answer: decode"] = None
+    attempt: Annotated[int, "attempt at the point, from 0; higher after an interruption"] = 0
+    endpoint: Annotated[str | None, "base URL of the server that answered, or should have"] = None
+    server_queue_s: Annotated[float | None, "reported by the server: time in its queue; missing if not reported"] = None
+    server_prefill_s: Annotated[float | None, "reported by the server: prefill"] = None
+    server_decode_s: Annotated[float | None, "reported by the server: decode"] = None
     notes: Annotated[
-        str | None, "codes of warnings: what was odd in an answer that counts all the same, separated by blanks"
+        str | None, "warning codes: irregularities of a response that counts as successful, separated by spaces"
     ] = None
 
 
@@ -135,11 +133,11 @@ class GpuSample(NamedTuple):
     pcie_tx_bytes_per_s: Annotated[float | None, "from the card"] = None
     pcie_rx_bytes_per_s: Annotated[float | None, "to the card"] = None
     n_processes: Annotated[int | None, "compute processes on the card"] = None
-    foreign_processes: Annotated[int | None, "of them not the server's; missing if unknown"] = None
+    foreign_processes: Annotated[int | None, "those that are not the server's; missing if unknown"] = None
     sm_active_ratio: Annotated[float | None, "multiprocessors with a warp on them (GPM, DCGM profiling)"] = None
     tensor_active_ratio: Annotated[float | None, "tensor pipes busy (GPM, DCGM profiling)"] = None
     dram_active_ratio: Annotated[float | None, "memory interface busy (GPM, DCGM profiling)"] = None
-    error: Annotated[str | None, "why the reading is missing or partial, in the driver's word"] = None
+    error: Annotated[str | None, "why the reading is missing or partial, as the driver reports it"] = None
 
 
 class ServerSample(NamedTuple):
@@ -157,7 +155,7 @@ class ServerSample(NamedTuple):
     kv_cache_ratio: Annotated[float | None, "share of the KV cache in use"] = None
     prefix_cache_hits: Annotated[float | None, "counter: prompt tokens found in the prefix cache"] = None
     prefix_cache_queries: Annotated[float | None, "counter: prompt tokens looked for in the prefix cache"] = None
-    preemptions: Annotated[float | None, "counter: requests put back for want of KV cache"] = None
+    preemptions: Annotated[float | None, "counter: requests preempted for lack of KV cache"] = None
     prompt_tokens: Annotated[float | None, "counter: of prompts"] = None
     generated_tokens: Annotated[float | None, "counter: generated"] = None
     requests_done: Annotated[float | None, "counter: requests finished"] = None

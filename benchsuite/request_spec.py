@@ -40,11 +40,11 @@ _OURS = {
          "upgrade", "expect"),
         "frames the request, which benchsuite does itself",
     ),
-    "accept-encoding": "would compress the stream, whose chunks then have no times of their own",
+    "accept-encoding": "would compress the stream, whose chunks then have no separate times",
     "content-type": "is application/json, as is the body",
 }  # fmt: skip
 OWN_FIELDS = {"model": "--model", "stream": "--stream or --no-stream", "messages": "--workload", "prompt": "--workload",
-              "n": "one answer a request", "best_of": "one answer a request"}  # fmt: skip
+              "n": "one answer per request", "best_of": "one answer per request"}  # fmt: skip
 
 
 def names_secret(name: str) -> bool:
@@ -82,7 +82,7 @@ def _mistake_in(what: str, name: str, value: Any) -> str | None:
     """What is wrong with a header or a part of the query; None if nothing is."""
     header = what == "header"
     if not (_HEADER_NAME.fullmatch(name) if header else name and name.isprintable()):
-        return f"is followed by what no name has; {_FORM}" + (", not NAME: VALUE" if header and ":" in name else "")
+        return f"is followed by invalid characters; {_FORM}" + (", not NAME: VALUE" if header and ":" in name else "")
     if header and name.lower() in _OURS:
         return f"cannot be set: it {_OURS[name.lower()]}"
     if not isinstance(value, str):
@@ -93,10 +93,10 @@ def _mistake_in(what: str, name: str, value: Any) -> str | None:
     if reference is not None:
         variable = reference["kind"] == "env"
         if variable and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", reference["name"]):
-            return "has behind env: what is no name of a variable; expected its name, not what it holds"
+            return "has no variable name after env:; expected the name of the variable, not its value"
         return None
     if not is_sendable(value):
-        return "holds a character that no HTTP header can carry; expected printable ASCII on one line"
+        return "contains a character that an HTTP header cannot carry; expected printable ASCII on one line"
     if names_secret(name) or _KEY_FORM.match(value) or (header and _SCHEME.match(value)):
         return (
             "holds a secret by its name or form, and what is given here is written into the run folder; give "
@@ -228,16 +228,16 @@ class WorkloadSpec(StrictModel, flags="--"):
     )
     columns: dict[str, str] = key(
         {},
-        "column of the file for a key of ours: KEY=COLUMN; again for another",
+        "column of the file for a key of the request: KEY=COLUMN; repeatable",
         "--column",
         unset="by their names",
         example={"prompt": "question"},
     )
-    skip_bad: int = key(0, "rows of the file that are no request and may be left out", ge=0, le=MOST_COUNT)
+    skip_bad: int = key(0, "number of invalid rows of the file that may be skipped", ge=0, le=MOST_COUNT)
     requests: int | None = key(
         None,
-        "requests of the set",
-        unset="2993 for wineval, 1000 for random, else all of the file",
+        "number of requests",
+        unset="2993 for wineval, 1000 for random, otherwise the whole file",
         example=2993,
         ge=1,
         le=MOST_ITEMS,
@@ -255,17 +255,17 @@ class WorkloadSpec(StrictModel, flags="--"):
         None, "random: standard deviation of both lengths, as a share of their mean", unset="none", example=0.25
     )
     length_range: float | None = key(
-        None, "random: instead, both evenly within mean x (1 - this) to (1 + this)", "--range", example=0.5
+        None, "random: instead, both uniform within mean x (1 - this) to (1 + this)", "--range", example=0.5
     )
     prefix_tokens: int | None = key(
         None,
-        "random: of the input tokens, those of a prefix that prompts share",
+        "random: tokens of the input that are a shared prefix",
         unset="none",
         example=200,
         ge=1,
         le=MOST_ITEMS,
     )
-    prefix_share: float | None = key(None, "random: share of the prompts that begin with it", unset="1", example=0.5)
+    prefix_share: float | None = key(None, "random: share of the prompts with the prefix", unset="1", example=0.5)
     scenario: str | None = key(
         None, f"random: lengths as GenAI-Bench writes them: {_SCENARIOS}", example="N(480,240)/(300,150)"
     )
@@ -349,24 +349,24 @@ class WorkloadSpec(StrictModel, flags="--"):
 class SamplingSpec(StrictModel, flags="--"):
     """How the server chooses tokens, and what it is told before each prompt. What is left out is not sent."""
 
-    temperature: float | None = key(None, "sampling temperature; 0 takes the likeliest token", example=0.0, ge=0)
-    top_p: float | None = key(None, "sample from the likeliest tokens up to this probability", example=0.9, ge=0, le=1)
-    top_k: int | None = key(None, "sample from so many of the likeliest tokens", example=40, ge=-1, le=MOST_COUNT)
+    temperature: float | None = key(None, "sampling temperature; 0 is greedy decoding", example=0.0, ge=0)
+    top_p: float | None = key(None, "nucleus sampling: tokens up to this total probability", example=0.9, ge=0, le=1)
+    top_k: int | None = key(None, "sample from this many of the most likely tokens", example=40, ge=-1, le=MOST_COUNT)
     seed: int | None = key(None, "the server's seed of sampling", example=1, ge=-(2**63), lt=2**63)
     stop: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1)], ...],
         BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
-    ] = key((), "text that ends an answer; again for another", example=["END"])
-    presence_penalty: float | None = key(None, "penalty on tokens that came before", example=0.5, ge=-2, le=2)
-    frequency_penalty: float | None = key(None, "penalty on tokens by how often they came", example=0.5, ge=-2, le=2)
+    ] = key((), "text that ends an answer; repeatable", example=["END"])
+    presence_penalty: float | None = key(None, "penalty on tokens that have occurred", example=0.5, ge=-2, le=2)
+    frequency_penalty: float | None = key(None, "penalty on tokens by their frequency", example=0.5, ge=-2, le=2)
     reasoning_effort: str | None = key(
-        None, "how much the model thinks, such as none, low or high", example="low", pattern=r"^[\w-]+$"
+        None, "reasoning effort, such as none, low or high", example="low", pattern=r"^[\w-]+$"
     )
     chat_template_kwargs: Annotated[dict[str, Any], BeforeValidator(json_object_of)] = key(
         {}, "values for the model's chat template: JSON, or @FILE that holds it", example={"enable_thinking": False}
     )
     system_prompt: str | None = key(
-        None, "goes before every prompt without one of its own; or @FILE that holds it", example="Be brief."
+        None, "system prompt for every prompt without one; or @FILE that holds it", example="Be brief."
     )
 
     @property

@@ -157,12 +157,12 @@ def parse_slo(text: str, *, where: str = "--slo") -> Slo:
 
 
 def parse_goodput(text: str, *, where: str = "--goodput") -> tuple[Limit, ...]:
-    """The limits that each request has to keep. Raises SloError naming the part that does not parse."""
+    """The limits for each request. Raises SloError naming the part that does not parse."""
     limits = _limits(text, where, "the list of per-request limits", _EACH, each=True)
     for limit in limits:
         if limit.statistic.metric.each in (None, "chunks"):
             names = ", ".join(str(m.word) for m in LATENCIES if m.word and m.each != "chunks")
-            what = f"{limit.name} is no figure that a request has one of"
+            what = f"{limit.name} is not a metric of a single request"
             raise SloError(what, where=where, given=str(limit), expected=f"limits on {names}")
     return limits
 
@@ -192,7 +192,7 @@ def _parse_limit(part: str, where: str, *, each: bool = False) -> Limit:
     except ValueError:
         raise refuse(f"{number!r} is not a number") from None
     if not math.isfinite(value):
-        raise refuse(f"{number!r} is beyond all numbers")
+        raise refuse(f"{number!r} is not a finite number")
     known = find(name)
     if known is None:
         raise _unknown(name, refuse)
@@ -217,7 +217,7 @@ def _parse_limit(part: str, where: str, *, each: bool = False) -> Limit:
         if not 0 <= value <= 1:
             raise refuse(f"{metric.word} is a ratio from 0 to 1, or a percentage", example)
         if (op, value) in ((">", 1), ("<", 0)):
-            raise refuse(f"nothing keeps {metric.word} {op} {value:g}", example)
+            raise refuse(f"nothing can meet {metric.word} {op} {value:g}", example)
     elif metric.unit == "s":
         if value <= 0:
             raise refuse(f"a limit on {metric.word} is above 0")
@@ -232,6 +232,6 @@ def _unknown(name: str, refuse: Callable[..., SloError]) -> SloError:
     head, _, tail = name.rpartition("_")
     known = find(head)
     if known is not None and not known.metric.per_request and tail in ("mean", "p50", "p90", "p95", "p99", "max"):
-        return refuse(f"{head} is a figure of the whole level and has no {tail}", f"'{head}>...'")
+        return refuse(f"{head} is a metric of the whole level and has no {tail}", f"'{head}>...'")
     nearest = did_you_mean(name, names(limitable))
     return refuse(f"unknown metric {name!r}" + (f"; {nearest}" if nearest else ""))

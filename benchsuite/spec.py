@@ -69,7 +69,7 @@ def _url_without_user(value: str) -> str:
     except ValueError as error:
         raise ValueError(f"expected a URL: {error}") from None
     if parts.username or parts.password:
-        raise ValueError("a URL carries no user or password, for it is written into the run folder")
+        raise ValueError("a URL may not contain a user or password: it is written into the run folder")
     return value
 
 
@@ -158,7 +158,7 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
     usd_per_1m_output: float | None = key(None, "its list price of output tokens", example=1.5, ge=0)
     on: tuple[Literal["429", "503", "queue"], ...] = key(
         ("429", "503"),
-        "which refusals go there (429: an overload reported in a stream too)",
+        "which refusals go there (429 includes an overload reported within a stream)",
         unset="429,503; with max_waiting queue too",
         example=["429", "503", "queue"],
     )
@@ -172,7 +172,7 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
         example={"x-title": "load test"},
         outside=True,
     )
-    query: Query = key({}, "behind the ? of their address", example={"api-version": "2024-10-21"}, outside=True)
+    query: Query = key({}, "query parameter of their URL", example={"api-version": "2024-10-21"}, outside=True)
     extra_body: ExtraBody | None = key(
         None, "fields of their bodies: JSON, or @FILE that holds it", unset="the server's"
     )
@@ -201,7 +201,7 @@ class ServerSpec(StrictModel, flags="--"):
 
     base_url: Annotated[BaseUrl, WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}})] = key(
         ...,
-        "server, with or without its version (/v1), or a whole .../chat/completions; several of the same: a list, or "
+        "server, with or without its version (/v1), or a whole .../chat/completions; replicas: a list, or "
         "the flag more than once",
         unset="$OPENAI_BASE_URL",
         example="http://127.0.0.1:8000",
@@ -215,22 +215,22 @@ class ServerSpec(StrictModel, flags="--"):
     )
     profile: ProfileName = key("auto", "kind of server")
     endpoint: Literal["chat", "completions", "native"] = key("chat", "API of the server")
-    stream: bool = key(True, "ask for a stream of tokens", "--stream/--no-stream")
+    stream: bool = key(True, "stream the tokens", "--stream/--no-stream")
     api_key_env: Variable = key(
-        "OPENAI_API_KEY", "name of the variable with the API key; the key itself is written nowhere", outside=True
+        "OPENAI_API_KEY", "name of the variable with the API key; the key itself is never stored", outside=True
     )
     api_key_file: str | None = key(None, "file with the API key, instead", outside=True)
     headers: Headers = key(
         {},
-        "header of every request: NAME=VALUE, or NAME=env:VARIABLE or NAME=file:PATH for a secret, which is written "
-        "nowhere; again for another",
+        "header of every request: NAME=VALUE, or NAME=env:VARIABLE or NAME=file:PATH for a secret, which is never "
+        "stored; repeatable",
         "--header",
         example={"api-key": "env:AZURE_KEY"},
         outside=True,
     )
     query: Query = key(
         {},
-        "behind the ? of every address: NAME=VALUE, or as --header",
+        "query parameter of every URL: NAME=VALUE, or as --header",
         example={"api-version": "2024-10-21"},
         outside=True,
     )
@@ -243,7 +243,7 @@ class ServerSpec(StrictModel, flags="--"):
     )
     extra_body: ExtraBody = key(
         {},
-        "fields of every request's body: JSON, or @FILE that holds it; they go over all other flags",
+        "fields of every request's body: JSON, or @FILE that holds it; they override all other flags",
         example={"min_p": 0.1},
     )
     insecure: bool = key(False, "do not verify the server's TLS certificate", outside=True)
@@ -291,26 +291,26 @@ class LoadSpec(StrictModel, flags="--"):
     repeats: int = key(1, "times that each level is measured", ge=1, le=1000)
     random_seed: int = key(0, "seed of the set, its order and the levels' order", ge=0, lt=2**63)
     warmup_requests: int | None = key(
-        None, "discarded before each point", unset="max(2N, 64)", example=64, ge=0, le=MOST_COUNT
+        None, "warm-up requests, discarded before each point", unset="max(2N, 64)", example=64, ge=0, le=MOST_COUNT
     )
     warmup_min_s: float | None = key(
-        None, "least warm-up", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0, le=MOST_S
+        None, "minimum warm-up", unset="30 for sets of 1000 or more, else 0", example=30.0, ge=0, le=MOST_S
     )
     cooldown_min_s: float | None = key(
-        None, "least pause before each point", unset="as warmup_min_s", example=30.0, ge=0, le=MOST_S
+        None, "minimum pause before each point", unset="as warmup_min_s", example=30.0, ge=0, le=MOST_S
     )
     cooldown_max_s: float = key(300.0, "longest wait for the server's queue to empty", "", ge=0, le=MOST_S)
     workers: int | Literal["auto"] = key(1, "measuring processes, or auto")
-    driver: DriverName = key("wire", "the measuring client; all but wire cross-check it")
+    driver: DriverName = key("wire", "the measuring client; all but wire are for cross-checks")
     max_request_rate: float | None = key(
-        None, "never send more requests a second than this", unset="no limit", example=10.0, ge=0.001, le=MOST_ITEMS
+        None, "maximum requests per second", unset="no limit", example=10.0, ge=0.001, le=MOST_ITEMS
     )
     kernel_timestamps: bool = key(True, "receive times from the kernel, where it has them", "")
     max_errors: int | str | None = key(
-        None, "failed requests, a number or 5% of the set, beyond which a level is given up", unset="any", example="5%"
+        None, "failed requests, a number or 5% of the set, above which a level is aborted", unset="any", example="5%"
     )
     server_recovery_timeout_s: float = key(
-        float(most("recovery_s")), "how long a server that is gone may take to come back", ge=0, le=MOST_S
+        float(most("recovery_s")), "how long to wait for a server that is down", ge=0, le=MOST_S
     )
 
     @field_validator("max_errors")
@@ -355,7 +355,7 @@ class LoadSpec(StrictModel, flags="--"):
             if type(level) is not int or level < 1:
                 raise ValueError(f"a concurrency level is a whole number of at least 1, not {level!r}")
         if not levels or len(set(levels)) != len(levels):
-            raise ValueError("at least one concurrency level, and none of them twice")
+            raise ValueError("expected at least one concurrency level, and no level twice")
         return tuple(sorted(levels))
 
 
@@ -402,17 +402,17 @@ class OwnedSpec(StrictModel):
 
     purchase_price: float = key(..., "of one GPU, in currency", example=30000.0, ge=0)
     years: float = key(..., "of use", example=4.0, gt=0)
-    power_kw: float | None = key(None, "of one GPU at work", unset="as measured at each level", example=0.7, ge=0)
+    power_kw: float | None = key(None, "of one GPU under load", unset="as measured at each level", example=0.7, ge=0)
     electricity_per_kwh: float | None = key(None, "in currency", unset="price.usd_per_kwh", example=0.2, ge=0)
     currency: str = key("USD", "of these prices")
-    currency_per_usd: float = key(1.0, "of that currency for a dollar", gt=0)
+    currency_per_usd: float = key(1.0, "exchange rate: currency units per US dollar", gt=0)
     utilisation: float = key(1.0, "share of its life at work, 0 to 1", gt=0, le=1)
-    pue: float | None = key(None, "energy at the wall per GPU's", unset="price.pue", example=1.3, ge=1)
-    maintenance_ratio: float = key(0.03, "of the purchase price, a year", ge=0, le=1)
+    pue: float | None = key(None, "power usage effectiveness (PUE)", unset="price.pue", example=1.3, ge=1)
+    maintenance_ratio: float = key(0.03, "share of the purchase price per year", ge=0, le=1)
     idle_kw: float | None = key(
-        None, "of one GPU at rest", unset="as measured in mode full, else none", example=0.1, ge=0
+        None, "idle power of one GPU", unset="as measured in mode full, else none", example=0.1, ge=0
     )
-    salvage: float | None = key(None, "what it sells for at the end, in currency", unset="nothing", ge=0)
+    salvage: float | None = key(None, "resale value at the end, in currency", unset="nothing", ge=0)
     hosting_per_hour: float | None = key(None, "in currency", unset="nothing", ge=0)
     mode: CostMode | None = key(
         None, "how idle hours are paid (docs/METHODS.md, Cost)", unset="what the keys allow", example="full"
@@ -438,7 +438,7 @@ class PriceSpec(StrictModel, flags="--"):
 
     usd_per_hour: float | None = key(None, "price of one GPU-hour", example=1.99, ge=0)
     preset: str | None = key(None, "a bundled price instead; see `benchsuite cost --list-presets`", example="h100-low")
-    owned: OwnedSpec | None = key(None, "instead of a price: bought GPUs")
+    owned: OwnedSpec | None = key(None, "instead of a price: owned GPUs")
     gpus: int = key(1, "GPUs that serve the model, all servers together", ge=1, le=MOST_COUNT)
     usd_per_kwh: float | None = key(
         None, "price of electricity, for measured energy", unset="not known", example=0.2, ge=0
@@ -495,15 +495,13 @@ class SweepSpec(StrictModel, flags="--"):
     workload: WorkloadSpec = key(WorkloadSpec.model_construct(), "the requests")
     sampling: SamplingSpec = key(SamplingSpec.model_construct(), "how the server chooses tokens")
     load: LoadSpec = key(LoadSpec.model_construct(), "how they are sent")
-    timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "when a request is given up")
-    response: ResponseSpec = key(ResponseSpec.model_construct(), "how much of a response is taken")
+    timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "time limits of a request")
+    response: ResponseSpec = key(ResponseSpec.model_construct(), "size limits of a response")
     price: PriceSpec = key(
         PriceSpec.model_construct(), "what an hour costs; without a price the shortest run counts as the cheapest"
     )
     telemetry: TelemetrySpec = key(TelemetrySpec.model_construct(), "what is recorded during the sweep")
-    goodput: str | None = key(
-        None, "limits that each request has to keep, for goodput and attainment", example="ttft<1s,tpot<50ms"
-    )
+    goodput: str | None = key(None, "limits for each request, for goodput and attainment", example="ttft<1s,tpot<50ms")
     slo: str = key(
         PAPER_SLO,
         f"limits that must hold: {_words(per_request=True)} with {' '.join(f'_{stat}' for stat in STATS)}; "
@@ -525,7 +523,7 @@ class SweepSpec(StrictModel, flags="--"):
     @model_validator(mode="after")
     def _driver(self) -> SweepSpec:
         if self.load.driver == "openai" and (self.server.endpoint == "native" or self.server.fallback is not None):
-            lacks = "neither speaks a native route nor shows the answers that a fallback acts on"
+            lacks = "neither supports a native route nor shows the responses that trigger a fallback"
             raise ValueError(f"load.driver: the openai client {lacks}; expected wire, httpx or httpx-shared")
         if self.load.driver == "openai" and not (self.server.path or "/completions").endswith("/completions"):
             raise ValueError(

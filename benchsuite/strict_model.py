@@ -219,7 +219,7 @@ def parse_csv(
         for row in reader:
             number = reader.line_num
             if None in row or None in row.values():
-                mistakes.append((number, "not as many cells as the header"))
+                mistakes.append((number, "the number of cells differs from the header"))
                 continue
             cells = {name: cell.strip() for name, cell in row.items() if name in model.model_fields and cell.strip()}
             try:

@@ -56,15 +56,15 @@ WARNINGS: dict[str, WarningType] = {
         "start it with {setting}"),
     "rate_limited": WarningType(
         "info", "the API limits requests (x-ratelimit-limit-requests)",
-        "the API allows {requests} requests a period; more are refused with 429", "--max-request-rate keeps below it"),
+        "the API allows {requests} requests per period and refuses more (429)", "stay below: --max-request-rate"),
     "longest_refused": WarningType(
         "error", "the server refused the longest request of the set",
         "the longest request of the set ({prompt}) was refused and will be at every level: {refusal}",
         "shorten it, or leave it out of the set"),
     "prompts_cut": WarningType(
-        "error", "the server cuts the longest prompt, without a word",
-        "the longest request of the set ({prompt}) does not fit, and {server} answers to a part of it; asked not to, "
-        "it says {refusal}", "{remedy}, or shorten it"),
+        "error", "the server truncates the longest prompt silently",
+        "the longest request of the set ({prompt}) does not fit, and {server} truncates it; asked not to, "
+        "it answers {refusal}", "{remedy}, or shorten it"),
     "prompt_too_long": WarningType(
         "error", "the longest request has more prompt tokens than the server takes",
         "the longest request of the set ({prompt}) has {tokens} prompt tokens, and the server takes {most} "
@@ -84,7 +84,7 @@ WARNINGS: dict[str, WarningType] = {
     "concurrency_not_reached": WarningType(
         "error", "the most requests in flight are not the level's concurrency (HTTP clients that pool stop at 100)",
         "at most {max_in_flight} requests were in flight, not {level}",
-        "raise the connection limit of the server or the proxy before it, or use more requests than virtual users"),
+        "raise the connection limit of the server or its proxy, or use more requests than virtual users"),
     "littles_law": WarningType(
         "error", "Little's law is off by more than 0.5 %: rows are missing or doubled",
         "Little's law is off by {error:.1%}: rows are missing, doubled, or have no end",
@@ -95,7 +95,7 @@ WARNINGS: dict[str, WarningType] = {
     "idle_users": WarningType(
         "warning", "virtual users were busy less than 98 % of the steady window",
         "virtual users were busy {shown} of the steady window: the client is late between requests",
-        "give the client a CPU core of its own"),
+        "give the client a dedicated CPU core"),
     "ramp_up_down": WarningType(
         "warning", "virtual users were busy less than 95 % of the run (where the steady window is not the cause)",
         "virtual users were busy {shown} of the run: duration and throughput include ramp-up and ramp-down",
@@ -107,19 +107,19 @@ WARNINGS: dict[str, WarningType] = {
     "empty_under_load": WarningType(
         "error", "a level with empty responses above one without",
         "{share:.1%} of the responses are empty, and of the same prompts none was at concurrency {below}",
-        "it is the server, not the prompts: read its log, its queue and its limits at this load"),
+        "the server is the cause, not the prompts: check its log, its queue and its limits at this load"),
     "tokens_without_chunks": WarningType(
         "warning", "usage counts output tokens, and no chunk with a token came",
         "{responses} of {ok} responses have output tokens by usage, and no chunk with one: their TTFT and TPOT are not "
-        "known", "look at a response: what it holds is in a field that is not read"),
+        "known", "inspect a response: its content is in a field that benchsuite does not read"),
     "finish_reason_missing": WarningType(
         "warning", "a response with its end, text and usage has no finish_reason",
         "{responses} of {ok} responses have no finish_reason; they ended with [DONE], or are whole JSON",
-        "whether they were cut cannot be told: compare their output tokens with max_tokens"),
+        "whether they were truncated is not known: compare their output tokens with max_tokens"),
     "finish_reason_unknown": WarningType(
         "warning", "a finish_reason that is in no list of ends or failures",
         "{responses} of {ok} responses ended with a finish_reason that is not known: {ends}",
-        "ask the server's documentation whether it is a failure: they count as successful"),
+        "check the server's documentation whether it is a failure: they count as successful"),
     "usage_below_chunks": WarningType(
         "warning", "usage counts fewer output tokens than chunks with tokens came",
         "{responses} of {ok} responses came in more chunks than usage counts tokens: their usage is not used", _COUNTS),
@@ -130,15 +130,15 @@ WARNINGS: dict[str, WarningType] = {
     "events_not_separated": WarningType(
         "info", "SSE events follow each other without a blank line",
         "{responses} of {ok} responses have events without a blank line between them, which other clients cannot read",
-        "tell whoever maintains the server or the proxy before it"),
+        "report it to the maintainer of the server or of the proxy in front of it"),
     "not_json_after_end": WarningType(
-        "info", "something that is not JSON follows the finish_reason",
-        "{responses} of {ok} responses have something that is not JSON behind their finish_reason",
-        "tell whoever maintains the server or the proxy before it"),
+        "info", "data that is not JSON follows the finish_reason",
+        "{responses} of {ok} responses have data that is not JSON after their finish_reason",
+        "report it to the maintainer of the server or of the proxy in front of it"),
     "single_chunk": WarningType(
         "warning", "several tokens came in a single chunk, so that the response has no TPOT",
         "{responses} of {ok} responses came in a single chunk and have no TPOT",
-        "switch buffering off in server and proxy; on a machine shared with the server, give the client its own core"),
+        "disable buffering in server and proxy; on a machine shared with the server, give the client its own core"),
     "several_tokens_per_chunk": WarningType(
         "warning", "chunks hold several tokens, and TPOT over all tokens but one would be more than 2 % too low",
         "chunks hold several tokens ({tokens:.1f} on average in the first): TPOT and decode throughput leave the first "
@@ -159,7 +159,7 @@ WARNINGS: dict[str, WarningType] = {
     "merged_reads": WarningType(
         "warning", "more than 1 % of the socket reads held several events, which share one timestamp",
         "{merged} of {reads} socket reads held several events, which share one timestamp",
-        "ITL is coarser than it looks: give the client a CPU core of its own, check for a buffering proxy"),
+        "ITL is coarser than it looks: give the client a dedicated CPU core, check for a buffering proxy"),
     "input_tokens_unknown": WarningType(
         "warning", "input tokens of a successful request are not known; sums and rates are of the others",
         "{responses} of {ok} responses have no input token count; sums and rates are of the others", _USAGE),
@@ -168,7 +168,7 @@ WARNINGS: dict[str, WarningType] = {
         "{responses} of {ok} responses have no output token count; sums and rates are of the others", _USAGE),
     "tokens_estimated": WarningType(
         "warning", "more than 1 % of the token counts are neither from `usage` nor by a tokenizer",
-        "{responses} of {ok} token counts are not the server's own: counted chunks are not tokens", _USAGE),
+        "{responses} of {ok} token counts are not from the server: counted chunks are not tokens", _USAGE),
     "no_steady_state": WarningType(
         "warning", "TTFT or TPOT never settled (\"How sure\")",
         "{metrics} never settled: the first half of a repeat differs from the second",
@@ -179,57 +179,57 @@ WARNINGS: dict[str, WarningType] = {
         "check for throttling, other work on the machine and a filling cache; then " + _REPEAT),
     # the HTTP of a level's responses, by their notes
     "body_lingers": WarningType(
-        "warning", "responses stayed open behind the end of their stream (\"Stream semantics\")",
-        "{responses} of {ok} responses stayed open behind their stream: they count as closed there, for a new one",
-        "end the response with its stream, in the server or a proxy before it: its clients wait or reconnect"),
+        "warning", "responses stayed open after the end of their stream (\"Stream semantics\")",
+        "{responses} of {ok} responses stayed open after their stream: they count as closed, on a new connection",
+        "make the server, or a proxy in front of it, end the response with its stream: clients wait or reconnect"),
     "silent_end": WarningType(
-        "error", "streams stayed open behind a finish_reason, without [DONE]: 5 s of silence ended them",
-        "{responses} of {ok} responses had no end but 5 s of silence behind their finish_reason (or idle_s): their "
-        "users waited, so duration, throughput and $ are the silence's, and latencies are those of less load",
-        "send [DONE] and end the response, in the server or a proxy before it: its clients wait as long"),
+        "error", "streams stayed open after a finish_reason, without [DONE], and were ended after 5 s of silence",
+        "{responses} of {ok} responses were ended only by 5 s of silence after their finish_reason (or idle_s): their "
+        "users waited, so duration, throughput and $ include it, and latencies are those of a lower load",
+        "make the server, or a proxy in front of it, send [DONE] and end the response: clients wait as long"),
     "last_chunk_missing": WarningType(
         "info", "connections were closed after the end of a stream, without the end of their response",
-        "{responses} of {ok} responses ended with their connection after their stream, without a last chunk",
+        "{responses} of {ok} responses ended with their connection after their stream, without the final chunk",
         "check for a worker or a proxy that is stopped or times out"),
     "bytes_after_response": WarningType(
-        "warning", "bytes came behind the end of a response, which are not read",
-        "{responses} of {ok} responses were followed by bytes that belong to none",
-        "check the Content-Length of the server or the proxy before it"),
+        "warning", "bytes followed the end of a response; they are not read",
+        "{responses} of {ok} responses were followed by bytes that belong to no response",
+        "check the Content-Length of the server or the proxy in front of it"),
     "kernel_stamps_refused": WarningType(
-        "warning", "kernel timestamps that cannot be right: the wall clock was set (\"The measuring client\")",
-        "the kernel's timestamps of {responses} of {ok} responses do not hold: the wall clock was set, or they are out "
-        "of order; those of the process are used",
-        "let one program alone set the clock, and slew it; these times are late by the process's own lag"),
+        "warning", "kernel timestamps that cannot be correct: the wall clock was set (\"The measuring client\")",
+        "the kernel's timestamps of {responses} of {ok} responses are invalid: the wall clock was set, or they are out "
+        "of order; user-space timestamps are used instead",
+        "let only one program set the clock, by slewing; these times are late by the process's lag"),
     "length_and_chunked": WarningType(
-        "info", "responses have a Content-Length and chunks (the chunks hold, RFC 9112)",
-        "{responses} of {ok} responses have a Content-Length beside Transfer-Encoding: chunked, which holds",
-        "let the proxy drop the Content-Length: strict clients refuse such responses"),
+        "info", "responses have a Content-Length and chunks (the chunks are used, RFC 9112)",
+        "{responses} of {ok} responses have both Content-Length and Transfer-Encoding: chunked; the latter is used",
+        "make the proxy drop the Content-Length: strict clients refuse such responses"),
     "loose_http": WarningType(
-        "info", "responses are HTTP only to a lenient reader: line ends, folded headers, blanks around chunk sizes",
-        "{responses} of {ok} responses are not HTTP/1.1 by the letter, and were read all the same",
-        "strict clients refuse such responses: look at them with curl -v"),
+        "info", "responses that only a lenient parser accepts: line ends, folded headers, spaces around chunk sizes",
+        "{responses} of {ok} responses violate the syntax of HTTP/1.1 and were accepted",
+        "strict clients refuse such responses: inspect them with curl -v"),
     "body_compressed": WarningType(
-        "info", "bodies are compressed though identity was asked for",
+        "info", "bodies are compressed though identity was requested",
         "{responses} of {ok} responses are compressed: a token's time is that of the read that completes its event",
-        "switch it off for text/event-stream (nginx: gzip_types): it may hold tokens back"),
+        "disable compression for text/event-stream (nginx: gzip_types): it may delay tokens"),
     "content_type_of_another": WarningType(
-        "info", "streams have the content type of something else than text/event-stream or NDJSON",
-        "{responses} of {ok} responses are streams with the content type of something else",
-        "let the server or the proxy send text/event-stream: by another type proxies buffer streams"),
+        "info", "streams have a content type other than text/event-stream or NDJSON",
+        "{responses} of {ok} responses are streams with another content type than text/event-stream or NDJSON",
+        "make the server or the proxy send text/event-stream: proxies buffer streams of other types"),
     # the client and the server's own counters
     "client_bound": WarningType(
         "error", "the measuring client may have moved the figures (\"The measuring client\")",
         "the measuring client {what}, and the figures may be moved: {reasons}", "{remedy}"),
     "client_degraded": WarningType(
-        "warning", "the measuring client can be seen in some figures (\"The measuring client\")",
+        "warning", "the measuring client has a visible effect on some figures (\"The measuring client\")",
         "the measuring client {what}: {reasons}", "{remedy}"),
     "merged_by_sender": WarningType(
         "info", "more than 1 % of the socket reads held several events, though the client read them at once",
-        "the server, or a proxy before it, sends several events at once: {share:.1%} of the reads hold more than one",
+        "the server, or a proxy in front of it, sends several events at once: {share:.1%} of the reads hold several",
         "ITL is between such groups, and TTFT is that of a group; check for a buffering proxy"),
     "unasked_responses": WarningType(
         "error", "the server sent bytes before a request, so that responses may be another request's",
-        "the server spoke before it was asked, on {connections} connections: a response may be another request's",
+        "the server sent data before a request, on {connections} connections: a response may be another request's",
         "look for a server or proxy that answers twice, or whose framing is wrong (Content-Length, chunks)"),
     "prefix_hits_unexpected": WarningType(
         "error", "more prefix-cache hits than the request set can have (\"Prefix caches\")",
@@ -237,12 +237,12 @@ WARNINGS: dict[str, WarningType] = {
         "{expected:.1%}",
         "another client sends the same prompts, or the server ignores the salt: try --cache-bust prompt"),
     "prefix_hits_unknown": WarningType(
-        "info", "nothing tells whether the prompts were new to the server's prefix cache",
-        "the server reports no prefix-cache hits: that its cache did not shorten TTFT is not checked",
-        "let its metrics be read (--metrics-url), or switch its prefix cache off"),
+        "info", "it is not known whether the prompts were new to the server's prefix cache",
+        "the server reports no prefix-cache hits: whether its cache shortened TTFT is not known",
+        "make its metrics readable (--metrics-url), or disable its prefix cache"),
     "token_balance": WarningType(
-        "warning", "our output tokens are more than 0.5 % off the server's own counter (no request failed)",
-        "{ours:,} output tokens here, {servers:,.0f} by the server's own counter",
+        "warning", "our output tokens are more than 0.5 % off the server's counter (no request failed)",
+        "{ours:,} output tokens here, {servers:,.0f} by the server's counter",
         "measure without other load on the server; if it had none, its usage is wrong and $ per token is in doubt"),
     "tokenizer_disagrees": WarningType(
         "warning", "output tokens by usage and by --tokenizer are more than 2 % apart (stop tokens aside)",
@@ -266,7 +266,7 @@ WARNINGS: dict[str, WarningType] = {
         "more memory for the cache (vLLM: --gpu-memory-utilization), or lower concurrency"),
     # several endpoints
     "imbalance": WarningType(
-        "warning", "one of several like endpoints got more than 1.2 times the mean of requests",
+        "warning", "one of several replicas got more than 1.2 times the mean of requests",
         "{most_at} got {most:,} requests and {least_at} {least:,}: {imbalance:.2f} times the mean",
         "the endpoint with fewer is slower: compare GPUs, settings and other load of both"),
     "uneven_users": WarningType(
@@ -287,11 +287,11 @@ WARNINGS: dict[str, WarningType] = {
         "latencies and tokens/s are of both together: `benchsuite check RUN --balance` separates them"),
     "fallback_price_unknown": WarningType(
         "warning", "the API has no price, so the level has no cost",
-        "the cost of the API is not known, so no cost is",
+        "the cost of the API is not known, so no level has a cost",
         "give --fallback-usd-per-1m-input and --fallback-usd-per-1m-output"),
     "fallback_usage_unknown": WarningType(
         "warning", "the API reports no usage for some responses, so the level has no cost",
-        "the API reports no usage for some responses, so no cost is known", "read its invoice"),
+        "the API reports no usage for some responses, so no cost is known", "see its invoice"),
     # GPUs
     "gpu_power_capped": WarningType(
         "warning", "clocks were throttled by the power limit (NVML: sw_power_cap)",
@@ -306,7 +306,7 @@ WARNINGS: dict[str, WarningType] = {
     "gpu_shared": WarningType(
         "error", "processes that are not the server's ran on its GPU",
         "other processes on the server's GPU: {processes}; speed, power and memory are of all of them",
-        "end them, or measure on a GPU of its own"),
+        "end them, or measure on a dedicated GPU"),
     "gpu_util_low": WarningType(
         "info", "mean GPU utilisation below 70 %",
         "GPU utilisation {util:.0%}, below the alert threshold of {alert:.0%} (target: above {target:.0%})",
@@ -318,7 +318,7 @@ WARNINGS: dict[str, WarningType] = {
     "gpu_memory_reserved": WarningType(
         "info", "the same, by a server that reserves it at start and does not report its KV cache use",
         "GPU memory {used:.0%} in use, but {profile} reserves it at start, and its KV cache use is not known",
-        "let the server's metrics be read (--metrics-url): KV cache use shows the load"),
+        "make the server's metrics readable (--metrics-url): KV cache use shows the load"),
     "gpu_count": WarningType(
         "error", "energy and price are of different numbers of GPUs",
         "GPUs in the energy: {measured}; GPUs in the price: {priced}",
@@ -333,17 +333,17 @@ WARNINGS: dict[str, WarningType] = {
         "a lower --gpu-sample-hz, or CPU cores that the sampler does not share"),
     "gpu_reads_zero": WarningType(
         "warning", "a GPU's power, energy, clocks or activity never moved from 0 while it served",
-        "readings of GPU {uuid} that never moved while it served are taken for unknown: {names}",
-        "read another source (NVML on the GPUs' host, or --dcgm-url); MIG, vGPU and old drivers do not tell some"),
+        "readings of GPU {uuid} that never moved while it served are treated as unknown: {names}",
+        "read another source (NVML on the GPUs' host, or --dcgm-url); MIG, vGPU and old drivers do not report some"),
     # energy
     "energy_window_short": WarningType(
         "info", "a window shorter than 60 s",
-        "a window of {window_s:,.1f} s: readings that are old at its edges leave up to {error:.2%} open",
+        "a window of {window_s:,.1f} s: the age of readings at its edges leaves up to {error:.2%} uncertain",
         "use a larger request set: repeats of at least {least_s:,.0f} s"),
     "energy_uncertain": WarningType(
-        "warning", "the age of readings at the windows' edges leaves more than 5 % of the energy open",
-        "a window of {window_s:,.1f} s: readings that are old at its edges leave up to {error:.2%} open",
-        "use a larger request set: repeats of at least {least_s:,.0f} s; let a DCGM exporter collect every second "
+        "warning", "the age of readings at the windows' edges leaves more than 5 % of the energy uncertain",
+        "a window of {window_s:,.1f} s: the age of readings at its edges leaves up to {error:.2%} uncertain",
+        "use a larger request set: repeats of at least {least_s:,.0f} s; make a DCGM exporter collect every second "
         "(-c 1000)"),
     "energy_counter_reset": WarningType(
         "warning", "an energy counter was reset within the window",
@@ -361,7 +361,7 @@ WARNINGS: dict[str, WarningType] = {
         "some GPUs' power sensors read only part of the time: longer repeats, and trust the counter"),
     "energy_whole_card": WarningType(
         "warning", "power and energy of a MIG slice are those of the whole GPU",
-        "a MIG slice: power and energy are of the whole GPU, whoever used it",
+        "a MIG slice: power and energy are of the whole GPU, including other slices",
         "take the slice's share by price; keep the other slices idle"),
     "energy_constant_power": WarningType(
         "info", "power is the user's constant",
@@ -401,8 +401,8 @@ WARNINGS: dict[str, WarningType] = {
         "{tokens:,.1f} output tokens per response, {deviation:+.1%} from the median of the levels ({median:,.1f})",
         _BY_TOKEN),
     "fragile_optimum": WarningType(
-        "warning", "the optimum keeps a limit by less than 1 %",
-        "the optimum keeps {limit} by {margin:.2%}: {value}", _EXACT),
+        "warning", "the optimum meets a limit by less than 1 %",
+        "the optimum meets {limit} by {margin:.2%}: {value}", _EXACT),
     "near_miss": WarningType(
         "warning", "a level that would cost less than the optimum is beyond a limit by less than 1 %",
         "is beyond {misses}; otherwise it would {otherwise}", _EXACT),
@@ -411,8 +411,8 @@ WARNINGS: dict[str, WarningType] = {
         "{missing} of {planned} points were not measured to their end, or are invalid, and are not judged: {points}",
         "resume the sweep: the optimum may be among them"),
     "damaged_files": WarningType(
-        "warning", "a file of the run folder is damaged: a journal's rest is left out, another's parts stand in for it",
-        "{files}", "measure the points again that are not whole; samples behind the damage are in no figure"),
+        "warning", "a file of the run folder is damaged: a journal's rest is lost, another file's parts are used",
+        "{files}", "measure the incomplete points again; samples after the damage are in no figure"),
     # tables of points from elsewhere
     "throughput_identity": WarningType(
         "warning", "a table of points prints another throughput than its formula gives",

@@ -90,8 +90,8 @@ def test_one_mistake(tree, mistake):
 @pytest.mark.parametrize(
     ("levels", "why"),
     [
-        ([], "at least one concurrency level"),
-        ([8, 8], "at least one concurrency level, and none of them twice"),
+        ([], "expected at least one concurrency level, and no level twice"),
+        ([8, 8], "expected at least one concurrency level, and no level twice"),
         (0, "a concurrency level is a whole number of at least 1, not 0"),
         ([8, 0], "a concurrency level is a whole number of at least 1, not 0"),
         ([True], "a concurrency level is a whole number of at least 1, not True"),

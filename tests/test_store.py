@@ -221,7 +221,7 @@ def test_a_damaged_journal_is_put_aside(tmp_path):
     folder.release()
     assert (ids(read_run(tmp_path).table), len(read_run(tmp_path).damage)) == (["p0"], 1)
     assert ids(recover(tmp_path).table) == ["p0"]
-    assert read_run(tmp_path).damage == ("c0008-r0.w0.arrows.torn was put aside, damaged",)
+    assert read_run(tmp_path).damage == ("c0008-r0.w0.arrows.torn was moved aside, damaged",)
     assert (tmp_path / "c0008-r0.w0.arrows.torn").read_bytes() == content
 
 
@@ -652,7 +652,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError) as refused:
         RunFolder(tmp_path / "file" / "run")
-    assert refused.value.what == "the output folder cannot be made"
+    assert refused.value.what == "the output folder cannot be created"
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ class ServerSeries:
         ]
         best = min(grown, key=lambda values: 0.0 if expected is None else abs(values[-1] - expected))
         if min(best) < 0:
-            return None, "a counter went backwards: the server was started anew"
+            return None, "a counter decreased: the server was restarted"
         return tuple(float(value) for value in best), ""
 
     def gauge(self, name: str, window: ServerWindow, *, add: bool) -> tuple[float | None, float | None, int]:
@@ -252,7 +252,7 @@ def _at_edges(series: Series, fields: Sequence[str], window: ServerWindow) -> tu
     values = np.stack([series.columns.get(name, np.full(len(series.at_s), np.nan)) for name in fields])
     known = np.flatnonzero(~np.isnan(values).any(axis=0))
     if not len(known):
-        return "the server does not tell"
+        return "the server does not report it"
     at_s = series.at_s[known]
     first, last = (int(np.argmin(np.abs(at_s - edge_s))) for edge_s in (window.started_s, window.ended_s))
     if abs(at_s[first] - window.started_s) > EDGE_S or abs(at_s[last] - window.ended_s) > EDGE_S:

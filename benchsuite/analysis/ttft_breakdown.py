@@ -63,7 +63,7 @@ def _server_level(series: ServerSeries | None, level: Level, windows: Sequence[S
         known = [(mean, most, seconds) for (mean, most, _), seconds in parts if mean is not None and most is not None]
         n_samples = max(n_samples, sum(n for (_, _, n), _ in parts))
         if not known:
-            reasons[name] = "no sample inside the level, or the server does not tell"
+            reasons[name] = "no sample within the level, or the server does not report it"
             continue
         found[mean_name] = sum(mean * seconds for mean, _, seconds in known) / sum(seconds for _, _, seconds in known)
         found[max_name] = max(most for _, most, _ in known)
@@ -84,7 +84,7 @@ def _server_level(series: ServerSeries | None, level: Level, windows: Sequence[S
     return ServerUse(level, n_samples=n_samples, reasons=reasons, **found)
 
 
-NO_QUERIES = "the server looked nothing up: its prefix cache is off"
+NO_QUERIES = "no prefix-cache lookups: the prefix cache is off"
 TOLERANCE = 0.02  # a server's count of requests may differ from ours by this share, else its mean is of others too
 _NEGATIVE_S = 0.001  # a rest below minus this, and below minus 2 % of TTFT, is said to be wrong
 
@@ -169,9 +169,9 @@ class _Level:
             if values is None:
                 return reason
             if abs(values[1] - ours) > TOLERANCE * ours:
-                return f"the server counted {values[1]:,.0f} {counted} and we {ours:,.0f} in {window.point_id}"
+                return f"the server counted {values[1]:,.0f} {counted} and the client {ours:,.0f} in {window.point_id}"
             total_s, count = total_s + values[0], count + values[1]
-        return (total_s, count) if count > 0 else "nothing was counted"
+        return (total_s, count) if count > 0 else "the counter did not increase"
 
     def server_mean(
         self, histogram: str, weights: Floats, counted: str, in_answers: str = "", total: str = ""
@@ -213,9 +213,9 @@ def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], serie
     if n == 0:
         client = keep("client", None, "no request succeeded")
     elif pc.unique(table["stamp_source"].cast(pa.string())).to_pylist() == ["kernel"]:
-        client = keep("client", 0.0, "kernel stamps: the client's own lag is not in TTFT")
+        client = keep("client", 0.0, "kernel timestamps: the client's lag is not in TTFT")
     else:
-        why = "stamps of the client's own process: its lag is in the network's part or the rest"
+        why = "user-space timestamps: the client's lag is in the network part or the rest"
         client = keep("client", None, why)
     queue = keep("queue", *of_level.server_mean("queue", each, "requests", "server_queue_s", "queue"))
     prefill = keep("prefill", *of_level.server_mean("prefill", each, "requests", "server_prefill_s", "prefill"))
@@ -233,7 +233,7 @@ def _level(level: Level, table: pa.Table, windows: Sequence[ServerWindow], serie
     parts = [part for part in (network, queue, prefill) if part is not None]
     rest = ttft - sum(parts, start=client or 0.0) if ttft is not None and parts else None
     if rest is None:
-        reasons["rest"] = "nothing is known of the parts" if n else "no request succeeded"
+        reasons["rest"] = "none of the parts is known" if n else "no request succeeded"
     lags_us = [lag for window in windows if (lag := (window.client.get("read_lag") or {}).get("p50_us")) is not None]
     negative = [
         warn("ttft_breakdown_mismatch", level, excess_ms=-value * 1e3, part=name)

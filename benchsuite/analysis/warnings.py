@@ -92,10 +92,10 @@ _VERDICTS: tuple[Verdict, ...] = ("ok", "degraded", "client-bound")
 MAX_TOKENIZER_DIFFERENCE = 0.02
 MAX_TOKEN_IMBALANCE = 0.005
 BUSY_SHARE, STARVED_SHARE = 0.8, 0.05  # of the time: on a CPU, and waiting for one
-_CORES = "give the client CPU cores of its own (taskset, another machine)"
+_CORES = "give the client dedicated CPU cores (taskset, or another machine)"
 _CAUSES = {
     "busy": ("was too busy", "more --workers, and uvloop (the extra `fast`)"),
-    "starved": ("was kept from the CPU by other processes", f"{_CORES}; more --workers do not help"),
+    "starved": ("had to wait for the CPU because of other processes", f"{_CORES}; more --workers do not help"),
     "late": ("was late", f"{_CORES}, and uvloop (the extra `fast`)"),
 }
 
@@ -172,10 +172,10 @@ def judge_client(
         error_ms = min(error_ms, calibrated_s * 1e3)
     gap_ms = (effects.gap_p50_s or 0.0) * 1e3
     limits = (
-        (figures["late_share"], 0.05, 0.15, "{:.1%} of the users' time went by before their next request left"),
-        (figures["merged_share"], MAX_MERGED_SHARE, 0.1, "{:.2%} of reads held several events, which share a time"),
+        (figures["late_share"], 0.05, 0.15, "{:.1%} of the users' time passed between a response and the next request"),
+        (figures["merged_share"], MAX_MERGED_SHARE, 0.1, "{:.2%} of reads held several events with one timestamp"),
         (error_ms / gap_ms if error_ms is not None and gap_ms else None, 0.05, 0.25,
-         "its own stamps (p99) are late by {:.0%} of a median gap"),
+         "its timestamps (p99) are late by {:.0%} of a median gap"),
         (figures["cpu_share_mean"], 0.9, 0.98, "a process used {:.0%} of a core throughout"),
     )  # fmt: skip
     ranked = [(0 if v is None or v <= ok else 1 if v <= degraded else 2, t, v) for v, ok, degraded, t in limits]

@@ -30,12 +30,12 @@ Examples:
 @judging_options(energy=True)
 @gathered(
     "tables",
-    click.option("--scaling", is_flag=True, help="Also the scaling law, the zone, the price of the SLO."),
-    click.option("--attribution", is_flag=True, help="Also where TTFT goes, how full the server was, of run folders."),
+    click.option("--scaling", is_flag=True, help="Also the scaling law, the zone of lowest cost, the SLO's cost."),
+    click.option("--attribution", is_flag=True, help="Also parts of TTFT and the server's load (run folders only)."),
     click.option("--balance", is_flag=True, help="Also requests by endpoint, the fallback and its cost."),
-    click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use of run folders."),
+    click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use (run folders only)."),
 )
-@click.option("--strict", is_flag=True, help="Exit with 4 when anything is found.")
+@click.option("--strict", is_flag=True, help="Exit with code 4 when anything is found.")
 @json_option
 def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool], strict: bool, as_json: bool) -> int:
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 _OWNED = {
     "purchase_price": "Price of one GPU, in --currency.",
-    "power_kw": "Mean electric power of one GPU at work.",
+    "power_kw": "Mean power of one GPU under load.",
     "electricity_per_kwh": "Price of a kWh.",
     "pue": "Power usage effectiveness.  [default: 1.5]",
-    "utilisation": "Share of all hours with work, of owned and reserved GPUs.  [default: 1]",
-    "idle_kw": "Power of one GPU at rest, in mode full.  [default: as at work]",
+    "utilisation": "Share of all hours with billable work, for owned and reserved GPUs.  [default: 1]",
+    "idle_kw": "Idle power of one GPU, in mode full.  [default: as under load]",
 }
 _RANGES = {
     "given": "as given",
     "preset": "the preset's",
-    "quarter": "each input 25 % either way, within what makes sense",
+    "quarter": "each input 25 % either way, within its valid range",
 }
 
 
@@ -77,18 +77,18 @@ Examples:
 @click.option(
     "--billing",
     type=click.Choice(["on-demand", "spot", "reserved"]),
-    help="How a rented GPU is paid: while used, while it lasts, or for all hours.  [default: on-demand]",
+    help="How a rented GPU is billed: while in use, as spot, or for all hours.  [default: on-demand]",
 )
 @model_options("Spot", but=("usd_per_hour",))
-@click.option("--reserved-usd-per-hour", type=Number(), help="Mixture: a reserved GPU's price, beside --usd-per-hour.")
-@click.option("--reserved-ratio", type=Number(), help="Mixture: share of the useful hours that it bears.")
+@click.option("--reserved-usd-per-hour", type=Number(), help="Mix: a reserved GPU's price, with --usd-per-hour.")
+@click.option("--reserved-ratio", type=Number(), help="Mix: share of the useful hours on reserved GPUs.")
 @PRICE_FILE
 @as_of_option
 @click.option("--sensitivity", "vary", is_flag=True, help="How much each input moves the cost, alone and together.")
 @gathered(
     "draws",
     click.option(
-        "--uncertain", multiple=True, callback=_ranges, help="KEY=LOW:HIGH, repeatable: how far an input may be off."
+        "--uncertain", multiple=True, callback=_ranges, help="KEY=LOW:HIGH, repeatable: range of an uncertain input."
     ),
     click.option("--samples", type=click.IntRange(100, 10_000_000), help="Monte-Carlo draws.  [default: 20000]"),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of the draws.  [default: 0]"),
@@ -171,13 +171,13 @@ def _print_sensitivity(found: Sensitivity, console: Any) -> None:
          "" if s.key not in found.sobol_total else f"{found.sobol_total[s.key]:.3f}")
         for s in found.tornado
     ]  # fmt: skip
-    title = f"One input at a time (USD per GPU-hour, {found.usd_per_hour.value:.3f} as it stands)"
+    title = f"One input at a time (USD per GPU-hour, {found.usd_per_hour.value:.3f} as given)"
     heads = ("input", "from", "to", "USD/h from", "USD/h to", "share of variance")
     console.print(table(console, heads, rows, left=("input",), title=title))
     hour, per_1m = found.usd_per_hour, found.usd_per_1m_output_tokens
     say(console, f"all together, {hour.n:,} draws, seed {found.seed}: {_spread(hour, 'USD per GPU-hour')}")
     if per_1m is not None:
-        say(console, f"{per_1m.value:.3f} USD/1M output tokens; {_spread(per_1m, 'with the price so unsure')}")
+        say(console, f"{per_1m.value:.3f} USD/1M output tokens; {_spread(per_1m, 'with an uncertain price')}")
     if found.share_below is not None:
         say(console, f"cheaper than the price given in {found.share_below:.1%} of the draws")
     uniform = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in found.uniform.items())
@@ -188,7 +188,7 @@ def _print_sensitivity(found: Sensitivity, console: Any) -> None:
         style="dim",
         indent=2,
     )
-    say(console, "which level of one machine is cheapest does not depend on the hour's price; API or own does")
+    say(console, "the cheapest level does not depend on the hourly price; the choice of API or own GPUs does")
 
 
 def _spread(spread: Spread, what: str) -> str:
@@ -251,7 +251,7 @@ def _print_fits(found: list[Fit], asked: MemoryDemand) -> None:
     console.print(table(console, heads, rows, left=("GPU", "weights"), styles=styles, title=title))
     say(
         console,
-        f"assumed: {asked.memory_share:g} of the memory is the server's, {asked.activation_gb:g} GB a GPU for "
+        f"assumed: {asked.memory_share:g} of the memory for the server, {asked.activation_gb:g} GB a GPU for "
         f"activations (measure it), KV cache in {asked.kv_precision}, weights without the scales of quantization, "
         f"1, 2, 4 or 8 GPUs in tensor parallel; memory: {found[0].gpu.source} {found[0].gpu.as_of}".rstrip(),
         style="dim",

@@ -139,9 +139,9 @@ or a line per model and item: model, item, score from 0 to 1.
 @judging_options()
 @click.option("--scores", type=PATH, required=True, help="A CSV table of the models' scores.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws behind the probabilities."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws for the probabilities."
 )
-@click.option("--svg", type=PATH, help="Write the picture: bubbles as large as the models.")
+@click.option("--svg", type=PATH, help="Write the chart; the area of a bubble is the size of its model.")
 @json_option
 def frontier(
     asked: dict[str, Any], price: dict[str, Any], scores: Path, seed: int, svg: Path | None, as_json: bool
@@ -192,7 +192,7 @@ def _print_frontier(placed: list[ParetoPoint], judgements: list[Judgement], pric
     for reason in dict.fromkeys(one.p_reason for one in placed if one.p_reason):
         say(console, f"no P: {reason}", indent=2)
     for text in dict.fromkeys(text for one in placed if not one.p_reason for text in one.held_fixed):
-        say(console, f"taken as exact where so: {text}", indent=2)
+        say(console, f"no interval, taken as exact: {text}", indent=2)
     for text in differences:
         say(console, f"warning {text}", style="yellow", indent=2)
     for one in placed:

@@ -50,7 +50,7 @@ def report_options(allow: str) -> Decorator:
             help="What an undecided result does to the build: exit 6 and warnings, exit 0, or exit 5.",
         ),
         click.option("--junit", type=PATH, help="Write JUnit XML there."),
-        click.option("--summary", type=PATH, help="Write Markdown there, not to $GITHUB_STEP_SUMMARY."),
+        click.option("--summary", type=PATH, help="Write Markdown there instead of to $GITHUB_STEP_SUMMARY."),
         json_option,
     )
 
@@ -100,7 +100,7 @@ Examples:
 """
 )
 @click.argument("run", type=PATH)
-@slo_option("Limits that every level must keep.  [default: the run's; with --baseline or --history none]")
+@slo_option("Limits that every level must meet.  [default: the run's; with --baseline or --history none]")
 @goodput_option
 @click.option("--baseline", type=PATH, help="The run folder to compare with.")
 @click.option("--history", type=PATH, help="Earlier runs below a folder: the spread, and what RUN is held against.")
@@ -210,13 +210,13 @@ Examples:
 @click.argument("arms", nargs=-1, type=PATH)
 @spec_options()
 @click.option("--serve", multiple=True, metavar="TEXT", help="Start this server for its rounds; give it twice.")
-@click.option("--serve-timeout-s", type=SECONDS, help="When starting it is given up.  [default: 1800]")
-@click.option("--metrics", help="Figures to decide: ttft_p95=10%,cost.  [default: cost, TTFT]")
-@click.option("--margin", help="Smaller differences do not matter.  [default: 5%; 10% for p95, p99 and max]")
+@click.option("--serve-timeout-s", type=SECONDS, help="Time limit for its start.  [default: 1800]")
+@click.option("--metrics", help="Metrics to compare: ttft_p95=10%,cost.  [default: cost, TTFT]")
+@click.option("--margin", help="Differences below this do not matter.  [default: 5%; 10% for p95, p99 and max]")
 @click.option("--budget-min", type=SECONDS, default=60.0, show_default=True,
               help="Minutes after which no further round begins.")  # fmt: skip
-@click.option("--restarts", type=click.IntRange(min=1), help="Start each server so often at most.  [default: budget]")
-@output_option("The folder of both run folders, A and B.  [default: results/ab-TIME]")
+@click.option("--restarts", type=click.IntRange(min=1), help="Most starts of each server.  [default: by the budget]")
+@output_option("Folder for both run folders, A and B.  [default: results/ab-TIME]")
 @report_options("What may differ between the arms: machine,driver,model,workload,client,protocol,...")
 @quiet_option
 @long_running()

@@ -27,11 +27,11 @@ Examples:
     "--concurrency",
     type=CommaList(least=1),
     default="",
-    help="Where the files do not tell: one level for all, or one each.",
+    help="Where the files do not contain it: one level for all files, or one each.",
 )
-@click.option("--model", help="Where the files do not tell.")
+@click.option("--model", help="Where the files do not contain it.")
 @spec_options("usd_per_hour", "preset", "gpus", "slo")
-@output_option("The run folder, a new one.", required=True)
+@output_option("The run folder to create.", required=True)
 @quiet_option
 def command(
     tool: str,
@@ -66,7 +66,7 @@ def command(
     write_whole_run(output, manifest | {"spec": spec.model_dump(mode="json")}, rows)
     judgement = write_judged(read_run(output))
     if not quiet:
-        print_line(f"{len(rows)} requests of {len(points)} point(s) imported from {tool}. What differs from ours:")
+        print_line(f"{len(rows)} requests of {len(points)} point(s) imported from {tool}. Definitions that differ:")
         for line in manifest["imported"]["definitions"]:
             print_line(f"  - {line}")
         print_line("")

@@ -32,7 +32,7 @@ Examples:
     help="The server, with or without /v1.  [default: $OPENAI_BASE_URL, else the usual ports of this machine]",
 )
 @output_option("The file.", default=Path("sweep.toml"), show_default=True)
-@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(base_url: str | None, output: Path, force: bool) -> int:
     """Write a sweep.toml for the server that answers: its model, levels that it can take, every key with its default.
 
@@ -47,7 +47,7 @@ def command(base_url: str | None, output: Path, force: bool) -> int:
 
     if (output.is_file() or output.is_dir()) and not force:
         raise InputError(
-            "the file exists already", where=str(output), expected="a new file", hint="--force, or --output FILE"
+            "the file already exists", where=str(output), expected="a new file", hint="--force, or --output FILE"
         )
     servers = discover_servers() if not base_url else [discover(base_url)]
     keys, words = _choices(servers[0] if servers else None)
@@ -82,7 +82,7 @@ def _choices(server: DiscoveredServer | None) -> tuple[dict[str, Any], dict[str,
 
     prices = ", ".join(f"{price.name} {price.usd_per_hour:.2f}" for price in presets().values())
     words = {
-        "price.usd_per_hour": "$ for one GPU: yours here",
+        "price.usd_per_hour": "$ per GPU-hour: put yours here",
         "price.preset": f"a price by name instead ($/h): {prices}",
         "workload.requests": "a first look: ten for each user of the highest level; wineval has 2993. Of a file not "
         "more than its lines: it would start again, and a copy tells less than another prompt",
@@ -96,7 +96,7 @@ def _choices(server: DiscoveredServer | None) -> tuple[dict[str, Any], dict[str,
     if server.model is not None:
         keys["server.model"] = server.model
     if len(server.models) > 1:
-        words["server.model"] = single_line(f"also there: {', '.join(server.models[1:])}")
+        words["server.model"] = single_line(f"also available: {', '.join(server.models[1:])}")
     if server.kind.recognise is not None:  # else a sweep's first requests may know better
         keys["server.profile"] = server.kind.name
     if server.slots is not None:
@@ -141,6 +141,6 @@ def _heading(servers: list[DiscoveredServer], next_step: str) -> str:
     also = "".join(f"Also found: {_describe(server)}\n" for server in servers[1:])
     return (
         f"{what}; written by `benchsuite init`.\n{also}Measure it: {single_line(next_step)}\n"
-        "A line that begins with # is a default or an example: take the # away to set it. `benchsuite schema` is for "
+        "A line that begins with # is a default or an example: remove the # to set it. `benchsuite schema` is for "
         "editors.\nDurations are in seconds, prices in US dollars unless said otherwise."
     )

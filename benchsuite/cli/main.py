@@ -18,23 +18,23 @@ from benchsuite.redact import mask_stream, printable, remember_secrets
 
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
-    "init": "Write a commented sweep.toml for the server that is there.",
+    "init": "Write a commented sweep.toml for a running server.",
     "sweep": "Measure a server at several concurrency levels and decide.",
-    "doctor": "Check this machine and a server before they are measured.",
+    "doctor": "Check this machine and a server before a measurement.",
     "matrix": "Sweep a server under several settings and name the cheapest.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
-    "import": "Make a run folder of result files of vllm bench, GuideLLM or AIPerf.",
-    "check": "Name disturbed runs and what limits trust; how cost and speed scale.",
+    "import": "Import result files of vllm bench, GuideLLM or AIPerf as a run folder.",
+    "check": "Find disturbed levels and other reasons for doubt; how cost and speed scale.",
     "cost": "The hourly cost of a GPU, owned or rented, and its parts.",
-    "plan": "What a demand costs: own replicas, APIs or both; how many GPUs, and how sure.",
+    "plan": "Monthly cost of a demand: own replicas, APIs or both; how many GPUs, how certain.",
     "memory": "Which GPUs hold a model.",
-    "frontier": "Which models are worth their money: cost at their optimum against their score.",
+    "frontier": "Compare models: cost at their optimum against their score.",
     "workload": "Make, describe or convert a request set.",
-    "calibrate": "What the measuring client adds to the truth, on this machine.",
+    "calibrate": "Measure the error of the measuring client on this machine.",
     "report": "Write the report of a run.",
-    "gate": "May this run be merged? Against an SLO, and against a baseline; for CI.",
-    "ab": "Which of two builds is faster, measured in turn in one session; for CI.",
-    "recover": "Save what an interrupted run had measured.",
+    "gate": "Pass or fail a run against an SLO or a baseline; for CI.",
+    "ab": "Compare two builds, measured alternately in one session; for CI.",
+    "recover": "Recover the rows of an interrupted run.",
     "serve": "Start a server to measure: vLLM, SGLang, TGI, Ollama, llama.cpp, a simulator and others.",
     "tiny-model": "Make the tiny random-weight model of the embedded engine.",
     "schema": "Print the JSON Schema of a sweep.toml.",
@@ -87,7 +87,7 @@ Exit codes:
     3  measured, but no level meets the SLO
     4  check --strict found something
     5  the gate failed
-    6  the gate cannot tell yet
+    6  undecided: neither is proven yet
   130  interrupted (143 by SIGTERM, 129 by a lost terminal)
 
 \b
@@ -96,7 +96,7 @@ Environment:
   OPENAI_API_KEY       the server's API key (--api-key-env names another)
   FALLBACK_API_KEY     the key of a fallback API
   BENCHSUITE_*_PYTHON  where `serve vllm` and others find their engine
-All of both: docs/GUIDE.md.
+All of them: docs/guide/reference.md.
 """,
 )
 @click.version_option(__version__, prog_name="benchsuite")

@@ -32,7 +32,7 @@ Examples:
 
 \b
 The file: [serve] engine, [settings] lists, gpus, [sweep] (docs/METHODS.md, Matrix of server settings).
-The same command goes on where it was stopped. In the folder: a run folder for each setting, and the table as
+The same command resumes where it was stopped. In the folder: a run folder for each setting, and the table as
 matrix.csv, matrix.md and matrix.json.
 """
 )
@@ -64,7 +64,7 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
         print_matrix(run.decision, run.slo, console)
         say(console, f"files in {run.path}: matrix.csv, matrix.md, matrix.json, a run folder a setting", style="dim")
     if run.stopped:
-        click.echo("stopped; the same command goes on where it was", err=True)
+        click.echo("stopped; the same command resumes", err=True)
     if run.stopped or all(setting.levels is None for setting in run.decision.settings):
         return FAILED
     return exit_code([run.decision.verdict])

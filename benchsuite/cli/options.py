@@ -65,7 +65,7 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from clic
         try:
             items = [self._of(part.strip()) for part in value.split(",") if part.strip()]
             if self._of is int and max(items, default=0) > 2**31:
-                self.fail(f"{value!r:.60} has a number beyond 2^31", param, ctx)
+                self.fail(f"{value!r:.60} has a number above 2^31", param, ctx)
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers such as 8,16,32", param, ctx)
         if self._least is not None and any(item < self._least for item in items):
@@ -130,19 +130,19 @@ def slo_option(
     return click.option("--slo", help=words)
 
 
-goodput_option = click.option("--goodput", help="Limits that each request has to keep: ttft<1s,tpot<50ms.")
+goodput_option = click.option("--goodput", help="Limits for each request: ttft<1s,tpot<50ms.")
 
 
 _GPU_PRICE = (
     click.option("--usd-per-hour", type=Number(), help="Price of one GPU-hour.  [default: the run's]"),
-    click.option("--preset", help="A price by name, bundled or of --prices; see `benchsuite cost --list-presets`."),
+    click.option("--preset", help="A price by name, bundled or from --prices; see `benchsuite cost --list-presets`."),
     click.option("--gpus", type=click.IntRange(min=1), help="GPUs that serve the model.  [default: the run's, or 1]"),
 )
 PRICE_FILE = click.option("--prices", type=PATH, help="Your own prices (TOML), before the bundled ones.")
 _ENERGY_PRICE = (
     click.option("--usd-per-kwh", type=Number(min=0), help="Price of electricity.  [default: the run's]"),
-    click.option("--pue", type=Number(min=1), help="Energy at the wall per GPU's.  [default: the run's]"),
-    click.option("--gco2-per-kwh", type=Number(min=0), help="Grams of CO2 a kWh of the grid.  [default: the run's]"),
+    click.option("--pue", type=Number(min=1), help="Power usage effectiveness (PUE).  [default: the run's]"),
+    click.option("--gco2-per-kwh", type=Number(min=0), help="Grams of CO2 per kWh of the grid.  [default: the run's]"),
 )
 
 
@@ -158,7 +158,7 @@ def judging_options(*, energy: bool = False) -> Decorator:
     return lambda command: asked(price_options(energy=energy)(command))
 
 
-as_of_option = click.option("--as-of", help="Day to which the age of prices is counted, 2026-11-21.  [default: today]")
+as_of_option = click.option("--as-of", help="Date from which the age of prices counts, 2026-11-21.  [default: today]")
 _MAX_AGE_DAYS = 90
 
 

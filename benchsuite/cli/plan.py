@@ -112,11 +112,11 @@ def _print(found: Plan, warnings: Sequence[str]) -> None:
     for text, names in _by_text((row.name, _row_lines(row, with_api)) for row in found.rows).items():
         say(console, f"{', '.join(names)}: {text}", indent=2)
     for change, name in found.hangs_on.items():
-        say(console, f"it hangs on: {change}: {name} is then the cheapest", indent=2)
+        say(console, f"it depends on: {change}: {name} is then the cheapest", indent=2)
     for text, names in _by_text((row.name, row.notes) for row in found.rows).items():
         say(console, f"{', '.join(names)}: {text}", style="yellow", indent=2)
     if found.models:
-        text = f"{', '.join(found.models)} are different models: what they cost is compared, not what they answer"
+        text = f"{', '.join(found.models)} are different models: only cost is compared, not answers"
         say(console, text, style="yellow", indent=2)
     for text in warnings:
         say(console, f"warning {text}", style="yellow", indent=2)
@@ -155,7 +155,7 @@ def _row_lines(row: Row, with_api: bool) -> list[str]:
         start = f"{row.break_even_requests_per_day:,.0f} requests a day"
         lines.append(f"cheaper than the cheapest API from {start} of this shape")
     elif with_api and row.kind == "own" and row.usd_per_month is not None:
-        lines.append("never cheaper than the cheapest API, at any demand of this shape")
+        lines.append("never cheaper than the cheapest API, at any demand with this profile")
     if row.npv_usd is not None:
         months = row.payback_months
         back = "does not pay back within the machines' life"
@@ -168,14 +168,14 @@ def _assumptions(found: Plan) -> list[str]:
     fleet, extras = found.fleet, found.extras
     lines = [
         f"demand: {found.demand.words}",
-        f"a month has {fleet.hours_per_month:g} hours, and a replica is paid for in all of them",
+        f"a month has {fleet.hours_per_month:g} hours, and every replica is paid for all of them",
         f"replicas carry the p99 hour at {fleet.target_utilization:.0%} of the measured rate at most, "
         f"and {fleet.spare_replicas} more stand by; {_BALANCING[fleet.balancing]}",
         "in flight by a birth-death chain of measured levels, arrivals at random; TTFT 1.35 times the closed loop's",
     ]
     if extras.cache_hit_rate:
         lines.append(
-            f"a cache answers {extras.cache_hit_rate:.0%} of requests, on both sides; false hits are not counted"
+            f"a cache answers {extras.cache_hit_rate:.0%} of requests, for every candidate; false hits are not counted"
         )
     if extras.training_usd_per_month:
         lines.append(f"training: {extras.training_usd_per_month:,.2f} USD a month, on both sides")
@@ -189,13 +189,13 @@ def _sentence(found: Plan) -> str:
     if found.winner is None:
         return f"no candidate meets the SLO at this demand; {peak}"
     best = next(row for row in found.rows if row.name == found.winner)
-    sure = "no interval says how sure" if found.p_winner is None else f"the cheapest in {found.p_winner:.0%} of draws"
+    sure = "without an interval" if found.p_winner is None else f"the cheapest in {found.p_winner:.0%} of draws"
     text = f"{_priced(best)}, {sure}"
     rated = [row for row in found.rows if row.usd_per_month is not None and row.slo in ("met", "undecided")]
     if best.slo != "met":
         text += f", its SLO {best.slo}"
         if rated and best not in rated:
-            text += f"; of those measured: {_priced(rated[0])}, its SLO {rated[0].slo}"
+            text += f"; cheapest one measured: {_priced(rated[0])}, its SLO {rated[0].slo}"
     return f"{text}; {peak}"
 
 

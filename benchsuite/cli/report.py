@@ -66,9 +66,9 @@ def command(
     if again and form == "vllm":
         raise click.UsageError("--format vllm is by the run's own SLO and price.")
     if form == "json" and (not runs or asked["levels_csv"] is not None):
-        raise click.UsageError("--format json is of run folders.")
+        raise click.UsageError("--format json needs run folders.")
     if form == "vllm" and not of_one_run:
-        raise click.UsageError("--format vllm is of one run folder.")
+        raise click.UsageError("--format vllm needs one run folder.")
     if show and output is None and form in ("md", "csv", "json"):
         raise click.UsageError(f"--open of --format {form} needs an --output.")
     judgements = decide(*(map(read_run, runs) if form == "vllm" else runs), **asked, **price)
@@ -76,7 +76,7 @@ def command(
         path = output or runs[0] / "vllm"
         if output is None and path.is_symlink():
             where, hint = str(path), "--output FOLDER, which may lead anywhere"
-            raise InputError("a link of the run folder is not followed", where=where, hint=hint)
+            raise InputError("a link in the run folder is not followed", where=where, hint=hint)
         make_folder(path)
         for name, tree in vllm_files(judgements[0]):
             write_json(path / name, tree, indent=None)

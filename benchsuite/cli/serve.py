@@ -64,7 +64,7 @@ def _command_of(server: Server) -> click.Command:
                 print_line(f"ready: {engine.base_url} model {engine.model or '(named by each request)'}")
                 print_line(f"log: {engine.process.log_path}", err=True)
                 engine.process.child.wait()
-                raise engine.process.died("the server ended by itself")
+                raise engine.process.died("the server exited")
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
         return 0
@@ -74,25 +74,25 @@ def _command_of(server: Server) -> click.Command:
         click.Option(["--port"], type=_PORT, default=server.ports[0], show_default=True, help="Port."),
         click.Option(["--log", "log_path"], type=_FILE, help="Where the server logs.  [default: in the cache folder]"),
         click.Option(["--ready-timeout-s"], type=SECONDS,
-                     help=f"When starting is given up.  [default: {local.ready_timeout_s:g}]"),
+                     help=f"Time limit for its start.  [default: {local.ready_timeout_s:g}]"),
     ]  # fmt: skip
     if server.docker:
         options += [
-            click.Option(["--docker"], is_flag=True, help="In a container, by `docker compose`."),
-            click.Option(["--image"], help="The container's image; IMAGE@sha256:... pins its bytes."),
+            click.Option(["--docker"], is_flag=True, help="Run it in a container with `docker compose`."),
+            click.Option(["--image"], help="The container's image; IMAGE@sha256:... pins its digest."),
             click.Option(["--print-compose"], is_flag=True, help="Print the compose file and start nothing."),
         ]
     if local.module and not local.embedded:
         variable = f"BENCHSUITE_{server.name.upper()}_PYTHON"
-        help_text = f"Interpreter or environment that has it.  [default: ${variable}, PATH]"
+        help_text = f"Interpreter or virtual environment of the engine.  [default: ${variable}, PATH]"
         options.append(click.Option(["--python"], help=help_text))
     program = " ".join([local.program, *takewhile(str.isidentifier, local.words.split())])
     how = f": `{program}`" + (", or its image with --docker" if server.docker else "") if local.program else ""
     about = [
         f"Serve a model with {server.title}{how}. {local.note}",
-        "It listens on 127.0.0.1. When it is ready, one line says where and which model; it runs until Ctrl-C or "
-        "SIGTERM. All after -- goes to the server unchanged.",
-        *([] if server.tried else ["Written from its documentation: benchsuite has not been tried with it yet."]),
+        "It listens on 127.0.0.1. When it is ready, one line prints its URL and model; it runs until Ctrl-C or "
+        "SIGTERM. Arguments after -- are passed to the server unchanged.",
+        *([] if server.tried else ["Implemented from its documentation; not yet tested."]),
     ]
     return click.Command(
         server.name,
@@ -130,14 +130,14 @@ A configuration (all its keys: benchsuite/simulator/config.py):
   probability = 0.1
 """,
 )
-@click.option("--config", type=_FILE, help="TOML file; the options here go before it.")
+@click.option("--config", type=_FILE, help="TOML file; the options here override it.")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port; 0 lets the system choose.  [default: 0]")
 @click.option("--model", help="Model name.  [default: simulator]")
 @click.option("--ttft-s", type=float, help="Seconds from request to first chunk.  [default: 0]")
-@click.option("--itl-s", type=float, help="Seconds between chunks; 0: as fast as it can.  [default: 0]")
+@click.option("--itl-s", type=float, help="Seconds between chunks; 0: as fast as possible.  [default: 0]")
 @click.option("--slots", type=int, help="Requests that run at once; more wait.  [default: no limit]")
-@click.option("--seed", type=int, help="Seed of the faults' draws.  [default: 0]")
+@click.option("--seed", type=int, help="Seed of the random faults.  [default: 0]")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def _simulator(config: Path | None, until_stdin_closes: bool, **overrides: str | float | None) -> None:
     """An OpenAI-compatible server whose latencies are known on paper.

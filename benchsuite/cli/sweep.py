@@ -38,11 +38,11 @@ Examples:
 @click.argument("spec", required=False, type=PATH)
 @spec_options()
 @output_option()
-@click.option("--resume", type=PATH, help="Measure what a run folder lacks, by its spec; the server is named anew.")
+@click.option("--resume", type=PATH, help="Measure the missing points of a run folder; give its server again.")
 @click.option(
     "--serve", metavar="TEXT", help="Start this server, sweep it, stop it: 'vllm MODEL -- ARGS'; see `serve`."
 )
-@click.option("--serve-timeout-s", type=SECONDS, help="When starting it is given up.  [default: 1800]")
+@click.option("--serve-timeout-s", type=SECONDS, help="Time limit for its start.  [default: 1800]")
 @click.option("--print-spec", is_flag=True, help="Print what would be measured as a sweep.toml, and measure nothing.")
 @quiet_option
 @long_running()
@@ -85,7 +85,7 @@ def command(
         click.echo(printable(f"error: {failure}"), err=True)
     run = read_run(result.path, UNJUDGED)
     if not run.manifest.complete_points:
-        print_line(f"stopped before a level was measured to its end; {run.table.num_rows} rows kept in {run.path}")
+        print_line(f"stopped before a level was complete; {run.table.num_rows} rows kept in {run.path}")
         print_line(f"measure it: {run.manifest.resume_command(run.path)}", err=True)
         return FAILED
     judgement = write_judged(run)
@@ -149,7 +149,7 @@ def recover(run: Path) -> int:
     whole, planned = {p.point_id for p in found.manifest.complete_points}, found.manifest.planned_points
     missing = [point_id for point_id in planned if point_id not in whole]
     print_line(
-        f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points whole; run {found.manifest.status}"
+        f"{found.table.num_rows} rows kept; {len(whole)} of {len(planned)} points complete; run {found.manifest.status}"
     )
     for line in found.damage:
         print_line(line)

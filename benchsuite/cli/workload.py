@@ -30,13 +30,11 @@ def command() -> None:
     "--requests",
     type=click.IntRange(1, 10_000_000),
     default=None,
-    help="How many requests.  [default: 2993; random: 1000]",
+    help="Number of requests.  [default: 2993; random: 1000]",
 )
-@click.option(
-    "--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another set."
-)
+@click.option("--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the set.")
 @click.option("--output", metavar="FILE", default="-", show_default=True, help="The JSONL file; - is stdout.")
-@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @_random_options
 def make(kind: str, requests: int | None, random_seed: int, output: str, force: bool, **flags: Any) -> None:
     """Write a generated request set as native JSONL; the same options give the same bytes.
@@ -88,7 +86,7 @@ def describe(source: str, random_seed: int, as_json: bool, **flags: Any) -> None
 @click.argument("source", metavar="FILE|hf:...")
 @_file_options
 @click.option("--output", metavar="FILE", default="-", show_default=True, help="The JSONL file; - is stdout.")
-@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def import_(format_name: str, source: str, output: str, force: bool, **flags: Any) -> None:
     """Write a request set of another FORMAT as native JSONL; auto recognises each row by its keys.
 
@@ -103,7 +101,7 @@ def import_(format_name: str, source: str, output: str, force: bool, **flags: An
 
     names = ["auto", *(one.name for one in FORMATS)]
     if format_name not in names:
-        raise click.BadParameter(f"{format_name!r} is none of {', '.join(names)}", param_hint="FORMAT")
+        raise click.BadParameter(f"{format_name!r} is not one of {', '.join(names)}", param_hint="FORMAT")
     workload = _workload(source, 0, flags, format_name)
     write_workload(workload, output, force=force)
     lines = [] if workload.reading is None else workload.reading.lines()
@@ -147,7 +145,7 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     how = "as its tokenizer counts them" if exact else "estimated from the text"
     left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, {how}"
     console.print(table(console, heads, rows, left=left, title=title))
-    say(console, "cap: max_output_tokens; log: how often, by the logarithm of the length", style="dim")
+    say(console, "cap: max_output_tokens; log: histogram over the logarithm of the length", style="dim")
     lines = [] if workload.reading is None else workload.reading.lines()
     lines.append("with " + ", ".join(f"{what}: {n}" for what, n in contents(workload.prompts).items()))
     for line in lines:

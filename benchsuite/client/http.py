@@ -143,7 +143,7 @@ class Exchange:
     # httptools' callbacks
     def on_message_begin(self) -> None:
         if self.message_complete:
-            raise ValueError("a response that was not asked for")
+            raise ValueError("a response without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -200,11 +200,11 @@ class Exchange:
                             what = "chunk sizes or trailers" if self.headers_ns else "response headers"
                             raise WireError("stream_error", f"{what} longer than {limit} bytes")
                     elif start < end:
-                        raise ValueError("bytes behind the response")
+                        raise ValueError("bytes after the response")
                     self.body_ends.append(len(self.body))
                     start = end
         except httptools.HttpParserUpgrade:  # which is no HttpParserError
-            raise WireError("stream_error", "the server switches to a protocol that nobody asked for") from None
+            raise WireError("stream_error", "the server switched protocols without a request to do so") from None
         except (httptools.HttpParserError, ValueError) as error:
             if self.message_complete:
                 self.notes.add("bytes_after_response")
@@ -259,7 +259,7 @@ class Exchange:
                 ends.append(len(decoded))
                 start = end
         except zlib.error as error:
-            self.error = self.error or WireError("stream_error", f"the body is no {self.content_encoding}: {error}")
+            self.error = self.error or WireError("stream_error", f"the body is not {self.content_encoding}: {error}")
         except WireError as error:
             self.error = error
         ends.extend([len(decoded)] * (len(self.body_ends) - len(ends)))
@@ -343,7 +343,7 @@ class Exchange:
             self.headers_ns, self.unbodied = self.stamps[-1], 0
             if self.content_encoding and self.content_encoding not in _DECODED:
                 coding = shortened(self.content_encoding, 40)
-                raise WireError("stream_error", f"content-encoding {coding!r}, though identity was asked for")
+                raise WireError("stream_error", f"content-encoding {coding!r}, though identity was requested")
             if self.message_complete:
                 self.mode = _ENDED
             elif self.chunked and not isinstance(self.parser, LooseParser):

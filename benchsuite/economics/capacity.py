@@ -82,7 +82,7 @@ def of_mean(mean_per_s: float, peak_factor: float = PEAK_FACTOR, *, batch: bool 
     """
     if batch or peak_factor == 1:
         return Demand(
-            ((mean_per_s, 1.0),), words + (", batch: flat round the clock" if batch else ", flat"), batch=batch
+            ((mean_per_s, 1.0),), words + (", batch: constant over the day" if batch else ", flat"), batch=batch
         )
     angle = np.cos(2 * np.pi * np.arange(24) / 24)
 
@@ -176,7 +176,7 @@ def _mean(
     tokens_per_s, seconds, of_tokens = stated["tokens"]
     if tokens is None or not sum(tokens):
         expected = "a run that measured them, or --input-tokens and --output-tokens"
-        what = "tokens do not become requests: the tokens of a request are not known"
+        what = "tokens cannot be converted to requests: the tokens per request are not known"
         raise InputError(what, where="demand", given=of_tokens, expected=expected)
     each = sum(tokens)
     if "requests" not in stated:
@@ -184,7 +184,7 @@ def _mean(
     per_s, _, words = stated["requests"]
     if abs(tokens_per_s / each / per_s - 1) > _AGREE:
         raise InputError(
-            "requests and tokens state two demands",
+            "requests and tokens contradict each other",
             where="demand",
             given=f"{words} of {each:,.0f} tokens are {per_s * each * seconds:,.4g} tokens, not {of_tokens}",
             expected="one of them, or tokens of a request that fit both",

@@ -27,9 +27,9 @@ HourPrice = float | Mapping[Level, float] | None  # one for all levels, or by le
 def total_usd_per_hour(usd_per_hour: float, gpus: int = 1) -> float:
     """The price of the whole machine: one GPU's times the number of GPUs. Raises PriceError for nonsense."""
     if not math.isfinite(usd_per_hour) or usd_per_hour < 0:
-        raise PriceError("a price makes no sense", where="usd_per_hour", given=usd_per_hour, expected="at least 0")
+        raise PriceError("a price is out of range", where="usd_per_hour", given=usd_per_hour, expected="at least 0")
     if not 1 <= gpus < 2**31:
-        raise PriceError("a number of GPUs makes no sense", where="gpus", given=gpus, expected="at least 1")
+        raise PriceError("a number of GPUs is out of range", where="gpus", given=gpus, expected="at least 1")
     return usd_per_hour * gpus
 
 

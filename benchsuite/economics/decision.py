@@ -308,11 +308,11 @@ def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> E
 def _reason(named: EvaluatedLevel, choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> tuple[str, str]:
     """The limit that stops a cheaper level, and in words why `named` is the one. choice: what looks cheapest."""
     level, stopped = named.point.level, stopped_level(named, judged)
-    proven = "that meet the SLO" if named.slo_verdict == "met" else "that look to meet the SLO, which is undecided"
+    proven = "that meet the SLO" if named.slo_verdict == "met" else "that appear to meet the SLO, which is undecided"
     said = [f"{level} is the cheapest of the levels {proven}"]
     if named is not choice:
-        said = [f"{choice.point.level} looks cheaper, by at most 5 %, but is not sure"]
-        said.insert(0, f"{level} is the surest of the cheapest levels {proven}")
+        said = [f"{choice.point.level} looks cheaper, by at most 5 %, but this is not certain"]
+        said.insert(0, f"{level} is the most certain of the cheapest levels {proven}")
     if stopped is not None:
         checks = stopped.checks("not met") or stopped.checks("undecided")
         missed = [check for check in checks if not check.within]
@@ -322,7 +322,7 @@ def _reason(named: EvaluatedLevel, choice: EvaluatedLevel, judged: Sequence[Eval
     else:
         binding = "no limit: every other level measured costs more"
         if named is not choice:
-            binding = f"no limit: {choice.point.level} looks cheaper, but is not sure"
+            binding = f"no limit: {choice.point.level} looks cheaper, but this is not certain"
         elif level == max(j.point.level for j in judged):
             binding = "no limit: the highest level measured is feasible; measure higher"
         said += [binding] * (named is choice)
@@ -345,7 +345,7 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUn
     nearest = min(judged, key=distance)
     doubts = (*nearest.misses, *nearest.doubts) or ("it has no duration",)
     decided = all(j.slo_verdict == "not met" for j in judged)
-    none_meets = "no level meets the SLO" if decided else "no level is seen to meet the SLO, which is not proven"
+    none_meets = "no level meets the SLO" if decided else "no level appears to meet the SLO, which is not proven"
     return NoFeasiblePoint(
         model=model,
         nearest=nearest,

@@ -27,15 +27,15 @@ class Spot(OnDemand):
     """Cheap, and taken away at times."""
 
     mode: ClassVar[str] = "spot"
-    interruptions_per_hour: float = key(0.0, "spot: how often it is lost", ge=0)
-    interruption_hours: float = key(0.0, "spot: work lost, plus the time until it runs again, for each", ge=0)
-    fallback_ratio: float = key(0.0, "spot: share of the useful hours for which none is to be had", ge=0, le=1)
-    fallback_usd_per_hour: Usd | None = key(None, "spot: the price paid in those")
+    interruptions_per_hour: float = key(0.0, "spot: interruptions per hour", ge=0)
+    interruption_hours: float = key(0.0, "spot: hours lost per interruption, restart included", ge=0)
+    fallback_ratio: float = key(0.0, "spot: share of the useful hours without an available spot GPU", ge=0, le=1)
+    fallback_usd_per_hour: Usd | None = key(None, "spot: price of the replacement in those hours")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Spot:
         if self.interruptions_per_hour * self.interruption_hours >= 1:
-            raise ValueError("interruptions_per_hour x interruption_hours should be below 1, or nothing ever gets done")
+            raise ValueError("interruptions_per_hour x interruption_hours must be below 1, or no work is completed")
         if self.fallback_ratio and self.fallback_usd_per_hour is None:
             raise ValueError("fallback_usd_per_hour: hours without a spot GPU have no price")
         return self
@@ -52,7 +52,7 @@ class Mixture(StrictModel):
     """Base load reserved, the rest of the useful hours otherwise."""
 
     mode: ClassVar[str] = "mixture"
-    reserved_ratio: float = key(..., "mixture: share of the useful hours that the reserved GPU bears", ge=0, le=1)
+    reserved_ratio: float = key(..., "mix: share of the useful hours on the reserved GPU", ge=0, le=1)
     reserved: Reserved
     rest: Spot | OnDemand
 
@@ -149,9 +149,9 @@ def terms_of(given: Mapping[str, Any], owned: OwnedSpec | None = None) -> Terms:
     billing, ratio = rest.pop("billing", "on-demand"), rest.pop("reserved_ratio", None)
     reserved_usd = rest.pop("reserved_usd_per_hour", None)
     if (reserved_usd is None) != (ratio is None):
-        raise PriceError("a mixture needs both", where="--reserved-usd-per-hour", expected="and --reserved-ratio")
+        raise PriceError("a mix needs both", where="--reserved-usd-per-hour", expected="and --reserved-ratio")
     if billing not in RENTS or (billing == "reserved" and ratio is not None):
-        other = "" if ratio is None else "beside the reserved GPU of a mixture"
+        other = "" if ratio is None else "next to the reserved GPU of a mix"
         expected = "on-demand or spot" if other else ", ".join(RENTS)
         raise PriceError(f"no such billing {other}".strip(), where="--billing", given=billing, expected=expected)
     what = f"a GPU ({billing})"

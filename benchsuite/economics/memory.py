@@ -38,7 +38,7 @@ GPUS = (
 class MemoryDemand(StrictModel):
     """What is to be held: the shape of a model, its requests in flight, and what a server may use of a GPU."""
 
-    params_b: float = key(..., "all parameters, in 1e9, those of idle experts too", gt=0)
+    params_b: float = key(..., "all parameters, in 1e9, inactive experts included", gt=0)
     layers: int = key(..., "layers", gt=0)
     kv_heads: int = key(..., "key/value heads (not query heads)", gt=0)
     head_dim: int = key(..., "size of a head", gt=0)
@@ -46,8 +46,8 @@ class MemoryDemand(StrictModel):
     concurrency: int = key(..., "requests at once", gt=0)
     precisions: tuple[Precision, ...] = key(("fp16", "int8", "int4"), "of the weights", "--precision")
     kv_precision: Precision = key("fp16", "of the KV cache")
-    memory_share: float = key(0.9, "what the server may use", gt=0, le=1)
-    activation_gb: float = key(2.0, "kept for work, per GPU", ge=0)
+    memory_share: float = key(0.9, "share that the server may use", gt=0, le=1)
+    activation_gb: float = key(2.0, "for activations, per GPU", ge=0)
     gpu_memory_gb: float | None = key(None, "one GPU of this memory instead of the table", gt=0)
 
     @property

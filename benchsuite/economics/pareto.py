@@ -98,7 +98,7 @@ def _of_items(rows: Iterable[_Row]) -> dict[str, Score]:
         odd = sorted(scores.keys() ^ expected.keys())
         if odd:
             raise InputError(
-                f"{model} and {first} were not asked the same items",
+                f"{model} and {first} were not scored on the same items",
                 where="item",
                 given=f"{odd[0]} is in one of them only ({len(odd)} such)",
                 expected="the same items for every model, or one line per model with n",
@@ -120,11 +120,11 @@ def match_scores(scores: Mapping[str, Score], measured: Sequence[str], *, where:
         hint = did_you_mean(name, unscored)
         if hint or len(unknown) == len(scores):
             raise InputError(
-                "a scored model is not among those measured",
+                "a model of the score table was not measured",
                 where=f"{where}: model",
                 given=name,
                 expected="one of " + ", ".join(measured),
-                hint=hint or "name the models alike in both",
+                hint=hint or "use the same model names in both",
             )
     return unknown
 
@@ -191,7 +191,7 @@ def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DR
     names = [one.model for one in candidates]
     for name in names:
         if names.count(name) > 1:
-            raise InputError("a model has two curves", where="model", given=name, expected="one run per model")
+            raise InputError("a model has two runs", where="model", given=name, expected="one run per model")
     here = [(one, one.score) for one in candidates if one.cost_usd is not None and one.score is not None]
     apart = {one.model: one.reason or "it has no cost" for one in candidates if one.cost_usd is None}
     apart |= {one.model: "it has no score" for one in candidates if one.model not in apart and one.score is None}

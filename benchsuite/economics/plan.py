@@ -215,7 +215,7 @@ def plan(
     if fleet.spare_replicas is None:
         fleet = fleet.model_copy(update={"spare_replicas": 0 if demand.batch else 1})
     if not candidates:
-        raise InputError("nothing to choose from", where="candidates", expected="a measured run, a price, an API")
+        raise InputError("no candidates", where="candidates", expected="a measured run, a price, an API")
     asked = _Question(demand, candidates, fleet, extras or Extras())
     asked = replace(asked, demand=_with_tokens(demand, asked.owns))
     rows = _rows(asked)
@@ -354,7 +354,7 @@ class _Replica:
         level, flight = chosen.point.level, in_flight(curve, demand.peak_per_s, working, fleet.balancing)
         assert flight is not None  # replicas_for found it so
         if level.number == curve.highest:
-            notes.append(f"{level} is the highest level measured: fewer replicas may do")
+            notes.append(f"{level} is the highest level measured: fewer replicas may be enough")
         if (above := float(flight.shares[flight.n > curve.highest].sum())) > 0.01:
             notes.append(f"{above:.0%} of the time more are in flight than the highest level measured")
         if curve.levels[0] > 1 and (below := float(flight.shares[flight.n < curve.levels[0]].sum())) > 0.5:
@@ -423,7 +423,7 @@ def _with_tokens(demand: Demand, owns: Sequence[Own]) -> Demand:
             abs(a / b - 1) > 0.05 for a, b in zip(mix, first, strict=True) if b
         ):
             raise InputError(
-                "the candidates were measured with other requests, so one demand means two things",
+                "the candidates were measured with other requests, so their costs do not compare",
                 where=f"{known[0].name}, {one.name}",
                 given=f"{first[0]:.0f} + {first[1]:.0f} and {mix[0]:.0f} + {mix[1]:.0f} tokens a request"
                 + "".join(f", request set {text[:12]}" for text in hashes if text),
@@ -537,10 +537,10 @@ def _hangs_on(winner: str, asked: _Question) -> dict[str, str]:
     changes = {
         "half the demand": replace(asked, demand=demand.scaled(0.5)),
         "twice the demand": replace(asked, demand=demand.scaled(2.0)),
-        "a flat demand round the clock": replace(asked, demand=flat),
+        "a demand constant over the day": replace(asked, demand=flat),
         "no spare replica": replace(asked, fleet=asked.fleet.model_copy(update={"spare_replicas": 0})),
         "a GPU-hour 25 % cheaper": at_price(0.75),
-        "a GPU-hour 25 % dearer": at_price(1.25),
+        "a GPU-hour 25 % more expensive": at_price(1.25),
     }
     first = {change: _rows(question)[0] for change, question in changes.items()}
     return {change: row.name for change, row in first.items() if row.usd_per_month is not None and row.name != winner}
@@ -591,7 +591,7 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         unit = hourly_cost(owned)
     if asked.spot is not None:
         unit = hourly_cost(asked.spot)
-        notes.append(f"a useful GPU-hour on spot is {unit:.4g} USD, with what is lost and what stands in for it")
+        notes.append(f"a useful GPU-hour on spot is {unit:.4g} USD, with interruptions and their replacement")
     gpus, model = asked.gpus or 1, asked.model
     more: dict[str, Any] = {}
     if asked.capacity_per_s is None:

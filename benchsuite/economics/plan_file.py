@@ -26,9 +26,9 @@ class DemandTable(StrictModel):
     tokens_per_month: float | None = key(None, "demand: input and output tokens a month", gt=0)
     users: float | None = key(None, "demand: users at once, at the peak", gt=0)
     demand_csv: str | None = key(None, "demand: CSV with a column `requests`, a line an hour")
-    think_time_s: float = key(0.0, "a user's pause before the next request", ge=0)
+    think_time_s: float = key(0.0, "think time: a user's pause before the next request", ge=0)
     peak_factor: float | None = key(None, "busiest hour over the mean", unset="3", ge=1, le=20)
-    batch: bool = key(False, "nobody waits: the demand is flat round the clock, no spare replica")
+    batch: bool = key(False, "batch work: the demand is constant over the day, no spare replica")
     input_tokens: float | None = key(None, "of a request", unset="as measured", ge=0)
     output_tokens: float | None = key(None, "of a request", unset="as measured", ge=0)
     input_ratio: float | None = key(None, "share of input in the measured tokens of a request, instead", ge=0, le=1)
@@ -47,17 +47,17 @@ class DemandTable(StrictModel):
         if self.demand_csv is not None and (self.peak_factor is not None or self.batch):
             raise ValueError("the hours show the peak themselves: leave out peak_factor and batch")
         if self.batch and self.peak_factor is not None:
-            raise ValueError(f"batch is flat round the clock: leave out peak_factor (given {self.peak_factor:g})")
+            raise ValueError(f"batch is constant over the day: leave out peak_factor (given {self.peak_factor:g})")
         if self.batch and self.users is not None:
             raise ValueError("users wait for their answers: leave out batch")
         if (self.input_tokens is None) != (self.output_tokens is None):
-            raise ValueError("half of a mix: give input_tokens and output_tokens, or neither")
+            raise ValueError("incomplete mix: give input_tokens and output_tokens, or neither")
         if self.input_tokens is not None and self.input_ratio is not None:
             raise ValueError("the mix is given twice: input_ratio, and input_tokens with output_tokens")
         if self.output_tokens == 0 == self.input_tokens:
             raise ValueError("a request of no tokens: input_tokens and output_tokens are both 0")
         if (self.growth is None) != (self.in_months is None):
-            raise ValueError("half of a growth: give growth and in_months, or neither")
+            raise ValueError("incomplete growth: give growth and in_months, or neither")
         return self
 
 
@@ -88,7 +88,7 @@ class ApiTerms(StrictModel):
 
     cached_ratio: float = key(0.0, "share of the input that the API bills as cached", ge=0, le=1)
     price_as_of: Annotated[str, BeforeValidator(price_date)] | None = key(
-        None, "day on which an API's price held whose source has none"
+        None, "date of an API price whose source has none"
     )
 
 
@@ -139,10 +139,10 @@ class Candidate(MachineTerms, ApiTerms):
 class Extras(StrictModel):
     """What applies to both sides: a cache in front, and a model that is trained."""
 
-    cache_hit_rate: float = key(0.0, "share of requests that a cache in front answers, on both sides", ge=0, le=1)
-    cache_hit_usd_per_1m: float = key(0.0, "what a million of its tokens cost", ge=0)
-    training_usd: float = key(0.0, "training at the start, on both sides", ge=0)
-    retrain_usd_per_year: float = key(0.0, "training again after it, a year", ge=0)
+    cache_hit_rate: float = key(0.0, "share of requests that a response cache answers, for every candidate", ge=0, le=1)
+    cache_hit_usd_per_1m: float = key(0.0, "price of a million cached tokens", ge=0)
+    training_usd: float = key(0.0, "training at the start, for every candidate", ge=0)
+    retrain_usd_per_year: float = key(0.0, "retraining after it, per year", ge=0)
     training_years: float = key(1.0, "that training is spread over", ge=1 / 12, le=100)
 
     @property

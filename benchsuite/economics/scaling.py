@@ -32,8 +32,8 @@ from benchsuite.level import Level
 from benchsuite.results import Decision, Estimate, EvaluatedLevel, PointSummary, SloVerdict
 from benchsuite.slo import GUARDS, Limit, Slo
 
-NONE_HOLDS = "no level keeps it"
-ALL_HOLD = "every level at which it is known keeps it"
+NONE_HOLDS = "no level meets it"
+ALL_HOLD = "every level at which it is known meets it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,11 +78,11 @@ def sensitivity(
     output_tok_s: of `gpus` GPUs. Raises PriceError.
     """
     if isinstance(terms, Mixture):
-        raise PriceError("a mixture has no sensitivity of its own", where="--sensitivity", expected="one of its parts")
+        raise PriceError("a mix of prices has no sensitivity", where="--sensitivity", expected="one of its parts")
     if versus_usd_per_1m is not None and output_tok_s is None:
-        raise PriceError("tokens need a speed", where="--output-tok-s", given="nothing", expected="as measured")
+        raise PriceError("tokens need a throughput", where="--output-tok-s", given="nothing", expected="as measured")
     if output_tok_s is not None and not 0 < output_tok_s < math.inf:
-        raise PriceError("a speed makes no sense", where="--output-tok-s", given=output_tok_s, expected="above 0")
+        raise PriceError("a throughput is out of range", where="--output-tok-s", given=output_tok_s, expected="above 0")
     told: Literal["given", "preset", "quarter"] = "given" if uncertain else "preset" if all(preset) else "quarter"
     alone, together = preset if told == "preset" else [uncertain or ranges_about(terms)] * 2
     drawn = draw(terms, together, n=samples, seed=seed)

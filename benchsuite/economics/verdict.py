@@ -38,13 +38,13 @@ STEADY_WAVES = 10  # requests of each user in a run, from which ramp-up and drai
 
 WHY = {
     "unknown": "not known",
-    "runs": "{runs} runs: P = {p:.3f} that it is kept",
+    "runs": "{runs} runs: P = {p:.3f} that it is met",
     "runs_unknown": "not known in every run",
-    "one_run": "one run, and runs are taken to differ by {spread:.0%}",
-    "all": "no number of requests proves that every one keeps it",
+    "one_run": "one run; runs are assumed to differ by {spread:.0%}",
+    "all": "no number of requests proves a limit on every request",
     "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (" + CONFIDENCE + " each way)",
     "ramp": "the run is too short to be steady: without ramp-up and drain it might be {best}; "
-    "{wanted:,} requests a run would tell",
+    "{wanted:,} requests a run would decide",
     "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
 }
 _COUNT = "{violations:,} of {n:,} beyond the limit"
@@ -62,7 +62,7 @@ def why_text(check: LimitCheck, criteria: int = 1) -> str:
         return "; ".join(said)
     if "wanted" in values:
         said.append(
-            f"a pass needs {values['wanted']:,} independent requests with no more beyond, these count as "
+            f"a pass needs {values['wanted']:,} independent requests without a further violation; these count as "
             f"{values['n_eff']:,.0f}"
         )
     repeats = repeats_to_decide([check], criteria)
@@ -71,7 +71,7 @@ def why_text(check: LimitCheck, criteria: int = 1) -> str:
     elif check.requests is not None:
         said.append(f"about {check.requests:,} requests would decide")
     else:
-        said.append("too close to the limit for any sensible number of repeats")
+        said.append("too close to the limit for a practical number of repeats")
     return "; ".join(said)
 
 

@@ -90,7 +90,7 @@ def check_order(**times_s: float | None) -> None:
     for (before, before_s), (after, after_s) in itertools.pairwise(known):
         if after_s < before_s:
             raise ValueError(
-                f"times of a request run backwards: {after} is {before_s - after_s:.6f} s before {before}; "
+                f"times of a request are out of order: {after} is {before_s - after_s:.6f} s before {before}; "
                 "was the clock set while the tool measured?"
             )
 
@@ -156,7 +156,7 @@ def with_levels(points: Sequence[ImportedPoint], levels: Sequence[int]) -> tuple
     chosen = []
     for point, level in zip(points, named, strict=True):
         if level is None and point.concurrency is None:
-            hint = "give --concurrency N, one a file"
+            hint = "give --concurrency N, one per file"
             raise PointsError("the file does not say its concurrency", where=point.where, hint=hint)
         if level is not None and point.concurrency not in (None, level):
             where, given = f"{point.where} and --concurrency", f"{point.concurrency} and {level}"

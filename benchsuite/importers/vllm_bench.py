@@ -65,13 +65,13 @@ class _File(ResultModel):
     def _as_many_of_each(self) -> _File:
         lengths = {name: len(column) for name in _PER_REQUEST if (column := getattr(self, name)) is not None}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"the lists have not the same length: {lengths}")
+            raise ValueError(f"the lists differ in length: {lengths}")
         return self
 
 
 def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
     """The one point of a result file. Raises PointsError, naming file and key, also for files without requests."""
-    detailed = dict.fromkeys(_PER_REQUEST, "totals alone do not do: vllm bench serve --save-result --save-detailed")
+    detailed = dict.fromkeys(_PER_REQUEST, "only totals: use vllm bench serve --save-result --save-detailed")
     file = parse_result(text, _File, where=where, if_missing=detailed)
     facts = {"backend", "date", "duration", "completed", "failed", "output_throughput"}
     return (

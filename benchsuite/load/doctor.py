@@ -126,7 +126,7 @@ def check_machine(load: LoadSpec, folder: Path, base_urls: Sequence[str], root: 
     yield from check_governor(root)
     load_1_min = os.getloadavg()[0]
     detail = f"{load_1_min:.1f} processes ready to run on {n_cores} cores over the last minute"
-    remedy = "end what else runs here; it delays the client"
+    remedy = "stop other programs here; they delay the client"
     yield _machine("load", detail, warn=load_1_min > n_cores / 2, remedy=remedy)
 
     # a slow clock makes every timestamp late
@@ -153,11 +153,11 @@ def check_machine(load: LoadSpec, folder: Path, base_urls: Sequence[str], root: 
     detail = f"{n_ports:,} for connections of {users:,} users"
     yield _machine("ports", detail, warn=n_ports < 10 * users, remedy=remedy)
     free = psutil.virtual_memory().available
-    yield _machine("memory", f"{free / _GIB:.1f} GiB free", warn=free < _GIB, remedy="end what else runs here")
+    yield _machine("memory", f"{free / _GIB:.1f} GiB free", warn=free < _GIB, remedy="stop other programs here")
     yield from check_disk(folder)
     yield check_proxy(base_urls)
     record, remedy = read_calibration(), "benchsuite calibrate, once, for the report to show it"
-    made = f"{record['made']} ({calibration_path()})" if record else "none of this machine, Python and version"
+    made = f"{record['made']} ({calibration_path()})" if record else "none for this machine, Python and version"
     yield _machine("calibration", made, warn=record is None, remedy=remedy)
 
 
@@ -209,25 +209,25 @@ def check_kernel_timestamps() -> Diagnostic:
         return check(f"loopback does not work: {error}", fail=True, remedy="ip link set lo up")
     right = sorted(lag for lag in lags_ns if lag is not None)
     if len(right) < len(lags_ns):
-        detail = f"{len(lags_ns) - len(right)} of {len(lags_ns)} lie outside of the time in which the bytes came"
-        return check(detail, warn=True, remedy="benchsuite calibrate shows what it does to TTFT")
-    lag = f", {median(right) / 1000:.0f} us before the process's own" if right else ""
+        detail = f"{len(lags_ns) - len(right)} of {len(lags_ns)} lie outside the time in which the bytes arrived"
+        return check(detail, warn=True, remedy="benchsuite calibrate shows the effect on TTFT")
+    lag = f", {median(right) / 1000:.0f} us before the process's timestamp" if right else ""
     detail = f"{len(right)} of {n_reads} reads on loopback{lag}" if right else "the kernel gives none"
-    remedy = "none needed: reads are stamped by the process, later by as much as its loop is busy; see `calibrate`"
+    remedy = "none needed: the process takes the timestamps, late by its loop lag; see `calibrate`"
     return check(detail, warn=len(right) < n_reads - 1, remedy=remedy)
 
 
 def check_disk(folder: Path) -> Iterator[Diagnostic]:
     """Room, and how long a write takes to be safe, where `folder` is or will be. Leaves nothing behind."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    free_gb, remedy = shutil.disk_usage(there).free / _GB, "make room, or name another --output"
+    free_gb, remedy = shutil.disk_usage(there).free / _GB, "free some space, or use another --output"
     yield _machine("disk", f"{free_gb:.1f} GB free in {there}", warn=free_gb < 2, fail=free_gb < 0.2, remedy=remedy)
     try:
         took_ms = _times_ms(partial(_write_safely, there))
     except OSError as error:
-        yield _machine("writing", f"{there}: {error.strerror}", fail=True, remedy="name another --output")
+        yield _machine("writing", f"{there}: {error.strerror}", fail=True, remedy="use another --output")
         return
-    detail = f"64 KiB are safe in {median(took_ms):.1f} ms (median of {_TRIES}), {max(took_ms):.1f} ms at most"
+    detail = f"64 KiB are synced in {median(took_ms):.1f} ms (median of {_TRIES}), {max(took_ms):.1f} ms at most"
     remedy = "a local disk for --output, not one over the network"
     yield _machine("writing", detail, warn=median(took_ms) > 100, remedy=remedy)
 
@@ -248,7 +248,7 @@ def check_proxy(base_urls: Sequence[str]) -> Diagnostic:
     if known and hosts and not proxied:
         detail += f"; not meant for {', '.join(hosts)}"
     remedy = (
-        f"nothing, if {', '.join(proxied)} can be reached straight; else measure where it can, or name a gateway as "
+        f"nothing, if {', '.join(proxied)} can be reached directly; else measure where it can, or name a gateway as "
         "--base-url; NO_PROXY with the host ends this warning"
     )
     return _machine("proxy", detail, warn=bool(proxied), remedy=remedy)
@@ -292,7 +292,7 @@ def _check_cards(facts: Mapping[str, Any], rows: Mapping[str, GpuSample]) -> Ite
         handle = nvml_or_none(pynvml.nvmlDeviceGetHandleByUUID, card["uuid"])
         mode = None if handle is None else nvml_or_none(pynvml.nvmlDeviceGetPersistenceMode, handle)
         if mode is not None:
-            detail = "on" if mode == 1 else "off: the driver lets go of a card that is not used"
+            detail = "on" if mode == 1 else "off: the driver unloads while no process uses the GPU"
             remedy = f"sudo nvidia-smi -i {card['index']} -pm 1"
             yield _gpu(f"{name} kept", f"persistence mode {detail}", warn=mode != 1, remedy=remedy)
 
@@ -310,9 +310,9 @@ def _check_sample(name: str, row: GpuSample, throttles: Mapping[str, int], servi
     ]
     throttled = [f"throttled: {reason}" for reason, bit in throttles.items() if (row.throttle_reasons or 0) & bit]
     detail = ", ".join([*filter(None, readings), *throttled]) or "no readings"
-    remedy = "something runs on it; nvidia-smi names it"
+    remedy = "a process uses it: see nvidia-smi"
     if throttled:
-        remedy = "look at cooling, the power limit (nvidia-smi -q -d PERFORMANCE) and who else uses it"
+        remedy = "check cooling, the power limit (nvidia-smi -q -d PERFORMANCE) and other processes"
     in_use = not serving and (row.util_ratio or 0.0) > 0.05
     yield _gpu(f"{name} now", detail, warn=bool(throttled) or in_use, remedy=remedy)
     if row.n_processes is not None:
@@ -361,7 +361,7 @@ def check_port(base_url: str, timeout_s: float, *, insecure: bool) -> Iterator[D
         yield _server("reachable", f"{base_url}: {error}", fail=True, remedy=remedy)
         return
     detail = f"{base_url}: a connection takes {median(took_ms):.2f} ms (median of {_TRIES})"
-    remedy = "the way there is part of every TTFT: measure near it"
+    remedy = "the network is part of every TTFT: measure close to the server"
     yield _server("reachable", detail, warn=median(took_ms) > 5, remedy=remedy)
     if parts.scheme == "https":
         yield _check_tls(*address, timeout_s, insecure=insecure)
@@ -378,8 +378,8 @@ def _check_tls(host: str, port: int, timeout_s: float, *, insecure: bool) -> Dia
     except (OSError, ssl.SSLError) as error:
         why = getattr(error, "verify_message", "") or str(error)
         if insecure:
-            return _server("TLS", f"{why}; not verified (--insecure)", warn=True, remedy="only where you trust the way")
-        return _server("TLS", why, fail=True, remedy="put its authority into SSL_CERT_FILE, or --insecure")
+            return _server("TLS", f"{why}; not verified (--insecure)", warn=True, remedy="only on trusted networks")
+        return _server("TLS", why, fail=True, remedy="put its CA certificate into SSL_CERT_FILE, or --insecure")
     if "notAfter" not in certificate:
         return _server("TLS", f"{version}")
     days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / _DAY_S
@@ -401,21 +401,21 @@ def check_response(probed: Preflight) -> Iterator[Diagnostic]:
     # name, what was seen, whether that is a warning, its remedy
     table: list[tuple[str, str | None, bool, str | None]] = [
         ("kind", server.name + (f" {version}" if version else ""), not server.tried,
-         "known from its documentation, not tried with benchsuite yet: look at each line here"),
+         "implemented from its documentation, not yet tested: check each line here"),
         ("model", plan.model + ("" if listed is None else f", of {len(listed)} listed"), False, None),
         ("stream", "streams tokens" if facts["streams"] else "one response, no stream: no TTFT, no TPOT",
-         not facts["streams"], "switch streaming on in the server or a proxy that gathers (nginx: proxy_buffering off),"
+         not facts["streams"], "switch streaming on in the server or a proxy that buffers (nginx: proxy_buffering off),"
          " or --no-stream"),
         ("usage", f"reports {'' if facts['reports_usage'] else 'no usable '}token counts", not facts["reports_usage"],
-         "a server that sends `usage`, or --tokenizer; else tokens are estimated from chunks"),
-        ("length", f"{asked} tokens asked for, {'unknown' if got is None else got} came ({facts['finish_reason']})",
-         got is None or got != asked, "--fixed-length will not hold here, so runs may differ in their tokens: "
+         "use a server that sends `usage`, or --tokenizer; otherwise tokens are estimated from chunks"),
+        ("length", f"{asked} tokens requested, {'unknown' if got is None else got} received ({facts['finish_reason']})",
+         got is None or got != asked, "--fixed-length does not work here, so runs may differ in their tokens: "
          "repeat them, compare per token"),
-        ("fields", f"left out, since it refuses them: {', '.join(facts['fields_refused'])}"
+        ("fields", f"left out because the server refuses them: {', '.join(facts['fields_refused'])}"
          if facts["fields_refused"] else None, False, None),
         ("timestamps", f"by the {'kernel' if kernel else 'process'}", not kernel,
          "see `kernel timestamps` above; over TLS the process stamps"),
-        ("prefix cache", cache, plan.cache_bust == "off", "only where reuse is wanted"),
+        ("prefix cache", cache, plan.cache_bust == "off", "only to measure cache reuse"),
     ]  # fmt: skip
     for name, detail, warn, remedy in table:
         if detail is not None:
@@ -438,10 +438,10 @@ def check_latency(control: httpx.Client, models_url: str, closes: bool) -> Itera
     except httpx.HTTPError:
         return
     detail = "a new connection for each request: it closes after each response" if closes else "kept"
-    remedy = "switch keep-alive on, in the server or the proxy before it"
+    remedy = "enable keep-alive in the server or the proxy in front of it"
     yield _server("keep-alive", detail, warn=closes, remedy=remedy)
     detail = f"{typical_ms:.1f} ms for GET {urlsplit(models_url).path} (median of {_TRIES})"
-    yield _server("round trip", detail, warn=typical_ms > 100, remedy="the server or the way to it is busy")
+    yield _server("round trip", detail, warn=typical_ms > 100, remedy="the server or the network is busy")
 
 
 def check_metrics(sampler: ServerSampler, server: Server) -> Diagnostic:
@@ -454,4 +454,4 @@ def check_metrics(sampler: ServerSampler, server: Server) -> Diagnostic:
     lacks = f", without {', '.join(facts['missing'])}" if facts["missing"] else ""
     busy = f"; {row.running:.0f} running, {row.waiting or 0:.0f} waiting" if row.running else ""
     detail = f"{facts['url']}: {len(facts['figures'])} figures by {facts['family']}'s names{lacks}{busy}"
-    return _server("metrics", detail, warn=bool(row.running), remedy="others use the server: measure it alone")
+    return _server("metrics", detail, warn=bool(row.running), remedy="other clients use it: measure without them")

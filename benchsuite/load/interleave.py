@@ -111,7 +111,7 @@ def measure_in_turn(
     make_folder(arms[0].path.parent)
     for arm in arms:
         if arm.path.is_symlink():
-            raise InputError("a link, where a folder of the session itself belongs", where=str(arm.path))
+            raise InputError("a link instead of a folder of the session", where=str(arm.path))
     began_s, longest_s = time.monotonic(), 0.0
     views = {arm.name: _ArmView(view) for arm in arms}
 

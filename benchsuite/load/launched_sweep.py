@@ -44,7 +44,7 @@ def served_plan(text: str | None, keys: Mapping[str, Any], folder: Path | None =
             "a server is started or it has a base URL, not both",
             where="--serve, --base-url",
             given=text,
-            hint="leave --base-url out: the server that is started has an address of its own",
+            hint="leave --base-url out: the URL is that of the server that is started",
         )
     plan = refuse_secrets(parse_serve(text))
     return plan if plan.port is not None else dataclasses.replace(plan, port=_port_before(folder) or free_port())
@@ -113,7 +113,7 @@ def _given_anew(
     if lacking:
         key = asked.server.api_key_env
         raise InputError(
-            "a run folder names no server, program, file or secret for you: what this run used is to be given again",
+            "a run folder is not trusted to name a server, program, file or secret: give again what this run used",
             where=str(folder / MANIFEST),
             given=single_line(shlex.join(lacking)) + f"; ${key} is set: its key is sent to the server" * (key in ours),
             expected="these flags, if the folder is yours or you trust what they name",
@@ -182,8 +182,8 @@ def sweep_launched(
                 keep_log(server, paths[0])
         for path in paths:
             mark_invalid(path, died_ns[0] if died_ns else None, last=failure is not None)
-        died = server.process.died("the server died while it was measured" + (f": {failure.what}" if failure else ""))
-        kept = f"the points finished before are kept in {paths[0]}, and its whole log with them" if paths else None
+        died = server.process.died("the server died during the measurement" + (f": {failure.what}" if failure else ""))
+        kept = f"the points finished before are kept in {paths[0]}, and the server's log with them" if paths else None
         raise ServerDied(died.what, where=died.where, given=died.given, hint=kept) from failure
 
 
@@ -197,5 +197,5 @@ def mark_invalid(path: Path, died_ns: int | None, *, last: bool) -> None:
     for point in manifest.points:
         outlived = died_ns is not None and (point.ended_s or 0.0) > (died_ns - origin_ns) / NS_PER_S
         if point.status == "complete" and (outlived or (last and point is manifest.points[-1])):
-            point.status, point.invalid = "invalid", "the server died while it was measured"
+            point.status, point.invalid = "invalid", "the server died during the measurement"
     write_json(path / MANIFEST, manifest.plain())

@@ -80,7 +80,7 @@ def open_matrix(path: Path, plan: dict[str, Any]) -> Iterator[MatrixFolder]:
     try:
         if not lock(descriptor):
             raise InputError(
-                "another benchsuite is measuring this matrix", where=str(path), hint="wait for it, or another --output"
+                "another benchsuite is measuring this matrix", where=str(path), hint="wait, or use another --output"
             )
         before = read_plan(path)
         if before is not None and before != plan:
@@ -157,7 +157,7 @@ def measure(
         gpus = f"{setting.gpus} GPU{'s' * (setting.gpus > 1)}"
         place = f"[setting {number}/{len(order)}] {setting.name} ({gpus})"
         if (kept := folder.kept_run(setting, matrix.sweep_of(setting))) is not None:
-            note(f"{place}: measured before, kept in {kept}")
+            note(f"{place}: already measured, in {kept}")
             yield Outcome(setting, "kept", kept)
             continue
         path = folder.attempts(setting)[-1]
@@ -197,7 +197,7 @@ def _measure_one(
     except StoreError:
         raise  # a full disk is no property of the setting
     except ServerDied:
-        return "failed", f"its server died while it was measured: {cause_in_log(log) or 'it wrote nothing'}"
+        return "failed", f"its server died during the measurement: {cause_in_log(log) or 'it wrote nothing'}"
     except EngineError as error:
         reason = cause_in_log(log)
         if reason is None:  # it never ran: the program is not there, say

@@ -195,7 +195,7 @@ def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec, body: dict
         return ServerUnreachable("the server cannot be reached", where=where, given=row.error)
     hint = "check --model and --profile; a request like those of the sweep must work once before it is measured"
     if _is_busy(row):
-        hint = "it says that it is busy: others use it, or it still loads; wait until it is free, then measure it alone"
+        hint = "the server is busy (other clients, or loading): wait, then measure without other clients"
     if row.http_status in (401, 403):
         return server_probe.key_refused(spec, where, f"{row.status}: {row.error}")
     fields = {name: value for name, value in body.items() if name not in ("messages", "prompt", "inputs")}
@@ -247,10 +247,10 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: Sequence[Prompt
     unknown = unknown_sampling(server, plan.sampling, native=plan.endpoint == "native")
     if unknown:
         raise InputError(
-            f"{server.title} does not know all of [sampling] on this route, and would leave it out without a word",
+            f"{server.title} does not know all of [sampling] on this route, and would ignore it silently",
             where=", ".join(f"--{name.replace('_', '-')}" for name in unknown),
             given=f"--endpoint {plan.endpoint}",
-            expected="what it knows; what it takes under another name goes into --extra-body",
+            expected="fields that it supports; --extra-body sends fields under other names",
         )
     endpoint = _endpoint(spec, plan)
     lengths = array("q", (sum(map(len, prompt_texts(p))) for p in prompts))
@@ -326,7 +326,7 @@ def _choose_model(spec: SweepSpec, server: Server, listed: list[str] | None) -> 
         if listed and len(listed) == 1:
             return listed[0]
         raise InputError(
-            f"which model? the server lists {len(listed) if listed else 'none'}",
+            f"no model is chosen, and the server lists {len(listed) if listed else 'none'}",
             where="--model (server.model)",
             given="nothing",
             expected=names,
@@ -446,11 +446,11 @@ def _refuse_unlike(first: Preflight, other: Preflight) -> None:
     for what, (a, b) in pairs.items():
         if a != b:
             raise ServerRefused(
-                f"the base URLs do not lead to the same {what}",
+                f"the base URLs do not serve the same {what}",
                 where=f"{first.endpoints[0].base_url} and {other.endpoints[0].base_url}",
                 given=f"{a} and {b}",
                 expected="replicas of one server",
-                hint="measure them in sweeps of their own, or name --model and --profile",
+                hint="measure them in separate sweeps, or give --model and --profile",
             )
 
 
@@ -468,7 +468,7 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: Sequence[Prompt]) -> Pre
                 where="server.fallback.max_waiting (--fallback-max-waiting)",
                 given=f"{url} ({plan.profile.name})",
                 expected="one of " + ", ".join(server.title for server in SERVERS.values() if server.metrics),
-                hint="leave the queue out: 429 and 503 alone",
+                hint="leave queue out: use 429 and 503 only",
             )
     bust: CacheBust = "off" if plan.cache_bust == "off" else "prompt"
     api = with_server(

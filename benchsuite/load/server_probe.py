@@ -56,7 +56,7 @@ def api_key(spec: SweepSpec) -> str | None:
     )
     if not (key.isascii() and key.isprintable()):
         raise InputError(
-            "the API key holds a character that no HTTP header can carry",
+            "the API key contains a character that an HTTP header cannot carry",
             where=key_source(spec),
             expected="printable ASCII on one line",
         )
@@ -93,7 +93,7 @@ def _referred(value: str, where: str) -> str:
     if named["kind"] == "file":
         secret = _key_in(user_path(named["name"]), f"the file of {where}")
     if not secret or not is_sendable(secret):
-        what = "holds a character that no HTTP header can carry" if secret else "is not set, or empty"
+        what = "contains a character that an HTTP header cannot carry" if secret else "is not set, or empty"
         raise InputError(
             f"the {named['kind'].replace('env', 'variable')} of a header or query {what}",
             where=where,
@@ -128,7 +128,7 @@ def _key_in(path: Path, what: str) -> str:
         given = error.strerror if isinstance(error, OSError) else "no text"
         raise InputError(f"{what} cannot be read", where=str(path), given=given) from None
     if not content or len(content) > _LONGEST_KEY:
-        raise InputError(f"{what} holds no key", where=str(path), expected="the key on one line")
+        raise InputError(f"{what} contains no key", where=str(path), expected="the key on one line")
     return content
 
 
@@ -178,8 +178,8 @@ def key_refused(spec: SweepSpec, where: str, given: str) -> ServerRefused:
         "the server does not accept the API key",
         where=where,
         given=f"{given}; {', '.join([key, *sent])}",
-        hint=f"put the key into the environment variable {spec.server.api_key_env}, or name a file: --api-key-file; or "
-        "into the header that the server wants: --header api-key=env:VARIABLE",
+        hint=f"set the environment variable {spec.server.api_key_env}, or name a file: --api-key-file; or "
+        "give it as the header that the server expects: --header api-key=env:VARIABLE",
     )
 
 

@@ -178,10 +178,10 @@ def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, pro
     if changed:
         lines = [difference.between("now", "before") for difference in changed]
         raise InputError(
-            "the folder holds a run of something else, so it cannot be gone on with:\n    " + "\n    ".join(lines),
+            "the folder holds a different run and cannot be resumed:\n    " + "\n    ".join(lines),
             where=where,
             expected="the same server, model, workload, GPU and code",
-            hint="name another --output for a new run",
+            hint="use another --output for a new run",
         )
 
 
@@ -286,11 +286,11 @@ class SweepRunner:
                     self.view.note(f"{warning['finding']}; {warning['remedy']}")
                 if (self.workload.lengths or {}).get("by") == "characters":
                     self.view.note(
-                        "the server does not count prompts, so the random prompts are as long as their characters say: "
-                        "their tokens are not known; --tokenizer makes them exact"
+                        "the server does not count prompt tokens, so random lengths are estimated from characters: "
+                        "--tokenizer makes them exact"
                     )
                 if len(todo) < len(points):
-                    self.view.note(f"{len(points) - len(todo)} of {len(points)} points are measured already")
+                    self.view.note(f"{len(points) - len(todo)} of {len(points)} points are already measured")
                 with (
                     WorkerPool(probed, spec, prompts, manifest.run_id, self._origin_ns) as self._pool,
                     watch_queues(spec, self._profile, self._pool.waiting),
@@ -471,7 +471,7 @@ class SweepRunner:
         """Why what just ran measured a server that was not there, or failed too often; None if it did not."""
         breaker = self._pool.breaker
         if breaker.reason is None and breaker.streak >= plan.users and not self._servers_answer():
-            return f"the server is gone: the last {breaker.streak} requests found no connection"
+            return f"the server is down: the last {breaker.streak} requests could not connect"
         return breaker.reason
 
     def _server_ended(self) -> bool:
@@ -517,7 +517,7 @@ class SweepRunner:
         if suspended_s and suspended_s > _SUSPENDED_S:
             entry.invalid = f"the machine was suspended for {suspended_s:.1f} s"
         elif entry.client["clock_contradictions"]:
-            entry.invalid = "the kernel's timestamps left the wall clock"
+            entry.invalid = "the kernel's timestamps did not follow the wall clock"
         if entry.invalid is not None:
             if entry.status == "complete":
                 entry.status = "invalid"
@@ -617,7 +617,7 @@ def sweep(
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
                 before.planned_points = [point.point_id for point in points]
                 folder.write_manifest(before)
-                view.note("every point is measured already; it is judged anew")
+                view.note("all points are already measured; the run is judged again")
                 return SweepResult(before.run_id, folder.path, True, 0)
         with control_client(spec) as control:
             if by_words:
@@ -641,7 +641,7 @@ def check_levels(spec: SweepSpec, workload: Workload) -> None:
         for prompt in workload.prompts:
             if odd := kinds_of_parts(prompt) - {"text"}:
                 raise InputError(
-                    "the request set has what only the chat endpoint takes",
+                    "the request set needs the chat endpoint",
                     where=f"--endpoint {spec.server.endpoint} (server.endpoint)",
                     given=f"{', '.join(sorted(odd))} in the request {prompt.prompt_id!r}",
                     expected="--endpoint chat, or a set of texts",

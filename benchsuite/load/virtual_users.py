@@ -562,7 +562,7 @@ class CircuitBreaker:
         """Why the point was given up, in words; None if it was not."""
         _, _, tripped, streak_limit, failed_limit = self.numbers.get_obj()[:]
         return {
-            _GONE: f"the server is gone: the last {streak_limit} requests found no connection",
+            _GONE: f"the server is down: the last {streak_limit} requests could not connect",
             _TOO_MANY: f"more than {failed_limit} of its requests failed (--max-errors)",
             _ENDED: "the server's process ended",
         }.get(tripped)

@@ -259,7 +259,7 @@ class Worker:
                 elif wanted == ABORT or os.getppid() != self._parent:
                     load.abort()
                 elif shared.breaker.tripped:
-                    load.abort("cancelled", "the point was given up")
+                    load.abort("cancelled", "the point was aborted")
 
             sink.on_tick = check_abort
             await load.connect()
@@ -401,7 +401,7 @@ def _starting_processes() -> Iterator[None]:
 
     A spawned process imports the caller's __main__ again, which may be a script without a guard: ours needs none.
     """
-    what, hint = "a measuring process cannot be started", "look at ulimit -u, the free memory and /dev/shm"
+    what, hint = "a measuring process cannot be started", "check ulimit -u, the free memory and /dev/shm"
     # signals that are blocked would still interrupt this thread: by way of any other
     with os_error_as(RunError, what, hint=hint), signals_delayed(second_at_once=False):
         before, main = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS), sys.modules["__main__"]

@@ -101,7 +101,7 @@ class AbResult:
             return f"no difference beyond {margins} between A and B in any of {n} figures"
         open_ones = len(by["undecided"]) + len(by["not slower"])
         if open_ones:
-            undecided = f"{'undecided besides' if parts else 'undecided'}: {open_ones} of {n} figures"
+            undecided = f"{'also undecided' if parts else 'undecided'}: {open_ones} of {n} figures"
             if better := len(by["not slower"]):
                 undecided += f", of which {better} proven not slower by more than {margins}"
             parts.append(undecided)
@@ -218,7 +218,7 @@ class AbJudge:
         turns, minutes = _turns(of_a, of_b)
         if not probe and turns < 2 and any(len(side.repeats) > 1 for pair in pairs.values() for side in pair):
             raise InputError(
-                "the two were not measured in turn, and sessions apart do not compare: the machine is part of them",
+                "the two were not measured in turn, and the machine differs between sessions",
                 where="ab",
                 given="all of one, then all of the other",
                 expected="run folders of one `benchsuite ab` session",
@@ -326,7 +326,7 @@ def _more(compared: Sequence[Compared], verdicts: Sequence[str], n_units: int, m
         parts.append(f"about {n} {unit}s of each arm ({took:.0f} minutes in all) decide {len(known)} of {len(wanted)}")
     if len(known) < len(wanted):
         more = f"more than {regression.MAX_REPEATS} {unit}s would be needed"
-        parts.append(f"{len(wanted) - len(known)} so near the margin that {more}")
+        parts.append(f"{len(wanted) - len(known)} so close to the margin that {more}")
     return "; ".join(parts)
 
 

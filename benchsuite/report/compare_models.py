@@ -171,7 +171,7 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
     ranked = _ranked(models)
     if not ranked:
         not_met = all(one.decision.verdict == "not met" for one in models)
-        meets = "meets" if not_met else "is seen to meet"
+        meets = "meets" if not_met else "appears to meet"
         return Answer(f"None of {len(models)} {meets} the SLO at any level", (), "not met" if not_met else "undecided")
     (cheapest, level), second = ranked[0], ranked[1][0] if len(ranked) > 1 else None
     unpriced = cheapest.usd_per_hour_total is None
@@ -266,7 +266,7 @@ def render_comparison(
     price: where the hour's price is from, in words. Raises ValueError without models.
     """
     if not judgements:
-        raise ValueError("nothing to compare")
+        raise ValueError("no models to compare")
     models = named(judgements)
     hourly = sorted({fmt.usd(one.usd_per_hour_total) for one in models if one.usd_per_hour_total is not None})
     price = price if hourly else "none given"

@@ -360,11 +360,11 @@ def _alike(
     if not found:
         groups = dict.fromkeys(one.group for one in unlike)
         others = ",".join(group for group in groups if group != "levels")
-        hints = [f"compare all the same with --allow {others}"] * bool(others)
+        hints = [f"compare anyway with --allow {others}"] * bool(others)
         hints += ["judge the levels that both have: --levels"] * ("levels" in groups)
         common = "".join(f"\n    {one.between('in the run', f'in {n}')}" for one, n in unlike.most_common(5))
         raise InputError(
-            f"no earlier run compares with the run: {_reasons(left_out)}{common}",
+            f"no earlier run is comparable: {_reasons(left_out)}{common}",
             where="--history",
             given=str(folder),
             expected="finished runs with the same " + ", ".join(BASELINE_GROUPS),

@@ -309,7 +309,7 @@ def _as_vllm(row: Mapping[str, Any]) -> dict[str, Any]:
 def _error(row: Mapping[str, Any]) -> str:
     """'' for what succeeded; vLLM counts a response without a token as failed."""
     if row["status"] != "ok":
-        told = row["error"] or "no more is known of it than that"
+        told = row["error"] or "no further details"
         code = f" with HTTP status {row['http_status']}" if row["http_status"] else ""
         return f"benchsuite: the request ended as {row['status']}{code}: {told}"
     return "" if row["first_token_s"] is not None and row["last_token_s"] is not None else _NO_TOKEN

@@ -197,9 +197,9 @@ def effort_text(decision: Decision) -> str:
             return ""
         if any(check.why == "disturbed" for check in level.checks("undecided")):
             return "the level was disturbed: measure it again without what its warnings name"
-        return "no sensible number of repeats would decide"
+        return "no practical number of repeats would decide"
     if len(found.levels) > 1 or (level is not None and level.slo_verdict == "met"):
-        what = f"{found.repeats} repeats of each level would say how sure that is"
+        what = f"{found.repeats} repeats of each level would show how certain that is"
     else:
         what = f"about {found.repeats} repeats would decide"
     price = [f"{number(found.minutes, 2)} min"] * (found.minutes is not None) + [usd(found.usd)] * bool(found.usd)
@@ -260,7 +260,7 @@ def no_level_text(decision: NoFeasiblePoint) -> str:
     if nearest is None:
         return "no level meets the SLO: none was measured"
     open_ = decision.verdict != "not met"
-    said = [f"no level {'is seen to meet' if open_ else 'meets'} the SLO"]
+    said = [f"no level {'appears to meet' if open_ else 'meets'} the SLO"]
     said.append(f"nearest: {nearest.point.level} {doubt_text(nearest) or 'has no duration'}")
     if open_ and (settles := effort_text(decision)):
         said.append(settles)
@@ -309,7 +309,7 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     if decision.kind == "optimum" and level is not decision.choice:
         cheaper = decision.choice
         unsure = "to be the cheapest level that meets the SLO" if cheaper.slo_verdict == "met" else "to meet the SLO"
-        looks = f"{cheaper.point.level} looks cheaper, by at most 5 %, but is not sure {unsure}"
+        looks = f"{cheaper.point.level} looks cheaper, by at most 5 %, but is not certain {unsure}"
         said.append(f"{looks} ({price_text(cheaper)})")
     if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
         said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")

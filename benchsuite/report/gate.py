@@ -365,7 +365,7 @@ def compare(
         if baseline is None and history is None:
             assumed = [one.change.method for one in compared if one.change and one.change.n_new == 1]
             notes.append(
-                assumed[0] if assumed else "the spread is that of this run's repeats: a --history has more in it"
+                assumed[0] if assumed else "the spread is that of these repeats; --history adds that of sessions"
             )
     if history is not None:
         compared, earlier, more = comparison.with_history(

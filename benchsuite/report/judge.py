@@ -410,7 +410,7 @@ def select_model(judgements: Sequence[Judgement], model: str | None) -> Judgemen
     if model is not None and names.count(model) == 1:
         return judgements[names.index(model)]
     raise PointsError(
-        "no one model is named" if model is None or model in names else "unknown model",
+        "give one model" if model is None or model in names else "unknown model",
         where="--model",
         given=model,
         expected="one of " + ", ".join(dict.fromkeys(names)),

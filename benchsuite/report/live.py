@@ -230,7 +230,7 @@ def _gpu_words(gpus: Sequence[GpuSample]) -> tuple[str, str]:
     }
     words = [f"{f'{len(lost)} ' * (len(gpus) > 1)}lost: {lost[0]}"] if lost else []
     words += [f"{figure} {unit}" for unit, figure in figures.items() if figure] + throttled
-    return ", ".join(words) or "tells nothing yet", "yellow" if throttled else ""
+    return ", ".join(words) or "no values yet", "yellow" if throttled else ""
 
 
 def server_words(servers: Sequence[ServerSample]) -> str:

@@ -102,7 +102,7 @@ def headline(found: SettingsDecision) -> str:
         if not whole:
             return f"{so_far}no setting was measured to its end"
         which = " that was measured to its end" * (len(whole) < len(found.settings))
-        verb = "meets" if found.verdict == "not met" else "is seen to meet"
+        verb = "meets" if found.verdict == "not met" else "appears to meet"
         return f"{so_far}no setting{which} {verb} the SLO at any level"
     at = _at(winner, winner.best, fmt.price_text(winner.best))
     if found.verdict == "met":
@@ -112,7 +112,7 @@ def headline(found: SettingsDecision) -> str:
         if winner.levels is not None and (settles := fmt.effort_text(winner.levels.decision)):
             parts.append(settles)
     if second is None or second.best is None:
-        parts.append("no other setting is seen to meet it")
+        parts.append("no other setting appears to meet it")
     else:
         per_1m, more = second.best.cost.usd_per_1m_output_tokens, ""
         if winner.best.cost.cost_usd and second.best.cost.cost_usd is not None:

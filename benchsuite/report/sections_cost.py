@@ -116,7 +116,7 @@ def price_sentence(price: SloPrice, optimum: Level | None, doubts: Mapping[Level
     rests_on = [optimum, *(one.level for one in steps if one is not None)]
     used = [level for level in dict.fromkeys(rests_on) if level is not None and level in doubts]
     if parts and used:
-        parts.append("not sure: " + ", ".join(f"{level} is {doubts[level]}" for level in used))
+        parts.append("not certain: " + ", ".join(f"{level} is {doubts[level]}" for level in used))
     return f"{price.limit}: {'; '.join(parts)}" if parts else ""
 
 

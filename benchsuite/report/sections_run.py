@@ -52,9 +52,9 @@ def answer(judgement: JudgedLevels) -> Answer:
     level, n_met = decision.recommended, sum(j.is_candidate for j in judged)
     best = level is decision.choice
     what = "lowest cost" if best else "recommended: lower, and at most 5\u00a0% above the lowest cost,"
-    which = f"{what} of {n_met} levels that are seen to meet {slo}, of {len(judged)} measured"
+    which = f"{what} of {n_met} levels that appear to meet {slo}, of {len(judged)} measured"
     if n_met <= 1:
-        only = f"the only one of {len(judged)} levels that is seen to meet {slo}"
+        only = f"the only one of {len(judged)} levels that appears to meet {slo}"
         which = only if len(judged) > 1 else "the only level measured"
     columns = fmt.with_judged(("ttft_mean_s", "output_tok_s_per_user", "output_tok_s"), judged, alone=True)
     known = (f"{fmt.head(c)} {fmt.cell(level, c)}" for c in columns if BY_COLUMN[c].of(level) is not None)
@@ -117,7 +117,7 @@ def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
     if decision.p_by_level:
         certainty = (f"{1 - picked:.2f}", "share of resampled runs in which no level meets the SLO")
     level, reason = nearest.point.level, fmt.doubt_text(nearest) or "has no duration"
-    meets = "meets" if decision.verdict == "not met" else "is seen to meet"
+    meets = "meets" if decision.verdict == "not met" else "appears to meet"
     tiles = (
         Tile("Concurrency", "none", f"none of {len(judged)} levels {meets} {slo}"),
         Tile("Cost", fmt.DASH, f"nearest, concurrency {level}: {fmt.price_text(nearest)}"),

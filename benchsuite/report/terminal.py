@@ -194,7 +194,7 @@ def print_breakdown(judgement: Judgement, console: Console) -> None:
     console.print()
     _print_table(console, tables.TTFT, [(one.level, one) for one in found], f"{model}: TTFT by part (means)")
     if not found:
-        say(console, "the run does not say when its points ran, so the server's samples cannot be matched", indent=2)
+        say(console, "the run has no times of its points, so the server's samples cannot be matched", indent=2)
         return
     note = "TTFT is the sum from client to rest; dispatch, the wait before the send, is not in it"
     say(console, note, style="dim", indent=2)
@@ -252,7 +252,7 @@ def print_energy(judgement: Judgement, console: Console) -> None:
     if energies:
         _print_table(console, tables.ELECTRICITY, energies)
         pue = fmt.number(energies[0][1].pue)
-        say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour has its electricity in it", style="dim", indent=2)
+        say(console, f"{GPUS_ONLY}; PUE {pue}; a rented hour includes electricity", style="dim", indent=2)
     else:
         say(console, "no GPU's power was read and no --assumed-power-kw was given: energy is not known", indent=2)
     if used:

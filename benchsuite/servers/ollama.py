@@ -85,7 +85,7 @@ OLLAMA = Server(
         # OLLAMA_MAX_QUEUE counts only while a model loads: a loaded one lets any number wait
         raise_slots="OLLAMA_NUM_PARALLEL={n}",
         cuts_prompts=True,
-        too_long="moves the start of such a text out of its context",
+        too_long="drops the start of such a prompt",
         raise_context="raise OLLAMA_CONTEXT_LENGTH",
     ),
     local=Local(

@@ -19,7 +19,7 @@ TRANSFORMERS = Server(
         module="transformers.cli.transformers",
         package="transformers[serving]",
         added={"--continuous-batching": ("--no-continuous-batching",)},  # else it serves one request at a time
-        note="It batches continuously unless told otherwise.",
+        note="It uses continuous batching by default.",
         needs_model=False,
     ),
     examples=("transformers Qwen/Qwen3-0.6B --python ~/venvs/hf -- --dtype bfloat16",),

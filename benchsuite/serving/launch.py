@@ -243,7 +243,7 @@ def compose_project(
                     log.write(masked(done.stdout))
             finally:
                 if not removed:
-                    on_wait(f"its containers may be left: docker compose -p {name} down")
+                    on_wait(f"its containers may remain: docker compose -p {name} down")
 
 
 def compose_file(plan: LaunchPlan, port: int) -> dict[str, Any]:

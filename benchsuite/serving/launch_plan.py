@@ -36,7 +36,7 @@ class LaunchPlan:
     def __post_init__(self) -> None:
         if self.engine not in LAUNCHED:
             raise InputError(
-                "there is no such engine",
+                "no such engine",
                 where="--serve",
                 given=self.engine,
                 expected=", ".join(LAUNCHED),
@@ -52,7 +52,7 @@ class LaunchPlan:
         port_flag = local.flag_of("{port}") or "--port"
         if (port := argument(self.args, port_flag)) is not None:
             raise InputError(
-                "the port is chosen by benchsuite, which must know it",
+                "benchsuite sets the port and must know it",
                 where=where,
                 given=f"{port_flag} {port} among the server's own arguments",
                 hint=f"--port before the --: {where} MODEL --port P -- ...",
@@ -62,7 +62,7 @@ class LaunchPlan:
                 f"{self.engine} needs a model",
                 where=where,
                 expected=f"{self.engine} MODEL [arguments]",
-                hint="the model comes right after the engine",
+                hint="the model follows the engine",
             )
         _ = self.settings
 
@@ -238,6 +238,6 @@ def _program(plan: LaunchPlan) -> tuple[list[str], str | None]:
         where=f"PATH, {sys.executable}, ${variable}" if local.module else "PATH",
         expected=f"the program {local.program}" + (", or an interpreter that has it" if local.module else ""),
         hint=local.install
-        or f"pip install {local.package!r} in an environment of its own and name it with --python"
+        or f"pip install {local.package!r} in a separate environment and give it with --python"
         + ("; or --docker" if plan.server.docker else ""),
     )

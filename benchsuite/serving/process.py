@@ -233,7 +233,7 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
         while not is_up(client, url):
             now_s = time.monotonic()
             if server.exit_code() is not None:
-                raise server.died("the server ended before it was ready")
+                raise server.died("the server exited before it was ready")
             if now_s - began_s > timeout_s:
                 raise server.died(f"the server was not ready after {timeout_s:g} s ({url})")
             if now_s - reported_s >= _REPORT_EVERY_S:
@@ -243,12 +243,12 @@ def _wait_until_ready(server: ServerProcess, url: str, timeout_s: float, on_wait
             time.sleep(poll_s)
             poll_s = min(0.5, poll_s * 1.05)  # an embedded engine is there in 0.2 s, a big model in minutes
     if server.exit_code() is not None:
-        raise server.died(f"the server ended, and something else answers at {url}")
+        raise server.died(f"the server exited, and another process answers at {url}")
 
 
 def _stop(server: ServerProcess, grace_s: float, mark: str, tell: Callable[[str], None], *, guarded: bool) -> None:
     """End it, and whatever carries the mark. tell: what had to be killed, in words."""
-    child, killed = server.child, f"it did not end within {grace_s:g} s of SIGTERM, and was killed"
+    child, killed = server.child, f"it did not exit within {grace_s:g} s of SIGTERM, and was killed"
     try:
         child.terminate()
         child.wait(grace_s + 2 * _KILLED_S * guarded)  # the guard keeps to grace_s itself
@@ -294,7 +294,7 @@ def _killed(found: Callable[[], list[Any]]) -> list[str]:
                     process.kill()
         time.sleep(_POLL_S)
     listed = ", ".join(f"{name} ({pid})" for pid, name in names.items())
-    return [f"processes that it left behind were killed: {listed}"] if names else []
+    return [f"its remaining processes were killed: {listed}"] if names else []
 
 
 def guard(command: list[str], grace_s: float, afterwards: list[str]) -> int:
@@ -324,7 +324,7 @@ def guard(command: list[str], grace_s: float, afterwards: list[str]) -> int:
             os.kill(server.pid, signal.SIGTERM)
             time.sleep(grace_s)
             os.kill(server.pid, signal.SIGKILL)
-            print(f"{_SAYS}it did not end within {grace_s:g} s of SIGTERM, and was killed", flush=True)
+            print(f"{_SAYS}it did not exit within {grace_s:g} s of SIGTERM, and was killed", flush=True)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)

@@ -150,14 +150,14 @@ def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()
         if (at := tail.rfind(_SUM_MARK)) >= 0:
             _, expected = _SUM.unpack_from(tail.ljust(at + _SUM.size, b"\0"), at)
             if zlib.crc32(tail[at + _SUM.size :], _crc32(file, size - len(tail) + at)) != expected:
-                raise OSError(f"{path.name} is damaged: its checksum does not hold")
+                raise OSError(f"{path.name} is damaged: its checksum does not match")
         del tail
         try:
             with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
                 facts = parquet.metadata
                 unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
                 if not 0 <= unpacked <= most("parquet_bytes") or facts.num_rows > most("parquet_bytes"):
-                    raise ValueError(f"it says that it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
+                    raise ValueError(f"by its metadata it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
                 check_columns(parquet.schema_arrow, schema)
                 names = [name for name in parquet.schema_arrow.names if name not in left_out]
                 yield at_schema(schema, [parquet.schema_arrow.empty_table().select(names)])
@@ -175,7 +175,7 @@ _TYPES = (pa.float64(), pa.int32(), pa.int64(), pa.bool_(), pa.string(), pa.list
 def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
     """Raises ValueError for a column that is there twice, or not of its type; of an unknown one: of none of ours."""
     if len(set(found.names)) < len(found.names):
-        raise ValueError("a column is there twice")
+        raise ValueError("a column appears twice")
     for field in found:
         known = [schema.field(field.name).type, pa.null()] if field.name in schema.names else _TYPES
         if not any(field.type.equals(kind) for kind in known):
@@ -193,24 +193,24 @@ def open_regular(path: Path) -> IO[bytes]:
         descriptor = os.open(path, os.O_RDONLY | sum(getattr(os, name, 0) for name in flags))
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(error.errno, "a link, where a file of the run itself belongs", str(path)) from None
+            raise OSError(error.errno, "a link instead of a file of the run", str(path)) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "no regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 
 def files_in(folder: Path, pattern: str) -> list[Path]:
     """The files of a run's subfolder by name; none where there is no folder. Raises OSError for a link in its place."""
     if folder.is_symlink():
-        raise OSError(errno.ELOOP, "a link, where a folder of the run itself belongs", str(folder))
+        raise OSError(errno.ELOOP, "a link instead of a folder of the run", str(folder))
     return sorted(folder.glob(pattern))
 
 
 def make_folder(path: Path) -> None:
     """Make a folder for results, or take the one that is there. Raises InputError."""
-    with os_error_as(InputError, "the output folder cannot be made", path):
+    with os_error_as(InputError, "the output folder cannot be created", path):
         path.mkdir(parents=True, exist_ok=True)
 
 

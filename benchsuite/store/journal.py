@@ -211,7 +211,7 @@ def journal_batches(path: Path, schema: pa.Schema, damage: dict[Path, str]) -> I
             try:
                 payload = pa.py_buffer(file.read(n_bytes)) if sound else None
                 if payload is None or zlib.crc32(payload) != payload_sum:
-                    raise pa.ArrowInvalid("its checksum does not hold")
+                    raise pa.ArrowInvalid("its checksum does not match")
                 if found is None:
                     found = pa.ipc.read_schema(payload)
                     check_columns(found, schema)
@@ -222,7 +222,7 @@ def journal_batches(path: Path, schema: pa.Schema, damage: dict[Path, str]) -> I
                     yield batch
             except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # Arrow's, where a checksum was forged
                 place = f"{path.parent.name}/{path.name}: record {number}, at byte {at:,} of {size:,}, is damaged"
-                damage[path] = f"{place} ({str(error)[:80]}): {n_rows:,} rows before it are kept, what follows is not"
+                damage[path] = f"{place} ({str(error)[:80]}): {n_rows:,} rows before it are kept, the rest is lost"
                 return
             at += _HEAD_BYTES + n_bytes
 

@@ -76,7 +76,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
-        with os_error_as(InputError, "the output folder cannot be made", path):
+        with os_error_as(InputError, "the output folder cannot be created", path):
             path.mkdir(parents=True, exist_ok=True)
             with suppress(OSError):  # a folder that may not be read is no concern of ours
                 sync(path.absolute().parent)
@@ -95,14 +95,14 @@ class RunFolder:
                 "another benchsuite is measuring into this folder",
                 where=str(path),
                 expected="one run at a time in a folder",
-                hint="wait for it, or name another --output",
+                hint="wait for it, or use another --output",
             )
         if (journal := wait_for_writers(path / JOURNALS)) is not None:
             raise InputError(
                 "a measuring process of a sweep that was killed still writes into this folder",
                 where=str(journal),
                 expected="that it ends by itself, within milliseconds",
-                hint="look for processes of benchsuite that are stopped or hang, and end them",
+                hint="look for benchsuite processes that are stopped or hang, and terminate them",
             )
         holds_run = (path / MANIFEST).exists()
         if not holds_run:
@@ -116,8 +116,8 @@ class RunFolder:
                     "the output folder holds files of a run but no manifest; nothing measured is ever overwritten",
                     where=str(path),
                     given=f"a folder with {taken[0]}",
-                    expected="a new folder, or a run folder to go on with",
-                    hint="name another folder",
+                    expected="a new folder, or a run folder to resume",
+                    hint="use another folder",
                 )
         before = None
         if holds_run:
@@ -153,7 +153,7 @@ class RunFolder:
         A row group is sorted by schedule. amend: changes its rows.
         """
         part, damage = part_name(point_id, attempt), dict[Path, str]()
-        with os_error_as(StoreError, "the rows of a point cannot be put together", self.path):
+        with os_error_as(StoreError, "the rows of a point cannot be merged", self.path):
             reach("compaction")
             journals = files_in(self.path / JOURNALS, f"{part}.w*.arrows")
             tables = sorted_groups(table for path in journals for table in journal_tables(path, SCHEMA, damage))
@@ -173,7 +173,7 @@ class RunFolder:
 
     def finish(self) -> None:
         """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
-        with os_error_as(StoreError, "the rows of the run cannot be put together", self.path):
+        with os_error_as(StoreError, "the rows of the run cannot be merged", self.path):
             reach("compaction")
             damage: dict[Path, str] = {}
             found = {file: read_samples(self.path, name, damage) for name, file in SAMPLES.items()}
@@ -462,7 +462,7 @@ def _parquet(
     except OSError as error:
         if not spare:
             raise
-        damage[file] = f"{file.name} is damaged ({str(error)[:80]}): its parts stand in for it"
+        damage[file] = f"{file.name} is damaged ({str(error)[:80]}): its parts are used instead"
         return
     yield first
     yield from tables

@@ -170,7 +170,7 @@ class DcgmSampler(Scraper):
         if unchanged_s > max(_UNCHANGED_S, 1.5 * self.period_s):
             self._problem(
                 "old values",
-                f"its values stood still for {unchanged_s:.1f} s; it is said to collect every {self._given_s:g} s, so "
+                f"its values did not change for {unchanged_s:.1f} s; its given interval is {self._given_s:g} s, so "
                 f"energy is that old at both edges of a point; {_REMEDY}",
             )
         for device in used:
@@ -185,7 +185,7 @@ class DcgmSampler(Scraper):
             for uuid, values in there.items()
         ]
         for uuid in [uuid for uuid in self._devices if uuid not in there]:
-            self._problem(f"lost {uuid}", f"{uuid} is no longer on its page")
+            self._problem(f"lost {uuid}", f"{uuid} is no longer on the page")
             rows.append(GpuSample(at_s, wall_s, "dcgm", uuid, error="not on the exporter's page"))
         return rows
 

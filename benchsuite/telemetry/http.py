@@ -80,7 +80,7 @@ class _BoundedBackend(httpcore.SyncBackend):
     def patience_s(self, timeout_s: float | None) -> float:
         left_s = self.until_s - time.monotonic()
         if left_s <= 0:
-            raise httpcore.ReadTimeout(f"no whole answer within {self._total_s:g} s")
+            raise httpcore.ReadTimeout(f"no complete response within {self._total_s:g} s")
         return left_s if timeout_s is None else min(timeout_s, left_s)
 
     def connect_tcp(
@@ -97,7 +97,7 @@ class _BoundedStream(httpcore.NetworkStream):
         data = self._inner.read(max_bytes, self._backend.patience_s(timeout))
         self._backend.left_bytes -= len(data)
         if self._backend.left_bytes < 0:
-            raise httpcore.ReadError(f"the answer is bigger than {self._backend.max_bytes // 1024**2} MiB")
+            raise httpcore.ReadError(f"the response is larger than {self._backend.max_bytes // 1024**2} MiB")
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -141,7 +141,7 @@ class _BoundedTransport(httpx.HTTPTransport):
         coding = answer.headers.get("content-encoding", "identity")
         if coding.strip().lower() != "identity":
             answer.close()
-            raise httpx.RemoteProtocolError(f"unasked content-encoding {shortened(coding, 40)!r}")
+            raise httpx.RemoteProtocolError(f"unrequested content-encoding {shortened(coding, 40)!r}")
         return answer
 
 

@@ -34,15 +34,15 @@ _ARCHITECTURES = {
 _REMEDIES = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
         "there is no NVML library (libnvidia-ml.so.1) here",
-        "install the NVIDIA driver; start a container with --gpus all; --gpu off says nothing of it",
+        "install the NVIDIA driver; start a container with --gpus all; --gpu off silences this",
     ),
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
         "the NVIDIA driver is not loaded",
-        "see whether `nvidia-smi` works; load it with `modprobe nvidia`, start a container with --gpus all",
+        "check that `nvidia-smi` works; load it with `modprobe nvidia`, start a container with --gpus all",
     ),
     pynvml.NVML_ERROR_NO_PERMISSION: (
         "no permission to use the GPUs",
-        "check who may read and write /dev/nvidia*; start a container with --gpus all",
+        "check the permissions of /dev/nvidia*; start a container with --gpus all",
     ),
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
         "the NVML library and the loaded driver are of different versions",
@@ -325,7 +325,7 @@ def start_nvml() -> None:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        what, hint = _REMEDIES.get(error.value, ("NVML does not start", "see whether `nvidia-smi` works"))
+        what, hint = _REMEDIES.get(error.value, ("NVML does not start", "check that `nvidia-smi` works"))
         raise TelemetryError(what, given=message_of(error), hint=hint) from None
 
 

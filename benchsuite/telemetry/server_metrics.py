@@ -210,7 +210,7 @@ class Scraper:
                     kind = f"answered {answer.status_code}"
                     problem = f"{self.url} answered {answer.status_code} {answer.reason_phrase}".rstrip()
         except httpx.TimeoutException:
-            kind, problem = "timeout", f"{self.url}: no whole page in time"
+            kind, problem = "timeout", f"{self.url}: no complete page in time"
         except Exception as error:  # of httpx, its transports or a decoder: the page cannot be had
             kind, problem = "unreachable", f"{self.url} cannot be read: {str(error) or type(error).__name__}"
         half_s = (now_ns() - asked_ns) / NS_PER_S / 2

@@ -102,7 +102,7 @@ def parse_workload(
         data = open_rows(file, where, known_columns(columns))
     if odd := next((key for key in columns or {} if key not in COLUMNS), None):
         raise WorkloadError(
-            "a column is for a key of ours", where="--column", given=odd, expected=", ".join(COLUMNS[:13])
+            "--column needs a key of the request format", where="--column", given=odd, expected=", ".join(COLUMNS[:13])
         )
     reader = _Reader(format_name, columns or {})
     mistakes: list[tuple[int, str]] = []
@@ -173,7 +173,7 @@ def _no_request(row: Row, where: str, what: str, number: int, unit: str) -> Work
             where=where,
             given=f"{what} with {keys}",
             expected="a request set with texts",
-            hint="random texts of such lengths: --workload random --input-tokens N --output-tokens N",
+            hint="random texts of these lengths: --workload random --input-tokens N --output-tokens N",
         )
     texts = {key: value for key, value in row.items() if isinstance(value, str)}
     column = shlex.quote(max(texts, key=lambda key: len(texts[key]), default="COLUMN"))
@@ -194,7 +194,7 @@ def _keyed(row: Any) -> Row:
         return {"messages": row}
     if not isinstance(row, dict):
         given = "a list" if isinstance(row, list) else json.dumps(row, default=str)[:40]
-        raise ValueError(f"{given} is no request: expected an object with named values, or a text")
+        raise ValueError(f"{given} is not a request: expected an object, or a text")
     if isinstance(row.get("row"), dict):  # as the viewer of Hugging Face gives them
         row = row["row"]
     exact = {
@@ -307,7 +307,7 @@ def _of_cell(key: str, text: str) -> Any:
     try:
         return read_json(text)
     except ValueError:
-        raise ValueError(f"{key}: {text[:40]!r} is no JSON value") from None
+        raise ValueError(f"{key}: {text[:40]!r} is not a JSON value") from None
 
 
 def _count(value: Any, key: str = "max_output_tokens") -> int:
@@ -388,7 +388,7 @@ def _what(value: Any) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)}: several requests in one (give one a row), or turns (--column turns=...)"
     if isinstance(value, str):
-        return "an empty text" if not value else "nothing but blanks"
+        return "an empty text" if not value else "only white space"
     return f"given {value!r:.40}"
 
 
@@ -466,7 +466,7 @@ def _plain(row: Row, notes: Counter[str]) -> Row:
             answer = values["messages"].pop()
             if not values["messages"]:
                 raise ValueError("messages: no turn of a user")
-            notes["an assistant's turn at the end taken for the answer"] += 1
+            notes["an assistant's turn at the end is taken as the reference answer"] += 1
             row.setdefault("reference", message_text(answer) or None)
     return values
 
@@ -476,7 +476,7 @@ def _batch(row: Row, notes: Counter[str]) -> Row:
     body = next(row.pop(key) for key in ("body", "params", "request") if isinstance(row.get(key), dict))
     url = str(row.get("url", ""))
     if url and not re.search(r"(completions|responses|messages|generate)/?(\?.*)?$", url):
-        raise ValueError(f"url: {url[:60]!r} generates no text; expected /v1/chat/completions or the like")
+        raise ValueError(f"url: {url[:60]!r} is not a text generation route; expected /v1/chat/completions or the like")
     inner = _keyed(body)
     one = _format_of(inner)
     if one is None or one.read is _batch:
@@ -579,7 +579,7 @@ def _responses(row: Row, _: Counter[str]) -> Row:
         return values | {"prompt": asked}
     kinds = [one.get("type", "message") if isinstance(one, dict) else None for one in asked]
     if odd := next((kind for kind in kinds if kind not in ("message", None)), None):
-        raise ValueError(f"input: an item of type {odd!r:.40} has no place in a chat; expected messages")
+        raise ValueError(f"input: an item of type {odd!r:.40} is not supported in a chat; expected messages")
     messages = [{k: v for k, v in one.items() if k != "type"} if isinstance(one, dict) else one for one in asked]
     return values | {"messages": _message_list(messages, "input")}
 

@@ -184,7 +184,7 @@ def lengths_text(lengths: Mapping[str, Any], points: Sequence[Mapping[str, Any]]
     text = {
         "tokenizer": f"exact by the tokenizer {lengths.get('tokenizer')}",
         "usage": f"{lengths.get('tokens_per_word')} tokens a word, by the server's count of two probes",
-        "characters": "by characters, for nothing counts their tokens: not known",
+        "characters": "estimated from characters: nothing counts their tokens",
     }.get(str(lengths.get("by")), "as the file says" if tokens else None)
     if text is None or not tokens:
         return text

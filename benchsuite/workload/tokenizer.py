@@ -71,7 +71,7 @@ class TextTokenizer:
         """
         words = self.words()
         if not words:
-            raise WorkloadError("the tokenizer has no word to make prompts of", where="--tokenizer", given=self.name)
+            raise WorkloadError("the tokenizer has no words for prompts", where="--tokenizer", given=self.name)
         before = dict(zip(dict.fromkeys(starts), self.counts(list(dict.fromkeys(starts))), strict=True))
         wanted = [before[start] + n for start, n in zip(starts, tokens, strict=True)]
         parts = [stream.rounds(words, n) for stream, n in zip(streams, tokens, strict=True)]
@@ -99,7 +99,7 @@ class TextTokenizer:
             where="--tokenizer (workload.tokenizer)",
             given=f"{wanted[pending[0]]} tokens of {self.name}",
             expected="a length that random words of its vocabulary can have",
-            hint="another length, or without --tokenizer: then lengths are calibrated by the server's usage",
+            hint="another length, or leave --tokenizer out: lengths are then calibrated by the server's usage",
         )
 
     def facts(self) -> dict[str, Any]:

@@ -186,9 +186,9 @@ def test_repeats():
 @pytest.mark.parametrize(
     ("samples", "reason"),
     [
-        ([sample(9.9), sample(25.1)], "the server does not tell"),
+        ([sample(9.9), sample(25.1)], "the server does not report it"),
         ([sample(5.0, **BEFORE), sample(25.1, **after())], "no sample within 2 s of the point's edges"),
-        ([sample(9.9, **after()), sample(25.1, **BEFORE)], "a counter went backwards: the server was started anew"),
+        ([sample(9.9, **after()), sample(25.1, **BEFORE)], "a counter decreased: the server was restarted"),
     ],
 )
 def test_why_not(samples, reason):
@@ -200,7 +200,7 @@ def test_why_not(samples, reason):
 def test_stamps_of_the_process():
     """Without kernel stamps the client's part is not known, and not called zero."""
     (one,) = attribute(requests(stamp_source="user"), [window()], None)
-    assert (one.client_s, one.rest_s, one.reasons["rest"]) == (None, None, "nothing is known of the parts")
+    assert (one.client_s, one.rest_s, one.reasons["rest"]) == (None, None, "none of the parts is known")
 
 
 def test_use():

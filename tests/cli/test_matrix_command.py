@@ -109,7 +109,7 @@ def test_again_measures_nothing_that_is_whole(done):
     said = matrix(file, folder, "--json")
     assert said.code == exit_code([said.data["verdict"]])
     assert "[setting 1/3]" not in said.out
-    assert said.err.count("measured before, kept in") == 2
+    assert said.err.count("already measured, in") == 2
     plain = said.data
     assert plain["cheapest"] == json.loads((folder / "matrix.json").read_text())["cheapest"]
     assert [row["status"] for row in plain["settings"]] == ["kept", "kept", "did not start"]

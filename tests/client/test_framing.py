@@ -189,7 +189,7 @@ FRAMINGS: dict[str, Framing] = {
                                         notes="bytes_after_response"),
     "garbage behind the last chunk": of(CHUNKED + chunk(SSE) + LAST + b"garbage", kept=False,
                                        notes="bytes_after_response"),
-    # compressed although identity was asked for
+    # compressed although identity was requested
     "gzip": of(counted(gzip.compress(SSE), OK + KIND + b"Content-Encoding: gzip\r\n"), notes="body_compressed"),
     "gzip, flushed": of(OK + KIND + b"Content-Encoding: GZIP\r\nTransfer-Encoding: chunked\r\n\r\n",
                        *map(chunk, zipped(31)), LAST, notes="body_compressed"),
@@ -212,7 +212,7 @@ FRAMINGS: dict[str, Framing] = {
         status="http_error", error="HTTP 502: content-encoding 'br'", kept=False, others="refuse: all three refuse it"),
     # what fails, and in which words
     "brotli": of(counted(b"\x0b\x02\x80abc\x03", OK + KIND + b"Content-Encoding: br\r\n"), n_chunks=0, tokens=None,
-                status="stream_error", error="content-encoding 'br', though identity was asked for", kept=False,
+                status="stream_error", error="content-encoding 'br', though identity was requested", kept=False,
                 others="differ: httpx hands on bytes that nobody decoded"),
     "gzip that is none": of(counted(SSE, OK + KIND + b"Content-Encoding: gzip\r\n"), n_chunks=0, tokens=None,
                            status="stream_error", error="the body is no gzip: ", others="refuse: all three refuse it"),

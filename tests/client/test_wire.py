@@ -366,7 +366,7 @@ BROKEN = {
     "endless headers": (OK + b"".join(b"X-%d: %s\r\n" % (i, b"y" * 1000) for i in range(140)), "stream_error",
                         "response headers longer than 131072 bytes"),
     "brotli": (OK + b"Content-Encoding: br\r\nContent-Length: 5\r\n\r\n", "stream_error",
-               "content-encoding 'br', though identity was asked for"),
+               "content-encoding 'br', though identity was requested"),
     "length of words": (OK + b"Content-Length: five\r\n\r\n", "stream_error", ""),
     "too long": (OK + b"Content-Length: 9000\r\n\r\n" + bytes(3000), "stream_error", "response longer than 2000 bytes"),
 }  # fmt: skip

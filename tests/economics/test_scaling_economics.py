@@ -83,7 +83,7 @@ def test_no_level_meets_the_slo():
     """An empty zone is a legal result, and nothing has a cost at the boundary."""
     found = scaling([p for p in TABLE4 if p.model == "WiNGPT-2.7"], parse_slo("output_throughput_per_user>500"), 1.58)
     assert (found.zone, found.optimum, found.boundary_users, found.boundary_saving) == (None, None, None, None)
-    assert found.limits[0].note == "no level keeps it"
+    assert found.limits[0].note == "no level meets it"
 
 
 @pytest.mark.parametrize(

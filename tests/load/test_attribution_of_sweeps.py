@@ -94,6 +94,6 @@ def test_the_embedded_engine(tmp_path):
     assert 0 < prefill_s / 24 < one.prefill_s < one.ttft_s
     assert one.rest_s == pytest.approx(one.ttft_s - one.prefill_s)
     assert (one.queue_s, one.network_s) == (None, None)
-    assert one.reasons["queue"] == "the server does not tell"
+    assert one.reasons["queue"] == "the server does not report it"
     assert use.running_max <= 2
     assert use.prefix_cache_hit_ratio is not None

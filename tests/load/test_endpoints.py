@@ -142,7 +142,7 @@ def test_a_full_queue_is_not_tried(pair, api, tmp_path, monkeypatch, waiting, sk
 
 
 def test_what_a_fallback_needs(pair, tmp_path):
-    """A queue that the server does not tell of, and a client that does not show refusals, are refused at once."""
+    """A queue that the server does not report it of, and a client that does not show refusals, are refused at once."""
     fallback = API | {"base_url": "http://127.0.0.1:9", "max_waiting": 3}
     server = {"base_url": pair[0], "profile": "openai", "model": "simulator", "fallback": fallback}
     with pytest.raises(InputError, match="does not report how many requests wait"):

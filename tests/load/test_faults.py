@@ -66,7 +66,7 @@ def test_the_breaker_opens_at_the_last_of_a_streak():
         one.note(row(status))
     assert (one.tripped, one.streak, one.reason) == (False, 23, None)
     one.note(row("connect_error"))
-    assert one.reason == "the server is gone: the last 24 requests found no connection"
+    assert one.reason == "the server is down: the last 24 requests could not connect"
     one.arm(2, None)
     assert (one.tripped, one.streak) == (False, 0)
 
@@ -186,7 +186,7 @@ def test_a_server_that_dies_mid_point(tmp_path):
         result, before = run(spec, prompts(1500), tmp_path / "run")
     (entry,) = before.manifest["points"]
     assert (result.complete, entry["status"]) == (False, "failed")
-    assert entry["reason"] == "the server is gone: the last 32 requests found no connection"
+    assert entry["reason"] == "the server is down: the last 32 requests could not connect"
     assert entry["client"]["back_offs"] >= 32
     assert 16 < before.table.num_rows < 1500
     with simulator(SimulatorConfig(latency=FAST, port=server.port)):

@@ -103,7 +103,7 @@ def test_a_whole_run_needs_no_server(tmp_path):
     view = Watcher()
     result, found = run(priced, prompts(8), tmp_path / "run", view)
     assert (result.complete, result.measured, view.notes) == (
-        True, 0, ["every point is measured already; it is judged anew"],
+        True, 0, ["all points are already measured; the run is judged again"],
     )  # fmt: skip
     assert found.table.equals(before.table)
     assert found.manifest["spec"]["price"]["usd_per_hour"] == 2.0
@@ -178,7 +178,7 @@ def test_stamps_that_left_their_clock_make_the_point_invalid(server, tmp_path, m
     monkeypatch.setattr(conductor, "client_facts", lambda reports: facts(reports) | {"clock_contradictions": 1})
     _, found = run(spec_of(server.base_url, [2]), prompts(8), tmp_path / "run")
     (entry,) = found.manifest["points"]
-    assert (entry["status"], entry["invalid"]) == ("invalid", "the kernel's timestamps left the wall clock")
+    assert (entry["status"], entry["invalid"]) == ("invalid", "the kernel's timestamps did not follow the wall clock")
     assert found.whole.num_rows == 0
 
 

@@ -86,8 +86,8 @@ def test_every_surface_says_the_same(case):
         ("optimum", "undecided"): ("", "Concurrency "),
         ("none", "not met"): ("no level meets the SLO; nearest: ", "No level meets the SLO; nearest: "),
         ("none", "undecided"): (
-            "no level is seen to meet the SLO; nearest: ",
-            "No level is seen to meet the SLO; nearest: ",
+            "no level appears to meet the SLO; nearest: ",
+            "No level appears to meet the SLO; nearest: ",
         ),
     }
     of_terminal, of_page = begins[decision.kind, decision.verdict]

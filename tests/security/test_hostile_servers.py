@@ -134,10 +134,13 @@ def test_a_bomb_is_not_unpacked():
 
     bomb = whole(gzip.compress(b"\0" * 50_000_000), more=b"Content-Encoding: gzip\r\n")
     with serving(lambda sock, _: sock.sendall(bomb)) as url:
-        with bounded_client(url) as client, pytest.raises(httpx.RemoteProtocolError, match="unasked content-encoding"):
+        with (
+            bounded_client(url) as client,
+            pytest.raises(httpx.RemoteProtocolError, match="unrequested content-encoding"),
+        ):
             client.get("/v1/models")
         scraper = Scraper(f"{url}/metrics", 0)
-        assert "unasked content-encoding" in (scraper.get().problem or "")
+        assert "unrequested content-encoding" in (scraper.get().problem or "")
         scraper.close()
         row, _ = asyncio.run(_ask(url, 2**20, 5.0))
     assert (row.status, row.error) == ("stream_error", "decoded response longer than 1048576 bytes")

@@ -45,7 +45,7 @@ def test_a_plan_is_read_and_written_back(text: str, plan: LaunchPlan) -> None:
         ("vllm m -- --port 9000", "the port is chosen by benchsuite"),
         ("docker:llamacpp", "not started with docker"),
         ("lmdeploy m -- --server-port 9000", "the port is chosen by benchsuite"),
-        ("openai m", "there is no such engine"),
+        ("openai m", "no such engine"),
         ("vllm m --image i", "a local server has no image"),
         ("llamacpp --slots none", "whole number"),
         ("llamacpp --slot 4", "did you mean '--slots'"),

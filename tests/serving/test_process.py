@@ -186,8 +186,8 @@ def test_nothing_of_a_server_is_left(end: str, tmp_path: Path) -> None:
     said = harness.stdout.read()
     harness.wait(60)
     assert psutil.wait_procs([guard, *started], timeout=60)[1] == []
-    assert ("TOLD it did not end within 0.2 s" in said) == (end == "its block ends")
-    assert ("TOLD processes that it left behind were killed" in said) == (end == "its block ends")
+    assert ("TOLD it did not exit within 0.2 s" in said) == (end == "its block ends")
+    assert ("TOLD its remaining processes were killed" in said) == (end == "its block ends")
     assert (tmp_path / "removed").exists() == (end != "its block ends")
 
 

@@ -138,7 +138,7 @@ def test_a_card_lost():
     rows = {row.uuid: row for row in one.sample()}
     assert (rows[FIRST].power_w, rows[FIRST].error) == (None, "not on the exporter's page")
     assert (rows[SECOND].power_w, rows[SECOND].error) == (69.871, None)
-    assert one.problems() == (f"DCGM exporter: {FIRST} is no longer on its page",)
+    assert one.problems() == (f"DCGM exporter: {FIRST} is no longer on the page",)
 
 
 @pytest.mark.parametrize(

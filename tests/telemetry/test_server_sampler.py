@@ -63,7 +63,7 @@ def test_a_row():
         (answer(200, "process_cpu_seconds_total 1\n"), "no metrics of a known server"),
         (answer(200, "vllm:num_requests_running{ 1\n"), "a line cannot be read"),
         (httpx.ConnectError("Connection refused"), "Connection refused"),
-        (httpx.ReadTimeout("slow"), "no whole page in time"),
+        (httpx.ReadTimeout("slow"), "no complete page in time"),
         (answer(200, b"not gzip", content_encoding="gzip"), "cannot be read"),
     ],
 )
@@ -98,7 +98,7 @@ class Endless(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("limit", "word"), [({"page_bytes": 2**20}, "bigger than 1 MiB"), ({"page_s": 0.1}, "no whole page in time")]
+    ("limit", "word"), [({"page_bytes": 2**20}, "bigger than 1 MiB"), ({"page_s": 0.1}, "no complete page in time")]
 )
 def test_a_page_without_end(monkeypatch, limit, word):
     """A page that never ends is given up by its size or its time, though every read brings something."""

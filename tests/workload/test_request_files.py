@@ -274,7 +274,7 @@ REFUSED: list[tuple[bytes, str, str]] = [
     (jl({"prompt": [1, 2, 3, 4]}), "4 token ids", "set:1"),
     (jl({"prompt": ["a", "b"], "max_tokens": 3}), "several requests in one", "set:1"),
     (jl({"prompt": 5}), "prompt: given 5", "set:1"),
-    (jl({"prompt": " "}), "nothing but blanks", "set:1"),
+    (jl({"prompt": " "}), "only white space", "set:1"),
     (jl({"id": "a", "prompt": "Hi"}, {"id": "a", "prompt": "Ho"}), "id: 'a' is used before, on line 1", "set:2"),
     (jl({"prompt": "a", "max_tokens": 0}), "max_output_tokens: expected a whole number", "set:1"),
     (jl({"prompt": "a", "max_tokens": 2**31}), "max_output_tokens: expected a whole number", "set:1"),
