@@ -76,8 +76,8 @@ def test_a_wrong_total_is_said():
         (HEADER + "m,4.5,50,1,0.5,1,2,3,5\n", r"line 2: concurrency: .*4\.5"),
         (HEADER + "m,4,50,1,nan,1,2,3,5\n", r"line 2: ttft_s: .*nan"),
         (HEADER + "m,4,50,1,0.5,1,-2,3,5\n", r"line 2: output_tokens: .*-2"),
-        (HEADER + "m,4,50,1\n", r"not as many cells"),
-        (HEADER + "m,4,50,1,0.5,1,2,3,5,6\n", r"not as many cells"),
+        (HEADER + "m,4,50,1\n", r"number of cells differs"),
+        (HEADER + "m,4,50,1,0.5,1,2,3,5,6\n", r"number of cells differs"),
         (HEADER + "m,4,50,1,,1,2,3,\n" * 2, r"line 3: .*twice"),
     ],
 )

@@ -230,7 +230,7 @@ def test_a_server_that_dies_is_a_failed_setting(tmp_path):
             (outcome,) = measure(spec, workload, folder, view, lambda _: None)
         assert outcome.status == "failed"
         assert "the sweep ends here: the server has ended" in view.notes
-        assert outcome.reason.startswith("its server died while it was measured")
+        assert outcome.reason.startswith("its server died during the measurement")
         assert folder.kept_run(spec.settings[0], spec.sweep_of(spec.settings[0])) is None
 
 

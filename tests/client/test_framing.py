@@ -247,7 +247,7 @@ FRAMINGS: dict[str, Framing] = {
                  error="not an HTTP/1.1 response: ", others="refuse: all three refuse it"),
     "another protocol": of(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
                           then="hold",
-                          status="stream_error", error="the server switches to a protocol", n_chunks=0, tokens=None,
+                          status="stream_error", error="the server switched protocols", n_chunks=0, tokens=None,
                           kept=False, others="refuse: all three refuse it"),
 }  # fmt: skip
 

@@ -158,7 +158,7 @@ def test_item_tables():
         ("model,score\na,good\n", "score: ", "s.csv:2"),
         ("model,score\na,\n", "score: required but missing", "s.csv:2"),
         ("model,score\n,5\n", "model: required but missing", "s.csv:2"),
-        ("model,score\na\n", "not as many cells", "s.csv:2"),
+        ("model,score\na\n", "number of cells differs", "s.csv:2"),
         ("model,score,n\na,101,50\n", "score should be from 0 to 100", "s.csv:2"),
         ("model,score,n\na,50,0\n", "n: ", "s.csv:2"),
         ("model,score,n\na,50,2.5\n", "n: ", "s.csv:2"),
@@ -166,7 +166,7 @@ def test_item_tables():
         ("model,score,params_b\na,50,0\n", "params_b: ", "s.csv:2"),
         ("model,item,score\na,1,2\n", "score should be from 0 to 1", "s.csv:2"),
         ("model,item,score\na,1,1\na,1,0\n", "item '1': scored before, on line 2", "s.csv:3"),
-        ("model,item,score\na,1,1\nb,2,0\n", "not asked the same items", "item"),
+        ("model,item,score\na,1,1\nb,2,0\n", "not scored on the same items", "item"),
         ('model,score\n"a,1\n', "not valid CSV", "s.csv:1"),
     ],
 )
@@ -185,7 +185,7 @@ def test_names_that_do_not_match():
         match_scores(scores, ["GLM-4-32B-0414", "a"], where="s.csv")
     assert (caught.value.given, caught.value.hint) == ("GLM-4-32B", "did you mean 'GLM-4-32B-0414'?")
     assert match_scores(scores, ["a"], where="s.csv") == ["GLM-4-32B", "other"]
-    with pytest.raises(InputError, match="not among those measured"):
+    with pytest.raises(InputError, match="of the score table was not measured"):
         match_scores(scores, ["zzz"], where="s.csv")
 
 

@@ -99,7 +99,7 @@ def test_a_server_that_does_not_count(tmp_path: Path) -> None:
     assert found.manifest.workload.lengths is not None
     assert found.manifest.workload.lengths["by"] == "characters"
     assert found.manifest.points[0].tokens == {}
-    assert any("their tokens are not known" in note for note in view.notes)
+    assert any("random lengths are estimated" in note for note in view.notes)
 
 
 def test_the_set_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:

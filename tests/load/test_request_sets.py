@@ -75,5 +75,5 @@ def test_images_are_for_chat(tmp_path: Path) -> None:
         server={"base_url": "http://127.0.0.1:9", "endpoint": "completions"},
     )
 
-    with pytest.raises(InputError, match="only the chat endpoint takes"):
+    with pytest.raises(InputError, match="needs the chat endpoint"):
         run_sweep(spec, None, tmp_path / "run", Watcher())

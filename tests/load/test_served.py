@@ -99,7 +99,7 @@ def test_a_server_that_dies_mid_sweep(tmp_path: Path) -> None:
         return plan, spec_of(f"http://127.0.0.1:{plan.port}", [1, 2])
 
     plan, asked = spec()
-    with pytest.raises(ServerDied, match=r"(?s)the server died while.*exit code -9; the end of its log") as died:
+    with pytest.raises(ServerDied, match=r"(?s)the server died during.*exit code -9; the end of its log") as died:
         sweep_launched(plan, lambda _: asked, prompts(16), path, Killer())
     assert died.value.exit_code == 1
     assert str(path) in str(died.value.hint)

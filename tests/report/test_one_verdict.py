@@ -163,6 +163,6 @@ def test_a_cheaper_level_that_is_not_sure_is_not_said_to_cost_more(tmp_path):
     assert "costs more" not in said
     assert "next level 4 looks cheaper" in said
     assert decision.reason.startswith("2 is ")
-    assert decision.binding == "no limit: 4 looks cheaper, but is not sure"
+    assert decision.binding == "no limit: 4 looks cheaper, but this is not certain"
     (limited,) = [tile for tile in answer(judgement).tiles if tile.label == "Limited by"]
     assert limited.value == "certainty"

@@ -202,4 +202,4 @@ def test_a_killed_guard_leaves_nothing(tmp_path: Path) -> None:
         started = [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
         server.child.kill()
     assert psutil.wait_procs(started, timeout=60)[1] == []
-    assert any("left behind were killed" in words for words in said)
+    assert any("remaining processes were killed" in words for words in said)

@@ -166,7 +166,7 @@ def test_the_interval_is_measured(monkeypatch):
     sample_at(monkeypatch, one, *range(35))
     assert (one.facts()["interval_s"], one.facts()["interval_source"]) == (10.0, "measured")
     (problem,) = one.problems()
-    assert "stood still for 3.0 s" in problem
+    assert "did not change for 3.0 s" in problem
     assert "-c 1000" in problem
 
 
