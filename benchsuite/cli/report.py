@@ -42,7 +42,7 @@ Examples:
 )
 @click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
 @output_option(
-    f"The file; of vllm a folder.  [default: RUN/report.html, with another SLO or price {_AGAIN}; of several "
+    f"Output file; for vllm a folder.  [default: RUN/report.html, with another SLO or price {_AGAIN}; of several "
     f"{_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
 )
 @click.option("--open", "show", is_flag=True, help="Open what was written in the browser.")

@@ -33,7 +33,7 @@ class DemandTable(StrictModel):
     output_tokens: float | None = key(None, "of a request", unset="as measured", ge=0)
     input_ratio: float | None = key(None, "share of input in the measured tokens of a request, instead", ge=0, le=1)
     growth: float | None = key(None, "of the demand a year (0.5: half as much again), by --in-months", gt=-1, le=100)
-    in_months: float | None = key(None, "with --growth: size for the demand in so many months", ge=0, le=240)
+    in_months: float | None = key(None, "with --growth: size for the demand in this many months", ge=0, le=240)
 
     @model_validator(mode="after")
     def _one_way_to_state_it(self) -> DemandTable:

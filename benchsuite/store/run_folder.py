@@ -352,7 +352,7 @@ def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
         with _unreadable(path):
             gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
         torn = [file.name for file in sorted(path.glob("*.torn*")) if _JOURNAL.match(file.name)]
-        words = (*damage.values(), *(f"{name} was put aside, damaged" for name in torn))
+        words = (*damage.values(), *(f"{name} was moved aside, damaged" for name in torn))
         return Run(path, manifest, at_schema(SCHEMA, tables), gpu, server, words)
 
     return _at_a_moment(path, read)

@@ -316,7 +316,7 @@ def in_time(ask: Callable[[], T]) -> T:
     try:
         return answer.result(_HANGS_S)
     except TimeoutError:
-        what, hint = f"the driver has not answered for {_HANGS_S:g} s", "see whether `nvidia-smi` works; or --gpu off"
+        what, hint = f"the driver has not answered for {_HANGS_S:g} s", "check that `nvidia-smi` works; or --gpu off"
         raise TelemetryError(what, hint=hint) from None
 
 

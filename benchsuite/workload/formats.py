@@ -134,7 +134,7 @@ def parse_workload(
             mistake_text("the request set", lines),
             where=f"{where}:{mistakes[0][0]}" if unit == "line" else f"{where}, {unit} {mistakes[0][0]}",
             given=data.what,
-            expected="a request in every row, or as many odd ones as --skip-bad allows",
+            expected="a request in every row, or as many invalid ones as --skip-bad allows",
             hint=f"--skip-bad {len(mistakes)} leaves them out" if n_read else None,
         )
     if not n_read:
