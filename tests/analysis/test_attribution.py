@@ -82,7 +82,7 @@ def test_other_requests(count, fits):
     assert (one.queue_s is not None) is fits
     if not fits:
         assert (one.prefill_s, one.network_s, one.rest_s) == (None, None, None)
-        assert one.reasons["queue"] == f"the server counted {count} requests and we 50 in p"
+        assert one.reasons["queue"] == f"the server counted {count} requests and the client 50 in p"
 
 
 def test_counted_late():
@@ -122,7 +122,7 @@ def test_batches_are_no_requests():
         sample(9.9, prefill_sum_s=0.0, prefill_count=0.0), sample(25.1, prefill_sum_s=1.0, prefill_count=N / 5)
     )
     (one,) = attribute(requests(), [window()], told)
-    assert (one.prefill_s, one.reasons["prefill"]) == (None, "the server counted 10 requests and we 50 in p")
+    assert (one.prefill_s, one.reasons["prefill"]) == (None, "the server counted 10 requests and the client 50 in p")
 
 
 def test_more_than_the_whole():

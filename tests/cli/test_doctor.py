@@ -56,7 +56,7 @@ def test_a_good_server(simulated, tmp_path: Path):
         "model": "simulator, of 1 listed",
         "stream": "streams tokens",
         "usage": "reports token counts",
-        "length": "8 tokens requested, 8 came (length)",
+        "length": "8 tokens requested, 8 received (length)",
         "keep-alive": "kept",
         "timestamps": "by the kernel",
         "prefix cache": "kept out by the field cache_salt; POST /reset_prefix_cache before each point",
@@ -79,7 +79,7 @@ def test_a_server_with_bad_habits():
     verdicts = {name: one["status"] for name, one in found.items() if one["area"] == "server"}
     warned = {name for name, verdict in verdicts.items() if verdict == "warn"}
     assert warned - {"server timestamps"} == {"server usage", "server length"}  # a busy machine stamps late
-    assert found["server length"]["detail"] == "8 tokens requested, 3 came (stop)"
+    assert found["server length"]["detail"] == "8 tokens requested, 3 received (stop)"
     assert found["server fields"]["detail"] == "left out because the server refuses them: min_tokens, ignore_eos"
 
 

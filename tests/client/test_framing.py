@@ -215,7 +215,7 @@ FRAMINGS: dict[str, Framing] = {
                 status="stream_error", error="content-encoding 'br', though identity was requested", kept=False,
                 others="differ: httpx hands on bytes that nobody decoded"),
     "gzip that is none": of(counted(SSE, OK + KIND + b"Content-Encoding: gzip\r\n"), n_chunks=0, tokens=None,
-                           status="stream_error", error="the body is no gzip: ", others="refuse: all three refuse it"),
+                           status="stream_error", error="the body is not gzip: ", others="refuse: all three refuse it"),
     "204": of(b"HTTP/1.1 204 No Content\r\n\r\n", status="http_error", error="HTTP 204: with an empty body", n_chunks=0,
              tokens=None, others="differ: a stream without an event to both; no completion all the same"),
     "200, empty": of(counted(b""), status="truncated", error="HTTP 200 with an empty body", n_chunks=0, tokens=None,

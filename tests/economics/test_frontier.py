@@ -191,5 +191,5 @@ def test_names_that_do_not_match():
 
 def test_a_model_with_two_curves():
     """Refused by name."""
-    with pytest.raises(InputError, match="two curves"):
+    with pytest.raises(InputError, match="two runs"):
         frontier([candidate("a", 1, 1), candidate("a", 2, 2)])

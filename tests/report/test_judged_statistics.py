@@ -91,4 +91,4 @@ def test_a_price_of_the_slo_on_a_disturbed_level_says_so() -> None:
     saving = SloStep(looser=0.082, at=1.08, level=Level(16), cost_usd=0.3, cost_change=-0.7)
     price = SloPrice("ttft_mean < 1 s", (saving,), ())
     assert price_sentence(price, Level(4), {Level(8): "disturbed"}).endswith("(concurrency 16)")
-    assert price_sentence(price, Level(4), {Level(16): "disturbed"}).endswith("; not sure: 16 is disturbed")
+    assert price_sentence(price, Level(4), {Level(16): "disturbed"}).endswith("; not certain: 16 is disturbed")

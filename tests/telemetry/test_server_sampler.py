@@ -98,7 +98,7 @@ class Endless(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("limit", "word"), [({"page_bytes": 2**20}, "bigger than 1 MiB"), ({"page_s": 0.1}, "no complete page in time")]
+    ("limit", "word"), [({"page_bytes": 2**20}, "larger than 1 MiB"), ({"page_s": 0.1}, "no complete page in time")]
 )
 def test_a_page_without_end(monkeypatch, limit, word):
     """A page that never ends is given up by its size or its time, though every read brings something."""

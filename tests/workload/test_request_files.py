@@ -279,8 +279,8 @@ REFUSED: list[tuple[bytes, str, str]] = [
     (jl({"prompt": "a", "max_tokens": 0}), "max_output_tokens: expected a whole number", "set:1"),
     (jl({"prompt": "a", "max_tokens": 2**31}), "max_output_tokens: expected a whole number", "set:1"),
     (jl({"text": "a", "image": "local.png"}), "expected an image as a URL", "set:1"),
-    (jl({"custom_id": "a", "url": "/v1/embeddings", "body": {"input": "a"}}), "generates no text", "set:1"),
-    (jl(*TWO, 5), "line 3: 5 is no request", "set:3"),
+    (jl({"custom_id": "a", "url": "/v1/embeddings", "body": {"input": "a"}}), "not a text generation route", "set:1"),
+    (jl(*TWO, 5), "line 3: 5 is not a request", "set:3"),
     (json.dumps([*TWO, {"conversations": []}]).encode(), "row 3: conversations:", "set, row 3"),
     (table(question=["a"], other=[None])[:-6] + b"xxPAR1", "damaged", "set"),
 ]  # fmt: skip
@@ -341,7 +341,7 @@ def test_columns(columns: dict[str, str], row: dict[str, Any], expected: dict[st
 
 def test_unknown_columns_are_refused() -> None:
     """A key that is not ours, and a column that a row lacks, are named."""
-    with pytest.raises(WorkloadError, match="for a key of ours"):
+    with pytest.raises(WorkloadError, match="a key of the request format"):
         parse_workload(LINES, where="set", columns={"promt": "prompt"})
     with pytest.raises(WorkloadError, match="no column 'q' for prompt; it has prompt"):
         parse_workload(LINES, where="set", columns={"prompt": "q"})
