@@ -103,14 +103,14 @@ Examples:
 @slo_option("Limits that every level must meet.  [default: the run's; with --baseline or --history none]")
 @goodput_option
 @click.option("--baseline", type=PATH, help="The run folder to compare with.")
-@click.option("--history", type=PATH, help="Earlier runs below a folder: the spread, and what RUN is held against.")
+@click.option("--history", type=PATH, help="Folder of earlier runs, for the spread between sessions.")
 @click.option(
     "--anchor", type=PATH, help="A run that stays: margins hold against it too, so that losses do not add up."
 )
 @click.option(
     "--refresh", is_flag=True, help="For the main branch: a RUN that passes joins --history; the first is --anchor."
 )
-@click.option("--plan", "planning", is_flag=True, help="Judge nothing: how many repeats decide every margin.")
+@click.option("--plan", "planning", is_flag=True, help="Only print how many repeats would decide every margin.")
 @click.option(
     "--max-regression",
     "regressions",

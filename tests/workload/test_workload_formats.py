@@ -90,7 +90,7 @@ def test_defaults() -> None:
         ("[" * 100_000, "not valid JSON: nested too deeply"),
         (r'{"prompt": "\ud800"}', "not valid JSON: half of a surrogate pair"),
         ('{"prompt": "a", "max_output_tokens": ' + "9" * 6000 + "}", "not valid JSON: Exceeds the limit"),
-        ("[]", "a list is no request"),
+        ("[]", "a list is not a request"),
         ('{"prompt": "a", "max_tokenz": 3}', "max_tokenz: unknown key; did you mean 'max_tokens'?"),
         ('{"prompt": "a", "messages": [{"role": "user", "content": "b"}]}', "messages and prompt differ"),
         ('{"id": "a"}', "no text of a request in it; it has id"),
