@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import tokens_after_first_chunk
+from benchsuite.analysis.requests import Floats, tokens_after_first_chunk
 from benchsuite.economics.verdict import why_text
 from benchsuite.errors import PointsError
 from benchsuite.level import Level, as_plain
@@ -205,18 +206,18 @@ def vllm_files(judgement: Judgement) -> Iterator[tuple[str, dict[str, Any]]]:
     repeats = {(m.level.users, one.repeat): (m, one) for m in judgement.measured for one in m.repeats}
     whole = whole.select(_OF_VLLM)
     for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
-        rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s").to_pylist()
-        measured = repeats.get((rows[0]["concurrency"], rows[0]["repeat"]))
-        if measured is None:
+        rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s")
+        level, repeat = (rows[name][0].as_py() for name in ("concurrency", "repeat"))
+        if (measured := repeats.get((level, repeat))) is None:
             continue  # nothing was sent
-        if not any(row["first_token_s"] is not None for row in rows) and any(row["status"] == "ok" for row in rows):
+        if rows["first_token_s"].null_count == len(rows) and pc.any(pc.equal(rows["status"], "ok")).as_py():
             raise PointsError(
                 "the run was not streamed, and vLLM's files know no request without a first token",
                 where=str(run.path),
                 hint="--format csv or json",
             )
         found = vllm_result(rows, measured[1].duration_s, GOODPUT.of_repeat(*measured))
-        yield f"{point_id}.json", _header(manifest, rows) | found
+        yield f"{point_id}.json", _header(manifest, point_id, level, len(rows)) | found
 
 
 _OF_VLLM = [
@@ -225,7 +226,7 @@ _OF_VLLM = [
 ]  # fmt: skip
 
 
-def _header(manifest: RunManifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _header(manifest: RunManifest, point_id: str, level: int, n_requests: int) -> dict[str, Any]:
     endpoint = (manifest.spec.get("server") or {}).get("endpoint")
     backend = "openai" if endpoint == "completions" else "openai-chat"
     return {
@@ -235,98 +236,101 @@ def _header(manifest: RunManifest, rows: Sequence[Mapping[str, Any]]) -> dict[st
         "label": None,
         "model_id": manifest.model,
         "tokenizer_id": manifest.model,
-        "num_prompts": len(rows),
+        "num_prompts": n_requests,
         "benchsuite": manifest.benchsuite,
         "benchsuite_run_id": manifest.run_id,
-        "benchsuite_point_id": rows[0]["point_id"],
+        "benchsuite_point_id": point_id,
         "request_rate": "inf",
         "burstiness": 1.0,
-        "max_concurrency": rows[0]["concurrency"],
+        "max_concurrency": level,
     }
 
 
-def vllm_result(
-    rows: Sequence[Mapping[str, Any]], duration_s: float, goodput_per_s: float | None = None
-) -> dict[str, Any]:
-    """Totals, statistics and lists of one run of a level. rows: RequestRecord's keys, at least one; in any order.
+def vllm_result(rows: pa.Table, duration_s: float, goodput_per_s: float | None = None) -> dict[str, Any]:
+    """Totals, statistics and lists of one run of a level. rows: at least one, with the columns _OF_VLLM; in any order.
 
     Statistics are None where no request succeeded. A token count that no server told is 0, as vLLM has it.
     """
-    sent = [_as_vllm(row) for row in rows]
-    ok = [one for one in sent if not one["errors"]]
-    tokens_in, tokens_out = (sum(one[key] for one in ok) for key in ("input_lens", "output_lens"))
+    names = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "input_tokens", "output_tokens")
+    columns = {name: rows[name].cast(pa.float64()).to_numpy() for name in names}
+    scheduled_s, sent_s, first_s, last_s, tokens_in, tokens_out = columns.values()
+    started, start_s = ~np.isnan(first_s), np.where(np.isnan(sent_s), scheduled_s, sent_s)
+    failed = ~(pc.equal(rows["status"], "ok").to_numpy() & started & ~np.isnan(last_s))  # as vLLM counts them
+    ok, errors = ~failed, [""] * len(rows)
+    for i, row in zip(np.flatnonzero(failed), rows.filter(pa.array(failed)).to_pylist(), strict=True):
+        errors[i] = _error(row)
+    ttft_s, e2e_s = np.where(started, first_s - start_s, 0.0), np.where(failed, 0.0, last_s - start_s)
+    n_in, n_out = np.nan_to_num(tokens_in).astype(int), np.where(failed, 0, np.nan_to_num(tokens_out)).astype(int)
+    gaps_us = rows["chunk_gap_us"].cast(pa.list_(pa.int32()))
+    n_gaps = np.where(started, pc.fill_null(pc.list_value_length(gaps_us), 0).to_numpy(), 0)
+    gaps_s = pc.list_flatten(gaps_us.filter(pa.array(started))).to_numpy() * 1e-6
+    each_s, ends = gaps_s.tolist(), np.cumsum(n_gaps).tolist()
+    itls = [each_s[begin:end] for begin, end in pairwise([0, *ends])]
+    lists = {
+        "input_lens": n_in.tolist(),
+        "output_lens": n_out.tolist(),
+        "ttfts": ttft_s.tolist(),
+        "itls": itls,
+        "latencies": e2e_s.tolist(),
+        "start_times": start_s.tolist(),
+        "queue_times": np.maximum(start_s - scheduled_s, 0.0).tolist(),
+        "generated_texts": [text or "" for text in rows["text"].to_pylist()],
+        "errors": errors,
+    }
+    n_ok, sum_in, sum_out = int(ok.sum()), int(n_in[ok].sum()), int(n_out[ok].sum())
     per_s = 1 / duration_s if duration_s > 0 else 0.0
-    peak_chunks, peak_requests = _peaks(ok)
+    peak_chunks, peak_requests = _peaks(start_s[ok], ttft_s[ok], e2e_s[ok], [itls[i] for i in np.flatnonzero(ok)])
     totals = {
         "duration": duration_s,
-        "completed": len(ok),
-        "failed": len(rows) - len(ok),
-        "total_input_tokens": tokens_in,
-        "total_output_tokens": tokens_out,
-        "request_throughput": len(ok) * per_s,
+        "completed": n_ok,
+        "failed": len(rows) - n_ok,
+        "total_input_tokens": sum_in,
+        "total_output_tokens": sum_out,
+        "request_throughput": n_ok * per_s,
         "request_goodput": goodput_per_s,
-        "output_throughput": tokens_out * per_s,
-        "total_token_throughput": (tokens_in + tokens_out) * per_s,
+        "output_throughput": sum_out * per_s,
+        "total_token_throughput": (sum_in + sum_out) * per_s,
         "max_output_tokens_per_s": peak_chunks,
         "max_concurrent_requests": peak_requests,
         "rtfx": 0.0,
     }
     # vLLM divides by output_len - 1, which is too many where the first chunk holds several tokens
-    counts, chunks = ([one["output_lens"] for one in ok], [len(one["itls"]) + 1 for one in ok])
-    after_first_chunk = tokens_after_first_chunk(np.array(counts, np.float64), np.array(chunks, np.float64))
-    decoded = [(one, n) for one, n in zip(ok, after_first_chunk, strict=True) if one["output_lens"] > 1 and n]
+    after_first_chunk = tokens_after_first_chunk(n_out.astype(np.float64), n_gaps + 1.0)
+    decoded = ok & (n_out > 1) & (after_first_chunk != 0)
     stats: dict[str, float | None] = {}
     for name, values_s in {
-        "ttft": [one["ttfts"] for one in ok],
-        "tpot": [(one["latencies"] - one["ttfts"]) / n for one, n in decoded],
-        "itl": [gap for one in ok for gap in one["itls"]],
-        "e2el": [one["latencies"] for one in ok],
+        "ttft": ttft_s[ok],
+        "tpot": (e2e_s - ttft_s)[decoded] / after_first_chunk[decoded],
+        "itl": gaps_s[np.repeat(ok, n_gaps)],
+        "e2el": e2e_s[ok],
     }.items():
         keys = [f"{stat}_{name}_ms" for stat in ("mean", "median", "std", *(f"p{p}" for p in PERCENTILES))]
-        ms = np.asarray(values_s) * 1e3
-        found = [ms.mean(), np.median(ms), ms.std(), *np.percentile(ms, PERCENTILES)] if values_s else []
+        ms = values_s * 1e3
+        found = [ms.mean(), np.median(ms), ms.std(), *np.percentile(ms, PERCENTILES)] if len(ms) else []
         stats |= dict(zip(keys, map(float, found), strict=True)) if found else dict.fromkeys(keys)
-    return totals | stats | {key: [one[key] for one in sent] for key in sent[0]}
-
-
-def _as_vllm(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM's lists hold of a request."""
-    sent_s = row["scheduled_s"] if row["sent_s"] is None else row["sent_s"]
-    first_s, last_s, error = row["first_token_s"], row["last_token_s"], _error(row)
-    return {
-        "input_lens": row["input_tokens"] or 0,
-        "output_lens": 0 if error else row["output_tokens"] or 0,
-        "ttfts": 0.0 if first_s is None else first_s - sent_s,
-        "itls": [] if first_s is None else [gap * 1e-6 for gap in row["chunk_gap_us"] or ()],
-        "latencies": 0.0 if error else last_s - sent_s,
-        "start_times": sent_s,
-        "queue_times": max(sent_s - row["scheduled_s"], 0.0),
-        "generated_texts": row["text"] or "",
-        "errors": error,
-    }
+    return totals | stats | lists
 
 
 def _error(row: Mapping[str, Any]) -> str:
-    """'' for what succeeded; vLLM counts a response without a token as failed."""
-    if row["status"] != "ok":
-        told = row["error"] or "no further details"
-        code = f" with HTTP status {row['http_status']}" if row["http_status"] else ""
-        return f"benchsuite: the request ended as {row['status']}{code}: {told}"
-    return "" if row["first_token_s"] is not None and row["last_token_s"] is not None else _NO_TOKEN
+    """Of a request that failed; vLLM counts a response without a token as failed."""
+    if row["status"] == "ok":
+        return _NO_TOKEN
+    told = row["error"] or "no further details"
+    code = f" with HTTP status {row['http_status']}" if row["http_status"] else ""
+    return f"benchsuite: the request ended as {row['status']}{code}: {told}"
 
 
-def _peaks(requests: Sequence[Mapping[str, Any]]) -> tuple[float, int]:
+def _peaks(start_s: Floats, ttft_s: Floats, e2e_s: Floats, gaps_s: Sequence[Sequence[float]]) -> tuple[float, int]:
     """The most chunks and the most requests in any second since the first start, as vLLM counts them."""
-    if not requests:
+    if not len(start_s):
         return 0.0, 0
-    starts_s = np.array([one["start_times"] for one in requests])
-    begin_s = starts_s.min()
-    ends_s = starts_s + np.array([one["latencies"] for one in requests])
-    n_seconds = int(np.ceil(ends_s.max() - begin_s)) + 1
-    each = zip(requests, starts_s, strict=True)
-    at_s = [one["ttfts"] + start_s + np.cumsum([0.0, *one["itls"]]) - begin_s for one, start_s in each]
-    seconds = np.concatenate(at_s).astype(np.int64)
+    begin_s = start_s.min()
+    n_seconds = int(np.ceil((start_s + e2e_s).max() - begin_s)) + 1
+    later_s = np.fromiter(chain.from_iterable(accumulate(gaps, initial=0.0) for gaps in gaps_s), np.float64)
+    at_s = np.repeat(ttft_s + start_s, [len(gaps) + 1 for gaps in gaps_s]) + later_s - begin_s
+    seconds = at_s.astype(np.int64)
     chunks = np.bincount(seconds[seconds < n_seconds])
-    came = np.bincount((starts_s - begin_s).astype(np.int64), minlength=n_seconds + 1)
-    went = np.bincount(np.minimum((ends_s - begin_s).astype(np.int64), n_seconds - 1) + 1, minlength=n_seconds + 1)
+    came = np.bincount((start_s - begin_s).astype(np.int64), minlength=n_seconds + 1)
+    ends = np.minimum((start_s + e2e_s - begin_s).astype(np.int64), n_seconds - 1)
+    went = np.bincount(ends + 1, minlength=n_seconds + 1)
     return float(chunks.max(initial=0)), int(np.cumsum(came - went).max())

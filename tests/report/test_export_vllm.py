@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from benchsuite.errors import PointsError
 from benchsuite.importers.vllm_bench import parse
 from benchsuite.report.export import vllm_files, vllm_result
 from benchsuite.report.judge import judge_run
+from benchsuite.store.files import SCHEMA
 from benchsuite.store.run_folder import Run, read_run
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,10 @@ BLANK = {
     "status": "ok", "error": None, "http_status": None, "text": None, "input_tokens": 5, "scheduled_s": 0.0,
     "chunk_gap_us": [],
 }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,7 @@ def test_vllms_own_figures_from_its_own_lists():
     (point,) = parse(THEIRS.read_text("utf-8"), where="x")
     rows = [BLANK | one.model_dump() | {"scheduled_s": one.sent_s, "text": None} for one in point.requests]
 
-    ours = vllm_result(rows, theirs["duration"])
+    ours = vllm_result(table(rows), theirs["duration"])
 
     # gaps: whole us; one response of 32 tokens came in 21 chunks, and its first chunk's tokens are left out of TPOT
     for key, digits in (("mean_ttft_ms", 1e-9), ("mean_tpot_ms", 2e-3), ("mean_itl_ms", 1e-4)):
@@ -51,7 +57,7 @@ def test_tpot_where_chunks_hold_several_tokens():
     """Four tokens every 120 ms, answers of eight: 30 ms a token, where 7 tokens in 120 ms would be 17.1."""
     times = {"sent_s": 0.0, "first_token_s": 0.1, "last_token_s": 0.22}
     rows = [BLANK | times | {"chunk_gap_us": [120_000], "output_tokens": 8}]
-    assert vllm_result(rows, 1.0)["mean_tpot_ms"] == pytest.approx(30.0)
+    assert vllm_result(table(rows), 1.0)["mean_tpot_ms"] == pytest.approx(30.0)
 
 
 def test_vllms_keys():
@@ -63,7 +69,7 @@ def test_vllms_keys():
     gaps = ([100_000, 100_000], [400_000, 400_000])
     rows = [BLANK | time | {"chunk_gap_us": gap, "output_tokens": 3} for time, gap in zip(times, gaps, strict=True)]
 
-    found = vllm_result(rows, 2.0)
+    found = vllm_result(table(rows), 2.0)
 
     assert found["ttfts"] == pytest.approx([0.1, 0.3])
     assert [found[key] for key in ("mean_ttft_ms", "median_ttft_ms", "p99_ttft_ms")] == pytest.approx([200, 200, 298])
@@ -84,7 +90,7 @@ def test_failed_requests_are_as_vllm_has_them():
         none | {"status": "ok", "sent_s": 2.0, "output_tokens": 0},
     ]
 
-    found = vllm_result(rows, 2.0)
+    found = vllm_result(table(rows), 2.0)
 
     assert [found["completed"], found["failed"]] == [0, 3]
     assert [found["ttfts"], found["latencies"], found["output_lens"]] == [[0.0, 0.5, 0.0], [0.0] * 3, [0] * 3]
