@@ -8,6 +8,7 @@ they are read, for a server may say them back in an error, a header or an id.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -198,8 +199,14 @@ def workflow_data(text: str, *, title: bool = False) -> str:
 
 
 def json_text(tree: Any, *, indent: int | None = 2, default: Callable[[Any], Any] | None = None) -> str:
-    """`tree` as JSON: letters as they are, what is not visible escaped. NaN is refused."""
-    text = masked(json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=default))
+    """`tree` as JSON: letters as they are, what is not visible escaped. NaN is refused, but null without an indent."""
+    text = ""
+    if indent is None:
+        with contextlib.suppress(ImportError, TypeError):  # the extra `fast`; it refuses what is odd
+            from orjson import dumps
+
+            text = dumps(tree).decode()
+    text = masked(text or json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=default))
     if not text.replace("\n", "").isprintable():
         text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     return text.replace("##", r"\u0023#") if "##" in text else text

@@ -57,7 +57,7 @@ LIBRARIES = {
     "markupsafe": ("report.page",),
     "numpy": ("workload", "load.schedule", "analysis", "economics", "api", "report", "serving"),
     "openai": ("client.reference_clients",),
-    "orjson": ("client.stream",),
+    "orjson": ("client.stream", "redact"),
     "pandas": ("analysis", "api"),
     "psutil": ("load.doctor", "serving", "telemetry"),
     "pyarrow": ("analysis", "api", "load", "report", "store", "workload.readers"),

@@ -71,16 +71,16 @@ def command(
         raise click.UsageError("--format vllm needs one run folder.")
     if show and output is None and form in ("md", "csv", "json"):
         raise click.UsageError(f"--open of --format {form} needs an --output.")
-    judgements = decide(*(map(read_run, runs) if form == "vllm" else runs), **asked, **price)
     if form == "vllm":
         path = output or runs[0] / "vllm"
         if output is None and path.is_symlink():
             where, hint = str(path), "--output FOLDER, which may lead anywhere"
             raise InputError("a link in the run folder is not followed", where=where, hint=hint)
         make_folder(path)
-        for name, tree in vllm_files(judgements[0]):
+        for name, tree in vllm_files(read_run(runs[0]).stored):
             write_json(path / name, tree, indent=None)
     else:
+        judgements = decide(*runs, **asked, **price)
         text = _comparison(judgements, price, scores) if form == "html" and not of_one_run else _text(form, judgements)
         if output is None and form != "html":
             click.echo(text, nl=False)

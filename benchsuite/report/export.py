@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, tokens_after_first_chunk
+from benchsuite.analysis.requests import Floats, level_rows, tokens_after_first_chunk
 from benchsuite.economics.verdict import why_text
 from benchsuite.errors import PointsError
 from benchsuite.level import Level, as_plain
@@ -22,8 +22,9 @@ from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_row
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
-from benchsuite.report.judge import Judgement, judged_again
+from benchsuite.report.judge import Judgement, judged_again, judged_spec
 from benchsuite.results import Decision, EvaluatedLevel
+from benchsuite.store.run_folder import Run
 
 _TABLE = (
     "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
@@ -196,32 +197,30 @@ GOODPUT = BY_COLUMN["goodput_per_s"]
 _NO_TOKEN = "Never received a valid chunk to calculate TTFT. This response will be marked as failed!"  # vLLM's words
 
 
-def vllm_files(judgement: Judgement) -> Iterator[tuple[str, dict[str, Any]]]:
+def vllm_files(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
     """The name and the content of a file for each point that was measured to its end: 'c0008-r0.json', ...
 
     Raises PointsError for a run that was not streamed: without first tokens vLLM's file would call all failed.
     """
-    run = judgement.facts
-    manifest, whole = run.manifest, run.whole
-    repeats = {(m.level.users, one.repeat): (m, one) for m in judgement.measured for one in m.repeats}
-    whole = whole.select(_OF_VLLM)
-    for point_id in sorted(pc.unique(whole["point_id"]).to_pylist()):
-        rows = whole.filter(pc.equal(whole["point_id"], pa.scalar(point_id))).sort_by("scheduled_s")
-        level, repeat = (rows[name][0].as_py() for name in ("concurrency", "repeat"))
-        if (measured := repeats.get((level, repeat))) is None:
-            continue  # nothing was sent
+    whole, goodput = run.whole, judged_spec(run).limits.goodput
+    for measured, repeat in ((m, one) for m in level_rows(whole, goodput) for one in m.repeats):
+        of_level = pc.and_(
+            pc.equal(whole["concurrency"], measured.level.users), pc.equal(whole["repeat"], repeat.repeat)
+        )
+        rows = whole.filter(of_level).select(_OF_VLLM).sort_by("scheduled_s")
         if rows["first_token_s"].null_count == len(rows) and pc.any(pc.equal(rows["status"], "ok")).as_py():
             raise PointsError(
                 "the run was not streamed, and vLLM's files know no request without a first token",
                 where=str(run.path),
                 hint="--format csv or json",
             )
-        found = vllm_result(rows, measured[1].duration_s, GOODPUT.of_repeat(*measured))
-        yield f"{point_id}.json", _header(manifest, point_id, level, len(rows)) | found
+        found = vllm_result(rows, repeat.duration_s, GOODPUT.of_repeat(measured, repeat))
+        point_id = rows["point_id"][0].as_py()
+        yield f"{point_id}.json", _header(run.manifest, point_id, measured.level.users, len(rows)) | found
 
 
 _OF_VLLM = [
-    "point_id", "concurrency", "repeat", "scheduled_s", "sent_s", "first_token_s", "last_token_s", "chunk_gap_us",
+    "point_id", "scheduled_s", "sent_s", "first_token_s", "last_token_s", "chunk_gap_us",
     "input_tokens", "output_tokens", "status", "http_status", "error", "text",
 ]  # fmt: skip
 

@@ -37,7 +37,7 @@ from benchsuite.manifest import PointEntry, RunManifest, differences
 from benchsuite.report.format import percent, plural, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.slo import PAPER_SLO, parse_slo
-from benchsuite.spec import PriceSpec, parse_spec
+from benchsuite.spec import PriceSpec, SweepSpec, parse_spec
 from benchsuite.store.run_folder import Run
 from benchsuite.warning_table import Finding, warn, without_asked
 
@@ -154,13 +154,8 @@ def judge_table(
     return found
 
 
-def judge_run(
-    run: Run, *, slo: str | None = None, goodput: str | None = None, price: PriceSpec | PriceOverride | None = None
-) -> Judgement:
-    """Judge a run by its own SLO, per-request limits and price, or by others. Points cut short are left out, and named.
-
-    Raises PointsError when no level ran to its end.
-    """
+def judged_spec(run: Run) -> SweepSpec:
+    """The spec of a run that can be judged. Raises PointsError when no level ran to its end."""
     manifest = run.manifest
     if not manifest.complete_points:
         raise PointsError(
@@ -171,7 +166,17 @@ def judge_run(
         )
     if lost := [point.point_id for point in manifest.complete_points if point.level is None]:
         raise PointsError("a measured point has no level", where=str(run.path), given=lost[0], expected="concurrency")
-    spec = parse_spec(manifest.spec, where=str(run.path))
+    return parse_spec(manifest.spec, where=str(run.path))
+
+
+def judge_run(
+    run: Run, *, slo: str | None = None, goodput: str | None = None, price: PriceSpec | PriceOverride | None = None
+) -> Judgement:
+    """Judge a run by its own SLO, per-request limits and price, or by others. Points cut short are left out, and named.
+
+    Raises PointsError when no level ran to its end.
+    """
+    manifest, spec = run.manifest, judged_spec(run)
     limits = spec.limits.override(slo, goodput)
     price = price.over(spec.price) if isinstance(price, PriceOverride) else price or spec.price
     unit = unit_price(price)

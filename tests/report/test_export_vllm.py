@@ -14,7 +14,6 @@ from benchsuite.analysis.summary import summarise_points
 from benchsuite.errors import PointsError
 from benchsuite.importers.vllm_bench import parse
 from benchsuite.report.export import vllm_files, vllm_result
-from benchsuite.report.judge import judge_run
 from benchsuite.store.files import SCHEMA
 from benchsuite.store.run_folder import Run, read_run
 
@@ -126,7 +125,7 @@ def test_there_and_back_again(cli, demo: Run, tmp_path: Path):
 
 def test_files_name_their_point_and_their_run(demo: Run):
     """One file a level and repeat, with vLLM's header and where it is from."""
-    found = dict(vllm_files(judge_run(demo)))
+    found = dict(vllm_files(demo))
     head = found["c0008-r0.json"]
 
     assert list(found) == [f"c{n:04d}-r0.json" for n in (1, 4, 8, 16, 32, 64)]
@@ -146,4 +145,4 @@ def test_a_run_without_streams_is_refused(demo: Run):
     blind = table.set_column(place, "first_token_s", pa.nulls(table.num_rows, pa.float64()))
 
     with pytest.raises(PointsError, match="not streamed"):
-        list(vllm_files(judge_run(dataclasses.replace(demo, table=blind))))
+        list(vllm_files(dataclasses.replace(demo, table=blind)))
