@@ -30,7 +30,7 @@ class Metric:
     each: of analysis.requests.Rows; "chunks" where a request has a value for every pair of chunks. of_failed: failed
     requests have one too. of: of results.EvaluatedLevel. of_repeat: of LevelRows and Repeat, at a dollar an hour where
     the unit is usd. with_users: how it goes by its nature as users are added. shown, scale: the unit in tables, and
-    from `unit` to it.
+    from `unit` to it. otel: its name among OpenTelemetry's for generative AI.
     """
 
     key: str
@@ -48,6 +48,7 @@ class Metric:
     with_users: Literal["falls", "rises"] | None = None
     shown: str = ""
     scale: float = 1.0
+    otel: str = ""
 
     @property
     def per_request(self) -> bool:
@@ -179,14 +180,16 @@ _TABLE = (
         lambda j: j.point.duration_s, word="duration", better="less", shown="s",
         of_repeat=lambda _, repeat: repeat.duration_s),
     _latency("ttft_s", "TTFT", "time to first token: first_token_s - sent_s", lambda r: r.first_token_s - r.sent_s,
-             "ttft"),
+             "ttft", otel="gen_ai.client.inference.time_to_first_chunk"),
     _latency("ttfa_s", "TTFA", "time to first token of the answer, reasoning skipped: first_answer_s - sent_s",
              lambda r: r.first_answer_s - r.sent_s, "ttfa"),
     _latency("tpot_s", "TPOT", "time per output token after the first chunk: decode time / the tokens in it",
              lambda r: r.decode_span_s / r.decode_tokens, "tpot"),
-    _latency("itl_s", "ITL", "inter-token latency: between chunks, which may hold several tokens", "chunks", "itl"),
+    _latency("itl_s", "ITL", "inter-token latency: between chunks, which may hold several tokens", "chunks", "itl",
+             otel="gen_ai.client.inference.time_per_output_chunk"),
     _latency("e2e_s", "E2E", "whole request: last_token_s (without a stream closed_s) - sent_s",
-             lambda r: r.ends_s - r.sent_s, "e2e", ("e2el", "latency"), shown="s", scale=1.0),
+             lambda r: r.ends_s - r.sent_s, "e2e", ("e2el", "latency"), shown="s", scale=1.0,
+             otel="gen_ai.client.inference.duration"),
     _latency("dispatch_s", "dispatch", "a request's wait for its virtual user before it is sent",
              lambda r: r.sent_s - r.scheduled_s, of_failed=True),
     Metric("request_e2e_tok_s", "request tok/s", "tok/s", "output tokens of a request / its end-to-end time",
@@ -209,10 +212,12 @@ _TABLE = (
           "good", "issued", "attainment", unit="ratio", with_users="falls"),
     _rate("occupancy", "occupancy", "mean share of the users in flight", "in_flight_s", "user_s", "occupancy",
           unit="ratio"),
-    _of("input_tokens", "input tokens", "tokens", "of all successful requests", lambda j: j.point.input_tokens),
-    _of("output_tokens", "output tokens", "tokens", "of all successful requests", lambda j: j.point.output_tokens),
+    _of("input_tokens", "input tokens", "tokens", "of all successful requests", lambda j: j.point.input_tokens,
+        otel="gen_ai.client.inference.usage.input_tokens"),
+    _of("output_tokens", "output tokens", "tokens", "of all successful requests", lambda j: j.point.output_tokens,
+        otel="gen_ai.client.inference.usage.output_tokens"),
     _of("reasoning_tokens", "thinking tokens", "tokens", "reasoning tokens among them; missing if not reported",
-        lambda j: j.point.reasoning_tokens),
+        lambda j: j.point.reasoning_tokens, otel="gen_ai.client.inference.usage.reasoning.output_tokens"),
     _of("reasoning_share", "thinking", "ratio", "reasoning tokens / output tokens", _reasoning_share),
     _of("reasoning_usd", "$ thinking", "usd", "part of the cost of one run that is for reasoning tokens",
         lambda j: None if j.cost.cost_usd is None or (share := _reasoning_share(j)) is None

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from benchsuite.report.judge import Judgement
 
 _COMPARISON, _AGAIN = Path("comparison.html"), Path("judged_again.html")
-FORMATS = ("html", "md", "csv", "json", "vllm")
+FORMATS = ("html", "md", "csv", "json", "vllm", "otel", "prometheus", "mlflow", "wandb")
+_FOLDERS = ("vllm", "mlflow", "wandb")  # formats that are files in a folder
 
 
 @click.command(
@@ -26,6 +27,8 @@ Examples:
   benchsuite report results/mine --format md
   benchsuite report results/a results/b --format csv --output levels.csv
   benchsuite report results/mine --format vllm --output mine_vllm
+  benchsuite report results/mine --format prometheus --output /var/lib/node_exporter/benchsuite.prom
+  benchsuite report results/a results/b --format mlflow --output experiments
   benchsuite report results/a results/b --scores scores.csv
   benchsuite report --levels-csv docs/examples/paper_table4.csv --scores docs/examples/paper_scores.csv \\
       --usd-per-hour 1.58 --output paper.html
@@ -38,12 +41,13 @@ Examples:
     type=click.Choice(FORMATS),
     default="html",
     show_default=True,
-    help="md: a table for an issue; csv: a row per level; json: summary.json; vllm: files as of vllm bench serve.",
+    help="md: a table for an issue; csv: a row per level; json: summary.json; vllm: files as of vllm bench serve; "
+    "otel: OTLP JSON; prometheus: a text file for node_exporter; mlflow, wandb: into a local store.",
 )
 @click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
 @output_option(
-    f"Output file; for vllm a folder.  [default: RUN/report.html, with another SLO or price {_AGAIN}; of several "
-    f"{_COMPARISON}; md, csv, json: stdout; RUN/vllm]",
+    f"Output file; for vllm, mlflow, wandb a folder.  [default: RUN/report.html, with another SLO or price {_AGAIN}; "
+    f"of several {_COMPARISON}; md, csv, json, otel, prometheus: stdout; RUN/vllm; mlflow, wandb: here]",
 )
 @click.option("--open", "show", is_flag=True, help="Open what was written in the browser.")
 def command(
@@ -56,6 +60,7 @@ def command(
     """
     from benchsuite.api import decide, read_run
     from benchsuite.report.export import vllm_files
+    from benchsuite.report.trackers import log_mlflow, log_wandb
     from benchsuite.store.files import REPORT, make_folder, write_json, write_output, write_text
 
     runs: tuple[Path, ...] = asked.pop("runs")
@@ -65,11 +70,11 @@ def command(
         raise click.UsageError("--scores belongs to a comparison of several runs, or to --levels-csv.")
     if again and form == "vllm":
         raise click.UsageError("--format vllm is by the run's own SLO and price.")
-    if form == "json" and (not runs or asked["levels_csv"] is not None):
-        raise click.UsageError("--format json needs run folders.")
+    if form in ("json", "otel") and (not runs or asked["levels_csv"] is not None):
+        raise click.UsageError(f"--format {form} needs run folders.")
     if form == "vllm" and not of_one_run:
         raise click.UsageError("--format vllm needs one run folder.")
-    if show and output is None and form in ("md", "csv", "json"):
+    if show and output is None and form not in ("html", "vllm"):
         raise click.UsageError(f"--open of --format {form} needs an --output.")
     if form == "vllm":
         path = output or runs[0] / "vllm"
@@ -79,6 +84,10 @@ def command(
         make_folder(path)
         for name, tree in vllm_files(read_run(runs[0]).stored):
             write_json(path / name, tree, indent=None)
+    elif form in _FOLDERS:
+        path = output or Path()
+        make_folder(path)
+        {"mlflow": log_mlflow, "wandb": log_wandb}[form](judgements, path)
     else:
         judgements = decide(*runs, **asked, **price)
         text = _comparison(judgements, price, scores) if form == "html" and not of_one_run else _text(form, judgements)
@@ -101,12 +110,15 @@ def _text(form: str, judgements: list[Judgement]) -> str:
     from benchsuite.redact import json_text
     from benchsuite.report.export import as_csv, as_markdown, summary_json
     from benchsuite.report.page import render
+    from benchsuite.report.trackers import as_otlp, as_prometheus
 
     if form == "json":
         found = [summary_json(one) for one in judgements]
         tree = found[0] if len(found) == 1 else found
         return json_text(tree, indent=1) + "\n"
-    return {"md": as_markdown, "csv": as_csv}[form](judgements) if form != "html" else render(judgements[0])
+    if form == "html":
+        return render(judgements[0])
+    return {"md": as_markdown, "csv": as_csv, "otel": as_otlp, "prometheus": as_prometheus}[form](judgements)
 
 
 def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path | None) -> str:

@@ -147,6 +147,8 @@ REFUSED: dict[str, dict[str, str | None]] = {
         "demo --format vllm --slo ttft<1s": USAGE,
         f"{PAPER} --format vllm": USAGE,
         f"{PAPER} --format json": USAGE,
+        f"{PAPER} --format otel": USAGE,
+        "demo --format mlflow --open": USAGE,
         "demo demo --format vllm": USAGE,
         "demo --format csv --scores paper_scores.csv": USAGE,
         "demo --format xml": USAGE,

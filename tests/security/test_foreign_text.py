@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from factory import run_folder
 from markdown_it import MarkdownIt
+from prometheus_client.parser import text_string_to_metric_families
 
 HOSTILE = {
     "commands": "a\n::error::pwned\r\n ::set-output name=x::y\n##[error]z ##vso[task.complete]",
@@ -133,6 +134,21 @@ def is_xml(shown):
         is_plain("\n".join([element.text or "", *element.attrib.values()]))
 
 
+def is_otlp(shown):
+    """A line of JSON, and plain in every text."""
+    (line,) = shown.splitlines()
+    is_json(line)
+
+
+def is_prometheus(shown):
+    """Every line parses, and no text makes a line, a label or a name of its own."""
+    is_plain(shown)
+    for family in text_string_to_metric_families(shown):
+        assert family.name.startswith("benchsuite_")
+        assert family.type == "gauge"
+        assert all(set(sample.labels) <= {"model", "concurrency"} for sample in family.samples)
+
+
 SURFACES = {
     "check {run} --scaling --attribution --balance --energy": is_plain,
     "check {run} --json": is_json,
@@ -147,6 +163,8 @@ SURFACES = {
     "report {run} --format csv": is_table,
     "report {run} --format json": is_json,
     "report {run} --format md": is_markdown,
+    "report {run} --format otel": is_otlp,
+    "report {run} --format prometheus": is_prometheus,
 }
 
 
