@@ -87,7 +87,7 @@ def command(
     elif form in _FOLDERS:
         path = output or Path()
         make_folder(path)
-        {"mlflow": log_mlflow, "wandb": log_wandb}[form](judgements, path)
+        {"mlflow": log_mlflow, "wandb": log_wandb}[form](decide(*runs, **asked, **price), path)
     else:
         judgements = decide(*runs, **asked, **price)
         text = _comparison(judgements, price, scores) if form == "html" and not of_one_run else _text(form, judgements)
