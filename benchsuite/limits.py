@@ -80,6 +80,7 @@ TABLE = {
     "toml_chars": Limit(4 * MIB, "characters", "a specification, matrix, plan or price list in TOML",
                         "the file is refused"),
     "toml_parts": Limit(100, "parts", "a dotted key in it", "the file is refused"),
+    "slo_chars": Limit(4 * KIB, "characters", "an SLO with its per-request limits", "it is refused"),
     "manifest_bytes": Limit(64 * MIB, "bytes", "the manifest of a run, the plan of a matrix", "the folder is refused"),
     "row_chars": Limit(256 * MIB, "characters", "a row of a request set", "the set is refused"),
     "parquet_bytes": Limit(2**34, "bytes", "a Parquet file of a run, unpacked; also its rows", "the run is refused"),

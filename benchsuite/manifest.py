@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 from benchsuite.errors import InputError, PointsError, SpecError
 from benchsuite.level import Level
-from benchsuite.redact import single_line
+from benchsuite.redact import masked, single_line
 from benchsuite.spec import named_outside, parse_spec
 
 # A point's name is part of file names: it leads nowhere else.
@@ -397,7 +397,8 @@ def _facts(manifest: RunManifest, probed: bool) -> dict[tuple[str, str], Any]:
             ("server", "server"): probe.profile,
             ("server", "server version"): probe.version,
         }
-    return facts
+    # as a run folder has them: a server that says the key back is the same again
+    return {key: masked(value) if isinstance(value, str) else value for key, value in facts.items()}
 
 
 def _settings(manifest: RunManifest) -> Table:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from benchsuite.errors import SloError, did_you_mean
+from benchsuite.limits import most
 from benchsuite.metrics import LATENCIES, METRICS, Metric, Statistic, find, names
 
 Op = Literal["<", "<=", ">", ">="]
@@ -151,20 +152,26 @@ PAPER_SLO = "ttft_mean<1s,output_throughput_per_user>20"
 
 def parse_slo(text: str, *, where: str = "--slo") -> Slo:
     """The limits written in `text`. Raises SloError naming the part that does not parse."""
-    main, *rest = _GOODPUT.split(text, maxsplit=1)
+    main, *rest = _GOODPUT.split(_bounded(text, where), maxsplit=1)
     limits = () if main.strip() == "none" else _limits(main, where, "the SLO", _EXPECTED)
     return Slo(limits, parse_goodput(rest[0], where=where) if rest else ())
 
 
 def parse_goodput(text: str, *, where: str = "--goodput") -> tuple[Limit, ...]:
     """The limits for each request. Raises SloError naming the part that does not parse."""
-    limits = _limits(text, where, "the list of per-request limits", _EACH, each=True)
+    limits = _limits(_bounded(text, where), where, "the list of per-request limits", _EACH, each=True)
     for limit in limits:
         if limit.statistic.metric.each in (None, "chunks"):
             names = ", ".join(str(m.word) for m in LATENCIES if m.word and m.each != "chunks")
             what = f"{limit.name} is not a metric of a single request"
             raise SloError(what, where=where, given=str(limit), expected=f"limits on {names}")
     return limits
+
+
+def _bounded(text: str, where: str) -> str:
+    if len(text) > most("slo_chars"):  # the patterns above take the square of them
+        raise SloError("the SLO is too long", where=where, expected=f"at most {most('slo_chars'):,} characters")
+    return text
 
 
 def _limits(text: str, where: str, what: str, expected: str, *, each: bool = False) -> tuple[Limit, ...]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchsuite import slo as grammar
 from benchsuite.errors import SloError
+from benchsuite.limits import most
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.slo import PAPER_SLO, Limit, Op, Slo, parse_goodput, parse_slo
 
@@ -228,3 +231,13 @@ def test_holds(text, value, holds, miss):
 def test_no_limits():
     """An SLO without limits says so."""
     assert str(Slo(())) == "none"
+
+
+@pytest.mark.parametrize("parse", [parse_slo, parse_goodput])
+@pytest.mark.parametrize("unit", ["ttft<1s,", " ", ",", "a", "9", " goodput:", "ttft<1s goodput:"])
+def test_a_long_text_is_refused(monkeypatch, parse, unit):
+    """Before a pattern is run over it."""
+    for pattern in ("_LIMIT", "_PARTS", "_GOODPUT"):
+        monkeypatch.setattr(grammar, pattern, SimpleNamespace(split=pytest.fail, match=pytest.fail))
+    with pytest.raises(SloError, match="at most"):
+        parse("ttft" + unit * most("slo_chars"))

@@ -117,19 +117,68 @@ def test_a_sweep_leaves_no_key_anywhere(flags, variables, tmp_path):
             "--gpu", "off", "--usd-per-hour", "1", "--profile", "vllm", "--cooldown-min-s", "0", "--output", "run",
             *flags, cwd=tmp_path, **variables, XDG_CACHE_HOME=str(tmp_path / "cache"),
         )  # fmt: skip
-    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert (tmp_path / "run" / "manifest.json") in files, done.stderr
+    assert (tmp_path / "run" / "manifest.json").is_file(), done.stderr
     assert len(lines) >= 2, "the worker was seen"
     rows = str(_rows(tmp_path / "run"))
     assert "http_error" in rows
     assert redact.KEY_SHOWN in rows
-    everything = {"stdout": done.stdout.encode(), "stderr": done.stderr.encode(), "rows": rows.encode(), **files}
+    assert_no_key(tmp_path, done, lines, rows)
+
+
+def assert_no_key(folder: Path, done: subprocess.CompletedProcess, lines: list[bytes], rows: str = "") -> None:
+    """Neither key, nor a piece of one, is in any file of a folder, in the outputs, or on a command line."""
+    everything = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    everything |= {"stdout": done.stdout.encode(), "stderr": done.stderr.encode(), "rows": rows.encode()}
     everything |= {f"command line {line[:60]!r}": line for line in lines}
     for secret in (KEY, SPARE):
         for where, content in everything.items():
             assert secret.encode() not in content, where
             assert secret.replace("-", "\\u002d").encode() not in content, where
             assert secret[:20].encode() not in content, f"{where}: a piece of it"
+
+
+SHORT = (
+    "--concurrency", "2", "--requests", "12", "--workers", "1", "--save-text", "--warmup-requests", "2",
+    "--warmup-min-s", "0", "--gpu", "off", "--profile", "vllm", "--cooldown-min-s", "0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "variables"), WAYS.values(), ids=WAYS)
+def test_ab_leaves_no_key_anywhere(flags, variables, tmp_path):
+    """Two arms in turn against servers that parrot the key, the verdict's files, and the same of the folders."""
+    flags = flags[:4]
+    with parrot() as a, parrot() as b:
+        done, lines = run(
+            "ab", "--base-url", a, "--base-url", b, "--budget-min", "0.001", *SHORT, "--output", "s",
+            *flags, cwd=tmp_path, **variables, XDG_CACHE_HOME=str(tmp_path / "cache"),
+        )  # fmt: skip
+    rows = "".join(str(_rows(tmp_path / "s" / arm)) for arm in "AB")
+    assert redact.KEY_SHOWN in rows, done.stderr
+    assert_no_key(tmp_path, done, lines, rows)
+    again, lines = run("ab", "s/A", "s/B", "--json", "--summary", "s.md", cwd=tmp_path, **variables)
+    assert_no_key(tmp_path, again, lines)
+
+
+@pytest.mark.parametrize("fault", ["batch@worker-0:2:kill", "batch@worker-0:2:error", "rename@main:2:error=28"])
+@pytest.mark.parametrize(("flags", "variables"), WAYS.values(), ids=WAYS)
+def test_a_crash_and_a_resume_leave_no_key_anywhere(flags, variables, fault, tmp_path):
+    """A measuring process that dies or fails, or a full disk, amid a sweep; then the command that takes it up again."""
+    flags = flags[:4]
+    with parrot() as url:
+        how = ("--base-url", url, *flags)
+        broken, lines = run(
+            "sweep", *how, *SHORT, "--output", "run",
+            cwd=tmp_path, **variables, BENCHSUITE_FAULT_POINTS=fault, XDG_CACHE_HOME=str(tmp_path / "cache"),
+        )  # fmt: skip
+        assert broken.returncode != 0, broken.stdout
+        assert_no_key(tmp_path, broken, lines)
+        for args in (("sweep", "--resume", "run"), ("sweep", "--resume", "run", *how)):  # the first is refused
+            done, lines = run(*args, cwd=tmp_path, **variables, XDG_CACHE_HOME=str(tmp_path / "cache"))
+            assert_no_key(tmp_path, done, lines)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_bytes())["status"] == "complete", done.stderr
+    rows = str(_rows(tmp_path / "run"))
+    assert redact.KEY_SHOWN in rows, done.stderr
+    assert_no_key(tmp_path, done, lines, rows)
 
 
 def variables_of_the_sdk() -> set[str]:
