@@ -6,6 +6,7 @@ entry here and make a Finding of it where the facts are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -35,6 +36,11 @@ _THERMAL = "cool the GPU or cap its clocks (nvidia-smi -lgc), then measure again
 _CLAUSES = {
     "fixed_length": (", or use --fixed-length", ""),
     "repeats": ("a single run cannot tell: repeat this level, or decide", "decide"),
+    "metrics": ("make its metrics readable (--metrics-url), or disable", "disable"),  # that the server does not have
+    "local": (
+        "switch buffering off in the server or the proxy before it",
+        "give server and client CPU cores of their own",
+    ),
 }
 _BY_TOKEN = "compare levels by $ per 1M output tokens" + _CLAUSES["fixed_length"][0]
 _EXACT = _CLAUSES["repeats"][0] + " whether the limit is that exact"
@@ -138,13 +144,13 @@ WARNINGS: dict[str, WarningType] = {
     "single_chunk": WarningType(
         "warning", "several tokens came in a single chunk, so that the response has no TPOT",
         "{responses} of {ok} responses came in a single chunk and have no TPOT",
-        "disable buffering in server and proxy; on a machine shared with the server, give the client its own core"),
+        _CLAUSES["local"][0]),
     "several_tokens_per_chunk": WarningType(
         "warning", "chunks hold several tokens, and TPOT over all tokens but one would be more than 2 % too low",
         "chunks hold several tokens ({tokens:.1f} on average in the first): TPOT and decode throughput leave the first "
         "chunk's tokens out; over all tokens but one TPOT would be {correction:.0%} lower",
-        "read ITL as the time between chunks; for figures by token make the server send each token by itself (vLLM, "
-        "SGLang: --stream-interval 1), or use longer responses"),
+        "read ITL as the time between chunks; for figures by token use longer responses, or let the server send each "
+        "token by itself (vLLM, SGLang: --stream-interval 1)"),
     "length_not_kept": WarningType(
         "warning", "a fixed length was requested and more than 1 % of the responses have another",
         "{responses} of {ok} responses do not have the requested length",
@@ -159,7 +165,7 @@ WARNINGS: dict[str, WarningType] = {
     "merged_reads": WarningType(
         "warning", "more than 1 % of the socket reads held several events, which share one timestamp",
         "{merged} of {reads} socket reads held several events, which share one timestamp",
-        "ITL is coarser than it looks: give the client a dedicated CPU core, check for a buffering proxy"),
+        _CLAUSES["local"][0]),
     "input_tokens_unknown": WarningType(
         "warning", "input tokens of a successful request are not known; sums and rates are of the others",
         "{responses} of {ok} responses have no input token count; sums and rates are of the others", _USAGE),
@@ -225,8 +231,8 @@ WARNINGS: dict[str, WarningType] = {
         "the measuring client {what}: {reasons}", "{remedy}"),
     "merged_by_sender": WarningType(
         "info", "more than 1 % of the socket reads held several events, though the client read them at once",
-        "the server, or a proxy in front of it, sends several events at once: {share:.1%} of the reads hold several",
-        "ITL is between such groups, and TTFT is that of a group; check for a buffering proxy"),
+        "several events came at once: {share:.1%} of the reads hold more than one, so ITL and TTFT are of such groups",
+        _CLAUSES["local"][0]),
     "unasked_responses": WarningType(
         "error", "the server sent bytes before a request, so that responses may be another request's",
         "the server sent data before a request, on {connections} connections: a response may be another request's",
@@ -239,7 +245,7 @@ WARNINGS: dict[str, WarningType] = {
     "prefix_hits_unknown": WarningType(
         "info", "it is not known whether the prompts were new to the server's prefix cache",
         "the server reports no prefix-cache hits: whether its cache shortened TTFT is not known",
-        "make its metrics readable (--metrics-url), or disable its prefix cache"),
+        _CLAUSES["metrics"][0] + " its prefix cache"),
     "token_balance": WarningType(
         "warning", "our output tokens are more than 0.5 % off the server's counter (no request failed)",
         "{ours:,} output tokens here, {servers:,.0f} by the server's counter",
@@ -424,6 +430,40 @@ WARNINGS: dict[str, WarningType] = {
 }  # fmt: skip
 
 
+# what a warning does to the figures, for the codes that do it
+_EFFECTS = {
+    "no figure of the level can be trusted": "concurrency_not_reached littles_law unfinished_requests "
+    "unasked_responses",
+    "figures may be moved to either side": "client_bound gpu_shared slow_level superlinear_scaling no_steady_state "
+    "drift damaged_files usl_residual",
+    "duration and $ look lower than they are": "slots_refused longest_refused prompts_cut prompt_too_long "
+    "context_too_short errors empty empty_under_load",
+    "TTFT has the wait in it": "slots_exceeded slots_unknown queue_depth ttft_breakdown_mismatch",
+    "TTFT may be too low": "prefix_hits_unexpected prefix_hits_unknown",
+    "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full gpu_power_capped "
+    "gpu_thermal_throttling gpu_power_brake rate_limited silent_end body_lingers",
+    "TPOT and ITL are coarser than they look": "single_chunk several_tokens_per_chunk merged_reads merged_by_sender "
+    "client_degraded body_compressed",
+    "TTFT and TPOT are of the other responses alone": "tokens_without_chunks",
+    "latencies are late by the process's lag": "kernel_stamps_refused",
+    "tokens/s and $ per token are in doubt": "usage_below_chunks usage_over_cap input_tokens_unknown tokens_estimated "
+    "output_tokens_unknown token_balance tokenizer_disagrees throughput_identity token_identity",
+    "duration and $ per run do not compare between levels": "length_not_kept truncated_by_max_tokens output_length "
+    "duration_rises throughput_drop",
+    "a failure may count as a success": "finish_reason_missing finish_reason_unknown bytes_after_response",
+    "means hide the slower server": "imbalance uneven_users slow_endpoint",
+    "$ is not that of the machine": "gpus_fewer_than_endpoints gpu_count owned_power_unknown fallback_price_unknown "
+    "fallback_usage_unknown",
+    "energy, and what it costs, is in doubt": "gpu_lost gpu_samples_missing gpu_reads_zero energy_window_short "
+    "energy_uncertain energy_counter_reset energy_counter_still energy_no_counter energy_power_differs "
+    "energy_whole_card energy_constant_power energy_idle_unknown",
+    "another level may be the optimum": "fragile_optimum near_miss run_cut_short",
+    "no figure changes": "api_key_readable usage_without_reasoning events_not_separated not_json_after_end "
+    "last_chunk_missing length_and_chunked loose_http content_type_of_another fallback_used gpu_util_low gpu_memory "
+    "gpu_memory_reserved",
+}
+EFFECTS = {code: effect for effect, codes in _EFFECTS.items() for code in codes.split()}
+
 # A level with one of these proves nothing: its figures may be another's, or moved to either side. What only flatters
 # leaves a miss standing.
 DISTURBING: dict[str, Literal["flatters", "either"]] = {
@@ -444,6 +484,7 @@ class Finding:
     values: Mapping[str, Any] = field(default_factory=dict, hash=False)
     severity: Severity = field(init=False, compare=False)
     finding: str = field(init=False, compare=False)
+    effect: str = field(init=False, compare=False)
     remedy: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -451,6 +492,7 @@ class Finding:
         for name, text in (
             ("severity", kind.severity),
             ("finding", kind.finding.format_map(values)),
+            ("effect", EFFECTS[self.code]),
             ("remedy", kind.remedy.format_map(values)),
         ):
             object.__setattr__(self, name, text)
@@ -460,10 +502,18 @@ def warn(code: str, level: Level | None = None, **values: Any) -> Finding:
     return Finding(code, level, values)
 
 
-def without_asked(finding: Finding, *, fixed_length: bool, repeats: bool) -> Finding:
-    """The finding with a remedy that does not ask for what the run had: a fixed length, repeats of the level."""
+_OF_SERVER = re.compile(r" \(([^():]+): (--[^)]*)\)")
+
+
+def remedy_here(finding: Finding, had: Mapping[str, bool], server: str | None) -> Finding:
+    """The finding with a remedy that works in its run: none that asks for what the run had, or of another server.
+
+    had: names of _CLAUSES. server: its title, None where it is not known; then the flags of all stay, each by its name.
+    """
     found, remedy = Finding(finding.code, finding.level, finding.values), finding.remedy
-    for name, had in {"fixed_length": fixed_length, "repeats": repeats}.items():
-        remedy = remedy.replace(*_CLAUSES[name]) if had else remedy
+    for name, clause in _CLAUSES.items():
+        remedy = remedy.replace(*clause) if had.get(name) else remedy
+    if server is not None:
+        remedy = _OF_SERVER.sub(lambda named: f" ({named[2]})" * (server in named[1].split(", ")), remedy)
     object.__setattr__(found, "remedy", remedy)
     return found

@@ -11,11 +11,14 @@ import pytest
 
 from benchsuite.cli.main import VERBS, cli, load_verb
 from benchsuite.level import Level
-from benchsuite.warning_table import DISTURBING, WARNINGS, Finding, warn, without_asked
+from benchsuite.servers import SERVERS
+from benchsuite.warning_table import _EFFECTS, DISTURBING, EFFECTS, WARNINGS, Finding, remedy_here, warn
 
 TESTS = Path(__file__).parent
 LIST = TESTS.parent / "docs" / "WARNINGS.md"
-OF_VLLM = {"--max-num-seqs", "--gpu-memory-utilization", "--stream-interval"}
+OF_SERVERS = {
+    "--max-num-seqs": {"vLLM"}, "--gpu-memory-utilization": {"vLLM"}, "--stream-interval": {"vLLM", "SGLang"},
+}  # fmt: skip
 HEAD = """# Warnings
 
 From the table in `benchsuite/warning_table.py`, by `pytest tests/test_warning_table.py --snapshot-update`.
@@ -24,8 +27,8 @@ From the table in `benchsuite/warning_table.py`, by `pytest tests/test_warning_t
 seem to. `info`: to know when reading them. Nothing is dropped. What is in braces is filled in; "Sections" in quotes are
 those of [METHODS.md](METHODS.md).
 
-| code | severity | when | remedy |
-|---|---|---|---|
+| code | severity | when | effect | remedy |
+|---|---|---|---|---|
 """
 
 
@@ -56,18 +59,37 @@ def test_a_warning_renders(code: str) -> None:
         assert not re.search(r"[{}]", text)
 
 
-def test_no_remedy_asks_for_what_the_run_had():
-    """With a fixed length none names --fixed-length; with repeats none says that a single run cannot tell."""
+def findings() -> list[Finding]:
+    """One of each code."""
+    found = []
     for code, kind in WARNINGS.items():
-        if code in ("truncated_by_max_tokens",):
-            continue  # not given in a run with a fixed length
         fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
-        found = without_asked(
-            warn(code, Level(8), **dict.fromkeys(fields - {"level"}, 7)), fixed_length=True, repeats=True
-        )
-        assert "--fixed-length" not in found.remedy
-        assert "single run" not in found.remedy
-        assert found.remedy
+        found.append(warn(code, Level(8), **dict.fromkeys(fields - {"level"}, 7)))
+    return found
+
+
+@pytest.mark.parametrize("title", [None, *(server.title for server in SERVERS.values())])
+def test_a_remedy_works_in_its_run(title: str | None) -> None:
+    """With a fixed length none names --fixed-length; with repeats none says that a single run cannot tell; where the
+    server is known none names a flag of another, and one that it has stands without its name."""
+    had = {"fixed_length": True, "repeats": True, "metrics": True, "local": True}
+    for finding in findings():
+        remedy = remedy_here(finding, had, title).remedy
+        assert remedy
+        assert "--metrics-url" not in remedy or finding.code != "prefix_hits_unknown"
+        assert "single run" not in remedy
+        assert "buffering" not in remedy
+        if finding.code != "truncated_by_max_tokens":  # not given in a run with a fixed length
+            assert "--fixed-length" not in remedy
+        for flag, servers in OF_SERVERS.items():
+            assert (flag in remedy) == (flag in finding.remedy and (title is None or title in servers))
+            assert title is None or f": {flag}" not in remedy
+
+
+def test_every_code_has_one_effect() -> None:
+    """What it does to the figures; no code twice, and none that is not in the table."""
+    assert [code for codes in _EFFECTS.values() for code in codes.split() if code not in WARNINGS] == []
+    assert sum(len(codes.split()) for codes in _EFFECTS.values()) == len(EFFECTS) == len(WARNINGS)
 
 
 def test_a_code_or_value_that_is_missing_is_refused():
@@ -80,7 +102,7 @@ def test_a_code_or_value_that_is_missing_is_refused():
 
 def test_remedies_name_options_that_exist():
     """An option in a remedy is one of the command line's, or of a server that the remedy names."""
-    known = options(cli).union(*(options(load_verb(verb)) for verb in VERBS)) | OF_VLLM
+    known = options(cli).union(*(options(load_verb(verb)) for verb in VERBS), OF_SERVERS)
     named = {option for kind in WARNINGS.values() for option in re.findall(r"--[a-z][a-z0-9-]+", kind.remedy)}
     assert named
     assert named - known == set()
@@ -94,7 +116,10 @@ def test_the_docs_list_the_disturbances():
 
 def test_the_docs_list_the_table(request: pytest.FixtureRequest) -> None:
     """docs/WARNINGS.md has a row for each code, from the table; --snapshot-update writes it."""
-    rows = (f"| `{code}` | {kind.severity} | {kind.when} | {kind.remedy} |\n" for code, kind in WARNINGS.items())
+    rows = (
+        f"| `{code}` | {kind.severity} | {kind.when} | {EFFECTS[code]} | {kind.remedy} |\n"
+        for code, kind in WARNINGS.items()
+    )
     text = HEAD + "".join(rows)
     if request.config.getoption("update_snapshots", False):
         LIST.write_text(text)

@@ -40,9 +40,9 @@ Examples:
 def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool], strict: bool, as_json: bool) -> int:
     """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
 
-    --json prints a list of {model, concurrency, code, finding, remedy}; with a further table an object with the lists
-    `warnings` and `scaling`, `attribution` and `server_use`, `balance`, or `energy`. Exit codes: 0 checked, whatever
-    was found; 2 bad input; with --strict 4 if something was.
+    --json prints a list of {model, concurrency, code, severity, finding, effect, remedy}; with a further table an
+    object with the lists `warnings` and `scaling`, `attribution` and `server_use`, `balance`, or `energy`. Exit codes:
+    0 checked, whatever was found; 2 bad input; with --strict 4 if something was.
     """
     from benchsuite.api import decide
     from benchsuite.errors import PointsError
@@ -54,7 +54,7 @@ def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool
         raise PointsError(what, where=f"--{of_runs[0]}", expected="run folders")
     found = [
         {"model": one.model, "concurrency": level.point.level.concurrency}
-        | {name: getattr(warn, name) for name in ("code", "finding", "remedy")}
+        | {name: getattr(warn, name) for name in ("code", "severity", "finding", "effect", "remedy")}
         for one in judgements
         for level in one.judged
         for warn in level.point.warnings
@@ -102,7 +102,7 @@ def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set
         say(console, f"{one.model}: {len(own) or 'nothing'} found", style="bold" if own else "bold green")
         if own:
             heads = ("concurrency", "code", "finding")
-            rows = [[str(row[name]) for name in heads] for row in own]
+            rows = [[*(str(row[name]) for name in heads[:2]), f"{row['finding']}; {row['effect']}"] for row in own]
             console.print(table(console, heads, rows, left=("code", "finding"), header=False))
     for code in sorted({row["code"] for row in found}):
         for remedy in dict.fromkeys(row["remedy"] for row in found if row["code"] == code):

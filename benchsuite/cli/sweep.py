@@ -111,15 +111,10 @@ def demo(ctx: click.Context, output: Path | None, quiet: bool) -> int:
 
     The price is an assumption, 0.10 $/hour for a small cloud machine; the tokens and times are measured here.
     """
-    from benchsuite.serving.launch import launched
-    from benchsuite.serving.launch_plan import parse_serve
-
-    with launched(parse_serve("llamacpp")) as engine:
-        code: int = ctx.invoke(
-            command, base_url=engine.base_url, model=engine.model, profile="llamacpp", requests=96,
-            max_output_tokens=96, fixed_length=True, concurrency=[1, 4, 8, 16, 32, 64], usd_per_hour=0.10,
-            slo="ttft_mean<1s,output_throughput_per_user>50", output=output, quiet=quiet,
-        )  # fmt: skip
+    code: int = ctx.invoke(
+        command, serve="llamacpp", requests=96, max_output_tokens=96, fixed_length=True, concurrency=[1, 4, 8, 16, 32],
+        usd_per_hour=0.10, gpu="off", slo="ttft_mean<1s,output_throughput_per_user>50", output=output, quiet=quiet,
+    )  # fmt: skip
     return code
 
 

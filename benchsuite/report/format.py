@@ -390,8 +390,8 @@ def ranked_warnings(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
 
 
 def warning_text(warn: Finding, levels: Sequence[Level]) -> str:
-    """'at 8 (and 16, 32): finding; remedy'."""
-    said = spaced(f"{warn.finding}; {warn.remedy}", " ")
+    """'at 8 (likewise 16, 32): finding; effect; try: remedy'."""
+    said = spaced(f"{warn.finding}; {warn.effect}; try: {warn.remedy}", " ")
     if not levels:
         return said
     others = f" (likewise {', '.join(str(level) for level in levels[1:])})" if len(levels) > 1 else ""

@@ -36,10 +36,11 @@ from benchsuite.level import Level
 from benchsuite.manifest import PointEntry, RunManifest, differences
 from benchsuite.report.format import percent, plural, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
+from benchsuite.servers import SERVERS
 from benchsuite.slo import PAPER_SLO, parse_slo
 from benchsuite.spec import PriceSpec, SweepSpec, parse_spec
 from benchsuite.store.run_folder import Run
-from benchsuite.warning_table import Finding, warn, without_asked
+from benchsuite.warning_table import Finding, remedy_here, warn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +197,7 @@ def judge_run(
         counted = check_tokenizer(own[level], [entry.tokens for entry in _entries(run, level)])
         warnings += [finding for finding in (tokens, counted) if finding is not None]
         if client := clients.get(level):
-            # its verdict says what the rows' own warning on merged reads says, and who merged them
-            others = tuple(one for one in point.warnings if one.code != "merged_reads")
+            others = tuple(one for one in point.warnings if not client.explains(one))
             point = dataclasses.replace(point, warnings=others)
             warnings += client.warnings(level)
         points.append(point)
@@ -230,11 +230,14 @@ def judge_run(
     by_level = dict(total) if isinstance(total, Mapping) else None
     resampling = tuple(m.resampling for m in measured)
     found = chances(resampling, free=cost.is_free(total), hourly=by_level, clients=clients)
-    fixed = spec.workload.fixed_length
+    fixed, server = spec.workload.fixed_length, SERVERS.get(manifest.server_probe.profile or "")
+    local = manifest.launched_server is not None  # on this machine, and nothing between
+    title, metrics = (None, True) if server is None else (server.title, not server.metrics)
     judged = []
     for j in judge_levels(points, limits, total, found):
         level, repeats = j.point.level, j.point.repeat_count > 1
-        shown = tuple(without_asked(w, fixed_length=fixed, repeats=repeats) for w in j.point.warnings)
+        asked = {"fixed_length": fixed, "repeats": repeats, "metrics": metrics, "local": local}
+        shown = tuple(remedy_here(w, asked, title) for w in j.point.warnings)
         point = dataclasses.replace(j.point, warnings=shown)
         judged.append(dataclasses.replace(j, point=point, energy=energies[level], gpu=gpus[level]))
     judgement = Judgement(
