@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import PATH, judging_options, output_option, print_line
+from benchsuite.cli.options import PATH, CommaList, judging_options, output_option, print_line
 from benchsuite.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,13 +45,25 @@ Examples:
     "otel: OTLP JSON; prometheus: a text file for node_exporter; mlflow, wandb: into a local store.",
 )
 @click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
+@click.option(
+    "--sections",
+    type=CommaList(str),
+    default="",
+    help="Of a page, by name: curves,levels,gpu; all: every one, open.  [default: the main ones, others behind More]",
+)
 @output_option(
     f"Output file; for vllm, mlflow, wandb a folder.  [default: RUN/report.html, with another SLO or price {_AGAIN}; "
     f"of several {_COMPARISON}; md, csv, json, otel, prometheus: stdout; RUN/vllm; mlflow, wandb: here]",
 )
 @click.option("--open", "show", is_flag=True, help="Open what was written in the browser.")
 def command(
-    asked: dict[str, Any], price: dict[str, Any], form: str, scores: Path | None, output: Path | None, show: bool
+    asked: dict[str, Any],
+    price: dict[str, Any],
+    form: str,
+    scores: Path | None,
+    sections: list[str],
+    output: Path | None,
+    show: bool,
 ) -> int:
     """Write report.html into the run folder RUN; of several runs, or a table of levels, one page that compares them.
 
@@ -68,6 +80,8 @@ def command(
     again = any(value is not None for value in ({**asked, **price} | {"levels_csv": None}).values())
     if scores is not None and (form != "html" or of_one_run):
         raise click.UsageError("--scores belongs to a comparison of several runs, or to --levels-csv.")
+    if sections and form != "html":
+        raise click.UsageError("--sections is of a page.")
     if again and form == "vllm":
         raise click.UsageError("--format vllm is by the run's own SLO and price.")
     if form in ("json", "otel") and (not runs or asked["levels_csv"] is not None):
@@ -90,7 +104,10 @@ def command(
         {"mlflow": log_mlflow, "wandb": log_wandb}[form](decide(*runs, **asked, **price), path)
     else:
         judgements = decide(*runs, **asked, **price)
-        text = _comparison(judgements, price, scores) if form == "html" and not of_one_run else _text(form, judgements)
+        if form == "html" and not of_one_run:
+            text = _comparison(judgements, price, scores, sections)
+        else:
+            text = _text(form, judgements, sections)
         if output is None and form != "html":
             click.echo(text, nl=False)
             return 0
@@ -106,7 +123,7 @@ def command(
     return 0
 
 
-def _text(form: str, judgements: list[Judgement]) -> str:
+def _text(form: str, judgements: list[Judgement], sections: list[str]) -> str:
     from benchsuite.redact import json_text
     from benchsuite.report.export import as_csv, as_markdown, summary_json
     from benchsuite.report.page import render
@@ -117,11 +134,11 @@ def _text(form: str, judgements: list[Judgement]) -> str:
         tree = found[0] if len(found) == 1 else found
         return json_text(tree, indent=1) + "\n"
     if form == "html":
-        return render(judgements[0])
+        return render(judgements[0], sections)
     return {"md": as_markdown, "csv": as_csv, "otel": as_otlp, "prometheus": as_prometheus}[form](judgements)
 
 
-def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path | None) -> str:
+def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path | None, sections: list[str]) -> str:
     from benchsuite.api import price_override
     from benchsuite.report.compare_models import place_models, render_comparison
     from benchsuite.report.judge import check_comparable
@@ -130,4 +147,5 @@ def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path
     placed = []
     if scores is not None:
         placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores))
-    return render_comparison(judgements, placed, check_comparable(judgements), price_override(**price).source)
+    differences, price_text = check_comparable(judgements), price_override(**price).source
+    return render_comparison(judgements, placed, differences, price_text, sections)

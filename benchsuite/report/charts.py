@@ -301,13 +301,13 @@ def level_chart(
     limits: Sequence[Limit] = (),
     infeasible: Sequence[float] = (),
     optimum: float | None = None,
-    mark: str = "optimum",
+    mark: str = "optimum {:g}",
     named: bool = False,
     frame: Frame = SMALL,
 ) -> str:
     """Lines with points over the level; from zero up, or on a log axis where values differ 30-fold.
 
-    infeasible: levels to shade. optimum: the level to mark with the word `mark`, and a ring on the first series. named:
+    infeasible: levels to shade. optimum: the level to mark with the words `mark` and a ring on the first series. named:
     names at the lines' right ends, in the frame's right margin, instead of a legend.
     """
     levels = sorted({p.x for one in series if not one.dashed for p in one.points})
@@ -341,7 +341,7 @@ def level_chart(
     if len(series) > 1 and not named:
         body += legend([one.name for one in series], mark_of, frame, left=len(y_label) * CHARACTER * 1.1 + 8)
     if optimum in levels:
-        words, here = f"{mark} {optimum:g}", x.at(optimum)
+        words, here = mark.format(optimum), x.at(optimum)
         half = len(words) * CHARACTER * 1.08 / 2
         body.append(stroke(here, frame.top - 18, here, frame.bottom, "best"))
         body.append(

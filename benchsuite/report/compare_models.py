@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from benchsuite.economics.pareto import ModelPoint, ParetoPoint, frontier, match_scores, parse_scores
@@ -255,15 +255,19 @@ def levels_table(models: Sequence[Judgement]) -> Table:
     names = [one.name for one in models for _ in one.judged]
     marks = [mark for one in models for mark in mark_rows(one)]
     rows = [(name, *row) for name, row in zip(names, rows, strict=True)]
-    return Table("points", ("model", *heads), rows, left=(0, -1), marks=marks)
+    return Table("levels", ("model", *heads), rows, left=(0, -1), marks=marks)
 
 
 def render_comparison(
-    judgements: Sequence[Judgement], placed: Sequence[ParetoPoint], notes: Sequence[str], price: str
+    judgements: Sequence[Judgement],
+    placed: Sequence[ParetoPoint],
+    notes: Sequence[str],
+    price: str,
+    chosen: Collection[str] = (),
 ) -> str:
     """The page. placed: the models' places in cost and score, empty without scores. notes: what differs between them.
 
-    price: where the hour's price is from, in words. Raises ValueError without models.
+    price: where the hour's price is from, in words. chosen: as of render_page. Raises ValueError without models.
     """
     if not judgements:
         raise ValueError("no models to compare")
@@ -280,6 +284,7 @@ def render_comparison(
     text = "Hollow: the level violates the SLO. Ring: the model's optimum."
     facts = [("SLO", str(models[0].slo)), ("price", price), ("price per hour", ", ".join(hourly) or fmt.DASH)]
     return render_page(
+        chosen,
         name=counted(models),
         about=[f"SLO {models[0].slo}", f"price: {price}"],
         answer=comparison(models, placed),
@@ -288,8 +293,8 @@ def render_comparison(
         picture=figures.pop(),
         sections=[
             Section("optima", "Optima", "Each at its optimum", tables=[optima_table(models)]),
-            Section("levels", "Metrics", "Metrics over concurrency", text, figures, legend=legend, columns="two"),
-            Section("points", "All levels", tables=[levels_table(models)]),
+            Section("curves", "Curves", "Against concurrency", text, figures, legend=legend, columns="two"),
+            Section("levels", "Levels", "All levels", tables=[levels_table(models)], more=True),
         ],
         cards=cards((one.name, j) for one in models for j in one.judged),
         facts=[*facts, *((one.name, one.source) for one in models)],

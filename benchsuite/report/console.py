@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchsuite.redact import printable
+from benchsuite.report.format import known_columns
 
 _PLAIN = {
     "\u2013": "-", "\u2014": "-", "\u00b7": "-", "\u2026": "...", "\u2192": "->", "\u00d7": "x", "\u00b5": "u",
@@ -102,6 +103,7 @@ def table(
     def cell(words: str) -> Text:
         return Text("\n".join(safe(console, line) for line in words.split("\n")))
 
+    heads, rows = known_columns(heads, [*rows])
     kept = [i for i, head in enumerate(heads) if console.width >= wide_from or head not in wide]
     heads, rows = [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
     folds, fits = _folded(heads, rows, left, console.width)

@@ -68,7 +68,7 @@ def _markdown(one: Judgement) -> str:
         f"**{said[0]}**",
         *(f"Judged again: {markdown_text(text)}." for text in judged_again(one)),
         "\n".join(f"- {aside}" for aside in said[1:]),
-        "\n".join(markdown_table((*map(fmt.head, columns), "SLO"), rows)),
+        "\n".join(markdown_table(*fmt.known_columns((*map(fmt.head, columns), "SLO"), rows))),
         "\n".join(warned),
         f"<sub>{facts}. Value [{CONFIDENCE} interval{' over runs' * several}].</sub>",
     ]

@@ -61,6 +61,12 @@ def percent(ratio: float | None) -> str:
     return DASH if ratio is None else f"{number(ratio * 100)} %"
 
 
+def known_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heads and rows without the columns in which no row has a value."""
+    kept = [i for i in range(len(heads)) if not rows or any(row[i] not in (DASH, "") for row in rows)]
+    return tuple(heads[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
+
+
 def show(metric: Metric, value: float | None) -> str:
     """A value of the metric, given in its base unit, in the unit that tables show, without it."""
     if metric.unit == "usd":
@@ -301,7 +307,15 @@ def _next_level(named: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
 
 def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     """What the headline leaves out: the runner-up, the SLO's near-sure doubts, and what the figures cannot say."""
-    said, level = [], decision.nearest if decision.kind == "none" else decision.recommended
+    level = decision.nearest if decision.kind == "none" else decision.recommended
+    open_ = [] if level is None else level.checks("undecided", "unknown")
+    whys: dict[str, list[str]] = {}
+    for check in open_:
+        whys.setdefault(f"{check.verdict}: {why_text(check)}", []).append(str(check.limit))
+    verbs = {why: "is" if len(limits) == 1 else "are" for why, limits in whys.items()}
+    said = [
+        f"{' and '.join(limits)} at {level.point.level} {verbs[why]} {why}" for why, limits in whys.items() if level
+    ]
     if decision.kind == "optimum" and decision.runner_up is not None:
         second = decision.runner_up
         sure = "" if second.slo_verdict == "met" else f"; whether it meets the SLO {doubt_text(second)}"
@@ -315,7 +329,6 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
         said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
     if level is not None:
         at = level.point.level
-        said += [f"{c.limit} at {at} is {c.verdict}: {why_text(c)}" for c in level.checks("undecided", "unknown")]
         guards = ", ".join(
             f"{c.limit} ({c.values['count']:,} of {c.values['n']:,}: up to {percent(c.values['high'])})"
             for c in level.limits

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from benchsuite.analysis.gpu import J_PER_KWH
-from benchsuite.metrics import LATENCIES, REASONING, STATS, Statistic
+from benchsuite.metrics import BY_COLUMN, LATENCIES, REASONING, STATS, Statistic
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Spread
@@ -24,14 +24,11 @@ class Column(NamedTuple):
 
 def level_table(columns: Sequence[Column], rows: Iterable[tuple[Any, ...]]) -> tuple[Row, list[Row]]:
     """Heads and cells. rows: a level, then the objects that have the fields. Columns without any value are left out."""
-    rows = list(rows)
     cells = [
-        [one.show(next(getattr(of, one.field) for of in objects if hasattr(of, one.field))) for one in columns]
-        for _, *objects in rows
+        (str(level), *(c.show(next(getattr(of, c.field) for of in objects if hasattr(of, c.field))) for c in columns))
+        for level, *objects in rows
     ]
-    known = [i for i in range(len(columns)) if any(row[i] != fmt.DASH for row in cells)]
-    heads = ("concurrency", *(columns[i].head for i in known))
-    return heads, [(str(level), *(row[i] for i in known)) for (level, *_), row in zip(rows, cells, strict=True)]
+    return fmt.known_columns(("concurrency", *(one.head for one in columns)), cells)
 
 
 def _difference_ms(value_s: float | None) -> str:
@@ -146,7 +143,11 @@ def endpoint_rows(judgement: Judgement) -> list[tuple[Any, ...]]:
     return [(level, part) for level, balance in judgement.endpoints.items() for part in balance.parts]
 
 
-# what a table of all levels shows on a page
+# what a table of all levels shows on a page: first, and behind "More"
+SHORT = (
+    "concurrency", "n_failed", "ttft_mean_s", "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s",
+    "attainment", "usd_per_1m_output_tokens",
+)  # fmt: skip
 LEVELS = (
     "concurrency", "repeat_count", "n_ok", "n_failed", "duration_s", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s",
     "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
@@ -154,14 +155,24 @@ LEVELS = (
 )  # fmt: skip
 
 
-def levels_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
-    """Every level with its verdict; of TTFT's percentiles the highest that any level supports. Columns without any
-    value are left out."""
+def levels_table(judged: Sequence[EvaluatedLevel], decision: Decision | None = None) -> tuple[Row, list[Row]]:
+    """Every level with its verdict, without columns of nothing; of TTFT's percentiles the highest that any supports.
+
+    decision: SHORT instead, with the intervals over runs, the failed where any did, and how sure SLO and choice are.
+    """
     other = "ttft_p95_s" if fmt.best_tail(judged) == "p99" else "ttft_p99_s"
-    shown = fmt.with_judged([column for column in LEVELS if column != other], judged)
-    shown = tuple(column for column in shown if any(fmt.cell(one, column) != fmt.DASH for one in judged))
-    rows = [(*(fmt.cell(one, column) for column in shown), fmt.slo_cell(one)) for one in judged]
-    return (*map(fmt.head, shown), "SLO"), rows
+    columns = [column for column in (LEVELS if decision is None else SHORT) if column != other]
+    if decision is not None:
+        columns = [one for one in columns if one != "n_failed" or any(j.point.n_failed for j in judged)]
+        if all(BY_COLUMN[columns[-1]].of(j) is None for j in judged):  # without a price or tokens
+            columns[-1:] = ["duration_s", "cost_usd"]
+    shown = fmt.with_judged(columns, judged)
+    sure, rows = ["P(SLO)", "P(optimal)"] * (decision is not None), []
+    for j in judged:
+        cell = fmt.cell if decision is None or j.point.repeat_count == 1 else fmt.interval_cell
+        p = [] if decision is None else [j.p_met, decision.p_by_level.get(j.point.level)]
+        rows.append([*(cell(j, column) for column in shown), *map(fmt.chance, p), fmt.slo_cell(j)])
+    return fmt.known_columns([*map(fmt.head, shown), *sure, "SLO"], rows)
 
 
 def latency_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:

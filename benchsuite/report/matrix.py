@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def to_csv(found: SettingsDecision) -> str:
 _TEXT = ("setting", "SLO")
 
 
-def _table(found: SettingsDecision) -> tuple[list[str], list[list[str]]]:
+def _table(found: SettingsDecision) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Heads and a row for each setting; figures in brackets of concurrency are of a level that is not chosen."""
     levels = [setting.nearest for setting in found.settings if setting.nearest is not None]
     columns = fmt.with_judged(_SHOWN, levels, alone=True)
@@ -204,7 +205,7 @@ def _table(found: SettingsDecision) -> tuple[list[str], list[list[str]]]:
         if setting.problem:
             row[-1] = setting.status
         cells.append(row if found.p_cheapest is None else [*row, fmt.chance(found.p_cheapest.get(place))])
-    return [*heads, *["P(best)"] * (found.p_cheapest is not None)], cells
+    return fmt.known_columns([*heads, *["P(best)"] * (found.p_cheapest is not None)], cells)
 
 
 def print_matrix(found: SettingsDecision, slo: str, console: Console | None = None) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from benchsuite.errors import StoreError, os_error_as
+from benchsuite.errors import InputError, StoreError, did_you_mean, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.metrics import CONFIDENCE
 from benchsuite.redact import html_text
@@ -31,10 +31,12 @@ from benchsuite.report.sections_cost import (
     sensitivity_table,
 )
 from benchsuite.report.sections_levels import Figure, Section, Table
+from benchsuite.report.sections_run import Card
 from benchsuite.store.files import REPORT, SUMMARY, write_json, write_text
 from benchsuite.store.run_folder import Run
 
-_IN_TILES = "one run per level"  # an aside of the terminal that is in the page's tiles
+_Shown = TypeVar("_Shown", Figure, Table)
+_IN_TILES, _OF_TABLE = "one run per level", "the tables show"  # asides that are in the tiles, and at the table
 
 
 # the colours are Okabe and Ito's, which the colour-blind tell apart, and three more; the ramp is one hue
@@ -64,19 +66,20 @@ def write_report(judgement: Judgement) -> Path:
     return path
 
 
-def render(judgement: Judgement) -> str:
-    """The page of a judged run."""
+def render(judgement: Judgement, chosen: Collection[str] = ()) -> str:
+    """The page of a judged run. chosen: as of render_page."""
     decision, judged, manifest = judgement.decision, judgement.judged, judgement.facts.manifest
     server, created = manifest.server_probe.name, (manifest.created or "")[:10]
     about = [f"on {server}" if server else "", f"SLO {judgement.slo}", f"measured {created}" if created else ""]
-    shown = sections_levels.picture(judgement)
+    asides = fmt.asides(decision, judged)
     return render_page(
+        chosen,
         name=judgement.model or "unnamed model",
         about=[text for text in (*about, f"run {manifest.run_id}") if text],
         answer=sections_run.answer(judgement),
-        notes=[fmt.sentence(text) for text in fmt.asides(decision, judged) if not text.startswith(_IN_TILES)],
-        picture=shown,
-        sections=_sections(judgement, shown),
+        notes=[fmt.sentence(text) for text in asides if not text.startswith((_IN_TILES, _OF_TABLE))],
+        picture=sections_levels.picture(judgement),
+        sections=_sections(judgement, [fmt.sentence(text) for text in asides if text.startswith(_OF_TABLE)]),
         cards=sections_run.cards(("", one) for one in judged),
         facts=sections_run.facts(judgement),
         status=manifest.status,
@@ -85,11 +88,25 @@ def render(judgement: Judgement) -> str:
     )
 
 
-def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[sections_run.Card], **content: Any) -> str:
-    """A page. content: what the template names; sections without content are left out."""
+PROVENANCE, ALL = "provenance", "all"
+SHOWN_WARNINGS, SHOWN_NOTES, SHOWN_FACTS = 3, 2, 8  # the others are behind a "more"
+
+
+def render_page(
+    chosen: Collection[str] = (), *, picture: Figure, sections: Sequence[Section], cards: Sequence[Card], **content: Any
+) -> str:
+    """A page. content: what the template names; sections without content are left out.
+
+    chosen: the only sections on it besides decision and warnings, open; "all" for every one. Empty: all, those that are
+    `more` behind one "More". Raises InputError for a section that no such page has.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
+    names = [*(one.anchor for one in sections), PROVENANCE, ALL]
+    if unknown := next((name for name in chosen if name not in names), None):
+        expected, hint = f"{', '.join(names)}", did_you_mean(unknown, names)
+        raise InputError("no such section", where="--sections", given=unknown, expected=expected, hint=hint)
     loader = PackageLoader("benchsuite.report")
     environment = Environment(
         loader=loader,
@@ -106,39 +123,58 @@ def render_page(*, name: str, sections: Sequence[Section], cards: Sequence[secti
         "form-action 'none'"
     )
     sections = [
-        replace(one, figures=[*filter(None, one.figures)], tables=[*filter(None, one.tables)]) for one in sections
+        replace(
+            one, figures=[*map(_trimmed, filter(None, one.figures))], tables=[*map(_trimmed, filter(None, one.tables))]
+        )
+        for one in sections
     ]
     sections = [one for one in sections if one.figures or one.items or one.tables]
-    warnings = [("warnings", f"Warnings ({len(cards)})")] if cards else []
-    links = [*warnings, *((one.anchor, one.link) for one in sections), ("provenance", "Provenance")]
-    content |= {"name": name, "sections": sections, "cards": cards, "links": links}
+    empty = [name for name in chosen if name not in (PROVENANCE, ALL, *(one.anchor for one in sections))]
+    shown = [one for one in sections if one.anchor in chosen or ALL in chosen or (not chosen and not one.more)]
+    more = [one for one in sections if not chosen and one.more]
+    links = [("warnings", f"Warnings ({len(cards)})")] if cards else []
+    links += [*((one.anchor, one.link) for one in shown), *[("more", "More")] * bool(more)]
+    links += [(PROVENANCE, "Provenance")] if not chosen or {PROVENANCE, ALL} & {*chosen} else []
+    content |= {"picture": _trimmed(picture), "cards": cards, "links": links, "sections": shown, "more": more}
+    content |= {
+        "empty": empty,
+        "shown_warnings": SHOWN_WARNINGS,
+        "shown_notes": SHOWN_NOTES,
+        "shown_facts": SHOWN_FACTS,
+    }
     return environment.get_template("page.html.j2").render(
         {"status": "complete", "spec": "", "again": []} | content | {"css": css, "script": script, "policy": policy}
     )
+
+
+def _trimmed(one: _Shown) -> _Shown:
+    """Without columns of nothing."""
+    heads, rows = fmt.known_columns(one.head, one.rows)
+    return replace(one, head=heads, rows=rows)
 
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
-    """Every part that the page of a run may have, in its order. shown: the figure next to the decision."""
+def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
+    """Every part that the page of a run may have, in its order. of_table: what is to know of the table of levels."""
     judged, best, nearest = judgement.judged, judgement.best, judgement.nearest
     marks = sections_levels.mark_rows(judgement)
 
     stat = fmt.best_tail(judged)  # the highest percentile of TTFT that any level supports
-    points = Table("points", *level_tables.levels_table(judged), left=(-1,), marks=marks)
-    no_tail = all(fmt.tail(j.point.ttft_s, stat) is None for j in judged)
-    intervals = Table("intervals", *level_tables.interval_table(judged, judgement.decision), marks=marks)
+    several, no_tail = fmt.has_intervals(judged), all(fmt.tail(j.point.ttft_s, stat) is None for j in judged)
+    levels = Table("levels", *level_tables.levels_table(judged, judgement.decision), left=(-1,), marks=marks)
+    figures = Table("figures", *level_tables.levels_table(judged), left=(-1,), marks=marks)
 
     parts, use, scaling = ttft_breakdown(judgement), judgement.server_use, scaling_of(judgement)
     loads = [(one.level, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
-    several = any(len(level.parts) > 1 for level in judgement.endpoints.values())
-    endpoints = level_tables.endpoint_rows(judgement) if several else []
+    balanced = any(len(level.parts) > 1 for level in judgement.endpoints.values())
+    endpoints = level_tables.endpoint_rows(judgement) if balanced else []
     scaled = scaling_figure(scaling, judgement)
     costs = [] if best is None else [sensitivity_table(best, judgement), capacity_table(best, judgement)]
     time = [] if nearest is None else [sections_run.timeline_figure(judgement, nearest.point.level)]
-    metrics = [one for one in sections_levels.level_figures(judgement) if one.title != shown.title]
+    metrics = sections_levels.level_figures(judgement)
     gpu_tables = [
         _table("gpu", "GPU use", GPUS, [(j.point.level, j.gpu) for j in judged if j.gpu]),
         _table(
@@ -157,25 +193,30 @@ def _sections(judgement: Judgement, shown: Figure) -> list[Section]:
     by_level = _table("scaling", _ELASTICITY, SCALING, [(one.level, one) for one in scaling.levels if scaled])
     curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
+    few = _FEW_REQUESTS.format(stat) if no_tail else ""
     return [
-        Section("levels", "Metrics", "Metrics over concurrency", figures=metrics),
-        Section("points", "All levels", text=_FEW_REQUESTS.format(stat) if no_tail else "", tables=[points]),
-        Section("intervals", "Intervals", text=_INTERVALS, tables=[intervals] * fmt.has_intervals(judged)),
-        Section("gpu", "GPUs and energy", figures=sections_levels.use_figures(judgement, "gpu"), tables=gpu_tables),
-        Section("server", "Server", figures=server, tables=server_tables, items=uneven),
-        Section("scaling", "Scaling", "Scaling with concurrency", figures=[scaled], items=said, tables=[by_level]),
-        Section("distributions", "Distributions", text=_CURVES, figures=curves),
-        Section("timeline", "Over time", "One repeat over time", figures=time, columns="full"),
-        Section("cost", "Cost", "Cost: sensitivity and capacity", tables=costs),
-        Section("client", "Client", "The measuring client", _CLIENT, tables=[client] * bool(client.rows)),
-    ]
+        Section("curves", "Curves", "Against concurrency", figures=metrics[:_CURVES]),
+        Section("levels", "Levels", text=" ".join([_INTERVALS] * several + [*of_table]), tables=[levels]),
+        Section("metrics", "More curves", figures=metrics[_CURVES:], more=True),
+        Section("figures", "All figures", text=few, tables=[figures], more=True),
+        Section("gpu", "GPUs", "GPUs and energy", figures=sections_levels.use_figures(judgement, "gpu"),
+                tables=gpu_tables, more=True),
+        Section("server", "Server", figures=server, tables=server_tables, items=uneven, more=True),
+        Section("scaling", "Scaling", "Scaling with concurrency", figures=[scaled], items=said, tables=[by_level],
+                more=True),
+        Section("distributions", "Distributions", text=_DISTRIBUTIONS, figures=curves, more=True),
+        Section("timeline", "Over time", "One repeat over time", figures=time, columns="full", more=True),
+        Section("cost", "Cost", "Cost: sensitivity and capacity", tables=costs, more=True),
+        Section("client", "Client", "The measuring client", _CLIENT, tables=[client] * bool(client.rows), more=True),
+    ]  # fmt: skip
 
 
+_CURVES = 3  # on the page, the others behind "More"
 _ELASTICITY = "Elasticity: the relative change of output over that of concurrency, 1 where it scales linearly"
-_CURVES = "A curve per level, over its successful requests."
+_DISTRIBUTIONS = "A curve per level, over its successful requests."
 _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."
 _INTERVALS = (
-    f"{CONFIDENCE} intervals over the repeats of each level. P(SLO): share of resampled runs that keep every limit. "
+    f"Value [{CONFIDENCE} interval over the repeats]. P(SLO): share of resampled runs that keep every limit. "
     "P(optimal): how often the rule picks the level when the runs of all levels are resampled together."
 )
 _CLIENT = (

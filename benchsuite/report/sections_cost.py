@@ -20,7 +20,7 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.format import DASH, known_ends, number, usd
+from benchsuite.report.format import DASH, known_ends, number, sentence, usd
 from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import (
     Figure,
@@ -58,9 +58,11 @@ def scaling_sentences(found: Scaling) -> list[str]:
     sentences = [f"average cost falls in {found.steps_cheaper} of {found.steps} steps"] if found.steps else []
     slope, ends = found.elasticity_slope, known_ends(found.elasticity_slope)
     if slope is not None and slope.value is not None and ends is not None:
-        trend = "returns diminish" if ends[1] < 0 else "returns grow" if ends[0] > 0 else "no significant trend"
-        interval = f"{ends[0]:.2f} to {ends[1]:.2f}, {slope.method}"
-        sentences.append(f"{trend}: elasticity changes by {slope.value:.2f} per ln N ({interval})")
+        doubt = "whether returns diminish is not certain"
+        returns = "returns diminish" if ends[1] < 0 else "returns grow" if ends[0] > 0 else doubt
+        value, low, high = (math.log(2) * one for one in (slope.value, *ends))
+        change = f"elasticity changes by {value:.2f} ({CONFIDENCE} interval {low:.2f} to {high:.2f})"
+        sentences.append(f"{returns}: with each doubling of concurrency {change}")
     if (zone := found.zone) is None:
         sentences.append("zone of lowest cost: none, no level is proven to meet the SLO")
     else:
@@ -72,7 +74,7 @@ def scaling_sentences(found: Scaling) -> list[str]:
             sentences[-1] += f"; {found.optimum} {shorter}"
     if found.usl is not None:
         label = "" if found.knee is None else f"; knee at {found.knee:g}"
-        sentences.append(f"scaling law: {law_text(found)}, {peak_text(found)}{label}")
+        sentences.append(f"{law_text(found)}: {peak_text(found)}{label}")
     for one in found.limits:
         holds = one.note
         if (users := one.users) is not None:
@@ -125,22 +127,23 @@ def _whole(ratio: float) -> str:
 
 
 def law_text(found: Scaling) -> str:
-    """'X(N) = 92.9 N / (1 + 0.039 (N - 1) + 0.00022 N (N - 1)), residuals up to 5 %'."""
+    """'the scaling law (USL: 92.9 tok/s for one user, contention 0.039, coherency 0.00022) fits within 5 %'."""
     usl = found.usl
     assert usl is not None
     contention, coherency = ("0" if value < 1e-9 else f"{value:.2g}" for value in (usl.contention, usl.coherency))
     worst = max((abs(residual) for residual in usl.residuals), default=0.0)
-    law = f"X(N) = {number(usl.rate_tok_s)} N / (1 + {contention} (N - 1) + {coherency} N (N - 1))"
-    return f"{law}, residuals up to {_whole(worst)}"
+    law = f"{number(usl.rate_tok_s)} tok/s for one user, contention {contention}, coherency {coherency}"
+    return f"the scaling law (USL: {law}) fits within {_whole(worst)}"
 
 
 def peak_text(found: Scaling) -> str:
-    """'peak at concurrency 67 (extrapolated)'."""
+    """'its peak is at concurrency 67, beyond the levels measured'."""
     assert found.usl is not None
     peak = found.usl.n_max
     if peak is None:
-        return "no peak in range"
-    return f"peak at concurrency {peak:.0f}{' (extrapolated)' * (peak > found.levels[-1].level.number)}"
+        return "it has no peak"
+    beyond = ", beyond the levels measured" * (peak > found.levels[-1].level.number)
+    return f"its peak is at concurrency {peak:.0f}{beyond}"
 
 
 def scaling_figure(found: Scaling, judgement: Judgement) -> Figure | None:
@@ -153,7 +156,7 @@ def scaling_figure(found: Scaling, judgement: Judgement) -> Figure | None:
         low, high = found.levels[0].level.number, found.levels[-1].level.number
         steps = [low * (high / low) ** (k / 40) for k in range(41)]
         lines.append(Series("scaling law", tuple(Point(n, usl.at(n)) for n in steps), dashed=True))
-        title, note = f"output tok/s: {peak_text(found)}", f"{law_text(found)}."
+        title, note = f"the scaling law fits output tok/s: {peak_text(found)}", sentence(law_text(found))
         if max((abs(residual) for residual in usl.residuals), default=0.0) > 0.15:
             note += " Above 15 % a level was disturbed."
     return level_figure(title, lines, axis("output_tok_s"), judgement, note=note)

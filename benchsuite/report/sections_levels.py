@@ -15,7 +15,7 @@ from benchsuite.report.charts import SMALL, Frame, Point, Series
 from benchsuite.report.format import sentence
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import ANY_KERNEL, Row
-from benchsuite.results import EvaluatedLevel, Spread
+from benchsuite.results import Decision, EvaluatedLevel, Spread
 from benchsuite.slo import Limit
 
 Judged = Sequence[EvaluatedLevel]
@@ -67,6 +67,7 @@ class Section:
     tables: Sequence[Table | None] = ()
     legend: Sequence[tuple[str, str]] = ()  # a name and its mark
     columns: Literal["", "two", "full"] = ""
+    more: bool = False  # behind "More"
 
 
 def whole_percent(ratio: float) -> str:
@@ -112,15 +113,27 @@ def plain_series(name: str, values: Iterable[tuple[Level, float | None]], scale:
     return Series(name, tuple(Point(level.number, None if y is None else y * scale) for level, y in values))
 
 
+_STEADY = 0.05  # of the greatest value: less is no trend
+
+
 def trend(name: str, series: Series, unit: str = "") -> str:
-    """'TPOT mean goes from 10.0 ms at 2 to 30.0 ms at 8'."""
-    values = [(p.x, f"{fmt.number(value)} {unit}".strip()) for p, value in series.known]
+    """'mean TPOT rises from 10.0 ms at concurrency 2 to 30.0 ms at 8'."""
+
+    def shown(value: float) -> str:
+        return f"{fmt.number(value)} {unit}".strip()
+
+    values = [value for _, value in series.known]
     if not values:
         return f"{name} is not known"
-    (low, first), (high, last) = values[0], values[-1]
-    if len({text for _, text in values}) == 1:
-        return f"{name} is {first} at {'every level' if len(values) > 1 else f'{low:g}'}"
-    return f"{name} goes from {first} at {low:g} to {last} at {high:g}"
+    (low, first), (high, last), least, most = series.known[0], series.known[-1], min(values), max(values)
+    if len(values) == 1:
+        return f"{name} is {shown(first)} at concurrency {low.x:g}"
+    if most - least <= _STEADY * abs(most):
+        return f"{name} is {'' if shown(least) == shown(most) else 'about '}{shown(last)} at every level"
+    if abs(last - first) <= _STEADY * abs(most):
+        return f"{name} is between {shown(least)} and {shown(most)}"
+    verb = "rises" if last > first else "falls"
+    return f"{name} {verb} from {shown(first)} at concurrency {low.x:g} to {shown(last)} at {high.x:g}"
 
 
 def limit_title(limits: Sequence[Limit], judged: Judged) -> str:
@@ -141,18 +154,18 @@ def limit_title(limits: Sequence[Limit], judged: Judged) -> str:
             parts.append(f"{word} from {levels[0]} up")
         elif levels:
             parts.append(f"{word} at {', '.join(map(str, levels))}")
-    return f"{limit} {', '.join(parts or ['holds at every known level'])}"
+    return f"{limit} {' and '.join(parts or ['holds at every known level'])}"
 
 
 def _best(column: str, judged: Judged) -> str:
-    """'lowest $/1M out: $0.0180 at 32'."""
+    """'$/1M out is lowest at concurrency 32: $0.0180'."""
     one = BY_COLUMN[column]
     values = [(value, j.point.level) for j in judged if (value := one.of(j)) is not None]
     if not values:
         return f"{one.metric.label} is not known"
     value, level = min(values) if one.metric.better == "less" else max(values)
     word = "lowest" if one.metric.better == "less" else "highest"
-    return f"{word} {one.metric.label}: {fmt.show(one.metric, value)} at {level}"
+    return f"{one.metric.label} is {word} at concurrency {level}: {fmt.show(one.metric, value)}"
 
 
 def limit_marks(limits: Sequence[Limit]) -> list[charts.Limit]:
@@ -163,21 +176,25 @@ def limit_marks(limits: Sequence[Limit]) -> list[charts.Limit]:
 
 
 _METRICS = (
-    "ttft_mean_s", "output_tok_s_per_user", "cost_usd", "tpot_mean_s", "e2e_mean_s", "output_tok_s", "goodput_per_s",
+    "usd_per_1m_output_tokens", "ttft_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "tpot_mean_s",
+    "e2e_mean_s",
 )  # fmt: skip
 
 
 def level_figures(judgement: JudgedLevels) -> list[Figure]:
-    """A figure for each of the metrics of a run; of cost and goodput where any level knows them."""
-    known = {column for column in _METRICS for j in judgement.judged if BY_COLUMN[column].of(j) is not None}
-    return [metric_figure(c, judgement) for c in _METRICS if c not in ("cost_usd", "goodput_per_s") or c in known]
+    """A figure for each metric that any level knows and that `picture` does not show; first those of the SLO."""
+    limited = {limit.metric for limit in judgement.slo.limits}
+    known = [c for c in _METRICS if any(BY_COLUMN[c].of(j) is not None for j in judgement.judged)]
+    known.sort(key=lambda column: BY_COLUMN[column].metric.key not in limited)
+    pictured = BY_COLUMN[_pictured(judgement)[0]].metric
+    return [metric_figure(column, judgement) for column in known if BY_COLUMN[column].metric != pictured]
 
 
 def metric_figure(column: str, judgement: JudgedLevels, title: str = "", frame: Frame = SMALL) -> Figure:
     """A metric over the level with its limits. Of a latency's mean also the percentile in the SLO, else the 95th."""
     metric, judged = BY_COLUMN[column].metric, judgement.judged
     limits = [limit for limit in judgement.slo.limits if limit.metric == metric.key]
-    series = [level_series(judged, column)]
+    series = [means := level_series(judged, column)]
     if metric.per_request:
         promised = next((limit.stat for limit in limits if limit.stat not in (None, "mean")), None)
         high = level_series(judged, Statistic(metric, promised or "p95").column, any_n=promised is not None)
@@ -186,13 +203,19 @@ def metric_figure(column: str, judgement: JudgedLevels, title: str = "", frame: 
             series.reverse()
     title = title or limit_title(limits, judged)
     if not title and metric.with_users is not None:
-        title = trend(axis(column).partition(" (")[0], series[0], metric.shown)
+        title = trend(f"mean {metric.label}" if metric.per_request else metric.label, means, metric.shown)
     label = axis(column, stat=len(series) == 1)
     return level_figure(title or _best(column, judged), series, label, judgement, limit_marks(limits), frame=frame)
 
 
 def picture(judgement: JudgedLevels, frame: Frame = SMALL) -> Figure:
-    """The chart next to the decision: what is minimised; where no level meets the SLO, the limit nearest to be met."""
+    """The chart next to the decision."""
+    column, title = _pictured(judgement)
+    return metric_figure(column, judgement, title, frame)
+
+
+def _pictured(judgement: JudgedLevels) -> tuple[str, str]:
+    """What is minimised; where no level meets the SLO, the limit nearest to be met. And the title, if not its own."""
     decision = judgement.decision
     if decision.kind == "none" and decision.nearest is not None:
         missed = decision.nearest.checks("not met") + decision.nearest.checks("undecided")
@@ -200,11 +223,11 @@ def picture(judgement: JudgedLevels, frame: Frame = SMALL) -> Figure:
         if limit is not None:
             metric = METRICS[limit.metric]
             mean = Statistic(metric, "mean" if metric.per_request else None)
-            return metric_figure(mean.column, judgement, frame=frame)
+            return mean.column, ""
     column = "usd_per_1m_output_tokens"
     if all(BY_COLUMN[column].of(j) is None for j in judgement.judged):
         column = "duration_s"
-    return metric_figure(column, judgement, _choice_title(column, judgement), frame)
+    return column, _choice_title(column, judgement)
 
 
 def _choice_title(column: str, judgement: JudgedLevels) -> str:
@@ -221,6 +244,13 @@ def _choice_title(column: str, judgement: JudgedLevels) -> str:
         return title
     why = "violates it" if stopped.slo_verdict == "not met" else f"that is {stopped.slo_verdict}"
     return f"{title}; {stopped.point.level} would cost {whole_percent(1 - lower / cost)} less but {why}"
+
+
+def _mark(decision: Decision) -> str:
+    """As the sentence of the decision says it."""
+    if decision.kind == "none" or decision.verdict != "met" or not decision.p_by_level:
+        return "{:g} looks best"
+    return "optimum {:g}" if decision.recommended is decision.choice else "recommended {:g}"
 
 
 def level_figure(
@@ -242,7 +272,7 @@ def level_figure(
         limits=limits,
         infeasible=[j.point.level.number for j in judgement.judged if j.slo_verdict == "not met"],
         optimum=None if best is None else best.point.level.number,
-        mark="optimum" if decision.kind == "none" or best is decision.choice else "recommended",
+        mark=_mark(decision),
         frame=frame,
     )
     return Figure(title, chart, *series_table(series, y_label), note)
@@ -292,11 +322,13 @@ def use_figures(judgement: Judgement, section: str) -> list[Figure]:
             values = ((level, getattr(part[of], field, None)) for level, part in parts)
             means = ((level, value.mean if isinstance(value, Spread) else value) for level, value in values)
             lines.append(plain_series(name, means, scale))
-        if lines := [line for line in lines if line.known]:
+        lines = [line for line in lines if line.known]
+        if any(value for line in lines for _, value in line.known):
             title = trend(f"{what} ({lines[-1].name})" if len(lines) > 1 else what, lines[-1], unit)
             if lines[-1].name == "waiting":
                 queued = [p.x for p, value in lines[-1].known if value >= 1]
-                title = f"requests queue in the server from {queued[0]:g} up" if queued else "no queue in the server"
+                waits = f"requests queue in the server from concurrency {queued[0]:g} up" if queued else ""
+                title = waits or "no request waits in the server at any level"
             label = f"{what} ({unit})" if unit else what
             found.append(level_figure(title, lines, label, judgement, note=note))
     return found
@@ -314,7 +346,8 @@ def distribution_figures(judgement: Judgement) -> list[Figure]:
         title = f"{metric.label} is not known"
         if known := [row for row in rows if row[2] != fmt.DASH]:
             last, _, median, *_, most = known[-1]
-            title = f"{metric.label} at {last}: p50 {median} {metric.shown}, max {most} {metric.shown}"
+            half = f"half of the requests within {median} {metric.shown}"
+            title = f"{metric.label} at concurrency {last}: {half}, the slowest {most} {metric.shown}"
         samples = [(str(one.level), one.each[metric.key] * metric.scale) for one in judgement.measured]
         # a mean has no place on this axis
         marks = limit_marks([one for one in judgement.slo.limits if one.metric == metric.key and one.stat != "mean"])

@@ -16,7 +16,7 @@ from benchsuite.analysis.ttft_breakdown import Attribution
 from benchsuite.economics.decision import JudgedLevels, costs_less, stopped_level
 from benchsuite.level import Level
 from benchsuite.manifest import flat
-from benchsuite.metrics import BY_COLUMN
+from benchsuite.metrics import CONFIDENCE
 from benchsuite.report import format as fmt
 from benchsuite.report.charts_special import NARROW, WIDE, Panel, Trace, timeline_chart
 from benchsuite.report.judge import Judgement
@@ -37,7 +37,7 @@ class Tile(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The decision in a sentence, its four parts, and whether what is named is proven to meet the SLO."""
+    """The decision in a sentence, its parts, and whether what is named is proven to meet the SLO."""
 
     sentence: str
     tiles: tuple[Tile, ...]
@@ -50,26 +50,51 @@ def answer(judgement: JudgedLevels) -> Answer:
     if decision.kind == "none":
         return _none(decision, judged, slo)
     level, n_met = decision.recommended, sum(j.is_candidate for j in judged)
-    best = level is decision.choice
-    what = "lowest cost" if best else "recommended: lower, and at most 5\u00a0% above the lowest cost,"
-    which = f"{what} of {n_met} levels that appear to meet {slo}, of {len(judged)} measured"
+    seen = "meet" if decision.verdict == "met" else "appear to meet"
+    which = f"the cheapest of {n_met} levels that {seen} the SLO, {len(judged)} measured"
+    if level is not decision.choice:
+        which = f"at most 5\u00a0% above the cheapest of {n_met} levels that appear to meet the SLO, and surer"
     if n_met <= 1:
-        only = f"the only one of {len(judged)} levels that appears to meet {slo}"
+        only = f"the only one of {len(judged)} levels that appears to meet the SLO"
         which = only if len(judged) > 1 else "the only level measured"
-    columns = fmt.with_judged(("ttft_mean_s", "output_tok_s_per_user", "output_tok_s"), judged, alone=True)
-    known = (f"{fmt.head(c)} {fmt.cell(level, c)}" for c in columns if BY_COLUMN[c].of(level) is not None)
     looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
-    p_optimal = f"P(optimal) {decision.p_by_level.get(level.point.level, 0.0):.2f}"
     figures = ", ".join(text for text in (fmt.slo_figures(level), cost_text(level)) if text)
-    said = f"Concurrency {level.point.level}{looks}: {figures}, SLO {level.slo_verdict}"
-    hourly = "" if level.cost.usd_per_hour is None else f"; {fmt.usd(level.cost.usd_per_hour)}/hour"
     tiles = (
-        Tile("Concurrency", str(level.point.level), f"{which}. {', '.join(known)}"),
-        Tile("Cost", cost_text(level), fmt.price_text(level) + hourly),
-        _certainty(decision, p_optimal),
+        _slo_tile(level),
+        Tile("Cost", cost_text(level), f"{_cost_detail(level)}; {which}"),
+        _certainty(decision),
         _limit(decision, judged),
     )
-    return Answer(said if decision.p_opt is None else f"{said}, {p_optimal}", tiles, decision.verdict)
+    said = f"Concurrency {level.point.level}{looks}: {figures}, SLO {decision.verdict}"
+    return Answer(said, tiles, decision.verdict)
+
+
+def _cost_detail(level: EvaluatedLevel) -> str:
+    """'95 % interval $3.10 to $3.30; $0.0012 per run of 64 requests; $1.99 an hour'."""
+    size, cost = fmt.set_size(level), level.cost
+    ends = fmt.known_ends(level.intervals.get("usd_per_1m_output_tokens"))
+    said = [f"{CONFIDENCE} interval {fmt.usd(ends[0])} to {fmt.usd(ends[1])}"] if ends else []
+    run = "per run" if size is None else f"per run of {fmt.plural(size, 'request')}"
+    said.append("no price given" if cost.cost_usd is None else f"{fmt.usd(cost.cost_usd)} {run}")
+    said += [] if cost.usd_per_hour is None else [f"{fmt.usd(cost.usd_per_hour)} an hour"]
+    return "; ".join(said)
+
+
+def _slo_tile(level: EvaluatedLevel) -> Tile:
+    """The level's figures under the limits of the SLO, the first as the value; what is missed before the others."""
+    said, checks = [], (one for one in level.limits if one.asked or one.verdict == "not met")
+    for check in sorted(checks, key=lambda check: check.verdict != "not met"):
+        metric, stat = check.limit.statistic
+        name, value = f"{metric.label} {stat or ''}".strip(), "unknown"
+        if check.value is not None:
+            value = check.limit.show(check.value)
+            value = value if metric.unit in ("s", "ratio") else value.partition(" ")[0]
+        window = " in the steady window" * check.steady
+        said.append((name, value, f"{check.limit} is {check.verdict}{window}"))
+    if not said:
+        return Tile("SLO", level.slo_verdict, "no limits")
+    (name, value, verdict), *others = said
+    return Tile(name, value, "; ".join([verdict, *(f"{name} {value}: {verdict}" for name, value, verdict in others)]))
 
 
 def cost_text(level: EvaluatedLevel) -> str:
@@ -81,7 +106,7 @@ def cost_text(level: EvaluatedLevel) -> str:
     return f"{fmt.number(level.point.duration_s)} s per run"
 
 
-def _certainty(decision: Optimum, p_optimal: str) -> Tile:
+def _certainty(decision: Optimum) -> Tile:
     level = decision.recommended
     repeats, n = level.point.repeat_count, len(level.point.warnings)
     warned = f"; {fmt.plural(n, 'warning')} at this level, below" if n else ""
@@ -90,9 +115,12 @@ def _certainty(decision: Optimum, p_optimal: str) -> Tile:
         return Tile("Certainty", f"SLO {level.slo_verdict}", f"one repeat; {said}{warned}")
     if decision.p_opt is None:
         return Tile("Certainty", level.slo_verdict, (decision.p_method or "repeats differ between levels") + warned)
-    chosen = f"share of resampled runs in which this level is chosen{fmt.chance_text(decision)}"
+    others = fmt.chance_text(decision)[1:-1].partition("; ")[2]
+    chosen = f"share of resampled runs that choose this level{f' (others: {others})' * bool(others)}"
     met = f"SLO {level.slo_verdict}, P(SLO) {fmt.chance(level.p_met)}"
-    return Tile("Certainty", p_optimal, f"{chosen}; {met}; {repeats} repeats per level{warned}")
+    return Tile(
+        "Certainty", f"P(optimal) {decision.p_opt:.2f}", f"{chosen}; {met}; {repeats} repeats per level{warned}"
+    )
 
 
 def _limit(decision: Optimum, judged: Judged) -> Tile:
@@ -110,19 +138,17 @@ def _none(decision: NoFeasiblePoint, judged: Judged, slo: Slo) -> Answer:
     nearest, said = decision.nearest, fmt.sentence(fmt.no_level_text(decision))[:-1]
     if nearest is None:
         return Answer(said, (), decision.verdict)
-    open_ = nearest.checks("not met") or nearest.checks("undecided", "unknown")
-    limit = str(open_[0].limit) if open_ else fmt.DASH
     picked = sum(decision.p_by_level.values())
     certainty = (f"SLO {decision.verdict}", fmt.effort_text(decision) or "one repeat: no interval between repeats")
     if decision.p_by_level:
-        certainty = (f"{1 - picked:.2f}", "share of resampled runs in which no level meets the SLO")
-    level, reason = nearest.point.level, fmt.doubt_text(nearest) or "has no duration"
+        certainty = (f"P(none) {1 - picked:.2f}", "share of resampled runs in which no level meets the SLO")
     meets = "meets" if decision.verdict == "not met" else "appears to meet"
+    figure = _slo_tile(nearest)
     tiles = (
-        Tile("Concurrency", "none", f"none of {len(judged)} levels {meets} {slo}"),
-        Tile("Cost", fmt.DASH, f"nearest, concurrency {level}: {fmt.price_text(nearest)}"),
+        figure._replace(label=f"{figure.label} at {nearest.point.level}, the nearest"),
+        Tile("Levels", f"0 of {len(judged)}", f"none {meets} {slo}"),
         Tile("Certainty", *certainty),
-        Tile("Limited by", limit, reason),
+        Tile("Cost", cost_text(nearest), f"at {nearest.point.level}; {_cost_detail(nearest)}"),
     )
     return Answer(said, tiles, decision.verdict)
 
@@ -156,7 +182,7 @@ _CLIENT: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def facts(judgement: Judgement) -> list[tuple[str, str]]:
-    """What ran, on what, at what price; missing is an en dash."""
+    """What ran, on what, at what price, the first eight first; what is not known is left out."""
     manifest = judgement.facts.manifest
     workload, host, probe = manifest.workload, manifest.host, manifest.server_probe
     price = "none given"
@@ -183,32 +209,31 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         names = [f"{device.name or 'GPU'} ({device.uuid})" for device in used]
         gpus = "; ".join([*names, *([f"driver {gpu.driver}"] if gpu.driver else []), f"read by {gpu.source}"])
     named = {
-        "run": manifest.run_id,
-        "status": manifest.status,
-        "measured": manifest.created,
-        "benchsuite": manifest.benchsuite,
         "model": judgement.model,
-        "server": probe.profile,
+        "server": probe.name or probe.profile,
+        "GPUs": gpus,
+        "workload": workload.in_words(),
+        "price": price,
+        "SLO": judgement.slo,
+        "run": manifest.run_id,
+        "measured": manifest.created,
+        "status": manifest.status,
+        "benchsuite": manifest.benchsuite,
         **{f"server {name}": value for name, value in probe.server.items()},
         **{f"served {name}": value for name, value in (manifest.launched_server or {}).items()},
-        "GPUs": gpus,
         "token counts": "; ".join(how + f" ({n:,} responses)" * (len(by) > 1) for how, n in by.items()) or None,
         "time stamps": probe.stamp_source,
         "prefix caches": probe.cache_bust,
-        "workload": workload.in_words(),
         "workload hash": workload.content_hash,
         "prompt lengths": lengths_text(workload.lengths or {}, [point.tokens for point in manifest.points]),
         **{f"sent {name}": value for name, value in sent.items()},
-        "price": price,
-        "SLO": judgement.slo,
         "measuring processes": manifest.workers,
         "client host": f"{host.platform}, {host.cpu_model}, {host.cpu_count} CPUs",
         "client Python": host.python,
         "client versions": ", ".join(f"{name} {version}" for name, version in host.versions.items() if version),
     }
-    named = {name: v for name, v in named.items() if name != "prompt lengths" or v is not None}
     listed = {name: " ".join(map(str, v)) if isinstance(v, list | tuple) else v for name, v in named.items()}
-    return [(name, fmt.DASH if value is None else str(value)) for name, value in listed.items()]
+    return [(name, str(value)) for name, value in listed.items() if value not in (None, "")]
 
 
 # of the GPUs' samples, then of the server's: label, top of the axis, and of each trace its column, name and scale;
@@ -251,11 +276,11 @@ def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
                 panels += [Panel(label, drawn_traces, top)] if known else []
     steady = window(rows, np.flatnonzero(rows.repeat == repeats[i]), level.users)
     at = f"at concurrency {level}"
-    title = f"{at.capitalize()} the run of {fmt.number(length_s)} s has no steady window"
+    title = f"{at.capitalize()}, the run of {fmt.number(length_s)} s has no steady window"
     if steady is not None:
         steady = (steady[0] - start_s, steady[1] - start_s)
         share = whole_percent((steady[1] - steady[0]) / length_s)
-        title = f"{at.capitalize()} the steady window is {share} of {fmt.number(length_s)} s"
+        title = f"{at.capitalize()}, the steady window is {share} of the run's {fmt.number(length_s)} s"
     names = dict.fromkeys(trace.name for panel in panels for trace in panel.traces)
     values = [tuple(map(fmt.number, row)) for row in zip(bounds[:-1], bounds[1:], in_flight, tok_s, strict=True)]
     which = "The run" if len(repeats) == 1 else f"Repeat {i + 1} of {len(repeats)}"
@@ -300,7 +325,7 @@ def ttft_figure(found: Sequence[Attribution], judgement: JudgedLevels) -> Figure
     last = known[-1]
     most = max(_PARTS, key=lambda part: getattr(last, f"{part}_s") or 0.0)
     share = (getattr(last, f"{most}_s") or 0.0) / last.ttft_s if last.ttft_s else 0.0
-    title = f"At concurrency {last.level} {whole_percent(share)} of TTFT is {_PARTS[most]}"
+    title = f"At concurrency {last.level}, {whole_percent(share)} of TTFT is {_PARTS[most]}"
     reasons = dict.fromkeys(f"{n}: {why}" for one in known for n, why in one.reasons.items() if n in _PARTS)
     note = f"Means over successful requests; rest: {_PARTS['rest']}. {'; '.join(reasons)}".strip()
     figure = level_figure(title, lines, "TTFT mean (ms)", judgement, note=note)
@@ -321,15 +346,15 @@ class Card(NamedTuple):
 
 
 def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
-    """One card a code, in the order of their first appearance. found: levels with their model's name, '' if there is
+    """One card a code, errors first, what is only to know last. found: levels with their model's name, '' if there is
     one model alone.
     """
     by_code: dict[str, list[tuple[str, Finding]]] = {}
     for name, level in found:
         for warn in level.point.warnings:
             by_code.setdefault(warn.code, []).append((name, warn))
-    shown = []
-    for code, warned in by_code.items():
+    shown, order = [], ("error", "warning", "info")
+    for code, warned in sorted(by_code.items(), key=lambda item: order.index(item[1][0][1].severity)):
         levels: dict[str, list[str]] = {}
         for name, warn in warned:
             levels.setdefault(name, []).extend([str(warn.level)] * (warn.level is not None))

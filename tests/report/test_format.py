@@ -128,7 +128,11 @@ def test_a_trend_that_does_not_move_stays():
     flat = Series("power", (Point(4, 310.0), Point(8, 310.2)))
     assert trend("GPU power", flat, "W") == "GPU power is 310 W at every level"
     moved = Series("power", (Point(4, 310.0), Point(8, 320.0)))
-    assert trend("GPU power", moved, "W") == "GPU power goes from 310 W at 4 to 320 W at 8"
+    assert trend("GPU power", moved, "W") == "GPU power is about 320 W at every level"
+    risen = Series("power", (Point(4, 310.0), Point(6, 300.0), Point(8, 420.0)))
+    assert trend("GPU power", risen, "W") == "GPU power rises from 310 W at concurrency 4 to 420 W at 8"
+    back = Series("power", (Point(4, 310.0), Point(6, 500.0), Point(8, 311.0)))
+    assert trend("GPU power", back, "W") == "GPU power is between 310 W and 500 W"
 
 
 def test_percentages_are_spaced_alike():

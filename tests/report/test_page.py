@@ -62,9 +62,10 @@ def page(tmp_path_factory):
 def test_the_decision_comes_first(page):
     """One sentence with cost and certainty before everything else; then four answers, the provenance somewhere."""
     seen = page()
-    assert re.findall(r"<h1>(.*?)</h1>", seen.html)[0].startswith("Concurrency 4 looks best: $5.45/1M out, SLO met")
+    assert re.findall(r"<h1>(.*?)</h1>", seen.html)[0].startswith("Concurrency 4 looks best: TTFT mean ")
+    assert "$5.45/1M out, SLO met" in seen.html
     assert re.findall(r"<dt>(.*?)</dt><dd.*?><b>(.*?)</b>", seen.html) == [
-        ("Concurrency", "4"),
+        ("TTFT mean", "0.08 s"),
         ("Cost", "$5.45/1M out"),
         ("Certainty", "SLO met"),
         ("Limited by", "output_throughput_per_user &gt; 30 tok/s"),
@@ -73,10 +74,11 @@ def test_the_decision_comes_first(page):
 
 
 def test_it_says_how_sure_with_several_runs(page):
-    """The probability of the choice stands in its tile; the section of intervals is there; it does not grow."""
+    """The probability of the choice stands in its tile, intervals in the table; it does not grow."""
     html = page(repeats=3).html
     assert '<dt>Certainty</dt><dd class="long"><b>P(optimal) 1.00</b>' in html
-    assert ['id="intervals"' in one for one in (html, page().html)] == [True, False]
+    assert ['scope="col">P(optimal)</th>' in one for one in (html, page().html)] == [True, False]
+    assert re.search(r"\$5\.\d\d <small>\[\$5\.\d\d, \$5\.\d\d\]</small>", html)
     assert len(html.encode()) < 300_000
 
 
@@ -108,7 +110,7 @@ def test_every_chart_has_its_table_and_its_words(page):
     seen = page()
     charts = re.findall(r'<svg class="bs".*?</svg>', seen.html, re.S)
     figures = re.findall(r"<figure.*?</figure>", seen.html, re.S)
-    assert min(len(charts), len(figures)) > 12
+    assert min(len(charts), len(figures)) > 10
     assert all(re.match(r"<svg [^>]*><title>[^<]+</title><desc>[^<]+</desc>", chart) for chart in charts)
     assert all("<table data-name=" in figure for figure in figures)
     names = [attrs["data-name"] for _, attrs in seen.tags if "data-name" in attrs]
@@ -126,12 +128,12 @@ def test_a_hostile_model_name_is_text(page):
 
 
 def test_no_level_and_no_price(page):
-    """The picture is then the limit that the nearest level violates; costs are en dashes, there is no cost section."""
+    """The picture is then the limit that the nearest level violates; there is no column and no section of costs."""
     seen = page(slo="output_throughput_per_user>1000", usd_per_hour=None)
     first, *rest = seen.findings
     assert first == "output_throughput_per_user &gt; 1000 tok/s is violated at every level"
     assert first not in rest
-    assert ['class="ring"' in seen.html, "<td>–</td>" in seen.html, 'id="cost"' in seen.html] == [False, True, False]
+    assert ['class="ring"' in seen.html, "$/1M out" in seen.text, 'id="cost"' in seen.html] == [False, False, False]
 
 
 def test_a_run_without_a_price_is_pictured_by_its_duration(page):
@@ -179,3 +181,73 @@ def test_an_odd_run_has_a_page(tmp_path, columns, unknown):
     html = write_report(judge_run(read_run(run))).read_text("utf-8")
     assert unknown in re.findall(r"<h1>(.*?)</h1>", html)[0]
     assert "no value is known" in html
+
+
+def main_sections(html: str) -> tuple[list[str], list[str]]:
+    """The sections that are open, and those behind More."""
+    shown, _, more = html.partition('<details id="more"')
+    more, _, rest = more.partition('<h2 id="provenance">') if more else ("", "", "")
+    of = re.compile(r'<h2 id="([a-z]+)">')
+    return of.findall(shown) + ["provenance"] * bool(rest), of.findall(more)
+
+
+def test_the_page_is_short_and_has_the_rest_behind_more(page):
+    """Decision, warnings, curves, levels and provenance; at most three warnings and three curves are open."""
+    seen = page(noise=0.4, repeats=2)
+    shown, more = main_sections(seen.html)
+    assert shown == ["warnings", "curves", "levels", "provenance"]
+    assert {"metrics", "figures", "scaling", "distributions", "timeline", "cost", "client"} <= {*more}
+    before_more = seen.html.partition('<details id="more"')[0]
+    assert before_more.count("<figure") == 4
+    assert before_more.partition('<details class="rest">')[0].count("<li><strong>") == 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [
+        ("levels", ["levels"]),
+        ("cost,curves", ["curves", "cost"]),
+        ("client,provenance", ["client", "provenance"]),
+        ("all", ["curves", "levels", "metrics", "figures", "scaling", "distributions", "timeline", "cost", "client",
+                 "provenance"]),
+    ],
+)  # fmt: skip
+def test_sections_are_chosen(cli, in_stored, tmp_path, chosen, shown):
+    """Those and no others, open, in the page's order; decision and warnings always; the comparison's too."""
+    path = tmp_path / "page.html"
+    cli("report repeated --sections", chosen, "--output", path)
+    html = path.read_text("utf-8")
+    found = re.findall(r'<h2 id="([a-z]+)">', html)
+    assert [one for one in found if one not in ("warnings", "server")] == shown
+    assert "<h1>" in html
+    assert 'id="more"' not in html
+
+
+def test_a_section_that_no_page_has_is_refused(cli, in_stored, tmp_path):
+    """With the nearest name; one that this run has nothing of is said on the page."""
+    for run, word, near in (("repeated", "timline", "timeline"), ("repeated slower", "optma", "optima")):
+        ended = cli("report", run, "--sections", word, "--output", tmp_path / "page.html")
+        assert [ended.code, ended.error.where, near in str(ended.error.hint)] == [2, "--sections", True]
+    assert not (tmp_path / "page.html").exists()
+    cli("report repeated --sections gpu,levels --output", tmp_path / "page.html")
+    assert "Nothing is known here of: gpu." in (tmp_path / "page.html").read_text("utf-8")
+    assert cli("report repeated --sections gpu --format md").code == 2
+
+
+def columns_of(html: str) -> list[list[str]]:
+    """Each column of each table: its head and its cells."""
+    tables = re.findall(r"<table.*?</table>", html, re.S)
+    rows = [re.findall(r"<tr.*?</tr>", table, re.S) for table in tables]
+    cells = [[re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table] for table in rows]
+    return [list(column) for table in cells for column in zip(*table, strict=True)]
+
+
+NO_TOKENS = {"row": lambda row: row._replace(input_tokens=None, output_tokens=None)}
+
+
+@pytest.mark.parametrize("more", [{}, {"usd_per_hour": None}, {"slo": "output_throughput_per_user>1000"}, NO_TOKENS])
+def test_no_column_is_of_dashes_alone(page, more):
+    """In no table of the page."""
+    columns = columns_of(page(**more).html)
+    assert len(columns) > 40
+    assert [head for head, *cells in columns if not {*cells} - {"\u2013", ""}] == []

@@ -48,6 +48,12 @@ for (const svg of document.querySelectorAll("svg.bs")) {
   });
 }
 addEventListener("scroll", hide, { passive: true });
+const reveal = () => { // a link into what is closed opens it
+  const aim = location.hash && document.getElementById(location.hash.slice(1));
+  for (let at = aim; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+};
+addEventListener("hashchange", reveal);
+reveal();
 const formula = /(^|;) *(?=[=+@\uff1d\uff0b\uff20\uff0d-])/g; // to a spreadsheet
 const tame = (text) => (isNaN(text) ? text.replace(formula, "$&'") : text);
 const cell = (raw, text = tame(raw)) => (/[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text);
