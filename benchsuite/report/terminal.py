@@ -289,7 +289,7 @@ def print_scaling(judgement: Judgement, console: Console) -> None:
     crossings = [(one.users.value, one.limit) for one in found.limits if one.users and one.users.value is not None]
     heads = ("looser", "limit", "optimum", "$ per run", "boundary", "$ there")
     for price in found.prices:
-        if price.scan and crossings and price.limit == min(crossings)[1]:
+        if any(step.level for step in price.scan) and crossings and price.limit == min(crossings)[1]:
             steps = [
                 (
                     f"{one.looser:+.0%}" if one.looser else "today", fmt.number(one.value, 4),
