@@ -296,6 +296,6 @@ def render_comparison(
             Section("curves", "Curves", "Against concurrency", text, figures, legend=legend, columns="two"),
             Section("levels", "Levels", "All levels", tables=[levels_table(models)], more=True),
         ],
-        cards=cards((one.name, j) for one in models for j in one.judged),
+        cards=cards((one.name, one) for one in models),
         facts=[*facts, *((one.name, one.source) for one in models)],
     )

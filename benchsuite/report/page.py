@@ -80,7 +80,7 @@ def render(judgement: Judgement, chosen: Collection[str] = ()) -> str:
         notes=[fmt.sentence(text) for text in asides if not text.startswith((_IN_TILES, _OF_TABLE))],
         picture=sections_levels.picture(judgement),
         sections=_sections(judgement, [fmt.sentence(text) for text in asides if text.startswith(_OF_TABLE)]),
-        cards=sections_run.cards(("", one) for one in judged),
+        cards=sections_run.cards([("", judgement)]),
         facts=sections_run.facts(judgement),
         status=manifest.status,
         again=judged_again(judgement),
@@ -135,10 +135,11 @@ def render_page(
     links = [("warnings", f"Warnings ({len(cards)})")] if cards else []
     links += [*((one.anchor, one.link) for one in shown), *[("more", "More")] * bool(more)]
     links += [(PROVENANCE, "Provenance")] if not chosen or {PROVENANCE, ALL} & {*chosen} else []
+    open_cards = min(SHOWN_WARNINGS, sum(card.severity != "info" for card in cards))
     content |= {"picture": _trimmed(picture), "cards": cards, "links": links, "sections": shown, "more": more}
     content |= {
         "empty": empty,
-        "shown_warnings": SHOWN_WARNINGS,
+        "shown_warnings": open_cards,
         "shown_notes": SHOWN_NOTES,
         "shown_facts": SHOWN_FACTS,
     }

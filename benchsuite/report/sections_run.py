@@ -24,7 +24,7 @@ from benchsuite.report.level_tables import TTFT, level_table
 from benchsuite.report.sections_levels import Figure, Judged, Table, level_figure, plain_series, whole_percent
 from benchsuite.results import EvaluatedLevel, NoFeasiblePoint, Optimum, SloVerdict
 from benchsuite.slo import Slo
-from benchsuite.warning_table import Finding
+from benchsuite.warning_table import Finding, Severity
 from benchsuite.workload.random_set import lengths_text
 
 
@@ -339,22 +339,26 @@ class Card(NamedTuple):
     """
 
     code: str
+    severity: Severity
     finding: str
     remedy: str
     where: str
     others: tuple[str, ...]
 
 
-def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
-    """One card a code, errors first, what is only to know last. found: levels with their model's name, '' if there is
-    one model alone.
+def cards(models: Iterable[tuple[str, JudgedLevels]]) -> list[Card]:
+    """One card a code, first what moves the decision most, last what is only to know. models: by their names, '' if
+    there is one alone.
     """
     by_code: dict[str, list[tuple[str, Finding]]] = {}
-    for name, level in found:
-        for warn in level.point.warnings:
-            by_code.setdefault(warn.code, []).append((name, warn))
-    shown, order = [], ("error", "warning", "info")
-    for code, warned in sorted(by_code.items(), key=lambda item: order.index(item[1][0][1].severity)):
+    for name, one in models:
+        by_code = by_code | {
+            w.code: [] for w, _ in fmt.ranked_warnings(one.judged, one.decision) if w.code not in by_code
+        }
+        for warn in (warn for level in one.judged for warn in level.point.warnings):
+            by_code[warn.code].append((name, warn))
+    shown = []
+    for code, warned in sorted(by_code.items(), key=lambda item: item[1][0][1].severity == "info"):
         levels: dict[str, list[str]] = {}
         for name, warn in warned:
             levels.setdefault(name, []).extend([str(warn.level)] * (warn.level is not None))
@@ -367,5 +371,5 @@ def cards(found: Iterable[tuple[str, EvaluatedLevel]]) -> list[Card]:
         differ = len({(name, warn.finding) for name, warn in warned}) > 1
         at = ", ".join(f"{name} ({', '.join(at)})" if name else ", ".join(at) for name, at in levels.items() if at)
         said = (fmt.spaced(finding), fmt.spaced(fmt.sentence(first.remedy)))
-        shown.append(Card(code, *said, at, tuple(others) if differ else ()))
+        shown.append(Card(code, first.severity, *said, at, tuple(others) if differ else ()))
     return shown
