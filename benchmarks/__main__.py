@@ -30,6 +30,7 @@ BENCHMARKS = {
     "history": gate.history,
     "ab": gate.ab,
     "million": million.million,
+    "large-sets": million.large_sets,
     "nvml": nvml_faults.nvml_table,
     "capacity": capacity.capacity,
 }

@@ -1,16 +1,26 @@
-"""A million request rows summarised with intervals, verdicts and P_opt: seconds and memory."""
+"""A million request rows summarised with intervals, verdicts and P_opt; memory while many requests are measured."""
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
+from benchsuite.simulator.config import SimulatorConfig
+from benchsuite.simulator.server import simulator
+
+SET_SIZES, PROMPT_CHARS = (50_000, 200_000, 600_000), 2000
+VERBS = (["check"], ["decide"], ["report", "--format", "csv"], ["report", "--format", "vllm"])
 LEVELS, REPEATS, REQUESTS, TOKENS = 30, 3, 11_112, 32
 SLO = "ttft_mean<1s,ttft_p99<3s,output_throughput_per_user>20"
 
@@ -25,6 +35,42 @@ def million() -> dict[str, Any]:
         seconds, rows_mb, peak_mb = (float(word) for word in done.stdout.split(":")[1].split(",")[0:5:2])
         found[f"repeats_{repeats}"] = {"seconds": seconds, "rows_mb": rows_mb, "peak_mb": peak_mb}
     return found
+
+
+def large_sets() -> dict[str, Any]:
+    """Peak memory of conductor and worker while 50,000 to 600,000 requests of 2 kB are sent; then of verbs."""
+    sizes = [int(size) for size in os.environ.get("SET_SIZES", "").split(",") if size] or SET_SIZES
+    found: dict[str, Any] = {}
+    with simulator(SimulatorConfig()) as server, tempfile.TemporaryDirectory(prefix="benchsuite-bench-") as folder:
+        for n in sizes:
+            requests, run = Path(folder) / f"{n}.jsonl", Path(folder) / f"run-{n}"
+            with requests.open("w") as file:
+                for i in range(n):
+                    line = {"id": f"p{i}", "prompt": f"{i} {'word ' * (PROMPT_CHARS // 5)}", "max_output_tokens": 2}
+                    file.write(json.dumps(line) + "\n")
+            flags = ["--base-url", server.base_url, "--workload", str(requests), "--concurrency", "64", "--quiet"]
+            flags += ["--warmup-requests", "1", "--warmup-min-s", "0", "--cooldown-min-s", "0", "--usd-per-hour", "1"]
+            peaks = _watched(["sweep", *flags, "--slo", "ttft_p95<60s", "--output", str(run)], run)
+            peaks |= {" ".join(verb): _watched([verb[0], str(run), *verb[1:]], run).get("after", 0.0) for verb in VERBS}
+            print(f"{n:>9,} requests: " + ", ".join(f"{what} {mb:.0f} MB" for what, mb in peaks.items()), flush=True)
+            found[str(n)] = peaks
+    return found
+
+
+def _watched(command: list[str], run: Path) -> dict[str, float]:
+    """The most memory of a command in MB: before, while and after a point's journal is there, and of its workers."""
+    peaks: dict[str, float] = {}
+    with psutil.Popen([sys.executable, "-m", "benchsuite", *command], stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            try:
+                workers = [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+                phase = "measuring" if any(run.glob("journal/*.arrows")) else "after" if run.exists() else "before"
+                sizes = {phase: process.memory_info().rss, "worker": sum(one.memory_info().rss for one in workers)}
+            except psutil.Error:
+                continue
+            peaks |= {what: max(peaks.get(what, 0.0), size / 2**20) for what, size in sizes.items()}
+            time.sleep(0.05)
+    return peaks
 
 
 def measure(repeats: int) -> None:

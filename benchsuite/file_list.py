@@ -7,7 +7,7 @@ import os
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any, Generic, TypeVar, overload
+from typing import IO, Any, Generic, TypeVar
 
 from benchsuite.errors import RunError, os_error_as
 
@@ -28,8 +28,7 @@ class FileList(Sequence[T], Generic[T]):
     def __init__(
         self, values: Iterable[T] = (), pack: Callable[[T], Any] = _same, unpack: Callable[[Any], T] = _same
     ) -> None:
-        self._pack, self._unpack, self._ends = pack, unpack, array("q", [0])
-        self._flushed = 0
+        self._pack, self._unpack, self._ends, self._flushed = pack, unpack, array("q", [0]), 0
         with self._failures():
             self._file: IO[bytes] = tempfile.TemporaryFile(prefix="benchsuite-")  # noqa: SIM115 - as long as the list
         for value in values:
@@ -53,11 +52,7 @@ class FileList(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[T]: ...
-    def __getitem__(self, index: int | slice) -> T | list[T]:
+    def __getitem__(self, index: Any) -> Any:
         place = range(len(self))[index]
         if isinstance(place, range):
             return [self[i] for i in place]

@@ -62,21 +62,12 @@ def point_figures(tables: Iterable[Any], duration_s: float, latencies: Collectio
             sums[name].append(float("nan") if (total := known_sum(values)) is None else total)
     if level is None:
         return None
-    whole = Repeat(0, last_s - first_s, np.arange(0), 0, 0.0)
+    whole = Repeat(0, float(last_s - first_s), np.arange(0), 0, 0.0)
     pooled = LevelRows(level, rows, (whole,), {}, {name: np.array(parts) for name, parts in sums.items()})
-    n_ok = int(sum(sums["ok"]))
-    return PointSummary(
-        model=None,
-        level=level,
-        repeat_count=1,
-        n_ok=n_ok,
-        n_failed=n - n_ok,
-        duration_s=whole.duration_s if whole.duration_s > 0 else duration_s,
-        input_tokens=None,
-        output_tokens=None,
-        ratios={metric.key: pooled.ratio(metric) for metric in RATIOS},
-        distributions={name: describe(np.concatenate(parts)) for name, parts in each.items()},
-    )
+    n_ok, duration_s = int(sum(sums["ok"])), whole.duration_s if whole.duration_s > 0 else duration_s
+    ratios = {metric.key: pooled.ratio(metric) for metric in RATIOS}
+    distributions = {name: describe(np.concatenate(parts)) for name, parts in each.items()}
+    return PointSummary(None, level, 1, n_ok, n - n_ok, duration_s, None, None, ratios, distributions)
 
 
 def measure_levels(

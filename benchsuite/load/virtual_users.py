@@ -416,9 +416,13 @@ class PointLoad:
             except Exception as error:  # a request without a row ends the point: it is not passed over
                 self._parsing, self._error = None, self._error or error
                 self.abort()
-            # a backlog that grows is worked off in longer slices: else a client at its limit would keep it in memory
-            slice_ns = _PARSE_SLICE_NS if len(self._finished) <= self._backlog else _BACKLOG_SLICE_NS
-            if now_ns() - began_ns > slice_ns:
+            # a backlog that grows is worked off in longer slices, of CPU time, for others may take the CPU: else a
+            # client at its limit would keep it in memory
+            if len(self._finished) <= self._backlog:
+                over = now_ns() - began_ns > _PARSE_SLICE_NS
+            else:
+                over = time.thread_time_ns() - cpu_ns > _BACKLOG_SLICE_NS
+            if over:
                 if (self._parsing or self._finished) and not self._drain_scheduled:
                     self._drain_scheduled = True
                     self.loop.call_soon(self._drain)
