@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchsuite.redact import mask_chain, masked
+from benchsuite.redact import mask_chain, masked, remember_secrets
 
 
 class BenchsuiteError(Exception):
@@ -150,6 +150,7 @@ def read_toml(text: str) -> dict[str, Any]:
     part = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
     if re.search(rf"""(?<![\w"'-])(?:{part}[ \t]*+\.[ \t]*+){{{most("toml_parts")}}}""", text):
         raise ValueError(f"a key of more than {most('toml_parts')} parts")  # tomllib takes the square of them
+    remember_secrets({}, text)
     try:
         tree = tomllib.loads(text)
         if _holds_nul(tree):

@@ -25,6 +25,10 @@ _SECRET_VARIABLE = re.compile(
     r"(?i)((.*(_|api|access))?key|.*token|.*secret|.*password|(.*_)?(passwd|passphrase|credentials?|pat))(_id)?"
 )
 
+# how keys of well-known makers begin; and one of them whole, which has a digit where a word of the language has none
+KEY_BEGINS = r"(?:sk-|hf_|gh[pousr]_|github_pat_|glpat-|gsk_|nvapi-|xai-|r8_|AIza|AKIA|eyJ)"
+_KEY = re.compile(rf"(?<![\w-]){KEY_BEGINS}(?=[A-Za-z_-]*\d)[\w-]{{16,}}")
+
 _keys: list[str] = []
 
 
@@ -36,11 +40,17 @@ def remember_key(key: str | None) -> None:
             _keys.sort(key=len, reverse=True)  # the longest first: one key may begin like another
 
 
-def remember_secrets(environment: Mapping[str, str]) -> None:
-    """Remember the values of variables whose names say that they hold a secret: HF_TOKEN, X_API_KEY; paths are none."""
+def remember_secrets(environment: Mapping[str, str], *texts: str) -> None:
+    """Remember the values of variables whose names say that they hold a secret: HF_TOKEN, X_API_KEY; paths are none.
+
+    And what has the form of a key, in any variable and in texts that a person gave: it may stand in the wrong place.
+    """
     for name, value in environment.items():
         if _SECRET_VARIABLE.fullmatch(name) and not os.path.exists(value):  # noqa: PTH110 - part of every start
             remember_key(value.strip())
+    for text in (*environment.values(), *texts):
+        for found in _KEY.finditer(text):
+            remember_key(found[0])
 
 
 def remembered_keys() -> tuple[str, ...]:

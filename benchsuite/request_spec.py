@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_validator, model_validator
 
 from benchsuite.errors import SpecError, read_json, user_path
+from benchsuite.redact import KEY_BEGINS
 from benchsuite.servers.base import CAPS
 from benchsuite.strict_model import MOST_COUNT, MOST_ITEMS, StrictModel, key, read_text
 
@@ -29,7 +30,7 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|[-_.]|api|access|auth|subscription|secret|private|master|function)key(?!word)|token(?!s|iz)|secret"
     r"|auth(?!or(?!iz))|cookie|passw|pwd|credential|session|jwt|(^|[-_.])(sig(nature)?|code)$"
 )
-_KEY_FORM = re.compile(r"(sk-|hf_|gh[pousr]_|github_pat_|glpat-|gsk_|nvapi-|xai-|r8_|AIza|AKIA|eyJ)[\w-]{12}")
+_KEY_FORM = re.compile(KEY_BEGINS + r"[\w-]{12}")
 _SCHEME = re.compile(r"(?i)(bearer|basic|digest|token)\s+\S")
 REFERENCE = re.compile(r"(?:(?P<scheme>[A-Za-z][\w-]*) )?(?P<kind>env|file):(?P<name>.+)", re.DOTALL)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -271,6 +271,21 @@ def test_foreign_parquet_has_our_types(tmp_path, name):
         list(parquet_tables(tmp_path / "t.parquet", SCHEMA))
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("sent_s", float("nan")), ("scheduled_s", float("inf")), ("closed_s", -1e308), ("concurrency", 2**31 - 1)],
+)
+def test_foreign_rows_have_values_that_can_be(tmp_path, column, value):
+    """A number that nothing measures, or another level than the point's, is refused before anything counts with it."""
+    folder = RunFolder(tmp_path)
+    journal_of(folder.journal_path("c0008-r0", 0), [row(0)._replace(**{column: value})])
+    folder.finish_point("c0008-r0")
+    folder.write_manifest(manifest(points=[{"point_id": "c0008-r0", "status": "complete", "concurrency": 8}]))
+    with pytest.raises(PointsError, match="the rows cannot be read") as refused:
+        read_run(tmp_path)
+    assert column in str(refused.value)
+
+
 @pytest.mark.parametrize("step", range(1, 15))
 def test_a_run_is_read_while_its_points_are_put_together(tmp_path, monkeypatch, step):
     """Before whichever step of a reader the files change places, it reads again and has every row once."""

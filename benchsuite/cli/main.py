@@ -126,7 +126,7 @@ def main() -> None:
     Whatever is written on stdout or stderr is masked, and what is made is nobody else's to change, whatever the umask.
     """
     os.umask(os.umask(0o022) | 0o002)
-    remember_secrets(os.environ)
+    remember_secrets(os.environ, *sys.argv[1:])
     for name in ("stdout", "stderr"):  # closed by the caller
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the end

@@ -22,7 +22,7 @@ DASH = "\u2013"
 
 def number(value: float | None, digits: int = 3) -> str:
     """`value` with at least `digits` significant digits, whole from there on: 0.0123, 4.57, 12,345."""
-    if value is None:
+    if value is None or not abs(value) < 1e300:  # what a foreign file holds may be anything
         return DASH
     if value == 0:
         return "0"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, get_args, get_type_hints
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchsuite.errors import InputError, StoreError, os_error_as, read_json
@@ -181,6 +182,13 @@ def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
         if not any(field.type.equals(kind) for kind in known):
             kind = f"{str(field.type)[:80]}, expected {known[0] if field.name in schema.names else 'a plain type'}"
             raise ValueError(f"the column {field.name[:80]!r} is {kind}")
+
+
+def check_values(table: pa.Table) -> None:
+    """Raises ValueError for a number with a fraction that nothing measures: none, or 1e15 and more."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_floating(column.type) and pc.all(pc.less(pc.abs(column), 1e15)).as_py() is False:
+            raise ValueError(f"the column {name[:80]!r} holds a number that nothing measures")
 
 
 def open_regular(path: Path) -> IO[bytes]:

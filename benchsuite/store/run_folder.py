@@ -38,6 +38,7 @@ from benchsuite.store.files import (
     SUMMARY,
     TEMPORARY,
     at_schema,
+    check_values,
     files_in,
     json_in,
     lock,
@@ -401,8 +402,14 @@ def _checked(
     take: is given the rows, a row group at a time.
     """
     manifest, damage, there = read_manifest(path), dict[Path, str](), dict[str, tuple[str, int]]()
+    levels = {part_name(point.point_id, point.attempt): point.concurrency for point in manifest.points}
     with _unreadable(path):
         for table in row_tables(path, damage, left_out):
+            check_values(table)
+            for row in table.group_by(["point_id", "attempt", "concurrency"]).aggregate([]).to_pylist():
+                level, said = levels.get(part_name(row["point_id"], row["attempt"] or 0)), row["concurrency"]
+                if None not in (level, said) and level != said:
+                    raise ValueError(f"rows of {row['point_id']} say concurrency {said}, its point {level}")
             named = _parts(table)
             for part in set(named.unique().to_pylist()) - there.keys() - {None}:
                 first = pc.index(named, part).as_py()
@@ -475,6 +482,8 @@ def read_samples(path: Path, name: str, damage: dict[Path, str] | None = None) -
     tables = list(_parquet(path / SAMPLES[name], schema, damage, spare=bool(logs)))
     for whole in tables:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
         logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
+    for table in (*tables, *logs):
+        check_values(table)
     return at_schema(schema, [*tables, *logs]) if tables or logs else None
 
 

@@ -6,7 +6,6 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -90,7 +89,7 @@ def read_dcgm_page(text: str) -> DcgmPage:
             instance = Device(f"{uuid}/gi{number}", uuid, card.index, card.name, labels.get("GPU_I_PROFILE"))
             device = devices.setdefault(instance.uuid, instance)
         blank = _BLANK_INT64 if name == "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" else _BLANK
-        if isfinite(sample.value) and sample.value < blank:
+        if 0 <= sample.value < blank:
             values[card.uuid if name in _CARD_NAMES else device.uuid].setdefault(name, sample.value)
     cards = {card: i for i, card in enumerate(dict.fromkeys(device.card for device in devices.values()))}
     ordered = sorted(devices.values(), key=lambda device: cards[device.card])

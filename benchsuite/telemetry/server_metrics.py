@@ -6,7 +6,6 @@ expected. Sources: docs/METHODS.md, Server metrics.
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Container, Mapping, Sequence
@@ -132,7 +131,7 @@ def _total(samples: Mapping[str, list[Sample]], selectors: list[tuple[str, str, 
     total = 0.0
     for name, label, text in selectors:
         chosen = [s.value for s in samples.get(name, ()) if not label or s.labels.get(label) == text]
-        values = [value for value in chosen if math.isfinite(value)]  # NaN and infinities measure nothing
+        values = [value for value in chosen if 0 <= value < 1e15]  # NaN, infinities and the like measure nothing
         # one engine's NaN makes a sum of the others wrong; a mean of the others is still theirs
         if not values or (len(values) < len(chosen) and not mean):
             return None

@@ -235,11 +235,12 @@ def _rows(path: Path) -> list[dict]:
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "DB_PASSWORD", "client_secret", "CACHE"])
 def test_secrets_of_the_environment_are_taken_out(name, capfd, monkeypatch):
     """What the name of a variable calls a secret is in no output; the value of another one is no secret."""
-    monkeypatch.setenv(name, KEY)
-    monkeypatch.setattr("sys.argv", ["benchsuite", "decide", f"no-such-run-{KEY}"])
+    value = KEY.removeprefix("sk-")  # else it has the form of a key
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["benchsuite", "decide", f"no-such-run-{value}"])
     with pytest.raises(SystemExit):
         main()
-    assert (KEY in "".join(capfd.readouterr())) == (name == "CACHE")
+    assert (value in "".join(capfd.readouterr())) == (name == "CACHE")
 
 
 def test_a_refused_url_does_not_show_its_password(capfd, monkeypatch):
@@ -390,6 +391,17 @@ def test_secrets_of_the_environment(tmp_path):
     others = {"MONKEY": "e" * 20, "TLS_KEY": str(tmp_path), "KEY": "none", "TOKENIZERS_PARALLELISM": "f" * 20}
     redact.remember_secrets(secrets | others)
     assert sorted(redact.remembered_keys()) == sorted(secrets.values())
+
+
+@pytest.mark.parametrize("flag", ["--api-key-file", "--driver", "--header=x=file:", "--base-url=http://127.0.0.1:1/#"])
+def test_a_key_where_none_belongs(flag, capfd, monkeypatch):
+    """What has the form of a key is masked wherever a person gave it, also as the name of a file."""
+    key = "sk-proj-0123456789abcdefghij"
+    words = [flag + key] if "=" in flag else [flag, key]
+    monkeypatch.setattr("sys.argv", ["benchsuite", "sweep", "--base-url", "http://127.0.0.1:1", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert "0123456789" not in "".join(capfd.readouterr())
 
 
 def test_what_led_to_an_error_is_masked():

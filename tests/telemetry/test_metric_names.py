@@ -100,7 +100,8 @@ def test_nan_is_missing():
         for name in ("num_requests_running", "kv_cache_usage_perc")
         for i, value in enumerate(("NaN", 0.5))
     )
-    assert read_server_page(text + "vllm:num_requests_waiting +Inf\n").figures == {"kv_cache_ratio": 0.5}
+    for odd in ("+Inf", "-1", "-1e308", "1e308"):
+        assert read_server_page(text + f"vllm:num_requests_waiting {odd}\n").figures == {"kv_cache_ratio": 0.5}
 
 
 @pytest.mark.parametrize(
