@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos lock sbom clean
+.PHONY: setup demo test test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos docs lock sbom clean
 
 setup: $(READY)
 
@@ -82,6 +82,14 @@ gpu-evidence: setup
 chaos: setup
 	$(BIN)/python -m benchmarks.chaos
 
+# the pages of docs/, README and SECURITY as a site, into build/docs; a link that leads nowhere fails
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+.venv-docs/.ready: docs/requirements.lock
+	"$(PYTHON)" -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
+
 bench: setup
 	$(BIN)/python -m benchmarks
 
@@ -91,10 +99,11 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-in
 lock:
 	$(COMPILE) --extra dev -o requirements.lock pyproject.toml
 	$(COMPILE) -c requirements.lock -o docker/requirements.lock pyproject.toml
+	echo 'mkdocs-material>=9.5,<10' | $(filter-out --extra engine fast,$(COMPILE)) -o docs/requirements.lock -
 
 # what the image holds, as CycloneDX
 sbom: setup
 	$(BIN)/python -m tests.security.sbom build/sbom.cdx.json
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-transformers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-transformers .venv-docs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

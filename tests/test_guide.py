@@ -1,4 +1,5 @@
-"""The guide's commands work as they stand there; those that need a GPU or a container exist with their flags."""
+"""The commands of README and the guide work as they stand there; those that need a GPU or a container, and those of all
+other pages, exist with their flags. `make demo` and `make test` are run by .ci/run."""
 
 from __future__ import annotations
 
@@ -11,17 +12,25 @@ from pathlib import Path
 import click
 import pytest
 
+from benchmarks.__main__ import BENCHMARKS
 from benchsuite.cli.main import VERBS, cli, main
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 
 ROOT = Path(__file__).parent.parent
-PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs" / "guide").glob("*.md"))}
-GUIDE = (ROOT / "docs" / "GUIDE.md").read_text("utf-8") + "".join(PAGES.values())
+PAGES = {
+    path.stem: path.read_text("utf-8") for path in [*sorted((ROOT / "docs" / "guide").glob("*.md")), ROOT / "README.md"]
+}
+GUIDE = (ROOT / "docs" / "GUIDE.md").read_text("utf-8") + "".join(
+    text for page, text in PAGES.items() if page != "README"
+)
 RUN = ("", "two-servers")  # marks of blocks that are run: a comment before the fence; the others are only parsed
 # what makes a command of the guide small enough for a test; it stays the guide's command
 SMALL = ["--max-output-tokens", "3", "--warmup-requests", "0", "--gpu", "off"]
-FEW = {"results/first": ["--requests", "12", "--concurrency", "2,4"]}
+FEW = {
+    "results/qwen": ["--requests", "64", "--concurrency", "2,4", "--repeats", "1"],
+    "results/first": ["--requests", "12", "--concurrency", "2,4"],
+}
 # what a command may end with besides 0: a machine under test is not a machine to measure on
 MAY = {"doctor": {0, 1}, "gate": {0, 5, 6}} | {
     verb: {0, 6} for verb in ("sweep", "demo", "decide", "import", "matrix", "frontier", "plan")
@@ -40,6 +49,7 @@ class Block:
 def blocks() -> Iterator[Block]:
     for page, text in PAGES.items():
         for mark, block in re.findall(r"^(?:<!-- ([\w-]+) -->\n)?```sh\n(.*?)^```", text, re.M | re.S):
+            block = re.sub(r"^make .*|^\.venv/bin/", "", block, flags=re.M)
             lines = [line.partition(" #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
             yield Block(page, mark, tuple(line for line in lines if line))
 
@@ -48,7 +58,7 @@ BLOCKS = list(blocks())
 
 
 def documents() -> Iterator[Path]:
-    """Every page that people read, of the repository's own."""
+    """Every page of the repository."""
     yield from (path for folder in (ROOT, ROOT / "workloads", ROOT / "results") for path in folder.glob("*.md"))
     yield from (ROOT / "docs").rglob("*.md")
 
@@ -65,6 +75,21 @@ def test_every_link_leads_somewhere(page):
             assert not anchor or anchor in {
                 _anchor(line) for line in re.findall(r"^#+ (.*)", linked.read_text("utf-8"), re.M)
             }, target
+
+
+def test_every_command_of_a_page_exists():
+    """What a fenced block of any page runs is a verb with its flags, a target of the Makefile, or a module's."""
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    for page in documents():
+        text = page.read_text("utf-8")
+        for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                if found := re.match(r"(?:\.venv/bin/)?benchsuite (.*)", line.partition(" #")[0]):
+                    _parsed(cli, shlex.split(found[1].partition(" > ")[0].partition(" && ")[0]), None)
+        for target in re.findall(r"(?:`|^)make ([\w-]+)", text, re.M):
+            assert target in targets, f"{page.name}: make {target}"
+        for name in re.findall(r"python -m benchmarks (\w+)", text):
+            assert (ROOT / "benchmarks" / f"{name}.py").exists() or name in BENCHMARKS, f"{page.name}: {name}"
 
 
 def _anchor(heading: str) -> str:
@@ -133,6 +158,7 @@ GROUPS = {
     "a GPU box": ("gpu-box", "reference"),
     "own requests": ("own-requests",),
     "CI": ("ci",),
+    "README": ("README",),
     "the rest": ("several-models", "api-or-gpus", "several-machines", "report"),
 }
 
@@ -158,16 +184,22 @@ def test_commands(group, documented, monkeypatch, capsys):
     assert not [path for path in documented.glob("results/*") if not path.is_dir()]
 
 
-def test_the_answer_of_a_plan(documented, monkeypatch, capsys):
-    """What the guide prints below the business question is what its command prints."""
-    (answer,) = re.findall(r"^```text\n(.*?)^```", PAGES["api-or-gpus"], re.M | re.S)
-    command = next(c for b in BLOCKS for c in b.commands if c.startswith("benchsuite plan results/examples/demo"))
-    assert ended(shlex.split(command)[1:], monkeypatch) == 6  # nobody measured the API against the SLO
-    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert [line for line in answer.splitlines() if line not in printed] == []
+@pytest.mark.parametrize(("page", "command", "code"), [
+    ("api-or-gpus", "plan results/examples/demo", 6),  # nobody measured the API against the SLO
+    ("README", "decide results/examples/demo", 0),
+])  # fmt: skip
+def test_what_a_page_says_is_printed(page, command, code, documented, monkeypatch, capsys):
+    """What a page shows below a command is what it prints, but for the ends of lines."""
+    (answer,) = re.findall(r"^```text\n(.*?)^```", PAGES[page], re.M | re.S)
+    whole = next(
+        (c for b in BLOCKS for c in b.commands if c.startswith(f"benchsuite {command}")), f"benchsuite {command}"
+    )
+    assert ended(shlex.split(whole)[1:], monkeypatch) == code
+    printed = " ".join(capsys.readouterr().out.split())
+    assert [part for part in answer.split("\n\n") if " ".join(part.split()) not in printed] == []
 
 
 def test_no_page_is_left_out():
     """Every page is in a group above, and in the index."""
     assert {page for pages in GROUPS.values() for page in pages} == set(PAGES)
-    assert [page for page in PAGES if f"](guide/{page}.md)" not in GUIDE] == []
+    assert [page for page in PAGES if page != "README" and f"](guide/{page}.md)" not in GUIDE] == []

@@ -147,9 +147,8 @@ def _row_lines(row: Row, with_api: bool) -> list[str]:
     lines = []
     if row.p_slo is not None and row.kind == "own":
         lines.append(
-            f"level {row.level} or less is what {percent(row.p_slo)} of the arrivals at the peak find, with TTFT "
-            f"{ms(row.ttft_s)} ms and {number(row.tok_s_per_user)} tok/s/user; {percent(row.utilization)} of the fleet "
-            "is used"
+            f"at the peak {percent(row.p_slo)} of the arrivals find level {row.level} or less, TTFT {ms(row.ttft_s)} ms"
+            f" and {number(row.tok_s_per_user)} tok/s/user; utilization {percent(row.utilization)}"
         )
     if row.break_even_requests_per_day is not None:
         start = f"{row.break_even_requests_per_day:,.0f} requests a day"
