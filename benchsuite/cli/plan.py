@@ -152,7 +152,7 @@ def _row_lines(row: Row, with_api: bool) -> list[str]:
         )
     if row.break_even_requests_per_day is not None:
         start = f"{row.break_even_requests_per_day:,.0f} requests a day"
-        lines.append(f"cheaper than the cheapest API from {start} of this shape")
+        lines.append(f"cheaper than the cheapest API from {start} with this profile")
     elif with_api and row.kind == "own" and row.usd_per_month is not None:
         lines.append("never cheaper than the cheapest API, at any demand with this profile")
     if row.npv_usd is not None:
