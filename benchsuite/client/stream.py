@@ -206,7 +206,8 @@ def _event(event: bytes, start: int, end: int, facts: StreamFacts, torn: bool = 
         elif line.startswith(b"event:"):
             name = line[6:_NAME_BYTES].strip().lower()
         elif line.startswith(b"error:"):
-            yield _as_error(line[6:].removeprefix(b" ")), start
+            if facts.server_error is None:  # nobody asks for a second one
+                yield _as_error(line[6:].removeprefix(b" ")), start
         elif line.strip() and not line.startswith((b":", b"id:", b"retry:")):
             bare.append((line, start))
     for payload, at in _whole(data, end, facts):

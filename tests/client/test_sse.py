@@ -494,6 +494,15 @@ def test_very_many_lines_are_no_work(monkeypatch, line, rest):
     assert body.work < 4 * len(body)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_one_error_is_enough(monkeypatch, end):
+    """Thousands of lines of errors are one: the first is made JSON and read, the others are passed over."""
+    made, as_error = [], stream._as_error
+    monkeypatch.setattr(stream, "_as_error", lambda payload: made.append(payload) or as_error(payload))
+    facts = read_stream("".join(f"error: x{i}{end}" for i in range(5000)).encode(), [50_000], [1])
+    assert (facts.server_error, made) == ("x0", [b"x0"])
+
+
 BEYOND = {
     "one text": (b'{"id":"' + b"a" * 9_000_000 + b'"}', "JSON of more than 8388608 bytes (--max-event-mib)"),
     "values": (b"[" + b"1," * 300_000 + b"1]", "JSON of more than 250000 values (--max-event-values)"),
