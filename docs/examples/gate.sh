@@ -5,10 +5,10 @@
 set -euo pipefail
 URL=${URL:-http://127.0.0.1:8000}
 STATE=${STATE:-perf}
-LEVELS=${LEVELS:-8}
-REQUESTS=${REQUESTS:-128}
+LEVELS=${LEVELS:-4,8} # two levels tell the spread sooner than one
+REQUESTS=${REQUESTS:-64}
 REPEATS=${REPEATS:-3}
-MARGINS=${MARGINS:-ttft_mean=20%,tpot=10%,throughput=10%} # `benchsuite gate RUN --history ... --plan` says which are decided
+MARGINS=${MARGINS:-tpot=10%,throughput=10%} # TTFT where `benchsuite gate RUN --history DIR --plan` says that it is decided
 INCONCLUSIVE=${INCONCLUSIVE:-warn}
 ALLOW=${ALLOW:-}
 run=${RUN:-results/gate-$(date -u +%Y%m%dT%H%M%SZ)-$$}
