@@ -12,10 +12,10 @@ from factory import request_frame as frame
 from factory import request_row as row
 
 from benchsuite.analysis.requests import level_rows
-from benchsuite.analysis.summary import summarise_points
+from benchsuite.analysis.summary import point_figures, summarise_points
 from benchsuite.analysis.warnings import check_levels
 from benchsuite.errors import PointsError
-from benchsuite.metrics import METRICS
+from benchsuite.metrics import LATENCIES, METRICS
 from benchsuite.records import RequestRecord
 from benchsuite.results import EMPTY
 from benchsuite.slo import parse_goodput
@@ -403,3 +403,19 @@ def test_goodput_that_nobody_knows():
     limits = parse_goodput("ttft<1s")
     found = [level_rows(HAND), level_rows(whole, limits), level_rows(failed, limits)]
     assert [level.ratio(METRICS["attainment"]) for (level,) in map(list, found)] == [None, None, 0.0]
+
+
+def test_a_point_a_table_at_a_time():
+    """The figures of a point that is read in parts, some of them empty, are those of the whole, ITL included."""
+    table, whole = pa.Table.from_pandas(HAND), point()
+    keys = [metric.key for metric in LATENCIES]
+    found = point_figures([table[:1], table[1:1], table[1:]], 1.0, keys)
+    assert found is not None
+    assert (found.n_ok, found.n_failed, found.duration_s) == (whole.n_ok, whole.n_failed, whole.duration_s)
+    assert {key: ratio for key, ratio in found.ratios.items() if ratio is not None} == pytest.approx(
+        {key: ratio for key, ratio in whole.ratios.items() if ratio is not None}
+    )
+    for key in keys:
+        ours, theirs = (dataclasses.asdict(one.distributions[key]) for one in (found, whole))
+        assert ours == pytest.approx(theirs), key
+    assert point_figures([table[:0]], 1.0, keys) is None
