@@ -125,7 +125,7 @@ def test_a_broken_model_ends_with_the_engines_own_words(tmp_path: Path) -> None:
     broken.write_bytes(b"not a model")
 
     with (
-        pytest.raises(EngineError, match=r"(?s)ended before it was ready.*model\.gguf"),
+        pytest.raises(EngineError, match=r"(?s)exited before it was ready.*model\.gguf"),
         launched(parse_serve(f"llamacpp {broken}")),
     ):
         pytest.fail("the block must not run")

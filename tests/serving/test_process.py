@@ -48,7 +48,7 @@ def test_a_server_that_dies_tells_its_last_words(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; print('no such model'); sys.exit(3)"]
 
     with (
-        pytest.raises(EngineError, match=r"(?s)ended before it was ready.*exit code 3.*no such model"),
+        pytest.raises(EngineError, match=r"(?s)exited before it was ready.*exit code 3.*no such model"),
         running_server(command, ready_url=f"http://127.0.0.1:{free_port()}/", log_path=tmp_path / "log"),
     ):
         pytest.fail("the block must not run")
