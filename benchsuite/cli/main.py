@@ -21,6 +21,7 @@ VERBS = {
     "init": "Write a commented sweep.toml for a running server.",
     "sweep": "Measure a server at several concurrency levels and decide.",
     "doctor": "Check this machine and a server before a measurement.",
+    "runs": "List run folders: model, server, date, SLO, decision.",
     "matrix": "Sweep a server under several settings and name the cheapest.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
     "import": "Import result files of vllm bench, GuideLLM or AIPerf as a run folder.",

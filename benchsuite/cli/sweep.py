@@ -12,8 +12,10 @@ from benchsuite.cli.options import (
     PATH,
     SECONDS,
     exit_code,
+    figure_options,
     long_running,
     output_option,
+    print_json,
     print_line,
     quiet_option,
 )
@@ -44,6 +46,8 @@ Examples:
 )
 @click.option("--serve-timeout-s", type=SECONDS, help="Time limit for its start.  [default: 1800]")
 @click.option("--print-spec", is_flag=True, help="Print what would be measured as a sweep.toml, and measure nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The summary on stdout, everything else on stderr.")
+@figure_options
 @quiet_option
 @long_running()
 def command(
@@ -53,6 +57,8 @@ def command(
     serve: str | None,
     serve_timeout_s: float | None,
     print_spec: bool,
+    as_json: bool,
+    figures: dict[str, Any],
     quiet: bool,
     **flags: Any,
 ) -> int:
@@ -67,29 +73,34 @@ def command(
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
     from benchsuite.records import UNJUDGED
     from benchsuite.redact import printable
+    from benchsuite.report.console import Console
+    from benchsuite.report.export import summary_json
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
-    from benchsuite.report.terminal import print_judgement
+    from benchsuite.report.terminal import Shown, print_judgement
     from benchsuite.spec import overrides
     from benchsuite.store.run_folder import read_run
 
     asked, plan = plan_sweep(spec, overrides(flags), output=output, resume=resume, serve=serve)
     unit_price(asked.price)
+    shown, console = Shown.asked(**figures), Console(stderr=as_json)
     if print_spec:
         click.echo(toml_of(asked), nl=False)
         return 0
-    with SweepView(quiet=quiet) as view:
+    with SweepView(quiet=quiet, console=console) as view:
         result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s)
     for failure in result.failures:
         click.echo(printable(f"error: {failure}"), err=True)
     run = read_run(result.path, UNJUDGED)
     if not run.manifest.complete_points:
-        print_line(f"stopped before a level was complete; {run.table.num_rows} rows kept in {run.path}")
+        print_line(f"stopped before a level was complete; {run.table.num_rows} rows kept in {run.path}", err=as_json)
         print_line(f"measure it: {run.manifest.resume_command(run.path)}", err=True)
         return FAILED
     judgement = write_judged(run)
-    print_judgement(judgement, run.path, quiet=quiet)
+    print_judgement(judgement, run.path, quiet=quiet, shown=shown, console=console)
+    if as_json:
+        print_json(summary_json(judgement))
     if not result.complete:
         print_line(f"measure what is missing: {run.manifest.resume_command(run.path)}", err=True)
         return FAILED

@@ -568,7 +568,7 @@ class SweepRunner:
             raise KeyboardInterrupt
         if number == signal.SIGINT and self._pool.stopping:
             self._pool.abort()
-            self.view.note("stopping now")
+            self.view.note(f"stopping now; go on with: {self.manifest.resume_command(self.folder.path)}")
             self._later(_ABORT_S, partial(signal.pthread_kill, threading.main_thread().ident or 0, signal.SIGINT))
         else:
             self._pool.drain()
